@@ -1,0 +1,124 @@
+"""Who and where: ids of agents, mods, channels and groups, and the forms of a mod_path.
+
+An address is ``role:id``; a bare id is an agent's. Mod ids are ``[a-z0-9_.@-]+``, agent ids the same in any case,
+never with ``..`` (ids become folder names).
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+from .errors import InvalidEvent
+
+MAX_ID = 128  # ids become folder and socket names
+
+AGENT, MOD, CHANNEL, GROUP, SYSTEM = "agent", "mod", "channel", "group", "system"
+ROLES = frozenset({AGENT, MOD, CHANNEL, GROUP, SYSTEM})
+BROADCAST = "broadcast"
+
+_MOD_ID = re.compile(r"[a-z0-9_.@-]+")
+_AGENT_ID = re.compile(r"[A-Za-z0-9_.@-]+")
+_DOTTED = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
+_LOCAL = re.compile(r"\./[A-Za-z0-9_.@-]+")
+
+
+class Address(NamedTuple):
+    """A parsed source or destination."""
+
+    role: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.role}:{self.id}"
+
+
+class InvalidId(InvalidEvent):
+    """An id or mod_path that does not follow the grammar."""
+
+
+@lru_cache(maxsize=8192)
+def parse_address(text: str) -> Address:
+    """``"agent:alice"`` or ``"alice"`` to ``Address("agent", "alice")``; raises `InvalidId`.
+
+    ``broadcast`` and ``all`` are ``agent:broadcast``; ``system`` is ``system:system``, as other agent networks write them.
+    """
+    if not isinstance(text, str):
+        raise InvalidId(f"address {text!r}: expected text such as 'agent:alice', got {type(text).__name__}")
+    if text in ("broadcast", "all"):
+        return Address(AGENT, BROADCAST)
+    if text == SYSTEM:
+        return Address(SYSTEM, SYSTEM)
+    role, colon, rest = text.partition(":")
+    if not colon:
+        return Address(AGENT, check_agent_id(text))
+    if role not in ROLES:
+        raise InvalidId(f"address {_short(text)}: unknown role {role!r}; expected one of {', '.join(sorted(ROLES))}")
+    if role == MOD:  # a mod may be addressed by id or by path
+        if len(rest) > MAX_ID or not (_is_id(_MOD_ID, rest) or is_mod_path(rest)):
+            raise InvalidId(f"address {_short(text)}: not a mod id (a-z, 0-9, '_', '.', '@', '-') nor a mod_path")
+        return Address(MOD, rest)
+    if not _is_id(_AGENT_ID, rest.removeprefix("#") if role == CHANNEL else rest):
+        raise InvalidId(f"address {_short(text)}: the part after '{role}:' must be letters, digits, '_', '.', '@', '-'")
+    return Address(role, rest)
+
+
+def check_agent_id(agent_id: str) -> str:
+    """Return ``agent_id`` if it can name an agent, else raise `InvalidId`."""
+    if not isinstance(agent_id, str) or not _is_id(_AGENT_ID, agent_id):
+        raise InvalidId(
+            f"agent id {_short(agent_id)}: expected letters, digits, '_', '.', '@', '-' (1 to {MAX_ID}, no '..')"
+        )
+    if agent_id in (BROADCAST, "all", SYSTEM):
+        raise InvalidId(f"agent id {agent_id!r} is reserved; choose another")
+    return agent_id
+
+
+def check_mod_id(mod_id: str) -> str:
+    """Return ``mod_id`` if it can name a mod, else raise `InvalidId`."""
+    if not isinstance(mod_id, str) or not _is_id(_MOD_ID, mod_id):
+        raise InvalidId(
+            f"mod id {_short(mod_id)}: expected lower-case letters, digits, '_', '.', '@', '-' "
+            f"(1 to {MAX_ID}, no '..'); give the mod an 'id' of its own"
+        )
+    return mod_id
+
+
+def is_mod_path(path: str) -> bool:
+    """Whether ``path`` has one of the three forms: ``pkg.mods.wiki``, ``pkg.module:Class``, ``./name``."""
+    if not isinstance(path, str) or len(path) > 512:
+        return False
+    if path.startswith("./"):
+        return _LOCAL.fullmatch(path) is not None and ".." not in path
+    module, colon, cls = path.partition(":")
+    return _DOTTED.fullmatch(module) is not None and (not colon or cls.isidentifier())
+
+
+def check_mod_path(path: str) -> str:
+    """Return ``path`` if `is_mod_path`, else raise `InvalidId` listing the forms."""
+    if not is_mod_path(path):
+        raise InvalidId(
+            f"mod_path {_short(path)}: expected 'pkg.mods.wiki', 'pkg.module:Class' or './name' "
+            "(a folder under mods/ beside the network file)"
+        )
+    return path
+
+
+def mod_id_of(path: str) -> str:
+    """The id a mod has unless named otherwise: the last part of its path (the part before a final ``.mod``)."""
+    if path.startswith("./"):
+        return check_mod_id(path[2:])
+    parts = path.partition(":")[0].split(".")
+    if parts[-1] == "mod" and len(parts) > 1:
+        parts.pop()
+    return check_mod_id(parts[-1])
+
+
+def _is_id(grammar: re.Pattern[str], text: str) -> bool:
+    return len(text) <= MAX_ID and ".." not in text and text not in (".", "") and grammar.fullmatch(text) is not None
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

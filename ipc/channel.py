@@ -1,0 +1,304 @@
+"""The only I/O on the pipe: a `Connection` on a non-blocking stream socket, driven by the running asyncio loop.
+
+Plain asyncio rather than anyio or asyncio streams: this is the path of every event, a worker must stay small, and reading
+straight into the decoder's buffer spares a copy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from .connection import MAX_FRAME, MAX_REQUESTS, Connection
+from .errors import (
+    ChannelBroken,
+    ChannelClosed,
+    FrameTooLarge,
+    ModvisorError,
+    ProtocolError,
+    RequestFailed,
+    Unserializable,
+)
+from .messages import CANCEL, Message, Notification, Request, Response
+
+HIGH_WATER = 1024 * 1024
+"""Bytes waiting to be written above which `Channel.call` waits for the peer to read."""
+
+RequestHandler = Callable[[Request], None]
+NotificationHandler = Callable[[Notification], None]
+CloseHandler = Callable[[ModvisorError], None]
+
+
+class Channel:
+    """Requests, answers and notifications with one peer.
+
+    Handlers are called from the loop and must not block or raise; a request handler answers now or later with `respond` or
+    `refuse`. ``on_close`` is called once, with the reason.
+
+    Args:
+        sock: a connected stream socket; the channel owns it from here on.
+        max_frame: cap on one message, bytes.
+        max_requests: cap on unanswered requests, each way.
+        max_buffer: cap on bytes waiting for a peer that does not read; above it the channel breaks.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        *,
+        on_request: RequestHandler,
+        on_notification: NotificationHandler,
+        on_close: CloseHandler,
+        max_frame: int = MAX_FRAME,
+        max_requests: int = MAX_REQUESTS,
+        max_buffer: int | None = None,
+    ) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._loop = asyncio.get_running_loop()
+        self._connection = Connection(max_frame=max_frame, max_requests=max_requests)
+        self._on_request = on_request
+        self._on_notification = on_notification
+        self._on_close = on_close
+        # Twice the largest message: one on its way, one whole answer behind it.
+        self._max_buffer = 2 * max_frame + HIGH_WATER if max_buffer is None else max_buffer
+        self._pending: dict[int, asyncio.Future[Response]] = {}
+        self._out: deque[memoryview | bytes] = deque()
+        self._out_size = 0
+        self._corked = False  # something was written in this turn of the loop: gather what else it writes
+        self._waiting_for_writable = False
+        self._drain_waiters: deque[asyncio.Future[None]] = deque()
+        self._closed: ModvisorError | None = None
+        self._loop.add_reader(sock.fileno(), self._readable)
+
+    # -- asking
+
+    async def call(self, method: str, params: Any = None, timeout: float | None = None) -> Response:
+        """Ask the peer and wait for its answer.
+
+        Raises:
+            RequestFailed: the peer answered with an error.
+            TimeoutError: no answer within ``timeout`` seconds; the peer is told to stop.
+            ChannelBusy, FrameTooLarge, Unserializable: nothing was sent.
+            ChannelBroken, ChannelClosed: the channel ended before the answer came.
+        """
+        if self._out_size > HIGH_WATER:
+            async with asyncio.timeout(timeout):
+                await self._drained(HIGH_WATER)
+        if self._closed is not None:
+            raise _again(self._closed)
+        request_id, data = self._connection.request(method, params)
+        future: asyncio.Future[Response] = self._loop.create_future()
+        self._pending[request_id] = future
+        timer = None if timeout is None else self._loop.call_later(timeout, _expire, future)
+        self._write(data)
+        try:
+            response = await future
+        except (asyncio.CancelledError, TimeoutError):
+            self._give_up(request_id)
+            raise
+        finally:
+            self._pending.pop(request_id, None)
+            if timer is not None:
+                timer.cancel()
+        if response.error is not None:
+            error = response.error
+            raise RequestFailed(error["message"], code=error["code"], **_keywords(error["details"]))
+        return response
+
+    async def request(self, method: str, params: Any = None, timeout: float | None = None) -> Any:
+        """`call`, returning just the result."""
+        return (await self.call(method, params, timeout)).result
+
+    def notify(self, method: str, params: Any = None) -> None:
+        """Tell the peer; dropped without a word when the channel is closed."""
+        if self._closed is None:
+            self._write(self._connection.notify(method, params))
+
+    # -- answering
+
+    def respond(self, request_id: int, result: Any) -> None:
+        """Answer a request. A result that cannot be sent is answered with a typed error instead, so the peer never waits."""
+        if self._closed is not None:
+            return
+        try:
+            data = self._connection.respond(request_id, result)
+        except (FrameTooLarge, Unserializable) as error:
+            self.refuse(request_id, error.code, str(error))
+        else:
+            self._write(data)
+
+    def refuse(self, request_id: int, code: str, message: str, details: dict[str, Any] | None = None) -> None:
+        """Answer a request with an error."""
+        if self._closed is None:
+            self._write(self._connection.refuse(request_id, code, message, details))
+
+    # -- life
+
+    @property
+    def closed(self) -> ModvisorError | None:
+        """Why the channel ended, None while it is open."""
+        return self._closed
+
+    @property
+    def in_flight(self) -> int:
+        """Requests of ours without an answer."""
+        return self._connection.in_flight
+
+    @property
+    def buffered(self) -> int:
+        """Bytes the peer has not read yet."""
+        return self._out_size
+
+    async def flush(self) -> None:
+        """Wait until everything written has been handed to the kernel (or the channel ended)."""
+        self._uncork()
+        await self._drained(0)
+
+    def close(self) -> None:
+        """End the channel at once; requests in flight raise `ChannelClosed`. May be called again."""
+        self._end(ChannelClosed("the channel was closed"))
+
+    def _end(self, reason: ModvisorError) -> None:
+        if self._closed is not None:
+            return
+        self._closed = reason
+        self._loop.remove_reader(self._sock.fileno())
+        if self._waiting_for_writable:
+            self._loop.remove_writer(self._sock.fileno())
+        self._sock.close()
+        self._out.clear()
+        self._out_size = 0
+        for future in self._pending.values():
+            if not future.done():
+                future.set_exception(_again(reason))
+        self._wake_drain_waiters()
+        self._on_close(reason)
+
+    # -- reading
+
+    def _readable(self) -> None:
+        view = self._connection.frames.buffer()
+        try:
+            count = self._sock.recv_into(view)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            return self._end(ChannelBroken(f"the pipe broke: {error}"))
+        if count == 0:
+            return self._end(ChannelBroken("the peer closed the pipe"))
+        try:
+            for message in self._connection.received(count):
+                self._take(message)
+                if self._closed is not None:
+                    return None
+        except ProtocolError as error:
+            broken = ChannelBroken(f"the peer broke the protocol: {error}", code=error.code)
+            broken.__cause__ = error
+            self._end(broken)
+
+    def _take(self, message: Message) -> None:
+        if isinstance(message, Response):
+            future = self._pending.get(message.id)
+            if future is not None and not future.done():
+                future.set_result(message)
+        elif isinstance(message, Request):
+            self._on_request(message)
+        else:
+            self._on_notification(message)
+
+    def _give_up(self, request_id: int) -> None:
+        if self._connection.abandon(request_id):
+            self.notify(CANCEL, {"id": request_id})
+
+    # -- writing
+
+    def _write(self, data: bytes) -> None:
+        """Send at once if this is the first of this turn and the socket is free, else gather and send together."""
+        self._out.append(data)
+        self._out_size += len(data)
+        if self._waiting_for_writable:
+            if self._out_size > self._max_buffer:
+                self._end(ChannelBroken(f"the peer does not read: {self._out_size} bytes are waiting"))
+        elif not self._corked:
+            self._corked = True
+            self._loop.call_soon(self._uncork)
+            self._send()
+
+    def _uncork(self) -> None:
+        self._corked = False
+        if self._out and not self._waiting_for_writable and self._closed is None:
+            self._send()
+
+    def _send(self) -> None:
+        """Hand as much as the socket takes to the kernel; come back when it is writable again if something is left."""
+        out = self._out
+        try:
+            while out:
+                # Small messages leave in one call; a large one goes as it is, without a copy.
+                chunk = out[0] if len(out) == 1 or len(out[0]) > 65536 else self._gather()
+                sent = self._sock.send(chunk)
+                self._out_size -= sent
+                if sent < len(chunk):
+                    out[0] = memoryview(chunk)[sent:]
+                else:
+                    out.popleft()
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError as error:
+            return self._end(ChannelBroken(f"the pipe broke: {error}"))
+        if out and not self._waiting_for_writable:
+            self._waiting_for_writable = True
+            self._loop.add_writer(self._sock.fileno(), self._writable)
+        self._wake_drain_waiters()
+        return None
+
+    def _gather(self) -> bytes:
+        """Replace the small messages at the head of the queue by one chunk of them."""
+        out, parts, size = self._out, [], 0
+        while out and size + len(out[0]) <= 262144:
+            part = out.popleft()
+            parts.append(part)
+            size += len(part)
+        chunk = b"".join(parts)
+        out.appendleft(chunk)
+        return chunk
+
+    def _writable(self) -> None:
+        self._loop.remove_writer(self._sock.fileno())
+        self._waiting_for_writable = False
+        self._send()
+
+    async def _drained(self, mark: int) -> None:
+        while self._out_size > mark and self._closed is None:
+            waiter = self._loop.create_future()
+            self._drain_waiters.append(waiter)
+            await waiter
+
+    def _wake_drain_waiters(self) -> None:
+        while self._drain_waiters:
+            waiter = self._drain_waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+def _expire(future: asyncio.Future[Response]) -> None:
+    if not future.done():
+        future.set_exception(TimeoutError())
+
+
+def _again(reason: ModvisorError) -> ModvisorError:
+    """A fresh exception per waiter: one object raised in several tasks would collect all their tracebacks."""
+    fresh = type(reason)(str(reason), code=reason.code)
+    fresh.__cause__ = reason.__cause__
+    return fresh
+
+
+def _keywords(details: dict[str, Any]) -> dict[str, Any]:
+    """Details of a stranger as keywords: only text keys, none that would name a parameter."""
+    return {
+        key: value for key, value in details.items() if isinstance(key, str) and key not in ("message", "code", "self")
+    }

@@ -1,0 +1,206 @@
+"""The protocol without I/O: bytes in, messages out; messages in, bytes out.
+
+A frame is a big-endian 32-bit length and that many bytes of msgpack (see `modvisor.ipc.messages`). The length comes first
+so that an oversized frame is refused before a byte of it is stored, a large one is read straight into a buffer of its
+size, and a message that fails to decode is known by its borders.
+
+A `Connection` never blocks, sleeps or touches a socket: `Channel` does, and tests connect two ends in memory.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+from .errors import ChannelBusy, FrameTooLarge, LocalProtocolError, RemoteProtocolError
+from .messages import NOTIFICATION, REQUEST, RESPONSE, Message, Request, Response, decode, pack
+
+MAX_FRAME = 64 * 1024 * 1024
+"""Default cap on one message: room for a 16 MiB payload with overhead, small beside a worker's memory limit."""
+
+MAX_REQUESTS = 10_000
+"""Default cap on requests without an answer, each way: a peer that never answers must not fill our memory."""
+
+_READ = 256 * 1024  # what one read takes at most while no larger frame is expected
+_HEADER = struct.Struct(">I")
+
+
+class FrameDecoder:
+    """Cuts a stream of bytes into frames, copying each byte at most a constant number of times.
+
+    Fill the view that `buffer` returns, tell `advance` how much was filled, take the frames.
+    """
+
+    __slots__ = ("_buffer", "_end", "_max_frame", "_start")
+
+    def __init__(self, max_frame: int = MAX_FRAME) -> None:
+        self._max_frame = max_frame
+        self._buffer = bytearray(_READ)
+        self._start = 0  # first byte not yet taken
+        self._end = 0  # first byte not yet filled
+
+    @property
+    def pending(self) -> int:
+        """Bytes received that are not yet a whole frame."""
+        return self._end - self._start
+
+    def buffer(self) -> memoryview:
+        """Where to put the next bytes; never empty."""
+        if self._start == self._end:
+            self._start = self._end = 0
+            if len(self._buffer) > _READ:  # a large frame has passed: give its memory back
+                self._buffer = bytearray(_READ)
+        elif len(self._buffer) - self._end < 4096:
+            self._make_room()
+        return memoryview(self._buffer)[self._end :]
+
+    def _make_room(self) -> None:
+        held = self._end - self._start
+        wanted = _READ
+        if held >= 4:
+            wanted = max(_READ, 4 + _HEADER.unpack_from(self._buffer, self._start)[0])
+        # Grow with what really arrived, so that a length alone cannot make us allocate; doubling keeps the copies linear.
+        size = min(wanted, max(2 * held, _READ))
+        fresh = bytearray(max(size, held + 4096))
+        fresh[:held] = memoryview(self._buffer)[self._start : self._end]
+        self._buffer, self._start, self._end = fresh, 0, held
+
+    def advance(self, count: int) -> Iterator[memoryview]:
+        """Take ``count`` bytes just written to `buffer`; yield every whole frame, valid until the next one is asked for.
+
+        Raises:
+            RemoteProtocolError: a frame longer than the cap is announced.
+        """
+        self._end += count
+        view = memoryview(self._buffer)
+        while self._end - self._start >= 4:
+            (length,) = _HEADER.unpack_from(view, self._start)
+            if length > self._max_frame:
+                raise RemoteProtocolError(f"frame of {length} bytes announced; the cap is {self._max_frame}")
+            begin = self._start + 4
+            if self._end - begin < length:
+                return
+            self._start = begin + length
+            yield view[begin : self._start]
+
+
+class Connection:
+    """One end of the pipe: numbers requests, keeps count of what is unanswered, checks what the peer sends.
+
+    Args:
+        max_frame: bytes of one message, in either direction.
+        max_requests: requests waiting for an answer, in either direction.
+    """
+
+    def __init__(self, *, max_frame: int = MAX_FRAME, max_requests: int = MAX_REQUESTS) -> None:
+        self.max_frame = max_frame
+        self.max_requests = max_requests
+        self.frames = FrameDecoder(max_frame)
+        self._next_id = 0
+        self._asked: set[int] = set()  # our requests without an answer
+        self._abandoned: set[int] = set()  # those whose answer nobody waits for
+        self._to_answer: set[int] = set()  # the peer's requests that we owe an answer
+
+    @property
+    def in_flight(self) -> int:
+        """Our requests that the peer has not answered yet, abandoned ones included."""
+        return len(self._asked)
+
+    # -- messages in, bytes out
+
+    def request(self, method: str, params: Any) -> tuple[int, bytes]:
+        """Frame a request; returns its id and the bytes.
+
+        Raises:
+            ChannelBusy: `max_requests` are unanswered.
+            FrameTooLarge, Unserializable: nothing was counted or sent.
+        """
+        if len(self._asked) >= self.max_requests:
+            raise ChannelBusy(f"{len(self._asked)} requests are unanswered; the cap is {self.max_requests}")
+        request_id = self._next_id
+        data = self._frame([REQUEST, request_id, method, params])
+        self._next_id += 1
+        self._asked.add(request_id)
+        return request_id, data
+
+    def respond(self, request_id: int, result: Any) -> bytes:
+        """Frame the answer to a request of the peer."""
+        return self._answer(request_id, [RESPONSE, request_id, None, result])
+
+    def refuse(self, request_id: int, code: str, message: str, details: dict[str, Any] | None = None) -> bytes:
+        """Frame an error as the answer to a request of the peer."""
+        error = {"code": str(code), "message": message, "details": details or {}}
+        return self._answer(request_id, [RESPONSE, request_id, error, None])
+
+    def notify(self, method: str, params: Any) -> bytes:
+        """Frame a notification."""
+        return self._frame([NOTIFICATION, method, params])
+
+    def abandon(self, request_id: int) -> bool:
+        """Nobody waits for this answer any more; it is dropped when it comes. True if it was still due."""
+        if request_id in self._asked:
+            self._abandoned.add(request_id)
+            return True
+        return False
+
+    # -- bytes in, messages out
+
+    def received(self, count: int) -> Iterator[Message]:
+        """The messages completed by ``count`` bytes just put into ``frames.buffer()``, checked against the rules.
+
+        Raises:
+            RemoteProtocolError: the connection is of no further use.
+        """
+        for frame in self.frames.advance(count):
+            message = decode(frame)
+            if isinstance(message, Response):
+                if not self._settle(message.id):
+                    continue
+            elif isinstance(message, Request):
+                self._accept(message.id)
+            yield message
+
+    def receive_data(self, data: bytes | bytearray | memoryview) -> list[Message]:
+        """`received` for bytes that are at hand already; of any length."""
+        messages: list[Message] = []
+        view = memoryview(data)
+        while view:
+            room = self.frames.buffer()
+            count = min(len(room), len(view))
+            room[:count] = view[:count]
+            messages.extend(self.received(count))
+            view = view[count:]
+        return messages
+
+    def _settle(self, request_id: int) -> bool:
+        """Note that an answer came; False if nobody waits for it."""
+        if request_id not in self._asked:
+            raise RemoteProtocolError(f"answer to request {request_id}, which is not open")
+        self._asked.remove(request_id)
+        if request_id in self._abandoned:
+            self._abandoned.remove(request_id)
+            return False
+        return True
+
+    def _accept(self, request_id: int) -> None:
+        if request_id in self._to_answer:
+            raise RemoteProtocolError(f"request id {request_id} is used twice")
+        if len(self._to_answer) >= self.max_requests:
+            raise RemoteProtocolError(
+                f"{len(self._to_answer)} requests await our answer; the cap is {self.max_requests}"
+            )
+        self._to_answer.add(request_id)
+
+    def _answer(self, request_id: int, message: list[Any]) -> bytes:
+        if request_id not in self._to_answer:
+            raise LocalProtocolError(f"request {request_id} is not open: answered already, or never asked")
+        data = self._frame(message)
+        self._to_answer.remove(request_id)
+        return data
+
+    def _frame(self, message: list[Any]) -> bytes:
+        body = pack(message)
+        if len(body) > self.max_frame:
+            raise FrameTooLarge(f"message of {len(body)} bytes; the cap is {self.max_frame}")
+        return _HEADER.pack(len(body)) + body

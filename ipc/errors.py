@@ -1,0 +1,130 @@
+"""Every failure that can cross the house: a type for code, a stable code for the wire, a message for people.
+
+The codes travel in ``EventResponse.data["error"]``; scripts compare codes, people read messages.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+
+class Code(StrEnum):
+    """Stable names of every way a request to the network can fail."""
+
+    # what was asked
+    BAD_INPUT = "bad_input"
+    INVALID_EVENT = "invalid_event"
+    UNKNOWN_EVENT = "unknown_event"
+    UNSERIALIZABLE = "unserializable"
+    TOO_LARGE = "too_large"
+    LOOP = "loop"
+    # who asked
+    UNAUTHENTICATED = "unauthenticated"
+    FORBIDDEN = "forbidden"
+    ID_TAKEN = "id_taken"
+    # who was addressed
+    NO_SUCH_MOD = "no_such_mod"
+    NO_SUCH_AGENT = "no_such_agent"
+    NO_SUCH_CHANNEL = "no_such_channel"
+    NO_SUCH_GROUP = "no_such_group"
+    NOT_FOUND = "not_found"
+    CONFLICT = "conflict"
+    INBOX_FULL = "inbox_full"
+    # how the mod fared
+    HANDLER_ERROR = "handler_error"
+    TIMEOUT = "timeout"
+    OVERLOADED = "overloaded"
+    MOD_CRASHED = "mod_crashed"
+    MOD_AWAY = "mod_away"
+    NOT_RUNNING = "not_running"
+    # loading
+    IMPORT_FAILED = "import_failed"
+    NO_MOD_CLASS = "no_mod_class"
+    AMBIGUOUS_MOD_CLASS = "ambiguous_mod_class"
+    INVALID_MOD = "invalid_mod"
+    INITIALIZE_FAILED = "initialize_failed"
+    START_TIMEOUT = "start_timeout"
+    START_FAILED = "start_failed"
+    ALREADY_LOADED = "already_loaded"
+    STATE_REFUSED = "state_refused"
+    # the pipe
+    PROTOCOL_ERROR = "protocol_error"
+    PROTOCOL_MISMATCH = "protocol_mismatch"
+    BUSY = "busy"
+    INTERNAL = "internal_error"
+
+
+class ModvisorError(Exception):
+    """Base of every error of the house. ``code`` is what travels, ``details`` what a program may read."""
+
+    code: str = Code.INTERNAL
+
+    def __init__(self, message: str, *, code: str | None = None, **details: Any) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code
+        self.details = details
+
+
+class InvalidEvent(ModvisorError, ValueError):
+    """An event, response, name or id that does not follow the grammar."""
+
+    code = Code.INVALID_EVENT
+
+
+class Unserializable(ModvisorError, ValueError):
+    """A value msgpack cannot carry; the message names the place in the data and the type found there."""
+
+    code = Code.UNSERIALIZABLE
+
+
+class Refused(ModvisorError):
+    """Raised by a handler to answer with a failure that is the sender's fault, not the mod's.
+
+    Becomes ``EventResponse(success=False, data={"error": code, **details})`` and is not counted as a handler error.
+    """
+
+    code = Code.BAD_INPUT
+
+
+class ProtocolError(ModvisorError):
+    """The rules of the pipe were broken."""
+
+    code = Code.PROTOCOL_ERROR
+
+
+class LocalProtocolError(ProtocolError):
+    """We misused the connection: a mistake on this side."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer sent what it must not: the connection cannot be trusted any more."""
+
+
+class FrameTooLarge(LocalProtocolError):
+    """A message over the frame cap. Nothing of it was written, so the pipe stays in step."""
+
+    code = Code.TOO_LARGE
+
+
+class ChannelBusy(LocalProtocolError):
+    """Too many requests or bytes are waiting for the peer; nothing was written."""
+
+    code = Code.BUSY
+
+
+class ChannelClosed(ModvisorError):
+    """The channel was closed by us."""
+
+    code = Code.NOT_RUNNING
+
+
+class ChannelBroken(ModvisorError):
+    """The peer went away or broke the protocol; what was in flight has no answer."""
+
+    code = Code.MOD_CRASHED
+
+
+class RequestFailed(ModvisorError):
+    """The peer answered a request with an error: its code, message and details."""

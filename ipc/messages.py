@@ -1,0 +1,181 @@
+"""Every message of the pipe: msgpack-rpc shapes, the methods of each side, and the protocol's version.
+
+    request       [0, id, method, params]
+    response      [1, id, error, result]      error: null or {"code", "message", "details"}
+    notification  [2, method, params]
+
+``params`` is one map (or null). Ids are unsigned and count up per side. ``docs/protocol.md`` describes every method for
+authors of workers in other languages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import msgpack
+
+from .errors import RemoteProtocolError, Unserializable
+
+PROTOCOL = 1
+"""Raised when a peer of the former version could no longer understand the messages."""
+
+REQUEST, RESPONSE, NOTIFICATION = 0, 1, 2
+
+# The supervisor asks a worker.
+LOAD = "load"  # import, instantiate, configure, initialize -> manifest
+ACTIVATE = "activate"  # open what is exclusive, start serving
+EVENT = "event"  # {"event": …} -> None | {"response": …} | {"event": …}
+OBSERVE = "observe"  # {"events": [event, …]}: copies for observers; answered when all were handled
+NOTIFY = "notify"  # {"events": [event, …]}: for every matching handler, answers dropped
+PING = "ping"  # answered from the mod's own event loop
+GET_STATE = "get_state"
+SET_STATE = "set_state"  # {"state": …, "from_version": …}
+SNAPSHOT = "snapshot"  # -> the sources the mod runs on, see worker.loader
+SHUTDOWN = "shutdown"  # the mod's shutdown(), then the worker ends
+
+# A worker tells or asks the supervisor.
+HELLO = "hello"  # notification, the first frame of a worker
+SEND_EVENT = "send_event"  # {"event": …, "cause": id of the request being handled} -> response
+QUERY = "query"  # {"what": "agents" | "channels" | "members" | "groups", …}
+
+# Either side.
+CANCEL = "cancel"  # notification {"id": request id}: its answer is no longer wanted
+
+
+class Request(NamedTuple):
+    id: int
+    method: str
+    params: Any
+
+
+class Response(NamedTuple):
+    """``size`` is the length of its frame in bytes: what the answer costs to remember."""
+
+    id: int
+    error: dict[str, Any] | None
+    result: Any
+    size: int
+
+
+class Notification(NamedTuple):
+    method: str
+    params: Any
+
+
+Message = Request | Response | Notification
+
+_packer = msgpack.Packer(datetime=True, autoreset=True)
+
+
+def pack(value: Any) -> bytes:
+    """msgpack bytes of ``value``.
+
+    Aware datetimes travel as msgpack timestamps (UTC), NaN and infinities as floats.
+
+    Raises:
+        Unserializable: names the first place in ``value`` that msgpack cannot carry.
+    """
+    try:
+        return _packer.pack(value)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        _packer.reset()
+        place, reason = _culprit(value, "", 0) or ("value", str(error))
+        raise Unserializable(f"{place}: {reason}") from None
+
+
+def unpack(frame: bytes | bytearray | memoryview) -> Any:
+    """The value in one frame; raises `RemoteProtocolError` for anything but exactly one msgpack value."""
+    try:
+        return msgpack.unpackb(frame, timestamp=3, strict_map_key=False, use_list=True)
+    except (ValueError, TypeError, RecursionError, OverflowError, msgpack.UnpackException) as error:
+        # UnicodeDecodeError, ExtraData, StackError and FormatError are ValueErrors; TypeError: an unhashable map key
+        raise RemoteProtocolError(
+            f"frame of {len(frame)} bytes is not a msgpack value: {error or type(error).__name__}"
+        ) from None
+
+
+def decode(frame: bytes | bytearray | memoryview) -> Message:
+    """One frame to one message; raises `RemoteProtocolError` when it has none of the three shapes."""
+    match unpack(frame):
+        case [0, int(id), str(method), params] if _is_id(id) and _is_params(params):
+            return Request(id, method, params)
+        case [1, int(id), error, result] if _is_id(id) and _is_error(error):
+            return Response(id, error, result, len(frame))
+        case [2, str(method), params] if _is_params(params):
+            return Notification(method, params)
+    raise RemoteProtocolError("frame is neither a request, a response nor a notification")
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The first words of a worker."""
+
+    protocol: int
+    pid: int
+    python: str
+    modvisor: str
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Hello:
+        match data:
+            case {"protocol": int(protocol), "pid": int(pid), "python": str(python), "modvisor": str(version)}:
+                return cls(protocol, pid, python, version)
+        raise RemoteProtocolError("hello: expected {protocol: int, pid: int, python: str, modvisor: str}")
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"protocol": self.protocol, "pid": self.pid, "python": self.python, "modvisor": self.modvisor}
+
+
+def _is_id(value: Any) -> bool:
+    return value >= 0 and value is not True and value is not False
+
+
+def _is_params(value: Any) -> bool:
+    return value is None or type(value) is dict
+
+
+def _is_error(value: Any) -> bool:
+    match value:
+        case None:
+            return True
+        case {"code": str(), "message": str(), "details": dict()}:
+            return True
+    return False
+
+
+_INT64 = range(-(1 << 63), 1 << 64)
+
+
+def _culprit(value: Any, place: str, depth: int) -> tuple[str, str] | None:
+    """Where and why packing failed. Only runs after a failure, so it may take its time."""
+    here = place or "value"
+    kind = type(value)
+    if depth > 500:
+        return here, "is nested deeper than 500 levels (or contains itself)"
+    if kind is dict:
+        for key, item in value.items():
+            inner = f"{place}.{key}" if place else str(key)
+            found = _culprit(key, f"key {key!r} of {here}", depth + 1) or _culprit(item, inner, depth + 1)
+            if found:
+                return found
+        return None
+    if kind is list or kind is tuple:
+        for index, item in enumerate(value):
+            if found := _culprit(item, f"{place}[{index}]", depth + 1):
+                return found
+        return None
+    if kind is int and value not in _INT64:
+        return here, f"integer of {value.bit_length()} bits does not fit in 64; send it as text"
+    try:
+        msgpack.packb(value, datetime=True)
+    except (TypeError, ValueError, OverflowError) as error:
+        if kind.__name__ == "datetime":
+            return here, "datetime without a time zone; use datetime.now(timezone.utc) or .isoformat()"
+        if kind is str:
+            return here, f"text that is not valid Unicode ({error})"
+        return here, (
+            f"cannot carry a {kind.__module__}.{kind.__qualname__}; "
+            "use None, bool, int, float, str, bytes, list, dict or an aware datetime"
+        )
+    return None

@@ -1,0 +1,50 @@
+"""`BaseMod`: the life of a mod, and what it finds on itself."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from .context import ModContext
+
+
+class BaseMod:
+    """Base class of every mod. Subclass it once per mod and mark handlers with `mod_event_handler`.
+
+    The network calls, in this order: the constructor (no arguments), `initialize`, `set_state` (after a reload),
+    `activate`, handlers at any time from then on, `get_state` and `shutdown` at the end. Each of them may be a plain
+    function or a coroutine function; plain ones run in a thread, so that they do not hold up the mod's own event loop.
+
+    Attributes:
+        config: the mapping given as ``config`` in the network file or to ``load_mod``. There from `initialize` on.
+        context: what a mod may ask of its network, see `ModContext`. There from `initialize` on.
+        version: of the mod (PEP 440), shown in stats and handed to `set_state`.
+        description: one sentence for lists.
+    """
+
+    version: ClassVar[str] = "0.0.0"
+    description: ClassVar[str] = ""
+
+    config: dict[str, Any]
+    context: ModContext
+
+    def initialize(self) -> Any:
+        """Prepare: read the config, open what may be open twice. Return False (or raise) to refuse to start.
+
+        During a reload the former incarnation still serves meanwhile: what only one process may hold (a port, a lock, a
+        cache of stored data) belongs into `activate`.
+        """
+        return True
+
+    def activate(self) -> Any:
+        """Open what is exclusive and start serving. Return False (or raise) to refuse."""
+        return True
+
+    def shutdown(self) -> Any:
+        """Close everything. No event is being handled any more; the process ends after this."""
+
+    def get_state(self) -> Any:
+        """What the next incarnation shall know, as plain data (msgpack types). None: nothing."""
+        return None
+
+    def set_state(self, state: Any, from_version: str) -> Any:
+        """Take over what `get_state` of the former incarnation (of version ``from_version``) returned."""

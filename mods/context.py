@@ -1,0 +1,65 @@
+"""`ModContext`: all that a mod may know and ask of its network."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from ..ipc.event import Event, EventResponse
+
+T = TypeVar("T")
+
+
+class ModContext(Protocol):
+    """The narrow door between a mod and its network. The worker provides it; tests provide a recording one."""
+
+    @property
+    def mod_id(self) -> str:
+        """This mod's id in the network."""
+        ...
+
+    @property
+    def network_name(self) -> str: ...
+
+    @property
+    def storage_path(self) -> Path:
+        """A folder of this mod alone. It exists, and survives reloads, restarts and the network itself."""
+        ...
+
+    @property
+    def log(self) -> logging.Logger:
+        """Goes to the mod's own log, as ``print`` and the `logging` module do (``modvisor logs ID``)."""
+        ...
+
+    async def send_event(self, event: Event, timeout: float | None = None) -> EventResponse:
+        """Send an event into the network, as ``mod:ID`` unless it names a source this mod may speak for.
+
+        Handled like any other event: routed to the other mods, then delivered. Inside a handler it is linked to the event
+        being handled (``cause``), so that endless loops are found.
+
+        Args:
+            timeout: seconds to wait for the answer; past it the response is a failure ``timeout``.
+        """
+        ...
+
+    async def agents(self) -> list[dict[str, Any]]:
+        """The registered agents: ``[{"agent_id", "metadata", "group"}, …]``."""
+        ...
+
+    async def channels(self) -> list[str]:
+        """The names of the network's channels."""
+        ...
+
+    async def channel_members(self, channel: str) -> list[str]:
+        """The agent ids of a channel's members, in joining order; empty for an unknown channel."""
+        ...
+
+    async def groups(self) -> dict[str, list[str]]:
+        """Agent groups and the ids of their registered members."""
+        ...
+
+    def run_from_thread(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run one of the awaitable calls above from a plain (threaded) handler and return its result."""
+        ...

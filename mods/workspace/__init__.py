@@ -1,0 +1,1 @@
+"""Bundled mods for a shared workspace: wiki, project, messaging, analytics."""
