@@ -16,11 +16,9 @@ from .connection import MAX_FRAME, MAX_REQUESTS, Connection
 from .errors import (
     ChannelBroken,
     ChannelClosed,
-    FrameTooLarge,
     ModvisorError,
     ProtocolError,
     RequestFailed,
-    Unserializable,
 )
 from .messages import CANCEL, Message, Notification, Request, Response
 
@@ -121,15 +119,13 @@ class Channel:
     # -- answering
 
     def respond(self, request_id: int, result: Any) -> None:
-        """Answer a request. A result that cannot be sent is answered with a typed error instead, so the peer never waits."""
-        if self._closed is not None:
-            return
-        try:
-            data = self._connection.respond(request_id, result)
-        except (FrameTooLarge, Unserializable) as error:
-            self.refuse(request_id, error.code, str(error))
-        else:
-            self._write(data)
+        """Answer a request.
+
+        Raises:
+            FrameTooLarge, Unserializable: nothing was sent; the caller owes the peer a `refuse`.
+        """
+        if self._closed is None:
+            self._write(self._connection.respond(request_id, result))
 
     def refuse(self, request_id: int, code: str, message: str, details: dict[str, Any] | None = None) -> None:
         """Answer a request with an error."""

@@ -11,8 +11,9 @@ class BaseMod:
     """Base class of every mod. Subclass it once per mod and mark handlers with `mod_event_handler`.
 
     The network calls, in this order: the constructor (no arguments), `initialize`, `set_state` (after a reload),
-    `activate`, handlers at any time from then on, `get_state` and `shutdown` at the end. Each of them may be a plain
-    function or a coroutine function; plain ones run in a thread, so that they do not hold up the mod's own event loop.
+    `activate`, handlers at any time from then on, `get_state` and `shutdown` at the end. Each of these may be a plain
+    function or a coroutine function and runs on the thread of the mod's event loop; so do ``async def`` handlers. Plain
+    ``def`` handlers run in threads, several at once, so that a slow one does not hold up the others.
 
     Attributes:
         config: the mapping given as ``config`` in the network file or to ``load_mod``. There from `initialize` on.

@@ -1,0 +1,72 @@
+"""The worker's side of `ModContext`: every question goes over the pipe and is answered by the network core."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..ipc.channel import Channel
+from ..ipc.errors import RequestFailed
+from ..ipc.event import Event, EventResponse
+from ..ipc.messages import QUERY, SEND_EVENT
+
+T = TypeVar("T")
+
+MAX_SENDING = 256
+"""Events one mod may have under way: a loop that emits without end waits here, not in the supervisor's memory."""
+
+current_request: ContextVar[int | None] = ContextVar("current_request", default=None)
+"""Id of the request whose handler is running; the core knows which event that is, and links what it causes."""
+
+
+class WorkerContext:
+    """Implements `modvisor.mods.ModContext` on a channel."""
+
+    def __init__(self, channel: Channel, mod_id: str, network_name: str, storage_path: Path) -> None:
+        self._channel = channel
+        self._loop = asyncio.get_running_loop()
+        self._sending = asyncio.Semaphore(MAX_SENDING)
+        self.mod_id = mod_id
+        self.network_name = network_name
+        self.storage_path = storage_path
+        self.log = logging.getLogger(mod_id)
+
+    async def send_event(self, event: Event, timeout: float | None = None) -> EventResponse:
+        data = event.to_dict()
+        if timeout is not None:
+            data["timeout"] = timeout
+        async with self._sending:
+            try:
+                answer = await self._channel.request(SEND_EVENT, {"event": data, "cause": current_request.get()})
+            except RequestFailed as error:
+                return EventResponse.failure(error.code, str(error), **error.details)
+        return EventResponse.from_dict(answer)
+
+    async def agents(self) -> list[dict[str, Any]]:
+        return await self._query("agents")
+
+    async def channels(self) -> list[str]:
+        return await self._query("channels")
+
+    async def channel_members(self, channel: str) -> list[str]:
+        return await self._query("members", channel=channel)
+
+    async def groups(self) -> dict[str, list[str]]:
+        return await self._query("groups")
+
+    async def _query(self, what: str, **params: Any) -> Any:
+        return await self._channel.request(QUERY, {"what": what, **params})
+
+    def run_from_thread(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            running = None
+        if running is self._loop:
+            coroutine.close()
+            raise RuntimeError("run_from_thread() was called on the event loop's own thread; use 'await' there instead")
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()

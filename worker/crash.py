@@ -1,0 +1,54 @@
+"""Last words: what went wrong in a mod, and where in the mod's own file."""
+
+from __future__ import annotations
+
+import faulthandler
+import linecache
+import sys
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+MAX_TRACEBACK = 16_000  # characters: the head and the tail of a deep recursion tell enough
+
+
+def install() -> None:
+    """A segfault, abort or deadly signal leaves the stack of every thread in the mod's log."""
+    faulthandler.enable(file=sys.stderr.fileno(), all_threads=True)
+
+
+def describe(error: BaseException, own: Mapping[str, bytes]) -> dict[str, Any]:
+    """What people and programs need of an exception.
+
+    Args:
+        own: file name to source of the mod's own modules, as they were compiled (the file may have changed since).
+
+    Returns:
+        ``{"type", "message", "where", "traceback"}``; ``where`` is ``file:line`` of the last frame in the mod's own files,
+        or of the syntax error, or "" when the mod's code is not on the stack.
+    """
+    for name, source in own.items():  # tracebacks must show the lines that ran, not those on disk
+        if name not in linecache.cache:
+            text = source.decode("utf-8", "replace")
+            linecache.cache[name] = (len(source), None, text.splitlines(keepends=True), name)
+    text = "".join(traceback.format_exception(error))
+    if len(text) > MAX_TRACEBACK:
+        half = MAX_TRACEBACK // 2
+        text = f"{text[:half]}\n  … {len(text) - 2 * half} characters left out …\n{text[-half:]}"
+    return {"type": type(error).__name__, "message": _one_line(error), "where": _place(error, own), "traceback": text}
+
+
+def _one_line(error: BaseException) -> str:
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _place(error: BaseException, own: Mapping[str, bytes]) -> str:
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    frames = [
+        f"{frame.filename}:{frame.lineno}"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename in own
+    ]
+    return frames[-1] if frames else ""

@@ -1,0 +1,122 @@
+"""From an event to the handlers of one mod, and to what they answered."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
+from typing import Any
+
+from ..ipc.errors import Code, ModvisorError, Refused
+from ..ipc.event import Event, EventResponse
+from ..ipc.topic import TopicTable
+from ..mods.handlers import Handler
+from .crash import describe
+
+Answer = EventResponse | Event | None
+
+
+class HandlerFailed(ModvisorError):
+    """A handler raised, or returned what is no answer. ``details``: type, where (file:line), handler, traceback."""
+
+    code = Code.HANDLER_ERROR
+
+
+class Dispatcher:
+    """The handlers of one mod, the most specific pattern first.
+
+    Plain handlers run in ``executor`` with a copy of the caller's context; coroutine handlers on the running loop.
+
+    Args:
+        sources: gives file name to source of the mod's own modules, to say where a handler failed.
+    """
+
+    def __init__(
+        self, handlers: Iterable[Handler], executor: Executor, sources: Callable[[], Mapping[str, bytes]] = dict
+    ) -> None:
+        self._executor = executor
+        self._sources = sources
+        self._asked: TopicTable[Handler] = TopicTable()
+        self._observers: TopicTable[Handler] = TopicTable()
+        patterns: dict[str, None] = {}
+        observes: dict[str, None] = {}
+        for handler in handlers:
+            (self._observers if handler.observe else self._asked).add(handler.pattern, handler)
+            (observes if handler.observe else patterns)[handler.pattern] = None
+        self.patterns = tuple(patterns)
+        self.observes = tuple(observes)
+
+    async def ask(self, event: Event) -> tuple[Answer, str]:
+        """Ask the handlers in turn until one answers; a changed event goes to the remaining ones in its place.
+
+        Returns:
+            the `EventResponse`, the changed `Event`, or None if nobody answered; and the name of the handler it is from.
+
+        Raises:
+            HandlerFailed: a handler raised; those after it are not asked.
+        """
+        given, by = event, ""
+        for handler in self._asked.match(event.event_name):
+            result = await self._call(handler, event)
+            if isinstance(result, EventResponse):
+                return result, handler.name
+            if isinstance(result, Event):
+                event, by = result, handler.name
+        return (None if event is given else event), by
+
+    async def observe(self, event: Event) -> list[HandlerFailed]:
+        """Give ``event`` to every observer; their results are dropped, their failures returned."""
+        return await self._each(self._observers.match(event.event_name), event)
+
+    async def notify(self, event: Event) -> list[HandlerFailed]:
+        """Give ``event`` to every matching handler; their answers are dropped, their failures returned."""
+        return await self._each(self._asked.match(event.event_name), event)
+
+    async def _each(self, handlers: list[Handler], event: Event) -> list[HandlerFailed]:
+        failures = []
+        for handler in handlers:
+            try:
+                await self._call(handler, event)
+            except HandlerFailed as error:
+                failures.append(error)
+        return failures
+
+    async def _call(self, handler: Handler, event: Event) -> Answer:
+        try:
+            result = await self._run(handler, event)
+        except Refused as refusal:
+            return EventResponse.failure(refusal.code, str(refusal), **refusal.details)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            raise self._failed(handler, error) from error
+        except SystemExit as error:  # sys.exit() in a handler is a mistake of that handler, not the end of the mod
+            raise self._failed(handler, error) from error
+        if result is None or isinstance(result, (EventResponse, Event)):
+            return result
+        raise HandlerFailed(
+            f"handler {handler.name} returned {type(result).__name__}; expected an EventResponse, an Event or None",
+            type="TypeError", where=_definition(handler), handler=handler.name, traceback="",
+        )  # fmt: skip
+
+    async def _run(self, handler: Handler, event: Event) -> Any:
+        if handler.is_async:
+            return await handler.call(event)
+        context = contextvars.copy_context()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, lambda: context.run(handler.call, event))
+
+    def _failed(self, handler: Handler, error: BaseException) -> HandlerFailed:
+        told = describe(error, self._sources())
+        at = f" at {told['where']}" if told["where"] else ""
+        return HandlerFailed(
+            f"handler {handler.name} raised{at}: {told['message']}",
+            type=told["type"], where=told["where"], handler=handler.name, traceback=told["traceback"],
+        )  # fmt: skip
+
+
+def _definition(handler: Handler) -> str:
+    code = getattr(inspect.unwrap(handler.call), "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else ""

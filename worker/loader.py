@@ -1,0 +1,113 @@
+"""From a mod_path to the one mod class it means, or to a failure that names mod, cause and place."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from types import ModuleType
+from typing import Any
+
+from ..ipc.errors import Code, ModvisorError
+from ..mods.base import BaseMod
+from .crash import describe
+from .sources import Sources, local_name
+
+
+class LoadFailed(ModvisorError):
+    """A mod that cannot be loaded. ``details`` has ``where`` (file:line) and ``traceback`` when its own code failed."""
+
+    code = Code.IMPORT_FAILED
+
+
+def sources_for(mod_path: str, folder: str | None, snapshot: dict[str, Any] | None = None) -> Sources:
+    """The finder of the mod's own modules, not yet installed."""
+    package = local_name(folder) if folder is not None else mod_path.partition(":")[0]
+    return Sources(package.removesuffix(".mod"), folder, snapshot)
+
+
+def find_mod_class(mod_path: str, sources: Sources) -> type[BaseMod]:
+    """Import what ``mod_path`` means and return its mod class.
+
+    Raises:
+        LoadFailed: import_failed, no_mod_class or ambiguous_mod_class.
+    """
+    module_name, _, class_name = mod_path.partition(":")
+    if class_name:
+        return _named_class(_import(module_name, mod_path, sources), class_name, mod_path)
+    module = _import(sources.package, mod_path, sources)
+    if hasattr(module, "__path__"):  # a package: its `mod` module, or the package itself
+        if _exists(f"{sources.package}.mod"):
+            module = _import(f"{sources.package}.mod", mod_path, sources)
+        elif module.__spec__ is not None and module.__spec__.loader is None:
+            raise LoadFailed(
+                f"{mod_path}: the folder {', '.join(module.__path__)} has neither mod.py nor __init__.py",
+                code=Code.NO_MOD_CLASS,
+            )
+    return _only_class(module, sources.package, mod_path)
+
+
+def _exists(fullname: str) -> bool:
+    return importlib.util.find_spec(fullname) is not None
+
+
+def _import(name: str, mod_path: str, sources: Sources) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - importing runs the mod's code: anything may come
+        if (
+            isinstance(error, ModuleNotFoundError)
+            and error.name
+            and (name == error.name or name.startswith(error.name + "."))
+        ):
+            raise LoadFailed(f"{mod_path}: no module named {error.name!r} on the mod's path ({_path_text()})") from None
+        raise _import_failed(mod_path, error, sources) from None
+
+
+def _import_failed(mod_path: str, error: BaseException, sources: Sources) -> LoadFailed:
+    told = describe(error, sources.files)
+    cause = told["message"]
+    if isinstance(error, SystemExit):
+        cause = f"the module called sys.exit({error.code!r}) while being imported"
+    at = f" at {told['where']}" if told["where"] else ""
+    return LoadFailed(f"{mod_path}: import failed{at}: {cause}", where=told["where"], traceback=told["traceback"])
+
+
+def _named_class(module: ModuleType, name: str, mod_path: str) -> type[BaseMod]:
+    found = getattr(module, name, None)
+    if isinstance(found, type) and issubclass(found, BaseMod):
+        return found
+    what = "does not exist" if found is None else f"is not a subclass of modvisor.mods.BaseMod but {found!r}"
+    raise LoadFailed(f"{mod_path}: {name} {what} in {module.__file__}", code=Code.NO_MOD_CLASS)
+
+
+def _only_class(module: ModuleType, package: str, mod_path: str) -> type[BaseMod]:
+    """The one mod class defined in ``module``; else the one it imported from its own package. Never a guess."""
+    classes = {
+        id(value): value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, BaseMod) and value is not BaseMod
+    }.values()
+    own = [cls for cls in classes if cls.__module__ == module.__name__]
+    candidates = own or [cls for cls in classes if cls.__module__.startswith(package + ".")]
+    # A class that another candidate builds upon is its base, not a second mod.
+    candidates = [cls for cls in candidates if not any(cls in other.__mro__[1:] for other in candidates)]
+    if len(candidates) == 1:
+        return candidates[0]
+    where = getattr(module, "__file__", None) or ", ".join(getattr(module, "__path__", ()))
+    if not candidates:
+        raise LoadFailed(
+            f"{mod_path}: no subclass of modvisor.mods.BaseMod is defined in {where}; expected exactly one",
+            code=Code.NO_MOD_CLASS,
+        )
+    names = sorted(cls.__qualname__ for cls in candidates)
+    raise LoadFailed(
+        f"{mod_path}: {len(names)} mod classes in {where} ({', '.join(names)}); "
+        f"choose one with '{module.__name__}:{names[0]}'",
+        code=Code.AMBIGUOUS_MOD_CLASS,
+    )
+
+
+def _path_text() -> str:
+    shown = [entry or "." for entry in sys.path[:6]]
+    return ", ".join(shown) + (", …" if len(sys.path) > 6 else "")

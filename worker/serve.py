@@ -1,0 +1,286 @@
+"""Serve one mod on one socket: read, dispatch, reply; load, activate, hand over state, shut down.
+
+`main` is a plain function of a connected socket, so that an exec'd interpreter and a forked process both can run it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from .. import ipc
+from ..ipc import messages
+from ..ipc.channel import Channel
+from ..ipc.errors import Code, FrameTooLarge, ModvisorError, RemoteProtocolError, Unserializable
+from ..ipc.event import Event, EventResponse
+from ..ipc.manifest import Manifest
+from ..ipc.messages import Hello, Notification, Request
+from ..mods.base import BaseMod
+from ..mods.handlers import collect_handlers
+from . import crash, limits, stdio
+from .context import WorkerContext, current_request
+from .crash import describe
+from .dispatch import Dispatcher, HandlerFailed
+from .loader import LoadFailed, find_mod_class, sources_for
+from .sources import Sources
+
+
+def main(sock: socket.socket) -> int:
+    """Serve until the supervisor says ``shutdown`` or closes the pipe; returns the exit status."""
+    stdio.install()
+    crash.install()
+    try:
+        return asyncio.run(_serve(sock))
+    finally:
+        stdio.flush()
+
+
+async def _serve(sock: socket.socket) -> int:
+    worker = Worker(sock)
+    await worker.ended.wait()
+    await worker.close()
+    return worker.exit_status
+
+
+class Worker:
+    """One mod, its channel, and the handlers at work."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.ended = asyncio.Event()
+        self.exit_status = 0
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._mod: BaseMod | None = None
+        self._sources: Sources | None = None
+        self._executor: ThreadPoolExecutor | None = None
+        self._dispatcher: Dispatcher | None = None
+        self._shut_down = False
+        self._calls: dict[str, Callable[[dict[str, Any]], Awaitable[Any]]] = {
+            messages.LOAD: self._load,
+            messages.ACTIVATE: self._activate,
+            messages.OBSERVE: self._observe,
+            messages.NOTIFY: self._notify,
+            messages.GET_STATE: self._get_state,
+            messages.SET_STATE: self._set_state,
+            messages.SNAPSHOT: self._snapshot,
+            messages.SHUTDOWN: self._shutdown,
+        }
+        self._channel = Channel(
+            sock, on_request=self._take, on_notification=self._note, on_close=lambda _reason: self.ended.set()
+        )
+        hello = Hello(messages.PROTOCOL, os.getpid(), platform.python_version(), ipc.__version__)
+        self._channel.notify(messages.HELLO, hello.to_dict())
+
+    # -- messages
+
+    def _take(self, request: Request) -> None:
+        if request.method == messages.PING:
+            self._channel.respond(request.id, None)
+            return
+        coroutine = self._handle(request) if request.method == messages.EVENT else self._serve_call(request)
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks[request.id] = task
+        task.add_done_callback(lambda _task: self._tasks.pop(request.id, None))
+
+    def _note(self, notification: Notification) -> None:
+        if notification.method == messages.CANCEL:
+            task = self._tasks.get((notification.params or {}).get("id", -1))
+            if task is not None:
+                task.cancel()
+
+    async def _handle(self, request: Request) -> None:
+        """One event: ask the mod, answer the core."""
+        current_request.set(request.id)
+        try:
+            event = Event.from_dict(request.params["event"])
+            answer, handler = await self._dispatching().ask(event)
+        except asyncio.CancelledError:
+            self._channel.refuse(request.id, Code.TIMEOUT, "cancelled by the sender or its deadline")
+            return
+        except ModvisorError as error:
+            self._report(error)
+            self._channel.refuse(request.id, error.code, str(error), error.details)
+            return
+        try:
+            self._channel.respond(request.id, _wire(answer))
+        except (FrameTooLarge, Unserializable) as error:
+            told = f"handler {handler} answered with what cannot be sent: {error}"
+            stdio.say(f"ERROR {told}")
+            self._channel.refuse(request.id, error.code, told, {"handler": handler})
+
+    async def _serve_call(self, request: Request) -> None:
+        """Any other request."""
+        call = self._calls.get(request.method)
+        try:
+            if call is None:
+                raise RemoteProtocolError(f"unknown method {request.method!r}")
+            self._channel.respond(request.id, await call(request.params or {}))
+            if request.method == messages.SHUTDOWN:
+                await self._channel.flush()
+                self.ended.set()
+        except asyncio.CancelledError:
+            self._channel.refuse(request.id, Code.TIMEOUT, f"{request.method} was cancelled")
+        except ModvisorError as error:
+            self._report(error)
+            self._channel.refuse(request.id, error.code, str(error), error.details)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the mod's own failure in one of its life's calls
+            told = self._describe(error)
+            stdio.say(told["traceback"])
+            at = f" at {told['where']}" if told["where"] else ""
+            self._channel.refuse(
+                request.id, Code.INITIALIZE_FAILED, f"{request.method} failed{at}: {told['message']}",
+                {"where": told["where"], "traceback": told["traceback"]},
+            )  # fmt: skip
+
+    def _report(self, error: ModvisorError) -> None:
+        """Errors are answered to the core and stand in the mod's own log, where its author looks."""
+        stdio.say(error.details.get("traceback") or f"ERROR {error}")
+
+    # -- the mod's life
+
+    async def _load(self, params: dict[str, Any]) -> dict[str, Any]:
+        os.environ.update(params.get("env") or {})
+        limits.apply(params.get("limits") or {})
+        sys.path[:] = [
+            *params.get("sys_path", ()),
+            *(entry for entry in sys.path if entry not in params.get("sys_path", ())),
+        ]
+        mod_path, mod_id = params["mod_path"], params["mod_id"]
+        self._sources = sources_for(mod_path, params.get("folder"), params.get("snapshot"))
+        self._sources.install()
+        cls = find_mod_class(mod_path, self._sources)
+        mod = self._instantiate(cls, mod_id)
+        mod.config = params.get("config") or {}
+        mod.context = WorkerContext(self._channel, mod_id, params["network_name"], Path(params["storage_path"]))
+        concurrency = params.get("concurrency", 64)
+        self._executor = ThreadPoolExecutor(max_workers=concurrency, thread_name_prefix="handler")
+        self._dispatcher = Dispatcher(collect_handlers(mod), self._executor, self._own_files)
+        self._mod = mod
+        await self._life_call("initialize")
+        return Manifest(
+            mod_class=f"{cls.__module__}:{cls.__qualname__}",
+            version=str(cls.version),
+            description=str(cls.description),
+            patterns=self._dispatcher.patterns,
+            observes=self._dispatcher.observes,
+            file=getattr(sys.modules.get(cls.__module__), "__file__", None) or "",
+        ).to_dict()
+
+    def _instantiate(self, cls: type[BaseMod], mod_id: str) -> BaseMod:
+        try:
+            return cls()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the constructor is the mod's code
+            told = self._describe(error)
+            at = f" at {told['where']}" if told["where"] else ""
+            raise LoadFailed(
+                f"mod {mod_id}: {cls.__qualname__}() failed{at}: {told['message']} (the constructor takes no arguments)",
+                code=Code.INITIALIZE_FAILED, where=told["where"], traceback=told["traceback"],
+            ) from None  # fmt: skip
+
+    async def _activate(self, _params: dict[str, Any]) -> None:
+        await self._life_call("activate")
+
+    async def _life_call(self, name: str, *args: Any) -> Any:
+        """Call a method of the mod's life, plain or coroutine; False or an exception refuses."""
+        assert self._mod is not None
+        where = f"{type(self._mod).__qualname__}.{name}"
+        try:
+            result = getattr(self._mod, name)(*args)
+            if asyncio.iscoroutine(result):
+                result = await result
+        except asyncio.CancelledError:
+            raise
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the mod's own failure, answered with its place
+            told = self._describe(error)
+            at = f" at {told['where']}" if told["where"] else ""
+            raise LoadFailed(
+                f"{where}() raised{at}: {told['message']}",
+                code=Code.STATE_REFUSED if name == "set_state" else Code.INITIALIZE_FAILED,
+                where=told["where"], traceback=told["traceback"],
+            ) from None  # fmt: skip
+        if result is False and name in ("initialize", "activate"):
+            raise LoadFailed(f"{where}() returned False: the mod refuses to start", code=Code.INITIALIZE_FAILED)
+        return result
+
+    async def _get_state(self, _params: dict[str, Any]) -> dict[str, Any]:
+        assert self._mod is not None
+        return {"state": await self._life_call("get_state"), "version": str(type(self._mod).version)}
+
+    async def _set_state(self, params: dict[str, Any]) -> None:
+        await self._life_call("set_state", params.get("state"), params.get("from_version", ""))
+
+    async def _snapshot(self, _params: dict[str, Any]) -> dict[str, Any]:
+        assert self._sources is not None
+        try:
+            return self._sources.snapshot()
+        except (OSError, ValueError) as error:
+            raise ModvisorError(f"the mod's sources cannot be kept: {error}", code=Code.TOO_LARGE) from None
+
+    async def _shutdown(self, _params: dict[str, Any]) -> None:
+        self._shut_down = True
+        if self._mod is not None:
+            await self._life_call("shutdown")
+
+    # -- copies
+
+    async def _observe(self, params: dict[str, Any]) -> dict[str, int]:
+        return await self._copies(params, self._dispatching().observe)
+
+    async def _notify(self, params: dict[str, Any]) -> dict[str, int]:
+        return await self._copies(params, self._dispatching().notify)
+
+    async def _copies(
+        self, params: dict[str, Any], give: Callable[[Event], Awaitable[list[HandlerFailed]]]
+    ) -> dict[str, int]:
+        failed = 0
+        for data in params.get("events", ()):
+            failures = await give(Event.from_dict(data))
+            for failure in failures:
+                self._report(failure)
+            failed += len(failures)
+        return {"failed": failed}
+
+    # -- the end
+
+    async def close(self) -> None:
+        """Cancel what is still running; a mod that was not asked to shut down (the supervisor is gone) is asked now."""
+        for task in list(self._tasks.values()):
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        if self._mod is not None and not self._shut_down:
+            with suppress(ModvisorError, TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await self._life_call("shutdown")
+        if self._executor is not None:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+        self._channel.close()
+
+    # -- helpers
+
+    def _dispatching(self) -> Dispatcher:
+        if self._dispatcher is None:
+            raise RemoteProtocolError("an event came before 'load'")
+        return self._dispatcher
+
+    def _own_files(self) -> dict[str, bytes]:
+        return self._sources.files if self._sources is not None else {}
+
+    def _describe(self, error: BaseException) -> dict[str, Any]:
+        return describe(error, self._own_files())
+
+
+def _wire(answer: EventResponse | Event | None) -> dict[str, Any] | None:
+    match answer:
+        case None:
+            return None
+        case EventResponse():
+            return {"response": answer.to_dict()}
+        case _:
+            return {"event": answer.to_dict()}

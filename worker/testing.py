@@ -1,0 +1,139 @@
+"""What a mod author's tests use: the real dispatch and the real serialisation, with a context that records.
+
+async def test_pages(tmp_path):
+    async with ModHarness(WikiMod, storage_path=tmp_path) as wiki:
+        response = await wiki.send("wiki.page.create", {"title": "Home", "content": "hello"}, source_id="alice")
+        assert response.success
+        assert [event.event_name for event in wiki.sent] == ["wiki.page.created"]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from ..ipc.event import Event, EventResponse
+from ..ipc.messages import pack, unpack
+from ..mods.base import BaseMod
+from ..mods.handlers import collect_handlers
+from .dispatch import Dispatcher
+
+M = TypeVar("M", bound=BaseMod)
+T = TypeVar("T")
+
+
+class RecordingContext:
+    """A `ModContext` without a network: keeps what the mod sends, answers its questions from plain attributes.
+
+    Attributes:
+        sent: every event the mod sent, in order.
+        responder: called with each sent event; what it returns is the mod's answer (default: success).
+    """
+
+    def __init__(self, mod_id: str, storage_path: Path) -> None:
+        self.mod_id = mod_id
+        self.network_name = "test"
+        self.storage_path = storage_path
+        self.log = logging.getLogger(mod_id)
+        self.sent: list[Event] = []
+        self.responder: Callable[[Event], EventResponse] = lambda event: EventResponse(True, data={"delivered": 0})
+        self.agent_list: list[dict[str, Any]] = []
+        self.members: dict[str, list[str]] = {}
+        self.group_members: dict[str, list[str]] = {}
+        self._loop = asyncio.get_running_loop()
+
+    async def send_event(self, event: Event, timeout: float | None = None) -> EventResponse:
+        event = Event.from_dict(unpack(pack(event.to_dict())))
+        if event.source_id is None:
+            event.source_id = f"mod:{self.mod_id}"
+        self.sent.append(event)
+        return self.responder(event)
+
+    async def agents(self) -> list[dict[str, Any]]:
+        return list(self.agent_list)
+
+    async def channels(self) -> list[str]:
+        return list(self.members)
+
+    async def channel_members(self, channel: str) -> list[str]:
+        return list(self.members.get(channel, ()))
+
+    async def groups(self) -> dict[str, list[str]]:
+        return dict(self.group_members)
+
+    def run_from_thread(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+
+class ModHarness(Generic[M]):
+    """Runs one mod in this process, as a worker would: bound, initialized, activated, and shut down at the end.
+
+    Events and answers pass through msgpack, so that what could not cross the pipe fails here too.
+    A handler that raises raises `modvisor.worker.dispatch.HandlerFailed` from `send`.
+    """
+
+    def __init__(
+        self, mod_class: type[M], *, storage_path: Path, config: dict[str, Any] | None = None, mod_id: str = "mod"
+    ) -> None:
+        self.mod = mod_class()
+        self.mod.config = config or {}
+        self._mod_id = mod_id
+        self._storage_path = storage_path
+        self._executor = ThreadPoolExecutor(max_workers=8)
+
+    async def __aenter__(self) -> ModHarness[M]:
+        self._storage_path.mkdir(parents=True, exist_ok=True)
+        self.context = RecordingContext(self._mod_id, self._storage_path)
+        self.mod.context = self.context
+        self._dispatcher = Dispatcher(collect_handlers(self.mod), self._executor)
+        for name in ("initialize", "activate"):
+            if await self.call(name) is False:
+                raise AssertionError(f"{type(self.mod).__qualname__}.{name}() returned False")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.call("shutdown")
+        self._executor.shutdown()
+
+    @property
+    def sent(self) -> list[Event]:
+        """The events the mod sent so far."""
+        return self.context.sent
+
+    async def call(self, name: str, *args: Any) -> Any:
+        """Call a method of the mod's life (`get_state`, …), plain or coroutine."""
+        result = getattr(self.mod, name)(*args)
+        return await result if asyncio.iscoroutine(result) else result
+
+    async def send(
+        self, event_name: str, payload: dict[str, Any] | None = None, **fields: Any
+    ) -> EventResponse | Event | None:
+        """Send the mod an event and return what it answered: a response, a changed event, or None."""
+        answer, _ = await self._dispatcher.ask(self._event(event_name, payload, fields))
+        if isinstance(answer, EventResponse):
+            return EventResponse.from_dict(unpack(pack(answer.to_dict())))
+        return answer
+
+    async def ask(self, event_name: str, payload: dict[str, Any] | None = None, **fields: Any) -> EventResponse:
+        """`send`, for events the mod must answer."""
+        answer = await self.send(event_name, payload, **fields)
+        assert isinstance(answer, EventResponse), f"{event_name} was not answered but {answer!r}"
+        return answer
+
+    async def observe(self, event_name: str, payload: dict[str, Any] | None = None, **fields: Any) -> None:
+        """Give the mod's observers a copy of an event; the first failure is raised."""
+        for failure in await self._dispatcher.observe(self._event(event_name, payload, fields)):
+            raise failure
+
+    async def notify(self, event_name: str, payload: dict[str, Any] | None = None, **fields: Any) -> None:
+        """Give the mod a notification of the network; the first failure is raised."""
+        for failure in await self._dispatcher.notify(self._event(event_name, payload, fields)):
+            raise failure
+
+    def _event(self, event_name: str, payload: dict[str, Any] | None, fields: dict[str, Any]) -> Event:
+        fields.setdefault("source_id", "agent:alice")
+        return Event.from_dict(unpack(pack(Event(event_name, payload=payload or {}, **fields).to_dict())))
