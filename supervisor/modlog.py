@@ -1,0 +1,298 @@
+"""What a mod prints: bytes of its worker's merged output in; stamped lines out, to a file, to memory and to listeners.
+
+A worker may print without end, without line breaks, or bytes that are no text, and the disk may be full: nothing here
+grows beyond a cap, and nothing the file system does keeps the network from running.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+MAX_LINE = 16 * 1024
+"""Bytes of one line that are kept: a long traceback's line fits, a dumped data structure does not."""
+
+MAX_KEPT = 512 * 1024
+"""Characters kept in memory for `ModLog.tail`, lest hundreds of mods that print long lines fill the supervisor's memory."""
+
+_BLOCK = 64 * 1024  # what one read takes, going backwards from a file's end
+
+_logger = logging.getLogger(__name__)
+
+Listener = Callable[[str], None]
+
+
+class ModLog:
+    """The log of one mod: ``path``, and rotated files ``path.1`` (the latest) to ``path.N``.
+
+    Every line reads ``2026-01-31T12:00:00.123Z text``, in UTC, the same on disk, in memory and for listeners. For use
+    from one thread. The file is opened when the first line is written, and again when it was removed meanwhile.
+
+    Args:
+        path: the file; its folder is made if it is missing.
+        max_bytes: size of a file at which it is rotated; a file is larger only if a single line is.
+        backups: how many rotated files are kept beside the current one.
+        keep_lines: how many lines are kept in memory (fewer if they are very long, see `MAX_KEPT`).
+        clock: Unix seconds, for the stamps.
+
+    Attributes:
+        write_errors: how many times writing failed; the lines of that time are in memory only.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_bytes: int,
+        backups: int,
+        keep_lines: int = 200,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.write_errors = 0
+        self._splitter = _LineSplitter()
+        self._kept = _KeptLines(keep_lines)
+        self._file = _RotatingFile(path, max_bytes, backups)
+        self._listeners: dict[Listener, None] = {}  # a set that keeps its order
+        self._clock = clock
+
+    def feed(self, data: bytes) -> None:
+        """Take what was read from the pipe. Never raises: failures to write are counted in `write_errors`."""
+        self._publish(self._splitter.feed(data))
+
+    def tail(self, n: int) -> list[str]:
+        """The last ``n`` lines that are in memory, oldest first."""
+        return self._kept.last(n)
+
+    def add_listener(self, listener: Listener) -> None:
+        """Call ``listener`` with each new line. It must not block; one that raises is removed."""
+        self._listeners[listener] = None
+
+    def remove_listener(self, listener: Listener) -> None:
+        """Stop calling ``listener``; nothing happens if it is not called anyway."""
+        self._listeners.pop(listener, None)
+
+    def close(self) -> None:
+        """The output ended: take an unfinished line as it is and close the file. The next incarnation may feed again."""
+        self._publish(self._splitter.end())
+        self._file.close()
+
+    def _publish(self, texts: list[str]) -> None:
+        if not texts:
+            return
+        stamp = _stamp(self._clock())
+        lines = [f"{stamp} {text}" for text in texts]
+        self._kept.extend(lines)
+        try:
+            self._file.write("".join(f"{line}\n" for line in lines).encode())
+        except OSError:
+            self.write_errors += 1
+        for listener in tuple(self._listeners):
+            self._tell(listener, lines)
+
+    def _tell(self, listener: Listener, lines: list[str]) -> None:
+        try:
+            for line in lines:
+                if listener in self._listeners:  # it may remove itself, or another
+                    listener(line)
+        except Exception:
+            _logger.exception("a listener of the log %s failed and is removed", self._file.path)
+            self.remove_listener(listener)
+
+
+def read_tail(path: Path, n: int) -> list[str]:
+    """The last ``n`` lines on disk, oldest first, from ``path`` and as many of its rotated files as are needed.
+
+    Reads backwards from the end, no more than it must; [] if there is no such log. Raises OSError if it cannot be read.
+    """
+    lines: list[str] = []
+    for file in _newest_first(path):
+        wanted = n - len(lines)
+        if wanted <= 0:
+            break
+        lines[:0] = _last_lines(file, wanted)
+    return lines
+
+
+class _LineSplitter:
+    """Bytes in, lines of text out. Holds one unfinished line of bounded length."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()  # at most MAX_LINE + 1: whether a final "\r" belongs to the line end is known later
+        self._dropped = 0  # bytes of the unfinished line that did not fit
+
+    def feed(self, data: bytes) -> list[str]:
+        *ended, rest = data.split(b"\n")
+        lines: list[str] = []
+        for piece in ended:
+            self._hold(piece)
+            lines.append(self._take())
+        self._hold(rest)
+        return lines
+
+    def end(self) -> list[str]:
+        """The unfinished line, if there is one."""
+        return [self._take()] if self._held else []
+
+    def _hold(self, piece: bytes) -> None:
+        room = MAX_LINE + 1 - len(self._held)
+        self._held += piece[:room]
+        self._dropped += max(0, len(piece) - room)
+
+    def _take(self) -> str:
+        line, dropped = bytes(self._held), self._dropped
+        self._held.clear()
+        self._dropped = 0
+        if not dropped:
+            line = line.removesuffix(b"\r")
+        if len(line) <= MAX_LINE:
+            return line.decode(errors="replace")
+        # The incremental decoder leaves out a character that the cut went through.
+        text = codecs.getincrementaldecoder("utf-8")("replace").decode(line[:MAX_LINE])
+        return f"{text} [... {len(line) - MAX_LINE + dropped} bytes cut]"
+
+
+class _KeptLines:
+    """The last lines, bounded in number and in characters."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._lines: deque[str] = deque()
+        self._size = 0
+
+    def extend(self, lines: list[str]) -> None:
+        for line in lines:
+            self._lines.append(line)
+            self._size += len(line)
+            while len(self._lines) > self._count or self._size > MAX_KEPT:
+                self._size -= len(self._lines.popleft())
+
+    def last(self, n: int) -> list[str]:
+        return list(self._lines)[-n:] if n > 0 else []
+
+
+class _RotatingFile:
+    """Appends whole lines; when a file is full it becomes ``.1``, ``.1`` becomes ``.2``, and the oldest goes."""
+
+    def __init__(self, path: Path, max_bytes: int, backups: int) -> None:
+        self.path = path
+        self._max_bytes = max_bytes
+        self._backups = backups
+        self._fd: int | None = None
+
+    def write(self, data: bytes) -> None:
+        """Append ``data``, which ends with a line break: in one call if it fits into the file.
+
+        After an OSError the file is closed and holds no part of a line; the next write opens it anew.
+        """
+        try:
+            start = 0
+            while start < len(data):
+                start += self._write_what_fits(data, start)
+        except OSError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        if self._fd is not None:
+            fd, self._fd = self._fd, None
+            with contextlib.suppress(OSError):  # a delayed write error; there is nothing left to do about it
+                os.close(fd)
+
+    def _write_what_fits(self, data: bytes, start: int) -> int:
+        """Write as many whole lines as the file has room for; returns how many bytes that was (0 if it was rotated)."""
+        fd, size = self._open()
+        room = max(0, self._max_bytes - size)
+        end = len(data) if len(data) - start <= room else data.rfind(b"\n", start, start + room) + 1
+        if end <= start and size > 0:
+            self._rotate()
+            return 0
+        if end <= start:  # a line longer than a whole file gets one for itself
+            end = data.index(b"\n", start) + 1
+        _write_all(fd, data[start:end] if end - start < len(data) else data, size)
+        return end - start
+
+    def _open(self) -> tuple[int, int]:
+        """The file that the path now names, opened if it is not the one we hold, and its size."""
+        if self._fd is not None:
+            held = os.fstat(self._fd)
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                if os.path.samestat(held, os.stat(self.path)):
+                    return self._fd, held.st_size
+            self.close()  # removed or renamed by somebody: what we wrote there nobody would find
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.fchmod(self._fd, 0o600)  # what mods print may be private, also where an older file was open to all
+        return self._fd, os.fstat(self._fd).st_size
+
+    def _rotate(self) -> None:
+        self.close()
+        for index in range(self._backups, 0, -1):
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(_rotated(self.path, index - 1), _rotated(self.path, index))
+        # With no backups that is the file itself; else whatever a former, larger number of backups left behind.
+        index = self._backups + 1 if self._backups else 0
+        with contextlib.suppress(FileNotFoundError):
+            while True:
+                os.unlink(_rotated(self.path, index))
+                index += 1
+
+
+def _write_all(fd: int, data: bytes, size: int) -> None:
+    """Write everything, or on a full disk nothing: half a line would swallow the beginning of the next one."""
+    try:
+        written = os.write(fd, data)
+        while written < len(data):
+            written += os.write(fd, data[written:])
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.ftruncate(fd, size)
+        raise
+
+
+def _rotated(path: Path, index: int) -> Path:
+    return path.with_name(f"{path.name}.{index}") if index else path
+
+
+def _newest_first(path: Path) -> Iterator[Path]:
+    """The files of a log. The first may be missing (rotated, and then the disk was full); the rest have no gap."""
+    if path.exists():
+        yield path
+    index = 1
+    while (rotated := _rotated(path, index)).exists():
+        yield rotated
+        index += 1
+
+
+def _last_lines(path: Path, n: int) -> list[str]:
+    try:
+        data = _read_end(path, n)
+    except FileNotFoundError:  # rotated away while we looked
+        return []
+    lines = data.removesuffix(b"\n").split(b"\n") if data else []
+    return [line.decode(errors="replace") for line in lines[-n:]]
+
+
+def _read_end(path: Path, n: int) -> bytes:
+    """The end of a file, with at least ``n`` whole lines in it unless the file has fewer."""
+    blocks: list[bytes] = []
+    breaks = 0
+    with path.open("rb", buffering=0) as file:
+        position = file.seek(0, os.SEEK_END)
+        while position > 0 and breaks <= n:  # one more than n: the last line's own break is among them
+            start = max(0, position - _BLOCK)
+            file.seek(start)
+            blocks.append(file.read(position - start))
+            breaks += blocks[-1].count(b"\n")
+            position = start
+    return b"".join(reversed(blocks))
+
+
+def _stamp(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

@@ -1,0 +1,352 @@
+"""What worker processes use: processor, memory, threads, files, for a whole fleet of them in one cheap pass.
+
+A worker's *tree* is the worker, all its descendants, and every process of its session with theirs: each worker leads a
+session of its own, so a process that was forked twice and now belongs to init is still counted. Only one that called
+``setsid`` and then lost its parent is beyond reach.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import os
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import psutil
+
+_USS_SHARE = 0.25
+"""The largest share of the workers whose USS one pass may measure, however rare the passes are."""
+
+# Gone or hidden from us. Other errors are raised: when we run out of descriptors, the workers are not gone.
+_UNSEEN = (FileNotFoundError, ProcessLookupError, PermissionError)
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_TICK = 1.0 / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSample:
+    """One worker at one moment. A figure is None where the system does not have it or does not let us see it.
+
+    Attributes:
+        pid: the worker's.
+        cpu_percent: of one core, by the tree since the former sample; None at the first.
+        rss: bytes resident, summed over the tree; pages that its processes share count once for each of them.
+        uss: bytes that would be free if the worker alone ended; up to some `uss_interval` old.
+        threads: of the tree.
+        open_files: file descriptors of the worker alone.
+        read_bytes: read from disk by the worker alone since it began.
+        write_bytes: the same, written.
+        children: the processes of the tree besides the worker.
+        sampled_at: Unix seconds, for people.
+    """
+
+    pid: int
+    cpu_percent: float | None
+    rss: int
+    uss: int | None
+    threads: int
+    open_files: int | None
+    read_bytes: int | None
+    write_bytes: int | None
+    children: int
+    sampled_at: float
+
+
+class Process(NamedTuple):
+    """One line of the process table."""
+
+    pid: int
+    parent: int
+    session: int
+    started: float  # in any unit: with the pid, it tells a process from a later one of the same pid
+    ended: bool  # a zombie: only its parent's wait is missing
+    cpu: float  # seconds, with those of children that ended and were waited for
+    rss: int
+    threads: int
+
+
+@dataclass(slots=True)
+class _Past:
+    """What is remembered of a worker from one pass to the next."""
+
+    started: float
+    cpu: float
+    at: float  # on the sampler's clock
+    uss: int | None = None
+    uss_at: float = -math.inf
+
+
+class Sampler(ABC):
+    """Samples worker processes; knows the former sample of each.
+
+    `sample` is called from one thread at a time, `forget` from any. Subclasses know how to ask the system.
+
+    USS is dear (the kernel walks all of a process's pages), so a pass measures it for a few workers only: of those whose
+    figure is older than `uss_interval`, the ones that waited longest, and so many that a round over all workers takes
+    just the interval: with 200 workers, passes 5 s apart and an interval of 30 s, 34 in each pass. The other samples
+    carry the last figure.
+
+    Args:
+        uss_interval: seconds a USS figure is good for.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, *, uss_interval: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._uss_interval = uss_interval
+        self._clock = clock
+        self._pasts: dict[int, _Past] = {}
+        self._last_pass = -math.inf
+        self._to_forget: deque[int] = deque()  # handed over to the sampling thread, which alone touches the pasts
+        self._most_cpu = 100.0 * (os.cpu_count() or 1)
+
+    def sample(self, pids: Iterable[int]) -> dict[int, ProcessSample]:
+        """One sample for each of ``pids`` that is alive; one that ended is absent. Blocks: call it in a thread.
+
+        Raises OSError if the process table cannot be read (we are out of file descriptors, say).
+        """
+        self._drop_forgotten()
+        wanted = set(pids)
+        now, wall = self._clock(), time.time()
+        trees = {tree[0].pid: tree for tree in self._trees(wanted) if not tree[0].ended}
+        for pid in wanted - trees.keys():
+            self._pasts.pop(pid, None)
+        cpu = {pid: self._cpu_percent(tree, now) for pid, tree in trees.items()}
+        self._measure_some_uss(trees, now)
+        return {pid: self._sample_of(tree, cpu[pid], wall) for pid, tree in trees.items()}
+
+    def forget(self, pid: int) -> None:
+        """This worker ended; its past is dropped at the next pass."""
+        self._to_forget.append(pid)
+
+    # -- the system
+
+    @abstractmethod
+    def _trees(self, pids: set[int]) -> Iterator[list[Process]]:
+        """The tree of each worker that exists, the worker first."""
+
+    @abstractmethod
+    def _uss(self, pid: int) -> int | None: ...
+
+    @abstractmethod
+    def _open_files(self, pid: int) -> int | None: ...
+
+    @abstractmethod
+    def _disk_bytes(self, pid: int) -> tuple[int | None, int | None]:
+        """Read, written."""
+
+    # -- figures
+
+    def _sample_of(self, tree: list[Process], cpu: float | None, wall: float) -> ProcessSample:
+        pid = tree[0].pid
+        read_bytes, write_bytes = self._disk_bytes(pid)
+        return ProcessSample(
+            pid=pid,
+            cpu_percent=cpu,
+            rss=sum(process.rss for process in tree),
+            uss=self._pasts[pid].uss,
+            threads=sum(process.threads for process in tree),
+            open_files=self._open_files(pid),
+            read_bytes=read_bytes,
+            write_bytes=write_bytes,
+            children=len(tree) - 1,
+            sampled_at=wall,
+        )
+
+    def _cpu_percent(self, tree: list[Process], now: float) -> float | None:
+        """Processor time since the former pass; remembers this one.
+
+        Kept between none and all cores. A child's time can leave the sum (nobody waited for it), and a child that ends
+        during the pass may be missed or counted twice, as itself and by its parent.
+        """
+        worker, cpu = tree[0], sum(process.cpu for process in tree)
+        past = self._pasts.get(worker.pid)
+        if past is None or past.started != worker.started:
+            self._pasts[worker.pid] = _Past(started=worker.started, cpu=cpu, at=now)
+            return None
+        used, elapsed = cpu - past.cpu, now - past.at
+        past.cpu, past.at = cpu, now
+        return min(max(0.0, 100.0 * used / elapsed), self._most_cpu) if elapsed > 0 else None
+
+    def _measure_some_uss(self, pids: Iterable[int], now: float) -> None:
+        workers = [(self._pasts[pid], pid) for pid in pids]
+        due = [(past, pid) for past, pid in workers if now - past.uss_at >= self._uss_interval]
+        for past, pid in heapq.nsmallest(self._uss_budget(len(workers), now), due, key=lambda each: each[0].uss_at):
+            past.uss, past.uss_at = self._uss(pid), now
+
+    def _uss_budget(self, workers: int, now: float) -> int:
+        """How many to measure in this pass: the share of the interval that went by since the former one, of all."""
+        elapsed, self._last_pass = now - self._last_pass, now
+        share = elapsed / self._uss_interval if self._uss_interval > 0 else _USS_SHARE
+        return math.ceil(workers * min(share, _USS_SHARE))
+
+    def _drop_forgotten(self) -> None:
+        while self._to_forget:
+            self._pasts.pop(self._to_forget.popleft(), None)
+
+
+class LinuxSampler(Sampler):
+    """Reads ``/proc`` itself: one small read for each process of the machine, and two or three more for each worker."""
+
+    def _trees(self, pids: set[int]) -> Iterator[list[Process]]:
+        table = _process_table()
+        for pid, members in _members(table.values(), pids).items():
+            yield [table[pid], *(table[member] for member in members if member != pid)]
+
+    def _uss(self, pid: int) -> int | None:
+        rollup = _read(f"/proc/{pid}/smaps_rollup")
+        clean, dirty = _figure(rollup, b"Private_Clean:"), _figure(rollup, b"Private_Dirty:")
+        return None if clean is None or dirty is None else 1024 * (clean + dirty)
+
+    def _open_files(self, pid: int) -> int | None:
+        try:
+            return len(os.listdir(f"/proc/{pid}/fd"))
+        except _UNSEEN:
+            return None
+
+    def _disk_bytes(self, pid: int) -> tuple[int | None, int | None]:
+        io = _read(f"/proc/{pid}/io")
+        return _figure(io, b"read_bytes:"), _figure(io, b"write_bytes:")
+
+
+class PsutilSampler(Sampler):
+    """The same through psutil, where there is no ``/proc``: slower, and blind to what the system hides."""
+
+    def _trees(self, pids: set[int]) -> Iterator[list[Process]]:
+        handles = {handle.pid: handle for handle in psutil.process_iter(["ppid"])}
+        links = [_Link(pid, handle.info["ppid"] or 0, _session(pid)) for pid, handle in handles.items()]
+        for pid, members in _members(links, pids).items():
+            worker = _details(handles[pid])
+            if worker is not None:
+                others = (_details(handles[member]) for member in members if member != pid)
+                yield [worker, *(process for process in others if process is not None)]
+
+    def _uss(self, pid: int) -> int | None:
+        try:
+            return psutil.Process(pid).memory_full_info().uss
+        except (psutil.Error, AttributeError):
+            return None
+
+    def _open_files(self, pid: int) -> int | None:
+        try:
+            return psutil.Process(pid).num_fds()
+        except psutil.Error:
+            return None
+
+    def _disk_bytes(self, pid: int) -> tuple[int | None, int | None]:
+        try:
+            io = psutil.Process(pid).io_counters()
+        except (psutil.Error, AttributeError):  # macOS has no such method
+            return None, None
+        return io.read_bytes, io.write_bytes
+
+
+def make_sampler() -> Sampler:
+    """The sampler for this system."""
+    return LinuxSampler() if sys.platform == "linux" else PsutilSampler()
+
+
+def parse_stat(pid: int, stat: bytes) -> Process:
+    """One ``/proc/PID/stat``. See proc_pid_stat(5) for the fields."""
+    # The second field is the name in parentheses, and a name may hold spaces and parentheses: the last one ends it.
+    fields = stat[stat.rindex(b")") + 2 :].split(None, 22)
+    state, parent, _, session = fields[:4]
+    return Process(
+        pid=pid,
+        parent=int(parent),
+        session=int(session),
+        started=int(fields[19]),
+        ended=state in b"ZXx",
+        cpu=_TICK * (int(fields[11]) + int(fields[12]) + int(fields[13]) + int(fields[14])),
+        rss=_PAGE * int(fields[21]),
+        threads=int(fields[17]),
+    )
+
+
+class _Link(NamedTuple):
+    """What decides to which tree a process belongs."""
+
+    pid: int
+    parent: int
+    session: int
+
+
+def _members(links: Iterable[Process | _Link], roots: set[int]) -> dict[int, set[int]]:
+    """The pids of each root's tree, the root's own among them; a root that does not exist is absent."""
+    by_parent: defaultdict[int, list[int]] = defaultdict(list)
+    by_session: defaultdict[int, list[int]] = defaultdict(list)
+    for link in links:
+        by_parent[link.parent].append(link.pid)
+        by_session[link.session].append(link.pid)
+    existing = roots.intersection(pid for pids in by_parent.values() for pid in pids)
+    return {root: _reach([root, *by_session.get(root, ())], by_parent) for root in existing}
+
+
+def _reach(start: list[int], by_parent: dict[int, list[int]]) -> set[int]:
+    """Those in ``start`` and all their descendants."""
+    found: set[int] = set()
+    while start:
+        pid = start.pop()
+        if pid not in found:
+            found.add(pid)
+            start.extend(by_parent.get(pid, ()))
+    return found
+
+
+def _process_table() -> dict[int, Process]:
+    table: dict[int, Process] = {}
+    for name in os.listdir("/proc"):
+        if name.isdecimal() and (stat := _read(f"/proc/{name}/stat")):
+            table[int(name)] = parse_stat(int(name), stat)
+    return table
+
+
+def _read(path: str) -> bytes:
+    """A short file of ``/proc`` in one read; b"" if the process is gone or hidden from us."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(fd, 4096)
+        finally:
+            os.close(fd)
+    except _UNSEEN:
+        return b""
+
+
+def _figure(text: bytes, key: bytes) -> int | None:
+    """The number behind ``key`` at the beginning of a line, but for the first."""
+    _, found, rest = text.partition(b"\n" + key)
+    return int(rest.split(None, 1)[0]) if found else None
+
+
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return -1
+
+
+def _details(handle: psutil.Process) -> Process | None:
+    """None if the process is gone or hidden from us."""
+    try:
+        with handle.oneshot():
+            times = handle.cpu_times()
+            return Process(
+                pid=handle.pid,
+                parent=handle.ppid(),
+                session=_session(handle.pid),
+                started=handle.create_time(),
+                ended=handle.status() == psutil.STATUS_ZOMBIE,
+                # Those of children are there on Linux only; macOS keeps them at zero.
+                cpu=times.user + times.system + times.children_user + times.children_system,
+                rss=handle.memory_info().rss,
+                threads=handle.num_threads(),
+            )
+    except psutil.Error:
+        return None
