@@ -85,14 +85,22 @@ class Channel:
         """
         if self._out_size > HIGH_WATER:
             async with asyncio.timeout(timeout):
-                await self._drained(HIGH_WATER)
+                await self.writable()
+        return await self.finish(*self.begin(method, params), timeout)
+
+    def begin(self, method: str, params: Any = None) -> tuple[int, asyncio.Future[Response]]:
+        """The first half of `call`: send, without waiting. Pass what it returns to `finish`, whatever happens."""
         if self._closed is not None:
             raise _again(self._closed)
         request_id, data = self._connection.request(method, params)
         future: asyncio.Future[Response] = self._loop.create_future()
         self._pending[request_id] = future
-        timer = None if timeout is None else self._loop.call_later(timeout, _expire, future)
         self._write(data)
+        return request_id, future
+
+    async def finish(self, request_id: int, future: asyncio.Future[Response], timeout: float | None = None) -> Response:
+        """The second half of `call`: wait for the answer."""
+        timer = None if timeout is None else self._loop.call_later(timeout, _expire, future)
         try:
             response = await future
         except (asyncio.CancelledError, TimeoutError):
@@ -148,6 +156,10 @@ class Channel:
     def buffered(self) -> int:
         """Bytes the peer has not read yet."""
         return self._out_size
+
+    async def writable(self) -> None:
+        """Wait until the peer has read enough that at most `HIGH_WATER` bytes are waiting."""
+        await self._drained(HIGH_WATER)
 
     async def flush(self) -> None:
         """Wait until everything written has been handed to the kernel (or the channel ended)."""

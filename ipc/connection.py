@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
-from .errors import ChannelBusy, FrameTooLarge, LocalProtocolError, RemoteProtocolError
+from .errors import ChannelBusy, FrameTooLarge, LocalProtocolError, RemoteProtocolError, Unserializable
 from .messages import NOTIFICATION, REQUEST, RESPONSE, Message, Request, Response, decode, pack
 
 MAX_FRAME = 64 * 1024 * 1024
@@ -200,7 +200,11 @@ class Connection:
         return data
 
     def _frame(self, message: list[Any]) -> bytes:
-        body = pack(message)
+        try:
+            body = pack(message)
+        except Unserializable:
+            pack(message[-1])  # says the place within the params or the result, not within the frame
+            raise
         if len(body) > self.max_frame:
             raise FrameTooLarge(f"message of {len(body)} bytes; the cap is {self.max_frame}")
         return _HEADER.pack(len(body)) + body

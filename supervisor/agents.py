@@ -1,0 +1,414 @@
+"""Agents, their groups, secrets, subscriptions and inboxes; channels; delivery. Knows nothing of mods."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..ipc.address import AGENT, BROADCAST, CHANNEL, GROUP, Address, check_agent_id, parse_address
+from ..ipc.errors import Code, ModvisorError
+from ..ipc.event import Event
+from ..ipc.topic import check_pattern, matches
+from .config import AgentsConfig, GroupConfig
+
+MAX_SUBSCRIPTIONS = 1000  # of one agent
+MAX_CHANNELS = 10_000
+
+
+class Refusal(ModvisorError):
+    """A request about agents or channels that is not granted."""
+
+    code = Code.BAD_INPUT
+
+
+@dataclass(slots=True)
+class Subscription:
+    """What an agent wants to get: events matching a pattern, in one of the channels (none named: anywhere)."""
+
+    subscription_id: str
+    patterns: tuple[str, ...]
+    channels: frozenset[str]
+
+    def wants(self, event_name: str, channel: str | None) -> bool:
+        if self.channels and channel not in self.channels:
+            return False
+        return any(matches(pattern, event_name) for pattern in self.patterns)
+
+
+@dataclass(slots=True)
+class Agent:
+    """A registered agent.
+
+    Attributes:
+        secret_hash: SHA-256 of its secret; the secret itself is random (256 bits) and kept nowhere.
+        last_seen: monotonic time of its last request; wall time in ``last_seen_at``.
+        inbox: events delivered and not polled, oldest first.
+        dropped: events lost because the inbox was full.
+    """
+
+    agent_id: str
+    metadata: dict[str, Any]
+    group: str | None
+    secret_hash: bytes
+    registered_at: float
+    last_seen: float
+    last_seen_at: float
+    inbox: deque[Event] = field(default_factory=deque)
+    subscriptions: dict[str, Subscription] = field(default_factory=dict)
+    dropped: int = 0
+    arrival: asyncio.Event | None = None  # made when somebody polls and waits
+
+    def wants(self, event_name: str, channel: str | None) -> bool:
+        """Without a subscription an agent gets everything addressed to it."""
+        if not self.subscriptions:
+            return True
+        return any(subscription.wants(event_name, channel) for subscription in self.subscriptions.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """To how many inboxes an event went, and how many refused it because they are full."""
+
+    reached: int
+    full: int = 0
+
+
+class AgentRegistry:
+    """All agents and channels of a network.
+
+    Args:
+        on_change: called with each change that must outlive the process: (kind, data), see `journal`.
+        now: monotonic clock.
+    """
+
+    def __init__(
+        self,
+        config: AgentsConfig,
+        groups: dict[str, GroupConfig],
+        on_change: Callable[[str, dict[str, Any]], None],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config = config
+        self._groups = groups
+        self._on_change = on_change
+        self._now = now
+        self._agents: dict[str, Agent] = {}
+        self._channels: dict[str, dict[str, None]] = {}  # members in joining order
+
+    # -- agents
+
+    def __len__(self) -> int:
+        return len(self._agents)
+
+    def __iter__(self):
+        return iter(self._agents.values())
+
+    def get(self, agent_id: str) -> Agent | None:
+        return self._agents.get(agent_id)
+
+    def register(
+        self,
+        agent_id: str,
+        metadata: dict[str, Any],
+        *,
+        group: str | None = None,
+        password_hash: str | None = None,
+        secret: str | None = None,
+        retake: bool = False,
+        trusted: bool = False,
+    ) -> tuple[Agent, str]:
+        """Register an agent, or take over a live id with its old secret or its group's password.
+
+        Args:
+            password_hash: SHA-256 (hex) of the password of the group it wants to join.
+            secret: the old one, of an agent that takes its id over.
+            retake: that secret was checked already.
+            trusted: the request comes from inside: any group, no password.
+
+        Returns:
+            the agent and its new secret.
+
+        Raises:
+            Refusal: id_taken, unauthenticated, forbidden, bad_input or overloaded.
+        """
+        check_agent_id(agent_id)
+        if type(metadata) is not dict:
+            raise Refusal(f"metadata: expected a mapping, got {type(metadata).__name__}")
+        present = self._agents.get(agent_id)
+        assigned = self._assign_group(group, password_hash, trusted)
+        if present is not None:
+            if not (trusted or retake) and not self._may_retake(present, secret, password_hash):
+                raise Refusal(
+                    f"agent id {agent_id!r} is taken by a live agent; unregister it with its secret, register with that "
+                    "secret or its group's password, or choose another id",
+                    code=Code.ID_TAKEN,
+                )
+            if assigned is None:
+                assigned = present.group
+        elif len(self._agents) >= self._config.max_agents:
+            raise Refusal(f"{len(self._agents)} agents are registered; the network takes no more", code=Code.OVERLOADED)
+        new_secret = secrets.token_urlsafe(32)
+        agent = Agent(agent_id, metadata, assigned, hash_secret(new_secret), time.time(), self._now(), time.time())
+        if present is not None:  # the same agent, back again: what waits for it is still its own
+            agent.inbox, agent.subscriptions, agent.dropped = present.inbox, present.subscriptions, present.dropped
+        self._agents[agent_id] = agent
+        self._save(agent)
+        return agent, new_secret
+
+    def restore(self, agents: Iterable[Agent], channels: dict[str, list[str]]) -> None:
+        """Take what the journal kept: agents outlive a restart with their secrets, groups and channels."""
+        for agent in agents:
+            agent.last_seen = self._now()
+            self._agents[agent.agent_id] = agent
+        for name, members in channels.items():
+            self._channels[name] = dict.fromkeys(members)
+
+    def unregister(self, agent_id: str) -> Agent | None:
+        """Forget an agent and its memberships; None if there is none of that id."""
+        agent = self._agents.pop(agent_id, None)
+        if agent is None:
+            return None
+        for name, members in self._channels.items():
+            if agent_id in members:
+                del members[agent_id]
+                self._on_change("leave", {"channel": name, "agent_id": agent_id})
+        self._on_change("unregister", {"agent_id": agent_id})
+        if agent.arrival is not None:
+            agent.arrival.set()
+        return agent
+
+    def authenticate(self, agent_id: str, secret: str | None) -> Agent | None:
+        """The agent if ``secret`` is its secret; counts as a sign of life."""
+        agent = self._agents.get(agent_id)
+        if agent is None or not secret or not hmac.compare_digest(agent.secret_hash, hash_secret(secret)):
+            return None
+        self.seen(agent)
+        return agent
+
+    def seen(self, agent: Agent) -> None:
+        agent.last_seen, agent.last_seen_at = self._now(), time.time()
+
+    def expired(self) -> list[str]:
+        """Ids of agents not seen for longer than the configured time."""
+        if self._config.expire_after is None:
+            return []
+        limit = self._now() - self._config.expire_after
+        return [agent.agent_id for agent in self._agents.values() if agent.last_seen < limit]
+
+    def permissions_of(self, agent: Agent) -> frozenset[str]:
+        group = self._groups.get(agent.group) if agent.group is not None else None
+        return group.permissions if group is not None else frozenset()
+
+    def use_groups(self, groups: dict[str, GroupConfig], config: AgentsConfig) -> None:
+        """Take changed groups and limits of a reloaded network file."""
+        self._groups, self._config = groups, config
+
+    def members_of_groups(self) -> dict[str, list[str]]:
+        """Group name to the ids of its registered members, configured groups without members included."""
+        members: dict[str, list[str]] = {name: [] for name in self._groups}
+        for agent in self._agents.values():
+            if agent.group is not None:
+                members.setdefault(agent.group, []).append(agent.agent_id)
+        return members
+
+    def _assign_group(self, group: str | None, password_hash: str | None, trusted: bool) -> str | None:
+        if trusted and group is not None:
+            if group not in self._groups:
+                raise Refusal(f"agent_group {group!r} is not configured", code=Code.NO_SUCH_GROUP)
+            return group
+        if group:
+            return self._join_named(group, password_hash)
+        if password_hash:
+            for candidate in self._groups.values():
+                if _same(candidate.password_hash, password_hash):
+                    return candidate.name
+            raise Refusal("the password belongs to no agent group", code=Code.UNAUTHENTICATED)
+        return self._config.default_group
+
+    def _join_named(self, name: str, password_hash: str | None) -> str:
+        group = self._groups.get(name)
+        if group is None:
+            raise Refusal(f"agent_group {name!r} is not configured", code=Code.NO_SUCH_GROUP)
+        if group.password_hash is None:
+            if group.permissions:  # else anybody could help himself to them
+                raise Refusal(
+                    f"agent_group {name!r} has permissions and no password; it can only be assigned from inside",
+                    code=Code.FORBIDDEN,
+                )
+        elif not _same(group.password_hash, password_hash):
+            raise Refusal(f"wrong password for agent_group {name!r}", code=Code.UNAUTHENTICATED)
+        return name
+
+    def _may_retake(self, agent: Agent, secret: str | None, password_hash: str | None) -> bool:
+        if secret and hmac.compare_digest(agent.secret_hash, hash_secret(secret)):
+            return True
+        group = self._groups.get(agent.group) if agent.group is not None else None
+        return group is not None and _same(group.password_hash, password_hash)
+
+    def _save(self, agent: Agent) -> None:
+        self._on_change(
+            "register",
+            {
+                "agent_id": agent.agent_id,
+                "metadata": agent.metadata,
+                "group": agent.group,
+                "secret_hash": agent.secret_hash,
+                "registered_at": agent.registered_at,
+            },
+        )
+
+    # -- subscriptions
+
+    def subscribe(self, agent: Agent, patterns: list[str], channels: list[str]) -> Subscription:
+        """Restrict what the agent gets to events matching one of its subscriptions; raises `InvalidEvent` or `Refusal`."""
+        if len(agent.subscriptions) >= MAX_SUBSCRIPTIONS:
+            raise Refusal(f"{len(agent.subscriptions)} subscriptions; at most {MAX_SUBSCRIPTIONS} per agent")
+        subscription = Subscription(
+            uuid.uuid4().hex,
+            tuple(check_pattern(pattern) for pattern in patterns),
+            frozenset(channel.removeprefix("channel:") for channel in channels),
+        )
+        agent.subscriptions[subscription.subscription_id] = subscription
+        return subscription
+
+    # -- channels
+
+    def channels(self) -> list[str]:
+        return list(self._channels)
+
+    def channel_members(self, channel: str) -> list[str] | None:
+        """Agent ids in joining order, None for an unknown channel."""
+        members = self._channels.get(channel)
+        return None if members is None else list(members)
+
+    def join(self, channel: str, agent_id: str) -> None:
+        """Make an agent a member; the channel is made if it is new. Raises `Refusal` for an unknown agent."""
+        parse_address(f"{CHANNEL}:{channel}")
+        if agent_id not in self._agents:
+            raise Refusal(f"no agent {agent_id!r} is registered", code=Code.NO_SUCH_AGENT)
+        if channel not in self._channels:
+            if len(self._channels) >= MAX_CHANNELS:
+                raise Refusal(f"{MAX_CHANNELS} channels exist; the network takes no more", code=Code.OVERLOADED)
+            self._channels[channel] = {}
+        if agent_id not in self._channels[channel]:
+            self._channels[channel][agent_id] = None
+            self._on_change("join", {"channel": channel, "agent_id": agent_id})
+
+    def leave(self, channel: str, agent_id: str) -> None:
+        """End a membership; raises `Refusal` if the channel is unknown. Not being a member is fine."""
+        members = self._channels.get(channel)
+        if members is None:
+            raise Refusal(f"no channel {channel!r}", code=Code.NO_SUCH_CHANNEL)
+        if agent_id in members:
+            del members[agent_id]
+            self._on_change("leave", {"channel": channel, "agent_id": agent_id})
+
+    def remove_channel(self, channel: str) -> None:
+        """Remove a channel with all memberships; raises `Refusal` if it is unknown."""
+        if channel not in self._channels:
+            raise Refusal(f"no channel {channel!r}", code=Code.NO_SUCH_CHANNEL)
+        del self._channels[channel]
+        self._on_change("remove_channel", {"channel": channel})
+
+    # -- delivery
+
+    def deliver(self, event: Event, destination: Address) -> Delivery:
+        """Put one private copy of ``event`` into every inbox it is for, never the sender's own for a group of agents.
+
+        Raises:
+            Refusal: no_such_agent, no_such_channel, no_such_group, or inbox_full for a single agent.
+        """
+        if event.visibility == "mod_only":
+            return Delivery(0)
+        if destination.role == AGENT and destination.id != BROADCAST:
+            return self._deliver_to_one(event, destination.id)
+        return self._deliver_to_many(event, destination)
+
+    def _deliver_to_one(self, event: Event, agent_id: str) -> Delivery:
+        agent = self._agents.get(agent_id)
+        if agent is None:
+            raise Refusal(f"no agent {agent_id!r} is registered", code=Code.NO_SUCH_AGENT)
+        if not agent.wants(event.event_name, None) or not _visible(event, agent_id):
+            return Delivery(0)
+        if not self._put(agent, event.copy()):
+            raise Refusal(
+                f"the inbox of agent {agent_id!r} is full ({self._config.inbox_size} events)", code=Code.INBOX_FULL
+            )
+        return Delivery(1)
+
+    def _deliver_to_many(self, event: Event, destination: Address) -> Delivery:
+        sender, copy, reached, full = event.source_agent, None, 0, 0
+        channel = destination.id if destination.role == CHANNEL else None
+        for agent in self._receivers(destination):
+            if (
+                agent.agent_id == sender
+                or not agent.wants(event.event_name, channel)
+                or not _visible(event, agent.agent_id)
+            ):
+                continue
+            copy = copy or event.copy()  # the inboxes share it; polling copies it for each receiver
+            if self._put(agent, copy):
+                reached += 1
+            else:
+                full += 1
+        return Delivery(reached, full)
+
+    def _receivers(self, destination: Address) -> Iterable[Agent]:
+        if destination.role == AGENT:
+            return self._agents.values()
+        if destination.role == GROUP:
+            if destination.id not in self._groups:
+                raise Refusal(f"no agent group {destination.id!r}", code=Code.NO_SUCH_GROUP)
+            return (agent for agent in self._agents.values() if agent.group == destination.id)
+        members = self._channels.get(destination.id)
+        if members is None:
+            raise Refusal(f"no channel {destination.id!r}", code=Code.NO_SUCH_CHANNEL)
+        return (agent for agent_id in members if (agent := self._agents.get(agent_id)) is not None)
+
+    def _put(self, agent: Agent, event: Event) -> bool:
+        """Into the inbox; when it is full the oldest goes, or the event is refused, as configured."""
+        if len(agent.inbox) >= self._config.inbox_size:
+            agent.dropped += 1
+            if self._config.inbox_policy == "reject":
+                return False
+            agent.inbox.popleft()
+        agent.inbox.append(event)
+        if agent.arrival is not None:
+            agent.arrival.set()
+        return True
+
+    async def poll(self, agent: Agent, wait: float = 0.0, limit: int | None = None) -> list[Event]:
+        """Take the oldest events out of an inbox, each a copy of its own; waits up to ``wait`` seconds for the first."""
+        self.seen(agent)
+        if not agent.inbox and wait > 0:
+            agent.arrival = agent.arrival or asyncio.Event()
+            agent.arrival.clear()
+            try:
+                async with asyncio.timeout(wait):
+                    await agent.arrival.wait()
+            except TimeoutError:
+                pass
+            self.seen(agent)
+        count = len(agent.inbox) if limit is None else min(limit, len(agent.inbox))
+        return [agent.inbox.popleft().copy() for _ in range(count)]
+
+
+def hash_secret(secret: str) -> bytes:
+    """A plain SHA-256 is enough for a random secret of 256 bits: there is nothing to guess."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def _same(expected: str | None, given: str | None) -> bool:
+    return bool(expected) and bool(given) and hmac.compare_digest(str(expected).lower(), str(given).lower())
+
+
+def _visible(event: Event, agent_id: str) -> bool:
+    return event.visibility != "restricted" or event.allowed_agents is None or agent_id in event.allowed_agents

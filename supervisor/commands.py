@@ -1,0 +1,306 @@
+"""``system.*`` events: what the network itself answers, and who may ask for it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..ipc.errors import Code, InvalidEvent, ModvisorError
+from ..ipc.event import Event, EventResponse
+from .agents import Agent, AgentRegistry, Refusal
+from .gateway import Caller
+
+if TYPE_CHECKING:
+    from .network import AgentNetwork
+
+MAX_POLL_WAIT = 60.0  # seconds one long-poll may take
+
+
+class _Command(NamedTuple):
+    """``permission`` is what an agent's group (or a mod) needs; None: anybody who is authenticated."""
+
+    run: Callable[[Event, Caller], Awaitable[EventResponse]]
+    permission: str | None = None
+
+
+class SystemCommands:
+    """The network's own commands, by event name. Every answer is a response; refusals have a typed code."""
+
+    def __init__(self, network: AgentNetwork, agents: AgentRegistry) -> None:
+        self._network = network
+        self._agents = agents
+        self._commands: dict[str, _Command] = {
+            "system.register_agent": _Command(self._register),
+            "system.unregister_agent": _Command(self._unregister),
+            "system.list_agents": _Command(self._list_agents),
+            "system.list_mods": _Command(self._list_mods),
+            "system.poll_messages": _Command(self._poll),
+            "system.subscribe_events": _Command(self._subscribe),
+            "system.unsubscribe_events": _Command(self._unsubscribe),
+            "system.add_channel_member": _Command(self._add_member),
+            "system.remove_channel_member": _Command(self._remove_member),
+            "system.get_channel_members": _Command(self._get_members),
+            "system.remove_channel": _Command(self._remove_channel, "channels"),
+            "system.list_channels": _Command(self._list_channels),
+            "system.health_check": _Command(self._health_check),
+            "system.heartbeat": _Command(self._heartbeat),
+            "system.ping_agent": _Command(self._heartbeat),
+            "system.mod.load": _Command(self._load, "mods"),
+            "system.mod.unload": _Command(self._unload, "mods"),
+            "system.mod.reload": _Command(self._reload, "mods"),
+            "system.mod.list": _Command(self._list_loaded, "mods"),
+        }
+
+    async def __call__(self, event: Event, caller: Caller) -> EventResponse:
+        command = self._commands.get(event.event_name)
+        if command is None:
+            known = ", ".join(name.removeprefix("system.") for name in self._commands)
+            return _failure(Code.UNKNOWN_EVENT, f"unknown command {event.event_name!r}; system.* knows {known}")
+        try:
+            self._check_permission(event, caller, command.permission)
+            return await command.run(event, caller)
+        except ModvisorError as error:
+            if error.code in (Code.FORBIDDEN, Code.UNAUTHENTICATED):
+                self._network.note_refused(event, str(error))
+            return _failure(error.code, str(error), **error.details)
+
+    # -- who may
+
+    def _check_permission(self, event: Event, caller: Caller, permission: str | None) -> None:
+        if caller.mod is not None and permission is None and event.event_name not in _READING:
+            # A mod has nothing of its own to poll or to leave: whatever it changes, it changes for others.
+            permission = _MOD_PERMISSION.get(event.event_name, "agents")
+        if permission is None or self._has(caller, permission):
+            return
+        who = _who(caller, event)
+        raise Refusal(
+            f"{who} may not use {event.event_name}: it needs the permission {permission!r} "
+            + ("in its config" if caller.mod is not None else "of its agent group"),
+            code=Code.FORBIDDEN,
+        )
+
+    def _has(self, caller: Caller, permission: str) -> bool:
+        if caller.trusted:
+            return True
+        if caller.mod is not None:
+            return permission in caller.mod.config.permissions
+        return caller.agent is not None and permission in self._agents.permissions_of(caller.agent)
+
+    def _subject(self, event: Event, caller: Caller, permission: str) -> Agent:
+        """The agent a command is about: the payload's ``agent_id`` or the sender; another one needs ``permission``."""
+        agent_id = event.payload.get("agent_id", event.source_agent)
+        if not isinstance(agent_id, str):
+            raise Refusal("agent_id: expected the id of an agent")
+        agent_id = agent_id.removeprefix("agent:")
+        if not self._has(caller, permission) and (caller.agent is None or caller.agent.agent_id != agent_id):
+            raise Refusal(
+                f"{_who(caller, event)} may not use {event.event_name} for agent {agent_id!r}: "
+                f"that needs the permission {permission!r}",
+                code=Code.FORBIDDEN,
+            )
+        agent = self._agents.get(agent_id)
+        if agent is None:
+            raise Refusal(f"no agent {agent_id!r} is registered", code=Code.NO_SUCH_AGENT)
+        return agent
+
+    # -- agents
+
+    async def _register(self, event: Event, caller: Caller) -> EventResponse:
+        payload = event.payload
+        agent_id = payload.get("agent_id", event.source_agent)
+        if not isinstance(agent_id, str):
+            raise Refusal("agent_id: expected text")
+        return self._network.add_agent(
+            agent_id,
+            payload.get("metadata") or {},
+            group=_text(payload, "agent_group"),
+            password_hash=_text(payload, "password_hash"),
+            # The secret of a returning agent was checked by the gateway and is wiped from the event by now.
+            retake=caller.agent is not None and caller.agent.agent_id == agent_id,
+            trusted=self._has(caller, "agents"),
+        )
+
+    async def _unregister(self, event: Event, caller: Caller) -> EventResponse:
+        agent = self._subject(event, caller, "agents")
+        return self._network.remove_agent(agent.agent_id, "unregistered")
+
+    async def _list_agents(self, event: Event, caller: Caller) -> EventResponse:
+        agents = [
+            {
+                "agent_id": agent.agent_id,
+                "name": agent.metadata.get("name", agent.agent_id),
+                "connected": True,
+                "metadata": agent.metadata,
+                "group": agent.group,
+                "last_seen": agent.last_seen_at,
+            }
+            for agent in self._agents
+        ]
+        return _system(event, "list_agents", f"{len(agents)} agents", agents=agents)
+
+    async def _poll(self, event: Event, caller: Caller) -> EventResponse:
+        agent = self._subject(event, caller, "agents")
+        wait = event.payload.get("wait", 0)
+        if isinstance(wait, bool) or not isinstance(wait, (int, float)) or not 0 <= wait <= MAX_POLL_WAIT:
+            raise Refusal(f"wait: expected seconds from 0 to {MAX_POLL_WAIT:g}, got {wait!r}")
+        events = await self._agents.poll(agent, float(wait))
+        messages = [received.to_dict() for received in events]
+        return _system(event, "poll_messages", f"{len(messages)} events", messages=messages)
+
+    async def _subscribe(self, event: Event, caller: Caller) -> EventResponse:
+        agent = self._subject(event, caller, "agents")
+        patterns = _texts(event.payload, "event_patterns")
+        if not patterns:
+            raise Refusal("event_patterns: expected a list of at least one pattern, such as ['wiki.*']")
+        channels = _texts(event.payload, "channels")
+        subscription = self._agents.subscribe(agent, patterns, channels)
+        return _system(
+            event, "subscribe_events", f"subscribed to {len(patterns)} patterns",
+            subscription_id=subscription.subscription_id, agent_id=agent.agent_id, event_patterns=patterns, channels=channels,
+        )  # fmt: skip
+
+    async def _unsubscribe(self, event: Event, caller: Caller) -> EventResponse:
+        agent = self._subject(event, caller, "agents")
+        subscription_id = _text(event.payload, "subscription_id")
+        if subscription_id is None:
+            agent.subscriptions.clear()
+            return _system(event, "unsubscribe_events", "unsubscribed from everything", agent_id=agent.agent_id)
+        if agent.subscriptions.pop(subscription_id, None) is None:
+            raise Refusal(f"agent {agent.agent_id!r} has no subscription {subscription_id!r}", code=Code.NOT_FOUND)
+        return _system(
+            event, "unsubscribe_events", "unsubscribed", subscription_id=subscription_id, agent_id=agent.agent_id
+        )
+
+    async def _heartbeat(self, event: Event, caller: Caller) -> EventResponse:
+        agent = self._subject(event, caller, "agents")
+        self._agents.seen(agent)
+        return _system(event, "heartbeat", "noted", agent_id=agent.agent_id)
+
+    # -- channels
+
+    async def _add_member(self, event: Event, caller: Caller) -> EventResponse:
+        agent, channel = self._subject(event, caller, "channels"), _channel(event.payload)
+        self._agents.join(channel, agent.agent_id)
+        return _system(
+            event,
+            "add_channel_member",
+            f"{agent.agent_id} is a member of {channel}",
+            channel_id=channel,
+            agent_id=agent.agent_id,
+        )
+
+    async def _remove_member(self, event: Event, caller: Caller) -> EventResponse:
+        agent, channel = self._subject(event, caller, "channels"), _channel(event.payload)
+        self._agents.leave(channel, agent.agent_id)
+        return _system(
+            event,
+            "remove_channel_member",
+            f"{agent.agent_id} left {channel}",
+            channel_id=channel,
+            agent_id=agent.agent_id,
+        )
+
+    async def _get_members(self, event: Event, caller: Caller) -> EventResponse:
+        channel = _channel(event.payload)
+        members = self._agents.channel_members(channel)
+        if members is None:
+            raise Refusal(f"no channel {channel!r}", code=Code.NO_SUCH_CHANNEL)
+        return _system(event, "get_channel_members", f"{len(members)} members", channel_id=channel, members=members)
+
+    async def _remove_channel(self, event: Event, caller: Caller) -> EventResponse:
+        channel = _channel(event.payload)
+        self._agents.remove_channel(channel)
+        return _system(event, "remove_channel", f"channel {channel} removed", channel_id=channel)
+
+    async def _list_channels(self, event: Event, caller: Caller) -> EventResponse:
+        channels = self._agents.channels()
+        return _system(event, "list_channels", f"{len(channels)} channels", channels=channels)
+
+    # -- the network and its mods
+
+    async def _health_check(self, event: Event, caller: Caller) -> EventResponse:
+        return EventResponse(True, "healthy", self._network.health())
+
+    async def _list_mods(self, event: Event, caller: Caller) -> EventResponse:
+        mods = self._network.describe_mods()
+        return _system(event, "list_mods", f"{len(mods)} mods", mods=mods)
+
+    async def _load(self, event: Event, caller: Caller) -> EventResponse:
+        payload = event.payload
+        path = _text(payload, "mod_path") or _text(payload, "path")
+        if path is None:
+            raise Refusal("mod_path: expected text such as 'modvisor.mods.workspace.wiki'")
+        return await self._network.load_mod(path, config=_mapping(payload, "config"), mod_id=_text(payload, "mod_id"))
+
+    async def _unload(self, event: Event, caller: Caller) -> EventResponse:
+        return await self._network.unload_mod(_mod(event.payload))
+
+    async def _reload(self, event: Event, caller: Caller) -> EventResponse:
+        return await self._network.reload_mod(_mod(event.payload), config=_mapping(event.payload, "config"))
+
+    async def _list_loaded(self, event: Event, caller: Caller) -> EventResponse:
+        mods = self._network.get_loaded_mods()
+        return _system(event, "mod.list", f"{len(mods)} mods", mods=mods)
+
+
+# Commands a mod may use without a permission: they change nothing.
+_READING = frozenset({
+    "system.list_agents", "system.list_mods", "system.get_channel_members", "system.list_channels", "system.health_check",
+})  # fmt: skip
+# What a mod needs for the others that agents may use for themselves.
+_MOD_PERMISSION = {"system.add_channel_member": "channels", "system.remove_channel_member": "channels"}
+
+
+def _who(caller: Caller, event: Event) -> str:
+    if caller.mod is not None:
+        return f"mod {caller.mod.mod_id}"
+    return f"agent {caller.agent.agent_id!r}" if caller.agent is not None else str(event.source_id)
+
+
+def _system(event: Event, command: str, message: str, **data: Any) -> EventResponse:
+    """An answer in the shape other agent networks give: clients look for ``type``, ``command`` and their request_id."""
+    answer = {"type": "system_response", "command": command, **data}
+    if "request_id" in event.payload:
+        answer["request_id"] = event.payload["request_id"]
+    return EventResponse(True, message, answer)
+
+
+def _failure(code: str, message: str, **details: Any) -> EventResponse:
+    return EventResponse(False, message, {**details, "error": str(code)})
+
+
+def _text(payload: dict[str, Any], key: str) -> str | None:
+    value = payload.get(key)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise InvalidEvent(f"{key}: expected text, got {type(value).__name__}", code=Code.BAD_INPUT)
+    return value
+
+
+def _texts(payload: dict[str, Any], key: str) -> list[str]:
+    value = payload.get(key) or []
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise InvalidEvent(f"{key}: expected a list of texts", code=Code.BAD_INPUT)
+    return value
+
+
+def _mapping(payload: dict[str, Any], key: str) -> dict[str, Any] | None:
+    value = payload.get(key)
+    if value is not None and not isinstance(value, dict):
+        raise InvalidEvent(f"{key}: expected a mapping, got {type(value).__name__}", code=Code.BAD_INPUT)
+    return value
+
+
+def _channel(payload: dict[str, Any]) -> str:
+    channel = _text(payload, "channel_id") or _text(payload, "channel")
+    if channel is None:
+        raise Refusal("channel_id: expected the name of a channel")
+    return channel.removeprefix("channel:")
+
+
+def _mod(payload: dict[str, Any]) -> str:
+    mod = _text(payload, "mod_id") or _text(payload, "mod_path") or _text(payload, "mod")
+    if mod is None:
+        raise Refusal("mod_id: expected the id or path of a loaded mod")
+    return mod

@@ -1,0 +1,329 @@
+"""The whole path of an event: who sends it, who is asked, who gets it, what the sender hears."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ..ipc.address import AGENT, CHANNEL, GROUP, MOD, SYSTEM, Address
+from ..ipc.errors import Code, FrameTooLarge, ModvisorError, Unserializable
+from ..ipc.event import Event, EventResponse
+from ..ipc.messages import pack
+from .agents import Agent, AgentRegistry, Delivery, Refusal
+from .counters import NetworkCounters
+from .journey import MAX_HOPS, Journey
+from .keeper import Keeper
+from .port import Unanswered
+from .registry import ModRegistry
+from .router import Entry
+from .window import AnswerWindow
+
+logger = logging.getLogger("modvisor.gateway")
+
+# What anybody may ask without being registered.
+_OPEN_COMMANDS = frozenset({"system.register_agent", "system.health_check"})
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who stands behind an event, as far as the network has made sure of it.
+
+    Attributes:
+        trusted: from inside, or the operator: may do anything.
+        agent: the authenticated agent, if it is one; ``mod``: the mod whose worker sent it.
+    """
+
+    trusted: bool = False
+    agent: Agent | None = None
+    mod: Keeper | None = None
+
+
+class CommandHandler(Protocol):
+    async def __call__(self, event: Event, caller: Caller) -> EventResponse: ...
+
+
+class Gateway:
+    """Takes events from agents, from mods and from inside, and sees each one to its answer.
+
+    Args:
+        event_timeout: seconds an event has unless it says otherwise.
+        commands: handler of the ``system.*`` events.
+    """
+
+    def __init__(
+        self,
+        mods: ModRegistry,
+        agents: AgentRegistry,
+        commands: CommandHandler,
+        counters: NetworkCounters,
+        event_timeout: float,
+    ) -> None:
+        self._mods = mods
+        self._agents = agents
+        self._commands = commands
+        self._counters = counters
+        self._event_timeout = event_timeout
+        self._window = AnswerWindow()
+        self._loop = asyncio.get_running_loop()
+        self.taps: list[Callable[[Event, EventResponse], None]] = []
+        """Called with each finished event and its response, e.g. by ``modvisor events``; must not block."""
+
+    # -- three doors
+
+    async def from_inside(self, event: Event) -> EventResponse:
+        """A trusted event: of the program that runs the network, or of its operator."""
+        return await self._process(Journey(event.copy(), self._deadline(event)), Caller(trusted=True))
+
+    async def from_outside(self, event: Event) -> EventResponse:
+        """An event of somebody who must prove who it is."""
+        source = event.source
+        if event.event_name in _OPEN_COMMANDS:
+            if source is not None and source.role != AGENT:
+                return self._refused(event, Code.FORBIDDEN, f"{source} cannot be spoken for from outside")
+            caller = Caller(agent=self._agents.authenticate(source.id, event.secret) if source else None)
+        elif source is None or source.role != AGENT:
+            who = "nobody" if source is None else str(source)
+            return self._refused(event, Code.FORBIDDEN, f"events from outside come from agents, this one from {who}")
+        else:
+            agent = self._agents.authenticate(source.id, event.secret)
+            if agent is None:
+                return self._refused(
+                    event, Code.UNAUTHENTICATED,
+                    f"agent {source.id!r} is not registered or its secret is wrong; register and send the secret you get",
+                )  # fmt: skip
+            caller = Caller(agent=agent)
+        event = event.copy()
+        # What only the network may say of an event is wiped from what a stranger sends.
+        event.via = event.cause = event.source_agent_group = None
+        event.hops, event.attempt = 0, 1
+        return await self._process(Journey(event, self._deadline(event)), caller)
+
+    async def from_mod(self, event: Event, keeper: Keeper, cause: Journey | None) -> EventResponse:
+        """An event a worker emitted, already stamped and checked (see `mod_requests`)."""
+        deadline = self._deadline(event)
+        if cause is not None and cause.event.hops >= MAX_HOPS:
+            return self._refused(event, Code.LOOP, f"more than {MAX_HOPS} events caused one another; the chain was cut")
+        event.hops = cause.event.hops + 1 if cause is not None else 0
+        event.cause = cause.event.event_id if cause is not None else None
+        keeper.counters.events_out += 1
+        return await self._process(Journey(event, deadline, cause), Caller(mod=keeper))
+
+    def notify_mods(self, event: Event) -> None:
+        """Tell every matching mod; nobody waits for it, nobody's answer counts."""
+        event.timestamp = time.time()
+        data = event.to_dict()
+        route = self._mods.router.route(event.event_name)
+        for entry in route.asked:
+            entry.target.copies.notify(data)
+        for entry in route.observers:
+            entry.target.copies.observe(data)
+
+    # -- the path
+
+    async def _process(self, journey: Journey, caller: Caller) -> EventResponse:
+        event = journey.event
+        self._counters.processed += 1
+        event.timestamp = time.time()
+        event.secret = None  # proven by now; nobody behind this line shall see it
+        if event.source_agent_group is None and (agent_id := event.source_agent) is not None:
+            agent = self._agents.get(agent_id)
+            event.source_agent_group = agent.group if agent is not None else None
+        if event.event_name.startswith("system."):
+            return self._finished(event, await self._commands(event, caller))
+        key = (event.source_id, event.event_id)
+        repeated = await self._window.repeated(key)
+        if repeated is not None:
+            self._counters.repeated += 1
+            return repeated
+        self._window.begin(key)
+        try:
+            response, memory = await self._route(journey)
+        except BaseException:
+            self._window.finish(key, None, None)
+            raise
+        self._window.finish(key, response, memory)
+        return self._finished(event, response)
+
+    async def _route(self, journey: Journey) -> tuple[EventResponse, int | None]:
+        """Ask the mods, then deliver. Returns the response, and its size if it is to be remembered for retries."""
+        event = journey.event
+        destination = event.destination
+        if destination is not None and destination.role == MOD:
+            return await self._ask_one(journey, destination.id)
+        try:
+            walk = await self._walk(journey)
+        except (FrameTooLarge, Unserializable) as error:
+            return _failure(error.code, f"the event cannot be sent to a mod: {error}"), None
+        if walk.response is not None:
+            self._counters.answered += 1
+            return walk.response, _size(walk.response)
+        return self._deliver(walk)
+
+    async def _walk(self, journey: Journey) -> _Walk:
+        """Ask the matching mods in load order; the first response ends it, a changed event replaces the former."""
+        walk = _Walk(journey)
+        event = journey.event
+        self._copy_to_observers(event)
+        entries = self._mods.router.route(event.event_name).asked
+        position = 0
+        while position < len(entries):
+            entry = entries[position]
+            position += 1
+            if event.source_id == f"{MOD}:{entry.mod_id}":
+                continue
+            walk.asked += 1
+            try:
+                answer = await entry.target.port.ask(walk.journey)
+            except Unanswered as problem:
+                walk.problems.append((entry.mod_id, problem))
+                if self._loop.time() >= journey.deadline:
+                    break
+                continue
+            if isinstance(answer, EventResponse):
+                walk.response = answer
+                break
+            if answer is not None:
+                event = _merged(event, answer)
+                walk.journey = Journey(event, journey.deadline, journey.parent)
+                entries, position = self._after(entry, event.event_name)
+        return walk
+
+    def _after(self, entry: Entry[Keeper], event_name: str) -> tuple[tuple[Entry[Keeper], ...], int]:
+        """The route of a (possibly renamed) event from behind ``entry`` on."""
+        order = {keeper.mod_id: index for index, keeper in enumerate(self._mods)}
+        here = order.get(entry.mod_id, -1)
+        route = self._mods.router.route(event_name)
+        return tuple(later for later in route.asked if order.get(later.mod_id, -1) > here), 0
+
+    async def _ask_one(self, journey: Journey, mod: str) -> tuple[EventResponse, int | None]:
+        """``mod:ID``: that mod alone, and what goes wrong with it is the sender's to know."""
+        event = journey.event
+        keeper = self._mods.find(mod)
+        if keeper is None:
+            loaded = ", ".join(keeper.mod_id for keeper in self._mods) or "none"
+            return _failure(Code.NO_SUCH_MOD, f"no mod {mod!r} is loaded (loaded: {loaded})", mod=mod), None
+        self._copy_to_observers(event)
+        entries = self._mods.router.route(event.event_name).asked
+        if keeper.manifest is not None and all(entry.target is not keeper for entry in entries):
+            handled = ", ".join(keeper.manifest.patterns[:20]) or "nothing"
+            text = f"mod {keeper.mod_id} has no handler for {event.event_name!r}; it handles {handled}"
+            return _failure(Code.UNKNOWN_EVENT, text, mod=keeper.mod_id), None
+        try:
+            answer = await keeper.port.ask(journey)
+        except (Unanswered, FrameTooLarge, Unserializable) as problem:
+            return _problem_response(keeper.mod_id, problem), None
+        if isinstance(answer, EventResponse):
+            self._counters.answered += 1
+            return answer, _size(answer)
+        text = f"mod {keeper.mod_id} took the event and answered nothing"
+        return EventResponse(True, text, {"delivered": 0, "mod": keeper.mod_id}), 64
+
+    def _deliver(self, walk: _Walk) -> tuple[EventResponse, int | None]:
+        """Nobody answered: to the inboxes it is addressed to. A mod's failure is told, whatever was delivered."""
+        event = walk.journey.event
+        destination = event.destination
+        delivery: Delivery | None = None
+        failure: EventResponse | None = None
+        if destination is not None and destination.role in (AGENT, CHANNEL, GROUP):
+            try:
+                delivery = self._agents.deliver(event, destination)
+            except Refusal as refusal:
+                self._counters.inbox_dropped += refusal.code == Code.INBOX_FULL
+                failure = _failure(refusal.code, str(refusal), delivered=0)
+        if delivery is not None:
+            self._counters.delivered += delivery.reached > 0
+            self._counters.deliveries += delivery.reached
+            self._counters.inbox_dropped += delivery.full
+        reached = delivery.reached if delivery is not None else 0
+        if walk.problems:
+            mod_id, problem = walk.problems[0]
+            response = _problem_response(mod_id, problem, delivered=reached)
+            # Delivered once is delivered: a retry must not deliver it again.
+            return response, 256 if reached else None
+        if failure is not None:
+            return failure, None
+        if delivery is not None:
+            return EventResponse(True, f"delivered to {_agents(reached)}", {"delivered": reached}), 64
+        if walk.asked:
+            return EventResponse(True, "no mod answered, and it is addressed to nobody", {"delivered": 0}), 64
+        text = f"no mod handles {event.event_name!r} and it is addressed to {_nobody(destination)}"
+        return _failure(Code.UNKNOWN_EVENT, text), None
+
+    def _copy_to_observers(self, event: Event) -> None:
+        observers = self._mods.router.route(event.event_name).observers
+        if observers:
+            data = event.to_dict()
+            for entry in observers:
+                if event.source_id != f"{MOD}:{entry.mod_id}":
+                    entry.target.copies.observe(data)
+
+    # -- helpers
+
+    def _deadline(self, event: Event) -> float:
+        return self._loop.time() + (self._event_timeout if event.timeout is None else event.timeout)
+
+    def _refused(self, event: Event, code: str, message: str) -> EventResponse:
+        self._counters.refused += 1
+        logger.warning("refused %s from %s: %s", event.event_name, event.source_id, message)
+        return EventResponse(False, message, {"error": str(code)}, event.event_name)
+
+    def _finished(self, event: Event, response: EventResponse) -> EventResponse:
+        response.event_name = event.event_name
+        if not response.success:
+            self._counters.failed += 1
+        for tap in self.taps:
+            tap(event, response)
+        return response
+
+
+class _Walk:
+    """What came of asking the mods: a response, or the event as it left them and what went wrong on the way."""
+
+    __slots__ = ("asked", "journey", "problems", "response")
+
+    def __init__(self, journey: Journey) -> None:
+        self.journey = journey
+        self.asked = 0
+        self.response: EventResponse | None = None
+        self.problems: list[tuple[str, Unanswered]] = []
+
+
+def _merged(event: Event, changed: Event) -> Event:
+    """The event a mod passed on in place of ``event``: its content may change, not who sent it or what it is part of."""
+    merged = changed.copy()
+    merged.event_id, merged.source_id, merged.timestamp = event.event_id, event.source_id, event.timestamp
+    merged.source_agent_group, merged.via, merged.secret = event.source_agent_group, event.via, None
+    merged.cause, merged.hops, merged.attempt = event.cause, event.hops, event.attempt
+    if merged.event_name.startswith("system."):  # a mod cannot turn an event into a command
+        merged.event_name = event.event_name
+    return merged
+
+
+def _problem_response(mod_id: str, problem: ModvisorError, **more: Any) -> EventResponse:
+    return _failure(problem.code, str(problem), **{**problem.details, "mod": mod_id, **more})
+
+
+def _failure(code: str, message: str, **details: Any) -> EventResponse:
+    return EventResponse(False, message, {**details, "error": str(code)})
+
+
+def _size(response: EventResponse) -> int:
+    """About what it costs to remember a response."""
+    if response.data is None:
+        return 128
+    try:
+        return 128 + len(pack(response.data))
+    except Unserializable:
+        return 1024
+
+
+def _agents(count: int) -> str:
+    return "1 agent" if count == 1 else f"{count} agents"
+
+
+def _nobody(destination: Address | None) -> str:
+    return "nobody" if destination is None or destination.role == SYSTEM else str(destination)

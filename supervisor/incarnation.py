@@ -1,0 +1,238 @@
+"""One process of a mod: started, asked to load, activated, ended. Whoever holds it decides when."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import anyio
+
+from ..ipc import messages
+from ..ipc.channel import Channel
+from ..ipc.errors import (
+    ChannelBroken,
+    ChannelClosed,
+    Code,
+    FrameTooLarge,
+    ModvisorError,
+    RemoteProtocolError,
+    RequestFailed,
+    Unserializable,
+)
+from ..ipc.manifest import Manifest
+from ..ipc.messages import Hello, Notification, Request
+from .launcher import Exit, Launcher, WorkerProcess
+from .modlog import ModLog
+from .port import Lane
+
+LAST_MOMENT = 1.0
+"""Seconds a worker whose pipe has closed may take to end by itself, so that its own exit code is reported."""
+
+
+class StartFailed(ModvisorError):
+    """A worker that did not come to serve; it is gone. ``details``: where, traceback, log (its last lines)."""
+
+    code = Code.START_FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class StartOrder:
+    """All a worker must know to become a mod.
+
+    Attributes:
+        params: of the `load` request, see ``docs/protocol.md``.
+        timeout: seconds from launch to ready.
+    """
+
+    mod_id: str
+    number: int
+    params: dict[str, Any]
+    timeout: float
+
+
+RequestHandler = Callable[["Incarnation", Request], None]
+T = TypeVar("T")
+
+
+async def shielded(work: Awaitable[T]) -> T:
+    """Finish ``work`` even in a cancelled scope; only for what ends soon by itself, such as the reap after a kill."""
+    scope = anyio.CancelScope(shield=True)
+    with scope:
+        return await work
+    raise AssertionError("a shield was cancelled")
+
+
+class Incarnation:
+    """A worker process with its channel. Made by `start`; ended by `stop`, or by itself."""
+
+    def __init__(
+        self,
+        order: StartOrder,
+        process: WorkerProcess,
+        on_request: RequestHandler,
+        on_lost: Callable[[Incarnation], None],
+    ) -> None:
+        self.mod_id = order.mod_id
+        self.number = order.number
+        self.process = process
+        self.started_at = time.time()
+        self.started = time.monotonic()
+        self.manifest: Manifest | None = None
+        self.end_reason: str | None = None  # why we ended it, when it was not its own doing
+        self._on_lost = on_lost
+        self._hello: asyncio.Future[Hello] = asyncio.get_running_loop().create_future()
+        self.channel = Channel(
+            process.sock,
+            on_request=lambda request: on_request(self, request),
+            on_notification=self._note,
+            on_close=self._channel_ended,
+        )
+        self.lane = Lane(self.channel, self.why_ended)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def uptime(self) -> float:
+        return time.monotonic() - self.started
+
+    # -- start
+
+    @classmethod
+    async def start(
+        cls,
+        order: StartOrder,
+        launcher: Launcher,
+        log: ModLog,
+        on_request: RequestHandler,
+        on_lost: Callable[[Incarnation], None],
+    ) -> Incarnation:
+        """Launch a worker and have it import and initialize the mod.
+
+        Raises:
+            StartFailed: nothing is left of it.
+        """
+        try:
+            process = launcher.launch(log.feed)
+        except OSError as error:
+            raise StartFailed(f"mod {order.mod_id}: no worker could be started: {error}") from None
+        self = cls(order, process, on_request, on_lost)
+        try:
+            async with asyncio.timeout(order.timeout):
+                await self._handshake(order)
+        except BaseException as error:  # noqa: BLE001 - a cancelled start must leave no process either
+            exit = await shielded(self.kill("it did not start"))
+            raise self._start_failure(error, order, exit, log) from None
+        return self
+
+    async def _handshake(self, order: StartOrder) -> None:
+        hello = await self._hello
+        if hello.protocol != messages.PROTOCOL:
+            raise StartFailed(
+                f"mod {order.mod_id}: its worker speaks protocol {hello.protocol} (modvisor {hello.modvisor}), "
+                f"this network speaks {messages.PROTOCOL}; install the same modvisor in both",
+                code=Code.PROTOCOL_MISMATCH,
+            )
+        self.manifest = Manifest.from_dict(await self.channel.request(messages.LOAD, order.params))
+
+    def _start_failure(self, error: BaseException, order: StartOrder, exit: Exit, log: ModLog) -> BaseException:
+        """What went wrong, as one typed failure that names the mod and the cause."""
+        mod, last = order.mod_id, log.tail(20)
+        match error:
+            case TimeoutError():
+                text = f"mod {mod}: not ready within its start timeout of {order.timeout:g} s"
+                return StartFailed(text, code=Code.START_TIMEOUT, log=last)
+            case RequestFailed():
+                return StartFailed(f"mod {mod}: {error}", code=error.code, **{"log": last, **error.details})
+            case RemoteProtocolError():
+                return StartFailed(f"mod {mod}: {error}", code=Code.PROTOCOL_ERROR, log=last)
+            case ChannelBroken() | ChannelClosed():
+                how = f"the worker ended with {exit}" if exit.signal != signal.SIGKILL else str(error)
+                return StartFailed(f"mod {mod}: {how} before it was ready", log=last)
+            case FrameTooLarge() | Unserializable():
+                return StartFailed(f"mod {mod}: its config cannot be sent: {error}", code=error.code)
+        return error
+
+    async def activate(self, timeout: float) -> None:
+        """Let the mod open what is exclusive. Raises `StartFailed`; the process is still there then."""
+        try:
+            await self.channel.request(messages.ACTIVATE, {}, timeout)
+        except TimeoutError:
+            raise StartFailed(
+                f"mod {self.mod_id}: activate() took more than {timeout:g} s", code=Code.START_TIMEOUT
+            ) from None
+        except RequestFailed as error:
+            raise StartFailed(f"mod {self.mod_id}: {error}", code=error.code, **error.details) from None
+        except (ChannelBroken, ChannelClosed) as error:
+            raise StartFailed(f"mod {self.mod_id}: the worker ended in activate() ({error})") from None
+
+    # -- end
+
+    async def stop(self, deadline: float) -> Exit:
+        """Have the mod shut down and its process end: ``shutdown``, SIGTERM, SIGKILL, all before ``deadline``.
+
+        Args:
+            deadline: loop time. Half of what is left goes to ``shutdown``, half of the rest to SIGTERM.
+        """
+        self.end_reason = self.end_reason or "it was stopped"
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout_at(loop.time() + max(0.0, deadline - loop.time()) / 2):
+                await self.channel.request(messages.SHUTDOWN, {})
+                return await asyncio.shield(self.process.exited)
+        except (TimeoutError, ModvisorError):
+            pass  # it hangs, refuses or is gone already: the ladder goes on
+        self.process.kill(signal.SIGTERM)
+        try:
+            async with asyncio.timeout_at(loop.time() + max(0.0, deadline - loop.time()) / 2):
+                return await asyncio.shield(self.process.exited)
+        except TimeoutError:
+            pass
+        return await self.kill("it did not end when asked to")
+
+    async def kill(self, reason: str) -> Exit:
+        """End the process and everything in its group at once; returns when it is reaped."""
+        self.end_reason = self.end_reason or reason
+        self.process.kill(signal.SIGKILL)
+        exit = await asyncio.shield(self.process.exited)
+        self.channel.close()
+        return exit
+
+    async def why_ended(self) -> str:
+        """In a few words, waiting for the exit that follows the end of the pipe."""
+        try:
+            async with asyncio.timeout(2 * LAST_MOMENT):
+                exit = await asyncio.shield(self.process.exited)
+        except TimeoutError:
+            return self.end_reason or "its pipe broke"
+        return self.end_reason or str(exit)
+
+    # -- messages
+
+    def _note(self, notification: Notification) -> None:
+        if notification.method == messages.HELLO and not self._hello.done():
+            try:
+                self._hello.set_result(Hello.from_dict(notification.params))
+            except RemoteProtocolError as error:
+                self._hello.set_exception(error)
+
+    def _channel_ended(self, reason: ModvisorError) -> None:
+        if not self._hello.done():
+            self._hello.set_exception(reason)
+            self._hello.exception()  # seen: nobody may be waiting for it any more
+        if self.process.exited.done() or self.end_reason is not None:
+            pass
+        elif not isinstance(reason, ChannelClosed):
+            # Without its pipe a worker is of no use. One that broke the protocol goes at once; one that closed the pipe is
+            # most likely ending, and its exit code is worth a moment.
+            if reason.code == Code.PROTOCOL_ERROR:
+                self.end_reason = str(reason)
+                self.process.kill(signal.SIGKILL)
+            else:
+                asyncio.get_running_loop().call_later(LAST_MOMENT, self.process.kill)
+        self._on_lost(self)

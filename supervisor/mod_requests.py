@@ -1,0 +1,114 @@
+"""What workers ask of the core. A worker is a stranger: everything it says is checked, and said in its own name."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from anyio.abc import TaskGroup
+
+from ..ipc import messages
+from ..ipc.address import MOD
+from ..ipc.errors import Code, FrameTooLarge, InvalidEvent, ModvisorError, Unserializable
+from ..ipc.event import Event, EventResponse
+from ..ipc.messages import Request
+from .agents import AgentRegistry
+from .gateway import Gateway
+from .incarnation import Incarnation
+from .keeper import Keeper
+from .registry import ModRegistry
+
+logger = logging.getLogger("modvisor.mod_requests")
+
+MAX_OPEN = 1000
+"""Requests of one worker under way: above the SDK's own limit, so that only a worker that ignores it is refused."""
+
+
+class ModRequests:
+    """Answers `send_event` and `query` of the workers, each request in a task of its own."""
+
+    def __init__(self, tasks: TaskGroup, mods: ModRegistry, agents: AgentRegistry, gateway: Gateway) -> None:
+        self._tasks = tasks
+        self._mods = mods
+        self._agents = agents
+        self._gateway = gateway
+        self._open: dict[Incarnation, int] = {}
+        self._calls: dict[str, Callable[[Keeper, Incarnation, dict[str, Any]], Awaitable[Any]]] = {
+            messages.SEND_EVENT: self._send_event,
+            messages.QUERY: self._query,
+        }
+
+    def take(self, mod_id: str, incarnation: Incarnation, request: Request) -> None:
+        """Called by the channel with each request; must not block."""
+        keeper = self._mods.find(mod_id)
+        call = self._calls.get(request.method)
+        if keeper is None or call is None:
+            why = f"unknown method {request.method!r}" if call is None else f"mod {mod_id} is not loaded"
+            incarnation.channel.refuse(request.id, Code.PROTOCOL_ERROR, why)
+        elif self._open.get(incarnation, 0) >= MAX_OPEN:
+            incarnation.channel.refuse(
+                request.id, Code.BUSY, f"{MAX_OPEN} requests of mod {mod_id} are under way already"
+            )
+        else:
+            self._open[incarnation] = self._open.get(incarnation, 0) + 1
+            self._tasks.start_soon(self._answer, call, keeper, incarnation, request)
+
+    async def _answer(
+        self,
+        call: Callable[[Keeper, Incarnation, dict[str, Any]], Awaitable[Any]],
+        keeper: Keeper,
+        incarnation: Incarnation,
+        request: Request,
+    ) -> None:
+        channel = incarnation.channel
+        try:
+            channel.respond(request.id, await call(keeper, incarnation, request.params or {}))
+        except (FrameTooLarge, Unserializable) as error:
+            channel.refuse(request.id, error.code, f"the answer cannot be sent: {error}")
+        except ModvisorError as error:
+            channel.refuse(request.id, error.code, str(error), error.details)
+        finally:
+            self._open[incarnation] -= 1
+            if not self._open[incarnation]:
+                del self._open[incarnation]
+
+    async def _send_event(self, keeper: Keeper, incarnation: Incarnation, params: dict[str, Any]) -> dict[str, Any]:
+        event = Event.from_dict(params.get("event"))
+        own = f"{MOD}:{keeper.mod_id}"
+        event.source_id = event.source_id or own
+        if event.source_id != own and not self._may_speak_for(keeper, event.source_id):
+            raise ModvisorError(
+                f"mod {keeper.mod_id} sent an event as {event.source_id!r}; it may only speak as {own} "
+                "(grant others with 'speak_for' in its config)",
+                code=Code.FORBIDDEN,
+            )
+        event.via, event.secret, event.source_agent_group, event.attempt = own, None, None, 1
+        cause = incarnation.lane.handling.get(params.get("cause", -1))
+        response: EventResponse = await self._gateway.from_mod(event, keeper, cause)
+        return response.to_dict()
+
+    @staticmethod
+    def _may_speak_for(keeper: Keeper, source_id: str) -> bool:
+        allowed = keeper.config.speak_for
+        return source_id in allowed or f"{source_id.partition(':')[0]}:*" in allowed or "*" in allowed
+
+    async def _query(self, _keeper: Keeper, _incarnation: Incarnation, params: dict[str, Any]) -> Any:
+        match params.get("what"):
+            case "agents":
+                return [
+                    {"agent_id": agent.agent_id, "metadata": agent.metadata, "group": agent.group}
+                    for agent in self._agents
+                ]
+            case "channels":
+                return self._agents.channels()
+            case "members":
+                channel = params.get("channel")
+                if not isinstance(channel, str):
+                    raise InvalidEvent("query members: 'channel' must be text")
+                return self._agents.channel_members(channel) or []
+            case "groups":
+                return self._agents.members_of_groups()
+        raise InvalidEvent(
+            f"query: unknown subject {params.get('what')!r}; expected agents, channels, members or groups"
+        )

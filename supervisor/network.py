@@ -1,0 +1,489 @@
+"""`AgentNetwork`: the facade users hold, and the place where the parts are put together. It wires; it does not do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+from anyio.abc import TaskGroup
+
+from ..ipc.address import AGENT
+from ..ipc.errors import Code, ModvisorError
+from ..ipc.event import Event, EventResponse
+from .agents import AgentRegistry
+from .commands import SystemCommands
+from .config import ConfigError, ModConfig, NetworkConfig, load_config, parse_config
+from .counters import NetworkCounters
+from .gateway import Caller, Gateway
+from .http.server import Servers
+from .journal import Journal
+from .lifecycle import State
+from .mod_requests import ModRequests
+from .modlog import read_tail
+from .reconfigure import Changes, apply_changes
+from .registry import ModRegistry, mod_config, with_bundled_permissions
+from .statedir import StateDir
+from .stats import ResourceMonitor, mod_stats, resource_stats
+
+logger = logging.getLogger("modvisor.network")
+
+EXPIRY_INTERVAL = 2.0  # seconds between looks for agents that stopped polling
+TAP_SIZE = 10_000  # events a slow watcher of the stream may lag behind
+
+
+class StartError(ModvisorError):
+    """The network could not start: its core failed, or a mod marked ``required`` did."""
+
+    code = Code.START_FAILED
+
+
+class AgentNetwork:
+    """An event network whose mods run in worker processes.
+
+        async with AgentNetwork.load("network.yaml") as network:
+            response = await network.load_mod("modvisor.mods.workspace.wiki")
+
+    Failures of mods and requests are responses (``success=False``), never exceptions. `initialize` and `shutdown` may be
+    called from different tasks; both only signal the task that owns everything the network runs.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        self.config = config
+        self.state_dir = StateDir(config.storage)
+        self.counters = NetworkCounters()
+        self._owner: asyncio.Task[None] | None = None
+        self._stop_requested: asyncio.Event | None = None
+        self._parts: _Parts | None = None
+        self._started_at = 0.0
+        self._started = 0.0
+
+    @classmethod
+    def load(cls, path: str | Path) -> AgentNetwork:
+        """A network from its file; raises `ConfigError` listing every mistake, and starts nothing."""
+        return cls(load_config(path))
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], *, base_dir: str | Path = ".") -> AgentNetwork:
+        """A network from plain data of the file's shape; raises `ConfigError`."""
+        return cls(parse_config(config, base_dir=Path(base_dir)))
+
+    # -- life
+
+    @property
+    def is_running(self) -> bool:
+        return self._parts is not None
+
+    async def initialize(self, *, admin: bool = False) -> bool:
+        """Start everything: the mods of the config, and the HTTP server if the config names a port.
+
+        Args:
+            admin: serve the admin API on a unix socket in the state directory, as ``modvisor run`` does.
+
+        Raises:
+            StartError: the core or a mod marked ``required`` failed; nothing is left running.
+            StateDirBusy: another network owns the state directory.
+        """
+        if self._owner is not None:
+            raise StartError("the network is initialized already; shut it down first")
+        started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._stop_requested = asyncio.Event()
+        self._owner = asyncio.create_task(self._own(started, admin), name="modvisor-network")
+        try:
+            await asyncio.shield(started)
+        except asyncio.CancelledError:
+            await self.shutdown()
+            raise
+        except BaseException:
+            await asyncio.wait([self._owner])
+            self._owner = None
+            raise
+        return True
+
+    async def shutdown(self) -> None:
+        """Drain and unload every mod, stop serving, release the state directory. May be called again."""
+        owner = self._owner
+        if owner is None or self._stop_requested is None:
+            return
+        self._stop_requested.set()
+        await asyncio.shield(asyncio.wait([owner]))
+        self._owner = None
+        if not owner.cancelled() and (error := owner.exception()) is not None:
+            raise error
+
+    async def __aenter__(self) -> AgentNetwork:
+        await self.initialize()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.shutdown()
+
+    async def _own(self, started: asyncio.Future[None], admin: bool) -> None:
+        """The one task that owns all others. Whatever happens, no process and no lock outlives it."""
+        assert self._stop_requested is not None
+        try:
+            self.state_dir.acquire()
+            async with anyio.create_task_group() as tasks:
+                parts = _Parts(self, tasks)
+                try:
+                    await self._start(parts, admin)
+                    started.set_result(None)
+                    await self._stop_requested.wait()
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await self._stop(parts)
+                    tasks.cancel_scope.cancel()
+        except BaseException as error:
+            if started.done():
+                raise
+            started.set_exception(_unwrapped(error))
+        finally:
+            self.state_dir.release()
+
+    async def _start(self, parts: _Parts, admin: bool) -> None:
+        self._started_at, self._started = time.time(), time.monotonic()
+        parts.agents.restore(*await anyio.to_thread.run_sync(parts.journal.open))
+        self._parts = parts
+        if self._stop_requested is not None and self._stop_requested.is_set():
+            raise StartError("the network was shut down while it started", code=Code.NOT_RUNNING)
+        outcomes = await self._load_configured(parts)
+        failed = [(mod, response) for mod, response in outcomes if not response.success]
+        for mod, response in failed:
+            logger.error("mod %s did not start: %s", mod.mod_id, response.message)
+        if required := [response.message for mod, response in failed if mod.required]:
+            raise StartError("a required mod failed: " + "; ".join(str(message) for message in required))
+        await parts.servers.start(admin=admin)
+        parts.tasks.start_soon(parts.monitor.run, name="resource-monitor")
+        parts.tasks.start_soon(self._expire_agents, parts, name="agent-expiry")
+
+    async def _load_configured(self, parts: _Parts) -> list[tuple[ModConfig, EventResponse]]:
+        """The mods of the file; a shutdown meanwhile cancels them."""
+        assert self._stop_requested is not None
+        outcomes: list[tuple[ModConfig, EventResponse]] = []
+        async with anyio.create_task_group() as tasks:
+
+            async def watch_for_shutdown(stop: asyncio.Event) -> None:
+                await stop.wait()
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(watch_for_shutdown, self._stop_requested)
+            outcomes = await parts.mods.load_configured()
+            tasks.cancel_scope.cancel()
+        return outcomes
+
+    async def _stop(self, parts: _Parts) -> None:
+        """In the reverse order of `_start`: nothing new comes in, mods end, what must be kept is on disk."""
+        await parts.servers.stop()
+        await parts.mods.close()
+        self._parts = None
+        await anyio.to_thread.run_sync(parts.journal.close)
+
+    async def _expire_agents(self, parts: _Parts) -> None:
+        while True:
+            await anyio.sleep(EXPIRY_INTERVAL)
+            for agent_id in parts.agents.expired():
+                self.remove_agent(agent_id, "expired")
+
+    def _running(self) -> _Parts:
+        if self._parts is None:
+            raise ModvisorError("the network is not running; call initialize() first", code=Code.NOT_RUNNING)
+        return self._parts
+
+    # -- events
+
+    async def process_event(self, event: Event) -> EventResponse:
+        """An event from inside: trusted, whatever its source says."""
+        if self._parts is None:
+            return _not_running(event)
+        return await self._parts.gateway.from_inside(event)
+
+    async def process_external_event(self, event: Event) -> EventResponse:
+        """An event from outside: its source must be an agent and carry that agent's secret."""
+        if self._parts is None:
+            return _not_running(event)
+        return await self._parts.gateway.from_outside(event)
+
+    async def poll_events(self, agent_id: str, *, wait: float = 0.0, limit: int | None = None) -> list[Event]:
+        """Take what was delivered to an agent; waits up to ``wait`` seconds for the first event.
+
+        Raises:
+            ModvisorError: no_such_agent or not_running.
+        """
+        agents = self._running().agents
+        agent = agents.get(agent_id.removeprefix(f"{AGENT}:"))
+        if agent is None:
+            raise ModvisorError(f"no agent {agent_id!r} is registered", code=Code.NO_SUCH_AGENT)
+        return await agents.poll(agent, wait, limit)
+
+    @contextmanager
+    def tap(self) -> Iterator[asyncio.Queue[tuple[Event, EventResponse]]]:
+        """Every finished event with its response, from now on. A reader that lags loses the newest ones.
+
+        The events are the network's own: read them, do not change them.
+        """
+        queue: asyncio.Queue[tuple[Event, EventResponse]] = asyncio.Queue(TAP_SIZE)
+
+        def put(event: Event, response: EventResponse) -> None:
+            if not queue.full():
+                queue.put_nowait((event, response))
+
+        taps = self._running().gateway.taps
+        taps.append(put)
+        try:
+            yield queue
+        finally:
+            taps.remove(put)
+
+    # -- mods
+
+    async def load_mod(
+        self, mod_path: str, config: dict[str, Any] | None = None, *, mod_id: str | None = None, **more: Any
+    ) -> EventResponse:
+        """Start a worker for a mod. ``data``: mod_id, mod_path, version, pid, patterns.
+
+        Args:
+            more: other keys of a mod's entry in the network file: ``env``, ``permissions``, ``limits``, ``restart`` …
+        """
+        if self._parts is None:
+            return _not_running()
+        try:
+            mod = mod_config(mod_path, base_dir=self.config.base_dir, mod_id=mod_id, config=config, **more)
+        except ModvisorError as error:
+            return EventResponse.failure(error.code, f"{mod_path}: {error}", mod_path=mod_path)
+        return await self._parts.mods.load(mod)
+
+    async def unload_mod(self, mod: str, *, timeout: float | None = None) -> EventResponse:
+        """Drain a mod (by id or path) and end its worker."""
+        return _not_running() if self._parts is None else await self._parts.mods.unload(mod, timeout)
+
+    async def reload_mod(self, mod: str, config: dict[str, Any] | None = None) -> EventResponse:
+        """Replace a mod's worker by one with fresh code, state handed over; the old one stays if the new one fails."""
+        return _not_running() if self._parts is None else await self._parts.mods.reload(mod, config)
+
+    def get_loaded_mods(self) -> dict[str, dict[str, Any]]:
+        """By mod id, in load order: mod_id, mod_path, loaded_at, state, pid, version."""
+        if self._parts is None:
+            return {}
+        return {
+            keeper.mod_id: {
+                "mod_id": keeper.mod_id,
+                "mod_path": keeper.config.path,
+                "loaded_at": keeper.loaded_at,
+                "state": str(keeper.state),
+                "pid": keeper.incarnation.pid if keeper.incarnation is not None else None,
+                "version": keeper.manifest.version if keeper.manifest is not None else None,
+            }
+            for keeper in self._parts.mods
+        }
+
+    def describe_mods(self) -> list[dict[str, Any]]:
+        """The loaded mods as agents see them."""
+        return [
+            {
+                "name": keeper.config.path,
+                "mod_id": keeper.mod_id,
+                "description": keeper.manifest.description if keeper.manifest is not None else "",
+                "version": keeper.manifest.version if keeper.manifest is not None else "",
+                "requires_adapter": False,
+                "capabilities": list(keeper.manifest.patterns) if keeper.manifest is not None else [],
+                "state": str(keeper.state),
+            }
+            for keeper in (self._parts.mods if self._parts is not None else ())
+        ]
+
+    def mod_log(self, mod: str, lines: int = 100) -> list[str]:
+        """The last lines of a mod's log, of a mod that is no longer loaded too (by id)."""
+        keeper = self._parts.mods.find(mod) if self._parts is not None else None
+        return read_tail(self.state_dir.log_file(keeper.mod_id if keeper is not None else mod), lines)
+
+    @contextmanager
+    def follow_log(self, mod: str) -> Iterator[asyncio.Queue[str]]:
+        """New lines of a loaded mod's log; raises `ModvisorError` (no_such_mod)."""
+        keeper = self._running().mods.find(mod)
+        if keeper is None:
+            raise ModvisorError(f"no mod {mod!r} is loaded", code=Code.NO_SUCH_MOD)
+        queue: asyncio.Queue[str] = asyncio.Queue(TAP_SIZE)
+
+        def put(line: str) -> None:
+            if not queue.full():
+                queue.put_nowait(line)
+
+        keeper.log.add_listener(put)
+        try:
+            yield queue
+        finally:
+            keeper.log.remove_listener(put)
+
+    # -- agents
+
+    async def register_agent(
+        self, agent_id: str, metadata: dict[str, Any] | None = None, *, group: str | None = None
+    ) -> EventResponse:
+        """Register an agent from inside. ``data``: agent_id, secret, assigned_group, network_name, network_id."""
+        try:
+            return self.add_agent(agent_id, metadata or {}, group=group, trusted=True)
+        except ModvisorError as error:
+            return EventResponse.failure(error.code, str(error))
+
+    async def unregister_agent(self, agent_id: str) -> EventResponse:
+        """Forget an agent."""
+        return _not_running() if self._parts is None else self.remove_agent(agent_id, "unregistered")
+
+    def add_agent(self, agent_id: str, metadata: dict[str, Any], **how: Any) -> EventResponse:
+        """Register (see `AgentRegistry.register`) and tell the mods; raises `ModvisorError`."""
+        parts = self._running()
+        agent, secret = parts.agents.register(agent_id, metadata, **how)
+        parts.gateway.notify_mods(
+            Event("system.notification.register_agent", "system:system",
+                  payload={"agent_id": agent_id, "metadata": metadata, "group": agent.group})
+        )  # fmt: skip
+        data = {
+            "agent_id": agent_id,
+            "secret": secret,
+            "assigned_group": agent.group,
+            "network_name": self.config.name,
+            "network_id": self.config.network_id,
+        }
+        return EventResponse(True, f"agent {agent_id} registered", data)
+
+    def remove_agent(self, agent_id: str, reason: str) -> EventResponse:
+        """Unregister and tell the mods. ``reason``: unregistered or expired."""
+        parts = self._running()
+        if parts.agents.unregister(agent_id) is None:
+            return EventResponse.failure(Code.NO_SUCH_AGENT, f"no agent {agent_id!r} is registered")
+        payload = {"agent_id": agent_id, "reason": reason}
+        parts.gateway.notify_mods(Event("system.notification.unregister_agent", "system:system", payload=payload))
+        return EventResponse(True, f"agent {agent_id} {reason}", {"agent_id": agent_id})
+
+    # -- looking
+
+    def note_refused(self, event: Event, why: str) -> None:
+        """Count and log a request that somebody was not allowed to make."""
+        self.counters.refused += 1
+        logger.warning("refused %s from %s: %s", event.event_name, event.source_id, why)
+
+    @property
+    def port(self) -> int | None:
+        """The TCP port it listens on, None if it does not."""
+        return self._parts.servers.port if self._parts is not None else None
+
+    @property
+    def uptime(self) -> float:
+        return time.monotonic() - self._started if self._parts is not None else 0.0
+
+    def health(self) -> dict[str, Any]:
+        """What ``GET /api/health`` shows to anybody."""
+        return {
+            "network_id": self.config.network_id,
+            "network_name": self.config.name,
+            "is_running": self.is_running,
+            "uptime_seconds": self.uptime,
+            "topology_mode": "centralized",
+            # No host: it would override the address by which the caller found us.
+            "transports": [{"type": "http", "config": {"port": self.port}}] if self.port is not None else [],
+            "manifest_transport": "http",
+            "recommended_transport": "http",
+            "agent_count": len(self._parts.agents) if self._parts is not None else 0,
+            "max_connections": self.config.agents.max_agents,
+            "mods": [
+                {"name": mod["name"], "mod_id": mod["mod_id"], "enabled": mod["state"] == State.READY}
+                for mod in self.describe_mods()
+            ],
+            "agents": {},
+        }
+
+    def agent_directory(self) -> dict[str, dict[str, Any]]:
+        """The registered agents as ``GET /api/health`` shows them to a caller with a secret."""
+        return {
+            agent.agent_id: {
+                "capabilities": list(agent.metadata.get("capabilities") or ()),
+                "last_seen": agent.last_seen_at,
+                "transport_type": "http",
+                "address": None,
+            }
+            for agent in (self._parts.agents if self._parts is not None else ())
+        }
+
+    def get_network_stats(self) -> dict[str, Any]:
+        """Everything that is counted and measured, as plain data. Reads memory only; samples are at most seconds old."""
+        parts = self._parts
+        mods = {keeper.mod_id: mod_stats(keeper, parts.monitor) for keeper in parts.mods} if parts is not None else {}
+        loaded = self.get_loaded_mods()
+        return {
+            "network_id": self.config.network_id,
+            "network_name": self.config.name,
+            "is_running": self.is_running,
+            "started_at": self._started_at,
+            "uptime_seconds": self.uptime,
+            "agent_count": len(parts.agents) if parts is not None else 0,
+            "channel_count": len(parts.agents.channels()) if parts is not None else 0,
+            "events": asdict(self.counters),
+            "supervisor": {
+                "pid": os.getpid(),
+                **resource_stats(parts.monitor.of(os.getpid()) if parts is not None else None),
+            },
+            "dynamic_mods": {"count": len(loaded), "loaded": list(loaded), "details": loaded},
+            "mods": mods,
+        }
+
+    async def sample_resources(self) -> None:
+        """Take a resource sample now instead of at the next tick."""
+        await self._running().monitor.sample()
+
+    # -- changing
+
+    async def reconfigure(self, config: NetworkConfig) -> Changes:
+        """Take a changed network file: add, remove and change only the mods that changed."""
+        changes = await apply_changes(self._running().mods, self.config, config)
+        self._running().agents.use_groups(config.agent_groups, config.agents)
+        self.config = config
+        return changes
+
+    def authenticate(self, agent_id: str, secret: str | None) -> bool:
+        """Whether ``secret`` is that agent's."""
+        return self._parts is not None and self._parts.agents.authenticate(agent_id, secret) is not None
+
+
+class _Parts:
+    """What a running network consists of."""
+
+    def __init__(self, network: AgentNetwork, tasks: TaskGroup) -> None:
+        config, state = network.config, network.state_dir
+        self.tasks = tasks
+        self.journal = Journal(state.database)
+        self.agents = AgentRegistry(config.agents, config.agent_groups, self.journal.record)
+        mods = tuple(with_bundled_permissions(mod) for mod in config.mods)
+        self.mods = ModRegistry(config, mods, state, tasks, self._on_request)
+        self.gateway = Gateway(
+            self.mods, self.agents, SystemCommands(network, self.agents), network.counters, config.event_timeout
+        )
+        self._requests = ModRequests(tasks, self.mods, self.agents, self.gateway)
+        self.monitor = ResourceMonitor(self.mods)
+        self.servers = Servers(network, tasks)
+
+    def _on_request(self, mod_id: str, incarnation: Any, request: Any) -> None:
+        self._requests.take(mod_id, incarnation, request)
+
+
+def _not_running(event: Event | None = None) -> EventResponse:
+    response = EventResponse.failure(Code.NOT_RUNNING, "the network is not running; call initialize() first")
+    response.event_name = event.event_name if event is not None else None
+    return response
+
+
+def _unwrapped(error: BaseException) -> BaseException:
+    """The one cause inside the group that a task group raises."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+__all__ = ["AgentNetwork", "Caller", "ConfigError", "StartError"]

@@ -1,0 +1,325 @@
+"""The loaded mods, in load order: load, unload and reload as commands that answer with a response, never an exception."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from ..ipc.address import InvalidId, check_mod_path, mod_id_of
+from ..ipc.errors import Code, ModvisorError
+from ..ipc.event import EventResponse
+from ..ipc.messages import Request
+from . import bundled
+from .config import ConfigError, ModConfig, NetworkConfig, is_allowed, parse_mod
+from .incarnation import Incarnation, StartFailed, shielded
+from .keeper import Keeper, Surroundings, with_config
+from .launcher import ExecLauncher
+from .lifecycle import State
+from .modlog import ModLog
+from .router import Entry, Router
+from .snapshots import SnapshotStore
+from .statedir import StateDir
+from .swap import ReloadFailed, reload
+
+logger = logging.getLogger("modvisor.registry")
+
+MAX_RESPONSE_TEXT = 20_000  # a traceback with its log lines helps; a flood does not
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A load or reload under way; unload and shutdown cancel it."""
+
+    scope: anyio.CancelScope
+    what: str
+
+
+class ModRegistry:
+    """Keepers by mod id, in load order, with the routes that follow from them."""
+
+    def __init__(
+        self,
+        config: NetworkConfig,
+        configured: tuple[ModConfig, ...],
+        state: StateDir,
+        tasks: TaskGroup,
+        on_request: Callable[[str, Incarnation, Request], None],
+    ) -> None:
+        self._config = config
+        self._configured = configured
+        self._state = state
+        self.router: Router[Keeper] = Router()
+        self._keepers: dict[str, Keeper] = {}
+        self._pending: dict[str, list[_Pending]] = {}
+        self._closing = False
+        self._around = Surroundings(
+            tasks=tasks,
+            launcher=ExecLauncher(config.base_dir),
+            snapshots=SnapshotStore(state.snapshots),
+            load_params=self._load_params,
+            on_request=on_request,
+            on_change=self._rebuild_routes,
+        )
+
+    # -- looking up
+
+    def __iter__(self):
+        return iter(self._keepers.values())
+
+    def __len__(self) -> int:
+        return len(self._keepers)
+
+    def find(self, id_or_path: str) -> Keeper | None:
+        """The keeper of a mod, by id or by mod_path (the first loaded one of that path)."""
+        keeper = self._keepers.get(id_or_path)
+        if keeper is not None:
+            return keeper
+        return next((keeper for keeper in self._keepers.values() if keeper.config.path == id_or_path), None)
+
+    # -- commands
+
+    async def load(self, config: ModConfig) -> EventResponse:
+        """Load a mod. ``data`` on success: mod_id, mod_path, version, pid, patterns."""
+        refusal = self._may_load(config)
+        if refusal is not None:
+            return refusal
+        keeper = self._add(config)
+        try:
+            async with keeper.lock:
+                with self._cancellable(keeper.mod_id, "load"):
+                    manifest = await keeper.start()
+                    return EventResponse(
+                        True,
+                        f"mod {keeper.mod_id} {manifest.version} loaded from {config.path}",
+                        {
+                            "mod_id": keeper.mod_id,
+                            "mod_path": config.path,
+                            "version": manifest.version,
+                            "pid": keeper.incarnation.pid if keeper.incarnation else None,
+                            "patterns": list(manifest.patterns),
+                        },
+                    )
+            self._discard(keeper)
+            return _failure(
+                config, ModvisorError("the load was cancelled by an unload or shutdown", code=Code.NOT_RUNNING)
+            )
+        except StartFailed as error:
+            if not config.from_file:  # a mod of the network file stays, with its reason in stats
+                self._discard(keeper)
+            logger.warning("load of mod %s failed: %s", config.mod_id, error)
+            return _failure(config, error)
+        except BaseException:  # the caller gave up: the load did not happen
+            self._discard(keeper)
+            raise
+
+    async def unload(self, id_or_path: str, timeout: float | None = None) -> EventResponse:
+        """Drain and end a mod; a load or reload of it that is under way is cancelled."""
+        keeper = self.find(id_or_path)
+        if keeper is None:
+            return self._no_such_mod(id_or_path)
+        for pending in self._pending.get(keeper.mod_id, ()):
+            pending.scope.cancel()
+        async with keeper.lock:
+            if self._keepers.get(keeper.mod_id) is not keeper:
+                return self._no_such_mod(id_or_path)
+            self._unroute(keeper)
+            try:
+                await shielded(keeper.unload(timeout))  # half an unload would leave a process behind
+            finally:
+                self._discard(keeper)
+        await self._around.snapshots.forget(keeper.mod_id)
+        data = {"mod_id": keeper.mod_id, "mod_path": keeper.config.path}
+        return EventResponse(True, f"mod {keeper.mod_id} unloaded", data)
+
+    async def reload(self, id_or_path: str, config: dict[str, Any] | ModConfig | None = None) -> EventResponse:
+        """Fresh code (and config) for a mod, without losing an event; the old one stays if the new one fails."""
+        keeper = self.find(id_or_path)
+        if keeper is None:
+            return self._no_such_mod(id_or_path)
+        async with keeper.lock:
+            if self._keepers.get(keeper.mod_id) is not keeper:
+                return self._no_such_mod(id_or_path)
+            wanted = config if isinstance(config, ModConfig) else with_config(keeper.config, config)
+            with self._cancellable(keeper.mod_id, "reload"):
+                try:
+                    done = await reload(keeper, wanted)
+                except ReloadFailed as error:
+                    stays = "the old one still serves" if keeper.incarnation is not None else "the mod is down"
+                    logger.warning("reload of mod %s failed: %s", keeper.mod_id, error)
+                    return _failure(keeper.config, error, f"mod {keeper.mod_id} was not reloaded, {stays}: {error}")
+                data = {"mod_id": keeper.mod_id, "mod_path": keeper.config.path, **done}
+                return EventResponse(True, f"mod {keeper.mod_id} reloaded ({done['pause_ms']:.1f} ms pause)", data)
+        return _failure(keeper.config, ModvisorError("the reload was cancelled by an unload", code=Code.NOT_RUNNING))
+
+    async def load_configured(self) -> list[tuple[ModConfig, EventResponse]]:
+        """Load the enabled mods of the network file, all at once, keeping their order; returns each one's outcome."""
+        configs = [mod for mod in self._configured if mod.enabled]
+        outcomes: dict[str, EventResponse] = {}
+        for mod in configs:  # places in the load order first
+            if mod.mod_id not in self._keepers:
+                self._keepers[mod.mod_id] = Keeper(mod, self._log(mod.mod_id), self._around)
+
+        async def start(mod: ModConfig) -> None:
+            outcomes[mod.mod_id] = await self.load(mod)
+
+        async with anyio.create_task_group() as tasks:
+            for mod in configs:
+                tasks.start_soon(start, mod)
+        return [(mod, outcomes[mod.mod_id]) for mod in configs]
+
+    def use_config(self, config: NetworkConfig) -> None:
+        """Load by the rules of a changed network file from now on."""
+        self._config = config
+
+    async def close(self) -> None:
+        """Unload every mod, all at once, newest first."""
+        self._closing = True
+        async with anyio.create_task_group() as tasks:
+            for mod_id in reversed(list(self._keepers)):
+                tasks.start_soon(self._end_one, mod_id)
+
+    async def _end_one(self, mod_id: str) -> None:
+        """Like `unload`, but its snapshot stays: the next start of the network may need it."""
+        keeper = self._keepers.get(mod_id)
+        if keeper is None:
+            return
+        for pending in self._pending.get(mod_id, ()):
+            pending.scope.cancel()
+        async with keeper.lock:
+            if self._keepers.get(mod_id) is keeper:
+                self._unroute(keeper)
+                await shielded(keeper.unload())
+                self._discard(keeper)
+
+    # -- inside
+
+    def _may_load(self, config: ModConfig) -> EventResponse | None:
+        if self._closing:
+            return _failure(config, ModvisorError("the network is shutting down", code=Code.NOT_RUNNING))
+        if not is_allowed(self._config.allowed_mods, config.path):
+            return _failure(config, ModvisorError("the network's allowed_mods do not include it", code=Code.FORBIDDEN))
+        present = self._keepers.get(config.mod_id)
+        if present is not None and (present.state is not State.STARTING or present.lock.statistics().locked):
+            return EventResponse.failure(
+                Code.ALREADY_LOADED,
+                f"a mod with id {config.mod_id!r} is already loaded (from {present.config.path}, {present.state}); "
+                "unload or reload it, or choose another id",
+                mod_id=config.mod_id, mod_path=config.path,
+            )  # fmt: skip
+        return None
+
+    def _add(self, config: ModConfig) -> Keeper:
+        keeper = self._keepers.get(config.mod_id)
+        if keeper is None:
+            keeper = self._keepers[config.mod_id] = Keeper(config, self._log(config.mod_id), self._around)
+        return keeper
+
+    def _discard(self, keeper: Keeper) -> None:
+        if self._keepers.get(keeper.mod_id) is keeper:
+            del self._keepers[keeper.mod_id]
+        keeper.log.close()
+        self._rebuild_routes()
+
+    def _log(self, mod_id: str) -> ModLog:
+        logs = self._config.log
+        return ModLog(self._state.log_file(mod_id), max_bytes=logs.max_bytes, backups=logs.backups)
+
+    @contextmanager
+    def _cancellable(self, mod_id: str, what: str):
+        with anyio.CancelScope() as scope:
+            pending = _Pending(scope, what)
+            self._pending.setdefault(mod_id, []).append(pending)
+            try:
+                yield
+            finally:
+                self._pending[mod_id].remove(pending)
+                if not self._pending[mod_id]:
+                    del self._pending[mod_id]
+
+    def _unroute(self, keeper: Keeper) -> None:
+        """Take the mod out of every new event's way at once; it is listed until it has ended."""
+        self._rebuild_routes(without=keeper)
+
+    def _rebuild_routes(self, without: Keeper | None = None) -> None:
+        self.router.replace(
+            Entry(keeper.mod_id, keeper.manifest.patterns, keeper.manifest.observes, keeper)
+            for keeper in self._keepers.values()
+            if keeper.manifest is not None and keeper is not without and keeper.state is not State.DRAINING
+        )
+
+    def _load_params(self, mod: ModConfig) -> dict[str, Any]:
+        """What a worker needs to become this mod; raises `ConfigError` when an env value cannot be had."""
+        limits = mod.limits
+        return {
+            "mod_id": mod.mod_id,
+            "mod_path": mod.path,
+            "folder": str(self._folder(mod.path)) if mod.path.startswith("./") else None,
+            "sys_path": self._sys_path(),
+            "config": mod.config,
+            "env": {name: value.resolve() for name, value in mod.env.items()},
+            "storage_path": str(self._state.storage_of(mod.mod_id)),
+            "network_name": self._config.name,
+            "concurrency": limits.concurrency,
+            "limits": {"memory": limits.memory, "cpu_seconds": limits.cpu_seconds, "open_files": limits.open_files},
+        }
+
+    def _folder(self, path: str) -> Path:
+        base = self._config.base_dir
+        below_mods = base / "mods" / path[2:]
+        return below_mods if below_mods.is_dir() else base / path[2:]
+
+    def _sys_path(self) -> list[str]:
+        return [str(folder) for folder in (*self._config.mod_paths, self._config.base_dir)] + self._state.python_path
+
+    def _no_such_mod(self, id_or_path: str) -> EventResponse:
+        loaded = ", ".join(self._keepers) or "none"
+        return EventResponse.failure(
+            Code.NO_SUCH_MOD, f"no mod {id_or_path!r} is loaded (loaded: {loaded})", mod=id_or_path
+        )
+
+
+def mod_config(
+    mod_path: str,
+    *,
+    base_dir: Path,
+    mod_id: str | None = None,
+    config: dict[str, Any] | None = None,
+    **more: Any,
+) -> ModConfig:
+    """A `ModConfig` for a load at runtime; raises `ConfigError` or `InvalidId`."""
+    check_mod_path(mod_path)
+    data = {
+        "path": mod_path,
+        "id": mod_id or mod_id_of(mod_path),
+        **({} if config is None else {"config": config}),
+        **more,
+    }
+    return with_bundled_permissions(parse_mod(data, base_dir=base_dir))
+
+
+def with_bundled_permissions(mod: ModConfig) -> ModConfig:
+    """Bundled mods are part of modvisor and get what they need; any other mod gets what its config grants."""
+    granted = bundled.PERMISSIONS.get(mod.path, frozenset())
+    return replace(mod, permissions=mod.permissions | granted) if granted - mod.permissions else mod
+
+
+def _failure(config: ModConfig, error: ModvisorError, message: str | None = None) -> EventResponse:
+    details = {key: _short(value) for key, value in error.details.items()}
+    return EventResponse.failure(
+        error.code, message or f"mod {config.mod_id}: {str(error).removeprefix(f'mod {config.mod_id}: ')}",
+        **{**details, "mod_id": config.mod_id, "mod_path": config.path},
+    )  # fmt: skip
+
+
+def _short(value: Any) -> Any:
+    return value[:MAX_RESPONSE_TEXT] if isinstance(value, str) else value
+
+
+__all__ = ["ConfigError", "InvalidId", "ModRegistry", "mod_config", "with_bundled_permissions"]

@@ -1,0 +1,65 @@
+"""From an event to the mods it is asked of, in order. Pure: knows patterns and load order, no processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from ..ipc.topic import TopicTable
+
+T = TypeVar("T")
+
+CACHE_SIZE = 4096  # event names come from outside: what they can fill is bounded
+
+
+@dataclass(frozen=True, slots=True)
+class Route(Generic[T]):
+    """Who gets an event: ``asked`` in load order, ``observers`` get copies."""
+
+    asked: tuple[T, ...]
+    observers: tuple[T, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry(Generic[T]):
+    """A mod as the router sees it: its id, its patterns, and whatever the caller wants back."""
+
+    mod_id: str
+    patterns: tuple[str, ...]
+    observes: tuple[str, ...]
+    target: T
+
+
+class Router(Generic[T]):
+    """The mods in load order, and a cache of routes by event name."""
+
+    def __init__(self) -> None:
+        self._asked: TopicTable[int] = TopicTable()
+        self._observers: TopicTable[int] = TopicTable()
+        self._entries: list[Entry[T]] = []
+        self._cache: dict[str, Route[Entry[T]]] = {}
+
+    def replace(self, entries: Iterable[Entry[T]]) -> None:
+        """Route among ``entries``, given in load order, from now on."""
+        self._entries = list(entries)
+        self._asked, self._observers, self._cache = TopicTable(), TopicTable(), {}
+        for index, entry in enumerate(self._entries):
+            for pattern in entry.patterns:
+                self._asked.add(pattern, index)
+            for pattern in entry.observes:
+                self._observers.add(pattern, index)
+
+    def route(self, event_name: str) -> Route[Entry[T]]:
+        """Whom an event of this name goes to, its source not yet left out."""
+        route = self._cache.get(event_name)
+        if route is None:
+            if len(self._cache) >= CACHE_SIZE:
+                self._cache.clear()
+            route = self._cache[event_name] = Route(
+                self._in_load_order(self._asked, event_name), self._in_load_order(self._observers, event_name)
+            )
+        return route
+
+    def _in_load_order(self, table: TopicTable[int], event_name: str) -> tuple[Entry[T], ...]:
+        return tuple(self._entries[index] for index in sorted(set(table.match(event_name))))

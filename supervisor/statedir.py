@@ -1,0 +1,86 @@
+"""The state directory: one owner at a time, and one place that says what lies where in it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from pathlib import Path
+
+from ..ipc.errors import Code, ModvisorError
+
+
+class StateDirBusy(ModvisorError):
+    """Another network owns the state directory."""
+
+    code = Code.CONFLICT
+
+
+class StateDir:
+    """``storage`` of a network, locked for this process from `acquire` to `release`.
+
+    state.lock          held (flock) by the owner, contains its pid
+    network.db          agents, groups, channels
+    mods/ID/            a mod's own files (context.storage_path)
+    logs/ID.log         a mod's output
+    snapshots/          sources of the last good version of each mod
+    run/admin.sock      the admin API
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._lock: int | None = None
+        self.python_path: list[str] = []
+
+    @property
+    def database(self) -> Path:
+        return self.root / "network.db"
+
+    @property
+    def snapshots(self) -> Path:
+        return self.root / "snapshots"
+
+    @property
+    def run(self) -> Path:
+        return self.root / "run"
+
+    @property
+    def admin_socket(self) -> Path:
+        return self.run / "admin.sock"
+
+    def log_file(self, mod_id: str) -> Path:
+        return self.root / "logs" / f"{mod_id}.log"
+
+    def storage_of(self, mod_id: str) -> Path:
+        """The mod's own folder, made if it is missing."""
+        folder = self.root / "mods" / mod_id
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def acquire(self) -> None:
+        """Become the owner; raises `StateDirBusy` naming the owner's pid, or OSError."""
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(self.root / "state.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = os.read(lock, 32).decode("ascii", "replace").strip() or "unknown"
+            os.close(lock)
+            raise StateDirBusy(
+                f"the state directory {self.root} belongs to a running network (pid {owner}); "
+                "stop that one, or give this network another 'storage'"
+            ) from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        self._lock = lock
+        # Where this process finds modules, its workers find them too, after the network's own folders.
+        self.python_path = [os.path.abspath(entry) for entry in sys.path if entry and os.path.isdir(entry)]
+        for folder in (self.run, self.root / "logs", self.snapshots):
+            folder.mkdir(exist_ok=True, mode=0o700)
+
+    def release(self) -> None:
+        """Give the directory up. May be called again."""
+        if self._lock is not None:
+            os.ftruncate(self._lock, 0)
+            os.close(self._lock)
+            self._lock = None

@@ -1,0 +1,114 @@
+"""Reload: the same mod with fresh code, its state handed over, no event lost; the old one stays if anything fails."""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter
+from typing import Any
+
+from ..ipc import messages
+from ..ipc.errors import ChannelBroken, ChannelClosed, Code, ModvisorError, RequestFailed
+from .config import ModConfig
+from .incarnation import Incarnation, StartFailed, shielded
+from .keeper import Keeper, drain
+
+DRAIN_SHARE = 0.5  # of the unload timeout: what events in flight get before the reload is given up
+
+
+class ReloadFailed(ModvisorError):
+    """The reload did not happen and the old incarnation serves. ``details``: step, and what the failure carried."""
+
+    code = Code.START_FAILED
+
+
+async def reload(keeper: Keeper, config: ModConfig) -> dict[str, Any]:
+    """Replace the running incarnation of ``keeper`` by one with fresh code under ``config``.
+
+    The caller holds the keeper's lock. A mod that is down (failed, quarantined, stopped) is started instead.
+
+    Returns:
+        ``{"pause_ms", "queued", "from_version", "to_version"}``
+
+    Raises:
+        ReloadFailed: at any step before the switch.
+    """
+    old = keeper.incarnation
+    if old is None:
+        return await _start_again(keeper, config)
+    try:
+        new = await keeper.start_incarnation(config=config)
+    except StartFailed as error:
+        raise _failed("start", error) from None
+    try:
+        return await _switch(keeper, config, old, new)
+    except BaseException:
+        await shielded(new.kill("the reload failed"))
+        raise
+
+
+async def _start_again(keeper: Keeper, config: ModConfig) -> dict[str, Any]:
+    """There is no incarnation to keep: end what the keeper still tries, and start from the working files."""
+    await keeper.stop_keeping()
+    before = keeper.manifest.version if keeper.manifest else None
+    try:
+        manifest = await keeper.restart_from_files(config)
+    except StartFailed as error:
+        raise _failed("start", error) from None
+    return {"pause_ms": 0.0, "queued": 0, "from_version": before, "to_version": manifest.version}
+
+
+async def _switch(keeper: Keeper, config: ModConfig, old: Incarnation, new: Incarnation) -> dict[str, Any]:
+    loop = asyncio.get_running_loop()
+    began = perf_counter()
+    lane = keeper.port.hold()
+    try:
+        if lane is not None and not await drain(lane, loop.time() + config.limits.unload_timeout * DRAIN_SHARE):
+            raise ReloadFailed("events in flight did not finish in time", code=Code.TIMEOUT, step="drain")
+        await _hand_over(old, new, config.limits.start_timeout)
+        try:
+            await new.activate(config.limits.start_timeout)
+        except StartFailed as error:
+            raise _failed("activate", error) from None
+        if keeper.incarnation is not old:
+            raise ReloadFailed("the mod was restarted meanwhile; reload again", code=Code.MOD_CRASHED, step="switch")
+    except BaseException:
+        if keeper.incarnation is old and old.channel.closed is None:
+            keeper.port.open(old.lane)
+        raise
+    queued = keeper.port.depth
+    await keeper.stop_keeping()  # the task that follows the old one
+    keeper.adopt(config)
+    keeper.serve(new)
+    pause = perf_counter() - began
+    keeper.keep(new)
+    await shielded(old.stop(loop.time() + config.limits.unload_timeout))
+    await keeper.keep_sources(new)
+    return {
+        "pause_ms": round(pause * 1000, 3),
+        "queued": queued,
+        "from_version": old.manifest.version if old.manifest else None,
+        "to_version": new.manifest.version if new.manifest else None,
+    }
+
+
+async def _hand_over(old: Incarnation, new: Incarnation, timeout: float) -> None:
+    """`get_state` of the old one into `set_state` of the new one."""
+    step = "get_state"
+    try:
+        handed = await old.channel.request(messages.GET_STATE, {}, timeout)
+        state, version = handed["state"], handed["version"]
+        step = "set_state"
+        if state is not None:
+            await new.channel.request(messages.SET_STATE, {"state": state, "from_version": version}, timeout)
+    except TimeoutError:
+        raise ReloadFailed(f"{step} took more than {timeout:g} s", code=Code.TIMEOUT, step=step) from None
+    except (ChannelBroken, ChannelClosed) as error:
+        raise ReloadFailed(f"a worker ended during {step} ({error})", code=Code.MOD_CRASHED, step=step) from None
+    except RequestFailed as error:
+        raise _failed(step, error) from None
+    except (KeyError, TypeError):
+        raise ReloadFailed("get_state was not answered with a state", code=Code.PROTOCOL_ERROR, step=step) from None
+
+
+def _failed(step: str, error: ModvisorError) -> ReloadFailed:
+    return ReloadFailed(str(error), code=error.code, **{**error.details, "step": step})

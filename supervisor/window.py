@@ -1,0 +1,61 @@
+"""Answers already given, so that a retry of an event gets the first answer and is not handled twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+
+from ..ipc.errors import Code
+from ..ipc.event import EventResponse, copy_data
+
+Key = tuple[str | None, str]
+
+
+class AnswerWindow:
+    """Responses by (source, event_id), bounded in number and bytes; the oldest are forgotten first.
+
+    Args:
+        max_entries, max_bytes: about ten minutes of a busy network, in little memory.
+    """
+
+    def __init__(self, max_entries: int = 100_000, max_bytes: int = 32 * 1024 * 1024) -> None:
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._answers: OrderedDict[Key, tuple[EventResponse, int]] = OrderedDict()
+        self._bytes = 0
+        self._open: dict[Key, asyncio.Future[EventResponse] | None] = {}
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    async def repeated(self, key: Key) -> EventResponse | None:
+        """The answer of the event with this key, waiting for it if it is in flight; None if the event is new."""
+        remembered = self._answers.get(key)
+        if remembered is not None:
+            response = remembered[0]
+            return EventResponse(response.success, response.message, copy_data(response.data), response.event_name)
+        if key not in self._open:
+            return None
+        future = self._open[key]
+        if future is None:  # made only when somebody really waits: most events are never repeated
+            future = self._open[key] = asyncio.get_running_loop().create_future()
+        return await asyncio.shield(future)
+
+    def begin(self, key: Key) -> None:
+        """The event with this key is in flight from now on."""
+        self._open[key] = None
+
+    def finish(self, key: Key, response: EventResponse | None, size: int | None) -> None:
+        """It was answered (None: its sender gave up). ``size``: bytes of the answer; None: do not remember it."""
+        future = self._open.pop(key, None)
+        if future is not None and not future.done():
+            future.set_result(
+                response
+                or EventResponse.failure(Code.TIMEOUT, "the first sender of this event gave up before its answer")
+            )
+        if response is not None and size is not None and size <= self._max_bytes:
+            self._answers[key] = (response, size)
+            self._bytes += size
+            while len(self._answers) > self._max_entries or self._bytes > self._max_bytes:
+                _, (_, freed) = self._answers.popitem(last=False)
+                self._bytes -= freed
