@@ -9,7 +9,7 @@ from typing import Any
 from anyio.abc import TaskGroup
 
 from ..ipc import messages
-from ..ipc.address import MOD
+from ..ipc.address import MOD, SYSTEM, parse_address
 from ..ipc.errors import Code, FrameTooLarge, InvalidEvent, ModvisorError, Unserializable
 from ..ipc.event import Event, EventResponse
 from ..ipc.messages import Request
@@ -90,8 +90,10 @@ class ModRequests:
 
     @staticmethod
     def _may_speak_for(keeper: Keeper, source_id: str) -> bool:
-        allowed = keeper.config.speak_for
-        return source_id in allowed or f"{source_id.partition(':')[0]}:*" in allowed or "*" in allowed
+        source, allowed = parse_address(source_id), keeper.config.speak_for
+        if source.role == SYSTEM:  # the network's own name is nobody else's, whatever a config says
+            return False
+        return not allowed.isdisjoint({str(source), f"{source.role}:*", "*"})
 
     async def _query(self, _keeper: Keeper, _incarnation: Incarnation, params: dict[str, Any]) -> Any:
         match params.get("what"):

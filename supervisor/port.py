@@ -211,9 +211,10 @@ class Port:
         except RequestFailed as error:
             code = error.code if error.code in _CODES else Code.HANDLER_ERROR
             raise Unanswered(f"mod {self.mod_id}: {error}", code=code, **error.details) from None
-        except (ChannelBroken, ChannelClosed) as error:
+        except (ChannelBroken, ChannelClosed):
+            why = await lane.why_ended()
             raise Unanswered(
-                f"mod {self.mod_id} ended while handling the event ({error})", code=Code.MOD_CRASHED
+                f"mod {self.mod_id} ended while handling the event: {why}", code=Code.MOD_CRASHED
             ) from None
         except ChannelBusy as error:
             raise Unanswered(f"mod {self.mod_id} is overloaded: {error}", code=Code.OVERLOADED) from None

@@ -1,0 +1,439 @@
+"""``network.yaml`` to frozen dataclasses; every mistake is reported at once, with file, line and key.
+
+The accepted keys stand in tables at the end, ``key: reader``; `modvisor.supervisor.config_values` says what a reader is.
+``docs/config.md`` describes every key.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from ..ipc.address import AGENT, BROADCAST, MAX_ID, MOD, check_mod_id, check_mod_path, mod_id_of, parse_address
+from ..ipc.errors import InvalidEvent
+from . import config_values as values
+from .config_values import EnvValue, Place, Reader, got, hint
+from .yaml_source import BROKEN, ConfigError, Problem, Source, format_key, load_yaml
+
+__all__ = [
+    "PERMISSIONS",
+    "AdminConfig",
+    "AgentsConfig",
+    "ConfigError",
+    "EnvValue",
+    "GroupConfig",
+    "LimitsConfig",
+    "LogConfig",
+    "ModConfig",
+    "NetworkConfig",
+    "Problem",
+    "RestartConfig",
+    "is_allowed",
+    "load_config",
+    "parse_config",
+    "parse_mod",
+]
+
+PERMISSIONS = frozenset({"mods", "agents", "channels"})
+POLICIES = ("permanent", "transient", "temporary")
+INBOX_POLICIES = ("drop_oldest", "reject")
+
+MIN_MEMORY = 1_000_000  # no Python starts with less; whoever writes 512 means '512MB'
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsConfig:
+    """What one mod may use. Times in seconds, memory in bytes; None is no limit of its own."""
+
+    concurrency: int = 64  # events handled at once
+    queue: int = 1000  # events waiting for a free place
+    observe_queue: int = 10_000  # copies waiting for an observer
+    event_timeout: float | None = None  # None: the network's
+    start_timeout: float = 30.0
+    unload_timeout: float = 10.0  # drain, shutdown, SIGTERM and SIGKILL together
+    hang_timeout: float = 10.0
+    memory: int | None = None  # RLIMIT_DATA
+    cpu_seconds: int | None = None
+    open_files: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RestartConfig:
+    """When a mod that ended is started again, see `modvisor.supervisor.restart`. Times in seconds."""
+
+    policy: str = "permanent"
+    max_restarts: int = 5
+    window: float = 60.0
+    first_delay: float = 0.1
+    max_delay: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ModConfig:
+    """One mod: what to load, under which id, with what rights and limits."""
+
+    path: str
+    mod_id: str
+    enabled: bool = True
+    required: bool = False
+    config: dict[str, Any] = field(default_factory=dict)
+    env: dict[str, EnvValue] = field(default_factory=dict)
+    permissions: frozenset[str] = frozenset()
+    speak_for: frozenset[str] = frozenset()
+    limits: LimitsConfig = LimitsConfig()
+    restart: RestartConfig = RestartConfig()
+    from_file: bool = True  # the file rules over the journal
+
+
+@dataclass(frozen=True, slots=True)
+class GroupConfig:
+    """A group agents join with a password; ``password_hash`` is its SHA-256 in hexadecimal, None: nobody can join."""
+
+    name: str
+    permissions: frozenset[str] = frozenset()
+    password_hash: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentsConfig:
+    inbox_size: int = 1000
+    inbox_policy: str = "drop_oldest"
+    expire_after: float | None = 300.0  # seconds without a poll or request; None: never
+    max_agents: int = 10_000
+    default_group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AdminConfig:
+    token: EnvValue | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    max_bytes: int = 1_000_000
+    backups: int = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkConfig:
+    """A whole network. Paths are absolute; ``file`` is None for a network made of plain data."""
+
+    name: str
+    network_id: str
+    base_dir: Path
+    storage: Path
+    file: Path | None = None
+    host: str = "127.0.0.1"
+    port: int | None = None  # None: do not listen; 0: a free one
+    event_timeout: float = 30.0
+    mod_paths: tuple[Path, ...] = ()  # extra folders on the workers' sys.path
+    mods: tuple[ModConfig, ...] = ()
+    agent_groups: dict[str, GroupConfig] = field(default_factory=dict)
+    allowed_mods: tuple[str, ...] | None = None  # None: every mod may be loaded
+    agents: AgentsConfig = AgentsConfig()
+    admin: AdminConfig = AdminConfig()
+    log: LogConfig = LogConfig()
+
+
+def load_config(path: str | Path) -> NetworkConfig:
+    """Read a network file.
+
+    Raises:
+        ConfigError: holds every mistake in the file, or the one reason why it cannot be read.
+    """
+    source = Source(str(path))
+    data = load_yaml(str(path), source)
+    file = Path(os.path.abspath(path))
+    config = BROKEN if data is BROKEN else _network(data, Place(source, file.parent), file)
+    source.check()
+    return config
+
+
+def parse_config(data: dict[str, Any], *, base_dir: str | Path) -> NetworkConfig:
+    """The same from plain data; relative paths start at ``base_dir``, and problems have no lines."""
+    at = _place(base_dir)
+    config = _network(data, at, None)
+    at.source.check()
+    return config
+
+
+def parse_mod(data: dict[str, Any] | str, *, base_dir: str | Path, from_file: bool = False) -> ModConfig:
+    """One entry of ``mods:``, for a mod that is loaded while the network runs."""
+    at = _place(base_dir)
+    mod = _mod(data, at, from_file)
+    at.source.check()
+    return mod
+
+
+def is_allowed(allowed_mods: Iterable[str] | None, mod_path: str) -> bool:
+    """Whether a mod may be loaded: a pattern such as ``modvisor.mods.*`` or ``./*`` fits it, or there is no list at all."""
+    return allowed_mods is None or any(fnmatchcase(mod_path, pattern) for pattern in allowed_mods)
+
+
+def _place(base_dir: str | Path) -> Place:
+    return Place(Source(), Path(os.path.abspath(base_dir)))
+
+
+# -- the network as a whole
+
+
+def _network(data: Any, at: Place, file: Path | None) -> Any:
+    if data is None:
+        return at.wrong("empty; a network needs at least 'network: {name: demo}'")
+    found = values.keys(data, at, _TOP)
+    if isinstance(data, dict) and "network" not in data:
+        (at / "network").wrong("missing; a network needs at least 'network: {name: demo}'")
+    _check_default_group(data, found, at)
+    _check_allowed(found, at)
+    network = {"name": "", **found.pop("network", {})}
+    return NetworkConfig(
+        network_id=network.pop("id", None) or _slug(network["name"]),
+        base_dir=at.base_dir,
+        storage=network.pop("storage", None) or at.base_dir / ".modvisor",
+        file=file,
+        log=found.pop("logs", LogConfig()),
+        **network,
+        **found,
+    )
+
+
+def _network_keys(value: Any, at: Place) -> dict[str, Any]:
+    if value is None or (isinstance(value, dict) and "name" not in value):
+        (at / "name").wrong("missing; give the network a name")
+    return values.keys(value, at, _NETWORK)
+
+
+def _check_default_group(data: Any, found: dict[str, Any], at: Place) -> None:
+    agents, groups = found.get("agents"), found.get("agent_groups", {})
+    if agents is None or agents.default_group is None or agents.default_group in groups:
+        return
+    if "agent_groups" in found or "agent_groups" not in data:  # else the groups themselves could not be read
+        (at / "agents" / "default_group").wrong(
+            f"no group {agents.default_group!r} in agent_groups; {hint(agents.default_group, groups)}"
+        )
+
+
+def _check_allowed(found: dict[str, Any], at: Place) -> None:
+    """The list holds for the file's own mods too: better said now than when each of them is refused."""
+    for mod in found.get("mods", ()):
+        if mod.enabled and mod.path and not is_allowed(found.get("allowed_mods"), mod.path):
+            (at / "allowed_mods").wrong(f"no pattern fits {mod.path!r}, which 'mods' lists; add one")
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:MAX_ID] or "network"
+
+
+def _network_id(value: Any, at: Place) -> Any:
+    found = values.text(value, at)
+    if found is BROKEN or (_NETWORK_ID.fullmatch(found) and ".." not in found):
+        return found
+    return at.wrong(f"expected letters, digits, '_', '.', '@', '-' (1 to {MAX_ID}, no '..'), got {got(found)}")
+
+
+def _allowed_mods(value: Any, at: Place) -> Any:
+    if value is None:  # every entry commented out: whoever did that hardly meant to allow everything
+        return at.wrong("expected a list; write [] to allow no mod, or leave the key out to allow every mod")
+    return values.list_of(values.text, "['modvisor.mods.*', './*']")(value, at)
+
+
+# -- mods
+
+
+def _mods(value: Any, at: Place) -> Any:
+    if value is None:
+        return ()
+    if not isinstance(value, (list, tuple)):
+        return at.wrong(f"expected a list of mods, got {got(value)}")
+    mods: list[ModConfig] = []
+    places: dict[str, Place] = {}
+    for index, entry in enumerate(value):
+        mod = _mod(entry, at / index, from_file=True)
+        if mod is not BROKEN:
+            mods.append(mod)
+            _check_unique(mod, at / index, places)
+    return tuple(mods)
+
+
+def _check_unique(mod: ModConfig, at: Place, places: dict[str, Place]) -> None:
+    first = places.setdefault(mod.mod_id, at)
+    if first is not at:
+        line = at.source.line(first.key)
+        where = format_key(first.key) + (f" (line {line})" if line else "")
+        at.wrong(f"the mod id {mod.mod_id!r} is taken by {where}; give one of them an 'id' of its own")
+
+
+def _mod(value: Any, at: Place, from_file: bool) -> Any:
+    if value is BROKEN:
+        return BROKEN
+    if isinstance(value, str):  # a mod with nothing but a path
+        path = _mod_path(value, at)
+        mod_id = _id_of(path, at)
+        return BROKEN if mod_id is BROKEN else ModConfig(path, mod_id, from_file=from_file)
+    if not isinstance(value, dict):
+        return at.wrong(f"expected a mod_path, or a mapping with a 'path', got {got(value)}")
+    found = values.keys(value, at, _MOD)
+    _check_env(found, at)
+    alias = _path_key(value, at)
+    path = found.pop(alias, BROKEN)
+    found.pop("name", None)
+    mod_id = found.pop("id", BROKEN) if "id" in value else _id_of(path, at / alias)
+    if mod_id is BROKEN:
+        return BROKEN
+    return ModConfig("" if path is BROKEN else path, mod_id, from_file=from_file, **found)
+
+
+def _path_key(value: dict[Any, Any], at: Place) -> str:
+    """Which of 'path' and its other name 'name' the entry uses."""
+    if "path" in value:
+        if "name" in value:
+            (at / "name").wrong("another word for 'path', which is given too; keep one of them (an 'id' names the mod)")
+        return "path"
+    if "name" not in value:
+        (at / "path").wrong("missing; give the mod_path, such as 'modvisor.mods.workspace.wiki' or './name'")
+    return "name"
+
+
+def _id_of(path: Any, at: Place) -> Any:
+    try:
+        return BROKEN if path is BROKEN else mod_id_of(path)
+    except InvalidEvent as error:
+        return at.wrong(str(error))
+
+
+def _check_env(found: dict[str, Any], at: Place) -> None:
+    if found.get("enabled", True):  # a mod that is not loaded need not have its secrets here
+        for name, value in found.get("env", {}).items():
+            values.resolved(value, at / "env" / name)
+
+
+def _mod_path(value: Any, at: Place) -> Any:
+    path = values.text(value, at)
+    if path is BROKEN:
+        return BROKEN
+    try:
+        check_mod_path(path)
+    except InvalidEvent as error:
+        return at.wrong(str(error))
+    if path.startswith("./"):
+        folders = (at.base_dir / "mods" / path[2:], at.base_dir / path[2:])
+        if not any(map(os.path.isdir, folders)):
+            return at.wrong(f"no such mod: neither {folders[0]} nor {folders[1]} is a folder")
+    return path
+
+
+def _mod_id(value: Any, at: Place) -> Any:
+    mod_id = values.text(value, at)
+    try:
+        return mod_id if mod_id is BROKEN else check_mod_id(mod_id)
+    except InvalidEvent as error:
+        return at.wrong(str(error).partition("; give")[0])
+
+
+def _permission(value: Any, at: Place) -> Any:
+    if isinstance(value, str) and value in PERMISSIONS:
+        return value
+    return at.wrong(f"unknown permission {got(value)}; {hint(value, PERMISSIONS)}")
+
+
+def _speaker(value: Any, at: Place) -> Any:
+    source = values.text(value, at)
+    if source is BROKEN or source in ("*", f"{AGENT}:*", f"{MOD}:*"):
+        return source
+    try:
+        address = parse_address(source)
+    except InvalidEvent as error:
+        return at.wrong(str(error))
+    if address.role in (AGENT, MOD) and address.id != BROADCAST:
+        return str(address)
+    return at.wrong(f"expected a source such as 'agent:alice', 'mod:wiki', 'agent:*' or '*', got {got(source)}")
+
+
+def _restart(value: Any, at: Place) -> RestartConfig:
+    restart = RestartConfig(**values.keys(value, at, _RESTART))
+    if restart.max_delay < restart.first_delay:
+        (at / "max_delay").wrong(f"must not be less than first_delay, {restart.first_delay:g} seconds")
+    return restart
+
+
+# -- groups
+
+
+def _group(value: Any, at: Place) -> Any:
+    name = str(at.key[-1])
+    try:
+        parse_address(f"group:{name}")
+    except InvalidEvent:
+        at.wrong("the name of a group has letters, digits, '_', '.', '@', '-' only")
+    return GroupConfig(name=name, **values.keys(value, at, _GROUP))
+
+
+# -- the keys
+
+
+_NETWORK_ID = re.compile(rf"(?!\.)[A-Za-z0-9_.@-]{{1,{MAX_ID}}}")
+_PERMISSIONS = values.set_of(_permission, "[mods, agents]")
+
+_LIMITS: dict[str, Reader] = {
+    "concurrency": values.whole(1),
+    "queue": values.whole(0),
+    "observe_queue": values.whole(1),
+    "event_timeout": values.or_null(values.duration()),
+    "start_timeout": values.duration(),
+    "unload_timeout": values.duration(),
+    "hang_timeout": values.duration(),
+    "memory": values.or_null(values.size(MIN_MEMORY)),
+    "cpu_seconds": values.or_null(values.whole(1)),
+    "open_files": values.or_null(values.whole(16)),
+}
+_RESTART: dict[str, Reader] = {
+    "policy": values.one_of(*POLICIES),
+    "max_restarts": values.whole(0),
+    "window": values.duration(),
+    "first_delay": values.duration(zero=True),
+    "max_delay": values.duration(zero=True),
+}
+_MOD: dict[str, Reader] = {
+    "path": _mod_path,
+    "name": _mod_path,
+    "id": _mod_id,
+    "enabled": values.flag,
+    "required": values.flag,
+    "config": values.plain,
+    "env": values.mapping_of(values.variable, "environment variables"),
+    "permissions": _PERMISSIONS,
+    "speak_for": values.set_of(_speaker, "['agent:alice']"),
+    "limits": values.section(LimitsConfig, _LIMITS),
+    "restart": _restart,
+}
+_GROUP: dict[str, Reader] = {"permissions": _PERMISSIONS, "password_hash": values.or_null(values.password_hash)}
+_AGENTS: dict[str, Reader] = {
+    "inbox_size": values.whole(1),
+    "inbox_policy": values.one_of(*INBOX_POLICIES),
+    "expire_after": values.or_null(values.duration()),
+    "max_agents": values.whole(1),
+    "default_group": values.or_null(values.text),
+}
+_NETWORK: dict[str, Reader] = {
+    "name": values.text,
+    "id": _network_id,
+    "host": values.text,
+    "port": values.or_null(values.whole(0, 65535)),
+    "event_timeout": values.duration(),
+    "storage": values.or_null(values.path),
+    "mod_paths": values.list_of(values.folder, "[lib]"),
+}
+_TOP: dict[str, Reader] = {
+    "network": _network_keys,
+    "mods": _mods,
+    "agent_groups": values.mapping_of(_group, "groups"),
+    "allowed_mods": _allowed_mods,
+    "agents": values.section(AgentsConfig, _AGENTS),
+    "admin": values.section(AdminConfig, {"token": values.or_null(values.token)}),
+    "logs": values.section(LogConfig, {"max_bytes": values.size(1000), "backups": values.whole(0, 1000)}),
+}

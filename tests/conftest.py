@@ -1,0 +1,102 @@
+"""What all tests share: the event loop, networks that are always shut down, mods written on the spot."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import textwrap
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from modvisor.supervisor import AgentNetwork
+
+ECHO = """
+    from modvisor.mods import BaseMod, EventResponse, mod_event_handler
+
+    class Echo(BaseMod):
+        version = "1.0"
+
+        @mod_event_handler("test.ping")
+        async def ping(self, event):
+            return EventResponse(True, data={"pong": event.payload.get("i"), "version": self.version})
+"""
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def bytecode_may_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PYTHONDONTWRITEBYTECODE in a shell would hide a worker that runs an outdated .pyc."""
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+
+
+@pytest.fixture
+def write_mod(tmp_path: Path) -> Callable[..., str]:
+    """Write ``mods/NAME/mod.py`` (and other files) below tmp_path; returns the mod_path ``./NAME``."""
+
+    def write(name: str, source: str = ECHO, **files: str) -> str:
+        folder = tmp_path / "mods" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, text in {"mod": source, **files}.items():
+            (folder / f"{file}.py").write_text(textwrap.dedent(text))
+        return f"./{name}"
+
+    return write
+
+
+@pytest.fixture
+async def make_network(tmp_path: Path) -> AsyncIterator[Callable[..., AgentNetwork]]:
+    """Networks below tmp_path, given the file's other keys; shut down at the end whatever happens."""
+    networks: list[AgentNetwork] = []
+
+    def make(network: dict[str, Any] | None = None, **keys: Any) -> AgentNetwork:
+        config = {"network": {"name": "test", "storage": "state", **(network or {})}, **keys}
+        made = AgentNetwork.from_config(config, base_dir=tmp_path)
+        networks.append(made)
+        return made
+
+    yield make
+    for made in networks:
+        await made.shutdown()
+
+
+@pytest.fixture
+async def network(make_network: Callable[..., AgentNetwork]) -> AgentNetwork:
+    """A running network without mods."""
+    made = make_network()
+    await made.initialize()
+    return made
+
+
+async def until(condition: Callable[[], bool], timeout: float = 10.0) -> None:
+    """Wait for something that no event tells of (a state, a process); fails after ``timeout`` seconds."""
+    async with asyncio.timeout(timeout):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+def open_files() -> set[str]:
+    """The descriptors of this process and what they are."""
+    found = set()
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            found.add(f"{fd} {os.readlink(f'/proc/self/fd/{fd}')}")
+        except FileNotFoundError:  # the one of the listing itself
+            continue
+    return found
+
+
+def child_pids() -> set[int]:
+    """Direct children of this process, zombies included."""
+    children = set()
+    for task in os.listdir("/proc/self/task"):
+        children.update(map(int, Path(f"/proc/self/task/{task}/children").read_text().split()))
+    return children
+
+
+__all__ = ["ECHO", "child_pids", "open_files", "until"]
