@@ -228,13 +228,15 @@ class Channel:
         """Send at once if this is the first of this turn and the socket is free, else gather and send together."""
         self._out.append(data)
         self._out_size += len(data)
-        if self._waiting_for_writable:
-            if self._out_size > self._max_buffer:
-                self._end(ChannelBroken(f"the peer does not read: {self._out_size} bytes are waiting"))
-        elif not self._corked:
+        if not self._waiting_for_writable and not self._corked:
             self._corked = True
             self._loop.call_soon(self._uncork)
             self._send()
+        elif self._out_size > self._max_buffer:
+            if not self._waiting_for_writable:
+                self._send()
+            if self._out_size > self._max_buffer:
+                self._end(ChannelBroken(f"the peer does not read: {self._out_size} bytes are waiting"))
 
     def _uncork(self) -> None:
         self._corked = False

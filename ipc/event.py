@@ -79,7 +79,7 @@ class Event:
             _check_address("destination_id", self.destination_id)
         if self.timeout is not None and not (_is_number(self.timeout) and 0 < self.timeout < float("inf")):
             raise _wrong("timeout", "a positive number of seconds", self.timeout)
-        if self.visibility not in VISIBILITIES:
+        if type(self.visibility) is not str or self.visibility not in VISIBILITIES:
             raise _wrong("visibility", f"one of {', '.join(sorted(VISIBILITIES))}", self.visibility)
         if not _is_number(self.timestamp):
             raise _wrong("timestamp", "Unix seconds", self.timestamp)

@@ -106,7 +106,7 @@ class Dispatcher:
             return await handler.call(event)
         context = contextvars.copy_context()
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, lambda: context.run(handler.call, event))
+        return await loop.run_in_executor(self._executor, context.run, _call_plain, handler, event)
 
     def _failed(self, handler: Handler, error: BaseException) -> HandlerFailed:
         told = describe(error, self._sources())
@@ -115,6 +115,13 @@ class Dispatcher:
             f"handler {handler.name} raised{at}: {told['message']}",
             type=told["type"], where=told["where"], handler=handler.name, traceback=told["traceback"],
         )  # fmt: skip
+
+
+def _call_plain(handler: Handler, event: Event) -> Any:
+    try:
+        return handler.call(event)
+    except StopIteration as error:  # no future can hold one: the caller would wait forever
+        raise RuntimeError("handler raised StopIteration") from error
 
 
 def _definition(handler: Handler) -> str:

@@ -39,7 +39,7 @@ def find_mod_class(mod_path: str, sources: Sources) -> type[BaseMod]:
     if hasattr(module, "__path__"):  # a package: its `mod` module, or the package itself
         if _exists(f"{sources.package}.mod"):
             module = _import(f"{sources.package}.mod", mod_path, sources)
-        elif module.__spec__ is not None and module.__spec__.loader is None:
+        elif getattr(module, "__file__", None) is None:  # a folder that is only there
             raise LoadFailed(
                 f"{mod_path}: the folder {', '.join(module.__path__)} has neither mod.py nor __init__.py",
                 code=Code.NO_MOD_CLASS,
