@@ -63,8 +63,10 @@ class Journal:
             logger.warning("%s cannot be used (%s); it was set aside as %s, and agents must register again",
                            self._file, error, aside.name)  # fmt: skip
             kept = self._read()
-        self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
+        connected = threading.Event()
+        self._thread = threading.Thread(target=self._write, args=(connected,), name="journal", daemon=True)
         self._thread.start()
+        connected.wait()
         return kept
 
     def record(self, kind: str, data: dict[str, Any]) -> None:
@@ -114,8 +116,10 @@ class Journal:
 
     # -- in the writer's thread
 
-    def _write(self) -> None:
+    def _write(self, connected: threading.Event) -> None:
         with closing(self._connect()) as connection:
+            connection.execute("SELECT 1 FROM agent LIMIT 1").fetchone()  # opens every file there is to open
+            connected.set()
             while True:
                 items = [self._queue.get()]
                 while not self._queue.empty():

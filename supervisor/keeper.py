@@ -96,6 +96,7 @@ class Keeper:
             self._start_failed(error)
             raise
         self.keep(incarnation)
+        await self.keep_sources(incarnation)
         assert self.manifest is not None
         return self.manifest
 
@@ -145,12 +146,12 @@ class Keeper:
             await shielded(incarnation.kill("activate() failed"))
             raise
         self.serve(incarnation)
-        await self.keep_sources(incarnation)
 
     def serve(self, incarnation: Incarnation) -> None:
         """Make ``incarnation`` the one that events go to."""
         self.incarnation = incarnation
         self.manifest = incarnation.manifest
+        self.counters.restarts += self.state is State.RESTARTING
         if self.state is not State.READY:
             self._happened(Trigger.ACTIVATED)
         self.port.open(incarnation.lane)
@@ -233,7 +234,6 @@ class Keeper:
                 self._happened(Trigger.START_FAILED)
                 clean, uptime = False, 0.0
             else:
-                self.counters.restarts += 1
                 return incarnation
 
     def _stay_down(self, decision: GiveUp | None) -> None:

@@ -119,6 +119,16 @@ class AgentNetwork:
         if not owner.cancelled() and (error := owner.exception()) is not None:
             raise error
 
+    def request_stop(self) -> None:
+        """Begin to shut down, without waiting for the end; `wait_stopped` and `shutdown` do. May be called again."""
+        if self._stop_requested is not None:
+            self._stop_requested.set()
+
+    async def wait_stopped(self) -> None:
+        """Until the network has ended, whoever stopped it; returns at once if it does not run."""
+        if (owner := self._owner) is not None:
+            await asyncio.wait([owner])
+
     async def __aenter__(self) -> AgentNetwork:
         await self.initialize()
         return self
@@ -152,8 +162,6 @@ class AgentNetwork:
         self._started_at, self._started = time.time(), time.monotonic()
         parts.agents.restore(*await anyio.to_thread.run_sync(parts.journal.open))
         self._parts = parts
-        if self._stop_requested is not None and self._stop_requested.is_set():
-            raise StartError("the network was shut down while it started", code=Code.NOT_RUNNING)
         outcomes = await self._load_configured(parts)
         failed = [(mod, response) for mod, response in outcomes if not response.success]
         for mod, response in failed:
@@ -177,6 +185,8 @@ class AgentNetwork:
             tasks.start_soon(watch_for_shutdown, self._stop_requested)
             outcomes = await parts.mods.load_configured()
             tasks.cancel_scope.cancel()
+        if self._stop_requested.is_set():
+            raise StartError("the network was shut down while it started", code=Code.NOT_RUNNING)
         return outcomes
 
     async def _stop(self, parts: _Parts) -> None:
@@ -404,7 +414,8 @@ class AgentNetwork:
         """The registered agents as ``GET /api/health`` shows them to a caller with a secret."""
         return {
             agent.agent_id: {
-                "capabilities": list(agent.metadata.get("capabilities") or ()),
+                # Metadata is whatever the agent says of itself.
+                "capabilities": found if isinstance(found := agent.metadata.get("capabilities"), list) else [],
                 "last_seen": agent.last_seen_at,
                 "transport_type": "http",
                 "address": None,

@@ -6,6 +6,7 @@ import asyncio
 import os
 import textwrap
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,13 +82,13 @@ async def until(condition: Callable[[], bool], timeout: float = 10.0) -> None:
 
 
 def open_files() -> set[str]:
-    """The descriptors of this process and what they are."""
+    """The descriptors of this process and what they are (the sampler's passing looks into /proc left out)."""
     found = set()
     for fd in os.listdir("/proc/self/fd"):
-        try:
-            found.add(f"{fd} {os.readlink(f'/proc/self/fd/{fd}')}")
-        except FileNotFoundError:  # the one of the listing itself
-            continue
+        with suppress(FileNotFoundError):
+            target = os.readlink(f"/proc/self/fd/{fd}")
+            if not target.startswith("/proc"):
+                found.add(f"{fd} {target}")
     return found
 
 

@@ -57,14 +57,14 @@ class Dispatcher:
         Raises:
             HandlerFailed: a handler raised; those after it are not asked.
         """
-        given, by = event, ""
+        by = ""
         for handler in self._asked.match(event.event_name):
             result = await self._call(handler, event)
             if isinstance(result, EventResponse):
                 return result, handler.name
             if isinstance(result, Event):
                 event, by = result, handler.name
-        return (None if event is given else event), by
+        return (event if by else None), by  # changed in place or replaced: whoever returned it meant it
 
     async def observe(self, event: Event) -> list[HandlerFailed]:
         """Give ``event`` to every observer; their results are dropped, their failures returned."""

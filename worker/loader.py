@@ -44,7 +44,7 @@ def find_mod_class(mod_path: str, sources: Sources) -> type[BaseMod]:
                 f"{mod_path}: the folder {', '.join(module.__path__)} has neither mod.py nor __init__.py",
                 code=Code.NO_MOD_CLASS,
             )
-    return _only_class(module, sources.package, mod_path)
+    return _only_class(module, sources, mod_path)
 
 
 def _exists(fullname: str) -> bool:
@@ -81,7 +81,7 @@ def _named_class(module: ModuleType, name: str, mod_path: str) -> type[BaseMod]:
     raise LoadFailed(f"{mod_path}: {name} {what} in {module.__file__}", code=Code.NO_MOD_CLASS)
 
 
-def _only_class(module: ModuleType, package: str, mod_path: str) -> type[BaseMod]:
+def _only_class(module: ModuleType, sources: Sources, mod_path: str) -> type[BaseMod]:
     """The one mod class defined in ``module``; else the one it imported from its own package. Never a guess."""
     classes = {
         id(value): value
@@ -89,7 +89,7 @@ def _only_class(module: ModuleType, package: str, mod_path: str) -> type[BaseMod
         if isinstance(value, type) and issubclass(value, BaseMod) and value is not BaseMod
     }.values()
     own = [cls for cls in classes if cls.__module__ == module.__name__]
-    candidates = own or [cls for cls in classes if cls.__module__.startswith(package + ".")]
+    candidates = own or [cls for cls in classes if cls.__module__.startswith(sources.package + ".")]
     # A class that another candidate builds upon is its base, not a second mod.
     candidates = [cls for cls in candidates if not any(cls in other.__mro__[1:] for other in candidates)]
     if len(candidates) == 1:
@@ -101,10 +101,11 @@ def _only_class(module: ModuleType, package: str, mod_path: str) -> type[BaseMod
             code=Code.NO_MOD_CLASS,
         )
     names = sorted(cls.__qualname__ for cls in candidates)
+    remedy = f"choose one with '{module.__name__}:{names[0]}'"
+    if sources.folder is not None:
+        remedy = "leave the one that is the mod in mod.py, and move the others to another file of the folder"
     raise LoadFailed(
-        f"{mod_path}: {len(names)} mod classes in {where} ({', '.join(names)}); "
-        f"choose one with '{module.__name__}:{names[0]}'",
-        code=Code.AMBIGUOUS_MOD_CLASS,
+        f"{mod_path}: {len(names)} mod classes in {where} ({', '.join(names)}); {remedy}", code=Code.AMBIGUOUS_MOD_CLASS
     )
 
 

@@ -1,0 +1,142 @@
+"""Turn the history of any git repository into a stream of events for a modvisor network.
+
+    python examples/git_history.py [REPOSITORY] [--limit N] > history.jsonl
+    modvisor replay history.jsonl
+
+Authors become agents, commits go to the project mod, top-level folders get a page in the wiki that is edited whenever a
+commit touches them, and every commit is announced in the channel ``commits`` of the messaging mod. One event per line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+CHANNEL = "commits"
+_FIELDS = "%H%x1f%an%x1f%at%x1f%s"
+
+
+@dataclass
+class Commit:
+    sha: str
+    author: str
+    timestamp: int
+    subject: str
+    files: list[str] = field(default_factory=list)
+
+    @property
+    def folders(self) -> list[str]:
+        """Top-level folders the commit touched, ``root`` for files that lie in none."""
+        return sorted({path.split("/", 1)[0] if "/" in path else "root" for path in self.files})
+
+
+def read_commits(repository: Path, limit: int | None = None) -> Iterator[Commit]:
+    """Commits from the oldest to the newest, with the files each one changed."""
+    command = [
+        "git",
+        "-C",
+        str(repository),
+        "log",
+        "--reverse",
+        "--name-only",
+        "--no-merges",
+        "-z",
+        f"--format=%x1e{_FIELDS}",
+    ]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"git log failed in {repository}: {done.stderr.decode(errors='replace').strip()}")
+    records = [record for record in done.stdout.decode(errors="replace").split("\x1e") if record.strip("\0\n")]
+    for record in records[-limit:] if limit else records:
+        head, _, files = record.partition("\0")
+        sha, author, timestamp, subject = head.strip("\n").split("\x1f")
+        names = [name for name in files.replace("\n", "\0").split("\0") if name]
+        yield Commit(sha, author, int(timestamp), subject, names)
+
+
+def agent_id_of(author: str) -> str:
+    """``Ada Lovelace`` to ``ada.lovelace``: letters, digits and dots."""
+    return re.sub(r"[^a-z0-9]+", ".", author.lower()).strip(".")[:64] or "somebody"
+
+
+def page_of(folder: str) -> str:
+    """The wiki path of a folder."""
+    return "folders/" + (re.sub(r"[^A-Za-z0-9_-]+", "-", folder).strip("-") or "other")
+
+
+def events_of(commits: list[Commit], project: str) -> Iterator[dict[str, Any]]:
+    """The whole stream: agents, a project, a channel, then per commit what it means to each mod."""
+    authors = {commit.author: agent_id_of(commit.author) for commit in commits}
+    if not commits:
+        return
+    for author, agent in sorted(authors.items()):
+        yield event("system.register_agent", agent, {"agent_id": agent, "metadata": {"name": author}})
+    first = authors[commits[0].author]
+    yield event(
+        "project.create", first, {"project_id": project, "name": project, "description": "from its git history"}
+    )
+    yield event("messaging.channel.create", first, {"channel": CHANNEL, "topic": "one message per commit"})
+    for agent in sorted(set(authors.values()) - {first}):
+        yield event("project.member.add", first, {"project_id": project, "agent_id": agent})
+        yield event("messaging.channel.join", agent, {"channel": CHANNEL})
+    pages: dict[str, list[str]] = {}
+    for commit in commits:
+        agent = authors[commit.author]
+        yield event("project.commit.add", agent, {
+            "project_id": project, "sha": commit.sha, "author": commit.author, "timestamp": commit.timestamp,
+            "message": commit.subject[:1000], "files": commit.files[:500],
+        }, "commit-" + commit.sha)  # fmt: skip
+        text = f"{commit.sha[:10]} {commit.subject[:500]} ({len(commit.files)} files)"
+        yield event("messaging.message.send", agent, {"channel": CHANNEL, "text": text}, "message-" + commit.sha)
+        for folder in commit.folders:
+            yield page_event(pages, folder, commit, agent)
+
+
+def page_event(pages: dict[str, list[str]], folder: str, commit: Commit, agent: str) -> dict[str, Any]:
+    """The first commit that touches a folder makes its page, the later ones edit it."""
+    path = page_of(folder)
+    new = path not in pages
+    lines = pages.setdefault(path, [])
+    lines.insert(0, f"- {commit.sha[:10]} {commit.subject}")
+    del lines[200:]
+    content = f"# {folder}\n\nNewest changes first.\n\n" + "\n".join(lines)
+    event_id = f"page-{commit.sha}-{path}"
+    if new:
+        return event("wiki.page.create", agent, {"path": path, "title": folder, "content": content}, event_id)
+    return event("wiki.page.edit", agent, {"path": path, "content": content, "summary": commit.subject[:200]}, event_id)
+
+
+def event(name: str, agent: str, payload: dict[str, Any], event_id: str | None = None) -> dict[str, Any]:
+    """An event as the network takes it. Ids that follow from the history make a second replay harmless."""
+    made: dict[str, Any] = {"event_name": name, "source_id": f"agent:{agent}", "payload": payload}
+    if event_id is not None:
+        made["event_id"] = event_id
+    return made
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("repository", nargs="?", default=".", type=Path)
+    parser.add_argument("--limit", type=int, help="only the newest N commits")
+    parser.add_argument("--project", help="the project's id (default: the folder's name)")
+    options = parser.parse_args(arguments)
+    project = options.project or agent_id_of(options.repository.resolve().name)
+    commits = list(read_commits(options.repository, options.limit))
+    if not commits:
+        raise SystemExit(f"{options.repository} has no commits yet; make one, or name another repository")
+    for made in events_of(commits, project):
+        sys.stdout.write(json.dumps(made, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except BrokenPipeError:  # the reader has seen enough
+        sys.stderr.close()
