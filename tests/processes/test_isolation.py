@@ -1,0 +1,190 @@
+"""What one mod does, the network and the other mods do not feel. And what many agents and events do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable
+
+import psutil
+import pytest
+from modvisor.supervisor import AgentNetwork, Event
+
+from tests.conftest import until
+from tests.processes.test_events import load
+
+pytestmark = pytest.mark.anyio
+
+WriteMod = Callable[..., str]
+
+MISCHIEF = {
+    "exit": "os._exit(3)",
+    "segfault": "import ctypes; ctypes.string_at(0)",
+    "spin": "while True: pass",
+    "abort": "os.abort()",
+    "kill": "os.kill(os.getpid(), 9)",
+    "garbage": "[os.write(int(fd), b'garbage' * 10) for fd in os.listdir('/proc/self/fd') "
+    "if os.path.exists(f'/proc/self/fd/{fd}') and 'socket' in os.readlink(f'/proc/self/fd/{fd}')]; "
+    "await asyncio.Event().wait()",
+    "close": "os.closerange(3, 100); await asyncio.Event().wait()",
+    "memory": "x = bytearray(10_000_000_000)",
+}
+
+
+@pytest.mark.parametrize("kind", MISCHIEF)
+async def test_while_one_mod_goes_mad_another_answers_all_the_time(
+    network: AgentNetwork, write_mod: WriteMod, kind: str
+) -> None:
+    await network.load_mod(write_mod("echo"))
+    limits = {"hang_timeout": 0.4, "memory": 500_000_000 if kind == "memory" else None}
+    await load(network, write_mod, "mad", f"""
+        @mod_event_handler("mad.go")
+        async def go(self, event):
+            {MISCHIEF[kind]}
+
+        @mod_event_handler("mad.sane")
+        async def sane(self, event):
+            return EventResponse(True, data=os.getpid())
+    """, limits={key: value for key, value in limits.items() if value is not None})  # fmt: skip
+    mad = asyncio.create_task(network.process_event(Event("mad.go", "agent:alice", timeout=20)))
+    answered = 0
+    while not mad.done():
+        response = await network.process_event(Event("test.ping", "agent:alice", payload={"i": answered}))
+        assert response.data == {"pong": answered, "version": "1.0"}
+        answered += 1
+    failed = await mad
+    assert failed.error == ("handler_error" if kind == "memory" else "mod_crashed"), failed
+    assert "mad" in str(failed.message)
+    if kind == "spin":
+        assert "its event loop was blocked for more than 0.4 s" in str(failed.message)
+    assert answered > 0
+    assert (await network.process_event(Event("mad.sane", "agent:alice"))).success, "it is back"
+    stats = network.get_network_stats()["mods"]
+    assert stats["mad"]["restarts"] == (0 if kind == "memory" else 1)
+    assert stats["echo"]["restarts"] == 0
+
+
+async def test_a_worker_killed_from_outside_is_noticed_and_replaced(network: AgentNetwork, write_mod: WriteMod) -> None:
+    loaded = await network.load_mod(write_mod("echo"))
+    os.kill(loaded.data["pid"], signal.SIGKILL)
+    answer = await network.process_event(Event("test.ping", "agent:alice", payload={"i": 1}))
+    if not answer.success:  # it was already in the dead worker's pipe
+        assert answer.error == "mod_crashed"
+        answer = await network.process_event(Event("test.ping", "agent:alice", payload={"i": 1}))
+    assert answer.data["pong"] == 1
+    stats = network.get_network_stats()["mods"]["echo"]
+    assert stats["pid"] != loaded.data["pid"]
+    assert "signal SIGKILL" in stats["last_error"]
+
+
+async def test_a_mod_that_keeps_ending_is_quarantined_and_says_why(network: AgentNetwork, write_mod: WriteMod) -> None:
+    restart = {"max_restarts": 2, "first_delay": 0.01, "max_delay": 0.02}
+    await load(network, write_mod, "dying", """
+        @mod_event_handler("dying.go")
+        async def go(self, event):
+            os._exit(7)
+    """, restart=restart)  # fmt: skip
+    for _ in range(3):
+        assert (await network.process_event(Event("dying.go"))).error == "mod_crashed"
+    await until(lambda: network.get_loaded_mods()["dying"]["state"] == "quarantined")
+    refused = await network.process_event(Event("dying.go", destination_id="mod:dying"))
+    assert refused.error == "mod_away"
+    assert "quarantined" in str(refused.message)
+    assert "exit code 7" in str(refused.message)
+    assert (await network.reload_mod("dying")).success, "a person may bring it back"
+    assert network.get_loaded_mods()["dying"]["state"] == "ready"
+
+
+async def test_stats_name_what_a_mod_uses(network: AgentNetwork, write_mod: WriteMod) -> None:
+    await network.load_mod(write_mod("echo"))
+    for i in range(10):
+        await network.process_event(Event("test.ping", "agent:alice", payload={"i": i}))
+    await network.sample_resources()
+    await network.sample_resources()
+    stats = json.loads(json.dumps(network.get_network_stats()))
+    mod, worker = stats["mods"]["echo"], psutil.Process(stats["mods"]["echo"]["pid"])
+    resources, traffic = mod["resources"], mod["traffic"]
+    assert abs(resources["rss"] - worker.memory_info().rss) < 10_000_000
+    assert resources["threads"] == worker.num_threads()
+    assert resources["open_files"] == worker.num_fds()
+    assert resources["uss"] > 1_000_000
+    assert resources["cpu_percent"] >= 0
+    assert resources["children"] == 0
+    assert (traffic["events_in"], traffic["answered"], traffic["in_flight"], traffic["queue_depth"]) == (10, 10, 0, 0)
+    assert 0 < traffic["latency_p50_ms"] <= traffic["latency_p99_ms"]
+    assert stats["supervisor"]["pid"] == os.getpid()
+    assert stats["supervisor"]["rss"] > 10_000_000
+    assert stats["dynamic_mods"]["count"] == 1
+    assert stats["dynamic_mods"]["details"]["echo"]["mod_path"] == "./echo"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+async def test_a_thousand_agents_and_a_hundred_thousand_events(
+    make_network: Callable[..., AgentNetwork], write_mod: WriteMod
+) -> None:
+    """Every one answered or delivered, none twice: the mod and the inboxes keep count."""
+    network = make_network(agents={"inbox_size": 1000})
+    await network.initialize()
+    await load(network, write_mod, "ledger", """
+        def initialize(self):
+            self.seen = {}
+
+        @mod_event_handler("ledger.entry")
+        async def enter(self, event):
+            key = event.payload["n"]
+            self.seen[key] = self.seen.get(key, 0) + 1
+            return EventResponse(True, data=key)
+
+        @mod_event_handler("ledger.total")
+        async def total(self, event):
+            return EventResponse(True, data=[len(self.seen), max(self.seen.values())])
+    """)  # fmt: skip
+    agents = [f"agent{n}" for n in range(1000)]
+    for agent in agents:
+        assert (await network.register_agent(agent)).success
+
+    outcomes: Counter[str] = Counter()
+
+    async def replay(agent: int) -> None:
+        for n in range(100):
+            number = agent * 100 + n
+            if n % 2:
+                event = Event("ledger.entry", agents[agent], payload={"n": number})
+            else:
+                event = Event("chat.message", agents[agent], agents[(agent + 1 + n) % 1000], payload={"n": number})
+            response = await network.process_event(event)
+            assert response.success, response
+            outcomes["answered" if n % 2 else "delivered"] += 1 if n % 2 else response.data["delivered"]
+
+    for batch in range(0, 1000, 100):
+        await asyncio.gather(*(replay(agent) for agent in range(batch, batch + 100)))
+    assert outcomes == {"answered": 50_000, "delivered": 50_000}
+    assert (await network.process_event(Event("ledger.total"))).data == [50_000, 1]
+    received = [event.payload["n"] for agent in agents for event in await network.poll_events(agent)]
+    assert len(received) == len(set(received)) == 50_000
+
+
+async def test_a_foreign_worker_that_breaks_the_protocol_from_the_start_is_refused(
+    make_network: Callable[..., AgentNetwork], write_mod: WriteMod
+) -> None:
+    """A mod that writes into its worker's pipe while it is imported: a protocol error, said so, and nothing left."""
+    network = make_network()
+    await network.initialize()
+    path = write_mod("liar", """
+        import os
+        for fd in range(3, 64):
+            try:
+                if "socket" in os.readlink(f"/proc/self/fd/{fd}"):
+                    os.write(fd, b"\\x00\\x00\\x00\\x01\\xc1")
+            except OSError:
+                pass
+    """)  # fmt: skip
+    response = await network.load_mod(path)
+    assert not response.success
+    assert response.error in ("start_failed", "protocol_error")
+    assert "broke the protocol" in str(response.message)
+    assert network.get_loaded_mods() == {}

@@ -1,0 +1,60 @@
+"""The wheel: built from a copy of the sources, installed in a clean environment, and a network run from it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+SCRIPT = """
+import asyncio, sys
+from modvisor.supervisor import AgentNetwork, Event
+import modvisor.supervisor
+
+async def main():
+    mods = ["modvisor.mods.workspace." + name for name in ("wiki", "project", "messaging", "analytics")]
+    async with AgentNetwork.from_config({"network": {"name": "wheel"}, "mods": mods}, base_dir=sys.argv[1]) as network:
+        states = [mod["state"] for mod in network.get_loaded_mods().values()]
+        payload = {"path": "home", "title": "Home", "content": "from the wheel"}
+        await network.process_event(Event("wiki.page.create", "agent:alice", payload=payload))
+        page = await network.process_event(Event("wiki.page.get", "agent:alice", payload={"path": "home"}))
+        print(states, page.data["content"], modvisor.supervisor.__file__.startswith(sys.prefix))
+
+asyncio.run(main())
+"""
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    done = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_wheel_runs_a_network_in_a_clean_environment(tmp_path: Path) -> None:
+    sources = tmp_path / "sources"
+    tracked = run("git", "ls-files", "-z", cwd=ROOT).split("\0")
+    for name in filter(None, tracked):
+        if (ROOT / name).is_file():
+            (sources / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, sources / name)
+    run(sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path / "dist", sources, cwd=tmp_path)
+    (wheel,) = (tmp_path / "dist").glob("modvisor-*.whl")
+    listing = run(sys.executable, "-m", "zipfile", "-l", wheel, cwd=tmp_path)
+    top = {line.split("/")[0] for line in listing.splitlines()[1:]}
+    assert {name for name in top if not name.startswith("modvisor-")} == {"modvisor"}
+    assert listing.count("py.typed") == 4
+
+    run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
+    python = tmp_path / "venv" / "bin" / "python"
+    run(python, "-m", "pip", "install", "--quiet", wheel, cwd=tmp_path)
+    (tmp_path / "run.py").write_text(SCRIPT)
+    printed = run(python, "-I", tmp_path / "run.py", tmp_path / "net", cwd=tmp_path)
+    assert printed.strip() == f"{['ready'] * 4} from the wheel True"
+    assert "validate" in run(tmp_path / "venv" / "bin" / "modvisor", "--help", cwd=tmp_path)
