@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from modvisor.supervisor import AgentNetwork, Event, EventResponse
 
+from modvisor.supervisor import AgentNetwork, Event, EventResponse
 from tests.conftest import ECHO, until
 
 pytestmark = pytest.mark.anyio

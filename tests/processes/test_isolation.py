@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import psutil
 import pytest
-from modvisor.supervisor import AgentNetwork, Event
 
+from modvisor.supervisor import AgentNetwork, Event
 from tests.conftest import until
 from tests.processes.test_events import load
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import psutil
 import pytest
+
 from modvisor.supervisor import AgentNetwork, Event
 from modvisor.supervisor.network import StartError
 from modvisor.supervisor.statedir import StateDirBusy
-
 from tests.conftest import ECHO, child_pids, open_files, until
 
 pytestmark = pytest.mark.anyio

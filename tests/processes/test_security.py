@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from modvisor.supervisor import AgentNetwork, Event, EventResponse
 
+from modvisor.supervisor import AgentNetwork, Event, EventResponse
 from tests.processes.test_events import load
 
 pytestmark = pytest.mark.anyio
@@ -212,18 +212,16 @@ async def test_a_mod_speaks_in_its_own_name_only(network: AgentNetwork, write_mo
         @mod_event_handler("test.say")
         async def say(self, event):
             given = event.payload
-            return await self.context.send_event(Event(given["name"], given.get("source"), given.get("to"), payload=given.get("payload", {})))
+            sent = Event(given["name"], given["source"], given["to"], payload=given["payload"])
+            return await self.context.send_event(sent)
     """
     await load(network, write_mod, "plain", body)
     await load(network, write_mod, "speaker", body, speak_for=["agent:alice", "mod:*"], permissions=["channels"])
     await network.register_agent("bob")
 
-    async def say(
-        mod: str, name: str = "chat.message", source: str | None = None, to: str | None = "bob", **payload: Any
-    ) -> Any:
-        event = Event(
-            "test.say", "agent:x", f"mod:{mod}", payload={"name": name, "source": source, "to": to, "payload": payload}
-        )
+    async def say(mod: str, name: str = "chat.message", *, source: Any = None, to: Any = "bob", **payload: Any) -> Any:
+        said = {"name": name, "source": source, "to": to, "payload": payload}
+        event = Event("test.say", "agent:x", f"mod:{mod}", payload=said)
         response = await network.process_event(event)
         return response.error if not response.success else response.data
 
