@@ -1,1 +1,5 @@
-"""Placeholder replaced below."""
+"""Analytics: what the network does, counted over sliding windows in bounded memory."""
+
+from .mod import AnalyticsMod
+
+__all__ = ["AnalyticsMod"]

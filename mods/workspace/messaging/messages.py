@@ -1,0 +1,165 @@
+"""Messages, threads and reactions in SQLite."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from ....ipc.errors import Code
+from ... import Refused
+from ..database import transaction
+from .conversations import Conversation, ConversationStore
+
+MAX_REACTIONS = 50  # different ones on a message, so that a message stays of readable size
+
+_COLUMNS = "message_id, conversation_id, root_id, reply_to, author, at, text, edited_at, deleted_at"
+
+
+class MessageStore:
+    """Messages in the conversations' own database."""
+
+    def __init__(self, conversations: ConversationStore) -> None:
+        self._conversations = conversations
+        self._connection = conversations.connection
+
+    def post(
+        self, conversation: Conversation, author: str, text: str, at: float, reply_to: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """A new message; one in reply to another belongs to that one's thread."""
+        with transaction(self._connection):
+            cursor = self._connection.execute(
+                "INSERT INTO messages (conversation_id, root_id, reply_to, author, at, text) VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    conversation.id,
+                    reply_to and (reply_to["root_id"] or reply_to["message_id"]),
+                    reply_to and reply_to["message_id"],
+                    author,
+                    at,
+                    text,
+                ),
+            )
+            assert cursor.lastrowid is not None
+            # Who writes has read what stands above.
+            self._connection.execute(
+                "UPDATE members SET last_read = ? WHERE conversation_id = ? AND agent_id = ?",
+                (cursor.lastrowid, conversation.id, author),
+            )
+            return self._one(cursor.lastrowid)
+
+    def get(self, message_id: int, reader: str) -> dict[str, Any]:
+        """A message the reader may see: of any channel, or of a direct conversation of its own."""
+        message = self._find(message_id)
+        if message is None or (message["channel"] is None and reader not in message["between"]):
+            raise Refused(f"message_id: there is no message {message_id}", code=Code.NOT_FOUND, field="message_id")
+        return message
+
+    def history(
+        self, conversation: Conversation, before: int | None, after: int | None, limit: int
+    ) -> list[dict[str, Any]]:
+        """First messages of threads: the newest ones before ``before`` (newest first), or those after ``after``."""
+        order = "DESC" if after is None else "ASC"
+        return self._many(
+            "conversation_id = ? AND root_id IS NULL AND message_id > ? AND message_id < ? "
+            f"ORDER BY message_id {order} LIMIT ?",
+            (conversation.id, after or 0, before or 2**62, limit),
+        )
+
+    def thread(self, root_id: int, after: int, limit: int) -> list[dict[str, Any]]:
+        """The replies to a message, oldest first."""
+        return self._many(
+            "root_id = ? AND root_id IS NOT NULL AND message_id > ? ORDER BY message_id LIMIT ?",
+            (root_id, after, limit),
+        )
+
+    def edit(self, message_id: int, text: str, at: float) -> dict[str, Any]:
+        self._connection.execute(
+            "UPDATE messages SET text = ?, edited_at = ? WHERE message_id = ?", (text, at, message_id)
+        )
+        return self._one(message_id)
+
+    def delete(self, message_id: int, at: float) -> dict[str, Any]:
+        """Take text and reactions away; the place in the thread stays."""
+        with transaction(self._connection):
+            self._connection.execute(
+                "UPDATE messages SET text = '', deleted_at = ? WHERE message_id = ?", (at, message_id)
+            )
+            self._connection.execute("DELETE FROM reactions WHERE message_id = ?", (message_id,))
+            return self._one(message_id)
+
+    def react(self, message_id: int, reaction: str, agent_id: str, at: float) -> bool:
+        """False if the agent has reacted so already."""
+        with transaction(self._connection):
+            kinds = {
+                row["reaction"]
+                for row in self._connection.execute(
+                    "SELECT DISTINCT reaction FROM reactions WHERE message_id = ?", (message_id,)
+                )
+            }
+            if reaction not in kinds and len(kinds) >= MAX_REACTIONS:
+                raise Refused(
+                    f"reaction: message {message_id} has {MAX_REACTIONS} different reactions; use one of them",
+                    code=Code.CONFLICT, field="reaction",
+                )  # fmt: skip
+            done = self._connection.execute(
+                "INSERT INTO reactions VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", (message_id, reaction, agent_id, at)
+            )
+            return done.rowcount == 1
+
+    def unreact(self, message_id: int, reaction: str, agent_id: str) -> bool:
+        """False if there was no such reaction of the agent."""
+        done = self._connection.execute(
+            "DELETE FROM reactions WHERE message_id = ? AND reaction = ? AND agent_id = ?",
+            (message_id, reaction, agent_id),
+        )
+        return done.rowcount == 1
+
+    # -- inside
+
+    def _one(self, message_id: int) -> dict[str, Any]:
+        message = self._find(message_id)
+        assert message is not None
+        return message
+
+    def _find(self, message_id: int) -> dict[str, Any] | None:
+        found = self._many("message_id = ?", (message_id,))
+        return found[0] if found else None
+
+    def _many(self, where: str, values: tuple[Any, ...]) -> list[dict[str, Any]]:
+        rows = self._connection.execute(
+            f"SELECT {_COLUMNS}, (SELECT count(*) FROM messages r WHERE r.root_id = m.message_id "
+            f"AND r.root_id IS NOT NULL) AS replies FROM messages m WHERE {where}",
+            values,
+        ).fetchall()
+        reactions = self._reactions([row["message_id"] for row in rows])
+        return [_message(row, reactions.get(row["message_id"], {})) for row in rows]
+
+    def _reactions(self, ids: list[int]) -> dict[int, dict[str, list[str]]]:
+        """Of each message, who reacted how; one query for a whole page."""
+        rows = self._connection.execute(
+            f"SELECT message_id, reaction, agent_id FROM reactions WHERE message_id IN ({', '.join('?' * len(ids))}) "
+            "ORDER BY message_id, at, agent_id",
+            ids,
+        )
+        found: dict[int, dict[str, list[str]]] = {}
+        for row in rows:
+            found.setdefault(row["message_id"], {}).setdefault(row["reaction"], []).append(row["agent_id"])
+        return found
+
+
+def _message(row: sqlite3.Row, reactions: dict[str, list[str]]) -> dict[str, Any]:
+    """A message as it travels: ``channel`` is None in a direct one, ``between`` in a channel's."""
+    conversation = Conversation.from_id(row["conversation_id"])
+    return {
+        "message_id": row["message_id"],
+        "channel": conversation.channel,
+        "between": conversation.partners() if conversation.channel is None else None,
+        "root_id": row["root_id"],
+        "reply_to": row["reply_to"],
+        "author": row["author"],
+        "at": row["at"],
+        "text": row["text"],
+        "edited_at": row["edited_at"],
+        "deleted": row["deleted_at"] is not None,
+        "replies": row["replies"],
+        "reactions": reactions,
+    }

@@ -1,0 +1,369 @@
+"""`MessagingMod`: what agents may ask of messaging. The events stand in ../README.md."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ....ipc.errors import Code
+from ... import BaseMod, Event, EventResponse, Refused, mod_event_handler
+from ..announce import Announcer
+from ..fields import Given, actor, agent_id, channel_name
+from ..paging import MAX_ID, cut, read_cursor, read_limit
+from .conversations import Conversation, ConversationStore
+from .messages import MessageStore
+from .network import Delivery, to_others
+
+MAX_TOPIC = 500
+MAX_REACTION = 32
+MAX_CHANNELS = 1_000  # in the config
+
+
+class MessagingMod(BaseMod):
+    """Channels, direct messages, threads, reactions and unread counts."""
+
+    version = "1.0.0"
+    description = "Channels, direct messages, threads, reactions and unread counts, delivered through the network."
+    clock: Callable[[], float] = staticmethod(time.time)  # replaced in tests
+
+    def initialize(self) -> None:
+        config = Given(self.config)
+        self._default_channels = config.texts("channels", items=MAX_CHANNELS, most=128, default=["general"])
+        self._auto_join = config.flag("auto_join", default=False)
+        self._moderators = frozenset(config.agents("moderators", default=[]))
+        self._max_text = config.integer("max_text", least=1, most=1_000_000, default=20_000)
+        self._announce = config.destination("announce")
+        config.done()
+        for name in self._default_channels:
+            if channel_name(name) != name:
+                raise Refused(f"channels: expected names such as 'general', got {name!r}", field="channels")
+
+    async def activate(self) -> None:
+        self._announcer = Announcer(self.context, self._announce)
+        self._delivery = Delivery(self.context)
+        self._conversations = ConversationStore(self.context.storage_path / "messaging.db")
+        self._messages = MessageStore(self._conversations)
+        for name in self._default_channels:
+            self._conversations.create_channel(name, "", "system:system", self.clock())
+        # Not awaited: the network serves no event of ours before `activate` returns.
+        self._restoring = asyncio.create_task(self._restore())
+
+    async def shutdown(self) -> None:
+        if hasattr(self, "_restoring"):
+            self._restoring.cancel()
+            await asyncio.gather(self._restoring, return_exceptions=True)
+        if hasattr(self, "_conversations"):  # not if `initialize` or `activate` refused
+            await self._announcer.close()
+            self._conversations.close()
+
+    async def settled(self) -> None:
+        """Wait until the network's channels have the members ours have (after a start)."""
+        await self._restoring
+
+    # -- channels
+
+    @mod_event_handler("messaging.channel.create")
+    async def create_channel(self, event: Event) -> EventResponse:
+        given = Given(event.payload)
+        name = given.channel("channel")
+        topic = given.line("topic", most=MAX_TOPIC, default="")
+        given.done()
+        if not self._conversations.create_channel(name, topic, actor(event), self.clock()):
+            raise Refused(f"channel: {name!r} exists already; join it", code=Code.CONFLICT, field="channel")
+        await self._announcer.send("messaging.change.channel_created", {"channel": name, "actor": actor(event)})
+        if event.source_agent is not None:
+            await self._join(Conversation.of_channel(name), event.source_agent)
+        return EventResponse(True, f"Channel {name} was created.", self._conversations.describe(name))
+
+    @mod_event_handler("messaging.channel.join")
+    async def join_channel(self, event: Event) -> EventResponse:
+        given = Given(event.payload)
+        name = given.channel("channel")
+        given.done()
+        conversation = self._conversations.channel(name)
+        if event.source_agent is None:
+            raise Refused(f"{actor(event)} has no inbox; only agents join channels", code=Code.FORBIDDEN)
+        new = await self._join(conversation, event.source_agent)
+        told = f"{event.source_agent} is {'now' if new else 'already'} a member of {conversation.title}."
+        return EventResponse(True, told, {"channel": conversation.channel, "new": new})
+
+    @mod_event_handler("messaging.channel.leave")
+    async def leave_channel(self, event: Event) -> EventResponse:
+        given = Given(event.payload)
+        name = given.channel("channel")
+        given.done()
+        conversation = self._conversations.channel(name)
+        if not self._conversations.leave(conversation, actor(event)):
+            raise Refused(f"channel: {actor(event)} is not a member of channel {name}", field="channel")
+        await self._delivery.remove_member(name, actor(event))
+        await self._announcer.send("messaging.change.left", {"channel": name, "agent_id": actor(event)})
+        return EventResponse(True, f"{actor(event)} left channel {name}.", {"channel": name})
+
+    @mod_event_handler("messaging.channel.list")
+    async def list_channels(self, event: Event) -> EventResponse:
+        given = Given(event.payload)
+        joined = given.flag("joined", default=False)
+        limit, after = read_limit(given), given.text("cursor", least=0, most=128, default="")
+        given.done()
+        rows = self._conversations.channels(actor(event), joined, after, limit + 1)
+        channels, more = cut(rows, limit, lambda row: row["channel"])
+        return EventResponse(True, f"{len(channels)} channels.", {"channels": channels, **more})
+
+    @mod_event_handler("messaging.channel.members")
+    async def list_members(self, event: Event) -> EventResponse:
+        given = Given(event.payload)
+        name = given.channel("channel")
+        limit, after = read_limit(given), given.text("cursor", least=0, most=200, default="")
+        given.done()
+        rows = self._conversations.members(self._conversations.channel(name), after, limit + 1)
+        members, more = cut(rows, limit, lambda row: row["agent_id"])
+        return EventResponse(True, f"{len(members)} members.", {"members": members, **more})
+
+    @mod_event_handler("messaging.channel.history")
+    async def channel_history(self, event: Event) -> EventResponse:
+        given = Given(event.payload)
+        return self._history(self._conversations.channel(given.channel("channel")), given)
+
+    # -- messages
+
+    @mod_event_handler("messaging.message.send")
+    async def send_message(self, event: Event) -> EventResponse:
+        given = Given(event.payload)
+        name, text = given.channel("channel"), given.text("text", most=self._max_text)
+        given.done()
+        conversation = self._conversations.channel(name)
+        self._check_member(conversation, event)
+        return await self._post(conversation, event, text)
+
+    @mod_event_handler("messaging.direct.send")
+    async def send_direct(self, event: Event) -> EventResponse:
+        given = Given(event.payload)
+        other, text = given.agent("agent_id"), given.text("text", most=self._max_text)
+        given.done()
+        conversation = self._conversations.direct(actor(event), self._partner(event, other), self.clock())
+        return await self._post(conversation, event, text)
+
+    @mod_event_handler("messaging.direct.history")
+    async def direct_history(self, event: Event) -> EventResponse:
+        given = Given(event.payload)
+        other = self._partner(event, given.agent("agent_id"))
+        return self._history(Conversation.between(actor(event), other), given)
+
+    @mod_event_handler("messaging.message.reply")
+    async def reply(self, event: Event) -> EventResponse:
+        given = Given(event.payload)
+        message_id, text = _message_id(given), given.text("text", most=self._max_text)
+        given.done()
+        message = self._messages.get(message_id, actor(event))
+        conversation = _conversation(message)
+        self._check_member(conversation, event)
+        return await self._post(conversation, event, text, message)
+
+    @mod_event_handler("messaging.message.edit")
+    async def edit_message(self, event: Event) -> EventResponse:
+        given = Given(event.payload)
+        message_id, text = _message_id(given), given.text("text", most=self._max_text)
+        given.done()
+        self._own(message_id, event, frozenset())
+        message = self._messages.edit(message_id, text, self.clock())
+        await self._tell("edited", message, event)
+        return EventResponse(True, f"Message {message_id} was changed.", message)
+
+    @mod_event_handler("messaging.message.delete")
+    async def delete_message(self, event: Event) -> EventResponse:
+        given = Given(event.payload)
+        message_id = _message_id(given)
+        given.done()
+        self._own(message_id, event, self._moderators)
+        message = self._messages.delete(message_id, self.clock())
+        await self._tell("deleted", message, event)
+        return EventResponse(True, f"Message {message_id} was deleted.", message)
+
+    @mod_event_handler("messaging.message.get")
+    async def get_message(self, event: Event) -> EventResponse:
+        given = Given(event.payload)
+        message_id = _message_id(given)
+        given.done()
+        message = self._messages.get(message_id, actor(event))
+        return EventResponse(True, f"Message {message_id} by {message['author']}.", message)
+
+    @mod_event_handler("messaging.thread.get")
+    async def get_thread(self, event: Event) -> EventResponse:
+        given = Given(event.payload)
+        message_id = _message_id(given)
+        limit, after = read_limit(given), read_cursor(given)
+        given.done()
+        root = self._messages.get(message_id, actor(event))
+        if root["root_id"] is not None:  # any message of a thread names it
+            root = self._messages.get(root["root_id"], actor(event))
+        rows = self._messages.thread(root["message_id"], after, limit + 1)
+        replies, more = cut(rows, limit, lambda row: row["message_id"])
+        return EventResponse(True, f"{root['replies']} replies.", {"root": root, "replies": replies, **more})
+
+    # -- reactions
+
+    @mod_event_handler("messaging.reaction.add")
+    async def add_reaction(self, event: Event) -> EventResponse:
+        return await self._react(event, add=True)
+
+    @mod_event_handler("messaging.reaction.remove")
+    async def remove_reaction(self, event: Event) -> EventResponse:
+        return await self._react(event, add=False)
+
+    # -- what was read
+
+    @mod_event_handler("messaging.unread")
+    async def unread(self, event: Event) -> EventResponse:
+        given = Given(event.payload)
+        limit, after = read_limit(given), given.text("cursor", least=0, most=300, default="")
+        given.done()
+        rows = self._conversations.unread(actor(event), after, limit + 1)
+        found, more = cut(rows, limit, lambda row: row["conversation_id"])
+        return EventResponse(
+            True, f"{len(found)} conversations with unread messages.", {"conversations": found, **more}
+        )
+
+    @mod_event_handler("messaging.mark_read")
+    async def mark_read(self, event: Event) -> EventResponse:
+        given = Given(event.payload)
+        channel, other = given.channel("channel", default=None), given.agent("agent_id", default=None)
+        message_id = given.integer("message_id", least=0, most=MAX_ID, default=None)
+        given.done()
+        if (channel is None) == (other is None):
+            raise Refused("channel: expected either channel or agent_id", field="channel")
+        if channel is not None:
+            conversation = self._conversations.channel(channel)
+        else:
+            conversation = Conversation.between(actor(event), self._partner(event, other or ""))
+        mark = self._conversations.mark_read(conversation, actor(event), message_id)
+        return EventResponse(True, f"Read up to message {mark}.", {"last_read": mark})
+
+    # -- the network's own news
+
+    @mod_event_handler("system.notification.register_agent")
+    async def agent_registered(self, event: Event) -> None:
+        """The network forgets an agent's channels when the agent goes; ours do not."""
+        agent = agent_id(event.payload.get("agent_id"))
+        if agent is None:
+            return
+        self._join_defaults(agent)
+        await self._delivery.add_members(self._conversations.memberships(agent))
+
+    async def _restore(self) -> None:
+        registered = await self._delivery.registered()
+        for agent in registered:
+            self._join_defaults(agent)
+        for channel, agent in self._conversations.memberships():
+            # Asked again for each: members come and go while this waits for the network.
+            if agent in registered and self._conversations.is_member(Conversation.of_channel(channel), agent):
+                await self._delivery.add_members([(channel, agent)])
+
+    def _join_defaults(self, agent: str) -> None:
+        for name in self._default_channels if self._auto_join else ():
+            self._conversations.join(Conversation.of_channel(name), agent, self.clock(), again=False)
+
+    # -- inside
+
+    async def _join(self, conversation: Conversation, agent: str) -> bool:
+        new = self._conversations.join(conversation, agent, self.clock())
+        # Also when it is a member already: joining again is what somebody does whom no message reaches.
+        assert conversation.channel is not None
+        await self._delivery.add_members([(conversation.channel, agent)])
+        if new:
+            await self._announcer.send("messaging.change.joined", {"channel": conversation.channel, "agent_id": agent})
+        return new
+
+    def _check_member(self, conversation: Conversation, event: Event) -> None:
+        """Agents write where they are members. Mods and the network itself may write to every channel."""
+        agent = event.source_agent
+        if agent is not None and not self._conversations.is_member(conversation, agent):
+            raise Refused(
+                f"{agent} is not a member of {conversation.title}; join it with messaging.channel.join",
+                code=Code.FORBIDDEN,
+            )
+
+    def _partner(self, event: Event, other: str) -> str:
+        if other == actor(event):
+            raise Refused("agent_id: expected somebody else, got yourself", field="agent_id")
+        return other
+
+    def _own(self, message_id: int, event: Event, others: frozenset[str]) -> None:
+        """Refuse unless the message is the sender's, or the sender is one of ``others``, and it was not deleted."""
+        message = self._messages.get(message_id, actor(event))
+        if message["author"] != actor(event) and actor(event) not in others:
+            raise Refused(f"message {message_id} is {message['author']}'s, not {actor(event)}'s", code=Code.FORBIDDEN)
+        _check_there(message)
+
+    def _members(self, conversation: Conversation) -> list[str]:
+        return [member["agent_id"] for member in self._conversations.members(conversation)]
+
+    async def _post(
+        self, conversation: Conversation, event: Event, text: str, reply_to: dict[str, Any] | None = None
+    ) -> EventResponse:
+        """Keep a message, deliver it, and say how many it reached."""
+        message = self._messages.post(conversation, actor(event), text, self.clock(), reply_to)
+        name = "messaging.delivery.direct" if conversation.channel is None else "messaging.delivery.posted"
+        outgoing = to_others(name, message, self._members(conversation), actor(event))
+        reached: dict[str, Any] = {"delivered": 0, "delivery_error": None}
+        if outgoing is not None:
+            reached = await self._delivery.deliver(outgoing)
+        agents = "1 agent" if reached["delivered"] == 1 else f"{reached['delivered']} agents"
+        told = f"Message {message['message_id']} was kept and reached {agents}."
+        return EventResponse(True, told, message | reached)
+
+    async def _tell(self, what: str, message: dict[str, Any], event: Event) -> None:
+        """Show the others a change of a message; whom it reaches is not waited for."""
+        members = self._members(_conversation(message))
+        outgoing = to_others(f"messaging.delivery.{what}", message, members, actor(event))
+        if outgoing is not None:
+            await self._announcer.post(outgoing)
+
+    async def _react(self, event: Event, *, add: bool) -> EventResponse:
+        given = Given(event.payload)
+        message_id, reaction = _message_id(given), given.line("reaction", most=MAX_REACTION)
+        given.done()
+        message = self._messages.get(message_id, actor(event))
+        self._check_member(_conversation(message), event)
+        _check_there(message)
+        if add:
+            changed = self._messages.react(message_id, reaction, actor(event), self.clock())
+        else:
+            changed = self._messages.unreact(message_id, reaction, actor(event))
+        message = self._messages.get(message_id, actor(event))
+        if changed:
+            await self._tell("reacted", message, event)
+        told = f"Message {message_id} has {sum(map(len, message['reactions'].values()))} reactions."
+        return EventResponse(
+            True, told, {"message_id": message_id, "reactions": message["reactions"], "changed": changed}
+        )
+
+    def _history(self, conversation: Conversation, given: Given) -> EventResponse:
+        limit = read_limit(given)
+        before = given.integer("before", least=1, most=MAX_ID, default=None)
+        after = given.integer("after", least=0, most=MAX_ID, default=None)
+        given.done()
+        if before is not None and after is not None:
+            raise Refused("after: expected either before or after, got both", field="after")
+        rows = self._messages.history(conversation, before, after, limit + 1)
+        messages, more = cut(rows, limit, lambda row: row["message_id"])
+        messages.sort(key=lambda message: message["message_id"])
+        return EventResponse(True, f"{len(messages)} messages.", {"messages": messages, **more})
+
+
+def _message_id(given: Given) -> int:
+    return given.integer("message_id", least=1, most=MAX_ID)
+
+
+def _conversation(message: dict[str, Any]) -> Conversation:
+    if message["channel"] is not None:
+        return Conversation.of_channel(message["channel"])
+    return Conversation.between(*message["between"])
+
+
+def _check_there(message: dict[str, Any]) -> None:
+    if message["deleted"]:
+        raise Refused(
+            f"message_id: message {message['message_id']} was deleted", code=Code.NOT_FOUND, field="message_id"
+        )

@@ -1,0 +1,82 @@
+"""The network's side of a conversation: its channel membership follows ours, and messages are delivered by it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ....ipc.errors import Code, ModvisorError
+from ... import Event, EventResponse, ModContext
+
+TIMEOUT = 10.0  # seconds a sender waits to learn how many were reached; the message is kept in any case
+_EXPECTED = frozenset({Code.NO_SUCH_AGENT, Code.NO_SUCH_CHANNEL})  # somebody is away; not a fault
+
+
+class Delivery:
+    """Speaks to the network for the mod. Failures are told to the caller and logged; they never raise."""
+
+    def __init__(self, context: ModContext) -> None:
+        self._context = context
+
+    async def add_members(self, memberships: Iterable[tuple[str, str]]) -> None:
+        """Enter agents into the network's channels: pairs of channel and agent id."""
+        for channel, agent_id in memberships:
+            await self._command("system.add_channel_member", channel, agent_id)
+
+    async def remove_member(self, channel: str, agent_id: str) -> None:
+        await self._command("system.remove_channel_member", channel, agent_id)
+
+    async def registered(self) -> set[str]:
+        """The ids of the agents that are registered now; none if the network does not say."""
+        try:
+            return {agent["agent_id"] for agent in await self._context.agents()}
+        except (ModvisorError, OSError) as error:
+            self._context.log.warning("the registered agents could not be asked for: %s", error)
+            return set()
+
+    async def deliver(self, event: Event) -> dict[str, Any]:
+        """Send a message on its way; returns ``{"delivered": agents reached, "delivery_error": code or None}``."""
+        answer = await self._send(event)
+        data = answer.data if isinstance(answer.data, dict) else {}
+        delivered = data.get("delivered", 0)
+        return {
+            "delivered": delivered if type(delivered) is int else 0,
+            "delivery_error": None if answer.success else str(answer.error or Code.INTERNAL),
+        }
+
+    async def _command(self, name: str, channel: str, agent_id: str) -> None:
+        payload = {"channel_id": channel, "agent_id": agent_id}
+        await self._send(Event(name, destination_id="system:system", payload=payload))
+
+    async def _send(self, event: Event) -> EventResponse:
+        try:
+            answer = await self._context.send_event(event, timeout=TIMEOUT)
+        except (ModvisorError, OSError) as error:
+            code = error.code if isinstance(error, ModvisorError) else Code.INTERNAL
+            answer = EventResponse.failure(code, str(error))
+        if not answer.success and answer.error not in _EXPECTED:
+            self._context.log.warning("%s failed: %s", event.event_name, answer.message)
+        return answer
+
+
+def to_others(name: str, message: dict[str, Any], members: list[str], author: str) -> Event | None:
+    """The event that carries ``message`` to everybody in its conversation but ``author``; None if that is nobody.
+
+    The network delivers to all of a channel but the event's source, and the source is this mod: that the author does not
+    get its own message back, the list of allowed agents sees to.
+    """
+    if message["channel"] is None:
+        (other,) = [agent_id for agent_id in message["between"] if agent_id != author]
+        if ":" in other:  # a mod or the system: it has no inbox
+            return None
+        return Event(name, destination_id=f"agent:{other}", payload=message)
+    others = [agent_id for agent_id in members if agent_id != author]
+    if not others:
+        return None
+    return Event(
+        name,
+        destination_id=f"channel:{message['channel']}",
+        payload=message,
+        visibility="restricted",
+        allowed_agents=others,
+    )

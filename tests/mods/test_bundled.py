@@ -1,0 +1,78 @@
+"""What holds for all bundled mods: they load by path, and README.md tells of every event and config key."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import modvisor.mods.workspace
+from modvisor.mods import BaseMod
+from modvisor.mods.handlers import collect_handlers
+from modvisor.worker.loader import find_mod_class, sources_for
+
+FOLDER = Path(modvisor.mods.workspace.__path__[0])
+NAMES = ("wiki", "project", "messaging", "analytics")
+
+
+def mod_class(name: str) -> type[BaseMod]:
+    path = f"modvisor.mods.workspace.{name}"
+    return find_mod_class(path, sources_for(path, None))
+
+
+def section(name: str) -> str:
+    readme = (FOLDER / "README.md").read_text()
+    return re.split(r"^## ", readme, flags=re.M)[1 + NAMES.index(name)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_mod_loads_by_its_path_and_describes_itself(name: str) -> None:
+    cls = mod_class(name)
+    assert cls.version == "1.0.0"
+    assert cls.description.endswith(".")
+    assert (FOLDER / name / "__init__.py").read_text().startswith('"""')
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_handled_event_is_documented_and_nothing_else(name: str) -> None:
+    documented = re.findall(r"^\| `([a-z_.*]+)` \|", section(name), flags=re.M)
+    handled = {handler.pattern for handler in collect_handlers(mod_class(name)())}
+    assert len(documented) == len(set(documented))
+    assert set(documented) == handled
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_announced_names_are_documented_and_not_handled(name: str) -> None:
+    text = section(name)
+    handled = {handler.pattern for handler in collect_handlers(mod_class(name)())}
+    source = (FOLDER / name / "mod.py").read_text()
+    prefixes = set(re.findall(r'f?"([a-z]+\.(?:change|delivery))\.', source))
+    for prefix in prefixes:
+        named = set(re.findall(rf'"{re.escape(prefix)}\.([a-z_]+)"', source))
+        told = set(re.findall(r'self\._tell\("([a-z_]+)"', source)) if f'f"{prefix}.' in source else set()
+        expected = {f"{prefix}.{what}" for what in named | told}
+        assert expected == set(re.findall(rf"`({re.escape(prefix)}\.[a-z_]+)`", text))
+        assert not expected & handled
+    assert bool(prefixes) == (name != "analytics")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_config_key_is_documented(name: str) -> None:
+    source = (FOLDER / name / "mod.py").read_text()
+    body = source[source.index("config = Given(self.config)") : source.index("config.done()")]
+    keys = set(re.findall(r'config\.\w+\(\s*"(\w+)"', body))
+    table = section(name).split("| Config |")[1]
+    assert set(re.findall(r"^\| (\w+) \|", table, flags=re.M)) == keys
+
+
+def test_bundled_mods_import_only_what_any_mod_may() -> None:
+    allowed = re.compile(r"from (\.{1,3}(?!\.)[\w.]* import|\.{3,4}ipc\.(event|topic|errors) import)")
+    for path in FOLDER.rglob("*.py"):
+        depth = len(path.relative_to(FOLDER).parts)  # 1: beside the mods, 2: in one
+        for line in path.read_text().splitlines():
+            if line.startswith("from ."):
+                assert allowed.match(line), f"{path}: {line}"
+                dots = len(line.split()[1]) - len(line.split()[1].lstrip("."))
+                if dots == depth + 1:  # modvisor.mods itself
+                    assert line.startswith(f"from {'.' * dots} import"), f"{path}: {line}"
