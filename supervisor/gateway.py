@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from .router import Entry
 from .window import AnswerWindow
 
 logger = logging.getLogger("modvisor.gateway")
+
+MAX_TIMEOUT = 600.0
+"""Seconds an event from an agent or a mod may ask for: an event that waits forever is a leak."""
 
 # What anybody may ask without being registered.
 _OPEN_COMMANDS = frozenset({"system.register_agent", "system.health_check"})
@@ -100,11 +104,11 @@ class Gateway:
         # What only the network may say of an event is wiped from what a stranger sends.
         event.via = event.cause = event.source_agent_group = None
         event.hops, event.attempt = 0, 1
-        return await self._process(Journey(event, self._deadline(event)), caller)
+        return await self._process(Journey(event, self._deadline(event, MAX_TIMEOUT)), caller)
 
     async def from_mod(self, event: Event, keeper: Keeper, cause: Journey | None) -> EventResponse:
         """An event a worker emitted, already stamped and checked (see `mod_requests`)."""
-        deadline = self._deadline(event)
+        deadline = self._deadline(event, MAX_TIMEOUT)
         if cause is not None and cause.event.hops >= MAX_HOPS:
             return self._refused(event, Code.LOOP, f"more than {MAX_HOPS} events caused one another; the chain was cut")
         event.hops = cause.event.hops + 1 if cause is not None else 0
@@ -263,8 +267,8 @@ class Gateway:
 
     # -- helpers
 
-    def _deadline(self, event: Event) -> float:
-        return self._loop.time() + (self._event_timeout if event.timeout is None else event.timeout)
+    def _deadline(self, event: Event, most: float = math.inf) -> float:
+        return self._loop.time() + (self._event_timeout if event.timeout is None else min(event.timeout, most))
 
     def _refused(self, event: Event, code: str, message: str) -> EventResponse:
         self._counters.refused += 1

@@ -171,6 +171,14 @@ class Incarnation:
         except (ChannelBroken, ChannelClosed) as error:
             raise StartFailed(f"mod {self.mod_id}: the worker ended in activate() ({error})") from None
 
+    async def answers(self, timeout: float) -> bool:
+        """Whether the mod's own event loop answers a ping within ``timeout`` seconds."""
+        try:
+            await self.channel.request(messages.PING, None, timeout)
+        except (TimeoutError, ModvisorError):
+            return False
+        return True
+
     # -- end
 
     async def stop(self, deadline: float) -> Exit:

@@ -117,8 +117,9 @@ class Keeper:
         lane = self.port.hold()
         self.port.refuse(ModvisorError(f"mod {self.mod_id} is being unloaded", code=Code.NO_SUCH_MOD))
         if incarnation is not None:
-            if lane is not None and incarnation.channel.closed is None:
-                await drain(lane, loop.time() + allowed / 2)
+            # One whose loop is blocked cannot finish anything: it is not waited for.
+            if lane is not None and lane.handling and await incarnation.answers(allowed / 4):
+                await drain(lane, loop.time() + allowed / 4)
             await shielded(incarnation.stop(deadline))
         self._happened(Trigger.UNLOADED)
         self.log.close()
@@ -278,15 +279,12 @@ async def drain(lane: Any, deadline: float) -> bool:
 
 async def watch(incarnation: Incarnation, hang_timeout: float) -> None:
     """Ping the mod's own event loop; when it does not answer within ``hang_timeout`` seconds, the worker is killed."""
-    try:
-        while True:
-            await anyio.sleep(hang_timeout / 2)
-            await incarnation.channel.request(messages.PING, None, hang_timeout)
-    except TimeoutError:
-        incarnation.end_reason = f"its event loop was blocked for more than {hang_timeout:g} s"
-        incarnation.process.kill()
-    except ModvisorError:
-        pass  # the channel ended: the exit follows
+    while incarnation.channel.closed is None:
+        await anyio.sleep(hang_timeout / 2)
+        if not await incarnation.answers(hang_timeout) and incarnation.channel.closed is None:
+            incarnation.end_reason = f"its event loop was blocked for more than {hang_timeout:g} s"
+            incarnation.process.kill()
+            return
 
 
 def _policy_of(config: ModConfig) -> RestartPolicy:

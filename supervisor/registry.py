@@ -116,7 +116,7 @@ class ModRegistry:
             logger.warning("load of mod %s failed: %s", config.mod_id, error)
             return _failure(config, error)
         except BaseException:  # the caller gave up: the load did not happen
-            self._discard(keeper)
+            await self._abandon(keeper)
             raise
 
     async def unload(self, id_or_path: str, timeout: float | None = None) -> EventResponse:
@@ -220,6 +220,12 @@ class ModRegistry:
         if keeper is None:
             keeper = self._keepers[config.mod_id] = Keeper(config, self._log(config.mod_id), self._around)
         return keeper
+
+    async def _abandon(self, keeper: Keeper) -> None:
+        """A load that is not to be: end the worker if there is one by now, and forget the mod."""
+        if keeper.incarnation is not None:
+            await shielded(keeper.unload())
+        self._discard(keeper)
 
     def _discard(self, keeper: Keeper) -> None:
         if self._keepers.get(keeper.mod_id) is keeper:

@@ -40,10 +40,15 @@ async def reload(keeper: Keeper, config: ModConfig) -> dict[str, Any]:
     except StartFailed as error:
         raise _failed("start", error) from None
     try:
-        return await _switch(keeper, config, old, new)
+        done = await _switch(keeper, config, old, new)
     except BaseException:
         await shielded(new.kill("the reload failed"))
         raise
+    # The new one serves: whatever happens from here on does not undo that.
+    loop = asyncio.get_running_loop()
+    await shielded(old.stop(loop.time() + config.limits.unload_timeout))
+    await keeper.keep_sources(new)
+    return done
 
 
 async def _start_again(keeper: Keeper, config: ModConfig) -> dict[str, Any]:
@@ -81,8 +86,6 @@ async def _switch(keeper: Keeper, config: ModConfig, old: Incarnation, new: Inca
     keeper.serve(new)
     pause = perf_counter() - began
     keeper.keep(new)
-    await shielded(old.stop(loop.time() + config.limits.unload_timeout))
-    await keeper.keep_sources(new)
     return {
         "pause_ms": round(pause * 1000, 3),
         "queued": queued,

@@ -15,10 +15,10 @@ class AnswerWindow:
     """Responses by (source, event_id), bounded in number and bytes; the oldest are forgotten first.
 
     Args:
-        max_entries, max_bytes: about ten minutes of a busy network, in little memory.
+        max_entries, max_bytes: seconds of a network under full load, minutes of a busy one; retries come within seconds.
     """
 
-    def __init__(self, max_entries: int = 100_000, max_bytes: int = 32 * 1024 * 1024) -> None:
+    def __init__(self, max_entries: int = 50_000, max_bytes: int = 16 * 1024 * 1024) -> None:
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._answers: OrderedDict[Key, tuple[EventResponse, int]] = OrderedDict()

@@ -10,6 +10,7 @@ import os
 import platform
 import socket
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -31,6 +32,9 @@ from .crash import describe
 from .dispatch import Dispatcher, HandlerFailed
 from .loader import LoadFailed, find_mod_class, sources_for
 from .sources import Sources
+
+LAST_WORDS = 1.0
+"""Seconds a mod has for its shutdown() when the supervisor is gone."""
 
 
 def main(sock: socket.socket) -> int:
@@ -255,8 +259,11 @@ class Worker:
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         if self._mod is not None and not self._shut_down:
+            orphan = threading.Timer(LAST_WORDS, os._exit, (1,))  # nobody is left who would kill it
+            orphan.daemon = True
+            orphan.start()
             with suppress(ModvisorError, TimeoutError):
-                async with asyncio.timeout(1.0):
+                async with asyncio.timeout(LAST_WORDS):
                     await self._life_call("shutdown")
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)

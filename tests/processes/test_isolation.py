@@ -6,8 +6,11 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
@@ -188,3 +191,35 @@ async def test_a_foreign_worker_that_breaks_the_protocol_from_the_start_is_refus
     assert response.error in ("start_failed", "protocol_error")
     assert "broke the protocol" in str(response.message)
     assert network.get_loaded_mods() == {}
+
+
+@pytest.mark.parametrize("shutdown", ["pass", "threading.Event().wait()"])
+async def test_workers_do_not_outlive_a_supervisor_that_is_killed(
+    tmp_path: Path, write_mod: WriteMod, shutdown: str
+) -> None:
+    write_mod("orphan", f"""
+        import threading
+        from modvisor.mods import BaseMod
+
+        class Orphan(BaseMod):
+            def shutdown(self):
+                {shutdown}
+    """)  # fmt: skip
+    script = """
+import asyncio, sys, threading
+from modvisor.supervisor import AgentNetwork
+
+async def main():
+    async with AgentNetwork.from_config({"network": {"name": "n"}, "mods": ["./orphan"]}, base_dir=sys.argv[1]) as network:
+        print(network.get_loaded_mods()["orphan"]["pid"], flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+    with subprocess.Popen([sys.executable, "-c", script, tmp_path], stdout=subprocess.PIPE, text=True) as supervisor:
+        try:
+            assert supervisor.stdout is not None
+            worker = psutil.Process(int(supervisor.stdout.readline()))
+        finally:
+            supervisor.kill()
+    await until(lambda: not worker.is_running())
