@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+
 from modvisor.ipc.channel import Channel
 from modvisor.ipc.errors import (
     ChannelBroken,

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
 from modvisor.ipc.connection import Connection
 from modvisor.ipc.errors import (
     ChannelBusy,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from modvisor.ipc.errors import InvalidEvent, Unserializable
 from modvisor.ipc.event import Event, EventResponse
 from modvisor.ipc.messages import pack, unpack

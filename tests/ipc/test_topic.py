@@ -5,6 +5,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from modvisor.ipc.address import InvalidId, is_mod_path, mod_id_of, parse_address
 from modvisor.ipc.errors import InvalidEvent
 from modvisor.ipc.topic import TopicTable, check_event_name, check_pattern, matches, specificity

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+
 from modvisor.ipc.errors import ModvisorError
 from modvisor.supervisor import yaml_source
 from modvisor.supervisor.config import (

@@ -7,6 +7,7 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from modvisor.supervisor.histogram import LatencyHistogram
 
 durations = st.floats(min_value=1e-6, max_value=1073.0)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from modvisor.supervisor import modlog
 from modvisor.supervisor.modlog import MAX_KEPT, MAX_LINE, ModLog, read_tail
 

@@ -14,6 +14,7 @@ import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from modvisor.supervisor import procs
 from modvisor.supervisor.procs import LinuxSampler, Process, PsutilSampler, Sampler, make_sampler, parse_stat
 

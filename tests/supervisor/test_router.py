@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modvisor.ipc.topic import matches
+from modvisor.supervisor.router import CACHE_SIZE, Entry, Router
+
+part = st.sampled_from("abc")
+name = st.lists(part, min_size=2, max_size=3).map(".".join)
+pattern = st.just("*") | name | st.lists(part, min_size=1, max_size=2).map(lambda parts: ".".join(parts) + ".*")
+patterns = st.lists(pattern, max_size=3).map(tuple)
+
+
+@given(st.lists(st.tuples(patterns, patterns), max_size=6), st.lists(name, min_size=1, max_size=5))
+def test_an_event_goes_to_every_matching_mod_once_in_load_order(
+    mods: list[tuple[tuple[str, ...], tuple[str, ...]]], names: list[str]
+) -> None:
+    router: Router[int] = Router()
+    router.replace(Entry(f"mod{index}", asked, observes, index) for index, (asked, observes) in enumerate(mods))
+    for event_name in names + names:  # the second time from the cache
+        route = router.route(event_name)
+        for found, which in ((route.asked, 0), (route.observers, 1)):
+            expected = [
+                index for index, mod in enumerate(mods) if any(matches(text, event_name) for text in mod[which])
+            ]
+            assert [entry.target for entry in found] == expected
+
+
+def test_a_change_of_mods_is_seen_at_once() -> None:
+    router: Router[str] = Router()
+    assert router.route("a.b").asked == ()
+    router.replace([Entry("one", ("a.*",), (), "one")])
+    assert [entry.target for entry in router.route("a.b").asked] == ["one"]
+    router.replace([])
+    assert router.route("a.b").asked == ()
+
+
+def test_names_from_outside_cannot_fill_the_cache() -> None:
+    router: Router[str] = Router()
+    for n in range(CACHE_SIZE * 2 + 10):
+        router.route(f"a.b{n}")
+    assert len(router._cache) <= CACHE_SIZE
