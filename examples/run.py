@@ -1,0 +1,117 @@
+"""Start the example network, replay a git repository's own history through its four mods, and leave it serving.
+
+    python examples/run.py [REPOSITORY] [--port N] [--limit N] [--once]
+
+What it does could be typed by hand: ``modvisor run``, ``git_history.py``, ``modvisor replay``, ``modvisor send``, ``modvisor ps``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+HERE = Path(__file__).resolve().parent
+NETWORK = HERE / "network.yaml"
+STATE = HERE / ".modvisor"
+READY = "ready in "
+
+
+def modvisor(*words: str) -> list[str]:
+    """The command line of the ``modvisor`` command that belongs to this interpreter."""
+    return [sys.executable, "-m", "modvisor.supervisor.cli", *words]
+
+
+def say(text: str) -> None:
+    print(f"\n--- {text}", flush=True)
+
+
+@contextmanager
+def running_network(port: int | None) -> Iterator[subprocess.Popen[str]]:
+    """A network that is ready; it is ended, gently, on the way out."""
+    options = [] if port is None else ["--port", str(port)]
+    with subprocess.Popen(modvisor("run", str(NETWORK), *options), stdout=subprocess.PIPE, text=True) as network:
+        try:
+            assert network.stdout is not None
+            for line in network.stdout:
+                print(line, end="", flush=True)
+                if line.startswith(READY):
+                    break
+            else:
+                raise SystemExit(network.wait() or 1)  # it said itself why it did not start
+            threading.Thread(target=pass_on, args=(network.stdout,), daemon=True).start()
+            yield network
+        finally:
+            if network.poll() is None:
+                network.send_signal(signal.SIGTERM)
+            network.wait()
+
+
+def pass_on(lines: IO[str]) -> None:
+    """What the network says later, on a reload or at its end."""
+    for line in lines:
+        print(line, end="", flush=True)
+
+
+def call(*words: str) -> None:
+    """Run a ``modvisor`` command for everybody to see."""
+    subprocess.run(modvisor("--file", str(NETWORK), *words), check=True)
+
+
+def ask(event: str, **payload: object) -> dict[str, object]:
+    """Send an event to the network and return the data of the answer."""
+    words = modvisor("--file", str(NETWORK), "--json", "send", event, json.dumps(payload), "--as", "agent:visitor")
+    return json.loads(subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout)["data"]
+
+
+def replay(repository: Path, limit: int | None) -> None:
+    STATE.mkdir(exist_ok=True)
+    history = STATE / "history.jsonl"
+    words = [sys.executable, str(HERE / "git_history.py"), str(repository), "--project", "demo"]
+    with history.open("w") as file:
+        subprocess.run([*words, *(["--limit", str(limit)] if limit else [])], stdout=file, check=True)
+    call("replay", str(history))
+
+
+def tour() -> None:
+    """What the four mods know by now."""
+    pages = ask("wiki.page.list")["pages"]
+    print("wiki       pages:", ", ".join(page["path"] for page in pages))  # type: ignore[union-attr]
+    commits = ask("project.commit.list", project_id="demo", limit=1)["commits"]
+    print("project    newest commit:", commits[0]["message"])  # type: ignore[index]
+    messages = ask("messaging.channel.history", channel="commits", limit=1)["messages"]
+    print("messaging  newest message:", messages[-1]["text"])  # type: ignore[index]
+    summary = ask("analytics.summary.get", window="1h")
+    print(f"analytics  {summary['events']} events observed, {summary['rate']:.1f} per second")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("repository", nargs="?", default=HERE.parent, type=Path)
+    parser.add_argument("--port", type=int, help="listen here instead of the port in network.yaml; 0 takes a free one")
+    parser.add_argument("--limit", type=int, default=2000, help="replay only the newest N commits (default: 2000)")
+    parser.add_argument("--once", action="store_true", help="stop after the tour instead of serving on")
+    options = parser.parse_args()
+    say(f"modvisor run {NETWORK.relative_to(HERE.parent)}")
+    with running_network(options.port) as network:
+        say("the history of this repository, replayed through the mods")
+        replay(options.repository, options.limit)
+        say("what the mods know by now")
+        tour()
+        say("modvisor ps")
+        call("ps")
+        if not options.once:
+            say("serving; Ctrl-C ends it. In another terminal: cd examples; ../.venv/bin/modvisor ps")
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the network gets its own and drains; we wait for it
+            network.wait()
+
+
+if __name__ == "__main__":
+    main()
