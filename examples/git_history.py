@@ -71,32 +71,41 @@ def page_of(folder: str) -> str:
     return "folders/" + (re.sub(r"[^A-Za-z0-9_-]+", "-", folder).strip("-") or "other")
 
 
-def events_of(commits: list[Commit], project: str) -> Iterator[dict[str, Any]]:
-    """The whole stream: agents, a project, a channel, then per commit what it means to each mod."""
+def events_of(commits: list[Commit], project: str, after: str | None = None) -> Iterator[dict[str, Any]]:
+    """The whole stream: agents, a project, a channel, then per commit what it means to each mod.
+
+    Args:
+        after: sha of the last commit of a former stream: only what came since is told (pages are edited, not made again).
+    """
     authors = {commit.author: agent_id_of(commit.author) for commit in commits}
-    if not commits:
-        return
+    told = next((index + 1 for index, commit in enumerate(commits) if commit.sha == after), 0)
     for author, agent in sorted(authors.items()):
         yield event("system.register_agent", agent, {"agent_id": agent, "metadata": {"name": author}})
     first = authors[commits[0].author]
-    yield event(
-        "project.create", first, {"project_id": project, "name": project, "description": "from its git history"}
-    )
-    yield event("messaging.channel.create", first, {"channel": CHANNEL, "topic": "one message per commit"})
-    for agent in sorted(set(authors.values()) - {first}):
+    if not told:
+        yield event(
+            "project.create", first, {"project_id": project, "name": project, "description": "from its git history"}
+        )
+        yield event("messaging.channel.create", first, {"channel": CHANNEL, "topic": "one message per commit"})
+    for agent in sorted({agent for agent in authors.values() if agent != first}):
         yield event("project.member.add", first, {"project_id": project, "agent_id": agent})
         yield event("messaging.channel.join", agent, {"channel": CHANNEL})
     pages: dict[str, list[str]] = {}
-    for commit in commits:
-        agent = authors[commit.author]
-        yield event("project.commit.add", agent, {
-            "project_id": project, "sha": commit.sha, "author": commit.author, "timestamp": commit.timestamp,
-            "message": commit.subject[:1000], "files": commit.files[:500],
-        }, "commit-" + commit.sha)  # fmt: skip
-        text = f"{commit.sha[:10]} {commit.subject[:500]} ({len(commit.files)} files)"
-        yield event("messaging.message.send", agent, {"channel": CHANNEL, "text": text}, "message-" + commit.sha)
-        for folder in commit.folders:
-            yield page_event(pages, folder, commit, agent)
+    for index, commit in enumerate(commits):
+        edits = [page_event(pages, folder, commit, authors[commit.author]) for folder in commit.folders]
+        if index >= told:
+            yield from commit_events(commit, authors[commit.author], project)
+            yield from edits
+
+
+def commit_events(commit: Commit, agent: str, project: str) -> Iterator[dict[str, Any]]:
+    """What a commit means to the project and messaging mods."""
+    yield event("project.commit.add", agent, {
+        "project_id": project, "sha": commit.sha, "author": commit.author, "timestamp": commit.timestamp,
+        "message": commit.subject[:1000], "files": commit.files[:500],
+    }, "commit-" + commit.sha)  # fmt: skip
+    text = f"{commit.sha[:10]} {commit.subject[:500]} ({len(commit.files)} files)"
+    yield event("messaging.message.send", agent, {"channel": CHANNEL, "text": text}, "message-" + commit.sha)
 
 
 def page_event(pages: dict[str, list[str]], folder: str, commit: Commit, agent: str) -> dict[str, Any]:
@@ -125,13 +134,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("repository", nargs="?", default=".", type=Path)
     parser.add_argument("--limit", type=int, help="only the newest N commits")
+    parser.add_argument(
+        "--after", metavar="SHA", help="only what came after this commit; an unknown one means everything"
+    )
     parser.add_argument("--project", help="the project's id (default: the folder's name)")
     options = parser.parse_args(arguments)
     project = options.project or agent_id_of(options.repository.resolve().name)
     commits = list(read_commits(options.repository, options.limit))
     if not commits:
         raise SystemExit(f"{options.repository} has no commits yet; make one, or name another repository")
-    for made in events_of(commits, project):
+    for made in events_of(commits, project, options.after):
         sys.stdout.write(json.dumps(made, ensure_ascii=False) + "\n")
 
 

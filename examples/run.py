@@ -2,7 +2,7 @@
 
     python examples/run.py [REPOSITORY] [--port N] [--limit N] [--once]
 
-What it does could be typed by hand: ``modvisor run``, ``git_history.py``, ``modvisor replay``, ``modvisor send``, ``modvisor ps``.
+All of it could be typed by hand: ``modvisor run``, ``git_history.py``, ``modvisor replay``, ``modvisor send``, ``modvisor ps``.
 """
 
 from __future__ import annotations
@@ -71,13 +71,19 @@ def ask(event: str, **payload: object) -> dict[str, object]:
     return json.loads(subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout)["data"]
 
 
-def replay(repository: Path, limit: int | None) -> None:
+def replay(repository: Path, limit: int) -> None:
+    """Replay what came since the last run: the mods keep their data, so the history goes on where it ended."""
     STATE.mkdir(exist_ok=True)
-    history = STATE / "history.jsonl"
-    words = [sys.executable, str(HERE / "git_history.py"), str(repository), "--project", "demo"]
+    history, bookmark = STATE / "history.jsonl", STATE / "replayed"
+    words = [sys.executable, str(HERE / "git_history.py"), str(repository), "--project", "demo", "--limit", str(limit)]
+    if bookmark.exists():
+        words += ["--after", bookmark.read_text().strip()]
     with history.open("w") as file:
-        subprocess.run([*words, *(["--limit", str(limit)] if limit else [])], stdout=file, check=True)
+        subprocess.run(words, stdout=file, check=True)
     call("replay", str(history))
+    newest = subprocess.run(["git", "-C", str(repository), "log", "-1", "--no-merges", "--format=%H"],
+                            stdout=subprocess.PIPE, check=True, text=True)  # fmt: skip
+    bookmark.write_text(newest.stdout)
 
 
 def tour() -> None:

@@ -79,13 +79,22 @@ async def test_a_history_goes_through_all_four_mods(
     assert delivered == ["messaging.delivery.posted"], "the other author's commit, not her own"
 
 
+def commits_in(events: list[dict]) -> list[str]:
+    return [event["payload"]["sha"] for event in events if event["event_name"] == "project.commit.add"]
+
+
 def test_a_limit_keeps_the_newest(repository: Path) -> None:
-    shas = [
-        event["payload"]["sha"]
-        for event in history(repository, "--limit", "2")
-        if event["event_name"] == "project.commit.add"
-    ]
-    assert len(shas) == 2
+    assert commits_in(history(repository, "--limit", "2")) == commits_in(history(repository))[1:]
+
+
+def test_a_stream_goes_on_where_the_former_one_ended(repository: Path) -> None:
+    _, second, third = commits_in(history(repository))
+    later = history(repository, "--after", second)
+    assert commits_in(later) == [third]
+    assert {event["event_name"] for event in later} & {"project.create", "wiki.page.create"} == set()
+    (edit,) = [event for event in later if event["event_name"] == "wiki.page.edit"]
+    assert "Second" in edit["payload"]["content"], "the whole page, what was told before included"
+    assert len(commits_in(history(repository, "--after", "0" * 40))) == 3
 
 
 def test_a_folder_that_is_no_repository_is_named(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from modvisor.mods import BaseMod, Event, EventResponse, Refused, mod_event_handler
 from modvisor.mods.handlers import InvalidHandler, collect_handlers
 from modvisor.worker.dispatch import HandlerFailed

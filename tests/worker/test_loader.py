@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from modvisor.worker.loader import LoadFailed, find_mod_class, sources_for
 
 ONE = "from modvisor.mods import BaseMod\nclass Wiki(BaseMod):\n    version = '1'\n"
