@@ -65,6 +65,7 @@ class Agent:
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
     dropped: int = 0
     arrival: asyncio.Event | None = None  # made when somebody polls and waits
+    polling: int = 0  # polls that wait right now: such an agent is alive
 
     def wants(self, event_name: str, channel: str | None) -> bool:
         """Without a subscription an agent gets everything addressed to it."""
@@ -201,7 +202,7 @@ class AgentRegistry:
         if self._config.expire_after is None:
             return []
         limit = self._now() - self._config.expire_after
-        return [agent.agent_id for agent in self._agents.values() if agent.last_seen < limit]
+        return [agent.agent_id for agent in self._agents.values() if agent.last_seen < limit and not agent.polling]
 
     def permissions_of(self, agent: Agent) -> frozenset[str]:
         group = self._groups.get(agent.group) if agent.group is not None else None
@@ -389,16 +390,22 @@ class AgentRegistry:
         """Take the oldest events out of an inbox, each a copy of its own; waits up to ``wait`` seconds for the first."""
         self.seen(agent)
         if not agent.inbox and wait > 0:
-            agent.arrival = agent.arrival or asyncio.Event()
-            agent.arrival.clear()
-            try:
-                async with asyncio.timeout(wait):
-                    await agent.arrival.wait()
-            except TimeoutError:
-                pass
+            await self._arrival(agent, wait)
             self.seen(agent)
         count = len(agent.inbox) if limit is None else min(limit, len(agent.inbox))
         return [agent.inbox.popleft().copy() for _ in range(count)]
+
+    async def _arrival(self, agent: Agent, wait: float) -> None:
+        agent.arrival = agent.arrival or asyncio.Event()
+        agent.arrival.clear()
+        agent.polling += 1
+        try:
+            async with asyncio.timeout(wait):
+                await agent.arrival.wait()
+        except TimeoutError:
+            pass
+        finally:
+            agent.polling -= 1
 
 
 def hash_secret(secret: str) -> bytes:

@@ -55,6 +55,8 @@ def mod_stats(keeper: Keeper, monitor: ResourceMonitor) -> dict[str, Any]:
         "mod_id": keeper.mod_id,
         "mod_path": keeper.config.path,
         "version": manifest.version if manifest is not None else None,
+        "patterns": list(manifest.patterns) if manifest is not None else [],
+        "observes": list(manifest.observes) if manifest is not None else [],
         "state": str(keeper.state),
         "pid": incarnation.pid if incarnation is not None else None,
         "incarnation": incarnation.number if incarnation is not None else None,

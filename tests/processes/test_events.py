@@ -255,6 +255,18 @@ async def test_a_poll_waits_for_the_first_event(network: AgentNetwork) -> None:
     assert [event.payload for event in await poll] == [{"n": 1}]
 
 
+async def test_an_agent_does_not_expire_while_it_waits_for_events(make_network: Callable[..., AgentNetwork]) -> None:
+    network = make_network(agents={"expire_after": 0.05})
+    await network.initialize()
+    for name in ("bob", "carol"):
+        await network.register_agent(name)
+    poll = asyncio.create_task(network.poll_events("bob", wait=30))
+    await until(lambda: network.get_network_stats()["agent_count"] == 1)
+    assert (await send(network, "chat.message", "bob", n=1)).data == {"delivered": 1}
+    assert len(await poll) == 1
+    assert (await send(network, "chat.message", "carol")).error == "no_such_agent"
+
+
 async def test_past_its_deadline_an_event_fails_the_handler_is_cancelled_and_the_mod_lives(
     network: AgentNetwork, write_mod: WriteMod
 ) -> None:

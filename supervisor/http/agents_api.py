@@ -1,0 +1,157 @@
+"""The agents' API: compatible with the HTTP transport of OpenAgents 0.9, so that its clients work unchanged."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ...ipc.errors import Code, InvalidEvent, ModvisorError
+from ...ipc.event import Event
+from ..commands import MAX_POLL_WAIT
+from .answers import (
+    Answer,
+    failure_body,
+    get,
+    json_app,
+    post,
+    render_response,
+    response_answer,
+    response_body,
+)
+from .bodies import SMALL_BODY, credentials, json_body, number_query, read_body, text_of, whole_query
+from .openagents import event_from, event_to
+from .streams import first_of, until_disconnected
+from .wire import BadBody, to_json
+
+if TYPE_CHECKING:
+    from ..network import AgentNetwork
+
+logger = logging.getLogger("modvisor.http")
+
+MAX_POLL_LIMIT = 1_000_000
+
+
+def agents_app(network: AgentNetwork, stopping: asyncio.Event | None = None) -> Starlette:
+    """The application agents talk to. ``stopping`` is set when the server stops, so that long-polls end."""
+    api = _AgentsApi(network, stopping or asyncio.Event())
+    return json_app(
+        [
+            get("/api/health", api.health),
+            post("/api/register", api.register),
+            post("/api/send_event", api.send_event),
+            get("/api/poll", api.poll),
+            post("/api/unregister", api.unregister),
+        ]
+    )
+
+
+class _AgentsApi:
+    def __init__(self, network: AgentNetwork, stopping: asyncio.Event) -> None:
+        self._network = network
+        self._stopping = stopping
+
+    async def health(self, request: Request) -> Response:
+        data = self._network.health()
+        agent_id, secret = credentials(request)
+        if agent_id is not None and self._network.authenticate(agent_id, secret):
+            data["agents"] = self._network.agent_directory()
+        return Answer({"success": True, "status": "healthy", "data": data})
+
+    async def register(self, request: Request) -> Response:
+        body = await json_body(request, SMALL_BODY)
+        agent_id = _agent_id(body)
+        payload = {"agent_id": agent_id, **{key: body.get(key) for key in ("metadata", "password_hash", "agent_group")}}
+        event = Event("system.register_agent", agent_id, payload=payload, secret=text_of(body, "secret"))
+        response = await self._network.process_external_event(event)
+        if not response.success:
+            return response_answer(response)
+        names = ("network_name", "network_id", "secret", "assigned_group")
+        return Answer({"success": True, **{name: response.data[name] for name in names}})
+
+    async def unregister(self, request: Request) -> Response:
+        body = await json_body(request, SMALL_BODY)
+        agent_id = _agent_id(body)
+        event = Event(
+            "system.unregister_agent", agent_id, payload={"agent_id": agent_id}, secret=text_of(body, "secret")
+        )
+        response = await self._network.process_external_event(event)
+        return Answer({"success": True}) if response.success else response_answer(response)
+
+    async def send_event(self, request: Request) -> Response:
+        """Status 200 whatever becomes of the event: OpenAgents' client reads no other body."""
+        body = await json_body(request)
+        try:
+            event = event_from(body)
+        except InvalidEvent as error:
+            refusal = failure_body(error.code, str(error))
+            return Answer({**refusal, "event_id": body.get("event_id"), "event_name": body.get("event_name")})
+        response = await self._network.process_external_event(event)
+        named = {"event_id": event.event_id, "event_name": event.event_name}
+        return Answer(render_response({**response_body(response), **named}))
+
+    async def poll(self, request: Request) -> Response:
+        """What waits for the agent. Nothing is taken out of its inbox unless the client is there to get it."""
+        agent_id, secret = credentials(request)
+        if agent_id is None:
+            raise BadBody("agent_id: missing in the query")
+        wait = number_query(request, "wait", 0.0, 0.0, MAX_POLL_WAIT) or 0.0
+        limit = whole_query(request, "limit", None, 1, MAX_POLL_LIMIT)
+        await read_body(request, SMALL_BODY)  # else its end would hide that the client has gone
+        try:
+            self._authenticate(agent_id, secret)
+            if wait:
+                await self._until_event(request, agent_id, wait)
+                self._authenticate(agent_id, secret)  # another may have taken the id over meanwhile
+            if await request.is_disconnected():
+                return Response()
+            events = await self._network.poll_events(agent_id, limit=limit)
+        except ModvisorError as error:
+            # Status 200, for the same reason as in `send_event`.
+            return Answer({**failure_body(error.code, str(error)), "messages": [], "agent_id": agent_id})
+        return Answer(render_poll(agent_id, events))
+
+    async def _until_event(self, request: Request, agent_id: str, wait: float) -> None:
+        await first_of(
+            lambda: self._network.poll_events(agent_id, wait=wait, limit=0),
+            lambda: until_disconnected(request.receive),
+            self._stopping.wait,
+        )
+
+    def _authenticate(self, agent_id: str, secret: str | None) -> None:
+        if not self._network.authenticate(agent_id, secret):
+            self._network.counters.refused += 1
+            logger.warning("refused a poll of agent %r: not registered, or a wrong secret", agent_id)
+            raise ModvisorError(
+                f"agent {agent_id!r} is not registered or its secret is wrong; register and send the secret you get",
+                code=Code.UNAUTHENTICATED,
+            )
+
+
+def render_poll(agent_id: str, events: list[Event]) -> bytes:
+    """The answer of a poll. An event that JSON cannot carry is reported, and does not take the others with it."""
+    messages: list[bytes] = []
+    undeliverable: list[dict[str, Any]] = []
+    for event in events:
+        try:
+            messages.append(to_json(event_to(event)))
+        except (ModvisorError, ValueError, OverflowError) as error:  # the latter two: a timestamp that is no time
+            logger.error(
+                "event %s (%s) cannot be sent to agent %s: %s", event.event_id, event.event_name, agent_id, error
+            )
+            undeliverable.append({"event_id": event.event_id, "event_name": event.event_name, "error": str(error)})
+    rest: dict[str, Any] = {"agent_id": agent_id}
+    if undeliverable:
+        rest["undeliverable"] = undeliverable
+    return b'{"success":true,"messages":[' + b",".join(messages) + b"]," + to_json(rest)[1:]
+
+
+def _agent_id(body: dict[str, Any]) -> str:
+    agent_id = text_of(body, "agent_id")
+    if agent_id is None:
+        raise BadBody("agent_id: missing")
+    return agent_id.removeprefix("agent:")

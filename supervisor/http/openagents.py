@@ -1,0 +1,61 @@
+"""The shapes of OpenAgents 0.9's HTTP transport: an event as its clients send it, and as they expect it. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...ipc.address import AGENT, MOD, SYSTEM
+from ...ipc.errors import InvalidEvent
+from ...ipc.event import Event
+
+# What a client may say of an event beyond what OpenAgents' own sends, under the names of `Event`.
+_OPTIONAL = (
+    "event_id", "payload", "metadata", "visibility", "secret", "timeout", "allowed_agents", "requires_response",
+    "response_to", "thread_name", "text_representation",
+)  # fmt: skip
+
+
+def event_from(body: dict[str, Any]) -> Event:
+    """The event in the body of ``send_event``. Null is the same as missing, and an empty target is none.
+
+    Raises:
+        InvalidEvent: names the field.
+    """
+    fields = {name: body[name] for name in _OPTIONAL if body.get(name) is not None}
+    for name in ("event_id", "secret"):
+        if fields.get(name) == "":
+            del fields[name]
+    fields["event_name"] = body.get("event_name")
+    fields["source_id"] = body.get("source_id") or None
+    fields["destination_id"] = body.get("target_agent_id") or body.get("destination_id") or None
+    if fields["event_name"] is None:
+        raise InvalidEvent("event_name: missing")
+    return Event.from_dict(fields)
+
+
+def event_to(event: Event) -> dict[str, Any]:
+    """A polled event with every key of theirs; ``timestamp`` in whole seconds, ``secret`` never."""
+    return {
+        "event_name": event.event_name,
+        "source_id": event.source_id,
+        "event_id": event.event_id,
+        "timestamp": int(event.timestamp),
+        "source_type": _source_type(event),
+        "destination_id": event.destination_id,
+        "relevant_mod": None,
+        "requires_response": event.requires_response,
+        "response_to": event.response_to,
+        "thread_name": event.thread_name,
+        "payload": event.payload,
+        "metadata": event.metadata,
+        "text_representation": event.text_representation,
+        "visibility": event.visibility,
+        "allowed_agents": event.allowed_agents,
+        "secret": None,
+        "source_agent_group": event.source_agent_group,
+    }
+
+
+def _source_type(event: Event) -> str:
+    source = event.source
+    return source.role if source is not None and source.role in (AGENT, MOD) else SYSTEM

@@ -1,0 +1,139 @@
+"""Listening sockets, and clear words when there cannot be one."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ...ipc.errors import Code, ModvisorError
+
+BACKLOG = 2048
+# What fits into sockaddr_un.sun_path, with the zero at its end.
+_SUN_PATH = 108 if sys.platform == "linux" else 104
+
+
+class CannotListen(ModvisorError):
+    """The address cannot be listened on; the message names it and what to do."""
+
+    code = Code.START_FAILED
+
+
+async def tcp_socket(host: str, port: int) -> socket.socket:
+    """A listening socket; ``port`` 0 takes a free one. A name with several addresses is served on its first IPv4 one.
+
+    Raises:
+        CannotListen: names host, port and the next step.
+    """
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        family, _, protocol, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+        return _listening(family, protocol, address)
+    except OSError as error:
+        raise CannotListen(f"cannot listen on {_name(host, port)}: {_advice(error, host, port)}") from None
+
+
+def unix_socket(path: Path) -> socket.socket:
+    """A listening socket at ``path`` for its owner alone; one that a dead process left behind is replaced.
+
+    Raises:
+        CannotListen: names the path.
+    """
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        _remove_stale(path)
+        with reachable(path) as name:
+            sock.bind(name)
+        # Nobody can connect before it listens, so there is no moment at which others may.
+        path.chmod(0o600)
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        raise CannotListen(f"cannot listen on {path}: {error.strerror or error}") from None
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+@contextmanager
+def reachable(path: Path) -> Iterator[str]:
+    """A name for a unix socket to bind or connect to, short enough for any ``path``; good inside of the block.
+
+    Raises:
+        CannotListen: the path is too long and this system has no other name for it.
+    """
+    if len(os.fsencode(path)) < _SUN_PATH:
+        yield str(path)
+        return
+    if sys.platform != "linux":
+        raise CannotListen(
+            f"the path of the socket, {path}, has {len(os.fsencode(path))} bytes and may have {_SUN_PATH - 1}; "
+            "give the network a shorter 'storage'"
+        )
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
+def _listening(family: int, protocol: int, address: tuple[object, ...]) -> socket.socket:
+    # With the protocol left out (0), asyncio would not know it for TCP and leave Nagle's algorithm on: every answer of two
+    # writes, headers and body, would then wait 40 ms for the client's delayed acknowledgement.
+    sock = socket.socket(family, socket.SOCK_STREAM, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of a former run may linger
+        sock.bind(address)
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _remove_stale(path: Path) -> None:
+    """Whoever owns the state directory owns the socket: nobody alive can be behind it."""
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise CannotListen(f"cannot listen on {path}: something that is not a socket is there; move it away")
+    except FileNotFoundError:
+        return
+    path.unlink(missing_ok=True)
+
+
+def _name(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _advice(error: OSError, host: str, port: int) -> str:
+    if isinstance(error, socket.gaierror):
+        return f"no address is known for {host!r}; correct 'host' in the network file"
+    match error.errno:
+        case errno.EADDRINUSE:
+            return (
+                f"the address is in use; stop the program that listens there (`ss -ltnp 'sport = :{port}'` names it), "
+                "or give the network another 'port' (0 takes a free one)"
+            )
+        case errno.EACCES:
+            return f"permission denied; ports below {_first_free_port()} are for root, choose another 'port'"
+        case errno.EADDRNOTAVAIL:
+            return f"this machine has no address {host}; correct 'host' in the network file"
+    return error.strerror or str(error)
+
+
+def _first_free_port() -> int:
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    except (OSError, ValueError):
+        return 1024

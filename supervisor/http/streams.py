@@ -1,0 +1,94 @@
+"""Requests that stay open: they end when the client goes or the server stops, whichever comes first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeVar
+
+import anyio
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from ...ipc.errors import Unserializable
+from .wire import to_json
+
+T = TypeVar("T")
+Write = Callable[[Iterable[bytes]], Awaitable[None]]
+
+_BATCH = 256  # lines written at once, when they come faster than that
+
+
+async def first_of(*waits: Callable[[], Awaitable[Any]]) -> None:
+    """Until one of ``waits`` is done; the others are cancelled. What one raises is raised."""
+    try:
+        async with anyio.create_task_group() as tasks:
+
+            async def run(wait: Callable[[], Awaitable[Any]]) -> None:
+                await wait()
+                tasks.cancel_scope.cancel()
+
+            for wait in waits:
+                tasks.start_soon(run, wait)
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) == 1:
+            raise group.exceptions[0] from None
+        raise
+
+
+async def until_disconnected(receive: Receive) -> None:
+    """Until the client has gone; reads what it still sends."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def drain(queue: asyncio.Queue[T]) -> list[T]:
+    """What waits in the queue, at least one item, at most `_BATCH`."""
+    items = [await queue.get()]
+    while len(items) < _BATCH and not queue.empty():
+        items.append(queue.get_nowait())
+    return items
+
+
+def json_line(value: Any, otherwise: Callable[[Unserializable], Any]) -> bytes:
+    """One line; what cannot be written is replaced by what ``otherwise`` makes of the error."""
+    try:
+        return to_json(value) + b"\n"
+    except Unserializable as error:
+        return to_json(otherwise(error)) + b"\n"
+
+
+class LineStream(Response):
+    """Lines of JSON, as they come.
+
+    Args:
+        produce: gets a function that writes lines, and uses it for as long as there is something to write. What it raises
+            before it has written is answered like any error.
+        stopping: set when the server stops.
+    """
+
+    media_type = "application/x-ndjson"
+
+    def __init__(self, produce: Callable[[Write], Awaitable[None]], stopping: asyncio.Event) -> None:
+        super().__init__()
+        self._produce = produce
+        self._stopping = stopping
+        del self.headers["content-length"]
+        self.headers["cache-control"] = "no-store"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def start() -> None:
+            nonlocal started
+            if not started:
+                started = True
+                await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+
+        async def write(lines: Iterable[bytes]) -> None:
+            await start()
+            await send({"type": "http.response.body", "body": b"".join(lines), "more_body": True})
+
+        await first_of(lambda: self._produce(write), lambda: until_disconnected(receive), self._stopping.wait)
+        await start()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

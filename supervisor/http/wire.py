@@ -1,0 +1,174 @@
+"""Plain data to JSON and back, for both APIs. Pure.
+
+JSON knows less than msgpack; what it lacks is written so that nobody takes it for something else:
+
+    bytes                 {"$base64": "aGk="}
+    NaN, infinities       {"$float": "NaN"}, {"$float": "Infinity"}, {"$float": "-Infinity"}
+    date, datetime        ISO 8601 text, "2026-01-31T12:00:00+00:00"
+    keys that are no text their text: "1", "1.5", "true", "null", ISO 8601
+
+``null`` for NaN was rejected: a receiver could not tell a number that failed from one that was never there.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from datetime import date
+from math import isfinite, isnan
+from typing import Any
+
+from ...ipc.errors import Code, ModvisorError, Unserializable
+
+MAX_DEPTH = 100  # of what comes in: below Python's recursion limit and msgpack's nesting limit, with room around it
+_MAX_OUT = 600  # of what goes out: msgpack carries 511 levels
+_MAX_INT_BITS = 8192  # Python refuses to write much longer integers in decimal
+
+_LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # only a suspicion: a pair of them is one character
+
+
+class BadBody(ModvisorError):
+    """The body of a request is not a JSON object we can take."""
+
+    code = Code.BAD_INPUT
+
+
+def to_json(value: Any) -> bytes:
+    """``value`` as UTF-8 JSON.
+
+    Raises:
+        Unserializable: names the first place in ``value`` that cannot be written.
+    """
+    try:
+        return _encoder.encode(value).encode()
+    except (TypeError, ValueError, RecursionError):  # rare: what the encoder cannot do by itself
+        plain = _plain(value, "", 0)
+    try:
+        return _encoder.encode(plain).encode()
+    except RecursionError:
+        raise Unserializable("value: is nested too deeply") from None
+
+
+def from_json(body: bytes | bytearray) -> dict[str, Any]:
+    """The object in ``body``; raises `BadBody`.
+
+    NaN and Infinity are taken, although JSON has none: Python's clients write them.
+    """
+    try:
+        text = body.decode("utf-8-sig")
+        data = json.loads(text)
+    except UnicodeDecodeError as error:
+        raise BadBody(f"the body is not UTF-8 (byte {error.start})") from None
+    except ValueError as error:
+        raise BadBody(f"the body is not JSON: {error}") from None
+    except RecursionError:
+        raise BadBody(f"the body is nested deeper than {MAX_DEPTH} levels") from None
+    if type(data) is not dict:
+        raise BadBody(f"the body must be a JSON object, got {_kind(data)}")
+    if text.count("[") + text.count("{") > MAX_DEPTH and _is_deep(data):
+        raise BadBody(f"the body is nested deeper than {MAX_DEPTH} levels")
+    if _LONE_SURROGATE.search(text):
+        try:
+            json.dumps(data, ensure_ascii=False).encode()
+        except UnicodeEncodeError:  # it could be neither stored nor sent on
+            raise BadBody("the body has text that is not valid Unicode (half of a surrogate pair)") from None
+    return data
+
+
+def _known(value: Any) -> Any:
+    """What stands for a value the encoder does not know."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return {"$base64": base64.b64encode(value).decode("ascii")}
+    if isinstance(value, date):  # datetimes are dates
+        return value.isoformat()
+    raise TypeError
+
+
+_encoder = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"), default=_known
+)
+
+
+def _plain(value: Any, place: str, depth: int) -> Any:
+    """``value`` with everything replaced that the encoder cannot write; raises `Unserializable`."""
+    if depth > _MAX_OUT:
+        raise Unserializable(f"{place[:200]}…: is nested deeper than {_MAX_OUT} levels (or contains itself)")
+    if isinstance(value, dict):
+        out: dict[str, Any] = {}
+        for key, item in value.items():
+            name = _key(key, place)
+            out[name] = _plain(item, f"{place}.{name}" if place else name, depth + 1)
+        return out
+    if isinstance(value, (list, tuple)):
+        items: list[Any] = []
+        for index, item in enumerate(value):  # a comprehension would cost a frame per level
+            items.append(_plain(item, f"{place}[{index}]", depth + 1))
+        return items
+    return _leaf(value, place or "value")
+
+
+def _leaf(value: Any, place: str) -> Any:
+    if isinstance(value, str):
+        return _checked(value, place)
+    if isinstance(value, float) and not isfinite(value):
+        return {"$float": _float_name(value)}
+    if isinstance(value, int) and value.bit_length() > _MAX_INT_BITS:
+        raise Unserializable(f"{place}: integer of {value.bit_length()} bits; send it as text")
+    if value is None or isinstance(value, (int, float)):
+        return value
+    try:
+        return _known(value)
+    except TypeError:
+        kind = f"{type(value).__module__}.{type(value).__qualname__}"
+        raise Unserializable(
+            f"{place}: cannot be written as JSON ({kind}); use None, bool, int, float, str, bytes, list, dict or a datetime"
+        ) from None
+
+
+def _key(key: Any, place: str) -> str:
+    if isinstance(key, str):
+        return _checked(key, f"a key of {place or 'value'}")
+    if key is None or isinstance(key, bool):
+        return json.dumps(key)
+    if isinstance(key, float):
+        return repr(key) if isfinite(key) else _float_name(key)
+    if isinstance(key, int):
+        return str(_leaf(key, f"a key of {place or 'value'}"))
+    if isinstance(key, date):
+        return key.isoformat()
+    raise Unserializable(f"{place or 'value'}: the key {key!r:.60} cannot be written as JSON")
+
+
+def _checked(text: str, place: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise Unserializable(f"{place}: text that is not valid Unicode (half of a surrogate pair)") from None
+    return text
+
+
+def _float_name(value: float) -> str:
+    if isnan(value):
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"
+
+
+def _is_deep(data: Any) -> bool:
+    """Whether ``data`` is nested deeper than MAX_DEPTH, found without recursion."""
+    level = [data]
+    for _ in range(MAX_DEPTH):
+        level = [
+            item
+            for holder in level
+            for item in (holder.values() if isinstance(holder, dict) else holder)
+            if isinstance(item, (dict, list))
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _kind(data: Any) -> str:
+    names = {list: "an array", str: "text", bool: "a boolean", type(None): "null"}
+    return names.get(type(data), "a number")

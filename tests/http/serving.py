@@ -1,0 +1,111 @@
+"""A network that is served, with a client for each of its APIs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from modvisor.supervisor import AgentNetwork
+from modvisor.supervisor.http.sockets import reachable
+
+TALKER = """
+    import asyncio, datetime
+
+    from modvisor.mods import BaseMod, EventResponse, mod_event_handler
+
+    class Talker(BaseMod):
+        version = "1.0"
+
+        @mod_event_handler("test.ping")
+        async def ping(self, event):
+            return EventResponse(True, "pong", data={"i": event.payload.get("i"), "from": event.source_id})
+
+        @mod_event_handler("test.values")
+        async def values(self, event):
+            when = datetime.datetime(2026, 1, 31, 12, tzinfo=datetime.timezone.utc)
+            return EventResponse(True, data={"bytes": b"hi", "when": when, "nan": float("nan"), 1: float("inf")})
+
+        @mod_event_handler("test.unwritable")
+        async def unwritable(self, event):
+            return EventResponse(True, data={"inner": {b"key": 1}})
+
+        @mod_event_handler("test.raise")
+        async def fail(self, event):
+            raise RuntimeError("the handler failed")
+
+        @mod_event_handler("test.hold")
+        async def hold(self, event):
+            print("holding", flush=True)
+            await asyncio.sleep(60)
+
+        @mod_event_handler("test.say")
+        async def say(self, event):
+            print(event.payload["text"], flush=True)
+            return EventResponse(True)
+"""
+
+
+@dataclass
+class Served:
+    """``agents`` talks to the TCP port, ``admin`` to the unix socket."""
+
+    network: AgentNetwork
+    agents: httpx.AsyncClient
+    admin: httpx.AsyncClient
+
+    async def register(self, agent_id: str, **more: Any) -> str:
+        response = await self.agents.post("/api/register", json={"agent_id": agent_id, **more})
+        assert response.status_code == 200, response.text
+        return response.json()["secret"]
+
+    async def send(
+        self, source: str | None, secret: str, name: str, target: str = "", /, **more: Any
+    ) -> dict[str, Any]:
+        """As OpenAgents' client sends it; returns the body of the answer, which has status 200 always."""
+        body = {
+            "event_id": os.urandom(8).hex(),
+            "event_name": name,
+            "source_id": source,
+            "target_agent_id": target,
+            "payload": {},
+            "metadata": {},
+            "visibility": "network",
+            "secret": secret,
+            **more,
+        }
+        response = await self.agents.post("/api/send_event", json=body)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    async def poll(self, agent_id: str, secret: str, /, **params: Any) -> dict[str, Any]:
+        response = await self.agents.get("/api/poll", params={"agent_id": agent_id, "secret": secret, **params})
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    def requests_in_flight(self) -> int:
+        assert self.network._parts is not None
+        return sum(len(server.server_state.tasks) for server in self.network._parts.servers._servers)
+
+    def waits(self, agent_id: str) -> bool:
+        """Whether a long-poll of the agent waits for its first event."""
+        assert self.network._parts is not None
+        agent = self.network._parts.agents.get(agent_id)
+        return agent is not None and agent.arrival is not None and bool(agent.arrival._waiters)
+
+
+@asynccontextmanager
+async def serving(network: AgentNetwork) -> AsyncIterator[Served]:
+    """Start the network, which whoever made it shuts down, and connect to it."""
+    await network.initialize(admin=True)
+    with reachable(network.state_dir.admin_socket) as socket_file:
+        transport = httpx.AsyncHTTPTransport(uds=socket_file)
+        async with (
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{network.port or 1}", trust_env=False, timeout=30) as agents,
+            httpx.AsyncClient(base_url="http://admin", transport=transport, timeout=30) as admin,
+        ):
+            yield Served(network, agents, admin)

@@ -1,0 +1,29 @@
+"""What docs/http.md says of routes and statuses is what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from modvisor.ipc.errors import Code
+from modvisor.supervisor.http.answers import STATUS, status_of
+
+PAGE = (Path(__file__).parent.parent.parent / "docs" / "http.md").read_text()
+
+
+def test_every_code_in_the_table_has_its_status() -> None:
+    rows = re.findall(r"^\| ([0-9, ]+) \| (.+) \|$", PAGE, re.MULTILINE)
+    listed = {
+        (status, code)
+        for statuses, text in rows
+        for status in statuses.split(", ")
+        for code in re.findall(r"`([a-z_]+)`", text)
+    }
+    for code, status in STATUS.items():
+        assert (str(status), str(code)) in listed
+
+
+def test_every_other_code_is_422() -> None:
+    assert {status_of(code) for code in Code if code not in STATUS} == {422}
+    assert status_of("a_mods_own_code") == 422
+    assert status_of(None) == 500

@@ -1,0 +1,167 @@
+"""JSON for both APIs: what it cannot carry is written legibly or refused by place, never sent broken."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modvisor.ipc.errors import Unserializable
+from modvisor.supervisor.http.wire import MAX_DEPTH, BadBody, from_json, to_json
+
+
+def strict(data: bytes) -> Any:
+    """JSON by the standard: no NaN, no Infinity, valid UTF-8."""
+
+    def refuse(name: str) -> Any:
+        raise AssertionError(f"{name} is not JSON")
+
+    return json.loads(data.decode("utf-8"), parse_constant=refuse)
+
+
+def nested(depth: int, innermost: Any = None) -> Any:
+    value: Any = innermost
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b"hi", {"$base64": "aGk="}),
+        (bytearray(b""), {"$base64": ""}),
+        (float("nan"), {"$float": "NaN"}),
+        (float("inf"), {"$float": "Infinity"}),
+        (float("-inf"), {"$float": "-Infinity"}),
+        (datetime(2026, 1, 31, 12, tzinfo=UTC), "2026-01-31T12:00:00+00:00"),
+        (date(2026, 1, 31), "2026-01-31"),
+        ({1: "a", None: "c", 1.5: "d"}, {"1": "a", "null": "c", "1.5": "d"}),
+        ({1: float("nan"), None: 2, False: 3, 2.5: 4}, {"1": {"$float": "NaN"}, "null": 2, "false": 3, "2.5": 4}),
+        ({float("nan"): 1, datetime(2026, 1, 31, tzinfo=UTC): 2}, {"NaN": 1, "2026-01-31T00:00:00+00:00": 2}),
+        ((1, (2, b"x")), [1, [2, {"$base64": "eA=="}]]),
+        ("grüße \u2028 \x00", "grüße \u2028 \x00"),
+        (2**64 - 1, 2**64 - 1),
+    ],
+)
+def test_what_json_lacks_is_written_legibly(value: Any, expected: Any) -> None:
+    assert strict(to_json(value)) == expected
+    assert strict(to_json({"deep": [value]})) == {"deep": [expected]}
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        ({"a": [1, {2, 3}]}, "a[1]"),
+        ({"a": {"b": object()}}, "a.b"),
+        ({"a": {b"key": 1}}, "a: the key b'key'"),
+        ({"a": "\ud800"}, "a: text that is not valid Unicode"),
+        ({"a": {"\udfff": 1}}, "a key of a"),
+        ({"a": 1 << 20_000}, "a: integer of 20001 bits"),
+        (nested(700, float("nan")), "nested deeper"),
+    ],
+)
+def test_what_cannot_be_written_is_named_by_its_place(value: Any, named: str) -> None:
+    with pytest.raises(Unserializable) as raised:
+        to_json(value)
+    assert named in str(raised.value)
+
+
+def test_a_value_that_contains_itself_is_refused() -> None:
+    value: dict[str, Any] = {}
+    value["self"] = value
+    with pytest.raises(Unserializable, match="nested"):
+        to_json(value)
+
+
+def test_whatever_msgpack_nests_can_be_written() -> None:
+    assert to_json(nested(511)) == b"[" * 511 + b"null" + b"]" * 511
+    assert to_json(nested(511, float("nan"))) == b"[" * 511 + b'{"$float":"NaN"}' + b"]" * 511
+
+
+KEYS = st.one_of(st.text(), st.integers(), st.booleans(), st.none(), st.floats())
+VALUES = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(),
+        st.text(),
+        st.binary(),
+        st.datetimes(timezones=st.just(UTC)),
+    ),
+    lambda inner: st.one_of(st.lists(inner), st.dictionaries(KEYS, inner)),
+    max_leaves=30,
+)
+
+
+@given(VALUES)
+def test_every_value_of_the_pipe_becomes_strict_json(value: Any) -> None:
+    strict(to_json(value))
+
+
+JSON_OBJECTS = st.dictionaries(
+    st.text(st.characters(exclude_categories=["Cs"])),
+    st.recursive(
+        st.one_of(
+            st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False),
+            st.text(st.characters(exclude_categories=["Cs"])),
+        ),
+        lambda inner: st.one_of(st.lists(inner), st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner)),
+        max_leaves=20,
+    ),
+)  # fmt: skip
+
+
+@given(JSON_OBJECTS)
+def test_plain_json_survives_both_ways(data: dict[str, Any]) -> None:
+    assert from_json(to_json(data)) == data
+    assert from_json(json.dumps(data).encode()) == data
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_an_object_or_refused(body: bytes) -> None:
+    with suppress(BadBody):
+        assert type(from_json(body)) is dict
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b"[1, 2]", "must be a JSON object, got an array"),
+        (b'"text"', "got text"),
+        (b"null", "got null"),
+        (b"true", "got a boolean"),
+        (b"17", "got a number"),
+        (b"\xff\xfe", "not UTF-8"),
+        (b'{"a": "\xed\xa0\x80"}', "not UTF-8"),
+        (b'{"a": "\\ud800"}', "not valid Unicode"),
+        (b'{"\\uDFFF": 1}', "not valid Unicode"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "not JSON"),
+        (b'{"a": ' + b"[" * 150 + b"]" * 150 + b"}", "nested deeper"),
+        (b"[" * 100_000, "nested deeper"),
+    ],
+)
+def test_a_body_that_cannot_be_taken_says_why(body: bytes, message: str) -> None:
+    with pytest.raises(BadBody, match=message):
+        from_json(body)
+
+
+def test_wide_is_not_deep() -> None:
+    wide = {"a": [{} for _ in range(1000)], "b": nested(MAX_DEPTH - 2)}
+    assert from_json(json.dumps(wide).encode()) == wide
+
+
+def test_a_surrogate_pair_is_one_character() -> None:
+    assert from_json(b'{"a": "\\ud83d\\ude00"}') == {"a": "\U0001f600"}
+
+
+def test_nan_of_python_clients_is_taken() -> None:
+    assert str(from_json(b'{"a": NaN}')["a"]) == "nan"
