@@ -72,6 +72,7 @@ class Keeper:
         self.incarnation: Incarnation | None = None
         self.manifest: Manifest | None = None
         self.loaded_at = time.time()
+        self.start_ms: float | None = None  # from launch to ready, of the newest start that was asked for
         self.last_error: str | None = None
         self._number = 0
         self._around = surroundings
@@ -89,12 +90,14 @@ class Keeper:
         """
         if self.state is not State.STARTING:
             self._happened(Trigger.START_REQUESTED)
+        began = time.perf_counter()
         try:
             incarnation = await self.start_incarnation()
             await self.ready(incarnation)
         except StartFailed as error:
             self._start_failed(error)
             raise
+        self.start_ms = round((time.perf_counter() - began) * 1000, 1)
         self.keep(incarnation)
         await self.keep_sources(incarnation)
         assert self.manifest is not None

@@ -63,6 +63,7 @@ class AgentNetwork:
         self._owner: asyncio.Task[None] | None = None
         self._stop_requested: asyncio.Event | None = None
         self._parts: _Parts | None = None
+        self._closing = False  # events in flight finish, new ones are refused
         self._started_at = 0.0
         self._started = 0.0
 
@@ -190,10 +191,11 @@ class AgentNetwork:
         return outcomes
 
     async def _stop(self, parts: _Parts) -> None:
-        """In the reverse order of `_start`: nothing new comes in, mods end, what must be kept is on disk."""
-        await parts.servers.stop()
+        """Take nothing new, let the mods finish and end, tell those who wait, put what must be kept on disk."""
+        self._closing = True
         await parts.mods.close()
-        self._parts = None
+        await parts.servers.stop()
+        self._parts, self._closing = None, False
         await anyio.to_thread.run_sync(parts.journal.close)
 
     async def _expire_agents(self, parts: _Parts) -> None:
@@ -211,13 +213,13 @@ class AgentNetwork:
 
     async def process_event(self, event: Event) -> EventResponse:
         """An event from inside: trusted, whatever its source says."""
-        if self._parts is None:
+        if self._parts is None or self._closing:
             return _not_running(event)
         return await self._parts.gateway.from_inside(event)
 
     async def process_external_event(self, event: Event) -> EventResponse:
         """An event from outside: its source must be an agent and carry that agent's secret."""
-        if self._parts is None:
+        if self._parts is None or self._closing:
             return _not_running(event)
         return await self._parts.gateway.from_outside(event)
 
@@ -485,7 +487,8 @@ class _Parts:
 
 
 def _not_running(event: Event | None = None) -> EventResponse:
-    response = EventResponse.failure(Code.NOT_RUNNING, "the network is not running; call initialize() first")
+    text = "the network is not running (not initialized yet, or shutting down)"
+    response = EventResponse.failure(Code.NOT_RUNNING, text)
     response.event_name = event.event_name if event is not None else None
     return response
 

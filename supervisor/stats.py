@@ -62,6 +62,7 @@ def mod_stats(keeper: Keeper, monitor: ResourceMonitor) -> dict[str, Any]:
         "incarnation": incarnation.number if incarnation is not None else None,
         "uptime": round(incarnation.uptime, 3) if incarnation is not None else None,
         "loaded_at": keeper.loaded_at,
+        "start_ms": keeper.start_ms,
         "last_error": keeper.last_error,
         "resources": resource_stats(sample),
         "traffic": {

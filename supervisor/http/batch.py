@@ -60,15 +60,20 @@ async def _process(index: int, event: Event, process: Process) -> Result:
     except Exception:  # one event must not take the results of the others with it
         logger.exception("event %s of a batch failed", event.event_id)
         response = EventResponse.failure(Code.INTERNAL, "internal error; the log of the network says more")
-    data = response.data if isinstance(response.data, dict) else {}
+    # Only the network's own answer has nothing else in it; a mod's may name deliveries among its data.
+    delivered = response.data["delivered"] if _is_delivery(response.data) else None
     return {
         "index": index,
         "event_id": event.event_id,
         "success": response.success,
         "error": response.error,
-        "delivered": data.get("delivered"),
+        "delivered": delivered,
         "message": response.message,
     }
+
+
+def _is_delivery(data: Any) -> bool:
+    return isinstance(data, dict) and data.keys() == {"delivered"}
 
 
 def _invalid(index: int, entry: Any, error: InvalidEvent) -> Result:

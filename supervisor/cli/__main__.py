@@ -1,0 +1,5 @@
+"""``python -m modvisor.supervisor.cli``: the command, where no script is installed."""
+
+from . import main
+
+main()

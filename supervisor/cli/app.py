@@ -1,0 +1,44 @@
+"""The ``modvisor`` program: which commands there are, in the order of its help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import typer
+
+from . import events, mods, network, writing
+from .options import command, root
+
+PROGRAM = "modvisor"
+NETWORK, MODS, EVENTS, AUTHORS = "The network", "Its mods", "Its events", "Writing mods"
+
+app = typer.Typer(
+    name=PROGRAM,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,  # a traceback is for us, and plain
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+@root
+def modvisor() -> None:
+    """An event network for AI agents whose mods each run in a worker process."""
+
+
+def _add(panel: str, *functions: Callable[..., None]) -> None:
+    for function in functions:
+        app.command(function.__name__, rich_help_panel=panel)(command(function))
+
+
+_add(NETWORK, network.run, network.validate, network.reconfigure, network.stop, network.version)
+_add(MODS, mods.ps, mods.stats, mods.load, mods.unload, mods.reload)
+app.command("logs", rich_help_panel=MODS)(command(mods.logs, short_file=False))  # -f follows
+_add(EVENTS, events.send, events.events, events.replay)
+_add(AUTHORS, writing.new)
+
+
+def main() -> None:
+    """What the ``modvisor`` script calls."""
+    app(prog_name=PROGRAM)

@@ -1,0 +1,228 @@
+"""A running network's admin API, over its unix socket or HTTP. Plain ``http.client``: httpx takes 100 ms to import."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from .exits import CliError, ExitCode, request_failed, request_refused
+from .target import Target
+
+PREFIX = "/admin/v1"
+CONNECT_TIMEOUT = 5.0  # seconds
+ANSWER_TIMEOUT = 30.0  # seconds, for what the supervisor answers from memory
+AS_LONG_AS_IT_TAKES = None  # for what waits for a mod: the network has its own deadlines
+MAX_SOCKET_PATH = 107  # bytes a unix socket's address holds, without the final NUL
+READ_SIZE = 64 * 1024  # bytes
+MAX_LINE = 64 * 1024 * 1024  # bytes of one streamed JSON line; an event is far smaller
+
+
+class Client:
+    """Asks one network. A connection per request: the server closes idle ones, and a unix socket opens in no time."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+
+    def get(self, path: str, *, timeout: float | None = ANSWER_TIMEOUT, **query: Any) -> Any:
+        return self.request("GET", path, query=query, timeout=timeout)
+
+    def post(self, path: str, body: Any = None, *, timeout: float | None = AS_LONG_AS_IT_TAKES) -> Any:
+        return self.request("POST", path, body=body, timeout=timeout)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: dict[str, Any] | None = None,
+        body: Any = None,
+        timeout: float | None = AS_LONG_AS_IT_TAKES,
+    ) -> Any:
+        """The decoded answer.
+
+        Raises:
+            CliError: NO_NETWORK, NOT_ALLOWED, NO_ANSWER, or FAILED when the answer is a failure.
+        """
+        with self._exchange(method, path, query, body, timeout) as answer:
+            document = self._decode(answer.read())
+        if isinstance(document, dict) and document.get("success") is False:
+            raise request_failed(document)
+        return document
+
+    def stream(self, path: str, **query: Any) -> Iterator[dict[str, Any]]:
+        """The JSON lines of an endless answer, as they come. Raises `CliError` as `request` does."""
+        with self._exchange("GET", path, query, None, None) as answer:
+            for line in _lines(answer):
+                if line.strip():
+                    yield self._decode(line)
+
+    @contextlib.contextmanager
+    def _exchange(
+        self, method: str, path: str, query: dict[str, Any] | None, body: Any, timeout: float | None
+    ) -> Iterator[http.client.HTTPResponse]:
+        connection = self._connect()
+        try:
+            with self._explained(timeout):
+                _set_timeout(connection, timeout)
+                with contextlib.suppress(BrokenPipeError):  # it may have answered before it had read everything
+                    connection.request(method, self._target_path(path, query), _encode(body), self._headers())
+                answer = connection.getresponse()
+                if answer.status >= 400:
+                    raise self._refused(answer.status, answer.read())
+                yield answer
+        finally:
+            connection.close()
+
+    def _connect(self) -> http.client.HTTPConnection:
+        connection = _connection(self.target)
+        try:
+            connection.connect()
+        except FileNotFoundError:
+            raise self._no_network(f"no socket at {self.target.socket}") from None
+        except ConnectionRefusedError:
+            raise self._no_network(f"nobody listens at {self.target.url or self.target.socket}") from None
+        except PermissionError:
+            raise CliError(
+                ExitCode.NOT_ALLOWED, f"{self.target.socket} belongs to another user; run this as the network's user"
+            ) from None
+        except OSError as error:
+            where = self.target.url or self.target.socket
+            raise self._no_network(f"{where}: {error.strerror or error}") from None
+        return connection
+
+    @contextlib.contextmanager
+    def _explained(self, timeout: float | None) -> Iterator[None]:
+        """A network that goes away or hangs in the middle of an exchange."""
+        try:
+            yield
+        except TimeoutError:
+            raise CliError(
+                ExitCode.NO_ANSWER, f"the network of {self.target} did not answer within {timeout:g} seconds"
+            ) from None
+        except (ConnectionError, http.client.HTTPException) as error:
+            raise CliError(
+                ExitCode.NO_ANSWER, f"the network of {self.target} went away before it had answered ({error!r})"
+            ) from None
+
+    def _no_network(self, why: str) -> CliError:
+        return CliError(ExitCode.NO_NETWORK, f"no network is running for {self.target} ({why}); {self.target.start}")
+
+    def _refused(self, status: int, body: bytes) -> CliError:
+        try:
+            document = json.loads(body)
+        except ValueError:
+            document = None
+        if not isinstance(document, dict) or document.get("success") is not False:
+            text = body.decode("utf-8", "replace").strip()
+            return CliError(ExitCode.FAILED, f"{self.target} answered HTTP {status}: {text[:500] or 'nothing more'}")
+        if status == 401:
+            hint = f"{self.target} wants the token of the network file's admin.token: give --token or MODVISOR_TOKEN"
+            return CliError(ExitCode.NOT_ALLOWED, hint, document)
+        if self.target.url and "routes" in (document.get("data") or {}):
+            hint = f"{self.target} does not serve the admin API; set admin.token in the network file and restart it"
+            return CliError(ExitCode.NOT_ALLOWED, hint, document)
+        return request_refused(document)
+
+    def _decode(self, body: bytes) -> Any:
+        try:
+            return json.loads(body)
+        except ValueError:
+            raise CliError(
+                ExitCode.FAILED, f"{self.target} answered with something else than JSON; is it a modvisor network?"
+            ) from None
+
+    def _target_path(self, path: str, query: dict[str, Any] | None) -> str:
+        base = urlsplit(self.target.url).path if self.target.url else ""
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        return f"{base}{PREFIX}{path}" + (f"?{urlencode(given)}" if given else "")
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"Content-Type": "application/json", "Accept": "application/json", "Connection": "close"}
+        return headers | ({"Authorization": f"Bearer {self.target.token}"} if self.target.token else {})
+
+
+def _lines(answer: http.client.HTTPResponse) -> Iterator[bytes]:
+    """Not ``answer.readline``, which takes a connection that breaks for the end."""
+    held = b""
+    while data := answer.read1(READ_SIZE):
+        *lines, held = (held + data).split(b"\n")
+        yield from lines
+        if len(held) > MAX_LINE:
+            raise http.client.HTTPException(f"a line longer than {MAX_LINE} bytes")
+    yield held
+
+
+def segment(text: str) -> str:
+    """``text`` as one part of a path: mods may be named by their mod_path."""
+    return quote(text, safe="")
+
+
+def peer_pid(path: Path) -> int | None:
+    """The process that listens on a unix socket, as the kernel knows it; None where it does not tell."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return None
+    try:
+        with connect_unix(path) as peer:
+            pid, _, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    except OSError:
+        return None
+    return pid or None  # 0: it lives in a process namespace that is not ours
+
+
+def connect_unix(path: Path) -> socket.socket:
+    """Connect, also to a path that is longer than an address can be: through its folder's descriptor."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(CONNECT_TIMEOUT)
+    try:
+        if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
+            connection.connect(os.fspath(path))
+        else:
+            _connect_below(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _connect_below(connection: socket.socket, path: Path) -> None:
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        connection.connect(f"/proc/self/fd/{folder}/{path.name}")
+    finally:
+        os.close(folder)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost")
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = connect_unix(self._path)
+
+
+def _connection(target: Target) -> http.client.HTTPConnection:
+    if target.url is None:
+        assert target.socket is not None
+        return _UnixConnection(target.socket)
+    parts = urlsplit(target.url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    assert parts.hostname is not None
+    return kind(parts.hostname, parts.port, timeout=CONNECT_TIMEOUT)
+
+
+def _set_timeout(connection: http.client.HTTPConnection, timeout: float | None) -> None:
+    assert connection.sock is not None
+    connection.sock.settimeout(timeout)
+
+
+def _encode(body: Any) -> bytes | None:
+    return None if body is None else json.dumps(body).encode("ascii")

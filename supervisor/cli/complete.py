@@ -1,0 +1,49 @@
+"""What the shell offers after a Tab: mods and events of the running network, mods that could be loaded.
+
+A completion never fails and never waits long: without a network it offers nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from .exits import CliError
+from .options import settings_so_far
+from .settings import Settings
+
+PATIENCE = 0.5  # seconds; a person is waiting with a finger on the key
+
+
+def loaded_mods(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Ids of the loaded mods."""
+    return _starting(incomplete, (mod["mod_id"] for mod in _mods(settings_so_far(ctx))))
+
+
+def event_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """What the loaded mods listen to, as far as it is a name or the beginning of one."""
+    patterns = (pattern for mod in _mods(settings_so_far(ctx)) for pattern in mod.get("patterns") or ())
+    return _starting(incomplete, sorted({pattern.removesuffix("*") for pattern in patterns}))
+
+
+def mod_paths(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The bundled mods, and the folders under ``mods/`` beside the network file."""
+    from ..bundled import PERMISSIONS
+
+    folder = settings_so_far(ctx).network_file.absolute().parent / "mods"
+    local = (f"./{entry.name}" for entry in sorted(folder.iterdir()) if entry.is_dir()) if folder.is_dir() else ()
+    return _starting(incomplete, (*(path for path in local if "__pycache__" not in path), *PERMISSIONS))
+
+
+def _mods(settings: Settings) -> list[dict[str, Any]]:
+    from .connect import connect
+
+    try:
+        return connect(settings).get("/mods", timeout=PATIENCE)["mods"]
+    except CliError:
+        return []
+
+
+def _starting(incomplete: str, offers: Any) -> list[str]:
+    return [offer for offer in offers if offer and offer.startswith(incomplete)]

@@ -1,0 +1,67 @@
+"""How a command ends: exit codes for scripts, and the one exception that carries an expected failure to them."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any
+
+
+class ExitCode(IntEnum):
+    """What ``$?`` is. Scripts compare these; they do not change."""
+
+    DONE = 0
+    FAILED = 1  # the network answered, and the answer was a failure
+    USAGE = 2  # unknown option, missing argument, a value that cannot be read
+    NO_NETWORK = 3  # nothing is running where the command looked
+    BAD_CONFIG = 4  # the network file, or what was given for a mod in its place, has mistakes
+    INTERRUPTED = 5  # Ctrl-C
+    NOT_ALLOWED = 6  # the admin token is missing or wrong, or the network's file does not allow it
+    ALREADY_RUNNING = 7  # another network owns the state directory
+    START_FAILED = 8  # the network could not start: a required mod failed, the port is taken
+    NO_ANSWER = 9  # the network is there and did not answer in time, or went away meanwhile
+
+
+class CliError(Exception):
+    """An expected failure: one message for people, one exit code and one JSON document for programs.
+
+    Args:
+        response: the network's own failed response, if it gave one; printed as it is with ``--json``.
+    """
+
+    def __init__(self, code: ExitCode, message: str, response: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self._response = response
+
+    def document(self) -> dict[str, Any]:
+        """What ``--json`` prints: always a failed response, ``data.error`` is the code."""
+        if self._response is not None:
+            return self._response
+        return {"success": False, "message": str(self), "data": {"error": self.code.name.lower()}}
+
+
+def request_failed(response: dict[str, Any]) -> CliError:
+    """The event or command was processed, and its outcome is a failure."""
+    return CliError(ExitCode.FAILED, _sentence(response), response)
+
+
+def request_refused(response: dict[str, Any]) -> CliError:
+    """The admin API itself said no."""
+    return CliError(_REFUSALS.get(str(_code(response)), ExitCode.FAILED), _sentence(response), response)
+
+
+_REFUSALS = {
+    "bad_config": ExitCode.BAD_CONFIG,
+    "forbidden": ExitCode.NOT_ALLOWED,
+    "unauthenticated": ExitCode.NOT_ALLOWED,
+}
+
+
+def _sentence(response: dict[str, Any]) -> str:
+    message, code = str(response.get("message") or "the request failed"), _code(response)
+    return f"{message} ({code})" if code else message
+
+
+def _code(response: dict[str, Any]) -> Any:
+    data = response.get("data")
+    return data.get("error") if isinstance(data, dict) else None

@@ -1,0 +1,171 @@
+"""Commands about mods: see them, load, unload and reload them, read their logs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .arguments import json_object, variables
+from .complete import loaded_mods, mod_paths
+from .connect import connect
+from .exits import CliError, ExitCode
+from .output import Output, printable, show
+from .settings import Settings
+
+Mod = Annotated[str, typer.Argument(metavar="MOD", help="The mod's id or path.", autocompletion=loaded_mods)]
+Config = Annotated[
+    str | None,
+    typer.Option("--config", metavar="JSON", help="The mod's config: a JSON object, @FILE, or - for standard input."),
+]
+
+
+def ps(settings: Settings) -> None:
+    """List the loaded mods with their resources and traffic."""
+    answer = connect(settings).get("/mods")
+    Output(as_json=settings.json).document(answer, lambda: _show_mods(answer["mods"]))
+
+
+def _show_mods(mods: list[dict[str, Any]]) -> None:
+    from .render import mods_table, troubles
+
+    show(mods_table(mods))
+    for trouble in troubles(mods):
+        print(printable(trouble))
+
+
+def stats(
+    settings: Settings,
+    mod: Annotated[
+        str | None, typer.Argument(metavar="[MOD]", help="Only this mod's figures.", autocompletion=loaded_mods)
+    ] = None,
+) -> None:
+    """Show what is counted and measured, of the network or of one mod."""
+    answer = connect(settings).get("/stats")
+    figures = answer if mod is None else _figures_of(mod, answer)
+    Output(as_json=settings.json).document(figures, lambda: _show_stats(figures, of_mod=mod is not None))
+
+
+def _figures_of(mod: str, stats: dict[str, Any]) -> dict[str, Any]:
+    mods: dict[str, dict[str, Any]] = stats["mods"]
+    found = mods.get(mod) or next((each for each in mods.values() if each["mod_path"] == mod), None)
+    if found is None:
+        raise CliError(ExitCode.FAILED, f"no mod {mod!r} is loaded (loaded: {', '.join(mods) or 'none'})")
+    return found
+
+
+def _show_stats(figures: dict[str, Any], *, of_mod: bool) -> None:
+    from .render import mod_table, mods_table, network_table
+
+    if of_mod:
+        show(mod_table(figures))
+    else:
+        show(network_table(figures), "", mods_table(figures["mods"].values()))
+
+
+def load(
+    settings: Settings,
+    path: Annotated[
+        str,
+        typer.Argument(
+            metavar="PATH",
+            help="pkg.mods.wiki, pkg.module:Class, or ./NAME (mods/NAME beside the network file).",
+            autocompletion=mod_paths,
+        ),
+    ],
+    mod_id: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="The mod's id. [dim](default: the last part of PATH)[/dim]")
+    ] = None,
+    config: Config = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option("--env", metavar="NAME=VALUE", help="An environment variable of the mod; may be repeated."),
+    ] = None,
+) -> None:
+    """Load a mod into the running network."""
+    body: dict[str, Any] = {"path": path}
+    if mod_id is not None:
+        body["id"] = mod_id
+    if config is not None:
+        body["config"] = json_object(config, "--config")
+    if env:
+        body["env"] = variables(env)
+    _report(settings, connect(settings).post("/mods", body))
+
+
+def unload(
+    settings: Settings,
+    mod: Mod,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout", metavar="SECONDS", min=0, help="For draining and ending. [dim](default: the mod's)[/dim]"
+        ),
+    ] = None,
+) -> None:
+    """Drain a mod and end its process."""
+    from .client import segment
+
+    _report(settings, connect(settings).request("DELETE", f"/mods/{segment(mod)}", query={"timeout": timeout}))
+
+
+def reload(settings: Settings, mod: Mod, config: Config = None) -> None:
+    """Replace a mod by its fresh code, without losing an event; the old one stays if the new one fails."""
+    from .client import segment
+
+    body = {} if config is None else {"config": json_object(config, "--config")}
+    _report(settings, connect(settings).post(f"/mods/{segment(mod)}/reload", body))
+
+
+def _report(settings: Settings, response: dict[str, Any]) -> None:
+    Output(as_json=settings.json).document(response, lambda: print(printable(_sentence(response))))
+
+
+def _sentence(response: dict[str, Any]) -> str:
+    pid = (response.get("data") or {}).get("pid")
+    return f"{response.get('message')}" + (f" (pid {pid})" if pid else "")
+
+
+def logs(
+    settings: Settings,
+    mod: Mod,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines.")] = 100,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with new lines as they come, until Ctrl-C.")
+    ] = False,
+) -> None:
+    """Print what a mod wrote: its prints, its logging, its last words."""
+    output = Output(as_json=settings.json)
+    for record in _log_lines(settings, mod, lines, follow):
+        output.item(record, lambda record=record: str(record.get("line", "")))
+
+
+def _log_lines(settings: Settings, mod: str, lines: int, follow: bool) -> Iterator[dict[str, Any]]:
+    """From the network; from its state directory if it is not running: after a crash is when logs are read."""
+    from .client import segment
+
+    client = connect(settings)
+    try:
+        yield from client.stream(f"/mods/{segment(mod)}/log", lines=lines, follow=1 if follow else None)
+    except CliError as error:
+        storage = client.target.storage
+        kept = _kept_lines(storage, mod, lines) if storage and error.code is ExitCode.NO_NETWORK else None
+        if follow or kept is None:
+            raise
+        Output(as_json=settings.json).note(f"no network is running for {client.target}; this is the log it left")
+        yield from ({"line": line} for line in kept)
+
+
+def _kept_lines(storage: Path, mod: str, lines: int) -> list[str] | None:
+    """What a mod's log on disk ends with; None if there is none."""
+    from ...ipc.address import InvalidId, check_mod_id, is_mod_path, mod_id_of
+    from ..modlog import read_tail
+    from ..statedir import StateDir
+
+    try:
+        log = StateDir(storage).log_file(mod_id_of(mod) if is_mod_path(mod) else check_mod_id(mod))
+        return read_tail(log, lines) if log.exists() else None
+    except (InvalidId, OSError):
+        return None

@@ -1,0 +1,119 @@
+"""Commands about the network as a whole: check its file, run it, change it, stop it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .connect import connect
+from .exits import CliError, ExitCode
+from .output import Output, printable
+from .settings import Settings
+
+File = Annotated[
+    Path | None, typer.Argument(metavar="[FILE]", help="The network's file. [dim](default: as --file)[/dim]")
+]
+
+
+class LogLevel(StrEnum):
+    """How much the supervisor tells on stderr."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def run(
+    settings: Settings,
+    path: File = None,
+    host: Annotated[
+        str | None, typer.Option("--host", metavar="HOST", help="Listen on this address instead of the file's.")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            "--port", metavar="PORT", min=0, max=65535, help="Listen on this port instead of the file's; 0: a free one."
+        ),
+    ] = None,
+    log_level: Annotated[LogLevel, typer.Option("--log-level", help="How much to tell on stderr.")] = LogLevel.INFO,
+) -> None:
+    """Run a network until Ctrl-C, SIGTERM or 'modvisor stop'; SIGHUP takes over a changed file."""
+    from .run import NetworkFile, run_network
+
+    source = NetworkFile(path or settings.network_file, host=host, port=port)
+    run_network(source, Output(as_json=settings.json), log_level)
+
+
+def validate(settings: Settings, path: File = None) -> None:
+    """Check a network file and list every mistake in it; starts nothing."""
+    from ..config import ConfigError, load_config
+
+    path = path or settings.network_file
+    try:
+        config = load_config(path)
+    except ConfigError as error:
+        problems = [
+            {"file": each.file, "line": each.line, "key": each.key, "message": each.message} for each in error.problems
+        ]
+        document = {"valid": False, "file": str(path), "problems": problems}
+        raise CliError(ExitCode.BAD_CONFIG, mistakes(path, error), document) from None
+    mods = [mod.mod_id for mod in config.mods if mod.enabled]
+    document = {"valid": True, "file": str(path), "network": config.name, "mods": mods, "problems": []}
+    sentence = f"{path}: no mistakes; network {config.name!r} with {_count(mods)}"
+    Output(as_json=settings.json).document(document, lambda: print(printable(sentence)))
+
+
+def mistakes(path: Path, error: Any) -> str:
+    """All mistakes of a network file, one per line."""
+    count = len(error.problems)
+    return f"{path} has {count} mistake{'s' if count > 1 else ''}:\n{error}"
+
+
+def _count(mods: list[str]) -> str:
+    return f"{len(mods)} mod{'' if len(mods) == 1 else 's'}" + (f": {', '.join(mods)}" if mods else "")
+
+
+def reconfigure(settings: Settings) -> None:
+    """Have the running network take over its changed file: only the mods that changed are touched."""
+    response = connect(settings).post("/reconfigure")
+    Output(as_json=settings.json).document(response, lambda: print(printable(_changes(response))))
+
+
+def _changes(response: dict[str, Any]) -> str:
+    done = response.get("data") or {}
+    parts = [f"{part} {', '.join(done[part])}" for part in ("added", "removed", "changed") if done.get(part)]
+    if done.get("needs_restart"):
+        parts.append(f"needs a restart of the network: {', '.join(done['needs_restart'])}")
+    return "; ".join(parts) or "nothing changed"
+
+
+def stop(
+    settings: Settings,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return when the network's process has ended.")] = True,
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="SECONDS", min=0, help="How long to wait for that.")
+    ] = 30.0,
+) -> None:
+    """Ask the running network to drain its mods and end."""
+    from .ending import stop_network
+
+    client = connect(settings)
+    pid = stop_network(client, wait=timeout if wait else None)
+    message = f"the network of {client.target} " + (f"has stopped (pid {pid})" if pid else "is stopping")
+    document = {"success": True, "message": message, "data": {"stopped": pid is not None, "pid": pid}}
+    Output(as_json=settings.json).document(document, lambda: print(printable(message)))
+
+
+def version(settings: Settings) -> None:
+    """Print the version of modvisor and of its Python."""
+    import platform
+
+    from ...ipc import __version__
+
+    found = {"modvisor": __version__, "python": platform.python_version(), "platform": platform.platform()}
+    text = f"modvisor {found['modvisor']} (Python {found['python']}, {found['platform']})"
+    Output(as_json=settings.json).document(found, lambda: print(text))

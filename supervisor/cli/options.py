@@ -1,0 +1,144 @@
+"""Gives every command the shared options, and turns its expected failures into exit codes.
+
+The options may stand before or after the command (``modvisor --json ps``, ``modvisor ps --json``).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .exits import CliError, ExitCode
+from .output import Output, complain, give_up_stdout
+from .settings import Settings
+
+_META = "modvisor.settings"
+_PANEL = "Which network, and for whom"
+
+# As typer wants them: a parameter with its annotation, shared by all commands.
+_ANNOTATIONS: dict[str, Any] = {
+    "json": Annotated[
+        bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.", rich_help_panel=_PANEL)
+    ],
+    "file": Annotated[
+        Path | None,
+        typer.Option(
+            "--file", "-f", metavar="FILE", rich_help_panel=_PANEL,
+            help="The network's file. [dim](default: MODVISOR_FILE, else ./network.yaml)[/dim]",
+        ),
+    ],
+    "socket": Annotated[
+        Path | None,
+        typer.Option("--socket", metavar="PATH", help="The admin socket of the network.", rich_help_panel=_PANEL),
+    ],
+    "url": Annotated[
+        str | None,
+        typer.Option(
+            "--url", metavar="URL", rich_help_panel=_PANEL,
+            help="Reach the network over HTTP, such as http://127.0.0.1:8700. [dim](default: MODVISOR_URL)[/dim]",
+        ),
+    ],
+    "token": Annotated[
+        str | None,
+        typer.Option(
+            "--token", metavar="TOKEN", rich_help_panel=_PANEL,
+            help="The admin token, with --url; others can see it here, better use MODVISOR_TOKEN.",
+        ),
+    ],
+}  # fmt: skip
+_LONG_FILE = Annotated[
+    Path | None,
+    typer.Option("--file", metavar="FILE", help="The network's file.", rich_help_panel=_PANEL),
+]
+
+
+def root(function: Callable[[], None]) -> Callable[..., None]:
+    """The callback of the whole program: keeps the options that stand before the command."""
+
+    def run(ctx: typer.Context, **given: Any) -> None:
+        ctx.meta[_META] = Settings(**given)
+        function()
+
+    return _with_signature(run, function, [_context(), *_parameters(_ANNOTATIONS)])
+
+
+def command(function: Callable[..., None], *, short_file: bool = True) -> Callable[..., None]:
+    """A command: ``function(settings, …its own parameters…)``, with every expected failure turned into an exit code.
+
+    Args:
+        short_file: whether ``-f`` is ``--file`` here too; False where it means something else.
+    """
+    own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+    shared = _ANNOTATIONS if short_file else {**_ANNOTATIONS, "file": _LONG_FILE}
+
+    def run(ctx: typer.Context, **given: Any) -> None:
+        after = {name: given.pop(name) for name in shared}
+        settings = settings_of(ctx, after)
+        with _Exits(settings):
+            function(settings, **given)
+
+    keyword_own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
+    return _with_signature(run, function, [_context(), *keyword_own, *_parameters(shared)])
+
+
+def settings_of(ctx: typer.Context, after: dict[str, Any]) -> Settings:
+    """Options after the command win over those before it."""
+    before: Settings = ctx.meta.get(_META) or Settings()
+    return replace(before, **{name: value for name, value in after.items() if value})
+
+
+def settings_so_far(ctx: typer.Context) -> Settings:
+    """The settings of a command line that is still being typed; the callback of `root` does not run then."""
+    given = dict(ctx.parent.params) if ctx.parent else {}
+    given |= {name: value for name, value in ctx.params.items() if value}
+    given |= {name: Path(given[name]) for name in ("file", "socket") if given.get(name)}  # not yet converted
+    return settings_of(ctx, {each.name: given.get(each.name) for each in fields(Settings)})
+
+
+class _Exits:
+    """Expected failures become a message, a JSON document and an exit code; anything else is a bug and shows itself."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: Any) -> None:
+        if isinstance(error, CliError):
+            complain(str(error))
+            if self._settings.json:
+                Output(as_json=True).item(error.document(), str)
+            raise typer.Exit(error.code)
+        if isinstance(error, KeyboardInterrupt):
+            raise typer.Exit(ExitCode.INTERRUPTED)
+        if isinstance(error, BrokenPipeError):  # ``modvisor events | head``: the reader has seen enough
+            give_up_stdout()
+            raise typer.Exit(ExitCode.DONE)
+
+
+def _context() -> inspect.Parameter:
+    return inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+
+
+def _parameters(annotations: dict[str, Any]) -> list[inspect.Parameter]:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return [
+        inspect.Parameter(name, kind, annotation=annotation, default=False if name == "json" else None)
+        for name, annotation in annotations.items()
+    ]
+
+
+def _with_signature(
+    run: Callable[..., None], function: Callable[..., None], parameters: list[inspect.Parameter]
+) -> Callable[..., None]:
+    """``run`` under the name of ``function``; typer reads names, types and help from the signature."""
+    run.__name__, run.__doc__ = function.__name__, function.__doc__
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    run.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
+    return run

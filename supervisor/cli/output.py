@@ -1,0 +1,83 @@
+"""What goes to stdout and stderr: one JSON document, a stream of JSON lines, or text and tables for people."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+PIPED_WIDTH = 10_000  # columns: what is piped on is never wrapped
+TABLE_WIDTH = 120  # columns: on a narrower terminal lines run on, which reads better than columns cut to "…"
+
+
+class Output:
+    """Prints results. With ``--json`` nothing but JSON reaches stdout."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+
+    def document(self, data: Any, show: Callable[[], None]) -> None:
+        """A command's whole result: ``data`` as JSON, or what ``show`` prints."""
+        if self.as_json:
+            write(json.dumps(data, indent=2, ensure_ascii=False, default=str))
+        else:
+            show()
+
+    def item(self, data: Any, text: Callable[[], str]) -> None:
+        """One of a stream of results: a line of JSON, or a line of text. Flushed, since somebody waits for it."""
+        write(json.dumps(data, ensure_ascii=False, default=str) if self.as_json else printable(text()))
+
+    def note(self, message: str) -> None:
+        """What people like to know beside the result."""
+        if not self.as_json:
+            print(printable(message), file=sys.stderr, flush=True)
+
+
+def write(text: str) -> None:
+    """A line to stdout; bytes that are no text (lone surrogates) become question marks."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding), flush=True)
+
+
+def show(*parts: RenderableType) -> None:
+    """Tables and styled text to stdout; styled only on a terminal, and not with NO_COLOR."""
+    from rich.table import Table
+
+    out = console()
+    out.width = max(out.width, TABLE_WIDTH)
+    for part in parts:
+        out.print(part, soft_wrap=not isinstance(part, Table))
+
+
+def console(*, stderr: bool = False) -> Console:
+    from rich.console import Console  # 35 ms, which programs that read JSON need not wait for
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else PIPED_WIDTH
+    return Console(file=stream, highlight=False, markup=False, emoji=False, width=width)
+
+
+def give_up_stdout() -> None:
+    """Its reader has gone: what is still written, at the exit of Python too, goes nowhere instead of failing."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def complain(message: str) -> None:
+    """An error, to stderr."""
+    print(printable(f"error: {message}"), file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """``text`` without what would steer a terminal: mods and agents choose their words freely."""
+    return text if text.isprintable() else "".join(map(_printable, text))
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() or character in "\n\t" else "\N{REPLACEMENT CHARACTER}"

@@ -1,0 +1,211 @@
+"""Answers of the admin API as tables and lines for people. Data in, text out; nothing here prints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from .output import printable
+
+NOTHING = "-"
+STATE_STYLES = {"ready": "green", "failed": "red", "quarantined": "red", "stopped": "dim"}
+PASSING_STYLE = "yellow"  # starting, draining, backing off, restarting
+
+_LEFT = ("ID", "VERSION", "STATE")
+_RIGHT = ("PID", "UP", "CPU", "RSS", "USS", "IN", "FAILED", "P50 ms", "P99 ms", "RESTARTS")
+
+
+def mods_table(mods: Iterable[dict[str, Any]]) -> Table:
+    """``modvisor ps``: a line per mod."""
+    table = _table()
+    for name in _LEFT:
+        table.add_column(name, no_wrap=True)
+    for name in _RIGHT:
+        table.add_column(name, justify="right", no_wrap=True)
+    for mod in mods:
+        table.add_row(*_mod_cells(mod))
+    return table
+
+
+def _mod_cells(mod: dict[str, Any]) -> list[Text]:
+    resources, traffic = mod.get("resources") or {}, mod.get("traffic") or {}
+    plain = [
+        whole(mod.get("pid")),
+        duration(mod.get("uptime")),
+        percent(resources.get("cpu_percent")),
+        size(resources.get("rss")),
+        size(resources.get("uss")),
+        whole(traffic.get("events_in")),
+        whole(traffic.get("failed")),
+        decimal(traffic.get("latency_p50_ms")),
+        decimal(traffic.get("latency_p99_ms")),
+        whole(mod.get("restarts")),
+    ]
+    names = [cell(mod.get("mod_id")), cell(mod.get("version")), state(mod.get("state"))]
+    return [*names, *map(cell, plain)]
+
+
+def troubles(mods: Iterable[dict[str, Any]]) -> list[str]:
+    """Why each mod that is down is down."""
+    return [
+        f"{mod['mod_id']} is {mod['state']}: {trouble(mod)}"
+        for mod in mods
+        if mod.get("last_error") and mod.get("state") not in ("ready", "draining")
+    ]
+
+
+def trouble(mod: dict[str, Any]) -> str:
+    """A mod's last error without its name, which stands beside it; further lines are indented."""
+    return str(mod["last_error"] or "").removeprefix(f"mod {mod['mod_id']}: ").replace("\n", "\n    ")
+
+
+def network_table(stats: dict[str, Any]) -> Table:
+    """``modvisor stats``: the network as a whole, a figure per line."""
+    supervisor = stats.get("supervisor") or {}
+    mods = stats.get("mods") or {}
+    ready = sum(mod.get("state") == "ready" for mod in mods.values())
+    rows = [
+        ("network", f"{stats.get('network_name')} ({stats.get('network_id')})"),
+        ("up", duration(stats.get("uptime_seconds"))),
+        ("agents", whole(stats.get("agent_count"))),
+        ("channels", whole(stats.get("channel_count"))),
+        ("mods", f"{len(mods)}, {ready} ready"),
+        ("supervisor", f"pid {whole(supervisor.get('pid'))}, {size(supervisor.get('rss'))} RSS, "
+                       f"{percent(supervisor.get('cpu_percent'))} CPU"),
+        *((f"events {label(name)}", whole(value)) for name, value in (stats.get("events") or {}).items()),
+    ]  # fmt: skip
+    return _pairs(rows)
+
+
+def mod_table(mod: dict[str, Any]) -> Table:
+    """``modvisor stats MOD``: everything that is known of one mod, a figure per line."""
+    rows = [(label(name), value) for name, value in mod.items() if not isinstance(value, dict)]
+    for part in ("resources", "traffic"):
+        rows += [(f"{part} {label(name)}", value) for name, value in (mod.get(part) or {}).items()]
+    return _pairs((name, _figure(name, value)) for name, value in rows)
+
+
+def _figure(name: str, value: Any) -> str:
+    last = name.rpartition(" ")[2]
+    if last in ("rss", "uss", "bytes"):
+        return size(value)
+    if last == "at":
+        return clock(value, date=True)
+    if last == "uptime":
+        return duration(value)
+    if last == "percent":
+        return percent(value)
+    return NOTHING if value is None else str(value)
+
+
+def event_line(record: dict[str, Any]) -> str:
+    """``modvisor events``: one finished event with what became of it."""
+    event, response = record.get("event") or {}, record.get("response") or {}
+    to = f" → {event['destination_id']}" if event.get("destination_id") else ""
+    head = f"{clock(event.get('timestamp'))} {event.get('event_name')} {event.get('source_id') or NOTHING}{to}"
+    return f"{head}  {outcome(response)}".replace("\n", " ")
+
+
+def outcome(response: dict[str, Any]) -> str:
+    """``ok``, ``delivered to 3``, or the code and message of a failure."""
+    data = response.get("data") if isinstance(response.get("data"), dict) else {}
+    if response.get("success"):
+        # The network's own answer says nothing else; a mod's may count deliveries among its data.
+        return f"delivered to {data['delivered']}" if data and data.keys() == {"delivered"} else "ok"
+    code = data.get("error") if data else None
+    return f"{code or 'failed'}: {response.get('message') or ''}".rstrip(": ")
+
+
+def replay_table(summary: dict[str, Any]) -> Table:
+    """``modvisor replay``: what became of the events."""
+    rows = [
+        ("events", whole(summary["events"])),
+        ("answered", whole(summary["answered"])),
+        ("delivered", f"{summary['delivered']}, to {summary['deliveries']} agents"),
+        *((f"failed: {code}", whole(count)) for code, count in summary["failed"].items()),
+        ("malformed lines", whole(summary["malformed_count"])),
+        ("seconds", decimal(summary["seconds"])),
+        ("events/s", whole(round(summary["events_per_second"]))),
+    ]
+    return _pairs(rows)
+
+
+# -- single values
+
+
+def cell(value: Any, style: str = "") -> Text:
+    """Never markup: ids and versions come from mods."""
+    return Text(NOTHING if value is None else printable(str(value)), style)
+
+
+def state(value: Any) -> Text:
+    return cell(value, STATE_STYLES.get(str(value), PASSING_STYLE))
+
+
+def label(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def whole(value: int | None) -> str:
+    return NOTHING if value is None else str(value)
+
+
+def decimal(value: float | None) -> str:
+    """Three digits that count: 0.046, 4.6, 460."""
+    if value is None:
+        return NOTHING
+    return f"{value:.3f}" if value < 1 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def percent(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.1f} %"
+
+
+def size(value: float | None) -> str:
+    """Bytes in units of 1000, as ``limits.memory`` reads them."""
+    if value is None:
+        return NOTHING
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def duration(seconds: float | None) -> str:
+    """The two largest units: 8 s, 3m 05s, 2h 14m, 5d 03h."""
+    if seconds is None:
+        return NOTHING
+    whole_seconds = int(seconds)
+    minutes, hours, days = whole_seconds // 60, whole_seconds // 3600, whole_seconds // 86400
+    if days:
+        return f"{days}d {hours % 24:02}h"
+    if hours:
+        return f"{hours}h {minutes % 60:02}m"
+    if minutes:
+        return f"{minutes}m {whole_seconds % 60:02}s"
+    return f"{seconds:.1f}s" if seconds < 10 else f"{whole_seconds}s"
+
+
+def clock(timestamp: float | None, *, date: bool = False) -> str:
+    if timestamp is None:
+        return NOTHING
+    return time.strftime("%Y-%m-%d %H:%M:%S" if date else "%H:%M:%S", time.localtime(timestamp))
+
+
+def _table() -> Table:
+    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+
+
+def _pairs(rows: Iterable[tuple[str, str]]) -> Table:
+    table = _table()
+    table.show_header = False
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(cell(name), cell(value))
+    return table

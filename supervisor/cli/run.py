@@ -1,0 +1,251 @@
+"""``modvisor run``: one network in the foreground, its signals, and what it says about itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import anyio
+import psutil
+from anyio.abc import TaskGroup
+
+from ...ipc.errors import Code, ModvisorError
+from ..config import ConfigError, NetworkConfig, load_config
+from ..lifecycle import State
+from ..network import AgentNetwork
+from ..reconfigure import Changes
+from ..statedir import StateDirBusy
+from .exits import CliError, ExitCode
+from .network import mistakes
+from .output import Output, give_up_stdout
+from .render import trouble
+
+logger = logging.getLogger("modvisor.run")
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkFile:
+    """The file, with what the command line changes about it; read anew at every SIGHUP."""
+
+    path: Path
+    host: str | None = None
+    port: int | None = None
+
+    def read(self) -> NetworkConfig:
+        """Raises `ConfigError` with every mistake."""
+        config = load_config(self.path)
+        return replace(
+            config,
+            host=config.host if self.host is None else self.host,
+            port=config.port if self.port is None else self.port,
+        )
+
+
+def run_network(file: NetworkFile, output: Output, log_level: str) -> None:
+    """Run the network until it is told to stop.
+
+    Raises:
+        CliError: BAD_CONFIG, ALREADY_RUNNING or START_FAILED; nothing is left running.
+    """
+    logging.basicConfig(stream=sys.stderr, level=log_level.upper(), format=LOG_FORMAT)
+    try:
+        config = file.read()
+    except ConfigError as error:
+        raise CliError(ExitCode.BAD_CONFIG, mistakes(file.path, error)) from None
+    anyio.run(_Run(file, AgentNetwork(config), Reporter(output)).serve, backend="asyncio")
+
+
+class _Run:
+    """A network between its start and its end."""
+
+    def __init__(self, file: NetworkFile, network: AgentNetwork, reporter: Reporter) -> None:
+        self._file = file
+        self._network = network
+        self._reporter = reporter
+        self._stopping = False
+        self._serving = False
+        self._reconfiguring = anyio.Lock()
+
+    async def serve(self) -> None:
+        failure: CliError | None = None
+        async with anyio.create_task_group() as tasks:
+            self._obey_signals(tasks)
+            failure = await self._serve()
+            tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        self._reporter.stopped()
+
+    async def _serve(self) -> CliError | None:
+        """From start to end; returns why it could not start."""
+        try:
+            await self._network.initialize(admin=True)
+        except (ModvisorError, OSError) as error:
+            return self._explained(error)
+        self._serving = True
+        try:
+            self._reporter.ready(self._network)
+            await self._network.wait_stopped()
+        finally:
+            self._serving = False
+            with anyio.CancelScope(shield=True):
+                await self._network.shutdown()
+        return None
+
+    def _explained(self, error: Exception) -> CliError | None:
+        """None if the start was given up because somebody asked for it."""
+        if isinstance(error, StateDirBusy):
+            return CliError(ExitCode.ALREADY_RUNNING, str(error))
+        if self._stopping and getattr(error, "code", None) == Code.NOT_RUNNING:
+            return None
+        return CliError(ExitCode.START_FAILED, f"{self._file.path} did not start: {error}")
+
+    # -- signals
+
+    def _obey_signals(self, tasks: TaskGroup) -> None:
+        loop = asyncio.get_running_loop()
+        for signum in STOP_SIGNALS:
+            loop.add_signal_handler(signum, self._stop, signum)
+        loop.add_signal_handler(signal.SIGHUP, lambda: tasks.start_soon(self._reconfigure))
+
+    def _stop(self, signum: signal.Signals) -> None:
+        """The first signal ends the network in order, the next one at once, even if the loop hangs."""
+        self._stopping = True
+        loop = asyncio.get_running_loop()
+        for each in STOP_SIGNALS:
+            loop.remove_signal_handler(each)
+            signal.signal(each, _die)
+        self._network.request_stop()
+        self._reporter.stopping(signum.name)
+
+    async def _reconfigure(self) -> None:
+        if not self._serving:
+            logger.warning("SIGHUP came before the network was ready; nothing is changed")
+            return
+        async with self._reconfiguring:
+            try:
+                config = self._file.read()
+            except ConfigError as error:
+                logger.error("nothing is changed: %s", mistakes(self._file.path, error))
+                self._reporter.kept(error)
+                return
+            try:
+                changes = await self._network.reconfigure(config)
+            except ModvisorError as error:  # it is being stopped
+                logger.error("the changed file was not taken over: %s", error)
+                return
+            self._reporter.reconfigured(changes)
+
+
+def _die(signum: int, _: FrameType | None) -> NoReturn:
+    """Kill every worker and this process; a worker leads its own session, so that the terminal does not do it."""
+    for worker in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            worker.kill()
+    os.write(2, b"killed\n")
+    os._exit(128 + signum)
+
+
+class Reporter:
+    """What a running network says on stdout: lines for people, or a JSON line per happening (``{"happened": …}``)."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+
+    def _say(self, happened: dict[str, Any], text: Callable[[], str]) -> None:
+        try:
+            self._output.item(happened, text)
+        except BrokenPipeError:  # a network outlives whoever read its first lines
+            give_up_stdout()
+
+    def ready(self, network: AgentNetwork) -> None:
+        mods = network.get_network_stats()["mods"]
+        found = {
+            "happened": "ready",
+            "name": network.config.name,
+            "pid": os.getpid(),
+            "host": network.config.host,
+            "port": network.port,
+            "url": _url(network),
+            "admin_socket": str(network.state_dir.admin_socket),
+            "storage": str(network.config.storage),
+            "seconds": round(network.uptime, 3),
+            "mods": list(map(_mod, mods.values())),
+        }
+        self._say(found, lambda: _ready_text(found))
+
+    def reconfigured(self, changes: Changes) -> None:
+        parts = {part: getattr(changes, part) for part in ("added", "removed", "changed")}
+        found: dict[str, Any] = {"happened": "reconfigured", "success": changes.success}
+        found |= {part: {mod: each.to_dict() for mod, each in done.items()} for part, done in parts.items()}
+        found["needs_restart"] = changes.needs_restart
+        self._say(found, lambda: _changes_text(found))
+
+    def kept(self, error: ConfigError) -> None:
+        """The file has mistakes; people read them in the log."""
+        if self._output.as_json:
+            self._say({"happened": "kept", "problems": [str(problem) for problem in error.problems]}, str)
+
+    def stopping(self, why: str) -> None:
+        self._say({"happened": "stopping", "why": why}, lambda: f"{why}: stopping; once more to kill")
+
+    def stopped(self) -> None:
+        self._say({"happened": "stopped"}, lambda: "stopped")
+
+
+def _url(network: AgentNetwork) -> str | None:
+    host = network.config.host
+    return None if network.port is None else f"http://{f'[{host}]' if ':' in host else host}:{network.port}"
+
+
+def _mod(stats: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "mod_id": stats["mod_id"],
+        "version": stats["version"],
+        "state": stats["state"],
+        "pid": stats["pid"],
+        "start_ms": stats.get("start_ms"),
+        "last_error": None if stats["state"] == State.READY else stats["last_error"],
+    }
+
+
+def _ready_text(found: dict[str, Any]) -> str:
+    lines = [
+        f"network {found['name']} (pid {found['pid']})",
+        f"  http     {found['url'] or 'not served; the file names no port'}",
+        f"  admin    {found['admin_socket']}",
+        f"  storage  {found['storage']}",
+        *(f"  {_mod_text(mod)}" for mod in found["mods"]),
+        f"ready in {found['seconds'] * 1000:.0f} ms; Ctrl-C or 'modvisor stop' ends it",
+    ]
+    return "\n".join(lines)
+
+
+def _mod_text(mod: dict[str, Any]) -> str:
+    if mod["last_error"] is not None or mod["pid"] is None:
+        return f"{mod['state']:<8} {mod['mod_id']}: {trouble(mod)}"
+    took = "" if mod["start_ms"] is None else f"  {mod['start_ms']:.0f} ms"
+    return f"loaded   {mod['mod_id']} {mod['version']}  pid {mod['pid']}{took}"
+
+
+def _changes_text(found: dict[str, Any]) -> str:
+    lines = [
+        f"  {part:<8} {mod}" + ("" if response["success"] else f": {response.get('message')}")
+        for part in ("added", "removed", "changed")
+        for mod, response in found[part].items()
+    ]
+    if found["needs_restart"]:
+        lines.append(f"  needs a restart of the network: {', '.join(found['needs_restart'])}")
+    return "\n".join(["the file was taken over:", *(lines or ["  nothing changed"])])

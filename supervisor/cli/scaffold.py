@@ -1,0 +1,144 @@
+"""``modvisor new``: a mod that loads and a test that passes, to be changed from there."""
+
+from __future__ import annotations
+
+import keyword
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+
+from .exits import CliError, ExitCode
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+_INIT = Template('"""The $name mod."""\n')
+
+_MOD = Template('''\
+"""The $name mod: greets whoever asks, and counts the greetings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modvisor.mods import BaseMod, Event, EventResponse, Refused, mod_event_handler
+
+
+class $cls(BaseMod):
+    """Answers ``$name.greeting.get``, and tells every agent with ``$name.greeting.given``."""
+
+    version = "0.1.0"
+    description = "Greets whoever asks."
+
+    def initialize(self) -> bool:
+        self.greeting = self.config.get("greeting", "Hello")
+        self.count = 0
+        return True
+
+    @mod_event_handler("$name.greeting.get")
+    async def on_get(self, event: Event) -> EventResponse:
+        name = event.payload.get("name")
+        if not isinstance(name, str) or not name:
+            raise Refused("'name' must be text: whom to greet")
+        self.count += 1
+        given = Event("$name.greeting.given", destination_id="agent:broadcast", payload={"name": name})
+        await self.context.send_event(given)
+        return EventResponse(True, f"{self.greeting}, {name}!", {"count": self.count})
+
+    # What the next incarnation takes over when the mod is reloaded or restarted.
+
+    def get_state(self) -> dict[str, Any]:
+        return {"count": self.count}
+
+    def set_state(self, state: dict[str, Any], from_version: str) -> None:
+        self.count = state["count"]
+''')
+
+_TEST = Template('''\
+"""Runs the mod in this process, with the real dispatch and a context that records. Run it with: pytest"""
+
+import pytest
+from modvisor.worker.testing import ModHarness
+
+from .mod import $cls
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+async def test_greets_and_tells_every_agent(tmp_path):
+    async with ModHarness($cls, storage_path=tmp_path, config={"greeting": "Good day"}) as mod:
+        response = await mod.ask("$name.greeting.get", {"name": "Ada"})
+        assert response.success
+        assert response.message == "Good day, Ada!"
+        assert [event.event_name for event in mod.sent] == ["$name.greeting.given"]
+
+
+async def test_refuses_to_greet_nobody(tmp_path):
+    async with ModHarness($cls, storage_path=tmp_path) as mod:
+        response = await mod.ask("$name.greeting.get")
+        assert response.error == "bad_input"
+        assert mod.sent == []
+
+
+async def test_keeps_its_count_over_a_reload(tmp_path):
+    async with ModHarness($cls, storage_path=tmp_path) as old:
+        await old.ask("$name.greeting.get", {"name": "Ada"})
+        state = await old.call("get_state")
+    async with ModHarness($cls, storage_path=tmp_path) as new:
+        await new.call("set_state", state, "0.1.0")
+        response = await new.ask("$name.greeting.get", {"name": "Grace"})
+        assert response.data == {"count": 2}
+''')
+
+_TEMPLATES = {"__init__.py": _INIT, "mod.py": _MOD, "test_mod.py": _TEST}
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The files of a new mod."""
+
+    name: str
+    folder: Path
+    files: list[Path]
+
+    def text(self) -> str:
+        """What was made, and what to do with it."""
+        steps = (
+            f"test it:            pytest {self.folder}",
+            f"load it now:        modvisor load ./{self.name}",
+            f"load it at starts:  add '- path: ./{self.name}' to 'mods:' of the network file",
+            f'ask it:             modvisor send {self.name}.greeting.get \'{{"name": "Ada"}}\'',
+        )
+        return "\n".join([f"made {self.folder}: {', '.join(file.name for file in self.files)}", *steps])
+
+
+def make_mod(name: str, base: Path) -> Made:
+    """Write ``base/mods/NAME``; raises `CliError` if the name cannot be one, or is taken."""
+    _check_name(name)
+    folder = base / "mods" / name
+    values = {"name": name, "cls": "".join(part.capitalize() for part in name.split("_")) + "Mod"}
+    try:
+        folder.mkdir(parents=True)
+        for file, template in _TEMPLATES.items():
+            (folder / file).write_text(template.substitute(values), "utf-8")
+    except FileExistsError:
+        raise CliError(ExitCode.FAILED, f"{folder} is there already; choose another name, or remove it") from None
+    except OSError as error:
+        raise CliError(ExitCode.FAILED, f"cannot make {folder}: {error.strerror}") from None
+    return Made(name, folder, [folder / file for file in _TEMPLATES])
+
+
+def _check_name(name: str) -> None:
+    """The folder becomes a package that pytest imports by its name, so it must not be another module's."""
+    if not _NAME.fullmatch(name) or keyword.iskeyword(name) or len(name) > 64:
+        raise CliError(
+            ExitCode.USAGE, f"NAME {name!r}: expected lower-case letters, digits, underscores, such as 'price_watch'"
+        )
+    if name in sys.stdlib_module_names or name in ("modvisor", "pytest", "mods"):
+        raise CliError(ExitCode.USAGE, f"NAME {name!r} is a module of Python's own or of modvisor; choose another")

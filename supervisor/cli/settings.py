@@ -1,0 +1,24 @@
+"""The options every command has: which network is meant, and whether a person or a program reads the answer."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_FILE = "network.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The options as they were given; None: not given."""
+
+    json: bool = False
+    file: Path | None = None
+    socket: Path | None = None
+    url: str | None = None
+    token: str | None = None
+
+    @property
+    def network_file(self) -> Path:
+        return self.file or Path(os.environ.get("MODVISOR_FILE") or DEFAULT_FILE)

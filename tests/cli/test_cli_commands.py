@@ -1,0 +1,385 @@
+"""Every command against a real network."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .conftest import COMMAND, DEADLINE, NETWORK, Command, Running
+
+TALKER = """
+    from modvisor.mods import BaseMod, EventResponse, mod_event_handler
+
+    class Talker(BaseMod):
+        @mod_event_handler("talk.line.say")
+        async def say(self, event):
+            print(event.payload["text"], flush=True)
+            return EventResponse(True)
+
+        @mod_event_handler("talk.config.get")
+        async def config_get(self, event):
+            import os
+            return EventResponse(True, data={"config": self.config, "env": os.environ.get("TALK")})
+"""
+
+
+def test_ps_lists_mods(running: Running, cli: Command) -> None:
+    header, line = cli.ok("ps").splitlines()
+    assert header.split() == [
+        *("ID", "VERSION", "STATE", "PID", "UP", "CPU", "RSS", "USS", "IN", "FAILED"),
+        *("P50", "ms", "P99", "ms", "RESTARTS"),
+    ]
+    assert line.split()[:4] == ["echo", "1.0", "ready", str(running.said[-1]["mods"][0]["pid"])]
+    (mod,) = cli.json("ps")["mods"]
+    assert mod["mod_id"] == "echo"
+
+
+def test_options_may_stand_before_the_command(running: Running, cli: Command) -> None:
+    socket = running.said[-1]["admin_socket"]
+    assert json.loads(cli.ok("--json", "--socket", socket, "ps"))["mods"]
+    assert cli.json("ps", "-f", str(running.folder / "network.yaml"))["mods"]
+
+
+def test_a_broken_file_does_not_keep_anybody_from_looking_and_stopping(running: Running, cli: Command) -> None:
+    (running.folder / "network.yaml").write_text("network: {name: demo, prot: 1}\nmods: 7\n")
+    assert cli.json("ps")["mods"]
+    (running.folder / "network.yaml").write_text("network: {name: [\n")
+    assert cli.json("stop")["data"] == {"stopped": True, "pid": running.pid}
+
+
+def test_stats_of_the_network_and_of_one_mod(running: Running, cli: Command) -> None:
+    cli.ok("send", "test.ping")
+    text = cli.ok("stats")
+    assert "demo (demo)" in text
+    assert "1, 1 ready" in text
+    assert cli.json("stats")["events"]["processed"] >= 1
+    assert cli.json("stats", "./echo")["traffic"]["answered"] == 1
+    assert "latency p50 ms" in cli.ok("stats", "echo")
+    result = cli("stats", "nobody")
+    assert result.exit_code == 1
+    assert "no mod 'nobody' is loaded (loaded: echo)" in result.stderr
+
+
+def test_send_prints_the_answer(running: Running, cli: Command, tmp_path: Path) -> None:
+    assert '"pong": 7' in cli.ok("send", "test.ping", '{"i": 7}')
+    (tmp_path / "payload.json").write_text('{"i": 8}')
+    assert cli.json("send", "test.ping", "@payload.json")["data"]["pong"] == 8
+    assert cli.json("send", "test.ping", "-", "--as", "agent:ann", stdin='{"i": 9}')["data"]["pong"] == 9
+    assert cli.json("send", "test.ping", "--to", "mod:echo", "--timeout", "5")["success"]
+
+
+def test_a_failed_event_is_exit_1_and_still_one_document(running: Running, cli: Command) -> None:
+    result = cli("send", "test.nothing", "--to", "agent:nobody")
+    assert result.exit_code == 1
+    assert "no agent 'nobody' is registered (no_such_agent)" in result.stderr
+    assert result.stdout == ""
+    document = cli.json("send", "test.nothing", "--to", "agent:nobody", code=1)
+    assert document["data"]["error"] == "no_such_agent"
+
+
+@pytest.mark.parametrize(
+    ("args", "complaint"),
+    [
+        (("send", "test.ping", "{"), "the payload: not JSON"),
+        (("send", "test.ping", "[1]"), "the payload: expected a JSON object"),
+        (("send", "test.ping", "@missing.json"), "the payload: cannot read missing.json: No such file"),
+        (("load", "./echo", "--env", "A"), "--env A: expected NAME=VALUE"),
+        (("ps", "--socket", "x", "--url", "http://127.0.0.1:1"), "--socket and --url name two networks"),
+        (("ps", "--url", "127.0.0.1:1"), "expected a URL such as"),
+    ],
+)
+def test_what_cannot_be_read_is_a_usage_error(cli: Command, args: tuple[str, ...], complaint: str) -> None:
+    result = cli(*args)
+    assert result.exit_code == 2
+    assert complaint in result.stderr
+
+
+def test_an_event_name_that_is_none_is_refused_by_the_network(running: Running, cli: Command) -> None:
+    assert cli.json("send", "Bad Name", code=1)["data"]["error"] == "invalid_event"
+
+
+def test_load_unload_reload(running: Running, cli: Command, write_mod: Callable[..., str]) -> None:
+    write_mod("talker", TALKER)
+    options = ("--id", "voice", "--config", '{"a": 1}', "--env", "TALK=loud=1")
+    assert cli.ok("load", "./talker", *options).startswith("mod voice 0.0.0 loaded from ./talker (pid ")
+    data = cli.json("send", "talk.config.get")["data"]
+    assert data == {"config": {"a": 1}, "env": "loud=1"}
+    write_mod("talker", TALKER.replace('"env"', '"environment"'))
+    assert cli.ok("reload", "voice", "--config", '{"a": 2}').startswith("mod voice reloaded")
+    assert cli.json("send", "talk.config.get")["data"] == {"config": {"a": 2}, "environment": "loud=1"}
+    assert cli.ok("unload", "./talker", "--timeout", "3") == "mod voice unloaded\n"
+    assert [mod["mod_id"] for mod in cli.json("ps")["mods"]] == ["echo"]
+    assert cli.json("unload", "voice", code=1)["data"]["error"] == "no_such_mod"
+    assert cli.json("reload", "voice", code=1)["data"]["error"] == "no_such_mod"
+    assert cli.json("load", "./echo", code=1)["data"]["error"] == "already_loaded"
+
+
+def test_what_the_file_forbids_is_not_allowed(start: Callable[..., Running], cli: Command) -> None:
+    start(network=NETWORK + 'allowed_mods: ["./echo"]\n')
+    assert cli.json("load", "modvisor.mods.workspace.wiki", code=6)["data"]["error"] == "forbidden"
+
+
+def test_logs_of_a_running_and_of_a_stopped_network(
+    running: Running, cli: Command, write_mod: Callable[..., str]
+) -> None:
+    cli.ok("load", write_mod("talker", TALKER))
+    for text in ("one", "two", "\x1b[31mred"):
+        cli.ok("send", "talk.line.say", json.dumps({"text": text}))
+    lines = cli.ok("logs", "talker", "-n", "2").splitlines()
+    assert [line.rpartition(" ")[2] for line in lines] == ["two", "\N{REPLACEMENT CHARACTER}[31mred"]
+    assert [json.loads(line)["line"][-3:] for line in cli.ok("logs", "talker", "--json").splitlines()][:2] == [
+        "one",
+        "two",
+    ]
+    assert cli("logs", "nobody").exit_code == 1
+    assert running.end() == 0
+    result = cli("logs", "./talker", "-n", "2")
+    assert result.stdout.splitlines() == lines
+    assert "this is the log it left" in result.stderr
+    assert cli("logs", "nobody").exit_code == 3
+    assert cli("logs", "talker", "--follow").exit_code == 3
+
+
+def test_logs_follow(running: Running, cli: Command, write_mod: Callable[..., str]) -> None:
+    cli.ok("load", write_mod("talker", TALKER))
+    cli.ok("send", "talk.line.say", '{"text": "before"}')
+    with subprocess.Popen([*COMMAND, "logs", "talker", "-f"], stdout=subprocess.PIPE, text=True) as follower:
+        try:
+            assert follower.stdout is not None
+            assert follower.stdout.readline().endswith(" before\n")
+            cli.ok("send", "talk.line.say", '{"text": "after"}')
+            assert follower.stdout.readline().endswith(" after\n")
+            follower.send_signal(signal.SIGINT)
+            assert follower.wait(DEADLINE) == 5
+        finally:
+            follower.kill()
+
+
+def test_events_are_watched_until_the_network_ends(running: Running, cli: Command) -> None:
+    with subprocess.Popen([*COMMAND, "--json", "events", "test.*"], stdout=subprocess.PIPE, text=True) as watcher:
+        try:
+            assert watcher.stdout is not None
+            assert json.loads(watcher.stdout.readline()) == {"listening": True}
+            cli("send", "other.thing", "--to", "agent:nobody")
+            cli.ok("send", "test.ping", '{"i": 1}', "--as", "agent:ann")
+            record = json.loads(watcher.stdout.readline())
+            assert record["event"]["event_name"] == "test.ping"
+            assert record["event"]["source_id"] == "agent:ann"
+            assert record["response"]["data"]["pong"] == 1
+            assert running.end() == 0
+            assert watcher.wait(DEADLINE) == 0
+        finally:
+            watcher.kill()
+
+
+def test_events_for_people_with_a_count(running: Running, cli: Command) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "events", "-n", "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as watcher:
+        try:
+            assert watcher.stderr is not None
+            assert watcher.stderr.readline() == "watching *; Ctrl-C ends it\n"
+            cli.ok("send", "test.ping", "--as", "agent:ann")
+            cli("send", "test.other", "--to", "agent:nobody")
+            out, _ = watcher.communicate(timeout=DEADLINE)
+        finally:
+            watcher.kill()
+    first, second = out.splitlines()
+    assert first[9:] == "test.ping agent:ann  ok"
+    assert second[9:].startswith("test.other system:system → agent:nobody  no_such_agent: no agent 'nobody'")
+    assert watcher.returncode == 0
+
+
+def test_events_into_a_pipe_that_closes(running: Running, cli: Command) -> None:
+    command = " ".join([*COMMAND, "--json", "events"])
+    with subprocess.Popen(
+        ["bash", "-c", f"{command} | head -1; echo ${{PIPESTATUS[0]}}"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as shell:  # fmt: skip
+        try:
+            assert shell.stdout is not None
+            assert shell.stdout.readline() == '{"listening": true}\n'
+            while shell.poll() is None:  # the first write after head has gone fails
+                cli.ok("send", "test.ping")
+            assert shell.stdout.read() == "0\n"
+            assert shell.stderr is not None
+            assert shell.stderr.read() == ""
+        finally:
+            shell.kill()
+
+
+def test_replay(running: Running, cli: Command, tmp_path: Path) -> None:
+    event = {"event_name": "test.ping", "source_id": "agent:ann", "payload": {}}
+    lines = [json.dumps({**event, "payload": {"i": i}}) for i in range(1200)]
+    lines += ["", "{", '{"event_name": "BAD"}', json.dumps({"event": event, "response": {"success": True}})]
+    lines += [json.dumps({**event, "event_name": "test.lost", "destination_id": "agent:nobody"})]
+    (tmp_path / "events.jsonl").write_text("\n".join(lines))
+    result = cli("replay", "events.jsonl", "--json", "--concurrency", "8")
+    assert result.exit_code == 1
+    summary = json.loads(result.stdout)
+    assert (summary["events"], summary["answered"], summary["delivered"]) == (1202, 1201, 0)
+    assert summary["failed"] == {"no_such_agent": 1}
+    assert [each["line"] for each in summary["malformed"]] == [1202, 1203]
+    assert "error: line 1202: not JSON" in result.stderr
+    assert "error: line 1203: event_name 'BAD'" in result.stderr
+    assert cli.json("stats", "echo")["traffic"]["answered"] == 1201
+
+
+def test_replay_from_standard_input_and_again(running: Running, cli: Command) -> None:
+    line = json.dumps({"event_name": "test.ping", "source_id": "agent:ann", "event_id": "e1"})
+    text = cli.ok("replay", "-", stdin=line)
+    assert [each.split()[-1] for each in text.splitlines()[:2]] == ["1", "1"]
+    cli.ok("replay", "-", stdin=line)
+    assert cli.json("stats", "echo")["traffic"]["answered"] == 1  # the network remembered the id
+    cli.ok("replay", "-", "--new-ids", "--any-order", stdin=line)
+    assert cli.json("stats", "echo")["traffic"]["answered"] == 2
+
+
+@pytest.mark.parametrize(("interrupted", "code", "error"), [(True, 5, "interrupted"), (False, 3, "no_network")])
+def test_a_replay_that_ends_early_says_what_it_did(
+    running: Running, cli: Command, interrupted: bool, code: int, error: str
+) -> None:
+    batch = '{"event_name": "test.ping", "source_id": "agent:ann"}\n' * 500
+    command = [*COMMAND, "--json", "replay", "-"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as sender:
+        try:
+            assert sender.stdin is not None
+            sender.stdin.write(batch)
+            sender.stdin.flush()
+            while cli.json("stats", "echo")["traffic"]["answered"] < 500:
+                assert sender.poll() is None
+            if interrupted:
+                sender.send_signal(signal.SIGINT)
+            else:
+                assert running.end() == 0
+            out, errors = sender.communicate(None if interrupted else batch, timeout=DEADLINE)
+        finally:
+            sender.kill()
+    assert sender.returncode == code
+    assert "Traceback" not in errors
+    document = json.loads(out)
+    assert (document["success"], document["data"]["error"]) == (False, error)
+    assert document["events"] in ((0, 500) if interrupted else (500,))  # the answer may not have been read yet
+
+
+def test_replay_of_a_file_that_is_not_there(running: Running, cli: Command) -> None:
+    result = cli("replay", "missing.jsonl")
+    assert result.exit_code == 2
+    assert "cannot read missing.jsonl: No such file" in result.stderr
+
+
+def test_reconfigure(running: Running, cli: Command, write_mod: Callable[..., str]) -> None:
+    write_mod("second")
+    (running.folder / "network.yaml").write_text(NETWORK + "  - path: ./second\n")
+    assert list(cli.json("reconfigure")["data"]["added"]) == ["second"]
+    (running.folder / "network.yaml").write_text("network: {name: demo, prot: 1}\n")
+    document = cli.json("reconfigure", code=4)
+    assert document["data"]["problems"][0]["key"] == "network.prot"
+
+
+def test_stop_waits_for_the_end_of_the_process(running: Running, cli: Command) -> None:
+    text = cli.ok("stop")
+    assert text == f"the network of network.yaml has stopped (pid {running.pid})\n"
+    assert running.process.wait(DEADLINE) == 0
+    assert running.left() == set()
+    result = cli("stop")
+    assert result.exit_code == 3
+    socket = running.said[0]["admin_socket"]
+    assert result.stderr == (
+        f"error: no network is running for network.yaml (no socket at {socket}); "
+        "start it with: modvisor run network.yaml\n"
+    )
+
+
+def test_stop_without_waiting(running: Running, cli: Command) -> None:
+    assert cli.json("stop", "--no-wait")["data"] == {"stopped": False, "pid": None}
+    assert running.process.wait(DEADLINE) == 0
+
+
+def test_over_http_with_a_token(start: Callable[..., Running], cli: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = start(network=NETWORK + "admin: {token: a-token-of-some-length}\n")
+    url = running.said[-1]["url"]
+    refused = cli("ps", "--url", url)
+    assert refused.exit_code == 6
+    assert "give --token or MODVISOR_TOKEN" in refused.stderr
+    assert cli.json("ps", "--url", url, "--token", "wrong", code=6)["data"]["error"] == "unauthenticated"
+    assert cli.json("ps", "--url", url + "/", "--token", "a-token-of-some-length")["mods"]
+    monkeypatch.setenv("MODVISOR_URL", url)
+    monkeypatch.setenv("MODVISOR_TOKEN", "a-token-of-some-length")
+    assert cli.json("ps")["mods"]
+    assert cli.json("stop")["data"] == {"stopped": False, "pid": None}
+    assert running.process.wait(DEADLINE) == 0
+    assert cli("ps").exit_code == 3
+
+
+def test_a_network_without_a_token_has_no_admin_api_over_http(running: Running, cli: Command) -> None:
+    result = cli("ps", "--url", running.said[-1]["url"], "--token", "any")
+    assert result.exit_code == 6
+    assert "set admin.token in the network file" in result.stderr
+
+
+def test_a_socket_in_a_deep_folder(start: Callable[..., Running], cli: Command, tmp_path: Path) -> None:
+    deep = "/".join(["a-folder-with-a-long-name"] * 5)
+    start(network=NETWORK.replace("port: 0", f"storage: {deep}"))
+    assert len(str(tmp_path / deep)) > 107
+    assert cli.json("ps")["mods"]
+    assert cli.json("stop")["data"]["stopped"]
+
+
+def test_a_new_mod_passes_its_test_and_loads(running: Running, cli: Command, tmp_path: Path) -> None:
+    made = cli.json("new", "price_watch")
+    assert [Path(file).name for file in made["files"]] == ["__init__.py", "mod.py", "test_mod.py"]
+    assert cli.json("new", "second")["mod_path"] == "./second"
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--strict-markers", "-W", "error", "-p", "no:cacheprovider", "mods"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE, check=False,
+    )  # fmt: skip
+    assert "6 passed" in result.stdout, result.stdout + result.stderr
+    assert cli.json("load", made["mod_path"])["data"]["mod_id"] == "price_watch"
+    payload = '{"name": "Ada"}'
+    assert cli.ok("send", "price_watch.greeting.get", payload).startswith("Hello, Ada!")
+    cli.ok("reload", "price_watch")
+    assert cli.json("send", "price_watch.greeting.get", payload)["data"] == {"count": 2}
+    assert cli("new", "second").exit_code == 1
+
+
+@pytest.mark.parametrize("name", ["Price", "price-watch", "../up", "json", "class", ""])
+def test_a_name_that_cannot_be_a_package(cli: Command, tmp_path: Path, name: str) -> None:
+    assert cli("new", name).exit_code == 2
+    assert not (tmp_path / "mods").exists()
+
+
+def completed(line: str) -> list[str]:
+    """What the shell would offer at the end of ``line``."""
+    words = line.split(" ")
+    environment = {**os.environ, "_MODVISOR_COMPLETE": "complete_bash", "COMP_WORDS": line}
+    environment["COMP_CWORD"] = str(len(words) - 1)
+    code = "from modvisor.supervisor.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=DEADLINE, check=False
+    )
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+def test_the_shell_completes_mods_and_paths(running: Running, write_mod: Callable[..., str]) -> None:
+    write_mod("second")
+    assert completed("modvisor unload ") == ["echo"]
+    assert completed("modvisor unload x") == []
+    assert completed("modvisor load ./") == ["./echo", "./second"]
+    assert "modvisor.mods.workspace.wiki" in completed("modvisor load modvisor")
+    os.rename("network.yaml", "other.yaml")
+    assert completed("modvisor unload ") == []
+    assert completed("modvisor -f other.yaml unload ") == ["echo"]
+    assert completed("modvisor unload --file other.yaml ") == ["echo"]
+    assert running.end() == 0
+    assert completed("modvisor -f other.yaml unload ") == []

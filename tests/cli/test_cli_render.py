@@ -1,0 +1,117 @@
+"""Tables, lines and figures for people, and what may not reach their terminal."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+
+from modvisor.supervisor.cli import render
+from modvisor.supervisor.cli.output import printable, show, write
+
+MOD = {
+    "mod_id": "wiki",
+    "version": "1.2.0",
+    "state": "ready",
+    "pid": 42,
+    "uptime": 3725.0,
+    "restarts": 1,
+    "last_error": None,
+    "resources": {"cpu_percent": 3.14159, "rss": 24_100_000, "uss": 8_000_000},
+    "traffic": {"events_in": 10, "failed": 2, "latency_p50_ms": 0.0461, "latency_p99_ms": 12.3456},
+}
+BROKEN = {"mod_id": "old", "state": "quarantined", "last_error": "mod old: exited\nTraceback …", "pid": None}
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def shown(*parts: object, stream: io.StringIO | None = None) -> str:
+    stream = stream or io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdout", stream)
+        show(*parts)  # pyright: ignore[reportArgumentType]
+    return stream.getvalue()
+
+
+def test_mods_table() -> None:
+    header, wiki, old = shown(render.mods_table([MOD, BROKEN])).splitlines()
+    assert " ".join(header.split()) == "ID VERSION STATE PID UP CPU RSS USS IN FAILED P50 ms P99 ms RESTARTS"
+    assert " ".join(wiki.split()) == "wiki 1.2.0 ready 42 1h 02m 3.1 % 24.1 MB 8.0 MB 10 2 0.046 12.3 1"
+    assert old.split() == ["old", "-", "quarantined"] + ["-"] * 10
+
+
+def test_colours_only_on_a_terminal_and_not_with_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    green = "\x1b[32mready"
+    assert green in shown(render.mods_table([MOD]), stream=Terminal())
+    assert "\x1b" not in shown(render.mods_table([MOD]))
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert green not in shown(render.mods_table([MOD]), stream=Terminal())
+
+
+def test_a_narrow_terminal_loses_no_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    assert "RESTARTS" in shown(render.mods_table([MOD]), stream=Terminal())
+    assert "…" not in shown(render.mods_table([MOD]), stream=Terminal())
+
+
+def test_what_a_mod_says_is_never_markup_nor_a_terminal_command() -> None:
+    line = shown(render.mods_table([{**MOD, "version": "[red]1[/red]\x1b[2J"}])).splitlines()[1]
+    assert "[red]1[/red]\N{REPLACEMENT CHARACTER}[2J" in line
+    assert printable("a\tb\nc\x07\x9b") == "a\tb\nc" + 2 * "\N{REPLACEMENT CHARACTER}"
+    assert printable("Grüße → 👋") == "Grüße → 👋"
+
+
+def test_troubles_name_the_mod_once_and_indent_the_rest() -> None:
+    assert render.troubles([MOD, BROKEN]) == ["old is quarantined: exited\n    Traceback …"]
+
+
+def test_stats_table_takes_what_there_is() -> None:
+    stats = {"network_name": "n", "network_id": "i", "uptime_seconds": 5.0, "events": {"inbox_dropped": 3}, "mods": {}}
+    text = shown(render.network_table(stats))
+    assert "n (i)" in text
+    assert "events inbox dropped" in text
+    text = shown(render.mod_table({**MOD, "loaded_at": 0.0}))
+    assert "24.1 MB" in text
+    assert "1970-01-01" in text or "1969-12-31" in text
+
+
+def test_event_lines() -> None:
+    event = {"event_name": "a.b", "source_id": "agent:ann", "destination_id": "channel:general", "timestamp": 0.0}
+    line = render.event_line({"event": event, "response": {"success": True, "data": {"delivered": 3}}})
+    assert line[8:] == " a.b agent:ann → channel:general  delivered to 3"
+    failed = {"success": False, "message": "took\ntoo long", "data": {"error": "timeout"}}
+    assert render.event_line({"event": event, "response": failed}).endswith("  timeout: took too long")
+    assert render.event_line({"event": event, "response": {"success": True, "data": [1]}}).endswith("  ok")
+    assert render.event_line({"event": event, "response": {"success": False}}).endswith("  failed")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, "-"), (0.04, "0.0s"), (9.94, "9.9s"), (59.9, "59s"), (60, "1m 00s"), (3599, "59m 59s"),
+     (3600, "1h 00m"), (86_400, "1d 00h"), (1e7, "115d 17h")],
+)  # fmt: skip
+def test_durations(seconds: float | None, text: str) -> None:
+    assert render.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(None, "-"), (0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (24_100_000, "24.1 MB"), (3e12, "3.0 TB")],
+)
+def test_sizes(count: float | None, text: str) -> None:
+    assert render.size(count) == text
+
+
+def test_text_that_the_encoding_cannot_carry_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), "ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    write("Grüße \ud800")
+    out.flush()
+    assert out.buffer.getvalue() == b"Gr??e ?\n"  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.undo()
+    out.close()

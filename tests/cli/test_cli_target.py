@@ -1,0 +1,66 @@
+"""Which network the options, the environment and the file mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from modvisor.supervisor.cli.exits import CliError, ExitCode
+from modvisor.supervisor.cli.settings import Settings
+from modvisor.supervisor.cli.target import find_target, storage_of
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "network.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_the_file_in_the_folder_is_the_default(tmp_path: Path) -> None:
+    write(tmp_path, "network: {name: demo}")
+    target = find_target(Settings())
+    assert target.socket == tmp_path / ".modvisor" / "run" / "admin.sock"
+    assert str(target) == "network.yaml"
+
+
+def test_what_is_nearer_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path, "network: {name: demo, storage: state}")
+    monkeypatch.setenv("MODVISOR_FILE", "elsewhere.yaml")
+    monkeypatch.setenv("MODVISOR_URL", "http://127.0.0.1:8700/")
+    monkeypatch.setenv("MODVISOR_TOKEN", "t")
+    assert (find_target(Settings()).url, find_target(Settings()).token) == ("http://127.0.0.1:8700", "t")
+    assert find_target(Settings(token="u")).token == "u"
+    assert find_target(Settings(file=file)).socket == tmp_path / "state" / "run" / "admin.sock"
+    assert find_target(Settings(socket=Path("a.sock"))).socket == tmp_path / "a.sock"
+    monkeypatch.delenv("MODVISOR_URL")
+    with pytest.raises(CliError, match=r"no network file elsewhere\.yaml; name the network with --file") as raised:
+        find_target(Settings())
+    assert raised.value.code is ExitCode.NO_NETWORK
+
+
+@pytest.mark.parametrize("storage", ["/var/lib/x", "~/x", "x/../y", "deep/er"])
+def test_storage_is_read_as_the_network_reads_it(tmp_path: Path, storage: str) -> None:
+    from modvisor.supervisor.config import load_config
+
+    file = write(tmp_path, f"network: {{name: demo, storage: {storage}}}")
+    assert storage_of(file) == load_config(file).storage
+
+
+@pytest.mark.parametrize(
+    "text", ["network: {name: demo, prot: 1}", "mods: 7", "", "- a\n- list", "network: 3", "network: {storage: null}"]
+)
+def test_mistakes_elsewhere_do_not_matter(tmp_path: Path, text: str) -> None:
+    assert storage_of(write(tmp_path, text)) == tmp_path / ".modvisor"
+
+
+@pytest.mark.parametrize("text", ["network: {storage: [1]}", "network: [\n"])
+def test_a_file_that_does_not_say_needs_the_socket(tmp_path: Path, text: str) -> None:
+    file = write(tmp_path, text)
+    with pytest.raises(CliError, match="name the socket with --socket PATH") as raised:
+        storage_of(file)
+    assert raised.value.code is ExitCode.BAD_CONFIG
+    assert "network.yaml:" in str(raised.value)
+    (tmp_path / ".modvisor" / "run").mkdir(parents=True)
+    (tmp_path / ".modvisor" / "run" / "admin.sock").touch()
+    assert storage_of(file) == tmp_path / ".modvisor"
