@@ -54,13 +54,13 @@ class Servers:
             sock = await tcp_socket(config.host, config.port)
             self.port = sock.getsockname()[1]
             await self._serve(app, sock)
-            logger.info("agents connect to http://%s:%s", config.host, self.port)
+            logger.debug("agents connect to http://%s:%s", config.host, self.port)
         if admin:
             path = self._network.state_dir.admin_socket
             sock = unix_socket(path)
             self._has_admin_socket = True
             await self._serve(admin_app(self._network, self._stopping), sock)
-            logger.info("the admin API is at %s", path)
+            logger.debug("the admin API is at %s", path)
 
     async def stop(self) -> None:
         """Serve no more: long-polls and streams end at once, other requests have a second. May be called again."""

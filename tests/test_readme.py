@@ -1,0 +1,59 @@
+"""What the README shows is what happens: its library tour, its mod, its list of commands."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from modvisor.supervisor import AgentNetwork, Event
+from modvisor.supervisor.commands import SystemCommands
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_library_tour_prints_what_it_says(tmp_path: Path) -> None:
+    (tmp_path / "network.yaml").write_text(blocks("yaml")[0])
+    (tmp_path / "tour.py").write_text(blocks("python")[0])
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "tour.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr, done.returncode) == (blocks("text")[0], "", 0)
+
+
+@pytest.mark.anyio
+async def test_the_mod_it_shows_works(network: AgentNetwork, write_mod: Callable[..., str]) -> None:
+    loaded = await network.load_mod(write_mod("guestbook", blocks("python")[1]))
+    assert loaded.success, loaded
+    added = await network.process_event(Event("guestbook.entry.add", "agent:ada", payload={"text": "hello"}))
+    assert added.message == "thank you"
+    assert (await network.process_event(Event("guestbook.entry.add", "agent:ada"))).error == "bad_input"
+    assert (await network.process_event(Event("guestbook.entry.list"))).data == ["agent:ada: hello"]
+
+
+def test_every_command_of_the_network_is_in_its_table() -> None:
+    shown = set(re.findall(r"`(system\.[a-z_.]+)`", README))
+    known = set(SystemCommands(None, None)._commands)  # type: ignore[arg-type]
+    assert known - {"system.ping_agent"} == shown - {
+        "system.notification.register_agent", "system.notification.unregister_agent",
+    }  # fmt: skip
+
+
+def test_the_links_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
