@@ -83,7 +83,7 @@ class SystemCommands:
         if caller.trusted:
             return True
         if caller.mod is not None:
-            return permission in caller.mod.config.permissions
+            return permission in caller.mod.permissions
         return caller.agent is not None and permission in self._agents.permissions_of(caller.agent)
 
     def _subject(self, event: Event, caller: Caller, permission: str) -> Agent:

@@ -23,7 +23,7 @@ class CopyQueue:
     def __init__(self, size: int, counters: ModCounters) -> None:
         self._queue: deque[tuple[str, dict[str, Any]]] = deque()
         self._size = size
-        self._counters = counters
+        self.counters = counters
         self._ready = asyncio.Event()
 
     def __len__(self) -> int:
@@ -40,7 +40,7 @@ class CopyQueue:
     def _put(self, method: str, event: dict[str, Any]) -> None:
         if len(self._queue) >= self._size:
             self._queue.popleft()
-            self._counters.observe_dropped += 1
+            self.counters.observe_dropped += 1
         self._queue.append((method, event))
         self._ready.set()
 
@@ -54,11 +54,11 @@ class CopyQueue:
             except (ChannelBroken, ChannelClosed):
                 return
             except (RequestFailed, ChannelBusy, FrameTooLarge, Unserializable):
-                self._counters.observe_dropped += len(batch)
+                self.counters.observe_dropped += len(batch)
             else:
-                self._counters.observed += len(batch)
+                self.counters.observed += len(batch)
                 if isinstance(result, dict) and isinstance(failed := result.get("failed"), int):
-                    self._counters.failed += failed
+                    self.counters.failed += failed
 
     def _batch(self) -> tuple[str, list[dict[str, Any]]]:
         """The oldest copies of one kind; their order is kept."""

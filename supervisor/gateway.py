@@ -15,6 +15,7 @@ from ..ipc.errors import Code, FrameTooLarge, ModvisorError, Unserializable
 from ..ipc.event import Event, EventResponse
 from ..ipc.messages import pack
 from .agents import Agent, AgentRegistry, Delivery, Refusal
+from .config import ModConfig
 from .counters import NetworkCounters
 from .journey import MAX_HOPS, Journey
 from .keeper import Keeper
@@ -43,7 +44,7 @@ class Caller:
 
     trusted: bool = False
     agent: Agent | None = None
-    mod: Keeper | None = None
+    mod: ModConfig | None = None
 
 
 class CommandHandler(Protocol):
@@ -106,15 +107,14 @@ class Gateway:
         event.hops, event.attempt = 0, 1
         return await self._process(Journey(event, self._deadline(event, MAX_TIMEOUT)), caller)
 
-    async def from_mod(self, event: Event, keeper: Keeper, cause: Journey | None) -> EventResponse:
+    async def from_mod(self, event: Event, mod: ModConfig, cause: Journey | None) -> EventResponse:
         """An event a worker emitted, already stamped and checked (see `mod_requests`)."""
         deadline = self._deadline(event, MAX_TIMEOUT)
         if cause is not None and cause.event.hops >= MAX_HOPS:
             return self._refused(event, Code.LOOP, f"more than {MAX_HOPS} events caused one another; the chain was cut")
         event.hops = cause.event.hops + 1 if cause is not None else 0
         event.cause = cause.event.event_id if cause is not None else None
-        keeper.counters.events_out += 1
-        return await self._process(Journey(event, deadline, cause), Caller(mod=keeper))
+        return await self._process(Journey(event, deadline, cause), Caller(mod=mod))
 
     def notify_mods(self, event: Event) -> None:
         """Tell every matching mod; nobody waits for it, nobody's answer counts."""

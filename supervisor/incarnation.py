@@ -25,6 +25,7 @@ from ..ipc.errors import (
 )
 from ..ipc.manifest import Manifest
 from ..ipc.messages import Hello, Notification, Request
+from .config import ModConfig
 from .launcher import Exit, Launcher, WorkerProcess
 from .modlog import ModLog
 from .port import Lane
@@ -44,14 +45,22 @@ class StartOrder:
     """All a worker must know to become a mod.
 
     Attributes:
+        config: the mod it becomes, with what it may do.
         params: of the `load` request, see ``docs/protocol.md``.
-        timeout: seconds from launch to ready.
     """
 
-    mod_id: str
+    config: ModConfig
     number: int
     params: dict[str, Any]
-    timeout: float
+
+    @property
+    def mod_id(self) -> str:
+        return self.config.mod_id
+
+    @property
+    def timeout(self) -> float:
+        """Seconds from launch to ready."""
+        return self.config.limits.start_timeout
 
 
 RequestHandler = Callable[["Incarnation", Request], None]
@@ -77,6 +86,7 @@ class Incarnation:
         on_lost: Callable[[Incarnation], None],
     ) -> None:
         self.mod_id = order.mod_id
+        self.config = order.config
         self.number = order.number
         self.process = process
         self.started_at = time.time()

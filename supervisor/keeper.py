@@ -45,7 +45,7 @@ class Surroundings:
     launcher: Launcher
     snapshots: SnapshotStore
     load_params: Callable[[ModConfig], dict[str, Any]]
-    on_request: Callable[[str, Incarnation, Request], None]
+    on_request: Callable[[Keeper, Incarnation, Request], None]
     on_change: Callable[[], None]
 
 
@@ -103,9 +103,9 @@ class Keeper:
         assert self.manifest is not None
         return self.manifest
 
-    async def restart_from_files(self, config: ModConfig) -> Manifest:
+    async def restart_from_files(self, config: ModConfig, log: ModLog | None = None) -> Manifest:
         """Start a mod that is down again, with fresh code. Raises `StartFailed`."""
-        self.adopt(config)
+        self.adopt(config, log)
         return await self.start()
 
     async def unload(self, timeout: float | None = None) -> None:
@@ -129,18 +129,24 @@ class Keeper:
 
     # -- starting
 
-    async def start_incarnation(self, *, from_snapshot: bool = False, config: ModConfig | None = None) -> Incarnation:
-        """A new process that has imported and initialized the mod, not yet active. Raises `StartFailed`."""
-        config = config or self.config
+    async def start_incarnation(
+        self, *, from_snapshot: bool = False, config: ModConfig | None = None, log: ModLog | None = None
+    ) -> Incarnation:
+        """A new process that has imported and initialized the mod, not yet active. Raises `StartFailed`.
+
+        Args:
+            config, log: of the mod it is to become, when that is another one than now (see `adopt`).
+        """
+        config, log = config or self.config, log or self.log
         self._number += 1
         try:
             params = self._around.load_params(config)
         except ModvisorError as error:  # an environment variable or file of its config is missing
-            raise StartFailed(f"mod {self.mod_id}: {error}", code=error.code) from None
+            raise StartFailed(f"mod {config.mod_id}: {error}", code=error.code) from None
         if from_snapshot:
             params["snapshot"] = await self._around.snapshots.read(self.mod_id)
-        order = StartOrder(self.mod_id, self._number, params, config.limits.start_timeout)
-        return await Incarnation.start(order, self._around.launcher, self.log, self._request, self._lost)
+        order = StartOrder(config, self._number, params)
+        return await Incarnation.start(order, self._around.launcher, log, self._request, self._lost)
 
     async def ready(self, incarnation: Incarnation) -> None:
         """Activate, then feed events. Raises `StartFailed`; nothing is left of the incarnation then."""
@@ -253,14 +259,20 @@ class Keeper:
     # -- what the incarnations tell
 
     def _request(self, incarnation: Incarnation, request: Request) -> None:
-        self._around.on_request(self.mod_id, incarnation, request)
+        self._around.on_request(self, incarnation, request)
 
     def _lost(self, incarnation: Incarnation) -> None:
         """Its channel ended: no event goes there any more. Called before anybody who waits for an answer runs."""
         self.port.lost(incarnation.lane)
 
-    def adopt(self, config: ModConfig) -> None:
-        """Run under a changed config from now on (after a reload brought it to the worker)."""
+    def adopt(self, config: ModConfig, log: ModLog | None = None) -> None:
+        """Be the mod of ``config`` from now on: the same with other settings, or another one with counts of its own."""
+        if config.mod_id != self.mod_id and log is not None:
+            self.mod_id = self.port.mod_id = config.mod_id
+            self.log, former = log, self.log
+            former.close()
+            self.counters = self.port.counters = self.copies.counters = ModCounters()
+            self.loaded_at = time.time()
         self.config = config
         self.port.limits = config.limits
         self._policy = _policy_of(config)

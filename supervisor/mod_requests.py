@@ -14,10 +14,10 @@ from ..ipc.errors import Code, FrameTooLarge, InvalidEvent, ModvisorError, Unser
 from ..ipc.event import Event, EventResponse
 from ..ipc.messages import Request
 from .agents import AgentRegistry
+from .config import ModConfig
 from .gateway import Gateway
 from .incarnation import Incarnation
 from .keeper import Keeper
-from .registry import ModRegistry
 
 logger = logging.getLogger("modvisor.mod_requests")
 
@@ -28,9 +28,8 @@ MAX_OPEN = 1000
 class ModRequests:
     """Answers `send_event` and `query` of the workers, each request in a task of its own."""
 
-    def __init__(self, tasks: TaskGroup, mods: ModRegistry, agents: AgentRegistry, gateway: Gateway) -> None:
+    def __init__(self, tasks: TaskGroup, agents: AgentRegistry, gateway: Gateway) -> None:
         self._tasks = tasks
-        self._mods = mods
         self._agents = agents
         self._gateway = gateway
         self._open: dict[Incarnation, int] = {}
@@ -39,16 +38,14 @@ class ModRequests:
             messages.QUERY: self._query,
         }
 
-    def take(self, mod_id: str, incarnation: Incarnation, request: Request) -> None:
+    def take(self, keeper: Keeper, incarnation: Incarnation, request: Request) -> None:
         """Called by the channel with each request; must not block."""
-        keeper = self._mods.find(mod_id)
         call = self._calls.get(request.method)
-        if keeper is None or call is None:
-            why = f"unknown method {request.method!r}" if call is None else f"mod {mod_id} is not loaded"
-            incarnation.channel.refuse(request.id, Code.PROTOCOL_ERROR, why)
+        if call is None:
+            incarnation.channel.refuse(request.id, Code.PROTOCOL_ERROR, f"unknown method {request.method!r}")
         elif self._open.get(incarnation, 0) >= MAX_OPEN:
             incarnation.channel.refuse(
-                request.id, Code.BUSY, f"{MAX_OPEN} requests of mod {mod_id} are under way already"
+                request.id, Code.BUSY, f"{MAX_OPEN} requests of mod {incarnation.mod_id} are under way already"
             )
         else:
             self._open[incarnation] = self._open.get(incarnation, 0) + 1
@@ -75,22 +72,24 @@ class ModRequests:
 
     async def _send_event(self, keeper: Keeper, incarnation: Incarnation, params: dict[str, Any]) -> dict[str, Any]:
         event = Event.from_dict(params.get("event"))
-        own = f"{MOD}:{keeper.mod_id}"
+        mod = incarnation.config  # not the keeper's: during a swap a worker of another mod may speak already
+        own = f"{MOD}:{mod.mod_id}"
         event.source_id = event.source_id or own
-        if event.source_id != own and not self._may_speak_for(keeper, event.source_id):
+        if event.source_id != own and not self._may_speak_for(mod, event.source_id):
             raise ModvisorError(
-                f"mod {keeper.mod_id} sent an event as {event.source_id!r}; it may only speak as {own} "
+                f"mod {mod.mod_id} sent an event as {event.source_id!r}; it may only speak as {own} "
                 "(grant others with 'speak_for' in its config)",
                 code=Code.FORBIDDEN,
             )
         event.via, event.secret, event.source_agent_group, event.attempt = own, None, None, 1
         cause = incarnation.lane.handling.get(params.get("cause", -1))
-        response: EventResponse = await self._gateway.from_mod(event, keeper, cause)
+        keeper.counters.events_out += 1
+        response: EventResponse = await self._gateway.from_mod(event, mod, cause)
         return response.to_dict()
 
     @staticmethod
-    def _may_speak_for(keeper: Keeper, source_id: str) -> bool:
-        source, allowed = parse_address(source_id), keeper.config.speak_for
+    def _may_speak_for(mod: ModConfig, source_id: str) -> bool:
+        source, allowed = parse_address(source_id), mod.speak_for
         if source.role == SYSTEM:  # the network's own name is nobody else's, whatever a config says
             return False
         return not allowed.isdisjoint({str(source), f"{source.role}:*", "*"})

@@ -280,6 +280,28 @@ class AgentNetwork:
         """Replace a mod's worker by one with fresh code, state handed over; the old one stays if the new one fails."""
         return _not_running() if self._parts is None else await self._parts.mods.reload(mod, config)
 
+    async def swap_mod(
+        self,
+        mod: str,
+        mod_path: str,
+        config: dict[str, Any] | None = None,
+        *,
+        mod_id: str | None = None,
+        **more: Any,
+    ) -> EventResponse:
+        """Put another mod in the place of a loaded one (by id or path), state handed over; the old one stays if it fails.
+
+        The new one takes the old one's place in the load order and the events that waited for it; its id is the last part
+        of ``mod_path`` unless ``mod_id`` names it. Other arguments as in `load_mod`.
+        """
+        if self._parts is None:
+            return _not_running()
+        try:
+            wanted = mod_config(mod_path, base_dir=self.config.base_dir, mod_id=mod_id, config=config, **more)
+        except ModvisorError as error:
+            return EventResponse.failure(error.code, f"{mod_path}: {error}", mod_path=mod_path)
+        return await self._parts.mods.swap(mod, wanted)
+
     def get_loaded_mods(self) -> dict[str, dict[str, Any]]:
         """By mod id, in load order: mod_id, mod_path, loaded_at, state, pid, version."""
         if self._parts is None:
@@ -478,12 +500,12 @@ class _Parts:
         self.gateway = Gateway(
             self.mods, self.agents, SystemCommands(network, self.agents), network.counters, config.event_timeout
         )
-        self._requests = ModRequests(tasks, self.mods, self.agents, self.gateway)
+        self._requests = ModRequests(tasks, self.agents, self.gateway)
         self.monitor = ResourceMonitor(self.mods)
         self.servers = Servers(network, tasks)
 
-    def _on_request(self, mod_id: str, incarnation: Any, request: Any) -> None:
-        self._requests.take(mod_id, incarnation, request)
+    def _on_request(self, keeper: Any, incarnation: Any, request: Any) -> None:
+        self._requests.take(keeper, incarnation, request)
 
 
 def _not_running(event: Event | None = None) -> EventResponse:

@@ -50,7 +50,7 @@ class ModRegistry:
         configured: tuple[ModConfig, ...],
         state: StateDir,
         tasks: TaskGroup,
-        on_request: Callable[[str, Incarnation, Request], None],
+        on_request: Callable[[Keeper, Incarnation, Request], None],
     ) -> None:
         self._config = config
         self._configured = configured
@@ -58,6 +58,7 @@ class ModRegistry:
         self.router: Router[Keeper] = Router()
         self._keepers: dict[str, Keeper] = {}
         self._pending: dict[str, list[_Pending]] = {}
+        self._promised: set[str] = set()  # ids that a swap under way is to bring
         self._closing = False
         self._around = Surroundings(
             tasks=tasks,
@@ -158,6 +159,38 @@ class ModRegistry:
                 return EventResponse(True, f"mod {keeper.mod_id} reloaded ({done['pause_ms']:.1f} ms pause)", data)
         return _failure(keeper.config, ModvisorError("the reload was cancelled by an unload", code=Code.NOT_RUNNING))
 
+    async def swap(self, id_or_path: str, config: ModConfig) -> EventResponse:
+        """Another mod in the place of one, without losing an event; the old one stays if the new one fails."""
+        keeper = self.find(id_or_path)
+        if keeper is None:
+            return self._no_such_mod(id_or_path)
+        if config.mod_id == keeper.mod_id:
+            return await self.reload(keeper.mod_id, config)
+        async with keeper.lock:
+            if self._keepers.get(keeper.mod_id) is not keeper:
+                return self._no_such_mod(id_or_path)
+            if (refusal := self._may_load(config)) is not None:
+                return refusal
+            former = keeper.config
+            self._promised.add(config.mod_id)
+            try:
+                with self._cancellable(former.mod_id, "swap"):
+                    done = await reload(keeper, config, self._log(config.mod_id))
+                    data = {"mod_id": config.mod_id, "mod_path": config.path, "from": former.mod_id, **done}
+                    text = f"mod {former.mod_id} swapped for {config.mod_id} ({done['pause_ms']:.1f} ms pause)"
+                    return EventResponse(True, text, data)
+            except ReloadFailed as error:
+                logger.warning("swap of mod %s for %s failed: %s", former.mod_id, config.mod_id, error)
+                text = f"mod {former.mod_id} was not swapped for {config.mod_id}, the old one stays: {error}"
+                return _failure(config, error, text)
+            finally:
+                self._promised.discard(config.mod_id)
+                self._keepers = {present.mod_id: present for present in self._keepers.values()}  # in the same order
+                self._rebuild_routes()
+                if keeper.mod_id != former.mod_id:
+                    await shielded(self._around.snapshots.forget(former.mod_id))
+        return _failure(former, ModvisorError("the swap was cancelled by an unload", code=Code.NOT_RUNNING))
+
     async def load_configured(self) -> list[tuple[ModConfig, EventResponse]]:
         """Load the enabled mods of the network file, all at once, keeping their order; returns each one's outcome."""
         configs = [mod for mod in self._configured if mod.enabled]
@@ -205,6 +238,8 @@ class ModRegistry:
             return _failure(config, ModvisorError("the network is shutting down", code=Code.NOT_RUNNING))
         if not is_allowed(self._config.allowed_mods, config.path):
             return _failure(config, ModvisorError("the network's allowed_mods do not include it", code=Code.FORBIDDEN))
+        if config.mod_id in self._promised:
+            return _failure(config, ModvisorError("a swap is bringing a mod of that id", code=Code.ALREADY_LOADED))
         present = self._keepers.get(config.mod_id)
         if present is not None and (present.state is not State.STARTING or present.lock.statistics().locked):
             return EventResponse.failure(

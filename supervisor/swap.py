@@ -1,4 +1,4 @@
-"""Reload: the same mod with fresh code, its state handed over, no event lost; the old one stays if anything fails."""
+"""Reload and swap: fresh code or another mod in the place of one, state handed over; the old one stays if anything fails."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ..ipc.errors import ChannelBroken, ChannelClosed, Code, ModvisorError, Requ
 from .config import ModConfig
 from .incarnation import Incarnation, StartFailed, shielded
 from .keeper import Keeper, drain
+from .modlog import ModLog
 
 DRAIN_SHARE = 0.5  # of the unload timeout: what events in flight get before the reload is given up
 
@@ -21,10 +22,13 @@ class ReloadFailed(ModvisorError):
     code = Code.START_FAILED
 
 
-async def reload(keeper: Keeper, config: ModConfig) -> dict[str, Any]:
+async def reload(keeper: Keeper, config: ModConfig, log: ModLog | None = None) -> dict[str, Any]:
     """Replace the running incarnation of ``keeper`` by one with fresh code under ``config``.
 
     The caller holds the keeper's lock. A mod that is down (failed, quarantined, stopped) is started instead.
+
+    Args:
+        config: of the same mod (a reload), or of another one (a swap), which then needs its own ``log``.
 
     Returns:
         ``{"pause_ms", "queued", "from_version", "to_version"}``
@@ -34,13 +38,13 @@ async def reload(keeper: Keeper, config: ModConfig) -> dict[str, Any]:
     """
     old = keeper.incarnation
     if old is None:
-        return await _start_again(keeper, config)
+        return await _start_again(keeper, config, log)
     try:
-        new = await keeper.start_incarnation(config=config)
+        new = await keeper.start_incarnation(config=config, log=log)
     except StartFailed as error:
         raise _failed("start", error) from None
     try:
-        done = await _switch(keeper, config, old, new)
+        done = await _switch(keeper, config, log, old, new)
     except BaseException:
         await shielded(new.kill("the reload failed"))
         raise
@@ -51,18 +55,20 @@ async def reload(keeper: Keeper, config: ModConfig) -> dict[str, Any]:
     return done
 
 
-async def _start_again(keeper: Keeper, config: ModConfig) -> dict[str, Any]:
+async def _start_again(keeper: Keeper, config: ModConfig, log: ModLog | None) -> dict[str, Any]:
     """There is no incarnation to keep: end what the keeper still tries, and start from the working files."""
     await keeper.stop_keeping()
     before = keeper.manifest.version if keeper.manifest else None
     try:
-        manifest = await keeper.restart_from_files(config)
+        manifest = await keeper.restart_from_files(config, log)
     except StartFailed as error:
         raise _failed("start", error) from None
     return {"pause_ms": 0.0, "queued": 0, "from_version": before, "to_version": manifest.version}
 
 
-async def _switch(keeper: Keeper, config: ModConfig, old: Incarnation, new: Incarnation) -> dict[str, Any]:
+async def _switch(
+    keeper: Keeper, config: ModConfig, log: ModLog | None, old: Incarnation, new: Incarnation
+) -> dict[str, Any]:
     loop = asyncio.get_running_loop()
     began = perf_counter()
     lane = keeper.port.hold()
@@ -82,7 +88,7 @@ async def _switch(keeper: Keeper, config: ModConfig, old: Incarnation, new: Inca
         raise
     queued = keeper.port.depth
     await keeper.stop_keeping()  # the task that follows the old one
-    keeper.adopt(config)
+    keeper.adopt(config, log)
     keeper.serve(new)
     pause = perf_counter() - began
     keeper.keep(new)

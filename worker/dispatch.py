@@ -7,7 +7,6 @@ import contextvars
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
-from functools import partial
 from typing import Any
 
 from ..ipc.errors import Code, ModvisorError, Refused
@@ -107,7 +106,11 @@ class Dispatcher:
             return await handler.call(event)
         context = contextvars.copy_context()
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, partial(context.run, _call_plain, handler, event))
+
+        def call() -> Any:
+            return context.run(_call_plain, handler, event)
+
+        return await loop.run_in_executor(self._executor, call)
 
     def _failed(self, handler: Handler, error: BaseException) -> HandlerFailed:
         told = describe(error, self._sources())

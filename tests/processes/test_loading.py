@@ -112,6 +112,50 @@ async def test_a_restart_after_a_crash_runs_the_last_good_code_not_a_half_finish
     assert network.get_network_stats()["mods"]["echo"]["restarts"] == 1
 
 
+async def test_swap_puts_another_mod_in_the_place_of_one(network: AgentNetwork, write_mod: WriteMod) -> None:
+    source = """
+        from modvisor.mods import BaseMod, EventResponse, mod_event_handler
+
+        class Counter(BaseMod):
+            version = "%s"
+            count = 0
+
+            def get_state(self):
+                return self.count
+
+            def set_state(self, state, from_version):
+                self.count = state
+
+            @mod_event_handler("test.count")
+            async def count_up(self, event):
+                self.count += 1
+                return EventResponse(True, data=[self.context.mod_id, self.version, self.count])
+    """
+    await network.load_mod(write_mod("counter_v1", source % "1"))
+    await network.load_mod(write_mod("echo"))
+    await network.process_event(Event("test.count"))
+    swapped = await network.swap_mod("counter_v1", write_mod("counter_v2", source % "2"))
+    assert swapped.success, swapped
+    assert (swapped.data["mod_id"], swapped.data["from"]) == ("counter_v2", "counter_v1")
+    assert list(network.get_loaded_mods()) == ["counter_v2", "echo"], "in the same place of the order"
+    assert (await network.process_event(Event("test.count"))).data == ["counter_v2", "2", 2]
+    assert network.get_network_stats()["mods"]["counter_v2"]["traffic"]["answered"] == 1
+    assert (await network.process_event(Event("test.count", destination_id="mod:counter_v1"))).error == "no_such_mod"
+    assert len(child_pids()) == 2
+    broken = await network.swap_mod("counter_v2", write_mod("broken", "1 / 0"))
+    assert (broken.error, broken.data["step"]) == ("import_failed", "start")
+    assert (await network.swap_mod("counter_v2", "./counter_v1", mod_id="echo")).error == "already_loaded"
+    assert (await network.swap_mod("nobody", "./counter_v1")).error == "no_such_mod"
+    assert (await network.process_event(Event("test.count"))).data == ["counter_v2", "2", 3]
+    assert (await network.swap_mod("counter_v2", "./counter_v1", mod_id="counter_v2")).data["mod_id"] == "counter_v2"
+    assert (await network.process_event(Event("test.count"))).data == ["counter_v2", "1", 4]
+    os.kill(network.get_loaded_mods()["counter_v2"]["pid"], 9)
+    await until(lambda: network.get_network_stats()["mods"]["counter_v2"]["restarts"] == 1)
+    assert (await network.process_event(Event("test.count"))).data == ["counter_v2", "1", 1]
+    assert (await network.unload_mod("counter_v2")).success
+    assert list(network.get_loaded_mods()) == ["echo"]
+
+
 BASE = "from modvisor.mods import BaseMod\nclass Wiki(BaseMod):\n    "
 
 BROKEN = {

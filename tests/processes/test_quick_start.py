@@ -45,6 +45,18 @@ class WikiMod(BaseMod):
 """
 
 
+def write_messaging(folder: Path) -> None:
+    """Two mods in a package beside the network file."""
+    (folder / "pkg").mkdir()
+    for version in (1, 2):
+        (folder / "pkg" / f"messaging_v{version}.py").write_text(
+            "from modvisor.mods import BaseMod, EventResponse, mod_event_handler\n"
+            "class Messaging(BaseMod):\n"
+            "    @mod_event_handler('talk.version.get')\n"
+            f"    async def get(self, event):\n        return EventResponse(True, data={version})\n"
+        )
+
+
 async def test_the_quick_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("network.yaml").write_text(NETWORK_YAML)
@@ -86,6 +98,14 @@ async def test_the_quick_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert (await network.process_external_event(outside)).success
         event = Event("system.mod.unload", "agent:alice", payload={"mod_id": "wiki"}, secret=secret)
         assert (await network.process_external_event(event)).error == "forbidden"
+
+        write_messaging(tmp_path)
+        assert (await network.load_mod("pkg.messaging_v1")).success
+        r = await network.swap_mod("messaging_v1", "pkg.messaging_v2")
+        assert r.success, r.message
+        assert (await network.process_event(Event("talk.version.get", "agent:alice"))).data == 2
+        assert list(network.get_loaded_mods()) == ["wiki", "notes", "messaging_v2"]
+        assert (await network.unload_mod("pkg.messaging_v2")).success
 
         direct = Event("chat.message", "agent:bob", "agent:alice", payload={"text": "hi"})
         assert await network.process_event(direct) == EventResponse(
