@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import time
 from collections.abc import Awaitable, Callable
@@ -26,6 +27,8 @@ from ..ipc.errors import (
 from ..ipc.manifest import Manifest
 from ..ipc.messages import Hello, Notification, Request
 from .config import ModConfig
+from .crashes import Cause
+from .journey import Journey
 from .launcher import Exit, Launcher, WorkerProcess
 from .modlog import ModLog
 from .port import Lane
@@ -63,6 +66,9 @@ class StartOrder:
         return self.config.limits.start_timeout
 
 
+DUMP_TIME = 0.5
+"""Seconds a hanging worker has to write its stacks."""
+
 RequestHandler = Callable[["Incarnation", Request], None]
 T = TypeVar("T")
 
@@ -93,6 +99,8 @@ class Incarnation:
         self.started = time.monotonic()
         self.manifest: Manifest | None = None
         self.end_reason: str | None = None  # why we ended it, when it was not its own doing
+        self.end_cause: Cause | None = None
+        self.lost_events: list[Journey] = []  # what it was handling when its channel ended
         self._on_lost = on_lost
         self._hello: asyncio.Future[Hello] = asyncio.get_running_loop().create_future()
         self.channel = Channel(
@@ -189,6 +197,22 @@ class Incarnation:
             return False
         return True
 
+    async def end_hanging(self, reason: str) -> None:
+        """Have the worker write the stack of every thread into its log, then kill it.
+
+        The dump is made by a signal handler in C, so it works while the interpreter is stuck; a worker that is stopped
+        (state T) cannot run it and is killed without.
+        """
+        self.end_reason, self.end_cause = reason, Cause.HANG
+        self.process.dump_stacks()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DUMP_TIME):
+                await self.process.next_output()
+                while True:  # until it falls silent
+                    async with asyncio.timeout(DUMP_TIME / 10):
+                        await self.process.next_output()
+        self.process.kill()
+
     # -- end
 
     async def stop(self, deadline: float) -> Exit:
@@ -249,8 +273,9 @@ class Incarnation:
             # Without its pipe a worker is of no use. One that broke the protocol goes at once; one that closed the pipe is
             # most likely ending, and its exit code is worth a moment.
             if reason.code == Code.PROTOCOL_ERROR:
-                self.end_reason = str(reason)
+                self.end_reason, self.end_cause = str(reason), Cause.PROTOCOL_VIOLATION
                 self.process.kill(signal.SIGKILL)
             else:
                 asyncio.get_running_loop().call_later(LAST_MOMENT, self.process.kill)
+        self.lost_events = list(self.lane.handling.values())
         self._on_lost(self)

@@ -19,6 +19,7 @@ from ..ipc.messages import Request
 from .config import ModConfig
 from .copies import CopyQueue
 from .counters import ModCounters
+from .crashes import LOG_LINES, MAX_IN_FLIGHT, Cause, CrashLog, CrashReport, cause_of, events_of, last_words
 from .incarnation import Incarnation, StartFailed, StartOrder, shielded
 from .launcher import Exit, Launcher
 from .lifecycle import State, Trigger, next_state
@@ -29,6 +30,9 @@ from .snapshots import SnapshotStore
 
 logger = logging.getLogger("modvisor.keeper")
 
+STALL = 0.25
+"""Seconds by which a timer of the supervisor may be late before it mistrusts its own measurement of a mod."""
+
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
@@ -38,6 +42,7 @@ class Surroundings:
         tasks: the network's root task group.
         load_params: the `load` parameters of a mod, without its snapshot.
         on_request: called with each request of a worker.
+        resources_of: the newest resource sample of a process, as plain data.
         on_change: called after a change of state, version or patterns, so that routes are computed anew.
     """
 
@@ -46,6 +51,7 @@ class Surroundings:
     snapshots: SnapshotStore
     load_params: Callable[[ModConfig], dict[str, Any]]
     on_request: Callable[[Keeper, Incarnation, Request], None]
+    resources_of: Callable[[int], dict[str, Any] | None]
     on_change: Callable[[], None]
 
 
@@ -74,6 +80,7 @@ class Keeper:
         self.loaded_at = time.time()
         self.start_ms: float | None = None  # from launch to ready, of the newest start that was asked for
         self.last_error: str | None = None
+        self.crashes = CrashLog()
         self._number = 0
         self._around = surroundings
         self._policy = _policy_of(config)
@@ -82,8 +89,8 @@ class Keeper:
 
     # -- commands
 
-    async def start(self) -> Manifest:
-        """Start the first incarnation from the working files and serve.
+    async def start(self, *, from_snapshot: bool = False) -> Manifest:
+        """Start the first incarnation, from the working files unless told otherwise, and serve.
 
         Raises:
             StartFailed: the state is `failed`, nothing is left of the attempt.
@@ -92,7 +99,7 @@ class Keeper:
             self._happened(Trigger.START_REQUESTED)
         began = time.perf_counter()
         try:
-            incarnation = await self.start_incarnation()
+            incarnation = await self.start_incarnation(from_snapshot=from_snapshot)
             await self.ready(incarnation)
         except StartFailed as error:
             self._start_failed(error)
@@ -103,10 +110,12 @@ class Keeper:
         assert self.manifest is not None
         return self.manifest
 
-    async def restart_from_files(self, config: ModConfig, log: ModLog | None = None) -> Manifest:
-        """Start a mod that is down again, with fresh code. Raises `StartFailed`."""
+    async def start_anew(
+        self, config: ModConfig, log: ModLog | None = None, *, from_snapshot: bool = False
+    ) -> Manifest:
+        """Start a mod that is down, with a clean record. Raises `StartFailed`."""
         self.adopt(config, log)
-        return await self.start()
+        return await self.start(from_snapshot=from_snapshot)
 
     async def unload(self, timeout: float | None = None) -> None:
         """Drain, shut down, end. Always succeeds; afterwards no process of the mod is left."""
@@ -225,7 +234,33 @@ class Keeper:
         self.last_error = f"incarnation {incarnation.number} (pid {incarnation.pid}) ended: {reason}"
         self.incarnation = None
         self._happened(Trigger.EXITED)
+        self.crashes.add(self._report(incarnation, exit))
         logger.warning("mod %s: %s", self.mod_id, self.last_error)
+
+    def _report(self, incarnation: Incarnation, exit: Exit) -> CrashReport:
+        log = self.log.tail(LOG_LINES)
+        return CrashReport(
+            mod_id=self.mod_id,
+            version=incarnation.manifest.version if incarnation.manifest is not None else None,
+            incarnation=incarnation.number,
+            pid=incarnation.pid,
+            at=time.time(),
+            uptime=round(incarnation.uptime, 3),
+            cause=cause_of(exit, incarnation.end_cause),
+            detail=incarnation.end_reason or str(exit),
+            traceback=last_words(log),
+            log=log,
+            in_flight=events_of(incarnation.lost_events[:MAX_IN_FLIGHT]),
+            in_flight_count=len(incarnation.lost_events),
+            resources=self._around.resources_of(incarnation.pid),
+        )
+
+    def _report_failed_restart(self, error: StartFailed) -> CrashReport:
+        return CrashReport(
+            mod_id=self.mod_id, version=None, incarnation=self._number, pid=None, at=time.time(), uptime=0.0,
+            cause=Cause.START_FAILURE, detail=str(error), traceback=error.details.get("traceback"),
+            log=self.log.tail(LOG_LINES), in_flight=[], in_flight_count=0, resources=None,
+        )  # fmt: skip
 
     async def _restart(self, *, clean: bool, uptime: float) -> Incarnation | None:
         """The next incarnation, serving; or None if there is to be none."""
@@ -240,6 +275,7 @@ class Keeper:
                 await self.ready(incarnation)
             except StartFailed as error:
                 self.last_error = str(error)
+                self.crashes.add(self._report_failed_restart(error))
                 logger.warning("mod %s: restart failed: %s", self.mod_id, error)
                 self._happened(Trigger.START_FAILED)
                 clean, uptime = False, 0.0
@@ -294,12 +330,16 @@ async def drain(lane: Any, deadline: float) -> bool:
 
 async def watch(incarnation: Incarnation, hang_timeout: float) -> None:
     """Ping the mod's own event loop; when it does not answer within ``hang_timeout`` seconds, the worker is killed."""
+    loop = asyncio.get_running_loop()
     while incarnation.channel.closed is None:
         await anyio.sleep(hang_timeout / 2)
-        if not await incarnation.answers(hang_timeout) and incarnation.channel.closed is None:
-            incarnation.end_reason = f"its event loop was blocked for more than {hang_timeout:g} s"
-            incarnation.process.kill()
-            return
+        due = loop.time() + hang_timeout
+        if await incarnation.answers(hang_timeout) or incarnation.channel.closed is not None:
+            continue
+        if loop.time() - due > STALL:  # we were the ones who stood still: the answer may lie unread in the pipe
+            continue
+        await incarnation.end_hanging(f"its event loop was blocked for more than {hang_timeout:g} s")
+        return
 
 
 def _policy_of(config: ModConfig) -> RestartPolicy:

@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+STACK_SIGNAL = signal.SIGUSR2
+"""On which a worker writes the stack of every thread (`worker.crash` sets that up)."""
+
 # What a worker inherits of the supervisor's environment: enough to run Python, nothing that may hold a secret.
 _INHERITED = frozenset({
     "HOME", "LANG", "LANGUAGE", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LOGNAME", "PATH", "SSL_CERT_DIR", "SSL_CERT_FILE",
@@ -57,6 +60,7 @@ class WorkerProcess:
         self._on_output = on_output
         self.pid = popen.pid
         self.sock = sock
+        self._next_output: asyncio.Future[None] | None = None
         self.exited: asyncio.Future[Exit] = self._loop.create_future()
         assert popen.stdout is not None
         self._output = popen.stdout.fileno()
@@ -68,6 +72,17 @@ class WorkerProcess:
         """Signal the worker and its whole process group; a worker that has ended is left in peace."""
         if not self.exited.done():
             _signal_group(self.pid, signum)
+
+    def dump_stacks(self) -> None:
+        """Have the worker itself (not what it started) write the stacks of its threads into its output."""
+        if not self.exited.done():
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, STACK_SIGNAL)
+
+    async def next_output(self) -> None:
+        """Wait until the worker (or what it started) has written something more."""
+        self._next_output = self._loop.create_future()
+        await self._next_output
 
     # -- death: known by pidfd, not by end of file (a grandchild can hold every pipe open)
 
@@ -107,6 +122,8 @@ class WorkerProcess:
                 last = True
                 break
             self._on_output(data)
+            if self._next_output is not None and not self._next_output.done():
+                self._next_output.set_result(None)
             if not last:  # one read a turn: a mod that floods its log must not hold the loop
                 return
         if last and self._popen.stdout is not None and not self._popen.stdout.closed:

@@ -280,6 +280,10 @@ class AgentNetwork:
         """Replace a mod's worker by one with fresh code, state handed over; the old one stays if the new one fails."""
         return _not_running() if self._parts is None else await self._parts.mods.reload(mod, config)
 
+    async def restart_mod(self, mod: str) -> EventResponse:
+        """A new incarnation of the last version that was ready; brings a quarantined, failed or ended mod back."""
+        return _not_running() if self._parts is None else await self._parts.mods.restart(mod)
+
     async def swap_mod(
         self,
         mod: str,
@@ -332,6 +336,19 @@ class AgentNetwork:
             }
             for keeper in (self._parts.mods if self._parts is not None else ())
         ]
+
+    def get_crashes(self, mod: str | None = None) -> list[dict[str, Any]]:
+        """Reports of incarnations that ended unasked, oldest first: of one mod (by id or path) or of all.
+
+        Raises:
+            ModvisorError: no_such_mod.
+        """
+        mods = self._running().mods
+        keepers = list(mods) if mod is None else [keeper for keeper in [mods.find(mod)] if keeper is not None]
+        if mod is not None and not keepers:
+            raise ModvisorError(f"no mod {mod!r} is loaded", code=Code.NO_SUCH_MOD)
+        reports = [report for keeper in keepers for report in keeper.crashes]
+        return [report.to_dict() for report in sorted(reports, key=lambda report: report.at)]
 
     def mod_log(self, mod: str, lines: int = 100) -> list[str]:
         """The last lines of a mod's log, of a mod that is no longer loaded too (by id)."""
@@ -496,13 +513,20 @@ class _Parts:
         self.journal = Journal(state.database)
         self.agents = AgentRegistry(config.agents, config.agent_groups, self.journal.record)
         mods = tuple(with_bundled_permissions(mod) for mod in config.mods)
-        self.mods = ModRegistry(config, mods, state, tasks, self._on_request)
+        self.monitor = ResourceMonitor(self._worker_pids)
+        self.mods = ModRegistry(config, mods, state, tasks, self._on_request, self._resources_of)
         self.gateway = Gateway(
             self.mods, self.agents, SystemCommands(network, self.agents), network.counters, config.event_timeout
         )
         self._requests = ModRequests(tasks, self.agents, self.gateway)
-        self.monitor = ResourceMonitor(self.mods)
         self.servers = Servers(network, tasks)
+
+    def _worker_pids(self) -> list[int]:
+        return [keeper.incarnation.pid for keeper in self.mods if keeper.incarnation is not None]
+
+    def _resources_of(self, pid: int) -> dict[str, Any] | None:
+        sample = self.monitor.of(pid)
+        return None if sample is None else resource_stats(sample)
 
     def _on_request(self, keeper: Any, incarnation: Any, request: Any) -> None:
         self._requests.take(keeper, incarnation, request)

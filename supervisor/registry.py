@@ -51,6 +51,7 @@ class ModRegistry:
         state: StateDir,
         tasks: TaskGroup,
         on_request: Callable[[Keeper, Incarnation, Request], None],
+        resources_of: Callable[[int], dict[str, Any] | None],
     ) -> None:
         self._config = config
         self._configured = configured
@@ -66,6 +67,7 @@ class ModRegistry:
             snapshots=SnapshotStore(state.snapshots),
             load_params=self._load_params,
             on_request=on_request,
+            resources_of=resources_of,
             on_change=self._rebuild_routes,
         )
 
@@ -158,6 +160,24 @@ class ModRegistry:
                 data = {"mod_id": keeper.mod_id, "mod_path": keeper.config.path, **done}
                 return EventResponse(True, f"mod {keeper.mod_id} reloaded ({done['pause_ms']:.1f} ms pause)", data)
         return _failure(keeper.config, ModvisorError("the reload was cancelled by an unload", code=Code.NOT_RUNNING))
+
+    async def restart(self, id_or_path: str) -> EventResponse:
+        """A new incarnation of the last good version; a mod that is down comes back, a running one is replaced."""
+        keeper = self.find(id_or_path)
+        if keeper is None:
+            return self._no_such_mod(id_or_path)
+        async with keeper.lock:
+            if self._keepers.get(keeper.mod_id) is not keeper:
+                return self._no_such_mod(id_or_path)
+            with self._cancellable(keeper.mod_id, "restart"):
+                try:
+                    done = await reload(keeper, keeper.config, from_snapshot=True)
+                except ReloadFailed as error:
+                    return _failure(keeper.config, error, f"mod {keeper.mod_id} was not restarted: {error}")
+                pid = keeper.incarnation.pid if keeper.incarnation is not None else None
+                data = {"mod_id": keeper.mod_id, "mod_path": keeper.config.path, "pid": pid, **done}
+                return EventResponse(True, f"mod {keeper.mod_id} restarted", data)
+        return _failure(keeper.config, ModvisorError("the restart was cancelled by an unload", code=Code.NOT_RUNNING))
 
     async def swap(self, id_or_path: str, config: ModConfig) -> EventResponse:
         """Another mod in the place of one, without losing an event; the old one stays if the new one fails."""

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from typing import Any
 
 import anyio
 import anyio.to_thread
 
+from .crashes import CrashReport
 from .keeper import Keeper
 from .procs import ProcessSample, make_sampler
-from .registry import ModRegistry
 
 logger = logging.getLogger("modvisor.stats")
 
@@ -22,10 +23,14 @@ SAMPLE_INTERVAL = 2.0  # seconds; a pass over 200 workers costs about 10 ms
 
 
 class ResourceMonitor:
-    """Samples the workers' processes for as long as `run` runs."""
+    """Samples the workers' processes for as long as `run` runs.
 
-    def __init__(self, mods: ModRegistry) -> None:
-        self._mods = mods
+    Args:
+        pids: tells the workers of the moment.
+    """
+
+    def __init__(self, pids: Callable[[], list[int]]) -> None:
+        self._pids = pids
         self._sampler = make_sampler()
         self._samples: dict[int, ProcessSample] = {}
 
@@ -36,8 +41,7 @@ class ResourceMonitor:
 
     async def sample(self) -> None:
         """Take one sample of every worker now."""
-        pids = [keeper.incarnation.pid for keeper in self._mods if keeper.incarnation is not None]
-        pids.append(os.getpid())
+        pids = [*self._pids(), os.getpid()]
         try:
             self._samples = await anyio.to_thread.run_sync(self._sampler.sample, pids)
         except OSError as error:  # out of descriptors, say: the last figures stand
@@ -82,6 +86,8 @@ def mod_stats(keeper: Keeper, monitor: ResourceMonitor) -> dict[str, Any]:
             "latency_p99_ms": _milliseconds(counters.latency.quantile(0.99)),
         },
         "restarts": counters.restarts,
+        "crashes": keeper.crashes.total,
+        "last_crash": _crash_in_short(keeper.crashes.last),
         "log_write_errors": keeper.log.write_errors,
     }
 
@@ -100,6 +106,12 @@ def resource_stats(sample: ProcessSample | None) -> dict[str, Any]:
         "sampled_at",
     )
     return {name: getattr(sample, name, None) for name in names}
+
+
+def _crash_in_short(report: CrashReport | None) -> dict[str, Any] | None:
+    if report is None:
+        return None
+    return {"at": report.at, "cause": str(report.cause), "detail": report.detail, "uptime": report.uptime}
 
 
 def _milliseconds(seconds: float | None) -> float | None:

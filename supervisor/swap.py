@@ -22,13 +22,16 @@ class ReloadFailed(ModvisorError):
     code = Code.START_FAILED
 
 
-async def reload(keeper: Keeper, config: ModConfig, log: ModLog | None = None) -> dict[str, Any]:
+async def reload(
+    keeper: Keeper, config: ModConfig, log: ModLog | None = None, *, from_snapshot: bool = False
+) -> dict[str, Any]:
     """Replace the running incarnation of ``keeper`` by one with fresh code under ``config``.
 
     The caller holds the keeper's lock. A mod that is down (failed, quarantined, stopped) is started instead.
 
     Args:
         config: of the same mod (a reload), or of another one (a swap), which then needs its own ``log``.
+        from_snapshot: run the last good version instead of the working files (a restart).
 
     Returns:
         ``{"pause_ms", "queued", "from_version", "to_version"}``
@@ -38,9 +41,9 @@ async def reload(keeper: Keeper, config: ModConfig, log: ModLog | None = None) -
     """
     old = keeper.incarnation
     if old is None:
-        return await _start_again(keeper, config, log)
+        return await _start_again(keeper, config, log, from_snapshot)
     try:
-        new = await keeper.start_incarnation(config=config, log=log)
+        new = await keeper.start_incarnation(config=config, log=log, from_snapshot=from_snapshot)
     except StartFailed as error:
         raise _failed("start", error) from None
     try:
@@ -55,12 +58,12 @@ async def reload(keeper: Keeper, config: ModConfig, log: ModLog | None = None) -
     return done
 
 
-async def _start_again(keeper: Keeper, config: ModConfig, log: ModLog | None) -> dict[str, Any]:
-    """There is no incarnation to keep: end what the keeper still tries, and start from the working files."""
+async def _start_again(keeper: Keeper, config: ModConfig, log: ModLog | None, from_snapshot: bool) -> dict[str, Any]:
+    """There is no incarnation to keep: end what the keeper still tries, and start."""
     await keeper.stop_keeping()
     before = keeper.manifest.version if keeper.manifest else None
     try:
-        manifest = await keeper.restart_from_files(config, log)
+        manifest = await keeper.start_anew(config, log, from_snapshot=from_snapshot)
     except StartFailed as error:
         raise _failed("start", error) from None
     return {"pause_ms": 0.0, "queued": 0, "from_version": before, "to_version": manifest.version}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import linecache
+import signal
 import sys
 import traceback
 from collections.abc import Mapping
@@ -13,8 +14,9 @@ MAX_TRACEBACK = 16_000  # characters: the head and the tail of a deep recursion 
 
 
 def install() -> None:
-    """A segfault, abort or deadly signal leaves the stack of every thread in the mod's log."""
+    """A segfault, abort or deadly signal leaves the stack of every thread in the mod's log, and so does SIGUSR2."""
     faulthandler.enable(file=sys.stderr.fileno(), all_threads=True)
+    faulthandler.register(signal.SIGUSR2, file=sys.stderr.fileno(), all_threads=True, chain=False)
 
 
 def describe(error: BaseException, own: Mapping[str, bytes]) -> dict[str, Any]:

@@ -119,6 +119,33 @@ def reload(settings: Settings, mod: Mod, config: Config = None) -> None:
     _report(settings, connect(settings).post(f"/mods/{segment(mod)}/reload", body))
 
 
+def restart(settings: Settings, mod: Mod) -> None:
+    """Give a mod a new process of its last good version; brings one that is down back."""
+    from .client import segment
+
+    _report(settings, connect(settings).post(f"/mods/{segment(mod)}/restart", {}))
+
+
+def crashes(
+    settings: Settings,
+    mod: Annotated[
+        str | None, typer.Argument(metavar="[MOD]", help="Only this mod's.", autocompletion=loaded_mods)
+    ] = None,
+) -> None:
+    """Show why processes of mods ended unasked: cause, last words, what they were handling."""
+    answer = connect(settings).request("GET", "/crashes", query={"mod": mod})
+    Output(as_json=settings.json).document(answer, lambda: _show_crashes(answer["crashes"]))
+
+
+def _show_crashes(reports: list[dict[str, Any]]) -> None:
+    from .render import crash_text
+
+    if not reports:
+        print("no mod has crashed")
+    for report in reports:
+        print(printable(crash_text(report)), end="\n\n")
+
+
 def _report(settings: Settings, response: dict[str, Any]) -> None:
     Output(as_json=settings.json).document(response, lambda: print(printable(_sentence(response))))
 

@@ -110,6 +110,22 @@ def event_line(record: dict[str, Any]) -> str:
     return f"{head}  {outcome(response)}".replace("\n", " ")
 
 
+def crash_text(report: dict[str, Any]) -> str:
+    """``modvisor crashes``: when, what, why, what it was handling, and its last words."""
+    version = report["version"] or NOTHING
+    lines = [
+        f"{clock(report['at'], date=True)} {report['mod_id']} {version}: {report['cause']}: {report['detail']}",
+        f"  incarnation {report['incarnation']}, pid {report['pid'] or NOTHING}, after {duration(report['uptime'])}",
+    ]
+    if report["in_flight_count"]:
+        names = ", ".join(f"{event['event_name']} from {event['source_id']}" for event in report["in_flight"][:5])
+        more = report["in_flight_count"] - len(report["in_flight"][:5])
+        lines.append(f"  was handling {names}" + (f" and {more} more" if more else ""))
+    words = report["traceback"] or "\n".join(report["log"][-5:])
+    lines += [f"    {line}" for line in words.splitlines()]
+    return "\n".join(lines)
+
+
 def outcome(response: dict[str, Any]) -> str:
     """``ok``, ``delivered to 3``, or the code and message of a failure."""
     data = response.get("data") if isinstance(response.get("data"), dict) else {}

@@ -51,8 +51,10 @@ def admin_app(network: AgentNetwork, stopping: asyncio.Event | None = None) -> S
             post(f"{v1}/mods", api.load_mod),
             # A mod may be named by its path, and './name' has a slash.
             post(f"{v1}/mods/{{mod:path}}/reload", api.reload_mod),
+            post(f"{v1}/mods/{{mod:path}}/restart", api.restart_mod),
             get(f"{v1}/mods/{{mod:path}}/log", api.mod_log),
             delete(f"{v1}/mods/{{mod:path}}", api.unload_mod),
+            get(f"{v1}/crashes", api.crashes),
             get(f"{v1}/events", api.watch_events),
             post(f"{v1}/events", api.send_event),
             post(f"{v1}/events/batch", api.send_events),
@@ -138,6 +140,12 @@ class _AdminApi:
     async def unload_mod(self, request: Request) -> Response:
         timeout = number_query(request, "timeout", None, 0.0, MAX_TIMEOUT)
         return response_answer(await self._network.unload_mod(request.path_params["mod"], timeout=timeout))
+
+    async def restart_mod(self, request: Request) -> Response:
+        return response_answer(await self._network.restart_mod(request.path_params["mod"]))
+
+    async def crashes(self, request: Request) -> Response:
+        return Answer({"crashes": self._network.get_crashes(request.query_params.get("mod"))})
 
     async def reload_mod(self, request: Request) -> Response:
         body = await optional_json_body(request)

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from modvisor.supervisor import AgentNetwork, Event
-from tests.conftest import until
+from tests.conftest import ECHO, until
 from tests.processes.test_events import load
 
 pytestmark = pytest.mark.anyio
@@ -34,6 +34,17 @@ MISCHIEF = {
     "await asyncio.Event().wait()",
     "close": "os.closerange(3, 100); await asyncio.Event().wait()",
     "memory": "x = bytearray(10_000_000_000)",
+}
+
+
+CRASHES = {
+    "exit": ("exited", "exit code 3"),
+    "segfault": ("signal", "SIGSEGV"),
+    "spin": ("hang", "blocked for more than 0.4 s"),
+    "abort": ("signal", "SIGABRT"),
+    "kill": ("signal", "SIGKILL"),
+    "garbage": ("protocol_violation", "broke the protocol"),
+    "close": ("exited", "exit code 1"),
 }
 
 
@@ -61,6 +72,16 @@ async def test_while_one_mod_goes_mad_another_answers_all_the_time(
     failed = await mad
     assert failed.error == ("handler_error" if kind == "memory" else "mod_crashed"), failed
     assert "mad" in str(failed.message)
+    if kind != "memory":
+        await until(lambda: bool(network.get_crashes("mad")))
+        (report,) = network.get_crashes("mad")
+        cause, detail = CRASHES[kind]
+        assert report["cause"] == cause
+        assert detail in report["detail"]
+        assert [event["event_name"] for event in report["in_flight"]] == ["mad.go"]
+        assert report["in_flight_count"] == 1
+        if kind in ("segfault", "spin", "abort"):
+            assert "mods/mad/mod.py" in report["traceback"], "the line that did it"
     if kind == "spin":
         assert "its event loop was blocked for more than 0.4 s" in str(failed.message)
     assert answered > 0
@@ -99,6 +120,49 @@ async def test_a_mod_that_keeps_ending_is_quarantined_and_says_why(network: Agen
     assert "exit code 7" in str(refused.message)
     assert (await network.reload_mod("dying")).success, "a person may bring it back"
     assert network.get_loaded_mods()["dying"]["state"] == "ready"
+
+
+async def test_a_stopped_worker_is_killed_though_it_cannot_dump(network: AgentNetwork, write_mod: WriteMod) -> None:
+    loaded = await network.load_mod(write_mod("echo"), limits={"hang_timeout": 0.3})
+    os.kill(loaded.data["pid"], signal.SIGSTOP)
+    await until(lambda: bool(network.get_crashes("echo")))
+    (report,) = network.get_crashes("echo")
+    assert (report["cause"], report["traceback"]) == ("hang", None)
+    assert (await network.process_event(Event("test.ping", "agent:alice", payload={"i": 1}))).success
+
+
+async def test_restart_brings_the_last_good_version_back(network: AgentNetwork, write_mod: WriteMod) -> None:
+    path = write_mod("echo")
+    first = await network.load_mod(path)
+    write_mod("echo", "a half-finished edit (")
+    restarted = await network.restart_mod("echo")
+    assert restarted.success, restarted
+    assert restarted.data["pid"] != first.data["pid"]
+    answer = await network.process_event(Event("test.ping", "agent:alice", payload={"i": 1}))
+    assert answer.data == {"pong": 1, "version": "1.0"}
+    assert network.get_crashes() == []
+    assert (await network.restart_mod("nobody")).error == "no_such_mod"
+
+
+async def test_a_restart_that_fails_is_reported(network: AgentNetwork, write_mod: WriteMod) -> None:
+    once = ECHO.replace("class Echo(BaseMod):", """class Echo(BaseMod):
+        def initialize(self):
+            mark = self.context.storage_path / "started"
+            if mark.exists():
+                raise RuntimeError("only once")
+            mark.touch()
+""")  # fmt: skip
+    loaded = await network.load_mod(write_mod("echo", once), restart={"max_restarts": 1, "first_delay": 0.01})
+    assert loaded.success, loaded
+    os.kill(loaded.data["pid"], signal.SIGKILL)
+    await until(lambda: network.get_loaded_mods()["echo"]["state"] == "quarantined")
+    reports = network.get_crashes("echo")
+    assert [report["cause"] for report in reports] == ["signal", "start_failure"]
+    assert "only once" in reports[1]["detail"]
+    assert "RuntimeError: only once" in reports[1]["traceback"]
+    stats = network.get_network_stats()["mods"]["echo"]
+    assert stats["crashes"] == 2
+    assert stats["last_crash"]["cause"] == "start_failure"
 
 
 async def test_stats_name_what_a_mod_uses(network: AgentNetwork, write_mod: WriteMod) -> None:

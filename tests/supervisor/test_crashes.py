@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from modvisor.supervisor.crashes import Cause, cause_of, last_words
+from modvisor.supervisor.launcher import Exit
+
+
+def stamped(text: str) -> list[str]:
+    return [f"2026-11-23T03:00:00.000Z {line}" for line in text.splitlines()]
+
+
+def test_the_last_traceback_is_found_without_the_stamps() -> None:
+    log = """starting
+Traceback (most recent call last):
+  File "a.py", line 1, in <module>
+ValueError: first
+working
+Traceback (most recent call last):
+  File "b.py", line 2, in run
+KeyError: second
+bye"""
+    assert (
+        last_words(stamped(log))
+        == """Traceback (most recent call last):
+  File "b.py", line 2, in run
+KeyError: second
+bye"""
+    )
+
+
+def test_a_dump_of_several_threads_is_one() -> None:
+    log = """working
+Fatal Python error: Segmentation fault
+
+Thread 0x00007f01 (most recent call first):
+  File "a.py", line 1 in wait
+
+Current thread 0x00007f02 (most recent call first):
+  File "b.py", line 2 in crash"""
+    words = last_words(stamped(log))
+    assert words is not None
+    assert words.splitlines()[0] == "Fatal Python error: Segmentation fault"
+    assert words.splitlines()[-1] == '  File "b.py", line 2 in crash'
+
+
+def test_no_last_words() -> None:
+    assert last_words(stamped("hello\nworld")) is None
+    assert last_words([]) is None
+
+
+@pytest.mark.parametrize(
+    ("exit", "known", "cause"),
+    [
+        (Exit(3, None), None, Cause.EXITED),
+        (Exit(0, None), None, Cause.EXITED),
+        (Exit(None, signal.SIGSEGV), None, Cause.SIGNAL),
+        (Exit(None, signal.SIGXCPU), None, Cause.CPU_LIMIT),
+        (Exit(None, signal.SIGKILL), Cause.HANG, Cause.HANG),
+    ],
+)
+def test_every_end_has_a_cause(exit: Exit, known: Cause | None, cause: Cause) -> None:
+    assert cause_of(exit, known) is cause
