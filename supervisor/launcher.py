@@ -54,8 +54,11 @@ class WorkerProcess:
         exited: resolves once, the moment the kernel says so, after everything left in its process group was killed.
     """
 
-    def __init__(self, popen: subprocess.Popen[bytes], sock: socket.socket, on_output: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, popen: subprocess.Popen[bytes], sock: socket.socket, lifeline: int, on_output: Callable[[bytes], None]
+    ) -> None:
         self._popen = popen
+        self._lifeline = lifeline
         self._loop = asyncio.get_running_loop()
         self._on_output = on_output
         self.pid = popen.pid
@@ -104,6 +107,7 @@ class WorkerProcess:
         # Before the zombie is reaped its number cannot be anybody else's.
         _signal_group(self.pid, signal.SIGKILL)
         status = self._popen.wait()
+        os.close(self._lifeline)
         self._read_output(last=True)
         if not self.exited.done():
             self.exited.set_result(Exit(status, None) if status >= 0 else Exit(None, -status))
@@ -153,24 +157,27 @@ class ExecLauncher:
 
     def launch(self, on_output: Callable[[bytes], None]) -> WorkerProcess:
         ours, theirs = socket.socketpair()
+        lifeline, held = os.pipe()  # see worker.lifeline: the worker dies when our end closes
         try:
             popen = subprocess.Popen(
                 # -P: neither the working directory nor a stray modvisor/ in it decides what the worker runs
-                [self._python, "-P", "-m", "modvisor.worker", str(theirs.fileno())],
+                [self._python, "-P", "-m", "modvisor.worker", str(theirs.fileno()), str(lifeline)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), lifeline],
                 start_new_session=True,
                 cwd=self._cwd,
                 env=worker_environment(os.environ),
             )
         except BaseException:
             ours.close()
+            os.close(held)
             raise
         finally:
             theirs.close()
-        return WorkerProcess(popen, ours, on_output)
+            os.close(lifeline)
+        return WorkerProcess(popen, ours, held, on_output)
 
 
 def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -257,17 +257,28 @@ async def test_a_foreign_worker_that_breaks_the_protocol_from_the_start_is_refus
     assert network.get_loaded_mods() == {}
 
 
-@pytest.mark.parametrize("shutdown", ["pass", "threading.Event().wait()"])
+@pytest.mark.parametrize("doing", ["nothing", "spin", "stopped", "deaf"])
 async def test_workers_do_not_outlive_a_supervisor_that_is_killed(
-    tmp_path: Path, write_mod: WriteMod, shutdown: str
+    tmp_path: Path, write_mod: WriteMod, doing: str
 ) -> None:
     write_mod("orphan", f"""
-        import threading
+        import os, signal, subprocess, sys, threading
         from modvisor.mods import BaseMod
 
         class Orphan(BaseMod):
+            def activate(self):
+                self.child = subprocess.Popen([sys.executable, "-c", "import threading; threading.Event().wait()"])
+                threading.Timer(0.05, self.go).start()
+
+            def go(self):
+                if {doing!r} == "spin":
+                    while True: pass
+                if {doing!r} == "stopped":
+                    os.kill(os.getpid(), signal.SIGSTOP)
+
             def shutdown(self):
-                {shutdown}
+                if {doing!r} == "deaf":
+                    threading.Event().wait()
     """)  # fmt: skip
     script = """
 import asyncio, sys, threading
@@ -284,6 +295,18 @@ asyncio.run(main())
         try:
             assert supervisor.stdout is not None
             worker = psutil.Process(int(supervisor.stdout.readline()))
+            await until(lambda: bool(worker.children()))
+            (child,) = worker.children()
+            if doing == "stopped":
+                await until(lambda: worker.status() == psutil.STATUS_STOPPED)
         finally:
             supervisor.kill()
-    await until(lambda: not worker.is_running())
+    await until(lambda: not is_alive(worker) and not is_alive(child), timeout=3)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Running, and more than a zombie that its new parent has not reaped."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
