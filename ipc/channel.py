@@ -25,6 +25,9 @@ from .messages import CANCEL, Message, Notification, Request, Response
 HIGH_WATER = 1024 * 1024
 """Bytes waiting to be written above which `Channel.call` waits for the peer to read."""
 
+MAX_LAST_READS = 4096
+"""Reads of a peer that has ended: more than its socket can hold, fewer than a process it left behind can keep filling."""
+
 RequestHandler = Callable[[Request], None]
 NotificationHandler = Callable[[Notification], None]
 CloseHandler = Callable[[ModvisorError], None]
@@ -170,6 +173,13 @@ class Channel:
         """End the channel at once; requests in flight raise `ChannelClosed`. May be called again."""
         self._end(ChannelClosed("the channel was closed"))
 
+    def close_after_reading(self) -> None:
+        """Take what the peer had sent before it ended, then end the channel: an answer on its way still counts."""
+        for _ in range(MAX_LAST_READS):
+            if self._closed is not None or not self._read_once():
+                break
+        self.close()
+
     def _end(self, reason: ModvisorError) -> None:
         if self._closed is not None:
             return
@@ -189,24 +199,32 @@ class Channel:
     # -- reading
 
     def _readable(self) -> None:
+        self._read_once()
+
+    def _read_once(self) -> bool:
+        """Read what is there and handle the messages in it; False if nothing was there or the channel ended."""
         view = self._connection.frames.buffer()
         try:
             count = self._sock.recv_into(view)
         except (BlockingIOError, InterruptedError):
-            return
+            return False
         except OSError as error:
-            return self._end(ChannelBroken(f"the pipe broke: {error}"))
+            self._end(ChannelBroken(f"the pipe broke: {error}"))
+            return False
         if count == 0:
-            return self._end(ChannelBroken("the peer closed the pipe"))
+            self._end(ChannelBroken("the peer closed the pipe"))
+            return False
         try:
             for message in self._connection.received(count):
                 self._take(message)
                 if self._closed is not None:
-                    return None
+                    return False
         except ProtocolError as error:
             broken = ChannelBroken(f"the peer broke the protocol: {error}", code=error.code)
             broken.__cause__ = error
             self._end(broken)
+            return False
+        return True
 
     def _take(self, message: Message) -> None:
         if isinstance(message, Response):

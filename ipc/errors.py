@@ -60,7 +60,7 @@ class ModvisorError(Exception):
 
     code: str = Code.INTERNAL
 
-    def __init__(self, message: str, *, code: str | None = None, **details: Any) -> None:
+    def __init__(self, message: str, /, *, code: str | None = None, **details: Any) -> None:
         super().__init__(message)
         if code is not None:
             self.code = code

@@ -172,7 +172,7 @@ class EventResponse:
             raise _wrong("message", "text", self.message)
 
     @classmethod
-    def failure(cls, code: str, message: str, **details: Any) -> EventResponse:
+    def failure(cls, code: str, message: str, /, **details: Any) -> EventResponse:
         """A failed response whose ``data["error"]`` is ``code``."""
         return cls(False, message, {"error": str(code), **details})
 

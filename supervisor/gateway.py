@@ -14,11 +14,13 @@ from ..ipc.address import AGENT, CHANNEL, GROUP, MOD, SYSTEM, Address
 from ..ipc.errors import Code, FrameTooLarge, ModvisorError, Unserializable
 from ..ipc.event import Event, EventResponse
 from ..ipc.messages import pack
+from ..ipc.topic import matches
 from .agents import Agent, AgentRegistry, Delivery, Refusal
 from .config import ModConfig
 from .counters import NetworkCounters
 from .journey import MAX_HOPS, Journey
 from .keeper import Keeper
+from .lane import Origin
 from .port import Unanswered
 from .registry import ModRegistry
 from .router import Entry
@@ -107,14 +109,15 @@ class Gateway:
         event.hops, event.attempt = 0, 1
         return await self._process(Journey(event, self._deadline(event, MAX_TIMEOUT)), caller)
 
-    async def from_mod(self, event: Event, mod: ModConfig, cause: Journey | None) -> EventResponse:
+    async def from_mod(self, event: Event, mod: ModConfig, cause: Origin | None) -> EventResponse:
         """An event a worker emitted, already stamped and checked (see `mod_requests`)."""
         deadline = self._deadline(event, MAX_TIMEOUT)
-        if cause is not None and cause.event.hops >= MAX_HOPS:
+        if cause is not None and cause.hops >= MAX_HOPS:
             return self._refused(event, Code.LOOP, f"more than {MAX_HOPS} events caused one another; the chain was cut")
-        event.hops = cause.event.hops + 1 if cause is not None else 0
-        event.cause = cause.event.event_id if cause is not None else None
-        return await self._process(Journey(event, deadline, cause), Caller(mod=mod))
+        event.hops = cause.hops + 1 if cause is not None else 0
+        event.cause = cause.event_id if cause is not None else None
+        journey = Journey(event, deadline, cause.journey if cause is not None else None)
+        return await self._process(journey, Caller(mod=mod))
 
     def notify_mods(self, event: Event) -> None:
         """Tell every matching mod; nobody waits for it, nobody's answer counts."""
@@ -139,7 +142,7 @@ class Gateway:
         if event.event_name.startswith("system."):
             return self._finished(event, await self._commands(event, caller))
         key = (event.source_id, event.event_id)
-        repeated = await self._window.repeated(key)
+        repeated = await self._window.repeated(key, journey.deadline)
         if repeated is not None:
             self._counters.repeated += 1
             return repeated
@@ -211,8 +214,8 @@ class Gateway:
             loaded = ", ".join(keeper.mod_id for keeper in self._mods) or "none"
             return _failure(Code.NO_SUCH_MOD, f"no mod {mod!r} is loaded (loaded: {loaded})", mod=mod), None
         self._copy_to_observers(event)
-        entries = self._mods.router.route(event.event_name).asked
-        if keeper.manifest is not None and all(entry.target is not keeper for entry in entries):
+        handles = keeper.manifest is None or any(matches(text, event.event_name) for text in keeper.manifest.patterns)
+        if not handles and keeper.manifest is not None:
             handled = ", ".join(keeper.manifest.patterns[:20]) or "nothing"
             text = f"mod {keeper.mod_id} has no handler for {event.event_name!r}; it handles {handled}"
             return _failure(Code.UNKNOWN_EVENT, text, mod=keeper.mod_id), None

@@ -6,11 +6,9 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
-
-import anyio
+from typing import Any
 
 from ..ipc import messages
 from ..ipc.channel import Channel
@@ -29,9 +27,10 @@ from ..ipc.messages import Hello, Notification, Request
 from .config import ModConfig
 from .crashes import Cause
 from .journey import Journey
+from .lane import Lane
 from .launcher import Exit, Launcher, WorkerProcess
 from .modlog import ModLog
-from .port import Lane
+from .shield import shielded
 
 LAST_MOMENT = 1.0
 """Seconds a worker whose pipe has closed may take to end by itself, so that its own exit code is reported."""
@@ -70,15 +69,7 @@ DUMP_TIME = 0.5
 """Seconds a hanging worker has to write its stacks."""
 
 RequestHandler = Callable[["Incarnation", Request], None]
-T = TypeVar("T")
-
-
-async def shielded(work: Awaitable[T]) -> T:
-    """Finish ``work`` even in a cancelled scope; only for what ends soon by itself, such as the reap after a kill."""
-    scope = anyio.CancelScope(shield=True)
-    with scope:
-        return await work
-    raise AssertionError("a shield was cancelled")
+CancelHandler = Callable[["Incarnation", int | None], None]
 
 
 class Incarnation:
@@ -89,6 +80,7 @@ class Incarnation:
         order: StartOrder,
         process: WorkerProcess,
         on_request: RequestHandler,
+        on_cancel: CancelHandler,
         on_lost: Callable[[Incarnation], None],
     ) -> None:
         self.mod_id = order.mod_id
@@ -101,6 +93,7 @@ class Incarnation:
         self.end_reason: str | None = None  # why we ended it, when it was not its own doing
         self.end_cause: Cause | None = None
         self.lost_events: list[Journey] = []  # what it was handling when its channel ended
+        self._on_cancel = on_cancel
         self._on_lost = on_lost
         self._hello: asyncio.Future[Hello] = asyncio.get_running_loop().create_future()
         self.channel = Channel(
@@ -110,6 +103,8 @@ class Incarnation:
             on_close=self._channel_ended,
         )
         self.lane = Lane(self.channel, self.why_ended)
+        # Not by end of file alone: a process it forked may hold the other end, and must not go on speaking for it.
+        process.exited.add_done_callback(lambda _exit: self.channel.close_after_reading())
 
     @property
     def pid(self) -> int:
@@ -128,9 +123,15 @@ class Incarnation:
         launcher: Launcher,
         log: ModLog,
         on_request: RequestHandler,
+        on_cancel: CancelHandler,
         on_lost: Callable[[Incarnation], None],
     ) -> Incarnation:
         """Launch a worker and have it import and initialize the mod.
+
+        Args:
+            on_request: called with each request of the worker.
+            on_cancel: called with the id of a request that the worker gave up; with None when its channel ended.
+            on_lost: called when its channel ended, before anybody who waits for an answer runs.
 
         Raises:
             StartFailed: nothing is left of it.
@@ -139,7 +140,7 @@ class Incarnation:
             process = launcher.launch(log.feed)
         except OSError as error:
             raise StartFailed(f"mod {order.mod_id}: no worker could be started: {error}") from None
-        self = cls(order, process, on_request, on_lost)
+        self = cls(order, process, on_request, on_cancel, on_lost)
         try:
             async with asyncio.timeout(order.timeout):
                 await self._handshake(order)
@@ -257,7 +258,11 @@ class Incarnation:
     # -- messages
 
     def _note(self, notification: Notification) -> None:
-        if notification.method == messages.HELLO and not self._hello.done():
+        if notification.method == messages.CANCEL:
+            request_id = (notification.params or {}).get("id")
+            if type(request_id) is int:
+                self._on_cancel(self, request_id)
+        elif notification.method == messages.HELLO and not self._hello.done():
             try:
                 self._hello.set_result(Hello.from_dict(notification.params))
             except RemoteProtocolError as error:
@@ -279,3 +284,4 @@ class Incarnation:
                 asyncio.get_running_loop().call_later(LAST_MOMENT, self.process.kill)
         self.lost_events = list(self.lane.handling.values())
         self._on_lost(self)
+        self._on_cancel(self, None)

@@ -20,12 +20,13 @@ from .config import ModConfig
 from .copies import CopyQueue
 from .counters import ModCounters
 from .crashes import LOG_LINES, MAX_IN_FLIGHT, Cause, CrashLog, CrashReport, cause_of, events_of, last_words
-from .incarnation import Incarnation, StartFailed, StartOrder, shielded
+from .incarnation import CancelHandler, Incarnation, StartFailed, StartOrder
 from .launcher import Exit, Launcher
 from .lifecycle import State, Trigger, next_state
 from .modlog import ModLog
 from .port import Port
 from .restart import GiveUp, Restart, RestartPolicy
+from .shield import shielded
 from .snapshots import SnapshotStore
 
 logger = logging.getLogger("modvisor.keeper")
@@ -41,7 +42,7 @@ class Surroundings:
     Attributes:
         tasks: the network's root task group.
         load_params: the `load` parameters of a mod, without its snapshot.
-        on_request: called with each request of a worker.
+        on_request, on_cancel: called with each request of a worker, and with those it gives up.
         resources_of: the newest resource sample of a process, as plain data.
         on_change: called after a change of state, version or patterns, so that routes are computed anew.
     """
@@ -51,6 +52,7 @@ class Surroundings:
     snapshots: SnapshotStore
     load_params: Callable[[ModConfig], dict[str, Any]]
     on_request: Callable[[Keeper, Incarnation, Request], None]
+    on_cancel: CancelHandler
     resources_of: Callable[[int], dict[str, Any] | None]
     on_change: Callable[[], None]
 
@@ -82,6 +84,7 @@ class Keeper:
         self.last_error: str | None = None
         self.crashes = CrashLog()
         self._number = 0
+        self._has_snapshot = False  # of the version that serves; one left by a former run is nobody's
         self._around = surroundings
         self._policy = _policy_of(config)
         self._keeping: anyio.CancelScope | None = None  # of the task that follows the current incarnation
@@ -122,8 +125,8 @@ class Keeper:
         loop = asyncio.get_running_loop()
         allowed = self.config.limits.unload_timeout if timeout is None else timeout
         deadline = loop.time() + allowed
+        await self.stop_keeping()  # first: the task that restarts it must not find the mod in another state
         self._happened(Trigger.UNLOAD_REQUESTED)
-        await self.stop_keeping()
         incarnation, self.incarnation = self.incarnation, None
         # Events that still wait are refused; those in flight get up to half of the time.
         lane = self.port.hold()
@@ -152,10 +155,14 @@ class Keeper:
             params = self._around.load_params(config)
         except ModvisorError as error:  # an environment variable or file of its config is missing
             raise StartFailed(f"mod {config.mod_id}: {error}", code=error.code) from None
-        if from_snapshot:
+        except OSError as error:  # its folder cannot be made: the disk is full, or not ours to write
+            raise StartFailed(f"mod {config.mod_id}: {error}") from None
+        if from_snapshot and self._has_snapshot:
             params["snapshot"] = await self._around.snapshots.read(self.mod_id)
         order = StartOrder(config, self._number, params)
-        return await Incarnation.start(order, self._around.launcher, log, self._request, self._lost)
+        return await Incarnation.start(
+            order, self._around.launcher, log, self._request, self._around.on_cancel, self._lost
+        )
 
     async def ready(self, incarnation: Incarnation) -> None:
         """Activate, then feed events. Raises `StartFailed`; nothing is left of the incarnation then."""
@@ -179,13 +186,14 @@ class Keeper:
     async def keep_sources(self, incarnation: Incarnation) -> None:
         """A good version is running: keep its sources, so that a restart does not pick up a half-finished edit."""
         try:
+            self._has_snapshot = False
             modules = await incarnation.channel.request(messages.SNAPSHOT, {}, self.config.limits.start_timeout)
             await self._around.snapshots.write(self.mod_id, modules)
+            self._has_snapshot = True
         except (ModvisorError, TimeoutError, OSError) as error:
             logger.warning(
                 "mod %s: no snapshot of its sources, restarts will read the working files: %s", self.mod_id, error
             )
-            await self._around.snapshots.forget(self.mod_id)
 
     def _start_failed(self, error: StartFailed) -> None:
         self.last_error = str(error)
@@ -226,7 +234,6 @@ class Keeper:
             tasks.start_soon(watch, incarnation, self.config.limits.hang_timeout)
             await asyncio.shield(incarnation.process.exited)
             tasks.cancel_scope.cancel()
-        incarnation.channel.close()
         return incarnation.process.exited.result()
 
     def _ended(self, incarnation: Incarnation, exit: Exit) -> None:
@@ -301,6 +308,21 @@ class Keeper:
         """Its channel ended: no event goes there any more. Called before anybody who waits for an answer runs."""
         self.port.lost(incarnation.lane)
 
+    async def take_over(self, new: Incarnation, config: ModConfig, log: ModLog | None) -> list[Incarnation]:
+        """The switch of a reload or swap: ``new`` serves under ``config`` from here on. Not to be interrupted: shield it.
+
+        Returns:
+            the incarnations it supersedes, for the caller to end.
+        """
+        await self.stop_keeping()
+        superseded = [self.incarnation] if self.incarnation is not None else []
+        self.adopt(config, log)
+        self._has_snapshot = False  # until the sources of the new one are kept, a restart reads the working files
+        self.serve(new)
+        self.keep(new)
+        self.copies.release()
+        return superseded
+
     def adopt(self, config: ModConfig, log: ModLog | None = None) -> None:
         """Be the mod of ``config`` from now on: the same with other settings, or another one with counts of its own."""
         if config.mod_id != self.mod_id and log is not None:
@@ -311,6 +333,7 @@ class Keeper:
             self.loaded_at = time.time()
         self.config = config
         self.port.limits = config.limits
+        self.copies.size = config.limits.observe_queue
         self._policy = _policy_of(config)
 
     def _happened(self, trigger: Trigger) -> None:

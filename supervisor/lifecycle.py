@@ -51,6 +51,10 @@ TABLE: dict[tuple[State, Trigger], State] = {
     (_S.BACKOFF, _T.NOT_RESTARTED): _S.STOPPED,
     (_S.BACKOFF, _T.UNLOAD_REQUESTED): _S.DRAINING,
     (_S.BACKOFF, _T.START_REQUESTED): _S.STARTING,
+    # A reload brought a new incarnation while the old one was going down.
+    (_S.BACKOFF, _T.ACTIVATED): _S.READY,
+    (_S.QUARANTINED, _T.ACTIVATED): _S.READY,
+    (_S.STOPPED, _T.ACTIVATED): _S.READY,
     (_S.RESTARTING, _T.START_REQUESTED): _S.STARTING,
     (_S.RESTARTING, _T.ACTIVATED): _S.READY,
     (_S.RESTARTING, _T.START_FAILED): _S.BACKOFF,

@@ -6,10 +6,12 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import anyio
 from anyio.abc import TaskGroup
 
 from ..ipc import messages
 from ..ipc.address import MOD, SYSTEM, parse_address
+from ..ipc.channel import HIGH_WATER
 from ..ipc.errors import Code, FrameTooLarge, InvalidEvent, ModvisorError, Unserializable
 from ..ipc.event import Event, EventResponse
 from ..ipc.messages import Request
@@ -32,7 +34,7 @@ class ModRequests:
         self._tasks = tasks
         self._agents = agents
         self._gateway = gateway
-        self._open: dict[Incarnation, int] = {}
+        self._open: dict[Incarnation, dict[int, anyio.CancelScope]] = {}
         self._calls: dict[str, Callable[[Keeper, Incarnation, dict[str, Any]], Awaitable[Any]]] = {
             messages.SEND_EVENT: self._send_event,
             messages.QUERY: self._query,
@@ -43,13 +45,19 @@ class ModRequests:
         call = self._calls.get(request.method)
         if call is None:
             incarnation.channel.refuse(request.id, Code.PROTOCOL_ERROR, f"unknown method {request.method!r}")
-        elif self._open.get(incarnation, 0) >= MAX_OPEN:
+        elif len(self._open.get(incarnation, ())) >= MAX_OPEN:
             incarnation.channel.refuse(
                 request.id, Code.BUSY, f"{MAX_OPEN} requests of mod {incarnation.mod_id} are under way already"
             )
         else:
-            self._open[incarnation] = self._open.get(incarnation, 0) + 1
+            self._open.setdefault(incarnation, {})[request.id] = anyio.CancelScope()
             self._tasks.start_soon(self._answer, call, keeper, incarnation, request)
+
+    def cancel(self, incarnation: Incarnation, request_id: int | None = None) -> None:
+        """The worker gave a request up (None: all of them, it is gone): so is what it caused."""
+        for open_id, scope in list(self._open.get(incarnation, {}).items()):
+            if request_id is None or open_id == request_id:
+                scope.cancel()
 
     async def _answer(
         self,
@@ -59,14 +67,24 @@ class ModRequests:
         request: Request,
     ) -> None:
         channel = incarnation.channel
+        scope = self._open[incarnation][request.id]
         try:
-            channel.respond(request.id, await call(keeper, incarnation, request.params or {}))
+            with scope:
+                answer = await call(keeper, incarnation, request.params or {})
+                if channel.buffered > HIGH_WATER:
+                    await channel.writable()
+                channel.respond(request.id, answer)
+            if scope.cancelled_caught:
+                channel.refuse(request.id, Code.TIMEOUT, "cancelled by the worker")
         except (FrameTooLarge, Unserializable) as error:
             channel.refuse(request.id, error.code, f"the answer cannot be sent: {error}")
         except ModvisorError as error:
-            channel.refuse(request.id, error.code, str(error), error.details)
+            channel.refuse(request.id, error.code, str(error))
+        except Exception:  # a task of the whole network: whatever a worker sends, it must not end it
+            logger.exception("mod %s: its request %s failed", incarnation.mod_id, request.method)
+            channel.refuse(request.id, Code.INTERNAL, "internal error; the log of the network says more")
         finally:
-            self._open[incarnation] -= 1
+            del self._open[incarnation][request.id]
             if not self._open[incarnation]:
                 del self._open[incarnation]
 
@@ -82,7 +100,7 @@ class ModRequests:
                 code=Code.FORBIDDEN,
             )
         event.via, event.secret, event.source_agent_group, event.attempt = own, None, None, 1
-        cause = incarnation.lane.handling.get(params.get("cause", -1))
+        cause = incarnation.lane.origin(params.get("cause"))
         keeper.counters.events_out += 1
         response: EventResponse = await self._gateway.from_mod(event, mod, cause)
         return response.to_dict()

@@ -29,7 +29,7 @@ from .journal import Journal
 from .lifecycle import State
 from .mod_requests import ModRequests
 from .modlog import read_tail
-from .reconfigure import Changes, apply_changes
+from .reconfigure import Changes, apply_changes, in_force
 from .registry import ModRegistry, mod_config, with_bundled_permissions
 from .statedir import StateDir
 from .stats import ResourceMonitor, mod_stats, resource_stats
@@ -116,7 +116,8 @@ class AgentNetwork:
             return
         self._stop_requested.set()
         await asyncio.shield(asyncio.wait([owner]))
-        self._owner = None
+        if self._owner is owner:  # else somebody has initialized it anew meanwhile
+            self._owner = None
         if not owner.cancelled() and (error := owner.exception()) is not None:
             raise error
 
@@ -170,8 +171,7 @@ class AgentNetwork:
         if required := [response.message for mod, response in failed if mod.required]:
             raise StartError("a required mod failed: " + "; ".join(str(message) for message in required))
         await parts.servers.start(admin=admin)
-        parts.tasks.start_soon(parts.monitor.run, name="resource-monitor")
-        parts.tasks.start_soon(self._expire_agents, parts, name="agent-expiry")
+        parts.tasks.start_soon(self._background, parts)
 
     async def _load_configured(self, parts: _Parts) -> list[tuple[ModConfig, EventResponse]]:
         """The mods of the file; a shutdown meanwhile cancels them."""
@@ -193,10 +193,18 @@ class AgentNetwork:
     async def _stop(self, parts: _Parts) -> None:
         """Take nothing new, let the mods finish and end, tell those who wait, put what must be kept on disk."""
         self._closing = True
+        parts.background.cancel()
         await parts.mods.close()
         await parts.servers.stop()
         self._parts, self._closing = None, False
         await anyio.to_thread.run_sync(parts.journal.close)
+
+    async def _background(self, parts: _Parts) -> None:
+        """What runs beside the events, until `_stop`."""
+        with parts.background:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(parts.monitor.run, name="resource-monitor")
+                tasks.start_soon(self._expire_agents, parts, name="agent-expiry")
 
     async def _expire_agents(self, parts: _Parts) -> None:
         while True:
@@ -496,7 +504,7 @@ class AgentNetwork:
         """Take a changed network file: add, remove and change only the mods that changed."""
         changes = await apply_changes(self._running().mods, self.config, config)
         self._running().agents.use_groups(config.agent_groups, config.agents)
-        self.config = config
+        self.config = in_force(self.config, config)
         return changes
 
     def authenticate(self, agent_id: str, secret: str | None) -> bool:
@@ -510,11 +518,12 @@ class _Parts:
     def __init__(self, network: AgentNetwork, tasks: TaskGroup) -> None:
         config, state = network.config, network.state_dir
         self.tasks = tasks
+        self.background = anyio.CancelScope()
         self.journal = Journal(state.database)
         self.agents = AgentRegistry(config.agents, config.agent_groups, self.journal.record)
         mods = tuple(with_bundled_permissions(mod) for mod in config.mods)
         self.monitor = ResourceMonitor(self._worker_pids)
-        self.mods = ModRegistry(config, mods, state, tasks, self._on_request, self._resources_of)
+        self.mods = ModRegistry(config, mods, state, tasks, self._on_request, self._on_cancel, self._resources_of)
         self.gateway = Gateway(
             self.mods, self.agents, SystemCommands(network, self.agents), network.counters, config.event_timeout
         )
@@ -527,6 +536,9 @@ class _Parts:
     def _resources_of(self, pid: int) -> dict[str, Any] | None:
         sample = self.monitor.of(pid)
         return None if sample is None else resource_stats(sample)
+
+    def _on_cancel(self, incarnation: Any, request_id: int | None) -> None:
+        self._requests.cancel(incarnation, request_id)
 
     def _on_request(self, keeper: Any, incarnation: Any, request: Any) -> None:
         self._requests.take(keeper, incarnation, request)

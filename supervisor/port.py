@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections import OrderedDict
 from time import perf_counter
 
-from ..ipc.channel import HIGH_WATER, Channel
+from ..ipc.channel import HIGH_WATER
 from ..ipc.errors import (
     ChannelBroken,
     ChannelBusy,
     ChannelClosed,
     Code,
-    FrameTooLarge,
     InvalidEvent,
     ModvisorError,
     RequestFailed,
-    Unserializable,
 )
 from ..ipc.event import Event, EventResponse
 from ..ipc.messages import EVENT, Response
 from .config import LimitsConfig
 from .counters import ModCounters
 from .journey import Journey
+from .lane import Lane
 
 _CODES = frozenset(Code)
 
@@ -34,29 +32,8 @@ class Unanswered(ModvisorError):
     code = Code.HANDLER_ERROR
 
 
-class Lane:
-    """The events one incarnation is handling.
-
-    Args:
-        why_ended: tells how the process behind it ended, in a few words, once that is known.
-    """
-
-    def __init__(self, channel: Channel, why_ended: Callable[[], Awaitable[str]]) -> None:
-        self.channel = channel
-        self.why_ended = why_ended
-        self.handling: dict[int, Journey] = {}  # by request id: the cause of what the worker emits
-        self._idle: asyncio.Future[None] | None = None
-
-    async def drained(self) -> None:
-        """Wait until nothing is being handled."""
-        while self.handling:
-            self._idle = asyncio.get_running_loop().create_future()
-            await self._idle
-
-    def release(self, request_id: int) -> None:
-        self.handling.pop(request_id, None)
-        if not self.handling and self._idle is not None and not self._idle.done():
-            self._idle.set_result(None)
+class _NotSent(Exception):
+    """The lane ended between the place being given and the event being sent: nobody has seen it, it may wait again."""
 
 
 class Port:
@@ -75,7 +52,8 @@ class Port:
         self._draining: Lane | None = None  # still handling what it had
         self._away: ModvisorError | None = None  # why events are refused at once
         self._admitted = 0
-        self._waiting: deque[tuple[Journey, asyncio.Future[Lane]]] = deque()
+        self._waiting: OrderedDict[asyncio.Future[Lane], Journey] = OrderedDict()
+        self._given = 0  # places given to events whose tasks have not run yet: nobody overtakes them
 
     # -- the keeper's side
 
@@ -103,7 +81,7 @@ class Port:
         """Refuse every event at once, the waiting ones included."""
         self._lane, self._away = None, reason
         while self._waiting:
-            _, place = self._waiting.popleft()
+            place, _ = self._waiting.popitem(last=False)
             if not place.done():
                 place.set_exception(Unanswered(str(reason), code=reason.code))
 
@@ -140,71 +118,91 @@ class Port:
         return answer
 
     async def _ask(self, journey: Journey) -> EventResponse | Event | None:
-        if self._away is not None:
-            raise Unanswered(str(self._away), code=self._away.code)
-        lane = self._exempt_lane(journey)
-        if lane is not None:
-            return await self._send(lane, journey)
-        lane = await self._admit(journey)
-        try:
-            return await self._send(lane, journey)
-        finally:
-            self._admitted -= 1
-            self._pump()
+        again = False
+        while True:
+            lane = self._exempt_lane(journey)
+            exempt = lane is not None
+            if lane is None:
+                if self._away is not None:
+                    raise Unanswered(str(self._away), code=self._away.code)
+                lane = await self._admit(journey, first=again)
+            else:
+                lane.reserve()
+            try:
+                return await self._send(lane, journey)
+            except _NotSent:
+                again = True
+            finally:
+                if not exempt:
+                    self._admitted -= 1
+                    self._pump()
 
     def _exempt_lane(self, journey: Journey) -> Lane | None:
         if journey.parent is None:
             return None
         for lane in (self._draining, self._lane):
-            if lane is not None and lane.handling and journey.descends_from(set(lane.handling.values())):
+            if lane is None or lane.channel.closed is not None or not lane.handling:
+                continue
+            if journey.descends_from(set(lane.handling.values())):
                 return lane
         return None
 
-    async def _admit(self, journey: Journey) -> Lane:
-        """Wait for a place, in order of arrival."""
-        if self._lane is not None and self._admitted < self.limits.concurrency and not self._waiting:
+    async def _admit(self, journey: Journey, *, first: bool) -> Lane:
+        """Wait for a place, in order of arrival (or ahead of all, for one that had a place already)."""
+        if self._lane is not None and self._has_room() and not self._waiting and not self._given:
             self._admitted += 1
+            self._lane.reserve()
             return self._lane
-        if len(self._waiting) >= self.limits.queue:
+        if len(self._waiting) >= self.limits.queue and not first:
             raise Unanswered(
                 f"mod {self.mod_id} is overloaded: {len(self._waiting)} events are waiting", code=Code.OVERLOADED
             )
         place: asyncio.Future[Lane] = self._loop.create_future()
-        self._waiting.append((journey, place))
+        self._waiting[place] = journey
+        if first:
+            self._waiting.move_to_end(place, last=False)
         timer = self._loop.call_at(journey.deadline, _expire, place, self.mod_id)
+        self._pump()
         try:
-            return await place
-        except asyncio.CancelledError:
+            lane = await place
+        except BaseException:
             if place.done() and not place.cancelled() and place.exception() is None:
-                self._admitted -= 1  # the place was ours already: hand it on
+                place.result().give_back()  # the place was ours already: hand it on
+                self._given -= 1
+                self._admitted -= 1
                 self._pump()
             raise
         finally:
             timer.cancel()
+            self._waiting.pop(place, None)
+        self._given -= 1
+        return lane
+
+    def _has_room(self) -> bool:
+        return self._admitted < self.limits.concurrency
 
     def _pump(self) -> None:
         """Give free places to those who wait."""
-        while self._waiting and self._lane is not None and self._admitted < self.limits.concurrency:
-            _, place = self._waiting.popleft()
+        while self._waiting and self._lane is not None and self._has_room():
+            place, _ = self._waiting.popitem(last=False)
             if not place.done():
                 self._admitted += 1
+                self._given += 1
+                self._lane.reserve()
                 place.set_result(self._lane)
 
     async def _send(self, lane: Lane, journey: Journey) -> EventResponse | Event | None:
-        timeout = journey.deadline - self._loop.time()
+        """Send the event to ``lane``, where a place is reserved for it, and wait for the answer."""
+        due = journey.deadline
         if self.limits.event_timeout is not None:
-            timeout = min(timeout, self.limits.event_timeout)
-        channel, started = lane.channel, perf_counter()
+            due = min(due, self._loop.time() + self.limits.event_timeout)
+        started = perf_counter()
         try:
-            if channel.buffered > HIGH_WATER:
-                async with asyncio.timeout(timeout):
-                    await channel.writable()
-            request_id, future = channel.begin(EVENT, {"event": journey.event.to_dict()})
-            lane.handling[request_id] = journey
+            request_id, future = await self._begin(lane, journey, due)
             try:
-                response = await channel.finish(request_id, future, timeout)
+                response = await lane.channel.finish(request_id, future, due - self._loop.time())
             finally:
-                lane.release(request_id)
+                lane.finished(request_id)
         except TimeoutError:
             waited = perf_counter() - started
             raise Unanswered(f"mod {self.mod_id} did not answer within {waited:.3g} s", code=Code.TIMEOUT) from None
@@ -213,13 +211,30 @@ class Port:
             raise Unanswered(f"mod {self.mod_id}: {error}", code=code, **error.details) from None
         except (ChannelBroken, ChannelClosed):
             why = await lane.why_ended()
-            raise Unanswered(
-                f"mod {self.mod_id} ended while handling the event: {why}", code=Code.MOD_CRASHED
-            ) from None
+            text = f"mod {self.mod_id} ended while handling the event: {why}"
+            raise Unanswered(text, code=Code.MOD_CRASHED) from None
         except ChannelBusy as error:
             raise Unanswered(f"mod {self.mod_id} is overloaded: {error}", code=Code.OVERLOADED) from None
         self.counters.latency.add(perf_counter() - started)
         return self._answer(response)
+
+    async def _begin(self, lane: Lane, journey: Journey, due: float) -> tuple[int, asyncio.Future[Response]]:
+        """Put the event on the wire; raises `_NotSent` when the lane has ended before."""
+        channel = lane.channel
+        try:
+            if channel.buffered > HIGH_WATER:
+                async with asyncio.timeout_at(due):
+                    await channel.writable()
+            request_id, future = channel.begin(EVENT, {"event": journey.event.to_dict()})
+        except (ChannelBroken, ChannelClosed):
+            lane.give_back()
+            self.lost(lane)
+            raise _NotSent from None
+        except BaseException:
+            lane.give_back()
+            raise
+        lane.sent(request_id, journey)
+        return request_id, future
 
     def _answer(self, response: Response) -> EventResponse | Event | None:
         """Check what the worker answered: it is a stranger's data."""
@@ -241,6 +256,3 @@ def _expire(place: asyncio.Future[Lane], mod_id: str) -> None:
         place.set_exception(
             Unanswered(f"mod {mod_id} had no place for the event before its deadline", code=Code.TIMEOUT)
         )
-
-
-__all__ = ["FrameTooLarge", "Lane", "Port", "Unanswered", "Unserializable"]

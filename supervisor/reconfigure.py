@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..ipc.event import EventResponse
-from .config import ModConfig, NetworkConfig
+from .config import NetworkConfig
 from .registry import ModRegistry, with_bundled_permissions
 
 
@@ -27,25 +27,27 @@ class Changes:
 _FIXED = ("name", "network_id", "host", "port", "storage", "base_dir", "mod_paths", "event_timeout", "admin", "log")
 
 
+def in_force(old: NetworkConfig, new: NetworkConfig) -> NetworkConfig:
+    """``new`` as far as it takes effect without a restart."""
+    return replace(new, **{key: getattr(old, key) for key in _FIXED})
+
+
 async def apply_changes(mods: ModRegistry, old: NetworkConfig, new: NetworkConfig) -> Changes:
-    """Unload what is gone, reload what changed, load what is new. Mods loaded at runtime are left alone."""
-    before = {mod.mod_id: with_bundled_permissions(mod) for mod in old.mods if mod.enabled}
-    after = {mod.mod_id: with_bundled_permissions(mod) for mod in new.mods if mod.enabled}
+    """Unload what is gone, reload what runs otherwise than the file says, load what is new.
+
+    Compared with what runs, not with the former file: what failed the last time is tried again. Mods loaded at runtime that
+    the file does not name are left alone.
+    """
+    wanted = {mod.mod_id: with_bundled_permissions(mod) for mod in new.mods if mod.enabled}
     changes = Changes(needs_restart=[key for key in _FIXED if getattr(old, key) != getattr(new, key)])
-    mods.use_config(new)
-    for mod_id in before.keys() - after.keys():
-        changes.removed[mod_id] = await mods.unload(mod_id)
-    for mod_id, mod in after.items():
-        if mod_id not in before:
+    mods.use_config(in_force(old, new))
+    for mod in old.mods:
+        if mod.enabled and mod.mod_id not in wanted and mods.find(mod.mod_id) is not None:
+            changes.removed[mod.mod_id] = await mods.unload(mod.mod_id)
+    for mod_id, mod in wanted.items():
+        keeper = mods.find(mod_id)
+        if keeper is None:
             changes.added[mod_id] = await mods.load(mod)
-        elif mod != before[mod_id]:
-            changes.changed[mod_id] = await _change(mods, before[mod_id], mod)
+        elif keeper.config != mod:
+            changes.changed[mod_id] = await mods.swap(mod_id, mod)
     return changes
-
-
-async def _change(mods: ModRegistry, before: ModConfig, mod: ModConfig) -> EventResponse:
-    """A reload where the running mod can be replaced in place; another path is another mod."""
-    if mod.path == before.path:
-        return await mods.reload(mod.mod_id, mod)
-    await mods.unload(mod.mod_id)
-    return await mods.load(mod)

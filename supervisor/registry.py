@@ -15,15 +15,17 @@ from anyio.abc import TaskGroup
 from ..ipc.address import InvalidId, check_mod_path, mod_id_of
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import EventResponse
+from ..ipc.manifest import Manifest
 from ..ipc.messages import Request
 from . import bundled
 from .config import ConfigError, ModConfig, NetworkConfig, is_allowed, parse_mod
-from .incarnation import Incarnation, StartFailed, shielded
+from .incarnation import CancelHandler, Incarnation, StartFailed
 from .keeper import Keeper, Surroundings, with_config
 from .launcher import ExecLauncher
 from .lifecycle import State
 from .modlog import ModLog
 from .router import Entry, Router
+from .shield import shielded
 from .snapshots import SnapshotStore
 from .statedir import StateDir
 from .swap import ReloadFailed, reload
@@ -51,6 +53,7 @@ class ModRegistry:
         state: StateDir,
         tasks: TaskGroup,
         on_request: Callable[[Keeper, Incarnation, Request], None],
+        on_cancel: CancelHandler,
         resources_of: Callable[[int], dict[str, Any] | None],
     ) -> None:
         self._config = config
@@ -67,6 +70,7 @@ class ModRegistry:
             snapshots=SnapshotStore(state.snapshots),
             load_params=self._load_params,
             on_request=on_request,
+            on_cancel=on_cancel,
             resources_of=resources_of,
             on_change=self._rebuild_routes,
         )
@@ -94,33 +98,21 @@ class ModRegistry:
         if refusal is not None:
             return refusal
         keeper = self._add(config)
-        try:
-            async with keeper.lock:
+        async with keeper.lock:
+            try:
                 with self._cancellable(keeper.mod_id, "load"):
-                    manifest = await keeper.start()
-                    return EventResponse(
-                        True,
-                        f"mod {keeper.mod_id} {manifest.version} loaded from {config.path}",
-                        {
-                            "mod_id": keeper.mod_id,
-                            "mod_path": config.path,
-                            "version": manifest.version,
-                            "pid": keeper.incarnation.pid if keeper.incarnation else None,
-                            "patterns": list(manifest.patterns),
-                        },
-                    )
-            self._discard(keeper)
-            return _failure(
-                config, ModvisorError("the load was cancelled by an unload or shutdown", code=Code.NOT_RUNNING)
-            )
-        except StartFailed as error:
-            if not config.from_file:  # a mod of the network file stays, with its reason in stats
-                self._discard(keeper)
-            logger.warning("load of mod %s failed: %s", config.mod_id, error)
+                    return _loaded(keeper, await keeper.start())
+            except StartFailed as error:
+                logger.warning("load of mod %s failed: %s", config.mod_id, error)
+                if not config.from_file:  # a mod of the network file stays, with its reason in stats
+                    self._discard(keeper)
+                return _failure(config, error)
+            except BaseException:  # the caller gave up, or something is wrong with us: the load did not happen
+                await shielded(self._abandon(keeper))
+                raise
+            await shielded(self._abandon(keeper))
+            error = ModvisorError("the load was cancelled by an unload or shutdown", code=Code.NOT_RUNNING)
             return _failure(config, error)
-        except BaseException:  # the caller gave up: the load did not happen
-            await self._abandon(keeper)
-            raise
 
     async def unload(self, id_or_path: str, timeout: float | None = None) -> EventResponse:
         """Drain and end a mod; a load or reload of it that is under way is cancelled."""
@@ -130,14 +122,8 @@ class ModRegistry:
         for pending in self._pending.get(keeper.mod_id, ()):
             pending.scope.cancel()
         async with keeper.lock:
-            if self._keepers.get(keeper.mod_id) is not keeper:
-                return self._no_such_mod(id_or_path)
-            self._unroute(keeper)
-            try:
-                await shielded(keeper.unload(timeout))  # half an unload would leave a process behind
-            finally:
-                self._discard(keeper)
-        await self._around.snapshots.forget(keeper.mod_id)
+            if self._keepers.get(keeper.mod_id) is keeper:  # else the load that was cancelled has cleared up
+                await shielded(self._end(keeper, timeout))  # half an unload would leave a process behind
         data = {"mod_id": keeper.mod_id, "mod_path": keeper.config.path}
         return EventResponse(True, f"mod {keeper.mod_id} unloaded", data)
 
@@ -247,9 +233,7 @@ class ModRegistry:
             pending.scope.cancel()
         async with keeper.lock:
             if self._keepers.get(mod_id) is keeper:
-                self._unroute(keeper)
-                await shielded(keeper.unload())
-                self._discard(keeper)
+                await shielded(self._end(keeper, None, keep_snapshot=True))
 
     # -- inside
 
@@ -277,10 +261,18 @@ class ModRegistry:
         return keeper
 
     async def _abandon(self, keeper: Keeper) -> None:
-        """A load that is not to be: end the worker if there is one by now, and forget the mod."""
-        if keeper.incarnation is not None:
-            await shielded(keeper.unload())
-        self._discard(keeper)
+        """A load that is not to be: end whatever there is of it by now, and forget the mod."""
+        await self._end(keeper, None)
+
+    async def _end(self, keeper: Keeper, timeout: float | None, *, keep_snapshot: bool = False) -> None:
+        """Take a mod out of every event's way, end it, forget it. Its caller holds the lock and shields this."""
+        self._unroute(keeper)
+        try:
+            await keeper.unload(timeout)
+        finally:
+            self._discard(keeper)
+        if not keep_snapshot:
+            await self._around.snapshots.forget(keeper.mod_id)
 
     def _discard(self, keeper: Keeper) -> None:
         if self._keepers.get(keeper.mod_id) is keeper:
@@ -369,6 +361,20 @@ def with_bundled_permissions(mod: ModConfig) -> ModConfig:
     """Bundled mods are part of modvisor and get what they need; any other mod gets what its config grants."""
     granted = bundled.PERMISSIONS.get(mod.path, frozenset())
     return replace(mod, permissions=mod.permissions | granted) if granted - mod.permissions else mod
+
+
+def _loaded(keeper: Keeper, manifest: Manifest) -> EventResponse:
+    return EventResponse(
+        True,
+        f"mod {keeper.mod_id} {manifest.version} loaded from {keeper.config.path}",
+        {
+            "mod_id": keeper.mod_id,
+            "mod_path": keeper.config.path,
+            "version": manifest.version,
+            "pid": keeper.incarnation.pid if keeper.incarnation is not None else None,
+            "patterns": list(manifest.patterns),
+        },
+    )
 
 
 def _failure(config: ModConfig, error: ModvisorError, message: str | None = None) -> EventResponse:

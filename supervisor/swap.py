@@ -9,9 +9,10 @@ from typing import Any
 from ..ipc import messages
 from ..ipc.errors import ChannelBroken, ChannelClosed, Code, ModvisorError, RequestFailed
 from .config import ModConfig
-from .incarnation import Incarnation, StartFailed, shielded
-from .keeper import Keeper, drain
+from .incarnation import Incarnation, StartFailed
+from .keeper import Keeper
 from .modlog import ModLog
+from .shield import shielded
 
 DRAIN_SHARE = 0.5  # of the unload timeout: what events in flight get before the reload is given up
 
@@ -39,28 +40,40 @@ async def reload(
     Raises:
         ReloadFailed: at any step before the switch.
     """
+    if keeper.incarnation is None:
+        await keeper.stop_keeping()
+        if keeper.incarnation is None:
+            return await _start_again(keeper, config, log, from_snapshot)
+        keeper.keep(keeper.incarnation)  # its restart came through meanwhile
     old = keeper.incarnation
-    if old is None:
-        return await _start_again(keeper, config, log, from_snapshot)
     try:
         new = await keeper.start_incarnation(config=config, log=log, from_snapshot=from_snapshot)
     except StartFailed as error:
         raise _failed("start", error) from None
     try:
-        done = await _switch(keeper, config, log, old, new)
+        done, superseded = await _switch(keeper, config, log, old, new)
     except BaseException:
-        await shielded(new.kill("the reload failed"))
+        if keeper.incarnation is not new:
+            await shielded(new.kill("the reload failed"))
+        else:  # the caller gave up just as it was done
+            await _end([old], config)
         raise
     # The new one serves: whatever happens from here on does not undo that.
-    loop = asyncio.get_running_loop()
-    await shielded(old.stop(loop.time() + config.limits.unload_timeout))
-    await keeper.keep_sources(new)
+    try:
+        await keeper.keep_sources(new)
+    finally:
+        await _end(superseded, config)
     return done
 
 
+async def _end(incarnations: list[Incarnation], config: ModConfig) -> None:
+    deadline = asyncio.get_running_loop().time() + config.limits.unload_timeout
+    for incarnation in incarnations:
+        await shielded(incarnation.stop(deadline))
+
+
 async def _start_again(keeper: Keeper, config: ModConfig, log: ModLog | None, from_snapshot: bool) -> dict[str, Any]:
-    """There is no incarnation to keep: end what the keeper still tries, and start."""
-    await keeper.stop_keeping()
+    """There is no incarnation, and nothing tries to bring one: start."""
     before = keeper.manifest.version if keeper.manifest else None
     try:
         manifest = await keeper.start_anew(config, log, from_snapshot=from_snapshot)
@@ -71,13 +84,11 @@ async def _start_again(keeper: Keeper, config: ModConfig, log: ModLog | None, fr
 
 async def _switch(
     keeper: Keeper, config: ModConfig, log: ModLog | None, old: Incarnation, new: Incarnation
-) -> dict[str, Any]:
-    loop = asyncio.get_running_loop()
+) -> tuple[dict[str, Any], list[Incarnation]]:
     began = perf_counter()
-    lane = keeper.port.hold()
+    keeper.port.hold()
     try:
-        if lane is not None and not await drain(lane, loop.time() + config.limits.unload_timeout * DRAIN_SHARE):
-            raise ReloadFailed("events in flight did not finish in time", code=Code.TIMEOUT, step="drain")
+        await _drain(keeper, old, config.limits.unload_timeout * DRAIN_SHARE)
         await _hand_over(old, new, config.limits.start_timeout)
         try:
             await new.activate(config.limits.start_timeout)
@@ -85,22 +96,30 @@ async def _switch(
             raise _failed("activate", error) from None
         if keeper.incarnation is not old:
             raise ReloadFailed("the mod was restarted meanwhile; reload again", code=Code.MOD_CRASHED, step="switch")
+        queued = keeper.port.depth
+        superseded = await shielded(keeper.take_over(new, config, log))
     except BaseException:
         if keeper.incarnation is old and old.channel.closed is None:
             keeper.port.open(old.lane)
+        keeper.copies.release()
         raise
-    queued = keeper.port.depth
-    await keeper.stop_keeping()  # the task that follows the old one
-    keeper.adopt(config, log)
-    keeper.serve(new)
-    pause = perf_counter() - began
-    keeper.keep(new)
     return {
-        "pause_ms": round(pause * 1000, 3),
+        "pause_ms": round((perf_counter() - began) * 1000, 3),
         "queued": queued,
         "from_version": old.manifest.version if old.manifest else None,
         "to_version": new.manifest.version if new.manifest else None,
-    }
+    }, superseded
+
+
+async def _drain(keeper: Keeper, old: Incarnation, seconds: float) -> None:
+    """Events in flight and the batch of copies under way finish: the state that is handed over has seen them."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    try:
+        async with asyncio.timeout_at(deadline):
+            await keeper.copies.hold()
+            await old.lane.drained()
+    except TimeoutError:
+        raise ReloadFailed("events in flight did not finish in time", code=Code.TIMEOUT, step="drain") from None
 
 
 async def _hand_over(old: Incarnation, new: Incarnation, timeout: float) -> None:

@@ -23,23 +23,35 @@ class AnswerWindow:
         self._max_bytes = max_bytes
         self._answers: OrderedDict[Key, tuple[EventResponse, int]] = OrderedDict()
         self._bytes = 0
-        self._open: dict[Key, asyncio.Future[EventResponse] | None] = {}
+        self._open: dict[Key, asyncio.Future[EventResponse | None] | None] = {}
 
     def __len__(self) -> int:
         return len(self._answers)
 
-    async def repeated(self, key: Key) -> EventResponse | None:
-        """The answer of the event with this key, waiting for it if it is in flight; None if the event is new."""
-        remembered = self._answers.get(key)
-        if remembered is not None:
-            response = remembered[0]
-            return EventResponse(response.success, response.message, copy_data(response.data), response.event_name)
-        if key not in self._open:
-            return None
-        future = self._open[key]
-        if future is None:  # made only when somebody really waits: most events are never repeated
-            future = self._open[key] = asyncio.get_running_loop().create_future()
-        return await asyncio.shield(future)
+    async def repeated(self, key: Key, deadline: float) -> EventResponse | None:
+        """The answer of the event with this key, waiting for it if it is in flight; None if the event is to be handled.
+
+        Args:
+            deadline: loop time until which to wait; past it the answer is a failure ``timeout``.
+        """
+        while True:
+            remembered = self._answers.get(key)
+            if remembered is not None:
+                return _copy(remembered[0])
+            if key not in self._open:
+                return None
+            future = self._open[key]
+            if future is None:  # made only when somebody really waits: most events are never repeated
+                future = self._open[key] = asyncio.get_running_loop().create_future()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    response = await asyncio.shield(future)
+            except TimeoutError:
+                text = "the first event of this id has no answer yet"
+                return EventResponse.failure(Code.TIMEOUT, text)
+            if response is not None:
+                return _copy(response)
+            # Its first sender gave up: whoever asks next is the first.
 
     def begin(self, key: Key) -> None:
         """The event with this key is in flight from now on."""
@@ -49,13 +61,14 @@ class AnswerWindow:
         """It was answered (None: its sender gave up). ``size``: bytes of the answer; None: do not remember it."""
         future = self._open.pop(key, None)
         if future is not None and not future.done():
-            future.set_result(
-                response
-                or EventResponse.failure(Code.TIMEOUT, "the first sender of this event gave up before its answer")
-            )
+            future.set_result(response)
         if response is not None and size is not None and size <= self._max_bytes:
-            self._answers[key] = (response, size)
+            self._answers[key] = (_copy(response), size)
             self._bytes += size
             while len(self._answers) > self._max_entries or self._bytes > self._max_bytes:
                 _, (_, freed) = self._answers.popitem(last=False)
                 self._bytes -= freed
+
+
+def _copy(response: EventResponse) -> EventResponse:
+    return EventResponse(response.success, response.message, copy_data(response.data), response.event_name)

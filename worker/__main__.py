@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 
@@ -13,5 +14,7 @@ if __name__ == "__main__":
         sys.exit(
             "usage: python -m modvisor.worker FD LIFELINE   (started by modvisor, with a connected socket and a pipe)"
         )
+    for number in sys.argv[1:]:
+        os.set_inheritable(int(number), False)  # what the mod starts must not hold the pipe
     lifeline.hold(int(sys.argv[2]))
     sys.exit(main(socket.socket(fileno=int(sys.argv[1]))))

@@ -19,8 +19,11 @@ T = TypeVar("T")
 MAX_SENDING = 256
 """Events one mod may have under way: a loop that emits without end waits here, not in the supervisor's memory."""
 
-current_request: ContextVar[int | None] = ContextVar("current_request", default=None)
-"""Id of the request whose handler is running; the core knows which event that is, and links what it causes."""
+Cause = int | list[int] | None
+
+current_cause: ContextVar[Cause] = ContextVar("current_cause", default=None)
+"""Id of the request whose handler is running (of a batch of copies: with the index in it). The core knows which event that
+is, and links what the handler sends, and what the tasks it leaves behind send."""
 
 
 class WorkerContext:
@@ -41,7 +44,7 @@ class WorkerContext:
             data["timeout"] = timeout
         async with self._sending:
             try:
-                answer = await self._channel.request(SEND_EVENT, {"event": data, "cause": current_request.get()})
+                answer = await self._channel.request(SEND_EVENT, {"event": data, "cause": current_cause.get()})
             except RequestFailed as error:
                 return EventResponse.failure(error.code, str(error), **error.details)
         return EventResponse.from_dict(answer)

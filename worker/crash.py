@@ -37,7 +37,9 @@ def describe(error: BaseException, own: Mapping[str, bytes]) -> dict[str, Any]:
     if len(text) > MAX_TRACEBACK:
         half = MAX_TRACEBACK // 2
         text = f"{text[:half]}\n  … {len(text) - 2 * half} characters left out …\n{text[-half:]}"
-    return {"type": type(error).__name__, "message": _one_line(error), "where": _place(error, own), "traceback": text}
+    told = {"type": type(error).__name__, "message": _one_line(error), "where": _place(error, own), "traceback": text}
+    # File names of another encoding come as lone surrogates, which no wire carries.
+    return {key: value.encode("utf-8", "backslashreplace").decode() for key, value in told.items()}
 
 
 def _one_line(error: BaseException) -> str:

@@ -27,7 +27,7 @@ from ..ipc.messages import Hello, Notification, Request
 from ..mods.base import BaseMod
 from ..mods.handlers import collect_handlers
 from . import crash, limits, stdio
-from .context import WorkerContext, current_request
+from .context import WorkerContext, current_cause
 from .crash import describe
 from .dispatch import Dispatcher, HandlerFailed
 from .loader import LoadFailed, find_mod_class, sources_for
@@ -61,6 +61,7 @@ class Worker:
         self.ended = asyncio.Event()
         self.exit_status = 0
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._given_up: set[int] = set()  # cancelled by the core
         self._mod: BaseMod | None = None
         self._sources: Sources | None = None
         self._executor: ThreadPoolExecutor | None = None
@@ -91,36 +92,61 @@ class Worker:
         coroutine = self._handle(request) if request.method == messages.EVENT else self._serve_call(request)
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks[request.id] = task
-        task.add_done_callback(lambda _task: self._tasks.pop(request.id, None))
+        task.add_done_callback(lambda _task: self._done(request.id))
+
+    def _done(self, request_id: int) -> None:
+        self._tasks.pop(request_id, None)
+        self._given_up.discard(request_id)
 
     def _note(self, notification: Notification) -> None:
         if notification.method == messages.CANCEL:
-            task = self._tasks.get((notification.params or {}).get("id", -1))
+            request_id = (notification.params or {}).get("id", -1)
+            task = self._tasks.get(request_id)
             if task is not None:
+                self._given_up.add(request_id)
                 task.cancel()
 
     async def _handle(self, request: Request) -> None:
         """One event: ask the mod, answer the core."""
-        current_request.set(request.id)
+        current_cause.set(request.id)
         try:
             event = Event.from_dict(request.params["event"])
             answer, handler = await self._dispatching().ask(event)
+            # One answer after the other: many large ones at once would pile up before the core has read the first.
+            await self._channel.writable()
+            self._respond(request, answer, handler)
         except asyncio.CancelledError:
-            self._channel.refuse(request.id, Code.TIMEOUT, "cancelled by the sender or its deadline")
-            return
+            self._refuse_cancelled(request)
         except ModvisorError as error:
             self._report(error)
-            self._channel.refuse(request.id, error.code, str(error), error.details)
-            return
+            self._refuse(request, error)
+
+    def _respond(self, request: Request, answer: EventResponse | Event | None, handler: str) -> None:
         try:
             self._channel.respond(request.id, _wire(answer))
         except (FrameTooLarge, Unserializable) as error:
             told = f"handler {handler} answered with what cannot be sent: {error}"
-            stdio.say(f"ERROR {told}")
-            self._channel.refuse(request.id, error.code, told, {"handler": handler})
+            raise HandlerFailed(told, code=error.code, handler=handler) from None
+
+    def _refuse(self, request: Request, error: ModvisorError) -> None:
+        """Answer with an error, whatever is in it: the core must not wait for an answer that cannot be sent."""
+        try:
+            self._channel.refuse(request.id, error.code, str(error), error.details)
+        except (FrameTooLarge, Unserializable):
+            self._channel.refuse(request.id, error.code, f"{_plain(error)} (its details cannot be sent)")
+
+    def _refuse_cancelled(self, request: Request) -> None:
+        if request.id in self._given_up:
+            self._given_up.discard(request.id)
+            self._channel.refuse(request.id, Code.TIMEOUT, "cancelled by the sender or its deadline")
+        elif self.ended.is_set():
+            self._channel.refuse(request.id, Code.MOD_CRASHED, "the mod ended before the event was answered")
+        else:
+            self._channel.refuse(request.id, Code.HANDLER_ERROR, "the handler was cancelled by the mod itself")
 
     async def _serve_call(self, request: Request) -> None:
         """Any other request."""
+        current_cause.set(request.id)
         call = self._calls.get(request.method)
         try:
             if call is None:
@@ -130,18 +156,17 @@ class Worker:
                 await self._channel.flush()
                 self.ended.set()
         except asyncio.CancelledError:
-            self._channel.refuse(request.id, Code.TIMEOUT, f"{request.method} was cancelled")
+            self._refuse_cancelled(request)
         except ModvisorError as error:
             self._report(error)
-            self._channel.refuse(request.id, error.code, str(error), error.details)
+            self._refuse(request, error)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the mod's own failure in one of its life's calls
             told = self._describe(error)
             stdio.say(told["traceback"])
             at = f" at {told['where']}" if told["where"] else ""
-            self._channel.refuse(
-                request.id, Code.INITIALIZE_FAILED, f"{request.method} failed{at}: {told['message']}",
-                {"where": told["where"], "traceback": told["traceback"]},
-            )  # fmt: skip
+            text = f"{request.method} failed{at}: {told['message']}"
+            failed = ModvisorError(text, code=Code.INITIALIZE_FAILED, where=told["where"], traceback=told["traceback"])
+            self._refuse(request, failed)
 
     def _report(self, error: ModvisorError) -> None:
         """Errors are answered to the core and stand in the mod's own log, where its author looks."""
@@ -243,8 +268,9 @@ class Worker:
     async def _copies(
         self, params: dict[str, Any], give: Callable[[Event], Awaitable[list[HandlerFailed]]]
     ) -> dict[str, int]:
-        failed = 0
-        for data in params.get("events", ()):
+        failed, batch = 0, current_cause.get()
+        for index, data in enumerate(params.get("events", ())):
+            current_cause.set([batch, index] if isinstance(batch, int) else None)
             failures = await give(Event.from_dict(data))
             for failure in failures:
                 self._report(failure)
@@ -255,13 +281,16 @@ class Worker:
 
     async def close(self) -> None:
         """Cancel what is still running; a mod that was not asked to shut down (the supervisor is gone) is asked now."""
+        orphan = threading.Timer(
+            2 * LAST_WORDS, os._exit, (1,)
+        )  # whatever hangs from here on: nobody is left to kill us
+        orphan.daemon = True
+        if self._channel.closed is not None:
+            orphan.start()
         for task in list(self._tasks.values()):
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         if self._mod is not None and not self._shut_down:
-            orphan = threading.Timer(LAST_WORDS, os._exit, (1,))  # nobody is left who would kill it
-            orphan.daemon = True
-            orphan.start()
             with suppress(ModvisorError, TimeoutError):
                 async with asyncio.timeout(LAST_WORDS):
                     await self._life_call("shutdown")
@@ -281,6 +310,10 @@ class Worker:
 
     def _describe(self, error: BaseException) -> dict[str, Any]:
         return describe(error, self._own_files())
+
+
+def _plain(error: Exception) -> str:
+    return str(error).encode("utf-8", "backslashreplace").decode()
 
 
 def _wire(answer: EventResponse | Event | None) -> dict[str, Any] | None:

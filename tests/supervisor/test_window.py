@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 import pytest
 
@@ -19,36 +20,54 @@ async def test_the_oldest_are_forgotten_first_by_number_and_by_bytes() -> None:
     window = AnswerWindow(max_entries=3, max_bytes=100)
     for key in "abcd":
         await answer(window, key)
-    assert await window.repeated(("a", "a")) is None
-    assert (await window.repeated(("a", "b"))).data == ["b"]
+    assert await window.repeated(("a", "a"), math.inf) is None
+    assert (await window.repeated(("a", "b"), math.inf)).data == ["b"]
     await answer(window, "big", size=95)
     assert len(window) == 1
-    assert await window.repeated(("a", "d")) is None
+    assert await window.repeated(("a", "d"), math.inf) is None
     await answer(window, "too big", size=101)
-    assert await window.repeated(("a", "too big")) is None
+    assert await window.repeated(("a", "too big"), math.inf) is None
 
 
 async def test_what_must_not_be_remembered_is_not() -> None:
     window = AnswerWindow()
     await answer(window, "failed", size=None)
-    assert await window.repeated(("a", "failed")) is None
+    assert await window.repeated(("a", "failed"), math.inf) is None
 
 
 async def test_a_remembered_answer_is_a_copy() -> None:
     window = AnswerWindow()
     await answer(window, "x")
-    (await window.repeated(("a", "x"))).data.append("changed")
-    assert (await window.repeated(("a", "x"))).data == ["x"]
+    (await window.repeated(("a", "x"), math.inf)).data.append("changed")
+    assert (await window.repeated(("a", "x"), math.inf)).data == ["x"]
 
 
 async def test_a_repeat_in_flight_waits_for_the_first_even_if_its_sender_gives_up() -> None:
     window = AnswerWindow()
     window.begin(("a", "x"))
-    joined = [asyncio.create_task(window.repeated(("a", "x"))) for _ in range(2)]
+    joined = [asyncio.create_task(window.repeated(("a", "x"), math.inf)) for _ in range(2)]
     await asyncio.sleep(0)
     joined[0].cancel()
     await asyncio.wait([joined[0]])
     window.finish(("a", "x"), None, None)
-    response = await joined[1]
-    assert (response.success, response.error) == (False, "timeout")
-    assert await window.repeated(("a", "x")) is None
+    assert await joined[1] is None, "it is handled now, as the first"
+
+
+async def test_a_repeat_waits_no_longer_than_its_own_deadline() -> None:
+    window = AnswerWindow()
+    window.begin(("a", "x"))
+    response = await window.repeated(("a", "x"), asyncio.get_running_loop().time())
+    assert response is not None
+    assert response.error == "timeout"
+
+
+async def test_everybody_gets_a_copy() -> None:
+    window = AnswerWindow()
+    window.begin(("a", "x"))
+    joined = asyncio.create_task(window.repeated(("a", "x"), math.inf))
+    await asyncio.sleep(0)
+    first = EventResponse(True, data=["x"])
+    window.finish(("a", "x"), first, 10)
+    assert (await joined).data == ["x"]
+    first.data.append("changed by the first")
+    assert (await window.repeated(("a", "x"), math.inf)).data == ["x"]

@@ -1,0 +1,96 @@
+"""What one incarnation is handling, and where what it emits comes from."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, NamedTuple
+
+from ..ipc.channel import Channel
+from .journey import Journey
+
+MAX_FINISHED = 4096  # handled events whose late consequences (of tasks they left behind) are still linked to them
+MAX_BATCHES = 4  # of observed copies, likewise
+
+
+class Origin(NamedTuple):
+    """What caused an event that a worker emits: its id and hops, and its journey if it is still being handled."""
+
+    event_id: str
+    hops: int
+    journey: Journey | None
+
+
+class Lane:
+    """The events of one incarnation: places given, events being handled, events handled of late.
+
+    Args:
+        why_ended: tells how the process behind it ended, in a few words, once that is known.
+    """
+
+    def __init__(self, channel: Channel, why_ended: Callable[[], Awaitable[str]]) -> None:
+        self.channel = channel
+        self.why_ended = why_ended
+        self.handling: dict[int, Journey] = {}  # by request id
+        self._reserved = 0  # places given to events that were not sent yet
+        self._finished: dict[int, tuple[str, int]] = {}
+        self._batches: dict[int, list[tuple[str, int]]] = {}
+        self._idle: asyncio.Future[None] | None = None
+
+    # -- places
+
+    def reserve(self) -> None:
+        """An event is to be sent here: the lane is not drained before it was."""
+        self._reserved += 1
+
+    def give_back(self) -> None:
+        """It is not going to be sent."""
+        self._reserved -= 1
+        self._wake()
+
+    def sent(self, request_id: int, journey: Journey) -> None:
+        """It was sent: the reserved place is taken."""
+        self._reserved -= 1
+        self.handling[request_id] = journey
+
+    def finished(self, request_id: int) -> None:
+        """It was answered, or nobody waits for its answer."""
+        journey = self.handling.pop(request_id, None)
+        if journey is not None:
+            self._finished[request_id] = (journey.event.event_id, journey.event.hops)
+            if len(self._finished) > MAX_FINISHED:
+                del self._finished[next(iter(self._finished))]
+        self._wake()
+
+    async def drained(self) -> None:
+        """Wait until nothing is being handled or about to be."""
+        while self.handling or self._reserved:
+            self._idle = asyncio.get_running_loop().create_future()
+            await self._idle
+
+    def _wake(self) -> None:
+        if not self.handling and not self._reserved and self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
+
+    # -- causes
+
+    def copied(self, request_id: int, events: Iterable[dict[str, Any]]) -> None:
+        """A batch of copies was sent: what observers emit is caused by these."""
+        self._batches[request_id] = [(event["event_id"], event.get("hops", 0)) for event in events]
+        if len(self._batches) > MAX_BATCHES:
+            del self._batches[next(iter(self._batches))]
+
+    def origin(self, cause: Any) -> Origin | None:
+        """What a worker means by ``cause``: a request id, or a batch's id and an index in it. None if it means nothing."""
+        match cause:
+            case int():
+                journey = self.handling.get(cause)
+                if journey is not None:
+                    return Origin(journey.event.event_id, journey.event.hops, journey)
+                found = self._finished.get(cause)
+            case [int(batch), int(index)]:
+                events = self._batches.get(batch, [])
+                found = events[index] if 0 <= index < len(events) else None
+            case _:
+                found = None
+        return Origin(*found, None) if found is not None else None
