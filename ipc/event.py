@@ -34,6 +34,8 @@ class Event:
         event_id: unique per source: a repeated id is a retry and gets the first one's answer.
         timestamp: Unix seconds, set by the network when it accepts the event.
         timeout: seconds until the sender gives up (None: the mod's or the network's default).
+        visibility: ``network`` and the like: whoever it is addressed to; ``restricted``: of those only ``allowed_agents`` (none
+            given: nobody); ``mod_only``: no agent.
         secret: the sender's secret; removed by the network before anybody else sees the event.
         source_agent_group: the sender's group, set by the network.
         via: the mod whose worker emitted the event (``mod:ID``), set by the network.

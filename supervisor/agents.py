@@ -14,13 +14,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..ipc.address import AGENT, BROADCAST, CHANNEL, GROUP, Address, check_agent_id, parse_address
-from ..ipc.errors import Code, ModvisorError
+from ..ipc.errors import Code, ModvisorError, RemoteProtocolError, Unserializable
 from ..ipc.event import Event
+from ..ipc.messages import pack, unpack
 from ..ipc.topic import check_pattern, matches
 from .config import AgentsConfig, GroupConfig
 
 MAX_SUBSCRIPTIONS = 1000  # of one agent
-MAX_CHANNELS = 10_000
+MAX_CHANNELS = 10_000  # of the network, whose journal and lists hold them all
+MAX_MEMBERSHIPS = 1000  # channels one agent is in, so that no single one can use up the network's
 
 
 class Refusal(ModvisorError):
@@ -43,6 +45,28 @@ class Subscription:
         return any(matches(pattern, event_name) for pattern in self.patterns)
 
 
+class Inbox:
+    """Events delivered and not polled, oldest first. ``size``: about how many bytes they are, see `_packed_size`."""
+
+    __slots__ = ("_events", "size")
+
+    def __init__(self) -> None:
+        self._events: deque[tuple[Event, int]] = deque()
+        self.size = 0
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def append(self, event: Event, size: int) -> None:
+        self._events.append((event, size))
+        self.size += size
+
+    def popleft(self) -> Event:
+        event, size = self._events.popleft()
+        self.size -= size
+        return event
+
+
 @dataclass(slots=True)
 class Agent:
     """A registered agent.
@@ -50,7 +74,6 @@ class Agent:
     Attributes:
         secret_hash: SHA-256 of its secret; the secret itself is random (256 bits) and kept nowhere.
         last_seen: monotonic time of its last request; wall time in ``last_seen_at``.
-        inbox: events delivered and not polled, oldest first.
         dropped: events lost because the inbox was full.
     """
 
@@ -61,7 +84,7 @@ class Agent:
     registered_at: float
     last_seen: float
     last_seen_at: float
-    inbox: deque[Event] = field(default_factory=deque)
+    inbox: Inbox = field(default_factory=Inbox)
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
     dropped: int = 0
     arrival: asyncio.Event | None = None  # made when somebody polls and waits
@@ -102,7 +125,8 @@ class AgentRegistry:
         self._on_change = on_change
         self._now = now
         self._agents: dict[str, Agent] = {}
-        self._channels: dict[str, dict[str, None]] = {}  # members in joining order
+        self._channels: dict[str, dict[str, None]] = {}  # members in joining order, one at least
+        self._memberships: dict[str, set[str]] = {}  # the same by agent
 
     # -- agents
 
@@ -125,6 +149,7 @@ class AgentRegistry:
         secret: str | None = None,
         retake: bool = False,
         trusted: bool = False,
+        manages: frozenset[str] | None = None,
     ) -> tuple[Agent, str]:
         """Register an agent, or take over a live id with its old secret or its group's password.
 
@@ -133,25 +158,22 @@ class AgentRegistry:
             secret: the old one, of an agent that takes its id over.
             retake: that secret was checked already.
             trusted: the request comes from inside: any group, no password.
+            manages: permissions of somebody who manages agents (None: it does not): it needs no password for a group, and
+                no secret for a live id, whose permissions are all among its own. More than it has it cannot give itself.
 
         Returns:
             the agent and its new secret.
 
         Raises:
-            Refusal: id_taken, unauthenticated, forbidden, bad_input or overloaded.
+            Refusal: id_taken, unauthenticated, forbidden, bad_input, no_such_group or overloaded; nothing has changed.
         """
         check_agent_id(agent_id)
-        if type(metadata) is not dict:
-            raise Refusal(f"metadata: expected a mapping, got {type(metadata).__name__}")
+        metadata, packed = _keepable(metadata)
         present = self._agents.get(agent_id)
-        assigned = self._assign_group(group, password_hash, trusted)
+        assigned = self._assign_group(group, password_hash, trusted, manages)
         if present is not None:
-            if not (trusted or retake) and not self._may_retake(present, secret, password_hash):
-                raise Refusal(
-                    f"agent id {agent_id!r} is taken by a live agent; unregister it with its secret, register with that "
-                    "secret or its group's password, or choose another id",
-                    code=Code.ID_TAKEN,
-                )
+            if not (trusted or retake):
+                self._check_retake(present, secret, password_hash, manages)
             if assigned is None:
                 assigned = present.group
         elif len(self._agents) >= self._config.max_agents:
@@ -160,8 +182,10 @@ class AgentRegistry:
         agent = Agent(agent_id, metadata, assigned, hash_secret(new_secret), time.time(), self._now(), time.time())
         if present is not None:  # the same agent, back again: what waits for it is still its own
             agent.inbox, agent.subscriptions, agent.dropped = present.inbox, present.subscriptions, present.dropped
+        self._save(agent, packed)
         self._agents[agent_id] = agent
-        self._save(agent)
+        if present is not None and present.arrival is not None:
+            present.arrival.set()  # who polls with the old secret goes home
         return agent, new_secret
 
     def restore(self, agents: Iterable[Agent], channels: dict[str, list[str]]) -> None:
@@ -170,17 +194,17 @@ class AgentRegistry:
             agent.last_seen = self._now()
             self._agents[agent.agent_id] = agent
         for name, members in channels.items():
-            self._channels[name] = dict.fromkeys(members)
+            for agent_id in members:
+                if agent_id in self._agents:
+                    self._enter(name, agent_id)
 
     def unregister(self, agent_id: str) -> Agent | None:
         """Forget an agent and its memberships; None if there is none of that id."""
         agent = self._agents.pop(agent_id, None)
         if agent is None:
             return None
-        for name, members in self._channels.items():
-            if agent_id in members:
-                del members[agent_id]
-                self._on_change("leave", {"channel": name, "agent_id": agent_id})
+        for name in list(self._memberships.get(agent_id, ())):
+            self._exit(name, agent_id)
         self._on_change("unregister", {"agent_id": agent_id})
         if agent.arrival is not None:
             agent.arrival.set()
@@ -220,13 +244,16 @@ class AgentRegistry:
                 members.setdefault(agent.group, []).append(agent.agent_id)
         return members
 
-    def _assign_group(self, group: str | None, password_hash: str | None, trusted: bool) -> str | None:
-        if trusted and group is not None:
-            if group not in self._groups:
-                raise Refusal(f"agent_group {group!r} is not configured", code=Code.NO_SUCH_GROUP)
-            return group
-        if group:
-            return self._join_named(group, password_hash)
+    def _assign_group(
+        self, name: str | None, password_hash: str | None, trusted: bool, manages: frozenset[str] | None
+    ) -> str | None:
+        if name:
+            group = self._groups.get(name)
+            if group is None:
+                raise Refusal(f"agent_group {name!r} is not configured", code=Code.NO_SUCH_GROUP)
+            if not trusted:
+                self._check_may_join(group, password_hash, manages)
+            return name
         if password_hash:
             for candidate in self._groups.values():
                 if _same(candidate.password_hash, password_hash):
@@ -234,32 +261,49 @@ class AgentRegistry:
             raise Refusal("the password belongs to no agent group", code=Code.UNAUTHENTICATED)
         return self._config.default_group
 
-    def _join_named(self, name: str, password_hash: str | None) -> str:
-        group = self._groups.get(name)
-        if group is None:
-            raise Refusal(f"agent_group {name!r} is not configured", code=Code.NO_SUCH_GROUP)
-        if group.password_hash is None:
+    def _check_may_join(self, group: GroupConfig, password_hash: str | None, manages: frozenset[str] | None) -> None:
+        if manages is not None and not password_hash:
+            if more := group.permissions - manages:
+                raise Refusal(
+                    f"agent_group {group.name!r} may do more than you ({_listed(more)}); it takes its password",
+                    code=Code.FORBIDDEN,
+                )
+        elif group.password_hash is None:
             if group.permissions:  # else anybody could help himself to them
                 raise Refusal(
-                    f"agent_group {name!r} has permissions and no password; it can only be assigned from inside",
+                    f"agent_group {group.name!r} has permissions and no password; it can only be assigned from inside",
                     code=Code.FORBIDDEN,
                 )
         elif not _same(group.password_hash, password_hash):
-            raise Refusal(f"wrong password for agent_group {name!r}", code=Code.UNAUTHENTICATED)
-        return name
+            raise Refusal(f"wrong password for agent_group {group.name!r}", code=Code.UNAUTHENTICATED)
 
-    def _may_retake(self, agent: Agent, secret: str | None, password_hash: str | None) -> bool:
+    def _check_retake(
+        self, agent: Agent, secret: str | None, password_hash: str | None, manages: frozenset[str] | None
+    ) -> None:
         if secret and hmac.compare_digest(agent.secret_hash, hash_secret(secret)):
-            return True
+            return
         group = self._groups.get(agent.group) if agent.group is not None else None
-        return group is not None and _same(group.password_hash, password_hash)
+        if group is not None and _same(group.password_hash, password_hash):
+            return
+        if manages is None:
+            raise Refusal(
+                f"agent id {agent.agent_id!r} is taken by a live agent; unregister it with its secret, register with that "
+                "secret or its group's password, or choose another id",
+                code=Code.ID_TAKEN,
+            )
+        if more := self.permissions_of(agent) - manages:
+            raise Refusal(
+                f"agent {agent.agent_id!r} may do more than you ({_listed(more)}); its id takes its secret or its group's "
+                "password",
+                code=Code.FORBIDDEN,
+            )
 
-    def _save(self, agent: Agent) -> None:
+    def _save(self, agent: Agent, packed: bytes) -> None:
         self._on_change(
             "register",
             {
                 "agent_id": agent.agent_id,
-                "metadata": agent.metadata,
+                "metadata": packed,
                 "group": agent.group,
                 "secret_hash": agent.secret_hash,
                 "registered_at": agent.registered_at,
@@ -291,33 +335,65 @@ class AgentRegistry:
         return None if members is None else list(members)
 
     def join(self, channel: str, agent_id: str) -> None:
-        """Make an agent a member; the channel is made if it is new. Raises `Refusal` for an unknown agent."""
+        """Make an agent a member; the channel is made if it is new.
+
+        Raises:
+            Refusal: no_such_agent, or overloaded: `MAX_CHANNELS` exist, or the agent is in `MAX_MEMBERSHIPS` of them.
+        """
         parse_address(f"{CHANNEL}:{channel}")
         if agent_id not in self._agents:
             raise Refusal(f"no agent {agent_id!r} is registered", code=Code.NO_SUCH_AGENT)
-        if channel not in self._channels:
-            if len(self._channels) >= MAX_CHANNELS:
-                raise Refusal(f"{MAX_CHANNELS} channels exist; the network takes no more", code=Code.OVERLOADED)
-            self._channels[channel] = {}
-        if agent_id not in self._channels[channel]:
-            self._channels[channel][agent_id] = None
-            self._on_change("join", {"channel": channel, "agent_id": agent_id})
+        joined = self._memberships.get(agent_id, ())
+        if channel in joined:
+            return
+        if len(joined) >= MAX_MEMBERSHIPS:
+            raise Refusal(
+                f"agent {agent_id!r} is in {MAX_MEMBERSHIPS} channels, the most there may be; leave one first",
+                code=Code.OVERLOADED,
+            )
+        if channel not in self._channels and len(self._channels) >= MAX_CHANNELS:
+            raise Refusal(f"{MAX_CHANNELS} channels exist; the network takes no more", code=Code.OVERLOADED)
+        self._enter(channel, agent_id)
+        self._on_change("join", {"channel": channel, "agent_id": agent_id})
 
     def leave(self, channel: str, agent_id: str) -> None:
-        """End a membership; raises `Refusal` if the channel is unknown. Not being a member is fine."""
+        """End a membership; with its last member a channel is gone.
+
+        Raises:
+            Refusal: no_such_channel. Not being a member is fine.
+        """
         members = self._channels.get(channel)
         if members is None:
             raise Refusal(f"no channel {channel!r}", code=Code.NO_SUCH_CHANNEL)
         if agent_id in members:
-            del members[agent_id]
-            self._on_change("leave", {"channel": channel, "agent_id": agent_id})
+            self._exit(channel, agent_id)
 
     def remove_channel(self, channel: str) -> None:
         """Remove a channel with all memberships; raises `Refusal` if it is unknown."""
-        if channel not in self._channels:
+        members = self._channels.get(channel)
+        if members is None:
             raise Refusal(f"no channel {channel!r}", code=Code.NO_SUCH_CHANNEL)
-        del self._channels[channel]
+        for agent_id in list(members):
+            self._forget(channel, agent_id)
         self._on_change("remove_channel", {"channel": channel})
+
+    def _enter(self, channel: str, agent_id: str) -> None:
+        self._channels.setdefault(channel, {})[agent_id] = None
+        self._memberships.setdefault(agent_id, set()).add(channel)
+
+    def _exit(self, channel: str, agent_id: str) -> None:
+        self._forget(channel, agent_id)
+        self._on_change("leave", {"channel": channel, "agent_id": agent_id})
+
+    def _forget(self, channel: str, agent_id: str) -> None:
+        """End a membership; neither a channel without members nor an agent without channels takes room."""
+        members, joined = self._channels[channel], self._memberships[agent_id]
+        del members[agent_id]
+        joined.discard(channel)
+        if not members:
+            del self._channels[channel]
+        if not joined:
+            del self._memberships[agent_id]
 
     # -- delivery
 
@@ -326,6 +402,8 @@ class AgentRegistry:
 
         Raises:
             Refusal: no_such_agent, no_such_channel, no_such_group, or inbox_full for a single agent.
+
+        ``visibility`` ``mod_only`` reaches no inbox, ``restricted`` those of ``allowed_agents`` (None: of nobody).
         """
         if event.visibility == "mod_only":
             return Delivery(0)
@@ -337,26 +415,30 @@ class AgentRegistry:
         agent = self._agents.get(agent_id)
         if agent is None:
             raise Refusal(f"no agent {agent_id!r} is registered", code=Code.NO_SUCH_AGENT)
-        if not agent.wants(event.event_name, None) or not _visible(event, agent_id):
+        allowed = _allowed(event)
+        if not agent.wants(event.event_name, None) or (allowed is not None and agent_id not in allowed):
             return Delivery(0)
-        if not self._put(agent, event.copy()):
+        if not self._put(agent, event.copy(), _packed_size(event)):
+            config = self._config
             raise Refusal(
-                f"the inbox of agent {agent_id!r} is full ({self._config.inbox_size} events)", code=Code.INBOX_FULL
+                f"the inbox of agent {agent_id!r} is full ({config.inbox_size} events, {config.inbox_bytes} bytes)",
+                code=Code.INBOX_FULL,
             )
         return Delivery(1)
 
     def _deliver_to_many(self, event: Event, destination: Address) -> Delivery:
-        sender, copy, reached, full = event.source_agent, None, 0, 0
+        sender, allowed, copy, size, reached, full = event.source_agent, _allowed(event), None, 0, 0, 0
         channel = destination.id if destination.role == CHANNEL else None
         for agent in self._receivers(destination):
             if (
                 agent.agent_id == sender
+                or (allowed is not None and agent.agent_id not in allowed)
                 or not agent.wants(event.event_name, channel)
-                or not _visible(event, agent.agent_id)
             ):
                 continue
-            copy = copy or event.copy()  # the inboxes share it; polling copies it for each receiver
-            if self._put(agent, copy):
+            if copy is None:  # the inboxes share it; polling copies it for each receiver
+                copy, size = event.copy(), _packed_size(event)
+            if self._put(agent, copy, size):
                 reached += 1
             else:
                 full += 1
@@ -374,24 +456,33 @@ class AgentRegistry:
             raise Refusal(f"no channel {destination.id!r}", code=Code.NO_SUCH_CHANNEL)
         return (agent for agent_id in members if (agent := self._agents.get(agent_id)) is not None)
 
-    def _put(self, agent: Agent, event: Event) -> bool:
-        """Into the inbox; when it is full the oldest goes, or the event is refused, as configured."""
-        if len(agent.inbox) >= self._config.inbox_size:
+    def _put(self, agent: Agent, event: Event, size: int) -> bool:
+        """Into the inbox; when it is full the oldest go, or the event is refused, as configured."""
+        config, inbox = self._config, agent.inbox
+        if size > config.inbox_bytes:  # making room would not help
             agent.dropped += 1
-            if self._config.inbox_policy == "reject":
+            return False
+        while len(inbox) >= config.inbox_size or inbox.size + size > config.inbox_bytes:
+            agent.dropped += 1
+            if config.inbox_policy == "reject":
                 return False
-            agent.inbox.popleft()
-        agent.inbox.append(event)
+            inbox.popleft()
+        inbox.append(event, size)
         if agent.arrival is not None:
             agent.arrival.set()
         return True
 
     async def poll(self, agent: Agent, wait: float = 0.0, limit: int | None = None) -> list[Event]:
-        """Take the oldest events out of an inbox, each a copy of its own; waits up to ``wait`` seconds for the first."""
+        """Take the oldest events out of an inbox, each a copy of its own; waits up to ``wait`` seconds for the first.
+
+        Nothing if ``agent`` is no longer who has the id: its inbox belongs to the agent that registered anew.
+        """
         self.seen(agent)
         if not agent.inbox and wait > 0:
             await self._arrival(agent, wait)
             self.seen(agent)
+        if self._agents.get(agent.agent_id) is not agent:
+            return []
         count = len(agent.inbox) if limit is None else min(limit, len(agent.inbox))
         return [agent.inbox.popleft().copy() for _ in range(count)]
 
@@ -414,8 +505,40 @@ def hash_secret(secret: str) -> bytes:
 
 
 def _same(expected: str | None, given: str | None) -> bool:
-    return bool(expected) and bool(given) and hmac.compare_digest(str(expected).lower(), str(given).lower())
+    """Whether two hashes in hexadecimal are the same, told in constant time. ``given`` may be any text."""
+    if not expected or not given:
+        return False
+    # As bytes: compare_digest takes no text beyond ASCII.
+    ours, theirs = (text.lower().encode("utf-8", "surrogatepass") for text in (expected, given))
+    return hmac.compare_digest(ours, theirs)
 
 
-def _visible(event: Event, agent_id: str) -> bool:
-    return event.visibility != "restricted" or event.allowed_agents is None or agent_id in event.allowed_agents
+def _keepable(metadata: Any) -> tuple[dict[str, Any], bytes]:
+    """Metadata as a restart will give it back, and packed for the journal; raises `Refusal` if it cannot be kept."""
+    if type(metadata) is not dict:
+        raise Refusal(f"metadata: expected a mapping, got {type(metadata).__name__}")
+    try:
+        packed = pack(metadata)
+        return unpack(packed), packed
+    except (Unserializable, RemoteProtocolError) as error:
+        raise Refusal(f"metadata: {error}") from None
+
+
+def _packed_size(event: Event) -> int:
+    """About how many bytes an event takes: those of its msgpack form, or of its text if it has none."""
+    data = event.to_dict()
+    try:
+        return len(pack(data))
+    except Unserializable:  # nothing a mod could get; an agent still may
+        return len(repr(data))
+
+
+def _allowed(event: Event) -> frozenset[str] | None:
+    """Ids of the only agents that may get the event; None: everybody."""
+    if event.visibility != "restricted":
+        return None
+    return frozenset(agent.removeprefix(f"{AGENT}:") for agent in event.allowed_agents or ())
+
+
+def _listed(permissions: frozenset[str]) -> str:
+    return ", ".join(sorted(permissions))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,6 +13,8 @@ from .gateway import Caller
 
 if TYPE_CHECKING:
     from .network import AgentNetwork
+
+logger = logging.getLogger("modvisor.commands")
 
 MAX_POLL_WAIT = 60.0  # seconds one long-poll may take
 
@@ -24,7 +27,7 @@ class _Command(NamedTuple):
 
 
 class SystemCommands:
-    """The network's own commands, by event name. Every answer is a response; refusals have a typed code."""
+    """The network's own commands, by event name. Every answer is a response, also to a mistake of ours; never raises."""
 
     def __init__(self, network: AgentNetwork, agents: AgentRegistry) -> None:
         self._network = network
@@ -63,6 +66,11 @@ class SystemCommands:
             if error.code in (Code.FORBIDDEN, Code.UNAUTHENTICATED):
                 self._network.note_refused(event, str(error))
             return _failure(error.code, str(error), **error.details)
+        except Exception:
+            logger.exception("%s from %s failed", event.event_name, event.source_id)
+            return _failure(
+                Code.INTERNAL, f"{event.event_name} failed inside the network; the network's log has the traceback"
+            )
 
     # -- who may
 
@@ -80,11 +88,12 @@ class SystemCommands:
         )
 
     def _has(self, caller: Caller, permission: str) -> bool:
-        if caller.trusted:
-            return True
+        return caller.trusted or permission in self._permissions_of(caller)
+
+    def _permissions_of(self, caller: Caller) -> frozenset[str]:
         if caller.mod is not None:
-            return permission in caller.mod.permissions
-        return caller.agent is not None and permission in self._agents.permissions_of(caller.agent)
+            return caller.mod.permissions
+        return self._agents.permissions_of(caller.agent) if caller.agent is not None else frozenset()
 
     def _subject(self, event: Event, caller: Caller, permission: str) -> Agent:
         """The agent a command is about: the payload's ``agent_id`` or the sender; another one needs ``permission``."""
@@ -110,6 +119,7 @@ class SystemCommands:
         agent_id = payload.get("agent_id", event.source_agent)
         if not isinstance(agent_id, str):
             raise Refusal("agent_id: expected text")
+        permissions = self._permissions_of(caller)
         return self._network.add_agent(
             agent_id,
             payload.get("metadata") or {},
@@ -117,7 +127,8 @@ class SystemCommands:
             password_hash=_text(payload, "password_hash"),
             # The secret of a returning agent was checked by the gateway and is wiped from the event by now.
             retake=caller.agent is not None and caller.agent.agent_id == agent_id,
-            trusted=self._has(caller, "agents"),
+            trusted=caller.trusted,
+            manages=permissions if "agents" in permissions else None,
         )
 
     async def _unregister(self, event: Event, caller: Caller) -> EventResponse:
@@ -265,7 +276,7 @@ def _system(event: Event, command: str, message: str, **data: Any) -> EventRespo
     return EventResponse(True, message, answer)
 
 
-def _failure(code: str, message: str, **details: Any) -> EventResponse:
+def _failure(code: str, message: str, /, **details: Any) -> EventResponse:
     return EventResponse(False, message, {**details, "error": str(code)})
 
 

@@ -106,6 +106,7 @@ class AgentsConfig:
     expire_after: float | None = 300.0  # seconds without a poll or request; None: never
     max_agents: int = 10_000
     default_group: str | None = None
+    inbox_bytes: int = 16 * 1024 * 1024  # packed size of the events of one inbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -414,6 +415,7 @@ _MOD: dict[str, Reader] = {
 _GROUP: dict[str, Reader] = {"permissions": _PERMISSIONS, "password_hash": values.or_null(values.password_hash)}
 _AGENTS: dict[str, Reader] = {
     "inbox_size": values.whole(1),
+    "inbox_bytes": values.size(1000),
     "inbox_policy": values.one_of(*INBOX_POLICIES),
     "expire_after": values.or_null(values.duration()),
     "max_agents": values.whole(1),
