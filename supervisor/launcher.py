@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 STACK_SIGNAL = signal.SIGUSR2
 """On which a worker writes the stack of every thread (`worker.crash` sets that up)."""
+
+READ_SIZE = 4096
+"""Bytes of output read in one turn of the loop: a page, which is what a full pipe must give up before it takes more; with
+lines of one character it takes 0.1 ms to log."""
+
+BYTE_RATE = 256 * 1024
+LINE_RATE = 5000
+"""Bytes and lines of a worker's output that are read per second, while it lasts: about 1 % of the supervisor's time. A
+mod that prints more waits for its pipe, so it loses no output, and the other mods do not wait for it."""
+
+BURST = 4.0
+"""Seconds of `BYTE_RATE` and `LINE_RATE` (1 MB, 20,000 lines) that a worker may print at once, without being slowed down."""
+
+LAST_OUTPUT = 1024 * 1024
+"""Bytes read regardless of the budget: as many as an unprivileged process can have in a pipe."""
+
+DUMP_SIZE = 64 * 1024
+"""Bytes read for a stack dump, beyond what is in the pipe before it. A mod that goes on printing after its dump gets no more:
+its own lines would drive the dump out of the log."""
+
+_SHORTEST_PAUSE = 0.05  # seconds; several reads in a row cost less than a timer for each
 
 # What a worker inherits of the supervisor's environment: enough to run Python, nothing that may hold a secret.
 _INHERITED = frozenset({
@@ -60,15 +83,11 @@ class WorkerProcess:
         self._popen = popen
         self._lifeline = lifeline
         self._loop = asyncio.get_running_loop()
-        self._on_output = on_output
         self.pid = popen.pid
         self.sock = sock
-        self._next_output: asyncio.Future[None] | None = None
         self.exited: asyncio.Future[Exit] = self._loop.create_future()
         assert popen.stdout is not None
-        self._output = popen.stdout.fileno()
-        os.set_blocking(self._output, False)
-        self._loop.add_reader(self._output, self._read_output)
+        self._output = _Output(popen.stdout, on_output)
         self._watch_death()
 
     def kill(self, signum: int = signal.SIGKILL) -> None:
@@ -79,13 +98,13 @@ class WorkerProcess:
     def dump_stacks(self) -> None:
         """Have the worker itself (not what it started) write the stacks of its threads into its output."""
         if not self.exited.done():
+            self._output.hurry()  # where the pipe is full, the dump must wait for room in it
             with suppress(ProcessLookupError):
                 os.kill(self.pid, STACK_SIGNAL)
 
     async def next_output(self) -> None:
         """Wait until the worker (or what it started) has written something more."""
-        self._next_output = self._loop.create_future()
-        await self._next_output
+        await self._output.next()
 
     # -- death: known by pidfd, not by end of file (a grandchild can hold every pipe open)
 
@@ -108,31 +127,115 @@ class WorkerProcess:
         _signal_group(self.pid, signal.SIGKILL)
         status = self._popen.wait()
         os.close(self._lifeline)
-        self._read_output(last=True)
+        self._output.finish()
         if not self.exited.done():
             self.exited.set_result(Exit(status, None) if status >= 0 else Exit(None, -status))
 
-    # -- output
 
-    def _read_output(self, last: bool = False) -> None:
-        while True:
-            try:
-                data = os.read(self._output, 65536)
-            except BlockingIOError:
-                break
-            except OSError:
-                data = b""
-            if not data:
-                last = True
-                break
-            self._on_output(data)
-            if self._next_output is not None and not self._next_output.done():
-                self._next_output.set_result(None)
-            if not last:  # one read a turn: a mod that floods its log must not hold the loop
-                return
-        if last and self._popen.stdout is not None and not self._popen.stdout.closed:
-            self._loop.remove_reader(self._output)
-            self._popen.stdout.close()
+class _Output:
+    """Our end of the pipe a worker prints into: read within a budget, closed once.
+
+    While the budget is used up nobody reads: the pipe fills, and whoever prints into it waits.
+    """
+
+    def __init__(self, pipe: IO[bytes], on_data: Callable[[bytes], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._pipe = pipe
+        self._fd = pipe.fileno()
+        self._on_data = on_data
+        self._budget = _Budget(self._loop.time())
+        self._pause: asyncio.TimerHandle | None = None
+        self._next: asyncio.Future[None] | None = None
+        os.set_blocking(self._fd, False)
+        self._loop.add_reader(self._fd, self._readable)
+
+    async def next(self) -> None:
+        """Wait until something more was read."""
+        self._next = self._loop.create_future()
+        await self._next
+
+    def hurry(self) -> None:
+        """Read on at once, whatever was printed before: what is in the pipe, and a stack dump after it."""
+        if self._pipe.closed:
+            return
+        self._budget.grant(min(_bytes_in(self._fd), LAST_OUTPUT) + DUMP_SIZE)
+        if self._pause is not None:
+            self._pause.cancel()
+            self._resume()
+
+    def finish(self) -> None:
+        """The worker has ended: read what it left, then close.
+
+        No more than is in the pipe at this moment: a process that outlived the worker may print for ever. It gets SIGPIPE.
+        """
+        left = 0 if self._pipe.closed else min(_bytes_in(self._fd), LAST_OUTPUT)
+        while left > 0 and (data := self._read(min(left, READ_SIZE))):
+            left -= len(data)
+        self._close()
+
+    def _readable(self) -> None:
+        data = self._read(READ_SIZE)  # one read a turn: a mod that floods its log must not hold the loop
+        if data is None:
+            return
+        if not data:
+            self._close()
+        elif pause := self._budget.spend(self._loop.time(), data):
+            self._loop.remove_reader(self._fd)
+            self._pause = self._loop.call_later(pause, self._resume)
+
+    def _resume(self) -> None:
+        self._pause = None
+        self._loop.add_reader(self._fd, self._readable)
+
+    def _read(self, size: int) -> bytes | None:
+        """Read and pass on; b"" at the end, None if there is nothing at the moment."""
+        try:
+            data = os.read(self._fd, size)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+        if data:
+            self._on_data(data)
+            if self._next is not None and not self._next.done():
+                self._next.set_result(None)
+        return data
+
+    def _close(self) -> None:
+        if self._pipe.closed:  # its number may be somebody else's by now
+            return
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        else:
+            self._loop.remove_reader(self._fd)
+        self._pipe.close()
+
+
+class _Budget:
+    """When a worker's output may be read: time and what was read in, a pause out.
+
+    Counted in seconds: a read uses up those in which `BYTE_RATE` or `LINE_RATE`, whichever takes longer, allows as much.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._left = BURST
+        self._at = now
+        self._granted = 0
+
+    def spend(self, now: float, data: bytes) -> float:
+        """Count ``data``, which was read at ``now``; returns how many seconds not to read, 0.0 if there is no need."""
+        self._left = min(BURST, self._left + now - self._at)
+        self._at = now
+        if self._granted > 0:
+            self._granted -= len(data)
+            return 0.0
+        self._left -= max(len(data) / BYTE_RATE, data.count(b"\n") / LINE_RATE)
+        return 0.0 if self._left > 0 else max(_SHORTEST_PAUSE, -self._left)
+
+    def grant(self, size: int) -> None:
+        """Let the next ``size`` bytes pass uncounted."""
+        self._granted = size
 
 
 class Launcher(Protocol):
@@ -190,3 +293,7 @@ def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
 def _signal_group(pid: int, signum: int) -> None:
     with suppress(ProcessLookupError, PermissionError):  # gone; or (macOS) only zombies are left
         os.killpg(pid, signum)
+
+
+def _bytes_in(pipe: int) -> int:
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)

@@ -86,15 +86,18 @@ class ModLog:
     def _publish(self, texts: list[str]) -> None:
         if not texts:
             return
-        stamp = _stamp(self._clock())
-        lines = [f"{stamp} {text}" for text in texts]
-        self._kept.extend(lines)
+        # One stamp and one join for all of them, and of those that memory would not keep no copy: a mod that floods its log
+        # is paid for by all the others.
+        stamp = _stamp(self._clock()) + " "
+        self._kept.extend([stamp + text for text in texts[-self._kept.count :]])
         try:
-            self._file.write("".join(f"{line}\n" for line in lines).encode())
+            self._file.write((stamp + ("\n" + stamp).join(texts) + "\n").encode())
         except OSError:
             self.write_errors += 1
-        for listener in tuple(self._listeners):
-            self._tell(listener, lines)
+        if self._listeners:
+            lines = [stamp + text for text in texts]
+            for listener in tuple(self._listeners):
+                self._tell(listener, lines)
 
     def _tell(self, listener: Listener, lines: list[str]) -> None:
         try:
@@ -128,12 +131,22 @@ class _LineSplitter:
         self._dropped = 0  # bytes of the unfinished line that did not fit
 
     def feed(self, data: bytes) -> list[str]:
-        *ended, rest = data.split(b"\n")
         lines: list[str] = []
-        for piece in ended:
-            self._hold(piece)
-            lines.append(self._take())
-        self._hold(rest)
+        for start in range(0, len(data), MAX_LINE):
+            lines += self._feed(data[start : start + MAX_LINE])
+        return lines
+
+    def _feed(self, data: bytes) -> list[str]:
+        """At most `MAX_LINE` bytes, so that no line between the first break and the last one can be too long."""
+        begin, end = data.find(b"\n") + 1, data.rfind(b"\n") + 1
+        if not end:
+            self._hold(data)
+            return []
+        self._hold(data[: begin - 1])
+        lines = [self._take()]
+        if begin < end:  # decoded at once: a line break is no part of any other character
+            lines += data[begin:end].decode(errors="replace").replace("\r\n", "\n")[:-1].split("\n")
+        self._hold(data[end:])
         return lines
 
     def end(self) -> list[str]:
@@ -162,7 +175,7 @@ class _KeptLines:
     """The last lines, bounded in number and in characters."""
 
     def __init__(self, count: int) -> None:
-        self._count = count
+        self.count = count
         self._lines: deque[str] = deque()
         self._size = 0
 
@@ -170,7 +183,7 @@ class _KeptLines:
         for line in lines:
             self._lines.append(line)
             self._size += len(line)
-            while len(self._lines) > self._count or self._size > MAX_KEPT:
+            while len(self._lines) > self.count or self._size > MAX_KEPT:
                 self._size -= len(self._lines.popleft())
 
     def last(self, n: int) -> list[str]:

@@ -143,6 +143,25 @@ def test_lines_do_not_depend_on_how_the_bytes_arrive(pieces: list[bytes]) -> Non
             assert line.endswith("bytes cut]")
 
 
+def test_what_many_short_lines_are(log: ModLog, path: Path) -> None:
+    lines = [b"", b"\r", b"a\r\r", b"\xff", b"\xe2\x82", b"gr\xc3\xbc\xc3\x9fe\r", b"\xf0\x9f\x98"] * 20
+    log.feed(b"\n".join([*lines, b""]))
+    expected = [line.removesuffix(b"\r").decode(errors="replace") for line in lines]
+    assert texts(log.tail(1000)) == texts(read_tail(path, 1000)) == expected
+
+
+def test_lines_that_memory_would_not_keep_are_not_stamped_one_by_one(path: Path) -> None:
+    """A flood of short lines costs the supervisor little: counted in objects, not in time."""
+    log = make_log(path, keep_lines=3)
+    stamped: list[int] = []
+    extend = log._kept.extend
+    log._kept.extend = lambda lines: (stamped.append(len(lines)), extend(lines))[1]
+    log.feed(b"y\n" * 2000)
+    assert stamped == [3]
+    assert len(read_tail(path, 5000)) == 2000
+    log.close()
+
+
 # -- memory and listeners
 
 

@@ -1,0 +1,330 @@
+"""What workers print: all of it is taken, but never so much at a time that others wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import psutil
+import pytest
+
+from modvisor.supervisor import AgentNetwork, Event, launcher
+from modvisor.supervisor.launcher import (
+    BURST,
+    BYTE_RATE,
+    LAST_OUTPUT,
+    LINE_RATE,
+    READ_SIZE,
+    Exit,
+    WorkerProcess,
+    _Budget,
+)
+from tests.conftest import open_files, until
+from tests.processes.test_events import load
+
+pytestmark = pytest.mark.anyio
+
+WriteMod = Callable[..., str]
+Start = Callable[..., WorkerProcess]
+
+FLOOD = "import os\nwhile True: os.write(1, b'y\\n' * 1000)"
+WAIT = "import threading; threading.Event().wait()"
+CLOSE = "import os; os.close(1); os.close(2)\n"
+
+
+class Printed:
+    """Takes output, and counts it."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def __call__(self, data: bytes) -> None:
+        self.data += data
+
+    @property
+    def lines(self) -> int:
+        return self.data.count(b"\n")
+
+
+@pytest.fixture
+def printed() -> Printed:
+    return Printed()
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start a process that runs a script instead of a worker's program; killed at the end whatever happens."""
+    started: list[tuple[subprocess.Popen[bytes], WorkerProcess]] = []
+
+    def start(script: str, on_output: Callable[[bytes], None], **options: Any) -> WorkerProcess:
+        popen = subprocess.Popen(
+            [sys.executable, "-c", script],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            **options,
+        )
+        ours, theirs = socket.socketpair()
+        theirs.close()
+        started.append((popen, WorkerProcess(popen, ours, os.open(os.devnull, os.O_RDONLY), on_output)))
+        return started[-1][1]
+
+    yield start
+    for popen, process in started:
+        process.sock.close()
+        popen.kill()
+        popen.wait()
+
+
+async def exit_of(process: WorkerProcess, timeout: float = 10.0) -> Exit:
+    async with asyncio.timeout(timeout):
+        return await process.exited
+
+
+@pytest.fixture
+def small_burst(monkeypatch: pytest.MonkeyPatch) -> float:
+    """A flood is slowed down soon."""
+    monkeypatch.setattr(launcher, "BURST", 0.01)
+    return 0.01
+
+
+def paused(process: WorkerProcess) -> bool:
+    return process._output._pause is not None
+
+
+# -- the budget
+
+
+def test_what_a_mod_normally_prints_is_read_at_once() -> None:
+    budget = _Budget(0.0)
+    assert not any(budget.spend(0.0, b"x" * 99 + b"\n") for _ in range(10_000)), "a burst"
+    budget = _Budget(0.0)
+    assert not any(budget.spend(second, b"x" * 99 + b"\n") for second in range(1000) for _ in range(2000)), "steadily"
+
+
+@pytest.mark.parametrize("line", [b"\n", b"y\n", b"x" * 50 + b"\n", b"x" * READ_SIZE], ids=len)
+def test_a_flood_is_read_at_the_rate_of_bytes_or_lines(line: bytes) -> None:
+    budget, now, size, lines = _Budget(0.0), 0.0, 0, 0
+    data = (line * READ_SIZE)[:READ_SIZE]
+    while now < 60.0:
+        now += budget.spend(now, data)
+        size, lines = size + len(data), lines + data.count(b"\n")
+    most = max(size / BYTE_RATE, lines / LINE_RATE)
+    assert now - 2 < most - BURST < now + 2
+
+
+def test_a_pause_is_worth_its_timer() -> None:
+    budget = _Budget(0.0)
+    pauses = [budget.spend(0.0, b"x" * READ_SIZE) for _ in range(int(BURST * BYTE_RATE / READ_SIZE))]
+    assert pauses[-1] >= 0.05
+    assert not any(pauses[:-1])
+
+
+def test_what_is_granted_is_not_counted() -> None:
+    budget = _Budget(0.0)
+    while not budget.spend(0.0, b"\n" * READ_SIZE):
+        pass
+    budget.grant(3 * READ_SIZE)
+    assert [budget.spend(0.0, b"\n" * READ_SIZE) > 0 for _ in range(4)] == [False, False, False, True]
+
+
+# -- a flood
+
+
+@pytest.mark.usefixtures("small_burst")
+async def test_a_flooding_worker_waits_for_its_pipe(start: Start, printed: Printed) -> None:
+    loop = asyncio.get_running_loop()
+    before = loop.time()
+    process = start(FLOOD, printed)
+    await until(lambda: printed.lines > 3 * READ_SIZE)
+    assert loop.time() - before > 2 * READ_SIZE / LINE_RATE - 0.1
+    await until(lambda: paused(process))
+    process.kill()
+    await exit_of(process)
+
+
+async def test_nothing_of_a_burst_is_delayed(start: Start, printed: Printed) -> None:
+    process = start(f"for n in range(15_000): print(n)\n{WAIT}", printed)
+    expected = "".join(f"{n}\n" for n in range(10_000)).encode()
+    while not printed.data.startswith(expected):  # what print() itself still buffers is not ours
+        assert not paused(process)
+        await process.next_output()
+    process.kill()
+    await exit_of(process)
+
+
+@pytest.mark.usefixtures("small_burst")
+async def test_nothing_of_a_flood_is_lost_or_changed(start: Start, printed: Printed) -> None:
+    process = start("for n in range(5000): print('x' * 40, n)", printed)
+    assert (await exit_of(process)).clean
+    assert bytes(printed.data) == "".join(f"{'x' * 40} {n}\n" for n in range(5000)).encode()
+
+
+async def test_a_flooding_mod_does_not_keep_others_waiting(network: AgentNetwork, write_mod: WriteMod) -> None:
+    await network.load_mod(write_mod("echo"))
+    await load(network, write_mod, "flood", """
+        def activate(self):
+            import subprocess
+            self.yes = subprocess.Popen(["yes"])
+    """)  # fmt: skip
+    keeper = network._running().mods.find("flood")
+    assert keeper is not None
+    assert keeper.incarnation is not None
+    process, log, sizes = keeper.incarnation.process, keeper.log, [0]
+
+    def feed(data: bytes) -> None:
+        sizes[-1] += len(data)
+        log.feed(data)
+
+    process._output._on_data = feed
+    await until(lambda: paused(process))
+    for i in range(100):
+        sizes.append(0)
+        answer = await network.process_event(Event("test.ping", "agent:alice", payload={"i": i}))
+        assert answer.data["pong"] == i
+    assert sorted(sizes[1:])[50] == 0, "most answers have no output read before them"
+
+
+# -- the end
+
+
+def flooding_itself(printed: Printed, write_end: int) -> Callable[[bytes], None]:
+    """Takes output, and prints as much again: whoever reads until nothing is left reads for ever."""
+
+    def on_output(data: bytes) -> None:
+        printed(data)
+        assert len(printed.data) < 20 * LAST_OUTPUT, "would not end"
+        os.write(write_end, data)
+
+    return on_output
+
+
+async def test_a_flood_that_outlives_its_worker_is_not_read_for_ever(start: Start, printed: Printed) -> None:
+    """The writer that outlives the worker is the test itself, so that it never falls behind."""
+    process = start("import sys; sys.stdin.read()", printed, stdin=subprocess.PIPE)
+    stdout, stdin = process._popen.stdout, process._popen.stdin
+    assert stdout is not None
+    assert stdin is not None
+    other = os.open(f"/proc/self/fd/{stdout.fileno()}", os.O_WRONLY)
+    try:
+        process._output._on_data = flooding_itself(printed, other)
+        process._loop.remove_reader(stdout.fileno())  # what follows is read at its death only
+        os.write(other, b"last words\n" * 1000)
+        stdin.close()
+        assert (await exit_of(process)).clean
+        assert bytes(printed.data) == b"last words\n" * 1000
+        with pytest.raises(BrokenPipeError):
+            os.write(other, b"more")
+    finally:
+        os.close(other)
+
+
+async def test_a_mod_leaves_a_flooder_behind_and_crashes(network: AgentNetwork, write_mod: WriteMod) -> None:
+    await network.load_mod(write_mod("echo"))
+    await load(network, write_mod, "leaver", """
+        @mod_event_handler("leaver.flood")
+        async def flood(self, event):
+            import subprocess
+            self.yes = subprocess.Popen(["yes"], start_new_session=True)
+            return EventResponse(True, data=self.yes.pid)
+
+        @mod_event_handler("leaver.go")
+        async def go(self, event):
+            os._exit(3)
+    """)  # fmt: skip
+    flooder = psutil.Process((await network.process_event(Event("leaver.flood"))).data)
+    try:
+        assert (await network.process_event(Event("leaver.go"))).error == "mod_crashed"
+        assert (await network.process_event(Event("test.ping", payload={"i": 1}))).data["pong"] == 1
+        await until(lambda: not flooder.is_running() or flooder.status() == psutil.STATUS_ZOMBIE)
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            flooder.kill()
+
+
+@pytest.mark.usefixtures("small_burst")
+async def test_what_is_left_is_read_when_the_worker_dies_in_a_pause(start: Start, printed: Printed) -> None:
+    process = start("print('\\n' * 20_000 + 'last words')", printed)
+    await exit_of(process, timeout=2.0)  # at the rate of lines it would take four seconds
+    assert bytes(printed.data) == b"\n" * 20_000 + b"last words\n"
+
+
+@pytest.mark.parametrize("script", ["", FLOOD, CLOSE + WAIT, WAIT], ids=["ends", "in a pause", "closes it", "waits"])
+@pytest.mark.usefixtures("small_burst")
+async def test_nothing_is_left_behind(start: Start, printed: Printed, script: str) -> None:
+    loop = asyncio.get_running_loop()
+    before = open_files()
+    process = start(script, printed)
+    stdout = process._popen.stdout
+    assert stdout is not None
+    fd = stdout.fileno()
+    if script == FLOOD:
+        await until(lambda: paused(process))
+    elif script.startswith(CLOSE):
+        await until(lambda: stdout.closed)
+    pause = process._output._pause
+    process.kill()
+    await exit_of(process)
+    process.sock.close()
+    assert stdout.closed
+    assert not loop.remove_reader(fd)
+    assert pause is None or pause.cancelled()
+    assert not paused(process)
+    process.dump_stacks()
+    assert open_files() == before
+
+
+async def test_a_descriptor_that_was_closed_is_not_read_again(start: Start, printed: Printed) -> None:
+    """A worker closes its output; the number of our end is given to something else; then the worker ends."""
+    process = start(CLOSE + WAIT, printed)
+    stdout = process._popen.stdout
+    assert stdout is not None
+    fd = stdout.fileno()
+    await until(lambda: stdout.closed)
+    ends = os.pipe()
+    if fd not in ends:
+        os.dup2(ends[0], fd)
+    os.set_blocking(fd, False)
+    os.write(ends[1], b"not yours")
+    process.kill()
+    await exit_of(process)
+    assert os.read(fd, 100) == b"not yours"
+    assert printed.data == b""
+    for end in {fd, *ends}:
+        os.close(end)
+
+
+# -- stack dumps
+
+
+async def test_a_flooding_mod_that_hangs_leaves_its_stack(network: AgentNetwork, write_mod: WriteMod) -> None:
+    await load(network, write_mod, "noisy", """
+        @mod_event_handler("noisy.go")
+        async def go(self, event):
+            while True:
+                print("y", flush=True)
+    """, limits={"hang_timeout": 0.4})  # fmt: skip
+    assert (await network.process_event(Event("noisy.go"))).error == "mod_crashed"
+    log = network.mod_log("noisy", 1_000_000)
+    (dumped,) = (index for index, line in enumerate(log) if " in go" in line)
+    assert "mods/noisy/mod.py" in log[dumped]
+    assert sum(line.endswith(" y") for line in log[:dumped]) > LINE_RATE, "it was flooding"
+
+
+@pytest.mark.usefixtures("small_burst")
+async def test_a_dump_is_not_kept_waiting_by_the_budget(start: Start, printed: Printed) -> None:
+    process = start(f"import faulthandler, signal; faulthandler.register(signal.SIGUSR2)\n{FLOOD}", printed)
+    await until(lambda: paused(process))
+    process.dump_stacks()
+    assert not paused(process)
+    async with asyncio.timeout(1.0):  # at the rate of lines what was in the pipe would take six seconds
+        while b"most recent call first" not in printed.data:
+            await process.next_output()
+    process.kill()
+    await exit_of(process)
