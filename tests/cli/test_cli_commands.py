@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -198,7 +199,7 @@ def test_events_for_people_with_a_count(running: Running, cli: Command) -> None:
 
 
 def test_events_into_a_pipe_that_closes(running: Running, cli: Command) -> None:
-    command = " ".join([*COMMAND, "--json", "events"])
+    command = shlex.join([*COMMAND, "--json", "events"])
     with subprocess.Popen(
         ["bash", "-c", f"{command} | head -1; echo ${{PIPESTATUS[0]}}"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
