@@ -15,7 +15,8 @@ from ..ipc.errors import Code, FrameTooLarge, ModvisorError, Unserializable
 from ..ipc.event import Event, EventResponse
 from ..ipc.messages import pack
 from ..ipc.topic import matches
-from .agents import Agent, AgentRegistry, Delivery, Refusal
+from .agent import Agent
+from .agents import AgentRegistry, Delivery, Refusal
 from .config import ModConfig
 from .counters import NetworkCounters
 from .journey import MAX_HOPS, Journey

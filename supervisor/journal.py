@@ -16,7 +16,7 @@ from typing import Any
 
 from ..ipc.errors import Code, ModvisorError, RemoteProtocolError
 from ..ipc.messages import unpack
-from .agents import Agent
+from .agent import Agent
 
 logger = logging.getLogger("modvisor.journal")
 

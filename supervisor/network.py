@@ -142,7 +142,7 @@ class AgentNetwork:
         """The one task that owns all others. Whatever happens, no process and no lock outlives it."""
         assert self._stop_requested is not None
         try:
-            self.state_dir.acquire()
+            self._acquire()
             async with anyio.create_task_group() as tasks:
                 parts = _Parts(self, tasks)
                 try:
@@ -159,6 +159,15 @@ class AgentNetwork:
             started.set_exception(_unwrapped(error))
         finally:
             self.state_dir.release()
+
+    def _acquire(self) -> None:
+        try:
+            self.state_dir.acquire()
+        except OSError as error:
+            raise StartError(
+                f"the state directory {self.state_dir.root} cannot be used: {error}; "
+                "make it writable for this user, or give the network another 'storage'"
+            ) from None
 
     async def _start(self, parts: _Parts, admin: bool) -> None:
         self._started_at, self._started = time.time(), time.monotonic()

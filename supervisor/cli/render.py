@@ -114,7 +114,7 @@ def crash_text(report: dict[str, Any]) -> str:
     """``modvisor crashes``: when, what, why, what it was handling, and its last words."""
     version = report["version"] or NOTHING
     lines = [
-        f"{clock(report['at'], date=True)} {report['mod_id']} {version}: {report['cause']}: {report['detail']}",
+        f"{clock(report['at'], date=True)} {report['mod_id']} {version}: {_why(report)}",
         f"  incarnation {report['incarnation']}, pid {report['pid'] or NOTHING}, after {duration(report['uptime'])}",
     ]
     if report["in_flight_count"]:
@@ -124,6 +124,11 @@ def crash_text(report: dict[str, Any]) -> str:
     words = report["traceback"] or "\n".join(report["log"][-5:])
     lines += [f"    {line}" for line in words.splitlines()]
     return "\n".join(lines)
+
+
+def _why(report: dict[str, Any]) -> str:
+    cause, detail = report["cause"].replace("_", " "), report["detail"]
+    return detail if detail.startswith(cause) else f"{cause}: {detail}"
 
 
 def outcome(response: dict[str, Any]) -> str:

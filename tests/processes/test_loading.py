@@ -398,6 +398,17 @@ async def test_a_second_network_on_the_same_state_directory_is_refused(
     assert await second.initialize()
 
 
+async def test_a_state_directory_that_cannot_be_used_is_named(
+    make_network: Callable[..., AgentNetwork], tmp_path: Path
+) -> None:
+    (tmp_path / "state").write_text("a file is in the way")
+    network = make_network()
+    with pytest.raises(StartError, match=rf"the state directory {tmp_path}/state cannot be used"):
+        await network.initialize()
+    (tmp_path / "state").unlink()
+    assert await network.initialize()
+
+
 async def test_initialize_and_shutdown_from_different_tasks(
     make_network: Callable[..., AgentNetwork], write_mod: WriteMod
 ) -> None:
