@@ -87,7 +87,6 @@ class Incarnation:
         self.config = order.config
         self.number = order.number
         self.process = process
-        self.started_at = time.time()
         self.started = time.monotonic()
         self.manifest: Manifest | None = None
         self.end_reason: str | None = None  # why we ended it, when it was not its own doing
@@ -272,9 +271,7 @@ class Incarnation:
         if not self._hello.done():
             self._hello.set_exception(reason)
             self._hello.exception()  # seen: nobody may be waiting for it any more
-        if self.process.exited.done() or self.end_reason is not None:
-            pass
-        elif not isinstance(reason, ChannelClosed):
+        if not self.process.exited.done() and self.end_reason is None and not isinstance(reason, ChannelClosed):
             # Without its pipe a worker is of no use. One that broke the protocol goes at once; one that closed the pipe is
             # most likely ending, and its exit code is worth a moment.
             if reason.code == Code.PROTOCOL_ERROR:

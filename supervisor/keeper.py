@@ -21,6 +21,7 @@ from .copies import CopyQueue
 from .counters import ModCounters
 from .crashes import LOG_LINES, MAX_IN_FLIGHT, Cause, CrashLog, CrashReport, cause_of, events_of, last_words
 from .incarnation import CancelHandler, Incarnation, StartFailed, StartOrder
+from .lane import Lane
 from .launcher import Exit, Launcher
 from .lifecycle import State, Trigger, next_state
 from .modlog import ModLog
@@ -70,8 +71,8 @@ class Keeper:
 
     def __init__(self, config: ModConfig, log: ModLog, surroundings: Surroundings) -> None:
         self.config = config
-        self.mod_id = config.mod_id
         self.lock = anyio.Lock()
+        self.command: anyio.CancelScope | None = None  # the load, reload or swap under way
         self.log = log
         self.counters = ModCounters()
         self.port = Port(config.mod_id, config.limits, self.counters)
@@ -89,6 +90,10 @@ class Keeper:
         self._policy = _policy_of(config)
         self._keeping: anyio.CancelScope | None = None  # of the task that follows the current incarnation
         self._kept = anyio.Event()  # set when that task has ended
+
+    @property
+    def mod_id(self) -> str:
+        return self.config.mod_id
 
     # -- commands
 
@@ -326,7 +331,7 @@ class Keeper:
     def adopt(self, config: ModConfig, log: ModLog | None = None) -> None:
         """Be the mod of ``config`` from now on: the same with other settings, or another one with counts of its own."""
         if config.mod_id != self.mod_id and log is not None:
-            self.mod_id = self.port.mod_id = config.mod_id
+            self.port.mod_id = config.mod_id
             self.log, former = log, self.log
             former.close()
             self.counters = self.port.counters = self.copies.counters = ModCounters()
@@ -341,7 +346,7 @@ class Keeper:
         self._around.on_change()
 
 
-async def drain(lane: Any, deadline: float) -> bool:
+async def drain(lane: Lane, deadline: float) -> bool:
     """Wait until ``lane`` handles nothing more; False when loop time ``deadline`` comes first."""
     try:
         async with asyncio.timeout_at(deadline):

@@ -21,9 +21,9 @@ from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import Event, EventResponse
 from .agents import AgentRegistry
 from .commands import SystemCommands
-from .config import ConfigError, ModConfig, NetworkConfig, load_config, parse_config
+from .config import ModConfig, NetworkConfig, load_config, parse_config
 from .counters import NetworkCounters
-from .gateway import Caller, Gateway
+from .gateway import Gateway
 from .http.server import Servers
 from .journal import Journal
 from .lifecycle import State
@@ -565,6 +565,3 @@ def _unwrapped(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
-
-
-__all__ = ["AgentNetwork", "Caller", "ConfigError", "StartError"]

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
 
-from ..ipc.address import InvalidId, check_mod_path, mod_id_of
+from ..ipc.address import check_mod_path, mod_id_of
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import EventResponse
 from ..ipc.manifest import Manifest
 from ..ipc.messages import Request
 from . import bundled
-from .config import ConfigError, ModConfig, NetworkConfig, is_allowed, parse_mod
+from .config import ModConfig, NetworkConfig, is_allowed, parse_mod
 from .incarnation import CancelHandler, Incarnation, StartFailed
 from .keeper import Keeper, Surroundings, with_config
 from .launcher import ExecLauncher
@@ -33,14 +33,6 @@ from .swap import ReloadFailed, reload
 logger = logging.getLogger("modvisor.registry")
 
 MAX_RESPONSE_TEXT = 20_000  # a traceback with its log lines helps; a flood does not
-
-
-@dataclass(slots=True)
-class _Pending:
-    """A load or reload under way; unload and shutdown cancel it."""
-
-    scope: anyio.CancelScope
-    what: str
 
 
 class ModRegistry:
@@ -61,7 +53,6 @@ class ModRegistry:
         self._state = state
         self.router: Router[Keeper] = Router()
         self._keepers: dict[str, Keeper] = {}
-        self._pending: dict[str, list[_Pending]] = {}
         self._promised: set[str] = set()  # ids that a swap under way is to bring
         self._closing = False
         self._around = Surroundings(
@@ -100,7 +91,7 @@ class ModRegistry:
         keeper = self._add(config)
         async with keeper.lock:
             try:
-                with self._cancellable(keeper.mod_id, "load"):
+                with _cancellable(keeper):
                     return _loaded(keeper, await keeper.start())
             except StartFailed as error:
                 logger.warning("load of mod %s failed: %s", config.mod_id, error)
@@ -108,9 +99,9 @@ class ModRegistry:
                     self._discard(keeper)
                 return _failure(config, error)
             except BaseException:  # the caller gave up, or something is wrong with us: the load did not happen
-                await shielded(self._abandon(keeper))
+                await shielded(self._end(keeper))
                 raise
-            await shielded(self._abandon(keeper))
+            await shielded(self._end(keeper))
             error = ModvisorError("the load was cancelled by an unload or shutdown", code=Code.NOT_RUNNING)
             return _failure(config, error)
 
@@ -119,11 +110,7 @@ class ModRegistry:
         keeper = self.find(id_or_path)
         if keeper is None:
             return self._no_such_mod(id_or_path)
-        for pending in self._pending.get(keeper.mod_id, ()):
-            pending.scope.cancel()
-        async with keeper.lock:
-            if self._keepers.get(keeper.mod_id) is keeper:  # else the load that was cancelled has cleared up
-                await shielded(self._end(keeper, timeout))  # half an unload would leave a process behind
+        await self._unload(keeper, timeout)
         data = {"mod_id": keeper.mod_id, "mod_path": keeper.config.path}
         return EventResponse(True, f"mod {keeper.mod_id} unloaded", data)
 
@@ -136,7 +123,7 @@ class ModRegistry:
             if self._keepers.get(keeper.mod_id) is not keeper:
                 return self._no_such_mod(id_or_path)
             wanted = config if isinstance(config, ModConfig) else with_config(keeper.config, config)
-            with self._cancellable(keeper.mod_id, "reload"):
+            with _cancellable(keeper):
                 try:
                     done = await reload(keeper, wanted)
                 except ReloadFailed as error:
@@ -155,7 +142,7 @@ class ModRegistry:
         async with keeper.lock:
             if self._keepers.get(keeper.mod_id) is not keeper:
                 return self._no_such_mod(id_or_path)
-            with self._cancellable(keeper.mod_id, "restart"):
+            with _cancellable(keeper):
                 try:
                     done = await reload(keeper, keeper.config, from_snapshot=True)
                 except ReloadFailed as error:
@@ -180,7 +167,7 @@ class ModRegistry:
             former = keeper.config
             self._promised.add(config.mod_id)
             try:
-                with self._cancellable(former.mod_id, "swap"):
+                with _cancellable(keeper):
                     done = await reload(keeper, config, self._log(config.mod_id))
                     data = {"mod_id": config.mod_id, "mod_path": config.path, "from": former.mod_id, **done}
                     text = f"mod {former.mod_id} swapped for {config.mod_id} ({done['pause_ms']:.1f} ms pause)"
@@ -221,19 +208,15 @@ class ModRegistry:
         """Unload every mod, all at once, newest first."""
         self._closing = True
         async with anyio.create_task_group() as tasks:
-            for mod_id in reversed(list(self._keepers)):
-                tasks.start_soon(self._end_one, mod_id)
+            for keeper in reversed(list(self._keepers.values())):
+                tasks.start_soon(self._unload, keeper, None)
 
-    async def _end_one(self, mod_id: str) -> None:
-        """Like `unload`, but its snapshot stays: the next start of the network may need it."""
-        keeper = self._keepers.get(mod_id)
-        if keeper is None:
-            return
-        for pending in self._pending.get(mod_id, ()):
-            pending.scope.cancel()
+    async def _unload(self, keeper: Keeper, timeout: float | None) -> None:
+        if keeper.command is not None:
+            keeper.command.cancel()
         async with keeper.lock:
-            if self._keepers.get(mod_id) is keeper:
-                await shielded(self._end(keeper, None, keep_snapshot=True))
+            if self._keepers.get(keeper.mod_id) is keeper:  # else the load that was cancelled has cleared up
+                await shielded(self._end(keeper, timeout))  # half an unload would leave a process behind
 
     # -- inside
 
@@ -260,19 +243,14 @@ class ModRegistry:
             keeper = self._keepers[config.mod_id] = Keeper(config, self._log(config.mod_id), self._around)
         return keeper
 
-    async def _abandon(self, keeper: Keeper) -> None:
-        """A load that is not to be: end whatever there is of it by now, and forget the mod."""
-        await self._end(keeper, None)
-
-    async def _end(self, keeper: Keeper, timeout: float | None, *, keep_snapshot: bool = False) -> None:
-        """Take a mod out of every event's way, end it, forget it. Its caller holds the lock and shields this."""
-        self._unroute(keeper)
+    async def _end(self, keeper: Keeper, timeout: float | None = None) -> None:
+        """End a mod and forget it, or what there is by now of one whose load is not to be. Its caller holds the lock and
+        shields this."""
         try:
             await keeper.unload(timeout)
         finally:
             self._discard(keeper)
-        if not keep_snapshot:
-            await self._around.snapshots.forget(keeper.mod_id)
+        await self._around.snapshots.forget(keeper.mod_id)
 
     def _discard(self, keeper: Keeper) -> None:
         if self._keepers.get(keeper.mod_id) is keeper:
@@ -284,27 +262,11 @@ class ModRegistry:
         logs = self._config.log
         return ModLog(self._state.log_file(mod_id), max_bytes=logs.max_bytes, backups=logs.backups)
 
-    @contextmanager
-    def _cancellable(self, mod_id: str, what: str):
-        with anyio.CancelScope() as scope:
-            pending = _Pending(scope, what)
-            self._pending.setdefault(mod_id, []).append(pending)
-            try:
-                yield
-            finally:
-                self._pending[mod_id].remove(pending)
-                if not self._pending[mod_id]:
-                    del self._pending[mod_id]
-
-    def _unroute(self, keeper: Keeper) -> None:
-        """Take the mod out of every new event's way at once; it is listed until it has ended."""
-        self._rebuild_routes(without=keeper)
-
-    def _rebuild_routes(self, without: Keeper | None = None) -> None:
+    def _rebuild_routes(self) -> None:
         self.router.replace(
             Entry(keeper.mod_id, keeper.manifest.patterns, keeper.manifest.observes, keeper)
             for keeper in self._keepers.values()
-            if keeper.manifest is not None and keeper is not without and keeper.state is not State.DRAINING
+            if keeper.manifest is not None and keeper.state is not State.DRAINING
         )
 
     def _load_params(self, mod: ModConfig) -> dict[str, Any]:
@@ -363,6 +325,16 @@ def with_bundled_permissions(mod: ModConfig) -> ModConfig:
     return replace(mod, permissions=mod.permissions | granted) if granted - mod.permissions else mod
 
 
+@contextmanager
+def _cancellable(keeper: Keeper) -> Iterator[None]:
+    """What runs in here is the keeper's command, which an unload or shutdown may cancel; the caller holds the lock."""
+    with anyio.CancelScope() as keeper.command:
+        try:
+            yield
+        finally:
+            keeper.command = None
+
+
 def _loaded(keeper: Keeper, manifest: Manifest) -> EventResponse:
     return EventResponse(
         True,
@@ -387,6 +359,3 @@ def _failure(config: ModConfig, error: ModvisorError, message: str | None = None
 
 def _short(value: Any) -> Any:
     return value[:MAX_RESPONSE_TEXT] if isinstance(value, str) else value
-
-
-__all__ = ["ConfigError", "InvalidId", "ModRegistry", "mod_config", "with_bundled_permissions"]
