@@ -37,6 +37,10 @@ class Code(StrEnum):
     OVERLOADED = "overloaded"
     MOD_CRASHED = "mod_crashed"
     MOD_AWAY = "mod_away"
+    LIMIT_HIT = "limit_hit"
+    DEAD_LETTERED = "dead_lettered"
+    PENDING = "pending"
+    STORAGE_FULL = "storage_full"
     NOT_RUNNING = "not_running"
     # loading
     IMPORT_FAILED = "import_failed"

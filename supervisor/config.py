@@ -27,6 +27,7 @@ __all__ = [
     "ConfigError",
     "EnvValue",
     "GroupConfig",
+    "JournalConfig",
     "LimitsConfig",
     "LogConfig",
     "ModConfig",
@@ -42,6 +43,8 @@ __all__ = [
 PERMISSIONS = frozenset({"mods", "agents", "channels"})
 POLICIES = ("permanent", "transient", "temporary")
 INBOX_POLICIES = ("drop_oldest", "reject")
+AT_LEAST_ONCE, AT_MOST_ONCE = DELIVERIES = ("at_least_once", "at_most_once")
+SYNCS = ("normal", "full")
 
 MIN_MEMORY = 1_000_000  # no Python starts with less; whoever writes 512 means '512MB'
 
@@ -52,14 +55,24 @@ class LimitsConfig:
 
     concurrency: int = 64  # events handled at once
     queue: int = 1000  # events waiting for a free place
+    queue_bytes: int = 64 * 1024 * 1024  # of these events together, and of the copies for observers
     observe_queue: int = 10_000  # copies waiting for an observer
     event_timeout: float | None = None  # None: the network's
     start_timeout: float = 30.0
-    unload_timeout: float = 10.0  # drain, shutdown, SIGTERM and SIGKILL together
     hang_timeout: float = 10.0
-    memory: int | None = None  # RLIMIT_DATA
-    cpu_seconds: int | None = None
-    open_files: int | None = None
+    drain_timeout: float = 5.0  # events in flight may finish
+    shutdown_timeout: float = 3.0  # then the mod's shutdown() and the end of its process
+    term_timeout: float = 1.5  # then SIGTERM; after it SIGKILL
+    unload_timeout: float = 10.0  # for all of these together
+    memory: int | None = None  # of the process tree; above it the mod is killed
+    memory_soft: int | None = None  # of the process tree; above it the mod is replaced by a fresh process
+    disk: int | None = None  # of the mod's storage folder
+    cpu: float | None = None  # cores; above it the mod gets what others leave over
+    cpu_seconds: int | None = None  # of one process
+    open_files: int | None = 1024  # of one process
+    processes: int | None = 100  # of the process tree
+    threads: int | None = 500  # of the process tree
+    log_rate: int = 256 * 1024  # bytes of output read per second
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +84,8 @@ class RestartConfig:
     window: float = 60.0
     first_delay: float = 0.1
     max_delay: float = 30.0
+    healthy_after: float = 60.0
+    probe_after: float | None = None  # None: quarantine ends when somebody asks for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +102,10 @@ class ModConfig:
     speak_for: frozenset[str] = frozenset()
     limits: LimitsConfig = LimitsConfig()
     restart: RestartConfig = RestartConfig()
+    delivery: str = AT_LEAST_ONCE  # of events that were being handled when the mod died
+    max_attempts: int = 2  # then the event is a dead letter
+    durable: bool = False  # accepted events are on disk before the mod sees them
+    checkpoint_every: float | None = None  # seconds; None: only when the mod asks for it
     from_file: bool = True  # the file rules over the journal
 
 
@@ -120,6 +139,19 @@ class LogConfig:
     backups: int = 3
 
 
+@dataclass(frozen=True, slots=True)
+class JournalConfig:
+    """What outlives the supervisor, and how much of it. Sizes in bytes, ages in seconds; the oldest go first."""
+
+    sync: str = "normal"  # full: safe against power loss too
+    dead_letters: int = 10_000
+    dead_letter_bytes: int = 128 * 1024 * 1024
+    dead_letter_age: float = 30 * 86400.0
+    durable_events: int = 100_000  # accepted and not answered; further ones are refused
+    durable_bytes: int = 512 * 1024 * 1024
+    checkpoint_bytes: int = 16 * 1024 * 1024  # of one checkpoint
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkConfig:
     """A whole network. Paths are absolute; ``file`` is None for a network made of plain data."""
@@ -139,6 +171,8 @@ class NetworkConfig:
     agents: AgentsConfig = AgentsConfig()
     admin: AdminConfig = AdminConfig()
     log: LogConfig = LogConfig()
+    journal: JournalConfig = JournalConfig()
+    cgroups: bool = True  # use a delegated cgroup v2 subtree where there is one
 
 
 def load_config(path: str | Path) -> NetworkConfig:
@@ -355,6 +389,13 @@ def _speaker(value: Any, at: Place) -> Any:
     return at.wrong(f"expected a source such as 'agent:alice', 'mod:wiki', 'agent:*' or '*', got {got(source)}")
 
 
+def _limits(value: Any, at: Place) -> LimitsConfig:
+    limits = LimitsConfig(**values.keys(value, at, _LIMITS))
+    if limits.memory is not None and limits.memory_soft is not None and limits.memory_soft >= limits.memory:
+        (at / "memory_soft").wrong(f"must be less than memory, {limits.memory} bytes: the soft limit is to act first")
+    return limits
+
+
 def _restart(value: Any, at: Place) -> RestartConfig:
     restart = RestartConfig(**values.keys(value, at, _RESTART))
     if restart.max_delay < restart.first_delay:
@@ -384,13 +425,23 @@ _LIMITS: dict[str, Reader] = {
     "concurrency": values.whole(1),
     "queue": values.whole(0),
     "observe_queue": values.whole(1),
+    "queue_bytes": values.size(1000),
     "event_timeout": values.or_null(values.duration()),
     "start_timeout": values.duration(),
-    "unload_timeout": values.duration(),
     "hang_timeout": values.duration(),
+    "drain_timeout": values.duration(zero=True),
+    "shutdown_timeout": values.duration(zero=True),
+    "term_timeout": values.duration(zero=True),
+    "unload_timeout": values.duration(),
     "memory": values.or_null(values.size(MIN_MEMORY)),
+    "memory_soft": values.or_null(values.size(MIN_MEMORY)),
+    "disk": values.or_null(values.size(1000)),
+    "cpu": values.or_null(values.number(0.01, 10_000)),
     "cpu_seconds": values.or_null(values.whole(1)),
     "open_files": values.or_null(values.whole(16)),
+    "processes": values.or_null(values.whole(1)),
+    "threads": values.or_null(values.whole(1)),
+    "log_rate": values.size(1000),
 }
 _RESTART: dict[str, Reader] = {
     "policy": values.one_of(*POLICIES),
@@ -398,6 +449,8 @@ _RESTART: dict[str, Reader] = {
     "window": values.duration(),
     "first_delay": values.duration(zero=True),
     "max_delay": values.duration(zero=True),
+    "healthy_after": values.duration(),
+    "probe_after": values.or_null(values.duration()),
 }
 _MOD: dict[str, Reader] = {
     "path": _mod_path,
@@ -409,8 +462,12 @@ _MOD: dict[str, Reader] = {
     "env": values.mapping_of(values.variable, "environment variables"),
     "permissions": _PERMISSIONS,
     "speak_for": values.set_of(_speaker, "['agent:alice']"),
-    "limits": values.section(LimitsConfig, _LIMITS),
+    "limits": _limits,
     "restart": _restart,
+    "delivery": values.one_of(*DELIVERIES),
+    "max_attempts": values.whole(1, 100),
+    "durable": values.flag,
+    "checkpoint_every": values.or_null(values.duration()),
 }
 _GROUP: dict[str, Reader] = {"permissions": _PERMISSIONS, "password_hash": values.or_null(values.password_hash)}
 _AGENTS: dict[str, Reader] = {
@@ -421,6 +478,15 @@ _AGENTS: dict[str, Reader] = {
     "max_agents": values.whole(1),
     "default_group": values.or_null(values.text),
 }
+_JOURNAL: dict[str, Reader] = {
+    "sync": values.one_of(*SYNCS),
+    "dead_letters": values.whole(0),
+    "dead_letter_bytes": values.size(0),
+    "dead_letter_age": values.duration(),
+    "durable_events": values.whole(1),
+    "durable_bytes": values.size(1000),
+    "checkpoint_bytes": values.size(1000),
+}
 _NETWORK: dict[str, Reader] = {
     "name": values.text,
     "id": _network_id,
@@ -429,6 +495,7 @@ _NETWORK: dict[str, Reader] = {
     "event_timeout": values.duration(),
     "storage": values.or_null(values.path),
     "mod_paths": values.list_of(values.folder, "[lib]"),
+    "cgroups": values.flag,
 }
 _TOP: dict[str, Reader] = {
     "network": _network_keys,
@@ -437,5 +504,6 @@ _TOP: dict[str, Reader] = {
     "allowed_mods": _allowed_mods,
     "agents": values.section(AgentsConfig, _AGENTS),
     "admin": values.section(AdminConfig, {"token": values.or_null(values.token)}),
+    "journal": values.section(JournalConfig, _JOURNAL),
     "logs": values.section(LogConfig, {"max_bytes": values.size(1000), "backups": values.whole(0, 1000)}),
 }

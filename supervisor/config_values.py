@@ -146,6 +146,17 @@ def whole(low: int, high: int = MAX_COUNT) -> Reader:
     return read
 
 
+def number(low: float, high: float) -> Reader:
+    """A number, whole or not; true and false are none."""
+
+    def read(value: Any, at: Place) -> Any:
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high:
+            return float(value)
+        return at.wrong(f"expected a number from {low:g} to {high:g}, got {got(value)}")
+
+    return read
+
+
 def duration(*, zero: bool = False) -> Reader:
     """Seconds as float, from a number or ``"500ms"``, ``"30s"``, ``"2m"``, ``"1h"``."""
 

@@ -22,6 +22,7 @@ from modvisor.supervisor.config import (
     ConfigError,
     EnvValue,
     GroupConfig,
+    JournalConfig,
     LimitsConfig,
     LogConfig,
     ModConfig,
@@ -117,6 +118,7 @@ network:
   event_timeout: 2m
   storage: state
   mod_paths: [lib, {tmp_path}]
+  cgroups: false
 mods:
   - {WIKI}
   - name: ./hello
@@ -138,7 +140,21 @@ mods:
       memory: 1.5GiB
       cpu_seconds: 60
       open_files: 256
-    restart: {{policy: transient, max_restarts: 0, window: 5m, first_delay: 0, max_delay: 700ms}}
+      queue_bytes: 5MB
+      drain_timeout: 0
+      shutdown_timeout: 2s
+      term_timeout: 100ms
+      memory_soft: 1GiB
+      disk: 1GB
+      cpu: 0.5
+      processes: 3
+      threads: null
+      log_rate: 1MB
+    restart: {{policy: transient, max_restarts: 0, window: 5m, first_delay: 0, max_delay: 700ms, healthy_after: 9, probe_after: 5m}}
+    delivery: at_most_once
+    max_attempts: 3
+    durable: true
+    checkpoint_every: 30s
 agent_groups:
   admins: {{permissions: [channels], password_hash: {"AB" * 32}}}
   guests:
@@ -146,6 +162,8 @@ allowed_mods: ["./*", "modvisor.mods.*"]
 agents: {{inbox_size: 5, inbox_policy: reject, expire_after: null, max_agents: 9, default_group: guests}}
 admin: {{token: {{from: "file:token"}}}}
 logs: {{max_bytes: 64KB, backups: 0}}
+journal: {{sync: full, dead_letters: 1, dead_letter_bytes: 2MB, dead_letter_age: 1h, durable_events: 3, durable_bytes: 4MB,
+  checkpoint_bytes: 5MB}}
 """)
     assert config == NetworkConfig(
         name="My Team",
@@ -155,11 +173,13 @@ logs: {{max_bytes: 64KB, backups: 0}}
         event_timeout=120.0,
         base_dir=tmp_path,
         file=tmp_path / "network.yaml",
+        cgroups=False,
+        journal=JournalConfig("full", 1, 2_000_000, 3600.0, 3, 4_000_000, 5_000_000),
         storage=tmp_path / "state",
         mod_paths=(tmp_path / "lib", tmp_path),
         mods=(
             ModConfig(WIKI, "wiki"),
-            ModConfig(
+            ModConfig(  # fmt: skip
                 "./hello",
                 "greeter",
                 required=True,
@@ -173,8 +193,33 @@ logs: {{max_bytes: 64KB, backups: 0}}
                 },
                 permissions=frozenset({"mods", "agents"}),
                 speak_for=frozenset({"agent:alice", "mod:wiki", "agent:*", "*"}),
-                limits=LimitsConfig(1, 0, 7, 0.5, 1.5, 3600.0, 3.0, 3 * 2**29, 60, 256),
-                restart=RestartConfig("transient", 0, 300.0, 0.0, 0.7),
+                limits=LimitsConfig(
+                    concurrency=1,
+                    queue=0,
+                    queue_bytes=5_000_000,
+                    observe_queue=7,
+                    event_timeout=0.5,
+                    start_timeout=1.5,
+                    hang_timeout=3.0,
+                    drain_timeout=0.0,
+                    shutdown_timeout=2.0,
+                    term_timeout=0.1,
+                    unload_timeout=3600.0,
+                    memory=3 * 2**29,
+                    memory_soft=2**30,
+                    disk=10**9,
+                    cpu=0.5,
+                    cpu_seconds=60,
+                    open_files=256,
+                    processes=3,
+                    threads=None,
+                    log_rate=1_000_000,
+                ),
+                restart=RestartConfig("transient", 0, 300.0, 0.0, 0.7, 9.0, 300.0),
+                delivery="at_most_once",
+                max_attempts=3,
+                durable=True,
+                checkpoint_every=30.0,
             ),
         ),
         agent_groups={
@@ -373,7 +418,8 @@ def test_one_mod_is_checked_like_an_entry():
     with pytest.raises(ConfigError) as caught:
         parse_mod({"path": WIKI, "ID": "x", "restart": {"policy": "always"}}, base_dir=ROOT)
     assert str(caught.value).splitlines() == [
-        "ID: unknown key; known here: config, enabled, env, id, limits, name, path, permissions, required, restart, speak_for",
+        "ID: unknown key; known here: checkpoint_every, config, delivery, durable, enabled, env, id, limits, max_attempts, name, "
+        "path, permissions, required, restart, speak_for",
         "restart.policy: expected one of permanent, transient, temporary, got 'always'",
     ]
 
@@ -409,7 +455,7 @@ def test_large_file(mistakes, monkeypatch):
     [
         (
             "- a",
-            "1: expected a mapping with admin, agent_groups, agents, allowed_mods, logs, mods, network, got a list",
+            "1: expected a mapping with admin, agent_groups, agents, allowed_mods, journal, logs, mods, network, got a list",
         ),
         (b"network:\n  name: caf\xe9", "2: byte 0xe9 is not UTF-8; save the file as UTF-8"),
         ("network: {name: x}\nmods: [", "2: not valid YAML: expected the node content, but found '<stream end>'"),
@@ -499,8 +545,9 @@ def test_too_deep_through_aliases(mistakes):
             "id: My Wiki",
             "mods[0].id: mod id 'My Wiki': expected lower-case letters, digits, '_', '.', '@', '-' (1 to 128, no '..')",
         ),
-        ("limits: 5", "mods[0].limits: expected a mapping with concurrency, cpu_seconds, event_timeout, hang_timeout, "
-         "memory, observe_queue, open_files, queue, start_timeout, unload_timeout, got 5"),
+        ("limits: 5", "mods[0].limits: expected a mapping with concurrency, cpu, cpu_seconds, disk, drain_timeout, event_timeout, "
+         "hang_timeout, log_rate, memory, memory_soft, observe_queue, open_files, processes, queue, queue_bytes, shutdown_timeout, "
+         "start_timeout, term_timeout, threads, unload_timeout, got 5"),
         ("limits: {queue: -1}", "mods[0].limits.queue: expected a whole number from 0 to 1000000000, got -1"),
         ("limits: {queue: true}", "mods[0].limits.queue: expected a whole number from 0 to 1000000000, got true"),
         ("limits: {queue: 1.5}", "mods[0].limits.queue: expected a whole number from 0 to 1000000000, got 1.5"),
@@ -653,7 +700,7 @@ def test_mistakes_at_the_top(mistakes, monkeypatch, text, expected):
     [
         ("mods: []", "1: network: missing; a network needs at least 'network: {name: demo}'"),
         ("network:", "1: network.name: missing; give the network a name"),
-        ("network: demo", "1: network: expected a mapping with event_timeout, host, id, mod_paths, name, port, storage, "
+        ("network: demo", "1: network: expected a mapping with cgroups, event_timeout, host, id, mod_paths, name, port, storage, "
          "got 'demo'"),
         ("network: {name: x, port: true}", "1: network.port: expected a whole number from 0 to 65535, got true"),
         ("network: {name: x, port: -1}", "1: network.port: expected a whole number from 0 to 65535, got -1"),
@@ -887,7 +934,7 @@ def test_the_manual_has_a_table_for_every_section():
     """Every key whose documented kind is a mapping of known keys has a table of its own."""
     assert set(_tables()) == {
         "", "network", "mods[]", "mods[].env.NAME", "mods[].limits", "mods[].restart", "agent_groups.NAME", "agents",
-        "admin", "logs",
+        "admin", "journal", "logs",
     }  # fmt: skip
 
 
