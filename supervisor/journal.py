@@ -1,145 +1,266 @@
-"""What must outlive the supervisor: agents with their secrets, groups and channels. SQLite, written by one thread.
-
-Changes are queued without waiting and committed in groups: a thousand registrations are a few commits, not a thousand.
+"""What must outlive the supervisor, however it ends: agents, channels, loaded mods, quarantines, checkpoints, the events that
+durable mods accepted, and dead letters. One SQLite file, written by one thread (`journal_writer`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import queue
 import sqlite3
 import threading
 import time
-from contextlib import closing, suppress
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from ..ipc.errors import Code, ModvisorError, RemoteProtocolError
-from ..ipc.messages import unpack
-from .agent import Agent
+from ..ipc.errors import Code, ModvisorError
+from ..ipc.event import Event
+from ..ipc.messages import pack
+from .config import JournalConfig
+from .journal_records import (
+    Checkpoint,
+    DeadLetter,
+    DurableEvent,
+    JournalError,
+    Kept,
+    KeptMod,
+    Quarantine,
+    StorageFull,
+)
+from .journal_schema import SCHEMA_VERSION, connect
+from .journal_store import Store, Totals
+from .journal_writer import Backup, Job, Writer
 
 logger = logging.getLogger("modvisor.journal")
 
-SCHEMA_VERSION = 1
-_SCHEMA = """
-CREATE TABLE agent (
-    agent_id TEXT PRIMARY KEY, secret_hash BLOB NOT NULL, agent_group TEXT, metadata BLOB NOT NULL, registered_at REAL NOT NULL
-) STRICT;
-CREATE TABLE member (
-    channel TEXT NOT NULL, agent_id TEXT NOT NULL, joined INTEGER PRIMARY KEY AUTOINCREMENT, UNIQUE (channel, agent_id)
-) STRICT;
-"""
+T = TypeVar("T")
 
-_STATEMENTS = {
-    "register": "INSERT OR REPLACE INTO agent VALUES (:agent_id, :secret_hash, :group, :metadata, :registered_at)",
-    "unregister": "DELETE FROM agent WHERE agent_id = :agent_id",
-    "join": "INSERT OR IGNORE INTO member (channel, agent_id) VALUES (:channel, :agent_id)",
-    "leave": "DELETE FROM member WHERE channel = :channel AND agent_id = :agent_id",
-    "remove_channel": "DELETE FROM member WHERE channel = :channel",
-}
+# A disk that works empties 20,000 jobs in a second; more of them means that it hangs, and that senders would wait past their
+# deadlines while their events fill the memory.
+MAX_WAITING = 20_000
 
-_COLUMNS = {
-    "agent": ["agent_id", "secret_hash", "agent_group", "metadata", "registered_at"],
-    "member": ["channel", "agent_id", "joined"],
-}
-
-_Change = tuple[str, dict[str, Any]]
-_Item = _Change | threading.Event | None
-_Kept = tuple[list[Agent], dict[str, list[str]]]
-
-
-class _Foreign(sqlite3.DatabaseError):
-    """A sound database that is not one of ours, or not one of this version."""
+_DEFAULTS = JournalConfig()
 
 
 class Journal:
-    """The database file of a network. Opened by the owner of the state directory only."""
+    """The database file of a network. Opened by the owner of the state directory only; used from one event loop.
 
-    def __init__(self, file: Path) -> None:
+    What is "fire and forget" returns at once and is committed soon, in the order of the calls; what cannot be kept is logged
+    and counted. What is awaited returns when it is committed. Every awaited method raises `JournalError` (not_running) when
+    the journal is not open, `StorageFull` when the disk is full or cannot be written, and `JournalError` for anything else.
+    """
+
+    def __init__(self, file: Path, config: JournalConfig = _DEFAULTS) -> None:
         self._file = file
-        self._queue: queue.SimpleQueue[_Item] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._config = config
+        self._writer: Writer | None = None
+        self._accepting_bytes = 0  # of events on their way to the disk
 
-    def open(self) -> _Kept:
-        """Start the writer; returns what was kept: agents, and channels with their members.
+    # -- life; these block: call them from a thread
 
-        A damaged file, or one of another program, is set aside with a warning: a network must start without its past.
+    def open(self) -> Kept:
+        """Start the writer; returns what was kept.
+
+        A damaged file, or one of another program or of a later version, is set aside with a warning: a network must start
+        without its past. One of a former version is brought to this one.
 
         Raises:
             ModvisorError: start_failed. The disk is full, the file is locked, there are no descriptors left …: the file is
                 as good as it was, so it stays where it is.
         """
         try:
-            connection, kept = self._load()
+            connection, (store, kept) = connect(self._file, full_sync=self._config.sync == "full", read=self._take_over)
         except (sqlite3.Error, OSError) as error:
             raise self._start_failed(error) from error
-        thread = threading.Thread(target=self._write, args=(connection,), name="journal", daemon=True)
+        writer = Writer(store, self._file)
         try:
-            thread.start()
+            writer.start()
         except RuntimeError as error:  # no more threads
-            connection.close()
+            with closing(connection):
+                store.leave()
             raise self._start_failed(error) from error
-        self._thread = thread
+        self._writer = writer
         return kept
-
-    def record(self, kind: str, data: dict[str, Any]) -> None:
-        """Queue a change: a key of `_STATEMENTS` with its parameters; ``metadata`` is packed."""
-        self._queue.put((kind, data))
 
     def flush(self) -> None:
-        """Wait until everything recorded so far is committed. Blocks: call it from a thread."""
+        """Wait until everything recorded so far is committed."""
         done = threading.Event()
-        self._queue.put(done)
-        done.wait()
+        if self._writer is not None and self._writer.submit(Job("flush", None, done=done)):
+            done.wait()
 
     def close(self) -> None:
-        """Commit what is queued and end the writer. Blocks: call it from a thread."""
-        if self._thread is not None:
-            self._queue.put(None)
-            self._thread.join()
-            self._thread = None
+        """Commit what is queued, note that this was a clean end, and end the writer. May be called again."""
+        if self._writer is not None:
+            self._writer.close()
 
-    # -- in the caller's thread
+    # -- agents and channels, mods, quarantines: fire and forget
 
-    def _load(self) -> tuple[sqlite3.Connection, _Kept]:
+    def record(self, kind: str, data: dict[str, Any]) -> None:
+        """Keep a change of agents or channels: register, unregister, join, leave or remove_channel with its parameters, of
+        which ``metadata`` is packed."""
+        self._queue(kind, lambda store: store.change(kind, data))
+
+    def keep_mod(self, mod: KeptMod) -> None:
+        """Keep how a mod was loaded, in place of what was kept of it; raises `Unserializable` for a spec that is not plain."""
+        spec = pack(mod.spec)
+        self._queue("loaded mod", lambda store: store.keep_mod(mod, spec))
+
+    def drop_mod(self, mod_id: str) -> None:
+        self._queue("unloaded mod", lambda store: store.drop_mod(mod_id))
+
+    def quarantine(self, q: Quarantine) -> None:
+        """Keep that a mod is in quarantine, in place of what was kept of it."""
+        self._queue("quarantine", lambda store: store.quarantine(q))
+
+    def release(self, mod_id: str) -> None:
+        """The mod is no longer in quarantine."""
+        self._queue("release", lambda store: store.release(mod_id))
+
+    # -- checkpoints
+
+    async def save_checkpoint(self, mod_id: str, version: str, state: Any) -> None:
+        """Keep the state that ``version`` of a mod gave, in place of the former one, which stays if this fails.
+
+        Raises:
+            Unserializable: names the place in ``state``.
+            ModvisorError: too_large, over ``checkpoint_bytes``.
+        """
+        packed = pack(state)
+        if len(packed) > self._config.checkpoint_bytes:
+            raise ModvisorError(
+                f"the checkpoint of mod {mod_id} takes {len(packed)} bytes, more than the {self._config.checkpoint_bytes} of "
+                "journal.checkpoint_bytes",
+                code=Code.TOO_LARGE,
+            )
+        at = time.time()
+        await self._ask("checkpoint", lambda store: store.save_checkpoint(mod_id, version, packed, at))
+
+    async def checkpoint(self, mod_id: str) -> Checkpoint | None:
+        """The mod's last one; None if there is none, or, with a warning, if it cannot be read back."""
+        return await self._ask("checkpoint", lambda store: store.checkpoint(mod_id))
+
+    def drop_checkpoint(self, mod_id: str) -> None:
+        """Fire and forget."""
+        self._queue("dropped checkpoint", lambda store: store.drop_checkpoint(mod_id))
+
+    # -- durable events
+
+    async def accept(self, mod_id: str, event: Event) -> int:
+        """Keep an event until it is `answered` or buried; returns its number, which no other event ever gets, once committed.
+
+        If it raises, nothing is kept; neither if it is cancelled (unless this process is killed at the same moment).
+
+        Raises:
+            StorageFull: also when ``durable_events`` or ``durable_bytes`` is reached, or too much waits for the disk.
+            Unserializable: names the place in the event.
+        """
+        packed = _packed_event(event.to_dict())
+        size, attempt, at = len(packed), event.attempt, time.time()
+        self._check_waiting(size)
+        future = asyncio.get_running_loop().create_future()
+        job = Job("event", lambda store: store.accept(mod_id, packed, attempt, at), future)
+        self._submit(job)
+        self._accepting_bytes += size
         try:
-            return self._connect()
-        except (sqlite3.DatabaseError, RemoteProtocolError) as error:
-            if not _is_damage(error):
-                raise
-            return self._connect()  # a new file: the old one was set aside
-
-    def _connect(self) -> tuple[sqlite3.Connection, _Kept]:
-        """One connection for the whole life: made here, where a failure can be raised, then used by the writer alone."""
-        connection = sqlite3.connect(self._file, isolation_level=None, check_same_thread=False)
-        try:
-            return connection, self._prepare(connection)
-        except BaseException as error:
-            try:
-                if _is_damage(error):
-                    self._set_aside(error)  # before the connection is closed, when SQLite deletes a -wal it cannot read
-            finally:
-                connection.close()
+            return await future
+        except asyncio.CancelledError:
+            self._withdraw(job)
             raise
+        finally:
+            self._accepting_bytes -= size
 
-    def _prepare(self, connection: sqlite3.Connection) -> _Kept:
-        is_new = _check_schema(connection)  # before anything is written: the file may belong to somebody else
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        if is_new:
-            connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-        kept = _read(connection)
-        self._file.chmod(0o600)
-        return kept
+    def charge(self, seq: int, attempt: int) -> None:
+        """Remember which attempt of an event comes next. Fire and forget."""
+        self._queue("attempt", lambda store: store.charge(seq, attempt))
 
-    def _set_aside(self, why: BaseException) -> None:
-        aside = self._file.with_name(f"{self._file.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}")
-        # The -wal may hold what was committed last. It goes first: a new database must not meet it.
-        for suffix in ("-wal", "-shm", ""):
-            with suppress(FileNotFoundError):
-                self._file.with_name(self._file.name + suffix).rename(aside.with_name(aside.name + suffix))
-        logger.warning("%s cannot be used (%s); it was set aside as %s, and agents must register again",
-                       self._file, why, aside.name)  # fmt: skip
+    def answered(self, seq: int) -> None:
+        """The event is done with. Fire and forget; while there is no room on the disk it is tried again and again."""
+        self._queue("answer", lambda store: store.answered(seq), again=True)
+
+    async def pending(self, mod_id: str, after: int = 0, limit: int = 1000) -> list[DurableEvent]:
+        """The first ``limit`` events of a mod without an answer whose number is above ``after``, in order of number.
+
+        One that cannot be read back is dropped with an error in the log.
+        """
+        return await self._ask("pending events", lambda store: store.pending(mod_id, after, limit))
+
+    async def pending_counts(self) -> dict[str, int]:
+        """Mod id to the number of its events without an answer; mods without any are left out."""
+        return await self._ask("pending events", Store.pending_counts)
+
+    # -- dead letters
+
+    async def bury(self, letter: DeadLetter, *, seq: int | None = None) -> int:
+        """Keep a dead letter, and in the same transaction forget the durable event ``seq``; returns the letter's id.
+
+        The oldest letters make room for it. It is not kept itself if it alone is over ``dead_letter_bytes``, or if no letters
+        are to be kept. If this raises, the durable event is kept; if it is cancelled, it may have happened or not.
+
+        Raises:
+            Unserializable: names the place in the event or the report.
+        """
+        event = _packed_event(letter.event)
+        report = None if letter.report is None else pack(letter.report)
+        return await self._ask("dead letter", lambda store: store.bury(letter, event, report, seq))
+
+    async def dead_letters(
+        self, mod_id: str | None = None, *, limit: int = 1000, before: int | None = None
+    ) -> list[DeadLetter]:
+        """The newest ``limit`` of a mod (None: of all) whose id is below ``before``, newest first.
+
+        Those that cannot be read back are left out with a warning.
+        """
+        return await self._ask("dead letters", lambda store: store.dead_letters(mod_id, limit, before))
+
+    async def dead_letter(self, letter_id: int) -> DeadLetter | None:
+        return await self._ask("dead letter", lambda store: store.dead_letter(letter_id))
+
+    async def forget_dead_letters(
+        self, *, letter_id: int | None = None, mod_id: str | None = None, older_than: float | None = None
+    ) -> int:
+        """Drop the letters for which all that is given holds (nothing given: all letters); returns how many.
+
+        Args:
+            older_than: age in seconds.
+        """
+        until = None if older_than is None else time.time() - older_than
+        return await self._ask("dead letters", lambda store: store.forget_dead_letters(letter_id, mod_id, until))
+
+    # -- the whole
+
+    async def backup(self, target: Path) -> int:
+        """Copy the journal as it is now to ``target``, in place of a file there (mode 0600); returns the copy's bytes.
+
+        Events go on meanwhile. If it raises, ``target`` is as it was.
+
+        Raises:
+            JournalError: also bad_input, for the journal's own files.
+        """
+        future = asyncio.get_running_loop().create_future()
+        self._submit(Backup(target, Job("backup", None, future)))
+        return await future
+
+    def stats(self) -> dict[str, Any]:
+        """Counts, sizes in bytes; ``file_bytes`` with the -wal, as of some seconds ago; ``last_error`` text or None."""
+        writer = self._writer
+        totals = Totals() if writer is None else writer.store.totals
+        return {
+            "durable_events": totals.durable_events,
+            "durable_bytes": totals.durable_bytes,
+            "dead_letters": totals.dead_letters,
+            "dead_letter_bytes": totals.dead_letter_bytes,
+            "checkpoints": totals.checkpoints,
+            "file_bytes": 0 if writer is None else writer.file_bytes,
+            "write_errors": 0 if writer is None else writer.write_errors,
+            "last_error": None if writer is None else writer.last_error,
+        }
+
+    # -- within
+
+    def _take_over(self, connection: sqlite3.Connection) -> tuple[Store, Kept]:
+        store = Store(connection, self._config)
+        return store, store.take_over()
 
     def _start_failed(self, error: Exception) -> ModvisorError:
         return ModvisorError(
@@ -147,98 +268,56 @@ class Journal:
             code=Code.START_FAILED,
         )
 
-    # -- in the writer's thread
+    def _queue(self, what: str, run: Callable[[Store], None], *, again: bool = False) -> None:
+        if self._writer is None or not self._writer.submit(Job(what, run, again=again)):
+            logger.error("a change (%s) came when the journal %s was not open; it is lost", what, self._file)
 
-    def _write(self, connection: sqlite3.Connection) -> None:
-        with closing(connection):
-            while True:
-                items = [self._queue.get()]
-                while not self._queue.empty():
-                    items.append(self._queue.get())
-                self._commit(connection, [item for item in items if isinstance(item, tuple)])
-                for item in items:
-                    if isinstance(item, threading.Event):
-                        item.set()
-                if None in items:
-                    return
+    async def _ask(self, what: str, run: Callable[[Store], T]) -> T:
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._submit(Job(what, run, future))
+        return await future
 
-    def _commit(self, connection: sqlite3.Connection, changes: list[_Change]) -> None:
-        """All in one transaction; if that fails each in its own, so that a bad one does not take the others with it.
+    def _submit(self, job: Job | Backup) -> None:
+        if self._writer is None or not self._writer.submit(job):
+            raise JournalError(f"the journal {self._file} is not open", code=Code.NOT_RUNNING)
 
-        What cannot be kept is logged: the network goes on, a restart will miss these changes.
-        """
-        if not changes or self._try(connection, changes) is None:
-            return
-        lost: list[tuple[str, Exception]] = []
-        waiting = iter(changes)
-        for kind, data in waiting:
-            error = self._try(connection, [(kind, data)])
-            if error is None:
-                continue
-            lost.append((kind, error))
-            if _primary_code(error) in _WAITED:  # every further try would wait as long again
-                lost.extend((kind, error) for kind, _ in waiting)
-        if lost:
-            kind, error = lost[0]
-            logger.error("%d of %d changes could not be kept in %s, the first a %s: %s",
-                         len(lost), len(changes), self._file, kind, error)  # fmt: skip
+    def _check_waiting(self, size: int) -> None:
+        waiting = 0 if self._writer is None else self._writer.waiting
+        if waiting > MAX_WAITING:
+            raise StorageFull(f"{waiting} changes wait for the disk, which does not keep up; try again later")
+        if self._accepting_bytes + size > self._config.durable_bytes:
+            raise StorageFull(
+                f"events of {self._accepting_bytes} bytes wait for the disk, and with {size} more they would be over the limit "
+                f"of {self._config.durable_bytes} (journal.durable_bytes)"
+            )
 
-    def _try(self, connection: sqlite3.Connection, changes: list[_Change]) -> Exception | None:
-        try:
-            connection.execute("BEGIN")
-            for kind, data in changes:
-                connection.execute(_STATEMENTS[kind], data)
-            connection.execute("COMMIT")
-        except Exception as error:  # noqa: BLE001 - not only SQLite's: text that is not valid Unicode fails before it
-            with suppress(sqlite3.Error):
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-            return error
-        return None
+    def _withdraw(self, accepted: Job) -> None:
+        """Nobody waits for this event any more: it is not written, or removed behind the job that wrote it."""
+        accepted.abandoned = True
+
+        def remove(store: Store) -> None:
+            if accepted.result is not None:
+                store.answered(accepted.result)
+
+        if self._writer is not None:
+            self._writer.submit(Job("withdrawn event", remove, again=True))
 
 
-_DAMAGED = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
-_WAITED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+def _packed_event(event: dict[str, Any]) -> bytes:
+    """For the disk, which never holds an agent's secret; raises `Unserializable`."""
+    return pack({key: value for key, value in event.items() if key != "secret"})
 
 
-def _primary_code(error: BaseException | None) -> int | None:
-    """SQLite's result code without the details in its upper bits; None if the error is not SQLite's own."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return None if code is None else code & 0xFF
-
-
-def _is_damage(error: BaseException) -> bool:
-    """Whether the file's content is at fault. A full disk or a lock is a `sqlite3.DatabaseError` too, and passes."""
-    return isinstance(error, (_Foreign, RemoteProtocolError)) or _primary_code(error) in _DAMAGED
-
-
-def _check_schema(connection: sqlite3.Connection) -> bool:
-    """Whether the database is still empty; raises `_Foreign` if it is neither that nor one of this version."""
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    found: dict[str, list[str]] = {}
-    for table, column in connection.execute(
-        "SELECT m.name, c.name FROM sqlite_master AS m, pragma_table_info(m.name) AS c WHERE m.type = 'table'"
-    ):
-        found.setdefault(table, []).append(column)
-    if version == 0 and not found:
-        return True
-    if version != SCHEMA_VERSION:
-        raise _Foreign(f"schema {version}, this modvisor writes {SCHEMA_VERSION}")
-    for table, columns in _COLUMNS.items():
-        if found.get(table) != columns:
-            raise _Foreign(f"the database of another program: it has no table {table!r} such as modvisor writes")
-    return False
-
-
-def _read(connection: sqlite3.Connection) -> _Kept:
-    now = time.time()
-    agents = [
-        Agent(agent_id, unpack(metadata), group, secret_hash, registered_at, 0.0, now)
-        for agent_id, metadata, group, secret_hash, registered_at in connection.execute(
-            "SELECT agent_id, metadata, agent_group, secret_hash, registered_at FROM agent"
-        )
-    ]
-    channels: dict[str, list[str]] = {}
-    for channel, agent_id in connection.execute("SELECT channel, agent_id FROM member ORDER BY joined"):
-        channels.setdefault(channel, []).append(agent_id)
-    return agents, channels
+__all__ = [
+    "MAX_WAITING",
+    "SCHEMA_VERSION",
+    "Checkpoint",
+    "DeadLetter",
+    "DurableEvent",
+    "Journal",
+    "JournalError",
+    "Kept",
+    "KeptMod",
+    "Quarantine",
+    "StorageFull",
+]

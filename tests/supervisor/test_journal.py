@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import logging
+import shutil
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,10 +13,15 @@ from typing import Any
 
 import pytest
 
-from modvisor.ipc.errors import ModvisorError
+from modvisor.ipc.errors import ModvisorError, Unserializable
+from modvisor.ipc.event import Event
 from modvisor.ipc.messages import pack
-from modvisor.supervisor import journal as journal_module
-from modvisor.supervisor.journal import SCHEMA_VERSION, Journal
+from modvisor.supervisor import journal_schema
+from modvisor.supervisor.journal import SCHEMA_VERSION, Journal, JournalError, Kept, KeptMod, Quarantine
+from modvisor.supervisor.journal_store import Store
+from modvisor.supervisor.journal_writer import Job
+
+pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
@@ -41,11 +47,38 @@ def registered(agent_id: Any, **changed: Any) -> tuple[str, dict[str, Any]]:
     return "register", {**data, **changed}
 
 
-def kept(file: Path) -> tuple[list[str], dict[str, list[str]]]:
+def hold(journal: Journal) -> None:
+    """What is asked for from now on waits, and is one batch when it is released."""
+    assert journal._writer is not None
+    gate, held = threading.Event(), threading.Event()
+    gates[journal] = gate
+
+    def wait(store: Store) -> None:
+        held.set()
+        gate.wait()
+
+    journal._writer.submit(Job("hold", wait))
+    held.wait()
+
+
+def release(journal: Journal) -> None:
+    gates.pop(journal).set()
+
+
+gates: dict[Journal, threading.Event] = {}
+
+
+def opened(file: Path) -> Kept:
     journal = Journal(file)
-    agents, channels = journal.open()
-    journal.close()
-    return [agent.agent_id for agent in agents], channels
+    try:
+        return journal.open()
+    finally:
+        journal.close()
+
+
+def kept(file: Path) -> tuple[list[str], dict[str, list[str]]]:
+    found = opened(file)
+    return [agent.agent_id for agent in found.agents], found.channels
 
 
 def aside(file: Path) -> list[str]:
@@ -53,7 +86,7 @@ def aside(file: Path) -> list[str]:
 
 
 def test_what_is_recorded_is_there_after_a_restart(file: Path, journal: Journal) -> None:
-    assert journal.open() == ([], {})
+    assert journal.open() == Kept()
     for agent_id in ("ann", "bob"):
         journal.record(*registered(agent_id))
         journal.record("join", {"channel": "general", "agent_id": agent_id})
@@ -74,7 +107,7 @@ def test_a_file_that_is_no_database_is_set_aside_with_what_is_beside_it(
     wal = file.with_name("network.db-wal")
     file.write_bytes(b"this is no database " * 100)
     wal.write_bytes(b"the last commits")
-    assert journal.open() == ([], {})
+    assert journal.open() == Kept()
     journal.record(*registered("ann"))
     journal.close()
     moved = aside(file)
@@ -134,13 +167,13 @@ def test_a_passing_failure_leaves_the_database_where_it_is(
     journal.record(*registered("ann"))
     journal.close()
 
-    def fail(connection: sqlite3.Connection) -> Any:
+    def fail(store: Store) -> Any:
         error = sqlite3.OperationalError("something passing")
         error.sqlite_errorcode = getattr(sqlite3, code)
         raise error
 
     with monkeypatch.context() as patched:
-        patched.setattr(journal_module, "_read", fail)
+        patched.setattr(Store, "take_over", fail)
         with pytest.raises(ModvisorError, match=r"network\.db.*something passing") as caught:
             journal.open()
     assert caught.value.code == "start_failed"
@@ -170,7 +203,7 @@ def test_a_connection_that_works_only_once_does_not_hang_the_start(
         return connect(*args, **options)
 
     monkeypatch.setattr(sqlite3, "connect", once)
-    assert journal.open() == ([], {})
+    assert journal.open() == Kept()
 
 
 def test_a_writer_that_cannot_start_is_told(file: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,22 +214,187 @@ def test_a_writer_that_cannot_start_is_told(file: Path, journal: Journal, monkey
         patched.setattr(threading.Thread, "start", fail)
         with pytest.raises(ModvisorError, match="can't start new thread"):
             journal.open()
-    assert journal.open() == ([], {})
+    assert journal.open() == Kept()
+
+
+# -- files of a former version
+
+VERSION_1 = """
+CREATE TABLE agent (
+    agent_id TEXT PRIMARY KEY, secret_hash BLOB NOT NULL, agent_group TEXT, metadata BLOB NOT NULL, registered_at REAL NOT NULL
+) STRICT;
+CREATE TABLE member (
+    channel TEXT NOT NULL, agent_id TEXT NOT NULL, joined INTEGER PRIMARY KEY AUTOINCREMENT, UNIQUE (channel, agent_id)
+) STRICT;
+PRAGMA user_version = 1;
+"""
+
+
+@pytest.fixture
+def version_1(file: Path) -> Path:
+    """As a network of schema 1 left it."""
+    with closing(sqlite3.connect(file, isolation_level=None)) as former:
+        former.execute("PRAGMA journal_mode = WAL")
+        former.executescript(VERSION_1)
+        for number in range(300):
+            row = (f"agent{number}", b"hash", "admins" if number else None, pack({"n": number}), float(number))
+            former.execute("INSERT INTO agent VALUES (?, ?, ?, ?, ?)", row)
+            former.execute("INSERT INTO member (channel, agent_id) VALUES ('general', ?)", row[:1])
+    return file
+
+
+def test_a_file_of_version_1_is_migrated_with_all_it_holds(version_1: Path, journal: Journal) -> None:
+    found = journal.open()
+    assert {agent.agent_id: (agent.secret_hash, agent.group, agent.metadata) for agent in found.agents} == {
+        f"agent{number}": (b"hash", "admins" if number else None, {"n": number}) for number in range(300)
+    }
+    assert found.channels == {"general": [f"agent{number}" for number in range(300)]}
+    assert (found.mods, found.quarantines, found.clean) == ([], {}, True)
+    journal.keep_mod(KeptMod("wiki", "pkg.wiki", {}, 0, 1.0))
+    journal.close()
+    assert aside(version_1) == []
+    with closing(sqlite3.connect(version_1)) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+        assert database.execute("PRAGMA auto_vacuum").fetchone() == (2,)
+    assert [mod.mod_id for mod in opened(version_1).mods] == ["wiki"]
+
+
+def test_a_migration_that_fails_leaves_the_former_version(
+    version_1: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = journal_schema.MIGRATIONS
+    with monkeypatch.context() as patched:
+        patched.setattr(journal_schema, "MIGRATIONS", (first, second + "INSERT INTO no_such_table VALUES (1);"))
+        with pytest.raises(ModvisorError, match="no_such_table"):
+            journal.open()
+    assert aside(version_1) == []
+    with closing(sqlite3.connect(version_1)) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (1,)
+        assert {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")} == {
+            "agent", "member", "sqlite_sequence",
+        }  # fmt: skip
+    assert len(journal.open().agents) == 300
+
+
+def test_a_new_file_and_a_migrated_one_have_the_same_tables(tmp_path: Path, version_1: Path) -> None:
+    opened(version_1)
+    opened(tmp_path / "new.db")
+    schemas = []
+    for name in ("network.db", "new.db"):
+        with closing(sqlite3.connect(tmp_path / name)) as database:
+            schemas.append(database.execute("SELECT type, name, tbl_name FROM sqlite_master ORDER BY name").fetchall())
+    assert schemas[0] == schemas[1]
+
+
+# -- mods, quarantines, how the former owner ended
+
+
+def test_mods_come_back_in_load_order_with_all_they_were_loaded_with(file: Path, journal: Journal) -> None:
+    journal.open()
+    spec = {"config": {"public": True, "raw": b"\0"}, "limits": {"memory": 1 << 40}}
+    mods = [KeptMod("b", "pkg.b", spec, 1, 2.0), KeptMod("c", "pkg.c", {}, 1, 3.0), KeptMod("a", "pkg.a", {}, 2, 1.0)]
+    for mod in [
+        mods[2],
+        mods[0],
+        KeptMod("gone", "pkg.gone", {}, 0, 1.0),
+        KeptMod("c", "pkg.old", {}, 9, 9.0),
+        mods[1],
+    ]:
+        journal.keep_mod(mod)
+    journal.drop_mod("gone")
+    journal.close()
+    assert journal.open().mods == mods
+
+
+def test_a_mod_whose_spec_cannot_be_read_back_costs_nobody_else(
+    file: Path, journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal.open()
+    journal.record(*registered("ann"))
+    journal.keep_mod(KeptMod("bad", "pkg.bad", {}, 0, 1.0))
+    journal.keep_mod(KeptMod("odd", "pkg.odd", {}, 0, 1.0))
+    journal.keep_mod(KeptMod("good", "pkg.good", {}, 1, 1.0))
+    journal.close()
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("UPDATE mod SET spec = X'c1' WHERE mod_id = 'bad'")
+        database.execute("UPDATE mod SET spec = X'c0' WHERE mod_id = 'odd'")
+    found = journal.open()
+    assert [mod.mod_id for mod in found.mods] == ["good"]
+    assert len(found.agents) == 1
+    assert "how mod bad was loaded cannot be read back" in caplog.text
+
+
+def test_a_spec_that_is_not_plain_data_is_refused_where_it_is_given(journal: Journal) -> None:
+    journal.open()
+    with pytest.raises(Unserializable, match="config"):
+        journal.keep_mod(KeptMod("a", "pkg.a", {"config": object()}, 0, 1.0))
+
+
+def test_quarantines_stay_until_they_are_released(journal: Journal) -> None:
+    journal.open()
+    wiki = Quarantine("wiki", "pkg.wiki", "crashed 5 times in 60 s", 12.5, "abc")
+    journal.quarantine(Quarantine("wiki", "pkg.wiki", "another reason", 1.0, "xyz"))
+    journal.quarantine(wiki)
+    journal.quarantine(Quarantine("chat", "pkg.chat", "…", 1.0, ""))
+    journal.release("chat")
+    journal.release("unknown")
+    journal.close()
+    assert journal.open().quarantines == {"wiki": wiki}
+
+
+def test_whether_the_former_owner_closed_is_told(file: Path, tmp_path: Path, journal: Journal) -> None:
+    assert journal.open().clean
+    journal.flush()
+    killed = tmp_path / "killed.db"  # what a process that is killed now would leave
+    for suffix in ("", "-wal"):
+        shutil.copy(file.with_name(file.name + suffix), killed.with_name(killed.name + suffix))
+    journal.close()
+    assert journal.open().clean
+    journal.close()
+    assert not opened(killed).clean
+    assert opened(killed).clean
+
+
+def test_two_damaged_files_in_one_second_are_both_set_aside(file: Path) -> None:
+    for content in (b"first damage " * 100, b"second damage " * 100):
+        for suffix in ("-wal", "-shm"):
+            file.with_name(file.name + suffix).unlink(missing_ok=True)
+        file.write_bytes(content)
+        assert kept(file) == ([], {})
+    found = [file.with_name(name).read_bytes() for name in aside(file) if not name.endswith(("-wal", "-shm"))]
+    assert sorted(content[:6] for content in found) == [b"first ", b"second"]
+
+
+# -- a journal that is not open
+
+
+async def test_a_journal_that_is_not_open_says_so(journal: Journal, caplog: pytest.LogCaptureFixture) -> None:
+    async def refused() -> None:
+        with pytest.raises(JournalError, match="is not open") as caught:
+            await journal.accept("wiki", Event("a.b"))
+        assert caught.value.code == "not_running"
+
+    await refused()
+    journal.open()
+    journal.close()
+    journal.close()
+    journal.flush()
+    await refused()
+    journal.record(*registered("ann"))
+    assert "a change (register) came when the journal" in caplog.text
+
+
+def test_close_commits_what_is_queued(file: Path, journal: Journal) -> None:
+    journal.open()
+    hold(journal)
+    for number in range(2000):
+        journal.record(*registered(f"agent{number}"))
+    release(journal)
+    journal.close()
+    assert len(kept(file)[0]) == 2000
 
 
 # -- changes that cannot be kept
-
-
-class Held(Journal):
-    """Takes what is recorded only when it is released, so that all of it is one batch."""
-
-    def __init__(self, file: Path) -> None:
-        super().__init__(file)
-        self.released = threading.Event()
-
-    def _write(self, *args: Any) -> None:
-        self.released.wait()
-        super()._write(*args)
 
 
 @pytest.mark.parametrize(
@@ -209,37 +407,37 @@ class Held(Journal):
     ],
 )
 def test_a_bad_change_does_not_take_its_batch_with_it(
-    file: Path, bad: tuple[str, dict[str, Any]], caplog: pytest.LogCaptureFixture
+    file: Path, journal: Journal, bad: tuple[str, dict[str, Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    journal = Held(file)
     journal.open()
+    hold(journal)
     for kind, data in [registered("ann"), bad, registered("bob")]:
         journal.record(kind, data)
-    journal.released.set()
-    journal.flush()
+    release(journal)
     journal.close()
+    assert journal.stats()["write_errors"] == 1
+    assert journal.stats()["last_error"].startswith("register: ")
     assert "1 of 3 changes could not be kept" in caplog.text
     assert kept(file)[0] == ["ann", "bob"]
 
 
 def test_a_locked_database_is_waited_for_once_not_for_every_change(
-    file: Path, caplog: pytest.LogCaptureFixture
+    file: Path, journal: Journal, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tried: list[int] = []
-
-    class Locked(Held):
-        def _try(self, connection: sqlite3.Connection, changes: list[Any]) -> Exception | None:
-            tried.append(len(changes))
-            error = sqlite3.OperationalError("database is locked")
-            error.sqlite_errorcode = sqlite3.SQLITE_BUSY
-            return error
-
-    journal = Locked(file)
+    """With a lock that is never given up: the batch waits for it, then its first change, and the rest do not."""
+    monkeypatch.setattr(journal_schema, "BUSY_TIMEOUT", 0.2)
     journal.open()
+    hold(journal)
     for number in range(100):
         journal.record(*registered(f"agent{number}"))
-    journal.released.set()
-    with caplog.at_level(logging.ERROR):
-        journal.close()
-    assert tried == [100, 1]
+    with closing(sqlite3.connect(file, isolation_level=None)) as somebody:
+        somebody.execute("BEGIN IMMEDIATE")
+        release(journal)
+        started = time.monotonic()
+        journal.flush()
+        waited = time.monotonic() - started
+    assert waited < 0.2 * 50  # a hundred waits are twenty seconds
     assert "100 of 100 changes could not be kept" in caplog.text
+    journal.record(*registered("later"))
+    journal.close()
+    assert kept(file) == (["later"], {})

@@ -1,0 +1,298 @@
+"""What the journal's statements are: one connection, used by one thread, in transactions somebody else begins and ends."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from ..ipc.errors import InvalidEvent, RemoteProtocolError
+from ..ipc.event import Event
+from ..ipc.messages import unpack
+from .agent import Agent
+from .config import JournalConfig
+from .journal_records import Checkpoint, DeadLetter, DurableEvent, Kept, KeptMod, Quarantine, StorageFull
+
+logger = logging.getLogger("modvisor.journal")
+
+_CHANGES = {
+    "register": "INSERT OR REPLACE INTO agent VALUES (:agent_id, :secret_hash, :group, :metadata, :registered_at)",
+    "unregister": "DELETE FROM agent WHERE agent_id = :agent_id",
+    "join": "INSERT OR IGNORE INTO member (channel, agent_id) VALUES (:channel, :agent_id)",
+    "leave": "DELETE FROM member WHERE channel = :channel AND agent_id = :agent_id",
+    "remove_channel": "DELETE FROM member WHERE channel = :channel",
+}
+_VACUUM_PAGES = 1000  # given back in one transaction, which no event waits longer for than some milliseconds
+_SPARE_PAGES = 256  # free ones (1 MB) that stay in the file for the next events
+
+
+@dataclass(slots=True)
+class Totals:
+    """Counts and bytes of what has limits, kept so that a limit costs no query."""
+
+    durable_events: int = 0
+    durable_bytes: int = 0
+    dead_letters: int = 0
+    dead_letter_bytes: int = 0
+    checkpoints: int = 0
+
+
+class Store:
+    """The journal's tables. Blobs come packed and leave unpacked.
+
+    A method that raises a `ModvisorError` has written nothing; anything else spoils the transaction. Who rolls back puts the
+    former `totals` back.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, config: JournalConfig) -> None:
+        self.connection = connection
+        self.totals = Totals()
+        self._config = config
+        self._execute = connection.execute
+
+    # -- the owner
+
+    def take_over(self) -> Kept:
+        """Read what was kept, and note that there is an owner who has not closed."""
+        clean = self._execute("SELECT 1 FROM owner WHERE closed_at IS NULL").fetchone() is None
+        kept = Kept(self._agents(), self._channels(), self._mods(), self._quarantines(), clean)
+        self.totals = self._count()
+        self._execute("INSERT OR REPLACE INTO owner VALUES (1, ?, ?, NULL)", (os.getpid(), time.time()))
+        return kept
+
+    def leave(self) -> None:
+        self._execute("UPDATE owner SET closed_at = ?", (time.time(),))
+
+    def _agents(self) -> list[Agent]:
+        now = time.time()
+        return [
+            Agent(agent_id, unpack(metadata), group, secret_hash, registered_at, 0.0, now)
+            for agent_id, metadata, group, secret_hash, registered_at in self._execute(
+                "SELECT agent_id, metadata, agent_group, secret_hash, registered_at FROM agent"
+            )
+        ]
+
+    def _channels(self) -> dict[str, list[str]]:
+        channels: dict[str, list[str]] = {}
+        for channel, agent_id in self._execute("SELECT channel, agent_id FROM member ORDER BY joined"):
+            channels.setdefault(channel, []).append(agent_id)
+        return channels
+
+    def _mods(self) -> list[KeptMod]:
+        rows = self._execute(
+            "SELECT mod_id, path, spec, position, loaded_at FROM mod ORDER BY position, loaded_at, mod_id"
+        )
+        mods = []
+        for mod_id, path, spec, position, loaded_at in rows:
+            try:
+                mods.append(KeptMod(mod_id, path, _mapping(spec), position, loaded_at))
+            except RemoteProtocolError as error:  # not worth the agents of the whole network
+                logger.warning("how mod %s was loaded cannot be read back (%s); it must be loaded again", mod_id, error)
+        return mods
+
+    def _quarantines(self) -> dict[str, Quarantine]:
+        rows = self._execute("SELECT mod_id, path, reason, at, fingerprint FROM quarantine")
+        return {row[0]: Quarantine(*row) for row in rows}
+
+    def _count(self) -> Totals:
+        (checkpoints,) = self._execute("SELECT count(*) FROM checkpoint").fetchone()
+        events, event_bytes = self._execute("SELECT count(*), coalesce(sum(size), 0) FROM durable").fetchone()
+        letters, letter_bytes = self._execute("SELECT count(*), coalesce(sum(size), 0) FROM dead_letter").fetchone()
+        return Totals(events, event_bytes, letters, letter_bytes, checkpoints)
+
+    # -- agents, channels, mods, quarantines
+
+    def change(self, kind: str, data: dict[str, Any]) -> None:
+        self._execute(_CHANGES[kind], data)
+
+    def keep_mod(self, mod: KeptMod, spec: bytes) -> None:
+        self._execute(
+            "INSERT OR REPLACE INTO mod VALUES (?, ?, ?, ?, ?)",
+            (mod.mod_id, mod.path, spec, mod.position, mod.loaded_at),
+        )
+
+    def drop_mod(self, mod_id: str) -> None:
+        self._execute("DELETE FROM mod WHERE mod_id = ?", (mod_id,))
+
+    def quarantine(self, q: Quarantine) -> None:
+        self._execute(
+            "INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?, ?, ?)",
+            (q.mod_id, q.path, q.reason, q.at, q.fingerprint),
+        )
+
+    def release(self, mod_id: str) -> None:
+        self._execute("DELETE FROM quarantine WHERE mod_id = ?", (mod_id,))
+
+    # -- checkpoints
+
+    def save_checkpoint(self, mod_id: str, version: str, state: bytes, at: float) -> None:
+        self.drop_checkpoint(mod_id)
+        self._execute("INSERT INTO checkpoint VALUES (?, ?, ?, ?, ?)", (mod_id, version, at, len(state), state))
+        self.totals.checkpoints += 1
+
+    def drop_checkpoint(self, mod_id: str) -> None:
+        self.totals.checkpoints -= self._execute("DELETE FROM checkpoint WHERE mod_id = ?", (mod_id,)).rowcount
+
+    def checkpoint(self, mod_id: str) -> Checkpoint | None:
+        row = self._execute("SELECT version, state, at, size FROM checkpoint WHERE mod_id = ?", (mod_id,)).fetchone()
+        if row is None:
+            return None
+        version, state, at, size = row
+        try:
+            return Checkpoint(mod_id, version, unpack(state), at, size)
+        except RemoteProtocolError as error:
+            logger.warning("the checkpoint of mod %s cannot be read back (%s); it starts without", mod_id, error)
+            return None
+
+    # -- durable events
+
+    def accept(self, mod_id: str, event: bytes, attempt: int, at: float) -> int:
+        """The event's number; raises `StorageFull` when a limit is reached."""
+        totals, config = self.totals, self._config
+        if totals.durable_events >= config.durable_events:
+            raise StorageFull(
+                f"{totals.durable_events} accepted events have no answer yet, and no more are kept (journal.durable_events)"
+            )
+        if totals.durable_bytes + len(event) > config.durable_bytes:
+            raise StorageFull(
+                f"the accepted events without an answer take {totals.durable_bytes} bytes, and with {len(event)} more they "
+                f"would be over the limit of {config.durable_bytes} (journal.durable_bytes)"
+            )
+        row = (mod_id, attempt, at, len(event), event)
+        cursor = self._execute(
+            "INSERT INTO durable (mod_id, attempt, accepted_at, size, event) VALUES (?, ?, ?, ?, ?)", row
+        )
+        totals.durable_events += 1
+        totals.durable_bytes += len(event)
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+    def charge(self, seq: int, attempt: int) -> None:
+        self._execute("UPDATE durable SET attempt = ? WHERE seq = ?", (attempt, seq))
+
+    def answered(self, seq: int) -> None:
+        for (size,) in self._execute("DELETE FROM durable WHERE seq = ? RETURNING size", (seq,)).fetchall():
+            self.totals.durable_events -= 1
+            self.totals.durable_bytes -= size
+
+    def pending(self, mod_id: str, after: int, limit: int) -> list[DurableEvent]:
+        damaged: list[int] = []
+        with closing(self._execute(
+            "SELECT seq, event, attempt, accepted_at FROM durable WHERE mod_id = ? AND seq > ? ORDER BY seq", (mod_id, after)
+        )) as rows:  # fmt: skip
+            readable = (event for row in rows if (event := _durable(mod_id, row, damaged)) is not None)
+            found = list(islice(readable, limit))
+        for seq in damaged:  # else it would count as waiting for ever
+            self.answered(seq)
+        return found
+
+    def pending_counts(self) -> dict[str, int]:
+        return dict(self._execute("SELECT mod_id, count(*) FROM durable GROUP BY mod_id").fetchall())
+
+    # -- dead letters
+
+    def bury(self, letter: DeadLetter, event: bytes, report: bytes | None, seq: int | None) -> int:
+        size = len(event) + len(report or b"")
+        if seq is not None:
+            self.answered(seq)
+        cursor = self._execute(
+            "INSERT INTO dead_letter (mod_id, at, attempts, code, reason, size, event, report) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (letter.mod_id, letter.at, letter.attempts, str(letter.code), letter.reason, size, event, report),
+        )
+        letter_id = cursor.lastrowid
+        assert letter_id is not None
+        self.totals.dead_letters += 1
+        self.totals.dead_letter_bytes += size
+        if (
+            size > self._config.dead_letter_bytes
+        ):  # it alone: making room for it would cost all others and not be enough
+            logger.warning("a dead letter of mod %s (%d bytes) is over journal.dead_letter_bytes and not kept: %s",
+                           letter.mod_id, size, letter.reason)  # fmt: skip
+            self._remove_letters("letter_id = ?", letter_id)
+        self.retain()
+        return letter_id
+
+    def retain(self) -> None:
+        """Drop the dead letters that are over a limit of age, number or bytes, the oldest first."""
+        totals, config = self.totals, self._config
+        self._remove_letters("at < ?", time.time() - config.dead_letter_age)
+        while totals.dead_letters > config.dead_letters or totals.dead_letter_bytes > config.dead_letter_bytes:
+            if not self._remove_letters("letter_id = (SELECT min(letter_id) FROM dead_letter)"):
+                return
+
+    def dead_letters(self, mod_id: str | None, limit: int, before: int | None) -> list[DeadLetter]:
+        conditions, values = _where(("mod_id = ?", mod_id), ("letter_id < ?", before))
+        with closing(self._execute(f"{_LETTERS} WHERE {conditions} ORDER BY letter_id DESC", values)) as rows:
+            readable = (letter for row in rows if (letter := _letter(row)) is not None)
+            return list(islice(readable, limit))
+
+    def dead_letter(self, letter_id: int) -> DeadLetter | None:
+        row = self._execute(f"{_LETTERS} WHERE letter_id = ?", (letter_id,)).fetchone()
+        return None if row is None else _letter(row)
+
+    def forget_dead_letters(self, letter_id: int | None, mod_id: str | None, until: float | None) -> int:
+        conditions, values = _where(("letter_id = ?", letter_id), ("mod_id = ?", mod_id), ("at < ?", until))
+        return self._remove_letters(conditions, *values)
+
+    def _remove_letters(self, conditions: str, *values: Any) -> int:
+        rows = self._execute(f"DELETE FROM dead_letter WHERE {conditions} RETURNING size", values).fetchall()
+        self.totals.dead_letters -= len(rows)
+        self.totals.dead_letter_bytes -= sum(size for (size,) in rows)
+        return len(rows)
+
+    # -- the file
+
+    def give_back(self) -> bool:
+        """Give one step's worth of free pages back to the file system, outside a transaction; whether there may be more."""
+        (free,) = self._execute("PRAGMA freelist_count").fetchone()
+        if free <= _SPARE_PAGES:
+            return False
+        pages = min(free - _SPARE_PAGES, _VACUUM_PAGES)
+        self._execute(f"PRAGMA incremental_vacuum({pages})").fetchall()  # a page is freed by each step
+        (left,) = self._execute("PRAGMA freelist_count").fetchone()
+        return left < free
+
+    def checkpoint_wal(self) -> None:
+        """Bring what is in the -wal into the file, which may shrink by it. Passive: never waits for somebody who reads."""
+        self._execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+
+_LETTERS = "SELECT letter_id, mod_id, event, attempts, code, reason, report, at FROM dead_letter"
+
+
+def _durable(mod_id: str, row: tuple[Any, ...], damaged: list[int]) -> DurableEvent | None:
+    seq, event, attempt, accepted_at = row
+    try:
+        return DurableEvent(seq, mod_id, Event.from_dict(unpack(event)), attempt, accepted_at)
+    except (RemoteProtocolError, InvalidEvent) as error:
+        logger.error("event %d of mod %s cannot be read back (%s); it is lost", seq, mod_id, error)
+        damaged.append(seq)
+        return None
+
+
+def _letter(row: tuple[Any, ...]) -> DeadLetter | None:
+    letter_id, mod_id, event, attempts, code, reason, report, at = row
+    try:
+        kept = None if report is None else _mapping(report)
+        return DeadLetter(letter_id, mod_id, _mapping(event), attempts, code, reason, kept, at)
+    except RemoteProtocolError as error:
+        logger.warning("dead letter %d of mod %s cannot be read back (%s)", letter_id, mod_id, error)
+        return None
+
+
+def _mapping(blob: bytes) -> dict[str, Any]:
+    value = unpack(blob)
+    if type(value) is not dict:
+        raise RemoteProtocolError(f"expected a mapping, got {type(value).__name__}")
+    return value
+
+
+def _where(*conditions: tuple[str, Any]) -> tuple[str, list[Any]]:
+    """SQL that all conditions hold whose value is given, and these values."""
+    given = [(condition, value) for condition, value in conditions if value is not None]
+    return " AND ".join(condition for condition, _ in given) or "TRUE", [value for _, value in given]

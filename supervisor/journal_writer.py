@@ -1,0 +1,324 @@
+"""The journal's one thread: takes the jobs that wait, runs them in one transaction, and tells the askers after its COMMIT.
+
+A thousand changes are a few commits, not a thousand. Reads are jobs too, so that they see what was asked for before them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import queue
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..ipc.errors import Code, ModvisorError
+from .journal_backup import copy_database
+from .journal_records import JournalError, StorageFull
+from .journal_schema import primary_code
+from .journal_store import Store
+
+logger = logging.getLogger("modvisor.journal")
+
+UPKEEP_EVERY = 10.0  # seconds from a change to: old letters dropped, free pages given back
+_IDLE_UPKEEP = 600.0  # seconds, when nothing changes: only the age of dead letters matters
+_COMPLAIN_EVERY = 10.0  # seconds between two log lines on the same kind of failure
+_AGAIN_AT_ONCE = 1000  # postponed jobs tried in one transaction
+
+_WAITED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+_NO_ROOM = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
+_NO_ROOM_FOR_FILES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """Something to be done with the store, in the writer's thread.
+
+    Attributes:
+        what: its name in the log.
+        run: does it; its value is the job's ``result``. It may run again after a transaction that failed. None: its place in
+            the queue is all that matters.
+        future: of who waits in an event loop; ``done``: of who waits in a thread. Both are told after the COMMIT.
+        again: it must not be lost: it waits until there is room. For what may run at any later time, in any order.
+        abandoned: nobody wants it any more.
+        error: why it was not done; a `ModvisorError` is the store's own answer, and anything else a failure.
+    """
+
+    what: str
+    run: Callable[[Store], Any] | None
+    future: asyncio.Future[Any] | None = None
+    done: threading.Event | None = None
+    again: bool = False
+    abandoned: bool = False
+    result: Any = None
+    error: Exception | None = None
+
+    def attempt(self, store: Store) -> None:
+        self.result, self.error = None, None
+        if self.abandoned or self.run is None:
+            return
+        try:
+            self.result = self.run(store)
+        except ModvisorError as refusal:
+            self.error = refusal
+
+    @property
+    def failed(self) -> bool:
+        return self.error is not None and not isinstance(self.error, ModvisorError)
+
+    def fail(self, error: Exception) -> None:
+        self.result, self.error = None, error
+
+
+@dataclass(slots=True, eq=False)
+class Backup:
+    """A copy of the whole file; made beside the transactions, which go on meanwhile."""
+
+    target: Path
+    job: Job
+
+
+class _Closing(Exception):
+    """The journal is closed while a backup is made."""
+
+
+class Writer:
+    """Owns the store and its connection from `start` to the end of `close`."""
+
+    def __init__(self, store: Store, file: Path) -> None:
+        self._store = store
+        self._file = file
+        self._queue: queue.SimpleQueue[Job | Backup | None] = queue.SimpleQueue()
+        self._gate = threading.Lock()  # nothing is queued behind the None that ends the thread
+        self._closed = False
+        self._ending = False  # the None was taken
+        self._running = 0  # jobs taken and not answered
+        self._postponed: deque[Job] = deque()
+        self._backups: deque[Backup] = deque()
+        self._upkeep_at = time.monotonic() + UPKEEP_EVERY
+        self._complained: tuple[int | None, float] = (None, float("-inf"))
+        self._thread = threading.Thread(target=self._main, name="journal", daemon=True)
+        self.file_bytes = self._measure()
+        self.write_errors = 0
+        self.last_error: str | None = None
+
+    # -- for other threads
+
+    @property
+    def store(self) -> Store:
+        """Only to read its totals."""
+        return self._store
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait for the disk."""
+        return self._queue.qsize() + self._running
+
+    def start(self) -> None:
+        """Raises RuntimeError if there can be no more threads."""
+        self._thread.start()
+
+    def submit(self, job: Job | Backup) -> bool:
+        """Queue it; False if the writer was told to end."""
+        with self._gate:
+            if not self._closed:
+                self._queue.put(job)
+            return not self._closed
+
+    def close(self) -> None:
+        """Do what is queued and end. Blocks. May be called again."""
+        with self._gate:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
+        self._thread.join()
+
+    # -- in the writer's thread
+
+    def _main(self) -> None:
+        with closing(self._store.connection):
+            while not self._ending:
+                self._round(max(0.0, self._upkeep_at - time.monotonic()))
+                while self._backups and not self._ending:
+                    self._back_up(self._backups.popleft())
+                if time.monotonic() >= self._upkeep_at:
+                    self._upkeep()
+            for backup in self._backups:
+                self._finish([backup.job], _Closing("the journal was closed"))
+            self._leave()
+
+    def _round(self, timeout: float) -> None:
+        """Do what is queued; wait for it up to ``timeout`` seconds."""
+        jobs = self._take(timeout)
+        if not jobs:
+            return
+        self._running = len(jobs)
+        self._commit([job for job in jobs if job.run is not None])
+        self._upkeep_at = min(self._upkeep_at, time.monotonic() + UPKEEP_EVERY)
+        self._answer(jobs)
+        self._running = 0
+
+    def _take(self, timeout: float) -> list[Job]:
+        items: list[Job | Backup | None] = []
+        with suppress(queue.Empty):
+            items.append(self._queue.get(timeout=timeout) if timeout > 0 else self._queue.get_nowait())
+            for _ in range(self._queue.qsize()):  # not until it is empty: others may be as quick as we are
+                items.append(self._queue.get_nowait())
+        self._ending = self._ending or None in items
+        self._backups.extend(item for item in items if isinstance(item, Backup))
+        return [item for item in items if isinstance(item, Job)]
+
+    def _commit(self, jobs: list[Job]) -> None:
+        """All in one transaction; if that fails each in its own, so that a bad one does not take the others with it."""
+        if jobs and self._try(jobs) is not None:
+            self._commit_singly(jobs)
+        failed = [job for job in jobs if job.failed]
+        if failed:
+            self._report(failed, len(jobs))
+            self._postponed.extend(job for job in failed if job.again and _passes(job.error))
+        elif self._postponed:
+            self._try_postponed()
+
+    def _commit_singly(self, jobs: list[Job]) -> None:
+        waiting = iter(jobs)
+        for job in waiting:
+            error = self._try([job])
+            if error is None:
+                continue
+            job.fail(error)
+            if primary_code(error) in _WAITED:  # every further try would wait as long again
+                for job in waiting:
+                    job.fail(error)
+
+    def _try(self, jobs: list[Job]) -> Exception | None:
+        store = self._store
+        totals = replace(store.totals)
+        try:
+            store.connection.execute("BEGIN")
+            for job in jobs:
+                job.attempt(store)
+            store.connection.execute("COMMIT")
+        except Exception as error:  # noqa: BLE001 - not only SQLite's: text that is not valid Unicode fails before it
+            with suppress(sqlite3.Error):
+                if store.connection.in_transaction:
+                    store.connection.execute("ROLLBACK")
+            store.totals = totals
+            return error
+        return None
+
+    def _try_postponed(self) -> None:
+        """What could not be kept before, the oldest first, as long as it works."""
+        while self._postponed:
+            jobs = [self._postponed[number] for number in range(min(len(self._postponed), _AGAIN_AT_ONCE))]
+            if self._try(jobs) is not None:
+                return
+            for _ in jobs:
+                self._postponed.popleft()
+
+    def _report(self, failed: list[Job], among: int) -> None:
+        """What cannot be kept is logged: the network goes on, a restart will miss it."""
+        first = failed[0]
+        self.write_errors += len(failed)
+        self.last_error = f"{first.what}: {first.error}"
+        code, now = primary_code(first.error), time.monotonic()
+        if self._complained[0] == code and now - self._complained[1] < _COMPLAIN_EVERY:
+            return
+        self._complained = (code, now)
+        logger.error("%d of %d changes could not be kept in %s, the first a %s: %s",
+                     len(failed), among, self._file, first.what, first.error)  # fmt: skip
+
+    def _answer(self, jobs: list[Job]) -> None:
+        asked: dict[asyncio.AbstractEventLoop, list[Job]] = {}
+        for job in jobs:
+            if job.future is not None:
+                asked.setdefault(job.future.get_loop(), []).append(job)
+            if job.done is not None:
+                job.done.set()
+        for loop, of_loop in asked.items():
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(_settle, of_loop)
+
+    def _finish(self, jobs: list[Job], error: Exception) -> None:
+        for job in jobs:
+            job.fail(error)
+        self._answer(jobs)
+
+    def _back_up(self, backup: Backup) -> None:
+        """In steps; between two of them the jobs that wait are done."""
+        job = backup.job
+
+        def between(status: int, remaining: int, total: int) -> None:
+            self._round(0)
+            if self._ending:
+                raise _Closing("the journal was closed")
+
+        try:
+            job.result = copy_database(self._store.connection, self._file, backup.target, between)
+        except Exception as error:  # noqa: BLE001 - whatever it was: the asker is told, and the journal goes on
+            job.fail(error)
+        self._answer([job])
+
+    def _upkeep(self) -> None:
+        self._upkeep_at = time.monotonic() + (UPKEEP_EVERY if self._postponed else _IDLE_UPKEEP)
+        self._try_postponed()
+        self._try([Job("upkeep", Store.retain)])
+        with suppress(sqlite3.Error):  # it is only about room; next time, then
+            while self._queue.empty() and self._store.give_back():
+                pass
+            self._store.checkpoint_wal()
+        self.file_bytes = self._measure()
+
+    def _leave(self) -> None:
+        self._try_postponed()
+        if self._postponed:
+            self._report(list(self._postponed), len(self._postponed))
+        error = self._try([Job("close", Store.leave)])
+        if error is not None:
+            logger.error("%s could not be closed cleanly: %s", self._file, error)
+        self.file_bytes = self._measure()
+
+    def _measure(self) -> int:
+        total = 0
+        for suffix in ("", "-wal"):
+            with suppress(OSError):
+                total += self._file.with_name(self._file.name + suffix).stat().st_size
+        return total
+
+
+def _settle(jobs: list[Job]) -> None:
+    """In the event loop: tell who waits."""
+    for job in jobs:
+        if job.future is None or job.future.done():  # cancelled meanwhile
+            continue
+        if job.error is not None:
+            job.future.set_exception(translated(job))
+        else:
+            job.future.set_result(job.result)
+
+
+def translated(job: Job) -> Exception:
+    error = job.error
+    if isinstance(error, ModvisorError):
+        return error
+    if isinstance(error, _Closing):
+        return JournalError(f"{job.what}: {error}", code=Code.NOT_RUNNING)
+    kind = StorageFull if _no_room(error) else JournalError
+    made = kind(f"{job.what}: {error}")
+    made.__cause__ = error
+    return made
+
+
+def _no_room(error: BaseException | None) -> bool:
+    return primary_code(error) in _NO_ROOM or getattr(error, "errno", None) in _NO_ROOM_FOR_FILES
+
+
+def _passes(error: BaseException | None) -> bool:
+    """Whether the same may work at another time."""
+    return _no_room(error) or primary_code(error) in _WAITED
