@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check format bench clean
+.PHONY: help run test test-all check format diagram bench clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ check: $(VENV)/.installed  ## format, lint, types
 format: $(VENV)/.installed  ## put the sources into shape
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+diagram: $(VENV)/.installed  ## draw docs/lifecycle.md from the table
+	@$(BIN)/python docs/draw_lifecycle.py
 
 bench: $(VENV)/.installed  ## one echo mod beside the raw socket pair of the same run
 	@$(BIN)/python benchmarks/bench.py

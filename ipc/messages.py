@@ -37,6 +37,7 @@ SHUTDOWN = "shutdown"  # the mod's shutdown(), then the worker ends
 # A worker tells or asks the supervisor.
 HELLO = "hello"  # notification, the first frame of a worker
 SEND_EVENT = "send_event"  # {"event": …, "cause": id of the request being handled} -> response
+CHECKPOINT = "checkpoint"  # {"state": …, "version": text} -> null, once it is kept
 QUERY = "query"  # {"what": "agents" | "channels" | "members" | "groups", …}
 
 # Either side.

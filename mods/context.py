@@ -44,6 +44,18 @@ class ModContext(Protocol):
         """
         ...
 
+    async def checkpoint(self, state: Any) -> None:
+        """Keep ``state`` (msgpack types) for the case of a crash; returns when it is on disk. None: nothing is done.
+
+        The next incarnation gets the newest checkpoint through `set_state`, before its first event; so does the first one
+        after a restart of the network. An unload forgets it. ``checkpoint_every`` of the mod's config does the same with
+        what `get_state` returns.
+
+        Raises:
+            RequestFailed: it is too large, or the disk is full; the former checkpoint stands.
+        """
+        ...
+
     async def agents(self) -> list[dict[str, Any]]:
         """The registered agents: ``[{"agent_id", "metadata", "group"}, …]``."""
         ...

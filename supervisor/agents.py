@@ -360,6 +360,11 @@ class AgentRegistry:
             )
         return Delivery(1)
 
+    def tell(self, agent_id: str, event: Event) -> bool:
+        """Put something of the network's own into one inbox, whatever its agent subscribes to; False if it did not get in."""
+        agent = self._agents.get(agent_id)
+        return agent is not None and self._put(agent, event, _packed_size(event))
+
     def _deliver_to_many(self, event: Event, destination: Address) -> Delivery:
         sender, allowed, copy, size, reached, full = event.source_agent, _allowed(event), None, 0, 0, 0
         channel = destination.id if destination.role == CHANNEL else None

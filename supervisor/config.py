@@ -107,6 +107,9 @@ class ModConfig:
     durable: bool = False  # accepted events are on disk before the mod sees them
     checkpoint_every: float | None = None  # seconds; None: only when the mod asks for it
     from_file: bool = True  # the file rules over the journal
+    spec: dict[str, Any] | None = field(
+        default=None, compare=False, repr=False
+    )  # what it was made of, of a mod not from the file
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ class ModCounters:
         events_in: events the mod was asked about.
         answered: of those, answered with a response; ``passed``: with None or a changed event.
         failed: handler errors, timeouts, crashes, refusals for overload.
+        redelivered: times an event was given to the next incarnation after the former died; ``dead_lettered``: given up.
+        recycled: incarnations replaced for using much memory.
         events_out: events the mod sent into the network.
         observed, observe_dropped: copies handed to observers; copies dropped because their queue was full.
         latency: seconds from sending an event to the worker until its answer.
@@ -26,6 +28,9 @@ class ModCounters:
     failed: int = 0
     timeouts: int = 0
     overloaded: int = 0
+    redelivered: int = 0
+    dead_lettered: int = 0
+    recycled: int = 0
     events_out: int = 0
     observed: int = 0
     observe_dropped: int = 0

@@ -22,9 +22,10 @@ class Cause(StrEnum):
 
     EXITED = "exited"  # with an exit code, of its own doing
     SIGNAL = "signal"  # killed by a signal that was not ours
+    OUT_OF_MEMORY = "out_of_memory"  # killed by the kernel, which had no memory left
     HANG = "hang"  # its event loop was blocked; killed by us
     PROTOCOL_VIOLATION = "protocol_violation"  # broke the rules of the pipe; killed by us
-    CPU_LIMIT = "cpu_limit"  # SIGXCPU: its cpu_seconds are used up
+    LIMIT_HIT = "limit_hit"  # used more than it may; killed by us, or by the kernel (SIGXCPU: cpu_seconds)
     START_FAILURE = "start_failure"  # a restart did not come to serve
 
 
@@ -34,11 +35,13 @@ class CrashReport:
 
     Attributes:
         at: Unix seconds, for people. ``uptime``: seconds it lived.
-        detail: the cause in words: exit code, signal by name, what was blocked.
-        traceback: the last Python traceback or stack dump in its log, if there is one.
+        detail: the cause in words: exit code, signal by name, what was blocked, which limit.
+        traceback: the stack of every thread where it hung or broke, else the last Python traceback in its log, if there is one.
         log: the last lines it wrote.
-        in_flight: the events it was handling: event_id, event_name, source_id; ``in_flight_count`` of them.
+        in_flight: the events it was handling: event_id, event_name, source_id, attempt; ``in_flight_count`` of them.
+        alone: it was handling one event under suspicion, alone: that event is to blame, not the mod.
         resources: the newest sample before the end, None if it lived too short for one.
+        usage: of the process over its whole life, from the kernel: cpu_seconds, max_rss (bytes); None if nobody could tell.
     """
 
     mod_id: str
@@ -51,9 +54,11 @@ class CrashReport:
     detail: str
     traceback: str | None
     log: list[str]
-    in_flight: list[dict[str, str | None]]
+    in_flight: list[dict[str, Any]]
     in_flight_count: int
-    resources: dict[str, Any] | None
+    alone: bool = False
+    resources: dict[str, Any] | None = None
+    usage: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -78,22 +83,36 @@ class CrashLog:
         return self._reports[-1] if self._reports else None
 
 
-def cause_of(exit: Exit, cause: Cause | None) -> Cause:
+def cause_of(exit: Exit, cause: Cause | None, *, out_of_memory: bool = False) -> Cause:
     """What to call an end: what we know we did, else what the kernel says."""
     if cause is not None:
         return cause
     if exit.signal == signal.SIGXCPU:
-        return Cause.CPU_LIMIT
+        return Cause.LIMIT_HIT
+    if exit.signal == signal.SIGKILL and out_of_memory:
+        return Cause.OUT_OF_MEMORY
     return Cause.SIGNAL if exit.signal is not None else Cause.EXITED
 
 
-def events_of(journeys: Iterable[Journey]) -> list[dict[str, str | None]]:
+def detail_of(exit: Exit, cause: Cause, reason: str | None, cpu_seconds: int | None) -> str:
+    """The cause in words."""
+    if reason is not None:
+        return reason
+    if exit.signal == signal.SIGXCPU:
+        return f"cpu_seconds: used up all of {cpu_seconds}" if cpu_seconds is not None else str(exit)
+    if cause is Cause.OUT_OF_MEMORY:
+        return "signal SIGKILL from the kernel, which was out of memory"
+    return str(exit)
+
+
+def events_of(journeys: Iterable[Journey]) -> list[dict[str, Any]]:
     """Events as a report names them: never their payload, which may hold anything."""
     return [
         {
             "event_id": journey.event.event_id,
             "event_name": journey.event.event_name,
             "source_id": journey.event.source_id,
+            "attempt": journey.attempt,
         }
         for journey in journeys
     ]

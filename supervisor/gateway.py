@@ -32,6 +32,10 @@ logger = logging.getLogger("modvisor.gateway")
 MAX_TIMEOUT = 600.0
 """Seconds an event from an agent or a mod may ask for: an event that waits forever is a leak."""
 
+LATE_ANSWER = "system.notification.late_answer"
+"""What an agent finds in its inbox when a durable mod answers an event whose sender no longer waits. Payload: ``event_id``,
+``event_name``, ``success``, ``message``, ``data``."""
+
 # What anybody may ask without being registered.
 _OPEN_COMMANDS = frozenset({"system.register_agent", "system.health_check"})
 
@@ -130,6 +134,52 @@ class Gateway:
         for entry in route.observers:
             entry.target.copies.observe(data)
 
+    # -- events that outlive their senders' patience
+
+    async def replay(self, event: Event, keeper: Keeper) -> EventResponse:
+        """Give a kept event to its mod again, then to whom it goes from there. The window of retries does not count."""
+        journey = Journey(event, self._deadline(event))
+        try:
+            answer = await keeper.port.ask(journey)
+        except (Unanswered, FrameTooLarge, Unserializable) as problem:
+            return self._finished(event, _problem_response(keeper.mod_id, problem))
+        response, _ = await self._go_on(journey, keeper.mod_id, answer)
+        return self._finished(event, response)
+
+    async def late(self, journey: Journey, mod_id: str, outcome: EventResponse | Event | Unanswered | None) -> None:
+        """A durable mod has come to an end with an event whose sender no longer waits: the answer goes to its inbox."""
+        event = journey.event
+        memory: int | None = None
+        if isinstance(outcome, Unanswered):
+            response = _problem_response(mod_id, outcome)
+        else:
+            rest = Journey(event, self._deadline(event), journey.parent)
+            response, memory = await self._go_on(rest, mod_id, outcome)
+        self._window.finish((event.source_id, event.event_id), response, memory)
+        self._tell_late(event, self._finished(event, response))
+
+    async def _go_on(
+        self, journey: Journey, mod_id: str, answer: EventResponse | Event | None
+    ) -> tuple[EventResponse, int | None]:
+        """The rest of the way of an event that mod ``mod_id`` has answered so."""
+        if isinstance(answer, EventResponse):
+            self._counters.answered += 1
+            return answer, _size(answer)
+        if journey.event.destination is not None and journey.event.destination.role == MOD:
+            return _took(mod_id), 64
+        if answer is not None:
+            journey = journey.with_event(_merged(journey.event, answer))
+        return await self._concluded(await self._walk(_Walk(journey, asked=1), after=mod_id))
+
+    def _tell_late(self, event: Event, response: EventResponse) -> None:
+        if event.source_agent is None:
+            return  # a mod that asked and gave up has no inbox
+        payload = {"event_id": event.event_id, **response.to_dict()}
+        answer = Event(LATE_ANSWER, f"{SYSTEM}:{SYSTEM}", event.source_id, payload, response_to=event.event_id)
+        if not self._agents.tell(event.source_agent, answer):
+            logger.warning("the late answer to event %s could not be given to agent %s: it is gone, or its inbox is full",
+                           event.event_id, event.source_agent)  # fmt: skip
+
     # -- the path
 
     async def _process(self, journey: Journey, caller: Caller) -> EventResponse:
@@ -162,22 +212,33 @@ class Gateway:
         destination = event.destination
         if destination is not None and destination.role == MOD:
             return await self._ask_one(journey, destination.id)
+        self._copy_to_observers(event)
         try:
-            walk = await self._walk(journey)
+            walk = await self._walk(_Walk(journey))
         except (FrameTooLarge, Unserializable) as error:
             return _failure(error.code, f"the event cannot be sent to a mod: {error}"), None
+        return await self._concluded(walk)
+
+    async def _concluded(self, walk: _Walk) -> tuple[EventResponse, int | None]:
+        """What the walk has come to: an answer, or a delivery."""
         if walk.response is not None:
             self._counters.answered += 1
             return walk.response, _size(walk.response)
+        if walk.pending is not None:
+            return _problem_response(*walk.pending), None
         return self._deliver(walk)
 
-    async def _walk(self, journey: Journey) -> _Walk:
-        """Ask the matching mods in load order; the first response ends it, a changed event replaces the former."""
-        walk = _Walk(journey)
+    async def _walk(self, walk: _Walk, after: str | None = None) -> _Walk:
+        """Ask the matching mods in load order; the first response ends it, a changed event replaces the former.
+
+        Args:
+            after: id of the mod from behind which to go on.
+        """
+        journey = walk.journey
         event = journey.event
-        self._copy_to_observers(event)
-        entries = self._mods.router.route(event.event_name).asked
-        position = 0
+        entries, position = self._mods.router.route(event.event_name).asked, 0
+        if after is not None:
+            entries = self._after(after, event.event_name)
         while position < len(entries):
             entry = entries[position]
             position += 1
@@ -185,8 +246,11 @@ class Gateway:
                 continue
             walk.asked += 1
             try:
-                answer = await entry.target.port.ask(walk.journey)
+                answer = await entry.target.ask(walk.journey)
             except Unanswered as problem:
+                if problem.code == Code.PENDING:  # the mod has it, and the event goes on from there
+                    walk.pending = entry.mod_id, problem
+                    break
                 walk.problems.append((entry.mod_id, problem))
                 if self._loop.time() >= journey.deadline:
                     break
@@ -196,16 +260,16 @@ class Gateway:
                 break
             if answer is not None:
                 event = _merged(event, answer)
-                walk.journey = Journey(event, journey.deadline, journey.parent)
-                entries, position = self._after(entry, event.event_name)
+                walk.journey = journey.with_event(event)
+                entries, position = self._after(entry.mod_id, event.event_name), 0
         return walk
 
-    def _after(self, entry: Entry[Keeper], event_name: str) -> tuple[tuple[Entry[Keeper], ...], int]:
-        """The route of a (possibly renamed) event from behind ``entry`` on."""
+    def _after(self, mod_id: str, event_name: str) -> tuple[Entry[Keeper], ...]:
+        """The route of a (possibly renamed) event from behind a mod on."""
         order = {keeper.mod_id: index for index, keeper in enumerate(self._mods)}
-        here = order.get(entry.mod_id, -1)
+        here = order.get(mod_id, -1)
         route = self._mods.router.route(event_name)
-        return tuple(later for later in route.asked if order.get(later.mod_id, -1) > here), 0
+        return tuple(later for later in route.asked if order.get(later.mod_id, -1) > here)
 
     async def _ask_one(self, journey: Journey, mod: str) -> tuple[EventResponse, int | None]:
         """``mod:ID``: that mod alone, and what goes wrong with it is the sender's to know."""
@@ -221,14 +285,13 @@ class Gateway:
             text = f"mod {keeper.mod_id} has no handler for {event.event_name!r}; it handles {handled}"
             return _failure(Code.UNKNOWN_EVENT, text, mod=keeper.mod_id), None
         try:
-            answer = await keeper.port.ask(journey)
+            answer = await keeper.ask(journey)
         except (Unanswered, FrameTooLarge, Unserializable) as problem:
             return _problem_response(keeper.mod_id, problem), None
         if isinstance(answer, EventResponse):
             self._counters.answered += 1
             return answer, _size(answer)
-        text = f"mod {keeper.mod_id} took the event and answered nothing"
-        return EventResponse(True, text, {"delivered": 0, "mod": keeper.mod_id}), 64
+        return _took(keeper.mod_id), 64
 
     def _deliver(self, walk: _Walk) -> tuple[EventResponse, int | None]:
         """Nobody answered: to the inboxes it is addressed to. A mod's failure is told, whatever was delivered."""
@@ -291,12 +354,13 @@ class Gateway:
 class _Walk:
     """What came of asking the mods: a response, or the event as it left them and what went wrong on the way."""
 
-    __slots__ = ("asked", "journey", "problems", "response")
+    __slots__ = ("asked", "journey", "pending", "problems", "response")
 
-    def __init__(self, journey: Journey) -> None:
+    def __init__(self, journey: Journey, asked: int = 0) -> None:
         self.journey = journey
-        self.asked = 0
+        self.asked = asked
         self.response: EventResponse | None = None
+        self.pending: tuple[str, Unanswered] | None = None  # a durable mod has accepted it and will answer later
         self.problems: list[tuple[str, Unanswered]] = []
 
 
@@ -313,6 +377,10 @@ def _merged(event: Event, changed: Event) -> Event:
 
 def _problem_response(mod_id: str, problem: ModvisorError, **more: Any) -> EventResponse:
     return _failure(problem.code, str(problem), **{**problem.details, "mod": mod_id, **more})
+
+
+def _took(mod_id: str) -> EventResponse:
+    return EventResponse(True, f"mod {mod_id} took the event and answered nothing", {"delivered": 0, "mod": mod_id})
 
 
 def _failure(code: str, message: str, **details: Any) -> EventResponse:

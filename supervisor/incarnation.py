@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import time
 from collections.abc import Callable
@@ -25,8 +24,7 @@ from ..ipc.errors import (
 from ..ipc.manifest import Manifest
 from ..ipc.messages import Hello, Notification, Request
 from .config import ModConfig
-from .crashes import Cause
-from .journey import Journey
+from .crashes import MAX_IN_FLIGHT, Cause, events_of
 from .lane import Lane
 from .launcher import Exit, Launcher, WorkerProcess
 from .modlog import ModLog
@@ -34,6 +32,12 @@ from .shield import shielded
 
 LAST_MOMENT = 1.0
 """Seconds a worker whose pipe has closed may take to end by itself, so that its own exit code is reported."""
+
+DUMP_TIME = 0.5
+"""Seconds a hanging worker has to write its stacks."""
+
+DUMP_QUIET = 0.05
+"""Seconds without another line after which a stack dump is complete."""
 
 
 class StartFailed(ModvisorError):
@@ -65,11 +69,9 @@ class StartOrder:
         return self.config.limits.start_timeout
 
 
-DUMP_TIME = 0.5
-"""Seconds a hanging worker has to write its stacks."""
-
 RequestHandler = Callable[["Incarnation", Request], None]
 CancelHandler = Callable[["Incarnation", int | None], None]
+LostHandler = Callable[["Incarnation", ModvisorError], None]
 
 
 class Incarnation:
@@ -81,7 +83,7 @@ class Incarnation:
         process: WorkerProcess,
         on_request: RequestHandler,
         on_cancel: CancelHandler,
-        on_lost: Callable[[Incarnation], None],
+        on_lost: LostHandler,
     ) -> None:
         self.mod_id = order.mod_id
         self.config = order.config
@@ -91,7 +93,9 @@ class Incarnation:
         self.manifest: Manifest | None = None
         self.end_reason: str | None = None  # why we ended it, when it was not its own doing
         self.end_cause: Cause | None = None
-        self.lost_events: list[Journey] = []  # what it was handling when its channel ended
+        self.lost_events: list[dict[str, Any]] = []  # what it was handling when its channel ended, as reports name them
+        self.lost_count = 0
+        self.served_since: float | None = None  # monotonic seconds
         self._on_cancel = on_cancel
         self._on_lost = on_lost
         self._hello: asyncio.Future[Hello] = asyncio.get_running_loop().create_future()
@@ -111,7 +115,13 @@ class Incarnation:
 
     @property
     def uptime(self) -> float:
+        """Seconds since it was launched."""
         return time.monotonic() - self.started
+
+    @property
+    def served(self) -> float:
+        """Seconds since it became ready; 0.0 if it never was."""
+        return 0.0 if self.served_since is None else time.monotonic() - self.served_since
 
     # -- start
 
@@ -123,20 +133,20 @@ class Incarnation:
         log: ModLog,
         on_request: RequestHandler,
         on_cancel: CancelHandler,
-        on_lost: Callable[[Incarnation], None],
+        on_lost: LostHandler,
     ) -> Incarnation:
         """Launch a worker and have it import and initialize the mod.
 
         Args:
             on_request: called with each request of the worker.
             on_cancel: called with the id of a request that the worker gave up; with None when its channel ended.
-            on_lost: called when its channel ended, before anybody who waits for an answer runs.
+            on_lost: called when its channel ended, with the reason, before anybody who waits for an answer runs.
 
         Raises:
             StartFailed: nothing is left of it.
         """
         try:
-            process = launcher.launch(log.feed)
+            process = await launcher.launch(log.feed, log_rate=order.config.limits.log_rate)
         except OSError as error:
             raise StartFailed(f"mod {order.mod_id}: no worker could be started: {error}") from None
         self = cls(order, process, on_request, on_cancel, on_lost)
@@ -189,6 +199,17 @@ class Incarnation:
         except (ChannelBroken, ChannelClosed) as error:
             raise StartFailed(f"mod {self.mod_id}: the worker ended in activate() ({error})") from None
 
+    async def restore(self, state: Any, from_version: str, timeout: float) -> None:
+        """Give the mod the state of its last checkpoint, before it is activated. Raises `StartFailed`."""
+        try:
+            await self.channel.request(messages.SET_STATE, {"state": state, "from_version": from_version}, timeout)
+        except TimeoutError:
+            text = f"mod {self.mod_id}: set_state() took more than {timeout:g} s to take over its checkpoint"
+            raise StartFailed(text, code=Code.START_TIMEOUT) from None
+        except ModvisorError as error:
+            text = f"mod {self.mod_id} did not take over its checkpoint: {error}"
+            raise StartFailed(text, code=error.code, **error.details) from None
+
     async def answers(self, timeout: float) -> bool:
         """Whether the mod's own event loop answers a ping within ``timeout`` seconds."""
         try:
@@ -197,52 +218,57 @@ class Incarnation:
             return False
         return True
 
-    async def end_hanging(self, reason: str) -> None:
-        """Have the worker write the stack of every thread into its log, then kill it.
+    async def dump_stacks(self) -> None:
+        """Have the worker write the stack of every thread, and copy it into the mod's log.
 
         The dump is made by a signal handler in C, so it works while the interpreter is stuck; a worker that is stopped
-        (state T) cannot run it and is killed without.
+        (state T) cannot run it, and there is none.
         """
-        self.end_reason, self.end_cause = reason, Cause.HANG
         self.process.dump_stacks()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DUMP_TIME):
-                await self.process.next_output()
-                while True:  # until it falls silent
-                    async with asyncio.timeout(DUMP_TIME / 10):
-                        await self.process.next_output()
-        self.process.kill()
+        loop = asyncio.get_running_loop()
+        deadline, quiet, dump = loop.time() + DUMP_TIME, loop.time() + DUMP_TIME, ""
+        while loop.time() < min(deadline, quiet):  # nothing tells when it is written
+            await asyncio.sleep(DUMP_QUIET / 5)
+            if (grown := self.process.stack_dump()) != dump:
+                dump, quiet = grown, loop.time() + DUMP_QUIET
+
+    def end(self, reason: str, cause: Cause) -> None:
+        """Note why it is being ended; the first reason counts."""
+        if self.end_reason is None:
+            self.end_reason, self.end_cause = reason, cause
 
     # -- end
 
     async def stop(self, deadline: float) -> Exit:
-        """Have the mod shut down and its process end: ``shutdown``, SIGTERM, SIGKILL, all before ``deadline``.
+        """Have the mod shut down and its process end: ``shutdown``, SIGTERM, SIGKILL, each with its deadline of the config.
 
         Args:
-            deadline: loop time. Half of what is left goes to ``shutdown``, half of the rest to SIGTERM.
+            deadline: loop time by which all of them are over.
         """
         self.end_reason = self.end_reason or "it was stopped"
-        loop = asyncio.get_running_loop()
+        loop, limits = asyncio.get_running_loop(), self.config.limits
         try:
-            async with asyncio.timeout_at(loop.time() + max(0.0, deadline - loop.time()) / 2):
+            async with asyncio.timeout_at(min(deadline, loop.time() + limits.shutdown_timeout)):
                 await self.channel.request(messages.SHUTDOWN, {})
                 return await asyncio.shield(self.process.exited)
         except (TimeoutError, ModvisorError):
             pass  # it hangs, refuses or is gone already: the ladder goes on
         self.process.kill(signal.SIGTERM)
         try:
-            async with asyncio.timeout_at(loop.time() + max(0.0, deadline - loop.time()) / 2):
+            async with asyncio.timeout_at(min(deadline, loop.time() + limits.term_timeout)):
                 return await asyncio.shield(self.process.exited)
         except TimeoutError:
             pass
         return await self.kill("it did not end when asked to")
 
     async def kill(self, reason: str) -> Exit:
-        """End the process and everything in its group at once; returns when it is reaped."""
+        """End the process and everything it started at once; returns when it is reaped."""
         self.end_reason = self.end_reason or reason
         self.process.kill(signal.SIGKILL)
         exit = await asyncio.shield(self.process.exited)
         self.channel.close()
+        if not self.lane.report.done():
+            self.lane.report.set_result(None)
         return exit
 
     async def why_ended(self) -> str:
@@ -271,14 +297,7 @@ class Incarnation:
         if not self._hello.done():
             self._hello.set_exception(reason)
             self._hello.exception()  # seen: nobody may be waiting for it any more
-        if not self.process.exited.done() and self.end_reason is None and not isinstance(reason, ChannelClosed):
-            # Without its pipe a worker is of no use. One that broke the protocol goes at once; one that closed the pipe is
-            # most likely ending, and its exit code is worth a moment.
-            if reason.code == Code.PROTOCOL_ERROR:
-                self.end_reason, self.end_cause = str(reason), Cause.PROTOCOL_VIOLATION
-                self.process.kill(signal.SIGKILL)
-            else:
-                asyncio.get_running_loop().call_later(LAST_MOMENT, self.process.kill)
-        self.lost_events = list(self.lane.handling.values())
-        self._on_lost(self)
+        handling = list(self.lane.handling.values())
+        self.lost_events, self.lost_count = events_of(handling[:MAX_IN_FLIGHT]), len(handling)
+        self._on_lost(self, reason)
         self._on_cancel(self, None)

@@ -1,31 +1,40 @@
-"""Keeps one mod alive: its state, its current incarnation, what happens when that ends. One keeper per loaded mod."""
+"""Keeps one mod alive: its state, its current incarnation, what happens when that ends. One keeper per loaded mod.
+
+What happened is looked up in the table of `lifecycle`; the actions found there are the methods below ``-- actions``.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar
 
 import anyio
 from anyio.abc import TaskGroup
 
 from ..ipc import messages
-from ..ipc.errors import Code, ModvisorError
+from ..ipc.errors import ChannelClosed, Code, ModvisorError
+from ..ipc.event import Event, EventResponse
 from ..ipc.manifest import Manifest
 from ..ipc.messages import Request
 from .config import ModConfig
 from .copies import CopyQueue
 from .counters import ModCounters
-from .crashes import LOG_LINES, MAX_IN_FLIGHT, Cause, CrashLog, CrashReport, cause_of, events_of, last_words
-from .incarnation import CancelHandler, Incarnation, StartFailed, StartOrder
+from .crashes import LOG_LINES, Cause, CrashLog, CrashReport, cause_of, detail_of, last_words
+from .durable import DurableEvents, Late
+from .incarnation import LAST_MOMENT, CancelHandler, Incarnation, StartFailed, StartOrder
+from .journal import Journal, Quarantine
+from .journey import Journey
 from .lane import Lane
 from .launcher import Exit, Launcher
-from .lifecycle import State, Trigger, next_state
+from .lifecycle import Action, State, Trigger, next_move
 from .modlog import ModLog
-from .port import Port
+from .port import Ledger, Port
 from .restart import GiveUp, Restart, RestartPolicy
 from .shield import shielded
 from .snapshots import SnapshotStore
@@ -42,20 +51,41 @@ class Surroundings:
 
     Attributes:
         tasks: the network's root task group.
+        ledger: keeps account of events that died with an incarnation.
+        event_timeout: seconds an event has unless it says otherwise.
         load_params: the `load` parameters of a mod, without its snapshot.
         on_request, on_cancel: called with each request of a worker, and with those it gives up.
+        late: called with an answer that nobody waits for any more.
         resources_of: the newest resource sample of a process, as plain data.
+        out_of_memory: whether the kernel ended an incarnation for want of memory.
+        recycle: replace the worker of a mod by a fresh one; must not block.
         on_change: called after a change of state, version or patterns, so that routes are computed anew.
     """
 
     tasks: TaskGroup
     launcher: Launcher
     snapshots: SnapshotStore
+    journal: Journal
+    ledger: Ledger
+    event_timeout: float
     load_params: Callable[[ModConfig], dict[str, Any]]
     on_request: Callable[[Keeper, Incarnation, Request], None]
     on_cancel: CancelHandler
+    late: Late
     resources_of: Callable[[int], dict[str, Any] | None]
+    out_of_memory: Callable[[Incarnation], bool]
+    recycle: Callable[[Keeper, str], None]
     on_change: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of something that happened; an action takes what it needs."""
+
+    incarnation: Incarnation | None = None
+    exit: Exit | None = None
+    error: StartFailed | None = None
+    reason: str = ""
 
 
 class Keeper:
@@ -64,18 +94,21 @@ class Keeper:
     Commands (`start`, `unload`, `reload`) are serialised by `lock`, which the caller holds.
 
     Attributes:
-        port: the way to the mod for events; ``copies`` for observers and notifications.
+        port: the way to the mod for events; ``durable`` for those that must not be lost, ``copies`` for observers.
         manifest: of the newest incarnation that was ready.
         last_error: why the mod last failed to start or ended, for people.
+        quarantined: why it is in quarantine, None if it is not.
     """
 
     def __init__(self, config: ModConfig, log: ModLog, surroundings: Surroundings) -> None:
+        around = surroundings
         self.config = config
         self.lock = anyio.Lock()
         self.command: anyio.CancelScope | None = None  # the load, reload or swap under way
         self.log = log
         self.counters = ModCounters()
-        self.port = Port(config.mod_id, config.limits, self.counters)
+        self.port = Port(config, self.counters, around.ledger)
+        self.durable = DurableEvents(self.port, around.journal, around.tasks, around.event_timeout, around.late)
         self.copies = CopyQueue(config.limits.observe_queue, self.counters)
         self.state = State.STARTING
         self.incarnation: Incarnation | None = None
@@ -83,17 +116,69 @@ class Keeper:
         self.loaded_at = time.time()
         self.start_ms: float | None = None  # from launch to ready, of the newest start that was asked for
         self.last_error: str | None = None
+        self.quarantined: str | None = None
         self.crashes = CrashLog()
-        self._number = 0
-        self._has_snapshot = False  # of the version that serves; one left by a former run is nobody's
-        self._around = surroundings
+        self.has_snapshot = False  # of the version that is to be restarted
+        self.keeps_checkpoints = config.checkpoint_every is not None
+        self._number = 0  # of the newest incarnation
+        self._about = 0  # number of the incarnation that the state is about
+        self._around = around
         self._policy = _policy_of(config)
+        self._delay = 0.0
         self._keeping: anyio.CancelScope | None = None  # of the task that follows the current incarnation
         self._kept = anyio.Event()  # set when that task has ended
+        self._life: TaskGroup | None = None  # of the current incarnation: nothing in it outlives it
 
     @property
     def mod_id(self) -> str:
         return self.config.mod_id
+
+    async def ask(self, journey: Journey) -> EventResponse | Event | None:
+        """Ask the mod about an event; see `Port.ask`."""
+        return await (self.durable.ask(journey) if self.config.durable else self.port.ask(journey))
+
+    # -- what happened
+
+    def happened(self, trigger: Trigger, *, of: int | None = None, facts: Facts | None = None) -> None:
+        """Make the move that the table has for ``trigger``, and do what it says.
+
+        Args:
+            of: number of the incarnation it is about, for what comes from workers and timers: a late word of one that is
+                no longer ours is nobody's business.
+        """
+        if of is not None and of != self._about:
+            return
+        move = next_move(self.state, trigger)
+        self.state = move.state
+        facts = facts or Facts()
+        for action in move.actions:
+            if action in self._actions:
+                self._actions[action](self, facts)
+        if work := [self._works[action] for action in move.actions if action in self._works]:
+            (self._life or self._around.tasks).start_soon(self._do_in_turn, work, facts)
+        self._around.on_change()
+
+    def exceeded(self, number: int, resource: str, text: str, *, hard: bool) -> None:
+        """Incarnation ``number`` uses more than it may; ``text`` says of what, and how much."""
+        trigger = Trigger.MEMORY_HIGH
+        if hard:
+            trigger = Trigger.MEMORY_EXCEEDED if resource == "memory" else Trigger.LIMIT_EXCEEDED
+        if self.state in (State.READY, State.ENDING) and (incarnation := self.incarnation) is not None:
+            if hard and number == incarnation.number:
+                incarnation.end(text, Cause.LIMIT_HIT)
+            self.happened(trigger, of=number, facts=Facts(incarnation, reason=text))
+
+    def _lost(self, incarnation: Incarnation, reason: ModvisorError) -> None:
+        """Its channel ended: no event goes there any more. Called before anybody who waits for an answer runs."""
+        self.port.lost(incarnation.lane)
+        if incarnation is not self.incarnation or isinstance(reason, ChannelClosed):
+            return
+        trigger = Trigger.PIPE_CLOSED
+        if reason.code == Code.PROTOCOL_ERROR:
+            incarnation.end(str(reason), Cause.PROTOCOL_VIOLATION)
+            trigger = Trigger.PROTOCOL_BROKEN
+        if self.state in (State.READY, State.ENDING):
+            self.happened(trigger, of=incarnation.number, facts=Facts(incarnation, reason=str(reason)))
 
     # -- commands
 
@@ -104,13 +189,15 @@ class Keeper:
             StartFailed: the state is `failed`, nothing is left of the attempt.
         """
         if self.state is not State.STARTING:
-            self._happened(Trigger.START_REQUESTED)
+            self.happened(Trigger.START_REQUESTED)
         began = time.perf_counter()
         try:
-            incarnation = await self.start_incarnation(from_snapshot=from_snapshot)
+            incarnation = await self.start_incarnation(from_snapshot=from_snapshot, restore=True)
             await self.ready(incarnation)
         except StartFailed as error:
-            self._start_failed(error)
+            self.last_error = str(error)
+            reason = f"mod {self.mod_id} failed to start: {error}"
+            self.happened(Trigger.START_FAILED, facts=Facts(error=error, reason=reason))
             raise
         self.start_ms = round((time.perf_counter() - began) * 1000, 1)
         self.keep(incarnation)
@@ -125,33 +212,68 @@ class Keeper:
         self.adopt(config, log)
         return await self.start(from_snapshot=from_snapshot)
 
-    async def unload(self, timeout: float | None = None) -> None:
-        """Drain, shut down, end. Always succeeds; afterwards no process of the mod is left."""
-        loop = asyncio.get_running_loop()
-        allowed = self.config.limits.unload_timeout if timeout is None else timeout
-        deadline = loop.time() + allowed
+    def stay_quarantined(self, quarantine: Quarantine) -> None:
+        """It was in quarantine when the supervisor ended, and nobody has asked for it since."""
+        self.last_error, self.quarantined = quarantine.reason, quarantine.reason
+        self.happened(Trigger.QUARANTINE_KEPT, facts=Facts(reason=quarantine.reason))
+        self._start_keeping()
+
+    async def unload(self, timeout: float | None = None, *, keep_state: bool = False) -> None:
+        """Drain, shut down, end. Always succeeds; afterwards no process of the mod is left.
+
+        Args:
+            timeout: seconds for all of it; None: as the mod's limits say.
+            keep_state: the network ends, not the mod's life in it: a mod with checkpoints leaves one more.
+        """
+        loop, limits = asyncio.get_running_loop(), self.config.limits
+        deadline = loop.time() + (limits.unload_timeout if timeout is None else timeout)
         await self.stop_keeping()  # first: the task that restarts it must not find the mod in another state
-        self._happened(Trigger.UNLOAD_REQUESTED)
+        lane = self.incarnation.lane if self.incarnation is not None else None
+        self.happened(Trigger.UNLOAD_REQUESTED)
         incarnation, self.incarnation = self.incarnation, None
-        # Events that still wait are refused; those in flight get up to half of the time.
-        lane = self.port.hold()
-        self.port.refuse(ModvisorError(f"mod {self.mod_id} is being unloaded", code=Code.NO_SUCH_MOD))
-        if incarnation is not None:
-            # One whose loop is blocked cannot finish anything: it is not waited for.
-            if lane is not None and lane.handling and await incarnation.answers(allowed / 4):
-                await drain(lane, loop.time() + allowed / 4)
+        # Events that still wait are refused; those in flight may finish.
+        code, what = (Code.NOT_RUNNING, "shut down") if keep_state else (Code.NO_SUCH_MOD, "unloaded")
+        self._refuse(Facts(reason=f"mod {self.mod_id} is being {what}"), code)
+        if incarnation is not None and lane is not None:
+            left = (deadline - loop.time()) / 2
+            await self._finish(incarnation, lane, min(left, limits.drain_timeout), keep_state)
             await shielded(incarnation.stop(deadline))
-        self._happened(Trigger.UNLOADED)
+        self.happened(Trigger.UNLOADED)
         self.log.close()
+
+    async def _finish(self, incarnation: Incarnation, lane: Lane, seconds: float, keep_state: bool) -> None:
+        """Let the events in flight finish. A worker whose loop is blocked cannot finish anything: it is not waited for."""
+        keep_state = keep_state and self.keeps_checkpoints
+        if not (lane.handling or keep_state) or not await incarnation.answers(seconds / 2):
+            return
+        deadline = asyncio.get_running_loop().time() + seconds / 2
+        if await drain(lane, deadline) and keep_state:
+            await self._last_checkpoint(incarnation, deadline)
+
+    async def _last_checkpoint(self, incarnation: Incarnation, deadline: float) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            answer = await incarnation.channel.request(messages.GET_STATE, {}, deadline - loop.time())
+            await self.keep_state(answer["state"], str(answer["version"]))
+        except (ModvisorError, TimeoutError, KeyError, TypeError) as error:
+            logger.warning("mod %s: its state at the end could not be kept, the last checkpoint stands: %s",
+                           self.mod_id, error)  # fmt: skip
 
     # -- starting
 
     async def start_incarnation(
-        self, *, from_snapshot: bool = False, config: ModConfig | None = None, log: ModLog | None = None
+        self,
+        *,
+        from_snapshot: bool = False,
+        restore: bool = False,
+        config: ModConfig | None = None,
+        log: ModLog | None = None,
     ) -> Incarnation:
         """A new process that has imported and initialized the mod, not yet active. Raises `StartFailed`.
 
         Args:
+            from_snapshot: run the sources of the last good version.
+            restore: give it the state of the last checkpoint, if there is one.
             config, log: of the mod it is to become, when that is another one than now (see `adopt`).
         """
         config, log = config or self.config, log or self.log
@@ -162,12 +284,29 @@ class Keeper:
             raise StartFailed(f"mod {config.mod_id}: {error}", code=error.code) from None
         except OSError as error:  # its folder cannot be made: the disk is full, or not ours to write
             raise StartFailed(f"mod {config.mod_id}: {error}") from None
-        if from_snapshot and self._has_snapshot:
+        if from_snapshot and self.has_snapshot:
             params["snapshot"] = await self._around.snapshots.read(self.mod_id)
         order = StartOrder(config, self._number, params)
-        return await Incarnation.start(
+        incarnation = await Incarnation.start(
             order, self._around.launcher, log, self._request, self._around.on_cancel, self._lost
         )
+        if restore:
+            await self._restore(incarnation)
+        return incarnation
+
+    async def _restore(self, incarnation: Incarnation) -> None:
+        try:
+            checkpoint = await self._around.journal.checkpoint(self.mod_id)
+            if checkpoint is not None:
+                self.keeps_checkpoints = True
+                timeout = self.config.limits.start_timeout
+                await incarnation.restore(checkpoint.state, checkpoint.version, timeout)
+        except BaseException as error:
+            await shielded(incarnation.kill("it did not take over its checkpoint"))
+            if isinstance(error, ModvisorError) and not isinstance(error, StartFailed):
+                text = f"mod {self.mod_id}: its checkpoint cannot be read: {error}"
+                raise StartFailed(text, code=error.code) from None
+            raise
 
     async def ready(self, incarnation: Incarnation) -> None:
         """Activate, then feed events. Raises `StartFailed`; nothing is left of the incarnation then."""
@@ -180,37 +319,48 @@ class Keeper:
 
     def serve(self, incarnation: Incarnation) -> None:
         """Make ``incarnation`` the one that events go to."""
-        self.incarnation = incarnation
-        self.manifest = incarnation.manifest
-        self.counters.restarts += self.state is State.RESTARTING
-        if self.state is not State.READY:
-            self._happened(Trigger.ACTIVATED)
-        self.port.open(incarnation.lane)
-        self._around.on_change()
+        self.incarnation, self._about = incarnation, incarnation.number
+        self.happened(Trigger.ACTIVATED, facts=Facts(incarnation))
+        if (ended := incarnation.channel.closed) is not None:  # in the very moment
+            self._lost(incarnation, ended)
 
     async def keep_sources(self, incarnation: Incarnation) -> None:
         """A good version is running: keep its sources, so that a restart does not pick up a half-finished edit."""
         try:
-            self._has_snapshot = False
+            self.has_snapshot = False
             modules = await incarnation.channel.request(messages.SNAPSHOT, {}, self.config.limits.start_timeout)
-            await self._around.snapshots.write(self.mod_id, modules)
-            self._has_snapshot = True
+            await self._around.snapshots.write(self.mod_id, self.config.path, modules)
+            self.has_snapshot = True
         except (ModvisorError, TimeoutError, OSError) as error:
             logger.warning(
                 "mod %s: no snapshot of its sources, restarts will read the working files: %s", self.mod_id, error
             )
 
-    def _start_failed(self, error: StartFailed) -> None:
-        self.last_error = str(error)
-        self._happened(Trigger.START_FAILED)
-        self.port.refuse(ModvisorError(f"mod {self.mod_id} failed to start: {error}", code=Code.MOD_AWAY))
+    async def keep_state(self, state: Any, version: str) -> None:
+        """Keep a checkpoint; raises `ModvisorError` when that cannot be done."""
+        await self._around.journal.save_checkpoint(self.mod_id, version, state)
+        self.keeps_checkpoints = True
+
+    def keep_handed_over(self, state: Any, version: str) -> None:
+        """`keep_state`, which nobody waits for."""
+        self._around.tasks.start_soon(self._keep_handed_over, state, version)
+
+    async def _keep_handed_over(self, state: Any, version: str) -> None:
+        try:
+            await self.keep_state(state, version)
+        except ModvisorError as error:
+            logger.warning("mod %s: the state it took over is no checkpoint: %s", self.mod_id, error)
 
     # -- keeping
 
     def keep(self, incarnation: Incarnation) -> None:
-        """Follow ``incarnation`` and its successors in a task of the network, until `stop_keeping`."""
+        """Follow ``incarnation``, which serves, and its successors in a task of the network, until `stop_keeping`."""
+        assert incarnation is self.incarnation
+        self._start_keeping()
+
+    def _start_keeping(self) -> None:
         self._keeping, self._kept = anyio.CancelScope(), anyio.Event()
-        self._around.tasks.start_soon(self._keep, incarnation, self._keeping, self._kept, name=f"keep-{self.mod_id}")
+        self._around.tasks.start_soon(self._keep, self._keeping, self._kept, name=f"keep-{self.mod_id}")
 
     async def stop_keeping(self) -> None:
         """End the task that follows the incarnations (and a restart that is under way in it)."""
@@ -219,38 +369,111 @@ class Keeper:
             await shielded(self._kept.wait())
             self._keeping = None
 
-    async def _keep(self, incarnation: Incarnation, scope: anyio.CancelScope, kept: anyio.Event) -> None:
+    async def _keep(self, scope: anyio.CancelScope, kept: anyio.Event) -> None:
         try:
             with scope:
-                current: Incarnation | None = incarnation
-                while current is not None:
-                    exit = await self._follow(current)
-                    self._ended(current, exit)
-                    current = await self._restart(
-                        clean=exit.clean and current.end_reason is None, uptime=current.uptime
-                    )
+                while True:
+                    if self.incarnation is not None:
+                        await self._live(self.incarnation)
+                    if self.state is State.BACKOFF:
+                        await self._wait_and_try(self._delay, Trigger.BACKOFF_ELAPSED)
+                    elif self.state is State.QUARANTINED and (delay := self._policy.next_probe()) is not None:
+                        await self._wait_and_try(delay, Trigger.PROBE_DUE)
+                    else:
+                        return
         finally:
             kept.set()
 
-    async def _follow(self, incarnation: Incarnation) -> Exit:
-        """Until the process ends: feed its observers, watch that its loop is alive."""
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self.copies.feed, incarnation.lane)
-            tasks.start_soon(watch, incarnation, self.config.limits.hang_timeout)
-            await asyncio.shield(incarnation.process.exited)
-            tasks.cancel_scope.cancel()
-        return incarnation.process.exited.result()
-
-    def _ended(self, incarnation: Incarnation, exit: Exit) -> None:
-        reason = incarnation.end_reason or str(exit)
-        self.last_error = f"incarnation {incarnation.number} (pid {incarnation.pid}) ended: {reason}"
+    async def _live(self, incarnation: Incarnation) -> None:
+        """One incarnation, until its process ends: feed its observers, watch that its loop is alive."""
+        try:
+            async with anyio.create_task_group() as self._life:
+                self._life.start_soon(self.copies.feed, incarnation.lane)
+                self._life.start_soon(self._watch, incarnation)
+                await asyncio.shield(incarnation.process.exited)
+                self._life.cancel_scope.cancel()
+        finally:
+            self._life = None
         self.incarnation = None
-        self._happened(Trigger.EXITED)
-        self.crashes.add(self._report(incarnation, exit))
+        exit = incarnation.process.exited.result()
+        self.happened(Trigger.EXITED, of=incarnation.number, facts=Facts(incarnation, exit))
+
+    async def _wait_and_try(self, delay: float, due: Trigger) -> None:
+        """After ``delay`` seconds, the next incarnation."""
+        about = self._about
+        await anyio.sleep(delay)
+        if self._about != about:
+            return
+        self.happened(due, of=about)
+        try:
+            incarnation = await self.start_incarnation(from_snapshot=True, restore=True)
+            await self.ready(incarnation)
+        except StartFailed as error:
+            self._about = self._number
+            reason = self.quarantined or str(error)
+            self.happened(Trigger.START_FAILED, of=self._number, facts=Facts(error=error, reason=reason))
+
+    async def _watch(self, incarnation: Incarnation) -> None:
+        """Ping the mod's own event loop."""
+        loop, hang_timeout = asyncio.get_running_loop(), self.config.limits.hang_timeout
+        while incarnation.channel.closed is None:
+            await anyio.sleep(hang_timeout / 2)
+            due = loop.time() + hang_timeout
+            if await incarnation.answers(hang_timeout) or incarnation.channel.closed is not None:
+                continue
+            if loop.time() - due > STALL:  # we were the ones who stood still: the answer may lie unread in the pipe
+                continue
+            incarnation.end(f"its event loop was blocked for more than {hang_timeout:g} s", Cause.HANG)
+            self.happened(Trigger.HEARTBEAT_MISSED, of=incarnation.number, facts=Facts(incarnation))
+            return
+
+    # -- actions
+
+    def _serve(self, facts: Facts) -> None:
+        incarnation = facts.incarnation
+        assert incarnation is not None
+        self.manifest, incarnation.served_since = incarnation.manifest, time.monotonic()
+        self.port.open(incarnation.lane)
+        self._around.tasks.start_soon(self.durable.resume, name=f"resume-{self.mod_id}")
+
+    def _hold(self, facts: Facts) -> None:
+        self.port.hold()
+
+    def _refuse(self, facts: Facts, code: str = Code.MOD_AWAY) -> None:
+        self.durable.pause()
+        self.port.refuse(ModvisorError(facts.reason, code=code))
+
+    async def _dump(self, facts: Facts) -> None:
+        if (incarnation := facts.incarnation) is not None:
+            await incarnation.dump_stacks()
+            if dump := incarnation.process.stack_dump():
+                self.log.feed(dump.encode())
+
+    async def _kill(self, facts: Facts) -> None:
+        if (incarnation := facts.incarnation) is not None:
+            incarnation.process.kill()
+
+    async def _kill_soon(self, facts: Facts) -> None:
+        await anyio.sleep(LAST_MOMENT)
+        if (incarnation := facts.incarnation) is not None and not incarnation.process.exited.done():
+            incarnation.end(facts.reason, Cause.EXITED)
+            incarnation.process.kill()
+
+    def _report(self, facts: Facts) -> None:
+        report = self._report_of_start(facts.error) if facts.error is not None else self._report_of_end(facts)
+        self.crashes.add(report)
+        if facts.incarnation is not None and not facts.incarnation.lane.report.done():
+            facts.incarnation.lane.report.set_result(report)
         logger.warning("mod %s: %s", self.mod_id, self.last_error)
 
-    def _report(self, incarnation: Incarnation, exit: Exit) -> CrashReport:
+    def _report_of_end(self, facts: Facts) -> CrashReport:
+        incarnation, exit = facts.incarnation, facts.exit
+        assert incarnation is not None
+        assert exit is not None
         log = self.log.tail(LOG_LINES)
+        cause = cause_of(exit, incarnation.end_cause, out_of_memory=self._around.out_of_memory(incarnation))
+        detail = detail_of(exit, cause, incarnation.end_reason, incarnation.config.limits.cpu_seconds)
+        self.last_error = f"incarnation {incarnation.number} (pid {incarnation.pid}) ended: {detail}"
         return CrashReport(
             mod_id=self.mod_id,
             version=incarnation.manifest.version if incarnation.manifest is not None else None,
@@ -258,60 +481,87 @@ class Keeper:
             pid=incarnation.pid,
             at=time.time(),
             uptime=round(incarnation.uptime, 3),
-            cause=cause_of(exit, incarnation.end_cause),
-            detail=incarnation.end_reason or str(exit),
-            traceback=last_words(log),
+            cause=cause,
+            detail=detail,
+            traceback=incarnation.process.stack_dump() or last_words(log),
             log=log,
-            in_flight=events_of(incarnation.lost_events[:MAX_IN_FLIGHT]),
-            in_flight_count=len(incarnation.lost_events),
+            in_flight=incarnation.lost_events,
+            in_flight_count=incarnation.lost_count,
+            alone=incarnation.lane.killed_by is not None,
             resources=self._around.resources_of(incarnation.pid),
+            usage=None if exit.usage is None else exit.usage.to_dict(),
         )
 
-    def _report_failed_restart(self, error: StartFailed) -> CrashReport:
+    def _report_of_start(self, error: StartFailed) -> CrashReport:
+        self.last_error = f"restart failed: {error}"
         return CrashReport(
             mod_id=self.mod_id, version=None, incarnation=self._number, pid=None, at=time.time(), uptime=0.0,
             cause=Cause.START_FAILURE, detail=str(error), traceback=error.details.get("traceback"),
-            log=self.log.tail(LOG_LINES), in_flight=[], in_flight_count=0, resources=None,
+            log=self.log.tail(LOG_LINES), in_flight=[], in_flight_count=0,
         )  # fmt: skip
 
-    async def _restart(self, *, clean: bool, uptime: float) -> Incarnation | None:
-        """The next incarnation, serving; or None if there is to be none."""
-        while True:
-            decision = self._policy.exited(time.monotonic(), clean=clean, uptime=uptime)
-            if not isinstance(decision, Restart):
-                return self._stay_down(decision)
-            await anyio.sleep(decision.delay)
-            self._happened(Trigger.BACKOFF_ELAPSED)
-            try:
-                incarnation = await self.start_incarnation(from_snapshot=True)
-                await self.ready(incarnation)
-            except StartFailed as error:
-                self.last_error = str(error)
-                self.crashes.add(self._report_failed_restart(error))
-                logger.warning("mod %s: restart failed: %s", self.mod_id, error)
-                self._happened(Trigger.START_FAILED)
-                clean, uptime = False, 0.0
-            else:
-                return incarnation
+    def _decide(self, facts: Facts) -> None:
+        incarnation, exit = facts.incarnation, facts.exit
+        clean = exit is not None and exit.clean and incarnation is not None and incarnation.end_reason is None
+        served = incarnation.served if incarnation is not None else 0.0
+        charged = incarnation is None or incarnation.lane.killed_by is None
+        match self._policy.exited(time.monotonic(), clean=clean, uptime=served, charged=charged):
+            case Restart(delay):
+                self._delay = delay
+            case GiveUp(reason):
+                why = f"mod {self.mod_id} is quarantined: {reason}; last: {self.last_error}"
+                self.happened(Trigger.GAVE_UP, facts=Facts(reason=why))
+                logger.error("%s", why)
+            case None:
+                policy = self.config.restart.policy
+                why = f"mod {self.mod_id} has ended and its policy is '{policy}': {self.last_error}"
+                self.happened(Trigger.NOT_RESTARTED, facts=Facts(reason=why))
+                logger.error("%s", why)
 
-    def _stay_down(self, decision: GiveUp | None) -> None:
-        if isinstance(decision, GiveUp):
-            self._happened(Trigger.GAVE_UP)
-            why = f"mod {self.mod_id} is quarantined: {decision.reason}; last: {self.last_error}"
-        else:
-            self._happened(Trigger.NOT_RESTARTED)
-            why = f"mod {self.mod_id} has ended and its policy is '{self.config.restart.policy}': {self.last_error}"
-        logger.error("%s", why)
-        self.port.refuse(ModvisorError(why, code=Code.MOD_AWAY))
+    def _count_restart(self, facts: Facts) -> None:
+        self.counters.restarts += 1
+
+    def _recycle(self, facts: Facts) -> None:
+        self._around.recycle(self, facts.reason)
+
+    def _keep_quarantine(self, facts: Facts) -> None:
+        self.quarantined = facts.reason
+        self._around.journal.quarantine(
+            Quarantine(self.mod_id, self.config.path, facts.reason, time.time(), fingerprint(self.config))
+        )
+
+    def _release(self, facts: Facts) -> None:
+        self.quarantined = None
+        self._around.journal.release(self.mod_id)
+
+    async def _do_in_turn(self, work: list[Callable[[Keeper, Facts], Awaitable[None]]], facts: Facts) -> None:
+        for do in work:
+            await do(self, facts)
+
+    _actions: ClassVar[dict[Action, Callable[[Keeper, Facts], None]]] = {
+        Action.SERVE: _serve,
+        Action.HOLD: _hold,
+        Action.REFUSE: _refuse,
+        Action.REPORT: _report,
+        Action.DECIDE: _decide,
+        Action.COUNT_RESTART: _count_restart,
+        Action.RECYCLE: _recycle,
+        Action.KEEP_QUARANTINE: _keep_quarantine,
+        Action.RELEASE: _release,
+    }
+    # What takes time, and ends with the incarnation it is about.
+    _works: ClassVar[dict[Action, Callable[[Keeper, Facts], Awaitable[None]]]] = {
+        Action.DUMP: _dump,
+        Action.KILL: _kill,
+        Action.KILL_SOON: _kill_soon,
+    }
 
     # -- what the incarnations tell
 
     def _request(self, incarnation: Incarnation, request: Request) -> None:
         self._around.on_request(self, incarnation, request)
 
-    def _lost(self, incarnation: Incarnation) -> None:
-        """Its channel ended: no event goes there any more. Called before anybody who waits for an answer runs."""
-        self.port.lost(incarnation.lane)
+    # -- becoming another
 
     async def take_over(self, new: Incarnation, config: ModConfig, log: ModLog | None) -> list[Incarnation]:
         """The switch of a reload or swap: ``new`` serves under ``config`` from here on. Not to be interrupted: shield it.
@@ -322,7 +572,7 @@ class Keeper:
         await self.stop_keeping()
         superseded = [self.incarnation] if self.incarnation is not None else []
         self.adopt(config, log)
-        self._has_snapshot = False  # until the sources of the new one are kept, a restart reads the working files
+        self.has_snapshot = False  # until the sources of the new one are kept, a restart reads the working files
         self.serve(new)
         self.keep(new)
         self.copies.release()
@@ -336,14 +586,10 @@ class Keeper:
             former.close()
             self.counters = self.port.counters = self.copies.counters = ModCounters()
             self.loaded_at = time.time()
-        self.config = config
-        self.port.limits = config.limits
+        self.config = self.port.config = config
         self.copies.size = config.limits.observe_queue
+        self.keeps_checkpoints = self.keeps_checkpoints or config.checkpoint_every is not None
         self._policy = _policy_of(config)
-
-    def _happened(self, trigger: Trigger) -> None:
-        self.state = next_state(self.state, trigger)
-        self._around.on_change()
 
 
 async def drain(lane: Lane, deadline: float) -> bool:
@@ -356,20 +602,6 @@ async def drain(lane: Lane, deadline: float) -> bool:
     return True
 
 
-async def watch(incarnation: Incarnation, hang_timeout: float) -> None:
-    """Ping the mod's own event loop; when it does not answer within ``hang_timeout`` seconds, the worker is killed."""
-    loop = asyncio.get_running_loop()
-    while incarnation.channel.closed is None:
-        await anyio.sleep(hang_timeout / 2)
-        due = loop.time() + hang_timeout
-        if await incarnation.answers(hang_timeout) or incarnation.channel.closed is not None:
-            continue
-        if loop.time() - due > STALL:  # we were the ones who stood still: the answer may lie unread in the pipe
-            continue
-        await incarnation.end_hanging(f"its event loop was blocked for more than {hang_timeout:g} s")
-        return
-
-
 def _policy_of(config: ModConfig) -> RestartPolicy:
     restart = config.restart
     return RestartPolicy(
@@ -378,9 +610,23 @@ def _policy_of(config: ModConfig) -> RestartPolicy:
         window=restart.window,
         first_delay=restart.first_delay,
         max_delay=restart.max_delay,
+        healthy_after=restart.healthy_after,
+        probe_after=restart.probe_after,
     )
 
 
 def with_config(config: ModConfig, changed: dict[str, Any] | None) -> ModConfig:
     """``config`` with another free-form part, if one is given."""
-    return config if changed is None else replace(config, config=changed)
+    if changed is None:
+        return config
+    return replace(config, config=changed, spec=None if config.spec is None else {**config.spec, "config": changed})
+
+
+def fingerprint(config: ModConfig) -> str:
+    """Whether two configs of a mod are the same: a mod whose entry was changed is given another chance."""
+    plain = json.dumps(asdict(replace(config, spec=None)), sort_keys=True, default=_plain)
+    return hashlib.sha256(plain.encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    return sorted(value) if isinstance(value, frozenset) else str(value)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NamedTuple
 
 from ..ipc.channel import Channel
+from .crashes import CrashReport
 from .journey import Journey
 
 MAX_FINISHED = 4096  # handled events whose late consequences (of tasks they left behind) are still linked to them
@@ -31,6 +32,8 @@ class Lane:
     def __init__(self, channel: Channel, why_ended: Callable[[], Awaitable[str]]) -> None:
         self.channel = channel
         self.why_ended = why_ended
+        self.killed_by: Journey | None = None  # the event it was handling alone, under suspicion, when it ended
+        self.report: asyncio.Future[CrashReport | None] = asyncio.get_running_loop().create_future()
         self.handling: dict[int, Journey] = {}  # by request id
         self._reserved = 0  # places given to events that were not sent yet
         self._finished: dict[int, tuple[str, int]] = {}

@@ -55,6 +55,7 @@ class Exit:
 
     code: int | None
     signal: int | None
+    usage = None
 
     @property
     def clean(self) -> bool:
@@ -101,6 +102,9 @@ class WorkerProcess:
             self._output.hurry()  # where the pipe is full, the dump must wait for room in it
             with suppress(ProcessLookupError):
                 os.kill(self.pid, STACK_SIGNAL)
+
+    def stack_dump(self):
+        return ""
 
     async def next_output(self) -> None:
         """Wait until the worker (or what it started) has written something more."""
@@ -258,7 +262,9 @@ class ExecLauncher:
         self._cwd = cwd
         self._python = python
 
-    def launch(self, on_output: Callable[[bytes], None]) -> WorkerProcess:
+    async def start(self): ...
+    async def close(self): ...
+    async def launch(self, on_output: Callable[[bytes], None], *, log_rate=BYTE_RATE) -> WorkerProcess:
         ours, theirs = socket.socketpair()
         lifeline, held = os.pipe()  # see worker.lifeline: the worker dies when our end closes
         try:
@@ -297,3 +303,7 @@ def _signal_group(pid: int, signum: int) -> None:
 
 def _bytes_in(pipe: int) -> int:
     return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+def make_launcher(cwd):
+    return ExecLauncher(cwd)

@@ -38,6 +38,7 @@ class ModRequests:
         self._calls: dict[str, Callable[[Keeper, Incarnation, dict[str, Any]], Awaitable[Any]]] = {
             messages.SEND_EVENT: self._send_event,
             messages.QUERY: self._query,
+            messages.CHECKPOINT: self._checkpoint,
         }
 
     def take(self, keeper: Keeper, incarnation: Incarnation, request: Request) -> None:
@@ -104,6 +105,14 @@ class ModRequests:
         keeper.counters.events_out += 1
         response: EventResponse = await self._gateway.from_mod(event, mod, cause)
         return response.to_dict()
+
+    async def _checkpoint(self, keeper: Keeper, incarnation: Incarnation, params: dict[str, Any]) -> None:
+        """Keep the state of a mod. One that is being replaced has handed its state over: what it says now is of the past."""
+        version = params.get("version")
+        if "state" not in params or not isinstance(version, str):
+            raise InvalidEvent("checkpoint: expected {state: anything, version: text}")
+        if incarnation is keeper.incarnation:
+            await keeper.keep_state(params["state"], version[:64])
 
     @staticmethod
     def _may_speak_for(mod: ModConfig, source_id: str) -> bool:

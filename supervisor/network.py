@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,11 @@ from .agents import AgentRegistry
 from .commands import SystemCommands
 from .config import ModConfig, NetworkConfig, load_config, parse_config
 from .counters import NetworkCounters
+from .dead_letters import DeadLetters, LetterLedger
 from .gateway import Gateway
 from .http.server import Servers
-from .journal import Journal
+from .journal import Journal, Kept
+from .journey import Journey
 from .lifecycle import State
 from .mod_requests import ModRequests
 from .modlog import read_tail
@@ -83,11 +85,14 @@ class AgentNetwork:
     def is_running(self) -> bool:
         return self._parts is not None
 
-    async def initialize(self, *, admin: bool = False) -> bool:
-        """Start everything: the mods of the config, and the HTTP server if the config names a port.
+    async def initialize(self, *, admin: bool = False, fresh: bool = False) -> bool:
+        """Start everything: the mods of the config and those that were loaded when the network last ran, and the HTTP server
+        if the config names a port.
 
         Args:
             admin: serve the admin API on a unix socket in the state directory, as ``modvisor run`` does.
+            fresh: load what the config names and nothing else, and forget who was in quarantine. Agents, checkpoints,
+                accepted events and dead letters stay.
 
         Raises:
             StartError: the core or a mod marked ``required`` failed; nothing is left running.
@@ -97,7 +102,7 @@ class AgentNetwork:
             raise StartError("the network is initialized already; shut it down first")
         started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._stop_requested = asyncio.Event()
-        self._owner = asyncio.create_task(self._own(started, admin), name="modvisor-network")
+        self._owner = asyncio.create_task(self._own(started, admin, fresh), name="modvisor-network")
         try:
             await asyncio.shield(started)
         except asyncio.CancelledError:
@@ -138,7 +143,7 @@ class AgentNetwork:
     async def __aexit__(self, *_: object) -> None:
         await self.shutdown()
 
-    async def _own(self, started: asyncio.Future[None], admin: bool) -> None:
+    async def _own(self, started: asyncio.Future[None], admin: bool, fresh: bool) -> None:
         """The one task that owns all others. Whatever happens, no process and no lock outlives it."""
         assert self._stop_requested is not None
         try:
@@ -146,7 +151,7 @@ class AgentNetwork:
             async with anyio.create_task_group() as tasks:
                 parts = _Parts(self, tasks)
                 try:
-                    await self._start(parts, admin)
+                    await self._start(parts, admin, fresh)
                     started.set_result(None)
                     await self._stop_requested.wait()
                 finally:
@@ -169,11 +174,19 @@ class AgentNetwork:
                 "make it writable for this user, or give the network another 'storage'"
             ) from None
 
-    async def _start(self, parts: _Parts, admin: bool) -> None:
+    async def _start(self, parts: _Parts, admin: bool, fresh: bool) -> None:
         self._started_at, self._started = time.time(), time.monotonic()
-        parts.agents.restore(*await anyio.to_thread.run_sync(parts.journal.open))
+        kept = await anyio.to_thread.run_sync(parts.journal.open)
+        if fresh:
+            kept = _without_mods(kept, parts.journal)
+        parts.agents.restore(kept.agents, kept.channels)
+        parts.mods.restore(kept)
+        try:
+            await parts.mods.start_launcher()
+        except OSError as error:
+            raise StartError(f"no process can be started that starts the workers: {error}") from None
         self._parts = parts
-        outcomes = await self._load_configured(parts)
+        outcomes = await self._load_mods(parts, kept)
         failed = [(mod, response) for mod, response in outcomes if not response.success]
         for mod, response in failed:
             logger.error("mod %s did not start: %s", mod.mod_id, response.message)
@@ -182,8 +195,8 @@ class AgentNetwork:
         await parts.servers.start(admin=admin)
         parts.tasks.start_soon(self._background, parts)
 
-    async def _load_configured(self, parts: _Parts) -> list[tuple[ModConfig, EventResponse]]:
-        """The mods of the file; a shutdown meanwhile cancels them."""
+    async def _load_mods(self, parts: _Parts, kept: Kept) -> list[tuple[ModConfig, EventResponse]]:
+        """The mods of the file, then those of the former run; a shutdown meanwhile cancels them. Returns the file's."""
         assert self._stop_requested is not None
         outcomes: list[tuple[ModConfig, EventResponse]] = []
         async with anyio.create_task_group() as tasks:
@@ -194,6 +207,12 @@ class AgentNetwork:
 
             tasks.start_soon(watch_for_shutdown, self._stop_requested)
             outcomes = await parts.mods.load_configured()
+            for mod_id, response in await parts.mods.load_restored(kept.mods):
+                if not response.success:
+                    logger.error(
+                        "mod %s, loaded when the network last ran, did not start: %s", mod_id, response.message
+                    )
+            parts.mods.started()
             tasks.cancel_scope.cancel()
         if self._stop_requested.is_set():
             raise StartError("the network was shut down while it started", code=Code.NOT_RUNNING)
@@ -204,6 +223,7 @@ class AgentNetwork:
         self._closing = True
         parts.background.cancel()
         await parts.mods.close()
+        await parts.mods.close_launcher()
         await parts.servers.stop()
         self._parts, self._closing = None, False
         await anyio.to_thread.run_sync(parts.journal.close)
@@ -390,6 +410,24 @@ class AgentNetwork:
         finally:
             keeper.log.remove_listener(put)
 
+    # -- what is kept
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """The events that were given up; raises `ModvisorError` (not_running)."""
+        return self._running().dead_letters
+
+    async def backup(self, target: str | Path) -> int:
+        """Copy the journal (agents, mods, checkpoints, accepted events, dead letters) into a file while the network runs.
+
+        Returns:
+            the size of the copy, bytes.
+
+        Raises:
+            ModvisorError: not_running, or why it could not be written.
+        """
+        return await self._running().journal.backup(Path(target))
+
     # -- agents
 
     async def register_agent(
@@ -499,6 +537,7 @@ class AgentNetwork:
                 "pid": os.getpid(),
                 **resource_stats(parts.monitor.of(os.getpid()) if parts is not None else None),
             },
+            "journal": parts.journal.stats() if parts is not None else {},
             "dynamic_mods": {"count": len(loaded), "loaded": list(loaded), "details": loaded},
             "mods": mods,
         }
@@ -528,14 +567,27 @@ class _Parts:
         config, state = network.config, network.state_dir
         self.tasks = tasks
         self.background = anyio.CancelScope()
-        self.journal = Journal(state.database)
+        self.journal = Journal(state.database, config.journal)
         self.agents = AgentRegistry(config.agents, config.agent_groups, self.journal.record)
         mods = tuple(with_bundled_permissions(mod) for mod in config.mods)
         self.monitor = ResourceMonitor(self._worker_pids)
-        self.mods = ModRegistry(config, mods, state, tasks, self._on_request, self._on_cancel, self._resources_of)
+        self.mods = ModRegistry(
+            config,
+            mods,
+            state,
+            tasks,
+            on_request=self._on_request,
+            on_cancel=self._on_cancel,
+            late=self._late,
+            resources_of=self._resources_of,
+            out_of_memory=self._out_of_memory,
+            journal=self.journal,
+            ledger=LetterLedger(self.journal),
+        )
         self.gateway = Gateway(
             self.mods, self.agents, SystemCommands(network, self.agents), network.counters, config.event_timeout
         )
+        self.dead_letters = DeadLetters(self.journal, self.mods, self.gateway)
         self._requests = ModRequests(tasks, self.agents, self.gateway)
         self.servers = Servers(network, tasks)
 
@@ -546,11 +598,26 @@ class _Parts:
         sample = self.monitor.of(pid)
         return None if sample is None else resource_stats(sample)
 
+    def _out_of_memory(self, incarnation: Any) -> bool:
+        return False
+
+    async def _late(self, journey: Journey, mod_id: str, outcome: Any) -> None:
+        await self.gateway.late(journey, mod_id, outcome)
+
     def _on_cancel(self, incarnation: Any, request_id: int | None) -> None:
         self._requests.cancel(incarnation, request_id)
 
     def _on_request(self, keeper: Any, incarnation: Any, request: Any) -> None:
         self._requests.take(keeper, incarnation, request)
+
+
+def _without_mods(kept: Kept, journal: Journal) -> Kept:
+    """Forget which mods were loaded while the network last ran, and which were in quarantine."""
+    for mod in kept.mods:
+        journal.drop_mod(mod.mod_id)
+    for mod_id in kept.quarantines:
+        journal.release(mod_id)
+    return replace(kept, mods=[], quarantines={}, clean=True)
 
 
 def _not_running(event: Event | None = None) -> EventResponse:

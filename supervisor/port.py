@@ -1,10 +1,13 @@
-"""The way to one mod: ask it, whichever of its incarnations serves, within its limits."""
+"""The way to one mod: ask it, whichever of its incarnations serves, within its limits; ask again when it died of it."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import OrderedDict
+from enum import Enum
 from time import perf_counter
+from typing import Protocol
 
 from ..ipc.channel import HIGH_WATER
 from ..ipc.errors import (
@@ -18,12 +21,16 @@ from ..ipc.errors import (
 )
 from ..ipc.event import Event, EventResponse
 from ..ipc.messages import EVENT, Response
-from .config import LimitsConfig
+from .config import AT_LEAST_ONCE, ModConfig
 from .counters import ModCounters
+from .crashes import CrashReport
 from .journey import Journey
 from .lane import Lane
 
 _CODES = frozenset(Code)
+
+LAST_REPORT = 5.0
+"""Seconds to wait for the crash report that goes with a dead letter; longer than it takes to reap a process tree."""
 
 
 class Unanswered(ModvisorError):
@@ -36,24 +43,57 @@ class _NotSent(Exception):
     """The lane ended between the place being given and the event being sent: nobody has seen it, it may wait again."""
 
 
+class _Died(Exception):
+    """The incarnation ended while it was handling the event."""
+
+
+class _Queue(Enum):
+    """Where an event waits for a place. The first that is not empty goes first."""
+
+    SUSPECT = 0  # was being handled when an incarnation died: one at a time, alone
+    AHEAD = 1  # had a place already, but nobody has seen it
+    WAITING = 2  # has just come
+
+
+class Ledger(Protocol):
+    """Keeps account of the events that died with an incarnation."""
+
+    def charge(self, journey: Journey) -> None:
+        """The event is about to be tried again: ``journey.attempt`` says for which time."""
+        ...
+
+    async def bury(self, journey: Journey, mod_id: str, reason: str, report: CrashReport | None) -> int | None:
+        """Keep an event that was given up as a dead letter; returns its number, None if it could not be kept."""
+        ...
+
+
 class Port:
-    """Admits events to a mod: at most ``concurrency`` at once, ``queue`` waiting, in order of arrival.
+    """Admits events to a mod: at most ``concurrency`` at once, ``queue`` (and ``queue_bytes``) waiting, in order of arrival.
 
     While no incarnation serves (restart, reload) events wait until their deadline. Events caused by one that this mod is
     handling are exempt from the limit and the wait, else a mod that waits for its own consequences would wait forever.
+
+    What was being handled when an incarnation died is under suspicion: the next incarnation gets these events first and
+    one at a time, so that the one that kills is found, and not blamed on its neighbours. After ``max_attempts`` an event is
+    buried.
     """
 
-    def __init__(self, mod_id: str, limits: LimitsConfig, counters: ModCounters) -> None:
-        self.mod_id = mod_id
-        self.limits = limits
+    def __init__(self, config: ModConfig, counters: ModCounters, ledger: Ledger) -> None:
+        self.mod_id = config.mod_id
+        self.config = config
         self.counters = counters
+        self._ledger = ledger
         self._loop = asyncio.get_running_loop()
         self._lane: Lane | None = None  # where new events go; None: they wait
         self._draining: Lane | None = None  # still handling what it had
         self._away: ModvisorError | None = None  # why events are refused at once
         self._admitted = 0
-        self._waiting: OrderedDict[asyncio.Future[Lane], Journey] = OrderedDict()
         self._given = 0  # places given to events whose tasks have not run yet: nobody overtakes them
+        self._trial: Journey | None = None  # the suspect that is being handled, alone
+        self._queues: dict[_Queue, OrderedDict[asyncio.Future[Lane], Journey]] = {
+            kind: OrderedDict() for kind in _Queue
+        }
+        self._waiting_bytes = 0
 
     # -- the keeper's side
 
@@ -65,7 +105,12 @@ class Port:
     @property
     def depth(self) -> int:
         """Events waiting for a place or for an incarnation."""
-        return len(self._waiting)
+        return sum(map(len, self._queues.values()))
+
+    @property
+    def away(self) -> ModvisorError | None:
+        """Why events are refused at once; None if they are not."""
+        return self._away
 
     def open(self, lane: Lane) -> None:
         """Feed events to ``lane`` from now on, the waiting ones first."""
@@ -80,36 +125,47 @@ class Port:
     def refuse(self, reason: ModvisorError) -> None:
         """Refuse every event at once, the waiting ones included."""
         self._lane, self._away = None, reason
-        while self._waiting:
-            place, _ = self._waiting.popitem(last=False)
-            if not place.done():
-                place.set_exception(Unanswered(str(reason), code=reason.code))
+        for queue in self._queues.values():
+            for place in list(queue):
+                if not place.done():
+                    place.set_exception(Unanswered(str(reason), code=reason.code))
 
     def lost(self, lane: Lane) -> None:
-        """The incarnation behind ``lane`` ended: its events have failed by now, new ones wait for the next."""
+        """The incarnation behind ``lane`` ended. Called before those who wait for an answer run; new events wait."""
+        if self._trial is not None and self._trial in lane.handling.values():
+            lane.killed_by = self._trial
         if self._lane is lane:
             self._lane = None
         if self._draining is lane:
             self._draining = None
 
+    def is_exempt(self, journey: Journey) -> bool:
+        """Whether the event was caused by one that this mod is handling."""
+        return self._exempt_lane(journey) is not None
+
+    def has_room(self, journey: Journey) -> bool:
+        """Whether one more event may wait."""
+        waiting, limits = len(self._queues[_Queue.WAITING]), self.config.limits
+        return waiting < limits.queue and (not waiting or self._waiting_bytes + journey.size <= limits.queue_bytes)
+
     # -- the gateway's side
 
-    async def ask(self, journey: Journey) -> EventResponse | Event | None:
+    async def ask(self, journey: Journey, attempt: int = 1) -> EventResponse | Event | None:
         """Ask the mod about an event.
+
+        Args:
+            attempt: more than 1 for an event that died with an incarnation before the supervisor's own restart.
 
         Raises:
             Unanswered: no usable answer; ``code`` says why.
             FrameTooLarge, Unserializable: the event itself cannot be sent to any mod.
         """
         self.counters.events_in += 1
+        journey.attempt = attempt
         try:
             answer = await self._ask(journey)
         except Unanswered as failure:
-            self.counters.failed += 1
-            if failure.code == Code.TIMEOUT:
-                self.counters.timeouts += 1
-            elif failure.code == Code.OVERLOADED:
-                self.counters.overloaded += 1
+            self._count(failure)
             raise
         if isinstance(answer, EventResponse):
             self.counters.answered += 1
@@ -117,25 +173,58 @@ class Port:
             self.counters.passed += 1
         return answer
 
+    def _count(self, failure: Unanswered) -> None:
+        self.counters.failed += 1
+        self.counters.timeouts += failure.code == Code.TIMEOUT
+        self.counters.overloaded += failure.code == Code.OVERLOADED
+        self.counters.dead_lettered += failure.code == Code.DEAD_LETTERED
+
     async def _ask(self, journey: Journey) -> EventResponse | Event | None:
-        again = False
+        queue = _Queue.WAITING if journey.attempt == 1 else _Queue.SUSPECT
         while True:
             lane = self._exempt_lane(journey)
             exempt = lane is not None
             if lane is None:
-                if self._away is not None:
-                    raise Unanswered(str(self._away), code=self._away.code)
-                lane = await self._admit(journey, first=again)
+                lane = await self._admit(journey, queue)
             else:
                 lane.reserve()
             try:
                 return await self._send(lane, journey)
             except _NotSent:
-                again = True
+                queue = _Queue.AHEAD if queue is _Queue.WAITING else queue
+            except _Died:
+                queue = _Queue.SUSPECT
+                may_try = self._away is None and self.config.delivery == AT_LEAST_ONCE
+                if not may_try or journey.attempt >= self.config.max_attempts:
+                    raise await self._died_of(journey, lane, bury=may_try) from None
+                journey.attempt += 1
+                self._ledger.charge(journey)
+                self.counters.redelivered += 1
             finally:
                 if not exempt:
-                    self._admitted -= 1
-                    self._pump()
+                    self._leave(journey)
+
+    async def _died_of(self, journey: Journey, lane: Lane, *, bury: bool) -> Unanswered:
+        """The failure of an event whose last attempt ended with its incarnation."""
+        why = await lane.why_ended()
+        text = f"mod {self.mod_id} ended while handling the event: {why}"
+        if bury:
+            report = await self._report_of(lane)
+            letter = await self._ledger.bury(journey, self.mod_id, text, report)
+            if letter is not None:
+                text = f"{text}; after {journey.attempt} attempts it was given up and is dead letter {letter}"
+                return Unanswered(text, code=Code.DEAD_LETTERED, attempts=journey.attempt, dead_letter=letter)
+        return Unanswered(text, code=Code.MOD_CRASHED, attempts=journey.attempt)
+
+    @staticmethod
+    async def _report_of(lane: Lane) -> CrashReport | None:
+        try:
+            async with asyncio.timeout(LAST_REPORT):
+                return await asyncio.shield(lane.report)
+        except TimeoutError:
+            return None
+
+    # -- places
 
     def _exempt_lane(self, journey: Journey) -> Lane | None:
         if journey.parent is None:
@@ -147,21 +236,24 @@ class Port:
                 return lane
         return None
 
-    async def _admit(self, journey: Journey, *, first: bool) -> Lane:
-        """Wait for a place, in order of arrival (or ahead of all, for one that had a place already)."""
-        if self._lane is not None and self._has_room() and not self._waiting and not self._given:
-            self._admitted += 1
-            self._lane.reserve()
-            return self._lane
-        if len(self._waiting) >= self.limits.queue and not first:
-            raise Unanswered(
-                f"mod {self.mod_id} is overloaded: {len(self._waiting)} events are waiting", code=Code.OVERLOADED
-            )
+    async def _admit(self, journey: Journey, kind: _Queue) -> Lane:
+        """Wait for a place, in order of arrival."""
+        if self._away is not None:
+            raise Unanswered(str(self._away), code=self._away.code)
+        if kind is _Queue.WAITING:
+            if self._lane is not None and self._is_free():
+                self._admitted += 1
+                self._lane.reserve()
+                return self._lane
+            if not self.has_room(journey):
+                raise self.overloaded()
+        queue = self._queues[kind]
         place: asyncio.Future[Lane] = self._loop.create_future()
-        self._waiting[place] = journey
-        if first:
-            self._waiting.move_to_end(place, last=False)
-        timer = self._loop.call_at(journey.deadline, _expire, place, self.mod_id)
+        queue[place] = journey
+        self._waiting_bytes += journey.size
+        timer = None
+        if journey.deadline < math.inf:
+            timer = self._loop.call_at(journey.deadline, _expire, place, self.mod_id)
         self._pump()
         try:
             lane = await place
@@ -169,33 +261,68 @@ class Port:
             if place.done() and not place.cancelled() and place.exception() is None:
                 place.result().give_back()  # the place was ours already: hand it on
                 self._given -= 1
-                self._admitted -= 1
-                self._pump()
+                self._leave(journey)
             raise
         finally:
-            timer.cancel()
-            self._waiting.pop(place, None)
+            if timer is not None:
+                timer.cancel()
+            self._forget(kind, place)
         self._given -= 1
         return lane
 
-    def _has_room(self) -> bool:
-        return self._admitted < self.limits.concurrency
+    def _leave(self, journey: Journey) -> None:
+        """The event's place is free again."""
+        self._admitted -= 1
+        if self._trial is journey:
+            self._trial = None
+        self._pump()
+
+    def _forget(self, kind: _Queue, place: asyncio.Future[Lane]) -> None:
+        journey = self._queues[kind].pop(place, None)
+        if journey is not None:
+            self._waiting_bytes -= journey.size
+
+    def _is_free(self) -> bool:
+        """Whether an event that has just come may be handled at once."""
+        return (
+            self._admitted < self.config.limits.concurrency
+            and not self._given
+            and self._trial is None
+            and not any(self._queues.values())
+        )
+
+    def overloaded(self) -> Unanswered:
+        """The failure of an event that finds no room."""
+        waiting = len(self._queues[_Queue.WAITING])
+        text = f"mod {self.mod_id} is overloaded: {waiting} events of {self._waiting_bytes} bytes are waiting"
+        return Unanswered(text, code=Code.OVERLOADED, waiting=waiting)
 
     def _pump(self) -> None:
         """Give free places to those who wait."""
-        while self._waiting and self._lane is not None and self._has_room():
-            place, _ = self._waiting.popitem(last=False)
-            if not place.done():
-                self._admitted += 1
-                self._given += 1
-                self._lane.reserve()
-                place.set_result(self._lane)
+        while self._lane is not None and (kind := self._next()) is not None:
+            place, journey = next(iter(self._queues[kind].items()))
+            self._forget(kind, place)
+            if place.done():
+                continue
+            if kind is _Queue.SUSPECT:
+                self._trial = journey
+            self._admitted += 1
+            self._given += 1
+            self._lane.reserve()
+            place.set_result(self._lane)
+
+    def _next(self) -> _Queue | None:
+        """Whose turn it is; None if nobody waits, or there is no place."""
+        if self._trial is not None or self._admitted >= self.config.limits.concurrency:
+            return None
+        kind = next((kind for kind, queue in self._queues.items() if queue), None)
+        return None if kind is _Queue.SUSPECT and self._admitted else kind
+
+    # -- sending
 
     async def _send(self, lane: Lane, journey: Journey) -> EventResponse | Event | None:
         """Send the event to ``lane``, where a place is reserved for it, and wait for the answer."""
-        due = journey.deadline
-        if self.limits.event_timeout is not None:
-            due = min(due, self._loop.time() + self.limits.event_timeout)
+        due = self._due(journey)
         started = perf_counter()
         try:
             request_id, future = await self._begin(lane, journey, due)
@@ -210,13 +337,18 @@ class Port:
             code = error.code if error.code in _CODES else Code.HANDLER_ERROR
             raise Unanswered(f"mod {self.mod_id}: {error}", code=code, **error.details) from None
         except (ChannelBroken, ChannelClosed):
-            why = await lane.why_ended()
-            text = f"mod {self.mod_id} ended while handling the event: {why}"
-            raise Unanswered(text, code=Code.MOD_CRASHED) from None
+            raise _Died from None
         except ChannelBusy as error:
             raise Unanswered(f"mod {self.mod_id} is overloaded: {error}", code=Code.OVERLOADED) from None
         self.counters.latency.add(perf_counter() - started)
         return self._answer(response)
+
+    def _due(self, journey: Journey) -> float:
+        now, due = self._loop.time(), journey.deadline
+        for seconds in (journey.allowed, self.config.limits.event_timeout):
+            if seconds is not None:
+                due = min(due, now + seconds)
+        return due
 
     async def _begin(self, lane: Lane, journey: Journey, due: float) -> tuple[int, asyncio.Future[Response]]:
         """Put the event on the wire; raises `_NotSent` when the lane has ended before."""
@@ -225,7 +357,10 @@ class Port:
             if channel.buffered > HIGH_WATER:
                 async with asyncio.timeout_at(due):
                     await channel.writable()
-            request_id, future = channel.begin(EVENT, {"event": journey.event.to_dict()})
+            data = journey.event.to_dict()
+            if journey.attempt > 1:
+                data["attempt"] = journey.attempt
+            request_id, future = channel.begin(EVENT, {"event": data})
         except (ChannelBroken, ChannelClosed):
             lane.give_back()
             self.lost(lane)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +19,14 @@ from ..ipc.manifest import Manifest
 from ..ipc.messages import Request
 from . import bundled
 from .config import ModConfig, NetworkConfig, is_allowed, parse_mod
+from .durable import Late
 from .incarnation import CancelHandler, Incarnation, StartFailed
-from .keeper import Keeper, Surroundings, with_config
-from .launcher import ExecLauncher
+from .journal import Journal, Kept, KeptMod, Quarantine
+from .keeper import Keeper, Surroundings, fingerprint, with_config
+from .launcher import make_launcher
 from .lifecycle import State
 from .modlog import ModLog
+from .port import Ledger
 from .router import Entry, Router
 from .shield import shielded
 from .snapshots import SnapshotStore
@@ -31,6 +34,9 @@ from .statedir import StateDir
 from .swap import ReloadFailed, reload
 
 logger = logging.getLogger("modvisor.registry")
+
+WORKER_LIMITS = ("memory", "cpu_seconds", "open_files", "disk", "processes", "threads")
+"""What a worker is told to have the kernel hold it to, see `modvisor.worker.limits`."""
 
 MAX_RESPONSE_TEXT = 20_000  # a traceback with its log lines helps; a flood does not
 
@@ -46,7 +52,11 @@ class ModRegistry:
         tasks: TaskGroup,
         on_request: Callable[[Keeper, Incarnation, Request], None],
         on_cancel: CancelHandler,
+        late: Late,
         resources_of: Callable[[int], dict[str, Any] | None],
+        out_of_memory: Callable[[Incarnation], bool],
+        journal: Journal,
+        ledger: Ledger,
     ) -> None:
         self._config = config
         self._configured = configured
@@ -55,14 +65,23 @@ class ModRegistry:
         self._keepers: dict[str, Keeper] = {}
         self._promised: set[str] = set()  # ids that a swap under way is to bring
         self._closing = False
+        self._journal = journal
+        self._kept_in_quarantine: dict[str, Quarantine] = {}  # from the former run, until the mod is loaded
+        self._unclean = False  # the former run was cut off: the last good versions are what ran
         self._around = Surroundings(
             tasks=tasks,
-            launcher=ExecLauncher(config.base_dir),
+            launcher=make_launcher(config.base_dir),
             snapshots=SnapshotStore(state.snapshots),
+            journal=journal,
+            ledger=ledger,
+            event_timeout=config.event_timeout,
             load_params=self._load_params,
             on_request=on_request,
             on_cancel=on_cancel,
+            late=late,
             resources_of=resources_of,
+            out_of_memory=out_of_memory,
+            recycle=self._recycle,
             on_change=self._rebuild_routes,
         )
 
@@ -83,8 +102,12 @@ class ModRegistry:
 
     # -- commands
 
-    async def load(self, config: ModConfig) -> EventResponse:
-        """Load a mod. ``data`` on success: mod_id, mod_path, version, pid, patterns."""
+    async def load(self, config: ModConfig, *, restored: bool = False) -> EventResponse:
+        """Load a mod. ``data`` on success: mod_id, mod_path, version, pid, patterns.
+
+        Args:
+            restored: it was loaded before the supervisor's own restart.
+        """
         refusal = self._may_load(config)
         if refusal is not None:
             return refusal
@@ -92,10 +115,23 @@ class ModRegistry:
         async with keeper.lock:
             try:
                 with _cancellable(keeper):
-                    return _loaded(keeper, await keeper.start())
+                    if (quarantine := self._quarantine_of(config)) is not None:
+                        keeper.stay_quarantined(quarantine)
+                        return _failure(config, ModvisorError(quarantine.reason, code=Code.MOD_AWAY))
+                    keeper.has_snapshot = self._unclean and await self._around.snapshots.is_of(
+                        config.mod_id, config.path
+                    )
+                    if keeper.has_snapshot:
+                        logger.warning("mod %s starts from its last good version, because the network did not end by itself; "
+                                       "'modvisor reload %s' reads its files", config.mod_id, config.mod_id)  # fmt: skip
+                    loaded = _loaded(keeper, await keeper.start(from_snapshot=keeper.has_snapshot))
+                    self._remember(keeper)
+                    return loaded
             except StartFailed as error:
                 logger.warning("load of mod %s failed: %s", config.mod_id, error)
-                if not config.from_file:  # a mod of the network file stays, with its reason in stats
+                if not (
+                    config.from_file or restored
+                ):  # one that belongs to the network stays, with its reason in stats
                     self._discard(keeper)
                 return _failure(config, error)
             except BaseException:  # the caller gave up, or something is wrong with us: the load did not happen
@@ -111,6 +147,9 @@ class ModRegistry:
         if keeper is None:
             return self._no_such_mod(id_or_path)
         await self._unload(keeper, timeout)
+        self._journal.drop_mod(keeper.mod_id)
+        self._journal.drop_checkpoint(keeper.mod_id)
+        self._journal.release(keeper.mod_id)
         data = {"mod_id": keeper.mod_id, "mod_path": keeper.config.path}
         return EventResponse(True, f"mod {keeper.mod_id} unloaded", data)
 
@@ -130,6 +169,7 @@ class ModRegistry:
                     stays = "the old one still serves" if keeper.incarnation is not None else "the mod is down"
                     logger.warning("reload of mod %s failed: %s", keeper.mod_id, error)
                     return _failure(keeper.config, error, f"mod {keeper.mod_id} was not reloaded, {stays}: {error}")
+                self._remember(keeper)
                 data = {"mod_id": keeper.mod_id, "mod_path": keeper.config.path, **done}
                 return EventResponse(True, f"mod {keeper.mod_id} reloaded ({done['pause_ms']:.1f} ms pause)", data)
         return _failure(keeper.config, ModvisorError("the reload was cancelled by an unload", code=Code.NOT_RUNNING))
@@ -169,6 +209,8 @@ class ModRegistry:
             try:
                 with _cancellable(keeper):
                     done = await reload(keeper, config, self._log(config.mod_id))
+                    self._journal.drop_mod(former.mod_id)
+                    self._remember(keeper)
                     data = {"mod_id": config.mod_id, "mod_path": config.path, "from": former.mod_id, **done}
                     text = f"mod {former.mod_id} swapped for {config.mod_id} ({done['pause_ms']:.1f} ms pause)"
                     return EventResponse(True, text, data)
@@ -200,6 +242,47 @@ class ModRegistry:
                 tasks.start_soon(start, mod)
         return [(mod, outcomes[mod.mod_id]) for mod in configs]
 
+    def restore(self, kept: Kept) -> None:
+        """What the journal kept of the former run: to be called before anything is loaded."""
+        self._kept_in_quarantine = dict(kept.quarantines)
+        self._unclean = not kept.clean
+
+    async def load_restored(self, kept: Iterable[KeptMod]) -> list[tuple[str, EventResponse]]:
+        """Load the mods that were loaded while the former run ran and that the file does not name."""
+        configs: list[ModConfig] = []
+        outcomes: list[tuple[str, EventResponse]] = []
+        for mod in kept:
+            if mod.mod_id in self._keepers:
+                self._journal.drop_mod(mod.mod_id)  # for mods named in the file the file rules
+                continue
+            try:
+                config = mod_config(mod.path, base_dir=self._config.base_dir, mod_id=mod.mod_id, **mod.spec)
+            except ModvisorError as error:
+                outcomes.append((mod.mod_id, EventResponse.failure(error.code, f"{mod.path}: {error}")))
+            else:
+                configs.append(config)
+                self._keepers[mod.mod_id] = Keeper(config, self._log(mod.mod_id), self._around)
+
+        async def start(config: ModConfig) -> None:
+            outcomes.append((config.mod_id, await self.load(config, restored=True)))
+
+        async with anyio.create_task_group() as tasks:
+            for config in configs:
+                tasks.start_soon(start, config)
+        return outcomes
+
+    def started(self) -> None:
+        """What is loaded from now on is loaded anew, not restored."""
+        self._unclean = False
+
+    async def start_launcher(self) -> None:
+        """Get ready to start workers; raises OSError."""
+        await self._around.launcher.start()
+
+    async def close_launcher(self) -> None:
+        """Every mod has ended: nothing is left that starts workers."""
+        await self._around.launcher.close()
+
     def use_config(self, config: NetworkConfig) -> None:
         """Load by the rules of a changed network file from now on."""
         self._config = config
@@ -209,14 +292,15 @@ class ModRegistry:
         self._closing = True
         async with anyio.create_task_group() as tasks:
             for keeper in reversed(list(self._keepers.values())):
-                tasks.start_soon(self._unload, keeper, None)
+                tasks.start_soon(self._unload, keeper, None, True)
 
-    async def _unload(self, keeper: Keeper, timeout: float | None) -> None:
+    async def _unload(self, keeper: Keeper, timeout: float | None, keep_state: bool = False) -> None:
         if keeper.command is not None:
             keeper.command.cancel()
         async with keeper.lock:
             if self._keepers.get(keeper.mod_id) is keeper:  # else the load that was cancelled has cleared up
-                await shielded(self._end(keeper, timeout))  # half an unload would leave a process behind
+                # Shielded: half an unload would leave a process behind.
+                await shielded(self._end(keeper, timeout, keep_state))
 
     # -- inside
 
@@ -237,17 +321,53 @@ class ModRegistry:
             )  # fmt: skip
         return None
 
+    def _quarantine_of(self, config: ModConfig) -> Quarantine | None:
+        """Why a mod was in quarantine when the former run ended, if its entry is still the same."""
+        quarantine = self._kept_in_quarantine.pop(config.mod_id, None)
+        if quarantine is None or quarantine.fingerprint == fingerprint(config):
+            return quarantine
+        self._journal.release(config.mod_id)
+        return None
+
+    def _remember(self, keeper: Keeper) -> None:
+        """A mod that the file does not name is loaded again when the supervisor starts again."""
+        config = keeper.config
+        if config.spec is not None:
+            position = list(self._keepers.values()).index(keeper)
+            self._journal.keep_mod(KeptMod(config.mod_id, config.path, config.spec, position, keeper.loaded_at))
+
+    def _recycle(self, keeper: Keeper, reason: str) -> None:
+        if not (self._closing or keeper.lock.statistics().locked):  # else it is being replaced or ended anyway
+            self._around.tasks.start_soon(self._recycle_now, keeper, reason, name=f"recycle-{keeper.mod_id}")
+
+    async def _recycle_now(self, keeper: Keeper, reason: str) -> None:
+        """A fresh process of the same version, state handed over; the old one stays if that fails."""
+        async with keeper.lock:
+            if self._closing or keeper.incarnation is None:
+                return
+            with _cancellable(keeper):
+                try:
+                    done = await reload(keeper, keeper.config, from_snapshot=True)
+                except ReloadFailed as error:
+                    logger.warning(
+                        "mod %s (%s) could not be replaced by a fresh process: %s", keeper.mod_id, reason, error
+                    )
+                else:
+                    keeper.counters.recycled += 1
+                    logger.info("mod %s was replaced by a fresh process (%s): %.1f ms pause",
+                                keeper.mod_id, reason, done["pause_ms"])  # fmt: skip
+
     def _add(self, config: ModConfig) -> Keeper:
         keeper = self._keepers.get(config.mod_id)
         if keeper is None:
             keeper = self._keepers[config.mod_id] = Keeper(config, self._log(config.mod_id), self._around)
         return keeper
 
-    async def _end(self, keeper: Keeper, timeout: float | None = None) -> None:
+    async def _end(self, keeper: Keeper, timeout: float | None = None, keep_state: bool = False) -> None:
         """End a mod and forget it, or what there is by now of one whose load is not to be. Its caller holds the lock and
         shields this."""
         try:
-            await keeper.unload(timeout)
+            await keeper.unload(timeout, keep_state=keep_state)
         finally:
             self._discard(keeper)
         await self._around.snapshots.forget(keeper.mod_id)
@@ -282,7 +402,8 @@ class ModRegistry:
             "storage_path": str(self._state.storage_of(mod.mod_id)),
             "network_name": self._config.name,
             "concurrency": limits.concurrency,
-            "limits": {"memory": limits.memory, "cpu_seconds": limits.cpu_seconds, "open_files": limits.open_files},
+            "checkpoint_every": mod.checkpoint_every,
+            "limits": {key: getattr(limits, key) for key in WORKER_LIMITS},
         }
 
     def _folder(self, path: str) -> Path:
@@ -316,7 +437,8 @@ def mod_config(
         **({} if config is None else {"config": config}),
         **more,
     }
-    return with_bundled_permissions(parse_mod(data, base_dir=base_dir))
+    spec = {key: value for key, value in data.items() if key not in ("path", "id")}
+    return with_bundled_permissions(replace(parse_mod(data, base_dir=base_dir), spec=spec))
 
 
 def with_bundled_permissions(mod: ModConfig) -> ModConfig:

@@ -15,6 +15,9 @@ from dataclasses import dataclass
 PERMANENT, TRANSIENT, TEMPORARY = "permanent", "transient", "temporary"
 POLICIES = (PERMANENT, TRANSIENT, TEMPORARY)
 
+MAX_PROBE_DELAY = 3600.0
+"""The ceiling of the growing time between two probes, seconds, unless the first is longer."""
+
 JITTER = 0.25
 """The share of a delay that chance may take off, so that mods felled by one cause do not all come back in one instant."""
 
@@ -43,6 +46,7 @@ class RestartPolicy:
         first_delay: seconds before the first restart; doubled with each one that follows without a healthy spell.
         max_delay: the delay's ceiling, seconds.
         healthy_after: an incarnation that ran so many seconds was healthy: the next delay is the first again.
+        probe_after: seconds after which a mod that was given up is tried once more; None: never.
         jitter: gives a number from 0 to 1; injected by tests.
     """
 
@@ -55,6 +59,7 @@ class RestartPolicy:
         first_delay: float = 0.1,
         max_delay: float = 30.0,
         healthy_after: float = 60.0,
+        probe_after: float | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         if policy not in POLICIES:
@@ -72,18 +77,20 @@ class RestartPolicy:
         self._first_delay = min(first_delay, max_delay)
         self._max_delay = max_delay
         self._healthy_after = healthy_after
+        self._probe_after = probe_after
         self._jitter = jitter
         # One more than is allowed is all that a decision needs to see.
         self._exits: deque[float] = deque(maxlen=max_restarts + 1)
         self.reset()
 
-    def exited(self, now: float, *, clean: bool, uptime: float) -> Restart | GiveUp | None:
+    def exited(self, now: float, *, clean: bool, uptime: float, charged: bool = True) -> Restart | GiveUp | None:
         """An incarnation ended.
 
         Args:
             now: monotonic seconds.
             clean: it ended by itself and without an error.
             uptime: seconds it had been ready; 0.0 if it never was.
+            charged: False: an event that was handled alone is to blame, not the mod; the end counts for nothing.
 
         Returns:
             None if the mod need not come back.
@@ -92,6 +99,8 @@ class RestartPolicy:
             return None
         if uptime >= self._healthy_after:
             self._settle()
+        if not charged:
+            return Restart(self._first_delay * (1 - JITTER * self._jitter()))
         self._in_a_row += 1
         self._exits.append(now)
         while now > self._exits[0] + self._window:
@@ -102,10 +111,24 @@ class RestartPolicy:
     def reset(self) -> None:
         """Forget everything: somebody asked for the mod anew."""
         self._exits.clear()
+        self._probes = 0
         self._settle()
+
+    def next_probe(self) -> float | None:
+        """Seconds from now until a mod that was given up is tried once more; doubled with each time. None: not by itself.
+
+        One more end without a healthy spell before it, and it is given up again: the circuit is half open.
+        """
+        if self._probe_after is None:
+            return None
+        self._exits.clear()
+        self._in_a_row = self._max_restarts
+        self._probes += 1
+        return min(self._probe_after * 2 ** min(self._probes - 1, 32), max(self._probe_after, MAX_PROBE_DELAY))
 
     def _settle(self) -> None:
         self._in_a_row = 0
+        self._probes = 0
         self._next_delay = self._first_delay
 
     def _reason_to_give_up(self) -> str | None:

@@ -18,13 +18,20 @@ class SnapshotStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    async def write(self, mod_id: str, modules: Any) -> None:
+    async def write(self, mod_id: str, mod_path: str, modules: Any) -> None:
         """Keep ``{module: {"path", "source", "is_package"}}``; raises `RemoteProtocolError` or OSError."""
-        await anyio.to_thread.run_sync(self._write, mod_id, pack(_checked(modules)))
+        data = pack({"mod_path": mod_path, "modules": _checked(modules)})
+        await anyio.to_thread.run_sync(self._write, mod_id, data)
 
     async def read(self, mod_id: str) -> dict[str, Any] | None:
         """The kept sources, None if there are none (or the file is damaged: then the working files are used)."""
-        return await anyio.to_thread.run_sync(self._read, mod_id)
+        kept = await anyio.to_thread.run_sync(self._read, mod_id)
+        return None if kept is None else kept[1]
+
+    async def is_of(self, mod_id: str, mod_path: str) -> bool:
+        """Whether sources of that mod_path are kept under the id."""
+        kept = await anyio.to_thread.run_sync(self._read, mod_id)
+        return kept is not None and kept[0] == mod_path
 
     async def forget(self, mod_id: str) -> None:
         await anyio.to_thread.run_sync(lambda: self._file(mod_id).unlink(missing_ok=True))
@@ -38,11 +45,14 @@ class SnapshotStore:
         partial.write_bytes(data)
         os.replace(partial, self._file(mod_id))
 
-    def _read(self, mod_id: str) -> dict[str, Any] | None:
+    def _read(self, mod_id: str) -> tuple[str, dict[str, Any]] | None:
         try:
-            return _checked(unpack(self._file(mod_id).read_bytes()))
+            match unpack(self._file(mod_id).read_bytes()):
+                case {"mod_path": str(mod_path), "modules": modules}:
+                    return mod_path, _checked(modules)
         except (OSError, RemoteProtocolError):
-            return None
+            pass
+        return None
 
 
 def _checked(modules: Any) -> dict[str, Any]:

@@ -14,8 +14,6 @@ from .keeper import Keeper
 from .modlog import ModLog
 from .shield import shielded
 
-DRAIN_SHARE = 0.5  # of the unload timeout: what events in flight get before the reload is given up
-
 
 class ReloadFailed(ModvisorError):
     """The reload did not happen and the old incarnation serves. ``details``: step, and what the failure carried."""
@@ -88,8 +86,8 @@ async def _switch(
     began = perf_counter()
     keeper.port.hold()
     try:
-        await _drain(keeper, old, config.limits.unload_timeout * DRAIN_SHARE)
-        await _hand_over(old, new, config.limits.start_timeout)
+        await _drain(keeper, old, config.limits.drain_timeout)
+        state = await _hand_over(old, new, config.limits.start_timeout)
         try:
             await new.activate(config.limits.start_timeout)
         except StartFailed as error:
@@ -98,6 +96,8 @@ async def _switch(
             raise ReloadFailed("the mod was restarted meanwhile; reload again", code=Code.MOD_CRASHED, step="switch")
         queued = keeper.port.depth
         superseded = await shielded(keeper.take_over(new, config, log))
+        if state is not None and keeper.keeps_checkpoints:  # the former checkpoint is of what was before
+            keeper.keep_handed_over(*state)
     except BaseException:
         if keeper.incarnation is old and old.channel.closed is None:
             keeper.port.open(old.lane)
@@ -122,8 +122,8 @@ async def _drain(keeper: Keeper, old: Incarnation, seconds: float) -> None:
         raise ReloadFailed("events in flight did not finish in time", code=Code.TIMEOUT, step="drain") from None
 
 
-async def _hand_over(old: Incarnation, new: Incarnation, timeout: float) -> None:
-    """`get_state` of the old one into `set_state` of the new one."""
+async def _hand_over(old: Incarnation, new: Incarnation, timeout: float) -> tuple[Any, str] | None:
+    """`get_state` of the old one into `set_state` of the new one; returns the state, and the version it is of."""
     step = "get_state"
     try:
         handed = await old.channel.request(messages.GET_STATE, {}, timeout)
@@ -131,6 +131,7 @@ async def _hand_over(old: Incarnation, new: Incarnation, timeout: float) -> None
         step = "set_state"
         if state is not None:
             await new.channel.request(messages.SET_STATE, {"state": state, "from_version": version}, timeout)
+        return None if state is None else (state, str(version))
     except TimeoutError:
         raise ReloadFailed(f"{step} took more than {timeout:g} s", code=Code.TIMEOUT, step=step) from None
     except (ChannelBroken, ChannelClosed) as error:

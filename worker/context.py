@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from ..ipc.channel import Channel
 from ..ipc.errors import RequestFailed
 from ..ipc.event import Event, EventResponse
-from ..ipc.messages import QUERY, SEND_EVENT
+from ..ipc.messages import CHECKPOINT, QUERY, SEND_EVENT
 
 T = TypeVar("T")
 
@@ -29,13 +29,16 @@ is, and links what the handler sends, and what the tasks it leaves behind send."
 class WorkerContext:
     """Implements `modvisor.mods.ModContext` on a channel."""
 
-    def __init__(self, channel: Channel, mod_id: str, network_name: str, storage_path: Path) -> None:
+    def __init__(
+        self, channel: Channel, mod_id: str, network_name: str, storage_path: Path, version: str = "0.0.0"
+    ) -> None:
         self._channel = channel
         self._loop = asyncio.get_running_loop()
         self._sending = asyncio.Semaphore(MAX_SENDING)
         self.mod_id = mod_id
         self.network_name = network_name
         self.storage_path = storage_path
+        self._version = version
         self.log = logging.getLogger(mod_id)
 
     async def send_event(self, event: Event, timeout: float | None = None) -> EventResponse:
@@ -48,6 +51,10 @@ class WorkerContext:
             except RequestFailed as error:
                 return EventResponse.failure(error.code, str(error), **error.details)
         return EventResponse.from_dict(answer)
+
+    async def checkpoint(self, state: Any) -> None:
+        if state is not None:
+            await self._channel.request(CHECKPOINT, {"state": state, "version": self._version})
 
     async def agents(self) -> list[dict[str, Any]]:
         return await self._query("agents")

@@ -67,6 +67,8 @@ class Worker:
         self._executor: ThreadPoolExecutor | None = None
         self._dispatcher: Dispatcher | None = None
         self._shut_down = False
+        self._checkpoint_every: float | None = None
+        self._checkpoints: asyncio.Task[None] | None = None
         self._calls: dict[str, Callable[[dict[str, Any]], Awaitable[Any]]] = {
             messages.LOAD: self._load,
             messages.ACTIVATE: self._activate,
@@ -187,11 +189,14 @@ class Worker:
         cls = find_mod_class(mod_path, self._sources)
         mod = self._instantiate(cls, mod_id)
         mod.config = params.get("config") or {}
-        mod.context = WorkerContext(self._channel, mod_id, params["network_name"], Path(params["storage_path"]))
+        mod.context = WorkerContext(
+            self._channel, mod_id, params["network_name"], Path(params["storage_path"]), version=str(cls.version)
+        )
         concurrency = params.get("concurrency", 64)
         self._executor = ThreadPoolExecutor(max_workers=concurrency, thread_name_prefix="handler")
         self._dispatcher = Dispatcher(collect_handlers(mod), self._executor, self._own_files)
         self._mod = mod
+        self._checkpoint_every = params.get("checkpoint_every")
         await self._life_call("initialize")
         return Manifest(
             mod_class=f"{cls.__module__}:{cls.__qualname__}",
@@ -215,6 +220,20 @@ class Worker:
 
     async def _activate(self, _params: dict[str, Any]) -> None:
         await self._life_call("activate")
+        if self._checkpoint_every is not None:
+            self._checkpoints = asyncio.get_running_loop().create_task(self._keep_state(self._checkpoint_every))
+
+    async def _keep_state(self, every: float) -> None:
+        """Hand what the mod's get_state() returns to the core, ever again; a failure is told, and the next one tried."""
+        assert self._mod is not None
+        while True:
+            await asyncio.sleep(every)
+            try:
+                await self._mod.context.checkpoint(await self._life_call("get_state"))
+            except (ModvisorError, TimeoutError) as error:
+                self._report(
+                    error if isinstance(error, ModvisorError) else ModvisorError("the checkpoint took too long")
+                )
 
     async def _life_call(self, name: str, *args: Any) -> Any:
         """Call a method of the mod's life, plain or coroutine; False or an exception refuses."""
@@ -254,8 +273,13 @@ class Worker:
 
     async def _shutdown(self, _params: dict[str, Any]) -> None:
         self._shut_down = True
+        self._stop_checkpoints()
         if self._mod is not None:
             await self._life_call("shutdown")
+
+    def _stop_checkpoints(self) -> None:
+        if self._checkpoints is not None:
+            self._checkpoints.cancel()
 
     # -- copies
 
@@ -287,6 +311,7 @@ class Worker:
         orphan.daemon = True
         if self._channel.closed is not None:
             orphan.start()
+        self._stop_checkpoints()
         for task in list(self._tasks.values()):
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)

@@ -31,6 +31,7 @@ class RecordingContext:
 
     Attributes:
         sent: every event the mod sent, in order.
+        checkpoints: every state it asked to keep, in order.
         responder: called with each sent event; what it returns is the mod's answer (default: success).
     """
 
@@ -40,6 +41,7 @@ class RecordingContext:
         self.storage_path = storage_path
         self.log = logging.getLogger(mod_id)
         self.sent: list[Event] = []
+        self.checkpoints: list[Any] = []
         self.responder: Callable[[Event], EventResponse] = lambda event: EventResponse(True, data={"delivered": 0})
         self.agent_list: list[dict[str, Any]] = []
         self.members: dict[str, list[str]] = {}
@@ -52,6 +54,10 @@ class RecordingContext:
             event.source_id = f"mod:{self.mod_id}"
         self.sent.append(event)
         return self.responder(event)
+
+    async def checkpoint(self, state: Any) -> None:
+        if state is not None:
+            self.checkpoints.append(unpack(pack(state)))
 
     async def agents(self) -> list[dict[str, Any]]:
         return list(self.agent_list)

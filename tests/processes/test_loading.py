@@ -104,7 +104,7 @@ async def test_a_restart_after_a_crash_runs_the_last_good_code_not_a_half_finish
             os._exit(3)
     """
     )
-    await network.load_mod(write_mod("echo", source))
+    await network.load_mod(write_mod("echo", source), delivery="at_most_once")
     write_mod("echo", "a half-finished edit (")
     crashed = await network.process_event(Event("test.crash"))
     assert (crashed.error, "exit code 3" in str(crashed.message)) == ("mod_crashed", True)

@@ -237,7 +237,7 @@ async def test_a_mod_leaves_a_flooder_behind_and_crashes(network: AgentNetwork, 
         @mod_event_handler("leaver.go")
         async def go(self, event):
             os._exit(3)
-    """)  # fmt: skip
+    """, delivery="at_most_once")  # fmt: skip
     flooder = psutil.Process((await network.process_event(Event("leaver.flood"))).data)
     try:
         assert (await network.process_event(Event("leaver.go"))).error == "mod_crashed"
@@ -309,7 +309,7 @@ async def test_a_flooding_mod_that_hangs_leaves_its_stack(network: AgentNetwork,
         async def go(self, event):
             while True:
                 print("y", flush=True)
-    """, limits={"hang_timeout": 0.4})  # fmt: skip
+    """, limits={"hang_timeout": 0.4}, delivery="at_most_once")  # fmt: skip
     assert (await network.process_event(Event("noisy.go"))).error == "mod_crashed"
     log = network.mod_log("noisy", 1_000_000)
     (dumped,) = (index for index, line in enumerate(log) if " in go" in line)

@@ -150,7 +150,8 @@ mods:
       processes: 3
       threads: null
       log_rate: 1MB
-    restart: {{policy: transient, max_restarts: 0, window: 5m, first_delay: 0, max_delay: 700ms, healthy_after: 9, probe_after: 5m}}
+    restart: {{policy: transient, max_restarts: 0, window: 5m, first_delay: 0, max_delay: 700ms, healthy_after: 9,
+      probe_after: 5m}}
     delivery: at_most_once
     max_attempts: 3
     durable: true
@@ -179,7 +180,7 @@ journal: {{sync: full, dead_letters: 1, dead_letter_bytes: 2MB, dead_letter_age:
         mod_paths=(tmp_path / "lib", tmp_path),
         mods=(
             ModConfig(WIKI, "wiki"),
-            ModConfig(  # fmt: skip
+            ModConfig(
                 "./hello",
                 "greeter",
                 required=True,
@@ -418,8 +419,8 @@ def test_one_mod_is_checked_like_an_entry():
     with pytest.raises(ConfigError) as caught:
         parse_mod({"path": WIKI, "ID": "x", "restart": {"policy": "always"}}, base_dir=ROOT)
     assert str(caught.value).splitlines() == [
-        "ID: unknown key; known here: checkpoint_every, config, delivery, durable, enabled, env, id, limits, max_attempts, name, "
-        "path, permissions, required, restart, speak_for",
+        "ID: unknown key; known here: checkpoint_every, config, delivery, durable, enabled, env, id, limits, max_attempts, "
+        "name, path, permissions, required, restart, speak_for",
         "restart.policy: expected one of permanent, transient, temporary, got 'always'",
     ]
 
@@ -545,9 +546,9 @@ def test_too_deep_through_aliases(mistakes):
             "id: My Wiki",
             "mods[0].id: mod id 'My Wiki': expected lower-case letters, digits, '_', '.', '@', '-' (1 to 128, no '..')",
         ),
-        ("limits: 5", "mods[0].limits: expected a mapping with concurrency, cpu, cpu_seconds, disk, drain_timeout, event_timeout, "
-         "hang_timeout, log_rate, memory, memory_soft, observe_queue, open_files, processes, queue, queue_bytes, shutdown_timeout, "
-         "start_timeout, term_timeout, threads, unload_timeout, got 5"),
+        ("limits: 5", "mods[0].limits: expected a mapping with concurrency, cpu, cpu_seconds, disk, drain_timeout, "
+         "event_timeout, hang_timeout, log_rate, memory, memory_soft, observe_queue, open_files, processes, queue, "
+         "queue_bytes, shutdown_timeout, start_timeout, term_timeout, threads, unload_timeout, got 5"),
         ("limits: {queue: -1}", "mods[0].limits.queue: expected a whole number from 0 to 1000000000, got -1"),
         ("limits: {queue: true}", "mods[0].limits.queue: expected a whole number from 0 to 1000000000, got true"),
         ("limits: {queue: 1.5}", "mods[0].limits.queue: expected a whole number from 0 to 1000000000, got 1.5"),
@@ -700,8 +701,8 @@ def test_mistakes_at_the_top(mistakes, monkeypatch, text, expected):
     [
         ("mods: []", "1: network: missing; a network needs at least 'network: {name: demo}'"),
         ("network:", "1: network.name: missing; give the network a name"),
-        ("network: demo", "1: network: expected a mapping with cgroups, event_timeout, host, id, mod_paths, name, port, storage, "
-         "got 'demo'"),
+        ("network: demo", "1: network: expected a mapping with cgroups, event_timeout, host, id, mod_paths, name, port, "
+         "storage, got 'demo'"),
         ("network: {name: x, port: true}", "1: network.port: expected a whole number from 0 to 65535, got true"),
         ("network: {name: x, port: -1}", "1: network.port: expected a whole number from 0 to 65535, got -1"),
         ("network: {name: x, id: a/b}", "1: network.id: expected letters, digits, '_', '.', '@', '-' (1 to 128, no '..'), "

@@ -57,7 +57,7 @@ def test_no_last_words() -> None:
         (Exit(3, None), None, Cause.EXITED),
         (Exit(0, None), None, Cause.EXITED),
         (Exit(None, signal.SIGSEGV), None, Cause.SIGNAL),
-        (Exit(None, signal.SIGXCPU), None, Cause.CPU_LIMIT),
+        (Exit(None, signal.SIGXCPU), None, Cause.LIMIT_HIT),
         (Exit(None, signal.SIGKILL), Cause.HANG, Cause.HANG),
     ],
 )
