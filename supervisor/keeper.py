@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, replace
@@ -117,6 +118,7 @@ class Keeper:
         self.start_ms: float | None = None  # from launch to ready, of the newest start that was asked for
         self.last_error: str | None = None
         self.quarantined: str | None = None
+        self.recycled_at = -math.inf  # monotonic seconds
         self.crashes = CrashLog()
         self.has_snapshot = False  # of the version that is to be restarted
         self.keeps_checkpoints = config.checkpoint_every is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -37,6 +38,9 @@ logger = logging.getLogger("modvisor.registry")
 
 WORKER_LIMITS = ("memory", "cpu_seconds", "open_files", "disk", "processes", "threads")
 """What a worker is told to have the kernel hold it to, see `modvisor.worker.limits`."""
+
+RECYCLE_INTERVAL = 10.0
+"""Seconds between two replacements of a mod for its use of memory: one that needs as much from the start is not helped by them."""
 
 MAX_RESPONSE_TEXT = 20_000  # a traceback with its log lines helps; a flood does not
 
@@ -337,7 +341,10 @@ class ModRegistry:
             self._journal.keep_mod(KeptMod(config.mod_id, config.path, config.spec, position, keeper.loaded_at))
 
     def _recycle(self, keeper: Keeper, reason: str) -> None:
-        if not (self._closing or keeper.lock.statistics().locked):  # else it is being replaced or ended anyway
+        being_replaced = self._closing or keeper.lock.statistics().locked
+        too_soon = time.monotonic() - keeper.recycled_at < RECYCLE_INTERVAL
+        if not (being_replaced or too_soon):
+            keeper.recycled_at = time.monotonic()
             self._around.tasks.start_soon(self._recycle_now, keeper, reason, name=f"recycle-{keeper.mod_id}")
 
     async def _recycle_now(self, keeper: Keeper, reason: str) -> None:
