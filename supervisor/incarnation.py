@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import time
 from collections.abc import Callable
@@ -136,7 +135,7 @@ class Incarnation:
             StartFailed: nothing is left of it.
         """
         try:
-            process = launcher.launch(log.feed)
+            process = await launcher.launch(log.feed)
         except OSError as error:
             raise StartFailed(f"mod {order.mod_id}: no worker could be started: {error}") from None
         self = cls(order, process, on_request, on_cancel, on_lost)
@@ -198,19 +197,13 @@ class Incarnation:
         return True
 
     async def end_hanging(self, reason: str) -> None:
-        """Have the worker write the stack of every thread into its log, then kill it.
+        """Have the worker write the stack of every thread, then kill it; the stacks follow its last output in the log.
 
         The dump is made by a signal handler in C, so it works while the interpreter is stuck; a worker that is stopped
         (state T) cannot run it and is killed without.
         """
         self.end_reason, self.end_cause = reason, Cause.HANG
-        self.process.dump_stacks()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DUMP_TIME):
-                await self.process.next_output()
-                while True:  # until it falls silent
-                    async with asyncio.timeout(DUMP_TIME / 10):
-                        await self.process.next_output()
+        await self.process.dumped(DUMP_TIME)
         self.process.kill()
 
     # -- end

@@ -260,7 +260,7 @@ class Keeper:
             uptime=round(incarnation.uptime, 3),
             cause=cause_of(exit, incarnation.end_cause),
             detail=incarnation.end_reason or str(exit),
-            traceback=last_words(log),
+            traceback=incarnation.process.stack_dump().rstrip() or last_words(log),
             log=log,
             in_flight=events_of(incarnation.lost_events[:MAX_IN_FLIGHT]),
             in_flight_count=len(incarnation.lost_events),

@@ -172,6 +172,7 @@ class AgentNetwork:
     async def _start(self, parts: _Parts, admin: bool) -> None:
         self._started_at, self._started = time.time(), time.monotonic()
         parts.agents.restore(*await anyio.to_thread.run_sync(parts.journal.open))
+        await parts.mods.start()
         self._parts = parts
         outcomes = await self._load_configured(parts)
         failed = [(mod, response) for mod, response in outcomes if not response.success]

@@ -21,7 +21,7 @@ from . import bundled
 from .config import ModConfig, NetworkConfig, is_allowed, parse_mod
 from .incarnation import CancelHandler, Incarnation, StartFailed
 from .keeper import Keeper, Surroundings, with_config
-from .launcher import ExecLauncher
+from .launcher import make_launcher
 from .lifecycle import State
 from .modlog import ModLog
 from .router import Entry, Router
@@ -57,7 +57,7 @@ class ModRegistry:
         self._closing = False
         self._around = Surroundings(
             tasks=tasks,
-            launcher=ExecLauncher(config.base_dir),
+            launcher=make_launcher(config.base_dir),
             snapshots=SnapshotStore(state.snapshots),
             load_params=self._load_params,
             on_request=on_request,
@@ -184,6 +184,10 @@ class ModRegistry:
                     await shielded(self._around.snapshots.forget(former.mod_id))
         return _failure(former, ModvisorError("the swap was cancelled by an unload", code=Code.NOT_RUNNING))
 
+    async def start(self) -> None:
+        """Be ready to load. Raises OSError."""
+        await self._around.launcher.start()
+
     async def load_configured(self) -> list[tuple[ModConfig, EventResponse]]:
         """Load the enabled mods of the network file, all at once, keeping their order; returns each one's outcome."""
         configs = [mod for mod in self._configured if mod.enabled]
@@ -210,6 +214,7 @@ class ModRegistry:
         async with anyio.create_task_group() as tasks:
             for keeper in reversed(list(self._keepers.values())):
                 tasks.start_soon(self._unload, keeper, None)
+        await self._around.launcher.close()
 
     async def _unload(self, keeper: Keeper, timeout: float | None) -> None:
         if keeper.command is not None:
