@@ -36,9 +36,6 @@ LAST_MOMENT = 1.0
 DUMP_TIME = 0.5
 """Seconds a hanging worker has to write its stacks."""
 
-DUMP_QUIET = 0.05
-"""Seconds without another line after which a stack dump is complete."""
-
 
 class StartFailed(ModvisorError):
     """A worker that did not come to serve; it is gone. ``details``: where, traceback, log (its last lines)."""
@@ -219,18 +216,12 @@ class Incarnation:
         return True
 
     async def dump_stacks(self) -> None:
-        """Have the worker write the stack of every thread, and copy it into the mod's log.
+        """Have the worker write the stack of every thread; they follow its last output in the log.
 
         The dump is made by a signal handler in C, so it works while the interpreter is stuck; a worker that is stopped
         (state T) cannot run it, and there is none.
         """
-        self.process.dump_stacks()
-        loop = asyncio.get_running_loop()
-        deadline, quiet, dump = loop.time() + DUMP_TIME, loop.time() + DUMP_TIME, ""
-        while loop.time() < min(deadline, quiet):  # nothing tells when it is written
-            await asyncio.sleep(DUMP_QUIET / 5)
-            if (grown := self.process.stack_dump()) != dump:
-                dump, quiet = grown, loop.time() + DUMP_QUIET
+        await self.process.dumped(DUMP_TIME)
 
     def end(self, reason: str, cause: Cause) -> None:
         """Note why it is being ended; the first reason counts."""

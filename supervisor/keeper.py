@@ -448,8 +448,6 @@ class Keeper:
     async def _dump(self, facts: Facts) -> None:
         if (incarnation := facts.incarnation) is not None:
             await incarnation.dump_stacks()
-            if dump := incarnation.process.stack_dump():
-                self.log.feed(dump.encode())
 
     async def _kill(self, facts: Facts) -> None:
         if (incarnation := facts.incarnation) is not None:
@@ -485,13 +483,13 @@ class Keeper:
             uptime=round(incarnation.uptime, 3),
             cause=cause,
             detail=detail,
-            traceback=incarnation.process.stack_dump() or last_words(log),
+            traceback=incarnation.process.stack_dump().rstrip() or last_words(log),
             log=log,
             in_flight=incarnation.lost_events,
             in_flight_count=incarnation.lost_count,
             alone=incarnation.lane.killed_by is not None,
             resources=self._around.resources_of(incarnation.pid),
-            usage=None if exit.usage is None else exit.usage.to_dict(),
+            usage=None if exit.usage is None else asdict(exit.usage),
         )
 
     def _report_of_start(self, error: StartFailed) -> CrashReport:

@@ -40,7 +40,7 @@ WORKER_LIMITS = ("memory", "cpu_seconds", "open_files", "disk", "processes", "th
 """What a worker is told to have the kernel hold it to, see `modvisor.worker.limits`."""
 
 RECYCLE_INTERVAL = 10.0
-"""Seconds between two replacements of a mod for its use of memory: one that needs as much from the start is not helped by them."""
+"""Seconds between two replacements of a mod for its use of memory: one that needs as much from the start is not helped."""
 
 MAX_RESPONSE_TEXT = 20_000  # a traceback with its log lines helps; a flood does not
 

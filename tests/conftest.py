@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from modvisor.supervisor import AgentNetwork
@@ -101,4 +102,15 @@ def child_pids() -> set[int]:
     return children
 
 
-__all__ = ["ECHO", "child_pids", "open_files", "until"]
+def worker_pids() -> set[int]:
+    """The workers of the networks in this process, whoever is their parent; those that have ended and wait to be reaped too."""
+    workers = set()
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            ended = child.status() == psutil.STATUS_ZOMBIE and child.name() != "modvisor-warden"
+            if ended or "modvisor.worker" in child.cmdline():
+                workers.add(child.pid)
+    return workers
+
+
+__all__ = ["ECHO", "child_pids", "open_files", "until", "worker_pids"]

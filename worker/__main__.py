@@ -1,4 +1,4 @@
-"""``python -m modvisor.worker FD LIFELINE``: serve one mod on the inherited socket FD. Started by the supervisor's launcher."""
+"""``python -m modvisor.worker FD LIFELINE DUMP``: serve one mod on the inherited socket FD. Started by the supervisor."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import os
 import socket
 import sys
 
-from . import lifeline
+from . import crash, lifeline
 from .serve import main
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3 or not all(number.isdigit() for number in sys.argv[1:]):
+    if len(sys.argv) != 4 or not all(number.isdigit() for number in sys.argv[1:]):
         sys.exit(
-            "usage: python -m modvisor.worker FD LIFELINE   (started by modvisor, with a connected socket and a pipe)"
+            "usage: python -m modvisor.worker FD LIFELINE DUMP\n"
+            "(started by modvisor, with a connected socket, a pipe and a file for stack dumps)"
         )
-    for number in sys.argv[1:]:
-        os.set_inheritable(int(number), False)  # what the mod starts must not hold the pipe
-    lifeline.hold(int(sys.argv[2]))
-    sys.exit(main(socket.socket(fileno=int(sys.argv[1]))))
+    sock, pipe, dump = map(int, sys.argv[1:])
+    for fd in (sock, pipe, dump):
+        os.set_inheritable(fd, False)  # what the mod starts must not hold the pipe
+    lifeline.hold(pipe)
+    crash.install(dump)
+    sys.exit(main(socket.socket(fileno=sock)))

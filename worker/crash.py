@@ -5,7 +5,6 @@ from __future__ import annotations
 import faulthandler
 import linecache
 import signal
-import sys
 import traceback
 from collections.abc import Mapping
 from typing import Any
@@ -13,10 +12,13 @@ from typing import Any
 MAX_TRACEBACK = 16_000  # characters: the head and the tail of a deep recursion tell enough
 
 
-def install() -> None:
-    """A segfault, abort or deadly signal leaves the stack of every thread in the mod's log, and so does SIGUSR2."""
-    faulthandler.enable(file=sys.stderr.fileno(), all_threads=True)
-    faulthandler.register(signal.SIGUSR2, file=sys.stderr.fileno(), all_threads=True, chain=False)
+def install(dump: int) -> None:
+    """A segfault, abort or deadly signal leaves the stack of every thread in the file ``dump``, and so does SIGUSR2.
+
+    A file of its own, which the supervisor made: a flood of output cannot hide it, and a full pipe not hold it up.
+    """
+    faulthandler.enable(file=dump, all_threads=True)
+    faulthandler.register(signal.SIGUSR2, file=dump, all_threads=True, chain=False)
 
 
 def describe(error: BaseException, own: Mapping[str, bytes]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""A worker does not outlive its supervisor, whatever it is doing: spinning, stopped, or deaf to signals.
+"""A worker does not outlive the one who started it, whatever it is doing: spinning, stopped, or deaf to signals.
 
-The supervisor holds the write end of a pipe and never writes. When it dies, however it dies, the kernel closes that end and
-sends SIGKILL to the worker's whole process group, as asked for here: nothing in the worker needs to run for that.
-Linux only; elsewhere a worker ends itself when its socket closes, if its loop still runs.
+Its warden (or, without a guardian, its supervisor) holds the write end of a pipe and never writes. When it dies, however it
+dies, the kernel closes that end and sends SIGKILL to the worker's whole process group, as asked for here: nothing in the worker
+needs to run for that. Linux only; elsewhere a worker ends itself when its socket closes, if its loop still runs.
 """
 
 from __future__ import annotations

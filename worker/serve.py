@@ -26,7 +26,7 @@ from ..ipc.manifest import Manifest
 from ..ipc.messages import Hello, Notification, Request
 from ..mods.base import BaseMod
 from ..mods.handlers import collect_handlers
-from . import crash, limits, stdio
+from . import limits, stdio
 from .context import WorkerContext, current_cause
 from .crash import describe
 from .dispatch import Dispatcher, HandlerFailed
@@ -40,7 +40,6 @@ LAST_WORDS = 1.0
 def main(sock: socket.socket) -> int:
     """Serve until the supervisor says ``shutdown`` or closes the pipe; returns the exit status."""
     stdio.install()
-    crash.install()
     try:
         return asyncio.run(_serve(sock))
     finally:

@@ -16,7 +16,7 @@ import pytest
 from modvisor.supervisor import AgentNetwork, Event
 from modvisor.supervisor.network import StartError
 from modvisor.supervisor.statedir import StateDirBusy
-from tests.conftest import ECHO, child_pids, open_files, until
+from tests.conftest import ECHO, child_pids, open_files, until, worker_pids
 
 pytestmark = pytest.mark.anyio
 
@@ -141,7 +141,7 @@ async def test_swap_puts_another_mod_in_the_place_of_one(network: AgentNetwork, 
     assert (await network.process_event(Event("test.count"))).data == ["counter_v2", "2", 2]
     assert network.get_network_stats()["mods"]["counter_v2"]["traffic"]["answered"] == 1
     assert (await network.process_event(Event("test.count", destination_id="mod:counter_v1"))).error == "no_such_mod"
-    assert len(child_pids()) == 2
+    assert len(worker_pids()) == 2
     broken = await network.swap_mod("counter_v2", write_mod("broken", "1 / 0"))
     assert (broken.error, broken.data["step"]) == ("import_failed", "start")
     assert (await network.swap_mod("counter_v2", "./counter_v1", mod_id="echo")).error == "already_loaded"
@@ -189,14 +189,14 @@ async def test_a_mod_that_cannot_start_is_a_failed_response_and_leaves_nothing(
 ) -> None:
     source, code, said = BROKEN[kind]
     path = write_mod("broken", source)
-    before = open_files(), child_pids()
+    before = open_files(), worker_pids()
     response = await network.load_mod(path, limits={"start_timeout": 1})
     assert (response.success, response.error) == (False, code), response
     assert said in str(response.message)
     assert "broken" in str(response.message)
     assert network.get_loaded_mods() == {}
     assert open_files() ^ before[0] == set()
-    assert child_pids() == before[1]
+    assert worker_pids() == before[1]
     write_mod("broken", ECHO)
     assert (await network.load_mod(path)).success, "the id is free again"
 
@@ -244,26 +244,26 @@ async def test_loads_at_once_of_one_id_give_one_mod(network: AgentNetwork, write
     path = write_mod("echo")
     responses = await asyncio.gather(*(network.load_mod(path) for _ in range(4)))
     assert sorted(response.error or "" for response in responses) == ["", *["already_loaded"] * 3]
-    assert len(child_pids()) == 1
+    assert len(worker_pids()) == 1
 
 
 async def test_an_unload_cancels_a_load_that_is_under_way(network: AgentNetwork, write_mod: WriteMod) -> None:
     path = write_mod("slow", BROKEN["hangs"][0])
     load = asyncio.create_task(network.load_mod(path, limits={"start_timeout": 50}))
-    await until(lambda: bool(child_pids()))
+    await until(lambda: bool(worker_pids()))
     await network.unload_mod("slow")
     response = await load
     assert (response.success, response.error) == (False, "not_running")
-    assert (network.get_loaded_mods(), child_pids()) == ({}, set())
+    assert (network.get_loaded_mods(), worker_pids()) == ({}, set())
 
 
 async def test_a_caller_that_gives_up_leaves_no_half_loaded_mod(network: AgentNetwork, write_mod: WriteMod) -> None:
     path = write_mod("slow", BROKEN["hangs"][0])
     load = asyncio.create_task(network.load_mod(path, limits={"start_timeout": 50}))
-    await until(lambda: bool(child_pids()))
+    await until(lambda: bool(worker_pids()))
     load.cancel()
     await asyncio.wait([load])
-    assert (network.get_loaded_mods(), child_pids()) == ({}, set())
+    assert (network.get_loaded_mods(), worker_pids()) == ({}, set())
 
 
 async def test_a_worker_that_refuses_to_end_is_killed_within_the_deadline(
@@ -422,7 +422,7 @@ async def test_initialize_and_shutdown_from_different_tasks(
 async def test_a_shutdown_while_it_starts(make_network: Callable[..., AgentNetwork], write_mod: WriteMod) -> None:
     network = make_network(mods=[{"path": write_mod("slow", BROKEN["hangs"][0]), "limits": {"start_timeout": 50}}])
     start = asyncio.create_task(network.initialize())
-    await until(lambda: bool(child_pids()))
+    await until(lambda: bool(worker_pids()))
     await network.shutdown()
     await asyncio.wait([start])
     assert isinstance(start.exception(), StartError)

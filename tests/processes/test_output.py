@@ -14,24 +14,17 @@ from typing import Any
 import psutil
 import pytest
 
-from modvisor.supervisor import AgentNetwork, Event, launcher
-from modvisor.supervisor.launcher import (
-    BURST,
-    BYTE_RATE,
-    LAST_OUTPUT,
-    LINE_RATE,
-    READ_SIZE,
-    Exit,
-    WorkerProcess,
-    _Budget,
-)
+from modvisor.supervisor import AgentNetwork, Event, output
+from modvisor.supervisor.exec_launcher import ChildProcess
+from modvisor.supervisor.output import BURST, BYTE_RATE, LAST_OUTPUT, LINE_RATE, READ_SIZE, Budget
+from modvisor.supervisor.process import DumpFile, Exit, WorkerProcess
 from tests.conftest import open_files, until
 from tests.processes.test_events import load
 
 pytestmark = pytest.mark.anyio
 
 WriteMod = Callable[..., str]
-Start = Callable[..., WorkerProcess]
+Start = Callable[..., ChildProcess]
 
 FLOOD = "import os\nwhile True: os.write(1, b'y\\n' * 1000)"
 WAIT = "import threading; threading.Event().wait()"
@@ -60,9 +53,9 @@ def printed() -> Printed:
 @pytest.fixture
 def start() -> Iterator[Start]:
     """Start a process that runs a script instead of a worker's program; killed at the end whatever happens."""
-    started: list[tuple[subprocess.Popen[bytes], WorkerProcess]] = []
+    started: list[tuple[subprocess.Popen[bytes], ChildProcess]] = []
 
-    def start(script: str, on_output: Callable[[bytes], None], **options: Any) -> WorkerProcess:
+    def start(script: str, on_output: Callable[[bytes], None], **options: Any) -> ChildProcess:
         popen = subprocess.Popen(
             [sys.executable, "-c", script],
             stdout=subprocess.PIPE,
@@ -72,7 +65,7 @@ def start() -> Iterator[Start]:
         )
         ours, theirs = socket.socketpair()
         theirs.close()
-        started.append((popen, WorkerProcess(popen, ours, os.open(os.devnull, os.O_RDONLY), on_output)))
+        started.append((popen, ChildProcess(popen, ours, os.open(os.devnull, os.O_RDONLY), DumpFile(), on_output)))
         return started[-1][1]
 
     yield start
@@ -90,7 +83,7 @@ async def exit_of(process: WorkerProcess, timeout: float = 10.0) -> Exit:
 @pytest.fixture
 def small_burst(monkeypatch: pytest.MonkeyPatch) -> float:
     """A flood is slowed down soon."""
-    monkeypatch.setattr(launcher, "BURST", 0.01)
+    monkeypatch.setattr(output, "BURST", 0.01)
     return 0.01
 
 
@@ -102,15 +95,15 @@ def paused(process: WorkerProcess) -> bool:
 
 
 def test_what_a_mod_normally_prints_is_read_at_once() -> None:
-    budget = _Budget(0.0)
+    budget = Budget(0.0)
     assert not any(budget.spend(0.0, b"x" * 99 + b"\n") for _ in range(10_000)), "a burst"
-    budget = _Budget(0.0)
+    budget = Budget(0.0)
     assert not any(budget.spend(second, b"x" * 99 + b"\n") for second in range(1000) for _ in range(2000)), "steadily"
 
 
 @pytest.mark.parametrize("line", [b"\n", b"y\n", b"x" * 50 + b"\n", b"x" * READ_SIZE], ids=len)
 def test_a_flood_is_read_at_the_rate_of_bytes_or_lines(line: bytes) -> None:
-    budget, now, size, lines = _Budget(0.0), 0.0, 0, 0
+    budget, now, size, lines = Budget(0.0), 0.0, 0, 0
     data = (line * READ_SIZE)[:READ_SIZE]
     while now < 60.0:
         now += budget.spend(now, data)
@@ -120,18 +113,10 @@ def test_a_flood_is_read_at_the_rate_of_bytes_or_lines(line: bytes) -> None:
 
 
 def test_a_pause_is_worth_its_timer() -> None:
-    budget = _Budget(0.0)
+    budget = Budget(0.0)
     pauses = [budget.spend(0.0, b"x" * READ_SIZE) for _ in range(int(BURST * BYTE_RATE / READ_SIZE))]
     assert pauses[-1] >= 0.05
     assert not any(pauses[:-1])
-
-
-def test_what_is_granted_is_not_counted() -> None:
-    budget = _Budget(0.0)
-    while not budget.spend(0.0, b"\n" * READ_SIZE):
-        pass
-    budget.grant(3 * READ_SIZE)
-    assert [budget.spend(0.0, b"\n" * READ_SIZE) > 0 for _ in range(4)] == [False, False, False, True]
 
 
 # -- a flood
@@ -208,13 +193,12 @@ def flooding_itself(printed: Printed, write_end: int) -> Callable[[bytes], None]
 async def test_a_flood_that_outlives_its_worker_is_not_read_for_ever(start: Start, printed: Printed) -> None:
     """The writer that outlives the worker is the test itself, so that it never falls behind."""
     process = start("import sys; sys.stdin.read()", printed, stdin=subprocess.PIPE)
-    stdout, stdin = process._popen.stdout, process._popen.stdin
-    assert stdout is not None
+    fd, stdin = process._output._fd, process._popen.stdin
     assert stdin is not None
-    other = os.open(f"/proc/self/fd/{stdout.fileno()}", os.O_WRONLY)
+    other = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY)
     try:
         process._output._on_data = flooding_itself(printed, other)
-        process._loop.remove_reader(stdout.fileno())  # what follows is read at its death only
+        process._loop.remove_reader(fd)  # what follows is read at its death only
         os.write(other, b"last words\n" * 1000)
         stdin.close()
         assert (await exit_of(process)).clean
@@ -261,18 +245,16 @@ async def test_nothing_is_left_behind(start: Start, printed: Printed, script: st
     loop = asyncio.get_running_loop()
     before = open_files()
     process = start(script, printed)
-    stdout = process._popen.stdout
-    assert stdout is not None
-    fd = stdout.fileno()
+    fd = process._output._fd
     if script == FLOOD:
         await until(lambda: paused(process))
     elif script.startswith(CLOSE):
-        await until(lambda: stdout.closed)
+        await until(lambda: process._output.closed)
     pause = process._output._pause
     process.kill()
     await exit_of(process)
     process.sock.close()
-    assert stdout.closed
+    assert process._output.closed
     assert not loop.remove_reader(fd)
     assert pause is None or pause.cancelled()
     assert not paused(process)
@@ -283,10 +265,8 @@ async def test_nothing_is_left_behind(start: Start, printed: Printed, script: st
 async def test_a_descriptor_that_was_closed_is_not_read_again(start: Start, printed: Printed) -> None:
     """A worker closes its output; the number of our end is given to something else; then the worker ends."""
     process = start(CLOSE + WAIT, printed)
-    stdout = process._popen.stdout
-    assert stdout is not None
-    fd = stdout.fileno()
-    await until(lambda: stdout.closed)
+    fd = process._output._fd
+    await until(lambda: process._output.closed)
     ends = os.pipe()
     if fd not in ends:
         os.dup2(ends[0], fd)
@@ -315,16 +295,3 @@ async def test_a_flooding_mod_that_hangs_leaves_its_stack(network: AgentNetwork,
     (dumped,) = (index for index, line in enumerate(log) if " in go" in line)
     assert "mods/noisy/mod.py" in log[dumped]
     assert sum(line.endswith(" y") for line in log[:dumped]) > LINE_RATE, "it was flooding"
-
-
-@pytest.mark.usefixtures("small_burst")
-async def test_a_dump_is_not_kept_waiting_by_the_budget(start: Start, printed: Printed) -> None:
-    process = start(f"import faulthandler, signal; faulthandler.register(signal.SIGUSR2)\n{FLOOD}", printed)
-    await until(lambda: paused(process))
-    process.dump_stacks()
-    assert not paused(process)
-    async with asyncio.timeout(1.0):  # at the rate of lines what was in the pipe would take six seconds
-        while b"most recent call first" not in printed.data:
-            await process.next_output()
-    process.kill()
-    await exit_of(process)
