@@ -148,7 +148,7 @@ class Writer:
                 self._round(max(0.0, self._upkeep_at - time.monotonic()))
                 while self._backups and not self._ending:
                     self._back_up(self._backups.popleft())
-                if time.monotonic() >= self._upkeep_at:
+                if time.monotonic() >= self._upkeep_at and not self._ending:
                     self._upkeep()
             for backup in self._backups:
                 self._finish([backup.job], _Closing("the journal was closed"))

@@ -17,6 +17,7 @@ from modvisor.ipc.errors import ModvisorError, Unserializable
 from modvisor.ipc.event import Event
 from modvisor.ipc.messages import pack
 from modvisor.supervisor import journal_schema
+from modvisor.supervisor.config import JournalConfig
 from modvisor.supervisor.journal import SCHEMA_VERSION, Journal, JournalError, Kept, KeptMod, Quarantine
 from modvisor.supervisor.journal_store import Store
 from modvisor.supervisor.journal_writer import Job
@@ -98,6 +99,22 @@ def test_what_is_recorded_is_there_after_a_restart(file: Path, journal: Journal)
     assert file.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize(("sync", "level"), [("normal", 1), ("full", 2)])
+def test_how_it_is_synced_and_who_may_read_it(file: Path, sync: str, level: int) -> None:
+    journal = Journal(file, JournalConfig(sync=sync))
+    journal.open()
+    levels: list[Any] = []
+    assert journal._writer is not None
+    journal._writer.submit(
+        Job("look", lambda store: levels.append(store.connection.execute("PRAGMA synchronous").fetchone()))
+    )
+    journal.flush()
+    modes = {found.name: found.stat().st_mode & 0o777 for found in file.parent.iterdir()}
+    journal.close()
+    assert levels == [(level,)]
+    assert modes == {"network.db": 0o600, "network.db-wal": 0o600, "network.db-shm": 0o600}
+
+
 # -- files that cannot be used
 
 
@@ -145,6 +162,22 @@ def test_a_newer_or_foreign_database_is_set_aside_as_it_was(file: Path, script: 
         foreign.executescript(script)
     before = file.read_bytes()
     assert kept(file) == ([], {})
+    [name] = [name for name in aside(file) if not name.endswith(("-wal", "-shm"))]
+    assert file.with_name(name).read_bytes() == before
+
+
+def test_a_database_of_a_later_version_is_set_aside_with_its_version(
+    file: Path, journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal.open()
+    journal.record(*registered("ann"))
+    journal.close()
+    with closing(sqlite3.connect(file)) as later:
+        later.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    before = file.read_bytes()
+    assert opened(file) == Kept()
+    assert f"schema {SCHEMA_VERSION + 1}, this modvisor writes {SCHEMA_VERSION}" in caplog.text
+    assert file.read_bytes() != before
     [name] = [name for name in aside(file) if not name.endswith(("-wal", "-shm"))]
     assert file.with_name(name).read_bytes() == before
 
