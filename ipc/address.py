@@ -10,7 +10,7 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from .errors import InvalidEvent
+from .errors import InvalidEvent, shown
 
 MAX_ID = 128  # ids become folder and socket names
 
@@ -45,7 +45,7 @@ def parse_address(text: str) -> Address:
     ``broadcast`` and ``all`` are ``agent:broadcast``; ``system`` is ``system:system``, as other agent networks write them.
     """
     if not isinstance(text, str):
-        raise InvalidId(f"address {text!r}: expected text such as 'agent:alice', got {type(text).__name__}")
+        raise InvalidId(f"address {shown(text)}: expected text such as 'agent:alice', got {type(text).__name__}")
     if text in ("broadcast", "all"):
         return Address(AGENT, BROADCAST)
     if text == SYSTEM:
@@ -54,13 +54,15 @@ def parse_address(text: str) -> Address:
     if not colon:
         return Address(AGENT, check_agent_id(text))
     if role not in ROLES:
-        raise InvalidId(f"address {_short(text)}: unknown role {role!r}; expected one of {', '.join(sorted(ROLES))}")
+        raise InvalidId(
+            f"address {shown(text)}: unknown role {shown(role)}; expected one of {', '.join(sorted(ROLES))}"
+        )
     if role == MOD:  # a mod may be addressed by id or by path
         if len(rest) > MAX_ID or not (_is_id(_MOD_ID, rest) or is_mod_path(rest)):
-            raise InvalidId(f"address {_short(text)}: not a mod id (a-z, 0-9, '_', '.', '@', '-') nor a mod_path")
+            raise InvalidId(f"address {shown(text)}: not a mod id (a-z, 0-9, '_', '.', '@', '-') nor a mod_path")
         return Address(MOD, rest)
     if not _is_id(_AGENT_ID, rest.removeprefix("#") if role == CHANNEL else rest):
-        raise InvalidId(f"address {_short(text)}: the part after '{role}:' must be letters, digits, '_', '.', '@', '-'")
+        raise InvalidId(f"address {shown(text)}: the part after '{role}:' must be letters, digits, '_', '.', '@', '-'")
     return Address(role, rest)
 
 
@@ -68,7 +70,7 @@ def check_agent_id(agent_id: str) -> str:
     """Return ``agent_id`` if it can name an agent, else raise `InvalidId`."""
     if not isinstance(agent_id, str) or not _is_id(_AGENT_ID, agent_id):
         raise InvalidId(
-            f"agent id {_short(agent_id)}: expected letters, digits, '_', '.', '@', '-' (1 to {MAX_ID}, no '..')"
+            f"agent id {shown(agent_id)}: expected letters, digits, '_', '.', '@', '-' (1 to {MAX_ID}, no '..')"
         )
     if agent_id in (BROADCAST, "all", SYSTEM):
         raise InvalidId(f"agent id {agent_id!r} is reserved; choose another")
@@ -79,7 +81,7 @@ def check_mod_id(mod_id: str) -> str:
     """Return ``mod_id`` if it can name a mod, else raise `InvalidId`."""
     if not isinstance(mod_id, str) or not _is_id(_MOD_ID, mod_id):
         raise InvalidId(
-            f"mod id {_short(mod_id)}: expected lower-case letters, digits, '_', '.', '@', '-' "
+            f"mod id {shown(mod_id)}: expected lower-case letters, digits, '_', '.', '@', '-' "
             f"(1 to {MAX_ID}, no '..'); give the mod an 'id' of its own"
         )
     return mod_id
@@ -99,7 +101,7 @@ def check_mod_path(path: str) -> str:
     """Return ``path`` if `is_mod_path`, else raise `InvalidId` listing the forms."""
     if not is_mod_path(path):
         raise InvalidId(
-            f"mod_path {_short(path)}: expected 'pkg.mods.wiki', 'pkg.module:Class' or './name' "
+            f"mod_path {shown(path)}: expected 'pkg.mods.wiki', 'pkg.module:Class' or './name' "
             "(a folder under mods/ beside the network file)"
         )
     return path
@@ -117,8 +119,3 @@ def mod_id_of(path: str) -> str:
 
 def _is_id(grammar: re.Pattern[str], text: str) -> bool:
     return len(text) <= MAX_ID and ".." not in text and text not in (".", "") and grammar.fullmatch(text) is not None
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -7,15 +7,19 @@ straight into the decoder's buffer spares a copy.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
+import sys
+import termios
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from .connection import MAX_FRAME, MAX_REQUESTS, Connection
 from .errors import (
     ChannelBroken,
     ChannelClosed,
+    Code,
     ModvisorError,
     ProtocolError,
     RequestFailed,
@@ -25,8 +29,26 @@ from .messages import CANCEL, Message, Notification, Request, Response
 HIGH_WATER = 1024 * 1024
 """Bytes waiting to be written above which `Channel.call` waits for the peer to read."""
 
-MAX_LAST_READS = 4096
-"""Reads of a peer that has ended: more than its socket can hold, fewer than a process it left behind can keep filling."""
+TURN = 16
+"""Requests and notifications taken in one turn of the loop. A request costs 20 to 60 µs with what it sets off, so a peer that
+sends without end holds the loop for about a millisecond at a time; the rest waits for the next turn, and everybody else has
+theirs between. Answers are not counted: there are no more of them than we asked for."""
+
+RATE = 5000.0
+BURST = 10_000.0
+"""Messages of no use (`Channel.charge`: notifications, requests that are refused unseen) that are read per second while they
+last, and at once: 5 % of a supervisor's time. Above it reading pauses, so the pipe fills and the peer waits.
+
+Whatever an honest peer has in its pipe is read within a few seconds all the same, and its answer to a ping with it: it has at
+most `MAX_REQUESTS` requests open, and gives each up once."""
+
+PAUSE = 0.02
+"""Seconds of one pause in reading; always this short, since the answers we wait for come over the same pipe: two peers that
+read nothing until the other has answered would wait forever."""
+
+LAST_BYTES = 1024 * 1024
+LAST_MESSAGES = 1000
+"""What is taken of a peer that has ended, of what lay in its pipe: its answers, and this many requests and notifications."""
 
 RequestHandler = Callable[[Request], None]
 NotificationHandler = Callable[[Notification], None]
@@ -35,6 +57,9 @@ CloseHandler = Callable[[ModvisorError], None]
 
 class Channel:
     """Requests, answers and notifications with one peer.
+
+    Reading is fair and bounded: at most `TURN` requests and notifications per turn of the loop, and messages of no use no
+    faster than `RATE`. It never waits for writing: a peer that writes before it reads is served too.
 
     Handlers are called from the loop and must not block or raise; a request handler answers now or later with `respond` or
     `refuse`. ``on_close`` is called once, with the reason.
@@ -67,6 +92,11 @@ class Channel:
         # Twice the largest message: one on its way, one whole answer behind it.
         self._max_buffer = 2 * max_frame + HIGH_WATER if max_buffer is None else max_buffer
         self._pending: dict[int, asyncio.Future[Response]] = {}
+        self._unread: Iterator[Message] | None = None  # messages of the last read that are for the next turns
+        self._next_turn: asyncio.Handle | None = None  # goes on with them; nothing is read before
+        self._reading = True  # the socket is watched: whenever the channel is open and not in a pause
+        self._allowance = _Allowance(self._loop.time())
+        self._pause = False  # wanted, before anything more is taken
         self._out: deque[memoryview | bytes] = deque()
         self._out_size = 0
         self._corked = False  # something was written in this turn of the loop: gather what else it writes
@@ -143,6 +173,16 @@ class Channel:
         if self._closed is None:
             self._write(self._connection.refuse(request_id, code, message, details))
 
+    @property
+    def owed(self) -> int:
+        """The peer's requests that were not answered yet."""
+        return self._connection.owed
+
+    @property
+    def owed_weight(self) -> int:
+        """About the bytes of memory these take up together."""
+        return self._connection.owed_weight
+
     # -- life
 
     @property
@@ -174,9 +214,18 @@ class Channel:
         self._end(ChannelClosed("the channel was closed"))
 
     def close_after_reading(self) -> None:
-        """Take what the peer had sent before it ended, then end the channel: an answer on its way still counts."""
-        for _ in range(MAX_LAST_READS):
-            if self._closed is not None or not self._read_once():
+        """Take what the peer had sent before it ended, then end the channel: an answer on its way still counts.
+
+        No more than lies in the pipe at this moment: a process that outlived the peer may write for ever.
+        """
+        most = LAST_MESSAGES
+        left = 0 if self._closed is not None else min(_bytes_in(self._sock), LAST_BYTES)
+        while self._closed is None and most > 0:
+            if self._unread is not None:
+                most = self._take_unread(most)
+            elif left > 0 and (count := self._receive()):
+                left -= count
+            else:
                 break
         self.close()
 
@@ -184,7 +233,13 @@ class Channel:
         if self._closed is not None:
             return
         self._closed = reason
-        self._loop.remove_reader(self._sock.fileno())
+        self._unread = None
+        if self._next_turn is not None:
+            self._next_turn.cancel()
+            self._next_turn = None
+        if self._reading:
+            self._reading = False
+            self._loop.remove_reader(self._sock.fileno())
         if self._waiting_for_writable:
             self._loop.remove_writer(self._sock.fileno())
         self._sock.close()
@@ -198,42 +253,83 @@ class Channel:
 
     # -- reading
 
-    def _readable(self) -> None:
-        self._read_once()
+    def charge(self) -> None:
+        """Count one message of the peer that was of no use: where they come faster than `RATE`, reading pauses."""
+        if self._allowance.spend(self._loop.time()):
+            self._pause = True
 
-    def _read_once(self) -> bool:
-        """Read what is there and handle the messages in it; False if nothing was there or the channel ended."""
+    def _readable(self) -> None:
+        if self._next_turn is None and self._receive():
+            self._take_turn()
+
+    def _go_on(self) -> None:
+        self._next_turn = None
+        if not self._reading:
+            self._reading = True
+            self._loop.add_reader(self._sock.fileno(), self._readable)
+        self._take_turn()
+
+    def _take_turn(self) -> None:
+        """Take what one turn of the loop allows; come back in the next, or after a pause, if something is left."""
+        if self._unread is not None:
+            self._take_unread(TURN)
+        if self._closed is not None:
+            return
+        if self._pause:
+            self._pause = self._reading = False
+            self._loop.remove_reader(self._sock.fileno())
+            self._next_turn = self._loop.call_later(PAUSE, self._go_on)
+        elif self._unread is not None:
+            self._next_turn = self._loop.call_soon(self._go_on)
+
+    def _receive(self) -> int:
+        """Read what is there into `_unread`; returns the bytes read: 0 if there were none or the channel ended."""
         view = self._connection.frames.buffer()
         try:
             count = self._sock.recv_into(view)
         except (BlockingIOError, InterruptedError):
-            return False
+            return 0
         except OSError as error:
             self._end(ChannelBroken(f"the pipe broke: {error}"))
-            return False
+            return 0
         if count == 0:
             self._end(ChannelBroken("the peer closed the pipe"))
-            return False
+            return 0
+        self._unread = self._connection.received(count)
+        return count
+
+    def _take_unread(self, most: int) -> int:
+        """Handle the messages that were read, ``most`` requests and notifications of them; returns how many were left of these.
+
+        It stops early where a pause is due. `_unread` is None when nothing is left.
+        """
+        assert self._unread is not None
         try:
-            for message in self._connection.received(count):
+            for message in self._unread:
+                if isinstance(message, Response):
+                    self._take_answer(message)
+                    continue
                 self._take(message)
-                if self._closed is not None:
-                    return False
+                most -= 1
+                if most == 0 or self._pause or self._closed is not None:
+                    return most
         except ProtocolError as error:
             broken = ChannelBroken(f"the peer broke the protocol: {error}", code=error.code)
             broken.__cause__ = error
             self._end(broken)
-            return False
-        return True
+        self._unread = None
+        return most
 
-    def _take(self, message: Message) -> None:
-        if isinstance(message, Response):
-            future = self._pending.get(message.id)
-            if future is not None and not future.done():
-                future.set_result(message)
-        elif isinstance(message, Request):
+    def _take_answer(self, response: Response) -> None:
+        future = self._pending.get(response.id)
+        if future is not None and not future.done():
+            future.set_result(response)
+
+    def _take(self, message: Request | Notification) -> None:
+        if isinstance(message, Request):
             self._on_request(message)
         else:
+            self.charge()
             self._on_notification(message)
 
     def _give_up(self, request_id: int) -> None:
@@ -254,7 +350,8 @@ class Channel:
             if not self._waiting_for_writable:
                 self._send()
             if self._out_size > self._max_buffer:
-                self._end(ChannelBroken(f"the peer does not read: {self._out_size} bytes are waiting"))
+                text = f"the peer does not read its pipe: {self._out_size} bytes are waiting for it"
+                self._end(ChannelBroken(text, code=Code.PROTOCOL_ERROR))
 
     def _uncork(self) -> None:
         self._corked = False
@@ -311,6 +408,26 @@ class Channel:
             waiter = self._drain_waiters.popleft()
             if not waiter.done():
                 waiter.set_result(None)
+
+
+class _Allowance:
+    """How many messages of no use may still be read at once: `BURST`, used up by each, filled up by `RATE` per second."""
+
+    __slots__ = ("_at", "_left")
+
+    def __init__(self, now: float) -> None:
+        self._left = BURST
+        self._at = now
+
+    def spend(self, now: float) -> bool:
+        """Use up one of them; True if there was none: it is time for a pause."""
+        self._left = min(BURST, self._left + (now - self._at) * RATE) - 1.0
+        self._at = now
+        return self._left < 0.0
+
+
+def _bytes_in(sock: socket.socket) -> int:
+    return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def _expire(future: asyncio.Future[Response]) -> None:

@@ -13,8 +13,10 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
+import msgpack
+
 from .errors import ChannelBusy, FrameTooLarge, LocalProtocolError, RemoteProtocolError, Unserializable
-from .messages import NOTIFICATION, REQUEST, RESPONSE, Message, Request, Response, decode, pack
+from .messages import NOTIFICATION, REQUEST, RESPONSE, Message, Request, Response, container_weight, decode, pack
 
 MAX_FRAME = 64 * 1024 * 1024
 """Default cap on one message: room for a 16 MiB payload with overhead, small beside a worker's memory limit."""
@@ -23,13 +25,17 @@ MAX_REQUESTS = 10_000
 """Default cap on requests without an answer, each way: a peer that never answers must not fill our memory."""
 
 _READ = 256 * 1024  # what one read takes at most while no larger frame is expected
+_ROOM = 4096  # what `buffer` offers at least
+_SCANNED = 64 * 1024  # bytes of a frame up to which it is looked through before it is decoded
+_WEIGHED = 512  # bytes of a request from which on its values are weighed; what a smaller one holds is small as well
 _HEADER = struct.Struct(">I")
 
 
 class FrameDecoder:
     """Cuts a stream of bytes into frames, copying each byte at most a constant number of times.
 
-    Fill the view that `buffer` returns, tell `advance` how much was filled, take the frames.
+    Fill the view that `buffer` returns, tell `advance` how much was filled, take the frames: all of them before the next
+    `buffer`. It holds at most `capacity` bytes, and grows with what arrived, never with a length that was only announced.
     """
 
     __slots__ = ("_buffer", "_end", "_max_frame", "_start")
@@ -45,13 +51,18 @@ class FrameDecoder:
         """Bytes received that are not yet a whole frame."""
         return self._end - self._start
 
+    @property
+    def capacity(self) -> int:
+        """Bytes of memory it takes up: never more than one frame of the largest size and a little."""
+        return len(self._buffer)
+
     def buffer(self) -> memoryview:
         """Where to put the next bytes; never empty."""
         if self._start == self._end:
             self._start = self._end = 0
             if len(self._buffer) > _READ:  # a large frame has passed: give its memory back
                 self._buffer = bytearray(_READ)
-        elif len(self._buffer) - self._end < 4096:
+        elif len(self._buffer) - self._end < _ROOM:
             self._make_room()
         return memoryview(self._buffer)[self._end :]
 
@@ -62,7 +73,7 @@ class FrameDecoder:
             wanted = max(_READ, 4 + _HEADER.unpack_from(self._buffer, self._start)[0])
         # Grow with what really arrived, so that a length alone cannot make us allocate; doubling keeps the copies linear.
         size = min(wanted, max(2 * held, _READ))
-        fresh = bytearray(max(size, held + 4096))
+        fresh = bytearray(max(size, held + _ROOM))
         fresh[:held] = memoryview(self._buffer)[self._start : self._end]
         self._buffer, self._start, self._end = fresh, 0, held
 
@@ -88,6 +99,9 @@ class FrameDecoder:
 class Connection:
     """One end of the pipe: numbers requests, keeps count of what is unanswered, checks what the peer sends.
 
+    When the peer has broken the rules nothing passes any more, in either direction: what it says further is refused with the
+    same reason, and to send to it is our own mistake.
+
     Args:
         max_frame: bytes of one message, in either direction.
         max_requests: requests waiting for an answer, in either direction.
@@ -100,12 +114,25 @@ class Connection:
         self._next_id = 0
         self._asked: set[int] = set()  # our requests without an answer
         self._abandoned: set[int] = set()  # those whose answer nobody waits for
-        self._to_answer: set[int] = set()  # the peer's requests that we owe an answer
+        self._to_answer: dict[int, int] = {}  # the peer's requests that we owe an answer, and what each weighs
+        self._weight = 0  # of these together
+        self._broken: RemoteProtocolError | None = None
+        self._scanner = msgpack.Unpacker(read_size=1024)
 
     @property
     def in_flight(self) -> int:
         """Our requests that the peer has not answered yet, abandoned ones included."""
         return len(self._asked)
+
+    @property
+    def owed(self) -> int:
+        """Requests of the peer that we have not answered yet."""
+        return len(self._to_answer)
+
+    @property
+    def owed_weight(self) -> int:
+        """About the bytes of memory that these take up together."""
+        return self._weight
 
     # -- messages in, bytes out
 
@@ -152,14 +179,22 @@ class Connection:
         Raises:
             RemoteProtocolError: the connection is of no further use.
         """
-        for frame in self.frames.advance(count):
-            message = decode(frame)
-            if isinstance(message, Response):
-                if not self._settle(message.id):
-                    continue
-            elif isinstance(message, Request):
-                self._accept(message.id)
-            yield message
+        if self._broken is not None:
+            raise RemoteProtocolError(f"the connection is of no further use: {self._broken}")
+        try:
+            for frame in self.frames.advance(count):
+                if len(frame) <= _SCANNED:
+                    self._scan(frame)
+                message = decode(frame)
+                if isinstance(message, Response):
+                    if not self._settle(message.id):
+                        continue
+                elif isinstance(message, Request):
+                    self._accept(message, len(frame))
+                yield message
+        except RemoteProtocolError as error:
+            self._broken = error
+            raise
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> list[Message]:
         """`received` for bytes that are at hand already; of any length."""
@@ -173,6 +208,20 @@ class Connection:
             view = view[count:]
         return messages
 
+    def _scan(self, frame: memoryview) -> None:
+        """See that a frame is one whole value before any of it is built.
+
+        A list may announce as many items as its frame has bytes, and a thousand of them within each other bring none: 12 MB
+        of memory for 4 kB of frame. In a larger frame so long a list is memory that nobody touches, which costs nothing.
+        """
+        try:
+            self._scanner.feed(frame)
+            self._scanner.skip()
+        except (ValueError, msgpack.UnpackException) as error:
+            raise RemoteProtocolError(
+                f"frame of {len(frame)} bytes is not a msgpack value: {error or type(error).__name__}"
+            ) from None
+
     def _settle(self, request_id: int) -> bool:
         """Note that an answer came; False if nobody waits for it."""
         if request_id not in self._asked:
@@ -183,23 +232,27 @@ class Connection:
             return False
         return True
 
-    def _accept(self, request_id: int) -> None:
-        if request_id in self._to_answer:
-            raise RemoteProtocolError(f"request id {request_id} is used twice")
+    def _accept(self, request: Request, size: int) -> None:
+        if request.id in self._to_answer:
+            raise RemoteProtocolError(f"request id {request.id} is used twice")
         if len(self._to_answer) >= self.max_requests:
             raise RemoteProtocolError(
                 f"{len(self._to_answer)} requests await our answer; the cap is {self.max_requests}"
             )
-        self._to_answer.add(request_id)
+        weight = size if size < _WEIGHED else size + _weight_of(request.params)
+        self._to_answer[request.id] = weight
+        self._weight += weight
 
     def _answer(self, request_id: int, message: list[Any]) -> bytes:
         if request_id not in self._to_answer:
             raise LocalProtocolError(f"request {request_id} is not open: answered already, or never asked")
         data = self._frame(message)
-        self._to_answer.remove(request_id)
+        self._weight -= self._to_answer.pop(request_id)
         return data
 
     def _frame(self, message: list[Any]) -> bytes:
+        if self._broken is not None:
+            raise LocalProtocolError(f"the peer broke the protocol, nothing can be sent to it: {self._broken}")
         try:
             body = pack(message)
         except Unserializable:
@@ -208,3 +261,25 @@ class Connection:
         if len(body) > self.max_frame:
             raise FrameTooLarge(f"message of {len(body)} bytes; the cap is {self.max_frame}")
         return _HEADER.pack(len(body)) + body
+
+
+def _weight_of(params: Any) -> int:
+    """About the bytes that the containers of ``params`` take up, small items included."""
+    total, level = 0, [params]
+    while level:
+        inner: list[Any] = []
+        for container in level:
+            if type(container) is dict:
+                items = container.values()
+            elif type(container) is list:
+                items = container
+            else:
+                continue
+            total += container_weight(container)
+            if not _CONTAINERS.isdisjoint(map(type, items)):  # a list of a million numbers is passed over at once
+                inner.extend(items)
+        level = inner
+    return total
+
+
+_CONTAINERS = frozenset({dict, list})

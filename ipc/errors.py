@@ -9,6 +9,14 @@ from enum import StrEnum
 from typing import Any
 
 
+def shown(value: Any, most: int = 80) -> str:
+    """``value`` as a message for people shows it: short, and made in no time, whatever a stranger sent."""
+    if isinstance(value, (dict, list, tuple)):  # their repr may take seconds, or be nested too deeply to be made at all
+        return f"{type(value).__name__} of {len(value)}"
+    text = repr(value[:most] if isinstance(value, (str, bytes)) else value)
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
 class Code(StrEnum):
     """Stable names of every way a request to the network can fail."""
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from .address import AGENT, Address, InvalidId, parse_address
-from .errors import InvalidEvent
+from .errors import InvalidEvent, shown
 from .topic import check_event_name
 
 VISIBILITIES = frozenset({"public", "network", "channel", "direct", "restricted", "mod_only"})
+MAX_DEPTH = 100  # of containers within each other: what is nested deeper cannot be copied or written as JSON everywhere
 MAX_EVENT_ID = 256  # ids are kept in the window of answered events; they are not a place for data
 
 
@@ -127,7 +128,7 @@ class Event:
         """Build an event from plain data of an untrusted origin; unknown keys are ignored (newer peers may add some).
 
         Raises:
-            InvalidEvent: not a dict, no event_name, or a field of the wrong type.
+            InvalidEvent: not a dict, no event_name, a field of the wrong type, or data nested deeper than `MAX_DEPTH`.
         """
         if type(data) is not dict:
             raise InvalidEvent(f"event: expected a mapping, got {type(data).__name__}")
@@ -140,6 +141,8 @@ class Event:
                 raise _wrong(name, _CHECKED_TEXT[name], known[name])
         if event.allowed_agents is not None and not all(isinstance(agent, str) for agent in event.allowed_agents):
             raise _wrong("allowed_agents", "a list of agent ids", event.allowed_agents)
+        check_depth("payload", event.payload)
+        check_depth("metadata", event.metadata)
         return event
 
     def copy(self) -> Event:
@@ -201,6 +204,7 @@ class EventResponse:
         """Build a response from plain data of an untrusted origin; raises `InvalidEvent`."""
         if type(data) is not dict or "success" not in data:
             raise InvalidEvent("response: expected a mapping with 'success'")
+        check_depth("data", data.get("data"))
         return cls(data["success"], data.get("message"), data.get("data"), data.get("event_name"))
 
 
@@ -214,6 +218,26 @@ def copy_data(value: Any) -> Any:
     if kind is tuple:
         return tuple(copy_data(item) for item in value)
     return value
+
+
+def check_depth(what: str, value: Any) -> None:
+    """Raise `InvalidEvent` if the plain data ``value`` is nested deeper than `MAX_DEPTH`. It must not contain itself."""
+    level = [value] if type(value) in _CONTAINERS else []
+    for _ in range(MAX_DEPTH):
+        if not level:
+            return
+        level = _containers_in(level)
+    if level:
+        raise InvalidEvent(f"{what}: nested deeper than {MAX_DEPTH} levels")
+
+
+def _containers_in(containers: list[Any]) -> list[Any]:
+    found: list[Any] = []
+    for container in containers:
+        items = container.values() if type(container) is dict else container
+        if not _CONTAINERS.isdisjoint(map(type, items)):  # a list of a million numbers is passed over at once
+            found.extend(item for item in items if type(item) in _CONTAINERS)
+    return found
 
 
 _CONTAINERS = frozenset({dict, list, tuple})
@@ -261,6 +285,5 @@ def _check_address(field_name: str, value: Any) -> None:
 
 
 def _wrong(field_name: str, expected: str, value: Any) -> InvalidEvent:
-    text = repr(value)
-    shown = text if len(text) <= 60 else text[:57] + "..."
-    return InvalidEvent(f"{field_name}: expected {expected}, got {type(value).__name__} {shown}")
+    kind = "" if isinstance(value, (dict, list, tuple)) else f"{type(value).__name__} "
+    return InvalidEvent(f"{field_name}: expected {expected}, got {kind}{shown(value, 60)}")

@@ -52,7 +52,9 @@ class Manifest:
                 "observes": list(observes),
                 "file": str(file),
             }:
-                return cls(mod_class, version[:64], description[:1000], _patterns(patterns), _patterns(observes), file)
+                return cls(
+                    mod_class[:1000], version[:64], description[:1000], _patterns(patterns), _patterns(observes), file[:4096]
+                )  # fmt: skip
         raise RemoteProtocolError(
             "manifest: expected {mod_class, version, description, file: text, patterns, observes: lists of patterns}"
         )

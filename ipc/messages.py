@@ -85,11 +85,40 @@ def pack(value: Any) -> bytes:
         raise Unserializable(f"{place}: {reason}") from None
 
 
+LARGE = 4 * 1024 * 1024
+"""Bytes of a frame from which on its values are weighed while it is decoded; below, they cannot be too many."""
+
+MAX_UNPACKED = 1024 * 1024 * 1024
+"""Bytes the values of one frame may take up, by `container_weight`. An empty list is one byte on the wire and 72 in memory, so
+the largest frame could otherwise grow to 4.6 GB."""
+
+
+def container_weight(container: Any) -> int:
+    """About the bytes a list or dict takes up in memory, its small items (numbers, short texts) included."""
+    return 64 + (120 if type(container) is dict else 40) * len(container)
+
+
+class _Scales:
+    """Weighs each container of a frame as it is completed; raises ValueError when it is too much."""
+
+    def __init__(self) -> None:
+        self._left = MAX_UNPACKED
+
+    def put(self, container: Any) -> Any:
+        self._left -= container_weight(container)
+        if self._left < 0:
+            raise ValueError(f"its values take up more than {MAX_UNPACKED} bytes of memory")
+        return container
+
+
 def unpack(frame: bytes | bytearray | memoryview) -> Any:
-    """The value in one frame; raises `RemoteProtocolError` for anything but exactly one msgpack value."""
+    """The value in one frame; raises `RemoteProtocolError` for anything but exactly one msgpack value of reasonable weight."""
     try:
-        return msgpack.unpackb(frame, timestamp=3, strict_map_key=False, use_list=True)
-    except (ValueError, TypeError, RecursionError, OverflowError, msgpack.UnpackException) as error:
+        if len(frame) < LARGE:
+            return msgpack.unpackb(frame, timestamp=3, strict_map_key=False, use_list=True)
+        put = _Scales().put
+        return msgpack.unpackb(frame, timestamp=3, strict_map_key=False, use_list=True, list_hook=put, object_hook=put)
+    except (ValueError, TypeError, RecursionError, OverflowError, MemoryError, msgpack.UnpackException) as error:
         # UnicodeDecodeError, ExtraData, StackError and FormatError are ValueErrors; TypeError: an unhashable map key
         raise RemoteProtocolError(
             f"frame of {len(frame)} bytes is not a msgpack value: {error or type(error).__name__}"
@@ -121,7 +150,7 @@ class Hello:
     def from_dict(cls, data: Any) -> Hello:
         match data:
             case {"protocol": int(protocol), "pid": int(pid), "python": str(python), "modvisor": str(version)}:
-                return cls(protocol, pid, python, version)
+                return cls(protocol, pid, python[:64], version[:64])
         raise RemoteProtocolError("hello: expected {protocol: int, pid: int, python: str, modvisor: str}")
 
     def to_dict(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import re
 from functools import lru_cache
 from typing import Generic, TypeVar
 
-from .errors import InvalidEvent
+from .errors import InvalidEvent, shown
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ def check_event_name(name: str) -> str:
     """Return ``name`` if it is an event name, else raise `InvalidEvent` saying what was expected."""
     if not isinstance(name, str) or len(name) > MAX_NAME or not _NAME.fullmatch(name):
         raise InvalidEvent(
-            f"event_name {_short(name)}: expected lower-case parts joined by dots, such as 'wiki.page.create' "
+            f"event_name {shown(name)}: expected lower-case parts joined by dots, such as 'wiki.page.create' "
             f"(letters, digits, underscores, at least two parts, at most {MAX_NAME} characters)"
         )
     return name
@@ -38,7 +38,7 @@ def check_pattern(pattern: str) -> str:
         if pattern.endswith(".*") and _PREFIX.fullmatch(pattern[:-2]):
             return pattern
     raise InvalidEvent(
-        f"pattern {_short(pattern)}: expected an event name ('wiki.page.create'), a prefix ('wiki.*') or '*'"
+        f"pattern {shown(pattern)}: expected an event name ('wiki.page.create'), a prefix ('wiki.*') or '*'"
     )
 
 
@@ -95,8 +95,3 @@ class TopicTable(Generic[T]):
                 found.extend(self._prefixes.get(prefix, ()))
         found.extend(self._everything)
         return found
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -12,7 +12,7 @@ from anyio.abc import TaskGroup
 from ..ipc import messages
 from ..ipc.address import MOD, SYSTEM, parse_address
 from ..ipc.channel import HIGH_WATER
-from ..ipc.errors import Code, FrameTooLarge, InvalidEvent, ModvisorError, Unserializable
+from ..ipc.errors import Code, FrameTooLarge, InvalidEvent, ModvisorError, Unserializable, shown
 from ..ipc.event import Event, EventResponse
 from ..ipc.messages import Request
 from .agents import AgentRegistry
@@ -26,9 +26,17 @@ logger = logging.getLogger("modvisor.mod_requests")
 MAX_OPEN = 1000
 """Requests of one worker under way: above the SDK's own limit, so that only a worker that ignores it is refused."""
 
+MAX_OPEN_WEIGHT = 64 * 1024 * 1024
+"""Bytes of memory these may take up together (one alone may take more): a thousand events of the largest size are 64 GB."""
+
 
 class ModRequests:
-    """Answers `send_event` and `query` of the workers, each request in a task of its own."""
+    """Answers `send_event` and `query` of the workers, each request in a task of its own.
+
+    What is too much is refused with `busy`, and `Channel.charge`d: a worker that goes on all the same is read more slowly,
+    until it waits for its pipe. Reading never stops until a request is answered: the answers that one waits for come over the
+    same pipe (of this very worker, where a handler waits for what its own event sets off), and so do those to pings.
+    """
 
     def __init__(self, tasks: TaskGroup, agents: AgentRegistry, gateway: Gateway) -> None:
         self._tasks = tasks
@@ -44,21 +52,31 @@ class ModRequests:
     def take(self, keeper: Keeper, incarnation: Incarnation, request: Request) -> None:
         """Called by the channel with each request; must not block."""
         call = self._calls.get(request.method)
+        channel = incarnation.channel
         if call is None:
-            incarnation.channel.refuse(request.id, Code.PROTOCOL_ERROR, f"unknown method {request.method!r}")
-        elif len(self._open.get(incarnation, ())) >= MAX_OPEN:
-            incarnation.channel.refuse(
-                request.id, Code.BUSY, f"{MAX_OPEN} requests of mod {incarnation.mod_id} are under way already"
-            )
+            channel.charge()
+            channel.refuse(request.id, Code.PROTOCOL_ERROR, f"unknown method {shown(request.method)}")
+        elif channel.owed > MAX_OPEN or (channel.owed_weight > MAX_OPEN_WEIGHT and channel.owed > 1):
+            channel.charge()
+            channel.refuse(request.id, Code.BUSY, self._too_many(incarnation))
         else:
             self._open.setdefault(incarnation, {})[request.id] = anyio.CancelScope()
             self._tasks.start_soon(self._answer, call, keeper, incarnation, request)
 
     def cancel(self, incarnation: Incarnation, request_id: int | None = None) -> None:
         """The worker gave a request up (None: all of them, it is gone): so is what it caused."""
-        for open_id, scope in list(self._open.get(incarnation, {}).items()):
-            if request_id is None or open_id == request_id:
+        scopes = self._open.get(incarnation, {})
+        if request_id is None:
+            for scope in list(scopes.values()):
                 scope.cancel()
+        elif (scope := scopes.get(request_id)) is not None:
+            scope.cancel()
+
+    @staticmethod
+    def _too_many(incarnation: Incarnation) -> str:
+        if incarnation.channel.owed > MAX_OPEN:
+            return f"{MAX_OPEN} requests of mod {incarnation.mod_id} are under way already"
+        return f"requests of mod {incarnation.mod_id} that are under way take up {MAX_OPEN_WEIGHT} bytes already"
 
     async def _answer(
         self,
@@ -138,5 +156,5 @@ class ModRequests:
             case "groups":
                 return self._agents.members_of_groups()
         raise InvalidEvent(
-            f"query: unknown subject {params.get('what')!r}; expected agents, channels, members or groups"
+            f"query: unknown subject {shown(params.get('what'))}; expected agents, channels, members or groups"
         )

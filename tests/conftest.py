@@ -12,8 +12,30 @@ from typing import Any
 
 import psutil
 import pytest
+from hypothesis import HealthCheck, settings
 
 from modvisor.supervisor import AgentNetwork
+
+# Neither a deadline per example nor the health check that times the making of examples: both compare with the clock, so a
+# busy machine fails them. What takes too long is for pytest's own timeout. A failure prints the line that repeats it
+# anywhere; the examples differ from run to run, so that many runs find more than one does.
+settings.register_profile(
+    "modvisor", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True, derandomize=False
+)
+settings.load_profile("modvisor")
+
+FUZZED = pytest.StashKey[list[str]]()
+"""What the fuzzing tests tried, a line each, for the summary of the run."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[FUZZED] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in config.stash[FUZZED]:
+        terminalreporter.write_line(line)
+
 
 ECHO = """
     from modvisor.mods import BaseMod, EventResponse, mod_event_handler
@@ -113,4 +135,4 @@ def worker_pids() -> set[int]:
     return workers
 
 
-__all__ = ["ECHO", "child_pids", "open_files", "until", "worker_pids"]
+__all__ = ["ECHO", "FUZZED", "child_pids", "open_files", "until", "worker_pids"]

@@ -221,7 +221,7 @@ class TwoEnds(RuleBasedStateMachine):
 
 
 TestTwoEnds = TwoEnds.TestCase
-TestTwoEnds.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestTwoEnds.settings = settings(max_examples=60, stateful_step_count=40)
 
 
 def test_protocol_errors_are_of_one_family() -> None:

@@ -152,7 +152,6 @@ def test_sizes_of_usual_and_of_large_payloads() -> None:
 # -- windows
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 3)), max_size=80), st.integers(0, 500))
 def test_a_window_holds_what_came_in_its_time(steps: list[tuple[int, int]], idle: int) -> None:
     stream, now, came = Stream([60, 300], 1000), 1_000_000.0, []

@@ -870,7 +870,7 @@ def outcome(function, *args, **kwargs) -> None:
     assert all(problem.message for problem in problems)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=200)
 @given(st.binary(max_size=40) | st.text(max_size=40).map(lambda text: text.encode()) | YAMLISH.map(str.encode))
 @example(b'network: {name: "\\ud800"}')
 @example(b"network: {name: demo, storage: ~nobody}")
@@ -880,7 +880,7 @@ def test_any_file_loads_or_is_reported(tmp_path, raw):
     outcome(load_config, tmp_path / "network.yaml")
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(SHAPED)
 def test_any_data_loads_or_is_reported(data):
     outcome(parse_config, data, base_dir=ROOT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from modvisor.supervisor.histogram import LatencyHistogram
@@ -34,14 +34,12 @@ def test_empty() -> None:
     assert histogram.quantile(0.5) is None
 
 
-@settings(deadline=None)
 @given(st.lists(latencies, min_size=1, max_size=200), quantiles)
 def test_a_quantile_is_close_to_the_exact_one(values: list[float], q: float) -> None:
     found = filled(values).quantile(q)
     assert found == pytest.approx(exact_quantile(values, q), rel=0.0626)
 
 
-@settings(deadline=None)
 @given(st.lists(latencies, min_size=1), quantiles, quantiles)
 def test_quantiles_ascend_up_to_the_exact_maximum(values: list[float], q1: float, q2: float) -> None:
     histogram = filled(values)
@@ -52,7 +50,6 @@ def test_quantiles_ascend_up_to_the_exact_maximum(values: list[float], q1: float
     assert histogram.quantile(1) == max(values)
 
 
-@settings(deadline=None)
 @given(st.lists(latencies), st.lists(latencies), quantiles)
 def test_merging_is_adding_everything_to_one(left: list[float], right: list[float], q: float) -> None:
     merged = filled(left)

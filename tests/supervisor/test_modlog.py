@@ -124,7 +124,6 @@ pieces = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(pieces)
 def test_lines_do_not_depend_on_how_the_bytes_arrive(pieces: list[bytes]) -> None:
     def lines_of(chunks: list[bytes]) -> list[str]:
@@ -281,7 +280,7 @@ def test_backups_of_a_larger_number_are_removed(path: Path) -> None:
     log.close()
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     feeds=st.lists(st.lists(st.integers(0, 80), max_size=8), max_size=12),
     max_bytes=st.integers(1, 300),
@@ -386,7 +385,7 @@ def test_read_tail_of_a_large_file_reads_its_end_only(path: Path, monkeypatch: p
     assert (len(everything), everything[0], everything[-1]) == (150_000, "line 50000", "line 199999")
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.text(alphabet="ab\r ", max_size=9)), st.booleans(), st.integers(0, 12), st.integers(1, 9))
 def test_read_tail_with_any_block_size(lines: list[str], ends: bool, n: int, block: int) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from modvisor.supervisor import procs
@@ -313,7 +313,6 @@ def test_a_tree_is_descendants_and_the_session_with_theirs() -> None:
     assert trees == {10: {10, 11, 12, 13, 14}, 20: {20, 21}}
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=12), st.sets(st.integers(1, 14)))
 def test_trees_of_any_table_end(links: list[tuple[int, int]], roots: set[int]) -> None:
     """Even of one that was read while pids were reused, so that parents go in a circle."""

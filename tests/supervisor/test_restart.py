@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from modvisor.supervisor.restart import GiveUp, Restart, RestartPolicy
@@ -123,7 +123,6 @@ seconds = st.floats(min_value=0.0, max_value=1e6)
 exits = st.lists(st.tuples(seconds, st.booleans(), seconds), min_size=1, max_size=60)  # since the former, clean, uptime
 
 
-@settings(deadline=None)
 @given(seconds, seconds, st.floats(min_value=0.0, max_value=1.0), exits)
 def test_delays_are_bounded_and_grow_until_a_healthy_spell(
     first_delay: float, max_delay: float, chance: float, exits: list[tuple[float, bool, float]]
@@ -144,7 +143,6 @@ def test_delays_are_bounded_and_grow_until_a_healthy_spell(
         former = decision.delay
 
 
-@settings(deadline=None)
 @given(st.integers(0, 20), st.lists(st.floats(0.0, 59.0), min_size=21, max_size=21), st.floats(0.0, 1e9))
 def test_gives_up_after_exactly_the_allowed_number_of_quick_failures(
     max_restarts: int, uptimes: list[float], gap: float
@@ -155,7 +153,6 @@ def test_gives_up_after_exactly_the_allowed_number_of_quick_failures(
     assert isinstance(decisions[max_restarts], GiveUp)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 5), st.lists(st.floats(min_value=60.001, max_value=1e6), max_size=60))
 def test_never_gives_up_when_failures_are_rare_and_spells_healthy(max_restarts: int, gaps: list[float]) -> None:
     policy = RestartPolicy(max_restarts=max_restarts, window=60.0, healthy_after=60.0)
@@ -165,7 +162,6 @@ def test_never_gives_up_when_failures_are_rare_and_spells_healthy(max_restarts: 
         assert isinstance(policy.exited(now, clean=False, uptime=gap), Restart)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 5), exits)
 def test_the_history_is_bounded(max_restarts: int, exits: list[tuple[float, bool, float]]) -> None:
     policy = RestartPolicy(max_restarts=max_restarts)
