@@ -149,6 +149,8 @@ class Journal:
     async def accept(self, mod_id: str, event: Event) -> int:
         """Keep an event until it is `answered` or buried; returns its number, which no other event ever gets, once committed.
 
+        An event of the same source and id that is kept already is the same one, sent again: it keeps its number.
+
         If it raises, nothing is kept; neither if it is cancelled (unless this process is killed at the same moment).
 
         Raises:
@@ -159,11 +161,12 @@ class Journal:
         size, attempt, at = len(packed), event.attempt, time.time()
         self._check_waiting(size)
         future = asyncio.get_running_loop().create_future()
-        job = Job("event", lambda store: store.accept(mod_id, packed, attempt, at), future)
+        key = event.source_id or "", event.event_id
+        job = Job("event", lambda store: store.accept(mod_id, key, packed, attempt, at), future)
         self._submit(job)
         self._accepting_bytes += size
         try:
-            return await future
+            return (await future).seq
         except asyncio.CancelledError:
             self._withdraw(job)
             raise
@@ -296,8 +299,8 @@ class Journal:
         accepted.abandoned = True
 
         def remove(store: Store) -> None:
-            if accepted.result is not None:
-                store.answered(accepted.result)
+            if accepted.result is not None and accepted.result.fresh:
+                store.answered(accepted.result.seq)
 
         if self._writer is not None:
             self._writer.submit(Job("withdrawn event", remove, again=True))

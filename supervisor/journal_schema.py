@@ -48,10 +48,11 @@ MIGRATIONS = (
         mod_id TEXT PRIMARY KEY, version TEXT NOT NULL, at REAL NOT NULL, size INTEGER NOT NULL, state BLOB NOT NULL
     ) STRICT;
     CREATE TABLE durable (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT, mod_id TEXT NOT NULL, attempt INTEGER NOT NULL, accepted_at REAL NOT NULL,
-        size INTEGER NOT NULL, event BLOB NOT NULL
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, mod_id TEXT NOT NULL, source_id TEXT NOT NULL, event_id TEXT NOT NULL,
+        attempt INTEGER NOT NULL, accepted_at REAL NOT NULL, size INTEGER NOT NULL, event BLOB NOT NULL,
+        UNIQUE (mod_id, source_id, event_id)
     ) STRICT;
-    CREATE INDEX durable_of_mod ON durable (mod_id);
+    CREATE INDEX durable_of_mod ON durable (mod_id, seq);
     CREATE TABLE dead_letter (
         letter_id INTEGER PRIMARY KEY AUTOINCREMENT, mod_id TEXT NOT NULL, at REAL NOT NULL, attempts INTEGER NOT NULL,
         code TEXT NOT NULL, reason TEXT NOT NULL, size INTEGER NOT NULL, event BLOB NOT NULL, report BLOB

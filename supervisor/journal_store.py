@@ -42,6 +42,18 @@ class Totals:
     checkpoints: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The number of a durable event; not ``fresh``: it was kept already, and was sent again."""
+
+    seq: int
+    fresh: bool
+
+
+EventKey = tuple[str, str]
+"""``source_id`` ("" for none) and ``event_id``: what tells an event from another."""
+
+
 class Store:
     """The journal's tables. Blobs come packed and leave unpacked.
 
@@ -151,9 +163,14 @@ class Store:
 
     # -- durable events
 
-    def accept(self, mod_id: str, event: bytes, attempt: int, at: float) -> int:
-        """The event's number; raises `StorageFull` when a limit is reached."""
+    def accept(self, mod_id: str, key: EventKey, event: bytes, attempt: int, at: float) -> Accepted:
+        """The event's number, that of the first where it is sent again; raises `StorageFull` when a limit is reached."""
         totals, config = self.totals, self._config
+        known = self._execute(
+            "SELECT seq FROM durable WHERE mod_id = ? AND source_id = ? AND event_id = ?", (mod_id, *key)
+        ).fetchone()
+        if known is not None:
+            return Accepted(known[0], fresh=False)
         if totals.durable_events >= config.durable_events:
             raise StorageFull(
                 f"{totals.durable_events} accepted events have no answer yet, and no more are kept (journal.durable_events)"
@@ -163,14 +180,15 @@ class Store:
                 f"the accepted events without an answer take {totals.durable_bytes} bytes, and with {len(event)} more they "
                 f"would be over the limit of {config.durable_bytes} (journal.durable_bytes)"
             )
-        row = (mod_id, attempt, at, len(event), event)
+        row = (mod_id, *key, attempt, at, len(event), event)
         cursor = self._execute(
-            "INSERT INTO durable (mod_id, attempt, accepted_at, size, event) VALUES (?, ?, ?, ?, ?)", row
+            "INSERT INTO durable (mod_id, source_id, event_id, attempt, accepted_at, size, event) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            row,
         )
         totals.durable_events += 1
         totals.durable_bytes += len(event)
         assert cursor.lastrowid is not None
-        return cursor.lastrowid
+        return Accepted(cursor.lastrowid, fresh=True)
 
     def charge(self, seq: int, attempt: int) -> None:
         self._execute("UPDATE durable SET attempt = ? WHERE seq = ?", (attempt, seq))

@@ -397,3 +397,21 @@ async def test_after_an_unclean_end_the_last_good_version_runs(
     assert (await network.reload_mod("echo")).success
     answer = await network.process_event(Event("test.ping", "agent:alice", payload={"i": 1}))
     assert answer.data == {"pong": 1, "version": "2.0"}
+
+
+async def test_an_event_that_is_sent_again_is_accepted_once(make_network: MakeNetwork, write_mod: WriteMod) -> None:
+    """Its first sender was cut off with the supervisor, and sends it again before the kept one is on its way."""
+    network = make_network()
+    await network.initialize()
+    journal = network._parts.journal
+    event = Event("work.do", "agent:alice", payload={"n": 1, "at_once": True}, event_id="same")
+    first = await journal.accept("work", event)
+    assert await journal.accept("work", event) == first
+    cancelled = asyncio.create_task(journal.accept("work", event))
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    assert len(await journal.pending("work")) == 1, "what was accepted before is not withdrawn"
+    await load(network, write_mod, "work", WORK, durable=True)
+    assert (await network.process_event(event)).success
+    await until(lambda: network.get_network_stats()["journal"]["durable_events"] == 0)
+    assert len(calls(network)) == 1
