@@ -298,12 +298,13 @@ def _settle(jobs: list[Job]) -> None:
         if job.future is None or job.future.done():  # cancelled meanwhile
             continue
         if job.error is not None:
-            job.future.set_exception(translated(job))
+            job.future.set_exception(_translated(job))
         else:
             job.future.set_result(job.result)
 
 
-def translated(job: Job) -> Exception:
+def _translated(job: Job) -> Exception:
+    """What the asker gets for the job's error."""
     error = job.error
     if isinstance(error, ModvisorError):
         return error

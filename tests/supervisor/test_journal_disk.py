@@ -249,7 +249,6 @@ async def test_answers_given_while_the_disk_is_full_are_kept_by_the_next_chance(
     small_disk: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without anybody asking for anything: the upkeep tries them again."""
-    monkeypatch.setattr(journal_writer, "UPKEEP_EVERY", 0.02)
     journal = Journal(small_disk / "network.db")
     journal.open()
     try:
@@ -261,6 +260,8 @@ async def test_answers_given_while_the_disk_is_full_are_kept_by_the_next_chance(
             assert journal.stats()["durable_events"] == 50
             assert "could not be kept" in caplog.text
             make_room()
+        monkeypatch.setattr(journal_writer, "UPKEEP_EVERY", 0.02)
+        journal.flush()  # a turn of the writer, in which it takes the shorter time
         await until(lambda: journal.stats()["durable_events"] == 1)
         assert [found.seq for found in await journal.pending("wiki")] == seqs[-1:]
     finally:

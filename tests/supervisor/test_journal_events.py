@@ -221,6 +221,7 @@ async def test_a_sender_cancelled_before_its_event_is_written_leaves_nothing(ope
     gate.open()
     assert task.cancelled()
     assert await journal.pending_counts() == {}
+    assert await journal.accept("wiki", event()) == 1  # it never came to the disk
 
 
 async def test_a_sender_cancelled_while_its_event_is_written_leaves_nothing(opened: Callable[..., Journal]) -> None:
