@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import anyio
@@ -32,6 +34,7 @@ class ResourceMonitor:
     def __init__(self, pids: Callable[[], list[int]]) -> None:
         self._pids = pids
         self._sampler = make_sampler()
+        self._sampling = threading.Lock()  # a watchdog and somebody who asks for fresh figures: one after the other
         self._samples: dict[int, ProcessSample] = {}
 
     async def run(self) -> None:
@@ -43,9 +46,17 @@ class ResourceMonitor:
         """Take one sample of every worker now."""
         pids = [*self._pids(), os.getpid()]
         try:
-            self._samples = await anyio.to_thread.run_sync(self._sampler.sample, pids)
+            await anyio.to_thread.run_sync(self.take, pids)
         except OSError as error:  # out of descriptors, say: the last figures stand
             logger.warning("no resource samples this time: %s", error)
+
+    def take(
+        self, pids: Iterable[int], members: Mapping[int, Iterable[int]] = MappingProxyType({})
+    ) -> Mapping[int, ProcessSample]:
+        """Sample the trees of ``pids`` and this process; see `modvisor.supervisor.procs.Sampler.sample`. Any thread may."""
+        with self._sampling:
+            self._samples = self._sampler.sample([*pids, os.getpid()], members)
+            return self._samples
 
     def of(self, pid: int) -> ProcessSample | None:
         return self._samples.get(pid)
