@@ -22,6 +22,8 @@ class Cause(StrEnum):
 
     EXITED = "exited"  # with an exit code, of its own doing
     SIGNAL = "signal"  # killed by a signal that was not ours
+    OUT_OF_MEMORY = "out_of_memory"  # killed by the kernel, which had no memory left
+    LIMIT_HIT = "limit_hit"  # over one of its limits; killed by us
     HANG = "hang"  # its event loop was blocked; killed by us
     PROTOCOL_VIOLATION = "protocol_violation"  # broke the rules of the pipe; killed by us
     CPU_LIMIT = "cpu_limit"  # SIGXCPU: its cpu_seconds are used up

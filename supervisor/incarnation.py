@@ -26,11 +26,13 @@ from ..ipc.manifest import Manifest
 from ..ipc.messages import Hello, Notification, Request
 from .config import ModConfig
 from .crashes import Cause
+from .enforcement import Armed
 from .journey import Journey
 from .lane import Lane
 from .launcher import Exit, Launcher, WorkerProcess
 from .modlog import ModLog
 from .shield import shielded
+from .watchdog import Exceeded
 
 LAST_MOMENT = 1.0
 """Seconds a worker whose pipe has closed may take to end by itself, so that its own exit code is reported."""
@@ -49,11 +51,13 @@ class StartOrder:
     Attributes:
         config: the mod it becomes, with what it may do.
         params: of the `load` request, see ``docs/protocol.md``.
+        armed: its limits, ready for its process.
     """
 
     config: ModConfig
     number: int
     params: dict[str, Any]
+    armed: Armed
 
     @property
     def mod_id(self) -> str:
@@ -86,6 +90,7 @@ class Incarnation:
         self.mod_id = order.mod_id
         self.config = order.config
         self.number = order.number
+        self.armed = order.armed
         self.process = process
         self.started = time.monotonic()
         self.manifest: Manifest | None = None
@@ -104,6 +109,7 @@ class Incarnation:
         self.lane = Lane(self.channel, self.why_ended)
         # Not by end of file alone: a process it forked may hold the other end, and must not go on speaking for it.
         process.exited.add_done_callback(lambda _exit: self.channel.close_after_reading())
+        process.exited.add_done_callback(lambda _exit: self.armed.ended())
 
     @property
     def pid(self) -> int:
@@ -138,10 +144,12 @@ class Incarnation:
         try:
             process = launcher.launch(log.feed)
         except OSError as error:
+            order.armed.ended()
             raise StartFailed(f"mod {order.mod_id}: no worker could be started: {error}") from None
         self = cls(order, process, on_request, on_cancel, on_lost)
         try:
             async with asyncio.timeout(order.timeout):
+                await order.armed.started(process.pid, self._exceeded)
                 await self._handshake(order)
         except BaseException as error:  # noqa: BLE001 - a cancelled start must leave no process either
             exit = await shielded(self.kill("it did not start"))
@@ -171,6 +179,8 @@ class Incarnation:
                 return StartFailed(f"mod {mod}: {error}", code=Code.PROTOCOL_ERROR, log=last)
             case ChannelBroken() | ChannelClosed():
                 how = f"the worker ended with {exit}" if exit.signal != signal.SIGKILL else str(error)
+                if self.end_cause is Cause.LIMIT_HIT:
+                    how = f"the worker was ended for a limit ({self.end_reason})"
                 return StartFailed(f"mod {mod}: {how} before it was ready", log=last)
             case FrameTooLarge() | Unserializable():
                 return StartFailed(f"mod {mod}: its config cannot be sent: {error}", code=error.code)
@@ -253,6 +263,11 @@ class Incarnation:
         except TimeoutError:
             return self.end_reason or "its pipe broke"
         return self.end_reason or str(exit)
+
+    def _exceeded(self, _mod_id: str, _number: int, exceeded: Exceeded) -> None:
+        if exceeded.hard and self.end_reason is None:
+            self.end_reason, self.end_cause = exceeded.text, Cause.LIMIT_HIT
+            self.process.kill(signal.SIGKILL)
 
     # -- messages
 

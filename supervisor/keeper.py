@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from .config import ModConfig
 from .copies import CopyQueue
 from .counters import ModCounters
 from .crashes import LOG_LINES, MAX_IN_FLIGHT, Cause, CrashLog, CrashReport, cause_of, events_of, last_words
+from .enforcement import Armed
 from .incarnation import CancelHandler, Incarnation, StartFailed, StartOrder
 from .lane import Lane
 from .launcher import Exit, Launcher
@@ -42,7 +44,8 @@ class Surroundings:
 
     Attributes:
         tasks: the network's root task group.
-        load_params: the `load` parameters of a mod, without its snapshot.
+        load_params: the `load` parameters of a mod, without its snapshot and limits.
+        arm: prepares the limits of an incarnation.
         on_request, on_cancel: called with each request of a worker, and with those it gives up.
         resources_of: the newest resource sample of a process, as plain data.
         on_change: called after a change of state, version or patterns, so that routes are computed anew.
@@ -52,6 +55,7 @@ class Surroundings:
     launcher: Launcher
     snapshots: SnapshotStore
     load_params: Callable[[ModConfig], dict[str, Any]]
+    arm: Callable[[ModConfig, int], Armed]
     on_request: Callable[[Keeper, Incarnation, Request], None]
     on_cancel: CancelHandler
     resources_of: Callable[[int], dict[str, Any] | None]
@@ -164,7 +168,9 @@ class Keeper:
             raise StartFailed(f"mod {config.mod_id}: {error}") from None
         if from_snapshot and self._has_snapshot:
             params["snapshot"] = await self._around.snapshots.read(self.mod_id)
-        order = StartOrder(config, self._number, params)
+        armed = self._around.arm(config, self._number)
+        params["limits"] = armed.worker_limits()
+        order = StartOrder(config, self._number, params, armed)
         return await Incarnation.start(
             order, self._around.launcher, log, self._request, self._around.on_cancel, self._lost
         )
@@ -251,6 +257,10 @@ class Keeper:
 
     def _report(self, incarnation: Incarnation, exit: Exit) -> CrashReport:
         log = self.log.tail(LOG_LINES)
+        cause, detail = cause_of(exit, incarnation.end_cause), incarnation.end_reason or str(exit)
+        unasked = exit.signal == signal.SIGKILL and incarnation.end_reason is None
+        if unasked and (testimony := incarnation.armed.witness.testify()):
+            cause, detail = Cause.OUT_OF_MEMORY, testimony
         return CrashReport(
             mod_id=self.mod_id,
             version=incarnation.manifest.version if incarnation.manifest is not None else None,
@@ -258,8 +268,8 @@ class Keeper:
             pid=incarnation.pid,
             at=time.time(),
             uptime=round(incarnation.uptime, 3),
-            cause=cause_of(exit, incarnation.end_cause),
-            detail=incarnation.end_reason or str(exit),
+            cause=cause,
+            detail=detail,
             traceback=last_words(log),
             log=log,
             in_flight=events_of(incarnation.lost_events[:MAX_IN_FLIGHT]),

@@ -23,6 +23,7 @@ from .agents import AgentRegistry
 from .commands import SystemCommands
 from .config import ModConfig, NetworkConfig, load_config, parse_config
 from .counters import NetworkCounters
+from .enforcement import Enforcement
 from .gateway import Gateway
 from .http.server import Servers
 from .journal import Journal
@@ -172,6 +173,8 @@ class AgentNetwork:
     async def _start(self, parts: _Parts, admin: bool) -> None:
         self._started_at, self._started = time.time(), time.monotonic()
         parts.agents.restore(*await anyio.to_thread.run_sync(parts.journal.open))
+        await anyio.to_thread.run_sync(parts.enforcement.open)
+        parts.tasks.start_soon(parts.enforcement.run, name="enforcement")
         self._parts = parts
         outcomes = await self._load_configured(parts)
         failed = [(mod, response) for mod, response in outcomes if not response.success]
@@ -205,6 +208,7 @@ class AgentNetwork:
         parts.background.cancel()
         await parts.mods.close()
         await parts.servers.stop()
+        await anyio.to_thread.run_sync(parts.enforcement.close)
         self._parts, self._closing = None, False
         await anyio.to_thread.run_sync(parts.journal.close)
 
@@ -212,7 +216,6 @@ class AgentNetwork:
         """What runs beside the events, until `_stop`."""
         with parts.background:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(parts.monitor.run, name="resource-monitor")
                 tasks.start_soon(self._expire_agents, parts, name="agent-expiry")
 
     async def _expire_agents(self, parts: _Parts) -> None:
@@ -532,7 +535,10 @@ class _Parts:
         self.agents = AgentRegistry(config.agents, config.agent_groups, self.journal.record)
         mods = tuple(with_bundled_permissions(mod) for mod in config.mods)
         self.monitor = ResourceMonitor(self._worker_pids)
-        self.mods = ModRegistry(config, mods, state, tasks, self._on_request, self._on_cancel, self._resources_of)
+        self.enforcement = Enforcement(config.network_id, config.cgroups, self.monitor.take)
+        self.mods = ModRegistry(
+            config, mods, state, tasks, self._on_request, self._on_cancel, self._resources_of, self.enforcement
+        )
         self.gateway = Gateway(
             self.mods, self.agents, SystemCommands(network, self.agents), network.counters, config.event_timeout
         )

@@ -19,6 +19,7 @@ from ..ipc.manifest import Manifest
 from ..ipc.messages import Request
 from . import bundled
 from .config import ModConfig, NetworkConfig, is_allowed, parse_mod
+from .enforcement import Enforcement
 from .incarnation import CancelHandler, Incarnation, StartFailed
 from .keeper import Keeper, Surroundings, with_config
 from .launcher import ExecLauncher
@@ -47,6 +48,7 @@ class ModRegistry:
         on_request: Callable[[Keeper, Incarnation, Request], None],
         on_cancel: CancelHandler,
         resources_of: Callable[[int], dict[str, Any] | None],
+        enforcement: Enforcement,
     ) -> None:
         self._config = config
         self._configured = configured
@@ -60,6 +62,7 @@ class ModRegistry:
             launcher=ExecLauncher(config.base_dir),
             snapshots=SnapshotStore(state.snapshots),
             load_params=self._load_params,
+            arm=lambda mod, number: enforcement.arm(mod, number, state.storage_of(mod.mod_id)),
             on_request=on_request,
             on_cancel=on_cancel,
             resources_of=resources_of,
@@ -271,7 +274,6 @@ class ModRegistry:
 
     def _load_params(self, mod: ModConfig) -> dict[str, Any]:
         """What a worker needs to become this mod; raises `ConfigError` when an env value cannot be had."""
-        limits = mod.limits
         return {
             "mod_id": mod.mod_id,
             "mod_path": mod.path,
@@ -281,8 +283,7 @@ class ModRegistry:
             "env": {name: value.resolve() for name, value in mod.env.items()},
             "storage_path": str(self._state.storage_of(mod.mod_id)),
             "network_name": self._config.name,
-            "concurrency": limits.concurrency,
-            "limits": {"memory": limits.memory, "cpu_seconds": limits.cpu_seconds, "open_files": limits.open_files},
+            "concurrency": mod.limits.concurrency,
         }
 
     def _folder(self, path: str) -> Path:

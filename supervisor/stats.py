@@ -12,20 +12,18 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-import anyio
 import anyio.to_thread
 
 from .crashes import CrashReport
+from .enforcement import limits_stats
 from .keeper import Keeper
 from .procs import ProcessSample, make_sampler
 
 logger = logging.getLogger("modvisor.stats")
 
-SAMPLE_INTERVAL = 2.0  # seconds; a pass over 200 workers costs about 10 ms
-
 
 class ResourceMonitor:
-    """Samples the workers' processes for as long as `run` runs.
+    """The newest samples of the workers' processes: the network's watchdog takes them, or whoever asks for fresh ones.
 
     Args:
         pids: tells the workers of the moment.
@@ -36,11 +34,6 @@ class ResourceMonitor:
         self._sampler = make_sampler()
         self._sampling = threading.Lock()  # a watchdog and somebody who asks for fresh figures: one after the other
         self._samples: dict[int, ProcessSample] = {}
-
-    async def run(self) -> None:
-        while True:
-            await self.sample()
-            await anyio.sleep(SAMPLE_INTERVAL)
 
     async def sample(self) -> None:
         """Take one sample of every worker now."""
@@ -80,6 +73,11 @@ def mod_stats(keeper: Keeper, monitor: ResourceMonitor) -> dict[str, Any]:
         "start_ms": keeper.start_ms,
         "last_error": keeper.last_error,
         "resources": resource_stats(sample),
+        "limits": limits_stats(
+            keeper.config.limits,
+            manifest.enforced if manifest is not None else {},
+            incarnation.armed.cgroup if incarnation is not None else None,
+        ),
         "traffic": {
             "events_in": counters.events_in,
             "answered": counters.answered,

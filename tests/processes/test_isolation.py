@@ -70,7 +70,7 @@ async def test_while_one_mod_goes_mad_another_answers_all_the_time(
         assert response.data == {"pong": answered, "version": "1.0"}
         answered += 1
     failed = await mad
-    assert failed.error == ("handler_error" if kind == "memory" else "mod_crashed"), failed
+    assert failed.error == ("limit_hit" if kind == "memory" else "mod_crashed"), failed
     assert "mad" in str(failed.message)
     if kind != "memory":
         await until(lambda: bool(network.get_crashes("mad")))
