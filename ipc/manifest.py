@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import InvalidEvent, RemoteProtocolError
 from .topic import check_pattern
 
+MAX_ENFORCED = 20
 MAX_PATTERNS = 1000  # a mod's table of handlers, not a place for data
 
 
@@ -21,6 +22,7 @@ class Manifest:
         patterns: event patterns the mod handles, in the order of their handlers.
         observes: patterns it gets copies of.
         file: the file the class stands in.
+        enforced: limits that hold for the process itself, by the means that does it: ``{"memory": "RLIMIT_DATA", …}``.
     """
 
     mod_class: str
@@ -29,6 +31,7 @@ class Manifest:
     patterns: tuple[str, ...]
     observes: tuple[str, ...]
     file: str
+    enforced: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -38,6 +41,7 @@ class Manifest:
             "patterns": list(self.patterns),
             "observes": list(self.observes),
             "file": self.file,
+            "enforced": dict(self.enforced),
         }
 
     @classmethod
@@ -53,11 +57,23 @@ class Manifest:
                 "file": str(file),
             }:
                 return cls(
-                    mod_class[:1000], version[:64], description[:1000], _patterns(patterns), _patterns(observes), file[:4096]
+                    mod_class[:1000],
+                    version[:64],
+                    description[:1000],
+                    _patterns(patterns),
+                    _patterns(observes),
+                    file[:4096],
+                    _enforced(data.get("enforced")),
                 )  # fmt: skip
         raise RemoteProtocolError(
             "manifest: expected {mod_class, version, description, file: text, patterns, observes: lists of patterns}"
         )
+
+
+def _enforced(value: Any) -> dict[str, str]:
+    """A word of a stranger that only people read: what is no such word is left out."""
+    pairs = list(value.items())[:MAX_ENFORCED] if isinstance(value, dict) else []
+    return {key[:64]: means[:64] for key, means in pairs if isinstance(key, str) and isinstance(means, str)}
 
 
 def _patterns(values: list[Any]) -> tuple[str, ...]:

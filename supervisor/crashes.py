@@ -83,25 +83,21 @@ class CrashLog:
         return self._reports[-1] if self._reports else None
 
 
-def cause_of(exit: Exit, cause: Cause | None, *, out_of_memory: bool = False) -> Cause:
+def cause_of(exit: Exit, cause: Cause | None) -> Cause:
     """What to call an end: what we know we did, else what the kernel says."""
     if cause is not None:
         return cause
     if exit.signal == signal.SIGXCPU:
         return Cause.LIMIT_HIT
-    if exit.signal == signal.SIGKILL and out_of_memory:
-        return Cause.OUT_OF_MEMORY
     return Cause.SIGNAL if exit.signal is not None else Cause.EXITED
 
 
-def detail_of(exit: Exit, cause: Cause, reason: str | None, cpu_seconds: int | None) -> str:
-    """The cause in words."""
+def detail_of(exit: Exit, reason: str | None, cpu_seconds: int | None) -> str:
+    """The cause in words: ``reason``, if we know one, else what the kernel says."""
     if reason is not None:
         return reason
     if exit.signal == signal.SIGXCPU:
         return f"cpu_seconds: used up all of {cpu_seconds}" if cpu_seconds is not None else str(exit)
-    if cause is Cause.OUT_OF_MEMORY:
-        return "signal SIGKILL from the kernel, which was out of memory"
     return str(exit)
 
 

@@ -25,10 +25,12 @@ from ..ipc.manifest import Manifest
 from ..ipc.messages import Hello, Notification, Request
 from .config import ModConfig
 from .crashes import MAX_IN_FLIGHT, Cause, events_of
+from .enforcement import Armed
 from .lane import Lane
 from .launcher import Exit, Launcher, WorkerProcess
 from .modlog import ModLog
 from .shield import shielded
+from .watchdog import Exceeded
 
 LAST_MOMENT = 1.0
 """Seconds a worker whose pipe has closed may take to end by itself, so that its own exit code is reported."""
@@ -50,11 +52,13 @@ class StartOrder:
     Attributes:
         config: the mod it becomes, with what it may do.
         params: of the `load` request, see ``docs/protocol.md``.
+        armed: its limits, ready for its process.
     """
 
     config: ModConfig
     number: int
     params: dict[str, Any]
+    armed: Armed
 
     @property
     def mod_id(self) -> str:
@@ -68,7 +72,23 @@ class StartOrder:
 
 RequestHandler = Callable[["Incarnation", Request], None]
 CancelHandler = Callable[["Incarnation", int | None], None]
-LostHandler = Callable[["Incarnation", ModvisorError], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Who is told what of an incarnation.
+
+    Attributes:
+        on_request: each request of the worker.
+        on_cancel: the id of a request that the worker gave up; None when its channel ended.
+        on_lost: its channel ended, and why; before anybody who waits for an answer runs.
+        on_exceeded: it uses more than it may.
+    """
+
+    on_request: RequestHandler
+    on_cancel: CancelHandler
+    on_lost: Callable[[Incarnation, ModvisorError], None]
+    on_exceeded: Callable[[Incarnation, Exceeded], None]
 
 
 class Incarnation:
@@ -78,13 +98,12 @@ class Incarnation:
         self,
         order: StartOrder,
         process: WorkerProcess,
-        on_request: RequestHandler,
-        on_cancel: CancelHandler,
-        on_lost: LostHandler,
+        listeners: Listeners,
     ) -> None:
         self.mod_id = order.mod_id
         self.config = order.config
         self.number = order.number
+        self.armed = order.armed
         self.process = process
         self.started = time.monotonic()
         self.manifest: Manifest | None = None
@@ -93,18 +112,18 @@ class Incarnation:
         self.lost_events: list[dict[str, Any]] = []  # what it was handling when its channel ended, as reports name them
         self.lost_count = 0
         self.served_since: float | None = None  # monotonic seconds
-        self._on_cancel = on_cancel
-        self._on_lost = on_lost
+        self._listeners = listeners
         self._hello: asyncio.Future[Hello] = asyncio.get_running_loop().create_future()
         self.channel = Channel(
             process.sock,
-            on_request=lambda request: on_request(self, request),
+            on_request=lambda request: listeners.on_request(self, request),
             on_notification=self._note,
             on_close=self._channel_ended,
         )
         self.lane = Lane(self.channel, self.why_ended)
         # Not by end of file alone: a process it forked may hold the other end, and must not go on speaking for it.
         process.exited.add_done_callback(lambda _exit: self.channel.close_after_reading())
+        process.exited.add_done_callback(lambda _exit: self.armed.ended())
 
     @property
     def pid(self) -> int:
@@ -128,27 +147,24 @@ class Incarnation:
         order: StartOrder,
         launcher: Launcher,
         log: ModLog,
-        on_request: RequestHandler,
-        on_cancel: CancelHandler,
-        on_lost: LostHandler,
+        listeners: Listeners,
     ) -> Incarnation:
         """Launch a worker and have it import and initialize the mod.
-
-        Args:
-            on_request: called with each request of the worker.
-            on_cancel: called with the id of a request that the worker gave up; with None when its channel ended.
-            on_lost: called when its channel ended, with the reason, before anybody who waits for an answer runs.
 
         Raises:
             StartFailed: nothing is left of it.
         """
         try:
             process = await launcher.launch(log.feed, log_rate=order.config.limits.log_rate)
-        except OSError as error:
-            raise StartFailed(f"mod {order.mod_id}: no worker could be started: {error}") from None
-        self = cls(order, process, on_request, on_cancel, on_lost)
+        except BaseException as error:
+            order.armed.ended()
+            if isinstance(error, OSError):
+                raise StartFailed(f"mod {order.mod_id}: no worker could be started: {error}") from None
+            raise
+        self = cls(order, process, listeners)
         try:
             async with asyncio.timeout(order.timeout):
+                await order.armed.started(process.pid, self._exceeded)
                 await self._handshake(order)
         except BaseException as error:  # noqa: BLE001 - a cancelled start must leave no process either
             exit = await shielded(self.kill("it did not start"))
@@ -168,6 +184,8 @@ class Incarnation:
     def _start_failure(self, error: BaseException, order: StartOrder, exit: Exit, log: ModLog) -> BaseException:
         """What went wrong, as one typed failure that names the mod and the cause."""
         mod, last = order.mod_id, log.tail(20)
+        if self.end_cause is Cause.LIMIT_HIT:
+            return StartFailed(f"mod {mod}: {self.end_reason} before it was ready", code=Code.LIMIT_HIT, log=last)
         match error:
             case TimeoutError():
                 text = f"mod {mod}: not ready within its start timeout of {order.timeout:g} s"
@@ -178,6 +196,8 @@ class Incarnation:
                 return StartFailed(f"mod {mod}: {error}", code=Code.PROTOCOL_ERROR, log=last)
             case ChannelBroken() | ChannelClosed():
                 how = f"the worker ended with {exit}" if exit.signal != signal.SIGKILL else str(error)
+                if self.end_cause is Cause.LIMIT_HIT:
+                    how = f"the worker was ended for a limit ({self.end_reason})"
                 return StartFailed(f"mod {mod}: {how} before it was ready", log=last)
             case FrameTooLarge() | Unserializable():
                 return StartFailed(f"mod {mod}: its config cannot be sent: {error}", code=error.code)
@@ -271,13 +291,16 @@ class Incarnation:
             return self.end_reason or "its pipe broke"
         return self.end_reason or str(exit)
 
+    def _exceeded(self, _mod_id: str, _number: int, exceeded: Exceeded) -> None:
+        self._listeners.on_exceeded(self, exceeded)
+
     # -- messages
 
     def _note(self, notification: Notification) -> None:
         if notification.method == messages.CANCEL:
             request_id = (notification.params or {}).get("id")
             if type(request_id) is int:
-                self._on_cancel(self, request_id)
+                self._listeners.on_cancel(self, request_id)
         elif notification.method == messages.HELLO and not self._hello.done():
             try:
                 self._hello.set_result(Hello.from_dict(notification.params))
@@ -290,5 +313,5 @@ class Incarnation:
             self._hello.exception()  # seen: nobody may be waiting for it any more
         handling = list(self.lane.handling.values())
         self.lost_events, self.lost_count = events_of(handling[:MAX_IN_FLIGHT]), len(handling)
-        self._on_lost(self, reason)
-        self._on_cancel(self, None)
+        self._listeners.on_lost(self, reason)
+        self._listeners.on_cancel(self, None)

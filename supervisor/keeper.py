@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import math
+import signal
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, replace
@@ -28,7 +29,8 @@ from .copies import CopyQueue
 from .counters import ModCounters
 from .crashes import LOG_LINES, Cause, CrashLog, CrashReport, cause_of, detail_of, last_words
 from .durable import DurableEvents, Late
-from .incarnation import LAST_MOMENT, CancelHandler, Incarnation, StartFailed, StartOrder
+from .enforcement import Armed
+from .incarnation import LAST_MOMENT, CancelHandler, Incarnation, Listeners, StartFailed, StartOrder
 from .journal import Journal, Quarantine
 from .journey import Journey
 from .lane import Lane
@@ -39,6 +41,7 @@ from .port import Ledger, Port
 from .restart import GiveUp, Restart, RestartPolicy
 from .shield import shielded
 from .snapshots import SnapshotStore
+from .watchdog import Exceeded
 
 logger = logging.getLogger("modvisor.keeper")
 
@@ -54,11 +57,11 @@ class Surroundings:
         tasks: the network's root task group.
         ledger: keeps account of events that died with an incarnation.
         event_timeout: seconds an event has unless it says otherwise.
-        load_params: the `load` parameters of a mod, without its snapshot.
+        load_params: the `load` parameters of a mod, without its snapshot and limits.
+        arm: prepares the limits of an incarnation.
         on_request, on_cancel: called with each request of a worker, and with those it gives up.
         late: called with an answer that nobody waits for any more.
         resources_of: the newest resource sample of a process, as plain data.
-        out_of_memory: whether the kernel ended an incarnation for want of memory.
         recycle: replace the worker of a mod by a fresh one; must not block.
         on_change: called after a change of state, version or patterns, so that routes are computed anew.
     """
@@ -70,11 +73,11 @@ class Surroundings:
     ledger: Ledger
     event_timeout: float
     load_params: Callable[[ModConfig], dict[str, Any]]
+    arm: Callable[[ModConfig, int], Armed]
     on_request: Callable[[Keeper, Incarnation, Request], None]
     on_cancel: CancelHandler
     late: Late
     resources_of: Callable[[int], dict[str, Any] | None]
-    out_of_memory: Callable[[Incarnation], bool]
     recycle: Callable[[Keeper, str], None]
     on_change: Callable[[], None]
 
@@ -160,15 +163,17 @@ class Keeper:
             (self._life or self._around.tasks).start_soon(self._do_in_turn, work, facts)
         self._around.on_change()
 
-    def exceeded(self, number: int, resource: str, text: str, *, hard: bool) -> None:
-        """Incarnation ``number`` uses more than it may; ``text`` says of what, and how much."""
-        trigger = Trigger.MEMORY_HIGH
-        if hard:
-            trigger = Trigger.MEMORY_EXCEEDED if resource == "memory" else Trigger.LIMIT_EXCEEDED
-        if self.state in (State.READY, State.ENDING) and (incarnation := self.incarnation) is not None:
-            if hard and number == incarnation.number:
-                incarnation.end(text, Cause.LIMIT_HIT)
-            self.happened(trigger, of=number, facts=Facts(incarnation, reason=text))
+    def _exceeded(self, incarnation: Incarnation, exceeded: Exceeded) -> None:
+        """It uses more than it may. One that starts, or is being replaced, has nothing to be saved: it is ended at once."""
+        if exceeded.hard:
+            incarnation.end(exceeded.text, Cause.LIMIT_HIT)
+        if incarnation is self.incarnation and self.state in (State.READY, State.ENDING):
+            trigger = Trigger.MEMORY_HIGH
+            if exceeded.hard:
+                trigger = Trigger.MEMORY_EXCEEDED if exceeded.resource == "memory" else Trigger.LIMIT_EXCEEDED
+            self.happened(trigger, of=incarnation.number, facts=Facts(incarnation, reason=exceeded.text))
+        elif exceeded.hard:
+            incarnation.process.kill()
 
     def _lost(self, incarnation: Incarnation, reason: ModvisorError) -> None:
         """Its channel ended: no event goes there any more. Called before anybody who waits for an answer runs."""
@@ -288,10 +293,11 @@ class Keeper:
             raise StartFailed(f"mod {config.mod_id}: {error}") from None
         if from_snapshot and self.has_snapshot:
             params["snapshot"] = await self._around.snapshots.read(self.mod_id)
-        order = StartOrder(config, self._number, params)
-        incarnation = await Incarnation.start(
-            order, self._around.launcher, log, self._request, self._around.on_cancel, self._lost
-        )
+        armed = self._around.arm(config, self._number)
+        params["limits"] = armed.worker_limits()
+        order = StartOrder(config, self._number, params, armed)
+        listeners = Listeners(self._request, self._around.on_cancel, self._lost, self._exceeded)
+        incarnation = await Incarnation.start(order, self._around.launcher, log, listeners)
         if restore:
             await self._restore(incarnation)
         return incarnation
@@ -471,8 +477,11 @@ class Keeper:
         assert incarnation is not None
         assert exit is not None
         log = self.log.tail(LOG_LINES)
-        cause = cause_of(exit, incarnation.end_cause, out_of_memory=self._around.out_of_memory(incarnation))
-        detail = detail_of(exit, cause, incarnation.end_reason, incarnation.config.limits.cpu_seconds)
+        cause, reason = cause_of(exit, incarnation.end_cause), incarnation.end_reason
+        unasked = exit.signal == signal.SIGKILL and reason is None
+        if unasked and (testimony := incarnation.armed.witness.testify()):
+            cause, reason = Cause.OUT_OF_MEMORY, testimony
+        detail = detail_of(exit, reason, incarnation.config.limits.cpu_seconds)
         self.last_error = f"incarnation {incarnation.number} (pid {incarnation.pid}) ended: {detail}"
         return CrashReport(
             mod_id=self.mod_id,

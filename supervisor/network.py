@@ -24,6 +24,7 @@ from .commands import SystemCommands
 from .config import ModConfig, NetworkConfig, load_config, parse_config
 from .counters import NetworkCounters
 from .dead_letters import DeadLetters, LetterLedger
+from .enforcement import Enforcement
 from .gateway import Gateway
 from .http.server import Servers
 from .journal import Journal, Kept
@@ -181,6 +182,8 @@ class AgentNetwork:
             kept = _without_mods(kept, parts.journal)
         parts.agents.restore(kept.agents, kept.channels)
         parts.mods.restore(kept)
+        await anyio.to_thread.run_sync(parts.enforcement.open)
+        parts.tasks.start_soon(parts.enforcement.run, name="enforcement")
         try:
             await parts.mods.start_launcher()
         except OSError as error:
@@ -225,6 +228,7 @@ class AgentNetwork:
         await parts.mods.close()
         await parts.mods.close_launcher()
         await parts.servers.stop()
+        await anyio.to_thread.run_sync(parts.enforcement.close)
         self._parts, self._closing = None, False
         await anyio.to_thread.run_sync(parts.journal.close)
 
@@ -232,7 +236,6 @@ class AgentNetwork:
         """What runs beside the events, until `_stop`."""
         with parts.background:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(parts.monitor.run, name="resource-monitor")
                 tasks.start_soon(self._expire_agents, parts, name="agent-expiry")
 
     async def _expire_agents(self, parts: _Parts) -> None:
@@ -571,6 +574,7 @@ class _Parts:
         self.agents = AgentRegistry(config.agents, config.agent_groups, self.journal.record)
         mods = tuple(with_bundled_permissions(mod) for mod in config.mods)
         self.monitor = ResourceMonitor(self._worker_pids)
+        self.enforcement = Enforcement(config.network_id, config.cgroups, self.monitor.take)
         self.mods = ModRegistry(
             config,
             mods,
@@ -580,7 +584,7 @@ class _Parts:
             on_cancel=self._on_cancel,
             late=self._late,
             resources_of=self._resources_of,
-            out_of_memory=self._out_of_memory,
+            enforcement=self.enforcement,
             journal=self.journal,
             ledger=LetterLedger(self.journal),
         )
@@ -597,9 +601,6 @@ class _Parts:
     def _resources_of(self, pid: int) -> dict[str, Any] | None:
         sample = self.monitor.of(pid)
         return None if sample is None else resource_stats(sample)
-
-    def _out_of_memory(self, incarnation: Any) -> bool:
-        return False
 
     async def _late(self, journey: Journey, mod_id: str, outcome: Any) -> None:
         await self.gateway.late(journey, mod_id, outcome)

@@ -1,8 +1,9 @@
 """What worker processes use: processor, memory, threads, files, for a whole fleet of them in one cheap pass.
 
 A worker's *tree* is the worker, all its descendants, and every process of its session with theirs: each worker leads a
-session of its own, so a process that was forked twice and now belongs to init is still counted. Only one that called
-``setsid`` and then lost its parent is beyond reach.
+session of its own, so a process that was forked twice and now belongs to init is still counted. One that called ``setsid``
+and then lost its parent is a child of the worker again where workers are subreapers, and found in the worker's cgroup where
+there is one; elsewhere it is beyond reach.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import psutil
@@ -25,6 +27,9 @@ _USS_SHARE = 0.25
 
 # Gone or hidden from us. Other errors are raised: when we run out of descriptors, the workers are not gone.
 _UNSEEN = (FileNotFoundError, ProcessLookupError, PermissionError)
+
+_SHORTEST = 1.0
+"""Seconds that a share of the processor is measured over at least: the system counts in hundredths of one."""
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICK = 1.0 / os.sysconf("SC_CLK_TCK")
@@ -45,6 +50,8 @@ class ProcessSample:
         write_bytes: the same, written.
         children: the processes of the tree besides the worker.
         sampled_at: Unix seconds, for people.
+        zombies: how many of the children have ended and were not waited for.
+        tree: the pids of all that was counted.
     """
 
     pid: int
@@ -57,6 +64,8 @@ class ProcessSample:
     write_bytes: int | None
     children: int
     sampled_at: float
+    zombies: int = 0
+    tree: tuple[int, ...] = ()
 
 
 class Process(NamedTuple):
@@ -79,6 +88,7 @@ class _Past:
     started: float
     cpu: float
     at: float  # on the sampler's clock
+    percent: float | None = None  # the last figure
     uss: int | None = None
     uss_at: float = -math.inf
 
@@ -106,15 +116,20 @@ class Sampler(ABC):
         self._to_forget: deque[int] = deque()  # handed over to the sampling thread, which alone touches the pasts
         self._most_cpu = 100.0 * (os.cpu_count() or 1)
 
-    def sample(self, pids: Iterable[int]) -> dict[int, ProcessSample]:
+    def sample(
+        self, pids: Iterable[int], members: Mapping[int, Iterable[int]] = MappingProxyType({})
+    ) -> dict[int, ProcessSample]:
         """One sample for each of ``pids`` that is alive; one that ended is absent. Blocks: call it in a thread.
+
+        Args:
+            members: processes that are known to belong to a worker, by its pid: those of its cgroup.
 
         Raises OSError if the process table cannot be read (we are out of file descriptors, say).
         """
         self._drop_forgotten()
         wanted = set(pids)
         now, wall = self._clock(), time.time()
-        trees = {tree[0].pid: tree for tree in self._trees(wanted) if not tree[0].ended}
+        trees = {tree[0].pid: tree for tree in self._trees(wanted, members) if not tree[0].ended}
         for pid in wanted - trees.keys():
             self._pasts.pop(pid, None)
         cpu = {pid: self._cpu_percent(tree, now) for pid, tree in trees.items()}
@@ -128,8 +143,8 @@ class Sampler(ABC):
     # -- the system
 
     @abstractmethod
-    def _trees(self, pids: set[int]) -> Iterator[list[Process]]:
-        """The tree of each worker that exists, the worker first."""
+    def _trees(self, pids: set[int], members: Mapping[int, Iterable[int]]) -> Iterator[list[Process]]:
+        """The tree of each worker that exists, with those that are known as its ``members``; the worker first."""
 
     @abstractmethod
     def _uss(self, pid: int) -> int | None: ...
@@ -157,10 +172,12 @@ class Sampler(ABC):
             write_bytes=write_bytes,
             children=len(tree) - 1,
             sampled_at=wall,
+            zombies=sum(process.ended for process in tree),
+            tree=tuple(process.pid for process in tree),
         )
 
     def _cpu_percent(self, tree: list[Process], now: float) -> float | None:
-        """Processor time since the former pass; remembers this one.
+        """Processor time since a pass at least `_SHORTEST` ago, where there is one; remembers this one as the next such.
 
         Kept between none and all cores. A child's time can leave the sum (nobody waited for it), and a child that ends
         during the pass may be missed or counted twice, as itself and by its parent.
@@ -171,8 +188,12 @@ class Sampler(ABC):
             self._pasts[worker.pid] = _Past(started=worker.started, cpu=cpu, at=now)
             return None
         used, elapsed = cpu - past.cpu, now - past.at
-        past.cpu, past.at = cpu, now
-        return min(max(0.0, 100.0 * used / elapsed), self._most_cpu) if elapsed > 0 else None
+        if elapsed <= 0 or (elapsed < _SHORTEST and past.percent is not None):
+            return past.percent
+        past.percent = min(max(0.0, 100.0 * used / elapsed), self._most_cpu)
+        if elapsed >= _SHORTEST:
+            past.cpu, past.at = cpu, now
+        return past.percent
 
     def _measure_some_uss(self, pids: Iterable[int], now: float) -> None:
         workers = [(self._pasts[pid], pid) for pid in pids]
@@ -194,10 +215,10 @@ class Sampler(ABC):
 class LinuxSampler(Sampler):
     """Reads ``/proc`` itself: one small read for each process of the machine, and two or three more for each worker."""
 
-    def _trees(self, pids: set[int]) -> Iterator[list[Process]]:
+    def _trees(self, pids: set[int], members: Mapping[int, Iterable[int]]) -> Iterator[list[Process]]:
         table = _process_table()
-        for pid, members in _members(table.values(), pids).items():
-            yield [table[pid], *(table[member] for member in members if member != pid)]
+        for pid, tree in _members(table.values(), pids, members).items():
+            yield [table[pid], *(table[member] for member in tree if member != pid and member in table)]
 
     def _uss(self, pid: int) -> int | None:
         rollup = _read(f"/proc/{pid}/smaps_rollup")
@@ -218,13 +239,13 @@ class LinuxSampler(Sampler):
 class PsutilSampler(Sampler):
     """The same through psutil, where there is no ``/proc``: slower, and blind to what the system hides."""
 
-    def _trees(self, pids: set[int]) -> Iterator[list[Process]]:
+    def _trees(self, pids: set[int], members: Mapping[int, Iterable[int]]) -> Iterator[list[Process]]:
         handles = {handle.pid: handle for handle in psutil.process_iter(["ppid"])}
         links = [_Link(pid, handle.info["ppid"] or 0, _session(pid)) for pid, handle in handles.items()]
-        for pid, members in _members(links, pids).items():
+        for pid, tree in _members(links, pids, members).items():
             worker = _details(handles[pid])
             if worker is not None:
-                others = (_details(handles[member]) for member in members if member != pid)
+                others = (_details(handles[member]) for member in tree if member != pid and member in handles)
                 yield [worker, *(process for process in others if process is not None)]
 
     def _uss(self, pid: int) -> int | None:
@@ -245,6 +266,37 @@ class PsutilSampler(Sampler):
         except (psutil.Error, AttributeError):  # macOS has no such method
             return None, None
         return io.read_bytes, io.write_bytes
+
+
+def memory_held(pids: Iterable[int]) -> int | None:
+    """Bytes that several processes together keep from everybody else; None if the system does not tell. Dear.
+
+    That is what they have written or share, each page counted once. Pages of files they have mapped are not in it: those the
+    kernel takes back when it needs them. (Kernels before 5.9 do not tell them apart; there they are in it.)
+    """
+    found: list[int] = []
+    for pid in pids:
+        rollup = _read(f"/proc/{pid}/smaps_rollup")
+        parts = [_figure(rollup, key) for key in (b"Pss_Anon:", b"Pss_Shmem:")]
+        whole = _figure(rollup, b"Pss:")
+        if known := [part for part in parts if part is not None] or ([whole] if whole is not None else []):
+            found.append(1024 * sum(known))
+    return sum(found) if found else None
+
+
+def waited(pids: Iterable[int]) -> float | None:
+    """Seconds that all threads of ``pids`` were ready to run and others ran; None if the system does not tell."""
+    total, told = 0, False
+    for pid in pids:
+        try:
+            tasks = os.listdir(f"/proc/{pid}/task")
+        except _UNSEEN:
+            continue
+        for task in tasks:
+            figures = _read(f"/proc/{pid}/task/{task}/schedstat").split()
+            if len(figures) == 3:
+                total, told = total + int(figures[1]), True
+    return total / 1e9 if told else None
 
 
 def make_sampler() -> Sampler:
@@ -277,7 +329,9 @@ class _Link(NamedTuple):
     session: int
 
 
-def _members(links: Iterable[Process | _Link], roots: set[int]) -> dict[int, set[int]]:
+def _members(
+    links: Iterable[Process | _Link], roots: set[int], known: Mapping[int, Iterable[int]] = MappingProxyType({})
+) -> dict[int, set[int]]:
     """The pids of each root's tree, the root's own among them; a root that does not exist is absent."""
     by_parent: defaultdict[int, list[int]] = defaultdict(list)
     by_session: defaultdict[int, list[int]] = defaultdict(list)
@@ -285,7 +339,7 @@ def _members(links: Iterable[Process | _Link], roots: set[int]) -> dict[int, set
         by_parent[link.parent].append(link.pid)
         by_session[link.session].append(link.pid)
     existing = roots.intersection(pid for pids in by_parent.values() for pid in pids)
-    return {root: _reach([root, *by_session.get(root, ())], by_parent) for root in existing}
+    return {root: _reach([root, *by_session.get(root, ()), *known.get(root, ())], by_parent) for root in existing}
 
 
 def _reach(start: list[int], by_parent: dict[int, list[int]]) -> set[int]:

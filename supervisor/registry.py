@@ -21,6 +21,7 @@ from ..ipc.messages import Request
 from . import bundled
 from .config import ModConfig, NetworkConfig, is_allowed, parse_mod
 from .durable import Late
+from .enforcement import Enforcement
 from .incarnation import CancelHandler, Incarnation, StartFailed
 from .journal import Journal, Kept, KeptMod, Quarantine
 from .keeper import Keeper, Surroundings, fingerprint, with_config
@@ -58,7 +59,7 @@ class ModRegistry:
         on_cancel: CancelHandler,
         late: Late,
         resources_of: Callable[[int], dict[str, Any] | None],
-        out_of_memory: Callable[[Incarnation], bool],
+        enforcement: Enforcement,
         journal: Journal,
         ledger: Ledger,
     ) -> None:
@@ -80,11 +81,11 @@ class ModRegistry:
             ledger=ledger,
             event_timeout=config.event_timeout,
             load_params=self._load_params,
+            arm=lambda mod, number: enforcement.arm(mod, number, state.storage_of(mod.mod_id)),
             on_request=on_request,
             on_cancel=on_cancel,
             late=late,
             resources_of=resources_of,
-            out_of_memory=out_of_memory,
             recycle=self._recycle,
             on_change=self._rebuild_routes,
         )
@@ -398,7 +399,6 @@ class ModRegistry:
 
     def _load_params(self, mod: ModConfig) -> dict[str, Any]:
         """What a worker needs to become this mod; raises `ConfigError` when an env value cannot be had."""
-        limits = mod.limits
         return {
             "mod_id": mod.mod_id,
             "mod_path": mod.path,
@@ -408,9 +408,8 @@ class ModRegistry:
             "env": {name: value.resolve() for name, value in mod.env.items()},
             "storage_path": str(self._state.storage_of(mod.mod_id)),
             "network_name": self._config.name,
-            "concurrency": limits.concurrency,
+            "concurrency": mod.limits.concurrency,
             "checkpoint_every": mod.checkpoint_every,
-            "limits": {key: getattr(limits, key) for key in WORKER_LIMITS},
         }
 
     def _folder(self, path: str) -> Path:

@@ -7,23 +7,23 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
-import anyio
 import anyio.to_thread
 
 from .crashes import CrashReport
+from .enforcement import limits_stats
 from .keeper import Keeper
 from .procs import ProcessSample, make_sampler
 
 logger = logging.getLogger("modvisor.stats")
 
-SAMPLE_INTERVAL = 2.0  # seconds; a pass over 200 workers costs about 10 ms
-
 
 class ResourceMonitor:
-    """Samples the workers' processes for as long as `run` runs.
+    """The newest samples of the workers' processes: the network's watchdog takes them, or whoever asks for fresh ones.
 
     Args:
         pids: tells the workers of the moment.
@@ -32,20 +32,24 @@ class ResourceMonitor:
     def __init__(self, pids: Callable[[], list[int]]) -> None:
         self._pids = pids
         self._sampler = make_sampler()
+        self._sampling = threading.Lock()  # a watchdog and somebody who asks for fresh figures: one after the other
         self._samples: dict[int, ProcessSample] = {}
-
-    async def run(self) -> None:
-        while True:
-            await self.sample()
-            await anyio.sleep(SAMPLE_INTERVAL)
 
     async def sample(self) -> None:
         """Take one sample of every worker now."""
         pids = [*self._pids(), os.getpid()]
         try:
-            self._samples = await anyio.to_thread.run_sync(self._sampler.sample, pids)
+            await anyio.to_thread.run_sync(self.take, pids)
         except OSError as error:  # out of descriptors, say: the last figures stand
             logger.warning("no resource samples this time: %s", error)
+
+    def take(
+        self, pids: Iterable[int], members: Mapping[int, Iterable[int]] = MappingProxyType({})
+    ) -> Mapping[int, ProcessSample]:
+        """Sample the trees of ``pids`` and this process; see `modvisor.supervisor.procs.Sampler.sample`. Any thread may."""
+        with self._sampling:
+            self._samples = self._sampler.sample([*pids, os.getpid()], members)
+            return self._samples
 
     def of(self, pid: int) -> ProcessSample | None:
         return self._samples.get(pid)
@@ -69,6 +73,11 @@ def mod_stats(keeper: Keeper, monitor: ResourceMonitor) -> dict[str, Any]:
         "start_ms": keeper.start_ms,
         "last_error": keeper.last_error,
         "resources": resource_stats(sample),
+        "limits": limits_stats(
+            keeper.config.limits,
+            manifest.enforced if manifest is not None else {},
+            incarnation.armed.cgroup if incarnation is not None else None,
+        ),
         "traffic": {
             "events_in": counters.events_in,
             "answered": counters.answered,

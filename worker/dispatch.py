@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import errno
 import inspect
+import linecache
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from typing import Any
@@ -13,13 +16,17 @@ from ..ipc.errors import Code, ModvisorError, Refused
 from ..ipc.event import Event, EventResponse
 from ..ipc.topic import TopicTable
 from ..mods.handlers import Handler
+from . import limits
 from .crash import describe
 
 Answer = EventResponse | Event | None
 
 
 class HandlerFailed(ModvisorError):
-    """A handler raised, or returned what is no answer. ``details``: type, where (file:line), handler, traceback."""
+    """A handler raised, or returned what is no answer. ``details``: type, where (file:line), handler, traceback.
+
+    With the code `limit_hit` the mod was at one of its limits, and ``details["limit"]`` names it as the config does.
+    """
 
     code = Code.HANDLER_ERROR
 
@@ -86,6 +93,12 @@ class Dispatcher:
     async def _call(self, handler: Handler, event: Event) -> Answer:
         try:
             result = await self._run(handler, event)
+        except MemoryError as error:
+            limits.reserve.release()  # first of all: to say so takes memory
+            failed = self._failed(handler, error)
+            traceback.clear_frames(error.__traceback__)  # what the handler had collected is in there
+            limits.reserve.hold()
+            raise failed from None
         except Refused as refusal:
             return EventResponse.failure(refusal.code, str(refusal), **refusal.details)
         except asyncio.CancelledError:
@@ -115,15 +128,81 @@ class Dispatcher:
     def _failed(self, handler: Handler, error: BaseException) -> HandlerFailed:
         told = describe(error, self._sources())
         at = f" at {told['where']}" if told["where"] else ""
-        return HandlerFailed(
-            f"handler {handler.name} raised{at}: {told['message']}",
-            type=told["type"], where=told["where"], handler=handler.name, traceback=told["traceback"],
-        )  # fmt: skip
+        details = {
+            "type": told["type"], "where": told["where"], "handler": handler.name, "traceback": told["traceback"],
+        }  # fmt: skip
+        if limit := limit_of(error):
+            text = f"handler {handler.name} hit the limit {_with_value(limit)}{at}: {told['message']}"
+            return HandlerFailed(text, code=Code.LIMIT_HIT, limit=limit, **details)
+        return HandlerFailed(f"handler {handler.name} raised{at}: {told['message']}", **details)
+
+
+_LIMIT_OF_ERRNO = {
+    errno.EMFILE: "open_files",
+    errno.ENFILE: "open_files",
+    errno.ENOMEM: "memory",
+    errno.EDQUOT: "disk",
+    errno.EFBIG: "disk",
+}
+
+
+def limit_of(error: BaseException) -> str | None:
+    """Which of the mod's limits an exception tells of, by its name in the config; None for any other failure.
+
+    Looks at the exception, at what it was raised ``from``, and into exception groups.
+    """
+    seen: set[int] = set()
+    waiting: list[BaseException] = [error]
+    while waiting:
+        error = waiting.pop()
+        if id(error) in seen:
+            continue
+        seen.add(id(error))
+        if found := _limit_of_one(error):
+            return found
+        if error.__cause__ is not None:
+            waiting.append(error.__cause__)
+        if isinstance(error, BaseExceptionGroup):
+            waiting.extend(error.exceptions)
+    return None
+
+
+def _limit_of_one(error: BaseException) -> str | None:
+    match error:
+        case MemoryError():
+            return "memory"
+        case OSError(errno=errno.EAGAIN) if _was_forking(error):
+            return "processes"
+        case OSError(errno=int(number)):
+            return _LIMIT_OF_ERRNO.get(number)
+        case RuntimeError() if str(error) == "can't start new thread":
+            return "threads"
+    return None
+
+
+def _was_forking(error: OSError) -> bool:
+    """EAGAIN is what sockets and locks say, too: the line that raised it tells, or what its function calls."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    if not frames:
+        return False
+    frame, number = frames[-1]
+    line = linecache.getline(frame.f_code.co_filename, number)
+    return any(word in text for text in ([line] if line else frame.f_code.co_names) for word in ("fork", "spawn"))
+
+
+def _with_value(limit: str) -> str:
+    value = limits.applied.get(limit)
+    if value is None:
+        return limit
+    return f"{limit} ({value / 1e6:.1f} MB)" if limit in ("memory", "disk") else f"{limit} ({value})"
 
 
 def _call_plain(handler: Handler, event: Event) -> Any:
     try:
         return handler.call(event)
+    except MemoryError:
+        limits.reserve.release()  # here already: the way to the loop takes memory, too
+        raise
     except StopIteration as error:  # no future can hold one: the caller would wait forever
         raise RuntimeError("handler raised StopIteration") from error
 

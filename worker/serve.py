@@ -121,6 +121,11 @@ class Worker:
         except ModvisorError as error:
             self._report(error)
             self._refuse(request, error)
+        except MemoryError:  # outside of the handlers, whatever the reason
+            limits.reserve.release()
+            text = "the mod's process has no memory left to take or answer the event"
+            self._refuse(request, ModvisorError(text, code=Code.LIMIT_HIT, limit="memory"))
+            limits.reserve.hold()
 
     def _respond(self, request: Request, answer: EventResponse | Event | None, handler: str) -> None:
         try:
@@ -177,7 +182,7 @@ class Worker:
 
     async def _load(self, params: dict[str, Any]) -> dict[str, Any]:
         os.environ.update(params.get("env") or {})
-        limits.apply(params.get("limits") or {})
+        enforced = limits.apply(params.get("limits") or {})
         sys.path[:] = [
             *params.get("sys_path", ()),
             *(entry for entry in sys.path if entry not in params.get("sys_path", ())),
@@ -192,7 +197,9 @@ class Worker:
             self._channel, mod_id, params["network_name"], Path(params["storage_path"]), version=str(cls.version)
         )
         concurrency = params.get("concurrency", 64)
-        self._executor = ThreadPoolExecutor(max_workers=concurrency, thread_name_prefix="handler")
+        self._executor = ThreadPoolExecutor(
+            max_workers=concurrency, thread_name_prefix="handler", initializer=limits.allow_stack
+        )
         self._dispatcher = Dispatcher(collect_handlers(mod), self._executor, self._own_files)
         self._mod = mod
         self._checkpoint_every = params.get("checkpoint_every")
@@ -204,6 +211,7 @@ class Worker:
             patterns=self._dispatcher.patterns,
             observes=self._dispatcher.observes,
             file=getattr(sys.modules.get(cls.__module__), "__file__", None) or "",
+            enforced=enforced,
         ).to_dict()
 
     def _instantiate(self, cls: type[BaseMod], mod_id: str) -> BaseMod:

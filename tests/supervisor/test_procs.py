@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import psutil
 import pytest
@@ -333,7 +333,7 @@ class MadeUpSampler(Sampler):
         self.trees: dict[int, list[Process]] = {}
         self.measured: list[int] = []
 
-    def _trees(self, pids: set[int]) -> Iterator[list[Process]]:
+    def _trees(self, pids: set[int], members: Mapping[int, Iterable[int]]) -> Iterator[list[Process]]:
         return (self.trees[pid] for pid in sorted(pids) if pid in self.trees)
 
     def _uss(self, pid: int) -> int | None:

@@ -1,0 +1,151 @@
+"""The limits of every incarnation put into effect: its cgroup, its watch, what its worker is told; what holds each of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from .cgroups import Cgroup, Cgroups
+from .config import LimitsConfig, ModConfig
+from .oom import OomWitness
+from .watchdog import Exceeded, Take, Watchdog
+
+logger = logging.getLogger("modvisor.enforcement")
+
+LIMITS = ("memory", "memory_soft", "disk", "cpu", "cpu_seconds", "open_files", "processes", "threads")
+"""The keys of a mod's limits that something of the system enforces, in the order of the manual."""
+
+
+class Enforcement:
+    """What every keeper of a network shares of it.
+
+    Args:
+        network_id, cgroups: of the network file.
+        take: see `Watchdog`.
+    """
+
+    def __init__(self, network_id: str, cgroups: bool, take: Take) -> None:
+        self._network_id = network_id
+        self._allowed = cgroups
+        self.cgroups = Cgroups()
+        self.watchdog = Watchdog(take)
+        self._gone: asyncio.Queue[Cgroup] = asyncio.Queue()
+
+    def open(self) -> None:
+        """Claim a subtree of cgroups. Takes some ms: call it in a thread, before the first `arm`."""
+        self.cgroups = Cgroups.open(self._network_id, self._allowed)
+        if self.cgroups.reason is not None:
+            logger.info("limits: %s; see `modvisor doctor`", self.cgroups.reason)
+
+    def close(self) -> None:
+        """Remove the subtree. Every worker has ended. Call it in a thread."""
+        self.cgroups.close()
+
+    async def run(self) -> None:
+        """Watch, and remove the cgroups of incarnations that ended, until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.watchdog.run, name="watchdog")
+            while True:
+                cgroup = await self._gone.get()
+                await anyio.to_thread.run_sync(cgroup.remove)
+
+    def arm(self, config: ModConfig, number: int, storage: Path) -> Armed:
+        """Prepare for incarnation ``number`` of a mod, before its process is started."""
+        cgroup = self.cgroups.create(f"{config.mod_id}.{number}", config.limits)
+        return Armed(self, config, number, storage, cgroup)
+
+    def gone(self, cgroup: Cgroup) -> None:
+        self._gone.put_nowait(cgroup)
+
+
+@dataclass(eq=False, slots=True)
+class Armed:
+    """The limits of one incarnation. Call `started` when its process runs, `ended` when it is reaped (or never came to be)."""
+
+    owner: Enforcement
+    config: ModConfig
+    number: int
+    storage: Path
+    cgroup: Cgroup | None
+    witness: OomWitness = field(init=False)
+    pid: int | None = None
+
+    def __post_init__(self) -> None:
+        self.witness = OomWitness(self.cgroup)
+
+    def worker_limits(self) -> dict[str, Any]:
+        """The ``limits`` of the `load` request, see `modvisor.worker.limits.apply`."""
+        limits = self.config.limits
+        counted = self.cgroup is not None and "threads" in self.cgroup.enforced
+        return {
+            "memory": limits.memory,
+            "cpu_seconds": limits.cpu_seconds,
+            "open_files": limits.open_files,
+            "disk": limits.disk,
+            "tasks": None if counted else limits.threads,
+            "stacks": limits.concurrency,
+        }
+
+    async def started(self, pid: int, on_exceeded: Callable[[str, int, Exceeded], None]) -> None:
+        """Put the process into its cgroup and watch its tree; call it before the worker is told to load anything."""
+        self.pid = pid
+        self.owner.watchdog.watch(
+            self.config.mod_id, self.number, pid, self.config.limits, on_exceeded,
+            cgroup=self.cgroup, storage=self.storage,
+        )  # fmt: skip
+        if self.cgroup is not None:
+            await anyio.to_thread.run_sync(self.cgroup.add, pid)
+
+    def ended(self) -> None:
+        """Nothing is watched any more; the cgroup is removed as soon as its last process has left it."""
+        if self.pid is not None:
+            self.owner.watchdog.unwatch(self.pid)
+        if self.cgroup is not None:
+            self.owner.gone(self.cgroup)
+
+
+def limits_stats(
+    limits: LimitsConfig, enforced: Mapping[str, str], cgroup: Cgroup | None
+) -> dict[str, dict[str, float | str | None]]:
+    """Each limit of a mod and what enforces it: ``{"memory": {"limit": 500000000, "enforced_by": "watchdog, …"}, …}``.
+
+    Args:
+        enforced: as the worker reported it in its manifest.
+        cgroup: of the incarnation.
+    """
+    by = enforced_by(enforced, cgroup.enforced if cgroup is not None else {})
+    return {
+        key: {"limit": getattr(limits, key), "enforced_by": by[key] if getattr(limits, key) is not None else None}
+        for key in LIMITS
+    }
+
+
+def enforced_by(rlimits: Mapping[str, str], groups: Mapping[str, str]) -> dict[str, str | None]:
+    """What holds each limit, from what the worker and the cgroup enforce; the watchdog stands behind both."""
+    put_back = "SCHED_IDLE" if sys.platform == "linux" else None
+    return {
+        "memory": _joined(groups.get("memory"), "watchdog", _each(rlimits.get("memory"), "process")),
+        "memory_soft": _joined("watchdog", groups.get("memory_soft")),
+        "disk": _joined("watchdog", _each(rlimits.get("disk"), "file")),
+        "cpu": groups.get("cpu") or put_back,
+        "cpu_seconds": _each(rlimits.get("cpu_seconds"), "process"),
+        "open_files": _each(rlimits.get("open_files"), "process"),
+        "processes": "watchdog",
+        "threads": _joined(groups.get("threads"), rlimits.get("tasks"), "watchdog"),
+    }
+
+
+def _each(means: str | None, what: str) -> str | None:
+    return None if means is None else f"{means} of each {what}"
+
+
+def _joined(*means: str | None) -> str:
+    return ", ".join(each for each in means if each is not None)
