@@ -212,7 +212,8 @@ class _Guardian:
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
+        with ExitStack() as failed, theirs:
+            failed.callback(self._sock.close)
             self._popen = subprocess.Popen(
                 [python, "-P", "-m", "modvisor.worker.guardian", str(theirs.fileno()), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
@@ -222,6 +223,7 @@ class _Guardian:
                 start_new_session=True,
                 env=worker_environment(os.environ),
             )
+            failed.pop_all()
         self.pid = self._popen.pid
         assert self._popen.stderr is not None
         self._stderr = self._popen.stderr
