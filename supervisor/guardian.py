@@ -227,6 +227,7 @@ class _Guardian:
         self.pid = self._popen.pid
         assert self._popen.stderr is not None
         self._stderr = self._popen.stderr
+        self._begun = b""  # of a line that it has not ended
         self._sock.setblocking(False)
         os.set_blocking(self._stderr.fileno(), False)
         self._pidfd = os.pidfd_open(self.pid)
@@ -281,10 +282,10 @@ class _Guardian:
         self.ended.set_result(None)
 
     def _log(self) -> None:
-        """Its last words, and those of its wardens, line by line; at least nobody misses them."""
-        data = self._stderr.read() or b""
-        for line in data.decode("utf-8", "replace").splitlines():
-            logger.error("%s", line)
+        """What it and its wardens complain of, line by line."""
+        *lines, self._begun = (self._begun + (self._stderr.read() or b"")).split(b"\n")
+        for line in lines:
+            logger.error("%s", line.decode("utf-8", "replace"))
 
 
 async def _answer(warden: socket.socket) -> Started | None:
