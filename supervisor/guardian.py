@@ -39,7 +39,7 @@ GUARDIAN_END = 5.0
 REAPED = 0.5
 """Seconds within which the new parent of a worker without warden has surely reaped it; then its exit status stays unknown."""
 
-ATTEMPTS = 3
+ATTEMPTS = 4
 """Launches tried before a guardian that dies each time is an error."""
 
 

@@ -1,8 +1,8 @@
 """The warden of one worker: starts it, is told of its end, and sees to it that nothing of its tree is left.
 
-Forked from the guardian, with some 1 MB of its own, it is the worker's parent and the *subreaper* of its tree: whatever the worker
-starts and abandons, forked twice or with a session of its own, becomes a child of the warden. So the tree of a worker is what
-lives below its warden, always and exactly; it cannot be mistaken for another's, nor lost when the worker dies.
+Forked from the guardian, with some 1 MB of its own, it is the worker's parent and the *subreaper* of its tree: whatever the
+worker starts and abandons, forked twice or with a session of its own, becomes a child of the warden. So the tree of a worker
+is what lives below its warden, always and exactly; it cannot be mistaken for another's, nor lost when the worker dies.
 
 Why not the worker itself as the subreaper: it would collect the zombies of every orphan, and none of them can be told from
 a child that the mod started and still wants to wait for. Why not one process for all workers: it would have to guess whose

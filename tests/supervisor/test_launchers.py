@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
+from modvisor.supervisor.guardian import GuardedProcess
 from modvisor.supervisor.launcher import ExecLauncher, Exit, GuardianLauncher, Launcher, WorkerProcess, make_launcher
 from modvisor.supervisor.output import READ_SIZE
 from modvisor.supervisor.process import DUMP_SIZE
@@ -255,7 +256,9 @@ async def test_what_it_used(run: Start) -> None:
     assert exit.clean
     assert exit.usage is not None
     assert 0.55 < exit.usage.cpu_seconds < 3
-    assert 60_000_000 < exit.usage.max_rss < 200_000_000
+    assert exit.usage.max_rss > 60_000_000
+    if isinstance(running.process, GuardedProcess):  # one that we exec'd ourselves begins with our own size
+        assert exit.usage.max_rss < 200_000_000
 
 
 async def test_all_it_printed_was_taken_when_it_has_ended(run: Start) -> None:
@@ -515,6 +518,7 @@ async def test_a_guardian_that_cannot_start_is_an_os_error_that_ends(
     before = open_files()
     with pytest.raises(OSError, match="guardian"):
         await launcher.launch(lambda _data: None)
+    await launcher.close()
     assert open_files() == before
     assert "no such module" in caplog.text
     assert "exit code 1" in caplog.text
