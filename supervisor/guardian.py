@@ -39,7 +39,7 @@ GUARDIAN_END = 5.0
 REAPED = 0.5
 """Seconds within which the new parent of a worker without warden has surely reaped it; then its exit status stays unknown."""
 
-ATTEMPTS = 3
+ATTEMPTS = 4
 """Launches tried before a guardian that dies each time is an error."""
 
 
@@ -212,7 +212,8 @@ class _Guardian:
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
+        with ExitStack() as failed, theirs:
+            failed.callback(self._sock.close)
             self._popen = subprocess.Popen(
                 [python, "-P", "-m", "modvisor.worker.guardian", str(theirs.fileno()), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
@@ -222,9 +223,11 @@ class _Guardian:
                 start_new_session=True,
                 env=worker_environment(os.environ),
             )
+            failed.pop_all()
         self.pid = self._popen.pid
         assert self._popen.stderr is not None
         self._stderr = self._popen.stderr
+        self._begun = b""  # of a line that it has not ended
         self._sock.setblocking(False)
         os.set_blocking(self._stderr.fileno(), False)
         self._pidfd = os.pidfd_open(self.pid)
@@ -279,10 +282,10 @@ class _Guardian:
         self.ended.set_result(None)
 
     def _log(self) -> None:
-        """Its last words, and those of its wardens, line by line; at least nobody misses them."""
-        data = self._stderr.read() or b""
-        for line in data.decode("utf-8", "replace").splitlines():
-            logger.error("%s", line)
+        """What it and its wardens complain of, line by line."""
+        *lines, self._begun = (self._begun + (self._stderr.read() or b"")).split(b"\n")
+        for line in lines:
+            logger.error("%s", line.decode("utf-8", "replace"))
 
 
 async def _answer(warden: socket.socket) -> Started | None:

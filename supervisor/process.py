@@ -39,7 +39,8 @@ class Usage:
 
     Attributes:
         cpu_seconds: of all its processes together.
-        max_rss: bytes, of the largest of them.
+        max_rss: bytes, of the largest of them. Without a guardian no less than the supervisor's own size: Linux counts the
+            memory that a process had before it became another program.
     """
 
     cpu_seconds: float

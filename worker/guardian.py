@@ -130,6 +130,7 @@ def main(control: socket.socket, supervisor: int) -> None:
     """Serve the supervisor whose pid is ``supervisor``."""
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(signum, signal.SIG_IGN)  # a terminal's or a service manager's; the supervisor decides when we end
+    Deaths.listen()
     os.chdir("/")
     adopt_orphans()
     watched = os.pidfd_open(supervisor) if os.getppid() == supervisor else -1

@@ -1,8 +1,8 @@
 """The warden of one worker: starts it, is told of its end, and sees to it that nothing of its tree is left.
 
-A process of some 0.5 MB, forked from the guardian, that is the worker's parent and the *subreaper* of its tree: whatever the
-worker starts and abandons, forked twice or with a session of its own, becomes a child of the warden. So the tree of a worker is
-what lives below its warden, always and exactly; it cannot be mistaken for another's, nor lost when the worker dies.
+Forked from the guardian, with some 1 MB of its own, it is the worker's parent and the *subreaper* of its tree: whatever the
+worker starts and abandons, forked twice or with a session of its own, becomes a child of the warden. So the tree of a worker
+is what lives below its warden, always and exactly; it cannot be mistaken for another's, nor lost when the worker dies.
 
 Why not the worker itself as the subreaper: it would collect the zombies of every orphan, and none of them can be told from
 a child that the mod started and still wants to wait for. Why not one process for all workers: it would have to guess whose
@@ -32,7 +32,10 @@ PATIENCE = 5.0
 """Seconds after which the end of a worker is reported though something of its tree cannot be killed (it waits for a dead
 disk, or belongs to another user); the guardian goes on trying."""
 
-_PASS = 0.01  # seconds between two looks at what is left, unless a death wakes us earlier
+_PASS = 0.01  # seconds in which what was killed has ended, as a rule; then we look again
+
+# Made before the fork, as all that a warden need not make for itself: each page it writes to is its own from then on.
+_SIGNALS = sorted(map(int, signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
 
 _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -80,7 +83,7 @@ def _spawn(order: Order, sock: int, lifeline: int, output: int, dump: int) -> in
             ],
             setsid=True,
             setsigmask=(),
-            setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+            setsigdef=_SIGNALS,
         )
     finally:
         os.chdir("/")  # who only waits keeps no disk busy
@@ -145,31 +148,36 @@ class _Warden:
         deadline, thorough = time.monotonic() + PATIENCE, False
         while self._status is None or time.monotonic() < deadline:
             tree.kill(lambda: tree.below(os.getpid(), thorough=thorough))  # noqa: B023 - called at once
-            if self._reap_all():
+            if self._reap_all(time.monotonic() + _PASS):
                 return
-            self._deaths.wait(_PASS)
             thorough = not thorough
         print(f"warden of {self._worker}: still there: {tree.below(os.getpid())}", file=sys.stderr)  # noqa: T201
 
-    def _reap_all(self) -> bool:
-        """Reap what has ended; whether there is no other child."""
-        try:
-            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-                if ended[0] == self._worker:
-                    self._status = ended[1]
-        except ChildProcessError:
-            return True
-        return False
+    def _reap_all(self, deadline: float) -> bool:
+        """Reap what ends; True when there is no child any more, False at the deadline."""
+        with suppress(ChildProcessError):
+            while (left := deadline - time.monotonic()) > 0:
+                self._deaths.forget()
+                while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                    if ended[0] == self._worker:
+                        self._status = ended[1]
+                self._deaths.wait(left)
+            return False
+        return True
 
 
 class Deaths:
-    """A descriptor that can be read when a child has ended: SIGCHLD, for `select.poll`."""
+    """A descriptor that can be read when a child has ended, for `select.poll`: of SIGCHLD, for which `listen` has seen to."""
+
+    @staticmethod
+    def listen() -> None:
+        """Have Python take notice of SIGCHLD, in this process and those forked from it."""
+        signal.signal(signal.SIGCHLD, lambda _signum, _frame: None)
 
     def __init__(self) -> None:
         self.fd, self._told = os.pipe()
         os.set_blocking(self.fd, False)
         os.set_blocking(self._told, False)
-        signal.signal(signal.SIGCHLD, lambda _signum, _frame: None)
         signal.set_wakeup_fd(self._told, warn_on_full_buffer=False)
         self._poll = select.poll()
         self._poll.register(self.fd, select.POLLIN)
@@ -182,7 +190,6 @@ class Deaths:
     def wait(self, timeout: float) -> None:
         """Until a child ends, ``timeout`` seconds at most."""
         self._poll.poll(1000 * timeout)
-        self.forget()
 
     def close(self) -> None:
         signal.set_wakeup_fd(-1)
