@@ -76,7 +76,7 @@ class Keeper:
         self.log = log
         self.counters = ModCounters()
         self.port = Port(config.mod_id, config.limits, self.counters)
-        self.copies = CopyQueue(config.limits.observe_queue, self.counters)
+        self.copies = CopyQueue(config.limits.observe_queue, self.counters, config.limits.queue_bytes)
         self.state = State.STARTING
         self.incarnation: Incarnation | None = None
         self.manifest: Manifest | None = None
@@ -338,7 +338,7 @@ class Keeper:
             self.loaded_at = time.time()
         self.config = config
         self.port.limits = config.limits
-        self.copies.size = config.limits.observe_queue
+        self.copies.size, self.copies.max_bytes = config.limits.observe_queue, config.limits.queue_bytes
         self._policy = _policy_of(config)
 
     def _happened(self, trigger: Trigger) -> None:

@@ -22,10 +22,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modvisor.ipc import connection as connection_module
 from modvisor.ipc import messages
 from modvisor.ipc.channel import Channel
 from modvisor.ipc.connection import Connection, FrameDecoder
 from modvisor.ipc.errors import (
+    FrameTooLarge,
     InvalidEvent,
     LocalProtocolError,
     ModvisorError,
@@ -93,8 +95,8 @@ class Frames:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.kinds = (
-            self.valid, self.mutated, self.mutated, self.garbage, self.hostile, self.hostile, self.lying, self.nested,
-        )  # fmt: skip
+            [self.valid] * 3 + [self.mutated] * 2 + [self.hostile] * 2 + [self.garbage, self.lying, self.nested]
+        )
 
     def __iter__(self) -> Iterator[bytes]:
         while True:
@@ -339,6 +341,25 @@ def test_a_frame_whose_values_would_fill_the_memory_is_refused(item: bytes, monk
     assert peak < 4_000_000
     blob = msgpack.packb({"blob": b"\x90" * 200_000, "list": ["x" * 100] * 1000})
     assert len(unpack(blob)["blob"]) == 200_000
+
+
+def test_the_heaviest_frame_that_is_not_weighed_is_not_too_heavy() -> None:
+    """By the rules of the weights: no byte of a frame adds more than a list within a list does."""
+    for value in ([[]], [[[]]], {"": []}, {"": {}}, [{}], [-10], [{"": None}], {"a": "b"}, [b"", ""]):
+        body = msgpack.packb([value] * 10)
+        assert messages.weight([value] * 10) <= 64 + 104 * len(body)
+
+
+def test_what_the_peer_would_find_too_heavy_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (messages, connection_module):
+        monkeypatch.setattr(module, "LARGE", 10_000)
+        monkeypatch.setattr(module, "MAX_UNPACKED", 1_040_000)
+    ours, values = Connection(), [[]] * 11_000
+    with pytest.raises(FrameTooLarge, match="take up 1144[0-9]* bytes of memory; the cap is 1040000"):
+        ours.request("event", {"x": values})
+    assert ours.in_flight == 0
+    with pytest.raises(RemoteProtocolError, match="take up"):
+        unpack(messages.pack(values))
 
 
 @pytest.mark.parametrize(
