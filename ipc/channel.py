@@ -34,12 +34,12 @@ TURN = 16
 sends without end holds the loop for about a millisecond at a time; the rest waits for the next turn, and everybody else has
 theirs between. Answers are not counted: there are no more of them than we asked for."""
 
-RATE = 5000.0
-BURST = 10_000.0
-"""Messages of no use (`Channel.charge`: notifications, requests that are refused unseen) that are read per second while they
-last, and at once: 5 % of a supervisor's time. Above it reading pauses, so the pipe fills and the peer waits.
+RATE = 20_000.0
+BURST = 20_000.0
+"""What messages of no use (`Channel.charge`) may cost per second while they last, and at once. A notification costs 1 and takes
+5 µs, so a flood of them is a tenth of a supervisor's time. Above it reading pauses: the pipe fills, and the peer waits.
 
-Whatever an honest peer has in its pipe is read within a few seconds all the same, and its answer to a ping with it: it has at
+Whatever an honest peer has in its pipe is read within two seconds all the same, and its answer to a ping with it: it has at
 most `MAX_REQUESTS` requests open, and gives each up once."""
 
 PAUSE = 0.02
@@ -253,9 +253,9 @@ class Channel:
 
     # -- reading
 
-    def charge(self) -> None:
-        """Count one message of the peer that was of no use: where they come faster than `RATE`, reading pauses."""
-        if self._allowance.spend(self._loop.time()):
+    def charge(self, cost: float = 1.0) -> None:
+        """Count a message of the peer that was of no use, such as a request refused unseen: above `RATE`, reading pauses."""
+        if self._allowance.spend(self._loop.time(), cost):
             self._pause = True
 
     def _readable(self) -> None:
@@ -411,7 +411,7 @@ class Channel:
 
 
 class _Allowance:
-    """How many messages of no use may still be read at once: `BURST`, used up by each, filled up by `RATE` per second."""
+    """What messages of no use may still cost at once: `BURST`, used up by each, filled up by `RATE` per second."""
 
     __slots__ = ("_at", "_left")
 
@@ -419,9 +419,9 @@ class _Allowance:
         self._left = BURST
         self._at = now
 
-    def spend(self, now: float) -> bool:
-        """Use up one of them; True if there was none: it is time for a pause."""
-        self._left = min(BURST, self._left + (now - self._at) * RATE) - 1.0
+    def spend(self, now: float, cost: float) -> bool:
+        """Use up ``cost``; True if there was not as much left: it is time for a pause."""
+        self._left = min(BURST, self._left + (now - self._at) * RATE) - cost
         self._at = now
         return self._left < 0.0
 

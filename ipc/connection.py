@@ -16,7 +16,19 @@ from typing import Any
 import msgpack
 
 from .errors import ChannelBusy, FrameTooLarge, LocalProtocolError, RemoteProtocolError, Unserializable
-from .messages import NOTIFICATION, REQUEST, RESPONSE, Message, Request, Response, container_weight, decode, pack
+from .messages import (
+    LARGE,
+    MAX_UNPACKED,
+    NOTIFICATION,
+    REQUEST,
+    RESPONSE,
+    Message,
+    Request,
+    Response,
+    decode,
+    pack,
+    weight,
+)
 
 MAX_FRAME = 64 * 1024 * 1024
 """Default cap on one message: room for a 16 MiB payload with overhead, small beside a worker's memory limit."""
@@ -239,9 +251,9 @@ class Connection:
             raise RemoteProtocolError(
                 f"{len(self._to_answer)} requests await our answer; the cap is {self.max_requests}"
             )
-        weight = size if size < _WEIGHED else size + _weight_of(request.params)
-        self._to_answer[request.id] = weight
-        self._weight += weight
+        heavy = size if size < _WEIGHED else max(size, weight(request.params))
+        self._to_answer[request.id] = heavy
+        self._weight += heavy
 
     def _answer(self, request_id: int, message: list[Any]) -> bytes:
         if request_id not in self._to_answer:
@@ -260,26 +272,9 @@ class Connection:
             raise
         if len(body) > self.max_frame:
             raise FrameTooLarge(f"message of {len(body)} bytes; the cap is {self.max_frame}")
+        if len(body) >= LARGE and (heavy := weight(message[-1])) > MAX_UNPACKED:  # the peer would refuse it, and us
+            text = (
+                f"message of {len(body)} bytes, whose values take up {heavy} bytes of memory; the cap is {MAX_UNPACKED}"
+            )
+            raise FrameTooLarge(text)
         return _HEADER.pack(len(body)) + body
-
-
-def _weight_of(params: Any) -> int:
-    """About the bytes that the containers of ``params`` take up, small items included."""
-    total, level = 0, [params]
-    while level:
-        inner: list[Any] = []
-        for container in level:
-            if type(container) is dict:
-                items = container.values()
-            elif type(container) is list:
-                items = container
-            else:
-                continue
-            total += container_weight(container)
-            if not _CONTAINERS.isdisjoint(map(type, items)):  # a list of a million numbers is passed over at once
-                inner.extend(items)
-        level = inner
-    return total
-
-
-_CONTAINERS = frozenset({dict, list})

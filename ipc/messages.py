@@ -85,17 +85,38 @@ def pack(value: Any) -> bytes:
         raise Unserializable(f"{place}: {reason}") from None
 
 
-LARGE = 4 * 1024 * 1024
-"""Bytes of a frame from which on its values are weighed while it is decoded; below, they cannot be too many."""
-
 MAX_UNPACKED = 1024 * 1024 * 1024
-"""Bytes the values of one frame may take up, by `container_weight`. An empty list is one byte on the wire and 72 in memory, so
-the largest frame could otherwise grow to 4.6 GB."""
+"""Bytes the containers of one frame may take up, by `container_weight`. An empty list is one byte on the wire and a hundred in
+another list, so the largest frame could otherwise grow to 6 GB."""
+
+LARGE = MAX_UNPACKED // 104
+"""Bytes of a frame from which on it can be that heavy, and is weighed; a list within a list is 104 bytes for one."""
 
 
 def container_weight(container: Any) -> int:
     """About the bytes a list or dict takes up in memory, its small items (numbers, short texts) included."""
     return 64 + (120 if type(container) is dict else 40) * len(container)
+
+
+def weight(value: Any) -> int:
+    """About the bytes plain data takes up in memory: its containers with what is small in them, its texts and its bytes."""
+    total, level = 0, [value]
+    while level:
+        inner: list[Any] = []
+        for item in level:
+            kind = type(item)
+            if kind is str or kind is bytes:
+                total += len(item)
+            elif kind is dict or kind is list or kind is tuple:
+                total += container_weight(item)
+                items = item.values() if kind is dict else item
+                if not _WEIGHTY.isdisjoint(map(type, items)):  # a list of a million numbers is passed over at once
+                    inner.extend(items)
+        level = inner
+    return total
+
+
+_WEIGHTY = frozenset({dict, list, tuple, str, bytes})
 
 
 class _Scales:

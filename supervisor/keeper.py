@@ -113,7 +113,7 @@ class Keeper:
         self.counters = ModCounters()
         self.port = Port(config, self.counters, around.ledger)
         self.durable = DurableEvents(self.port, around.journal, around.tasks, around.event_timeout, around.late)
-        self.copies = CopyQueue(config.limits.observe_queue, self.counters)
+        self.copies = CopyQueue(config.limits.observe_queue, self.counters, config.limits.queue_bytes)
         self.state = State.STARTING
         self.incarnation: Incarnation | None = None
         self.manifest: Manifest | None = None
@@ -596,7 +596,7 @@ class Keeper:
             self.counters = self.port.counters = self.copies.counters = ModCounters()
             self.loaded_at = time.time()
         self.config = self.port.config = config
-        self.copies.size = config.limits.observe_queue
+        self.copies.size, self.copies.max_bytes = config.limits.observe_queue, config.limits.queue_bytes
         self.keeps_checkpoints = self.keeps_checkpoints or config.checkpoint_every is not None
         self._policy = _policy_of(config)
 

@@ -29,6 +29,8 @@ MAX_OPEN = 1000
 MAX_OPEN_WEIGHT = 64 * 1024 * 1024
 """Bytes of memory these may take up together (one alone may take more): a thousand events of the largest size are 64 GB."""
 
+REFUSAL = 2.0  # what refusing a request costs, see `Channel.charge`: twice a notification
+
 
 class ModRequests:
     """Answers `send_event` and `query` of the workers, each request in a task of its own.
@@ -54,10 +56,10 @@ class ModRequests:
         call = self._calls.get(request.method)
         channel = incarnation.channel
         if call is None:
-            channel.charge()
+            channel.charge(REFUSAL)
             channel.refuse(request.id, Code.PROTOCOL_ERROR, f"unknown method {shown(request.method)}")
         elif channel.owed > MAX_OPEN or (channel.owed_weight > MAX_OPEN_WEIGHT and channel.owed > 1):
-            channel.charge()
+            channel.charge(REFUSAL)
             channel.refuse(request.id, Code.BUSY, self._too_many(incarnation))
         else:
             self._open.setdefault(incarnation, {})[request.id] = anyio.CancelScope()

@@ -37,9 +37,6 @@ from .swap import ReloadFailed, reload
 
 logger = logging.getLogger("modvisor.registry")
 
-WORKER_LIMITS = ("memory", "cpu_seconds", "open_files", "disk", "processes", "threads")
-"""What a worker is told to have the kernel hold it to, see `modvisor.worker.limits`."""
-
 RECYCLE_INTERVAL = 10.0
 """Seconds between two replacements of a mod for its use of memory: one that needs as much from the start is not helped."""
 
