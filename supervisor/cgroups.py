@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 from .config import LimitsConfig
@@ -200,11 +201,16 @@ class Cgroups:
 
     def _claim(self, base: Path, network_id: str) -> None:
         _clear_dead(base)
-        path = base / f"{PREFIX}{network_id}-{os.getpid()}"
-        with suppress(FileExistsError):  # a former network of this very process
-            path.mkdir()
-        self._base, self.path = base, path
-        self._lock = _lock(path)
+        for number in count(1):  # another network of this very process may have the same id
+            path = base / f"{PREFIX}{network_id}{f'.{number}' if number > 1 else ''}-{os.getpid()}"
+            with suppress(FileExistsError):  # a former one left it
+                path.mkdir()
+            try:
+                self._lock = _lock(path)
+            except BlockingIOError:
+                continue
+            self._base, self.path = base, path
+            return
 
     def _enable_controllers(self, base: Path) -> str | None:
         """Have the controllers that there are act on the mods' cgroups; why not all of them, if not."""

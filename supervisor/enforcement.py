@@ -43,7 +43,7 @@ class Enforcement:
         """Claim a subtree of cgroups. Takes some ms: call it in a thread, before the first `arm`."""
         self.cgroups = Cgroups.open(self._network_id, self._allowed)
         if self.cgroups.reason is not None:
-            logger.info("limits: %s; see `modvisor doctor`", self.cgroups.reason)
+            logger.debug("limits: %s; see `modvisor doctor`", self.cgroups.reason)
 
     def close(self) -> None:
         """Remove the subtree. Every worker has ended. Call it in a thread."""

@@ -24,6 +24,7 @@ from ..ipc.errors import RemoteProtocolError
 from ..ipc.orders import MAX_SIZE, Ended, Kill, Message, Order, Refused, Signal, Started, decode, encode
 from .output import BYTE_RATE
 from .process import STACK_SIGNAL, DumpFile, Exit, Usage, WorkerProcess, worker_command, worker_environment
+from .shield import shielded
 
 logger = logging.getLogger("modvisor.guardian")
 
@@ -289,13 +290,18 @@ class _Guardian:
 
 
 async def _answer(warden: socket.socket) -> Started | None:
-    """What became of an order; None if whoever had it died. Raises OSError when it was refused."""
+    """What became of an order; None if whoever had it died. Raises OSError when it was refused.
+
+    When nobody wants the worker any more it is ended first: whoever gave it up can rely on there being none.
+    """
     warden.setblocking(False)
-    loop = asyncio.get_running_loop()
     try:
-        data = await loop.sock_recv(warden, MAX_SIZE)
+        data = await asyncio.get_running_loop().sock_recv(warden, MAX_SIZE)
     except ConnectionResetError:
         return None
+    except asyncio.CancelledError:
+        await shielded(_call_off(warden))
+        raise
     if not data:
         return None
     match decode(data):
@@ -304,6 +310,15 @@ async def _answer(warden: socket.socket) -> Started | None:
         case Refused(number, message):
             raise OSError(number, message)
     raise OSError(errno.EPROTO, "the warden answered what it was not asked")
+
+
+async def _call_off(warden: socket.socket) -> None:
+    """Have the warden end its worker, or not start it, and wait for its own end. It is not waited for if it is deaf."""
+    with suppress(OSError):  # it has ended already
+        warden.shutdown(socket.SHUT_WR)
+        async with asyncio.timeout(DEAF):
+            while await asyncio.get_running_loop().sock_recv(warden, MAX_SIZE):
+                pass
 
 
 def _start_time(pid: int) -> int | None:

@@ -196,8 +196,6 @@ class Incarnation:
                 return StartFailed(f"mod {mod}: {error}", code=Code.PROTOCOL_ERROR, log=last)
             case ChannelBroken() | ChannelClosed():
                 how = f"the worker ended with {exit}" if exit.signal != signal.SIGKILL else str(error)
-                if self.end_cause is Cause.LIMIT_HIT:
-                    how = f"the worker was ended for a limit ({self.end_reason})"
                 return StartFailed(f"mod {mod}: {how} before it was ready", log=last)
             case FrameTooLarge() | Unserializable():
                 return StartFailed(f"mod {mod}: its config cannot be sent: {error}", code=error.code)
@@ -275,12 +273,17 @@ class Incarnation:
     async def kill(self, reason: str) -> Exit:
         """End the process and everything it started at once; returns when it is reaped."""
         self.end_reason = self.end_reason or reason
-        self.process.kill(signal.SIGKILL)
+        self.kill_now()
         exit = await asyncio.shield(self.process.exited)
         self.channel.close()
         if not self.lane.report.done():
             self.lane.report.set_result(None)
         return exit
+
+    def kill_now(self) -> None:
+        """`kill`, without waiting: its end is told by ``process.exited``."""
+        cgroup = self.armed.cgroup
+        self.process.kill(signal.SIGKILL, cgroup=None if cgroup is None else str(cgroup.path))
 
     async def why_ended(self) -> str:
         """In a few words, waiting for the exit that follows the end of the pipe."""

@@ -173,7 +173,7 @@ class Keeper:
                 trigger = Trigger.MEMORY_EXCEEDED if exceeded.resource == "memory" else Trigger.LIMIT_EXCEEDED
             self.happened(trigger, of=incarnation.number, facts=Facts(incarnation, reason=exceeded.text))
         elif exceeded.hard:
-            incarnation.process.kill()
+            incarnation.kill_now()
 
     def _lost(self, incarnation: Incarnation, reason: ModvisorError) -> None:
         """Its channel ended: no event goes there any more. Called before anybody who waits for an answer runs."""
@@ -457,13 +457,13 @@ class Keeper:
 
     async def _kill(self, facts: Facts) -> None:
         if (incarnation := facts.incarnation) is not None:
-            incarnation.process.kill()
+            incarnation.kill_now()
 
     async def _kill_soon(self, facts: Facts) -> None:
         await anyio.sleep(LAST_MOMENT)
         if (incarnation := facts.incarnation) is not None and not incarnation.process.exited.done():
             incarnation.end(facts.reason, Cause.EXITED)
-            incarnation.process.kill()
+            incarnation.kill_now()
 
     def _report(self, facts: Facts) -> None:
         report = self._report_of_start(facts.error) if facts.error is not None else self._report_of_end(facts)

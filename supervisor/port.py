@@ -123,12 +123,16 @@ class Port:
         return self._draining
 
     def refuse(self, reason: ModvisorError) -> None:
-        """Refuse every event at once, the waiting ones included."""
+        """Refuse every event at once, the waiting ones included.
+
+        Those that died with an incarnation are said to have `mod_crashed`: the mod may have done half of what they ask for.
+        """
         self._lane, self._away = None, reason
-        for queue in self._queues.values():
+        for kind, queue in self._queues.items():
+            code = Code.MOD_CRASHED if kind is _Queue.SUSPECT else reason.code
             for place in list(queue):
                 if not place.done():
-                    place.set_exception(Unanswered(str(reason), code=reason.code))
+                    place.set_exception(Unanswered(str(reason), code=code))
 
     def lost(self, lane: Lane) -> None:
         """The incarnation behind ``lane`` ended. Called before those who wait for an answer run; new events wait."""

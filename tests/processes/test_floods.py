@@ -346,7 +346,7 @@ async def test_a_worker_that_stops_reading_its_pipe(
 
     async def give(n: int) -> EventResponse:
         payload = {"blob": blob}  # one blob for all: what grows is what the supervisor makes of it
-        return await network.process_event(Event("deaf.take", f"agent:a{n}", "mod:deaf", payload=payload, timeout=5))
+        return await network.process_event(Event("deaf.take", f"agent:a{n}", "mod:deaf", payload=payload))
 
     events = [asyncio.create_task(give(n)) for n in range(60)]
     while channel.closed is None:
@@ -358,9 +358,8 @@ async def test_a_worker_that_stops_reading_its_pipe(
     assert most <= HIGH_WATER + 2_500_000
     assert memory() - before < 60_000_000
     errors = Counter(response.error for response in responses)
-    assert set(errors) <= {None, Code.TIMEOUT, Code.OVERLOADED, Code.MOD_CRASHED}, errors
-    assert errors[Code.OVERLOADED] == 60 - 16 - 20
-    assert errors[Code.MOD_CRASHED] + errors[Code.TIMEOUT] > 0
+    waited = 19  # 20 of them are a little more than 20 MB
+    assert errors == {None: 16 + waited, Code.OVERLOADED: 60 - 16 - waited}, "the next process answered the former"
     assert (report := keeper.crashes.last) is not None
     assert report.pid == pid
     await until(lambda: network.get_loaded_mods()["deaf"]["state"] == "ready")
