@@ -107,9 +107,17 @@ class ModConfig:
     durable: bool = False  # accepted events are on disk before the mod sees them
     checkpoint_every: float | None = None  # seconds; None: only when the mod asks for it
     from_file: bool = True  # the file rules over the journal
-    spec: dict[str, Any] | None = field(
-        default=None, compare=False, repr=False
-    )  # what it was made of, of a mod not from the file
+    # What it was made of, of a mod not from the file.
+    spec: dict[str, Any] | None = field(default=None, compare=False, repr=False)
+    # The keys that were given, such as "durable" and "limits.memory": a mod.yaml does not change these.
+    given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+    # Before a mod.yaml completed it.
+    asked: ModConfig | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def as_asked(self) -> ModConfig:
+        """Without what a mod.yaml added."""
+        return self.asked or self
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,6 +324,7 @@ def _mod(value: Any, at: Place, from_file: bool) -> Any:
     if not isinstance(value, dict):
         return at.wrong(f"expected a mod_path, or a mapping with a 'path', got {got(value)}")
     found = values.keys(value, at, _MOD)
+    check_limits(found.get("limits", LimitsConfig()), found.get("restart", RestartConfig()), at)
     _check_env(found, at)
     alias = _path_key(value, at)
     path = found.pop(alias, BROKEN)
@@ -323,7 +332,13 @@ def _mod(value: Any, at: Place, from_file: bool) -> Any:
     mod_id = found.pop("id", BROKEN) if "id" in value else _id_of(path, at / alias)
     if mod_id is BROKEN:
         return BROKEN
-    return ModConfig("" if path is BROKEN else path, mod_id, from_file=from_file, **found)
+    return ModConfig("" if path is BROKEN else path, mod_id, from_file=from_file, given=_given(value), **found)
+
+
+def _given(entry: dict[Any, Any]) -> frozenset[str]:
+    """The keys of a mod's entry, those of its sections as ``limits.memory``."""
+    sections = {name: section for name, section in entry.items() if isinstance(section, dict)}
+    return frozenset(entry) | {f"{name}.{key}" for name, section in sections.items() for key in section}
 
 
 def _path_key(value: dict[Any, Any], at: Place) -> str:
@@ -392,18 +407,14 @@ def _speaker(value: Any, at: Place) -> Any:
     return at.wrong(f"expected a source such as 'agent:alice', 'mod:wiki', 'agent:*' or '*', got {got(source)}")
 
 
-def _limits(value: Any, at: Place) -> LimitsConfig:
-    limits = LimitsConfig(**values.keys(value, at, _LIMITS))
+def check_limits(limits: LimitsConfig, restart: RestartConfig, at: Place) -> None:
+    """Report what does not go together in an entry of ``mods``, or in a mod.yaml, at ``at``."""
     if limits.memory is not None and limits.memory_soft is not None and limits.memory_soft >= limits.memory:
-        (at / "memory_soft").wrong(f"must be less than memory, {limits.memory} bytes: the soft limit is to act first")
-    return limits
-
-
-def _restart(value: Any, at: Place) -> RestartConfig:
-    restart = RestartConfig(**values.keys(value, at, _RESTART))
+        (at / "limits" / "memory_soft").wrong(
+            f"must be less than memory, {limits.memory} bytes: the soft limit is to act first"
+        )
     if restart.max_delay < restart.first_delay:
-        (at / "max_delay").wrong(f"must not be less than first_delay, {restart.first_delay:g} seconds")
-    return restart
+        (at / "restart" / "max_delay").wrong(f"must not be less than first_delay, {restart.first_delay:g} seconds")
 
 
 # -- groups
@@ -424,7 +435,7 @@ def _group(value: Any, at: Place) -> Any:
 _NETWORK_ID = re.compile(rf"(?!\.)[A-Za-z0-9_.@-]{{1,{MAX_ID}}}")
 _PERMISSIONS = values.set_of(_permission, "[mods, agents]")
 
-_LIMITS: dict[str, Reader] = {
+LIMIT_KEYS: dict[str, Reader] = {
     "concurrency": values.whole(1),
     "queue": values.whole(0),
     "observe_queue": values.whole(1),
@@ -446,7 +457,7 @@ _LIMITS: dict[str, Reader] = {
     "threads": values.or_null(values.whole(1)),
     "log_rate": values.size(1000),
 }
-_RESTART: dict[str, Reader] = {
+RESTART_KEYS: dict[str, Reader] = {
     "policy": values.one_of(*POLICIES),
     "max_restarts": values.whole(0),
     "window": values.duration(),
@@ -454,6 +465,13 @@ _RESTART: dict[str, Reader] = {
     "max_delay": values.duration(zero=True),
     "healthy_after": values.duration(),
     "probe_after": values.or_null(values.duration()),
+}
+# What is done with events when the mod dies, and what is kept of it: for the mod's author to know as well.
+_KEEPING: dict[str, Reader] = {
+    "delivery": values.one_of(*DELIVERIES),
+    "max_attempts": values.whole(1, 100),
+    "durable": values.flag,
+    "checkpoint_every": values.or_null(values.duration()),
 }
 _MOD: dict[str, Reader] = {
     "path": _mod_path,
@@ -465,12 +483,15 @@ _MOD: dict[str, Reader] = {
     "env": values.mapping_of(values.variable, "environment variables"),
     "permissions": _PERMISSIONS,
     "speak_for": values.set_of(_speaker, "['agent:alice']"),
-    "limits": _limits,
-    "restart": _restart,
-    "delivery": values.one_of(*DELIVERIES),
-    "max_attempts": values.whole(1, 100),
-    "durable": values.flag,
-    "checkpoint_every": values.or_null(values.duration()),
+    "limits": values.section(LimitsConfig, LIMIT_KEYS),
+    "restart": values.section(RestartConfig, RESTART_KEYS),
+    **_KEEPING,
+}
+# Of a mod.yaml; sections as the keys that are there, for the network's file to go before.
+MOD_FILE_KEYS: dict[str, Reader] = {
+    "limits": lambda value, at: values.keys(value, at, LIMIT_KEYS),
+    "restart": lambda value, at: values.keys(value, at, RESTART_KEYS),
+    **_KEEPING,
 }
 _GROUP: dict[str, Reader] = {"permissions": _PERMISSIONS, "password_hash": values.or_null(values.password_hash)}
 _AGENTS: dict[str, Reader] = {

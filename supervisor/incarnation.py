@@ -28,6 +28,7 @@ from .crashes import MAX_IN_FLIGHT, Cause, events_of
 from .enforcement import Armed
 from .lane import Lane
 from .launcher import Exit, Launcher, WorkerProcess
+from .mod_file import ModFile
 from .modlog import ModLog
 from .shield import shielded
 from .watchdog import Exceeded
@@ -50,7 +51,7 @@ class StartOrder:
     """All a worker must know to become a mod.
 
     Attributes:
-        config: the mod it becomes, with what it may do.
+        config: the mod it becomes, with what it may do, and what ``file``, its mod.yaml, says of that.
         params: of the `load` request, see ``docs/protocol.md``.
         armed: its limits, ready for its process.
     """
@@ -59,6 +60,7 @@ class StartOrder:
     number: int
     params: dict[str, Any]
     armed: Armed
+    file: ModFile | None = None
 
     @property
     def mod_id(self) -> str:
@@ -102,6 +104,7 @@ class Incarnation:
     ) -> None:
         self.mod_id = order.mod_id
         self.config = order.config
+        self.file = order.file
         self.number = order.number
         self.armed = order.armed
         self.process = process

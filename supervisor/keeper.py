@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 import anyio
+import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from ..ipc import messages
@@ -36,6 +37,7 @@ from .journey import Journey
 from .lane import Lane
 from .launcher import Exit, Launcher
 from .lifecycle import Action, State, Trigger, next_move
+from .mod_file import ModFile, settled
 from .modlog import ModLog
 from .port import Ledger, Port
 from .restart import GiveUp, Restart, RestartPolicy
@@ -57,6 +59,7 @@ class Surroundings:
         tasks: the network's root task group.
         ledger: keeps account of events that died with an incarnation.
         event_timeout: seconds an event has unless it says otherwise.
+        mod_file: the mod.yaml of a mod; blocks. Raises `ModvisorError`.
         load_params: the `load` parameters of a mod, without its snapshot and limits.
         arm: prepares the limits of an incarnation.
         on_request, on_cancel: called with each request of a worker, and with those it gives up.
@@ -72,6 +75,7 @@ class Surroundings:
     journal: Journal
     ledger: Ledger
     event_timeout: float
+    mod_file: Callable[[ModConfig], ModFile | None]
     load_params: Callable[[ModConfig], dict[str, Any]]
     arm: Callable[[ModConfig, int], Armed]
     on_request: Callable[[Keeper, Incarnation, Request], None]
@@ -283,31 +287,41 @@ class Keeper:
             restore: give it the state of the last checkpoint, if there is one.
             config, log: of the mod it is to become, when that is another one than now (see `adopt`).
         """
-        config, log = config or self.config, log or self.log
+        log = log or self.log
         self._number += 1
-        try:
-            params = self._around.load_params(config)
-        except ModvisorError as error:  # an environment variable or file of its config is missing
-            raise StartFailed(f"mod {config.mod_id}: {error}", code=error.code) from None
-        except OSError as error:  # its folder cannot be made: the disk is full, or not ours to write
-            raise StartFailed(f"mod {config.mod_id}: {error}") from None
-        if from_snapshot and self.has_snapshot:
-            params["snapshot"] = await self._around.snapshots.read(self.mod_id)
-        armed = self._around.arm(config, self._number)
-        params["limits"] = armed.worker_limits()
-        order = StartOrder(config, self._number, params, armed)
+        order = await self._order(config or self.config, from_snapshot=from_snapshot)
         listeners = Listeners(self._request, self._around.on_cancel, self._lost, self._exceeded)
         incarnation = await Incarnation.start(order, self._around.launcher, log, listeners)
         if restore:
             await self._restore(incarnation)
         return incarnation
 
+    async def _order(self, config: ModConfig, *, from_snapshot: bool) -> StartOrder:
+        """All that the next worker must know. Raises `StartFailed`."""
+        snapshot = await self._around.snapshots.read(self.mod_id) if from_snapshot and self.has_snapshot else None
+        try:
+            if snapshot is None:
+                file = await anyio.to_thread.run_sync(self._around.mod_file, config)
+            else:
+                file = snapshot.file
+            config = settled(config, file)
+            params = self._around.load_params(config)
+        except ModvisorError as error:  # its mod.yaml has mistakes; an environment variable or file is missing
+            raise StartFailed(f"mod {config.mod_id}: {error}", code=error.code) from None
+        except OSError as error:  # its folder cannot be made: the disk is full, or not ours to write
+            raise StartFailed(f"mod {config.mod_id}: {error}") from None
+        if snapshot is not None:
+            params["snapshot"] = snapshot.modules
+        armed = self._around.arm(config, self._number)
+        params["limits"] = armed.worker_limits()
+        return StartOrder(config, self._number, params, armed, file)
+
     async def _restore(self, incarnation: Incarnation) -> None:
         try:
             checkpoint = await self._around.journal.checkpoint(self.mod_id)
             if checkpoint is not None:
                 self.keeps_checkpoints = True
-                timeout = self.config.limits.start_timeout
+                timeout = incarnation.config.limits.start_timeout
                 await incarnation.restore(checkpoint.state, checkpoint.version, timeout)
         except BaseException as error:
             await shielded(incarnation.kill("it did not take over its checkpoint"))
@@ -319,7 +333,7 @@ class Keeper:
     async def ready(self, incarnation: Incarnation) -> None:
         """Activate, then feed events. Raises `StartFailed`; nothing is left of the incarnation then."""
         try:
-            await incarnation.activate(self.config.limits.start_timeout)
+            await incarnation.activate(incarnation.config.limits.start_timeout)
         except BaseException:
             await shielded(incarnation.kill("activate() failed"))
             raise
@@ -327,6 +341,8 @@ class Keeper:
 
     def serve(self, incarnation: Incarnation) -> None:
         """Make ``incarnation`` the one that events go to."""
+        if incarnation.config != self.config:  # its mod.yaml says something else than the former one's
+            self.adopt(incarnation.config)
         self.incarnation, self._about = incarnation, incarnation.number
         self.happened(Trigger.ACTIVATED, facts=Facts(incarnation))
         if (ended := incarnation.channel.closed) is not None:  # in the very moment
@@ -337,7 +353,7 @@ class Keeper:
         try:
             self.has_snapshot = False
             modules = await incarnation.channel.request(messages.SNAPSHOT, {}, self.config.limits.start_timeout)
-            await self._around.snapshots.write(self.mod_id, self.config.path, modules)
+            await self._around.snapshots.write(self.mod_id, self.config.path, modules, incarnation.file)
             self.has_snapshot = True
         except (ModvisorError, TimeoutError, OSError) as error:
             logger.warning(
@@ -628,12 +644,14 @@ def with_config(config: ModConfig, changed: dict[str, Any] | None) -> ModConfig:
     """``config`` with another free-form part, if one is given."""
     if changed is None:
         return config
-    return replace(config, config=changed, spec=None if config.spec is None else {**config.spec, "config": changed})
+    asked = config.as_asked
+    return replace(asked, config=changed, spec=None if asked.spec is None else {**asked.spec, "config": changed})
 
 
 def fingerprint(config: ModConfig) -> str:
-    """Whether two configs of a mod are the same: a mod whose entry was changed is given another chance."""
-    plain = json.dumps(asdict(replace(config, spec=None)), sort_keys=True, default=_plain)
+    """Whether two configs of a mod ask for the same: a mod whose entry was changed is given another chance."""
+    asked = replace(config.as_asked, spec=None, asked=None, given=frozenset())
+    plain = json.dumps(asdict(asked), sort_keys=True, default=_plain)
     return hashlib.sha256(plain.encode()).hexdigest()
 
 

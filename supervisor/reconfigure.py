@@ -48,6 +48,6 @@ async def apply_changes(mods: ModRegistry, old: NetworkConfig, new: NetworkConfi
         keeper = mods.find(mod_id)
         if keeper is None:
             changes.added[mod_id] = await mods.load(mod)
-        elif keeper.config != mod:
+        elif keeper.config.as_asked != mod:
             changes.changed[mod_id] = await mods.swap(mod_id, mod)
     return changes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from .journal import Journal, Kept, KeptMod, Quarantine
 from .keeper import Keeper, Surroundings, fingerprint, with_config
 from .launcher import make_launcher
 from .lifecycle import State
+from .mod_file import ModFile, find_mod_file
 from .modlog import ModLog
 from .port import Ledger
 from .router import Entry, Router
@@ -77,6 +79,7 @@ class ModRegistry:
             journal=journal,
             ledger=ledger,
             event_timeout=config.event_timeout,
+            mod_file=self._mod_file,
             load_params=self._load_params,
             arm=lambda mod, number: enforcement.arm(mod, number, state.storage_of(mod.mod_id)),
             on_request=on_request,
@@ -393,6 +396,10 @@ class ModRegistry:
             for keeper in self._keepers.values()
             if keeper.manifest is not None and keeper.state is not State.DRAINING
         )
+
+    def _mod_file(self, mod: ModConfig) -> ModFile | None:
+        folder = self._folder(mod.path) if mod.path.startswith("./") else None
+        return find_mod_file(mod.path, folder, [*self._sys_path(), *sys.path])
 
     def _load_params(self, mod: ModConfig) -> dict[str, Any]:
         """What a worker needs to become this mod; raises `ConfigError` when an env value cannot be had."""

@@ -1,8 +1,9 @@
-"""The sources of the last good version of each mod, on disk: what a restart after a fault runs."""
+"""The last good version of each mod, its sources and its mod.yaml, on disk: what a restart after a fault runs."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,15 @@ import anyio.to_thread
 
 from ..ipc.errors import RemoteProtocolError
 from ..ipc.messages import pack, unpack
+from .mod_file import ModFile
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A version that was ready: ``{module: {"path", "source", "is_package"}}``, and the mod.yaml beside them."""
+
+    modules: dict[str, Any]
+    file: ModFile | None = None
 
 
 class SnapshotStore:
@@ -18,13 +28,14 @@ class SnapshotStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    async def write(self, mod_id: str, mod_path: str, modules: Any) -> None:
-        """Keep ``{module: {"path", "source", "is_package"}}``; raises `RemoteProtocolError` or OSError."""
-        data = pack({"mod_path": mod_path, "modules": _checked(modules)})
+    async def write(self, mod_id: str, mod_path: str, modules: Any, file: ModFile | None = None) -> None:
+        """Keep a version; ``modules`` as a worker reports them. Raises `RemoteProtocolError` or OSError."""
+        own = None if file is None else [file.path, file.text]
+        data = pack({"mod_path": mod_path, "modules": _checked(modules), "file": own})
         await anyio.to_thread.run_sync(self._write, mod_id, data)
 
-    async def read(self, mod_id: str) -> dict[str, Any] | None:
-        """The kept sources, None if there are none (or the file is damaged: then the working files are used)."""
+    async def read(self, mod_id: str) -> Snapshot | None:
+        """The kept version, None if there is none (or it is damaged: then the working files are used)."""
         kept = await anyio.to_thread.run_sync(self._read, mod_id)
         return None if kept is None else kept[1]
 
@@ -45,11 +56,13 @@ class SnapshotStore:
         partial.write_bytes(data)
         os.replace(partial, self._file(mod_id))
 
-    def _read(self, mod_id: str) -> tuple[str, dict[str, Any]] | None:
+    def _read(self, mod_id: str) -> tuple[str, Snapshot] | None:
         try:
             match unpack(self._file(mod_id).read_bytes()):
+                case {"mod_path": str(mod_path), "modules": modules, "file": [str(path), str(text)]}:
+                    return mod_path, Snapshot(_checked(modules), ModFile(path, text))
                 case {"mod_path": str(mod_path), "modules": modules}:
-                    return mod_path, _checked(modules)
+                    return mod_path, Snapshot(_checked(modules))
         except (OSError, RemoteProtocolError):
             pass
         return None

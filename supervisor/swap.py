@@ -48,6 +48,7 @@ async def reload(
         new = await keeper.start_incarnation(config=config, log=log, from_snapshot=from_snapshot)
     except StartFailed as error:
         raise _failed("start", error) from None
+    config = new.config  # with what its mod.yaml says
     try:
         done, superseded = await _switch(keeper, config, log, old, new)
     except BaseException:

@@ -115,6 +115,12 @@ def load_yaml(path: str, source: Source) -> Any:
 
     Mistakes go to ``source``. Nothing but plain data is made: None, bool, int, float, str, bytes, list, dict.
     """
+    text = read_text(path, source)
+    return BROKEN if text is BROKEN else parse_yaml(text, source)
+
+
+def read_text(path: str, source: Source) -> Any:
+    """The text of a file, `BROKEN` if it cannot be read; mistakes go to ``source``."""
     try:
         with open(path, "rb") as file:
             raw = file.read(MAX_BYTES + 1)
@@ -125,11 +131,10 @@ def load_yaml(path: str, source: Source) -> Any:
             (), f"the file is larger than {MAX_BYTES} bytes; keep data out of it and name files instead"
         )
     try:
-        text = raw.decode("utf-8-sig")
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         return source.report((), f"byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8", line)
-    return parse_yaml(text, source)
 
 
 def parse_yaml(text: str, source: Source) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import textwrap
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -106,12 +107,16 @@ async def until(condition: Callable[[], bool], timeout: float = 10.0) -> None:
 
 
 def open_files() -> set[str]:
-    """The descriptors of this process and what they are (the sampler's passing looks into /proc left out)."""
+    """The descriptors of this process and what they are.
+
+    Passing looks of other threads are left out: the sampler's into /proc, and that into the cgroup of an incarnation that is
+    to be removed.
+    """
     found = set()
     for fd in os.listdir("/proc/self/fd"):
         with suppress(FileNotFoundError):
             target = os.readlink(f"/proc/self/fd/{fd}")
-            if not target.startswith("/proc"):
+            if not target.startswith("/proc") and not re.match(r"/sys/fs/cgroup/.*modvisor-[^/]+/", target):
                 found.add(f"{fd} {target}")
     return found
 

@@ -133,7 +133,9 @@ async def test_a_crash_of_a_suspect_alone_is_not_held_against_the_mod(
     assert (await start(network, 1, poison=True, at_once=True)).error == "dead_lettered"
     await until(lambda: network.get_loaded_mods()["work"]["state"] == "ready")
     assert [report["alone"] for report in network.get_crashes("work")] == [False, True]
-    assert (await start(network, 2, poison=True, at_once=True)).error == "mod_crashed", "this one counts, and is too many"
+    assert (await start(network, 2, poison=True, at_once=True)).error == "mod_crashed", (
+        "this one counts, and is too many"
+    )
     assert network.get_loaded_mods()["work"]["state"] == "quarantined"
     assert [report["alone"] for report in network.get_crashes("work")] == [False, True, False]
 
@@ -182,7 +184,9 @@ async def test_an_event_that_blocks_the_loop_is_a_suspect_too(network: AgentNetw
     assert all("mods/spinner/mod.py" in report["traceback"] for report in reports)
 
 
-async def test_quarantine_answers_what_died_with_it_and_what_comes_with_its_reason(network: AgentNetwork, write_mod: WriteMod) -> None:
+async def test_quarantine_answers_what_died_and_what_comes_with_its_reason(
+    network: AgentNetwork, write_mod: WriteMod
+) -> None:
     await load(network, write_mod, "work", WORK, restart={**FAST, "max_restarts": 0})
     suspects = [start(network, n) for n in range(2)]
     await in_flight(network, 2)
