@@ -89,6 +89,12 @@ class Journal:
         if self._writer is not None and self._writer.submit(Job("flush", None, done=done)):
             done.wait()
 
+    async def committed(self) -> None:
+        """`flush` for a coroutine: what was recorded before is kept, or was logged as lost. May be cancelled."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._submit(Job("flush", None, future))
+        await future
+
     def close(self) -> None:
         """Commit what is queued, note that this was a clean end, and end the writer. May be called again."""
         if self._writer is not None:

@@ -130,7 +130,7 @@ class ModRegistry:
                         logger.warning("mod %s starts from its last good version, because the network did not end by itself; "
                                        "'modvisor reload %s' reads its files", config.mod_id, config.mod_id)  # fmt: skip
                     loaded = _loaded(keeper, await keeper.start(from_snapshot=keeper.has_snapshot))
-                    self._remember(keeper)
+                    await self._remember(keeper)
                     return loaded
             except StartFailed as error:
                 logger.warning("load of mod %s failed: %s", config.mod_id, error)
@@ -140,9 +140,9 @@ class ModRegistry:
                     self._discard(keeper)
                 return _failure(config, error)
             except BaseException:  # the caller gave up, or something is wrong with us: the load did not happen
-                await shielded(self._end(keeper))
+                await shielded(self._undo_load(keeper, restored))
                 raise
-            await shielded(self._end(keeper))
+            await shielded(self._undo_load(keeper, restored))
             error = ModvisorError("the load was cancelled by an unload or shutdown", code=Code.NOT_RUNNING)
             return _failure(config, error)
 
@@ -155,6 +155,7 @@ class ModRegistry:
         self._journal.drop_mod(keeper.mod_id)
         self._journal.drop_checkpoint(keeper.mod_id)
         self._journal.release(keeper.mod_id)
+        await self._journal.committed()
         data = {"mod_id": keeper.mod_id, "mod_path": keeper.config.path}
         return EventResponse(True, f"mod {keeper.mod_id} unloaded", data)
 
@@ -174,7 +175,7 @@ class ModRegistry:
                     stays = "the old one still serves" if keeper.incarnation is not None else "the mod is down"
                     logger.warning("reload of mod %s failed: %s", keeper.mod_id, error)
                     return _failure(keeper.config, error, f"mod {keeper.mod_id} was not reloaded, {stays}: {error}")
-                self._remember(keeper)
+                await self._remember(keeper)
                 data = {"mod_id": keeper.mod_id, "mod_path": keeper.config.path, **done}
                 return EventResponse(True, f"mod {keeper.mod_id} reloaded ({done['pause_ms']:.1f} ms pause)", data)
         return _failure(keeper.config, ModvisorError("the reload was cancelled by an unload", code=Code.NOT_RUNNING))
@@ -215,7 +216,7 @@ class ModRegistry:
                 with _cancellable(keeper):
                     done = await reload(keeper, config, self._log(config.mod_id))
                     self._journal.drop_mod(former.mod_id)
-                    self._remember(keeper)
+                    await self._remember(keeper)
                     data = {"mod_id": config.mod_id, "mod_path": config.path, "from": former.mod_id, **done}
                     text = f"mod {former.mod_id} swapped for {config.mod_id} ({done['pause_ms']:.1f} ms pause)"
                     return EventResponse(True, text, data)
@@ -334,12 +335,19 @@ class ModRegistry:
         self._journal.release(config.mod_id)
         return None
 
-    def _remember(self, keeper: Keeper) -> None:
-        """A mod that the file does not name is loaded again when the supervisor starts again."""
+    async def _remember(self, keeper: Keeper) -> None:
+        """A mod that the file does not name is loaded again when the supervisor starts again: from when we say it is loaded."""
         config = keeper.config
         if config.spec is not None:
             position = list(self._keepers.values()).index(keeper)
             self._journal.keep_mod(KeptMod(config.mod_id, config.path, config.spec, position, keeper.loaded_at))
+            await self._journal.committed()
+
+    async def _undo_load(self, keeper: Keeper, restored: bool) -> None:
+        """The load did not happen. What the former run had loaded is still to be tried by the next one."""
+        await self._end(keeper)
+        if not restored:
+            self._journal.drop_mod(keeper.mod_id)
 
     def _recycle(self, keeper: Keeper, reason: str) -> None:
         being_replaced = self._closing or keeper.lock.statistics().locked

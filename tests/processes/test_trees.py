@@ -8,10 +8,8 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -19,6 +17,7 @@ import pytest
 
 from modvisor.supervisor import AgentNetwork, Event
 from tests.conftest import ECHO, until
+from tests.processes.conftest import Marked
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform != "linux", reason="needs a guardian")]
 
@@ -117,39 +116,6 @@ async def main():
 
 asyncio.run(main())
 '''
-
-
-class Marked:
-    """All processes of one supervisor, told by a variable that workers inherit, whoever is their parent."""
-
-    def __init__(self) -> None:
-        self._mark = f"PYTHONMARK={uuid.uuid4()}"
-        self.variable = dict([self._mark.split("=", 1)])
-
-    def alive(self) -> set[int]:
-        found = set()
-        for name in os.listdir("/proc"):
-            with suppress(OSError):  # gone; a zombie has no environment
-                if name.isdecimal() and self._mark.encode() in Path(f"/proc/{name}/environ").read_bytes():
-                    found.add(int(name))
-        return found
-
-    async def gone_within(self, seconds: float) -> float:
-        begin = time.monotonic()
-        while left := self.alive():
-            assert time.monotonic() - begin < seconds, [psutil.Process(pid).as_dict(["pid", "status"]) for pid in left]
-            await asyncio.sleep(0.01)
-        return time.monotonic() - begin
-
-
-@pytest.fixture
-def marked() -> Iterator[Marked]:
-    marked = Marked()
-    yield marked
-    while left := marked.alive():
-        for pid in left:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
 
 
 @contextmanager
