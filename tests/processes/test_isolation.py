@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -128,6 +129,21 @@ async def test_a_stopped_worker_is_killed_though_it_cannot_dump(network: AgentNe
     (report,) = network.get_crashes("echo")
     assert (report["cause"], report["traceback"]) == ("hang", None)
     assert (await network.process_event(Event("test.ping", "agent:alice", payload={"i": 1}))).success
+
+
+async def test_a_supervisor_that_stood_still_itself_blames_nobody(network: AgentNetwork, write_mod: WriteMod) -> None:
+    """As when a machine is suspended: the ping is unanswered far beyond its time, and nobody could have answered it."""
+    loaded = await network.load_mod(write_mod("echo"), limits={"hang_timeout": 0.4})
+    pid = loaded.data["pid"]
+    channel = network._running().mods.find("echo").incarnation.channel
+    for _ in range(3):
+        os.kill(pid, signal.SIGSTOP)
+        await until(lambda: channel.in_flight == 1)  # a ping
+        time.sleep(1.0)  # both stand still
+        os.kill(pid, signal.SIGCONT)
+        await until(lambda: channel.in_flight == 0)
+    assert network.get_crashes("echo") == []
+    assert network.get_loaded_mods()["echo"]["pid"] == pid
 
 
 async def test_restart_brings_the_last_good_version_back(network: AgentNetwork, write_mod: WriteMod) -> None:

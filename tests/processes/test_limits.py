@@ -268,6 +268,41 @@ async def test_a_mod_that_bursts_while_it_starts(network: AgentNetwork, write_mo
     assert network.get_loaded_mods() == {}
 
 
+# -- above the soft limit
+
+
+async def test_a_mod_that_leaks_is_replaced_and_no_event_is_lost(network: AgentNetwork, write_mod: WriteMod) -> None:
+    former = await load_both(network, write_mod, """
+        def initialize(self):
+            self.count, self.leak = 0, []
+
+        def get_state(self):
+            return self.count
+
+        def set_state(self, state, from_version):
+            self.count = state
+
+        @mod_event_handler("mad.go")
+        async def go(self, event):
+            self.count += 1
+            number = self.count
+            self.leak.append(b"x" * 500_000)
+            await asyncio.sleep(0.002)
+            return EventResponse(True, data=number)
+    """, {"memory_soft": 100_000_000, "memory": 1_000_000_000})  # fmt: skip
+    stats = lambda: network.get_network_stats()["mods"]["mad"]  # noqa: E731
+    counted = []
+    async with answering(network):
+        while not stats()["recycled"]:
+            for answer in await asyncio.gather(*(network.process_event(go()) for _ in range(4))):
+                assert answer.success, answer
+                counted.append(answer.data)
+    assert sorted(counted) == list(range(1, len(counted) + 1)), "each once, and the state was handed over"
+    assert network.get_crashes() == []
+    assert stats()["pid"] != former
+    assert stats()["restarts"] == 0
+
+
 # -- behind the others
 
 
