@@ -13,8 +13,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import os
 import platform
+import signal
 import socket
 import statistics
 import sys
@@ -67,9 +69,8 @@ EVENT_SIZE = len(pack([0, 1, "event", {"event": ping_event(1).to_dict()}])) + 4
 # -- the floor
 
 
-@contextmanager
-def raw_echo(size: int) -> Iterator[socket.socket]:
-    """A forked process that sends back every ``size`` bytes it gets."""
+def fork_echo(size: int) -> tuple[socket.socket, int]:
+    """A forked process that sends back every ``size`` bytes it gets: our end of its socket, its pid."""
     ours, theirs = socket.socketpair()
     pid = os.fork()
     if pid == 0:
@@ -81,11 +82,31 @@ def raw_echo(size: int) -> Iterator[socket.socket]:
         finally:
             os._exit(0)
     theirs.close()
+    return ours, pid
+
+
+@contextmanager
+def raw_echo(size: int) -> Iterator[socket.socket]:
+    ours, pid = fork_echo(size)
     try:
         yield ours
     finally:
         ours.close()
         os.waitpid(pid, 0)
+
+
+def raw_recovery() -> float:
+    """Seconds from the kill of such a process until another, forked when that one was reaped, has answered."""
+    killed, pid = fork_echo(1)
+    begin = now()
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    with raw_echo(1) as sock:
+        sock.sendall(b"x")
+        sock.recv(1)
+        took = now() - begin
+    killed.close()
+    return took
 
 
 def floor_round() -> Figures:
@@ -106,6 +127,7 @@ def floor_round() -> Figures:
             sock.recv_into(buffer, BLOB, socket.MSG_WAITALL)
             count += 1
         figures["blob_MBps"] = BLOB * count / (now() - begin) / 1e6
+    figures["recovery_ms"] = statistics.median(raw_recovery() for _ in range(CYCLES)) * 1e3
     return figures
 
 
@@ -180,11 +202,30 @@ async def lifecycle(network: AgentNetwork) -> Figures:
     }
 
 
+async def recovery(network: AgentNetwork) -> Figures:
+    """Kill -9 until the next process has answered, without the pause that a restart policy makes before it."""
+    restart = {"first_delay": 0, "max_delay": 0, "max_restarts": 10 * CYCLES}
+    assert (await network.load_mod("./echo", mod_id="mortal", restart=restart)).success
+    times = []
+
+    async def kill_and_ask() -> None:
+        os.kill(network.get_loaded_mods()["mortal"]["pid"], signal.SIGKILL)
+        response = await network.process_event(Event("bench.ping", "agent:alice", "mod:mortal", payload={"i": 1}))
+        assert response.success, response
+
+    for _ in range(CYCLES):
+        times.append(await timed(kill_and_ask))
+    assert len(network.get_crashes("mortal")) == CYCLES
+    await network.unload_mod("mortal")
+    return {"recovery_ms": statistics.median(times) * 1e3}
+
+
 async def our_round(folder: Path) -> Figures:
     async with AgentNetwork.from_config({"network": {"name": "bench"}, "mods": ["./echo"]}, base_dir=folder) as network:
         for n in range(2000):  # warm up
             await network.process_event(ping_event(n))
-        return await sequential(network) | await in_flight(network) | await blobs(network) | await lifecycle(network)
+        figures = await sequential(network) | await in_flight(network) | await blobs(network)
+        return figures | await lifecycle(network) | await recovery(network)
 
 
 # -- telling
@@ -201,6 +242,7 @@ ROWS = [
     (f"events/s, {WIDTH} in flight", f"per_second_{WIDTH}", "/s"),
     ("load to first answer", "load_ms", "ms"),
     ("unload, drained and reaped", "unload_ms", "ms"),
+    ("recovery: kill -9 to first answer", "recovery_ms", "ms"),
     ("own memory (USS) per worker", "uss_MB", "MB"),
     ("16 MB echo", "blob_MBps", "MB/s"),
 ]
@@ -228,6 +270,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, help="also write every round's figures to this file")
     options = parser.parse_args()
+    logging.getLogger("modvisor").setLevel(logging.ERROR)  # that killed processes have ended is no news here
     ours: list[Figures] = []
     floor: list[Figures] = []
     with tempfile.TemporaryDirectory(prefix="modvisor-bench-") as folder:
