@@ -28,9 +28,10 @@ OK, WARN, FAIL = "ok", "warn", "fail"
 _WORSE = (OK, WARN, FAIL)
 
 PYTHON = (3, 11)
-FILES_PER_MOD = (
-    8  # descriptors of the network for one mod: pipe, output, lifeline, pidfd, log; twice while it is replaced
-)
+FILES_PER_MOD = 8
+"""Descriptors of the network for one mod: pipe, output, stack dumps, the warden's socket, log; the first four twice while it is
+replaced."""
+
 FEW_FILES = 1024
 LITTLE_SPACE = 1_000_000_000  # bytes
 
