@@ -112,7 +112,7 @@ async def test_a_mod_that_keeps_ending_is_quarantined_and_says_why(network: Agen
     """, restart=restart)  # fmt: skip
     for _ in range(2):
         assert (await network.process_event(Event("dying.go"))).error == "dead_lettered"
-    assert (await network.process_event(Event("dying.go"))).error == "mod_away", "the third is one too many"
+    assert (await network.process_event(Event("dying.go"))).error == "mod_crashed", "the third is one too many"
     await until(lambda: network.get_loaded_mods()["dying"]["state"] == "quarantined")
     refused = await network.process_event(Event("dying.go", destination_id="mod:dying"))
     assert refused.error == "mod_away"

@@ -215,7 +215,12 @@ async def test_a_leak_of_threads(network: AgentNetwork, write_mod: WriteMod) -> 
             await asyncio.Event().wait()
     """, {"threads": 60})  # fmt: skip
     async with answering(network):
-        assert (await network.process_event(go())).error == "mod_crashed"
+        answer = await network.process_event(go())
+    if "RLIMIT_NPROC" in network.get_network_stats()["mods"]["mad"]["limits"]["threads"]["enforced_by"]:
+        assert answer.error == "limit_hit", "softly, where the kernel counts them for us"
+        assert "threads" in str(answer.message)
+        return
+    assert answer.error == "mod_crashed"
     report = await crash_of(network)
     assert report["cause"] == "limit_hit"
     assert report["detail"].startswith("threads: ")
@@ -331,9 +336,10 @@ async def test_a_spinner_gets_what_others_leave_over_until_it_stops(network: Age
         assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_IDLE}
         assert await is_same(network, pid), "it still answers"
         assert (await network.process_event(go(spin=False))).success
-        await until(lambda: not watchdog_of(network).is_idle(pid), timeout=30)
-    threads = [thread.id for thread in psutil.Process(pid).threads()]
-    assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_OTHER}
+        if os.geteuid() == 0:  # others may not come back before their next process
+            await until(lambda: not watchdog_of(network).is_idle(pid), timeout=30)
+            threads = [thread.id for thread in psutil.Process(pid).threads()]
+            assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_OTHER}
     assert network.get_crashes() == []
 
 
