@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from ..ipc.errors import Code, ModvisorError
@@ -60,9 +60,9 @@ class DeadLetters:
     async def list(
         self, mod_id: str | None = None, *, limit: int = 1000, before: int | None = None
     ) -> list[dict[str, Any]]:
-        """The newest first, without the crash reports; ``before``: only those with smaller numbers."""
-        letters = await self._journal.dead_letters(mod_id, limit=limit, before=before)
-        return [asdict(replace(letter, report=None)) for letter in letters]
+        """The newest first, without payloads and crash reports: letter_id, mod_id, event (event_id, event_name, source_id,
+        destination_id), attempts, code, reason, size (bytes), at; ``before``: only those with smaller numbers."""
+        return [asdict(head) for head in await self._journal.letter_heads(mod_id, limit=limit, before=before)]
 
     async def show(self, letter_id: int) -> dict[str, Any]:
         """All of one; raises `ModvisorError` (not_found)."""

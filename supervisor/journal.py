@@ -25,6 +25,7 @@ from .journal_records import (
     JournalError,
     Kept,
     KeptMod,
+    LetterHead,
     Quarantine,
     StorageFull,
 )
@@ -216,6 +217,12 @@ class Journal:
         """
         return await self._ask("dead letters", lambda store: store.dead_letters(mod_id, limit, before))
 
+    async def letter_heads(
+        self, mod_id: str | None = None, *, limit: int = 1000, before: int | None = None
+    ) -> list[LetterHead]:
+        """The same, in as little memory as their number and no payload asks for."""
+        return await self._ask("dead letters", lambda store: store.letter_heads(mod_id, limit, before))
+
     async def dead_letter(self, letter_id: int) -> DeadLetter | None:
         return await self._ask("dead letter", lambda store: store.dead_letter(letter_id))
 
@@ -321,6 +328,7 @@ __all__ = [
     "JournalError",
     "Kept",
     "KeptMod",
+    "LetterHead",
     "Quarantine",
     "StorageFull",
 ]
