@@ -56,6 +56,7 @@ class DeadLetters:
         self._journal = journal
         self._mods = mods
         self._gateway = gateway
+        self._replaying: set[int] = set()
 
     async def list(
         self, mod_id: str | None = None, *, limit: int = 1000, before: int | None = None
@@ -71,9 +72,20 @@ class DeadLetters:
     async def replay(self, letter_id: int) -> EventResponse:
         """Give the event to its mod again. What is answered (or passed on and delivered) is a dead letter no more.
 
-        An event that kills again becomes a new dead letter in place of the former. Raises `ModvisorError` (not_found).
+        An event that kills again becomes a new dead letter in place of the former.
+
+        Raises:
+            ModvisorError: not_found; conflict, while it is being replayed already.
         """
-        letter = await self._get(letter_id)
+        if letter_id in self._replaying:
+            raise ModvisorError(f"dead letter {letter_id} is being replayed already", code=Code.CONFLICT)
+        self._replaying.add(letter_id)
+        try:
+            return await self._replay(await self._get(letter_id), letter_id)
+        finally:
+            self._replaying.discard(letter_id)
+
+    async def _replay(self, letter: DeadLetter, letter_id: int) -> EventResponse:
         keeper = self._mods.find(letter.mod_id)
         if keeper is None:
             text = f"mod {letter.mod_id}, which dead letter {letter_id} is for, is not loaded; load it first"
