@@ -240,12 +240,12 @@ class Journal:
     # -- the whole
 
     async def backup(self, target: Path) -> int:
-        """Copy the journal as it is now to ``target``, in place of a file there (mode 0600); returns the copy's bytes.
+        """Copy the journal as it is now to ``target``, in place of a former copy (mode 0600); returns the copy's bytes.
 
         Events go on meanwhile. If it raises, ``target`` is as it was.
 
         Raises:
-            JournalError: also bad_input, for the journal's own files.
+            JournalError: also bad_input, for the journal's own files, for what is no copy, and for where nothing can be written.
         """
         future = asyncio.get_running_loop().create_future()
         self._submit(Backup(target, Job("backup", None, future)))
