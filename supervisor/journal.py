@@ -245,7 +245,7 @@ class Journal:
         Events go on meanwhile. If it raises, ``target`` is as it was.
 
         Raises:
-            JournalError: also bad_input, for the journal's own files, for what is no copy, and for where nothing can be written.
+            JournalError: also bad_input, for a target that is something else than a copy, or where nothing can be written.
         """
         future = asyncio.get_running_loop().create_future()
         self._submit(Backup(target, Job("backup", None, future)))
