@@ -1,4 +1,4 @@
-"""Values given on the command line: JSON in place, from a file (``@file``) or from standard input (``-``)."""
+"""Values given on the command line: JSON in place, from a file (``@file``) or from standard input (``-``); and plain ones."""
 
 from __future__ import annotations
 
@@ -49,3 +49,32 @@ def variables(assignments: list[str]) -> dict[str, str]:
             raise CliError(ExitCode.USAGE, f"--env {assignment}: expected NAME=VALUE")
         found[name] = value
     return found
+
+
+def letter_ids(texts: list[str]) -> list[int]:
+    """Numbers of dead letters, each once, in the order given; raises `CliError`."""
+    for text in texts:
+        if not (text.isascii() and text.isdigit() and len(text) < 19):
+            raise CliError(
+                ExitCode.USAGE, f"ID {text!r}: expected the number of a dead letter, as 'modvisor dlq ls' shows it"
+            )
+    return list(dict.fromkeys(map(int, texts)))
+
+
+def age(text: str, option: str) -> float:
+    """Seconds, from ``90``, ``"90s"`` or ``"12h"``, as the network file reads them; raises `CliError`."""
+    from ..config_values import Place, duration
+    from ..yaml_source import BROKEN, Source
+
+    source = Source()
+    seconds = duration()(_number(text), Place(source, Path()))
+    if seconds is BROKEN:
+        raise CliError(ExitCode.USAGE, f"{option}: {source.problems[0].message}")
+    return seconds
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -21,14 +21,14 @@ _RIGHT = ("PID", "UP", "CPU", "RSS", "USS", "IN", "FAILED", "P50 ms", "P99 ms", 
 
 def mods_table(mods: Iterable[dict[str, Any]]) -> Table:
     """``modvisor ps``: a line per mod."""
-    table = _table()
+    made = table()
     for name in _LEFT:
-        table.add_column(name, no_wrap=True)
+        made.add_column(name, no_wrap=True)
     for name in _RIGHT:
-        table.add_column(name, justify="right", no_wrap=True)
+        made.add_column(name, justify="right", no_wrap=True)
     for mod in mods:
-        table.add_row(*_mod_cells(mod))
-    return table
+        made.add_row(*_mod_cells(mod))
+    return made
 
 
 def _mod_cells(mod: dict[str, Any]) -> list[Text]:
@@ -78,7 +78,7 @@ def network_table(stats: dict[str, Any]) -> Table:
                        f"{percent(supervisor.get('cpu_percent'))} CPU"),
         *((f"events {label(name)}", whole(value)) for name, value in (stats.get("events") or {}).items()),
     ]  # fmt: skip
-    return _pairs(rows)
+    return pairs(rows)
 
 
 def mod_table(mod: dict[str, Any]) -> Table:
@@ -86,7 +86,7 @@ def mod_table(mod: dict[str, Any]) -> Table:
     rows = [(label(name), value) for name, value in mod.items() if not isinstance(value, dict)]
     for part in ("resources", "traffic"):
         rows += [(f"{part} {label(name)}", value) for name, value in (mod.get(part) or {}).items()]
-    return _pairs((name, _figure(name, value)) for name, value in rows)
+    return pairs((name, _figure(name, value)) for name, value in rows)
 
 
 def _figure(name: str, value: Any) -> str:
@@ -152,7 +152,7 @@ def replay_table(summary: dict[str, Any]) -> Table:
         ("seconds", decimal(summary["seconds"])),
         ("events/s", whole(round(summary["events_per_second"]))),
     ]
-    return _pairs(rows)
+    return pairs(rows)
 
 
 # -- single values
@@ -218,15 +218,16 @@ def clock(timestamp: float | None, *, date: bool = False) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S" if date else "%H:%M:%S", time.localtime(timestamp))
 
 
-def _table() -> Table:
+def table() -> Table:
     return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
 
 
-def _pairs(rows: Iterable[tuple[str, str]]) -> Table:
-    table = _table()
-    table.show_header = False
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
+def pairs(rows: Iterable[tuple[str, str]]) -> Table:
+    """A name and a value per line."""
+    made = table()
+    made.show_header = False
+    made.add_column(style="dim", no_wrap=True)
+    made.add_column(overflow="fold")
     for name, value in rows:
-        table.add_row(cell(name), cell(value))
-    return table
+        made.add_row(cell(name), cell(value))
+    return made

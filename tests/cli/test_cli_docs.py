@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
@@ -15,7 +16,11 @@ from modvisor.supervisor.cli.exits import ExitCode
 
 TEXT = (Path(__file__).parents[2] / "docs" / "cli.md").read_text("utf-8")
 PROGRAM = typer.main.get_command(app)
-COMMANDS = PROGRAM.commands  # pyright: ignore[reportAttributeAccessIssue]
+COMMANDS: dict[str, Any] = {}
+"""By name: ``ps``, ``dlq``, ``dlq ls``."""
+for name, command in PROGRAM.commands.items():  # pyright: ignore[reportAttributeAccessIssue]
+    COMMANDS[name] = command
+    COMMANDS |= {f"{name} {below}": each for below, each in getattr(command, "commands", {}).items()}
 SHARED_NAMES = {param.name for param in PROGRAM.params}
 SHARED = {option for param in PROGRAM.params for option in param.opts if option.startswith("-")}
 
@@ -44,7 +49,7 @@ def test_every_command_has_a_section_with_its_options(name: str) -> None:
 
 
 def test_no_section_is_left_of_a_command_that_is_gone() -> None:
-    assert set(re.findall(r"^#+ modvisor (\w+)$", TEXT, re.M)) == set(COMMANDS)
+    assert set(re.findall(r"^#+ modvisor (\w+(?: \w+)?)$", TEXT, re.M)) == set(COMMANDS)
 
 
 def test_the_shared_options_are_documented_once() -> None:
