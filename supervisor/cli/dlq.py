@@ -59,11 +59,15 @@ def show_letter(
     ],
 ) -> None:
     """Show all of a dead letter: its event with the payload, and the crash report."""
-    from .render_letters import letter_parts
-
     [number] = letter_ids([letter_id])
     letter = connect(settings).get(f"/dead-letters/{number}")
-    Output(as_json=settings.json).document(letter, lambda: show(*letter_parts(letter)))
+    Output(as_json=settings.json).document(letter, lambda: _show_letter(letter))
+
+
+def _show_letter(letter: dict[str, Any]) -> None:
+    from .render_letters import letter_parts
+
+    show(*letter_parts(letter))
 
 
 def replay(
@@ -83,7 +87,6 @@ def replay(
     What is answered is a dead letter no more; what kills its mod again becomes a new one.
     """
     from .letters import Replay
-    from .render_letters import replayed_line
 
     numbers, mod = _to_replay(which or [], every)
     output = Output(as_json=settings.json)
@@ -91,7 +94,7 @@ def replay(
     try:
         for outcome in run.all(mod) if numbers is None else run.these(numbers):
             if not settings.json:
-                output.item(outcome, lambda outcome=outcome: replayed_line(outcome))
+                print(printable(_replayed(outcome)), flush=True)
     except CliError as error:  # what was replayed until then is replayed: say both, in one document
         raise CliError(error.code, str(error), {**run.summary(), **error.document()}) from None
     except KeyboardInterrupt:
@@ -100,6 +103,12 @@ def replay(
     output.document(run.summary(), lambda: print(printable(run.sentence())))
     if run.failed:
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _replayed(outcome: dict[str, Any]) -> str:
+    message = str(outcome["message"]).replace("\n", " ")
+    what = f"ok: {message}" if outcome["success"] else f"{outcome['error'] or 'failed'}: {message}"
+    return f"{outcome['letter_id']}  {outcome['event_name'] or '-'}  {what.removesuffix(': ')}"
 
 
 def _to_replay(which: list[str], every: bool) -> tuple[list[int] | None, str | None]:

@@ -10,7 +10,7 @@ import typer
 
 from .connect import connect
 from .exits import CliError, ExitCode
-from .output import Output, printable
+from .output import Output, printable, show
 from .settings import Settings
 
 File = Annotated[
@@ -65,6 +65,24 @@ def validate(settings: Settings, path: File = None) -> None:
     document = {"valid": True, "file": str(path), "network": config.name, "mods": mods, "problems": []}
     sentence = f"{path}: no mistakes; network {config.name!r} with {_count(mods)}"
     Output(as_json=settings.json).document(document, lambda: print(printable(sentence)))
+
+
+def doctor(settings: Settings, path: File = None) -> None:
+    """Examine this host: what a network has here, what enforces each limit, and what to do for more; changes nothing."""
+    from .checkup import check_up
+
+    # A host can be examined without a file; one that was named and is not there is a mistake.
+    path = path or settings.named_file or (settings.network_file if settings.network_file.exists() else None)
+    found = check_up(path)
+    Output(as_json=settings.json).document(found.to_dict(), lambda: _show_checkup(found.to_dict()))
+    if found.exit_code:
+        raise typer.Exit(found.exit_code)
+
+
+def _show_checkup(found: dict[str, Any]) -> None:
+    from .render_checkup import WIDTH, checkup_parts
+
+    show(*checkup_parts(found), width=WIDTH)
 
 
 def mistakes(path: Path, error: Any) -> str:

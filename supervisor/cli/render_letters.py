@@ -53,13 +53,6 @@ def _content(name: str, value: dict[str, Any]) -> list[RenderableType]:
     return ["", name, JSON(json.dumps(value), ensure_ascii=True)]
 
 
-def replayed_line(outcome: dict[str, Any]) -> str:
-    """``modvisor dlq replay``: what became of one letter."""
-    message = str(outcome["message"]).replace("\n", " ")
-    what = f"ok: {message}" if outcome["success"] else f"{outcome['error'] or 'failed'}: {message}"
-    return f"{outcome['letter_id']}  {outcome['event_name'] or '-'}  {what.removesuffix(': ')}"
-
-
 def _why(letter: dict[str, Any]) -> str:
     return str(letter["reason"]).removeprefix(f"mod {letter['mod_id']} ended while handling the event: ")
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from modvisor.supervisor.cli import render
-from modvisor.supervisor.cli.output import printable, show, write
+from modvisor.supervisor.cli.output import TABLE_WIDTH, printable, show, write
 
 MOD = {
     "mod_id": "wiki",
@@ -29,11 +29,11 @@ class Terminal(io.StringIO):
         return True
 
 
-def shown(*parts: object, stream: io.StringIO | None = None) -> str:
+def shown(*parts: object, stream: io.StringIO | None = None, width: int = TABLE_WIDTH) -> str:
     stream = stream or io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stdout", stream)
-        show(*parts)  # pyright: ignore[reportArgumentType]
+        show(*parts, width=width)  # pyright: ignore[reportArgumentType]
     return stream.getvalue()
 
 
