@@ -32,7 +32,8 @@ def _add(panel: str, *functions: Callable[..., None]) -> None:
         app.command(function.__name__, rich_help_panel=panel)(command(function))
 
 
-_add(NETWORK, network.run, network.validate, network.doctor, network.reconfigure, network.stop, network.version)
+_add(NETWORK, network.run, network.validate, network.doctor, network.reconfigure, network.backup)
+_add(NETWORK, network.stop, network.version)
 _add(MODS, mods.ps, mods.stats, mods.load, mods.unload, mods.reload, mods.restart, mods.crashes)
 app.command("logs", rich_help_panel=MODS)(command(mods.logs, short_file=False))  # -f follows
 _add(EVENTS, events.send, events.events, events.replay)

@@ -126,6 +126,27 @@ def stop(
     Output(as_json=settings.json).document(document, lambda: print(printable(message)))
 
 
+def backup(
+    settings: Settings,
+    target: Annotated[Path, typer.Argument(metavar="FILE", help="The copy; a former one there is replaced.")],
+) -> None:
+    """Copy the journal to a file: agents, loaded mods, checkpoints, accepted events, dead letters; the network may be down."""
+    from .backup import back_up
+
+    client = connect(settings)
+    done = back_up(client, target)
+    output = Output(as_json=settings.json)
+    if done["data"]["by"] == "command":
+        output.note(f"no network is running for {client.target}; this is the journal it left")
+    output.document(done, lambda: _show_backup(done))
+
+
+def _show_backup(done: dict[str, Any]) -> None:
+    from .render import size
+
+    print(printable(f"{done['message']} ({size(done['data']['bytes'])})"))
+
+
 def version(settings: Settings) -> None:
     """Print the version of modvisor and of its Python."""
     import platform
