@@ -39,13 +39,16 @@ def run(
             "--port", metavar="PORT", min=0, max=65535, help="Listen on this port instead of the file's; 0: a free one."
         ),
     ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Only the file's mods, with no quarantine; agents and events stay.")
+    ] = False,
     log_level: Annotated[LogLevel, typer.Option("--log-level", help="How much to tell on stderr.")] = LogLevel.INFO,
 ) -> None:
     """Run a network until Ctrl-C, SIGTERM or 'modvisor stop'; SIGHUP takes over a changed file."""
     from .run import NetworkFile, run_network
 
     source = NetworkFile(path or settings.network_file, host=host, port=port)
-    run_network(source, Output(as_json=settings.json), log_level)
+    run_network(source, Output(as_json=settings.json), log_level, fresh=fresh)
 
 
 def validate(settings: Settings, path: File = None) -> None:
