@@ -40,15 +40,23 @@ def _read(text: str, option: str) -> tuple[str, str]:
         raise CliError(ExitCode.USAGE, f"{option}: cannot read {name}: {reason}") from None
 
 
-def variables(assignments: list[str]) -> dict[str, str]:
+def assigned(assignments: list[str], option: str, form: str = "NAME=VALUE") -> dict[str, str]:
     """``["A=1", "B=x=y"]`` to ``{"A": "1", "B": "x=y"}``; raises `CliError`."""
     found = {}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not name or not equals:
-            raise CliError(ExitCode.USAGE, f"--env {assignment}: expected NAME=VALUE")
+            raise CliError(ExitCode.USAGE, f"{option} {assignment}: expected {form}")
         found[name] = value
     return found
+
+
+def plain(text: str) -> Any:
+    """A value as the network file has it: ``0.5``, ``null`` and ``true`` are what they look like, ``512MB`` is text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def letter_ids(texts: list[str]) -> list[int]:
@@ -67,14 +75,7 @@ def age(text: str, option: str) -> float:
     from ..yaml_source import BROKEN, Source
 
     source = Source()
-    seconds = duration()(_number(text), Place(source, Path()))
+    seconds = duration()(plain(text), Place(source, Path()))
     if seconds is BROKEN:
         raise CliError(ExitCode.USAGE, f"{option}: {source.problems[0].message}")
     return seconds
-
-
-def _number(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text

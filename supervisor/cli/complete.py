@@ -52,6 +52,15 @@ def mod_paths(ctx: typer.Context, incomplete: str) -> list[str]:
     return _starting(incomplete, (*(path for path in local if "__pycache__" not in path), *PERMISSIONS))
 
 
+def limits(incomplete: str) -> list[str]:
+    """The keys of a mod's limits."""
+    from dataclasses import fields
+
+    from ..config import LimitsConfig
+
+    return _starting(incomplete, (f"{each.name}=" for each in fields(LimitsConfig)))
+
+
 def _mods(settings: Settings) -> list[dict[str, Any]]:
     return _asked(settings, "/mods", "mods")
 
