@@ -34,6 +34,16 @@ TALKER = """
             return EventResponse(True, data={"config": self.config, "env": os.environ.get("TALK")})
 """
 
+DIES = """
+    import os
+    from modvisor.mods import BaseMod, mod_event_handler
+
+    class Dies(BaseMod):
+        @mod_event_handler("die.now")
+        async def die(self, event):
+            os._exit(3)
+"""
+
 
 def test_ps_lists_mods(running: Running, cli: Command) -> None:
     header, line = cli.ok("ps").splitlines()
@@ -109,6 +119,40 @@ def test_what_cannot_be_read_is_a_usage_error(cli: Command, args: tuple[str, ...
 
 def test_an_event_name_that_is_none_is_refused_by_the_network(running: Running, cli: Command) -> None:
     assert cli.json("send", "Bad Name", code=1)["data"]["error"] == "invalid_event"
+
+
+def test_a_mod_in_quarantine(start: Callable[..., Running], cli: Command, write_mod: Callable[..., str]) -> None:
+    """Why it is down, what it was, and how it comes back; a crash says what was used and for which time it was tried."""
+    write_mod("dies", DIES)
+    running = start(network=NETWORK + "  - {path: ./dies, restart: {max_restarts: 0, first_delay: 10ms}}\n")
+    assert cli("send", "die.now", "--as", "agent:ann").exit_code == 1
+    while cli.json("stats", "dies")["state"] != "quarantined":
+        assert running.process.poll() is None
+    assert "\ndies is quarantined: ended 1 times within 60 s; " in cli.ok("ps")
+    assert "    bring it back with: modvisor restart dies (" in cli.ok("ps")
+    figures = " ".join(cli.ok("stats", "dies").split())
+    assert "quarantined ended 1 times within 60 s" in figures
+    assert "limit threads 500" in figures
+    assert cli.ok("restart", "dies").startswith("mod dies restarted (pid ")
+    assert "quarantined" not in cli.ok("ps")
+
+
+def test_what_a_mod_dies_of(start: Callable[..., Running], cli: Command, write_mod: Callable[..., str]) -> None:
+    write_mod("dies", DIES)
+    start(network=NETWORK + "  - {path: ./dies, restart: {first_delay: 10ms}}\n")
+    assert cli.json("send", "die.now", "--as", "agent:ann", code=1)["data"]["error"] == "dead_lettered"
+    first, second = cli.ok("crashes", "dies").strip().split("\n\n")
+    assert "exited: exit code 3\n  incarnation 1, pid " in first
+    assert " s of processor, at most " in first
+    assert "  was handling die.now from agent:ann\n" in first + "\n"
+    assert "  was handling die.now from agent:ann (attempt 2)\n" in second
+    assert "the event is to blame, not the mod" in second
+    figures = " ".join(cli.ok("stats", "dies").split())
+    assert "traffic redelivered 1 traffic dead lettered 1" in figures
+    assert ", after " in figures.partition("last crash")[2]
+    figures = " ".join(cli.ok("stats").split())
+    assert "dead letters 1, " in figures
+    assert "journal write errors 0" in figures
 
 
 def test_load_unload_reload(running: Running, cli: Command, write_mod: Callable[..., str]) -> None:

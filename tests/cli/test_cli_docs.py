@@ -13,6 +13,7 @@ import typer.main
 from modvisor.supervisor.cli import client, complete, run, settings, target
 from modvisor.supervisor.cli.app import app
 from modvisor.supervisor.cli.exits import ExitCode
+from modvisor.supervisor.crashes import Cause
 
 TEXT = (Path(__file__).parents[2] / "docs" / "cli.md").read_text("utf-8")
 PROGRAM = typer.main.get_command(app)
@@ -60,6 +61,10 @@ def test_the_shared_options_are_documented_once() -> None:
 def test_every_exit_code_is_documented() -> None:
     rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", section("Exit codes"), re.M)
     assert [(int(number), name) for number, name in rows] == [(code.value, code.name) for code in ExitCode]
+
+
+def test_every_cause_of_a_crash_is_documented() -> None:
+    assert set(re.findall(r"^\| `(\w+)` \|", section("modvisor crashes"), re.M)) == set(Cause)
 
 
 def test_every_variable_is_documented() -> None:
