@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from ..ipc.errors import Code, ModvisorError
@@ -56,13 +56,14 @@ class DeadLetters:
         self._journal = journal
         self._mods = mods
         self._gateway = gateway
+        self._replaying: set[int] = set()
 
     async def list(
         self, mod_id: str | None = None, *, limit: int = 1000, before: int | None = None
     ) -> list[dict[str, Any]]:
-        """The newest first, without the crash reports; ``before``: only those with smaller numbers."""
-        letters = await self._journal.dead_letters(mod_id, limit=limit, before=before)
-        return [asdict(replace(letter, report=None)) for letter in letters]
+        """The newest first, without payloads and crash reports: letter_id, mod_id, event (event_id, event_name, source_id,
+        destination_id), attempts, code, reason, size (bytes), at; ``before``: only those with smaller numbers."""
+        return [asdict(head) for head in await self._journal.letter_heads(mod_id, limit=limit, before=before)]
 
     async def show(self, letter_id: int) -> dict[str, Any]:
         """All of one; raises `ModvisorError` (not_found)."""
@@ -71,9 +72,20 @@ class DeadLetters:
     async def replay(self, letter_id: int) -> EventResponse:
         """Give the event to its mod again. What is answered (or passed on and delivered) is a dead letter no more.
 
-        An event that kills again becomes a new dead letter in place of the former. Raises `ModvisorError` (not_found).
+        An event that kills again becomes a new dead letter in place of the former.
+
+        Raises:
+            ModvisorError: not_found; conflict, while it is being replayed already.
         """
-        letter = await self._get(letter_id)
+        if letter_id in self._replaying:
+            raise ModvisorError(f"dead letter {letter_id} is being replayed already", code=Code.CONFLICT)
+        self._replaying.add(letter_id)
+        try:
+            return await self._replay(await self._get(letter_id), letter_id)
+        finally:
+            self._replaying.discard(letter_id)
+
+    async def _replay(self, letter: DeadLetter, letter_id: int) -> EventResponse:
         keeper = self._mods.find(letter.mod_id)
         if keeper is None:
             text = f"mod {letter.mod_id}, which dead letter {letter_id} is for, is not loaded; load it first"

@@ -25,6 +25,7 @@ from .journal_records import (
     JournalError,
     Kept,
     KeptMod,
+    LetterHead,
     Quarantine,
     StorageFull,
 )
@@ -222,6 +223,12 @@ class Journal:
         """
         return await self._ask("dead letters", lambda store: store.dead_letters(mod_id, limit, before))
 
+    async def letter_heads(
+        self, mod_id: str | None = None, *, limit: int = 1000, before: int | None = None
+    ) -> list[LetterHead]:
+        """The same, in as little memory as their number and no payload asks for."""
+        return await self._ask("dead letters", lambda store: store.letter_heads(mod_id, limit, before))
+
     async def dead_letter(self, letter_id: int) -> DeadLetter | None:
         return await self._ask("dead letter", lambda store: store.dead_letter(letter_id))
 
@@ -239,12 +246,12 @@ class Journal:
     # -- the whole
 
     async def backup(self, target: Path) -> int:
-        """Copy the journal as it is now to ``target``, in place of a file there (mode 0600); returns the copy's bytes.
+        """Copy the journal as it is now to ``target``, in place of a former copy (mode 0600); returns the copy's bytes.
 
         Events go on meanwhile. If it raises, ``target`` is as it was.
 
         Raises:
-            JournalError: also bad_input, for the journal's own files.
+            JournalError: also bad_input, for a target that is something else than a copy, or where nothing can be written.
         """
         future = asyncio.get_running_loop().create_future()
         self._submit(Backup(target, Job("backup", None, future)))
@@ -327,6 +334,7 @@ __all__ = [
     "JournalError",
     "Kept",
     "KeptMod",
+    "LetterHead",
     "Quarantine",
     "StorageFull",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import sqlite3
@@ -14,22 +15,39 @@ from .journal_records import JournalError
 
 _STEP_PAGES = 1000  # 4 MB: some milliseconds, which is how long events wait for the copy
 
+_HEADER = b"SQLite format 3\0"
+# What is wrong with the name of the target, not with the disk.
+_BAD_NAME = frozenset({
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP,
+})  # fmt: skip
+
 
 def copy_database(
     source: sqlite3.Connection, file: Path, target: Path, between: Callable[[int, int, int], None]
 ) -> int:
-    """Write a copy of ``source`` to ``target``, mode 0600, in place of what is there; returns its size in bytes.
+    """Write a copy of ``source`` to ``target``, mode 0600, in place of a former copy; returns its size in bytes.
 
     Args:
         file: of ``source``.
         between: called after each step; may write to the source, which the copy then contains. What it raises ends the copy.
 
     Raises:
-        JournalError: bad_input: ``target`` is ``file``, or what SQLite keeps beside it.
-        sqlite3.Error, OSError: the folder is missing, the disk is full …; nothing is left, and ``target`` is as it was.
+        JournalError: bad_input: ``target`` is ``file`` or what SQLite keeps beside it, something else than a database, or
+            where nothing can be written.
+        sqlite3.Error, OSError: the disk is full …; nothing is left, and ``target`` is as it was.
     """
     target = target.resolve()
-    _refuse_itself(file, target)
+    try:
+        _refuse_itself(file, target)
+        _refuse_another(target)
+        return _write(source, target, between)
+    except OSError as error:
+        if error.errno not in _BAD_NAME:
+            raise
+        raise JournalError(f"{target} cannot be written: {error.strerror}", code=Code.BAD_INPUT) from None
+
+
+def _write(source: sqlite3.Connection, target: Path, between: Callable[[int, int, int], None]) -> int:
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
@@ -52,6 +70,18 @@ def _refuse_itself(file: Path, target: Path) -> None:
         own = file.with_name(file.name + suffix).resolve()
         if target == own or (target.exists() and own.exists() and target.samefile(own)):
             raise JournalError(f"{target} is the journal itself; name another file", code=Code.BAD_INPUT)
+
+
+def _refuse_another(target: Path) -> None:
+    """Whoever names the network file here, a device or a database in use does not want it to be gone."""
+    if not target.exists():
+        return
+    if target.is_file() and not target.with_name(f"{target.name}-wal").exists():
+        with target.open("rb") as there:
+            if there.read(len(_HEADER)) in (b"", _HEADER):
+                return
+    text = f"{target} is there and is no copy of a journal; name another file, or remove it"
+    raise JournalError(text, code=Code.BAD_INPUT)
 
 
 def _copy(source: sqlite3.Connection, part: Path, between: Callable[[int, int, int], None]) -> None:

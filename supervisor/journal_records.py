@@ -97,6 +97,25 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
+class LetterHead:
+    """A dead letter without what may be large, the event's payload and the crash report.
+
+    Attributes:
+        event: of it, event_id, event_name, source_id and destination_id.
+        size: bytes of the whole event and report, packed.
+    """
+
+    letter_id: int
+    mod_id: str
+    event: dict[str, Any]
+    attempts: int
+    code: str
+    reason: str
+    size: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Kept:
     """What the former owner left.
 

@@ -16,7 +16,7 @@ from ..ipc.event import Event
 from ..ipc.messages import unpack
 from .agent import Agent
 from .config import JournalConfig
-from .journal_records import Checkpoint, DeadLetter, DurableEvent, Kept, KeptMod, Quarantine, StorageFull
+from .journal_records import Checkpoint, DeadLetter, DurableEvent, Kept, KeptMod, LetterHead, Quarantine, StorageFull
 
 logger = logging.getLogger("modvisor.journal")
 
@@ -249,6 +249,12 @@ class Store:
             readable = (letter for row in rows if (letter := _letter(row)) is not None)
             return list(islice(readable, limit))
 
+    def letter_heads(self, mod_id: str | None, limit: int, before: int | None) -> list[LetterHead]:
+        conditions, values = _where(("mod_id = ?", mod_id), ("letter_id < ?", before))
+        with closing(self._execute(f"{_LETTERS} WHERE {conditions} ORDER BY letter_id DESC", values)) as rows:
+            readable = (head for row in rows if (head := _head(row)) is not None)  # one whole letter at a time
+            return list(islice(readable, limit))
+
     def dead_letter(self, letter_id: int) -> DeadLetter | None:
         row = self._execute(f"{_LETTERS} WHERE letter_id = ?", (letter_id,)).fetchone()
         return None if row is None else _letter(row)
@@ -281,6 +287,7 @@ class Store:
 
 
 _LETTERS = "SELECT letter_id, mod_id, event, attempts, code, reason, report, at FROM dead_letter"
+_SHOWN_OF_EVENT = ("event_id", "event_name", "source_id", "destination_id")
 
 
 def _durable(mod_id: str, row: tuple[Any, ...], damaged: list[int]) -> DurableEvent | None:
@@ -301,6 +308,17 @@ def _letter(row: tuple[Any, ...]) -> DeadLetter | None:
     except RemoteProtocolError as error:
         logger.warning("dead letter %d of mod %s cannot be read back (%s)", letter_id, mod_id, error)
         return None
+
+
+def _head(row: tuple[Any, ...]) -> LetterHead | None:
+    letter = _letter(row)
+    if letter is None or letter.letter_id is None:
+        return None
+    event = {key: letter.event.get(key) for key in _SHOWN_OF_EVENT}
+    size = len(row[2]) + len(row[6] or b"")
+    return LetterHead(
+        letter.letter_id, letter.mod_id, event, letter.attempts, letter.code, letter.reason, size, letter.at
+    )
 
 
 def _mapping(blob: bytes) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from . import events, mods, network, writing
+from . import dlq, events, mods, network, writing
 from .options import command, root
 
 PROGRAM = "modvisor"
@@ -32,11 +32,25 @@ def _add(panel: str, *functions: Callable[..., None]) -> None:
         app.command(function.__name__, rich_help_panel=panel)(command(function))
 
 
-_add(NETWORK, network.run, network.validate, network.reconfigure, network.stop, network.version)
+_add(NETWORK, network.run, network.validate, network.doctor, network.reconfigure, network.backup)
+_add(NETWORK, network.stop, network.version)
 _add(MODS, mods.ps, mods.stats, mods.load, mods.unload, mods.reload, mods.restart, mods.crashes)
 app.command("logs", rich_help_panel=MODS)(command(mods.logs, short_file=False))  # -f follows
 _add(EVENTS, events.send, events.events, events.replay)
 _add(AUTHORS, writing.new)
+
+letters = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(letters, name="dlq", rich_help_panel=EVENTS)
+
+
+@letters.callback()
+@root
+def dead_letters() -> None:
+    """Dead letters: events that were given up because their mod died of them, again and again."""
+
+
+for name, function in {"ls": dlq.ls, "show": dlq.show_letter, "replay": dlq.replay, "purge": dlq.purge}.items():
+    letters.command(name)(command(function))
 
 
 def main() -> None:

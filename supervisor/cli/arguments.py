@@ -1,4 +1,4 @@
-"""Values given on the command line: JSON in place, from a file (``@file``) or from standard input (``-``)."""
+"""Values given on the command line: JSON in place, from a file (``@file``) or from standard input (``-``); and plain ones."""
 
 from __future__ import annotations
 
@@ -40,12 +40,42 @@ def _read(text: str, option: str) -> tuple[str, str]:
         raise CliError(ExitCode.USAGE, f"{option}: cannot read {name}: {reason}") from None
 
 
-def variables(assignments: list[str]) -> dict[str, str]:
+def assigned(assignments: list[str], option: str, form: str = "NAME=VALUE") -> dict[str, str]:
     """``["A=1", "B=x=y"]`` to ``{"A": "1", "B": "x=y"}``; raises `CliError`."""
     found = {}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not name or not equals:
-            raise CliError(ExitCode.USAGE, f"--env {assignment}: expected NAME=VALUE")
+            raise CliError(ExitCode.USAGE, f"{option} {assignment}: expected {form}")
         found[name] = value
     return found
+
+
+def plain(text: str) -> Any:
+    """A value as the network file has it: ``0.5``, ``null`` and ``true`` are what they look like, ``512MB`` is text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def letter_ids(texts: list[str]) -> list[int]:
+    """Numbers of dead letters, each once, in the order given; raises `CliError`."""
+    for text in texts:
+        if not (text.isascii() and text.isdigit() and len(text) < 19):
+            raise CliError(
+                ExitCode.USAGE, f"ID {text!r}: expected the number of a dead letter, as 'modvisor dlq ls' shows it"
+            )
+    return list(dict.fromkeys(map(int, texts)))
+
+
+def age(text: str, option: str) -> float:
+    """Seconds, from ``90``, ``"90s"`` or ``"12h"``, as the network file reads them; raises `CliError`."""
+    from ..config_values import Place, duration
+    from ..yaml_source import BROKEN, Source
+
+    source = Source()
+    seconds = duration()(plain(text), Place(source, Path()))
+    if seconds is BROKEN:
+        raise CliError(ExitCode.USAGE, f"{option}: {source.problems[0].message}")
+    return seconds

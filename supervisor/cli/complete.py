@@ -21,6 +21,22 @@ def loaded_mods(ctx: typer.Context, incomplete: str) -> list[str]:
     return _starting(incomplete, (mod["mod_id"] for mod in _mods(settings_so_far(ctx))))
 
 
+def dead_letters(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Numbers of dead letters, the newest ones."""
+    return _starting(incomplete, (str(letter["letter_id"]) for letter in _letters(settings_so_far(ctx))))
+
+
+def mods_with_letters(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Mods that dead letters are for, loaded or not."""
+    letters = _letters(settings_so_far(ctx))
+    return _starting(incomplete, sorted({letter["mod_id"] for letter in letters}))
+
+
+def letters_or_mods(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Of ``dlq replay``: mods behind --all, else numbers."""
+    return mods_with_letters(ctx, incomplete) if ctx.params.get("every") else dead_letters(ctx, incomplete)
+
+
 def event_names(ctx: typer.Context, incomplete: str) -> list[str]:
     """What the loaded mods listen to, as far as it is a name or the beginning of one."""
     patterns = (pattern for mod in _mods(settings_so_far(ctx)) for pattern in mod.get("patterns") or ())
@@ -36,11 +52,28 @@ def mod_paths(ctx: typer.Context, incomplete: str) -> list[str]:
     return _starting(incomplete, (*(path for path in local if "__pycache__" not in path), *PERMISSIONS))
 
 
+def limits(incomplete: str) -> list[str]:
+    """The keys of a mod's limits."""
+    from dataclasses import fields
+
+    from ..config import LimitsConfig
+
+    return _starting(incomplete, (f"{each.name}=" for each in fields(LimitsConfig)))
+
+
 def _mods(settings: Settings) -> list[dict[str, Any]]:
+    return _asked(settings, "/mods", "mods")
+
+
+def _letters(settings: Settings) -> list[dict[str, Any]]:
+    return _asked(settings, "/dead-letters", "dead_letters")
+
+
+def _asked(settings: Settings, path: str, key: str) -> list[dict[str, Any]]:
     from .connect import connect
 
     try:
-        return connect(settings).get("/mods", timeout=PATIENCE)["mods"]
+        return connect(settings).get(path, timeout=PATIENCE)[key]
     except CliError:
         return []
 

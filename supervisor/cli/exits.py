@@ -33,6 +33,11 @@ class CliError(Exception):
         self.code = code
         self._response = response
 
+    @property
+    def error(self) -> str | None:
+        """The network's own code; None if it has not answered."""
+        return None if self._response is None else _code(self._response)
+
     def document(self) -> dict[str, Any]:
         """What ``--json`` prints: always a failed response, ``data.error`` is the code."""
         if self._response is not None:

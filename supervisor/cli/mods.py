@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .arguments import json_object, variables
-from .complete import loaded_mods, mod_paths
+from .arguments import assigned, json_object, plain
+from .complete import limits, loaded_mods, mod_paths
 from .connect import connect
 from .exits import CliError, ExitCode
 from .output import Output, printable, show
@@ -83,16 +83,45 @@ def load(
         list[str] | None,
         typer.Option("--env", metavar="NAME=VALUE", help="An environment variable of the mod; may be repeated."),
     ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--limit",
+            metavar="KEY=VALUE",
+            autocompletion=limits,
+            help="One of the mod's limits, as in the network file: memory=512MB, cpu=0.5 …; may be repeated.",
+        ),
+    ] = None,
+    durable: Annotated[
+        bool, typer.Option("--durable", help="Keep its events on disk until they are answered.")
+    ] = False,
+    max_attempts: Annotated[
+        int | None,
+        typer.Option("--max-attempts", metavar="N", help="How many processes an event may take down with it."),
+    ] = None,
+    checkpoint_every: Annotated[
+        str | None,
+        typer.Option("--checkpoint-every", metavar="DURATION", help="Keep the mod's state so often: 30s, 5m …"),
+    ] = None,
 ) -> None:
     """Load a mod into the running network."""
-    body: dict[str, Any] = {"path": path}
-    if mod_id is not None:
-        body["id"] = mod_id
-    if config is not None:
-        body["config"] = json_object(config, "--config")
-    if env:
-        body["env"] = variables(env)
+    given = {
+        "id": mod_id,
+        "config": None if config is None else json_object(config, "--config"),
+        "env": assigned(env, "--env") if env else None,
+        "limits": _limits(limit) if limit else None,
+        "durable": durable or None,
+        "max_attempts": max_attempts,
+        "checkpoint_every": None if checkpoint_every is None else plain(checkpoint_every),
+    }
+    body = {"path": path} | {key: value for key, value in given.items() if value is not None}
     _report(settings, connect(settings).post("/mods", body))
+
+
+def _limits(assignments: list[str]) -> dict[str, Any]:
+    """The network checks them, by the rules of its file."""
+    texts = assigned(assignments, "--limit", "KEY=VALUE such as memory=512MB")
+    return {key: plain(value) for key, value in texts.items()}
 
 
 def unload(

@@ -10,7 +10,7 @@ import typer
 
 from .connect import connect
 from .exits import CliError, ExitCode
-from .output import Output, printable
+from .output import Output, printable, show
 from .settings import Settings
 
 File = Annotated[
@@ -39,13 +39,16 @@ def run(
             "--port", metavar="PORT", min=0, max=65535, help="Listen on this port instead of the file's; 0: a free one."
         ),
     ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Only the file's mods, with no quarantine; agents and events stay.")
+    ] = False,
     log_level: Annotated[LogLevel, typer.Option("--log-level", help="How much to tell on stderr.")] = LogLevel.INFO,
 ) -> None:
     """Run a network until Ctrl-C, SIGTERM or 'modvisor stop'; SIGHUP takes over a changed file."""
     from .run import NetworkFile, run_network
 
     source = NetworkFile(path or settings.network_file, host=host, port=port)
-    run_network(source, Output(as_json=settings.json), log_level)
+    run_network(source, Output(as_json=settings.json), log_level, fresh=fresh)
 
 
 def validate(settings: Settings, path: File = None) -> None:
@@ -65,6 +68,24 @@ def validate(settings: Settings, path: File = None) -> None:
     document = {"valid": True, "file": str(path), "network": config.name, "mods": mods, "problems": []}
     sentence = f"{path}: no mistakes; network {config.name!r} with {_count(mods)}"
     Output(as_json=settings.json).document(document, lambda: print(printable(sentence)))
+
+
+def doctor(settings: Settings, path: File = None) -> None:
+    """Examine this host: what a network has here, what enforces each limit, and what to do for more; changes nothing."""
+    from .checkup import check_up
+
+    # A host can be examined without a file; one that was named and is not there is a mistake.
+    path = path or settings.named_file or (settings.network_file if settings.network_file.exists() else None)
+    found = check_up(path)
+    Output(as_json=settings.json).document(found.to_dict(), lambda: _show_checkup(found.to_dict()))
+    if found.exit_code:
+        raise typer.Exit(found.exit_code)
+
+
+def _show_checkup(found: dict[str, Any]) -> None:
+    from .render_checkup import WIDTH, checkup_parts
+
+    show(*checkup_parts(found), width=WIDTH)
 
 
 def mistakes(path: Path, error: Any) -> str:
@@ -106,6 +127,27 @@ def stop(
     message = f"the network of {client.target} " + (f"has stopped (pid {pid})" if pid else "is stopping")
     document = {"success": True, "message": message, "data": {"stopped": pid is not None, "pid": pid}}
     Output(as_json=settings.json).document(document, lambda: print(printable(message)))
+
+
+def backup(
+    settings: Settings,
+    target: Annotated[Path, typer.Argument(metavar="FILE", help="The copy; a former one there is replaced.")],
+) -> None:
+    """Copy the journal to a file: agents, loaded mods, checkpoints, accepted events, dead letters; the network may be down."""
+    from .backup import back_up
+
+    client = connect(settings)
+    done = back_up(client, target)
+    output = Output(as_json=settings.json)
+    if done["data"]["by"] == "command":
+        output.note(f"no network is running for {client.target}; this is the journal it left")
+    output.document(done, lambda: _show_backup(done))
+
+
+def _show_backup(done: dict[str, Any]) -> None:
+    from .render import size
+
+    print(printable(f"{done['message']} ({size(done['data']['bytes'])})"))
 
 
 def version(settings: Settings) -> None:

@@ -58,10 +58,10 @@ _LONG_FILE = Annotated[
 
 
 def root(function: Callable[[], None]) -> Callable[..., None]:
-    """The callback of the whole program: keeps the options that stand before the command."""
+    """The callback of the whole program, or of a group of commands: keeps the options that stand before the command."""
 
     def run(ctx: typer.Context, **given: Any) -> None:
-        ctx.meta[_META] = Settings(**given)
+        ctx.meta[_META] = settings_of(ctx, given)
         function()
 
     return _with_signature(run, function, [_context(), *_parameters(_ANNOTATIONS)])
@@ -94,10 +94,16 @@ def settings_of(ctx: typer.Context, after: dict[str, Any]) -> Settings:
 
 def settings_so_far(ctx: typer.Context) -> Settings:
     """The settings of a command line that is still being typed; the callback of `root` does not run then."""
-    given = dict(ctx.parent.params) if ctx.parent else {}
-    given |= {name: value for name, value in ctx.params.items() if value}
+    given: dict[str, Any] = {}
+    for each in _from_the_root(ctx):
+        given |= {name: value for name, value in each.params.items() if value}
     given |= {name: Path(given[name]) for name in ("file", "socket") if given.get(name)}  # not yet converted
     return settings_of(ctx, {each.name: given.get(each.name) for each in fields(Settings)})
+
+
+def _from_the_root(ctx: Any) -> list[Any]:
+    """The contexts of the program, of a group if there is one, and of the command."""
+    return [] if ctx is None else [*_from_the_root(ctx.parent), ctx]
 
 
 class _Exits:

@@ -44,12 +44,16 @@ def write(text: str) -> None:
     print(text.encode(encoding, "replace").decode(encoding), flush=True)
 
 
-def show(*parts: RenderableType) -> None:
-    """Tables and styled text to stdout; styled only on a terminal, and not with NO_COLOR."""
+def show(*parts: RenderableType, width: int = TABLE_WIDTH) -> None:
+    """Tables and styled text to stdout; styled only on a terminal, and not with NO_COLOR.
+
+    Args:
+        width: columns a table may have even if the terminal has fewer.
+    """
     from rich.table import Table
 
     out = console()
-    out.width = max(out.width, TABLE_WIDTH)
+    out.width = max(out.width, width)
     for part in parts:
         out.print(part, soft_wrap=not isinstance(part, Table))
 

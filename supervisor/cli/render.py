@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from rich.table import Table
@@ -13,6 +13,7 @@ from .output import printable
 
 NOTHING = "-"
 STATE_STYLES = {"ready": "green", "failed": "red", "quarantined": "red", "stopped": "dim"}
+_SIZES = frozenset({"memory", "memory_soft", "disk"})  # limits in bytes
 PASSING_STYLE = "yellow"  # starting, draining, backing off, restarting
 
 _LEFT = ("ID", "VERSION", "STATE")
@@ -21,14 +22,14 @@ _RIGHT = ("PID", "UP", "CPU", "RSS", "USS", "IN", "FAILED", "P50 ms", "P99 ms", 
 
 def mods_table(mods: Iterable[dict[str, Any]]) -> Table:
     """``modvisor ps``: a line per mod."""
-    table = _table()
+    made = table()
     for name in _LEFT:
-        table.add_column(name, no_wrap=True)
+        made.add_column(name, no_wrap=True)
     for name in _RIGHT:
-        table.add_column(name, justify="right", no_wrap=True)
+        made.add_column(name, justify="right", no_wrap=True)
     for mod in mods:
-        table.add_row(*_mod_cells(mod))
-    return table
+        made.add_row(*_mod_cells(mod))
+    return made
 
 
 def _mod_cells(mod: dict[str, Any]) -> list[Text]:
@@ -50,17 +51,29 @@ def _mod_cells(mod: dict[str, Any]) -> list[Text]:
 
 
 def troubles(mods: Iterable[dict[str, Any]]) -> list[str]:
-    """Why each mod that is down is down."""
+    """Why each mod that is down is down, and how one in quarantine comes back."""
     return [
-        f"{mod['mod_id']} is {mod['state']}: {trouble(mod)}"
+        f"{mod['mod_id']} is {mod['state']}: {trouble(mod)}" + (f"\n    {_way_back(mod)}" if _is_kept_down(mod) else "")
         for mod in mods
-        if mod.get("last_error") and mod.get("state") not in ("ready", "draining")
+        if (mod.get("quarantined") or mod.get("last_error")) and mod.get("state") not in ("ready", "draining")
     ]
 
 
 def trouble(mod: dict[str, Any]) -> str:
-    """A mod's last error without its name, which stands beside it; further lines are indented."""
-    return str(mod["last_error"] or "").removeprefix(f"mod {mod['mod_id']}: ").replace("\n", "\n    ")
+    """Why a mod is down without its name, which stands beside it; further lines are indented."""
+    text = str(mod.get("quarantined") or mod["last_error"] or "")
+    for beginning in (f"mod {mod['mod_id']}: ", f"mod {mod['mod_id']} is quarantined: "):
+        text = text.removeprefix(beginning)
+    return text.replace("\n", "\n    ")
+
+
+def _is_kept_down(mod: dict[str, Any]) -> bool:
+    return mod.get("state") == "quarantined"
+
+
+def _way_back(mod: dict[str, Any]) -> str:
+    mod_id = mod["mod_id"]
+    return f"bring it back with: modvisor restart {mod_id} (when its files were changed: modvisor reload {mod_id})"
 
 
 def network_table(stats: dict[str, Any]) -> Table:
@@ -77,19 +90,65 @@ def network_table(stats: dict[str, Any]) -> Table:
         ("supervisor", f"pid {whole(supervisor.get('pid'))}, {size(supervisor.get('rss'))} RSS, "
                        f"{percent(supervisor.get('cpu_percent'))} CPU"),
         *((f"events {label(name)}", whole(value)) for name, value in (stats.get("events") or {}).items()),
+        *_journal_rows(stats.get("journal") or {}),
     ]  # fmt: skip
-    return _pairs(rows)
+    return pairs(rows)
+
+
+def _journal_rows(journal: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What outlives the network, and whether it could be written."""
+    if not journal:
+        return
+    letters, events = journal["dead_letters"], journal["durable_events"]
+    yield "dead letters", f"{letters}, {size(journal['dead_letter_bytes'])}: see modvisor dlq ls" if letters else "0"
+    yield "durable events", f"{events}, {size(journal['durable_bytes'])} without an answer" if events else "0"
+    yield "checkpoints", whole(journal["checkpoints"])
+    yield "journal", size(journal["file_bytes"])
+    errors = journal["write_errors"]
+    yield "journal write errors", f"{errors}, the last: {journal['last_error']}" if errors else "0"
 
 
 def mod_table(mod: dict[str, Any]) -> Table:
     """``modvisor stats MOD``: everything that is known of one mod, a figure per line."""
-    rows = [(label(name), value) for name, value in mod.items() if not isinstance(value, dict)]
+    rows = []
+    for name, value in mod.items():
+        if name in _TOLD_OF_A_MOD and value:
+            rows.append((label(name), _TOLD_OF_A_MOD[name](mod)))
+        elif not isinstance(value, dict):
+            rows.append((label(name), _figure(label(name), value)))
+    runs = mod.get("pid") is not None
+    rows += [(f"limit {label(name)}", _limit(name, held, runs)) for name, held in (mod.get("limits") or {}).items()]
     for part in ("resources", "traffic"):
-        rows += [(f"{part} {label(name)}", value) for name, value in (mod.get(part) or {}).items()]
-    return _pairs((name, _figure(name, value)) for name, value in rows)
+        named = {f"{part} {label(name)}": value for name, value in (mod.get(part) or {}).items()}
+        rows += [(name, _figure(name, value)) for name, value in named.items()]
+    return pairs(rows)
+
+
+def _quarantine(mod: dict[str, Any]) -> str:
+    return f"{trouble(mod)}\n{_way_back(mod)}"
+
+
+def _last_crash(mod: dict[str, Any]) -> str:
+    crash = mod["last_crash"]
+    return f"{clock(crash['at'], date=True)}, after {duration(crash['uptime'])}: {_why(crash)}"
+
+
+_TOLD_OF_A_MOD = {"quarantined": _quarantine, "last_crash": _last_crash}
+
+
+def _limit(name: str, held: dict[str, Any], runs: bool) -> str:
+    """A limit and by what it is enforced; one that is not must not look like one."""
+    if held["limit"] is None:
+        return "none"
+    amount = size(held["limit"]) if name in _SIZES else f"{held['limit']:g}"
+    if held["enforced_by"]:
+        return f"{amount}, by {held['enforced_by']}"
+    return f"{amount}, NOT ENFORCED: see modvisor doctor" if runs else amount  # else its process will tell
 
 
 def _figure(name: str, value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or NOTHING
     last = name.rpartition(" ")[2]
     if last in ("rss", "uss", "bytes"):
         return size(value)
@@ -117,13 +176,32 @@ def crash_text(report: dict[str, Any]) -> str:
         f"{clock(report['at'], date=True)} {report['mod_id']} {version}: {_why(report)}",
         f"  incarnation {report['incarnation']}, pid {report['pid'] or NOTHING}, after {duration(report['uptime'])}",
     ]
+    lines += [f"  {line}" for line in _used(report)]
     if report["in_flight_count"]:
-        names = ", ".join(f"{event['event_name']} from {event['source_id']}" for event in report["in_flight"][:5])
+        names = ", ".join(map(_in_flight, report["in_flight"][:5]))
         more = report["in_flight_count"] - len(report["in_flight"][:5])
         lines.append(f"  was handling {names}" + (f" and {more} more" if more else ""))
+        if report.get("alone"):
+            lines.append("  which was under suspicion and handled alone: the event is to blame, not the mod")
     words = report["traceback"] or "\n".join(report["log"][-5:])
     lines += [f"    {line}" for line in words.splitlines()]
     return "\n".join(lines)
+
+
+def _in_flight(event: dict[str, Any]) -> str:
+    attempt = f" (attempt {event['attempt']})" if event.get("attempt", 1) > 1 else ""
+    return f"{event['event_name']} from {event['source_id'] or NOTHING}{attempt}"
+
+
+def _used(report: dict[str, Any]) -> Iterator[str]:
+    """What it took over its life, says the kernel, and what it held when it was last looked at."""
+    usage, sample = report.get("usage"), report.get("resources")
+    if usage:
+        yield f"used {decimal(usage['cpu_seconds'])} s of processor, at most {size(usage['max_rss'])} resident"
+    if sample:
+        counts = {"threads": "threads", "open_files": "open files", "children": "children"}
+        held = ", ".join(f"{name} {whole(sample[key])}" for key, name in counts.items())
+        yield f"last sample: RSS {size(sample['rss'])}, {held}"
 
 
 def _why(report: dict[str, Any]) -> str:
@@ -152,7 +230,7 @@ def replay_table(summary: dict[str, Any]) -> Table:
         ("seconds", decimal(summary["seconds"])),
         ("events/s", whole(round(summary["events_per_second"]))),
     ]
-    return _pairs(rows)
+    return pairs(rows)
 
 
 # -- single values
@@ -218,15 +296,16 @@ def clock(timestamp: float | None, *, date: bool = False) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S" if date else "%H:%M:%S", time.localtime(timestamp))
 
 
-def _table() -> Table:
+def table() -> Table:
     return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
 
 
-def _pairs(rows: Iterable[tuple[str, str]]) -> Table:
-    table = _table()
-    table.show_header = False
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
+def pairs(rows: Iterable[tuple[str, str]]) -> Table:
+    """A name and a value per line."""
+    made = table()
+    made.show_header = False
+    made.add_column(style="dim", no_wrap=True)
+    made.add_column(overflow="fold")
     for name, value in rows:
-        table.add_row(cell(name), cell(value))
-    return table
+        made.add_row(cell(name), cell(value))
+    return made

@@ -53,8 +53,11 @@ class NetworkFile:
         )
 
 
-def run_network(file: NetworkFile, output: Output, log_level: str) -> None:
+def run_network(file: NetworkFile, output: Output, log_level: str, *, fresh: bool = False) -> None:
     """Run the network until it is told to stop.
+
+    Args:
+        fresh: see `AgentNetwork.initialize`.
 
     Raises:
         CliError: BAD_CONFIG, ALREADY_RUNNING or START_FAILED; nothing is left running.
@@ -64,14 +67,15 @@ def run_network(file: NetworkFile, output: Output, log_level: str) -> None:
         config = file.read()
     except ConfigError as error:
         raise CliError(ExitCode.BAD_CONFIG, mistakes(file.path, error)) from None
-    anyio.run(_Run(file, AgentNetwork(config), Reporter(output)).serve, backend="asyncio")
+    anyio.run(_Run(file, AgentNetwork(config), Reporter(output), fresh).serve, backend="asyncio")
 
 
 class _Run:
     """A network between its start and its end."""
 
-    def __init__(self, file: NetworkFile, network: AgentNetwork, reporter: Reporter) -> None:
+    def __init__(self, file: NetworkFile, network: AgentNetwork, reporter: Reporter, fresh: bool) -> None:
         self._file = file
+        self._fresh = fresh
         self._network = network
         self._reporter = reporter
         self._stopping = False
@@ -91,7 +95,7 @@ class _Run:
     async def _serve(self) -> CliError | None:
         """From start to end; returns why it could not start."""
         try:
-            await self._network.initialize(admin=True)
+            await self._network.initialize(admin=True, fresh=self._fresh)
         except (ModvisorError, OSError) as error:
             return self._explained(error)
         self._serving = True

@@ -20,5 +20,11 @@ class Settings:
     token: str | None = None
 
     @property
+    def named_file(self) -> Path | None:
+        """The network file somebody has named, by option or variable."""
+        variable = os.environ.get("MODVISOR_FILE")
+        return self.file or (Path(variable) if variable else None)
+
+    @property
     def network_file(self) -> Path:
-        return self.file or Path(os.environ.get("MODVISOR_FILE") or DEFAULT_FILE)
+        return self.named_file or Path(DEFAULT_FILE)

@@ -23,6 +23,7 @@ from ..reconfigure import Changes
 from .answers import Answer, delete, failure, get, json_app, post, render_response, response_answer, response_body
 from .batch import operator_event, process_batch
 from .bodies import check_keys, flag_query, json_body, number_query, optional_json_body, text_of, whole_query
+from .letters_api import LettersApi
 from .streams import LineStream, Write, drain, json_line
 from .wire import BadBody
 
@@ -34,7 +35,10 @@ MAX_CONCURRENCY = 1000  # events of one batch at once
 MAX_TIMEOUT = 3600.0  # seconds an unload may take
 MAX_LIMIT = 10**12
 
-_LOAD_KEYS = frozenset({"path", "id", "config", "env", "permissions", "speak_for", "limits", "restart"})
+_LOAD_KEYS = frozenset({
+    "path", "id", "config", "env", "permissions", "speak_for", "limits", "restart",
+    "delivery", "max_attempts", "durable", "checkpoint_every",
+})  # fmt: skip
 _BATCH_KEYS = frozenset({"events", "concurrency", "in_order"})
 _SECRETS = frozenset({"secret", "password_hash"})
 
@@ -58,6 +62,8 @@ def admin_app(network: AgentNetwork, stopping: asyncio.Event | None = None) -> S
             get(f"{v1}/events", api.watch_events),
             post(f"{v1}/events", api.send_event),
             post(f"{v1}/events/batch", api.send_events),
+            *LettersApi(network).routes(v1),
+            post(f"{v1}/backup", api.backup),
             post(f"{v1}/reconfigure", api.reconfigure),
             post(f"{v1}/shutdown", api.shutdown),
         ]
@@ -209,6 +215,20 @@ class _AdminApi:
                 return failure(error.code, str(error), 422, problems=problems)
             changes = await self._network.reconfigure(config)
         return Answer(_changes_body(changes))
+
+    async def backup(self, request: Request) -> Response:
+        body = await json_body(request)
+        check_keys(body, frozenset({"path"}))
+        path = text_of(body, "path")
+        if path is None or not os.path.isabs(path) or "\0" in path:
+            got = "nothing" if path is None else repr(path)
+            raise BadBody(f"path: expected an absolute path on the machine of the network, which writes it, got {got}")
+        size = await self._network.backup(path)
+        return Answer({
+            "success": True,
+            "message": f"the journal was copied to {path}",
+            "data": {"path": path, "bytes": size},
+        })  # fmt: skip
 
     async def shutdown(self, request: Request) -> Response:
         async def stop() -> None:

@@ -64,6 +64,12 @@ def check_keys(body: dict[str, Any], known: frozenset[str]) -> None:
         raise BadBody(f"unknown keys {', '.join(map(repr, unknown[:10]))}; known are {', '.join(sorted(known))}")
 
 
+def check_query(request: Request, *known: str) -> None:
+    """The same of a query, where a misspelt key could mean more than was asked for."""
+    if unknown := sorted(request.query_params.keys() - set(known)):
+        raise BadBody(f"unknown keys {', '.join(map(repr, unknown[:10]))}; known are {', '.join(sorted(known))}")
+
+
 def credentials(request: Request) -> tuple[str | None, str | None]:
     """Agent id and secret: from the query, as OpenAgents' client sends them, or from headers, which nobody logs."""
     query, headers = request.query_params, request.headers

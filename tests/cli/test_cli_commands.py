@@ -6,12 +6,16 @@ import json
 import os
 import shlex
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+
+from modvisor.ipc.messages import unpack
 
 from .conftest import COMMAND, DEADLINE, NETWORK, Command, Running
 
@@ -28,6 +32,16 @@ TALKER = """
         async def config_get(self, event):
             import os
             return EventResponse(True, data={"config": self.config, "env": os.environ.get("TALK")})
+"""
+
+DIES = """
+    import os
+    from modvisor.mods import BaseMod, mod_event_handler
+
+    class Dies(BaseMod):
+        @mod_event_handler("die.now")
+        async def die(self, event):
+            os._exit(3)
 """
 
 
@@ -92,6 +106,7 @@ def test_a_failed_event_is_exit_1_and_still_one_document(running: Running, cli: 
         (("send", "test.ping", "[1]"), "the payload: expected a JSON object"),
         (("send", "test.ping", "@missing.json"), "the payload: cannot read missing.json: No such file"),
         (("load", "./echo", "--env", "A"), "--env A: expected NAME=VALUE"),
+        (("load", "./echo", "--limit", "memory"), "--limit memory: expected KEY=VALUE such as memory=512MB"),
         (("ps", "--socket", "x", "--url", "http://127.0.0.1:1"), "--socket and --url name two networks"),
         (("ps", "--url", "127.0.0.1:1"), "expected a URL such as"),
     ],
@@ -104,6 +119,40 @@ def test_what_cannot_be_read_is_a_usage_error(cli: Command, args: tuple[str, ...
 
 def test_an_event_name_that_is_none_is_refused_by_the_network(running: Running, cli: Command) -> None:
     assert cli.json("send", "Bad Name", code=1)["data"]["error"] == "invalid_event"
+
+
+def test_a_mod_in_quarantine(start: Callable[..., Running], cli: Command, write_mod: Callable[..., str]) -> None:
+    """Why it is down, what it was, and how it comes back; a crash says what was used and for which time it was tried."""
+    write_mod("dies", DIES)
+    running = start(network=NETWORK + "  - {path: ./dies, restart: {max_restarts: 0, first_delay: 10ms}}\n")
+    assert cli("send", "die.now", "--as", "agent:ann").exit_code == 1
+    while cli.json("stats", "dies")["state"] != "quarantined":
+        assert running.process.poll() is None
+    assert "\ndies is quarantined: ended 1 times within 60 s; " in cli.ok("ps")
+    assert "    bring it back with: modvisor restart dies (" in cli.ok("ps")
+    figures = " ".join(cli.ok("stats", "dies").split())
+    assert "quarantined ended 1 times within 60 s" in figures
+    assert "limit threads 500" in figures
+    assert cli.ok("restart", "dies").startswith("mod dies restarted (pid ")
+    assert "quarantined" not in cli.ok("ps")
+
+
+def test_what_a_mod_dies_of(start: Callable[..., Running], cli: Command, write_mod: Callable[..., str]) -> None:
+    write_mod("dies", DIES)
+    start(network=NETWORK + "  - {path: ./dies, restart: {first_delay: 10ms}}\n")
+    assert cli.json("send", "die.now", "--as", "agent:ann", code=1)["data"]["error"] == "dead_lettered"
+    first, second = cli.ok("crashes", "dies").strip().split("\n\n")
+    assert "exited: exit code 3\n  incarnation 1, pid " in first
+    assert " s of processor, at most " in first
+    assert "  was handling die.now from agent:ann\n" in first + "\n"
+    assert "  was handling die.now from agent:ann (attempt 2)\n" in second
+    assert "the event is to blame, not the mod" in second
+    figures = " ".join(cli.ok("stats", "dies").split())
+    assert "traffic redelivered 1 traffic dead lettered 1" in figures
+    assert ", after " in figures.partition("last crash")[2]
+    figures = " ".join(cli.ok("stats").split())
+    assert "dead letters 1, " in figures
+    assert "journal write errors 0" in figures
 
 
 def test_load_unload_reload(running: Running, cli: Command, write_mod: Callable[..., str]) -> None:
@@ -120,6 +169,52 @@ def test_load_unload_reload(running: Running, cli: Command, write_mod: Callable[
     assert cli.json("unload", "voice", code=1)["data"]["error"] == "no_such_mod"
     assert cli.json("reload", "voice", code=1)["data"]["error"] == "no_such_mod"
     assert cli.json("load", "./echo", code=1)["data"]["error"] == "already_loaded"
+
+
+def test_load_with_limits_and_guarantees(running: Running, cli: Command) -> None:
+    options = (
+        "--limit",
+        "memory=300MB",
+        "--limit",
+        "cpu=0.5",
+        "--limit",
+        "threads=null",
+        "--limit",
+        "event_timeout=2m",
+    )
+    cli.ok("load", "./echo", "--id", "second", *options, "--durable", "--max-attempts", "3", "--checkpoint-every", "5m")
+    limits = cli.json("stats", "second")["limits"]
+    assert {key: limits[key]["limit"] for key in ("memory", "cpu", "threads")} == {
+        "memory": 300_000_000, "cpu": 0.5, "threads": None,
+    }  # fmt: skip
+    assert running.end() == 0
+    with closing(sqlite3.connect(running.folder / ".modvisor" / "network.db")) as database:
+        ((spec,),) = database.execute("SELECT spec FROM mod").fetchall()
+    assert unpack(spec) == {
+        "limits": {"memory": "300MB", "cpu": 0.5, "threads": None, "event_timeout": "2m"},
+        "durable": True, "max_attempts": 3, "checkpoint_every": "5m",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--limit", "memory=lots"), "./echo: limits.memory: expected a size such as '512MB', got 'lots' (bad_config)"),
+        (("--limit", "memroy=1GB"), "./echo: limits.memroy: unknown key; did you mean 'memory'? (bad_config)"),
+        (("--limit", "cpu=fast"), "limits.cpu: expected a number from 0.01 to 10000, got 'fast'"),
+        (("--limit", "cpu=NaN"), "limits.cpu: expected a number from 0.01 to 10000"),
+        (("--limit", "memory=200MB", "--limit", "memory_soft=1GB"), "limits.memory_soft: must be less than memory"),
+        (("--max-attempts", "0"), "./echo: max_attempts: expected a whole number from 1 to 100, got 0"),
+        (("--checkpoint-every", "often"), "checkpoint_every: expected seconds or a duration such as '30s', got 'often'"),
+    ],
+)  # fmt: skip
+def test_what_a_mods_entry_cannot_be_is_refused_in_the_words_of_the_file(
+    running: Running, cli: Command, options: tuple[str, ...], complaint: str
+) -> None:
+    result = cli("load", "./echo", "--id", "second", *options)
+    assert result.exit_code == 4
+    assert complaint in result.stderr
+    assert [mod["mod_id"] for mod in cli.json("ps")["mods"]] == ["echo"]
 
 
 def test_what_the_file_forbids_is_not_allowed(start: Callable[..., Running], cli: Command) -> None:
@@ -378,6 +473,7 @@ def test_the_shell_completes_mods_and_paths(running: Running, write_mod: Callabl
     assert completed("modvisor unload x") == []
     assert completed("modvisor load ./") == ["./echo", "./second"]
     assert "modvisor.mods.workspace.wiki" in completed("modvisor load modvisor")
+    assert completed("modvisor load ./echo --limit mem") == ["memory=", "memory_soft="]
     os.rename("network.yaml", "other.yaml")
     assert completed("modvisor unload ") == []
     assert completed("modvisor -f other.yaml unload ") == ["echo"]

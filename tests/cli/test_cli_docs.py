@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
@@ -12,10 +13,15 @@ import typer.main
 from modvisor.supervisor.cli import client, complete, run, settings, target
 from modvisor.supervisor.cli.app import app
 from modvisor.supervisor.cli.exits import ExitCode
+from modvisor.supervisor.crashes import Cause
 
 TEXT = (Path(__file__).parents[2] / "docs" / "cli.md").read_text("utf-8")
 PROGRAM = typer.main.get_command(app)
-COMMANDS = PROGRAM.commands  # pyright: ignore[reportAttributeAccessIssue]
+COMMANDS: dict[str, Any] = {}
+"""By name: ``ps``, ``dlq``, ``dlq ls``."""
+for name, command in PROGRAM.commands.items():  # pyright: ignore[reportAttributeAccessIssue]
+    COMMANDS[name] = command
+    COMMANDS |= {f"{name} {below}": each for below, each in getattr(command, "commands", {}).items()}
 SHARED_NAMES = {param.name for param in PROGRAM.params}
 SHARED = {option for param in PROGRAM.params for option in param.opts if option.startswith("-")}
 
@@ -44,7 +50,7 @@ def test_every_command_has_a_section_with_its_options(name: str) -> None:
 
 
 def test_no_section_is_left_of_a_command_that_is_gone() -> None:
-    assert set(re.findall(r"^#+ modvisor (\w+)$", TEXT, re.M)) == set(COMMANDS)
+    assert set(re.findall(r"^#+ modvisor (\w+(?: \w+)?)$", TEXT, re.M)) == set(COMMANDS)
 
 
 def test_the_shared_options_are_documented_once() -> None:
@@ -55,6 +61,10 @@ def test_the_shared_options_are_documented_once() -> None:
 def test_every_exit_code_is_documented() -> None:
     rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", section("Exit codes"), re.M)
     assert [(int(number), name) for number, name in rows] == [(code.value, code.name) for code in ExitCode]
+
+
+def test_every_cause_of_a_crash_is_documented() -> None:
+    assert set(re.findall(r"^\| `(\w+)` \|", section("modvisor crashes"), re.M)) == set(Cause)
 
 
 def test_every_variable_is_documented() -> None:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from modvisor.supervisor.cli import render
-from modvisor.supervisor.cli.output import printable, show, write
+from modvisor.supervisor.cli.output import TABLE_WIDTH, printable, show, write
 
 MOD = {
     "mod_id": "wiki",
@@ -29,11 +29,11 @@ class Terminal(io.StringIO):
         return True
 
 
-def shown(*parts: object, stream: io.StringIO | None = None) -> str:
+def shown(*parts: object, stream: io.StringIO | None = None, width: int = TABLE_WIDTH) -> str:
     stream = stream or io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stdout", stream)
-        show(*parts)  # pyright: ignore[reportArgumentType]
+        show(*parts, width=width)  # pyright: ignore[reportArgumentType]
     return stream.getvalue()
 
 
@@ -67,7 +67,74 @@ def test_what_a_mod_says_is_never_markup_nor_a_terminal_command() -> None:
 
 
 def test_troubles_name_the_mod_once_and_indent_the_rest() -> None:
-    assert render.troubles([MOD, BROKEN]) == ["old is quarantined: exited\n    Traceback …"]
+    assert render.troubles([MOD, {**BROKEN, "state": "failed"}]) == ["old is failed: exited\n    Traceback …"]
+
+
+def test_a_quarantine_comes_with_its_reason_and_the_way_back() -> None:
+    why = "mod old is quarantined: ended 6 times within 60 s"
+    mod = {**BROKEN, "quarantined": why}
+    assert render.troubles([mod]) == [
+        "old is quarantined: ended 6 times within 60 s\n"
+        "    bring it back with: modvisor restart old (when its files were changed: modvisor reload old)"
+    ]
+    text = shown(render.mod_table(mod))
+    assert "ended 6 times within 60 s" in text
+    assert "modvisor restart old" in text
+    assert "modvisor restart" not in shown(render.mod_table({**MOD, "quarantined": None}))
+
+
+def test_limits_say_by_what_they_are_enforced_and_which_are_not() -> None:
+    limits = {
+        "memory": {"limit": 512_000_000, "enforced_by": "watchdog, RLIMIT_DATA of each process"},
+        "memory_soft": {"limit": None, "enforced_by": None},
+        "cpu": {"limit": 0.5, "enforced_by": None},
+    }
+    lines = [" ".join(line.split()) for line in shown(render.mod_table({**MOD, "limits": limits})).splitlines()]
+    assert "limit memory 512.0 MB, by watchdog, RLIMIT_DATA of each process" in lines
+    assert "limit memory soft none" in lines
+    assert "limit cpu 0.5, NOT ENFORCED: see modvisor doctor" in lines
+    assert "NOT" not in shown(render.mod_table({**MOD, "pid": None, "limits": limits})), "its process has not told yet"
+
+
+def test_journal_figures() -> None:
+    journal = {
+        "durable_events": 2, "durable_bytes": 1000, "dead_letters": 3, "dead_letter_bytes": 2_000_000, "checkpoints": 1,
+        "file_bytes": 90_000, "write_errors": 1, "last_error": "event: disk full",
+    }  # fmt: skip
+    text = shown(render.network_table({"journal": journal}))
+    assert [" ".join(line.split()) for line in text.splitlines()][-5:] == [
+        "dead letters 3, 2.0 MB: see modvisor dlq ls",
+        "durable events 2, 1.0 kB without an answer",
+        "checkpoints 1",
+        "journal 90.0 kB",
+        "journal write errors 1, the last: event: disk full",
+    ]
+    assert "dead letters" not in shown(render.network_table({"journal": {}}))
+
+
+REPORT = {
+    "mod_id": "wiki", "version": "1.0", "incarnation": 2, "pid": 42, "at": 0.0, "uptime": 0.2, "cause": "exited",
+    "detail": "exit code 3", "traceback": None, "log": [], "alone": True, "in_flight_count": 1,
+    "in_flight": [{"event_id": "e", "event_name": "a.b", "source_id": "agent:ann", "attempt": 2}],
+    "usage": {"cpu_seconds": 0.0612, "max_rss": 24_300_000},
+    "resources": {"cpu_percent": None, "rss": 24_100_000, "threads": 1, "open_files": None, "children": 0},
+}  # fmt: skip
+
+
+def test_a_crash_says_what_was_used_and_who_is_to_blame() -> None:
+    assert render.crash_text(REPORT).splitlines()[1:] == [
+        "  incarnation 2, pid 42, after 0.2s",
+        "  used 0.061 s of processor, at most 24.3 MB resident",
+        "  last sample: RSS 24.1 MB, threads 1, open files -, children 0",
+        "  was handling a.b from agent:ann (attempt 2)",
+        "  which was under suspicion and handled alone: the event is to blame, not the mod",
+    ]
+    first = {"event_id": "f", "event_name": "a.c", "source_id": None, "attempt": 1}
+    together = {**REPORT, "alone": False, "usage": None, "resources": None, "in_flight_count": 9,
+                "in_flight": [first, *REPORT["in_flight"] * 8]}  # fmt: skip
+    [line] = render.crash_text(together).splitlines()[2:]
+    assert line.startswith("  was handling a.c from -, a.b from agent:ann (attempt 2), ")
+    assert line.endswith(" and 4 more")
 
 
 def test_stats_table_takes_what_there_is() -> None:

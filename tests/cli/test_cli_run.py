@@ -184,6 +184,38 @@ def test_it_outlives_the_reader_of_its_first_lines(start: Start, cli: Command, t
     assert "Broken" not in running.stderr
 
 
+DIES = """
+    import os
+    from modvisor.mods import BaseMod, mod_event_handler
+
+    class Dies(BaseMod):
+        @mod_event_handler("die.now")
+        async def die(self, event):
+            os._exit(3)
+"""
+
+
+def test_a_fresh_start_counts_on_the_file_alone(start: Start, cli: Command, write_mod: Callable[..., str]) -> None:
+    write_mod("dies", DIES)
+    network = NETWORK + "  - {path: ./dies, max_attempts: 1, restart: {max_restarts: 0}}\n"
+    running = start(network=network)
+    cli.ok("load", "./echo", "--id", "second")
+    cli.ok("send", "system.register_agent", '{"agent_id": "ann"}', "--as", "agent:ann")
+    assert cli("send", "die.now", "--as", "agent:ann").exit_code == 1
+    while cli.json("stats", "dies")["state"] != "quarantined":
+        assert running.process.poll() is None
+    assert running.end() == 0
+
+    def states(said: Running) -> dict[str, str]:
+        return {mod["mod_id"]: mod["state"] for mod in said.said[-1]["mods"]}
+
+    running = start(network=None)
+    assert states(running) == {"echo": "ready", "dies": "quarantined", "second": "ready"}
+    assert running.end() == 0
+    assert states(start("--fresh", network=None)) == {"echo": "ready", "dies": "ready"}
+    assert cli.json("send", "system.list_agents")["data"]["agents"][0]["agent_id"] == "ann"
+
+
 def test_a_second_start_is_refused_and_names_the_first(running: Running, cli: Command) -> None:
     result = subprocess.run([*COMMAND, "--json", "run"], capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert result.returncode == 7

@@ -108,6 +108,23 @@ async def test_load_use_reload_unload(served: Served, write_mod: Write) -> None:
     assert (await served.admin.get("/admin/v1/mods")).json() == {"mods": []}
 
 
+async def test_a_load_takes_what_a_mods_entry_in_the_file_takes(served: Served, write_mod: Write) -> None:
+    settings = {
+        "delivery": "at_most_once", "max_attempts": 3, "durable": True, "checkpoint_every": "90s",
+        "limits": {"memory": "300MB", "cpu": 0.5}, "restart": {"max_restarts": 1},
+    }  # fmt: skip
+    loaded = await served.admin.post("/admin/v1/mods", json={"path": write_mod("talker", TALKER), **settings})
+    assert loaded.status_code == 200, loaded.text
+    assert served.network._parts is not None
+    keeper = served.network._parts.mods.find("talker")
+    assert keeper is not None
+    config = keeper.config
+    assert (config.delivery, config.max_attempts, config.durable, config.checkpoint_every) == (
+        "at_most_once", 3, True, 90.0,
+    )  # fmt: skip
+    assert (config.limits.memory, config.limits.cpu, config.restart.max_restarts) == (300_000_000, 0.5, 1)
+
+
 async def test_a_mod_is_named_by_its_dotted_path_too(served: Served, tmp_path: Path) -> None:
     (tmp_path / "plugins").mkdir()
     (tmp_path / "plugins" / "talk.py").write_text(textwrap.dedent(TALKER))
@@ -133,6 +150,10 @@ async def test_a_mod_is_named_by_its_dotted_path_too(served: Served, tmp_path: P
         ({"path": "./talker", "id": "other", "permissions": ["everything"]}, 400, "bad_config"),
         ({"path": "./talker", "id": "other", "env": {"A": {"from": "env:NO_SUCH_VARIABLE"}}}, 400, "bad_config"),
         ({"path": "./talker", "id": "other", "conifg": {}}, 400, "bad_input"),
+        ({"path": "./talker", "id": "other", "delivery": "twice"}, 400, "bad_config"),
+        ({"path": "./talker", "id": "other", "max_attempts": 0}, 400, "bad_config"),
+        ({"path": "./talker", "id": "other", "durable": "yes"}, 400, "bad_config"),
+        ({"path": "./talker", "id": "other", "checkpoint_every": "often"}, 400, "bad_config"),
         ({"path": "os"}, 422, "no_mod_class"),
         ({"path": "./crash"}, 422, "import_failed"),
         ({"path": "./refuse"}, 422, "initialize_failed"),

@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from starlette.routing import Route
+
 from modvisor.ipc.errors import Code
+from modvisor.supervisor import AgentNetwork
+from modvisor.supervisor.http.admin_api import _LOAD_KEYS, admin_app
 from modvisor.supervisor.http.answers import STATUS, status_of
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "http.md").read_text()
@@ -21,6 +25,22 @@ def test_every_code_in_the_table_has_its_status() -> None:
     }
     for code, status in STATUS.items():
         assert (str(status), str(code)) in listed
+
+
+def test_every_route_of_the_operator_stands_in_the_table() -> None:
+    app = admin_app(AgentNetwork.from_config({"network": {"name": "n"}}))
+    known = {
+        f"{method} {re.sub(r'{mod:path}', 'MOD', route.path).replace('{letter}', 'ID')}"
+        for route in app.routes
+        if isinstance(route, Route)
+        for method in route.methods or ()
+    }
+    assert set(re.findall(r"^\| `([A-Z]+ /admin/v1/[^`?]*)` \|", PAGE, re.MULTILINE)) == known
+
+
+def test_what_a_load_takes_is_named() -> None:
+    text = PAGE.partition("`POST /admin/v1/mods` takes")[2].partition("```")[0]
+    assert set(re.findall(r"`([a-z_]+)`", text)) == _LOAD_KEYS
 
 
 def test_every_other_code_is_422() -> None:

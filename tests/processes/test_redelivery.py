@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from modvisor.ipc.errors import ModvisorError
 from modvisor.supervisor import AgentNetwork, Event
 from tests.conftest import until
 from tests.processes.test_events import load, send
@@ -229,6 +230,20 @@ async def test_a_dead_letter_is_replayed_when_the_mod_is_mended(network: AgentNe
     assert mended.success
     assert mended.data == [7, 1]
     assert await network.dead_letters.list() == []
+
+
+async def test_a_dead_letter_is_replayed_by_one_at_a_time(network: AgentNetwork, write_mod: WriteMod) -> None:
+    await load(network, write_mod, "work", WORK, restart=FAST, max_attempts=1)
+    dead = await start(network, 1, poison=True, at_once=True)
+    await network.unload_mod("work")
+    await load(network, write_mod, "work", WORK.replace("os._exit(3)", "await self.gate.wait()"))
+    first = asyncio.create_task(network.dead_letters.replay(dead.data["dead_letter"]))
+    await in_flight(network, 1)
+    with pytest.raises(ModvisorError, match="is being replayed already") as caught:
+        await network.dead_letters.replay(dead.data["dead_letter"])
+    assert caught.value.code == "conflict"
+    assert (await send(network, "work.open")).success
+    assert (await first).data == [1, 1]
 
 
 async def test_dead_letters_are_purged(network: AgentNetwork, write_mod: WriteMod) -> None:

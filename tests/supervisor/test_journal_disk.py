@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import resource
 import signal
 import sqlite3
@@ -31,6 +32,8 @@ from modvisor.supervisor.journal_writer import Job
 from tests.conftest import until
 
 pytestmark = pytest.mark.anyio
+
+FORMER = b"SQLite format 3\0 of a former copy"
 
 
 @pytest.fixture
@@ -348,7 +351,7 @@ async def test_a_copy_holds_all_there_was(tmp_path: Path, journal: Journal) -> N
     journal.record(*registered("ann"))
     seqs = [await journal.accept("wiki", event(5000)) for _ in range(100)]
     target = tmp_path / "copy.db"
-    target.write_text("a former copy")
+    target.write_bytes(FORMER)
     size = await journal.backup(target)
     assert (target.stat().st_size, stat.S_IMODE(target.stat().st_mode)) == (size, 0o600)
     assert sorted(found.name for found in tmp_path.iterdir() if found.name.startswith(("copy", "."))) == ["copy.db"]
@@ -456,15 +459,35 @@ async def test_the_journal_is_not_copied_onto_itself(tmp_path: Path, journal: Jo
 
 async def test_a_copy_that_fails_leaves_what_was_there(tmp_path: Path, small_disk: Path, journal: Journal) -> None:
     await journal.accept("wiki", event(4_000_000))
-    with pytest.raises(JournalError, match="No such file"):
-        await journal.backup(tmp_path / "missing" / "copy.db")
     target = small_disk / "copy.db"
-    target.write_text("a former copy")
+    target.write_bytes(FORMER)
     with pytest.raises(StorageFull, match="backup: database or disk is full"):
         await journal.backup(target)
-    assert target.read_text() == "a former copy"
+    assert target.read_bytes() == FORMER
     assert left_in(small_disk) == ["copy.db"]
     assert await journal.accept("wiki", event())
+
+
+async def test_a_copy_goes_where_nothing_is_lost_by_it(tmp_path: Path, journal: Journal) -> None:
+    (tmp_path / "network.yaml").write_text("network: {name: demo}")
+    (tmp_path / "empty").touch()  # as mktemp makes it
+    other = Journal(tmp_path / "other.db")
+    other.open()
+    for name, why in {
+        "network.yaml": "is there and is no copy of a journal; name another file",
+        ".": "is there and is no copy of a journal",
+        "other.db": "is there and is no copy of a journal",
+        "/dev/null": "is there and is no copy of a journal",
+        "missing/copy.db": "missing/copy.db cannot be written: No such file or directory",
+        "network.yaml/copy.db": "cannot be written: Not a directory",
+    }.items():
+        with pytest.raises(JournalError, match=re.escape(why)) as caught:
+            await journal.backup(tmp_path / name)
+        assert caught.value.code == "bad_input"
+    assert (tmp_path / "network.yaml").read_text() == "network: {name: demo}"
+    other.close()
+    assert left_in(tmp_path) == ["empty", "network.db", "network.yaml", "other.db"]
+    assert await journal.backup(tmp_path / "empty") == (tmp_path / "empty").stat().st_size > 0
 
 
 async def test_a_copy_is_one_whole_file(tmp_path: Path, journal: Journal) -> None:

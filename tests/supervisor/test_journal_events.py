@@ -344,6 +344,28 @@ async def test_dead_letters_are_listed_newest_first_page_by_page(opened: Callabl
     assert await journal.dead_letters("unknown") == []
 
 
+async def test_heads_of_dead_letters_are_the_same_page_without_what_is_large(
+    file: Path, opened: Callable[..., Journal]
+) -> None:
+    journal = opened()
+    report = {"cause": "signal", "log": ["x" * 10_000]}
+    buried = letter(report=report)
+    ids = [await journal.bury(buried) for _ in range(4)]
+    newest, older = await journal.letter_heads("wiki", limit=2)
+    assert (newest.letter_id, older.letter_id) == (ids[3], ids[2])
+    assert newest.event == {
+        key: buried.event.get(key) for key in ("event_id", "event_name", "source_id", "destination_id")
+    }
+    assert (newest.attempts, newest.code, newest.reason, newest.at) == (
+        buried.attempts, buried.code, buried.reason, buried.at,
+    )  # fmt: skip
+    assert newest.size == len(pack(buried.event)) + len(pack(report))
+    journal.close()
+    damage(file, f"UPDATE dead_letter SET event = X'c1' WHERE letter_id = {ids[3]}")
+    journal = opened()
+    assert [head.letter_id for head in await journal.letter_heads(before=ids[3] + 1)] == ids[2::-1]
+
+
 async def test_dead_letters_are_forgotten_by_what_is_given(opened: Callable[..., Journal]) -> None:
     journal = opened()
     now = time.time()

@@ -1,0 +1,55 @@
+"""``modvisor doctor``: this host and the network file, each looked at however the other fares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..config import ConfigError, NetworkConfig, load_config
+from ..doctor import FAIL, Report, examine
+from ..yaml_source import Problem
+from .exits import ExitCode
+
+
+@dataclass(frozen=True, slots=True)
+class Checkup:
+    """What was found; ``file`` is None if there was none to look at, ``problems`` are its mistakes."""
+
+    report: Report
+    file: Path | None
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def status(self) -> str:
+        return FAIL if self.problems else self.report.status
+
+    @property
+    def exit_code(self) -> ExitCode:
+        if self.problems:
+            return ExitCode.BAD_CONFIG
+        return ExitCode.FAILED if self.status == FAIL else ExitCode.DONE
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "success": self.status != FAIL,
+            "file": None if self.file is None else str(self.file),
+            **self.report.to_dict(),
+            "status": self.status,
+            "problems": [
+                {"file": each.file, "line": each.line, "key": each.key, "message": each.message}
+                for each in self.problems
+            ],
+        }
+
+
+def check_up(file: Path | None) -> Checkup:
+    """Examine this host, and what ``file`` asks of it; of one with mistakes nothing but these can be said."""
+    config: NetworkConfig | None = None
+    problems: tuple[Problem, ...] = ()
+    if file is not None:
+        try:
+            config = load_config(file)
+        except ConfigError as error:
+            problems = tuple(error.problems)
+    return Checkup(examine(config), file, problems)

@@ -1,0 +1,184 @@
+"""Commands about dead letters: see them, give their events to their mods again, remove them."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .arguments import age, letter_ids
+from .complete import dead_letters, letters_or_mods, mods_with_letters
+from .connect import connect
+from .exits import CliError, ExitCode
+from .output import Output, complain, printable, show
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from .client import Client
+
+
+def ls(
+    settings: Settings,
+    mod: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MOD]", help="Only those of this mod, loaded or not.", autocompletion=mods_with_letters
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, help="At most so many.")] = 50,
+    before: Annotated[
+        int | None, typer.Option("--before", metavar="ID", min=1, help="Only those with a smaller number.")
+    ] = None,
+) -> None:
+    """List dead letters, the newest first."""
+    from .letters import PAGE, heads
+
+    found = list(islice(heads(connect(settings), mod, before=before, page=min(limit + 1, PAGE)), limit + 1))
+    page = found[:limit]
+    answer = {"dead_letters": page, "next": page[-1]["letter_id"] if len(found) > limit else None}
+    output = Output(as_json=settings.json)
+    output.document(answer, lambda: _show_heads(page, mod))
+    if answer["next"] is not None:
+        output.note(f"there are older ones: modvisor dlq ls{f' {mod}' if mod else ''} --before {answer['next']}")
+
+
+def _show_heads(heads: list[dict[str, Any]], mod: str | None) -> None:
+    from .render_letters import heads_table
+
+    if heads:
+        show(heads_table(heads))
+    else:
+        print(printable(f"no dead letters{f' of mod {mod}' if mod else ''}"))
+
+
+def show_letter(
+    settings: Settings,
+    letter_id: Annotated[
+        str, typer.Argument(metavar="ID", help="Its number, as 'dlq ls' shows it.", autocompletion=dead_letters)
+    ],
+) -> None:
+    """Show all of a dead letter: its event with the payload, and the crash report."""
+    [number] = letter_ids([letter_id])
+    letter = connect(settings).get(f"/dead-letters/{number}")
+    Output(as_json=settings.json).document(letter, lambda: _show_letter(letter))
+
+
+def _show_letter(letter: dict[str, Any]) -> None:
+    from .render_letters import letter_parts
+
+    show(*letter_parts(letter))
+
+
+def replay(
+    settings: Settings,
+    which: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="ID",
+            help="Numbers of dead letters; with --all a mod, by id or path.",
+            autocompletion=letters_or_mods,
+        ),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every one there is now, or every one of MOD.")] = False,
+) -> None:
+    """Give the events of dead letters to their mods again, the oldest first, one after the other.
+
+    What is answered is a dead letter no more; what kills its mod again becomes a new one.
+    """
+    from .letters import Replay
+
+    numbers, mod = _to_replay(which or [], every)
+    output = Output(as_json=settings.json)
+    run = Replay(connect(settings), keep=settings.json)
+    try:
+        for outcome in run.all(mod) if numbers is None else run.these(numbers):
+            if not settings.json:
+                print(printable(_replayed(outcome)), flush=True)
+    except CliError as error:  # what was replayed until then is replayed: say both, in one document
+        raise CliError(error.code, str(error), {**run.summary(), **error.document()}) from None
+    except KeyboardInterrupt:
+        document = {**run.summary(), "success": False, "data": {"error": "interrupted"}}
+        raise CliError(ExitCode.INTERRUPTED, f"interrupted: {run.sentence()}", document) from None
+    output.document(run.summary(), lambda: print(printable(run.sentence())))
+    if run.failed:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _replayed(outcome: dict[str, Any]) -> str:
+    message = str(outcome["message"]).replace("\n", " ")
+    what = f"ok: {message}" if outcome["success"] else f"{outcome['error'] or 'failed'}: {message}"
+    return f"{outcome['letter_id']}  {outcome['event_name'] or '-'}  {what.removesuffix(': ')}"
+
+
+def _to_replay(which: list[str], every: bool) -> tuple[list[int] | None, str | None]:
+    """The numbers that are meant; None for all of them, of a mod if one is given."""
+    if every and len(which) > 1:
+        raise CliError(ExitCode.USAGE, f"--all takes one MOD, got {', '.join(which)}")
+    if every:
+        return None, which[0] if which else None
+    if not which:
+        raise CliError(
+            ExitCode.USAGE, "say which: the IDs that 'modvisor dlq ls' shows, or --all, or --all MOD for those of a mod"
+        )
+    return letter_ids(which), None
+
+
+def purge(
+    settings: Settings,
+    which: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ID", help="Numbers of dead letters.", autocompletion=dead_letters),
+    ] = None,
+    mod: Annotated[
+        str | None,
+        typer.Option(
+            "--mod", metavar="MOD", help="Those of this mod, loaded or not.", autocompletion=mods_with_letters
+        ),
+    ] = None,
+    older_than: Annotated[
+        str | None, typer.Option("--older-than", metavar="DURATION", help="Those older than 90s, 30m, 12h, 720h …")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every one.")] = False,
+) -> None:
+    """Remove dead letters; their events are lost then."""
+    numbers, query = _to_remove(which or [], mod, older_than, every)
+    client = connect(settings)
+    if query:
+        response = client.request("DELETE", "/dead-letters", query=query)
+        Output(as_json=settings.json).document(response, lambda: print(response["message"]))
+        return
+    missing = [number for number in numbers if not _removed(client, number)]
+    removed = len(numbers) - len(missing)
+    message = "1 dead letter removed" if removed == 1 else f"{removed} dead letters removed"
+    data = {"removed": removed, "missing": missing, **({"error": "not_found"} if missing else {})}
+    document = {"success": not missing, "message": message, "data": data}
+    Output(as_json=settings.json).document(document, lambda: print(message))
+    if missing:
+        complain(f"there is no dead letter {', '.join(map(str, missing))}; 'modvisor dlq ls' shows those there are")
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _to_remove(
+    which: list[str], mod: str | None, older_than: str | None, every: bool
+) -> tuple[list[int], dict[str, Any]]:
+    """The numbers that are meant, or the query that finds them; nothing given must not mean everything."""
+    chosen = mod is not None or older_than is not None
+    if bool(which) + chosen + every != 1:
+        got = "nothing" if not (which or chosen or every) else "more than one of them"
+        raise CliError(
+            ExitCode.USAGE,
+            f"say which, in one way: IDs; --mod MOD, --older-than DURATION or both; --all for every one (got {got})",
+        )
+    seconds = None if older_than is None else age(older_than, "--older-than")
+    return letter_ids(which), {"all": 1} if every else {"mod": mod, "older_than": seconds} if chosen else {}
+
+
+def _removed(client: Client, number: int) -> bool:
+    try:
+        client.request("DELETE", f"/dead-letters/{number}")
+    except CliError as error:
+        if error.error != "not_found":
+            raise
+        return False
+    return True

@@ -1,0 +1,140 @@
+"""``modvisor backup``: of a network that runs, and of one that does not, and how a copy is put back."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sqlite3
+import stat
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from modvisor.supervisor.statedir import StateDir
+
+from .conftest import NETWORK, Command, Running
+
+Start = Callable[..., Running]
+
+
+def register(cli: Command, agent_id: str) -> None:
+    cli.ok("send", "system.register_agent", f'{{"agent_id": "{agent_id}"}}', "--as", f"agent:{agent_id}")
+
+
+def agents_in(file: Path) -> list[str]:
+    with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        return [row[0] for row in database.execute("SELECT agent_id FROM agent ORDER BY agent_id")]
+
+
+def test_a_running_network_copies_its_journal_to_where_we_are(
+    running: Running, cli: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(cli, "ann")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    file = ("-f", "../network.yaml")
+    assert cli.ok("backup", "copy.db", *file).startswith(f"the journal was copied to {tmp_path}/here/copy.db (")
+    copy = tmp_path / "here" / "copy.db"
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    assert agents_in(copy) == ["ann"]
+    register_more = cli("send", "system.register_agent", '{"agent_id": "bob"}', "--as", "agent:bob", *file)
+    assert register_more.exit_code == 0
+    document = cli.json("backup", "../here/copy.db", *file)
+    assert document["data"] == {"path": str(copy), "bytes": copy.stat().st_size, "by": "network"}
+    assert agents_in(copy) == ["ann", "bob"], "the former copy was replaced"
+    assert [found.name for found in copy.parent.iterdir()] == ["copy.db"]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
+def test_the_journal_of_a_network_that_is_down(
+    running: Running, cli: Command, start: Start, tmp_path: Path, signum: int
+) -> None:
+    register(cli, "ann")
+    running.end(signum)
+    result = cli("backup", "copy.db")
+    assert result.exit_code == 0
+    assert result.stderr == "no network is running for network.yaml; this is the journal it left\n"
+    assert agents_in(tmp_path / "copy.db") == ["ann"]
+    assert cli.json("backup", "copy.db")["data"]["by"] == "command"
+    start(network=None)
+    assert cli.json("ps")["mods"], "it starts again: nothing is left locked"
+
+
+def test_a_copy_is_put_back(running: Running, cli: Command, start: Start, tmp_path: Path) -> None:
+    """As docs/cli.md tells."""
+    register(cli, "ann")
+    cli.ok("load", "./echo", "--id", "second")
+    cli.ok("backup", "copy.db")
+    cli.ok("unload", "second")
+    cli.ok("stop")
+    for name in ("network.db", "network.db-wal", "network.db-shm"):
+        (tmp_path / ".modvisor" / name).unlink(missing_ok=True)
+    shutil.copy(tmp_path / "copy.db", tmp_path / ".modvisor" / "network.db")
+    start(network=None)
+    assert [mod["mod_id"] for mod in cli.json("ps")["mods"]] == ["echo", "second"]
+    assert cli.json("send", "system.list_agents")["data"]["agents"][0]["agent_id"] == "ann"
+
+
+def test_over_http_the_path_is_the_networks(start: Start, cli: Command, tmp_path: Path) -> None:
+    running = start(network=NETWORK + "admin: {token: a-token-of-some-length}\n")
+    over = ("--url", running.said[-1]["url"], "--token", "a-token-of-some-length")
+    result = cli("backup", "copy.db", *over)
+    assert result.exit_code == 2
+    assert "with --url the network writes it on its own machine; give an absolute path there" in result.stderr
+    assert cli.json("backup", str(tmp_path / "copy.db"), *over)["data"]["by"] == "network"
+    assert agents_in(tmp_path / "copy.db") == []
+    running.end()
+    assert cli("backup", str(tmp_path / "copy.db"), *over).exit_code == 3
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_what_cannot_be_written_is_named_and_nothing_is_lost(
+    running: Running, cli: Command, tmp_path: Path, is_running: bool
+) -> None:
+    if not is_running:
+        running.end()
+    for target, why in {
+        "network.yaml": "network.yaml is there and is no copy of a journal; name another file, or remove it",
+        "missing/copy.db": "missing/copy.db cannot be written: No such file or directory",
+        ".modvisor/network.db": "network.db is the journal itself; name another file",
+    }.items():
+        result = cli("backup", target)
+        assert result.exit_code == 1
+        assert why in result.stderr
+    assert (tmp_path / "network.yaml").read_text() == NETWORK
+
+
+def test_there_is_nothing_to_copy(cli: Command, tmp_path: Path) -> None:
+    assert cli.json("backup", "copy.db", code=3)["data"]["error"] == "no_network"
+    (tmp_path / "network.yaml").write_text(NETWORK)
+    result = cli("backup", "copy.db")
+    assert result.exit_code == 3
+    assert f"and none has left a journal at {tmp_path}/.modvisor/network.db" in result.stderr
+    assert not (tmp_path / ".modvisor").exists()
+
+
+def test_a_network_without_an_admin_api_is_left_alone(running: Running, cli: Command, tmp_path: Path) -> None:
+    """Such as one that a program runs: this process owns the state directory meanwhile."""
+    running.end()
+    state = StateDir(tmp_path / ".modvisor")
+    state.acquire()
+    try:
+        result = cli("backup", "copy.db")
+    finally:
+        state.release()
+    assert result.exit_code == 7
+    assert "belongs to a running network" in result.stderr
+    assert "await network.backup(path)" in result.stderr
+    assert not (tmp_path / "copy.db").exists()
+
+
+def test_a_journal_that_is_no_database(running: Running, cli: Command, tmp_path: Path) -> None:
+    running.end()
+    (tmp_path / ".modvisor" / "network.db").write_bytes(b"no database" * 1000)
+    result = cli("backup", "copy.db")
+    assert result.exit_code == 1
+    assert "network.db could not be copied: file is not a database" in result.stderr
+    assert not list(tmp_path.glob("*copy.db*"))
