@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -105,15 +104,16 @@ class Incarnation:
         self.number = order.number
         self.armed = order.armed
         self.process = process
-        self.started = time.monotonic()
+        self._loop = asyncio.get_running_loop()
+        self.started = self._loop.time()
         self.manifest: Manifest | None = None
         self.end_reason: str | None = None  # why we ended it, when it was not its own doing
         self.end_cause: Cause | None = None
         self.lost_events: list[dict[str, Any]] = []  # what it was handling when its channel ended, as reports name them
         self.lost_count = 0
-        self.served_since: float | None = None  # monotonic seconds
+        self.served_since: float | None = None  # loop time
         self._listeners = listeners
-        self._hello: asyncio.Future[Hello] = asyncio.get_running_loop().create_future()
+        self._hello: asyncio.Future[Hello] = self._loop.create_future()
         self.channel = Channel(
             process.sock,
             on_request=lambda request: listeners.on_request(self, request),
@@ -132,12 +132,12 @@ class Incarnation:
     @property
     def uptime(self) -> float:
         """Seconds since it was launched."""
-        return time.monotonic() - self.started
+        return self._loop.time() - self.started
 
     @property
     def served(self) -> float:
         """Seconds since it became ready; 0.0 if it never was."""
-        return 0.0 if self.served_since is None else time.monotonic() - self.served_since
+        return 0.0 if self.served_since is None else self._loop.time() - self.served_since
 
     # -- start
 
@@ -257,7 +257,7 @@ class Incarnation:
             deadline: loop time by which all of them are over.
         """
         self.end_reason = self.end_reason or "it was stopped"
-        loop, limits = asyncio.get_running_loop(), self.config.limits
+        loop, limits = self._loop, self.config.limits
         try:
             async with asyncio.timeout_at(min(deadline, loop.time() + limits.shutdown_timeout)):
                 await self.channel.request(messages.SHUTDOWN, {})

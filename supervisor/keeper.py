@@ -121,10 +121,11 @@ class Keeper:
         self.start_ms: float | None = None  # from launch to ready, of the newest start that was asked for
         self.last_error: str | None = None
         self.quarantined: str | None = None
-        self.recycled_at = -math.inf  # monotonic seconds
+        self.recycled_at = -math.inf  # loop time
         self.crashes = CrashLog()
         self.has_snapshot = False  # of the version that is to be restarted
         self.keeps_checkpoints = config.checkpoint_every is not None
+        self._loop = asyncio.get_running_loop()
         self._number = 0  # of the newest incarnation
         self._about = 0  # number of the incarnation that the state is about
         self._around = around
@@ -232,7 +233,7 @@ class Keeper:
             timeout: seconds for all of it; None: as the mod's limits say.
             keep_state: the network ends, not the mod's life in it: a mod with checkpoints leaves one more.
         """
-        loop, limits = asyncio.get_running_loop(), self.config.limits
+        loop, limits = self._loop, self.config.limits
         deadline = loop.time() + (limits.unload_timeout if timeout is None else timeout)
         await self.stop_keeping()  # first: the task that restarts it must not find the mod in another state
         lane = self.incarnation.lane if self.incarnation is not None else None
@@ -253,14 +254,13 @@ class Keeper:
         keep_state = keep_state and self.keeps_checkpoints
         if not (lane.handling or keep_state) or not await incarnation.answers(seconds / 2):
             return
-        deadline = asyncio.get_running_loop().time() + seconds / 2
+        deadline = self._loop.time() + seconds / 2
         if await drain(lane, deadline) and keep_state:
             await self._last_checkpoint(incarnation, deadline)
 
     async def _last_checkpoint(self, incarnation: Incarnation, deadline: float) -> None:
-        loop = asyncio.get_running_loop()
         try:
-            answer = await incarnation.channel.request(messages.GET_STATE, {}, deadline - loop.time())
+            answer = await incarnation.channel.request(messages.GET_STATE, {}, deadline - self._loop.time())
             await self.keep_state(answer["state"], str(answer["version"]))
         except (ModvisorError, TimeoutError, KeyError, TypeError) as error:
             logger.warning("mod %s: its state at the end could not be kept, the last checkpoint stands: %s",
@@ -423,13 +423,13 @@ class Keeper:
 
     async def _watch(self, incarnation: Incarnation) -> None:
         """Ping the mod's own event loop."""
-        loop, hang_timeout = asyncio.get_running_loop(), self.config.limits.hang_timeout
+        hang_timeout = self.config.limits.hang_timeout
         while incarnation.channel.closed is None:
             await anyio.sleep(hang_timeout / 2)
-            due = loop.time() + hang_timeout
+            due = self._loop.time() + hang_timeout
             if await incarnation.answers(hang_timeout) or incarnation.channel.closed is not None:
                 continue
-            if loop.time() - due > STALL:  # we were the ones who stood still: the answer may lie unread in the pipe
+            if self._loop.time() - due > STALL:  # we stood still ourselves: the answer may lie in the pipe
                 continue
             incarnation.end(f"its event loop was blocked for more than {hang_timeout:g} s", Cause.HANG)
             self.happened(Trigger.HEARTBEAT_MISSED, of=incarnation.number, facts=Facts(incarnation))
@@ -440,7 +440,7 @@ class Keeper:
     def _serve(self, facts: Facts) -> None:
         incarnation = facts.incarnation
         assert incarnation is not None
-        self.manifest, incarnation.served_since = incarnation.manifest, time.monotonic()
+        self.manifest, incarnation.served_since = incarnation.manifest, self._loop.time()
         self.port.open(incarnation.lane)
         self._around.tasks.start_soon(self.durable.resume, name=f"resume-{self.mod_id}")
 
@@ -514,7 +514,7 @@ class Keeper:
         clean = exit is not None and exit.clean and incarnation is not None and incarnation.end_reason is None
         served = incarnation.served if incarnation is not None else 0.0
         charged = incarnation is None or incarnation.lane.killed_by is None
-        match self._policy.exited(time.monotonic(), clean=clean, uptime=served, charged=charged):
+        match self._policy.exited(self._loop.time(), clean=clean, uptime=served, charged=charged):
             case Restart(delay):
                 self._delay = delay
             case GiveUp(reason):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -340,9 +340,9 @@ class ModRegistry:
 
     def _recycle(self, keeper: Keeper, reason: str) -> None:
         being_replaced = self._closing or keeper.lock.statistics().locked
-        too_soon = time.monotonic() - keeper.recycled_at < RECYCLE_INTERVAL
-        if not (being_replaced or too_soon):
-            keeper.recycled_at = time.monotonic()
+        now = asyncio.get_running_loop().time()
+        if not being_replaced and now - keeper.recycled_at >= RECYCLE_INTERVAL:
+            keeper.recycled_at = now
             self._around.tasks.start_soon(self._recycle_now, keeper, reason, name=f"recycle-{keeper.mod_id}")
 
     async def _recycle_now(self, keeper: Keeper, reason: str) -> None:
