@@ -25,7 +25,7 @@ from .enforcement import Enforcement
 from .incarnation import CancelHandler, Incarnation, StartFailed
 from .journal import Journal, Kept, KeptMod, Quarantine
 from .keeper import Keeper, Surroundings, fingerprint, with_config
-from .launcher import make_launcher
+from .launcher import Launcher
 from .lifecycle import State
 from .modlog import ModLog
 from .port import Ledger
@@ -59,6 +59,8 @@ class ModRegistry:
         enforcement: Enforcement,
         journal: Journal,
         ledger: Ledger,
+        launcher: Launcher,
+        snapshots: SnapshotStore,
     ) -> None:
         self._config = config
         self._configured = configured
@@ -72,8 +74,8 @@ class ModRegistry:
         self._unclean = False  # the former run was cut off: the last good versions are what ran
         self._around = Surroundings(
             tasks=tasks,
-            launcher=make_launcher(config.base_dir),
-            snapshots=SnapshotStore(state.snapshots),
+            launcher=launcher,
+            snapshots=snapshots,
             journal=journal,
             ledger=ledger,
             event_timeout=config.event_timeout,
