@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from modvisor.supervisor.lifecycle import State
+from modvisor.supervisor.process import Exit
 from tests.supervisor.virtual_time import VirtualTimeLoop
 from tests.supervisor.world import World
 
@@ -44,3 +47,26 @@ async def test_an_event_takes_as_long_as_its_handler_and_no_time_at_all(make_wor
     began = world.loop.time()
     answer = await world.send("slow", seconds=20).task
     assert (answer.data, world.loop.time() - began) == ([0, 1], 20.0)
+
+
+# -- durable events
+
+
+async def test_a_durable_mod_without_a_queue_takes_what_it_can_handle_at_once(make_world: MakeWorld) -> None:
+    world = await make_world(durable=True, limits={"queue": 0, "concurrency": 2})
+    answers = await asyncio.gather(*(world.send("slow").task for _ in range(3)))
+    assert [answer.error for answer in answers] == [None, None, "overloaded"]
+
+
+async def test_what_was_accepted_is_not_refused_for_want_of_room(make_world: MakeWorld) -> None:
+    """More than may wait come back from the journal at once, when the mod does."""
+    world = await make_world(durable=True, limits={"queue": 2, "concurrency": 1}, restart={"max_restarts": 0})
+    kept = [world.send("slow", timeout=0.1) for _ in range(3)]
+    assert {(await sent.task).error for sent in kept} == {"pending"}
+    world.worker.die(Exit(1, None))
+    await world.until(lambda: world.keeper.state is State.QUARANTINED)
+    for _ in range(4):  # as many as an earlier, larger queue has left
+        await world.journal.accept("work", world.event("answer"))
+    assert (await world.mods.restart("work")).success
+    await world.until(lambda: not world.journal.accepted)
+    assert [outcome.success for _, outcome in world.late] == [True] * 7
