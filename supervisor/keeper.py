@@ -194,7 +194,7 @@ class Keeper:
         """Start the first incarnation, from the working files unless told otherwise, and serve.
 
         Raises:
-            StartFailed: the state is `failed`, nothing is left of the attempt.
+            StartFailed: the state is `failed`, nothing is left of the attempt; so it is when the caller gives up.
         """
         if self.state is not State.STARTING:
             self.happened(Trigger.START_REQUESTED)
@@ -202,10 +202,10 @@ class Keeper:
         try:
             incarnation = await self.start_incarnation(from_snapshot=from_snapshot, restore=True)
             await self.ready(incarnation)
-        except StartFailed as error:
-            self.last_error = str(error)
-            reason = f"mod {self.mod_id} failed to start: {error}"
-            self.happened(Trigger.START_FAILED, facts=Facts(error=error, reason=reason))
+        except BaseException as error:
+            why = error if isinstance(error, StartFailed) else "whoever asked for it gave up"
+            self.last_error = str(why)
+            self.happened(Trigger.START_FAILED, facts=Facts(reason=f"mod {self.mod_id} failed to start: {why}"))
             raise
         self.start_ms = round((time.perf_counter() - began) * 1000, 1)
         self.keep(incarnation)

@@ -70,3 +70,24 @@ async def test_what_was_accepted_is_not_refused_for_want_of_room(make_world: Mak
     assert (await world.mods.restart("work")).success
     await world.until(lambda: not world.journal.accepted)
     assert [outcome.success for _, outcome in world.late] == [True] * 7
+
+
+# -- commands
+
+
+@pytest.mark.parametrize("command", ["reload", "restart"])
+async def test_a_start_that_is_given_up_is_said_to_have_failed(make_world: MakeWorld, command: str) -> None:
+    """The mod was down, and nothing would have brought it back: whoever sent it events would have waited in vain."""
+    world = await make_world(restart={"first_delay": 5, "max_delay": 5})
+    world.worker.die(Exit(1, None))
+    await world.until(lambda: world.keeper.state is State.BACKOFF)
+    world.conduct.starts.append("slow import")
+    asked = world.command(getattr(world.mods, command)("work"))
+    await world.until(lambda: world.keeper.state is State.STARTING and bool(world.launcher.living))
+    waiting = world.send()
+    asked.cancel()
+    answer = await waiting.task
+    assert (answer.error, "gave up" in answer.message) == ("mod_away", True)
+    assert (world.keeper.state, world.launcher.living) == (State.FAILED, [])
+    assert (await world.mods.restart("work")).success
+    assert (await world.send().task).success
