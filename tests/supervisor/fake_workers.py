@@ -138,7 +138,7 @@ class FakeWorker:
             self.channel.notify(messages.HELLO, Hello(protocol, self.pid, "3.11", "0").to_dict())
 
     def signalled(self, signum: int) -> None:
-        if signum == signal.SIGKILL or (signum == signal.SIGTERM and self.conduct.heeds_sigterm):
+        if self.alive and (signum == signal.SIGKILL or (signum == signal.SIGTERM and self.conduct.heeds_sigterm)):
             self.launcher.on_signal(self, signum)
             self.told_to_end = True
             self.die(Exit(None, signum), by="the supervisor")

@@ -91,3 +91,29 @@ async def test_a_start_that_is_given_up_is_said_to_have_failed(make_world: MakeW
     assert (world.keeper.state, world.launcher.living) == (State.FAILED, [])
     assert (await world.mods.restart("work")).success
     assert (await world.send().task).success
+
+
+async def test_a_reload_does_not_hold_the_events_of_a_successor(make_world: MakeWorld) -> None:
+    """The old one died while the new one was starting, and its restart was the quicker: that one goes on."""
+    world = await make_world(restart=FAST)
+    world.conduct.starts.append("slow import")
+    reload = world.command(world.mods.reload("work"))
+    await world.until(lambda: len(world.launcher.living) == 2)
+    world.worker.die(Exit(1, None))
+    answer = await reload
+    assert (answer.error, answer.data["step"]) == ("mod_crashed", "switch")
+    assert world.keeper.state is State.READY
+    assert (await world.send(timeout=1).task).success
+    assert world.launcher.living == [world.worker]
+
+
+async def test_a_reload_that_fails_feeds_nothing_to_a_worker_that_is_being_ended(make_world: MakeWorld) -> None:
+    world = await make_world(restart=FAST)
+    world.conduct.hand_over = "hangs"
+    reload = world.command(world.mods.reload("work"))
+    await world.until(lambda: len(world.launcher.living) == 2)
+    world.worker.hang()
+    await world.until(lambda: world.keeper.state is State.ENDING)
+    reload.cancel()
+    waiting = world.send()
+    assert (await waiting.task).data == [0, 1], "it was not given to the one that hung"
