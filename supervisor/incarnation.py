@@ -97,6 +97,7 @@ class Incarnation:
         self,
         order: StartOrder,
         process: WorkerProcess,
+        log: ModLog,
         listeners: Listeners,
     ) -> None:
         self.mod_id = order.mod_id
@@ -104,6 +105,7 @@ class Incarnation:
         self.number = order.number
         self.armed = order.armed
         self.process = process
+        self.log = log
         self._loop = asyncio.get_running_loop()
         self.started = self._loop.time()
         self.manifest: Manifest | None = None
@@ -161,7 +163,7 @@ class Incarnation:
             if isinstance(error, OSError):
                 raise StartFailed(f"mod {order.mod_id}: no worker could be started: {error}") from None
             raise
-        self = cls(order, process, listeners)
+        self = cls(order, process, log, listeners)
         try:
             async with asyncio.timeout(order.timeout):
                 await order.armed.started(process.pid, self._exceeded)
@@ -256,7 +258,14 @@ class Incarnation:
         Args:
             deadline: loop time by which all of them are over.
         """
-        self.end_reason = self.end_reason or "it was stopped"
+        if self.channel.closed is None:  # else it is ending by itself, and its exit says more
+            self.end_reason = self.end_reason or "it was stopped"
+        try:
+            return await self._go_down(deadline)
+        finally:
+            self._no_report()
+
+    async def _go_down(self, deadline: float) -> Exit:
         loop, limits = self._loop, self.config.limits
         try:
             async with asyncio.timeout_at(min(deadline, loop.time() + limits.shutdown_timeout)):
@@ -278,9 +287,13 @@ class Incarnation:
         self.process.kill(signal.SIGKILL)
         exit = await asyncio.shield(self.process.exited)
         self.channel.close()
+        self._no_report()
+        return exit
+
+    def _no_report(self) -> None:
+        """It was asked to end: nobody need wait for a crash report."""
         if not self.lane.report.done():
             self.lane.report.set_result(None)
-        return exit
 
     async def why_ended(self) -> str:
         """In a few words, waiting for the exit that follows the end of the pipe."""

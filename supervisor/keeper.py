@@ -236,27 +236,34 @@ class Keeper:
         loop, limits = self._loop, self.config.limits
         deadline = loop.time() + (limits.unload_timeout if timeout is None else timeout)
         await self.stop_keeping()  # first: the task that restarts it must not find the mod in another state
-        lane = self.incarnation.lane if self.incarnation is not None else None
+        incarnation = self._let_go()
         self.happened(Trigger.UNLOAD_REQUESTED)
-        incarnation, self.incarnation = self.incarnation, None
         # Events that still wait are refused; those in flight may finish.
         code, what = (Code.NOT_RUNNING, "shut down") if keep_state else (Code.NO_SUCH_MOD, "unloaded")
         self._refuse(Facts(reason=f"mod {self.mod_id} is being {what}"), code)
-        if incarnation is not None and lane is not None:
+        if incarnation is not None:
             left = (deadline - loop.time()) / 2
-            await self._finish(incarnation, lane, min(left, limits.drain_timeout), keep_state)
+            await self._finish(incarnation, min(left, limits.drain_timeout), keep_state)
             await shielded(incarnation.stop(deadline))
         self.happened(Trigger.UNLOADED)
         self.log.close()
 
-    async def _finish(self, incarnation: Incarnation, lane: Lane, seconds: float, keep_state: bool) -> None:
+    async def _finish(self, incarnation: Incarnation, seconds: float, keep_state: bool) -> None:
         """Let the events in flight finish. A worker whose loop is blocked cannot finish anything: it is not waited for."""
-        keep_state = keep_state and self.keeps_checkpoints
+        lane, keep_state = incarnation.lane, keep_state and self.keeps_checkpoints
         if not (lane.handling or keep_state) or not await incarnation.answers(seconds / 2):
             return
         deadline = self._loop.time() + seconds / 2
         if await drain(lane, deadline) and keep_state:
             await self._last_checkpoint(incarnation, deadline)
+
+    def _let_go(self) -> Incarnation | None:
+        """The incarnation is the caller's to end from here on. One that was ending unasked already is reported all the same."""
+        incarnation, self.incarnation = self.incarnation, None
+        if incarnation is not None and (self.state is State.ENDING or incarnation.process.exited.done()):
+            ending = incarnation
+            ending.process.exited.add_done_callback(lambda exit: self._report(Facts(ending, exit.result())))
+        return incarnation
 
     async def _last_checkpoint(self, incarnation: Incarnation, deadline: float) -> None:
         try:
@@ -476,7 +483,7 @@ class Keeper:
         incarnation, exit = facts.incarnation, facts.exit
         assert incarnation is not None
         assert exit is not None
-        log = self.log.tail(LOG_LINES)
+        log = incarnation.log.tail(LOG_LINES)
         cause, reason = cause_of(exit, incarnation.end_cause), incarnation.end_reason
         unasked = exit.signal == signal.SIGKILL and reason is None
         if unasked and (testimony := incarnation.armed.witness.testify()):
@@ -484,7 +491,7 @@ class Keeper:
         detail = detail_of(exit, reason, incarnation.config.limits.cpu_seconds)
         self.last_error = f"incarnation {incarnation.number} (pid {incarnation.pid}) ended: {detail}"
         return CrashReport(
-            mod_id=self.mod_id,
+            mod_id=incarnation.mod_id,
             version=incarnation.manifest.version if incarnation.manifest is not None else None,
             incarnation=incarnation.number,
             pid=incarnation.pid,
@@ -579,7 +586,7 @@ class Keeper:
             the incarnations it supersedes, for the caller to end.
         """
         await self.stop_keeping()
-        superseded = [self.incarnation] if self.incarnation is not None else []
+        superseded = [old] if (old := self._let_go()) is not None else []
         self.adopt(config, log)
         self.has_snapshot = False  # until the sources of the new one are kept, a restart reads the working files
         self.serve(new)

@@ -117,3 +117,32 @@ async def test_a_reload_that_fails_feeds_nothing_to_a_worker_that_is_being_ended
     reload.cancel()
     waiting = world.send()
     assert (await waiting.task).data == [0, 1], "it was not given to the one that hung"
+
+
+# -- ends
+
+
+async def test_an_end_that_was_under_way_already_is_reported_when_it_is_unloaded(make_world: MakeWorld) -> None:
+    """And the dead letter that goes with it is not kept waiting for a report that never comes."""
+    world = await make_world(max_attempts=1)
+    world.conduct.exit_lag = 0.5
+    began, poison = world.loop.time(), world.send("poison")
+    await world.until(lambda: world.keeper.state is State.ENDING)
+    world.command(world.mods.unload("work"))
+    assert (await poison.task).error == "dead_lettered"
+    assert world.loop.time() - began == pytest.approx(0.5, abs=0.01)
+    (letter,) = world.journal.letters.values()
+    assert letter.report["detail"] == "exit code 3"
+
+
+async def test_an_end_that_was_under_way_already_is_reported_when_another_takes_over(make_world: MakeWorld) -> None:
+    world = await make_world()
+    world.conduct.starts.append("slow activate")
+    reload = world.command(world.mods.reload("work"))
+    await world.until(lambda: len(world.launcher.living) == 2)
+    await asyncio.sleep(0.2)
+    world.conduct.exit_lag = 0.5
+    world.worker.die(Exit(7, None))
+    assert (await reload).success
+    assert [report.detail for report in world.keeper.crashes] == ["exit code 7"]
+    assert world.keeper.state is State.READY
