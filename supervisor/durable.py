@@ -114,7 +114,7 @@ class DurableEvents:
         if port.away is not None:
             raise Unanswered(str(port.away), code=port.away.code)
         limits = port.config.limits
-        if not port.has_room(journey) or len(self._under_way) >= limits.queue + limits.concurrency:
+        if not port.takes(journey) or len(self._under_way) >= limits.queue + limits.concurrency:
             raise port.overloaded()
         key, kept = _key(journey.event), self._without_deadline(journey.event, journey.parent)
         case = self._under_way[key] = _Case(kept)

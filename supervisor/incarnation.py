@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -100,6 +99,7 @@ class Incarnation:
         self,
         order: StartOrder,
         process: WorkerProcess,
+        log: ModLog,
         listeners: Listeners,
     ) -> None:
         self.mod_id = order.mod_id
@@ -108,15 +108,17 @@ class Incarnation:
         self.number = order.number
         self.armed = order.armed
         self.process = process
-        self.started = time.monotonic()
+        self.log = log
+        self._loop = asyncio.get_running_loop()
+        self.started = self._loop.time()
         self.manifest: Manifest | None = None
         self.end_reason: str | None = None  # why we ended it, when it was not its own doing
         self.end_cause: Cause | None = None
         self.lost_events: list[dict[str, Any]] = []  # what it was handling when its channel ended, as reports name them
         self.lost_count = 0
-        self.served_since: float | None = None  # monotonic seconds
+        self.served_since: float | None = None  # loop time
         self._listeners = listeners
-        self._hello: asyncio.Future[Hello] = asyncio.get_running_loop().create_future()
+        self._hello: asyncio.Future[Hello] = self._loop.create_future()
         self.channel = Channel(
             process.sock,
             on_request=lambda request: listeners.on_request(self, request),
@@ -135,12 +137,12 @@ class Incarnation:
     @property
     def uptime(self) -> float:
         """Seconds since it was launched."""
-        return time.monotonic() - self.started
+        return self._loop.time() - self.started
 
     @property
     def served(self) -> float:
         """Seconds since it became ready; 0.0 if it never was."""
-        return 0.0 if self.served_since is None else time.monotonic() - self.served_since
+        return 0.0 if self.served_since is None else self._loop.time() - self.served_since
 
     # -- start
 
@@ -164,7 +166,7 @@ class Incarnation:
             if isinstance(error, OSError):
                 raise StartFailed(f"mod {order.mod_id}: no worker could be started: {error}") from None
             raise
-        self = cls(order, process, listeners)
+        self = cls(order, process, log, listeners)
         try:
             async with asyncio.timeout(order.timeout):
                 await order.armed.started(process.pid, self._exceeded)
@@ -257,8 +259,15 @@ class Incarnation:
         Args:
             deadline: loop time by which all of them are over.
         """
-        self.end_reason = self.end_reason or "it was stopped"
-        loop, limits = asyncio.get_running_loop(), self.config.limits
+        if self.channel.closed is None:  # else it is ending by itself, and its exit says more
+            self.end_reason = self.end_reason or "it was stopped"
+        try:
+            return await self._go_down(deadline)
+        finally:
+            self._no_report()
+
+    async def _go_down(self, deadline: float) -> Exit:
+        loop, limits = self._loop, self.config.limits
         try:
             async with asyncio.timeout_at(min(deadline, loop.time() + limits.shutdown_timeout)):
                 await self.channel.request(messages.SHUTDOWN, {})
@@ -279,9 +288,13 @@ class Incarnation:
         self.kill_now()
         exit = await asyncio.shield(self.process.exited)
         self.channel.close()
+        self._no_report()
+        return exit
+
+    def _no_report(self) -> None:
+        """It was asked to end: nobody need wait for a crash report."""
         if not self.lane.report.done():
             self.lane.report.set_result(None)
-        return exit
 
     def kill_now(self) -> None:
         """`kill`, without waiting: its end is told by ``process.exited``."""

@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 import anyio
-import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from ..ipc import messages
@@ -59,7 +58,7 @@ class Surroundings:
         tasks: the network's root task group.
         ledger: keeps account of events that died with an incarnation.
         event_timeout: seconds an event has unless it says otherwise.
-        mod_file: the mod.yaml of a mod; blocks. Raises `ModvisorError`.
+        mod_file: the mod.yaml of a mod, None if it has none; raises `ModvisorError`.
         load_params: the `load` parameters of a mod, without its snapshot and limits.
         arm: prepares the limits of an incarnation.
         on_request, on_cancel: called with each request of a worker, and with those it gives up.
@@ -125,10 +124,11 @@ class Keeper:
         self.start_ms: float | None = None  # from launch to ready, of the newest start that was asked for
         self.last_error: str | None = None
         self.quarantined: str | None = None
-        self.recycled_at = -math.inf  # monotonic seconds
+        self.recycled_at = -math.inf  # loop time
         self.crashes = CrashLog()
         self.has_snapshot = False  # of the version that is to be restarted
         self.keeps_checkpoints = config.checkpoint_every is not None
+        self._loop = asyncio.get_running_loop()
         self._number = 0  # of the newest incarnation
         self._about = 0  # number of the incarnation that the state is about
         self._around = around
@@ -197,7 +197,7 @@ class Keeper:
         """Start the first incarnation, from the working files unless told otherwise, and serve.
 
         Raises:
-            StartFailed: the state is `failed`, nothing is left of the attempt.
+            StartFailed: the state is `failed`, nothing is left of the attempt; so it is when the caller gives up.
         """
         if self.state is not State.STARTING:
             self.happened(Trigger.START_REQUESTED)
@@ -205,10 +205,10 @@ class Keeper:
         try:
             incarnation = await self.start_incarnation(from_snapshot=from_snapshot, restore=True)
             await self.ready(incarnation)
-        except StartFailed as error:
-            self.last_error = str(error)
-            reason = f"mod {self.mod_id} failed to start: {error}"
-            self.happened(Trigger.START_FAILED, facts=Facts(error=error, reason=reason))
+        except BaseException as error:
+            why = error if isinstance(error, StartFailed) else "whoever asked for it gave up"
+            self.last_error = str(why)
+            self.happened(Trigger.START_FAILED, facts=Facts(reason=f"mod {self.mod_id} failed to start: {why}"))
             raise
         self.start_ms = round((time.perf_counter() - began) * 1000, 1)
         self.keep(incarnation)
@@ -236,35 +236,41 @@ class Keeper:
             timeout: seconds for all of it; None: as the mod's limits say.
             keep_state: the network ends, not the mod's life in it: a mod with checkpoints leaves one more.
         """
-        loop, limits = asyncio.get_running_loop(), self.config.limits
+        loop, limits = self._loop, self.config.limits
         deadline = loop.time() + (limits.unload_timeout if timeout is None else timeout)
         await self.stop_keeping()  # first: the task that restarts it must not find the mod in another state
-        lane = self.incarnation.lane if self.incarnation is not None else None
+        incarnation = self._let_go()
         self.happened(Trigger.UNLOAD_REQUESTED)
-        incarnation, self.incarnation = self.incarnation, None
         # Events that still wait are refused; those in flight may finish.
         code, what = (Code.NOT_RUNNING, "shut down") if keep_state else (Code.NO_SUCH_MOD, "unloaded")
         self._refuse(Facts(reason=f"mod {self.mod_id} is being {what}"), code)
-        if incarnation is not None and lane is not None:
+        if incarnation is not None:
             left = (deadline - loop.time()) / 2
-            await self._finish(incarnation, lane, min(left, limits.drain_timeout), keep_state)
+            await self._finish(incarnation, min(left, limits.drain_timeout), keep_state)
             await shielded(incarnation.stop(deadline))
         self.happened(Trigger.UNLOADED)
         self.log.close()
 
-    async def _finish(self, incarnation: Incarnation, lane: Lane, seconds: float, keep_state: bool) -> None:
+    async def _finish(self, incarnation: Incarnation, seconds: float, keep_state: bool) -> None:
         """Let the events in flight finish. A worker whose loop is blocked cannot finish anything: it is not waited for."""
-        keep_state = keep_state and self.keeps_checkpoints
+        lane, keep_state = incarnation.lane, keep_state and self.keeps_checkpoints
         if not (lane.handling or keep_state) or not await incarnation.answers(seconds / 2):
             return
-        deadline = asyncio.get_running_loop().time() + seconds / 2
+        deadline = self._loop.time() + seconds / 2
         if await drain(lane, deadline) and keep_state:
             await self._last_checkpoint(incarnation, deadline)
 
+    def _let_go(self) -> Incarnation | None:
+        """The incarnation is the caller's to end from here on. One that was ending unasked already is reported all the same."""
+        incarnation, self.incarnation = self.incarnation, None
+        if incarnation is not None and (self.state is State.ENDING or incarnation.process.exited.done()):
+            ending = incarnation
+            ending.process.exited.add_done_callback(lambda exit: self._report(Facts(ending, exit.result())))
+        return incarnation
+
     async def _last_checkpoint(self, incarnation: Incarnation, deadline: float) -> None:
-        loop = asyncio.get_running_loop()
         try:
-            answer = await incarnation.channel.request(messages.GET_STATE, {}, deadline - loop.time())
+            answer = await incarnation.channel.request(messages.GET_STATE, {}, deadline - self._loop.time())
             await self.keep_state(answer["state"], str(answer["version"]))
         except (ModvisorError, TimeoutError, KeyError, TypeError) as error:
             logger.warning("mod %s: its state at the end could not be kept, the last checkpoint stands: %s",
@@ -300,10 +306,7 @@ class Keeper:
         """All that the next worker must know. Raises `StartFailed`."""
         snapshot = await self._around.snapshots.read(self.mod_id) if from_snapshot and self.has_snapshot else None
         try:
-            if snapshot is None:
-                file = await anyio.to_thread.run_sync(self._around.mod_file, config)
-            else:
-                file = snapshot.file
+            file = self._around.mod_file(config) if snapshot is None else snapshot.file
             config = settled(config, file)
             params = self._around.load_params(config)
         except ModvisorError as error:  # its mod.yaml has mistakes; an environment variable or file is missing
@@ -439,13 +442,13 @@ class Keeper:
 
     async def _watch(self, incarnation: Incarnation) -> None:
         """Ping the mod's own event loop."""
-        loop, hang_timeout = asyncio.get_running_loop(), self.config.limits.hang_timeout
+        hang_timeout = self.config.limits.hang_timeout
         while incarnation.channel.closed is None:
             await anyio.sleep(hang_timeout / 2)
-            due = loop.time() + hang_timeout
+            due = self._loop.time() + hang_timeout
             if await incarnation.answers(hang_timeout) or incarnation.channel.closed is not None:
                 continue
-            if loop.time() - due > STALL:  # we were the ones who stood still: the answer may lie unread in the pipe
+            if self._loop.time() - due > STALL:  # we stood still ourselves: the answer may lie in the pipe
                 continue
             incarnation.end(f"its event loop was blocked for more than {hang_timeout:g} s", Cause.HANG)
             self.happened(Trigger.HEARTBEAT_MISSED, of=incarnation.number, facts=Facts(incarnation))
@@ -456,7 +459,7 @@ class Keeper:
     def _serve(self, facts: Facts) -> None:
         incarnation = facts.incarnation
         assert incarnation is not None
-        self.manifest, incarnation.served_since = incarnation.manifest, time.monotonic()
+        self.manifest, incarnation.served_since = incarnation.manifest, self._loop.time()
         self.port.open(incarnation.lane)
         self._around.tasks.start_soon(self.durable.resume, name=f"resume-{self.mod_id}")
 
@@ -492,7 +495,7 @@ class Keeper:
         incarnation, exit = facts.incarnation, facts.exit
         assert incarnation is not None
         assert exit is not None
-        log = self.log.tail(LOG_LINES)
+        log = incarnation.log.tail(LOG_LINES)
         cause, reason = cause_of(exit, incarnation.end_cause), incarnation.end_reason
         unasked = exit.signal == signal.SIGKILL and reason is None
         if unasked and (testimony := incarnation.armed.witness.testify()):
@@ -500,7 +503,7 @@ class Keeper:
         detail = detail_of(exit, reason, incarnation.config.limits.cpu_seconds)
         self.last_error = f"incarnation {incarnation.number} (pid {incarnation.pid}) ended: {detail}"
         return CrashReport(
-            mod_id=self.mod_id,
+            mod_id=incarnation.mod_id,
             version=incarnation.manifest.version if incarnation.manifest is not None else None,
             incarnation=incarnation.number,
             pid=incarnation.pid,
@@ -530,7 +533,7 @@ class Keeper:
         clean = exit is not None and exit.clean and incarnation is not None and incarnation.end_reason is None
         served = incarnation.served if incarnation is not None else 0.0
         charged = incarnation is None or incarnation.lane.killed_by is None
-        match self._policy.exited(time.monotonic(), clean=clean, uptime=served, charged=charged):
+        match self._policy.exited(self._loop.time(), clean=clean, uptime=served, charged=charged):
             case Restart(delay):
                 self._delay = delay
             case GiveUp(reason):
@@ -595,7 +598,7 @@ class Keeper:
             the incarnations it supersedes, for the caller to end.
         """
         await self.stop_keeping()
-        superseded = [self.incarnation] if self.incarnation is not None else []
+        superseded = [old] if (old := self._let_go()) is not None else []
         self.adopt(config, log)
         self.has_snapshot = False  # until the sources of the new one are kept, a restart reads the working files
         self.serve(new)

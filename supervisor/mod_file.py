@@ -26,7 +26,7 @@ class ModFile:
 
 
 def find_mod_file(mod_path: str, folder: Path | None, search: Sequence[str]) -> ModFile | None:
-    """The file of a mod; None if it has none. Blocks.
+    """The file of a mod; None if it has none.
 
     Args:
         folder: of a ``./name`` mod.

@@ -29,11 +29,13 @@ from .gateway import Gateway
 from .http.server import Servers
 from .journal import Journal, Kept
 from .journey import Journey
+from .launcher import make_launcher
 from .lifecycle import State
 from .mod_requests import ModRequests
 from .modlog import read_tail
 from .reconfigure import Changes, apply_changes, in_force
 from .registry import ModRegistry, mod_config, with_bundled_permissions
+from .snapshots import SnapshotStore
 from .statedir import StateDir
 from .stats import ResourceMonitor, mod_stats, resource_stats
 
@@ -587,6 +589,8 @@ class _Parts:
             enforcement=self.enforcement,
             journal=self.journal,
             ledger=LetterLedger(self.journal),
+            launcher=make_launcher(config.base_dir),
+            snapshots=SnapshotStore(state.snapshots),
         )
         self.gateway = Gateway(
             self.mods, self.agents, SystemCommands(network, self.agents), network.counters, config.event_timeout

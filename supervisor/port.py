@@ -147,8 +147,11 @@ class Port:
         """Whether the event was caused by one that this mod is handling."""
         return self._exempt_lane(journey) is not None
 
-    def has_room(self, journey: Journey) -> bool:
-        """Whether one more event may wait."""
+    def takes(self, journey: Journey) -> bool:
+        """Whether one more event would be handled at once, or may wait."""
+        return (self._lane is not None and self._is_free()) or self._has_room(journey)
+
+    def _has_room(self, journey: Journey) -> bool:
         waiting, limits = len(self._queues[_Queue.WAITING]), self.config.limits
         return waiting < limits.queue and (not waiting or self._waiting_bytes + journey.size <= limits.queue_bytes)
 
@@ -249,7 +252,7 @@ class Port:
                 self._admitted += 1
                 self._lane.reserve()
                 return self._lane
-            if not self.has_room(journey):
+            if journey.seq is None and not self._has_room(journey):  # what was accepted for good waits in any case
                 raise self.overloaded()
         queue = self._queues[kind]
         place: asyncio.Future[Lane] = self._loop.create_future()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,7 +26,7 @@ from .enforcement import Enforcement
 from .incarnation import CancelHandler, Incarnation, StartFailed
 from .journal import Journal, Kept, KeptMod, Quarantine
 from .keeper import Keeper, Surroundings, fingerprint, with_config
-from .launcher import make_launcher
+from .launcher import Launcher
 from .lifecycle import State
 from .mod_file import ModFile, find_mod_file
 from .modlog import ModLog
@@ -61,6 +61,8 @@ class ModRegistry:
         enforcement: Enforcement,
         journal: Journal,
         ledger: Ledger,
+        launcher: Launcher,
+        snapshots: SnapshotStore,
     ) -> None:
         self._config = config
         self._configured = configured
@@ -74,8 +76,8 @@ class ModRegistry:
         self._unclean = False  # the former run was cut off: the last good versions are what ran
         self._around = Surroundings(
             tasks=tasks,
-            launcher=make_launcher(config.base_dir),
-            snapshots=SnapshotStore(state.snapshots),
+            launcher=launcher,
+            snapshots=snapshots,
             journal=journal,
             ledger=ledger,
             event_timeout=config.event_timeout,
@@ -351,9 +353,9 @@ class ModRegistry:
 
     def _recycle(self, keeper: Keeper, reason: str) -> None:
         being_replaced = self._closing or keeper.lock.statistics().locked
-        too_soon = time.monotonic() - keeper.recycled_at < RECYCLE_INTERVAL
-        if not (being_replaced or too_soon):
-            keeper.recycled_at = time.monotonic()
+        now = asyncio.get_running_loop().time()
+        if not being_replaced and now - keeper.recycled_at >= RECYCLE_INTERVAL:
+            keeper.recycled_at = now
             self._around.tasks.start_soon(self._recycle_now, keeper, reason, name=f"recycle-{keeper.mod_id}")
 
     async def _recycle_now(self, keeper: Keeper, reason: str) -> None:

@@ -11,6 +11,7 @@ from ..ipc.errors import ChannelBroken, ChannelClosed, Code, ModvisorError, Requ
 from .config import ModConfig
 from .incarnation import Incarnation, StartFailed
 from .keeper import Keeper
+from .lifecycle import State
 from .modlog import ModLog
 from .shield import shielded
 
@@ -85,6 +86,7 @@ async def _switch(
     keeper: Keeper, config: ModConfig, log: ModLog | None, old: Incarnation, new: Incarnation
 ) -> tuple[dict[str, Any], list[Incarnation]]:
     began = perf_counter()
+    _check_still(keeper, old)  # before events are held: it would be those of its successor
     keeper.port.hold()
     try:
         await _drain(keeper, old, config.limits.drain_timeout)
@@ -93,14 +95,14 @@ async def _switch(
             await new.activate(config.limits.start_timeout)
         except StartFailed as error:
             raise _failed("activate", error) from None
-        if keeper.incarnation is not old:
-            raise ReloadFailed("the mod was restarted meanwhile; reload again", code=Code.MOD_CRASHED, step="switch")
+        _check_still(keeper, old)
         queued = keeper.port.depth
         superseded = await shielded(keeper.take_over(new, config, log))
         if state is not None and keeper.keeps_checkpoints:  # the former checkpoint is of what was before
             keeper.keep_handed_over(*state)
     except BaseException:
-        if keeper.incarnation is old and old.channel.closed is None:
+        still_serves = keeper.incarnation is old and keeper.state is State.READY  # else it is being ended, or was
+        if still_serves and old.channel.closed is None:
             keeper.port.open(old.lane)
         keeper.copies.release()
         raise
@@ -110,6 +112,11 @@ async def _switch(
         "from_version": old.manifest.version if old.manifest else None,
         "to_version": new.manifest.version if new.manifest else None,
     }, superseded
+
+
+def _check_still(keeper: Keeper, old: Incarnation) -> None:
+    if keeper.incarnation is not old:
+        raise ReloadFailed("the mod was restarted meanwhile; reload again", code=Code.MOD_CRASHED, step="switch")
 
 
 async def _drain(keeper: Keeper, old: Incarnation, seconds: float) -> None:

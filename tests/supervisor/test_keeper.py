@@ -1,0 +1,148 @@
+"""One mod with all that is around it, on fake workers and a virtual clock: what happened once, turn by turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modvisor.supervisor.lifecycle import State
+from modvisor.supervisor.process import Exit
+from tests.supervisor.virtual_time import VirtualTimeLoop
+from tests.supervisor.world import World
+
+pytestmark = pytest.mark.anyio
+
+MakeWorld = Callable[..., Awaitable[World]]
+
+FAST = {"first_delay": 0, "max_delay": 0}
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "asyncio", {"loop_factory": VirtualTimeLoop}
+
+
+@pytest.fixture
+async def make_world(tmp_path: Path) -> AsyncIterator[MakeWorld]:
+    """Worlds whose mod is loaded, given the other keys of its entry."""
+    worlds: list[World] = []
+
+    async def make(**mod: Any) -> World:
+        world = World(tmp_path, **mod)
+        worlds.append(world)
+        await world.open()
+        return world
+
+    yield make
+    for world in worlds:
+        await world.close()
+
+
+async def test_an_event_takes_as_long_as_its_handler_and_no_time_at_all(make_world: MakeWorld) -> None:
+    world = await make_world()
+    began = world.loop.time()
+    answer = await world.send("slow", seconds=20).task
+    assert (answer.data, world.loop.time() - began) == ([0, 1], 20.0)
+
+
+# -- durable events
+
+
+async def test_a_durable_mod_without_a_queue_takes_what_it_can_handle_at_once(make_world: MakeWorld) -> None:
+    world = await make_world(durable=True, limits={"queue": 0, "concurrency": 2})
+    answers = await asyncio.gather(*(world.send("slow").task for _ in range(3)))
+    assert [answer.error for answer in answers] == [None, None, "overloaded"]
+
+
+async def test_what_was_accepted_is_not_refused_for_want_of_room(make_world: MakeWorld) -> None:
+    """More than may wait come back from the journal at once, when the mod does."""
+    world = await make_world(durable=True, limits={"queue": 2, "concurrency": 1}, restart={"max_restarts": 0})
+    kept = [world.send("slow", timeout=0.1) for _ in range(3)]
+    assert {(await sent.task).error for sent in kept} == {"pending"}
+    world.worker.die(Exit(1, None))
+    await world.until(lambda: world.keeper.state is State.QUARANTINED)
+    for _ in range(4):  # as many as an earlier, larger queue has left
+        await world.journal.accept("work", world.event("answer"))
+    assert (await world.mods.restart("work")).success
+    await world.until(lambda: not world.journal.accepted)
+    assert [outcome.success for _, outcome in world.late] == [True] * 7
+
+
+# -- commands
+
+
+@pytest.mark.parametrize("command", ["reload", "restart"])
+async def test_a_start_that_is_given_up_is_said_to_have_failed(make_world: MakeWorld, command: str) -> None:
+    """The mod was down, and nothing would have brought it back: whoever sent it events would have waited in vain."""
+    world = await make_world(restart={"first_delay": 5, "max_delay": 5})
+    world.worker.die(Exit(1, None))
+    await world.until(lambda: world.keeper.state is State.BACKOFF)
+    world.conduct.starts.append("slow import")
+    asked = world.command(getattr(world.mods, command)("work"))
+    await world.until(lambda: world.keeper.state is State.STARTING and bool(world.launcher.living))
+    waiting = world.send()
+    asked.cancel()
+    answer = await waiting.task
+    assert (answer.error, "gave up" in answer.message) == ("mod_away", True)
+    assert (world.keeper.state, world.launcher.living) == (State.FAILED, [])
+    assert (await world.mods.restart("work")).success
+    assert (await world.send().task).success
+
+
+async def test_a_reload_does_not_hold_the_events_of_a_successor(make_world: MakeWorld) -> None:
+    """The old one died while the new one was starting, and its restart was the quicker: that one goes on."""
+    world = await make_world(restart=FAST)
+    world.conduct.starts.append("slow import")
+    reload = world.command(world.mods.reload("work"))
+    await world.until(lambda: len(world.launcher.living) == 2)
+    world.worker.die(Exit(1, None))
+    answer = await reload
+    assert (answer.error, answer.data["step"]) == ("mod_crashed", "switch")
+    assert world.keeper.state is State.READY
+    assert (await world.send(timeout=1).task).success
+    assert world.launcher.living == [world.worker]
+
+
+async def test_a_reload_that_fails_feeds_nothing_to_a_worker_that_is_being_ended(make_world: MakeWorld) -> None:
+    world = await make_world(restart=FAST)
+    world.conduct.hand_over = "hangs"
+    reload = world.command(world.mods.reload("work"))
+    await world.until(lambda: len(world.launcher.living) == 2)
+    world.worker.hang()
+    await world.until(lambda: world.keeper.state is State.ENDING)
+    reload.cancel()
+    waiting = world.send()
+    assert (await waiting.task).data == [0, 1], "it was not given to the one that hung"
+
+
+# -- ends
+
+
+async def test_an_end_that_was_under_way_already_is_reported_when_it_is_unloaded(make_world: MakeWorld) -> None:
+    """And the dead letter that goes with it is not kept waiting for a report that never comes."""
+    world = await make_world(max_attempts=1)
+    world.conduct.exit_lag = 0.5
+    began, poison = world.loop.time(), world.send("poison")
+    await world.until(lambda: world.keeper.state is State.ENDING)
+    world.command(world.mods.unload("work"))
+    assert (await poison.task).error == "dead_lettered"
+    assert world.loop.time() - began == pytest.approx(0.5, abs=0.01)
+    (letter,) = world.journal.letters.values()
+    assert letter.report["detail"] == "exit code 3"
+
+
+async def test_an_end_that_was_under_way_already_is_reported_when_another_takes_over(make_world: MakeWorld) -> None:
+    world = await make_world()
+    world.conduct.starts.append("slow activate")
+    reload = world.command(world.mods.reload("work"))
+    await world.until(lambda: len(world.launcher.living) == 2)
+    await asyncio.sleep(0.2)
+    world.conduct.exit_lag = 0.5
+    world.worker.die(Exit(7, None))
+    assert (await reload).success
+    assert [report.detail for report in world.keeper.crashes] == ["exit code 7"]
+    assert world.keeper.state is State.READY

@@ -1,0 +1,310 @@
+"""The core of a network without processes, disk and clock: all of it real from gateway to channel, with fake workers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from modvisor.ipc.errors import Code
+from modvisor.ipc.event import Event, EventResponse
+from modvisor.supervisor.agents import AgentRegistry
+from modvisor.supervisor.config import AgentsConfig, ModConfig, parse_config
+from modvisor.supervisor.counters import NetworkCounters
+from modvisor.supervisor.dead_letters import LetterLedger
+from modvisor.supervisor.enforcement import Enforcement
+from modvisor.supervisor.gateway import Gateway
+from modvisor.supervisor.journal import Checkpoint, DeadLetter, DurableEvent, Journal, Quarantine, StorageFull
+from modvisor.supervisor.journey import Journey
+from modvisor.supervisor.keeper import Keeper
+from modvisor.supervisor.mod_file import ModFile
+from modvisor.supervisor.mod_requests import ModRequests
+from modvisor.supervisor.registry import ModRegistry
+from modvisor.supervisor.snapshots import Snapshot, SnapshotStore
+from modvisor.supervisor.statedir import StateDir
+from modvisor.supervisor.watchdog import Exceeded
+from tests.supervisor.fake_workers import Conduct, FakeLauncher, FakeWorker
+
+MOD = "work"
+
+
+class MemoryJournal(Journal):
+    """Keeps what a journal keeps, for as long as the test lasts; what is awaited takes ``lag`` seconds."""
+
+    def __init__(self) -> None:
+        self.lag = 0.0
+        self.is_full = False
+        self.accepted: dict[int, DurableEvent] = {}
+        self.letters: dict[int, DeadLetter] = {}
+        self.answers: Counter[int] = Counter()  # by the number of the event: answered, or buried
+        self.quarantines: list[tuple[float, Quarantine]] = []
+        self._states: dict[str, Checkpoint] = {}
+        self._numbers = 0
+
+    async def _commit(self) -> None:
+        await asyncio.sleep(self.lag)
+        if self.is_full:
+            raise StorageFull("the disk is full")
+
+    def record(self, kind: str, data: dict[str, Any]) -> None:
+        pass
+
+    def keep_mod(self, mod: Any) -> None:
+        pass
+
+    def drop_mod(self, mod_id: str) -> None:
+        pass
+
+    async def committed(self) -> None:
+        await asyncio.sleep(self.lag)
+
+    def quarantine(self, q: Quarantine) -> None:
+        self.quarantines.append((asyncio.get_running_loop().time(), q))
+
+    def release(self, mod_id: str) -> None:
+        pass
+
+    async def save_checkpoint(self, mod_id: str, version: str, state: Any) -> None:
+        await self._commit()
+        self._states[mod_id] = Checkpoint(mod_id, version, state, 0.0, 0)
+
+    async def checkpoint(self, mod_id: str) -> Checkpoint | None:
+        await asyncio.sleep(self.lag)
+        return self._states.get(mod_id)
+
+    def drop_checkpoint(self, mod_id: str) -> None:
+        self._states.pop(mod_id, None)
+
+    async def accept(self, mod_id: str, event: Event) -> int:
+        await self._commit()
+        for kept in self.accepted.values():
+            if (kept.event.source_id, kept.event.event_id) == (event.source_id, event.event_id):
+                return kept.seq
+        self._numbers += 1
+        self.accepted[self._numbers] = DurableEvent(self._numbers, mod_id, event.copy(), event.attempt, 0.0)
+        return self._numbers
+
+    def charge(self, seq: int, attempt: int) -> None:
+        kept = self.accepted[seq]
+        self.accepted[seq] = DurableEvent(seq, kept.mod_id, kept.event, attempt, 0.0)
+
+    def answered(self, seq: int) -> None:
+        self.answers[seq] += 1
+        del self.accepted[seq]
+
+    async def pending(self, mod_id: str, after: int = 0, limit: int = 1000) -> list[DurableEvent]:
+        await asyncio.sleep(self.lag)
+        kept = [event for event in self.accepted.values() if event.mod_id == mod_id and event.seq > after]
+        return sorted(kept, key=lambda event: event.seq)[:limit]
+
+    async def bury(self, letter: DeadLetter, *, seq: int | None = None) -> int:
+        await self._commit()
+        self._numbers += 1
+        self.letters[self._numbers] = letter
+        if seq is not None:
+            self.answered(seq)
+        return self._numbers
+
+    @property
+    def buried(self) -> Counter[str]:
+        """By event id."""
+        return Counter(letter.event["event_id"] for letter in self.letters.values())
+
+
+class MemorySnapshots(SnapshotStore):
+    """Sources that are kept in no file."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[str, Snapshot]] = {}
+
+    async def write(self, mod_id: str, mod_path: str, modules: Any, file: ModFile | None = None) -> None:
+        await asyncio.sleep(0)
+        self._kept[mod_id] = mod_path, Snapshot(modules, file)
+
+    async def read(self, mod_id: str) -> Snapshot | None:
+        await asyncio.sleep(0)
+        return self._kept[mod_id][1] if mod_id in self._kept else None
+
+    async def is_of(self, mod_id: str, mod_path: str) -> bool:
+        return mod_id in self._kept and self._kept[mod_id][0] == mod_path
+
+    async def forget(self, mod_id: str) -> None:
+        await asyncio.sleep(0)
+        self._kept.pop(mod_id, None)
+
+
+@dataclass(eq=False)
+class Sent:
+    """An event on its way, with what came of it."""
+
+    event: Event
+    deadline: float
+    task: asyncio.Task[EventResponse]
+
+    @property
+    def n(self) -> int:
+        return self.event.payload["n"]
+
+    @property
+    def do(self) -> str:
+        return self.event.payload["do"]
+
+    @property
+    def given_up(self) -> bool:
+        return self.task.done() and self.task.cancelled()
+
+    @property
+    def answer(self) -> EventResponse | None:
+        return self.task.result() if self.task.done() and not self.task.cancelled() else None
+
+
+class World:
+    """One network with one mod, ``work``. Make it and use it in a running `VirtualTimeLoop`.
+
+    Args:
+        folder: for what is a file after all; it may be shared.
+        mod: the mod's entry in the network file.
+    """
+
+    def __init__(self, folder: Path, **mod: Any) -> None:
+        entry = {"path": f"pkg.{MOD}", **mod}
+        self.config = parse_config({"network": {"name": "world", "cgroups": False}, "mods": [entry]}, base_dir=folder)
+        self.loop = asyncio.get_running_loop()
+        self.conduct = Conduct()
+        self.launcher = FakeLauncher(self.conduct)
+        self.journal = MemoryJournal()
+        self.enforcement = Enforcement(
+            self.config.network_id, False, lambda _pids, _groups: {}
+        )  # its watchdog does not run
+        self.agents = AgentRegistry(AgentsConfig(), {}, self.journal.record)
+        self.late: list[tuple[Journey, Any]] = []  # answers nobody waited for
+        self.sent: list[Sent] = []
+        self._numbers = 0  # of events
+        self.commands: list[asyncio.Task[Any]] = []
+        self.mods: ModRegistry
+        self.gateway: Gateway
+        self._requests: ModRequests
+        self._started: asyncio.Future[None] = self.loop.create_future()
+        self._stop = asyncio.Event()
+        self._owner = self.loop.create_task(self._own(folder), name="owner")
+
+    @property
+    def mod(self) -> ModConfig:
+        return self.config.mods[0]
+
+    @property
+    def keeper(self) -> Keeper | None:
+        return self.mods.find(MOD) if self._started.done() else None
+
+    @property
+    def worker(self) -> FakeWorker | None:
+        """The one that events go to."""
+        keeper = self.keeper
+        if keeper is None or keeper.incarnation is None:
+            return None
+        return next(worker for worker in self.launcher.workers if worker.pid == keeper.incarnation.pid)
+
+    # -- life
+
+    async def _own(self, folder: Path) -> None:
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._put_together(StateDir(folder / "state"), tasks)
+                self._started.set_result(None)
+                await self._stop.wait()
+                tasks.cancel_scope.cancel()
+        finally:
+            if not self._started.done():
+                self._started.cancel()
+
+    def _put_together(self, state: StateDir, tasks: TaskGroup) -> None:
+        config = self.config
+        self.mods = ModRegistry(
+            config,
+            config.mods,
+            state,
+            tasks,
+            on_request=lambda keeper, incarnation, request: self._requests.take(keeper, incarnation, request),
+            on_cancel=lambda incarnation, request_id: self._requests.cancel(incarnation, request_id),
+            late=self._late,
+            resources_of=lambda _pid: None,
+            enforcement=self.enforcement,
+            journal=self.journal,
+            ledger=LetterLedger(self.journal),
+            launcher=self.launcher,
+            snapshots=MemorySnapshots(),
+        )
+        self.gateway = Gateway(self.mods, self.agents, _no_commands, NetworkCounters(), config.event_timeout)
+        self._requests = ModRequests(tasks, self.agents, self.gateway)
+
+    async def _late(self, journey: Journey, mod_id: str, outcome: Any) -> None:
+        self.late.append((journey, outcome))
+        await self.gateway.late(journey, mod_id, outcome)
+
+    async def open(self) -> None:
+        """Put it together and load the mod."""
+        await self._started
+        await self.mods.load(self.mod)
+
+    async def close(self) -> None:
+        """End all there is; raises what went wrong with the network's own tasks."""
+        if not self._owner.done():
+            await self.mods.close()
+            self._stop.set()
+        await asyncio.wait([self._owner])
+        await self.launcher.close()
+        self._owner.result()
+
+    @property
+    def failed(self) -> BaseException | None:
+        """Why the network ended by itself; None if it did not."""
+        return self._owner.exception() if self._owner.done() else None
+
+    async def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
+        """Wait until something is so that no event tells of; fails after so many seconds."""
+        async with asyncio.timeout(seconds):
+            while not condition():
+                await asyncio.sleep(0.001)
+
+    # -- what is done
+
+    def event(
+        self, do: str = "answer", *, source: str = "agent:a", timeout: float | None = None, **payload: Any
+    ) -> Event:
+        """The next event, not sent yet."""
+        n = self._numbers
+        self._numbers += 1
+        payload = {"n": n, "do": do, **payload}
+        return Event("work.do", source, f"mod:{MOD}", payload, event_id=f"e{n}", timeout=timeout)
+
+    def send(self, do: str = "answer", **more: Any) -> Sent:
+        """Send an event, whose answer is waited for in a task."""
+        event = self.event(do, **more)
+        deadline = self.loop.time() + (self.config.event_timeout if event.timeout is None else event.timeout)
+        sent = Sent(event, deadline, self.loop.create_task(self.gateway.from_inside(event), name=event.event_id))
+        self.sent.append(sent)
+        return sent
+
+    def command(self, command: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Begin something that the operator asks for."""
+        task = self.loop.create_task(command)
+        self.commands.append(task)
+        return task
+
+    def exceed(self, worker: FakeWorker, resource: str, *, hard: bool) -> None:
+        """What the watchdog tells of a worker."""
+        worker.faults.add("used too much")
+        watchdog = self.enforcement.watchdog
+        if (watched := watchdog._watched.get(worker.pid)) is not None:
+            text = f"{resource}: used 2 of 1"
+            watchdog._told(watched, Exceeded(resource, 2.0, 1.0, hard, text))
+
+
+async def _no_commands(event: Event, _caller: Any) -> EventResponse:
+    return EventResponse.failure(Code.UNKNOWN_EVENT, f"{event.event_name} is not for tests")
