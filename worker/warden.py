@@ -111,7 +111,7 @@ class _Warden:
                 elif fd == self._supervisor:
                     return self._end()
                 elif fd == self._control.fileno():
-                    data = self._control.recv(MAX_SIZE)
+                    data = self._next_word()
                     if not data:
                         return self._end()
                     ending = self._obey(decode(data)) or ending
@@ -119,6 +119,13 @@ class _Warden:
         if self._status is not None:
             usage = resource.getrusage(resource.RUSAGE_CHILDREN)
             _send(self._control, Ended(self._status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024))
+
+    def _next_word(self) -> bytes:
+        """Of the supervisor; b"" when it has let go of us. If it had not read our last word, the kernel calls that a reset."""
+        try:
+            return self._control.recv(MAX_SIZE)
+        except ConnectionResetError:
+            return b""
 
     def _obey(self, message: Message) -> bool:
         """Whether the end has come. The worker is not reaped before it, so its number is its own."""

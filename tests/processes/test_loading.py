@@ -263,7 +263,8 @@ async def test_a_caller_that_gives_up_leaves_no_half_loaded_mod(network: AgentNe
     await until(lambda: bool(worker_pids()))
     load.cancel()
     await asyncio.wait([load])
-    assert (network.get_loaded_mods(), worker_pids()) == ({}, set())
+    assert network.get_loaded_mods() == {}
+    await until(lambda: worker_pids() == set())  # a launch that is given up is cleared up by its warden
 
 
 async def test_a_worker_that_refuses_to_end_is_killed_within_the_deadline(

@@ -232,6 +232,22 @@ async def test_a_launch_that_is_given_up_leaves_nothing(make: Any, run: Start) -
     await until(lambda: len([child for child in mine.children(recursive=True) if not gone(child.pid)]) <= 1)
 
 
+@guardian_only
+async def test_a_launch_that_is_given_up_before_its_answer_is_read_ends_in_order(
+    guarded: GuardianLauncher, caplog: pytest.LogCaptureFixture
+) -> None:
+    launching = asyncio.create_task(guarded.launch(lambda _data: None))
+    await asyncio.sleep(0)  # the order is on its way
+    guardian = psutil.Process(guarded._guardian.pid)
+    while not (wardens := guardian.children()) or not wardens[0].children() or wardens[0].status() != "sleeping":
+        pass  # nor does the loop read anything
+    (warden,) = wardens
+    launching.cancel()
+    await until(lambda: not guardian.children())
+    assert gone(warden.pid)
+    assert caplog.text == ""
+
+
 # -- an end
 
 
