@@ -196,6 +196,7 @@ class Gateway:
         repeated = await self._window.repeated(key, journey.deadline)
         if repeated is not None:
             self._counters.repeated += 1
+            repeated.event_name = event.event_name
             return repeated
         self._window.begin(key)
         try:

@@ -78,9 +78,7 @@ class Worker:
             messages.SNAPSHOT: self._snapshot,
             messages.SHUTDOWN: self._shutdown,
         }
-        self._channel = Channel(
-            sock, on_request=self._take, on_notification=self._note, on_close=lambda _reason: self.ended.set()
-        )
+        self._channel = Channel(sock, on_request=self._take, on_notification=self._note, on_close=self._channel_ended)
         hello = Hello(messages.PROTOCOL, os.getpid(), platform.python_version(), ipc.__version__)
         self._channel.notify(messages.HELLO, hello.to_dict())
 
@@ -309,6 +307,11 @@ class Worker:
         return {"failed": failed}
 
     # -- the end
+
+    def _channel_ended(self, _reason: ModvisorError) -> None:
+        if not self._shut_down:  # nobody asked for that: it is no clean end
+            self.exit_status = 1
+        self.ended.set()
 
     async def close(self) -> None:
         """Cancel what is still running; a mod that was not asked to shut down (the supervisor is gone) is asked now."""

@@ -103,6 +103,19 @@ async def test_a_worker_killed_from_outside_is_noticed_and_replaced(network: Age
     assert "signal SIGKILL" in stats["last_error"]
 
 
+async def test_a_worker_whose_pipe_broke_did_not_end_cleanly(network: AgentNetwork, write_mod: WriteMod) -> None:
+    await load(network, write_mod, "shut", """
+        @mod_event_handler("shut.go")
+        async def go(self, event):
+            if event.attempt == 1:
+                self.context._channel._sock.shutdown(2)
+            return EventResponse(True, data=event.attempt)
+    """, restart={"policy": "transient"})  # fmt: skip
+    assert (await network.process_event(Event("shut.go", "agent:alice"))).data == 2
+    (report,) = network.get_crashes("shut")
+    assert (report["cause"], report["detail"]) == ("exited", "exit code 1")
+
+
 async def test_a_mod_that_keeps_ending_is_quarantined_and_says_why(network: AgentNetwork, write_mod: WriteMod) -> None:
     restart = {"max_restarts": 2, "first_delay": 0.01, "max_delay": 0.02}
     await load(network, write_mod, "dying", """
