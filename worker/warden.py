@@ -212,7 +212,7 @@ def adopt_orphans() -> None:
 
 
 def continue_with_parent() -> None:
-    """Go on when the parent dies, if somebody has stopped us meanwhile: there is work to do then, and nobody left to wake us."""
+    """Go on when the parent dies, if somebody has stopped us: there is work to do then, and nobody left to wake us."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)
 
 
