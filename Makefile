@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check format diagram bench clean
+.PHONY: help run test test-all check format diagram bench chaos clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,9 @@ diagram: $(VENV)/.installed  ## draw docs/lifecycle.md from the table
 
 bench: $(VENV)/.installed  ## one echo mod beside the raw socket pair of the same run
 	@$(BIN)/python benchmarks/bench.py
+
+chaos: $(VENV)/.installed  ## ten of twenty mods misbehave in every way there is; every event is counted (three minutes)
+	@$(BIN)/python -m benchmarks.chaos $(ARGS)
 
 clean:  ## remove what make made
 	@rm -rf $(VENV) .venv-peers build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -33,8 +33,8 @@ DEAF = 1.0
 worker."""
 
 DEAD = 10.0
-"""Seconds after which it is killed itself: the guardian takes the place of a warden, which gives up on the unkillable after half
-of that; another guardian that of the guardian."""
+"""Seconds after which it is killed itself: the guardian takes the place of a warden, which gives up on the unkillable after
+half of that; another guardian that of the guardian."""
 
 GUARDIAN_END = 5.0
 """Seconds the guardian has to end; its workers have ended before it is asked to."""

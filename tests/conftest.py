@@ -25,16 +25,16 @@ settings.register_profile(
 )
 settings.load_profile("modvisor")
 
-FUZZED = pytest.StashKey[list[str]]()
-"""What the fuzzing tests tried, a line each, for the summary of the run."""
+TOLD = pytest.StashKey[list[str]]()
+"""What fuzzing and chaos tried, a line each, for the summary of the run."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[FUZZED] = []
+    config.stash[TOLD] = []
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for line in config.stash[FUZZED]:
+    for line in config.stash[TOLD]:
         terminalreporter.write_line(line)
 
 
@@ -140,4 +140,4 @@ def worker_pids() -> set[int]:
     return workers
 
 
-__all__ = ["ECHO", "FUZZED", "child_pids", "open_files", "until", "worker_pids"]
+__all__ = ["ECHO", "TOLD", "child_pids", "open_files", "until", "worker_pids"]

@@ -1,0 +1,49 @@
+"""Chaos: ten of twenty mods misbehave under steady load, and nothing is lost.
+
+    python -m benchmarks.chaos [--seconds N] [--seed N] [--json FILE]
+
+The seed decides who misbehaves how and when; without one it is drawn, and told. A promise that was not kept is an exit status
+of 1; figures of time are told and fail nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import platform
+import random
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from .run import run
+from .summary import lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=180.0, help="of load: warm-up, quiet phase and chaos")
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--json", type=Path, help="also write the summary to this file")
+    parser.add_argument("--log", type=Path, help="write the network's own log to this file")
+    options = parser.parse_args()
+    seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
+    logging.basicConfig(
+        filename=options.log or os.devnull, level=logging.INFO, format="%(asctime)s %(name)s %(message)s"
+    )
+    print(f"seed {seed}, {options.seconds:g} s", flush=True)
+    with tempfile.TemporaryDirectory(prefix="modvisor-chaos-") as folder:
+        summary = asyncio.run(run(seed, options.seconds, Path(folder) / "state"))
+    machine = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    print("\n".join([machine, *lines(summary)]))
+    if options.json:
+        options.json.write_text(json.dumps({"machine": machine, **asdict(summary)}, indent=1) + "\n")
+    sys.exit(bool(summary.problems))
+
+
+if __name__ == "__main__":
+    main()

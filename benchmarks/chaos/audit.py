@@ -1,0 +1,165 @@
+"""What was promised, against what happened: each function says in words what is wrong; nothing, if all is well."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import pairwise
+
+from modvisor.ipc.errors import Code
+from modvisor.supervisor.crashes import Cause
+
+from .census import Marked, is_alive
+from .diaries import Beginning, Diaries, Diary
+from .ledger import Ledger
+from .load import Load
+from .mischief import TABLE
+from .outside import End, Outside
+from .players import MAD, STEADY, settings_of
+from .schedule import Act
+
+SHOWN = 5  # of each kind of problem
+GROWTH = 1.1
+ROOM = 24_000_000
+"""How much larger memory may be in the last third of the chaos than in the second: a share, and bytes, for what is bounded and
+not full yet (remembered answers, logs, crash reports)."""
+
+
+def events(ledger: Ledger, load: Load, letters: dict[int, str]) -> Iterator[str]:
+    """Every event has one end, and the sender was told of it.
+
+    Args:
+        letters: number of each dead letter in the store, and the id of its event.
+    """
+    yield from _some("lost: no answer to event {} for {}, {}", ledger.lost(), ledger)
+    yield from _some("event {} for {}, {}, was answered twice", ledger.told_twice, ledger)
+    yield from _some("event {} for {} failed without a reason", ledger.nameless, ledger)
+    yield from load.wrong[:SHOWN]
+    told = {letter: f"e{number}" for letter, number in ledger.letters.items()}
+    for letter in sorted(told.keys() | letters.keys()):
+        if told.get(letter) != letters.get(letter):
+            yield f"dead letter {letter}: its sender was told of {told.get(letter)}, the store has {letters.get(letter)}"
+    if len(told) != sum(1 for _ in ledger.numbers(Code.DEAD_LETTERED)):
+        yield "two events were told the same dead letter"
+
+
+def handling(ledger: Ledger, diaries: Diaries) -> Iterator[str]:
+    """How often and when events were handled, as the mods say, fits what their senders were told."""
+    for number in range(ledger.sent):
+        found = diaries.beginnings.get(number, [])
+        yield from (f"event {number} for {ledger.mod(number)}, {ledger.outcome(number)}: {problem}"
+                    for problem in _handled(ledger, number, found))  # fmt: skip
+    for number in diaries.beginnings.keys() - range(ledger.sent):
+        yield f"event {number} was handled and never sent"
+
+
+def _handled(ledger: Ledger, number: int, found: list[Beginning]) -> Iterator[str]:
+    outcome, settings = ledger.outcome(number), settings_of(ledger.mod(number))
+    most = 1 if settings.get("delivery") == "at_most_once" else settings.get("max_attempts", 2)
+    if len(found) > most:
+        yield f"handled {len(found)} times, at most {most} allowed: {found}"
+    if outcome == "answered" and not found:
+        yield "nobody handled it"
+    if outcome == Code.OVERLOADED and found:
+        yield f"handled all the same: {found}"
+    if outcome in ("answered", Code.DEAD_LETTERED) and found and found[-1].at > ledger.settled_at(number):
+        yield f"handled again after its end was told at {ledger.settled_at(number)}: {found}"
+    if any(later.attempt <= former.attempt for former, later in pairwise(found)):
+        yield f"attempts that do not count up: {found}"
+
+
+def order(ledger: Ledger, diaries: Diaries) -> Iterator[str]:
+    """A steady mod begins with the events of each source in the order in which they were sent."""
+    for mod_id in STEADY:
+        newest: dict[int, int] = {}
+        for number in (number for diary in diaries.of[mod_id] for number in diary.begun):
+            agent = ledger.agent(number)
+            if number <= newest.get(agent, -1):
+                yield f"{mod_id} began with event {number} of agent a{agent} after {newest[agent]}"
+            newest[agent] = number
+
+
+def checkpoints(diaries: Diaries) -> Iterator[str]:
+    """No process is given a state that is older than what was acknowledged before."""
+    for mod_id, processes in diaries.of.items():
+        acked = sorted(each for diary in processes for each in diary.acked)
+        for diary in processes:
+            yield from (f"{mod_id}, pid {diary.pid}: {problem}" for problem in _restored(diary, acked))
+
+
+def _restored(diary: Diary, acked: list[tuple[float, int]]) -> Iterator[str]:
+    if diary.active is None:  # it was given up before it served
+        return
+    at, count = diary.restored[-1] if diary.restored else (diary.active, 0)
+    newest = max((number for when, number in acked if when < at), default=0)
+    if count < newest:
+        yield f"was given the count {count} at {at}, and a checkpoint of {newest} had been acknowledged"
+
+
+def causes(acts: list[Act], diaries: Diaries, outside: Outside) -> Iterator[str]:
+    """Every crash report names a cause that fits what its process did or what was done to it, and none is missing."""
+    deeds = _deeds(acts, diaries, outside)
+    reported: set[tuple[str, int]] = set()
+    for end in outside.ends:
+        if end.pid is not None:
+            reported.add((end.mod_id, end.pid))
+        yield from _explained(end, deeds, diaries)
+    for (mod_id, pid), names in deeds.items():
+        must = [name for name in names if TABLE[name].ends]
+        if must and not {(mod_id, pid)} & (reported | outside.replaced):
+            yield f"{mod_id}, pid {pid}: no crash report, though it has gone through {must}"
+
+
+def _deeds(acts: list[Act], diaries: Diaries, outside: Outside) -> dict[tuple[str, int], list[str]]:
+    """What each process has done, or what was done to it."""
+    deeds: defaultdict[tuple[str, int], list[str]] = defaultdict(
+        list, {key: list(v) for key, v in outside.deeds.items()}
+    )
+    for mod_id, processes in diaries.of.items():
+        for diary in processes:
+            for number, _ in diary.acts:
+                deeds[mod_id, diary.pid].append(acts[number].name)
+    return deeds
+
+
+def _explained(end: End, deeds: dict[tuple[str, int], list[str]], diaries: Diaries) -> Iterator[str]:
+    who = f"{end.mod_id}, incarnation {end.incarnation}, pid {end.pid}"
+    if end.cause is Cause.START_FAILURE:
+        if not any(diary.bad_start for diary in diaries.of[end.mod_id]):
+            yield f"{who} failed to start, and nobody had told it to: {end.detail}"
+        return
+    names = deeds.get((end.mod_id, end.pid or 0), [])
+    accepted = {cause for name in names for cause in TABLE[name].causes}
+    if end.cause not in accepted:
+        yield f"{who} was reported as {end.cause} ({end.detail}); it has gone through {names or 'nothing'}"
+
+
+def memory(samples: list[int]) -> Iterator[str]:
+    """The supervisor does not grow without end."""
+    second, last = thirds(samples)
+    if last > GROWTH * second + ROOM:
+        yield f"the supervisor grew from {second / 1e6:.1f} to {last / 1e6:.1f} MB in the last third of the chaos"
+
+
+def thirds(samples: list[int]) -> tuple[float, float]:
+    """Means of the second and the last third."""
+    third = max(1, len(samples) // 3)
+    second, last = samples[-2 * third : -third] or samples, samples[-third:]
+    return sum(second) / len(second), sum(last) / len(last)
+
+
+def processes(marked: Marked, diaries: Diaries) -> Iterator[tuple[int, str]]:
+    """Those that are left, whoever started them and whatever they call themselves."""
+    for pid, name in marked.alive().items():
+        yield pid, f"process {pid} ({name}) is left over"
+    for mod_id in MAD:
+        for pid, start_time in (each for diary in diaries.of[mod_id] for each in diary.left):
+            if is_alive(pid, start_time):
+                yield pid, f"process {pid}, which {mod_id} had left behind, is still there"
+
+
+def _some(text: str, numbers: list[int], ledger: Ledger) -> Iterator[str]:
+    for number in numbers[:SHOWN]:
+        yield text.format(number, ledger.mod(number), ledger.outcome(number))
+    if len(numbers) > SHOWN:
+        yield f"... and {len(numbers) - SHOWN} more"

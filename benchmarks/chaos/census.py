@@ -1,0 +1,93 @@
+"""What a process holds, to be compared before and after: descriptors, threads, tasks, processes, memory."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import re
+import threading
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from modvisor.worker import tree
+
+POOL = "AnyIO worker thread"
+"""These come as they are needed and go when they were idle for some seconds; their number is bounded by anyio."""
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """Of this process, each with its kind: numbers of sockets and names of tasks differ from one to the next."""
+
+    descriptors: Counter[str]
+    threads: Counter[str]
+    tasks: Counter[str]
+
+    @classmethod
+    def take(cls) -> Census:
+        gc.collect()
+        threads = Counter(thread.name for thread in threading.enumerate() if thread.name != POOL)
+        return cls(Counter(_descriptors()), threads, Counter(_kind(task) for task in asyncio.all_tasks()))
+
+    def more_than(self, before: Census) -> dict[str, dict[str, int]]:
+        """What there is now and was not then, by kind."""
+        return {
+            "descriptors": dict(self.descriptors - before.descriptors),
+            "threads": dict(self.threads - before.threads),
+            "tasks": dict(self.tasks - before.tasks),
+        }
+
+
+def _descriptors() -> list[str]:
+    found = []
+    for fd in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):
+            target = os.readlink(f"/proc/self/fd/{fd}")
+            if not target.startswith("/proc"):  # the watchdog's passing looks
+                found.append(re.sub(r"\[\d+\]", "", target))
+    return found
+
+
+def _kind(task: asyncio.Task[object]) -> str:
+    coroutine = task.get_coro()
+    return getattr(coroutine, "__qualname__", None) or str(coroutine)
+
+
+def memory() -> int:
+    """Bytes of this process that are resident."""
+    return int(Path("/proc/self/statm").read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+class Marked:
+    """The processes of one run: told by a variable that workers inherit, or by their own word, or by who started them.
+
+    Args:
+        mark: ``NAME=value`` of the variable.
+    """
+
+    def __init__(self, mark: str) -> None:
+        self._mark = mark.encode()
+
+    def alive(self) -> dict[int, str]:
+        """Pid to name: what has the variable, and what is below this process."""
+        found = {}
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, OSError):
+                if process.pid != os.getpid() and self._mark in Path(f"/proc/{process.pid}/environ").read_bytes():
+                    found[process.pid] = process.name()
+        with suppress(psutil.Error):
+            for child in psutil.Process().children(recursive=True):
+                found[child.pid] = child.name()
+        return found
+
+
+def is_alive(pid: int, start_time: int) -> bool:
+    """Whether the process ``pid`` that began at ``start_time`` (clock ticks) is there; else the number is another's."""
+    with suppress(psutil.Error):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE and tree.start_time(pid) == start_time
+    return False

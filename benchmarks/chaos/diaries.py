@@ -1,0 +1,83 @@
+"""What the mods themselves say happened: one file for each process, one line for each thing, stamped with monotonic time."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """A handler began with an event. ``at``: monotonic seconds."""
+
+    at: float
+    attempt: int
+    pid: int
+
+
+@dataclass(slots=True)
+class Diary:
+    """One process of a mod.
+
+    Attributes:
+        begun: numbers of the events it began with, in order.
+        acts: of the schedule, by number and name.
+        restored, acked: monotonic seconds and the count that it was given, or whose checkpoint it was told to be kept.
+        bad_start: how it failed to start, if it was to.
+        left: pids of processes it has left behind, with their start times (clock ticks).
+    """
+
+    mod_id: str
+    pid: int
+    started: float = 0.0
+    active: float | None = None
+    begun: list[int] = field(default_factory=list)
+    acts: list[tuple[int, str]] = field(default_factory=list)
+    restored: list[tuple[float, int]] = field(default_factory=list)
+    acked: list[tuple[float, int]] = field(default_factory=list)
+    bad_start: str | None = None
+    left: list[tuple[int, int]] = field(default_factory=list)
+
+
+class Diaries:
+    """All diaries of a run, the processes of a mod in the order in which they began."""
+
+    def __init__(self, folders: dict[str, Path]) -> None:
+        self.of: dict[str, list[Diary]] = {}
+        self.beginnings: defaultdict[int, list[Beginning]] = defaultdict(list)
+        for mod_id, folder in folders.items():
+            files = (folder / "diaries").iterdir()
+            diaries = [self._read(mod_id, file) for file in files]
+            self.of[mod_id] = sorted(diaries, key=lambda diary: diary.started)
+        for beginnings in self.beginnings.values():
+            beginnings.sort(key=lambda beginning: beginning.at)
+
+    def _read(self, mod_id: str, file: Path) -> Diary:
+        diary = Diary(mod_id, int(file.name.partition("-")[0]))
+        for line in file.read_text().splitlines():
+            stamp, word, *rest = line.split()
+            self._take(diary, int(stamp) / 1e9, word, rest)
+        return diary
+
+    def _take(self, diary: Diary, at: float, word: str, rest: list[str]) -> None:
+        match word, rest:
+            case "started", _:
+                diary.started = at
+            case "active", _:
+                diary.active = at
+            case "begin", [number, attempt]:
+                diary.begun.append(int(number))
+                self.beginnings[int(number)].append(Beginning(at, int(attempt), diary.pid))
+            case "act", [number, name]:
+                diary.acts.append((int(number), name))
+            case "restored", [count]:
+                diary.restored.append((at, int(count)))
+            case "acked", [count]:
+                diary.acked.append((at, int(count)))
+            case "bad_start", [how]:
+                diary.bad_start = how
+            case "left", [pid, start_time]:
+                diary.left.append((int(pid), int(start_time)))
+            case _:
+                raise ValueError(f"{diary.mod_id} wrote {word} {rest} into its diary")

@@ -1,0 +1,148 @@
+"""The load: events to every mod at a steady rate, whether the former ones were answered or not, and what came of them."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import random
+from array import array
+from collections import defaultdict
+from typing import Any
+
+from modvisor.supervisor import AgentNetwork, Event, EventResponse
+from modvisor.supervisor.gateway import LATE_ANSWER
+
+from .ledger import Ledger
+from .players import MAD, MODS
+from .schedule import Act
+
+AGENTS = 8
+PATIENCE = (0.5, 3.0)  # seconds that the sender of an event to a mad mod waits
+TAKES = 0.05  # seconds, at most, that such an event is being handled, so that some are in flight when the mod ends
+TIMER = 0.001  # seconds that a timer of the loop may be late by its nature
+RETRIED = 100  # one in so many answered events is sent again
+
+
+class Load:
+    """Sends, and keeps the account.
+
+    Attributes:
+        latencies: seconds from when an event was due until its answer, by phase; of the steady mods. Whatever keeps the
+            sender itself is in it: it shares the loop with the network.
+        wrong: answers that do not belong to their events, and failures of steady mods, in words.
+        retried: events sent again after their answer.
+    """
+
+    def __init__(self, network: AgentNetwork, ledger: Ledger, seed: int, rate: float) -> None:
+        self.latencies: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
+        self.wrong: list[str] = []
+        self.retried = 0
+        self.phase = "warm-up"
+        self._network = network
+        self._ledger = ledger
+        self._rate = rate
+        self._chance = random.Random(f"modvisor load {seed}")
+        self._secrets: list[str] = []
+        self._sending: set[asyncio.Task[None]] = set()
+        self._polling: list[asyncio.Task[None]] = []
+        self._loop = asyncio.get_running_loop()
+
+    async def open(self) -> None:
+        """Register the agents, and read their inboxes from now on."""
+        for number in range(AGENTS):
+            response = await self._network.register_agent(_agent(number))
+            self._secrets.append(response.data["secret"])
+            self._polling.append(asyncio.create_task(self._poll(_agent(number))))
+
+    async def close(self) -> None:
+        for task in self._polling:
+            task.cancel()
+        await asyncio.wait(self._polling)
+
+    async def run(self, phase: str, seconds: float) -> None:
+        """So many seconds of events to every mod, evenly spread."""
+        self.phase = phase
+        begin, gap = self._loop.time(), 1 / self._rate
+        due = [(begin + gap * index / len(MODS), mod_id) for index, mod_id in enumerate(MODS)]
+        heapq.heapify(due)
+        while due[0][0] < begin + seconds:
+            at, mod_id = due[0]
+            if at > self._loop.time():
+                await asyncio.sleep(at - self._loop.time())
+            self._send_work(mod_id, at)
+            heapq.heapreplace(due, (at + gap, mod_id))
+
+    async def settled(self, timeout: float) -> None:
+        """Wait until every event was answered, those included whose answers come late; ``timeout`` seconds at most."""
+        end = self._loop.time() + timeout
+        while (self._sending or self._ledger.unsettled) and self._loop.time() < end:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+    # -- sending
+
+    def _send_work(self, mod_id: str, due: float) -> None:
+        mad = mod_id in MAD
+        payload = {"takes": self._chance.uniform(0, TAKES) if mad else 0}
+        self._send(mod_id, "work", payload, self._chance.uniform(*PATIENCE) if mad else None, due)
+
+    def send_act(self, act: Act, number: int, name: str, once: bool) -> None:
+        """Tell a mod to misbehave."""
+        patience = self._chance.uniform(*PATIENCE)
+        payload = {"act": name, "number": number, "how": act.how, "once": once, "seed": act.seed, "patience": patience}
+        self._send(act.mod_id, "act", payload, patience, self._loop.time())
+
+    def _send(self, mod_id: str, what: str, payload: dict[str, Any], timeout: float | None, due: float) -> None:
+        agent = self._chance.randrange(AGENTS)
+        number = self._ledger.open(mod_id, agent)
+        event = Event(
+            f"{mod_id}.{what}", f"agent:{_agent(agent)}", f"mod:{mod_id}" if number % 2 else None,
+            payload={"n": number, **payload}, event_id=f"e{number}", timeout=timeout,
+        )  # fmt: skip
+        task = asyncio.create_task(self._see(event, number, mod_id, due))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _see(self, event: Event, number: int, mod_id: str, due: float) -> None:
+        phase, now = self.phase, self._loop.time()
+        begun = now if now - due <= TIMER else due + TIMER
+        response = await self._process(event)
+        self._ledger.settle(number, response)
+        if response.success and response.data != number:
+            self.wrong.append(f"event {number} for {mod_id} was answered with {response.data!r}")
+        if mod_id in MAD:
+            return
+        self.latencies[phase].append(self._loop.time() - begun)
+        if not response.success:
+            self.wrong.append(f"event {number} for {mod_id}, which is steady, failed: {response.message}")
+        elif number % RETRIED == 0:
+            await self._retry(event, response)
+
+    async def _retry(self, event: Event, first: EventResponse) -> None:
+        self.retried += 1
+        again = await self._process(event)
+        if again != first:
+            self.wrong.append(f"event {event.event_id}, sent again after its answer {first}, was answered {again}")
+
+    async def _process(self, event: Event) -> EventResponse:
+        """Half of the agents are outside, and prove who they are."""
+        agent = int(str(event.source_agent).removeprefix("a"))
+        if agent % 2:
+            return await self._network.process_event(event)
+        event.secret = self._secrets[agent]
+        return await self._network.process_external_event(event)
+
+    # -- answers that come late
+
+    async def _poll(self, agent: str) -> None:
+        while True:
+            for event in await self._network.poll_events(agent, wait=1.0):
+                payload = event.payload
+                if event.event_name != LATE_ANSWER:
+                    self.wrong.append(f"agent {agent} was given {event}")
+                    continue
+                response = EventResponse(payload["success"], payload.get("message"), payload.get("data"))
+                self._ledger.settle(int(payload["event_id"].removeprefix("e")), response)
+
+
+def _agent(number: int) -> str:
+    return f"a{number}"

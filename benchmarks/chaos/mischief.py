@@ -1,0 +1,126 @@
+"""The table of misbehaviours: what each may be called in a crash report, whether it must end the mod, how often it is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from modvisor.supervisor.crashes import Cause
+
+NOW, SOON, THREAD = "now", "soon", "thread"
+"""In the handler, before it answers; a moment after it; in a thread."""
+
+EXITED, SIGNAL, HANG, LIMIT, LIE, START = (
+    Cause.EXITED, Cause.SIGNAL, Cause.HANG, Cause.LIMIT_HIT, Cause.PROTOCOL_VIOLATION, Cause.START_FAILURE,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Mischief:
+    """One way to misbehave.
+
+    Attributes:
+        causes: what the end of an incarnation that did this may be called.
+        ends: whether it must end of it.
+        hows: the ways in which a mod may do it; none: it is done to the mod, from the outside.
+        weight: how often it is done, beside the others.
+        act: the player's own word for it, where it is another.
+        once: not again when the event that asked for it is tried again. Else that event is poison.
+    """
+
+    causes: frozenset[Cause]
+    ends: bool
+    hows: tuple[str, ...]
+    weight: int = 2
+    act: str | None = None
+    once: bool = True
+
+
+def _ends(*causes: Cause, how: tuple[str, ...] = (NOW, SOON, THREAD), **more: int) -> Mischief:
+    return Mischief(frozenset(causes), True, how, **more)
+
+
+def _may_end(*causes: Cause, how: tuple[str, ...] = (NOW, SOON), **more: int) -> Mischief:
+    return Mischief(frozenset(causes), False, how, **more)
+
+
+def _poison(act: str, *causes: Cause) -> Mischief:
+    return Mischief(frozenset(causes), True, (NOW,), 2, act, once=False)
+
+
+INSIDE: dict[str, Mischief] = {
+    # ends
+    "exit_with_code": _ends(EXITED),
+    "exit_cleanly": _ends(EXITED),
+    "exit_from_loop": _ends(EXITED),
+    "exit_in_thread": _may_end(),
+    "segfault": _ends(SIGNAL),
+    "abort": _ends(SIGNAL),
+    "signal_self": _ends(SIGNAL, how=(NOW, SOON)),
+    "kill_group": _ends(SIGNAL),
+    "interrupt": _ends(SIGNAL, EXITED, how=(NOW, SOON)),
+    "cancel_everything": _ends(EXITED),
+    "bad_starts": _ends(EXITED, START, weight=3),
+    "poison_exit": _poison("exit_with_code", EXITED),
+    "poison_segfault": _poison("segfault", SIGNAL),
+    "poison_block": _poison("block", HANG),
+    # stands still
+    "block": _ends(HANG, how=(NOW, SOON)),
+    "spin": _ends(HANG, how=(NOW, SOON)),
+    "hold_the_gil": _ends(HANG),
+    "stop_self": _ends(HANG),
+    "spin_in_thread": _may_end(),
+    # uses too much
+    "leak": _may_end(LIMIT),
+    "leak_shared": _ends(LIMIT, how=(NOW, SOON)),
+    "ten_gigabytes": _may_end(),
+    "fork_bomb": _ends(LIMIT, how=(NOW, SOON)),
+    "thread_leak": _ends(LIMIT, how=(NOW, SOON)),
+    "descriptor_leak": _may_end(),
+    "log_flood": _may_end(HANG, how=(NOW, SOON, THREAD)),
+    "emit": _may_end(weight=1),
+    "big_file": _may_end(),
+    # lies on the pipe
+    "garbage": _ends(LIE),
+    "wrong_message": _ends(LIE),
+    "oversized_frame": _ends(LIE),
+    "half_a_frame": _ends(LIE, HANG),
+    "half_a_frame_then_death": _ends(EXITED),
+    "answer_twice": _ends(LIE, how=(NOW,)),
+    "answer_unasked": _ends(LIE),
+    "ask_without_end": _may_end(EXITED),  # the worker knows nothing of these requests, and takes the answers for lies
+    "close_pipe": _ends(EXITED),
+    "shut_pipe": _ends(EXITED),
+    "swap_pipe": _ends(EXITED),
+    "close_everything": _ends(EXITED),
+    "close_output": _may_end(),
+    "read_no_more": _ends(HANG),
+    # answers badly
+    "raise_error": _may_end(weight=1),
+    "recurse": _may_end(how=(NOW,), weight=1),
+    "cancel_itself": _may_end(how=(NOW,), weight=1),
+    "wrong_answer": _may_end(how=(NOW,), weight=1),
+    "huge_answer": _may_end(how=(NOW,), weight=1),
+    "late_answer": _may_end(how=(NOW,)),
+    "late_thread": _may_end(how=(NOW,)),
+    # leaves something behind, or attacks those above it
+    "stubborn": _may_end(how=(NOW,)),
+    "leave_grandchild": _may_end(),
+    "leave_children": _ends(EXITED),
+    "start_child": _may_end(),
+    "stop_its_warden": _may_end(EXITED, how=(NOW,), weight=1),
+    "kill_its_warden": _ends(SIGNAL, how=(NOW,), weight=1),
+}
+
+OUTSIDE: dict[str, Mischief] = {
+    "kill_worker": Mischief(frozenset({SIGNAL}), True, (), 3),
+    "stop_worker": Mischief(frozenset({HANG}), True, (), 2),
+    "terminate_worker": Mischief(frozenset({SIGNAL}), False, (), 1),
+    "kill_warden": Mischief(frozenset({SIGNAL}), True, (), 1),
+    "restart": Mischief(frozenset(), False, (), 2),
+    "reload": Mischief(frozenset(), False, (), 2),
+}
+
+GUARDIAN = ("kill_guardian", "stop_guardian")
+"""Done to the process that starts all workers: no mod may notice."""
+
+TABLE = INSIDE | OUTSIDE

@@ -1,0 +1,52 @@
+"""The twenty mods: the same code under many settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+STEADY = [f"steady{n}" for n in range(10)]
+MAD = [f"mad{n}" for n in range(10)]
+MODS = [name for pair in zip(STEADY, MAD, strict=True) for name in pair]
+
+PLAYER = "./player"
+
+# What comes on top of the settings below.
+_OF_STEADY: dict[int, dict[str, Any]] = {
+    1: {"durable": True},
+    2: {"config": {"checkpoint_each": 10}},
+    3: {"limits": {"concurrency": 1}},
+    4: {"durable": True, "checkpoint_every": 0.5},
+    5: {"env": {"CHAOS_WATCHED": "mad0.work"}},
+}
+_OF_MAD: dict[int, dict[str, Any]] = {
+    1: {"delivery": "at_most_once"},
+    2: {"durable": True},
+    3: {"durable": True, "config": {"checkpoint_each": 3}},
+    4: {"config": {"checkpoint_each": 1}, "env": {"CHAOS_WATCHED": "steady0.work"}},
+    5: {"config": {"checkpoint_each": 5}, "checkpoint_every": 0.2},
+    6: {"delivery": "at_most_once", "config": {"checkpoint_each": 4}},
+    7: {"durable": True, "delivery": "at_most_once"},
+    8: {"max_attempts": 3},
+    9: {"durable": True, "limits": {"concurrency": 1}},
+}
+
+# Tight, so that whatever happens happens soon.
+_LIMITS = {
+    "memory": "300MB", "disk": "20MB", "processes": 50, "threads": 100, "open_files": 128, "concurrency": 16, "queue": 100,
+    "hang_timeout": 1.0, "start_timeout": 5.0, "drain_timeout": 0.5, "shutdown_timeout": 0.5, "term_timeout": 0.3,
+}  # fmt: skip
+_RESTART = {"max_restarts": 5, "window": 10.0, "first_delay": 0.05, "max_delay": 0.5, "healthy_after": 2.0}
+
+
+def settings_of(mod_id: str) -> dict[str, Any]:
+    """All but the path: keys of a mod's entry in the network file."""
+    number = int(mod_id.removeprefix("steady").removeprefix("mad"))
+    extra = (_OF_MAD if mod_id in MAD else _OF_STEADY).get(number, {})
+    settings: dict[str, Any] = {"limits": {}} if mod_id in STEADY else {"limits": _LIMITS, "restart": _RESTART}
+    return {
+        **settings,
+        **extra,
+        "limits": {**settings["limits"], **extra.get("limits", {})},
+        "config": {"checkpoint_each": 0, **extra.get("config", {})},
+        "env": {"CHAOS_MOD": mod_id, **extra.get("env", {})},
+    }

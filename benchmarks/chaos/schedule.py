@@ -1,0 +1,52 @@
+"""Who misbehaves how and when: of the seed alone."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .mischief import GUARDIAN, TABLE
+
+GAP = (1.5, 4.5)  # seconds between two acts of one mod
+GUARDIAN_GAP = (6.0, 20.0)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Act:
+    """One misbehaviour. ``at``: seconds from the start of the chaos; ``seed``: of the chance in it."""
+
+    at: float
+    mod_id: str
+    name: str
+    how: str
+    seed: int
+
+
+def plan(seed: int, mod_ids: list[str], seconds: float) -> list[Act]:
+    """All that is to happen within ``seconds``, in order."""
+    chance = random.Random(f"modvisor chaos {seed}")
+    times = sorted((at, mod_id) for mod_id in mod_ids for at in _times(chance, GAP, seconds))
+    acts = [_act(at, mod_id, name, chance) for (at, mod_id), name in zip(times, _deal(chance), strict=False)]
+    guardian = [Act(at, "", chance.choice(GUARDIAN), "", 0) for at in _times(chance, GUARDIAN_GAP, seconds)]
+    return sorted(acts + guardian)
+
+
+def _times(chance: random.Random, gap: tuple[float, float], seconds: float) -> Iterator[float]:
+    at = chance.uniform(0, gap[1])
+    while at < seconds:
+        yield round(at, 3)
+        at += chance.uniform(*gap)
+
+
+def _deal(chance: random.Random) -> Iterator[str]:
+    """Names as from a pack of cards: each has its turn before one comes again as often as its weight allows."""
+    while True:
+        cards = [name for name, mischief in TABLE.items() for _ in range(mischief.weight)]
+        chance.shuffle(cards)
+        yield from cards
+
+
+def _act(at: float, mod_id: str, name: str, chance: random.Random) -> Act:
+    hows = TABLE[name].hows
+    return Act(at, mod_id, name, chance.choice(hows) if hows else "", chance.randrange(2**32))

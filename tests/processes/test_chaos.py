@@ -1,0 +1,25 @@
+"""The short form of `make chaos`: ten of twenty mods misbehave in every way there is, and every promise is kept."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.chaos.run import run
+from benchmarks.chaos.summary import lines
+from tests.conftest import TOLD
+
+pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform != "linux", reason="needs a guardian")]
+
+SECONDS = 20.0
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("seed", [1])
+async def test_twenty_mods_ten_of_which_misbehave(seed: int, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    summary = await run(seed, SECONDS, tmp_path / "state")
+    told = lines(summary)
+    request.config.stash[TOLD] += told
+    assert summary.problems == [], "\n".join(told)
