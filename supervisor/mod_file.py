@@ -5,14 +5,15 @@ Read without importing the mod, each time its working files are; ``docs/config.m
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .config import MOD_FILE_KEYS, ModConfig, check_limits
+from .config import MOD_FILE_KEYS, ModConfig, NetworkConfig, check_limits
 from .config_values import Place, keys
-from .yaml_source import BROKEN, Source, parse_yaml, read_text
+from .yaml_source import BROKEN, ConfigError, Problem, Source, parse_yaml, read_text
 
 NAME = "mod.yaml"
 
@@ -23,6 +24,31 @@ class ModFile:
 
     path: str
     text: str
+
+
+def folder_of(mod_path: str, base_dir: Path) -> Path | None:
+    """The folder of a ``./name`` mod: ``mods/name`` beside the network's file, or ``name`` there. None for any other."""
+    if not mod_path.startswith("./"):
+        return None
+    below_mods = base_dir / "mods" / mod_path[2:]
+    return below_mods if below_mods.is_dir() else base_dir / mod_path[2:]
+
+
+def search_path(config: NetworkConfig) -> list[str]:
+    """Where the workers of a network look for their mods first."""
+    return [str(folder) for folder in (*config.mod_paths, config.base_dir)]
+
+
+def check_mod_files(config: NetworkConfig) -> list[Problem]:
+    """The mistakes in the files of the mods that a network has by its own file."""
+    problems: list[Problem] = []
+    search = [*search_path(config), *sys.path]
+    for mod in config.mods:
+        try:
+            settled(mod, find_mod_file(mod.path, folder_of(mod.path, config.base_dir), search))
+        except ConfigError as error:
+            problems += error.problems
+    return problems
 
 
 def find_mod_file(mod_path: str, folder: Path | None, search: Sequence[str]) -> ModFile | None:

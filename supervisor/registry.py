@@ -28,7 +28,7 @@ from .journal import Journal, Kept, KeptMod, Quarantine
 from .keeper import Keeper, Surroundings, fingerprint, with_config
 from .launcher import Launcher
 from .lifecycle import State
-from .mod_file import ModFile, find_mod_file
+from .mod_file import ModFile, find_mod_file, folder_of, search_path
 from .modlog import ModLog
 from .port import Ledger
 from .router import Entry, Router
@@ -408,15 +408,15 @@ class ModRegistry:
         )
 
     def _mod_file(self, mod: ModConfig) -> ModFile | None:
-        folder = self._folder(mod.path) if mod.path.startswith("./") else None
-        return find_mod_file(mod.path, folder, [*self._sys_path(), *sys.path])
+        return find_mod_file(mod.path, folder_of(mod.path, self._config.base_dir), [*self._sys_path(), *sys.path])
 
     def _load_params(self, mod: ModConfig) -> dict[str, Any]:
         """What a worker needs to become this mod; raises `ConfigError` when an env value cannot be had."""
+        folder = folder_of(mod.path, self._config.base_dir)
         return {
             "mod_id": mod.mod_id,
             "mod_path": mod.path,
-            "folder": str(self._folder(mod.path)) if mod.path.startswith("./") else None,
+            "folder": None if folder is None else str(folder),
             "sys_path": self._sys_path(),
             "config": mod.config,
             "env": {name: value.resolve() for name, value in mod.env.items()},
@@ -426,13 +426,8 @@ class ModRegistry:
             "checkpoint_every": mod.checkpoint_every,
         }
 
-    def _folder(self, path: str) -> Path:
-        base = self._config.base_dir
-        below_mods = base / "mods" / path[2:]
-        return below_mods if below_mods.is_dir() else base / path[2:]
-
     def _sys_path(self) -> list[str]:
-        return [str(folder) for folder in (*self._config.mod_paths, self._config.base_dir)] + self._state.python_path
+        return [*search_path(self._config), *self._state.python_path]
 
     def _no_such_mod(self, id_or_path: str) -> EventResponse:
         loaded = ", ".join(self._keepers) or "none"

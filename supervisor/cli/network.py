@@ -52,12 +52,15 @@ def run(
 
 
 def validate(settings: Settings, path: File = None) -> None:
-    """Check a network file and list every mistake in it; starts nothing."""
+    """Check a network file and its mods' mod.yaml, and list every mistake in them; starts nothing."""
     from ..config import ConfigError, load_config
+    from ..mod_file import check_mod_files
 
     path = path or settings.network_file
     try:
         config = load_config(path)
+        if problems := check_mod_files(config):
+            raise ConfigError(problems)
     except ConfigError as error:
         problems = [
             {"file": each.file, "line": each.line, "key": each.key, "message": each.message} for each in error.problems

@@ -45,6 +45,20 @@ DIES = """
 """
 
 
+def test_validate_looks_into_the_mods_own_files(tmp_path: Path, write_mod: Callable[..., str]) -> None:
+    write_mod("echo")
+    (tmp_path / "network.yaml").write_text("network: {name: demo}\nmods: [./echo]\n")
+    file = tmp_path / "mods" / "echo" / "mod.yaml"
+    file.write_text("limits:\n  memory: lots\n")
+    command = [sys.executable, "-m", "modvisor.supervisor.cli", "--json", "validate", str(tmp_path / "network.yaml")]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert found.returncode == 4
+    (problem,) = json.loads(found.stdout)["problems"]
+    assert (problem["file"], problem["line"], problem["key"]) == (str(file), 2, "limits.memory")
+    file.write_text("limits: {memory: 300MB}\n")
+    assert subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 0
+
+
 def test_ps_lists_mods(running: Running, cli: Command) -> None:
     header, line = cli.ok("ps").splitlines()
     assert header.split() == [
