@@ -16,8 +16,8 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ..ipc.errors import RemoteProtocolError
@@ -29,10 +29,12 @@ from .shield import shielded
 logger = logging.getLogger("modvisor.guardian")
 
 DEAF = 1.0
-"""Seconds after which a warden that was told to kill is taken for stopped, and continued."""
+"""Seconds after which a warden that was told to kill is taken for stopped, and continued; so is a guardian that is to start a
+worker."""
 
 DEAD = 10.0
-"""Seconds after which it is killed itself: the guardian takes its place. It gives up on the unkillable after half of that."""
+"""Seconds after which it is killed itself: the guardian takes the place of a warden (which gives up on the unkillable after
+half of that), another guardian that of the guardian."""
 
 GUARDIAN_END = 5.0
 """Seconds the guardian has to end; its workers have ended before it is asked to."""
@@ -55,10 +57,12 @@ class GuardedProcess(WorkerProcess):
         output: int,
         dump: DumpFile,
         on_output: Callable[[bytes], None],
-        log_rate: int = BYTE_RATE,
+        log_rate: int,
+        guardian: _Guardian,
     ) -> None:
         super().__init__(started.pid, sock, output, dump, on_output, log_rate)
         self.warden = started.warden
+        self._guardian = guardian
         self._start_time = started.start_time
         self._control = warden
         self._patience: asyncio.TimerHandle | None = None
@@ -111,13 +115,14 @@ class GuardedProcess(WorkerProcess):
 
     def _end_alone(self) -> None:
         """Without a warden: the lifeline kills the group, the guardian the rest. See that the worker itself is gone."""
+        self._guardian.send(signal.SIGCONT)  # who reaps the worker may be stopped as well
         try:
             pidfd = os.pidfd_open(self.pid)
         except ProcessLookupError:
-            return self._finish(Exit(None, None))
+            return self._finish(_BY_LIFELINE)
         if _start_time(self.pid) != self._start_time:  # somebody else's by now
             os.close(pidfd)
-            return self._finish(Exit(None, None))
+            return self._finish(_BY_LIFELINE)
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         self._loop.add_reader(pidfd, self._died_alone, pidfd)
@@ -133,7 +138,11 @@ class GuardedProcess(WorkerProcess):
             self._loop.call_later(REAPED / 20, self._ask_status, pidfd, deadline)
             return
         os.close(pidfd)
-        self._finish(Exit(None, None) if status is None else Exit.of(status))
+        self._finish(_BY_LIFELINE if status is None else Exit.of(status))
+
+
+_BY_LIFELINE = Exit(None, signal.SIGKILL)
+"""What is said of a worker whose status nobody could tell: its warden died, and with it the lifeline."""
 
 
 class GuardianLauncher:
@@ -194,13 +203,16 @@ class GuardianLauncher:
                 order = Order.of(worker_command(self._python), worker_environment(os.environ), self._cwd)
                 fds = [far_warden.fileno(), far.fileno(), far_output, dump.fd]
                 async with self._sending:  # in turn: each waits until the guardian takes its order
-                    if not await self._current().order(encode(order), fds):
-                        return None
-            started = await _answer(warden)
+                    guardian = self._current()
+                    with guardian.expected():
+                        if not await guardian.order(encode(order), fds):
+                            return None
+            with guardian.expected():
+                started = await _answer(warden)
             if started is None:
                 return None
             ours.pop_all()
-        process = GuardedProcess(started, warden, sock, output, dump, on_output, log_rate)
+        process = GuardedProcess(started, warden, sock, output, dump, on_output, log_rate, guardian)
         self._running.add(process)
         process.exited.add_done_callback(lambda _exit: self._running.discard(process))
         return process
@@ -247,6 +259,24 @@ class _Guardian:
                 await asyncio.shield(self.ended)
         return False
 
+    @contextmanager
+    def expected(self) -> Iterator[None]:
+        """Something is expected of it, and it may have been stopped: by a mod, which runs as the same user."""
+        self.send(signal.SIGCONT)
+        timers = [
+            self._loop.call_later(DEAF, self.send, signal.SIGCONT),
+            self._loop.call_later(DEAD, self.send, signal.SIGKILL),
+        ]
+        try:
+            yield
+        finally:
+            for timer in timers:
+                timer.cancel()
+
+    def send(self, signum: int) -> None:
+        if not self.ended.done():
+            self._popen.send_signal(signum)
+
     async def _writable(self) -> None:
         writable = self._loop.create_future()
         self._loop.add_writer(self._sock, lambda: writable.done() or writable.set_result(None))
@@ -259,6 +289,7 @@ class _Guardian:
     async def end(self) -> None:
         """Let it end, which it does when its wardens have."""
         self._sock.close()
+        self.send(signal.SIGCONT)
         try:
             async with asyncio.timeout(GUARDIAN_END):
                 await asyncio.shield(self.ended)

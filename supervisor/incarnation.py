@@ -157,16 +157,21 @@ class Incarnation:
         Raises:
             StartFailed: nothing is left of it.
         """
+        deadline = asyncio.get_running_loop().time() + order.timeout
         try:
-            process = await launcher.launch(log.feed, log_rate=order.config.limits.log_rate)
+            async with asyncio.timeout_at(deadline):
+                process = await launcher.launch(log.feed, log_rate=order.config.limits.log_rate)
         except BaseException as error:
             order.armed.ended()
+            if isinstance(error, TimeoutError):
+                text = f"mod {order.mod_id}: no worker was started within its start timeout of {order.timeout:g} s"
+                raise StartFailed(text, code=Code.START_TIMEOUT) from None
             if isinstance(error, OSError):
                 raise StartFailed(f"mod {order.mod_id}: no worker could be started: {error}") from None
             raise
         self = cls(order, process, listeners)
         try:
-            async with asyncio.timeout(order.timeout):
+            async with asyncio.timeout_at(deadline):
                 await order.armed.started(process.pid, self._exceeded)
                 await self._handshake(order)
         except BaseException as error:  # noqa: BLE001 - a cancelled start must leave no process either

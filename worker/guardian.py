@@ -25,7 +25,7 @@ from array import array
 
 from ..ipc.orders import MAX_SIZE, ORDER_FDS, Order, decode, encode
 from . import tree
-from .warden import Deaths, adopt_orphans, refusal, serve
+from .warden import Deaths, adopt_orphans, continue_with_parent, refusal, serve
 
 PATIENCE = 1.0
 """Seconds that wardens have to end their trees when the supervisor is gone; longer than one needs that can run at all."""
@@ -133,6 +133,7 @@ def main(control: socket.socket, supervisor: int) -> None:
     Deaths.listen()
     os.chdir("/")
     adopt_orphans()
+    continue_with_parent()
     watched = os.pidfd_open(supervisor) if os.getppid() == supervisor else -1
     if os.getppid() != supervisor:
         return  # it has died already

@@ -37,7 +37,7 @@ _PASS = 0.01  # seconds in which what was killed has ended, as a rule; then we l
 # Made before the fork, as all that a warden need not make for itself: each page it writes to is its own from then on.
 _SIGNALS = sorted(map(int, signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
 
-_PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36
+_PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 1, 15, 36
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -50,6 +50,7 @@ def serve(order: Order, fds: list[int], supervisor: int) -> None:
     """
     _libc.prctl(_PR_SET_NAME, b"modvisor-warden", 0, 0, 0)
     adopt_orphans()
+    continue_with_parent()
     control = socket.socket(fileno=fds[0])
     deaths = Deaths()
     lifeline, held = os.pipe()
@@ -201,6 +202,11 @@ def adopt_orphans() -> None:
     """Be the new parent of every descendant that loses its own."""
     if _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "cannot become a subreaper")
+
+
+def continue_with_parent() -> None:
+    """Go on when the parent dies, if somebody has stopped us: there is work to do then, and nobody left to wake us."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)
 
 
 def refusal(error: OSError) -> Refused:

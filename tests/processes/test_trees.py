@@ -253,11 +253,41 @@ async def test_the_guardian_is_killed_under_load(network: AgentNetwork, tmp_path
     assert not network.get_crashes()
 
 
+async def test_a_launch_that_nobody_carries_out_ends_with_the_start_timeout(
+    network: AgentNetwork, write_mod: WriteMod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher = network._running().mods._around.launcher
+    guardian = launcher._guardian  # pyright: ignore
+    monkeypatch.setattr(guardian, "send", lambda _signum: None)
+    os.kill(guardian.pid, signal.SIGSTOP)
+    loaded = await network.load_mod(write_mod("echo"), limits={"start_timeout": 0.2})
+    assert loaded.error == "start_timeout"
+    monkeypatch.undo()
+    assert (await network.load_mod("./echo")).success
+
+
 async def test_a_supervisor_killed_after_its_guardian(tmp_path: Path, write_mod: WriteMod, marked: Marked) -> None:
     source, marks = leaver(tmp_path, "spin")
     with supervisor(tmp_path, marked, write_mod("leaver", source), write_mod("echo")) as popen:
         os.kill(pid_from(popen), signal.SIGKILL)
         await until(lambda: len(marks()) == 4)
+        popen.kill()
+        await marked.gone_within(SECOND)
+
+
+@pytest.mark.parametrize("stopped", ["guardian", "wardens", "both"])
+async def test_a_supervisor_killed_while_those_who_end_its_workers_are_stopped(
+    tmp_path: Path, write_mod: WriteMod, marked: Marked, stopped: str
+) -> None:
+    source, marks = leaver(tmp_path, "spin")
+    with supervisor(tmp_path, marked, write_mod("leaver", source), write_mod("echo")) as popen:
+        guardian = psutil.Process(pid_from(popen))
+        await until(lambda: len(marks()) == 4)
+        wardens = guardian.children()
+        victims = {"guardian": [guardian], "wardens": wardens, "both": [guardian, *wardens]}[stopped]
+        for victim in victims:
+            victim.suspend()
+        await until(lambda: all(victim.status() == psutil.STATUS_STOPPED for victim in victims))
         popen.kill()
         await marked.gone_within(SECOND)
 

@@ -544,11 +544,54 @@ wait()
         await running.says("done")
         running.process.kill()
     exit = await running.exit()
-    assert exit.code is None
-    assert exit.signal in (None, signal.SIGKILL)
+    assert (exit.code, exit.signal) == (None, signal.SIGKILL)
     await until(lambda: gone(left))
     with suppress(ProcessLookupError):
         os.kill(running.process.warden, signal.SIGCONT)
+
+
+@guardian_only
+async def test_a_stopped_guardian_is_continued_for_a_launch(guarded: GuardianLauncher, run: Start) -> None:
+    """Whoever stopped it: a mod runs as the same user."""
+    assert guarded._guardian is not None
+    guardian = psutil.Process(guarded._guardian.pid)
+    for _ in range(3):
+        guardian.suspend()
+        await until(lambda: guardian.status() == psutil.STATUS_STOPPED)
+        async with asyncio.timeout(10):
+            await (await run(launcher=guarded)).says("ready")
+    guardian.suspend()
+    await guarded.close()
+    assert not guardian.is_running()
+
+
+@guardian_only
+async def test_a_guardian_that_cannot_be_continued_is_replaced(
+    guarded: GuardianLauncher, run: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modvisor.supervisor.guardian.DEAF", 0.05)
+    monkeypatch.setattr("modvisor.supervisor.guardian.DEAD", 0.1)
+    stubborn = guarded._guardian
+    assert stubborn is not None
+    os.kill(stubborn.pid, signal.SIGSTOP)
+    await until(lambda: psutil.Process(stubborn.pid).status() == psutil.STATUS_STOPPED)
+    send = stubborn.send
+    monkeypatch.setattr(stubborn, "send", lambda signum: signum == signal.SIGCONT or send(signum))
+    async with asyncio.timeout(10):
+        await (await run(launcher=guarded)).says("ready")
+    assert stubborn.ended.done()
+
+
+@guardian_only
+async def test_a_warden_that_dies_while_the_guardian_is_stopped(make: Any, run: Start) -> None:
+    launcher = make("print('ready'); wait()")
+    running = await run(launcher=launcher)
+    await running.says("ready")
+    os.kill(launcher._guardian.pid, signal.SIGSTOP)
+    os.kill(running.process.warden, signal.SIGKILL)
+    exit = await running.exit()
+    assert (exit.code, exit.signal) == (None, signal.SIGKILL)
+    await until(lambda: gone(running.process.pid))
 
 
 @guardian_only
