@@ -59,7 +59,8 @@ class DurableEvents:
         self._under_way: dict[tuple[str | None, str], _Case] = {}
         self._resuming = asyncio.Lock()
         self._spell = 0  # counts the times the mod went away
-        self._caught_up = asyncio.Event()  # what was accepted before is on its way: newer events may follow
+        self._caught_up = False  # what was accepted before is on its way: newer events may follow
+        self._behind: list[_Case] = []  # newer events, until then
 
     def __len__(self) -> int:
         return len(self._under_way)
@@ -76,23 +77,33 @@ class DurableEvents:
         return await self._answer_of(case, journey.deadline)
 
     async def resume(self) -> None:
-        """The mod serves (again): what it had accepted before goes first, in order."""
+        """The mod serves (again): what it had accepted before goes first, in order; then what it has accepted meanwhile."""
         async with self._resuming:
+            if self._caught_up or self._port.away is not None:
+                return
             spell = self._spell
             try:
-                if not self._caught_up.is_set() and await self._catch_up(spell):
-                    self._caught_up.set()
+                await self._catch_up(spell)
             except ModvisorError as error:
                 logger.error("mod %s: the events it accepted before cannot be read: %s", self._port.mod_id, error)
-                self._caught_up.set()
+            if self._spell == spell:
+                self._caught_up = True
+                for case in self._take_behind():
+                    self._tasks.start_soon(self._see_through, case)
 
     def pause(self) -> None:
-        """The mod is away: when it comes back, `resume` is to run before newer events."""
+        """The mod is away (`Port.away`): when it comes back, `resume` is to run before newer events."""
         self._spell += 1
-        self._caught_up.clear()
+        self._caught_up = False
+        for case in self._take_behind():  # the journal has them
+            self._end(case, self._not_yet(str(self._port.away)))
 
-    async def _catch_up(self, spell: int) -> bool:
-        """Hand on what the journal has; False if the mod went away meanwhile."""
+    def _take_behind(self) -> list[_Case]:
+        behind, self._behind = self._behind, []
+        return behind
+
+    async def _catch_up(self, spell: int) -> None:
+        """Hand on what the journal has, until the mod goes away."""
         room = asyncio.Semaphore(BACKLOG_AT_ONCE)
         after = 0
         while page := await self._journal.pending(self._port.mod_id, after, BACKLOG_PAGE):
@@ -102,10 +113,9 @@ class DurableEvents:
                     continue
                 await room.acquire()
                 if self._spell != spell:
-                    return False
+                    return
                 case = self._under_way[key] = self._case_of(kept)
                 self._tasks.start_soon(self._see_through, case, room)
-        return self._spell == spell
 
     # -- one event
 
@@ -127,8 +137,17 @@ class DurableEvents:
         except BaseException:  # its sender gave up before it was accepted; a retry that joined it may send it again
             self._end(case, Unanswered("the first sender of this event gave up", code=Code.TIMEOUT))
             raise
-        self._tasks.start_soon(self._see_through, case)
+        self._go_on(case)
         return case
+
+    def _go_on(self, case: _Case) -> None:
+        """With an event that was accepted just now."""
+        if self._port.away is not None:  # since a moment ago
+            self._end(case, self._not_yet(str(self._port.away)))
+        elif self._caught_up or self._port.is_exempt(case.journey):
+            self._tasks.start_soon(self._see_through, case)
+        else:
+            self._behind.append(case)
 
     async def _answer_of(self, case: _Case, deadline: float) -> Answer:
         case.waiting += 1
@@ -150,8 +169,6 @@ class DurableEvents:
         """Until it is answered, or the mod is away for good: then it stays in the journal."""
         journey = case.journey
         try:
-            if room is None and not self._port.is_exempt(journey):
-                await self._caught_up.wait()
             outcome = await self._outcome(journey, case.attempt)
         except BaseException:  # the network ends: the journal keeps it
             self._end(case, self._not_yet("the network is shutting down"))

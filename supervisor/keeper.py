@@ -467,8 +467,8 @@ class Keeper:
         self.port.hold()
 
     def _refuse(self, facts: Facts, code: str = Code.MOD_AWAY) -> None:
-        self.durable.pause()
         self.port.refuse(ModvisorError(facts.reason, code=code))
+        self.durable.pause()
 
     async def _dump(self, facts: Facts) -> None:
         if (incarnation := facts.incarnation) is not None:

@@ -72,6 +72,20 @@ async def test_what_was_accepted_is_not_refused_for_want_of_room(make_world: Mak
     assert [outcome.success for _, outcome in world.late] == [True] * 7
 
 
+async def test_what_is_accepted_while_the_mod_goes_away_is_kept_and_its_sender_told(make_world: MakeWorld) -> None:
+    world = await make_world(durable=True)
+    world.journal.lag = 0.1
+    accepting = world.send()
+    await asyncio.sleep(0.05)
+    await world.mods.unload("work")
+    answer = await accepting.task
+    assert (answer.error, "handle it when it is back" in answer.message) == ("pending", True)
+    assert world.loop.time() < accepting.deadline, "at once, not at its deadline"
+    assert (await world.mods.load(world.mod)).success
+    await world.until(lambda: not world.journal.accepted)
+    assert [outcome.success for _, outcome in world.late] == [True]
+
+
 # -- commands
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
 
-from modvisor.ipc.errors import Code
+from modvisor.ipc.errors import Code, ModvisorError
 from modvisor.ipc.event import Event, EventResponse
 from modvisor.supervisor.agents import AgentRegistry
 from modvisor.supervisor.config import AgentsConfig, ModConfig, parse_config
@@ -35,7 +35,7 @@ MOD = "work"
 
 
 class MemoryJournal(Journal):
-    """Keeps what a journal keeps, for as long as the test lasts; what is awaited takes ``lag`` seconds."""
+    """Keeps what a journal keeps, while the test lasts; commits in batches, ``lag`` seconds after the first of each."""
 
     def __init__(self) -> None:
         self.lag = 0.0
@@ -46,9 +46,27 @@ class MemoryJournal(Journal):
         self.quarantines: list[tuple[float, Quarantine]] = []
         self._states: dict[str, Checkpoint] = {}
         self._numbers = 0
+        self._batch: list[tuple[asyncio.Future[Any], Callable[[], Any]]] = []
 
-    async def _commit(self) -> None:
-        await asyncio.sleep(self.lag)
+    async def _ask(self, what: str, run: Callable[[], Any]) -> Any:
+        loop = asyncio.get_running_loop()
+        if not self._batch:
+            loop.call_later(self.lag, self._commit)
+        done: asyncio.Future[Any] = loop.create_future()
+        self._batch.append((done, run))
+        return await done
+
+    def _commit(self) -> None:
+        batch, self._batch = self._batch, []
+        for done, run in batch:
+            if done.cancelled():
+                continue
+            try:
+                done.set_result(run())
+            except ModvisorError as error:
+                done.set_exception(error)
+
+    def _write(self) -> None:
         if self.is_full:
             raise StorageFull("the disk is full")
 
@@ -71,45 +89,62 @@ class MemoryJournal(Journal):
         pass
 
     async def save_checkpoint(self, mod_id: str, version: str, state: Any) -> None:
-        await self._commit()
-        self._states[mod_id] = Checkpoint(mod_id, version, state, 0.0, 0)
+        def save() -> None:
+            self._write()
+            self._states[mod_id] = Checkpoint(mod_id, version, state, 0.0, 0)
+
+        await self._ask("checkpoint", save)
 
     async def checkpoint(self, mod_id: str) -> Checkpoint | None:
-        await asyncio.sleep(self.lag)
-        return self._states.get(mod_id)
+        return await self._ask("checkpoint", lambda: self._states.get(mod_id))
 
     def drop_checkpoint(self, mod_id: str) -> None:
         self._states.pop(mod_id, None)
 
     async def accept(self, mod_id: str, event: Event) -> int:
-        await self._commit()
-        for kept in self.accepted.values():
-            if (kept.event.source_id, kept.event.event_id) == (event.source_id, event.event_id):
-                return kept.seq
-        self._numbers += 1
-        self.accepted[self._numbers] = DurableEvent(self._numbers, mod_id, event.copy(), event.attempt, 0.0)
-        return self._numbers
+        fresh: list[int] = []
+
+        def accept() -> int:
+            self._write()
+            for kept in self.accepted.values():
+                if (kept.event.source_id, kept.event.event_id) == (event.source_id, event.event_id):
+                    return kept.seq
+            self._numbers += 1
+            fresh.append(self._numbers)
+            self.accepted[self._numbers] = DurableEvent(self._numbers, mod_id, event.copy(), event.attempt, 0.0)
+            return self._numbers
+
+        try:
+            return await self._ask("event", accept)
+        except asyncio.CancelledError:
+            for seq in fresh:  # nobody waits for it any more
+                del self.accepted[seq]
+            raise
 
     def charge(self, seq: int, attempt: int) -> None:
-        kept = self.accepted[seq]
-        self.accepted[seq] = DurableEvent(seq, kept.mod_id, kept.event, attempt, 0.0)
+        self.accepted[seq] = replace(self.accepted[seq], attempt=attempt)
 
     def answered(self, seq: int) -> None:
         self.answers[seq] += 1
         del self.accepted[seq]
 
     async def pending(self, mod_id: str, after: int = 0, limit: int = 1000) -> list[DurableEvent]:
-        await asyncio.sleep(self.lag)
-        kept = [event for event in self.accepted.values() if event.mod_id == mod_id and event.seq > after]
-        return sorted(kept, key=lambda event: event.seq)[:limit]
+        def pending() -> list[DurableEvent]:
+            kept = [event for event in self.accepted.values() if event.mod_id == mod_id and event.seq > after]
+            return sorted(kept, key=lambda event: event.seq)[:limit]
+
+        return await self._ask("pending events", pending)
 
     async def bury(self, letter: DeadLetter, *, seq: int | None = None) -> int:
-        await self._commit()
-        self._numbers += 1
-        self.letters[self._numbers] = letter
-        if seq is not None:
-            self.answered(seq)
-        return self._numbers
+        def bury() -> int:
+            self._write()
+            self._numbers += 1
+            self.letters[self._numbers] = letter
+            if seq is not None:
+                self.answered(seq)
+            return self._numbers
+
+        return await self._ask("dead letter", bury)
 
     @property
     def buried(self) -> Counter[str]:
