@@ -61,7 +61,10 @@ def start(network: AgentNetwork, n: int, **more: Any) -> asyncio.Task[Any]:
 
 
 async def in_flight(network: AgentNetwork, count: int) -> None:
+    """So many events were sent, and the handler has begun with as many."""
+    notes = network.state_dir.storage_of("work") / "calls"
     await until(lambda: traffic(network)["in_flight"] == count)
+    await until(lambda: notes.exists() and notes.read_bytes().count(b"\n") >= count)
 
 
 async def test_events_in_flight_are_tried_again_one_at_a_time_and_in_order(
