@@ -35,6 +35,8 @@ class Lane:
         self.killed_by: Journey | None = None  # the event it was handling alone, under suspicion, when it ended
         self.report: asyncio.Future[CrashReport | None] = asyncio.get_running_loop().create_future()
         self.handling: dict[int, Journey] = {}  # by request id
+        self.turn = asyncio.Lock()  # of those who wait until there is room in the pipe; fair: the first comes first
+        self.pressing = 0  # how many these are
         self._reserved = 0  # places given to events that were not sent yet
         self._finished: dict[int, tuple[str, int]] = {}
         self._batches: dict[int, list[tuple[str, int]]] = {}

@@ -263,6 +263,8 @@ class Port:
             timer = self._loop.call_at(journey.deadline, _expire, place, self.mod_id)
         self._pump()
         try:
+            if place.done():  # those who were given theirs before have not run yet: behind them
+                await asyncio.sleep(0)
             lane = await place
         except BaseException:
             if place.done() and not place.cancelled() and place.exception() is None:
@@ -359,15 +361,11 @@ class Port:
 
     async def _begin(self, lane: Lane, journey: Journey, due: float) -> tuple[int, asyncio.Future[Response]]:
         """Put the event on the wire; raises `_NotSent` when the lane has ended before."""
-        channel = lane.channel
         try:
-            if channel.buffered > HIGH_WATER:
-                async with asyncio.timeout_at(due):
-                    await channel.writable()
-            data = journey.event.to_dict()
-            if journey.attempt > 1:
-                data["attempt"] = journey.attempt
-            request_id, future = channel.begin(EVENT, {"event": data})
+            if lane.channel.buffered > HIGH_WATER or lane.pressing:
+                request_id, future = await self._begin_in_turn(lane, journey, due)
+            else:
+                request_id, future = _put(lane, journey)
         except (ChannelBroken, ChannelClosed):
             lane.give_back()
             self.lost(lane)
@@ -377,6 +375,16 @@ class Port:
             raise
         lane.sent(request_id, journey)
         return request_id, future
+
+    async def _begin_in_turn(self, lane: Lane, journey: Journey, due: float) -> tuple[int, asyncio.Future[Response]]:
+        """`_put`, when there is room in the pipe, and behind those who wait for that already."""
+        lane.pressing += 1
+        try:
+            async with asyncio.timeout_at(due), lane.turn:
+                await lane.channel.writable()
+                return _put(lane, journey)
+        finally:
+            lane.pressing -= 1
 
     def _answer(self, response: Response) -> EventResponse | Event | None:
         """Check what the worker answered: it is a stranger's data."""
@@ -391,6 +399,13 @@ class Port:
         except InvalidEvent as error:
             raise Unanswered(f"mod {self.mod_id} answered with {error}", code=Code.PROTOCOL_ERROR) from None
         raise Unanswered(f"mod {self.mod_id} gave no valid answer", code=Code.PROTOCOL_ERROR)
+
+
+def _put(lane: Lane, journey: Journey) -> tuple[int, asyncio.Future[Response]]:
+    data = journey.event.to_dict()
+    if journey.attempt > 1:
+        data["attempt"] = journey.attempt
+    return lane.channel.begin(EVENT, {"event": data})
 
 
 def _expire(place: asyncio.Future[Lane], mod_id: str) -> None:

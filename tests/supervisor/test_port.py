@@ -1,0 +1,125 @@
+"""The way to one mod: who is sent when. The other end of the channel is in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from modvisor.ipc.channel import HIGH_WATER, Channel
+from modvisor.ipc.event import Event
+from modvisor.ipc.messages import Request
+from modvisor.supervisor.config import LimitsConfig, ModConfig
+from modvisor.supervisor.counters import ModCounters
+from modvisor.supervisor.crashes import CrashReport
+from modvisor.supervisor.journey import Journey
+from modvisor.supervisor.lane import Lane
+from modvisor.supervisor.port import Port
+from tests.conftest import until
+
+pytestmark = pytest.mark.anyio
+
+
+class NoLedger:
+    def charge(self, journey: Journey) -> None: ...
+
+    async def bury(self, journey: Journey, mod_id: str, reason: str, report: CrashReport | None) -> int | None: ...
+
+
+class Worker:
+    """Answers each event at once, and notes in which order they came."""
+
+    def __init__(self) -> None:
+        self.took: list[Any] = []
+        ours, theirs = socket.socketpair()
+        self.channel = Channel(theirs, on_request=self._take, on_notification=print, on_close=lambda _reason: None)
+        near = Channel(ours, on_request=print, on_notification=print, on_close=lambda _reason: None)
+        self.lane = Lane(near, self._why)
+
+    def _take(self, request: Request) -> None:
+        self.took.append(request.params["event"]["payload"]["n"])
+        self.channel.respond(request.id, {"response": {"success": True}})
+
+    async def _why(self) -> str:
+        return "it was asked to"
+
+
+@pytest.fixture
+async def worker() -> AsyncIterator[Worker]:
+    worker = Worker()
+    yield worker
+    worker.lane.channel.close()
+    worker.channel.close()
+
+
+def make_port(**limits: Any) -> Port:
+    return Port(ModConfig("./mod", "mod", limits=LimitsConfig(**limits)), ModCounters(), NoLedger())
+
+
+def ask(port: Port, n: int, size: int = 0) -> asyncio.Task[Any]:
+    event = Event("test.ask", "agent:alice", payload={"n": n, "blob": bytes(size)})
+    return asyncio.create_task(port.ask(Journey(event, math.inf)))
+
+
+async def turn() -> None:
+    """All that is ready runs once."""
+    await asyncio.sleep(0)
+
+
+async def test_nobody_overtakes_those_who_waited_for_a_process(worker: Worker) -> None:
+    """They have their places, and their tasks have not run yet, when the next event comes."""
+    port = make_port()
+    tasks = [ask(port, n) for n in range(3)]
+    await turn()
+    tasks += [ask(port, n) for n in range(3, 6)]
+    port.open(worker.lane)
+    await asyncio.gather(*tasks)
+    assert worker.took == list(range(6))
+
+
+async def test_an_event_that_is_given_up_just_as_it_has_its_place_hands_it_on(worker: Worker) -> None:
+    port = make_port(concurrency=1)
+    first = ask(port, 0)
+    await turn()
+    late, last = ask(port, 1), ask(port, 2)
+    port.open(worker.lane)
+    await turn()
+    late.cancel()
+    await asyncio.gather(first, last)
+    assert worker.took == [0, 2]
+    assert (port.in_flight, port.depth) == (0, 0)
+
+
+async def test_nobody_overtakes_those_who_waited_for_the_pipe(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pipe has room again, and their tasks have not run yet, when the next events come."""
+    port, channel = make_port(), worker.lane.channel
+    port.open(worker.lane)
+    tasks = [ask(port, 0, 2 * HIGH_WATER), ask(port, 1), ask(port, 2)]
+    await turn()
+    assert channel.buffered > HIGH_WATER
+    wake = channel._wake_drain_waiters
+
+    def wake_behind_others() -> None:
+        if channel.buffered <= HIGH_WATER and len(tasks) == 3:
+            tasks.extend([ask(port, 3), ask(port, 4)])
+        wake()
+
+    monkeypatch.setattr(channel, "_wake_drain_waiters", wake_behind_others)
+    await until(lambda: len(tasks) == 5)
+    await asyncio.gather(*tasks)
+    assert worker.took == list(range(5))
+
+
+async def test_one_that_gives_up_waiting_for_the_pipe_holds_up_nobody(worker: Worker) -> None:
+    port = make_port()
+    port.open(worker.lane)
+    first, late, last = ask(port, 0, 2 * HIGH_WATER), ask(port, 1), ask(port, 2)
+    await turn()
+    late.cancel()
+    await asyncio.gather(first, last)
+    assert worker.took == [0, 2]
+    assert (port.in_flight, port.depth) == (0, 0)
