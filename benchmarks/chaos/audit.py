@@ -97,17 +97,19 @@ def _restored(diary: Diary, acked: list[tuple[float, int]]) -> Iterator[str]:
 
 
 def causes(acts: list[Act], diaries: Diaries, outside: Outside) -> Iterator[str]:
-    """Every crash report names a cause that fits what its process did or what was done to it, and none is missing."""
+    """Every crash report names a cause that fits what its process did or what was done to it."""
     deeds = _deeds(acts, diaries, outside)
-    reported: set[tuple[str, int]] = set()
     for end in outside.ends:
-        if end.pid is not None:
-            reported.add((end.mod_id, end.pid))
         yield from _explained(end, deeds, diaries)
-    for (mod_id, pid), names in deeds.items():
+
+
+def unreported(acts: list[Act], diaries: Diaries, outside: Outside) -> Iterator[str]:
+    """Every process that had to end of what it did has a crash report, unless a command was quicker."""
+    reported = {(end.mod_id, end.pid) for end in outside.ends}
+    for process, names in _deeds(acts, diaries, outside).items():
         must = [name for name in names if TABLE[name].ends]
-        if must and not {(mod_id, pid)} & (reported | outside.replaced):
-            yield f"{mod_id}, pid {pid}: no crash report, though it has gone through {must}"
+        if must and process not in reported | outside.replaced:
+            yield f"{process[0]}, pid {process[1]}: no crash report, though it has gone through {must}"
 
 
 def _deeds(acts: list[Act], diaries: Diaries, outside: Outside) -> dict[tuple[str, int], list[str]]:
@@ -131,7 +133,8 @@ def _explained(end: End, deeds: dict[tuple[str, int], list[str]], diaries: Diari
     names = deeds.get((end.mod_id, end.pid or 0), [])
     accepted = {cause for name in names for cause in TABLE[name].causes}
     if end.cause not in accepted:
-        yield f"{who} was reported as {end.cause} ({end.detail}); it has gone through {names or 'nothing'}"
+        text = f"{who} was reported as {end.cause} ({end.detail}); it has gone through {names or 'nothing'}"
+        yield f"{text}; its last words:\n{end.words}"
 
 
 def memory(samples: list[int]) -> Iterator[str]:

@@ -12,6 +12,8 @@ NOW, SOON, THREAD = "now", "soon", "thread"
 EXITED, SIGNAL, HANG, LIMIT, LIE, START = (
     Cause.EXITED, Cause.SIGNAL, Cause.HANG, Cause.LIMIT_HIT, Cause.PROTOCOL_VIOLATION, Cause.START_FAILURE,
 )  # fmt: skip
+MEMORY = Cause.OUT_OF_MEMORY
+"""What a SIGKILL from nowhere is taken for while the kernel is killing others on this machine for its memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,8 @@ INSIDE: dict[str, Mischief] = {
     "exit_in_thread": _may_end(),
     "segfault": _ends(SIGNAL),
     "abort": _ends(SIGNAL),
-    "signal_self": _ends(SIGNAL, how=(NOW, SOON)),
-    "kill_group": _ends(SIGNAL),
+    "signal_self": _ends(SIGNAL, MEMORY, how=(NOW, SOON)),
+    "kill_group": _ends(SIGNAL, MEMORY),
     "interrupt": _ends(SIGNAL, EXITED, how=(NOW, SOON)),
     "cancel_everything": _ends(EXITED),
     "bad_starts": _ends(EXITED, START, weight=3),
@@ -108,14 +110,14 @@ INSIDE: dict[str, Mischief] = {
     "leave_children": _ends(EXITED),
     "start_child": _may_end(),
     "stop_its_warden": _may_end(EXITED, how=(NOW,), weight=1),
-    "kill_its_warden": _ends(SIGNAL, how=(NOW,), weight=1),
+    "kill_its_warden": _ends(SIGNAL, MEMORY, how=(NOW,), weight=1),
 }
 
 OUTSIDE: dict[str, Mischief] = {
-    "kill_worker": Mischief(frozenset({SIGNAL}), True, (), 3),
+    "kill_worker": Mischief(frozenset({SIGNAL, MEMORY}), True, (), 3),
     "stop_worker": Mischief(frozenset({HANG}), True, (), 2),
     "terminate_worker": Mischief(frozenset({SIGNAL}), False, (), 1),
-    "kill_warden": Mischief(frozenset({SIGNAL}), True, (), 1),
+    "kill_warden": Mischief(frozenset({SIGNAL, MEMORY}), True, (), 1),
     "restart": Mischief(frozenset(), False, (), 2),
     "reload": Mischief(frozenset(), False, (), 2),
 }

@@ -22,22 +22,24 @@ from .schedule import Act
 
 REST = 0.5  # seconds that a mod stays down before somebody brings it back
 LOOK = 0.25  # seconds between two looks
+WORDS = 8  # lines of its log that are kept of an end
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """What the audit needs of a crash report."""
+    """What the audit needs of a crash report. ``words``: the end of the log, for people."""
 
     mod_id: str
     incarnation: int
     pid: int | None
     cause: Cause
     detail: str
-    at: float
+    words: str
 
     @classmethod
     def of(cls, report: CrashReport) -> End:
-        return cls(report.mod_id, report.incarnation, report.pid, report.cause, report.detail, report.at)
+        words = "\n".join(report.log[-WORDS:])
+        return cls(report.mod_id, report.incarnation, report.pid, report.cause, report.detail, words)
 
 
 class Outside:

@@ -11,23 +11,21 @@ MODS = [name for pair in zip(STEADY, MAD, strict=True) for name in pair]
 PLAYER = "./player"
 
 # What comes on top of the settings below.
-_OF_STEADY: dict[int, dict[str, Any]] = {
-    1: {"durable": True},
-    2: {"config": {"checkpoint_each": 10}},
-    3: {"limits": {"concurrency": 1}},
-    4: {"durable": True, "checkpoint_every": 0.5},
-    5: {"env": {"CHAOS_WATCHED": "mad0.work"}},
-}
-_OF_MAD: dict[int, dict[str, Any]] = {
-    1: {"delivery": "at_most_once"},
-    2: {"durable": True},
-    3: {"durable": True, "config": {"checkpoint_each": 3}},
-    4: {"config": {"checkpoint_each": 1}, "env": {"CHAOS_WATCHED": "steady0.work"}},
-    5: {"config": {"checkpoint_each": 5}, "checkpoint_every": 0.2},
-    6: {"delivery": "at_most_once", "config": {"checkpoint_each": 4}},
-    7: {"durable": True, "delivery": "at_most_once"},
-    8: {"max_attempts": 3},
-    9: {"durable": True, "limits": {"concurrency": 1}},
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "steady1": {"durable": True},
+    "steady2": {"config": {"checkpoint_each": 10}},
+    "steady3": {"limits": {"concurrency": 1}},
+    "steady4": {"durable": True, "checkpoint_every": 0.5},
+    "steady5": {"env": {"CHAOS_WATCHED": "mad0.work"}},
+    "mad1": {"delivery": "at_most_once"},
+    "mad2": {"durable": True},
+    "mad3": {"durable": True, "config": {"checkpoint_each": 3}},
+    "mad4": {"config": {"checkpoint_each": 1}, "env": {"CHAOS_WATCHED": "steady0.work"}},
+    "mad5": {"config": {"checkpoint_each": 5}, "checkpoint_every": 0.2},
+    "mad6": {"delivery": "at_most_once", "config": {"checkpoint_each": 4}},
+    "mad7": {"durable": True, "delivery": "at_most_once"},
+    "mad8": {"max_attempts": 3},
+    "mad9": {"durable": True, "limits": {"concurrency": 1}},
 }
 
 # Tight, so that whatever happens happens soon.
@@ -40,8 +38,7 @@ _RESTART = {"max_restarts": 5, "window": 10.0, "first_delay": 0.05, "max_delay":
 
 def settings_of(mod_id: str) -> dict[str, Any]:
     """All but the path: keys of a mod's entry in the network file."""
-    number = int(mod_id.removeprefix("steady").removeprefix("mad"))
-    extra = (_OF_MAD if mod_id in MAD else _OF_STEADY).get(number, {})
+    extra = _SETTINGS.get(mod_id, {})
     settings: dict[str, Any] = {"limits": {}} if mod_id in STEADY else {"limits": _LIMITS, "restart": _RESTART}
     return {
         **settings,

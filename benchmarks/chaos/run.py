@@ -111,7 +111,7 @@ class _Run:
             before = Census.take()
             await asyncio.gather(*(self._load_mod(mod_id) for mod_id in MODS))
             acts = await self._phases()
-            await self._recover()
+            await self._recover(acts)
             await self._audit(acts)
             await self._unload_all()
             await self._compare(before)
@@ -146,13 +146,22 @@ class _Run:
             self._samples.append(memory())
             await asyncio.sleep(SAMPLE)
 
-    async def _recover(self) -> None:
-        """Everything is answered, and every mod serves again, whatever it has been through."""
+    async def _recover(self, acts: list[Act]) -> None:
+        """Everything is answered, what had to end has ended, and every mod serves again, whatever it has been through."""
         if not await self._outside.commanded(RECOVERY):
             self._summary.problems.append("a command of the operator did not come to an end")
         await self._load.settled(RECOVERY)
+        end = time.monotonic() + RECOVERY
+        self._diaries = await self._read_diaries()
+        while any(audit.unreported(acts, self._diaries, self._outside)) and time.monotonic() < end:  # noqa: ASYNC110
+            await asyncio.sleep(1.0)
         await asyncio.gather(*(self._comes_back(mod_id) for mod_id in MODS))
         await self._outside.close()
+        self._diaries = await self._read_diaries()
+
+    async def _read_diaries(self) -> Diaries:
+        folders = {mod_id: self._network.state_dir.storage_of(mod_id) for mod_id in MODS}
+        return await anyio.to_thread.run_sync(Diaries, folders)
 
     async def _comes_back(self, mod_id: str) -> None:
         end = time.monotonic() + RECOVERY
@@ -173,9 +182,7 @@ class _Run:
     # -- the audit
 
     async def _audit(self, acts: list[Act]) -> None:
-        summary, ledger, network = self._summary, self._ledger, self._network
-        folders = {mod_id: network.state_dir.storage_of(mod_id) for mod_id in MODS}
-        self._diaries = diaries = await anyio.to_thread.run_sync(Diaries, folders)
+        summary, ledger, network, diaries = self._summary, self._ledger, self._network, self._diaries
         letters = {
             letter["letter_id"]: letter["event"]["event_id"] for letter in await network.dead_letters.list(limit=10**6)
         }
@@ -184,6 +191,7 @@ class _Run:
         summary.say("order", audit.order(ledger, diaries))
         summary.say("checkpoints", audit.checkpoints(diaries))
         summary.say("causes", audit.causes(acts, diaries, self._outside))
+        summary.say("causes", audit.unreported(acts, diaries, self._outside))
         summary.say("memory", audit.memory(list(self._samples)))
         kept = network.get_network_stats()["journal"]["durable_events"]
         if kept:
@@ -214,15 +222,15 @@ class _Run:
     async def _compare(self, before: Census) -> None:
         """What there was before is there again, and nothing more; the guardian alone is waiting for work."""
         end = time.monotonic() + SETTLING
-        left = Census.take().more_than(before)
-        while any(left.values()) and time.monotonic() < end:
+        while (left := self._left(before)) and time.monotonic() < end:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
-            left = Census.take().more_than(before)
-        self._summary.left = left
-        self._summary.say("left over", (f"{kind}: {what}" for kind, what in left.items() if what))
-        guardian = {self._outside.guardian_pid()}
-        found = (text for pid, text in audit.processes(self._marked, self._diaries) if pid not in guardian)
-        self._summary.say("processes", found)
+        self._summary.left = Census.take().more_than(before)
+        self._summary.say("left over", iter(left))
+
+    def _left(self, before: Census) -> list[str]:
+        guardian = self._outside.guardian_pid()
+        held = [f"{kind}: {what}" for kind, what in Census.take().more_than(before).items() if what]
+        return held + [text for pid, text in audit.processes(self._marked, self._diaries) if pid != guardian]
 
 
 def _quantiles(times: array[float]) -> dict[str, float]:
