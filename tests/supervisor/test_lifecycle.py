@@ -3,6 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from modvisor.supervisor.lifecycle import TABLE, Action, IllegalTransition, State, Trigger, diagram, next_move
 
@@ -56,3 +59,70 @@ def test_events_are_never_fed_where_the_mod_is_down() -> None:
 
 def test_the_drawing_is_of_this_table() -> None:
     assert diagram() in PAGE.read_text(), "stale: run 'make diagram'"
+
+
+class Life(RuleBasedStateMachine):
+    """Whatever happens in whatever order: what the actions do to a mod, kept account of apart from the table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._begin()
+
+    def _begin(self) -> None:
+        self.state = State.STARTING
+        self.is_fed = False
+        self.is_kept = False  # in the journal, as one that is in quarantine
+
+    @rule(trigger=st.sampled_from(Trigger))
+    def happens(self, trigger: Trigger) -> None:
+        try:
+            move = next_move(self.state, trigger)
+        except IllegalTransition:
+            return
+        unasked = trigger in (Trigger.EXITED, Trigger.START_FAILED) and self.state is not State.STARTING
+        assert move.actions.count(Action.REPORT) == unasked, "one report for each end that nobody asked for"
+        self.is_fed = self.is_fed and trigger is not Trigger.EXITED
+        self.is_kept = self.is_kept or trigger is Trigger.QUARANTINE_KEPT
+        for action in move.actions:
+            self._done(action)
+        self.state = move.state
+        if trigger is Trigger.UNLOADED:
+            self._begin()
+
+    def _done(self, action: Action) -> None:
+        match action:
+            case Action.SERVE:
+                self.is_fed = True
+            case Action.HOLD | Action.REFUSE:
+                self.is_fed = False
+            case Action.KEEP_QUARANTINE:
+                self.is_kept = True
+            case Action.RELEASE:
+                self.is_kept = False
+            case Action.DUMP | Action.KILL | Action.KILL_SOON:
+                assert not self.is_fed, "no event goes to a process that is being killed"
+
+    @invariant()
+    def events_are_fed_to_a_mod_that_is_ready_and_to_no_other(self) -> None:
+        assert self.is_fed == (self.state is State.READY)
+
+    @invariant()
+    def a_quarantine_is_kept_as_long_as_it_lasts(self) -> None:
+        if self.state is not State.DRAINING:
+            assert self.is_kept == (self.state in (State.QUARANTINED, State.PROBING))
+
+    @invariant()
+    def it_can_be_brought_back_and_be_unloaded(self) -> None:
+        if self.state is not State.DRAINING:
+            assert {State.READY, State.DRAINING} <= _reachable(self.state)
+
+
+def _reachable(state: State) -> set[State]:
+    found = {state}
+    while more := {move.state for (former, _), move in TABLE.items() if former in found} - found:
+        found |= more
+    return found
+
+
+TestLife = Life.TestCase
+TestLife.settings = settings(max_examples=100, stateful_step_count=50)
