@@ -39,16 +39,19 @@ def search_path(config: NetworkConfig) -> list[str]:
     return [str(folder) for folder in (*config.mod_paths, config.base_dir)]
 
 
-def check_mod_files(config: NetworkConfig) -> list[Problem]:
-    """The mistakes in the files of the mods that a network has by its own file."""
+def with_mod_files(config: NetworkConfig) -> NetworkConfig:
+    """A network with its mods as their files complete them; raises `ConfigError` with the mistakes of all of these."""
     problems: list[Problem] = []
+    mods: list[ModConfig] = []
     search = [*search_path(config), *sys.path]
     for mod in config.mods:
         try:
-            settled(mod, find_mod_file(mod.path, folder_of(mod.path, config.base_dir), search))
+            mods.append(settled(mod, find_mod_file(mod.path, folder_of(mod.path, config.base_dir), search)))
         except ConfigError as error:
             problems += error.problems
-    return problems
+    if problems:
+        raise ConfigError(problems)
+    return replace(config, mods=tuple(mods))
 
 
 def find_mod_file(mod_path: str, folder: Path | None, search: Sequence[str]) -> ModFile | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..config import ConfigError, NetworkConfig, load_config
 from ..doctor import FAIL, Report, examine
+from ..mod_file import with_mod_files
 from ..yaml_source import Problem
 from .exits import ExitCode
 
@@ -49,7 +50,7 @@ def check_up(file: Path | None) -> Checkup:
     problems: tuple[Problem, ...] = ()
     if file is not None:
         try:
-            config = load_config(file)
+            config = with_mod_files(load_config(file))
         except ConfigError as error:
             problems = tuple(error.problems)
     return Checkup(examine(config), file, problems)

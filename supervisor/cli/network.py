@@ -54,13 +54,11 @@ def run(
 def validate(settings: Settings, path: File = None) -> None:
     """Check a network file and its mods' mod.yaml, and list every mistake in them; starts nothing."""
     from ..config import ConfigError, load_config
-    from ..mod_file import check_mod_files
+    from ..mod_file import with_mod_files
 
     path = path or settings.network_file
     try:
-        config = load_config(path)
-        if problems := check_mod_files(config):
-            raise ConfigError(problems)
+        config = with_mod_files(load_config(path))
     except ConfigError as error:
         problems = [
             {"file": each.file, "line": each.line, "key": each.key, "message": each.message} for each in error.problems
