@@ -238,6 +238,7 @@ class _Guardian:
             )
             failed.pop_all()
         self.pid = self._popen.pid
+        self.deaf, self.dead = DEAF, DEAD
         assert self._popen.stderr is not None
         self._stderr = self._popen.stderr
         self._begun = b""  # of a line that it has not ended
@@ -264,8 +265,8 @@ class _Guardian:
         """Something is expected of it, and it may have been stopped: by a mod, which runs as the same user."""
         self.send(signal.SIGCONT)
         timers = [
-            self._loop.call_later(DEAF, self.send, signal.SIGCONT),
-            self._loop.call_later(DEAD, self.send, signal.SIGKILL),
+            self._loop.call_later(self.deaf, self.send, signal.SIGCONT),
+            self._loop.call_later(self.dead, self.send, signal.SIGKILL),
         ]
         try:
             yield

@@ -585,10 +585,9 @@ async def test_a_stopped_guardian_is_continued_for_a_launch(guarded: GuardianLau
 async def test_a_guardian_that_cannot_be_continued_is_replaced(
     guarded: GuardianLauncher, run: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("modvisor.supervisor.guardian.DEAF", 0.05)
-    monkeypatch.setattr("modvisor.supervisor.guardian.DEAD", 0.1)
     stubborn = guarded._guardian
     assert stubborn is not None
+    stubborn.deaf, stubborn.dead = 0.05, 0.1  # of this one alone: the next needs longer to begin
     os.kill(stubborn.pid, signal.SIGSTOP)
     await until(lambda: psutil.Process(stubborn.pid).status() == psutil.STATUS_STOPPED)
     send = stubborn.send
