@@ -204,12 +204,13 @@ class Keeper:
         began = time.perf_counter()
         try:
             incarnation = await self.start_incarnation(from_snapshot=from_snapshot, restore=True)
-            await self.ready(incarnation)
+            await self.activate(incarnation)
         except BaseException as error:
             why = error if isinstance(error, StartFailed) else "whoever asked for it gave up"
             self.last_error = str(why)
             self.happened(Trigger.START_FAILED, facts=Facts(reason=f"mod {self.mod_id} failed to start: {why}"))
             raise
+        self.serve(incarnation)
         self.start_ms = round((time.perf_counter() - began) * 1000, 1)
         self.keep(incarnation)
         await self.keep_sources(incarnation)
@@ -222,6 +223,25 @@ class Keeper:
         """Start a mod that is down, with a clean record. Raises `StartFailed`."""
         self.adopt(config, log)
         return await self.start(from_snapshot=from_snapshot)
+
+    async def start_instead(
+        self, config: ModConfig, log: ModLog | None = None, *, from_snapshot: bool = False
+    ) -> Manifest:
+        """Start a mod that is on its way back, in place of its restart, which goes on if this fails. Raises `StartFailed`."""
+        began = time.perf_counter()
+        try:
+            incarnation = await self.start_incarnation(
+                from_snapshot=from_snapshot, restore=True, config=config, log=log
+            )
+            await self.activate(incarnation)
+        except BaseException:
+            self._start_keeping()
+            raise
+        self._switch_to(incarnation, config, log)
+        self.start_ms = round((time.perf_counter() - began) * 1000, 1)
+        await self.keep_sources(incarnation)
+        assert self.manifest is not None
+        return self.manifest
 
     def stay_quarantined(self, quarantine: Quarantine) -> None:
         """It was in quarantine when the supervisor ended, and nobody has asked for it since."""
@@ -321,7 +341,7 @@ class Keeper:
 
     async def _restore(self, incarnation: Incarnation) -> None:
         try:
-            checkpoint = await self._around.journal.checkpoint(self.mod_id)
+            checkpoint = await self._around.journal.checkpoint(incarnation.mod_id)
             if checkpoint is not None:
                 self.keeps_checkpoints = True
                 timeout = incarnation.config.limits.start_timeout
@@ -329,18 +349,17 @@ class Keeper:
         except BaseException as error:
             await shielded(incarnation.kill("it did not take over its checkpoint"))
             if isinstance(error, ModvisorError) and not isinstance(error, StartFailed):
-                text = f"mod {self.mod_id}: its checkpoint cannot be read: {error}"
+                text = f"mod {incarnation.mod_id}: its checkpoint cannot be read: {error}"
                 raise StartFailed(text, code=error.code) from None
             raise
 
-    async def ready(self, incarnation: Incarnation) -> None:
-        """Activate, then feed events. Raises `StartFailed`; nothing is left of the incarnation then."""
+    async def activate(self, incarnation: Incarnation) -> None:
+        """Its last step before it serves. Raises `StartFailed`; nothing is left of the incarnation then."""
         try:
             await incarnation.activate(incarnation.config.limits.start_timeout)
         except BaseException:
             await shielded(incarnation.kill("activate() failed"))
             raise
-        self.serve(incarnation)
 
     def serve(self, incarnation: Incarnation) -> None:
         """Make ``incarnation`` the one that events go to."""
@@ -390,10 +409,14 @@ class Keeper:
         self._around.tasks.start_soon(self._keep, self._keeping, self._kept, name=f"keep-{self.mod_id}")
 
     async def stop_keeping(self) -> None:
-        """End the task that follows the incarnations (and a restart that is under way in it)."""
+        """End the task that follows the incarnations, and a restart that is under way in it: the caller goes on instead."""
         if self._keeping is not None:
             self._keeping.cancel()
-            await shielded(self._kept.wait())
+            try:
+                await shielded(self._kept.wait())
+            except asyncio.CancelledError:  # or gives up: then all goes on as it was
+                self._start_keeping()
+                raise
             self._keeping = None
 
     async def _keep(self, scope: anyio.CancelScope, kept: anyio.Event) -> None:
@@ -406,6 +429,8 @@ class Keeper:
                         await self._wait_and_try(self._delay, Trigger.BACKOFF_ELAPSED)
                     elif self.state is State.QUARANTINED and (delay := self._policy.next_probe()) is not None:
                         await self._wait_and_try(delay, Trigger.PROBE_DUE)
+                    elif self.state in (State.RESTARTING, State.PROBING):  # it was begun before, and cut short
+                        await self._try()
                     else:
                         return
         finally:
@@ -429,16 +454,21 @@ class Keeper:
         """After ``delay`` seconds, the next incarnation."""
         about = self._about
         await anyio.sleep(delay)
-        if self._about != about:
-            return
-        self.happened(due, of=about)
+        if self._about == about:
+            self.happened(due, of=about)
+            await self._try()
+
+    async def _try(self) -> None:
+        """The next incarnation, of the last good version."""
         try:
             incarnation = await self.start_incarnation(from_snapshot=True, restore=True)
-            await self.ready(incarnation)
+            await self.activate(incarnation)
         except StartFailed as error:
             self._about = self._number
             reason = self.quarantined or str(error)
             self.happened(Trigger.START_FAILED, of=self._number, facts=Facts(error=error, reason=reason))
+        else:
+            self.serve(incarnation)
 
     async def _watch(self, incarnation: Incarnation) -> None:
         """Ping the mod's own event loop."""
@@ -599,12 +629,15 @@ class Keeper:
         """
         await self.stop_keeping()
         superseded = [old] if (old := self._let_go()) is not None else []
+        self._switch_to(new, config, log)
+        self.copies.release()
+        return superseded
+
+    def _switch_to(self, new: Incarnation, config: ModConfig, log: ModLog | None) -> None:
         self.adopt(config, log)
         self.has_snapshot = False  # until the sources of the new one are kept, a restart reads the working files
         self.serve(new)
         self.keep(new)
-        self.copies.release()
-        return superseded
 
     def adopt(self, config: ModConfig, log: ModLog | None = None) -> None:
         """Be the mod of ``config`` from now on: the same with other settings, or another one with counts of its own."""

@@ -26,6 +26,10 @@ class State(StrEnum):
     DRAINING = "draining"  # is being unloaded: takes no new events, finishes those in flight
 
 
+COMING_BACK = (State.BACKOFF, State.RESTARTING)
+"""A mod in one of these is started again without being asked for."""
+
+
 class Trigger(StrEnum):
     """What happened, not what to do about it."""
 
@@ -109,12 +113,10 @@ TABLE: dict[tuple[State, Trigger], Move] = {
     (_S.BACKOFF, _T.BACKOFF_ELAPSED): Move(_S.RESTARTING),
     (_S.BACKOFF, _T.GAVE_UP): Move(_S.QUARANTINED, (_A.REFUSE, _A.KEEP_QUARANTINE)),
     (_S.BACKOFF, _T.NOT_RESTARTED): Move(_S.STOPPED, (_A.REFUSE,)),
-    (_S.BACKOFF, _T.START_REQUESTED): Move(_S.STARTING),
     (_S.BACKOFF, _T.ACTIVATED): _SERVING,
     (_S.BACKOFF, _T.UNLOAD_REQUESTED): _UNLOADING,
     (_S.RESTARTING, _T.ACTIVATED): Move(_S.READY, (_A.COUNT_RESTART, _A.SERVE)),
     (_S.RESTARTING, _T.START_FAILED): _CRASHED,
-    (_S.RESTARTING, _T.START_REQUESTED): Move(_S.STARTING),
     (_S.RESTARTING, _T.UNLOAD_REQUESTED): _UNLOADING,
     (_S.FAILED, _T.START_REQUESTED): Move(_S.STARTING),
     (_S.FAILED, _T.UNLOAD_REQUESTED): _UNLOADING,

@@ -27,7 +27,7 @@ from .incarnation import CancelHandler, Incarnation, StartFailed
 from .journal import Journal, Kept, KeptMod, Quarantine
 from .keeper import Keeper, Surroundings, fingerprint, with_config
 from .launcher import Launcher
-from .lifecycle import State
+from .lifecycle import COMING_BACK, State
 from .mod_file import ModFile, find_mod_file, folder_of, search_path
 from .modlog import ModLog
 from .port import Ledger
@@ -174,9 +174,9 @@ class ModRegistry:
                 try:
                     done = await reload(keeper, wanted)
                 except ReloadFailed as error:
-                    stays = "the old one still serves" if keeper.incarnation is not None else "the mod is down"
                     logger.warning("reload of mod %s failed: %s", keeper.mod_id, error)
-                    return _failure(keeper.config, error, f"mod {keeper.mod_id} was not reloaded, {stays}: {error}")
+                    text = f"mod {keeper.mod_id} was not reloaded, {_left_of(keeper)}: {error}"
+                    return _failure(keeper.config, error, text)
                 await self._remember(keeper)
                 data = {"mod_id": keeper.mod_id, "mod_path": keeper.config.path, **done}
                 return EventResponse(True, f"mod {keeper.mod_id} reloaded ({done['pause_ms']:.1f} ms pause)", data)
@@ -470,6 +470,13 @@ def _cancellable(keeper: Keeper) -> Iterator[None]:
             yield
         finally:
             keeper.command = None
+
+
+def _left_of(keeper: Keeper) -> str:
+    """After a reload that failed."""
+    if keeper.incarnation is not None:
+        return "the old one still serves"
+    return "its restart goes on" if keeper.state in COMING_BACK else "the mod is down"
 
 
 def _loaded(keeper: Keeper, manifest: Manifest) -> EventResponse:

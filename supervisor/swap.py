@@ -11,7 +11,7 @@ from ..ipc.errors import ChannelBroken, ChannelClosed, Code, ModvisorError, Requ
 from .config import ModConfig
 from .incarnation import Incarnation, StartFailed
 from .keeper import Keeper
-from .lifecycle import State
+from .lifecycle import COMING_BACK, State
 from .modlog import ModLog
 from .shield import shielded
 
@@ -27,7 +27,8 @@ async def reload(
 ) -> dict[str, Any]:
     """Replace the running incarnation of ``keeper`` by one with fresh code under ``config``.
 
-    The caller holds the keeper's lock. A mod that is down (failed, quarantined, stopped) is started instead.
+    The caller holds the keeper's lock. A mod that is down (failed, quarantined, stopped) is started instead; one that is on its
+    way back (backoff, restarting) too, and if that fails it is restarted as it would have been.
 
     Args:
         config: of the same mod (a reload), or of another one (a swap), which then needs its own ``log``.
@@ -73,10 +74,11 @@ async def _end(incarnations: list[Incarnation], config: ModConfig) -> None:
 
 
 async def _start_again(keeper: Keeper, config: ModConfig, log: ModLog | None, from_snapshot: bool) -> dict[str, Any]:
-    """There is no incarnation, and nothing tries to bring one: start."""
+    """There is no incarnation, and nothing tries to bring one any more: start."""
     before = keeper.manifest.version if keeper.manifest else None
+    start = keeper.start_instead if keeper.state in COMING_BACK else keeper.start_anew
     try:
-        manifest = await keeper.start_anew(config, log, from_snapshot=from_snapshot)
+        manifest = await start(config, log, from_snapshot=from_snapshot)
     except StartFailed as error:
         raise _failed("start", error) from None
     return {"pause_ms": 0.0, "queued": 0, "from_version": before, "to_version": manifest.version}

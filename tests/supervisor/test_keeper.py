@@ -91,20 +91,62 @@ async def test_what_is_accepted_while_the_mod_goes_away_is_kept_and_its_sender_t
 
 @pytest.mark.parametrize("command", ["reload", "restart"])
 async def test_a_start_that_is_given_up_is_said_to_have_failed(make_world: MakeWorld, command: str) -> None:
-    """The mod was down, and nothing would have brought it back: whoever sent it events would have waited in vain."""
-    world = await make_world(restart={"first_delay": 5, "max_delay": 5})
+    """Nothing else would bring the mod back: whoever sent it events would wait in vain."""
+    world = await make_world(restart={"max_restarts": 0})
     world.worker.die(Exit(1, None))
-    await world.until(lambda: world.keeper.state is State.BACKOFF)
+    await world.until(lambda: world.keeper.state is State.QUARANTINED)
     world.conduct.starts.append("slow import")
     asked = world.command(getattr(world.mods, command)("work"))
     await world.until(lambda: world.keeper.state is State.STARTING and bool(world.launcher.living))
-    waiting = world.send()
     asked.cancel()
-    answer = await waiting.task
+    await asyncio.wait([asked])
+    answer = await world.send().task
     assert (answer.error, "gave up" in answer.message) == ("mod_away", True)
     assert (world.keeper.state, world.launcher.living) == (State.FAILED, [])
     assert (await world.mods.restart("work")).success
     assert (await world.send().task).success
+
+
+@pytest.mark.parametrize("state", [State.BACKOFF, State.RESTARTING])
+@pytest.mark.parametrize("moment", [0.1, 0.3])
+async def test_a_reload_that_is_given_up_leaves_the_restart_under_way(
+    make_world: MakeWorld, state: State, moment: float
+) -> None:
+    world = await make_world(restart={"first_delay": 1, "max_delay": 1})
+    world.conduct.starts += ["slow import", "slow import"]
+    world.worker.die(Exit(1, None))
+    await world.until(lambda: world.keeper.state is state)
+    world.conduct.exit_lag = 0.2  # a process that is cut short is waited for
+    reload = world.command(world.mods.reload("work"))
+    await asyncio.sleep(moment)
+    reload.cancel()
+    answer = await world.send(timeout=5).task
+    assert answer.success, answer
+    assert world.launcher.living == [world.worker]
+
+
+@pytest.mark.parametrize("state", [State.BACKOFF, State.RESTARTING])
+async def test_a_reload_that_fails_leaves_the_restart_under_way(make_world: MakeWorld, state: State) -> None:
+    world = await make_world(restart={"first_delay": 1, "max_delay": 1})
+    restarting = state is State.RESTARTING
+    world.conduct.starts += ["slow import", "import fails"] if restarting else ["import fails"]
+    world.worker.die(Exit(1, None))
+    await world.until(lambda: world.keeper.state is state)
+    failed = await world.mods.reload("work")
+    assert (failed.error, "its restart goes on" in failed.message) == ("import_failed", True)
+    assert (await world.send(timeout=5).task).success
+
+
+@pytest.mark.parametrize("command", ["reload", "restart"])
+async def test_a_mod_on_its_way_back_is_there_at_once_when_it_is_asked_for(make_world: MakeWorld, command: str) -> None:
+    world = await make_world(restart={"first_delay": 9, "max_delay": 9})
+    world.worker.die(Exit(1, None))
+    await world.until(lambda: world.keeper.state is State.BACKOFF)
+    waiting = world.send(timeout=1)
+    assert (await getattr(world.mods, command)("work")).success
+    assert (await waiting.task).success
+    await asyncio.sleep(20)
+    assert len(world.launcher.workers) == 2, "the restart that was due is not made any more"
 
 
 async def test_a_reload_does_not_hold_the_events_of_a_successor(make_world: MakeWorld) -> None:

@@ -34,7 +34,7 @@ def test_an_unload_is_possible_in_every_state(state: State) -> None:
         assert next_move(state, Trigger.UNLOAD_REQUESTED).state is State.DRAINING
 
 
-@pytest.mark.parametrize("state", [State.FAILED, State.QUARANTINED, State.PROBING, State.STOPPED, State.BACKOFF])
+@pytest.mark.parametrize("state", [State.FAILED, State.QUARANTINED, State.PROBING, State.STOPPED])
 def test_a_mod_that_is_down_may_be_started_by_hand(state: State) -> None:
     assert next_move(state, Trigger.START_REQUESTED).state is State.STARTING
 
