@@ -163,8 +163,9 @@ class Keeper:
         for action in move.actions:
             if action in self._actions:
                 self._actions[action](self, facts)
-        if work := [self._works[action] for action in move.actions if action in self._works]:
-            (self._life or self._around.tasks).start_soon(self._do_in_turn, work, facts)
+        work = [self._works[action] for action in move.actions if action in self._works]
+        if work and self._life is not None:  # else `_live` will see to it
+            self._life.start_soon(self._do_in_turn, work, facts)
         self._around.on_change()
 
     def _exceeded(self, incarnation: Incarnation, exceeded: Exceeded) -> None:
@@ -442,6 +443,9 @@ class Keeper:
             async with anyio.create_task_group() as self._life:
                 self._life.start_soon(self.copies.feed, incarnation.lane)
                 self._life.start_soon(self._watch, incarnation)
+                if self.state is State.ENDING:  # since before anybody followed it
+                    facts = Facts(incarnation, reason=str(incarnation.channel.closed))
+                    self._life.start_soon(self._kill_soon, facts)
                 await asyncio.shield(incarnation.process.exited)
                 self._life.cancel_scope.cancel()
         finally:

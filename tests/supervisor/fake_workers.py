@@ -24,6 +24,7 @@ from modvisor.supervisor.process import DumpFile, Exit, WorkerProcess
 STARTS = (
     "refused", "slow launch", "exits", "mute", "stranger", "import fails", "imports forever", "slow import", "dies importing",
     "no manifest", "activate fails", "activates forever", "slow activate", "dies activating", "no snapshot",
+    "closes pipe when active", "dies when active",
 )  # fmt: skip
 """What the next start may do instead of just coming to serve; a slow one takes `SLOW` seconds and serves."""
 
@@ -237,6 +238,8 @@ class FakeWorker:
             if self.alive and not self.hung:
                 self.handling.pop(request.id, None)
                 self.channel.respond(request.id, result)
+                if request.method == messages.ACTIVATE:
+                    self._go_wrong()
                 if request.method == messages.SHUTDOWN:
                     await self.channel.flush()
                     self.die(Exit(0, None), by="the supervisor")
@@ -295,6 +298,13 @@ class FakeWorker:
             case "dies activating":
                 self.die(Exit(1, None))
         self.active_since = self._loop.time()
+
+    def _go_wrong(self) -> None:
+        """In the moment in which it is ready."""
+        if self.fault == "closes pipe when active":
+            self.close_pipe()
+        elif self.fault == "dies when active":
+            self.die(Exit(1, None))
 
     async def _fail_as(self, way: str) -> None:
         match way:

@@ -202,3 +202,13 @@ async def test_an_end_that_was_under_way_already_is_reported_when_another_takes_
     assert (await reload).success
     assert [report.detail for report in world.keeper.crashes] == ["exit code 7"]
     assert world.keeper.state is State.READY
+
+
+async def test_a_worker_that_closes_its_pipe_just_as_it_is_ready_is_ended(make_world: MakeWorld) -> None:
+    world = await make_world(restart=FAST)
+    world.conduct.starts.append("closes pipe when active")
+    world.worker.die(Exit(1, None))
+    await world.until(lambda: len(world.launcher.workers) == 2)
+    assert (await world.send(timeout=5).task).success
+    assert world.launcher.living == [world.worker]
+    assert [report.detail for report in world.keeper.crashes] == ["exit code 1", "the peer closed the pipe"]
