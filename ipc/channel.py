@@ -122,13 +122,19 @@ class Channel:
         return await self.finish(*self.begin(method, params), timeout)
 
     def begin(self, method: str, params: Any = None) -> tuple[int, asyncio.Future[Response]]:
-        """The first half of `call`: send, without waiting. Pass what it returns to `finish`, whatever happens."""
+        """The first half of `call`: send, without waiting. Pass what it returns to `finish`, whatever happens.
+
+        If it raises, the peer has not seen the request, and never will.
+        """
         if self._closed is not None:
             raise _again(self._closed)
         request_id, data = self._connection.request(method, params)
         future: asyncio.Future[Response] = self._loop.create_future()
         self._pending[request_id] = future
         self._write(data)
+        if self._closed is not None:  # of this very write: the peer has got nothing of it, or no whole frame
+            self._pending.pop(request_id).exception()  # seen
+            raise _again(self._closed)
         return request_id, future
 
     async def finish(self, request_id: int, future: asyncio.Future[Response], timeout: float | None = None) -> Response:

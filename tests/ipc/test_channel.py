@@ -117,6 +117,15 @@ async def test_the_peer_goes_and_everybody_waiting_hears_it(pair: tuple[Peer, Pe
         await ours.channel.request("echo", {})
 
 
+async def test_a_request_that_finds_the_peer_gone_was_not_sent() -> None:
+    ours, stranger = socket.socketpair()
+    peer = Peer(ours)
+    stranger.close()
+    with pytest.raises(ChannelBroken):
+        peer.channel.begin("echo", {})
+    assert peer.ended.done()
+
+
 async def test_closed_by_us(pair: tuple[Peer, Peer]) -> None:
     ours, theirs = pair
     call = asyncio.create_task(ours.channel.request("hang", {}))

@@ -212,3 +212,15 @@ async def test_a_worker_that_closes_its_pipe_just_as_it_is_ready_is_ended(make_w
     assert (await world.send(timeout=5).task).success
     assert world.launcher.living == [world.worker]
     assert [report.detail for report in world.keeper.crashes] == ["exit code 1", "the peer closed the pipe"]
+
+
+# -- events
+
+
+async def test_an_event_that_was_never_sent_is_not_under_suspicion(make_world: MakeWorld) -> None:
+    """Its worker was dead already when it was written, and nobody had noticed."""
+    world = await make_world(restart=FAST, max_attempts=1)
+    world.worker.die(Exit(1, None))
+    assert (await world.send().task).data == [0, 1]
+    (report,) = world.keeper.crashes
+    assert report.in_flight_count == 0
