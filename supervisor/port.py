@@ -188,19 +188,21 @@ class Port:
 
     async def _ask(self, journey: Journey) -> EventResponse | Event | None:
         queue = _Queue.WAITING if journey.attempt == 1 else _Queue.SUSPECT
+        in_turn = False  # it is its turn among those under suspicion, and was before
         while True:
             lane = self._exempt_lane(journey)
             exempt = lane is not None
             if lane is None:
-                lane = await self._admit(journey, queue)
+                lane = await self._admit(journey, queue, first=in_turn)
             else:
                 lane.reserve()
             try:
                 return await self._send(lane, journey)
             except _NotSent:
+                in_turn = queue is _Queue.SUSPECT
                 queue = _Queue.AHEAD if queue is _Queue.WAITING else queue
             except _Died:
-                queue = _Queue.SUSPECT
+                in_turn, queue = False, _Queue.SUSPECT
                 may_try = self._away is None and self.config.delivery == AT_LEAST_ONCE
                 if not may_try or journey.attempt >= self.config.max_attempts:
                     raise await self._died_of(journey, lane, bury=may_try) from None
@@ -243,8 +245,8 @@ class Port:
                 return lane
         return None
 
-    async def _admit(self, journey: Journey, kind: _Queue) -> Lane:
-        """Wait for a place, in order of arrival."""
+    async def _admit(self, journey: Journey, kind: _Queue, *, first: bool = False) -> Lane:
+        """Wait for a place, in order of arrival; ``first``: before those who wait in the same queue."""
         if self._away is not None:
             raise Unanswered(str(self._away), code=self._away.code)
         if kind is _Queue.WAITING:
@@ -257,6 +259,7 @@ class Port:
         queue = self._queues[kind]
         place: asyncio.Future[Lane] = self._loop.create_future()
         queue[place] = journey
+        queue.move_to_end(place, last=not first)
         self._waiting_bytes += journey.size
         timer = None
         if journey.deadline < math.inf:

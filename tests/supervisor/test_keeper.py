@@ -224,3 +224,15 @@ async def test_an_event_that_was_never_sent_is_not_under_suspicion(make_world: M
     assert (await world.send().task).data == [0, 1]
     (report,) = world.keeper.crashes
     assert report.in_flight_count == 0
+
+
+async def test_suspects_keep_their_order_when_the_next_worker_dies_before_it_gets_one(make_world: MakeWorld) -> None:
+    world = await make_world(restart=FAST)
+    tasks = [world.send("slow").task for _ in range(3)]
+    await asyncio.sleep(0.1)
+    world.conduct.starts.append("dies when active")
+    world.worker.die(Exit(1, None))
+    begun: list[tuple[int, int]] = []
+    world.launcher.on_event = lambda _worker, handling: begun.append((handling.event["payload"]["n"], handling.attempt))
+    assert all(answer.success for answer in await asyncio.gather(*tasks))
+    assert begun == [(0, 2), (1, 2), (2, 2)]

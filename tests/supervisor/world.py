@@ -20,9 +20,9 @@ from modvisor.supervisor.counters import NetworkCounters
 from modvisor.supervisor.dead_letters import LetterLedger
 from modvisor.supervisor.enforcement import Enforcement
 from modvisor.supervisor.gateway import Gateway
-from modvisor.supervisor.journal import Checkpoint, DeadLetter, DurableEvent, Journal, Quarantine, StorageFull
+from modvisor.supervisor.journal import Checkpoint, DeadLetter, DurableEvent, Journal, Kept, Quarantine, StorageFull
 from modvisor.supervisor.journey import Journey
-from modvisor.supervisor.keeper import Keeper
+from modvisor.supervisor.keeper import Keeper, fingerprint
 from modvisor.supervisor.mod_file import ModFile
 from modvisor.supervisor.mod_requests import ModRequests
 from modvisor.supervisor.registry import ModRegistry
@@ -220,6 +220,7 @@ class World:
         self.agents = AgentRegistry(AgentsConfig(), {}, self.journal.record)
         self.late: list[tuple[Journey, Any]] = []  # answers nobody waited for
         self.sent: list[Sent] = []
+        self.in_quarantine = False  # the mod that is being loaded
         self._numbers = 0  # of events
         self.commands: list[asyncio.Task[Any]] = []
         self.mods: ModRegistry
@@ -282,10 +283,15 @@ class World:
         self.late.append((journey, outcome))
         await self.gateway.late(journey, mod_id, outcome)
 
-    async def open(self) -> None:
-        """Put it together and load the mod."""
+    async def open(self, *, in_quarantine: bool = False) -> None:
+        """Put it together and load the mod, which may have been in quarantine when the network last ran."""
         await self._started
+        self.in_quarantine = in_quarantine
+        if in_quarantine:
+            kept = Quarantine(MOD, self.mod.path, "it kept ending", 0.0, fingerprint(self.mod))
+            self.mods.restore(Kept(quarantines={MOD: kept}))
         await self.mods.load(self.mod)
+        self.in_quarantine = False
 
     async def close(self) -> None:
         """End all there is; raises what went wrong with the network's own tasks."""
