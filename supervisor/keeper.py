@@ -275,7 +275,7 @@ class Keeper:
     async def _finish(self, incarnation: Incarnation, seconds: float, keep_state: bool) -> None:
         """Let the events in flight finish. A worker whose loop is blocked cannot finish anything: it is not waited for."""
         lane, keep_state = incarnation.lane, keep_state and self.keeps_checkpoints
-        if not (lane.handling or keep_state) or not await incarnation.answers(seconds / 2):
+        if not (lane.is_busy or keep_state) or not await incarnation.answers(seconds / 2):
             return
         deadline = self._loop.time() + seconds / 2
         if await drain(lane, deadline) and keep_state:

@@ -67,14 +67,19 @@ class Lane:
                 del self._finished[next(iter(self._finished))]
         self._wake()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether an event is being handled, or about to be."""
+        return bool(self.handling or self._reserved)
+
     async def drained(self) -> None:
-        """Wait until nothing is being handled or about to be."""
-        while self.handling or self._reserved:
+        """Wait until it is not busy any more."""
+        while self.is_busy:
             self._idle = asyncio.get_running_loop().create_future()
             await self._idle
 
     def _wake(self) -> None:
-        if not self.handling and not self._reserved and self._idle is not None and not self._idle.done():
+        if not self.is_busy and self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
 
     # -- causes
