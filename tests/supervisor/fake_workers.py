@@ -110,8 +110,8 @@ class FakeWorker:
         self.pid = pid
         self.fault = fault
         self.alive = True
-        self.hung = False
-        self.told_to_end = False  # it got a shutdown, or a signal
+        self._awake = asyncio.Event()  # cleared while it hangs
+        self._awake.set()
         self.faults: set[str] = set()  # what it did for which a supervisor may end it
         self.ended_by: str | None = None  # an event's id, "outside" or "the supervisor"
         self.ended_at: float | None = None  # when its supervisor was told
@@ -141,7 +141,6 @@ class FakeWorker:
     def signalled(self, signum: int) -> None:
         if self.alive and (signum == signal.SIGKILL or (signum == signal.SIGTERM and self.conduct.heeds_sigterm)):
             self.launcher.on_signal(self, signum)
-            self.told_to_end = True
             self.die(Exit(None, signum), by="the supervisor")
 
     def die(self, exit: Exit, by: str = "outside") -> None:
@@ -165,12 +164,12 @@ class FakeWorker:
         self.process.ended(exit)
 
     def hang(self) -> None:
-        self.hung = True
+        self._awake.clear()
         self.faults.add("hung")
 
     def wake(self) -> None:
         """Its loop goes on, and finds what came meanwhile."""
-        self.hung = False
+        self._awake.set()
         waiting, self._waiting = self._waiting, []
         for message in waiting:
             self._take(message)
@@ -202,7 +201,7 @@ class FakeWorker:
     def _take(self, message: Request | Notification) -> None:
         if not self.alive:
             return
-        if self.hung:
+        if not self._awake.is_set():
             self._waiting.append(message)
         elif isinstance(message, Notification):
             self._note(message)
@@ -230,12 +229,13 @@ class FakeWorker:
     async def _serve(self, request: Request) -> None:
         try:
             result = await self._answer_to(request)
+            await self._awake.wait()
         except asyncio.CancelledError:
             self._refuse(request, Code.TIMEOUT, "cancelled")
         except ModvisorError as error:
             self._refuse(request, error.code, str(error))
         else:
-            if self.alive and not self.hung:
+            if self.alive:
                 self.handling.pop(request.id, None)
                 self.channel.respond(request.id, result)
                 if request.method == messages.ACTIVATE:
@@ -246,7 +246,7 @@ class FakeWorker:
 
     def _refuse(self, request: Request, code: str, text: str) -> None:
         self.handling.pop(request.id, None)
-        if self.alive and not self.hung:
+        if self.alive:
             self.channel.refuse(request.id, code, text)
 
     async def _answer_to(self, request: Request) -> Any:
@@ -269,7 +269,6 @@ class FakeWorker:
                     raise ModvisorError("too large", code=Code.TOO_LARGE)
                 return {}
             case messages.SHUTDOWN:
-                self.told_to_end = True
                 await self._fail_as(self.conduct.shutdown)
         return None
 

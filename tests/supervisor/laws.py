@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import Any
 
 from modvisor.ipc.errors import Code
 from modvisor.supervisor.config import RestartConfig
@@ -68,14 +67,18 @@ class WatchedCrashes(CrashLog):
         super().__init__()
         self._laws = laws
         self._keeper = keeper
-        self._policy: Any = None  # the keeper's, while `_naive` is its double
+        self._policy = keeper._policy  # while `_naive` is its double
         self._naive = NaivePolicy(keeper.config.restart)
+        if laws.world.in_quarantine:
+            self._naive.given_up()
 
     def add(self, report: CrashReport) -> None:
         super().add(report)
         self._laws.reports.append(report)
         if self._policy is not self._keeper._policy:
             self._policy, self._naive = self._keeper._policy, NaivePolicy(self._keeper.config.restart)
+        if report.incarnation != self._keeper._about:  # superseded: nothing is decided about it
+            return
         if self._keeper.state is State.QUARANTINED:  # a probe that did not come to serve
             self._naive.given_up()
             return
@@ -103,7 +106,7 @@ class Laws:
         self.violations: list[str] = []
         self.starts: dict[str, list[Start]] = defaultdict(list)  # by event id
         self.reports: list[CrashReport] = []
-        self._newest: dict[str, int] = {}  # by source: the number of the newest event whose first attempt began
+        self._newest: dict[tuple[int, str], int] = {}  # by source: the newest event whose first attempt began
         self._fallen: dict[str, list[FakeWorker]] = defaultdict(
             list
         )  # by event id: workers that ended while they handled it
@@ -140,14 +143,16 @@ class Laws:
             if handling.attempt > (mod.max_attempts if mod.delivery == "at_least_once" else 1):
                 self.broken(f"event {n}: attempt {handling.attempt}")
             if handling.attempt == 1:
-                self._in_order(event["source_id"], n)
+                self._in_order(worker, event["source_id"], n)
             self._not_too_many(worker, handling)
         former.append(Start(world.loop.time(), worker, n, handling.attempt, handling.nested))
 
-    def _in_order(self, source: str, n: int) -> None:
-        if n < self._newest.get(source, -1):
-            self.broken(f"event {n} of {source} began after event {self._newest[source]}")
-        self._newest[source] = n
+    def _in_order(self, worker: FakeWorker, source: str, n: int) -> None:
+        """What the journal keeps for a mod that is away comes again as it came the first time, but to another worker."""
+        key = (worker.pid if self.world.mod.durable else 0, source)
+        if n < self._newest.get(key, -1):
+            self.broken(f"event {n} of {source} began after event {self._newest[key]}")
+        self._newest[key] = n
 
     def _not_too_many(self, worker: FakeWorker, handling: Handling) -> None:
         if not worker.conduct.heeds_cancel:
@@ -259,6 +264,10 @@ class Laws:
         if keeper.state is State.READY:
             assert keeper.incarnation is not None
             assert keeper.port._lane is keeper.incarnation.lane, "a mod that is ready is not fed events"
+            assert not keeper.incarnation.lane.is_busy
+        port = keeper.port
+        books = (port._admitted, port._given, port._trial, port.depth, port._waiting_bytes, len(keeper.durable))
+        assert books == (0, 0, None, 0, 0, 0), f"an event is lost in the books: {books}"
 
     def check_end(self) -> None:
         """The mod was unloaded: nothing of it is left."""

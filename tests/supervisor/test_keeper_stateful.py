@@ -55,14 +55,14 @@ MODS = st.fixed_dictionaries(
         "limits": st.fixed_dictionaries(
             {
                 "concurrency": st.sampled_from([1, 1, 2, 4]),
-                "queue": st.sampled_from([0, 1, 3, 10]),
+                "queue": st.sampled_from([0, 2, 10, 10]),
                 "event_timeout": st.sampled_from([None, "1s"]),
             }
         ),
         "restart": st.fixed_dictionaries(
             {
-                "policy": st.sampled_from(["permanent", "permanent", "permanent", "transient", "temporary"]),
-                "max_restarts": st.sampled_from([0, 1, 2, 5]),
+                "policy": st.sampled_from([*["permanent"] * 6, "transient", "temporary"]),
+                "max_restarts": st.sampled_from([0, 1, 3, 10, 30]),
                 "window": st.sampled_from(["1s", "10s", "60s"]),
                 "first_delay": st.sampled_from([0, "0.1s", "0.5s"]),
                 "max_delay": st.just("2s"),
@@ -109,15 +109,21 @@ class Life(RuleBasedStateMachine):
     def go_on(self, pause: float) -> None:
         self.do(lambda: None, pause)
 
-    @initialize(mod=MODS, starts=st.lists(st.sampled_from(STARTS), max_size=1), observes=st.booleans())
-    def begin(self, mod: dict[str, Any], starts: list[str], observes: bool) -> None:
+    @initialize(
+        mod=MODS,
+        starts=st.lists(st.sampled_from(STARTS), max_size=1),
+        observes=st.booleans(),
+        in_quarantine=st.sampled_from([*[False] * 9, True]),
+    )
+    def begin(self, mod: dict[str, Any], starts: list[str], observes: bool, in_quarantine: bool) -> None:
         async def make() -> None:
             self.world = World(self.folder, **{**mod, "limits": {**LIMITS, **mod["limits"]}})
             self.world.conduct.observes = observes
             self.world.conduct.starts.extend(starts)
             self.laws = Laws(self.world)
-            opening = asyncio.ensure_future(self.world.open())
-            await self.world.until(lambda: self.world.keeper is not None)
+            opening = asyncio.ensure_future(self.world.open(in_quarantine=in_quarantine))
+            while self.world.keeper is None:
+                await asyncio.sleep(0)
             self.laws.watch_crashes()
             await opening
 
@@ -186,24 +192,21 @@ class Life(RuleBasedStateMachine):
 
     # -- commands
 
-    def command(self, make: Callable[[], Coroutine[Any, Any, Any]], pause: float) -> None:
-        self.do(lambda: self.world.command(make()), pause)
+    @precondition(lambda self: self.world.keeper is not None)
+    @rule(
+        what=st.sampled_from(["reload", "reload", "restart", "restart", "unload"]),
+        count=st.sampled_from([1, 1, 1, 2]),
+        pause=PAUSES,
+    )
+    def command(self, what: str, count: int, pause: float) -> None:
+        """Commands on one mod wait for each other; an unload cancels what is under way."""
+        command = getattr(self.world.mods, what)
+        self.do(lambda: [self.world.command(command(MOD)) for _ in range(count)], pause)
 
-    @rule(pause=PAUSES)
-    def reload(self, pause: float) -> None:
-        self.command(lambda: self.world.mods.reload(MOD), pause)
-
-    @rule(pause=PAUSES)
-    def restart(self, pause: float) -> None:
-        self.command(lambda: self.world.mods.restart(MOD), pause)
-
-    @rule(timeout=st.sampled_from([None, None, 0.1]), pause=PAUSES)
-    def unload(self, timeout: float | None, pause: float) -> None:
-        self.command(lambda: self.world.mods.unload(MOD, timeout), pause)
-
+    @precondition(lambda self: self.world.keeper is None)
     @rule(pause=PAUSES)
     def load(self, pause: float) -> None:
-        self.command(lambda: self.world.mods.load(self.world.mod), pause)
+        self.do(lambda: self.world.command(self.world.mods.load(self.world.mod)), pause)
 
     @precondition(lambda self: any(not command.done() for command in self.world.commands))
     @rule(pause=PAUSES)
