@@ -19,6 +19,8 @@ from .players import MAD, STEADY, settings_of
 from .schedule import Act
 
 SHOWN = 5  # of each kind of problem
+UNLOADING = 10.0  # seconds that an unload may take
+STARTING = 5.0  # seconds within which a start that was cut off is reported
 GROWTH = 1.1
 ROOM = 24_000_000
 """How much larger memory may be in the last third of the chaos than in the second: a share, and bytes, for what is bounded and
@@ -79,12 +81,14 @@ def order(ledger: Ledger, diaries: Diaries) -> Iterator[str]:
             newest[agent] = number
 
 
-def checkpoints(diaries: Diaries) -> Iterator[str]:
-    """No process is given a state that is older than what was acknowledged before."""
+def checkpoints(diaries: Diaries, outside: Outside) -> Iterator[str]:
+    """No process is given a state that is older than what was acknowledged before, and since the mod was loaded."""
     for mod_id, processes in diaries.of.items():
         acked = sorted(each for diary in processes for each in diary.acked)
         for diary in processes:
-            yield from (f"{mod_id}, pid {diary.pid}: {problem}" for problem in _restored(diary, acked))
+            since = max((at for at in outside.unloaded[mod_id] if at < diary.started), default=0.0)
+            known = [each for each in acked if each[0] > since]
+            yield from (f"{mod_id}, pid {diary.pid}: {problem}" for problem in _restored(diary, known))
 
 
 def _restored(diary: Diary, acked: list[tuple[float, int]]) -> Iterator[str]:
@@ -100,16 +104,26 @@ def causes(acts: list[Act], diaries: Diaries, outside: Outside) -> Iterator[str]
     """Every crash report names a cause that fits what its process did or what was done to it."""
     deeds = _deeds(acts, diaries, outside)
     for end in outside.ends:
-        yield from _explained(end, deeds, diaries)
+        yield from _explained(end, deeds, diaries, outside)
 
 
 def unreported(acts: list[Act], diaries: Diaries, outside: Outside) -> Iterator[str]:
     """Every process that had to end of what it did has a crash report, unless a command was quicker."""
-    reported = {(end.mod_id, end.pid) for end in outside.ends}
+    told = {(end.mod_id, end.pid) for end in outside.ends} | outside.replaced | _unloaded(diaries, outside)
     for process, names in _deeds(acts, diaries, outside).items():
         must = [name for name in names if TABLE[name].ends]
-        if must and process not in reported | outside.replaced:
+        if must and process not in told:
             yield f"{process[0]}, pid {process[1]}: no crash report, though it has gone through {must}"
+
+
+def _unloaded(diaries: Diaries, outside: Outside) -> set[tuple[str, int]]:
+    """Processes that may have been ended by an unload before they ended of what they had just done."""
+    return {
+        (mod_id, diary.pid)
+        for mod_id, times in outside.unloaded.items()
+        for diary in diaries.of[mod_id]
+        if any(0 <= at - diary.acted < UNLOADING for at in times)
+    }
 
 
 def _deeds(acts: list[Act], diaries: Diaries, outside: Outside) -> dict[tuple[str, int], list[str]]:
@@ -124,10 +138,11 @@ def _deeds(acts: list[Act], diaries: Diaries, outside: Outside) -> dict[tuple[st
     return deeds
 
 
-def _explained(end: End, deeds: dict[tuple[str, int], list[str]], diaries: Diaries) -> Iterator[str]:
+def _explained(end: End, deeds: dict[tuple[str, int], list[str]], diaries: Diaries, outside: Outside) -> Iterator[str]:
     who = f"{end.mod_id}, incarnation {end.incarnation}, pid {end.pid}"
     if end.cause is Cause.START_FAILURE:
-        if not any(diary.bad_start for diary in diaries.of[end.mod_id]):
+        felled = any(0 <= end.at - at < STARTING for at in outside.felled)
+        if not felled and not any(diary.bad_start for diary in diaries.of[end.mod_id]):
             yield f"{who} failed to start, and nobody had told it to: {end.detail}"
         return
     names = deeds.get((end.mod_id, end.pid or 0), [])

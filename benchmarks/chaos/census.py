@@ -64,7 +64,7 @@ def memory() -> int:
 
 
 class Marked:
-    """The processes of one run: told by a variable that workers inherit, or by their own word, or by who started them.
+    """The processes of one run: told by a variable that workers inherit, or by who started them, since this was made.
 
     Args:
         mark: ``NAME=value`` of the variable.
@@ -72,6 +72,7 @@ class Marked:
 
     def __init__(self, mark: str) -> None:
         self._mark = mark.encode()
+        self._before = set(_descendants())
 
     def alive(self) -> dict[int, str]:
         """Pid to name: what has the variable, and what is below this process."""
@@ -80,10 +81,16 @@ class Marked:
             with suppress(psutil.Error, OSError):
                 if process.pid != os.getpid() and self._mark in Path(f"/proc/{process.pid}/environ").read_bytes():
                     found[process.pid] = process.name()
-        with suppress(psutil.Error):
-            for child in psutil.Process().children(recursive=True):
-                found[child.pid] = child.name()
-        return found
+        return found | {pid: name for pid, name in _descendants().items() if pid not in self._before}
+
+
+def _descendants() -> dict[int, str]:
+    """Pid to name of all that is below this process."""
+    found = {}
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            found[child.pid] = child.name()
+    return found
 
 
 def is_alive(pid: int, start_time: int) -> bool:

@@ -22,7 +22,7 @@ class Diary:
 
     Attributes:
         begun: numbers of the events it began with, in order.
-        acts: of the schedule, by number and name.
+        acts: of the schedule, by number and name; ``acted``: monotonic seconds of the newest.
         restored, acked: monotonic seconds and the count that it was given, or whose checkpoint it was told to be kept.
         bad_start: how it failed to start, if it was to.
         left: pids of processes it has left behind, with their start times (clock ticks).
@@ -34,6 +34,7 @@ class Diary:
     active: float | None = None
     begun: list[int] = field(default_factory=list)
     acts: list[tuple[int, str]] = field(default_factory=list)
+    acted: float = 0.0
     restored: list[tuple[float, int]] = field(default_factory=list)
     acked: list[tuple[float, int]] = field(default_factory=list)
     bad_start: str | None = None
@@ -47,8 +48,7 @@ class Diaries:
         self.of: dict[str, list[Diary]] = {}
         self.beginnings: defaultdict[int, list[Beginning]] = defaultdict(list)
         for mod_id, folder in folders.items():
-            files = (folder / "diaries").iterdir()
-            diaries = [self._read(mod_id, file) for file in files]
+            diaries = [self._read(mod_id, file) for file in (folder / "diaries").iterdir()]
             self.of[mod_id] = sorted(diaries, key=lambda diary: diary.started)
         for beginnings in self.beginnings.values():
             beginnings.sort(key=lambda beginning: beginning.at)
@@ -71,6 +71,7 @@ class Diaries:
                 self.beginnings[int(number)].append(Beginning(at, int(attempt), diary.pid))
             case "act", [number, name]:
                 diary.acts.append((int(number), name))
+                diary.acted = at
             case "restored", [count]:
                 diary.restored.append((at, int(count)))
             case "acked", [count]:

@@ -80,6 +80,7 @@ INSIDE: dict[str, Mischief] = {
     "descriptor_leak": _may_end(),
     "log_flood": _may_end(HANG, how=(NOW, SOON, THREAD)),
     "emit": _may_end(weight=1),
+    "ask_and_die": _ends(EXITED, how=(NOW, SOON)),
     "big_file": _may_end(),
     # lies on the pipe
     "garbage": _ends(LIE),
@@ -120,9 +121,10 @@ OUTSIDE: dict[str, Mischief] = {
     "kill_warden": Mischief(frozenset({SIGNAL, MEMORY}), True, (), 1),
     "restart": Mischief(frozenset(), False, (), 2),
     "reload": Mischief(frozenset(), False, (), 2),
+    "unload": Mischief(frozenset(), False, (), 2),  # and load again
 }
 
-GUARDIAN = ("kill_guardian", "stop_guardian")
-"""Done to the process that starts all workers: no mod may notice."""
+BELOW = ("kill_guardian", "stop_guardian", "kill_starting")
+"""Done to the process that starts all workers, and to a worker that does not serve yet: no steady mod may notice."""
 
 TABLE = INSIDE | OUTSIDE

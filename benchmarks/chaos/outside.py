@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
+import time
 from collections import Counter, defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from modvisor.ipc.errors import Code
 from modvisor.supervisor import AgentNetwork
 from modvisor.supervisor.crashes import Cause, CrashReport
 from modvisor.supervisor.guardian import GuardedProcess, GuardianLauncher
 from modvisor.supervisor.keeper import Keeper
+from modvisor.supervisor.lifecycle import State
+from modvisor.supervisor.registry import ModRegistry
 
 from .load import Load
 from .mischief import OUTSIDE, TABLE
-from .players import MAD, MODS
+from .players import MAD, PLAYER, settings_of
 from .schedule import Act
 
+AMBUSH = 3.0  # seconds that somebody lies in wait for a worker that starts
+START = 0.15  # seconds that a start takes
 REST = 0.5  # seconds that a mod stays down before somebody brings it back
 LOOK = 0.25  # seconds between two looks
 WORDS = 8  # lines of its log that are kept of an end
@@ -34,12 +41,13 @@ class End:
     pid: int | None
     cause: Cause
     detail: str
+    at: float
     words: str
 
     @classmethod
     def of(cls, report: CrashReport) -> End:
         words = "\n".join(report.log[-WORDS:])
-        return cls(report.mod_id, report.incarnation, report.pid, report.cause, report.detail, words)
+        return cls(report.mod_id, report.incarnation, report.pid, report.cause, report.detail, report.at, words)
 
 
 class Outside:
@@ -49,6 +57,8 @@ class Outside:
         done: how often each misbehaviour came to be; ``missed``: its mod was down.
         deeds: mod and pid to what was done to that process.
         replaced: mod and pid of processes that a command has ended.
+        unloaded: mod to the monotonic seconds at which it was, and all that was kept of it forgotten.
+        felled: Unix seconds at which a worker was killed while it started.
         revived: how often a mod was brought back by hand.
     """
 
@@ -57,8 +67,10 @@ class Outside:
         self.missed: Counter[str] = Counter()
         self.deeds: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
         self.replaced: set[tuple[str, int]] = set()
+        self.unloaded: defaultdict[str, list[float]] = defaultdict(list)
+        self.felled: list[float] = []
         self.revived = 0
-        self._ends: dict[tuple[str, int], End] = {}
+        self._ends: dict[tuple[str, float], End] = {}
         self._network = network
         self._load = load
         self._mark = mark.encode()
@@ -104,19 +116,17 @@ class Outside:
     # -- what is done
 
     def _do(self, act: Act) -> bool:
-        if act.name.endswith("_guardian"):
-            return self._signal(self.guardian_pid(), SIGNALS[act.name])
-        if act.name in ("restart", "reload"):
+        if act.name in SIGNALS_TO_GUARDIAN:
+            return self._signal(self.guardian_pid(), SIGNALS_TO_GUARDIAN[act.name])
+        if act.name not in SIGNALS:
             self._command(act)
             return True
         keeper = self._keeper(act.mod_id)
-        if keeper.incarnation is None or keeper.incarnation.process.exited.done():
+        if keeper is None or keeper.incarnation is None or keeper.incarnation.process.exited.done():
             return False
         process = keeper.incarnation.process
-        if act.name == "kill_warden":
-            assert isinstance(process, GuardedProcess)
-        victim = process.warden if isinstance(process, GuardedProcess) and act.name == "kill_warden" else process.pid
-        if not self._signal(victim, SIGNALS[act.name]):
+        assert isinstance(process, GuardedProcess)
+        if not self._signal(process.warden if act.name == "kill_warden" else process.pid, SIGNALS[act.name]):
             return False
         self.deeds[act.mod_id, process.pid].append(act.name)
         return True
@@ -129,32 +139,73 @@ class Outside:
                 return True
         return False
 
+    # -- what takes time
+
     def _command(self, act: Act) -> None:
-        command = {"restart": self._network.restart_mod, "reload": self._network.reload_mod}[act.name]
-
-        async def carry_out() -> None:
-            self._note_replaced(act.mod_id)
-            await command(act.mod_id)
-            self._note_replaced(act.mod_id)
-
-        task = asyncio.create_task(carry_out())
+        command = {
+            "restart": self._restart, "reload": self._reload, "unload": self._unload, "kill_starting": self._kill_starting,
+        }[act.name]  # fmt: skip
+        task = asyncio.create_task(command(act))
         self._commands.add(task)
         task.add_done_callback(self._commands.discard)
 
+    async def _restart(self, act: Act) -> None:
+        self._note_replaced(act.mod_id)
+        await self._network.restart_mod(act.mod_id)
+        self._note_replaced(act.mod_id)
+
+    async def _reload(self, act: Act) -> None:
+        self._note_replaced(act.mod_id)
+        await self._network.reload_mod(act.mod_id)
+        self._note_replaced(act.mod_id)
+
+    async def _unload(self, act: Act) -> None:
+        """And load again, until that succeeds."""
+        self._collect()
+        self._note_replaced(act.mod_id)
+        await self._network.unload_mod(act.mod_id)
+        self.unloaded[act.mod_id].append(time.monotonic())
+        while not await self._load_again(act.mod_id):  # noqa: ASYNC110
+            await asyncio.sleep(REST)
+
+    async def _load_again(self, mod_id: str) -> bool:
+        loaded = await self._network.load_mod(PLAYER, mod_id=mod_id, **settings_of(mod_id))
+        return loaded.success or loaded.error == Code.ALREADY_LOADED
+
+    async def _kill_starting(self, act: Act) -> None:
+        """The next worker that is started, at some moment of its start."""
+        launcher, end = self._launcher(), time.monotonic() + AMBUSH
+        before = set(launcher._running)
+        while not (new := launcher._running - before) and time.monotonic() < end:  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
+        for process in list(new)[:1]:
+            await asyncio.sleep(random.Random(act.seed).uniform(0, START))
+            serving = {keeper.incarnation.pid for keeper in self._mods() if keeper.incarnation is not None}
+            if process.pid not in serving and not process.exited.done() and self._signal(process.pid, signal.SIGKILL):
+                self.felled.append(time.time())
+
     def _note_replaced(self, mod_id: str) -> None:
-        if (incarnation := self._keeper(mod_id).incarnation) is not None:
-            self.replaced.add((mod_id, incarnation.pid))
+        keeper = self._keeper(mod_id)
+        if keeper is not None and keeper.incarnation is not None:
+            self.replaced.add((mod_id, keeper.incarnation.pid))
+
+    # -- looking up
 
     def guardian_pid(self) -> int:
-        launcher = self._network._running().mods._around.launcher
-        assert isinstance(launcher, GuardianLauncher)
-        assert launcher._guardian is not None
-        return launcher._guardian.pid
+        guardian = self._launcher()._guardian
+        assert guardian is not None
+        return guardian.pid
 
-    def _keeper(self, mod_id: str) -> Keeper:
-        keeper = self._network._running().mods.find(mod_id)
-        assert keeper is not None
-        return keeper
+    def _launcher(self) -> GuardianLauncher:
+        launcher = self._mods()._around.launcher
+        assert isinstance(launcher, GuardianLauncher)
+        return launcher
+
+    def _mods(self) -> ModRegistry:
+        return self._network._running().mods
+
+    def _keeper(self, mod_id: str) -> Keeper | None:
+        return self._mods().find(mod_id)
 
     # -- who watches
 
@@ -162,7 +213,8 @@ class Outside:
         """Somebody who brings a mod back that has given up."""
         while True:
             await asyncio.sleep(LOOK)
-            if self._network.get_loaded_mods()[mod_id]["state"] in ("quarantined", "failed", "stopped"):
+            keeper = self._keeper(mod_id)
+            if keeper is not None and keeper.state in (State.QUARANTINED, State.FAILED, State.STOPPED):
                 await asyncio.sleep(REST)
                 self.revived += (await self._network.restart_mod(mod_id)).success
 
@@ -173,9 +225,9 @@ class Outside:
 
     def _collect(self) -> None:
         """A mod keeps its newest reports only."""
-        for mod_id in MODS:
-            for report in self._keeper(mod_id).crashes:
-                self._ends.setdefault((mod_id, report.incarnation), End.of(report))
+        for keeper in self._mods():
+            for report in keeper.crashes:
+                self._ends.setdefault((keeper.mod_id, report.at), End.of(report))
 
 
 SIGNALS = {
@@ -183,6 +235,5 @@ SIGNALS = {
     "stop_worker": signal.SIGSTOP,
     "terminate_worker": signal.SIGTERM,
     "kill_warden": signal.SIGKILL,
-    "kill_guardian": signal.SIGKILL,
-    "stop_guardian": signal.SIGSTOP,
 }
+SIGNALS_TO_GUARDIAN = {"kill_guardian": signal.SIGKILL, "stop_guardian": signal.SIGSTOP}

@@ -18,6 +18,7 @@ from typing import Any
 import anyio.to_thread
 
 from modvisor.supervisor import AgentNetwork, Event
+from modvisor.supervisor.lifecycle import State
 
 from . import audit
 from .census import Census, Marked, memory
@@ -85,15 +86,16 @@ async def run(seed: int, seconds: float, storage: Path) -> Summary:
     """A whole run; ``storage`` is an empty folder for all it writes."""
     summary = Summary(seed, seconds)
     with _mark() as mark, _listening(summary):
-        await _Run(summary, storage, mark).go()
-        summary.say("processes", (f"{pid} ({name}) is there after the end" for pid, name in _alive(mark)))
+        marked = Marked(mark)
+        await _Run(summary, storage, mark, marked).go()
+        summary.say("processes", (f"{pid} ({name}) is there after the end" for pid, name in _alive(marked)))
     return summary
 
 
 class _Run:
-    def __init__(self, summary: Summary, storage: Path, mark: str) -> None:
+    def __init__(self, summary: Summary, storage: Path, mark: str, marked: Marked) -> None:
         self._summary = summary
-        self._marked = Marked(mark)
+        self._marked = marked
         config = {
             "network": {"name": "chaos", "storage": str(storage)},
             "agents": {"expire_after": None, "inbox_size": 100_000},
@@ -169,7 +171,7 @@ class _Run:
         while time.monotonic() < end:
             event = Event(f"{mod_id}.ping", "agent:a0", f"mod:{mod_id}", timeout=5.0)
             answer = await self._network.process_event(event)
-            if answer.success and self._network.get_loaded_mods()[mod_id]["state"] == "ready":
+            if answer.success and self._network.get_loaded_mods()[mod_id]["state"] == State.READY:
                 self._compare_tables(answer.data["acts"])
                 return
             await asyncio.sleep(0.1)
@@ -189,7 +191,7 @@ class _Run:
         summary.say("events", audit.events(ledger, self._load, letters))
         summary.say("handling", audit.handling(ledger, diaries))
         summary.say("order", audit.order(ledger, diaries))
-        summary.say("checkpoints", audit.checkpoints(diaries))
+        summary.say("checkpoints", audit.checkpoints(diaries, self._outside))
         summary.say("causes", audit.causes(acts, diaries, self._outside))
         summary.say("causes", audit.unreported(acts, diaries, self._outside))
         summary.say("memory", audit.memory(list(self._samples)))
@@ -253,9 +255,9 @@ def _mark() -> Iterator[str]:
         del os.environ[name]
 
 
-def _alive(mark: str) -> list[tuple[int, str]]:
+def _alive(marked: Marked) -> list[tuple[int, str]]:
     end = time.monotonic() + 2.0
-    while (alive := Marked(mark).alive()) and time.monotonic() < end:
+    while (alive := marked.alive()) and time.monotonic() < end:
         time.sleep(0.05)
     return list(alive.items())
 

@@ -6,15 +6,15 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .mischief import GUARDIAN, TABLE
+from .mischief import BELOW, TABLE
 
 GAP = (1.5, 4.5)  # seconds between two acts of one mod
-GUARDIAN_GAP = (6.0, 20.0)
+BELOW_GAP = (4.0, 12.0)
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Act:
-    """One misbehaviour. ``at``: seconds from the start of the chaos; ``seed``: of the chance in it."""
+    """One misbehaviour. ``at``: seconds from the start of the chaos; ``mod_id``: "" for none; ``seed``: of the chance in it."""
 
     at: float
     mod_id: str
@@ -28,8 +28,10 @@ def plan(seed: int, mod_ids: list[str], seconds: float) -> list[Act]:
     chance = random.Random(f"modvisor chaos {seed}")
     times = sorted((at, mod_id) for mod_id in mod_ids for at in _times(chance, GAP, seconds))
     acts = [_act(at, mod_id, name, chance) for (at, mod_id), name in zip(times, _deal(chance), strict=False)]
-    guardian = [Act(at, "", chance.choice(GUARDIAN), "", 0) for at in _times(chance, GUARDIAN_GAP, seconds)]
-    return sorted(acts + guardian)
+    below = [
+        Act(at, "", chance.choice(BELOW), "", chance.randrange(2**32)) for at in _times(chance, BELOW_GAP, seconds)
+    ]
+    return sorted(acts + below)
 
 
 def _times(chance: random.Random, gap: tuple[float, float], seconds: float) -> Iterator[float]:

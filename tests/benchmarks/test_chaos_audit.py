@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -30,7 +31,7 @@ class Case:
         self.ledger = Ledger(100)
         self.diaries = Diaries({})
         self.acts: list[Act] = []
-        self.outside: Any = SimpleNamespace(deeds={}, replaced=set(), ends=[])
+        self.outside: Any = SimpleNamespace(deeds={}, replaced=set(), ends=[], unloaded=defaultdict(list), felled=[])
         self.load: Any = SimpleNamespace(wrong=[])
         self.letters: dict[int, str] = {}
         self.samples = [100_000_000] * 30
@@ -52,7 +53,7 @@ class Case:
         self.acts.append(Act(0.0, mod_id, name, "now", 0))
 
     def ended(self, cause: Cause, pid: int | None = 1, mod_id: str = "mad0") -> None:
-        self.outside.ends.append(End(mod_id, 1, pid, cause, "so", ""))
+        self.outside.ends.append(End(mod_id, 1, pid, cause, "so", 100.0, ""))
 
     def problems(self) -> list[str]:
         ledger, diaries = self.ledger, self.diaries
@@ -60,7 +61,7 @@ class Case:
             *audit.events(ledger, self.load, self.letters),
             *audit.handling(ledger, diaries),
             *audit.order(ledger, diaries),
-            *audit.checkpoints(diaries),
+            *audit.checkpoints(diaries, self.outside),
             *audit.causes(self.acts, diaries, self.outside),
             *audit.unreported(self.acts, diaries, self.outside),
             *audit.memory(self.samples),

@@ -231,6 +231,15 @@ async def emit(player: Player, payload: dict[str, Any], chance: random.Random) -
 
 
 @act
+async def ask_and_die(player: Player, payload: dict[str, Any], chance: random.Random) -> None:
+    """While others, and the mod itself, are at work on its events."""
+    names = [f"steady{n}.ping" for n in range(10)] + [f"{player.context.mod_id}.ping"]
+    asking = [asyncio.ensure_future(player.context.send_event(Event(chance.choice(names)))) for _ in range(50)]
+    await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+    os._exit(7)
+
+
+@act
 def big_file(player: Player, payload: dict[str, Any], chance: random.Random) -> None:
     path = player.context.storage_path / "big"
     try:
