@@ -52,7 +52,8 @@ class ModContext(Protocol):
         what `get_state` returns.
 
         Raises:
-            RequestFailed: it is too large, or the disk is full; the former checkpoint stands.
+            RequestFailed: it is too large, or the disk is full; the former checkpoint stands. Also in `initialize`, where the
+                mod does not have its state yet.
         """
         ...
 

@@ -116,6 +116,10 @@ class Incarnation:
         self.end_cause: Cause | None = None
         self.lost_events: list[dict[str, Any]] = []  # what it was handling when its channel ended, as reports name them
         self.lost_count = 0
+        self.activating = False  # its activate() has begun: it has all its state
+        self.early_checkpoint: tuple[Any, str] | None = (
+            None  # of that time, while another served: a state and its version
+        )
         self.served_since: float | None = None  # loop time
         self._listeners = listeners
         self._hello: asyncio.Future[Hello] = self._loop.create_future()
@@ -213,6 +217,7 @@ class Incarnation:
 
     async def activate(self, timeout: float) -> None:
         """Let the mod open what is exclusive. Raises `StartFailed`; the process is still there then."""
+        self.activating = True
         try:
             await self.channel.request(messages.ACTIVATE, {}, timeout)
         except TimeoutError:

@@ -124,6 +124,11 @@ class Journal:
         """The mod is no longer in quarantine."""
         self._queue("release", lambda store: store.release(mod_id))
 
+    def hand_on(self, former: str, mod_id: str) -> None:
+        """Mod ``mod_id`` has taken the place of ``former``: what was accepted, and the checkpoint, are its own from here on.
+        Fire and forget."""
+        self._queue("swapped mod", lambda store: store.hand_on(former, mod_id))
+
     # -- checkpoints
 
     async def save_checkpoint(self, mod_id: str, version: str, state: Any) -> None:

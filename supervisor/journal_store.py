@@ -140,6 +140,15 @@ class Store:
     def release(self, mod_id: str) -> None:
         self._execute("DELETE FROM quarantine WHERE mod_id = ?", (mod_id,))
 
+    def hand_on(self, former: str, mod_id: str) -> None:
+        self.drop_mod(former)
+        self.release(former)
+        if self._execute("SELECT 1 FROM checkpoint WHERE mod_id = ?", (former,)).fetchone() is not None:
+            self.drop_checkpoint(mod_id)
+            self._execute("UPDATE checkpoint SET mod_id = ? WHERE mod_id = ?", (mod_id, former))
+        # One that the successor has accepted as well stays where it is: it is the same event.
+        self._execute("UPDATE OR IGNORE durable SET mod_id = ? WHERE mod_id = ?", (mod_id, former))
+
     # -- checkpoints
 
     def save_checkpoint(self, mod_id: str, version: str, state: bytes, at: float) -> None:

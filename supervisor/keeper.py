@@ -31,7 +31,7 @@ from .crashes import LOG_LINES, Cause, CrashLog, CrashReport, cause_of, detail_o
 from .durable import DurableEvents, Late
 from .enforcement import Armed
 from .incarnation import LAST_MOMENT, CancelHandler, Incarnation, Listeners, StartFailed, StartOrder
-from .journal import Journal, Quarantine
+from .journal import Checkpoint, Journal, Quarantine
 from .journey import Journey
 from .lane import Lane
 from .launcher import Exit, Launcher
@@ -292,7 +292,8 @@ class Keeper:
     async def _last_checkpoint(self, incarnation: Incarnation, deadline: float) -> None:
         try:
             answer = await incarnation.channel.request(messages.GET_STATE, {}, deadline - self._loop.time())
-            await self.keep_state(answer["state"], str(answer["version"]))
+            if answer["state"] is not None:  # a mod that keeps its checkpoints itself: the last one stands
+                await self.keep_state(answer["state"], str(answer["version"]))
         except (ModvisorError, TimeoutError, KeyError, TypeError) as error:
             logger.warning("mod %s: its state at the end could not be kept, the last checkpoint stands: %s",
                            self.mod_id, error)  # fmt: skip
@@ -340,11 +341,15 @@ class Keeper:
         params["limits"] = armed.worker_limits()
         return StartOrder(config, self._number, params, armed, file)
 
+    async def checkpoint(self) -> Checkpoint | None:
+        """The newest one of the mod."""
+        checkpoint = await self._around.journal.checkpoint(self.mod_id)
+        self.keeps_checkpoints = self.keeps_checkpoints or checkpoint is not None
+        return checkpoint
+
     async def _restore(self, incarnation: Incarnation) -> None:
         try:
-            checkpoint = await self._around.journal.checkpoint(incarnation.mod_id)
-            if checkpoint is not None:
-                self.keeps_checkpoints = True
+            if (checkpoint := await self.checkpoint()) is not None:
                 timeout = incarnation.config.limits.start_timeout
                 await incarnation.restore(checkpoint.state, checkpoint.version, timeout)
         except BaseException as error:
@@ -383,14 +388,24 @@ class Keeper:
                 "mod %s: no snapshot of its sources, restarts will read the working files: %s", self.mod_id, error
             )
 
+    async def take_checkpoint(self, incarnation: Incarnation, state: Any, version: str) -> None:
+        """Keep what a worker calls the state of the mod, as long as it speaks for it; raises `ModvisorError` if not.
+
+        It does when it serves, or did until the end that it is being brought to, and from its activate() on. While another
+        still serves it is kept as soon as the switch is made: the reload may come to nothing.
+        """
+        if incarnation.number == self._about or (incarnation.activating and self.incarnation is None):
+            await self.keep_state(state, version)
+        elif incarnation.activating and incarnation.number > self._about:
+            incarnation.early_checkpoint = state, version
+        else:
+            text = f"mod {self.mod_id}: no checkpoint is kept of a worker that does not serve yet, or no more"
+            raise ModvisorError(text, code=Code.CONFLICT)
+
     async def keep_state(self, state: Any, version: str) -> None:
         """Keep a checkpoint; raises `ModvisorError` when that cannot be done."""
         await self._around.journal.save_checkpoint(self.mod_id, version, state)
         self.keeps_checkpoints = True
-
-    def keep_handed_over(self, state: Any, version: str) -> None:
-        """`keep_state`, which nobody waits for."""
-        self._around.tasks.start_soon(self._keep_handed_over, state, version)
 
     async def _keep_handed_over(self, state: Any, version: str) -> None:
         try:
@@ -625,27 +640,39 @@ class Keeper:
 
     # -- becoming another
 
-    async def take_over(self, new: Incarnation, config: ModConfig, log: ModLog | None) -> list[Incarnation]:
+    async def take_over(
+        self, new: Incarnation, config: ModConfig, log: ModLog | None, state: tuple[Any, str] | None
+    ) -> list[Incarnation]:
         """The switch of a reload or swap: ``new`` serves under ``config`` from here on. Not to be interrupted: shield it.
+
+        Args:
+            state: what was handed over to it, and the version it is of.
 
         Returns:
             the incarnations it supersedes, for the caller to end.
         """
         await self.stop_keeping()
         superseded = [old] if (old := self._let_go()) is not None else []
-        self._switch_to(new, config, log)
+        self._switch_to(new, config, log, state)
         self.copies.release()
         return superseded
 
-    def _switch_to(self, new: Incarnation, config: ModConfig, log: ModLog | None) -> None:
+    def _switch_to(
+        self, new: Incarnation, config: ModConfig, log: ModLog | None, state: tuple[Any, str] | None = None
+    ) -> None:
         self.adopt(config, log)
         self.has_snapshot = False  # until the sources of the new one are kept, a restart reads the working files
+        state = new.early_checkpoint or (state if self.keeps_checkpoints else None)
+        if state is not None:
+            # The former checkpoint is of what was before. Begun first: no checkpoint of the new one is to be overtaken by it.
+            self._around.tasks.start_soon(self._keep_handed_over, *state)
         self.serve(new)
         self.keep(new)
 
     def adopt(self, config: ModConfig, log: ModLog | None = None) -> None:
         """Be the mod of ``config`` from now on: the same with other settings, or another one with counts of its own."""
         if config.mod_id != self.mod_id and log is not None:
+            self._around.journal.hand_on(self.mod_id, config.mod_id)
             self.port.mod_id = config.mod_id
             self.log, former = log, self.log
             former.close()

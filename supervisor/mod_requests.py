@@ -127,12 +127,10 @@ class ModRequests:
         return response.to_dict()
 
     async def _checkpoint(self, keeper: Keeper, incarnation: Incarnation, params: dict[str, Any]) -> None:
-        """Keep the state of a mod. One that is being replaced has handed its state over: what it says now is of the past."""
         version = params.get("version")
         if "state" not in params or not isinstance(version, str):
             raise InvalidEvent("checkpoint: expected {state: anything, version: text}")
-        if incarnation is keeper.incarnation:
-            await keeper.keep_state(params["state"], version[:64])
+        await keeper.take_checkpoint(incarnation, params["state"], version[:64])
 
     @staticmethod
     def _may_speak_for(mod: ModConfig, source_id: str) -> bool:

@@ -217,7 +217,6 @@ class ModRegistry:
             try:
                 with _cancellable(keeper):
                     done = await reload(keeper, config, self._log(config.mod_id))
-                    self._journal.drop_mod(former.mod_id)
                     await self._remember(keeper)
                     data = {"mod_id": config.mod_id, "mod_path": config.path, "from": former.mod_id, **done}
                     text = f"mod {former.mod_id} swapped for {config.mod_id} ({done['pause_ms']:.1f} ms pause)"

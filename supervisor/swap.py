@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import Any
 
 from ..ipc import messages
-from ..ipc.errors import ChannelBroken, ChannelClosed, Code, ModvisorError, RequestFailed
+from ..ipc.errors import ChannelBroken, ChannelClosed, Code, ModvisorError
 from .config import ModConfig
 from .incarnation import Incarnation, StartFailed
 from .keeper import Keeper
@@ -92,16 +92,14 @@ async def _switch(
     keeper.port.hold()
     try:
         await _drain(keeper, old, config.limits.drain_timeout)
-        state = await _hand_over(old, new, config.limits.start_timeout)
+        state = await _hand_over(keeper, old, new, config.limits.start_timeout)
         try:
             await new.activate(config.limits.start_timeout)
         except StartFailed as error:
             raise _failed("activate", error) from None
         _check_still(keeper, old)
         queued = keeper.port.depth
-        superseded = await shielded(keeper.take_over(new, config, log))
-        if state is not None and keeper.keeps_checkpoints:  # the former checkpoint is of what was before
-            keeper.keep_handed_over(*state)
+        superseded = await shielded(keeper.take_over(new, config, log, state))
     except BaseException:
         still_serves = keeper.incarnation is old and keeper.state is State.READY  # else it is being ended, or was
         if still_serves and old.channel.closed is None:
@@ -132,21 +130,26 @@ async def _drain(keeper: Keeper, old: Incarnation, seconds: float) -> None:
         raise ReloadFailed("events in flight did not finish in time", code=Code.TIMEOUT, step="drain") from None
 
 
-async def _hand_over(old: Incarnation, new: Incarnation, timeout: float) -> tuple[Any, str] | None:
-    """`get_state` of the old one into `set_state` of the new one; returns the state, and the version it is of."""
+async def _hand_over(keeper: Keeper, old: Incarnation, new: Incarnation, timeout: float) -> tuple[Any, str] | None:
+    """`get_state` of the old one into `set_state` of the new one; returns the state, and the version it is of.
+
+    A mod without `get_state` gets its checkpoint, if it has one.
+    """
     step = "get_state"
     try:
         handed = await old.channel.request(messages.GET_STATE, {}, timeout)
-        state, version = handed["state"], handed["version"]
+        state, version = handed["state"], str(handed["version"])
+        if state is None and (checkpoint := await keeper.checkpoint()) is not None:
+            state, version = checkpoint.state, checkpoint.version
         step = "set_state"
         if state is not None:
             await new.channel.request(messages.SET_STATE, {"state": state, "from_version": version}, timeout)
-        return None if state is None else (state, str(version))
+        return None if state is None else (state, version)
     except TimeoutError:
         raise ReloadFailed(f"{step} took more than {timeout:g} s", code=Code.TIMEOUT, step=step) from None
     except (ChannelBroken, ChannelClosed) as error:
         raise ReloadFailed(f"a worker ended during {step} ({error})", code=Code.MOD_CRASHED, step=step) from None
-    except RequestFailed as error:
+    except ModvisorError as error:
         raise _failed(step, error) from None
     except (KeyError, TypeError):
         raise ReloadFailed("get_state was not answered with a state", code=Code.PROTOCOL_ERROR, step=step) from None

@@ -329,6 +329,142 @@ async def test_a_network_that_ends_keeps_the_state_and_an_unload_forgets_it(
     assert await count(network) == 1
 
 
+OWN = """
+    count = 0
+
+    async def initialize(self):
+        if self.config.get("in") == "initialize":
+            await self.context.checkpoint(-1)
+
+    async def activate(self):
+        self.gate = asyncio.Event()
+        if self.config.get("in") == "activate":
+            await self.context.checkpoint(self.count)
+
+    def set_state(self, state, from_version):
+        self.count = state + 1
+
+    @mod_event_handler("own.keep")
+    async def keep(self, event):
+        if event.payload.get("wait"):
+            await self.context.send_event(Event("test.ping"))  # it has begun
+            await asyncio.sleep(0.1)
+        await self.context.checkpoint(event.payload["count"])
+        return EventResponse(True)
+
+    @mod_event_handler("own.count")
+    async def told(self, event):
+        return EventResponse(True, data=self.count)
+"""
+
+
+async def own(network: AgentNetwork, what: str = "count", **payload: Any) -> Any:
+    answer = await network.process_event(Event(f"own.{what}", "agent:alice", payload=payload))
+    assert answer.success, answer
+    return answer.data
+
+
+@pytest.mark.parametrize("by", ["kill", "reload", "restart", "shutdown", "swap"])
+async def test_a_mod_that_keeps_its_checkpoints_itself_gets_them_back(
+    make_network: MakeNetwork, write_mod: WriteMod, by: str
+) -> None:
+    """One without get_state."""
+    network = make_network()
+    await network.initialize()
+    await load(network, write_mod, "own", OWN, restart=FAST)
+    await own(network, "keep", count=10)
+    for count in (11, 11):
+        if by == "kill":
+            os.kill(network.get_loaded_mods()["own"]["pid"], signal.SIGKILL)
+        elif by == "shutdown":
+            await network.shutdown()
+            await network.initialize()
+        elif by == "swap":
+            mod = next(iter(network.get_loaded_mods()))
+            swapped = await network.swap_mod(mod, "./own", mod_id="other" if mod == "own" else "own")
+            assert swapped.success, swapped
+        else:
+            assert (await (network.reload_mod if by == "reload" else network.restart_mod)("own")).success
+        assert await own(network) == count
+
+
+async def test_a_checkpoint_that_is_made_while_the_network_ends_is_kept(
+    make_network: MakeNetwork, write_mod: WriteMod
+) -> None:
+    network = make_network()
+    await network.initialize()
+    await load(network, write_mod, "own", OWN, restart=FAST)
+    await network.load_mod(write_mod("echo"))
+    with network.tap() as begun:
+        last = asyncio.create_task(network.process_event(Event("own.keep", payload={"count": 20, "wait": True})))
+        await begun.get()
+        await network.shutdown()
+    assert (await last).success
+    await network.initialize()
+    assert await own(network) == 21
+
+
+async def test_a_checkpoint_in_activate_is_one_and_in_initialize_an_error(
+    network: AgentNetwork, write_mod: WriteMod
+) -> None:
+    await load(network, write_mod, "own", OWN, restart=FAST, config={"in": "activate"})
+    for count in (1, 2):
+        os.kill(network.get_loaded_mods()["own"]["pid"], signal.SIGKILL)
+        assert await own(network) == count
+    assert (await network.reload_mod("own")).success
+    await until_kept(network, "own", 3)
+    os.kill(network.get_loaded_mods()["own"]["pid"], signal.SIGKILL)
+    assert await own(network) == 4, "the reload has given it 3, and that was kept"
+    refused = await network.reload_mod("own", config={"in": "initialize"})
+    assert refused.error == "initialize_failed"
+    assert "does not serve yet" in str(refused.message)
+
+
+async def test_what_a_reload_hands_over_does_not_overtake_a_later_checkpoint(
+    network: AgentNetwork, write_mod: WriteMod
+) -> None:
+    await load(network, write_mod, "counter", COUNTER, restart=FAST)
+    await count(network, keep=True)
+    keeper = network._running().mods.find("counter")
+    take_over, later = keeper.take_over, []
+
+    async def take_over_slowly(*how: Any) -> Any:
+        later.append(asyncio.create_task(count(network, keep=True)))
+        superseded = await take_over(*how)
+        await later[0]
+        return superseded
+
+    keeper.take_over = take_over_slowly
+    assert (await network.reload_mod("counter")).success
+    await until_kept(network, "counter", {"count": 2})
+
+
+async def until_kept(network: AgentNetwork, mod_id: str, state: Any) -> None:
+    """The journal is asked last: what was to be kept before is kept by then."""
+    async with asyncio.timeout(5):
+        while (checkpoint := await network._running().journal.checkpoint(mod_id)) is None or checkpoint.state != state:
+            await asyncio.sleep(0.01)
+
+
+async def test_what_was_accepted_is_handled_by_the_mod_that_takes_the_place(
+    network: AgentNetwork, write_mod: WriteMod
+) -> None:
+    await network.register_agent("alice")
+    await load(network, write_mod, "work", WORK, durable=True, restart={**FAST, "max_restarts": 0})
+    flying = start(network, 1)
+    await in_flight(network, 1)
+    os.kill(network.get_loaded_mods()["work"]["pid"], signal.SIGKILL)
+    assert (await flying).error == "pending"
+    swapped = await network.swap_mod("work", "./work", mod_id="other", durable=True)
+    assert swapped.success, swapped
+    (answer,) = await late_answers(network, "alice", 1)
+    assert (answer["event_id"], answer["success"]) == ("e1", True)
+    await network.shutdown()
+    await network.initialize()
+    assert network.get_loaded_mods()["other"]["state"] == "ready"
+    assert (await network.load_mod("./work")).success, "nothing is known of a quarantine of it"
+
+
 async def test_a_checkpoint_that_is_not_taken_over_is_a_reason(network: AgentNetwork, write_mod: WriteMod) -> None:
     await load(network, write_mod, "counter", COUNTER, restart={**FAST, "max_restarts": 1})
     await network.process_event(Event("count.set", "agent:alice", payload={"to": -1}))
