@@ -13,7 +13,6 @@ from typing import Any, Protocol
 from ..ipc.address import AGENT, CHANNEL, GROUP, MOD, SYSTEM, Address
 from ..ipc.errors import Code, FrameTooLarge, ModvisorError, Unserializable
 from ..ipc.event import Event, EventResponse
-from ..ipc.messages import pack
 from ..ipc.topic import matches
 from .agent import Agent
 from .agents import AgentRegistry, Delivery, Refusal
@@ -149,24 +148,24 @@ class Gateway:
     async def late(self, journey: Journey, mod_id: str, outcome: EventResponse | Event | Unanswered | None) -> None:
         """A durable mod has come to an end with an event whose sender no longer waits: the answer goes to its inbox."""
         event = journey.event
-        memory: int | None = None
+        memorable = False
         if isinstance(outcome, Unanswered):
             response = _problem_response(mod_id, outcome)
         else:
             rest = Journey(event, self._deadline(event), journey.parent)
-            response, memory = await self._go_on(rest, mod_id, outcome)
-        self._window.finish((event.source_id, event.event_id), response, memory)
+            response, memorable = await self._go_on(rest, mod_id, outcome)
+        self._window.finish((event.source_id, event.event_id), response, remember=memorable)
         self._tell_late(event, self._finished(event, response))
 
     async def _go_on(
         self, journey: Journey, mod_id: str, answer: EventResponse | Event | None
-    ) -> tuple[EventResponse, int | None]:
+    ) -> tuple[EventResponse, bool]:
         """The rest of the way of an event that mod ``mod_id`` has answered so."""
         if isinstance(answer, EventResponse):
             self._counters.answered += 1
-            return answer, _size(answer)
+            return answer, True
         if journey.event.destination is not None and journey.event.destination.role == MOD:
-            return _took(mod_id), 64
+            return _took(mod_id), True
         if answer is not None:
             journey = journey.with_event(_merged(journey.event, answer))
         return await self._concluded(await self._walk(_Walk(journey, asked=1), after=mod_id))
@@ -200,15 +199,15 @@ class Gateway:
             return repeated
         self._window.begin(key)
         try:
-            response, memory = await self._route(journey)
+            response, memorable = await self._route(journey)
         except BaseException:
-            self._window.finish(key, None, None)
+            self._window.finish(key, None)
             raise
-        self._window.finish(key, response, memory)
+        self._window.finish(key, response, remember=memorable)
         return self._finished(event, response)
 
-    async def _route(self, journey: Journey) -> tuple[EventResponse, int | None]:
-        """Ask the mods, then deliver. Returns the response, and its size if it is to be remembered for retries."""
+    async def _route(self, journey: Journey) -> tuple[EventResponse, bool]:
+        """Ask the mods, then deliver. Returns the response, and whether it is to be remembered for retries."""
         event = journey.event
         destination = event.destination
         if destination is not None and destination.role == MOD:
@@ -217,16 +216,16 @@ class Gateway:
         try:
             walk = await self._walk(_Walk(journey))
         except (FrameTooLarge, Unserializable) as error:
-            return _failure(error.code, f"the event cannot be sent to a mod: {error}"), None
+            return _failure(error.code, f"the event cannot be sent to a mod: {error}"), False
         return await self._concluded(walk)
 
-    async def _concluded(self, walk: _Walk) -> tuple[EventResponse, int | None]:
+    async def _concluded(self, walk: _Walk) -> tuple[EventResponse, bool]:
         """What the walk has come to: an answer, or a delivery."""
         if walk.response is not None:
             self._counters.answered += 1
-            return walk.response, _size(walk.response)
+            return walk.response, True
         if walk.pending is not None:
-            return _problem_response(*walk.pending), None
+            return _problem_response(*walk.pending), False
         return self._deliver(walk)
 
     async def _walk(self, walk: _Walk, after: str | None = None) -> _Walk:
@@ -272,29 +271,29 @@ class Gateway:
         route = self._mods.router.route(event_name)
         return tuple(later for later in route.asked if order.get(later.mod_id, -1) > here)
 
-    async def _ask_one(self, journey: Journey, mod: str) -> tuple[EventResponse, int | None]:
+    async def _ask_one(self, journey: Journey, mod: str) -> tuple[EventResponse, bool]:
         """``mod:ID``: that mod alone, and what goes wrong with it is the sender's to know."""
         event = journey.event
         keeper = self._mods.find(mod)
         if keeper is None:
             loaded = ", ".join(keeper.mod_id for keeper in self._mods) or "none"
-            return _failure(Code.NO_SUCH_MOD, f"no mod {mod!r} is loaded (loaded: {loaded})", mod=mod), None
+            return _failure(Code.NO_SUCH_MOD, f"no mod {mod!r} is loaded (loaded: {loaded})", mod=mod), False
         self._copy_to_observers(event)
         handles = keeper.manifest is None or any(matches(text, event.event_name) for text in keeper.manifest.patterns)
         if not handles and keeper.manifest is not None:
             handled = ", ".join(keeper.manifest.patterns[:20]) or "nothing"
             text = f"mod {keeper.mod_id} has no handler for {event.event_name!r}; it handles {handled}"
-            return _failure(Code.UNKNOWN_EVENT, text, mod=keeper.mod_id), None
+            return _failure(Code.UNKNOWN_EVENT, text, mod=keeper.mod_id), False
         try:
             answer = await keeper.ask(journey)
         except (Unanswered, FrameTooLarge, Unserializable) as problem:
-            return _problem_response(keeper.mod_id, problem), None
+            return _problem_response(keeper.mod_id, problem), False
         if isinstance(answer, EventResponse):
             self._counters.answered += 1
-            return answer, _size(answer)
-        return _took(keeper.mod_id), 64
+            return answer, True
+        return _took(keeper.mod_id), True
 
-    def _deliver(self, walk: _Walk) -> tuple[EventResponse, int | None]:
+    def _deliver(self, walk: _Walk) -> tuple[EventResponse, bool]:
         """Nobody answered: to the inboxes it is addressed to. A mod's failure is told, whatever was delivered."""
         event = walk.journey.event
         destination = event.destination
@@ -315,15 +314,15 @@ class Gateway:
             mod_id, problem = walk.problems[0]
             response = _problem_response(mod_id, problem, delivered=reached)
             # Delivered once is delivered: a retry must not deliver it again.
-            return response, 256 if reached else None
+            return response, reached > 0
         if failure is not None:
-            return failure, None
+            return failure, False
         if delivery is not None:
-            return EventResponse(True, f"delivered to {_agents(reached)}", {"delivered": reached}), 64
+            return EventResponse(True, f"delivered to {_agents(reached)}", {"delivered": reached}), True
         if walk.asked:
-            return EventResponse(True, "no mod answered, and it is addressed to nobody", {"delivered": 0}), 64
+            return EventResponse(True, "no mod answered, and it is addressed to nobody", {"delivered": 0}), True
         text = f"no mod handles {event.event_name!r} and it is addressed to {_nobody(destination)}"
-        return _failure(Code.UNKNOWN_EVENT, text), None
+        return _failure(Code.UNKNOWN_EVENT, text), False
 
     def _copy_to_observers(self, event: Event) -> None:
         observers = self._mods.router.route(event.event_name).observers
@@ -386,16 +385,6 @@ def _took(mod_id: str) -> EventResponse:
 
 def _failure(code: str, message: str, **details: Any) -> EventResponse:
     return EventResponse(False, message, {**details, "error": str(code)})
-
-
-def _size(response: EventResponse) -> int:
-    """About what it costs to remember a response."""
-    if response.data is None:
-        return 128
-    try:
-        return 128 + len(pack(response.data))
-    except Unserializable:
-        return 1024
 
 
 def _agents(count: int) -> str:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 
-from ..ipc.errors import Code
+from ..ipc.errors import Code, Unserializable
 from ..ipc.event import EventResponse, copy_data
+from ..ipc.messages import pack, unpack
 
 Key = tuple[str | None, str]
+
+_BESIDES = 256  # bytes that an answer takes beside its own: the key and its place
 
 
 class AnswerWindow:
     """Responses by (source, event_id), bounded in number and bytes; the oldest are forgotten first.
+
+    They are kept packed: as objects, tens of thousands of them made each full pass of Python's garbage collector a pause of
+    60 ms and more for every mod and agent of the network.
 
     Args:
         max_entries, max_bytes: seconds of a network under full load, minutes of a busy one; retries come within seconds.
@@ -21,7 +27,7 @@ class AnswerWindow:
     def __init__(self, max_entries: int = 50_000, max_bytes: int = 16 * 1024 * 1024) -> None:
         self._max_entries = max_entries
         self._max_bytes = max_bytes
-        self._answers: OrderedDict[Key, tuple[EventResponse, int]] = OrderedDict()
+        self._answers: OrderedDict[Key, bytes] = OrderedDict()
         self._bytes = 0
         self._open: dict[Key, asyncio.Future[EventResponse | None] | None] = {}
 
@@ -37,7 +43,7 @@ class AnswerWindow:
         while True:
             remembered = self._answers.get(key)
             if remembered is not None:
-                return _copy(remembered[0])
+                return EventResponse(*unpack(remembered))
             if key not in self._open:
                 return None
             future = self._open[key]
@@ -57,17 +63,32 @@ class AnswerWindow:
         """The event with this key is in flight from now on."""
         self._open[key] = None
 
-    def finish(self, key: Key, response: EventResponse | None, size: int | None) -> None:
-        """It was answered (None: its sender gave up). ``size``: bytes of the answer; None: do not remember it."""
+    def finish(self, key: Key, response: EventResponse | None, *, remember: bool = False) -> None:
+        """It was answered (None: its sender gave up)."""
         future = self._open.pop(key, None)
         if future is not None and not future.done():
             future.set_result(response)
-        if response is not None and size is not None and size <= self._max_bytes:
-            self._answers[key] = (_copy(response), size)
-            self._bytes += size
-            while len(self._answers) > self._max_entries or self._bytes > self._max_bytes:
-                _, (_, freed) = self._answers.popitem(last=False)
-                self._bytes -= freed
+        if response is not None and remember:
+            self._remember(key, response)
+
+    def _remember(self, key: Key, response: EventResponse) -> None:
+        try:
+            answer = pack((response.success, response.message, response.data, response.event_name))
+        except Unserializable:  # no mod, and no delivery, says such a thing
+            return
+        if _weight(answer) > self._max_bytes:
+            return
+        if (former := self._answers.pop(key, None)) is not None:
+            self._bytes -= _weight(former)
+        self._answers[key] = answer
+        self._bytes += _weight(answer)
+        while len(self._answers) > self._max_entries or self._bytes > self._max_bytes:
+            _, oldest = self._answers.popitem(last=False)
+            self._bytes -= _weight(oldest)
+
+
+def _weight(answer: bytes) -> int:
+    return len(answer) + _BESIDES
 
 
 def _copy(response: EventResponse) -> EventResponse:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -11,35 +13,52 @@ from modvisor.supervisor.window import AnswerWindow
 pytestmark = pytest.mark.anyio
 
 
-async def answer(window: AnswerWindow, key: str, size: int | None = 10) -> None:
+async def answer(window: AnswerWindow, key: str, data: Any = "", *, remember: bool = True) -> None:
     window.begin(("a", key))
-    window.finish(("a", key), EventResponse(True, data=[key]), size)
+    window.finish(("a", key), EventResponse(True, data=[key, data]), remember=remember)
 
 
 async def test_the_oldest_are_forgotten_first_by_number_and_by_bytes() -> None:
-    window = AnswerWindow(max_entries=3, max_bytes=100)
+    window = AnswerWindow(max_entries=3, max_bytes=10_000)
     for key in "abcd":
         await answer(window, key)
     assert await window.repeated(("a", "a"), math.inf) is None
-    assert (await window.repeated(("a", "b"), math.inf)).data == ["b"]
-    await answer(window, "big", size=95)
+    assert (await window.repeated(("a", "b"), math.inf)).data == ["b", ""]
+    await answer(window, "big", "." * 9_500)
     assert len(window) == 1
     assert await window.repeated(("a", "d"), math.inf) is None
-    await answer(window, "too big", size=101)
+    await answer(window, "too big", "." * 10_000)
     assert await window.repeated(("a", "too big"), math.inf) is None
+    assert len(window) == 1, "nothing was forgotten for what could not be remembered"
 
 
-async def test_what_must_not_be_remembered_is_not() -> None:
+async def test_an_answer_in_place_of_another_counts_once() -> None:
+    window = AnswerWindow(max_bytes=10_000)
+    await answer(window, "x", "former")
+    for _ in range(100):
+        await answer(window, "y", "." * 1_000)
+    assert (await window.repeated(("a", "x"), math.inf)).data == ["x", "former"]
+
+
+async def test_a_remembered_answer_is_whole() -> None:
     window = AnswerWindow()
-    await answer(window, "failed", size=None)
-    assert await window.repeated(("a", "failed"), math.inf) is None
+    first = EventResponse(False, "why", {"error": "x", "at": datetime(2026, 1, 2, tzinfo=UTC), "raw": b"1"}, "a.b")
+    window.finish(("a", "x"), first, remember=True)
+    assert await window.repeated(("a", "x"), math.inf) == first
+
+
+@pytest.mark.parametrize("data", ["failed", object()])
+async def test_what_must_not_or_cannot_be_remembered_is_not(data: object) -> None:
+    window = AnswerWindow()
+    await answer(window, "x", data, remember=data != "failed")
+    assert await window.repeated(("a", "x"), math.inf) is None
 
 
 async def test_a_remembered_answer_is_a_copy() -> None:
     window = AnswerWindow()
     await answer(window, "x")
     (await window.repeated(("a", "x"), math.inf)).data.append("changed")
-    assert (await window.repeated(("a", "x"), math.inf)).data == ["x"]
+    assert (await window.repeated(("a", "x"), math.inf)).data == ["x", ""]
 
 
 async def test_a_repeat_in_flight_waits_for_the_first_even_if_its_sender_gives_up() -> None:
@@ -49,7 +68,7 @@ async def test_a_repeat_in_flight_waits_for_the_first_even_if_its_sender_gives_u
     await asyncio.sleep(0)
     joined[0].cancel()
     await asyncio.wait([joined[0]])
-    window.finish(("a", "x"), None, None)
+    window.finish(("a", "x"), None)
     assert await joined[1] is None, "it is handled now, as the first"
 
 
@@ -67,7 +86,7 @@ async def test_everybody_gets_a_copy() -> None:
     joined = asyncio.create_task(window.repeated(("a", "x"), math.inf))
     await asyncio.sleep(0)
     first = EventResponse(True, data=["x"])
-    window.finish(("a", "x"), first, 10)
+    window.finish(("a", "x"), first, remember=True)
     assert (await joined).data == ["x"]
     first.data.append("changed by the first")
     assert (await window.repeated(("a", "x"), math.inf)).data == ["x"]
