@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import time
@@ -136,6 +137,8 @@ class _Run:
         chaos = seconds - warm_up - quiet
         acts = plan(self._summary.seed, MAD, chaos)
         await self._load.run("warm-up", warm_up)
+        gc.collect()
+        gc.freeze()  # as `modvisor run` does once it serves
         await self._load.run("quiet", quiet)
         await self._outside.open()
         sampling = asyncio.create_task(self._sample())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -101,6 +102,8 @@ class _Run:
         self._serving = True
         try:
             self._reporter.ready(self._network)
+            gc.collect()
+            gc.freeze()  # what is there now stays: no full pass of the collector has to look at it again
             await self._network.wait_stopped()
         finally:
             self._serving = False
