@@ -88,7 +88,7 @@ class GuardedProcess(WorkerProcess):
 
     def _told(self) -> None:
         try:
-            data = self._control.recv(MAX_SIZE)
+            data = self._receive()
             message = decode(data) if data else None
         except BlockingIOError:
             return
@@ -103,6 +103,12 @@ class GuardedProcess(WorkerProcess):
         else:
             logger.warning("the warden of worker %d has died; the worker is killed", self.pid)
             self._end_alone()
+
+    def _receive(self) -> bytes:
+        try:
+            return self._control.recv(MAX_SIZE)
+        except ConnectionResetError:  # it ended without reading our last word: told once, before what it said itself
+            return self._control.recv(MAX_SIZE)
 
     def _continue_warden(self) -> None:
         """It may have been stopped by its worker, which runs as the same user."""

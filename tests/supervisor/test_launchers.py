@@ -277,6 +277,17 @@ async def test_what_it_used(run: Start) -> None:
         assert exit.usage.max_rss < 200_000_000
 
 
+@guardian_only
+async def test_what_a_warden_did_not_read_does_not_drown_what_it_said(guarded: GuardianLauncher, run: Start) -> None:
+    running = await run("wait()")
+    running.process.kill()
+    running.process.kill()
+    while not gone(running.process.warden):
+        pass
+    exit = await running.exit()
+    assert (exit.signal, exit.usage is None) == (signal.SIGKILL, False)
+
+
 async def test_all_it_printed_was_taken_when_it_has_ended(run: Start) -> None:
     running = await run("print('x' * 50_000); print('last words'); sys.stdout.flush(); os._exit(0)")
     await running.exit()
