@@ -6,14 +6,11 @@ What happened is looked up in the table of `lifecycle`; the actions found there 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import logging
 import math
-import signal
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import anyio
@@ -24,21 +21,24 @@ from ..ipc.errors import ChannelClosed, Code, ModvisorError
 from ..ipc.event import Event, EventResponse
 from ..ipc.manifest import Manifest
 from ..ipc.messages import Request
+from .checkpoints import Checkpoints
 from .config import ModConfig
 from .copies import CopyQueue
 from .counters import ModCounters
-from .crashes import LOG_LINES, Cause, CrashLog, CrashReport, cause_of, detail_of, last_words
+from .crashes import Cause, CrashLog
 from .durable import DurableEvents, Late
 from .enforcement import Armed
 from .incarnation import LAST_MOMENT, CancelHandler, Incarnation, Listeners, StartFailed, StartOrder
-from .journal import Checkpoint, Journal, Quarantine
+from .journal import Journal, Quarantine
 from .journey import Journey
 from .lane import Lane
 from .launcher import Exit, Launcher
 from .lifecycle import Action, State, Trigger, next_move
+from .mod_entry import fingerprint
 from .mod_file import ModFile, settled
 from .modlog import ModLog
 from .port import Ledger, Port
+from .reports import report_of_end, report_of_start
 from .restart import GiveUp, Restart, RestartPolicy
 from .shield import shielded
 from .snapshots import SnapshotStore
@@ -127,7 +127,9 @@ class Keeper:
         self.recycled_at = -math.inf  # loop time
         self.crashes = CrashLog()
         self.has_snapshot = False  # of the version that is to be restarted
-        self.keeps_checkpoints = config.checkpoint_every is not None
+        self.checkpoints = Checkpoints(
+            config.mod_id, around.journal, around.tasks, are_kept=config.checkpoint_every is not None
+        )
         self._loop = asyncio.get_running_loop()
         self._number = 0  # of the newest incarnation
         self._about = 0  # number of the incarnation that the state is about
@@ -274,12 +276,12 @@ class Keeper:
 
     async def _finish(self, incarnation: Incarnation, seconds: float, keep_state: bool) -> None:
         """Let the events in flight finish. A worker whose loop is blocked cannot finish anything: it is not waited for."""
-        lane, keep_state = incarnation.lane, keep_state and self.keeps_checkpoints
+        lane, keep_state = incarnation.lane, keep_state and self.checkpoints.are_kept
         if not (lane.is_busy or keep_state) or not await incarnation.answers(seconds / 2):
             return
         deadline = self._loop.time() + seconds / 2
         if await drain(lane, deadline) and keep_state:
-            await self._last_checkpoint(incarnation, deadline)
+            await self.checkpoints.keep_last(incarnation, deadline)
 
     def _let_go(self) -> Incarnation | None:
         """The incarnation is the caller's to end from here on. One that was ending unasked already is reported all the same."""
@@ -288,15 +290,6 @@ class Keeper:
             ending = incarnation
             ending.process.exited.add_done_callback(lambda exit: self._report(Facts(ending, exit.result())))
         return incarnation
-
-    async def _last_checkpoint(self, incarnation: Incarnation, deadline: float) -> None:
-        try:
-            answer = await incarnation.channel.request(messages.GET_STATE, {}, deadline - self._loop.time())
-            if answer["state"] is not None:  # a mod that keeps its checkpoints itself: the last one stands
-                await self.keep_state(answer["state"], str(answer["version"]))
-        except (ModvisorError, TimeoutError, KeyError, TypeError) as error:
-            logger.warning("mod %s: its state at the end could not be kept, the last checkpoint stands: %s",
-                           self.mod_id, error)  # fmt: skip
 
     # -- starting
 
@@ -321,7 +314,7 @@ class Keeper:
         listeners = Listeners(self._request, self._around.on_cancel, self._lost, self._exceeded)
         incarnation = await Incarnation.start(order, self._around.launcher, log, listeners)
         if restore:
-            await self._restore(incarnation)
+            await self.checkpoints.restore(incarnation)
         return incarnation
 
     async def _order(self, config: ModConfig, *, from_snapshot: bool) -> StartOrder:
@@ -340,24 +333,6 @@ class Keeper:
         armed = self._around.arm(config, self._number)
         params["limits"] = armed.worker_limits()
         return StartOrder(config, self._number, params, armed, file)
-
-    async def checkpoint(self) -> Checkpoint | None:
-        """The newest one of the mod."""
-        checkpoint = await self._around.journal.checkpoint(self.mod_id)
-        self.keeps_checkpoints = self.keeps_checkpoints or checkpoint is not None
-        return checkpoint
-
-    async def _restore(self, incarnation: Incarnation) -> None:
-        try:
-            if (checkpoint := await self.checkpoint()) is not None:
-                timeout = incarnation.config.limits.start_timeout
-                await incarnation.restore(checkpoint.state, checkpoint.version, timeout)
-        except BaseException as error:
-            await shielded(incarnation.kill("it did not take over its checkpoint"))
-            if isinstance(error, ModvisorError) and not isinstance(error, StartFailed):
-                text = f"mod {incarnation.mod_id}: its checkpoint cannot be read: {error}"
-                raise StartFailed(text, code=error.code) from None
-            raise
 
     async def activate(self, incarnation: Incarnation) -> None:
         """Its last step before it serves. Raises `StartFailed`; nothing is left of the incarnation then."""
@@ -395,23 +370,12 @@ class Keeper:
         still serves it is kept as soon as the switch is made: the reload may come to nothing.
         """
         if incarnation.number == self._about or (incarnation.activating and self.incarnation is None):
-            await self.keep_state(state, version)
+            await self.checkpoints.keep(state, version)
         elif incarnation.activating and incarnation.number > self._about:
             incarnation.early_checkpoint = state, version
         else:
             text = f"mod {self.mod_id}: no checkpoint is kept of a worker that does not serve yet, or no more"
             raise ModvisorError(text, code=Code.CONFLICT)
-
-    async def keep_state(self, state: Any, version: str) -> None:
-        """Keep a checkpoint; raises `ModvisorError` when that cannot be done."""
-        await self._around.journal.save_checkpoint(self.mod_id, version, state)
-        self.keeps_checkpoints = True
-
-    async def _keep_handed_over(self, state: Any, version: str) -> None:
-        try:
-            await self.keep_state(state, version)
-        except ModvisorError as error:
-            logger.warning("mod %s: the state it took over is no checkpoint: %s", self.mod_id, error)
 
     # -- keeping
 
@@ -534,48 +498,19 @@ class Keeper:
             incarnation.kill_now()
 
     def _report(self, facts: Facts) -> None:
-        report = self._report_of_start(facts.error) if facts.error is not None else self._report_of_end(facts)
-        self.crashes.add(report)
-        if facts.incarnation is not None and not facts.incarnation.lane.report.done():
-            facts.incarnation.lane.report.set_result(report)
-        logger.warning("mod %s: %s", self.mod_id, self.last_error)
-
-    def _report_of_end(self, facts: Facts) -> CrashReport:
         incarnation, exit = facts.incarnation, facts.exit
-        assert incarnation is not None
-        assert exit is not None
-        log = incarnation.log.tail(LOG_LINES)
-        cause, reason = cause_of(exit, incarnation.end_cause), incarnation.end_reason
-        unasked = exit.signal == signal.SIGKILL and reason is None
-        if unasked and (testimony := incarnation.armed.witness.testify()):
-            cause, reason = Cause.OUT_OF_MEMORY, testimony
-        detail = detail_of(exit, reason, incarnation.config.limits.cpu_seconds)
-        self.last_error = f"incarnation {incarnation.number} (pid {incarnation.pid}) ended: {detail}"
-        return CrashReport(
-            mod_id=incarnation.mod_id,
-            version=incarnation.manifest.version if incarnation.manifest is not None else None,
-            incarnation=incarnation.number,
-            pid=incarnation.pid,
-            at=time.time(),
-            uptime=round(incarnation.uptime, 3),
-            cause=cause,
-            detail=detail,
-            traceback=incarnation.process.stack_dump().rstrip() or last_words(log),
-            log=log,
-            in_flight=incarnation.lost_events,
-            in_flight_count=incarnation.lost_count,
-            alone=incarnation.lane.killed_by is not None,
-            resources=self._around.resources_of(incarnation.pid),
-            usage=None if exit.usage is None else asdict(exit.usage),
-        )
-
-    def _report_of_start(self, error: StartFailed) -> CrashReport:
-        self.last_error = f"restart failed: {error}"
-        return CrashReport(
-            mod_id=self.mod_id, version=None, incarnation=self._number, pid=None, at=time.time(), uptime=0.0,
-            cause=Cause.START_FAILURE, detail=str(error), traceback=error.details.get("traceback"),
-            log=self.log.tail(LOG_LINES), in_flight=[], in_flight_count=0,
-        )  # fmt: skip
+        if facts.error is not None:
+            report = report_of_start(self.mod_id, self._number, facts.error, self.log)
+            self.last_error = f"restart failed: {facts.error}"
+        else:
+            assert incarnation is not None
+            assert exit is not None
+            report = report_of_end(incarnation, exit, self._around.resources_of(incarnation.pid))
+            self.last_error = f"incarnation {incarnation.number} (pid {incarnation.pid}) ended: {report.detail}"
+        self.crashes.add(report)
+        if incarnation is not None and not incarnation.lane.report.done():
+            incarnation.lane.report.set_result(report)
+        logger.warning("mod %s: %s", self.mod_id, self.last_error)
 
     def _decide(self, facts: Facts) -> None:
         incarnation, exit = facts.incarnation, facts.exit
@@ -662,10 +597,10 @@ class Keeper:
     ) -> None:
         self.adopt(config, log)
         self.has_snapshot = False  # until the sources of the new one are kept, a restart reads the working files
-        state = new.early_checkpoint or (state if self.keeps_checkpoints else None)
+        state = new.early_checkpoint or (state if self.checkpoints.are_kept else None)
         if state is not None:
             # The former checkpoint is of what was before. Begun first: no checkpoint of the new one is to be overtaken by it.
-            self._around.tasks.start_soon(self._keep_handed_over, *state)
+            self.checkpoints.keep_soon(*state)
         self.serve(new)
         self.keep(new)
 
@@ -673,14 +608,14 @@ class Keeper:
         """Be the mod of ``config`` from now on: the same with other settings, or another one with counts of its own."""
         if config.mod_id != self.mod_id and log is not None:
             self._around.journal.hand_on(self.mod_id, config.mod_id)
-            self.port.mod_id = config.mod_id
+            self.port.mod_id = self.checkpoints.mod_id = config.mod_id
             self.log, former = log, self.log
             former.close()
             self.counters = self.port.counters = self.copies.counters = ModCounters()
             self.loaded_at = time.time()
         self.config = self.port.config = config
         self.copies.size, self.copies.max_bytes = config.limits.observe_queue, config.limits.queue_bytes
-        self.keeps_checkpoints = self.keeps_checkpoints or config.checkpoint_every is not None
+        self.checkpoints.are_kept = self.checkpoints.are_kept or config.checkpoint_every is not None
         self._policy = _policy_of(config)
 
 
@@ -705,22 +640,3 @@ def _policy_of(config: ModConfig) -> RestartPolicy:
         healthy_after=restart.healthy_after,
         probe_after=restart.probe_after,
     )
-
-
-def with_config(config: ModConfig, changed: dict[str, Any] | None) -> ModConfig:
-    """``config`` with another free-form part, if one is given."""
-    if changed is None:
-        return config
-    asked = config.as_asked
-    return replace(asked, config=changed, spec=None if asked.spec is None else {**asked.spec, "config": changed})
-
-
-def fingerprint(config: ModConfig) -> str:
-    """Whether two configs of a mod ask for the same: a mod whose entry was changed is given another chance."""
-    asked = replace(config.as_asked, spec=None, asked=None, given=frozenset())
-    plain = json.dumps(asdict(asked), sort_keys=True, default=_plain)
-    return hashlib.sha256(plain.encode()).hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    return sorted(value) if isinstance(value, frozenset) else str(value)

@@ -31,10 +31,11 @@ from .journal import Journal, Kept
 from .journey import Journey
 from .launcher import make_launcher
 from .lifecycle import State
+from .mod_entry import mod_config, with_bundled_permissions
 from .mod_requests import ModRequests
 from .modlog import read_tail
 from .reconfigure import Changes, apply_changes, in_force
-from .registry import ModRegistry, mod_config, with_bundled_permissions
+from .registry import ModRegistry
 from .snapshots import SnapshotStore
 from .statedir import StateDir
 from .stats import ResourceMonitor, mod_stats, resource_stats

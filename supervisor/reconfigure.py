@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 
 from ..ipc.event import EventResponse
 from .config import NetworkConfig
-from .registry import ModRegistry, with_bundled_permissions
+from .mod_entry import with_bundled_permissions
+from .registry import ModRegistry
 
 
 @dataclass(slots=True)

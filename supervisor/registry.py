@@ -7,27 +7,24 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
 
-from ..ipc.address import check_mod_path, mod_id_of
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import EventResponse
 from ..ipc.manifest import Manifest
 from ..ipc.messages import Request
-from . import bundled
-from .config import ModConfig, NetworkConfig, is_allowed, parse_mod
+from .config import ModConfig, NetworkConfig, is_allowed
 from .durable import Late
 from .enforcement import Enforcement
 from .incarnation import CancelHandler, Incarnation, StartFailed
 from .journal import Journal, Kept, KeptMod, Quarantine
-from .keeper import Keeper, Surroundings, fingerprint, with_config
+from .keeper import Keeper, Surroundings
 from .launcher import Launcher
 from .lifecycle import COMING_BACK, State
+from .mod_entry import fingerprint, mod_config, with_config
 from .mod_file import ModFile, find_mod_file, folder_of, search_path
 from .modlog import ModLog
 from .port import Ledger
@@ -433,32 +430,6 @@ class ModRegistry:
         return EventResponse.failure(
             Code.NO_SUCH_MOD, f"no mod {id_or_path!r} is loaded (loaded: {loaded})", mod=id_or_path
         )
-
-
-def mod_config(
-    mod_path: str,
-    *,
-    base_dir: Path,
-    mod_id: str | None = None,
-    config: dict[str, Any] | None = None,
-    **more: Any,
-) -> ModConfig:
-    """A `ModConfig` for a load at runtime; raises `ConfigError` or `InvalidId`."""
-    check_mod_path(mod_path)
-    data = {
-        "path": mod_path,
-        "id": mod_id or mod_id_of(mod_path),
-        **({} if config is None else {"config": config}),
-        **more,
-    }
-    spec = {key: value for key, value in data.items() if key not in ("path", "id")}
-    return with_bundled_permissions(replace(parse_mod(data, base_dir=base_dir), spec=spec))
-
-
-def with_bundled_permissions(mod: ModConfig) -> ModConfig:
-    """Bundled mods are part of modvisor and get what they need; any other mod gets what its config grants."""
-    granted = bundled.PERMISSIONS.get(mod.path, frozenset())
-    return replace(mod, permissions=mod.permissions | granted) if granted - mod.permissions else mod
 
 
 @contextmanager

@@ -139,7 +139,7 @@ async def _hand_over(keeper: Keeper, old: Incarnation, new: Incarnation, timeout
     try:
         handed = await old.channel.request(messages.GET_STATE, {}, timeout)
         state, version = handed["state"], str(handed["version"])
-        if state is None and (checkpoint := await keeper.checkpoint()) is not None:
+        if state is None and (checkpoint := await keeper.checkpoints.newest()) is not None:
             state, version = checkpoint.state, checkpoint.version
         step = "set_state"
         if state is not None:

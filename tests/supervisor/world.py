@@ -22,7 +22,8 @@ from modvisor.supervisor.enforcement import Enforcement
 from modvisor.supervisor.gateway import Gateway
 from modvisor.supervisor.journal import Checkpoint, DeadLetter, DurableEvent, Journal, Kept, Quarantine, StorageFull
 from modvisor.supervisor.journey import Journey
-from modvisor.supervisor.keeper import Keeper, fingerprint
+from modvisor.supervisor.keeper import Keeper
+from modvisor.supervisor.mod_entry import fingerprint
 from modvisor.supervisor.mod_file import ModFile
 from modvisor.supervisor.mod_requests import ModRequests
 from modvisor.supervisor.registry import ModRegistry

@@ -1,0 +1,58 @@
+"""A mod's entry as it is asked for while the network runs, and what of it outlives that."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from ..ipc.address import check_mod_path, mod_id_of
+from . import bundled
+from .config import ModConfig, parse_mod
+
+
+def mod_config(
+    mod_path: str,
+    *,
+    base_dir: Path,
+    mod_id: str | None = None,
+    config: dict[str, Any] | None = None,
+    **more: Any,
+) -> ModConfig:
+    """A `ModConfig` for a load at runtime; raises `ConfigError` or `InvalidId`."""
+    check_mod_path(mod_path)
+    data = {
+        "path": mod_path,
+        "id": mod_id or mod_id_of(mod_path),
+        **({} if config is None else {"config": config}),
+        **more,
+    }
+    spec = {key: value for key, value in data.items() if key not in ("path", "id")}
+    return with_bundled_permissions(replace(parse_mod(data, base_dir=base_dir), spec=spec))
+
+
+def with_bundled_permissions(mod: ModConfig) -> ModConfig:
+    """Bundled mods are part of modvisor and get what they need; any other mod gets what its config grants."""
+    granted = bundled.PERMISSIONS.get(mod.path, frozenset())
+    return replace(mod, permissions=mod.permissions | granted) if granted - mod.permissions else mod
+
+
+def with_config(config: ModConfig, changed: dict[str, Any] | None) -> ModConfig:
+    """``config`` with another free-form part, if one is given."""
+    if changed is None:
+        return config
+    asked = config.as_asked
+    return replace(asked, config=changed, spec=None if asked.spec is None else {**asked.spec, "config": changed})
+
+
+def fingerprint(config: ModConfig) -> str:
+    """Whether two configs of a mod ask for the same: a mod whose entry was changed is given another chance."""
+    asked = replace(config.as_asked, spec=None, asked=None, given=frozenset())
+    plain = json.dumps(asdict(asked), sort_keys=True, default=_plain)
+    return hashlib.sha256(plain.encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    return sorted(value) if isinstance(value, frozenset) else str(value)

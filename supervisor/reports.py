@@ -1,0 +1,52 @@
+"""The crash report of an incarnation: what is known of its end, put together in the moment of it."""
+
+from __future__ import annotations
+
+import signal
+import time
+from dataclasses import asdict
+from typing import Any
+
+from .crashes import LOG_LINES, Cause, CrashReport, cause_of, detail_of, last_words
+from .incarnation import Incarnation, StartFailed
+from .launcher import Exit
+from .modlog import ModLog
+
+
+def report_of_end(incarnation: Incarnation, exit: Exit, resources: dict[str, Any] | None) -> CrashReport:
+    """Of one that served, or was to.
+
+    Args:
+        resources: the newest sample of what it used.
+    """
+    log = incarnation.log.tail(LOG_LINES)
+    cause, reason = cause_of(exit, incarnation.end_cause), incarnation.end_reason
+    unasked = exit.signal == signal.SIGKILL and reason is None
+    if unasked and (testimony := incarnation.armed.witness.testify()):
+        cause, reason = Cause.OUT_OF_MEMORY, testimony
+    return CrashReport(
+        mod_id=incarnation.mod_id,
+        version=incarnation.manifest.version if incarnation.manifest is not None else None,
+        incarnation=incarnation.number,
+        pid=incarnation.pid,
+        at=time.time(),
+        uptime=round(incarnation.uptime, 3),
+        cause=cause,
+        detail=detail_of(exit, reason, incarnation.config.limits.cpu_seconds),
+        traceback=incarnation.process.stack_dump().rstrip() or last_words(log),
+        log=log,
+        in_flight=incarnation.lost_events,
+        in_flight_count=incarnation.lost_count,
+        alone=incarnation.lane.killed_by is not None,
+        resources=resources,
+        usage=None if exit.usage is None else asdict(exit.usage),
+    )
+
+
+def report_of_start(mod_id: str, number: int, error: StartFailed, log: ModLog) -> CrashReport:
+    """Of one that did not come to serve."""
+    return CrashReport(
+        mod_id=mod_id, version=None, incarnation=number, pid=None, at=time.time(), uptime=0.0,
+        cause=Cause.START_FAILURE, detail=str(error), traceback=error.details.get("traceback"),
+        log=log.tail(LOG_LINES), in_flight=[], in_flight_count=0,
+    )  # fmt: skip
