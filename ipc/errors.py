@@ -57,6 +57,7 @@ class Code(StrEnum):
     INVALID_MOD = "invalid_mod"
     INITIALIZE_FAILED = "initialize_failed"
     START_TIMEOUT = "start_timeout"
+    NOT_READY = "not_ready"
     START_FAILED = "start_failed"
     ALREADY_LOADED = "already_loaded"
     STATE_REFUSED = "state_refused"

@@ -22,6 +22,7 @@ class Manifest:
         patterns: event patterns the mod handles, in the order of their handlers.
         observes: patterns it gets copies of.
         file: the file the class stands in.
+        resumable: whether it can be deactivated and activated again: it opens nothing exclusive, or lets go of it.
         enforced: limits that hold for the process itself, by the means that does it: ``{"memory": "RLIMIT_DATA", …}``.
     """
 
@@ -31,6 +32,7 @@ class Manifest:
     patterns: tuple[str, ...]
     observes: tuple[str, ...]
     file: str
+    resumable: bool = False
     enforced: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -41,6 +43,7 @@ class Manifest:
             "patterns": list(self.patterns),
             "observes": list(self.observes),
             "file": self.file,
+            "resumable": self.resumable,
             "enforced": dict(self.enforced),
         }
 
@@ -63,6 +66,7 @@ class Manifest:
                     _patterns(patterns),
                     _patterns(observes),
                     file[:4096],
+                    data.get("resumable") is True,
                     _enforced(data.get("enforced")),
                 )  # fmt: skip
         raise RemoteProtocolError(

@@ -25,6 +25,7 @@ REQUEST, RESPONSE, NOTIFICATION = 0, 1, 2
 # The supervisor asks a worker.
 LOAD = "load"  # import, instantiate, configure, initialize -> manifest
 ACTIVATE = "activate"  # open what is exclusive, start serving
+DEACTIVATE = "deactivate"  # let go of it again; another `activate` may follow
 EVENT = "event"  # {"event": …} -> None | {"response": …} | {"event": …}
 OBSERVE = "observe"  # {"events": [event, …]}: copies for observers; answered when all were handled
 NOTIFY = "notify"  # {"events": [event, …]}: for every matching handler, answers dropped

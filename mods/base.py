@@ -11,9 +11,10 @@ class BaseMod:
     """Base class of every mod. Subclass it once per mod and mark handlers with `mod_event_handler`.
 
     The network calls, in this order: the constructor (no arguments), `initialize`, `set_state` (after a reload),
-    `activate`, handlers at any time from then on, `get_state` and `shutdown` at the end. Each of these may be a plain
-    function or a coroutine function and runs on the thread of the mod's event loop; so do ``async def`` handlers. Plain
-    ``def`` handlers run in threads, several at once, so that a slow one does not hold up the others.
+    `activate`, `check_ready`, handlers at any time from then on, `get_state`, `deactivate` (before another incarnation
+    serves) and `shutdown` at the end. Each of these may be a plain function or a coroutine function and runs on the thread of
+    the mod's event loop; so do ``async def`` handlers. Plain ``def`` handlers run in threads, several at once, so that a slow
+    one does not hold up the others.
 
     Attributes:
         config: the mapping given as ``config`` in the network file or to ``load_mod``. There from `initialize` on.
@@ -40,6 +41,18 @@ class BaseMod:
         """Open what is exclusive and start serving. Return False (or raise) to refuse."""
         return True
 
+    def deactivate(self) -> Any:
+        """Let go of what `activate` opened: another incarnation is about to serve. No event is being handled any more.
+
+        `activate` is called again if that one fails after all, now or within its probation; `set_state` before it, with what
+        has happened since. A mod that overrides `activate` without this one cannot be activated twice: its former version
+        is started anew then.
+        """
+
+    def check_ready(self) -> Any:
+        """Return once events can be handled: caches are warm, connections stand. Return False (or raise) to refuse."""
+        return True
+
     def shutdown(self) -> Any:
         """Close everything. No event is being handled any more; the process ends after this."""
 
@@ -48,4 +61,7 @@ class BaseMod:
         return None
 
     def set_state(self, state: Any, from_version: str) -> Any:
-        """Take over what `get_state` of the former incarnation (of version ``from_version``) returned."""
+        """Take over what `get_state` of the former incarnation (of version ``from_version``) returned.
+
+        Return False (or raise) to refuse: a reload is given up then, and the former incarnation goes on serving.
+        """

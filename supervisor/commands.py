@@ -52,6 +52,7 @@ class SystemCommands:
             "system.mod.load": _Command(self._load, "mods"),
             "system.mod.unload": _Command(self._unload, "mods"),
             "system.mod.reload": _Command(self._reload, "mods"),
+            "system.mod.swap": _Command(self._swap, "mods"),
             "system.mod.list": _Command(self._list_loaded, "mods"),
         }
 
@@ -248,7 +249,21 @@ class SystemCommands:
         return await self._network.unload_mod(_mod(event.payload))
 
     async def _reload(self, event: Event, caller: Caller) -> EventResponse:
-        return await self._network.reload_mod(_mod(event.payload), config=_mapping(event.payload, "config"))
+        payload = event.payload
+        mod = _mod(payload)
+        path = _text(payload, "mod_path")  # names the mod, unless something else does
+        return await self._network.reload_mod(mod, None if path == mod else path, _mapping(payload, "config"))
+
+    async def _swap(self, event: Event, caller: Caller) -> EventResponse:
+        payload = event.payload
+        mod, path = _text(payload, "mod"), _text(payload, "mod_path")
+        if mod is None or path is None:
+            raise Refusal("expected mod, the one that is loaded, and mod_path, such as 'modvisor.mods.workspace.wiki'")
+        alias = payload.get("alias", False)
+        if not isinstance(alias, bool):
+            raise Refusal(f"alias: expected true or false, got {type(alias).__name__}")
+        config, mod_id = _mapping(payload, "config"), _text(payload, "mod_id")
+        return await self._network.swap_mod(mod, path, config, mod_id=mod_id, alias=alias)
 
     async def _list_loaded(self, event: Event, caller: Caller) -> EventResponse:
         mods = self._network.get_loaded_mods()

@@ -106,6 +106,8 @@ class ModConfig:
     max_attempts: int = 2  # then the event is a dead letter
     durable: bool = False  # accepted events are on disk before the mod sees them
     checkpoint_every: float | None = None  # seconds; None: only when the mod asks for it
+    probation: float | None = 10.0  # seconds after a reload in which a failure takes it back; None: it stands at once
+    aliases: frozenset[str] = frozenset()  # other ids that events and commands may call it by
     from_file: bool = True  # the file rules over the journal
     # What it was made of, of a mod not from the file.
     spec: dict[str, Any] | None = field(default=None, compare=False, repr=False)
@@ -472,6 +474,7 @@ _KEEPING: dict[str, Reader] = {
     "max_attempts": values.whole(1, 100),
     "durable": values.flag,
     "checkpoint_every": values.or_null(values.duration()),
+    "probation": values.or_null(values.duration(zero=True)),
 }
 _MOD: dict[str, Reader] = {
     "path": _mod_path,
@@ -483,6 +486,7 @@ _MOD: dict[str, Reader] = {
     "env": values.mapping_of(values.variable, "environment variables"),
     "permissions": _PERMISSIONS,
     "speak_for": values.set_of(_speaker, "['agent:alice']"),
+    "aliases": values.set_of(_mod_id, "[messaging_v1]"),
     "limits": values.section(LimitsConfig, LIMIT_KEYS),
     "restart": values.section(RestartConfig, RESTART_KEYS),
     **_KEEPING,

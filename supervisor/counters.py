@@ -16,7 +16,8 @@ class ModCounters:
         answered: of those, answered with a response; ``passed``: with None or a changed event.
         failed: handler errors, timeouts, crashes, refusals for overload.
         redelivered: times an event was given to the next incarnation after the former died; ``dead_lettered``: given up.
-        recycled: incarnations replaced for using much memory.
+        recycled: incarnations replaced for using much memory; ``rollbacks``: reloads that were taken back.
+        errors: events that failed by the mod's own doing: its handlers raised, took too long, answered with what cannot be.
         events_out: events the mod sent into the network.
         observed, observe_dropped: copies handed to observers; copies dropped because their queue was full.
         latency: seconds from sending an event to the worker until its answer.
@@ -31,6 +32,8 @@ class ModCounters:
     redelivered: int = 0
     dead_lettered: int = 0
     recycled: int = 0
+    rollbacks: int = 0
+    errors: int = 0
     events_out: int = 0
     observed: int = 0
     observe_dropped: int = 0

@@ -117,9 +117,9 @@ class Incarnation:
         self.lost_events: list[dict[str, Any]] = []  # what it was handling when its channel ended, as reports name them
         self.lost_count = 0
         self.activating = False  # its activate() has begun: it has all its state
-        self.early_checkpoint: tuple[Any, str] | None = (
-            None  # of that time, while another served: a state and its version
-        )
+        self.standby = False  # it has served, and waits in case its successor fails: it has no say
+        # Made in activate() while another served: a state and its version.
+        self.early_checkpoint: tuple[Any, str] | None = None
         self.served_since: float | None = None  # loop time
         self._listeners = listeners
         self._hello: asyncio.Future[Hello] = self._loop.create_future()
@@ -229,6 +229,18 @@ class Incarnation:
         except (ChannelBroken, ChannelClosed) as error:
             raise StartFailed(f"mod {self.mod_id}: the worker ended in activate() ({error})") from None
 
+    async def deactivate(self, timeout: float) -> None:
+        """Have the mod let go of what is exclusive: another is to serve. Raises `StartFailed`; `activate` undoes it."""
+        try:
+            await self.channel.request(messages.DEACTIVATE, {}, timeout)
+        except TimeoutError:
+            text = f"mod {self.mod_id}: deactivate() took more than {timeout:g} s"
+            raise StartFailed(text, code=Code.TIMEOUT) from None
+        except RequestFailed as error:
+            raise StartFailed(f"mod {self.mod_id}: {error}", code=error.code, **error.details) from None
+        except (ChannelBroken, ChannelClosed) as error:
+            raise StartFailed(f"mod {self.mod_id}: the worker ended in deactivate() ({error})") from None
+
     async def restore(self, state: Any, from_version: str, timeout: float) -> None:
         """Give the mod the state of its last checkpoint, before it is activated. Raises `StartFailed`."""
         try:
@@ -260,6 +272,11 @@ class Incarnation:
         """Note why it is being ended; the first reason counts."""
         if self.end_reason is None:
             self.end_reason, self.end_cause = reason, cause
+
+    def fail(self, reason: str) -> None:
+        """It cannot serve any more: end it at once, as an end that nobody asked for."""
+        self.end(reason, Cause.START_FAILURE)
+        self.kill_now()
 
     # -- end
 

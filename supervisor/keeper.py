@@ -38,6 +38,7 @@ from .mod_entry import fingerprint
 from .mod_file import ModFile, settled
 from .modlog import ModLog
 from .port import Ledger, Port
+from .probation import INTERVAL, Probation, Tally, has_failed
 from .reports import report_of_end, report_of_start
 from .restart import GiveUp, Restart, RestartPolicy
 from .shield import shielded
@@ -65,6 +66,9 @@ class Surroundings:
         late: called with an answer that nobody waits for any more.
         resources_of: the newest resource sample of a process, as plain data.
         recycle: replace the worker of a mod by a fresh one; must not block.
+        roll_back: put the former version back, and why; must not block.
+        rolled_back: the former version is to serve again, and why.
+        log_of: the log of the mod with an id.
         on_change: called after a change of state, version or patterns, so that routes are computed anew.
     """
 
@@ -82,6 +86,9 @@ class Surroundings:
     late: Late
     resources_of: Callable[[int], dict[str, Any] | None]
     recycle: Callable[[Keeper, str], None]
+    roll_back: Callable[[Keeper, Probation, str], None]
+    rolled_back: Callable[[Keeper, str], None]
+    log_of: Callable[[str], ModLog]
     on_change: Callable[[], None]
 
 
@@ -105,6 +112,8 @@ class Keeper:
         manifest: of the newest incarnation that was ready.
         last_error: why the mod last failed to start or ended, for people.
         quarantined: why it is in quarantine, None if it is not.
+        probation: of the version that serves since the last reload, until it has proven itself.
+        last_rollback: which version gave way to which, and why.
     """
 
     def __init__(self, config: ModConfig, log: ModLog, surroundings: Surroundings) -> None:
@@ -124,6 +133,7 @@ class Keeper:
         self.start_ms: float | None = None  # from launch to ready, of the newest start that was asked for
         self.last_error: str | None = None
         self.quarantined: str | None = None
+        self.last_rollback: str | None = None
         self.recycled_at = -math.inf  # loop time
         self.crashes = CrashLog()
         self.has_snapshot = False  # of the version that is to be restarted
@@ -138,6 +148,9 @@ class Keeper:
         self._delay = 0.0
         self._keeping: anyio.CancelScope | None = None  # of the task that follows the current incarnation
         self._kept = anyio.Event()  # set when that task has ended
+        self.probation: Probation | None = None  # of the version that serves since the last reload
+        self._judging = anyio.Lock()  # of the end of a probation
+        self._tally_at_switch = Tally()  # events up to where the version that serves began to
         self._life: TaskGroup | None = None  # of the current incarnation: nothing in it outlives it
 
     @property
@@ -206,7 +219,7 @@ class Keeper:
             self.happened(Trigger.START_REQUESTED)
         began = time.perf_counter()
         try:
-            incarnation = await self.start_incarnation(from_snapshot=from_snapshot, restore=True)
+            incarnation = await self.start_incarnation(from_snapshot=from_snapshot and self.has_snapshot, restore=True)
             await self.activate(incarnation)
         except BaseException as error:
             why = error if isinstance(error, StartFailed) else "whoever asked for it gave up"
@@ -220,27 +233,23 @@ class Keeper:
         assert self.manifest is not None
         return self.manifest
 
-    async def start_anew(
-        self, config: ModConfig, log: ModLog | None = None, *, from_snapshot: bool = False
-    ) -> Manifest:
+    async def start_anew(self, config: ModConfig, *, from_snapshot: bool = False) -> Manifest:
         """Start a mod that is down, with a clean record. Raises `StartFailed`."""
-        self.adopt(config, log)
+        self.adopt(config)
         return await self.start(from_snapshot=from_snapshot)
 
-    async def start_instead(
-        self, config: ModConfig, log: ModLog | None = None, *, from_snapshot: bool = False
-    ) -> Manifest:
+    async def start_instead(self, config: ModConfig, *, from_snapshot: bool = False) -> Manifest:
         """Start a mod that is on its way back, in place of its restart, which goes on if this fails. Raises `StartFailed`."""
         began = time.perf_counter()
         try:
             incarnation = await self.start_incarnation(
-                from_snapshot=from_snapshot, restore=True, config=config, log=log
+                from_snapshot=from_snapshot and self.has_snapshot, restore=True, config=config
             )
             await self.activate(incarnation)
         except BaseException:
             self._start_keeping()
             raise
-        self._switch_to(incarnation, config, log)
+        self._switch_to(incarnation)
         self.start_ms = round((time.perf_counter() - began) * 1000, 1)
         await self.keep_sources(incarnation)
         assert self.manifest is not None
@@ -261,6 +270,7 @@ class Keeper:
         """
         loop, limits = self._loop, self.config.limits
         deadline = loop.time() + (limits.unload_timeout if timeout is None else timeout)
+        await self.end_probation(deadline)
         await self.stop_keeping()  # first: the task that restarts it must not find the mod in another state
         incarnation = self._let_go()
         self.happened(Trigger.UNLOAD_REQUESTED)
@@ -299,16 +309,15 @@ class Keeper:
         from_snapshot: bool = False,
         restore: bool = False,
         config: ModConfig | None = None,
-        log: ModLog | None = None,
     ) -> Incarnation:
         """A new process that has imported and initialized the mod, not yet active. Raises `StartFailed`.
 
         Args:
-            from_snapshot: run the sources of the last good version.
+            from_snapshot: run the kept sources of the mod.
             restore: give it the state of the last checkpoint, if there is one.
-            config, log: of the mod it is to become, when that is another one than now (see `adopt`).
+            config: of the mod it is to become, when that is another one than now (see `adopt`).
         """
-        log = log or self.log
+        log = self.log if config is None or config.mod_id == self.mod_id else self._around.log_of(config.mod_id)
         self._number += 1
         order = await self._order(config or self.config, from_snapshot=from_snapshot)
         listeners = Listeners(self._request, self._around.on_cancel, self._lost, self._exceeded)
@@ -319,7 +328,7 @@ class Keeper:
 
     async def _order(self, config: ModConfig, *, from_snapshot: bool) -> StartOrder:
         """All that the next worker must know. Raises `StartFailed`."""
-        snapshot = await self._around.snapshots.read(self.mod_id) if from_snapshot and self.has_snapshot else None
+        snapshot = await self._around.snapshots.read(config.mod_id) if from_snapshot else None
         try:
             file = self._around.mod_file(config) if snapshot is None else snapshot.file
             config = settled(config, file)
@@ -352,12 +361,21 @@ class Keeper:
             self._lost(incarnation, ended)
 
     async def keep_sources(self, incarnation: Incarnation) -> None:
-        """A good version is running: keep its sources, so that a restart does not pick up a half-finished edit."""
+        """A good version is running: keep its sources, so that a restart does not pick up a half-finished edit.
+
+        Those of a version on probation are kept beside those of the former one.
+        """
+        probation = self.probation
         try:
             self.has_snapshot = False
             modules = await incarnation.channel.request(messages.SNAPSHOT, {}, self.config.limits.start_timeout)
-            await self._around.snapshots.write(self.mod_id, self.config.path, modules, incarnation.file)
-            self.has_snapshot = True
+            await self._around.snapshots.write(
+                self.mod_id, self.config.path, modules, incarnation.file, on_trial=probation is not None
+            )
+            if probation is None:
+                self.has_snapshot = True
+            else:
+                probation.sources_kept = True
         except (ModvisorError, TimeoutError, OSError) as error:
             logger.warning(
                 "mod %s: no snapshot of its sources, restarts will read the working files: %s", self.mod_id, error
@@ -444,7 +462,10 @@ class Keeper:
     async def _try(self) -> None:
         """The next incarnation, of the last good version."""
         try:
-            incarnation = await self.start_incarnation(from_snapshot=True, restore=True)
+            if self.probation is not None and self.probation.way_back:
+                incarnation = await self._former_version(self.probation)
+            else:
+                incarnation = await self.start_incarnation(from_snapshot=self.has_snapshot, restore=True)
             await self.activate(incarnation)
         except StartFailed as error:
             self._about = self._number
@@ -513,6 +534,9 @@ class Keeper:
         logger.warning("mod %s: %s", self.mod_id, self.last_error)
 
     def _decide(self, facts: Facts) -> None:
+        if self.probation is not None and self.probation.way_back:
+            self._delay = 0.0  # for the former version, see `_try`
+            return
         incarnation, exit = facts.incarnation, facts.exit
         clean = exit is not None and exit.clean and incarnation is not None and incarnation.end_reason is None
         served = incarnation.served if incarnation is not None else 0.0
@@ -576,26 +600,32 @@ class Keeper:
     # -- becoming another
 
     async def take_over(
-        self, new: Incarnation, config: ModConfig, log: ModLog | None, state: tuple[Any, str] | None
+        self, new: Incarnation, state: tuple[Any, str] | None, *, on_probation: bool, rests: bool
     ) -> list[Incarnation]:
-        """The switch of a reload or swap: ``new`` serves under ``config`` from here on. Not to be interrupted: shield it.
+        """The switch of a reload or swap: ``new`` serves from here on. Not to be interrupted: shield it.
 
         Args:
             state: what was handed over to it, and the version it is of.
+            on_probation: to be rolled back if it fails within its config's ``probation``.
+            rests: the one that served is deactivated, and can be activated again.
 
         Returns:
             the incarnations it supersedes, for the caller to end.
         """
         await self.stop_keeping()
-        superseded = [old] if (old := self._let_go()) is not None else []
-        self._switch_to(new, config, log, state)
+        old = self._let_go()
+        probation = self._probation_of(new, old if rests else None, state) if on_probation else None
+        self._give_up_probation()
+        self._switch_to(new, state)
+        self._tally_at_switch = self._tally()
         self.copies.release()
-        return superseded
+        if probation is not None:
+            self.probation = probation
+            self._around.tasks.start_soon(self._see_through, probation, name=f"probation-{self.mod_id}")
+        return [] if old is None or (probation is not None and probation.standby is old) else [old]
 
-    def _switch_to(
-        self, new: Incarnation, config: ModConfig, log: ModLog | None, state: tuple[Any, str] | None = None
-    ) -> None:
-        self.adopt(config, log)
+    def _switch_to(self, new: Incarnation, state: tuple[Any, str] | None = None) -> None:
+        self.adopt(new.config, new.log)
         self.has_snapshot = False  # until the sources of the new one are kept, a restart reads the working files
         state = new.early_checkpoint or (state if self.checkpoints.are_kept else None)
         if state is not None:
@@ -604,12 +634,138 @@ class Keeper:
         self.serve(new)
         self.keep(new)
 
+    # -- probation
+
+    def _tally(self) -> Tally:
+        counters = self.counters
+        return Tally(counters.answered + counters.passed + counters.errors, counters.errors)
+
+    def _probation_of(
+        self, new: Incarnation, resting: Incarnation | None, state: tuple[Any, str] | None
+    ) -> Probation | None:
+        """What it takes to go back from ``new`` to what served until now; None if that is not to be, or cannot be."""
+        standby = resting if resting is not None and self._has_room_for(resting, new.config.limits.memory) else None
+        probation = Probation(
+            config=self.config,
+            manifest=self.manifest,
+            standby=standby,
+            state=state,
+            has_snapshot=self.has_snapshot,
+            before=self._tally().since(self._tally_at_switch),
+            until=self._loop.time() + (new.config.probation or 0.0),
+        )
+        if not new.config.probation or not probation.way_back:
+            return None
+        if standby is not None:
+            standby.standby = True
+        return probation
+
+    def _has_room_for(self, resting: Incarnation, memory: int | None) -> bool:
+        """Whether two such processes are within the limit of one mod."""
+        if memory is None:
+            return True
+        sample = self._around.resources_of(resting.pid)
+        return sample is not None and 2 * (sample.get("rss") or memory) <= memory
+
+    async def _see_through(self, probation: Probation) -> None:
+        """Until the new version is accepted, or has failed too often."""
+        with probation.over:
+            while (left := probation.until - self._loop.time()) > 0:
+                await anyio.sleep(min(left, INTERVAL))
+                why = has_failed(probation.before, self._tally().since(self._tally_at_switch))
+                if why is not None and probation.way_back and self.state is State.READY:
+                    self._around.roll_back(self, probation, why)
+                    return
+            await self.end_probation()
+
+    async def end_probation(self, deadline: float | None = None) -> None:
+        """The version that serves is accepted: there is no way back from here on.
+
+        Args:
+            deadline: loop time by which the former one has ended.
+        """
+        async with self._judging:
+            probation, self.probation = self.probation, None
+            if probation is not None:
+                probation.over.cancel()
+                await shielded(self._accept(probation, deadline))
+
+    async def _accept(self, probation: Probation, deadline: float | None) -> None:
+        try:
+            if probation.sources_kept:
+                await self._around.snapshots.accept(self.mod_id)
+                self.has_snapshot = True
+        except OSError as error:
+            logger.warning("mod %s: no snapshot of its sources, restarts will read the working files: %s",
+                           self.mod_id, error)  # fmt: skip
+        if probation.config.mod_id != self.mod_id:
+            await self.forget_sources(probation.config.mod_id)
+        if (standby := probation.standby) is not None:
+            if deadline is None:
+                deadline = self._loop.time() + self.config.limits.unload_timeout
+            await standby.stop(deadline)
+            if standby.log is not self.log:
+                standby.log.close()
+
+    async def forget_sources(self, mod_id: str) -> None:
+        """Those of the mod that this one has taken the place of."""
+        await shielded(self._around.snapshots.forget(mod_id))
+
+    def _give_up_probation(self) -> None:
+        """Nobody is to judge it any more."""
+        if self.probation is not None:
+            self.probation.over.cancel()
+            self.probation = None
+
+    def take_standby(self, probation: Probation) -> Incarnation | None:
+        """The former incarnation, to serve again; None if there is none (any more)."""
+        standby, probation.standby = probation.standby, None
+        if standby is None or standby.channel.closed is not None:
+            return None
+        self._number += 1
+        standby.number, standby.standby = self._number, False  # its second life is told apart from the first
+        return standby
+
+    async def _former_version(self, probation: Probation) -> Incarnation:
+        """The new version died on probation: the former one, in the state of the last checkpoint, else of the hand-over."""
+        self._give_up_probation()
+        failed, failed_id = self.manifest.version if self.manifest is not None else None, self.mod_id
+        standby = self.take_standby(probation)
+        self.adopt(probation.config, None if standby is None else standby.log)
+        self.has_snapshot = probation.has_snapshot
+        self.note_rollback(failed, probation, self.last_error or "it ended")
+        if failed_id != self.mod_id:
+            await self.forget_sources(failed_id)
+        state = probation.state
+        try:
+            if (checkpoint := await self.checkpoints.newest()) is not None:
+                state = checkpoint.state, checkpoint.version
+        except ModvisorError as error:
+            logger.warning("mod %s: its checkpoint cannot be read, it goes on as it was at the switch: %s",
+                           self.mod_id, error)  # fmt: skip
+        if standby is None:
+            standby = await self.start_incarnation(from_snapshot=self.has_snapshot)
+        try:
+            if state is not None:
+                await standby.restore(*state, standby.config.limits.start_timeout)
+        except BaseException:
+            await shielded(standby.kill("it did not take its state back"))
+            raise
+        return standby
+
+    def note_rollback(self, failed: str | None, probation: Probation, why: str) -> None:
+        """Version ``failed`` has given way to the former one."""
+        self.counters.rollbacks += 1
+        self._tally_at_switch = self._tally()
+        self.last_rollback = f"version {failed} failed on probation, version {probation.version} serves again: {why}"
+        self._around.rolled_back(self, self.last_rollback)
+
     def adopt(self, config: ModConfig, log: ModLog | None = None) -> None:
         """Be the mod of ``config`` from now on: the same with other settings, or another one with counts of its own."""
-        if config.mod_id != self.mod_id and log is not None:
+        if config.mod_id != self.mod_id:
             self._around.journal.hand_on(self.mod_id, config.mod_id)
             self.port.mod_id = self.checkpoints.mod_id = config.mod_id
-            self.log, former = log, self.log
+            self.log, former = log or self._around.log_of(config.mod_id), self.log
             former.close()
             self.counters = self.port.counters = self.copies.counters = ModCounters()
             self.loaded_at = time.time()

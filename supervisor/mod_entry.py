@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -39,12 +40,21 @@ def with_bundled_permissions(mod: ModConfig) -> ModConfig:
     return replace(mod, permissions=mod.permissions | granted) if granted - mod.permissions else mod
 
 
-def with_config(config: ModConfig, changed: dict[str, Any] | None) -> ModConfig:
-    """``config`` with another free-form part, if one is given."""
-    if changed is None:
-        return config
-    asked = config.as_asked
-    return replace(asked, config=changed, spec=None if asked.spec is None else {**asked.spec, "config": changed})
+def with_changes(mod: ModConfig, *, path: str | None = None, config: dict[str, Any] | None = None) -> ModConfig:
+    """The same mod from another mod_path, or with another free-form part, if they are given. Raises `InvalidEvent`."""
+    asked = mod.as_asked if path is not None or config is not None else mod
+    if path is not None:
+        check_mod_path(path)
+        asked = with_bundled_permissions(replace(asked, path=path))
+    if config is not None:
+        asked = replace(asked, config=config, spec=None if asked.spec is None else {**asked.spec, "config": config})
+    return asked
+
+
+def with_aliases(mod: ModConfig, more: Iterable[str]) -> ModConfig:
+    """The same mod, called by other ids too."""
+    aliases = mod.aliases | frozenset(more) - {mod.mod_id}
+    return replace(mod, aliases=aliases, spec=None if mod.spec is None else {**mod.spec, "aliases": sorted(aliases)})
 
 
 def fingerprint(config: ModConfig) -> str:

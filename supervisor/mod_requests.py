@@ -58,6 +58,9 @@ class ModRequests:
         if call is None:
             channel.charge(REFUSAL)
             channel.refuse(request.id, Code.PROTOCOL_ERROR, f"unknown method {shown(request.method)}")
+        elif incarnation.standby:
+            channel.charge(REFUSAL)
+            channel.refuse(request.id, Code.MOD_AWAY, f"another incarnation of mod {incarnation.mod_id} serves now")
         elif channel.owed > MAX_OPEN or (channel.owed_weight > MAX_OPEN_WEIGHT and channel.owed > 1):
             channel.charge(REFUSAL)
             channel.refuse(request.id, Code.BUSY, self._too_many(incarnation))

@@ -319,9 +319,20 @@ class AgentNetwork:
         """Drain a mod (by id or path) and end its worker."""
         return _not_running() if self._parts is None else await self._parts.mods.unload(mod, timeout)
 
-    async def reload_mod(self, mod: str, config: dict[str, Any] | None = None) -> EventResponse:
-        """Replace a mod's worker by one with fresh code, state handed over; the old one stays if the new one fails."""
-        return _not_running() if self._parts is None else await self._parts.mods.reload(mod, config)
+    async def reload_mod(
+        self, mod: str, mod_path: str | None = None, config: dict[str, Any] | None = None
+    ) -> EventResponse:
+        """Replace a mod's worker by one with fresh code, state handed over; the old one stays if the new one fails.
+
+        ``data``: mod_id, mod_path, pause_ms (how long events waited), queued (how many of them did), state_bytes, ``from`` and
+        ``to`` (versions); of a failure: error, step and what the failure carried. For the mod's ``probation`` afterwards, a
+        crash or a jump in errors brings the former version back.
+
+        Args:
+            mod_path: where the code is from now on, if that changes.
+            config: the mod's free-form part, if that changes.
+        """
+        return _not_running() if self._parts is None else await self._parts.mods.reload(mod, config, mod_path)
 
     async def restart_mod(self, mod: str) -> EventResponse:
         """A new incarnation of the last version that was ready; brings a quarantined, failed or ended mod back."""
@@ -334,12 +345,14 @@ class AgentNetwork:
         config: dict[str, Any] | None = None,
         *,
         mod_id: str | None = None,
+        alias: bool = False,
         **more: Any,
     ) -> EventResponse:
         """Put another mod in the place of a loaded one (by id or path), state handed over; the old one stays if it fails.
 
         The new one takes the old one's place in the load order and the events that waited for it; its id is the last part
-        of ``mod_path`` unless ``mod_id`` names it. Other arguments as in `load_mod`.
+        of ``mod_path`` unless ``mod_id`` names it. With ``alias``, the former id goes on naming it. Other arguments as in
+        `load_mod`; ``data`` as in `reload_mod`, and former_id.
         """
         if self._parts is None:
             return _not_running()
@@ -347,7 +360,7 @@ class AgentNetwork:
             wanted = mod_config(mod_path, base_dir=self.config.base_dir, mod_id=mod_id, config=config, **more)
         except ModvisorError as error:
             return EventResponse.failure(error.code, f"{mod_path}: {error}", mod_path=mod_path)
-        return await self._parts.mods.swap(mod, wanted)
+        return await self._parts.mods.swap(mod, wanted, alias=alias)
 
     def get_loaded_mods(self) -> dict[str, dict[str, Any]]:
         """By mod id, in load order: mod_id, mod_path, loaded_at, state, pid, version."""

@@ -29,6 +29,9 @@ from .lane import Lane
 
 _CODES = frozenset(Code)
 
+# Nothing that its handlers did: its end has a report of its own.
+_NO_ERRORS = frozenset({Code.OVERLOADED, Code.MOD_CRASHED})
+
 LAST_REPORT = 5.0
 """Seconds to wait for the crash report that goes with a dead letter; longer than it takes to reap a process tree."""
 
@@ -198,6 +201,9 @@ class Port:
                 lane.reserve()
             try:
                 return await self._send(lane, journey)
+            except Unanswered as failure:
+                self.counters.errors += failure.code not in _NO_ERRORS
+                raise
             except _NotSent:
                 in_turn = queue is _Queue.SUSPECT
                 queue = _Queue.AHEAD if queue is _Queue.WAITING else queue

@@ -24,20 +24,23 @@ from .journal import Journal, Kept, KeptMod, Quarantine
 from .keeper import Keeper, Surroundings
 from .launcher import Launcher
 from .lifecycle import COMING_BACK, State
-from .mod_entry import fingerprint, mod_config, with_config
+from .mod_entry import fingerprint, mod_config, with_aliases, with_changes
 from .mod_file import ModFile, find_mod_file, folder_of, search_path
 from .modlog import ModLog
 from .port import Ledger
+from .probation import Probation
 from .router import Entry, Router
 from .shield import shielded
 from .snapshots import SnapshotStore
 from .statedir import StateDir
-from .swap import ReloadFailed, reload
+from .swap import ReloadFailed, reload, roll_back
 
 logger = logging.getLogger("modvisor.registry")
 
 RECYCLE_INTERVAL = 10.0
 """Seconds between two replacements of a mod for its use of memory: one that needs as much from the start is not helped."""
+
+_NOT_ALLOWED = ModvisorError("the network's allowed_mods do not include it", code=Code.FORBIDDEN)
 
 MAX_RESPONSE_TEXT = 20_000  # a traceback with its log lines helps; a flood does not
 
@@ -86,7 +89,10 @@ class ModRegistry:
             late=late,
             resources_of=resources_of,
             recycle=self._recycle,
-            on_change=self._rebuild_routes,
+            roll_back=self._roll_back,
+            rolled_back=self._rolled_back,
+            log_of=self._log,
+            on_change=self._changed,
         )
 
     # -- looking up
@@ -98,11 +104,15 @@ class ModRegistry:
         return len(self._keepers)
 
     def find(self, id_or_path: str) -> Keeper | None:
-        """The keeper of a mod, by id or by mod_path (the first loaded one of that path)."""
+        """The keeper of a mod, by id, alias or mod_path (the first loaded one of that path)."""
         keeper = self._keepers.get(id_or_path)
         if keeper is not None:
             return keeper
-        return next((keeper for keeper in self._keepers.values() if keeper.config.path == id_or_path), None)
+        keepers = self._keepers.values()
+        for keeper in keepers:
+            if id_or_path in keeper.config.aliases:
+                return keeper
+        return next((keeper for keeper in keepers if keeper.config.path == id_or_path), None)
 
     # -- commands
 
@@ -158,15 +168,26 @@ class ModRegistry:
         data = {"mod_id": keeper.mod_id, "mod_path": keeper.config.path}
         return EventResponse(True, f"mod {keeper.mod_id} unloaded", data)
 
-    async def reload(self, id_or_path: str, config: dict[str, Any] | ModConfig | None = None) -> EventResponse:
-        """Fresh code (and config) for a mod, without losing an event; the old one stays if the new one fails."""
+    async def reload(
+        self, id_or_path: str, config: dict[str, Any] | ModConfig | None = None, mod_path: str | None = None
+    ) -> EventResponse:
+        """Fresh code (and config, and path) for a mod, without losing an event; the old one stays if the new one fails."""
         keeper = self.find(id_or_path)
         if keeper is None:
             return self._no_such_mod(id_or_path)
         async with keeper.lock:
             if self._keepers.get(keeper.mod_id) is not keeper:
                 return self._no_such_mod(id_or_path)
-            wanted = config if isinstance(config, ModConfig) else with_config(keeper.config, config)
+            try:
+                wanted = (
+                    config
+                    if isinstance(config, ModConfig)
+                    else with_changes(keeper.config, path=mod_path, config=config)
+                )
+            except ModvisorError as error:
+                return _failure(keeper.config, error)
+            if not is_allowed(self._config.allowed_mods, wanted.path):
+                return _failure(wanted, _NOT_ALLOWED)
             with _cancellable(keeper):
                 try:
                     done = await reload(keeper, wanted)
@@ -189,7 +210,7 @@ class ModRegistry:
                 return self._no_such_mod(id_or_path)
             with _cancellable(keeper):
                 try:
-                    done = await reload(keeper, keeper.config, from_snapshot=True)
+                    done = await reload(keeper, keeper.config, from_snapshot=True, on_probation=False)
                 except ReloadFailed as error:
                     return _failure(keeper.config, error, f"mod {keeper.mod_id} was not restarted: {error}")
                 pid = keeper.incarnation.pid if keeper.incarnation is not None else None
@@ -197,8 +218,12 @@ class ModRegistry:
                 return EventResponse(True, f"mod {keeper.mod_id} restarted", data)
         return _failure(keeper.config, ModvisorError("the restart was cancelled by an unload", code=Code.NOT_RUNNING))
 
-    async def swap(self, id_or_path: str, config: ModConfig) -> EventResponse:
-        """Another mod in the place of one, without losing an event; the old one stays if the new one fails."""
+    async def swap(self, id_or_path: str, config: ModConfig, *, alias: bool = False) -> EventResponse:
+        """Another mod in the place of one, without losing an event; the old one stays if the new one fails.
+
+        Args:
+            alias: the former id (and its aliases) go on naming the new one.
+        """
         keeper = self.find(id_or_path)
         if keeper is None:
             return self._no_such_mod(id_or_path)
@@ -207,15 +232,17 @@ class ModRegistry:
         async with keeper.lock:
             if self._keepers.get(keeper.mod_id) is not keeper:
                 return self._no_such_mod(id_or_path)
-            if (refusal := self._may_load(config)) is not None:
+            if alias:
+                config = with_aliases(config, {keeper.mod_id, *keeper.config.aliases})
+            if (refusal := self._may_load(config, instead_of=keeper)) is not None:
                 return refusal
             former = keeper.config
             self._promised.add(config.mod_id)
             try:
                 with _cancellable(keeper):
-                    done = await reload(keeper, config, self._log(config.mod_id))
+                    done = await reload(keeper, config)
                     await self._remember(keeper)
-                    data = {"mod_id": config.mod_id, "mod_path": config.path, "from": former.mod_id, **done}
+                    data = {"mod_id": config.mod_id, "mod_path": config.path, "former_id": former.mod_id, **done}
                     text = f"mod {former.mod_id} swapped for {config.mod_id} ({done['pause_ms']:.1f} ms pause)"
                     return EventResponse(True, text, data)
             except ReloadFailed as error:
@@ -224,10 +251,6 @@ class ModRegistry:
                 return _failure(config, error, text)
             finally:
                 self._promised.discard(config.mod_id)
-                self._keepers = {present.mod_id: present for present in self._keepers.values()}  # in the same order
-                self._rebuild_routes()
-                if keeper.mod_id != former.mod_id:
-                    await shielded(self._around.snapshots.forget(former.mod_id))
         return _failure(former, ModvisorError("the swap was cancelled by an unload", code=Code.NOT_RUNNING))
 
     async def load_configured(self) -> list[tuple[ModConfig, EventResponse]]:
@@ -308,13 +331,15 @@ class ModRegistry:
 
     # -- inside
 
-    def _may_load(self, config: ModConfig) -> EventResponse | None:
+    def _may_load(self, config: ModConfig, instead_of: Keeper | None = None) -> EventResponse | None:
         if self._closing:
             return _failure(config, ModvisorError("the network is shutting down", code=Code.NOT_RUNNING))
         if not is_allowed(self._config.allowed_mods, config.path):
-            return _failure(config, ModvisorError("the network's allowed_mods do not include it", code=Code.FORBIDDEN))
+            return _failure(config, _NOT_ALLOWED)
         if config.mod_id in self._promised:
             return _failure(config, ModvisorError("a swap is bringing a mod of that id", code=Code.ALREADY_LOADED))
+        if (taken := self._taken_alias(config, instead_of)) is not None:
+            return _failure(config, ModvisorError(taken, code=Code.ALREADY_LOADED))
         present = self._keepers.get(config.mod_id)
         if present is not None and (present.state is not State.STARTING or present.lock.statistics().locked):
             return EventResponse.failure(
@@ -323,6 +348,17 @@ class ModRegistry:
                 "unload or reload it, or choose another id",
                 mod_id=config.mod_id, mod_path=config.path,
             )  # fmt: skip
+        return None
+
+    def _taken_alias(self, config: ModConfig, instead_of: Keeper | None) -> str | None:
+        """Why it cannot be called by the names it is to have; its own id is another matter."""
+        for other in self._keepers.values():
+            if other is instead_of or other.mod_id == config.mod_id:
+                continue
+            if config.mod_id in other.config.aliases:
+                return f"the id {config.mod_id!r} is an alias of mod {other.mod_id}"
+            if taken := config.aliases & {other.mod_id, *other.config.aliases}:
+                return f"the alias {min(taken)!r} is taken by mod {other.mod_id}"
         return None
 
     def _quarantine_of(self, config: ModConfig) -> Quarantine | None:
@@ -361,7 +397,7 @@ class ModRegistry:
                 return
             with _cancellable(keeper):
                 try:
-                    done = await reload(keeper, keeper.config, from_snapshot=True)
+                    done = await reload(keeper, keeper.config, from_snapshot=True, on_probation=False)
                 except ReloadFailed as error:
                     logger.warning(
                         "mod %s (%s) could not be replaced by a fresh process: %s", keeper.mod_id, reason, error
@@ -370,6 +406,30 @@ class ModRegistry:
                     keeper.counters.recycled += 1
                     logger.info("mod %s was replaced by a fresh process (%s): %.1f ms pause",
                                 keeper.mod_id, reason, done["pause_ms"])  # fmt: skip
+
+    def _roll_back(self, keeper: Keeper, probation: Probation, why: str) -> None:
+        self._around.tasks.start_soon(self._roll_back_now, keeper, probation, why, name=f"roll-back-{keeper.mod_id}")
+
+    async def _roll_back_now(self, keeper: Keeper, probation: Probation, why: str) -> None:
+        """The new version fails too often: the former one takes its place, as in a reload."""
+        async with keeper.lock:
+            if self._closing or keeper.probation is not probation:  # another command has ended it
+                return
+            failed = keeper.mod_id
+            with _cancellable(keeper):
+                try:
+                    done = await roll_back(keeper, probation)
+                except ReloadFailed as error:
+                    logger.error("mod %s could not be rolled back (%s), the new version stays: %s", failed, why, error)
+                    if keeper.probation is probation:
+                        await keeper.end_probation()
+                else:
+                    keeper.note_rollback(done["from"], probation, why)
+
+    def _rolled_back(self, keeper: Keeper, what: str) -> None:
+        """It is as before the reload: so it is after a restart of the network."""
+        logger.error("mod %s: %s", keeper.mod_id, what)
+        self._around.tasks.start_soon(self._remember, keeper, name=f"remember-{keeper.mod_id}")
 
     def _add(self, config: ModConfig) -> Keeper:
         keeper = self._keepers.get(config.mod_id)
@@ -395,6 +455,12 @@ class ModRegistry:
     def _log(self, mod_id: str) -> ModLog:
         logs = self._config.log
         return ModLog(self._state.log_file(mod_id), max_bytes=logs.max_bytes, backups=logs.backups)
+
+    def _changed(self) -> None:
+        """A mod may have come, gone, or become another."""
+        if any(mod_id != keeper.mod_id for mod_id, keeper in self._keepers.items()):  # in the same order
+            self._keepers = {keeper.mod_id: keeper for keeper in self._keepers.values()}
+        self._rebuild_routes()
 
     def _rebuild_routes(self) -> None:
         self.router.replace(

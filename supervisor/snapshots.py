@@ -28,11 +28,21 @@ class SnapshotStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    async def write(self, mod_id: str, mod_path: str, modules: Any, file: ModFile | None = None) -> None:
-        """Keep a version; ``modules`` as a worker reports them. Raises `RemoteProtocolError` or OSError."""
+    async def write(
+        self, mod_id: str, mod_path: str, modules: Any, file: ModFile | None = None, *, on_trial: bool = False
+    ) -> None:
+        """Keep a version; ``modules`` as a worker reports them. Raises `RemoteProtocolError` or OSError.
+
+        Args:
+            on_trial: beside the last good one, which stays what is read until `accept`.
+        """
         own = None if file is None else [file.path, file.text]
         data = pack({"mod_path": mod_path, "modules": _checked(modules), "file": own})
-        await anyio.to_thread.run_sync(self._write, mod_id, data)
+        await anyio.to_thread.run_sync(self._write, self._trial(mod_id) if on_trial else self._file(mod_id), data)
+
+    async def accept(self, mod_id: str) -> None:
+        """The version on trial is the last good one from now on. Raises OSError."""
+        await anyio.to_thread.run_sync(os.replace, self._trial(mod_id), self._file(mod_id))
 
     async def read(self, mod_id: str) -> Snapshot | None:
         """The kept version, None if there is none (or it is damaged: then the working files are used)."""
@@ -45,16 +55,21 @@ class SnapshotStore:
         return kept is not None and kept[0] == mod_path
 
     async def forget(self, mod_id: str) -> None:
-        await anyio.to_thread.run_sync(lambda: self._file(mod_id).unlink(missing_ok=True))
+        """Forget all that is kept under an id."""
+        for file in (self._file(mod_id), self._trial(mod_id)):
+            await anyio.to_thread.run_sync(lambda: file.unlink(missing_ok=True))  # noqa: B023 - awaited in the loop
 
     def _file(self, mod_id: str) -> Path:
         return self._folder / f"{mod_id}.msgpack"
 
-    def _write(self, mod_id: str, data: bytes) -> None:
+    def _trial(self, mod_id: str) -> Path:
+        return self._folder / f"{mod_id}.msgpack.trial"
+
+    def _write(self, file: Path, data: bytes) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        partial = self._folder / f"{mod_id}.partial"
+        partial = file.with_name(f"{file.name}.partial")
         partial.write_bytes(data)
-        os.replace(partial, self._file(mod_id))
+        os.replace(partial, file)
 
     def _read(self, mod_id: str) -> tuple[str, Snapshot] | None:
         try:

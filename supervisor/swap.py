@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 from ..ipc import messages
-from ..ipc.errors import ChannelBroken, ChannelClosed, Code, ModvisorError
+from ..ipc.errors import ChannelBroken, ChannelClosed, Code, ModvisorError, Unserializable
+from ..ipc.messages import pack
 from .config import ModConfig
 from .incarnation import Incarnation, StartFailed
 from .keeper import Keeper
 from .lifecycle import COMING_BACK, State
-from .modlog import ModLog
+from .probation import Probation
 from .shield import shielded
 
 
@@ -22,8 +24,18 @@ class ReloadFailed(ModvisorError):
     code = Code.START_FAILED
 
 
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """What a switch was like: the pause, events that waited at its end, the state that was handed over and its version."""
+
+    pause_ms: float
+    queued: int
+    state: tuple[Any, str] | None
+    superseded: list[Incarnation]
+
+
 async def reload(
-    keeper: Keeper, config: ModConfig, log: ModLog | None = None, *, from_snapshot: bool = False
+    keeper: Keeper, config: ModConfig, *, from_snapshot: bool = False, on_probation: bool = True
 ) -> dict[str, Any]:
     """Replace the running incarnation of ``keeper`` by one with fresh code under ``config``.
 
@@ -31,40 +43,78 @@ async def reload(
     way back (backoff, restarting) too, and if that fails it is restarted as it would have been.
 
     Args:
-        config: of the same mod (a reload), or of another one (a swap), which then needs its own ``log``.
+        config: of the same mod (a reload), or of another one (a swap).
         from_snapshot: run the last good version instead of the working files (a restart).
+        on_probation: go back to the former version if the new one fails within its probation.
 
     Returns:
-        ``{"pause_ms", "queued", "from_version", "to_version"}``
+        ``{"pause_ms", "queued", "state_bytes", "from", "to"}``; from and to are versions.
 
     Raises:
         ReloadFailed: at any step before the switch.
     """
+    await keeper.end_probation()
     if keeper.incarnation is None:
         await keeper.stop_keeping()
         if keeper.incarnation is None:
-            return await _start_again(keeper, config, log, from_snapshot)
+            return await _start_again(keeper, config, from_snapshot)
         keeper.keep(keeper.incarnation)  # its restart came through meanwhile
     old = keeper.incarnation
     try:
-        new = await keeper.start_incarnation(config=config, log=log, from_snapshot=from_snapshot)
+        new = await keeper.start_incarnation(config=config, from_snapshot=from_snapshot and keeper.has_snapshot)
+    except StartFailed as error:
+        raise _failed(_STEPS.get(error.code, "start"), error) from None
+    return await _replace(keeper, old, new, on_probation=on_probation)
+
+
+async def roll_back(keeper: Keeper, probation: Probation) -> dict[str, Any]:
+    """Put the former version in the place of the one on probation, which still serves; else as `reload`."""
+    current, standby = keeper.incarnation, keeper.take_standby(probation)
+    try:
+        if current is None:
+            raise ReloadFailed("it has ended meanwhile", code=Code.MOD_CRASHED, step="start")
+        if standby is None:
+            standby = await keeper.start_incarnation(config=probation.config, from_snapshot=probation.has_snapshot)
     except StartFailed as error:
         raise _failed("start", error) from None
-    config = new.config  # with what its mod.yaml says
+    except BaseException:
+        if standby is not None:
+            await shielded(standby.kill("it is not needed any more"))
+        raise
+    return await _replace(keeper, current, standby, on_probation=False, fallback=probation.state)
+
+
+async def _replace(
+    keeper: Keeper,
+    old: Incarnation,
+    new: Incarnation,
+    *,
+    on_probation: bool,
+    fallback: tuple[Any, str] | None = None,
+) -> dict[str, Any]:
+    former = keeper.mod_id
     try:
-        done, superseded = await _switch(keeper, config, log, old, new)
+        switched = await _switch(keeper, old, new, on_probation=on_probation, fallback=fallback)
     except BaseException:
         if keeper.incarnation is not new:
             await shielded(new.kill("the reload failed"))
-        else:  # the caller gave up just as it was done
-            await _end([old], config)
+        elif not old.standby:  # the caller gave up just as it was done
+            await _end([old], new.config)
         raise
     # The new one serves: whatever happens from here on does not undo that.
     try:
         await keeper.keep_sources(new)
+        if keeper.probation is None and former != keeper.mod_id:
+            await keeper.forget_sources(former)
     finally:
-        await _end(superseded, config)
-    return done
+        await _end(switched.superseded, new.config)
+    return {
+        "pause_ms": switched.pause_ms,
+        "queued": switched.queued,
+        "state_bytes": _size(switched.state),
+        "from": old.manifest.version if old.manifest else None,
+        "to": new.manifest.version if new.manifest else None,
+    }
 
 
 async def _end(incarnations: list[Incarnation], config: ModConfig) -> None:
@@ -73,45 +123,50 @@ async def _end(incarnations: list[Incarnation], config: ModConfig) -> None:
         await shielded(incarnation.stop(deadline))
 
 
-async def _start_again(keeper: Keeper, config: ModConfig, log: ModLog | None, from_snapshot: bool) -> dict[str, Any]:
+async def _start_again(keeper: Keeper, config: ModConfig, from_snapshot: bool) -> dict[str, Any]:
     """There is no incarnation, and nothing tries to bring one any more: start."""
     before = keeper.manifest.version if keeper.manifest else None
     start = keeper.start_instead if keeper.state in COMING_BACK else keeper.start_anew
     try:
-        manifest = await start(config, log, from_snapshot=from_snapshot)
+        manifest = await start(config, from_snapshot=from_snapshot)
     except StartFailed as error:
-        raise _failed("start", error) from None
-    return {"pause_ms": 0.0, "queued": 0, "from_version": before, "to_version": manifest.version}
+        raise _failed(_STEPS.get(error.code, "start"), error) from None
+    return {"pause_ms": 0.0, "queued": 0, "state_bytes": 0, "from": before, "to": manifest.version}
 
 
 async def _switch(
-    keeper: Keeper, config: ModConfig, log: ModLog | None, old: Incarnation, new: Incarnation
-) -> tuple[dict[str, Any], list[Incarnation]]:
+    keeper: Keeper, old: Incarnation, new: Incarnation, *, on_probation: bool, fallback: tuple[Any, str] | None
+) -> Switched:
+    limits = new.config.limits
     began = perf_counter()
     _check_still(keeper, old)  # before events are held: it would be those of its successor
     keeper.port.hold()
+    rests = False
     try:
-        await _drain(keeper, old, config.limits.drain_timeout)
-        state = await _hand_over(keeper, old, new, config.limits.start_timeout)
+        await _drain(keeper, old, limits.drain_timeout)
+        state = await _hand_over(keeper, old, new, limits.start_timeout, fallback)
+        rests = await _rest(old, limits.start_timeout)
         try:
-            await new.activate(config.limits.start_timeout)
+            await new.activate(limits.start_timeout)
         except StartFailed as error:
-            raise _failed("activate", error) from None
+            raise _failed("ready" if error.code == Code.NOT_READY else "activate", error) from None
         _check_still(keeper, old)
         queued = keeper.port.depth
-        superseded = await shielded(keeper.take_over(new, config, log, state))
+        superseded = await shielded(keeper.take_over(new, state, on_probation=on_probation, rests=rests))
     except BaseException:
-        still_serves = keeper.incarnation is old and keeper.state is State.READY  # else it is being ended, or was
-        if still_serves and old.channel.closed is None:
-            keeper.port.open(old.lane)
+        if _still_serves(keeper, old):
+            if rests:
+                await shielded(_resume(old, limits.start_timeout))
+            if _still_serves(keeper, old):
+                keeper.port.open(old.lane)
         keeper.copies.release()
         raise
-    return {
-        "pause_ms": round((perf_counter() - began) * 1000, 3),
-        "queued": queued,
-        "from_version": old.manifest.version if old.manifest else None,
-        "to_version": new.manifest.version if new.manifest else None,
-    }, superseded
+    return Switched(round((perf_counter() - began) * 1000, 3), queued, state, superseded)
+
+
+def _still_serves(keeper: Keeper, old: Incarnation) -> bool:
+    """Else it is being ended, or was."""
+    return keeper.incarnation is old and keeper.state is State.READY and old.channel.closed is None
 
 
 def _check_still(keeper: Keeper, old: Incarnation) -> None:
@@ -130,21 +185,31 @@ async def _drain(keeper: Keeper, old: Incarnation, seconds: float) -> None:
         raise ReloadFailed("events in flight did not finish in time", code=Code.TIMEOUT, step="drain") from None
 
 
-async def _hand_over(keeper: Keeper, old: Incarnation, new: Incarnation, timeout: float) -> tuple[Any, str] | None:
+async def _hand_over(
+    keeper: Keeper, old: Incarnation, new: Incarnation, timeout: float, fallback: tuple[Any, str] | None
+) -> tuple[Any, str] | None:
     """`get_state` of the old one into `set_state` of the new one; returns the state, and the version it is of.
 
     A mod without `get_state` gets its checkpoint, if it has one.
+
+    Args:
+        fallback: the state to go back to if the old one, which has failed, cannot say its own: its checkpoint goes before.
     """
     step = "get_state"
     try:
-        handed = await old.channel.request(messages.GET_STATE, {}, timeout)
-        state, version = handed["state"], str(handed["version"])
-        if state is None and (checkpoint := await keeper.checkpoints.newest()) is not None:
-            state, version = checkpoint.state, checkpoint.version
+        try:
+            state = await _state_of(old, timeout)
+        except (ModvisorError, TimeoutError, KeyError, TypeError):
+            if fallback is None:
+                raise
+            state = None
+        if state is None:
+            checkpoint = await keeper.checkpoints.newest()
+            state = fallback if checkpoint is None else (checkpoint.state, checkpoint.version)
         step = "set_state"
         if state is not None:
-            await new.channel.request(messages.SET_STATE, {"state": state, "from_version": version}, timeout)
-        return None if state is None else (state, version)
+            await new.channel.request(messages.SET_STATE, {"state": state[0], "from_version": state[1]}, timeout)
+        return state
     except TimeoutError:
         raise ReloadFailed(f"{step} took more than {timeout:g} s", code=Code.TIMEOUT, step=step) from None
     except (ChannelBroken, ChannelClosed) as error:
@@ -155,5 +220,50 @@ async def _hand_over(keeper: Keeper, old: Incarnation, new: Incarnation, timeout
         raise ReloadFailed("get_state was not answered with a state", code=Code.PROTOCOL_ERROR, step=step) from None
 
 
+async def _state_of(incarnation: Incarnation, timeout: float) -> tuple[Any, str] | None:
+    handed = await incarnation.channel.request(messages.GET_STATE, {}, timeout)
+    return None if handed["state"] is None else (handed["state"], str(handed["version"]))
+
+
+async def _rest(old: Incarnation, timeout: float) -> bool:
+    """Have a mod that can be activated again let go of what only one process may hold; whether it can."""
+    if old.manifest is None or not old.manifest.resumable:
+        return False
+    try:
+        await old.deactivate(timeout)
+    except StartFailed as error:
+        await _resume(old, timeout)
+        raise _failed("deactivate", error) from None
+    except BaseException:
+        await shielded(_resume(old, timeout))
+        raise
+    return True
+
+
+async def _resume(old: Incarnation, timeout: float) -> None:
+    """Have it serve again, as if nothing had happened; one that cannot is restarted."""
+    try:
+        await old.activate(timeout)
+    except StartFailed as error:
+        old.fail(f"it could not be activated again after a reload that failed: {error}")
+
+
+def _size(state: tuple[Any, str] | None) -> int:
+    """Bytes of msgpack that the hand-over took."""
+    try:
+        return 0 if state is None else len(pack(state[0]))
+    except Unserializable:  # it came from a worker, or went to one: it can be
+        return 0
+
+
+_STEPS: dict[str, str] = {
+    Code.IMPORT_FAILED: "import",
+    Code.NO_MOD_CLASS: "import",
+    Code.AMBIGUOUS_MOD_CLASS: "import",
+    Code.INVALID_MOD: "import",
+    Code.INITIALIZE_FAILED: "initialize",
+}
+
+
 def _failed(step: str, error: ModvisorError) -> ReloadFailed:
-    return ReloadFailed(str(error), code=error.code, **{**error.details, "step": step})
+    return ReloadFailed(str(error), code=error.code, step=step, **error.details)

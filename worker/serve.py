@@ -37,6 +37,17 @@ LAST_WORDS = 1.0
 """Seconds a mod has for its shutdown() when the supervisor is gone."""
 
 
+_MAY_REFUSE = {
+    "initialize": "to start",
+    "activate": "to start",
+    "check_ready": "to serve",
+    "set_state": "the state of the former incarnation",
+}
+"""Calls of a mod's life that may return False, and what that refuses."""
+
+_REFUSALS = {"set_state": Code.STATE_REFUSED, "check_ready": Code.NOT_READY}
+
+
 def main(sock: socket.socket) -> int:
     """Serve until the supervisor says ``shutdown`` or closes the pipe; returns the exit status."""
     stdio.install()
@@ -71,6 +82,7 @@ class Worker:
         self._calls: dict[str, Callable[[dict[str, Any]], Awaitable[Any]]] = {
             messages.LOAD: self._load,
             messages.ACTIVATE: self._activate,
+            messages.DEACTIVATE: self._deactivate,
             messages.OBSERVE: self._observe,
             messages.NOTIFY: self._notify,
             messages.GET_STATE: self._get_state,
@@ -209,6 +221,7 @@ class Worker:
             patterns=self._dispatcher.patterns,
             observes=self._dispatcher.observes,
             file=getattr(sys.modules.get(cls.__module__), "__file__", None) or "",
+            resumable=cls.activate is BaseMod.activate or cls.deactivate is not BaseMod.deactivate,
             enforced=enforced,
         ).to_dict()
 
@@ -225,8 +238,13 @@ class Worker:
 
     async def _activate(self, _params: dict[str, Any]) -> None:
         await self._life_call("activate")
+        await self._life_call("check_ready")
         if self._checkpoint_every is not None:
             self._checkpoints = asyncio.get_running_loop().create_task(self._keep_state(self._checkpoint_every))
+
+    async def _deactivate(self, _params: dict[str, Any]) -> None:
+        self._stop_checkpoints()
+        await self._life_call("deactivate")
 
     async def _keep_state(self, every: float) -> None:
         """Hand what the mod's get_state() returns to the core, ever again; a failure is told, and the next one tried."""
@@ -255,11 +273,12 @@ class Worker:
             at = f" at {told['where']}" if told["where"] else ""
             raise LoadFailed(
                 f"{where}() raised{at}: {told['message']}",
-                code=Code.STATE_REFUSED if name == "set_state" else Code.INITIALIZE_FAILED,
+                code=_REFUSALS.get(name, Code.INITIALIZE_FAILED),
                 where=told["where"], traceback=told["traceback"],
             ) from None  # fmt: skip
-        if result is False and name in ("initialize", "activate"):
-            raise LoadFailed(f"{where}() returned False: the mod refuses to start", code=Code.INITIALIZE_FAILED)
+        if result is False and name in _MAY_REFUSE:
+            refused = _REFUSALS.get(name, Code.INITIALIZE_FAILED)
+            raise LoadFailed(f"{where}() returned False: the mod refuses {_MAY_REFUSE[name]}", code=refused)
         return result
 
     async def _get_state(self, _params: dict[str, Any]) -> dict[str, Any]:

@@ -140,12 +140,43 @@ def unload(
     _report(settings, connect(settings).request("DELETE", f"/mods/{segment(mod)}", query={"timeout": timeout}))
 
 
-def reload(settings: Settings, mod: Mod, config: Config = None) -> None:
+def reload(
+    settings: Settings,
+    mod: Mod,
+    config: Config = None,
+    path: Annotated[
+        str | None, typer.Option("--path", metavar="MOD_PATH", help="Where its code is from now on.")
+    ] = None,
+) -> None:
     """Replace a mod by its fresh code, without losing an event; the old one stays if the new one fails."""
     from .client import segment
 
-    body = {} if config is None else {"config": json_object(config, "--config")}
+    body: dict[str, Any] = {} if config is None else {"config": json_object(config, "--config")}
+    if path is not None:
+        body["path"] = path
     _report(settings, connect(settings).post(f"/mods/{segment(mod)}/reload", body))
+
+
+def swap(
+    settings: Settings,
+    mod: Mod,
+    path: Annotated[str, typer.Argument(metavar="MOD_PATH", help="The mod that takes its place.")],
+    mod_id: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="The new one's id. [dim](default: its name)[/dim]")
+    ] = None,
+    config: Config = None,
+    alias: Annotated[bool, typer.Option("--alias", help="The former id goes on naming it.")] = False,
+) -> None:
+    """Put another mod in the place of one, without losing an event; the old one stays if the new one fails."""
+    from .client import segment
+
+    given = {
+        "id": mod_id,
+        "config": None if config is None else json_object(config, "--config"),
+        "alias": alias or None,
+    }
+    body = {"path": path} | {key: value for key, value in given.items() if value is not None}
+    _report(settings, connect(settings).post(f"/mods/{segment(mod)}/swap", body))
 
 
 def restart(settings: Settings, mod: Mod) -> None:

@@ -37,7 +37,7 @@ MAX_LIMIT = 10**12
 
 _LOAD_KEYS = frozenset({
     "path", "id", "config", "env", "permissions", "speak_for", "limits", "restart",
-    "delivery", "max_attempts", "durable", "checkpoint_every",
+    "delivery", "max_attempts", "durable", "checkpoint_every", "probation", "aliases",
 })  # fmt: skip
 _BATCH_KEYS = frozenset({"events", "concurrency", "in_order"})
 _SECRETS = frozenset({"secret", "password_hash"})
@@ -55,6 +55,7 @@ def admin_app(network: AgentNetwork, stopping: asyncio.Event | None = None) -> S
             post(f"{v1}/mods", api.load_mod),
             # A mod may be named by its path, and './name' has a slash.
             post(f"{v1}/mods/{{mod:path}}/reload", api.reload_mod),
+            post(f"{v1}/mods/{{mod:path}}/swap", api.swap_mod),
             post(f"{v1}/mods/{{mod:path}}/restart", api.restart_mod),
             get(f"{v1}/mods/{{mod:path}}/log", api.mod_log),
             delete(f"{v1}/mods/{{mod:path}}", api.unload_mod),
@@ -155,11 +156,24 @@ class _AdminApi:
 
     async def reload_mod(self, request: Request) -> Response:
         body = await optional_json_body(request)
-        check_keys(body, frozenset({"config"}))
+        check_keys(body, frozenset({"path", "config"}))
         config = body.get("config")
         if config is not None and not isinstance(config, dict):
             raise BadBody(f"config: expected an object, got {type(config).__name__}")
-        return response_answer(await self._network.reload_mod(request.path_params["mod"], config))
+        path = text_of(body, "path")
+        return response_answer(await self._network.reload_mod(request.path_params["mod"], path, config))
+
+    async def swap_mod(self, request: Request) -> Response:
+        body = await json_body(request)
+        check_keys(body, _LOAD_KEYS | {"alias"})
+        path, mod_id, alias = text_of(body, "path"), text_of(body, "id"), body.get("alias", False)
+        if path is None:
+            raise BadBody("path: missing; give the mod_path of the mod that is to come")
+        if not isinstance(alias, bool):
+            raise BadBody(f"alias: expected true or false, got {type(alias).__name__}")
+        more = {key: value for key, value in body.items() if key not in ("path", "id", "alias") and value is not None}
+        mod = request.path_params["mod"]
+        return response_answer(await self._network.swap_mod(mod, path, mod_id=mod_id, alias=alias, **more))
 
     # -- events
 

@@ -428,9 +428,9 @@ async def test_what_a_reload_hands_over_does_not_overtake_a_later_checkpoint(
     keeper = network._running().mods.find("counter")
     take_over, later = keeper.take_over, []
 
-    async def take_over_slowly(*how: Any) -> Any:
+    async def take_over_slowly(*how: Any, **more: Any) -> Any:
         later.append(asyncio.create_task(count(network, keep=True)))
-        superseded = await take_over(*how)
+        superseded = await take_over(*how, **more)
         await later[0]
         return superseded
 

@@ -82,12 +82,12 @@ async def test_reload_takes_the_edited_code_and_hands_the_state_over(
     write_mod("counter", counter % "2")
     reloaded = await network.reload_mod("counter")
     assert reloaded.success, reloaded
-    assert (reloaded.data["from_version"], reloaded.data["to_version"]) == ("1", "2")
+    assert (reloaded.data["from"], reloaded.data["to"]) == ("1", "2")
     second = await network.process_event(Event("test.count"))
     assert (first.data, second.data) == ([1, "1", None], [2, "2", "1"])
     write_mod("counter", "this is no python (")
     broken = await network.reload_mod("counter")
-    assert (broken.success, broken.error, broken.data["step"]) == (False, "import_failed", "start")
+    assert (broken.success, broken.error, broken.data["step"]) == (False, "import_failed", "import")
     third = await network.process_event(Event("test.count"))
     assert third.data == [3, "2", "1"]
 
@@ -133,21 +133,24 @@ async def test_swap_puts_another_mod_in_the_place_of_one(network: AgentNetwork, 
     """
     await network.load_mod(write_mod("counter_v1", source % "1"))
     await network.load_mod(write_mod("echo"))
+    at_once = {"probation": None}
     await network.process_event(Event("test.count"))
-    swapped = await network.swap_mod("counter_v1", write_mod("counter_v2", source % "2"))
+    swapped = await network.swap_mod("counter_v1", write_mod("counter_v2", source % "2"), **at_once)
     assert swapped.success, swapped
-    assert (swapped.data["mod_id"], swapped.data["from"]) == ("counter_v2", "counter_v1")
+    assert (swapped.data["mod_id"], swapped.data["former_id"]) == ("counter_v2", "counter_v1")
     assert list(network.get_loaded_mods()) == ["counter_v2", "echo"], "in the same place of the order"
     assert (await network.process_event(Event("test.count"))).data == ["counter_v2", "2", 2]
     assert network.get_network_stats()["mods"]["counter_v2"]["traffic"]["answered"] == 1
     assert (await network.process_event(Event("test.count", destination_id="mod:counter_v1"))).error == "no_such_mod"
     assert len(worker_pids()) == 2
     broken = await network.swap_mod("counter_v2", write_mod("broken", "1 / 0"))
-    assert (broken.error, broken.data["step"]) == ("import_failed", "start")
+    assert (broken.error, broken.data["step"]) == ("import_failed", "import")
     assert (await network.swap_mod("counter_v2", "./counter_v1", mod_id="echo")).error == "already_loaded"
     assert (await network.swap_mod("nobody", "./counter_v1")).error == "no_such_mod"
     assert (await network.process_event(Event("test.count"))).data == ["counter_v2", "2", 3]
-    assert (await network.swap_mod("counter_v2", "./counter_v1", mod_id="counter_v2")).data["mod_id"] == "counter_v2"
+    assert (await network.swap_mod("counter_v2", "./counter_v1", mod_id="counter_v2", **at_once)).data[
+        "mod_id"
+    ] == "counter_v2"
     assert (await network.process_event(Event("test.count"))).data == ["counter_v2", "1", 4]
     os.kill(network.get_loaded_mods()["counter_v2"]["pid"], 9)
     await until(lambda: network.get_network_stats()["mods"]["counter_v2"]["restarts"] == 1)

@@ -33,7 +33,7 @@ def limit(network: AgentNetwork, key: str) -> Any:
 async def test_it_is_in_force_and_the_network_goes_before(network: AgentNetwork, mod_file: Path) -> None:
     assert (await network.load_mod("./echo", limits={"open_files": 99})).success
     assert (limit(network, "memory"), limit(network, "open_files")) == (300_000_000, 99)
-    assert (await network.reload_mod("echo", {"x": 1})).success
+    assert (await network.reload_mod("echo", config={"x": 1})).success
     assert (limit(network, "memory"), limit(network, "open_files")) == (300_000_000, 99)
     await network.unload_mod("echo")
     assert (await network.load_mod("./echo", limits={"memory": "400MB"})).success

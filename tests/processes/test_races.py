@@ -82,7 +82,7 @@ async def test_a_command_that_is_given_up_is_finished_all_the_same(
             import asyncio
             await asyncio.sleep(0.3)
     """  # fmt: skip
-    loaded = await network.load_mod(write_mod("slow", slow))
+    loaded = await network.load_mod(write_mod("slow", slow), probation=None)
     former = psutil.Process(loaded.data["pid"])
     work = asyncio.ensure_future(network.unload_mod("slow") if command == "unload" else network.reload_mod("slow"))
     # Begun: it is being unloaded; the new one serves and the former is being ended.
@@ -101,7 +101,7 @@ async def test_a_command_that_is_given_up_is_finished_all_the_same(
 async def test_a_reload_that_is_given_up_at_any_moment_leaves_one_that_serves(
     network: AgentNetwork, write_mod: WriteMod, moment: int
 ) -> None:
-    await network.load_mod(write_mod("echo"))
+    await network.load_mod(write_mod("echo"), probation=None)
     task = asyncio.create_task(network.reload_mod("echo"))
     for _ in range(moment * moment * 4):  # turns of the loop: from before the start to after the switch
         await asyncio.sleep(0)
@@ -167,7 +167,7 @@ async def test_a_crash_right_after_a_reload_runs_the_new_code(network: AgentNetw
             import time
             time.sleep(0.5)
     """  # fmt: skip
-    await network.load_mod(write_mod("echo", slow_end))
+    await network.load_mod(write_mod("echo", slow_end), probation=None)
     write_mod("echo", slow_end.replace('"1.0"', '"2.0"'))
     former = network.get_loaded_mods()["echo"]["pid"]
     reload = asyncio.create_task(network.reload_mod("echo"))

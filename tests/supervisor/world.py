@@ -158,10 +158,17 @@ class MemorySnapshots(SnapshotStore):
 
     def __init__(self) -> None:
         self._kept: dict[str, tuple[str, Snapshot]] = {}
+        self._on_trial: dict[str, tuple[str, Snapshot]] = {}
 
-    async def write(self, mod_id: str, mod_path: str, modules: Any, file: ModFile | None = None) -> None:
+    async def write(
+        self, mod_id: str, mod_path: str, modules: Any, file: ModFile | None = None, *, on_trial: bool = False
+    ) -> None:
         await asyncio.sleep(0)
-        self._kept[mod_id] = mod_path, Snapshot(modules, file)
+        (self._on_trial if on_trial else self._kept)[mod_id] = mod_path, Snapshot(modules, file)
+
+    async def accept(self, mod_id: str) -> None:
+        await asyncio.sleep(0)
+        self._kept[mod_id] = self._on_trial.pop(mod_id)
 
     async def read(self, mod_id: str) -> Snapshot | None:
         await asyncio.sleep(0)
@@ -173,6 +180,7 @@ class MemorySnapshots(SnapshotStore):
     async def forget(self, mod_id: str) -> None:
         await asyncio.sleep(0)
         self._kept.pop(mod_id, None)
+        self._on_trial.pop(mod_id, None)
 
 
 @dataclass(eq=False)
