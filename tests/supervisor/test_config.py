@@ -419,8 +419,8 @@ def test_one_mod_is_checked_like_an_entry():
     with pytest.raises(ConfigError) as caught:
         parse_mod({"path": WIKI, "ID": "x", "restart": {"policy": "always"}}, base_dir=ROOT)
     assert str(caught.value).splitlines() == [
-        "ID: unknown key; known here: checkpoint_every, config, delivery, durable, enabled, env, id, limits, max_attempts, "
-        "name, path, permissions, required, restart, speak_for",
+        "ID: unknown key; known here: aliases, checkpoint_every, config, delivery, durable, enabled, env, id, limits, "
+        "max_attempts, name, path, permissions, probation, required, restart, speak_for",
         "restart.policy: expected one of permanent, transient, temporary, got 'always'",
     ]
 
