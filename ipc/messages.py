@@ -32,6 +32,7 @@ NOTIFY = "notify"  # {"events": [event, …]}: for every matching handler, answe
 PING = "ping"  # answered from the mod's own event loop
 GET_STATE = "get_state"
 SET_STATE = "set_state"  # {"state": …, "from_version": …}
+PART = "part"  # {"states": [...], "from_version": …, "count": n} -> n states: merged and split by the mod
 SNAPSHOT = "snapshot"  # -> the sources the mod runs on, see worker.loader
 SHUTDOWN = "shutdown"  # the mod's shutdown(), then the worker ends
 

@@ -2,8 +2,9 @@
 
 from ..ipc.errors import Refused
 from ..ipc.event import Event, EventResponse
+from ..ipc.partition import partition_of
 from .base import BaseMod
 from .context import ModContext
 from .handlers import mod_event_handler
 
-__all__ = ["BaseMod", "Event", "EventResponse", "ModContext", "Refused", "mod_event_handler"]
+__all__ = ["BaseMod", "Event", "EventResponse", "ModContext", "Refused", "mod_event_handler", "partition_of"]

@@ -65,3 +65,12 @@ class BaseMod:
 
         Return False (or raise) to refuse: a reload is given up then, and the former incarnation goes on serving.
         """
+
+    def merge_state(self, states: list[Any], from_version: str) -> Any:
+        """Of a mod with several ``workers``, whose number changes: one state of what `get_state` of each has returned."""
+        raise NotImplementedError("the number of workers cannot change: merge_state() and split_state() are not there")
+
+    def split_state(self, state: Any, count: int) -> list[Any]:
+        """What `merge_state` returned, in parts for ``count`` workers, in order: `modvisor.mods.partition_of` says whose a
+        key is."""
+        raise NotImplementedError("the number of workers cannot change: merge_state() and split_state() are not there")

@@ -21,6 +21,11 @@ class ModContext(Protocol):
         ...
 
     @property
+    def replica(self) -> int | None:
+        """Which of the mod's ``workers`` this is, from 0; None of a mod that has but one."""
+        ...
+
+    @property
     def network_name(self) -> str: ...
 
     @property

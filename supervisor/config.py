@@ -16,6 +16,7 @@ from typing import Any
 
 from ..ipc.address import AGENT, BROADCAST, MAX_ID, MOD, check_mod_id, check_mod_path, mod_id_of, parse_address
 from ..ipc.errors import InvalidEvent
+from ..ipc.partition import SOURCE, is_partition
 from . import config_values as values
 from .config_values import EnvValue, Place, Reader, got, hint
 from .yaml_source import BROKEN, ConfigError, Problem, Source, format_key, load_yaml
@@ -46,6 +47,7 @@ INBOX_POLICIES = ("drop_oldest", "reject")
 AT_LEAST_ONCE, AT_MOST_ONCE = DELIVERIES = ("at_least_once", "at_most_once")
 SYNCS = ("normal", "full")
 
+MAX_WORKERS = 256  # of one mod, on one machine
 MIN_MEMORY = 1_000_000  # no Python starts with less; whoever writes 512 means '512MB'
 
 
@@ -106,6 +108,9 @@ class ModConfig:
     max_attempts: int = 2  # then the event is a dead letter
     durable: bool = False  # accepted events are on disk before the mod sees them
     checkpoint_every: float | None = None  # seconds; None: only when the mod asks for it
+    workers: int | None = None  # processes that share its events; None: one that has them all
+    partition_by: str = SOURCE  # which of them gets an event
+    replica: int | None = None  # which of them this is the config of
     probation: float | None = 10.0  # seconds after a reload in which a failure takes it back; None: it stands at once
     aliases: frozenset[str] = frozenset()  # other ids that events and commands may call it by
     from_file: bool = True  # the file rules over the journal
@@ -115,6 +120,11 @@ class ModConfig:
     given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
     # Before a mod.yaml completed it.
     asked: ModConfig | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        """The mod's id, of each of its workers."""
+        return self.mod_id.partition("#")[0]
 
     @property
     def as_asked(self) -> ModConfig:
@@ -409,6 +419,13 @@ def _speaker(value: Any, at: Place) -> Any:
     return at.wrong(f"expected a source such as 'agent:alice', 'mod:wiki', 'agent:*' or '*', got {got(source)}")
 
 
+def _partition(value: Any, at: Place) -> Any:
+    found = values.text(value, at)
+    if found is BROKEN or is_partition(found):
+        return found
+    return at.wrong(f"expected source, least_loaded or a path such as payload.order.id, got {got(found)}")
+
+
 def check_limits(limits: LimitsConfig, restart: RestartConfig, at: Place) -> None:
     """Report what does not go together in an entry of ``mods``, or in a mod.yaml, at ``at``."""
     if limits.memory is not None and limits.memory_soft is not None and limits.memory_soft >= limits.memory:
@@ -475,6 +492,7 @@ _KEEPING: dict[str, Reader] = {
     "durable": values.flag,
     "checkpoint_every": values.or_null(values.duration()),
     "probation": values.or_null(values.duration(zero=True)),
+    "partition_by": _partition,
 }
 _MOD: dict[str, Reader] = {
     "path": _mod_path,
@@ -486,6 +504,7 @@ _MOD: dict[str, Reader] = {
     "env": values.mapping_of(values.variable, "environment variables"),
     "permissions": _PERMISSIONS,
     "speak_for": values.set_of(_speaker, "['agent:alice']"),
+    "workers": values.or_null(values.whole(1, MAX_WORKERS)),
     "aliases": values.set_of(_mod_id, "[messaging_v1]"),
     "limits": values.section(LimitsConfig, LIMIT_KEYS),
     "restart": values.section(RestartConfig, RESTART_KEYS),

@@ -183,7 +183,7 @@ class DurableEvents:
         if journey.seq is not None and not buried:  # burying took it out of the journal already
             self._journal.answered(journey.seq)
         if not self._end(case, outcome):
-            await self._late(journey, self._port.mod_id, outcome)
+            await self._late(journey, self._port.config.name, outcome)
 
     async def _outcome(self, journey: Journey, attempt: int) -> Answer | Unanswered:
         try:

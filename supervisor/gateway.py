@@ -19,10 +19,10 @@ from .agents import AgentRegistry, Delivery, Refusal
 from .config import ModConfig
 from .counters import NetworkCounters
 from .journey import MAX_HOPS, Journey
-from .keeper import Keeper
 from .lane import Origin
 from .port import Unanswered
 from .registry import ModRegistry
+from .replicas import Mod
 from .router import Entry
 from .window import AnswerWindow
 
@@ -129,17 +129,17 @@ class Gateway:
         data = event.to_dict()
         route = self._mods.router.route(event.event_name)
         for entry in route.asked:
-            entry.target.copies.notify(data)
+            entry.target.notify(data)
         for entry in route.observers:
-            entry.target.copies.observe(data)
+            entry.target.observe(data)
 
     # -- events that outlive their senders' patience
 
-    async def replay(self, event: Event, keeper: Keeper) -> EventResponse:
+    async def replay(self, event: Event, keeper: Mod) -> EventResponse:
         """Give a kept event to its mod again, then to whom it goes from there. The window of retries does not count."""
         journey = Journey(event, self._deadline(event))
         try:
-            answer = await keeper.port.ask(journey)
+            answer = await keeper.ask_again(journey)
         except (Unanswered, FrameTooLarge, Unserializable) as problem:
             return self._finished(event, _problem_response(keeper.mod_id, problem))
         response, _ = await self._go_on(journey, keeper.mod_id, answer)
@@ -264,7 +264,7 @@ class Gateway:
                 entries, position = self._after(entry.mod_id, event.event_name), 0
         return walk
 
-    def _after(self, mod_id: str, event_name: str) -> tuple[Entry[Keeper], ...]:
+    def _after(self, mod_id: str, event_name: str) -> tuple[Entry[Mod], ...]:
         """The route of a (possibly renamed) event from behind a mod on."""
         order = {keeper.mod_id: index for index, keeper in enumerate(self._mods)}
         here = order.get(mod_id, -1)
@@ -330,7 +330,7 @@ class Gateway:
             data = event.to_dict()
             for entry in observers:
                 if event.source_id != f"{MOD}:{entry.mod_id}":
-                    entry.target.copies.observe(data)
+                    entry.target.observe(data)
 
     # -- helpers
 

@@ -107,6 +107,9 @@ class Keeper:
 
     Commands (`start`, `unload`, `reload`) are serialised by `lock`, which the caller holds.
 
+    Args:
+        number: of the newest incarnation that another keeper of the same mod has started.
+
     Attributes:
         port: the way to the mod for events; ``durable`` for those that must not be lost, ``copies`` for observers.
         manifest: of the newest incarnation that was ready.
@@ -116,7 +119,7 @@ class Keeper:
         last_rollback: which version gave way to which, and why.
     """
 
-    def __init__(self, config: ModConfig, log: ModLog, surroundings: Surroundings) -> None:
+    def __init__(self, config: ModConfig, log: ModLog, surroundings: Surroundings, number: int = 0) -> None:
         around = surroundings
         self.config = config
         self.lock = anyio.Lock()
@@ -141,7 +144,7 @@ class Keeper:
             config.mod_id, around.journal, around.tasks, are_kept=config.checkpoint_every is not None
         )
         self._loop = asyncio.get_running_loop()
-        self._number = 0  # of the newest incarnation
+        self._number = number  # of the newest incarnation
         self._about = 0  # number of the incarnation that the state is about
         self._around = around
         self._policy = _policy_of(config)
@@ -157,9 +160,34 @@ class Keeper:
     def mod_id(self) -> str:
         return self.config.mod_id
 
+    @property
+    def number(self) -> int:
+        """Of the newest incarnation."""
+        return self._number
+
+    @property
+    def keepers(self) -> list[Keeper]:
+        """Itself, as the only worker of its mod."""
+        return [self]
+
     async def ask(self, journey: Journey) -> EventResponse | Event | None:
         """Ask the mod about an event; see `Port.ask`."""
         return await (self.durable.ask(journey) if self.config.durable else self.port.ask(journey))
+
+    async def ask_again(self, journey: Journey) -> EventResponse | Event | None:
+        """Ask about an event that was given up before: it was accepted once, and is not accepted again."""
+        return await self.port.ask(journey)
+
+    def observe(self, event: dict[str, Any]) -> None:
+        """Queue a copy for the mod's observers."""
+        self.copies.observe(event)
+
+    def notify(self, event: dict[str, Any]) -> None:
+        """Queue a notification for the mod's handlers."""
+        self.copies.notify(event)
+
+    def close_log(self) -> None:
+        self.log.close()
 
     # -- what happened
 
@@ -600,13 +628,13 @@ class Keeper:
     # -- becoming another
 
     async def take_over(
-        self, new: Incarnation, state: tuple[Any, str] | None, *, on_probation: bool, rests: bool
+        self, new: Incarnation, state: tuple[Any, str] | None, *, probation: float | None, rests: bool
     ) -> list[Incarnation]:
         """The switch of a reload or swap: ``new`` serves from here on. Not to be interrupted: shield it.
 
         Args:
             state: what was handed over to it, and the version it is of.
-            on_probation: to be rolled back if it fails within its config's ``probation``.
+            probation: seconds in which it is rolled back if it fails; None: it stands at once.
             rests: the one that served is deactivated, and can be activated again.
 
         Returns:
@@ -614,15 +642,15 @@ class Keeper:
         """
         await self.stop_keeping()
         old = self._let_go()
-        probation = self._probation_of(new, old if rests else None, state) if on_probation else None
+        way_back = self._probation_of(new, old if rests else None, state, probation)
         self._give_up_probation()
         self._switch_to(new, state)
         self._tally_at_switch = self._tally()
         self.copies.release()
-        if probation is not None:
-            self.probation = probation
-            self._around.tasks.start_soon(self._see_through, probation, name=f"probation-{self.mod_id}")
-        return [] if old is None or (probation is not None and probation.standby is old) else [old]
+        if way_back is not None:
+            self.probation = way_back
+            self._around.tasks.start_soon(self._see_through, way_back, name=f"probation-{self.mod_id}")
+        return [] if old is None or old.standby else [old]
 
     def _switch_to(self, new: Incarnation, state: tuple[Any, str] | None = None) -> None:
         self.adopt(new.config, new.log)
@@ -641,7 +669,11 @@ class Keeper:
         return Tally(counters.answered + counters.passed + counters.errors, counters.errors)
 
     def _probation_of(
-        self, new: Incarnation, resting: Incarnation | None, state: tuple[Any, str] | None
+        self,
+        new: Incarnation,
+        resting: Incarnation | None,
+        state: tuple[Any, str] | None,
+        seconds: float | None,
     ) -> Probation | None:
         """What it takes to go back from ``new`` to what served until now; None if that is not to be, or cannot be."""
         standby = resting if resting is not None and self._has_room_for(resting, new.config.limits.memory) else None
@@ -652,9 +684,9 @@ class Keeper:
             state=state,
             has_snapshot=self.has_snapshot,
             before=self._tally().since(self._tally_at_switch),
-            until=self._loop.time() + (new.config.probation or 0.0),
+            until=self._loop.time() + (seconds or 0.0),
         )
-        if not new.config.probation or not probation.way_back:
+        if not seconds or not probation.way_back:
             return None
         if standby is not None:
             standby.standby = True
@@ -666,6 +698,13 @@ class Keeper:
             return True
         sample = self._around.resources_of(resting.pid)
         return sample is not None and 2 * (sample.get("rss") or memory) <= memory
+
+    async def begin_probation(self, seconds: float | None) -> None:
+        """The reload stands for good after so many seconds from now; None: at once."""
+        if seconds is None:
+            await self.end_probation()
+        elif self.probation is not None:
+            self.probation.until = self._loop.time() + seconds
 
     async def _see_through(self, probation: Probation) -> None:
         """Until the new version is accepted, or has failed too often."""

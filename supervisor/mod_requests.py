@@ -115,7 +115,7 @@ class ModRequests:
     async def _send_event(self, keeper: Keeper, incarnation: Incarnation, params: dict[str, Any]) -> dict[str, Any]:
         event = Event.from_dict(params.get("event"))
         mod = incarnation.config  # not the keeper's: during a swap a worker of another mod may speak already
-        own = f"{MOD}:{mod.mod_id}"
+        own = f"{MOD}:{mod.name}"
         event.source_id = event.source_id or own
         if event.source_id != own and not self._may_speak_for(mod, event.source_id):
             raise ModvisorError(

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from heapq import merge
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from .gateway import Gateway
 from .http.server import Servers
 from .journal import Journal, Kept
 from .journey import Journey
+from .keeper import Keeper
 from .launcher import make_launcher
 from .lifecycle import State
 from .mod_entry import mod_config, with_bundled_permissions
@@ -400,7 +402,7 @@ class AgentNetwork:
             ModvisorError: no_such_mod.
         """
         mods = self._running().mods
-        keepers = list(mods) if mod is None else [keeper for keeper in [mods.find(mod)] if keeper is not None]
+        keepers = [worker for one in mods for worker in one.keepers] if mod is None else self._workers_of(mod)
         if mod is not None and not keepers:
             raise ModvisorError(f"no mod {mod!r} is loaded", code=Code.NO_SUCH_MOD)
         reports = [report for keeper in keepers for report in keeper.crashes]
@@ -408,14 +410,18 @@ class AgentNetwork:
 
     def mod_log(self, mod: str, lines: int = 100) -> list[str]:
         """The last lines of a mod's log, of a mod that is no longer loaded too (by id)."""
-        keeper = self._parts.mods.find(mod) if self._parts is not None else None
-        return read_tail(self.state_dir.log_file(keeper.mod_id if keeper is not None else mod), lines)
+        workers = self._workers_of(mod)
+        if not workers:
+            return read_tail(self.state_dir.log_file(mod), lines)
+        tails = [read_tail(self.state_dir.log_file(worker.mod_id), lines) for worker in workers]
+        return list(merge(*tails))[-lines:] if lines else []  # each line begins with its time
 
     @contextmanager
     def follow_log(self, mod: str) -> Iterator[asyncio.Queue[str]]:
         """New lines of a loaded mod's log; raises `ModvisorError` (no_such_mod)."""
-        keeper = self._running().mods.find(mod)
-        if keeper is None:
+        self._running()
+        logs = [worker.log for worker in self._workers_of(mod)]
+        if not logs:
             raise ModvisorError(f"no mod {mod!r} is loaded", code=Code.NO_SUCH_MOD)
         queue: asyncio.Queue[str] = asyncio.Queue(TAP_SIZE)
 
@@ -423,11 +429,22 @@ class AgentNetwork:
             if not queue.full():
                 queue.put_nowait(line)
 
-        keeper.log.add_listener(put)
+        for log in logs:
+            log.add_listener(put)
         try:
             yield queue
         finally:
-            keeper.log.remove_listener(put)
+            for log in logs:
+                log.remove_listener(put)
+
+    def _workers_of(self, mod: str) -> list[Keeper]:
+        """Of a mod, by id or path; of ``wiki#1``, that one; of a mod that is not loaded, none."""
+        if self._parts is None:
+            return []
+        name, _, index = mod.partition("#")
+        found = self._parts.mods.find(name if index.isdecimal() else mod)
+        workers = found.keepers if found is not None else []
+        return [worker for worker in workers if worker.mod_id == mod] if index.isdecimal() else workers
 
     # -- what is kept
 
@@ -614,7 +631,8 @@ class _Parts:
         self.servers = Servers(network, tasks)
 
     def _worker_pids(self) -> list[int]:
-        return [keeper.incarnation.pid for keeper in self.mods if keeper.incarnation is not None]
+        workers = (worker for mod in self.mods for worker in mod.keepers)
+        return [worker.incarnation.pid for worker in workers if worker.incarnation is not None]
 
     def _resources_of(self, pid: int) -> dict[str, Any] | None:
         sample = self.monitor.of(pid)

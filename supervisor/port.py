@@ -225,7 +225,7 @@ class Port:
         text = f"mod {self.mod_id} ended while handling the event: {why}"
         if bury:
             report = await self._report_of(lane)
-            letter = await self._ledger.bury(journey, self.mod_id, text, report)
+            letter = await self._ledger.bury(journey, self.config.name, text, report)
             if letter is not None:
                 text = f"{text}; after {journey.attempt} attempts it was given up and is dead letter {letter}"
                 return Unanswered(text, code=Code.DEAD_LETTERED, attempts=journey.attempt, dead_letter=letter)

@@ -29,6 +29,8 @@ from .mod_file import ModFile, find_mod_file, folder_of, search_path
 from .modlog import ModLog
 from .port import Ledger
 from .probation import Probation
+from .replicas import Mod, Replicas, configs_of
+from .rolling import roll
 from .router import Entry, Router
 from .shield import shielded
 from .snapshots import SnapshotStore
@@ -67,8 +69,8 @@ class ModRegistry:
         self._config = config
         self._configured = configured
         self._state = state
-        self.router: Router[Keeper] = Router()
-        self._keepers: dict[str, Keeper] = {}
+        self.router: Router[Mod] = Router()
+        self._keepers: dict[str, Mod] = {}
         self._promised: set[str] = set()  # ids that a swap under way is to bring
         self._closing = False
         self._journal = journal
@@ -103,8 +105,8 @@ class ModRegistry:
     def __len__(self) -> int:
         return len(self._keepers)
 
-    def find(self, id_or_path: str) -> Keeper | None:
-        """The keeper of a mod, by id, alias or mod_path (the first loaded one of that path)."""
+    def find(self, id_or_path: str) -> Mod | None:
+        """A mod, by id, alias or mod_path (the first loaded one of that path)."""
         keeper = self._keepers.get(id_or_path)
         if keeper is not None:
             return keeper
@@ -129,16 +131,12 @@ class ModRegistry:
         async with keeper.lock:
             try:
                 with _cancellable(keeper):
-                    if (quarantine := self._quarantine_of(config)) is not None:
-                        keeper.stay_quarantined(quarantine)
-                        return _failure(config, ModvisorError(quarantine.reason, code=Code.MOD_AWAY))
-                    keeper.has_snapshot = self._unclean and await self._around.snapshots.is_of(
-                        config.mod_id, config.path
-                    )
-                    if keeper.has_snapshot:
+                    if (reason := self._stay_quarantined(keeper)) is not None:
+                        return _failure(config, ModvisorError(reason, code=Code.MOD_AWAY))
+                    if from_snapshot := await self._find_snapshots(keeper):
                         logger.warning("mod %s starts from its last good version, because the network did not end by itself; "
                                        "'modvisor reload %s' reads its files", config.mod_id, config.mod_id)  # fmt: skip
-                    loaded = _loaded(keeper, await keeper.start(from_snapshot=keeper.has_snapshot))
+                    loaded = _loaded(keeper, await keeper.start(from_snapshot=from_snapshot))
                     await self._remember(keeper)
                     return loaded
             except StartFailed as error:
@@ -162,8 +160,9 @@ class ModRegistry:
             return self._no_such_mod(id_or_path)
         await self._unload(keeper, timeout)
         self._journal.drop_mod(keeper.mod_id)
-        self._journal.drop_checkpoint(keeper.mod_id)
-        self._journal.release(keeper.mod_id)
+        for worker in keeper.keepers:
+            self._journal.drop_checkpoint(worker.mod_id)
+            self._journal.release(worker.mod_id)
         await self._journal.committed()
         data = {"mod_id": keeper.mod_id, "mod_path": keeper.config.path}
         return EventResponse(True, f"mod {keeper.mod_id} unloaded", data)
@@ -190,7 +189,7 @@ class ModRegistry:
                 return _failure(wanted, _NOT_ALLOWED)
             with _cancellable(keeper):
                 try:
-                    done = await reload(keeper, wanted)
+                    done = await self._replace(keeper, wanted)
                 except ReloadFailed as error:
                     logger.warning("reload of mod %s failed: %s", keeper.mod_id, error)
                     text = f"mod {keeper.mod_id} was not reloaded, {_left_of(keeper)}: {error}"
@@ -210,7 +209,7 @@ class ModRegistry:
                 return self._no_such_mod(id_or_path)
             with _cancellable(keeper):
                 try:
-                    done = await reload(keeper, keeper.config, from_snapshot=True, on_probation=False)
+                    done = await self._replace(keeper, keeper.config, from_snapshot=True)
                 except ReloadFailed as error:
                     return _failure(keeper.config, error, f"mod {keeper.mod_id} was not restarted: {error}")
                 pid = keeper.incarnation.pid if keeper.incarnation is not None else None
@@ -240,7 +239,7 @@ class ModRegistry:
             self._promised.add(config.mod_id)
             try:
                 with _cancellable(keeper):
-                    done = await reload(keeper, config)
+                    done = await self._replace(keeper, config)
                     await self._remember(keeper)
                     data = {"mod_id": config.mod_id, "mod_path": config.path, "former_id": former.mod_id, **done}
                     text = f"mod {former.mod_id} swapped for {config.mod_id} ({done['pause_ms']:.1f} ms pause)"
@@ -259,7 +258,7 @@ class ModRegistry:
         outcomes: dict[str, EventResponse] = {}
         for mod in configs:  # places in the load order first
             if mod.mod_id not in self._keepers:
-                self._keepers[mod.mod_id] = Keeper(mod, self._log(mod.mod_id), self._around)
+                self._keepers[mod.mod_id] = self._make(mod)
 
         async def start(mod: ModConfig) -> None:
             outcomes[mod.mod_id] = await self.load(mod)
@@ -288,7 +287,7 @@ class ModRegistry:
                 outcomes.append((mod.mod_id, EventResponse.failure(error.code, f"{mod.path}: {error}")))
             else:
                 configs.append(config)
-                self._keepers[mod.mod_id] = Keeper(config, self._log(mod.mod_id), self._around)
+                self._keepers[mod.mod_id] = self._make(config)
 
         async def start(config: ModConfig) -> None:
             outcomes.append((config.mod_id, await self.load(config, restored=True)))
@@ -321,7 +320,7 @@ class ModRegistry:
             for keeper in reversed(list(self._keepers.values())):
                 tasks.start_soon(self._unload, keeper, None, True)
 
-    async def _unload(self, keeper: Keeper, timeout: float | None, keep_state: bool = False) -> None:
+    async def _unload(self, keeper: Mod, timeout: float | None, keep_state: bool = False) -> None:
         if keeper.command is not None:
             keeper.command.cancel()
         async with keeper.lock:
@@ -331,7 +330,7 @@ class ModRegistry:
 
     # -- inside
 
-    def _may_load(self, config: ModConfig, instead_of: Keeper | None = None) -> EventResponse | None:
+    def _may_load(self, config: ModConfig, instead_of: Mod | None = None) -> EventResponse | None:
         if self._closing:
             return _failure(config, ModvisorError("the network is shutting down", code=Code.NOT_RUNNING))
         if not is_allowed(self._config.allowed_mods, config.path):
@@ -350,7 +349,7 @@ class ModRegistry:
             )  # fmt: skip
         return None
 
-    def _taken_alias(self, config: ModConfig, instead_of: Keeper | None) -> str | None:
+    def _taken_alias(self, config: ModConfig, instead_of: Mod | None) -> str | None:
         """Why it cannot be called by the names it is to have; its own id is another matter."""
         for other in self._keepers.values():
             if other is instead_of or other.mod_id == config.mod_id:
@@ -361,6 +360,38 @@ class ModRegistry:
                 return f"the alias {min(taken)!r} is taken by mod {other.mod_id}"
         return None
 
+    async def _replace(self, keeper: Mod, config: ModConfig, *, from_snapshot: bool = False) -> dict[str, Any]:
+        """`swap.reload`, of a mod with one worker or with several."""
+        if isinstance(keeper, Keeper) and config.workers is None:
+            return await reload(keeper, config, from_snapshot=from_snapshot, on_probation=not from_snapshot)
+        if isinstance(keeper, Replicas) and config.workers is not None:
+            former = [worker.mod_id for worker in keeper.keepers]
+            done = await roll(keeper, config, self._keeper, from_snapshot=from_snapshot)
+            for gone in former[config.workers :]:
+                self._journal.drop_checkpoint(gone)
+                self._journal.release(gone)
+                await shielded(self._around.snapshots.forget(gone))
+            self._changed()
+            return done
+        text = "a mod with 'workers' cannot take the place of one without, nor the other way round; unload it, and load it anew"
+        raise ReloadFailed(text, code=Code.CONFLICT, step="start")
+
+    def _stay_quarantined(self, keeper: Mod) -> str | None:
+        """Those of its workers that were in quarantine when the former run ended stay in it; why, if all do."""
+        kept = [(worker, self._quarantine_of(worker.config)) for worker in keeper.keepers]
+        for worker, quarantine in kept:
+            if quarantine is not None:
+                worker.stay_quarantined(quarantine)
+        reasons = [quarantine.reason for _, quarantine in kept if quarantine is not None]
+        return reasons[0] if len(reasons) == len(kept) else None
+
+    async def _find_snapshots(self, keeper: Mod) -> bool:
+        """After an unclean end the last good versions are what ran; whether there are any of the mod."""
+        for worker in keeper.keepers:
+            snapshots = self._around.snapshots
+            worker.has_snapshot = self._unclean and await snapshots.is_of(worker.mod_id, worker.config.path)
+        return any(worker.has_snapshot for worker in keeper.keepers)
+
     def _quarantine_of(self, config: ModConfig) -> Quarantine | None:
         """Why a mod was in quarantine when the former run ended, if its entry is still the same."""
         quarantine = self._kept_in_quarantine.pop(config.mod_id, None)
@@ -369,7 +400,7 @@ class ModRegistry:
         self._journal.release(config.mod_id)
         return None
 
-    async def _remember(self, keeper: Keeper) -> None:
+    async def _remember(self, keeper: Mod) -> None:
         """A mod that the file does not name is loaded again when the supervisor starts again: from when we say it is loaded."""
         config = keeper.config
         if config.spec is not None:
@@ -377,14 +408,14 @@ class ModRegistry:
             self._journal.keep_mod(KeptMod(config.mod_id, config.path, config.spec, position, keeper.loaded_at))
             await self._journal.committed()
 
-    async def _undo_load(self, keeper: Keeper, restored: bool) -> None:
+    async def _undo_load(self, keeper: Mod, restored: bool) -> None:
         """The load did not happen. What the former run had loaded is still to be tried by the next one."""
         await self._end(keeper)
         if not restored:
             self._journal.drop_mod(keeper.mod_id)
 
     def _recycle(self, keeper: Keeper, reason: str) -> None:
-        being_replaced = self._closing or keeper.lock.statistics().locked
+        being_replaced = self._closing or self._mod_of(keeper).lock.statistics().locked
         now = asyncio.get_running_loop().time()
         if not being_replaced and now - keeper.recycled_at >= RECYCLE_INTERVAL:
             keeper.recycled_at = now
@@ -392,10 +423,11 @@ class ModRegistry:
 
     async def _recycle_now(self, keeper: Keeper, reason: str) -> None:
         """A fresh process of the same version, state handed over; the old one stays if that fails."""
-        async with keeper.lock:
+        mod = self._mod_of(keeper)
+        async with mod.lock:
             if self._closing or keeper.incarnation is None:
                 return
-            with _cancellable(keeper):
+            with _cancellable(mod):
                 try:
                     done = await reload(keeper, keeper.config, from_snapshot=True, on_probation=False)
                 except ReloadFailed as error:
@@ -412,11 +444,12 @@ class ModRegistry:
 
     async def _roll_back_now(self, keeper: Keeper, probation: Probation, why: str) -> None:
         """The new version fails too often: the former one takes its place, as in a reload."""
-        async with keeper.lock:
+        mod = self._mod_of(keeper)
+        async with mod.lock:
             if self._closing or keeper.probation is not probation:  # another command has ended it
                 return
             failed = keeper.mod_id
-            with _cancellable(keeper):
+            with _cancellable(mod):
                 try:
                     done = await roll_back(keeper, probation)
                 except ReloadFailed as error:
@@ -429,27 +462,49 @@ class ModRegistry:
     def _rolled_back(self, keeper: Keeper, what: str) -> None:
         """It is as before the reload: so it is after a restart of the network."""
         logger.error("mod %s: %s", keeper.mod_id, what)
-        self._around.tasks.start_soon(self._remember, keeper, name=f"remember-{keeper.mod_id}")
+        mod = self._mod_of(keeper)
+        if isinstance(mod, Replicas):  # its workers are of one version
+            mod.config = mod.former_config
+            self._changed()
+            for other in mod.keepers:
+                if other.probation is not None:
+                    self._roll_back(other, other.probation, f"worker {keeper.mod_id} has failed")
+        self._around.tasks.start_soon(self._remember, mod, name=f"remember-{keeper.mod_id}")
 
-    def _add(self, config: ModConfig) -> Keeper:
+    def _mod_of(self, keeper: Keeper) -> Mod:
+        return next((mod for mod in self._keepers.values() if keeper in mod.keepers), keeper)
+
+    def _make(self, config: ModConfig) -> Mod:
+        if config.workers is None:
+            return self._keeper(config)
+        return Replicas(config, [self._keeper(own) for own in configs_of(config)])
+
+    def _keeper(self, config: ModConfig) -> Keeper:
+        same = (
+            worker.number for mod in self._keepers.values() for worker in mod.keepers if worker.mod_id == config.mod_id
+        )
+        return Keeper(config, self._log(config.mod_id), self._around, max(same, default=0))
+
+    def _add(self, config: ModConfig) -> Mod:
         keeper = self._keepers.get(config.mod_id)
         if keeper is None:
-            keeper = self._keepers[config.mod_id] = Keeper(config, self._log(config.mod_id), self._around)
+            keeper = self._keepers[config.mod_id] = self._make(config)
         return keeper
 
-    async def _end(self, keeper: Keeper, timeout: float | None = None, keep_state: bool = False) -> None:
+    async def _end(self, keeper: Mod, timeout: float | None = None, keep_state: bool = False) -> None:
         """End a mod and forget it, or what there is by now of one whose load is not to be. Its caller holds the lock and
         shields this."""
         try:
             await keeper.unload(timeout, keep_state=keep_state)
         finally:
             self._discard(keeper)
-        await self._around.snapshots.forget(keeper.mod_id)
+        for worker in keeper.keepers:
+            await self._around.snapshots.forget(worker.mod_id)
 
-    def _discard(self, keeper: Keeper) -> None:
+    def _discard(self, keeper: Mod) -> None:
         if self._keepers.get(keeper.mod_id) is keeper:
             del self._keepers[keeper.mod_id]
-        keeper.log.close()
+        keeper.close_log()
         self._rebuild_routes()
 
     def _log(self, mod_id: str) -> ModLog:
@@ -476,7 +531,8 @@ class ModRegistry:
         """What a worker needs to become this mod; raises `ConfigError` when an env value cannot be had."""
         folder = folder_of(mod.path, self._config.base_dir)
         return {
-            "mod_id": mod.mod_id,
+            "mod_id": mod.name,
+            "replica": mod.replica,
             "mod_path": mod.path,
             "folder": None if folder is None else str(folder),
             "sys_path": self._sys_path(),
@@ -499,7 +555,7 @@ class ModRegistry:
 
 
 @contextmanager
-def _cancellable(keeper: Keeper) -> Iterator[None]:
+def _cancellable(keeper: Mod) -> Iterator[None]:
     """What runs in here is the keeper's command, which an unload or shutdown may cancel; the caller holds the lock."""
     with anyio.CancelScope() as keeper.command:
         try:
@@ -508,14 +564,14 @@ def _cancellable(keeper: Keeper) -> Iterator[None]:
             keeper.command = None
 
 
-def _left_of(keeper: Keeper) -> str:
+def _left_of(keeper: Mod) -> str:
     """After a reload that failed."""
     if keeper.incarnation is not None:
         return "the old one still serves"
     return "its restart goes on" if keeper.state in COMING_BACK else "the mod is down"
 
 
-def _loaded(keeper: Keeper, manifest: Manifest) -> EventResponse:
+def _loaded(keeper: Mod, manifest: Manifest) -> EventResponse:
     return EventResponse(
         True,
         f"mod {keeper.mod_id} {manifest.version} loaded from {keeper.config.path}",

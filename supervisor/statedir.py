@@ -52,8 +52,9 @@ class StateDir:
         return self.root / "logs" / f"{mod_id}.log"
 
     def storage_of(self, mod_id: str) -> Path:
-        """The mod's own folder, made if it is missing."""
-        folder = self.root / "mods" / mod_id
+        """The mod's own folder, made if it is missing; one of several workers (``wiki#1``) has it in that of its mod."""
+        name, _, index = mod_id.partition("#")
+        folder = self.root / "mods" / name / index
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 

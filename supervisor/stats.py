@@ -17,7 +17,9 @@ import anyio.to_thread
 from .crashes import CrashReport
 from .enforcement import limits_stats
 from .keeper import Keeper
+from .lifecycle import State
 from .procs import ProcessSample, make_sampler
+from .replicas import Mod
 
 logger = logging.getLogger("modvisor.stats")
 
@@ -55,8 +57,50 @@ class ResourceMonitor:
         return self._samples.get(pid)
 
 
-def mod_stats(keeper: Keeper, monitor: ResourceMonitor) -> dict[str, Any]:
-    """One mod: identity, resources, traffic, restarts. Times in seconds, sizes in bytes, latency in milliseconds."""
+def mod_stats(mod: Mod, monitor: ResourceMonitor) -> dict[str, Any]:
+    """One mod: identity, resources, traffic, restarts. Times in seconds, sizes in bytes, latency in milliseconds.
+
+    Of one with several workers: sums, and under ``workers`` the same of each.
+    """
+    if isinstance(mod, Keeper):
+        return _worker_stats(mod, monitor)
+    workers = [_worker_stats(keeper, monitor) for keeper in mod.keepers]
+    counters = mod.counters
+    traffic = _sums(worker["traffic"] for worker in workers)
+    traffic |= {
+        "latency_p50_ms": _milliseconds(counters.latency.quantile(0.5)),
+        "latency_p99_ms": _milliseconds(counters.latency.quantile(0.99)),
+    }
+    down = next((worker for worker in workers if worker["state"] != str(State.READY)), workers[0])
+    return {
+        **down,
+        "mod_id": mod.mod_id,
+        "pid": None,
+        "partition_by": mod.config.partition_by,
+        "resources": {
+            **_sums(worker["resources"] for worker in workers),
+            "sampled_at": workers[0]["resources"]["sampled_at"],
+        },
+        "traffic": traffic,
+        "restarts": counters.restarts,
+        "recycled": counters.recycled,
+        "rollbacks": counters.rollbacks,
+        "crashes": sum(worker["crashes"] for worker in workers),
+        "log_write_errors": sum(worker["log_write_errors"] for worker in workers),
+        "workers": workers,
+    }
+
+
+def _sums(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Of each figure that any of ``parts`` has."""
+    total: dict[str, Any] = {}
+    for part in parts:
+        for name, value in part.items():
+            total[name] = value if total.get(name) is None else total[name] + (value or 0)
+    return total
+
+
+def _worker_stats(keeper: Keeper, monitor: ResourceMonitor) -> dict[str, Any]:
     incarnation, counters, manifest = keeper.incarnation, keeper.counters, keeper.manifest
     sample = monitor.of(incarnation.pid) if incarnation is not None else None
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -35,7 +36,12 @@ class Switched:
 
 
 async def reload(
-    keeper: Keeper, config: ModConfig, *, from_snapshot: bool = False, on_probation: bool = True
+    keeper: Keeper,
+    config: ModConfig,
+    *,
+    from_snapshot: bool = False,
+    on_probation: bool = True,
+    tentative: bool = False,
 ) -> dict[str, Any]:
     """Replace the running incarnation of ``keeper`` by one with fresh code under ``config``.
 
@@ -46,6 +52,7 @@ async def reload(
         config: of the same mod (a reload), or of another one (a swap).
         from_snapshot: run the last good version instead of the working files (a restart).
         on_probation: go back to the former version if the new one fails within its probation.
+        tentative: keep the way back until `Keeper.begin_probation`, whatever the config says.
 
     Returns:
         ``{"pause_ms", "queued", "state_bytes", "from", "to"}``; from and to are versions.
@@ -63,8 +70,9 @@ async def reload(
     try:
         new = await keeper.start_incarnation(config=config, from_snapshot=from_snapshot and keeper.has_snapshot)
     except StartFailed as error:
-        raise _failed(_STEPS.get(error.code, "start"), error) from None
-    return await _replace(keeper, old, new, on_probation=on_probation)
+        raise _failed(step_of(error), error) from None
+    probation = math.inf if tentative else new.config.probation if on_probation else None
+    return await _replace(keeper, old, new, probation=probation)
 
 
 async def roll_back(keeper: Keeper, probation: Probation) -> dict[str, Any]:
@@ -81,7 +89,7 @@ async def roll_back(keeper: Keeper, probation: Probation) -> dict[str, Any]:
         if standby is not None:
             await shielded(standby.kill("it is not needed any more"))
         raise
-    return await _replace(keeper, current, standby, on_probation=False, fallback=probation.state)
+    return await _replace(keeper, current, standby, probation=None, fallback=probation.state)
 
 
 async def _replace(
@@ -89,12 +97,12 @@ async def _replace(
     old: Incarnation,
     new: Incarnation,
     *,
-    on_probation: bool,
+    probation: float | None,
     fallback: tuple[Any, str] | None = None,
 ) -> dict[str, Any]:
     former = keeper.mod_id
     try:
-        switched = await _switch(keeper, old, new, on_probation=on_probation, fallback=fallback)
+        switched = await _switch(keeper, old, new, probation=probation, fallback=fallback)
     except BaseException:
         if keeper.incarnation is not new:
             await shielded(new.kill("the reload failed"))
@@ -130,12 +138,12 @@ async def _start_again(keeper: Keeper, config: ModConfig, from_snapshot: bool) -
     try:
         manifest = await start(config, from_snapshot=from_snapshot)
     except StartFailed as error:
-        raise _failed(_STEPS.get(error.code, "start"), error) from None
+        raise _failed(step_of(error), error) from None
     return {"pause_ms": 0.0, "queued": 0, "state_bytes": 0, "from": before, "to": manifest.version}
 
 
 async def _switch(
-    keeper: Keeper, old: Incarnation, new: Incarnation, *, on_probation: bool, fallback: tuple[Any, str] | None
+    keeper: Keeper, old: Incarnation, new: Incarnation, *, probation: float | None, fallback: tuple[Any, str] | None
 ) -> Switched:
     limits = new.config.limits
     began = perf_counter()
@@ -152,7 +160,7 @@ async def _switch(
             raise _failed("ready" if error.code == Code.NOT_READY else "activate", error) from None
         _check_still(keeper, old)
         queued = keeper.port.depth
-        superseded = await shielded(keeper.take_over(new, state, on_probation=on_probation, rests=rests))
+        superseded = await shielded(keeper.take_over(new, state, probation=probation, rests=rests))
     except BaseException:
         if _still_serves(keeper, old):
             if rests:
@@ -265,5 +273,10 @@ _STEPS: dict[str, str] = {
 }
 
 
+def step_of(error: StartFailed) -> str:
+    """Of a start that failed."""
+    return _STEPS.get(error.code, "start")
+
+
 def _failed(step: str, error: ModvisorError) -> ReloadFailed:
-    return ReloadFailed(str(error), code=error.code, step=step, **error.details)
+    return ReloadFailed(str(error), code=error.code, **{**error.details, "step": step})

@@ -30,12 +30,19 @@ class WorkerContext:
     """Implements `modvisor.mods.ModContext` on a channel."""
 
     def __init__(
-        self, channel: Channel, mod_id: str, network_name: str, storage_path: Path, version: str = "0.0.0"
+        self,
+        channel: Channel,
+        mod_id: str,
+        network_name: str,
+        storage_path: Path,
+        version: str = "0.0.0",
+        replica: int | None = None,
     ) -> None:
         self._channel = channel
         self._loop = asyncio.get_running_loop()
         self._sending = asyncio.Semaphore(MAX_SENDING)
         self.mod_id = mod_id
+        self.replica = replica
         self.network_name = network_name
         self.storage_path = storage_path
         self._version = version

@@ -45,7 +45,12 @@ _MAY_REFUSE = {
 }
 """Calls of a mod's life that may return False, and what that refuses."""
 
-_REFUSALS = {"set_state": Code.STATE_REFUSED, "check_ready": Code.NOT_READY}
+_REFUSALS = {
+    "set_state": Code.STATE_REFUSED,
+    "merge_state": Code.STATE_REFUSED,
+    "split_state": Code.STATE_REFUSED,
+    "check_ready": Code.NOT_READY,
+}
 
 
 def main(sock: socket.socket) -> int:
@@ -87,6 +92,7 @@ class Worker:
             messages.NOTIFY: self._notify,
             messages.GET_STATE: self._get_state,
             messages.SET_STATE: self._set_state,
+            messages.PART: self._part,
             messages.SNAPSHOT: self._snapshot,
             messages.SHUTDOWN: self._shutdown,
         }
@@ -204,7 +210,12 @@ class Worker:
         mod = self._instantiate(cls, mod_id)
         mod.config = params.get("config") or {}
         mod.context = WorkerContext(
-            self._channel, mod_id, params["network_name"], Path(params["storage_path"]), version=str(cls.version)
+            self._channel,
+            mod_id,
+            params["network_name"],
+            Path(params["storage_path"]),
+            version=str(cls.version),
+            replica=params.get("replica"),
         )
         concurrency = params.get("concurrency", 64)
         self._executor = ThreadPoolExecutor(
@@ -287,6 +298,11 @@ class Worker:
 
     async def _set_state(self, params: dict[str, Any]) -> None:
         await self._life_call("set_state", params.get("state"), params.get("from_version", ""))
+
+    async def _part(self, params: dict[str, Any]) -> list[Any]:
+        """The states of the former workers, parted anew."""
+        merged = await self._life_call("merge_state", params["states"], params.get("from_version", ""))
+        return list(await self._life_call("split_state", merged, params["count"]))
 
     async def _snapshot(self, _params: dict[str, Any]) -> dict[str, Any]:
         assert self._sources is not None

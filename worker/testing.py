@@ -37,6 +37,7 @@ class RecordingContext:
 
     def __init__(self, mod_id: str, storage_path: Path) -> None:
         self.mod_id = mod_id
+        self.replica: int | None = None
         self.network_name = "test"
         self.storage_path = storage_path
         self.log = logging.getLogger(mod_id)

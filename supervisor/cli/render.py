@@ -29,6 +29,8 @@ def mods_table(mods: Iterable[dict[str, Any]]) -> Table:
         made.add_column(name, justify="right", no_wrap=True)
     for mod in mods:
         made.add_row(*_mod_cells(mod))
+        for worker in mod.get("workers", ()):
+            made.add_row(*_mod_cells(worker))
     return made
 
 

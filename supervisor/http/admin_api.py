@@ -37,7 +37,7 @@ MAX_LIMIT = 10**12
 
 _LOAD_KEYS = frozenset({
     "path", "id", "config", "env", "permissions", "speak_for", "limits", "restart",
-    "delivery", "max_attempts", "durable", "checkpoint_every", "probation", "aliases",
+    "delivery", "max_attempts", "durable", "checkpoint_every", "probation", "workers", "partition_by", "aliases",
 })  # fmt: skip
 _BATCH_KEYS = frozenset({"events", "concurrency", "in_order"})
 _SECRETS = frozenset({"secret", "password_hash"})
@@ -128,7 +128,7 @@ class _AdminApi:
     def _check_has_log(self, mod: str) -> None:
         """Raises `ModvisorError` unless the mod is loaded or has left a log; its name must not lead out of the folder."""
         loaded = self._network.get_loaded_mods()
-        if mod in loaded or any(mod == other["mod_path"] for other in loaded.values()):
+        if mod.partition("#")[0] in loaded or any(mod == other["mod_path"] for other in loaded.values()):
             return
         if not self._network.state_dir.log_file(check_mod_id(mod)).exists():
             raise ModvisorError(f"no mod {mod!r} is loaded, and none has left a log", code=Code.NO_SUCH_MOD, mod=mod)

@@ -1,0 +1,223 @@
+"""A mod with several workers: one keeper for each, and which of them an event is for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from typing import Any
+
+import anyio
+
+from ..ipc.errors import Code
+from ..ipc.event import Event, EventResponse
+from ..ipc.manifest import Manifest
+from ..ipc.partition import LEAST_LOADED, key_of, partition_of
+from .config import ModConfig
+from .counters import ModCounters
+from .crashes import CrashReport
+from .histogram import LatencyHistogram
+from .incarnation import Incarnation, StartFailed
+from .journey import Journey
+from .keeper import Keeper
+from .lifecycle import State
+from .port import Unanswered
+from .shield import shielded
+
+
+class Replicas:
+    """The workers of one mod, each with state, storage and restarts of its own. To its network they are one mod.
+
+    Commands on them are serialised by `lock`, which the caller holds.
+
+    Attributes:
+        keepers: one for each worker, in the order of their indices.
+        former_config: of before the last reload, for the way back.
+    """
+
+    def __init__(self, config: ModConfig, keepers: list[Keeper]) -> None:
+        self.config = self.former_config = config
+        self.keepers = keepers
+        self.lock = anyio.Lock()
+        self.command: anyio.CancelScope | None = None
+        self._gate = _Gate()
+
+    # -- as one mod
+
+    @property
+    def mod_id(self) -> str:
+        return self.config.mod_id
+
+    @property
+    def loaded_at(self) -> float:
+        return self.keepers[0].loaded_at
+
+    @property
+    def manifest(self) -> Manifest | None:
+        return next((keeper.manifest for keeper in self.keepers if keeper.manifest is not None), None)
+
+    @property
+    def incarnation(self) -> Incarnation | None:
+        """One that serves; None if none does."""
+        return next((keeper.incarnation for keeper in self.keepers if keeper.incarnation is not None), None)
+
+    @property
+    def state(self) -> State:
+        """That of the first worker that is not ready."""
+        return next((keeper.state for keeper in self.keepers if keeper.state is not State.READY), State.READY)
+
+    @property
+    def last_error(self) -> str | None:
+        return next((keeper.last_error for keeper in self.keepers if keeper.last_error is not None), None)
+
+    @property
+    def crashes(self) -> Iterator[CrashReport]:
+        return (report for keeper in self.keepers for report in keeper.crashes)
+
+    @property
+    def counters(self) -> ModCounters:
+        """The sum of all workers'."""
+        total = ModCounters()
+        for counters in (keeper.counters for keeper in self.keepers):
+            for field in fields(ModCounters):
+                value = getattr(counters, field.name)
+                if isinstance(value, LatencyHistogram):
+                    total.latency.merge(value)
+                else:
+                    setattr(total, field.name, getattr(total, field.name) + value)
+        return total
+
+    # -- events
+
+    async def ask(self, journey: Journey) -> EventResponse | Event | None:
+        """Ask the worker that the event belongs to; see `Keeper.ask`."""
+        await self._gate.passed(journey, self)
+        return await self._keeper_of(journey.event).ask(journey)
+
+    async def ask_again(self, journey: Journey) -> EventResponse | Event | None:
+        """Ask about an event that was given up before; see `Keeper.ask_again`."""
+        await self._gate.passed(journey, self)
+        return await self._keeper_of(journey.event).ask_again(journey)
+
+    def observe(self, event: dict[str, Any]) -> None:
+        """Queue a copy for the observers of the worker that the event belongs to."""
+        self._keeper_for(event.get("source_id"), event.get("payload")).observe(event)
+
+    def notify(self, event: dict[str, Any]) -> None:
+        """Queue a notification for every worker."""
+        for keeper in self.keepers:
+            keeper.notify(event)
+
+    def _keeper_of(self, event: Event) -> Keeper:
+        return self._keeper_for(event.source_id, event.payload)
+
+    def _keeper_for(self, source_id: str | None, payload: Any) -> Keeper:
+        if self.config.partition_by == LEAST_LOADED:
+            return min(self.keepers, key=_load_of)
+        return self.keepers[partition_of(key_of(self.config.partition_by, source_id, payload), len(self.keepers))]
+
+    # -- commands
+
+    async def start(self, *, from_snapshot: bool = False) -> Manifest:
+        """Start every worker, all at once. Raises `StartFailed`; none is left then."""
+        down = [keeper for keeper in self.keepers if keeper.incarnation is None and keeper.quarantined is None]
+        outcomes = await asyncio.gather(
+            *(keeper.start(from_snapshot=from_snapshot) for keeper in down), return_exceptions=True
+        )
+        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        if failures:
+            await shielded(self._end_started())
+            raise next((failure for failure in failures if isinstance(failure, StartFailed)), failures[0])
+        assert self.manifest is not None
+        return self.manifest
+
+    async def _end_started(self) -> None:
+        await asyncio.gather(*(keeper.unload() for keeper in self.keepers if keeper.incarnation is not None))
+
+    async def unload(self, timeout: float | None = None, *, keep_state: bool = False) -> None:
+        """End every worker, all at once; see `Keeper.unload`."""
+        await asyncio.gather(*(keeper.unload(timeout, keep_state=keep_state) for keeper in self.keepers))
+
+    def close_log(self) -> None:
+        for keeper in self.keepers:
+            keeper.close_log()
+
+    # -- another number of workers
+
+    async def settle(self, timeout: float) -> None:
+        """Let no new event in, and wait until none is under way; raises TimeoutError. `reopen` ends it, whatever happens."""
+        self._gate.close(self.config.limits.queue)
+        async with asyncio.timeout(timeout):
+            while any(_is_busy(keeper) for keeper in self.keepers):  # noqa: ASYNC110 - of several ports and queues
+                await asyncio.sleep(0.001)
+
+    def reopen(self) -> int:
+        """Events flow again; returns how many have waited."""
+        return self._gate.open()
+
+    def become(self, config: ModConfig, keepers: list[Keeper]) -> list[Keeper]:
+        """Have other workers; returns the former ones."""
+        former, self.keepers, self.config = self.keepers, keepers, config
+        return former
+
+
+Mod = Keeper | Replicas
+"""One mod of a network: with one worker, or with several."""
+
+
+class _Gate:
+    """Before which events wait, in order, while the workers change. Closed seldom; open, it costs nothing."""
+
+    def __init__(self) -> None:
+        self._opened: asyncio.Event | None = None
+        self._waiting = 0
+        self._room = 0
+
+    def close(self, room: int) -> None:
+        self._opened, self._room = asyncio.Event(), room
+
+    def open(self) -> int:
+        waited = self._waiting
+        if self._opened is not None:
+            self._opened.set()
+            self._opened = None
+        return waited
+
+    async def passed(self, journey: Journey, replicas: Replicas) -> None:
+        """Wait until it is open. What the events under way have caused passes: they wait for it.
+
+        Raises:
+            Unanswered: too many wait, or the event's deadline has come.
+        """
+        if self._opened is None or any(keeper.port.is_exempt(journey) for keeper in replicas.keepers):
+            return
+        if self._waiting >= self._room:
+            text = f"mod {replicas.mod_id} is overloaded: {self._waiting} events are waiting"
+            raise Unanswered(text, code=Code.OVERLOADED, waiting=self._waiting)
+        self._waiting += 1
+        try:
+            async with asyncio.timeout_at(journey.deadline):
+                await self._opened.wait()
+        except TimeoutError:
+            text = f"mod {replicas.mod_id} had no place for the event before its deadline"
+            raise Unanswered(text, code=Code.TIMEOUT) from None
+        finally:
+            self._waiting -= 1
+
+
+def _load_of(keeper: Keeper) -> int:
+    """Events at it; one that is away has as many as there can be."""
+    port = keeper.port
+    return port.in_flight + port.depth if port.away is None else 1 << 30
+
+
+def _is_busy(keeper: Keeper) -> bool:
+    return bool(keeper.port.in_flight or keeper.port.depth or len(keeper.durable) or len(keeper.copies))
+
+
+def configs_of(config: ModConfig) -> list[ModConfig]:
+    """The config of each worker of a mod that has several: ids of their own, for what each keeps for itself."""
+    return [
+        replace(config, mod_id=f"{config.mod_id}#{index}", workers=None, replica=index)
+        for index in range(config.workers or 0)
+    ]

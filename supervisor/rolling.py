@@ -1,0 +1,162 @@
+"""Reload and swap of a mod with several workers: one after the other, or all at once if their number changes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+from ..ipc import messages
+from ..ipc.errors import Code, ModvisorError
+from .config import ModConfig
+from .incarnation import Incarnation, StartFailed
+from .keeper import Keeper
+from .replicas import Replicas, configs_of
+from .shield import shielded
+from .swap import ReloadFailed, reload, roll_back, step_of
+
+logger = logging.getLogger("modvisor.rolling")
+
+
+async def roll(
+    replicas: Replicas, config: ModConfig, make: Callable[[ModConfig], Keeper], *, from_snapshot: bool = False
+) -> dict[str, Any]:
+    """Replace the workers of ``replicas`` by fresh ones under ``config``; the old ones stay if anything fails.
+
+    The caller holds the lock. With as many workers as before they are replaced one by one, each with its own state, and only
+    the events of that one wait; when one cannot be, those before it are rolled back. With another number all are replaced at
+    once, and their states merged and split by the mod.
+
+    Args:
+        make: a keeper for a worker.
+
+    Returns:
+        as `swap.reload`: ``pause_ms`` is the longest, ``queued`` and ``state_bytes`` are sums.
+
+    Raises:
+        ReloadFailed: ``step`` and ``worker`` say where.
+    """
+    if config.workers != len(replicas.keepers):
+        return await _reshape(replicas, config, make)
+    done: list[dict[str, Any]] = []
+    for index, (keeper, own) in enumerate(zip(replicas.keepers, configs_of(config), strict=True)):
+        try:
+            done.append(await reload(keeper, own, from_snapshot=from_snapshot, on_probation=True, tentative=True))
+        except BaseException as error:
+            await shielded(_take_back(replicas.keepers[:index], f"worker {index} could not be reloaded: {error}"))
+            if isinstance(error, ReloadFailed):
+                error.details["worker"] = index
+            raise
+    replicas.config, replicas.former_config = config, replicas.config
+    for keeper in replicas.keepers:
+        await keeper.begin_probation(None if from_snapshot else config.probation)
+    return {
+        "pause_ms": max(one["pause_ms"] for one in done),
+        "queued": sum(one["queued"] for one in done),
+        "state_bytes": sum(one["state_bytes"] for one in done),
+        "from": done[0]["from"],
+        "to": done[0]["to"],
+        "workers": len(done),
+    }
+
+
+async def _take_back(keepers: list[Keeper], why: str) -> None:
+    for keeper in keepers:
+        if (probation := keeper.probation) is None:
+            continue
+        try:
+            done = await roll_back(keeper, probation)
+        except ReloadFailed as error:
+            logger.error("mod %s could not be rolled back (%s): %s", keeper.mod_id, why, error)
+        else:
+            keeper.note_rollback(done["from"], probation, why)
+
+
+async def _reshape(replicas: Replicas, config: ModConfig, make: Callable[[ModConfig], Keeper]) -> dict[str, Any]:
+    former, limits = replicas.manifest, config.limits
+    keepers = [make(own) for own in configs_of(config)]
+    new: list[Incarnation] = []
+    try:
+        try:
+            for keeper in keepers:
+                new.append(await keeper.start_incarnation())
+        except StartFailed as error:
+            raise ReloadFailed(str(error), code=error.code, **{**error.details, "step": step_of(error)}) from None
+        began = perf_counter()
+        try:
+            await _settle(replicas, limits.drain_timeout)
+            size = await _part_anew(replicas, new, limits.start_timeout)
+            for incarnation in new:
+                try:
+                    await incarnation.activate(limits.start_timeout)
+                except StartFailed as error:
+                    raise ReloadFailed(str(error), code=error.code, **{**error.details, "step": "activate"}) from None
+            for keeper, incarnation in zip(keepers, new, strict=True):
+                keeper.serve(incarnation)
+                keeper.keep(incarnation)
+            superseded = replicas.become(config, keepers)
+        finally:
+            queued = replicas.reopen()
+    except BaseException:
+        for keeper, incarnation in zip(keepers, new, strict=False):
+            await shielded(incarnation.kill("the reload failed"))
+            keeper.close_log()
+        raise
+    pause = round((perf_counter() - began) * 1000, 3)
+    await shielded(_end(superseded))
+    for keeper, incarnation in zip(keepers, new, strict=True):
+        await keeper.keep_sources(incarnation)
+    return {
+        "pause_ms": pause, "queued": queued, "state_bytes": size, "workers": len(keepers),
+        "from": former.version if former is not None else None,
+        "to": replicas.manifest.version if replicas.manifest is not None else None,
+    }  # fmt: skip
+
+
+async def _settle(replicas: Replicas, seconds: float) -> None:
+    try:
+        await replicas.settle(seconds)
+    except TimeoutError:
+        raise ReloadFailed("events in flight did not finish in time", code=Code.TIMEOUT, step="drain") from None
+
+
+async def _part_anew(replicas: Replicas, new: list[Incarnation], timeout: float) -> int:
+    """The states of the former workers, merged and split for the new ones; returns their bytes."""
+    states: list[Any] = []
+    version = ""
+    step = "get_state"
+    try:
+        for keeper in replicas.keepers:
+            if keeper.incarnation is None:
+                raise ReloadFailed(
+                    f"worker {keeper.mod_id} is away, and its state with it", code=Code.MOD_AWAY, step=step
+                )
+            handed = await keeper.incarnation.channel.request(messages.GET_STATE, {}, timeout)
+            states.append(handed["state"])
+            version = str(handed["version"])
+        if all(state is None for state in states):
+            return 0
+        step = "split_state"
+        params = {"states": states, "from_version": version, "count": len(new)}
+        parts = await new[0].channel.request(messages.PART, params, timeout)
+        if not isinstance(parts, list) or len(parts) != len(new):
+            raise ReloadFailed(f"split_state() did not give {len(new)} states", code=Code.STATE_REFUSED, step=step)
+        step = "set_state"
+        for incarnation, part in zip(new, parts, strict=True):
+            if part is not None:
+                await incarnation.channel.request(messages.SET_STATE, {"state": part, "from_version": version}, timeout)
+    except ReloadFailed:
+        raise
+    except TimeoutError:
+        raise ReloadFailed(f"{step} took more than {timeout:g} s", code=Code.TIMEOUT, step=step) from None
+    except ModvisorError as error:
+        raise ReloadFailed(str(error), code=error.code, **{**error.details, "step": step}) from None
+    except (KeyError, TypeError):
+        raise ReloadFailed(f"{step} was not answered with a state", code=Code.PROTOCOL_ERROR, step=step) from None
+    return sum(len(messages.pack(part)) for part in parts if part is not None)
+
+
+async def _end(keepers: list[Keeper]) -> None:
+    await asyncio.gather(*(keeper.unload() for keeper in keepers))
