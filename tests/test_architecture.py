@@ -16,7 +16,7 @@ FLOORS = ("ipc", "mods", "worker", "supervisor")
 # What a folder may import of the house: its own floor, and these.
 MAY = {
     "ipc": set(),
-    "mods": {"ipc.event", "ipc.topic", "ipc.errors"},
+    "mods": {"ipc.event", "ipc.partition", "ipc.topic", "ipc.errors"},
     "worker": {"mods", "ipc"},
     "supervisor": {"ipc"},
 }

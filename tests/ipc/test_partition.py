@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from modvisor.ipc.partition import is_partition, key_of, partition_of
 
-keys = st.one_of(st.text(), st.integers(-(2**63), 2**64 - 1), st.booleans(), st.binary(), st.lists(st.text(), max_size=3))
+keys = st.one_of(
+    st.text(), st.integers(-(2**63), 2**64 - 1), st.booleans(), st.binary(), st.lists(st.text(), max_size=3)
+)
 
 
 @given(keys, st.integers(1, 256))
