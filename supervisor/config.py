@@ -108,6 +108,7 @@ class ModConfig:
     checkpoint_every: float | None = None  # seconds; None: only when the mod asks for it
     probation: float | None = 10.0  # seconds after a reload in which a failure takes it back; None: it stands at once
     aliases: frozenset[str] = frozenset()  # other ids that events and commands may call it by
+    watch: bool | None = None  # reload it when its files are saved; None: as the network says
     from_file: bool = True  # the file rules over the journal
     # What it was made of, of a mod not from the file.
     spec: dict[str, Any] | None = field(default=None, compare=False, repr=False)
@@ -186,6 +187,7 @@ class NetworkConfig:
     log: LogConfig = LogConfig()
     journal: JournalConfig = JournalConfig()
     cgroups: bool = True  # use a delegated cgroup v2 subtree where there is one
+    watch: bool = False  # reload mods when their files are saved
 
 
 def load_config(path: str | Path) -> NetworkConfig:
@@ -487,6 +489,7 @@ _MOD: dict[str, Reader] = {
     "permissions": _PERMISSIONS,
     "speak_for": values.set_of(_speaker, "['agent:alice']"),
     "aliases": values.set_of(_mod_id, "[messaging_v1]"),
+    "watch": values.or_null(values.flag),
     "limits": values.section(LimitsConfig, LIMIT_KEYS),
     "restart": values.section(RestartConfig, RESTART_KEYS),
     **_KEEPING,
@@ -524,6 +527,7 @@ _NETWORK: dict[str, Reader] = {
     "storage": values.or_null(values.path),
     "mod_paths": values.list_of(values.folder, "[lib]"),
     "cgroups": values.flag,
+    "watch": values.flag,
 }
 _TOP: dict[str, Reader] = {
     "network": _network_keys,
