@@ -113,6 +113,7 @@ class ModConfig:
     replica: int | None = None  # which of them this is the config of
     probation: float | None = 10.0  # seconds after a reload in which a failure takes it back; None: it stands at once
     aliases: frozenset[str] = frozenset()  # other ids that events and commands may call it by
+    watch: bool | None = None  # reload it when its files are saved; None: as the network says
     from_file: bool = True  # the file rules over the journal
     # What it was made of, of a mod not from the file.
     spec: dict[str, Any] | None = field(default=None, compare=False, repr=False)
@@ -196,6 +197,7 @@ class NetworkConfig:
     log: LogConfig = LogConfig()
     journal: JournalConfig = JournalConfig()
     cgroups: bool = True  # use a delegated cgroup v2 subtree where there is one
+    watch: bool = False  # reload mods when their files are saved
 
 
 def load_config(path: str | Path) -> NetworkConfig:
@@ -506,6 +508,7 @@ _MOD: dict[str, Reader] = {
     "speak_for": values.set_of(_speaker, "['agent:alice']"),
     "workers": values.or_null(values.whole(1, MAX_WORKERS)),
     "aliases": values.set_of(_mod_id, "[messaging_v1]"),
+    "watch": values.or_null(values.flag),
     "limits": values.section(LimitsConfig, LIMIT_KEYS),
     "restart": values.section(RestartConfig, RESTART_KEYS),
     **_KEEPING,
@@ -543,6 +546,7 @@ _NETWORK: dict[str, Reader] = {
     "storage": values.or_null(values.path),
     "mod_paths": values.list_of(values.folder, "[lib]"),
     "cgroups": values.flag,
+    "watch": values.flag,
 }
 _TOP: dict[str, Reader] = {
     "network": _network_keys,

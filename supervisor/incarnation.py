@@ -106,6 +106,7 @@ class Incarnation:
         self.config = order.config
         self.file = order.file
         self.number = order.number
+        self.from_snapshot = "snapshot" in order.params
         self.armed = order.armed
         self.process = process
         self.log = log

@@ -41,6 +41,7 @@ from .port import Ledger, Port
 from .probation import INTERVAL, Probation, Tally, has_failed
 from .reports import report_of_end, report_of_start
 from .restart import GiveUp, Restart, RestartPolicy
+from .saves import SourceFiles, files_read
 from .shield import shielded
 from .snapshots import SnapshotStore
 from .watchdog import Exceeded
@@ -140,6 +141,8 @@ class Keeper:
         self.recycled_at = -math.inf  # loop time
         self.crashes = CrashLog()
         self.has_snapshot = False  # of the version that is to be restarted
+        self.sources: SourceFiles | None = None  # of the newest version that was ready; None if it did not report them
+        self.files_read: tuple[str, ...] = ()  # by a first start that failed
         self.checkpoints = Checkpoints(
             config.mod_id, around.journal, around.tasks, are_kept=config.checkpoint_every is not None
         )
@@ -252,6 +255,7 @@ class Keeper:
         except BaseException as error:
             why = error if isinstance(error, StartFailed) else "whoever asked for it gave up"
             self.last_error = str(why)
+            self.files_read = files_read(error.details) if isinstance(error, StartFailed) else ()
             self.happened(Trigger.START_FAILED, facts=Facts(reason=f"mod {self.mod_id} failed to start: {why}"))
             raise
         self.serve(incarnation)
@@ -397,7 +401,7 @@ class Keeper:
         try:
             self.has_snapshot = False
             modules = await incarnation.channel.request(messages.SNAPSHOT, {}, self.config.limits.start_timeout)
-            await self._around.snapshots.write(
+            self.sources = await self._around.snapshots.write(
                 self.mod_id, self.config.path, modules, incarnation.file, on_trial=probation is not None
             )
             if probation is None:
@@ -405,9 +409,11 @@ class Keeper:
             else:
                 probation.sources_kept = True
         except (ModvisorError, TimeoutError, OSError) as error:
+            self.sources = None
             logger.warning(
                 "mod %s: no snapshot of its sources, restarts will read the working files: %s", self.mod_id, error
             )
+        self._around.on_change()
 
     async def take_checkpoint(self, incarnation: Incarnation, state: Any, version: str) -> None:
         """Keep what a worker calls the state of the mod, as long as it speaks for it; raises `ModvisorError` if not.

@@ -64,7 +64,7 @@ def find_mod_file(mod_path: str, folder: Path | None, search: Sequence[str]) -> 
     Raises:
         ConfigError: it is there and cannot be read as text.
     """
-    home = folder if folder is not None else _home(mod_path.partition(":")[0].split("."), search)
+    home = folder if folder is not None else home_of(mod_path, search)
     path = None if home is None else home / NAME
     if path is None or not path.is_file():
         return None
@@ -74,8 +74,9 @@ def find_mod_file(mod_path: str, folder: Path | None, search: Sequence[str]) -> 
     return ModFile(str(path), text)
 
 
-def _home(module: list[str], search: Sequence[str]) -> Path | None:
-    """The folder of a package; of a module ``mod``, the folder it stands in."""
+def home_of(mod_path: str, search: Sequence[str]) -> Path | None:
+    """The folder of a package; of a module ``mod``, the folder it stands in. None for any other module."""
+    module = mod_path.partition(":")[0].split(".")
     for entry in search:
         package = Path(entry, *module)
         if package.is_dir():
@@ -83,6 +84,13 @@ def _home(module: list[str], search: Sequence[str]) -> Path | None:
         if module[-1] == "mod" and package.with_suffix(".py").is_file():
             return package.parent
     return None
+
+
+def module_file(mod_path: str, search: Sequence[str]) -> Path | None:
+    """The file of a mod that is a single module."""
+    module = mod_path.partition(":")[0].split(".")
+    files = (Path(entry, *module).with_suffix(".py") for entry in search)
+    return next((file for file in files if file.is_file()), None)
 
 
 def settled(asked: ModConfig, file: ModFile | None) -> ModConfig:

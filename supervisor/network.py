@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from heapq import merge
@@ -26,6 +26,7 @@ from .config import ModConfig, NetworkConfig, load_config, parse_config
 from .counters import NetworkCounters
 from .dead_letters import DeadLetters, LetterLedger
 from .enforcement import Enforcement
+from .file_watch import HOW_TO_INSTALL, is_available
 from .gateway import Gateway
 from .http.server import Servers
 from .journal import Journal, Kept
@@ -38,9 +39,11 @@ from .mod_requests import ModRequests
 from .modlog import read_tail
 from .reconfigure import Changes, apply_changes, in_force
 from .registry import ModRegistry
+from .replicas import Mod
 from .snapshots import SnapshotStore
 from .statedir import StateDir
 from .stats import ResourceMonitor, mod_stats, resource_stats
+from .watch import Saved, Watcher
 
 logger = logging.getLogger("modvisor.network")
 
@@ -242,6 +245,7 @@ class AgentNetwork:
         with parts.background:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._expire_agents, parts, name="agent-expiry")
+                tasks.start_soon(parts.watcher.run, name="watcher")
 
     async def _expire_agents(self, parts: _Parts) -> None:
         while True:
@@ -312,7 +316,7 @@ class AgentNetwork:
         if self._parts is None:
             return _not_running()
         try:
-            mod = mod_config(mod_path, base_dir=self.config.base_dir, mod_id=mod_id, config=config, **more)
+            mod = self._entry(mod_path, mod_id=mod_id, config=config, **more)
         except ModvisorError as error:
             return EventResponse.failure(error.code, f"{mod_path}: {error}", mod_path=mod_path)
         return await self._parts.mods.load(mod)
@@ -359,7 +363,7 @@ class AgentNetwork:
         if self._parts is None:
             return _not_running()
         try:
-            wanted = mod_config(mod_path, base_dir=self.config.base_dir, mod_id=mod_id, config=config, **more)
+            wanted = self._entry(mod_path, mod_id=mod_id, config=config, **more)
         except ModvisorError as error:
             return EventResponse.failure(error.code, f"{mod_path}: {error}", mod_path=mod_path)
         return await self._parts.mods.swap(mod, wanted, alias=alias)
@@ -445,6 +449,38 @@ class AgentNetwork:
         found = self._parts.mods.find(name if index.isdecimal() else mod)
         workers = found.keepers if found is not None else []
         return [worker for worker in workers if worker.mod_id == mod] if index.isdecimal() else workers
+
+    @property
+    def watched_mods(self) -> list[str]:
+        """The ids of the loaded mods that are reloaded when their files are saved."""
+        return (
+            [] if self._parts is None else [each.mod_id for each in self._parts.mods if self._is_watched(each.config)]
+        )
+
+    @contextmanager
+    def follow_saves(self) -> Iterator[asyncio.Queue[Saved]]:
+        """What was reloaded because its files were saved, and what could not be, from now on."""
+        queue: asyncio.Queue[Saved] = asyncio.Queue(TAP_SIZE)
+        parts = self._running()
+
+        def put(saved: Saved) -> None:
+            if not queue.full():
+                queue.put_nowait(saved)
+
+        parts.saves.append(put)
+        try:
+            yield queue
+        finally:
+            parts.saves.remove(put)
+
+    def _entry(self, mod_path: str, **asked: Any) -> ModConfig:
+        mod = mod_config(mod_path, base_dir=self.config.base_dir, **asked)
+        if mod.watch and not is_available():
+            raise ModvisorError(HOW_TO_INSTALL, code=Code.BAD_INPUT)
+        return mod
+
+    def _is_watched(self, mod: ModConfig) -> bool:
+        return self.config.watch if mod.watch is None else mod.watch
 
     # -- what is kept
 
@@ -558,7 +594,7 @@ class AgentNetwork:
     def get_network_stats(self) -> dict[str, Any]:
         """Everything that is counted and measured, as plain data. Reads memory only; samples are at most seconds old."""
         parts = self._parts
-        mods = {keeper.mod_id: mod_stats(keeper, parts.monitor) for keeper in parts.mods} if parts is not None else {}
+        mods = {} if parts is None else {keeper.mod_id: self._mod_stats(keeper, parts) for keeper in parts.mods}
         loaded = self.get_loaded_mods()
         return {
             "network_id": self.config.network_id,
@@ -577,6 +613,9 @@ class AgentNetwork:
             "dynamic_mods": {"count": len(loaded), "loaded": list(loaded), "details": loaded},
             "mods": mods,
         }
+
+    def _mod_stats(self, mod: Mod, parts: _Parts) -> dict[str, Any]:
+        return {**mod_stats(mod, parts.monitor), "watched": self._is_watched(mod.config)}
 
     async def sample_resources(self) -> None:
         """Take a resource sample now instead of at the next tick."""
@@ -627,6 +666,8 @@ class _Parts:
             self.mods, self.agents, SystemCommands(network, self.agents), network.counters, config.event_timeout
         )
         self.dead_letters = DeadLetters(self.journal, self.mods, self.gateway)
+        self.saves: list[Callable[[Saved], None]] = []
+        self.watcher = Watcher(self.mods, network._is_watched, self._saved)
         self._requests = ModRequests(tasks, self.agents, self.gateway)
         self.servers = Servers(network, tasks)
 
@@ -637,6 +678,10 @@ class _Parts:
     def _resources_of(self, pid: int) -> dict[str, Any] | None:
         sample = self.monitor.of(pid)
         return None if sample is None else resource_stats(sample)
+
+    def _saved(self, saved: Saved) -> None:
+        for tell in self.saves:
+            tell(saved)
 
     async def _late(self, journey: Journey, mod_id: str, outcome: Any) -> None:
         await self.gateway.late(journey, mod_id, outcome)

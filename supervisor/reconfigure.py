@@ -25,7 +25,9 @@ class Changes:
 
 
 # Keys of the network itself that are read only once.
-_FIXED = ("name", "network_id", "host", "port", "storage", "base_dir", "mod_paths", "event_timeout", "admin", "log")
+_FIXED = (
+    "name", "network_id", "host", "port", "storage", "base_dir", "mod_paths", "event_timeout", "admin", "log", "watch",
+)  # fmt: skip
 
 
 def in_force(old: NetworkConfig, new: NetworkConfig) -> NetworkConfig:

@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -76,6 +77,7 @@ class ModRegistry:
         self._journal = journal
         self._kept_in_quarantine: dict[str, Quarantine] = {}  # from the former run, until the mod is loaded
         self._unclean = False  # the former run was cut off: the last good versions are what ran
+        self.listeners: list[Callable[[], None]] = []  # called when a mod, its state or its version has changed
         self._around = Surroundings(
             tasks=tasks,
             launcher=launcher,
@@ -523,9 +525,25 @@ class ModRegistry:
             for keeper in self._keepers.values()
             if keeper.manifest is not None and keeper.state is not State.DRAINING
         )
+        for tell in self.listeners:
+            tell()
+
+    @property
+    def base_dir(self) -> Path:
+        return self._config.base_dir
+
+    @property
+    def own_folders(self) -> list[str]:
+        """The folders of the network in which its mods' Python looks first."""
+        return search_path(self._config)
+
+    @property
+    def search_path(self) -> list[str]:
+        """All folders in which a mod may be found."""
+        return [*self._sys_path(), *sys.path]
 
     def _mod_file(self, mod: ModConfig) -> ModFile | None:
-        return find_mod_file(mod.path, folder_of(mod.path, self._config.base_dir), [*self._sys_path(), *sys.path])
+        return find_mod_file(mod.path, folder_of(mod.path, self._config.base_dir), self.search_path)
 
     def _load_params(self, mod: ModConfig) -> dict[str, Any]:
         """What a worker needs to become this mod; raises `ConfigError` when an env value cannot be had."""

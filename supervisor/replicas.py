@@ -22,6 +22,7 @@ from .journey import Journey
 from .keeper import Keeper
 from .lifecycle import State
 from .port import Unanswered
+from .saves import SourceFiles
 from .shield import shielded
 
 
@@ -69,6 +70,14 @@ class Replicas:
     @property
     def last_error(self) -> str | None:
         return next((keeper.last_error for keeper in self.keepers if keeper.last_error is not None), None)
+
+    @property
+    def sources(self) -> SourceFiles | None:
+        return self.keepers[0].sources
+
+    @property
+    def files_read(self) -> tuple[str, ...]:
+        return next((keeper.files_read for keeper in self.keepers if keeper.files_read), ())
 
     @property
     def crashes(self) -> Iterator[CrashReport]:

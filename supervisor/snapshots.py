@@ -12,6 +12,7 @@ import anyio.to_thread
 from ..ipc.errors import RemoteProtocolError
 from ..ipc.messages import pack, unpack
 from .mod_file import ModFile
+from .saves import SourceFiles, source_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +31,20 @@ class SnapshotStore:
 
     async def write(
         self, mod_id: str, mod_path: str, modules: Any, file: ModFile | None = None, *, on_trial: bool = False
-    ) -> None:
-        """Keep a version; ``modules`` as a worker reports them. Raises `RemoteProtocolError` or OSError.
+    ) -> SourceFiles:
+        """Keep a version, and tell what it is made of; ``modules`` as a worker reports them.
 
         Args:
             on_trial: beside the last good one, which stays what is read until `accept`.
+
+        Raises:
+            RemoteProtocolError, OSError
         """
         own = None if file is None else [file.path, file.text]
         data = pack({"mod_path": mod_path, "modules": _checked(modules), "file": own})
+        made_of = await anyio.to_thread.run_sync(source_files, mod_path, modules, file)
         await anyio.to_thread.run_sync(self._write, self._trial(mod_id) if on_trial else self._file(mod_id), data)
+        return made_of
 
     async def accept(self, mod_id: str) -> None:
         """The version on trial is the last good one from now on. Raises OSError."""

@@ -31,7 +31,7 @@ from .context import WorkerContext, current_cause
 from .crash import describe
 from .dispatch import Dispatcher, HandlerFailed
 from .loader import LoadFailed, find_mod_class, sources_for
-from .sources import Sources
+from .sources import MAX_SNAPSHOT_FILES, Sources
 
 LAST_WORDS = 1.0
 """Seconds a mod has for its shutdown() when the supervisor is gone."""
@@ -181,14 +181,20 @@ class Worker:
             self._refuse_cancelled(request)
         except ModvisorError as error:
             self._report(error)
-            self._refuse(request, error)
+            self._refuse(request, self._with_files(request, error))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the mod's own failure in one of its life's calls
             told = self._describe(error)
             stdio.say(told["traceback"])
             at = f" at {told['where']}" if told["where"] else ""
             text = f"{request.method} failed{at}: {told['message']}"
             failed = ModvisorError(text, code=Code.INITIALIZE_FAILED, where=told["where"], traceback=told["traceback"])
-            self._refuse(request, failed)
+            self._refuse(request, self._with_files(request, failed))
+
+    def _with_files(self, request: Request, error: ModvisorError) -> ModvisorError:
+        """A start that failed tells what it has read: to mend one of these is what may help."""
+        if request.method in (messages.LOAD, messages.ACTIVATE):
+            error.details["files"] = sorted(self._own_files())[:MAX_SNAPSHOT_FILES]
+        return error
 
     def _report(self, error: ModvisorError) -> None:
         """Errors are answered to the core and stand in the mod's own log, where its author looks."""

@@ -103,6 +103,9 @@ def load(
         str | None,
         typer.Option("--checkpoint-every", metavar="DURATION", help="Keep the mod's state so often: 30s, 5m …"),
     ] = None,
+    watch: Annotated[
+        bool | None, typer.Option("--watch/--no-watch", help="Reload it when its files are saved, or never do.")
+    ] = None,
 ) -> None:
     """Load a mod into the running network."""
     given = {
@@ -113,6 +116,7 @@ def load(
         "durable": durable or None,
         "max_attempts": max_attempts,
         "checkpoint_every": None if checkpoint_every is None else plain(checkpoint_every),
+        "watch": watch,
     }
     body = {"path": path} | {key: value for key, value in given.items() if value is not None}
     _report(settings, connect(settings).post("/mods", body))

@@ -42,12 +42,16 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Only the file's mods, with no quarantine; agents and events stay.")
     ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Reload mods when their files are saved. [dim](needs modvisor\\[watch])[/dim]"),
+    ] = False,
     log_level: Annotated[LogLevel, typer.Option("--log-level", help="How much to tell on stderr.")] = LogLevel.INFO,
 ) -> None:
     """Run a network until Ctrl-C, SIGTERM or 'modvisor stop'; SIGHUP takes over a changed file."""
     from .run import NetworkFile, run_network
 
-    source = NetworkFile(path or settings.network_file, host=host, port=port)
+    source = NetworkFile(path or settings.network_file, host=host, port=port, watch=watch)
     run_network(source, Output(as_json=settings.json), log_level, fresh=fresh)
 
 

@@ -21,18 +21,21 @@ from anyio.abc import TaskGroup
 
 from ...ipc.errors import Code, ModvisorError
 from ..config import ConfigError, NetworkConfig, load_config
+from ..file_watch import HOW_TO_INSTALL, is_available
 from ..lifecycle import State
 from ..network import AgentNetwork
 from ..reconfigure import Changes
 from ..statedir import StateDirBusy
+from ..watch import Saved
 from .exits import CliError, ExitCode
 from .network import mistakes
-from .output import Output, give_up_stdout
+from .output import Output, give_up_stdout, printable
 from .render import trouble
 
 logger = logging.getLogger("modvisor.run")
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SHOWN_FILES = 3  # of those that were saved at once
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
@@ -43,6 +46,7 @@ class NetworkFile:
     path: Path
     host: str | None = None
     port: int | None = None
+    watch: bool = False
 
     def read(self) -> NetworkConfig:
         """Raises `ConfigError` with every mistake."""
@@ -51,6 +55,7 @@ class NetworkFile:
             config,
             host=config.host if self.host is None else self.host,
             port=config.port if self.port is None else self.port,
+            watch=config.watch or self.watch,
         )
 
 
@@ -64,6 +69,9 @@ def run_network(file: NetworkFile, output: Output, log_level: str, *, fresh: boo
         CliError: BAD_CONFIG, ALREADY_RUNNING or START_FAILED; nothing is left running.
     """
     logging.basicConfig(stream=sys.stderr, level=log_level.upper(), format=LOG_FORMAT)
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it counts every change, of whatever file
+    if file.watch and not is_available():
+        raise CliError(ExitCode.START_FAILED, f"--watch: {HOW_TO_INSTALL}")
     try:
         config = file.read()
     except ConfigError as error:
@@ -87,13 +95,13 @@ class _Run:
         failure: CliError | None = None
         async with anyio.create_task_group() as tasks:
             self._obey_signals(tasks)
-            failure = await self._serve()
+            failure = await self._serve(tasks)
             tasks.cancel_scope.cancel()
         if failure is not None:
             raise failure
         self._reporter.stopped()
 
-    async def _serve(self) -> CliError | None:
+    async def _serve(self, tasks: TaskGroup) -> CliError | None:
         """From start to end; returns why it could not start."""
         try:
             await self._network.initialize(admin=True, fresh=self._fresh)
@@ -101,6 +109,7 @@ class _Run:
             return self._explained(error)
         self._serving = True
         try:
+            tasks.start_soon(self._tell_saves)
             self._reporter.ready(self._network)
             gc.collect()
             gc.freeze()  # what is there now stays: no full pass of the collector has to look at it again
@@ -110,6 +119,11 @@ class _Run:
             with anyio.CancelScope(shield=True):
                 await self._network.shutdown()
         return None
+
+    async def _tell_saves(self) -> None:
+        with self._network.follow_saves() as saves:
+            while True:
+                self._reporter.saved(await saves.get(), self._network.config.base_dir)
 
     def _explained(self, error: Exception) -> CliError | None:
         """None if the start was given up because somebody asked for it."""
@@ -190,6 +204,7 @@ class Reporter:
             "storage": str(network.config.storage),
             "seconds": round(network.uptime, 3),
             "mods": list(map(_mod, mods.values())),
+            "watched": network.watched_mods if is_available() else [],
         }
         self._say(found, lambda: _ready_text(found))
 
@@ -204,6 +219,13 @@ class Reporter:
         """The file has mistakes; people read them in the log."""
         if self._output.as_json:
             self._say({"happened": "kept", "problems": [str(problem) for problem in error.problems]}, str)
+
+    def saved(self, saved: Saved, base_dir: Path) -> None:
+        """Files of a mod were saved, and it was reloaded, or could not be."""
+        response = saved.response
+        files = [os.path.relpath(file, base_dir) for file in saved.files]
+        found = {"happened": "saved", "mod_id": saved.mod_id, "files": files, **response.to_dict()}
+        self._say(found, lambda: printable(_saved_text(found)))
 
     def stopping(self, why: str) -> None:
         self._say({"happened": "stopping", "why": why}, lambda: f"{why}: stopping; once more to kill")
@@ -235,6 +257,7 @@ def _ready_text(found: dict[str, Any]) -> str:
         f"  admin    {found['admin_socket']}",
         f"  storage  {found['storage']}",
         *(f"  {_mod_text(mod)}" for mod in found["mods"]),
+        *([f"  watching {', '.join(found['watched'])}"] if found["watched"] else []),
         f"ready in {found['seconds'] * 1000:.0f} ms; Ctrl-C or 'modvisor stop' ends it",
     ]
     return "\n".join(lines)
@@ -245,6 +268,13 @@ def _mod_text(mod: dict[str, Any]) -> str:
         return f"{mod['state']:<8} {mod['mod_id']}: {trouble(mod)}"
     took = "" if mod["start_ms"] is None else f"  {mod['start_ms']:.0f} ms"
     return f"loaded   {mod['mod_id']} {mod['version']}  pid {mod['pid']}{took}"
+
+
+def _saved_text(found: dict[str, Any]) -> str:
+    files = ", ".join(found["files"][:SHOWN_FILES])
+    if (more := len(found["files"]) - SHOWN_FILES) > 0:
+        files += f" and {more} more"
+    return f"{files or found['mod_id']} saved: {found.get('message')}"
 
 
 def _changes_text(found: dict[str, Any]) -> str:

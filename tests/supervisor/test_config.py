@@ -415,12 +415,23 @@ def test_plain_data_has_no_lines():
     ]
 
 
+@pytest.mark.parametrize("value", [True, False, None])
+def test_whose_files_are_watched(value):
+    """Of the network all mods, of a mod that one; null leaves it to the network."""
+    mod = parse_mod({"path": WIKI, "watch": value}, base_dir=ROOT)
+    assert mod.watch is value
+    assert parse_config({"network": {"name": "x", "watch": value is True}}, base_dir=ROOT).watch is (value is True)
+    with pytest.raises(ConfigError, match="watch: expected true or false, got 'files'"):
+        parse_mod({"path": WIKI, "watch": "files"}, base_dir=ROOT)
+
+
 def test_one_mod_is_checked_like_an_entry():
     with pytest.raises(ConfigError) as caught:
         parse_mod({"path": WIKI, "ID": "x", "restart": {"policy": "always"}}, base_dir=ROOT)
     assert str(caught.value).splitlines() == [
         "ID: unknown key; known here: aliases, checkpoint_every, config, delivery, durable, enabled, env, id, limits, "
-        "max_attempts, name, partition_by, path, permissions, probation, required, restart, speak_for, workers",
+        "max_attempts, name, partition_by, path, permissions, probation, required, restart, speak_for, watch, "
+        "workers",
         "restart.policy: expected one of permanent, transient, temporary, got 'always'",
     ]
 
@@ -702,7 +713,7 @@ def test_mistakes_at_the_top(mistakes, monkeypatch, text, expected):
         ("mods: []", "1: network: missing; a network needs at least 'network: {name: demo}'"),
         ("network:", "1: network.name: missing; give the network a name"),
         ("network: demo", "1: network: expected a mapping with cgroups, event_timeout, host, id, mod_paths, name, port, "
-         "storage, got 'demo'"),
+         "storage, watch, got 'demo'"),
         ("network: {name: x, port: true}", "1: network.port: expected a whole number from 0 to 65535, got true"),
         ("network: {name: x, port: -1}", "1: network.port: expected a whole number from 0 to 65535, got -1"),
         ("network: {name: x, id: a/b}", "1: network.id: expected letters, digits, '_', '.', '@', '-' (1 to 128, no '..'), "

@@ -27,6 +27,7 @@ from modvisor.supervisor.mod_entry import fingerprint
 from modvisor.supervisor.mod_file import ModFile
 from modvisor.supervisor.mod_requests import ModRequests
 from modvisor.supervisor.registry import ModRegistry
+from modvisor.supervisor.saves import SourceFiles, source_files
 from modvisor.supervisor.snapshots import Snapshot, SnapshotStore
 from modvisor.supervisor.statedir import StateDir
 from modvisor.supervisor.watchdog import Exceeded
@@ -162,9 +163,10 @@ class MemorySnapshots(SnapshotStore):
 
     async def write(
         self, mod_id: str, mod_path: str, modules: Any, file: ModFile | None = None, *, on_trial: bool = False
-    ) -> None:
+    ) -> SourceFiles:
         await asyncio.sleep(0)
         (self._on_trial if on_trial else self._kept)[mod_id] = mod_path, Snapshot(modules, file)
+        return source_files(mod_path, modules, file)
 
     async def accept(self, mod_id: str) -> None:
         await asyncio.sleep(0)
