@@ -45,6 +45,7 @@ PERMISSIONS = frozenset({"mods", "agents", "channels"})
 POLICIES = ("permanent", "transient", "temporary")
 INBOX_POLICIES = ("drop_oldest", "reject")
 AT_LEAST_ONCE, AT_MOST_ONCE = DELIVERIES = ("at_least_once", "at_most_once")
+SIDE_BY_SIDE, STOP_FIRST = RELOADS = ("side_by_side", "stop_first")
 SYNCS = ("normal", "full")
 
 MAX_WORKERS = 256  # of one mod, on one machine
@@ -111,6 +112,7 @@ class ModConfig:
     workers: int | None = None  # processes that share its events; None: one that has them all
     partition_by: str = SOURCE  # which of them gets an event
     replica: int | None = None  # which of them this is the config of
+    reload: str = SIDE_BY_SIDE
     probation: float | None = 10.0  # seconds after a reload in which a failure takes it back; None: it stands at once
     aliases: frozenset[str] = frozenset()  # other ids that events and commands may call it by
     watch: bool | None = None  # reload it when its files are saved; None: as the network says
@@ -495,6 +497,7 @@ _KEEPING: dict[str, Reader] = {
     "checkpoint_every": values.or_null(values.duration()),
     "probation": values.or_null(values.duration(zero=True)),
     "partition_by": _partition,
+    "reload": values.one_of(*RELOADS),
 }
 _MOD: dict[str, Reader] = {
     "path": _mod_path,

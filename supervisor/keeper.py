@@ -658,6 +658,32 @@ class Keeper:
             self._around.tasks.start_soon(self._see_through, way_back, name=f"probation-{self.mod_id}")
         return [] if old is None or old.standby else [old]
 
+    async def make_way(self) -> Incarnation | None:
+        """Before what cannot be beside it is started: events wait. The one that served is the caller's to end."""
+        await self.stop_keeping()
+        old = self._let_go()
+        self.happened(Trigger.REPLACE_REQUESTED)
+        return old
+
+    async def come_back(self, config: ModConfig, state: tuple[Any, str] | None) -> None:
+        """After `make_way`: the former version again, from its kept sources, since no other came to serve."""
+        try:
+            incarnation = await self.start_incarnation(config=config, from_snapshot=self.has_snapshot)
+            try:
+                if state is not None:
+                    await incarnation.restore(*state, config.limits.start_timeout)
+                await incarnation.activate(config.limits.start_timeout)
+            except BaseException:
+                await shielded(incarnation.kill("it did not come back"))
+                raise
+        except StartFailed as error:
+            self.last_error = str(error)
+            self.happened(Trigger.START_FAILED, facts=Facts(reason=f"mod {self.mod_id} failed to start: {error}"))
+            return
+        self.serve(incarnation)
+        self.keep(incarnation)
+        self.copies.release()
+
     def _switch_to(self, new: Incarnation, state: tuple[Any, str] | None = None) -> None:
         self.adopt(new.config, new.log)
         self.has_snapshot = False  # until the sources of the new one are kept, a restart reads the working files

@@ -34,6 +34,9 @@ class Trigger(StrEnum):
     """What happened, not what to do about it."""
 
     START_REQUESTED = "start_requested"
+    REPLACE_REQUESTED = (
+        "replace_requested"  # by a fresh incarnation, which cannot be there before the old one has ended
+    )
     ACTIVATED = "activated"  # a worker has imported, initialized and activated the mod
     START_FAILED = "start_failed"
     EXITED = "exited"  # the worker's process ended, says the kernel
@@ -92,6 +95,7 @@ TABLE: dict[tuple[State, Trigger], Move] = {
     (_S.STARTING, _T.QUARANTINE_KEPT): Move(_S.QUARANTINED, (_A.REFUSE,)),
     (_S.STARTING, _T.UNLOAD_REQUESTED): _UNLOADING,
     (_S.READY, _T.ACTIVATED): _SERVING,
+    (_S.READY, _T.REPLACE_REQUESTED): Move(_S.STARTING, (_A.HOLD,)),
     (_S.READY, _T.HEARTBEAT_MISSED): Move(_S.ENDING, (_A.HOLD, _A.DUMP, _A.KILL)),
     (_S.READY, _T.MEMORY_HIGH): Move(_S.READY, (_A.RECYCLE,)),
     (_S.READY, _T.MEMORY_EXCEEDED): _ENDED_BY_US,

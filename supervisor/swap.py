@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 from ..ipc import messages
 from ..ipc.errors import ChannelBroken, ChannelClosed, Code, ModvisorError, Unserializable
 from ..ipc.messages import pack
-from .config import ModConfig
+from .config import STOP_FIRST, ModConfig
 from .incarnation import Incarnation, StartFailed
 from .keeper import Keeper
 from .lifecycle import COMING_BACK, State
@@ -67,8 +69,11 @@ async def reload(
             return await _start_again(keeper, config, from_snapshot)
         keeper.keep(keeper.incarnation)  # its restart came through meanwhile
     old = keeper.incarnation
+    from_snapshot = from_snapshot and keeper.has_snapshot
+    if STOP_FIRST in (keeper.config.reload, config.reload):
+        return await _stop_first(keeper, old, config, from_snapshot=from_snapshot)
     try:
-        new = await keeper.start_incarnation(config=config, from_snapshot=from_snapshot and keeper.has_snapshot)
+        new = await keeper.start_incarnation(config=config, from_snapshot=from_snapshot)
     except StartFailed as error:
         raise _failed(step_of(error), error) from None
     probation = math.inf if tentative else new.config.probation if on_probation else None
@@ -123,6 +128,54 @@ async def _replace(
         "from": old.manifest.version if old.manifest else None,
         "to": new.manifest.version if new.manifest else None,
     }
+
+
+async def _stop_first(keeper: Keeper, old: Incarnation, config: ModConfig, *, from_snapshot: bool) -> dict[str, Any]:
+    """A mod that cannot be there twice: the old one ends, then the new one starts; events wait meanwhile."""
+    began = perf_counter()
+    limits, former = config.limits, keeper.config
+    if keeper.state is not State.READY:
+        raise ReloadFailed("the mod is being ended; reload again", code=Code.MOD_CRASHED, step="drain")
+    keeper.port.hold()
+    try:
+        await _drain(keeper, old, limits.drain_timeout)
+        state = await _state_to_keep(keeper, old, limits.start_timeout, None)
+        _check_still(keeper, old)
+    except BaseException:
+        if _still_serves(keeper, old):
+            keeper.port.open(old.lane)
+        keeper.copies.release()
+        raise
+    await shielded(_make_way(keeper, config))
+    try:
+        new = await keeper.start_incarnation(config=config, from_snapshot=from_snapshot)
+        try:
+            if state is not None:
+                await new.restore(*state, limits.start_timeout)
+            await new.activate(limits.start_timeout)
+        except BaseException:
+            await shielded(new.kill("the reload failed"))
+            raise
+    except BaseException as error:
+        await shielded(keeper.come_back(former, state))
+        if isinstance(error, StartFailed):
+            raise _failed(_LATER_STEPS.get(error.code, step_of(error)), error) from None
+        raise
+    queued, renamed = keeper.port.depth, keeper.mod_id != new.config.mod_id
+    await shielded(keeper.take_over(new, state, probation=None, rests=False))
+    await keeper.keep_sources(new)
+    if renamed:
+        await keeper.forget_sources(former.mod_id)
+    return {
+        "pause_ms": round((perf_counter() - began) * 1000, 3), "queued": queued, "state_bytes": _size(state),
+        "from": old.manifest.version if old.manifest else None,
+        "to": new.manifest.version if new.manifest else None,
+    }  # fmt: skip
+
+
+async def _make_way(keeper: Keeper, config: ModConfig) -> None:
+    if (old := await keeper.make_way()) is not None:
+        await _end([old], config)
 
 
 async def _end(incarnations: list[Incarnation], config: ModConfig) -> None:
@@ -203,8 +256,17 @@ async def _hand_over(
     Args:
         fallback: the state to go back to if the old one, which has failed, cannot say its own: its checkpoint goes before.
     """
-    step = "get_state"
-    try:
+    state = await _state_to_keep(keeper, old, timeout, fallback)
+    if state is not None:
+        with _told_at("set_state", timeout):
+            await new.channel.request(messages.SET_STATE, {"state": state[0], "from_version": state[1]}, timeout)
+    return state
+
+
+async def _state_to_keep(
+    keeper: Keeper, old: Incarnation, timeout: float, fallback: tuple[Any, str] | None
+) -> tuple[Any, str] | None:
+    with _told_at("get_state", timeout):
         try:
             state = await _state_of(old, timeout)
         except (ModvisorError, TimeoutError, KeyError, TypeError):
@@ -214,10 +276,14 @@ async def _hand_over(
         if state is None:
             checkpoint = await keeper.checkpoints.newest()
             state = fallback if checkpoint is None else (checkpoint.state, checkpoint.version)
-        step = "set_state"
-        if state is not None:
-            await new.channel.request(messages.SET_STATE, {"state": state[0], "from_version": state[1]}, timeout)
         return state
+
+
+@contextmanager
+def _told_at(step: str, timeout: float) -> Iterator[None]:
+    """What goes wrong in here, as a reload that failed at ``step``."""
+    try:
+        yield
     except TimeoutError:
         raise ReloadFailed(f"{step} took more than {timeout:g} s", code=Code.TIMEOUT, step=step) from None
     except (ChannelBroken, ChannelClosed) as error:
@@ -225,7 +291,7 @@ async def _hand_over(
     except ModvisorError as error:
         raise _failed(step, error) from None
     except (KeyError, TypeError):
-        raise ReloadFailed("get_state was not answered with a state", code=Code.PROTOCOL_ERROR, step=step) from None
+        raise ReloadFailed(f"{step} was not answered with a state", code=Code.PROTOCOL_ERROR, step=step) from None
 
 
 async def _state_of(incarnation: Incarnation, timeout: float) -> tuple[Any, str] | None:
@@ -271,6 +337,9 @@ _STEPS: dict[str, str] = {
     Code.INVALID_MOD: "import",
     Code.INITIALIZE_FAILED: "initialize",
 }
+
+
+_LATER_STEPS: dict[str, str] = {Code.STATE_REFUSED: "set_state", Code.NOT_READY: "ready"}
 
 
 def step_of(error: StartFailed) -> str:

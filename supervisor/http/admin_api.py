@@ -37,7 +37,8 @@ MAX_LIMIT = 10**12
 
 _LOAD_KEYS = frozenset({
     "path", "id", "config", "env", "permissions", "speak_for", "limits", "restart",
-    "delivery", "max_attempts", "durable", "checkpoint_every", "probation", "workers", "partition_by", "aliases", "watch",
+    "delivery", "max_attempts", "durable", "checkpoint_every",
+    "probation", "reload", "workers", "partition_by", "aliases", "watch",
 })  # fmt: skip
 _BATCH_KEYS = frozenset({"events", "concurrency", "in_order"})
 _SECRETS = frozenset({"secret", "password_hash"})

@@ -405,3 +405,42 @@ async def test_a_reload_from_another_path_is_one_of_the_same_mod(network: AgentN
     await network.shutdown()
     await network.initialize()
     assert (await up(network))["version"] == "2.0"
+
+
+EXCLUSIVE = (
+    COUNTER
+    + """
+        def initialize_lock(self):
+            import fcntl
+            self.lock = open(self.context.storage_path / "lock", "w")
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+"""
+)
+EXCLUSIVE = EXCLUSIVE.replace(
+    "self.counts, self.number = {}, 0", "self.counts, self.number = {}, 0; self.initialize_lock()"
+)
+
+
+@pytest.mark.parametrize("kind", ["good", "import", "set_state_false", "exits"])
+async def test_a_mod_that_cannot_be_there_twice_is_stopped_first(
+    network: AgentNetwork, write_mod: WriteMod, kind: str
+) -> None:
+    await network.load_mod(write_mod("counter", EXCLUSIVE), reload="stop_first", restart=FAST)
+    write_mod("counter", EXCLUSIVE.replace('"1.0"', '"2.0"') if kind == "good" else BROKEN[kind][0])
+    async with load_on(network) as load:
+        reloaded = await network.reload_mod("counter")
+        assert reloaded.success == (kind == "good"), reloaded
+        if kind != "good":
+            assert (reloaded.error, reloaded.data["step"]) == BROKEN[kind][1:]
+        assert stats(network)["state"] == "ready"
+    load.check()
+    assert (await up(network))["version"] == ("2.0" if kind == "good" else "1.0")
+    assert len(worker_pids()) == 1
+    assert stats(network)["crashes"] == 0
+
+
+async def test_one_that_cannot_be_there_twice_says_so_beside_itself(network: AgentNetwork, write_mod: WriteMod) -> None:
+    await network.load_mod(write_mod("counter", EXCLUSIVE))
+    failed = await network.reload_mod("counter")
+    assert (failed.error, failed.data["step"]) == ("initialize_failed", "initialize")
+    assert (await up(network))["version"] == "1.0"
