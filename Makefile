@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check format diagram bench chaos clean
+.PHONY: help run test test-all check format diagram bench chaos reloads clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,9 @@ bench: $(VENV)/.installed  ## one echo mod beside the raw socket pair of the sam
 
 chaos: $(VENV)/.installed  ## ten of twenty mods misbehave in every way there is; every event is counted (three minutes)
 	@$(BIN)/python -m benchmarks.chaos $(ARGS)
+
+reloads: $(VENV)/.installed  ## 100 reloads in a row of a mod under 5,000 events per second; every event is counted
+	@$(BIN)/python -m benchmarks.reloads $(ARGS)
 
 clean:  ## remove what make made
 	@rm -rf $(VENV) .venv-peers build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

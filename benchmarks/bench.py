@@ -28,6 +28,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+from hot_reload import save_to_answer
 from rich.console import Console
 from rich.table import Table
 
@@ -50,6 +51,7 @@ class Echo(BaseMod):
 SECONDS = 1.0  # per sequential and in-flight measurement
 WIDTH = 64
 CYCLES = 10  # of load and unload per round
+SAVES = 5  # of a mod's file per round
 WORKERS = 4  # alive at once when memory is measured
 BLOB = 16 * 1024 * 1024
 now = time.perf_counter
@@ -225,7 +227,9 @@ async def our_round(folder: Path) -> Figures:
         for n in range(2000):  # warm up
             await network.process_event(ping_event(n))
         figures = await sequential(network) | await in_flight(network) | await blobs(network)
-        return figures | await lifecycle(network) | await recovery(network)
+        figures |= await lifecycle(network) | await recovery(network)
+        saves = await save_to_answer(network, folder, SAVES)
+        return figures | {"save_ms": statistics.median(saves) * 1e3}
 
 
 # -- telling
@@ -243,6 +247,7 @@ ROWS = [
     ("load to first answer", "load_ms", "ms"),
     ("unload, drained and reaped", "unload_ms", "ms"),
     ("recovery: kill -9 to first answer", "recovery_ms", "ms"),
+    ("save to the first answer of the new code", "save_ms", "ms"),
     ("own memory (USS) per worker", "uss_MB", "MB"),
     ("16 MB echo", "blob_MBps", "MB/s"),
 ]

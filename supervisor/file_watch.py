@@ -28,9 +28,10 @@ except ImportError:  # an extra: networks that are not being worked on need no w
 
 HOW_TO_INSTALL = "watching files needs the package watchfiles; install it with: pip install 'modvisor[watch]'"
 
-STEP = 10
+STEP = 5
 """Milliseconds without another change after which a save is taken to be over, and between two looks for one: editors and
-formatters write a file within one or two. The mod's start takes several times as long, so more would hardly spare a reload."""
+formatters write a file within one or two. The mod's start takes ten times as long, and what is saved before it reads its files
+is in it, so more would hardly spare a reload. The looks take 0.4 % of a processor."""
 
 DEBOUNCE = 100
 """Milliseconds after which a save that goes on and on (another branch is checked out) is acted upon all the same."""

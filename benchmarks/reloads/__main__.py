@@ -1,0 +1,49 @@
+"""Reload after reload under steady load: every event is counted.
+
+    python -m benchmarks.reloads [--reloads N] [--rate N] [--agents N] [--swap] [--durable] [--state BYTES] [--json FILE]
+
+A promise that was not kept is an exit status of 1; figures of time are told and fail nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import platform
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from .run import Plan, run
+from .summary import lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--reloads", type=int, default=100, help="one after the other")
+    parser.add_argument("--rate", type=float, default=5000, help="events per second")
+    parser.add_argument("--agents", type=int, default=50, help="that send them")
+    parser.add_argument("--swap", action="store_true", help="swap two mods for each other instead")
+    parser.add_argument("--durable", action="store_true", help="of a mod whose events are on disk before it sees them")
+    parser.add_argument("--state", type=int, default=0, help="bytes that the mod hands over besides its counts")
+    parser.add_argument("--json", type=Path, help="also write the summary to this file")
+    options = parser.parse_args()
+    logging.getLogger("modvisor").setLevel(logging.ERROR)
+    plan = Plan(
+        options.reloads, options.rate, options.agents, options.swap, options.durable, padding=max(0, options.state)
+    )
+    with tempfile.TemporaryDirectory(prefix="modvisor-reloads-") as folder:
+        summary = asyncio.run(run(plan, Path(folder) / "state"))
+    machine = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    print("\n".join([machine, *lines(summary)]))
+    if options.json:
+        options.json.write_text(json.dumps({"machine": machine, **asdict(summary)}, indent=1) + "\n")
+    sys.exit(bool(summary.problems))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""What was promised and was not kept, in words; an empty list is a run that has passed. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def events(sent: Counter[str], answered: Counter[str], failed: Counter[str], unanswered: int) -> Iterator[str]:
+    """None lost, none failed."""
+    if unanswered:
+        yield f"{unanswered} events were lost: nobody has heard of them"
+    for code, count in failed.items():
+        yield f"{count} events failed: {code}"
+    short = sent.total() - answered.total() - failed.total() - unanswered
+    if short:
+        yield f"{short} events were neither answered nor failed nor are they missing"
+
+
+def counts(sent: Counter[str], told: Mapping[str, Any]) -> Iterator[str]:
+    """None handled twice, left out, or out of order; what was counted is exact."""
+    for what in ("begun", "done"):
+        for source in {*sent, *told[what]}:
+            if told[what].get(source, 0) != sent[source]:
+                yield f"{source}: {sent[source]} events sent, {told[what].get(source, 0)} {what}"
+    yield from told["wrong"]
+    if (more := told["wrong_count"] - len(told["wrong"])) > 0:
+        yield f"and {more} more of the kind"
+
+
+def handovers(asked: int, told: Mapping[str, Any], stats: Mapping[str, Any]) -> Iterator[str]:
+    """Each reload handed the counts over once, and nothing else replaced a process."""
+    if told["handovers"] != asked:
+        yield f"{asked} reloads, but the counts were handed over {told['handovers']} times"
+    for what in ("crashes", "restarts", "rollbacks", "recycled"):
+        if stats[what]:
+            yield f"{stats[what]} {what}"
+    traffic = stats["traffic"]
+    for what in ("redelivered", "dead_lettered", "durable_under_way", "in_flight", "queue_depth"):
+        if traffic[what]:
+            yield f"{traffic[what]} events {what.replace('_', ' ')}"

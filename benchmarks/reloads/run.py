@@ -1,0 +1,137 @@
+"""One run: a quiet phase, then reload after reload under the same load, then the audit."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from modvisor.supervisor import AgentNetwork, Event, EventResponse
+
+from . import audit
+from .load import Load
+
+MODS_FOLDER = Path(__file__).parent / "mods"
+QUEUE = 200_000  # events that may wait for the mod: the load waits for nobody, and a slow machine is to be told, not refused
+SETTLING = 60.0  # seconds in which every event must be answered
+GOAL_MS = 20.0  # of the p99 of the pauses, besides what the mod's own get_state and set_state take
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done. ``rate`` in events per second, ``quiet`` in seconds, ``padding`` in bytes of further state."""
+
+    reloads: int = 100
+    rate: float = 5000.0
+    agents: int = 50
+    swap: bool = False
+    durable: bool = False
+    quiet: float = 2.0
+    padding: int = 0
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a run has come to. Times in milliseconds.
+
+    Attributes:
+        problems: promises that were not kept, in words; a run without any has passed.
+        pauses: of each reload; ``own``: of each, what the mod's get_state and set_state took.
+        queued: events that waited at the end of each pause.
+        rates: events per second that were sent, by phase.
+    """
+
+    plan: Plan
+    problems: list[str] = field(default_factory=list)
+    sent: int = 0
+    late: int = 0
+    worst_ms: float = 0.0
+    seconds: float = 0.0
+    rates: dict[str, float] = field(default_factory=dict)
+    latency: dict[str, dict[str, float]] = field(default_factory=dict)
+    pauses: list[float] = field(default_factory=list)
+    own: list[float] = field(default_factory=list)
+    queued: list[int] = field(default_factory=list)
+    state_bytes: int = 0
+
+    @property
+    def goal_ms(self) -> float:
+        return GOAL_MS + (quantiles(self.own)["p99_ms"] if self.own else 0.0)
+
+
+async def run(plan: Plan, storage: Path) -> Summary:
+    """A whole run; ``storage`` is an empty folder for all it writes."""
+    summary = Summary(plan)
+    config = {"network": {"name": "reloads", "storage": str(storage)}, "agents": {"expire_after": None}}
+    network = AgentNetwork.from_config(config, base_dir=MODS_FOLDER)
+    async with network:
+        load = Load(network, plan.agents, plan.rate)
+        await load.open()
+        loaded = await network.load_mod("./counter_v1", **_entry(plan))
+        assert loaded.success, loaded
+        await load.run("quiet", plan.quiet)
+        gc.collect()
+        gc.freeze()  # as `modvisor run` does once it serves
+        try:
+            await _reload_under_load(network, load, summary)
+        finally:
+            gc.unfreeze()
+        await _audit(network, load, summary)
+    return summary
+
+
+def _entry(plan: Plan) -> dict[str, Any]:
+    return {"config": {"padding": plan.padding}, "durable": plan.durable, "limits": {"queue": QUEUE}}
+
+
+async def _reload_under_load(network: AgentNetwork, load: Load, summary: Summary) -> None:
+    sending = asyncio.create_task(load.run("reloads"))
+    try:
+        for number in range(summary.plan.reloads):
+            response = await _reload(network, summary.plan, number)
+            if not response.success:
+                summary.problems.append(f"reload {number + 1} failed: {response.message}")
+                break
+            summary.pauses.append(response.data["pause_ms"])
+            summary.queued.append(response.data["queued"])
+            summary.state_bytes = response.data["state_bytes"]
+    finally:
+        load.end()
+        await sending
+
+
+async def _reload(network: AgentNetwork, plan: Plan, number: int) -> EventResponse:
+    if not plan.swap:
+        return await network.reload_mod("counter_v1")
+    here, there = ("counter_v1", "counter_v2") if number % 2 == 0 else ("counter_v2", "counter_v1")
+    return await network.swap_mod(here, f"./{there}", **_entry(plan))
+
+
+async def _audit(network: AgentNetwork, load: Load, summary: Summary) -> None:
+    unanswered = await load.settled(SETTLING)
+    told = await network.process_event(Event("count.tell"))
+    mods = network.get_network_stats()["mods"]
+    summary.problems += audit.events(load.sent, load.answered, load.failed, unanswered)
+    summary.problems += load.wrong
+    if told.success and len(mods) == 1:
+        summary.problems += audit.counts(load.sent, told.data)
+        summary.problems += audit.handovers(len(summary.pauses), told.data, *mods.values())
+        summary.own = told.data["spent"]
+    else:
+        summary.problems.append(f"the mod does not tell its counts (loaded: {', '.join(mods)}): {told.message}")
+    summary.sent, summary.late, summary.worst_ms = load.sent.total(), load.late, load.worst * 1000
+    summary.seconds = load.seconds["reloads"]
+    summary.rates = {phase: load.reached(phase) for phase in load.seconds}
+    summary.latency = {phase: quantiles(seconds * 1000 for seconds in times) for phase, times in load.latencies.items()}
+
+
+def quantiles(times: Iterable[float]) -> dict[str, float]:
+    ordered = sorted(times)
+    return {
+        "p50_ms": ordered[len(ordered) // 2],
+        "p99_ms": ordered[int(len(ordered) * 0.99)],
+        "max_ms": ordered[-1],
+    }

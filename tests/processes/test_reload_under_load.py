@@ -1,0 +1,33 @@
+"""The short form of `make reloads`: under steady load no event is lost, failed, handled twice or out of order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.reloads.run import Plan, run
+from benchmarks.reloads.summary import lines
+from tests.conftest import TOLD
+
+pytestmark = pytest.mark.anyio
+
+RELOADS = 5
+SHORT = {"reloads": RELOADS, "rate": 1000.0, "quiet": 0.2}
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [Plan(**SHORT), Plan(swap=True, **SHORT), Plan(durable=True, **SHORT), Plan(padding=1_000_000, **SHORT)],
+    ids=["reload", "swap", "durable", "much_state"],
+)
+async def test_every_event_is_handled_once_and_in_order(
+    plan: Plan, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    summary = await run(plan, tmp_path / "state")
+    told = lines(summary)
+    request.config.stash[TOLD] += told
+    assert summary.problems == [], "\n".join(told)
+    assert len(summary.pauses) == len(summary.own) == RELOADS
+    assert summary.sent > 200, "the load went on while the mod was reloaded"
+    assert summary.state_bytes > plan.padding
