@@ -16,7 +16,9 @@ from typing import Any
 
 from ..ipc.address import AGENT, BROADCAST, MAX_ID, MOD, check_mod_id, check_mod_path, mod_id_of, parse_address
 from ..ipc.errors import InvalidEvent
+from . import audience_values
 from . import config_values as values
+from .audience import Audience
 from .config_values import EnvValue, Place, Reader, got, hint
 from .yaml_source import BROKEN, ConfigError, Problem, Source, format_key, load_yaml
 
@@ -109,6 +111,8 @@ class ModConfig:
     probation: float | None = 10.0  # seconds after a reload in which a failure takes it back; None: it stands at once
     aliases: frozenset[str] = frozenset()  # other ids that events and commands may call it by
     from_file: bool = True  # the file rules over the journal
+    # Whose events it gets from its load on; None: everybody's. Not compared: another audience asks for no other process.
+    audience: Audience | None = field(default=None, compare=False)
     # What it was made of, of a mod not from the file.
     spec: dict[str, Any] | None = field(default=None, compare=False, repr=False)
     # The keys that were given, such as "durable" and "limits.memory": a mod.yaml does not change these.
@@ -238,6 +242,8 @@ def _network(data: Any, at: Place, file: Path | None) -> Any:
         (at / "network").wrong("missing; a network needs at least 'network: {name: demo}'")
     _check_default_group(data, found, at)
     _check_allowed(found, at)
+    if isinstance(data, dict) and ("agent_groups" in found or "agent_groups" not in data):
+        audience_values.check_groups(data.get("mods"), found.get("agent_groups", {}), at / "mods")
     network = {"name": "", **found.pop("network", {})}
     return NetworkConfig(
         network_id=network.pop("id", None) or _slug(network["name"]),
@@ -305,6 +311,7 @@ def _mods(value: Any, at: Place) -> Any:
         if mod is not BROKEN:
             mods.append(mod)
             _check_unique(mod, at / index, places)
+    audience_values.check_percents({mod.mod_id: mod.audience for mod in mods if mod.enabled}, places)
     return tuple(mods)
 
 
@@ -487,6 +494,7 @@ _MOD: dict[str, Reader] = {
     "permissions": _PERMISSIONS,
     "speak_for": values.set_of(_speaker, "['agent:alice']"),
     "aliases": values.set_of(_mod_id, "[messaging_v1]"),
+    "audience": audience_values.audience,
     "limits": values.section(LimitsConfig, LIMIT_KEYS),
     "restart": values.section(RestartConfig, RESTART_KEYS),
     **_KEEPING,
