@@ -36,6 +36,7 @@ class Code(StrEnum):
     NO_SUCH_AGENT = "no_such_agent"
     NO_SUCH_CHANNEL = "no_such_channel"
     NO_SUCH_GROUP = "no_such_group"
+    NOT_IN_AUDIENCE = "not_in_audience"
     NOT_FOUND = "not_found"
     CONFLICT = "conflict"
     INBOX_FULL = "inbox_full"

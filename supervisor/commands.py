@@ -53,6 +53,9 @@ class SystemCommands:
             "system.mod.unload": _Command(self._unload, "mods"),
             "system.mod.reload": _Command(self._reload, "mods"),
             "system.mod.swap": _Command(self._swap, "mods"),
+            "system.mod.audience": _Command(self._audience, "mods"),
+            "system.mod.promote": _Command(self._promote, "mods"),
+            "system.mod.rollback": _Command(self._rollback, "mods"),
             "system.mod.list": _Command(self._list_loaded, "mods"),
         }
 
@@ -264,6 +267,22 @@ class SystemCommands:
             raise Refusal(f"alias: expected true or false, got {type(alias).__name__}")
         config, mod_id = _mapping(payload, "config"), _text(payload, "mod_id")
         return await self._network.swap_mod(mod, path, config, mod_id=mod_id, alias=alias)
+
+    async def _audience(self, event: Event, caller: Caller) -> EventResponse:
+        payload = event.payload
+        mod, everyone = _mod(payload), payload.get("everyone", False)
+        if not isinstance(everyone, bool):
+            raise Refusal(f"everyone: expected true or false, got {type(everyone).__name__}")
+        given = {key: payload[key] for key in ("percent", "groups", "agents") if payload.get(key) is not None}
+        if not given and not everyone:
+            return self._network.get_audience(mod)
+        return await self._network.set_audience(mod, everyone=everyone, **given)
+
+    async def _promote(self, event: Event, caller: Caller) -> EventResponse:
+        return await self._network.promote_mod(_mod(event.payload))
+
+    async def _rollback(self, event: Event, caller: Caller) -> EventResponse:
+        return await self._network.rollback_mod(_mod(event.payload))
 
     async def _list_loaded(self, event: Event, caller: Caller) -> EventResponse:
         mods = self._network.get_loaded_mods()

@@ -17,7 +17,9 @@ from typing import Any
 from ..ipc.address import AGENT, BROADCAST, MAX_ID, MOD, check_mod_id, check_mod_path, mod_id_of, parse_address
 from ..ipc.errors import InvalidEvent
 from ..ipc.partition import SOURCE, is_partition
+from . import audience_values
 from . import config_values as values
+from .audience import Audience
 from .config_values import EnvValue, Place, Reader, got, hint
 from .yaml_source import BROKEN, ConfigError, Problem, Source, format_key, load_yaml
 
@@ -117,6 +119,8 @@ class ModConfig:
     aliases: frozenset[str] = frozenset()  # other ids that events and commands may call it by
     watch: bool | None = None  # reload it when its files are saved; None: as the network says
     from_file: bool = True  # the file rules over the journal
+    # Whose events it gets from its load on; None: everybody's. Not compared: another audience asks for no other process.
+    audience: Audience | None = field(default=None, compare=False)
     # What it was made of, of a mod not from the file.
     spec: dict[str, Any] | None = field(default=None, compare=False, repr=False)
     # The keys that were given, such as "durable" and "limits.memory": a mod.yaml does not change these.
@@ -252,6 +256,8 @@ def _network(data: Any, at: Place, file: Path | None) -> Any:
         (at / "network").wrong("missing; a network needs at least 'network: {name: demo}'")
     _check_default_group(data, found, at)
     _check_allowed(found, at)
+    if isinstance(data, dict) and ("agent_groups" in found or "agent_groups" not in data):
+        audience_values.check_groups(data.get("mods"), found.get("agent_groups", {}), at / "mods")
     network = {"name": "", **found.pop("network", {})}
     return NetworkConfig(
         network_id=network.pop("id", None) or _slug(network["name"]),
@@ -319,6 +325,7 @@ def _mods(value: Any, at: Place) -> Any:
         if mod is not BROKEN:
             mods.append(mod)
             _check_unique(mod, at / index, places)
+    audience_values.check_percents({mod.mod_id: mod.audience for mod in mods if mod.enabled}, places)
     return tuple(mods)
 
 
@@ -512,6 +519,7 @@ _MOD: dict[str, Reader] = {
     "workers": values.or_null(values.whole(1, MAX_WORKERS)),
     "aliases": values.set_of(_mod_id, "[messaging_v1]"),
     "watch": values.or_null(values.flag),
+    "audience": audience_values.audience,
     "limits": values.section(LimitsConfig, LIMIT_KEYS),
     "restart": values.section(RestartConfig, RESTART_KEYS),
     **_KEEPING,

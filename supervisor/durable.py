@@ -127,6 +127,7 @@ class DurableEvents:
         if not port.takes(journey) or len(self._under_way) >= limits.queue + limits.concurrency:
             raise port.overloaded()
         key, kept = _key(journey.event), self._without_deadline(journey.event, journey.parent)
+        kept.versions = journey.versions
         case = self._under_way[key] = _Case(kept)
         try:
             kept.seq = await self._journal.accept(port.mod_id, journey.event)

@@ -16,8 +16,10 @@ from ..ipc.event import Event, EventResponse
 from ..ipc.topic import matches
 from .agent import Agent
 from .agents import AgentRegistry, Delivery, Refusal
+from .audience import family_of
 from .config import ModConfig
 from .counters import NetworkCounters
+from .families import NotInAudience
 from .journey import MAX_HOPS, Journey
 from .lane import Origin
 from .port import Unanswered
@@ -124,7 +126,7 @@ class Gateway:
         return await self._process(journey, Caller(mod=mod))
 
     def notify_mods(self, event: Event) -> None:
-        """Tell every matching mod; nobody waits for it, nobody's answer counts."""
+        """Tell every matching mod, whatever its audience; nobody waits for it, nobody's answer counts."""
         event.timestamp = time.time()
         data = event.to_dict()
         route = self._mods.router.route(event.event_name)
@@ -153,6 +155,7 @@ class Gateway:
             response = _problem_response(mod_id, outcome)
         else:
             rest = Journey(event, self._deadline(event), journey.parent)
+            rest.versions = journey.versions
             response, memorable = await self._go_on(rest, mod_id, outcome)
         self._window.finish((event.source_id, event.event_id), response, remember=memorable)
         self._tell_late(event, self._finished(event, response))
@@ -168,6 +171,7 @@ class Gateway:
             return _took(mod_id), True
         if answer is not None:
             journey = journey.with_event(_merged(journey.event, answer))
+        journey.settle(family_of(mod_id), mod_id)
         return await self._concluded(await self._walk(_Walk(journey, asked=1), after=mod_id))
 
     def _tell_late(self, event: Event, response: EventResponse) -> None:
@@ -212,7 +216,7 @@ class Gateway:
         destination = event.destination
         if destination is not None and destination.role == MOD:
             return await self._ask_one(journey, destination.id)
-        self._copy_to_observers(event)
+        self._copy_to_observers(journey)
         try:
             walk = await self._walk(_Walk(journey))
         except (FrameTooLarge, Unserializable) as error:
@@ -244,6 +248,8 @@ class Gateway:
             position += 1
             if event.source_id == f"{MOD}:{entry.mod_id}":
                 continue
+            if entry.split is not None and walk.journey.version_of(entry.split) != entry.mod_id:
+                continue
             walk.asked += 1
             try:
                 answer = await entry.target.ask(walk.journey)
@@ -274,11 +280,14 @@ class Gateway:
     async def _ask_one(self, journey: Journey, mod: str) -> tuple[EventResponse, bool]:
         """``mod:ID``: that mod alone, and what goes wrong with it is the sender's to know."""
         event = journey.event
-        keeper = self._mods.find(mod)
+        try:
+            keeper = self._mods.families.addressed(mod, self._mods.find(mod), journey)
+        except NotInAudience as refusal:
+            return _failure(refusal.code, str(refusal), **refusal.details), False
         if keeper is None:
             loaded = ", ".join(keeper.mod_id for keeper in self._mods) or "none"
             return _failure(Code.NO_SUCH_MOD, f"no mod {mod!r} is loaded (loaded: {loaded})", mod=mod), False
-        self._copy_to_observers(event)
+        self._copy_to_observers(journey)
         handles = keeper.manifest is None or any(matches(text, event.event_name) for text in keeper.manifest.patterns)
         if not handles and keeper.manifest is not None:
             handled = ", ".join(keeper.manifest.patterns[:20]) or "nothing"
@@ -324,12 +333,15 @@ class Gateway:
         text = f"no mod handles {event.event_name!r} and it is addressed to {_nobody(destination)}"
         return _failure(Code.UNKNOWN_EVENT, text), False
 
-    def _copy_to_observers(self, event: Event) -> None:
+    def _copy_to_observers(self, journey: Journey) -> None:
+        event = journey.event
         observers = self._mods.router.route(event.event_name).observers
         if observers:
             data = event.to_dict()
             for entry in observers:
-                if event.source_id != f"{MOD}:{entry.mod_id}":
+                if event.source_id == f"{MOD}:{entry.mod_id}":
+                    continue
+                if entry.split is None or journey.version_of(entry.split) == entry.mod_id:
                     entry.target.observe(data)
 
     # -- helpers

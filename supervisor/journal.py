@@ -124,6 +124,11 @@ class Journal:
         """The mod is no longer in quarantine."""
         self._queue("release", lambda store: store.release(mod_id))
 
+    def keep_family(self, family: str, record: dict[str, Any] | None) -> None:
+        """Keep the promotions within a family (plain data), or None of it."""
+        packed = None if record is None else pack(record)
+        self._queue("promotions", lambda store: store.keep_family(family, packed))
+
     def hand_on(self, former: str, mod_id: str) -> None:
         """Mod ``mod_id`` has taken the place of ``former``: what was accepted, and the checkpoint, are its own from here on.
         Fire and forget."""

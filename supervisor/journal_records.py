@@ -123,6 +123,7 @@ class Kept:
         channels: name to the ids of its members, in joining order.
         mods: in load order.
         quarantines: by mod id.
+        families: what is kept of their promotions, by name, as plain data.
         clean: the former owner closed the journal, or there was none.
     """
 
@@ -131,3 +132,4 @@ class Kept:
     mods: list[KeptMod] = field(default_factory=list)
     quarantines: dict[str, Quarantine] = field(default_factory=dict)
     clean: bool = True
+    families: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -60,6 +60,9 @@ MIGRATIONS = (
     CREATE INDEX dead_letter_of_mod ON dead_letter (mod_id);
     CREATE INDEX dead_letter_by_age ON dead_letter (at);
     """,
+    """
+    CREATE TABLE family (name TEXT PRIMARY KEY, record BLOB NOT NULL) STRICT;
+    """,
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 

@@ -72,7 +72,7 @@ class Store:
     def take_over(self) -> Kept:
         """Read what was kept, and note that there is an owner who has not closed."""
         clean = self._execute("SELECT 1 FROM owner WHERE closed_at IS NULL").fetchone() is None
-        kept = Kept(self._agents(), self._channels(), self._mods(), self._quarantines(), clean)
+        kept = Kept(self._agents(), self._channels(), self._mods(), self._quarantines(), clean, self._families())
         self.totals = self._count()
         self._execute("INSERT OR REPLACE INTO owner VALUES (1, ?, ?, NULL)", (os.getpid(), time.time()))
         return kept
@@ -111,6 +111,15 @@ class Store:
         rows = self._execute("SELECT mod_id, path, reason, at, fingerprint FROM quarantine")
         return {row[0]: Quarantine(*row) for row in rows}
 
+    def _families(self) -> dict[str, dict[str, Any]]:
+        families: dict[str, dict[str, Any]] = {}
+        for name, record in self._execute("SELECT name, record FROM family"):
+            try:
+                families[name] = _mapping(record)
+            except RemoteProtocolError as error:
+                logger.warning("the promotions of %s cannot be read back (%s), and are forgotten", name, error)
+        return families
+
     def _count(self) -> Totals:
         (checkpoints,) = self._execute("SELECT count(*) FROM checkpoint").fetchone()
         events, event_bytes = self._execute("SELECT count(*), coalesce(sum(size), 0) FROM durable").fetchone()
@@ -139,6 +148,12 @@ class Store:
 
     def release(self, mod_id: str) -> None:
         self._execute("DELETE FROM quarantine WHERE mod_id = ?", (mod_id,))
+
+    def keep_family(self, family: str, record: bytes | None) -> None:
+        if record is None:
+            self._execute("DELETE FROM family WHERE name = ?", (family,))
+        else:
+            self._execute("INSERT OR REPLACE INTO family VALUES (?, ?)", (family, record))
 
     def hand_on(self, former: str, mod_id: str) -> None:
         self.drop_mod(former)

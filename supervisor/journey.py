@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from ..ipc.address import SYSTEM
 from ..ipc.errors import Unserializable
 from ..ipc.event import Event
 from ..ipc.messages import pack
+from .audience import Split
 
 MAX_HOPS = 32
 """An event caused by an event caused by … : past this many it is a loop, not a chain of work."""
@@ -19,9 +21,10 @@ class Journey:
         parent: the journey whose handler sent this event, if any.
         attempt: which one it is at the mod that is being asked, from 1.
         seq: its number in the journal, if the mod that is being asked has accepted it for good.
+        versions: the version of each family on its way, by family; None: it has met none.
     """
 
-    __slots__ = ("_size", "allowed", "attempt", "deadline", "event", "parent", "seq")
+    __slots__ = ("_size", "allowed", "attempt", "deadline", "event", "parent", "seq", "versions")
 
     def __init__(
         self, event: Event, deadline: float, parent: Journey | None = None, allowed: float | None = None
@@ -32,6 +35,7 @@ class Journey:
         self.parent = parent
         self.attempt = 1
         self.seq: int | None = None
+        self.versions: dict[str, str | None] | None = None
         self._size: int | None = None
 
     @property
@@ -46,7 +50,27 @@ class Journey:
 
     def with_event(self, event: Event) -> Journey:
         """The same journey, gone on by a changed event."""
-        return Journey(event, self.deadline, self.parent, self.allowed)
+        journey = Journey(event, self.deadline, self.parent, self.allowed)
+        journey.versions = self.versions
+        return journey
+
+    @property
+    def source(self) -> str:
+        """Who sent it; whatever has no source is the network's own."""
+        return str(self.event.source or f"{SYSTEM}:{SYSTEM}")
+
+    def version_of(self, split: Split) -> str | None:
+        """The version of a family that it goes to; None: none. Settled when the first of the family is met: a switch meanwhile
+        sends it neither to a second version nor past both."""
+        if self.versions is None:
+            self.versions = {}
+        if split.family not in self.versions:
+            self.versions[split.family] = split.pick(self.source, self.event.source_agent_group)
+        return self.versions[split.family]
+
+    def settle(self, family: str, mod_id: str) -> None:
+        """It has been given to version ``mod_id`` of a family."""
+        self.versions = {**(self.versions or {}), family: mod_id}
 
     def descends_from(self, others: set[Journey]) -> bool:
         """Whether one of ``others`` caused this event, directly or through others."""

@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import anyio
@@ -118,6 +118,8 @@ class Keeper:
         quarantined: why it is in quarantine, None if it is not.
         probation: of the version that serves since the last reload, until it has proven itself.
         last_rollback: which version gave way to which, and why.
+        audience: whose events it gets, None: everybody's; ``promoted``: the number of its last promotion, 0: none.
+        belongs: it is part of the network although its first start failed, or it was in quarantine before.
     """
 
     def __init__(self, config: ModConfig, log: ModLog, surroundings: Surroundings, number: int = 0) -> None:
@@ -138,6 +140,9 @@ class Keeper:
         self.last_error: str | None = None
         self.quarantined: str | None = None
         self.last_rollback: str | None = None
+        self.audience = config.audience
+        self.promoted = 0
+        self.belongs = False
         self.recycled_at = -math.inf  # loop time
         self.crashes = CrashLog()
         self.has_snapshot = False  # of the version that is to be restarted
@@ -710,7 +715,7 @@ class Keeper:
         """What it takes to go back from ``new`` to what served until now; None if that is not to be, or cannot be."""
         standby = resting if resting is not None and self._has_room_for(resting, new.config.limits.memory) else None
         probation = Probation(
-            config=self.config,
+            config=replace(self.config, audience=self.audience),
             manifest=self.manifest,
             standby=standby,
             state=state,
@@ -840,6 +845,7 @@ class Keeper:
             former.close()
             self.counters = self.port.counters = self.copies.counters = ModCounters()
             self.loaded_at = time.time()
+            self.audience = config.audience
         self.config = self.port.config = config
         self.copies.size, self.copies.max_bytes = config.limits.observe_queue, config.limits.queue_bytes
         self.checkpoints.are_kept = self.checkpoints.are_kept or config.checkpoint_every is not None

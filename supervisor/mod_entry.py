@@ -59,7 +59,7 @@ def with_aliases(mod: ModConfig, more: Iterable[str]) -> ModConfig:
 
 def fingerprint(config: ModConfig) -> str:
     """Whether two configs of a mod ask for the same: a mod whose entry was changed is given another chance."""
-    asked = replace(config.as_asked, spec=None, asked=None, given=frozenset())
+    asked = replace(config.as_asked, spec=None, asked=None, given=frozenset(), audience=None)
     plain = json.dumps(asdict(asked), sort_keys=True, default=_plain)
     return hashlib.sha256(plain.encode()).hexdigest()
 

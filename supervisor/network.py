@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from heapq import merge
@@ -26,6 +26,7 @@ from .config import ModConfig, NetworkConfig, load_config, parse_config
 from .counters import NetworkCounters
 from .dead_letters import DeadLetters, LetterLedger
 from .enforcement import Enforcement
+from .family_commands import FamilyCommands
 from .file_watch import HOW_TO_INSTALL, is_available
 from .gateway import Gateway
 from .http.server import Servers
@@ -368,6 +369,46 @@ class AgentNetwork:
             return EventResponse.failure(error.code, f"{mod_path}: {error}", mod_path=mod_path)
         return await self._parts.mods.swap(mod, wanted, alias=alias)
 
+    # -- versions of a mod
+
+    async def set_audience(
+        self,
+        mod: str,
+        *,
+        percent: float | None = None,
+        groups: Sequence[str] | None = None,
+        agents: Sequence[str] | None = None,
+        everyone: bool = False,
+    ) -> EventResponse:
+        """Change whose events a mod (by id or path) gets, from the next event on; nothing is restarted.
+
+        ``data``: mod_id, and of its family what `get_audience` says.
+
+        Args:
+            percent, groups, agents: a share of the sources (0 to 100), groups of agents, sources such as ``alice`` or
+                ``mod:shop``. What is left out stays as it is; an empty list takes all of a kind away.
+            everyone: it has no audience of its own any more: the version of all others, unless there is another one.
+        """
+        if self._parts is None:
+            return _not_running()
+        audience = {"percent": percent, "groups": groups, "agents": agents}
+        return await self._parts.families.set_audience(mod, everyone=everyone, **audience)
+
+    def get_audience(self, mod: str) -> EventResponse:
+        """The family of a mod (by its name, or by id or path). ``data``: family, default (the version of all others, or None),
+        promotions (that `rollback_mod` can take back), versions (each with reaches, share of the events, latencies)."""
+        return _not_running() if self._parts is None else self._parts.families.show(mod)
+
+    async def promote_mod(self, mod: str) -> EventResponse:
+        """Make a version the one of everybody, in one moment; the others of its family stay loaded without events."""
+        return _not_running() if self._parts is None else await self._parts.families.promote(mod)
+
+    async def rollback_mod(self, mod: str) -> EventResponse:
+        """Have a family (by its name, or a mod's id or path) be as before its last promotion."""
+        return _not_running() if self._parts is None else await self._parts.families.rollback(mod)
+
+    # -- looking at mods
+
     def get_loaded_mods(self) -> dict[str, dict[str, Any]]:
         """By mod id, in load order: mod_id, mod_path, loaded_at, state, pid, version."""
         if self._parts is None:
@@ -612,10 +653,15 @@ class AgentNetwork:
             "journal": parts.journal.stats() if parts is not None else {},
             "dynamic_mods": {"count": len(loaded), "loaded": list(loaded), "details": loaded},
             "mods": mods,
+            "families": parts.mods.families.stats() if parts is not None else {},
         }
 
     def _mod_stats(self, mod: Mod, parts: _Parts) -> dict[str, Any]:
-        return {**mod_stats(mod, parts.monitor), "watched": self._is_watched(mod.config)}
+        return {
+            **mod_stats(mod, parts.monitor),
+            **parts.mods.families.stats_of(mod),
+            "watched": self._is_watched(mod.config),
+        }
 
     async def sample_resources(self) -> None:
         """Take a resource sample now instead of at the next tick."""
@@ -665,6 +711,7 @@ class _Parts:
         self.gateway = Gateway(
             self.mods, self.agents, SystemCommands(network, self.agents), network.counters, config.event_timeout
         )
+        self.families = FamilyCommands(self.mods, lambda: network.config)
         self.dead_letters = DeadLetters(self.journal, self.mods, self.gateway)
         self.saves: list[Callable[[Saved], None]] = []
         self.watcher = Watcher(self.mods, network._is_watched, self._saved)
@@ -699,7 +746,9 @@ def _without_mods(kept: Kept, journal: Journal) -> Kept:
         journal.drop_mod(mod.mod_id)
     for mod_id in kept.quarantines:
         journal.release(mod_id)
-    return replace(kept, mods=[], quarantines={}, clean=True)
+    for family in kept.families:
+        journal.keep_family(family, None)
+    return replace(kept, mods=[], quarantines={}, families={}, clean=True)
 
 
 def _not_running(event: Event | None = None) -> EventResponse:

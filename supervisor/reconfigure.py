@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from ..ipc.event import EventResponse
-from .config import NetworkConfig
+from .audience import Audience
+from .config import ModConfig, NetworkConfig
 from .mod_entry import with_bundled_permissions
 from .registry import ModRegistry
+from .replicas import Mod
 
 
 @dataclass(slots=True)
@@ -53,4 +55,26 @@ async def apply_changes(mods: ModRegistry, old: NetworkConfig, new: NetworkConfi
             changes.added[mod_id] = await mods.load(mod)
         elif keeper.config.as_asked != mod:
             changes.changed[mod_id] = await mods.swap(mod_id, mod)
+    _regroup(mods, old, wanted, changes)
     return changes
+
+
+def _regroup(mods: ModRegistry, old: NetworkConfig, wanted: dict[str, ModConfig], changes: Changes) -> None:
+    """Give the mods the audiences that the file has changed, all in one moment.
+
+    Compared with the former file: an audience that was changed at runtime is not undone because something else was edited.
+    """
+    former = {mod.mod_id: mod.audience for mod in old.mods if mod.enabled}
+    regrouped: dict[Mod, tuple[Audience | None, int]] = {}
+    for mod_id, mod in wanted.items():
+        keeper = mods.find(mod_id)
+        is_changed = mod_id not in former or former[mod_id] != mod.audience
+        if keeper is not None and is_changed and keeper.audience != mod.audience:
+            regrouped[keeper] = mod.audience, keeper.promoted
+    if not regrouped:
+        return
+    mods.families.change(regrouped)
+    for keeper in regrouped:
+        reaches = mods.families.stats_of(keeper)["reaches"]
+        done = EventResponse(True, f"mod {keeper.mod_id} reaches {reaches} now", {"mod_id": keeper.mod_id})
+        changes.changed.setdefault(keeper.mod_id, done)

@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,12 @@ from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import EventResponse
 from ..ipc.manifest import Manifest
 from ..ipc.messages import Request
-from .config import ModConfig, NetworkConfig, is_allowed
+from .audience import Audience, family_of
+from .audience_values import misfit
+from .config import ConfigError, ModConfig, NetworkConfig, is_allowed
 from .durable import Late
 from .enforcement import Enforcement
+from .families import Families
 from .incarnation import CancelHandler, Incarnation, StartFailed
 from .journal import Journal, Kept, KeptMod, Quarantine
 from .keeper import Keeper, Surroundings
@@ -72,6 +76,7 @@ class ModRegistry:
         self._state = state
         self.router: Router[Mod] = Router()
         self._keepers: dict[str, Mod] = {}
+        self.families = Families(journal, self._rebuild_routes)
         self._promised: set[str] = set()  # ids that a swap under way is to bring
         self._closing = False
         self._journal = journal
@@ -126,7 +131,7 @@ class ModRegistry:
         Args:
             restored: it was loaded before the supervisor's own restart.
         """
-        refusal = self._may_load(config)
+        refusal = self._may_load(config, restored=restored)
         if refusal is not None:
             return refusal
         keeper = self._add(config)
@@ -134,18 +139,20 @@ class ModRegistry:
             try:
                 with _cancellable(keeper):
                     if (reason := self._stay_quarantined(keeper)) is not None:
+                        keeper.belongs = True
                         return _failure(config, ModvisorError(reason, code=Code.MOD_AWAY))
                     if from_snapshot := await self._find_snapshots(keeper):
                         logger.warning("mod %s starts from its last good version, because the network did not end by itself; "
                                        "'modvisor reload %s' reads its files", config.mod_id, config.mod_id)  # fmt: skip
                     loaded = _loaded(keeper, await keeper.start(from_snapshot=from_snapshot))
-                    await self._remember(keeper)
+                    await self.remember(keeper)
                     return loaded
             except StartFailed as error:
                 logger.warning("load of mod %s failed: %s", config.mod_id, error)
-                if not (
-                    config.from_file or restored
-                ):  # one that belongs to the network stays, with its reason in stats
+                if config.from_file or restored:  # it stays, with its reason in stats
+                    keeper.belongs = True
+                    self._rebuild_routes()
+                else:
                     self._discard(keeper)
                 return _failure(config, error)
             except BaseException:  # the caller gave up, or something is wrong with us: the load did not happen
@@ -165,6 +172,7 @@ class ModRegistry:
         for worker in keeper.keepers:
             self._journal.drop_checkpoint(worker.mod_id)
             self._journal.release(worker.mod_id)
+        self.families.keep(family_of(keeper.mod_id))
         await self._journal.committed()
         data = {"mod_id": keeper.mod_id, "mod_path": keeper.config.path}
         return EventResponse(True, f"mod {keeper.mod_id} unloaded", data)
@@ -196,7 +204,7 @@ class ModRegistry:
                     logger.warning("reload of mod %s failed: %s", keeper.mod_id, error)
                     text = f"mod {keeper.mod_id} was not reloaded, {_left_of(keeper)}: {error}"
                     return _failure(keeper.config, error, text)
-                await self._remember(keeper)
+                await self.remember(keeper)
                 data = {"mod_id": keeper.mod_id, "mod_path": keeper.config.path, **done}
                 return EventResponse(True, f"mod {keeper.mod_id} reloaded ({done['pause_ms']:.1f} ms pause)", data)
         return _failure(keeper.config, ModvisorError("the reload was cancelled by an unload", code=Code.NOT_RUNNING))
@@ -229,12 +237,14 @@ class ModRegistry:
         if keeper is None:
             return self._no_such_mod(id_or_path)
         if config.mod_id == keeper.mod_id:
-            return await self.reload(keeper.mod_id, config)
+            return await self._reload_as(keeper, config)
         async with keeper.lock:
             if self._keepers.get(keeper.mod_id) is not keeper:
                 return self._no_such_mod(id_or_path)
             if alias:
                 config = with_aliases(config, {keeper.mod_id, *keeper.config.aliases})
+            if "audience" not in config.given:  # it takes the place of the former one, for the same sources
+                config = replace(config, audience=keeper.audience)
             if (refusal := self._may_load(config, instead_of=keeper)) is not None:
                 return refusal
             former = keeper.config
@@ -242,7 +252,7 @@ class ModRegistry:
             try:
                 with _cancellable(keeper):
                     done = await self._replace(keeper, config)
-                    await self._remember(keeper)
+                    await self.remember(keeper)
                     data = {"mod_id": config.mod_id, "mod_path": config.path, "former_id": former.mod_id, **done}
                     text = f"mod {former.mod_id} swapped for {config.mod_id} ({done['pause_ms']:.1f} ms pause)"
                     return EventResponse(True, text, data)
@@ -254,13 +264,24 @@ class ModRegistry:
                 self._promised.discard(config.mod_id)
         return _failure(former, ModvisorError("the swap was cancelled by an unload", code=Code.NOT_RUNNING))
 
+    async def _reload_as(self, keeper: Mod, config: ModConfig) -> EventResponse:
+        """The same mod as another entry has it. Its audience stays unless the entry, which is not the file's, gives one."""
+        regroups = "audience" in config.given and not config.from_file
+        if regroups and (wrong := self.misfit(keeper.mod_id, config.audience)) is not None:
+            return _failure(config, ModvisorError(wrong, code=ConfigError.code))
+        response = await self.reload(keeper.mod_id, config)
+        if regroups and response.success:
+            self.families.change({keeper: (config.audience, keeper.promoted)})
+            await self.remember(keeper)
+        return response
+
     async def load_configured(self) -> list[tuple[ModConfig, EventResponse]]:
         """Load the enabled mods of the network file, all at once, keeping their order; returns each one's outcome."""
         configs = [mod for mod in self._configured if mod.enabled]
         outcomes: dict[str, EventResponse] = {}
         for mod in configs:  # places in the load order first
             if mod.mod_id not in self._keepers:
-                self._keepers[mod.mod_id] = self._make(mod)
+                self._add(mod)
 
         async def start(mod: ModConfig) -> None:
             outcomes[mod.mod_id] = await self.load(mod)
@@ -274,6 +295,7 @@ class ModRegistry:
         """What the journal kept of the former run: to be called before anything is loaded."""
         self._kept_in_quarantine = dict(kept.quarantines)
         self._unclean = not kept.clean
+        self.families.restore(kept.families)
 
     async def load_restored(self, kept: Iterable[KeptMod]) -> list[tuple[str, EventResponse]]:
         """Load the mods that were loaded while the former run ran and that the file does not name."""
@@ -289,7 +311,7 @@ class ModRegistry:
                 outcomes.append((mod.mod_id, EventResponse.failure(error.code, f"{mod.path}: {error}")))
             else:
                 configs.append(config)
-                self._keepers[mod.mod_id] = self._make(config)
+                self._add(config)
 
         async def start(config: ModConfig) -> None:
             outcomes.append((config.mod_id, await self.load(config, restored=True)))
@@ -302,6 +324,7 @@ class ModRegistry:
     def started(self) -> None:
         """What is loaded from now on is loaded anew, not restored."""
         self._unclean = False
+        self.families.settle()
 
     async def start_launcher(self) -> None:
         """Get ready to start workers; raises OSError."""
@@ -332,13 +355,18 @@ class ModRegistry:
 
     # -- inside
 
-    def _may_load(self, config: ModConfig, instead_of: Mod | None = None) -> EventResponse | None:
+    def _may_load(
+        self, config: ModConfig, instead_of: Mod | None = None, *, restored: bool = False
+    ) -> EventResponse | None:
         if self._closing:
             return _failure(config, ModvisorError("the network is shutting down", code=Code.NOT_RUNNING))
         if not is_allowed(self._config.allowed_mods, config.path):
             return _failure(config, _NOT_ALLOWED)
         if config.mod_id in self._promised:
             return _failure(config, ModvisorError("a swap is bringing a mod of that id", code=Code.ALREADY_LOADED))
+        is_checked = restored or config.from_file  # the file as a whole is, and may be in the middle of a change
+        if not is_checked and (wrong := self.misfit(config.mod_id, config.audience, instead_of)) is not None:
+            return _failure(config, ModvisorError(wrong, code=ConfigError.code))
         if (taken := self._taken_alias(config, instead_of)) is not None:
             return _failure(config, ModvisorError(taken, code=Code.ALREADY_LOADED))
         present = self._keepers.get(config.mod_id)
@@ -350,6 +378,11 @@ class ModRegistry:
                 mod_id=config.mod_id, mod_path=config.path,
             )  # fmt: skip
         return None
+
+    def misfit(self, mod_id: str, audience: Audience | None, instead_of: Mod | None = None) -> str | None:
+        """Why a mod cannot have an audience; None if it can."""
+        others = {other.mod_id: other.audience for other in self._keepers.values() if other is not instead_of}
+        return misfit(mod_id, audience, others, self._config.agent_groups)
 
     def _taken_alias(self, config: ModConfig, instead_of: Mod | None) -> str | None:
         """Why it cannot be called by the names it is to have; its own id is another matter."""
@@ -402,13 +435,25 @@ class ModRegistry:
         self._journal.release(config.mod_id)
         return None
 
-    async def _remember(self, keeper: Mod) -> None:
+    async def remember(self, keeper: Mod) -> None:
         """A mod that the file does not name is loaded again when the supervisor starts again: from when we say it is loaded."""
+        order = list(self._keepers.values())
+        first = order.index(keeper)
+        for position, each in enumerate(order[first:], first):  # those behind it may have moved
+            if each is keeper or each.manifest is not None or each.belongs:
+                self._keep_entry(each, position)
+        family = family_of(keeper.mod_id)
+        if keeper.promoted or self.families.promotions(family):
+            self.families.keep(family)
+        await self._journal.committed()
+
+    def _keep_entry(self, keeper: Mod, position: int) -> None:
         config = keeper.config
         if config.spec is not None:
-            position = list(self._keepers.values()).index(keeper)
-            self._journal.keep_mod(KeptMod(config.mod_id, config.path, config.spec, position, keeper.loaded_at))
-            await self._journal.committed()
+            spec = {key: value for key, value in config.spec.items() if key != "audience"}
+            if keeper.audience is not None:
+                spec["audience"] = keeper.audience.to_plain()
+            self._journal.keep_mod(KeptMod(config.mod_id, config.path, spec, position, keeper.loaded_at))
 
     async def _undo_load(self, keeper: Mod, restored: bool) -> None:
         """The load did not happen. What the former run had loaded is still to be tried by the next one."""
@@ -471,7 +516,7 @@ class ModRegistry:
             for other in mod.keepers:
                 if other.probation is not None:
                     self._roll_back(other, other.probation, f"worker {keeper.mod_id} has failed")
-        self._around.tasks.start_soon(self._remember, mod, name=f"remember-{keeper.mod_id}")
+        self._around.tasks.start_soon(self.remember, mod, name=f"remember-{keeper.mod_id}")
 
     def _mod_of(self, keeper: Keeper) -> Mod:
         return next((mod for mod in self._keepers.values() if keeper in mod.keepers), keeper)
@@ -490,8 +535,18 @@ class ModRegistry:
     def _add(self, config: ModConfig) -> Mod:
         keeper = self._keepers.get(config.mod_id)
         if keeper is None:
-            keeper = self._keepers[config.mod_id] = self._make(config)
+            keeper = self._make(config)
+            keeper.promoted = self.families.promoted(config.mod_id)
+            self._put_in_order(keeper)
         return keeper
+
+    def _put_in_order(self, keeper: Mod) -> None:
+        """At the end; a further version of a mod beside it, so that every source's version is asked at the same point."""
+        order = list(self._keepers.values())
+        family = family_of(keeper.mod_id)
+        siblings = [place for place, other in enumerate(order) if family_of(other.mod_id) == family]
+        order.insert(siblings[-1] + 1 if siblings else len(order), keeper)
+        self._keepers = {each.mod_id: each for each in order}
 
     async def _end(self, keeper: Mod, timeout: float | None = None, keep_state: bool = False) -> None:
         """End a mod and forget it, or what there is by now of one whose load is not to be. Its caller holds the lock and
@@ -520,13 +575,18 @@ class ModRegistry:
         self._rebuild_routes()
 
     def _rebuild_routes(self) -> None:
-        self.router.replace(
-            Entry(keeper.mod_id, keeper.manifest.patterns, keeper.manifest.observes, keeper)
-            for keeper in self._keepers.values()
-            if keeper.manifest is not None and keeper.state is not State.DRAINING
-        )
+        self.families.arrange(self._keepers.values(), closing=self._closing)
+        self.router.replace(map(self._entry, self._in_service()))
         for tell in self.listeners:
             tell()
+
+    def _in_service(self) -> Iterator[Mod]:
+        return (keeper for keeper in self._keepers.values() if keeper.state is not State.DRAINING)
+
+    def _entry(self, keeper: Mod) -> Entry[Mod]:
+        manifest, split = keeper.manifest, self.families.split_of(keeper.mod_id)
+        patterns = self.families.stand_in(keeper) if manifest is None else manifest.patterns
+        return Entry(keeper.mod_id, patterns, () if manifest is None else manifest.observes, keeper, split)
 
     @property
     def base_dir(self) -> Path:

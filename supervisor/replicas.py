@@ -34,6 +34,7 @@ class Replicas:
     Attributes:
         keepers: one for each worker, in the order of their indices.
         former_config: of before the last reload, for the way back.
+        audience, promoted, belongs: as of a `Keeper`.
     """
 
     def __init__(self, config: ModConfig, keepers: list[Keeper]) -> None:
@@ -41,6 +42,9 @@ class Replicas:
         self.keepers = keepers
         self.lock = anyio.Lock()
         self.command: anyio.CancelScope | None = None
+        self.audience = config.audience
+        self.promoted = 0
+        self.belongs = False
         self._gate = _Gate()
 
     # -- as one mod

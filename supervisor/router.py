@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from ..ipc.topic import TopicTable
+from .audience import Split
 
 T = TypeVar("T")
 
@@ -23,12 +24,17 @@ class Route(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Entry(Generic[T]):
-    """A mod as the router sees it: its id, its patterns, and whatever the caller wants back."""
+    """A mod as the router sees it: its id, its patterns, and whatever the caller wants back.
+
+    Attributes:
+        split: which sources it is for, as of when the route was made; None: for all, and nothing is to be found out per event.
+    """
 
     mod_id: str
     patterns: tuple[str, ...]
     observes: tuple[str, ...]
     target: T
+    split: Split | None = None
 
 
 class Router(Generic[T]):

@@ -14,6 +14,7 @@ from .connect import connect
 from .exits import CliError, ExitCode
 from .output import Output, printable, show
 from .settings import Settings
+from .versions import Agents, Groups, Percent, audience_of
 
 Mod = Annotated[str, typer.Argument(metavar="MOD", help="The mod's id or path.", autocompletion=loaded_mods)]
 Config = Annotated[
@@ -106,6 +107,9 @@ def load(
     watch: Annotated[
         bool | None, typer.Option("--watch/--no-watch", help="Reload it when its files are saved, or never do.")
     ] = None,
+    percent: Percent = None,
+    group: Groups = None,
+    agent: Agents = None,
 ) -> None:
     """Load a mod into the running network."""
     given = {
@@ -117,6 +121,7 @@ def load(
         "max_attempts": max_attempts,
         "checkpoint_every": None if checkpoint_every is None else plain(checkpoint_every),
         "watch": watch,
+        "audience": audience_of(percent, group, agent) or None,
     }
     body = {"path": path} | {key: value for key, value in given.items() if value is not None}
     _report(settings, connect(settings).post("/mods", body))

@@ -21,17 +21,30 @@ _RIGHT = ("PID", "UP", "CPU", "RSS", "USS", "IN", "FAILED", "P50 ms", "P99 ms", 
 
 
 def mods_table(mods: Iterable[dict[str, Any]]) -> Table:
-    """``modvisor ps``: a line per mod."""
+    """``modvisor ps``: a line per mod, the versions of one below each other, with who has which."""
+    rows = _by_family(mods)
+    are_divided = any(mod.get("reaches", "everyone") != "everyone" for mod in rows)
     made = table()
     for name in _LEFT:
         made.add_column(name, no_wrap=True)
-    for name in _RIGHT:
+    for name in (*_RIGHT, "SHARE") if are_divided else _RIGHT:
         made.add_column(name, justify="right", no_wrap=True)
-    for mod in mods:
-        made.add_row(*_mod_cells(mod))
+    if are_divided:
+        made.add_column("AUDIENCE", overflow="fold")
+    for mod in rows:
+        more = [cell(share(mod.get("share"))), cell(mod.get("reaches"))] if are_divided else []
+        made.add_row(*_mod_cells(mod), *more)
         for worker in mod.get("workers", ()):
             made.add_row(*_mod_cells(worker))
     return made
+
+
+def _by_family(mods: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """In load order, but the versions of a mod together, where the first of them stands."""
+    families: dict[Any, list[dict[str, Any]]] = {}
+    for mod in mods:
+        families.setdefault(mod.get("family") or mod.get("mod_id"), []).append(mod)
+    return [mod for versions in families.values() for mod in versions]
 
 
 def _mod_cells(mod: dict[str, Any]) -> list[Text]:
@@ -114,9 +127,9 @@ def mod_table(mod: dict[str, Any]) -> Table:
     """``modvisor stats MOD``: everything that is known of one mod, a figure per line."""
     rows = []
     for name, value in mod.items():
-        if name in _TOLD_OF_A_MOD and value:
+        if name in _TOLD_OF_A_MOD and value is not None:
             rows.append((label(name), _TOLD_OF_A_MOD[name](mod)))
-        elif not isinstance(value, dict):
+        elif not isinstance(value, dict) and name not in _TOLD_ELSEWHERE:
             rows.append((label(name), _figure(label(name), value)))
     runs = mod.get("pid") is not None
     rows += [(f"limit {label(name)}", _limit(name, held, runs)) for name, held in (mod.get("limits") or {}).items()]
@@ -135,7 +148,12 @@ def _last_crash(mod: dict[str, Any]) -> str:
     return f"{clock(crash['at'], date=True)}, after {duration(crash['uptime'])}: {_why(crash)}"
 
 
-_TOLD_OF_A_MOD = {"quarantined": _quarantine, "last_crash": _last_crash}
+def _share(mod: dict[str, Any]) -> str:
+    return share(mod["share"])
+
+
+_TOLD_OF_A_MOD = {"quarantined": _quarantine, "last_crash": _last_crash, "share": _share}
+_TOLD_ELSEWHERE = frozenset({"audience"})  # in words: reaches
 
 
 def _limit(name: str, held: dict[str, Any], runs: bool) -> str:
@@ -264,6 +282,11 @@ def decimal(value: float | None) -> str:
 
 def percent(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.1f} %"
+
+
+def share(value: float | None) -> str:
+    """Of the events of all versions of a mod."""
+    return NOTHING if value is None else f"{value * 100:.1f} %"
 
 
 def size(value: float | None) -> str:

@@ -21,6 +21,7 @@ from ...ipc.topic import check_pattern, matches
 from ..config import ConfigError, load_config
 from ..reconfigure import Changes
 from .answers import Answer, delete, failure, get, json_app, post, render_response, response_answer, response_body
+from .audience_api import AudienceApi
 from .batch import operator_event, process_batch
 from .bodies import check_keys, flag_query, json_body, number_query, optional_json_body, text_of, whole_query
 from .letters_api import LettersApi
@@ -38,7 +39,7 @@ MAX_LIMIT = 10**12
 _LOAD_KEYS = frozenset({
     "path", "id", "config", "env", "permissions", "speak_for", "limits", "restart",
     "delivery", "max_attempts", "durable", "checkpoint_every",
-    "probation", "reload", "workers", "partition_by", "aliases", "watch",
+    "probation", "reload", "workers", "partition_by", "aliases", "watch", "audience",
 })  # fmt: skip
 _BATCH_KEYS = frozenset({"events", "concurrency", "in_order"})
 _SECRETS = frozenset({"secret", "password_hash"})
@@ -64,6 +65,7 @@ def admin_app(network: AgentNetwork, stopping: asyncio.Event | None = None) -> S
             get(f"{v1}/events", api.watch_events),
             post(f"{v1}/events", api.send_event),
             post(f"{v1}/events/batch", api.send_events),
+            *AudienceApi(network).routes(v1),
             *LettersApi(network).routes(v1),
             post(f"{v1}/backup", api.backup),
             post(f"{v1}/reconfigure", api.reconfigure),

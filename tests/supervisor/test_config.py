@@ -429,9 +429,9 @@ def test_one_mod_is_checked_like_an_entry():
     with pytest.raises(ConfigError) as caught:
         parse_mod({"path": WIKI, "ID": "x", "restart": {"policy": "always"}}, base_dir=ROOT)
     assert str(caught.value).splitlines() == [
-        "ID: unknown key; known here: aliases, checkpoint_every, config, delivery, durable, enabled, env, id, limits, "
-        "max_attempts, name, partition_by, path, permissions, probation, reload, required, restart, speak_for, watch, "
-        "workers",
+        "ID: unknown key; known here: aliases, audience, checkpoint_every, config, delivery, durable, enabled, env, id, "
+        "limits, max_attempts, name, partition_by, path, permissions, probation, reload, required, restart, speak_for, "
+        "watch, workers",
         "restart.policy: expected one of permanent, transient, temporary, got 'always'",
     ]
 
@@ -945,8 +945,8 @@ def test_the_manual_lists_exactly_the_keys_of(section):
 def test_the_manual_has_a_table_for_every_section():
     """Every key whose documented kind is a mapping of known keys has a table of its own."""
     assert set(_tables()) == {
-        "", "network", "mods[]", "mods[].env.NAME", "mods[].limits", "mods[].restart", "agent_groups.NAME", "agents",
-        "admin", "journal", "logs",
+        "", "network", "mods[]", "mods[].audience", "mods[].env.NAME", "mods[].limits", "mods[].restart", "agent_groups.NAME",
+        "agents", "admin", "journal", "logs",
     }  # fmt: skip
 
 

@@ -99,6 +99,20 @@ def test_what_is_recorded_is_there_after_a_restart(file: Path, journal: Journal)
     assert file.stat().st_mode & 0o777 == 0o600
 
 
+def test_promotions_are_there_after_a_restart_until_they_are_dropped(file: Path, journal: Journal) -> None:
+    journal.open()
+    record = {"promoted": {"wiki@2": 1}, "before": [[{"mod_id": "wiki", "audience": None, "promoted": 0}]]}
+    journal.keep_family("shop", {"promoted": {}, "before": []})
+    journal.keep_family("wiki", {"promoted": {}, "before": []})
+    journal.keep_family("wiki", record)
+    journal.keep_family("shop", None)
+    journal.close()
+    assert opened(file).families == {"wiki": record}
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("UPDATE family SET record = x'c1'")
+    assert opened(file).families == {}, "not worth the agents of the whole network"
+
+
 @pytest.mark.parametrize(("sync", "level"), [("normal", 1), ("full", 2)])
 def test_how_it_is_synced_and_who_may_read_it(file: Path, sync: str, level: int) -> None:
     journal = Journal(file, JournalConfig(sync=sync))
@@ -295,9 +309,9 @@ def test_a_file_of_version_1_is_migrated_with_all_it_holds(version_1: Path, jour
 def test_a_migration_that_fails_leaves_the_former_version(
     version_1: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = journal_schema.MIGRATIONS
+    *former, newest = journal_schema.MIGRATIONS
     with monkeypatch.context() as patched:
-        patched.setattr(journal_schema, "MIGRATIONS", (first, second + "INSERT INTO no_such_table VALUES (1);"))
+        patched.setattr(journal_schema, "MIGRATIONS", (*former, newest + "INSERT INTO no_such_table VALUES (1);"))
         with pytest.raises(ModvisorError, match="no_such_table"):
             journal.open()
     assert aside(version_1) == []

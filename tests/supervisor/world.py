@@ -81,6 +81,9 @@ class MemoryJournal(Journal):
     def drop_mod(self, mod_id: str) -> None:
         pass
 
+    def keep_family(self, family: str, record: dict[str, Any] | None) -> None:
+        pass
+
     async def committed(self) -> None:
         await asyncio.sleep(self.lag)
 

@@ -1,0 +1,92 @@
+"""Commands about versions of a mod: whose events each gets, promotion and the way back."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from .complete import loaded_mods
+from .connect import connect
+from .exits import CliError, ExitCode
+from .output import Output, printable, show
+from .settings import Settings
+
+Mod = Annotated[str, typer.Argument(metavar="MOD", help="The mod's id or path.", autocompletion=loaded_mods)]
+Family = Annotated[
+    str,
+    typer.Argument(
+        metavar="MOD", help="The name of the versions (wiki), or one's id or path.", autocompletion=loaded_mods
+    ),
+]
+Percent = Annotated[
+    float | None,
+    typer.Option("--percent", metavar="N", min=0, max=100, help="This share of the sources, the same ones every time."),
+]
+Groups = Annotated[
+    list[str] | None, typer.Option("--group", metavar="NAME", help="The agents of this group; may be repeated.")
+]
+Agents = Annotated[
+    list[str] | None,
+    typer.Option("--agent", metavar="ID", help="This agent, or another source: mod:ID; may be repeated."),
+]
+
+
+def audience(
+    settings: Settings,
+    mod: Family,
+    percent: Percent = None,
+    group: Groups = None,
+    agent: Agents = None,
+    only: Annotated[bool, typer.Option("--only", help="Nobody else: what is not given here is taken away.")] = False,
+    everyone: Annotated[bool, typer.Option("--everyone", help="Take its audience away.")] = False,
+    show: Annotated[
+        bool, typer.Option("--show", help="Show the versions side by side. [dim](without another option, too)[/dim]")
+    ] = False,
+) -> None:
+    """Say whose events a version of a mod gets, from the next event on; or show who has which."""
+    from .client import segment
+
+    given = audience_of(percent, group, agent)
+    if everyone and (given or only):
+        raise CliError(
+            ExitCode.USAGE, "--everyone stands alone: it takes away what --percent, --group and --agent give"
+        )
+    if only:
+        given = {"percent": 0, "groups": [], "agents": [], **given}
+    if everyone:
+        given = {"everyone": True}
+    client, path = connect(settings), f"/mods/{segment(mod)}/audience"
+    changed = client.post(path, given) if given else None
+    _report(settings, client.get(path) if show or changed is None else changed, side_by_side=show or changed is None)
+
+
+def audience_of(percent: float | None, groups: list[str] | None, agents: list[str] | None) -> dict[str, Any]:
+    """What of an audience was given, as the network file has it."""
+    given = {"percent": percent, "groups": groups or None, "agents": agents or None}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def promote(settings: Settings, mod: Mod) -> None:
+    """Make a version that of everybody, at once. The others stay loaded, without events, for the way back."""
+    from .client import segment
+
+    _report(settings, connect(settings).post(f"/mods/{segment(mod)}/promote", {}))
+
+
+def rollback(settings: Settings, mod: Family) -> None:
+    """Divide the sources as before the last promotion."""
+    from .client import segment
+
+    _report(settings, connect(settings).post(f"/mods/{segment(mod)}/rollback", {}))
+
+
+def _report(settings: Settings, response: dict[str, Any], *, side_by_side: bool = False) -> None:
+    def tell() -> None:
+        from .render_versions import versions_table
+
+        print(printable(str(response.get("message"))))
+        if side_by_side:
+            show(versions_table(response["data"]["versions"]))
+
+    Output(as_json=settings.json).document(response, tell)
