@@ -243,7 +243,11 @@ class SystemCommands:
         path = _text(payload, "mod_path") or _text(payload, "path")
         if path is None:
             raise Refusal("mod_path: expected text such as 'modvisor.mods.workspace.wiki'")
-        return await self._network.load_mod(path, config=_mapping(payload, "config"), mod_id=_text(payload, "mod_id"))
+        version = _text(payload, "version")
+        more = {} if version is None else {"version": version}
+        return await self._network.load_mod(
+            path, config=_mapping(payload, "config"), mod_id=_text(payload, "mod_id"), **more
+        )
 
     async def _unload(self, event: Event, caller: Caller) -> EventResponse:
         return await self._network.unload_mod(_mod(event.payload))

@@ -116,11 +116,16 @@ class ModConfig:
     probation: float | None = 10.0  # seconds after a reload in which a failure takes it back; None: it stands at once
     aliases: frozenset[str] = frozenset()  # other ids that events and commands may call it by
     watch: bool | None = None  # reload it when its files are saved; None: as the network says
+    version: str | None = None  # which one is wanted; None: whichever there is
+    paths: tuple[Path, ...] = ()  # extra folders, first on its worker's sys.path
+    python: Path | None = None  # the interpreter of its worker; None: the network's own
     from_file: bool = True  # the file rules over the journal
     # What it was made of, of a mod not from the file.
     spec: dict[str, Any] | None = field(default=None, compare=False, repr=False)
     # The keys that were given, such as "durable" and "limits.memory": a mod.yaml does not change these.
     given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+    # The version that its mod.yaml says it is.
+    declared: str | None = field(default=None, compare=False, repr=False)
     # Before a mod.yaml completed it.
     asked: ModConfig | None = field(default=None, compare=False, repr=False)
 
@@ -499,6 +504,11 @@ _KEEPING: dict[str, Reader] = {
     "partition_by": _partition,
     "reload": values.one_of(*RELOADS),
 }
+# What it is to be run with.
+_RUNNING: dict[str, Reader] = {
+    "paths": values.list_of(values.folder, "[vendor]"),
+    "python": values.or_null(values.interpreter),
+}
 _MOD: dict[str, Reader] = {
     "path": _mod_path,
     "name": _mod_path,
@@ -514,12 +524,17 @@ _MOD: dict[str, Reader] = {
     "watch": values.or_null(values.flag),
     "limits": values.section(LimitsConfig, LIMIT_KEYS),
     "restart": values.section(RestartConfig, RESTART_KEYS),
+    "version": values.or_null(values.version),
+    **_RUNNING,
     **_KEEPING,
 }
 # Of a mod.yaml; sections as the keys that are there, for the network's file to go before.
 MOD_FILE_KEYS: dict[str, Reader] = {
     "limits": lambda value, at: values.keys(value, at, LIMIT_KEYS),
     "restart": lambda value, at: values.keys(value, at, RESTART_KEYS),
+    "version": values.version,
+    "description": values.text,
+    **_RUNNING,
     **_KEEPING,
 }
 _GROUP: dict[str, Reader] = {"permissions": _PERMISSIONS, "password_hash": values.or_null(values.password_hash)}

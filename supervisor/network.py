@@ -310,8 +310,11 @@ class AgentNetwork:
     ) -> EventResponse:
         """Start a worker for a mod. ``data``: mod_id, mod_path, version, pid, patterns.
 
+        Several versions of a mod run side by side, each under an id of its own:
+        ``load_mod("./wiki", version="2.0", mod_id="wiki@2")``.
+
         Args:
-            more: other keys of a mod's entry in the network file: ``env``, ``permissions``, ``limits``, ``restart`` …
+            more: other keys of a mod's entry in the network file: ``version``, ``python``, ``paths``, ``env``, ``limits`` …
         """
         if self._parts is None:
             return _not_running()
