@@ -54,6 +54,7 @@ class SystemCommands:
             "system.mod.reload": _Command(self._reload, "mods"),
             "system.mod.swap": _Command(self._swap, "mods"),
             "system.mod.list": _Command(self._list_loaded, "mods"),
+            "system.mod.available": _Command(self._list_available, "mods"),
         }
 
     async def __call__(self, event: Event, caller: Caller) -> EventResponse:
@@ -272,6 +273,10 @@ class SystemCommands:
     async def _list_loaded(self, event: Event, caller: Caller) -> EventResponse:
         mods = self._network.get_loaded_mods()
         return _system(event, "mod.list", f"{len(mods)} mods", mods=mods)
+
+    async def _list_available(self, event: Event, caller: Caller) -> EventResponse:
+        mods = await self._network.available_mods()
+        return _system(event, "mod.available", f"{len(mods)} mods could be loaded", mods=mods)
 
 
 # Commands a mod may use without a permission: they change nothing.

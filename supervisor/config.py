@@ -462,6 +462,7 @@ def _group(value: Any, at: Place) -> Any:
 
 _NETWORK_ID = re.compile(rf"(?!\.)[A-Za-z0-9_.@-]{{1,{MAX_ID}}}")
 _PERMISSIONS = values.set_of(_permission, "[mods, agents]")
+_REQUIREMENTS = values.list_of(values.requirement, "['messaging>=2,<3']")
 
 LIMIT_KEYS: dict[str, Reader] = {
     "concurrency": values.whole(1),
@@ -534,6 +535,8 @@ MOD_FILE_KEYS: dict[str, Reader] = {
     "restart": lambda value, at: values.keys(value, at, RESTART_KEYS),
     "version": values.version,
     "description": values.text,
+    "requires": _REQUIREMENTS,
+    "optional": _REQUIREMENTS,
     **_RUNNING,
     **_KEEPING,
 }

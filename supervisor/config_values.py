@@ -17,8 +17,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import InvalidRequirement
+
 from ..ipc.errors import ModvisorError, Unserializable
 from ..ipc.messages import pack
+from .requirement import Requirement
 from .versions import parsed
 from .yaml_source import BROKEN, MAX_DEPTH, ConfigError, Key, Source, shorten
 
@@ -247,6 +250,13 @@ def version(value: Any, at: Place) -> Any:
     if name is not BROKEN and parsed(name) is None:
         return at.wrong(f"expected a version such as '2.0' or '2.1rc1' (PEP 440), got {got(name)}")
     return name
+
+
+def requirement(value: Any, at: Place) -> Any:
+    try:
+        return Requirement.parse(value)
+    except InvalidRequirement as error:
+        return at.wrong(str(error))
 
 
 def absolute(base: Path, name: str) -> Path:

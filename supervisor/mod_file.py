@@ -59,7 +59,8 @@ def settled(asked: ModConfig, file: ModFile | None) -> ModConfig:
     check_limits(limits, restart, at)
     at.source.check()
     declared = found.pop("version", None)
-    found.pop("description", None)  # for who looks for mods
+    for key in ("description", "requires", "optional"):  # for who looks for mods
+        found.pop(key, None)
     own = {key: value for key, value in found.items() if key not in asked.given}
     return replace(asked, limits=limits, restart=restart, declared=declared, asked=asked, **own)
 

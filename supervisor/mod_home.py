@@ -10,12 +10,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ..ipc.errors import ModvisorError
 from .config import ModConfig, NetworkConfig
-from .mod_file import ModFile, keys_of, read_mod_file, settled
-from .mod_source import class_attributes
+from .mod_facts import facts_of
+from .mod_file import ModFile, read_mod_file, settled
 from .versions import WrongVersion, in_order, matching, newest_final, parsed, same
 from .yaml_source import ConfigError, Problem
 
@@ -130,27 +129,6 @@ def has_own(root: Path) -> bool:
     return (root / "mod.py").is_file()
 
 
-def own_version(folder: Path) -> str | None:
-    """What the files of a mod say of its version: mod.yaml, else the class; None if only a run can tell."""
-    try:
-        file = read_mod_file(folder)
-        declared = None if file is None else keys_of(file).get("version")
-    except ConfigError:
-        declared = None  # told when it is loaded
-    version = declared or class_facts(folder).get("version")
-    return version if isinstance(version, str) else None
-
-
-def class_facts(folder: Path, class_name: str | None = None) -> dict[str, Any]:
-    """The literal attributes of the mod class in ``folder``; {} if they cannot be read."""
-    for name in ("mod.py", "__init__.py"):
-        try:
-            return class_attributes((folder / name).read_bytes(), class_name)
-        except OSError:
-            continue
-    return {}
-
-
 def _has_mod(folder: Path) -> bool:
     return (folder / "mod.py").is_file() or (folder / "__init__.py").is_file()
 
@@ -165,7 +143,7 @@ def _version_folder(root: Path, mod_path: str, asked: str | None) -> Path:
         return folders[newest]
     if (name := matching(asked, folders)) is not None:
         return folders[name]
-    own = own_version(root) if has_own(root) else None
+    own = facts_of(root).version if has_own(root) else None
     if own is None and not has_own(root) and folders:
         raise _not_there(f"there is no version {asked} of {mod_path}", root, folders)
     if own is not None and not same(own, asked):

@@ -8,15 +8,24 @@ from typing import Any
 BASE = "BaseMod"
 
 
+class BadSource(Exception):
+    """A source that is no Python, or has several mod classes; its text is the end of a message that begins with the file."""
+
+
 def class_attributes(source: str | bytes, class_name: str | None = None) -> dict[str, Any]:
     """The attributes of the one mod class in ``source`` that are literals; of its base classes in the same file too.
 
-    {} if there is none, if it is not the only one (and ``class_name`` names none), or if the source is no Python.
+    {} if none is defined there: it may be imported from another file.
+
+    Raises:
+        BadSource: it is no Python, or there are several and ``class_name`` names none.
     """
     try:
         tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return {}
+    except SyntaxError as error:
+        raise BadSource(f":{error.lineno}: SyntaxError: {error.msg}") from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise BadSource(f": cannot be read as Python: {error or type(error).__name__}") from None
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     known = _names_of_base(tree)
     mods = {name for name in classes if _is_mod(name, classes, known, frozenset())}
@@ -24,7 +33,9 @@ def class_attributes(source: str | bytes, class_name: str | None = None) -> dict
     candidates = [name for name in classes if name in mods - bases]
     if class_name is not None:
         candidates = [name for name in (class_name,) if name in mods]
-    return _literals(candidates[0], classes, frozenset()) if len(candidates) == 1 else {}
+    if len(candidates) > 1:
+        raise BadSource(f": {len(candidates)} mod classes ({', '.join(sorted(candidates))}); a mod_path may name one")
+    return _literals(candidates[0], classes, frozenset()) if candidates else {}
 
 
 def _names_of_base(tree: ast.Module) -> set[str]:

@@ -53,6 +53,7 @@ def admin_app(network: AgentNetwork, stopping: asyncio.Event | None = None) -> S
             get(f"{v1}/status", api.status),
             get(f"{v1}/stats", api.stats),
             get(f"{v1}/mods", api.list_mods),
+            get(f"{v1}/mods/available", api.available_mods),
             post(f"{v1}/mods", api.load_mod),
             # A mod may be named by its path, and './name' has a slash.
             post(f"{v1}/mods/{{mod:path}}/reload", api.reload_mod),
@@ -107,6 +108,9 @@ class _AdminApi:
 
     async def list_mods(self, request: Request) -> Response:
         return Answer({"mods": list(self._network.get_network_stats()["mods"].values())})
+
+    async def available_mods(self, request: Request) -> Response:
+        return Answer({"mods": await self._network.available_mods()})
 
     async def mod_log(self, request: Request) -> Response:
         mod = request.path_params["mod"]

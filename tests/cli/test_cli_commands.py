@@ -512,3 +512,21 @@ def test_the_shell_completes_mods_and_paths(running: Running, write_mod: Callabl
     assert completed("modvisor unload --file other.yaml ") == ["echo"]
     assert running.end() == 0
     assert completed("modvisor -f other.yaml unload ") == []
+
+
+def test_what_could_be_loaded_with_a_network_and_without_one(
+    running: Running, cli: Command, write_mod: Callable[..., str]
+) -> None:
+    write_mod("broken", "x = (")
+    found = {mod["mod_path"]: mod for mod in cli.json("mods")["mods"]}
+    assert (found["./echo"]["versions"], found["./echo"]["loaded"]) == (["1.0"], ["echo"])
+    assert "SyntaxError" in found["./broken"]["error"]
+    lines = cli.ok("mods").splitlines()
+    assert lines[0].split() == ["NAME", "VERSIONS", "FROM", "LOADED", "PATH", "REQUIRES", "DESCRIPTION"]
+    assert ["echo", "1.0", "network", "echo", "./echo", "-", "-"] in [line.split() for line in lines]
+    assert [line for line in lines if line.startswith("./broken: ")]
+    assert running.end() == 0
+    without = {mod["mod_path"]: mod for mod in cli.json("mods")["mods"]}
+    assert without == {path: {**mod, "loaded": []} for path, mod in found.items()}
+    (running.folder / "network.yaml").write_text("network: {prot: 1}")
+    assert cli("mods").exit_code == 4

@@ -207,6 +207,21 @@ async def test_an_echo_without_versions_can_be_asked_for_by_its_own(
     assert (await network.load_mod(path, version="1.1", mod_id="next")).error == "wrong_version"
 
 
+async def test_what_there_is_and_what_of_it_is_loaded(network: AgentNetwork, write: Write) -> None:
+    write("mods/wiki", "2.0")
+    write("mods/wiki/versions/1.0", "1.0")
+    write("mods/broken", "1.0", source="this is no python ( # %s")
+    await network.load_mod("./wiki")
+    await network.load_mod("./wiki", version="1.0", mod_id="wiki@1")
+    found = {mod["mod_path"]: mod for mod in await network.available_mods()}
+    assert found["./wiki"]["loaded"] == ["wiki", "wiki@1"]
+    assert found["./wiki"]["versions"] == ["2.0", "1.0"]
+    assert (found["./broken"]["loaded"], "SyntaxError" in found["./broken"]["error"]) == ([], True)
+    assert found["modvisor.mods.workspace.wiki"]["loaded"] == []
+    answer = await network.process_event(Event("system.mod.available"))
+    assert answer.data["mods"] == list(found.values())
+
+
 async def test_by_event(network: AgentNetwork, write: Write) -> None:
     write("mods/wiki/versions/1.0", "1.0")
     write("mods/wiki/versions/2.0", "2.0")

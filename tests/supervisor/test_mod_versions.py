@@ -13,9 +13,10 @@ from packaging.version import Version
 
 from modvisor.ipc.errors import ModvisorError
 from modvisor.supervisor.config import ConfigError, load_config, parse_mod
+from modvisor.supervisor.mod_facts import facts_of
 from modvisor.supervisor.mod_file import ModFile
-from modvisor.supervisor.mod_home import Home, find_home, own_version, version_folders, with_mod_files
-from modvisor.supervisor.mod_source import class_attributes
+from modvisor.supervisor.mod_home import Home, find_home, version_folders, with_mod_files
+from modvisor.supervisor.mod_source import BadSource, class_attributes
 from modvisor.supervisor.snapshots import SnapshotStore
 from modvisor.supervisor.versions import WrongVersion, check, in_order, matching, newest_final, parsed, same
 
@@ -77,14 +78,10 @@ CLASSES = [
     ("class Base(BaseMod):\n    version, x = '1', 2\n    a = 1\nclass Wiki(Base):\n    b = 2", None, {"a": 1, "b": 2}),
     ("class Base(BaseMod):\n    version = '1'\nclass Wiki(Base):\n    version = compute()", None, {}),
     ("class Base(BaseMod, Generic[T]):\n    a = 1\nclass Wiki(Base[int]): pass", None, {"a": 1}),
-    ("class One(BaseMod):\n    a = 1\nclass Two(BaseMod):\n    a = 2", None, {}),
     ("class One(BaseMod):\n    a = 1\nclass Two(BaseMod):\n    a = 2", "Two", {"a": 2}),
     ("class One(BaseMod):\n    a = 1", "Other", {}),
     ("class Wiki(Wiki):\n    a = 1\nclass A(B): pass\nclass B(A): pass", None, {}),
     ("class Wiki:\n    version = '1.0'", None, {}),
-    ("this is no python (", None, {}),
-    ("\0", None, {}),
-    ("(" * 100_000, None, {}),
 ]
 
 
@@ -97,9 +94,28 @@ def test_what_a_class_says_of_itself_is_read_from_its_source(source: str, name: 
     assert (told == {}) == (found == {}) or "compute" in source
 
 
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("class One(BaseMod):\n    a = 1\nclass Two(BaseMod):\n    a = 2", ": 2 mod classes (One, Two)"),
+        ("x = 1\nthis is no python (", ":2: SyntaxError"),
+        ("\0", "null byte"),
+        ("(" * 100_000, ""),
+    ],
+)
+def test_what_cannot_be_a_mod_is_told(source: str, said: str) -> None:
+    with pytest.raises(BadSource) as caught:
+        class_attributes(source)
+    assert said in str(caught.value)
+
+
 @given(st.text() | st.binary())
-def test_whatever_a_file_holds_it_is_read_without_an_error(source: str | bytes) -> None:
-    assert isinstance(class_attributes(source), dict)
+def test_whatever_a_file_holds_it_is_read_or_told(source: str | bytes) -> None:
+    try:
+        found = class_attributes(source)
+    except BadSource:
+        return
+    assert isinstance(found, dict)
 
 
 def write(folder: Path, version: str, **files: str) -> Path:
@@ -134,11 +150,11 @@ def test_the_folder_itself_is_a_version_too(tmp_path: Path) -> None:
     assert home(tmp_path) == home(tmp_path, version="2") == Home(root, None, True)
     assert home(tmp_path, version="1") == Home(old, ModFile(str(old / "mod.yaml"), "durable: true\n"), True)
     write(root, "2.0", mod_yaml="version: 2.5")
-    assert own_version(root) == "2.5", (
+    assert facts_of(root).version == "2.5", (
         "mod.yaml speaks for a mod before its class does; its worker will say if they differ"
     )
     (root / "mod.yaml").write_text("version: [")
-    assert own_version(root) == "2.0"
+    assert facts_of(root).version == "2.0"
 
 
 def test_a_package_is_imported_by_its_name_unless_it_is_another_version_or_for_another_python(tmp_path: Path) -> None:
@@ -152,7 +168,7 @@ def test_a_package_is_imported_by_its_name_unless_it_is_another_version_or_for_a
     assert home(tmp_path, "team.nowhere") == Home()
     bundled = home(tmp_path, "modvisor.mods.workspace.wiki")
     assert bundled.folder is not None, "an editable install is no folder on sys.path"
-    assert own_version(bundled.folder) == "1.0.0"
+    assert facts_of(bundled.folder).version == "1.0.0"
 
 
 def test_validate_names_the_entry_whose_version_is_not_there(tmp_path: Path) -> None:
