@@ -62,6 +62,11 @@ class Code(StrEnum):
     START_FAILED = "start_failed"
     ALREADY_LOADED = "already_loaded"
     STATE_REFUSED = "state_refused"
+    WRONG_VERSION = "wrong_version"
+    BAD_PYTHON = "bad_python"
+    UNMET_REQUIREMENT = "unmet_requirement"
+    DEPENDENCY_FAILED = "dependency_failed"
+    NEEDED = "needed"
     # the pipe
     PROTOCOL_ERROR = "protocol_error"
     PROTOCOL_MISMATCH = "protocol_mismatch"

@@ -57,6 +57,7 @@ class SystemCommands:
             "system.mod.promote": _Command(self._promote, "mods"),
             "system.mod.rollback": _Command(self._rollback, "mods"),
             "system.mod.list": _Command(self._list_loaded, "mods"),
+            "system.mod.available": _Command(self._list_available, "mods"),
         }
 
     async def __call__(self, event: Event, caller: Caller) -> EventResponse:
@@ -246,7 +247,11 @@ class SystemCommands:
         path = _text(payload, "mod_path") or _text(payload, "path")
         if path is None:
             raise Refusal("mod_path: expected text such as 'modvisor.mods.workspace.wiki'")
-        return await self._network.load_mod(path, config=_mapping(payload, "config"), mod_id=_text(payload, "mod_id"))
+        version = _text(payload, "version")
+        more = {} if version is None else {"version": version}
+        return await self._network.load_mod(
+            path, config=_mapping(payload, "config"), mod_id=_text(payload, "mod_id"), **more
+        )
 
     async def _unload(self, event: Event, caller: Caller) -> EventResponse:
         return await self._network.unload_mod(_mod(event.payload))
@@ -287,6 +292,10 @@ class SystemCommands:
     async def _list_loaded(self, event: Event, caller: Caller) -> EventResponse:
         mods = self._network.get_loaded_mods()
         return _system(event, "mod.list", f"{len(mods)} mods", mods=mods)
+
+    async def _list_available(self, event: Event, caller: Caller) -> EventResponse:
+        mods = await self._network.available_mods()
+        return _system(event, "mod.available", f"{len(mods)} mods could be loaded", mods=mods)
 
 
 # Commands a mod may use without a permission: they change nothing.

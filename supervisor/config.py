@@ -118,6 +118,9 @@ class ModConfig:
     probation: float | None = 10.0  # seconds after a reload in which a failure takes it back; None: it stands at once
     aliases: frozenset[str] = frozenset()  # other ids that events and commands may call it by
     watch: bool | None = None  # reload it when its files are saved; None: as the network says
+    version: str | None = None  # which one is wanted; None: whichever there is
+    paths: tuple[Path, ...] = ()  # extra folders, first on its worker's sys.path
+    python: Path | None = None  # the interpreter of its worker; None: the network's own
     from_file: bool = True  # the file rules over the journal
     # Whose events it gets from its load on; None: everybody's. Not compared: another audience asks for no other process.
     audience: Audience | None = field(default=None, compare=False)
@@ -125,6 +128,8 @@ class ModConfig:
     spec: dict[str, Any] | None = field(default=None, compare=False, repr=False)
     # The keys that were given, such as "durable" and "limits.memory": a mod.yaml does not change these.
     given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+    # The version that its mod.yaml says it is.
+    declared: str | None = field(default=None, compare=False, repr=False)
     # Before a mod.yaml completed it.
     asked: ModConfig | None = field(default=None, compare=False, repr=False)
 
@@ -464,6 +469,7 @@ def _group(value: Any, at: Place) -> Any:
 
 _NETWORK_ID = re.compile(rf"(?!\.)[A-Za-z0-9_.@-]{{1,{MAX_ID}}}")
 _PERMISSIONS = values.set_of(_permission, "[mods, agents]")
+_REQUIREMENTS = values.list_of(values.requirement, "['messaging>=2,<3']")
 
 LIMIT_KEYS: dict[str, Reader] = {
     "concurrency": values.whole(1),
@@ -506,6 +512,11 @@ _KEEPING: dict[str, Reader] = {
     "partition_by": _partition,
     "reload": values.one_of(*RELOADS),
 }
+# What it is to be run with.
+_RUNNING: dict[str, Reader] = {
+    "paths": values.list_of(values.folder, "[vendor]"),
+    "python": values.or_null(values.interpreter),
+}
 _MOD: dict[str, Reader] = {
     "path": _mod_path,
     "name": _mod_path,
@@ -522,12 +533,19 @@ _MOD: dict[str, Reader] = {
     "audience": audience_values.audience,
     "limits": values.section(LimitsConfig, LIMIT_KEYS),
     "restart": values.section(RestartConfig, RESTART_KEYS),
+    "version": values.or_null(values.version),
+    **_RUNNING,
     **_KEEPING,
 }
 # Of a mod.yaml; sections as the keys that are there, for the network's file to go before.
 MOD_FILE_KEYS: dict[str, Reader] = {
     "limits": lambda value, at: values.keys(value, at, LIMIT_KEYS),
     "restart": lambda value, at: values.keys(value, at, RESTART_KEYS),
+    "version": values.version,
+    "description": values.text,
+    "requires": _REQUIREMENTS,
+    "optional": _REQUIREMENTS,
+    **_RUNNING,
     **_KEEPING,
 }
 _GROUP: dict[str, Reader] = {"permissions": _PERMISSIONS, "password_hash": values.or_null(values.password_hash)}

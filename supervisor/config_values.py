@@ -10,14 +10,19 @@ import difflib
 import math
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import InvalidRequirement
+
 from ..ipc.errors import ModvisorError, Unserializable
 from ..ipc.messages import pack
+from .requirement import Requirement
+from .versions import parsed
 from .yaml_source import BROKEN, MAX_DEPTH, ConfigError, Key, Source, shorten
 
 MAX_COUNT = 1_000_000_000  # more than any count here can mean, and a number every system call takes
@@ -214,6 +219,44 @@ def path(value: Any, at: Place) -> Any:
 def folder(value: Any, at: Place) -> Any:
     found = path(value, at)
     return found if found is BROKEN or os.path.isdir(found) else at.wrong(f"the folder {found} does not exist")
+
+
+def interpreter(value: Any, at: Place) -> Any:
+    """A Python to run: its path, the folder of a virtual environment, or a command on PATH. Not yet tried."""
+    name = text(value, at)
+    if name is BROKEN:
+        return BROKEN
+    found = absolute(at.base_dir, name)
+    if found.is_dir():
+        python = found / "bin" / "python"
+        if python.exists():
+            return python
+        return at.wrong(
+            f"{found} has no bin/python, so it is no virtual environment; 'python3 -m venv {found}' makes one"
+        )
+    if not found.exists() and os.sep not in name and (command := shutil.which(name)) is not None:
+        return Path(command)
+    if os.access(found, os.X_OK):
+        return found
+    what = "is not executable" if found.exists() else "does not exist"
+    return at.wrong(f"{found} {what}; give a Python (3.11 or newer) or the folder of a virtual environment")
+
+
+def version(value: Any, at: Place) -> Any:
+    """A version of PEP 440, as it is written: ``1.10`` is not ``1.1``."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = at.source.texts.get(at.key, value)
+    name = text(value, at)
+    if name is not BROKEN and parsed(name) is None:
+        return at.wrong(f"expected a version such as '2.0' or '2.1rc1' (PEP 440), got {got(name)}")
+    return name
+
+
+def requirement(value: Any, at: Place) -> Any:
+    try:
+        return Requirement.parse(value)
+    except InvalidRequirement as error:
+        return at.wrong(str(error))
 
 
 def absolute(base: Path, name: str) -> Path:

@@ -16,8 +16,9 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from .interpreters import Interpreter, command_and_environment
 from .output import BYTE_RATE
-from .process import STACK_SIGNAL, DumpFile, Exit, Usage, WorkerProcess, worker_command, worker_environment
+from .process import STACK_SIGNAL, DumpFile, Exit, Usage, WorkerProcess
 
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # getrusage(2) gives bytes there, KiB elsewhere
 
@@ -102,13 +103,16 @@ class ExecLauncher:
     async def start(self) -> None:
         """Nothing to be done."""
 
-    async def launch(self, on_output: Callable[[bytes], None], *, log_rate: int = BYTE_RATE) -> ChildProcess:
-        process = self._launch(on_output, log_rate)
+    async def launch(
+        self, on_output: Callable[[bytes], None], *, log_rate: int = BYTE_RATE, python: Interpreter | None = None
+    ) -> ChildProcess:
+        process = self._launch(on_output, log_rate, python)
         self._running.add(process)
         process.exited.add_done_callback(lambda _exit: self._running.discard(process))
         return process
 
-    def _launch(self, on_output: Callable[[bytes], None], log_rate: int) -> ChildProcess:
+    def _launch(self, on_output: Callable[[bytes], None], log_rate: int, python: Interpreter | None) -> ChildProcess:
+        command, environment = command_and_environment(self._python, python)
         with ExitStack() as ours, ExitStack() as theirs:
             sock, far = socket.socketpair()
             ours.callback(sock.close)
@@ -120,14 +124,14 @@ class ExecLauncher:
             ours.callback(dump.close)
             fds = [far.fileno(), lifeline, dump.fd]
             popen = subprocess.Popen(
-                [*worker_command(self._python), *map(str, fds)],
+                [*command, *map(str, fds)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=fds,
                 start_new_session=True,
                 cwd=self._cwd,
-                env=worker_environment(os.environ),
+                env=environment,
             )
             ours.pop_all()
         return ChildProcess(popen, sock, held, dump, on_output, log_rate)

@@ -92,7 +92,7 @@ class Families:
     def addressed(self, name: str, named: Mod | None, journey: Journey) -> Mod | None:
         """The mod that ``mod:NAME`` means for the source of an event; None if there is none.
 
-        The name of a family means the version that the source has; anything else, that mod.
+        The name of a family means the version that the source has; anything else, that mod, if its audience has the source.
 
         Args:
             named: what the registry knows by that name (id, alias or path).
@@ -115,6 +115,8 @@ class Families:
     def _admitted(self, named: Mod, name: str, journey: Journey) -> Mod:
         family = family_of(named.mod_id)
         keepers = self._members.get(family, [])
+        if name == named.mod_id and all(keeper.audience is None and not keeper.promoted for keeper in [*keepers, named]):
+            return named  # versions side by side, and nobody has said whose they are
         if named not in keepers:  # it starts: as if it served already
             keepers = [*keepers, named]
             split = Split(family, tuple(_version(keeper) for keeper in keepers))

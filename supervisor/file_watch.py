@@ -17,8 +17,9 @@ from pathlib import Path
 
 import anyio
 
+from .config import ModConfig
 from .mod_file import NAME as MOD_FILE
-from .mod_file import folder_of, home_of, module_file
+from .mod_home import folder_of, module_file
 from .saves import MAX_FILES, SKIPPED, UNSURE, digest, may_be_code
 
 try:
@@ -75,9 +76,9 @@ def is_available() -> bool:
     return awatch is not None
 
 
-def place_of(mod_path: str, base_dir: Path, search: list[str]) -> Place:
+def place_of(mod: ModConfig, base_dir: Path, search: list[str]) -> Place:
     """Where the code of a mod is to be found, whether or not it is there."""
-    home = folder_of(mod_path, base_dir) or home_of(mod_path, search)
+    mod_path, home = mod.path, folder_of(mod, base_dir, search)
     file = module_file(mod_path, search)
     own_files = (*(() if home is None else (home / MOD_FILE,)), *(() if file is None else (file,)))
     is_package = home is not None and mod_path.partition(":")[0] != "mod"  # else it is whatever folder mod.py stands in

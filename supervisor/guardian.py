@@ -22,8 +22,9 @@ from pathlib import Path
 
 from ..ipc.errors import RemoteProtocolError
 from ..ipc.orders import MAX_SIZE, Ended, Kill, Message, Order, Refused, Signal, Started, decode, encode
+from .interpreters import Interpreter, command_and_environment
 from .output import BYTE_RATE
-from .process import STACK_SIGNAL, DumpFile, Exit, Usage, WorkerProcess, worker_command, worker_environment
+from .process import STACK_SIGNAL, DumpFile, Exit, Usage, WorkerProcess, worker_environment
 from .shield import shielded
 
 logger = logging.getLogger("modvisor.guardian")
@@ -169,9 +170,11 @@ class GuardianLauncher:
     async def start(self) -> None:
         self._current()
 
-    async def launch(self, on_output: Callable[[bytes], None], *, log_rate: int = BYTE_RATE) -> GuardedProcess:
+    async def launch(
+        self, on_output: Callable[[bytes], None], *, log_rate: int = BYTE_RATE, python: Interpreter | None = None
+    ) -> GuardedProcess:
         for _ in range(ATTEMPTS):
-            process = await self._try_launch(on_output, log_rate)
+            process = await self._try_launch(on_output, log_rate, python)
             if process is not None:
                 return process
         raise OSError(errno.EPIPE, "the guardian, which starts the workers, dies each time (see the log)")
@@ -191,7 +194,9 @@ class GuardianLauncher:
             self._guardian = _Guardian(self._python)
         return self._guardian
 
-    async def _try_launch(self, on_output: Callable[[bytes], None], log_rate: int) -> GuardedProcess | None:
+    async def _try_launch(
+        self, on_output: Callable[[bytes], None], log_rate: int, python: Interpreter | None
+    ) -> GuardedProcess | None:
         """None if guardian or warden died over it."""
         with ExitStack() as ours:
             warden, far_warden = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -206,7 +211,7 @@ class GuardianLauncher:
                 theirs.callback(os.close, far_output)
                 dump = DumpFile()
                 ours.callback(dump.close)
-                order = Order.of(worker_command(self._python), worker_environment(os.environ), self._cwd)
+                order = Order.of(*command_and_environment(self._python, python), self._cwd)
                 fds = [far_warden.fileno(), far.fileno(), far_output, dump.fd]
                 async with self._sending:  # in turn: each waits until the guardian takes its order
                     guardian = self._current()

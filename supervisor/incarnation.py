@@ -25,11 +25,13 @@ from ..ipc.messages import Hello, Notification, Request
 from .config import ModConfig
 from .crashes import MAX_IN_FLIGHT, Cause, events_of
 from .enforcement import Armed
+from .interpreters import Interpreter
 from .lane import Lane
 from .launcher import Exit, Launcher, WorkerProcess
-from .mod_file import ModFile
+from .mod_home import Home
 from .modlog import ModLog
 from .shield import shielded
+from .versions import check
 from .watchdog import Exceeded
 
 LAST_MOMENT = 1.0
@@ -50,16 +52,18 @@ class StartOrder:
     """All a worker must know to become a mod.
 
     Attributes:
-        config: the mod it becomes, with what it may do, and what ``file``, its mod.yaml, says of that.
+        config: the mod it becomes, with what it may do, and what the mod.yaml in its ``home`` says of that.
         params: of the `load` request, see ``docs/protocol.md``.
         armed: its limits, ready for its process.
+        python: the interpreter it runs under; None: the network's own.
     """
 
     config: ModConfig
     number: int
     params: dict[str, Any]
     armed: Armed
-    file: ModFile | None = None
+    home: Home
+    python: Interpreter | None = None
 
     @property
     def mod_id(self) -> str:
@@ -104,7 +108,7 @@ class Incarnation:
     ) -> None:
         self.mod_id = order.mod_id
         self.config = order.config
-        self.file = order.file
+        self.home = order.home
         self.number = order.number
         self.from_snapshot = "snapshot" in order.params
         self.armed = order.armed
@@ -167,7 +171,7 @@ class Incarnation:
         deadline = asyncio.get_running_loop().time() + order.timeout
         try:
             async with asyncio.timeout_at(deadline):
-                process = await launcher.launch(log.feed, log_rate=order.config.limits.log_rate)
+                process = await launcher.launch(log.feed, log_rate=order.config.limits.log_rate, python=order.python)
         except BaseException as error:
             order.armed.ended()
             if isinstance(error, TimeoutError):
@@ -194,7 +198,12 @@ class Incarnation:
                 f"this network speaks {messages.PROTOCOL}; install the same modvisor in both",
                 code=Code.PROTOCOL_MISMATCH,
             )
-        self.manifest = Manifest.from_dict(await self.channel.request(messages.LOAD, order.params))
+        manifest = Manifest.from_dict(await self.channel.request(messages.LOAD, order.params))
+        try:
+            check(order.config.version, order.config.declared, manifest.version)
+        except ModvisorError as error:
+            raise StartFailed(f"mod {order.mod_id}: {error}", code=error.code, **error.details) from None
+        self.manifest = manifest
 
     def _start_failure(self, error: BaseException, order: StartOrder, exit: Exit, log: ModLog) -> BaseException:
         """What went wrong, as one typed failure that names the mod and the cause."""

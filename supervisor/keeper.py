@@ -29,13 +29,15 @@ from .crashes import Cause, CrashLog
 from .durable import DurableEvents, Late
 from .enforcement import Armed
 from .incarnation import LAST_MOMENT, CancelHandler, Incarnation, Listeners, StartFailed, StartOrder
+from .interpreters import tried
 from .journal import Journal, Quarantine
 from .journey import Journey
 from .lane import Lane
 from .launcher import Exit, Launcher
 from .lifecycle import Action, State, Trigger, next_move
 from .mod_entry import fingerprint
-from .mod_file import ModFile, settled
+from .mod_file import settled
+from .mod_home import Home
 from .modlog import ModLog
 from .port import Ledger, Port
 from .probation import INTERVAL, Probation, Tally, has_failed
@@ -60,7 +62,7 @@ class Surroundings:
         tasks: the network's root task group.
         ledger: keeps account of events that died with an incarnation.
         event_timeout: seconds an event has unless it says otherwise.
-        mod_file: the mod.yaml of a mod, None if it has none; raises `ModvisorError`.
+        home_of: where a mod is, in the version asked for; raises `ModvisorError`.
         load_params: the `load` parameters of a mod, without its snapshot and limits.
         arm: prepares the limits of an incarnation.
         on_request, on_cancel: called with each request of a worker, and with those it gives up.
@@ -79,8 +81,8 @@ class Surroundings:
     journal: Journal
     ledger: Ledger
     event_timeout: float
-    mod_file: Callable[[ModConfig], ModFile | None]
-    load_params: Callable[[ModConfig], dict[str, Any]]
+    home_of: Callable[[ModConfig], Home]
+    load_params: Callable[[ModConfig, Home], dict[str, Any]]
     arm: Callable[[ModConfig, int], Armed]
     on_request: Callable[[Keeper, Incarnation, Request], None]
     on_cancel: CancelHandler
@@ -367,18 +369,19 @@ class Keeper:
         """All that the next worker must know. Raises `StartFailed`."""
         snapshot = await self._around.snapshots.read(config.mod_id) if from_snapshot else None
         try:
-            file = self._around.mod_file(config) if snapshot is None else snapshot.file
-            config = settled(config, file)
-            params = self._around.load_params(config)
+            home = self._around.home_of(config) if snapshot is None else snapshot.home
+            config = settled(config, home.file)
+            python = None if config.python is None else await tried(config.python)
+            params = self._around.load_params(config, home)
         except ModvisorError as error:  # its mod.yaml has mistakes; an environment variable or file is missing
-            raise StartFailed(f"mod {config.mod_id}: {error}", code=error.code) from None
+            raise StartFailed(f"mod {config.mod_id}: {error}", code=error.code, **error.details) from None
         except OSError as error:  # its folder cannot be made: the disk is full, or not ours to write
             raise StartFailed(f"mod {config.mod_id}: {error}") from None
         if snapshot is not None:
             params["snapshot"] = snapshot.modules
         armed = self._around.arm(config, self._number)
         params["limits"] = armed.worker_limits()
-        return StartOrder(config, self._number, params, armed, file)
+        return StartOrder(config, self._number, params, armed, home, python)
 
     async def activate(self, incarnation: Incarnation) -> None:
         """Its last step before it serves. Raises `StartFailed`; nothing is left of the incarnation then."""
@@ -407,7 +410,12 @@ class Keeper:
             self.has_snapshot = False
             modules = await incarnation.channel.request(messages.SNAPSHOT, {}, self.config.limits.start_timeout)
             self.sources = await self._around.snapshots.write(
-                self.mod_id, self.config.path, modules, incarnation.file, on_trial=probation is not None
+                self.mod_id,
+                self.config.path,
+                modules,
+                incarnation.home,
+                self.config.as_asked.version,
+                on_trial=probation is not None,
             )
             if probation is None:
                 self.has_snapshot = True

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from .exec_launcher import ExecLauncher
 from .guardian import GuardianLauncher
+from .interpreters import Interpreter
 from .output import BYTE_RATE
 from .process import Exit, Usage, WorkerProcess
 
@@ -22,12 +23,15 @@ class Launcher(Protocol):
         """Be ready to launch. May be called again. Raises OSError."""
         ...
 
-    async def launch(self, on_output: Callable[[bytes], None], *, log_rate: int = BYTE_RATE) -> WorkerProcess:
+    async def launch(
+        self, on_output: Callable[[bytes], None], *, log_rate: int = BYTE_RATE, python: Interpreter | None = None
+    ) -> WorkerProcess:
         """Start a worker; one whose launch is cancelled leaves nothing behind.
 
         Args:
             on_output: called with all it prints, and with its stack dumps when it has ended.
             log_rate: bytes of output read per second, while it lasts.
+            python: the interpreter it is to run under; None: the network's own.
 
         Raises:
             OSError: the system has no process, descriptor or memory left.

@@ -21,6 +21,7 @@ from ..ipc.address import AGENT
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import Event, EventResponse
 from .agents import AgentRegistry
+from .catalogue import available
 from .commands import SystemCommands
 from .config import ModConfig, NetworkConfig, load_config, parse_config
 from .counters import NetworkCounters
@@ -311,8 +312,11 @@ class AgentNetwork:
     ) -> EventResponse:
         """Start a worker for a mod. ``data``: mod_id, mod_path, version, pid, patterns.
 
+        Several versions of a mod run side by side, each under an id of its own:
+        ``load_mod("./wiki", version="2.0", mod_id="wiki@2")``.
+
         Args:
-            more: other keys of a mod's entry in the network file: ``env``, ``permissions``, ``limits``, ``restart`` …
+            more: other keys of a mod's entry in the network file: ``version``, ``python``, ``paths``, ``env``, ``limits`` …
         """
         if self._parts is None:
             return _not_running()
@@ -424,6 +428,19 @@ class AgentNetwork:
             }
             for keeper in self._parts.mods
         }
+
+    async def available_mods(self) -> list[dict[str, Any]]:
+        """What could be loaded, found without importing any of it; the network need not run.
+
+        Each: name, mod_path, source (network, mod_paths, bundled, installed), where, versions (the one that is taken without
+        asking first), description, requires, optional, error (why it cannot be loaded), loaded (the ids of those that are).
+        """
+        found = await anyio.to_thread.run_sync(available, self.config)
+        loaded = self.get_loaded_mods().values()
+        return [
+            {**mod.to_dict(), "loaded": [each["mod_id"] for each in loaded if each["mod_path"] == mod.mod_path]}
+            for mod in found
+        ]
 
     def describe_mods(self) -> list[dict[str, Any]]:
         """The loaded mods as agents see them."""

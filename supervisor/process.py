@@ -175,6 +175,17 @@ def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+# What is meant for the network's own interpreter, and leads another one astray.
+_OF_OURS = frozenset(
+    {"PYTHONHOME", "PYTHONPATH", "PYTHONUSERBASE", "PYTHONPLATLIBDIR", "PYTHONEXECUTABLE", "VIRTUAL_ENV"}
+)
+
+
+def foreign_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The part that a worker under an interpreter of its own inherits."""
+    return {name: value for name, value in worker_environment(environ).items() if name not in _OF_OURS}
+
+
 def worker_command(python: str = sys.executable) -> list[str]:
     """The command of a worker, but for the numbers of its descriptors."""
     # -P: neither the working directory nor a stray modvisor/ in it decides what the worker runs

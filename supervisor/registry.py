@@ -30,7 +30,7 @@ from .keeper import Keeper, Surroundings
 from .launcher import Launcher
 from .lifecycle import COMING_BACK, State
 from .mod_entry import fingerprint, mod_config, with_aliases, with_changes
-from .mod_file import ModFile, find_mod_file, folder_of, search_path
+from .mod_home import Home, find_home, search_path
 from .modlog import ModLog
 from .port import Ledger
 from .probation import Probation
@@ -90,7 +90,7 @@ class ModRegistry:
             journal=journal,
             ledger=ledger,
             event_timeout=config.event_timeout,
-            mod_file=self._mod_file,
+            home_of=self._home_of,
             load_params=self._load_params,
             arm=lambda mod, number: enforcement.arm(mod, number, state.storage_of(mod.mod_id)),
             on_request=on_request,
@@ -423,8 +423,8 @@ class ModRegistry:
     async def _find_snapshots(self, keeper: Mod) -> bool:
         """After an unclean end the last good versions are what ran; whether there are any of the mod."""
         for worker in keeper.keepers:
-            snapshots = self._around.snapshots
-            worker.has_snapshot = self._unclean and await snapshots.is_of(worker.mod_id, worker.config.path)
+            snapshots, mod = self._around.snapshots, worker.config
+            worker.has_snapshot = self._unclean and await snapshots.is_of(worker.mod_id, mod.path, mod.version)
         return any(worker.has_snapshot for worker in keeper.keepers)
 
     def _quarantine_of(self, config: ModConfig) -> Quarantine | None:
@@ -602,18 +602,20 @@ class ModRegistry:
         """All folders in which a mod may be found."""
         return [*self._sys_path(), *sys.path]
 
-    def _mod_file(self, mod: ModConfig) -> ModFile | None:
-        return find_mod_file(mod.path, folder_of(mod.path, self._config.base_dir), self.search_path)
+    def _home_of(self, mod: ModConfig) -> Home:
+        return find_home(mod, self._config.base_dir, self.search_path)
 
-    def _load_params(self, mod: ModConfig) -> dict[str, Any]:
+    def _load_params(self, mod: ModConfig, home: Home) -> dict[str, Any]:
         """What a worker needs to become this mod; raises `ConfigError` when an env value cannot be had."""
-        folder = folder_of(mod.path, self._config.base_dir)
+        # Another interpreter has its own libraries: it is not to see those of ours.
+        own = self._sys_path() if mod.python is None else search_path(self._config)
         return {
             "mod_id": mod.name,
             "replica": mod.replica,
             "mod_path": mod.path,
-            "folder": None if folder is None else str(folder),
-            "sys_path": self._sys_path(),
+            "version": mod.declared,
+            "folder": str(home.folder) if home.by_folder else None,
+            "sys_path": [*map(str, mod.paths), *own],
             "config": mod.config,
             "env": {name: value.resolve() for name, value in mod.env.items()},
             "storage_path": str(self._state.storage_of(mod.mod_id)),

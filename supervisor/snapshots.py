@@ -5,22 +5,31 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio.to_thread
 
 from ..ipc.errors import RemoteProtocolError
 from ..ipc.messages import pack, unpack
 from .mod_file import ModFile
+from .mod_home import Home
 from .saves import SourceFiles, source_files
+
+_NOWHERE = Home()
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A version that was ready: ``{module: {"path", "source", "is_package"}}``, and the mod.yaml beside them."""
+    """A version that was ready: ``{module: {"path", "source", "is_package"}}``, where it was, and its mod.yaml."""
 
     modules: dict[str, Any]
-    file: ModFile | None = None
+    home: Home = _NOWHERE
+
+
+class _Kept(NamedTuple):
+    mod_path: str
+    asked: str | None
+    snapshot: Snapshot
 
 
 class SnapshotStore:
@@ -30,19 +39,28 @@ class SnapshotStore:
         self._folder = folder
 
     async def write(
-        self, mod_id: str, mod_path: str, modules: Any, file: ModFile | None = None, *, on_trial: bool = False
+        self,
+        mod_id: str,
+        mod_path: str,
+        modules: Any,
+        home: Home = _NOWHERE,
+        asked: str | None = None,
+        *,
+        on_trial: bool = False,
     ) -> SourceFiles:
         """Keep a version, and tell what it is made of; ``modules`` as a worker reports them.
 
         Args:
+            asked: the version that was asked for.
             on_trial: beside the last good one, which stays what is read until `accept`.
 
         Raises:
             RemoteProtocolError, OSError
         """
-        own = None if file is None else [file.path, file.text]
-        data = pack({"mod_path": mod_path, "modules": _checked(modules), "file": own})
-        made_of = await anyio.to_thread.run_sync(source_files, mod_path, modules, file)
+        file = None if home.file is None else [home.file.path, home.file.text]
+        where = [None if home.folder is None else str(home.folder), file, home.by_folder]
+        data = pack({"mod_path": mod_path, "asked": asked, "modules": _checked(modules), "home": where})
+        made_of = await anyio.to_thread.run_sync(source_files, mod_path, modules, home.file)
         await anyio.to_thread.run_sync(self._write, self._trial(mod_id) if on_trial else self._file(mod_id), data)
         return made_of
 
@@ -53,12 +71,12 @@ class SnapshotStore:
     async def read(self, mod_id: str) -> Snapshot | None:
         """The kept version, None if there is none (or it is damaged: then the working files are used)."""
         kept = await anyio.to_thread.run_sync(self._read, mod_id)
-        return None if kept is None else kept[1]
+        return None if kept is None else kept.snapshot
 
-    async def is_of(self, mod_id: str, mod_path: str) -> bool:
-        """Whether sources of that mod_path are kept under the id."""
+    async def is_of(self, mod_id: str, mod_path: str, asked: str | None = None) -> bool:
+        """Whether sources of that mod_path, in the version asked for, are kept under the id."""
         kept = await anyio.to_thread.run_sync(self._read, mod_id)
-        return kept is not None and kept[0] == mod_path
+        return kept is not None and (kept.mod_path, kept.asked) == (mod_path, asked)
 
     async def forget(self, mod_id: str) -> None:
         """Forget all that is kept under an id."""
@@ -77,16 +95,21 @@ class SnapshotStore:
         partial.write_bytes(data)
         os.replace(partial, file)
 
-    def _read(self, mod_id: str) -> tuple[str, Snapshot] | None:
+    def _read(self, mod_id: str) -> _Kept | None:
         try:
             match unpack(self._file(mod_id).read_bytes()):
-                case {"mod_path": str(mod_path), "modules": modules, "file": [str(path), str(text)]}:
-                    return mod_path, Snapshot(_checked(modules), ModFile(path, text))
-                case {"mod_path": str(mod_path), "modules": modules}:
-                    return mod_path, Snapshot(_checked(modules))
+                case {"mod_path": str(mod_path), "modules": modules, "home": home, "asked": asked}:
+                    return _Kept(mod_path, asked, Snapshot(_checked(modules), _home(home)))
         except (OSError, RemoteProtocolError):
             pass
         return None
+
+
+def _home(kept: Any) -> Home:
+    match kept:
+        case [None | str() as folder, None | [str(), str()] as file, bool(by_folder)]:
+            return Home(None if folder is None else Path(folder), None if file is None else ModFile(*file), by_folder)
+    raise RemoteProtocolError("snapshot: expected where the mod was")
 
 
 def _checked(modules: Any) -> dict[str, Any]:

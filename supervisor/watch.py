@@ -197,7 +197,7 @@ class Watcher:
                 await mod.look(self._registry.own_folders)
 
     def _begin(self, keeper: Mod) -> _Watched:
-        return _Watched(keeper, place_of(keeper.config.path, self._registry.base_dir, self._registry.search_path))
+        return _Watched(keeper, place_of(keeper.config, self._registry.base_dir, self._registry.search_path))
 
     async def _learn(self, mod: _Watched) -> None:
         search, former, is_new = self._registry.own_folders, mod.sources, not mod.seen.watched

@@ -78,7 +78,7 @@ def test_a_worker_needs_python_and_msgpack_only() -> None:
 import sys
 import modvisor.worker.serve
 house = {name for name in sys.modules if name.startswith("modvisor.")}
-heavy = {"anyio", "yaml", "psutil", "typer", "rich", "starlette", "uvicorn", "httpx", "pydantic", "packaging"}
+heavy = {"anyio", "yaml", "psutil", "typer", "rich", "starlette", "uvicorn", "httpx", "pydantic", "packaging", "resolvelib"}
 print(sorted(heavy & {name.split(".")[0] for name in sys.modules}), [n for n in house if n.startswith("modvisor.supervisor")])
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)

@@ -21,8 +21,12 @@ class LoadFailed(ModvisorError):
 
 
 def sources_for(mod_path: str, folder: str | None, snapshot: dict[str, Any] | None = None) -> Sources:
-    """The finder of the mod's own modules, not yet installed."""
-    package = local_name(folder) if folder is not None else mod_path.partition(":")[0]
+    """The finder of the mod's own modules, not yet installed.
+
+    Args:
+        folder: where the mod's package is, if it is not the one that its name leads to on `sys.path`.
+    """
+    package = local_name(mod_path) if mod_path.startswith("./") else mod_path.partition(":")[0]
     return Sources(package.removesuffix(".mod"), folder, snapshot)
 
 

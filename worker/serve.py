@@ -213,6 +213,8 @@ class Worker:
         self._sources = sources_for(mod_path, params.get("folder"), params.get("snapshot"))
         self._sources.install()
         cls = find_mod_class(mod_path, self._sources)
+        if (declared := params.get("version")) is not None and not _has_version(cls):
+            cls.version = declared
         mod = self._instantiate(cls, mod_id)
         mod.config = params.get("config") or {}
         mod.context = WorkerContext(
@@ -390,6 +392,11 @@ class Worker:
 
 def _plain(error: Exception) -> str:
     return str(error).encode("utf-8", "backslashreplace").decode()
+
+
+def _has_version(cls: type[BaseMod]) -> bool:
+    """Whether a mod's class says which version it is; else its mod.yaml does."""
+    return any("version" in vars(each) for each in cls.__mro__ if each is not BaseMod)
 
 
 def _wire(answer: EventResponse | Event | None) -> dict[str, Any] | None:

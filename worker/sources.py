@@ -33,7 +33,8 @@ class Sources(MetaPathFinder):
 
     Args:
         package: the mod's package or module, ``pkg.mods.wiki``.
-        folder: the folder of a ``./name`` mod, importable as `local_name` says.
+        folder: the package's folder, if it is not to be found by its name: of a ``./name`` mod, importable as `local_name`
+            says, and of a version that is not the installed one.
         snapshot: modules to use instead of the files, as `snapshot` returned them.
     """
 
@@ -68,6 +69,8 @@ class Sources(MetaPathFinder):
             spec = finder.find_spec(fullname, path, target)
             if spec is not None:
                 return self._freshened(spec)
+        if self.folder is not None and self.package.startswith(fullname + "."):
+            return _namespace(fullname, [])  # above the mod's package, which alone is known to be somewhere
         return None
 
     def _freshened(self, spec: ModuleSpec) -> ModuleSpec:
@@ -174,9 +177,9 @@ class _FreshLoader(SourceFileLoader):
         return self.source_to_code(source, path)
 
 
-def local_name(folder: str) -> str:
+def local_name(mod_path: str) -> str:
     """The import name of a ``./name`` mod's package: letters, digits and underscores below `LOCAL`."""
-    name = os.path.basename(folder)
+    name = os.path.basename(mod_path)
     return f"{LOCAL}.{''.join(char if char.isalnum() else '_' for char in name)}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from . import dlq, events, mods, network, versions, writing
+from . import available, dlq, events, mods, network, versions, writing
 from .options import command, root
 
 PROGRAM = "modvisor"
@@ -34,8 +34,8 @@ def _add(panel: str, *functions: Callable[..., None]) -> None:
 
 _add(NETWORK, network.run, network.validate, network.doctor, network.reconfigure, network.backup)
 _add(NETWORK, network.stop, network.version)
-_add(MODS, mods.ps, mods.stats, mods.load, mods.unload, mods.reload, mods.swap, mods.restart, mods.crashes)
-_add(MODS, versions.audience, versions.promote, versions.rollback)
+_add(MODS, available.mods, mods.ps, mods.stats, mods.load, mods.unload, mods.reload, mods.swap, mods.restart)
+_add(MODS, versions.audience, versions.promote, versions.rollback, mods.crashes)
 app.command("logs", rich_help_panel=MODS)(command(mods.logs, short_file=False))  # -f follows
 _add(EVENTS, events.send, events.events, events.replay)
 _add(AUTHORS, writing.new)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..config import ConfigError, NetworkConfig, load_config
 from ..doctor import FAIL, Report, examine
-from ..mod_file import with_mod_files
+from ..mod_home import with_mod_files
 from ..yaml_source import Problem
 from .exits import ExitCode
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -79,6 +80,17 @@ def load(
     mod_id: Annotated[
         str | None, typer.Option("--id", metavar="ID", help="The mod's id. [dim](default: the last part of PATH)[/dim]")
     ] = None,
+    version: Annotated[
+        str | None, typer.Option("--version", metavar="VERSION", help="Which version, if the mod's folder has several.")
+    ] = None,
+    python: Annotated[
+        str | None,
+        typer.Option("--python", metavar="PATH", help="Run it under this Python, or in this virtual environment."),
+    ] = None,
+    add_path: Annotated[
+        list[str] | None,
+        typer.Option("--add-path", metavar="DIR", help="A folder to import from, before all others; may be repeated."),
+    ] = None,
     config: Config = None,
     env: Annotated[
         list[str] | None,
@@ -114,6 +126,9 @@ def load(
     """Load a mod into the running network."""
     given = {
         "id": mod_id,
+        "version": version,
+        "python": python and _from_here(python),
+        "paths": [_from_here(folder) for folder in add_path] if add_path else None,
         "config": None if config is None else json_object(config, "--config"),
         "env": assigned(env, "--env") if env else None,
         "limits": _limits(limit) if limit else None,
@@ -125,6 +140,12 @@ def load(
     }
     body = {"path": path} | {key: value for key, value in given.items() if value is not None}
     _report(settings, connect(settings).post("/mods", body))
+
+
+def _from_here(name: str) -> str:
+    """A path is relative to where the command is given, not to the network's file; a word is a command on PATH."""
+    path = Path(name).expanduser()
+    return str(path.absolute()) if os.sep in name or path.exists() else name
 
 
 def _limits(assignments: list[str]) -> dict[str, Any]:

@@ -65,6 +65,20 @@ def _mod_cells(mod: dict[str, Any]) -> list[Text]:
     return [*names, *map(cell, plain)]
 
 
+def available_table(mods: Iterable[dict[str, Any]]) -> Table:
+    """``modvisor mods``: a line per mod that could be loaded."""
+    made = table()
+    for name in ("NAME", "VERSIONS", "FROM", "LOADED", "PATH", "REQUIRES", "DESCRIPTION"):
+        made.add_column(name, no_wrap=name != "DESCRIPTION")
+    for mod in mods:
+        versions = ", ".join(version or "?" for version in mod["versions"])
+        requires = [*mod["requires"], *(f"({name})" for name in mod["optional"])]
+        lists = [", ".join(words) or NOTHING for words in (mod["loaded"], [mod["mod_path"]], requires)]
+        plain = [versions or NOTHING, mod["source"], *lists, mod["description"] or NOTHING]
+        made.add_row(cell(mod["name"], "red" if mod["error"] else ""), *map(cell, plain))
+    return made
+
+
 def troubles(mods: Iterable[dict[str, Any]]) -> list[str]:
     """Why each mod that is down is down, and how one in quarantine comes back."""
     return [

@@ -39,7 +39,7 @@ MAX_LIMIT = 10**12
 _LOAD_KEYS = frozenset({
     "path", "id", "config", "env", "permissions", "speak_for", "limits", "restart",
     "delivery", "max_attempts", "durable", "checkpoint_every",
-    "probation", "reload", "workers", "partition_by", "aliases", "watch", "audience",
+    "probation", "reload", "workers", "partition_by", "aliases", "watch", "audience", "version", "paths", "python",
 })  # fmt: skip
 _BATCH_KEYS = frozenset({"events", "concurrency", "in_order"})
 _SECRETS = frozenset({"secret", "password_hash"})
@@ -54,6 +54,7 @@ def admin_app(network: AgentNetwork, stopping: asyncio.Event | None = None) -> S
             get(f"{v1}/status", api.status),
             get(f"{v1}/stats", api.stats),
             get(f"{v1}/mods", api.list_mods),
+            get(f"{v1}/mods/available", api.available_mods),
             post(f"{v1}/mods", api.load_mod),
             # A mod may be named by its path, and './name' has a slash.
             post(f"{v1}/mods/{{mod:path}}/reload", api.reload_mod),
@@ -109,6 +110,9 @@ class _AdminApi:
 
     async def list_mods(self, request: Request) -> Response:
         return Answer({"mods": list(self._network.get_network_stats()["mods"].values())})
+
+    async def available_mods(self, request: Request) -> Response:
+        return Answer({"mods": await self._network.available_mods()})
 
     async def mod_log(self, request: Request) -> Response:
         mod = request.path_params["mod"]

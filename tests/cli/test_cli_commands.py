@@ -9,10 +9,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import venv
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
 
 from modvisor.ipc.messages import unpack
@@ -183,6 +185,22 @@ def test_load_unload_reload(running: Running, cli: Command, write_mod: Callable[
     assert cli.json("unload", "voice", code=1)["data"]["error"] == "no_such_mod"
     assert cli.json("reload", "voice", code=1)["data"]["error"] == "no_such_mod"
     assert cli.json("load", "./echo", code=1)["data"]["error"] == "already_loaded"
+
+
+def test_load_another_version_with_libraries_and_a_python_of_its_own(
+    running: Running, cli: Command, write_mod: Callable[..., str], tmp_path: Path
+) -> None:
+    source = TALKER.replace("class Talker(BaseMod):", "class Talker(BaseMod):\n        version = words.VERSION")
+    write_mod("talker/versions/1.4", source.replace("from modvisor", "import words\n    from modvisor", 1))
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "words.py").write_text("VERSION = '1.4'\n")
+    venv.create(tmp_path / "own", with_pip=False, symlinks=True)
+    options = ("--version", "1.4.0", "--python", str(tmp_path / "own"), "--add-path", str(tmp_path / "lib"))
+    assert cli.ok("load", "./talker", "--id", "old", *options).startswith("mod old 1.4 loaded from ./talker (pid ")
+    command = psutil.Process(cli.json("ps")["mods"][1]["pid"]).cmdline()
+    assert command[0] == str(tmp_path / "own" / "bin" / "python")
+    failed = cli.json("load", "./talker", "--id", "new", "--version", "2.0", code=1)
+    assert (failed["data"]["error"], failed["data"]["available"]) == ("wrong_version", ["1.4"])
 
 
 def test_load_with_limits_and_guarantees(running: Running, cli: Command) -> None:
@@ -494,3 +512,21 @@ def test_the_shell_completes_mods_and_paths(running: Running, write_mod: Callabl
     assert completed("modvisor unload --file other.yaml ") == ["echo"]
     assert running.end() == 0
     assert completed("modvisor -f other.yaml unload ") == []
+
+
+def test_what_could_be_loaded_with_a_network_and_without_one(
+    running: Running, cli: Command, write_mod: Callable[..., str]
+) -> None:
+    write_mod("broken", "x = (")
+    found = {mod["mod_path"]: mod for mod in cli.json("mods")["mods"]}
+    assert (found["./echo"]["versions"], found["./echo"]["loaded"]) == (["1.0"], ["echo"])
+    assert "SyntaxError" in found["./broken"]["error"]
+    lines = cli.ok("mods").splitlines()
+    assert lines[0].split() == ["NAME", "VERSIONS", "FROM", "LOADED", "PATH", "REQUIRES", "DESCRIPTION"]
+    assert ["echo", "1.0", "network", "echo", "./echo", "-", "-"] in [line.split() for line in lines]
+    assert [line for line in lines if line.startswith("./broken: ")]
+    assert running.end() == 0
+    without = {mod["mod_path"]: mod for mod in cli.json("mods")["mods"]}
+    assert without == {path: {**mod, "loaded": []} for path, mod in found.items()}
+    (running.folder / "network.yaml").write_text("network: {prot: 1}")
+    assert cli("mods").exit_code == 4

@@ -369,7 +369,9 @@ class FakeLauncher:
     async def start(self) -> None:
         """Nothing to be done."""
 
-    async def launch(self, on_output: Callable[[bytes], None], *, log_rate: int = BYTE_RATE) -> FakeProcess:
+    async def launch(
+        self, on_output: Callable[[bytes], None], *, log_rate: int = BYTE_RATE, python: Any = None
+    ) -> FakeProcess:
         fault = self.conduct.starts.popleft() if self.conduct.starts else ""
         if fault == "refused":
             raise OSError(11, "no process is left")

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import textwrap
+import venv
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ import psutil
 import pytest
 
 from modvisor.supervisor.guardian import GuardedProcess
+from modvisor.supervisor.interpreters import Interpreter, tried
 from modvisor.supervisor.launcher import ExecLauncher, Exit, GuardianLauncher, Launcher, WorkerProcess, make_launcher
 from modvisor.supervisor.output import READ_SIZE
 from modvisor.supervisor.process import DUMP_SIZE
@@ -210,6 +212,41 @@ async def test_an_interpreter_that_does_not_exist_is_an_os_error(kind: Any, tmp_
         await launcher.launch(lambda _data: None)
     await launcher.close()
     assert open_files() == before
+
+
+async def test_under_an_interpreter_of_its_own_a_worker_says_hello_and_ends_as_any_other(
+    run: Start, make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A virtual environment that has nothing, beside a variable that would lead it to ours."""
+    venv.create(tmp_path / "venv", with_pip=False, symlinks=True)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "ours"))
+    python = await tried(tmp_path / "venv" / "bin" / "python")
+    launcher = make()
+    running, ours = await run(launcher=launcher, python=python), await run(launcher=launcher)
+    for each in (running, ours):
+        each.process.sock.setblocking(False)
+        async with asyncio.timeout(10):
+            first = await asyncio.get_running_loop().sock_recv(each.process.sock, 1000)
+        assert b"hello" in first, each.printed.decode()
+    worker = psutil.Process(running.process.pid)
+    assert worker.cmdline()[:2] == [str(tmp_path / "venv" / "bin" / "python"), "-P"]
+    assert "modvisor.worker" in worker.cmdline()
+    assert "PYTHONPATH" not in worker.environ()
+    assert os.getsid(worker.pid) == worker.pid
+    running.process.dump_stacks()
+    await until(lambda: "serve" in running.process.stack_dump())
+    running.process.kill()
+    assert (await running.exit()).signal == signal.SIGKILL
+    assert psutil.Process(ours.process.pid).environ()["PYTHONPATH"] == str(tmp_path / "ours")
+
+
+async def test_an_interpreter_of_its_own_that_is_gone_by_now_is_an_os_error(make: Any, tmp_path: Path) -> None:
+    launcher = make()
+    await launcher.start()
+    before = open_files()
+    with pytest.raises(OSError, match="gone"):
+        await launcher.launch(lambda _data: None, python=Interpreter(tmp_path / "gone", "3.11.0"))
+    await until(lambda: open_files() == before)
 
 
 async def test_a_launch_that_is_given_up_leaves_nothing(make: Any, run: Start) -> None:

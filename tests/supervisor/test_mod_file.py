@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from modvisor.supervisor.config import ConfigError, LimitsConfig, ModConfig, RestartConfig, parse_mod
-from modvisor.supervisor.mod_file import ModFile, find_mod_file, settled
+from modvisor.supervisor.mod_file import ModFile, settled
+from modvisor.supervisor.mod_home import find_home
 
 FILE = ModFile(
     "mods/x/mod.yaml",
@@ -79,8 +80,8 @@ def test_it_is_found_beside_the_mod(tmp_path: Path) -> None:
     (tmp_path / "lib/pkg/single.py").touch()
     search = [str(tmp_path / "none"), str(tmp_path / "lib"), str(tmp_path / "other")]
 
-    def found(mod_path: str, folder: Path | None = None) -> str | None:
-        file = find_mod_file(mod_path, folder, search)
+    def found(mod_path: str) -> str | None:
+        file = find_home(parse_mod(mod_path, base_dir=tmp_path), tmp_path, search).file
         return None if file is None else file.text.removeprefix("# ")
 
     assert found("pkg.wiki") == "lib/pkg/wiki", "as Python would: the first folder of the path that has it"
@@ -88,7 +89,7 @@ def test_it_is_found_beside_the_mod(tmp_path: Path) -> None:
     assert found("pkg.flat.mod:Flat") == "lib/pkg/flat"
     assert found("pkg.single") is None
     assert found("pkg.missing") is None
-    assert found("./local", tmp_path / "local") == "local"
+    assert found("./local") == "local"
     (tmp_path / "local" / "mod.yaml").write_bytes(b"\xff")
     with pytest.raises(ConfigError, match="is not UTF-8"):
-        found("./local", tmp_path / "local")
+        found("./local")

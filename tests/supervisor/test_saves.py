@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from modvisor.supervisor.config import ModConfig
 from modvisor.supervisor.file_watch import look, place_of, unsure
 from modvisor.supervisor.mod_file import ModFile
 from modvisor.supervisor.saves import (
@@ -198,7 +199,7 @@ def test_a_look_at_a_package(tmp_path: Path) -> None:
     shared.write_text("shared")
     os.mkfifo(root / "pipe.py")
     (root / "mod.yaml").write_bytes(b"\xef\xbb\xbfdurable: true\n")
-    place = place_of("./echo", tmp_path, [str(tmp_path)])
+    place = place_of(ModConfig("./echo", "echo"), tmp_path, [str(tmp_path)])
     assert (place.root, place.files) == (str(root), (str(root / "mod.yaml"),))
     seen = look(place.root, [*place.files, str(shared), str(tmp_path / "gone" / "far" / "away.py")])
     assert {os.path.relpath(path, tmp_path) for path in seen.digests} == {
@@ -248,6 +249,15 @@ def test_where_the_code_of_a_mod_stands(tmp_path: Path, mod_path: str, root: str
     for file in ("pkg/wiki/mod.py", "pkg/single.py", "mod.py"):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text("")
-    place = place_of(mod_path, tmp_path, [str(tmp_path)])
+    place = place_of(ModConfig(mod_path, "mod"), tmp_path, [str(tmp_path)])
     assert place.root == (None if root is None else str(tmp_path / root))
     assert set(place.files) == {str(tmp_path / file) for file in files}
+
+
+def test_of_several_versions_the_one_that_runs_is_watched(tmp_path: Path) -> None:
+    for folder in ("wiki", "wiki/versions/1.0"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "mod.py").write_text("class Wiki(BaseMod):\n    version = '2.0'\n")
+    roots = [place_of(ModConfig("./wiki", "wiki", version=asked), tmp_path, []).root for asked in (None, "1", "2", "3")]
+    old, own = str(tmp_path / "wiki" / "versions" / "1.0"), str(tmp_path / "wiki")
+    assert roots == [own, old, own, own], "what is not there may come"

@@ -24,7 +24,7 @@ from modvisor.supervisor.journal import Checkpoint, DeadLetter, DurableEvent, Jo
 from modvisor.supervisor.journey import Journey
 from modvisor.supervisor.keeper import Keeper
 from modvisor.supervisor.mod_entry import fingerprint
-from modvisor.supervisor.mod_file import ModFile
+from modvisor.supervisor.mod_home import Home
 from modvisor.supervisor.mod_requests import ModRequests
 from modvisor.supervisor.registry import ModRegistry
 from modvisor.supervisor.saves import SourceFiles, source_files
@@ -34,6 +34,7 @@ from modvisor.supervisor.watchdog import Exceeded
 from tests.supervisor.fake_workers import Conduct, FakeLauncher, FakeWorker
 
 MOD = "work"
+NOWHERE = Home()
 
 
 class MemoryJournal(Journal):
@@ -165,11 +166,18 @@ class MemorySnapshots(SnapshotStore):
         self._on_trial: dict[str, tuple[str, Snapshot]] = {}
 
     async def write(
-        self, mod_id: str, mod_path: str, modules: Any, file: ModFile | None = None, *, on_trial: bool = False
+        self,
+        mod_id: str,
+        mod_path: str,
+        modules: Any,
+        home: Home = NOWHERE,
+        asked: str | None = None,
+        *,
+        on_trial: bool = False,
     ) -> SourceFiles:
         await asyncio.sleep(0)
-        (self._on_trial if on_trial else self._kept)[mod_id] = mod_path, Snapshot(modules, file)
-        return source_files(mod_path, modules, file)
+        (self._on_trial if on_trial else self._kept)[mod_id] = mod_path, Snapshot(modules, home)
+        return source_files(mod_path, modules, home.file)
 
     async def accept(self, mod_id: str) -> None:
         await asyncio.sleep(0)
@@ -179,7 +187,7 @@ class MemorySnapshots(SnapshotStore):
         await asyncio.sleep(0)
         return self._kept[mod_id][1] if mod_id in self._kept else None
 
-    async def is_of(self, mod_id: str, mod_path: str) -> bool:
+    async def is_of(self, mod_id: str, mod_path: str, asked: str | None = None) -> bool:
         return mod_id in self._kept and self._kept[mod_id][0] == mod_path
 
     async def forget(self, mod_id: str) -> None:

@@ -1,0 +1,246 @@
+"""Which mods must be loaded for others, in which versions and in which order; or why that cannot be. Pure.
+
+What is loaded is taken as it is, however many versions of it there are: a demand is met if one of them meets it. What is not
+is chosen among what there is, one version of each mod, by `resolvelib`, which goes back on a choice that leads nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
+from typing import Any, NamedTuple
+
+from resolvelib import AbstractProvider, BaseReporter, ResolutionImpossible, ResolutionTooDeep, Resolver
+
+from ..ipc.errors import Code, ModvisorError
+from .requirement import Requirement
+from .versions import in_order
+
+MAX_ROUNDS = 2_000
+"""Steps of the search; what needs more has so many versions and demands that nobody would understand the answer."""
+
+
+class Unmet(ModvisorError):
+    """Demands that cannot be met together; the message says who wants what, and what there is."""
+
+    code = Code.UNMET_REQUIREMENT
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """A mod that is loaded, or is to be: its place is taken, and its version given.
+
+    Attributes:
+        names: by which others may require it: its id, its aliases, the last part of its path.
+        requires, optional: of one that is to be loaded; those of a loaded one are met already.
+    """
+
+    mod_id: str
+    names: frozenset[str]
+    version: str | None
+    requires: tuple[Requirement, ...] = ()
+    optional: tuple[Requirement, ...] = ()
+
+    def meets(self, requirement: Requirement) -> bool:
+        return requirement.name in self.names and requirement.allows(self.version)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One version of a mod that could be loaded.
+
+    Attributes:
+        source: what the caller needs to load it.
+    """
+
+    name: str
+    version: str | None
+    requires: tuple[Requirement, ...] = ()
+    source: Any = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be loaded.
+
+    Attributes:
+        order: ids of the mods to load, each after what it requires; an offer gets its name for an id.
+        offers: those among them that are loaded for the others, by name.
+        after: for each of ``order``, those of ``order`` that it comes after.
+    """
+
+    order: tuple[str, ...]
+    offers: Mapping[str, Offer]
+    after: Mapping[str, frozenset[str]]
+
+
+def supplier(requirement: Requirement, present: Iterable[Present]) -> Present | None:
+    """Which mod meets a demand: the one with that very id, else the first in load order."""
+    found = [mod for mod in present if mod.meets(requirement)]
+    return next((mod for mod in found if mod.mod_id == requirement.name), found[0] if found else None)
+
+
+def plan(wanted: Sequence[Present], present: Sequence[Present], offers: Mapping[str, Sequence[Offer]]) -> Plan:
+    """What to load so that all of ``wanted`` have what they require.
+
+    Args:
+        present: what is loaded, and what is being loaded besides; may include ``wanted``.
+        offers: by name, the one that is preferred first.
+
+    Raises:
+        Unmet: with the reason, for people.
+    """
+    there = [*wanted, *(mod for mod in present if mod not in wanted)]
+    chosen = _chosen(wanted, there, offers)
+    after = {mod.mod_id: _befores(mod.requires, wanted, there, chosen) - {mod.mod_id} for mod in wanted}
+    after |= {name: _befores(offer.requires, wanted, there, chosen) for name, offer in chosen.items()}
+    for mod in wanted:
+        for requirement in mod.optional:
+            first = supplier(requirement, there)
+            if (
+                first is not None
+                and first in wanted
+                and first is not mod
+                and not _leads(after, first.mod_id, mod.mod_id)
+            ):
+                after[mod.mod_id] |= {first.mod_id}
+    try:
+        order = tuple(TopologicalSorter(after).static_order())
+    except CycleError as error:
+        circle = list(reversed(error.args[1]))
+        raise Unmet(
+            f"they require one another: {' requires '.join(circle)}; one of them has to do without (or with 'optional')",
+            cycle=circle[:-1],
+        ) from None
+    return Plan(order, chosen, {name: frozenset(first) for name, first in after.items()})
+
+
+def _befores(
+    requires: Iterable[Requirement], wanted: Sequence[Present], there: Sequence[Present], chosen: Mapping[str, Offer]
+) -> frozenset[str]:
+    """Of what is to be loaded, what these requirements are met by."""
+    found = set()
+    for requirement in requires:
+        met = supplier(requirement, there)
+        if met is None and requirement.name in chosen:
+            found.add(requirement.name)
+        elif met in wanted and met is not None:
+            found.add(met.mod_id)
+    return frozenset(found)
+
+
+def _leads(after: Mapping[str, frozenset[str]], start: str, goal: str) -> bool:
+    """Whether ``start`` comes after ``goal``, directly or not."""
+    seen, waiting = set(), [start]
+    while waiting:
+        name = waiting.pop()
+        if name == goal:
+            return True
+        if name not in seen:
+            seen.add(name)
+            waiting.extend(after.get(name, ()))
+    return False
+
+
+# -- choosing
+
+
+class _Demand(NamedTuple):
+    by: str
+    requirement: Requirement
+
+
+def _chosen(
+    wanted: Sequence[Present], there: Sequence[Present], offers: Mapping[str, Sequence[Offer]]
+) -> Mapping[str, Offer]:
+    demands = [demand for mod in wanted for demand in _open(mod.mod_id, mod.requires, there)]
+    if not demands:
+        return {}
+    resolver = Resolver(_Provider(there, offers), BaseReporter())
+    try:
+        return resolver.resolve(demands, max_rounds=MAX_ROUNDS).mapping
+    except ResolutionImpossible as error:
+        raise _impossible([cause.requirement for cause in error.causes], there, offers) from None
+    except ResolutionTooDeep:
+        raise Unmet(
+            f"no choice of versions was found in {MAX_ROUNDS} steps; load some of the required mods first, in versions you want"
+        ) from None
+
+
+def _open(by: str, requires: Iterable[Requirement], there: Sequence[Present]) -> list[_Demand]:
+    """The demands that nothing that is there meets."""
+    return [_Demand(by, requirement) for requirement in requires if supplier(requirement, there) is None]
+
+
+class _Provider(AbstractProvider):
+    """Tells resolvelib what there is. Its identifiers are names, its requirements are demands, its candidates are offers."""
+
+    def __init__(self, there: Sequence[Present], offers: Mapping[str, Sequence[Offer]]) -> None:
+        self._there = there
+        self._offers = offers
+        self._taken = frozenset(name for mod in there for name in mod.names)
+
+    def identify(self, requirement_or_candidate: _Demand | Offer) -> str:
+        if isinstance(requirement_or_candidate, Offer):
+            return requirement_or_candidate.name
+        return requirement_or_candidate.requirement.name
+
+    def get_preference(
+        self,
+        identifier: str,
+        resolutions: Mapping[str, Offer],
+        candidates: Mapping[str, Iterator[Offer]],
+        information: Mapping[str, Iterator[Any]],
+        backtrack_causes: Sequence[Any],
+    ) -> Any:
+        """First what can be met in few ways, so that a dead end is met early; then by name: the same each time."""
+        return sum(1 for _ in candidates[identifier]), identifier
+
+    def find_matches(
+        self,
+        identifier: str,
+        requirements: Mapping[str, Iterator[_Demand]],
+        incompatibilities: Mapping[str, Iterator[Offer]],
+    ) -> list[Offer]:
+        if identifier in self._taken:  # by mods that are there and do not meet it: none is put beside them unasked
+            return []
+        demands, dropped = list(requirements[identifier]), list(incompatibilities[identifier])
+        return [
+            offer
+            for offer in self._offers.get(identifier, ())
+            if offer not in dropped and all(self.is_satisfied_by(demand, offer) for demand in demands)
+        ]
+
+    def is_satisfied_by(self, requirement: _Demand, candidate: Offer) -> bool:
+        return requirement.requirement.allows(candidate.version)
+
+    def get_dependencies(self, candidate: Offer) -> list[_Demand]:
+        return _open(f"{candidate.name} {candidate.version or '(of unknown version)'}", candidate.requires, self._there)
+
+
+# -- saying why
+
+
+def _impossible(demands: Iterable[_Demand], there: Sequence[Present], offers: Mapping[str, Sequence[Offer]]) -> Unmet:
+    demands = list(dict.fromkeys(demands))
+    names = list(dict.fromkeys(demand.requirement.name for demand in demands))
+    who = [f"{demand.by} requires {demand.requirement}" for demand in demands]
+    return Unmet(
+        "; ".join([*who, *(_what_there_is(name, there, offers) for name in names)]),
+        demands=[{"by": demand.by, "requires": str(demand.requirement)} for demand in demands],
+    )
+
+
+def _what_there_is(name: str, there: Sequence[Present], offers: Mapping[str, Sequence[Offer]]) -> str:
+    versions = [offer.version or "of unknown version" for offer in offers.get(name, ())]
+    could = f"{name} {', '.join(in_order(dict.fromkeys(versions)))} could be loaded" if versions else ""
+    loaded = [
+        f"{mod.mod_id} is {mod.version or 'of a version that is not known before it runs'}"
+        for mod in there
+        if name in mod.names
+    ]
+    if loaded:
+        beside = f"; {could}, beside it, under an id of its own" if could else ""
+        return f"{', '.join(loaded)}{beside}"
+    return could or f"there is no mod {name} (see 'modvisor mods')"

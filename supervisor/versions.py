@@ -1,0 +1,74 @@
+"""Versions of mods (PEP 440): which of several is meant, and whether what runs is what was asked for. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from packaging.version import InvalidVersion, Version
+
+from ..ipc.errors import Code, ModvisorError
+
+
+class WrongVersion(ModvisorError):
+    """A mod of another version than was asked for, or than its own files say of it."""
+
+    code = Code.WRONG_VERSION
+
+
+def parsed(text: str) -> Version | None:
+    """None for what is no version of PEP 440: a class may call its version whatever it likes."""
+    try:
+        return Version(text)
+    except InvalidVersion:
+        return None
+
+
+def same(one: str, other: str) -> bool:
+    """``2.0`` is ``2.0.0``; what is no version is compared as text."""
+    first, second = parsed(one), parsed(other)
+    return one == other if first is None or second is None else first == second
+
+
+def matching(asked: str, names: Iterable[str]) -> str | None:
+    """The one of ``names`` that is the version asked for."""
+    return next((name for name in names if same(asked, name)), None)
+
+
+def newest_final(names: Iterable[str]) -> str | None:
+    """The newest that is no pre-release or development version; None if there is no such."""
+    final = {version: name for name in names if (version := parsed(name)) and not version.is_prerelease}
+    return final[max(final)] if final else None
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Oldest first; what is no version comes before all that are."""
+    return sorted(names, key=_rank)
+
+
+def _rank(name: str) -> tuple[bool, Version, str]:
+    version = parsed(name)
+    return version is not None, version or Version("0"), name
+
+
+def check(asked: str | None, declared: str | None, reported: str) -> None:
+    """Whether all who speak of a mod's version mean the same.
+
+    Args:
+        asked: by whoever loads it.
+        declared: by its mod.yaml.
+        reported: by its class.
+
+    Raises:
+        WrongVersion: it is not what was asked for.
+        ModvisorError: ``invalid_mod``: class and mod.yaml contradict each other.
+    """
+    if asked is not None and not same(asked, reported):
+        raise WrongVersion(
+            f"version {asked} was asked for, and its class says {reported}; ask for {reported}, or mend the version there",
+            asked=asked, found=reported,
+        )  # fmt: skip
+    if declared is not None and not same(declared, reported):
+        raise ModvisorError(
+            f"its mod.yaml says version {declared} and its class says {reported}; make them the same, or remove one of them",
+            code=Code.INVALID_MOD, declared=declared, found=reported,
+        )  # fmt: skip

@@ -1,0 +1,57 @@
+"""``python bootstrap.py modvisor.worker MSGPACK FD LIFELINE DUMP``: a worker under an interpreter that has no modvisor.
+
+Run by its path. It finds ipc, mods and worker beside itself, as they are installed for the network, and msgpack in the folder
+MSGPACK if the interpreter has none of its own (the part written in C fits one Python only; the other fits all). Nothing else of
+the network's environment is seen from here.
+"""
+
+import os
+import runpy
+import sys
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec, spec_from_file_location
+
+HOUSE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+FLOORS = ("ipc", "mods", "worker")
+
+
+class House:
+    """Finds ``modvisor`` and its floors here, whatever else is called that in the interpreter's own folders."""
+
+    @staticmethod
+    def find_spec(fullname, _path=None, _target=None):
+        if fullname == "modvisor":
+            spec = ModuleSpec(fullname, None, is_package=True)
+            spec.submodule_search_locations = []
+            return spec
+        package, _, name = fullname.partition(".")
+        if package != "modvisor" or name not in FLOORS:
+            return None
+        folder = os.path.join(HOUSE, name)
+        return spec_from_file_location(
+            fullname, os.path.join(folder, "__init__.py"), submodule_search_locations=[folder]
+        )
+
+
+class Msgpack:
+    """Finds msgpack where the network has it; asked last."""
+
+    def __init__(self, folder):
+        self._folder = folder
+
+    def find_spec(self, fullname, _path=None, _target=None):
+        return PathFinder.find_spec(fullname, [self._folder]) if fullname == "msgpack" else None
+
+
+def main():
+    if len(sys.argv) != 6 or sys.argv[1] != "modvisor.worker":
+        sys.exit("usage: python bootstrap.py modvisor.worker MSGPACK FD LIFELINE DUMP   (started by modvisor)")
+    sys.meta_path.insert(0, House)
+    if find_spec("msgpack") is None:
+        sys.meta_path.append(Msgpack(sys.argv[2]))
+    sys.argv[1:] = sys.argv[3:]
+    runpy.run_module("modvisor.worker", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()
