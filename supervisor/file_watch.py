@@ -37,6 +37,7 @@ is in it, so more would hardly spare a reload. The looks take 0.4 % of a process
 DEBOUNCE = 100
 """Milliseconds after which a save that goes on and on (another branch is checked out) is acted upon all the same."""
 
+MAX_FOLDERS = 1000  # of a package; a worker may call the root of the file system its package
 MAX_BYTES = 16 * 1024 * 1024  # of one file; a worker keeps no more of all of them
 
 
@@ -93,7 +94,7 @@ def look(root: str | None, files: Iterable[str], roots: Iterable[str] = ()) -> S
         files: its others, and those below ``root`` that it is known to have.
         roots: folders in which a module may turn up that it has not found.
     """
-    folders = [] if root is None else list(_code_folders(root))
+    folders = [] if root is None else list(islice(_code_folders(root), MAX_FOLDERS))
     listed = [path for folder in folders for path in _code_files(folder)][:MAX_FILES]
     own = dict.fromkeys([*islice(files, MAX_FILES), *listed])
     digests = {path: found for path in own if (found := _digest_of(path)) is not None}

@@ -27,6 +27,7 @@ def digest(data: bytes) -> bytes:
 
 
 MAX_FILES = 1000  # as many as a worker reports
+MAX_NAME = 4096  # characters; no file system takes more
 EMPTY = digest(b"")
 UNSURE = b""
 """In place of the digest of a file that may have been saved while it was read: equal to no other."""
@@ -48,14 +49,15 @@ class SourceFiles:
 
 def source_files(mod_path: str, modules: Mapping[str, Any], file: ModFile | None) -> SourceFiles:
     """Of the modules of a snapshot: ``{module: {"path", "source", "is_package"}}``."""
-    digests = {entry["path"]: digest(entry["source"]) for entry in modules.values()}
+    digests = {entry["path"]: digest(entry["source"]) for entry in modules.values() if _is_file_name(entry["path"])}
     if file is not None:
         digests[file.path] = digest(file.text.encode())
     package = mod_path.partition(":")[0].removesuffix(".mod")
     home = modules.get(package)
     if home is None or not home["is_package"]:
         home = modules.get(f"{package}.mod")
-    return SourceFiles(mod_path, None if home is None else os.path.dirname(home["path"]), digests)
+    root = os.path.dirname(home["path"]) if home is not None and _is_file_name(home["path"]) else None
+    return SourceFiles(mod_path, root, digests)
 
 
 class Decision(StrEnum):
@@ -108,9 +110,14 @@ def made_of(reported: Digests, before: Digests) -> dict[str, bytes]:
 
 
 def files_read(details: Mapping[str, Any]) -> tuple[str, ...]:
-    """The files that a start which failed has read, of the details of the failure: what a worker says, so look at it well."""
+    """The files that a start which failed has read, of the details of the failure."""
     files = details.get("files")
-    return tuple(path for path in files if isinstance(path, str))[:MAX_FILES] if isinstance(files, list) else ()
+    return tuple(filter(_is_file_name, files))[:MAX_FILES] if isinstance(files, list) else ()
+
+
+def _is_file_name(path: Any) -> bool:
+    """What a worker calls its files may be anything; what is none would be an error of ours later on."""
+    return isinstance(path, str) and os.path.isabs(path) and len(path) <= MAX_NAME and "\0" not in path
 
 
 def may_be_code(name: str) -> bool:

@@ -170,8 +170,11 @@ class Watcher:
                 try:
                     while True:
                         self._wake = anyio.Event()
-                        await self._take_stock()
-                        self._follow()
+                        try:
+                            await self._take_stock()
+                            self._follow()
+                        except Exception:  # a mistake of ours is no reason for the network to end
+                            logger.exception("which files are to be watched could not be found out")
                         await self._wake.wait()
                 finally:
                     if self._stop is not None:  # its thread hears of nothing else
@@ -271,6 +274,8 @@ class Watcher:
                 if decision is Decision.RELOAD:
                     was_idle = False
                     await self._reload(mod)
+        except Exception:
+            logger.exception("mod %s: what was saved could not be acted upon", mod.mod_id)
         finally:
             mod.is_busy = False
 

@@ -406,3 +406,28 @@ async def test_a_version_that_is_taken_back_is_not_tried_again_before_the_next_s
         write_mod("counter", COUNTER % "3")
         assert (await follower.next()).response.success
         assert (await ask(watched))[0] == "3"
+
+
+async def test_a_mod_with_several_workers_is_reloaded_as_one(
+    watched: AgentNetwork, write_mod: WriteMod, tmp_path: Path
+) -> None:
+    await watched.load_mod(write_mod("counter", COUNTER % "1"), workers=2, partition_by="source")
+
+    async def versions() -> set[str]:
+        sources = [f"agent:a{number}" for number in range(8)]
+        answers = await asyncio.gather(*(watched.process_event(Event("count.up", source)) for source in sources))
+        return {answer.data[0] for answer in answers}
+
+    async with watching(watched, "counter") as follower:
+        assert await versions() == {"1"}
+        write_mod("counter", COUNTER % "2")
+        saved = await follower.next()
+        assert (saved.mod_id, saved.response.data["workers"]) == ("counter", 2)
+        assert await versions() == {"2"}
+        write_mod("counter", "this is no python\n")
+        assert not (await follower.next()).response.success
+        assert await versions() == {"2"}
+        write_mod("counter", COUNTER % "3")
+        assert (await follower.next()).response.success
+        assert await versions() == {"3"}
+        assert follower.nothing_more()

@@ -177,10 +177,26 @@ def test_where_the_package_of_a_version_stands(mod_path: str, modules: dict, roo
     }
 
 
-@given(st.dictionaries(st.just("files"), st.none() | st.integers() | st.text() | st.lists(st.text() | st.integers())))
+NAMES = st.text() | st.text().map("/{}".format)
+
+
+@given(st.dictionaries(st.just("files"), st.none() | st.integers() | st.text() | st.lists(NAMES | st.integers())))
 def test_what_a_worker_says_it_has_read(details: dict) -> None:
-    assert all(isinstance(path, str) for path in files_read(details))
-    assert len(files_read({"files": ["x"] * 5000})) == 1000
+    assert all(os.path.isabs(path) for path in files_read(details))
+    assert len(files_read({"files": ["/x"] * 5000})) == 1000
+
+
+@given(
+    st.lists(
+        NAMES.filter(str.isprintable) | st.sampled_from(["/a\0b", "/" + "x/" * 3000, "/dev/zero", "/"]), max_size=5
+    )
+)
+def test_whatever_a_worker_calls_its_files_can_be_looked_at(paths: list[str]) -> None:
+    modules = {f"m{n}": {"path": path, "source": b"", "is_package": True} for n, path in enumerate(paths)}
+    found = source_files("m0", modules, None)
+    seen = look(None, [*found.digests, *files_read({"files": paths})])
+    assert all(os.path.isdir(folder) for folder in seen.watched)
+    assert found.root is None or os.path.isabs(found.root)
 
 
 def test_a_look_at_a_package(tmp_path: Path) -> None:
