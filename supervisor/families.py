@@ -115,7 +115,9 @@ class Families:
     def _admitted(self, named: Mod, name: str, journey: Journey) -> Mod:
         family = family_of(named.mod_id)
         keepers = self._members.get(family, [])
-        if name == named.mod_id and all(keeper.audience is None and not keeper.promoted for keeper in [*keepers, named]):
+        if name == named.mod_id and all(
+            keeper.audience is None and not keeper.promoted for keeper in [*keepers, named]
+        ):
             return named  # versions side by side, and nobody has said whose they are
         if named not in keepers:  # it starts: as if it served already
             keepers = [*keepers, named]
