@@ -1,6 +1,7 @@
 """Reload after reload under steady load: every event is counted.
 
-    python -m benchmarks.reloads [--reloads N] [--rate N] [--agents N] [--swap] [--durable] [--state BYTES] [--json FILE]
+    python -m benchmarks.reloads [--reloads N] [--rate N] [--agents N] [--swap] [--durable] [--workers N] [--state BYTES]
+        [--json FILE]
 
 A promise that was not kept is an exit status of 1; figures of time are told and fail nothing.
 """
@@ -29,12 +30,19 @@ def main() -> None:
     parser.add_argument("--agents", type=int, default=50, help="that send them")
     parser.add_argument("--swap", action="store_true", help="swap two mods for each other instead")
     parser.add_argument("--durable", action="store_true", help="of a mod whose events are on disk before it sees them")
+    parser.add_argument("--workers", type=int, help="of the mod, each with the events of its sources")
     parser.add_argument("--state", type=int, default=0, help="bytes that the mod hands over besides its counts")
     parser.add_argument("--json", type=Path, help="also write the summary to this file")
     options = parser.parse_args()
     logging.getLogger("modvisor").setLevel(logging.ERROR)
     plan = Plan(
-        options.reloads, options.rate, options.agents, options.swap, options.durable, padding=max(0, options.state)
+        options.reloads,
+        options.rate,
+        options.agents,
+        options.swap,
+        options.durable,
+        padding=max(0, options.state),
+        workers=options.workers,
     )
     with tempfile.TemporaryDirectory(prefix="modvisor-reloads-") as folder:
         summary = asyncio.run(run(plan, Path(folder) / "state"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 
@@ -27,6 +27,17 @@ def counts(sent: Counter[str], told: Mapping[str, Any]) -> Iterator[str]:
     yield from told["wrong"]
     if (more := told["wrong_count"] - len(told["wrong"])) > 0:
         yield f"and {more} more of the kind"
+
+
+def together(told: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the workers of one mod say, each of its own sources."""
+    total: dict[str, Any] = {"begun": {}, "done": {}, "wrong": [], "wrong_count": 0}
+    for one in told:
+        total["begun"] |= one["begun"]
+        total["done"] |= one["done"]
+        total["wrong"] += one["wrong"]
+        total["wrong_count"] += one["wrong_count"]
+    return total
 
 
 def handovers(asked: int, told: Mapping[str, Any], stats: Mapping[str, Any]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from modvisor.mods import partition_of
 from modvisor.supervisor import AgentNetwork, Event, EventResponse
 
 from . import audit
@@ -22,7 +23,8 @@ GOAL_MS = 20.0  # of the p99 of the pauses, besides what the mod's own get_state
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done. ``rate`` in events per second, ``quiet`` in seconds, ``padding`` in bytes of further state."""
+    """What is to be done. ``rate`` in events per second, ``quiet`` in seconds, ``padding`` in bytes of further state;
+    ``workers`` of the mod, None: a mod with one for all."""
 
     reloads: int = 100
     rate: float = 5000.0
@@ -31,6 +33,7 @@ class Plan:
     durable: bool = False
     quiet: float = 2.0
     padding: int = 0
+    workers: int | None = None
 
 
 @dataclass(slots=True)
@@ -84,7 +87,12 @@ async def run(plan: Plan, storage: Path) -> Summary:
 
 
 def _entry(plan: Plan) -> dict[str, Any]:
-    return {"config": {"padding": plan.padding}, "durable": plan.durable, "limits": {"queue": QUEUE}}
+    return {
+        "config": {"padding": plan.padding},
+        "durable": plan.durable,
+        "limits": {"queue": QUEUE},
+        "workers": plan.workers,
+    }
 
 
 async def _reload_under_load(network: AgentNetwork, load: Load, summary: Summary) -> None:
@@ -112,20 +120,31 @@ async def _reload(network: AgentNetwork, plan: Plan, number: int) -> EventRespon
 
 async def _audit(network: AgentNetwork, load: Load, summary: Summary) -> None:
     unanswered = await load.settled(SETTLING)
-    told = await network.process_event(Event("count.tell"))
+    told = [
+        await network.process_event(Event("count.tell", source)) for source in _one_of_each(summary.plan, load.sources)
+    ]
     mods = network.get_network_stats()["mods"]
     summary.problems += audit.events(load.sent, load.answered, load.failed, unanswered)
     summary.problems += load.wrong
-    if told.success and len(mods) == 1:
-        summary.problems += audit.counts(load.sent, told.data)
-        summary.problems += audit.handovers(len(summary.pauses), told.data, *mods.values())
-        summary.own = told.data["spent"]
+    if all(answer.success for answer in told) and len(mods) == 1:
+        (stats,) = mods.values()
+        summary.problems += audit.counts(load.sent, audit.together(answer.data for answer in told))
+        for answer, worker in zip(told, stats.get("workers", [stats]), strict=True):
+            summary.problems += audit.handovers(len(summary.pauses), answer.data, worker)
+        summary.own = [max(times) for times in zip(*(answer.data["spent"] for answer in told), strict=True)]
     else:
-        summary.problems.append(f"the mod does not tell its counts (loaded: {', '.join(mods)}): {told.message}")
+        summary.problems.append(f"the mod does not tell its counts (loaded: {', '.join(mods)}): {told}")
     summary.sent, summary.late, summary.worst_ms = load.sent.total(), load.late, load.worst * 1000
     summary.seconds = load.seconds["reloads"]
     summary.rates = {phase: load.reached(phase) for phase in load.seconds}
     summary.latency = {phase: quantiles(seconds * 1000 for seconds in times) for phase, times in load.latencies.items()}
+
+
+def _one_of_each(plan: Plan, sources: list[str]) -> list[str]:
+    """A source for each worker, in order."""
+    workers = plan.workers or 1
+    found = {partition_of(source, workers): source for source in sources}
+    return [found[index] for index in range(workers)]
 
 
 def quantiles(times: Iterable[float]) -> dict[str, float]:

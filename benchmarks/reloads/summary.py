@@ -26,7 +26,11 @@ def lines(summary: Summary) -> list[str]:
 
 def kind(plan: Plan) -> str:
     """What was done, for a heading."""
-    return ("swaps" if plan.swap else "reloads") + (" of a durable mod" if plan.durable else "")
+    return (
+        ("swaps" if plan.swap else "reloads")
+        + (" of a durable mod" if plan.durable else "")
+        + (f" of {plan.workers} workers" if plan.workers else "")
+    )
 
 
 def _pauses(summary: Summary) -> list[str]:

@@ -16,11 +16,17 @@ RELOADS = 5
 SHORT = {"reloads": RELOADS, "rate": 1000.0, "quiet": 0.2}
 
 
-@pytest.mark.parametrize(
-    "plan",
-    [Plan(**SHORT), Plan(swap=True, **SHORT), Plan(durable=True, **SHORT), Plan(padding=1_000_000, **SHORT)],
-    ids=["reload", "swap", "durable", "much_state"],
-)
+KINDS = {
+    "reload": Plan(**SHORT),
+    "swap": Plan(swap=True, **SHORT),
+    "durable": Plan(durable=True, **SHORT),
+    "workers": Plan(workers=4, **SHORT),
+    "swap_of_workers": Plan(swap=True, workers=2, **SHORT),
+    "much_state": Plan(padding=1_000_000, **SHORT),
+}
+
+
+@pytest.mark.parametrize("plan", KINDS.values(), ids=KINDS)
 async def test_every_event_is_handled_once_and_in_order(
     plan: Plan, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
