@@ -137,7 +137,10 @@ class _AdminApi:
         loaded = self._network.get_loaded_mods()
         if mod.partition("#")[0] in loaded or any(mod == other["mod_path"] for other in loaded.values()):
             return
-        if not self._network.state_dir.log_file(check_mod_id(mod)).exists():
+        name, _, worker = mod.partition("#")  # wiki#1: one of several workers
+        if not worker.isdecimal():
+            name = mod
+        if check_mod_id(name) and not self._network.state_dir.log_file(mod).exists():
             raise ModvisorError(f"no mod {mod!r} is loaded, and none has left a log", code=Code.NO_SUCH_MOD, mod=mod)
 
     # -- mods

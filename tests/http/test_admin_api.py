@@ -237,6 +237,19 @@ async def said(served: Served, text: str) -> None:
     await until(lambda: any(line.endswith(f" {text}") for line in served.network.mod_log("talker")))
 
 
+async def test_the_workers_of_a_mod(talking: Served) -> None:
+    loaded = await talking.admin.post("/admin/v1/mods", json={"path": "./talker", "id": "many", "workers": 2})
+    assert loaded.json()["success"], loaded.json()
+    (mod,) = [mod for mod in (await talking.admin.get("/admin/v1/mods")).json()["mods"] if mod["mod_id"] == "many"]
+    assert [worker["mod_id"] for worker in mod["workers"]] == ["many#0", "many#1"]
+    for source in ("agent:a", "agent:b", "agent:c"):
+        assert (await talking.network.process_event(Event("test.say", source, "mod:many", {"text": "hi"}))).success
+    logs = [(await talking.admin.get(f"/admin/v1/mods/many{one}/log")).text.splitlines() for one in ("", "%230", "%231")]
+    assert len(logs[0]) == len(logs[1]) + len(logs[2]) > 0
+    assert (await talking.admin.get("/admin/v1/mods/nobody%231/log")).status_code == 404
+    assert (await talking.admin.get("/admin/v1/crashes?mod=many%231")).json() == {"crashes": []}
+
+
 async def test_the_log_of_a_mod(talking: Served) -> None:
     for text in ("one", "two", "drei ü"):
         await said(talking, text)
