@@ -244,7 +244,9 @@ async def test_the_workers_of_a_mod(talking: Served) -> None:
     assert [worker["mod_id"] for worker in mod["workers"]] == ["many#0", "many#1"]
     for source in ("agent:a", "agent:b", "agent:c"):
         assert (await talking.network.process_event(Event("test.say", source, "mod:many", {"text": "hi"}))).success
-    logs = [(await talking.admin.get(f"/admin/v1/mods/many{one}/log")).text.splitlines() for one in ("", "%230", "%231")]
+    logs = [
+        (await talking.admin.get(f"/admin/v1/mods/many{one}/log")).text.splitlines() for one in ("", "%230", "%231")
+    ]
     assert len(logs[0]) == len(logs[1]) + len(logs[2]) > 0
     assert (await talking.admin.get("/admin/v1/mods/nobody%231/log")).status_code == 404
     assert (await talking.admin.get("/admin/v1/crashes?mod=many%231")).json() == {"crashes": []}
