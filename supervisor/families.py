@@ -9,7 +9,6 @@ from typing import Any
 from ..ipc.errors import Code, ModvisorError
 from .audience import Audience, Split, Version, family_of
 from .audience_values import read_audience
-from .counters import ModCounters
 from .journal import Journal
 from .journey import Journey
 from .lifecycle import State
@@ -43,7 +42,7 @@ class Families:
         self._splits: dict[str, Split] = {}
         self._before: dict[str, list[Split]] = {}  # what each promotion changed, the newest last
         self._promoted: dict[str, int] = {}  # by mod id, from the former run
-        self._counted: dict[str, dict[str, tuple[ModCounters, int]]] = {}  # events by version, when the split was made
+        self._counted: dict[str, dict[str, int]] = {}  # events by version, when the split was made
 
     # -- the splits
 
@@ -55,7 +54,7 @@ class Families:
         """
         members: dict[str, list[Mod]] = {}
         for keeper in keepers:
-            if (keeper.manifest is not None or keeper.belongs) and (closing or keeper.state is not State.DRAINING):
+            if keeper.belongs and (closing or keeper.state is not State.DRAINING):
                 members.setdefault(family_of(keeper.mod_id), []).append(keeper)
         self._members = members
         self._splits = {
@@ -69,7 +68,7 @@ class Families:
         former = self._splits.get(family)
         if former is not None and former.versions == versions:
             return former
-        self._counted[family] = {keeper.mod_id: (keeper.counters, keeper.counters.events_in) for keeper in keepers}
+        self._counted[family] = {keeper.mod_id: keeper.counters.events_in for keeper in keepers}
         return Split(family, versions)
 
     def split_of(self, mod_id: str) -> Split | None:
@@ -238,8 +237,8 @@ class Families:
         return round(events.get(keeper, 0) / total, 4) if total else None
 
     def _events_since(self, family: str, keeper: Mod) -> int:
-        counters, events = self._counted[family].get(keeper.mod_id, (None, 0))
-        return keeper.counters.events_in - (events if counters is keeper.counters else 0)
+        before, now = self._counted[family].get(keeper.mod_id, 0), keeper.counters.events_in
+        return now - before if now >= before else now  # its counts began anew
 
 
 def _version(keeper: Mod) -> Version:

@@ -121,7 +121,7 @@ class Keeper:
         probation: of the version that serves since the last reload, until it has proven itself.
         last_rollback: which version gave way to which, and why.
         audience: whose events it gets, None: everybody's; ``promoted``: the number of its last promotion, 0: none.
-        belongs: it is part of the network although its first start failed, or it was in quarantine before.
+        belongs: it has served, or is part of the network although its first start failed, or it was in quarantine before.
     """
 
     def __init__(self, config: ModConfig, log: ModLog, surroundings: Surroundings, number: int = 0) -> None:
@@ -396,6 +396,7 @@ class Keeper:
         if incarnation.config != self.config:  # its mod.yaml says something else than the former one's
             self.adopt(incarnation.config)
         self.incarnation, self._about = incarnation, incarnation.number
+        self.belongs = True
         self.happened(Trigger.ACTIVATED, facts=Facts(incarnation))
         if (ended := incarnation.channel.closed) is not None:  # in the very moment
             self._lost(incarnation, ended)

@@ -140,11 +140,14 @@ class ModRegistry:
                 with _cancellable(keeper):
                     if (reason := self._stay_quarantined(keeper)) is not None:
                         keeper.belongs = True
+                        self._rebuild_routes()
                         return _failure(config, ModvisorError(reason, code=Code.MOD_AWAY))
                     if from_snapshot := await self._find_snapshots(keeper):
                         logger.warning("mod %s starts from its last good version, because the network did not end by itself; "
                                        "'modvisor reload %s' reads its files", config.mod_id, config.mod_id)  # fmt: skip
                     loaded = _loaded(keeper, await keeper.start(from_snapshot=from_snapshot))
+                    keeper.belongs = True  # with all its workers
+                    self._rebuild_routes()
                     await self.remember(keeper)
                     return loaded
             except StartFailed as error:
@@ -440,7 +443,7 @@ class ModRegistry:
         order = list(self._keepers.values())
         first = order.index(keeper)
         for position, each in enumerate(order[first:], first):  # those behind it may have moved
-            if each is keeper or each.manifest is not None or each.belongs:
+            if each is keeper or each.belongs:
                 self._keep_entry(each, position)
         family = family_of(keeper.mod_id)
         if keeper.promoted or self.families.promotions(family):
@@ -511,7 +514,7 @@ class ModRegistry:
         logger.error("mod %s: %s", keeper.mod_id, what)
         mod = self._mod_of(keeper)
         if isinstance(mod, Replicas):  # its workers are of one version
-            mod.config = mod.former_config
+            mod.go_back()
             self._changed()
             for other in mod.keepers:
                 if other.probation is not None:
@@ -581,7 +584,7 @@ class ModRegistry:
             tell()
 
     def _in_service(self) -> Iterator[Mod]:
-        return (keeper for keeper in self._keepers.values() if keeper.state is not State.DRAINING)
+        return (mod for mod in self._keepers.values() if mod.belongs and mod.state is not State.DRAINING)
 
     def _entry(self, keeper: Mod) -> Entry[Mod]:
         manifest, split = keeper.manifest, self.families.split_of(keeper.mod_id)

@@ -34,7 +34,7 @@ class Replicas:
     Attributes:
         keepers: one for each worker, in the order of their indices.
         former_config: of before the last reload, for the way back.
-        audience, promoted, belongs: as of a `Keeper`.
+        audience, promoted: as of a `Keeper`; ``belongs``: all have served, or it is part of the network although they did not.
     """
 
     def __init__(self, config: ModConfig, keepers: list[Keeper]) -> None:
@@ -170,8 +170,22 @@ class Replicas:
 
     def become(self, config: ModConfig, keepers: list[Keeper]) -> list[Keeper]:
         """Have other workers; returns the former ones."""
-        former, self.keepers, self.config = self.keepers, keepers, config
+        former, self.keepers = self.keepers, keepers
+        self.adopt(config)
         return former
+
+    def adopt(self, config: ModConfig) -> None:
+        """Be the mod of ``config`` from now on, whose workers there are already: the same, or another one."""
+        self.former_config = replace(self.config, audience=self.audience)
+        if config.mod_id != self.mod_id:
+            self.audience = config.audience
+        self.config = config
+
+    def go_back(self) -> None:
+        """Be what it was before the last reload. May be called again."""
+        if self.former_config.mod_id != self.mod_id:
+            self.audience = self.former_config.audience
+        self.config = self.former_config
 
 
 Mod = Keeper | Replicas

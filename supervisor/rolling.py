@@ -49,7 +49,7 @@ async def roll(
             if isinstance(error, ReloadFailed):
                 error.details["worker"] = index
             raise
-    replicas.config, replicas.former_config = config, replicas.config
+    replicas.adopt(config)
     for keeper in replicas.keepers:
         await keeper.begin_probation(None if from_snapshot else config.probation)
     return {

@@ -48,6 +48,11 @@ WIKI = """
             await self.gate.wait()
             return EventResponse(True, data=self._me())
 
+        @mod_event_handler("wiki.page.later")
+        async def later(self, event):
+            self.handled.append(event.event_id)
+            await self.gate.wait()
+
         @mod_event_handler("wiki.gate.open")
         async def open(self, event):
             self.gate.set()
@@ -274,6 +279,40 @@ async def test_a_version_that_failed_at_the_start_keeps_its_sources(make_network
     assert await who(network, IN_TEN[0], OUTSIDE[0]) == ["wiki@2", "wiki"]
 
 
+async def test_a_version_may_have_several_workers(network: AgentNetwork, load: Any) -> None:
+    await load("wiki")
+    shared = {"workers": 2, "audience": {"percent": 10}}
+    loaded = await network.load_mod("./wiki", {"is": "wiki@2"}, mod_id="wiki@2", **shared)
+    assert loaded.success, loaded
+    assert await who(network, *IN_TEN[:6], OUTSIDE[0]) == ["wiki@2"] * 6 + ["wiki"]
+    workers = network.get_network_stats()["mods"]["wiki@2"]["workers"]
+    assert sum(worker["traffic"]["events_in"] for worker in workers) == 6
+    assert all(worker["traffic"]["events_in"] for worker in workers), "the choice of a worker is another one"
+    assert (await network.set_audience("wiki@2", percent=50)).success
+    assert (await network.reload_mod("wiki@2")).success
+    swapped = await network.swap_mod("wiki@2", "./wiki", {"is": "wiki@3"}, mod_id="wiki@3", workers=2)
+    assert swapped.success, swapped
+    assert await who(network, IN_FIFTY[0], OUTSIDE[0]) == ["wiki@3", "wiki"]
+    _, two = network.get_audience("wiki").data["versions"]
+    assert (two["mod_id"], two["reaches"], two["share"], two["events_in"]) == ("wiki@3", "50 % of the sources", 0.5, 1)
+    swapped = await network.swap_mod(
+        "wiki@3", "./wiki", {"is": "wiki@4"}, mod_id="wiki@4", workers=3, audience={"percent": 10}
+    )
+    assert swapped.success, swapped
+    assert await who(network, IN_TEN[0], IN_FIFTY[0]) == ["wiki@4", "wiki"]
+    assert (await network.promote_mod("wiki@4")).success
+    assert await who(network, OUTSIDE[0]) == ["wiki@4"]
+
+
+async def test_workers_that_do_not_all_come_up_take_nobody_away(network: AgentNetwork, write_mod: Write) -> None:
+    load = loader(network, write_mod)
+    await load("wiki")
+    write_mod("wiki", WIKI.replace('return not self.config.get("broken")', "return self.context.replica == 0"))
+    refused = await network.load_mod("./wiki", mod_id="wiki@2", workers=2, audience={"percent": 100})
+    assert refused.error == "initialize_failed"
+    assert await who(network, "alice", "bob") == ["wiki", "wiki"]
+
+
 async def test_a_version_that_does_not_come_up_takes_nobody_away(network: AgentNetwork, load: Any) -> None:
     await load("wiki")
     response = await network.load_mod("./wiki", {"broken": True}, mod_id="wiki@2", audience={"percent": 100})
@@ -424,6 +463,23 @@ async def test_events_in_flight_finish_where_they_are(network: AgentNetwork, loa
     await network.rollback_mod("wiki")
     await ask(network, OUTSIDE[0], "wiki.gate.open")
     assert (await waiting).data == "wiki"
+
+
+async def test_an_event_that_outlives_its_senders_patience_meets_no_second_version(
+    network: AgentNetwork, load: Any
+) -> None:
+    await network.load_mod("./wiki", {"is": "wiki@1"}, mod_id="wiki@1", audience={"agents": ["alice"]}, durable=True)
+    await load("wiki")
+    await network.register_agent("alice")
+    event = Event("wiki.page.later", "alice", timeout=0.2)
+    assert (await network.process_event(event)).error == "pending"
+    await network.set_audience("wiki@1", agents=["bob"])
+    assert await who(network, "alice") == ["wiki"]
+    await ask(network, "bob", "wiki.gate.open")
+    (late,) = await network.poll_events("alice", wait=10)
+    assert late.payload["message"] == "no mod answered, and it is addressed to nobody"
+    assert (await seen(network, "wiki@1"))["handled"] == [event.event_id]
+    assert event.event_id not in (await seen(network, "wiki"))["handled"]
 
 
 async def test_no_event_goes_to_two_versions_or_to_none_while_audiences_change(
