@@ -304,12 +304,32 @@ async def test_a_version_may_have_several_workers(network: AgentNetwork, load: A
     assert await who(network, OUTSIDE[0]) == ["wiki@4"]
 
 
-async def test_workers_that_do_not_all_come_up_take_nobody_away(network: AgentNetwork, write_mod: Write) -> None:
+async def test_workers_that_do_not_all_come_up_take_nobody_away(
+    network: AgentNetwork, write_mod: Write, tmp_path: Path
+) -> None:
     load = loader(network, write_mod)
     await load("wiki")
-    write_mod("wiki", WIKI.replace('return not self.config.get("broken")', "return self.context.replica == 0"))
-    refused = await network.load_mod("./wiki", mod_id="wiki@2", workers=2, audience={"percent": 100})
-    assert refused.error == "initialize_failed"
+    goes_on = tmp_path / "goes_on"
+    wait = "self._wait(self.context.replica)"
+    source = (
+        WIKI.replace('return not self.config.get("broken")', f"return {wait}")
+        + f"""
+        def _wait(self, replica):
+            import os, time
+            while replica == 1 and not os.path.exists({str(goes_on)!r}):
+                time.sleep(0.005)
+            return replica == 0
+    """
+    )
+    loading = asyncio.create_task(
+        network.load_mod(write_mod("wiki", source), mod_id="wiki@2", workers=2, audience={"percent": 100})
+    )
+    await until(lambda: "wiki@2" in network.get_loaded_mods())
+    workers = network._workers_of("wiki@2")
+    await until(lambda: workers[0].state == "ready")
+    assert await who(network, "alice", "bob") == ["wiki", "wiki"], "not before all of them serve"
+    goes_on.touch()
+    assert (await loading).error == "initialize_failed"
     assert await who(network, "alice", "bob") == ["wiki", "wiki"]
 
 
