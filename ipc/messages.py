@@ -35,6 +35,9 @@ SET_STATE = "set_state"  # {"state": …, "from_version": …}
 PART = "part"  # {"states": [...], "from_version": …, "count": n} -> n states: merged and split by the mod
 SNAPSHOT = "snapshot"  # -> the sources the mod runs on, see worker.loader
 SHUTDOWN = "shutdown"  # the mod's shutdown(), then the worker ends
+DEPENDENCY = (
+    "dependency"  # notification {"mod_id", "what": "ready" | "away" | "reloaded"}: of a mod that it requires or uses
+)
 
 # A worker tells or asks the supervisor.
 HELLO = "hello"  # notification, the first frame of a worker

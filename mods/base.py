@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from .context import ModContext
@@ -21,10 +22,14 @@ class BaseMod:
         context: what a mod may ask of its network, see `ModContext`. There from `initialize` on.
         version: of the mod (PEP 440), shown in stats and handed to `set_state`.
         description: one sentence for lists.
+        requires, optional: mods that this one needs, or uses when they are loaded: ``["messaging>=2,<3"]``. Like the two above
+            read from the source, before anything runs: write them as literals.
     """
 
     version: ClassVar[str] = "0.0.0"
     description: ClassVar[str] = ""
+    requires: ClassVar[Sequence[str]] = ()
+    optional: ClassVar[Sequence[str]] = ()
 
     config: dict[str, Any]
     context: ModContext
@@ -64,6 +69,18 @@ class BaseMod:
         """Take over what `get_state` of the former incarnation (of version ``from_version``) returned.
 
         Return False (or raise) to refuse: a reload is given up then, and the former incarnation goes on serving.
+        """
+
+    def on_dependency(self, mod_id: str, what: str) -> Any:
+        """A mod that this one ``requires``, or uses (``optional``), has come, gone, or become another.
+
+        Called for each of them when this mod begins to serve, and at every change, one call after the other; events go on
+        meanwhile. Ask the mod with ``await self.context.request(f"mod:{mod_id}", …)``, from an ``async def``.
+
+        Args:
+            mod_id: of the mod; of one that has not been there yet, the name by which it is required.
+            what: ``ready``; ``away``: unloaded, or on its way back after a crash; ``reloaded``: another process of it, perhaps
+                of another version, serves in the place of the former one.
         """
 
     def merge_state(self, states: list[Any], from_version: str) -> Any:

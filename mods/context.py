@@ -49,6 +49,18 @@ class ModContext(Protocol):
         """
         ...
 
+    async def request(
+        self, mod: str, event_name: str, payload: dict[str, Any] | None = None, timeout: float | None = None
+    ) -> EventResponse:
+        """Ask one mod, such as ``mod:wiki``, and nobody else; a failure is a response, ``no_such_mod`` if it is not loaded.
+
+        Of a mod that this one requires (or uses), the version answers that it asks for, whatever id that is loaded under.
+
+        Args:
+            timeout: seconds to wait for the answer, for a mod that is on its way back as well.
+        """
+        ...
+
     async def checkpoint(self, state: Any) -> None:
         """Keep ``state`` (msgpack types) for the case of a crash; returns when it is on disk. None: nothing is done.
 

@@ -254,7 +254,10 @@ class SystemCommands:
         )
 
     async def _unload(self, event: Event, caller: Caller) -> EventResponse:
-        return await self._network.unload_mod(_mod(event.payload))
+        cascade = event.payload.get("cascade", False)
+        if not isinstance(cascade, bool):
+            raise Refusal(f"cascade: expected true or false, got {type(cascade).__name__}")
+        return await self._network.unload_mod(_mod(event.payload), cascade=cascade)
 
     async def _reload(self, event: Event, caller: Caller) -> EventResponse:
         payload = event.payload

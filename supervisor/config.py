@@ -21,6 +21,7 @@ from . import audience_values
 from . import config_values as values
 from .audience import Audience
 from .config_values import EnvValue, Place, Reader, got, hint
+from .requirement import Requirement
 from .yaml_source import BROKEN, ConfigError, Problem, Source, format_key, load_yaml
 
 __all__ = [
@@ -121,6 +122,9 @@ class ModConfig:
     version: str | None = None  # which one is wanted; None: whichever there is
     paths: tuple[Path, ...] = ()  # extra folders, first on its worker's sys.path
     python: Path | None = None  # the interpreter of its worker; None: the network's own
+    requires: tuple[Requirement, ...] = ()  # mods that it needs
+    optional: tuple[Requirement, ...] = ()  # mods that it uses when they are loaded
+    dependency: bool = field(default=False, compare=False)  # loaded only because another mod requires it
     from_file: bool = True  # the file rules over the journal
     # Whose events it gets from its load on; None: everybody's. Not compared: another audience asks for no other process.
     audience: Audience | None = field(default=None, compare=False)
@@ -514,6 +518,8 @@ _KEEPING: dict[str, Reader] = {
 }
 # What it is to be run with.
 _RUNNING: dict[str, Reader] = {
+    "requires": _REQUIREMENTS,
+    "optional": _REQUIREMENTS,
     "paths": values.list_of(values.folder, "[vendor]"),
     "python": values.or_null(values.interpreter),
 }
@@ -543,8 +549,6 @@ MOD_FILE_KEYS: dict[str, Reader] = {
     "restart": lambda value, at: values.keys(value, at, RESTART_KEYS),
     "version": values.version,
     "description": values.text,
-    "requires": _REQUIREMENTS,
-    "optional": _REQUIREMENTS,
     **_RUNNING,
     **_KEEPING,
 }

@@ -63,6 +63,8 @@ class Surroundings:
         ledger: keeps account of events that died with an incarnation.
         event_timeout: seconds an event has unless it says otherwise.
         home_of: where a mod is, in the version asked for; raises `ModvisorError`.
+        check_needs: whether what a mod requires is loaded; raises `ModvisorError`.
+        admit: whether those who need a mod, by id, can do with what is to take its place; raises `ModvisorError`.
         load_params: the `load` parameters of a mod, without its snapshot and limits.
         arm: prepares the limits of an incarnation.
         on_request, on_cancel: called with each request of a worker, and with those it gives up.
@@ -82,6 +84,8 @@ class Surroundings:
     ledger: Ledger
     event_timeout: float
     home_of: Callable[[ModConfig], Home]
+    check_needs: Callable[[ModConfig], None]
+    admit: Callable[[str, ModConfig, str], None]
     load_params: Callable[[ModConfig, Home], dict[str, Any]]
     arm: Callable[[ModConfig, int], Armed]
     on_request: Callable[[Keeper, Incarnation, Request], None]
@@ -361,16 +365,34 @@ class Keeper:
         order = await self._order(config or self.config, from_snapshot=from_snapshot)
         listeners = Listeners(self._request, self._around.on_cancel, self._lost, self._exceeded)
         incarnation = await Incarnation.start(order, self._around.launcher, log, listeners)
+        if not from_snapshot:
+            await self._admit(incarnation)
         if restore:
             await self.checkpoints.restore(incarnation)
         return incarnation
+
+    async def _admit(self, incarnation: Incarnation) -> None:
+        """Others may need the mod, and in certain versions. Raises `StartFailed`; nothing is left of the incarnation then."""
+        assert incarnation.manifest is not None
+        try:
+            self._around.admit(self.config.name, incarnation.config, incarnation.manifest.version)
+        except ModvisorError as error:
+            await shielded(incarnation.kill("others cannot do with it"))
+            raise StartFailed(f"mod {self.mod_id}: {error}", code=error.code, **error.details) from None
+
+    def not_started(self, reason: str) -> None:
+        """Its start is not tried, because of something else."""
+        self.last_error = reason
+        self.happened(Trigger.START_FAILED, facts=Facts(reason=reason))
 
     async def _order(self, config: ModConfig, *, from_snapshot: bool) -> StartOrder:
         """All that the next worker must know. Raises `StartFailed`."""
         snapshot = await self._around.snapshots.read(config.mod_id) if from_snapshot else None
         try:
             home = self._around.home_of(config) if snapshot is None else snapshot.home
-            config = settled(config, home.file)
+            config = settled(config, home.file, home.said)
+            if snapshot is None and (config.requires or config.optional):
+                self._around.check_needs(config)
             python = None if config.python is None else await tried(config.python)
             params = self._around.load_params(config, home)
         except ModvisorError as error:  # its mod.yaml has mistakes; an environment variable or file is missing

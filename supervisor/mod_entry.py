@@ -20,9 +20,14 @@ def mod_config(
     base_dir: Path,
     mod_id: str | None = None,
     config: dict[str, Any] | None = None,
+    dependency: bool = False,
     **more: Any,
 ) -> ModConfig:
-    """A `ModConfig` for a load at runtime; raises `ConfigError` or `InvalidId`."""
+    """A `ModConfig` for a load at runtime; raises `ConfigError` or `InvalidId`.
+
+    Args:
+        dependency: it is loaded only because another mod requires it.
+    """
     check_mod_path(mod_path)
     data = {
         "path": mod_path,
@@ -31,7 +36,9 @@ def mod_config(
         **more,
     }
     spec = {key: value for key, value in data.items() if key not in ("path", "id")}
-    return with_bundled_permissions(replace(parse_mod(data, base_dir=base_dir), spec=spec))
+    if dependency:
+        spec["dependency"] = True
+    return with_bundled_permissions(replace(parse_mod(data, base_dir=base_dir), spec=spec, dependency=dependency))
 
 
 def with_bundled_permissions(mod: ModConfig) -> ModConfig:

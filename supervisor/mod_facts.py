@@ -8,6 +8,7 @@ from typing import Any
 
 from packaging.requirements import InvalidRequirement
 
+from ..ipc.errors import Code, ModvisorError
 from .mod_file import keys_of, read_mod_file
 from .mod_source import BadSource, class_attributes
 from .requirement import Requirement
@@ -53,6 +54,28 @@ def facts_of(folder: Path, class_name: str | None = None) -> Facts:
         problem="; ".join(problems) or None,
         **requirements,
     )
+
+
+def class_requirements(
+    folder: Path, class_name: str | None = None
+) -> tuple[tuple[Requirement, ...], tuple[Requirement, ...]]:
+    """What the class of a mod requires, and what it uses; a source that cannot be read is for its worker to tell of.
+
+    Raises:
+        ModvisorError: ``invalid_mod``: they are not written as they have to be.
+    """
+    try:
+        sources = [(folder / name).read_bytes() for name in ("mod.py", "__init__.py") if (folder / name).is_file()]
+    except OSError:
+        return (), ()
+    if not any(word in source for source in sources for word in (b"requires", b"optional")):
+        return (), ()  # as a rule: nothing need be parsed
+    said, _ = _of_class(folder, class_name)
+    problems: list[str] = []
+    found = tuple(_requirements(key, said.get(key, ()), problems) for key in ("requires", "optional"))
+    if problems:
+        raise ModvisorError(f"the mod class in {folder}: {'; '.join(problems)}", code=Code.INVALID_MOD)
+    return found[0], found[1]
 
 
 def _of_class(folder: Path, class_name: str | None) -> tuple[dict[str, Any], list[str]]:

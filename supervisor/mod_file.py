@@ -15,6 +15,7 @@ from .config_values import Place, keys
 from .yaml_source import BROKEN, Source, parse_yaml, read_text
 
 NAME = "mod.yaml"
+_NOTHING: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +45,18 @@ def keys_of(file: ModFile) -> dict[str, Any]:
     return found
 
 
-def settled(asked: ModConfig, file: ModFile | None) -> ModConfig:
+def settled(asked: ModConfig, file: ModFile | None, said: Mapping[str, Any] = _NOTHING) -> ModConfig:
     """What is asked for, completed by what the mod's own file says; raises `ConfigError` with every mistake in that.
 
     It may be asked for by what an earlier file completed: only what the network's file gave is taken from there.
+
+    Args:
+        said: by the mod's class; its file goes before that.
     """
     asked = asked.as_asked
+    said = {key: value for key, value in said.items() if value and key not in asked.given}
     if file is None:
-        return asked
+        return replace(asked, asked=asked, **said) if said else asked
     at = _place(file)
     found = _keys(file, at)
     limits = _completed(asked.limits, found.pop("limits", {}), asked.given, "limits")
@@ -59,9 +64,8 @@ def settled(asked: ModConfig, file: ModFile | None) -> ModConfig:
     check_limits(limits, restart, at)
     at.source.check()
     declared = found.pop("version", None)
-    for key in ("description", "requires", "optional"):  # for who looks for mods
-        found.pop(key, None)
-    own = {key: value for key, value in found.items() if key not in asked.given}
+    found.pop("description", None)  # for who looks for mods
+    own = {**said, **{key: value for key, value in found.items() if key not in asked.given}}
     return replace(asked, limits=limits, restart=restart, declared=declared, asked=asked, **own)
 
 

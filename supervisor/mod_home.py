@@ -10,11 +10,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ..ipc.errors import ModvisorError
 from .config import ModConfig, NetworkConfig
-from .mod_facts import facts_of
+from .mod_facts import class_requirements, facts_of
 from .mod_file import ModFile, read_mod_file, settled
+from .requirement import Requirement
 from .versions import WrongVersion, in_order, matching, newest_final, parsed, same
 from .yaml_source import ConfigError, Problem
 
@@ -32,11 +34,19 @@ class Home:
             import hook.
         file: its mod.yaml, if it has one.
         by_folder: whether the worker is to import it from ``folder``; else by its name, from the path.
+        requires, optional: mods that its class says it needs, or uses.
     """
 
     folder: Path | None = None
     file: ModFile | None = None
     by_folder: bool = False
+    requires: tuple[Requirement, ...] = ()
+    optional: tuple[Requirement, ...] = ()
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """By its class, as far as it is for the network to know before it runs."""
+        return {"requires": self.requires, "optional": self.optional}
 
 
 def search_path(config: NetworkConfig) -> list[str]:
@@ -53,6 +63,7 @@ def find_home(mod: ModConfig, base_dir: Path, search: Sequence[str]) -> Home:
     Raises:
         WrongVersion: the version asked for is not there.
         ConfigError: its mod.yaml cannot be read.
+        ModvisorError: ``invalid_mod``: what its class requires is not written as it has to be.
     """
     root = root_of(mod.path, base_dir, [*map(str, mod.paths), *search])
     if root is None:
@@ -60,7 +71,10 @@ def find_home(mod: ModConfig, base_dir: Path, search: Sequence[str]) -> Home:
     folder = _version_folder(root, mod.path, mod.version)
     is_local = mod.path.startswith("./")
     # Another interpreter does not have the folders of ours on its path.
-    return Home(folder, read_mod_file(folder), is_local or folder != root or mod.python is not None)
+    by_folder = is_local or folder != root or mod.python is not None
+    return Home(
+        folder, read_mod_file(folder), by_folder, *class_requirements(folder, mod.path.partition(":")[2] or None)
+    )
 
 
 def folder_of(mod: ModConfig, base_dir: Path, search: Sequence[str]) -> Path | None:
@@ -79,15 +93,22 @@ def with_mod_files(config: NetworkConfig) -> NetworkConfig:
     search = [*search_path(config), *sys.path]
     for index, mod in enumerate(config.mods):
         try:
-            mods.append(settled(mod, find_home(mod, config.base_dir, search).file))
+            mods.append(_settled(mod, config.base_dir, search))
         except ConfigError as error:
             problems += error.problems
-        except WrongVersion as error:
-            file = "" if config.file is None else str(config.file)
-            problems.append(Problem(file, None, f"mods[{index}].version", str(error)))
+        except ModvisorError as error:
+            file, key = "" if config.file is None else str(config.file), f"mods[{index}]"
+            problems.append(
+                Problem(file, None, f"{key}.version" if isinstance(error, WrongVersion) else key, str(error))
+            )
     if problems:
         raise ConfigError(problems)
     return replace(config, mods=tuple(mods))
+
+
+def _settled(mod: ModConfig, base_dir: Path, search: Sequence[str]) -> ModConfig:
+    home = find_home(mod, base_dir, search)
+    return settled(mod, home.file, home.said)
 
 
 def root_of(mod_path: str, base_dir: Path, search: Sequence[str]) -> Path | None:

@@ -40,7 +40,14 @@ class ModRequests:
     same pipe (of this very worker, where a handler waits for what its own event sets off), and so do those to pings.
     """
 
-    def __init__(self, tasks: TaskGroup, agents: AgentRegistry, gateway: Gateway) -> None:
+    def __init__(
+        self,
+        tasks: TaskGroup,
+        agents: AgentRegistry,
+        gateway: Gateway,
+        answering: Callable[[ModConfig, str], str] = lambda _mod, destination: destination,
+    ) -> None:
+        self._answering = answering
         self._tasks = tasks
         self._agents = agents
         self._gateway = gateway
@@ -123,6 +130,8 @@ class ModRequests:
                 "(grant others with 'speak_for' in its config)",
                 code=Code.FORBIDDEN,
             )
+        if event.destination_id is not None and event.destination_id.startswith(f"{MOD}:"):
+            event.destination_id = self._answering(mod, event.destination_id)
         event.via, event.secret, event.source_agent_group, event.attempt = own, None, None, 1
         cause = incarnation.lane.origin(params.get("cause"))
         keeper.counters.events_out += 1

@@ -26,6 +26,7 @@ from .commands import SystemCommands
 from .config import ModConfig, NetworkConfig, load_config, parse_config
 from .counters import NetworkCounters
 from .dead_letters import DeadLetters, LetterLedger
+from .dependencies import Dependencies
 from .enforcement import Enforcement
 from .family_commands import FamilyCommands
 from .file_watch import HOW_TO_INSTALL, is_available
@@ -219,8 +220,8 @@ class AgentNetwork:
                 tasks.cancel_scope.cancel()
 
             tasks.start_soon(watch_for_shutdown, self._stop_requested)
-            outcomes = await parts.mods.load_configured()
-            for mod_id, response in await parts.mods.load_restored(kept.mods):
+            outcomes, restored = await parts.dependencies.start(kept.mods)
+            for mod_id, response in restored:
                 if not response.success:
                     logger.error(
                         "mod %s, loaded when the network last ran, did not start: %s", mod_id, response.message
@@ -310,7 +311,9 @@ class AgentNetwork:
     async def load_mod(
         self, mod_path: str, config: dict[str, Any] | None = None, *, mod_id: str | None = None, **more: Any
     ) -> EventResponse:
-        """Start a worker for a mod. ``data``: mod_id, mod_path, version, pid, patterns.
+        """Start a worker for a mod, and first for those that it requires and that are not loaded.
+
+        ``data``: mod_id, mod_path, version, pid, patterns; dependencies (the ids of those that were loaded with it).
 
         Several versions of a mod run side by side, each under an id of its own:
         ``load_mod("./wiki", version="2.0", mod_id="wiki@2")``.
@@ -324,11 +327,17 @@ class AgentNetwork:
             mod = self._entry(mod_path, mod_id=mod_id, config=config, **more)
         except ModvisorError as error:
             return EventResponse.failure(error.code, f"{mod_path}: {error}", mod_path=mod_path)
-        return await self._parts.mods.load(mod)
+        return await self._parts.dependencies.load(mod)
 
-    async def unload_mod(self, mod: str, *, timeout: float | None = None) -> EventResponse:
-        """Drain a mod (by id or path) and end its worker."""
-        return _not_running() if self._parts is None else await self._parts.mods.unload(mod, timeout)
+    async def unload_mod(self, mod: str, *, timeout: float | None = None, cascade: bool = False) -> EventResponse:
+        """Drain a mod (by id or path) and end its worker. ``data``: mod_id, mod_path, unloaded (the ids of all that went).
+
+        Args:
+            cascade: those that need it go first; else it is refused while there are any (``needed``).
+        """
+        if self._parts is None:
+            return _not_running()
+        return await self._parts.dependencies.unload(mod, timeout, cascade=cascade)
 
     async def reload_mod(
         self, mod: str, mod_path: str | None = None, config: dict[str, Any] | None = None
@@ -652,7 +661,10 @@ class AgentNetwork:
     def get_network_stats(self) -> dict[str, Any]:
         """Everything that is counted and measured, as plain data. Reads memory only; samples are at most seconds old."""
         parts = self._parts
+        needed = {} if parts is None else parts.mods.needs.dependents()
         mods = {} if parts is None else {keeper.mod_id: self._mod_stats(keeper, parts) for keeper in parts.mods}
+        for mod_id, figures in mods.items():
+            figures["required_by"] = needed.get(mod_id, [])
         loaded = self.get_loaded_mods()
         return {
             "network_id": self.config.network_id,
@@ -688,7 +700,7 @@ class AgentNetwork:
 
     async def reconfigure(self, config: NetworkConfig) -> Changes:
         """Take a changed network file: add, remove and change only the mods that changed."""
-        changes = await apply_changes(self._running().mods, self.config, config)
+        changes = await apply_changes(self._running().mods, self._running().dependencies, self.config, config)
         self._running().agents.use_groups(config.agent_groups, config.agents)
         self.config = in_force(self.config, config)
         return changes
@@ -732,7 +744,8 @@ class _Parts:
         self.dead_letters = DeadLetters(self.journal, self.mods, self.gateway)
         self.saves: list[Callable[[Saved], None]] = []
         self.watcher = Watcher(self.mods, network._is_watched, self._saved)
-        self._requests = ModRequests(tasks, self.agents, self.gateway)
+        self._requests = ModRequests(tasks, self.agents, self.gateway, self.mods.needs.answering)
+        self.dependencies = Dependencies(self.mods)
         self.servers = Servers(network, tasks)
 
     def _worker_pids(self) -> list[int]:

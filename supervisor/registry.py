@@ -30,8 +30,10 @@ from .keeper import Keeper, Surroundings
 from .launcher import Launcher
 from .lifecycle import COMING_BACK, State
 from .mod_entry import fingerprint, mod_config, with_aliases, with_changes
+from .mod_file import settled
 from .mod_home import Home, find_home, search_path
 from .modlog import ModLog
+from .needs import Needs
 from .port import Ledger
 from .probation import Probation
 from .replicas import Mod, Replicas, configs_of
@@ -82,7 +84,9 @@ class ModRegistry:
         self._journal = journal
         self._kept_in_quarantine: dict[str, Quarantine] = {}  # from the former run, until the mod is loaded
         self._unclean = False  # the former run was cut off: the last good versions are what ran
-        self.listeners: list[Callable[[], None]] = []  # called when a mod, its state or its version has changed
+        self.needs = Needs(self)
+        # called when a mod, its state or its version has changed
+        self.listeners: list[Callable[[], None]] = [self.needs.announce]
         self._around = Surroundings(
             tasks=tasks,
             launcher=launcher,
@@ -91,6 +95,8 @@ class ModRegistry:
             ledger=ledger,
             event_timeout=config.event_timeout,
             home_of=self._home_of,
+            check_needs=self.needs.check,
+            admit=self.needs.admit,
             load_params=self._load_params,
             arm=lambda mod, number: enforcement.arm(mod, number, state.storage_of(mod.mod_id)),
             on_request=on_request,
@@ -131,7 +137,7 @@ class ModRegistry:
         Args:
             restored: it was loaded before the supervisor's own restart.
         """
-        refusal = self._may_load(config, restored=restored)
+        refusal = self.may_load(config, restored=restored)
         if refusal is not None:
             return refusal
         keeper = self._add(config)
@@ -141,7 +147,7 @@ class ModRegistry:
                     if (reason := self._stay_quarantined(keeper)) is not None:
                         keeper.belongs = True
                         self._rebuild_routes()
-                        return _failure(config, ModvisorError(reason, code=Code.MOD_AWAY))
+                        return failure(config, ModvisorError(reason, code=Code.MOD_AWAY))
                     if from_snapshot := await self._find_snapshots(keeper):
                         logger.warning("mod %s starts from its last good version, because the network did not end by itself; "
                                        "'modvisor reload %s' reads its files", config.mod_id, config.mod_id)  # fmt: skip
@@ -157,13 +163,13 @@ class ModRegistry:
                     self._rebuild_routes()
                 else:
                     self._discard(keeper)
-                return _failure(config, error)
+                return failure(config, error)
             except BaseException:  # the caller gave up, or something is wrong with us: the load did not happen
                 await shielded(self._undo_load(keeper, restored))
                 raise
             await shielded(self._undo_load(keeper, restored))
             error = ModvisorError("the load was cancelled by an unload or shutdown", code=Code.NOT_RUNNING)
-            return _failure(config, error)
+            return failure(config, error)
 
     async def unload(self, id_or_path: str, timeout: float | None = None) -> EventResponse:
         """Drain and end a mod; a load or reload of it that is under way is cancelled."""
@@ -197,20 +203,20 @@ class ModRegistry:
                     else with_changes(keeper.config, path=mod_path, config=config)
                 )
             except ModvisorError as error:
-                return _failure(keeper.config, error)
+                return failure(keeper.config, error)
             if not is_allowed(self._config.allowed_mods, wanted.path):
-                return _failure(wanted, _NOT_ALLOWED)
+                return failure(wanted, _NOT_ALLOWED)
             with _cancellable(keeper):
                 try:
                     done = await self._replace(keeper, wanted)
                 except ReloadFailed as error:
                     logger.warning("reload of mod %s failed: %s", keeper.mod_id, error)
                     text = f"mod {keeper.mod_id} was not reloaded, {_left_of(keeper)}: {error}"
-                    return _failure(keeper.config, error, text)
+                    return failure(keeper.config, error, text)
                 await self.remember(keeper)
                 data = {"mod_id": keeper.mod_id, "mod_path": keeper.config.path, **done}
                 return EventResponse(True, f"mod {keeper.mod_id} reloaded ({done['pause_ms']:.1f} ms pause)", data)
-        return _failure(keeper.config, ModvisorError("the reload was cancelled by an unload", code=Code.NOT_RUNNING))
+        return failure(keeper.config, ModvisorError("the reload was cancelled by an unload", code=Code.NOT_RUNNING))
 
     async def restart(self, id_or_path: str) -> EventResponse:
         """A new incarnation of the last good version; a mod that is down comes back, a running one is replaced."""
@@ -224,11 +230,11 @@ class ModRegistry:
                 try:
                     done = await self._replace(keeper, keeper.config, from_snapshot=True)
                 except ReloadFailed as error:
-                    return _failure(keeper.config, error, f"mod {keeper.mod_id} was not restarted: {error}")
+                    return failure(keeper.config, error, f"mod {keeper.mod_id} was not restarted: {error}")
                 pid = keeper.incarnation.pid if keeper.incarnation is not None else None
                 data = {"mod_id": keeper.mod_id, "mod_path": keeper.config.path, "pid": pid, **done}
                 return EventResponse(True, f"mod {keeper.mod_id} restarted", data)
-        return _failure(keeper.config, ModvisorError("the restart was cancelled by an unload", code=Code.NOT_RUNNING))
+        return failure(keeper.config, ModvisorError("the restart was cancelled by an unload", code=Code.NOT_RUNNING))
 
     async def swap(self, id_or_path: str, config: ModConfig, *, alias: bool = False) -> EventResponse:
         """Another mod in the place of one, without losing an event; the old one stays if the new one fails.
@@ -248,7 +254,7 @@ class ModRegistry:
                 config = with_aliases(config, {keeper.mod_id, *keeper.config.aliases})
             if "audience" not in config.given:  # it takes the place of the former one, for the same sources
                 config = replace(config, audience=keeper.audience)
-            if (refusal := self._may_load(config, instead_of=keeper)) is not None:
+            if (refusal := self.may_load(config, instead_of=keeper)) is not None:
                 return refusal
             former = keeper.config
             self._promised.add(config.mod_id)
@@ -262,37 +268,33 @@ class ModRegistry:
             except ReloadFailed as error:
                 logger.warning("swap of mod %s for %s failed: %s", former.mod_id, config.mod_id, error)
                 text = f"mod {former.mod_id} was not swapped for {config.mod_id}, the old one stays: {error}"
-                return _failure(config, error, text)
+                return failure(config, error, text)
             finally:
                 self._promised.discard(config.mod_id)
-        return _failure(former, ModvisorError("the swap was cancelled by an unload", code=Code.NOT_RUNNING))
+        return failure(former, ModvisorError("the swap was cancelled by an unload", code=Code.NOT_RUNNING))
 
     async def _reload_as(self, keeper: Mod, config: ModConfig) -> EventResponse:
         """The same mod as another entry has it. Its audience stays unless the entry, which is not the file's, gives one."""
         regroups = "audience" in config.given and not config.from_file
         if regroups and (wrong := self.misfit(keeper.mod_id, config.audience)) is not None:
-            return _failure(config, ModvisorError(wrong, code=ConfigError.code))
+            return failure(config, ModvisorError(wrong, code=ConfigError.code))
         response = await self.reload(keeper.mod_id, config)
         if regroups and response.success:
             self.families.change({keeper: (config.audience, keeper.promoted)})
             await self.remember(keeper)
         return response
 
-    async def load_configured(self) -> list[tuple[ModConfig, EventResponse]]:
-        """Load the enabled mods of the network file, all at once, keeping their order; returns each one's outcome."""
+    def configured(self) -> list[ModConfig]:
+        """The enabled mods of the network file, each with its place in the load order."""
         configs = [mod for mod in self._configured if mod.enabled]
-        outcomes: dict[str, EventResponse] = {}
-        for mod in configs:  # places in the load order first
-            if mod.mod_id not in self._keepers:
-                self._add(mod)
+        for mod in configs:
+            self.place(mod)
+        return configs
 
-        async def start(mod: ModConfig) -> None:
-            outcomes[mod.mod_id] = await self.load(mod)
-
-        async with anyio.create_task_group() as tasks:
-            for mod in configs:
-                tasks.start_soon(start, mod)
-        return [(mod, outcomes[mod.mod_id]) for mod in configs]
+    def place(self, config: ModConfig) -> None:
+        """Keep a place in the load order for a mod that is about to be loaded."""
+        if config.mod_id not in self._keepers:
+            self._add(config)
 
     def restore(self, kept: Kept) -> None:
         """What the journal kept of the former run: to be called before anything is loaded."""
@@ -300,10 +302,11 @@ class ModRegistry:
         self._unclean = not kept.clean
         self.families.restore(kept.families)
 
-    async def load_restored(self, kept: Iterable[KeptMod]) -> list[tuple[str, EventResponse]]:
-        """Load the mods that were loaded while the former run ran and that the file does not name."""
+    def restored(self, kept: Iterable[KeptMod]) -> tuple[list[ModConfig], list[tuple[str, EventResponse]]]:
+        """The mods that were loaded while the former run ran and that the file does not name, each with its place in the
+        load order; and those whose entries cannot be read any more, with the reason."""
         configs: list[ModConfig] = []
-        outcomes: list[tuple[str, EventResponse]] = []
+        broken: list[tuple[str, EventResponse]] = []
         for mod in kept:
             if mod.mod_id in self._keepers:
                 self._journal.drop_mod(mod.mod_id)  # for mods named in the file the file rules
@@ -311,18 +314,31 @@ class ModRegistry:
             try:
                 config = mod_config(mod.path, base_dir=self._config.base_dir, mod_id=mod.mod_id, **mod.spec)
             except ModvisorError as error:
-                outcomes.append((mod.mod_id, EventResponse.failure(error.code, f"{mod.path}: {error}")))
+                broken.append((mod.mod_id, EventResponse.failure(error.code, f"{mod.path}: {error}")))
             else:
                 configs.append(config)
-                self._add(config)
+                self.place(config)
+        return configs, broken
 
-        async def start(config: ModConfig) -> None:
-            outcomes.append((config.mod_id, await self.load(config, restored=True)))
+    def not_started(self, config: ModConfig, error: ModvisorError, *, restored: bool = False) -> EventResponse:
+        """What becomes of a mod that is not even tried, because of ``error``; the failed response of its load."""
+        if (refusal := self.may_load(config, restored=restored)) is not None:
+            return refusal
+        logger.warning("mod %s is not started: %s", config.mod_id, error)
+        mod = self._add(config)
+        for worker in mod.keepers:
+            worker.not_started(str(error))
+        if config.from_file or restored:  # it stays, with its reason in stats
+            mod.belongs = True
+            self._rebuild_routes()
+        else:
+            self._discard(mod)
+        return failure(config, error)
 
-        async with anyio.create_task_group() as tasks:
-            for config in configs:
-                tasks.start_soon(start, config)
-        return outcomes
+    def as_files_say(self, config: ModConfig) -> tuple[ModConfig, Home]:
+        """A mod with what its mod.yaml and its class say, and where it is; raises `ModvisorError`."""
+        home = self._home_of(config)
+        return settled(config, home.file, home.said), home
 
     def started(self) -> None:
         """What is loaded from now on is loaded anew, not restored."""
@@ -358,20 +374,21 @@ class ModRegistry:
 
     # -- inside
 
-    def _may_load(
+    def may_load(
         self, config: ModConfig, instead_of: Mod | None = None, *, restored: bool = False
     ) -> EventResponse | None:
+        """Why a mod cannot be loaded now; None if it can."""
         if self._closing:
-            return _failure(config, ModvisorError("the network is shutting down", code=Code.NOT_RUNNING))
+            return failure(config, ModvisorError("the network is shutting down", code=Code.NOT_RUNNING))
         if not is_allowed(self._config.allowed_mods, config.path):
-            return _failure(config, _NOT_ALLOWED)
+            return failure(config, _NOT_ALLOWED)
         if config.mod_id in self._promised:
-            return _failure(config, ModvisorError("a swap is bringing a mod of that id", code=Code.ALREADY_LOADED))
+            return failure(config, ModvisorError("a swap is bringing a mod of that id", code=Code.ALREADY_LOADED))
         is_checked = restored or config.from_file  # the file as a whole is, and may be in the middle of a change
         if not is_checked and (wrong := self.misfit(config.mod_id, config.audience, instead_of)) is not None:
-            return _failure(config, ModvisorError(wrong, code=ConfigError.code))
+            return failure(config, ModvisorError(wrong, code=ConfigError.code))
         if (taken := self._taken_alias(config, instead_of)) is not None:
-            return _failure(config, ModvisorError(taken, code=Code.ALREADY_LOADED))
+            return failure(config, ModvisorError(taken, code=Code.ALREADY_LOADED))
         present = self._keepers.get(config.mod_id)
         if present is not None and (present.state is not State.STARTING or present.lock.statistics().locked):
             return EventResponse.failure(
@@ -592,6 +609,10 @@ class ModRegistry:
         return Entry(keeper.mod_id, patterns, () if manifest is None else manifest.observes, keeper, split)
 
     @property
+    def config(self) -> NetworkConfig:
+        return self._config
+
+    @property
     def base_dir(self) -> Path:
         return self._config.base_dir
 
@@ -668,7 +689,8 @@ def _loaded(keeper: Mod, manifest: Manifest) -> EventResponse:
     )
 
 
-def _failure(config: ModConfig, error: ModvisorError, message: str | None = None) -> EventResponse:
+def failure(config: ModConfig, error: ModvisorError, message: str | None = None) -> EventResponse:
+    """A failed response that names the mod, the cause and the place."""
     details = {key: _short(value) for key, value in error.details.items()}
     return EventResponse.failure(
         error.code, message or f"mod {config.mod_id}: {str(error).removeprefix(f'mod {config.mod_id}: ')}",

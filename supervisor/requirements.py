@@ -232,15 +232,27 @@ def _impossible(demands: Iterable[_Demand], there: Sequence[Present], offers: Ma
     )
 
 
+def unmet(by: str, requires: Iterable[Requirement], there: Sequence[Present]) -> Unmet:
+    """Why a mod is not started, when nothing is to be loaded for it."""
+    requires = list(requires)
+    who = [f"{by} requires {each}" for each in requires]
+    loaded = [_who_is(each.name, there) or f"no mod {each.name} is loaded" for each in requires]
+    return Unmet(
+        "; ".join([*who, *dict.fromkeys(loaded), "load what it requires first"]),
+        demands=[{"by": by, "requires": str(each)} for each in requires],
+    )
+
+
+def _who_is(name: str, there: Sequence[Present]) -> str:
+    unknown = "of a version that is not known before it runs"
+    return ", ".join(f"{mod.mod_id} is {mod.version or unknown}" for mod in there if name in mod.names)
+
+
 def _what_there_is(name: str, there: Sequence[Present], offers: Mapping[str, Sequence[Offer]]) -> str:
     versions = [offer.version or "of unknown version" for offer in offers.get(name, ())]
     could = f"{name} {', '.join(in_order(dict.fromkeys(versions)))} could be loaded" if versions else ""
-    loaded = [
-        f"{mod.mod_id} is {mod.version or 'of a version that is not known before it runs'}"
-        for mod in there
-        if name in mod.names
-    ]
+    loaded = _who_is(name, there)
     if loaded:
         beside = f"; {could}, beside it, under an id of its own" if could else ""
-        return f"{', '.join(loaded)}{beside}"
+        return f"{loaded}{beside}"
     return could or f"there is no mod {name} (see 'modvisor mods')"

@@ -13,6 +13,7 @@ from ..ipc.errors import RemoteProtocolError
 from ..ipc.messages import pack, unpack
 from .mod_file import ModFile
 from .mod_home import Home
+from .requirement import Requirement
 from .saves import SourceFiles, source_files
 
 _NOWHERE = Home()
@@ -58,7 +59,8 @@ class SnapshotStore:
             RemoteProtocolError, OSError
         """
         file = None if home.file is None else [home.file.path, home.file.text]
-        where = [None if home.folder is None else str(home.folder), file, home.by_folder]
+        requirements = [list(map(str, each)) for each in (home.requires, home.optional)]
+        where = [None if home.folder is None else str(home.folder), file, home.by_folder, *requirements]
         data = pack({"mod_path": mod_path, "asked": asked, "modules": _checked(modules), "home": where})
         made_of = await anyio.to_thread.run_sync(source_files, mod_path, modules, home.file)
         await anyio.to_thread.run_sync(self._write, self._trial(mod_id) if on_trial else self._file(mod_id), data)
@@ -107,8 +109,14 @@ class SnapshotStore:
 
 def _home(kept: Any) -> Home:
     match kept:
-        case [None | str() as folder, None | [str(), str()] as file, bool(by_folder)]:
-            return Home(None if folder is None else Path(folder), None if file is None else ModFile(*file), by_folder)
+        case [None | str() as folder, None | [str(), str()] as file, bool(by_folder), [*requires], [*optional]]:
+            return Home(
+                None if folder is None else Path(folder),
+                None if file is None else ModFile(*file),
+                by_folder,
+                tuple(map(Requirement.parse, requires)),
+                tuple(map(Requirement.parse, optional)),
+            )
     raise RemoteProtocolError("snapshot: expected where the mod was")
 
 

@@ -116,6 +116,9 @@ def _worker_stats(keeper: Keeper, monitor: ResourceMonitor) -> dict[str, Any]:
         "loaded_at": keeper.loaded_at,
         "start_ms": keeper.start_ms,
         "last_error": keeper.last_error,
+        "requires": list(map(str, keeper.config.requires)),
+        "optional": list(map(str, keeper.config.optional)),
+        "dependency": keeper.config.dependency,
         "resources": resource_stats(sample),
         "limits": limits_stats(
             keeper.config.limits,

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..ipc.address import MOD
 from ..ipc.channel import Channel
 from ..ipc.errors import RequestFailed
 from ..ipc.event import Event, EventResponse
@@ -58,6 +59,12 @@ class WorkerContext:
             except RequestFailed as error:
                 return EventResponse.failure(error.code, str(error), **error.details)
         return EventResponse.from_dict(answer)
+
+    async def request(
+        self, mod: str, event_name: str, payload: dict[str, Any] | None = None, timeout: float | None = None
+    ) -> EventResponse:
+        destination = mod if mod.startswith(f"{MOD}:") else f"{MOD}:{mod}"
+        return await self.send_event(Event(event_name, destination_id=destination, payload=payload or {}), timeout)
 
     async def checkpoint(self, state: Any) -> None:
         if state is not None:

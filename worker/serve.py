@@ -11,6 +11,7 @@ import platform
 import socket
 import sys
 import threading
+from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -32,6 +33,9 @@ from .crash import describe
 from .dispatch import Dispatcher, HandlerFailed
 from .loader import LoadFailed, find_mod_class, sources_for
 from .sources import MAX_SNAPSHOT_FILES, Sources
+
+MAX_TELLING = 1000
+"""Changes of other mods that may wait for a mod's on_dependency()."""
 
 LAST_WORDS = 1.0
 """Seconds a mod has for its shutdown() when the supervisor is gone."""
@@ -84,6 +88,8 @@ class Worker:
         self._shut_down = False
         self._checkpoint_every: float | None = None
         self._checkpoints: asyncio.Task[None] | None = None
+        self._dependencies: deque[tuple[str, str]] = deque(maxlen=MAX_TELLING)
+        self._telling: asyncio.Task[None] | None = None
         self._calls: dict[str, Callable[[dict[str, Any]], Awaitable[Any]]] = {
             messages.LOAD: self._load,
             messages.ACTIVATE: self._activate,
@@ -122,6 +128,21 @@ class Worker:
             if task is not None:
                 self._given_up.add(request_id)
                 task.cancel()
+        elif notification.method == messages.DEPENDENCY and isinstance(notification.params, dict):
+            self._tell_dependency(notification.params)
+
+    def _tell_dependency(self, params: dict[str, Any]) -> None:
+        """What the core tells of other mods is handed on in order; of what a slow mod lags behind, the oldest is dropped."""
+        self._dependencies.append((str(params.get("mod_id")), str(params.get("what"))))
+        if self._telling is None or self._telling.done():
+            self._telling = asyncio.get_running_loop().create_task(self._tell_dependencies())
+
+    async def _tell_dependencies(self) -> None:
+        while self._dependencies:
+            try:
+                await self._life_call("on_dependency", *self._dependencies.popleft())
+            except ModvisorError as error:
+                self._report(error)
 
     async def _handle(self, request: Request) -> None:
         """One event: ask the mod, answer the core."""
@@ -322,12 +343,18 @@ class Worker:
     async def _shutdown(self, _params: dict[str, Any]) -> None:
         self._shut_down = True
         self._stop_checkpoints()
+        self._stop_telling()
         if self._mod is not None:
             await self._life_call("shutdown")
 
     def _stop_checkpoints(self) -> None:
         if self._checkpoints is not None:
             self._checkpoints.cancel()
+
+    def _stop_telling(self) -> None:
+        self._dependencies.clear()
+        if self._telling is not None:
+            self._telling.cancel()
 
     # -- copies
 
@@ -365,6 +392,7 @@ class Worker:
         if self._channel.closed is not None:
             orphan.start()
         self._stop_checkpoints()
+        self._stop_telling()
         for task in list(self._tasks.values()):
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)

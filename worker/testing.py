@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from ..ipc.address import MOD
 from ..ipc.event import Event, EventResponse
 from ..ipc.messages import pack, unpack
 from ..mods.base import BaseMod
@@ -55,6 +56,12 @@ class RecordingContext:
             event.source_id = f"mod:{self.mod_id}"
         self.sent.append(event)
         return self.responder(event)
+
+    async def request(
+        self, mod: str, event_name: str, payload: dict[str, Any] | None = None, timeout: float | None = None
+    ) -> EventResponse:
+        destination = mod if mod.startswith(f"{MOD}:") else f"{MOD}:{mod}"
+        return await self.send_event(Event(event_name, destination_id=destination, payload=payload or {}), timeout)
 
     async def checkpoint(self, state: Any) -> None:
         if state is not None:

@@ -163,11 +163,13 @@ def unload(
             "--timeout", metavar="SECONDS", min=0, help="For draining and ending. [dim](default: the mod's)[/dim]"
         ),
     ] = None,
+    cascade: Annotated[bool, typer.Option("--cascade", help="Unload the mods that need it first.")] = False,
 ) -> None:
     """Drain a mod and end its process."""
     from .client import segment
 
-    _report(settings, connect(settings).request("DELETE", f"/mods/{segment(mod)}", query={"timeout": timeout}))
+    query = {"timeout": timeout, "cascade": 1 if cascade else None}
+    _report(settings, connect(settings).request("DELETE", f"/mods/{segment(mod)}", query=query))
 
 
 def reload(
@@ -241,8 +243,10 @@ def _report(settings: Settings, response: dict[str, Any]) -> None:
 
 
 def _sentence(response: dict[str, Any]) -> str:
-    pid = (response.get("data") or {}).get("pid")
-    return f"{response.get('message')}" + (f" (pid {pid})" if pid else "")
+    data = response.get("data") or {}
+    pid, others = data.get("pid"), data.get("dependencies") or data.get("unloaded", [])[:-1]
+    with_others = f", and with it {', '.join(others)}" if others else ""
+    return f"{response.get('message')}" + (f" (pid {pid})" if pid else "") + with_others
 
 
 def logs(

@@ -40,6 +40,7 @@ _LOAD_KEYS = frozenset({
     "path", "id", "config", "env", "permissions", "speak_for", "limits", "restart",
     "delivery", "max_attempts", "durable", "checkpoint_every",
     "probation", "reload", "workers", "partition_by", "aliases", "watch", "audience", "version", "paths", "python",
+    "requires", "optional",
 })  # fmt: skip
 _BATCH_KEYS = frozenset({"events", "concurrency", "in_order"})
 _SECRETS = frozenset({"secret", "password_hash"})
@@ -156,7 +157,9 @@ class _AdminApi:
 
     async def unload_mod(self, request: Request) -> Response:
         timeout = number_query(request, "timeout", None, 0.0, MAX_TIMEOUT)
-        return response_answer(await self._network.unload_mod(request.path_params["mod"], timeout=timeout))
+        cascade = flag_query(request, "cascade")
+        mod = request.path_params["mod"]
+        return response_answer(await self._network.unload_mod(mod, timeout=timeout, cascade=cascade))
 
     async def restart_mod(self, request: Request) -> Response:
         return response_answer(await self._network.restart_mod(request.path_params["mod"]))

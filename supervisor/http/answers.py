@@ -34,6 +34,7 @@ STATUS: dict[str, int] = {
     Code.ALREADY_LOADED: 409,
     Code.CONFLICT: 409,
     Code.ID_TAKEN: 409,
+    Code.NEEDED: 409,
     Code.TOO_LARGE: 413,
     Code.INTERNAL: 500,
     Code.UNSERIALIZABLE: 500,

@@ -530,3 +530,16 @@ def test_what_could_be_loaded_with_a_network_and_without_one(
     assert without == {path: {**mod, "loaded": []} for path, mod in found.items()}
     (running.folder / "network.yaml").write_text("network: {prot: 1}")
     assert cli("mods").exit_code == 4
+
+
+def test_a_mod_with_what_it_requires(running: Running, cli: Command, write_mod: Callable[..., str]) -> None:
+    write_mod("wiki")
+    source = "from modvisor.mods import BaseMod\nclass Shop(BaseMod):\n    requires = ['wiki>=1']\n"
+    assert cli.ok("load", write_mod("shop", source)).rstrip().endswith(", and with it wiki")
+    figures = cli.json("stats", "wiki")
+    assert (figures["dependency"], figures["required_by"]) == (True, ["shop"])
+    refused = cli("unload", "wiki")
+    assert (refused.exit_code, "mod wiki is needed by shop" in refused.output) == (1, True)
+    assert cli.json("unload", "wiki", code=1)["data"]["needed_by"] == ["shop"]
+    assert cli.ok("unload", "wiki", "--cascade") == "mod wiki unloaded, and with it shop\n"
+    assert [mod["mod_id"] for mod in cli.json("ps")["mods"]] == ["echo"]
