@@ -108,6 +108,7 @@ async def test_a_save_reloads_the_mod_with_its_state(
     assert await ask(watched) == ["1", 1]
     pid = watched.get_loaded_mods()["echo"]["pid"]
     async with watching(watched, "counter", "echo") as follower:
+        assert watched.get_network_stats()["mods"]["counter"]["watched_files"] == 1
         write_mod("counter", COUNTER % "2")
         saved = await follower.next()
         assert (saved.mod_id, saved.files) == ("counter", (str(tmp_path / "mods/counter/mod.py"),))
@@ -367,6 +368,7 @@ async def test_who_is_watched_and_who_is_not(make_network: MakeNetwork, write_mo
     assert (await network.load_mod("./three", watch=True)).success
     assert network.watched_mods == ["two", "three"]
     async with watching(network, "two", "three") as follower:
+        assert network.get_network_stats()["mods"]["one"]["watched_files"] is None
         write_mod("one", COUNTER % "2")
         write_mod("two", COUNTER % "2")
         assert (await follower.next()).mod_id == "two"
