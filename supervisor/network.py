@@ -689,7 +689,7 @@ class AgentNetwork:
         return {
             **mod_stats(mod, parts.monitor),
             **parts.mods.families.stats_of(mod),
-            "watched": self._is_watched(mod.config),
+            "watched_files": parts.watcher.count_of(mod.mod_id),
         }
 
     async def sample_resources(self) -> None:

@@ -158,9 +158,13 @@ class Watcher:
         self._wake.set()
 
     def files_of(self, mod_id: str) -> list[str] | None:
-        """The files of a mod that are watched; None if none is."""
+        """The files of a mod that are watched; None if it is not."""
         found = next((mod for mod in self._mods.values() if mod.mod_id == mod_id), None)
         return None if found is None else sorted(found.seen.digests)
+
+    def count_of(self, mod_id: str) -> int | None:
+        files = self.files_of(mod_id)
+        return None if files is None else len(files)
 
     async def run(self) -> None:
         """Until cancelled."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -108,6 +109,7 @@ async def test_a_save_reloads_the_mod_with_its_state(
     assert await ask(watched) == ["1", 1]
     pid = watched.get_loaded_mods()["echo"]["pid"]
     async with watching(watched, "counter", "echo") as follower:
+        assert watched.get_network_stats()["mods"]["counter"]["watched_files"] == 1
         write_mod("counter", COUNTER % "2")
         saved = await follower.next()
         assert (saved.mod_id, saved.files) == ("counter", (str(tmp_path / "mods/counter/mod.py"),))
@@ -367,6 +369,7 @@ async def test_who_is_watched_and_who_is_not(make_network: MakeNetwork, write_mo
     assert (await network.load_mod("./three", watch=True)).success
     assert network.watched_mods == ["two", "three"]
     async with watching(network, "two", "three") as follower:
+        assert network.get_network_stats()["mods"]["one"]["watched_files"] is None
         write_mod("one", COUNTER % "2")
         write_mod("two", COUNTER % "2")
         assert (await follower.next()).mod_id == "two"
@@ -431,3 +434,69 @@ async def test_a_mod_with_several_workers_is_reloaded_as_one(
         assert (await follower.next()).response.success
         assert await versions() == {"3"}
         assert follower.nothing_more()
+
+
+async def test_a_save_of_one_version_reloads_that_version(
+    watched: AgentNetwork, write_mod: WriteMod, tmp_path: Path
+) -> None:
+    for version in ("1.0", "2.0"):
+        write_mod(f"counter/versions/{version}", COUNTER % version)
+        (tmp_path / f"mods/counter/versions/{version}/mod.yaml").write_text(f"version: '{version}'\n")
+        loaded = await watched.load_mod("./counter", mod_id=f"counter@{version[0]}", version=version)
+        assert loaded.success, loaded
+    async with watching(watched, "counter@1", "counter@2") as follower:
+        file = tmp_path / "mods/counter/versions/2.0/mod.py"
+        file.write_text(file.read_text() + "\n# edited\n")
+        saved = await follower.next()
+        assert (saved.mod_id, saved.files) == ("counter@2", (str(file),))
+        assert saved.response.success, saved.response
+        assert follower.nothing_more()
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_however_files_are_saved_the_last_version_is_what_runs_at_last(
+    watched: AgentNetwork, write_mod: WriteMod, tmp_path: Path, seed: int
+) -> None:
+    """In whatever way, at whatever pace, broken in between."""
+    chance = random.Random(f"saves {seed}")
+    folder = tmp_path / "mods/counter"
+    source = "from .helper import VERSION\n" + (COUNTER % "0").replace("\n    ", "\n").replace('"0"', "VERSION")
+    await watched.load_mod(write_mod("counter", source, helper="VERSION = 'first'\n"))
+
+    def overwrite(path: Path, text: str) -> None:
+        path.write_text(text)
+
+    def in_two_halves(path: Path, text: str) -> None:
+        with path.open("w") as file:
+            file.write(text[: len(text) // 2])
+            file.flush()
+            file.write(text[len(text) // 2 :])
+
+    def remove_and_write(path: Path, text: str) -> None:
+        path.unlink()
+        path.write_text(text)
+
+    def aside_and_back(path: Path, text: str) -> None:
+        path.rename(path.with_name(path.name + "~"))
+        path.write_text(text)
+
+    def whole_folder(path: Path, text: str) -> None:
+        fresh = folder.with_name("counter.new")
+        shutil.copytree(folder, fresh)
+        (fresh / path.name).write_text(text)
+        shutil.rmtree(folder)
+        fresh.rename(folder)
+
+    ways = [overwrite, rename_into, in_two_halves, remove_and_write, aside_and_back, whole_folder]
+    async with watching(watched, "counter"):
+        for number in range(10):
+            save, text = chance.choice(ways), chance.choice([f"VERSION = {number}\n", "VERSION = (\n"])
+            save(folder / "helper.py", text)
+            if chance.random() < 0.3:
+                chance.choice(ways)(folder / "mod.py", chance.choice([source, source + "# edited\n", "1 / 0\n"]))
+            await asyncio.sleep(chance.choice([0, 0, 0.003, 0.02, 0.1]))  # of no consequence for what is to come out
+        chance.choice(ways)(folder / "mod.py", source)
+        chance.choice(ways)(folder / "helper.py", "VERSION = 'last'\n")
+        async with asyncio.timeout(40):
+            while (await ask(watched))[0] != "last":
+                await asyncio.sleep(0.01)
