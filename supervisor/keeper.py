@@ -785,19 +785,32 @@ class Keeper:
                     return
             await self.end_probation()
 
-    async def end_probation(self, deadline: float | None = None) -> None:
+    async def end_probation(self, deadline: float | None = None, *, wait: bool = True) -> None:
         """The version that serves is accepted: there is no way back from here on.
 
         Args:
             deadline: loop time by which the former one has ended.
+            wait: for that end.
         """
         async with self._judging:
             probation, self.probation = self.probation, None
             if probation is not None:
                 probation.over.cancel()
-                await shielded(self._accept(probation, deadline))
+                await shielded(self._accept(probation))
+        if probation is not None and (standby := probation.standby) is not None:
+            if deadline is None:
+                deadline = self._loop.time() + self.config.limits.unload_timeout
+            if wait:
+                await shielded(self._end_standby(standby, deadline))
+            else:
+                self._around.tasks.start_soon(self._end_standby, standby, deadline, name=f"standby-{self.mod_id}")
 
-    async def _accept(self, probation: Probation, deadline: float | None) -> None:
+    async def _end_standby(self, standby: Incarnation, deadline: float) -> None:
+        await shielded(standby.stop(deadline))
+        if standby.log is not self.log:
+            standby.log.close()
+
+    async def _accept(self, probation: Probation) -> None:
         try:
             if probation.sources_kept:
                 await self._around.snapshots.accept(self.mod_id)
@@ -807,12 +820,6 @@ class Keeper:
                            self.mod_id, error)  # fmt: skip
         if probation.config.mod_id != self.mod_id:
             await self.forget_sources(probation.config.mod_id)
-        if (standby := probation.standby) is not None:
-            if deadline is None:
-                deadline = self._loop.time() + self.config.limits.unload_timeout
-            await standby.stop(deadline)
-            if standby.log is not self.log:
-                standby.log.close()
 
     async def forget_sources(self, mod_id: str) -> None:
         """Those of the mod that this one has taken the place of."""

@@ -62,7 +62,8 @@ async def reload(
     Raises:
         ReloadFailed: at any step before the switch.
     """
-    await keeper.end_probation()
+    if from_snapshot or keeper.incarnation is None:
+        await keeper.end_probation()
     if keeper.incarnation is None:
         await keeper.stop_keeping()
         if keeper.incarnation is None:
@@ -71,11 +72,18 @@ async def reload(
     old = keeper.incarnation
     from_snapshot = from_snapshot and keeper.has_snapshot
     if STOP_FIRST in (keeper.config.reload, config.reload):
+        await keeper.end_probation()
         return await _stop_first(keeper, old, config, from_snapshot=from_snapshot)
     try:
         new = await keeper.start_incarnation(config=config, from_snapshot=from_snapshot)
     except StartFailed as error:
         raise _failed(step_of(error), error) from None
+    try:
+        _check_still(keeper, old)  # what serves on probation may have failed meanwhile
+        await keeper.end_probation(wait=False)
+    except BaseException:
+        await shielded(new.kill("the reload failed"))
+        raise
     probation = math.inf if tentative else new.config.probation if on_probation else None
     return await _replace(keeper, old, new, probation=probation)
 

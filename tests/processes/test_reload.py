@@ -287,6 +287,18 @@ async def test_a_probation_ends_with_its_standby(network: AgentNetwork, write_mo
         assert (await up(network))["version"] == "2.0"
 
 
+async def test_a_reload_that_fails_does_not_end_the_probation(network: AgentNetwork, write_mod: WriteMod) -> None:
+    await network.load_mod(write_mod("counter", COUNTER), restart=FAST)
+    write_mod("counter", CRASHES)
+    assert (await network.reload_mod("counter")).success
+    write_mod("counter", "x = (")
+    assert not (await network.reload_mod("counter")).success
+    assert stats(network)["on_probation_after"] == "1.0"
+    for _ in range(6):
+        await up(network)
+    assert (await up(network))["version"] == "1.0", "the way back was still there"
+
+
 async def test_a_standby_that_is_gone_is_no_hindrance(network: AgentNetwork, write_mod: WriteMod) -> None:
     await network.load_mod(write_mod("counter", COUNTER), restart=FAST)
     standby = stats(network)["pid"]
