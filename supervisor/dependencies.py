@@ -134,7 +134,7 @@ class Dependencies:
                 Code.NEEDED, text, mod_id=mod.mod_id, mod_path=mod.config.path, needed_by=needed
             )
         gone: list[str] = []
-        for mod_id in self._dependents(mod.mod_id, []):
+        for mod_id in self._dependents(mod.mod_id):
             response = await self._mods.unload(mod_id, timeout)
             if response.success:
                 gone.append(mod_id)
@@ -143,19 +143,26 @@ class Dependencies:
             response.data["unloaded"] = [*gone, mod.mod_id]
         return response
 
-    def _dependents(self, mod_id: str, found: list[str]) -> list[str]:
+    def _dependents(self, mod_id: str) -> list[str]:
         """All who need it, directly or not, each before what it needs."""
-        for each in self._mods.needs.required_by(mod_id):
-            if each not in found and each != mod_id:
-                self._dependents(each, found)
-                found.append(each)
-        return found
+        needed, found = self._mods.needs.dependents(), dict.fromkeys([mod_id])
+        ordered: list[str] = []
+
+        def visit(name: str) -> None:
+            for each in needed.get(name, ()):
+                if each not in found:
+                    found[each] = None
+                    visit(each)
+                    ordered.append(each)
+
+        visit(mod_id)
+        return ordered
 
     def dependents_first(self, mod_ids: Sequence[str]) -> list[str]:
         """In the order in which they can be unloaded."""
         found: list[str] = []
         for mod_id in mod_ids:
-            for each in (*self._dependents(mod_id, []), mod_id):
+            for each in (*self._dependents(mod_id), mod_id):
                 if each in mod_ids and each not in found:
                     found.append(each)
         return found

@@ -15,7 +15,7 @@ from .keeper import Keeper
 from .lifecycle import State
 from .replicas import Mod
 from .requirement import Requirement
-from .requirements import Present, supplier, unmet
+from .requirements import Present, circle_of, in_a_circle, supplier, unmet
 
 logger = logging.getLogger("modvisor.needs")
 
@@ -69,10 +69,13 @@ class Needs:
         return self.dependents().get(mod_id, [])
 
     def check(self, config: ModConfig) -> None:
-        """Before a mod starts from its files; raises `Unmet` if something it requires is not loaded."""
-        there = [mod for mod in self.present() if mod.mod_id != config.name]
+        """Before a mod starts from its files; raises `Unmet` if something it requires is not loaded, or requires it."""
+        present = self.present()
+        there = [mod for mod in present if mod.mod_id != config.name]
         if missing := [each for each in config.requires if supplier(each, there) is None]:
             raise unmet(config.name, missing, there)
+        if (circle := circle_of(config.name, config.requires, present)) is not None:
+            raise in_a_circle(circle)
 
     def admit(self, former: str, config: ModConfig, version: str) -> None:
         """Before another version, or another mod, takes the place of one.
@@ -118,7 +121,8 @@ class Needs:
         serving = {mod.mod_id: status for mod in self._mods if (status := _status(mod)) is not None}
         there = self.present()
         workers = [worker for mod in asking for worker in mod.keepers]
-        self._told = {key: told for key, told in self._told.items() if key[0] in {each.mod_id for each in workers}}
+        ids = {worker.mod_id for worker in workers}
+        self._told = {key: told for key, told in self._told.items() if key[0] in ids}
         for worker in workers:
             if worker.state is State.READY and worker.incarnation is not None:
                 for each in (*worker.config.requires, *worker.config.optional):

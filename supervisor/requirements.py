@@ -108,12 +108,31 @@ def plan(wanted: Sequence[Present], present: Sequence[Present], offers: Mapping[
     try:
         order = tuple(TopologicalSorter(after).static_order())
     except CycleError as error:
-        circle = list(reversed(error.args[1]))
-        raise Unmet(
-            f"they require one another: {' requires '.join(circle)}; one of them has to do without (or with 'optional')",
-            cycle=circle[:-1],
-        ) from None
+        raise in_a_circle(list(reversed(error.args[1]))) from None
     return Plan(order, chosen, {name: frozenset(first) for name, first in after.items()})
+
+
+def circle_of(mod_id: str, requires: Iterable[Requirement], present: Sequence[Present]) -> list[str] | None:
+    """How a loaded mod would come to require itself, if it required these; None if it would not."""
+    waiting, seen = [([mod_id], tuple(requires))], {mod_id}
+    while waiting:
+        way, wants = waiting.pop()
+        for each in wants:
+            met = supplier(each, present)
+            if met is not None and met.mod_id == mod_id and len(way) > 1:
+                return [*way, mod_id]
+            if met is not None and met.mod_id not in seen:
+                seen.add(met.mod_id)
+                waiting.append(([*way, met.mod_id], met.requires))
+    return None
+
+
+def in_a_circle(circle: list[str]) -> Unmet:
+    """Mods that require one another, the first one again at the end."""
+    return Unmet(
+        f"they require one another: {' requires '.join(circle)}; one of them has to do without (or with 'optional')",
+        cycle=circle[:-1],
+    )
 
 
 def _befores(

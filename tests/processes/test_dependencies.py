@@ -336,6 +336,18 @@ async def test_a_reload_that_requires_what_is_not_loaded_is_refused(network: Age
     assert stats(network, "store")["required_by"] == ["shop"]
 
 
+async def test_a_reload_that_closes_a_circle_is_refused(network: AgentNetwork, write: Write) -> None:
+    """The next start of the network could not put them in order."""
+    write("store", "1.0")
+    write("wiki", "1.0", ["store"])
+    await network.load_mod(write("shop", "1.0", ["wiki"]))
+    write("store", "1.1", ["shop"])
+    failed = await network.reload_mod("store")
+    assert failed.error == "unmet_requirement"
+    assert "they require one another: store requires shop requires wiki requires store" in str(failed.message)
+    assert (await network.unload_mod("store", cascade=True)).data["unloaded"] == ["shop", "wiki", "store"]
+
+
 async def test_a_changed_network_file_in_the_right_order(
     make_network: Callable[..., AgentNetwork], write: Write
 ) -> None:
