@@ -22,7 +22,7 @@ ORDER_FDS = 4
 @dataclass(frozen=True, slots=True)
 class Order:
     """Supervisor to guardian: start a worker. `argv` gets the numbers of the worker's descriptors appended: socket, lifeline,
-    dump file."""
+    dump file. Without one, the worker is forked from the guardian, which has imported all it needs."""
 
     argv: list[bytes]
     env: dict[bytes, bytes]

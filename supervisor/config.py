@@ -49,6 +49,7 @@ POLICIES = ("permanent", "transient", "temporary")
 INBOX_POLICIES = ("drop_oldest", "reject")
 AT_LEAST_ONCE, AT_MOST_ONCE = DELIVERIES = ("at_least_once", "at_most_once")
 SIDE_BY_SIDE, STOP_FIRST = RELOADS = ("side_by_side", "stop_first")
+FORK, EXEC = LAUNCHES = ("fork", "exec")
 SYNCS = ("normal", "full")
 
 MAX_WORKERS = 256  # of one mod, on one machine
@@ -116,6 +117,7 @@ class ModConfig:
     partition_by: str = SOURCE  # which of them gets an event
     replica: int | None = None  # which of them this is the config of
     reload: str = SIDE_BY_SIDE
+    launch: str = FORK
     probation: float | None = 10.0  # seconds after a reload in which a failure takes it back; None: it stands at once
     aliases: frozenset[str] = frozenset()  # other ids that events and commands may call it by
     watch: bool | None = None  # reload it when its files are saved; None: as the network says
@@ -515,6 +517,7 @@ _KEEPING: dict[str, Reader] = {
     "probation": values.or_null(values.duration(zero=True)),
     "partition_by": _partition,
     "reload": values.one_of(*RELOADS),
+    "launch": values.one_of(*LAUNCHES),
 }
 # What it is to be run with.
 _RUNNING: dict[str, Reader] = {

@@ -104,7 +104,12 @@ class ExecLauncher:
         """Nothing to be done."""
 
     async def launch(
-        self, on_output: Callable[[bytes], None], *, log_rate: int = BYTE_RATE, python: Interpreter | None = None
+        self,
+        on_output: Callable[[bytes], None],
+        *,
+        log_rate: int = BYTE_RATE,
+        python: Interpreter | None = None,
+        fork: bool = True,
     ) -> ChildProcess:
         process = self._launch(on_output, log_rate, python)
         self._running.add(process)

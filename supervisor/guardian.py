@@ -171,10 +171,15 @@ class GuardianLauncher:
         self._current()
 
     async def launch(
-        self, on_output: Callable[[bytes], None], *, log_rate: int = BYTE_RATE, python: Interpreter | None = None
+        self,
+        on_output: Callable[[bytes], None],
+        *,
+        log_rate: int = BYTE_RATE,
+        python: Interpreter | None = None,
+        fork: bool = True,
     ) -> GuardedProcess:
         for _ in range(ATTEMPTS):
-            process = await self._try_launch(on_output, log_rate, python)
+            process = await self._try_launch(on_output, log_rate, python, fork)
             if process is not None:
                 return process
         raise OSError(errno.EPIPE, "the guardian, which starts the workers, dies each time (see the log)")
@@ -195,7 +200,7 @@ class GuardianLauncher:
         return self._guardian
 
     async def _try_launch(
-        self, on_output: Callable[[bytes], None], log_rate: int, python: Interpreter | None
+        self, on_output: Callable[[bytes], None], log_rate: int, python: Interpreter | None, fork: bool
     ) -> GuardedProcess | None:
         """None if guardian or warden died over it."""
         with ExitStack() as ours:
@@ -211,7 +216,9 @@ class GuardianLauncher:
                 theirs.callback(os.close, far_output)
                 dump = DumpFile()
                 ours.callback(dump.close)
-                order = Order.of(*command_and_environment(self._python, python), self._cwd)
+                command, environment = command_and_environment(self._python, python)
+                fork = fork and python is None and self._python == sys.executable
+                order = Order.of([] if fork else command, environment, self._cwd)
                 fds = [far_warden.fileno(), far.fileno(), far_output, dump.fd]
                 async with self._sending:  # in turn: each waits until the guardian takes its order
                     guardian = self._current()

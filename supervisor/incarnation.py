@@ -22,7 +22,7 @@ from ..ipc.errors import (
 )
 from ..ipc.manifest import Manifest
 from ..ipc.messages import Hello, Notification, Request
-from .config import ModConfig
+from .config import FORK, ModConfig
 from .crashes import MAX_IN_FLIGHT, Cause, events_of
 from .enforcement import Armed
 from .interpreters import Interpreter
@@ -171,7 +171,12 @@ class Incarnation:
         deadline = asyncio.get_running_loop().time() + order.timeout
         try:
             async with asyncio.timeout_at(deadline):
-                process = await launcher.launch(log.feed, log_rate=order.config.limits.log_rate, python=order.python)
+                process = await launcher.launch(
+                    log.feed,
+                    log_rate=order.config.limits.log_rate,
+                    python=order.python,
+                    fork=order.config.launch == FORK,
+                )
         except BaseException as error:
             order.armed.ended()
             if isinstance(error, TimeoutError):

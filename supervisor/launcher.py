@@ -24,7 +24,12 @@ class Launcher(Protocol):
         ...
 
     async def launch(
-        self, on_output: Callable[[bytes], None], *, log_rate: int = BYTE_RATE, python: Interpreter | None = None
+        self,
+        on_output: Callable[[bytes], None],
+        *,
+        log_rate: int = BYTE_RATE,
+        python: Interpreter | None = None,
+        fork: bool = True,
     ) -> WorkerProcess:
         """Start a worker; one whose launch is cancelled leaves nothing behind.
 
@@ -32,6 +37,8 @@ class Launcher(Protocol):
             on_output: called with all it prints, and with its stack dumps when it has ended.
             log_rate: bytes of output read per second, while it lasts.
             python: the interpreter it is to run under; None: the network's own.
+            fork: from a process that has imported all a worker needs, where the launcher has one and ``python`` allows it; else
+                a fresh interpreter is started.
 
         Raises:
             OSError: the system has no process, descriptor or memory left.

@@ -1,9 +1,10 @@
 """``python -m modvisor.worker.guardian FD PID``: start the workers of the supervisor PID, as told on the inherited socket FD.
 
-A small process that does nothing but fork. For each order it forks a warden (see `worker.warden`), which starts the worker,
-is its parent, answers to the supervisor over a socket of its own, and outlives the guardian: the guardian's death disturbs
-no worker, and the supervisor starts another when it needs one. Forking from here costs a millisecond, and none of the
-supervisor's memory, descriptors, locks and threads comes along.
+A small process that does nothing but fork. For each order it forks a warden (see `worker.warden`), which forks the worker (all
+that a worker needs was imported here, once) or starts it under an interpreter of its own, is its parent, answers to the
+supervisor over a socket of its own, and outlives the guardian: the guardian's death disturbs no worker, and the supervisor
+starts another when it needs one. Forking from here costs a millisecond, and none of the supervisor's memory, descriptors, locks
+and threads comes along.
 
 It is the subreaper above the wardens: when a warden is killed, what the lifeline has not reached of its tree becomes a child of
 the guardian. So any child of the guardian that is not a warden is left over from a dead one, and is killed.
@@ -25,6 +26,7 @@ from array import array
 
 from ..ipc.orders import MAX_SIZE, ORDER_FDS, Order, decode, encode
 from . import tree
+from .forked import Forked, run
 from .warden import Deaths, adopt_orphans, continue_with_parent, refusal, serve
 
 PATIENCE = 1.0
@@ -82,10 +84,12 @@ class Guardian:
             self._deaths.close()
             serve(order, fds, self._supervisor)
             status = 0
+        except Forked:
+            fds.clear()  # the warden has closed them
+            raise
         except BaseException:  # noqa: BLE001 - whatever it is: a warden never returns into the guardian's loop
             traceback.print_exc()
-        finally:
-            os._exit(status)
+        os._exit(status)
 
     def _clean(self) -> bool:
         """Reap, and kill what dead wardens left; whether nothing of the kind is there."""
@@ -149,4 +153,10 @@ if __name__ == "__main__":
     if len(sys.argv) != 3 or not all(number.isdigit() for number in sys.argv[1:]):
         sys.exit("usage: python -m modvisor.worker.guardian FD PID   (started by modvisor, with a connected socket)")
     os.set_inheritable(int(sys.argv[1]), False)
-    main(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))
+    try:
+        main(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))
+    except Forked as fresh:
+        forked = fresh
+    else:
+        sys.exit()
+    run(forked)

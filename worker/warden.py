@@ -27,6 +27,7 @@ from contextlib import suppress
 
 from ..ipc.orders import MAX_SIZE, Ended, Kill, Message, Order, Refused, Signal, Started, decode, encode
 from . import tree
+from .forked import Forked
 
 PATIENCE = 5.0
 """Seconds after which the end of a worker is reported though something of its tree cannot be killed (it waits for a dead
@@ -55,7 +56,18 @@ def serve(order: Order, fds: list[int], supervisor: int) -> None:
     deaths = Deaths()
     lifeline, held = os.pipe()
     try:
-        worker = _spawn(order, fds[1], lifeline, fds[2], fds[3])
+        os.chdir(order.cwd)
+        if order.argv:
+            worker = _spawn(order, fds[1], lifeline, fds[2], fds[3])
+        elif not (worker := os.fork()):
+            forked = Forked(order, fds[1], lifeline, fds[2], fds[3])
+            control.close()
+            deaths.close()
+            os.close(held)
+            if supervisor >= 0:
+                os.close(supervisor)
+            raise forked
+        os.chdir("/")  # who only waits keeps no disk busy
     except OSError as error:
         _send(control, refusal(error))
         return
@@ -69,25 +81,21 @@ def serve(order: Order, fds: list[int], supervisor: int) -> None:
 
 def _spawn(order: Order, sock: int, lifeline: int, output: int, dump: int) -> int:
     """The worker, in a session of its own, with every signal as a fresh process has it. Raises OSError."""
-    os.chdir(order.cwd)
-    try:
-        for fd in (sock, lifeline, dump):
-            os.set_inheritable(fd, True)
-        return os.posix_spawn(
-            order.argv[0],
-            [*order.argv, *(str(fd) for fd in (sock, lifeline, dump))],
-            order.env,
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_DUP2, output, 1),
-                (os.POSIX_SPAWN_DUP2, output, 2),
-            ],
-            setsid=True,
-            setsigmask=(),
-            setsigdef=_SIGNALS,
-        )
-    finally:
-        os.chdir("/")  # who only waits keeps no disk busy
+    for fd in (sock, lifeline, dump):
+        os.set_inheritable(fd, True)
+    return os.posix_spawn(
+        order.argv[0],
+        [*order.argv, *(str(fd) for fd in (sock, lifeline, dump))],
+        order.env,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, output, 1),
+            (os.POSIX_SPAWN_DUP2, output, 2),
+        ],
+        setsid=True,
+        setsigmask=(),
+        setsigdef=_SIGNALS,
+    )
 
 
 class _Warden:

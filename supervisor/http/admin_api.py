@@ -39,7 +39,7 @@ MAX_LIMIT = 10**12
 _LOAD_KEYS = frozenset({
     "path", "id", "config", "env", "permissions", "speak_for", "limits", "restart",
     "delivery", "max_attempts", "durable", "checkpoint_every",
-    "probation", "reload", "workers", "partition_by", "aliases", "watch", "audience", "version", "paths", "python",
+    "probation", "reload", "workers", "partition_by", "aliases", "watch", "audience", "version", "paths", "python", "launch",
     "requires", "optional",
 })  # fmt: skip
 _BATCH_KEYS = frozenset({"events", "concurrency", "in_order"})
