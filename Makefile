@@ -23,7 +23,7 @@ $(VENV)/.installed: pyproject.toml
 run: $(VENV)/.installed  ## start the example network and replay this repository's own history through it
 	@$(BIN)/python examples/run.py
 
-test: $(VENV)/.installed  ## the tests (five minutes)
+test: $(VENV)/.installed  ## the tests (six minutes)
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
 test-all: $(VENV)/.installed  ## the slow ones too: the wheel, real peers, long loops
