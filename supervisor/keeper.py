@@ -844,28 +844,32 @@ class Keeper:
         """The new version died on probation: the former one, in the state of the last checkpoint, else of the hand-over."""
         self._give_up_probation()
         failed, failed_id = self.manifest.version if self.manifest is not None else None, self.mod_id
-        standby = self.take_standby(probation)
-        self.adopt(probation.config, None if standby is None else standby.log)
-        self.has_snapshot = probation.has_snapshot
-        self.note_rollback(failed, probation, self.last_error or "it ended")
-        if failed_id != self.mod_id:
-            await self.forget_sources(failed_id)
-        state = probation.state
+        incarnation = self.take_standby(probation)
         try:
-            if (checkpoint := await self.checkpoints.newest()) is not None:
-                state = checkpoint.state, checkpoint.version
+            self.adopt(probation.config, None if incarnation is None else incarnation.log)
+            self.has_snapshot = probation.has_snapshot
+            self.note_rollback(failed, probation, self.last_error or "it ended")
+            if failed_id != self.mod_id:
+                await self.forget_sources(failed_id)
+            state = await self._state_to_go_back_to(probation)
+            if incarnation is None:
+                incarnation = await self.start_incarnation(from_snapshot=self.has_snapshot)
+            if state is not None:
+                await incarnation.restore(*state, incarnation.config.limits.start_timeout)
+        except BaseException:
+            if incarnation is not None:
+                await shielded(incarnation.kill("it did not come back"))
+            raise
+        return incarnation
+
+    async def _state_to_go_back_to(self, probation: Probation) -> tuple[Any, str] | None:
+        try:
+            checkpoint = await self.checkpoints.newest()
         except ModvisorError as error:
             logger.warning("mod %s: its checkpoint cannot be read, it goes on as it was at the switch: %s",
                            self.mod_id, error)  # fmt: skip
-        if standby is None:
-            standby = await self.start_incarnation(from_snapshot=self.has_snapshot)
-        try:
-            if state is not None:
-                await standby.restore(*state, standby.config.limits.start_timeout)
-        except BaseException:
-            await shielded(standby.kill("it did not take its state back"))
-            raise
-        return standby
+            checkpoint = None
+        return probation.state if checkpoint is None else (checkpoint.state, checkpoint.version)
 
     def note_rollback(self, failed: str | None, probation: Probation, why: str) -> None:
         """Version ``failed`` has given way to the former one."""

@@ -456,3 +456,26 @@ async def test_one_that_cannot_be_there_twice_says_so_beside_itself(network: Age
     failed = await network.reload_mod("counter")
     assert (failed.error, failed.data["step"]) == ("initialize_failed", "initialize")
     assert (await up(network))["version"] == "1.0"
+
+
+async def test_an_unload_while_the_former_version_comes_back_leaves_nothing(
+    network: AgentNetwork, write_mod: WriteMod
+) -> None:
+    await network.load_mod(write_mod("counter", COUNTER), restart=FAST)
+    write_mod("counter", CRASHES)
+    assert (await network.reload_mod("counter")).success
+    mod = network._running().mods.find("counter")
+    reading = asyncio.Event()
+
+    async def newest() -> None:
+        reading.set()
+        await asyncio.Event().wait()
+
+    mod.checkpoints.newest = newest
+    for _ in range(6):
+        await up(network)
+    last = asyncio.create_task(network.process_event(Event("count.up", "agent:alice", timeout=10)))
+    await reading.wait()
+    assert (await network.unload_mod("counter")).success
+    assert not (await last).success
+    assert worker_pids() == set()
