@@ -42,7 +42,7 @@ from .mod_requests import ModRequests
 from .modlog import read_tail
 from .reconfigure import Changes, apply_changes, in_force
 from .registry import ModRegistry
-from .replicas import Mod
+from .replicas import Mod, pids_of
 from .snapshots import SnapshotStore
 from .statedir import StateDir
 from .stats import ResourceMonitor, mod_stats, resource_stats
@@ -432,7 +432,7 @@ class AgentNetwork:
                 "mod_path": keeper.config.path,
                 "loaded_at": keeper.loaded_at,
                 "state": str(keeper.state),
-                "pid": keeper.incarnation.pid if keeper.incarnation is not None else None,
+                **pids_of(keeper),
                 "version": keeper.manifest.version if keeper.manifest is not None else None,
             }
             for keeper in self._parts.mods

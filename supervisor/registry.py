@@ -36,7 +36,7 @@ from .modlog import ModLog
 from .needs import Needs
 from .port import Ledger
 from .probation import Probation
-from .replicas import Mod, Replicas, configs_of
+from .replicas import Mod, Replicas, configs_of, pids_of
 from .rolling import roll
 from .router import Entry, Router
 from .shield import shielded
@@ -231,8 +231,7 @@ class ModRegistry:
                     done = await self._replace(keeper, keeper.config, from_snapshot=True)
                 except ReloadFailed as error:
                     return failure(keeper.config, error, f"mod {keeper.mod_id} was not restarted: {error}")
-                pid = keeper.incarnation.pid if keeper.incarnation is not None else None
-                data = {"mod_id": keeper.mod_id, "mod_path": keeper.config.path, "pid": pid, **done}
+                data = {"mod_id": keeper.mod_id, "mod_path": keeper.config.path, **pids_of(keeper), **done}
                 return EventResponse(True, f"mod {keeper.mod_id} restarted", data)
         return failure(keeper.config, ModvisorError("the restart was cancelled by an unload", code=Code.NOT_RUNNING))
 
@@ -683,7 +682,7 @@ def _loaded(keeper: Mod, manifest: Manifest) -> EventResponse:
             "mod_id": keeper.mod_id,
             "mod_path": keeper.config.path,
             "version": manifest.version,
-            "pid": keeper.incarnation.pid if keeper.incarnation is not None else None,
+            **pids_of(keeper),
             "patterns": list(manifest.patterns),
         },
     )

@@ -192,6 +192,12 @@ Mod = Keeper | Replicas
 """One mod of a network: with one worker, or with several."""
 
 
+def pids_of(mod: Mod) -> dict[str, Any]:
+    """``pid``, None while there is no process; of a mod with several workers ``pids``, in order, and no one ``pid``."""
+    pids = [keeper.incarnation.pid if keeper.incarnation is not None else None for keeper in mod.keepers]
+    return {"pid": pids[0]} if isinstance(mod, Keeper) else {"pid": None, "pids": pids}
+
+
 class _Gate:
     """Before which events wait, in order, while the workers change. Closed seldom; open, it costs nothing."""
 

@@ -246,7 +246,9 @@ def _sentence(response: dict[str, Any]) -> str:
     data = response.get("data") or {}
     pid, others = data.get("pid"), data.get("dependencies") or data.get("unloaded", [])[:-1]
     with_others = f", and with it {', '.join(others)}" if others else ""
-    return f"{response.get('message')}" + (f" (pid {pid})" if pid else "") + with_others
+    pids = ", ".join(map(str, data.get("pids", [])))
+    process = f" (pid {pid})" if pid else f" (pids {pids})" if pids else ""
+    return f"{response.get('message')}{process}{with_others}"
 
 
 def logs(

@@ -145,7 +145,7 @@ def mod_table(mod: dict[str, Any]) -> Table:
             rows.append((label(name), _TOLD_OF_A_MOD[name](mod)))
         elif not isinstance(value, dict) and name not in _TOLD_ELSEWHERE:
             rows.append((label(name), _figure(label(name), value)))
-    runs = mod.get("pid") is not None
+    runs = any(each.get("pid") is not None for each in mod.get("workers") or [mod])
     rows += [(f"limit {label(name)}", _limit(name, held, runs)) for name, held in (mod.get("limits") or {}).items()]
     for part in ("resources", "traffic"):
         named = {f"{part} {label(name)}": value for name, value in (mod.get(part) or {}).items()}
@@ -166,7 +166,11 @@ def _share(mod: dict[str, Any]) -> str:
     return share(mod["share"])
 
 
-_TOLD_OF_A_MOD = {"quarantined": _quarantine, "last_crash": _last_crash, "share": _share}
+def _workers(mod: dict[str, Any]) -> str:
+    return "\n".join(f"{each['mod_id']} {each['state']}, pid {whole(each['pid'])}" for each in mod["workers"])
+
+
+_TOLD_OF_A_MOD = {"quarantined": _quarantine, "last_crash": _last_crash, "share": _share, "workers": _workers}
 _TOLD_ELSEWHERE = frozenset({"audience"})  # in words: reaches
 
 

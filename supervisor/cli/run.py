@@ -245,6 +245,7 @@ def _mod(stats: dict[str, Any]) -> dict[str, Any]:
         "version": stats["version"],
         "state": stats["state"],
         "pid": stats["pid"],
+        "pids": [worker["pid"] for worker in stats.get("workers", [])],
         "start_ms": stats.get("start_ms"),
         "last_error": None if stats["state"] == State.READY else stats["last_error"],
     }
@@ -264,10 +265,12 @@ def _ready_text(found: dict[str, Any]) -> str:
 
 
 def _mod_text(mod: dict[str, Any]) -> str:
-    if mod["last_error"] is not None or mod["pid"] is None:
+    pids = mod["pids"] or [mod["pid"]]
+    if mod["last_error"] is not None or None in pids:
         return f"{mod['state']:<8} {mod['mod_id']}: {trouble(mod)}"
     took = "" if mod["start_ms"] is None else f"  {mod['start_ms']:.0f} ms"
-    return f"loaded   {mod['mod_id']} {mod['version']}  pid {mod['pid']}{took}"
+    named = "pids" if mod["pids"] else "pid"
+    return f"loaded   {mod['mod_id']} {mod['version']}  {named} {', '.join(map(str, pids))}{took}"
 
 
 def _saved_text(found: dict[str, Any]) -> str:

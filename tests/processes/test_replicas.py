@@ -98,6 +98,7 @@ async def test_each_source_has_its_worker_and_each_worker_its_own(network: Agent
     assert sum(worker["traffic"]["answered"] for worker in mod["workers"]) == 80
     assert {worker["pid"] for worker in mod["workers"]} == worker_pids()
     assert list(network.get_loaded_mods()) == ["parted"]
+    assert set(network.get_loaded_mods()["parted"]["pids"]) == set(loaded.data["pids"]) == worker_pids()
     assert (await network.unload_mod("parted")).success
     assert worker_pids() == set()
 
