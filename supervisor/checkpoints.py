@@ -42,10 +42,13 @@ class Checkpoints:
         self.are_kept = True
 
     def keep_soon(self, state: Any, version: str) -> None:
-        """`keep`, which nobody waits for."""
+        """`keep`, which nobody waits for. Of None, nothing is kept, nor what was before."""
         self._tasks.start_soon(self._keep_handed_over, state, version)
 
     async def _keep_handed_over(self, state: Any, version: str) -> None:
+        if state is None:
+            self._journal.drop_checkpoint(self.mod_id)
+            return
         try:
             await self.keep(state, version)
         except ModvisorError as error:

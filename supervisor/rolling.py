@@ -87,7 +87,7 @@ async def _reshape(replicas: Replicas, config: ModConfig, make: Callable[[ModCon
         began = perf_counter()
         try:
             await _settle(replicas, limits.drain_timeout)
-            size = await _part_anew(replicas, new, limits.start_timeout)
+            parts, version = await _part_anew(replicas, new, limits.start_timeout)
             for incarnation in new:
                 try:
                     await incarnation.activate(limits.start_timeout)
@@ -97,6 +97,9 @@ async def _reshape(replicas: Replicas, config: ModConfig, make: Callable[[ModCon
                 keeper.serve(incarnation)
                 keeper.keep(incarnation)
             superseded = replicas.become(config, keepers)
+            if any(keeper.checkpoints.are_kept for keeper in superseded):  # the former ones are of other parts
+                for keeper, part in zip(keepers, parts, strict=True):
+                    keeper.checkpoints.keep_soon(part, version)
         finally:
             queued = replicas.reopen()
     except BaseException:
@@ -109,7 +112,8 @@ async def _reshape(replicas: Replicas, config: ModConfig, make: Callable[[ModCon
     for keeper, incarnation in zip(keepers, new, strict=True):
         await keeper.keep_sources(incarnation)
     return {
-        "pause_ms": pause, "queued": queued, "state_bytes": size, "workers": len(keepers),
+        "pause_ms": pause, "queued": queued, "workers": len(keepers),
+        "state_bytes": sum(len(messages.pack(part)) for part in parts if part is not None),
         "from": former.version if former is not None else None,
         "to": replicas.manifest.version if replicas.manifest is not None else None,
     }  # fmt: skip
@@ -122,8 +126,8 @@ async def _settle(replicas: Replicas, seconds: float) -> None:
         raise ReloadFailed("events in flight did not finish in time", code=Code.TIMEOUT, step="drain") from None
 
 
-async def _part_anew(replicas: Replicas, new: list[Incarnation], timeout: float) -> int:
-    """The states of the former workers, merged and split for the new ones; returns their bytes."""
+async def _part_anew(replicas: Replicas, new: list[Incarnation], timeout: float) -> tuple[list[Any], str]:
+    """The states of the former workers, merged and split for the new ones; returns these, and the version they are of."""
     states: list[Any] = []
     version = ""
     step = "get_state"
@@ -134,10 +138,12 @@ async def _part_anew(replicas: Replicas, new: list[Incarnation], timeout: float)
                     f"worker {keeper.mod_id} is away, and its state with it", code=Code.MOD_AWAY, step=step
                 )
             handed = await keeper.incarnation.channel.request(messages.GET_STATE, {}, timeout)
-            states.append(handed["state"])
-            version = str(handed["version"])
+            state, version = handed["state"], str(handed["version"])
+            if state is None and (checkpoint := await keeper.checkpoints.newest()) is not None:
+                state = checkpoint.state
+            states.append(state)
         if all(state is None for state in states):
-            return 0
+            return [None] * len(new), version
         step = "split_state"
         params = {"states": states, "from_version": version, "count": len(new)}
         parts = await new[0].channel.request(messages.PART, params, timeout)
@@ -155,7 +161,7 @@ async def _part_anew(replicas: Replicas, new: list[Incarnation], timeout: float)
         raise ReloadFailed(str(error), code=error.code, **{**error.details, "step": step}) from None
     except (KeyError, TypeError):
         raise ReloadFailed(f"{step} was not answered with a state", code=Code.PROTOCOL_ERROR, step=step) from None
-    return sum(len(messages.pack(part)) for part in parts if part is not None)
+    return parts, version
 
 
 async def _end(keepers: list[Keeper]) -> None:

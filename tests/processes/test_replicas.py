@@ -211,6 +211,20 @@ async def test_another_number_of_workers_parts_the_state_anew(
         assert (await up(network, f"agent:b{n}"))["replica"] == partition_of(f"agent:b{n}", later)
 
 
+async def test_what_was_kept_of_other_parts_is_not_given_back(network: AgentNetwork, write_mod: WriteMod) -> None:
+    path = write_mod("parted", MERGES)
+    await network.load_mod(path, workers=2, restart=FAST, checkpoint_every=60)
+    for n in range(12):
+        await up(network, f"agent:a{n}")
+    for mod in network._running().mods.find("parted").keepers:
+        await mod.checkpoints.keep({f"agent:a{n}": 50 for n in range(12)}, "1.0")
+    changed = await network.swap_mod("parted", path, mod_id="parted", workers=3, restart=FAST, checkpoint_every=60)
+    assert changed.success, changed
+    for pid in network.get_loaded_mods()["parted"]["pids"]:
+        os.kill(pid, signal.SIGKILL)
+    assert [(await up(network, f"agent:a{n}"))["count"] for n in range(12)] == [2] * 12
+
+
 async def test_a_mod_that_cannot_part_its_state_keeps_its_workers(network: AgentNetwork, write_mod: WriteMod) -> None:
     path = write_mod("counter", PARTED)
     await network.load_mod(path, workers=2, restart=FAST)
