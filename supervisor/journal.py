@@ -134,7 +134,15 @@ class Journal:
         Fire and forget."""
         self._queue("swapped mod", lambda store: store.hand_on(former, mod_id))
 
+    def reassign(self, seq: int, mod_id: str) -> None:
+        """Event ``seq`` was accepted for another worker of its mod. Fire and forget."""
+        self._queue("parted events", lambda store: store.reassign(seq, mod_id))
+
     # -- checkpoints
+
+    def forget_state(self, mod_id: str) -> None:
+        """Of a mod, and of each of its workers. Fire and forget."""
+        self._queue("forgotten state", lambda store: store.forget_state(mod_id))
 
     async def save_checkpoint(self, mod_id: str, version: str, state: Any) -> None:
         """Keep the state that ``version`` of a mod gave, in place of the former one, which stays if this fails.

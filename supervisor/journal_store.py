@@ -174,6 +174,10 @@ class Store:
     def drop_checkpoint(self, mod_id: str) -> None:
         self.totals.checkpoints -= self._execute("DELETE FROM checkpoint WHERE mod_id = ?", (mod_id,)).rowcount
 
+    def forget_state(self, mod_id: str) -> None:
+        found = self._execute("DELETE FROM checkpoint WHERE mod_id = ? OR mod_id GLOB ?", (mod_id, f"{mod_id}#*"))
+        self.totals.checkpoints -= found.rowcount
+
     def checkpoint(self, mod_id: str) -> Checkpoint | None:
         row = self._execute("SELECT version, state, at, size FROM checkpoint WHERE mod_id = ?", (mod_id,)).fetchone()
         if row is None:
@@ -232,6 +236,9 @@ class Store:
         for seq in damaged:  # else it would count as waiting for ever
             self.answered(seq)
         return found
+
+    def reassign(self, seq: int, mod_id: str) -> None:
+        self._execute("UPDATE OR IGNORE durable SET mod_id = ? WHERE seq = ?", (mod_id, seq))
 
     def pending_counts(self) -> dict[str, int]:
         return dict(self._execute("SELECT mod_id, count(*) FROM durable GROUP BY mod_id").fetchall())

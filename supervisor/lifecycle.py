@@ -29,6 +29,9 @@ class State(StrEnum):
 COMING_BACK = (State.BACKOFF, State.RESTARTING)
 """A mod in one of these is started again without being asked for."""
 
+DOWN = (State.FAILED, State.QUARANTINED, State.STOPPED)
+"""A mod in one of these is not there until somebody asks for it (or a probe finds that it serves)."""
+
 
 class Trigger(StrEnum):
     """What happened, not what to do about it."""

@@ -28,7 +28,7 @@ from .incarnation import CancelHandler, Incarnation, StartFailed
 from .journal import Journal, Kept, KeptMod, Quarantine
 from .keeper import Keeper, Surroundings
 from .launcher import Launcher
-from .lifecycle import COMING_BACK, State
+from .lifecycle import COMING_BACK, DOWN, State
 from .mod_entry import fingerprint, mod_config, with_aliases, with_changes
 from .mod_file import settled
 from .mod_home import Home, find_home, search_path
@@ -36,13 +36,14 @@ from .modlog import ModLog
 from .needs import Needs
 from .port import Ledger
 from .probation import Probation
+from .repartition import forget_workers, note_workers, part_what_was_kept
 from .replicas import Mod, Replicas, configs_of, pids_of
 from .rolling import roll
 from .router import Entry, Router
 from .shield import shielded
 from .snapshots import SnapshotStore
 from .statedir import StateDir
-from .swap import ReloadFailed, reload, roll_back
+from .swap import ReloadFailed, reload, roll_back, step_of
 
 logger = logging.getLogger("modvisor.registry")
 
@@ -141,7 +142,7 @@ class ModRegistry:
         if refusal is not None:
             return refusal
         keeper = self._add(config)
-        async with keeper.lock:
+        with _held(keeper.lock):  # without a wait: a load that is given up in one would leave the mod behind
             try:
                 with _cancellable(keeper):
                     if (reason := self._stay_quarantined(keeper)) is not None:
@@ -151,7 +152,11 @@ class ModRegistry:
                     if from_snapshot := await self._find_snapshots(keeper):
                         logger.warning("mod %s starts from its last good version, because the network did not end by itself; "
                                        "'modvisor reload %s' reads its files", config.mod_id, config.mod_id)  # fmt: skip
+                    if isinstance(keeper, Replicas):
+                        await self._part_anew(keeper)
                     loaded = _loaded(keeper, await keeper.start(from_snapshot=from_snapshot))
+                    if isinstance(keeper, Replicas):
+                        await note_workers(keeper, self._journal)
                     keeper.belongs = True  # with all its workers
                     self._rebuild_routes()
                     await self.remember(keeper)
@@ -178,8 +183,8 @@ class ModRegistry:
             return self._no_such_mod(id_or_path)
         await self._unload(keeper, timeout)
         self._journal.drop_mod(keeper.mod_id)
+        self._journal.forget_state(keeper.mod_id)
         for worker in keeper.keepers:
-            self._journal.drop_checkpoint(worker.mod_id)
             self._journal.release(worker.mod_id)
         self.families.keep(family_of(keeper.mod_id))
         await self._journal.committed()
@@ -419,16 +424,51 @@ class ModRegistry:
         if isinstance(keeper, Keeper) and config.workers is None:
             return await reload(keeper, config, from_snapshot=from_snapshot, on_probation=not from_snapshot)
         if isinstance(keeper, Replicas) and config.workers is not None:
-            former = [worker.mod_id for worker in keeper.keepers]
+            if all(worker.state in DOWN for worker in keeper.keepers):
+                return await self._start_workers(keeper, config, from_snapshot=from_snapshot)
+            former, former_id = [worker.mod_id for worker in keeper.keepers], keeper.mod_id
             done = await roll(keeper, config, self._keeper, from_snapshot=from_snapshot)
             for gone in former[config.workers :]:
                 self._journal.drop_checkpoint(gone)
                 self._journal.release(gone)
                 await shielded(self._around.snapshots.forget(gone))
+            if former_id != keeper.mod_id:
+                forget_workers(former_id, self._journal)
+            await note_workers(keeper, self._journal)
             self._changed()
             return done
         text = "a mod with 'workers' cannot take the place of one without, nor the other way round; unload it, and load it anew"
         raise ReloadFailed(text, code=Code.CONFLICT, step="start")
+
+    async def _part_anew(self, mod: Replicas) -> None:
+        """What was kept of it when it had another number of workers. Raises `StartFailed`."""
+        try:
+            await part_what_was_kept(mod, self._journal)
+        except StartFailed as error:
+            for worker in mod.keepers:
+                if worker.state is State.STARTING:
+                    worker.not_started(str(error))
+            raise
+
+    async def _start_workers(self, mod: Replicas, config: ModConfig, *, from_snapshot: bool) -> dict[str, Any]:
+        """`reload`, of a mod none of whose workers is there."""
+        before = mod.manifest.version if mod.manifest is not None else None
+        if config.workers != len(mod.keepers) or config.mod_id != mod.mod_id:
+            for former in mod.become(config, [self._keeper(own) for own in configs_of(config)]):
+                await former.unload()
+            self._changed()
+        for worker in mod.keepers:
+            await worker.stop_keeping()
+        try:
+            await self._part_anew(mod)
+            for worker, own in zip(mod.keepers, configs_of(config), strict=True):
+                worker.adopt(own)
+            mod.config, mod.former_config = config, mod.config
+            manifest = await mod.start(from_snapshot=from_snapshot, quarantined=True)
+        except StartFailed as error:
+            raise ReloadFailed(str(error), code=error.code, **{**error.details, "step": step_of(error)}) from None
+        await note_workers(mod, self._journal)
+        return {"pause_ms": 0.0, "queued": 0, "state_bytes": 0, "from": before, "to": manifest.version}
 
     def _stay_quarantined(self, keeper: Mod) -> str | None:
         """Those of its workers that were in quarantine when the former run ended stay in it; why, if all do."""
@@ -655,6 +695,16 @@ class ModRegistry:
         return EventResponse.failure(
             Code.NO_SUCH_MOD, f"no mod {id_or_path!r} is loaded (loaded: {loaded})", mod=id_or_path
         )
+
+
+@contextmanager
+def _held(lock: anyio.Lock) -> Iterator[None]:
+    """A lock that is known to be free."""
+    lock.acquire_nowait()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -105,12 +105,12 @@ class Replicas:
     async def ask(self, journey: Journey) -> EventResponse | Event | None:
         """Ask the worker that the event belongs to; see `Keeper.ask`."""
         await self._gate.passed(journey, self)
-        return await self._keeper_of(journey.event).ask(journey)
+        return await self.keeper_of(journey.event).ask(journey)
 
     async def ask_again(self, journey: Journey) -> EventResponse | Event | None:
         """Ask about an event that was given up before; see `Keeper.ask_again`."""
         await self._gate.passed(journey, self)
-        return await self._keeper_of(journey.event).ask_again(journey)
+        return await self.keeper_of(journey.event).ask_again(journey)
 
     def observe(self, event: dict[str, Any]) -> None:
         """Queue a copy for the observers of the worker that the event belongs to."""
@@ -121,7 +121,8 @@ class Replicas:
         for keeper in self.keepers:
             keeper.notify(event)
 
-    def _keeper_of(self, event: Event) -> Keeper:
+    def keeper_of(self, event: Event) -> Keeper:
+        """The worker that an event belongs to."""
         return self._keeper_for(event.source_id, event.payload)
 
     def _keeper_for(self, source_id: str | None, payload: Any) -> Keeper:
@@ -131,9 +132,17 @@ class Replicas:
 
     # -- commands
 
-    async def start(self, *, from_snapshot: bool = False) -> Manifest:
-        """Start every worker, all at once. Raises `StartFailed`; none is left then."""
-        down = [keeper for keeper in self.keepers if keeper.incarnation is None and keeper.quarantined is None]
+    async def start(self, *, from_snapshot: bool = False, quarantined: bool = False) -> Manifest:
+        """Start every worker, all at once. Raises `StartFailed`; none is left then.
+
+        Args:
+            quarantined: those in quarantine as well.
+        """
+        down = [
+            keeper
+            for keeper in self.keepers
+            if keeper.incarnation is None and (quarantined or keeper.quarantined is None)
+        ]
         outcomes = await asyncio.gather(
             *(keeper.start(from_snapshot=from_snapshot) for keeper in down), return_exceptions=True
         )

@@ -297,6 +297,79 @@ async def test_they_come_back_with_the_network(network: AgentNetwork, write_mod:
     assert len(worker_pids()) == 3
 
 
+@pytest.mark.parametrize(("former", "later"), [(4, 2), (2, 5)])
+async def test_another_number_after_a_restart_of_the_network(
+    make_network: Callable[..., AgentNetwork], write_mod: WriteMod, former: int, later: int
+) -> None:
+    path = write_mod("parted", MERGES)
+    sources = [f"agent:a{n}" for n in range(12)]
+
+    def network_of(workers: int) -> AgentNetwork:
+        return make_network(mods=[{"path": path, "workers": workers, "checkpoint_every": 60}])
+
+    for workers, count in ((former, 1), (later, 2)):
+        network = network_of(workers)
+        await network.initialize()
+        assert stats(network)["state"] == "ready", stats(network)["last_error"]
+        for source in sources:
+            answer = await up(network, source)
+            assert (answer["count"], answer["replica"]) == (count, partition_of(source, workers))
+        await network.shutdown()
+    write_mod("parted", PARTED)
+    network = network_of(later + 1)
+    await network.initialize()
+    assert stats(network)["state"] == "failed"
+    assert f"had {later} workers when it last ran" in stats(network)["last_error"]
+    again = await network.reload_mod("parted")
+    assert (again.error, again.success) == ("state_refused", False)
+    assert worker_pids() == set()
+    await network.shutdown()
+    network = network_of(later)
+    await network.initialize()
+    assert (await up(network, sources[0]))["count"] == 3, "nothing was lost by the attempt"
+    assert (await network.unload_mod("parted")).success
+    assert network.get_network_stats()["journal"]["checkpoints"] == 0
+
+
+async def test_what_was_accepted_for_other_workers_is_handled_by_those_there_are(
+    make_network: Callable[..., AgentNetwork], write_mod: WriteMod
+) -> None:
+    waits = PARTED.replace("            key = event", "            await self.gate()\n            key = event") + """
+        async def gate(self):
+            while not (self.context.storage_path.parent / "open").exists():
+                await asyncio.sleep(0.01)
+"""  # fmt: skip
+    path = write_mod("parted", waits)
+    entry = {"path": path, "durable": True, "limits": {"drain_timeout": 0.1}}
+    network = make_network(mods=[{**entry, "workers": 4}])
+    await network.initialize()
+    for n in range(8):
+        accepted = await network.process_event(Event("count.up", f"agent:a{n}", timeout=0.1))
+        assert accepted.error == "pending", accepted
+    await network.shutdown()
+    (network.state_dir.storage_of("parted") / "open").touch()
+    network = make_network(mods=[{**entry, "workers": 2}])
+    await network.initialize()
+    await until(lambda: network.get_network_stats()["journal"]["durable_events"] == 0)
+    for n in range(8):
+        assert (await up(network, f"agent:a{n}"))["count"] == 2
+
+
+async def test_workers_in_quarantine_come_back_when_asked_for(network: AgentNetwork, write_mod: WriteMod) -> None:
+    await network.load_mod(write_mod("parted", PARTED), workers=2, restart={"max_restarts": 0})
+    for pid in network.get_loaded_mods()["parted"]["pids"]:
+        os.kill(pid, signal.SIGKILL)
+    await until(lambda: {worker["state"] for worker in stats(network)["workers"]} == {"quarantined"})
+    assert (await network.process_event(Event("count.up", "agent:a"))).error == "mod_away"
+    restarted = await network.restart_mod("parted")
+    assert restarted.success, restarted
+    assert (await up(network))["count"] == 1
+    os.kill(network.get_loaded_mods()["parted"]["pids"][0], signal.SIGKILL)
+    await until(lambda: stats(network)["workers"][0]["state"] == "quarantined")
+    assert (await network.reload_mod("parted")).success, "one of them is down, the other is replaced"
+    assert {worker["state"] for worker in stats(network)["workers"]} == {"ready"}
+
+
 async def test_a_number_that_makes_no_sense_is_a_mistake(network: AgentNetwork, write_mod: WriteMod) -> None:
     path = write_mod("parted", PARTED)
     for wrong in (
