@@ -107,6 +107,9 @@ class MemoryJournal(Journal):
     def drop_checkpoint(self, mod_id: str) -> None:
         self._states.pop(mod_id, None)
 
+    def forget_state(self, mod_id: str) -> None:
+        self._states.pop(mod_id, None)
+
     async def accept(self, mod_id: str, event: Event) -> int:
         fresh: list[int] = []
 
