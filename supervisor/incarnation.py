@@ -267,6 +267,19 @@ class Incarnation:
             text = f"mod {self.mod_id} did not take over its checkpoint: {error}"
             raise StartFailed(text, code=error.code, **error.details) from None
 
+    async def part(self, states: list[Any], from_version: str, count: int, timeout: float) -> list[Any]:
+        """Have the mod merge the states of several workers and split them for ``count``.
+
+        Raises:
+            ModvisorError: it cannot, or does not give as many.
+            TimeoutError
+        """
+        params = {"states": states, "from_version": from_version, "count": count}
+        parts = await self.channel.request(messages.PART, params, timeout)
+        if not isinstance(parts, list) or len(parts) != count:
+            raise ModvisorError(f"split_state() did not give {count} states", code=Code.STATE_REFUSED)
+        return parts
+
     async def answers(self, timeout: float) -> bool:
         """Whether the mod's own event loop answers a ping within ``timeout`` seconds."""
         try:

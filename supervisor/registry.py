@@ -43,7 +43,7 @@ from .router import Entry, Router
 from .shield import shielded
 from .snapshots import SnapshotStore
 from .statedir import StateDir
-from .swap import ReloadFailed, reload, roll_back, step_of
+from .swap import ReloadFailed, reload, roll_back
 
 logger = logging.getLogger("modvisor.registry")
 
@@ -457,16 +457,17 @@ class ModRegistry:
             for former in mod.become(config, [self._keeper(own) for own in configs_of(config)]):
                 await former.unload()
             self._changed()
+        else:
+            mod.adopt(config)
         for worker in mod.keepers:
             await worker.stop_keeping()
         try:
             await self._part_anew(mod)
             for worker, own in zip(mod.keepers, configs_of(config), strict=True):
                 worker.adopt(own)
-            mod.config, mod.former_config = config, mod.config
             manifest = await mod.start(from_snapshot=from_snapshot, quarantined=True)
         except StartFailed as error:
-            raise ReloadFailed(str(error), code=error.code, **{**error.details, "step": step_of(error)}) from None
+            raise ReloadFailed.at_start(error) from None
         await note_workers(mod, self._journal)
         return {"pause_ms": 0.0, "queued": 0, "state_bytes": 0, "from": before, "to": manifest.version}
 
@@ -554,16 +555,8 @@ class ModRegistry:
         async with mod.lock:
             if self._closing or keeper.probation is not probation:  # another command has ended it
                 return
-            failed = keeper.mod_id
             with _cancellable(mod):
-                try:
-                    done = await roll_back(keeper, probation)
-                except ReloadFailed as error:
-                    logger.error("mod %s could not be rolled back (%s), the new version stays: %s", failed, why, error)
-                    if keeper.probation is probation:
-                        await keeper.end_probation()
-                else:
-                    keeper.note_rollback(done["from"], probation, why)
+                await roll_back(keeper, probation, why)
 
     def _rolled_back(self, keeper: Keeper, what: str) -> None:
         """It is as before the reload: so it is after a restart of the network."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..ipc import messages
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.partition import LEAST_LOADED
 from .incarnation import StartFailed
@@ -86,10 +85,7 @@ async def _parted(replicas: Replicas, kept: list[Checkpoint | None]) -> tuple[li
     states = [None if checkpoint is None else checkpoint.state for checkpoint in kept]
     worker = await replicas.keepers[0].start_incarnation()
     try:
-        params = {"states": states, "from_version": version, "count": count}
-        parts = await worker.channel.request(messages.PART, params, worker.config.limits.start_timeout)
-        if not isinstance(parts, list) or len(parts) != count:
-            raise ModvisorError(f"split_state() did not give {count} states", code=Code.STATE_REFUSED)
+        parts = await worker.part(states, version, count, worker.config.limits.start_timeout)
     except (ModvisorError, TimeoutError) as error:
         text = (
             f"mod {mod_id} had {len(kept)} workers when it last ran, and its state cannot be parted for {count}: {error}; "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import fields, replace
 from typing import Any
 
@@ -15,7 +14,6 @@ from ..ipc.manifest import Manifest
 from ..ipc.partition import LEAST_LOADED, key_of, partition_of
 from .config import ModConfig
 from .counters import ModCounters
-from .crashes import CrashReport
 from .histogram import LatencyHistogram
 from .incarnation import Incarnation, StartFailed
 from .journey import Journey
@@ -82,10 +80,6 @@ class Replicas:
     @property
     def files_read(self) -> tuple[str, ...]:
         return next((keeper.files_read for keeper in self.keepers if keeper.files_read), ())
-
-    @property
-    def crashes(self) -> Iterator[CrashReport]:
-        return (report for keeper in self.keepers for report in keeper.crashes)
 
     @property
     def counters(self) -> ModCounters:

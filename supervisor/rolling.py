@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any
@@ -15,9 +14,7 @@ from .incarnation import Incarnation, StartFailed
 from .keeper import Keeper
 from .replicas import Replicas, configs_of
 from .shield import shielded
-from .swap import ReloadFailed, reload, roll_back, step_of
-
-logger = logging.getLogger("modvisor.rolling")
+from .swap import ReloadFailed, activate, give, reload, roll_back, told_at
 
 
 async def roll(
@@ -64,14 +61,8 @@ async def roll(
 
 async def _take_back(keepers: list[Keeper], why: str) -> None:
     for keeper in keepers:
-        if (probation := keeper.probation) is None:
-            continue
-        try:
-            done = await roll_back(keeper, probation)
-        except ReloadFailed as error:
-            logger.error("mod %s could not be rolled back (%s): %s", keeper.mod_id, why, error)
-        else:
-            keeper.note_rollback(done["from"], probation, why)
+        if keeper.probation is not None:
+            await roll_back(keeper, keeper.probation, why)
 
 
 async def _reshape(replicas: Replicas, config: ModConfig, make: Callable[[ModConfig], Keeper]) -> dict[str, Any]:
@@ -83,16 +74,13 @@ async def _reshape(replicas: Replicas, config: ModConfig, make: Callable[[ModCon
             for keeper in keepers:
                 new.append(await keeper.start_incarnation())
         except StartFailed as error:
-            raise ReloadFailed(str(error), code=error.code, **{**error.details, "step": step_of(error)}) from None
+            raise ReloadFailed.at_start(error) from None
         began = perf_counter()
         try:
             await _settle(replicas, limits.drain_timeout)
             parts, version = await _part_anew(replicas, new, limits.start_timeout)
             for incarnation in new:
-                try:
-                    await incarnation.activate(limits.start_timeout)
-                except StartFailed as error:
-                    raise ReloadFailed(str(error), code=error.code, **{**error.details, "step": "activate"}) from None
+                await activate(incarnation)
             for keeper, incarnation in zip(keepers, new, strict=True):
                 keeper.serve(incarnation)
                 keeper.keep(incarnation)
@@ -130,37 +118,21 @@ async def _part_anew(replicas: Replicas, new: list[Incarnation], timeout: float)
     """The states of the former workers, merged and split for the new ones; returns these, and the version they are of."""
     states: list[Any] = []
     version = ""
-    step = "get_state"
-    try:
+    with told_at("get_state", timeout):
         for keeper in replicas.keepers:
             if keeper.incarnation is None:
-                raise ReloadFailed(
-                    f"worker {keeper.mod_id} is away, and its state with it", code=Code.MOD_AWAY, step=step
-                )
+                raise ModvisorError(f"worker {keeper.mod_id} is away, and its state with it", code=Code.MOD_AWAY)
             handed = await keeper.incarnation.channel.request(messages.GET_STATE, {}, timeout)
             state, version = handed["state"], str(handed["version"])
             if state is None and (checkpoint := await keeper.checkpoints.newest()) is not None:
                 state = checkpoint.state
             states.append(state)
-        if all(state is None for state in states):
-            return [None] * len(new), version
-        step = "split_state"
-        params = {"states": states, "from_version": version, "count": len(new)}
-        parts = await new[0].channel.request(messages.PART, params, timeout)
-        if not isinstance(parts, list) or len(parts) != len(new):
-            raise ReloadFailed(f"split_state() did not give {len(new)} states", code=Code.STATE_REFUSED, step=step)
-        step = "set_state"
-        for incarnation, part in zip(new, parts, strict=True):
-            if part is not None:
-                await incarnation.channel.request(messages.SET_STATE, {"state": part, "from_version": version}, timeout)
-    except ReloadFailed:
-        raise
-    except TimeoutError:
-        raise ReloadFailed(f"{step} took more than {timeout:g} s", code=Code.TIMEOUT, step=step) from None
-    except ModvisorError as error:
-        raise ReloadFailed(str(error), code=error.code, **{**error.details, "step": step}) from None
-    except (KeyError, TypeError):
-        raise ReloadFailed(f"{step} was not answered with a state", code=Code.PROTOCOL_ERROR, step=step) from None
+    if all(state is None for state in states):
+        return [None] * len(new), version
+    with told_at("split_state", timeout):
+        parts = await new[0].part(states, version, len(new), timeout)
+    for incarnation, part in zip(new, parts, strict=True):
+        await give(incarnation, None if part is None else (part, version))
     return parts, version
 
 

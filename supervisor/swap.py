@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,11 +21,23 @@ from .lifecycle import COMING_BACK, State
 from .probation import Probation
 from .shield import shielded
 
+logger = logging.getLogger("modvisor.swap")
+
 
 class ReloadFailed(ModvisorError):
     """The reload did not happen and the old incarnation serves. ``details``: step, and what the failure carried."""
 
     code = Code.START_FAILED
+
+    @classmethod
+    def at(cls, step: str, error: ModvisorError) -> ReloadFailed:
+        """Because of ``error``, at ``step``."""
+        return cls(str(error), code=error.code, **{**error.details, "step": step})
+
+    @classmethod
+    def at_start(cls, error: StartFailed) -> ReloadFailed:
+        """Because a worker did not come to serve."""
+        return cls.at(_STEPS.get(error.code, "start"), error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +90,7 @@ async def reload(
     try:
         new = await keeper.start_incarnation(config=config, from_snapshot=from_snapshot)
     except StartFailed as error:
-        raise _failed(step_of(error), error) from None
+        raise ReloadFailed.at_start(error) from None
     try:
         _check_still(keeper, old)  # what serves on probation may have failed meanwhile
         await keeper.end_probation(wait=False)
@@ -88,8 +101,24 @@ async def reload(
     return await _replace(keeper, old, new, probation=probation)
 
 
-async def roll_back(keeper: Keeper, probation: Probation) -> dict[str, Any]:
-    """Put the former version in the place of the one on probation, which still serves; else as `reload`."""
+async def roll_back(keeper: Keeper, probation: Probation, why: str) -> None:
+    """Put the former version in the place of the one on probation, which still serves; that one stays if this fails.
+
+    The caller holds the keeper's lock.
+    """
+    failed = keeper.mod_id
+    try:
+        done = await _to_former(keeper, probation)
+    except ReloadFailed as error:
+        logger.error("mod %s could not be rolled back (%s), the new version stays: %s", failed, why, error)
+        if keeper.probation is probation:
+            await keeper.end_probation()
+    else:
+        keeper.note_rollback(done["from"], probation, why)
+
+
+async def _to_former(keeper: Keeper, probation: Probation) -> dict[str, Any]:
+    """Raises `ReloadFailed`."""
     current, standby = keeper.incarnation, keeper.take_standby(probation)
     try:
         if current is None:
@@ -97,7 +126,7 @@ async def roll_back(keeper: Keeper, probation: Probation) -> dict[str, Any]:
         if standby is None:
             standby = await keeper.start_incarnation(config=probation.config, from_snapshot=probation.has_snapshot)
     except StartFailed as error:
-        raise _failed("start", error) from None
+        raise ReloadFailed.at("start", error) from None
     except BaseException:
         if standby is not None:
             await shielded(standby.kill("it is not needed any more"))
@@ -156,18 +185,18 @@ async def _stop_first(keeper: Keeper, old: Incarnation, config: ModConfig, *, fr
         raise
     await shielded(_make_way(keeper, config))
     try:
-        new = await keeper.start_incarnation(config=config, from_snapshot=from_snapshot)
         try:
-            if state is not None:
-                await new.restore(*state, limits.start_timeout)
-            await new.activate(limits.start_timeout)
+            new = await keeper.start_incarnation(config=config, from_snapshot=from_snapshot)
+        except StartFailed as error:
+            raise ReloadFailed.at_start(error) from None
+        try:
+            await give(new, state)
+            await activate(new)
         except BaseException:
             await shielded(new.kill("the reload failed"))
             raise
-    except BaseException as error:
+    except BaseException:
         await shielded(keeper.come_back(former, state))
-        if isinstance(error, StartFailed):
-            raise _failed(_LATER_STEPS.get(error.code, step_of(error)), error) from None
         raise
     queued, renamed = keeper.port.depth, keeper.mod_id != new.config.mod_id
     await shielded(keeper.take_over(new, state, probation=None, rests=False))
@@ -199,7 +228,7 @@ async def _start_again(keeper: Keeper, config: ModConfig, from_snapshot: bool) -
     try:
         manifest = await start(config, from_snapshot=from_snapshot)
     except StartFailed as error:
-        raise _failed(step_of(error), error) from None
+        raise ReloadFailed.at_start(error) from None
     return {"pause_ms": 0.0, "queued": 0, "state_bytes": 0, "from": before, "to": manifest.version}
 
 
@@ -215,10 +244,7 @@ async def _switch(
         await _drain(keeper, old, limits.drain_timeout)
         state = await _hand_over(keeper, old, new, limits.start_timeout, fallback)
         rests = await _rest(old, limits.start_timeout)
-        try:
-            await new.activate(limits.start_timeout)
-        except StartFailed as error:
-            raise _failed("ready" if error.code == Code.NOT_READY else "activate", error) from None
+        await activate(new)
         _check_still(keeper, old)
         queued = keeper.port.depth
         superseded = await shielded(keeper.take_over(new, state, probation=probation, rests=rests))
@@ -265,16 +291,30 @@ async def _hand_over(
         fallback: the state to go back to if the old one, which has failed, cannot say its own: its checkpoint goes before.
     """
     state = await _state_to_keep(keeper, old, timeout, fallback)
-    if state is not None:
-        with _told_at("set_state", timeout):
-            await new.channel.request(messages.SET_STATE, {"state": state[0], "from_version": state[1]}, timeout)
+    await give(new, state)
     return state
+
+
+async def give(new: Incarnation, state: tuple[Any, str] | None) -> None:
+    """A state and the version it is of, into `set_state`. Raises `ReloadFailed`."""
+    if state is not None:
+        timeout = new.config.limits.start_timeout
+        with told_at("set_state", timeout):
+            await new.channel.request(messages.SET_STATE, {"state": state[0], "from_version": state[1]}, timeout)
+
+
+async def activate(new: Incarnation) -> None:
+    """The last step before the switch. Raises `ReloadFailed`; the process is still there then."""
+    try:
+        await new.activate(new.config.limits.start_timeout)
+    except StartFailed as error:
+        raise ReloadFailed.at("ready" if error.code == Code.NOT_READY else "activate", error) from None
 
 
 async def _state_to_keep(
     keeper: Keeper, old: Incarnation, timeout: float, fallback: tuple[Any, str] | None
 ) -> tuple[Any, str] | None:
-    with _told_at("get_state", timeout):
+    with told_at("get_state", timeout):
         try:
             state = await _state_of(old, timeout)
         except (ModvisorError, TimeoutError, KeyError, TypeError):
@@ -288,7 +328,7 @@ async def _state_to_keep(
 
 
 @contextmanager
-def _told_at(step: str, timeout: float) -> Iterator[None]:
+def told_at(step: str, timeout: float) -> Iterator[None]:
     """What goes wrong in here, as a reload that failed at ``step``."""
     try:
         yield
@@ -297,7 +337,7 @@ def _told_at(step: str, timeout: float) -> Iterator[None]:
     except (ChannelBroken, ChannelClosed) as error:
         raise ReloadFailed(f"a worker ended during {step} ({error})", code=Code.MOD_CRASHED, step=step) from None
     except ModvisorError as error:
-        raise _failed(step, error) from None
+        raise ReloadFailed.at(step, error) from None
     except (KeyError, TypeError):
         raise ReloadFailed(f"{step} was not answered with a state", code=Code.PROTOCOL_ERROR, step=step) from None
 
@@ -315,7 +355,7 @@ async def _rest(old: Incarnation, timeout: float) -> bool:
         await old.deactivate(timeout)
     except StartFailed as error:
         await _resume(old, timeout)
-        raise _failed("deactivate", error) from None
+        raise ReloadFailed.at("deactivate", error) from None
     except BaseException:
         await shielded(_resume(old, timeout))
         raise
@@ -345,15 +385,3 @@ _STEPS: dict[str, str] = {
     Code.INVALID_MOD: "import",
     Code.INITIALIZE_FAILED: "initialize",
 }
-
-
-_LATER_STEPS: dict[str, str] = {Code.STATE_REFUSED: "set_state", Code.NOT_READY: "ready"}
-
-
-def step_of(error: StartFailed) -> str:
-    """Of a start that failed."""
-    return _STEPS.get(error.code, "start")
-
-
-def _failed(step: str, error: ModvisorError) -> ReloadFailed:
-    return ReloadFailed(str(error), code=error.code, **{**error.details, "step": step})

@@ -433,7 +433,7 @@ EXCLUSIVE = EXCLUSIVE.replace(
 )
 
 
-@pytest.mark.parametrize("kind", ["good", "import", "set_state_false", "exits"])
+@pytest.mark.parametrize("kind", ["good", "import", "set_state_false", "activate_false", "not_ready", "exits"])
 async def test_a_mod_that_cannot_be_there_twice_is_stopped_first(
     network: AgentNetwork, write_mod: WriteMod, kind: str
 ) -> None:
