@@ -19,10 +19,8 @@ from typing import NoReturn
 
 from ..ipc.orders import Order
 from . import crash, lifeline
+from .prctl import set_name
 from .serve import main
-
-_PR_SET_NAME = 15
-_libc = ctypes.CDLL(None, use_errno=True)
 
 _COMMAND = b"python\0-P\0-m\0modvisor.worker\0"
 """What the list of processes shows, as of a worker that was not forked."""
@@ -52,7 +50,7 @@ def run(forked: Forked) -> NoReturn:
     os.environb.clear()
     os.environb.update(order.env)
     sys.argv[:] = ["modvisor.worker"]
-    _libc.prctl(_PR_SET_NAME, b"modvisor-worker", 0, 0, 0)
+    set_name(b"modvisor-worker")
     with suppress(OSError, ValueError):
         _show(_COMMAND)
     lifeline.hold(pipe)

@@ -27,7 +27,8 @@ from array import array
 from ..ipc.orders import MAX_SIZE, ORDER_FDS, Order, decode, encode
 from . import tree
 from .forked import Forked, run
-from .warden import Deaths, adopt_orphans, continue_with_parent, refusal, serve
+from .prctl import adopt_orphans, continue_with_parent
+from .warden import Deaths, refusal, serve
 
 PATIENCE = 1.0
 """Seconds that wardens have to end their trees when the supervisor is gone; longer than one needs that can run at all."""

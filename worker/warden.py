@@ -15,7 +15,6 @@ does (`worker.lifeline`; it alone holds the write end), and the guardian kills w
 
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
 import select
@@ -28,6 +27,7 @@ from contextlib import suppress
 from ..ipc.orders import MAX_SIZE, Ended, Kill, Message, Order, Refused, Signal, Started, decode, encode
 from . import tree
 from .forked import Forked
+from .prctl import adopt_orphans, continue_with_parent, set_name
 
 PATIENCE = 5.0
 """Seconds after which the end of a worker is reported though something of its tree cannot be killed (it waits for a dead
@@ -38,9 +38,6 @@ _PASS = 0.01  # seconds in which what was killed has ended, as a rule; then we l
 # Made before the fork, as all that a warden need not make for itself: each page it writes to is its own from then on.
 _SIGNALS = sorted(map(int, signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
 
-_PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 1, 15, 36
-_libc = ctypes.CDLL(None, use_errno=True)
-
 
 def serve(order: Order, fds: list[int], supervisor: int) -> None:
     """Start the worker of ``order`` and watch over it until nothing of it is left.
@@ -49,7 +46,7 @@ def serve(order: Order, fds: list[int], supervisor: int) -> None:
         fds: those of the order, see `ipc.orders`; closed here but the first.
         supervisor: pidfd of the supervisor, or -1.
     """
-    _libc.prctl(_PR_SET_NAME, b"modvisor-warden", 0, 0, 0)
+    set_name(b"modvisor-warden")
     adopt_orphans()
     continue_with_parent()
     control = socket.socket(fileno=fds[0])
@@ -211,17 +208,6 @@ class Deaths:
         signal.set_wakeup_fd(-1)
         os.close(self.fd)
         os.close(self._told)
-
-
-def adopt_orphans() -> None:
-    """Be the new parent of every descendant that loses its own."""
-    if _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "cannot become a subreaper")
-
-
-def continue_with_parent() -> None:
-    """Go on when the parent dies, if somebody has stopped us: there is work to do then, and nobody left to wake us."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)
 
 
 def refusal(error: OSError) -> Refused:
