@@ -15,7 +15,6 @@ import asyncio
 import json
 import logging
 import os
-import platform
 import signal
 import socket
 import statistics
@@ -28,6 +27,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+from ending import machine
 from hot_reload import save_to_answer
 from rich.console import Console
 from rich.table import Table
@@ -285,11 +285,10 @@ def main() -> None:
         for _ in range(options.rounds):
             floor.append(floor_round())
             ours.append(asyncio.run(our_round(Path(folder))))
-    machine = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    print(machine)
+    print(machine())
     report(ours, floor)
     if options.json:
-        options.json.write_text(json.dumps({"machine": machine, "modvisor": ours, "floor": floor}, indent=1) + "\n")
+        options.json.write_text(json.dumps({"machine": machine(), "modvisor": ours, "floor": floor}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -11,11 +11,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import platform
 import statistics
 import tempfile
 import time
 from pathlib import Path
+
+from ending import machine
 
 from modvisor.supervisor import AgentNetwork, Event
 
@@ -68,7 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=20)
     times = sorted(each * 1000 for each in asyncio.run(_alone(parser.parse_args().rounds)))
-    print(f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores")
+    print(machine())
     print(
         f"save to the first answer of the new code, {len(times)} saves: p50 {statistics.median(times):.1f} ms, "
         f"{times[0]:.1f} to {times[-1]:.1f} ms"

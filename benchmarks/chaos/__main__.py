@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import logging
 import os
-import platform
 import random
-import sys
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
+from ..ending import finish
 from .run import run
 from .summary import lines
 
@@ -38,11 +35,7 @@ def main() -> None:
     print(f"seed {seed}, {options.seconds:g} s", flush=True)
     with tempfile.TemporaryDirectory(prefix="modvisor-chaos-") as folder:
         summary = asyncio.run(run(seed, options.seconds, Path(folder) / "state"))
-    machine = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    print("\n".join([machine, *lines(summary)]))
-    if options.json:
-        options.json.write_text(json.dumps({"machine": machine, **asdict(summary)}, indent=1) + "\n")
-    sys.exit(bool(summary.problems))
+    finish(summary, lines, options.json)
 
 
 if __name__ == "__main__":

@@ -10,15 +10,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import logging
-import os
-import platform
-import sys
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
+from ..ending import finish
 from .run import Plan, run
 from .summary import lines
 
@@ -46,11 +42,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory(prefix="modvisor-reloads-") as folder:
         summary = asyncio.run(run(plan, Path(folder) / "state"))
-    machine = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    print("\n".join([machine, *lines(summary)]))
-    if options.json:
-        options.json.write_text(json.dumps({"machine": machine, **asdict(summary)}, indent=1) + "\n")
-    sys.exit(bool(summary.problems))
+    finish(summary, lines, options.json)
 
 
 if __name__ == "__main__":
