@@ -17,7 +17,7 @@ $(VENV)/.installed: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing modvisor and its tools into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group test --group check
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable . --group test --group check
 	@touch $@
 
 run: $(VENV)/.installed  ## start the example network and replay this repository's own history through it
