@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from .connection import MAX_FRAME, MAX_REQUESTS, Connection
+from .deadlines import Deadlines
 from .errors import (
     ChannelBroken,
     ChannelClosed,
@@ -25,6 +26,7 @@ from .errors import (
     RequestFailed,
 )
 from .messages import CANCEL, Message, Notification, Request, Response
+from .polling import Poller
 
 HIGH_WATER = 1024 * 1024
 """Bytes waiting to be written above which `Channel.call` waits for the peer to read."""
@@ -69,6 +71,7 @@ class Channel:
         max_frame: cap on one message, bytes.
         max_requests: cap on unanswered requests, each way.
         max_buffer: cap on bytes waiting for a peer that does not read; above it the channel breaks.
+        poller: waits awake for the answers to events.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class Channel:
         max_frame: int = MAX_FRAME,
         max_requests: int = MAX_REQUESTS,
         max_buffer: int | None = None,
+        poller: Poller | None = None,
     ) -> None:
         sock.setblocking(False)
         self._sock = sock
@@ -91,7 +95,8 @@ class Channel:
         self._on_close = on_close
         # Twice the largest message: one on its way, one whole answer behind it.
         self._max_buffer = 2 * max_frame + HIGH_WATER if max_buffer is None else max_buffer
-        self._pending: dict[int, asyncio.Future[Response]] = {}
+        self._deadlines = Deadlines(self._loop)
+        self._poller = poller
         self._unread: Iterator[Message] | None = None  # messages of the last read that are for the next turns
         self._next_turn: asyncio.Handle | None = None  # goes on with them; nothing is read before
         self._reading = True  # the socket is watched: whenever the channel is open and not in a pause
@@ -119,7 +124,8 @@ class Channel:
         if self._out_size > HIGH_WATER:
             async with asyncio.timeout(timeout):
                 await self.writable()
-        return await self.finish(*self.begin(method, params), timeout)
+        due = None if timeout is None else self._loop.time() + timeout
+        return await self.finish(*self.begin(method, params), due)
 
     def begin(self, method: str, params: Any = None) -> tuple[int, asyncio.Future[Response]]:
         """The first half of `call`: send, without waiting. Pass what it returns to `finish`, whatever happens.
@@ -128,27 +134,39 @@ class Channel:
         """
         if self._closed is not None:
             raise _again(self._closed)
-        request_id, data = self._connection.request(method, params)
         future: asyncio.Future[Response] = self._loop.create_future()
-        self._pending[request_id] = future
+        return self._begun(future, *self._connection.request(method, params, future))
+
+    def begin_event(self, packed: bytes) -> tuple[int, asyncio.Future[Response]]:
+        """`begin` of an event that is packed already."""
+        if self._closed is not None:
+            raise _again(self._closed)
+        future: asyncio.Future[Response] = self._loop.create_future()
+        begun = self._begun(future, *self._connection.event(packed, future))
+        if self._poller is not None:
+            self._poller.expect()
+        return begun
+
+    def _begun(
+        self, future: asyncio.Future[Response], request_id: int, data: bytes
+    ) -> tuple[int, asyncio.Future[Response]]:
         self._write(data)
         if self._closed is not None:  # of this very write: the peer has got nothing of it, or no whole frame
-            self._pending.pop(request_id).exception()  # seen
+            future.exception()  # seen
             raise _again(self._closed)
         return request_id, future
 
-    async def finish(self, request_id: int, future: asyncio.Future[Response], timeout: float | None = None) -> Response:
-        """The second half of `call`: wait for the answer."""
-        timer = None if timeout is None else self._loop.call_later(timeout, _expire, future)
+    async def finish(self, request_id: int, future: asyncio.Future[Response], due: float | None = None) -> Response:
+        """The second half of `call`: wait for the answer, until loop time ``due``."""
+        if due is not None:
+            self._deadlines.add(future, due)
         try:
             response = await future
         except (asyncio.CancelledError, TimeoutError):
             self._give_up(request_id)
             raise
         finally:
-            self._pending.pop(request_id, None)
-            if timer is not None:
-                timer.cancel()
+            self._deadlines.remove(future)
         if response.error is not None:
             error = response.error
             raise RequestFailed(error["message"], code=error["code"], **_keywords(error["details"]))
@@ -251,7 +269,8 @@ class Channel:
         self._sock.close()
         self._out.clear()
         self._out_size = 0
-        for future in self._pending.values():
+        self._deadlines.close()
+        for future in self._connection.waiting():
             if not future.done():
                 future.set_exception(_again(reason))
         self._wake_drain_waiters()
@@ -266,7 +285,11 @@ class Channel:
 
     def _readable(self) -> None:
         if self._next_turn is None and self._receive():
+            if self._poller is not None:
+                self._poller.came()
             self._take_turn()
+            if self._poller is not None and self._connection.in_flight:
+                self._poller.expect()
 
     def _go_on(self) -> None:
         self._next_turn = None
@@ -312,8 +335,9 @@ class Channel:
         assert self._unread is not None
         try:
             for message in self._unread:
-                if isinstance(message, Response):
-                    self._take_answer(message)
+                if type(message) is Response:
+                    if not message.waiter.done():
+                        message.waiter.set_result(message)
                     continue
                 self._take(message)
                 most -= 1
@@ -326,15 +350,10 @@ class Channel:
         self._unread = None
         return most
 
-    def _take_answer(self, response: Response) -> None:
-        future = self._pending.get(response.id)
-        if future is not None and not future.done():
-            future.set_result(response)
-
-    def _take(self, message: Request | Notification) -> None:
-        if isinstance(message, Request):
+    def _take(self, message: Message) -> None:
+        if type(message) is Request:
             self._on_request(message)
-        else:
+        elif type(message) is Notification:
             self.charge()
             self._on_notification(message)
 
@@ -434,11 +453,6 @@ class _Allowance:
 
 def _bytes_in(sock: socket.socket) -> int:
     return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)), sys.byteorder)
-
-
-def _expire(future: asyncio.Future[Response]) -> None:
-    if not future.done():
-        future.set_exception(TimeoutError())
 
 
 def _again(reason: ModvisorError) -> ModvisorError:

@@ -10,13 +10,14 @@ A `Connection` never blocks, sleeps or touches a socket: `Channel` does, and tes
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgpack
 
 from .errors import ChannelBusy, FrameTooLarge, LocalProtocolError, RemoteProtocolError, Unserializable
 from .messages import (
+    EVENT,
     LARGE,
     MAX_UNPACKED,
     NOTIFICATION,
@@ -27,6 +28,7 @@ from .messages import (
     Response,
     decode,
     pack,
+    unpack,
     weight,
 )
 
@@ -38,9 +40,14 @@ MAX_REQUESTS = 10_000
 
 _READ = 256 * 1024  # what one read takes at most while no larger frame is expected
 _ROOM = 4096  # what `buffer` offers at least
-_SCANNED = 64 * 1024  # bytes of a frame up to which it is looked through before it is decoded
+_SCANNED = range(1024, 64 * 1024)  # bytes of the frames that are looked through before they are decoded
 _WEIGHED = 512  # bytes of a request from which on its values are weighed; what a smaller one holds is small as well
 _HEADER = struct.Struct(">I")
+_ABANDONED = object()  # in the place of a waiter that does not wait any more
+
+# What stands before an event in the frame of its request, [0, id, "event", {"event": …}], the length included.
+_EVENT_HEAD = struct.Struct(">I3sQ13s")
+_EVENT_START, _EVENT_REST = b"\x94\x00\xcf", b"\xa5event\x81\xa5event"
 
 
 class FrameDecoder:
@@ -124,8 +131,7 @@ class Connection:
         self.max_requests = max_requests
         self.frames = FrameDecoder(max_frame)
         self._next_id = 0
-        self._asked: set[int] = set()  # our requests without an answer
-        self._abandoned: set[int] = set()  # those whose answer nobody waits for
+        self._asked: dict[int, Any] = {}  # our requests without an answer, and who waits for it
         self._to_answer: dict[int, int] = {}  # the peer's requests that we owe an answer, and what each weighs
         self._weight = 0  # of these together
         self._broken: RemoteProtocolError | None = None
@@ -148,8 +154,11 @@ class Connection:
 
     # -- messages in, bytes out
 
-    def request(self, method: str, params: Any) -> tuple[int, bytes]:
+    def request(self, method: str, params: Any, waiter: Any = None) -> tuple[int, bytes]:
         """Frame a request; returns its id and the bytes.
+
+        Args:
+            waiter: who waits for the answer: it comes back as the `Response.waiter`.
 
         Raises:
             ChannelBusy: `max_requests` are unanswered.
@@ -160,8 +169,22 @@ class Connection:
         request_id = self._next_id
         data = self._frame([REQUEST, request_id, method, params])
         self._next_id += 1
-        self._asked.add(request_id)
+        self._asked[request_id] = waiter
         return request_id, data
+
+    def event(self, packed: bytes, waiter: Any = None) -> tuple[int, bytes]:
+        """`request` of the method `EVENT`, whose event is packed already: for one target or for several."""
+        if len(self._asked) >= self.max_requests:
+            raise ChannelBusy(f"{len(self._asked)} requests are unanswered; the cap is {self.max_requests}")
+        if self._broken is not None:
+            raise self._useless()
+        size = _EVENT_HEAD.size - _HEADER.size + len(packed)
+        if size > self.max_frame or size >= LARGE:
+            self._check_size(size, lambda: unpack(packed))
+        request_id = self._next_id
+        self._next_id += 1
+        self._asked[request_id] = waiter
+        return request_id, _EVENT_HEAD.pack(size, _EVENT_START, request_id, _EVENT_REST) + packed
 
     def respond(self, request_id: int, result: Any) -> bytes:
         """Frame the answer to a request of the peer."""
@@ -179,9 +202,13 @@ class Connection:
     def abandon(self, request_id: int) -> bool:
         """Nobody waits for this answer any more; it is dropped when it comes. True if it was still due."""
         if request_id in self._asked:
-            self._abandoned.add(request_id)
+            self._asked[request_id] = _ABANDONED
             return True
         return False
+
+    def waiting(self) -> list[Any]:
+        """Who waits for an answer, in the order of their requests."""
+        return [waiter for waiter in self._asked.values() if waiter is not _ABANDONED]
 
     # -- bytes in, messages out
 
@@ -195,14 +222,19 @@ class Connection:
             raise RemoteProtocolError(f"the connection is of no further use: {self._broken}")
         try:
             for frame in self.frames.advance(count):
-                if len(frame) <= _SCANNED:
+                size = len(frame)
+                if size in _SCANNED:
                     self._scan(frame)
                 message = decode(frame)
-                if isinstance(message, Response):
-                    if not self._settle(message.id):
+                if type(message) is Response:
+                    waiter = self._asked.pop(message.id, self)
+                    if waiter is self:
+                        raise RemoteProtocolError(f"answer to request {message.id}, which is not open")
+                    if waiter is _ABANDONED:
                         continue
-                elif isinstance(message, Request):
-                    self._accept(message, len(frame))
+                    message.waiter = waiter
+                elif type(message) is Request:
+                    self._accept(message, size)
                 yield message
         except RemoteProtocolError as error:
             self._broken = error
@@ -224,7 +256,8 @@ class Connection:
         """See that a frame is one whole value before any of it is built.
 
         A list may announce as many items as its frame has bytes, and a thousand of them within each other bring none: 12 MB
-        of memory for 4 kB of frame. In a larger frame so long a list is memory that nobody touches, which costs nothing.
+        of memory for 4 kB of frame. In a larger frame so long a list is memory that nobody touches, which costs nothing; a
+        smaller one, and it is the last of its peer, costs less than looking through all of them.
         """
         try:
             self._scanner.feed(frame)
@@ -233,16 +266,6 @@ class Connection:
             raise RemoteProtocolError(
                 f"frame of {len(frame)} bytes is not a msgpack value: {error or type(error).__name__}"
             ) from None
-
-    def _settle(self, request_id: int) -> bool:
-        """Note that an answer came; False if nobody waits for it."""
-        if request_id not in self._asked:
-            raise RemoteProtocolError(f"answer to request {request_id}, which is not open")
-        self._asked.remove(request_id)
-        if request_id in self._abandoned:
-            self._abandoned.remove(request_id)
-            return False
-        return True
 
     def _accept(self, request: Request, size: int) -> None:
         if request.id in self._to_answer:
@@ -264,17 +287,24 @@ class Connection:
 
     def _frame(self, message: list[Any]) -> bytes:
         if self._broken is not None:
-            raise LocalProtocolError(f"the peer broke the protocol, nothing can be sent to it: {self._broken}")
+            raise self._useless()
         try:
             body = pack(message)
         except Unserializable:
             pack(message[-1])  # says the place within the params or the result, not within the frame
             raise
-        if len(body) > self.max_frame:
-            raise FrameTooLarge(f"message of {len(body)} bytes; the cap is {self.max_frame}")
-        if len(body) >= LARGE and (heavy := weight(message[-1])) > MAX_UNPACKED:  # the peer would refuse it, and us
-            text = (
-                f"message of {len(body)} bytes, whose values take up {heavy} bytes of memory; the cap is {MAX_UNPACKED}"
-            )
-            raise FrameTooLarge(text)
+        if len(body) > self.max_frame or len(body) >= LARGE:
+            self._check_size(len(body), lambda: message[-1])
         return _HEADER.pack(len(body)) + body
+
+    def _check_size(self, size: int, value: Callable[[], Any]) -> None:
+        """Raise `FrameTooLarge` for a message that the peer would refuse, and us with it."""
+        if size > self.max_frame:
+            raise FrameTooLarge(f"message of {size} bytes; the cap is {self.max_frame}")
+        if size >= LARGE and (heavy := weight(value())) > MAX_UNPACKED:
+            raise FrameTooLarge(
+                f"message of {size} bytes, whose values take up {heavy} bytes of memory; the cap is {MAX_UNPACKED}"
+            )
+
+    def _useless(self) -> LocalProtocolError:
+        return LocalProtocolError(f"the peer broke the protocol, nothing can be sent to it: {self._broken}")

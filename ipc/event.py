@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import Any
 
 from .address import AGENT, Address, InvalidId, parse_address
@@ -16,9 +17,18 @@ MAX_DEPTH = 100  # of containers within each other: what is nested deeper cannot
 MAX_EVENT_ID = 256  # ids are kept in the window of answered events; they are not a place for data
 
 
+_ids: list[str] = []  # made in advance: asking the kernel for each one costs as much as all else of building an event
+os.register_at_fork(after_in_child=_ids.clear)  # else parent and child would give out the same ones
+
+
 def new_event_id() -> str:
     """A random id, 128 bits as 32 hexadecimal digits."""
-    return os.urandom(16).hex()
+    while True:
+        try:
+            return _ids.pop()
+        except IndexError:
+            digits = os.urandom(4096).hex()
+            _ids.extend(digits[at : at + 32] for at in range(0, len(digits), 32))
 
 
 @dataclass(slots=True)
@@ -117,10 +127,11 @@ class Event:
             out["destination_id"] = self.destination_id
         if self.metadata:
             out["metadata"] = self.metadata
-        for name, default in _RARE:
-            value = getattr(self, name)
-            if value != default:
-                out[name] = value
+        rare = _rare_of(self)
+        if rare != _RARE_DEFAULTS:
+            for name, value, default in zip(_RARE, rare, _RARE_DEFAULTS, strict=True):
+                if value != default:
+                    out[name] = value
         return out
 
     @classmethod
@@ -134,23 +145,42 @@ class Event:
             raise InvalidEvent(f"event: expected a mapping, got {type(data).__name__}")
         if "event_name" not in data:
             raise InvalidEvent("event: 'event_name' is missing")
-        known = {key: value for key, value in data.items() if key in _FIELDS}
-        event = cls(**known)
-        for name in known.keys() & _CHECKED.keys():
-            if not isinstance(known[name], _CHECKED[name]):
-                raise _wrong(name, _CHECKED_TEXT[name], known[name])
-        if event.allowed_agents is not None and not all(isinstance(agent, str) for agent in event.allowed_agents):
-            raise _wrong("allowed_agents", "a list of agent ids", event.allowed_agents)
+        if not data.keys() <= _FIELDS.keys():
+            data = {key: value for key, value in data.items() if key in _FIELDS}
+        event = cls(**data)
+        if not _CHECKED.keys().isdisjoint(data):
+            for name in data.keys() & _CHECKED.keys():
+                if not isinstance(data[name], _CHECKED[name]):
+                    raise _wrong(name, _CHECKED_TEXT[name], data[name])
+            if event.allowed_agents is not None and not all(isinstance(agent, str) for agent in event.allowed_agents):
+                raise _wrong("allowed_agents", "a list of agent ids", event.allowed_agents)
         check_depth("payload", event.payload)
         check_depth("metadata", event.metadata)
         return event
 
     def copy(self) -> Event:
         """An independent copy: no container of payload or metadata is shared with the original."""
-        twin = object.__new__(Event)
-        for name in _FIELDS:
-            value = getattr(self, name)
-            setattr(twin, name, copy_data(value) if type(value) in _CONTAINERS else value)
+        twin = object.__new__(Event)  # without the checks; field by field, since a loop over them takes four times as long
+        twin.event_name = self.event_name
+        twin.source_id = self.source_id
+        twin.destination_id = self.destination_id
+        twin.payload = copy_data(self.payload)
+        twin.event_id = self.event_id
+        twin.timestamp = self.timestamp
+        twin.metadata = copy_data(self.metadata)
+        twin.timeout = self.timeout
+        twin.visibility = self.visibility
+        twin.allowed_agents = copy_data(self.allowed_agents)
+        twin.requires_response = self.requires_response
+        twin.response_to = self.response_to
+        twin.thread_name = self.thread_name
+        twin.text_representation = self.text_representation
+        twin.secret = self.secret
+        twin.source_agent_group = self.source_agent_group
+        twin.via = self.via
+        twin.cause = self.cause
+        twin.hops = self.hops
+        twin.attempt = self.attempt
         return twin
 
 
@@ -212,8 +242,12 @@ def copy_data(value: Any) -> Any:
     """A deep copy of plain data; several times faster than `copy.deepcopy`, since plain data has no cycles."""
     kind = type(value)
     if kind is dict:
+        if _CONTAINERS.isdisjoint(map(type, value.values())):
+            return value.copy()
         return {key: copy_data(item) if type(item) in _CONTAINERS else item for key, item in value.items()}
     if kind is list:
+        if _CONTAINERS.isdisjoint(map(type, value)):
+            return value.copy()
         return [copy_data(item) if type(item) in _CONTAINERS else item for item in value]
     if kind is tuple:
         return tuple(copy_data(item) for item in value)
@@ -222,7 +256,7 @@ def copy_data(value: Any) -> Any:
 
 def check_depth(what: str, value: Any) -> None:
     """Raise `InvalidEvent` if the plain data ``value`` is nested deeper than `MAX_DEPTH`. It must not contain itself."""
-    level = [value] if type(value) in _CONTAINERS else []
+    level = [value] if value and type(value) in _CONTAINERS else []
     for _ in range(MAX_DEPTH):
         if not level:
             return
@@ -243,13 +277,12 @@ def _containers_in(containers: list[Any]) -> list[Any]:
 _CONTAINERS = frozenset({dict, list, tuple})
 _FIELDS = {f.name: f for f in fields(Event)}
 # What an event seldom has: only sent when it differs from the default.
-_RARE = [
-    (name, _FIELDS[name].default)
-    for name in (
-        "timeout", "visibility", "allowed_agents", "requires_response", "response_to", "thread_name",
-        "text_representation", "secret", "source_agent_group", "via", "cause", "hops", "attempt",
-    )
-]  # fmt: skip
+_RARE = (
+    "timeout", "visibility", "allowed_agents", "requires_response", "response_to", "thread_name",
+    "text_representation", "secret", "source_agent_group", "via", "cause", "hops", "attempt",
+)  # fmt: skip
+_RARE_DEFAULTS = tuple(_FIELDS[name].default for name in _RARE)
+_rare_of = attrgetter(*_RARE)
 _TEXT = (str, type(None))
 # Fields that __post_init__ leaves unchecked for speed: our own code sets them; a stranger's data is checked.
 _CHECKED: dict[str, tuple[type, ...]] = {

@@ -190,18 +190,18 @@ class Gateway:
         self._counters.processed += 1
         event.timestamp = time.time()
         event.secret = None  # proven by now; nobody behind this line shall see it
-        if event.source_agent_group is None and (agent_id := event.source_agent) is not None:
-            agent = self._agents.get(agent_id)
+        if event.source_agent_group is None and (source := event.source) is not None and source.role == AGENT:
+            agent = self._agents.get(source.id)
             event.source_agent_group = agent.group if agent is not None else None
         if event.event_name.startswith("system."):
             return self._finished(event, await self._commands(event, caller))
         key = (event.source_id, event.event_id)
-        repeated = await self._window.repeated(key, journey.deadline)
-        if repeated is not None:
-            self._counters.repeated += 1
-            repeated.event_name = event.event_name
-            return repeated
-        self._window.begin(key)
+        while not self._window.begins(key):
+            repeated = await self._window.repeated(key, journey.deadline)
+            if repeated is not None:
+                self._counters.repeated += 1
+                repeated.event_name = event.event_name
+                return repeated
         try:
             response, memorable = await self._route(journey)
         except BaseException:
@@ -246,7 +246,7 @@ class Gateway:
         while position < len(entries):
             entry = entries[position]
             position += 1
-            if event.source_id == f"{MOD}:{entry.mod_id}":
+            if event.source_id == entry.address:
                 continue
             if entry.split is not None and walk.journey.version_of(entry.split) != entry.mod_id:
                 continue
@@ -280,19 +280,24 @@ class Gateway:
     async def _ask_one(self, journey: Journey, mod: str) -> tuple[EventResponse, bool]:
         """``mod:ID``: that mod alone, and what goes wrong with it is the sender's to know."""
         event = journey.event
-        try:
-            keeper = self._mods.families.addressed(mod, self._mods.find(mod), journey)
-        except NotInAudience as refusal:
-            return _failure(refusal.code, str(refusal), **refusal.details), False
+        keeper = self._mods.router.known(mod, event.event_name)
         if keeper is None:
-            loaded = ", ".join(keeper.mod_id for keeper in self._mods) or "none"
-            return _failure(Code.NO_SUCH_MOD, f"no mod {mod!r} is loaded (loaded: {loaded})", mod=mod), False
+            try:
+                keeper = self._mods.families.addressed(mod, self._mods.find(mod), journey)
+            except NotInAudience as refusal:
+                return _failure(refusal.code, str(refusal), **refusal.details), False
+            if keeper is None:
+                loaded = ", ".join(keeper.mod_id for keeper in self._mods) or "none"
+                return _failure(Code.NO_SUCH_MOD, f"no mod {mod!r} is loaded (loaded: {loaded})", mod=mod), False
+            if (manifest := keeper.manifest) is not None:
+                if not any(matches(text, event.event_name) for text in manifest.patterns):
+                    self._copy_to_observers(journey)
+                    handled = ", ".join(manifest.patterns[:20]) or "nothing"
+                    text = f"mod {keeper.mod_id} has no handler for {event.event_name!r}; it handles {handled}"
+                    return _failure(Code.UNKNOWN_EVENT, text, mod=keeper.mod_id), False
+                if keeper.mod_id == mod and self._mods.families.split_of(mod) is None:
+                    self._mods.router.know(mod, event.event_name, keeper)
         self._copy_to_observers(journey)
-        handles = keeper.manifest is None or any(matches(text, event.event_name) for text in keeper.manifest.patterns)
-        if not handles and keeper.manifest is not None:
-            handled = ", ".join(keeper.manifest.patterns[:20]) or "nothing"
-            text = f"mod {keeper.mod_id} has no handler for {event.event_name!r}; it handles {handled}"
-            return _failure(Code.UNKNOWN_EVENT, text, mod=keeper.mod_id), False
         try:
             answer = await keeper.ask(journey)
         except (Unanswered, FrameTooLarge, Unserializable) as problem:
@@ -339,7 +344,7 @@ class Gateway:
         if observers:
             data = event.to_dict()
             for entry in observers:
-                if event.source_id == f"{MOD}:{entry.mod_id}":
+                if event.source_id == entry.address:
                     continue
                 if entry.split is None or journey.version_of(entry.split) == entry.mod_id:
                     entry.target.observe(data)
@@ -358,8 +363,9 @@ class Gateway:
         response.event_name = event.event_name
         if not response.success:
             self._counters.failed += 1
-        for tap in self.taps:
-            tap(event, response)
+        if self.taps:
+            for tap in self.taps:
+                tap(event, response)
         return response
 
 

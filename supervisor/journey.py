@@ -11,6 +11,8 @@ from .audience import Split
 MAX_HOPS = 32
 """An event caused by an event caused by … : past this many it is a loop, not a chain of work."""
 
+_KEPT = 64 * 1024  # bytes of an event that are kept as they are sent
+
 
 class Journey:
     """An accepted event and what the core knows of it.
@@ -24,7 +26,7 @@ class Journey:
         versions: the version of each family on its way, by family; None: it has met none.
     """
 
-    __slots__ = ("_size", "allowed", "attempt", "deadline", "event", "parent", "seq", "versions")
+    __slots__ = ("_packed", "_size", "allowed", "attempt", "deadline", "event", "parent", "seq", "versions")
 
     def __init__(
         self, event: Event, deadline: float, parent: Journey | None = None, allowed: float | None = None
@@ -37,16 +39,29 @@ class Journey:
         self.seq: int | None = None
         self.versions: dict[str, str | None] | None = None
         self._size: int | None = None
+        self._packed: bytes | None = None
 
     @property
     def size(self) -> int:
         """About how many bytes the event takes while it waits. Found out when it has to: most events never wait."""
         if self._size is None:
             try:
-                self._size = len(pack(self.event.to_dict()))
+                self._size = len(self.packed)
             except Unserializable:  # it will be refused when it is sent
                 self._size = 0
         return self._size
+
+    @property
+    def packed(self) -> bytes:
+        """The event as it goes to the mods: made once for all of them, unless it is large. Raises `Unserializable`."""
+        if self.attempt > 1:
+            return pack(self.event.to_dict() | {"attempt": self.attempt})
+        packed = self._packed
+        if packed is None:
+            packed = pack(self.event.to_dict())
+            if len(packed) <= _KEPT:
+                self._packed = packed
+        return packed
 
     def with_event(self, event: Event) -> Journey:
         """The same journey, gone on by a changed event."""

@@ -184,9 +184,9 @@ class Keeper:
         """Itself, as the only worker of its mod."""
         return [self]
 
-    async def ask(self, journey: Journey) -> EventResponse | Event | None:
+    def ask(self, journey: Journey) -> Awaitable[EventResponse | Event | None]:
         """Ask the mod about an event; see `Port.ask`."""
-        return await (self.durable.ask(journey) if self.config.durable else self.port.ask(journey))
+        return self.durable.ask(journey) if self.config.durable else self.port.ask(journey)
 
     async def ask_again(self, journey: Journey) -> EventResponse | Event | None:
         """Ask about an event that was given up before: it was accepted once, and is not accepted again."""

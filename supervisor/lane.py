@@ -38,7 +38,7 @@ class Lane:
         self.turn = asyncio.Lock()  # of those who wait until there is room in the pipe; fair: the first comes first
         self.pressing = 0  # how many these are
         self._reserved = 0  # places given to events that were not sent yet
-        self._finished: dict[int, tuple[str, int]] = {}
+        self._finished: dict[int, tuple[int, str, int]] = {}  # by request id, of which the last digits
         self._batches: dict[int, list[tuple[str, int]]] = {}
         self._idle: asyncio.Future[None] | None = None
 
@@ -51,7 +51,8 @@ class Lane:
     def give_back(self) -> None:
         """It is not going to be sent."""
         self._reserved -= 1
-        self._wake()
+        if self._idle is not None:
+            self._wake()
 
     def sent(self, request_id: int, journey: Journey) -> None:
         """It was sent: the reserved place is taken."""
@@ -62,10 +63,10 @@ class Lane:
         """It was answered, or nobody waits for its answer."""
         journey = self.handling.pop(request_id, None)
         if journey is not None:
-            self._finished[request_id] = (journey.event.event_id, journey.event.hops)
-            if len(self._finished) > MAX_FINISHED:
-                del self._finished[next(iter(self._finished))]
-        self._wake()
+            event = journey.event
+            self._finished[request_id % MAX_FINISHED] = request_id, event.event_id, event.hops
+        if self._idle is not None:
+            self._wake()
 
     @property
     def is_busy(self) -> bool:
@@ -97,7 +98,8 @@ class Lane:
                 journey = self.handling.get(cause)
                 if journey is not None:
                     return Origin(journey.event.event_id, journey.event.hops, journey)
-                found = self._finished.get(cause)
+                finished = self._finished.get(cause % MAX_FINISHED, (-1,))
+                found = finished[1:] if finished[0] == cause else None
             case [int(batch), int(index)]:
                 events = self._batches.get(batch, [])
                 found = events[index] if 0 <= index < len(events) else None

@@ -6,7 +6,6 @@ import asyncio
 import math
 from collections import OrderedDict
 from enum import Enum
-from time import perf_counter
 from typing import Protocol
 
 from ..ipc.channel import HIGH_WATER
@@ -20,7 +19,7 @@ from ..ipc.errors import (
     RequestFailed,
 )
 from ..ipc.event import Event, EventResponse
-from ..ipc.messages import EVENT, Response
+from ..ipc.messages import Response
 from .config import AT_LEAST_ONCE, ModConfig
 from .counters import ModCounters
 from .crashes import CrashReport
@@ -152,7 +151,7 @@ class Port:
 
     def takes(self, journey: Journey) -> bool:
         """Whether one more event would be handled at once, or may wait."""
-        return (self._lane is not None and self._is_free()) or self._has_room(journey)
+        return self._is_free() or self._has_room(journey)
 
     def _has_room(self, journey: Journey) -> bool:
         waiting, limits = len(self._queues[_Queue.WAITING]), self.config.limits
@@ -195,10 +194,15 @@ class Port:
         while True:
             lane = self._exempt_lane(journey)
             exempt = lane is not None
-            if lane is None:
-                lane = await self._admit(journey, queue, first=in_turn)
-            else:
+            if lane is not None:
                 lane.reserve()
+            elif queue is _Queue.WAITING and self._is_free():
+                lane = self._lane
+                assert lane is not None
+                self._admitted += 1
+                lane.reserve()
+            else:
+                lane = await self._admit(journey, queue, first=in_turn)
             try:
                 return await self._send(lane, journey)
             except Unanswered as failure:
@@ -255,13 +259,9 @@ class Port:
         """Wait for a place, in order of arrival; ``first``: before those who wait in the same queue."""
         if self._away is not None:
             raise Unanswered(str(self._away), code=self._away.code)
-        if kind is _Queue.WAITING:
-            if self._lane is not None and self._is_free():
-                self._admitted += 1
-                self._lane.reserve()
-                return self._lane
-            if journey.seq is None and not self._has_room(journey):  # what was accepted for good waits in any case
-                raise self.overloaded()
+        # What was accepted for good waits in any case.
+        if kind is _Queue.WAITING and journey.seq is None and not self._has_room(journey):
+            raise self.overloaded()
         queue = self._queues[kind]
         place: asyncio.Future[Lane] = self._loop.create_future()
         queue[place] = journey
@@ -293,7 +293,8 @@ class Port:
         self._admitted -= 1
         if self._trial is journey:
             self._trial = None
-        self._pump()
+        if self._has_waiting():
+            self._pump()
 
     def _forget(self, kind: _Queue, place: asyncio.Future[Lane]) -> None:
         journey = self._queues[kind].pop(place, None)
@@ -303,11 +304,16 @@ class Port:
     def _is_free(self) -> bool:
         """Whether an event that has just come may be handled at once."""
         return (
-            self._admitted < self.config.limits.concurrency
+            self._lane is not None
+            and self._admitted < self.config.limits.concurrency
             and not self._given
             and self._trial is None
-            and not any(self._queues.values())
+            and not self._has_waiting()
         )
+
+    def _has_waiting(self) -> bool:
+        suspects, ahead, waiting = self._queues.values()
+        return bool(suspects or ahead or waiting)
 
     def overloaded(self) -> Unanswered:
         """The failure of an event that finds no room."""
@@ -340,16 +346,16 @@ class Port:
 
     async def _send(self, lane: Lane, journey: Journey) -> EventResponse | Event | None:
         """Send the event to ``lane``, where a place is reserved for it, and wait for the answer."""
-        due = self._due(journey)
-        started = perf_counter()
+        started = self._loop.time()
+        due = self._due(journey, started)
         try:
             request_id, future = await self._begin(lane, journey, due)
             try:
-                response = await lane.channel.finish(request_id, future, due - self._loop.time())
+                response = await lane.channel.finish(request_id, future, due)
             finally:
                 lane.finished(request_id)
         except TimeoutError:
-            waited = perf_counter() - started
+            waited = self._loop.time() - started
             raise Unanswered(f"mod {self.mod_id} did not answer within {waited:.3g} s", code=Code.TIMEOUT) from None
         except RequestFailed as error:
             code = error.code if error.code in _CODES else Code.HANDLER_ERROR
@@ -358,15 +364,14 @@ class Port:
             raise _Died from None
         except ChannelBusy as error:
             raise Unanswered(f"mod {self.mod_id} is overloaded: {error}", code=Code.OVERLOADED) from None
-        self.counters.latency.add(perf_counter() - started)
+        self.counters.latency.add(self._loop.time() - started)
         return self._answer(response)
 
-    def _due(self, journey: Journey) -> float:
-        now, due = self._loop.time(), journey.deadline
-        for seconds in (journey.allowed, self.config.limits.event_timeout):
-            if seconds is not None:
-                due = min(due, now + seconds)
-        return due
+    def _due(self, journey: Journey, now: float) -> float:
+        due, limit = journey.deadline, self.config.limits.event_timeout
+        if journey.allowed is not None:
+            due = min(due, now + journey.allowed)
+        return due if limit is None else min(due, now + limit)
 
     async def _begin(self, lane: Lane, journey: Journey, due: float) -> tuple[int, asyncio.Future[Response]]:
         """Put the event on the wire; raises `_NotSent` when the lane has ended before."""
@@ -398,23 +403,21 @@ class Port:
     def _answer(self, response: Response) -> EventResponse | Event | None:
         """Check what the worker answered: it is a stranger's data."""
         try:
-            match response.result:
-                case None:
-                    return None
-                case {"response": data}:
-                    return EventResponse.from_dict(data)
-                case {"event": data}:
-                    return Event.from_dict(data)
+            result = response.result
+            if result is None:
+                return None
+            if type(result) is dict:
+                if "response" in result:
+                    return EventResponse.from_dict(result["response"])
+                if "event" in result:
+                    return Event.from_dict(result["event"])
         except InvalidEvent as error:
             raise Unanswered(f"mod {self.mod_id} answered with {error}", code=Code.PROTOCOL_ERROR) from None
         raise Unanswered(f"mod {self.mod_id} gave no valid answer", code=Code.PROTOCOL_ERROR)
 
 
 def _put(lane: Lane, journey: Journey) -> tuple[int, asyncio.Future[Response]]:
-    data = journey.event.to_dict()
-    if journey.attempt > 1:
-        data["attempt"] = journey.attempt
-    return lane.channel.begin(EVENT, {"event": data})
+    return lane.channel.begin_event(journey.packed)
 
 
 def _expire(place: asyncio.Future[Lane], mod_id: str) -> None:

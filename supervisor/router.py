@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from ..ipc.address import MOD
 from ..ipc.topic import TopicTable
 from .audience import Split
 
@@ -28,6 +29,7 @@ class Entry(Generic[T]):
 
     Attributes:
         split: which sources it is for, as of when the route was made; None: for all, and nothing is to be found out per event.
+        address: what it sends events as.
     """
 
     mod_id: str
@@ -35,6 +37,10 @@ class Entry(Generic[T]):
     observes: tuple[str, ...]
     target: T
     split: Split | None = None
+    address: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "address", f"{MOD}:{self.mod_id}")
 
 
 class Router(Generic[T]):
@@ -45,11 +51,12 @@ class Router(Generic[T]):
         self._observers: TopicTable[int] = TopicTable()
         self._entries: list[Entry[T]] = []
         self._cache: dict[str, Route[Entry[T]]] = {}
+        self._known: dict[tuple[str, str], T] = {}
 
     def replace(self, entries: Iterable[Entry[T]]) -> None:
         """Route among ``entries``, given in load order, from now on."""
         self._entries = list(entries)
-        self._asked, self._observers, self._cache = TopicTable(), TopicTable(), {}
+        self._asked, self._observers, self._cache, self._known = TopicTable(), TopicTable(), {}, {}
         for index, entry in enumerate(self._entries):
             for pattern in entry.patterns:
                 self._asked.add(pattern, index)
@@ -66,6 +73,16 @@ class Router(Generic[T]):
                 self._in_load_order(self._asked, event_name), self._in_load_order(self._observers, event_name)
             )
         return route
+
+    def known(self, mod_id: str, event_name: str) -> T | None:
+        """The mod of that id, if it was found before that it handles events of this name, whatever their source."""
+        return self._known.get((mod_id, event_name))
+
+    def know(self, mod_id: str, event_name: str, target: T) -> None:
+        """What `known` says, until the entries are replaced."""
+        if len(self._known) >= CACHE_SIZE:
+            self._known.clear()
+        self._known[mod_id, event_name] = target
 
     def _in_load_order(self, table: TopicTable[int], event_name: str) -> tuple[Entry[T], ...]:
         return tuple(self._entries[index] for index in sorted(set(table.match(event_name))))

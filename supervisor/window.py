@@ -35,7 +35,7 @@ class AnswerWindow:
         return len(self._answers)
 
     async def repeated(self, key: Key, deadline: float) -> EventResponse | None:
-        """The answer of the event with this key, waiting for it if it is in flight; None if the event is to be handled.
+        """The answer of the event with this key, waiting for it if it is in flight; None if it is to be handled after all.
 
         Args:
             deadline: loop time until which to wait; past it the answer is a failure ``timeout``.
@@ -59,9 +59,12 @@ class AnswerWindow:
                 return _copy(response)
             # Its first sender gave up: whoever asks next is the first.
 
-    def begin(self, key: Key) -> None:
-        """The event with this key is in flight from now on."""
+    def begins(self, key: Key) -> bool:
+        """Note that the event with this key is in flight from now on; False if it is no new one: see `repeated`."""
+        if key in self._open or key in self._answers:
+            return False
         self._open[key] = None
+        return True
 
     def finish(self, key: Key, response: EventResponse | None, *, remember: bool = False) -> None:
         """It was answered (None: its sender gave up)."""

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def answer(window: AnswerWindow, key: str, data: Any = "", *, remember: bool = True) -> None:
-    window.begin(("a", key))
+    assert window.begins(("a", key))
     window.finish(("a", key), EventResponse(True, data=[key, data]), remember=remember)
 
 
@@ -36,7 +36,7 @@ async def test_an_answer_in_place_of_another_counts_once() -> None:
     window = AnswerWindow(max_bytes=10_000)
     await answer(window, "x", "former")
     for _ in range(100):
-        await answer(window, "y", "." * 1_000)
+        window.finish(("a", "y"), EventResponse(True, data=["y", "." * 1_000]), remember=True)
     assert (await window.repeated(("a", "x"), math.inf)).data == ["x", "former"]
 
 
@@ -63,7 +63,7 @@ async def test_a_remembered_answer_is_a_copy() -> None:
 
 async def test_a_repeat_in_flight_waits_for_the_first_even_if_its_sender_gives_up() -> None:
     window = AnswerWindow()
-    window.begin(("a", "x"))
+    assert window.begins(("a", "x"))
     joined = [asyncio.create_task(window.repeated(("a", "x"), math.inf)) for _ in range(2)]
     await asyncio.sleep(0)
     joined[0].cancel()
@@ -74,7 +74,7 @@ async def test_a_repeat_in_flight_waits_for_the_first_even_if_its_sender_gives_u
 
 async def test_a_repeat_waits_no_longer_than_its_own_deadline() -> None:
     window = AnswerWindow()
-    window.begin(("a", "x"))
+    assert window.begins(("a", "x"))
     response = await window.repeated(("a", "x"), asyncio.get_running_loop().time())
     assert response is not None
     assert response.error == "timeout"
@@ -82,7 +82,7 @@ async def test_a_repeat_waits_no_longer_than_its_own_deadline() -> None:
 
 async def test_everybody_gets_a_copy() -> None:
     window = AnswerWindow()
-    window.begin(("a", "x"))
+    assert window.begins(("a", "x"))
     joined = asyncio.create_task(window.repeated(("a", "x"), math.inf))
     await asyncio.sleep(0)
     first = EventResponse(True, data=["x"])

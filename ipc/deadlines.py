@@ -1,0 +1,50 @@
+"""The deadlines of many that wait, with one timer: most of them end long before, and a timer for each costs more than the rest."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+_PASS = 0.001  # seconds between two looks at who is due, at least
+
+
+class Deadlines:
+    """Raises TimeoutError in futures that are not done by their deadline, a millisecond later at most."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._due: dict[asyncio.Future[Any], float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._next = float("inf")  # when the timer rings; nobody is due before
+
+    def add(self, future: asyncio.Future[Any], due: float) -> None:
+        """Let ``future`` wait until loop time ``due``. Call `remove` when it is done."""
+        self._due[future] = due
+        if due < self._next:
+            self._ring_at(due)
+
+    def remove(self, future: asyncio.Future[Any]) -> None:
+        """It need not be looked at any more. The timer stays: it will ring for whoever is next."""
+        self._due.pop(future, None)
+
+    def close(self) -> None:
+        """Forget all of them."""
+        self._due.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _ring_at(self, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._next = due
+        self._timer = self._loop.call_at(due, self._ring)
+
+    def _ring(self) -> None:
+        self._timer, self._next = None, float("inf")
+        now = self._loop.time()
+        for future in [future for future, due in self._due.items() if due <= now]:
+            del self._due[future]
+            if not future.done():
+                future.set_exception(TimeoutError())
+        if self._due:
+            self._ring_at(max(min(self._due.values()), now + _PASS))
