@@ -207,6 +207,10 @@ class Channel:
         """About the bytes of memory these take up together."""
         return self._connection.owed_weight
 
+    def poll_with(self, poller: Poller) -> None:
+        """Wait awake from now on, see the argument ``poller``."""
+        self._poller = poller
+
     # -- life
 
     @property

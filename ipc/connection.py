@@ -17,7 +17,6 @@ import msgpack
 
 from .errors import ChannelBusy, FrameTooLarge, LocalProtocolError, RemoteProtocolError, Unserializable
 from .messages import (
-    EVENT,
     LARGE,
     MAX_UNPACKED,
     NOTIFICATION,

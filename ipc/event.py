@@ -160,7 +160,9 @@ class Event:
 
     def copy(self) -> Event:
         """An independent copy: no container of payload or metadata is shared with the original."""
-        twin = object.__new__(Event)  # without the checks; field by field, since a loop over them takes four times as long
+        twin = object.__new__(
+            Event
+        )  # without the checks; field by field, since a loop over them takes four times as long
         twin.event_name = self.event_name
         twin.source_id = self.source_id
         twin.destination_id = self.destination_id

@@ -205,6 +205,7 @@ class NetworkConfig:
     host: str = "127.0.0.1"
     port: int | None = None  # None: do not listen; 0: a free one
     event_timeout: float = 30.0
+    polling: str = values.AUTO
     mod_paths: tuple[Path, ...] = ()  # extra folders on the workers' sys.path
     mods: tuple[ModConfig, ...] = ()
     agent_groups: dict[str, GroupConfig] = field(default_factory=dict)
@@ -579,6 +580,7 @@ _NETWORK: dict[str, Reader] = {
     "host": values.text,
     "port": values.or_null(values.whole(0, 65535)),
     "event_timeout": values.duration(),
+    "polling": values.auto_or_off,
     "storage": values.or_null(values.path),
     "mod_paths": values.list_of(values.folder, "[lib]"),
     "cgroups": values.flag,

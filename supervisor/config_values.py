@@ -25,6 +25,8 @@ from .requirement import Requirement
 from .versions import parsed
 from .yaml_source import BROKEN, MAX_DEPTH, ConfigError, Key, Source, shorten
 
+AUTO, OFF = "auto", "off"
+
 MAX_COUNT = 1_000_000_000  # more than any count here can mean, and a number every system call takes
 MAX_SIZE = 2**63 - 1  # what a resource limit can hold
 
@@ -209,6 +211,13 @@ def one_of(*words: str) -> Reader:
         return at.wrong(f"expected one of {', '.join(words)}, got {got(value)}")
 
     return read
+
+
+def auto_or_off(value: Any, at: Place) -> Any:
+    """`AUTO` or `OFF`. YAML reads the bare word off as false."""
+    if value is False or value == OFF:
+        return OFF
+    return AUTO if value == AUTO else at.wrong(f"expected {AUTO} or {OFF}, got {got(value)}")
 
 
 def path(value: Any, at: Place) -> Any:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -55,6 +55,9 @@ class Caller:
     mod: ModConfig | None = None
 
 
+_INSIDE = Caller(trusted=True)
+
+
 class CommandHandler(Protocol):
     async def __call__(self, event: Event, caller: Caller) -> EventResponse: ...
 
@@ -87,9 +90,9 @@ class Gateway:
 
     # -- three doors
 
-    async def from_inside(self, event: Event) -> EventResponse:
+    def from_inside(self, event: Event) -> Awaitable[EventResponse]:
         """A trusted event: of the program that runs the network, or of its operator."""
-        return await self._process(Journey(event.copy(), self._deadline(event)), Caller(trusted=True))
+        return self._process(Journey(event.copy(), self._deadline(event)), _INSIDE)
 
     async def from_outside(self, event: Event) -> EventResponse:
         """An event of somebody who must prove who it is."""
@@ -172,7 +175,7 @@ class Gateway:
         if answer is not None:
             journey = journey.with_event(_merged(journey.event, answer))
         journey.settle(family_of(mod_id), mod_id)
-        return await self._concluded(await self._walk(_Walk(journey, asked=1), after=mod_id))
+        return self._concluded(await self._walk(_Walk(journey, asked=1), after=mod_id))
 
     def _tell_late(self, event: Event, response: EventResponse) -> None:
         if event.source_agent is None:
@@ -203,27 +206,29 @@ class Gateway:
                 repeated.event_name = event.event_name
                 return repeated
         try:
-            response, memorable = await self._route(journey)
+            response, memorable = await self._routed(journey)
         except BaseException:
             self._window.finish(key, None)
             raise
         self._window.finish(key, response, remember=memorable)
         return self._finished(event, response)
 
-    async def _route(self, journey: Journey) -> tuple[EventResponse, bool]:
+    def _routed(self, journey: Journey) -> Awaitable[tuple[EventResponse, bool]]:
         """Ask the mods, then deliver. Returns the response, and whether it is to be remembered for retries."""
-        event = journey.event
-        destination = event.destination
+        destination = journey.event.destination
         if destination is not None and destination.role == MOD:
-            return await self._ask_one(journey, destination.id)
+            return self._ask_one(journey, destination.id)
+        return self._ask_all(journey)
+
+    async def _ask_all(self, journey: Journey) -> tuple[EventResponse, bool]:
         self._copy_to_observers(journey)
         try:
             walk = await self._walk(_Walk(journey))
         except (FrameTooLarge, Unserializable) as error:
             return _failure(error.code, f"the event cannot be sent to a mod: {error}"), False
-        return await self._concluded(walk)
+        return self._concluded(walk)
 
-    async def _concluded(self, walk: _Walk) -> tuple[EventResponse, bool]:
+    def _concluded(self, walk: _Walk) -> tuple[EventResponse, bool]:
         """What the walk has come to: an answer, or a delivery."""
         if walk.response is not None:
             self._counters.answered += 1

@@ -22,6 +22,7 @@ from ..ipc.errors import (
 )
 from ..ipc.manifest import Manifest
 from ..ipc.messages import Hello, Notification, Request
+from ..ipc.polling import Poller
 from .config import FORK, ModConfig
 from .crashes import MAX_IN_FLIGHT, Cause, events_of
 from .enforcement import Armed
@@ -56,6 +57,7 @@ class StartOrder:
         params: of the `load` request, see ``docs/protocol.md``.
         armed: its limits, ready for its process.
         python: the interpreter it runs under; None: the network's own.
+        poller: waits awake for its answers; None: nobody does.
     """
 
     config: ModConfig
@@ -64,6 +66,7 @@ class StartOrder:
     armed: Armed
     home: Home
     python: Interpreter | None = None
+    poller: Poller | None = None
 
     @property
     def mod_id(self) -> str:
@@ -133,6 +136,7 @@ class Incarnation:
             on_request=lambda request: listeners.on_request(self, request),
             on_notification=self._note,
             on_close=self._channel_ended,
+            poller=order.poller,
         )
         self.lane = Lane(self.channel, self.why_ended)
         # Not by end of file alone: a process it forked may hold the other end, and must not go on speaking for it.

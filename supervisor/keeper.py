@@ -21,6 +21,7 @@ from ..ipc.errors import ChannelClosed, Code, ModvisorError
 from ..ipc.event import Event, EventResponse
 from ..ipc.manifest import Manifest
 from ..ipc.messages import Request
+from ..ipc.polling import Poller
 from .checkpoints import Checkpoints
 from .config import ModConfig
 from .copies import CopyQueue
@@ -62,6 +63,7 @@ class Surroundings:
         tasks: the network's root task group.
         ledger: keeps account of events that died with an incarnation.
         event_timeout: seconds an event has unless it says otherwise.
+        poller: waits awake for their mods' answers; None: nobody does.
         home_of: where a mod is, in the version asked for; raises `ModvisorError`.
         check_needs: whether what a mod requires is loaded; raises `ModvisorError`.
         admit: whether those who need a mod, by id, can do with what is to take its place; raises `ModvisorError`.
@@ -83,6 +85,7 @@ class Surroundings:
     journal: Journal
     ledger: Ledger
     event_timeout: float
+    poller: Poller | None
     home_of: Callable[[ModConfig], Home]
     check_needs: Callable[[ModConfig], None]
     admit: Callable[[str, ModConfig, str], None]
@@ -403,7 +406,7 @@ class Keeper:
             params["snapshot"] = snapshot.modules
         armed = self._around.arm(config, self._number)
         params["limits"] = armed.worker_limits()
-        return StartOrder(config, self._number, params, armed, home, python)
+        return StartOrder(config, self._number, params, armed, home, python, self._around.poller)
 
     async def activate(self, incarnation: Incarnation) -> None:
         """Its last step before it serves. Raises `StartFailed`; nothing is left of the incarnation then."""

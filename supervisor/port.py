@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections import OrderedDict
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, cast
 
 from ..ipc.channel import HIGH_WATER
 from ..ipc.errors import (
@@ -95,6 +95,7 @@ class Port:
         self._queues: dict[_Queue, OrderedDict[asyncio.Future[Lane], Journey]] = {
             kind: OrderedDict() for kind in _Queue
         }
+        self._depth = 0  # of all queues
         self._waiting_bytes = 0
 
     # -- the keeper's side
@@ -107,7 +108,7 @@ class Port:
     @property
     def depth(self) -> int:
         """Events waiting for a place or for an incarnation."""
-        return sum(map(len, self._queues.values()))
+        return self._depth
 
     @property
     def away(self) -> ModvisorError | None:
@@ -197,8 +198,7 @@ class Port:
             if lane is not None:
                 lane.reserve()
             elif queue is _Queue.WAITING and self._is_free():
-                lane = self._lane
-                assert lane is not None
+                lane = cast(Lane, self._lane)
                 self._admitted += 1
                 lane.reserve()
             else:
@@ -265,6 +265,7 @@ class Port:
         queue = self._queues[kind]
         place: asyncio.Future[Lane] = self._loop.create_future()
         queue[place] = journey
+        self._depth += 1
         queue.move_to_end(place, last=not first)
         self._waiting_bytes += journey.size
         timer = None
@@ -293,12 +294,13 @@ class Port:
         self._admitted -= 1
         if self._trial is journey:
             self._trial = None
-        if self._has_waiting():
+        if self._depth:
             self._pump()
 
     def _forget(self, kind: _Queue, place: asyncio.Future[Lane]) -> None:
         journey = self._queues[kind].pop(place, None)
         if journey is not None:
+            self._depth -= 1
             self._waiting_bytes -= journey.size
 
     def _is_free(self) -> bool:
@@ -308,12 +310,8 @@ class Port:
             and self._admitted < self.config.limits.concurrency
             and not self._given
             and self._trial is None
-            and not self._has_waiting()
+            and not self._depth
         )
-
-    def _has_waiting(self) -> bool:
-        suspects, ahead, waiting = self._queues.values()
-        return bool(suspects or ahead or waiting)
 
     def overloaded(self) -> Unanswered:
         """The failure of an event that finds no room."""
@@ -349,9 +347,22 @@ class Port:
         started = self._loop.time()
         due = self._due(journey, started)
         try:
-            request_id, future = await self._begin(lane, journey, due)
+            channel = lane.channel
             try:
-                response = await lane.channel.finish(request_id, future, due)
+                if channel.buffered > HIGH_WATER or lane.pressing:
+                    request_id, future = await self._begin_in_turn(lane, journey, due)
+                else:
+                    request_id, future = channel.begin_event(journey.packed)
+            except (ChannelBroken, ChannelClosed):
+                lane.give_back()
+                self.lost(lane)
+                raise _NotSent from None
+            except BaseException:
+                lane.give_back()
+                raise
+            lane.sent(request_id, journey)
+            try:
+                response = await channel.finish(request_id, future, due)
             finally:
                 lane.finished(request_id)
         except TimeoutError:
@@ -373,30 +384,13 @@ class Port:
             due = min(due, now + journey.allowed)
         return due if limit is None else min(due, now + limit)
 
-    async def _begin(self, lane: Lane, journey: Journey, due: float) -> tuple[int, asyncio.Future[Response]]:
-        """Put the event on the wire; raises `_NotSent` when the lane has ended before."""
-        try:
-            if lane.channel.buffered > HIGH_WATER or lane.pressing:
-                request_id, future = await self._begin_in_turn(lane, journey, due)
-            else:
-                request_id, future = _put(lane, journey)
-        except (ChannelBroken, ChannelClosed):
-            lane.give_back()
-            self.lost(lane)
-            raise _NotSent from None
-        except BaseException:
-            lane.give_back()
-            raise
-        lane.sent(request_id, journey)
-        return request_id, future
-
     async def _begin_in_turn(self, lane: Lane, journey: Journey, due: float) -> tuple[int, asyncio.Future[Response]]:
-        """`_put`, when there is room in the pipe, and behind those who wait for that already."""
+        """Begin when there is room in the pipe, and behind those who wait for that already."""
         lane.pressing += 1
         try:
             async with asyncio.timeout_at(due), lane.turn:
                 await lane.channel.writable()
-                return _put(lane, journey)
+                return lane.channel.begin_event(journey.packed)
         finally:
             lane.pressing -= 1
 
@@ -414,10 +408,6 @@ class Port:
         except InvalidEvent as error:
             raise Unanswered(f"mod {self.mod_id} answered with {error}", code=Code.PROTOCOL_ERROR) from None
         raise Unanswered(f"mod {self.mod_id} gave no valid answer", code=Code.PROTOCOL_ERROR)
-
-
-def _put(lane: Lane, journey: Journey) -> tuple[int, asyncio.Future[Response]]:
-    return lane.channel.begin_event(journey.packed)
 
 
 def _expire(place: asyncio.Future[Lane], mod_id: str) -> None:

@@ -29,7 +29,8 @@ class Changes:
 
 # Keys of the network itself that are read only once.
 _FIXED = (
-    "name", "network_id", "host", "port", "storage", "base_dir", "mod_paths", "event_timeout", "admin", "log", "watch",
+    "name", "network_id", "host", "port", "storage", "base_dir", "mod_paths", "event_timeout", "polling",
+    "admin", "log", "watch",
 )  # fmt: skip
 
 

@@ -18,9 +18,11 @@ from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import EventResponse
 from ..ipc.manifest import Manifest
 from ..ipc.messages import Request
+from ..ipc.polling import Poller
 from .audience import Audience, family_of
 from .audience_values import misfit
 from .config import ConfigError, ModConfig, NetworkConfig, is_allowed
+from .config_values import AUTO
 from .durable import Late
 from .enforcement import Enforcement
 from .families import Families
@@ -46,6 +48,9 @@ from .statedir import StateDir
 from .swap import ReloadFailed, reload, roll_back
 
 logger = logging.getLogger("modvisor.registry")
+
+PATIENCE = 100e-6
+"""Seconds to stay awake for the answer to an event, see `ipc.polling`: most answers that come at once come within."""
 
 RECYCLE_INTERVAL = 10.0
 """Seconds between two replacements of a mod for its use of memory: one that needs as much from the start is not helped."""
@@ -95,6 +100,7 @@ class ModRegistry:
             journal=journal,
             ledger=ledger,
             event_timeout=config.event_timeout,
+            poller=Poller(PATIENCE) if config.polling == AUTO else None,
             home_of=self._home_of,
             check_needs=self.needs.check,
             admit=self.needs.admit,
@@ -678,6 +684,7 @@ class ModRegistry:
             "network_name": self._config.name,
             "concurrency": mod.limits.concurrency,
             "checkpoint_every": mod.checkpoint_every,
+            "polling": self._config.polling == AUTO,
         }
 
     def _sys_path(self) -> list[str]:

@@ -21,6 +21,8 @@ from .crash import describe
 
 Answer = EventResponse | Event | None
 
+MAX_KNOWN = 4096  # event names, which come from outside, whose handlers are remembered
+
 
 class HandlerFailed(ModvisorError):
     """A handler raised, or returned what is no answer. ``details``: type, where (file:line), handler, traceback.
@@ -46,6 +48,7 @@ class Dispatcher:
         self._executor = executor
         self._sources = sources
         self._asked: TopicTable[Handler] = TopicTable()
+        self._known: dict[str, list[Handler]] = {}  # what it says of the names that came before
         self._observers: TopicTable[Handler] = TopicTable()
         patterns: dict[str, None] = {}
         observes: dict[str, None] = {}
@@ -65,7 +68,12 @@ class Dispatcher:
             HandlerFailed: a handler raised; those after it are not asked.
         """
         by = ""
-        for handler in self._asked.match(event.event_name):
+        handlers = self._known.get(event.event_name)
+        if handlers is None:
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            handlers = self._known[event.event_name] = self._asked.match(event.event_name)
+        for handler in handlers:
             result = await self._call(handler, event)
             if isinstance(result, EventResponse):
                 return result, handler.name
@@ -92,7 +100,7 @@ class Dispatcher:
 
     async def _call(self, handler: Handler, event: Event) -> Answer:
         try:
-            result = await self._run(handler, event)
+            result = await (handler.call(event) if handler.is_async else self._in_thread(handler, event))
         except MemoryError as error:
             limits.reserve.release()  # first of all: to say so takes memory
             failed = self._failed(handler, error)
@@ -114,9 +122,7 @@ class Dispatcher:
             type="TypeError", where=_definition(handler), handler=handler.name, traceback="",
         )  # fmt: skip
 
-    async def _run(self, handler: Handler, event: Event) -> Any:
-        if handler.is_async:
-            return await handler.call(event)
+    async def _in_thread(self, handler: Handler, event: Event) -> Any:
         context = contextvars.copy_context()
         loop = asyncio.get_running_loop()
 

@@ -20,22 +20,27 @@ from typing import Any
 
 from .. import ipc
 from ..ipc import messages
-from ..ipc.channel import Channel
+from ..ipc.channel import HIGH_WATER, Channel
 from ..ipc.errors import Code, FrameTooLarge, ModvisorError, RemoteProtocolError, Unserializable
 from ..ipc.event import Event, EventResponse
 from ..ipc.manifest import Manifest
 from ..ipc.messages import Hello, Notification, Request
+from ..ipc.polling import Poller
 from ..mods.base import BaseMod
 from ..mods.handlers import collect_handlers
 from . import limits, stdio
 from .context import WorkerContext, current_cause
 from .crash import describe
 from .dispatch import Dispatcher, HandlerFailed
+from .eager import Starter
 from .loader import LoadFailed, find_mod_class, sources_for
 from .sources import MAX_SNAPSHOT_FILES, Sources
 
 MAX_TELLING = 1000
 """Changes of other mods that may wait for a mod's on_dependency()."""
+
+PATIENCE = 60e-6
+"""Seconds to stay awake for the next event after one was answered, see `ipc.polling`."""
 
 LAST_WORDS = 1.0
 """Seconds a mod has for its shutdown() when the supervisor is gone."""
@@ -81,6 +86,8 @@ class Worker:
         self.exit_status = 0
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._given_up: set[int] = set()  # cancelled by the core
+        self._starter = Starter()
+        self._poller: Poller | None = None
         self._mod: BaseMod | None = None
         self._sources: Sources | None = None
         self._executor: ThreadPoolExecutor | None = None
@@ -112,14 +119,21 @@ class Worker:
         if request.method == messages.PING:
             self._channel.respond(request.id, None)
             return
-        coroutine = self._handle(request) if request.method == messages.EVENT else self._serve_call(request)
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks[request.id] = task
-        task.add_done_callback(lambda _task: self._done(request.id))
+        if request.method == messages.EVENT:
+            task = self._starter.start(self._handle(request))
+        else:
+            task = asyncio.get_running_loop().create_task(self._serve_call(request))
+        if task is not None:
+            self._tasks[request.id] = task
+            task.add_done_callback(lambda _task: self._done(request.id))
+        elif self._poller is not None and not self._tasks:
+            self._poller.expect()  # the next one
 
     def _done(self, request_id: int) -> None:
         self._tasks.pop(request_id, None)
         self._given_up.discard(request_id)
+        if self._poller is not None and not self._tasks:
+            self._poller.expect()
 
     def _note(self, notification: Notification) -> None:
         if notification.method == messages.CANCEL:
@@ -151,7 +165,8 @@ class Worker:
             event = Event.from_dict(request.params["event"])
             answer, handler = await self._dispatching().ask(event)
             # One answer after the other: many large ones at once would pile up before the core has read the first.
-            await self._channel.writable()
+            if self._channel.buffered > HIGH_WATER:
+                await self._channel.writable()
             self._respond(request, answer, handler)
         except asyncio.CancelledError:
             self._refuse_cancelled(request)
@@ -253,6 +268,9 @@ class Worker:
         self._dispatcher = Dispatcher(collect_handlers(mod), self._executor, self._own_files)
         self._mod = mod
         self._checkpoint_every = params.get("checkpoint_every")
+        if params.get("polling"):
+            self._poller = Poller(PATIENCE)
+            self._channel.poll_with(self._poller)
         await self._life_call("initialize")
         return Manifest(
             mod_class=f"{cls.__module__}:{cls.__qualname__}",
@@ -428,10 +446,6 @@ def _has_version(cls: type[BaseMod]) -> bool:
 
 
 def _wire(answer: EventResponse | Event | None) -> dict[str, Any] | None:
-    match answer:
-        case None:
-            return None
-        case EventResponse():
-            return {"response": answer.to_dict()}
-        case _:
-            return {"event": answer.to_dict()}
+    if answer is None:
+        return None
+    return {"response" if isinstance(answer, EventResponse) else "event": answer.to_dict()}
