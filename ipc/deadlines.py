@@ -1,4 +1,4 @@
-"""The deadlines of many that wait, with one timer: most of them end long before, and a timer for each costs more than the rest."""
+"""The deadlines of many that wait, with one timer: most end long before theirs, and a timer for each costs too much."""
 
 from __future__ import annotations
 

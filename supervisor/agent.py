@@ -26,23 +26,23 @@ class Subscription:
 
 
 class Inbox:
-    """Events delivered and not polled, oldest first. ``size``: about how many bytes they are, see `_packed_size`."""
+    """Events delivered and not polled with their sizes, oldest first. ``size``: of all, in about bytes, see `_packed_size`."""
 
-    __slots__ = ("_events", "size")
+    __slots__ = ("events", "size")
 
     def __init__(self) -> None:
-        self._events: deque[tuple[Event, int]] = deque()
+        self.events: deque[tuple[Event, int]] = deque()
         self.size = 0
 
     def __len__(self) -> int:
-        return len(self._events)
+        return len(self.events)
 
     def append(self, event: Event, size: int) -> None:
-        self._events.append((event, size))
+        self.events.append((event, size))
         self.size += size
 
     def popleft(self) -> Event:
-        event, size = self._events.popleft()
+        event, size = self.events.popleft()
         self.size -= size
         return event
 

@@ -366,18 +366,26 @@ class AgentRegistry:
         return agent is not None and self._put(agent, event, _packed_size(event))
 
     def _deliver_to_many(self, event: Event, destination: Address) -> Delivery:
-        sender, allowed, copy, size, reached, full = event.source_agent, _allowed(event), None, 0, 0, 0
+        sender, allowed, reached, full = event.source_agent, _allowed(event), 0, 0
         channel = destination.id if destination.role == CHANNEL else None
+        copy, size, item = event, 0, None
+        most, most_bytes = self._config.inbox_size, self._config.inbox_bytes
         for agent in self._receivers(destination):
             if (
                 agent.agent_id == sender
                 or (allowed is not None and agent.agent_id not in allowed)
-                or not agent.wants(event.event_name, channel)
+                or (agent.subscriptions and not agent.wants(event.event_name, channel))
             ):
                 continue
-            if copy is None:  # the inboxes share it; polling copies it for each receiver
-                copy, size = event.copy(), _packed_size(event)
-            if self._put(agent, copy, size):
+            if item is None:  # the inboxes share it; polling copies it for each receiver
+                item = copy, size = event.copy(), _packed_size(event)
+                most_bytes -= size
+            inbox = agent.inbox
+            if agent.arrival is None and len(inbox.events) < most and inbox.size <= most_bytes:
+                inbox.events.append(item)
+                inbox.size += size
+                reached += 1
+            elif self._put(agent, copy, size):
                 reached += 1
             else:
                 full += 1

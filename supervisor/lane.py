@@ -98,8 +98,8 @@ class Lane:
                 journey = self.handling.get(cause)
                 if journey is not None:
                     return Origin(journey.event.event_id, journey.event.hops, journey)
-                finished = self._finished.get(cause % MAX_FINISHED, (-1,))
-                found = finished[1:] if finished[0] == cause else None
+                finished = self._finished.get(cause % MAX_FINISHED)
+                found = finished[1:] if finished is not None and finished[0] == cause else None
             case [int(batch), int(index)]:
                 events = self._batches.get(batch, [])
                 found = events[index] if 0 <= index < len(events) else None

@@ -1,9 +1,9 @@
 """Starting handlers at once: most of them never wait, and a task for each would cost more than they do.
 
-A coroutine is begun right where it is asked for, as the work of a task that has been waiting for some. If it ends without having
-to wait for anything, that task was not needed and keeps waiting for the next. If it does wait, it is handed to that task, which
-goes on with it: `asyncio.current_task()`, timeouts and cancellation are those of one task from its first line to its last.
-(From Python 3.12 on asyncio has eager tasks of its own; one way for all versions is the simpler one.)
+A coroutine is begun right where it is asked for, as the work of a task that has been waiting for some. If it ends without
+having to wait for anything, that task was not needed and keeps waiting for the next. If it does wait, it is handed to that
+task, which goes on with it: `asyncio.current_task()`, timeouts and cancellation are those of one task from its first line to
+its last. (From Python 3.12 on asyncio has eager tasks of its own; one way for all versions is the simpler one.)
 """
 
 from __future__ import annotations
@@ -11,12 +11,10 @@ from __future__ import annotations
 import asyncio
 import types
 from asyncio import CancelledError
+from asyncio.tasks import _enter_task, _leave_task  # meant for such as us: "Extending" in asyncio's documentation
 from collections.abc import Coroutine, Generator
 from contextvars import Context, copy_context
 from typing import Any
-
-# For tasks that are not run by asyncio alone, says its documentation ("Extending").
-from asyncio.tasks import _enter_task, _leave_task  # isort: skip  # pyright: ignore[reportAttributeAccessIssue]
 
 Work = Coroutine[Any, Any, None]
 

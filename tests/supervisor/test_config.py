@@ -972,3 +972,10 @@ def test_the_examples_in_the_manual_load(load, tmp_path, monkeypatch, block):
     for file in ("hello.pem", "admin-token"):
         (tmp_path / "secrets" / file).write_text("x")
     load(block if block.startswith("network:") else named(block))
+
+
+@pytest.mark.parametrize(("said", "meant"), [("auto", "auto"), ("off", "off"), ("'off'", "off"), ("false", "off")])
+def test_the_bare_word_off_is_no_boolean(tmp_path: Path, said: str, meant: str) -> None:
+    file = tmp_path / "network.yaml"
+    file.write_text(f"network: {{name: x, polling: {said}}}")
+    assert load_config(file).polling == meant
