@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from . import shelf
 from .connection import MAX_FRAME, MAX_REQUESTS, Connection
 from .deadlines import Deadlines
 from .errors import (
@@ -23,10 +24,12 @@ from .errors import (
     Code,
     ModvisorError,
     ProtocolError,
+    RemoteProtocolError,
     RequestFailed,
 )
 from .messages import CANCEL, Message, Notification, Request, Response
 from .polling import Poller
+from .shelf import OutShelf
 
 HIGH_WATER = 1024 * 1024
 """Bytes waiting to be written above which `Channel.call` waits for the peer to read."""
@@ -35,6 +38,9 @@ TURN = 16
 """Requests and notifications taken in one turn of the loop. A request costs 20 to 60 µs with what it sets off, so a peer that
 sends without end holds the loop for about a millisecond at a time; the rest waits for the next turn, and everybody else has
 theirs between. Answers are not counted: there are no more of them than we asked for."""
+
+TURN_BYTES = 1024 * 1024
+"""Bytes taken from shared memory in one turn, and one message more: to make us copy them costs the peer nothing."""
 
 RATE = 20_000.0
 BURST = 20_000.0
@@ -51,6 +57,10 @@ read nothing until the other has answered would wait forever."""
 LAST_BYTES = 1024 * 1024
 LAST_MESSAGES = 1000
 """What is taken of a peer that has ended, of what lay in its pipe: its answers, and this many requests and notifications."""
+
+_SHELF_KEPT = 1.0  # seconds that a shelf keeps its memory when it is not used, twice at most
+_ONE_FD = socket.CMSG_LEN(4)  # a peer that sends more has them closed by the kernel
+_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 RequestHandler = Callable[[Request], None]
 NotificationHandler = Callable[[Notification], None]
@@ -107,6 +117,8 @@ class Channel:
         self._corked = False  # something was written in this turn of the loop: gather what else it writes
         self._waiting_for_writable = False
         self._drain_waiters: deque[asyncio.Future[None]] = deque()
+        self._shelf: OutShelf | None = None
+        self._shrinking: asyncio.TimerHandle | None = None
         self._closed: ModvisorError | None = None
         self._loop.add_reader(sock.fileno(), self._readable)
 
@@ -127,15 +139,20 @@ class Channel:
         due = None if timeout is None else self._loop.time() + timeout
         return await self.finish(*self.begin(method, params), due)
 
-    def begin(self, method: str, params: Any = None) -> tuple[int, asyncio.Future[Response]]:
+    def begin(
+        self, method: str, params: Any = None, *, has_large: bool = False
+    ) -> tuple[int, asyncio.Future[Response]]:
         """The first half of `call`: send, without waiting. Pass what it returns to `finish`, whatever happens.
 
         If it raises, the peer has not seen the request, and never will.
+
+        Args:
+            has_large: there are large bytes in ``params``, see `ipc.shelf`.
         """
         if self._closed is not None:
             raise _again(self._closed)
         future: asyncio.Future[Response] = self._loop.create_future()
-        return self._begun(future, *self._connection.request(method, params, future))
+        return self._begun(future, *self._connection.request(method, params, future, has_large=has_large))
 
     def begin_event(self, packed: bytes) -> tuple[int, asyncio.Future[Response]]:
         """`begin` of an event that is packed already."""
@@ -183,14 +200,14 @@ class Channel:
 
     # -- answering
 
-    def respond(self, request_id: int, result: Any) -> None:
-        """Answer a request.
+    def respond(self, request_id: int, result: Any, *, has_large: bool = False) -> None:
+        """Answer a request; ``has_large``: with large bytes, see `ipc.shelf`.
 
         Raises:
             FrameTooLarge, Unserializable: nothing was sent; the caller owes the peer a `refuse`.
         """
         if self._closed is None:
-            self._write(self._connection.respond(request_id, result))
+            self._write(self._connection.respond(request_id, result, has_large=has_large))
 
     def refuse(self, request_id: int, code: str, message: str, details: dict[str, Any] | None = None) -> None:
         """Answer a request with an error."""
@@ -206,6 +223,11 @@ class Channel:
     def owed_weight(self) -> int:
         """About the bytes of memory these take up together."""
         return self._connection.owed_weight
+
+    def use_shelf(self) -> None:
+        """Lay down large bytes from now on: the peer takes them."""
+        if shelf.is_possible and self._closed is None:
+            self._connection.shelf = self._shelf = OutShelf()
 
     def poll_with(self, poller: Poller) -> None:
         """Wait awake from now on, see the argument ``poller``."""
@@ -271,6 +293,11 @@ class Channel:
         if self._waiting_for_writable:
             self._loop.remove_writer(self._sock.fileno())
         self._sock.close()
+        self._connection.laid.close()
+        if self._shelf is not None:
+            self._shelf.close()
+        if self._shrinking is not None:
+            self._shrinking.cancel()
         self._out.clear()
         self._out_size = 0
         self._deadlines.close()
@@ -319,7 +346,15 @@ class Channel:
         """Read what is there into `_unread`; returns the bytes read: 0 if there were none or the channel ended."""
         view = self._connection.frames.buffer()
         try:
-            count = self._sock.recv_into(view)
+            if shelf.is_possible:
+                count, ancillary, _, _ = self._sock.recvmsg_into([view], _ONE_FD, _CLOSE_ON_EXEC)
+                if ancillary:
+                    self._connection.laid.use(int.from_bytes(ancillary[0][2][:4], sys.byteorder))
+            else:
+                count = self._sock.recv_into(view)
+        except RemoteProtocolError as error:
+            self._end(_broken_by(error))
+            return 0
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError as error:
@@ -342,15 +377,16 @@ class Channel:
                 if type(message) is Response:
                     if not message.waiter.done():
                         message.waiter.set_result(message)
-                    continue
-                self._take(message)
-                most -= 1
-                if most == 0 or self._pause or self._closed is not None:
+                else:
+                    self._take(message)
+                    most -= 1
+                    if most == 0 or self._pause or self._closed is not None:
+                        return most
+                if self._connection.taken > TURN_BYTES:
+                    self._connection.taken = 0
                     return most
         except ProtocolError as error:
-            broken = ChannelBroken(f"the peer broke the protocol: {error}", code=error.code)
-            broken.__cause__ = error
-            self._end(broken)
+            self._end(_broken_by(error))
         self._unread = None
         return most
 
@@ -371,6 +407,8 @@ class Channel:
         """Send at once if this is the first of this turn and the socket is free, else gather and send together."""
         self._out.append(data)
         self._out_size += len(data)
+        if self._shelf is not None and self._shelf.is_used and self._shrinking is None:
+            self._shrinking = self._loop.call_later(_SHELF_KEPT, self._shrink)
         if not self._waiting_for_writable and not self._corked:
             self._corked = True
             self._loop.call_soon(self._uncork)
@@ -381,6 +419,11 @@ class Channel:
             if self._out_size > self._max_buffer:
                 text = f"the peer does not read its pipe: {self._out_size} bytes are waiting for it"
                 self._end(ChannelBroken(text, code=Code.PROTOCOL_ERROR))
+
+    def _shrink(self) -> None:
+        self._shrinking = None
+        if self._shelf is not None and self._shelf.shrink():
+            self._shrinking = self._loop.call_later(_SHELF_KEPT, self._shrink)
 
     def _uncork(self) -> None:
         self._corked = False
@@ -394,7 +437,11 @@ class Channel:
             while out:
                 # Small messages leave in one call; a large one goes as it is, without a copy.
                 chunk = out[0] if len(out) == 1 or len(out[0]) > 65536 else self._gather()
-                sent = self._sock.send(chunk)
+                if self._shelf is not None and self._shelf.to_send >= 0:
+                    sent = socket.send_fds(self._sock, [chunk], [self._shelf.to_send])
+                    self._shelf.to_send = -1
+                else:
+                    sent = self._sock.send(chunk)
                 self._out_size -= sent
                 if sent < len(chunk):
                     out[0] = memoryview(chunk)[sent:]
@@ -457,6 +504,12 @@ class _Allowance:
 
 def _bytes_in(sock: socket.socket) -> int:
     return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+def _broken_by(error: ProtocolError) -> ChannelBroken:
+    broken = ChannelBroken(f"the peer broke the protocol: {error}", code=error.code)
+    broken.__cause__ = error
+    return broken
 
 
 def _again(reason: ModvisorError) -> ModvisorError:

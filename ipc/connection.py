@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import msgpack
 
 from .errors import ChannelBusy, FrameTooLarge, LocalProtocolError, RemoteProtocolError, Unserializable
 from .messages import (
+    LAID,
     LARGE,
     MAX_UNPACKED,
     NOTIFICATION,
@@ -30,6 +32,7 @@ from .messages import (
     unpack,
     weight,
 )
+from .shelf import BEGIN, LARGE_BYTES, InShelf, OutShelf
 
 MAX_FRAME = 64 * 1024 * 1024
 """Default cap on one message: room for a 16 MiB payload with overhead, small beside a worker's memory limit."""
@@ -42,6 +45,8 @@ _ROOM = 4096  # what `buffer` offers at least
 _SCANNED = range(1024, 64 * 1024)  # bytes of the frames that are looked through before they are decoded
 _WEIGHED = 512  # bytes of a request from which on its values are weighed; what a smaller one holds is small as well
 _HEADER = struct.Struct(">I")
+_PLACE = struct.Struct(">QQ")  # where in shared memory, how many bytes
+_LIFTED = 64 * 1024  # bytes that may be left of a message without its large bytes
 _ABANDONED = object()  # in the place of a waiter that does not wait any more
 
 # What stands before an event in the frame of its request, [0, id, "event", {"event": …}], the length included.
@@ -134,6 +139,10 @@ class Connection:
         self._to_answer: dict[int, int] = {}  # the peer's requests that we owe an answer, and what each weighs
         self._weight = 0  # of these together
         self._broken: RemoteProtocolError | None = None
+        self.laid = InShelf()
+        self.shelf: OutShelf | None = None  # where large bytes are laid down, if the peer takes them from there
+        self._taken = 0  # bytes of the message being decoded that the peer had laid down
+        self.taken = 0  # of all messages so far; for the caller to set back
         self._scanner = msgpack.Unpacker(read_size=1024)
 
     @property
@@ -153,11 +162,12 @@ class Connection:
 
     # -- messages in, bytes out
 
-    def request(self, method: str, params: Any, waiter: Any = None) -> tuple[int, bytes]:
+    def request(self, method: str, params: Any, waiter: Any = None, *, has_large: bool = False) -> tuple[int, bytes]:
         """Frame a request; returns its id and the bytes.
 
         Args:
             waiter: who waits for the answer: it comes back as the `Response.waiter`.
+            has_large: there are large bytes in ``params``, see `ipc.shelf`.
 
         Raises:
             ChannelBusy: `max_requests` are unanswered.
@@ -166,7 +176,7 @@ class Connection:
         if len(self._asked) >= self.max_requests:
             raise ChannelBusy(f"{len(self._asked)} requests are unanswered; the cap is {self.max_requests}")
         request_id = self._next_id
-        data = self._frame([REQUEST, request_id, method, params])
+        data = self._frame([REQUEST, request_id, method, params], has_large)
         self._next_id += 1
         self._asked[request_id] = waiter
         return request_id, data
@@ -185,9 +195,9 @@ class Connection:
         self._asked[request_id] = waiter
         return request_id, _EVENT_HEAD.pack(size, _EVENT_START, request_id, _EVENT_REST) + packed
 
-    def respond(self, request_id: int, result: Any) -> bytes:
+    def respond(self, request_id: int, result: Any, *, has_large: bool = False) -> bytes:
         """Frame the answer to a request of the peer."""
-        return self._answer(request_id, [RESPONSE, request_id, None, result])
+        return self._answer(request_id, [RESPONSE, request_id, None, result], has_large)
 
     def refuse(self, request_id: int, code: str, message: str, details: dict[str, Any] | None = None) -> bytes:
         """Frame an error as the answer to a request of the peer."""
@@ -224,14 +234,19 @@ class Connection:
                 size = len(frame)
                 if size in _SCANNED:
                     self._scan(frame)
-                message = decode(frame)
+                message = decode(frame, self._take_laid)
+                if self._taken:
+                    size += self._taken
+                    self.taken += self._taken
+                    self._taken = 0
+                    self.laid.clear()
                 if type(message) is Response:
                     waiter = self._asked.pop(message.id, self)
                     if waiter is self:
                         raise RemoteProtocolError(f"answer to request {message.id}, which is not open")
                     if waiter is _ABANDONED:
                         continue
-                    message.waiter = waiter
+                    message.waiter, message.size = waiter, size
                 elif type(message) is Request:
                     self._accept(message, size)
                 yield message
@@ -277,16 +292,37 @@ class Connection:
         self._to_answer[request.id] = heavy
         self._weight += heavy
 
-    def _answer(self, request_id: int, message: list[Any]) -> bytes:
+    def _answer(self, request_id: int, message: list[Any], has_large: bool = False) -> bytes:
         if request_id not in self._to_answer:
             raise LocalProtocolError(f"request {request_id} is not open: answered already, or never asked")
-        data = self._frame(message)
+        data = self._frame(message, has_large)
         self._weight -= self._to_answer.pop(request_id)
         return data
 
-    def _frame(self, message: list[Any]) -> bytes:
+    def _take_laid(self, code: int, data: bytes) -> Any:
+        """What an extension type of a message stands for: bytes that the peer has laid down, if it is ours."""
+        if code != LAID:
+            return msgpack.ExtType(code, data)
+        if len(data) != _PLACE.size:
+            raise RemoteProtocolError(f"a place in shared memory of {len(data)} bytes; expected {_PLACE.size}")
+        at, length = _PLACE.unpack(data)
+        if self._taken + length > self.max_frame:
+            raise RemoteProtocolError(f"a message with {self._taken + length} bytes; the cap is {self.max_frame}")
+        value = self.laid.take(at, length)
+        self._taken += length
+        return value
+
+    def _frame(self, message: list[Any], has_large: bool = False) -> bytes:
         if self._broken is not None:
             raise self._useless()
+        if has_large and self.shelf is not None:
+            parts: list[bytes] = []
+            lifted = [*message[:-1], _lift(message[-1], parts, BEGIN)[0]]
+            if 0 < sum(map(len, parts)) <= self.max_frame - 2 * _LIFTED:
+                with suppress(Unserializable):  # said below, with its place
+                    body = pack(lifted)
+                    if len(body) <= _LIFTED and self.shelf.lay_down(parts):
+                        return _HEADER.pack(len(body)) + body
         try:
             body = pack(message)
         except Unserializable:
@@ -307,3 +343,17 @@ class Connection:
 
     def _useless(self) -> LocalProtocolError:
         return LocalProtocolError(f"the peer broke the protocol, nothing can be sent to it: {self._broken}")
+
+
+def _lift(value: Any, parts: list[bytes], at: int) -> tuple[Any, int]:
+    """Plain data with places in the stead of its large bytes, which go to ``parts``; and where the next one lies."""
+    kind = type(value)
+    if kind is bytes and len(value) >= LARGE_BYTES:
+        parts.append(value)
+        return msgpack.ExtType(LAID, _PLACE.pack(at, len(value))), at + len(value)
+    if kind is dict:
+        lifted = {}
+        for key, item in value.items():
+            lifted[key], at = _lift(item, parts, at)
+        return lifted, at
+    return value, at

@@ -10,6 +10,7 @@ authors of workers in other languages.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -21,6 +22,9 @@ PROTOCOL = 1
 """Raised when a peer of the former version could no longer understand the messages."""
 
 REQUEST, RESPONSE, NOTIFICATION = 0, 1, 2
+
+LAID = 1
+"""The extension type that stands for bytes beside the pipe, see `ipc.shelf`."""
 
 # The supervisor asks a worker.
 LOAD = "load"  # import, instantiate, configure, initialize -> manifest
@@ -142,13 +146,15 @@ class _Scales:
         return container
 
 
-def unpack(frame: bytes | bytearray | memoryview) -> Any:
+def unpack(frame: bytes | bytearray | memoryview, ext_hook: Callable[[int, bytes], Any] = msgpack.ExtType) -> Any:
     """The value in one frame; raises `RemoteProtocolError` for anything but exactly one msgpack value of reasonable weight."""
     try:
         if len(frame) < LARGE:
-            return msgpack.unpackb(frame, timestamp=3, strict_map_key=False, use_list=True)
+            return msgpack.unpackb(frame, timestamp=3, strict_map_key=False, use_list=True, ext_hook=ext_hook)
         put = _Scales().put
-        return msgpack.unpackb(frame, timestamp=3, strict_map_key=False, use_list=True, list_hook=put, object_hook=put)
+        return msgpack.unpackb(
+            frame, timestamp=3, strict_map_key=False, use_list=True, ext_hook=ext_hook, list_hook=put, object_hook=put
+        )
     except (ValueError, TypeError, RecursionError, OverflowError, MemoryError, msgpack.UnpackException) as error:
         # UnicodeDecodeError, ExtraData, StackError and FormatError are ValueErrors; TypeError: an unhashable map key
         raise RemoteProtocolError(
@@ -156,9 +162,9 @@ def unpack(frame: bytes | bytearray | memoryview) -> Any:
         ) from None
 
 
-def decode(frame: bytes | bytearray | memoryview) -> Message:
+def decode(frame: bytes | bytearray | memoryview, ext_hook: Callable[[int, bytes], Any] = msgpack.ExtType) -> Message:
     """One frame to one message; raises `RemoteProtocolError` when it has none of the three shapes."""
-    message = unpack(frame)
+    message = unpack(frame, ext_hook)
     if type(message) is list and message:  # by hand: a match statement takes three times as long
         kind, size = message[0], len(message)
         if kind == RESPONSE and size == 4:
@@ -184,16 +190,23 @@ class Hello:
     pid: int
     python: str
     modvisor: str
+    shelf: bool = False  # it takes large bytes from shared memory, see `ipc.shelf`
 
     @classmethod
     def from_dict(cls, data: Any) -> Hello:
         match data:
             case {"protocol": int(protocol), "pid": int(pid), "python": str(python), "modvisor": str(version)}:
-                return cls(protocol, pid, python[:64], version[:64])
+                return cls(protocol, pid, python[:64], version[:64], data.get("shelf") is True)
         raise RemoteProtocolError("hello: expected {protocol: int, pid: int, python: str, modvisor: str}")
 
     def to_dict(self) -> dict[str, Any]:
-        return {"protocol": self.protocol, "pid": self.pid, "python": self.python, "modvisor": self.modvisor}
+        return {
+            "protocol": self.protocol,
+            "pid": self.pid,
+            "python": self.python,
+            "modvisor": self.modvisor,
+            "shelf": self.shelf,
+        }
 
 
 def _is_params(value: Any) -> bool:

@@ -207,6 +207,8 @@ class Incarnation:
                 f"this network speaks {messages.PROTOCOL}; install the same modvisor in both",
                 code=Code.PROTOCOL_MISMATCH,
             )
+        if hello.shelf:
+            self.channel.use_shelf()
         manifest = Manifest.from_dict(await self.channel.request(messages.LOAD, order.params))
         try:
             check(order.config.version, order.config.declared, manifest.version)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..ipc.address import SYSTEM
 from ..ipc.errors import Unserializable
 from ..ipc.event import Event
@@ -55,13 +57,20 @@ class Journey:
     def packed(self) -> bytes:
         """The event as it goes to the mods: made once for all of them, unless it is large. Raises `Unserializable`."""
         if self.attempt > 1:
-            return pack(self.event.to_dict() | {"attempt": self.attempt})
+            return pack(self.to_dict())
         packed = self._packed
         if packed is None:
-            packed = pack(self.event.to_dict())
+            packed = pack(self.to_dict())
             if len(packed) <= _KEPT:
                 self._packed = packed
         return packed
+
+    def to_dict(self) -> dict[str, Any]:
+        """The event as it goes to the mods, as plain data."""
+        data = self.event.to_dict()
+        if self.attempt > 1:
+            data["attempt"] = self.attempt
+        return data
 
     def with_event(self, event: Event) -> Journey:
         """The same journey, gone on by a changed event."""

@@ -19,7 +19,8 @@ from ..ipc.errors import (
     RequestFailed,
 )
 from ..ipc.event import Event, EventResponse
-from ..ipc.messages import Response
+from ..ipc.messages import EVENT, Response
+from ..ipc.shelf import has_large
 from .config import AT_LEAST_ONCE, ModConfig
 from .counters import ModCounters
 from .crashes import CrashReport
@@ -352,7 +353,7 @@ class Port:
                 if channel.buffered > HIGH_WATER or lane.pressing:
                     request_id, future = await self._begin_in_turn(lane, journey, due)
                 else:
-                    request_id, future = channel.begin_event(journey.packed)
+                    request_id, future = _put(lane, journey)
             except (ChannelBroken, ChannelClosed):
                 lane.give_back()
                 self.lost(lane)
@@ -390,7 +391,7 @@ class Port:
         try:
             async with asyncio.timeout_at(due), lane.turn:
                 await lane.channel.writable()
-                return lane.channel.begin_event(journey.packed)
+                return _put(lane, journey)
         finally:
             lane.pressing -= 1
 
@@ -408,6 +409,12 @@ class Port:
         except InvalidEvent as error:
             raise Unanswered(f"mod {self.mod_id} answered with {error}", code=Code.PROTOCOL_ERROR) from None
         raise Unanswered(f"mod {self.mod_id} gave no valid answer", code=Code.PROTOCOL_ERROR)
+
+
+def _put(lane: Lane, journey: Journey) -> tuple[int, asyncio.Future[Response]]:
+    if has_large(journey.event.payload):
+        return lane.channel.begin(EVENT, {"event": journey.to_dict()}, has_large=True)
+    return lane.channel.begin_event(journey.packed)
 
 
 def _expire(place: asyncio.Future[Lane], mod_id: str) -> None:

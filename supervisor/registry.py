@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
+from ..ipc import shelf
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import EventResponse
 from ..ipc.manifest import Manifest
@@ -685,6 +686,7 @@ class ModRegistry:
             "concurrency": mod.limits.concurrency,
             "checkpoint_every": mod.checkpoint_every,
             "polling": self._config.polling == AUTO,
+            "shelf": shelf.is_possible,
         }
 
     def _sys_path(self) -> list[str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from typing import Any
 
 from ..ipc.errors import Code, Unserializable
 from ..ipc.event import EventResponse, copy_data
 from ..ipc.messages import pack, unpack
+from ..ipc.shelf import has_large
 
 Key = tuple[str | None, str]
 
@@ -75,6 +77,8 @@ class AnswerWindow:
             self._remember(key, response)
 
     def _remember(self, key: Key, response: EventResponse) -> None:
+        if has_large(response.data) and sum(map(len, filter(_is_bytes, response.data.values()))) > self._max_bytes // 4:
+            return  # packed only to be found too large: one such answer would drive out all others
         try:
             answer = pack((response.success, response.message, response.data, response.event_name))
         except Unserializable:  # no mod, and no delivery, says such a thing
@@ -88,6 +92,10 @@ class AnswerWindow:
         while len(self._answers) > self._max_entries or self._bytes > self._max_bytes:
             _, oldest = self._answers.popitem(last=False)
             self._bytes -= _weight(oldest)
+
+
+def _is_bytes(value: Any) -> bool:
+    return type(value) is bytes
 
 
 def _weight(answer: bytes) -> int:

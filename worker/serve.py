@@ -26,6 +26,7 @@ from ..ipc.event import Event, EventResponse
 from ..ipc.manifest import Manifest
 from ..ipc.messages import Hello, Notification, Request
 from ..ipc.polling import Poller
+from ..ipc.shelf import has_large, is_possible
 from ..mods.base import BaseMod
 from ..mods.handlers import collect_handlers
 from . import limits, stdio
@@ -110,7 +111,7 @@ class Worker:
             messages.SHUTDOWN: self._shutdown,
         }
         self._channel = Channel(sock, on_request=self._take, on_notification=self._note, on_close=self._channel_ended)
-        hello = Hello(messages.PROTOCOL, os.getpid(), platform.python_version(), ipc.__version__)
+        hello = Hello(messages.PROTOCOL, os.getpid(), platform.python_version(), ipc.__version__, is_possible)
         self._channel.notify(messages.HELLO, hello.to_dict())
 
     # -- messages
@@ -181,7 +182,8 @@ class Worker:
 
     def _respond(self, request: Request, answer: EventResponse | Event | None, handler: str) -> None:
         try:
-            self._channel.respond(request.id, _wire(answer))
+            large = isinstance(answer, EventResponse) and has_large(answer.data)
+            self._channel.respond(request.id, _wire(answer), has_large=large)
         except (FrameTooLarge, Unserializable) as error:
             told = f"handler {handler} answered with what cannot be sent: {error}"
             raise HandlerFailed(told, code=error.code, handler=handler) from None
@@ -268,6 +270,8 @@ class Worker:
         self._dispatcher = Dispatcher(collect_handlers(mod), self._executor, self._own_files)
         self._mod = mod
         self._checkpoint_every = params.get("checkpoint_every")
+        if params.get("shelf"):
+            self._channel.use_shelf()
         if params.get("polling"):
             self._poller = Poller(PATIENCE)
             self._channel.poll_with(self._poller)

@@ -37,10 +37,10 @@ def test_every_future_times_out_at_its_deadline_unless_it_is_done_before(
         try:
             await future
             assert answer is not None
-            assert answer <= seconds + PASS
+            assert answer <= seconds + PASS + 1e-6
             assert loop.time() == pytest.approx(begin + answer)
         except TimeoutError:
-            assert answer is None or answer >= seconds
+            assert answer is None or answer >= seconds - 1e-6
             assert begin + seconds <= loop.time() <= begin + seconds + PASS + 1e-6
         finally:
             deadlines.remove(future)

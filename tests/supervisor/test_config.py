@@ -712,8 +712,10 @@ def test_mistakes_at_the_top(mistakes, monkeypatch, text, expected):
     [
         ("mods: []", "1: network: missing; a network needs at least 'network: {name: demo}'"),
         ("network:", "1: network.name: missing; give the network a name"),
-        ("network: demo", "1: network: expected a mapping with cgroups, event_timeout, host, id, mod_paths, name, port, "
-         "storage, watch, got 'demo'"),
+        ("network: demo", "1: network: expected a mapping with cgroups, event_timeout, host, id, mod_paths, name, polling, "
+         "port, storage, watch, got 'demo'"),
+        ("network: {name: x, polling: on}", "1: network.polling: expected auto or off, got true"),
+        ("network: {name: x, polling: always}", "1: network.polling: expected auto or off, got 'always'"),
         ("network: {name: x, port: true}", "1: network.port: expected a whole number from 0 to 65535, got true"),
         ("network: {name: x, port: -1}", "1: network.port: expected a whole number from 0 to 65535, got -1"),
         ("network: {name: x, id: a/b}", "1: network.id: expected letters, digits, '_', '.', '@', '-' (1 to 128, no '..'), "

@@ -1,0 +1,276 @@
+"""Large bytes beside the pipe: taken as they were laid down, and a peer that lies about them is found out."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import msgpack
+import pytest
+
+from modvisor.ipc import channel as channel_module
+from modvisor.ipc import shelf
+from modvisor.ipc.channel import Channel
+from modvisor.ipc.errors import ChannelBroken, FrameTooLarge, ModvisorError, Unserializable
+from modvisor.ipc.messages import LAID, REQUEST, Request
+from modvisor.ipc.shelf import BEGIN, LARGE_BYTES, InShelf, OutShelf, has_large
+from tests.conftest import until
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(not shelf.is_possible, reason="there is no memfd on this platform"),
+]
+
+MAX_FRAME = 8 * 1024 * 1024
+
+
+class End:
+    """Answers every request with its parameters."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.got: list[Request] = []
+        self.ended: asyncio.Future[ModvisorError] = asyncio.get_running_loop().create_future()
+        self.channel = Channel(
+            sock, on_request=self.take, on_notification=print, on_close=self.ended.set_result, max_frame=MAX_FRAME
+        )
+
+    def take(self, request: Request) -> None:
+        self.got.append(request)
+        self.channel.respond(request.id, request.params, has_large=has_large(request.params))
+
+    async def echo(self, params: dict[str, Any]) -> Any:
+        return (await self.channel.finish(*self.channel.begin("echo", params, has_large=True))).result
+
+
+@pytest.fixture
+async def pair() -> AsyncIterator[tuple[End, End]]:
+    ours, theirs = map(End, socket.socketpair())
+    for end in (ours, theirs):
+        end.channel.use_shelf()
+    yield ours, theirs
+    for end in (ours, theirs):
+        end.channel.close()
+
+
+def sent_bytes(end: End, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """How many bytes that ``end`` writes go through the pipe."""
+    total, write = 0, end.channel._write
+
+    def count(data: bytes) -> None:
+        nonlocal total
+        total += len(data)
+        write(data)
+
+    monkeypatch.setattr(end.channel, "_write", count)
+    return lambda: total
+
+
+async def test_large_bytes_arrive_and_take_no_room_in_the_pipe(
+    pair: tuple[End, End], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = pair
+    counts = [sent_bytes(end, monkeypatch) for end in pair]
+    for size in (LARGE_BYTES, 1_000_000, LARGE_BYTES - 1, 3_000_000, 1_000_000):
+        params = {"first": os.urandom(size), "n": size, "second": os.urandom(LARGE_BYTES), "deep": {"x": b"y" * size}}
+        assert await ours.echo(params) == params
+    assert all(count() < 300_000 for count in counts), "only what is small went through"
+    assert [request.params["n"] for request in theirs.got] == [
+        LARGE_BYTES,
+        1_000_000,
+        LARGE_BYTES - 1,
+        3_000_000,
+        1_000_000,
+    ]
+
+
+async def test_many_at_once_share_one_shelf_and_the_pipe(pair: tuple[End, End]) -> None:
+    blobs = [os.urandom(200_000 + n) for n in range(30)]
+    answers = await asyncio.gather(*(end.echo({"blob": blob}) for blob in blobs for end in pair))
+    assert [answer["blob"] for answer in answers] == [blob for blob in blobs for _ in pair]
+
+
+async def test_a_peer_that_takes_none_gets_them_through_the_pipe() -> None:
+    ours, theirs = map(End, socket.socketpair())
+    blob = os.urandom(1_000_000)
+    assert (await ours.echo({"blob": blob})) == {"blob": blob}
+    ours.channel.close()
+    theirs.channel.close()
+
+
+async def test_without_a_descriptor_to_be_had_they_go_through_the_pipe(
+    pair: tuple[End, End], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> int:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(os, "memfd_create", refuse)
+    blob = os.urandom(1_000_000)
+    assert (await pair[0].echo({"blob": blob})) == {"blob": blob}
+
+
+async def test_what_cannot_be_sent_is_said_as_ever_and_leaves_the_shelf_free(pair: tuple[End, End]) -> None:
+    ours, _ = pair
+    with pytest.raises(FrameTooLarge, match=f"the cap is {MAX_FRAME}"):
+        await ours.echo({"blob": bytes(MAX_FRAME)})
+    with pytest.raises(Unserializable, match="odd: cannot carry"):
+        await ours.echo({"blob": bytes(LARGE_BYTES), "odd": object()})
+    assert ours.channel._shelf is not None
+    assert ours.channel._shelf.lay_down([b"free"])
+
+
+async def test_memory_that_is_not_used_is_given_back(pair: tuple[End, End], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel_module, "_SHELF_KEPT", 0.01)
+    ours, _ = pair
+    await ours.echo({"blob": os.urandom(1_000_000)})
+    assert ours.channel._shelf is not None
+    fd = ours.channel._shelf._fd
+    assert os.fstat(fd).st_size > 1_000_000
+    await until(lambda: os.fstat(fd).st_size == BEGIN)
+    await until(lambda: ours.channel._shrinking is None)
+    blob = os.urandom(500_000)
+    assert await ours.echo({"blob": blob}) == {"blob": blob}, "and it is there again when it is needed"
+
+
+async def test_descriptors_end_with_the_channel() -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    ours, theirs = map(End, socket.socketpair())
+    for end in (ours, theirs):
+        end.channel.use_shelf()
+    await ours.echo({"blob": bytes(LARGE_BYTES)})
+    assert len(os.listdir("/proc/self/fd")) == len(before) + 6, "two sockets; two shelves, of which each has both ends"
+    ours.channel.close()
+    theirs.channel.close()
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def message(at: int, length: int, *more: tuple[int, int]) -> bytes:
+    places = [msgpack.ExtType(LAID, struct.pack(">QQ", *place)) for place in ((at, length), *more)]
+    body = msgpack.packb([REQUEST, 1, "echo", {"blobs": places}])
+    return struct.pack(">I", len(body)) + body
+
+
+def memfd(size: int) -> int:
+    fd = os.memfd_create("test", os.MFD_CLOEXEC)
+    os.ftruncate(fd, size)
+    return fd
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        (message(BEGIN, 10), "never sent"),
+        (message(0, 10), "never sent"),
+        (message(BEGIN, 10_001), "ends after 10000 of 10001 bytes"),
+        (message(2**63, 10), ""),
+        (message(BEGIN, MAX_FRAME + 1), "the cap is"),
+        (message(BEGIN, 6_000, *[(BEGIN, 6_000)] * 2000), "the cap is"),
+        (message(2**62, 10), "shared memory"),
+        (struct.pack(">I", 10) + msgpack.packb([2, "x", {"a": msgpack.ExtType(LAID, b"")}]), "expected 16"),
+    ],
+)  # fmt: skip
+async def test_a_peer_that_speaks_of_what_is_not_there_has_broken_the_protocol(sent: bytes, told: str) -> None:
+    here, there = socket.socketpair()
+    end = End(here)
+    fd = memfd(BEGIN + 10_000)
+    try:
+        if told == "never sent" and sent == message(BEGIN, 10):
+            there.send(sent)
+        else:
+            socket.send_fds(there, [sent], [fd])
+        reason = await end.ended
+        assert isinstance(reason, ChannelBroken)
+        assert told in str(reason)
+        assert end.got == []
+    finally:
+        os.close(fd)
+        there.close()
+
+
+async def test_memory_that_its_peer_has_sealed_is_read_all_the_same() -> None:
+    here, there = socket.socketpair()
+    end = End(here)
+    fd = os.memfd_create("test", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, BEGIN + 10)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK)
+    socket.send_fds(there, [message(BEGIN, 10)], [fd])
+    await until(lambda: bool(end.got))
+    assert end.got[0].params == {"blobs": [bytes(10)]}
+    end.channel.close()
+    there.close()
+    os.close(fd)
+
+
+async def test_a_peer_that_makes_us_read_much_with_little_leaves_the_loop_to_others(pair: tuple[End, End]) -> None:
+    here, there = socket.socketpair()
+    end, fd = End(here), memfd(BEGIN + MAX_FRAME)
+    flood = b"".join(message(BEGIN, 2_000_000).replace(b"\x94\x00\x01", bytes((0x94, 0, n)), 1) for n in range(10))
+    socket.send_fds(there, [flood], [fd])
+    turns = 0
+    while len(end.got) < 10:
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns >= 10, "one such message in a turn"
+    end.channel.close()
+    there.close()
+    os.close(fd)
+
+
+async def test_a_descriptor_of_anything_else_is_refused_unread() -> None:
+    here, there = socket.socketpair()
+    end = End(here)
+    before = set(os.listdir("/proc/self/fd"))
+    reading, writing = os.pipe()
+    socket.send_fds(there, [message(BEGIN, 10)], [reading])
+    assert "not one of shared memory" in str(await end.ended)
+    os.close(reading)
+    os.close(writing)
+    there.close()
+    assert len(os.listdir("/proc/self/fd")) == len(before) - 2
+
+
+async def test_of_many_descriptors_one_is_kept() -> None:
+    here, there = socket.socketpair()
+    end = End(here)
+    fds = [memfd(BEGIN + 100) for _ in range(20)]
+    before = len(os.listdir("/proc/self/fd"))
+    body = msgpack.packb([REQUEST, 7, "echo", {"x": 1}])
+    socket.send_fds(there, [struct.pack(">I", len(body)) + body], fds)
+    await until(lambda: bool(end.got))
+    assert len(os.listdir("/proc/self/fd")) == before + 1
+    end.channel.close()
+    there.close()
+    for fd in fds:
+        os.close(fd)
+
+
+def test_a_shelf_holds_one_message_until_it_is_taken() -> None:
+    out, taken = OutShelf(), InShelf()
+    assert out.lay_down([b"one", b"two"])
+    taken.use(os.dup(out.to_send))
+    assert not out.lay_down([b"three"])
+    assert taken.take(BEGIN + 3, 3) == b"two"
+    taken.clear()
+    assert out.lay_down([b"three"])
+    assert taken.take(BEGIN, 5) == b"three"
+    out.close()
+    taken.close()
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"a": b"x" * LARGE_BYTES}, True),
+        ({"a": b"x" * (LARGE_BYTES - 1)}, False),
+        ({"a": "x" * LARGE_BYTES}, False),
+        ({"a": {"b": b"x" * LARGE_BYTES}}, False),
+        (b"x" * LARGE_BYTES, False),
+        (None, False),
+    ],
+)
+def test_what_is_large(data: Any, expected: bool) -> None:
+    assert has_large(data) is expected
