@@ -24,13 +24,12 @@ class Starter:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._host: _Host | None = None
         self._prepare()
 
     def start(self, work: Work) -> asyncio.Task[None] | None:
         """Begin; returns the task in which it goes on, None when it has ended already. Not to be called from a task."""
         host = self._host
-        if host is None or not host.is_free:  # the next one is on its way
+        if not host.is_free:  # it will be, in the next turn
             return self._loop.create_task(work)
         context = copy_context()
         _enter_task(self._loop, host.task)
@@ -45,6 +44,12 @@ class Starter:
         host.take(work, context, waits_for)
         self._prepare()
         return host.task
+
+    def defer(self) -> None:
+        """Begin nothing at once in this turn of the loop any more: what was called for before goes first."""
+        if self._host.is_free:
+            self._host.task.cancel()
+            self._prepare()
 
     def _prepare(self) -> None:
         self._host = _Host(self._loop)

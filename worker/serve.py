@@ -123,6 +123,7 @@ class Worker:
         if request.method == messages.EVENT:
             task = self._starter.start(self._handle(request))
         else:
+            self._starter.defer()
             task = asyncio.get_running_loop().create_task(self._serve_call(request))
         if task is not None:
             self._tasks[request.id] = task
@@ -137,6 +138,7 @@ class Worker:
             self._poller.expect()
 
     def _note(self, notification: Notification) -> None:
+        self._starter.defer()
         if notification.method == messages.CANCEL:
             request_id = (notification.params or {}).get("id", -1)
             task = self._tasks.get(request_id)

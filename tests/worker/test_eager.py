@@ -157,6 +157,30 @@ async def test_work_that_cancels_its_own_task_is_cancelled_where_it_waits_and_ha
     await again
 
 
+async def test_what_was_called_for_before_goes_first_and_order_is_kept(stage: Stage) -> None:
+    async def work(number: int) -> None:
+        stage.said.append(number)
+
+    def begin() -> None:
+        assert stage.starter.start(work(0)) is None
+        waiting.cancel()
+        stage.starter.defer()
+        begun.set_result([stage.starter.start(work(number)) for number in (1, 2)])
+
+    async def wait() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stage.said.append("cancelled")
+
+    waiting = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    begun: asyncio.Future[list[asyncio.Task[None] | None]] = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(begin)
+    await asyncio.gather(*(task for task in await begun if task is not None))
+    assert stage.said == [0, "cancelled", 1, 2]
+
+
 async def test_what_is_thrown_out_of_a_wait_can_be_caught_and_waiting_goes_on(stage: Stage) -> None:
     refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
