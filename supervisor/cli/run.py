@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -25,6 +24,7 @@ from ..file_watch import HOW_TO_INSTALL, is_available
 from ..lifecycle import State
 from ..network import AgentNetwork
 from ..reconfigure import Changes
+from ..runtime import ease_collector, has_uvloop
 from ..statedir import StateDirBusy
 from ..watch import Saved
 from .exits import CliError, ExitCode
@@ -76,7 +76,8 @@ def run_network(file: NetworkFile, output: Output, log_level: str, *, fresh: boo
         config = file.read()
     except ConfigError as error:
         raise CliError(ExitCode.BAD_CONFIG, mistakes(file.path, error)) from None
-    anyio.run(_Run(file, AgentNetwork(config), Reporter(output), fresh).serve, backend="asyncio")
+    serve = _Run(file, AgentNetwork(config), Reporter(output), fresh).serve
+    anyio.run(serve, backend="asyncio", backend_options={"use_uvloop": has_uvloop()})
 
 
 class _Run:
@@ -111,8 +112,7 @@ class _Run:
         try:
             tasks.start_soon(self._tell_saves)
             self._reporter.ready(self._network)
-            gc.collect()
-            gc.freeze()  # what is there now stays: no full pass of the collector has to look at it again
+            ease_collector()
             await self._network.wait_stopped()
         finally:
             self._serving = False
