@@ -9,7 +9,7 @@ from itertools import pairwise
 from modvisor.ipc.errors import Code
 from modvisor.supervisor.crashes import Cause
 
-from .census import Marked, is_alive
+from ..census import Marked, is_alive
 from .diaries import Beginning, Diaries, Diary
 from .ledger import Ledger
 from .load import Load

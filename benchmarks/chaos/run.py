@@ -22,7 +22,7 @@ from modvisor.supervisor import AgentNetwork, Event
 from modvisor.supervisor.lifecycle import State
 
 from . import audit
-from .census import Census, Marked, memory
+from ..census import Census, Marked, memory
 from .diaries import Diaries
 from .ledger import Ledger
 from .load import Load

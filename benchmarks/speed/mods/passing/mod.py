@@ -1,0 +1,9 @@
+"""Looks at every event and passes it on."""
+
+from modvisor.mods import BaseMod, mod_event_handler
+
+
+class Passing(BaseMod):
+    @mod_event_handler("bench.path")
+    async def path(self, event):
+        return None
