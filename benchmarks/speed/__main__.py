@@ -3,6 +3,7 @@
     python -m benchmarks.speed [--rounds N] [--only ROW ...] [--no-peers] [--full] [--json FILE] [--write FOLDER]
     python -m benchmarks.speed --smoke
     python -m benchmarks.speed --show FILE [--write FOLDER]
+    python -m benchmarks.speed.charts FOLDER
 
 A wrong answer, or something left behind, is an exit status of 1; figures are told, goals are met or missed, and fail nothing.
 """
@@ -52,7 +53,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--smoke", action="store_true", help="all of ours once, with tiny counts: does it work?")
     parser.add_argument("--full", action="store_true", help="serve all of a million events, however long it takes")
     parser.add_argument("--json", type=Path, help="also write every round to this file")
-    parser.add_argument("--write", type=Path, metavar="FOLDER", help="write figures.json, figures.md and charts there")
+    parser.add_argument("--write", type=Path, metavar="FOLDER", help="write figures.json and figures.md there")
     parser.add_argument("--show", type=Path, metavar="FILE", help="measure nothing: show what a run has written")
     options = parser.parse_args()
     if options.write is not None and (options.only or options.smoke or options.no_peers):
@@ -97,14 +98,9 @@ def _columns(record: records.Record) -> list[str]:
 
 
 def _write(record: records.Record, folder: Path) -> None:
-    # Not above: matplotlib is there for `make bench` alone.
-    from .charts import draw_scaling, draw_speed
-
     lines = [line(row, record.rounds) for row in ROWS]
     (folder / "figures.json").write_text(record.to_json())
     (folder / "figures.md").write_text(page(record, lines, _columns(record)))
-    draw_speed(lines, folder / "speed.svg")
-    draw_scaling(record.curves, folder / "scaling.svg")
 
 
 if __name__ == "__main__":
