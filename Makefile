@@ -3,10 +3,11 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+PEERS  := .venv-peers/openagents
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check format diagram bench chaos reloads clean
+.PHONY: help run test test-all check format diagram bench bench-smoke chaos reloads clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,8 +42,24 @@ format: $(VENV)/.installed  ## put the sources into shape
 diagram: $(VENV)/.installed  ## draw docs/lifecycle.md from the table
 	@$(BIN)/python docs/draw_lifecycle.py
 
-bench: $(VENV)/.installed  ## one echo mod beside the raw socket pair of the same run
-	@$(BIN)/python benchmarks/bench.py
+# What draws the charts, and the peers in an environment of their own: neither is needed for anything else.
+$(VENV)/.bench: $(VENV)/.installed
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --group bench
+	@touch $@
+
+$(PEERS)/.ready: pyproject.toml $(VENV)/.installed
+	@echo "installing the peers into $(PEERS) ..."
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@$(PEERS)/bin/python -m pip install -qq --disable-pip-version-check --group peers
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["peers"], end="")' > $@
+
+bench: $(VENV)/.bench $(PEERS)/.ready  ## our figures beside the machine's floor and others', into docs/ (five minutes)
+	@$(BIN)/python -m benchmarks.speed --write docs $(ARGS)
+	@$(BIN)/python -m benchmarks.speed.charts docs
+
+bench-smoke: $(VENV)/.installed  ## every measurement of it once, with tiny counts: does it work? (20 seconds)
+	@$(BIN)/python -m benchmarks.speed --smoke
 
 chaos: $(VENV)/.installed  ## ten of twenty mods misbehave in every way there is; every event is counted (three minutes)
 	@$(BIN)/python -m benchmarks.chaos $(ARGS)

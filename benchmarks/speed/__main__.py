@@ -33,10 +33,10 @@ WIDTH = 200  # of the table, where the output is no terminal
 def main() -> None:
     options = _options()
     rows = matching(options.only)
-    if options.show is not None:
-        record = records.read(options.show)
-    else:
-        record = _measured(options, rows)
+    try:
+        record = _measured(options, rows) if options.show is None else records.read(options.show)
+    except records.BadRecord as error:
+        sys.exit(str(error))
     _tell(record, rows, goals=not options.smoke)
     if options.json is not None:
         options.json.write_text(record.to_json())
@@ -48,7 +48,9 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, help="how often all is measured (5)")
-    parser.add_argument("--only", action="append", default=[], metavar="ROW", help="rows of this name, key or part only")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="ROW", help="rows of this name, key or part only"
+    )
     parser.add_argument("--no-peers", action="store_true", help="ours and the floor only")
     parser.add_argument("--smoke", action="store_true", help="all of ours once, with tiny counts: does it work?")
     parser.add_argument("--full", action="store_true", help="serve all of a million events, however long it takes")
@@ -87,6 +89,8 @@ def _measured(options: argparse.Namespace, rows: list[Row]) -> records.Record:
 def _tell(record: records.Record, rows: list[Row], goals: bool) -> None:
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     console.print(table([line(row, record.rounds) for row in rows], _columns(record), goals))
+    if not goals:
+        console.print("measured with tiny counts, to see that it works: no figure is meant")
     for column, why in record.absent.items():
         console.print(f"{COLUMNS[column]}: {why}")
     for text in [*record.notes, *(f"PROBLEM {problem}" for problem in record.problems)]:

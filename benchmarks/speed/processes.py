@@ -27,7 +27,7 @@ def resident(pid: int) -> float:
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
-    """Processor time of all threads of these processes, to the nanosecond: ticks are as long as many of them run in a second."""
+    """Processor time of all threads of these processes, to the nanosecond: many idle ones use less than a tick."""
     nanoseconds = 0
     for pid in pids:
         with suppress(*_GONE):

@@ -16,6 +16,11 @@ COLUMNS = {
 }
 
 
+def short(column: str) -> str:
+    """What a column is called where its heading stands nearby."""
+    return COLUMNS[column].partition(",")[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Goal:
     """At most (or at least) ``limit``: in the row's unit, or times what ``of`` measured in the same round."""
@@ -25,7 +30,7 @@ class Goal:
     at_least: bool = False
 
     def __str__(self) -> str:
-        times = f" × {COLUMNS[self.of]}" if self.of is not None else ""
+        times = f" × {short(self.of)}" if self.of is not None else ""
         return f"{'≥' if self.at_least else '≤'} {self.limit:,g}{times}"
 
 

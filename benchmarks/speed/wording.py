@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .rows import COLUMNS
+from .rows import short
 from .verdict import MISSED, Line, Spread
 
 
@@ -24,7 +24,7 @@ def spread(found: Spread | None) -> tuple[str, str]:
 def ratio(line: Line) -> str:
     if line.ratio is None or line.row.reference is None:
         return "–"
-    return f"{number(line.ratio.median)} × {COLUMNS[line.row.reference]}"
+    return f"{number(line.ratio.median)} × {short(line.row.reference)}"
 
 
 def goal(line: Line) -> tuple[str, str]:

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 import venv
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +20,8 @@ from modvisor.supervisor import AgentNetwork
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.timeout(900)]
 
-REQUIREMENT = "openagents[sdk]==0.9.3"
 ROOT = Path(__file__).parent.parent.parent
+(REQUIREMENT,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["peers"]
 CLIENT = Path(__file__).parent / "openagents_client.py"
 
 ECHO = """

@@ -8,6 +8,8 @@ import statistics
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import psutil
+
 from modvisor.supervisor import AgentNetwork, Event
 
 from ...saving import save_to_answer
@@ -33,7 +35,11 @@ async def life(scene: Scene) -> dict[str, float]:
 
 
 async def _cycles(
-    network: AgentNetwork, cycles: int, mod_path: str, entry: dict[str, Any], first: Callable[[AgentNetwork], Awaitable[None]]
+    network: AgentNetwork,
+    cycles: int,
+    mod_path: str,
+    entry: dict[str, Any],
+    first: Callable[[AgentNetwork], Awaitable[None]],
 ) -> tuple[list[float], list[float]]:
     starts, stops = [], []
     for _ in range(cycles + 1):
@@ -47,7 +53,7 @@ async def _cycles(
         stops.append(now() - begin)
         assert unloaded.success, unloaded
         pid = loaded.data["pid"]
-        assert not os.path.exists(f"/proc/{pid}"), f"worker {pid} is there after its unload"
+        assert not psutil.pid_exists(pid), f"worker {pid} is there after its unload"
     return starts[1:], stops[1:]
 
 

@@ -1,0 +1,274 @@
+"""What `make bench` makes of its figures: ratios, goals, rows, curves; and that what it measures with is honest."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from benchmarks.speed import record as records
+from benchmarks.speed import timing, wording
+from benchmarks.speed.curves import Curve
+from benchmarks.speed.page import page
+from benchmarks.speed.rounds import CURVES, PARTS
+from benchmarks.speed.rows import COLUMNS, FLOOR, OPENAGENTS, OURS, ROWS, Goal, Row, matching, short
+from benchmarks.speed.table import table
+from benchmarks.speed.verdict import MET, MISSED, UNMEASURED, Spread, judged, line, ratios
+from benchmarks.speed.work import EVENT_SIZE, WrongAnswer, blob, check, echo, ping
+from modvisor.ipc.event import Event
+from modvisor.ipc.messages import pack
+
+pytestmark = pytest.mark.anyio
+
+ROOT = Path(__file__).parent.parent.parent
+RTT, OFF, FAN_OUT = (matching([key])[0] for key in ("rtt_p50_us", "off_p50_us", "fan_out"))
+positive = st.floats(min_value=1e-3, max_value=1e9)
+
+
+# -- the work
+
+
+def test_the_event_has_the_size_that_is_told_and_never_comes_twice() -> None:
+    assert len(pack(Event(**ping()).to_dict())) == EVENT_SIZE
+    assert len({ping()["event_id"] for _ in range(1000)}) == 1000
+
+
+def test_a_wrong_answer_is_found() -> None:
+    fields = ping()
+    response = echo(fields)
+    check(fields, response["success"], response["data"])
+    assert echo(blob(b"x"))["data"] == {"blob": b"x"}
+    for success, data in ((False, response["data"]), (True, None), (True, {"pong": fields["payload"]["i"] + 1})):
+        with pytest.raises(WrongAnswer, match=r"bench\.ping"):
+            check(fields, success, data)
+
+
+@pytest.mark.parametrize(("events", "width"), [(0, 4), (1, 4), (3, 4), (50, 4), (50, 1), (50, 50)])
+async def test_so_many_are_in_flight_and_each_is_sent_once(events: int, width: int) -> None:
+    sent, running, most = [], 0, 0
+
+    async def send(event: int) -> None:
+        nonlocal running, most
+        running, most = running + 1, max(most, running + 1)
+        sent.append(event)
+        await asyncio.sleep(0)
+        running -= 1
+
+    assert await timing.in_flight(send, range(events), width) == events
+    assert sorted(sent) == list(range(events))
+    assert most == min(events, width)
+
+
+async def test_an_event_that_fails_ends_the_measurement() -> None:
+    async def send(event: int) -> None:
+        if event == 5:
+            raise WrongAnswer("5")
+
+    with pytest.raises(WrongAnswer, match="5"):
+        await timing.in_flight(send, range(100), 3)
+
+
+@given(st.lists(positive, min_size=1, max_size=500))
+def test_quantiles_are_values_that_were_measured(times: list[float]) -> None:
+    found = timing.latencies(times)
+    assert min(times) * 1e6 <= found["p50_us"] <= found["p99_us"] <= max(times) * 1e6
+
+
+# -- ratios and goals
+
+
+def rounds(*figures: tuple[float, float | None], key: str = "rtt_p50_us", column: str = FLOOR) -> list[dict[str, Any]]:
+    return [{OURS: {key: ours}, column: {} if theirs is None else {key: theirs}} for ours, theirs in figures]
+
+
+def test_a_ratio_is_taken_within_a_round() -> None:
+    """The second round was on a machine of half the speed: the medians' ratio would be another one."""
+    found = rounds((30, 30), (100, 50), (20, None))
+    assert ratios(RTT, found) == [1.0, 2.0]
+    assert line(RTT, found).ratio == Spread(1.5, 1.0, 2.0)
+    assert line(RTT, found).cells == {OURS: Spread(30, 20, 100), FLOOR: Spread(40, 30, 50)}
+
+
+def test_what_has_another_key_with_the_others() -> None:
+    found = [{OURS: {"off_p50_us": 90.0}, FLOOR: {"rtt_p50_us": 30.0}}]
+    assert (line(OFF, found).ratio, line(OFF, found).verdict) == (Spread(3, 3, 3), MET)
+
+
+@given(st.lists(st.tuples(positive, positive), min_size=1, max_size=9))
+def test_a_goal_is_met_or_missed_by_the_median_of_the_ratios(figures: list[tuple[float, float]]) -> None:
+    found = line(RTT, rounds(*figures))
+    middle = statistics.median(ours / theirs for ours, theirs in figures)
+    assert found.verdict == (MET if middle <= 1 else MISSED)
+    assert found.ratio is not None
+    assert found.ratio.low <= found.ratio.median <= found.ratio.high
+
+
+@pytest.mark.parametrize(
+    ("goal", "ours", "verdict"),
+    [
+        (Goal(6), 6.0, MET),
+        (Goal(6), 6.1, MISSED),
+        (Goal(1200, at_least=True), 1200.0, MET),
+        (Goal(1200, at_least=True), 1199.0, MISSED),
+    ],
+)
+def test_a_goal_in_the_rows_own_unit(goal: Goal, ours: float, verdict: str) -> None:
+    assert judged(goal, Spread(ours, ours, ours), None) == verdict
+
+
+@pytest.mark.parametrize(
+    ("goal", "ratio", "verdict"),
+    [
+        (Goal(2, OPENAGENTS, at_least=True), 2.0, MET),
+        (Goal(2, OPENAGENTS, at_least=True), 1.9, MISSED),
+        (Goal(3, FLOOR), 3.1, MISSED),
+        (Goal(3, FLOOR), None, UNMEASURED),
+    ],
+)
+def test_a_goal_beside_another(goal: Goal, ratio: float | None, verdict: str) -> None:
+    spread = None if ratio is None else Spread(ratio, ratio, ratio)
+    assert judged(goal, Spread(1, 1, 1), spread) == verdict
+    assert short(goal.of or "") in str(goal)
+
+
+# -- rows
+
+
+def test_each_row_has_a_key_of_its_own_and_something_that_measures_it() -> None:
+    assert len({row.key for row in ROWS}) == len(ROWS)
+    for row in ROWS:
+        assert row.part in PARTS | CURVES, row
+        assert row.reference is None or row.reference in COLUMNS, row
+
+
+def test_rows_are_chosen_by_any_of_their_names() -> None:
+    assert matching([]) == list(ROWS)
+    assert [row.key for row in matching(["USS", "fan_out"])] == [
+        "fan_out",
+        "uss_idle_MB",
+        "uss_busy_MB",
+        "uss_warden_MB",
+    ]
+    with pytest.raises(ValueError, match="--only nonsense: no row is called so; there are rtt_p50_us"):
+        matching(["nonsense"])
+
+
+def shown(rows: list[Row], found: list[dict[str, Any]], goals: bool = True) -> str:
+    console = Console(width=200, record=True, quiet=True)
+    with console.capture() as capture:
+        console.quiet = False
+        console.print(table([line(row, found) for row in rows], [OURS, FLOOR, OPENAGENTS], goals))
+    return capture.get()
+
+
+def test_the_table_says_what_was_missed_and_what_is_not_there() -> None:
+    text = shown([RTT, FAN_OUT], rounds((80.0, 40.0), (90.0, 30.0)))
+    assert "MISSED" in text
+    assert "85.0" in text
+    assert "80.0 to 90.0" in text
+    assert "2.50 × raw socket pair" in text
+    assert UNMEASURED in text
+    assert "–" in text
+    assert "MISSED" not in shown([RTT], rounds((80.0, 40.0)), goals=False)
+    assert "MISSED" not in shown([RTT], rounds((30.0, 40.0)))
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(1234567.8, "1,234,568"), (100, "100"), (12.34, "12.3"), (1.234, "1.23"), (0.0, "0.00")]
+)
+def test_numbers_have_three_digits_or_so(value: float, said: str) -> None:
+    assert wording.number(value) == said
+
+
+# -- curves
+
+
+def curve(*passes: list[float], **others: list[float]) -> Curve:
+    made = Curve("mods", "mods", tuple(range(1, len(passes[0]) + 1)))
+    for values in passes:
+        made.add([{"cpu_us": value} | {k: v[i] for k, v in others.items()} for i, value in enumerate(values)])
+    return made
+
+
+def test_growth_is_of_each_pass_over_its_own_first_point() -> None:
+    assert curve([10, 11, 12], [20, 22, 24]).growth("cpu_us") == pytest.approx(20)
+    assert curve([10, 9, 8]).growth("cpu_us") == pytest.approx(0), "what becomes cheaper has not grown"
+    assert curve([10, 12], [30, 24]).middle("cpu_us") == [20, 18]
+
+
+def test_growth_beside_a_fresh_network() -> None:
+    assert curve([10, 30, 20], fresh_cpu_us=[10, 30, 16]).growth("cpu_us") == pytest.approx(25)
+
+
+@given(st.lists(positive, min_size=1, max_size=6), st.integers(1, 4), positive)
+def test_a_cost_that_only_the_machine_changes_has_not_grown(values: list[float], passes: int, slower: float) -> None:
+    flat = curve(*([slower * (n + 1)] * len(values) for n in range(passes)))
+    assert flat.growth("cpu_us") == pytest.approx(0, abs=1e-6)
+
+
+def test_a_curve_takes_a_figure_for_each_point() -> None:
+    with pytest.raises(ValueError, match="curve mods: 1 figures for 2 points"):
+        Curve("mods", "mods", (1, 2)).add([{"cpu_us": 1.0}])
+
+
+# -- what is kept
+
+
+def a_record() -> records.Record:
+    made = records.Record("2025-01-01", records.machine(), records.versions(lambda name: "1"), {"rounds": 2})
+    made.rounds += rounds((80.0, 40.0), (90.0, 30.0))
+    made.curves.append(curve([10, 11]))
+    made.absent[OPENAGENTS] = "not installed"
+    return made
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
+    (tmp_path / "figures.json").write_text(a_record().to_json())
+    read = records.read(tmp_path / "figures.json")
+    assert read.to_json() == a_record().to_json()
+    assert read.curves[0].growth("cpu_us") == pytest.approx(10)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "",
+        "[]",
+        "{}",
+        a_record().to_json().replace('"format": 1', '"format": 2'),
+        a_record().to_json().replace("80.0", '"quick"'),
+        a_record().to_json().replace('"rounds"', '"round"'),
+    ],
+)
+def test_a_file_that_is_no_record_is_refused(broken: str, tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    file.write_text(broken)
+    with pytest.raises(
+        records.BadRecord, match=r"figures\.json: expected the record of a run .* make bench writes one"
+    ):
+        records.read(file)
+    with pytest.raises(records.BadRecord):
+        records.read(tmp_path / "missing.json")
+
+
+def test_the_page_shows_every_row_and_what_was_absent() -> None:
+    record = a_record()
+    text = page(record, [line(row, record.rounds) for row in ROWS], [OURS, FLOOR])
+    assert all(row.label in text for row in ROWS)
+    assert "MISSED" in text
+    assert "OpenAgents, in-process: not installed" in text
+
+
+def test_the_page_in_docs_is_of_the_figures_in_docs() -> None:
+    record = records.read(ROOT / "docs" / "figures.json")
+    columns = [c for c in COLUMNS if c in (OURS, FLOOR) or any(c in each for each in record.rounds)]
+    written = (ROOT / "docs" / "figures.md").read_text()
+    assert written == page(record, [line(row, record.rounds) for row in ROWS], columns)
+    assert json.loads((ROOT / "docs" / "figures.json").read_text())["problems"] == []
