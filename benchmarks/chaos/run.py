@@ -21,8 +21,8 @@ import anyio.to_thread
 from modvisor.supervisor import AgentNetwork, Event
 from modvisor.supervisor.lifecycle import State
 
-from . import audit
 from ..census import Census, Marked, memory
+from . import audit
 from .diaries import Diaries
 from .ledger import Ledger
 from .load import Load

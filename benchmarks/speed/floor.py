@@ -33,9 +33,22 @@ def fork_echo(size: int) -> tuple[socket.socket, int]:
 
 
 @contextmanager
-def echoing(size: int) -> Iterator[Callable[[bytes], int]]:
+def _placed(cores: tuple[int, int] | None) -> Iterator[None]:
+    before = os.sched_getaffinity(0)
+    if cores is not None:
+        os.sched_setaffinity(0, {cores[0]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextmanager
+def echoing(size: int, core: int | None = None) -> Iterator[Callable[[bytes], int]]:
     """To it and back: a function that returns how many bytes came."""
     ours, pid = fork_echo(size)
+    if core is not None:
+        os.sched_setaffinity(pid, {core})
     buffer = bytearray(size)
 
     def call(data: bytes) -> int:
@@ -51,10 +64,10 @@ def echoing(size: int) -> Iterator[Callable[[bytes], int]]:
         os.waitpid(pid, 0)
 
 
-def round_trip(seconds: float, size: int = EVENT_SIZE) -> dict[str, float]:
-    """p50 and p99 in microseconds."""
-    data = os.urandom(size)
-    with echoing(size) as call:
+def round_trip(seconds: float, cores: tuple[int, int] | None = None) -> dict[str, float]:
+    """p50 and p99 in microseconds; on these ``cores``, ours first, or on those that the kernel chooses."""
+    size, data = EVENT_SIZE, os.urandom(EVENT_SIZE)
+    with _placed(cores), echoing(size, cores[1] if cores is not None else None) as call:
         return one_at_a_time(call, lambda _, came: _whole(came, size), lambda: data, seconds)
 
 
@@ -63,7 +76,13 @@ def _whole(came: int, size: int) -> None:
 
 
 def events(plan: Plan) -> dict[str, float]:
-    return {f"rtt_{name}": value for name, value in round_trip(plan.seconds).items()}
+    """As the kernel likes to place the two, and placed: which of both it chooses makes most of the difference."""
+    found = {f"rtt_{name}": value for name, value in round_trip(plan.seconds).items()}
+    cores = sorted(os.sched_getaffinity(0))
+    found["rtt_one_core_p50_us"] = round_trip(plan.seconds / 4, cores=(cores[0], cores[0]))["p50_us"]
+    if len(cores) > 1:
+        found["rtt_two_cores_p50_us"] = round_trip(plan.seconds / 4, cores=(cores[0], cores[1]))["p50_us"]
+    return found
 
 
 def blobs(plan: Plan) -> dict[str, float]:

@@ -15,12 +15,13 @@ from ..census import Census, Marked
 
 PATIENCE = 5.0  # seconds in which what is ending must have ended
 LOOK = 0.02
+MARK = "PYTHONSPEED"  # workers inherit what begins with PYTHON
 
 
 @contextmanager
 def marked() -> Iterator[Marked]:
-    """The processes that are started meanwhile: workers inherit what begins with PYTHON."""
-    name, value = "PYTHONSPEED", str(uuid.uuid4())
+    """The processes that are started meanwhile."""
+    name, value = MARK, str(uuid.uuid4())
     os.environ[name] = value
     try:
         yield Marked(f"{name}={value}")

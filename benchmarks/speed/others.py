@@ -11,11 +11,13 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from .leftovers import MARK
 from .plan import Plan
 from .rows import OPENAGENTS, PIPE, POOL, RAY
 
 ROOT = Path(__file__).parent.parent.parent
 TIMEOUT = 120.0
+BELOW = "benchmarks.speed.peers."
 
 
 def environment_python() -> Path:
@@ -25,7 +27,7 @@ def environment_python() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """``module`` below `peers`; ``package``: what must be there for it, in the peers' own environment."""
+    """``module``: the program; ``package``: what must be there for it, in the peers' own environment."""
 
     column: str
     module: str
@@ -46,10 +48,10 @@ class Peer:
 
 
 PEERS = (
-    Peer(OPENAGENTS, "openagents", "openagents"),
-    Peer(PIPE, "pipe"),
-    Peer(POOL, "pool"),
-    Peer(RAY, "actor", "ray"),
+    Peer(OPENAGENTS, BELOW + "openagents", "openagents"),
+    Peer(PIPE, BELOW + "pipe"),
+    Peer(POOL, BELOW + "pool"),
+    Peer(RAY, BELOW + "actor", "ray"),
 )
 
 
@@ -65,9 +67,10 @@ def ask(peer: Peer, plan: Plan, folder: Path) -> dict[str, float]:
         "TMPDIR": str(folder),
         "PYTHONPATH": str(ROOT),
         "RAY_USAGE_STATS_ENABLED": "0",
+        **{name: value for name, value in os.environ.items() if name == MARK},
     }
     process = subprocess.Popen(
-        [peer.python, "-m", f"benchmarks.speed.peers.{peer.module}"],
+        [peer.python, "-m", peer.module],
         cwd=folder, env=environment, text=True, start_new_session=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip

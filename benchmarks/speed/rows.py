@@ -31,7 +31,7 @@ class Goal:
 
     def __str__(self) -> str:
         times = f" × {short(self.of)}" if self.of is not None else ""
-        return f"{'≥' if self.at_least else '≤'} {self.limit:,g}{times}"
+        return f"{'≥' if self.at_least else '≤'} {self.limit:,.10g}{times}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,8 @@ ROWS = (
     Row("rtt_p99_us", "… p99", "µs", "polled", compared=FLOOR),
     Row("off_p50_us", "… without polling, p50", "µs", "unpolled", Goal(3, FLOOR), theirs="rtt_p50_us"),
     Row("off_p99_us", "… without polling, p99", "µs", "unpolled", theirs="rtt_p99_us", compared=FLOOR),
+    Row("rtt_one_core_p50_us", "… of the floor, both its processes on one core", "µs", "polled"),
+    Row("rtt_two_cores_p50_us", "… of the floor, on a core each", "µs", "polled"),
     Row("in_flight_64", "64 in flight", "events/s", "many", Goal(2, OPENAGENTS, at_least=True)),
     Row("in_flight_256", "256 in flight (limits: {concurrency: 256})", "events/s", "wide",
         Goal(4, OPENAGENTS, at_least=True)),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from . import wording
-from .rows import COLUMNS, OURS
+from .rows import COLUMNS, FLOOR, OURS
 from .verdict import MISSED, Line
 from .work import EVENT_SIZE
 
@@ -35,4 +35,4 @@ def table(lines: Sequence[Line], columns: Sequence[str], goals: bool = True) -> 
 
 def _cell(line: Line, column: str) -> str:
     median, rest = wording.spread(line.cells.get(column))
-    return f"{median}\n[dim]{rest}[/dim]" if rest and column == OURS else median
+    return f"{median}\n[dim]{rest}[/dim]" if rest and column in (OURS, FLOOR) else median

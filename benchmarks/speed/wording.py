@@ -9,6 +9,8 @@ from .verdict import MISSED, Line, Spread
 def number(value: float) -> str:
     """Three digits or so."""
     size = abs(value)
+    if size < 0.1:
+        return f"{value:.2g}" if size > 1e-4 else "0"
     return f"{value:,.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.2f}"
 
 

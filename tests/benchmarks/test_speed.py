@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import statistics
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from benchmarks.speed import leftovers, timing, wording
 from benchmarks.speed import record as records
-from benchmarks.speed import timing, wording
 from benchmarks.speed.curves import Curve
+from benchmarks.speed.others import PEERS, Peer, PeerFailed, ask
+from benchmarks.speed.ours.serving import Scene
 from benchmarks.speed.page import page
-from benchmarks.speed.rounds import CURVES, PARTS
+from benchmarks.speed.plan import SMOKE
+from benchmarks.speed.rounds import CURVES, PARTS, Run
 from benchmarks.speed.rows import COLUMNS, FLOOR, OPENAGENTS, OURS, ROWS, Goal, Row, matching, short
 from benchmarks.speed.table import table
 from benchmarks.speed.verdict import MET, MISSED, UNMEASURED, Spread, judged, line, ratios
@@ -79,6 +86,61 @@ async def test_an_event_that_fails_ends_the_measurement() -> None:
 def test_quantiles_are_values_that_were_measured(times: list[float]) -> None:
     found = timing.latencies(times)
     assert min(times) * 1e6 <= found["p50_us"] <= found["p99_us"] <= max(times) * 1e6
+
+
+# -- taking turns
+
+
+def watched(measure: Any) -> tuple[Any, list[str]]:
+    record = a_record()
+    return Run(SMOKE, [], record, lambda text: None)._watched("part", measure), record.problems
+
+
+def test_a_part_that_leaves_nothing_behind() -> None:
+    async def tidy(scene: Scene) -> int:
+        (scene.folder / "journal").write_text("that goes with its folder")
+        return 3
+
+    assert watched(tidy) == (3, [])
+
+
+def test_what_a_part_leaves_behind_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leftovers, "PATIENCE", 0.0)
+    left: list[Any] = []
+
+    async def untidy(scene: Scene) -> None:
+        left.append(asyncio.create_task(asyncio.Event().wait()))
+        left.append(socket.socketpair())
+        left.append(subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE))
+        (scene.folder / "socket.d").mkdir()
+        left.append(socket.socket(socket.AF_UNIX))
+        left[-1].bind(str(scene.folder / "socket.d" / "s"))
+        with tempfile.NamedTemporaryFile(delete=False):
+            pass
+
+    try:
+        _, problems = watched(untidy)
+    finally:
+        _, pair, process, bound = left
+        process.communicate()
+        for each in (*pair, bound):
+            each.close()
+    told = "\n".join(problems)
+    for what in ("descriptors: {", "tasks: {", f"process {process.pid} (python", "file /", "socket.d/s"):
+        assert f"part has left behind: {what}" in told or what in told, (what, told)
+
+
+@pytest.mark.parametrize("peer", [each for each in PEERS if each.package is None], ids=lambda peer: peer.column)
+def test_a_peer_is_asked_in_a_process_of_its_own(peer: Peer, tmp_path: Path) -> None:
+    found = ask(peer, SMOKE, tmp_path)
+    assert found.keys() <= {row.key for row in ROWS}
+    assert all(value > 0 for value in found.values())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_peer_that_fails_says_why(tmp_path: Path) -> None:
+    with pytest.raises(PeerFailed, match="No module named"):
+        ask(Peer(OPENAGENTS, "benchmarks.speed.peers.nobody"), SMOKE, tmp_path)
 
 
 # -- ratios and goals
@@ -181,7 +243,17 @@ def test_the_table_says_what_was_missed_and_what_is_not_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"), [(1234567.8, "1,234,568"), (100, "100"), (12.34, "12.3"), (1.234, "1.23"), (0.0, "0.00")]
+    ("value", "said"),
+    [
+        (1234567.8, "1,234,568"),
+        (100, "100"),
+        (12.34, "12.3"),
+        (1.234, "1.23"),
+        (0.0, "0"),
+        (1e-15, "0"),
+        (0.0024, "0.0024"),
+        (0.1, "0.10"),
+    ],
 )
 def test_numbers_have_three_digits_or_so(value: float, said: str) -> None:
     assert wording.number(value) == said
@@ -270,5 +342,7 @@ def test_the_page_in_docs_is_of_the_figures_in_docs() -> None:
     record = records.read(ROOT / "docs" / "figures.json")
     columns = [c for c in COLUMNS if c in (OURS, FLOOR) or any(c in each for each in record.rounds)]
     written = (ROOT / "docs" / "figures.md").read_text()
-    assert written == page(record, [line(row, record.rounds) for row in ROWS], columns)
+    assert written == page(record, [line(row, record.rounds) for row in ROWS], columns), (
+        "python -m benchmarks.speed --show docs/figures.json --write docs writes it anew"
+    )
     assert json.loads((ROOT / "docs" / "figures.json").read_text())["problems"] == []
