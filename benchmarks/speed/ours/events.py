@@ -7,7 +7,6 @@ from typing import Any
 
 from modvisor.ipc.messages import pack
 from modvisor.supervisor import AgentNetwork, Event, EventResponse
-from modvisor.supervisor.config import NetworkConfig
 
 from ..floor import BLOBS
 from ..timing import now, one_at_a_time_awaited, per_second, throughput_awaited
@@ -15,9 +14,7 @@ from ..work import EVENT_SIZE, NEWS, PATH, Fields, blob, check, ping
 from .serving import Scene, ask, call, serving, succeed, warm_up
 
 WIDTH, WIDE = 64, 256
-UNPOLLED = {"polling": "off"} if "polling" in NetworkConfig.__dataclass_fields__ else {}
-"""A network that cannot poll needs not be told."""
-
+UNPOLLED = {"polling": "off"}
 ONE_ECHO = "./echo"
 
 

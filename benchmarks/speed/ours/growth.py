@@ -1,7 +1,8 @@
 """How the cost of an event grows with what the network holds.
 
 Where what it holds can be taken away again, the points are visited there and back, so that a machine that becomes slower
-meanwhile makes the near points as dear as the far ones. The floor of the moment is measured at each.
+meanwhile makes the near points as dear as the far ones. The floor of the moment is measured at each. Where the cost of one event
+is measured, nobody polls: awake and waiting is processor time as well, and no work.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from .. import floor
 from ..curves import Curve
 from ..timing import in_flight, latencies, now, per_second
 from ..work import check, ping
-from .events import large
+from .events import UNPOLLED, large
 from .serving import Scene, ask, serving, succeed, warm_up
 
 WIDTH = 64
@@ -50,7 +51,7 @@ async def cost(network: AgentNetwork, batch: int) -> dict[str, float]:
 async def mods(scene: Scene) -> Curve:
     """Loaded mods, the one that answers among them; the others' patterns do not match."""
     curve = Curve("mods", "loaded mods whose patterns do not match, and one that answers", scene.plan.mods)
-    async with serving(scene, "./echo") as network:
+    async with serving(scene, "./echo", network=UNPOLLED) as network:
         there = 1
 
         async def hold(count: int) -> None:
@@ -66,7 +67,9 @@ async def mods(scene: Scene) -> Curve:
 async def agents(scene: Scene) -> Curve:
     """Registered agents."""
     curve = Curve("agents", "registered agents", scene.plan.agents)
-    async with serving(scene, "./echo", agents={"max_agents": MAX_AGENTS, "expire_after": None}) as network:
+    async with serving(
+        scene, "./echo", network=UNPOLLED, agents={"max_agents": MAX_AGENTS, "expire_after": None}
+    ) as network:
         there = 0
 
         async def hold(count: int) -> None:
@@ -108,7 +111,7 @@ async def served(scene: Scene) -> Curve:
     curve, done, found = Curve("served", "events served before", plan.served), 0, []
     end = None if plan.serving is None else now() + plan.serving
     reached: list[int] = []
-    async with serving(scene, "./echo") as network:
+    async with serving(scene, "./echo", network=UNPOLLED) as network:
         await warm_up(network, plan)
         for point in curve.points:
             missing = (ping() for _ in range(point - done) if end is None or now() < end)
@@ -127,7 +130,7 @@ async def served(scene: Scene) -> Curve:
 async def _fresh(scene: Scene, number: int) -> dict[str, float]:
     folder = scene.folder / f"fresh{number}"
     folder.mkdir()
-    async with serving(Scene(scene.plan, folder), "./echo") as network:
+    async with serving(Scene(scene.plan, folder), "./echo", network=UNPOLLED) as network:
         await warm_up(network, scene.plan)
         return {f"fresh_{name}": value for name, value in (await cost(network, scene.plan.batch)).items()}
 
