@@ -1,8 +1,8 @@
 """How the cost of an event grows with what the network holds.
 
 Where what it holds can be taken away again, the points are visited there and back, so that a machine that becomes slower
-meanwhile makes the near points as dear as the far ones. The floor of the moment is measured at each. Where the cost of one event
-is measured, nobody polls: awake and waiting is processor time as well, and no work.
+meanwhile makes the near points as dear as the far ones. The floor of the moment is measured at each. Where the cost of one
+event is measured, nobody polls: awake and waiting is processor time as well, and no work.
 """
 
 from __future__ import annotations
