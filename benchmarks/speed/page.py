@@ -19,8 +19,8 @@ def page(record: Record, lines: Sequence[Line], columns: Sequence[str]) -> str:
             "# Figures",
             "",
             f"Written by `make bench` on {record.date}: {machine['cores']} cores, {machine['system']} {machine['release']} "
-            f"{machine['machine']}, Python {record.versions['python']}, load {machine['load'][0]:.1f} when it began; {len(record.rounds)} rounds, an event of "
-            f"{EVENT_SIZE} bytes.",
+            f"{machine['machine']}, Python {record.versions['python']}, load {machine['load'][0]:.1f} when it began; "
+            f"{len(record.rounds)} rounds, an event of {EVENT_SIZE} bytes.",
             "Medians, in brackets the smallest and the largest; [how it is measured](performance.md). Every round is in "
             "[figures.json](figures.json).",
             "",

@@ -68,7 +68,7 @@ def machine() -> dict[str, Any]:
     """What the figures are of."""
     return {
         "system": platform.system(),
-        "release": platform.release(),
+        "release": platform.release().partition("-")[0],
         "machine": platform.machine(),
         "cores": os.cpu_count(),
         "load": list(os.getloadavg()),
