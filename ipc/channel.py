@@ -375,8 +375,12 @@ class Channel:
         try:
             for message in self._unread:
                 if type(message) is Response:
-                    if not message.waiter.done():
-                        message.waiter.set_result(message)
+                    waiter, message.waiter = (
+                        message.waiter,
+                        None,
+                    )  # each in the other, they would wait for the collector
+                    if not waiter.done():
+                        waiter.set_result(message)
                 else:
                     self._take(message)
                     most -= 1

@@ -7,7 +7,7 @@ import signal
 import socket
 import statistics
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from .plan import Plan
 from .timing import now, one_at_a_time, throughput
@@ -16,20 +16,36 @@ from .work import EVENT_SIZE
 BLOBS = {"blob_1_MBps": 1024 * 1024, "blob_16_MBps": 16 * 1024 * 1024}
 
 
-def fork_echo(size: int) -> tuple[socket.socket, int]:
-    """A forked process that sends back every ``size`` bytes it gets: our end of its socket, its pid."""
+def fork_echo(size: int, *, awake: bool = False) -> tuple[socket.socket, int]:
+    """A forked process that sends back every ``size`` bytes it gets: our end of its socket, its pid.
+
+    Args:
+        awake: it does not sleep until they come.
+    """
     ours, theirs = socket.socketpair()
     pid = os.fork()
     if pid == 0:
         try:
             ours.close()
             buffer = bytearray(size)
+            if awake:
+                _echo_awake(theirs, buffer)
             while theirs.recv_into(buffer, size, socket.MSG_WAITALL):
                 theirs.sendall(buffer)
         finally:
             os._exit(0)
     theirs.close()
     return ours, pid
+
+
+def _echo_awake(sock: socket.socket, buffer: bytearray) -> None:
+    sock.setblocking(False)
+    while True:
+        with suppress(BlockingIOError):
+            if not sock.recv_into(buffer):
+                sock.setblocking(True)
+                return
+            sock.send(buffer)
 
 
 @contextmanager
