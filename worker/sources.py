@@ -177,6 +177,15 @@ class _FreshLoader(SourceFileLoader):
         return self.source_to_code(source, path)
 
 
+def own_modules() -> list[ModuleType]:
+    """The mod's own modules, as far as they are loaded."""
+    return [
+        module
+        for module in list(sys.modules.values())
+        if isinstance(getattr(getattr(module, "__spec__", None), "loader", None), _FreshLoader)
+    ]
+
+
 def local_name(mod_path: str) -> str:
     """The import name of a ``./name`` mod's package: letters, digits and underscores below `LOCAL`."""
     name = os.path.basename(mod_path)

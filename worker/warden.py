@@ -158,6 +158,8 @@ class _Warden:
 
     def _end(self) -> None:
         """Kill the whole tree, reap it. The kernel says when nothing is left: there is nobody to wait for."""
+        if self._reap_ended():  # as a rule: a mod that has left nothing behind
+            return
         deadline, thorough = time.monotonic() + PATIENCE, False
         while self._status is None or time.monotonic() < deadline:
             tree.kill(lambda: tree.below(os.getpid(), thorough=thorough))  # noqa: B023 - called at once
@@ -168,15 +170,22 @@ class _Warden:
 
     def _reap_all(self, deadline: float) -> bool:
         """Reap what ends; True when there is no child any more, False at the deadline."""
-        with suppress(ChildProcessError):
-            while (left := deadline - time.monotonic()) > 0:
-                self._deaths.forget()
-                while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-                    if ended[0] == self._worker:
-                        self._status = ended[1]
-                self._deaths.wait(left)
-            return False
-        return True
+        while (left := deadline - time.monotonic()) > 0:
+            self._deaths.forget()
+            if self._reap_ended():
+                return True
+            self._deaths.wait(left)
+        return False
+
+    def _reap_ended(self) -> bool:
+        """Those that have ended by now; True when no child is left. The kernel has given us all orphans before it says so."""
+        try:
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                if ended[0] == self._worker:
+                    self._status = ended[1]
+        except ChildProcessError:
+            return True
+        return False
 
 
 class Deaths:
