@@ -63,6 +63,7 @@ class GuardedProcess(WorkerProcess):
     ) -> None:
         super().__init__(started.pid, sock, output, dump, on_output, log_rate)
         self.warden = started.warden
+        self.in_cgroup = started.in_cgroup
         self._guardian = guardian
         self._start_time = started.start_time
         self._control = warden
@@ -177,9 +178,10 @@ class GuardianLauncher:
         log_rate: int = BYTE_RATE,
         python: Interpreter | None = None,
         fork: bool = True,
+        cgroup: Path | None = None,
     ) -> GuardedProcess:
         for _ in range(ATTEMPTS):
-            process = await self._try_launch(on_output, log_rate, python, fork)
+            process = await self._try_launch(on_output, log_rate, python, fork, cgroup)
             if process is not None:
                 return process
         raise OSError(errno.EPIPE, "the guardian, which starts the workers, dies each time (see the log)")
@@ -200,7 +202,12 @@ class GuardianLauncher:
         return self._guardian
 
     async def _try_launch(
-        self, on_output: Callable[[bytes], None], log_rate: int, python: Interpreter | None, fork: bool
+        self,
+        on_output: Callable[[bytes], None],
+        log_rate: int,
+        python: Interpreter | None,
+        fork: bool,
+        cgroup: Path | None,
     ) -> GuardedProcess | None:
         """None if guardian or warden died over it."""
         with ExitStack() as ours:
@@ -218,7 +225,7 @@ class GuardianLauncher:
                 ours.callback(dump.close)
                 command, environment = command_and_environment(self._python, python)
                 fork = fork and python is None and self._python == sys.executable
-                order = Order.of([] if fork else command, environment, self._cwd)
+                order = Order.of([] if fork else command, environment, self._cwd, cgroup or "")
                 fds = [far_warden.fileno(), far.fileno(), far_output, dump.fd]
                 async with self._sending:  # in turn: each waits until the guardian takes its order
                     guardian = self._current()

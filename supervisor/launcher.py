@@ -30,6 +30,7 @@ class Launcher(Protocol):
         log_rate: int = BYTE_RATE,
         python: Interpreter | None = None,
         fork: bool = True,
+        cgroup: Path | None = None,
     ) -> WorkerProcess:
         """Start a worker; one whose launch is cancelled leaves nothing behind.
 
@@ -39,6 +40,7 @@ class Launcher(Protocol):
             python: the interpreter it is to run under; None: the network's own.
             fork: from a process that has imported all a worker needs, where the launcher has one and ``python`` allows it; else
                 a fresh interpreter is started.
+            cgroup: where it is to begin, if the launcher can do that; its ``in_cgroup`` says whether it has.
 
         Raises:
             OSError: the system has no process, descriptor or memory left.

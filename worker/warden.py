@@ -26,6 +26,7 @@ from contextlib import suppress
 
 from ..ipc.orders import MAX_SIZE, Ended, Kill, Message, Order, Refused, Signal, Started, decode, encode
 from . import tree
+from .clone import fork_into
 from .forked import Forked
 from .prctl import adopt_orphans, continue_with_parent, set_name
 
@@ -54,9 +55,15 @@ def serve(order: Order, fds: list[int], supervisor: int) -> None:
     lifeline, held = os.pipe()
     try:
         os.chdir(order.cwd)
+        in_cgroup = False
         if order.argv:
             worker = _spawn(order, fds[1], lifeline, fds[2], fds[3])
-        elif not (worker := os.fork()):
+        else:
+            worker = fork_into(order.cgroup) if order.cgroup else None
+            in_cgroup = worker is not None
+            if worker is None:
+                worker = os.fork()
+        if not worker:
             forked = Forked(order, fds[1], lifeline, fds[2], fds[3])
             control.close()
             deaths.close()
@@ -71,7 +78,7 @@ def serve(order: Order, fds: list[int], supervisor: int) -> None:
     finally:
         for fd in (lifeline, *fds[1:]):
             os.close(fd)
-    _send(control, Started(worker, os.getpid(), tree.start_time(worker)))
+    _send(control, Started(worker, os.getpid(), tree.start_time(worker), in_cgroup))
     _Warden(control, worker, supervisor, deaths).watch()
     os.close(held)
 
