@@ -27,7 +27,9 @@ from array import array
 from ..ipc.orders import MAX_SIZE, ORDER_FDS, Order, decode, encode
 from . import tree
 from .forked import Forked, run
+from .imports import import_common
 from .prctl import adopt_orphans, continue_with_parent
+from .sources import installed_folders
 from .warden import Deaths, refusal, serve
 
 PATIENCE = 1.0
@@ -142,6 +144,8 @@ def main(control: socket.socket, supervisor: int) -> None:
     watched = os.pidfd_open(supervisor) if os.getppid() == supervisor else -1
     if os.getppid() != supervisor:
         return  # it has died already
+    import_common()
+    installed_folders()
     gc.collect()
     gc.freeze()  # the collector would touch, so copy, every page that a warden shares with us
     gc.disable()
