@@ -59,6 +59,13 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Imported:
+    """Guardian to supervisor: it has imported what it was to, but for these modules: by name, why not. Sent if it was to."""
+
+    failures: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Signal:
     """Supervisor to warden: this signal to the worker's process group, or to the worker alone."""
 
@@ -87,7 +94,7 @@ class Ended:
     max_rss: int
 
 
-Message = Order | Started | Refused | Signal | Kill | Ended
+Message = Order | Imported | Started | Refused | Signal | Kill | Ended
 
 
 def encode(message: Message) -> bytes:
@@ -101,6 +108,8 @@ def decode(data: bytes) -> Message:
             return Order(argv, env, cwd, cgroup)
         case ["Started", int(pid), int(warden), int(start_time), bool(in_cgroup)]:
             return Started(pid, warden, start_time, in_cgroup)
+        case ["Imported", dict(failures)]:
+            return Imported({str(name): str(why) for name, why in failures.items()})
         case ["Refused", int(errno), str(message)]:
             return Refused(errno, message)
         case ["Signal", int(signum), bool(group)]:

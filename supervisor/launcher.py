@@ -20,7 +20,7 @@ class Launcher(Protocol):
     """Starts workers; one contract, however the process comes to be (``tests/supervisor/test_launchers.py``)."""
 
     async def start(self) -> None:
-        """Be ready to launch. May be called again. Raises OSError."""
+        """Be ready to launch. May be called again. Raises OSError, or `ModvisorError`: what is to be preloaded cannot be."""
         ...
 
     async def launch(
@@ -52,6 +52,11 @@ class Launcher(Protocol):
         ...
 
 
-def make_launcher(cwd: Path) -> Launcher:
-    """The launcher for this system; ``cwd`` is the workers' working directory."""
-    return GuardianLauncher(cwd) if sys.platform == "linux" else ExecLauncher(cwd)
+def make_launcher(cwd: Path, preload: tuple[str, ...] = ()) -> Launcher:
+    """The launcher for this system.
+
+    Args:
+        cwd: the workers' working directory.
+        preload: modules that are imported before workers are forked, where they are.
+    """
+    return GuardianLauncher(cwd, preload=preload) if sys.platform == "linux" else ExecLauncher(cwd)

@@ -27,5 +27,5 @@ def import_all(names: Iterable[str]) -> dict[str, str]:
         try:
             importlib.import_module(name)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - importing runs their code: anything may come
-            failures[name] = f"{type(error).__name__}: {error}"
+            failures[name] = f"{type(error).__name__}: {error}"[:1000].encode("utf-8", "backslashreplace").decode()
     return failures
