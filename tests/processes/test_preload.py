@@ -16,7 +16,11 @@ from modvisor.supervisor.config import parse_config
 from modvisor.supervisor.network import StartError
 from tests.conftest import until, worker_pids
 
-pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform != "linux", reason="nothing is forked elsewhere")]
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.forked,
+    pytest.mark.skipif(sys.platform != "linux", reason="nothing is forked elsewhere"),
+]
 
 USER = """
     import sys
