@@ -27,8 +27,12 @@ run: $(VENV)/.installed  ## start the example network and replay this repository
 test: $(VENV)/.installed  ## the tests (six minutes)
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-test-all: $(VENV)/.installed  ## the slow ones too: the wheel, real peers, long loops
+# What a worker's life depends on, with workers that are not forked; all of it: make test ARGS="--launch exec tests/processes".
+LIFE := $(patsubst %,tests/processes/test_%.py,endings forked isolation limits loading reload trees)
+
+test-all: $(VENV)/.installed  ## the slow ones too: the wheel, real peers, long loops; workers that are not forked
 	@$(BIN)/python -m pytest -m "slow" $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow" --launch exec $(LIFE)
 
 check: $(VENV)/.installed  ## format, lint, types
 	@$(BIN)/ruff format --check .

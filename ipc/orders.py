@@ -22,26 +22,32 @@ ORDER_FDS = 4
 @dataclass(frozen=True, slots=True)
 class Order:
     """Supervisor to guardian: start a worker. `argv` gets the numbers of the worker's descriptors appended: socket, lifeline,
-    dump file. Without one, the worker is forked from the guardian, which has imported all it needs."""
+    dump file. Without one, the worker is forked from the guardian, which has imported all it needs; into its ``cgroup``
+    (a folder, or nothing) if the system allows that."""
 
     argv: list[bytes]
     env: dict[bytes, bytes]
     cwd: bytes
+    cgroup: bytes = b""
 
     @classmethod
-    def of(cls, argv: list[str], env: dict[str, str], cwd: str | os.PathLike[str]) -> Order:
+    def of(
+        cls, argv: list[str], env: dict[str, str], cwd: str | os.PathLike[str], cgroup: str | os.PathLike[str] = ""
+    ) -> Order:
         """Text as the system has it: bytes, whatever their encoding."""
         variables = {os.fsencode(name): os.fsencode(value) for name, value in env.items()}
-        return cls([os.fsencode(argument) for argument in argv], variables, os.fsencode(cwd))
+        return cls([os.fsencode(argument) for argument in argv], variables, os.fsencode(cwd), os.fsencode(cgroup))
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """Warden to supervisor: the worker runs. ``start_time`` is that of proc_pid_stat(5): with the pid it names one process."""
+    """Warden to supervisor: the worker runs. ``start_time`` is that of proc_pid_stat(5): with the pid it names one process.
+    ``in_cgroup``: whether it began in that of its order."""
 
     pid: int
     warden: int
     start_time: int
+    in_cgroup: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,13 @@ class Refused:
 
     errno: int
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """Guardian to supervisor: it has imported what it was to, but for these modules: by name, why not. Sent if it was to."""
+
+    failures: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +94,7 @@ class Ended:
     max_rss: int
 
 
-Message = Order | Started | Refused | Signal | Kill | Ended
+Message = Order | Imported | Started | Refused | Signal | Kill | Ended
 
 
 def encode(message: Message) -> bytes:
@@ -91,10 +104,12 @@ def encode(message: Message) -> bytes:
 def decode(data: bytes) -> Message:
     """Raises `RemoteProtocolError` for anything else than one of the messages above."""
     match unpack(data):
-        case ["Order", [*argv], dict(env), bytes(cwd)]:
-            return Order(argv, env, cwd)
-        case ["Started", int(pid), int(warden), int(start_time)]:
-            return Started(pid, warden, start_time)
+        case ["Order", [*argv], dict(env), bytes(cwd), bytes(cgroup)]:
+            return Order(argv, env, cwd, cgroup)
+        case ["Started", int(pid), int(warden), int(start_time), bool(in_cgroup)]:
+            return Started(pid, warden, start_time, in_cgroup)
+        case ["Imported", dict(failures)]:
+            return Imported({str(name): str(why) for name, why in failures.items()})
         case ["Refused", int(errno), str(message)]:
             return Refused(errno, message)
         case ["Signal", int(signum), bool(group)]:

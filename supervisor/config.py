@@ -216,6 +216,7 @@ class NetworkConfig:
     journal: JournalConfig = JournalConfig()
     cgroups: bool = True  # use a delegated cgroup v2 subtree where there is one
     watch: bool = False  # reload mods when their files are saved
+    preload: tuple[str, ...] = ()  # libraries that are imported before workers are forked
 
 
 def load_config(path: str | Path) -> NetworkConfig:
@@ -268,6 +269,7 @@ def _network(data: Any, at: Place, file: Path | None) -> Any:
         (at / "network").wrong("missing; a network needs at least 'network: {name: demo}'")
     _check_default_group(data, found, at)
     _check_allowed(found, at)
+    _check_preload(found, at)
     if isinstance(data, dict) and ("agent_groups" in found or "agent_groups" not in data):
         audience_values.check_groups(data.get("mods"), found.get("agent_groups", {}), at / "mods")
     network = {"name": "", **found.pop("network", {})}
@@ -303,6 +305,19 @@ def _check_allowed(found: dict[str, Any], at: Place) -> None:
     for mod in found.get("mods", ()):
         if mod.enabled and mod.path and not is_allowed(found.get("allowed_mods"), mod.path):
             (at / "allowed_mods").wrong(f"no pattern fits {mod.path!r}, which 'mods' lists; add one")
+
+
+def _check_preload(found: dict[str, Any], at: Place) -> None:
+    """What is imported once for all is not imported afresh, as a mod's own code has to be."""
+    for index, name in enumerate(found.get("network", {}).get("preload", ())):
+        place = at / "network" / "preload" / index
+        if name == "modvisor" or name.startswith("modvisor."):
+            place.wrong(f"{name} is part of the network, which sees to that itself; take it out of the list")
+        for mod in found.get("mods", ()):
+            if mod.path and f"{mod.path.partition(':')[0]}.".startswith(f"{name}."):
+                place.wrong(
+                    f"{name} holds the mod {mod.path}, and a reload is to run its fresh code; name libraries only"
+                )
 
 
 def _slug(name: str) -> str:
@@ -585,6 +600,7 @@ _NETWORK: dict[str, Reader] = {
     "mod_paths": values.list_of(values.folder, "[lib]"),
     "cgroups": values.flag,
     "watch": values.flag,
+    "preload": values.list_of(values.module, "[numpy]"),
 }
 _TOP: dict[str, Reader] = {
     "network": _network_keys,

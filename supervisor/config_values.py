@@ -138,6 +138,14 @@ def usable(value: str, at: Place) -> Any:
     return value
 
 
+def module(value: Any, at: Place) -> Any:
+    """The name of a Python module."""
+    found = text(value, at)
+    if found is BROKEN or all(part.isidentifier() for part in found.split(".")):
+        return found
+    return at.wrong(f"expected the name of a module, such as numpy or pandas.io, got {got(value)}")
+
+
 def flag(value: Any, at: Place) -> Any:
     return value if isinstance(value, bool) else at.wrong(f"expected true or false, got {got(value)}")
 

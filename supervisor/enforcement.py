@@ -94,14 +94,17 @@ class Armed:
             "stacks": limits.concurrency,
         }
 
-    async def started(self, pid: int, on_exceeded: Callable[[str, int, Exceeded], None]) -> None:
-        """Put the process into its cgroup and watch its tree; call it before the worker is told to load anything."""
+    async def started(
+        self, pid: int, on_exceeded: Callable[[str, int, Exceeded], None], *, in_cgroup: bool = False
+    ) -> None:
+        """Put the process into its cgroup, unless it began there, and watch its tree; call it before the worker is told to load
+        anything."""
         self.pid = pid
         self.owner.watchdog.watch(
             self.config.mod_id, self.number, pid, self.config.limits, on_exceeded,
             cgroup=self.cgroup, storage=self.storage,
         )  # fmt: skip
-        if self.cgroup is not None:
+        if self.cgroup is not None and not in_cgroup:
             await anyio.to_thread.run_sync(self.cgroup.add, pid)
 
     def ended(self) -> None:

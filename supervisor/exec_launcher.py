@@ -110,6 +110,7 @@ class ExecLauncher:
         log_rate: int = BYTE_RATE,
         python: Interpreter | None = None,
         fork: bool = True,
+        cgroup: Path | None = None,
     ) -> ChildProcess:
         process = self._launch(on_output, log_rate, python)
         self._running.add(process)

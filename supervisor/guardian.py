@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from ..ipc.errors import RemoteProtocolError
-from ..ipc.orders import MAX_SIZE, Ended, Kill, Message, Order, Refused, Signal, Started, decode, encode
+from ..ipc.errors import Code, ModvisorError, RemoteProtocolError
+from ..ipc.orders import MAX_SIZE, Ended, Imported, Kill, Message, Order, Refused, Signal, Started, decode, encode
 from .interpreters import Interpreter, command_and_environment
 from .output import BYTE_RATE
 from .process import STACK_SIGNAL, DumpFile, Exit, Usage, WorkerProcess, worker_environment
@@ -43,6 +43,9 @@ GUARDIAN_END = 5.0
 REAPED = 0.5
 """Seconds within which the new parent of a worker without warden has surely reaped it; then its exit status stays unknown."""
 
+IMPORTING = 120.0
+"""Seconds the guardian has to import what is to be preloaded."""
+
 ATTEMPTS = 4
 """Launches tried before a guardian that dies each time is an error."""
 
@@ -63,6 +66,7 @@ class GuardedProcess(WorkerProcess):
     ) -> None:
         super().__init__(started.pid, sock, output, dump, on_output, log_rate)
         self.warden = started.warden
+        self.in_cgroup = started.in_cgroup
         self._guardian = guardian
         self._start_time = started.start_time
         self._control = warden
@@ -158,17 +162,23 @@ class GuardianLauncher:
     Args:
         cwd: the workers' working directory.
         python: the interpreter of guardian and workers; it must be able to import ``modvisor.worker``.
+        preload: modules that the guardian imports.
     """
 
-    def __init__(self, cwd: Path, python: str = sys.executable) -> None:
+    def __init__(self, cwd: Path, python: str = sys.executable, preload: tuple[str, ...] = ()) -> None:
         self._cwd = cwd
         self._python = python
+        self._preload = preload
         self._guardian: _Guardian | None = None
         self._running: set[GuardedProcess] = set()
         self._sending = asyncio.Lock()
 
     async def start(self) -> None:
-        self._current()
+        failures = await self._current().imported()
+        if failures:
+            what = "; ".join(f"{name!r} cannot be imported: {why}" for name, why in failures.items())
+            text = f"network.preload: {what} (install it for {self._python}, or take it out of the list)"
+            raise ModvisorError(text, code=Code.START_FAILED, modules=sorted(failures))
 
     async def launch(
         self,
@@ -177,9 +187,10 @@ class GuardianLauncher:
         log_rate: int = BYTE_RATE,
         python: Interpreter | None = None,
         fork: bool = True,
+        cgroup: Path | None = None,
     ) -> GuardedProcess:
         for _ in range(ATTEMPTS):
-            process = await self._try_launch(on_output, log_rate, python, fork)
+            process = await self._try_launch(on_output, log_rate, python, fork, cgroup)
             if process is not None:
                 return process
         raise OSError(errno.EPIPE, "the guardian, which starts the workers, dies each time (see the log)")
@@ -196,11 +207,16 @@ class GuardianLauncher:
 
     def _current(self) -> _Guardian:
         if self._guardian is None or self._guardian.ended.done():
-            self._guardian = _Guardian(self._python)
+            self._guardian = _Guardian(self._python, self._preload)
         return self._guardian
 
     async def _try_launch(
-        self, on_output: Callable[[bytes], None], log_rate: int, python: Interpreter | None, fork: bool
+        self,
+        on_output: Callable[[bytes], None],
+        log_rate: int,
+        python: Interpreter | None,
+        fork: bool,
+        cgroup: Path | None,
     ) -> GuardedProcess | None:
         """None if guardian or warden died over it."""
         with ExitStack() as ours:
@@ -218,10 +234,11 @@ class GuardianLauncher:
                 ours.callback(dump.close)
                 command, environment = command_and_environment(self._python, python)
                 fork = fork and python is None and self._python == sys.executable
-                order = Order.of([] if fork else command, environment, self._cwd)
+                order = Order.of([] if fork else command, environment, self._cwd, cgroup or "")
                 fds = [far_warden.fileno(), far.fileno(), far_output, dump.fd]
                 async with self._sending:  # in turn: each waits until the guardian takes its order
                     guardian = self._current()
+                    await guardian.imported()
                     with guardian.expected():
                         if not await guardian.order(encode(order), fds):
                             return None
@@ -239,14 +256,16 @@ class GuardianLauncher:
 class _Guardian:
     """The process, the socket it takes orders from, what it has to say."""
 
-    def __init__(self, python: str) -> None:
+    def __init__(self, python: str, preload: tuple[str, ...] = ()) -> None:
         self._loop = asyncio.get_running_loop()
+        self._preload = preload
+        self._imported: asyncio.Future[dict[str, str]] = self._loop.create_future()
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ExitStack() as failed, theirs:
             failed.callback(self._sock.close)
             self._popen = subprocess.Popen(
-                [python, "-P", "-m", "modvisor.worker.guardian", str(theirs.fileno()), str(os.getpid())],
+                [python, "-P", "-m", "modvisor.worker.guardian", str(theirs.fileno()), str(os.getpid()), *preload],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -265,6 +284,28 @@ class _Guardian:
         self._pidfd = os.pidfd_open(self.pid)
         self._loop.add_reader(self._pidfd, self._died)
         self._loop.add_reader(self._stderr, self._log)
+        if preload:
+            self._loop.add_reader(self._sock, self._has_imported)
+        else:
+            self._imported.set_result({})
+
+    async def imported(self) -> dict[str, str]:
+        """Wait until it has imported what is to be preloaded; what could not be, by name. It is killed if it takes too long."""
+        try:
+            async with asyncio.timeout(IMPORTING):
+                return await asyncio.shield(self._imported)
+        except TimeoutError:
+            self.send(signal.SIGKILL)
+            return dict.fromkeys(self._preload, f"the imports were not done after {IMPORTING:g} s")
+
+    def _has_imported(self) -> None:
+        self._loop.remove_reader(self._sock)
+        with suppress(OSError, RemoteProtocolError):  # it has died: `_died` will say so
+            message = decode(self._sock.recv(MAX_SIZE))
+            if isinstance(message, Imported):
+                for name, why in message.failures.items():
+                    logger.error("network.preload: %r cannot be imported: %s", name, why)
+                self._imported.set_result(message.failures)
 
     async def order(self, data: bytes, fds: list[int]) -> bool:
         """Hand over an order; False if the guardian has died. Raises OSError when the system does not carry it."""
@@ -307,7 +348,7 @@ class _Guardian:
 
     async def end(self) -> None:
         """Let it end, which it does when its wardens have."""
-        self._sock.close()
+        self._close()
         self.send(signal.SIGCONT)
         try:
             async with asyncio.timeout(GUARDIAN_END):
@@ -324,13 +365,22 @@ class _Guardian:
         self._log()
         self._loop.remove_reader(self._stderr)
         self._stderr.close()
+        if not self._imported.done():
+            self._imported.set_result(
+                dict.fromkeys(self._preload, "the process that imports it has died over one of them")
+            )
         if self._sock.fileno() >= 0:
-            self._sock.close()
+            self._close()
             logger.warning(
                 "the guardian (pid %d) has died: %s; the next launch starts another, no worker is disturbed",
                 self.pid, Exit(status, None) if status >= 0 else Exit(None, -status),
             )  # fmt: skip
         self.ended.set_result(None)
+
+    def _close(self) -> None:
+        if self._sock.fileno() >= 0:
+            self._loop.remove_reader(self._sock)
+            self._sock.close()
 
     def _log(self) -> None:
         """What it and its wardens complain of, line by line."""

@@ -180,6 +180,7 @@ class Incarnation:
                     log_rate=order.config.limits.log_rate,
                     python=order.python,
                     fork=order.config.launch == FORK,
+                    cgroup=None if order.armed.cgroup is None else order.armed.cgroup.path,
                 )
         except BaseException as error:
             order.armed.ended()
@@ -192,7 +193,7 @@ class Incarnation:
         self = cls(order, process, log, listeners)
         try:
             async with asyncio.timeout_at(deadline):
-                await order.armed.started(process.pid, self._exceeded)
+                await order.armed.started(process.pid, self._exceeded, in_cgroup=process.in_cgroup)
                 await self._handshake(order)
         except BaseException as error:  # noqa: BLE001 - a cancelled start must leave no process either
             exit = await shielded(self.kill("it did not start"))

@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import anyio
@@ -23,6 +23,7 @@ from ..ipc.manifest import Manifest
 from ..ipc.messages import Request
 from ..ipc.polling import Poller
 from .checkpoints import Checkpoints
+from .compiled import CompiledCode
 from .config import ModConfig
 from .copies import CopyQueue
 from .counters import ModCounters
@@ -77,6 +78,7 @@ class Surroundings:
         rolled_back: the former version is to serve again, and why.
         log_of: the log of the mod with an id.
         on_change: called after a change of state, version or patterns, so that routes are computed anew.
+        compiled: the code of mods that were loaded before.
     """
 
     tasks: TaskGroup
@@ -100,6 +102,7 @@ class Surroundings:
     rolled_back: Callable[[Keeper, str], None]
     log_of: Callable[[str], ModLog]
     on_change: Callable[[], None]
+    compiled: CompiledCode = field(default_factory=CompiledCode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,6 +407,8 @@ class Keeper:
             raise StartFailed(f"mod {config.mod_id}: {error}") from None
         if snapshot is not None:
             params["snapshot"] = snapshot.modules
+        if python is None:  # another Python has another code
+            params["compiled"] = self._around.compiled.of((config.path, home.folder))
         armed = self._around.arm(config, self._number)
         params["limits"] = armed.worker_limits()
         return StartOrder(config, self._number, params, armed, home, python, self._around.poller)
@@ -435,6 +440,7 @@ class Keeper:
         try:
             self.has_snapshot = False
             modules = await incarnation.channel.request(messages.SNAPSHOT, {}, self.config.limits.start_timeout)
+            self._around.compiled.take((self.config.path, incarnation.home.folder), modules)
             self.sources = await self._around.snapshots.write(
                 self.mod_id,
                 self.config.path,

@@ -20,7 +20,7 @@ class Launcher(Protocol):
     """Starts workers; one contract, however the process comes to be (``tests/supervisor/test_launchers.py``)."""
 
     async def start(self) -> None:
-        """Be ready to launch. May be called again. Raises OSError."""
+        """Be ready to launch. May be called again. Raises OSError, or `ModvisorError`: what is to be preloaded cannot be."""
         ...
 
     async def launch(
@@ -30,6 +30,7 @@ class Launcher(Protocol):
         log_rate: int = BYTE_RATE,
         python: Interpreter | None = None,
         fork: bool = True,
+        cgroup: Path | None = None,
     ) -> WorkerProcess:
         """Start a worker; one whose launch is cancelled leaves nothing behind.
 
@@ -39,6 +40,7 @@ class Launcher(Protocol):
             python: the interpreter it is to run under; None: the network's own.
             fork: from a process that has imported all a worker needs, where the launcher has one and ``python`` allows it; else
                 a fresh interpreter is started.
+            cgroup: where it is to begin, if the launcher can do that; its ``in_cgroup`` says whether it has.
 
         Raises:
             OSError: the system has no process, descriptor or memory left.
@@ -50,6 +52,11 @@ class Launcher(Protocol):
         ...
 
 
-def make_launcher(cwd: Path) -> Launcher:
-    """The launcher for this system; ``cwd`` is the workers' working directory."""
-    return GuardianLauncher(cwd) if sys.platform == "linux" else ExecLauncher(cwd)
+def make_launcher(cwd: Path, preload: tuple[str, ...] = ()) -> Launcher:
+    """The launcher for this system.
+
+    Args:
+        cwd: the workers' working directory.
+        preload: modules that are imported before workers are forked, where they are.
+    """
+    return GuardianLauncher(cwd, preload=preload) if sys.platform == "linux" else ExecLauncher(cwd)

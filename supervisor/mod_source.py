@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+from copy import deepcopy
+from functools import lru_cache
 from typing import Any
 
 BASE = "BaseMod"
@@ -20,6 +22,12 @@ def class_attributes(source: str | bytes, class_name: str | None = None) -> dict
     Raises:
         BadSource: it is no Python, or there are several and ``class_name`` names none.
     """
+    return deepcopy(_class_attributes(source, class_name))
+
+
+# By the source itself, so never outdated: parsing takes milliseconds, and a load asks several times.
+@lru_cache(maxsize=128)
+def _class_attributes(source: str | bytes, class_name: str | None) -> dict[str, Any]:
     try:
         tree = ast.parse(source)
     except SyntaxError as error:

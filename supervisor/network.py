@@ -199,6 +199,8 @@ class AgentNetwork:
             await parts.mods.start_launcher()
         except OSError as error:
             raise StartError(f"no process can be started that starts the workers: {error}") from None
+        except ModvisorError as error:
+            raise StartError(str(error)) from None
         self._parts = parts
         outcomes = await self._load_mods(parts, kept)
         failed = [(mod, response) for mod, response in outcomes if not response.success]
@@ -734,7 +736,7 @@ class _Parts:
             enforcement=self.enforcement,
             journal=self.journal,
             ledger=LetterLedger(self.journal),
-            launcher=make_launcher(config.base_dir),
+            launcher=make_launcher(config.base_dir, config.preload),
             snapshots=SnapshotStore(state.snapshots),
         )
         self.gateway = Gateway(

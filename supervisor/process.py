@@ -100,6 +100,7 @@ class WorkerProcess(ABC):
 
     Attributes:
         sock: our end of the pipe; whoever takes it closes it.
+        in_cgroup: whether it began in the cgroup that was asked for.
         exited: resolves once, after everything of its tree was killed (without a guardian: of its process group) and it
             was reaped.
     """
@@ -116,6 +117,7 @@ class WorkerProcess(ABC):
         self._loop = asyncio.get_running_loop()
         self.pid = pid
         self.sock = sock
+        self.in_cgroup = False
         self.exited: asyncio.Future[Exit] = self._loop.create_future()
         self._output = Output(output, on_output, log_rate)
         self._on_output = on_output

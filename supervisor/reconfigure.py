@@ -30,7 +30,7 @@ class Changes:
 # Keys of the network itself that are read only once.
 _FIXED = (
     "name", "network_id", "host", "port", "storage", "base_dir", "mod_paths", "event_timeout", "polling",
-    "admin", "log", "watch",
+    "admin", "log", "watch", "preload",
 )  # fmt: skip
 
 

@@ -62,9 +62,14 @@ class SnapshotStore:
         requirements = [list(map(str, each)) for each in (home.requires, home.optional)]
         where = [None if home.folder is None else str(home.folder), file, home.by_folder, *requirements]
         data = pack({"mod_path": mod_path, "asked": asked, "modules": _checked(modules), "home": where})
-        made_of = await anyio.to_thread.run_sync(source_files, mod_path, modules, home.file)
-        await anyio.to_thread.run_sync(self._write, self._trial(mod_id) if on_trial else self._file(mod_id), data)
-        return made_of
+        target = self._trial(mod_id) if on_trial else self._file(mod_id)
+
+        def keep() -> SourceFiles:  # in one go: to change threads costs more than either
+            made_of = source_files(mod_path, modules, home.file)
+            self._write(target, data)
+            return made_of
+
+        return await anyio.to_thread.run_sync(keep)
 
     async def accept(self, mod_id: str) -> None:
         """The version on trial is the last good one from now on. Raises OSError."""
@@ -82,8 +87,12 @@ class SnapshotStore:
 
     async def forget(self, mod_id: str) -> None:
         """Forget all that is kept under an id."""
-        for file in (self._file(mod_id), self._trial(mod_id)):
-            await anyio.to_thread.run_sync(lambda: file.unlink(missing_ok=True))  # noqa: B023 - awaited in the loop
+
+        def unlink() -> None:
+            for file in (self._file(mod_id), self._trial(mod_id)):
+                file.unlink(missing_ok=True)
+
+        await anyio.to_thread.run_sync(unlink)
 
     def _file(self, mod_id: str) -> Path:
         return self._folder / f"{mod_id}.msgpack"

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from modvisor.supervisor import AgentNetwork
+from modvisor.supervisor.launcher import GuardianLauncher
 
 # Neither a deadline per example nor the health check that times the making of examples: both compare with the clock, so a
 # busy machine fails them. What takes too long is for pytest's own timeout. A failure prints the line that repeats it
@@ -29,8 +30,21 @@ TOLD = pytest.StashKey[list[str]]()
 """What fuzzing and chaos tried, a line each, for the summary of the run."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "how the workers of networks in the tests' own process come to be, where a test does not ask for more"
+    parser.addoption("--launch", choices=("fork", "exec"), default="fork", help=text)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[TOLD] = []
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--launch") == "exec":
+        skip = pytest.mark.skip(reason="about workers that are forked")
+        for item in items:
+            if item.get_closest_marker("forked") is not None:
+                item.add_marker(skip)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -53,6 +67,16 @@ ECHO = """
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def launched_as_asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With ``--launch exec`` every mod is as one with ``launch: exec``."""
+    if request.config.getoption("--launch") == "exec":
+        launch = GuardianLauncher.launch
+        monkeypatch.setattr(
+            GuardianLauncher, "launch", lambda self, *args, **how: launch(self, *args, **{**how, "fork": False})
+        )
 
 
 @pytest.fixture(autouse=True)

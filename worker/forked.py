@@ -19,8 +19,10 @@ from typing import NoReturn
 
 from ..ipc.orders import Order
 from . import crash, lifeline
+from .ending import leave
 from .prctl import set_name
 from .serve import main
+from .sources import own_modules
 
 _COMMAND = b"python\0-P\0-m\0modvisor.worker\0"
 """What the list of processes shows, as of a worker that was not forked."""
@@ -56,7 +58,7 @@ def run(forked: Forked) -> NoReturn:
     lifeline.hold(pipe)
     crash.install(dump)
     gc.enable()
-    sys.exit(main(socket.socket(fileno=sock)))
+    leave(main(socket.socket(fileno=sock)), own_modules)
 
 
 def _stdio(output: int) -> None:

@@ -1,4 +1,4 @@
-"""``python -m modvisor.worker.guardian FD PID``: start the workers of the supervisor PID, as told on the inherited socket FD.
+"""``python -m modvisor.worker.guardian FD PID [MODULE...]``: start the workers of the supervisor PID, as told on the socket FD.
 
 A small process that does nothing but fork. For each order it forks a warden (see `worker.warden`), which forks the worker (all
 that a worker needs was imported here, once) or starts it under an interpreter of its own, is its parent, answers to the
@@ -24,10 +24,12 @@ import time
 import traceback
 from array import array
 
-from ..ipc.orders import MAX_SIZE, ORDER_FDS, Order, decode, encode
+from ..ipc.orders import MAX_SIZE, ORDER_FDS, Imported, Order, decode, encode
 from . import tree
 from .forked import Forked, run
+from .imports import import_all, import_common
 from .prctl import adopt_orphans, continue_with_parent
+from .sources import installed_folders
 from .warden import Deaths, refusal, serve
 
 PATIENCE = 1.0
@@ -131,8 +133,8 @@ def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
     return data, fds.tolist()
 
 
-def main(control: socket.socket, supervisor: int) -> None:
-    """Serve the supervisor whose pid is ``supervisor``."""
+def main(control: socket.socket, supervisor: int, modules: list[str]) -> None:
+    """Serve the supervisor whose pid is ``supervisor``; workers find ``modules`` imported."""
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(signum, signal.SIG_IGN)  # a terminal's or a service manager's; the supervisor decides when we end
     Deaths.listen()
@@ -142,6 +144,10 @@ def main(control: socket.socket, supervisor: int) -> None:
     watched = os.pidfd_open(supervisor) if os.getppid() == supervisor else -1
     if os.getppid() != supervisor:
         return  # it has died already
+    import_common()
+    if modules:
+        control.send(encode(Imported(import_all(modules))))
+    installed_folders()
     gc.collect()
     gc.freeze()  # the collector would touch, so copy, every page that a warden shares with us
     gc.disable()
@@ -151,11 +157,13 @@ def main(control: socket.socket, supervisor: int) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3 or not all(number.isdigit() for number in sys.argv[1:]):
-        sys.exit("usage: python -m modvisor.worker.guardian FD PID   (started by modvisor, with a connected socket)")
+    if len(sys.argv) < 3 or not all(number.isdigit() for number in sys.argv[1:3]):
+        sys.exit(
+            "usage: python -m modvisor.worker.guardian FD PID [MODULE...]   (started by modvisor, with a connected socket)"
+        )
     os.set_inheritable(int(sys.argv[1]), False)
     try:
-        main(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))
+        main(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]), sys.argv[3:])
     except Forked as fresh:
         forked = fresh
     else:

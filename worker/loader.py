@@ -20,14 +20,16 @@ class LoadFailed(ModvisorError):
     code = Code.IMPORT_FAILED
 
 
-def sources_for(mod_path: str, folder: str | None, snapshot: dict[str, Any] | None = None) -> Sources:
+def sources_for(
+    mod_path: str, folder: str | None, snapshot: dict[str, Any] | None = None, compiled: dict[str, Any] | None = None
+) -> Sources:
     """The finder of the mod's own modules, not yet installed.
 
     Args:
         folder: where the mod's package is, if it is not the one that its name leads to on `sys.path`.
     """
     package = local_name(mod_path) if mod_path.startswith("./") else mod_path.partition(":")[0]
-    return Sources(package.removesuffix(".mod"), folder, snapshot)
+    return Sources(package.removesuffix(".mod"), folder, snapshot, compiled)
 
 
 def find_mod_class(mod_path: str, sources: Sources) -> type[BaseMod]:

@@ -250,7 +250,7 @@ class Worker:
             *(entry for entry in sys.path if entry not in params.get("sys_path", ())),
         ]
         mod_path, mod_id = params["mod_path"], params["mod_id"]
-        self._sources = sources_for(mod_path, params.get("folder"), params.get("snapshot"))
+        self._sources = sources_for(mod_path, params.get("folder"), params.get("snapshot"), params.get("compiled"))
         self._sources.install()
         cls = find_mod_class(mod_path, self._sources)
         if (declared := params.get("version")) is not None and not _has_version(cls):

@@ -10,12 +10,15 @@ import os
 import site
 import sys
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_file_location
 from types import CodeType, ModuleType
 from typing import Any
+
+from .compiled import Compiled, packed
 
 LOCAL = "local_mods"
 """Parent package of ``./name`` mods, so that a folder named like a library does not shadow that library."""
@@ -36,14 +39,23 @@ class Sources(MetaPathFinder):
         folder: the package's folder, if it is not to be found by its name: of a ``./name`` mod, importable as `local_name`
             says, and of a version that is not the installed one.
         snapshot: modules to use instead of the files, as `snapshot` returned them.
+        compiled: code of sources that were compiled before, see `worker.compiled`.
     """
 
-    def __init__(self, package: str, folder: str | None = None, snapshot: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        package: str,
+        folder: str | None = None,
+        snapshot: dict[str, Any] | None = None,
+        compiled: dict[str, Any] | None = None,
+    ) -> None:
         self.package = package
         self.folder = folder
         self._snapshot: dict[str, Any] = snapshot or {}
         self._loaded: dict[str, dict[str, Any]] = {}
-        self._installed = _installed_folders()
+        self._compiled = Compiled(compiled)
+        self._codes: dict[str, CodeType] = {}  # by module: compiled here, and not yet told
+        self._installed = installed_folders()
 
     @property
     def files(self) -> dict[str, bytes]:
@@ -125,11 +137,20 @@ class Sources(MetaPathFinder):
         is_package = os.path.basename(path) == "__init__.py"
         self._loaded[fullname] = {"path": path, "source": source, "is_package": is_package}
 
+    def code_of(self, fullname: str, path: str, source: bytes, compile: Callable[[bytes, str], CodeType]) -> CodeType:
+        """The code of a source, compiled unless it was before."""
+        code = self._compiled.find(path, source)
+        if code is None:
+            code = compile(source, path)
+            if self._compiled.is_kept:
+                self._codes[fullname] = code
+        return code
+
     def snapshot(self) -> dict[str, Any]:
         """The own modules: those loaded, as they were compiled, and those below the package that may be imported later.
 
         Returns:
-            ``{module: {"path", "source", "is_package"}}``
+            ``{module: {"path", "source", "is_package"}}``; with ``code`` if it was compiled here and not told before.
 
         Raises:
             ValueError: over `MAX_SNAPSHOT_FILES` or `MAX_SNAPSHOT_BYTES`.
@@ -145,6 +166,9 @@ class Sources(MetaPathFinder):
             raise ValueError(
                 f"{len(modules)} source files of {size} bytes; at most {MAX_SNAPSHOT_FILES} of {MAX_SNAPSHOT_BYTES} are kept"
             )
+        for fullname, code in self._codes.items():
+            modules[fullname] = {**modules[fullname], "code": packed(code)}
+        self._codes.clear()
         return modules
 
     def _below_package(self) -> Iterator[tuple[str, str]]:
@@ -163,7 +187,7 @@ class Sources(MetaPathFinder):
 
 
 class _FreshLoader(SourceFileLoader):
-    """Compiles the source each time: reads no ``.pyc`` and writes none."""
+    """Reads the source each time, and no ``.pyc``; writes none."""
 
     def __init__(self, fullname: str, path: str, sources: Sources, source: bytes | None = None) -> None:
         super().__init__(fullname, path)
@@ -174,7 +198,16 @@ class _FreshLoader(SourceFileLoader):
         path = self.get_filename(fullname)
         source = self.get_data(path) if self._source is None else self._source
         self._sources.remember(fullname, path, source)
-        return self.source_to_code(source, path)
+        return self._sources.code_of(fullname, path, source, self.source_to_code)
+
+
+def own_modules() -> list[ModuleType]:
+    """The mod's own modules, as far as they are loaded."""
+    return [
+        module
+        for module in list(sys.modules.values())
+        if isinstance(getattr(getattr(module, "__spec__", None), "loader", None), _FreshLoader)
+    ]
 
 
 def local_name(mod_path: str) -> str:
@@ -189,7 +222,8 @@ def _namespace(fullname: str, locations: list[str]) -> ModuleSpec:
     return spec
 
 
-def _installed_folders() -> tuple[str, ...]:
+@lru_cache(maxsize=1)  # asked for before workers are forked
+def installed_folders() -> tuple[str, ...]:
     """Folders whose modules are libraries, not the mod's own: the standard library, site-packages, this package."""
     paths = sysconfig.get_paths()
     folders = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]

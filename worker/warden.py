@@ -26,6 +26,7 @@ from contextlib import suppress
 
 from ..ipc.orders import MAX_SIZE, Ended, Kill, Message, Order, Refused, Signal, Started, decode, encode
 from . import tree
+from .clone import fork_into
 from .forked import Forked
 from .prctl import adopt_orphans, continue_with_parent, set_name
 
@@ -54,9 +55,15 @@ def serve(order: Order, fds: list[int], supervisor: int) -> None:
     lifeline, held = os.pipe()
     try:
         os.chdir(order.cwd)
+        in_cgroup = False
         if order.argv:
             worker = _spawn(order, fds[1], lifeline, fds[2], fds[3])
-        elif not (worker := os.fork()):
+        else:
+            worker = fork_into(order.cgroup) if order.cgroup else None
+            in_cgroup = worker is not None
+            if worker is None:
+                worker = os.fork()
+        if not worker:
             forked = Forked(order, fds[1], lifeline, fds[2], fds[3])
             control.close()
             deaths.close()
@@ -71,7 +78,7 @@ def serve(order: Order, fds: list[int], supervisor: int) -> None:
     finally:
         for fd in (lifeline, *fds[1:]):
             os.close(fd)
-    _send(control, Started(worker, os.getpid(), tree.start_time(worker)))
+    _send(control, Started(worker, os.getpid(), tree.start_time(worker), in_cgroup))
     _Warden(control, worker, supervisor, deaths).watch()
     os.close(held)
 
@@ -158,6 +165,8 @@ class _Warden:
 
     def _end(self) -> None:
         """Kill the whole tree, reap it. The kernel says when nothing is left: there is nobody to wait for."""
+        if self._reap_ended():  # as a rule: a mod that has left nothing behind
+            return
         deadline, thorough = time.monotonic() + PATIENCE, False
         while self._status is None or time.monotonic() < deadline:
             tree.kill(lambda: tree.below(os.getpid(), thorough=thorough))  # noqa: B023 - called at once
@@ -168,15 +177,22 @@ class _Warden:
 
     def _reap_all(self, deadline: float) -> bool:
         """Reap what ends; True when there is no child any more, False at the deadline."""
-        with suppress(ChildProcessError):
-            while (left := deadline - time.monotonic()) > 0:
-                self._deaths.forget()
-                while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-                    if ended[0] == self._worker:
-                        self._status = ended[1]
-                self._deaths.wait(left)
-            return False
-        return True
+        while (left := deadline - time.monotonic()) > 0:
+            self._deaths.forget()
+            if self._reap_ended():
+                return True
+            self._deaths.wait(left)
+        return False
+
+    def _reap_ended(self) -> bool:
+        """Those that have ended by now; True when no child is left. The kernel has given us all orphans before it says so."""
+        try:
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                if ended[0] == self._worker:
+                    self._status = ended[1]
+        except ChildProcessError:
+            return True
+        return False
 
 
 class Deaths:

@@ -370,7 +370,13 @@ class FakeLauncher:
         """Nothing to be done."""
 
     async def launch(
-        self, on_output: Callable[[bytes], None], *, log_rate: int = BYTE_RATE, python: Any = None, fork: bool = True
+        self,
+        on_output: Callable[[bytes], None],
+        *,
+        log_rate: int = BYTE_RATE,
+        python: Any = None,
+        fork: bool = True,
+        cgroup: Any = None,
     ) -> FakeProcess:
         fault = self.conduct.starts.popleft() if self.conduct.starts else ""
         if fault == "refused":

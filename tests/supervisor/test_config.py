@@ -119,6 +119,7 @@ network:
   storage: state
   mod_paths: [lib, {tmp_path}]
   cgroups: false
+  preload: [numpy, pandas.io]
 mods:
   - {WIKI}
   - name: ./hello
@@ -175,6 +176,7 @@ journal: {{sync: full, dead_letters: 1, dead_letter_bytes: 2MB, dead_letter_age:
         base_dir=tmp_path,
         file=tmp_path / "network.yaml",
         cgroups=False,
+        preload=("numpy", "pandas.io"),
         journal=JournalConfig("full", 1, 2_000_000, 3600.0, 3, 4_000_000, 5_000_000),
         storage=tmp_path / "state",
         mod_paths=(tmp_path / "lib", tmp_path),
@@ -713,9 +715,16 @@ def test_mistakes_at_the_top(mistakes, monkeypatch, text, expected):
         ("mods: []", "1: network: missing; a network needs at least 'network: {name: demo}'"),
         ("network:", "1: network.name: missing; give the network a name"),
         ("network: demo", "1: network: expected a mapping with cgroups, event_timeout, host, id, mod_paths, name, polling, "
-         "port, storage, watch, got 'demo'"),
+         "port, preload, storage, watch, got 'demo'"),
         ("network: {name: x, polling: on}", "1: network.polling: expected auto or off, got true"),
         ("network: {name: x, polling: always}", "1: network.polling: expected auto or off, got 'always'"),
+        ("network: {name: x, preload: numpy}", "1: network.preload: expected a list such as [numpy], got 'numpy'"),
+        ("network: {name: x, preload: [no-module]}", "1: network.preload[0]: expected the name of a module, such as numpy or "
+         "pandas.io, got 'no-module'"),
+        ("network: {name: x, preload: [json, modvisor.ipc]}", "1: network.preload[1]: modvisor.ipc is part of the network, "
+         "which sees to that itself; take it out of the list"),
+        ("network: {name: x, preload: [pkg]}\nmods: ['pkg.mods.wiki:Wiki']", "1: network.preload[0]: pkg holds the mod "
+         "pkg.mods.wiki:Wiki, and a reload is to run its fresh code; name libraries only"),
         ("network: {name: x, port: true}", "1: network.port: expected a whole number from 0 to 65535, got true"),
         ("network: {name: x, port: -1}", "1: network.port: expected a whole number from 0 to 65535, got -1"),
         ("network: {name: x, id: a/b}", "1: network.id: expected letters, digits, '_', '.', '@', '-' (1 to 128, no '..'), "

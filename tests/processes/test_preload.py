@@ -1,0 +1,114 @@
+"""Libraries that are imported before the workers are forked."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from modvisor.supervisor import AgentNetwork, Event
+from modvisor.supervisor.config import parse_config
+from modvisor.supervisor.network import StartError
+from tests.conftest import until, worker_pids
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.forked,
+    pytest.mark.skipif(sys.platform != "linux", reason="nothing is forked elsewhere"),
+]
+
+USER = """
+    import sys
+    before = set(sys.modules)
+    from modvisor.mods import BaseMod, EventResponse, mod_event_handler
+
+    class User(BaseMod):
+        @mod_event_handler("user.ask")
+        async def ask(self, event):
+            import {library} as library
+            return EventResponse(True, data=["{library}" in before, library.imported_by])
+"""
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Write a library that the network's Python finds; returns its name."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+
+    def write(source: str = "import os\nimported_by = os.getpid()\n") -> str:
+        name = f"library_{uuid.uuid4().hex}"
+        (folder / f"{name}.py").write_text(source)
+        return name
+
+    return write
+
+
+Make = Callable[..., AgentNetwork]
+
+
+async def test_a_forked_worker_begins_with_it(
+    make_network: Make, write_mod: Callable[..., str], library: Callable[..., str]
+) -> None:
+    name = library()
+    network = make_network({"preload": [name, "json.decoder"]})
+    await network.initialize()
+    guardian = network._running().mods._around.launcher._guardian  # pyright: ignore
+    path = write_mod("user", USER.format(library=name))
+    for launch, expected in (("fork", [True, guardian.pid]), ("exec", [False, None])):
+        loaded = await network.load_mod(path, launch=launch)
+        assert loaded.success, loaded
+        answer = await network.process_event(Event("user.ask", destination_id="mod:user"))
+        assert answer.data == [expected[0], expected[1] or loaded.data["pid"]]
+        await network.unload_mod("user")
+
+
+async def test_the_next_guardian_imports_it_too(
+    make_network: Make, write_mod: Callable[..., str], library: Callable[..., str]
+) -> None:
+    name = library()
+    network = make_network({"preload": [name]})
+    await network.initialize()
+    launcher = network._running().mods._around.launcher
+    former = launcher._guardian  # pyright: ignore
+    os.kill(former.pid, signal.SIGKILL)
+    await until(former.ended.done)
+    assert (await network.load_mod(write_mod("user", USER.format(library=name)))).success
+    answer = await network.process_event(Event("user.ask", destination_id="mod:user"))
+    assert answer.data == [True, launcher._guardian.pid]  # pyright: ignore
+    assert answer.data[1] != former.pid
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (None, "ModuleNotFoundError: No module named"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("import sys\nsys.exit(3)", "SystemExit: 3"),
+        ("import os\nos._exit(3)", "the process that imports it has died over one of them"),
+    ],
+)
+async def test_what_cannot_be_imported_is_told_at_the_start(
+    make_network: Make, library: Callable[..., str], source: str | None, reason: str
+) -> None:
+    name = "no_such_library" if source is None else library(source)
+    network = make_network({"preload": ["json", name]})
+    with pytest.raises(StartError) as told:
+        await network.initialize()
+    assert str(told.value).startswith("network.preload: ")
+    assert f"'{name}' cannot be imported: {reason}" in str(told.value)
+    assert "install it" in str(told.value)
+    assert not network.is_running
+    assert worker_pids() == set()
+
+
+async def test_a_change_needs_a_restart(network: AgentNetwork, tmp_path: Path) -> None:
+    config = {"network": {"name": "test", "storage": "state", "preload": ["json"]}}
+    changes = await network.reconfigure(parse_config(config, base_dir=tmp_path))
+    assert changes.needs_restart == ["preload"]
