@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from typing import Any
 
 from ..ipc.errors import Code, Unserializable
 from ..ipc.event import EventResponse, copy_data
@@ -19,7 +18,7 @@ _BESIDES = 256  # bytes that an answer takes beside its own: the key and its pla
 class AnswerWindow:
     """Responses by (source, event_id), bounded in number and bytes; the oldest are forgotten first.
 
-    They are kept packed: as objects, tens of thousands of them made each full pass of Python's garbage collector a pause of
+    They are kept packed, but for large bytes: as objects, tens of thousands of them made each full pass of Python's garbage collector a pause of
     60 ms and more for every mod and agent of the network.
 
     Args:
@@ -29,7 +28,7 @@ class AnswerWindow:
     def __init__(self, max_entries: int = 50_000, max_bytes: int = 16 * 1024 * 1024) -> None:
         self._max_entries = max_entries
         self._max_bytes = max_bytes
-        self._answers: OrderedDict[Key, bytes] = OrderedDict()
+        self._answers: OrderedDict[Key, bytes | _Large] = OrderedDict()
         self._bytes = 0
         self._open: dict[Key, asyncio.Future[EventResponse | None] | None] = {}
 
@@ -45,7 +44,9 @@ class AnswerWindow:
         while True:
             remembered = self._answers.get(key)
             if remembered is not None:
-                return EventResponse(*unpack(remembered))
+                return (
+                    _copy(remembered.response) if isinstance(remembered, _Large) else EventResponse(*unpack(remembered))
+                )
             if key not in self._open:
                 return None
             future = self._open[key]
@@ -77,10 +78,8 @@ class AnswerWindow:
             self._remember(key, response)
 
     def _remember(self, key: Key, response: EventResponse) -> None:
-        if has_large(response.data) and sum(map(len, filter(_is_bytes, response.data.values()))) > self._max_bytes // 4:
-            return  # packed only to be found too large: one such answer would drive out all others
         try:
-            answer = pack((response.success, response.message, response.data, response.event_name))
+            answer = _Large(response) if has_large(response.data) else _packed(response)
         except Unserializable:  # no mod, and no delivery, says such a thing
             return
         if _weight(answer) > self._max_bytes:
@@ -94,11 +93,26 @@ class AnswerWindow:
             self._bytes -= _weight(oldest)
 
 
-def _is_bytes(value: Any) -> bool:
-    return type(value) is bytes
+class _Large:
+    """An answer with large bytes: they are few, and packing would copy them."""
+
+    __slots__ = ("_size", "response")
+
+    def __init__(self, response: EventResponse) -> None:
+        large = {key: value for key, value in response.data.items() if type(value) is bytes}
+        rest = {key: value for key, value in response.data.items() if type(value) is not bytes}
+        self._size = sum(map(len, large.values())) + len(pack(rest))
+        self.response = _copy(response)
+
+    def __len__(self) -> int:
+        return self._size
 
 
-def _weight(answer: bytes) -> int:
+def _packed(response: EventResponse) -> bytes:
+    return pack((response.success, response.message, response.data, response.event_name))
+
+
+def _weight(answer: bytes | _Large) -> int:
     return len(answer) + _BESIDES
 
 

@@ -90,3 +90,21 @@ async def test_everybody_gets_a_copy() -> None:
     assert (await joined).data == ["x"]
     first.data.append("changed by the first")
     assert (await window.repeated(("a", "x"), math.inf)).data == ["x"]
+
+
+async def test_large_bytes_are_remembered_whole_and_weighed_without_a_copy() -> None:
+    window = AnswerWindow(max_bytes=1_000_000)
+    blob = bytes(400_000)
+    first = EventResponse(True, data={"blob": blob, "more": ["x"]})
+    for key in "abc":
+        window.finish(("a", key), EventResponse(True, data={"blob": blob, "more": ["x"]}), remember=True)
+    assert len(window) == 2, "three do not fit"
+    again = await window.repeated(("a", "c"), math.inf)
+    assert again == first
+    assert again is not None
+    assert again.data["blob"] is blob
+    again.data["more"].append("changed")
+    assert await window.repeated(("a", "c"), math.inf) == first
+    window.finish(("a", "d"), EventResponse(True, data={"blob": bytes(2_000_000)}), remember=True)
+    window.finish(("a", "e"), EventResponse(True, data={"blob": blob, "odd": object()}), remember=True)
+    assert len(window) == 2
