@@ -58,6 +58,7 @@ LAST_BYTES = 1024 * 1024
 LAST_MESSAGES = 1000
 """What is taken of a peer that has ended, of what lay in its pipe: its answers, and this many requests and notifications."""
 
+_FOR_LARGE = 10  # times the patience for a small message: large bytes are copied twice on their way
 _SHELF_KEPT = 1.0  # seconds that a shelf keeps its memory when it is not used, twice at most
 _ONE_FD = socket.CMSG_LEN(4)  # a peer that sends more has them closed by the kernel
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
@@ -152,7 +153,10 @@ class Channel:
         if self._closed is not None:
             raise _again(self._closed)
         future: asyncio.Future[Response] = self._loop.create_future()
-        return self._begun(future, *self._connection.request(method, params, future, has_large=has_large))
+        begun = self._begun(future, *self._connection.request(method, params, future, has_large=has_large))
+        if has_large and self._poller is not None:
+            self._poller.expect(_FOR_LARGE)
+        return begun
 
     def begin_event(self, packed: bytes) -> tuple[int, asyncio.Future[Response]]:
         """`begin` of an event that is packed already."""
@@ -208,6 +212,8 @@ class Channel:
         """
         if self._closed is None:
             self._write(self._connection.respond(request_id, result, has_large=has_large))
+            if has_large and self._poller is not None:
+                self._poller.expect(_FOR_LARGE)
 
     def refuse(self, request_id: int, code: str, message: str, details: dict[str, Any] | None = None) -> None:
         """Answer a request with an error."""

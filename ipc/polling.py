@@ -47,14 +47,14 @@ class Poller:
         """Whether it keeps the loop awake at this moment."""
         return self._awake
 
-    def expect(self) -> None:
-        """Something is due at once."""
+    def expect(self, times: int = 1) -> None:
+        """Something is due at once; ``times``: so many times the patience, for what takes longer."""
         if self._awake:
-            self._until = perf_counter() + self._patience
+            self._until = max(self._until, perf_counter() + times * self._patience)
         elif self._to_pass:
             self._to_pass -= 1
         elif self._is_possible:
-            self._until = perf_counter() + self._patience
+            self._until = perf_counter() + times * self._patience
             self._awake, self._came = True, False
             self._loop.call_soon(self._turn)
 

@@ -18,8 +18,8 @@ _BESIDES = 256  # bytes that an answer takes beside its own: the key and its pla
 class AnswerWindow:
     """Responses by (source, event_id), bounded in number and bytes; the oldest are forgotten first.
 
-    They are kept packed, but for large bytes: as objects, tens of thousands of them made each full pass of Python's garbage collector a pause of
-    60 ms and more for every mod and agent of the network.
+    They are kept packed, but for large bytes: as objects, tens of thousands of them made each full pass of Python's garbage
+    collector a pause of 60 ms and more for every mod and agent of the network.
 
     Args:
         max_entries, max_bytes: seconds of a network under full load, minutes of a busy one; retries come within seconds.
