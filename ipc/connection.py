@@ -42,6 +42,7 @@ MAX_REQUESTS = 10_000
 
 _READ = 256 * 1024  # what one read takes at most while no larger frame is expected
 _ROOM = 4096  # what `buffer` offers at least
+_KEPT = 16 * 1024  # bytes of an answer that may be remembered as it came
 _SCANNED = range(1024, 64 * 1024)  # bytes of the frames that are looked through before they are decoded
 _WEIGHED = 512  # bytes of a request from which on its values are weighed; what a smaller one holds is small as well
 _HEADER = struct.Struct(">I")
@@ -247,6 +248,8 @@ class Connection:
                     if waiter is _ABANDONED:
                         continue
                     message.waiter, message.size = waiter, size
+                    if size <= _KEPT:
+                        message.frame = bytes(frame)
                 elif type(message) is Request:
                     self._accept(message, size)
                 yield message

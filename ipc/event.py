@@ -160,19 +160,26 @@ class Event:
 
     def copy(self) -> Event:
         """An independent copy: no container of payload or metadata is shared with the original."""
+        twin = self.twin()
+        twin.payload, twin.metadata = copy_data(self.payload), copy_data(self.metadata)
+        twin.allowed_agents = copy_data(self.allowed_agents)
+        return twin
+
+    def twin(self) -> Event:
+        """A copy whose payload, metadata and allowed_agents are those of the original."""
         twin = object.__new__(
             Event
         )  # without the checks; field by field, since a loop over them takes four times as long
         twin.event_name = self.event_name
         twin.source_id = self.source_id
         twin.destination_id = self.destination_id
-        twin.payload = copy_data(self.payload)
+        twin.payload = self.payload
         twin.event_id = self.event_id
         twin.timestamp = self.timestamp
-        twin.metadata = copy_data(self.metadata)
+        twin.metadata = self.metadata
         twin.timeout = self.timeout
         twin.visibility = self.visibility
-        twin.allowed_agents = copy_data(self.allowed_agents)
+        twin.allowed_agents = self.allowed_agents
         twin.requires_response = self.requires_response
         twin.response_to = self.response_to
         twin.thread_name = self.thread_name

@@ -63,7 +63,8 @@ class Request(NamedTuple):
 class Response:
     """``size`` is the length of its frame in bytes: what the answer costs to remember.
 
-    ``waiter`` is whatever was given with the request that it answers, see `Connection.request`.
+    ``waiter`` is whatever was given with the request that it answers, see `Connection.request`; ``frame`` the frame itself, if
+    it is a small one.
     """
 
     id: int
@@ -71,6 +72,7 @@ class Response:
     result: Any
     size: int
     waiter: Any = field(default=None, compare=False, repr=False)
+    frame: bytes | None = field(default=None, compare=False, repr=False)
 
 
 class Notification(NamedTuple):

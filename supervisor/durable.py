@@ -71,6 +71,7 @@ class DurableEvents:
         ``pending``: accepted, and not answered yet. ``storage_full``, ``overloaded`` and those of a mod that is away: not
         accepted.
         """
+        journey.own()
         case = self._under_way.get(_key(journey.event))
         if case is None:
             case = await self._accept(journey)

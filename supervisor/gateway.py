@@ -26,7 +26,7 @@ from .port import Unanswered
 from .registry import ModRegistry
 from .replicas import Mod
 from .router import Entry
-from .window import AnswerWindow
+from .window import AnswerWindow, Memory
 
 logger = logging.getLogger("modvisor.gateway")
 
@@ -92,7 +92,7 @@ class Gateway:
 
     def from_inside(self, event: Event) -> Awaitable[EventResponse]:
         """A trusted event: of the program that runs the network, or of its operator."""
-        return self._process(Journey(event.copy(), self._deadline(event)), _INSIDE)
+        return self._process(Journey(event.twin(), self._deadline(event), is_shared=True), _INSIDE)
 
     async def from_outside(self, event: Event) -> EventResponse:
         """An event of somebody who must prove who it is."""
@@ -153,19 +153,19 @@ class Gateway:
     async def late(self, journey: Journey, mod_id: str, outcome: EventResponse | Event | Unanswered | None) -> None:
         """A durable mod has come to an end with an event whose sender no longer waits: the answer goes to its inbox."""
         event = journey.event
-        memorable = False
+        memory: Memory = False
         if isinstance(outcome, Unanswered):
             response = _problem_response(mod_id, outcome)
         else:
             rest = Journey(event, self._deadline(event), journey.parent)
             rest.versions = journey.versions
-            response, memorable = await self._go_on(rest, mod_id, outcome)
-        self._window.finish((event.source_id, event.event_id), response, remember=memorable)
+            response, memory = await self._go_on(rest, mod_id, outcome)
+        self._window.finish((event.source_id, event.event_id), response, remember=memory)
         self._tell_late(event, self._finished(event, response))
 
     async def _go_on(
         self, journey: Journey, mod_id: str, answer: EventResponse | Event | None
-    ) -> tuple[EventResponse, bool]:
+    ) -> tuple[EventResponse, Memory]:
         """The rest of the way of an event that mod ``mod_id`` has answered so."""
         if isinstance(answer, EventResponse):
             self._counters.answered += 1
@@ -197,30 +197,34 @@ class Gateway:
             agent = self._agents.get(source.id)
             event.source_agent_group = agent.group if agent is not None else None
         if event.event_name.startswith("system."):
+            journey.own()
             return self._finished(event, await self._commands(event, caller))
         key = (event.source_id, event.event_id)
         while not self._window.begins(key):
+            journey.own()
             repeated = await self._window.repeated(key, journey.deadline)
             if repeated is not None:
                 self._counters.repeated += 1
                 repeated.event_name = event.event_name
                 return repeated
         try:
-            response, memorable = await self._routed(journey)
+            response, memory = await self._routed(journey)
         except BaseException:
             self._window.finish(key, None)
             raise
-        self._window.finish(key, response, remember=memorable)
+        self._window.finish(key, response, remember=memory)
+        if self.taps:
+            journey.own()
         return self._finished(event, response)
 
-    def _routed(self, journey: Journey) -> Awaitable[tuple[EventResponse, bool]]:
-        """Ask the mods, then deliver. Returns the response, and whether it is to be remembered for retries."""
+    def _routed(self, journey: Journey) -> Awaitable[tuple[EventResponse, Memory]]:
+        """Ask the mods, then deliver. Returns the response, and what is to be remembered of it for retries."""
         destination = journey.event.destination
         if destination is not None and destination.role == MOD:
             return self._ask_one(journey, destination.id)
         return self._ask_all(journey)
 
-    async def _ask_all(self, journey: Journey) -> tuple[EventResponse, bool]:
+    async def _ask_all(self, journey: Journey) -> tuple[EventResponse, Memory]:
         self._copy_to_observers(journey)
         try:
             walk = await self._walk(_Walk(journey))
@@ -228,11 +232,11 @@ class Gateway:
             return _failure(error.code, f"the event cannot be sent to a mod: {error}"), False
         return self._concluded(walk)
 
-    def _concluded(self, walk: _Walk) -> tuple[EventResponse, bool]:
+    def _concluded(self, walk: _Walk) -> tuple[EventResponse, Memory]:
         """What the walk has come to: an answer, or a delivery."""
         if walk.response is not None:
             self._counters.answered += 1
-            return walk.response, True
+            return walk.response, walk.journey.answer or True
         if walk.pending is not None:
             return _problem_response(*walk.pending), False
         return self._deliver(walk)
@@ -262,6 +266,7 @@ class Gateway:
                 if problem.code == Code.PENDING:  # the mod has it, and the event goes on from there
                     walk.pending = entry.mod_id, problem
                     break
+                walk.journey.own()
                 walk.problems.append((entry.mod_id, problem))
                 if self._loop.time() >= journey.deadline:
                     break
@@ -269,6 +274,7 @@ class Gateway:
             if isinstance(answer, EventResponse):
                 walk.response = answer
                 break
+            walk.journey.own()
             if answer is not None:
                 event = _merged(event, answer)
                 walk.journey = journey.with_event(event)
@@ -282,7 +288,7 @@ class Gateway:
         route = self._mods.router.route(event_name)
         return tuple(later for later in route.asked if order.get(later.mod_id, -1) > here)
 
-    async def _ask_one(self, journey: Journey, mod: str) -> tuple[EventResponse, bool]:
+    async def _ask_one(self, journey: Journey, mod: str) -> tuple[EventResponse, Memory]:
         """``mod:ID``: that mod alone, and what goes wrong with it is the sender's to know."""
         event = journey.event
         keeper = self._mods.router.known(mod, event.event_name)
@@ -309,10 +315,10 @@ class Gateway:
             return _problem_response(keeper.mod_id, problem), False
         if isinstance(answer, EventResponse):
             self._counters.answered += 1
-            return answer, True
+            return answer, journey.answer or True
         return _took(keeper.mod_id), True
 
-    def _deliver(self, walk: _Walk) -> tuple[EventResponse, bool]:
+    def _deliver(self, walk: _Walk) -> tuple[EventResponse, Memory]:
         """Nobody answered: to the inboxes it is addressed to. A mod's failure is told, whatever was delivered."""
         event = walk.journey.event
         destination = event.destination
@@ -347,6 +353,7 @@ class Gateway:
         event = journey.event
         observers = self._mods.router.route(event.event_name).observers
         if observers:
+            journey.own()
             data = event.to_dict()
             for entry in observers:
                 if event.source_id == entry.address:

@@ -6,8 +6,8 @@ from typing import Any
 
 from ..ipc.address import SYSTEM
 from ..ipc.errors import Unserializable
-from ..ipc.event import Event
-from ..ipc.messages import pack
+from ..ipc.event import Event, copy_data
+from ..ipc.messages import pack, unpack
 from .audience import Split
 
 MAX_HOPS = 32
@@ -26,12 +26,35 @@ class Journey:
         attempt: which one it is at the mod that is being asked, from 1.
         seq: its number in the journal, if the mod that is being asked has accepted it for good.
         versions: the version of each family on its way, by family; None: it has met none.
+        answer: the frame of the last answer that it got from a mod, None if that was none.
+
+    Args:
+        is_shared: payload and metadata of the event are still its sender's, who may change them when the task of the network
+            waits for something: whoever waits, or keeps the event, calls `own` before; who has sent it, after.
     """
 
-    __slots__ = ("_packed", "_size", "allowed", "attempt", "deadline", "event", "parent", "seq", "versions")
+    __slots__ = (
+        "_is_shared",
+        "_packed",
+        "_size",
+        "allowed",
+        "answer",
+        "attempt",
+        "deadline",
+        "event",
+        "parent",
+        "seq",
+        "versions",
+    )
 
     def __init__(
-        self, event: Event, deadline: float, parent: Journey | None = None, allowed: float | None = None
+        self,
+        event: Event,
+        deadline: float,
+        parent: Journey | None = None,
+        allowed: float | None = None,
+        *,
+        is_shared: bool = False,
     ) -> None:
         self.event = event
         self.deadline = deadline
@@ -42,6 +65,22 @@ class Journey:
         self.versions: dict[str, str | None] | None = None
         self._size: int | None = None
         self._packed: bytes | None = None
+        self._is_shared = is_shared
+        self.answer: bytes | None = None
+
+    def own(self) -> None:
+        """Make the event's content its own, as it was when it came."""
+        if not self._is_shared:
+            return
+        self._is_shared = False
+        event = self.event
+        if self._packed is None:
+            event.payload, event.metadata = copy_data(event.payload), copy_data(event.metadata)
+            event.allowed_agents = copy_data(event.allowed_agents)
+        else:  # what was sent, whatever has become of it since
+            sent = unpack(self._packed)
+            event.payload, event.metadata = sent["payload"], sent.get("metadata", {})
+            event.allowed_agents = sent.get("allowed_agents")
 
     @property
     def size(self) -> int:
@@ -63,6 +102,8 @@ class Journey:
             packed = pack(self.to_dict())
             if len(packed) <= _KEPT:
                 self._packed = packed
+            else:
+                self.own()
         return packed
 
     def to_dict(self) -> dict[str, Any]:

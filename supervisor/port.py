@@ -214,6 +214,7 @@ class Port:
                 queue = _Queue.AHEAD if queue is _Queue.WAITING else queue
             except _Died:
                 in_turn, queue = False, _Queue.SUSPECT
+                journey.own()
                 may_try = self._away is None and self.config.delivery == AT_LEAST_ONCE
                 if not may_try or journey.attempt >= self.config.max_attempts:
                     raise await self._died_of(journey, lane, bury=may_try) from None
@@ -263,6 +264,7 @@ class Port:
         # What was accepted for good waits in any case.
         if kind is _Queue.WAITING and journey.seq is None and not self._has_room(journey):
             raise self.overloaded()
+        journey.own()
         queue = self._queues[kind]
         place: asyncio.Future[Lane] = self._loop.create_future()
         queue[place] = journey
@@ -377,7 +379,9 @@ class Port:
         except ChannelBusy as error:
             raise Unanswered(f"mod {self.mod_id} is overloaded: {error}", code=Code.OVERLOADED) from None
         self.counters.latency.add(self._loop.time() - started)
-        return self._answer(response)
+        answer = self._answer(response)
+        journey.answer = response.frame if isinstance(answer, EventResponse) else None
+        return answer
 
     def _due(self, journey: Journey, now: float) -> float:
         due, limit = journey.deadline, self.config.limits.event_timeout
@@ -387,6 +391,7 @@ class Port:
 
     async def _begin_in_turn(self, lane: Lane, journey: Journey, due: float) -> tuple[int, asyncio.Future[Response]]:
         """Begin when there is room in the pipe, and behind those who wait for that already."""
+        journey.own()
         lane.pressing += 1
         try:
             async with asyncio.timeout_at(due), lane.turn:
@@ -413,6 +418,7 @@ class Port:
 
 def _put(lane: Lane, journey: Journey) -> tuple[int, asyncio.Future[Response]]:
     if has_large(journey.event.payload):
+        journey.own()
         return lane.channel.begin(EVENT, {"event": journey.to_dict()}, has_large=True)
     return lane.channel.begin_event(journey.packed)
 

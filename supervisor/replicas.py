@@ -98,6 +98,7 @@ class Replicas:
 
     async def ask(self, journey: Journey) -> EventResponse | Event | None:
         """Ask the worker that the event belongs to; see `Keeper.ask`."""
+        journey.own()
         await self._gate.passed(journey, self)
         return await self.keeper_of(journey.event).ask(journey)
 

@@ -12,6 +12,9 @@ from ..ipc.shelf import has_large
 
 Key = tuple[str | None, str]
 
+Memory = bool | bytes
+"""What is to be remembered of an answer: nothing, the answer, or the frame of the pipe that it came in."""
+
 _BESIDES = 256  # bytes that an answer takes beside its own: the key and its place
 
 
@@ -44,9 +47,7 @@ class AnswerWindow:
         while True:
             remembered = self._answers.get(key)
             if remembered is not None:
-                return (
-                    _copy(remembered.response) if isinstance(remembered, _Large) else EventResponse(*unpack(remembered))
-                )
+                return _copy(remembered.response) if isinstance(remembered, _Large) else _unpacked(remembered)
             if key not in self._open:
                 return None
             future = self._open[key]
@@ -69,19 +70,22 @@ class AnswerWindow:
         self._open[key] = None
         return True
 
-    def finish(self, key: Key, response: EventResponse | None, *, remember: bool = False) -> None:
+    def finish(self, key: Key, response: EventResponse | None, *, remember: Memory = False) -> None:
         """It was answered (None: its sender gave up)."""
         future = self._open.pop(key, None)
         if future is not None and not future.done():
             future.set_result(response)
         if response is not None and remember:
-            self._remember(key, response)
+            self._remember(key, response, remember)
 
-    def _remember(self, key: Key, response: EventResponse) -> None:
-        try:
-            answer = _Large(response) if has_large(response.data) else _packed(response)
-        except Unserializable:  # no mod, and no delivery, says such a thing
-            return
+    def _remember(self, key: Key, response: EventResponse, remember: Memory) -> None:
+        if type(remember) is bytes:
+            answer = remember
+        else:
+            try:
+                answer = _Large(response) if has_large(response.data) else _packed(response)
+            except Unserializable:  # no mod, and no delivery, says such a thing
+                return
         if _weight(answer) > self._max_bytes:
             return
         if (former := self._answers.pop(key, None)) is not None:
@@ -110,6 +114,13 @@ class _Large:
 
 def _packed(response: EventResponse) -> bytes:
     return pack((response.success, response.message, response.data, response.event_name))
+
+
+def _unpacked(answer: bytes) -> EventResponse:
+    values = unpack(answer)
+    if type(values[0]) is bool:
+        return EventResponse(*values)
+    return EventResponse.from_dict(values[3]["response"])  # it is a frame
 
 
 def _weight(answer: bytes | _Large) -> int:

@@ -506,3 +506,61 @@ async def test_the_tap_shows_every_event_with_its_answer(network: AgentNetwork, 
         await send(network, "test.ping", i=1)
         event, response = await stream.get()
     assert (event.event_name, response.data["pong"]) == ("test.ping", 1)
+
+
+async def test_what_a_sender_does_to_its_event_meanwhile_is_seen_by_nobody(
+    network: AgentNetwork, write_mod: WriteMod
+) -> None:
+    """The payload is not copied for a mod that answers at once; whoever gets the event later gets it as it was sent."""
+    body = """
+        def initialize(self):
+            self.seen = []
+            self.go_on = asyncio.Event()
+
+        @mod_event_handler("test.kept")
+        async def handle(self, event):
+            await self.go_on.wait()
+            self.seen.append(event.payload)
+
+        @mod_event_handler("*", observe=True)
+        async def watch(self, event):
+            if event.event_name == "test.kept":
+                self.seen.append(event.payload)
+
+        @mod_event_handler("test.go_on")
+        async def release(self, event):
+            self.go_on.set()
+
+        @mod_event_handler("test.seen")
+        async def tell(self, event):
+            return EventResponse(True, data=self.seen)
+    """
+    await load(network, write_mod, "first", body)
+    await load(network, write_mod, "second", body, limits={"concurrency": 1})
+    await network.register_agent("bob")
+    sizes = (3, 100_000)
+    with network.tap() as finished:
+        sent = []
+        for size in sizes:
+            event = Event("test.kept", "agent:alice", "agent:bob", payload={"list": [1], "text": "x" * size})
+            sent.append((event, asyncio.create_task(network.process_event(event))))
+            await until(lambda: network.get_network_stats()["mods"]["first"]["traffic"]["in_flight"] == len(sent))
+        for event, _ in sent:
+            event.payload["list"].append("changed")
+            event.payload["text"] = "changed"
+            event.metadata["changed"] = True
+        await send(network, "test.go_on")
+        for _, task in sent:
+            assert (await task).data == {"delivered": 1}
+        told = [event for event, _ in (finished.get_nowait() for _ in range(finished.qsize()))]
+    expected = [{"list": [1], "text": "x" * size} for size in sizes]
+    received = await network.poll_events("bob")
+    assert sorted((event.payload for event in received), key=str) == sorted(expected, key=str)
+    assert all(event.metadata == {} for event in received)
+    kept = [event.payload for event in told if event.event_name == "test.kept"]
+    assert sorted(kept, key=str) == sorted(expected, key=str)
+    for mod in ("mod:first", "mod:second"):
+        async with asyncio.timeout(10):
+            while len(seen := (await send(network, "test.seen", mod)).data) < 4:
+                pass
+        assert sorted(seen, key=str) == sorted(expected * 2, key=str)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from modvisor.ipc.event import EventResponse
+from modvisor.ipc.messages import pack
 from modvisor.supervisor.window import AnswerWindow
 
 pytestmark = pytest.mark.anyio
@@ -44,6 +45,13 @@ async def test_a_remembered_answer_is_whole() -> None:
     window = AnswerWindow()
     first = EventResponse(False, "why", {"error": "x", "at": datetime(2026, 1, 2, tzinfo=UTC), "raw": b"1"}, "a.b")
     window.finish(("a", "x"), first, remember=True)
+    assert await window.repeated(("a", "x"), math.inf) == first
+
+
+async def test_an_answer_is_remembered_by_the_frame_that_it_came_in() -> None:
+    window = AnswerWindow()
+    first = EventResponse(False, "why", {"error": "x"})
+    window.finish(("a", "x"), first, remember=pack([1, 7, None, {"response": first.to_dict()}]))
     assert await window.repeated(("a", "x"), math.inf) == first
 
 
