@@ -11,6 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from modvisor.supervisor.runtime import has_uvloop
+
 from .curves import Curve
 
 FORMAT = 1
@@ -76,4 +78,5 @@ def machine() -> dict[str, Any]:
 
 
 def versions(of: Callable[[str], str] = version) -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: of(name) for name in ("modvisor", "msgpack", "anyio")}}
+    names = ["modvisor", "msgpack", "anyio", *(["uvloop"] if has_uvloop() else [])]
+    return {"python": platform.python_version(), **{name: of(name) for name in names}}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
@@ -13,7 +12,7 @@ from . import floor, leftovers
 from .curves import Curve
 from .others import PEERS, PeerFailed, ask
 from .ours import events, growth, life, swarm
-from .ours.serving import Scene
+from .ours.serving import Scene, run
 from .plan import Plan
 from .record import Record
 from .rows import FLOOR, OURS, ROWS, Row
@@ -110,7 +109,7 @@ class Run:
             storage.mkdir()
             temporary.mkdir()
             with leftovers.marked() as running, leftovers.temporary_files_in(temporary):
-                found, left = asyncio.run(_counted(measure, Scene(self._plan, storage)))
+                found, left = run(_counted(measure, Scene(self._plan, storage)))
                 left += leftovers.processes(running) + leftovers.files(temporary, storage)
         self._record.problems += [f"{name} has left behind: {what}" for what in left]
         return found

@@ -1,18 +1,24 @@
-"""Networks to be measured, and asking them."""
+"""Networks to be measured, in a process that is set up as `modvisor run` sets up its own; and asking them."""
 
 from __future__ import annotations
 
+import asyncio
+import gc
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from modvisor.supervisor import AgentNetwork, Event, EventResponse
+from modvisor.supervisor.runtime import ease_collector, has_uvloop
 
 from ..plan import Plan
 from ..timing import in_flight
 from ..work import Fields, check, ping
+
+T = TypeVar("T")
 
 FOLDER = Path(__file__).parent.parent  # the one with mods/
 
@@ -23,6 +29,12 @@ class Scene:
 
     plan: Plan
     folder: Path
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """On the event loop that `modvisor run` would use here."""
+    with asyncio.Runner(loop_factory=import_module("uvloop").new_event_loop if has_uvloop() else None) as runner:
+        return runner.run(main)
 
 
 @asynccontextmanager
@@ -42,7 +54,13 @@ async def serving(
     async with AgentNetwork.from_config(config, base_dir=base_dir) as running:
         failed = [mod_id for mod_id, mod in running.get_loaded_mods().items() if mod["state"] != "ready"]
         assert not failed, f"not ready: {failed}"
-        yield running
+        thresholds = gc.get_threshold()
+        ease_collector()
+        try:
+            yield running
+        finally:
+            gc.set_threshold(*thresholds)
+            gc.unfreeze()
 
 
 def call(network: AgentNetwork, fields: Fields) -> Coroutine[Any, Any, EventResponse]:

@@ -22,7 +22,7 @@ from ..processes import cpu_seconds, resident
 from ..rows import OURS
 from ..timing import now
 from ..work import ping
-from .serving import Scene, ask, serving
+from .serving import Scene, ask, run, serving
 
 
 async def swarm(scene: Scene) -> dict[str, float]:
@@ -53,7 +53,7 @@ async def _measured(scene: Scene) -> dict[str, float]:
 
 def main(plan: Plan) -> dict[str, float]:
     logging.getLogger("modvisor").setLevel(logging.ERROR)
-    return asyncio.run(_measured(Scene(plan, Path.cwd())))
+    return run(_measured(Scene(plan, Path.cwd())))
 
 
 if __name__ == "__main__":
