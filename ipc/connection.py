@@ -41,6 +41,7 @@ MAX_REQUESTS = 10_000
 """Default cap on requests without an answer, each way: a peer that never answers must not fill our memory."""
 
 _READ = 256 * 1024  # what one read takes at most while no larger frame is expected
+_FIRST = 16 * 1024  # what the first reads take: many channels never need more
 _ROOM = 4096  # what `buffer` offers at least
 _KEPT = 16 * 1024  # bytes of an answer that may be remembered as it came
 _SCANNED = range(1024, 64 * 1024)  # bytes of the frames that are looked through before they are decoded
@@ -62,13 +63,14 @@ class FrameDecoder:
     `buffer`. It holds at most `capacity` bytes, and grows with what arrived, never with a length that was only announced.
     """
 
-    __slots__ = ("_buffer", "_end", "_max_frame", "_start")
+    __slots__ = ("_buffer", "_end", "_max_frame", "_start", "_was_full")
 
     def __init__(self, max_frame: int = MAX_FRAME) -> None:
         self._max_frame = max_frame
-        self._buffer = bytearray(_READ)
+        self._buffer = bytearray(_FIRST)
         self._start = 0  # first byte not yet taken
         self._end = 0  # first byte not yet filled
+        self._was_full = False  # the last read filled it: there is more to be read at once
 
     @property
     def pending(self) -> int:
@@ -86,6 +88,8 @@ class FrameDecoder:
             self._start = self._end = 0
             if len(self._buffer) > _READ:  # a large frame has passed: give its memory back
                 self._buffer = bytearray(_READ)
+            elif self._was_full and len(self._buffer) < _READ:
+                self._buffer = bytearray(4 * len(self._buffer))
         elif len(self._buffer) - self._end < _ROOM:
             self._make_room()
         return memoryview(self._buffer)[self._end :]
@@ -108,6 +112,7 @@ class FrameDecoder:
             RemoteProtocolError: a frame longer than the cap is announced.
         """
         self._end += count
+        self._was_full = self._end == len(self._buffer)
         view = memoryview(self._buffer)
         while self._end - self._start >= 4:
             (length,) = _HEADER.unpack_from(view, self._start)

@@ -30,12 +30,23 @@ def fork_echo(size: int, *, awake: bool = False) -> tuple[socket.socket, int]:
             buffer = bytearray(size)
             if awake:
                 _echo_awake(theirs, buffer)
-            while theirs.recv_into(buffer, size, socket.MSG_WAITALL):
+            while _fill(theirs, buffer):
                 theirs.sendall(buffer)
         finally:
             os._exit(0)
     theirs.close()
     return ours, pid
+
+
+def _fill(sock: socket.socket, buffer: bytearray) -> int:
+    """Receive until it is full, or the other side is gone; returns how many bytes came."""
+    count = sock.recv_into(buffer, 0, socket.MSG_WAITALL)
+    while 0 < count < len(buffer):  # a signal came in between
+        more = sock.recv_into(memoryview(buffer)[count:], 0, socket.MSG_WAITALL)
+        if not more:
+            break
+        count += more
+    return count
 
 
 def _echo_awake(sock: socket.socket, buffer: bytearray) -> None:
@@ -69,7 +80,7 @@ def echoing(size: int, core: int | None = None) -> Iterator[Callable[[bytes], in
 
     def call(data: bytes) -> int:
         ours.sendall(data)
-        return ours.recv_into(buffer, size, socket.MSG_WAITALL)
+        return _fill(ours, buffer)
 
     try:
         yield call

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from modvisor.ipc.connection import Connection
+from modvisor.ipc.connection import Connection, FrameDecoder
 from modvisor.ipc.errors import (
     ChannelBusy,
     FrameTooLarge,
@@ -227,3 +227,19 @@ TestTwoEnds.settings = settings(max_examples=60, stateful_step_count=40)
 def test_protocol_errors_are_of_one_family() -> None:
     assert issubclass(RemoteProtocolError, ProtocolError)
     assert issubclass(FrameTooLarge, LocalProtocolError)
+
+
+def test_the_buffer_grows_with_what_is_read_at_once_and_is_small_before() -> None:
+    decoder = FrameDecoder()
+    assert decoder.capacity <= 16 * 1024
+    frame = b"\0\0\0\x64" + bytes(100)
+    stream = memoryview(frame * 20_000)
+    count = 0
+    while stream:
+        room = decoder.buffer()
+        size = min(len(room), len(stream))
+        room[:size] = stream[:size]
+        stream = stream[size:]
+        count += sum(1 for _ in decoder.advance(size))
+    assert count == 20_000
+    assert decoder.capacity == 256 * 1024

@@ -316,6 +316,7 @@ def test_lists_that_announce_what_they_do_not_bring_are_not_built(opening: bytes
     frame = framed(body + b"\xc0" * (size - len(body)))
     connection = Connection()
     connection.receive_data(framed(BODIES[-1]))  # what is made once is made
+    connection.receive_data(framed(msgpack.packb([2, "x", {"a": bytes(60_000)}])))  # the buffer has grown
     tracemalloc.start()
     try:
         with pytest.raises(RemoteProtocolError, match="not a msgpack value"):

@@ -97,9 +97,11 @@ async def _there_and_back(
     there, back = [], []
     for point in curve.points:
         await hold(point)
+        await warm_up(network, scene.plan)  # what was to be done for the change itself is over then
         there.append(await cost(network, scene.plan.batch))
     for point in reversed(curve.points):
         await hold(point)
+        await warm_up(network, scene.plan)
         back.insert(0, await cost(network, scene.plan.batch))
     curve.add(there)
     curve.add(back)
