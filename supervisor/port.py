@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections import OrderedDict
 from enum import Enum
+from time import perf_counter
 from typing import Protocol, cast
 
 from ..ipc.channel import HIGH_WATER
@@ -347,8 +348,8 @@ class Port:
 
     async def _send(self, lane: Lane, journey: Journey) -> EventResponse | Event | None:
         """Send the event to ``lane``, where a place is reserved for it, and wait for the answer."""
-        started = self._loop.time()
-        due = self._due(journey, started)
+        started = perf_counter()  # not the loop's clock, which has no microseconds in every loop
+        due = self._due(journey, self._loop.time())
         try:
             channel = lane.channel
             try:
@@ -369,7 +370,7 @@ class Port:
             finally:
                 lane.finished(request_id)
         except TimeoutError:
-            waited = self._loop.time() - started
+            waited = perf_counter() - started
             raise Unanswered(f"mod {self.mod_id} did not answer within {waited:.3g} s", code=Code.TIMEOUT) from None
         except RequestFailed as error:
             code = error.code if error.code in _CODES else Code.HANDLER_ERROR
@@ -378,7 +379,7 @@ class Port:
             raise _Died from None
         except ChannelBusy as error:
             raise Unanswered(f"mod {self.mod_id} is overloaded: {error}", code=Code.OVERLOADED) from None
-        self.counters.latency.add(self._loop.time() - started)
+        self.counters.latency.add(perf_counter() - started)
         answer = self._answer(response)
         journey.answer = response.frame if isinstance(answer, EventResponse) else None
         return answer

@@ -55,6 +55,10 @@ async def test_a_network_on_uvloop(network: AgentNetwork, write_mod: Callable[..
     names = ("at_once", "later", "in_thread")
     answers = await asyncio.gather(*(ask(name, {"n": n}) for n in range(100) for name in names))
     assert [answer["n"] for answer in answers] == [n for n in range(100) for _ in names]
+    for n in range(50):
+        await ask("at_once", {"n": n})
+    latency = network.get_network_stats()["mods"]["echo"]["traffic"]["latency_p50_ms"]
+    assert latency > 0.001, "the clock that latencies are taken from knows less than a millisecond"
     blob = os.urandom(3_000_000)
     assert await ask("at_once", {"blob": blob}) == {"blob": blob}
 
