@@ -180,7 +180,7 @@ class Connection:
             FrameTooLarge, Unserializable: nothing was counted or sent.
         """
         if len(self._asked) >= self.max_requests:
-            raise ChannelBusy(f"{len(self._asked)} requests are unanswered; the cap is {self.max_requests}")
+            raise self._busy()
         request_id = self._next_id
         data = self._frame([REQUEST, request_id, method, params], has_large)
         self._next_id += 1
@@ -190,7 +190,7 @@ class Connection:
     def event(self, packed: bytes, waiter: Any = None) -> tuple[int, bytes]:
         """`request` of the method `EVENT`, whose event is packed already: for one target or for several."""
         if len(self._asked) >= self.max_requests:
-            raise ChannelBusy(f"{len(self._asked)} requests are unanswered; the cap is {self.max_requests}")
+            raise self._busy()
         if self._broken is not None:
             raise self._useless()
         size = _EVENT_HEAD.size - _HEADER.size + len(packed)
@@ -348,6 +348,9 @@ class Connection:
             raise FrameTooLarge(
                 f"message of {size} bytes, whose values take up {heavy} bytes of memory; the cap is {MAX_UNPACKED}"
             )
+
+    def _busy(self) -> ChannelBusy:
+        return ChannelBusy(f"{len(self._asked)} requests are unanswered; the cap is {self.max_requests}")
 
     def _useless(self) -> LocalProtocolError:
         return LocalProtocolError(f"the peer broke the protocol, nothing can be sent to it: {self._broken}")

@@ -161,9 +161,13 @@ class Event:
     def copy(self) -> Event:
         """An independent copy: no container of payload or metadata is shared with the original."""
         twin = self.twin()
-        twin.payload, twin.metadata = copy_data(self.payload), copy_data(self.metadata)
-        twin.allowed_agents = copy_data(self.allowed_agents)
+        twin.unshare()
         return twin
+
+    def unshare(self) -> None:
+        """Put copies in the place of payload, metadata and allowed_agents, so that nobody else has them."""
+        self.payload, self.metadata = copy_data(self.payload), copy_data(self.metadata)
+        self.allowed_agents = copy_data(self.allowed_agents)
 
     def twin(self) -> Event:
         """A copy whose payload, metadata and allowed_agents are those of the original."""

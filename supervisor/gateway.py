@@ -300,14 +300,12 @@ class Gateway:
             if keeper is None:
                 loaded = ", ".join(keeper.mod_id for keeper in self._mods) or "none"
                 return _failure(Code.NO_SUCH_MOD, f"no mod {mod!r} is loaded (loaded: {loaded})", mod=mod), False
-            if (manifest := keeper.manifest) is not None:
-                if not any(matches(text, event.event_name) for text in manifest.patterns):
-                    self._copy_to_observers(journey)
-                    handled = ", ".join(manifest.patterns[:20]) or "nothing"
-                    text = f"mod {keeper.mod_id} has no handler for {event.event_name!r}; it handles {handled}"
-                    return _failure(Code.UNKNOWN_EVENT, text, mod=keeper.mod_id), False
-                if keeper.mod_id == mod and self._mods.families.split_of(mod) is None:
-                    self._mods.router.know(mod, event.event_name, keeper)
+            unhandled = self._unhandled(keeper, event.event_name)
+            if unhandled is not None:
+                self._copy_to_observers(journey)
+                return unhandled, False
+            if keeper.manifest is not None and keeper.mod_id == mod and self._mods.families.split_of(mod) is None:
+                self._mods.router.know(mod, event.event_name, keeper)
         self._copy_to_observers(journey)
         try:
             answer = await keeper.ask(journey)
@@ -317,6 +315,16 @@ class Gateway:
             self._counters.answered += 1
             return answer, journey.answer or True
         return _took(keeper.mod_id), True
+
+    @staticmethod
+    def _unhandled(keeper: Mod, event_name: str) -> EventResponse | None:
+        """The failure of an event that a mod is known to have no handler for."""
+        manifest = keeper.manifest
+        if manifest is None or any(matches(text, event_name) for text in manifest.patterns):
+            return None
+        handled = ", ".join(manifest.patterns[:20]) or "nothing"
+        text = f"mod {keeper.mod_id} has no handler for {event_name!r}; it handles {handled}"
+        return _failure(Code.UNKNOWN_EVENT, text, mod=keeper.mod_id)
 
     def _deliver(self, walk: _Walk) -> tuple[EventResponse, Memory]:
         """Nobody answered: to the inboxes it is addressed to. A mod's failure is told, whatever was delivered."""

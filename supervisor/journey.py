@@ -6,7 +6,7 @@ from typing import Any
 
 from ..ipc.address import SYSTEM
 from ..ipc.errors import Unserializable
-from ..ipc.event import Event, copy_data
+from ..ipc.event import Event
 from ..ipc.messages import pack, unpack
 from .audience import Split
 
@@ -75,8 +75,7 @@ class Journey:
         self._is_shared = False
         event = self.event
         if self._packed is None:
-            event.payload, event.metadata = copy_data(event.payload), copy_data(event.metadata)
-            event.allowed_agents = copy_data(event.allowed_agents)
+            event.unshare()
         else:  # what was sent, whatever has become of it since
             sent = unpack(self._packed)
             event.payload, event.metadata = sent["payload"], sent.get("metadata", {})

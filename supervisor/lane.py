@@ -51,8 +51,7 @@ class Lane:
     def give_back(self) -> None:
         """It is not going to be sent."""
         self._reserved -= 1
-        if self._idle is not None:
-            self._wake()
+        self._wake()
 
     def sent(self, request_id: int, journey: Journey) -> None:
         """It was sent: the reserved place is taken."""
@@ -65,8 +64,7 @@ class Lane:
         if journey is not None:
             event = journey.event
             self._finished[request_id % MAX_FINISHED] = request_id, event.event_id, event.hops
-        if self._idle is not None:
-            self._wake()
+        self._wake()
 
     @property
     def is_busy(self) -> bool:
@@ -80,7 +78,7 @@ class Lane:
             await self._idle
 
     def _wake(self) -> None:
-        if not self.is_busy and self._idle is not None and not self._idle.done():
+        if self._idle is not None and not self.is_busy and not self._idle.done():
             self._idle.set_result(None)
 
     # -- causes

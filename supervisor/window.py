@@ -103,9 +103,8 @@ class _Large:
     __slots__ = ("_size", "response")
 
     def __init__(self, response: EventResponse) -> None:
-        large = {key: value for key, value in response.data.items() if type(value) is bytes}
         rest = {key: value for key, value in response.data.items() if type(value) is not bytes}
-        self._size = sum(map(len, large.values())) + len(pack(rest))
+        self._size = len(pack(rest)) + sum(len(value) for value in response.data.values() if type(value) is bytes)
         self.response = _copy(response)
 
     def __len__(self) -> int:

@@ -128,12 +128,15 @@ class Worker:
         if task is not None:
             self._tasks[request.id] = task
             task.add_done_callback(lambda _task: self._done(request.id))
-        elif self._poller is not None and not self._tasks:
-            self._poller.expect()  # the next one
+        else:
+            self._expect_next()
 
     def _done(self, request_id: int) -> None:
         self._tasks.pop(request_id, None)
         self._given_up.discard(request_id)
+        self._expect_next()
+
+    def _expect_next(self) -> None:
         if self._poller is not None and not self._tasks:
             self._poller.expect()
 

@@ -58,7 +58,7 @@ def steps() -> list[Step]:
     def remember() -> None:
         key = ("agent:alice", str(next(keys)))
         window.begins(key)
-        window.finish(key, answer, remember=True)
+        window.finish(key, answer, remember=reply)
 
     def question_and_answer() -> None:
         """Both ways of both connections: framed, cut, decoded, counted."""
@@ -78,7 +78,7 @@ def steps() -> list[Step]:
         there.recv_into(buffer)
 
     found = [
-        ("the event is copied, so that its sender may do with it what it likes", microseconds(event.copy)),
+        ("the event's own fields copied; its payload is not", microseconds(event.twin)),
         ("packed", microseconds(lambda: pack(event.to_dict()))),
         ("framed, cut, decoded and counted, question and answer", microseconds(question_and_answer)),
         ("built and checked in the worker", microseconds(lambda: Event.from_dict(asked))),
