@@ -381,6 +381,7 @@ class AgentRegistry:
                 item = copy, size = event.copy(), _packed_size(event)
                 most_bytes -= size
             inbox = agent.inbox
+            # What `_put` does for nearly all of them, without calling it: a thousand inboxes take a fifth of the time.
             if agent.arrival is None and len(inbox.events) < most and inbox.size <= most_bytes:
                 inbox.events.append(item)
                 inbox.size += size
