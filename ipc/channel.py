@@ -42,6 +42,10 @@ theirs between. Answers are not counted: there are no more of them than we asked
 TURN_BYTES = 1024 * 1024
 """Bytes taken from shared memory in one turn, and one message more: to make us copy them costs the peer nothing."""
 
+FEW = 4
+"""Requests without an answer, either way, up to which each message is sent at once: the peer has nothing else to do. With more
+of them the messages of one turn of the loop leave together."""
+
 RATE = 20_000.0
 BURST = 20_000.0
 """What messages of no use (`Channel.charge`) may cost per second while they last, and at once. A notification costs 1 and takes
@@ -114,7 +118,8 @@ class Channel:
         self._allowance = _Allowance(self._loop.time())
         self._pause = False  # wanted, before anything more is taken
         self._out: deque[memoryview | bytes] = deque()
-        self._out_size = 0
+        self.buffered = 0
+        """Bytes the peer has not read yet."""
         self._corked = False  # something was written in this turn of the loop: gather what else it writes
         self._waiting_for_writable = False
         self._drain_waiters: deque[asyncio.Future[None]] = deque()
@@ -134,64 +139,67 @@ class Channel:
             ChannelBusy, FrameTooLarge, Unserializable: nothing was sent.
             ChannelBroken, ChannelClosed: the channel ended before the answer came.
         """
-        if self._out_size > HIGH_WATER:
+        if self.buffered > HIGH_WATER:
             async with asyncio.timeout(timeout):
                 await self.writable()
         due = None if timeout is None else self._loop.time() + timeout
-        return await self.finish(*self.begin(method, params), due)
+        return await self.finish(*self.begin(method, params, due))
 
     def begin(
-        self, method: str, params: Any = None, *, has_large: bool = False
+        self, method: str, params: Any = None, due: float | None = None, *, has_large: bool = False
     ) -> tuple[int, asyncio.Future[Response]]:
         """The first half of `call`: send, without waiting. Pass what it returns to `finish`, whatever happens.
 
         If it raises, the peer has not seen the request, and never will.
 
         Args:
+            due: loop time at which waiting for the answer ends.
             has_large: there are large bytes in ``params``, see `ipc.shelf`.
         """
         if self._closed is not None:
             raise _again(self._closed)
         future: asyncio.Future[Response] = self._loop.create_future()
-        begun = self._begun(future, *self._connection.request(method, params, future, has_large=has_large))
+        request_id, data = self._connection.request(method, params, future, has_large=has_large)
+        self._begun(future, data, due)
         if has_large and self._poller is not None:
             self._poller.expect(_FOR_LARGE)
-        return begun
+        return request_id, future
 
-    def begin_event(self, packed: bytes) -> tuple[int, asyncio.Future[Response]]:
+    def begin_event(self, packed: bytes, due: float) -> tuple[int, asyncio.Future[Response]]:
         """`begin` of an event that is packed already."""
         if self._closed is not None:
             raise _again(self._closed)
         future: asyncio.Future[Response] = self._loop.create_future()
-        begun = self._begun(future, *self._connection.event(packed, future))
-        if self._poller is not None:
+        request_id, data = self._connection.event(packed, future)
+        self._begun(future, data, due)
+        if self._poller is not None and self._connection.in_flight == 1:  # else it is expected already
             self._poller.expect()
-        return begun
+        return request_id, future
 
-    def _begun(
-        self, future: asyncio.Future[Response], request_id: int, data: bytes
-    ) -> tuple[int, asyncio.Future[Response]]:
+    def _begun(self, future: asyncio.Future[Response], data: bytes, due: float | None) -> None:
         self._write(data)
         if self._closed is not None:  # of this very write: the peer has got nothing of it, or no whole frame
             future.exception()  # seen
             raise _again(self._closed)
-        return request_id, future
-
-    async def finish(self, request_id: int, future: asyncio.Future[Response], due: float | None = None) -> Response:
-        """The second half of `call`: wait for the answer, until loop time ``due``."""
         if due is not None:
             self._deadlines.add(future, due)
+
+    async def finish(self, request_id: int, future: asyncio.Future[Response]) -> Response:
+        """The second half of `call`: wait for the answer."""
         try:
             response = await future
         except (asyncio.CancelledError, TimeoutError):
-            self._give_up(request_id)
+            self.give_up(request_id, future)
             raise
-        finally:
-            self._deadlines.remove(future)
-        if response.error is not None:
-            error = response.error
-            raise RequestFailed(error["message"], code=error["code"], **_keywords(error["details"]))
+        if (error := response.error) is not None:
+            raise RequestFailed(error["message"], code=error["code"], **keywords(error["details"]))
         return response
+
+    def give_up(self, request_id: int, future: asyncio.Future[Response]) -> None:
+        """Nobody waits for this answer any more: the peer is told, if it still owes it."""
+        self._deadlines.remove(future)
+        if self._connection.abandon(request_id):
+            self.notify(CANCEL, {"id": request_id})
 
     async def request(self, method: str, params: Any = None, timeout: float | None = None) -> Any:
         """`call`, returning just the result."""
@@ -251,11 +259,6 @@ class Channel:
         """Requests of ours without an answer."""
         return self._connection.in_flight
 
-    @property
-    def buffered(self) -> int:
-        """Bytes the peer has not read yet."""
-        return self._out_size
-
     async def writable(self) -> None:
         """Wait until the peer has read enough that at most `HIGH_WATER` bytes are waiting."""
         await self._drained(HIGH_WATER)
@@ -305,7 +308,7 @@ class Channel:
         if self._shrinking is not None:
             self._shrinking.cancel()
         self._out.clear()
-        self._out_size = 0
+        self.buffered = 0
         self._deadlines.close()
         for future in self._connection.waiting():
             if not future.done():
@@ -381,10 +384,9 @@ class Channel:
         try:
             for message in self._unread:
                 if type(message) is Response:
-                    waiter, message.waiter = (
-                        message.waiter,
-                        None,
-                    )  # each in the other, they would wait for the collector
+                    waiter = message.waiter
+                    message.waiter = None  # each in the other, they would wait for the collector
+                    self._deadlines.remove(waiter)
                     if not waiter.done():
                         waiter.set_result(message)
                 else:
@@ -407,27 +409,24 @@ class Channel:
             self.charge()
             self._on_notification(message)
 
-    def _give_up(self, request_id: int) -> None:
-        if self._connection.abandon(request_id):
-            self.notify(CANCEL, {"id": request_id})
-
     # -- writing
 
     def _write(self, data: bytes) -> None:
         """Send at once if this is the first of this turn and the socket is free, else gather and send together."""
         self._out.append(data)
-        self._out_size += len(data)
+        self.buffered += len(data)
         if self._shelf is not None and self._shelf.is_used and self._shrinking is None:
             self._shrinking = self._loop.call_later(_SHELF_KEPT, self._shrink)
         if not self._waiting_for_writable and not self._corked:
             self._corked = True
             self._loop.call_soon(self._uncork)
-            self._send()
-        elif self._out_size > self._max_buffer:
+            if self._connection.in_flight <= FEW and self._connection.owed <= FEW:
+                self._send()
+        elif self.buffered > self._max_buffer:
             if not self._waiting_for_writable:
                 self._send()
-            if self._out_size > self._max_buffer:
-                text = f"the peer does not read its pipe: {self._out_size} bytes are waiting for it"
+            if self.buffered > self._max_buffer:
+                text = f"the peer does not read its pipe: {self.buffered} bytes are waiting for it"
                 self._end(ChannelBroken(text, code=Code.PROTOCOL_ERROR))
 
     def _shrink(self) -> None:
@@ -452,7 +451,7 @@ class Channel:
                     self._shelf.to_send = -1
                 else:
                     sent = self._sock.send(chunk)
-                self._out_size -= sent
+                self.buffered -= sent
                 if sent < len(chunk):
                     out[0] = memoryview(chunk)[sent:]
                 else:
@@ -484,7 +483,7 @@ class Channel:
         self._send()
 
     async def _drained(self, mark: int) -> None:
-        while self._out_size > mark and self._closed is None:
+        while self.buffered > mark and self._closed is None:
             waiter = self._loop.create_future()
             self._drain_waiters.append(waiter)
             await waiter
@@ -529,7 +528,7 @@ def _again(reason: ModvisorError) -> ModvisorError:
     return fresh
 
 
-def _keywords(details: dict[str, Any]) -> dict[str, Any]:
+def keywords(details: dict[str, Any]) -> dict[str, Any]:
     """Details of a stranger as keywords: only text keys, none that would name a parameter."""
     return {
         key: value for key, value in details.items() if isinstance(key, str) and key not in ("message", "code", "self")

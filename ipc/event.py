@@ -145,17 +145,19 @@ class Event:
             raise InvalidEvent(f"event: expected a mapping, got {type(data).__name__}")
         if "event_name" not in data:
             raise InvalidEvent("event: 'event_name' is missing")
-        if not data.keys() <= _FIELDS.keys():
+        if _USUAL.issuperset(data):
+            event = cls(**data)
+        else:
             data = {key: value for key, value in data.items() if key in _FIELDS}
-        event = cls(**data)
-        if not _CHECKED.keys().isdisjoint(data):
+            event = cls(**data)
             for name in data.keys() & _CHECKED.keys():
                 if not isinstance(data[name], _CHECKED[name]):
                     raise _wrong(name, _CHECKED_TEXT[name], data[name])
             if event.allowed_agents is not None and not all(isinstance(agent, str) for agent in event.allowed_agents):
                 raise _wrong("allowed_agents", "a list of agent ids", event.allowed_agents)
         check_depth("payload", event.payload)
-        check_depth("metadata", event.metadata)
+        if event.metadata:
+            check_depth("metadata", event.metadata)
         return event
 
     def copy(self) -> Event:
@@ -247,8 +249,11 @@ class EventResponse:
         """Build a response from plain data of an untrusted origin; raises `InvalidEvent`."""
         if type(data) is not dict or "success" not in data:
             raise InvalidEvent("response: expected a mapping with 'success'")
-        check_depth("data", data.get("data"))
-        return cls(data["success"], data.get("message"), data.get("data"), data.get("event_name"))
+        get = data.get
+        answered = get("data")
+        if answered:
+            check_depth("data", answered)
+        return cls(data["success"], get("message"), answered, get("event_name"))
 
 
 def copy_data(value: Any) -> Any:
@@ -269,24 +274,28 @@ def copy_data(value: Any) -> Any:
 
 def check_depth(what: str, value: Any) -> None:
     """Raise `InvalidEvent` if the plain data ``value`` is nested deeper than `MAX_DEPTH`. It must not contain itself."""
-    level = [value] if value and type(value) in _CONTAINERS else []
-    for _ in range(MAX_DEPTH):
-        if not level:
-            return
+    level = [value] if type(value) in _CONTAINERS else []
+    depth = 0
+    while level:
+        if depth == MAX_DEPTH:
+            raise InvalidEvent(f"{what}: nested deeper than {MAX_DEPTH} levels")
         level = _containers_in(level)
-    if level:
-        raise InvalidEvent(f"{what}: nested deeper than {MAX_DEPTH} levels")
+        depth += 1
 
 
 def _containers_in(containers: list[Any]) -> list[Any]:
     found: list[Any] = []
     for container in containers:
         items = container.values() if type(container) is dict else container
-        if not _CONTAINERS.isdisjoint(map(type, items)):  # a list of a million numbers is passed over at once
-            found.extend(item for item in items if type(item) in _CONTAINERS)
+        if len(items) > _FEW and _CONTAINERS.isdisjoint(map(type, items)):  # a million numbers are passed over at once
+            continue
+        for item in items:
+            if type(item) in _CONTAINERS:
+                found.append(item)
     return found
 
 
+_FEW = 16  # items that are looked at one by one as fast as all together
 _CONTAINERS = frozenset({dict, list, tuple})
 _FIELDS = {f.name: f for f in fields(Event)}
 # What an event seldom has: only sent when it differs from the default.
@@ -311,6 +320,7 @@ _CHECKED: dict[str, tuple[type, ...]] = {
     "hops": (int,),
     "attempt": (int,),
 }
+_USUAL = _FIELDS.keys() - _CHECKED.keys()
 _CHECKED_TEXT = {
     name: " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
     for name, kinds in _CHECKED.items()

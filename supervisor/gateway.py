@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -90,7 +90,7 @@ class Gateway:
 
     # -- three doors
 
-    def from_inside(self, event: Event) -> Awaitable[EventResponse]:
+    def from_inside(self, event: Event) -> Coroutine[Any, Any, EventResponse]:
         """A trusted event: of the program that runs the network, or of its operator."""
         return self._process(Journey(event.twin(), self._deadline(event), is_shared=True), _INSIDE)
 
@@ -175,7 +175,7 @@ class Gateway:
         if answer is not None:
             journey = journey.with_event(_merged(journey.event, answer))
         journey.settle(family_of(mod_id), mod_id)
-        return self._concluded(await self._walk(_Walk(journey, asked=1), after=mod_id))
+        return await self._walk(_Walk(journey, asked=1), after=mod_id)
 
     def _tell_late(self, event: Event, response: EventResponse) -> None:
         if event.source_agent is None:
@@ -189,6 +189,7 @@ class Gateway:
     # -- the path
 
     async def _process(self, journey: Journey, caller: Caller) -> EventResponse:
+        """From the door to the answer. To one mod the rest of the way is `Port.ask`, then the pipe: no coroutine between."""
         event = journey.event
         self._counters.processed += 1
         event.timestamp = time.time()
@@ -207,8 +208,25 @@ class Gateway:
                 self._counters.repeated += 1
                 repeated.event_name = event.event_name
                 return repeated
+        destination = event.destination
         try:
-            response, memory = await self._routed(journey)
+            if destination is None or destination.role != MOD:
+                self._copy_to_observers(journey)
+                response, memory = await self._walk(_Walk(journey))
+            elif isinstance(mod := self._addressed(journey, destination.id), EventResponse):
+                response, memory = mod, False
+            else:
+                self._copy_to_observers(journey)
+                try:
+                    answer = await mod.ask(journey)
+                except (Unanswered, FrameTooLarge, Unserializable) as problem:
+                    response, memory = _problem_response(mod.mod_id, problem), False
+                else:
+                    if isinstance(answer, EventResponse):
+                        self._counters.answered += 1
+                        response, memory = answer, journey.answer or True
+                    else:
+                        response, memory = _took(mod.mod_id), True
         except BaseException:
             self._window.finish(key, None)
             raise
@@ -216,21 +234,6 @@ class Gateway:
         if self.taps:
             journey.own()
         return self._finished(event, response)
-
-    def _routed(self, journey: Journey) -> Awaitable[tuple[EventResponse, Memory]]:
-        """Ask the mods, then deliver. Returns the response, and what is to be remembered of it for retries."""
-        destination = journey.event.destination
-        if destination is not None and destination.role == MOD:
-            return self._ask_one(journey, destination.id)
-        return self._ask_all(journey)
-
-    async def _ask_all(self, journey: Journey) -> tuple[EventResponse, Memory]:
-        self._copy_to_observers(journey)
-        try:
-            walk = await self._walk(_Walk(journey))
-        except (FrameTooLarge, Unserializable) as error:
-            return _failure(error.code, f"the event cannot be sent to a mod: {error}"), False
-        return self._concluded(walk)
 
     def _concluded(self, walk: _Walk) -> tuple[EventResponse, Memory]:
         """What the walk has come to: an answer, or a delivery."""
@@ -241,8 +244,8 @@ class Gateway:
             return _problem_response(*walk.pending), False
         return self._deliver(walk)
 
-    async def _walk(self, walk: _Walk, after: str | None = None) -> _Walk:
-        """Ask the matching mods in load order; the first response ends it, a changed event replaces the former.
+    async def _walk(self, walk: _Walk, after: str | None = None) -> tuple[EventResponse, Memory]:
+        """Ask the matching mods in load order; the first response ends it, a changed event replaces the former. Then deliver.
 
         Args:
             after: id of the mod from behind which to go on.
@@ -266,20 +269,20 @@ class Gateway:
                 if problem.code == Code.PENDING:  # the mod has it, and the event goes on from there
                     walk.pending = entry.mod_id, problem
                     break
-                walk.journey.own()
                 walk.problems.append((entry.mod_id, problem))
                 if self._loop.time() >= journey.deadline:
                     break
                 continue
+            except (FrameTooLarge, Unserializable) as error:
+                return _failure(error.code, f"the event cannot be sent to a mod: {error}"), False
             if isinstance(answer, EventResponse):
                 walk.response = answer
                 break
-            walk.journey.own()
             if answer is not None:
                 event = _merged(event, answer)
                 walk.journey = journey.with_event(event)
                 entries, position = self._after(entry.mod_id, event.event_name), 0
-        return walk
+        return self._concluded(walk)
 
     def _after(self, mod_id: str, event_name: str) -> tuple[Entry[Mod], ...]:
         """The route of a (possibly renamed) event from behind a mod on."""
@@ -288,33 +291,26 @@ class Gateway:
         route = self._mods.router.route(event_name)
         return tuple(later for later in route.asked if order.get(later.mod_id, -1) > here)
 
-    async def _ask_one(self, journey: Journey, mod: str) -> tuple[EventResponse, Memory]:
-        """``mod:ID``: that mod alone, and what goes wrong with it is the sender's to know."""
+    def _addressed(self, journey: Journey, mod: str) -> Mod | EventResponse:
+        """``mod:ID``: that mod alone, or why it cannot be asked."""
         event = journey.event
         keeper = self._mods.router.known(mod, event.event_name)
-        if keeper is None:
-            try:
-                keeper = self._mods.families.addressed(mod, self._mods.find(mod), journey)
-            except NotInAudience as refusal:
-                return _failure(refusal.code, str(refusal), **refusal.details), False
-            if keeper is None:
-                loaded = ", ".join(keeper.mod_id for keeper in self._mods) or "none"
-                return _failure(Code.NO_SUCH_MOD, f"no mod {mod!r} is loaded (loaded: {loaded})", mod=mod), False
-            unhandled = self._unhandled(keeper, event.event_name)
-            if unhandled is not None:
-                self._copy_to_observers(journey)
-                return unhandled, False
-            if keeper.manifest is not None and keeper.mod_id == mod and self._mods.families.split_of(mod) is None:
-                self._mods.router.know(mod, event.event_name, keeper)
-        self._copy_to_observers(journey)
+        if keeper is not None:
+            return keeper
         try:
-            answer = await keeper.ask(journey)
-        except (Unanswered, FrameTooLarge, Unserializable) as problem:
-            return _problem_response(keeper.mod_id, problem), False
-        if isinstance(answer, EventResponse):
-            self._counters.answered += 1
-            return answer, journey.answer or True
-        return _took(keeper.mod_id), True
+            keeper = self._mods.families.addressed(mod, self._mods.find(mod), journey)
+        except NotInAudience as refusal:
+            return _failure(refusal.code, str(refusal), **refusal.details)
+        if keeper is None:
+            loaded = ", ".join(keeper.mod_id for keeper in self._mods) or "none"
+            return _failure(Code.NO_SUCH_MOD, f"no mod {mod!r} is loaded (loaded: {loaded})", mod=mod)
+        unhandled = self._unhandled(keeper, event.event_name)
+        if unhandled is not None:
+            self._copy_to_observers(journey)
+            return unhandled
+        if keeper.manifest is not None and keeper.mod_id == mod and self._mods.families.split_of(mod) is None:
+            self._mods.router.know(mod, event.event_name, keeper)
+        return keeper
 
     @staticmethod
     def _unhandled(keeper: Mod, event_name: str) -> EventResponse | None:
@@ -328,6 +324,7 @@ class Gateway:
 
     def _deliver(self, walk: _Walk) -> tuple[EventResponse, Memory]:
         """Nobody answered: to the inboxes it is addressed to. A mod's failure is told, whatever was delivered."""
+        walk.journey.own()
         event = walk.journey.event
         destination = event.destination
         delivery: Delivery | None = None

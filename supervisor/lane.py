@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NamedTuple
 
-from ..ipc.channel import Channel
+from ..ipc.channel import HIGH_WATER, Channel
 from .crashes import CrashReport
 from .journey import Journey
 
@@ -34,7 +34,7 @@ class Lane:
         self.why_ended = why_ended
         self.killed_by: Journey | None = None  # the event it was handling alone, under suspicion, when it ended
         self.report: asyncio.Future[CrashReport | None] = asyncio.get_running_loop().create_future()
-        self.handling: dict[int, Journey] = {}  # by request id
+        self.handling: dict[int, Journey] = {}  # by request id; whoever sends one puts it here
         self.turn = asyncio.Lock()  # of those who wait until there is room in the pipe; fair: the first comes first
         self.pressing = 0  # how many these are
         self._reserved = 0  # places given to events that were not sent yet
@@ -44,19 +44,19 @@ class Lane:
 
     # -- places
 
+    @property
+    def is_clear(self) -> bool:
+        """Whether an event can be sent at once: there is room in the pipe, and nobody waits for it."""
+        return not self.pressing and self.channel.buffered <= HIGH_WATER
+
     def reserve(self) -> None:
-        """An event is to be sent here: the lane is not drained before it was."""
+        """An event is to be sent here: the lane is not drained before `give_back`."""
         self._reserved += 1
 
     def give_back(self) -> None:
-        """It is not going to be sent."""
+        """It was sent, or is not going to be."""
         self._reserved -= 1
         self._wake()
-
-    def sent(self, request_id: int, journey: Journey) -> None:
-        """It was sent: the reserved place is taken."""
-        self._reserved -= 1
-        self.handling[request_id] = journey
 
     def finished(self, request_id: int) -> None:
         """It was answered, or nobody waits for its answer."""
@@ -64,7 +64,8 @@ class Lane:
         if journey is not None:
             event = journey.event
             self._finished[request_id % MAX_FINISHED] = request_id, event.event_id, event.hops
-        self._wake()
+        if self._idle is not None:
+            self._wake()
 
     @property
     def is_busy(self) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from heapq import merge
@@ -265,11 +265,11 @@ class AgentNetwork:
 
     # -- events
 
-    async def process_event(self, event: Event) -> EventResponse:
+    def process_event(self, event: Event) -> Coroutine[Any, Any, EventResponse]:
         """An event from inside: trusted, whatever its source says."""
         if self._parts is None or self._closing:
-            return _not_running(event)
-        return await self._parts.gateway.from_inside(event)
+            return _refused(event)
+        return self._parts.gateway.from_inside(event)  # not awaited here: a coroutine less for every event
 
     async def process_external_event(self, event: Event) -> EventResponse:
         """An event from outside: its source must be an agent and carry that agent's secret."""
@@ -788,6 +788,10 @@ def _not_running(event: Event | None = None) -> EventResponse:
     response = EventResponse.failure(Code.NOT_RUNNING, text)
     response.event_name = event.event_name if event is not None else None
     return response
+
+
+async def _refused(event: Event) -> EventResponse:
+    return _not_running(event)
 
 
 def _unwrapped(error: BaseException) -> BaseException:

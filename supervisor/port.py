@@ -7,9 +7,9 @@ import math
 from collections import OrderedDict
 from enum import Enum
 from time import perf_counter
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
-from ..ipc.channel import HIGH_WATER
+from ..ipc.channel import keywords
 from ..ipc.errors import (
     ChannelBroken,
     ChannelBusy,
@@ -17,7 +17,6 @@ from ..ipc.errors import (
     Code,
     InvalidEvent,
     ModvisorError,
-    RequestFailed,
 )
 from ..ipc.event import Event, EventResponse
 from ..ipc.messages import EVENT, Response
@@ -45,10 +44,6 @@ class Unanswered(ModvisorError):
 
 class _NotSent(Exception):
     """The lane ended between the place being given and the event being sent: nobody has seen it, it may wait again."""
-
-
-class _Died(Exception):
-    """The incarnation ended while it was handling the event."""
 
 
 class _Queue(Enum):
@@ -165,6 +160,8 @@ class Port:
     async def ask(self, journey: Journey, attempt: int = 1) -> EventResponse | Event | None:
         """Ask the mod about an event.
 
+        One coroutine from the place to the answer: each further one between them takes a twentieth of an event's time.
+
         Args:
             attempt: more than 1 for an event that died with an incarnation before the supervisor's own restart.
 
@@ -172,18 +169,65 @@ class Port:
             Unanswered: no usable answer; ``code`` says why.
             FrameTooLarge, Unserializable: the event itself cannot be sent to any mod.
         """
-        self.counters.events_in += 1
+        counters = self.counters
+        counters.events_in += 1
         journey.attempt = attempt
+        queue = _Queue.WAITING if attempt == 1 else _Queue.SUSPECT
+        in_turn = False  # it is its turn among those under suspicion, and was before
         try:
-            answer = await self._ask(journey)
+            while True:
+                lane = self._exempt_lane(journey) if journey.parent is not None else None
+                exempt = lane is not None
+                if lane is None and queue is _Queue.WAITING and self._is_free():
+                    lane = cast(Lane, self._lane)
+                    self._admitted += 1
+                elif lane is None:
+                    lane = await self._admit(journey, queue, first=in_turn)
+                    lane.give_back()
+                started = perf_counter()  # not the loop's clock, which has no microseconds in every loop
+                try:
+                    if lane.is_clear:
+                        request_id, future = self._begin(lane, journey)
+                    else:
+                        request_id, future = await self._begin_in_turn(lane, journey)
+                    try:
+                        response = await future
+                    except (asyncio.CancelledError, TimeoutError):
+                        lane.channel.give_up(request_id, future)
+                        raise
+                    finally:
+                        lane.finished(request_id)
+                    answer = self._answer(response)
+                except _NotSent:
+                    self.lost(lane)
+                    in_turn = queue is _Queue.SUSPECT
+                    queue = _Queue.AHEAD if queue is _Queue.WAITING else queue
+                    continue
+                except (ChannelBroken, ChannelClosed):  # it was sent, and its incarnation has ended
+                    in_turn, queue = False, _Queue.SUSPECT
+                    await self._died_with(lane, journey)
+                    continue
+                except TimeoutError:
+                    waited = perf_counter() - started
+                    raise self._failure(
+                        f"mod {self.mod_id} did not answer within {waited:.3g} s", Code.TIMEOUT
+                    ) from None
+                except ChannelBusy as error:
+                    raise Unanswered(f"mod {self.mod_id} is overloaded: {error}", code=Code.OVERLOADED) from None
+                finally:
+                    if not exempt:
+                        self._leave(journey)
+                counters.latency.add(perf_counter() - started)
+                if type(answer) is EventResponse:
+                    counters.answered += 1
+                    journey.answer = response.frame
+                else:
+                    counters.passed += 1
+                    journey.answer = None
+                return answer
         except Unanswered as failure:
             self._count(failure)
             raise
-        if isinstance(answer, EventResponse):
-            self.counters.answered += 1
-        else:
-            self.counters.passed += 1
-        return answer
 
     def _count(self, failure: Unanswered) -> None:
         self.counters.failed += 1
@@ -191,40 +235,15 @@ class Port:
         self.counters.overloaded += failure.code == Code.OVERLOADED
         self.counters.dead_lettered += failure.code == Code.DEAD_LETTERED
 
-    async def _ask(self, journey: Journey) -> EventResponse | Event | None:
-        queue = _Queue.WAITING if journey.attempt == 1 else _Queue.SUSPECT
-        in_turn = False  # it is its turn among those under suspicion, and was before
-        while True:
-            lane = self._exempt_lane(journey)
-            exempt = lane is not None
-            if lane is not None:
-                lane.reserve()
-            elif queue is _Queue.WAITING and self._is_free():
-                lane = cast(Lane, self._lane)
-                self._admitted += 1
-                lane.reserve()
-            else:
-                lane = await self._admit(journey, queue, first=in_turn)
-            try:
-                return await self._send(lane, journey)
-            except Unanswered as failure:
-                self.counters.errors += failure.code not in _NO_ERRORS
-                raise
-            except _NotSent:
-                in_turn = queue is _Queue.SUSPECT
-                queue = _Queue.AHEAD if queue is _Queue.WAITING else queue
-            except _Died:
-                in_turn, queue = False, _Queue.SUSPECT
-                journey.own()
-                may_try = self._away is None and self.config.delivery == AT_LEAST_ONCE
-                if not may_try or journey.attempt >= self.config.max_attempts:
-                    raise await self._died_of(journey, lane, bury=may_try) from None
-                journey.attempt += 1
-                self._ledger.charge(journey)
-                self.counters.redelivered += 1
-            finally:
-                if not exempt:
-                    self._leave(journey)
+    async def _died_with(self, lane: Lane, journey: Journey) -> None:
+        """The incarnation that was handling the event ended: the next one gets it, if it may. Raises `Unanswered` if not."""
+        journey.own()
+        may_try = self._away is None and self.config.delivery == AT_LEAST_ONCE
+        if not may_try or journey.attempt >= self.config.max_attempts:
+            raise await self._died_of(journey, lane, bury=may_try) from None
+        journey.attempt += 1
+        self._ledger.charge(journey)
+        self.counters.redelivered += 1
 
     async def _died_of(self, journey: Journey, lane: Lane, *, bury: bool) -> Unanswered:
         """The failure of an event whose last attempt ended with its incarnation."""
@@ -334,7 +353,7 @@ class Port:
                 self._trial = journey
             self._admitted += 1
             self._given += 1
-            self._lane.reserve()
+            self._lane.reserve()  # so that it is not drained before
             place.set_result(self._lane)
 
     def _next(self) -> _Queue | None:
@@ -346,82 +365,63 @@ class Port:
 
     # -- sending
 
-    async def _send(self, lane: Lane, journey: Journey) -> EventResponse | Event | None:
-        """Send the event to ``lane``, where a place is reserved for it, and wait for the answer."""
-        started = perf_counter()  # not the loop's clock, which has no microseconds in every loop
-        due = self._due(journey, self._loop.time())
+    def _begin(self, lane: Lane, journey: Journey) -> tuple[int, asyncio.Future[Response]]:
+        """Send the event: returns the request's id and what its answer will be in."""
+        due = journey.deadline
+        if journey.allowed is not None or self.config.limits.event_timeout is not None:
+            due = self._due(journey)
         try:
-            channel = lane.channel
-            try:
-                if channel.buffered > HIGH_WATER or lane.pressing:
-                    request_id, future = await self._begin_in_turn(lane, journey, due)
-                else:
-                    request_id, future = _put(lane, journey)
-            except (ChannelBroken, ChannelClosed):
-                lane.give_back()
-                self.lost(lane)
-                raise _NotSent from None
-            except BaseException:
-                lane.give_back()
-                raise
-            lane.sent(request_id, journey)
-            try:
-                response = await channel.finish(request_id, future, due)
-            finally:
-                lane.finished(request_id)
-        except TimeoutError:
-            waited = perf_counter() - started
-            raise Unanswered(f"mod {self.mod_id} did not answer within {waited:.3g} s", code=Code.TIMEOUT) from None
-        except RequestFailed as error:
-            code = error.code if error.code in _CODES else Code.HANDLER_ERROR
-            raise Unanswered(f"mod {self.mod_id}: {error}", code=code, **error.details) from None
+            if has_large(journey.event.payload):
+                journey.own()
+                asked = lane.channel.begin(EVENT, {"event": journey.to_dict()}, due, has_large=True)
+            else:
+                asked = lane.channel.begin_event(journey.packed, due)
         except (ChannelBroken, ChannelClosed):
-            raise _Died from None
-        except ChannelBusy as error:
-            raise Unanswered(f"mod {self.mod_id} is overloaded: {error}", code=Code.OVERLOADED) from None
-        self.counters.latency.add(perf_counter() - started)
-        answer = self._answer(response)
-        journey.answer = response.frame if isinstance(answer, EventResponse) else None
-        return answer
+            raise _NotSent from None
+        lane.handling[asked[0]] = journey
+        return asked
 
-    def _due(self, journey: Journey, now: float) -> float:
-        due, limit = journey.deadline, self.config.limits.event_timeout
+    async def _begin_in_turn(self, lane: Lane, journey: Journey) -> tuple[int, asyncio.Future[Response]]:
+        """`_begin` when there is room in the pipe, and behind those who wait for that already."""
+        journey.own()
+        lane.reserve()
+        lane.pressing += 1
+        try:
+            async with asyncio.timeout_at(self._due(journey)), lane.turn:
+                await lane.channel.writable()
+                return self._begin(lane, journey)
+        finally:
+            lane.pressing -= 1
+            lane.give_back()
+
+    def _due(self, journey: Journey) -> float:
+        due, now, limit = journey.deadline, self._loop.time(), self.config.limits.event_timeout
         if journey.allowed is not None:
             due = min(due, now + journey.allowed)
         return due if limit is None else min(due, now + limit)
 
-    async def _begin_in_turn(self, lane: Lane, journey: Journey, due: float) -> tuple[int, asyncio.Future[Response]]:
-        """Begin when there is room in the pipe, and behind those who wait for that already."""
-        journey.own()
-        lane.pressing += 1
-        try:
-            async with asyncio.timeout_at(due), lane.turn:
-                await lane.channel.writable()
-                return _put(lane, journey)
-        finally:
-            lane.pressing -= 1
-
     def _answer(self, response: Response) -> EventResponse | Event | None:
         """Check what the worker answered: it is a stranger's data."""
+        result, error = response.result, response.error
+        if error is not None:
+            code = error["code"] if error["code"] in _CODES else Code.HANDLER_ERROR
+            raise self._failure(f"mod {self.mod_id}: {error['message']}", code, **keywords(error["details"]))
         try:
-            result = response.result
-            if result is None:
-                return None
             if type(result) is dict:
                 if "response" in result:
                     return EventResponse.from_dict(result["response"])
                 if "event" in result:
                     return Event.from_dict(result["event"])
-        except InvalidEvent as error:
-            raise Unanswered(f"mod {self.mod_id} answered with {error}", code=Code.PROTOCOL_ERROR) from None
-        raise Unanswered(f"mod {self.mod_id} gave no valid answer", code=Code.PROTOCOL_ERROR)
+            elif result is None:
+                return None
+        except InvalidEvent as invalid:
+            raise self._failure(f"mod {self.mod_id} answered with {invalid}", Code.PROTOCOL_ERROR) from None
+        raise self._failure(f"mod {self.mod_id} gave no valid answer", Code.PROTOCOL_ERROR)
 
-
-def _put(lane: Lane, journey: Journey) -> tuple[int, asyncio.Future[Response]]:
-    if has_large(journey.event.payload):
-        journey.own()
-        return lane.channel.begin(EVENT, {"event": journey.to_dict()}, has_large=True)
-    return lane.channel.begin_event(journey.packed)
+    def _failure(self, text: str, code: str, **details: Any) -> Unanswered:
+        """What has become of an event that was sent."""
+        self.counters.errors += code not in _NO_ERRORS
+        return Unanswered(text, code=code, **details)
 
 
 def _expire(place: asyncio.Future[Lane], mod_id: str) -> None:

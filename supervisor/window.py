@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import deque
 
 from ..ipc.errors import Code, Unserializable
 from ..ipc.event import EventResponse, copy_data
@@ -31,12 +31,13 @@ class AnswerWindow:
     def __init__(self, max_entries: int = 50_000, max_bytes: int = 16 * 1024 * 1024) -> None:
         self._max_entries = max_entries
         self._max_bytes = max_bytes
-        self._answers: OrderedDict[Key, bytes | _Large] = OrderedDict()
+        # Answers, and what is in flight: with what those who joined it wait for, or None while nobody has.
+        self._entries: dict[Key, bytes | _Large | asyncio.Future[EventResponse | None] | None] = {}
+        self._answered: deque[Key] = deque()  # the oldest first
         self._bytes = 0
-        self._open: dict[Key, asyncio.Future[EventResponse | None] | None] = {}
 
     def __len__(self) -> int:
-        return len(self._answers)
+        return len(self._answered)
 
     async def repeated(self, key: Key, deadline: float) -> EventResponse | None:
         """The answer of the event with this key, waiting for it if it is in flight; None if it is to be handled after all.
@@ -45,17 +46,18 @@ class AnswerWindow:
             deadline: loop time until which to wait; past it the answer is a failure ``timeout``.
         """
         while True:
-            remembered = self._answers.get(key)
-            if remembered is not None:
-                return _copy(remembered.response) if isinstance(remembered, _Large) else _unpacked(remembered)
-            if key not in self._open:
+            if key not in self._entries:
                 return None
-            future = self._open[key]
-            if future is None:  # made only when somebody really waits: most events are never repeated
-                future = self._open[key] = asyncio.get_running_loop().create_future()
+            entry = self._entries[key]
+            if isinstance(entry, bytes):
+                return _unpacked(entry)
+            if isinstance(entry, _Large):
+                return _copy(entry.response)
+            if entry is None:  # made only when somebody really waits: most events are never repeated
+                entry = self._entries[key] = asyncio.get_running_loop().create_future()
             try:
                 async with asyncio.timeout_at(deadline):
-                    response = await asyncio.shield(future)
+                    response = await asyncio.shield(entry)
             except TimeoutError:
                 text = "the first event of this id has no answer yet"
                 return EventResponse.failure(Code.TIMEOUT, text)
@@ -65,36 +67,40 @@ class AnswerWindow:
 
     def begins(self, key: Key) -> bool:
         """Note that the event with this key is in flight from now on; False if it is no new one: see `repeated`."""
-        if key in self._open or key in self._answers:
+        if key in self._entries:
             return False
-        self._open[key] = None
+        self._entries[key] = None
         return True
 
     def finish(self, key: Key, response: EventResponse | None, *, remember: Memory = False) -> None:
         """It was answered (None: its sender gave up)."""
-        future = self._open.pop(key, None)
-        if future is not None and not future.done():
-            future.set_result(response)
-        if response is not None and remember:
-            self._remember(key, response, remember)
-
-    def _remember(self, key: Key, response: EventResponse, remember: Memory) -> None:
-        if type(remember) is bytes:
-            answer = remember
-        else:
-            try:
-                answer = _Large(response) if has_large(response.data) else _packed(response)
-            except Unserializable:  # no mod, and no delivery, says such a thing
+        answer = remember if type(remember) is bytes else None
+        if answer is None and remember and response is not None:
+            answer = _kept(response)
+        size = 0 if answer is None else len(answer) + _BESIDES
+        if size > self._max_bytes:
+            answer = None
+        entry = self._entries.get(key)
+        if isinstance(entry, (bytes, _Large)):  # it was answered before
+            if answer is None:
                 return
-        if _weight(answer) > self._max_bytes:
-            return
-        if (former := self._answers.pop(key, None)) is not None:
-            self._bytes -= _weight(former)
-        self._answers[key] = answer
-        self._bytes += _weight(answer)
-        while len(self._answers) > self._max_entries or self._bytes > self._max_bytes:
-            _, oldest = self._answers.popitem(last=False)
-            self._bytes -= _weight(oldest)
+            self._bytes -= len(entry) + _BESIDES
+        else:
+            if entry is not None and not entry.done():
+                entry.set_result(response)
+            if answer is None:
+                self._entries.pop(key, None)
+                return
+            self._answered.append(key)
+        self._entries[key] = answer
+        self._bytes += size
+        while self._bytes > self._max_bytes or len(self._answered) > self._max_entries:
+            self._forget()
+
+    def _forget(self) -> None:
+        oldest = self._entries.pop(self._answered.popleft())
+        assert isinstance(oldest, (bytes, _Large))
+        self._bytes -= len(oldest) + _BESIDES
 
 
 class _Large:
@@ -111,8 +117,14 @@ class _Large:
         return self._size
 
 
-def _packed(response: EventResponse) -> bytes:
-    return pack((response.success, response.message, response.data, response.event_name))
+def _kept(response: EventResponse) -> bytes | _Large | None:
+    """How a response is kept; None if it cannot be: no mod, and no delivery, says such a thing."""
+    try:
+        if has_large(response.data):
+            return _Large(response)
+        return pack((response.success, response.message, response.data, response.event_name))
+    except Unserializable:
+        return None
 
 
 def _unpacked(answer: bytes) -> EventResponse:
@@ -120,10 +132,6 @@ def _unpacked(answer: bytes) -> EventResponse:
     if type(values[0]) is bool:
         return EventResponse(*values)
     return EventResponse.from_dict(values[3]["response"])  # it is a frame
-
-
-def _weight(answer: bytes | _Large) -> int:
-    return len(answer) + _BESIDES
 
 
 def _copy(response: EventResponse) -> EventResponse:

@@ -74,11 +74,16 @@ class Dispatcher:
                 self._known.clear()
             handlers = self._known[event.event_name] = self._asked.match(event.event_name)
         for handler in handlers:
-            result = await self._call(handler, event)
+            try:
+                result = await (handler.call(event) if handler.is_async else self._in_thread(handler, event))
+            except BaseException as error:  # noqa: BLE001 - it is the mod's
+                result = self._refusal(handler, error)
             if isinstance(result, EventResponse):
                 return result, handler.name
             if isinstance(result, Event):
                 event, by = result, handler.name
+            elif result is not None:
+                raise _no_answer(handler, result)
         return (event if by else None), by  # changed in place or replaced: whoever returned it meant it
 
     async def observe(self, event: Event) -> list[HandlerFailed]:
@@ -93,34 +98,30 @@ class Dispatcher:
         failures = []
         for handler in handlers:
             try:
-                await self._call(handler, event)
-            except HandlerFailed as error:
-                failures.append(error)
+                try:
+                    result = await (handler.call(event) if handler.is_async else self._in_thread(handler, event))
+                except BaseException as error:  # noqa: BLE001 - it is the mod's
+                    result = self._refusal(handler, error)
+                if result is not None and not isinstance(result, (EventResponse, Event)):
+                    raise _no_answer(handler, result)
+            except HandlerFailed as failure:
+                failures.append(failure)
         return failures
 
-    async def _call(self, handler: Handler, event: Event) -> Answer:
-        try:
-            result = await (handler.call(event) if handler.is_async else self._in_thread(handler, event))
-        except MemoryError as error:
+    def _refusal(self, handler: Handler, error: BaseException) -> EventResponse:
+        """The answer of a handler that has refused the event; any other exception of it is raised as what it means."""
+        if isinstance(error, Refused):
+            return EventResponse.failure(error.code, str(error), **error.details)
+        if isinstance(error, MemoryError):
             limits.reserve.release()  # first of all: to say so takes memory
             failed = self._failed(handler, error)
             traceback.clear_frames(error.__traceback__)  # what the handler had collected is in there
             limits.reserve.hold()
             raise failed from None
-        except Refused as refusal:
-            return EventResponse.failure(refusal.code, str(refusal), **refusal.details)
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:
+        # sys.exit() in a handler is a mistake of that handler, not the end of the mod; a cancellation is no failure of it.
+        if isinstance(error, (Exception, SystemExit)):
             raise self._failed(handler, error) from error
-        except SystemExit as error:  # sys.exit() in a handler is a mistake of that handler, not the end of the mod
-            raise self._failed(handler, error) from error
-        if result is None or isinstance(result, (EventResponse, Event)):
-            return result
-        raise HandlerFailed(
-            f"handler {handler.name} returned {type(result).__name__}; expected an EventResponse, an Event or None",
-            type="TypeError", where=_definition(handler), handler=handler.name, traceback="",
-        )  # fmt: skip
+        raise error
 
     async def _in_thread(self, handler: Handler, event: Event) -> Any:
         context = contextvars.copy_context()
@@ -141,6 +142,13 @@ class Dispatcher:
             text = f"handler {handler.name} hit the limit {_with_value(limit)}{at}: {told['message']}"
             return HandlerFailed(text, code=Code.LIMIT_HIT, limit=limit, **details)
         return HandlerFailed(f"handler {handler.name} raised{at}: {told['message']}", **details)
+
+
+def _no_answer(handler: Handler, result: Any) -> HandlerFailed:
+    return HandlerFailed(
+        f"handler {handler.name} returned {type(result).__name__}; expected an EventResponse, an Event or None",
+        type="TypeError", where=_definition(handler), handler=handler.name, traceback="",
+    )  # fmt: skip
 
 
 _LIMIT_OF_ERRNO = {
