@@ -15,9 +15,10 @@ from anyio.abc import TaskGroup
 
 from ..ipc.errors import Code, FrameTooLarge, ModvisorError, Unserializable
 from ..ipc.event import Event, EventResponse
+from .admission import Unanswered
 from .journal import DurableEvent, Journal
 from .journey import Journey
-from .port import Port, Unanswered
+from .port import Port
 
 logger = logging.getLogger("modvisor.durable")
 

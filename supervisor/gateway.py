@@ -14,6 +14,7 @@ from ..ipc.address import AGENT, CHANNEL, GROUP, MOD, SYSTEM, Address
 from ..ipc.errors import Code, FrameTooLarge, ModvisorError, Unserializable
 from ..ipc.event import Event, EventResponse
 from ..ipc.topic import matches
+from .admission import Unanswered
 from .agent import Agent
 from .agents import AgentRegistry, Delivery, Refusal
 from .audience import family_of
@@ -22,7 +23,6 @@ from .counters import NetworkCounters
 from .families import NotInAudience
 from .journey import MAX_HOPS, Journey
 from .lane import Origin
-from .port import Unanswered
 from .registry import ModRegistry
 from .replicas import Mod
 from .router import Entry

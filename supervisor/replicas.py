@@ -12,6 +12,7 @@ from ..ipc.errors import Code
 from ..ipc.event import Event, EventResponse
 from ..ipc.manifest import Manifest
 from ..ipc.partition import LEAST_LOADED, key_of, partition_of
+from .admission import Unanswered
 from .config import ModConfig
 from .counters import ModCounters
 from .histogram import LatencyHistogram
@@ -19,7 +20,6 @@ from .incarnation import Incarnation, StartFailed
 from .journey import Journey
 from .keeper import Keeper
 from .lifecycle import State
-from .port import Unanswered
 from .saves import SourceFiles
 from .shield import shielded
 

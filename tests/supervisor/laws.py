@@ -11,11 +11,11 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from modvisor.ipc.errors import Code
+from modvisor.supervisor.admission import Queue
 from modvisor.supervisor.config import RestartConfig
 from modvisor.supervisor.crashes import Cause, CrashLog, CrashReport
 from modvisor.supervisor.keeper import Keeper
 from modvisor.supervisor.lifecycle import State
-from modvisor.supervisor.port import _Queue
 from tests.supervisor.fake_workers import DEADLY, FakeWorker, Handling
 from tests.supervisor.world import Sent, World
 
@@ -229,7 +229,7 @@ class Laws:
 
     def _check_keeper(self, keeper: Keeper) -> None:
         port, limits = keeper.port, self.world.mod.limits
-        waiting = sum(not place.done() for place in port._queues[_Queue.WAITING])
+        waiting = sum(not place.done() for place in port._queues[Queue.WAITING])
         assert self.world.mod.durable or waiting <= limits.queue, f"{waiting} events wait"
         assert port._waiting_bytes >= 0
         assert port._admitted >= 0
