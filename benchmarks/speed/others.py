@@ -27,11 +27,13 @@ def environment_python() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """``module``: the program; ``package``: what must be there for it, in the peers' own environment."""
+    """``module``: the program; ``package``: what must be there for it, in the peers' own environment; ``is_slow``: a round takes
+    half a minute."""
 
     column: str
     module: str
     package: str | None = None
+    is_slow: bool = False
 
     @property
     def python(self) -> str:
@@ -51,7 +53,7 @@ PEERS = (
     Peer(OPENAGENTS, BELOW + "openagents", "openagents"),
     Peer(PIPE, BELOW + "pipe"),
     Peer(POOL, BELOW + "pool"),
-    Peer(RAY, BELOW + "actor", "ray"),
+    Peer(RAY, BELOW + "actor", "ray", is_slow=True),
 )
 
 

@@ -16,7 +16,7 @@ class Plan:
         saves: of a mod's file; ``workers``: alive at once when memory is measured; ``busy``: events that one of them has had.
         news: events that go to all of ``receivers`` agents, before these are emptied; ``issues``: how often.
         many: mods in one network; ``idle``: how long their idling is measured, after ``settling``.
-        many_rounds: of the rounds, in how many that is done.
+        many_rounds: of the rounds, in how many that is done; ``slow_rounds``: in how many those are asked that take long.
         mods, agents, served, sizes, widths: the points of the curves.
         batch: events by which the cost of one is measured at a point.
         serving: at most so long on the way to the last of ``served``; None: as long as it takes.
@@ -34,6 +34,7 @@ class Plan:
     issues: int = 2
     many: int = 200
     many_rounds: int = 2
+    slow_rounds: int = 2
     idle: float = 5.0
     settling: float = 1.5
     mods: tuple[int, ...] = (1, 10, 50, 200)

@@ -64,7 +64,7 @@ class Run:
             figures: dict[str, dict[str, float]] = {OURS: {}, FLOOR: {}}
             turns = [lambda figures=figures, number=number: self._ours(figures, number)]
             if peers:
-                turns.append(lambda figures=figures: self._peers(figures))
+                turns.append(lambda figures=figures, number=number: self._peers(figures, number))
             for turn in turns if number % 2 == 0 else reversed(turns):  # none is always the one that comes later
                 turn()
             self._record.rounds.append(figures)
@@ -80,9 +80,9 @@ class Run:
                 figures[FLOOR] |= floor.PARTS[BESIDE[name]](self._plan)
             figures[OURS] |= self._watched(name, measure)
 
-    def _peers(self, figures: dict[str, dict[str, float]]) -> None:
+    def _peers(self, figures: dict[str, dict[str, float]], number: int) -> None:
         for peer in PEERS:
-            if peer.column in self._record.absent:
+            if peer.column in self._record.absent or (peer.is_slow and number >= self._plan.slow_rounds):
                 continue
             if (why := peer.missing()) is not None:
                 self._record.absent[peer.column] = why
