@@ -27,8 +27,8 @@ def environment_python() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """``module``: the program; ``package``: what must be there for it, in the peers' own environment; ``is_slow``: a round takes
-    half a minute."""
+    """``module``: the program; ``package``: what must be there for it, in the peers' own environment; ``is_slow``: a round of
+    it takes half a minute."""
 
     column: str
     module: str
