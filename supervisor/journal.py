@@ -9,7 +9,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
@@ -116,6 +116,17 @@ class Journal:
     def drop_mod(self, mod_id: str) -> None:
         self._queue("unloaded mod", lambda store: store.drop_mod(mod_id))
 
+    def forget_mod(self, mod_id: str, workers: Sequence[str]) -> None:
+        """It was unloaded: it does not come back, and nor do its state and its quarantine, or those of its ``workers``."""
+
+        def forget(store: Store) -> None:
+            store.drop_mod(mod_id)
+            store.forget_state(mod_id)
+            for worker in workers:
+                store.release(worker)
+
+        self._queue("unloaded mod", forget)
+
     def quarantine(self, q: Quarantine) -> None:
         """Keep that a mod is in quarantine, in place of what was kept of it."""
         self._queue("quarantine", lambda store: store.quarantine(q))
@@ -139,10 +150,6 @@ class Journal:
         self._queue("parted events", lambda store: store.reassign(seq, mod_id))
 
     # -- checkpoints
-
-    def forget_state(self, mod_id: str) -> None:
-        """Of a mod, and of each of its workers. Fire and forget."""
-        self._queue("forgotten state", lambda store: store.forget_state(mod_id))
 
     async def save_checkpoint(self, mod_id: str, version: str, state: Any) -> None:
         """Keep the state that ``version`` of a mod gave, in place of the former one, which stays if this fails.

@@ -189,11 +189,10 @@ class ModRegistry:
         if keeper is None:
             return self._no_such_mod(id_or_path)
         await self._unload(keeper, timeout)
-        self._journal.drop_mod(keeper.mod_id)
-        self._journal.forget_state(keeper.mod_id)
-        for worker in keeper.keepers:
-            self._journal.release(worker.mod_id)
-        self.families.keep(family_of(keeper.mod_id))
+        self._journal.forget_mod(keeper.mod_id, [worker.mod_id for worker in keeper.keepers])
+        family = family_of(keeper.mod_id)
+        if keeper.promoted or self.families.promotions(family):
+            self.families.keep(family)
         await self._journal.committed()
         data = {"mod_id": keeper.mod_id, "mod_path": keeper.config.path}
         return EventResponse(True, f"mod {keeper.mod_id} unloaded", data)
@@ -611,11 +610,9 @@ class ModRegistry:
         """End a mod and forget it, or what there is by now of one whose load is not to be. Its caller holds the lock and
         shields this."""
         try:
-            await keeper.unload(timeout, keep_state=keep_state)
+            await keeper.unload(timeout, keep_state=keep_state, forget=True)
         finally:
             self._discard(keeper)
-        for worker in keeper.keepers:
-            await self._around.snapshots.forget(worker.mod_id)
 
     def _discard(self, keeper: Mod) -> None:
         if self._keepers.get(keeper.mod_id) is keeper:

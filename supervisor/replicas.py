@@ -151,9 +151,9 @@ class Replicas:
     async def _end_started(self) -> None:
         await asyncio.gather(*(keeper.unload() for keeper in self.keepers if keeper.incarnation is not None))
 
-    async def unload(self, timeout: float | None = None, *, keep_state: bool = False) -> None:
+    async def unload(self, timeout: float | None = None, *, keep_state: bool = False, forget: bool = False) -> None:
         """End every worker, all at once; see `Keeper.unload`."""
-        await asyncio.gather(*(keeper.unload(timeout, keep_state=keep_state) for keeper in self.keepers))
+        await asyncio.gather(*(keeper.unload(timeout, keep_state=keep_state, forget=forget) for keeper in self.keepers))
 
     def close_log(self) -> None:
         for keeper in self.keepers:

@@ -50,13 +50,20 @@ class Router(Generic[T]):
         self._asked: TopicTable[int] = TopicTable()
         self._observers: TopicTable[int] = TopicTable()
         self._entries: list[Entry[T]] = []
+        self._is_arranged = True  # the tables are those of the entries
         self._cache: dict[str, Route[Entry[T]]] = {}
         self._known: dict[tuple[str, str], T] = {}
 
     def replace(self, entries: Iterable[Entry[T]]) -> None:
         """Route among ``entries``, given in load order, from now on."""
         self._entries = list(entries)
-        self._asked, self._observers, self._cache, self._known = TopicTable(), TopicTable(), {}, {}
+        self._is_arranged = False
+        self._cache, self._known = {}, {}
+
+    def _arrange(self) -> None:
+        """Put the patterns into tables; not before an event comes, since one mod that goes replaces them several times."""
+        self._is_arranged = True
+        self._asked, self._observers = TopicTable(), TopicTable()
         for index, entry in enumerate(self._entries):
             for pattern in entry.patterns:
                 self._asked.add(pattern, index)
@@ -67,6 +74,8 @@ class Router(Generic[T]):
         """Whom an event of this name goes to, its source not yet left out."""
         route = self._cache.get(event_name)
         if route is None:
+            if not self._is_arranged:
+                self._arrange()
             if len(self._cache) >= CACHE_SIZE:
                 self._cache.clear()
             route = self._cache[event_name] = Route(

@@ -18,6 +18,7 @@ from contextlib import suppress
 from types import ModuleType
 from typing import Any, NoReturn
 
+_libc = ctypes.PyDLL(None)  # made before the fork
 _FILES = (_io.BufferedWriter, _io.BufferedRandom)
 
 
@@ -36,7 +37,7 @@ def leave(status: int, modules: Callable[[], Iterable[ModuleType]]) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         _tolerantly(stream.flush)
     # Not os._exit: libraries in C have buffers and exit handlers of their own. PyDLL: no other thread runs meanwhile.
-    ctypes.PyDLL(None).exit(status)
+    _libc.exit(status)
     raise AssertionError("exit(3) returned")
 
 

@@ -412,11 +412,9 @@ class Worker:
 
     async def close(self) -> None:
         """Cancel what is still running; a mod that was not asked to shut down (the supervisor is gone) is asked now."""
-        orphan = threading.Timer(
-            2 * LAST_WORDS, os._exit, (1,)
-        )  # whatever hangs from here on: nobody is left to kill us
-        orphan.daemon = True
-        if self._channel.closed is not None:
+        if self._channel.closed is not None:  # whatever hangs from here on: nobody is left to kill us
+            orphan = threading.Timer(2 * LAST_WORDS, os._exit, (1,))
+            orphan.daemon = True
             orphan.start()
         self._stop_checkpoints()
         self._stop_telling()

@@ -198,16 +198,22 @@ class _FreshLoader(SourceFileLoader):
         path = self.get_filename(fullname)
         source = self.get_data(path) if self._source is None else self._source
         self._sources.remember(fullname, path, source)
+        _own[fullname] = None
         return self._sources.code_of(fullname, path, source, self.source_to_code)
 
 
 def own_modules() -> list[ModuleType]:
     """The mod's own modules, as far as they are loaded."""
+    # Not by looking at each module that there is: a forked worker would make all that memory its own, only to end.
     return [
         module
-        for module in list(sys.modules.values())
-        if isinstance(getattr(getattr(module, "__spec__", None), "loader", None), _FreshLoader)
+        for name in _own
+        if (module := sys.modules.get(name)) is not None
+        and isinstance(getattr(getattr(module, "__spec__", None), "loader", None), _FreshLoader)
     ]
+
+
+_own: dict[str, None] = {}  # names of the modules that were read afresh
 
 
 def local_name(mod_path: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -107,8 +107,9 @@ class MemoryJournal(Journal):
     def drop_checkpoint(self, mod_id: str) -> None:
         self._states.pop(mod_id, None)
 
-    def forget_state(self, mod_id: str) -> None:
-        self._states.pop(mod_id, None)
+    def forget_mod(self, mod_id: str, workers: Sequence[str]) -> None:
+        for each in (mod_id, *workers):
+            self._states.pop(each, None)
 
     async def accept(self, mod_id: str, event: Event) -> int:
         fresh: list[int] = []
