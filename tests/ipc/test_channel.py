@@ -17,7 +17,7 @@ import msgpack
 import pytest
 
 from modvisor.ipc import channel as channel_module
-from modvisor.ipc.channel import LAST_MESSAGES, PAUSE, TURN, Channel, _Allowance
+from modvisor.ipc.channel import FEW, LAST_MESSAGES, PAUSE, TURN, Channel, _Allowance
 from modvisor.ipc.errors import (
     ChannelBroken,
     ChannelClosed,
@@ -67,6 +67,32 @@ async def test_many_requests_at_once_get_their_own_answers(pair: tuple[Peer, Pee
     answers = await asyncio.gather(*(ours.channel.request("echo", {"n": n}) for n in range(1000)))
     assert [answer["n"] for answer in answers] == list(range(1000))
     assert ours.channel.in_flight == 0
+
+
+async def test_what_a_turn_sends_to_a_busy_peer_leaves_together() -> None:
+    """And at once what is sent to one that has nothing else to do."""
+    ours, far = socket.socketpair()
+    far.setblocking(False)
+    channel = Channel(ours, on_request=print, on_notification=print, on_close=lambda _reason: None)
+    try:
+        calls = []
+        for n in range(FEW):
+            calls.append(channel.begin("event", n))
+            assert far.recv(4096).endswith(msgpack.packb(n))
+            await asyncio.sleep(0)
+        calls += [channel.begin("event", "one of many") for _ in range(3)]
+        with pytest.raises(BlockingIOError):
+            far.recv(4096)
+        await asyncio.sleep(0)
+        assert far.recv(4096).count(b"one of many") == 3
+        for request_id, future in calls:
+            future.cancel()
+            channel.give_up(request_id, future)
+        await asyncio.sleep(0)
+        assert far.recv(4096).count(b"cancel") == len(calls)
+    finally:
+        channel.close()
+        far.close()
 
 
 async def test_large_payloads_both_ways_at_once(pair: tuple[Peer, Peer]) -> None:

@@ -389,6 +389,20 @@ def test_quarantines_stay_until_they_are_released(journal: Journal) -> None:
     assert journal.open().quarantines == {"wiki": wiki}
 
 
+async def test_of_a_mod_that_was_unloaded_nothing_stays(journal: Journal) -> None:
+    journal.open()
+    for mod_id in ("wiki", "wiki#1", "wiki2"):
+        journal.keep_mod(KeptMod(mod_id, "pkg.wiki", {}, 0, 1.0))
+        journal.quarantine(Quarantine(mod_id, "pkg.wiki", "…", 1.0, ""))
+        await journal.save_checkpoint(mod_id, "1.0", {"pages": 1})
+    journal.forget_mod("wiki", ["wiki", "wiki#1"])
+    journal.close()
+    kept = journal.open()
+    assert ([mod.mod_id for mod in kept.mods], list(kept.quarantines)) == (["wiki#1", "wiki2"], ["wiki2"])
+    left = [mod_id for mod_id in ("wiki", "wiki#1", "wiki2") if await journal.checkpoint(mod_id) is not None]
+    assert left == ["wiki2"]
+
+
 def test_whether_the_former_owner_closed_is_told(file: Path, tmp_path: Path, journal: Journal) -> None:
     assert journal.open().clean
     journal.flush()
