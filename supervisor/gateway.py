@@ -208,15 +208,17 @@ class Gateway:
                 self._counters.repeated += 1
                 repeated.event_name = event.event_name
                 return repeated
-        destination = event.destination
         try:
+            destination = event.destination
             if destination is None or destination.role != MOD:
-                self._copy_to_observers(journey)
+                if self._mods.router.has_observers:
+                    self._copy_to_observers(journey)
                 response, memory = await self._walk(_Walk(journey))
             elif isinstance(mod := self._addressed(journey, destination.id), EventResponse):
                 response, memory = mod, False
             else:
-                self._copy_to_observers(journey)
+                if self._mods.router.has_observers:
+                    self._copy_to_observers(journey)
                 try:
                     answer = await mod.ask(journey)
                 except (Unanswered, FrameTooLarge, Unserializable) as problem:

@@ -98,7 +98,7 @@ class Journey:
             return pack(self.to_dict())
         packed = self._packed
         if packed is None:
-            packed = pack(self.to_dict())
+            packed = pack(self.event.to_dict())
             if len(packed) <= _KEPT:
                 self._packed = packed
             else:

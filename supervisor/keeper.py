@@ -311,15 +311,12 @@ class Keeper:
         self._start_keeping()
 
     async def unload(self, timeout: float | None = None, *, keep_state: bool = False, forget: bool = False) -> None:
-        """Drain, shut down, end. Afterwards no process of the mod is left.
+        """Drain, shut down, end. Always succeeds; afterwards no process of the mod is left.
 
         Args:
             timeout: seconds for all of it; None: as the mod's limits say.
             keep_state: the network ends, not the mod's life in it: a mod with checkpoints leaves one more.
             forget: its kept sources go, too: it will not come back by itself.
-
-        Raises:
-            OSError: these could not be removed.
         """
         loop, limits = self._loop, self.config.limits
         deadline = loop.time() + (limits.unload_timeout if timeout is None else timeout)
@@ -333,16 +330,25 @@ class Keeper:
         if incarnation is not None:
             left = (deadline - loop.time()) / 2
             await self._finish(incarnation, min(left, limits.drain_timeout), keep_state)
-        # While its process ends, not afterwards: there is nothing else to do.
-        forgotten = asyncio.ensure_future(self._around.snapshots.forget(self.mod_id)) if forget else None
+        # While its process ends, not afterwards: there is nothing else to do. When the network ends they stay until then, since
+        # a supervisor that is killed meanwhile comes back with them.
+        forgetting = asyncio.ensure_future(self._forget_sources()) if forget and not keep_state else None
         try:
             if incarnation is not None:
                 await shielded(incarnation.stop(deadline))
             self.happened(Trigger.UNLOADED)
             self.log.close()
         finally:
-            if forgotten is not None:
-                await forgotten
+            if forgetting is not None:
+                await forgetting
+            elif forget:
+                await self._forget_sources()
+
+    async def _forget_sources(self) -> None:
+        try:
+            await self._around.snapshots.forget(self.mod_id)
+        except OSError as error:
+            logger.warning("mod %s: its kept sources cannot be removed: %s", self.mod_id, error)
 
     async def _finish(self, incarnation: Incarnation, seconds: float, keep_state: bool) -> None:
         """Let the events in flight finish. A worker whose loop is blocked cannot finish anything: it is not waited for."""

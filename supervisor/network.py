@@ -266,7 +266,7 @@ class AgentNetwork:
     # -- events
 
     def process_event(self, event: Event) -> Coroutine[Any, Any, EventResponse]:
-        """An event from inside: trusted, whatever its source says."""
+        """An event from inside: trusted, whatever its source says. Await it at once: its time begins with the call."""
         if self._parts is None or self._closing:
             return _refused(event)
         return self._parts.gateway.from_inside(event)  # not awaited here: a coroutine less for every event

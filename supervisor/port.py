@@ -168,10 +168,9 @@ class Port(Admission):
 
     # -- sending
 
-    def _begin(self, lane: Lane, journey: Journey) -> tuple[int, asyncio.Future[Response]]:
-        """Send the event: returns the request's id and what its answer will be in."""
-        due = journey.deadline
-        if journey.allowed is not None or self.config.limits.event_timeout is not None:
+    def _begin(self, lane: Lane, journey: Journey, due: float | None = None) -> tuple[int, asyncio.Future[Response]]:
+        """Send the event: returns the request's id and what its answer will be in, until loop time ``due``."""
+        if due is None:
             due = self._due(journey)
         try:
             if has_large(journey.event.payload):
@@ -189,19 +188,20 @@ class Port(Admission):
         journey.own()
         lane.reserve()
         lane.pressing += 1
+        due = self._due(journey)
         try:
-            async with asyncio.timeout_at(self._due(journey)), lane.turn:
+            async with asyncio.timeout_at(due), lane.turn:
                 await lane.channel.writable()
-                return self._begin(lane, journey)
+                return self._begin(lane, journey, due)
         finally:
             lane.pressing -= 1
             lane.give_back()
 
     def _due(self, journey: Journey) -> float:
-        due, now, limit = journey.deadline, self._loop.time(), self.config.limits.event_timeout
+        due, limit = journey.deadline, self.config.limits.event_timeout
         if journey.allowed is not None:
-            due = min(due, now + journey.allowed)
-        return due if limit is None else min(due, now + limit)
+            due = min(due, self._loop.time() + journey.allowed)
+        return due if limit is None else min(due, self._loop.time() + limit)
 
     def _answer(self, response: Response) -> EventResponse | Event | None:
         """Check what the worker answered: it is a stranger's data."""

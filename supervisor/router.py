@@ -51,6 +51,7 @@ class Router(Generic[T]):
         self._observers: TopicTable[int] = TopicTable()
         self._entries: list[Entry[T]] = []
         self._is_arranged = True  # the tables are those of the entries
+        self.has_observers = False  # of anything
         self._cache: dict[str, Route[Entry[T]]] = {}
         self._known: dict[tuple[str, str], T] = {}
 
@@ -58,6 +59,7 @@ class Router(Generic[T]):
         """Route among ``entries``, given in load order, from now on."""
         self._entries = list(entries)
         self._is_arranged = False
+        self.has_observers = any(entry.observes for entry in self._entries)
         self._cache, self._known = {}, {}
 
     def _arrange(self) -> None:

@@ -127,13 +127,15 @@ class Worker:
             task = asyncio.get_running_loop().create_task(self._serve_call(request))
         if task is not None:
             self._tasks[request.id] = task
-            task.add_done_callback(lambda _task: self._done(request.id))
+            task.add_done_callback(lambda task: self._done(request, task))
         else:
             self._expect_next()
 
-    def _done(self, request_id: int) -> None:
-        self._tasks.pop(request_id, None)
-        self._given_up.discard(request_id)
+    def _done(self, request: Request, task: asyncio.Task[None]) -> None:
+        if task.cancelled():  # before its first line, in which it would have seen to its answer
+            self._refuse_cancelled(request)
+        self._tasks.pop(request.id, None)
+        self._given_up.discard(request.id)
         self._expect_next()
 
     def _expect_next(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from modvisor.ipc.address import InvalidId
 from modvisor.supervisor import AgentNetwork, Event, EventResponse
 from tests.conftest import ECHO, until
 
@@ -564,3 +565,16 @@ async def test_what_a_sender_does_to_its_event_meanwhile_is_seen_by_nobody(
             while len(seen := (await send(network, "test.seen", mod)).data) < 4:
                 pass
         assert sorted(seen, key=str) == sorted(expected * 2, key=str)
+
+
+async def test_an_event_that_was_spoilt_after_it_was_built_can_be_mended_and_sent_again(
+    network: AgentNetwork, write_mod: WriteMod
+) -> None:
+    await network.load_mod(write_mod("echo"))
+    event = Event("test.ping", "agent:alice", payload={"i": 1})
+    event.destination_id = "mod:no id!"
+    with pytest.raises(InvalidId, match="no id!"):
+        await network.process_event(event)
+    event.destination_id = "mod:echo"
+    response = await network.process_event(event)
+    assert response.success, "it is no retry of an event in flight"

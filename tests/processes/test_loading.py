@@ -288,6 +288,49 @@ async def test_a_worker_that_refuses_to_end_is_killed_within_the_deadline(
     assert not psutil.pid_exists(loaded.data["pid"])
 
 
+async def test_kept_sources_that_cannot_be_removed_are_told_and_keep_no_worker(
+    network: AgentNetwork, write_mod: WriteMod, caplog: pytest.LogCaptureFixture
+) -> None:
+    loaded = await network.load_mod(write_mod("echo"), workers=2)
+    kept = network.state_dir.snapshots / "echo#0.msgpack"
+    kept.unlink()
+    kept.mkdir()
+    unloaded = await network.unload_mod("echo")
+    assert unloaded.success, unloaded
+    assert "mod echo#0: its kept sources cannot be removed" in caplog.text
+    assert not any(map(psutil.pid_exists, loaded.data["pids"]))
+
+
+async def test_until_the_network_has_ended_a_mod_can_come_back(
+    make_network: Callable[..., AgentNetwork], write_mod: WriteMod
+) -> None:
+    """A supervisor that is killed while it shuts down starts again from the sources that it had kept."""
+    path = write_mod(
+        "late",
+        """
+        import time
+        from pathlib import Path
+        from modvisor.mods import BaseMod
+
+        class Late(BaseMod):
+            def shutdown(self):
+                kept = Path(self.config["kept"])
+                until = time.monotonic() + 0.2  # nothing would tell that it is not going to be removed
+                while kept.exists() and time.monotonic() < until:
+                    pass
+                (self.context.storage_path / "seen").write_text(str(kept.exists()))
+        """,
+    )
+    network = make_network()
+    async with network:
+        kept = network.state_dir.snapshots / "late.msgpack"
+        assert (await network.load_mod(path, config={"kept": str(kept)})).success
+        assert kept.exists()
+        seen = network.state_dir.storage_of("late") / "seen"
+    assert seen.read_text() == "True"
+    assert not kept.exists(), "it ended by itself"
+
+
 async def test_events_in_flight_finish_before_an_unload(network: AgentNetwork, write_mod: WriteMod) -> None:
     slow = """
         import asyncio

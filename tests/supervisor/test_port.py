@@ -123,3 +123,19 @@ async def test_one_that_gives_up_waiting_for_the_pipe_holds_up_nobody(worker: Wo
     await asyncio.gather(first, last)
     assert worker.took == [0, 2]
     assert (port.in_flight, port.depth) == (0, 0)
+
+
+async def test_the_time_in_which_an_event_waits_for_the_pipe_is_its_own(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, channel = make_port(event_timeout=60.0), worker.lane.channel
+    port.open(worker.lane)
+    due: list[float] = []
+    begin = channel.begin_event
+    monkeypatch.setattr(channel, "begin_event", lambda packed, at: due.append(at) or begin(packed, at))
+    tasks = [ask(port, 0, 2 * HIGH_WATER), ask(port, 1)]
+    await turn()
+    assert channel.buffered > HIGH_WATER
+    waits_since = asyncio.get_running_loop().time()
+    await asyncio.gather(*tasks)
+    assert due[-1] <= waits_since + 60.0

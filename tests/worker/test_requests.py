@@ -1,0 +1,51 @@
+"""What a worker owes for each request, in this process: the other end of its channel is ours."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from modvisor.ipc.channel import Channel
+from modvisor.ipc.event import Event, EventResponse
+from modvisor.ipc.messages import CANCEL, EVENT
+from modvisor.mods.handlers import Handler
+from modvisor.worker.dispatch import Dispatcher
+from modvisor.worker.serve import Worker
+from tests.conftest import until
+
+pytestmark = pytest.mark.anyio
+
+NO_THREADS = ThreadPoolExecutor(1)  # starts none before it is asked to
+
+
+async def test_an_event_that_is_cancelled_before_its_first_line_is_answered_all_the_same() -> None:
+    """Else it would be open for ever, at both ends: 10,000 of them and the mod is asked nothing any more."""
+    near, far = socket.socketpair()
+    notes: list[Any] = []
+    channel = Channel(near, on_request=print, on_notification=notes.append, on_close=lambda _reason: None)
+    worker = Worker(far)
+    go = asyncio.Event()
+
+    async def wait(_event: Event) -> EventResponse:
+        await go.wait()
+        return EventResponse(True)
+
+    worker._dispatcher = Dispatcher([Handler("test.wait", "wait", wait, is_async=True, observe=False)], NO_THREADS)
+    try:
+        await until(lambda: bool(notes))
+        channel._corked = True  # all in one write, so in one read
+        calls = [channel.begin(EVENT, {"event": Event("test.wait").to_dict()}) for _ in range(4)]
+        for request_id, future in calls[1:]:
+            future.cancel()
+            channel.notify(CANCEL, {"id": request_id})
+        channel._uncork()
+        await until(lambda: channel.in_flight == 1)
+        go.set()
+        assert (await calls[0][1]).result == {"response": {"success": True}}
+    finally:
+        await worker.close()
+        channel.close()
