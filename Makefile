@@ -58,7 +58,7 @@ $(PEERS)/.ready: pyproject.toml $(VENV)/.installed
 	@$(PEERS)/bin/python -m pip install -qq --disable-pip-version-check --group peers
 	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["peers"], end="")' > $@
 
-bench: $(VENV)/.bench $(PEERS)/.ready  ## our figures beside the machine's floor and others', into docs/ (three minutes)
+bench: $(VENV)/.bench $(PEERS)/.ready  ## our figures beside the machine's floor and others', into docs/ (four minutes)
 	@$(BIN)/python -m benchmarks.speed --write docs $(ARGS)
 	@$(BIN)/python -m benchmarks.speed.charts docs
 

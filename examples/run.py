@@ -105,6 +105,9 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=2000, help="replay only the newest N commits (default: 2000)")
     parser.add_argument("--once", action="store_true", help="stop after the tour instead of serving on")
     options = parser.parse_args()
+    signal.signal(
+        signal.SIGTERM, lambda _signum, _frame: sys.exit(128 + signal.SIGTERM)
+    )  # by way of ending the network
     say(f"modvisor run {NETWORK.relative_to(HERE.parent)}")
     with running_network(options.port) as network:
         say("the history of this repository, replayed through the mods")

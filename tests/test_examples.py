@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from modvisor.supervisor import AgentNetwork, Event
@@ -102,3 +106,30 @@ def test_a_folder_that_is_no_repository_is_named(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert f"git log failed in {tmp_path}" in done.stderr
+
+
+def test_the_tour_that_is_ended_ends_its_network(tmp_path: Path) -> None:
+    folder, repository = tmp_path / "examples", tmp_path / "repository"
+    shutil.copytree(ROOT / "examples", folder, ignore=shutil.ignore_patterns(".modvisor"))
+    repository.mkdir()
+    identity = ["-c", "user.name=Ada", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "First"]):
+        subprocess.run(["git", *identity, *words], cwd=repository, check=True, timeout=30)
+    command = [sys.executable, str(folder / "run.py"), str(repository), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as tour:
+        started: list[psutil.Process] = []
+        try:
+            assert tour.stdout is not None
+            for line in tour.stdout:
+                if "serving;" in line:
+                    break
+            started = psutil.Process(tour.pid).children(recursive=True)
+            assert any("modvisor.supervisor.cli" in process.cmdline() for process in started)
+            tour.terminate()
+            assert tour.wait(30) == 128 + signal.SIGTERM
+            assert not any(process.is_running() for process in started), "something of it is left"
+        finally:
+            tour.kill()
+            for process in started:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
