@@ -167,11 +167,9 @@ class Gateway:
         self, journey: Journey, mod_id: str, answer: EventResponse | Event | None
     ) -> tuple[EventResponse, Memory]:
         """The rest of the way of an event that mod ``mod_id`` has answered so."""
-        if isinstance(answer, EventResponse):
-            self._counters.answered += 1
-            return answer, True
-        if journey.event.destination is not None and journey.event.destination.role == MOD:
-            return _took(mod_id), True
+        destination = journey.event.destination
+        if isinstance(answer, EventResponse) or (destination is not None and destination.role == MOD):
+            return self._heard(journey, mod_id, answer)
         if answer is not None:
             journey = journey.with_event(_merged(journey.event, answer))
         journey.settle(family_of(mod_id), mod_id)
@@ -210,25 +208,20 @@ class Gateway:
                 return repeated
         try:
             destination = event.destination
-            if destination is None or destination.role != MOD:
-                if self._mods.router.has_observers:
-                    self._copy_to_observers(journey)
+            mod: Mod | EventResponse | None = None
+            if destination is not None and destination.role == MOD:
+                mod = self._addressed(journey, destination.id)
+            if self._mods.router.has_observers and not isinstance(mod, EventResponse):
+                self._copy_to_observers(journey)
+            if mod is None:
                 response, memory = await self._walk(_Walk(journey))
-            elif isinstance(mod := self._addressed(journey, destination.id), EventResponse):
+            elif isinstance(mod, EventResponse):
                 response, memory = mod, False
             else:
-                if self._mods.router.has_observers:
-                    self._copy_to_observers(journey)
                 try:
-                    answer = await mod.ask(journey)
+                    response, memory = self._heard(journey, mod.mod_id, await mod.ask(journey))
                 except (Unanswered, FrameTooLarge, Unserializable) as problem:
                     response, memory = _problem_response(mod.mod_id, problem), False
-                else:
-                    if isinstance(answer, EventResponse):
-                        self._counters.answered += 1
-                        response, memory = answer, journey.answer or True
-                    else:
-                        response, memory = _took(mod.mod_id), True
         except BaseException:
             self._window.finish(key, None)
             raise
@@ -236,6 +229,15 @@ class Gateway:
         if self.taps:
             journey.own()
         return self._finished(event, response)
+
+    def _heard(
+        self, journey: Journey, mod_id: str, answer: EventResponse | Event | None
+    ) -> tuple[EventResponse, Memory]:
+        """What a mod has said to an event that ends with it, and what is to be remembered of that."""
+        if isinstance(answer, EventResponse):
+            self._counters.answered += 1
+            return answer, journey.answer or True
+        return _took(mod_id), True
 
     def _concluded(self, walk: _Walk) -> tuple[EventResponse, Memory]:
         """What the walk has come to: an answer, or a delivery."""

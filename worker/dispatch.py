@@ -8,7 +8,7 @@ import errno
 import inspect
 import linecache
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Executor
 from typing import Any
 
@@ -58,7 +58,7 @@ class Dispatcher:
         self.patterns = tuple(patterns)
         self.observes = tuple(observes)
 
-    async def ask(self, event: Event) -> tuple[Answer, str]:
+    def ask(self, event: Event) -> Coroutine[Any, Any, tuple[Answer, str]]:
         """Ask the handlers in turn until one answers; a changed event goes to the remaining ones in its place.
 
         Returns:
@@ -67,12 +67,15 @@ class Dispatcher:
         Raises:
             HandlerFailed: a handler raised; those after it are not asked.
         """
-        by = ""
         handlers = self._known.get(event.event_name)
         if handlers is None:
             if len(self._known) >= MAX_KNOWN:
                 self._known.clear()
             handlers = self._known[event.event_name] = self._asked.match(event.event_name)
+        return self._first_answer(handlers, event)
+
+    async def _first_answer(self, handlers: list[Handler], event: Event) -> tuple[Answer, str]:
+        by = ""
         for handler in handlers:
             try:
                 result = await (handler.call(event) if handler.is_async else self._in_thread(handler, event))
@@ -83,7 +86,10 @@ class Dispatcher:
             if isinstance(result, Event):
                 event, by = result, handler.name
             elif result is not None:
-                raise _no_answer(handler, result)
+                raise HandlerFailed(
+                    f"handler {handler.name} returned {type(result).__name__}; expected an EventResponse, an Event or None",
+                    type="TypeError", where=_definition(handler), handler=handler.name, traceback="",
+                )  # fmt: skip
         return (event if by else None), by  # changed in place or replaced: whoever returned it meant it
 
     async def observe(self, event: Event) -> list[HandlerFailed]:
@@ -98,12 +104,7 @@ class Dispatcher:
         failures = []
         for handler in handlers:
             try:
-                try:
-                    result = await (handler.call(event) if handler.is_async else self._in_thread(handler, event))
-                except BaseException as error:  # noqa: BLE001 - it is the mod's
-                    result = self._refusal(handler, error)
-                if result is not None and not isinstance(result, (EventResponse, Event)):
-                    raise _no_answer(handler, result)
+                await self._first_answer([handler], event)
             except HandlerFailed as failure:
                 failures.append(failure)
         return failures
@@ -142,13 +143,6 @@ class Dispatcher:
             text = f"handler {handler.name} hit the limit {_with_value(limit)}{at}: {told['message']}"
             return HandlerFailed(text, code=Code.LIMIT_HIT, limit=limit, **details)
         return HandlerFailed(f"handler {handler.name} raised{at}: {told['message']}", **details)
-
-
-def _no_answer(handler: Handler, result: Any) -> HandlerFailed:
-    return HandlerFailed(
-        f"handler {handler.name} returned {type(result).__name__}; expected an EventResponse, an Event or None",
-        type="TypeError", where=_definition(handler), handler=handler.name, traceback="",
-    )  # fmt: skip
 
 
 _LIMIT_OF_ERRNO = {
