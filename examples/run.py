@@ -49,7 +49,9 @@ def running_network(port: int | None) -> Iterator[subprocess.Popen[str]]:
             threading.Thread(target=pass_on, args=(network.stdout,), daemon=True).start()
             yield network
         finally:
-            if network.poll() is None:
+            # Asked, not by a signal: whoever has ended us may have sent it to the network as well, and the second one kills.
+            stop = modvisor("--file", str(NETWORK), "stop")
+            if subprocess.run(stop, check=False, capture_output=True).returncode and network.poll() is None:
                 network.send_signal(signal.SIGTERM)
             network.wait()
 

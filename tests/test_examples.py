@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -116,7 +117,7 @@ def test_the_tour_that_is_ended_ends_its_network(tmp_path: Path) -> None:
     for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "First"]):
         subprocess.run(["git", *identity, *words], cwd=repository, check=True, timeout=30)
     command = [sys.executable, str(folder / "run.py"), str(repository), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as tour:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as tour:
         started: list[psutil.Process] = []
         try:
             assert tour.stdout is not None
@@ -125,8 +126,10 @@ def test_the_tour_that_is_ended_ends_its_network(tmp_path: Path) -> None:
                     break
             started = psutil.Process(tour.pid).children(recursive=True)
             assert any("modvisor.supervisor.cli" in process.cmdline() for process in started)
-            tour.terminate()
+            os.killpg(tour.pid, signal.SIGTERM)  # as a terminal or a service manager does: to the network, too
+            rest = tour.stdout.read()
             assert tour.wait(30) == 128 + signal.SIGTERM
+            assert rest.splitlines()[-1] == "stopped", "it was to end in order, not to be killed"
             assert not any(process.is_running() for process in started), "something of it is left"
         finally:
             tour.kill()
