@@ -7,7 +7,7 @@ PEERS  := .venv-peers/openagents
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check format diagram bench bench-smoke chaos reloads clean
+.PHONY: help run test test-all check format house diagram bench bench-smoke chaos reloads clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ check: $(VENV)/.installed  ## format, lint, types
 format: $(VENV)/.installed  ## put the sources into shape
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+house: $(VENV)/.installed  ## print rooms, long files, circles of imports, imports that run up
+	@$(BIN)/python -m tests.house
 
 diagram: $(VENV)/.installed  ## draw docs/lifecycle.md from the table
 	@$(BIN)/python docs/draw_lifecycle.py
