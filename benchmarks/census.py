@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from modvisor.worker import tree
+from modvisor.worker.guardian import tree
 
 POOL = "AnyIO worker thread"
 """These come as they are needed and go when they were idle for some seconds; their number is bounded by anyio."""

@@ -32,7 +32,7 @@ from .messages import (
     unpack,
     weight,
 )
-from .shelf import BEGIN, LARGE_BYTES, InShelf, OutShelf
+from .shared_memory import BEGIN, LARGE_BYTES, Borrowed, Lent
 
 MAX_FRAME = 64 * 1024 * 1024
 """Default cap on one message: room for a 16 MiB payload with overhead, small beside a worker's memory limit."""
@@ -41,7 +41,7 @@ MAX_REQUESTS = 10_000
 """Default cap on requests without an answer, each way: a peer that never answers must not fill our memory."""
 
 _READ = 256 * 1024  # what one read takes at most while no larger frame is expected
-_FIRST = 16 * 1024  # what the first reads take: many channels never need more
+_FIRST = 16 * 1024  # what the first reads take: many pipes never need more
 _ROOM = 4096  # what `buffer` offers at least
 _KEPT = 16 * 1024  # bytes of an answer that may be remembered as it came
 _SCANNED = range(1024, 64 * 1024)  # bytes of the frames that are looked through before they are decoded
@@ -145,8 +145,8 @@ class Connection:
         self._to_answer: dict[int, int] = {}  # the peer's requests that we owe an answer, and what each weighs
         self._weight = 0  # of these together
         self._broken: RemoteProtocolError | None = None
-        self.laid = InShelf()
-        self.shelf: OutShelf | None = None  # where large bytes are laid down, if the peer takes them from there
+        self.borrowed = Borrowed()
+        self.lent: Lent | None = None  # where large bytes are laid down, if the peer takes them from there
         self._taken = 0  # bytes of the message being decoded that the peer had laid down
         self.taken = 0  # of all messages so far; for the caller to set back
         self._scanner = msgpack.Unpacker(read_size=1024)
@@ -173,7 +173,7 @@ class Connection:
 
         Args:
             waiter: who waits for the answer: it comes back as the `Response.waiter`.
-            has_large: there are large bytes in ``params``, see `ipc.shelf`.
+            has_large: there are large bytes in ``params``, see `ipc.shared_memory`.
 
         Raises:
             ChannelBusy: `max_requests` are unanswered.
@@ -245,7 +245,7 @@ class Connection:
                     size += self._taken
                     self.taken += self._taken
                     self._taken = 0
-                    self.laid.clear()
+                    self.borrowed.clear()
                 if type(message) is Response:
                     waiter = self._asked.pop(message.id, self)
                     if waiter is self:
@@ -316,20 +316,20 @@ class Connection:
         at, length = _PLACE.unpack(data)
         if self._taken + length > self.max_frame:
             raise RemoteProtocolError(f"a message with {self._taken + length} bytes; the cap is {self.max_frame}")
-        value = self.laid.take(at, length)
+        value = self.borrowed.take(at, length)
         self._taken += length
         return value
 
     def _frame(self, message: list[Any], has_large: bool = False) -> bytes:
         if self._broken is not None:
             raise self._useless()
-        if has_large and self.shelf is not None:
+        if has_large and self.lent is not None:
             parts: list[bytes] = []
             lifted = [*message[:-1], _lift(message[-1], parts, BEGIN)[0]]
             if 0 < sum(map(len, parts)) <= self.max_frame - 2 * _LIFTED:
                 with suppress(Unserializable):  # said below, with its place
                     body = pack(lifted)
-                    if len(body) <= _LIFTED and self.shelf.lay_down(parts):
+                    if len(body) <= _LIFTED and self.lent.lend(parts):
                         return _HEADER.pack(len(body)) + body
         try:
             body = pack(message)

@@ -133,13 +133,13 @@ class ChannelBusy(LocalProtocolError):
     code = Code.BUSY
 
 
-class ChannelClosed(ModvisorError):
-    """The channel was closed by us."""
+class PipeClosed(ModvisorError):
+    """The pipe was closed by us."""
 
     code = Code.NOT_RUNNING
 
 
-class ChannelBroken(ModvisorError):
+class PipeBroken(ModvisorError):
     """The peer went away or broke the protocol; what was in flight has no answer."""
 
     code = Code.MOD_CRASHED

@@ -24,7 +24,7 @@ PROTOCOL = 1
 REQUEST, RESPONSE, NOTIFICATION = 0, 1, 2
 
 LAID = 1
-"""The extension type that stands for bytes beside the pipe, see `ipc.shelf`."""
+"""The extension type that stands for bytes beside the pipe, see `ipc.shared_memory`."""
 
 # The supervisor asks a worker.
 LOAD = "load"  # import, instantiate, configure, initialize -> manifest
@@ -192,7 +192,7 @@ class Hello:
     pid: int
     python: str
     modvisor: str
-    shelf: bool = False  # it takes large bytes from shared memory, see `ipc.shelf`
+    shelf: bool = False  # it takes large bytes from shared memory, see `ipc.shared_memory`
 
     @classmethod
     def from_dict(cls, data: Any) -> Hello:

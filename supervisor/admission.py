@@ -117,7 +117,7 @@ class Admission:
         if journey.parent is None:
             return None
         for lane in (self._draining, self._lane):
-            if lane is None or lane.channel.closed is not None or not lane.handling:
+            if lane is None or lane.pipe.closed is not None or not lane.handling:
                 continue
             if journey.descends_from(set(lane.handling.values())):
                 return lane

@@ -58,7 +58,7 @@ class Checkpoints:
         """Keep what a mod that is about to end says of itself, until loop time ``deadline``."""
         try:
             left = deadline - asyncio.get_running_loop().time()
-            answer = await incarnation.channel.request(messages.GET_STATE, {}, left)
+            answer = await incarnation.pipe.request(messages.GET_STATE, {}, left)
             if answer["state"] is not None:  # a mod that keeps its checkpoints itself: the last one stands
                 await self.keep(answer["state"], str(answer["version"]))
         except (ModvisorError, TimeoutError, KeyError, TypeError) as error:

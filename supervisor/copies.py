@@ -6,9 +6,9 @@ import asyncio
 from collections import deque
 from typing import Any
 
-from ..ipc.channel import HIGH_WATER
-from ..ipc.errors import ChannelBroken, ChannelBusy, ChannelClosed, FrameTooLarge, RequestFailed, Unserializable
+from ..ipc.errors import ChannelBusy, FrameTooLarge, PipeBroken, PipeClosed, RequestFailed, Unserializable
 from ..ipc.messages import NOTIFY, OBSERVE, weight
+from ..ipc.pipe import HIGH_WATER
 from .counters import ModCounters
 from .lane import Lane
 
@@ -83,7 +83,7 @@ class CopyQueue:
         self._open.set()
 
     async def feed(self, lane: Lane) -> None:
-        """Send what is queued to ``lane`` until the channel ends or the caller cancels."""
+        """Send what is queued to ``lane`` until the pipe ends or the caller cancels."""
         while True:
             await self._ready.wait()
             await self._open.wait()
@@ -93,7 +93,7 @@ class CopyQueue:
             self._resting.clear()
             try:
                 await self._give(lane, method, batch)
-            except (ChannelBroken, ChannelClosed):
+            except (PipeBroken, PipeClosed):
                 self.counters.observe_dropped += len(batch)
                 return
             except asyncio.CancelledError:
@@ -105,11 +105,11 @@ class CopyQueue:
     async def _give(self, lane: Lane, method: str, batch: list[dict[str, Any]]) -> None:
         """One batch; when it cannot be sent as a whole, each event alone, so that one does not take the others with it."""
         try:
-            if lane.channel.buffered > HIGH_WATER:
-                await lane.channel.writable()
-            request_id, future = lane.channel.begin(method, {"events": batch})
+            if lane.pipe.buffered > HIGH_WATER:
+                await lane.pipe.writable()
+            request_id, future = lane.pipe.begin(method, {"events": batch})
             lane.copied(request_id, batch)
-            result = (await lane.channel.finish(request_id, future)).result
+            result = (await lane.pipe.finish(request_id, future)).result
         except (FrameTooLarge, Unserializable):
             if len(batch) == 1:
                 self.counters.observe_dropped += 1

@@ -1,6 +1,6 @@
 """The supervisor's side of the guardian: workers that are started by it, each held by the socket of its warden.
 
-See ``worker/guardian.py`` and ``worker/warden.py`` for the processes. A worker costs the supervisor four descriptors: its
+See `worker.guardian` and `worker.guardian.warden` for the processes. A worker costs the supervisor four descriptors: its
 socket, its output, its dump file, the socket of its warden.
 """
 
@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ..ipc.errors import Code, ModvisorError, RemoteProtocolError
-from ..ipc.orders import MAX_SIZE, Ended, Imported, Kill, Message, Order, Refused, Signal, Started, decode, encode
+from ..ipc.launching import MAX_SIZE, Ended, Imported, Kill, Message, Order, Refused, Signal, Started, decode, encode
 from .interpreters import Interpreter, command_and_environment
 from .output import BYTE_RATE
 from .process import STACK_SIGNAL, DumpFile, Exit, Usage, WorkerProcess, worker_environment

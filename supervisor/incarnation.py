@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..ipc import messages
-from ..ipc.channel import Channel
 from ..ipc.errors import (
-    ChannelBroken,
-    ChannelClosed,
     Code,
     FrameTooLarge,
     ModvisorError,
+    PipeBroken,
+    PipeClosed,
     RemoteProtocolError,
     RequestFailed,
     Unserializable,
 )
 from ..ipc.manifest import Manifest
 from ..ipc.messages import Hello, Notification, Request
-from ..ipc.polling import Poller
+from ..ipc.pipe import Pipe
+from ..ipc.spinning import Spinner
 from .config import FORK, ModConfig
 from .crashes import MAX_IN_FLIGHT, Cause, events_of
 from .enforcement import Armed
@@ -57,7 +57,7 @@ class StartOrder:
         params: of the `load` request, see ``docs/protocol.md``.
         armed: its limits, ready for its process.
         python: the interpreter it runs under; None: the network's own.
-        poller: waits awake for its answers; None: nobody does.
+        spinner: waits awake for its answers; None: nobody does.
     """
 
     config: ModConfig
@@ -66,7 +66,7 @@ class StartOrder:
     armed: Armed
     home: Home
     python: Interpreter | None = None
-    poller: Poller | None = None
+    spinner: Spinner | None = None
 
     @property
     def mod_id(self) -> str:
@@ -88,8 +88,8 @@ class Listeners:
 
     Attributes:
         on_request: each request of the worker.
-        on_cancel: the id of a request that the worker gave up; None when its channel ended.
-        on_lost: its channel ended, and why; before anybody who waits for an answer runs.
+        on_cancel: the id of a request that the worker gave up; None when its pipe ended.
+        on_lost: its pipe ended, and why; before anybody who waits for an answer runs.
         on_exceeded: it uses more than it may.
     """
 
@@ -100,7 +100,7 @@ class Listeners:
 
 
 class Incarnation:
-    """A worker process with its channel. Made by `start`; ended by `stop`, or by itself."""
+    """A worker process with its pipe. Made by `start`; ended by `stop`, or by itself."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class Incarnation:
         self.manifest: Manifest | None = None
         self.end_reason: str | None = None  # why we ended it, when it was not its own doing
         self.end_cause: Cause | None = None
-        self.lost_events: list[dict[str, Any]] = []  # what it was handling when its channel ended, as reports name them
+        self.lost_events: list[dict[str, Any]] = []  # what it was handling when its pipe ended, as reports name them
         self.lost_count = 0
         self.activating = False  # its activate() has begun: it has all its state
         self.standby = False  # it has served, and waits in case its successor fails: it has no say
@@ -131,16 +131,16 @@ class Incarnation:
         self.served_since: float | None = None  # loop time
         self._listeners = listeners
         self._hello: asyncio.Future[Hello] = self._loop.create_future()
-        self.channel = Channel(
+        self.pipe = Pipe(
             process.sock,
             on_request=lambda request: listeners.on_request(self, request),
             on_notification=self._note,
-            on_close=self._channel_ended,
-            poller=order.poller,
+            on_close=self._pipe_ended,
+            spinner=order.spinner,
         )
-        self.lane = Lane(self.channel, self.why_ended)
+        self.lane = Lane(self.pipe, self.why_ended)
         # Not by end of file alone: a process it forked may hold the other end, and must not go on speaking for it.
-        process.exited.add_done_callback(lambda _exit: self.channel.close_after_reading())
+        process.exited.add_done_callback(lambda _exit: self.pipe.close_after_reading())
         process.exited.add_done_callback(lambda _exit: self.armed.ended())
 
     @property
@@ -209,8 +209,8 @@ class Incarnation:
                 code=Code.PROTOCOL_MISMATCH,
             )
         if hello.shelf:
-            self.channel.use_shelf()
-        manifest = Manifest.from_dict(await self.channel.request(messages.LOAD, order.params))
+            self.pipe.lend()
+        manifest = Manifest.from_dict(await self.pipe.request(messages.LOAD, order.params))
         try:
             check(order.config.version, order.config.declared, manifest.version)
         except ModvisorError as error:
@@ -230,7 +230,7 @@ class Incarnation:
                 return StartFailed(f"mod {mod}: {error}", code=error.code, **{"log": last, **error.details})
             case RemoteProtocolError():
                 return StartFailed(f"mod {mod}: {error}", code=Code.PROTOCOL_ERROR, log=last)
-            case ChannelBroken() | ChannelClosed():
+            case PipeBroken() | PipeClosed():
                 how = f"the worker ended with {exit}" if exit.signal != signal.SIGKILL else str(error)
                 return StartFailed(f"mod {mod}: {how} before it was ready", log=last)
             case FrameTooLarge() | Unserializable():
@@ -241,32 +241,32 @@ class Incarnation:
         """Let the mod open what is exclusive. Raises `StartFailed`; the process is still there then."""
         self.activating = True
         try:
-            await self.channel.request(messages.ACTIVATE, {}, timeout)
+            await self.pipe.request(messages.ACTIVATE, {}, timeout)
         except TimeoutError:
             raise StartFailed(
                 f"mod {self.mod_id}: activate() took more than {timeout:g} s", code=Code.START_TIMEOUT
             ) from None
         except RequestFailed as error:
             raise StartFailed(f"mod {self.mod_id}: {error}", code=error.code, **error.details) from None
-        except (ChannelBroken, ChannelClosed) as error:
+        except (PipeBroken, PipeClosed) as error:
             raise StartFailed(f"mod {self.mod_id}: the worker ended in activate() ({error})") from None
 
     async def deactivate(self, timeout: float) -> None:
         """Have the mod let go of what is exclusive: another is to serve. Raises `StartFailed`; `activate` undoes it."""
         try:
-            await self.channel.request(messages.DEACTIVATE, {}, timeout)
+            await self.pipe.request(messages.DEACTIVATE, {}, timeout)
         except TimeoutError:
             text = f"mod {self.mod_id}: deactivate() took more than {timeout:g} s"
             raise StartFailed(text, code=Code.TIMEOUT) from None
         except RequestFailed as error:
             raise StartFailed(f"mod {self.mod_id}: {error}", code=error.code, **error.details) from None
-        except (ChannelBroken, ChannelClosed) as error:
+        except (PipeBroken, PipeClosed) as error:
             raise StartFailed(f"mod {self.mod_id}: the worker ended in deactivate() ({error})") from None
 
     async def restore(self, state: Any, from_version: str, timeout: float) -> None:
         """Give the mod the state of its last checkpoint, before it is activated. Raises `StartFailed`."""
         try:
-            await self.channel.request(messages.SET_STATE, {"state": state, "from_version": from_version}, timeout)
+            await self.pipe.request(messages.SET_STATE, {"state": state, "from_version": from_version}, timeout)
         except TimeoutError:
             text = f"mod {self.mod_id}: set_state() took more than {timeout:g} s to take over its checkpoint"
             raise StartFailed(text, code=Code.START_TIMEOUT) from None
@@ -282,7 +282,7 @@ class Incarnation:
             TimeoutError
         """
         params = {"states": states, "from_version": from_version, "count": count}
-        parts = await self.channel.request(messages.PART, params, timeout)
+        parts = await self.pipe.request(messages.PART, params, timeout)
         if not isinstance(parts, list) or len(parts) != count:
             raise ModvisorError(f"split_state() did not give {count} states", code=Code.STATE_REFUSED)
         return parts
@@ -290,7 +290,7 @@ class Incarnation:
     async def answers(self, timeout: float) -> bool:
         """Whether the mod's own event loop answers a ping within ``timeout`` seconds."""
         try:
-            await self.channel.request(messages.PING, None, timeout)
+            await self.pipe.request(messages.PING, None, timeout)
         except (TimeoutError, ModvisorError):
             return False
         return True
@@ -321,7 +321,7 @@ class Incarnation:
         Args:
             deadline: loop time by which all of them are over.
         """
-        if self.channel.closed is None:  # else it is ending by itself, and its exit says more
+        if self.pipe.closed is None:  # else it is ending by itself, and its exit says more
             self.end_reason = self.end_reason or "it was stopped"
         try:
             return await self._go_down(deadline)
@@ -332,7 +332,7 @@ class Incarnation:
         loop, limits = self._loop, self.config.limits
         try:
             async with asyncio.timeout_at(min(deadline, loop.time() + limits.shutdown_timeout)):
-                await self.channel.request(messages.SHUTDOWN, {})
+                await self.pipe.request(messages.SHUTDOWN, {})
                 return await asyncio.shield(self.process.exited)
         except (TimeoutError, ModvisorError):
             pass  # it hangs, refuses or is gone already: the ladder goes on
@@ -349,7 +349,7 @@ class Incarnation:
         self.end_reason = self.end_reason or reason
         self.kill_now()
         exit = await asyncio.shield(self.process.exited)
-        self.channel.close()
+        self.pipe.close()
         self._no_report()
         return exit
 
@@ -388,7 +388,7 @@ class Incarnation:
             except RemoteProtocolError as error:
                 self._hello.set_exception(error)
 
-    def _channel_ended(self, reason: ModvisorError) -> None:
+    def _pipe_ended(self, reason: ModvisorError) -> None:
         if not self._hello.done():
             self._hello.set_exception(reason)
             self._hello.exception()  # seen: nobody may be waiting for it any more

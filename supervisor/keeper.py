@@ -17,11 +17,11 @@ import anyio
 from anyio.abc import TaskGroup
 
 from ..ipc import messages
-from ..ipc.errors import ChannelClosed, Code, ModvisorError
+from ..ipc.errors import Code, ModvisorError, PipeClosed
 from ..ipc.event import Event, EventResponse
 from ..ipc.manifest import Manifest
 from ..ipc.messages import Request
-from ..ipc.polling import Poller
+from ..ipc.spinning import Spinner
 from .checkpoints import Checkpoints
 from .compiled import CompiledCode
 from .config import ModConfig
@@ -64,7 +64,7 @@ class Surroundings:
         tasks: the network's root task group.
         ledger: keeps account of events that died with an incarnation.
         event_timeout: seconds an event has unless it says otherwise.
-        poller: waits awake for their mods' answers; None: nobody does.
+        spinner: waits awake for their mods' answers; None: nobody does.
         home_of: where a mod is, in the version asked for; raises `ModvisorError`.
         check_needs: whether what a mod requires is loaded; raises `ModvisorError`.
         admit: whether those who need a mod, by id, can do with what is to take its place; raises `ModvisorError`.
@@ -87,7 +87,7 @@ class Surroundings:
     journal: Journal
     ledger: Ledger
     event_timeout: float
-    poller: Poller | None
+    spinner: Spinner | None
     home_of: Callable[[ModConfig], Home]
     check_needs: Callable[[ModConfig], None]
     admit: Callable[[str, ModConfig, str], None]
@@ -244,9 +244,9 @@ class Keeper:
             incarnation.kill_now()
 
     def _lost(self, incarnation: Incarnation, reason: ModvisorError) -> None:
-        """Its channel ended: no event goes there any more. Called before anybody who waits for an answer runs."""
+        """Its pipe ended: no event goes there any more. Called before anybody who waits for an answer runs."""
         self.port.lost(incarnation.lane)
-        if incarnation is not self.incarnation or isinstance(reason, ChannelClosed):
+        if incarnation is not self.incarnation or isinstance(reason, PipeClosed):
             return
         trigger = Trigger.PIPE_CLOSED
         if reason.code == Code.PROTOCOL_ERROR:
@@ -428,7 +428,7 @@ class Keeper:
             params["compiled"] = self._around.compiled.of((config.path, home.folder))
         armed = self._around.arm(config, self._number)
         params["limits"] = armed.worker_limits()
-        return StartOrder(config, self._number, params, armed, home, python, self._around.poller)
+        return StartOrder(config, self._number, params, armed, home, python, self._around.spinner)
 
     async def activate(self, incarnation: Incarnation) -> None:
         """Its last step before it serves. Raises `StartFailed`; nothing is left of the incarnation then."""
@@ -445,7 +445,7 @@ class Keeper:
         self.incarnation, self._about = incarnation, incarnation.number
         self.belongs = True
         self.happened(Trigger.ACTIVATED, facts=Facts(incarnation))
-        if (ended := incarnation.channel.closed) is not None:  # in the very moment
+        if (ended := incarnation.pipe.closed) is not None:  # in the very moment
             self._lost(incarnation, ended)
 
     async def keep_sources(self, incarnation: Incarnation) -> None:
@@ -456,7 +456,7 @@ class Keeper:
         probation = self.probation
         try:
             self.has_snapshot = False
-            modules = await incarnation.channel.request(messages.SNAPSHOT, {}, self.config.limits.start_timeout)
+            modules = await incarnation.pipe.request(messages.SNAPSHOT, {}, self.config.limits.start_timeout)
             self._around.compiled.take((self.config.path, incarnation.home.folder), modules)
             self.sources = await self._around.snapshots.write(
                 self.mod_id,
@@ -537,7 +537,7 @@ class Keeper:
                 self._life.start_soon(self.copies.feed, incarnation.lane)
                 self._life.start_soon(self._watch, incarnation)
                 if self.state is State.ENDING:  # since before anybody followed it
-                    facts = Facts(incarnation, reason=str(incarnation.channel.closed))
+                    facts = Facts(incarnation, reason=str(incarnation.pipe.closed))
                     self._life.start_soon(self._kill_soon, facts)
                 await asyncio.shield(incarnation.process.exited)
                 self._life.cancel_scope.cancel()
@@ -573,10 +573,10 @@ class Keeper:
     async def _watch(self, incarnation: Incarnation) -> None:
         """Ping the mod's own event loop."""
         hang_timeout = self.config.limits.hang_timeout
-        while incarnation.channel.closed is None:
+        while incarnation.pipe.closed is None:
             await anyio.sleep(hang_timeout / 2)
             due = self._loop.time() + hang_timeout
-            if await incarnation.answers(hang_timeout) or incarnation.channel.closed is not None:
+            if await incarnation.answers(hang_timeout) or incarnation.pipe.closed is not None:
                 continue
             if self._loop.time() - due > STALL:  # we stood still ourselves: the answer may lie in the pipe
                 continue
@@ -860,7 +860,7 @@ class Keeper:
     def take_standby(self, probation: Probation) -> Incarnation | None:
         """The former incarnation, to serve again; None if there is none (any more)."""
         standby, probation.standby = probation.standby, None
-        if standby is None or standby.channel.closed is not None:
+        if standby is None or standby.pipe.closed is not None:
             return None
         self._number += 1
         standby.number, standby.standby = self._number, False  # its second life is told apart from the first

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NamedTuple
 
-from ..ipc.channel import HIGH_WATER, Channel
+from ..ipc.pipe import HIGH_WATER, Pipe
 from .crashes import CrashReport
 from .journey import Journey
 
@@ -29,8 +29,8 @@ class Lane:
         why_ended: tells how the process behind it ended, in a few words, once that is known.
     """
 
-    def __init__(self, channel: Channel, why_ended: Callable[[], Awaitable[str]]) -> None:
-        self.channel = channel
+    def __init__(self, pipe: Pipe, why_ended: Callable[[], Awaitable[str]]) -> None:
+        self.pipe = pipe
         self.why_ended = why_ended
         self.killed_by: Journey | None = None  # the event it was handling alone, under suspicion, when it ended
         self.report: asyncio.Future[CrashReport | None] = asyncio.get_running_loop().create_future()
@@ -47,7 +47,7 @@ class Lane:
     @property
     def is_clear(self) -> bool:
         """Whether an event can be sent at once: there is room in the pipe, and nobody waits for it."""
-        return not self.pressing and self.channel.buffered <= HIGH_WATER
+        return not self.pressing and self.pipe.buffered <= HIGH_WATER
 
     def reserve(self) -> None:
         """An event is to be sent here: the lane is not drained before `give_back`."""

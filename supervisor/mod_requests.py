@@ -11,10 +11,10 @@ from anyio.abc import TaskGroup
 
 from ..ipc import messages
 from ..ipc.address import MOD, SYSTEM, parse_address
-from ..ipc.channel import HIGH_WATER
 from ..ipc.errors import Code, FrameTooLarge, InvalidEvent, ModvisorError, Unserializable, shown
 from ..ipc.event import Event, EventResponse
 from ..ipc.messages import Request
+from ..ipc.pipe import HIGH_WATER
 from .agents import AgentRegistry
 from .config import ModConfig
 from .gateway import Gateway
@@ -29,13 +29,13 @@ MAX_OPEN = 1000
 MAX_OPEN_WEIGHT = 64 * 1024 * 1024
 """Bytes of memory these may take up together (one alone may take more): a thousand events of the largest size are 64 GB."""
 
-REFUSAL = 2.0  # what refusing a request costs, see `Channel.charge`: twice a notification
+REFUSAL = 2.0  # what refusing a request costs, see `Pipe.charge`: twice a notification
 
 
 class ModRequests:
     """Answers `send_event` and `query` of the workers, each request in a task of its own.
 
-    What is too much is refused with `busy`, and `Channel.charge`d: a worker that goes on all the same is read more slowly,
+    What is too much is refused with `busy`, and `Pipe.charge`d: a worker that goes on all the same is read more slowly,
     until it waits for its pipe. Reading never stops until a request is answered: the answers that one waits for come over the
     same pipe (of this very worker, where a handler waits for what its own event sets off), and so do those to pings.
     """
@@ -59,18 +59,18 @@ class ModRequests:
         }
 
     def take(self, keeper: Keeper, incarnation: Incarnation, request: Request) -> None:
-        """Called by the channel with each request; must not block."""
+        """Called by the pipe with each request; must not block."""
         call = self._calls.get(request.method)
-        channel = incarnation.channel
+        pipe = incarnation.pipe
         if call is None:
-            channel.charge(REFUSAL)
-            channel.refuse(request.id, Code.PROTOCOL_ERROR, f"unknown method {shown(request.method)}")
+            pipe.charge(REFUSAL)
+            pipe.refuse(request.id, Code.PROTOCOL_ERROR, f"unknown method {shown(request.method)}")
         elif incarnation.standby:
-            channel.charge(REFUSAL)
-            channel.refuse(request.id, Code.MOD_AWAY, f"another incarnation of mod {incarnation.mod_id} serves now")
-        elif channel.owed > MAX_OPEN or (channel.owed_weight > MAX_OPEN_WEIGHT and channel.owed > 1):
-            channel.charge(REFUSAL)
-            channel.refuse(request.id, Code.BUSY, self._too_many(incarnation))
+            pipe.charge(REFUSAL)
+            pipe.refuse(request.id, Code.MOD_AWAY, f"another incarnation of mod {incarnation.mod_id} serves now")
+        elif pipe.owed > MAX_OPEN or (pipe.owed_weight > MAX_OPEN_WEIGHT and pipe.owed > 1):
+            pipe.charge(REFUSAL)
+            pipe.refuse(request.id, Code.BUSY, self._too_many(incarnation))
         else:
             self._open.setdefault(incarnation, {})[request.id] = anyio.CancelScope()
             self._tasks.start_soon(self._answer, call, keeper, incarnation, request)
@@ -86,7 +86,7 @@ class ModRequests:
 
     @staticmethod
     def _too_many(incarnation: Incarnation) -> str:
-        if incarnation.channel.owed > MAX_OPEN:
+        if incarnation.pipe.owed > MAX_OPEN:
             return f"{MAX_OPEN} requests of mod {incarnation.mod_id} are under way already"
         return f"requests of mod {incarnation.mod_id} that are under way take up {MAX_OPEN_WEIGHT} bytes already"
 
@@ -97,23 +97,23 @@ class ModRequests:
         incarnation: Incarnation,
         request: Request,
     ) -> None:
-        channel = incarnation.channel
+        pipe = incarnation.pipe
         scope = self._open[incarnation][request.id]
         try:
             with scope:
                 answer = await call(keeper, incarnation, request.params or {})
-                if channel.buffered > HIGH_WATER:
-                    await channel.writable()
-                channel.respond(request.id, answer)
+                if pipe.buffered > HIGH_WATER:
+                    await pipe.writable()
+                pipe.respond(request.id, answer)
             if scope.cancelled_caught:
-                channel.refuse(request.id, Code.TIMEOUT, "cancelled by the worker")
+                pipe.refuse(request.id, Code.TIMEOUT, "cancelled by the worker")
         except (FrameTooLarge, Unserializable) as error:
-            channel.refuse(request.id, error.code, f"the answer cannot be sent: {error}")
+            pipe.refuse(request.id, error.code, f"the answer cannot be sent: {error}")
         except ModvisorError as error:
-            channel.refuse(request.id, error.code, str(error))
+            pipe.refuse(request.id, error.code, str(error))
         except Exception:  # a task of the whole network: whatever a worker sends, it must not end it
             logger.exception("mod %s: its request %s failed", incarnation.mod_id, request.method)
-            channel.refuse(request.id, Code.INTERNAL, "internal error; the log of the network says more")
+            pipe.refuse(request.id, Code.INTERNAL, "internal error; the log of the network says more")
         finally:
             del self._open[incarnation][request.id]
             if not self._open[incarnation]:

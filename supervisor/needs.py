@@ -148,7 +148,7 @@ class Needs:
             what, by = RELOADED if before is incarnation and former is not None else READY, now[0]
         self._told[key] = incarnation, now, by
         try:
-            incarnation.channel.notify(messages.DEPENDENCY, {"mod_id": by, "what": what})
+            incarnation.pipe.notify(messages.DEPENDENCY, {"mod_id": by, "what": what})
         except ModvisorError as error:
             logger.warning("mod %s was not told that %s is %s: %s", worker.mod_id, by, what, error)
 

@@ -6,17 +6,17 @@ import asyncio
 from time import perf_counter
 from typing import Any, Protocol, cast
 
-from ..ipc.channel import keywords
 from ..ipc.errors import (
-    ChannelBroken,
     ChannelBusy,
-    ChannelClosed,
     Code,
     InvalidEvent,
+    PipeBroken,
+    PipeClosed,
 )
 from ..ipc.event import Event, EventResponse
 from ..ipc.messages import EVENT, Response
-from ..ipc.shelf import has_large
+from ..ipc.pipe import keywords
+from ..ipc.shared_memory import has_large
 from .admission import Admission, Queue, Unanswered
 from .config import AT_LEAST_ONCE, ModConfig
 from .counters import ModCounters
@@ -94,7 +94,7 @@ class Port(Admission):
                     try:
                         response = await future
                     except (asyncio.CancelledError, TimeoutError):
-                        lane.channel.give_up(request_id, future)
+                        lane.pipe.give_up(request_id, future)
                         raise
                     finally:
                         lane.finished(request_id)
@@ -104,7 +104,7 @@ class Port(Admission):
                     in_turn = queue is Queue.SUSPECT
                     queue = Queue.AHEAD if queue is Queue.WAITING else queue
                     continue
-                except (ChannelBroken, ChannelClosed):  # it was sent, and its incarnation has ended
+                except (PipeBroken, PipeClosed):  # it was sent, and its incarnation has ended
                     in_turn, queue = False, Queue.SUSPECT
                     await self._died_with(lane, journey)
                     continue
@@ -175,10 +175,10 @@ class Port(Admission):
         try:
             if has_large(journey.event.payload):
                 journey.own()
-                asked = lane.channel.begin(EVENT, {"event": journey.to_dict()}, due, has_large=True)
+                asked = lane.pipe.begin(EVENT, {"event": journey.to_dict()}, due, has_large=True)
             else:
-                asked = lane.channel.begin_event(journey.packed, due)
-        except (ChannelBroken, ChannelClosed):
+                asked = lane.pipe.begin_event(journey.packed, due)
+        except (PipeBroken, PipeClosed):
             raise _NotSent from None
         lane.handling[asked[0]] = journey
         return asked
@@ -191,7 +191,7 @@ class Port(Admission):
         due = self._due(journey)
         try:
             async with asyncio.timeout_at(due), lane.turn:
-                await lane.channel.writable()
+                await lane.pipe.writable()
                 return self._begin(lane, journey, due)
         finally:
             lane.pressing -= 1

@@ -62,7 +62,7 @@ class Probation:
     @property
     def way_back(self) -> bool:
         """Whether the former version can serve again."""
-        return self.has_snapshot or (self.standby is not None and self.standby.channel.closed is None)
+        return self.has_snapshot or (self.standby is not None and self.standby.pipe.closed is None)
 
     @property
     def version(self) -> str | None:

@@ -14,12 +14,12 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from ..ipc import shelf
+from ..ipc import shared_memory
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import EventResponse
 from ..ipc.manifest import Manifest
 from ..ipc.messages import Request
-from ..ipc.polling import Poller
+from ..ipc.spinning import Spinner
 from .audience import Audience, family_of
 from .audience_values import misfit
 from .config import ConfigError, ModConfig, NetworkConfig, is_allowed
@@ -51,7 +51,7 @@ from .swap import ReloadFailed, reload, roll_back
 logger = logging.getLogger("modvisor.registry")
 
 PATIENCE = 100e-6
-"""Seconds to stay awake for the answer to an event, see `ipc.polling`: most answers that come at once come within."""
+"""Seconds to stay awake for the answer to an event, see `ipc.spinning`: most answers that come at once come within."""
 
 RECYCLE_INTERVAL = 10.0
 """Seconds between two replacements of a mod for its use of memory: one that needs as much from the start is not helped."""
@@ -101,7 +101,7 @@ class ModRegistry:
             journal=journal,
             ledger=ledger,
             event_timeout=config.event_timeout,
-            poller=Poller(PATIENCE) if config.polling == AUTO else None,
+            spinner=Spinner(PATIENCE) if config.polling == AUTO else None,
             home_of=self._home_of,
             check_needs=self.needs.check,
             admit=self.needs.admit,
@@ -683,7 +683,7 @@ class ModRegistry:
             "concurrency": mod.limits.concurrency,
             "checkpoint_every": mod.checkpoint_every,
             "polling": self._config.polling == AUTO,
-            "shelf": shelf.is_possible,
+            "shelf": shared_memory.is_possible,
         }
 
     def _sys_path(self) -> list[str]:

@@ -122,7 +122,7 @@ async def _part_anew(replicas: Replicas, new: list[Incarnation], timeout: float)
         for keeper in replicas.keepers:
             if keeper.incarnation is None:
                 raise ModvisorError(f"worker {keeper.mod_id} is away, and its state with it", code=Code.MOD_AWAY)
-            handed = await keeper.incarnation.channel.request(messages.GET_STATE, {}, timeout)
+            handed = await keeper.incarnation.pipe.request(messages.GET_STATE, {}, timeout)
             state, version = handed["state"], str(handed["version"])
             if state is None and (checkpoint := await keeper.checkpoints.newest()) is not None:
                 state = checkpoint.state

@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Any
 
 from ..ipc import messages
-from ..ipc.errors import ChannelBroken, ChannelClosed, Code, ModvisorError, Unserializable
+from ..ipc.errors import Code, ModvisorError, PipeBroken, PipeClosed, Unserializable
 from ..ipc.messages import pack
 from .config import STOP_FIRST, ModConfig
 from .incarnation import Incarnation, StartFailed
@@ -261,7 +261,7 @@ async def _switch(
 
 def _still_serves(keeper: Keeper, old: Incarnation) -> bool:
     """Else it is being ended, or was."""
-    return keeper.incarnation is old and keeper.state is State.READY and old.channel.closed is None
+    return keeper.incarnation is old and keeper.state is State.READY and old.pipe.closed is None
 
 
 def _check_still(keeper: Keeper, old: Incarnation) -> None:
@@ -300,7 +300,7 @@ async def give(new: Incarnation, state: tuple[Any, str] | None) -> None:
     if state is not None:
         timeout = new.config.limits.start_timeout
         with told_at("set_state", timeout):
-            await new.channel.request(messages.SET_STATE, {"state": state[0], "from_version": state[1]}, timeout)
+            await new.pipe.request(messages.SET_STATE, {"state": state[0], "from_version": state[1]}, timeout)
 
 
 async def activate(new: Incarnation) -> None:
@@ -334,7 +334,7 @@ def told_at(step: str, timeout: float) -> Iterator[None]:
         yield
     except TimeoutError:
         raise ReloadFailed(f"{step} took more than {timeout:g} s", code=Code.TIMEOUT, step=step) from None
-    except (ChannelBroken, ChannelClosed) as error:
+    except (PipeBroken, PipeClosed) as error:
         raise ReloadFailed(f"a worker ended during {step} ({error})", code=Code.MOD_CRASHED, step=step) from None
     except ModvisorError as error:
         raise ReloadFailed.at(step, error) from None
@@ -343,7 +343,7 @@ def told_at(step: str, timeout: float) -> Iterator[None]:
 
 
 async def _state_of(incarnation: Incarnation, timeout: float) -> tuple[Any, str] | None:
-    handed = await incarnation.channel.request(messages.GET_STATE, {}, timeout)
+    handed = await incarnation.pipe.request(messages.GET_STATE, {}, timeout)
     return None if handed["state"] is None else (handed["state"], str(handed["version"]))
 
 

@@ -8,7 +8,7 @@ from collections import deque
 from ..ipc.errors import Code, Unserializable
 from ..ipc.event import EventResponse, copy_data
 from ..ipc.messages import pack, unpack
-from ..ipc.shelf import has_large
+from ..ipc.shared_memory import has_large
 
 Key = tuple[str | None, str]
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..ipc.address import MOD
-from ..ipc.channel import Channel
 from ..ipc.errors import RequestFailed
 from ..ipc.event import Event, EventResponse
 from ..ipc.messages import CHECKPOINT, QUERY, SEND_EVENT
+from ..ipc.pipe import Pipe
 
 T = TypeVar("T")
 
@@ -28,18 +28,18 @@ is, and links what the handler sends, and what the tasks it leaves behind send."
 
 
 class WorkerContext:
-    """Implements `modvisor.mods.ModContext` on a channel."""
+    """Implements `modvisor.mods.ModContext` on a pipe."""
 
     def __init__(
         self,
-        channel: Channel,
+        pipe: Pipe,
         mod_id: str,
         network_name: str,
         storage_path: Path,
         version: str = "0.0.0",
         replica: int | None = None,
     ) -> None:
-        self._channel = channel
+        self._pipe = pipe
         self._loop = asyncio.get_running_loop()
         self._sending = asyncio.Semaphore(MAX_SENDING)
         self.mod_id = mod_id
@@ -55,7 +55,7 @@ class WorkerContext:
             data["timeout"] = timeout
         async with self._sending:
             try:
-                answer = await self._channel.request(SEND_EVENT, {"event": data, "cause": current_cause.get()})
+                answer = await self._pipe.request(SEND_EVENT, {"event": data, "cause": current_cause.get()})
             except RequestFailed as error:
                 return EventResponse.failure(error.code, str(error), **error.details)
         return EventResponse.from_dict(answer)
@@ -68,7 +68,7 @@ class WorkerContext:
 
     async def checkpoint(self, state: Any) -> None:
         if state is not None:
-            await self._channel.request(CHECKPOINT, {"state": state, "version": self._version})
+            await self._pipe.request(CHECKPOINT, {"state": state, "version": self._version})
 
     async def agents(self) -> list[dict[str, Any]]:
         return await self._query("agents")
@@ -83,7 +83,7 @@ class WorkerContext:
         return await self._query("groups")
 
     async def _query(self, what: str, **params: Any) -> Any:
-        return await self._channel.request(QUERY, {"what": what, **params})
+        return await self._pipe.request(QUERY, {"what": what, **params})
 
     def run_from_thread(self, coroutine: Coroutine[Any, Any, T]) -> T:
         try:

@@ -20,13 +20,13 @@ from typing import Any
 
 from .. import ipc
 from ..ipc import messages
-from ..ipc.channel import HIGH_WATER, Channel
 from ..ipc.errors import Code, FrameTooLarge, ModvisorError, RemoteProtocolError, Unserializable
 from ..ipc.event import Event, EventResponse
 from ..ipc.manifest import Manifest
 from ..ipc.messages import Hello, Notification, Request
-from ..ipc.polling import Poller
-from ..ipc.shelf import has_large, is_possible
+from ..ipc.pipe import HIGH_WATER, Pipe
+from ..ipc.shared_memory import has_large, is_possible
+from ..ipc.spinning import Spinner
 from ..mods.base import BaseMod
 from ..mods.handlers import collect_handlers
 from . import limits, stdio
@@ -41,7 +41,7 @@ MAX_TELLING = 1000
 """Changes of other mods that may wait for a mod's on_dependency()."""
 
 PATIENCE = 60e-6
-"""Seconds to stay awake for the next event after one was answered, see `ipc.polling`."""
+"""Seconds to stay awake for the next event after one was answered, see `ipc.spinning`."""
 
 LAST_WORDS = 1.0
 """Seconds a mod has for its shutdown() when the supervisor is gone."""
@@ -80,7 +80,7 @@ async def _serve(sock: socket.socket) -> int:
 
 
 class Worker:
-    """One mod, its channel, and the handlers at work."""
+    """One mod, its pipe, and the handlers at work."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.ended = asyncio.Event()
@@ -88,7 +88,7 @@ class Worker:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._given_up: set[int] = set()  # cancelled by the core
         self._starter = Starter()
-        self._poller: Poller | None = None
+        self._spinner: Spinner | None = None
         self._mod: BaseMod | None = None
         self._sources: Sources | None = None
         self._executor: ThreadPoolExecutor | None = None
@@ -110,7 +110,7 @@ class Worker:
             messages.SNAPSHOT: self._snapshot,
             messages.SHUTDOWN: self._shutdown,
         }
-        self._channel = Channel(sock, on_request=self._take, on_notification=self._note, on_close=self._channel_ended)
+        self._channel = Pipe(sock, on_request=self._take, on_notification=self._note, on_close=self._pipe_ended)
         hello = Hello(messages.PROTOCOL, os.getpid(), platform.python_version(), ipc.__version__, is_possible)
         self._channel.notify(messages.HELLO, hello.to_dict())
 
@@ -139,8 +139,8 @@ class Worker:
         self._expect_next()
 
     def _expect_next(self) -> None:
-        if self._poller is not None and not self._tasks:
-            self._poller.expect()
+        if self._spinner is not None and not self._tasks:
+            self._spinner.expect()
 
     def _note(self, notification: Notification) -> None:
         self._starter.defer()
@@ -278,10 +278,10 @@ class Worker:
         self._mod = mod
         self._checkpoint_every = params.get("checkpoint_every")
         if params.get("shelf"):
-            self._channel.use_shelf()
+            self._channel.lend()
         if params.get("polling"):
-            self._poller = Poller(PATIENCE)
-            self._channel.poll_with(self._poller)
+            self._spinner = Spinner(PATIENCE)
+            self._channel.spin_with(self._spinner)
         await self._life_call("initialize")
         return Manifest(
             mod_class=f"{cls.__module__}:{cls.__qualname__}",
@@ -407,7 +407,7 @@ class Worker:
 
     # -- the end
 
-    def _channel_ended(self, _reason: ModvisorError) -> None:
+    def _pipe_ended(self, _reason: ModvisorError) -> None:
         if not self._shut_down:  # nobody asked for that: it is no clean end
             self.exit_status = 1
         self.ended.set()

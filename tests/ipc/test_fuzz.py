@@ -24,7 +24,6 @@ from hypothesis import strategies as st
 
 from modvisor.ipc import connection as connection_module
 from modvisor.ipc import messages
-from modvisor.ipc.channel import Channel
 from modvisor.ipc.connection import Connection, FrameDecoder
 from modvisor.ipc.errors import (
     FrameTooLarge,
@@ -37,6 +36,7 @@ from modvisor.ipc.errors import (
 from modvisor.ipc.event import MAX_DEPTH, Event, EventResponse
 from modvisor.ipc.manifest import Manifest
 from modvisor.ipc.messages import Hello, Message, Request, Response, decode, unpack
+from modvisor.ipc.pipe import Pipe
 from tests.conftest import TOLD
 
 SEED = int(os.environ.get("MODVISOR_FUZZ_SEED") or random.SystemRandom().getrandbits(32))
@@ -508,11 +508,11 @@ def test_what_a_message_shows_of_a_huge_value_is_short() -> None:
         assert len(str(told.value)) < 400
 
 
-# -- a channel on a socket pair
+# -- a pipe on a socket pair
 
 
 class Victim:
-    """An honest channel that is asked and asks, and whatever its loop had to complain about."""
+    """An honest pipe that is asked and asks, and whatever its loop had to complain about."""
 
     def __init__(self) -> None:
         ours, self.stranger = socket.socketpair()
@@ -521,9 +521,9 @@ class Victim:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _loop, context: self.complaints.append(context))
         self.reasons: list[ModvisorError] = []
-        self.channel = Channel(
+        self.pipe = Pipe(
             ours,
-            on_request=lambda request: self.channel.respond(request.id, None),
+            on_request=lambda request: self.pipe.respond(request.id, None),
             on_notification=lambda _note: None,
             on_close=self.reasons.append,
             max_frame=MAX_FRAME,
@@ -532,14 +532,14 @@ class Victim:
 
 
 @pytest.mark.anyio
-async def test_a_channel_whose_peer_is_a_stranger() -> None:
+async def test_a_pipe_whose_peer_is_a_stranger() -> None:
     """Random streams, cut at random: every caller gets an answer or a typed error, and the loop nothing to complain about."""
     chance = random.Random(SEED)
     frames = iter(Frames(SEED))
     ends: Counter[str] = Counter()
     for _ in range(400):
         victim = Victim()
-        calls = [asyncio.create_task(victim.channel.request("event", {})) for _ in range(3)]
+        calls = [asyncio.create_task(victim.pipe.request("event", {})) for _ in range(3)]
         await asyncio.sleep(0)
         stream = b"".join(next(frames) for _ in range(chance.randrange(1, 8)))
         for cut in (stream[: len(stream) // 2], stream[len(stream) // 2 :]):
@@ -550,15 +550,15 @@ async def test_a_channel_whose_peer_is_a_stranger() -> None:
         if how == 0:
             victim.stranger.close()
         elif how == 1:
-            victim.channel.close_after_reading()
+            victim.pipe.close_after_reading()
         else:
             for _ in range(3):
                 await asyncio.sleep(0)
-            victim.channel.close()
+            victim.pipe.close()
         results = await asyncio.gather(*calls, return_exceptions=True)
         victim.stranger.close()
         assert len(victim.reasons) == 1
-        assert victim.channel.closed is victim.reasons[0]
+        assert victim.pipe.closed is victim.reasons[0]
         assert victim.complaints == []
         for result in results:
             assert not isinstance(result, Exception) or isinstance(result, ModvisorError), f"seed {SEED}"
@@ -569,12 +569,12 @@ async def test_a_channel_whose_peer_is_a_stranger() -> None:
 @pytest.mark.anyio
 async def test_details_of_a_refusal_are_a_strangers_data() -> None:
     victim = Victim()
-    call = asyncio.create_task(victim.channel.request("event", {}))
+    call = asyncio.create_task(victim.pipe.request("event", {}))
     await asyncio.sleep(0)
     details = {"message": 1, "code": 2, "self": 3, "x": 4, 5: 6, b"7": 8, "": 9}
     victim.stranger.send(framed(msgpack.packb([1, 0, {"code": "odd", "message": "no", "details": details}, None])))
     with pytest.raises(RequestFailed) as caught:
         await call
     assert caught.value.details == {"x": 4, "": 9}
-    victim.channel.close()
+    victim.pipe.close()
     victim.stranger.close()

@@ -121,7 +121,7 @@ async def seen(network: AgentNetwork, mod_id: str) -> dict[str, list[str]]:
     assert keeper is not None
     assert keeper.incarnation is not None
     event = Event("wiki.page.seen").to_dict()
-    answer = await keeper.incarnation.channel.request("event", {"event": event}, 10)
+    answer = await keeper.incarnation.pipe.request("event", {"event": event}, 10)
     return answer["response"]["data"]
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import psutil
 import pytest
 
-from modvisor.ipc.channel import BURST, HIGH_WATER, RATE, TURN
 from modvisor.ipc.errors import Code
+from modvisor.ipc.pipe import BURST, HIGH_WATER, RATE, TURN
 from modvisor.supervisor import AgentNetwork, Event, EventResponse
 from modvisor.supervisor.mod_requests import MAX_OPEN
 from tests.conftest import until
@@ -202,7 +202,7 @@ async def test_more_requests_than_one_worker_may_have(
     await send(network, "flood.start", "mod:flood", kind="coroutines", event={"event_name": "slow.wait"})
     watch = Watch(network, "flood")
     flood, slow = (network._running().mods.find(name) for name in ("flood", "slow"))
-    channel = flood.incarnation.channel
+    channel = flood.incarnation.pipe
     await until(lambda: watch.taken >= MAX_OPEN, 20)
     for _ in range(3):
         assert await flood.incarnation.answers(20), "a ping passes the surplus"
@@ -265,7 +265,7 @@ async def test_a_flood_of_notifications(
 ) -> None:
     await load(network, write_mod, "flood", FLOOD)
     loop = asyncio.get_running_loop()
-    channel = network._running().mods.find("flood").incarnation.channel
+    channel = network._running().mods.find("flood").incarnation.pipe
     before, began = memory(), loop.time()
     await send(network, "flood.start", "mod:flood", kind="notes", method=method)
     await until(lambda: channel._allowance._left < 100.0, 20)
@@ -313,7 +313,7 @@ async def test_requests_and_their_cancellation_without_end(
     await until(lambda: neighbour.answers > answers + 20, 30)
     assert (await going).success
     mods = network._running().mods
-    assert mods.find("fickle").incarnation.channel.owed == 0
+    assert mods.find("fickle").incarnation.pipe.owed == 0
     await until(lambda: mods.find("slow").port.in_flight == mods.find("slow").port.depth == 0)
     assert memory() - before < 100_000_000
 
@@ -338,7 +338,7 @@ async def test_a_worker_that_stops_reading_its_pipe(
     """, limits={"hang_timeout": 2, "concurrency": 16, "queue": 20, "queue_bytes": "20MB"})  # fmt: skip
     keeper = network._running().mods.find("deaf")
     pid = keeper.incarnation.pid
-    channel = keeper.incarnation.channel
+    channel = keeper.incarnation.pipe
     blob = b"x" * 1_000_000
     assert (await send(network, "deaf.take", "mod:deaf", blob=blob)).data == 1_000_000
     await send(network, "deaf.stop_reading", "mod:deaf")
@@ -383,7 +383,7 @@ async def test_a_worker_that_does_not_read_its_answers(
             return EventResponse(True)
     """, limits={"hang_timeout": 2})  # fmt: skip
     keeper = network._running().mods.find("deaf")
-    channel, most, before = keeper.incarnation.channel, 0, memory()
+    channel, most, before = keeper.incarnation.pipe, 0, memory()
     going = asyncio.create_task(send(network, "deaf.go", "mod:deaf"))
     while channel.closed is None:
         most = max(most, channel.buffered)
@@ -422,7 +422,7 @@ async def test_a_mod_that_sends_large_events_without_waiting(
             return EventResponse(True, data=dict(outcomes))
     """)  # fmt: skip
     before = memory()
-    channel = network._running().mods.find("big").incarnation.channel
+    channel = network._running().mods.find("big").incarnation.pipe
     going = asyncio.create_task(
         network.process_event(Event("big.go", "agent:alice", "mod:big", payload={}, timeout=50))
     )

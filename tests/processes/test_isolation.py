@@ -148,7 +148,7 @@ async def test_a_supervisor_that_stood_still_itself_blames_nobody(network: Agent
     """As when a machine is suspended: the ping is unanswered far beyond its time, and nobody could have answered it."""
     loaded = await network.load_mod(write_mod("echo"), limits={"hang_timeout": 0.4})
     pid = loaded.data["pid"]
-    channel = network._running().mods.find("echo").incarnation.channel
+    channel = network._running().mods.find("echo").incarnation.pipe
     for _ in range(3):
         os.kill(pid, signal.SIGSTOP)
         await until(lambda: channel.in_flight == 1)  # a ping

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modvisor.ipc import messages
-from modvisor.ipc.channel import Channel
 from modvisor.ipc.errors import Code, ModvisorError
 from modvisor.ipc.messages import Hello, Notification, Request
+from modvisor.ipc.pipe import Pipe
 from modvisor.supervisor.output import BYTE_RATE
 from modvisor.supervisor.process import DumpFile, Exit, WorkerProcess
 
@@ -123,7 +123,7 @@ class FakeWorker:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._held: int | None = None
         self._sock = sock
-        self.channel = Channel(
+        self.pipe = Pipe(
             sock, on_request=self._take, on_notification=self._take, on_close=lambda _reason: self._end_of_pipe()
         )
         self.process: FakeProcess
@@ -136,7 +136,7 @@ class FakeWorker:
             self.die(Exit(1, None))
         elif self.fault != "mute":
             protocol = 99 if self.fault == "stranger" else messages.PROTOCOL
-            self.channel.notify(messages.HELLO, Hello(protocol, self.pid, "3.11", "0").to_dict())
+            self.pipe.notify(messages.HELLO, Hello(protocol, self.pid, "3.11", "0").to_dict())
 
     def signalled(self, signum: int) -> None:
         if self.alive and (signum == signal.SIGKILL or (signum == signal.SIGTERM and self.conduct.heeds_sigterm)):
@@ -149,9 +149,9 @@ class FakeWorker:
             return
         self.alive, self.ended_by = False, by
         self.launcher.on_death(self)
-        if self.conduct.holds_pipe and self.channel.closed is None:
+        if self.conduct.holds_pipe and self.pipe.closed is None:
             self._held = os.dup(self._sock.fileno())
-        self.channel.close()
+        self.pipe.close()
         os.close(self._output)
         for task in list(self._tasks.values()):
             task.cancel()
@@ -177,10 +177,10 @@ class FakeWorker:
     def close_pipe(self) -> None:
         """It lives on, and nobody hears of it."""
         self.faults.add("closed its pipe")
-        self.channel.close()
+        self.pipe.close()
 
     def send_garbage(self) -> None:
-        if self.alive and self.channel.closed is None:
+        if self.alive and self.pipe.closed is None:
             self.faults.add("sent garbage")
             with suppress(BlockingIOError, OSError):
                 self._sock.send(_GARBAGE)
@@ -237,17 +237,17 @@ class FakeWorker:
         else:
             if self.alive:
                 self.handling.pop(request.id, None)
-                self.channel.respond(request.id, result)
+                self.pipe.respond(request.id, result)
                 if request.method == messages.ACTIVATE:
                     self._go_wrong()
                 if request.method == messages.SHUTDOWN:
-                    await self.channel.flush()
+                    await self.pipe.flush()
                     self.die(Exit(0, None), by="the supervisor")
 
     def _refuse(self, request: Request, code: str, text: str) -> None:
         self.handling.pop(request.id, None)
         if self.alive:
-            self.channel.refuse(request.id, code, text)
+            self.pipe.refuse(request.id, code, text)
 
     async def _answer_to(self, request: Request) -> Any:
         params = request.params or {}
@@ -347,7 +347,7 @@ class FakeWorker:
 
     async def _ask_itself(self, request_id: int, n: int, do: str) -> Any:
         inner = {"event_name": "work.inner", "destination_id": "mod:work", "payload": {"n": n, "do": do}}
-        answer = await self.channel.request(messages.SEND_EVENT, {"event": inner, "cause": request_id})
+        answer = await self.pipe.request(messages.SEND_EVENT, {"event": inner, "cause": request_id})
         return {"response": {**answer, "data": [n, 0] if answer["success"] else answer.get("data")}}
 
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modvisor.ipc.channel import HIGH_WATER, Channel
 from modvisor.ipc.messages import Request, weight
+from modvisor.ipc.pipe import HIGH_WATER, Pipe
 from modvisor.supervisor import copies
 from modvisor.supervisor.copies import BATCH, BATCH_BYTES, CopyQueue
 from modvisor.supervisor.counters import ModCounters
@@ -33,11 +33,11 @@ class Observer:
         ours, self.sock = socket.socketpair()
         self.batches: list[Request] = []
         self.answering = True
-        self.lane = Lane(self._channel(ours, lambda _request: None), self._why_ended)
-        self.channel = self._channel(self.sock, self._take)
+        self.lane = Lane(self._pipe(ours, lambda _request: None), self._why_ended)
+        self.pipe = self._pipe(self.sock, self._take)
 
-    def _channel(self, sock: socket.socket, on_request: Any) -> Channel:
-        return Channel(sock, on_request=on_request, on_notification=lambda _: None, on_close=lambda _: None)
+    def _pipe(self, sock: socket.socket, on_request: Any) -> Pipe:
+        return Pipe(sock, on_request=on_request, on_notification=lambda _: None, on_close=lambda _: None)
 
     async def _why_ended(self) -> str:
         return "it ended"
@@ -45,7 +45,7 @@ class Observer:
     def _take(self, request: Request) -> None:
         self.batches.append(request)
         if self.answering:
-            self.channel.respond(request.id, {"failed": 0})
+            self.pipe.respond(request.id, {"failed": 0})
 
     @property
     def numbers(self) -> list[int]:
@@ -56,8 +56,8 @@ class Observer:
 async def observer() -> AsyncIterator[Observer]:
     made = Observer()
     yield made
-    made.channel.close()
-    made.lane.channel.close()
+    made.pipe.close()
+    made.lane.pipe.close()
 
 
 @given(
@@ -148,7 +148,7 @@ async def test_one_batch_is_under_way_at_a_time(observer: Observer) -> None:
     assert len(queue) == 50
     assert counters.observe_dropped == 50
     observer.answering = True
-    observer.channel.respond(observer.batches[0].id, None)
+    observer.pipe.respond(observer.batches[0].id, None)
     await until(lambda: counters.observed == 51)
     assert observer.numbers == [0, *range(51, 101)]
     feeding.cancel()
@@ -158,7 +158,7 @@ async def test_nothing_is_sent_to_one_that_does_not_read(observer: Observer) -> 
     counters = ModCounters()
     queue = CopyQueue(1000, counters, 5_000_000)
     asyncio.get_running_loop().remove_reader(observer.sock.fileno())
-    ours = observer.lane.channel
+    ours = observer.lane.pipe
     ours.notify("note", {"blob": b"x" * (HIGH_WATER + 500_000)})
     feeding = asyncio.create_task(queue.feed(observer.lane))
     before = ours.buffered
@@ -168,7 +168,7 @@ async def test_nothing_is_sent_to_one_that_does_not_read(observer: Observer) -> 
     assert ours.buffered == before
     assert queue.bytes <= 5_000_000
     assert counters.observe_dropped > 0
-    asyncio.get_running_loop().add_reader(observer.sock.fileno(), observer.channel._readable)
+    asyncio.get_running_loop().add_reader(observer.sock.fileno(), observer.pipe._readable)
     await until(lambda: counters.observed + counters.observe_dropped == 100)
     assert observer.numbers[-1] == 99
     feeding.cancel()

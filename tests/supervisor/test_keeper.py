@@ -241,11 +241,11 @@ async def test_suspects_keep_their_order_when_the_next_worker_dies_before_it_get
 async def test_an_event_that_waits_for_the_pipe_is_finished_before_an_unload(make_world: MakeWorld) -> None:
     """It has its place, behind a large message that the worker is still reading."""
     world = await make_world()
-    world.keeper.incarnation.channel.notify("note", {"blob": bytes(30_000_000)})
+    world.keeper.incarnation.pipe.notify("note", {"blob": bytes(30_000_000)})
     sent = world.send("slow")
     for _ in range(5):
         await asyncio.sleep(0)
-    assert world.keeper.incarnation.channel.buffered > 10_000_000
+    assert world.keeper.incarnation.pipe.buffered > 10_000_000
     assert (await world.mods.unload("work")).success
     assert sent.answer is not None
     assert sent.answer.success, sent.answer

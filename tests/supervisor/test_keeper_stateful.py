@@ -290,7 +290,7 @@ class Life(RuleBasedStateMachine):
                 task.cancel()
             self.run(asyncio.sleep(0.1))
             for worker in self.world.launcher.workers:
-                worker.channel.close()
+                worker.pipe.close()
                 worker.let_go()
             for task in asyncio.all_tasks(self.loop):
                 task.cancel()

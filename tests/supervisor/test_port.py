@@ -1,4 +1,4 @@
-"""The way to one mod: who is sent when. The other end of the channel is in this process."""
+"""The way to one mod: who is sent when. The other end of the pipe is in this process."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from modvisor.ipc.channel import HIGH_WATER, Channel
 from modvisor.ipc.event import Event
 from modvisor.ipc.messages import Request
+from modvisor.ipc.pipe import HIGH_WATER, Pipe
 from modvisor.supervisor.config import LimitsConfig, ModConfig
 from modvisor.supervisor.counters import ModCounters
 from modvisor.supervisor.crashes import CrashReport
@@ -36,13 +36,13 @@ class Worker:
     def __init__(self) -> None:
         self.took: list[Any] = []
         ours, theirs = socket.socketpair()
-        self.channel = Channel(theirs, on_request=self._take, on_notification=print, on_close=lambda _reason: None)
-        near = Channel(ours, on_request=print, on_notification=print, on_close=lambda _reason: None)
+        self.pipe = Pipe(theirs, on_request=self._take, on_notification=print, on_close=lambda _reason: None)
+        near = Pipe(ours, on_request=print, on_notification=print, on_close=lambda _reason: None)
         self.lane = Lane(near, self._why)
 
     def _take(self, request: Request) -> None:
         self.took.append(request.params["event"]["payload"]["n"])
-        self.channel.respond(request.id, {"response": {"success": True}})
+        self.pipe.respond(request.id, {"response": {"success": True}})
 
     async def _why(self) -> str:
         return "it was asked to"
@@ -52,8 +52,8 @@ class Worker:
 async def worker() -> AsyncIterator[Worker]:
     worker = Worker()
     yield worker
-    worker.lane.channel.close()
-    worker.channel.close()
+    worker.lane.pipe.close()
+    worker.pipe.close()
 
 
 def make_port(**limits: Any) -> Port:
@@ -96,19 +96,19 @@ async def test_an_event_that_is_given_up_just_as_it_has_its_place_hands_it_on(wo
 
 async def test_nobody_overtakes_those_who_waited_for_the_pipe(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pipe has room again, and their tasks have not run yet, when the next events come."""
-    port, channel = make_port(), worker.lane.channel
+    port, pipe = make_port(), worker.lane.pipe
     port.open(worker.lane)
     tasks = [ask(port, 0, 2 * HIGH_WATER), ask(port, 1), ask(port, 2)]
     await turn()
-    assert channel.buffered > HIGH_WATER
-    wake = channel._wake_drain_waiters
+    assert pipe.buffered > HIGH_WATER
+    wake = pipe._wake_drain_waiters
 
     def wake_behind_others() -> None:
-        if channel.buffered <= HIGH_WATER and len(tasks) == 3:
+        if pipe.buffered <= HIGH_WATER and len(tasks) == 3:
             tasks.extend([ask(port, 3), ask(port, 4)])
         wake()
 
-    monkeypatch.setattr(channel, "_wake_drain_waiters", wake_behind_others)
+    monkeypatch.setattr(pipe, "_wake_drain_waiters", wake_behind_others)
     await until(lambda: len(tasks) == 5)
     await asyncio.gather(*tasks)
     assert worker.took == list(range(5))
@@ -128,14 +128,14 @@ async def test_one_that_gives_up_waiting_for_the_pipe_holds_up_nobody(worker: Wo
 async def test_the_time_in_which_an_event_waits_for_the_pipe_is_its_own(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    port, channel = make_port(event_timeout=60.0), worker.lane.channel
+    port, pipe = make_port(event_timeout=60.0), worker.lane.pipe
     port.open(worker.lane)
     due: list[float] = []
-    begin = channel.begin_event
-    monkeypatch.setattr(channel, "begin_event", lambda packed, at: due.append(at) or begin(packed, at))
+    begin = pipe.begin_event
+    monkeypatch.setattr(pipe, "begin_event", lambda packed, at: due.append(at) or begin(packed, at))
     tasks = [ask(port, 0, 2 * HIGH_WATER), ask(port, 1)]
     await turn()
-    assert channel.buffered > HIGH_WATER
+    assert pipe.buffered > HIGH_WATER
     waits_since = asyncio.get_running_loop().time()
     await asyncio.gather(*tasks)
     assert due[-1] <= waits_since + 60.0

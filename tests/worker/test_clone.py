@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has 
 # In a process of its own, which has one thread as a warden has.
 LOOKS = """
 import json, os, sys, threading
-from modvisor.worker.clone import fork_into
+from modvisor.worker.guardian.clone import fork_into
 
 hooks = []
 os.register_at_fork(before=lambda: hooks.append("before"), after_in_parent=lambda: hooks.append("parent"),

@@ -1,4 +1,4 @@
-"""What a worker owes for each request, in this process: the other end of its channel is ours."""
+"""What a worker owes for each request, in this process: the other end of its pipe is ours."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from modvisor.ipc.channel import Channel
 from modvisor.ipc.event import Event, EventResponse
 from modvisor.ipc.messages import CANCEL, EVENT
+from modvisor.ipc.pipe import Pipe
 from modvisor.mods.handlers import Handler
 from modvisor.worker.dispatch import Dispatcher
 from modvisor.worker.serve import Worker
@@ -26,7 +26,7 @@ async def test_an_event_that_is_cancelled_before_its_first_line_is_answered_all_
     """Else it would be open for ever, at both ends: 10,000 of them and the mod is asked nothing any more."""
     near, far = socket.socketpair()
     notes: list[Any] = []
-    channel = Channel(near, on_request=print, on_notification=notes.append, on_close=lambda _reason: None)
+    pipe = Pipe(near, on_request=print, on_notification=notes.append, on_close=lambda _reason: None)
     worker = Worker(far)
     go = asyncio.Event()
 
@@ -37,15 +37,15 @@ async def test_an_event_that_is_cancelled_before_its_first_line_is_answered_all_
     worker._dispatcher = Dispatcher([Handler("test.wait", "wait", wait, is_async=True, observe=False)], NO_THREADS)
     try:
         await until(lambda: bool(notes))
-        channel._corked = True  # all in one write, so in one read
-        calls = [channel.begin(EVENT, {"event": Event("test.wait").to_dict()}) for _ in range(4)]
+        pipe._corked = True  # all in one write, so in one read
+        calls = [pipe.begin(EVENT, {"event": Event("test.wait").to_dict()}) for _ in range(4)]
         for request_id, future in calls[1:]:
             future.cancel()
-            channel.notify(CANCEL, {"id": request_id})
-        channel._uncork()
-        await until(lambda: channel.in_flight == 1)
+            pipe.notify(CANCEL, {"id": request_id})
+        pipe._uncork()
+        await until(lambda: pipe.in_flight == 1)
         go.set()
         assert (await calls[0][1]).result == {"response": {"success": True}}
     finally:
         await worker.close()
-        channel.close()
+        pipe.close()

@@ -24,8 +24,8 @@ from typing import Any
 import msgpack
 
 from modvisor.mods import Event, EventResponse
-from modvisor.worker import tree
 from modvisor.worker.context import current_cause
+from modvisor.worker.guardian import tree
 
 LIFE = 20  # seconds that anything left behind lives at most
 MOST_FORKS = 150

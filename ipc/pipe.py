@@ -15,24 +15,24 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from . import shelf
+from . import shared_memory
 from .connection import MAX_FRAME, MAX_REQUESTS, Connection
 from .deadlines import Deadlines
 from .errors import (
-    ChannelBroken,
-    ChannelClosed,
     Code,
     ModvisorError,
+    PipeBroken,
+    PipeClosed,
     ProtocolError,
     RemoteProtocolError,
     RequestFailed,
 )
 from .messages import CANCEL, Message, Notification, Request, Response
-from .polling import Poller
-from .shelf import OutShelf
+from .shared_memory import Lent
+from .spinning import Spinner
 
 HIGH_WATER = 1024 * 1024
-"""Bytes waiting to be written above which `Channel.call` waits for the peer to read."""
+"""Bytes waiting to be written above which `Pipe.call` waits for the peer to read."""
 
 TURN = 16
 """Requests and notifications taken in one turn of the loop. A request costs 20 to 60 µs with what it sets off, so a peer that
@@ -48,7 +48,7 @@ of them the messages of one turn of the loop leave together."""
 
 RATE = 20_000.0
 BURST = 20_000.0
-"""What messages of no use (`Channel.charge`) may cost per second while they last, and at once. A notification costs 1 and takes
+"""What messages of no use (`Pipe.charge`) may cost per second while they last, and at once. A notification costs 1 and takes
 5 µs, so a flood of them is a tenth of a supervisor's time. Above it reading pauses: the pipe fills, and the peer waits.
 
 Whatever an honest peer has in its pipe is read within two seconds all the same, and its answer to a ping with it: it has at
@@ -63,7 +63,7 @@ LAST_MESSAGES = 1000
 """What is taken of a peer that has ended, of what lay in its pipe: its answers, and this many requests and notifications."""
 
 _FOR_LARGE = 10  # times the patience for a small message: large bytes are copied twice on their way
-_SHELF_KEPT = 1.0  # seconds that a shelf keeps its memory when it is not used, twice at most
+_SHARED_KEPT = 1.0  # seconds that a shelf keeps its memory when it is not used, twice at most
 _ONE_FD = socket.CMSG_LEN(4)  # a peer that sends more has them closed by the kernel
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
@@ -72,7 +72,7 @@ NotificationHandler = Callable[[Notification], None]
 CloseHandler = Callable[[ModvisorError], None]
 
 
-class Channel:
+class Pipe:
     """Requests, answers and notifications with one peer.
 
     Reading is fair and bounded: at most `TURN` requests and notifications per turn of the loop, and messages of no use no
@@ -82,11 +82,11 @@ class Channel:
     `refuse`. ``on_close`` is called once, with the reason.
 
     Args:
-        sock: a connected stream socket; the channel owns it from here on.
+        sock: a connected stream socket; the pipe owns it from here on.
         max_frame: cap on one message, bytes.
         max_requests: cap on unanswered requests, each way.
-        max_buffer: cap on bytes waiting for a peer that does not read; above it the channel breaks.
-        poller: waits awake for the answers to events.
+        max_buffer: cap on bytes waiting for a peer that does not read; above it the pipe breaks.
+        spinner: waits awake for the answers to events.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Channel:
         max_frame: int = MAX_FRAME,
         max_requests: int = MAX_REQUESTS,
         max_buffer: int | None = None,
-        poller: Poller | None = None,
+        spinner: Spinner | None = None,
     ) -> None:
         sock.setblocking(False)
         self._sock = sock
@@ -111,10 +111,10 @@ class Channel:
         # Twice the largest message: one on its way, one whole answer behind it.
         self._max_buffer = 2 * max_frame + HIGH_WATER if max_buffer is None else max_buffer
         self._deadlines = Deadlines(self._loop)
-        self._poller = poller
+        self._spinner = spinner
         self._unread: Iterator[Message] | None = None  # messages of the last read that are for the next turns
         self._next_turn: asyncio.Handle | None = None  # goes on with them; nothing is read before
-        self._reading = True  # the socket is watched: whenever the channel is open and not in a pause
+        self._reading = True  # the socket is watched: whenever the pipe is open and not in a pause
         self._allowance = _Allowance(self._loop.time())
         self._pause = False  # wanted, before anything more is taken
         self._out: deque[memoryview | bytes] = deque()
@@ -123,7 +123,7 @@ class Channel:
         self._corked = False  # something was written in this turn of the loop: gather what else it writes
         self._waiting_for_writable = False
         self._drain_waiters: deque[asyncio.Future[None]] = deque()
-        self._shelf: OutShelf | None = None
+        self._lent: Lent | None = None
         self._shrinking: asyncio.TimerHandle | None = None
         self._closed: ModvisorError | None = None
         self._loop.add_reader(sock.fileno(), self._readable)
@@ -137,7 +137,7 @@ class Channel:
             RequestFailed: the peer answered with an error.
             TimeoutError: no answer within ``timeout`` seconds; the peer is told to stop.
             ChannelBusy, FrameTooLarge, Unserializable: nothing was sent.
-            ChannelBroken, ChannelClosed: the channel ended before the answer came.
+            PipeBroken, PipeClosed: the pipe ended before the answer came.
         """
         if self.buffered > HIGH_WATER:
             async with asyncio.timeout(timeout):
@@ -154,15 +154,15 @@ class Channel:
 
         Args:
             due: loop time at which waiting for the answer ends.
-            has_large: there are large bytes in ``params``, see `ipc.shelf`.
+            has_large: there are large bytes in ``params``, see `ipc.shared_memory`.
         """
         if self._closed is not None:
             raise _again(self._closed)
         future: asyncio.Future[Response] = self._loop.create_future()
         request_id, data = self._connection.request(method, params, future, has_large=has_large)
         self._begun(future, data, due)
-        if has_large and self._poller is not None:
-            self._poller.expect(_FOR_LARGE)
+        if has_large and self._spinner is not None:
+            self._spinner.expect(_FOR_LARGE)
         return request_id, future
 
     def begin_event(self, packed: bytes, due: float) -> tuple[int, asyncio.Future[Response]]:
@@ -172,8 +172,8 @@ class Channel:
         future: asyncio.Future[Response] = self._loop.create_future()
         request_id, data = self._connection.event(packed, future)
         self._begun(future, data, due)
-        if self._poller is not None and self._connection.in_flight == 1:  # else it is expected already
-            self._poller.expect()
+        if self._spinner is not None and self._connection.in_flight == 1:  # else it is expected already
+            self._spinner.expect()
         return request_id, future
 
     def _begun(self, future: asyncio.Future[Response], data: bytes, due: float | None) -> None:
@@ -206,22 +206,22 @@ class Channel:
         return (await self.call(method, params, timeout)).result
 
     def notify(self, method: str, params: Any = None) -> None:
-        """Tell the peer; dropped without a word when the channel is closed."""
+        """Tell the peer; dropped without a word when the pipe is closed."""
         if self._closed is None:
             self._write(self._connection.notify(method, params))
 
     # -- answering
 
     def respond(self, request_id: int, result: Any, *, has_large: bool = False) -> None:
-        """Answer a request; ``has_large``: with large bytes, see `ipc.shelf`.
+        """Answer a request; ``has_large``: with large bytes, see `ipc.shared_memory`.
 
         Raises:
             FrameTooLarge, Unserializable: nothing was sent; the caller owes the peer a `refuse`.
         """
         if self._closed is None:
             self._write(self._connection.respond(request_id, result, has_large=has_large))
-            if has_large and self._poller is not None:
-                self._poller.expect(_FOR_LARGE)
+            if has_large and self._spinner is not None:
+                self._spinner.expect(_FOR_LARGE)
 
     def refuse(self, request_id: int, code: str, message: str, details: dict[str, Any] | None = None) -> None:
         """Answer a request with an error."""
@@ -238,20 +238,20 @@ class Channel:
         """About the bytes of memory these take up together."""
         return self._connection.owed_weight
 
-    def use_shelf(self) -> None:
+    def lend(self) -> None:
         """Lay down large bytes from now on: the peer takes them."""
-        if shelf.is_possible and self._closed is None:
-            self._connection.shelf = self._shelf = OutShelf()
+        if shared_memory.is_possible and self._closed is None:
+            self._connection.lent = self._lent = Lent()
 
-    def poll_with(self, poller: Poller) -> None:
-        """Wait awake from now on, see the argument ``poller``."""
-        self._poller = poller
+    def spin_with(self, spinner: Spinner) -> None:
+        """Wait awake from now on, see the argument ``spinner``."""
+        self._spinner = spinner
 
     # -- life
 
     @property
     def closed(self) -> ModvisorError | None:
-        """Why the channel ended, None while it is open."""
+        """Why the pipe ended, None while it is open."""
         return self._closed
 
     @property
@@ -264,16 +264,16 @@ class Channel:
         await self._drained(HIGH_WATER)
 
     async def flush(self) -> None:
-        """Wait until everything written has been handed to the kernel (or the channel ended)."""
+        """Wait until everything written has been handed to the kernel (or the pipe ended)."""
         self._uncork()
         await self._drained(0)
 
     def close(self) -> None:
-        """End the channel at once; requests in flight raise `ChannelClosed`. May be called again."""
-        self._end(ChannelClosed("the channel was closed"))
+        """End the pipe at once; requests in flight raise `PipeClosed`. May be called again."""
+        self._end(PipeClosed("the pipe was closed"))
 
     def close_after_reading(self) -> None:
-        """Take what the peer had sent before it ended, then end the channel: an answer on its way still counts.
+        """Take what the peer had sent before it ended, then end the pipe: an answer on its way still counts.
 
         No more than lies in the pipe at this moment: a process that outlived the peer may write for ever.
         """
@@ -302,9 +302,9 @@ class Channel:
         if self._waiting_for_writable:
             self._loop.remove_writer(self._sock.fileno())
         self._sock.close()
-        self._connection.laid.close()
-        if self._shelf is not None:
-            self._shelf.close()
+        self._connection.borrowed.close()
+        if self._lent is not None:
+            self._lent.close()
         if self._shrinking is not None:
             self._shrinking.cancel()
         self._out.clear()
@@ -325,11 +325,11 @@ class Channel:
 
     def _readable(self) -> None:
         if self._next_turn is None and self._receive():
-            if self._poller is not None:
-                self._poller.came()
+            if self._spinner is not None:
+                self._spinner.came()
             self._take_turn()
-            if self._poller is not None and self._connection.in_flight:
-                self._poller.expect()
+            if self._spinner is not None and self._connection.in_flight:
+                self._spinner.expect()
 
     def _go_on(self) -> None:
         self._next_turn = None
@@ -352,13 +352,13 @@ class Channel:
             self._next_turn = self._loop.call_soon(self._go_on)
 
     def _receive(self) -> int:
-        """Read what is there into `_unread`; returns the bytes read: 0 if there were none or the channel ended."""
+        """Read what is there into `_unread`; returns the bytes read: 0 if there were none or the pipe ended."""
         view = self._connection.frames.buffer()
         try:
-            if shelf.is_possible:
+            if shared_memory.is_possible:
                 count, ancillary, _, _ = self._sock.recvmsg_into([view], _ONE_FD, _CLOSE_ON_EXEC)
                 if ancillary:
-                    self._connection.laid.use(int.from_bytes(ancillary[0][2][:4], sys.byteorder))
+                    self._connection.borrowed.use(int.from_bytes(ancillary[0][2][:4], sys.byteorder))
             else:
                 count = self._sock.recv_into(view)
         except RemoteProtocolError as error:
@@ -367,10 +367,10 @@ class Channel:
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError as error:
-            self._end(ChannelBroken(f"the pipe broke: {error}"))
+            self._end(PipeBroken(f"the pipe broke: {error}"))
             return 0
         if count == 0:
-            self._end(ChannelBroken("the peer closed the pipe"))
+            self._end(PipeBroken("the peer closed the pipe"))
             return 0
         self._unread = self._connection.received(count)
         return count
@@ -415,8 +415,8 @@ class Channel:
         """Send at once if this is the first of this turn and the socket is free, else gather and send together."""
         self._out.append(data)
         self.buffered += len(data)
-        if self._shelf is not None and self._shelf.is_used and self._shrinking is None:
-            self._shrinking = self._loop.call_later(_SHELF_KEPT, self._shrink)
+        if self._lent is not None and self._lent.is_used and self._shrinking is None:
+            self._shrinking = self._loop.call_later(_SHARED_KEPT, self._shrink)
         if not self._waiting_for_writable and not self._corked:
             self._corked = True
             self._loop.call_soon(self._uncork)
@@ -427,12 +427,12 @@ class Channel:
                 self._send()
             if self.buffered > self._max_buffer:
                 text = f"the peer does not read its pipe: {self.buffered} bytes are waiting for it"
-                self._end(ChannelBroken(text, code=Code.PROTOCOL_ERROR))
+                self._end(PipeBroken(text, code=Code.PROTOCOL_ERROR))
 
     def _shrink(self) -> None:
         self._shrinking = None
-        if self._shelf is not None and self._shelf.shrink():
-            self._shrinking = self._loop.call_later(_SHELF_KEPT, self._shrink)
+        if self._lent is not None and self._lent.shrink():
+            self._shrinking = self._loop.call_later(_SHARED_KEPT, self._shrink)
 
     def _uncork(self) -> None:
         self._corked = False
@@ -446,9 +446,9 @@ class Channel:
             while out:
                 # Small messages leave in one call; a large one goes as it is, without a copy.
                 chunk = out[0] if len(out) == 1 or len(out[0]) > 65536 else self._gather()
-                if self._shelf is not None and self._shelf.to_send >= 0:
-                    sent = socket.send_fds(self._sock, [chunk], [self._shelf.to_send])
-                    self._shelf.to_send = -1
+                if self._lent is not None and self._lent.to_send >= 0:
+                    sent = socket.send_fds(self._sock, [chunk], [self._lent.to_send])
+                    self._lent.to_send = -1
                 else:
                     sent = self._sock.send(chunk)
                 self.buffered -= sent
@@ -459,7 +459,7 @@ class Channel:
         except (BlockingIOError, InterruptedError):
             pass
         except OSError as error:
-            return self._end(ChannelBroken(f"the pipe broke: {error}"))
+            return self._end(PipeBroken(f"the pipe broke: {error}"))
         if out and not self._waiting_for_writable:
             self._waiting_for_writable = True
             self._loop.add_writer(self._sock.fileno(), self._writable)
@@ -515,8 +515,8 @@ def _bytes_in(sock: socket.socket) -> int:
     return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
-def _broken_by(error: ProtocolError) -> ChannelBroken:
-    broken = ChannelBroken(f"the peer broke the protocol: {error}", code=error.code)
+def _broken_by(error: ProtocolError) -> PipeBroken:
+    broken = PipeBroken(f"the peer broke the protocol: {error}", code=error.code)
     broken.__cause__ = error
     return broken
 

@@ -17,12 +17,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from ..ipc.orders import Order
-from . import crash, lifeline
+from ...ipc.launching import Order
+from .. import crash, lifeline
+from ..serve import main
+from ..sources import own_modules
 from .ending import leave
 from .prctl import set_name
-from .serve import main
-from .sources import own_modules
 
 _COMMAND = b"python\0-P\0-m\0modvisor.worker\0"
 """What the list of processes shows, as of a worker that was not forked."""

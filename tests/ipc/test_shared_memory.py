@@ -13,17 +13,17 @@ from typing import Any
 import msgpack
 import pytest
 
-from modvisor.ipc import channel as channel_module
-from modvisor.ipc import shelf
-from modvisor.ipc.channel import Channel
-from modvisor.ipc.errors import ChannelBroken, FrameTooLarge, ModvisorError, Unserializable
+from modvisor.ipc import pipe as pipe_module
+from modvisor.ipc import shared_memory
+from modvisor.ipc.errors import FrameTooLarge, ModvisorError, PipeBroken, Unserializable
 from modvisor.ipc.messages import LAID, REQUEST, Request
-from modvisor.ipc.shelf import BEGIN, LARGE_BYTES, InShelf, OutShelf, has_large
+from modvisor.ipc.pipe import Pipe
+from modvisor.ipc.shared_memory import BEGIN, LARGE_BYTES, Borrowed, Lent, has_large
 from tests.conftest import until
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.skipif(not shelf.is_possible, reason="there is no memfd on this platform"),
+    pytest.mark.skipif(not shared_memory.is_possible, reason="there is no memfd on this platform"),
 ]
 
 MAX_FRAME = 8 * 1024 * 1024
@@ -35,38 +35,38 @@ class End:
     def __init__(self, sock: socket.socket) -> None:
         self.got: list[Request] = []
         self.ended: asyncio.Future[ModvisorError] = asyncio.get_running_loop().create_future()
-        self.channel = Channel(
+        self.pipe = Pipe(
             sock, on_request=self.take, on_notification=print, on_close=self.ended.set_result, max_frame=MAX_FRAME
         )
 
     def take(self, request: Request) -> None:
         self.got.append(request)
-        self.channel.respond(request.id, request.params, has_large=has_large(request.params))
+        self.pipe.respond(request.id, request.params, has_large=has_large(request.params))
 
     async def echo(self, params: dict[str, Any]) -> Any:
-        return (await self.channel.finish(*self.channel.begin("echo", params, has_large=True))).result
+        return (await self.pipe.finish(*self.pipe.begin("echo", params, has_large=True))).result
 
 
 @pytest.fixture
 async def pair() -> AsyncIterator[tuple[End, End]]:
     ours, theirs = map(End, socket.socketpair())
     for end in (ours, theirs):
-        end.channel.use_shelf()
+        end.pipe.lend()
     yield ours, theirs
     for end in (ours, theirs):
-        end.channel.close()
+        end.pipe.close()
 
 
 def sent_bytes(end: End, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """How many bytes that ``end`` writes go through the pipe."""
-    total, write = 0, end.channel._write
+    total, write = 0, end.pipe._write
 
     def count(data: bytes) -> None:
         nonlocal total
         total += len(data)
         write(data)
 
-    monkeypatch.setattr(end.channel, "_write", count)
+    monkeypatch.setattr(end.pipe, "_write", count)
     return lambda: total
 
 
@@ -98,8 +98,8 @@ async def test_a_peer_that_takes_none_gets_them_through_the_pipe() -> None:
     ours, theirs = map(End, socket.socketpair())
     blob = os.urandom(1_000_000)
     assert (await ours.echo({"blob": blob})) == {"blob": blob}
-    ours.channel.close()
-    theirs.channel.close()
+    ours.pipe.close()
+    theirs.pipe.close()
 
 
 async def test_without_a_descriptor_to_be_had_they_go_through_the_pipe(
@@ -119,19 +119,19 @@ async def test_what_cannot_be_sent_is_said_as_ever_and_leaves_the_shelf_free(pai
         await ours.echo({"blob": bytes(MAX_FRAME)})
     with pytest.raises(Unserializable, match="odd: cannot carry"):
         await ours.echo({"blob": bytes(LARGE_BYTES), "odd": object()})
-    assert ours.channel._shelf is not None
-    assert ours.channel._shelf.lay_down([b"free"])
+    assert ours.pipe._lent is not None
+    assert ours.pipe._lent.lend([b"free"])
 
 
 async def test_memory_that_is_not_used_is_given_back(pair: tuple[End, End], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channel_module, "_SHELF_KEPT", 0.01)
+    monkeypatch.setattr(pipe_module, "_SHARED_KEPT", 0.01)
     ours, _ = pair
     await ours.echo({"blob": os.urandom(1_000_000)})
-    assert ours.channel._shelf is not None
-    fd = ours.channel._shelf._fd
+    assert ours.pipe._lent is not None
+    fd = ours.pipe._lent._fd
     assert os.fstat(fd).st_size > 1_000_000
     await until(lambda: os.fstat(fd).st_size == BEGIN)
-    await until(lambda: ours.channel._shrinking is None)
+    await until(lambda: ours.pipe._shrinking is None)
     blob = os.urandom(500_000)
     assert await ours.echo({"blob": blob}) == {"blob": blob}, "and it is there again when it is needed"
 
@@ -140,11 +140,11 @@ async def test_descriptors_end_with_the_channel() -> None:
     before = set(os.listdir("/proc/self/fd"))
     ours, theirs = map(End, socket.socketpair())
     for end in (ours, theirs):
-        end.channel.use_shelf()
+        end.pipe.lend()
     await ours.echo({"blob": bytes(LARGE_BYTES)})
     assert len(os.listdir("/proc/self/fd")) == len(before) + 6, "two sockets; two shelves, of which each has both ends"
-    ours.channel.close()
-    theirs.channel.close()
+    ours.pipe.close()
+    theirs.pipe.close()
     assert set(os.listdir("/proc/self/fd")) == before
 
 
@@ -183,7 +183,7 @@ async def test_a_peer_that_speaks_of_what_is_not_there_has_broken_the_protocol(s
         else:
             socket.send_fds(there, [sent], [fd])
         reason = await end.ended
-        assert isinstance(reason, ChannelBroken)
+        assert isinstance(reason, PipeBroken)
         assert told in str(reason)
         assert end.got == []
     finally:
@@ -200,7 +200,7 @@ async def test_memory_that_its_peer_has_sealed_is_read_all_the_same() -> None:
     socket.send_fds(there, [message(BEGIN, 10)], [fd])
     await until(lambda: bool(end.got))
     assert end.got[0].params == {"blobs": [bytes(10)]}
-    end.channel.close()
+    end.pipe.close()
     there.close()
     os.close(fd)
 
@@ -215,7 +215,7 @@ async def test_a_peer_that_makes_us_read_much_with_little_leaves_the_loop_to_oth
         await asyncio.sleep(0)
         turns += 1
     assert turns >= 10, "one such message in a turn"
-    end.channel.close()
+    end.pipe.close()
     there.close()
     os.close(fd)
 
@@ -242,20 +242,20 @@ async def test_of_many_descriptors_one_is_kept() -> None:
     socket.send_fds(there, [struct.pack(">I", len(body)) + body], fds)
     await until(lambda: bool(end.got))
     assert len(os.listdir("/proc/self/fd")) == before + 1
-    end.channel.close()
+    end.pipe.close()
     there.close()
     for fd in fds:
         os.close(fd)
 
 
 def test_a_shelf_holds_one_message_until_it_is_taken() -> None:
-    out, taken = OutShelf(), InShelf()
-    assert out.lay_down([b"one", b"two"])
+    out, taken = Lent(), Borrowed()
+    assert out.lend([b"one", b"two"])
     taken.use(os.dup(out.to_send))
-    assert not out.lay_down([b"three"])
+    assert not out.lend([b"three"])
     assert taken.take(BEGIN + 3, 3) == b"two"
     taken.clear()
-    assert out.lay_down([b"three"])
+    assert out.lend([b"three"])
     assert taken.take(BEGIN, 5) == b"three"
     out.close()
     taken.close()

@@ -24,7 +24,7 @@ import sys
 import time
 from contextlib import suppress
 
-from ..ipc.orders import MAX_SIZE, Ended, Kill, Message, Order, Refused, Signal, Started, decode, encode
+from ...ipc.launching import MAX_SIZE, Ended, Kill, Message, Order, Refused, Signal, Started, decode, encode
 from . import tree
 from .clone import fork_into
 from .forked import Forked

@@ -22,7 +22,7 @@ _CROWDED = 8  # times that it was taken from us in such a spell
 _WHO = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
 
 
-class Poller:
+class Spinner:
     """Keeps the running loop awake while something is expected that as a rule comes within ``patience``.
 
     Args:

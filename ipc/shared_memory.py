@@ -35,7 +35,7 @@ def has_large(data: Any) -> bool:
     return any(type(value) is bytes and len(value) >= LARGE_BYTES for value in data.values())
 
 
-class OutShelf:
+class Lent:
     """Where we lay down what the peer takes."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class OutShelf:
         self.is_used = False  # since `shrink` was last called
         self.to_send = -1  # the descriptor, until the peer has been sent it
 
-    def lay_down(self, parts: list[bytes]) -> bool:
+    def lend(self, parts: list[bytes]) -> bool:
         """Lay down the parts one behind the other, from `BEGIN` on; False if there is no room now."""
         try:
             if self._fd < 0:
@@ -78,7 +78,7 @@ class OutShelf:
         self._fd = self.to_send = -1
 
 
-class InShelf:
+class Borrowed:
     """Where the peer lays down what we take."""
 
     def __init__(self) -> None:

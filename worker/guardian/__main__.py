@@ -1,6 +1,6 @@
 """``python -m modvisor.worker.guardian FD PID [MODULE...]``: start the workers of the supervisor PID, as told on the socket FD.
 
-A small process that does nothing but fork. For each order it forks a warden (see `worker.warden`), which forks the worker (all
+A small process that does nothing but fork. For each order it forks a warden (see `warden`), which forks the worker (all
 that a worker needs was imported here, once) or starts it under an interpreter of its own, is its parent, answers to the
 supervisor over a socket of its own, and outlives the guardian: the guardian's death disturbs no worker, and the supervisor
 starts another when it needs one. Forking from here costs a millisecond, and none of the supervisor's memory, descriptors, locks
@@ -24,12 +24,12 @@ import time
 import traceback
 from array import array
 
-from ..ipc.orders import MAX_SIZE, ORDER_FDS, Imported, Order, decode, encode
+from ...ipc.launching import MAX_SIZE, ORDER_FDS, Imported, Order, decode, encode
+from ..sources import installed_folders
 from . import tree
 from .forked import Forked, run
 from .imports import import_all, import_common
 from .prctl import adopt_orphans, continue_with_parent
-from .sources import installed_folders
 from .warden import Deaths, refusal, serve
 
 PATIENCE = 1.0

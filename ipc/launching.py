@@ -1,4 +1,4 @@
-"""What the supervisor, its guardian and the wardens of its workers say to one another (see ``worker/guardian.py``).
+"""What the supervisor, its guardian and the wardens of its workers say to one another (see ``worker/guardian/__main__.py``).
 
 Over ``SOCK_SEQPACKET``, so that one datagram is one message and carries the descriptors that belong to it. Each is one msgpack
 list whose first item names it. Pure: bytes in, messages out.
