@@ -14,11 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ..ipc.address import InvalidId, check_mod_id, check_mod_path, mod_id_of
-from . import bundled
-from .config import NetworkConfig, is_allowed
+from .config import NetworkConfig, bundled, is_allowed, newest_final
 from .mod_facts import Facts, facts_of
 from .mod_home import VERSIONS, has_own, root_of, search_path, version_folders
-from .versions import newest_final
 
 GROUP = "modvisor.mods"
 """The entry point group by which an installed distribution tells of its mods: ``wiki = "team.mods.wiki"``."""

@@ -13,10 +13,9 @@ import anyio.to_thread
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import EventResponse
 from .catalogue import available
-from .config import ModConfig
+from .config import ModConfig, mod_config
 from .journal import KeptMod
 from .lifecycle import State
-from .mod_entry import mod_config
 from .mod_facts import facts_of
 from .needs import names_of
 from .registry import ModRegistry, failure

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..ipc.errors import Code, ModvisorError
-from .audience import Audience, Split, Version, family_of
-from .audience_values import read_audience
+from .config import Audience, Split, Version, family_of, read_audience
 from .journal import Journal
 from .journey import Journey
 from .lifecycle import State

@@ -7,9 +7,7 @@ from typing import Any
 
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import EventResponse
-from .audience import Audience, Split, family_of
-from .audience_values import read_audience, too_much
-from .config import ConfigError, NetworkConfig
+from .config import Audience, ConfigError, NetworkConfig, Split, family_of, read_audience, too_much
 from .lifecycle import State
 from .registry import ModRegistry
 from .replicas import Mod

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import anyio
 
+from .config import NAME as MOD_FILE
 from .config import ModConfig
-from .mod_file import NAME as MOD_FILE
 from .mod_home import folder_of, module_file
 from .saves import MAX_FILES, SKIPPED, UNSURE, digest, may_be_code
 

@@ -17,8 +17,7 @@ from ..ipc.topic import matches
 from .admission import Unanswered
 from .agent import Agent
 from .agents import AgentRegistry, Delivery, Refusal
-from .audience import family_of
-from .config import ModConfig
+from .config import ModConfig, family_of
 from .counters import NetworkCounters
 from .families import NotInAudience
 from .journey import MAX_HOPS, Journey

@@ -23,7 +23,7 @@ from ..ipc.manifest import Manifest
 from ..ipc.messages import Hello, Notification, Request
 from ..ipc.pipe import Pipe
 from ..ipc.spinning import Spinner
-from .config import FORK, ModConfig
+from .config import FORK, ModConfig, check
 from .crashes import MAX_IN_FLIGHT, Cause, events_of
 from .enforcement import Armed
 from .interpreters import Interpreter
@@ -32,7 +32,6 @@ from .launcher import Exit, Launcher, WorkerProcess
 from .mod_home import Home
 from .modlog import ModLog
 from .shield import shielded
-from .versions import check
 from .watchdog import Exceeded
 
 LAST_MOMENT = 1.0

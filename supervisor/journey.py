@@ -8,7 +8,7 @@ from ..ipc.address import SYSTEM
 from ..ipc.errors import Unserializable
 from ..ipc.event import Event
 from ..ipc.messages import pack, unpack
-from .audience import Split
+from .config import Split
 
 MAX_HOPS = 32
 """An event caused by an event caused by … : past this many it is a loop, not a chain of work."""

@@ -24,7 +24,7 @@ from ..ipc.messages import Request
 from ..ipc.spinning import Spinner
 from .checkpoints import Checkpoints
 from .compiled import CompiledCode
-from .config import ModConfig
+from .config import ModConfig, fingerprint, settled
 from .copies import CopyQueue
 from .counters import ModCounters
 from .crashes import Cause, CrashLog
@@ -37,8 +37,6 @@ from .journey import Journey
 from .lane import Lane
 from .launcher import Exit, Launcher
 from .lifecycle import Action, State, Trigger, next_move
-from .mod_entry import fingerprint
-from .mod_file import settled
 from .mod_home import Home
 from .modlog import ModLog
 from .port import Ledger, Port

@@ -9,10 +9,8 @@ from typing import Any
 from packaging.requirements import InvalidRequirement
 
 from ..ipc.errors import Code, ModvisorError
-from .mod_file import keys_of, read_mod_file
+from .config import ConfigError, Requirement, keys_of, read_mod_file
 from .mod_source import BadSource, class_attributes
-from .requirement import Requirement
-from .yaml_source import ConfigError
 
 
 @dataclass(frozen=True, slots=True)

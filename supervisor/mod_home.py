@@ -13,12 +13,23 @@ from pathlib import Path
 from typing import Any
 
 from ..ipc.errors import ModvisorError
-from .config import ModConfig, NetworkConfig
+from .config import (
+    ConfigError,
+    ModConfig,
+    ModFile,
+    NetworkConfig,
+    Problem,
+    Requirement,
+    WrongVersion,
+    in_order,
+    matching,
+    newest_final,
+    parsed,
+    read_mod_file,
+    same,
+    settled,
+)
 from .mod_facts import class_requirements, facts_of
-from .mod_file import ModFile, read_mod_file, settled
-from .requirement import Requirement
-from .versions import WrongVersion, in_order, matching, newest_final, parsed, same
-from .yaml_source import ConfigError, Problem
 
 VERSIONS = "versions"
 HOUSE = Path(__file__).parent.parent

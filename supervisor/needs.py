@@ -9,12 +9,11 @@ from typing import Any
 from ..ipc import messages
 from ..ipc.address import MOD, InvalidId, mod_id_of
 from ..ipc.errors import Code, ModvisorError
-from .config import ModConfig
+from .config import ModConfig, Requirement
 from .incarnation import Incarnation
 from .keeper import Keeper
 from .lifecycle import State
 from .replicas import Mod
-from .requirement import Requirement
 from .requirements import Present, circle_of, in_a_circle, supplier, unmet
 
 logger = logging.getLogger("modvisor.needs")

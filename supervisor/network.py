@@ -23,7 +23,7 @@ from ..ipc.event import Event, EventResponse
 from .agents import AgentRegistry
 from .catalogue import available
 from .commands import SystemCommands
-from .config import ModConfig, NetworkConfig, load_config, parse_config
+from .config import ModConfig, NetworkConfig, load_config, mod_config, parse_config, with_bundled_permissions
 from .counters import NetworkCounters
 from .dead_letters import DeadLetters, LetterLedger
 from .dependencies import Dependencies
@@ -37,7 +37,6 @@ from .journey import Journey
 from .keeper import Keeper
 from .launcher import make_launcher
 from .lifecycle import State
-from .mod_entry import mod_config, with_bundled_permissions
 from .mod_requests import ModRequests
 from .modlog import read_tail
 from .reconfigure import Changes, apply_changes, in_force

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from ..ipc.event import EventResponse
-from .audience import Audience
-from .config import ModConfig, NetworkConfig
+from .config import Audience, ModConfig, NetworkConfig, with_bundled_permissions
 from .dependencies import Dependencies
-from .mod_entry import with_bundled_permissions
 from .registry import ModRegistry
 from .replicas import Mod
 

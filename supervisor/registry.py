@@ -20,10 +20,21 @@ from ..ipc.event import EventResponse
 from ..ipc.manifest import Manifest
 from ..ipc.messages import Request
 from ..ipc.spinning import Spinner
-from .audience import Audience, family_of
-from .audience_values import misfit
-from .config import ConfigError, ModConfig, NetworkConfig, is_allowed
-from .config_values import AUTO
+from .config import (
+    AUTO,
+    Audience,
+    ConfigError,
+    ModConfig,
+    NetworkConfig,
+    family_of,
+    fingerprint,
+    is_allowed,
+    misfit,
+    mod_config,
+    settled,
+    with_aliases,
+    with_changes,
+)
 from .durable import Late
 from .enforcement import Enforcement
 from .families import Families
@@ -32,8 +43,6 @@ from .journal import Journal, Kept, KeptMod, Quarantine
 from .keeper import Keeper, Surroundings
 from .launcher import Launcher
 from .lifecycle import COMING_BACK, DOWN, State
-from .mod_entry import fingerprint, mod_config, with_aliases, with_changes
-from .mod_file import settled
 from .mod_home import Home, find_home, search_path
 from .modlog import ModLog
 from .needs import Needs

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from ..ipc.address import MOD
 from ..ipc.topic import TopicTable
-from .audience import Split
+from .config import Split
 
 T = TypeVar("T")
 

@@ -11,9 +11,8 @@ import anyio.to_thread
 
 from ..ipc.errors import RemoteProtocolError
 from ..ipc.messages import pack, unpack
-from .mod_file import ModFile
+from .config import ModFile, Requirement
 from .mod_home import Home
-from .requirement import Requirement
 from .saves import SourceFiles, source_files
 
 _NOWHERE = Home()

@@ -71,8 +71,7 @@ def letter_ids(texts: list[str]) -> list[int]:
 
 def age(text: str, option: str) -> float:
     """Seconds, from ``90``, ``"90s"`` or ``"12h"``, as the network file reads them; raises `CliError`."""
-    from ..config_values import Place, duration
-    from ..yaml_source import BROKEN, Source
+    from ..config import BROKEN, Place, Source, duration
 
     source = Source()
     seconds = duration()(plain(text), Place(source, Path()))

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config import ConfigError, NetworkConfig, load_config
+from ..config import ConfigError, NetworkConfig, Problem, load_config
 from ..doctor import FAIL, Report, examine
 from ..mod_home import with_mod_files
-from ..yaml_source import Problem
 from .exits import ExitCode
 
 

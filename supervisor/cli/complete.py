@@ -45,7 +45,7 @@ def event_names(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def mod_paths(ctx: typer.Context, incomplete: str) -> list[str]:
     """The bundled mods, and the folders under ``mods/`` beside the network file."""
-    from ..bundled import PERMISSIONS
+    from ..config import PERMISSIONS
 
     folder = settings_so_far(ctx).network_file.absolute().parent / "mods"
     local = (f"./{entry.name}" for entry in sorted(folder.iterdir()) if entry.is_dir()) if folder.is_dir() else ()

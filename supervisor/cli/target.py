@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ..config_values import Place
-from ..config_values import path as read_path
+from ..config import BROKEN, ConfigError, Place, Source, load_yaml
+from ..config import path as read_path
 from ..statedir import StateDir
-from ..yaml_source import BROKEN, ConfigError, Source, load_yaml
 from .exits import CliError, ExitCode
 from .settings import Settings
 

@@ -15,7 +15,7 @@ from modvisor.ipc.messages import unpack
 from modvisor.supervisor import AgentNetwork, Event, EventResponse, agents
 from modvisor.supervisor.agents import AgentRegistry, Refusal
 from modvisor.supervisor.commands import SystemCommands
-from modvisor.supervisor.config import AgentsConfig, GroupConfig, parse_config
+from modvisor.supervisor.config.config import AgentsConfig, GroupConfig, parse_config
 from modvisor.supervisor.gateway import Caller
 from tests.conftest import until
 

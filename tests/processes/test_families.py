@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from modvisor.supervisor import AgentNetwork, Event, EventResponse
-from modvisor.supervisor.audience import position
-from modvisor.supervisor.config import load_config
+from modvisor.supervisor.config.audience import position
+from modvisor.supervisor.config.config import load_config
 from tests.conftest import until
 
 pytestmark = pytest.mark.anyio

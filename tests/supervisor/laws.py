@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from modvisor.ipc.errors import Code
 from modvisor.supervisor.admission import Queue
-from modvisor.supervisor.config import RestartConfig
+from modvisor.supervisor.config.config import RestartConfig
 from modvisor.supervisor.crashes import Cause, CrashLog, CrashReport
 from modvisor.supervisor.keeper import Keeper
 from modvisor.supervisor.lifecycle import State

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modvisor.supervisor.audience import Audience, Split, Version, family_of, position
+from modvisor.supervisor.config.audience import Audience, Split, Version, family_of, position
 
 FAMILY = "wiki"
 IDS = ("wiki", "wiki@1", "wiki@2", "wiki@canary")
@@ -96,7 +96,7 @@ def test_families_divide_the_same_sources_independently() -> None:
 
 
 def test_the_choice_is_the_same_in_another_process() -> None:
-    script = "from modvisor.supervisor.audience import position; print(position('wiki', 'agent:alice'))"
+    script = "from modvisor.supervisor.config.audience import position; print(position('wiki', 'agent:alice'))"
     for seed in ("0", "1"):
         done = subprocess.run(
             [sys.executable, "-c", script], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modvisor.supervisor.audience import Audience
-from modvisor.supervisor.audience_values import misfit, read_audience
-from modvisor.supervisor.config import ConfigError, load_config, parse_config, parse_mod
-from modvisor.supervisor.mod_entry import fingerprint, mod_config
+from modvisor.supervisor.config.audience import Audience
+from modvisor.supervisor.config.audience_values import misfit, read_audience
+from modvisor.supervisor.config.config import ConfigError, load_config, parse_config, parse_mod
+from modvisor.supervisor.config.mod_entry import fingerprint, mod_config
 
 WIKI = "modvisor.mods.workspace.wiki"
 HEAD = f"network: {{name: demo}}\nagent_groups: {{beta: {{}}, staff: {{}}}}\nmods:\n  - {WIKI}\n"

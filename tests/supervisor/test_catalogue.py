@@ -14,8 +14,8 @@ from packaging.requirements import InvalidRequirement
 from packaging.specifiers import SpecifierSet
 
 from modvisor.supervisor.catalogue import available
-from modvisor.supervisor.config import parse_config
-from modvisor.supervisor.requirement import Requirement
+from modvisor.supervisor.config.config import parse_config
+from modvisor.supervisor.config.requirement import Requirement
 
 MOD = """
 raise SystemExit("imported")

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from modvisor.ipc.errors import ModvisorError
-from modvisor.supervisor import yaml_source
-from modvisor.supervisor.config import (
+from modvisor.supervisor.config import yaml_source
+from modvisor.supervisor.config.config import (
     PERMISSIONS,
     AdminConfig,
     AgentsConfig,

@@ -16,7 +16,7 @@ import pytest
 
 from modvisor.supervisor import doctor
 from modvisor.supervisor.cgroups import Examined, Place
-from modvisor.supervisor.config import NetworkConfig, parse_config
+from modvisor.supervisor.config.config import NetworkConfig, parse_config
 from modvisor.supervisor.doctor import FAIL, OK, WARN, Check, Host, Report, examine
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux")

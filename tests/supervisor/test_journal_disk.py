@@ -25,7 +25,7 @@ import pytest
 from modvisor.ipc.errors import ModvisorError
 from modvisor.ipc.event import Event
 from modvisor.supervisor import journal_backup, journal_writer
-from modvisor.supervisor.config import JournalConfig
+from modvisor.supervisor.config.config import JournalConfig
 from modvisor.supervisor.journal import DeadLetter, Journal, JournalError, Quarantine, StorageFull
 from modvisor.supervisor.journal_schema import WAL_LIMIT
 from modvisor.supervisor.journal_writer import Job

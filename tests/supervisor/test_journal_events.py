@@ -21,7 +21,7 @@ from modvisor.ipc.errors import ModvisorError, Unserializable
 from modvisor.ipc.event import Event
 from modvisor.ipc.messages import pack
 from modvisor.supervisor import journal as journal_module
-from modvisor.supervisor.config import JournalConfig
+from modvisor.supervisor.config.config import JournalConfig
 from modvisor.supervisor.journal import Checkpoint, DeadLetter, Journal, JournalError, StorageFull
 from modvisor.supervisor.journal_store import Store
 from modvisor.supervisor.journal_writer import Job

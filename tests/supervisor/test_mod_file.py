@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from modvisor.supervisor.config import ConfigError, LimitsConfig, ModConfig, RestartConfig, parse_mod
-from modvisor.supervisor.mod_file import ModFile, settled
+from modvisor.supervisor.config.config import ConfigError, LimitsConfig, ModConfig, RestartConfig, parse_mod
+from modvisor.supervisor.config.mod_file import ModFile, settled
 from modvisor.supervisor.mod_home import find_home
 
 FILE = ModFile(

@@ -13,7 +13,7 @@ import pytest
 from modvisor.ipc.event import Event
 from modvisor.ipc.messages import Request
 from modvisor.ipc.pipe import HIGH_WATER, Pipe
-from modvisor.supervisor.config import LimitsConfig, ModConfig
+from modvisor.supervisor.config.config import LimitsConfig, ModConfig
 from modvisor.supervisor.counters import ModCounters
 from modvisor.supervisor.crashes import CrashReport
 from modvisor.supervisor.journey import Journey

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from modvisor.supervisor.config import ModConfig
+from modvisor.supervisor.config.config import ModConfig
+from modvisor.supervisor.config.mod_file import ModFile
 from modvisor.supervisor.file_watch import look, place_of, unsure
-from modvisor.supervisor.mod_file import ModFile
 from modvisor.supervisor.saves import (
     EMPTY,
     UNSURE,

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from modvisor.supervisor import watchdog as module
-from modvisor.supervisor.config import LimitsConfig
+from modvisor.supervisor.config.config import LimitsConfig
 from modvisor.supervisor.procs import ProcessSample, memory_held, waited
 from modvisor.supervisor.stats import ResourceMonitor
 from modvisor.supervisor.watchdog import Exceeded, Reading, Tripwires, Watch, Watchdog, Watched, disk_usage, set_idle

@@ -15,7 +15,8 @@ from anyio.abc import TaskGroup
 from modvisor.ipc.errors import Code, ModvisorError
 from modvisor.ipc.event import Event, EventResponse
 from modvisor.supervisor.agents import AgentRegistry
-from modvisor.supervisor.config import AgentsConfig, ModConfig, parse_config
+from modvisor.supervisor.config.config import AgentsConfig, ModConfig, parse_config
+from modvisor.supervisor.config.mod_entry import fingerprint
 from modvisor.supervisor.counters import NetworkCounters
 from modvisor.supervisor.dead_letters import LetterLedger
 from modvisor.supervisor.enforcement import Enforcement
@@ -23,7 +24,6 @@ from modvisor.supervisor.gateway import Gateway
 from modvisor.supervisor.journal import Checkpoint, DeadLetter, DurableEvent, Journal, Kept, Quarantine, StorageFull
 from modvisor.supervisor.journey import Journey
 from modvisor.supervisor.keeper import Keeper
-from modvisor.supervisor.mod_entry import fingerprint
 from modvisor.supervisor.mod_home import Home
 from modvisor.supervisor.mod_requests import ModRequests
 from modvisor.supervisor.registry import ModRegistry

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .config import MOD_FILE_KEYS, ModConfig, check_limits
-from .config_values import Place, keys
+from .values import Place, keys
 from .yaml_source import BROKEN, Source, parse_yaml, read_text
 
 NAME = "mod.yaml"

@@ -15,7 +15,7 @@ from yaml.composer import ComposerError
 from yaml.constructor import SafeConstructor
 from yaml.reader import ReaderError
 
-from ..ipc.errors import ModvisorError
+from ...ipc.errors import ModvisorError
 
 MAX_BYTES = 4 * 1024 * 1024  # a file people write by hand; the parser takes seconds per megabyte
 MAX_DEPTH = 100  # below Python's recursion limit, and below msgpack's nesting limit

@@ -1,6 +1,6 @@
 """``network.yaml`` to frozen dataclasses; every mistake is reported at once, with file, line and key.
 
-The accepted keys stand in tables at the end, ``key: reader``; `modvisor.supervisor.config_values` says what a reader is.
+The accepted keys stand in tables at the end, ``key: reader``; `modvisor.supervisor.config.values` says what a reader is.
 ``docs/config.md`` describes every key.
 """
 
@@ -14,14 +14,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from ..ipc.address import AGENT, BROADCAST, MAX_ID, MOD, check_mod_id, check_mod_path, mod_id_of, parse_address
-from ..ipc.errors import InvalidEvent
-from ..ipc.partition import SOURCE, is_partition
+from ...ipc.address import AGENT, BROADCAST, MAX_ID, MOD, check_mod_id, check_mod_path, mod_id_of, parse_address
+from ...ipc.errors import InvalidEvent
+from ...ipc.partition import SOURCE, is_partition
 from . import audience_values
-from . import config_values as values
+from . import values as values
 from .audience import Audience
-from .config_values import EnvValue, Place, Reader, got, hint
 from .requirement import Requirement
+from .values import EnvValue, Place, Reader, got, hint
 from .yaml_source import BROKEN, ConfigError, Problem, Source, format_key, load_yaml
 
 __all__ = [

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from ..ipc.address import AGENT, MOD
+from ...ipc.address import AGENT, MOD
 
 _POSITIONS = 2**32  # of a source within a family: far more than a percent of any network tells apart
 _SHOWN = 3  # names of one kind in a description: it stands in a table

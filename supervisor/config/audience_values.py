@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..ipc.address import AGENT, BROADCAST, MOD, SYSTEM, check_mod_id, parse_address
-from ..ipc.errors import InvalidEvent
-from . import config_values as values
+from ...ipc.address import AGENT, BROADCAST, MOD, SYSTEM, check_mod_id, parse_address
+from ...ipc.errors import InvalidEvent
+from . import values as values
 from .audience import Audience, family_of
-from .config_values import Place, Reader, got, hint
+from .values import Place, Reader, got, hint
 from .yaml_source import BROKEN, Source
 
 _ROUNDING = 1e-9  # of 33.3 + 33.3 + 33.4

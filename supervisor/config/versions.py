@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from packaging.version import InvalidVersion, Version
 
-from ..ipc.errors import Code, ModvisorError
+from ...ipc.errors import Code, ModvisorError
 
 
 class WrongVersion(ModvisorError):

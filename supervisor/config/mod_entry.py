@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ..ipc.address import check_mod_path, mod_id_of
+from ...ipc.address import check_mod_path, mod_id_of
 from . import bundled
 from .config import ModConfig, parse_mod
 

@@ -9,8 +9,8 @@ from packaging.requirements import InvalidRequirement
 from packaging.requirements import Requirement as PythonRequirement
 from packaging.specifiers import SpecifierSet
 
-from ..ipc.address import InvalidId, check_mod_id
-from ..ipc.errors import shown
+from ...ipc.address import InvalidId, check_mod_id
+from ...ipc.errors import shown
 from .versions import parsed
 
 

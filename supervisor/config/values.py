@@ -19,8 +19,8 @@ from typing import Any
 
 from packaging.requirements import InvalidRequirement
 
-from ..ipc.errors import ModvisorError, Unserializable
-from ..ipc.messages import pack
+from ...ipc.errors import ModvisorError, Unserializable
+from ...ipc.messages import pack
 from .requirement import Requirement
 from .versions import parsed
 from .yaml_source import BROKEN, MAX_DEPTH, ConfigError, Key, Source, shorten
