@@ -14,10 +14,10 @@ from . import house
 from .house import FLOORS, ROOT
 
 STILL_LONG = {
-    "ipc/channel.py",
+    "ipc/pipe.py",
     "supervisor/agents.py",
     "supervisor/cgroups.py",
-    "supervisor/config.py",
+    "supervisor/config/config.py",
     "supervisor/keeper.py",
     "supervisor/network.py",
     "supervisor/registry.py",
