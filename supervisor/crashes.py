@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import signal
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from .journey import Journey
 from .launcher import Exit
 
 KEPT = 20  # reports per mod: enough to see a pattern
@@ -99,19 +97,6 @@ def detail_of(exit: Exit, reason: str | None, cpu_seconds: int | None) -> str:
     if exit.signal == signal.SIGXCPU:
         return f"cpu_seconds: used up all of {cpu_seconds}" if cpu_seconds is not None else str(exit)
     return str(exit)
-
-
-def events_of(journeys: Iterable[Journey]) -> list[dict[str, Any]]:
-    """Events as a report names them: never their payload, which may hold anything."""
-    return [
-        {
-            "event_id": journey.event.event_id,
-            "event_name": journey.event.event_name,
-            "source_id": journey.event.source_id,
-            "attempt": journey.attempt,
-        }
-        for journey in journeys
-    ]
 
 
 # How a traceback, a fatal error or a stack dump begins.

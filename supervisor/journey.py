@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from ..ipc.address import SYSTEM
@@ -144,3 +145,16 @@ class Journey:
                 return True
             ancestor = ancestor.parent
         return False
+
+
+def events_of(journeys: Iterable[Journey]) -> list[dict[str, Any]]:
+    """Events as a report names them: never their payload, which may hold anything."""
+    return [
+        {
+            "event_id": journey.event.event_id,
+            "event_name": journey.event.event_name,
+            "source_id": journey.event.source_id,
+            "attempt": journey.attempt,
+        }
+        for journey in journeys
+    ]
