@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..ipc.address import InvalidId, check_mod_id, check_mod_path, mod_id_of
-from .config import NetworkConfig, bundled, is_allowed, newest_final
+from .config import BUNDLED, NetworkConfig, is_allowed, newest_final
 from .mod_facts import Facts, facts_of
 from .mod_home import VERSIONS, has_own, root_of, search_path, version_folders
 
@@ -127,7 +127,7 @@ def _on_paths(folders: Iterable[Path]) -> Iterator[Available]:
 
 
 def _bundled() -> Iterator[Available]:
-    for mod_path in bundled.PERMISSIONS:
+    for mod_path in BUNDLED:
         root = root_of(mod_path, Path(), ())
         if root is not None:
             yield _in_folder(mod_id_of(mod_path), mod_path, "bundled", root)

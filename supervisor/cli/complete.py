@@ -45,11 +45,11 @@ def event_names(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def mod_paths(ctx: typer.Context, incomplete: str) -> list[str]:
     """The bundled mods, and the folders under ``mods/`` beside the network file."""
-    from ..config import PERMISSIONS
+    from ..config import BUNDLED
 
     folder = settings_so_far(ctx).network_file.absolute().parent / "mods"
     local = (f"./{entry.name}" for entry in sorted(folder.iterdir()) if entry.is_dir()) if folder.is_dir() else ()
-    return _starting(incomplete, (*(path for path in local if "__pycache__" not in path), *PERMISSIONS))
+    return _starting(incomplete, (*(path for path in local if "__pycache__" not in path), *BUNDLED))
 
 
 def limits(incomplete: str) -> list[str]:

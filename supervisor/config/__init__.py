@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from .config import (
         AT_LEAST_ONCE,
         FORK,
-        PERMISSIONS,
         STOP_FIRST,
         AgentsConfig,
         GroupConfig,
@@ -28,11 +27,10 @@ if TYPE_CHECKING:
         load_config,
         parse_config,
     )
-    from .mod_entry import fingerprint, mod_config, with_aliases, with_bundled_permissions, with_changes
+    from .mod_entry import BUNDLED, fingerprint, mod_config, with_aliases, with_bundled_permissions, with_changes
     from .mod_file import NAME, ModFile, keys_of, read_mod_file, settled
-    from .requirement import Requirement
     from .values import AUTO, Place, duration, path
-    from .versions import WrongVersion, check, in_order, matching, newest_final, parsed, same
+    from .versions import Requirement, WrongVersion, check, in_order, matching, newest_final, parsed, same
     from .yaml_source import BROKEN, ConfigError, Problem, Source, load_yaml
 
 __getattr__ = lazily(
@@ -41,12 +39,11 @@ __getattr__ = lazily(
     audience_values="misfit read_audience too_much",
     config=(
         "AT_LEAST_ONCE AgentsConfig FORK GroupConfig JournalConfig LimitsConfig ModConfig NetworkConfig "
-        "PERMISSIONS STOP_FIRST is_allowed load_config parse_config"
+        "STOP_FIRST is_allowed load_config parse_config"
     ),
-    mod_entry="fingerprint mod_config with_aliases with_bundled_permissions with_changes",
+    mod_entry="BUNDLED fingerprint mod_config with_aliases with_bundled_permissions with_changes",
     mod_file="ModFile NAME keys_of read_mod_file settled",
-    requirement="Requirement",
     values="AUTO Place duration path",
-    versions="WrongVersion check in_order matching newest_final parsed same",
+    versions="Requirement WrongVersion check in_order matching newest_final parsed same",
     yaml_source="BROKEN ConfigError Problem Source load_yaml",
 )

@@ -20,8 +20,8 @@ from ...ipc.partition import SOURCE, is_partition
 from . import audience_values
 from . import values as values
 from .audience import Audience
-from .requirement import Requirement
 from .values import EnvValue, Place, Reader, got, hint
+from .versions import Requirement
 from .yaml_source import BROKEN, ConfigError, Problem, Source, format_key, load_yaml
 
 __all__ = [

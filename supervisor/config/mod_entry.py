@@ -10,8 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from ...ipc.address import check_mod_path, mod_id_of
-from . import bundled
 from .config import ModConfig, parse_mod
+
+BUNDLED: dict[str, frozenset[str]] = {
+    "modvisor.mods.workspace.wiki": frozenset(),
+    "modvisor.mods.workspace.project": frozenset(),
+    # puts agents into channels on their behalf
+    "modvisor.mods.workspace.messaging": frozenset({"channels"}),
+    "modvisor.mods.workspace.analytics": frozenset(),
+}
+"""The bundled mods by mod_path, each with the permissions it has without a line of config."""
 
 
 def mod_config(
@@ -43,7 +51,7 @@ def mod_config(
 
 def with_bundled_permissions(mod: ModConfig) -> ModConfig:
     """Bundled mods are part of modvisor and get what they need; any other mod gets what its config grants."""
-    granted = bundled.PERMISSIONS.get(mod.path, frozenset())
+    granted = BUNDLED.get(mod.path, frozenset())
     return replace(mod, permissions=mod.permissions | granted) if granted - mod.permissions else mod
 
 

@@ -21,8 +21,7 @@ from packaging.requirements import InvalidRequirement
 
 from ...ipc.errors import ModvisorError, Unserializable
 from ...ipc.messages import pack
-from .requirement import Requirement
-from .versions import parsed
+from .versions import Requirement, parsed
 from .yaml_source import BROKEN, MAX_DEPTH, ConfigError, Key, Source, shorten
 
 AUTO, OFF = "auto", "off"

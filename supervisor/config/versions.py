@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
+from packaging.requirements import InvalidRequirement
+from packaging.requirements import Requirement as PythonRequirement
+from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from ...ipc.errors import Code, ModvisorError
+from ...ipc.address import InvalidId, check_mod_id
+from ...ipc.errors import Code, ModvisorError, shown
 
 
 class WrongVersion(ModvisorError):
@@ -72,3 +78,35 @@ def check(asked: str | None, declared: str | None, reported: str) -> None:
             f"its mod.yaml says version {declared} and its class says {reported}; make them the same, or remove one of them",
             code=Code.INVALID_MOD, declared=declared, found=reported,
         )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """A mod by its name, and the versions that will do."""
+
+    name: str
+    specifier: SpecifierSet
+
+    @classmethod
+    def parse(cls, text: Any) -> Requirement:
+        """Written as Python's packages write theirs; raises `InvalidRequirement` with what was expected."""
+        try:
+            found = PythonRequirement(text)
+            if not (found.extras or found.marker or found.url):
+                return cls(check_mod_id(found.name), found.specifier)
+        except (InvalidRequirement, InvalidId, TypeError, AttributeError):
+            pass
+        raise InvalidRequirement(
+            f"expected the name of a mod and the versions that will do, such as 'messaging>=2,<3', got {shown(text)}"
+        )
+
+    def allows(self, version: str | None) -> bool:
+        """Whether a version will do; pre-releases as well, for whoever has one loaded wants it. Of an unknown one only no
+        demand is met."""
+        if not self.specifier:
+            return True
+        known = None if version is None else parsed(version)
+        return known is not None and self.specifier.contains(known, prereleases=True)
+
+    def __str__(self) -> str:
+        return f"{self.name}{self.specifier}"

@@ -15,7 +15,7 @@ from packaging.specifiers import SpecifierSet
 
 from modvisor.supervisor.catalogue import available
 from modvisor.supervisor.config.config import parse_config
-from modvisor.supervisor.config.requirement import Requirement
+from modvisor.supervisor.config.versions import Requirement
 
 MOD = """
 raise SystemExit("imported")
