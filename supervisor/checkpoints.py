@@ -12,7 +12,7 @@ from ..ipc import messages
 from ..ipc.errors import ModvisorError
 from .incarnation import Incarnation, StartFailed
 from .journal import Checkpoint, Journal
-from .shield import shielded
+from .process import shielded
 
 logger = logging.getLogger("modvisor.checkpoints")
 

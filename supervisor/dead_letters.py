@@ -9,10 +9,10 @@ from typing import Any
 
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import Event, EventResponse
-from .crashes import CrashReport
 from .gateway import Gateway
 from .journal import DeadLetter, Journal
 from .journey import Journey
+from .process import CrashReport
 from .registry import ModRegistry
 
 logger = logging.getLogger("modvisor.dead_letters")

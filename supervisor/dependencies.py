@@ -18,9 +18,9 @@ from .journal import KeptMod
 from .lifecycle import State
 from .mod_facts import facts_of
 from .needs import names_of
+from .process import shielded
 from .registry import ModRegistry, failure
 from .requirements import Offer, Plan, Present, Unmet, plan, supplier
-from .shield import shielded
 
 Offers = Mapping[str, Sequence[Offer]]
 

@@ -24,15 +24,11 @@ from ..ipc.messages import Hello, Notification, Request
 from ..ipc.pipe import Pipe
 from ..ipc.spinning import Spinner
 from .config import FORK, ModConfig, check
-from .crashes import MAX_IN_FLIGHT, Cause
 from .enforcement import Armed
-from .interpreters import Interpreter
 from .journey import events_of
 from .lane import Lane
-from .launcher import Exit, Launcher, WorkerProcess
 from .mod_home import Home
-from .modlog import ModLog
-from .shield import shielded
+from .process import MAX_IN_FLIGHT, Cause, Exit, Interpreter, Launcher, ModLog, WorkerProcess, shielded
 from .watchdog import Exceeded
 
 LAST_MOMENT = 1.0

@@ -27,24 +27,20 @@ from .compiled import CompiledCode
 from .config import ModConfig, fingerprint, settled
 from .copies import CopyQueue
 from .counters import ModCounters
-from .crashes import Cause, CrashLog
 from .durable import DurableEvents, Late
 from .enforcement import Armed
 from .incarnation import LAST_MOMENT, CancelHandler, Incarnation, Listeners, StartFailed, StartOrder
-from .interpreters import tried
 from .journal import Journal, Quarantine
 from .journey import Journey
 from .lane import Lane
-from .launcher import Exit, Launcher
 from .lifecycle import Action, State, Trigger, next_move
 from .mod_home import Home
-from .modlog import ModLog
 from .port import Ledger, Port
 from .probation import INTERVAL, Probation, Tally, has_failed
+from .process import Cause, CrashLog, Exit, Launcher, ModLog, shielded, tried
 from .reports import report_of_end, report_of_start
 from .restart import GiveUp, Restart, RestartPolicy
 from .saves import SourceFiles, files_read
-from .shield import shielded
 from .snapshots import SnapshotStore
 from .watchdog import Exceeded
 

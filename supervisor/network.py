@@ -35,10 +35,9 @@ from .http.server import Servers
 from .journal import Journal, Kept
 from .journey import Journey
 from .keeper import Keeper
-from .launcher import make_launcher
 from .lifecycle import State
 from .mod_requests import ModRequests
-from .modlog import read_tail
+from .process import make_launcher, read_tail
 from .reconfigure import Changes, apply_changes, in_force
 from .registry import ModRegistry
 from .replicas import Mod, pids_of

@@ -20,9 +20,9 @@ from ..ipc.shared_memory import has_large
 from .admission import Admission, Queue, Unanswered
 from .config import AT_LEAST_ONCE, ModConfig
 from .counters import ModCounters
-from .crashes import CrashReport
 from .journey import Journey
 from .lane import Lane
+from .process import CrashReport
 
 _CODES = frozenset(Code)
 

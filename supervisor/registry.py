@@ -41,18 +41,16 @@ from .families import Families
 from .incarnation import CancelHandler, Incarnation, StartFailed
 from .journal import Journal, Kept, KeptMod, Quarantine
 from .keeper import Keeper, Surroundings
-from .launcher import Launcher
 from .lifecycle import COMING_BACK, DOWN, State
 from .mod_home import Home, find_home, search_path
-from .modlog import ModLog
 from .needs import Needs
 from .port import Ledger
 from .probation import Probation
+from .process import Launcher, ModLog, shielded
 from .repartition import forget_workers, note_workers, part_what_was_kept
 from .replicas import Mod, Replicas, configs_of, pids_of
 from .rolling import roll
 from .router import Entry, Router
-from .shield import shielded
 from .snapshots import SnapshotStore
 from .statedir import StateDir
 from .swap import ReloadFailed, reload, roll_back

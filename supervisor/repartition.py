@@ -8,8 +8,8 @@ from ..ipc.errors import Code, ModvisorError
 from ..ipc.partition import LEAST_LOADED
 from .incarnation import StartFailed
 from .journal import Checkpoint, Journal
+from .process import shielded
 from .replicas import Replicas
-from .shield import shielded
 
 PAGE = 1000  # events read at once
 

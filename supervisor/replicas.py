@@ -20,8 +20,8 @@ from .incarnation import Incarnation, StartFailed
 from .journey import Journey
 from .keeper import Keeper
 from .lifecycle import State
+from .process import shielded
 from .saves import SourceFiles
-from .shield import shielded
 
 
 class Replicas:

@@ -12,8 +12,8 @@ from ..ipc.errors import Code, ModvisorError
 from .config import ModConfig
 from .incarnation import Incarnation, StartFailed
 from .keeper import Keeper
+from .process import shielded
 from .replicas import Replicas, configs_of
-from .shield import shielded
 from .swap import ReloadFailed, activate, give, reload, roll_back, told_at
 
 

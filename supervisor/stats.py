@@ -14,10 +14,10 @@ from typing import Any
 
 import anyio.to_thread
 
-from .crashes import CrashReport
 from .enforcement import limits_stats
 from .keeper import Keeper
 from .lifecycle import State
+from .process import CrashReport
 from .procs import ProcessSample, make_sampler
 from .replicas import Mod
 

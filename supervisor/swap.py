@@ -19,7 +19,7 @@ from .incarnation import Incarnation, StartFailed
 from .keeper import Keeper
 from .lifecycle import COMING_BACK, State
 from .probation import Probation
-from .shield import shielded
+from .process import shielded
 
 logger = logging.getLogger("modvisor.swap")
 

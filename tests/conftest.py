@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from modvisor.supervisor import AgentNetwork
-from modvisor.supervisor.launcher import GuardianLauncher
+from modvisor.supervisor.process.launcher import GuardianLauncher
 
 # Neither a deadline per example nor the health check that times the making of examples: both compare with the clock, so a
 # busy machine fails them. What takes too long is for pytest's own timeout. A failure prints the line that repeats it

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from modvisor.ipc.errors import Code
-from modvisor.supervisor.crashes import Cause
+from modvisor.supervisor.process.crashes import Cause
 
 from ..census import Marked, is_alive
 from .diaries import Beginning, Diaries, Diary

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from modvisor.supervisor.crashes import Cause
+from modvisor.supervisor.process.crashes import Cause
 
 NOW, SOON, THREAD = "now", "soon", "thread"
 """In the handler, before it answers; a moment after it; in a thread."""

@@ -21,7 +21,7 @@ from benchmarks.chaos.outside import End
 from benchmarks.chaos.players import MAD, MODS
 from benchmarks.chaos.schedule import Act, plan
 from modvisor.supervisor import EventResponse
-from modvisor.supervisor.crashes import Cause
+from modvisor.supervisor.process.crashes import Cause
 
 
 class Case:

@@ -13,7 +13,7 @@ import typer.main
 from modvisor.supervisor.cli import client, complete, run, settings, target
 from modvisor.supervisor.cli.app import app
 from modvisor.supervisor.cli.exits import ExitCode
-from modvisor.supervisor.crashes import Cause
+from modvisor.supervisor.process.crashes import Cause
 
 TEXT = (Path(__file__).parents[2] / "docs" / "cli.md").read_text("utf-8")
 PROGRAM = typer.main.get_command(app)

@@ -14,10 +14,11 @@ from typing import Any
 import psutil
 import pytest
 
-from modvisor.supervisor import AgentNetwork, Event, output
-from modvisor.supervisor.exec_launcher import ChildProcess
-from modvisor.supervisor.output import BURST, BYTE_RATE, LAST_OUTPUT, LINE_RATE, READ_SIZE, Budget
-from modvisor.supervisor.process import DumpFile, Exit, WorkerProcess
+from modvisor.supervisor import AgentNetwork, Event
+from modvisor.supervisor.process import output
+from modvisor.supervisor.process.children import ChildProcess
+from modvisor.supervisor.process.output import BURST, BYTE_RATE, LAST_OUTPUT, LINE_RATE, READ_SIZE, Budget
+from modvisor.supervisor.process.process import DumpFile, Exit, WorkerProcess
 from tests.conftest import open_files, until
 from tests.processes.test_events import load
 

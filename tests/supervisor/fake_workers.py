@@ -18,8 +18,8 @@ from modvisor.ipc import messages
 from modvisor.ipc.errors import Code, ModvisorError
 from modvisor.ipc.messages import Hello, Notification, Request
 from modvisor.ipc.pipe import Pipe
-from modvisor.supervisor.output import BYTE_RATE
-from modvisor.supervisor.process import DumpFile, Exit, WorkerProcess
+from modvisor.supervisor.process.output import BYTE_RATE
+from modvisor.supervisor.process.process import DumpFile, Exit, WorkerProcess
 
 STARTS = (
     "refused", "slow launch", "exits", "mute", "stranger", "import fails", "imports forever", "slow import", "dies importing",

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from modvisor.ipc.errors import Code
 from modvisor.supervisor.admission import Queue
 from modvisor.supervisor.config.config import RestartConfig
-from modvisor.supervisor.crashes import Cause, CrashLog, CrashReport
 from modvisor.supervisor.keeper import Keeper
 from modvisor.supervisor.lifecycle import State
+from modvisor.supervisor.process.crashes import Cause, CrashLog, CrashReport
 from tests.supervisor.fake_workers import DEADLY, FakeWorker, Handling
 from tests.supervisor.world import Sent, World
 

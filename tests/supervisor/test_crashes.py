@@ -4,8 +4,8 @@ import signal
 
 import pytest
 
-from modvisor.supervisor.crashes import Cause, cause_of, last_words
-from modvisor.supervisor.launcher import Exit
+from modvisor.supervisor.process.crashes import Cause, cause_of, last_words
+from modvisor.supervisor.process.launcher import Exit
 
 
 def stamped(text: str) -> list[str]:

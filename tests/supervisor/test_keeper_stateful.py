@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 )
 
 from modvisor.supervisor.lifecycle import State
-from modvisor.supervisor.process import Exit
+from modvisor.supervisor.process.process import Exit
 from tests.supervisor.fake_workers import DEADLY, HARMLESS, STARTS
 from tests.supervisor.laws import Laws
 from tests.supervisor.virtual_time import VirtualTimeLoop

@@ -17,11 +17,18 @@ from typing import Any
 import psutil
 import pytest
 
-from modvisor.supervisor.guardian import GuardedProcess
-from modvisor.supervisor.interpreters import Interpreter, tried
-from modvisor.supervisor.launcher import ExecLauncher, Exit, GuardianLauncher, Launcher, WorkerProcess, make_launcher
-from modvisor.supervisor.output import READ_SIZE
-from modvisor.supervisor.process import DUMP_SIZE
+from modvisor.supervisor.process.guarded import GuardedProcess
+from modvisor.supervisor.process.interpreters import Interpreter, tried
+from modvisor.supervisor.process.launcher import (
+    ExecLauncher,
+    Exit,
+    GuardianLauncher,
+    Launcher,
+    WorkerProcess,
+    make_launcher,
+)
+from modvisor.supervisor.process.output import READ_SIZE
+from modvisor.supervisor.process.process import DUMP_SIZE
 from tests.conftest import child_pids, open_files, until
 
 pytestmark = pytest.mark.anyio
@@ -593,7 +600,7 @@ async def test_a_guardian_that_cannot_start_is_an_os_error_that_ends(
 async def test_a_worker_that_turns_on_its_warden_ends(
     make: Any, run: Start, signum: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("modvisor.supervisor.guardian.DEAF", 0.1)
+    monkeypatch.setattr("modvisor.supervisor.process.guarded.DEAF", 0.1)
     launcher = make(SAY + f"""
 subprocess.Popen([sys.executable, '-c', say + WAIT], start_new_session=True)
 os.read(sock, 1)

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modvisor.supervisor import modlog
-from modvisor.supervisor.modlog import MAX_KEPT, MAX_LINE, ModLog, read_tail
+from modvisor.supervisor.process import log as modlog
+from modvisor.supervisor.process.log import MAX_KEPT, MAX_LINE, ModLog, read_tail
 
 NOON = 1769860800.123
 STAMP = "2026-01-31T12:00:00.123Z "

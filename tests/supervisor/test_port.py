@@ -15,10 +15,10 @@ from modvisor.ipc.messages import Request
 from modvisor.ipc.pipe import HIGH_WATER, Pipe
 from modvisor.supervisor.config.config import LimitsConfig, ModConfig
 from modvisor.supervisor.counters import ModCounters
-from modvisor.supervisor.crashes import CrashReport
 from modvisor.supervisor.journey import Journey
 from modvisor.supervisor.lane import Lane
 from modvisor.supervisor.port import Port
+from modvisor.supervisor.process.crashes import CrashReport
 from tests.conftest import until
 
 pytestmark = pytest.mark.anyio

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from ..ipc.errors import Code, ModvisorError
+from ...ipc.errors import Code, ModvisorError
 from .process import foreign_environment, worker_command, worker_environment
 
 OLDEST = (3, 11)

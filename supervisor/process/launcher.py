@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from .exec_launcher import ExecLauncher
-from .guardian import GuardianLauncher
+from .children import ExecLauncher
+from .guarded import GuardianLauncher
 from .interpreters import Interpreter
 from .output import BYTE_RATE
 from .process import Exit, Usage, WorkerProcess

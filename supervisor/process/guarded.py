@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from ..ipc.errors import Code, ModvisorError, RemoteProtocolError
-from ..ipc.launching import MAX_SIZE, Ended, Imported, Kill, Message, Order, Refused, Signal, Started, decode, encode
+from ...ipc.errors import Code, ModvisorError, RemoteProtocolError
+from ...ipc.launching import MAX_SIZE, Ended, Imported, Kill, Message, Order, Refused, Signal, Started, decode, encode
 from .interpreters import Interpreter, command_and_environment
 from .output import BYTE_RATE
 from .process import STACK_SIGNAL, DumpFile, Exit, Usage, WorkerProcess, worker_environment

@@ -1,0 +1,29 @@
+"""Start a worker process, know the moment it ends and how, and keep what it printed.
+
+May import: `config`, `ipc`.
+Never: speaks to the mod over its pipe, decides about restarts, or measures what a worker uses.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..faces import lazily
+
+if TYPE_CHECKING:
+    from .crashes import LOG_LINES, MAX_IN_FLIGHT, Cause, CrashLog, CrashReport, cause_of, detail_of, last_words
+    from .interpreters import Interpreter, tried
+    from .launcher import Launcher, make_launcher
+    from .log import ModLog, read_tail
+    from .process import Exit, WorkerProcess
+    from .shield import shielded
+
+__getattr__ = lazily(
+    __name__,
+    crashes="Cause CrashLog CrashReport LOG_LINES MAX_IN_FLIGHT cause_of detail_of last_words",
+    interpreters="Interpreter tried",
+    launcher="Launcher make_launcher",
+    log="ModLog read_tail",
+    process="Exit WorkerProcess",
+    shield="shielded",
+)
