@@ -24,12 +24,11 @@ from ..ipc.messages import Hello, Notification, Request
 from ..ipc.pipe import Pipe
 from ..ipc.spinning import Spinner
 from .config import FORK, ModConfig, check
-from .enforcement import Armed
 from .journey import events_of
 from .lane import Lane
+from .limits import Armed, Exceeded
 from .mod_home import Home
 from .process import MAX_IN_FLIGHT, Cause, Exit, Interpreter, Launcher, ModLog, WorkerProcess, shielded
-from .watchdog import Exceeded
 
 LAST_MOMENT = 1.0
 """Seconds a worker whose pipe has closed may take to end by itself, so that its own exit code is reported."""

@@ -28,12 +28,12 @@ from .config import ModConfig, fingerprint, settled
 from .copies import CopyQueue
 from .counters import ModCounters
 from .durable import DurableEvents, Late
-from .enforcement import Armed
 from .incarnation import LAST_MOMENT, CancelHandler, Incarnation, Listeners, StartFailed, StartOrder
 from .journal import Journal, Quarantine
 from .journey import Journey
 from .lane import Lane
 from .lifecycle import Action, State, Trigger, next_move
+from .limits import Armed, Exceeded
 from .mod_home import Home
 from .port import Ledger, Port
 from .probation import INTERVAL, Probation, Tally, has_failed
@@ -42,7 +42,6 @@ from .reports import report_of_end, report_of_start
 from .restart import GiveUp, Restart, RestartPolicy
 from .saves import SourceFiles, files_read
 from .snapshots import SnapshotStore
-from .watchdog import Exceeded
 
 logger = logging.getLogger("modvisor.keeper")
 

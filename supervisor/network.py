@@ -27,7 +27,6 @@ from .config import ModConfig, NetworkConfig, load_config, mod_config, parse_con
 from .counters import NetworkCounters
 from .dead_letters import DeadLetters, LetterLedger
 from .dependencies import Dependencies
-from .enforcement import Enforcement
 from .family_commands import FamilyCommands
 from .file_watch import HOW_TO_INSTALL, is_available
 from .gateway import Gateway
@@ -36,6 +35,7 @@ from .journal import Journal, Kept
 from .journey import Journey
 from .keeper import Keeper
 from .lifecycle import State
+from .limits import Enforcement
 from .mod_requests import ModRequests
 from .process import make_launcher, read_tail
 from .reconfigure import Changes, apply_changes, in_force

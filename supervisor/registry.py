@@ -36,12 +36,12 @@ from .config import (
     with_changes,
 )
 from .durable import Late
-from .enforcement import Enforcement
 from .families import Families
 from .incarnation import CancelHandler, Incarnation, StartFailed
 from .journal import Journal, Kept, KeptMod, Quarantine
 from .keeper import Keeper, Surroundings
 from .lifecycle import COMING_BACK, DOWN, State
+from .limits import Enforcement
 from .mod_home import Home, find_home, search_path
 from .needs import Needs
 from .port import Ledger

@@ -14,11 +14,10 @@ from typing import Any
 
 import anyio.to_thread
 
-from .enforcement import limits_stats
 from .keeper import Keeper
 from .lifecycle import State
+from .limits import ProcessSample, limits_stats, make_sampler
 from .process import CrashReport
-from .procs import ProcessSample, make_sampler
 from .replicas import Mod
 
 logger = logging.getLogger("modvisor.stats")
@@ -48,7 +47,7 @@ class ResourceMonitor:
     def take(
         self, pids: Iterable[int], members: Mapping[int, Iterable[int]] = MappingProxyType({})
     ) -> Mapping[int, ProcessSample]:
-        """Sample the trees of ``pids`` and this process; see `modvisor.supervisor.procs.Sampler.sample`. Any thread may."""
+        """Sample the trees of ``pids`` and this process; see `modvisor.supervisor.limits.samples.Sampler.sample`. Any thread may."""
         with self._sampling:
             self._samples = self._sampler.sample([*pids, os.getpid()], members)
             return self._samples

@@ -16,12 +16,12 @@ from .house import FLOORS, ROOT
 STILL_LONG = {
     "ipc/pipe.py",
     "supervisor/agents.py",
-    "supervisor/cgroups.py",
+    "supervisor/limits/cgroups.py",
     "supervisor/config/config.py",
     "supervisor/keeper.py",
     "supervisor/network.py",
     "supervisor/registry.py",
-    "supervisor/watchdog.py",
+    "supervisor/limits/watchdog.py",
     "worker/serve.py",
 }
 STILL_UP = {

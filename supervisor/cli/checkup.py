@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import ConfigError, NetworkConfig, Problem, load_config
-from ..doctor import FAIL, Report, examine
+from ..limits import FAIL, Report, examine
 from ..mod_home import with_mod_files
 from .exits import ExitCode
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from modvisor.supervisor import cgroups as module
-from modvisor.supervisor import oom
-from modvisor.supervisor.cgroups import Cgroup, Cgroups, Place, examine, find_place
 from modvisor.supervisor.config.config import LimitsConfig
-from modvisor.supervisor.oom import OomWitness, machine_oom_kills
+from modvisor.supervisor.limits import cgroups as module
+from modvisor.supervisor.limits import oom
+from modvisor.supervisor.limits.cgroups import Cgroup, Cgroups, Place, examine, find_place
+from modvisor.supervisor.limits.oom import OomWitness, machine_oom_kills
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux")
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from modvisor.supervisor import doctor
-from modvisor.supervisor.cgroups import Examined, Place
 from modvisor.supervisor.config.config import NetworkConfig, parse_config
-from modvisor.supervisor.doctor import FAIL, OK, WARN, Check, Host, Report, examine
+from modvisor.supervisor.limits import doctor
+from modvisor.supervisor.limits.cgroups import Examined, Place
+from modvisor.supervisor.limits.doctor import FAIL, OK, WARN, Check, Host, Report, examine
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux")
 
@@ -171,7 +171,11 @@ def test_a_full_disk(monkeypatch: pytest.MonkeyPatch, make_config: Callable[...,
 
 
 def test_a_host_without_linux(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("modvisor.supervisor.doctor", "modvisor.supervisor.enforcement", "modvisor.supervisor.cgroups"):
+    for module in (
+        "modvisor.supervisor.limits.doctor",
+        "modvisor.supervisor.limits.enforcement",
+        "modvisor.supervisor.limits.cgroups",
+    ):
         monkeypatch.setattr(sys.modules[module].sys, "platform", "darwin")
     checks = by_name(examine())
     assert checks["platform"].status == WARN

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modvisor.supervisor import procs
-from modvisor.supervisor.procs import LinuxSampler, Process, PsutilSampler, Sampler, make_sampler, parse_stat
+from modvisor.supervisor.limits import samples as procs
+from modvisor.supervisor.limits.samples import LinuxSampler, Process, PsutilSampler, Sampler, make_sampler, parse_stat
 
 on_linux = sys.platform == "linux"
 needs_proc = pytest.mark.skipif(not on_linux, reason="reads /proc")

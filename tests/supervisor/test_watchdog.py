@@ -17,11 +17,20 @@ from typing import Any
 import psutil
 import pytest
 
-from modvisor.supervisor import watchdog as module
 from modvisor.supervisor.config.config import LimitsConfig
-from modvisor.supervisor.procs import ProcessSample, memory_held, waited
+from modvisor.supervisor.limits import watchdog as module
+from modvisor.supervisor.limits.samples import ProcessSample, memory_held, waited
+from modvisor.supervisor.limits.watchdog import (
+    Exceeded,
+    Reading,
+    Tripwires,
+    Watch,
+    Watchdog,
+    Watched,
+    disk_usage,
+    set_idle,
+)
 from modvisor.supervisor.stats import ResourceMonitor
-from modvisor.supervisor.watchdog import Exceeded, Reading, Tripwires, Watch, Watchdog, Watched, disk_usage, set_idle
 from tests.conftest import until
 
 NO_LIMITS = LimitsConfig(open_files=None, processes=None, threads=None)

@@ -19,18 +19,18 @@ from modvisor.supervisor.config.config import AgentsConfig, ModConfig, parse_con
 from modvisor.supervisor.config.mod_entry import fingerprint
 from modvisor.supervisor.counters import NetworkCounters
 from modvisor.supervisor.dead_letters import LetterLedger
-from modvisor.supervisor.enforcement import Enforcement
 from modvisor.supervisor.gateway import Gateway
 from modvisor.supervisor.journal import Checkpoint, DeadLetter, DurableEvent, Journal, Kept, Quarantine, StorageFull
 from modvisor.supervisor.journey import Journey
 from modvisor.supervisor.keeper import Keeper
+from modvisor.supervisor.limits.enforcement import Enforcement
+from modvisor.supervisor.limits.watchdog import Exceeded
 from modvisor.supervisor.mod_home import Home
 from modvisor.supervisor.mod_requests import ModRequests
 from modvisor.supervisor.registry import ModRegistry
 from modvisor.supervisor.saves import SourceFiles, source_files
 from modvisor.supervisor.snapshots import Snapshot, SnapshotStore
 from modvisor.supervisor.statedir import StateDir
-from modvisor.supervisor.watchdog import Exceeded
 from tests.supervisor.fake_workers import Conduct, FakeLauncher, FakeWorker
 
 MOD = "work"

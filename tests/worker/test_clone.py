@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from modvisor.supervisor.cgroups import examine
+from modvisor.supervisor.limits.cgroups import examine
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has cgroups")
 

@@ -13,8 +13,8 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
+from ..config import LimitsConfig, ModConfig
 from .cgroups import Cgroup, Cgroups
-from .config import LimitsConfig, ModConfig
 from .oom import OomWitness
 from .watchdog import Exceeded, Take, Watchdog
 

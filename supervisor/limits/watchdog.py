@@ -23,9 +23,9 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
+from ..config import LimitsConfig
 from .cgroups import Cgroup
-from .config import LimitsConfig
-from .procs import ProcessSample, memory_held, waited
+from .samples import ProcessSample, memory_held, waited
 
 logger = logging.getLogger("modvisor.watchdog")
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from .config import LimitsConfig
+from ..config import LimitsConfig
 
 logger = logging.getLogger("modvisor.cgroups")
 

@@ -19,9 +19,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..config import LimitsConfig, ModConfig, NetworkConfig
 from .cgroups import CONTROLLERS, Examined
 from .cgroups import examine as examine_cgroups
-from .config import LimitsConfig, ModConfig, NetworkConfig
 from .enforcement import LIMITS, enforced_by
 
 OK, WARN, FAIL = "ok", "warn", "fail"
