@@ -12,15 +12,13 @@ import anyio.to_thread
 
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import EventResponse
-from .catalogue import available
 from .config import ModConfig, mod_config
 from .journal import KeptMod
 from .lifecycle import State
-from .mod_facts import facts_of
 from .needs import names_of
 from .process import shielded
 from .registry import ModRegistry, failure
-from .requirements import Offer, Plan, Present, Unmet, plan, supplier
+from .sources import Offer, Plan, Present, Unmet, available, facts_of, plan, supplier
 
 Offers = Mapping[str, Sequence[Offer]]
 

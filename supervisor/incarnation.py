@@ -27,8 +27,8 @@ from .config import FORK, ModConfig, check
 from .journey import events_of
 from .lane import Lane
 from .limits import Armed, Exceeded
-from .mod_home import Home
 from .process import MAX_IN_FLIGHT, Cause, Exit, Interpreter, Launcher, ModLog, WorkerProcess, shielded
+from .sources import Home
 
 LAST_MOMENT = 1.0
 """Seconds a worker whose pipe has closed may take to end by itself, so that its own exit code is reported."""

@@ -23,7 +23,6 @@ from ..ipc.manifest import Manifest
 from ..ipc.messages import Request
 from ..ipc.spinning import Spinner
 from .checkpoints import Checkpoints
-from .compiled import CompiledCode
 from .config import ModConfig, fingerprint, settled
 from .copies import CopyQueue
 from .counters import ModCounters
@@ -34,14 +33,12 @@ from .journey import Journey
 from .lane import Lane
 from .lifecycle import Action, State, Trigger, next_move
 from .limits import Armed, Exceeded
-from .mod_home import Home
 from .port import Ledger, Port
 from .probation import INTERVAL, Probation, Tally, has_failed
 from .process import Cause, CrashLog, Exit, Launcher, ModLog, shielded, tried
 from .reports import report_of_end, report_of_start
 from .restart import GiveUp, Restart, RestartPolicy
-from .saves import SourceFiles, files_read
-from .snapshots import SnapshotStore
+from .sources import CompiledCode, Home, SnapshotStore, SourceFiles, files_read
 
 logger = logging.getLogger("modvisor.keeper")
 

@@ -14,7 +14,7 @@ from .incarnation import Incarnation
 from .keeper import Keeper
 from .lifecycle import State
 from .replicas import Mod
-from .requirements import Present, circle_of, in_a_circle, supplier, unmet
+from .sources import Present, circle_of, in_a_circle, supplier, unmet
 
 logger = logging.getLogger("modvisor.needs")
 

@@ -21,14 +21,12 @@ from ..ipc.address import AGENT
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import Event, EventResponse
 from .agents import AgentRegistry
-from .catalogue import available
 from .commands import SystemCommands
 from .config import ModConfig, NetworkConfig, load_config, mod_config, parse_config, with_bundled_permissions
 from .counters import NetworkCounters
 from .dead_letters import DeadLetters, LetterLedger
 from .dependencies import Dependencies
 from .family_commands import FamilyCommands
-from .file_watch import HOW_TO_INSTALL, is_available
 from .gateway import Gateway
 from .http.server import Servers
 from .journal import Journal, Kept
@@ -41,7 +39,7 @@ from .process import make_launcher, read_tail
 from .reconfigure import Changes, apply_changes, in_force
 from .registry import ModRegistry
 from .replicas import Mod, pids_of
-from .snapshots import SnapshotStore
+from .sources import HOW_TO_INSTALL, SnapshotStore, available, is_available
 from .statedir import StateDir
 from .stats import ResourceMonitor, mod_stats, resource_stats
 from .watch import Saved, Watcher

@@ -42,7 +42,6 @@ from .journal import Journal, Kept, KeptMod, Quarantine
 from .keeper import Keeper, Surroundings
 from .lifecycle import COMING_BACK, DOWN, State
 from .limits import Enforcement
-from .mod_home import Home, find_home, search_path
 from .needs import Needs
 from .port import Ledger
 from .probation import Probation
@@ -51,7 +50,7 @@ from .repartition import forget_workers, note_workers, part_what_was_kept
 from .replicas import Mod, Replicas, configs_of, pids_of
 from .rolling import roll
 from .router import Entry, Router
-from .snapshots import SnapshotStore
+from .sources import Home, SnapshotStore, find_home, search_path
 from .statedir import StateDir
 from .swap import ReloadFailed, reload, roll_back
 

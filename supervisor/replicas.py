@@ -21,7 +21,7 @@ from .journey import Journey
 from .keeper import Keeper
 from .lifecycle import State
 from .process import shielded
-from .saves import SourceFiles
+from .sources import SourceFiles
 
 
 class Replicas:

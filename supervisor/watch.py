@@ -20,11 +20,27 @@ from anyio.abc import TaskGroup
 from ..ipc.errors import Code
 from ..ipc.event import EventResponse
 from .config import ModConfig
-from .file_watch import HOW_TO_INSTALL, Place, Seen, changes, is_available, look, place_of, unsure
 from .lifecycle import COMING_BACK, State
 from .registry import ModRegistry
 from .replicas import Mod
-from .saves import Decision, Digests, SourceFiles, changed, decide, files_read, made_of, touched
+from .sources import (
+    HOW_TO_INSTALL,
+    Decision,
+    Digests,
+    Place,
+    Seen,
+    SourceFiles,
+    changed,
+    changes,
+    decide,
+    files_read,
+    is_available,
+    look,
+    made_of,
+    place_of,
+    touched,
+    unsure,
+)
 
 logger = logging.getLogger("modvisor.watch")
 

@@ -26,8 +26,8 @@ def mods(settings: Settings) -> None:
 
 
 def _of_file(settings: Settings) -> list[dict[str, Any]]:
-    from ..catalogue import available
     from ..config import ConfigError, load_config
+    from ..sources import available
 
     try:
         config = load_config(settings.network_file)

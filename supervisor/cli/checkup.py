@@ -8,7 +8,7 @@ from typing import Any
 
 from ..config import ConfigError, NetworkConfig, Problem, load_config
 from ..limits import FAIL, Report, examine
-from ..mod_home import with_mod_files
+from ..sources import with_mod_files
 from .exits import ExitCode
 
 

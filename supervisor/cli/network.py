@@ -58,7 +58,7 @@ def run(
 def validate(settings: Settings, path: File = None) -> None:
     """Check a network file and its mods' mod.yaml, and list every mistake in them; starts nothing."""
     from ..config import ConfigError, load_config
-    from ..mod_home import with_mod_files
+    from ..sources import with_mod_files
 
     path = path or settings.network_file
     try:

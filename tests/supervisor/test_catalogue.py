@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from packaging.requirements import InvalidRequirement
 from packaging.specifiers import SpecifierSet
 
-from modvisor.supervisor.catalogue import available
 from modvisor.supervisor.config.config import parse_config
 from modvisor.supervisor.config.versions import Requirement
+from modvisor.supervisor.sources.catalogue import available
 
 MOD = """
 raise SystemExit("imported")

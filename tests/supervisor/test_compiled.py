@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from modvisor.supervisor import AgentNetwork, Event, compiled
-from modvisor.supervisor.compiled import CompiledCode
-from modvisor.supervisor.saves import digest
+from modvisor.supervisor import AgentNetwork, Event
+from modvisor.supervisor.sources import compiled
+from modvisor.supervisor.sources.compiled import CompiledCode
+from modvisor.supervisor.sources.saved_files import digest
 from modvisor.worker.compiled import packed
 from tests.conftest import ECHO
 

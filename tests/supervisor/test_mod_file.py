@@ -9,7 +9,7 @@ import pytest
 
 from modvisor.supervisor.config.config import ConfigError, LimitsConfig, ModConfig, RestartConfig, parse_mod
 from modvisor.supervisor.config.mod_file import ModFile, settled
-from modvisor.supervisor.mod_home import find_home
+from modvisor.supervisor.sources.home import find_home
 
 FILE = ModFile(
     "mods/x/mod.yaml",

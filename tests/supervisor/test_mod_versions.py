@@ -15,10 +15,10 @@ from modvisor.ipc.errors import ModvisorError
 from modvisor.supervisor.config.config import ConfigError, load_config, parse_mod
 from modvisor.supervisor.config.mod_file import ModFile
 from modvisor.supervisor.config.versions import WrongVersion, check, in_order, matching, newest_final, parsed, same
-from modvisor.supervisor.mod_facts import facts_of
-from modvisor.supervisor.mod_home import Home, find_home, version_folders, with_mod_files
-from modvisor.supervisor.mod_source import BadSource, class_attributes
-from modvisor.supervisor.snapshots import SnapshotStore
+from modvisor.supervisor.sources.class_source import BadSource, class_attributes
+from modvisor.supervisor.sources.facts import facts_of
+from modvisor.supervisor.sources.home import Home, find_home, version_folders, with_mod_files
+from modvisor.supervisor.sources.snapshots import SnapshotStore
 
 releases = st.lists(st.integers(0, 30), min_size=1, max_size=3).map(lambda parts: ".".join(map(str, parts)))
 suffixes = st.sampled_from(["", "", "", "a1", "rc2", ".dev3", ".post1"])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modvisor.supervisor.config.versions import Requirement
-from modvisor.supervisor.requirements import Offer, Plan, Present, Unmet, plan, supplier
+from modvisor.supervisor.sources.resolve import Offer, Plan, Present, Unmet, plan, supplier
 
 NAMES = ["a", "b", "c", "d", "e", "f"]
 VERSIONS = ["1.0", "1.5", "2.0", "3.0rc1"]

@@ -12,8 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from modvisor.supervisor.config.config import ModConfig
 from modvisor.supervisor.config.mod_file import ModFile
-from modvisor.supervisor.file_watch import look, place_of, unsure
-from modvisor.supervisor.saves import (
+from modvisor.supervisor.sources.file_watch import look, place_of, unsure
+from modvisor.supervisor.sources.saved_files import (
     EMPTY,
     UNSURE,
     Decision,

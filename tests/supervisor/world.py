@@ -25,11 +25,11 @@ from modvisor.supervisor.journey import Journey
 from modvisor.supervisor.keeper import Keeper
 from modvisor.supervisor.limits.enforcement import Enforcement
 from modvisor.supervisor.limits.watchdog import Exceeded
-from modvisor.supervisor.mod_home import Home
 from modvisor.supervisor.mod_requests import ModRequests
 from modvisor.supervisor.registry import ModRegistry
-from modvisor.supervisor.saves import SourceFiles, source_files
-from modvisor.supervisor.snapshots import Snapshot, SnapshotStore
+from modvisor.supervisor.sources.home import Home
+from modvisor.supervisor.sources.saved_files import SourceFiles, source_files
+from modvisor.supervisor.sources.snapshots import Snapshot, SnapshotStore
 from modvisor.supervisor.statedir import StateDir
 from tests.supervisor.fake_workers import Conduct, FakeLauncher, FakeWorker
 

@@ -13,10 +13,10 @@ from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
 from typing import Any
 
-from ..ipc.address import InvalidId, check_mod_id, check_mod_path, mod_id_of
-from .config import BUNDLED, NetworkConfig, is_allowed, newest_final
-from .mod_facts import Facts, facts_of
-from .mod_home import VERSIONS, has_own, root_of, search_path, version_folders
+from ...ipc.address import InvalidId, check_mod_id, check_mod_path, mod_id_of
+from ..config import BUNDLED, NetworkConfig, is_allowed, newest_final
+from .facts import Facts, facts_of
+from .home import VERSIONS, has_own, root_of, search_path, version_folders
 
 GROUP = "modvisor.mods"
 """The entry point group by which an installed distribution tells of its mods: ``wiki = "team.mods.wiki"``."""

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from resolvelib import AbstractProvider, BaseReporter, ResolutionImpossible, ResolutionTooDeep, Resolver
 
-from ..ipc.errors import Code, ModvisorError
-from .config import Requirement, in_order
+from ...ipc.errors import Code, ModvisorError
+from ..config import Requirement, in_order
 
 MAX_ROUNDS = 2_000
 """Steps of the search; what needs more has so many versions and demands that nobody would understand the answer."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..ipc.errors import ModvisorError
-from .config import (
+from ...ipc.errors import ModvisorError
+from ..config import (
     ConfigError,
     ModConfig,
     ModFile,
@@ -29,7 +29,7 @@ from .config import (
     same,
     settled,
 )
-from .mod_facts import class_requirements, facts_of
+from .facts import class_requirements, facts_of
 
 VERSIONS = "versions"
 HOUSE = Path(__file__).parent.parent

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import anyio.to_thread
 
-from ..ipc.errors import RemoteProtocolError
-from ..ipc.messages import pack, unpack
-from .config import ModFile, Requirement
-from .mod_home import Home
-from .saves import SourceFiles, source_files
+from ...ipc.errors import RemoteProtocolError
+from ...ipc.messages import pack, unpack
+from ..config import ModFile, Requirement
+from .home import Home
+from .saved_files import SourceFiles, source_files
 
 _NOWHERE = Home()
 

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import anyio
 
-from .config import NAME as MOD_FILE
-from .config import ModConfig
-from .mod_home import folder_of, module_file
-from .saves import MAX_FILES, SKIPPED, UNSURE, digest, may_be_code
+from ..config import NAME as MOD_FILE
+from ..config import ModConfig
+from .home import folder_of, module_file
+from .saved_files import MAX_FILES, SKIPPED, UNSURE, digest, may_be_code
 
 try:
     from watchfiles import awatch

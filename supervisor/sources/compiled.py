@@ -10,7 +10,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-from .saves import digest
+from .saved_files import digest
 
 MAX_BYTES = 32 * 1024 * 1024
 """Of all mods together; the one that was loaded longest ago goes first."""

@@ -13,7 +13,7 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import Any
 
-from .config import ModFile
+from ..config import ModFile
 
 Digests = Mapping[str, bytes]
 """Path to digest of the contents; a file that is not there is not in it."""

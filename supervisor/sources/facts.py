@@ -8,9 +8,9 @@ from typing import Any
 
 from packaging.requirements import InvalidRequirement
 
-from ..ipc.errors import Code, ModvisorError
-from .config import ConfigError, Requirement, keys_of, read_mod_file
-from .mod_source import BadSource, class_attributes
+from ...ipc.errors import Code, ModvisorError
+from ..config import ConfigError, Requirement, keys_of, read_mod_file
+from .class_source import BadSource, class_attributes
 
 
 @dataclass(frozen=True, slots=True)

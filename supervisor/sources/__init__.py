@@ -1,0 +1,33 @@
+"""Which mods there are, where their files lie, what the files say, and which version ran last.
+
+May import: `limits`, `process`, `config`, `ipc`.
+Never: imports or runs a mod's code; it reads the text of the files.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..faces import lazily
+
+if TYPE_CHECKING:
+    from .catalogue import available
+    from .compiled import CompiledCode
+    from .facts import facts_of
+    from .file_watch import HOW_TO_INSTALL, Place, Seen, changes, is_available, look, place_of, unsure
+    from .home import Home, find_home, search_path, with_mod_files
+    from .resolve import Offer, Plan, Present, Unmet, circle_of, in_a_circle, plan, supplier, unmet
+    from .saved_files import Decision, Digests, SourceFiles, changed, decide, files_read, made_of, touched
+    from .snapshots import SnapshotStore
+
+__getattr__ = lazily(
+    __name__,
+    catalogue="available",
+    compiled="CompiledCode",
+    facts="facts_of",
+    file_watch="HOW_TO_INSTALL Place Seen changes is_available look place_of unsure",
+    home="Home find_home search_path with_mod_files",
+    resolve="Offer Plan Present Unmet circle_of in_a_circle plan supplier unmet",
+    saved_files="Decision Digests SourceFiles changed decide files_read made_of touched",
+    snapshots="SnapshotStore",
+)
