@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..ipc.errors import Code, InvalidEvent, ModvisorError
 from ..ipc.event import Event, EventResponse
-from .agent import Agent
-from .agents import AgentRegistry, Refusal
+from .agents import Agent, AgentRegistry, Refusal
 from .gateway import Caller
 
 if TYPE_CHECKING:

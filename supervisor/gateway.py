@@ -15,8 +15,7 @@ from ..ipc.errors import Code, FrameTooLarge, ModvisorError, Unserializable
 from ..ipc.event import Event, EventResponse
 from ..ipc.topic import matches
 from .admission import Unanswered
-from .agent import Agent
-from .agents import AgentRegistry, Delivery, Refusal
+from .agents import Agent, AgentRegistry, Delivery, Refusal
 from .config import ModConfig, family_of
 from .counters import NetworkCounters
 from .families import NotInAudience

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import Event
-from .agent import Agent
+from .agents import Agent
 
 
 class JournalError(ModvisorError):

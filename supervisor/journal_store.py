@@ -14,7 +14,7 @@ from typing import Any
 from ..ipc.errors import InvalidEvent, RemoteProtocolError
 from ..ipc.event import Event
 from ..ipc.messages import unpack
-from .agent import Agent
+from .agents import Agent
 from .config import JournalConfig
 from .journal_records import Checkpoint, DeadLetter, DurableEvent, Kept, KeptMod, LetterHead, Quarantine, StorageFull
 

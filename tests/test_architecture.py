@@ -15,7 +15,7 @@ from .house import FLOORS, ROOT
 
 STILL_LONG = {
     "ipc/pipe.py",
-    "supervisor/agents.py",
+    "supervisor/agents/registry.py",
     "supervisor/limits/cgroups.py",
     "supervisor/config/config.py",
     "supervisor/keeper.py",

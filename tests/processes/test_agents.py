@@ -12,8 +12,9 @@ import pytest
 
 from modvisor.ipc.errors import ModvisorError
 from modvisor.ipc.messages import unpack
-from modvisor.supervisor import AgentNetwork, Event, EventResponse, agents
-from modvisor.supervisor.agents import AgentRegistry, Refusal
+from modvisor.supervisor import AgentNetwork, Event, EventResponse
+from modvisor.supervisor.agents import registry as agents
+from modvisor.supervisor.agents.registry import AgentRegistry, Refusal
 from modvisor.supervisor.commands import SystemCommands
 from modvisor.supervisor.config.config import AgentsConfig, GroupConfig, parse_config
 from modvisor.supervisor.gateway import Caller

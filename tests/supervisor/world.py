@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 
 from modvisor.ipc.errors import Code, ModvisorError
 from modvisor.ipc.event import Event, EventResponse
-from modvisor.supervisor.agents import AgentRegistry
+from modvisor.supervisor.agents.registry import AgentRegistry
 from modvisor.supervisor.config.config import AgentsConfig, ModConfig, parse_config
 from modvisor.supervisor.config.mod_entry import fingerprint
 from modvisor.supervisor.counters import NetworkCounters

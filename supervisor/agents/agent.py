@@ -7,8 +7,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..ipc.event import Event
-from ..ipc.topic import matches
+from ...ipc.event import Event
+from ...ipc.topic import matches
 
 
 @dataclass(slots=True)

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..ipc.address import AGENT, BROADCAST, CHANNEL, GROUP, Address, check_agent_id, parse_address
-from ..ipc.errors import Code, ModvisorError, RemoteProtocolError, Unserializable
-from ..ipc.event import Event
-from ..ipc.messages import pack, unpack
-from ..ipc.topic import check_pattern
+from ...ipc.address import AGENT, BROADCAST, CHANNEL, GROUP, Address, check_agent_id, parse_address
+from ...ipc.errors import Code, ModvisorError, RemoteProtocolError, Unserializable
+from ...ipc.event import Event
+from ...ipc.messages import pack, unpack
+from ...ipc.topic import check_pattern
+from ..config import AgentsConfig, GroupConfig
 from .agent import Agent, Subscription
-from .config import AgentsConfig, GroupConfig
 
 MAX_SUBSCRIPTIONS = 1000  # of one agent
 MAX_CHANNELS = 10_000  # of the network, whose journal and lists hold them all

@@ -1,0 +1,21 @@
+"""Who is registered, with which rights, in which channels, and what waits in each inbox.
+
+May import: `config`, `ipc`.
+Never: knows mods or their processes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..faces import lazily
+
+if TYPE_CHECKING:
+    from .agent import Agent
+    from .registry import AgentRegistry, Delivery, Refusal
+
+__getattr__ = lazily(
+    __name__,
+    agent="Agent",
+    registry="AgentRegistry Delivery Refusal",
+)
