@@ -29,7 +29,7 @@ from .dependencies import Dependencies
 from .family_commands import FamilyCommands
 from .gateway import Gateway
 from .http.server import Servers
-from .journal import Journal, Kept
+from .journal import Journal, Kept, StateDir
 from .journey import Journey
 from .keeper import Keeper
 from .lifecycle import State
@@ -40,7 +40,6 @@ from .reconfigure import Changes, apply_changes, in_force
 from .registry import ModRegistry
 from .replicas import Mod, pids_of
 from .sources import HOW_TO_INSTALL, SnapshotStore, available, is_available
-from .statedir import StateDir
 from .stats import ResourceMonitor, mod_stats, resource_stats
 from .watch import Saved, Watcher
 

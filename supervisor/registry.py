@@ -38,7 +38,7 @@ from .config import (
 from .durable import Late
 from .families import Families
 from .incarnation import CancelHandler, Incarnation, StartFailed
-from .journal import Journal, Kept, KeptMod, Quarantine
+from .journal import Journal, Kept, KeptMod, Quarantine, StateDir
 from .keeper import Keeper, Surroundings
 from .lifecycle import COMING_BACK, DOWN, State
 from .limits import Enforcement
@@ -51,7 +51,6 @@ from .replicas import Mod, Replicas, configs_of, pids_of
 from .rolling import roll
 from .router import Entry, Router
 from .sources import Home, SnapshotStore, find_home, search_path
-from .statedir import StateDir
 from .swap import ReloadFailed, reload, roll_back
 
 logger = logging.getLogger("modvisor.registry")

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...ipc.errors import ModvisorError
-from ..journal_backup import copy_database
-from ..statedir import StateDir, StateDirBusy
+from ..journal import StateDir, StateDirBusy, copy_database
 from .client import Client
 from .exits import CliError, ExitCode
 

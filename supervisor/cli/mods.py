@@ -284,8 +284,8 @@ def _log_lines(settings: Settings, mod: str, lines: int, follow: bool) -> Iterat
 def _kept_lines(storage: Path, mod: str, lines: int) -> list[str] | None:
     """What a mod's log on disk ends with; None if there is none."""
     from ...ipc.address import InvalidId, check_mod_id, is_mod_path, mod_id_of
+    from ..journal import StateDir
     from ..process import read_tail
-    from ..statedir import StateDir
 
     try:
         log = StateDir(storage).log_file(mod_id_of(mod) if is_mod_path(mod) else check_mod_id(mod))

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from ..config import BROKEN, ConfigError, Place, Source, load_yaml
 from ..config import path as read_path
-from ..statedir import StateDir
+from ..journal import StateDir
 from .exits import CliError, ExitCode
 from .settings import Settings
 

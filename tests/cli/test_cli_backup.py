@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from modvisor.supervisor.statedir import StateDir
+from modvisor.supervisor.journal.state_dir import StateDir
 
 from .conftest import NETWORK, Command, Running
 

@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from modvisor.supervisor import AgentNetwork, Event
+from modvisor.supervisor.journal.state_dir import StateDirBusy
 from modvisor.supervisor.network import StartError
-from modvisor.supervisor.statedir import StateDirBusy
 from tests.conftest import ECHO, child_pids, open_files, until, worker_pids
 
 pytestmark = pytest.mark.anyio

@@ -16,11 +16,11 @@ import pytest
 from modvisor.ipc.errors import ModvisorError, Unserializable
 from modvisor.ipc.event import Event
 from modvisor.ipc.messages import pack
-from modvisor.supervisor import journal_schema
 from modvisor.supervisor.config.config import JournalConfig
-from modvisor.supervisor.journal import SCHEMA_VERSION, Journal, JournalError, Kept, KeptMod, Quarantine
-from modvisor.supervisor.journal_store import Store
-from modvisor.supervisor.journal_writer import Job
+from modvisor.supervisor.journal import schema as journal_schema
+from modvisor.supervisor.journal.journal import SCHEMA_VERSION, Journal, JournalError, Kept, KeptMod, Quarantine
+from modvisor.supervisor.journal.store import Store
+from modvisor.supervisor.journal.writer import Job
 
 pytestmark = pytest.mark.anyio
 

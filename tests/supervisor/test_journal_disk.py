@@ -24,11 +24,12 @@ import pytest
 
 from modvisor.ipc.errors import ModvisorError
 from modvisor.ipc.event import Event
-from modvisor.supervisor import journal_backup, journal_writer
 from modvisor.supervisor.config.config import JournalConfig
-from modvisor.supervisor.journal import DeadLetter, Journal, JournalError, Quarantine, StorageFull
-from modvisor.supervisor.journal_schema import WAL_LIMIT
-from modvisor.supervisor.journal_writer import Job
+from modvisor.supervisor.journal import backup as journal_backup
+from modvisor.supervisor.journal import writer as journal_writer
+from modvisor.supervisor.journal.journal import DeadLetter, Journal, JournalError, Quarantine, StorageFull
+from modvisor.supervisor.journal.schema import WAL_LIMIT
+from modvisor.supervisor.journal.writer import Job
 from tests.conftest import until
 
 pytestmark = pytest.mark.anyio
@@ -63,7 +64,7 @@ ACCEPTING = """
     import asyncio, os, sys, time
     from pathlib import Path
     from modvisor.ipc.event import Event
-    from modvisor.supervisor.journal import DeadLetter, Journal
+    from modvisor.supervisor.journal.journal import DeadLetter, Journal
 
     async def accept(journal, prefix):
         for number in range(1_000_000):

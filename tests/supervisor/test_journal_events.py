@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from modvisor.ipc.errors import ModvisorError, Unserializable
 from modvisor.ipc.event import Event
 from modvisor.ipc.messages import pack
-from modvisor.supervisor import journal as journal_module
 from modvisor.supervisor.config.config import JournalConfig
-from modvisor.supervisor.journal import Checkpoint, DeadLetter, Journal, JournalError, StorageFull
-from modvisor.supervisor.journal_store import Store
-from modvisor.supervisor.journal_writer import Job
+from modvisor.supervisor.journal import journal as journal_module
+from modvisor.supervisor.journal.journal import Checkpoint, DeadLetter, Journal, JournalError, StorageFull
+from modvisor.supervisor.journal.store import Store
+from modvisor.supervisor.journal.writer import Job
 
 pytestmark = pytest.mark.anyio
 

@@ -20,7 +20,16 @@ from modvisor.supervisor.config.mod_entry import fingerprint
 from modvisor.supervisor.counters import NetworkCounters
 from modvisor.supervisor.dead_letters import LetterLedger
 from modvisor.supervisor.gateway import Gateway
-from modvisor.supervisor.journal import Checkpoint, DeadLetter, DurableEvent, Journal, Kept, Quarantine, StorageFull
+from modvisor.supervisor.journal.journal import (
+    Checkpoint,
+    DeadLetter,
+    DurableEvent,
+    Journal,
+    Kept,
+    Quarantine,
+    StorageFull,
+)
+from modvisor.supervisor.journal.state_dir import StateDir
 from modvisor.supervisor.journey import Journey
 from modvisor.supervisor.keeper import Keeper
 from modvisor.supervisor.limits.enforcement import Enforcement
@@ -30,7 +39,6 @@ from modvisor.supervisor.registry import ModRegistry
 from modvisor.supervisor.sources.home import Home
 from modvisor.supervisor.sources.saved_files import SourceFiles, source_files
 from modvisor.supervisor.sources.snapshots import Snapshot, SnapshotStore
-from modvisor.supervisor.statedir import StateDir
 from tests.supervisor.fake_workers import Conduct, FakeLauncher, FakeWorker
 
 MOD = "work"

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from ..ipc.errors import Code, ModvisorError
+from ...ipc.errors import Code, ModvisorError
 
 
 class StateDirBusy(ModvisorError):

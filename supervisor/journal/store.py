@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from ..ipc.errors import InvalidEvent, RemoteProtocolError
-from ..ipc.event import Event
-from ..ipc.messages import unpack
-from .agents import Agent
-from .config import JournalConfig
-from .journal_records import Checkpoint, DeadLetter, DurableEvent, Kept, KeptMod, LetterHead, Quarantine, StorageFull
+from ...ipc.errors import InvalidEvent, RemoteProtocolError
+from ...ipc.event import Event
+from ...ipc.messages import unpack
+from ..agents import Agent
+from ..config import JournalConfig
+from .records import Checkpoint, DeadLetter, DurableEvent, Kept, KeptMod, LetterHead, Quarantine, StorageFull
 
 logger = logging.getLogger("modvisor.journal")
 

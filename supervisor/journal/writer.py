@@ -19,11 +19,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..ipc.errors import Code, ModvisorError
-from .journal_backup import copy_database
-from .journal_records import JournalError, StorageFull
-from .journal_schema import primary_code
-from .journal_store import Store
+from ...ipc.errors import Code, ModvisorError
+from .backup import copy_database
+from .records import JournalError, StorageFull
+from .schema import primary_code
+from .store import Store
 
 logger = logging.getLogger("modvisor.journal")
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from ..ipc.errors import Code
-from .journal_records import JournalError
+from ...ipc.errors import Code
+from .records import JournalError
 
 _STEP_PAGES = 1000  # 4 MB: some milliseconds, which is how long events wait for the copy
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..ipc.errors import Code, ModvisorError
-from ..ipc.event import Event
-from .agents import Agent
+from ...ipc.errors import Code, ModvisorError
+from ...ipc.event import Event
+from ..agents import Agent
 
 
 class JournalError(ModvisorError):

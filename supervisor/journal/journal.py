@@ -14,11 +14,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..ipc.errors import Code, ModvisorError
-from ..ipc.event import Event
-from ..ipc.messages import pack
-from .config import JournalConfig
-from .journal_records import (
+from ...ipc.errors import Code, ModvisorError
+from ...ipc.event import Event
+from ...ipc.messages import pack
+from ..config import JournalConfig
+from .records import (
     Checkpoint,
     DeadLetter,
     DurableEvent,
@@ -29,9 +29,9 @@ from .journal_records import (
     Quarantine,
     StorageFull,
 )
-from .journal_schema import SCHEMA_VERSION, connect
-from .journal_store import Store, Totals
-from .journal_writer import Backup, Job, Writer
+from .schema import SCHEMA_VERSION, connect
+from .store import Store, Totals
+from .writer import Backup, Job, Writer
 
 logger = logging.getLogger("modvisor.journal")
 

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
-from ..ipc.errors import RemoteProtocolError
+from ...ipc.errors import RemoteProtocolError
 
 logger = logging.getLogger("modvisor.journal")
 

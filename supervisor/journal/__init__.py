@@ -1,0 +1,25 @@
+"""What outlives the supervisor, on disk: agents, channels, loaded mods, durable events, dead letters, checkpoints.
+
+May import: `agents`, `config`, `ipc`.
+Never: decides what is kept; the rooms above it call it, and it writes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..faces import lazily
+
+if TYPE_CHECKING:
+    from .backup import copy_database
+    from .journal import Journal
+    from .records import Checkpoint, DeadLetter, DurableEvent, Kept, KeptMod, Quarantine
+    from .state_dir import StateDir, StateDirBusy
+
+__getattr__ = lazily(
+    __name__,
+    backup="copy_database",
+    journal="Journal",
+    records="Checkpoint DeadLetter DurableEvent Kept KeptMod Quarantine",
+    state_dir="StateDir StateDirBusy",
+)
