@@ -9,9 +9,9 @@ from typing import Any
 
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import Event, EventResponse
+from .calls import Journey
 from .gateway import Gateway
 from .journal import DeadLetter, Journal
-from .journey import Journey
 from .process import CrashReport
 from .registry import ModRegistry
 

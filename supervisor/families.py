@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..ipc.errors import Code, ModvisorError
+from .calls import Journey
 from .config import Audience, Split, Version, family_of, read_audience
 from .journal import Journal
-from .journey import Journey
 from .lifecycle import State
 from .replicas import Mod
 

@@ -14,13 +14,10 @@ from ..ipc.address import AGENT, CHANNEL, GROUP, MOD, SYSTEM, Address
 from ..ipc.errors import Code, FrameTooLarge, ModvisorError, Unserializable
 from ..ipc.event import Event, EventResponse
 from ..ipc.topic import matches
-from .admission import Unanswered
 from .agents import Agent, AgentRegistry, Delivery, Refusal
+from .calls import MAX_HOPS, Journey, NetworkCounters, Origin, Unanswered
 from .config import ModConfig, family_of
-from .counters import NetworkCounters
 from .families import NotInAudience
-from .journey import MAX_HOPS, Journey
-from .lane import Origin
 from .registry import ModRegistry
 from .replicas import Mod
 from .router import Entry

@@ -23,9 +23,8 @@ from ..ipc.manifest import Manifest
 from ..ipc.messages import Hello, Notification, Request
 from ..ipc.pipe import Pipe
 from ..ipc.spinning import Spinner
+from .calls import Lane, events_of
 from .config import FORK, ModConfig, check
-from .journey import events_of
-from .lane import Lane
 from .limits import Armed, Exceeded
 from .process import MAX_IN_FLIGHT, Cause, Exit, Interpreter, Launcher, ModLog, WorkerProcess, shielded
 from .sources import Home

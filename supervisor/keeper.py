@@ -22,18 +22,13 @@ from ..ipc.event import Event, EventResponse
 from ..ipc.manifest import Manifest
 from ..ipc.messages import Request
 from ..ipc.spinning import Spinner
+from .calls import CopyQueue, DurableEvents, Journey, Lane, Late, Ledger, ModCounters, Port
 from .checkpoints import Checkpoints
 from .config import ModConfig, fingerprint, settled
-from .copies import CopyQueue
-from .counters import ModCounters
-from .durable import DurableEvents, Late
 from .incarnation import LAST_MOMENT, CancelHandler, Incarnation, Listeners, StartFailed, StartOrder
 from .journal import Journal, Quarantine
-from .journey import Journey
-from .lane import Lane
 from .lifecycle import Action, State, Trigger, next_move
 from .limits import Armed, Exceeded
-from .port import Ledger, Port
 from .probation import INTERVAL, Probation, Tally, has_failed
 from .process import Cause, CrashLog, Exit, Launcher, ModLog, shielded, tried
 from .reports import report_of_end, report_of_start

@@ -21,16 +21,15 @@ from ..ipc.address import AGENT
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import Event, EventResponse
 from .agents import AgentRegistry
+from .calls import Journey, NetworkCounters
 from .commands import SystemCommands
 from .config import ModConfig, NetworkConfig, load_config, mod_config, parse_config, with_bundled_permissions
-from .counters import NetworkCounters
 from .dead_letters import DeadLetters, LetterLedger
 from .dependencies import Dependencies
 from .family_commands import FamilyCommands
 from .gateway import Gateway
 from .http.server import Servers
 from .journal import Journal, Kept, StateDir
-from .journey import Journey
 from .keeper import Keeper
 from .lifecycle import State
 from .limits import Enforcement

@@ -20,6 +20,7 @@ from ..ipc.event import EventResponse
 from ..ipc.manifest import Manifest
 from ..ipc.messages import Request
 from ..ipc.spinning import Spinner
+from .calls import Late, Ledger
 from .config import (
     AUTO,
     Audience,
@@ -35,7 +36,6 @@ from .config import (
     with_aliases,
     with_changes,
 )
-from .durable import Late
 from .families import Families
 from .incarnation import CancelHandler, Incarnation, StartFailed
 from .journal import Journal, Kept, KeptMod, Quarantine, StateDir
@@ -43,7 +43,6 @@ from .keeper import Keeper, Surroundings
 from .lifecycle import COMING_BACK, DOWN, State
 from .limits import Enforcement
 from .needs import Needs
-from .port import Ledger
 from .probation import Probation
 from .process import Launcher, ModLog, shielded
 from .repartition import forget_workers, note_workers, part_what_was_kept

@@ -12,12 +12,9 @@ from ..ipc.errors import Code
 from ..ipc.event import Event, EventResponse
 from ..ipc.manifest import Manifest
 from ..ipc.partition import LEAST_LOADED, key_of, partition_of
-from .admission import Unanswered
+from .calls import Journey, LatencyHistogram, ModCounters, Unanswered
 from .config import ModConfig
-from .counters import ModCounters
-from .histogram import LatencyHistogram
 from .incarnation import Incarnation, StartFailed
-from .journey import Journey
 from .keeper import Keeper
 from .lifecycle import State
 from .process import shielded

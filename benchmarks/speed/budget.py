@@ -27,7 +27,7 @@ from modvisor.ipc.connection import Connection
 from modvisor.ipc.event import Event, EventResponse
 from modvisor.ipc.messages import pack
 from modvisor.supervisor import AgentNetwork
-from modvisor.supervisor.histogram import LatencyHistogram
+from modvisor.supervisor.calls.histogram import LatencyHistogram
 from modvisor.supervisor.window import AnswerWindow
 
 from .floor import fork_echo

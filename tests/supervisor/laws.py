@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from modvisor.ipc.errors import Code
-from modvisor.supervisor.admission import Queue
+from modvisor.supervisor.calls.admission import Queue
 from modvisor.supervisor.config.config import RestartConfig
 from modvisor.supervisor.keeper import Keeper
 from modvisor.supervisor.lifecycle import State

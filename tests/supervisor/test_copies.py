@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from modvisor.ipc.messages import Request, weight
 from modvisor.ipc.pipe import HIGH_WATER, Pipe
-from modvisor.supervisor import copies
-from modvisor.supervisor.copies import BATCH, BATCH_BYTES, CopyQueue
-from modvisor.supervisor.counters import ModCounters
-from modvisor.supervisor.lane import Lane
+from modvisor.supervisor.calls import copies
+from modvisor.supervisor.calls.copies import BATCH, BATCH_BYTES, CopyQueue
+from modvisor.supervisor.calls.counters import ModCounters
+from modvisor.supervisor.calls.in_flight import Lane
 from tests.conftest import until
 
 pytestmark = pytest.mark.anyio

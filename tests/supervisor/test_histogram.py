@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modvisor.supervisor.histogram import LatencyHistogram
+from modvisor.supervisor.calls.histogram import LatencyHistogram
 
 durations = st.floats(min_value=1e-6, max_value=1073.0)
 # Random floats are mostly large; latencies spread over all the octaves.

@@ -13,11 +13,11 @@ import pytest
 from modvisor.ipc.event import Event
 from modvisor.ipc.messages import Request
 from modvisor.ipc.pipe import HIGH_WATER, Pipe
+from modvisor.supervisor.calls.caller import Port
+from modvisor.supervisor.calls.counters import ModCounters
+from modvisor.supervisor.calls.in_flight import Lane
+from modvisor.supervisor.calls.journey import Journey
 from modvisor.supervisor.config.config import LimitsConfig, ModConfig
-from modvisor.supervisor.counters import ModCounters
-from modvisor.supervisor.journey import Journey
-from modvisor.supervisor.lane import Lane
-from modvisor.supervisor.port import Port
 from modvisor.supervisor.process.crashes import CrashReport
 from tests.conftest import until
 

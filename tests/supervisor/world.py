@@ -15,9 +15,10 @@ from anyio.abc import TaskGroup
 from modvisor.ipc.errors import Code, ModvisorError
 from modvisor.ipc.event import Event, EventResponse
 from modvisor.supervisor.agents.registry import AgentRegistry
+from modvisor.supervisor.calls.counters import NetworkCounters
+from modvisor.supervisor.calls.journey import Journey
 from modvisor.supervisor.config.config import AgentsConfig, ModConfig, parse_config
 from modvisor.supervisor.config.mod_entry import fingerprint
-from modvisor.supervisor.counters import NetworkCounters
 from modvisor.supervisor.dead_letters import LetterLedger
 from modvisor.supervisor.gateway import Gateway
 from modvisor.supervisor.journal.journal import (
@@ -30,7 +31,6 @@ from modvisor.supervisor.journal.journal import (
     StorageFull,
 )
 from modvisor.supervisor.journal.state_dir import StateDir
-from modvisor.supervisor.journey import Journey
 from modvisor.supervisor.keeper import Keeper
 from modvisor.supervisor.limits.enforcement import Enforcement
 from modvisor.supervisor.limits.watchdog import Exceeded

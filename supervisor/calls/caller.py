@@ -6,23 +6,23 @@ import asyncio
 from time import perf_counter
 from typing import Any, Protocol, cast
 
-from ..ipc.errors import (
+from ...ipc.errors import (
     ChannelBusy,
     Code,
     InvalidEvent,
     PipeBroken,
     PipeClosed,
 )
-from ..ipc.event import Event, EventResponse
-from ..ipc.messages import EVENT, Response
-from ..ipc.pipe import keywords
-from ..ipc.shared_memory import has_large
+from ...ipc.event import Event, EventResponse
+from ...ipc.messages import EVENT, Response
+from ...ipc.pipe import keywords
+from ...ipc.shared_memory import has_large
+from ..config import AT_LEAST_ONCE, ModConfig
+from ..process import CrashReport
 from .admission import Admission, Queue, Unanswered
-from .config import AT_LEAST_ONCE, ModConfig
 from .counters import ModCounters
+from .in_flight import Lane
 from .journey import Journey
-from .lane import Lane
-from .process import CrashReport
 
 _CODES = frozenset(Code)
 

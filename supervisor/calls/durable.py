@@ -13,12 +13,12 @@ from collections.abc import Awaitable, Callable
 
 from anyio.abc import TaskGroup
 
-from ..ipc.errors import Code, FrameTooLarge, ModvisorError, Unserializable
-from ..ipc.event import Event, EventResponse
+from ...ipc.errors import Code, FrameTooLarge, ModvisorError, Unserializable
+from ...ipc.event import Event, EventResponse
+from ..journal import DurableEvent, Journal
 from .admission import Unanswered
-from .journal import DurableEvent, Journal
+from .caller import Port
 from .journey import Journey
-from .port import Port
 
 logger = logging.getLogger("modvisor.durable")
 

@@ -6,11 +6,11 @@ import asyncio
 from collections import deque
 from typing import Any
 
-from ..ipc.errors import ChannelBusy, FrameTooLarge, PipeBroken, PipeClosed, RequestFailed, Unserializable
-from ..ipc.messages import NOTIFY, OBSERVE, weight
-from ..ipc.pipe import HIGH_WATER
+from ...ipc.errors import ChannelBusy, FrameTooLarge, PipeBroken, PipeClosed, RequestFailed, Unserializable
+from ...ipc.messages import NOTIFY, OBSERVE, weight
+from ...ipc.pipe import HIGH_WATER
 from .counters import ModCounters
-from .lane import Lane
+from .in_flight import Lane
 
 BATCH = 256  # events per request: enough to spread the cost of a round trip, few enough to stay in step with a slow mod
 BATCH_BYTES = 1024 * 1024  # of memory, for the same reason; a larger event goes alone

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..ipc.address import SYSTEM
-from ..ipc.errors import Unserializable
-from ..ipc.event import Event
-from ..ipc.messages import pack, unpack
-from .config import Split
+from ...ipc.address import SYSTEM
+from ...ipc.errors import Unserializable
+from ...ipc.event import Event
+from ...ipc.messages import pack, unpack
+from ..config import Split
 
 MAX_HOPS = 32
 """An event caused by an event caused by … : past this many it is a loop, not a chain of work."""

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NamedTuple
 
-from ..ipc.pipe import HIGH_WATER, Pipe
+from ...ipc.pipe import HIGH_WATER, Pipe
+from ..process import CrashReport
 from .journey import Journey
-from .process import CrashReport
 
 MAX_FINISHED = 4096  # handled events whose late consequences (of tasks they left behind) are still linked to them
 MAX_BATCHES = 4  # of observed copies, likewise

@@ -7,10 +7,10 @@ import math
 from collections import OrderedDict
 from enum import Enum
 
-from ..ipc.errors import Code, ModvisorError
-from .config import ModConfig
+from ...ipc.errors import Code, ModvisorError
+from ..config import ModConfig
+from .in_flight import Lane
 from .journey import Journey
-from .lane import Lane
 
 
 class Unanswered(ModvisorError):

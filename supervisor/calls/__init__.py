@@ -1,0 +1,33 @@
+"""One event to one mod: who waits for a slot, what is in flight, what comes back, what is asked again.
+
+May import: `journal`, `config`, `ipc`.
+Never: starts or ends a process, and never chooses which mods an event goes to.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..faces import lazily
+
+if TYPE_CHECKING:
+    from .admission import Unanswered
+    from .caller import Ledger, Port
+    from .copies import CopyQueue
+    from .counters import ModCounters, NetworkCounters
+    from .durable import DurableEvents, Late
+    from .histogram import LatencyHistogram
+    from .in_flight import Lane, Origin
+    from .journey import MAX_HOPS, Journey, events_of
+
+__getattr__ = lazily(
+    __name__,
+    admission="Unanswered",
+    caller="Ledger Port",
+    copies="CopyQueue",
+    counters="ModCounters NetworkCounters",
+    durable="DurableEvents Late",
+    histogram="LatencyHistogram",
+    in_flight="Lane Origin",
+    journey="Journey MAX_HOPS events_of",
+)
