@@ -1,11 +1,11 @@
-"""Draw the table of `modvisor.supervisor.lifecycle` into docs/lifecycle.md: ``make diagram``."""
+"""Draw the table of `modvisor.supervisor.lifecycle.states` into docs/lifecycle.md: ``make diagram``."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-from modvisor.supervisor.lifecycle import diagram
+from modvisor.supervisor.lifecycle.states import diagram
 
 PAGE = Path(__file__).with_name("lifecycle.md")
 

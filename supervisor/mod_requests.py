@@ -18,8 +18,7 @@ from ..ipc.pipe import HIGH_WATER
 from .agents import AgentRegistry
 from .config import ModConfig
 from .gateway import Gateway
-from .incarnation import Incarnation
-from .keeper import Keeper
+from .lifecycle import Incarnation, Keeper
 
 logger = logging.getLogger("modvisor.mod_requests")
 

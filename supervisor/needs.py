@@ -10,9 +10,7 @@ from ..ipc import messages
 from ..ipc.address import MOD, InvalidId, mod_id_of
 from ..ipc.errors import Code, ModvisorError
 from .config import ModConfig, Requirement
-from .incarnation import Incarnation
-from .keeper import Keeper
-from .lifecycle import State
+from .lifecycle import Incarnation, Keeper, State
 from .replicas import Mod
 from .sources import Present, circle_of, in_a_circle, supplier, unmet
 

@@ -30,8 +30,7 @@ from .family_commands import FamilyCommands
 from .gateway import Gateway
 from .http.server import Servers
 from .journal import Journal, Kept, StateDir
-from .keeper import Keeper
-from .lifecycle import State
+from .lifecycle import Keeper, State
 from .limits import Enforcement
 from .mod_requests import ModRequests
 from .process import make_launcher, read_tail

@@ -37,20 +37,29 @@ from .config import (
     with_changes,
 )
 from .families import Families
-from .incarnation import CancelHandler, Incarnation, StartFailed
 from .journal import Journal, Kept, KeptMod, Quarantine, StateDir
-from .keeper import Keeper, Surroundings
-from .lifecycle import COMING_BACK, DOWN, State
+from .lifecycle import (
+    COMING_BACK,
+    DOWN,
+    CancelHandler,
+    Incarnation,
+    Keeper,
+    Probation,
+    ReloadFailed,
+    StartFailed,
+    State,
+    Surroundings,
+    reload_worker,
+    roll_back,
+)
 from .limits import Enforcement
 from .needs import Needs
-from .probation import Probation
 from .process import Launcher, ModLog, shielded
 from .repartition import forget_workers, note_workers, part_what_was_kept
 from .replicas import Mod, Replicas, configs_of, pids_of
 from .rolling import roll
 from .router import Entry, Router
 from .sources import Home, SnapshotStore, find_home, search_path
-from .swap import ReloadFailed, reload, roll_back
 
 logger = logging.getLogger("modvisor.registry")
 
@@ -432,7 +441,7 @@ class ModRegistry:
     async def _replace(self, keeper: Mod, config: ModConfig, *, from_snapshot: bool = False) -> dict[str, Any]:
         """`swap.reload`, of a mod with one worker or with several."""
         if isinstance(keeper, Keeper) and config.workers is None:
-            return await reload(keeper, config, from_snapshot=from_snapshot, on_probation=not from_snapshot)
+            return await reload_worker(keeper, config, from_snapshot=from_snapshot, on_probation=not from_snapshot)
         if isinstance(keeper, Replicas) and config.workers is not None:
             if all(worker.state in DOWN for worker in keeper.keepers):
                 return await self._start_workers(keeper, config, from_snapshot=from_snapshot)
@@ -546,7 +555,7 @@ class ModRegistry:
                 return
             with _cancellable(mod):
                 try:
-                    done = await reload(keeper, keeper.config, from_snapshot=True, on_probation=False)
+                    done = await reload_worker(keeper, keeper.config, from_snapshot=True, on_probation=False)
                 except ReloadFailed as error:
                     logger.warning(
                         "mod %s (%s) could not be replaced by a fresh process: %s", keeper.mod_id, reason, error

@@ -6,8 +6,8 @@ from typing import Any
 
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.partition import LEAST_LOADED
-from .incarnation import StartFailed
 from .journal import Checkpoint, Journal
+from .lifecycle import StartFailed
 from .process import shielded
 from .replicas import Replicas
 

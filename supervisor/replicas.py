@@ -14,9 +14,7 @@ from ..ipc.manifest import Manifest
 from ..ipc.partition import LEAST_LOADED, key_of, partition_of
 from .calls import Journey, LatencyHistogram, ModCounters, Unanswered
 from .config import ModConfig
-from .incarnation import Incarnation, StartFailed
-from .keeper import Keeper
-from .lifecycle import State
+from .lifecycle import Incarnation, Keeper, StartFailed, State
 from .process import shielded
 from .sources import SourceFiles
 

@@ -10,11 +10,9 @@ from typing import Any
 from ..ipc import messages
 from ..ipc.errors import Code, ModvisorError
 from .config import ModConfig
-from .incarnation import Incarnation, StartFailed
-from .keeper import Keeper
+from .lifecycle import Incarnation, Keeper, ReloadFailed, StartFailed, activate, give, reload_worker, roll_back, told_at
 from .process import shielded
 from .replicas import Replicas, configs_of
-from .swap import ReloadFailed, activate, give, reload, roll_back, told_at
 
 
 async def roll(
@@ -40,7 +38,9 @@ async def roll(
     done: list[dict[str, Any]] = []
     for index, (keeper, own) in enumerate(zip(replicas.keepers, configs_of(config), strict=True)):
         try:
-            done.append(await reload(keeper, own, from_snapshot=from_snapshot, on_probation=True, tentative=True))
+            done.append(
+                await reload_worker(keeper, own, from_snapshot=from_snapshot, on_probation=True, tentative=True)
+            )
         except BaseException as error:
             await shielded(_take_back(replicas.keepers[:index], f"worker {index} could not be reloaded: {error}"))
             if isinstance(error, ReloadFailed):

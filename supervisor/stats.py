@@ -14,8 +14,7 @@ from typing import Any
 
 import anyio.to_thread
 
-from .keeper import Keeper
-from .lifecycle import State
+from .lifecycle import Keeper, State
 from .limits import ProcessSample, limits_stats, make_sampler
 from .process import CrashReport
 from .replicas import Mod
@@ -47,7 +46,7 @@ class ResourceMonitor:
     def take(
         self, pids: Iterable[int], members: Mapping[int, Iterable[int]] = MappingProxyType({})
     ) -> Mapping[int, ProcessSample]:
-        """Sample the trees of ``pids`` and this process; see `modvisor.supervisor.limits.samples.Sampler.sample`. Any thread may."""
+        """Sample the trees of ``pids`` and this process; see `Sampler.sample`. Any thread may call it."""
         with self._sampling:
             self._samples = self._sampler.sample([*pids, os.getpid()], members)
             return self._samples

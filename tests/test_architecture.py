@@ -18,7 +18,7 @@ STILL_LONG = {
     "supervisor/agents/registry.py",
     "supervisor/limits/cgroups.py",
     "supervisor/config/config.py",
-    "supervisor/keeper.py",
+    "supervisor/lifecycle/keeper.py",
     "supervisor/network.py",
     "supervisor/registry.py",
     "supervisor/limits/watchdog.py",

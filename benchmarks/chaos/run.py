@@ -19,7 +19,7 @@ from typing import Any
 import anyio.to_thread
 
 from modvisor.supervisor import AgentNetwork, Event
-from modvisor.supervisor.lifecycle import State
+from modvisor.supervisor.lifecycle.states import State
 
 from ..census import Census, Marked, memory
 from . import audit

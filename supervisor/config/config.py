@@ -84,7 +84,7 @@ class LimitsConfig:
 
 @dataclass(frozen=True, slots=True)
 class RestartConfig:
-    """When a mod that ended is started again, see `modvisor.supervisor.restart`. Times in seconds."""
+    """When a mod that ended is started again, see `modvisor.supervisor.lifecycle.restart`. Times in seconds."""
 
     policy: str = "permanent"
     max_restarts: int = 5

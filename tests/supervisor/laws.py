@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from modvisor.ipc.errors import Code
 from modvisor.supervisor.calls.admission import Queue
 from modvisor.supervisor.config.config import RestartConfig
-from modvisor.supervisor.keeper import Keeper
-from modvisor.supervisor.lifecycle import State
+from modvisor.supervisor.lifecycle.keeper import Keeper
+from modvisor.supervisor.lifecycle.states import State
 from modvisor.supervisor.process.crashes import Cause, CrashLog, CrashReport
 from tests.supervisor.fake_workers import DEADLY, FakeWorker, Handling
 from tests.supervisor.world import Sent, World

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from modvisor.supervisor.lifecycle import State
+from modvisor.supervisor.lifecycle.states import State
 from modvisor.supervisor.process.process import Exit
 from tests.supervisor.virtual_time import VirtualTimeLoop
 from tests.supervisor.world import World

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from modvisor.supervisor.lifecycle import State
+from modvisor.supervisor.lifecycle.states import State
 from modvisor.supervisor.process.process import Exit
 from tests.supervisor.fake_workers import DEADLY, HARMLESS, STARTS
 from tests.supervisor.laws import Laws

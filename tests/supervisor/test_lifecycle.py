@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from modvisor.supervisor.lifecycle import TABLE, Action, IllegalTransition, State, Trigger, diagram, next_move
+from modvisor.supervisor.lifecycle.states import TABLE, Action, IllegalTransition, State, Trigger, diagram, next_move
 
 PAGE = Path(__file__).parents[2] / "docs" / "lifecycle.md"
 

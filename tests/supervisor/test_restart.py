@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modvisor.supervisor.restart import GiveUp, Restart, RestartPolicy
+from modvisor.supervisor.lifecycle.restart import GiveUp, Restart, RestartPolicy
 
 
 def no_jitter() -> float:

@@ -31,7 +31,7 @@ from modvisor.supervisor.journal.journal import (
     StorageFull,
 )
 from modvisor.supervisor.journal.state_dir import StateDir
-from modvisor.supervisor.keeper import Keeper
+from modvisor.supervisor.lifecycle.keeper import Keeper
 from modvisor.supervisor.limits.enforcement import Enforcement
 from modvisor.supervisor.limits.watchdog import Exceeded
 from modvisor.supervisor.mod_requests import ModRequests

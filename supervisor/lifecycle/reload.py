@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from ..ipc import messages
-from ..ipc.errors import Code, ModvisorError, PipeBroken, PipeClosed, Unserializable
-from ..ipc.messages import pack
-from .config import STOP_FIRST, ModConfig
+from ...ipc import messages
+from ...ipc.errors import Code, ModvisorError, PipeBroken, PipeClosed, Unserializable
+from ...ipc.messages import pack
+from ..config import STOP_FIRST, ModConfig
+from ..process import shielded
 from .incarnation import Incarnation, StartFailed
 from .keeper import Keeper
-from .lifecycle import COMING_BACK, State
 from .probation import Probation
-from .process import shielded
+from .states import COMING_BACK, State
 
 logger = logging.getLogger("modvisor.swap")
 
@@ -50,7 +50,7 @@ class Switched:
     superseded: list[Incarnation]
 
 
-async def reload(
+async def reload_worker(
     keeper: Keeper,
     config: ModConfig,
     *,

@@ -16,24 +16,24 @@ from typing import Any, ClassVar
 import anyio
 from anyio.abc import TaskGroup
 
-from ..ipc import messages
-from ..ipc.errors import Code, ModvisorError, PipeClosed
-from ..ipc.event import Event, EventResponse
-from ..ipc.manifest import Manifest
-from ..ipc.messages import Request
-from ..ipc.spinning import Spinner
-from .calls import CopyQueue, DurableEvents, Journey, Lane, Late, Ledger, ModCounters, Port
+from ...ipc import messages
+from ...ipc.errors import Code, ModvisorError, PipeClosed
+from ...ipc.event import Event, EventResponse
+from ...ipc.manifest import Manifest
+from ...ipc.messages import Request
+from ...ipc.spinning import Spinner
+from ..calls import CopyQueue, DurableEvents, Journey, Lane, Late, Ledger, ModCounters, Port
+from ..config import ModConfig, fingerprint, settled
+from ..journal import Journal, Quarantine
+from ..limits import Armed, Exceeded
+from ..process import Cause, CrashLog, Exit, Launcher, ModLog, shielded, tried
+from ..sources import CompiledCode, Home, SnapshotStore, SourceFiles, files_read
 from .checkpoints import Checkpoints
-from .config import ModConfig, fingerprint, settled
+from .crash_report import report_of_end, report_of_start
 from .incarnation import LAST_MOMENT, CancelHandler, Incarnation, Listeners, StartFailed, StartOrder
-from .journal import Journal, Quarantine
-from .lifecycle import Action, State, Trigger, next_move
-from .limits import Armed, Exceeded
 from .probation import INTERVAL, Probation, Tally, has_failed
-from .process import Cause, CrashLog, Exit, Launcher, ModLog, shielded, tried
-from .reports import report_of_end, report_of_start
 from .restart import GiveUp, Restart, RestartPolicy
-from .sources import CompiledCode, Home, SnapshotStore, SourceFiles, files_read
+from .states import Action, State, Trigger, next_move
 
 logger = logging.getLogger("modvisor.keeper")
 

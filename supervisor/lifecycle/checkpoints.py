@@ -8,11 +8,11 @@ from typing import Any
 
 from anyio.abc import TaskGroup
 
-from ..ipc import messages
-from ..ipc.errors import ModvisorError
+from ...ipc import messages
+from ...ipc.errors import ModvisorError
+from ..journal import Checkpoint, Journal
+from ..process import shielded
 from .incarnation import Incarnation, StartFailed
-from .journal import Checkpoint, Journal
-from .process import shielded
 
 logger = logging.getLogger("modvisor.checkpoints")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
-from ..ipc.errors import ModvisorError
+from ...ipc.errors import ModvisorError
 
 
 class State(StrEnum):

@@ -7,8 +7,8 @@ import time
 from dataclasses import asdict
 from typing import Any
 
+from ..process import LOG_LINES, Cause, CrashReport, Exit, ModLog, cause_of, detail_of, last_words
 from .incarnation import Incarnation, StartFailed
-from .process import LOG_LINES, Cause, CrashReport, Exit, ModLog, cause_of, detail_of, last_words
 
 
 def report_of_end(incarnation: Incarnation, exit: Exit, resources: dict[str, Any] | None) -> CrashReport:

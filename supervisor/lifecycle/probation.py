@@ -8,8 +8,8 @@ from typing import Any
 
 import anyio
 
-from ..ipc.manifest import Manifest
-from .config import ModConfig
+from ...ipc.manifest import Manifest
+from ..config import ModConfig
 from .incarnation import Incarnation
 
 INTERVAL = 0.25

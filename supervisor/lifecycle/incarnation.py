@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..ipc import messages
-from ..ipc.errors import (
+from ...ipc import messages
+from ...ipc.errors import (
     Code,
     FrameTooLarge,
     ModvisorError,
@@ -19,15 +19,15 @@ from ..ipc.errors import (
     RequestFailed,
     Unserializable,
 )
-from ..ipc.manifest import Manifest
-from ..ipc.messages import Hello, Notification, Request
-from ..ipc.pipe import Pipe
-from ..ipc.spinning import Spinner
-from .calls import Lane, events_of
-from .config import FORK, ModConfig, check
-from .limits import Armed, Exceeded
-from .process import MAX_IN_FLIGHT, Cause, Exit, Interpreter, Launcher, ModLog, WorkerProcess, shielded
-from .sources import Home
+from ...ipc.manifest import Manifest
+from ...ipc.messages import Hello, Notification, Request
+from ...ipc.pipe import Pipe
+from ...ipc.spinning import Spinner
+from ..calls import Lane, events_of
+from ..config import FORK, ModConfig, check
+from ..limits import Armed, Exceeded
+from ..process import MAX_IN_FLIGHT, Cause, Exit, Interpreter, Launcher, ModLog, WorkerProcess, shielded
+from ..sources import Home
 
 LAST_MOMENT = 1.0
 """Seconds a worker whose pipe has closed may take to end by itself, so that its own exit code is reported."""
