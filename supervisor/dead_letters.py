@@ -10,10 +10,10 @@ from typing import Any
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import Event, EventResponse
 from .calls import Journey
+from .fleet import ModRegistry
 from .gateway import Gateway
 from .journal import DeadLetter, Journal
 from .process import CrashReport
-from .registry import ModRegistry
 
 logger = logging.getLogger("modvisor.dead_letters")
 

@@ -17,10 +17,7 @@ from ..ipc.topic import matches
 from .agents import Agent, AgentRegistry, Delivery, Refusal
 from .calls import MAX_HOPS, Journey, NetworkCounters, Origin, Unanswered
 from .config import ModConfig, family_of
-from .families import NotInAudience
-from .registry import ModRegistry
-from .replicas import Mod
-from .router import Entry
+from .fleet import Entry, Mod, ModRegistry, NotInAudience
 from .window import AnswerWindow, Memory
 
 logger = logging.getLogger("modvisor.gateway")

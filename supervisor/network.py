@@ -25,8 +25,21 @@ from .calls import Journey, NetworkCounters
 from .commands import SystemCommands
 from .config import ModConfig, NetworkConfig, load_config, mod_config, parse_config, with_bundled_permissions
 from .dead_letters import DeadLetters, LetterLedger
-from .dependencies import Dependencies
-from .family_commands import FamilyCommands
+from .fleet import (
+    Changes,
+    Dependencies,
+    FamilyCommands,
+    Mod,
+    ModRegistry,
+    ResourceMonitor,
+    Saved,
+    Watcher,
+    apply_changes,
+    in_force,
+    mod_stats,
+    pids_of,
+    resource_stats,
+)
 from .gateway import Gateway
 from .http.server import Servers
 from .journal import Journal, Kept, StateDir
@@ -34,12 +47,7 @@ from .lifecycle import Keeper, State
 from .limits import Enforcement
 from .mod_requests import ModRequests
 from .process import make_launcher, read_tail
-from .reconfigure import Changes, apply_changes, in_force
-from .registry import ModRegistry
-from .replicas import Mod, pids_of
 from .sources import HOW_TO_INSTALL, SnapshotStore, available, is_available
-from .stats import ResourceMonitor, mod_stats, resource_stats
-from .watch import Saved, Watcher
 
 logger = logging.getLogger("modvisor.network")
 

@@ -20,7 +20,7 @@ STILL_LONG = {
     "supervisor/config/config.py",
     "supervisor/lifecycle/keeper.py",
     "supervisor/network.py",
-    "supervisor/registry.py",
+    "supervisor/fleet/registry.py",
     "supervisor/limits/watchdog.py",
     "worker/serve.py",
 }

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from modvisor.ipc.errors import Code
 from modvisor.supervisor import AgentNetwork
+from modvisor.supervisor.fleet.registry import ModRegistry
 from modvisor.supervisor.lifecycle.keeper import Keeper
 from modvisor.supervisor.lifecycle.states import State
 from modvisor.supervisor.process.crashes import Cause, CrashReport
 from modvisor.supervisor.process.guarded import GuardedProcess, GuardianLauncher
-from modvisor.supervisor.registry import ModRegistry
 
 from .load import Load
 from .mischief import OUTSIDE, TABLE

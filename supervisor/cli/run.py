@@ -20,13 +20,12 @@ from anyio.abc import TaskGroup
 
 from ...ipc.errors import Code, ModvisorError
 from ..config import ConfigError, NetworkConfig, load_config
+from ..fleet import Changes, Saved
 from ..journal import StateDirBusy
 from ..lifecycle import State
 from ..network import AgentNetwork
-from ..reconfigure import Changes
 from ..runtime import ease_collector, has_uvloop
 from ..sources import HOW_TO_INSTALL, is_available
-from ..watch import Saved
 from .exits import CliError, ExitCode
 from .network import mistakes
 from .output import Output, give_up_stdout, printable

@@ -19,7 +19,7 @@ from ...ipc.errors import Code, ModvisorError, Unserializable
 from ...ipc.event import Event, EventResponse
 from ...ipc.topic import check_pattern, matches
 from ..config import ConfigError, load_config
-from ..reconfigure import Changes
+from ..fleet import Changes
 from .answers import Answer, delete, failure, get, json_app, post, render_response, response_answer, response_body
 from .audience_api import AudienceApi
 from .batch import operator_event, process_batch

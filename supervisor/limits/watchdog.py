@@ -259,7 +259,7 @@ class Watchdog:
     """Runs the watches of a network.
 
     Args:
-        take: samples the trees of workers (`modvisor.supervisor.stats.ResourceMonitor.take`), called in a thread; raises
+        take: samples the trees of workers (`modvisor.supervisor.fleet.stats.ResourceMonitor.take`), called in a thread; raises
             OSError when the process table cannot be read this time.
     """
 

@@ -1,4 +1,4 @@
-"""What saved files mean for a mod: pure decisions. `modvisor.supervisor.watch` acts on them.
+"""What saved files mean for a mod: pure decisions. `modvisor.supervisor.fleet.autoreload` acts on them.
 
 Files are compared by their contents, not by what the kernel tells of them: an editor that writes what was there before,
 touches a file, or replaces it by another of the same contents has changed nothing.

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modvisor.ipc.topic import matches
-from modvisor.supervisor.router import CACHE_SIZE, Entry, Router
+from modvisor.supervisor.fleet.router import CACHE_SIZE, Entry, Router
 
 part = st.sampled_from("abc")
 name = st.lists(part, min_size=2, max_size=3).map(".".join)

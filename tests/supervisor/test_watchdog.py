@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from modvisor.supervisor.config.config import LimitsConfig
+from modvisor.supervisor.fleet.stats import ResourceMonitor
 from modvisor.supervisor.limits import watchdog as module
 from modvisor.supervisor.limits.samples import ProcessSample, memory_held, waited
 from modvisor.supervisor.limits.watchdog import (
@@ -30,7 +31,6 @@ from modvisor.supervisor.limits.watchdog import (
     disk_usage,
     set_idle,
 )
-from modvisor.supervisor.stats import ResourceMonitor
 from tests.conftest import until
 
 NO_LIMITS = LimitsConfig(open_files=None, processes=None, threads=None)

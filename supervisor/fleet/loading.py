@@ -10,15 +10,15 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from ..ipc.errors import Code, ModvisorError
-from ..ipc.event import EventResponse
-from .config import ModConfig, mod_config
-from .journal import KeptMod
-from .lifecycle import State
-from .needs import names_of
-from .process import shielded
+from ...ipc.errors import Code, ModvisorError
+from ...ipc.event import EventResponse
+from ..config import ModConfig, mod_config
+from ..journal import KeptMod
+from ..lifecycle import State
+from ..process import shielded
+from ..sources import Offer, Plan, Present, Unmet, available, facts_of, plan, supplier
+from .dependents import names_of
 from .registry import ModRegistry, failure
-from .sources import Offer, Plan, Present, Unmet, available, facts_of, plan, supplier
 
 Offers = Mapping[str, Sequence[Offer]]
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import anyio
 
-from ..ipc.errors import Code
-from ..ipc.event import Event, EventResponse
-from ..ipc.manifest import Manifest
-from ..ipc.partition import LEAST_LOADED, key_of, partition_of
-from .calls import Journey, LatencyHistogram, ModCounters, Unanswered
-from .config import ModConfig
-from .lifecycle import Incarnation, Keeper, StartFailed, State
-from .process import shielded
-from .sources import SourceFiles
+from ...ipc.errors import Code
+from ...ipc.event import Event, EventResponse
+from ...ipc.manifest import Manifest
+from ...ipc.partition import LEAST_LOADED, key_of, partition_of
+from ..calls import Journey, LatencyHistogram, ModCounters, Unanswered
+from ..config import ModConfig
+from ..lifecycle import Incarnation, Keeper, StartFailed, State
+from ..process import shielded
+from ..sources import SourceFiles
 
 
 class Replicas:

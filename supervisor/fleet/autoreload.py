@@ -17,13 +17,11 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
-from ..ipc.errors import Code
-from ..ipc.event import EventResponse
-from .config import ModConfig
-from .lifecycle import COMING_BACK, State
-from .registry import ModRegistry
-from .replicas import Mod
-from .sources import (
+from ...ipc.errors import Code
+from ...ipc.event import EventResponse
+from ..config import ModConfig
+from ..lifecycle import COMING_BACK, State
+from ..sources import (
     HOW_TO_INSTALL,
     Decision,
     Digests,
@@ -41,6 +39,8 @@ from .sources import (
     touched,
     unsure,
 )
+from .registry import ModRegistry
+from .workers import Mod
 
 logger = logging.getLogger("modvisor.watch")
 

@@ -6,13 +6,13 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from ..ipc import messages
-from ..ipc.address import MOD, InvalidId, mod_id_of
-from ..ipc.errors import Code, ModvisorError
-from .config import ModConfig, Requirement
-from .lifecycle import Incarnation, Keeper, State
-from .replicas import Mod
-from .sources import Present, circle_of, in_a_circle, supplier, unmet
+from ...ipc import messages
+from ...ipc.address import MOD, InvalidId, mod_id_of
+from ...ipc.errors import Code, ModvisorError
+from ..config import ModConfig, Requirement
+from ..lifecycle import Incarnation, Keeper, State
+from ..sources import Present, circle_of, in_a_circle, supplier, unmet
+from .workers import Mod
 
 logger = logging.getLogger("modvisor.needs")
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..ipc.errors import Code, ModvisorError
-from ..ipc.event import EventResponse
-from .config import Audience, ConfigError, NetworkConfig, Split, family_of, read_audience, too_much
-from .lifecycle import State
+from ...ipc.errors import Code, ModvisorError
+from ...ipc.event import EventResponse
+from ..config import Audience, ConfigError, NetworkConfig, Split, family_of, read_audience, too_much
+from ..lifecycle import State
 from .registry import ModRegistry
-from .replicas import Mod
+from .workers import Mod
 
 
 class FamilyCommands:

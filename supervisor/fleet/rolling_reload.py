@@ -7,12 +7,22 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from ..ipc import messages
-from ..ipc.errors import Code, ModvisorError
-from .config import ModConfig
-from .lifecycle import Incarnation, Keeper, ReloadFailed, StartFailed, activate, give, reload_worker, roll_back, told_at
-from .process import shielded
-from .replicas import Replicas, configs_of
+from ...ipc import messages
+from ...ipc.errors import Code, ModvisorError
+from ..config import ModConfig
+from ..lifecycle import (
+    Incarnation,
+    Keeper,
+    ReloadFailed,
+    StartFailed,
+    activate,
+    give,
+    reload_worker,
+    roll_back,
+    told_at,
+)
+from ..process import shielded
+from .workers import Replicas, configs_of
 
 
 async def roll(

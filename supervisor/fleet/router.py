@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from ..ipc.address import MOD
-from ..ipc.topic import TopicTable
-from .config import Split
+from ...ipc.address import MOD
+from ...ipc.topic import TopicTable
+from ..config import Split
 
 T = TypeVar("T")
 

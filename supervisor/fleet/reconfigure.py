@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from ..ipc.event import EventResponse
-from .config import Audience, ModConfig, NetworkConfig, with_bundled_permissions
-from .dependencies import Dependencies
+from ...ipc.event import EventResponse
+from ..config import Audience, ModConfig, NetworkConfig, with_bundled_permissions
+from .loading import Dependencies
 from .registry import ModRegistry
-from .replicas import Mod
+from .workers import Mod
 
 
 @dataclass(slots=True)

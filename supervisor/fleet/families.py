@@ -6,12 +6,12 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ..ipc.errors import Code, ModvisorError
-from .calls import Journey
-from .config import Audience, Split, Version, family_of, read_audience
-from .journal import Journal
-from .lifecycle import State
-from .replicas import Mod
+from ...ipc.errors import Code, ModvisorError
+from ..calls import Journey
+from ..config import Audience, Split, Version, family_of, read_audience
+from ..journal import Journal
+from ..lifecycle import State
+from .workers import Mod
 
 logger = logging.getLogger("modvisor.families")
 

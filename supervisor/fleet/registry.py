@@ -14,14 +14,14 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from ..ipc import shared_memory
-from ..ipc.errors import Code, ModvisorError
-from ..ipc.event import EventResponse
-from ..ipc.manifest import Manifest
-from ..ipc.messages import Request
-from ..ipc.spinning import Spinner
-from .calls import Late, Ledger
-from .config import (
+from ...ipc import shared_memory
+from ...ipc.errors import Code, ModvisorError
+from ...ipc.event import EventResponse
+from ...ipc.manifest import Manifest
+from ...ipc.messages import Request
+from ...ipc.spinning import Spinner
+from ..calls import Late, Ledger
+from ..config import (
     AUTO,
     Audience,
     ConfigError,
@@ -36,9 +36,8 @@ from .config import (
     with_aliases,
     with_changes,
 )
-from .families import Families
-from .journal import Journal, Kept, KeptMod, Quarantine, StateDir
-from .lifecycle import (
+from ..journal import Journal, Kept, KeptMod, Quarantine, StateDir
+from ..lifecycle import (
     COMING_BACK,
     DOWN,
     CancelHandler,
@@ -52,14 +51,15 @@ from .lifecycle import (
     reload_worker,
     roll_back,
 )
-from .limits import Enforcement
-from .needs import Needs
-from .process import Launcher, ModLog, shielded
+from ..limits import Enforcement
+from ..process import Launcher, ModLog, shielded
+from ..sources import Home, SnapshotStore, find_home, search_path
+from .dependents import Needs
+from .families import Families
 from .repartition import forget_workers, note_workers, part_what_was_kept
-from .replicas import Mod, Replicas, configs_of, pids_of
-from .rolling import roll
+from .rolling_reload import roll
 from .router import Entry, Router
-from .sources import Home, SnapshotStore, find_home, search_path
+from .workers import Mod, Replicas, configs_of, pids_of
 
 logger = logging.getLogger("modvisor.registry")
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import anyio.to_thread
 
-from .lifecycle import Keeper, State
-from .limits import ProcessSample, limits_stats, make_sampler
-from .process import CrashReport
-from .replicas import Mod
+from ..lifecycle import Keeper, State
+from ..limits import ProcessSample, limits_stats, make_sampler
+from ..process import CrashReport
+from .workers import Mod
 
 logger = logging.getLogger("modvisor.stats")
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..ipc.errors import Code, ModvisorError
-from ..ipc.partition import LEAST_LOADED
-from .journal import Checkpoint, Journal
-from .lifecycle import StartFailed
-from .process import shielded
-from .replicas import Replicas
+from ...ipc.errors import Code, ModvisorError
+from ...ipc.partition import LEAST_LOADED
+from ..journal import Checkpoint, Journal
+from ..lifecycle import StartFailed
+from ..process import shielded
+from .workers import Replicas
 
 PAGE = 1000  # events read at once
 

@@ -1,0 +1,35 @@
+"""All mods of a network: which are loaded, who needs whom, versions and audiences, routes, figures.
+
+May import: the rooms below it and `ipc`.
+Never: handles an event itself, and never speaks HTTP.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..faces import lazily
+
+if TYPE_CHECKING:
+    from .audiences import FamilyCommands
+    from .autoreload import Saved, Watcher
+    from .families import NotInAudience
+    from .loading import Dependencies
+    from .reconfigure import Changes, apply_changes, in_force
+    from .registry import ModRegistry
+    from .router import Entry
+    from .stats import ResourceMonitor, mod_stats, resource_stats
+    from .workers import Mod, pids_of
+
+__getattr__ = lazily(
+    __name__,
+    audiences="FamilyCommands",
+    autoreload="Saved Watcher",
+    families="NotInAudience",
+    loading="Dependencies",
+    reconfigure="Changes apply_changes in_force",
+    registry="ModRegistry",
+    router="Entry",
+    stats="ResourceMonitor mod_stats resource_stats",
+    workers="Mod pids_of",
+)
