@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..ipc.errors import Code, InvalidEvent, ModvisorError
 from ..ipc.event import Event, EventResponse
 from .agents import Agent, AgentRegistry, Refusal
-from .gateway import Caller
+from .events import Caller
 
 if TYPE_CHECKING:
     from .network import AgentNetwork

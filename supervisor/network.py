@@ -24,7 +24,7 @@ from .agents import AgentRegistry
 from .calls import Journey, NetworkCounters
 from .commands import SystemCommands
 from .config import ModConfig, NetworkConfig, load_config, mod_config, parse_config, with_bundled_permissions
-from .dead_letters import DeadLetters, LetterLedger
+from .events import DeadLetters, Gateway, LetterLedger, ModRequests
 from .fleet import (
     Changes,
     Dependencies,
@@ -40,12 +40,10 @@ from .fleet import (
     pids_of,
     resource_stats,
 )
-from .gateway import Gateway
 from .http.server import Servers
 from .journal import Journal, Kept, StateDir
 from .lifecycle import Keeper, State
 from .limits import Enforcement
-from .mod_requests import ModRequests
 from .process import make_launcher, read_tail
 from .sources import HOW_TO_INSTALL, SnapshotStore, available, is_available
 

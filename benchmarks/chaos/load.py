@@ -10,7 +10,7 @@ from collections import defaultdict
 from typing import Any
 
 from modvisor.supervisor import AgentNetwork, Event, EventResponse
-from modvisor.supervisor.gateway import LATE_ANSWER
+from modvisor.supervisor.events.gateway import LATE_ANSWER
 
 from .ledger import Ledger
 from .players import MAD, MODS

@@ -28,7 +28,7 @@ from modvisor.ipc.event import Event, EventResponse
 from modvisor.ipc.messages import pack
 from modvisor.supervisor import AgentNetwork
 from modvisor.supervisor.calls.histogram import LatencyHistogram
-from modvisor.supervisor.window import AnswerWindow
+from modvisor.supervisor.events.answers import AnswerWindow
 
 from .floor import fork_echo
 from .timing import now

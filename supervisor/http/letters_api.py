@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from ...ipc.address import check_mod_id, is_mod_path, mod_id_of
 from ...ipc.errors import Code
-from ..dead_letters import DeadLetters
+from ..events import DeadLetters
 from .answers import Answer, delete, failure, get, post, render_response, response_body
 from .bodies import check_query, flag_query, number_query, whole_query
 from .wire import BadBody

@@ -17,7 +17,7 @@ from modvisor.supervisor.agents import registry as agents
 from modvisor.supervisor.agents.registry import AgentRegistry, Refusal
 from modvisor.supervisor.commands import SystemCommands
 from modvisor.supervisor.config.config import AgentsConfig, GroupConfig, parse_config
-from modvisor.supervisor.gateway import Caller
+from modvisor.supervisor.events.gateway import Caller
 from tests.conftest import until
 
 pytestmark = pytest.mark.anyio

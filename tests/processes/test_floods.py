@@ -13,7 +13,7 @@ import pytest
 from modvisor.ipc.errors import Code
 from modvisor.ipc.pipe import BURST, HIGH_WATER, RATE, TURN
 from modvisor.supervisor import AgentNetwork, Event, EventResponse
-from modvisor.supervisor.mod_requests import MAX_OPEN
+from modvisor.supervisor.events.mod_requests import MAX_OPEN
 from tests.conftest import until
 from tests.processes.test_events import load, send
 

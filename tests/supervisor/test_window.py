@@ -9,7 +9,7 @@ import pytest
 
 from modvisor.ipc.event import EventResponse
 from modvisor.ipc.messages import pack
-from modvisor.supervisor.window import AnswerWindow
+from modvisor.supervisor.events.answers import AnswerWindow
 
 pytestmark = pytest.mark.anyio
 

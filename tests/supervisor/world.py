@@ -19,9 +19,10 @@ from modvisor.supervisor.calls.counters import NetworkCounters
 from modvisor.supervisor.calls.journey import Journey
 from modvisor.supervisor.config.config import AgentsConfig, ModConfig, parse_config
 from modvisor.supervisor.config.mod_entry import fingerprint
-from modvisor.supervisor.dead_letters import LetterLedger
+from modvisor.supervisor.events.dead_letters import LetterLedger
+from modvisor.supervisor.events.gateway import Gateway
+from modvisor.supervisor.events.mod_requests import ModRequests
 from modvisor.supervisor.fleet.registry import ModRegistry
-from modvisor.supervisor.gateway import Gateway
 from modvisor.supervisor.journal.journal import (
     Checkpoint,
     DeadLetter,
@@ -35,7 +36,6 @@ from modvisor.supervisor.journal.state_dir import StateDir
 from modvisor.supervisor.lifecycle.keeper import Keeper
 from modvisor.supervisor.limits.enforcement import Enforcement
 from modvisor.supervisor.limits.watchdog import Exceeded
-from modvisor.supervisor.mod_requests import ModRequests
 from modvisor.supervisor.sources.home import Home
 from modvisor.supervisor.sources.saved_files import SourceFiles, source_files
 from modvisor.supervisor.sources.snapshots import Snapshot, SnapshotStore

@@ -9,16 +9,16 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from ..ipc import messages
-from ..ipc.address import MOD, SYSTEM, parse_address
-from ..ipc.errors import Code, FrameTooLarge, InvalidEvent, ModvisorError, Unserializable, shown
-from ..ipc.event import Event, EventResponse
-from ..ipc.messages import Request
-from ..ipc.pipe import HIGH_WATER
-from .agents import AgentRegistry
-from .config import ModConfig
+from ...ipc import messages
+from ...ipc.address import MOD, SYSTEM, parse_address
+from ...ipc.errors import Code, FrameTooLarge, InvalidEvent, ModvisorError, Unserializable, shown
+from ...ipc.event import Event, EventResponse
+from ...ipc.messages import Request
+from ...ipc.pipe import HIGH_WATER
+from ..agents import AgentRegistry
+from ..config import ModConfig
+from ..lifecycle import Incarnation, Keeper
 from .gateway import Gateway
-from .lifecycle import Incarnation, Keeper
 
 logger = logging.getLogger("modvisor.mod_requests")
 

@@ -7,13 +7,13 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from ..ipc.errors import Code, ModvisorError
-from ..ipc.event import Event, EventResponse
-from .calls import Journey
-from .fleet import ModRegistry
+from ...ipc.errors import Code, ModvisorError
+from ...ipc.event import Event, EventResponse
+from ..calls import Journey
+from ..fleet import ModRegistry
+from ..journal import DeadLetter, Journal
+from ..process import CrashReport
 from .gateway import Gateway
-from .journal import DeadLetter, Journal
-from .process import CrashReport
 
 logger = logging.getLogger("modvisor.dead_letters")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from ..ipc.errors import Code, Unserializable
-from ..ipc.event import EventResponse, copy_data
-from ..ipc.messages import pack, unpack
-from ..ipc.shared_memory import has_large
+from ...ipc.errors import Code, Unserializable
+from ...ipc.event import EventResponse, copy_data
+from ...ipc.messages import pack, unpack
+from ...ipc.shared_memory import has_large
 
 Key = tuple[str | None, str]
 

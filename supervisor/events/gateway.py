@@ -10,15 +10,15 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ..ipc.address import AGENT, CHANNEL, GROUP, MOD, SYSTEM, Address
-from ..ipc.errors import Code, FrameTooLarge, ModvisorError, Unserializable
-from ..ipc.event import Event, EventResponse
-from ..ipc.topic import matches
-from .agents import Agent, AgentRegistry, Delivery, Refusal
-from .calls import MAX_HOPS, Journey, NetworkCounters, Origin, Unanswered
-from .config import ModConfig, family_of
-from .fleet import Entry, Mod, ModRegistry, NotInAudience
-from .window import AnswerWindow, Memory
+from ...ipc.address import AGENT, CHANNEL, GROUP, MOD, SYSTEM, Address
+from ...ipc.errors import Code, FrameTooLarge, ModvisorError, Unserializable
+from ...ipc.event import Event, EventResponse
+from ...ipc.topic import matches
+from ..agents import Agent, AgentRegistry, Delivery, Refusal
+from ..calls import MAX_HOPS, Journey, NetworkCounters, Origin, Unanswered
+from ..config import ModConfig, family_of
+from ..fleet import Entry, Mod, ModRegistry, NotInAudience
+from .answers import AnswerWindow, Memory
 
 logger = logging.getLogger("modvisor.gateway")
 

@@ -1,0 +1,23 @@
+"""The way of an event through the network: accepted, routed, asked about, delivered.
+
+May import: the rooms below it and `ipc`.
+Never: loads or ends a mod, and never reads HTTP.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..faces import lazily
+
+if TYPE_CHECKING:
+    from .dead_letters import DeadLetters, LetterLedger
+    from .gateway import Caller, Gateway
+    from .mod_requests import ModRequests
+
+__getattr__ = lazily(
+    __name__,
+    dead_letters="DeadLetters LetterLedger",
+    gateway="Caller Gateway",
+    mod_requests="ModRequests",
+)
