@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..ipc.errors import Code, InvalidEvent, ModvisorError
 from ..ipc.event import Event, EventResponse
 from .agents import Agent, AgentRegistry, Refusal
-from .events import Caller
+from .events import Sender
 
 if TYPE_CHECKING:
     from .network import AgentNetwork
@@ -22,7 +22,7 @@ MAX_POLL_WAIT = 60.0  # seconds one long-poll may take
 class _Command(NamedTuple):
     """``permission`` is what an agent's group (or a mod) needs; None: anybody who is authenticated."""
 
-    run: Callable[[Event, Caller], Awaitable[EventResponse]]
+    run: Callable[[Event, Sender], Awaitable[EventResponse]]
     permission: str | None = None
 
 
@@ -59,14 +59,14 @@ class SystemCommands:
             "system.mod.available": _Command(self._list_available, "mods"),
         }
 
-    async def __call__(self, event: Event, caller: Caller) -> EventResponse:
+    async def __call__(self, event: Event, sender: Sender) -> EventResponse:
         command = self._commands.get(event.event_name)
         if command is None:
             known = ", ".join(name.removeprefix("system.") for name in self._commands)
             return _failure(Code.UNKNOWN_EVENT, f"unknown command {event.event_name!r}; system.* knows {known}")
         try:
-            self._check_permission(event, caller, command.permission)
-            return await command.run(event, caller)
+            self._check_permission(event, sender, command.permission)
+            return await command.run(event, sender)
         except ModvisorError as error:
             if error.code in (Code.FORBIDDEN, Code.UNAUTHENTICATED):
                 self._network.note_refused(event, str(error))
@@ -79,36 +79,36 @@ class SystemCommands:
 
     # -- who may
 
-    def _check_permission(self, event: Event, caller: Caller, permission: str | None) -> None:
-        if caller.mod is not None and permission is None and event.event_name not in _READING:
+    def _check_permission(self, event: Event, sender: Sender, permission: str | None) -> None:
+        if sender.mod is not None and permission is None and event.event_name not in _READING:
             # A mod has nothing of its own to poll or to leave: whatever it changes, it changes for others.
             permission = _MOD_PERMISSION.get(event.event_name, "agents")
-        if permission is None or self._has(caller, permission):
+        if permission is None or self._has(sender, permission):
             return
-        who = _who(caller, event)
+        who = _who(sender, event)
         raise Refusal(
             f"{who} may not use {event.event_name}: it needs the permission {permission!r} "
-            + ("in its config" if caller.mod is not None else "of its agent group"),
+            + ("in its config" if sender.mod is not None else "of its agent group"),
             code=Code.FORBIDDEN,
         )
 
-    def _has(self, caller: Caller, permission: str) -> bool:
-        return caller.trusted or permission in self._permissions_of(caller)
+    def _has(self, sender: Sender, permission: str) -> bool:
+        return sender.trusted or permission in self._permissions_of(sender)
 
-    def _permissions_of(self, caller: Caller) -> frozenset[str]:
-        if caller.mod is not None:
-            return caller.mod.permissions
-        return self._agents.permissions_of(caller.agent) if caller.agent is not None else frozenset()
+    def _permissions_of(self, sender: Sender) -> frozenset[str]:
+        if sender.mod is not None:
+            return sender.mod.permissions
+        return self._agents.permissions_of(sender.agent) if sender.agent is not None else frozenset()
 
-    def _subject(self, event: Event, caller: Caller, permission: str) -> Agent:
+    def _subject(self, event: Event, sender: Sender, permission: str) -> Agent:
         """The agent a command is about: the payload's ``agent_id`` or the sender; another one needs ``permission``."""
         agent_id = event.payload.get("agent_id", event.source_agent)
         if not isinstance(agent_id, str):
             raise Refusal("agent_id: expected the id of an agent")
         agent_id = agent_id.removeprefix("agent:")
-        if not self._has(caller, permission) and (caller.agent is None or caller.agent.agent_id != agent_id):
+        if not self._has(sender, permission) and (sender.agent is None or sender.agent.agent_id != agent_id):
             raise Refusal(
-                f"{_who(caller, event)} may not use {event.event_name} for agent {agent_id!r}: "
+                f"{_who(sender, event)} may not use {event.event_name} for agent {agent_id!r}: "
                 f"that needs the permission {permission!r}",
                 code=Code.FORBIDDEN,
             )
@@ -119,28 +119,28 @@ class SystemCommands:
 
     # -- agents
 
-    async def _register(self, event: Event, caller: Caller) -> EventResponse:
+    async def _register(self, event: Event, sender: Sender) -> EventResponse:
         payload = event.payload
         agent_id = payload.get("agent_id", event.source_agent)
         if not isinstance(agent_id, str):
             raise Refusal("agent_id: expected text")
-        permissions = self._permissions_of(caller)
+        permissions = self._permissions_of(sender)
         return self._network.add_agent(
             agent_id,
             payload.get("metadata") or {},
             group=_text(payload, "agent_group"),
             password_hash=_text(payload, "password_hash"),
             # The secret of a returning agent was checked by the gateway and is wiped from the event by now.
-            retake=caller.agent is not None and caller.agent.agent_id == agent_id,
-            trusted=caller.trusted,
+            retake=sender.agent is not None and sender.agent.agent_id == agent_id,
+            trusted=sender.trusted,
             manages=permissions if "agents" in permissions else None,
         )
 
-    async def _unregister(self, event: Event, caller: Caller) -> EventResponse:
-        agent = self._subject(event, caller, "agents")
+    async def _unregister(self, event: Event, sender: Sender) -> EventResponse:
+        agent = self._subject(event, sender, "agents")
         return self._network.remove_agent(agent.agent_id, "unregistered")
 
-    async def _list_agents(self, event: Event, caller: Caller) -> EventResponse:
+    async def _list_agents(self, event: Event, sender: Sender) -> EventResponse:
         agents = [
             {
                 "agent_id": agent.agent_id,
@@ -154,8 +154,8 @@ class SystemCommands:
         ]
         return _system(event, "list_agents", f"{len(agents)} agents", agents=agents)
 
-    async def _poll(self, event: Event, caller: Caller) -> EventResponse:
-        agent = self._subject(event, caller, "agents")
+    async def _poll(self, event: Event, sender: Sender) -> EventResponse:
+        agent = self._subject(event, sender, "agents")
         wait = event.payload.get("wait", 0)
         if isinstance(wait, bool) or not isinstance(wait, (int, float)) or not 0 <= wait <= MAX_POLL_WAIT:
             raise Refusal(f"wait: expected seconds from 0 to {MAX_POLL_WAIT:g}, got {wait!r}")
@@ -163,8 +163,8 @@ class SystemCommands:
         messages = [received.to_dict() for received in events]
         return _system(event, "poll_messages", f"{len(messages)} events", messages=messages)
 
-    async def _subscribe(self, event: Event, caller: Caller) -> EventResponse:
-        agent = self._subject(event, caller, "agents")
+    async def _subscribe(self, event: Event, sender: Sender) -> EventResponse:
+        agent = self._subject(event, sender, "agents")
         patterns = _texts(event.payload, "event_patterns")
         if not patterns:
             raise Refusal("event_patterns: expected a list of at least one pattern, such as ['wiki.*']")
@@ -175,8 +175,8 @@ class SystemCommands:
             subscription_id=subscription.subscription_id, agent_id=agent.agent_id, event_patterns=patterns, channels=channels,
         )  # fmt: skip
 
-    async def _unsubscribe(self, event: Event, caller: Caller) -> EventResponse:
-        agent = self._subject(event, caller, "agents")
+    async def _unsubscribe(self, event: Event, sender: Sender) -> EventResponse:
+        agent = self._subject(event, sender, "agents")
         subscription_id = _text(event.payload, "subscription_id")
         if subscription_id is None:
             agent.subscriptions.clear()
@@ -187,15 +187,15 @@ class SystemCommands:
             event, "unsubscribe_events", "unsubscribed", subscription_id=subscription_id, agent_id=agent.agent_id
         )
 
-    async def _heartbeat(self, event: Event, caller: Caller) -> EventResponse:
-        agent = self._subject(event, caller, "agents")
+    async def _heartbeat(self, event: Event, sender: Sender) -> EventResponse:
+        agent = self._subject(event, sender, "agents")
         self._agents.seen(agent)
         return _system(event, "heartbeat", "noted", agent_id=agent.agent_id)
 
     # -- channels
 
-    async def _add_member(self, event: Event, caller: Caller) -> EventResponse:
-        agent, channel = self._subject(event, caller, "channels"), _channel(event.payload)
+    async def _add_member(self, event: Event, sender: Sender) -> EventResponse:
+        agent, channel = self._subject(event, sender, "channels"), _channel(event.payload)
         self._agents.join(channel, agent.agent_id)
         return _system(
             event,
@@ -205,8 +205,8 @@ class SystemCommands:
             agent_id=agent.agent_id,
         )
 
-    async def _remove_member(self, event: Event, caller: Caller) -> EventResponse:
-        agent, channel = self._subject(event, caller, "channels"), _channel(event.payload)
+    async def _remove_member(self, event: Event, sender: Sender) -> EventResponse:
+        agent, channel = self._subject(event, sender, "channels"), _channel(event.payload)
         self._agents.leave(channel, agent.agent_id)
         return _system(
             event,
@@ -216,32 +216,32 @@ class SystemCommands:
             agent_id=agent.agent_id,
         )
 
-    async def _get_members(self, event: Event, caller: Caller) -> EventResponse:
+    async def _get_members(self, event: Event, sender: Sender) -> EventResponse:
         channel = _channel(event.payload)
         members = self._agents.channel_members(channel)
         if members is None:
             raise Refusal(f"no channel {channel!r}", code=Code.NO_SUCH_CHANNEL)
         return _system(event, "get_channel_members", f"{len(members)} members", channel_id=channel, members=members)
 
-    async def _remove_channel(self, event: Event, caller: Caller) -> EventResponse:
+    async def _remove_channel(self, event: Event, sender: Sender) -> EventResponse:
         channel = _channel(event.payload)
         self._agents.remove_channel(channel)
         return _system(event, "remove_channel", f"channel {channel} removed", channel_id=channel)
 
-    async def _list_channels(self, event: Event, caller: Caller) -> EventResponse:
+    async def _list_channels(self, event: Event, sender: Sender) -> EventResponse:
         channels = self._agents.channels()
         return _system(event, "list_channels", f"{len(channels)} channels", channels=channels)
 
     # -- the network and its mods
 
-    async def _health_check(self, event: Event, caller: Caller) -> EventResponse:
+    async def _health_check(self, event: Event, sender: Sender) -> EventResponse:
         return EventResponse(True, "healthy", self._network.health())
 
-    async def _list_mods(self, event: Event, caller: Caller) -> EventResponse:
+    async def _list_mods(self, event: Event, sender: Sender) -> EventResponse:
         mods = self._network.describe_mods()
         return _system(event, "list_mods", f"{len(mods)} mods", mods=mods)
 
-    async def _load(self, event: Event, caller: Caller) -> EventResponse:
+    async def _load(self, event: Event, sender: Sender) -> EventResponse:
         payload = event.payload
         path = _text(payload, "mod_path") or _text(payload, "path")
         if path is None:
@@ -252,19 +252,19 @@ class SystemCommands:
             path, config=_mapping(payload, "config"), mod_id=_text(payload, "mod_id"), **more
         )
 
-    async def _unload(self, event: Event, caller: Caller) -> EventResponse:
+    async def _unload(self, event: Event, sender: Sender) -> EventResponse:
         cascade = event.payload.get("cascade", False)
         if not isinstance(cascade, bool):
             raise Refusal(f"cascade: expected true or false, got {type(cascade).__name__}")
         return await self._network.unload_mod(_mod(event.payload), cascade=cascade)
 
-    async def _reload(self, event: Event, caller: Caller) -> EventResponse:
+    async def _reload(self, event: Event, sender: Sender) -> EventResponse:
         payload = event.payload
         mod = _mod(payload)
         path = _text(payload, "mod_path")  # names the mod, unless something else does
         return await self._network.reload_mod(mod, None if path == mod else path, _mapping(payload, "config"))
 
-    async def _swap(self, event: Event, caller: Caller) -> EventResponse:
+    async def _swap(self, event: Event, sender: Sender) -> EventResponse:
         payload = event.payload
         mod, path = _text(payload, "mod"), _text(payload, "mod_path")
         if mod is None or path is None:
@@ -275,7 +275,7 @@ class SystemCommands:
         config, mod_id = _mapping(payload, "config"), _text(payload, "mod_id")
         return await self._network.swap_mod(mod, path, config, mod_id=mod_id, alias=alias)
 
-    async def _audience(self, event: Event, caller: Caller) -> EventResponse:
+    async def _audience(self, event: Event, sender: Sender) -> EventResponse:
         payload = event.payload
         mod, everyone = _mod(payload), payload.get("everyone", False)
         if not isinstance(everyone, bool):
@@ -285,17 +285,17 @@ class SystemCommands:
             return self._network.get_audience(mod)
         return await self._network.set_audience(mod, everyone=everyone, **given)
 
-    async def _promote(self, event: Event, caller: Caller) -> EventResponse:
+    async def _promote(self, event: Event, sender: Sender) -> EventResponse:
         return await self._network.promote_mod(_mod(event.payload))
 
-    async def _rollback(self, event: Event, caller: Caller) -> EventResponse:
+    async def _rollback(self, event: Event, sender: Sender) -> EventResponse:
         return await self._network.rollback_mod(_mod(event.payload))
 
-    async def _list_loaded(self, event: Event, caller: Caller) -> EventResponse:
+    async def _list_loaded(self, event: Event, sender: Sender) -> EventResponse:
         mods = self._network.get_loaded_mods()
         return _system(event, "mod.list", f"{len(mods)} mods", mods=mods)
 
-    async def _list_available(self, event: Event, caller: Caller) -> EventResponse:
+    async def _list_available(self, event: Event, sender: Sender) -> EventResponse:
         mods = await self._network.available_mods()
         return _system(event, "mod.available", f"{len(mods)} mods could be loaded", mods=mods)
 
@@ -308,10 +308,10 @@ _READING = frozenset({
 _MOD_PERMISSION = {"system.add_channel_member": "channels", "system.remove_channel_member": "channels"}
 
 
-def _who(caller: Caller, event: Event) -> str:
-    if caller.mod is not None:
-        return f"mod {caller.mod.mod_id}"
-    return f"agent {caller.agent.agent_id!r}" if caller.agent is not None else str(event.source_id)
+def _who(sender: Sender, event: Event) -> str:
+    if sender.mod is not None:
+        return f"mod {sender.mod.mod_id}"
+    return f"agent {sender.agent.agent_id!r}" if sender.agent is not None else str(event.source_id)
 
 
 def _system(event: Event, command: str, message: str, **data: Any) -> EventResponse:

@@ -26,14 +26,14 @@ from .commands import SystemCommands
 from .config import ModConfig, NetworkConfig, load_config, mod_config, parse_config, with_bundled_permissions
 from .events import DeadLetters, Gateway, LetterLedger, ModRequests
 from .fleet import (
+    Audiences,
+    Autoreload,
     Changes,
-    Dependencies,
-    FamilyCommands,
+    Loading,
     Mod,
     ModRegistry,
     ResourceMonitor,
     Saved,
-    Watcher,
     apply_changes,
     in_force,
     mod_stats,
@@ -221,7 +221,7 @@ class AgentNetwork:
                 tasks.cancel_scope.cancel()
 
             tasks.start_soon(watch_for_shutdown, self._stop_requested)
-            outcomes, restored = await parts.dependencies.start(kept.mods)
+            outcomes, restored = await parts.loading.start(kept.mods)
             for mod_id, response in restored:
                 if not response.success:
                     logger.error(
@@ -249,7 +249,7 @@ class AgentNetwork:
         with parts.background:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._expire_agents, parts, name="agent-expiry")
-                tasks.start_soon(parts.watcher.run, name="watcher")
+                tasks.start_soon(parts.autoreload.run, name="watcher")
 
     async def _expire_agents(self, parts: _Parts) -> None:
         while True:
@@ -328,7 +328,7 @@ class AgentNetwork:
             mod = self._entry(mod_path, mod_id=mod_id, config=config, **more)
         except ModvisorError as error:
             return EventResponse.failure(error.code, f"{mod_path}: {error}", mod_path=mod_path)
-        return await self._parts.dependencies.load(mod)
+        return await self._parts.loading.load(mod)
 
     async def unload_mod(self, mod: str, *, timeout: float | None = None, cascade: bool = False) -> EventResponse:
         """Drain a mod (by id or path) and end its worker. ``data``: mod_id, mod_path, unloaded (the ids of all that went).
@@ -338,7 +338,7 @@ class AgentNetwork:
         """
         if self._parts is None:
             return _not_running()
-        return await self._parts.dependencies.unload(mod, timeout, cascade=cascade)
+        return await self._parts.loading.unload(mod, timeout, cascade=cascade)
 
     async def reload_mod(
         self, mod: str, mod_path: str | None = None, config: dict[str, Any] | None = None
@@ -662,7 +662,7 @@ class AgentNetwork:
     def get_network_stats(self) -> dict[str, Any]:
         """Everything that is counted and measured, as plain data. Reads memory only; samples are at most seconds old."""
         parts = self._parts
-        needed = {} if parts is None else parts.mods.needs.dependents()
+        needed = {} if parts is None else parts.mods.dependents.dependents()
         mods = {} if parts is None else {keeper.mod_id: self._mod_stats(keeper, parts) for keeper in parts.mods}
         for mod_id, figures in mods.items():
             figures["required_by"] = needed.get(mod_id, [])
@@ -690,7 +690,7 @@ class AgentNetwork:
         return {
             **mod_stats(mod, parts.monitor),
             **parts.mods.families.stats_of(mod),
-            "watched_files": parts.watcher.count_of(mod.mod_id),
+            "watched_files": parts.autoreload.count_of(mod.mod_id),
         }
 
     async def sample_resources(self) -> None:
@@ -701,7 +701,7 @@ class AgentNetwork:
 
     async def reconfigure(self, config: NetworkConfig) -> Changes:
         """Take a changed network file: add, remove and change only the mods that changed."""
-        changes = await apply_changes(self._running().mods, self._running().dependencies, self.config, config)
+        changes = await apply_changes(self._running().mods, self._running().loading, self.config, config)
         self._running().agents.use_groups(config.agent_groups, config.agents)
         self.config = in_force(self.config, config)
         return changes
@@ -741,12 +741,12 @@ class _Parts:
         self.gateway = Gateway(
             self.mods, self.agents, SystemCommands(network, self.agents), network.counters, config.event_timeout
         )
-        self.families = FamilyCommands(self.mods, lambda: network.config)
+        self.families = Audiences(self.mods, lambda: network.config)
         self.dead_letters = DeadLetters(self.journal, self.mods, self.gateway)
         self.saves: list[Callable[[Saved], None]] = []
-        self.watcher = Watcher(self.mods, network._is_watched, self._saved)
-        self._requests = ModRequests(tasks, self.agents, self.gateway, self.mods.needs.answering)
-        self.dependencies = Dependencies(self.mods)
+        self.autoreload = Autoreload(self.mods, network._is_watched, self._saved)
+        self._requests = ModRequests(tasks, self.agents, self.gateway, self.mods.dependents.answering)
+        self.loading = Loading(self.mods)
         self.servers = Servers(network, tasks)
 
     def _worker_pids(self) -> list[int]:

@@ -1,1 +1,1 @@
-"""The child process: one mod in one process. Needs Python and msgpack, and never imports the supervisor."""
+"""The child process: one mod in one process. Dependents Python and msgpack, and never imports the supervisor."""

@@ -12,22 +12,22 @@ from ..faces import lazily
 
 if TYPE_CHECKING:
     from .admission import Unanswered
-    from .caller import Ledger, Port
+    from .caller import Caller, Ledger
     from .copies import CopyQueue
     from .counters import ModCounters, NetworkCounters
     from .durable import DurableEvents, Late
     from .histogram import LatencyHistogram
-    from .in_flight import Lane, Origin
+    from .in_flight import InFlight, Origin
     from .journey import MAX_HOPS, Journey, events_of
 
 __getattr__ = lazily(
     __name__,
     admission="Unanswered",
-    caller="Ledger Port",
+    caller="Caller Ledger",
     copies="CopyQueue",
     counters="ModCounters NetworkCounters",
     durable="DurableEvents Late",
     histogram="LatencyHistogram",
-    in_flight="Lane Origin",
+    in_flight="InFlight Origin",
     journey="Journey MAX_HOPS events_of",
 )

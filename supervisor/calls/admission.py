@@ -9,7 +9,7 @@ from enum import Enum
 
 from ...ipc.errors import Code, ModvisorError
 from ..config import ModConfig
-from .in_flight import Lane
+from .in_flight import InFlight
 from .journey import Journey
 
 
@@ -41,22 +41,24 @@ class Admission:
         self.mod_id = config.mod_id
         self.config = config
         self._loop = asyncio.get_running_loop()
-        self._lane: Lane | None = None  # where new events go; None: they wait
-        self._draining: Lane | None = None  # still handling what it had
+        self._in_flight: InFlight | None = None  # where new events go; None: they wait
+        self._draining: InFlight | None = None  # still handling what it had
         self._away: ModvisorError | None = None  # why events are refused at once
         self._admitted = 0
         self._given = 0  # places given to events whose tasks have not run yet: nobody overtakes them
         self._trial: Journey | None = None  # the suspect that is being handled, alone
-        self._queues: dict[Queue, OrderedDict[asyncio.Future[Lane], Journey]] = {kind: OrderedDict() for kind in Queue}
+        self._queues: dict[Queue, OrderedDict[asyncio.Future[InFlight], Journey]] = {
+            kind: OrderedDict() for kind in Queue
+        }
         self._depth = 0  # of all queues
         self._waiting_bytes = 0
 
     # -- the keeper's side
 
     @property
-    def in_flight(self) -> int:
+    def in_flight_count(self) -> int:
         """Events being handled."""
-        return sum(len(lane.handling) for lane in (self._lane, self._draining) if lane is not None)
+        return sum(len(in_flight.handling) for in_flight in (self._in_flight, self._draining) if in_flight is not None)
 
     @property
     def depth(self) -> int:
@@ -68,14 +70,14 @@ class Admission:
         """Why events are refused at once; None if they are not."""
         return self._away
 
-    def open(self, lane: Lane) -> None:
-        """Feed events to ``lane`` from now on, the waiting ones first."""
-        self._lane, self._draining, self._away = lane, None, None
+    def open(self, in_flight: InFlight) -> None:
+        """Feed events to ``in_flight`` from now on, the waiting ones first."""
+        self._in_flight, self._draining, self._away = in_flight, None, None
         self._pump()
 
-    def hold(self) -> Lane | None:
-        """Let events wait; returns the lane that served, which finishes what it has (and gets what that causes)."""
-        self._draining, self._lane = self._lane or self._draining, None
+    def hold(self) -> InFlight | None:
+        """Let events wait; returns the in_flight that served, which finishes what it has (and gets what that causes)."""
+        self._draining, self._in_flight = self._in_flight or self._draining, None
         return self._draining
 
     def refuse(self, reason: ModvisorError) -> None:
@@ -83,25 +85,25 @@ class Admission:
 
         Those that died with an incarnation are said to have `mod_crashed`: the mod may have done half of what they ask for.
         """
-        self._lane, self._away = None, reason
+        self._in_flight, self._away = None, reason
         for kind, queue in self._queues.items():
             code = Code.MOD_CRASHED if kind is Queue.SUSPECT else reason.code
             for place in list(queue):
                 if not place.done():
                     place.set_exception(Unanswered(str(reason), code=code))
 
-    def lost(self, lane: Lane) -> None:
-        """The incarnation behind ``lane`` ended. Called before those who wait for an answer run; new events wait."""
-        if self._trial is not None and self._trial in lane.handling.values():
-            lane.killed_by = self._trial
-        if self._lane is lane:
-            self._lane = None
-        if self._draining is lane:
+    def lost(self, in_flight: InFlight) -> None:
+        """The incarnation behind ``in_flight`` ended. Called before those who wait for an answer run; new events wait."""
+        if self._trial is not None and self._trial in in_flight.handling.values():
+            in_flight.killed_by = self._trial
+        if self._in_flight is in_flight:
+            self._in_flight = None
+        if self._draining is in_flight:
             self._draining = None
 
     def is_exempt(self, journey: Journey) -> bool:
         """Whether the event was caused by one that this mod is handling."""
-        return self._exempt_lane(journey) is not None
+        return self._exempt_in_flight(journey) is not None
 
     def takes(self, journey: Journey) -> bool:
         """Whether one more event would be handled at once, or may wait."""
@@ -113,17 +115,17 @@ class Admission:
 
     # -- for those who ask
 
-    def _exempt_lane(self, journey: Journey) -> Lane | None:
+    def _exempt_in_flight(self, journey: Journey) -> InFlight | None:
         if journey.parent is None:
             return None
-        for lane in (self._draining, self._lane):
-            if lane is None or lane.pipe.closed is not None or not lane.handling:
+        for in_flight in (self._draining, self._in_flight):
+            if in_flight is None or in_flight.pipe.closed is not None or not in_flight.handling:
                 continue
-            if journey.descends_from(set(lane.handling.values())):
-                return lane
+            if journey.descends_from(set(in_flight.handling.values())):
+                return in_flight
         return None
 
-    async def _admit(self, journey: Journey, kind: Queue, *, first: bool = False) -> Lane:
+    async def _admit(self, journey: Journey, kind: Queue, *, first: bool = False) -> InFlight:
         """Wait for a place, in order of arrival; ``first``: before those who wait in the same queue."""
         if self._away is not None:
             raise Unanswered(str(self._away), code=self._away.code)
@@ -132,7 +134,7 @@ class Admission:
             raise self.overloaded()
         journey.own()
         queue = self._queues[kind]
-        place: asyncio.Future[Lane] = self._loop.create_future()
+        place: asyncio.Future[InFlight] = self._loop.create_future()
         queue[place] = journey
         self._depth += 1
         queue.move_to_end(place, last=not first)
@@ -144,7 +146,7 @@ class Admission:
         try:
             if place.done():  # those who were given theirs before have not run yet: behind them
                 await asyncio.sleep(0)
-            lane = await place
+            in_flight = await place
         except BaseException:
             if place.done() and not place.cancelled() and place.exception() is None:
                 place.result().give_back()  # the place was ours already: hand it on
@@ -156,7 +158,7 @@ class Admission:
                 timer.cancel()
             self._forget(kind, place)
         self._given -= 1
-        return lane
+        return in_flight
 
     def _leave(self, journey: Journey) -> None:
         """The event's place is free again."""
@@ -166,7 +168,7 @@ class Admission:
         if self._depth:
             self._pump()
 
-    def _forget(self, kind: Queue, place: asyncio.Future[Lane]) -> None:
+    def _forget(self, kind: Queue, place: asyncio.Future[InFlight]) -> None:
         journey = self._queues[kind].pop(place, None)
         if journey is not None:
             self._depth -= 1
@@ -175,7 +177,7 @@ class Admission:
     def _is_free(self) -> bool:
         """Whether an event that has just come may be handled at once."""
         return (
-            self._lane is not None
+            self._in_flight is not None
             and self._admitted < self.config.limits.concurrency
             and not self._given
             and self._trial is None
@@ -190,7 +192,7 @@ class Admission:
 
     def _pump(self) -> None:
         """Give free places to those who wait."""
-        while self._lane is not None and (kind := self._next()) is not None:
+        while self._in_flight is not None and (kind := self._next()) is not None:
             place, journey = next(iter(self._queues[kind].items()))
             self._forget(kind, place)
             if place.done():
@@ -199,8 +201,8 @@ class Admission:
                 self._trial = journey
             self._admitted += 1
             self._given += 1
-            self._lane.reserve()  # so that it is not drained before
-            place.set_result(self._lane)
+            self._in_flight.reserve()  # so that it is not drained before
+            place.set_result(self._in_flight)
 
     def _next(self) -> Queue | None:
         """Whose turn it is; None if nobody waits, or there is no place."""
@@ -210,7 +212,7 @@ class Admission:
         return None if kind is Queue.SUSPECT and self._admitted else kind
 
 
-def _expire(place: asyncio.Future[Lane], mod_id: str) -> None:
+def _expire(place: asyncio.Future[InFlight], mod_id: str) -> None:
     if not place.done():
         place.set_exception(
             Unanswered(f"mod {mod_id} had no place for the event before its deadline", code=Code.TIMEOUT)

@@ -21,7 +21,7 @@ from ..config import AT_LEAST_ONCE, ModConfig
 from ..process import CrashReport
 from .admission import Admission, Queue, Unanswered
 from .counters import ModCounters
-from .in_flight import Lane
+from .in_flight import InFlight
 from .journey import Journey
 
 _CODES = frozenset(Code)
@@ -34,7 +34,7 @@ LAST_REPORT = 5.0
 
 
 class _NotSent(Exception):
-    """The lane ended between the place being given and the event being sent: nobody has seen it, it may wait again."""
+    """The in_flight ended between the place being given and the event being sent: nobody has seen it, it may wait again."""
 
 
 class Ledger(Protocol):
@@ -49,7 +49,7 @@ class Ledger(Protocol):
         ...
 
 
-class Port(Admission):
+class Caller(Admission):
     """Asks the mod, whichever of its incarnations serves. An event that died with one is asked again, ``max_attempts`` in all;
     then it is buried."""
 
@@ -77,36 +77,36 @@ class Port(Admission):
         in_turn = False  # it is its turn among those under suspicion, and was before
         try:
             while True:
-                lane = self._exempt_lane(journey) if journey.parent is not None else None
-                exempt = lane is not None
-                if lane is None and queue is Queue.WAITING and self._is_free():
-                    lane = cast(Lane, self._lane)
+                in_flight = self._exempt_in_flight(journey) if journey.parent is not None else None
+                exempt = in_flight is not None
+                if in_flight is None and queue is Queue.WAITING and self._is_free():
+                    in_flight = cast(InFlight, self._in_flight)
                     self._admitted += 1
-                elif lane is None:
-                    lane = await self._admit(journey, queue, first=in_turn)
-                    lane.give_back()
+                elif in_flight is None:
+                    in_flight = await self._admit(journey, queue, first=in_turn)
+                    in_flight.give_back()
                 started = perf_counter()  # not the loop's clock, which has no microseconds in every loop
                 try:
-                    if lane.is_clear:
-                        request_id, future = self._begin(lane, journey)
+                    if in_flight.is_clear:
+                        request_id, future = self._begin(in_flight, journey)
                     else:
-                        request_id, future = await self._begin_in_turn(lane, journey)
+                        request_id, future = await self._begin_in_turn(in_flight, journey)
                     try:
                         response = await future
                     except (asyncio.CancelledError, TimeoutError):
-                        lane.pipe.give_up(request_id, future)
+                        in_flight.pipe.give_up(request_id, future)
                         raise
                     finally:
-                        lane.finished(request_id)
+                        in_flight.finished(request_id)
                     answer = self._answer(response)
                 except _NotSent:
-                    self.lost(lane)
+                    self.lost(in_flight)
                     in_turn = queue is Queue.SUSPECT
                     queue = Queue.AHEAD if queue is Queue.WAITING else queue
                     continue
                 except (PipeBroken, PipeClosed):  # it was sent, and its incarnation has ended
                     in_turn, queue = False, Queue.SUSPECT
-                    await self._died_with(lane, journey)
+                    await self._died_with(in_flight, journey)
                     continue
                 except TimeoutError:
                     waited = perf_counter() - started
@@ -136,22 +136,22 @@ class Port(Admission):
         self.counters.overloaded += failure.code == Code.OVERLOADED
         self.counters.dead_lettered += failure.code == Code.DEAD_LETTERED
 
-    async def _died_with(self, lane: Lane, journey: Journey) -> None:
+    async def _died_with(self, in_flight: InFlight, journey: Journey) -> None:
         """The incarnation that was handling the event ended: the next one gets it, if it may. Raises `Unanswered` if not."""
         journey.own()
         may_try = self._away is None and self.config.delivery == AT_LEAST_ONCE
         if not may_try or journey.attempt >= self.config.max_attempts:
-            raise await self._died_of(journey, lane, bury=may_try) from None
+            raise await self._died_of(journey, in_flight, bury=may_try) from None
         journey.attempt += 1
         self._ledger.charge(journey)
         self.counters.redelivered += 1
 
-    async def _died_of(self, journey: Journey, lane: Lane, *, bury: bool) -> Unanswered:
+    async def _died_of(self, journey: Journey, in_flight: InFlight, *, bury: bool) -> Unanswered:
         """The failure of an event whose last attempt ended with its incarnation."""
-        why = await lane.why_ended()
+        why = await in_flight.why_ended()
         text = f"mod {self.mod_id} ended while handling the event: {why}"
         if bury:
-            report = await self._report_of(lane)
+            report = await self._report_of(in_flight)
             letter = await self._ledger.bury(journey, self.config.name, text, report)
             if letter is not None:
                 text = f"{text}; after {journey.attempt} attempts it was given up and is dead letter {letter}"
@@ -159,43 +159,45 @@ class Port(Admission):
         return Unanswered(text, code=Code.MOD_CRASHED, attempts=journey.attempt)
 
     @staticmethod
-    async def _report_of(lane: Lane) -> CrashReport | None:
+    async def _report_of(in_flight: InFlight) -> CrashReport | None:
         try:
             async with asyncio.timeout(LAST_REPORT):
-                return await asyncio.shield(lane.report)
+                return await asyncio.shield(in_flight.report)
         except TimeoutError:
             return None
 
     # -- sending
 
-    def _begin(self, lane: Lane, journey: Journey, due: float | None = None) -> tuple[int, asyncio.Future[Response]]:
+    def _begin(
+        self, in_flight: InFlight, journey: Journey, due: float | None = None
+    ) -> tuple[int, asyncio.Future[Response]]:
         """Send the event: returns the request's id and what its answer will be in, until loop time ``due``."""
         if due is None:
             due = self._due(journey)
         try:
             if has_large(journey.event.payload):
                 journey.own()
-                asked = lane.pipe.begin(EVENT, {"event": journey.to_dict()}, due, has_large=True)
+                asked = in_flight.pipe.begin(EVENT, {"event": journey.to_dict()}, due, has_large=True)
             else:
-                asked = lane.pipe.begin_event(journey.packed, due)
+                asked = in_flight.pipe.begin_event(journey.packed, due)
         except (PipeBroken, PipeClosed):
             raise _NotSent from None
-        lane.handling[asked[0]] = journey
+        in_flight.handling[asked[0]] = journey
         return asked
 
-    async def _begin_in_turn(self, lane: Lane, journey: Journey) -> tuple[int, asyncio.Future[Response]]:
+    async def _begin_in_turn(self, in_flight: InFlight, journey: Journey) -> tuple[int, asyncio.Future[Response]]:
         """`_begin` when there is room in the pipe, and behind those who wait for that already."""
         journey.own()
-        lane.reserve()
-        lane.pressing += 1
+        in_flight.reserve()
+        in_flight.pressing += 1
         due = self._due(journey)
         try:
-            async with asyncio.timeout_at(due), lane.turn:
-                await lane.pipe.writable()
-                return self._begin(lane, journey, due)
+            async with asyncio.timeout_at(due), in_flight.turn:
+                await in_flight.pipe.writable()
+                return self._begin(in_flight, journey, due)
         finally:
-            lane.pressing -= 1
-            lane.give_back()
+            in_flight.pressing -= 1
+            in_flight.give_back()
 
     def _due(self, journey: Journey) -> float:
         due, limit = journey.deadline, self.config.limits.event_timeout

@@ -10,7 +10,7 @@ from ...ipc.errors import ChannelBusy, FrameTooLarge, PipeBroken, PipeClosed, Re
 from ...ipc.messages import NOTIFY, OBSERVE, weight
 from ...ipc.pipe import HIGH_WATER
 from .counters import ModCounters
-from .in_flight import Lane
+from .in_flight import InFlight
 
 BATCH = 256  # events per request: enough to spread the cost of a round trip, few enough to stay in step with a slow mod
 BATCH_BYTES = 1024 * 1024  # of memory, for the same reason; a larger event goes alone
@@ -82,8 +82,8 @@ class CopyQueue:
         """Go on sending."""
         self._open.set()
 
-    async def feed(self, lane: Lane) -> None:
-        """Send what is queued to ``lane`` until the pipe ends or the caller cancels."""
+    async def feed(self, in_flight: InFlight) -> None:
+        """Send what is queued to ``in_flight`` until the pipe ends or the caller cancels."""
         while True:
             await self._ready.wait()
             await self._open.wait()
@@ -92,7 +92,7 @@ class CopyQueue:
                 continue
             self._resting.clear()
             try:
-                await self._give(lane, method, batch)
+                await self._give(in_flight, method, batch)
             except (PipeBroken, PipeClosed):
                 self.counters.observe_dropped += len(batch)
                 return
@@ -102,20 +102,20 @@ class CopyQueue:
             finally:
                 self._resting.set()
 
-    async def _give(self, lane: Lane, method: str, batch: list[dict[str, Any]]) -> None:
+    async def _give(self, in_flight: InFlight, method: str, batch: list[dict[str, Any]]) -> None:
         """One batch; when it cannot be sent as a whole, each event alone, so that one does not take the others with it."""
         try:
-            if lane.pipe.buffered > HIGH_WATER:
-                await lane.pipe.writable()
-            request_id, future = lane.pipe.begin(method, {"events": batch})
-            lane.copied(request_id, batch)
-            result = (await lane.pipe.finish(request_id, future)).result
+            if in_flight.pipe.buffered > HIGH_WATER:
+                await in_flight.pipe.writable()
+            request_id, future = in_flight.pipe.begin(method, {"events": batch})
+            in_flight.copied(request_id, batch)
+            result = (await in_flight.pipe.finish(request_id, future)).result
         except (FrameTooLarge, Unserializable):
             if len(batch) == 1:
                 self.counters.observe_dropped += 1
                 return
             for event in batch:
-                await self._give(lane, method, [event])
+                await self._give(in_flight, method, [event])
         except (RequestFailed, ChannelBusy):
             self.counters.observe_dropped += len(batch)
         else:

@@ -17,14 +17,14 @@ from ...ipc.errors import Code, FrameTooLarge, ModvisorError, Unserializable
 from ...ipc.event import Event, EventResponse
 from ..journal import DurableEvent, Journal
 from .admission import Unanswered
-from .caller import Port
+from .caller import Caller
 from .journey import Journey
 
 logger = logging.getLogger("modvisor.durable")
 
 BACKLOG_PAGE = 500  # events read from the journal at once
 BACKLOG_AT_ONCE = 100
-"""Kept events handed to the port together: more than most mods handle at once, and little memory."""
+"""Kept events handed to the caller together: more than most mods handle at once, and little memory."""
 
 Answer = EventResponse | Event | None
 Late = Callable[[Journey, str, Answer | Unanswered], Awaitable[None]]
@@ -51,8 +51,8 @@ class DurableEvents:
         late: called with an answer nobody waits for any more.
     """
 
-    def __init__(self, port: Port, journal: Journal, tasks: TaskGroup, event_timeout: float, late: Late) -> None:
-        self._port = port
+    def __init__(self, caller: Caller, journal: Journal, tasks: TaskGroup, event_timeout: float, late: Late) -> None:
+        self._port = caller
         self._journal = journal
         self._tasks = tasks
         self._event_timeout = event_timeout
@@ -94,7 +94,7 @@ class DurableEvents:
                     self._tasks.start_soon(self._see_through, case)
 
     def pause(self) -> None:
-        """The mod is away (`Port.away`): when it comes back, `resume` is to run before newer events."""
+        """The mod is away (`Caller.away`): when it comes back, `resume` is to run before newer events."""
         self._spell += 1
         self._caught_up = False
         for case in self._take_behind():  # the journal has them
@@ -122,19 +122,19 @@ class DurableEvents:
     # -- one event
 
     async def _accept(self, journey: Journey) -> _Case:
-        port = self._port
-        if port.away is not None:
-            raise Unanswered(str(port.away), code=port.away.code)
-        limits = port.config.limits
-        if not port.takes(journey) or len(self._under_way) >= limits.queue + limits.concurrency:
-            raise port.overloaded()
+        caller = self._port
+        if caller.away is not None:
+            raise Unanswered(str(caller.away), code=caller.away.code)
+        limits = caller.config.limits
+        if not caller.takes(journey) or len(self._under_way) >= limits.queue + limits.concurrency:
+            raise caller.overloaded()
         key, kept = _key(journey.event), self._without_deadline(journey.event, journey.parent)
         kept.versions = journey.versions
         case = self._under_way[key] = _Case(kept)
         try:
-            kept.seq = await self._journal.accept(port.mod_id, journey.event)
+            kept.seq = await self._journal.accept(caller.mod_id, journey.event)
         except ModvisorError as error:
-            failure = Unanswered(f"mod {port.mod_id} cannot accept the event: {error}", code=error.code)
+            failure = Unanswered(f"mod {caller.mod_id} cannot accept the event: {error}", code=error.code)
             self._end(case, failure)
             raise failure from None
         except BaseException:  # its sender gave up before it was accepted; a retry that joined it may send it again

@@ -22,7 +22,7 @@ class Origin(NamedTuple):
     journey: Journey | None
 
 
-class Lane:
+class InFlight:
     """The events of one incarnation: places given, events being handled, events handled of late.
 
     Args:
@@ -50,7 +50,7 @@ class Lane:
         return not self.pressing and self.pipe.buffered <= HIGH_WATER
 
     def reserve(self) -> None:
-        """An event is to be sent here: the lane is not drained before `give_back`."""
+        """An event is to be sent here: the in_flight is not drained before `give_back`."""
         self._reserved += 1
 
     def give_back(self) -> None:

@@ -12,12 +12,12 @@ from ..faces import lazily
 
 if TYPE_CHECKING:
     from .dead_letters import DeadLetters, LetterLedger
-    from .gateway import Caller, Gateway
+    from .gateway import Gateway, Sender
     from .mod_requests import ModRequests
 
 __getattr__ = lazily(
     __name__,
     dead_letters="DeadLetters LetterLedger",
-    gateway="Caller Gateway",
+    gateway="Gateway Sender",
     mod_requests="ModRequests",
 )

@@ -18,7 +18,7 @@ Memory = bool | bytes
 _BESIDES = 256  # bytes that an answer takes beside its own: the key and its place
 
 
-class AnswerWindow:
+class Answers:
     """Responses by (source, event_id), bounded in number and bytes; the oldest are forgotten first.
 
     They are kept packed, but for large bytes: as objects, tens of thousands of them made each full pass of Python's garbage

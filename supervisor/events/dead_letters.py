@@ -19,7 +19,7 @@ logger = logging.getLogger("modvisor.dead_letters")
 
 
 class LetterLedger:
-    """What a port tells about events that died with an incarnation, put into the journal."""
+    """What a caller tells about events that died with an incarnation, put into the journal."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal

@@ -18,7 +18,7 @@ from ..agents import Agent, AgentRegistry, Delivery, Refusal
 from ..calls import MAX_HOPS, Journey, NetworkCounters, Origin, Unanswered
 from ..config import ModConfig, family_of
 from ..fleet import Entry, Mod, ModRegistry, NotInAudience
-from .answers import AnswerWindow, Memory
+from .answers import Answers, Memory
 
 logger = logging.getLogger("modvisor.gateway")
 
@@ -34,7 +34,7 @@ _OPEN_COMMANDS = frozenset({"system.register_agent", "system.health_check"})
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class Sender:
     """Who stands behind an event, as far as the network has made sure of it.
 
     Attributes:
@@ -47,11 +47,11 @@ class Caller:
     mod: ModConfig | None = None
 
 
-_INSIDE = Caller(trusted=True)
+_INSIDE = Sender(trusted=True)
 
 
 class CommandHandler(Protocol):
-    async def __call__(self, event: Event, caller: Caller) -> EventResponse: ...
+    async def __call__(self, event: Event, sender: Sender) -> EventResponse: ...
 
 
 class Gateway:
@@ -75,7 +75,7 @@ class Gateway:
         self._commands = commands
         self._counters = counters
         self._event_timeout = event_timeout
-        self._window = AnswerWindow()
+        self._answers = Answers()
         self._loop = asyncio.get_running_loop()
         self.taps: list[Callable[[Event, EventResponse], None]] = []
         """Called with each finished event and its response, e.g. by ``modvisor events``; must not block."""
@@ -92,7 +92,7 @@ class Gateway:
         if event.event_name in _OPEN_COMMANDS:
             if source is not None and source.role != AGENT:
                 return self._refused(event, Code.FORBIDDEN, f"{source} cannot be spoken for from outside")
-            caller = Caller(agent=self._agents.authenticate(source.id, event.secret) if source else None)
+            sender = Sender(agent=self._agents.authenticate(source.id, event.secret) if source else None)
         elif source is None or source.role != AGENT:
             who = "nobody" if source is None else str(source)
             return self._refused(event, Code.FORBIDDEN, f"events from outside come from agents, this one from {who}")
@@ -103,12 +103,12 @@ class Gateway:
                     event, Code.UNAUTHENTICATED,
                     f"agent {source.id!r} is not registered or its secret is wrong; register and send the secret you get",
                 )  # fmt: skip
-            caller = Caller(agent=agent)
+            sender = Sender(agent=agent)
         event = event.copy()
         # What only the network may say of an event is wiped from what a stranger sends.
         event.via = event.cause = event.source_agent_group = None
         event.hops, event.attempt = 0, 1
-        return await self._process(Journey(event, self._deadline(event, MAX_TIMEOUT)), caller)
+        return await self._process(Journey(event, self._deadline(event, MAX_TIMEOUT)), sender)
 
     async def from_mod(self, event: Event, mod: ModConfig, cause: Origin | None) -> EventResponse:
         """An event a worker emitted, already stamped and checked (see `mod_requests`)."""
@@ -118,7 +118,7 @@ class Gateway:
         event.hops = cause.hops + 1 if cause is not None else 0
         event.cause = cause.event_id if cause is not None else None
         journey = Journey(event, deadline, cause.journey if cause is not None else None)
-        return await self._process(journey, Caller(mod=mod))
+        return await self._process(journey, Sender(mod=mod))
 
     def notify_mods(self, event: Event) -> None:
         """Tell every matching mod, whatever its audience; nobody waits for it, nobody's answer counts."""
@@ -152,7 +152,7 @@ class Gateway:
             rest = Journey(event, self._deadline(event), journey.parent)
             rest.versions = journey.versions
             response, memory = await self._go_on(rest, mod_id, outcome)
-        self._window.finish((event.source_id, event.event_id), response, remember=memory)
+        self._answers.finish((event.source_id, event.event_id), response, remember=memory)
         self._tell_late(event, self._finished(event, response))
 
     async def _go_on(
@@ -178,8 +178,8 @@ class Gateway:
 
     # -- the path
 
-    async def _process(self, journey: Journey, caller: Caller) -> EventResponse:
-        """From the door to the answer. To one mod the rest of the way is `Port.ask`, then the pipe: no coroutine between."""
+    async def _process(self, journey: Journey, sender: Sender) -> EventResponse:
+        """From the door to the answer. To one mod the rest of the way is `Caller.ask`, then the pipe: no coroutine between."""
         event = journey.event
         self._counters.processed += 1
         event.timestamp = time.time()
@@ -189,11 +189,11 @@ class Gateway:
             event.source_agent_group = agent.group if agent is not None else None
         if event.event_name.startswith("system."):
             journey.own()
-            return self._finished(event, await self._commands(event, caller))
+            return self._finished(event, await self._commands(event, sender))
         key = (event.source_id, event.event_id)
-        while not self._window.begins(key):
+        while not self._answers.begins(key):
             journey.own()
-            repeated = await self._window.repeated(key, journey.deadline)
+            repeated = await self._answers.repeated(key, journey.deadline)
             if repeated is not None:
                 self._counters.repeated += 1
                 repeated.event_name = event.event_name
@@ -215,9 +215,9 @@ class Gateway:
                 except (Unanswered, FrameTooLarge, Unserializable) as problem:
                     response, memory = _problem_response(mod.mod_id, problem), False
         except BaseException:
-            self._window.finish(key, None)
+            self._answers.finish(key, None)
             raise
-        self._window.finish(key, response, remember=memory)
+        self._answers.finish(key, response, remember=memory)
         if self.taps:
             journey.own()
         return self._finished(event, response)

@@ -132,7 +132,7 @@ class ModRequests:
         if event.destination_id is not None and event.destination_id.startswith(f"{MOD}:"):
             event.destination_id = self._answering(mod, event.destination_id)
         event.via, event.secret, event.source_agent_group, event.attempt = own, None, None, 1
-        cause = incarnation.lane.origin(params.get("cause"))
+        cause = incarnation.in_flight.origin(params.get("cause"))
         keeper.counters.events_out += 1
         response: EventResponse = await self._gateway.from_mod(event, mod, cause)
         return response.to_dict()

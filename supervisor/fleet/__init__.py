@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from ..faces import lazily
 
 if TYPE_CHECKING:
-    from .audiences import FamilyCommands
-    from .autoreload import Saved, Watcher
+    from .audiences import Audiences
+    from .autoreload import Autoreload, Saved
     from .families import NotInAudience
-    from .loading import Dependencies
+    from .loading import Loading
     from .reconfigure import Changes, apply_changes, in_force
     from .registry import ModRegistry
     from .router import Entry
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 __getattr__ = lazily(
     __name__,
-    audiences="FamilyCommands",
-    autoreload="Saved Watcher",
+    audiences="Audiences",
+    autoreload="Autoreload Saved",
     families="NotInAudience",
-    loading="Dependencies",
+    loading="Loading",
     reconfigure="Changes apply_changes in_force",
     registry="ModRegistry",
     router="Entry",

@@ -13,7 +13,7 @@ from .registry import ModRegistry
 from .workers import Mod
 
 
-class FamilyCommands:
+class Audiences:
     """The commands on the families of a network. Nothing is started, reloaded or ended by them.
 
     Args:

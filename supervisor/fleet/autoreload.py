@@ -147,7 +147,7 @@ class _Watched:
             self.seen = await anyio.to_thread.run_sync(look, root, files, roots)
 
 
-class Watcher:
+class Autoreload:
     """Watches the files of mods while a network runs.
 
     Args:

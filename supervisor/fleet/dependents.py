@@ -14,7 +14,7 @@ from ..lifecycle import Incarnation, Keeper, State
 from ..sources import Present, circle_of, in_a_circle, supplier, unmet
 from .workers import Mod
 
-logger = logging.getLogger("modvisor.needs")
+logger = logging.getLogger("modvisor.dependents")
 
 READY, AWAY, RELOADED = "ready", "away", "reloaded"
 
@@ -30,7 +30,7 @@ def names_of(config: ModConfig) -> frozenset[str]:
         return frozenset({config.name, *config.aliases})
 
 
-class Needs:
+class Dependents:
     """The loaded mods as those that need them see them.
 
     Attributes:

@@ -37,7 +37,7 @@ class _Choice:
     asked: str | None
 
 
-class Dependencies:
+class Loading:
     """The commands of the registry, for mods that require others."""
 
     def __init__(self, mods: ModRegistry) -> None:
@@ -57,7 +57,7 @@ class Dependencies:
         async with self._planning:
             try:
                 await self._settled_down({each.name for each in mod.requires})
-                present = [each for each in self._mods.needs.present() if each.mod_id != mod.mod_id]
+                present = [each for each in self._mods.dependents.present() if each.mod_id != mod.mod_id]
                 made = plan([mod], present, await self._offers([mod], present))
                 self._check_suppliers([mod.requires, *(offer.requires for offer in made.offers.values())], present)
             except ModvisorError as error:
@@ -66,9 +66,11 @@ class Dependencies:
 
     async def _load_in_order(self, config: ModConfig, mod: Present, made: Plan) -> EventResponse:
         brought: list[str] = []
-        present = self._mods.needs.present()
+        present = self._mods.dependents.present()
         met = (supplier(each, present) for each in mod.requires)
-        self._mods.needs.coming[mod.mod_id] = frozenset(made.offers) | {each.mod_id for each in met if each is not None}
+        self._mods.dependents.coming[mod.mod_id] = frozenset(made.offers) | {
+            each.mod_id for each in met if each is not None
+        }
         try:
             for name in made.order[:-1]:
                 response = await self._mods.load(self._config_of(made.offers[name]))
@@ -86,12 +88,14 @@ class Dependencies:
             await shielded(self._take_back(brought))
             raise
         finally:
-            self._mods.needs.coming.pop(mod.mod_id, None)
+            self._mods.dependents.coming.pop(mod.mod_id, None)
 
     async def _take_back(self, brought: list[str]) -> None:
         """What was loaded for nothing, unless others need it by now."""
         for name in reversed(brought):
-            if not [each for each in self._mods.needs.required_by(name) if each not in self._mods.needs.coming]:
+            if not [
+                each for each in self._mods.dependents.required_by(name) if each not in self._mods.dependents.coming
+            ]:
                 await self._mods.unload(name)
 
     def _check_suppliers(self, all_requires: Iterable[Iterable[Any]], present: Sequence[Present]) -> None:
@@ -122,7 +126,7 @@ class Dependencies:
         mod = self._mods.find(id_or_path)
         if mod is None:
             return await self._mods.unload(id_or_path, timeout)
-        if not cascade and (needed := self._mods.needs.required_by(mod.mod_id)):
+        if not cascade and (needed := self._mods.dependents.required_by(mod.mod_id)):
             text = (
                 f"mod {mod.mod_id} is needed by {', '.join(needed)}; unload {'them' if len(needed) > 1 else 'that one'} "
                 "first, or all together with 'cascade' (modvisor unload --cascade)"
@@ -142,7 +146,7 @@ class Dependencies:
 
     def _dependents(self, mod_id: str) -> list[str]:
         """All who need it, directly or not, each before what it needs."""
-        needed, found = self._mods.needs.dependents(), dict.fromkeys([mod_id])
+        needed, found = self._mods.dependents.dependents(), dict.fromkeys([mod_id])
         ordered: list[str] = []
 
         def visit(name: str) -> None:
@@ -188,7 +192,7 @@ class Dependencies:
         if any(mod.requires or mod.optional for mod in wanted):
             wanted = [self._as_present(config, with_version=True) for config in configs]
         ids = {mod.mod_id for mod in wanted}
-        present = [mod for mod in self._mods.needs.present() if mod.mod_id not in ids]
+        present = [mod for mod in self._mods.dependents.present() if mod.mod_id not in ids]
         offers = await self._offers(wanted, present)
         refused, made = _plan_of(wanted, present, offers)
         by_id = {config.mod_id: config for config in configs}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from ...ipc.event import EventResponse
 from ..config import Audience, ModConfig, NetworkConfig, with_bundled_permissions
-from .loading import Dependencies
+from .loading import Loading
 from .registry import ModRegistry
 from .workers import Mod
 
@@ -37,9 +37,7 @@ def in_force(old: NetworkConfig, new: NetworkConfig) -> NetworkConfig:
     return replace(new, **{key: getattr(old, key) for key in _FIXED})
 
 
-async def apply_changes(
-    mods: ModRegistry, dependencies: Dependencies, old: NetworkConfig, new: NetworkConfig
-) -> Changes:
+async def apply_changes(mods: ModRegistry, dependencies: Loading, old: NetworkConfig, new: NetworkConfig) -> Changes:
     """Unload what is gone, reload what runs otherwise than the file says, load what is new.
 
     Compared with what runs, not with the former file: what failed the last time is tried again. Mods loaded at runtime that

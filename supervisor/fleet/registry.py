@@ -54,12 +54,12 @@ from ..lifecycle import (
 from ..limits import Enforcement
 from ..process import Launcher, ModLog, shielded
 from ..sources import Home, SnapshotStore, find_home, search_path
-from .dependents import Needs
+from .dependents import Dependents
 from .families import Families
 from .repartition import forget_workers, note_workers, part_what_was_kept
 from .rolling_reload import roll
 from .router import Entry, Router
-from .workers import Mod, Replicas, configs_of, pids_of
+from .workers import Mod, WorkerGroup, configs_of, pids_of
 
 logger = logging.getLogger("modvisor.registry")
 
@@ -104,9 +104,9 @@ class ModRegistry:
         self._journal = journal
         self._kept_in_quarantine: dict[str, Quarantine] = {}  # from the former run, until the mod is loaded
         self._unclean = False  # the former run was cut off: the last good versions are what ran
-        self.needs = Needs(self)
+        self.dependents = Dependents(self)
         # called when a mod, its state or its version has changed
-        self.listeners: list[Callable[[], None]] = [self.needs.announce]
+        self.listeners: list[Callable[[], None]] = [self.dependents.announce]
         self._around = Surroundings(
             tasks=tasks,
             launcher=launcher,
@@ -116,8 +116,8 @@ class ModRegistry:
             event_timeout=config.event_timeout,
             spinner=Spinner(PATIENCE) if config.polling == AUTO else None,
             home_of=self._home_of,
-            check_needs=self.needs.check,
-            admit=self.needs.admit,
+            check_needs=self.dependents.check,
+            admit=self.dependents.admit,
             load_params=self._load_params,
             arm=lambda mod, number: enforcement.arm(mod, number, state.storage_of(mod.mod_id)),
             on_request=on_request,
@@ -172,10 +172,10 @@ class ModRegistry:
                     if from_snapshot := await self._find_snapshots(keeper):
                         logger.warning("mod %s starts from its last good version, because the network did not end by itself; "
                                        "'modvisor reload %s' reads its files", config.mod_id, config.mod_id)  # fmt: skip
-                    if isinstance(keeper, Replicas):
+                    if isinstance(keeper, WorkerGroup):
                         await self._part_anew(keeper)
                     loaded = _loaded(keeper, await keeper.start(from_snapshot=from_snapshot))
-                    if isinstance(keeper, Replicas):
+                    if isinstance(keeper, WorkerGroup):
                         await note_workers(keeper, self._journal)
                     keeper.belongs = True  # with all its workers
                     self._rebuild_routes()
@@ -442,7 +442,7 @@ class ModRegistry:
         """`swap.reload`, of a mod with one worker or with several."""
         if isinstance(keeper, Keeper) and config.workers is None:
             return await reload_worker(keeper, config, from_snapshot=from_snapshot, on_probation=not from_snapshot)
-        if isinstance(keeper, Replicas) and config.workers is not None:
+        if isinstance(keeper, WorkerGroup) and config.workers is not None:
             if all(worker.state in DOWN for worker in keeper.keepers):
                 return await self._start_workers(keeper, config, from_snapshot=from_snapshot)
             former, former_id = [worker.mod_id for worker in keeper.keepers], keeper.mod_id
@@ -459,7 +459,7 @@ class ModRegistry:
         text = "a mod with 'workers' cannot take the place of one without, nor the other way round; unload it, and load it anew"
         raise ReloadFailed(text, code=Code.CONFLICT, step="start")
 
-    async def _part_anew(self, mod: Replicas) -> None:
+    async def _part_anew(self, mod: WorkerGroup) -> None:
         """What was kept of it when it had another number of workers. Raises `StartFailed`."""
         try:
             await part_what_was_kept(mod, self._journal)
@@ -469,7 +469,7 @@ class ModRegistry:
                     worker.not_started(str(error))
             raise
 
-    async def _start_workers(self, mod: Replicas, config: ModConfig, *, from_snapshot: bool) -> dict[str, Any]:
+    async def _start_workers(self, mod: WorkerGroup, config: ModConfig, *, from_snapshot: bool) -> dict[str, Any]:
         """`reload`, of a mod none of whose workers is there."""
         before = mod.manifest.version if mod.manifest is not None else None
         if config.workers != len(mod.keepers) or config.mod_id != mod.mod_id:
@@ -581,7 +581,7 @@ class ModRegistry:
         """It is as before the reload: so it is after a restart of the network."""
         logger.error("mod %s: %s", keeper.mod_id, what)
         mod = self._mod_of(keeper)
-        if isinstance(mod, Replicas):  # its workers are of one version
+        if isinstance(mod, WorkerGroup):  # its workers are of one version
             mod.go_back()
             self._changed()
             for other in mod.keepers:
@@ -595,7 +595,7 @@ class ModRegistry:
     def _make(self, config: ModConfig) -> Mod:
         if config.workers is None:
             return self._keeper(config)
-        return Replicas(config, [self._keeper(own) for own in configs_of(config)])
+        return WorkerGroup(config, [self._keeper(own) for own in configs_of(config)])
 
     def _keeper(self, config: ModConfig) -> Keeper:
         same = (

@@ -9,12 +9,12 @@ from ...ipc.partition import LEAST_LOADED
 from ..journal import Checkpoint, Journal
 from ..lifecycle import StartFailed
 from ..process import shielded
-from .workers import Replicas
+from .workers import WorkerGroup
 
 PAGE = 1000  # events read at once
 
 
-async def part_what_was_kept(replicas: Replicas, journal: Journal) -> None:
+async def part_what_was_kept(replicas: WorkerGroup, journal: Journal) -> None:
     """Before the workers start: give each the events that were accepted for it, and its part of the state.
 
     Raises:
@@ -25,7 +25,7 @@ async def part_what_was_kept(replicas: Replicas, journal: Journal) -> None:
     await _part_events(replicas, journal)
 
 
-async def note_workers(replicas: Replicas, journal: Journal) -> None:
+async def note_workers(replicas: WorkerGroup, journal: Journal) -> None:
     """Keep how many there are, for the next run."""
     if await _former_count(replicas.mod_id, journal) != len(replicas.keepers):
         await journal.save_checkpoint(_count_of(replicas.mod_id), "", len(replicas.keepers))
@@ -45,7 +45,7 @@ async def _former_count(mod_id: str, journal: Journal) -> int | None:
     return kept.state if kept is not None and type(kept.state) is int else None
 
 
-async def _part_events(replicas: Replicas, journal: Journal) -> None:
+async def _part_events(replicas: WorkerGroup, journal: Journal) -> None:
     own = {keeper.mod_id for keeper in replicas.keepers}
     for kept_for in await journal.pending_counts():
         if kept_for.partition("#")[0] != replicas.mod_id:
@@ -60,7 +60,7 @@ async def _part_events(replicas: Replicas, journal: Journal) -> None:
                     journal.reassign(kept.seq, owner)
 
 
-async def _part_states(replicas: Replicas, journal: Journal) -> None:
+async def _part_states(replicas: WorkerGroup, journal: Journal) -> None:
     former, count = await _former_count(replicas.mod_id, journal), len(replicas.keepers)
     if former is None or former == count:
         return
@@ -78,7 +78,7 @@ async def _part_states(replicas: Replicas, journal: Journal) -> None:
             journal.drop_checkpoint(mod_id)
 
 
-async def _parted(replicas: Replicas, kept: list[Checkpoint | None]) -> tuple[list[Any], str]:
+async def _parted(replicas: WorkerGroup, kept: list[Checkpoint | None]) -> tuple[list[Any], str]:
     """The states as the mod parts them: one of its workers is started for that, and ended."""
     mod_id, count = replicas.mod_id, len(replicas.keepers)
     version = next(checkpoint.version for checkpoint in kept if checkpoint is not None)

@@ -22,11 +22,11 @@ from ..lifecycle import (
     told_at,
 )
 from ..process import shielded
-from .workers import Replicas, configs_of
+from .workers import WorkerGroup, configs_of
 
 
 async def roll(
-    replicas: Replicas, config: ModConfig, make: Callable[[ModConfig], Keeper], *, from_snapshot: bool = False
+    replicas: WorkerGroup, config: ModConfig, make: Callable[[ModConfig], Keeper], *, from_snapshot: bool = False
 ) -> dict[str, Any]:
     """Replace the workers of ``replicas`` by fresh ones under ``config``; the old ones stay if anything fails.
 
@@ -75,7 +75,7 @@ async def _take_back(keepers: list[Keeper], why: str) -> None:
             await roll_back(keeper, keeper.probation, why)
 
 
-async def _reshape(replicas: Replicas, config: ModConfig, make: Callable[[ModConfig], Keeper]) -> dict[str, Any]:
+async def _reshape(replicas: WorkerGroup, config: ModConfig, make: Callable[[ModConfig], Keeper]) -> dict[str, Any]:
     former, limits = replicas.manifest, config.limits
     keepers = [make(own) for own in configs_of(config)]
     new: list[Incarnation] = []
@@ -117,14 +117,14 @@ async def _reshape(replicas: Replicas, config: ModConfig, make: Callable[[ModCon
     }  # fmt: skip
 
 
-async def _settle(replicas: Replicas, seconds: float) -> None:
+async def _settle(replicas: WorkerGroup, seconds: float) -> None:
     try:
         await replicas.settle(seconds)
     except TimeoutError:
         raise ReloadFailed("events in flight did not finish in time", code=Code.TIMEOUT, step="drain") from None
 
 
-async def _part_anew(replicas: Replicas, new: list[Incarnation], timeout: float) -> tuple[list[Any], str]:
+async def _part_anew(replicas: WorkerGroup, new: list[Incarnation], timeout: float) -> tuple[list[Any], str]:
     """The states of the former workers, merged and split for the new ones; returns these, and the version they are of."""
     states: list[Any] = []
     version = ""

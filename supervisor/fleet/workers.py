@@ -19,7 +19,7 @@ from ..process import shielded
 from ..sources import SourceFiles
 
 
-class Replicas:
+class WorkerGroup:
     """The workers of one mod, each with state, storage and restarts of its own. To its network they are one mod.
 
     Commands on them are serialised by `lock`, which the caller holds.
@@ -160,7 +160,7 @@ class Replicas:
         """Let no new event in, and wait until none is under way; raises TimeoutError. `reopen` ends it, whatever happens."""
         self._gate.close(self.config.limits.queue)
         async with asyncio.timeout(timeout):
-            while any(_is_busy(keeper) for keeper in self.keepers):  # noqa: ASYNC110 - of several ports and queues
+            while any(_is_busy(keeper) for keeper in self.keepers):  # noqa: ASYNC110 - of several callers and queues
                 await asyncio.sleep(0.001)
 
     def reopen(self) -> int:
@@ -187,7 +187,7 @@ class Replicas:
         self.config = self.former_config
 
 
-Mod = Keeper | Replicas
+Mod = Keeper | WorkerGroup
 """One mod of a network: with one worker, or with several."""
 
 
@@ -215,13 +215,13 @@ class _Gate:
             self._opened = None
         return waited
 
-    async def passed(self, journey: Journey, replicas: Replicas) -> None:
+    async def passed(self, journey: Journey, replicas: WorkerGroup) -> None:
         """Wait until it is open. What the events under way have caused passes: they wait for it.
 
         Raises:
             Unanswered: too many wait, or the event's deadline has come.
         """
-        if self._opened is None or any(keeper.port.is_exempt(journey) for keeper in replicas.keepers):
+        if self._opened is None or any(keeper.caller.is_exempt(journey) for keeper in replicas.keepers):
             return
         if self._waiting >= self._room:
             text = f"mod {replicas.mod_id} is overloaded: {self._waiting} events are waiting"
@@ -239,12 +239,12 @@ class _Gate:
 
 def _load_of(keeper: Keeper) -> int:
     """Events at it; one that is away has as many as there can be."""
-    port = keeper.port
-    return port.in_flight + port.depth if port.away is None else 1 << 30
+    caller = keeper.caller
+    return caller.in_flight_count + caller.depth if caller.away is None else 1 << 30
 
 
 def _is_busy(keeper: Keeper) -> bool:
-    return bool(keeper.port.in_flight or keeper.port.depth or len(keeper.durable) or len(keeper.copies))
+    return bool(keeper.caller.in_flight_count or keeper.caller.depth or len(keeper.durable) or len(keeper.copies))
 
 
 def configs_of(config: ModConfig) -> list[ModConfig]:

@@ -23,7 +23,7 @@ from ...ipc.manifest import Manifest
 from ...ipc.messages import Hello, Notification, Request
 from ...ipc.pipe import Pipe
 from ...ipc.spinning import Spinner
-from ..calls import Lane, events_of
+from ..calls import InFlight, events_of
 from ..config import FORK, ModConfig, check
 from ..limits import Armed, Exceeded
 from ..process import MAX_IN_FLIGHT, Cause, Exit, Interpreter, Launcher, ModLog, WorkerProcess, shielded
@@ -132,7 +132,7 @@ class Incarnation:
             on_close=self._pipe_ended,
             spinner=order.spinner,
         )
-        self.lane = Lane(self.pipe, self.why_ended)
+        self.in_flight = InFlight(self.pipe, self.why_ended)
         # Not by end of file alone: a process it forked may hold the other end, and must not go on speaking for it.
         process.exited.add_done_callback(lambda _exit: self.pipe.close_after_reading())
         process.exited.add_done_callback(lambda _exit: self.armed.ended())
@@ -349,8 +349,8 @@ class Incarnation:
 
     def _no_report(self) -> None:
         """It was asked to end: nobody need wait for a crash report."""
-        if not self.lane.report.done():
-            self.lane.report.set_result(None)
+        if not self.in_flight.report.done():
+            self.in_flight.report.set_result(None)
 
     def kill_now(self) -> None:
         """`kill`, without waiting: its end is told by ``process.exited``."""
@@ -386,7 +386,7 @@ class Incarnation:
         if not self._hello.done():
             self._hello.set_exception(reason)
             self._hello.exception()  # seen: nobody may be waiting for it any more
-        handling = list(self.lane.handling.values())
+        handling = list(self.in_flight.handling.values())
         self.lost_events, self.lost_count = events_of(handling[:MAX_IN_FLIGHT]), len(handling)
         self._listeners.on_lost(self, reason)
         self._listeners.on_cancel(self, None)

@@ -22,7 +22,7 @@ from ...ipc.event import Event, EventResponse
 from ...ipc.manifest import Manifest
 from ...ipc.messages import Request
 from ...ipc.spinning import Spinner
-from ..calls import CopyQueue, DurableEvents, Journey, Lane, Late, Ledger, ModCounters, Port
+from ..calls import Caller, CopyQueue, DurableEvents, InFlight, Journey, Late, Ledger, ModCounters
 from ..config import ModConfig, fingerprint, settled
 from ..journal import Journal, Quarantine
 from ..limits import Armed, Exceeded
@@ -109,7 +109,7 @@ class Keeper:
         number: of the newest incarnation that another keeper of the same mod has started.
 
     Attributes:
-        port: the way to the mod for events; ``durable`` for those that must not be lost, ``copies`` for observers.
+        caller: the way to the mod for events; ``durable`` for those that must not be lost, ``copies`` for observers.
         manifest: of the newest incarnation that was ready.
         last_error: why the mod last failed to start or ended, for people.
         quarantined: why it is in quarantine, None if it is not.
@@ -126,8 +126,8 @@ class Keeper:
         self.command: anyio.CancelScope | None = None  # the load, reload or swap under way
         self.log = log
         self.counters = ModCounters()
-        self.port = Port(config, self.counters, around.ledger)
-        self.durable = DurableEvents(self.port, around.journal, around.tasks, around.event_timeout, around.late)
+        self.caller = Caller(config, self.counters, around.ledger)
+        self.durable = DurableEvents(self.caller, around.journal, around.tasks, around.event_timeout, around.late)
         self.copies = CopyQueue(config.limits.observe_queue, self.counters, config.limits.queue_bytes)
         self.state = State.STARTING
         self.incarnation: Incarnation | None = None
@@ -176,12 +176,12 @@ class Keeper:
         return [self]
 
     def ask(self, journey: Journey) -> Awaitable[EventResponse | Event | None]:
-        """Ask the mod about an event; see `Port.ask`."""
-        return self.durable.ask(journey) if self.config.durable else self.port.ask(journey)
+        """Ask the mod about an event; see `Caller.ask`."""
+        return self.durable.ask(journey) if self.config.durable else self.caller.ask(journey)
 
     async def ask_again(self, journey: Journey) -> EventResponse | Event | None:
         """Ask about an event that was given up before: it was accepted once, and is not accepted again."""
-        return await self.port.ask(journey)
+        return await self.caller.ask(journey)
 
     def observe(self, event: dict[str, Any]) -> None:
         """Queue a copy for the mod's observers."""
@@ -230,7 +230,7 @@ class Keeper:
 
     def _lost(self, incarnation: Incarnation, reason: ModvisorError) -> None:
         """Its pipe ended: no event goes there any more. Called before anybody who waits for an answer runs."""
-        self.port.lost(incarnation.lane)
+        self.caller.lost(incarnation.in_flight)
         if incarnation is not self.incarnation or isinstance(reason, PipeClosed):
             return
         trigger = Trigger.PIPE_CLOSED
@@ -337,11 +337,11 @@ class Keeper:
 
     async def _finish(self, incarnation: Incarnation, seconds: float, keep_state: bool) -> None:
         """Let the events in flight finish. A worker whose loop is blocked cannot finish anything: it is not waited for."""
-        lane, keep_state = incarnation.lane, keep_state and self.checkpoints.are_kept
-        if not (lane.is_busy or keep_state) or not await incarnation.answers(seconds / 2):
+        in_flight, keep_state = incarnation.in_flight, keep_state and self.checkpoints.are_kept
+        if not (in_flight.is_busy or keep_state) or not await incarnation.answers(seconds / 2):
             return
         deadline = self._loop.time() + seconds / 2
-        if await drain(lane, deadline) and keep_state:
+        if await drain(in_flight, deadline) and keep_state:
             await self.checkpoints.keep_last(incarnation, deadline)
 
     def _let_go(self) -> Incarnation | None:
@@ -519,7 +519,7 @@ class Keeper:
         """One incarnation, until its process ends: feed its observers, watch that its loop is alive."""
         try:
             async with anyio.create_task_group() as self._life:
-                self._life.start_soon(self.copies.feed, incarnation.lane)
+                self._life.start_soon(self.copies.feed, incarnation.in_flight)
                 self._life.start_soon(self._watch, incarnation)
                 if self.state is State.ENDING:  # since before anybody followed it
                     facts = Facts(incarnation, reason=str(incarnation.pipe.closed))
@@ -575,14 +575,14 @@ class Keeper:
         incarnation = facts.incarnation
         assert incarnation is not None
         self.manifest, incarnation.served_since = incarnation.manifest, self._loop.time()
-        self.port.open(incarnation.lane)
+        self.caller.open(incarnation.in_flight)
         self._around.tasks.start_soon(self.durable.resume, name=f"resume-{self.mod_id}")
 
     def _hold(self, facts: Facts) -> None:
-        self.port.hold()
+        self.caller.hold()
 
     def _refuse(self, facts: Facts, code: str = Code.MOD_AWAY) -> None:
-        self.port.refuse(ModvisorError(facts.reason, code=code))
+        self.caller.refuse(ModvisorError(facts.reason, code=code))
         self.durable.pause()
 
     async def _dump(self, facts: Facts) -> None:
@@ -610,8 +610,8 @@ class Keeper:
             report = report_of_end(incarnation, exit, self._around.resources_of(incarnation.pid))
             self.last_error = f"incarnation {incarnation.number} (pid {incarnation.pid}) ended: {report.detail}"
         self.crashes.add(report)
-        if incarnation is not None and not incarnation.lane.report.done():
-            incarnation.lane.report.set_result(report)
+        if incarnation is not None and not incarnation.in_flight.report.done():
+            incarnation.in_flight.report.set_result(report)
         logger.warning("mod %s: %s", self.mod_id, self.last_error)
 
     def _decide(self, facts: Facts) -> None:
@@ -621,7 +621,7 @@ class Keeper:
         incarnation, exit = facts.incarnation, facts.exit
         clean = exit is not None and exit.clean and incarnation is not None and incarnation.end_reason is None
         served = incarnation.served if incarnation is not None else 0.0
-        charged = incarnation is None or incarnation.lane.killed_by is None
+        charged = incarnation is None or incarnation.in_flight.killed_by is None
         match self._policy.exited(self._loop.time(), clean=clean, uptime=served, charged=charged):
             case Restart(delay):
                 self._delay = delay
@@ -893,23 +893,23 @@ class Keeper:
         """Be the mod of ``config`` from now on: the same with other settings, or another one with counts of its own."""
         if config.mod_id != self.mod_id:
             self._around.journal.hand_on(self.mod_id, config.mod_id)
-            self.port.mod_id = self.checkpoints.mod_id = config.mod_id
+            self.caller.mod_id = self.checkpoints.mod_id = config.mod_id
             self.log, former = log or self._around.log_of(config.mod_id), self.log
             former.close()
-            self.counters = self.port.counters = self.copies.counters = ModCounters()
+            self.counters = self.caller.counters = self.copies.counters = ModCounters()
             self.loaded_at = time.time()
             self.audience = config.audience
-        self.config = self.port.config = config
+        self.config = self.caller.config = config
         self.copies.size, self.copies.max_bytes = config.limits.observe_queue, config.limits.queue_bytes
         self.checkpoints.are_kept = self.checkpoints.are_kept or config.checkpoint_every is not None
         self._policy = _policy_of(config)
 
 
-async def drain(lane: Lane, deadline: float) -> bool:
-    """Wait until ``lane`` handles nothing more; False when loop time ``deadline`` comes first."""
+async def drain(in_flight: InFlight, deadline: float) -> bool:
+    """Wait until ``in_flight`` handles nothing more; False when loop time ``deadline`` comes first."""
     try:
         async with asyncio.timeout_at(deadline):
-            await lane.drained()
+            await in_flight.drained()
     except TimeoutError:
         return False
     return True

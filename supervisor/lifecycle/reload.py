@@ -173,14 +173,14 @@ async def _stop_first(keeper: Keeper, old: Incarnation, config: ModConfig, *, fr
     limits, former = config.limits, keeper.config
     if keeper.state is not State.READY:
         raise ReloadFailed("the mod is being ended; reload again", code=Code.MOD_CRASHED, step="drain")
-    keeper.port.hold()
+    keeper.caller.hold()
     try:
         await _drain(keeper, old, limits.drain_timeout)
         state = await _state_to_keep(keeper, old, limits.start_timeout, None)
         _check_still(keeper, old)
     except BaseException:
         if _still_serves(keeper, old):
-            keeper.port.open(old.lane)
+            keeper.caller.open(old.in_flight)
         keeper.copies.release()
         raise
     await shielded(_make_way(keeper, config))
@@ -198,7 +198,7 @@ async def _stop_first(keeper: Keeper, old: Incarnation, config: ModConfig, *, fr
     except BaseException:
         await shielded(keeper.come_back(former, state))
         raise
-    queued, renamed = keeper.port.depth, keeper.mod_id != new.config.mod_id
+    queued, renamed = keeper.caller.depth, keeper.mod_id != new.config.mod_id
     await shielded(keeper.take_over(new, state, probation=None, rests=False))
     await keeper.keep_sources(new)
     if renamed:
@@ -238,7 +238,7 @@ async def _switch(
     limits = new.config.limits
     began = perf_counter()
     _check_still(keeper, old)  # before events are held: it would be those of its successor
-    keeper.port.hold()
+    keeper.caller.hold()
     rests = False
     try:
         await _drain(keeper, old, limits.drain_timeout)
@@ -246,14 +246,14 @@ async def _switch(
         rests = await _rest(old, limits.start_timeout)
         await activate(new)
         _check_still(keeper, old)
-        queued = keeper.port.depth
+        queued = keeper.caller.depth
         superseded = await shielded(keeper.take_over(new, state, probation=probation, rests=rests))
     except BaseException:
         if _still_serves(keeper, old):
             if rests:
                 await shielded(_resume(old, limits.start_timeout))
             if _still_serves(keeper, old):
-                keeper.port.open(old.lane)
+                keeper.caller.open(old.in_flight)
         keeper.copies.release()
         raise
     return Switched(round((perf_counter() - began) * 1000, 3), queued, state, superseded)
@@ -275,7 +275,7 @@ async def _drain(keeper: Keeper, old: Incarnation, seconds: float) -> None:
     try:
         async with asyncio.timeout_at(deadline):
             await keeper.copies.hold()
-            await old.lane.drained()
+            await old.in_flight.drained()
     except TimeoutError:
         raise ReloadFailed("events in flight did not finish in time", code=Code.TIMEOUT, step="drain") from None
 

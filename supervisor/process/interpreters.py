@@ -36,7 +36,7 @@ except ImportError:
 print(json.dumps([list(sys.version_info[:3]), packs]))
 """
 
-BOOTSTRAP = Path(__file__).parent.parent / "worker" / "bootstrap.py"
+BOOTSTRAP = Path(__file__).parents[2] / "worker" / "bootstrap.py"
 
 
 class BadPython(ModvisorError):

@@ -32,7 +32,7 @@ from ..config import (
 from .facts import class_requirements, facts_of
 
 VERSIONS = "versions"
-HOUSE = Path(__file__).parent.parent
+HOUSE = Path(__file__).parents[2]
 """Where the sub-packages of modvisor are: with an editable install no folder of `sys.path` has them by their name."""
 
 

@@ -68,7 +68,7 @@ async def watching(network: AgentNetwork, *mods: str) -> AsyncIterator[Follower]
 
 def watched_files(network: AgentNetwork, mod: str) -> list[str]:
     assert network._parts is not None
-    found = network._parts.watcher.files_of(mod)
+    found = network._parts.autoreload.files_of(mod)
     return [os.path.basename(path) for path in found or ()]
 
 

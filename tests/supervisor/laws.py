@@ -228,25 +228,25 @@ class Laws:
             raise AssertionError(f"event {sent.n} is buried for what {fallen[-1].ended_by} did")
 
     def _check_keeper(self, keeper: Keeper) -> None:
-        port, limits = keeper.port, self.world.mod.limits
-        waiting = sum(not place.done() for place in port._queues[Queue.WAITING])
+        caller, limits = keeper.caller, self.world.mod.limits
+        waiting = sum(not place.done() for place in caller._queues[Queue.WAITING])
         assert self.world.mod.durable or waiting <= limits.queue, f"{waiting} events wait"
-        assert port._waiting_bytes >= 0
-        assert port._admitted >= 0
-        assert port._given >= 0
+        assert caller._waiting_bytes >= 0
+        assert caller._admitted >= 0
+        assert caller._given >= 0
         if keeper.state is State.ENDING and (worker := self.world.worker) is not None:
             self._unasked[worker] = keeper
-        lane = port._lane
-        if lane is not None:
+        in_flight = caller._in_flight
+        if in_flight is not None:
             assert keeper.incarnation is not None, f"a mod that is {keeper.state} is fed events"
-            assert lane is keeper.incarnation.lane
+            assert in_flight is keeper.incarnation.in_flight
             assert keeper.state is State.READY, f"a mod that is {keeper.state} is fed events"
 
     def _check_reports(self) -> None:
         pids = Counter(report.pid for report in self.reports if report.pid is not None)
         assert all(count == 1 for count in pids.values()), f"reported twice: {pids}"
         for report in self.reports:
-            suspects = [event for event in report.in_flight if event["attempt"] > 1]
+            suspects = [event for event in report.in_flight_count if event["attempt"] > 1]
             assert report.alone == bool(suspects), report
             if (worker := self.worker_of(report.pid)) is not None:
                 assert worker.ended_at is not None, f"{worker.pid} is reported and has not ended"
@@ -265,10 +265,17 @@ class Laws:
         assert keeper.state in resting, f"the mod is {keeper.state} for ever"
         if keeper.state is State.READY:
             assert keeper.incarnation is not None
-            assert keeper.port._lane is keeper.incarnation.lane, "a mod that is ready is not fed events"
-            assert not keeper.incarnation.lane.is_busy
-        port = keeper.port
-        books = (port._admitted, port._given, port._trial, port.depth, port._waiting_bytes, len(keeper.durable))
+            assert keeper.caller._in_flight is keeper.incarnation.in_flight, "a mod that is ready is not fed events"
+            assert not keeper.incarnation.in_flight.is_busy
+        caller = keeper.caller
+        books = (
+            caller._admitted,
+            caller._given,
+            caller._trial,
+            caller.depth,
+            caller._waiting_bytes,
+            len(keeper.durable),
+        )
         assert books == (0, 0, None, 0, 0, 0), f"an event is lost in the books: {books}"
 
     def check_end(self) -> None:

@@ -16,7 +16,7 @@ from modvisor.ipc.pipe import HIGH_WATER, Pipe
 from modvisor.supervisor.calls import copies
 from modvisor.supervisor.calls.copies import BATCH, BATCH_BYTES, CopyQueue
 from modvisor.supervisor.calls.counters import ModCounters
-from modvisor.supervisor.calls.in_flight import Lane
+from modvisor.supervisor.calls.in_flight import InFlight
 from tests.conftest import until
 
 pytestmark = pytest.mark.anyio
@@ -33,7 +33,7 @@ class Observer:
         ours, self.sock = socket.socketpair()
         self.batches: list[Request] = []
         self.answering = True
-        self.lane = Lane(self._pipe(ours, lambda _request: None), self._why_ended)
+        self.in_flight = InFlight(self._pipe(ours, lambda _request: None), self._why_ended)
         self.pipe = self._pipe(self.sock, self._take)
 
     def _pipe(self, sock: socket.socket, on_request: Any) -> Pipe:
@@ -57,7 +57,7 @@ async def observer() -> AsyncIterator[Observer]:
     made = Observer()
     yield made
     made.pipe.close()
-    made.lane.pipe.close()
+    made.in_flight.pipe.close()
 
 
 @given(
@@ -125,7 +125,7 @@ async def test_batches_are_bounded_in_number_and_bytes(observer: Observer) -> No
     for n in range(600, 640):
         queue.observe(event(n, 300_000))
     queue.observe(event(640, 3_000_000))
-    feeding = asyncio.create_task(queue.feed(observer.lane))
+    feeding = asyncio.create_task(queue.feed(observer.in_flight))
     await until(lambda: counters.observed == 641)
     feeding.cancel()
     assert observer.numbers == list(range(641))
@@ -140,7 +140,7 @@ async def test_one_batch_is_under_way_at_a_time(observer: Observer) -> None:
     counters = ModCounters()
     queue = CopyQueue(50, counters)
     observer.answering = False
-    feeding = asyncio.create_task(queue.feed(observer.lane))
+    feeding = asyncio.create_task(queue.feed(observer.in_flight))
     queue.observe(event(0))
     await until(lambda: len(observer.batches) == 1)
     for n in range(1, 101):
@@ -158,9 +158,9 @@ async def test_nothing_is_sent_to_one_that_does_not_read(observer: Observer) -> 
     counters = ModCounters()
     queue = CopyQueue(1000, counters, 5_000_000)
     asyncio.get_running_loop().remove_reader(observer.sock.fileno())
-    ours = observer.lane.pipe
+    ours = observer.in_flight.pipe
     ours.notify("note", {"blob": b"x" * (HIGH_WATER + 500_000)})
-    feeding = asyncio.create_task(queue.feed(observer.lane))
+    feeding = asyncio.create_task(queue.feed(observer.in_flight))
     before = ours.buffered
     for n in range(100):
         queue.observe(event(n, 100_000))

@@ -9,18 +9,18 @@ import pytest
 
 from modvisor.ipc.event import EventResponse
 from modvisor.ipc.messages import pack
-from modvisor.supervisor.events.answers import AnswerWindow
+from modvisor.supervisor.events.answers import Answers
 
 pytestmark = pytest.mark.anyio
 
 
-async def answer(window: AnswerWindow, key: str, data: Any = "", *, remember: bool = True) -> None:
+async def answer(window: Answers, key: str, data: Any = "", *, remember: bool = True) -> None:
     assert window.begins(("a", key))
     window.finish(("a", key), EventResponse(True, data=[key, data]), remember=remember)
 
 
 async def test_the_oldest_are_forgotten_first_by_number_and_by_bytes() -> None:
-    window = AnswerWindow(max_entries=3, max_bytes=10_000)
+    window = Answers(max_entries=3, max_bytes=10_000)
     for key in "abcd":
         await answer(window, key)
     assert await window.repeated(("a", "a"), math.inf) is None
@@ -34,7 +34,7 @@ async def test_the_oldest_are_forgotten_first_by_number_and_by_bytes() -> None:
 
 
 async def test_an_answer_in_place_of_another_counts_once() -> None:
-    window = AnswerWindow(max_bytes=10_000)
+    window = Answers(max_bytes=10_000)
     await answer(window, "x", "former")
     for _ in range(100):
         window.finish(("a", "y"), EventResponse(True, data=["y", "." * 1_000]), remember=True)
@@ -42,14 +42,14 @@ async def test_an_answer_in_place_of_another_counts_once() -> None:
 
 
 async def test_a_remembered_answer_is_whole() -> None:
-    window = AnswerWindow()
+    window = Answers()
     first = EventResponse(False, "why", {"error": "x", "at": datetime(2026, 1, 2, tzinfo=UTC), "raw": b"1"}, "a.b")
     window.finish(("a", "x"), first, remember=True)
     assert await window.repeated(("a", "x"), math.inf) == first
 
 
 async def test_an_answer_is_remembered_by_the_frame_that_it_came_in() -> None:
-    window = AnswerWindow()
+    window = Answers()
     first = EventResponse(False, "why", {"error": "x"})
     window.finish(("a", "x"), first, remember=pack([1, 7, None, {"response": first.to_dict()}]))
     assert await window.repeated(("a", "x"), math.inf) == first
@@ -57,20 +57,20 @@ async def test_an_answer_is_remembered_by_the_frame_that_it_came_in() -> None:
 
 @pytest.mark.parametrize("data", ["failed", object()])
 async def test_what_must_not_or_cannot_be_remembered_is_not(data: object) -> None:
-    window = AnswerWindow()
+    window = Answers()
     await answer(window, "x", data, remember=data != "failed")
     assert await window.repeated(("a", "x"), math.inf) is None
 
 
 async def test_a_remembered_answer_is_a_copy() -> None:
-    window = AnswerWindow()
+    window = Answers()
     await answer(window, "x")
     (await window.repeated(("a", "x"), math.inf)).data.append("changed")
     assert (await window.repeated(("a", "x"), math.inf)).data == ["x", ""]
 
 
 async def test_a_repeat_in_flight_waits_for_the_first_even_if_its_sender_gives_up() -> None:
-    window = AnswerWindow()
+    window = Answers()
     assert window.begins(("a", "x"))
     joined = [asyncio.create_task(window.repeated(("a", "x"), math.inf)) for _ in range(2)]
     await asyncio.sleep(0)
@@ -81,7 +81,7 @@ async def test_a_repeat_in_flight_waits_for_the_first_even_if_its_sender_gives_u
 
 
 async def test_a_repeat_waits_no_longer_than_its_own_deadline() -> None:
-    window = AnswerWindow()
+    window = Answers()
     assert window.begins(("a", "x"))
     response = await window.repeated(("a", "x"), asyncio.get_running_loop().time())
     assert response is not None
@@ -89,7 +89,7 @@ async def test_a_repeat_waits_no_longer_than_its_own_deadline() -> None:
 
 
 async def test_everybody_gets_a_copy() -> None:
-    window = AnswerWindow()
+    window = Answers()
     assert window.begins(("a", "x"))
     joined = asyncio.create_task(window.repeated(("a", "x"), math.inf))
     await asyncio.sleep(0)
@@ -101,7 +101,7 @@ async def test_everybody_gets_a_copy() -> None:
 
 
 async def test_large_bytes_are_remembered_whole_and_weighed_without_a_copy() -> None:
-    window = AnswerWindow(max_bytes=1_000_000)
+    window = Answers(max_bytes=1_000_000)
     blob = bytes(400_000)
     first = EventResponse(True, data={"blob": blob, "more": ["x"]})
     for key in "abc":

@@ -13,9 +13,9 @@ import pytest
 from modvisor.ipc.event import Event
 from modvisor.ipc.messages import Request
 from modvisor.ipc.pipe import HIGH_WATER, Pipe
-from modvisor.supervisor.calls.caller import Port
+from modvisor.supervisor.calls.caller import Caller
 from modvisor.supervisor.calls.counters import ModCounters
-from modvisor.supervisor.calls.in_flight import Lane
+from modvisor.supervisor.calls.in_flight import InFlight
 from modvisor.supervisor.calls.journey import Journey
 from modvisor.supervisor.config.config import LimitsConfig, ModConfig
 from modvisor.supervisor.process.crashes import CrashReport
@@ -38,7 +38,7 @@ class Worker:
         ours, theirs = socket.socketpair()
         self.pipe = Pipe(theirs, on_request=self._take, on_notification=print, on_close=lambda _reason: None)
         near = Pipe(ours, on_request=print, on_notification=print, on_close=lambda _reason: None)
-        self.lane = Lane(near, self._why)
+        self.in_flight = InFlight(near, self._why)
 
     def _take(self, request: Request) -> None:
         self.took.append(request.params["event"]["payload"]["n"])
@@ -52,17 +52,17 @@ class Worker:
 async def worker() -> AsyncIterator[Worker]:
     worker = Worker()
     yield worker
-    worker.lane.pipe.close()
+    worker.in_flight.pipe.close()
     worker.pipe.close()
 
 
-def make_port(**limits: Any) -> Port:
-    return Port(ModConfig("./mod", "mod", limits=LimitsConfig(**limits)), ModCounters(), NoLedger())
+def make_caller(**limits: Any) -> Caller:
+    return Caller(ModConfig("./mod", "mod", limits=LimitsConfig(**limits)), ModCounters(), NoLedger())
 
 
-def ask(port: Port, n: int, size: int = 0) -> asyncio.Task[Any]:
+def ask(caller: Caller, n: int, size: int = 0) -> asyncio.Task[Any]:
     event = Event("test.ask", "agent:alice", payload={"n": n, "blob": bytes(size)})
-    return asyncio.create_task(port.ask(Journey(event, math.inf)))
+    return asyncio.create_task(caller.ask(Journey(event, math.inf)))
 
 
 async def turn() -> None:
@@ -72,40 +72,40 @@ async def turn() -> None:
 
 async def test_nobody_overtakes_those_who_waited_for_a_process(worker: Worker) -> None:
     """They have their places, and their tasks have not run yet, when the next event comes."""
-    port = make_port()
-    tasks = [ask(port, n) for n in range(3)]
+    caller = make_caller()
+    tasks = [ask(caller, n) for n in range(3)]
     await turn()
-    tasks += [ask(port, n) for n in range(3, 6)]
-    port.open(worker.lane)
+    tasks += [ask(caller, n) for n in range(3, 6)]
+    caller.open(worker.in_flight)
     await asyncio.gather(*tasks)
     assert worker.took == list(range(6))
 
 
 async def test_an_event_that_is_given_up_just_as_it_has_its_place_hands_it_on(worker: Worker) -> None:
-    port = make_port(concurrency=1)
-    first = ask(port, 0)
+    caller = make_caller(concurrency=1)
+    first = ask(caller, 0)
     await turn()
-    late, last = ask(port, 1), ask(port, 2)
-    port.open(worker.lane)
+    late, last = ask(caller, 1), ask(caller, 2)
+    caller.open(worker.in_flight)
     await turn()
     late.cancel()
     await asyncio.gather(first, last)
     assert worker.took == [0, 2]
-    assert (port.in_flight, port.depth) == (0, 0)
+    assert (caller.in_flight_count, caller.depth) == (0, 0)
 
 
 async def test_nobody_overtakes_those_who_waited_for_the_pipe(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pipe has room again, and their tasks have not run yet, when the next events come."""
-    port, pipe = make_port(), worker.lane.pipe
-    port.open(worker.lane)
-    tasks = [ask(port, 0, 2 * HIGH_WATER), ask(port, 1), ask(port, 2)]
+    caller, pipe = make_caller(), worker.in_flight.pipe
+    caller.open(worker.in_flight)
+    tasks = [ask(caller, 0, 2 * HIGH_WATER), ask(caller, 1), ask(caller, 2)]
     await turn()
     assert pipe.buffered > HIGH_WATER
     wake = pipe._wake_drain_waiters
 
     def wake_behind_others() -> None:
         if pipe.buffered <= HIGH_WATER and len(tasks) == 3:
-            tasks.extend([ask(port, 3), ask(port, 4)])
+            tasks.extend([ask(caller, 3), ask(caller, 4)])
         wake()
 
     monkeypatch.setattr(pipe, "_wake_drain_waiters", wake_behind_others)
@@ -115,25 +115,25 @@ async def test_nobody_overtakes_those_who_waited_for_the_pipe(worker: Worker, mo
 
 
 async def test_one_that_gives_up_waiting_for_the_pipe_holds_up_nobody(worker: Worker) -> None:
-    port = make_port()
-    port.open(worker.lane)
-    first, late, last = ask(port, 0, 2 * HIGH_WATER), ask(port, 1), ask(port, 2)
+    caller = make_caller()
+    caller.open(worker.in_flight)
+    first, late, last = ask(caller, 0, 2 * HIGH_WATER), ask(caller, 1), ask(caller, 2)
     await turn()
     late.cancel()
     await asyncio.gather(first, last)
     assert worker.took == [0, 2]
-    assert (port.in_flight, port.depth) == (0, 0)
+    assert (caller.in_flight_count, caller.depth) == (0, 0)
 
 
 async def test_the_time_in_which_an_event_waits_for_the_pipe_is_its_own(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    port, pipe = make_port(event_timeout=60.0), worker.lane.pipe
-    port.open(worker.lane)
+    caller, pipe = make_caller(event_timeout=60.0), worker.in_flight.pipe
+    caller.open(worker.in_flight)
     due: list[float] = []
     begin = pipe.begin_event
     monkeypatch.setattr(pipe, "begin_event", lambda packed, at: due.append(at) or begin(packed, at))
-    tasks = [ask(port, 0, 2 * HIGH_WATER), ask(port, 1)]
+    tasks = [ask(caller, 0, 2 * HIGH_WATER), ask(caller, 1)]
     await turn()
     assert pipe.buffered > HIGH_WATER
     waits_since = asyncio.get_running_loop().time()
