@@ -7,7 +7,7 @@ PEERS  := .venv-peers/openagents
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check format house diagram bench bench-smoke chaos reloads clean
+.PHONY: help run test test-all check format house diagram bench bench-smoke cost crossings chaos reloads clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -67,6 +67,12 @@ bench: $(VENV)/.bench $(PEERS)/.ready  ## our figures beside the machine's floor
 
 bench-smoke: $(VENV)/.installed  ## every measurement of it once, with tiny counts: does it work? (20 seconds)
 	@$(BIN)/python -m benchmarks.speed --smoke
+
+cost: $(VENV)/.installed  ## processor time per event, memory, starts; beside another checkout: ARGS="--against PYTHON"
+	@$(BIN)/python -m benchmarks.speed.cost $(ARGS)
+
+crossings: $(VENV)/.installed  ## how many files a load, an event, a reload, a restart and an unload cross
+	@$(BIN)/python benchmarks/crossings.py $(ARGS)
 
 chaos: $(VENV)/.installed  ## ten of twenty mods misbehave in every way there is; every event is counted (three minutes)
 	@$(BIN)/python -m benchmarks.chaos $(ARGS)

@@ -38,6 +38,18 @@ STILL_PAST_A_FACE = {
 STILL_A_CIRCLE = {
     ("supervisor/commands.py", "supervisor/http", "supervisor/network.py"),
 }
+STILL_CIRCLES_OF_FILES = {
+    ("supervisor/cli/network.py", "supervisor/cli/run.py"),
+    (
+        "supervisor/commands.py",
+        "supervisor/http/admin_api.py",
+        "supervisor/http/agents_api.py",
+        "supervisor/http/audience_api.py",
+        "supervisor/http/letters_api.py",
+        "supervisor/http/server.py",
+        "supervisor/network.py",
+    ),
+}
 
 
 def test_imports_point_down_only() -> None:
@@ -56,6 +68,11 @@ def test_a_room_is_imported_through_its_face() -> None:
 
 def test_no_rooms_import_each_other_in_a_circle() -> None:
     assert {tuple(circle) for circle in house.circles_of_rooms()} == STILL_A_CIRCLE
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    """Inside a room too: its files import one another from the file, never from their own face."""
+    assert {tuple(circle) for circle in house.circles_of_files()} == STILL_CIRCLES_OF_FILES
 
 
 def test_the_house_is_imported_at_the_top_of_a_file() -> None:

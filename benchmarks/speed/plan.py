@@ -18,7 +18,7 @@ class Plan:
         many: mods in one network; ``idle``: how long their idling is measured, after ``settling``.
         many_rounds: of the rounds, in how many that is done; ``slow_rounds``: in how many those are asked that take long.
         mods, agents, served, sizes, widths: the points of the curves.
-        batch: events by which the cost of one is measured at a point.
+        batch: events by which the cost of one is measured at a point; ``batches``: of them, where it is scaled by a fixed job.
         serving: at most so long on the way to the last of ``served``; None: as long as it takes.
     """
 
@@ -43,11 +43,12 @@ class Plan:
     sizes: tuple[int, ...] = (100, 1_000, 10_000, 100_000, 1_000_000, 16 * 1024 * 1024)
     widths: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
     batch: int = 5000
+    batches: int = 3
     serving: float | None = 25.0
 
 
 SMOKE = Plan(
     rounds=1, seconds=0.05, warm_up=20, cycles=1, saves=1, workers=1, busy=50, receivers=50, news=10, issues=1,
     many=8, many_rounds=1, idle=0.2, settling=0.1, mods=(1, 3), agents=(1, 50), served=(1, 500),
-    sizes=(100, 1_000_000), widths=(1, 64), batch=100,
+    sizes=(100, 1_000_000), widths=(1, 64), batch=100, batches=1,
 )  # fmt: skip

@@ -27,6 +27,7 @@ PARTS: dict[str, Callable[[Scene], Awaitable[dict[str, float]]]] = {
     "polled": events.polled,
     "unpolled": events.unpolled,
     "many": events.many,
+    "cost": events.cost,
     "wide": events.wide,
     "path": events.path,
     "fan_out": events.fan_out,

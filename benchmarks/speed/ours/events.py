@@ -8,6 +8,8 @@ from typing import Any
 from modvisor.ipc.messages import pack
 from modvisor.supervisor import AgentNetwork, Event, EventResponse
 
+from ..calibration import step_us
+from ..cost_round import at_once, per_event
 from ..floor import BLOBS
 from ..timing import now, one_at_a_time_awaited, per_second, throughput_awaited
 from ..work import EVENT_SIZE, NEWS, PATH, Fields, blob, check, ping
@@ -48,6 +50,14 @@ async def many(scene: Scene) -> dict[str, float]:
     async with serving(scene, ONE_ECHO) as network:
         await warm_up(network, scene.plan)
         return {"in_flight_64": await _per_second(network, scene, WIDTH)}
+
+
+async def cost(scene: Scene) -> dict[str, float]:
+    """Processor time of one event, scaled by a fixed job that is done in the same moments."""
+    async with serving(scene, ONE_ECHO) as network:
+        await warm_up(network, scene.plan)
+        supervisor, worker = await per_event(network, at_once, scene.plan.batches, scene.plan.batch)
+    return {"supervisor_us": supervisor, "worker_us": worker, "job_step_us": step_us()}
 
 
 async def wide(scene: Scene) -> dict[str, float]:

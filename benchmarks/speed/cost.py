@@ -1,0 +1,177 @@
+"""What an event costs, in processor time that is scaled by a fixed job; memory; starts. Of one checkout or of two.
+
+    python -m benchmarks.speed.cost [--rounds N] [--json] [--quick]
+    python -m benchmarks.speed.cost --against /path/to/other/.venv/bin/python
+
+With `--against`, rounds of this interpreter's modvisor and of the other's take turns, and the ratio
+(this one over the other one) is taken within each pair of rounds. Each round is a process of its own.
+Times that end in `cpu` or stand per event are processor time in scaled microseconds (`calibration`);
+round trips and starts without `cpu` are wall clock, to be believed beyond their spread only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from .calibration import Scale
+from .timing import now
+from .verdict import Spread
+
+BENCHMARKS = Path(__file__).parent.parent
+TIMEOUT = 120.0
+COMMANDS = 3  # starts of a command in a round, of which its figure is the median
+FORGOTTEN = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
+WHERE = "import pathlib, modvisor.supervisor as found; print(pathlib.Path(found.__file__).parent.parent)"
+
+LABELS = {
+    "supervisor_us": "supervisor, CPU µs per event, 64 in flight, scaled",
+    "worker_us": "worker, CPU µs per event, 64 in flight, scaled",
+    "supervisor_alone_us": "supervisor, CPU µs per event, one at a time, polling off, scaled",
+    "worker_alone_us": "worker, CPU µs per event, one at a time, polling off, scaled",
+    "round_trip_p50_us": "round trip p50, µs",
+    "round_trip_off_p50_us": "round trip p50, polling off, µs",
+    "supervisor_rss_MB": "supervisor, RSS, MB",
+    "supervisor_uss_MB": "supervisor, USS, MB",
+    "worker_idle_uss_MB": "idle worker, USS, MB",
+    "worker_used_uss_MB": "used worker, USS, MB",
+    "start_4_mods_ms": "start with 4 bundled mods, ms",
+    "start_4_mods_cpu_ms": "start with 4 bundled mods, supervisor's CPU ms, scaled",
+    "help_ms": "modvisor --help, ms",
+    "help_cpu_ms": "modvisor --help, CPU ms, scaled",
+    "version_ms": "modvisor version, ms",
+    "version_cpu_ms": "modvisor version, CPU ms, scaled",
+    "job_step_us": "one step of the fixed job, µs (not scaled)",
+}
+
+Round = dict[str, float]
+
+
+class Checkout:
+    """A modvisor that is measured: the one that `python` imports."""
+
+    def __init__(self, python: str, home: Path) -> None:
+        self._python = python
+        self._home = home
+        self.root = self._output("-c", WHERE).strip()
+
+    def round(self, quick: bool) -> Round:
+        words = ["quick"] if quick else []
+        found: Round = {}
+        for part in ("events", "start"):
+            found |= json.loads(self._output("-m", "benchmarks.speed.cost_round", part, *words))
+        for name, word in (("help", "--help"), ("version", "version")):
+            starts = [self._command(name, word) for _ in range(1 if quick else COMMANDS)]
+            found |= {key: statistics.median(start[key] for start in starts) for key in starts[0]}
+        return found
+
+    def _output(self, *words: str) -> str:
+        done = subprocess.run([self._python, *words], **self._how(), text=True, check=False)
+        if done.returncode:
+            sys.exit(f"{self._python} {' '.join(words)}:\n{done.stderr}")
+        return done.stdout
+
+    def _command(self, name: str, word: str) -> Round:
+        """Start the command line once."""
+        command = [str(Path(self._python).with_name("modvisor")), word]
+        with Scale() as scale:
+            used, begin = _children_cpu(), now()
+            subprocess.run(command, **self._how(), check=True)
+            used, took = _children_cpu() - used, now() - begin
+        return {f"{name}_ms": took * 1e3, f"{name}_cpu_ms": used * 1e3 * scale.factor}
+
+    def _how(self) -> dict[str, Any]:
+        """How processes are run: in a folder where `benchmarks` is ours and `modvisor` is the interpreter's own."""
+        environment = {name: value for name, value in os.environ.items() if name not in FORGOTTEN}
+        return {"cwd": self._home, "env": environment, "capture_output": True, "timeout": TIMEOUT}
+
+
+def _children_cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def measured(checkouts: Sequence[Checkout], rounds: int, quick: bool) -> list[list[Round]]:
+    """Let the checkouts take turns, every second time the other way round. Return the rounds of each."""
+    found: list[list[Round]] = [[] for _ in checkouts]
+    turns = list(zip(checkouts, found, strict=True))
+    for checkout in checkouts:
+        checkout.round(quick=True)  # bytecode is written, files are read
+    for number in range(rounds):
+        print(f"round {number + 1} of {rounds} …", file=sys.stderr, flush=True)
+        for checkout, its_rounds in turns if number % 2 == 0 else reversed(turns):
+            its_rounds.append(checkout.round(quick))
+    return found
+
+
+def ratios(ours: Iterable[Round], theirs: Iterable[Round]) -> dict[str, Spread]:
+    """Return the spread of each figure's ratio, taken within each pair of rounds."""
+    pairs = list(zip(ours, theirs, strict=True))
+    return spreads([{key: mine[key] / other[key] for key in mine if key in other} for mine, other in pairs])
+
+
+def spreads(rounds: Sequence[Round]) -> dict[str, Spread]:
+    keys = [key for key in LABELS if key in rounds[0]]
+    found = {key: Spread.of(each[key] for each in rounds) for key in keys}
+    return {key: spread for key, spread in found.items() if spread is not None}
+
+
+def lines(columns: Sequence[dict[str, Spread]]) -> Iterable[str]:
+    for key, label in LABELS.items():
+        if key in columns[0]:
+            yield f"{label:66} " + "  ".join(_cell(column[key]) for column in columns)
+
+
+def _cell(spread: Spread) -> str:
+    return f"{spread.median:8.3f} ({spread.low:.3f} to {spread.high:.3f})".ljust(34)
+
+
+def main() -> None:
+    options = _options()
+    with tempfile.TemporaryDirectory(prefix="modvisor-cost-") as home:
+        Path(home, "benchmarks").symlink_to(BENCHMARKS)
+        pythons = [sys.executable, *filter(None, [options.against])]
+        checkouts = [Checkout(python, Path(home)) for python in pythons]
+        rounds = measured(checkouts, options.rounds, options.quick)
+    columns = [spreads(each) for each in rounds]
+    heads = ["this", "other", "this / other"][: 2 * len(columns) - 1]
+    if len(columns) == 2:
+        columns.append(ratios(*rounds))
+    if options.json:
+        told = zip(heads, columns, strict=True)
+        found = {head: {key: asdict(value) for key, value in each.items()} for head, each in told}
+        print(json.dumps({"rounds": options.rounds, "roots": [each.root for each in checkouts], **found}, indent=1))
+        return
+    for head, checkout in zip(heads, checkouts, strict=False):
+        print(f"{head}: {checkout.root}")
+    title = f"medians of {options.rounds} rounds (smallest to largest)"
+    print(f"{title:66} " + "".join(head.ljust(36) for head in heads))
+    print("\n".join(lines(columns)))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5, help="how often all is measured (5)")
+    parser.add_argument("--against", metavar="PYTHON", help="the interpreter of another checkout, to take turns with")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--quick", action="store_true", help="tiny counts: does it work?")
+    options = parser.parse_args()
+    if options.rounds < 1:
+        parser.error(f"--rounds {options.rounds}: expected 1 or more")
+    if options.against is not None:
+        options.against = os.path.abspath(options.against)  # not resolved: a link tells which environment it is
+    return options
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""One round of `cost`, of whatever modvisor the interpreter that runs it has.
+
+    python -m benchmarks.speed.cost_round events|start [quick]
+
+Prints one JSON object. It uses fixed public names only, so that the same file measures any checkout:
+`AgentNetwork`, `Event`, their documented methods, and the mods beside it. Linux.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeVar
+
+from modvisor.supervisor import AgentNetwork, Event
+
+from .calibration import Scale, step_us
+from .processes import cpu_seconds, own_memory, resident
+from .timing import in_flight, latencies, now
+from .work import Fields, check, ping
+
+T = TypeVar("T")
+Figures = dict[str, float]
+
+FOLDER = Path(__file__).parent  # the one with mods/
+WIDTH = 64
+BATCHES, BATCH, ALONE = 12, 1000, 300
+QUICK = 100
+USED = 2000  # events that a used worker has had
+YOUNG = 10_000  # as `modvisor run` sets the garbage collector
+BUNDLED = [f"modvisor.mods.workspace.{name}" for name in ("wiki", "project", "messaging", "analytics")]
+
+
+async def ask(network: AgentNetwork, fields: Fields) -> None:
+    """Send one event. Raise if the answer is wrong."""
+    response = await network.process_event(Event(**fields))
+    check(fields, response.success, response.data)
+
+
+async def at_once(network: AgentNetwork, count: int) -> None:
+    """Send `count` events, `WIDTH` in flight."""
+    await in_flight(lambda fields: ask(network, fields), (ping() for _ in range(count)), WIDTH)
+
+
+async def one_by_one(network: AgentNetwork, count: int) -> list[float]:
+    """Send `count` events, each when the one before is answered. Return their times in seconds."""
+    times = []
+    for _ in range(count):
+        fields = ping()
+        begin = now()
+        await ask(network, fields)
+        times.append(now() - begin)
+    return times
+
+
+async def per_event(
+    network: AgentNetwork, send: Callable[[AgentNetwork, int], Awaitable[object]], batches: int, count: int
+) -> tuple[float, float]:
+    """Return the scaled processor time of one event in microseconds: the supervisor's, the worker's.
+
+    Each is the median of the batches. The supervisor is this process; its threads count.
+    """
+    pids = [mod["pid"] for mod in network.get_loaded_mods().values()]
+    found = []
+    for _ in range(batches):
+        gc.collect()
+        with Scale() as scale:
+            own, workers = time.process_time(), cpu_seconds(pids)
+            await send(network, count)
+            own, workers = time.process_time() - own, cpu_seconds(pids) - workers
+        found.append((own / count * 1e6 * scale.factor, workers / count * 1e6 * scale.factor))
+    return statistics.median(each[0] for each in found), statistics.median(each[1] for each in found)
+
+
+def configured(folder: str, mods: Sequence[Any], **network: Any) -> AgentNetwork:
+    config = {"network": {"name": "cost", "storage": folder, **network}, "mods": list(mods)}
+    return AgentNetwork.from_config(config, base_dir=FOLDER)
+
+
+async def of_events(quick: bool) -> Figures:
+    """Measure a busy network with one mod, then one that never polls, one event at a time."""
+    batches, batch, alone = (1, QUICK, QUICK) if quick else (BATCHES, BATCH, ALONE)
+    found: Figures = {}
+    with tempfile.TemporaryDirectory() as folder:
+        async with configured(folder, ["./echo"]) as network:
+            pid = network.get_loaded_mods()["echo"]["pid"]
+            found["worker_idle_uss_MB"] = own_memory(pid)
+            _ease_collector()
+            await at_once(network, QUICK if quick else USED)
+            found["worker_used_uss_MB"] = own_memory(pid)
+            await at_once(network, QUICK if quick else USED)
+            found["supervisor_us"], found["worker_us"] = await per_event(network, at_once, batches, batch)
+            found["round_trip_p50_us"] = latencies(await one_by_one(network, alone))["p50_us"]
+            found["supervisor_rss_MB"], found["supervisor_uss_MB"] = resident(os.getpid()), own_memory(os.getpid())
+    with tempfile.TemporaryDirectory() as folder:
+        async with configured(folder, ["./echo"], polling="off") as network:
+            await one_by_one(network, alone)
+            mine, workers = await per_event(network, one_by_one, batches, alone)
+            found |= {"supervisor_alone_us": mine, "worker_alone_us": workers}
+            found["round_trip_off_p50_us"] = latencies(await one_by_one(network, alone))["p50_us"]
+    return found | {"job_step_us": step_us()}
+
+
+async def of_start(quick: bool) -> Figures:
+    """Measure the start of a network with the four bundled mods, in a process that has started none before."""
+    with tempfile.TemporaryDirectory() as folder, Scale() as scale:
+        network = configured(folder, BUNDLED)
+        cpu, begin = time.process_time(), now()
+        await network.initialize()
+        try:
+            cpu, took = time.process_time() - cpu, now() - begin
+            states = {mod["state"] for mod in network.get_loaded_mods().values()}
+            assert states == {"ready"}, states
+        finally:
+            await network.shutdown()
+    return {"start_4_mods_ms": took * 1e3, "start_4_mods_cpu_ms": cpu * 1e3 * scale.factor}
+
+
+def _ease_collector() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    loop = import_module("uvloop").new_event_loop if find_spec("uvloop") is not None else None
+    with asyncio.Runner(loop_factory=loop) as runner:
+        return runner.run(main)
+
+
+def main() -> None:
+    measure = {"events": of_events, "start": of_start}[sys.argv[1]]
+    print(json.dumps(run(measure(quick="quick" in sys.argv))))
+
+
+if __name__ == "__main__":
+    main()

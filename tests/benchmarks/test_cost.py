@@ -1,0 +1,67 @@
+"""The scaled figures: what is scaled by what, and that two checkouts can be measured in turns."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.speed import calibration, cost
+from benchmarks.speed.calibration import QUIET, STEPS, Scale
+from benchmarks.speed.verdict import Spread
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def test_the_job_is_the_same_amount_of_work_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = []
+    monkeypatch.setattr(calibration, "ping", lambda: done.append(1) or {"event_id": len(done), "payload": {"i": 0}})
+    assert calibration.step_us() > 0
+    assert len(done) == STEPS
+
+
+def test_a_machine_of_half_the_speed_is_scaled_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    took = iter([2 * QUIET, 2 * QUIET])
+    monkeypatch.setattr(calibration, "step_us", lambda: next(took))
+    with Scale() as scale:
+        pass
+    assert scale.factor == pytest.approx(0.5)
+
+
+def test_a_ratio_is_of_a_pair_of_rounds() -> None:
+    ours, theirs = [{"worker_us": 10.0}, {"worker_us": 30.0}], [{"worker_us": 10.0}, {"worker_us": 20.0}]
+    assert cost.ratios(ours, theirs) == {"worker_us": Spread(1.25, 1.0, 1.5)}
+    assert cost.spreads(ours) == {"worker_us": Spread(20.0, 10.0, 30.0)}
+    (told,) = cost.lines([cost.spreads(ours), cost.spreads(theirs)])
+    assert told.split()[-8:-4] == ["20.000", "(10.000", "to", "30.000)"]
+
+
+def test_two_checkouts_take_turns_and_neither_is_always_first() -> None:
+    turns = []
+
+    class Stub(cost.Checkout):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def round(self, quick: bool) -> cost.Round:
+            turns.append(self.name)
+            return {"worker_us": float(len(turns))}
+
+    found = cost.measured([Stub("a"), Stub("b")], rounds=2, quick=False)
+    assert turns == ["a", "b", *"ab", *"ba"], "one round each is not counted: it reads files and writes bytecode"
+    assert found == [[{"worker_us": 3.0}, {"worker_us": 6.0}], [{"worker_us": 4.0}, {"worker_us": 5.0}]]
+
+
+@pytest.mark.slow
+def test_it_measures_any_checkout_beside_this_one() -> None:
+    command = [sys.executable, "-m", "benchmarks.speed.cost", "--quick", "--json", "--rounds", "1", "--against"]
+    done = subprocess.run([*command, sys.executable], cwd=ROOT, capture_output=True, text=True, timeout=50, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["roots"] == [str(ROOT)] * 2
+    for column in ("this", "other", "this / other"):
+        assert found[column].keys() == cost.LABELS.keys()
+        assert all(spread["median"] > 0 for spread in found[column].values())
