@@ -667,3 +667,52 @@ async def test_signals_of_a_terminal_do_not_reach_the_guardian(guarded: Guardian
     await (await run(launcher=guarded)).says("ready")
     running.process.kill()
     assert (await running.exit()).signal == signal.SIGKILL
+
+
+@guardian_only
+async def test_a_guardian_that_never_had_an_order_is_not_waited_for(
+    kind: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be importing for long yet: here it never listens."""
+    monkeypatch.setattr("modvisor.supervisor.guardian.GUARDIAN_END", float("inf"))
+    deaf = tmp_path / "deaf-python"
+    deaf.write_text("#!/bin/sh\nexec sleep infinity\n")
+    deaf.chmod(0o755)
+    before = open_files(), child_pids()
+    launcher = kind(tmp_path, str(deaf))
+    await launcher.start()
+    guardian = launcher._guardian
+    assert guardian is not None
+    await launcher.close()
+    assert guardian._popen.returncode == -signal.SIGKILL
+    assert (open_files(), child_pids()) == before
+    assert caplog.text == ""
+
+
+@guardian_only
+async def test_a_guardian_that_had_an_order_ends_by_itself_after_its_wardens(
+    guarded: GuardianLauncher, run: Start
+) -> None:
+    running = await run(launcher=guarded)
+    guardian = guarded._guardian
+    assert guardian is not None
+    await guarded.close()
+    assert guardian._popen.returncode == 0
+    assert gone(running.process.warden)
+
+
+@guardian_only
+async def test_a_guardian_that_preloads_ends_by_itself_with_what_its_modules_started(
+    kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has children then that only it knows of."""
+    started = tmp_path / "started"
+    (tmp_path / "starts_something.py").write_text(
+        f"import subprocess\nopen({str(started)!r}, 'w').write(str(subprocess.Popen(['sleep', 'infinity']).pid))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    launcher = kind(tmp_path, preload=("starts_something",))
+    await launcher.start()
+    assert not gone(int(started.read_text()))
+    await launcher.close()
+    assert gone(int(started.read_text()))
