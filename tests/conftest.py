@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
 import textwrap
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -37,6 +38,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[TOLD] = []
+    _pass_no_ignored_signal_on()
+
+
+def _pass_no_ignored_signal_on() -> None:
+    """Have the programs that tests start begin with signals as usual, also below ``nohup`` or in the background of a shell.
+
+    An ignored signal is inherited. One with a handler is not, so this run goes on ignoring it by a handler that does nothing.
+    """
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for signum in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:  # these two Python sees to
+        if signal.getsignal(signum) == signal.SIG_IGN:
+            signal.signal(signum, lambda _signum, _frame: None)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

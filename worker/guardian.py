@@ -29,6 +29,7 @@ from . import tree
 from .forked import Forked, run
 from .imports import import_all, import_common
 from .prctl import adopt_orphans, continue_with_parent
+from .signals import restore_defaults
 from .sources import installed_folders
 from .warden import Deaths, refusal, serve
 
@@ -135,6 +136,7 @@ def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
 
 def main(control: socket.socket, supervisor: int, modules: list[str]) -> None:
     """Serve the supervisor whose pid is ``supervisor``; workers find ``modules`` imported."""
+    restore_defaults()
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(signum, signal.SIG_IGN)  # a terminal's or a service manager's; the supervisor decides when we end
     Deaths.listen()
