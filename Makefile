@@ -24,8 +24,11 @@ $(VENV)/.installed: pyproject.toml
 run: $(VENV)/.installed  ## start the example network and replay this repository's own history through it
 	@$(BIN)/python examples/run.py
 
-test: $(VENV)/.installed  ## the tests (six minutes)
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+# Two processes, each with whole files, those that come first in the tree first; in one: make test ARGS="-n 0".
+TWO := -n 2 --dist loadfile --no-loadscope-reorder
+
+test: $(VENV)/.installed  ## the tests, in two processes (five minutes)
+	@$(BIN)/python -m pytest -m "not slow" $(TWO) $(ARGS)
 
 # What a worker's life depends on, with workers that are not forked; all of it: make test ARGS="--launch exec tests/processes".
 LIFE := $(patsubst %,tests/processes/test_%.py,endings forked isolation limits loading reload trees)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
 import textwrap
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -26,9 +27,6 @@ settings.register_profile(
 )
 settings.load_profile("modvisor")
 
-TOLD = pytest.StashKey[list[str]]()
-"""What fuzzing and chaos tried, a line each, for the summary of the run."""
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     text = "how the workers of networks in the tests' own process come to be, where a test does not ask for more"
@@ -36,7 +34,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[TOLD] = []
+    _pass_no_ignored_signal_on()
+
+
+def _pass_no_ignored_signal_on() -> None:
+    """Have the programs that tests start begin with signals as usual, also below ``nohup`` or in the background of a shell.
+
+    An ignored signal is inherited. One with a handler is not, so this run goes on ignoring it by a handler that does nothing.
+    """
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for signum in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:  # these two Python sees to
+        if signal.getsignal(signum) == signal.SIG_IGN:
+            signal.signal(signum, lambda _signum, _frame: None)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -47,9 +56,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(skip)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for line in config.stash[TOLD]:
-        terminalreporter.write_line(line)
+TOLD = "told"
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Add a line to the summary of the run, for example what fuzzing tried.
+
+    The line travels with the report of its test, so it also comes from the processes of pytest-xdist.
+    """
+    return lambda line: record_property(TOLD, line)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.getreports(outcome):
+            for name, value in report.user_properties:
+                if name == TOLD:
+                    terminalreporter.write_line(str(value))
 
 
 ECHO = """
@@ -164,4 +188,4 @@ def worker_pids() -> set[int]:
     return workers
 
 
-__all__ = ["ECHO", "TOLD", "child_pids", "open_files", "until", "worker_pids"]
+__all__ = ["ECHO", "child_pids", "open_files", "until", "worker_pids"]

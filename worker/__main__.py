@@ -8,6 +8,7 @@ import sys
 
 from . import crash, lifeline
 from .serve import main
+from .signals import restore_defaults
 
 if __name__ == "__main__":
     if len(sys.argv) != 4 or not all(number.isdigit() for number in sys.argv[1:]):
@@ -18,6 +19,7 @@ if __name__ == "__main__":
     sock, pipe, dump = map(int, sys.argv[1:])
     for fd in (sock, pipe, dump):
         os.set_inheritable(fd, False)  # what the mod starts must not hold the pipe
+    restore_defaults()
     lifeline.hold(pipe)
     crash.install(dump)
     sys.exit(main(socket.socket(fileno=sock)))

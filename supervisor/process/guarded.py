@@ -279,6 +279,7 @@ class _Guardian:
         assert self._popen.stderr is not None
         self._stderr = self._popen.stderr
         self._begun = b""  # of a line that it has not ended
+        self._may_have_children = bool(preload)  # what it imports may start processes; so does every order
         self._sock.setblocking(False)
         os.set_blocking(self._stderr.fileno(), False)
         self._pidfd = os.pidfd_open(self.pid)
@@ -309,6 +310,7 @@ class _Guardian:
 
     async def order(self, data: bytes, fds: list[int]) -> bool:
         """Hand over an order; False if the guardian has died. Raises OSError when the system does not carry it."""
+        self._may_have_children = True
         while not self.ended.done():
             try:
                 socket.send_fds(self._sock, [data], fds)
@@ -347,9 +349,12 @@ class _Guardian:
                 self._loop.remove_writer(self._sock)
 
     async def end(self) -> None:
-        """Let it end, which it does when its wardens have."""
+        """Let the guardian end. It first waits for its wardens and kills what they left behind.
+
+        A guardian without children is killed at once: it may still be importing, and would notice late.
+        """
         self._close()
-        self.send(signal.SIGCONT)
+        self.send(signal.SIGCONT if self._may_have_children else signal.SIGKILL)
         try:
             async with asyncio.timeout(GUARDIAN_END):
                 await asyncio.shield(self.ended)

@@ -37,7 +37,6 @@ from modvisor.ipc.event import MAX_DEPTH, Event, EventResponse
 from modvisor.ipc.manifest import Manifest
 from modvisor.ipc.messages import Hello, Message, Request, Response, decode, unpack
 from modvisor.ipc.pipe import Pipe
-from tests.conftest import TOLD
 
 SEED = int(os.environ.get("MODVISOR_FUZZ_SEED") or random.SystemRandom().getrandbits(32))
 FRAMES = int(os.environ.get("MODVISOR_FUZZ_FRAMES") or 1_000_000)
@@ -175,7 +174,7 @@ def content(message: Message) -> Any:
 
 
 @pytest.mark.timeout(300)
-def test_a_million_random_frames(request: pytest.FixtureRequest) -> None:
+def test_a_million_random_frames(tell: Callable[[str], None]) -> None:
     """Each to a connection that is in use: a message, a typed error, or the wait for the rest of the frame."""
     counts: Counter[str] = Counter()
     frames = iter(Frames(SEED))
@@ -204,7 +203,7 @@ def test_a_million_random_frames(request: pytest.FixtureRequest) -> None:
         if connection.in_flight == 0:
             connection.request("event", {})
     told = ", ".join(f"{counts[what]:,} {what}" for what in ("accepted", "refused", "unfinished"))
-    request.config.stash[TOLD].append(f"fuzz: {FRAMES:,} random frames, {told} (MODVISOR_FUZZ_SEED={SEED})")
+    tell(f"fuzz: {FRAMES:,} random frames, {told} (MODVISOR_FUZZ_SEED={SEED})")
     assert counts.total() == FRAMES
     assert min(counts.values()) > FRAMES // 100, "every kind of outcome is tried"
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from benchmarks.reloads.run import Plan, run
 from benchmarks.reloads.summary import lines
-from tests.conftest import TOLD
 
 pytestmark = pytest.mark.anyio
 
@@ -28,11 +28,12 @@ KINDS = {
 
 @pytest.mark.parametrize("plan", KINDS.values(), ids=KINDS)
 async def test_every_event_is_handled_once_and_in_order(
-    plan: Plan, tmp_path: Path, request: pytest.FixtureRequest
+    plan: Plan, tmp_path: Path, tell: Callable[[str], None]
 ) -> None:
     summary = await run(plan, tmp_path / "state")
     told = lines(summary)
-    request.config.stash[TOLD] += told
+    for line in told:
+        tell(line)
     assert summary.problems == [], "\n".join(told)
     assert len(summary.pauses) == len(summary.own) == RELOADS
     assert summary.sent > 200, "the load went on while the mod was reloaded"

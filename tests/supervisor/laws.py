@@ -246,7 +246,7 @@ class Laws:
         pids = Counter(report.pid for report in self.reports if report.pid is not None)
         assert all(count == 1 for count in pids.values()), f"reported twice: {pids}"
         for report in self.reports:
-            suspects = [event for event in report.in_flight_count if event["attempt"] > 1]
+            suspects = [event for event in report.in_flight if event["attempt"] > 1]
             assert report.alone == bool(suspects), report
             if (worker := self.worker_of(report.pid)) is not None:
                 assert worker.ended_at is not None, f"{worker.pid} is reported and has not ended"

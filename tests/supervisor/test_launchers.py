@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import sys
 import textwrap
 import venv
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,9 @@ def guardian_only(test: Any) -> Any:
     test = pytest.mark.parametrize("kind", [GuardianLauncher], indirect=True)(test)
     return pytest.mark.skipif(sys.platform != "linux", reason="the guardian is Linux only")(test)
 
+
+FROM_OUTSIDE = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP, signal.SIGUSR1)
+"""Signals that somebody outside may send a process, so that whoever starts it may have had them ignored."""
 
 # Stands in for the interpreter: a guardian is a guardian, a worker is a script.
 INTERPRETER = """#!/bin/sh
@@ -176,10 +180,10 @@ async def test_a_worker_leads_its_session_and_group_and_works_where_it_should(ru
 
 
 async def test_a_worker_inherits_nothing_but_what_it_needs(make: Any, run: Start) -> None:
-    """Neither descriptors nor ignored signals nor variables."""
+    """Neither descriptors nor variables."""
     os.environ["A_SECRET_OF_THE_SUPERVISOR"] = "s3cret"
     try:
-        status = "cat /proc/self/status; ls -l /proc/$$/fd; env; echo done; exit"
+        status = "ls -l /proc/$$/fd; env; echo done; exit"
         running = await run(launcher=make(command=f"sh -c '{status}' sh"))
         await running.exit()
     finally:
@@ -187,11 +191,49 @@ async def test_a_worker_inherits_nothing_but_what_it_needs(make: Any, run: Start
     told = running.printed.decode()
     assert "done" in told
     assert "s3cret" not in told
-    masks = [line.split()[1] for line in told.splitlines() if line.startswith(("SigIgn", "SigBlk"))]
-    own_of_libc = 0b11 << 31  # glibc's posix_spawn ignores the two signals it keeps for itself
-    assert [int(mask, 16) & ~own_of_libc for mask in masks] == [0, 0]
     fds = [line.split("->")[0].split()[-1] for line in told.splitlines() if " -> " in line]
     assert len(set(fds)) == 6, told
+
+
+@pytest.fixture
+def ignored_signals() -> Iterator[None]:
+    """As under ``nohup``, in the background of a shell, and below somebody who blocks signals."""
+    former = {signum: signal.signal(signum, signal.SIG_IGN) for signum in FROM_OUTSIDE}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGUSR2, signal.SIGTERM})
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    for signum, handler in former.items():
+        signal.signal(signum, handler)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("own_python", [False, True], ids=["", "own interpreter"])
+async def test_a_worker_inherits_no_signal_that_is_ignored_or_blocked(
+    run: Start, own_python: bool, ignored_signals: None
+) -> None:
+    running = await run(python=await tried(Path(sys.executable)) if own_python else None)
+    running.process.sock.setblocking(False)
+    async with asyncio.timeout(10):
+        await asyncio.get_running_loop().sock_recv(running.process.sock, 1000)  # it has begun
+    status = Path(f"/proc/{running.process.pid}/status").read_text()
+    masks = {
+        name: int(value, 16) for name, value in re.findall(r"^(Sig(?:Ign|Blk|Cgt)):\t(\w+)$", status, re.MULTILINE)
+    }
+    own_of_libc = 0b11 << 31  # glibc's posix_spawn ignores the two signals it keeps for itself
+    own_of_python = 1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1
+    assert masks["SigIgn"] & ~own_of_libc == own_of_python
+    assert masks["SigBlk"] == 0
+    assert masks["SigCgt"] & 1 << signal.SIGINT - 1, "KeyboardInterrupt"
+    assert not masks["SigCgt"] & 1 << signal.SIGCHLD - 1
+
+
+@guardian_only
+async def test_a_guardian_hears_of_its_children_though_the_supervisor_blocks_the_signal(
+    make: Any, run: Start, ignored_signals: None
+) -> None:
+    running = await run(launcher=make("sys.exit(3)"))
+    assert (await running.exit()).code == 3
+    await until(lambda: gone(running.process.warden))
 
 
 async def test_many_are_launched_at_once(run: Start, make: Any) -> None:
@@ -674,3 +716,52 @@ async def test_signals_of_a_terminal_do_not_reach_the_guardian(guarded: Guardian
     await (await run(launcher=guarded)).says("ready")
     running.process.kill()
     assert (await running.exit()).signal == signal.SIGKILL
+
+
+@guardian_only
+async def test_a_guardian_that_never_had_an_order_is_not_waited_for(
+    kind: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be importing for long yet: here it never listens."""
+    monkeypatch.setattr("modvisor.supervisor.guardian.GUARDIAN_END", float("inf"))
+    deaf = tmp_path / "deaf-python"
+    deaf.write_text("#!/bin/sh\nexec sleep infinity\n")
+    deaf.chmod(0o755)
+    before = open_files(), child_pids()
+    launcher = kind(tmp_path, str(deaf))
+    await launcher.start()
+    guardian = launcher._guardian
+    assert guardian is not None
+    await launcher.close()
+    assert guardian._popen.returncode == -signal.SIGKILL
+    assert (open_files(), child_pids()) == before
+    assert caplog.text == ""
+
+
+@guardian_only
+async def test_a_guardian_that_had_an_order_ends_by_itself_after_its_wardens(
+    guarded: GuardianLauncher, run: Start
+) -> None:
+    running = await run(launcher=guarded)
+    guardian = guarded._guardian
+    assert guardian is not None
+    await guarded.close()
+    assert guardian._popen.returncode == 0
+    assert gone(running.process.warden)
+
+
+@guardian_only
+async def test_a_guardian_that_preloads_ends_by_itself_with_what_its_modules_started(
+    kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has children then that only it knows of."""
+    started = tmp_path / "started"
+    (tmp_path / "starts_something.py").write_text(
+        f"import subprocess\nopen({str(started)!r}, 'w').write(str(subprocess.Popen(['sleep', 'infinity']).pid))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    launcher = kind(tmp_path, preload=("starts_something",))
+    await launcher.start()
+    assert not gone(int(started.read_text()))
+    await launcher.close()
+    assert gone(int(started.read_text()))

@@ -25,6 +25,7 @@ import traceback
 from array import array
 
 from ...ipc.launching import MAX_SIZE, ORDER_FDS, Imported, Order, decode, encode
+from ..signals import restore_defaults
 from ..sources import installed_folders
 from . import tree
 from .forked import Forked, run
@@ -135,6 +136,7 @@ def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
 
 def main(control: socket.socket, supervisor: int, modules: list[str]) -> None:
     """Serve the supervisor whose pid is ``supervisor``; workers find ``modules`` imported."""
+    restore_defaults()
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(signum, signal.SIG_IGN)  # a terminal's or a service manager's; the supervisor decides when we end
     Deaths.listen()

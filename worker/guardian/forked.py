@@ -10,7 +10,6 @@ import ctypes
 import fcntl
 import gc
 import os
-import signal
 import socket
 import sys
 from contextlib import suppress
@@ -20,6 +19,7 @@ from typing import NoReturn
 from ...ipc.launching import Order
 from .. import crash, lifeline
 from ..serve import main
+from ..signals import restore_defaults
 from ..sources import own_modules
 from .ending import leave
 from .prctl import set_name
@@ -48,7 +48,7 @@ def run(forked: Forked) -> NoReturn:
     order, sock, pipe, dump = forked.order, forked.sock, forked.lifeline, forked.dump
     os.setsid()
     _stdio(forked.output)
-    _signals()
+    restore_defaults()
     os.environb.clear()
     os.environb.update(order.env)
     sys.argv[:] = ["modvisor.worker"]
@@ -71,15 +71,6 @@ def _stdio(output: int) -> None:
     sys.stdin = sys.__stdin__ = open(0, closefd=False)  # noqa: SIM115 - for good
     sys.stdout = sys.__stdout__ = open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = sys.__stderr__ = open(2, "w", closefd=False)  # noqa: SIM115
-
-
-def _signals() -> None:
-    """As a fresh interpreter has them."""
-    signal.set_wakeup_fd(-1)
-    for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD):
-        signal.signal(signum, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _show(command: bytes) -> None:
