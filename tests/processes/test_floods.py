@@ -21,16 +21,16 @@ pytestmark = pytest.mark.anyio
 
 WriteMod = Callable[..., str]
 
-# Sends by the raw channel, past the SDK's own limit: as many at once as the protocol allows.
+# Sends by the raw pipe, past the SDK's own limit: as many at once as the protocol allows.
 FLOOD = """
     async def activate(self):
         import collections
         self.outcomes, self.sent, self.going, self.tasks = collections.Counter(), 0, True, set()
 
     async def request(self, event):
-        channel = self.context._channel
+        pipe = self.context._pipe
         try:
-            answer = await channel.request("send_event", {"event": event, "cause": None})
+            answer = await pipe.request("send_event", {"event": event, "cause": None})
             outcome = (answer.get("data") or {}).get("error", "ok")
         except Exception as error:
             outcome = str(getattr(error, "code", type(error).__name__))
@@ -38,7 +38,7 @@ FLOOD = """
 
     def begin(self, event):
         import asyncio
-        if self.context._channel.in_flight < 5000:
+        if self.context._pipe.in_flight < 5000:
             task = asyncio.get_running_loop().create_task(self.request(event))
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
@@ -60,12 +60,12 @@ FLOOD = """
 
     async def notes(self, method):
         import asyncio
-        channel = self.context._channel
+        pipe = self.context._pipe
         while self.going:
             for n in range(100):
-                channel.notify(method, {"id": n})
+                pipe.notify(method, {"id": n})
             self.sent += 100
-            while channel.buffered > 50_000 and self.going:
+            while pipe.buffered > 50_000 and self.going:
                 await asyncio.sleep(0)
             await asyncio.sleep(0)
 
@@ -202,20 +202,20 @@ async def test_more_requests_than_one_worker_may_have(
     await send(network, "flood.start", "mod:flood", kind="coroutines", event={"event_name": "slow.wait"})
     watch = Watch(network, "flood")
     flood, slow = (network._running().mods.find(name) for name in ("flood", "slow"))
-    channel = flood.incarnation.pipe
+    pipe = flood.incarnation.pipe
     await until(lambda: watch.taken >= MAX_OPEN, 20)
     for _ in range(3):
         assert await flood.incarnation.answers(20), "a ping passes the surplus"
         answers = neighbour.answers
         await until(lambda a=answers: neighbour.answers > a + 5, 20)
-        assert channel.owed <= MAX_OPEN + 1
+        assert pipe.owed <= MAX_OPEN + 1
         assert slow.port.in_flight <= MAX_OPEN
     watch.stop()
     assert watch.most <= 2 * TURN
     outcomes = (await send(network, "flood.stop", "mod:flood")).data["outcomes"]
     assert set(outcomes) == {"busy"}
     await send(network, "slow.open", "mod:slow")
-    await until(lambda: channel.owed == 0, 20)
+    await until(lambda: pipe.owed == 0, 20)
     assert memory() - before < 100_000_000
     assert network.get_network_stats()["mods"]["flood"]["restarts"] == 0
 
@@ -234,13 +234,13 @@ async def test_a_handler_that_waits_for_more_of_its_own_events_than_it_may_send(
         async def outer(self, event):
             import collections
             from modvisor.worker.context import current_cause
-            channel, outcomes = self.context._channel, collections.Counter()
+            pipe, outcomes = self.context._pipe, collections.Counter()
 
             async def one():
                 payload = {"blob": b"x" * event.payload["size"]}
                 event_ = {"event_name": "own.inner", "destination_id": "mod:own", "source_id": "agent:x", "payload": payload}
                 try:
-                    answer = await channel.request("send_event", {"event": event_, "cause": current_cause.get()})
+                    answer = await pipe.request("send_event", {"event": event_, "cause": current_cause.get()})
                     outcomes["ok" if answer["success"] else answer["data"]["error"]] += 1
                 except Exception as error:
                     outcomes[error.code] += 1
@@ -265,10 +265,10 @@ async def test_a_flood_of_notifications(
 ) -> None:
     await load(network, write_mod, "flood", FLOOD)
     loop = asyncio.get_running_loop()
-    channel = network._running().mods.find("flood").incarnation.pipe
+    pipe = network._running().mods.find("flood").incarnation.pipe
     before, began = memory(), loop.time()
     await send(network, "flood.start", "mod:flood", kind="notes", method=method)
-    await until(lambda: channel._allowance._left < 100.0, 20)
+    await until(lambda: pipe._allowance._left < 100.0, 20)
     for _ in range(3):
         answers = neighbour.answers
         await until(lambda a=answers: neighbour.answers > a + 5, 20)
@@ -290,19 +290,19 @@ async def test_requests_and_their_cancellation_without_end(
     await load(network, write_mod, "fickle", """
         @mod_event_handler("fickle.go")
         async def go(self, event):
-            channel = self.context._channel
+            pipe = self.context._pipe
             for _ in range(event.payload["rounds"]):
                 calls = [
-                    asyncio.create_task(channel.request("send_event", {"event": {"event_name": "slow.wait"}, "cause": None}))
+                    asyncio.create_task(pipe.request("send_event", {"event": {"event_name": "slow.wait"}, "cause": None}))
                     for _ in range(500)
                 ]
                 await asyncio.sleep(0)
                 for call in calls:
                     call.cancel()
                 await asyncio.gather(*calls, return_exceptions=True)
-                while channel.in_flight > 2000:
+                while pipe.in_flight > 2000:
                     await asyncio.sleep(0.001)
-            while channel.in_flight:
+            while pipe.in_flight:
                 await asyncio.sleep(0.001)
             return EventResponse(True)
     """)  # fmt: skip
@@ -325,7 +325,7 @@ async def test_a_worker_that_stops_reading_its_pipe(
         @mod_event_handler("deaf.stop_reading")
         async def stop(self, event):
             loop = asyncio.get_running_loop()
-            loop.call_later(0.05, loop.remove_reader, self.context._channel._sock.fileno())
+            loop.call_later(0.05, loop.remove_reader, self.context._pipe._sock.fileno())
             return EventResponse(True)
 
         @mod_event_handler("deaf.take")
@@ -338,7 +338,7 @@ async def test_a_worker_that_stops_reading_its_pipe(
     """, limits={"hang_timeout": 2, "concurrency": 16, "queue": 20, "queue_bytes": "20MB"})  # fmt: skip
     keeper = network._running().mods.find("deaf")
     pid = keeper.incarnation.pid
-    channel = keeper.incarnation.pipe
+    pipe = keeper.incarnation.pipe
     blob = b"x" * 1_000_000
     assert (await send(network, "deaf.take", "mod:deaf", blob=blob)).data == 1_000_000
     await send(network, "deaf.stop_reading", "mod:deaf")
@@ -349,8 +349,8 @@ async def test_a_worker_that_stops_reading_its_pipe(
         return await network.process_event(Event("deaf.take", f"agent:a{n}", "mod:deaf", payload=payload))
 
     events = [asyncio.create_task(give(n)) for n in range(60)]
-    while channel.closed is None:
-        most = max(most, channel.buffered)
+    while pipe.closed is None:
+        most = max(most, pipe.buffered)
         network._running().gateway.notify_mods(Event("deaf.watch", "system:system", payload={"blob": blob}))
         assert keeper.copies.bytes <= 20_000_000
         await asyncio.sleep(0.01)
@@ -376,18 +376,18 @@ async def test_a_worker_that_does_not_read_its_answers(
     await load(network, write_mod, "deaf", """
         @mod_event_handler("deaf.go")
         async def go(self, event):
-            channel = self.context._channel
-            asyncio.get_running_loop().remove_reader(channel._sock.fileno())
+            pipe = self.context._pipe
+            asyncio.get_running_loop().remove_reader(pipe._sock.fileno())
             for _ in range(9000):
-                channel.begin("query", {"what": "agents"})
+                pipe.begin("query", {"what": "agents"})
             return EventResponse(True)
     """, limits={"hang_timeout": 2})  # fmt: skip
     keeper = network._running().mods.find("deaf")
-    channel, most, before = keeper.incarnation.pipe, 0, memory()
+    pipe, most, before = keeper.incarnation.pipe, 0, memory()
     going = asyncio.create_task(send(network, "deaf.go", "mod:deaf"))
-    while channel.closed is None:
-        most = max(most, channel.buffered)
-        assert channel.owed <= MAX_OPEN + 1
+    while pipe.closed is None:
+        most = max(most, pipe.buffered)
+        assert pipe.owed <= MAX_OPEN + 1
         await asyncio.sleep(0.01)
     assert HIGH_WATER < most < HIGH_WATER + 3_000_000
     assert memory() - before < 100_000_000
@@ -408,12 +408,12 @@ async def test_a_mod_that_sends_large_events_without_waiting(
         @mod_event_handler("big.go")
         async def go(self, event):
             import collections
-            channel, outcomes = self.context._channel, collections.Counter()
+            pipe, outcomes = self.context._pipe, collections.Counter()
 
             async def one():
                 data = {"event_name": "slow.wait", "timeout": 3, "payload": {"blob": b"x" * 1_000_000}}
                 try:
-                    answer = await channel.request("send_event", {"event": data, "cause": None})
+                    answer = await pipe.request("send_event", {"event": data, "cause": None})
                     outcomes[answer["data"]["error"]] += 1
                 except Exception as error:
                     outcomes[error.code] += 1
@@ -422,13 +422,13 @@ async def test_a_mod_that_sends_large_events_without_waiting(
             return EventResponse(True, data=dict(outcomes))
     """)  # fmt: skip
     before = memory()
-    channel = network._running().mods.find("big").incarnation.pipe
+    pipe = network._running().mods.find("big").incarnation.pipe
     going = asyncio.create_task(
         network.process_event(Event("big.go", "agent:alice", "mod:big", payload={}, timeout=50))
     )
     most_memory = most = 0
     while not going.done():
-        most, most_memory = max(most, channel.owed_weight), max(most_memory, memory() - before)
+        most, most_memory = max(most, pipe.owed_weight), max(most_memory, memory() - before)
         await asyncio.sleep(0.005)
     outcomes: dict[str, Any] = (await going).data
     assert outcomes["timeout"] >= 60

@@ -108,7 +108,7 @@ async def test_a_worker_whose_pipe_broke_did_not_end_cleanly(network: AgentNetwo
         @mod_event_handler("shut.go")
         async def go(self, event):
             if event.attempt == 1:
-                self.context._channel._sock.shutdown(2)
+                self.context._pipe._sock.shutdown(2)
             return EventResponse(True, data=event.attempt)
     """, restart={"policy": "transient"})  # fmt: skip
     assert (await network.process_event(Event("shut.go", "agent:alice"))).data == 2

@@ -196,7 +196,7 @@ async def test_what_a_worker_sends_cannot_end_the_network(network: AgentNetwork,
                 ("send_event", {"event": {"event_name": "a.b", "payload": {"x": "\\ud800" * 0 + "ok"}}, "cause": [1, 2]}),
             ]:
                 try:
-                    answer = await self.context._channel.request(method, params)
+                    answer = await self.context._pipe.request(method, params)
                     outcomes.append(answer["success"] if isinstance(answer, dict) else True)
                 except Exception as error:
                     outcomes.append(error.code)

@@ -295,7 +295,7 @@ def answer_unasked(player: Player, payload: dict[str, Any], chance: random.Rando
 def ask_without_end(player: Player, payload: dict[str, Any], chance: random.Random) -> None:
     """More requests than one may have open, of a method there is not."""
     frames = b"".join(_frame([0, 1_000_000 + number, "no_such_method", None]) for number in range(2000))
-    player.context._channel._write(frames)
+    player.context._pipe._write(frames)
 
 
 @act
@@ -305,7 +305,7 @@ def close_pipe(player: Player, payload: dict[str, Any], chance: random.Random) -
 
 @act
 def shut_pipe(player: Player, payload: dict[str, Any], chance: random.Random) -> None:
-    player.context._channel._sock.shutdown(chance.choice([1, 2]))  # for writing, or altogether
+    player.context._pipe._sock.shutdown(chance.choice([1, 2]))  # for writing, or altogether
 
 
 @act
@@ -441,7 +441,7 @@ def _live_on(hiding: bool) -> None:
 
 
 def _pipe(player: Player) -> int:
-    return player.context._channel._sock.fileno()
+    return player.context._pipe._sock.fileno()
 
 
 def _frame(message: Any) -> bytes:
