@@ -10,6 +10,11 @@ import subprocess
 import sys
 import tomllib
 
+import pytest
+
+import modvisor.mods
+import modvisor.supervisor
+
 from . import house
 from .house import FLOORS, ROOT
 
@@ -103,21 +108,38 @@ def test_circles_are_found_whatever_hangs_on_them() -> None:
 
 def test_every_package_is_named_for_the_wheel() -> None:
     named = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
-    present = {
-        "modvisor." + ".".join(path.parent.relative_to(ROOT).parts)
-        for floor in FLOORS
-        for path in (ROOT / floor).rglob("__init__.py")
-    }
-    assert named == present
+    folders = [path.parent.relative_to(ROOT).parts for floor in FLOORS for path in (ROOT / floor).rglob("__init__.py")]
+    assert named == {".".join(("modvisor", *parts)).replace("modvisor.modvisor", "modvisor") for parts in folders}
 
 
 def test_a_worker_needs_python_and_msgpack_only() -> None:
     script = """
 import sys
 import modvisor.worker.serve
+from modvisor import BaseMod, Event
 house = {name for name in sys.modules if name.startswith("modvisor.")}
 heavy = {"anyio", "yaml", "psutil", "typer", "rich", "starlette", "uvicorn", "httpx", "pydantic", "packaging", "resolvelib"}
 print(sorted(heavy & {name.split(".")[0] for name in sys.modules}), [n for n in house if n.startswith("modvisor.supervisor")])
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.strip() == "[] []"
+
+
+def test_the_face_offers_what_it_lists_and_imports_it_late() -> None:
+    script = """
+import sys
+import modvisor
+early = sorted(name for name in sys.modules if name.startswith("modvisor."))
+modvisor.AgentNetwork, modvisor.BaseMod
+print(early, [name for name in modvisor.__all__ if name not in dir(modvisor) or getattr(modvisor, name) is None])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.strip() == "[] []"
+
+
+def test_the_face_is_the_same_objects_as_the_longer_paths() -> None:
+    assert modvisor.AgentNetwork is modvisor.supervisor.AgentNetwork
+    assert modvisor.Event is modvisor.mods.Event is modvisor.supervisor.Event
+    assert modvisor.BaseMod is modvisor.mods.BaseMod
+    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+        _ = modvisor.Nothing

@@ -8,7 +8,7 @@ the network's environment is seen from here.
 import os
 import runpy
 import sys
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import PathFinder
 from importlib.util import find_spec, spec_from_file_location
 
 HOUSE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -20,10 +20,11 @@ class House:
 
     @staticmethod
     def find_spec(fullname, _path=None, _target=None):
-        if fullname == "modvisor":
-            spec = ModuleSpec(fullname, None, is_package=True)
-            spec.submodule_search_locations = []
-            return spec
+        if fullname == "modvisor":  # its face alone: the search finds nothing below it but the floors
+            face = os.path.join(HOUSE, "modvisor", "__init__.py")
+            if not os.path.exists(face):  # installed, not a checkout: the house is the package itself
+                face = os.path.join(HOUSE, "__init__.py")
+            return spec_from_file_location(fullname, face, submodule_search_locations=[])
         package, _, name = fullname.partition(".")
         if package != "modvisor" or name not in FLOORS:
             return None

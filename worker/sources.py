@@ -236,5 +236,5 @@ def installed_folders() -> tuple[str, ...]:
     folders += [site.getusersitepackages(), *site.getsitepackages()]
     house = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     # Of an editable install only the sub-packages are ours: the rest of the checkout may hold a user's mods.
-    folders += [os.path.join(house, name) for name in ("ipc", "mods", "worker", "supervisor")]
+    folders += [os.path.join(house, name) for name in ("ipc", "mods", "worker", "supervisor", "modvisor")]
     return tuple(os.path.join(folder, "") for folder in folders)

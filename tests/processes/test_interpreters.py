@@ -127,7 +127,7 @@ async def test_a_package_of_the_networks_own_path_runs_in_a_venv_that_does_not_h
     assert (await network.process_event(Event("wiki.page.create", "agent:alice", payload=page))).success
     home = tmp_path / "elsewhere" / "team" / "mods" / "tells"
     home.mkdir(parents=True)
-    (home / "mod.py").write_text("from modvisor.mods import BaseMod\nfrom .words import WORD\n"
+    (home / "mod.py").write_text("from modvisor import BaseMod\nfrom .words import WORD\n"
                                  "class Tells(BaseMod):\n    version = WORD\n")  # fmt: skip
     (home / "words.py").write_text("WORD = '7'\n")
     monkeypatch.syspath_prepend(tmp_path / "elsewhere")
