@@ -3,4 +3,4 @@
 Knows neither networks nor mods, and imports nothing of the house.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
