@@ -6,6 +6,8 @@ only shrink, and a name that is no longer true must leave.
 
 from __future__ import annotations
 
+import ast
+import importlib
 import subprocess
 import sys
 import tomllib
@@ -143,3 +145,26 @@ def test_the_face_is_the_same_objects_as_the_longer_paths() -> None:
     assert modvisor.BaseMod is modvisor.mods.BaseMod
     with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
         _ = modvisor.Nothing
+
+
+def test_a_room_re_exports_what_its_type_checkers_see() -> None:
+    for path in sorted((ROOT / "supervisor").glob("*/__init__.py")):
+        tree = ast.parse(path.read_text())
+        seen = {
+            (node.module, alias.name)
+            for block in tree.body
+            if isinstance(block, ast.If)
+            for node in block.body
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "lazily"]
+        offered = {
+            (keyword.arg, name)
+            for call in calls
+            for keyword in call.keywords
+            for name in str(ast.literal_eval(keyword.value)).split()
+        }
+        assert seen == offered, f"{path.parent.name}: run both lists against each other: {seen ^ offered}"
+        room = importlib.import_module(f"modvisor.supervisor.{path.parent.name}")
+        assert all(hasattr(room, name) for _, name in offered), path.parent.name
