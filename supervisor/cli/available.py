@@ -37,7 +37,7 @@ def _of_file(settings: Settings) -> list[dict[str, Any]]:
 
 
 def _show(found: list[dict[str, Any]]) -> None:
-    from .render import available_table
+    from .render.mods import available_table
 
     show(available_table(found))
     for mod in found:

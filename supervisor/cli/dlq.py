@@ -44,7 +44,7 @@ def ls(
 
 
 def _show_heads(heads: list[dict[str, Any]], mod: str | None) -> None:
-    from .render_letters import heads_table
+    from .render.letters import heads_table
 
     if heads:
         show(heads_table(heads))
@@ -65,7 +65,7 @@ def show_letter(
 
 
 def _show_letter(letter: dict[str, Any]) -> None:
-    from .render_letters import letter_parts
+    from .render.letters import letter_parts
 
     show(*letter_parts(letter))
 

@@ -61,7 +61,7 @@ def events(
     count: Annotated[int | None, typer.Option("--count", "-n", metavar="N", min=1, help="Stop after N events.")] = None,
 ) -> None:
     """Watch events as they finish, each with its response, until Ctrl-C."""
-    from .render import event_line
+    from .render.events import event_line
 
     output = Output(as_json=settings.json)
     for record in connect(settings).stream("/events", pattern=pattern, limit=count):
@@ -99,7 +99,7 @@ def replay(
     ] = False,
 ) -> None:
     """Send the events of a file, in their order per source, and count what became of them."""
-    from .render import replay_table
+    from .render.events import replay_table
     from .replay import Replay, open_events, progress
 
     how = {"concurrency": concurrency, "in_order": not any_order}

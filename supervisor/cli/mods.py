@@ -31,7 +31,7 @@ def ps(settings: Settings) -> None:
 
 
 def _show_mods(mods: list[dict[str, Any]]) -> None:
-    from .render import mods_table, troubles
+    from .render.mods import mods_table, troubles
 
     show(mods_table(mods))
     for trouble in troubles(mods):
@@ -59,7 +59,8 @@ def _figures_of(mod: str, stats: dict[str, Any]) -> dict[str, Any]:
 
 
 def _show_stats(figures: dict[str, Any], *, of_mod: bool) -> None:
-    from .render import mod_table, mods_table, network_table
+    from .render.mods import mods_table
+    from .render.stats import mod_table, network_table
 
     if of_mod:
         show(mod_table(figures))
@@ -230,7 +231,7 @@ def crashes(
 
 
 def _show_crashes(reports: list[dict[str, Any]]) -> None:
-    from .render import crash_text
+    from .render.crashes import crash_text
 
     if not reports:
         print("no mod has crashed")

@@ -88,7 +88,7 @@ def doctor(settings: Settings, path: File = None) -> None:
 
 
 def _show_checkup(found: dict[str, Any]) -> None:
-    from .render_checkup import WIDTH, checkup_parts
+    from .render.doctor import WIDTH, checkup_parts
 
     show(*checkup_parts(found), width=WIDTH)
 
@@ -150,7 +150,7 @@ def backup(
 
 
 def _show_backup(done: dict[str, Any]) -> None:
-    from .render import size
+    from .render.tables import size
 
     print(printable(f"{done['message']} ({size(done['data']['bytes'])})"))
 

@@ -29,7 +29,7 @@ from ..sources import HOW_TO_INSTALL, is_available
 from .exits import CliError, ExitCode
 from .network import mistakes
 from .output import Output, give_up_stdout, printable
-from .render import trouble
+from .render.mods import trouble
 
 logger = logging.getLogger("modvisor.run")
 

@@ -83,7 +83,7 @@ def rollback(settings: Settings, mod: Family) -> None:
 
 def _report(settings: Settings, response: dict[str, Any], *, side_by_side: bool = False) -> None:
     def tell() -> None:
-        from .render_versions import versions_table
+        from .render.versions import versions_table
 
         print(printable(str(response.get("message"))))
         if side_by_side:

@@ -10,8 +10,9 @@ from rich.console import RenderableType
 from rich.json import JSON
 from rich.table import Table
 
-from .output import printable
-from .render import cell, clock, crash_text, pairs, table
+from ..output import printable
+from .crashes import crash_text
+from .tables import cell, clock, pairs, table
 
 
 def heads_table(heads: Iterable[dict[str, Any]]) -> Table:

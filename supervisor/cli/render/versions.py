@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from .render import cell, decimal, share, state, table, whole
+from .tables import cell, decimal, share, state, table, whole
 
 _LEFT = ("ID", "VERSION", "STATE", "AUDIENCE")
 _RIGHT = ("SHARE", "IN", "FAILED", "P50 ms", "P99 ms")
