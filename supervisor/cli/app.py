@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from . import available, dlq, events, mods, network, versions, writing
+from . import dlq, events, life, mods, scaffold, versions
 from .options import command, root
 
 PROGRAM = "modvisor"
@@ -32,13 +32,14 @@ def _add(panel: str, *functions: Callable[..., None]) -> None:
         app.command(function.__name__, rich_help_panel=panel)(command(function))
 
 
-_add(NETWORK, network.run, network.validate, network.doctor, network.reconfigure, network.backup)
-_add(NETWORK, network.stop, network.version)
-_add(MODS, available.mods, mods.ps, mods.stats, mods.load, mods.unload, mods.reload, mods.swap, mods.restart)
+_add(NETWORK, life.run, life.validate, life.doctor, life.reconfigure, life.backup)
+_add(NETWORK, life.stop, life.version)
+app.command("mods", rich_help_panel=MODS)(command(mods.available))
+_add(MODS, mods.ps, mods.stats, mods.load, mods.unload, mods.reload, mods.swap, mods.restart)
 _add(MODS, versions.audience, versions.promote, versions.rollback, mods.crashes)
 app.command("logs", rich_help_panel=MODS)(command(mods.logs, short_file=False))  # -f follows
 _add(EVENTS, events.send, events.events, events.replay)
-_add(AUTHORS, writing.new)
+_add(AUTHORS, scaffold.new)
 
 letters = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(letters, name="dlq", rich_help_panel=EVENTS)

@@ -9,10 +9,9 @@ import typer
 
 from .arguments import json_object
 from .complete import event_names
-from .connect import connect
 from .exits import CliError, ExitCode
 from .output import Output, complain, printable, show
-from .settings import Settings
+from .settings import Settings, connect
 
 
 def send(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
 
 
@@ -43,6 +44,12 @@ class CliError(Exception):
         if self._response is not None:
             return self._response
         return {"success": False, "message": str(self), "data": {"error": self.code.name.lower()}}
+
+
+def mistakes(path: Path, error: Any) -> str:
+    """All mistakes of a network file, one per line."""
+    count = len(error.problems)
+    return f"{path} has {count} mistake{'s' if count > 1 else ''}:\n{error}"
 
 
 def request_failed(response: dict[str, Any]) -> CliError:

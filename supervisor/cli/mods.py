@@ -11,10 +11,9 @@ import typer
 
 from .arguments import assigned, json_object, plain
 from .complete import limits, loaded_mods, mod_paths
-from .connect import connect
 from .exits import CliError, ExitCode
 from .output import Output, printable, show
-from .settings import Settings
+from .settings import Settings, connect
 from .versions import Agents, Groups, Percent, audience_of
 
 Mod = Annotated[str, typer.Argument(metavar="MOD", help="The mod's id or path.", autocompletion=loaded_mods)]
@@ -293,3 +292,38 @@ def _kept_lines(storage: Path, mod: str, lines: int) -> list[str] | None:
         return read_tail(log, lines) if log.exists() else None
     except (InvalidId, OSError):
         return None
+
+
+def available(settings: Settings) -> None:
+    """List the mods that could be loaded: beside the network's file, on its mod_paths, bundled, installed."""
+    output = Output(as_json=settings.json)
+    client = connect(settings)
+    try:
+        found = client.get("/mods/available")["mods"]
+    except CliError as error:
+        # The file says as much, but for what is loaded.
+        if error.code is not ExitCode.NO_NETWORK or client.target.storage is None:
+            raise
+        found = _mods_of_file(settings)
+        output.note(f"no network is running for {client.target}; this is what one would find")
+    output.document({"mods": found}, lambda: _show_available(found))
+
+
+def _mods_of_file(settings: Settings) -> list[dict[str, Any]]:
+    from ..config import ConfigError, load_config
+    from ..sources import available as find_available
+
+    try:
+        config = load_config(settings.network_file)
+    except ConfigError as error:
+        raise CliError(ExitCode.BAD_CONFIG, f"{settings.network_file} has mistakes:\n{error}") from None
+    return [{**mod.to_dict(), "loaded": []} for mod in find_available(config)]
+
+
+def _show_available(found: list[dict[str, Any]]) -> None:
+    from .render.mods import available_table
+
+    show(available_table(found))
+    for mod in found:
+        if mod["error"]:
+            print(printable(f"{mod['mod_path']}: {mod['error']}"))

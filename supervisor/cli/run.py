@@ -26,8 +26,7 @@ from ..lifecycle import State
 from ..network import AgentNetwork
 from ..runtime import ease_collector, has_uvloop
 from ..sources import HOW_TO_INSTALL, is_available
-from .exits import CliError, ExitCode
-from .network import mistakes
+from .exits import CliError, ExitCode, mistakes
 from .output import Output, give_up_stdout, printable
 from .render.mods import trouble
 

@@ -8,8 +8,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+from typing import Annotated
+
+import typer
 
 from .exits import CliError, ExitCode
+from .output import Output
+from .settings import Settings
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -142,3 +147,17 @@ def _check_name(name: str) -> None:
         )
     if name in sys.stdlib_module_names or name in ("modvisor", "pytest", "mods"):
         raise CliError(ExitCode.USAGE, f"NAME {name!r} is a module of Python's own or of modvisor; choose another")
+
+
+def new(
+    settings: Settings,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The mod's id: lower-case letters, digits, underscores.")],
+    folder: Annotated[
+        Path | None,
+        typer.Option("--dir", metavar="DIR", help="Make DIR/mods/NAME. [dim](default: beside the network file)[/dim]"),
+    ] = None,
+) -> None:
+    """Make the folder of a new mod, with a handler and a test that passes."""
+    made = make_mod(name, folder or settings.network_file.parent)
+    document = {"success": True, "mod_path": f"./{name}", "files": [str(file) for file in made.files]}
+    Output(as_json=settings.json).document(document, lambda: print(made.text()))

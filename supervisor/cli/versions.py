@@ -7,10 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from .complete import loaded_mods
-from .connect import connect
 from .exits import CliError, ExitCode
 from .output import Output, printable, show
-from .settings import Settings
+from .settings import Settings, connect
 
 Mod = Annotated[str, typer.Argument(metavar="MOD", help="The mod's id or path.", autocompletion=loaded_mods)]
 Family = Annotated[

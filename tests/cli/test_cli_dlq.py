@@ -16,7 +16,7 @@ import pytest
 
 from modvisor.ipc.event import Event
 from modvisor.ipc.messages import pack
-from modvisor.supervisor.cli.letters import PAGE
+from modvisor.supervisor.cli.dlq import PAGE
 
 from .conftest import COMMAND, DEADLINE, Command, Running
 from .test_cli_commands import completed

@@ -8,10 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from .connect import connect
-from .exits import CliError, ExitCode
+from .exits import CliError, ExitCode, mistakes
 from .output import Output, printable, show
-from .settings import Settings
+from .settings import Settings, connect
 
 File = Annotated[
     Path | None, typer.Argument(metavar="[FILE]", help="The network's file. [dim](default: as --file)[/dim]")
@@ -93,12 +92,6 @@ def _show_checkup(found: dict[str, Any]) -> None:
     show(*checkup_parts(found), width=WIDTH)
 
 
-def mistakes(path: Path, error: Any) -> str:
-    """All mistakes of a network file, one per line."""
-    count = len(error.problems)
-    return f"{path} has {count} mistake{'s' if count > 1 else ''}:\n{error}"
-
-
 def _count(mods: list[str]) -> str:
     return f"{len(mods)} mod{'' if len(mods) == 1 else 's'}" + (f": {', '.join(mods)}" if mods else "")
 
@@ -125,7 +118,7 @@ def stop(
     ] = 30.0,
 ) -> None:
     """Ask the running network to drain its mods and end."""
-    from .ending import stop_network
+    from .stopping import stop_network
 
     client = connect(settings)
     pid = stop_network(client, wait=timeout if wait else None)
