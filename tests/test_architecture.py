@@ -47,7 +47,6 @@ STILL_A_CIRCLE = {
     ("supervisor/commands.py", "supervisor/http", "supervisor/network.py"),
 }
 STILL_CIRCLES_OF_FILES = {
-    ("supervisor/cli/network.py", "supervisor/cli/run.py"),
     (
         "supervisor/commands.py",
         "supervisor/http/admin_api.py",
