@@ -16,7 +16,7 @@ app = typer.Typer(
     name=PROGRAM,
     no_args_is_help=True,
     rich_markup_mode="rich",
-    pretty_exceptions_enable=False,  # a traceback is for us, and plain
+    pretty_exceptions_enable=False,  # a traceback is for the authors of modvisor: keep it plain
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -56,5 +56,5 @@ for name, function in {"ls": dlq.ls, "show": dlq.show_letter, "replay": dlq.repl
 
 
 def main() -> None:
-    """What the ``modvisor`` script calls."""
+    """Run the command line; the ``modvisor`` script calls this."""
     app(prog_name=PROGRAM)

@@ -1,4 +1,4 @@
-"""``modvisor doctor``: this host and the network file, each looked at however the other fares."""
+"""``modvisor doctor``: examine this host and the network file, each also when the other one has mistakes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .exits import ExitCode
 
 @dataclass(frozen=True, slots=True)
 class Checkup:
-    """What was found; ``file`` is None if there was none to look at, ``problems`` are its mistakes."""
+    """What the doctor found. ``file`` is None if no file was examined; ``problems`` are the file's mistakes."""
 
     report: Report
     file: Path | None
@@ -44,7 +44,7 @@ class Checkup:
 
 
 def check_up(file: Path | None) -> Checkup:
-    """Examine this host, and what ``file`` asks of it; of one with mistakes nothing but these can be said."""
+    """Examine this host, and what ``file`` asks of it. Of a file with mistakes only the mistakes are reported."""
     config: NetworkConfig | None = None
     problems: tuple[Problem, ...] = ()
     if file is not None:

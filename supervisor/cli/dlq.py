@@ -19,7 +19,7 @@ from .settings import Settings, connect
 if TYPE_CHECKING:
     from .client import Client
 
-PAGE = 500  # letters of one request; ten thousand are listed in little memory and little time
+PAGE = 500  # letters per request: ten thousand are listed in little memory and time
 
 
 def ls(
@@ -27,12 +27,12 @@ def ls(
     mod: Annotated[
         str | None,
         typer.Argument(
-            metavar="[MOD]", help="Only those of this mod, loaded or not.", autocompletion=mods_with_letters
+            metavar="[MOD]", help="Only dead letters of this mod, loaded or not.", autocompletion=mods_with_letters
         ),
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, help="Show at most N.")] = 50,
     before: Annotated[
-        int | None, typer.Option("--before", metavar="ID", min=1, help="Only those with a smaller number.")
+        int | None, typer.Option("--before", metavar="ID", min=1, help="Only letters with a smaller number.")
     ] = None,
 ) -> None:
     """List dead letters, the newest first."""
@@ -57,7 +57,7 @@ def _show_heads(heads: list[dict[str, Any]], mod: str | None) -> None:
 def show_letter(
     settings: Settings,
     letter_id: Annotated[
-        str, typer.Argument(metavar="ID", help="Its number, as 'dlq ls' shows it.", autocompletion=dead_letters)
+        str, typer.Argument(metavar="ID", help="The number that 'dlq ls' shows.", autocompletion=dead_letters)
     ],
 ) -> None:
     """Show all of a dead letter: its event with the payload, and the crash report."""
@@ -78,11 +78,11 @@ def replay(
         list[str] | None,
         typer.Argument(
             metavar="ID",
-            help="Numbers of dead letters; with --all a mod, by id or path.",
+            help="Numbers of dead letters. With --all: a mod, by id or path.",
             autocompletion=letters_or_mods,
         ),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every one there is now, or every one of MOD.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="All letters that exist now, or all of MOD.")] = False,
 ) -> None:
     """Give the events of dead letters to their mods again, the oldest first, one after the other.
 
@@ -95,7 +95,7 @@ def replay(
         for outcome in run.all(mod) if numbers is None else run.these(numbers):
             if not settings.json:
                 print(printable(_replayed(outcome)), flush=True)
-    except CliError as error:  # what was replayed until then is replayed: say both, in one document
+    except CliError as error:  # report what was replayed before the error, and the error, in one document
         raise CliError(error.code, str(error), {**run.summary(), **error.document()}) from None
     except KeyboardInterrupt:
         document = {**run.summary(), "success": False, "data": {"error": "interrupted"}}
@@ -112,7 +112,7 @@ def _replayed(outcome: dict[str, Any]) -> str:
 
 
 def _to_replay(which: list[str], every: bool) -> tuple[list[int] | None, str | None]:
-    """The numbers that are meant; None for all of them, of a mod if one is given."""
+    """Return the numbers to replay and the mod; no numbers (None) means all letters, of that mod if one is given."""
     if every and len(which) > 1:
         raise CliError(ExitCode.USAGE, f"--all takes one MOD, got {', '.join(which)}")
     if every:
@@ -133,15 +133,16 @@ def purge(
     mod: Annotated[
         str | None,
         typer.Option(
-            "--mod", metavar="MOD", help="Those of this mod, loaded or not.", autocompletion=mods_with_letters
+            "--mod", metavar="MOD", help="Remove letters of this mod, loaded or not.", autocompletion=mods_with_letters
         ),
     ] = None,
     older_than: Annotated[
-        str | None, typer.Option("--older-than", metavar="DURATION", help="Those older than 90s, 30m, 12h, 720h …")
+        str | None,
+        typer.Option("--older-than", metavar="DURATION", help="Remove letters older than 90s, 30m, 12h, 720h …"),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every one.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Remove all letters.")] = False,
 ) -> None:
-    """Remove dead letters; their events are lost then."""
+    """Remove dead letters. Their events are lost then."""
     numbers, query = _to_remove(which or [], mod, older_than, every)
     client = connect(settings)
     if query:
@@ -162,7 +163,7 @@ def purge(
 def _to_remove(
     which: list[str], mod: str | None, older_than: str | None, every: bool
 ) -> tuple[list[int], dict[str, Any]]:
-    """The numbers that are meant, or the query that finds them; nothing given must not mean everything."""
+    """Return the numbers to remove, or the query that finds them. Without any option nothing is removed."""
     chosen = mod is not None or older_than is not None
     if bool(which) + chosen + every != 1:
         got = "nothing" if not (which or chosen or every) else "more than one of them"
@@ -187,7 +188,7 @@ def _removed(client: Client, number: int) -> bool:
 def heads(
     client: Client, mod: str | None = None, *, before: int | None = None, page: int = PAGE
 ) -> Iterator[dict[str, Any]]:
-    """Every letter (of a mod), without payload and report, the newest first."""
+    """Yield every letter (of a mod) without payload and report, the newest first."""
     while True:
         answer = client.get("/dead-letters", mod=mod, before=before, limit=page)
         yield from answer["dead_letters"]
@@ -197,7 +198,7 @@ def heads(
 
 
 class Replay:
-    """Gives events to their mods again, one after the other: one that kills takes no other replayed one with it.
+    """Gives events to their mods again, one after the other, so that an event that kills takes no other with it.
 
     Args:
         keep: whether `summary` is to tell what became of each letter.
@@ -213,7 +214,7 @@ class Replay:
         self.failed: Counter[str] = Counter()
 
     def all(self, mod: str | None) -> Iterator[dict[str, Any]]:
-        """Those there are now, in the order in which they were given up; what becomes one meanwhile is not tried again."""
+        """Replay all letters that exist now, the oldest first. A letter that is made meanwhile is not tried again."""
         numbers = array("q", (head["letter_id"] for head in heads(self._client, mod)))
         return self.these(reversed(numbers))
 
@@ -221,7 +222,7 @@ class Replay:
         """Replay each and yield its outcome: letter_id, event_name, success, error, message, dead_letter (its new number).
 
         Raises:
-            CliError: the network has gone, or does not let us.
+            CliError: the network is gone, or refuses.
         """
         for number in numbers:
             outcome = _outcome(number, self._answer(number))

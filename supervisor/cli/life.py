@@ -13,12 +13,12 @@ from .output import Output, printable, show
 from .settings import Settings, connect
 
 File = Annotated[
-    Path | None, typer.Argument(metavar="[FILE]", help="The network's file. [dim](default: as --file)[/dim]")
+    Path | None, typer.Argument(metavar="[FILE]", help="The network file. [dim](default: as --file)[/dim]")
 ]
 
 
 class LogLevel(StrEnum):
-    """How much the supervisor tells on stderr."""
+    """How much the supervisor logs on stderr."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -39,15 +39,15 @@ def run(
         ),
     ] = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Only the file's mods, with no quarantine; agents and events stay.")
+        bool, typer.Option("--fresh", help="Load only the file's mods and forget quarantines; agents and events stay.")
     ] = False,
     watch: Annotated[
         bool,
         typer.Option("--watch", help="Reload mods when their files are saved. [dim](needs modvisor\\[watch])[/dim]"),
     ] = False,
-    log_level: Annotated[LogLevel, typer.Option("--log-level", help="How much to tell on stderr.")] = LogLevel.INFO,
+    log_level: Annotated[LogLevel, typer.Option("--log-level", help="How much to log on stderr.")] = LogLevel.INFO,
 ) -> None:
-    """Run a network until Ctrl-C, SIGTERM or 'modvisor stop'; SIGHUP takes over a changed file."""
+    """Run a network until Ctrl-C, SIGTERM or 'modvisor stop'. SIGHUP applies a changed file."""
     from .run import NetworkFile, run_network
 
     source = NetworkFile(path or settings.network_file, host=host, port=port, watch=watch)
@@ -55,7 +55,7 @@ def run(
 
 
 def validate(settings: Settings, path: File = None) -> None:
-    """Check a network file and its mods' mod.yaml, and list every mistake in them; starts nothing."""
+    """Check a network file and the mod.yaml of its mods, and list every mistake. Starts nothing."""
     from ..config import ConfigError, load_config
     from ..sources import with_mod_files
 
@@ -75,10 +75,10 @@ def validate(settings: Settings, path: File = None) -> None:
 
 
 def doctor(settings: Settings, path: File = None) -> None:
-    """Examine this host: what a network has here, what enforces each limit, and what to do for more; changes nothing."""
+    """Examine this host: what a network can use here, what enforces each limit, what to do for more. Changes nothing."""
     from .checkup import check_up
 
-    # A host can be examined without a file; one that was named and is not there is a mistake.
+    # A host can be examined without a file; a named file that is missing is a mistake.
     path = path or settings.named_file or (settings.network_file if settings.network_file.exists() else None)
     found = check_up(path)
     Output(as_json=settings.json).document(found.to_dict(), lambda: _show_checkup(found.to_dict()))
@@ -97,7 +97,7 @@ def _count(mods: list[str]) -> str:
 
 
 def reconfigure(settings: Settings) -> None:
-    """Have the running network take over its changed file: only the mods that changed are touched."""
+    """Have the running network apply its changed file. Only mods that changed are touched."""
     response = connect(settings).post("/reconfigure")
     Output(as_json=settings.json).document(response, lambda: print(printable(_changes(response))))
 
@@ -112,9 +112,9 @@ def _changes(response: dict[str, Any]) -> str:
 
 def stop(
     settings: Settings,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return when the network's process has ended.")] = True,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the network's process has ended.")] = True,
     timeout: Annotated[
-        float, typer.Option("--timeout", metavar="SECONDS", min=0, help="How long to wait for that.")
+        float, typer.Option("--timeout", metavar="SECONDS", min=0, help="How long to wait for it.")
     ] = 30.0,
 ) -> None:
     """Ask the running network to drain its mods and end."""
@@ -129,9 +129,11 @@ def stop(
 
 def backup(
     settings: Settings,
-    target: Annotated[Path, typer.Argument(metavar="FILE", help="The copy; a former one there is replaced.")],
+    target: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Where to write the copy. An older copy there is replaced.")
+    ],
 ) -> None:
-    """Copy the journal to a file: agents, loaded mods, checkpoints, accepted events, dead letters; the network may be down."""
+    """Copy the journal (agents, mods, checkpoints, accepted events, dead letters) to a file, with or without a network."""
     from .backup import back_up
 
     client = connect(settings)

@@ -1,4 +1,4 @@
-"""``modvisor stop``: asks the network to end, and waits until its process is gone."""
+"""``modvisor stop``: ask the network to end, and wait until its process is gone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ POLL_INTERVAL = 0.05  # seconds between looks at a process, where there is no pi
 
 
 def stop_network(client: Client, *, wait: float | None) -> int | None:
-    """Ask for the shutdown; with ``wait`` seconds, return when the process has ended.
+    """Ask the network to shut down; with ``wait`` seconds, return when its process has ended.
 
     Returns:
         The pid of the process that ended; None if it was not waited for, or is on another machine.
@@ -44,7 +44,7 @@ def _pid_of(client: Client) -> int | None:
 
 
 def _watch(pid: int) -> Callable[[float], bool] | None:
-    """A function that waits for the process's end up to some seconds; taken before it is asked to end."""
+    """Return a function that waits some seconds for the process to end; call this before the process is asked to end."""
     if not hasattr(os, "pidfd_open"):
         return lambda seconds: _poll(pid, seconds)
     try:

@@ -9,7 +9,7 @@ from .tables import NOTHING, clock, decimal, duration, size, whole
 
 
 def crash_text(report: dict[str, Any]) -> str:
-    """``modvisor crashes``: when, what, why, what it was handling, and its last words."""
+    """Return ``modvisor crashes`` for one report: when, what, why, the events in flight, and the last words."""
     version = report["version"] or NOTHING
     lines = [
         f"{clock(report['at'], date=True)} {report['mod_id']} {version}: {why(report)}",
@@ -33,7 +33,7 @@ def _in_flight(event: dict[str, Any]) -> str:
 
 
 def _used(report: dict[str, Any]) -> Iterator[str]:
-    """What it took over its life, says the kernel, and what it held when it was last looked at."""
+    """Yield what the process used over its life (from the kernel), and what it held at the last sample."""
     usage, sample = report.get("usage"), report.get("resources")
     if usage:
         yield f"used {decimal(usage['cpu_seconds'])} s of processor, at most {size(usage['max_rss'])} resident"

@@ -1,4 +1,4 @@
-"""``modvisor doctor`` for people: what was looked at by sections, the verdict at the end."""
+"""``modvisor doctor`` for people: the checks by sections, and the verdict at the end."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from rich.text import Text
 from ..output import printable
 
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
-WIDTH = 80  # columns it is made for; on a wider terminal lines are longer
+WIDTH = 80  # columns that the page is made for; on a wider terminal lines are longer
 MAX_NAME = 24  # columns
 
 _LIMIT, _MOD, _MODS = "limit ", "mod ", "memory of all mods"
 
 
 def checkup_parts(found: dict[str, Any]) -> Iterator[RenderableType]:
-    """The parts of the page; takes the document."""
+    """Yield the parts of the page for a document of `modvisor doctor`."""
     sections: dict[str, list[dict[str, Any]]] = {"host": [], "limits": [], "mods": []}
     for check in found["checks"]:
         sections[_section(check["name"])].append({**check, "name": _name(check["name"])})
@@ -67,7 +67,7 @@ def _table(checks: Iterable[dict[str, Any]], width: int) -> Table:
 
 
 def _file(found: dict[str, Any], mods: list[dict[str, Any]], width: int) -> RenderableType:
-    """The mods; or the mistakes, which keep everything else in the file from being looked at."""
+    """Return the table of mods, or of the mistakes in the file: then nothing else of the file was checked."""
     if found["problems"]:
         rows = [
             {"status": "fail", "name": f"line {each['line']}" if each["line"] else "",

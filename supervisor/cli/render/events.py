@@ -1,4 +1,4 @@
-"""Events as lines, and what became of them."""
+"""Events as lines, each with its outcome."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .tables import NOTHING, clock, decimal, pairs, whole
 
 
 def event_line(record: dict[str, Any]) -> str:
-    """``modvisor events``: one finished event with what became of it."""
+    """Return a line of ``modvisor events``: one finished event with its outcome."""
     event, response = record.get("event") or {}, record.get("response") or {}
     to = f" → {event['destination_id']}" if event.get("destination_id") else ""
     head = f"{clock(event.get('timestamp'))} {event.get('event_name')} {event.get('source_id') or NOTHING}{to}"
@@ -18,17 +18,17 @@ def event_line(record: dict[str, Any]) -> str:
 
 
 def outcome(response: dict[str, Any]) -> str:
-    """``ok``, ``delivered to 3``, or the code and message of a failure."""
+    """Return ``ok``, ``delivered to 3``, or the code and message of a failure."""
     data = response.get("data") if isinstance(response.get("data"), dict) else {}
     if response.get("success"):
-        # The network's own answer says nothing else; a mod's may count deliveries among its data.
+        # Only the network's own answer has no other key; a mod's data may count deliveries, too.
         return f"delivered to {data['delivered']}" if data and data.keys() == {"delivered"} else "ok"
     code = data.get("error") if data else None
     return f"{code or 'failed'}: {response.get('message') or ''}".rstrip(": ")
 
 
 def replay_table(summary: dict[str, Any]) -> Table:
-    """``modvisor replay``: what became of the events."""
+    """Return the table of ``modvisor replay``: the outcomes of the events."""
     rows = [
         ("events", whole(summary["events"])),
         ("answered", whole(summary["answered"])),

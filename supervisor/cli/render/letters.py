@@ -1,4 +1,4 @@
-"""Dead letters as tables and lines for people. Data in, text out; nothing here prints."""
+"""Dead letters as tables and lines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .tables import cell, clock, pairs, table
 
 
 def heads_table(heads: Iterable[dict[str, Any]]) -> Table:
-    """``modvisor dlq ls``: a line per letter."""
+    """Return the table of ``modvisor dlq ls``: a line per letter."""
     made = table()
     made.add_column("ID", justify="right", no_wrap=True)
     for name in ("GIVEN UP", "MOD", "EVENT", "FROM"):
@@ -33,7 +33,7 @@ def heads_table(heads: Iterable[dict[str, Any]]) -> Table:
 
 
 def letter_parts(letter: dict[str, Any]) -> list[RenderableType]:
-    """``modvisor dlq show``: the letter, what was sent, and how the mod died of it."""
+    """Return the parts of ``modvisor dlq show``: the letter, its event, and how the mod died of it."""
     event, report = letter["event"], letter["report"]
     rows = [
         ("dead letter", f"{letter['letter_id']} of mod {letter['mod_id']}"),

@@ -15,7 +15,7 @@ _RIGHT = ("PID", "UP", "CPU", "RSS", "USS", "IN", "FAILED", "P50 ms", "P99 ms", 
 
 
 def mods_table(mods: Iterable[dict[str, Any]]) -> Table:
-    """``modvisor ps``: a line per mod, the versions of one below each other, with who has which."""
+    """Return the table of ``modvisor ps``: a line per mod, the versions of a mod below each other."""
     rows = _by_family(mods)
     are_divided = any(mod.get("reaches", "everyone") != "everyone" for mod in rows)
     made = table()
@@ -34,7 +34,7 @@ def mods_table(mods: Iterable[dict[str, Any]]) -> Table:
 
 
 def _by_family(mods: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """In load order, but the versions of a mod together, where the first of them stands."""
+    """Return the mods in load order, but with the versions of a mod together, where the first one stands."""
     families: dict[Any, list[dict[str, Any]]] = {}
     for mod in mods:
         families.setdefault(mod.get("family") or mod.get("mod_id"), []).append(mod)
@@ -60,7 +60,7 @@ def _mod_cells(mod: dict[str, Any]) -> list[Text]:
 
 
 def available_table(mods: Iterable[dict[str, Any]]) -> Table:
-    """``modvisor mods``: a line per mod that could be loaded."""
+    """Return the table of ``modvisor mods``: a line per mod that could be loaded."""
     made = table()
     for name in ("NAME", "VERSIONS", "FROM", "LOADED", "PATH", "REQUIRES", "DESCRIPTION"):
         made.add_column(name, no_wrap=name != "DESCRIPTION")
@@ -74,7 +74,7 @@ def available_table(mods: Iterable[dict[str, Any]]) -> Table:
 
 
 def troubles(mods: Iterable[dict[str, Any]]) -> list[str]:
-    """Why each mod that is down is down, and how one in quarantine comes back."""
+    """Return a text per mod that is down: why, and how to bring a quarantined mod back."""
     return [
         f"{mod['mod_id']} is {mod['state']}: {trouble(mod)}" + (f"\n    {way_back(mod)}" if _is_kept_down(mod) else "")
         for mod in mods
@@ -83,7 +83,7 @@ def troubles(mods: Iterable[dict[str, Any]]) -> list[str]:
 
 
 def trouble(mod: dict[str, Any]) -> str:
-    """Why a mod is down without its name, which stands beside it; further lines are indented."""
+    """Return why a mod is down, without its name, which stands beside it. Further lines are indented."""
     text = str(mod.get("quarantined") or mod["last_error"] or "")
     for beginning in (f"mod {mod['mod_id']}: ", f"mod {mod['mod_id']} is quarantined: "):
         text = text.removeprefix(beginning)

@@ -15,7 +15,7 @@ _SIZES = frozenset({"memory", "memory_soft", "disk"})  # limits in bytes
 
 
 def network_table(stats: dict[str, Any]) -> Table:
-    """``modvisor stats``: the network as a whole, a figure per line."""
+    """Return the table of ``modvisor stats``: the network as a whole, a figure per line."""
     supervisor = stats.get("supervisor") or {}
     mods = stats.get("mods") or {}
     ready = sum(mod.get("state") == "ready" for mod in mods.values())
@@ -34,7 +34,7 @@ def network_table(stats: dict[str, Any]) -> Table:
 
 
 def _journal_rows(journal: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """What outlives the network, and whether it could be written."""
+    """Yield what outlives the network, and whether it could be written."""
     if not journal:
         return
     letters, events = journal["dead_letters"], journal["durable_events"]
@@ -47,7 +47,7 @@ def _journal_rows(journal: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def mod_table(mod: dict[str, Any]) -> Table:
-    """``modvisor stats MOD``: everything that is known of one mod, a figure per line."""
+    """Return the table of ``modvisor stats MOD``: all that is known of one mod, a figure per line."""
     rows = []
     for name, value in mod.items():
         if name in _TOLD_OF_A_MOD and value is not None:
@@ -84,13 +84,13 @@ _TOLD_ELSEWHERE = frozenset({"audience"})  # in words: reaches
 
 
 def _limit(name: str, held: dict[str, Any], runs: bool) -> str:
-    """A limit and by what it is enforced; one that is not must not look like one."""
+    """Return a limit and what enforces it. A limit that is not enforced must not look enforced."""
     if held["limit"] is None:
         return "none"
     amount = size(held["limit"]) if name in _SIZES else f"{held['limit']:g}"
     if held["enforced_by"]:
         return f"{amount}, by {held['enforced_by']}"
-    return f"{amount}, NOT ENFORCED: see modvisor doctor" if runs else amount  # else its process will tell
+    return f"{amount}, NOT ENFORCED: see modvisor doctor" if runs else amount  # without a process it is not known yet
 
 
 def _figure(name: str, value: Any) -> str:

@@ -17,7 +17,7 @@ PASSING_STYLE = "yellow"  # starting, draining, backing off, restarting
 
 
 def cell(value: Any, style: str = "") -> Text:
-    """Never markup: ids and versions come from mods."""
+    """Return a cell without markup: ids and versions come from mods."""
     return Text(NOTHING if value is None else printable(str(value)), style)
 
 
@@ -34,7 +34,7 @@ def whole(value: int | None) -> str:
 
 
 def decimal(value: float | None) -> str:
-    """Three digits that count: 0.046, 4.6, 460."""
+    """Format with three significant digits: 0.046, 4.6, 460."""
     if value is None:
         return NOTHING
     return f"{value:.3f}" if value < 1 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
@@ -45,12 +45,12 @@ def percent(value: float | None) -> str:
 
 
 def share(value: float | None) -> str:
-    """Of the events of all versions of a mod."""
+    """Format a share of the events of all versions of a mod."""
     return NOTHING if value is None else f"{value * 100:.1f} %"
 
 
 def size(value: float | None) -> str:
-    """Bytes in units of 1000, as ``limits.memory`` reads them."""
+    """Format bytes in units of 1000, as ``limits.memory`` reads them."""
     if value is None:
         return NOTHING
     for unit in ("B", "kB", "MB", "GB"):
@@ -61,7 +61,7 @@ def size(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """The two largest units: 8 s, 3m 05s, 2h 14m, 5d 03h."""
+    """Format seconds in their two largest units: 8.0s, 3m 05s, 2h 14m, 5d 03h."""
     if seconds is None:
         return NOTHING
     whole_seconds = int(seconds)
@@ -86,7 +86,7 @@ def table() -> Table:
 
 
 def pairs(rows: Iterable[tuple[str, str]]) -> Table:
-    """A name and a value per line."""
+    """Return a table with a name and a value per line."""
     made = table()
     made.show_header = False
     made.add_column(style="dim", no_wrap=True)

@@ -1,4 +1,4 @@
-"""Versions of mods as tables: whose events each gets, and how it fares. Data in, text out; nothing here prints."""
+"""Versions of mods as tables: the audience of each, and its figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _RIGHT = ("SHARE", "IN", "FAILED", "P50 ms", "P99 ms")
 
 
 def versions_table(versions: Iterable[dict[str, Any]]) -> Table:
-    """``modvisor audience``: a line per version of a family."""
+    """Return the table of ``modvisor audience``: a line per version of a family."""
     made = table()
     for name in _LEFT:
         made.add_column(name, no_wrap=name != "AUDIENCE")
