@@ -113,8 +113,9 @@ JSON_OBJECTS = st.dictionaries(
             st.text(st.characters(exclude_categories=["Cs"])),
         ),
         lambda inner: st.one_of(st.lists(inner), st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner)),
-        max_leaves=20,
+        max_leaves=10,
     ),
+    max_size=4,
 )  # fmt: skip
 
 
