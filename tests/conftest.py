@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import textwrap
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -88,25 +88,29 @@ ECHO = """
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(autouse=True)
-def launched_as_asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def launched_as_asked(request: pytest.FixtureRequest) -> Iterator[None]:
     """With ``--launch exec`` every mod is as one with ``launch: exec``."""
-    if request.config.getoption("--launch") == "exec":
-        launch = GuardianLauncher.launch
-        monkeypatch.setattr(
-            GuardianLauncher, "launch", lambda self, *args, **how: launch(self, *args, **{**how, "fork": False})
-        )
+    with pytest.MonkeyPatch.context() as patch:
+        if request.config.getoption("--launch") == "exec":
+            launch = GuardianLauncher.launch
+            patch.setattr(
+                GuardianLauncher, "launch", lambda self, *args, **how: launch(self, *args, **{**how, "fork": False})
+            )
+        yield
 
 
-@pytest.fixture(autouse=True)
-def bytecode_may_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def bytecode_may_be_written() -> Iterator[None]:
     """PYTHONDONTWRITEBYTECODE in a shell would hide a worker that runs an outdated .pyc."""
-    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+        yield
 
 
 @pytest.fixture
