@@ -124,7 +124,7 @@ def test_a_frequent_key_outlives_any_number_of_rare_ones() -> None:
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.binary() | TEXT,
-    lambda inner: st.lists(inner) | st.dictionaries(TEXT | st.integers(0, 9), inner),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT | st.integers(0, 9), inner, max_size=4),
     max_leaves=10,
 )  # fmt: skip
 

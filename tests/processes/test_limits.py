@@ -84,7 +84,7 @@ SOFT = {
         "x = []\n            while True: x.append('x' * 10_000)", {"memory": 200_000_000}, "memory (200.0 MB)", "MemoryError",
     ),
     "small things that hold one another": (
-        "x = None\n            while True: x = [x]", {"memory": 200_000_000}, "memory (200.0 MB)", "MemoryError",
+        "x = None\n            while True: x = [x]", {"memory": 100_000_000}, "memory (100.0 MB)", "MemoryError",
     ),
     "descriptors": (
         "x = []\n            while True: x.append(open('/dev/null'))",
