@@ -457,11 +457,14 @@ async def test_a_kill_reaches_the_group(run: Start) -> None:
 
 async def test_another_signal_reaches_the_group(run: Start) -> None:
     running = await run("""
+        parent_is_ready, say_so = os.pipe()
         if (child := os.fork()) == 0:
             signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
+            os.read(parent_is_ready, 1)
             print("ready")
             while True: time.sleep(1)
         signal.signal(signal.SIGTERM, lambda *_: os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
+        os.write(say_so, b"!")
         while True: time.sleep(1)
     """)
     await running.says("ready")
