@@ -17,6 +17,7 @@ from modvisor.supervisor.network import StartError
 from tests.conftest import until, worker_pids
 
 pytestmark = [
+    pytest.mark.usefixtures("started_guardians"),
     pytest.mark.anyio,
     pytest.mark.forked,
     pytest.mark.skipif(sys.platform != "linux", reason="nothing is forked elsewhere"),

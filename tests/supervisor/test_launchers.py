@@ -31,8 +31,9 @@ from modvisor.supervisor.process.launcher import (
 from modvisor.supervisor.process.output import READ_SIZE
 from modvisor.supervisor.process.process import DUMP_SIZE
 from tests.conftest import child_pids, open_files, until
+from tests.guardians import templates
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("started_guardians")]
 
 KINDS = [
     ExecLauncher,
@@ -315,7 +316,7 @@ async def test_a_launch_that_is_given_up_leaves_nothing(make: Any, run: Start) -
             process.sock.close()
     await until(lambda: open_files() == before)
     mine = psutil.Process()
-    await until(lambda: len([child for child in mine.children(recursive=True) if not gone(child.pid)]) <= 1)
+    await until(lambda: len({c.pid for c in mine.children(recursive=True) if not gone(c.pid)} - templates) <= 1)
 
 
 @guardian_only
@@ -463,11 +464,14 @@ async def test_a_kill_reaches_the_group(run: Start) -> None:
 
 async def test_another_signal_reaches_the_group(run: Start) -> None:
     running = await run("""
+        parent_is_ready, say_so = os.pipe()
         if (child := os.fork()) == 0:
             signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
+            os.read(parent_is_ready, 1)
             print("ready")
             while True: time.sleep(1)
         signal.signal(signal.SIGTERM, lambda *_: os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
+        os.write(say_so, b"!")
         while True: time.sleep(1)
     """)
     await running.says("ready")
