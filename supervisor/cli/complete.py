@@ -70,7 +70,7 @@ def _letters(settings: Settings) -> list[dict[str, Any]]:
 
 
 def _asked(settings: Settings, path: str, key: str) -> list[dict[str, Any]]:
-    from .settings import connect
+    from .connect import connect
 
     try:
         return connect(settings).get(path, timeout=PATIENCE)[key]

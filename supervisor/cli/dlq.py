@@ -12,9 +12,10 @@ import typer
 
 from .arguments import age, letter_ids
 from .complete import dead_letters, letters_or_mods, mods_with_letters
+from .connect import connect
 from .exits import CliError, ExitCode
 from .output import Output, complain, printable, show
-from .settings import Settings, connect
+from .settings import Settings
 
 if TYPE_CHECKING:
     from .client import Client

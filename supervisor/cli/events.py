@@ -9,9 +9,10 @@ import typer
 
 from .arguments import json_object
 from .complete import event_names
+from .connect import connect
 from .exits import CliError, ExitCode
 from .output import Output, complain, printable, show
-from .settings import Settings, connect
+from .settings import Settings
 
 
 def send(

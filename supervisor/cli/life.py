@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
+from .connect import connect
 from .exits import CliError, ExitCode, mistakes
 from .output import Output, printable, show
-from .settings import Settings, connect
+from .settings import Settings
 
 File = Annotated[
     Path | None, typer.Argument(metavar="[FILE]", help="The network file. [dim](default: as --file)[/dim]")

@@ -11,9 +11,10 @@ import typer
 
 from .arguments import assigned, json_object, plain
 from .complete import limits, loaded_mods, mod_paths
+from .connect import connect
 from .exits import CliError, ExitCode
 from .output import Output, printable, show
-from .settings import Settings, connect
+from .settings import Settings
 from .versions import Agents, Groups, Percent, audience_of
 
 Mod = Annotated[str, typer.Argument(metavar="MOD", help="The mod's id or path.", autocompletion=loaded_mods)]

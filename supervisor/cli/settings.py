@@ -5,10 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .client import Client
 
 DEFAULT_FILE = "network.yaml"
 
@@ -32,14 +28,3 @@ class Settings:
     @property
     def network_file(self) -> Path:
         return self.named_file or Path(DEFAULT_FILE)
-
-
-def connect(settings: Settings) -> Client:
-    """Return a client of the network that the options name; raises `CliError` if they name none.
-
-    Imports the client when it is called: `--help` needs none of it.
-    """
-    from .client import Client
-    from .target import find_target
-
-    return Client(find_target(settings))

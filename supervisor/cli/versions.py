@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from .complete import loaded_mods
+from .connect import connect
 from .exits import CliError, ExitCode
 from .output import Output, printable, show
-from .settings import Settings, connect
+from .settings import Settings
 
 Mod = Annotated[str, typer.Argument(metavar="MOD", help="The mod's id or path.", autocompletion=loaded_mods)]
 Family = Annotated[
