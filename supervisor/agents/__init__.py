@@ -12,10 +12,10 @@ from ..faces import lazily
 
 if TYPE_CHECKING:
     from .agent import Agent
-    from .registry import AgentRegistry, Delivery, Refusal
+    from .registry import MAX_POLL_WAIT, AgentRegistry, Delivery, Refusal
 
 __getattr__ = lazily(
     __name__,
     agent="Agent",
-    registry="AgentRegistry Delivery Refusal",
+    registry="AgentRegistry Delivery MAX_POLL_WAIT Refusal",
 )

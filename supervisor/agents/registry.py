@@ -20,6 +20,7 @@ from ...ipc.topic import check_pattern
 from ..config import AgentsConfig, GroupConfig
 from .agent import Agent, Subscription
 
+MAX_POLL_WAIT = 60.0  # seconds one long-poll may take
 MAX_SUBSCRIPTIONS = 1000  # of one agent
 MAX_CHANNELS = 10_000  # of the network, whose journal and lists hold them all
 MAX_MEMBERSHIPS = 1000  # channels one agent is in, so that no single one can use up the network's
