@@ -1,4 +1,8 @@
-"""`AgentNetwork`: the life of a network, and how its parts are put together. `Operations` is what it can be asked."""
+"""`AgentNetwork`: starts and stops a network, and puts its parts together.
+
+What can be asked of a running network stands in `operations`. One task owns all others: `initialize`
+makes it and `shutdown` ends it, and both only signal it, so that they may run in different tasks.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +47,7 @@ EXPIRY_INTERVAL = 2.0  # seconds between looks for agents that stopped polling
 
 
 class StartError(ModvisorError):
-    """The network could not start: its core failed, or a mod marked ``required`` did."""
+    """The network could not start: its core or a mod marked ``required`` failed."""
 
     code = Code.START_FAILED
 
@@ -54,8 +58,7 @@ class AgentNetwork(Operations):
         async with AgentNetwork.load("network.yaml") as network:
             response = await network.load_mod("modvisor.mods.workspace.wiki")
 
-    Failures of mods and requests are responses (``success=False``), never exceptions. `initialize` and `shutdown` may be
-    called from different tasks; both only signal the task that owns everything the network runs.
+    A mod or a request that fails is a response with ``success=False``, never an exception.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -64,27 +67,28 @@ class AgentNetwork(Operations):
 
     @classmethod
     def load(cls, path: str | Path) -> AgentNetwork:
-        """A network from its file; raises `ConfigError` listing every mistake, and starts nothing."""
+        """Read a network file. Starts nothing; raises `ConfigError`, which lists every mistake."""
         return cls(load_config(path))
 
     @classmethod
     def from_config(cls, config: dict[str, Any], *, base_dir: str | Path = ".") -> AgentNetwork:
-        """A network from plain data of the file's shape; raises `ConfigError`."""
+        """Make a network from plain data in the shape of the file. Raises `ConfigError`."""
         return cls(parse_config(config, base_dir=Path(base_dir)))
 
     # -- life
 
     async def initialize(self, *, admin: bool = False, fresh: bool = False) -> bool:
-        """Start everything: the mods of the config and those that were loaded when the network last ran, and the HTTP server
-        if the config names a port.
+        """Start the mods of the config, the mods that were loaded when the network last ran, and the servers.
+
+        Agents are served over HTTP if the config names a port.
 
         Args:
             admin: serve the admin API on a unix socket in the state directory, as ``modvisor run`` does.
-            fresh: load what the config names and nothing else, and forget who was in quarantine. Agents, checkpoints,
-                accepted events and dead letters stay.
+            fresh: load only the mods of the config, and forget quarantines. Agents, checkpoints, accepted
+                events and dead letters stay.
 
         Raises:
-            StartError: the core or a mod marked ``required`` failed; nothing is left running.
+            StartError: the core or a mod marked ``required`` failed. Nothing is left running.
             StateDirBusy: another network owns the state directory.
         """
         if self._owner is not None:
@@ -104,19 +108,19 @@ class AgentNetwork(Operations):
         return True
 
     async def shutdown(self) -> None:
-        """Drain and unload every mod, stop serving, release the state directory. May be called again."""
+        """Drain and unload every mod, stop the servers, release the state directory. It may be called again."""
         owner = self._owner
         if owner is None or self._stop_requested is None:
             return
         self._stop_requested.set()
         await asyncio.shield(asyncio.wait([owner]))
-        if self._owner is owner:  # else somebody has initialized it anew meanwhile
+        if self._owner is owner:  # else the network has been initialized again meanwhile
             self._owner = None
         if not owner.cancelled() and (error := owner.exception()) is not None:
             raise error
 
     async def wait_stopped(self) -> None:
-        """Until the network has ended, whoever stopped it; returns at once if it does not run."""
+        """Wait until the network has ended, whatever stopped it. Returns at once if it does not run."""
         if (owner := self._owner) is not None:
             await asyncio.wait([owner])
 
@@ -128,7 +132,7 @@ class AgentNetwork(Operations):
         await self.shutdown()
 
     async def _own(self, started: asyncio.Future[None], admin: bool, fresh: bool) -> None:
-        """The one task that owns all others. Whatever happens, no process and no lock outlives it."""
+        """Run the network. This task owns all others: no process and no lock outlives it."""
         assert self._stop_requested is not None
         try:
             self._acquire()
@@ -167,39 +171,31 @@ class AgentNetwork(Operations):
         parts.mods.restore(kept)
         await anyio.to_thread.run_sync(parts.enforcement.open)
         parts.tasks.start_soon(parts.enforcement.run, name="enforcement")
-        try:
-            await parts.mods.start_launcher()
-        except OSError as error:
-            raise StartError(f"no process can be started that starts the workers: {error}") from None
-        except ModvisorError as error:
-            raise StartError(str(error)) from None
+        await _start_launcher(parts.mods)
         self._parts = parts
-        outcomes = await self._load_mods(parts, kept)
-        failed = [(mod, response) for mod, response in outcomes if not response.success]
-        for mod, response in failed:
-            logger.error("mod %s did not start: %s", mod.mod_id, response.message)
-        if required := [response.message for mod, response in failed if mod.required]:
-            raise StartError("a required mod failed: " + "; ".join(str(message) for message in required))
+        _check_started(await self._load_mods(parts, kept))
         await parts.servers.start(admin=admin)
         parts.tasks.start_soon(self._background, parts)
 
     async def _load_mods(self, parts: _Parts, kept: Kept) -> list[tuple[ModConfig, EventResponse]]:
-        """The mods of the file, then those of the former run; a shutdown meanwhile cancels them. Returns the file's."""
+        """Load the mods of the file, then the mods that the journal kept. Returns the responses for the file's mods.
+
+        A shutdown meanwhile cancels the loads.
+        """
         assert self._stop_requested is not None
         outcomes: list[tuple[ModConfig, EventResponse]] = []
         async with anyio.create_task_group() as tasks:
 
-            async def watch_for_shutdown(stop: asyncio.Event) -> None:
+            async def cancel_at_shutdown(stop: asyncio.Event) -> None:
                 await stop.wait()
                 tasks.cancel_scope.cancel()
 
-            tasks.start_soon(watch_for_shutdown, self._stop_requested)
+            tasks.start_soon(cancel_at_shutdown, self._stop_requested)
             outcomes, restored = await parts.loading.start(kept.mods)
             for mod_id, response in restored:
                 if not response.success:
-                    logger.error(
-                        "mod %s, loaded when the network last ran, did not start: %s", mod_id, response.message
-                    )
+                    logger.error("mod %s, which ran when the network last ran, did not start: %s",
+                                 mod_id, response.message)  # fmt: skip
             parts.mods.started()
             tasks.cancel_scope.cancel()
         if self._stop_requested.is_set():
@@ -207,7 +203,7 @@ class AgentNetwork(Operations):
         return outcomes
 
     async def _stop(self, parts: _Parts) -> None:
-        """Take nothing new, let the mods finish and end, tell those who wait, put what must be kept on disk."""
+        """Refuse new events, drain and end the mods, stop the servers, and write the journal to disk."""
         self._closing = True
         parts.background.cancel()
         await parts.mods.close()
@@ -218,7 +214,7 @@ class AgentNetwork(Operations):
         await anyio.to_thread.run_sync(parts.journal.close)
 
     async def _background(self, parts: _Parts) -> None:
-        """What runs beside the events, until `_stop`."""
+        """Expire agents and reload mods whose files were saved, until `_stop`."""
         with parts.background:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._expire_agents, parts, name="agent-expiry")
@@ -232,7 +228,7 @@ class AgentNetwork(Operations):
 
 
 class _Parts:
-    """What a running network consists of."""
+    """The parts of a running network, wired to one another."""
 
     def __init__(self, network: AgentNetwork, tasks: TaskGroup) -> None:
         config, state = network.config, network.state_dir
@@ -295,8 +291,26 @@ class _Parts:
         self._requests.take(keeper, incarnation, request)
 
 
+async def _start_launcher(mods: ModRegistry) -> None:
+    try:
+        await mods.start_launcher()
+    except OSError as error:
+        raise StartError(f"the process that starts the workers cannot be started: {error}") from None
+    except ModvisorError as error:
+        raise StartError(str(error)) from None
+
+
+def _check_started(outcomes: list[tuple[ModConfig, EventResponse]]) -> None:
+    """Log the mods that failed. Raises `StartError` if a required mod is one of them."""
+    failed = [(mod, response) for mod, response in outcomes if not response.success]
+    for mod, response in failed:
+        logger.error("mod %s did not start: %s", mod.mod_id, response.message)
+    if required := [response.message for mod, response in failed if mod.required]:
+        raise StartError("a required mod failed: " + "; ".join(str(message) for message in required))
+
+
 def _without_mods(kept: Kept, journal: Journal) -> Kept:
-    """Forget which mods were loaded while the network last ran, and which were in quarantine."""
+    """Forget the mods that the journal kept, their versions and their quarantines."""
     for mod in kept.mods:
         journal.drop_mod(mod.mod_id)
     for mod_id in kept.quarantines:
@@ -307,7 +321,7 @@ def _without_mods(kept: Kept, journal: Journal) -> Kept:
 
 
 def _unwrapped(error: BaseException) -> BaseException:
-    """The one cause inside the group that a task group raises."""
+    """Return the one cause inside the group that a task group raises."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error

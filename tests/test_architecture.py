@@ -20,7 +20,6 @@ STILL_LONG = {
     "supervisor/limits/cgroups.py",
     "supervisor/config/config.py",
     "supervisor/lifecycle/keeper.py",
-    "supervisor/operations.py",
     "supervisor/fleet/registry.py",
     "supervisor/limits/watchdog.py",
     "worker/serve.py",
