@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ..ipc.errors import Code, InvalidEvent, ModvisorError
 from ..ipc.event import Event, EventResponse
-from .agents import Agent, AgentRegistry, Refusal
+from .agents import MAX_POLL_WAIT, Agent, AgentRegistry, Refusal
 from .events import Sender
-
-if TYPE_CHECKING:
-    from .network import AgentNetwork
+from .operations import Operations
 
 logger = logging.getLogger("modvisor.commands")
-
-MAX_POLL_WAIT = 60.0  # seconds one long-poll may take
 
 
 class _Command(NamedTuple):
@@ -29,7 +25,7 @@ class _Command(NamedTuple):
 class SystemCommands:
     """The network's own commands, by event name. Every answer is a response, also to a mistake of ours; never raises."""
 
-    def __init__(self, network: AgentNetwork, agents: AgentRegistry) -> None:
+    def __init__(self, network: Operations, agents: AgentRegistry) -> None:
         self._network = network
         self._agents = agents
         self._commands: dict[str, _Command] = {

@@ -19,36 +19,17 @@ STILL_LONG = {
     "supervisor/limits/cgroups.py",
     "supervisor/config/config.py",
     "supervisor/lifecycle/keeper.py",
-    "supervisor/network.py",
     "supervisor/fleet/registry.py",
     "supervisor/limits/watchdog.py",
     "worker/serve.py",
 }
-STILL_UP = {
-    ("supervisor/commands.py", "supervisor/network.py"),
-    ("supervisor/http/admin_api.py", "supervisor/network.py"),
-    ("supervisor/http/agents_api.py", "supervisor/network.py"),
-    ("supervisor/http/audience_api.py", "supervisor/network.py"),
-    ("supervisor/http/letters_api.py", "supervisor/network.py"),
-    ("supervisor/http/server.py", "supervisor/network.py"),
-}
+STILL_UP: set[tuple[str, str]] = set()
 STILL_PAST_A_FACE = {
     ("supervisor/network.py", "supervisor/http/server.py"),
 }
-STILL_A_CIRCLE = {
-    ("supervisor/commands.py", "supervisor/http", "supervisor/network.py"),
-}
+STILL_A_CIRCLE: set[tuple[str, ...]] = set()
 STILL_CIRCLES_OF_FILES = {
     ("supervisor/cli/network.py", "supervisor/cli/run.py"),
-    (
-        "supervisor/commands.py",
-        "supervisor/http/admin_api.py",
-        "supervisor/http/agents_api.py",
-        "supervisor/http/audience_api.py",
-        "supervisor/http/letters_api.py",
-        "supervisor/http/server.py",
-        "supervisor/network.py",
-    ),
 }
 
 

@@ -22,6 +22,7 @@ from ...ipc.messages import pack
 from ..config import AgentsConfig, GroupConfig
 from .agent import Agent
 
+MAX_POLL_WAIT = 60.0  # seconds that one poll may wait for an event
 MAX_CHANNELS = 10_000  # in the network: the journal and the lists hold every channel
 MAX_MEMBERSHIPS = 1000  # channels of one agent, so that no agent alone can use up MAX_CHANNELS
 

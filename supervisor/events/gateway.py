@@ -77,7 +77,7 @@ class Gateway:
         self._event_timeout = event_timeout
         self._answers = Answers()
         self._loop = asyncio.get_running_loop()
-        self.taps: list[Callable[[Event, EventResponse], None]] = []
+        self.taps: list[Callable[[tuple[Event, EventResponse]], None]] = []
         """Called with each finished event and its response, e.g. by ``modvisor events``; must not block."""
 
     # -- three doors
@@ -378,7 +378,7 @@ class Gateway:
             self._counters.failed += 1
         if self.taps:
             for tap in self.taps:
-                tap(event, response)
+                tap((event, response))
         return response
 
 

@@ -29,7 +29,7 @@ from .streams import LineStream, Write, drain, json_line
 from .wire import BadBody
 
 if TYPE_CHECKING:
-    from ..network import AgentNetwork
+    from ..operations import Operations
 
 MAX_LINES = 100_000  # of a log in one request
 MAX_CONCURRENCY = 1000  # events of one batch at once
@@ -46,7 +46,7 @@ _BATCH_KEYS = frozenset({"events", "concurrency", "in_order"})
 _SECRETS = frozenset({"secret", "password_hash"})
 
 
-def admin_app(network: AgentNetwork, stopping: asyncio.Event | None = None) -> Starlette:
+def admin_app(network: Operations, stopping: asyncio.Event | None = None) -> Starlette:
     """The application the operator talks to. ``stopping`` is set when the server stops, so that streams end."""
     api = _AdminApi(network, stopping or asyncio.Event())
     v1 = "/admin/v1"
@@ -77,7 +77,7 @@ def admin_app(network: AgentNetwork, stopping: asyncio.Event | None = None) -> S
 
 
 class _AdminApi:
-    def __init__(self, network: AgentNetwork, stopping: asyncio.Event) -> None:
+    def __init__(self, network: Operations, stopping: asyncio.Event) -> None:
         self._network = network
         self._stopping = stopping
         self._reconfiguring = anyio.Lock()

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from ...ipc.errors import Code, InvalidEvent, ModvisorError
 from ...ipc.event import Event
-from ..commands import MAX_POLL_WAIT
+from ..agents import MAX_POLL_WAIT
 from .answers import (
     Answer,
     failure_body,
@@ -29,14 +29,14 @@ from .streams import first_of, until_disconnected
 from .wire import BadBody, to_json
 
 if TYPE_CHECKING:
-    from ..network import AgentNetwork
+    from ..operations import Operations
 
 logger = logging.getLogger("modvisor.http")
 
 MAX_POLL_LIMIT = 1_000_000
 
 
-def agents_app(network: AgentNetwork, stopping: asyncio.Event | None = None) -> Starlette:
+def agents_app(network: Operations, stopping: asyncio.Event | None = None) -> Starlette:
     """The application agents talk to. ``stopping`` is set when the server stops, so that long-polls end."""
     api = _AgentsApi(network, stopping or asyncio.Event())
     return json_app(
@@ -51,7 +51,7 @@ def agents_app(network: AgentNetwork, stopping: asyncio.Event | None = None) -> 
 
 
 class _AgentsApi:
-    def __init__(self, network: AgentNetwork, stopping: asyncio.Event) -> None:
+    def __init__(self, network: Operations, stopping: asyncio.Event) -> None:
         self._network = network
         self._stopping = stopping
 

@@ -13,7 +13,7 @@ from .bodies import check_keys, json_body
 from .wire import BadBody
 
 if TYPE_CHECKING:
-    from ..network import AgentNetwork
+    from ..operations import Operations
 
 _KEYS = frozenset({"percent", "groups", "agents", "everyone"})
 
@@ -21,7 +21,7 @@ _KEYS = frozenset({"percent", "groups", "agents", "everyone"})
 class AudienceApi:
     """The routes below ``/mods/MOD``; MOD may be a family, where no version is meant."""
 
-    def __init__(self, network: AgentNetwork) -> None:
+    def __init__(self, network: Operations) -> None:
         self._network = network
 
     def routes(self, prefix: str) -> list[Route]:

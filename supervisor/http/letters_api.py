@@ -16,7 +16,7 @@ from .bodies import check_query, flag_query, number_query, whole_query
 from .wire import BadBody
 
 if TYPE_CHECKING:
-    from ..network import AgentNetwork
+    from ..operations import Operations
 
 MAX_PAGE = 1000  # letters in one answer
 MAX_LETTER_ID = 2**63 - 1  # what SQLite counts to
@@ -26,7 +26,7 @@ MAX_AGE = 1e9  # seconds
 class LettersApi:
     """The routes below ``/dead-letters``. A letter outlives its mod: nothing here but a replay asks for a loaded one."""
 
-    def __init__(self, network: AgentNetwork) -> None:
+    def __init__(self, network: Operations) -> None:
         self._network = network
 
     def routes(self, prefix: str) -> list[Route]:

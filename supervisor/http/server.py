@@ -18,7 +18,7 @@ from .gate import AdminGate
 from .sockets import CannotListen, tcp_socket, unix_socket
 
 if TYPE_CHECKING:
-    from ..network import AgentNetwork
+    from ..operations import Operations
 
 logger = logging.getLogger("modvisor.http")
 
@@ -30,7 +30,7 @@ class Servers:
         port: the TCP port that is listened on, None if there is none.
     """
 
-    def __init__(self, network: AgentNetwork, tasks: TaskGroup) -> None:
+    def __init__(self, network: Operations, tasks: TaskGroup) -> None:
         self._network = network
         self._tasks = tasks
         self._stopping = asyncio.Event()
