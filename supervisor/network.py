@@ -34,7 +34,7 @@ from .fleet import (
     Saved,
     resource_stats,
 )
-from .http.server import Servers
+from .http import Servers
 from .journal import Journal, Kept
 from .limits import Enforcement
 from .operations import Operations
