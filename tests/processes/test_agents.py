@@ -17,7 +17,7 @@ from modvisor.supervisor.agents import registry as agents
 from modvisor.supervisor.agents.registry import AgentRegistry, Refusal
 from modvisor.supervisor.commands import SystemCommands
 from modvisor.supervisor.config.config import AgentsConfig, GroupConfig, parse_config
-from modvisor.supervisor.events.gateway import Caller
+from modvisor.supervisor.events.gateway import Sender
 from tests.conftest import until
 
 pytestmark = pytest.mark.anyio
@@ -209,7 +209,7 @@ async def test_a_command_that_fails_by_our_mistake_is_answered_and_logged(caplog
         raise ZeroDivisionError("our mistake")
 
     network: Any = SimpleNamespace(health=break_down)
-    response = await SystemCommands(network, Registry())(Event("system.health_check", "agent:alice"), Caller())
+    response = await SystemCommands(network, Registry())(Event("system.health_check", "agent:alice"), Sender())
     assert (response.success, response.error) == (False, "internal_error")
     assert "our mistake" not in str(response.message)
     assert "system.health_check from agent:alice failed" in caplog.text
@@ -223,7 +223,7 @@ async def test_a_refusal_may_have_any_details() -> None:
         raise error
 
     network: Any = SimpleNamespace(health=refuse)
-    response = await SystemCommands(network, Registry())(Event("system.health_check"), Caller())
+    response = await SystemCommands(network, Registry())(Event("system.health_check"), Sender())
     assert (response.error, response.message, response.data["code"]) == ("bad_input", "no", 5)
 
 
