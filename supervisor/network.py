@@ -26,7 +26,7 @@ from .commands import SystemCommands
 from .config import ModConfig, NetworkConfig, load_config, parse_config, with_bundled_permissions
 from .events import DeadLetters, Gateway, LetterLedger, ModRequests
 from .fleet import Audiences, Autoreload, Loading, ModRegistry, ResourceMonitor, Saved, resources
-from .http.server import Servers
+from .http import Servers
 from .journal import Journal, Kept
 from .limits import Enforcement
 from .operations import Operations

@@ -16,7 +16,6 @@ from .house import FLOORS, ROOT
 STILL_LONG = {
     "supervisor/process/guarded.py",
     "ipc/pipe.py",
-    "supervisor/agents/registry.py",
     "supervisor/limits/cgroups.py",
     "supervisor/config/config.py",
     "supervisor/lifecycle/keeper.py",
@@ -25,9 +24,7 @@ STILL_LONG = {
     "worker/serve.py",
 }
 STILL_UP: set[tuple[str, str]] = set()
-STILL_PAST_A_FACE = {
-    ("supervisor/network.py", "supervisor/http/server.py"),
-}
+STILL_PAST_A_FACE: set[tuple[str, str]] = set()
 STILL_A_CIRCLE: set[tuple[str, ...]] = set()
 STILL_CIRCLES_OF_FILES = {
     ("supervisor/cli/network.py", "supervisor/cli/run.py"),

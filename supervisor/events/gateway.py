@@ -14,7 +14,7 @@ from ...ipc.address import AGENT, CHANNEL, GROUP, MOD, SYSTEM, Address
 from ...ipc.errors import Code, FrameTooLarge, ModvisorError, Unserializable
 from ...ipc.event import Event, EventResponse
 from ...ipc.topic import matches
-from ..agents import Agent, AgentRegistry, Delivery, Refusal
+from ..agents import Agent, AgentRegistry, Delivered, Refusal
 from ..calls import MAX_HOPS, Journey, NetworkCounters, Origin, Unanswered
 from ..config import ModConfig, family_of
 from ..fleet import Entry, Mod, ModRegistry, NotInAudience
@@ -323,7 +323,7 @@ class Gateway:
         walk.journey.own()
         event = walk.journey.event
         destination = event.destination
-        delivery: Delivery | None = None
+        delivery: Delivered | None = None
         failure: EventResponse | None = None
         if destination is not None and destination.role in (AGENT, CHANNEL, GROUP):
             try:

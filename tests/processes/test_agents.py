@@ -13,8 +13,7 @@ import pytest
 from modvisor.ipc.errors import ModvisorError
 from modvisor.ipc.messages import unpack
 from modvisor.supervisor import AgentNetwork, Event, EventResponse
-from modvisor.supervisor.agents import registry as agents
-from modvisor.supervisor.agents.registry import AgentRegistry, Refusal
+from modvisor.supervisor.agents import AgentRegistry, Refusal, delivery
 from modvisor.supervisor.commands import SystemCommands
 from modvisor.supervisor.config.config import AgentsConfig, GroupConfig, parse_config
 from modvisor.supervisor.events.gateway import Sender
@@ -251,8 +250,8 @@ def test_a_channel_goes_with_its_last_member() -> None:
 
 
 def test_one_agent_cannot_use_up_the_channels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agents, "MAX_MEMBERSHIPS", 3)
-    monkeypatch.setattr(agents, "MAX_CHANNELS", 4)
+    monkeypatch.setattr(delivery, "MAX_MEMBERSHIPS", 3)
+    monkeypatch.setattr(delivery, "MAX_CHANNELS", 4)
     registry = Registry()
     for agent_id in ("alice", "bob"):
         registry.register(agent_id, {})
@@ -269,7 +268,7 @@ def test_one_agent_cannot_use_up_the_channels(monkeypatch: pytest.MonkeyPatch) -
     assert str(refused("c3", "alice")).startswith("overloaded: agent 'alice' is in 3 channels")
     assert refused("c0", "alice") is None, "it is in that one already"
     assert refused("c3", "bob") is None
-    assert str(refused("c4", "bob")).startswith("overloaded: 4 channels exist")
+    assert str(refused("c4", "bob")).startswith("overloaded: the network has 4 channels")
     registry.leave("c0", "alice")
     assert refused("c4", "bob") is None, "a channel became free"
     registry.remove_channel("c1")
@@ -280,7 +279,7 @@ def test_one_agent_cannot_use_up_the_channels(monkeypatch: pytest.MonkeyPatch) -
 def test_after_many_joins_and_leaves_nothing_is_left() -> None:
     registry = Registry()
     registry.register("alice", {})
-    for number in range(agents.MAX_CHANNELS + 1):
+    for number in range(delivery.MAX_CHANNELS + 1):
         registry.join(f"c{number}", "alice")
         registry.leave(f"c{number}", "alice")
     assert (registry.channels(), registry._memberships) == ([], {})
@@ -368,8 +367,8 @@ async def test_an_event_larger_than_an_inbox_is_refused_and_drives_nothing_out(p
     with pytest.raises(Refusal) as caught:
         registry.send("agent:bob", "x" * 2001)
     assert caught.value.code == "inbox_full"
-    delivery = registry.send("agent:broadcast", "x" * 2001)
-    assert (delivery.reached, delivery.full) == (0, 2)
+    delivered = registry.send("agent:broadcast", "x" * 2001)
+    assert (delivered.reached, delivered.full) == (0, 2)
     assert await registry.texts("bob") == ["small"]
 
 
@@ -377,7 +376,7 @@ async def test_an_event_is_measured_once_for_all_its_receivers(monkeypatch: pyte
     registry, packed = Registry(), []
     for number in range(50):
         registry.register(f"agent{number}", {})
-    monkeypatch.setattr(agents, "pack", lambda value: packed.append(value) or b"x" * 100)
+    monkeypatch.setattr(delivery, "pack", lambda value: packed.append(value) or b"x" * 100)
     assert registry.send("agent:broadcast").reached == 50
     assert len(packed) == 1
     assert {agent.inbox.size for agent in registry} == {100}
