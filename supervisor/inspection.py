@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict
 from heapq import merge
 from typing import Any, Protocol, TypeVar
 
@@ -24,20 +21,20 @@ from .fleet import (
     Audiences,
     Autoreload,
     Loading,
-    Mod,
     ModRegistry,
+    NetworkView,
     ResourceMonitor,
     Saved,
-    mod_stats,
-    pids_of,
-    resource_stats,
+    agent_directory,
+    describe_mods,
+    health,
+    loaded_mods,
+    network_stats,
 )
 from .journal import Journal, StateDir
-from .lifecycle import Keeper, State
+from .lifecycle import Keeper
 from .process import read_tail
 from .sources import available
-
-logger = logging.getLogger("modvisor.network")
 
 LISTENER_SIZE = 10_000  # items that a slow listener may lag behind
 
@@ -97,72 +94,20 @@ class Inspection:
         return time.monotonic() - self._started if self._parts is not None else 0.0
 
     def health(self) -> dict[str, Any]:
-        """What ``GET /api/health`` shows to anybody."""
-        return {
-            "network_id": self.config.network_id,
-            "network_name": self.config.name,
-            "is_running": self.is_running,
-            "uptime_seconds": self.uptime,
-            "topology_mode": "centralized",
-            # No host: it would override the address by which the caller found us.
-            "transports": [{"type": "http", "config": {"port": self.port}}] if self.port is not None else [],
-            "manifest_transport": "http",
-            "recommended_transport": "http",
-            "agent_count": len(self._parts.agents) if self._parts is not None else 0,
-            "max_connections": self.config.agents.max_agents,
-            "mods": [
-                {"name": mod["name"], "mod_id": mod["mod_id"], "enabled": mod["state"] == State.READY}
-                for mod in self.describe_mods()
-            ],
-            "agents": {},
-        }
+        """Return what ``GET /api/health`` shows to anybody."""
+        return health(self._view()).to_dict()
 
     def agent_directory(self) -> dict[str, dict[str, Any]]:
-        """The registered agents as ``GET /api/health`` shows them to a caller with a secret."""
-        return {
-            agent.agent_id: {
-                # Metadata is whatever the agent says of itself.
-                "capabilities": found if isinstance(found := agent.metadata.get("capabilities"), list) else [],
-                "last_seen": agent.last_seen_at,
-                "transport_type": "http",
-                "address": None,
-            }
-            for agent in (self._parts.agents if self._parts is not None else ())
-        }
+        """Return the registered agents as ``GET /api/health`` shows them to an agent with its secret."""
+        agents = self._parts.agents if self._parts is not None else ()
+        return {agent_id: entry.to_dict() for agent_id, entry in agent_directory(agents).items()}
 
     def get_network_stats(self) -> dict[str, Any]:
-        """Everything that is counted and measured, as plain data. Reads memory only; samples are at most seconds old."""
-        parts = self._parts
-        needed = {} if parts is None else parts.mods.dependents.dependents()
-        mods = {} if parts is None else {keeper.mod_id: self._mod_stats(keeper, parts) for keeper in parts.mods}
-        for mod_id, figures in mods.items():
-            figures["required_by"] = needed.get(mod_id, [])
-        loaded = self.get_loaded_mods()
-        return {
-            "network_id": self.config.network_id,
-            "network_name": self.config.name,
-            "is_running": self.is_running,
-            "started_at": self._started_at,
-            "uptime_seconds": self.uptime,
-            "agent_count": len(parts.agents) if parts is not None else 0,
-            "channel_count": len(parts.agents.channels()) if parts is not None else 0,
-            "events": asdict(self.counters),
-            "supervisor": {
-                "pid": os.getpid(),
-                **resource_stats(parts.monitor.of(os.getpid()) if parts is not None else None),
-            },
-            "journal": parts.journal.stats() if parts is not None else {},
-            "dynamic_mods": {"count": len(loaded), "loaded": list(loaded), "details": loaded},
-            "mods": mods,
-            "families": parts.mods.families.stats() if parts is not None else {},
-        }
+        """Return everything that is counted and measured. Reads memory only; samples are at most seconds old."""
+        return network_stats(self._view()).to_dict()
 
-    def _mod_stats(self, mod: Mod, parts: Parts) -> dict[str, Any]:
-        return {
-            **mod_stats(mod, parts.monitor),
-            **parts.mods.families.stats_of(mod),
-            "watched_files": parts.autoreload.count_of(mod.mod_id),
-        }
+    def _view(self) -> NetworkView:
+        return NetworkView(self.config, self.counters, self._started_at, self.uptime, self.port, self._parts)
 
     async def sample_resources(self) -> None:
         """Take a resource sample now instead of at the next tick. Raises `ModvisorError` (not_running)."""
@@ -171,20 +116,8 @@ class Inspection:
     # -- its mods
 
     def get_loaded_mods(self) -> dict[str, dict[str, Any]]:
-        """By mod id, in load order: mod_id, mod_path, loaded_at, state, pid, version."""
-        if self._parts is None:
-            return {}
-        return {
-            keeper.mod_id: {
-                "mod_id": keeper.mod_id,
-                "mod_path": keeper.config.path,
-                "loaded_at": keeper.loaded_at,
-                "state": str(keeper.state),
-                **pids_of(keeper),
-                "version": keeper.manifest.version if keeper.manifest is not None else None,
-            }
-            for keeper in self._parts.mods
-        }
+        """Return the loaded mods by id, in load order: mod_id, mod_path, loaded_at, state, pid, version."""
+        return {mod_id: mod.to_dict() for mod_id, mod in loaded_mods(self._view().mods).items()}
 
     async def available_mods(self) -> list[dict[str, Any]]:
         """Find what could be loaded, without importing any of it. The network need not run.
@@ -201,19 +134,8 @@ class Inspection:
         ]
 
     def describe_mods(self) -> list[dict[str, Any]]:
-        """The loaded mods as agents see them."""
-        return [
-            {
-                "name": keeper.config.path,
-                "mod_id": keeper.mod_id,
-                "description": keeper.manifest.description if keeper.manifest is not None else "",
-                "version": keeper.manifest.version if keeper.manifest is not None else "",
-                "requires_adapter": False,
-                "capabilities": list(keeper.manifest.patterns) if keeper.manifest is not None else [],
-                "state": str(keeper.state),
-            }
-            for keeper in (self._parts.mods if self._parts is not None else ())
-        ]
+        """Return the loaded mods as agents see them, in load order."""
+        return [mod.to_dict() for mod in describe_mods(self._view().mods)]
 
     def get_crashes(self, mod: str | None = None) -> list[dict[str, Any]]:
         """Return the reports of incarnations that ended unasked, oldest first: of one mod (by id or path) or of all.

@@ -25,15 +25,7 @@ from .calls import Journey
 from .commands import SystemCommands
 from .config import ModConfig, NetworkConfig, load_config, parse_config, with_bundled_permissions
 from .events import DeadLetters, Gateway, LetterLedger, ModRequests
-from .fleet import (
-    Audiences,
-    Autoreload,
-    Loading,
-    ModRegistry,
-    ResourceMonitor,
-    Saved,
-    resource_stats,
-)
+from .fleet import Audiences, Autoreload, Loading, ModRegistry, ResourceMonitor, Saved, resources
 from .http import Servers
 from .journal import Journal, Kept
 from .limits import Enforcement
@@ -275,7 +267,7 @@ class _Parts:
 
     def _resources_of(self, pid: int) -> dict[str, Any] | None:
         sample = self.monitor.of(pid)
-        return None if sample is None else resource_stats(sample)
+        return None if sample is None else resources(sample).to_dict()
 
     def _saved(self, saved: Saved) -> None:
         for tell in self.saves:

@@ -19,11 +19,7 @@ from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import Event, EventResponse
 from .config import ModConfig, NetworkConfig, mod_config
 from .events import DeadLetters
-from .fleet import (
-    Changes,
-    apply_changes,
-    in_force,
-)
+from .fleet import Changes, apply_changes, in_force
 from .inspection import Inspection
 from .sources import HOW_TO_INSTALL, is_available
 
