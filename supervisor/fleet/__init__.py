@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from .autoreload import Autoreload, Saved
     from .families import NotInAudience
     from .loading import Loading
+    from .monitor import ResourceMonitor
     from .reconfigure import Changes, apply_changes, in_force
     from .registry import ModRegistry
     from .router import Entry
-    from .stats import ResourceMonitor, mod_stats, resource_stats
-    from .workers import Mod, pids_of
+    from .stats import NetworkView, agent_directory, describe_mods, health, loaded_mods, network_stats, resources
+    from .workers import Mod
 
 __getattr__ = lazily(
     __name__,
@@ -27,9 +28,10 @@ __getattr__ = lazily(
     autoreload="Autoreload Saved",
     families="NotInAudience",
     loading="Loading",
+    monitor="ResourceMonitor",
     reconfigure="Changes apply_changes in_force",
     registry="ModRegistry",
     router="Entry",
-    stats="ResourceMonitor mod_stats resource_stats",
-    workers="Mod pids_of",
+    stats="NetworkView agent_directory describe_mods health loaded_mods network_stats resources",
+    workers="Mod",
 )

@@ -31,9 +31,9 @@ class Audiences:
         if family is None:
             return self._no_such_mod(mod)
         data = self._families.describe(family)
-        default = data["default"]
+        default = data.default
         text = f"the default version of {family} is {default}" if default else f"{family} has no default version"
-        return EventResponse(True, text, data)
+        return EventResponse(True, text, data.to_dict())
 
     async def set_audience(
         self, mod: str, *, percent: Any = None, groups: Any = None, agents: Any = None, everyone: bool = False
@@ -106,7 +106,7 @@ class Audiences:
         )
         text += self._file_rules(members)
         await self._remember(members)
-        return EventResponse(True, text, self._families.describe(family))
+        return EventResponse(True, text, self._families.describe(family).to_dict())
 
     # -- within
 
@@ -139,7 +139,7 @@ class Audiences:
         return name if self._families.members(name) else None
 
     def _reaches(self, keeper: Mod) -> str:
-        return self._families.stats_of(keeper)["reaches"]
+        return self._families.stats_of(keeper).reaches
 
     def _way_to_events(self, keeper: Mod) -> str:
         """Of one that is for everybody, and yet not the version of anybody; and of sources that have no version now."""
@@ -170,7 +170,7 @@ class Audiences:
                 await self._mods.remember(keeper)
 
     def _data(self, keeper: Mod) -> dict[str, Any]:
-        return {"mod_id": keeper.mod_id, **self._families.describe(family_of(keeper.mod_id))}
+        return {"mod_id": keeper.mod_id, **self._families.describe(family_of(keeper.mod_id)).to_dict()}
 
     def _not_ready(self, keeper: Mod, what: str) -> EventResponse:
         mod_id = keeper.mod_id

@@ -11,6 +11,7 @@ from ..calls import Journey
 from ..config import Audience, Split, Version, family_of, read_audience
 from ..journal import Journal
 from ..lifecycle import State
+from .read_models import FamilyStats, Reach, VersionStats, latencies
 from .workers import Mod
 
 logger = logging.getLogger("modvisor.families")
@@ -183,50 +184,44 @@ class Families:
 
     # -- stats
 
-    def stats_of(self, keeper: Mod) -> dict[str, Any]:
-        """family; audience, as the network file has it, or None; reaches, in words; share of the family's events since its
-        audiences last changed (0 to 1), None if there were none."""
+    def stats_of(self, keeper: Mod) -> Reach:
+        """Return whose events a mod gets."""
         family = family_of(keeper.mod_id)
         split = self._splits.get(family)
         if split is None:
             reaches = "everyone" if keeper.audience is None else str(keeper.audience)
         else:
             reaches = split.reaches(keeper.mod_id) if keeper in self._members[family] else "nobody"
-        return {
-            "family": family,
-            "audience": None if keeper.audience is None else keeper.audience.to_plain(),
-            "reaches": reaches,
-            "share": self._share(family, keeper),
-        }
+        audience = None if keeper.audience is None else keeper.audience.to_plain()
+        return Reach(family, audience, reaches, self._share(family, keeper))
 
-    def stats(self) -> dict[str, dict[str, Any]]:
-        """The families that are divided, by name; see `describe`."""
+    def stats(self) -> dict[str, FamilyStats]:
+        """Return the families that are divided, by name."""
         return {family: self.describe(family) for family in self._splits}
 
-    def describe(self, family: str) -> dict[str, Any]:
-        """family, default (a mod id, or None), promotions (that can be taken back), and its versions side by side."""
+    def describe(self, family: str) -> FamilyStats:
+        """Return the versions of a family, side by side."""
         keepers, split = self._members.get(family, []), self._splits.get(family)
         default = split.default if split is not None else next((keeper.mod_id for keeper in keepers), None)
-        return {
-            "family": family,
-            "default": default,
-            "promotions": len(self.promotions(family)),
-            "versions": [self._version_stats(keeper) for keeper in keepers],
-        }
+        versions = tuple(self._version_stats(keeper) for keeper in keepers)
+        return FamilyStats(family, default, len(self.promotions(family)), versions)
 
-    def _version_stats(self, keeper: Mod) -> dict[str, Any]:
-        counters = keeper.counters
-        p50, p99 = counters.latency.quantile(0.5), counters.latency.quantile(0.99)
-        return {
-            "mod_id": keeper.mod_id,
-            "version": keeper.manifest.version if keeper.manifest is not None else None,
-            "state": str(keeper.state),
-            **self.stats_of(keeper),
-            "events_in": counters.events_in,
-            "failed": counters.failed,
-            "latency_p50_ms": None if p50 is None else round(p50 * 1000, 3),
-            "latency_p99_ms": None if p99 is None else round(p99 * 1000, 3),
-        }
+    def _version_stats(self, keeper: Mod) -> VersionStats:
+        counters, reach = keeper.counters, self.stats_of(keeper)
+        p50, p99 = latencies(counters.latency)
+        return VersionStats(
+            mod_id=keeper.mod_id,
+            version=keeper.manifest.version if keeper.manifest is not None else None,
+            state=str(keeper.state),
+            family=reach.family,
+            audience=reach.audience,
+            reaches=reach.reaches,
+            share=reach.share,
+            events_in=counters.events_in,
+            failed=counters.failed,
+            latency_p50_ms=p50,
+            latency_p99_ms=p99,
+        )
 
     def _share(self, family: str, keeper: Mod) -> float | None:
         if family not in self._splits:

@@ -78,6 +78,6 @@ def _regroup(mods: ModRegistry, old: NetworkConfig, wanted: dict[str, ModConfig]
         return
     mods.families.change(regrouped)
     for keeper in regrouped:
-        reaches = mods.families.stats_of(keeper)["reaches"]
+        reaches = mods.families.stats_of(keeper).reaches
         done = EventResponse(True, f"mod {keeper.mod_id} reaches {reaches} now", {"mod_id": keeper.mod_id})
         changes.changed.setdefault(keeper.mod_id, done)

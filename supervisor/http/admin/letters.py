@@ -1,4 +1,4 @@
-"""The operator's API of dead letters: list them page by page, look into one, replay it, remove some."""
+"""The operator's routes of dead letters: list them page by page, show one, replay it, remove some."""
 
 from __future__ import annotations
 
@@ -6,38 +6,27 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from ...ipc.address import check_mod_id, is_mod_path, mod_id_of
-from ...ipc.errors import Code
-from ..events import DeadLetters
-from .answers import Answer, delete, failure, get, post, render_response, response_body
-from .bodies import check_query, flag_query, number_query, whole_query
-from .wire import BadBody
+from ....ipc.address import check_mod_id, is_mod_path, mod_id_of
+from ....ipc.errors import Code
+from ...events import DeadLetters
+from ..answers import Answer, failure, render_response, response_body
+from ..bodies import check_query, flag_query, number_query, whole_query
+from ..wire import BadBody
 
 if TYPE_CHECKING:
-    from ..network import AgentNetwork
+    from ...operations import Operations
 
 MAX_PAGE = 1000  # letters in one answer
-MAX_LETTER_ID = 2**63 - 1  # what SQLite counts to
+MAX_LETTER_ID = 2**63 - 1  # the largest integer of SQLite
 MAX_AGE = 1e9  # seconds
 
 
-class LettersApi:
-    """The routes below ``/dead-letters``. A letter outlives its mod: nothing here but a replay asks for a loaded one."""
+class LetterRoutes:
+    """The routes `/dead-letters`. A letter outlives its mod, which need not be loaded except for a replay."""
 
-    def __init__(self, network: AgentNetwork) -> None:
+    def __init__(self, network: Operations) -> None:
         self._network = network
-
-    def routes(self, prefix: str) -> list[Route]:
-        letters, letter = f"{prefix}/dead-letters", f"{prefix}/dead-letters/{{letter}}"
-        return [
-            get(letters, self.list),
-            delete(letters, self.remove_some),
-            get(letter, self.show),
-            delete(letter, self.remove),
-            post(f"{letter}/replay", self.replay),
-        ]
 
     @property
     def _letters(self) -> DeadLetters:
@@ -73,20 +62,24 @@ class LettersApi:
         older_than = number_query(request, "older_than", None, 0.001, MAX_AGE)
         every = flag_query(request, "all")
         if every and (mod_id is not None or older_than is not None):
-            raise BadBody("all: means every dead letter; leave it out, or 'mod' and 'older_than'")
+            raise BadBody("all: means every dead letter; leave out either 'all', or both 'mod' and 'older_than'")
         if not every and mod_id is None and older_than is None:
             raise BadBody("say which dead letters to remove: mod=MOD, older_than=SECONDS (or both), or all=1")
         return _removed(await self._letters.purge(mod_id=mod_id, older_than=older_than))
 
     async def _mod_id(self, request: Request) -> str | None:
-        """The id of the mod in the query, which may be named by its path and need not be loaded; raises `InvalidId`."""
+        """Return the id of the mod that the query names by its id or path. The mod need not be loaded.
+
+        Raises:
+            InvalidId: the query names neither.
+        """
         mod = request.query_params.get("mod")
         if mod is None:
             return None
         for mod_id, loaded in self._network.get_loaded_mods().items():
             if mod in (mod_id, loaded["mod_path"]):
                 return mod_id
-        # 'wiki.v2' may be either; an id that has letters is one.
+        # 'wiki.v2' may be an id or a path. It is an id if it has letters.
         if is_mod_path(mod) and not await self._letters.list(mod, limit=1):
             return mod_id_of(mod)
         return check_mod_id(mod)

@@ -1,4 +1,4 @@
-"""Many events of the operator in one request: in order per source, different sources at the same time."""
+"""Many events in one request: in order per source, with different sources at the same time."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 import anyio
 
-from ...ipc.errors import Code, InvalidEvent
-from ...ipc.event import Event, EventResponse
+from ....ipc.errors import Code, InvalidEvent
+from ....ipc.event import Event, EventResponse
+from ..failures import INTERNAL_ERROR
 
 logger = logging.getLogger("modvisor.http")
 
@@ -18,7 +19,11 @@ Result = dict[str, Any]
 
 
 def operator_event(data: Any) -> Event:
-    """An event from plain data; without a source it is the network's own. Raises `InvalidEvent`."""
+    """Return an event from plain data. Its source is the network itself unless it names one.
+
+    Raises:
+        InvalidEvent: names the field.
+    """
     if type(data) is not dict:
         raise InvalidEvent(f"event: expected an object, got {type(data).__name__}")
     given = {key: value for key, value in data.items() if value is not None}
@@ -26,30 +31,30 @@ def operator_event(data: Any) -> Event:
 
 
 async def process_batch(entries: list[Any], process: Process, *, concurrency: int, in_order: bool) -> list[Result]:
-    """Process events and report on each, in the order of ``entries``; what is no event is reported, too.
+    """Process events and return a result for each entry, in their order. An entry that is no event gets one, too.
 
     Args:
-        concurrency: how many are processed at once.
-        in_order: an event waits for the former one of its source; else for none.
+        concurrency: the most events at the same time.
+        in_order: each event waits for the previous event of its source. Otherwise no event waits.
     """
     results: list[Result] = [{} for _ in entries]
-    lanes: dict[Any, list[tuple[int, Event]]] = {}
+    queues: dict[Any, list[tuple[int, Event]]] = {}
     for index, entry in enumerate(entries):
         try:
             event = operator_event(entry)
         except InvalidEvent as error:
             results[index] = _invalid(index, entry, error)
         else:
-            lanes.setdefault(event.source if in_order else index, []).append((index, event))
-    waiting = iter(lanes.values())
+            queues.setdefault(event.source if in_order else index, []).append((index, event))
+    waiting = iter(queues.values())
 
     async def work() -> None:
-        for lane in waiting:  # shared: each lane is worked off by one
-            for index, event in lane:
+        for queue in waiting:  # the workers share this iterator: each queue has one worker
+            for index, event in queue:
                 results[index] = await _process(index, event, process)
 
     async with anyio.create_task_group() as tasks:
-        for _ in range(min(concurrency, len(lanes))):
+        for _ in range(min(concurrency, len(queues))):
             tasks.start_soon(work)
     return results
 
@@ -57,22 +62,21 @@ async def process_batch(entries: list[Any], process: Process, *, concurrency: in
 async def _process(index: int, event: Event, process: Process) -> Result:
     try:
         response = await process(event)
-    except Exception:  # one event must not take the results of the others with it
+    except Exception:  # one event must not cost the others their results
         logger.exception("event %s of a batch failed", event.event_id)
-        response = EventResponse.failure(Code.INTERNAL, "internal error; the log of the network says more")
-    # Only the network's own answer has nothing else in it; a mod's may name deliveries among its data.
-    delivered = response.data["delivered"] if _is_delivery(response.data) else None
+        response = EventResponse.failure(Code.INTERNAL, INTERNAL_ERROR)
     return {
         "index": index,
         "event_id": event.event_id,
         "success": response.success,
         "error": response.error,
-        "delivered": delivered,
+        "delivered": response.data["delivered"] if _is_delivery(response.data) else None,
         "message": response.message,
     }
 
 
 def _is_delivery(data: Any) -> bool:
+    """Return whether data is the network's own answer. A mod's answer may hold `delivered` beside other keys."""
     return isinstance(data, dict) and data.keys() == {"delivered"}
 
 
