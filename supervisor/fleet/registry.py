@@ -119,7 +119,7 @@ class ModRegistry:
             check_needs=self.dependents.check,
             admit=self.dependents.admit,
             load_params=self._load_params,
-            arm=lambda mod, number: enforcement.arm(mod, number, state.storage_of(mod.mod_id)),
+            prepare_limits=lambda mod, number: enforcement.prepare(mod, number, state.storage_of(mod.mod_id)),
             on_request=on_request,
             on_cancel=on_cancel,
             late=late,

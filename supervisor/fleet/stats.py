@@ -121,7 +121,7 @@ def _worker_stats(keeper: Keeper, monitor: ResourceMonitor) -> dict[str, Any]:
         "limits": limits_stats(
             keeper.config.limits,
             manifest.enforced if manifest is not None else {},
-            incarnation.armed.cgroup if incarnation is not None else None,
+            incarnation.limits_in_force.cgroup if incarnation is not None else None,
         ),
         "traffic": {
             "events_in": counters.events_in,

@@ -20,8 +20,8 @@ def report_of_end(incarnation: Incarnation, exit: Exit, resources: dict[str, Any
     log = incarnation.log.tail(LOG_LINES)
     cause, reason = cause_of(exit, incarnation.end_cause), incarnation.end_reason
     unasked = exit.signal == signal.SIGKILL and reason is None
-    if unasked and (testimony := incarnation.armed.witness.testify()):
-        cause, reason = Cause.OUT_OF_MEMORY, testimony
+    if unasked and (verdict := incarnation.limits_in_force.oom.verdict()):
+        cause, reason = Cause.OUT_OF_MEMORY, verdict
     return CrashReport(
         mod_id=incarnation.mod_id,
         version=incarnation.manifest.version if incarnation.manifest is not None else None,

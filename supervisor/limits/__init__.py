@@ -12,14 +12,14 @@ from ..faces import lazily
 
 if TYPE_CHECKING:
     from .doctor import FAIL, Report, examine
-    from .enforcement import Armed, Enforcement, limits_stats
+    from .enforcement import Enforcement, LimitsInForce, limits_stats
     from .samples import ProcessSample, make_sampler
     from .watchdog import Exceeded
 
 __getattr__ = lazily(
     __name__,
     doctor="FAIL Report examine",
-    enforcement="Armed Enforcement limits_stats",
+    enforcement="Enforcement LimitsInForce limits_stats",
     samples="ProcessSample make_sampler",
     watchdog="Exceeded",
 )
