@@ -9,6 +9,7 @@ import signal
 import textwrap
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from modvisor.supervisor import AgentNetwork
-from modvisor.supervisor.process.launcher import GuardianLauncher
+from modvisor.supervisor.process.guarded import GuardedProcess, GuardianLauncher
+from modvisor.supervisor.process.launch import Launch
 
 # Neither a deadline per example nor the health check that times the making of examples: both compare with the clock, so a
 # busy machine fails them. What takes too long is for pytest's own timeout. A failure prints the line that repeats it
@@ -98,9 +100,11 @@ def launched_as_asked(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
     """With ``--launch exec`` every mod is as one with ``launch: exec``."""
     if request.config.getoption("--launch") == "exec":
         launch = GuardianLauncher.launch
-        monkeypatch.setattr(
-            GuardianLauncher, "launch", lambda self, *args, **how: launch(self, *args, **{**how, "fork": False})
-        )
+
+        async def unforked(self: GuardianLauncher, asked: Launch) -> GuardedProcess:
+            return await launch(self, replace(asked, fork=False))
+
+        monkeypatch.setattr(GuardianLauncher, "launch", unforked)
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,6 @@ from . import house
 from .house import FLOORS, ROOT
 
 STILL_LONG = {
-    "supervisor/process/guarded.py",
     "ipc/pipe.py",
     "supervisor/agents/registry.py",
     "supervisor/limits/cgroups.py",

@@ -26,7 +26,7 @@ from ...ipc.spinning import Spinner
 from ..calls import InFlight, events_of
 from ..config import FORK, ModConfig, check
 from ..limits import Exceeded, LimitsInForce
-from ..process import MAX_IN_FLIGHT, Cause, Exit, Interpreter, Launcher, ModLog, WorkerProcess, shielded
+from ..process import MAX_IN_FLIGHT, Cause, Exit, Interpreter, Launch, Launcher, ModLog, WorkerProcess, shielded
 from ..sources import Home
 
 LAST_MOMENT = 1.0
@@ -170,11 +170,13 @@ class Incarnation:
         try:
             async with asyncio.timeout_at(deadline):
                 process = await launcher.launch(
-                    log.feed,
-                    log_rate=order.config.limits.log_rate,
-                    python=order.python,
-                    fork=order.config.launch == FORK,
-                    cgroup=None if order.limits_in_force.cgroup is None else order.limits_in_force.cgroup.path,
+                    Launch(
+                        log.feed,
+                        log_rate=order.config.limits.log_rate,
+                        python=order.python,
+                        fork=order.config.launch == FORK,
+                        cgroup=None if order.limits_in_force.cgroup is None else order.limits_in_force.cgroup.path,
+                    )
                 )
         except BaseException as error:
             order.limits_in_force.ended()

@@ -13,6 +13,7 @@ from ..faces import lazily
 if TYPE_CHECKING:
     from .crashes import LOG_LINES, MAX_IN_FLIGHT, Cause, CrashLog, CrashReport, cause_of, detail_of, last_words
     from .interpreters import Interpreter, tried
+    from .launch import Launch
     from .launcher import Launcher, make_launcher
     from .log import ModLog, read_tail
     from .process import Exit, WorkerProcess
@@ -22,6 +23,7 @@ __getattr__ = lazily(
     __name__,
     crashes="Cause CrashLog CrashReport LOG_LINES MAX_IN_FLIGHT cause_of detail_of last_words",
     interpreters="Interpreter tried",
+    launch="Launch",
     launcher="Launcher make_launcher",
     log="ModLog read_tail",
     process="Exit WorkerProcess",

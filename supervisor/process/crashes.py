@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from .launcher import Exit
+from .process import Exit
 
 KEPT = 20  # reports per mod: enough to see a pattern
 LOG_LINES = 50

@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from modvisor.supervisor.process.crashes import Cause, cause_of, last_words
-from modvisor.supervisor.process.launcher import Exit
+from modvisor.supervisor.process.process import Exit
 
 
 def stamped(text: str) -> list[str]:
