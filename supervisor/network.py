@@ -41,7 +41,7 @@ from .fleet import (
     resource_stats,
 )
 from .http.server import Servers
-from .journal import Journal, Kept, StateDir
+from .journal import Journal, LastRun, StateDir
 from .lifecycle import Keeper, State
 from .limits import Enforcement
 from .process import make_launcher, read_tail
@@ -210,7 +210,7 @@ class AgentNetwork:
         await parts.servers.start(admin=admin)
         parts.tasks.start_soon(self._background, parts)
 
-    async def _load_mods(self, parts: _Parts, kept: Kept) -> list[tuple[ModConfig, EventResponse]]:
+    async def _load_mods(self, parts: _Parts, kept: LastRun) -> list[tuple[ModConfig, EventResponse]]:
         """The mods of the file, then those of the former run; a shutdown meanwhile cancels them. Returns the file's."""
         assert self._stop_requested is not None
         outcomes: list[tuple[ModConfig, EventResponse]] = []
@@ -771,7 +771,7 @@ class _Parts:
         self._requests.take(keeper, incarnation, request)
 
 
-def _without_mods(kept: Kept, journal: Journal) -> Kept:
+def _without_mods(kept: LastRun, journal: Journal) -> LastRun:
     """Forget which mods were loaded while the network last ran, and which were in quarantine."""
     for mod in kept.mods:
         journal.drop_mod(mod.mod_id)

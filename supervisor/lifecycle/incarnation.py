@@ -26,7 +26,7 @@ from ...ipc.spinning import Spinner
 from ..calls import InFlight, events_of
 from ..config import FORK, ModConfig, check
 from ..limits import Exceeded, LimitsInForce
-from ..process import MAX_IN_FLIGHT, Cause, Exit, Interpreter, Launch, Launcher, ModLog, WorkerProcess, shielded
+from ..process import REPORTED_EVENTS, Cause, Exit, Interpreter, Launch, Launcher, ModLog, WorkerProcess, shielded
 from ..sources import Home
 
 LAST_MOMENT = 1.0
@@ -389,6 +389,6 @@ class Incarnation:
             self._hello.set_exception(reason)
             self._hello.exception()  # seen: nobody may be waiting for it any more
         handling = list(self.in_flight.handling.values())
-        self.lost_events, self.lost_count = events_of(handling[:MAX_IN_FLIGHT]), len(handling)
+        self.lost_events, self.lost_count = events_of(handling[:REPORTED_EVENTS]), len(handling)
         self._listeners.on_lost(self, reason)
         self._listeners.on_cancel(self, None)

@@ -26,7 +26,7 @@ from ..calls import Caller, CopyQueue, DurableEvents, InFlight, Journey, Late, L
 from ..config import ModConfig, fingerprint, settled
 from ..journal import Journal, Quarantine
 from ..limits import Exceeded, LimitsInForce
-from ..process import Cause, CrashLog, Exit, Launcher, ModLog, shielded, tried
+from ..process import Cause, CrashLog, Exit, Launcher, ModLog, probe, shielded
 from ..sources import CompiledCode, Home, SnapshotStore, SourceFiles, files_read
 from .checkpoints import Checkpoints
 from .crash_report import report_of_end, report_of_start
@@ -401,7 +401,7 @@ class Keeper:
             config = settled(config, home.file, home.said)
             if snapshot is None and (config.requires or config.optional):
                 self._around.check_needs(config)
-            python = None if config.python is None else await tried(config.python)
+            python = None if config.python is None else await probe(config.python)
             params = self._around.load_params(config, home)
         except ModvisorError as error:  # its mod.yaml has mistakes; an environment variable or file is missing
             raise StartFailed(f"mod {config.mod_id}: {error}", code=error.code, **error.details) from None

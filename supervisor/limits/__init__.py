@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from ..faces import lazily
 
 if TYPE_CHECKING:
-    from .doctor import FAIL, Report, examine
+    from .doctor import FAIL, HostReport, examine_host
     from .enforcement import Enforcement, LimitsInForce, limits_stats
     from .samples import ProcessSample, make_sampler
     from .watchdog import Exceeded
 
 __getattr__ = lazily(
     __name__,
-    doctor="FAIL Report examine",
+    doctor="FAIL HostReport examine_host",
     enforcement="Enforcement LimitsInForce limits_stats",
     samples="ProcessSample make_sampler",
     watchdog="Exceeded",

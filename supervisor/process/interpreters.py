@@ -99,16 +99,16 @@ def worker_command(python: str = sys.executable) -> list[str]:
     return [python, "-P", "-m", "modvisor.worker"]
 
 
-async def tried(python: Path) -> Interpreter:
+async def probe(python: Path) -> Interpreter:
     """Ask an interpreter what it is; what is known of one that has not changed since is not asked again.
 
     Raises:
         BadPython: it does not run, is too old, or has a msgpack that is.
     """
-    return await anyio.to_thread.run_sync(_tried, python)
+    return await anyio.to_thread.run_sync(_probe, python)
 
 
-def _tried(python: Path) -> Interpreter:
+def _probe(python: Path) -> Interpreter:
     try:
         return _examined(python, _mark(python), _mark(python.parent.parent / "pyvenv.cfg", missing=True))
     except OSError as error:

@@ -21,7 +21,7 @@ import pytest
 
 from modvisor.supervisor.process.children import ExecLauncher
 from modvisor.supervisor.process.guarded import GuardedProcess, GuardianLauncher
-from modvisor.supervisor.process.interpreters import Interpreter, tried
+from modvisor.supervisor.process.interpreters import Interpreter, probe
 from modvisor.supervisor.process.launch import Launch
 from modvisor.supervisor.process.launcher import Launcher, make_launcher
 from modvisor.supervisor.process.output import READ_SIZE
@@ -210,7 +210,7 @@ def ignored_signals() -> Iterator[None]:
 async def test_a_worker_inherits_no_signal_that_is_ignored_or_blocked(
     run: Start, own_python: bool, ignored_signals: None
 ) -> None:
-    running = await run(python=await tried(Path(sys.executable)) if own_python else None)
+    running = await run(python=await probe(Path(sys.executable)) if own_python else None)
     running.process.sock.setblocking(False)
     async with asyncio.timeout(10):
         await asyncio.get_running_loop().sock_recv(running.process.sock, 1000)  # it has begun
@@ -268,7 +268,7 @@ async def test_under_an_interpreter_of_its_own_a_worker_says_hello_and_ends_as_a
     """A virtual environment that has nothing, beside a variable that would lead it to ours."""
     venv.create(tmp_path / "venv", with_pip=False, symlinks=True)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "ours"))
-    python = await tried(tmp_path / "venv" / "bin" / "python")
+    python = await probe(tmp_path / "venv" / "bin" / "python")
     launcher = make()
     running, ours = await run(launcher=launcher, python=python), await run(launcher=launcher)
     for each in (running, ours):

@@ -28,7 +28,7 @@ from modvisor.supervisor.journal.journal import (
     DeadLetter,
     DurableEvent,
     Journal,
-    Kept,
+    LastRun,
     Quarantine,
     StorageFull,
 )
@@ -323,7 +323,7 @@ class World:
         self.in_quarantine = in_quarantine
         if in_quarantine:
             kept = Quarantine(MOD, self.mod.path, "it kept ending", 0.0, fingerprint(self.mod))
-            self.mods.restore(Kept(quarantines={MOD: kept}))
+            self.mods.restore(LastRun(quarantines={MOD: kept}))
         await self.mods.load(self.mod)
         self.in_quarantine = False
 
