@@ -13,13 +13,13 @@ from ..faces import lazily
 if TYPE_CHECKING:
     from .doctor import FAIL, HostReport, examine_host
     from .enforcement import Enforcement, LimitsInForce, limits_stats
+    from .over_limit import Exceeded
     from .samples import ProcessSample, make_sampler
-    from .watchdog import Exceeded
 
 __getattr__ = lazily(
     __name__,
     doctor="FAIL HostReport examine_host",
     enforcement="Enforcement LimitsInForce limits_stats",
+    over_limit="Exceeded",
     samples="ProcessSample make_sampler",
-    watchdog="Exceeded",
 )

@@ -16,7 +16,8 @@ import anyio.to_thread
 from ..config import LimitsConfig, ModConfig
 from .cgroups import Cgroup, Cgroups
 from .oom import OomCheck
-from .watchdog import Exceeded, Take, Watchdog
+from .over_limit import Exceeded
+from .watchdog import Take, Watchdog
 
 logger = logging.getLogger("modvisor.enforcement")
 

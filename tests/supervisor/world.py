@@ -35,7 +35,7 @@ from modvisor.supervisor.journal.journal import (
 from modvisor.supervisor.journal.state_dir import StateDir
 from modvisor.supervisor.lifecycle.keeper import Keeper
 from modvisor.supervisor.limits.enforcement import Enforcement
-from modvisor.supervisor.limits.watchdog import Exceeded
+from modvisor.supervisor.limits.over_limit import Exceeded
 from modvisor.supervisor.sources.home import Home
 from modvisor.supervisor.sources.saved_files import SourceFiles, source_files
 from modvisor.supervisor.sources.snapshots import Snapshot, SnapshotStore
