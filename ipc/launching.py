@@ -51,8 +51,8 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """Guardian or warden to supervisor: it could not be started; an `OSError`."""
+class NotStarted:
+    """Guardian or warden to supervisor: the worker could not be started, for the reason of an `OSError`."""
 
     errno: int
     message: str
@@ -94,7 +94,7 @@ class Ended:
     max_rss: int
 
 
-Message = Order | Imported | Started | Refused | Signal | Kill | Ended
+Message = Order | Imported | Started | NotStarted | Signal | Kill | Ended
 
 
 def encode(message: Message) -> bytes:
@@ -110,8 +110,8 @@ def decode(data: bytes) -> Message:
             return Started(pid, warden, start_time, in_cgroup)
         case ["Imported", dict(failures)]:
             return Imported({str(name): str(why) for name, why in failures.items()})
-        case ["Refused", int(errno), str(message)]:
-            return Refused(errno, message)
+        case ["NotStarted", int(errno), str(message)]:
+            return NotStarted(errno, message)
         case ["Signal", int(signum), bool(group)]:
             return Signal(signum, group)
         case ["Kill", bytes(cgroup)]:

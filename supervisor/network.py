@@ -27,7 +27,7 @@ from .config import ModConfig, NetworkConfig, load_config, parse_config, with_bu
 from .events import DeadLetters, Gateway, LetterLedger, ModRequests
 from .fleet import Audiences, Autoreload, Loading, ModRegistry, ResourceMonitor, Saved, resources
 from .http import Servers
-from .journal import Journal, Kept
+from .journal import Journal, LastRun
 from .limits import Enforcement
 from .operations import Operations
 from .process import make_launcher
@@ -169,7 +169,7 @@ class AgentNetwork(Operations):
         await parts.servers.start(admin=admin)
         parts.tasks.start_soon(self._background, parts)
 
-    async def _load_mods(self, parts: _Parts, kept: Kept) -> list[tuple[ModConfig, EventResponse]]:
+    async def _load_mods(self, parts: _Parts, kept: LastRun) -> list[tuple[ModConfig, EventResponse]]:
         """Load the mods of the file, then the mods that the journal kept. Returns the responses for the file's mods.
 
         A shutdown meanwhile cancels the loads.
@@ -301,7 +301,7 @@ def _check_started(outcomes: list[tuple[ModConfig, EventResponse]]) -> None:
         raise StartError("a required mod failed: " + "; ".join(str(message) for message in required))
 
 
-def _without_mods(kept: Kept, journal: Journal) -> Kept:
+def _without_mods(kept: LastRun, journal: Journal) -> LastRun:
     """Forget the mods that the journal kept, their versions and their quarantines."""
     for mod in kept.mods:
         journal.drop_mod(mod.mod_id)

@@ -10,6 +10,7 @@ import subprocess
 import textwrap
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from modvisor.supervisor import AgentNetwork
-from modvisor.supervisor.process.launcher import GuardianLauncher
+from modvisor.supervisor.process.guarded import GuardedProcess, GuardianLauncher
+from modvisor.supervisor.process.launch import Launch
 from tests.guardians import forked_guardians, is_possible, templates
 
 # Neither a deadline per example nor the health check that times the making of examples: both compare with the clock, so a
@@ -101,9 +103,11 @@ def launched_as_asked(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if request.config.getoption("--launch") == "exec":
             launch = GuardianLauncher.launch
-            patch.setattr(
-                GuardianLauncher, "launch", lambda self, *args, **how: launch(self, *args, **{**how, "fork": False})
-            )
+
+            async def unforked(self: GuardianLauncher, asked: Launch) -> GuardedProcess:
+                return await launch(self, replace(asked, fork=False))
+
+            patch.setattr(GuardianLauncher, "launch", unforked)
         yield
 
 

@@ -21,13 +21,11 @@ from . import house
 from .house import FLOORS, ROOT
 
 STILL_LONG = {
-    "supervisor/process/guarded.py",
     "ipc/pipe.py",
     "supervisor/limits/cgroups.py",
     "supervisor/config/config.py",
     "supervisor/lifecycle/keeper.py",
     "supervisor/fleet/registry.py",
-    "supervisor/limits/watchdog.py",
     "worker/serve.py",
 }
 STILL_UP: set[tuple[str, str]] = set()

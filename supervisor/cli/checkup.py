@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import ConfigError, NetworkConfig, Problem, load_config
-from ..limits import FAIL, Report, examine
+from ..limits import FAIL, HostReport, examine_host
 from ..sources import with_mod_files
 from .exits import ExitCode
 
@@ -16,7 +16,7 @@ from .exits import ExitCode
 class Checkup:
     """What the doctor found. ``file`` is None if no file was examined; ``problems`` are the file's mistakes."""
 
-    report: Report
+    report: HostReport
     file: Path | None
     problems: tuple[Problem, ...] = ()
 
@@ -52,4 +52,4 @@ def check_up(file: Path | None) -> Checkup:
             config = with_mod_files(load_config(file))
         except ConfigError as error:
             problems = tuple(error.problems)
-    return Checkup(examine(config), file, problems)
+    return Checkup(examine_host(config), file, problems)

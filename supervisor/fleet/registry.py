@@ -36,7 +36,7 @@ from ..config import (
     with_aliases,
     with_changes,
 )
-from ..journal import Journal, Kept, KeptMod, Quarantine, StateDir
+from ..journal import Journal, KeptMod, LastRun, Quarantine, StateDir
 from ..lifecycle import (
     COMING_BACK,
     DOWN,
@@ -119,7 +119,7 @@ class ModRegistry:
             check_needs=self.dependents.check,
             admit=self.dependents.admit,
             load_params=self._load_params,
-            arm=lambda mod, number: enforcement.arm(mod, number, state.storage_of(mod.mod_id)),
+            prepare_limits=lambda mod, number: enforcement.prepare(mod, number, state.storage_of(mod.mod_id)),
             on_request=on_request,
             on_cancel=on_cancel,
             late=late,
@@ -319,7 +319,7 @@ class ModRegistry:
         if config.mod_id not in self._keepers:
             self._add(config)
 
-    def restore(self, kept: Kept) -> None:
+    def restore(self, kept: LastRun) -> None:
         """What the journal kept of the former run: to be called before anything is loaded."""
         self._kept_in_quarantine = dict(kept.quarantines)
         self._unclean = not kept.clean

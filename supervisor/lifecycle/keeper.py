@@ -25,8 +25,8 @@ from ...ipc.spinning import Spinner
 from ..calls import Caller, CopyQueue, DurableEvents, InFlight, Journey, Late, Ledger, ModCounters
 from ..config import ModConfig, fingerprint, settled
 from ..journal import Journal, Quarantine
-from ..limits import Armed, Exceeded
-from ..process import Cause, CrashLog, Exit, Launcher, ModLog, shielded, tried
+from ..limits import Exceeded, LimitsInForce
+from ..process import Cause, CrashLog, Exit, Launcher, ModLog, probe, shielded
 from ..sources import CompiledCode, Home, SnapshotStore, SourceFiles, files_read
 from .checkpoints import Checkpoints
 from .crash_report import report_of_end, report_of_start
@@ -54,7 +54,7 @@ class Surroundings:
         check_needs: whether what a mod requires is loaded; raises `ModvisorError`.
         admit: whether those who need a mod, by id, can do with what is to take its place; raises `ModvisorError`.
         load_params: the `load` parameters of a mod, without its snapshot and limits.
-        arm: prepares the limits of an incarnation.
+        prepare_limits: prepares the limits of an incarnation.
         on_request, on_cancel: called with each request of a worker, and with those it gives up.
         late: called with an answer that nobody waits for any more.
         resources_of: the newest resource sample of a process, as plain data.
@@ -77,7 +77,7 @@ class Surroundings:
     check_needs: Callable[[ModConfig], None]
     admit: Callable[[str, ModConfig, str], None]
     load_params: Callable[[ModConfig, Home], dict[str, Any]]
-    arm: Callable[[ModConfig, int], Armed]
+    prepare_limits: Callable[[ModConfig, int], LimitsInForce]
     on_request: Callable[[Keeper, Incarnation, Request], None]
     on_cancel: CancelHandler
     late: Late
@@ -401,7 +401,7 @@ class Keeper:
             config = settled(config, home.file, home.said)
             if snapshot is None and (config.requires or config.optional):
                 self._around.check_needs(config)
-            python = None if config.python is None else await tried(config.python)
+            python = None if config.python is None else await probe(config.python)
             params = self._around.load_params(config, home)
         except ModvisorError as error:  # its mod.yaml has mistakes; an environment variable or file is missing
             raise StartFailed(f"mod {config.mod_id}: {error}", code=error.code, **error.details) from None
@@ -411,9 +411,9 @@ class Keeper:
             params["snapshot"] = snapshot.modules
         if python is None:  # another Python has another code
             params["compiled"] = self._around.compiled.of((config.path, home.folder))
-        armed = self._around.arm(config, self._number)
-        params["limits"] = armed.worker_limits()
-        return StartOrder(config, self._number, params, armed, home, python, self._around.spinner)
+        limits_in_force = self._around.prepare_limits(config, self._number)
+        params["limits"] = limits_in_force.worker_limits()
+        return StartOrder(config, self._number, params, limits_in_force, home, python, self._around.spinner)
 
     async def activate(self, incarnation: Incarnation) -> None:
         """Its last step before it serves. Raises `StartFailed`; nothing is left of the incarnation then."""

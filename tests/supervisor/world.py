@@ -28,14 +28,14 @@ from modvisor.supervisor.journal.journal import (
     DeadLetter,
     DurableEvent,
     Journal,
-    Kept,
+    LastRun,
     Quarantine,
     StorageFull,
 )
 from modvisor.supervisor.journal.state_dir import StateDir
 from modvisor.supervisor.lifecycle.keeper import Keeper
 from modvisor.supervisor.limits.enforcement import Enforcement
-from modvisor.supervisor.limits.watchdog import Exceeded
+from modvisor.supervisor.limits.over_limit import Exceeded
 from modvisor.supervisor.sources.home import Home
 from modvisor.supervisor.sources.saved_files import SourceFiles, source_files
 from modvisor.supervisor.sources.snapshots import Snapshot, SnapshotStore
@@ -323,7 +323,7 @@ class World:
         self.in_quarantine = in_quarantine
         if in_quarantine:
             kept = Quarantine(MOD, self.mod.path, "it kept ending", 0.0, fingerprint(self.mod))
-            self.mods.restore(Kept(quarantines={MOD: kept}))
+            self.mods.restore(LastRun(quarantines={MOD: kept}))
         await self.mods.load(self.mod)
         self.in_quarantine = False
 
