@@ -166,7 +166,7 @@ class Audiences:
         for family in {family_of(keeper.mod_id) for keeper in keepers}:
             self._families.keep(family)
         for keeper in keepers:  # one that is being loaded is remembered when it is
-            if self._mods.find(keeper.mod_id) is keeper and keeper.belongs:
+            if self._mods.find(keeper.mod_id) is keeper and keeper.is_member:
                 await self._mods.remember(keeper)
 
     def _data(self, keeper: Mod) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class Families:
         """
         members: dict[str, list[Mod]] = {}
         for keeper in keepers:
-            if keeper.belongs and (closing or keeper.state is not State.DRAINING):
+            if keeper.is_member and (closing or keeper.state is not State.DRAINING):
                 members.setdefault(family_of(keeper.mod_id), []).append(keeper)
         self._members = members
         self._splits = {

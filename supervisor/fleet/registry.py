@@ -48,8 +48,8 @@ from ..lifecycle import (
     StartFailed,
     State,
     Surroundings,
-    reload_worker,
-    roll_back,
+    replace_worker,
+    revert,
 )
 from ..limits import Enforcement
 from ..process import Launcher, ModLog, shielded
@@ -125,8 +125,8 @@ class ModRegistry:
             late=late,
             resources_of=resources_of,
             recycle=self._recycle,
-            roll_back=self._roll_back,
-            rolled_back=self._rolled_back,
+            revert=self._revert,
+            reverted=self._reverted,
             log_of=self._log,
             on_change=self._changed,
         )
@@ -166,7 +166,7 @@ class ModRegistry:
             try:
                 with _cancellable(keeper):
                     if (reason := self._stay_quarantined(keeper)) is not None:
-                        keeper.belongs = True
+                        keeper.is_member = True
                         self._rebuild_routes()
                         return failure(config, ModvisorError(reason, code=Code.MOD_AWAY))
                     if from_snapshot := await self._find_snapshots(keeper):
@@ -177,14 +177,14 @@ class ModRegistry:
                     loaded = _loaded(keeper, await keeper.start(from_snapshot=from_snapshot))
                     if isinstance(keeper, WorkerGroup):
                         await note_workers(keeper, self._journal)
-                    keeper.belongs = True  # with all its workers
+                    keeper.is_member = True  # with all its workers
                     self._rebuild_routes()
                     await self.remember(keeper)
                     return loaded
             except StartFailed as error:
                 logger.warning("load of mod %s failed: %s", config.mod_id, error)
                 if config.from_file or restored:  # it stays, with its reason in stats
-                    keeper.belongs = True
+                    keeper.is_member = True
                     self._rebuild_routes()
                 else:
                     self._discard(keeper)
@@ -352,7 +352,7 @@ class ModRegistry:
         for worker in mod.keepers:
             worker.not_started(str(error))
         if config.from_file or restored:  # it stays, with its reason in stats
-            mod.belongs = True
+            mod.is_member = True
             self._rebuild_routes()
         else:
             self._discard(mod)
@@ -441,7 +441,7 @@ class ModRegistry:
     async def _replace(self, keeper: Mod, config: ModConfig, *, from_snapshot: bool = False) -> dict[str, Any]:
         """`swap.reload`, of a mod with one worker or with several."""
         if isinstance(keeper, Keeper) and config.workers is None:
-            return await reload_worker(keeper, config, from_snapshot=from_snapshot, on_probation=not from_snapshot)
+            return await replace_worker(keeper, config, from_snapshot=from_snapshot, on_probation=not from_snapshot)
         if isinstance(keeper, WorkerGroup) and config.workers is not None:
             if all(worker.state in DOWN for worker in keeper.keepers):
                 return await self._start_workers(keeper, config, from_snapshot=from_snapshot)
@@ -519,7 +519,7 @@ class ModRegistry:
         order = list(self._keepers.values())
         first = order.index(keeper)
         for position, each in enumerate(order[first:], first):  # those behind it may have moved
-            if each is keeper or each.belongs:
+            if each is keeper or each.is_member:
                 self._keep_entry(each, position)
         family = family_of(keeper.mod_id)
         if keeper.promoted or self.families.promotions(family):
@@ -555,7 +555,7 @@ class ModRegistry:
                 return
             with _cancellable(mod):
                 try:
-                    done = await reload_worker(keeper, keeper.config, from_snapshot=True, on_probation=False)
+                    done = await replace_worker(keeper, keeper.config, from_snapshot=True, on_probation=False)
                 except ReloadFailed as error:
                     logger.warning(
                         "mod %s (%s) could not be replaced by a fresh process: %s", keeper.mod_id, reason, error
@@ -565,19 +565,19 @@ class ModRegistry:
                     logger.info("mod %s was replaced by a fresh process (%s): %.1f ms pause",
                                 keeper.mod_id, reason, done["pause_ms"])  # fmt: skip
 
-    def _roll_back(self, keeper: Keeper, probation: Probation, why: str) -> None:
-        self._around.tasks.start_soon(self._roll_back_now, keeper, probation, why, name=f"roll-back-{keeper.mod_id}")
+    def _revert(self, keeper: Keeper, probation: Probation, why: str) -> None:
+        self._around.tasks.start_soon(self._revert_now, keeper, probation, why, name=f"revert-{keeper.mod_id}")
 
-    async def _roll_back_now(self, keeper: Keeper, probation: Probation, why: str) -> None:
+    async def _revert_now(self, keeper: Keeper, probation: Probation, why: str) -> None:
         """The new version fails too often: the former one takes its place, as in a reload."""
         mod = self._mod_of(keeper)
         async with mod.lock:
             if self._closing or keeper.probation is not probation:  # another command has ended it
                 return
             with _cancellable(mod):
-                await roll_back(keeper, probation, why)
+                await revert(keeper, probation, why)
 
-    def _rolled_back(self, keeper: Keeper, what: str) -> None:
+    def _reverted(self, keeper: Keeper, what: str) -> None:
         """It is as before the reload: so it is after a restart of the network."""
         logger.error("mod %s: %s", keeper.mod_id, what)
         mod = self._mod_of(keeper)
@@ -586,7 +586,7 @@ class ModRegistry:
             self._changed()
             for other in mod.keepers:
                 if other.probation is not None:
-                    self._roll_back(other, other.probation, f"worker {keeper.mod_id} has failed")
+                    self._revert(other, other.probation, f"worker {keeper.mod_id} has failed")
         self._around.tasks.start_soon(self.remember, mod, name=f"remember-{keeper.mod_id}")
 
     def _mod_of(self, keeper: Keeper) -> Mod:
@@ -650,7 +650,7 @@ class ModRegistry:
             tell()
 
     def _in_service(self) -> Iterator[Mod]:
-        return (mod for mod in self._keepers.values() if mod.belongs and mod.state is not State.DRAINING)
+        return (mod for mod in self._keepers.values() if mod.is_member and mod.state is not State.DRAINING)
 
     def _entry(self, keeper: Mod) -> Entry[Mod]:
         manifest, split = keeper.manifest, self.families.split_of(keeper.mod_id)

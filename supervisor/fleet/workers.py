@@ -27,7 +27,7 @@ class WorkerGroup:
     Attributes:
         keepers: one for each worker, in the order of their indices.
         former_config: of before the last reload, for the way back.
-        audience, promoted: as of a `Keeper`; ``belongs``: all have served, or it is part of the network although they did not.
+        audience, promoted: as of a `Keeper`; ``is_member``: all have served, or it is part of the network all the same.
     """
 
     def __init__(self, config: ModConfig, keepers: list[Keeper]) -> None:
@@ -37,7 +37,7 @@ class WorkerGroup:
         self.command: anyio.CancelScope | None = None
         self.audience = config.audience
         self.promoted = 0
-        self.belongs = False
+        self.is_member = False
         self._gate = _Gate()
 
     # -- as one mod
