@@ -29,7 +29,10 @@ from .fleet import (
     Autoreload,
     Changes,
     Loading,
+    ModCommands,
+    ModRecords,
     ModRegistry,
+    ModUpkeep,
     NetworkView,
     ResourceMonitor,
     Saved,
@@ -193,7 +196,7 @@ class AgentNetwork:
         if fresh:
             kept = _without_mods(kept, parts.journal)
         parts.agents.restore(kept.agents, kept.channels)
-        parts.mods.restore(kept)
+        parts.records.restore(kept)
         await anyio.to_thread.run_sync(parts.enforcement.open)
         parts.tasks.start_soon(parts.enforcement.run, name="enforcement")
         try:
@@ -229,7 +232,7 @@ class AgentNetwork:
                     logger.error(
                         "mod %s, loaded when the network last ran, did not start: %s", mod_id, response.message
                     )
-            parts.mods.started()
+            parts.records.started()
             tasks.cancel_scope.cancel()
         if self._stop_requested.is_set():
             raise StartError("the network was shut down while it started", code=Code.NOT_RUNNING)
@@ -239,7 +242,7 @@ class AgentNetwork:
         """Take nothing new, let the mods finish and end, tell those who wait, put what must be kept on disk."""
         self._closing = True
         parts.background.cancel()
-        await parts.mods.close()
+        await parts.commands.close()
         await parts.mods.close_launcher()
         await parts.servers.stop()
         await anyio.to_thread.run_sync(parts.enforcement.close)
@@ -355,11 +358,11 @@ class AgentNetwork:
             mod_path: where the code is from now on, if that changes.
             config: the mod's free-form part, if that changes.
         """
-        return _not_running() if self._parts is None else await self._parts.mods.reload(mod, config, mod_path)
+        return _not_running() if self._parts is None else await self._parts.commands.reload(mod, config, mod_path)
 
     async def restart_mod(self, mod: str) -> EventResponse:
         """A new incarnation of the last version that was ready; brings a quarantined, failed or ended mod back."""
-        return _not_running() if self._parts is None else await self._parts.mods.restart(mod)
+        return _not_running() if self._parts is None else await self._parts.commands.restart(mod)
 
     async def swap_mod(
         self,
@@ -383,7 +386,7 @@ class AgentNetwork:
             wanted = self._entry(mod_path, mod_id=mod_id, config=config, **more)
         except ModvisorError as error:
             return EventResponse.failure(error.code, f"{mod_path}: {error}", mod_path=mod_path)
-        return await self._parts.mods.swap(mod, wanted, alias=alias)
+        return await self._parts.commands.swap(mod, wanted, alias=alias)
 
     # -- versions of a mod
 
@@ -628,7 +631,7 @@ class AgentNetwork:
 
     async def reconfigure(self, config: NetworkConfig) -> Changes:
         """Take a changed network file: add, remove and change only the mods that changed."""
-        changes = await apply_changes(self._running().mods, self._running().loading, self.config, config)
+        changes = await apply_changes(self._running().loading, self.config, config)
         self._running().agents.use_groups(config.agent_groups, config.agents)
         self.config = in_force(self.config, config)
         return changes
@@ -649,6 +652,7 @@ class _Parts:
         self.agents = AgentRegistry(config.agents, config.agent_groups, self.journal.record)
         mods = tuple(with_bundled_permissions(mod) for mod in config.mods)
         self.monitor = ResourceMonitor(self._worker_pids)
+        snapshots = SnapshotStore(state.snapshots)
         self.enforcement = Enforcement(config.network_id, config.cgroups, self.monitor.take)
         self.mods = ModRegistry(
             config,
@@ -663,17 +667,20 @@ class _Parts:
             journal=self.journal,
             ledger=LetterLedger(self.journal),
             launcher=make_launcher(config.base_dir, config.preload),
-            snapshots=SnapshotStore(state.snapshots),
+            snapshots=snapshots,
         )
+        self.records = ModRecords(self.mods, self.journal, snapshots)
+        self.commands = ModCommands(self.mods, self.records, self.journal, snapshots)
+        self.mods.upkeep = ModUpkeep(self.mods, self.records, tasks)
         self.gateway = Gateway(
             self.mods, self.agents, SystemCommands(network, self.agents), network.counters, config.event_timeout
         )
-        self.families = Audiences(self.mods, lambda: network.config)
+        self.families = Audiences(self.mods, self.records, lambda: network.config)
         self.dead_letters = DeadLetters(self.journal, self.mods, self.gateway)
         self.saves: list[Callable[[Saved], None]] = []
-        self.autoreload = Autoreload(self.mods, network._is_watched, self._saved)
+        self.autoreload = Autoreload(self.commands, network._is_watched, self._saved)
         self._requests = ModRequests(tasks, self.agents, self.gateway, self.mods.dependents.answering)
-        self.loading = Loading(self.mods)
+        self.loading = Loading(self.commands)
         self.servers = Servers(network, tasks)
 
     def _worker_pids(self) -> list[int]:

@@ -10,6 +10,7 @@ from ...ipc.event import EventResponse
 from ..config import Audience, ConfigError, NetworkConfig, Split, family_of, read_audience, too_much
 from ..lifecycle import State
 from .registry import ModRegistry
+from .restored import ModRecords
 from .workers import Mod
 
 
@@ -20,8 +21,9 @@ class Audiences:
         config: the network file in force.
     """
 
-    def __init__(self, mods: ModRegistry, config: Callable[[], NetworkConfig]) -> None:
+    def __init__(self, mods: ModRegistry, records: ModRecords, config: Callable[[], NetworkConfig]) -> None:
         self._mods = mods
+        self._records = records
         self._families = mods.families
         self._config = config
 
@@ -167,7 +169,7 @@ class Audiences:
             self._families.keep(family)
         for keeper in keepers:  # one that is being loaded is remembered when it is
             if self._mods.find(keeper.mod_id) is keeper and keeper.is_member:
-                await self._mods.remember(keeper)
+                await self._records.remember(keeper)
 
     def _data(self, keeper: Mod) -> dict[str, Any]:
         return {"mod_id": keeper.mod_id, **self._families.describe(family_of(keeper.mod_id)).to_dict()}

@@ -37,27 +37,28 @@ def in_force(old: NetworkConfig, new: NetworkConfig) -> NetworkConfig:
     return replace(new, **{key: getattr(old, key) for key in _FIXED})
 
 
-async def apply_changes(mods: ModRegistry, dependencies: Loading, old: NetworkConfig, new: NetworkConfig) -> Changes:
+async def apply_changes(loading: Loading, old: NetworkConfig, new: NetworkConfig) -> Changes:
     """Unload what is gone, reload what runs otherwise than the file says, load what is new.
 
     Compared with what runs, not with the former file: what failed the last time is tried again. Mods loaded at runtime that
     the file does not name are left alone. What is gone and still needed by others stays: its removal fails.
     """
+    mods = loading.commands.mods
     wanted = {mod.mod_id: with_bundled_permissions(mod) for mod in new.mods if mod.enabled}
     changes = Changes(needs_restart=[key for key in _FIXED if getattr(old, key) != getattr(new, key)])
     mods.use_config(in_force(old, new))
     # What could not be removed the last time is no more in the former file.
     named = [*(mod.mod_id for mod in old.mods if mod.enabled), *(mod.mod_id for mod in mods if mod.config.from_file)]
     gone = [mod_id for mod_id in dict.fromkeys(named) if mod_id not in wanted]
-    for mod_id in dependencies.dependents_first([mod_id for mod_id in gone if mods.find(mod_id) is not None]):
-        changes.removed[mod_id] = await dependencies.unload(mod_id)
+    for mod_id in loading.dependents_first([mod_id for mod_id in gone if mods.find(mod_id) is not None]):
+        changes.removed[mod_id] = await loading.unload(mod_id)
     new_ones = {mod_id: mod for mod_id, mod in wanted.items() if mods.find(mod_id) is None}
     if new_ones:
-        changes.added = await dependencies.load_all(list(new_ones.values()))
+        changes.added = await loading.load_all(list(new_ones.values()))
     for mod_id, mod in wanted.items():
         keeper = mods.find(mod_id)
         if keeper is not None and mod_id not in new_ones and keeper.config.as_asked != mod:
-            changes.changed[mod_id] = await mods.swap(mod_id, mod)
+            changes.changed[mod_id] = await loading.commands.swap(mod_id, mod)
     _regroup(mods, old, wanted, changes)
     return changes
 
