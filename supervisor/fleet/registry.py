@@ -268,7 +268,7 @@ class ModRegistry:
 
     def _entry(self, mod: Mod) -> Entry[Mod]:
         manifest, split = mod.manifest, self.families.split_of(mod.mod_id)
-        patterns = self.families.stand_in(mod) if manifest is None else manifest.patterns
+        patterns = self.families.patterns_of_siblings(mod) if manifest is None else manifest.patterns
         return Entry(mod.mod_id, patterns, () if manifest is None else manifest.observes, mod, split)
 
     # -- the network file

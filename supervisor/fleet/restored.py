@@ -59,7 +59,7 @@ class ModRecords:
     def started(self) -> None:
         """Treat every mod that is loaded from now on as a new one."""
         self._was_cut_off = False
-        self._mods.families.settle()
+        self._mods.families.forget_gone()
 
     def stay_quarantined(self, mod: Mod) -> str | None:
         """Keep the workers in quarantine that were in it when the previous run ended.
