@@ -21,6 +21,7 @@ from .fleet import (
     Audiences,
     Autoreload,
     Loading,
+    ModCommands,
     ModRegistry,
     NetworkView,
     ResourceMonitor,
@@ -48,6 +49,7 @@ class Parts(Protocol):
     journal: Journal
     agents: AgentRegistry
     mods: ModRegistry
+    commands: ModCommands
     gateway: Gateway
     monitor: ResourceMonitor
     families: Audiences

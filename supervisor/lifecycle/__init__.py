@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .incarnation import CancelHandler, Incarnation, StartFailed
     from .keeper import Keeper, Surroundings
     from .probation import Probation
-    from .reload import ReloadFailed, activate, give, reload_worker, roll_back, told_at
+    from .reload import ReloadFailed, activate, failing_at, give, replace_worker, revert
     from .states import COMING_BACK, DOWN, State
 
 __getattr__ = lazily(
@@ -22,6 +22,6 @@ __getattr__ = lazily(
     incarnation="CancelHandler Incarnation StartFailed",
     keeper="Keeper Surroundings",
     probation="Probation",
-    reload="ReloadFailed activate give reload_worker roll_back told_at",
+    reload="ReloadFailed activate failing_at give replace_worker revert",
     states="COMING_BACK DOWN State",
 )

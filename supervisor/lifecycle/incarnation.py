@@ -119,7 +119,7 @@ class Incarnation:
         self.lost_events: list[dict[str, Any]] = []  # what it was handling when its pipe ended, as reports name them
         self.lost_count = 0
         self.activating = False  # its activate() has begun: it has all its state
-        self.standby = False  # it has served, and waits in case its successor fails: it has no say
+        self.is_resting = False  # it has served, and waits in case its successor fails: it has no say
         # Made in activate() while another served: a state and its version.
         self.early_checkpoint: tuple[Any, str] | None = None
         self.served_since: float | None = None  # loop time
