@@ -192,7 +192,7 @@ class Hello:
     pid: int
     python: str
     modvisor: str
-    shelf: bool = False  # it takes large bytes from shared memory, see `ipc.shared_memory`
+    shared_memory: bool = False  # whether it borrows large bytes, see `ipc.shared_memory`
 
     @classmethod
     def from_dict(cls, data: Any) -> Hello:
@@ -207,7 +207,7 @@ class Hello:
             "pid": self.pid,
             "python": self.python,
             "modvisor": self.modvisor,
-            "shelf": self.shelf,
+            "shelf": self.shared_memory,
         }
 
 

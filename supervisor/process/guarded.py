@@ -21,7 +21,19 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ...ipc.errors import Code, ModvisorError, RemoteProtocolError
-from ...ipc.launching import MAX_SIZE, Ended, Imported, Kill, Message, Order, Refused, Signal, Started, decode, encode
+from ...ipc.launching import (
+    MAX_SIZE,
+    Ended,
+    Imported,
+    Kill,
+    Message,
+    NotStarted,
+    Order,
+    Signal,
+    Started,
+    decode,
+    encode,
+)
 from .interpreters import Interpreter, command_and_environment
 from .output import BYTE_RATE
 from .process import STACK_SIGNAL, DumpFile, Exit, Usage, WorkerProcess, worker_environment
@@ -412,7 +424,7 @@ async def _answer(warden: socket.socket) -> Started | None:
     match decode(data):
         case Started() as started:
             return started
-        case Refused(number, message):
+        case NotStarted(number, message):
             raise OSError(number, message)
     raise OSError(errno.EPROTO, "the warden answered what it was not asked")
 

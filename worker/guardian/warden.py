@@ -24,7 +24,7 @@ import sys
 import time
 from contextlib import suppress
 
-from ...ipc.launching import MAX_SIZE, Ended, Kill, Message, Order, Refused, Signal, Started, decode, encode
+from ...ipc.launching import MAX_SIZE, Ended, Kill, Message, NotStarted, Order, Signal, Started, decode, encode
 from . import tree
 from .clone import fork_into
 from .forked import Forked
@@ -226,8 +226,8 @@ class Deaths:
         os.close(self._told)
 
 
-def refusal(error: OSError) -> Refused:
-    return Refused(
+def refusal(error: OSError) -> NotStarted:
+    return NotStarted(
         error.errno or 0, f"{error.strerror}: {os.fsdecode(error.filename)}" if error.filename else str(error.strerror)
     )
 
