@@ -84,7 +84,7 @@ class Imported:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """Supervisor to warden: send this signal to the worker's process group, or to the worker alone."""
+    """Supervisor to warden: send a signal to the worker's process group, or to the worker alone."""
 
     signum: int
     group: bool

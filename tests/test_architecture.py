@@ -15,7 +15,6 @@ from .house import FLOORS, ROOT
 
 STILL_LONG = {
     "supervisor/process/guarded.py",
-    "ipc/pipe.py",
     "supervisor/agents/registry.py",
     "supervisor/limits/cgroups.py",
     "supervisor/config/config.py",

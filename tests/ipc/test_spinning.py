@@ -16,7 +16,7 @@ LONG = 60.0  # seconds: no machine is so slow that it runs out by itself
 
 @pytest.fixture(autouse=True)
 def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spinning, "can_poll", lambda: True)
+    monkeypatch.setattr(spinning, "can_spin", lambda: True)
     monkeypatch.setattr(spinning, "_CROWDED", 10**9)
 
 
@@ -80,7 +80,7 @@ async def test_it_stops_where_somebody_else_wants_the_core(monkeypatch: pytest.M
 
 
 async def test_one_core_alone_is_for_the_other_side(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spinning, "can_poll", lambda: False)
+    monkeypatch.setattr(spinning, "can_spin", lambda: False)
     spinner = Spinner(LONG)
     spinner.expect()
     assert not spinner.is_awake
