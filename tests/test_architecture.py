@@ -22,7 +22,6 @@ STILL_LONG = {
     "supervisor/network.py",
     "supervisor/fleet/registry.py",
     "supervisor/limits/watchdog.py",
-    "worker/serve.py",
 }
 STILL_UP = {
     ("supervisor/commands.py", "supervisor/network.py"),

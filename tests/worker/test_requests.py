@@ -34,7 +34,9 @@ async def test_an_event_that_is_cancelled_before_its_first_line_is_answered_all_
         await go.wait()
         return EventResponse(True)
 
-    worker._dispatcher = Dispatcher([Handler("test.wait", "wait", wait, is_async=True, observe=False)], NO_THREADS)
+    worker._life._dispatcher = Dispatcher(
+        [Handler("test.wait", "wait", wait, is_async=True, observe=False)], NO_THREADS
+    )
     try:
         await until(lambda: bool(notes))
         pipe._corked = True  # all in one write, so in one read
