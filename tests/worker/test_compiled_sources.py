@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modvisor.worker.compiled import Compiled, digest, packed
-from modvisor.worker.sources import Sources
+from modvisor.worker.sources import Compiled, Sources, digest, packed
 
 SOURCE = b"answer = 42\n"
 CODE = compile(SOURCE, "/mod.py", "exec")
