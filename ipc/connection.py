@@ -18,7 +18,7 @@ from typing import Any
 
 import msgpack
 
-from .errors import ChannelBusy, FrameTooLarge, LocalProtocolError, RemoteProtocolError, Unserializable
+from .errors import FrameTooLarge, LocalProtocolError, PipeBusy, RemoteProtocolError, Unserializable
 from .messages import (
     LARGE,
     LENT_BYTES,
@@ -183,7 +183,7 @@ class Connection:
             has_large: ``params`` holds large bytes, see `ipc.shared_memory`.
 
         Raises:
-            ChannelBusy: `max_requests` requests are unanswered.
+            PipeBusy: `max_requests` requests are unanswered.
             FrameTooLarge, Unserializable: nothing was counted or sent.
         """
         if len(self._asked) >= self.max_requests:
@@ -356,8 +356,8 @@ class Connection:
                 f"message of {size} bytes, whose values take up {heavy} bytes of memory; the cap is {MAX_UNPACKED}"
             )
 
-    def _busy(self) -> ChannelBusy:
-        return ChannelBusy(f"{len(self._asked)} requests are unanswered; the cap is {self.max_requests}")
+    def _busy(self) -> PipeBusy:
+        return PipeBusy(f"{len(self._asked)} requests are unanswered; the cap is {self.max_requests}")
 
     def _useless(self) -> LocalProtocolError:
         return LocalProtocolError(f"the peer broke the protocol, nothing can be sent to it: {self._broken}")

@@ -133,7 +133,7 @@ class FrameTooLarge(LocalProtocolError):
     code = Code.TOO_LARGE
 
 
-class ChannelBusy(LocalProtocolError):
+class PipeBusy(LocalProtocolError):
     """Too many requests wait for the peer. Nothing was written."""
 
     code = Code.BUSY

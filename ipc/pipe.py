@@ -72,7 +72,7 @@ class Pipe(Reader, Writer):
         Raises:
             RequestFailed: the peer answered with an error.
             TimeoutError: no response within ``timeout`` seconds; the peer is told to stop.
-            ChannelBusy, FrameTooLarge, Unserializable: nothing was sent.
+            PipeBusy, FrameTooLarge, Unserializable: nothing was sent.
             PipeBroken, PipeClosed: the pipe ended before the response came.
         """
         if self.buffered > HIGH_WATER:

@@ -17,7 +17,7 @@ WHO = contextvars.ContextVar("WHO", default="nobody")
 
 
 class Stage:
-    """Starts work as the channel does: from the loop, outside of any task."""
+    """Starts work as the pipe does: from the loop, outside of any task."""
 
     def __init__(self) -> None:
         self.starter = Starter()
