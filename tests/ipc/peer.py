@@ -12,7 +12,7 @@ from modvisor.ipc.pipe import Pipe
 
 
 class Peer:
-    """One end: answers requests by name, and remembers what it was told."""
+    """One end: answers requests by their method, and remembers notifications."""
 
     def __init__(self, sock: socket.socket, **caps: Any) -> None:
         self.notes: list[Notification] = []

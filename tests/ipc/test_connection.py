@@ -155,7 +155,7 @@ def test_any_bytes_are_messages_or_a_typed_error(data: bytes) -> None:
 
 
 class TwoEnds(RuleBasedStateMachine):
-    """Requests, answers, refusals and abandoned requests in any order, bytes delivered in any pieces: both ends agree."""
+    """Two ends agree after any order of requests, answers and refusals, delivered in any pieces."""
 
     def __init__(self) -> None:
         super().__init__()

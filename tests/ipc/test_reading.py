@@ -54,7 +54,7 @@ async def turns() -> AsyncIterator[Turns]:
 
 
 class Target:
-    """A pipe whose peer is a bare socket, with the turn in which each message came."""
+    """A pipe whose peer is a bare socket. Notes the turn in which each message came."""
 
     def __init__(self, turns: Turns) -> None:
         ours, self.stranger = socket.socketpair()
@@ -81,7 +81,7 @@ class Target:
 
     @property
     def is_watched(self) -> bool:
-        """Whether the loop watches the descriptor, for whoever has it now; asking ends that."""
+        """Whether the loop watches the descriptor. Asking stops the watching."""
         return asyncio.get_running_loop().remove_reader(self.fd)
 
 
@@ -95,7 +95,7 @@ async def target(turns: Turns) -> AsyncIterator[Target]:
 
 @pytest.fixture
 def scarce(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Little is allowed of what is of no use."""
+    """Allow few useless messages."""
     monkeypatch.setattr(reading, "BURST", 40.0)
     monkeypatch.setattr(reading, "RATE", 1000.0)
 
@@ -246,7 +246,7 @@ async def test_an_end_in_the_midst_of_a_broken_protocol(target: Target) -> None:
 
 @pytest.mark.parametrize("message", [[2, "x", None], [0, 1, "event", {"blob": b"x" * 5000}]])
 async def test_the_last_reading_ends_though_somebody_goes_on_writing(message: Any, target: Target) -> None:
-    """A process that outlived the peer holds its end of the pipe, and fills it for ever."""
+    """A process that outlived the peer holds its end of the pipe, and fills it without end."""
     target.stranger.setblocking(True)
     data, ended = framed(message), threading.Event()
     if message[0] == 0:

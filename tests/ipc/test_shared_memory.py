@@ -1,4 +1,4 @@
-"""Large bytes beside the pipe: borrowed as they were lent, and a peer that lies about them is found out."""
+"""Large bytes beside the pipe: they arrive as they were lent, and a lying peer is found out."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def pair() -> AsyncIterator[tuple[End, End]]:
 
 
 def sent_bytes(end: End, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """How many bytes that ``end`` writes go through the pipe."""
+    """Count the bytes that ``end`` writes to the pipe."""
     total, write = 0, end.pipe._write
 
     def count(data: bytes) -> None:

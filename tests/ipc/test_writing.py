@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_what_a_turn_sends_to_a_busy_peer_leaves_together() -> None:
-    """And at once what is sent to one that has nothing else to do."""
+    """A message to an idle peer leaves at once."""
     ours, far = socket.socketpair()
     far.setblocking(False)
     pipe = Pipe(ours, on_request=print, on_notification=print, on_close=lambda _reason: None)

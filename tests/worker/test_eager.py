@@ -1,4 +1,4 @@
-"""Handlers begun at once: they end without a task, or go on in one, and never notice a difference."""
+"""Handlers begun at once end without a task or go on in one, and notice no difference."""
 
 from __future__ import annotations
 

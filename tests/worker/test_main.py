@@ -1,4 +1,4 @@
-"""Programs that the supervisor starts; a person who does is told so."""
+"""A person who starts one of the supervisor's programs gets its usage."""
 
 from __future__ import annotations
 

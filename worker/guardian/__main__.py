@@ -139,7 +139,7 @@ class Guardian:
 
 
 def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
-    """Return a message and its descriptors, which are closed on exec (`socket.recv_fds` keeps them)."""
+    """Return a message and its descriptors. Unlike `socket.recv_fds`, close them on exec."""
     size = socket.CMSG_LEN(ORDER_FDS * array("i").itemsize)
     data, ancillary, _, _ = control.recvmsg(MAX_SIZE, size, socket.MSG_CMSG_CLOEXEC)
     fds = array("i")

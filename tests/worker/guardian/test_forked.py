@@ -1,4 +1,4 @@
-"""What the end of a forked worker does instead of finalizing the interpreter; whole ends are in tests/processes."""
+"""Steps of a forked worker's end; whole ends are in tests/processes."""
 
 from __future__ import annotations
 
