@@ -1,8 +1,9 @@
-"""``python bootstrap.py modvisor.worker MSGPACK FD LIFELINE DUMP``: a worker under an interpreter that has no modvisor.
+"""``python bootstrap.py modvisor.worker MSGPACK FD LIFELINE DUMP``: a worker without installation.
 
-Run by its path. It finds ipc, mods and worker beside itself, as they are installed for the network, and msgpack in the folder
-MSGPACK if the interpreter has none of its own (the part written in C fits one Python only; the other fits all). Nothing else of
-the network's environment is seen from here.
+Run by its path, under a mod's own interpreter. It finds ipc, mods and worker beside itself, as they
+are installed for the network. It finds msgpack in the folder MSGPACK if the interpreter has none of
+its own. (msgpack's C extension fits one Python only; its pure part fits all.) The worker sees
+nothing else of the network's environment.
 """
 
 import os
@@ -16,7 +17,7 @@ FLOORS = ("ipc", "mods", "worker")
 
 
 class House:
-    """Finds ``modvisor`` and its floors here, whatever else is called that in the interpreter's own folders."""
+    """Finds ``modvisor`` and its floors here, whatever the interpreter has installed."""
 
     @staticmethod
     def find_spec(fullname, _path=None, _target=None):
@@ -35,7 +36,7 @@ class House:
 
 
 class Msgpack:
-    """Finds msgpack where the network has it; asked last."""
+    """Finds the network's msgpack; asked last."""
 
     def __init__(self, folder):
         self._folder = folder

@@ -204,7 +204,7 @@ class Incarnation:
                 f"this network speaks {messages.PROTOCOL}; install the same modvisor in both",
                 code=Code.PROTOCOL_MISMATCH,
             )
-        if hello.shelf:
+        if hello.shared_memory:
             self.pipe.lend()
         manifest = Manifest.from_dict(await self.pipe.request(messages.LOAD, order.params))
         try:

@@ -1,4 +1,4 @@
-"""Code that was compiled before is taken for the same source only."""
+"""Code that was compiled before is used for the same source only."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modvisor.worker.compiled import Compiled, digest, packed
-from modvisor.worker.sources import Sources
+from modvisor.worker.sources import Compiled, Sources, digest, packed
 
 SOURCE = b"answer = 42\n"
 CODE = compile(SOURCE, "/mod.py", "exec")
@@ -37,8 +36,8 @@ def test_any_other_source_is(source: bytes) -> None:
     "code",
     [
         b"",
-        marshal.dumps(CODE),  # of whichever Python
-        b"\0\0\0\0" + marshal.dumps(CODE),  # of another one
+        marshal.dumps(CODE),  # without the format of its Python
+        b"\0\0\0\0" + marshal.dumps(CODE),  # of another Python
         packed(CODE)[:-10],  # cut off
         MAGIC_NUMBER,
         MAGIC_NUMBER + marshal.dumps("no code"),

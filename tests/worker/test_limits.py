@@ -1,4 +1,4 @@
-"""Limits of a worker's own process: set in real children, which are asked afterwards what holds."""
+"""Limits of a worker's own process, set and read in real children."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # dumpable, as a process is that was sta
 
 
 def child(limits: dict[str, Any], after: str, before: str = "") -> Any:
-    """What a fresh process that applied ``limits`` prints as JSON."""
+    """Return the JSON that a fresh process prints after it applied ``limits``."""
     script = SCRIPT.format(before=before, after=after)
     done = subprocess.run(
         [sys.executable, "-c", script, json.dumps(limits)], capture_output=True, text=True, timeout=30, check=False
@@ -125,7 +125,7 @@ print(json.dumps([grown - 100_000_000 - 20 * limits.stack_size(), refused]))
 @on_linux
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
 def test_processes_of_a_user_who_has_others_are_counted_apart() -> None:
-    """Two such workers may have ten tasks each, and the user is the same outside."""
+    """Each of two workers may have ten tasks, and outside the user stays the same."""
     after = """
 made, failed = [], None
 for _ in range(30):
@@ -189,7 +189,7 @@ def test_a_reserve_counts_while_it_is_held_and_takes_no_memory() -> None:
     assert figure("VmData") - data < 8 * 1024 * 1024
 
 
-# -- which limit a failure tells of
+# -- the limit that a failure comes from
 
 
 def raised_by(action: Any) -> BaseException:

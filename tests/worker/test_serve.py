@@ -1,4 +1,4 @@
-"""What a worker owes for each request, in this process: the other end of its pipe is ours."""
+"""A worker in this process answers each request; the other end of its pipe is ours."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tests.conftest import until
 
 pytestmark = pytest.mark.anyio
 
-NO_THREADS = ThreadPoolExecutor(1)  # starts none before it is asked to
+NO_THREADS = ThreadPoolExecutor(1)  # starts no thread before it is needed
 
 
 async def test_an_event_that_is_cancelled_before_its_first_line_is_answered_all_the_same() -> None:
-    """Else it would be open for ever, at both ends: 10,000 of them and the mod is asked nothing any more."""
+    """Otherwise it would stay open at both ends, and 10,000 of them would block the mod."""
     near, far = socket.socketpair()
     notes: list[Any] = []
     pipe = Pipe(near, on_request=print, on_notification=notes.append, on_close=lambda _reason: None)
@@ -34,7 +34,9 @@ async def test_an_event_that_is_cancelled_before_its_first_line_is_answered_all_
         await go.wait()
         return EventResponse(True)
 
-    worker._dispatcher = Dispatcher([Handler("test.wait", "wait", wait, is_async=True, observe=False)], NO_THREADS)
+    worker._life._dispatcher = Dispatcher(
+        [Handler("test.wait", "wait", wait, is_async=True, observe=False)], NO_THREADS
+    )
     try:
         await until(lambda: bool(notes))
         pipe._corked = True  # all in one write, so in one read

@@ -1,4 +1,4 @@
-"""A fork into a cgroup is a fork like any other, with real processes."""
+"""A fork into a cgroup is like any other fork, with real processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from modvisor.supervisor.limits.cgroups import examine
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has cgroups")
 
-# In a process of its own, which has one thread as a warden has.
+# Runs in a process of its own, with a single thread like a warden.
 LOOKS = """
 import json, os, sys, threading
 from modvisor.worker.guardian.clone import fork_into
