@@ -45,7 +45,7 @@ from .journal import Journal, Kept, StateDir
 from .lifecycle import Keeper, State
 from .limits import Enforcement
 from .process import make_launcher, read_tail
-from .sources import HOW_TO_INSTALL, SnapshotStore, available, is_available
+from .sources import HOW_TO_INSTALL, SnapshotStore, available, can_watch
 
 logger = logging.getLogger("modvisor.network")
 
@@ -543,7 +543,7 @@ class AgentNetwork:
 
     def _entry(self, mod_path: str, **asked: Any) -> ModConfig:
         mod = mod_config(mod_path, base_dir=self.config.base_dir, **asked)
-        if mod.watch and not is_available():
+        if mod.watch and not can_watch():
             raise ModvisorError(HOW_TO_INSTALL, code=Code.BAD_INPUT)
         return mod
 

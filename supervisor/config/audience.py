@@ -42,7 +42,7 @@ class Audience:
         return ", ".join(parts) or "nobody"
 
 
-class Version(NamedTuple):
+class FamilyVersion(NamedTuple):
     """One of a family. ``promoted`` is the number of its last promotion, the newest the highest; 0: never."""
 
     mod_id: str
@@ -55,7 +55,7 @@ class Split:
     """The sources of a network, divided among the versions of a family, which stand in load order."""
 
     family: str
-    versions: tuple[Version, ...]
+    versions: tuple[FamilyVersion, ...]
     default: str | None = field(init=False)  # the version of everybody who is in no audience
     _agents: dict[str, str] = field(init=False, repr=False, compare=False)
     _groups: dict[str, str] = field(init=False, repr=False, compare=False)
@@ -117,7 +117,7 @@ def position(family: str, source: str) -> float:
     return int.from_bytes(digest, "big") * 100 / _POSITIONS
 
 
-def _default(family: str, versions: Iterable[Version]) -> str | None:
+def _default(family: str, versions: Iterable[FamilyVersion]) -> str | None:
     """Of those without an audience the one promoted last, else the one with the family's own name, else the first."""
     free = [version for version in versions if version.audience is None]
     if not free:

@@ -10,13 +10,13 @@ from ...ipc.address import AGENT, BROADCAST, MOD, SYSTEM, check_mod_id, parse_ad
 from ...ipc.errors import InvalidEvent
 from . import values as values
 from .audience import Audience, family_of
-from .values import Place, Reader, got, hint
+from .values import Location, Reader, got, hint
 from .yaml_source import BROKEN, Source
 
 _ROUNDING = 1e-9  # of 33.3 + 33.3 + 33.4
 
 
-def audience(value: Any, at: Place) -> Any:
+def audience(value: Any, at: Location) -> Any:
     """A reader (see `config_values`). One that names nobody is most likely a mistake; ``percent: 0`` says so on purpose."""
     if not value and (value is None or isinstance(value, dict)):
         return at.wrong(
@@ -30,13 +30,13 @@ def audience(value: Any, at: Place) -> Any:
 def read_audience(data: dict[str, Any]) -> Audience:
     """One that is given while the network runs; raises `ConfigError` with every mistake in it."""
     source = Source()
-    at = Place(source, Path())
+    at = Location(source, Path())
     found = values.keys(data, at, AUDIENCE_KEYS)
     source.check()
     return Audience(**found)
 
 
-def check_percents(audiences: Mapping[str, Audience | None], places: Mapping[str, Place]) -> None:
+def check_percents(audiences: Mapping[str, Audience | None], places: Mapping[str, Location]) -> None:
     """Report versions of one family that ask for more than all there is.
 
     Args:
@@ -44,11 +44,11 @@ def check_percents(audiences: Mapping[str, Audience | None], places: Mapping[str
     """
     for family in dict.fromkeys(map(family_of, audiences)):
         asked = [mod_id for mod_id, each in audiences.items() if family_of(mod_id) == family and each and each.percent]
-        if (text := too_much(family, audiences)) is not None:
+        if (text := shares_over_100(family, audiences)) is not None:
             (places[asked[-1]] / "audience" / "percent").wrong(text)
 
 
-def too_much(family: str, audiences: Mapping[str, Audience | None]) -> str | None:
+def shares_over_100(family: str, audiences: Mapping[str, Audience | None]) -> str | None:
     """What is wrong with the percentages of a family; None if nothing is."""
     asked = {mod_id: each.percent for mod_id, each in audiences.items() if family_of(mod_id) == family and each}
     total = sum(asked.values())
@@ -72,11 +72,11 @@ def misfit(
     known = set(groups)
     for group in sorted(wanted.groups - known):
         return f"audience.groups: {unknown_group(group, known)}"
-    text = too_much(family_of(mod_id), {**others, mod_id: wanted})
+    text = shares_over_100(family_of(mod_id), {**others, mod_id: wanted})
     return None if text is None else f"audience.percent: {text}"
 
 
-def check_groups(mods: Any, known: Iterable[str], at: Place) -> None:
+def check_groups(mods: Any, known: Iterable[str], at: Location) -> None:
     """Report groups in the ``audience`` of the entries ``mods`` that the network does not have."""
     names = set(known)
     for index, entry in enumerate(mods if isinstance(mods, (list, tuple)) else ()):
@@ -91,7 +91,7 @@ def unknown_group(group: str, known: Iterable[str]) -> str:
     return f"no group {group!r} in agent_groups; {hint(group, known)}"
 
 
-def _source(value: Any, at: Place) -> Any:
+def _source(value: Any, at: Location) -> Any:
     text = values.text(value, at)
     if text is BROKEN:
         return BROKEN
@@ -106,7 +106,7 @@ def _source(value: Any, at: Place) -> Any:
     return str(address)
 
 
-def _group(value: Any, at: Place) -> Any:
+def _group(value: Any, at: Location) -> Any:
     text = values.text(value, at)
     try:
         return text if text is BROKEN else parse_address(f"group:{text}").id

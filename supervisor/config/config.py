@@ -20,7 +20,7 @@ from ...ipc.partition import SOURCE, is_partition
 from . import audience_values
 from . import values as values
 from .audience import Audience
-from .values import EnvValue, Place, Reader, got, hint
+from .values import EnvValue, Location, Reader, got, hint
 from .versions import Requirement
 from .yaml_source import BROKEN, ConfigError, Problem, Source, format_key, load_yaml
 
@@ -228,7 +228,7 @@ def load_config(path: str | Path) -> NetworkConfig:
     source = Source(str(path))
     data = load_yaml(str(path), source)
     file = Path(os.path.abspath(path))
-    config = BROKEN if data is BROKEN else _network(data, Place(source, file.parent), file)
+    config = BROKEN if data is BROKEN else _network(data, Location(source, file.parent), file)
     source.check()
     return config
 
@@ -254,14 +254,14 @@ def is_allowed(allowed_mods: Iterable[str] | None, mod_path: str) -> bool:
     return allowed_mods is None or any(fnmatchcase(mod_path, pattern) for pattern in allowed_mods)
 
 
-def _place(base_dir: str | Path) -> Place:
-    return Place(Source(), Path(os.path.abspath(base_dir)))
+def _place(base_dir: str | Path) -> Location:
+    return Location(Source(), Path(os.path.abspath(base_dir)))
 
 
 # -- the network as a whole
 
 
-def _network(data: Any, at: Place, file: Path | None) -> Any:
+def _network(data: Any, at: Location, file: Path | None) -> Any:
     if data is None:
         return at.wrong("empty; a network needs at least 'network: {name: demo}'")
     found = values.keys(data, at, _TOP)
@@ -284,13 +284,13 @@ def _network(data: Any, at: Place, file: Path | None) -> Any:
     )
 
 
-def _network_keys(value: Any, at: Place) -> dict[str, Any]:
+def _network_keys(value: Any, at: Location) -> dict[str, Any]:
     if value is None or (isinstance(value, dict) and "name" not in value):
         (at / "name").wrong("missing; give the network a name")
     return values.keys(value, at, _NETWORK)
 
 
-def _check_default_group(data: Any, found: dict[str, Any], at: Place) -> None:
+def _check_default_group(data: Any, found: dict[str, Any], at: Location) -> None:
     agents, groups = found.get("agents"), found.get("agent_groups", {})
     if agents is None or agents.default_group is None or agents.default_group in groups:
         return
@@ -300,14 +300,14 @@ def _check_default_group(data: Any, found: dict[str, Any], at: Place) -> None:
         )
 
 
-def _check_allowed(found: dict[str, Any], at: Place) -> None:
+def _check_allowed(found: dict[str, Any], at: Location) -> None:
     """The list holds for the file's own mods too: better said now than when each of them is refused."""
     for mod in found.get("mods", ()):
         if mod.enabled and mod.path and not is_allowed(found.get("allowed_mods"), mod.path):
             (at / "allowed_mods").wrong(f"no pattern fits {mod.path!r}, which 'mods' lists; add one")
 
 
-def _check_preload(found: dict[str, Any], at: Place) -> None:
+def _check_preload(found: dict[str, Any], at: Location) -> None:
     """What is imported once for all is not imported afresh, as a mod's own code has to be."""
     for index, name in enumerate(found.get("network", {}).get("preload", ())):
         place = at / "network" / "preload" / index
@@ -324,14 +324,14 @@ def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:MAX_ID] or "network"
 
 
-def _network_id(value: Any, at: Place) -> Any:
+def _network_id(value: Any, at: Location) -> Any:
     found = values.text(value, at)
     if found is BROKEN or (_NETWORK_ID.fullmatch(found) and ".." not in found):
         return found
     return at.wrong(f"expected letters, digits, '_', '.', '@', '-' (1 to {MAX_ID}, no '..'), got {got(found)}")
 
 
-def _allowed_mods(value: Any, at: Place) -> Any:
+def _allowed_mods(value: Any, at: Location) -> Any:
     if value is None:  # every entry commented out: whoever did that hardly meant to allow everything
         return at.wrong("expected a list; write [] to allow no mod, or leave the key out to allow every mod")
     return values.list_of(values.text, "['modvisor.mods.*', './*']")(value, at)
@@ -340,13 +340,13 @@ def _allowed_mods(value: Any, at: Place) -> Any:
 # -- mods
 
 
-def _mods(value: Any, at: Place) -> Any:
+def _mods(value: Any, at: Location) -> Any:
     if value is None:
         return ()
     if not isinstance(value, (list, tuple)):
         return at.wrong(f"expected a list of mods, got {got(value)}")
     mods: list[ModConfig] = []
-    places: dict[str, Place] = {}
+    places: dict[str, Location] = {}
     for index, entry in enumerate(value):
         mod = _mod(entry, at / index, from_file=True)
         if mod is not BROKEN:
@@ -356,7 +356,7 @@ def _mods(value: Any, at: Place) -> Any:
     return tuple(mods)
 
 
-def _check_unique(mod: ModConfig, at: Place, places: dict[str, Place]) -> None:
+def _check_unique(mod: ModConfig, at: Location, places: dict[str, Location]) -> None:
     first = places.setdefault(mod.mod_id, at)
     if first is not at:
         line = at.source.line(first.key)
@@ -364,7 +364,7 @@ def _check_unique(mod: ModConfig, at: Place, places: dict[str, Place]) -> None:
         at.wrong(f"the mod id {mod.mod_id!r} is taken by {where}; give one of them an 'id' of its own")
 
 
-def _mod(value: Any, at: Place, from_file: bool) -> Any:
+def _mod(value: Any, at: Location, from_file: bool) -> Any:
     if value is BROKEN:
         return BROKEN
     if isinstance(value, str):  # a mod with nothing but a path
@@ -391,7 +391,7 @@ def _given(entry: dict[Any, Any]) -> frozenset[str]:
     return frozenset(entry) | {f"{name}.{key}" for name, section in sections.items() for key in section}
 
 
-def _path_key(value: dict[Any, Any], at: Place) -> str:
+def _path_key(value: dict[Any, Any], at: Location) -> str:
     """Which of 'path' and its other name 'name' the entry uses."""
     if "path" in value:
         if "name" in value:
@@ -402,20 +402,20 @@ def _path_key(value: dict[Any, Any], at: Place) -> str:
     return "name"
 
 
-def _id_of(path: Any, at: Place) -> Any:
+def _id_of(path: Any, at: Location) -> Any:
     try:
         return BROKEN if path is BROKEN else mod_id_of(path)
     except InvalidEvent as error:
         return at.wrong(str(error))
 
 
-def _check_env(found: dict[str, Any], at: Place) -> None:
+def _check_env(found: dict[str, Any], at: Location) -> None:
     if found.get("enabled", True):  # a mod that is not loaded need not have its secrets here
         for name, value in found.get("env", {}).items():
             values.resolved(value, at / "env" / name)
 
 
-def _mod_path(value: Any, at: Place) -> Any:
+def _mod_path(value: Any, at: Location) -> Any:
     path = values.text(value, at)
     if path is BROKEN:
         return BROKEN
@@ -430,7 +430,7 @@ def _mod_path(value: Any, at: Place) -> Any:
     return path
 
 
-def _mod_id(value: Any, at: Place) -> Any:
+def _mod_id(value: Any, at: Location) -> Any:
     mod_id = values.text(value, at)
     try:
         return mod_id if mod_id is BROKEN else check_mod_id(mod_id)
@@ -438,13 +438,13 @@ def _mod_id(value: Any, at: Place) -> Any:
         return at.wrong(str(error).partition("; give")[0])
 
 
-def _permission(value: Any, at: Place) -> Any:
+def _permission(value: Any, at: Location) -> Any:
     if isinstance(value, str) and value in PERMISSIONS:
         return value
     return at.wrong(f"unknown permission {got(value)}; {hint(value, PERMISSIONS)}")
 
 
-def _speaker(value: Any, at: Place) -> Any:
+def _speaker(value: Any, at: Location) -> Any:
     source = values.text(value, at)
     if source is BROKEN or source in ("*", f"{AGENT}:*", f"{MOD}:*"):
         return source
@@ -457,14 +457,14 @@ def _speaker(value: Any, at: Place) -> Any:
     return at.wrong(f"expected a source such as 'agent:alice', 'mod:wiki', 'agent:*' or '*', got {got(source)}")
 
 
-def _partition(value: Any, at: Place) -> Any:
+def _partition(value: Any, at: Location) -> Any:
     found = values.text(value, at)
     if found is BROKEN or is_partition(found):
         return found
     return at.wrong(f"expected source, least_loaded or a path such as payload.order.id, got {got(found)}")
 
 
-def check_limits(limits: LimitsConfig, restart: RestartConfig, at: Place) -> None:
+def check_limits(limits: LimitsConfig, restart: RestartConfig, at: Location) -> None:
     """Report what does not go together in an entry of ``mods``, or in a mod.yaml, at ``at``."""
     if limits.memory is not None and limits.memory_soft is not None and limits.memory_soft >= limits.memory:
         (at / "limits" / "memory_soft").wrong(
@@ -477,7 +477,7 @@ def check_limits(limits: LimitsConfig, restart: RestartConfig, at: Place) -> Non
 # -- groups
 
 
-def _group(value: Any, at: Place) -> Any:
+def _group(value: Any, at: Location) -> Any:
     name = str(at.key[-1])
     try:
         parse_address(f"group:{name}")
@@ -596,7 +596,7 @@ _NETWORK: dict[str, Reader] = {
     "port": values.or_null(values.whole(0, 65535)),
     "event_timeout": values.duration(),
     "polling": values.auto_or_off,
-    "storage": values.or_null(values.path),
+    "storage": values.or_null(values.absolute_path),
     "mod_paths": values.list_of(values.folder, "[lib]"),
     "cgroups": values.flag,
     "watch": values.flag,

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from .config import MOD_FILE_KEYS, ModConfig, check_limits
-from .values import Place, keys
+from .values import Location, keys
 from .yaml_source import BROKEN, Source, parse_yaml, read_text
 
-NAME = "mod.yaml"
+MOD_FILE_NAME = "mod.yaml"
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -28,7 +28,7 @@ class ModFile:
 
 def read_mod_file(folder: Path | None) -> ModFile | None:
     """The file of the mod in ``folder``, None if it has none; raises `ConfigError` if it cannot be read as text."""
-    path = None if folder is None else folder / NAME
+    path = None if folder is None else folder / MOD_FILE_NAME
     if path is None or not path.is_file():
         return None
     source = Source(str(path))
@@ -37,7 +37,7 @@ def read_mod_file(folder: Path | None) -> ModFile | None:
     return ModFile(str(path), text)
 
 
-def keys_of(file: ModFile) -> dict[str, Any]:
+def mod_file_keys(file: ModFile) -> dict[str, Any]:
     """What it says, by key; raises `ConfigError` with every mistake."""
     at = _place(file)
     found = _keys(file, at)
@@ -45,7 +45,7 @@ def keys_of(file: ModFile) -> dict[str, Any]:
     return found
 
 
-def settled(asked: ModConfig, file: ModFile | None, said: Mapping[str, Any] = _NOTHING) -> ModConfig:
+def with_mod_file(asked: ModConfig, file: ModFile | None, said: Mapping[str, Any] = _NOTHING) -> ModConfig:
     """What is asked for, completed by what the mod's own file says; raises `ConfigError` with every mistake in that.
 
     It may be asked for by what an earlier file completed: only what the network's file gave is taken from there.
@@ -69,11 +69,11 @@ def settled(asked: ModConfig, file: ModFile | None, said: Mapping[str, Any] = _N
     return replace(asked, limits=limits, restart=restart, declared=declared, asked=asked, **own)
 
 
-def _place(file: ModFile) -> Place:
-    return Place(Source(file.path), Path(file.path).parent)
+def _place(file: ModFile) -> Location:
+    return Location(Source(file.path), Path(file.path).parent)
 
 
-def _keys(file: ModFile, at: Place) -> dict[str, Any]:
+def _keys(file: ModFile, at: Location) -> dict[str, Any]:
     data = parse_yaml(file.text, at.source)
     return {} if data is BROKEN else keys(data, at, MOD_FILE_KEYS)
 

@@ -1,6 +1,6 @@
 """Readers of configuration values: each checks one value, says what was expected, and makes what the program works with.
 
-A reader takes a value and its `Place`. A mistake it reports to the place, and returns `BROKEN`, so that its caller goes on
+A reader takes a value and its `Location`. A mistake it reports to the place, and returns `BROKEN`, so that its caller goes on
 and all mistakes are found in one go. Readers of lists, mappings and sections are built from readers of their parts.
 """
 
@@ -21,7 +21,7 @@ from packaging.requirements import InvalidRequirement
 
 from ...ipc.errors import ModvisorError, Unserializable
 from ...ipc.messages import pack
-from .versions import Requirement, parsed
+from .versions import Requirement, parse_version
 from .yaml_source import BROKEN, MAX_DEPTH, ConfigError, Key, Source, shorten
 
 AUTO, OFF = "auto", "off"
@@ -42,23 +42,23 @@ _UNUSABLE = re.compile("[\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """Where a value stands, and the folder its relative paths start from."""
 
     source: Source
     base_dir: Path
     key: Key = ()
 
-    def __truediv__(self, part: str | int) -> Place:
+    def __truediv__(self, part: str | int) -> Location:
         """The place of a part: of a mapping's key, of a list's item."""
-        return Place(self.source, self.base_dir, (*self.key, part))
+        return Location(self.source, self.base_dir, (*self.key, part))
 
     def wrong(self, message: str) -> Any:
         """Report a mistake here; returns `BROKEN`."""
         return self.source.report(self.key, message)
 
 
-Reader = Callable[[Any, Place], Any]
+Reader = Callable[[Any, Location], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def hint(word: Any, known: Iterable[str]) -> str:
 # -- single values
 
 
-def text(value: Any, at: Place) -> Any:
+def text(value: Any, at: Location) -> Any:
     """Text that is not blank."""
     if isinstance(value, (bool, int, float)):
         return at.wrong(f"expected text, got {got(value)}; put it in quotes")
@@ -131,13 +131,13 @@ def text(value: Any, at: Place) -> Any:
     return usable(value, at) if value.strip() else at.wrong("must not be empty")
 
 
-def usable(value: str, at: Place) -> Any:
+def usable(value: str, at: Location) -> Any:
     if _UNUSABLE.search(value):
         return at.wrong("contains a NUL or half a surrogate pair, which no path, variable or message can carry")
     return value
 
 
-def module(value: Any, at: Place) -> Any:
+def module(value: Any, at: Location) -> Any:
     """The name of a Python module."""
     found = text(value, at)
     if found is BROKEN or all(part.isidentifier() for part in found.split(".")):
@@ -145,14 +145,14 @@ def module(value: Any, at: Place) -> Any:
     return at.wrong(f"expected the name of a module, such as numpy or pandas.io, got {got(value)}")
 
 
-def flag(value: Any, at: Place) -> Any:
+def flag(value: Any, at: Location) -> Any:
     return value if isinstance(value, bool) else at.wrong(f"expected true or false, got {got(value)}")
 
 
 def whole(low: int, high: int = MAX_COUNT) -> Reader:
     """A whole number; true and false are none."""
 
-    def read(value: Any, at: Place) -> Any:
+    def read(value: Any, at: Location) -> Any:
         if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
             return value
         return at.wrong(f"expected a whole number from {low} to {high}, got {got(value)}")
@@ -163,7 +163,7 @@ def whole(low: int, high: int = MAX_COUNT) -> Reader:
 def number(low: float, high: float) -> Reader:
     """A number, whole or not; true and false are none."""
 
-    def read(value: Any, at: Place) -> Any:
+    def read(value: Any, at: Location) -> Any:
         if isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high:
             return float(value)
         return at.wrong(f"expected a number from {low:g} to {high:g}, got {got(value)}")
@@ -174,7 +174,7 @@ def number(low: float, high: float) -> Reader:
 def duration(*, zero: bool = False) -> Reader:
     """Seconds as float, from a number or ``"500ms"``, ``"30s"``, ``"2m"``, ``"1h"``."""
 
-    def read(value: Any, at: Place) -> Any:
+    def read(value: Any, at: Location) -> Any:
         seconds = _in_seconds(value)
         if seconds is None:
             return at.wrong(f"expected seconds or a duration such as '30s', got {got(value)}")
@@ -197,7 +197,7 @@ def _in_seconds(value: Any) -> float | None:
 def size(low: int) -> Reader:
     """Bytes as int, from a whole number or ``"512MB"`` (a million each), ``"512MiB"`` (1024 * 1024 each)."""
 
-    def read(value: Any, at: Place) -> Any:
+    def read(value: Any, at: Location) -> Any:
         if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
             count = int(Decimal(match[1]) * _BYTES[match[2].lower()])
         elif isinstance(value, int) and not isinstance(value, bool):
@@ -212,7 +212,7 @@ def size(low: int) -> Reader:
 
 
 def one_of(*words: str) -> Reader:
-    def read(value: Any, at: Place) -> Any:
+    def read(value: Any, at: Location) -> Any:
         if isinstance(value, str) and value in words:
             return value
         return at.wrong(f"expected one of {', '.join(words)}, got {got(value)}")
@@ -220,24 +220,24 @@ def one_of(*words: str) -> Reader:
     return read
 
 
-def auto_or_off(value: Any, at: Place) -> Any:
+def auto_or_off(value: Any, at: Location) -> Any:
     """`AUTO` or `OFF`. YAML reads the bare word off as false."""
     if value is False or value == OFF:
         return OFF
     return AUTO if value == AUTO else at.wrong(f"expected {AUTO} or {OFF}, got {got(value)}")
 
 
-def path(value: Any, at: Place) -> Any:
+def absolute_path(value: Any, at: Location) -> Any:
     name = text(value, at)
     return name if name is BROKEN else absolute(at.base_dir, name)
 
 
-def folder(value: Any, at: Place) -> Any:
-    found = path(value, at)
+def folder(value: Any, at: Location) -> Any:
+    found = absolute_path(value, at)
     return found if found is BROKEN or os.path.isdir(found) else at.wrong(f"the folder {found} does not exist")
 
 
-def interpreter(value: Any, at: Place) -> Any:
+def interpreter(value: Any, at: Location) -> Any:
     """A Python to run: its path, the folder of a virtual environment, or a command on PATH. Not yet tried."""
     name = text(value, at)
     if name is BROKEN:
@@ -258,17 +258,17 @@ def interpreter(value: Any, at: Place) -> Any:
     return at.wrong(f"{found} {what}; give a Python (3.11 or newer) or the folder of a virtual environment")
 
 
-def version(value: Any, at: Place) -> Any:
+def version(value: Any, at: Location) -> Any:
     """A version of PEP 440, as it is written: ``1.10`` is not ``1.1``."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         value = at.source.texts.get(at.key, value)
     name = text(value, at)
-    if name is not BROKEN and parsed(name) is None:
+    if name is not BROKEN and parse_version(name) is None:
         return at.wrong(f"expected a version such as '2.0' or '2.1rc1' (PEP 440), got {got(name)}")
     return name
 
 
-def requirement(value: Any, at: Place) -> Any:
+def requirement(value: Any, at: Location) -> Any:
     try:
         return Requirement.parse(value)
     except InvalidRequirement as error:
@@ -280,14 +280,14 @@ def absolute(base: Path, name: str) -> Path:
     return Path(os.path.abspath(base / os.path.expanduser(name)))
 
 
-def plain(value: Any, at: Place) -> Any:
+def plain(value: Any, at: Location) -> Any:
     """A mapping of free-form data that a message can carry to a worker, copied. Left empty, it has no keys."""
     if value is None:
         return {}
     return _copy(value, at, ()) if isinstance(value, dict) else at.wrong(f"expected a mapping, got {got(value)}")
 
 
-def _copy(value: Any, at: Place, above: tuple[int, ...]) -> Any:
+def _copy(value: Any, at: Location, above: tuple[int, ...]) -> Any:
     if not isinstance(value, (dict, list, tuple)):
         return _packable(value, at)
     if len(above) > MAX_DEPTH or id(value) in above:
@@ -298,7 +298,7 @@ def _copy(value: Any, at: Place, above: tuple[int, ...]) -> Any:
     return [_copy(item, at / index, above) for index, item in enumerate(value) if item is not BROKEN]
 
 
-def _packable(value: Any, at: Place) -> Any:
+def _packable(value: Any, at: Location) -> Any:
     try:
         pack(value)
     except Unserializable as error:
@@ -316,7 +316,7 @@ def or_null(reader: Reader) -> Reader:
 def list_of(reader: Reader, example: str) -> Reader:
     """A tuple of what ``reader`` makes of the items."""
 
-    def read(value: Any, at: Place) -> Any:
+    def read(value: Any, at: Location) -> Any:
         if not isinstance(value, (list, tuple)):
             return at.wrong(f"expected a list such as {example}, got {got(value)}")
         found = [reader(item, at / index) for index, item in enumerate(value) if item is not BROKEN]
@@ -328,7 +328,7 @@ def list_of(reader: Reader, example: str) -> Reader:
 def set_of(reader: Reader, example: str) -> Reader:
     items = list_of(reader, example)
 
-    def read(value: Any, at: Place) -> Any:
+    def read(value: Any, at: Location) -> Any:
         found = items(value, at)
         return found if found is BROKEN else frozenset(found)
 
@@ -338,7 +338,7 @@ def set_of(reader: Reader, example: str) -> Reader:
 def mapping_of(reader: Reader, what: str) -> Reader:
     """A mapping whose keys the user chooses; ``reader`` finds the key at the end of its place."""
 
-    def read(value: Any, at: Place) -> Any:
+    def read(value: Any, at: Location) -> Any:
         if value is None:
             return {}
         if not isinstance(value, dict):
@@ -354,7 +354,7 @@ def section(kind: Callable[..., Any], table: Mapping[str, Reader]) -> Reader:
     return lambda value, at: kind(**keys(value, at, table))
 
 
-def keys(value: Any, at: Place, table: Mapping[str, Reader]) -> dict[str, Any]:
+def keys(value: Any, at: Location, table: Mapping[str, Reader]) -> dict[str, Any]:
     """Those keys of a section that could be read; everything else is reported. A section left empty has none."""
     if value is None:
         return {}
@@ -371,7 +371,7 @@ def keys(value: Any, at: Place, table: Mapping[str, Reader]) -> dict[str, Any]:
     return found
 
 
-def name(key: Any, at: Place) -> str:
+def name(key: Any, at: Location) -> str:
     """The key of a mapping, reported unless it is text."""
     if isinstance(key, str):
         return key
@@ -382,13 +382,13 @@ def name(key: Any, at: Place) -> str:
 # -- values from elsewhere, and secrets: messages about them do not repeat what was found
 
 
-def variable(value: Any, at: Place) -> Any:
+def variable(value: Any, at: Location) -> Any:
     if not _VARIABLE.fullmatch(str(at.key[-1])):
         return at.wrong("the name of a variable has letters, digits and '_' only, and no digit in front")
     return env_value(value, at)
 
 
-def env_value(value: Any, at: Place) -> Any:
+def env_value(value: Any, at: Location) -> Any:
     if isinstance(value, dict) and value:
         return keys(value, at, _FROM).get("from", BROKEN)
     if isinstance(value, str):
@@ -402,31 +402,31 @@ def env_value(value: Any, at: Place) -> Any:
     )
 
 
-def _env_source(value: Any, at: Place) -> Any:
+def _env_source(value: Any, at: Location) -> Any:
     kind, _, where = value.partition(":") if isinstance(value, str) else ("", "", "")
     if kind == "env" and _VARIABLE.fullmatch(where):
         return EnvValue(variable=where)
     if kind == "file" and where:
-        clean = path(where, at)
+        clean = absolute_path(where, at)
         return clean if clean is BROKEN else EnvValue(file=clean)
     return at.wrong("expected 'env:VARIABLE' or 'file:PATH'")
 
 
-def resolved(value: EnvValue, at: Place) -> str:
+def resolved(value: EnvValue, at: Location) -> str:
     try:
         return value.resolve()
     except ModvisorError as error:
         return at.wrong(str(error))
 
 
-def token(value: Any, at: Place) -> Any:
+def token(value: Any, at: Location) -> Any:
     found = env_value(value, at)
     if found is not BROKEN and resolved(found, at) == "":  # would let in whoever sends none
         return at.wrong("the token is empty; give one that cannot be guessed, or leave the key out")
     return found
 
 
-def password_hash(value: Any, at: Place) -> Any:
+def password_hash(value: Any, at: Location) -> Any:
     if isinstance(value, str) and re.fullmatch(r"[0-9A-Fa-f]{64}", value):
         return value.lower()
     return at.wrong(

@@ -21,7 +21,7 @@ class WrongVersion(ModvisorError):
     code = Code.WRONG_VERSION
 
 
-def parsed(text: str) -> Version | None:
+def parse_version(text: str) -> Version | None:
     """None for what is no version of PEP 440: a class may call its version whatever it likes."""
     try:
         return Version(text)
@@ -29,34 +29,34 @@ def parsed(text: str) -> Version | None:
         return None
 
 
-def same(one: str, other: str) -> bool:
+def same_version(one: str, other: str) -> bool:
     """``2.0`` is ``2.0.0``; what is no version is compared as text."""
-    first, second = parsed(one), parsed(other)
+    first, second = parse_version(one), parse_version(other)
     return one == other if first is None or second is None else first == second
 
 
-def matching(asked: str, names: Iterable[str]) -> str | None:
+def matching_version(asked: str, names: Iterable[str]) -> str | None:
     """The one of ``names`` that is the version asked for."""
-    return next((name for name in names if same(asked, name)), None)
+    return next((name for name in names if same_version(asked, name)), None)
 
 
-def newest_final(names: Iterable[str]) -> str | None:
+def newest_final_version(names: Iterable[str]) -> str | None:
     """The newest that is no pre-release or development version; None if there is no such."""
-    final = {version: name for name in names if (version := parsed(name)) and not version.is_prerelease}
+    final = {version: name for name in names if (version := parse_version(name)) and not version.is_prerelease}
     return final[max(final)] if final else None
 
 
-def in_order(names: Iterable[str]) -> list[str]:
+def versions_in_order(names: Iterable[str]) -> list[str]:
     """Oldest first; what is no version comes before all that are."""
     return sorted(names, key=_rank)
 
 
 def _rank(name: str) -> tuple[bool, Version, str]:
-    version = parsed(name)
+    version = parse_version(name)
     return version is not None, version or Version("0"), name
 
 
-def check(asked: str | None, declared: str | None, reported: str) -> None:
+def check_version(asked: str | None, declared: str | None, reported: str) -> None:
     """Whether all who speak of a mod's version mean the same.
 
     Args:
@@ -68,12 +68,12 @@ def check(asked: str | None, declared: str | None, reported: str) -> None:
         WrongVersion: it is not what was asked for.
         ModvisorError: ``invalid_mod``: class and mod.yaml contradict each other.
     """
-    if asked is not None and not same(asked, reported):
+    if asked is not None and not same_version(asked, reported):
         raise WrongVersion(
             f"version {asked} was asked for, and its class says {reported}; ask for {reported}, or mend the version there",
             asked=asked, found=reported,
         )  # fmt: skip
-    if declared is not None and not same(declared, reported):
+    if declared is not None and not same_version(declared, reported):
         raise ModvisorError(
             f"its mod.yaml says version {declared} and its class says {reported}; make them the same, or remove one of them",
             code=Code.INVALID_MOD, declared=declared, found=reported,
@@ -105,7 +105,7 @@ class Requirement:
         demand is met."""
         if not self.specifier:
             return True
-        known = None if version is None else parsed(version)
+        known = None if version is None else parse_version(version)
         return known is not None and self.specifier.contains(known, prereleases=True)
 
     def __str__(self) -> str:

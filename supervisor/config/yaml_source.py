@@ -141,7 +141,7 @@ def parse_yaml(text: str, source: Source) -> Any:
     """`load_yaml` for text that is already read."""
     try:
         root = _compose(text)
-        return None if root is None else _Walk(source).document(root)
+        return None if root is None else _NodeWalk(source).document(root)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         return source.report((), _syntax_message(error), mark.line + 1 if mark else None)
@@ -190,7 +190,7 @@ def _syntax_message(error: yaml.MarkedYAMLError) -> str:
     return f"not valid YAML: {problem}" + (f" ({error.context})" if error.context else "")
 
 
-class _Walk:
+class _NodeWalk:
     """One walk over a node graph: builds the data, notes lines, reports mistakes."""
 
     def __init__(self, source: Source) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...ipc.errors import Code, ModvisorError
 from ..calls import Journey
-from ..config import Audience, Split, Version, family_of, read_audience
+from ..config import Audience, FamilyVersion, Split, family_of, read_audience
 from ..journal import Journal
 from ..lifecycle import State
 from .workers import Mod
@@ -240,8 +240,8 @@ class Families:
         return now - before if now >= before else now  # its counts began anew
 
 
-def _version(keeper: Mod) -> Version:
-    return Version(keeper.mod_id, keeper.audience, keeper.promoted)
+def _version(keeper: Mod) -> FamilyVersion:
+    return FamilyVersion(keeper.mod_id, keeper.audience, keeper.promoted)
 
 
 def _not_for(keeper: Mod, family: str, version: str | None, journey: Journey) -> NotInAudience:
@@ -263,7 +263,7 @@ def _from_plain(family: str, versions: list[dict[str, Any]]) -> Split:
     return Split(
         family,
         tuple(
-            Version(
+            FamilyVersion(
                 str(each["mod_id"]),
                 None if each["audience"] is None else read_audience(each["audience"]),
                 int(each["promoted"]),

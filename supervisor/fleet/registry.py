@@ -32,9 +32,9 @@ from ..config import (
     is_allowed,
     misfit,
     mod_config,
-    settled,
     with_aliases,
     with_changes,
+    with_mod_file,
 )
 from ..journal import Journal, Kept, KeptMod, Quarantine, StateDir
 from ..lifecycle import (
@@ -361,7 +361,7 @@ class ModRegistry:
     def as_files_say(self, config: ModConfig) -> tuple[ModConfig, Home]:
         """A mod with what its mod.yaml and its class say, and where it is; raises `ModvisorError`."""
         home = self._home_of(config)
-        return settled(config, home.file, home.said), home
+        return with_mod_file(config, home.file, home.said), home
 
     def started(self) -> None:
         """What is loaded from now on is loaded anew, not restored."""
