@@ -18,7 +18,6 @@ STILL_LONG = {
     "ipc/pipe.py",
     "supervisor/agents/registry.py",
     "supervisor/limits/cgroups.py",
-    "supervisor/config/config.py",
     "supervisor/lifecycle/keeper.py",
     "supervisor/network.py",
     "supervisor/fleet/registry.py",

@@ -13,23 +13,13 @@ from ..faces import lazily
 if TYPE_CHECKING:
     from .audience import Audience, FamilyVersion, Split, family_of
     from .audience_values import misfit, read_audience, shares_over_100
-    from .config import (
-        AT_LEAST_ONCE,
-        FORK,
-        STOP_FIRST,
-        AgentsConfig,
-        GroupConfig,
-        JournalConfig,
-        LimitsConfig,
-        ModConfig,
-        NetworkConfig,
-        is_allowed,
-        load_config,
-        parse_config,
-    )
     from .mod_entry import BUNDLED, fingerprint, mod_config, with_aliases, with_bundled_permissions, with_changes
     from .mod_file import MOD_FILE_NAME, ModFile, mod_file_keys, read_mod_file, with_mod_file
-    from .values import AUTO, Location, absolute_path, duration
+    from .mod_model import AT_LEAST_ONCE, FORK, STOP_FIRST, LimitsConfig, ModConfig
+    from .network_file import is_allowed, load_config, parse_config
+    from .network_model import AgentsConfig, GroupConfig, JournalConfig, NetworkConfig
+    from .reader import Location
+    from .values import AUTO, absolute_path, duration
     from .versions import (
         Requirement,
         WrongVersion,
@@ -46,13 +36,13 @@ __getattr__ = lazily(
     __name__,
     audience="Audience FamilyVersion Split family_of",
     audience_values="misfit read_audience shares_over_100",
-    config=(
-        "AT_LEAST_ONCE AgentsConfig FORK GroupConfig JournalConfig LimitsConfig ModConfig NetworkConfig "
-        "STOP_FIRST is_allowed load_config parse_config"
-    ),
     mod_entry="BUNDLED fingerprint mod_config with_aliases with_bundled_permissions with_changes",
     mod_file="MOD_FILE_NAME ModFile mod_file_keys read_mod_file with_mod_file",
-    values="AUTO Location absolute_path duration",
+    mod_model="AT_LEAST_ONCE FORK LimitsConfig ModConfig STOP_FIRST",
+    network_file="is_allowed load_config parse_config",
+    network_model="AgentsConfig GroupConfig JournalConfig NetworkConfig",
+    reader="Location",
+    values="AUTO absolute_path duration",
     versions=(
         "Requirement WrongVersion check_version matching_version newest_final_version parse_version "
         "same_version versions_in_order"

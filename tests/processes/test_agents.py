@@ -16,7 +16,8 @@ from modvisor.supervisor import AgentNetwork, Event, EventResponse
 from modvisor.supervisor.agents import registry as agents
 from modvisor.supervisor.agents.registry import AgentRegistry, Refusal
 from modvisor.supervisor.commands import SystemCommands
-from modvisor.supervisor.config.config import AgentsConfig, GroupConfig, parse_config
+from modvisor.supervisor.config.network_file import parse_config
+from modvisor.supervisor.config.network_model import AgentsConfig, GroupConfig
 from modvisor.supervisor.events.gateway import Caller
 from tests.conftest import until
 

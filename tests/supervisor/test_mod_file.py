@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from modvisor.supervisor.config.config import ConfigError, LimitsConfig, ModConfig, RestartConfig, parse_mod
+from modvisor.supervisor.config.mod_entry import parse_mod
 from modvisor.supervisor.config.mod_file import ModFile, with_mod_file
+from modvisor.supervisor.config.mod_model import LimitsConfig, ModConfig, RestartConfig
+from modvisor.supervisor.config.yaml_source import ConfigError
 from modvisor.supervisor.sources.home import find_home
 
 FILE = ModFile(

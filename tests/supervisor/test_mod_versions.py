@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from packaging.version import Version
 
 from modvisor.ipc.errors import ModvisorError
-from modvisor.supervisor.config.config import ConfigError, load_config, parse_mod
+from modvisor.supervisor.config.mod_entry import parse_mod
 from modvisor.supervisor.config.mod_file import ModFile
+from modvisor.supervisor.config.network_file import load_config
 from modvisor.supervisor.config.versions import (
     WrongVersion,
     check_version,
@@ -23,6 +24,7 @@ from modvisor.supervisor.config.versions import (
     same_version,
     versions_in_order,
 )
+from modvisor.supervisor.config.yaml_source import ConfigError
 from modvisor.supervisor.sources.class_source import BadSource, class_attributes
 from modvisor.supervisor.sources.facts import facts_of
 from modvisor.supervisor.sources.home import Home, find_home, version_folders, with_mod_files

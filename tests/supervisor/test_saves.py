@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from modvisor.supervisor.config.config import ModConfig
 from modvisor.supervisor.config.mod_file import ModFile
+from modvisor.supervisor.config.mod_model import ModConfig
 from modvisor.supervisor.sources.file_watch import code_place, look_at_files, mark_unsure
 from modvisor.supervisor.sources.saved_files import (
     EMPTY,

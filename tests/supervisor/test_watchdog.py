@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from modvisor.supervisor.config.config import LimitsConfig
+from modvisor.supervisor.config.mod_model import LimitsConfig
 from modvisor.supervisor.fleet.stats import ResourceMonitor
 from modvisor.supervisor.limits import watchdog as module
 from modvisor.supervisor.limits.samples import ProcessSample, memory_held, waited
