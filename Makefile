@@ -7,7 +7,7 @@ PEERS  := .venv-peers/openagents
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all coverage check format house diagram bench bench-smoke cost crossings chaos reloads clean
+.PHONY: help run test test-all coverage check format house docs diagram bench bench-smoke cost crossings chaos reloads clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -63,8 +63,11 @@ format: $(VENV)/.installed  ## put the sources into shape
 house: $(VENV)/.installed  ## print rooms, long files, circles of imports, imports that run up
 	@$(BIN)/python -m tests.house
 
-diagram: $(VENV)/.installed  ## draw docs/lifecycle.md from the table
+docs: $(VENV)/.installed  ## print into docs/ what is printed from the code: the keys of config.md, the drawing of lifecycle.md
+	@$(BIN)/python docs/draw_config.py
 	@$(BIN)/python docs/draw_lifecycle.py
+
+diagram: docs
 
 # What draws the charts, and the peers in an environment of their own: neither is needed for anything else.
 $(VENV)/.bench: $(VENV)/.installed

@@ -21,7 +21,7 @@ from .config import ModConfig, NetworkConfig, mod_config
 from .events import DeadLetters
 from .fleet import Changes, apply_changes, in_force
 from .inspection import Inspection
-from .sources import HOW_TO_INSTALL, is_available
+from .sources import HOW_TO_INSTALL, can_watch
 
 logger = logging.getLogger("modvisor.network")
 
@@ -162,7 +162,7 @@ class Operations(Inspection):
 
     def _entry(self, mod_path: str, **asked: Any) -> ModConfig:
         mod = mod_config(mod_path, base_dir=self.config.base_dir, **asked)
-        if mod.watch and not is_available():
+        if mod.watch and not can_watch():
             raise ModvisorError(HOW_TO_INSTALL, code=Code.BAD_INPUT)
         return mod
 

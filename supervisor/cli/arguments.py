@@ -71,10 +71,10 @@ def letter_ids(texts: list[str]) -> list[int]:
 
 def age(text: str, option: str) -> float:
     """Return seconds from ``90``, ``"90s"`` or ``"12h"``, as the network file reads them; raises `CliError`."""
-    from ..config import BROKEN, Place, Source, duration
+    from ..config import BROKEN, Location, Source, duration
 
     source = Source()
-    seconds = duration()(plain(text), Place(source, Path()))
+    seconds = duration()(plain(text), Location(source, Path()))
     if seconds is BROKEN:
         raise CliError(ExitCode.USAGE, f"{option}: {source.problems[0].message}")
     return seconds

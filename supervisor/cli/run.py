@@ -25,7 +25,7 @@ from ..journal import StateDirBusy
 from ..lifecycle import State
 from ..network import AgentNetwork
 from ..runtime import ease_collector, has_uvloop
-from ..sources import HOW_TO_INSTALL, is_available
+from ..sources import HOW_TO_INSTALL, can_watch
 from .exits import CliError, ExitCode, mistakes
 from .output import Output, give_up_stdout, printable
 from .render.mods import trouble
@@ -68,7 +68,7 @@ def run_network(file: NetworkFile, output: Output, log_level: str, *, fresh: boo
     """
     logging.basicConfig(stream=sys.stderr, level=log_level.upper(), format=LOG_FORMAT)
     logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it logs every change of every file
-    if file.watch and not is_available():
+    if file.watch and not can_watch():
         raise CliError(ExitCode.START_FAILED, f"--watch: {HOW_TO_INSTALL}")
     try:
         config = file.read()
@@ -202,7 +202,7 @@ class Reporter:
             "storage": str(network.config.storage),
             "seconds": round(network.uptime, 3),
             "mods": list(map(_mod, mods.values())),
-            "watched": network.watched_mods if is_available() else [],
+            "watched": network.watched_mods if can_watch() else [],
         }
         self._say(found, lambda: _ready_text(found))
 

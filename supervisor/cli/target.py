@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ..config import BROKEN, ConfigError, Place, Source, load_yaml
-from ..config import path as read_path
+from ..config import BROKEN, ConfigError, Location, Source, absolute_path, load_yaml
 from ..journal import StateDir
 from .exits import CliError, ExitCode
 from .settings import Settings
@@ -91,7 +90,7 @@ def storage_of(file: Path) -> Path:
     written = network.get("storage") if isinstance(network, dict) else None
     storage = BROKEN if data is BROKEN else base / DEFAULT_STORAGE
     if written is not None:
-        storage = read_path(written, Place(source, base, ("network", "storage")))
+        storage = absolute_path(written, Location(source, base, ("network", "storage")))
     if storage is not BROKEN:
         return storage
     return _guessed_storage(base, ConfigError(source.problems))

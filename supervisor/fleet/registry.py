@@ -20,7 +20,7 @@ from ...ipc.event import EventResponse
 from ...ipc.messages import Request
 from ...ipc.spinning import Spinner
 from ..calls import Late, Ledger
-from ..config import AUTO, Audience, ConfigError, ModConfig, NetworkConfig, family_of, is_allowed, misfit, settled
+from ..config import AUTO, Audience, ConfigError, ModConfig, NetworkConfig, family_of, is_allowed, misfit, with_mod_file
 from ..journal import Journal, StateDir
 from ..lifecycle import CancelHandler, Incarnation, Keeper, Probation, State, Surroundings
 from ..limits import Enforcement
@@ -325,7 +325,7 @@ class ModRegistry:
     def as_files_say(self, config: ModConfig) -> tuple[ModConfig, Home]:
         """Return a mod with what its mod.yaml and its class say, and where it is; raises `ModvisorError`."""
         home = self._home_of(config)
-        return settled(config, home.file, home.said), home
+        return with_mod_file(config, home.file, home.said), home
 
     # -- the launcher
 

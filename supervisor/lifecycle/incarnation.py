@@ -24,7 +24,7 @@ from ...ipc.messages import Hello, Notification, Request
 from ...ipc.pipe import Pipe
 from ...ipc.spinning import Spinner
 from ..calls import InFlight, events_of
-from ..config import FORK, ModConfig, check
+from ..config import FORK, ModConfig, check_version
 from ..limits import Exceeded, LimitsInForce
 from ..process import REPORTED_EVENTS, Cause, Exit, Interpreter, Launch, Launcher, ModLog, WorkerProcess, shielded
 from ..sources import Home
@@ -208,7 +208,7 @@ class Incarnation:
             self.pipe.lend()
         manifest = Manifest.from_dict(await self.pipe.request(messages.LOAD, order.params))
         try:
-            check(order.config.version, order.config.declared, manifest.version)
+            check_version(order.config.version, order.config.declared, manifest.version)
         except ModvisorError as error:
             raise StartFailed(f"mod {order.mod_id}: {error}", code=error.code, **error.details) from None
         self.manifest = manifest

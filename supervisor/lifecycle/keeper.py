@@ -23,7 +23,7 @@ from ...ipc.manifest import Manifest
 from ...ipc.messages import Request
 from ...ipc.spinning import Spinner
 from ..calls import Caller, CopyQueue, DurableEvents, InFlight, Journey, Late, Ledger, ModCounters
-from ..config import ModConfig, fingerprint, settled
+from ..config import ModConfig, fingerprint, with_mod_file
 from ..journal import Journal, Quarantine
 from ..limits import Exceeded, LimitsInForce
 from ..process import Cause, CrashLog, Exit, Launcher, ModLog, probe, shielded
@@ -398,7 +398,7 @@ class Keeper:
         snapshot = await self._around.snapshots.read(config.mod_id) if from_snapshot else None
         try:
             home = self._around.home_of(config) if snapshot is None else snapshot.home
-            config = settled(config, home.file, home.said)
+            config = with_mod_file(config, home.file, home.said)
             if snapshot is None and (config.requires or config.optional):
                 self._around.check_needs(config)
             python = None if config.python is None else await probe(config.python)

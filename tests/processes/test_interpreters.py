@@ -205,7 +205,7 @@ async def test_what_is_no_interpreter_is_a_mistake_of_the_config(
     (tmp_path / "empty").mkdir()
     (tmp_path / "plain").touch()
     for value, said in {
-        "empty": "has no bin/python, so it is no virtual environment",
+        "empty": "has no bin/python, so it is not a virtual environment",
         "nowhere/python": "nowhere/python does not exist; give a Python (3.11 or newer)",
         "no-such-command": "no-such-command does not exist",
         "plain": "plain is not executable",

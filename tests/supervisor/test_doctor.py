@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from modvisor.supervisor.config.config import NetworkConfig, parse_config
+from modvisor.supervisor.config.network_file import parse_config
+from modvisor.supervisor.config.network_model import NetworkConfig
 from modvisor.supervisor.limits import doctor
 from modvisor.supervisor.limits.cgroups import Examined, Place
 from modvisor.supervisor.limits.doctor import FAIL, OK, WARN, Check, Host, HostReport, examine_host
