@@ -1,4 +1,8 @@
-"""What a network file, a mod's entry and a `mod.yaml` may say: read and checked, every mistake at once.
+"""What a network file, a mod's entry and a `mod.yaml` may say. Reports every mistake at once.
+
+Each key is a field in `mod_model` or `network_model`, with its default, reader and meaning.
+`mod_entry` reads the entries of mods, and `network_file` reads the whole file. `reference` prints
+the tables of docs/config.md.
 
 May import: `ipc`.
 Never: looks at a mod's code, starts anything, or writes a file.
