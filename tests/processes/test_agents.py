@@ -16,7 +16,7 @@ from modvisor.supervisor import AgentNetwork, Event, EventResponse
 from modvisor.supervisor.agents import AgentRegistry, Refusal, delivery
 from modvisor.supervisor.commands import SystemCommands
 from modvisor.supervisor.config.config import AgentsConfig, GroupConfig, parse_config
-from modvisor.supervisor.events.gateway import Sender
+from modvisor.supervisor.events import Sender
 from tests.conftest import until
 
 pytestmark = pytest.mark.anyio
