@@ -1,7 +1,8 @@
 """`AgentNetwork`: starts and stops a network, and puts its parts together.
 
-What can be asked of a running network stands in `operations`. One task owns all others: `initialize`
-makes it and `shutdown` ends it, and both only signal it, so that they may run in different tasks.
+What can be asked of a running network stands in `operations`. One task owns all others:
+`initialize` makes it and `shutdown` ends it, and both only signal it, so that they may run in
+different tasks.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from anyio.abc import TaskGroup
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import EventResponse
 from .agents import AgentRegistry
-from .calls import Journey
 from .commands import SystemCommands
 from .config import ModConfig, NetworkConfig, load_config, parse_config, with_bundled_permissions
 from .events import DeadLetters, Gateway, LetterLedger, ModRequests
@@ -70,14 +70,14 @@ class AgentNetwork(Operations):
     # -- life
 
     async def initialize(self, *, admin: bool = False, fresh: bool = False) -> bool:
-        """Start the mods of the config, the mods that were loaded when the network last ran, and the servers.
+        """Start the mods of the config, the mods that were loaded at the last run, and the servers.
 
         Agents are served over HTTP if the config names a port.
 
         Args:
-            admin: serve the admin API on a unix socket in the state directory, as ``modvisor run`` does.
-            fresh: load only the mods of the config, and forget quarantines. Agents, checkpoints, accepted
-                events and dead letters stay.
+            admin: serve the admin API on a unix socket in the state directory (`modvisor run`).
+            fresh: load only the mods of the config, and forget quarantines. Agents, checkpoints,
+                accepted events and dead letters stay.
 
         Raises:
             StartError: the core or a mod marked ``required`` failed. Nothing is left running.
@@ -100,7 +100,10 @@ class AgentNetwork(Operations):
         return True
 
     async def shutdown(self) -> None:
-        """Drain and unload every mod, stop the servers, release the state directory. It may be called again."""
+        """Drain and unload every mod, stop the servers, release the state directory.
+
+        It may be called again.
+        """
         owner = self._owner
         if owner is None or self._stop_requested is None:
             return
@@ -112,7 +115,10 @@ class AgentNetwork(Operations):
             raise error
 
     async def wait_stopped(self) -> None:
-        """Wait until the network has ended, whatever stopped it. Returns at once if it does not run."""
+        """Wait until the network has ended, whatever stopped it.
+
+        Returns at once if it does not run.
+        """
         if (owner := self._owner) is not None:
             await asyncio.wait([owner])
 
@@ -170,7 +176,9 @@ class AgentNetwork(Operations):
         parts.tasks.start_soon(self._background, parts)
 
     async def _load_mods(self, parts: _Parts, kept: Kept) -> list[tuple[ModConfig, EventResponse]]:
-        """Load the mods of the file, then the mods that the journal kept. Returns the responses for the file's mods.
+        """Load the mods of the file, then the mods that the journal kept.
+
+        Returns the responses for the file's mods.
 
         A shutdown meanwhile cancels the loads.
         """
@@ -195,7 +203,7 @@ class AgentNetwork(Operations):
         return outcomes
 
     async def _stop(self, parts: _Parts) -> None:
-        """Refuse new events, drain and end the mods, stop the servers, and write the journal to disk."""
+        """Refuse new events, drain and end the mods, stop the servers, close the journal."""
         self._closing = True
         parts.background.cancel()
         await parts.mods.close()
@@ -236,9 +244,10 @@ class _Parts:
             mods,
             state,
             tasks,
-            on_request=self._on_request,
-            on_cancel=self._on_cancel,
-            late=self._late,
+            # Bound late: what they call is made below, from the mods.
+            on_request=lambda *request: self._requests.take(*request),
+            on_cancel=lambda *request: self._requests.cancel(*request),
+            late=lambda *answer: self.gateway.late(*answer),
             resources_of=self._resources_of,
             enforcement=self.enforcement,
             journal=self.journal,
@@ -272,15 +281,6 @@ class _Parts:
     def _saved(self, saved: Saved) -> None:
         for tell in self.saves:
             tell(saved)
-
-    async def _late(self, journey: Journey, mod_id: str, outcome: Any) -> None:
-        await self.gateway.late(journey, mod_id, outcome)
-
-    def _on_cancel(self, incarnation: Any, request_id: int | None) -> None:
-        self._requests.cancel(incarnation, request_id)
-
-    def _on_request(self, keeper: Any, incarnation: Any, request: Any) -> None:
-        self._requests.take(keeper, incarnation, request)
 
 
 async def _start_launcher(mods: ModRegistry) -> None:
