@@ -24,6 +24,7 @@ from .fleet import (
     Audiences,
     Autoreload,
     Loading,
+    ModCommands,
     ModRegistry,
     NetworkView,
     ResourceMonitor,
@@ -51,6 +52,7 @@ class Parts(Protocol):
     journal: Journal
     agents: AgentRegistry
     mods: ModRegistry
+    commands: ModCommands
     gateway: Gateway
     monitor: ResourceMonitor
     families: Audiences

@@ -25,9 +25,20 @@ from .agents import AgentRegistry
 from .commands import SystemCommands
 from .config import ModConfig, NetworkConfig, load_config, parse_config, with_bundled_permissions
 from .events import DeadLetters, Gateway, LetterLedger, ModRequests
-from .fleet import Audiences, Autoreload, Loading, ModRegistry, ResourceMonitor, Saved, resources
+from .fleet import (
+    Audiences,
+    Autoreload,
+    Loading,
+    ModCommands,
+    ModRecords,
+    ModRegistry,
+    ModUpkeep,
+    ResourceMonitor,
+    Saved,
+    resources,
+)
 from .http import Servers
-from .journal import Journal, Kept
+from .journal import Journal, LastRun
 from .limits import Enforcement
 from .operations import Operations
 from .process import make_launcher
@@ -166,7 +177,7 @@ class AgentNetwork(Operations):
         if fresh:
             kept = _without_mods(kept, parts.journal)
         parts.agents.restore(kept.agents, kept.channels)
-        parts.mods.restore(kept)
+        parts.records.restore(kept)
         await anyio.to_thread.run_sync(parts.enforcement.open)
         parts.tasks.start_soon(parts.enforcement.run, name="enforcement")
         await _start_launcher(parts.mods)
@@ -175,7 +186,7 @@ class AgentNetwork(Operations):
         await parts.servers.start(admin=admin)
         parts.tasks.start_soon(self._background, parts)
 
-    async def _load_mods(self, parts: _Parts, kept: Kept) -> list[tuple[ModConfig, EventResponse]]:
+    async def _load_mods(self, parts: _Parts, kept: LastRun) -> list[tuple[ModConfig, EventResponse]]:
         """Load the mods of the file, then the mods that the journal kept.
 
         Returns the responses for the file's mods.
@@ -196,7 +207,7 @@ class AgentNetwork(Operations):
                 if not response.success:
                     logger.error("mod %s, which ran when the network last ran, did not start: %s",
                                  mod_id, response.message)  # fmt: skip
-            parts.mods.started()
+            parts.records.started()
             tasks.cancel_scope.cancel()
         if self._stop_requested.is_set():
             raise StartError("the network was shut down while it started", code=Code.NOT_RUNNING)
@@ -206,7 +217,7 @@ class AgentNetwork(Operations):
         """Refuse new events, drain and end the mods, stop the servers, close the journal."""
         self._closing = True
         parts.background.cancel()
-        await parts.mods.close()
+        await parts.commands.close()
         await parts.mods.close_launcher()
         await parts.servers.stop()
         await anyio.to_thread.run_sync(parts.enforcement.close)
@@ -238,6 +249,7 @@ class _Parts:
         self.agents = AgentRegistry(config.agents, config.agent_groups, self.journal.record)
         mods = tuple(with_bundled_permissions(mod) for mod in config.mods)
         self.monitor = ResourceMonitor(self._worker_pids)
+        snapshots = SnapshotStore(state.snapshots)
         self.enforcement = Enforcement(config.network_id, config.cgroups, self.monitor.take)
         self.mods = ModRegistry(
             config,
@@ -253,17 +265,20 @@ class _Parts:
             journal=self.journal,
             ledger=LetterLedger(self.journal),
             launcher=make_launcher(config.base_dir, config.preload),
-            snapshots=SnapshotStore(state.snapshots),
+            snapshots=snapshots,
         )
+        self.records = ModRecords(self.mods, self.journal, snapshots)
+        self.commands = ModCommands(self.mods, self.records, self.journal, snapshots)
+        self.mods.upkeep = ModUpkeep(self.mods, self.records, tasks)
         self.gateway = Gateway(
             self.mods, self.agents, SystemCommands(network, self.agents), network.counters, config.event_timeout
         )
-        self.families = Audiences(self.mods, lambda: network.config)
+        self.families = Audiences(self.mods, self.records, lambda: network.config)
         self.dead_letters = DeadLetters(self.journal, self.mods, self.gateway)
         self.saves: list[Callable[[Saved], None]] = []
-        self.autoreload = Autoreload(self.mods, network._is_watched, self._saved)
+        self.autoreload = Autoreload(self.commands, network._is_watched, self._saved)
         self._requests = ModRequests(tasks, self.agents, self.gateway, self.mods.dependents.answering)
-        self.loading = Loading(self.mods)
+        self.loading = Loading(self.commands)
         self.servers = Servers(network, tasks)
 
     @property
@@ -301,7 +316,7 @@ def _check_started(outcomes: list[tuple[ModConfig, EventResponse]]) -> None:
         raise StartError("a required mod failed: " + "; ".join(str(message) for message in required))
 
 
-def _without_mods(kept: Kept, journal: Journal) -> Kept:
+def _without_mods(kept: LastRun, journal: Journal) -> LastRun:
     """Forget the mods that the journal kept, their versions and their quarantines."""
     for mod in kept.mods:
         journal.drop_mod(mod.mod_id)

@@ -21,7 +21,7 @@ from .config import ModConfig, NetworkConfig, mod_config
 from .events import DeadLetters
 from .fleet import Changes, apply_changes, in_force
 from .inspection import Inspection
-from .sources import HOW_TO_INSTALL, is_available
+from .sources import HOW_TO_INSTALL, can_watch
 
 logger = logging.getLogger("modvisor.network")
 
@@ -130,14 +130,14 @@ class Operations(Inspection):
             mod_path: the new place of the code, if it changes.
             config: the new free-form part of the mod's config, if it changes.
         """
-        return _not_running() if self._parts is None else await self._parts.mods.reload(mod, config, mod_path)
+        return _not_running() if self._parts is None else await self._parts.commands.reload(mod, config, mod_path)
 
     async def restart_mod(self, mod: str) -> EventResponse:
         """Start a new incarnation of the version that was last ready.
 
         It brings back a mod that is quarantined, has failed or has ended.
         """
-        return _not_running() if self._parts is None else await self._parts.mods.restart(mod)
+        return _not_running() if self._parts is None else await self._parts.commands.restart(mod)
 
     async def swap_mod(
         self,
@@ -166,11 +166,11 @@ class Operations(Inspection):
             wanted = self._entry(mod_path, mod_id=mod_id, config=config, **more)
         except ModvisorError as error:
             return _bad_entry(mod_path, error)
-        return await self._parts.mods.swap(mod, wanted, alias=alias)
+        return await self._parts.commands.swap(mod, wanted, alias=alias)
 
     def _entry(self, mod_path: str, **asked: Any) -> ModConfig:
         mod = mod_config(mod_path, base_dir=self.config.base_dir, **asked)
-        if mod.watch and not is_available():
+        if mod.watch and not can_watch():
             raise ModvisorError(HOW_TO_INSTALL, code=Code.BAD_INPUT)
         return mod
 
@@ -303,7 +303,7 @@ class Operations(Inspection):
         Raises:
             ModvisorError: not_running.
         """
-        changes = await apply_changes(self._running().mods, self._running().loading, self.config, config)
+        changes = await apply_changes(self._running().loading, self.config, config)
         self._running().agents.use_groups(config.agent_groups, config.agents)
         self.config = in_force(self.config, config)
         return changes

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from .agent import Agent
     from .delivery import MAX_POLL_WAIT, Delivered, Refusal
     from .registry import AgentRegistry
-
-__getattr__ = lazily(
-    __name__,
-    agent="Agent",
-    delivery="Delivered MAX_POLL_WAIT Refusal",
-    registry="AgentRegistry",
-)
+else:  # hidden from type checkers, which would take any name for one of the room
+    __getattr__ = lazily(
+        __name__,
+        agent="Agent",
+        delivery="Delivered MAX_POLL_WAIT Refusal",
+        registry="AgentRegistry",
+    )

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from .gateway import Gateway
     from .mod_requests import ModRequests
     from .senders import Sender
-
-__getattr__ = lazily(
-    __name__,
-    dead_letters="DeadLetters LetterLedger",
-    gateway="Gateway",
-    mod_requests="ModRequests",
-    senders="Sender",
-)
+else:  # hidden from type checkers, which would take any name for one of the room
+    __getattr__ = lazily(
+        __name__,
+        dead_letters="DeadLetters LetterLedger",
+        gateway="Gateway",
+        mod_requests="ModRequests",
+        senders="Sender",
+    )

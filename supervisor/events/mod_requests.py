@@ -78,7 +78,7 @@ class ModRequests:
         if call is None:
             pipe.charge(REFUSAL)
             pipe.refuse(request.id, Code.PROTOCOL_ERROR, f"unknown method {shown(request.method)}")
-        elif incarnation.standby:
+        elif incarnation.is_resting:
             pipe.charge(REFUSAL)
             pipe.refuse(request.id, Code.MOD_AWAY, f"another incarnation of mod {incarnation.mod_id} serves now")
         elif pipe.owed > MAX_OPEN or (pipe.owed_weight > MAX_OPEN_WEIGHT and pipe.owed > 1):

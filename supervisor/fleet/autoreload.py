@@ -23,23 +23,23 @@ from ..config import ModConfig
 from ..lifecycle import COMING_BACK, State
 from ..sources import (
     HOW_TO_INSTALL,
+    CodePlace,
     Decision,
     Digests,
-    Place,
     Seen,
     SourceFiles,
-    changed,
-    changes,
+    can_watch,
+    changed_files,
+    changes_in,
+    code_place,
     decide,
     files_read,
-    is_available,
-    look,
+    look_at_files,
     made_of,
-    place_of,
-    touched,
-    unsure,
+    mark_unsure,
+    touched_files,
 )
-from .registry import ModRegistry
+from .commands import ModCommands
 from .workers import Mod
 
 logger = logging.getLogger("modvisor.watch")
@@ -75,7 +75,7 @@ class Saved:
 class _Watched:
     """A mod whose files are watched."""
 
-    def __init__(self, keeper: Mod, place: Place) -> None:
+    def __init__(self, keeper: Mod, place: CodePlace) -> None:
         self.keeper = keeper
         self.place = place
         self.path = keeper.config.path
@@ -135,7 +135,9 @@ class _Watched:
         """The files that are other than when it was started last."""
         now = self.seen.digests
         return tuple(
-            changed(self.running, now) if self.tried is None else changed(self.tried, {**now, **self.seen.hoped})
+            changed_files(self.running, now)
+            if self.tried is None
+            else changed_files(self.tried, {**now, **self.seen.hoped})
         )
 
     async def look(self, search: Iterable[str]) -> None:
@@ -144,7 +146,7 @@ class _Watched:
             root = self.place.root or (self.sources.root if self.sources is not None else None)
             files = {*self.place.files, *self.running, *self.read}
             roots = list(search) if self.may_miss else ()
-            self.seen = await anyio.to_thread.run_sync(look, root, files, roots)
+            self.seen = await anyio.to_thread.run_sync(look_at_files, root, files, roots)
 
 
 class Autoreload:
@@ -156,9 +158,10 @@ class Autoreload:
     """
 
     def __init__(
-        self, mods: ModRegistry, is_wanted: Callable[[ModConfig], bool], tell: Callable[[Saved], None]
+        self, commands: ModCommands, is_wanted: Callable[[ModConfig], bool], tell: Callable[[Saved], None]
     ) -> None:
-        self._registry = mods
+        self._commands = commands
+        self._registry = commands.mods
         self._is_wanted = is_wanted
         self._tell = tell
         self._mods: dict[Mod, _Watched] = {}
@@ -206,7 +209,7 @@ class Autoreload:
 
     async def _take_stock(self) -> None:
         wanted = [keeper for keeper in self._registry if self._is_wanted(keeper.config)]
-        if wanted and not is_available():
+        if wanted and not can_watch():
             if not self._warned:
                 ids = ", ".join(keeper.mod_id for keeper in wanted)
                 logger.warning("the files of %s are not watched: %s", ids, HOW_TO_INSTALL)
@@ -220,7 +223,7 @@ class Autoreload:
                 await mod.look(self._registry.own_folders)
 
     def _begin(self, keeper: Mod) -> _Watched:
-        return _Watched(keeper, place_of(keeper.config, self._registry.base_dir, self._registry.search_path))
+        return _Watched(keeper, code_place(keeper.config, self._registry.base_dir, self._registry.search_path))
 
     async def _learn(self, mod: _Watched) -> None:
         search, former, is_new = self._registry.own_folders, mod.sources, not mod.seen.watched
@@ -252,7 +255,7 @@ class Autoreload:
 
     async def _listen(self, folders: list[str], stop: anyio.Event) -> None:
         try:
-            async for paths in changes(folders, stop):
+            async for paths in changes_in(folders, stop):
                 self._changed(paths)
         except FileNotFoundError:  # just now
             self._gone.update(folders)
@@ -270,7 +273,7 @@ class Autoreload:
             self._gone |= gone
             self.noticed()
         for mod in self._mods.values():
-            if saved := touched(paths, mod.seen.names, mod.seen.inner):
+            if saved := touched_files(paths, mod.seen.names, mod.seen.inner):
                 mod.saved |= saved
                 self._act_on(mod)
 
@@ -317,7 +320,7 @@ class Autoreload:
         mod.before, began = mod.seen.digests, time.time()
         tried = {**mod.seen.digests, **mod.seen.hoped}
         try:
-            response = await self._registry.reload(mod.mod_id)
+            response = await self._commands.reload(mod.mod_id)
             mod.learn()
         finally:
             mod.before = None
@@ -341,7 +344,7 @@ class Autoreload:
         # A file of the package that has come meanwhile is not among these: it was not there when the reload began.
         read = {path: found for path, found in mod.seen.digests.items() if path in mod.read}
         others = {path: found for path, found in {**read, **mod.seen.hoped}.items() if path not in tried}
-        noted = await anyio.to_thread.run_sync(unsure, others, began)
+        noted = await anyio.to_thread.run_sync(mark_unsure, others, began)
         mod.tried = {**tried, **noted}
         mod.to_look = mod.to_look or noted != others
         self.noticed()

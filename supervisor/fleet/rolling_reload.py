@@ -16,16 +16,16 @@ from ..lifecycle import (
     ReloadFailed,
     StartFailed,
     activate,
+    failing_at,
     give,
-    reload_worker,
-    roll_back,
-    told_at,
+    replace_worker,
+    revert,
 )
 from ..process import shielded
 from .workers import WorkerGroup, configs_of
 
 
-async def roll(
+async def rolling_reload(
     replicas: WorkerGroup, config: ModConfig, make: Callable[[ModConfig], Keeper], *, from_snapshot: bool = False
 ) -> dict[str, Any]:
     """Replace the workers of ``replicas`` by fresh ones under ``config``; the old ones stay if anything fails.
@@ -49,7 +49,7 @@ async def roll(
     for index, (keeper, own) in enumerate(zip(replicas.keepers, configs_of(config), strict=True)):
         try:
             done.append(
-                await reload_worker(keeper, own, from_snapshot=from_snapshot, on_probation=True, tentative=True)
+                await replace_worker(keeper, own, from_snapshot=from_snapshot, on_probation=True, tentative=True)
             )
         except BaseException as error:
             await shielded(_take_back(replicas.keepers[:index], f"worker {index} could not be reloaded: {error}"))
@@ -72,7 +72,7 @@ async def roll(
 async def _take_back(keepers: list[Keeper], why: str) -> None:
     for keeper in keepers:
         if keeper.probation is not None:
-            await roll_back(keeper, keeper.probation, why)
+            await revert(keeper, keeper.probation, why)
 
 
 async def _reshape(replicas: WorkerGroup, config: ModConfig, make: Callable[[ModConfig], Keeper]) -> dict[str, Any]:
@@ -128,7 +128,7 @@ async def _part_anew(replicas: WorkerGroup, new: list[Incarnation], timeout: flo
     """The states of the former workers, merged and split for the new ones; returns these, and the version they are of."""
     states: list[Any] = []
     version = ""
-    with told_at("get_state", timeout):
+    with failing_at("get_state", timeout):
         for keeper in replicas.keepers:
             if keeper.incarnation is None:
                 raise ModvisorError(f"worker {keeper.mod_id} is away, and its state with it", code=Code.MOD_AWAY)
@@ -139,7 +139,7 @@ async def _part_anew(replicas: WorkerGroup, new: list[Incarnation], timeout: flo
             states.append(state)
     if all(state is None for state in states):
         return [None] * len(new), version
-    with told_at("split_state", timeout):
+    with failing_at("split_state", timeout):
         parts = await new[0].part(states, version, len(new), timeout)
     for incarnation, part in zip(new, parts, strict=True):
         await give(incarnation, None if part is None else (part, version))

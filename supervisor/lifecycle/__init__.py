@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from .incarnation import CancelHandler, Incarnation, StartFailed
     from .keeper import Keeper, Surroundings
     from .probation import Probation
-    from .reload import ReloadFailed, activate, give, reload_worker, roll_back, told_at
+    from .reload import ReloadFailed, activate, failing_at, give, replace_worker, revert
     from .states import COMING_BACK, DOWN, State
-
-__getattr__ = lazily(
-    __name__,
-    incarnation="CancelHandler Incarnation StartFailed",
-    keeper="Keeper Surroundings",
-    probation="Probation",
-    reload="ReloadFailed activate give reload_worker roll_back told_at",
-    states="COMING_BACK DOWN State",
-)
+else:  # hidden from type checkers, which would take any name for one of the room
+    __getattr__ = lazily(
+        __name__,
+        incarnation="CancelHandler Incarnation StartFailed",
+        keeper="Keeper Surroundings",
+        probation="Probation",
+        reload="ReloadFailed activate failing_at give replace_worker revert",
+        states="COMING_BACK DOWN State",
+    )

@@ -23,10 +23,10 @@ from ...ipc.manifest import Manifest
 from ...ipc.messages import Request
 from ...ipc.spinning import Spinner
 from ..calls import Caller, CopyQueue, DurableEvents, InFlight, Journey, Late, Ledger, ModCounters
-from ..config import ModConfig, fingerprint, settled
+from ..config import ModConfig, fingerprint, with_mod_file
 from ..journal import Journal, Quarantine
-from ..limits import Armed, Exceeded
-from ..process import Cause, CrashLog, Exit, Launcher, ModLog, shielded, tried
+from ..limits import Exceeded, LimitsInForce
+from ..process import Cause, CrashLog, Exit, Launcher, ModLog, probe, shielded
 from ..sources import CompiledCode, Home, SnapshotStore, SourceFiles, files_read
 from .checkpoints import Checkpoints
 from .crash_report import report_of_end, report_of_start
@@ -54,13 +54,13 @@ class Surroundings:
         check_needs: whether what a mod requires is loaded; raises `ModvisorError`.
         admit: whether those who need a mod, by id, can do with what is to take its place; raises `ModvisorError`.
         load_params: the `load` parameters of a mod, without its snapshot and limits.
-        arm: prepares the limits of an incarnation.
+        prepare_limits: prepares the limits of an incarnation.
         on_request, on_cancel: called with each request of a worker, and with those it gives up.
         late: called with an answer that nobody waits for any more.
         resources_of: the newest resource sample of a process, as plain data.
         recycle: replace the worker of a mod by a fresh one; must not block.
-        roll_back: put the former version back, and why; must not block.
-        rolled_back: the former version is to serve again, and why.
+        revert: put the former version back, and why; must not block.
+        reverted: the former version is to serve again, and why.
         log_of: the log of the mod with an id.
         on_change: called after a change of state, version or patterns, so that routes are computed anew.
         compiled: the code of mods that were loaded before.
@@ -77,14 +77,14 @@ class Surroundings:
     check_needs: Callable[[ModConfig], None]
     admit: Callable[[str, ModConfig, str], None]
     load_params: Callable[[ModConfig, Home], dict[str, Any]]
-    arm: Callable[[ModConfig, int], Armed]
+    prepare_limits: Callable[[ModConfig, int], LimitsInForce]
     on_request: Callable[[Keeper, Incarnation, Request], None]
     on_cancel: CancelHandler
     late: Late
     resources_of: Callable[[int], dict[str, Any] | None]
     recycle: Callable[[Keeper, str], None]
-    roll_back: Callable[[Keeper, Probation, str], None]
-    rolled_back: Callable[[Keeper, str], None]
+    revert: Callable[[Keeper, Probation, str], None]
+    reverted: Callable[[Keeper, str], None]
     log_of: Callable[[str], ModLog]
     on_change: Callable[[], None]
     compiled: CompiledCode = field(default_factory=CompiledCode)
@@ -116,7 +116,7 @@ class Keeper:
         probation: of the version that serves since the last reload, until it has proven itself.
         last_rollback: which version gave way to which, and why.
         audience: whose events it gets, None: everybody's; ``promoted``: the number of its last promotion, 0: none.
-        belongs: it has served, or is part of the network although its first start failed, or it was in quarantine before.
+        is_member: it has served, or is part of the network although its first start failed, or it was in quarantine before.
     """
 
     def __init__(self, config: ModConfig, log: ModLog, surroundings: Surroundings, number: int = 0) -> None:
@@ -139,7 +139,7 @@ class Keeper:
         self.last_rollback: str | None = None
         self.audience = config.audience
         self.promoted = 0
-        self.belongs = False
+        self.is_member = False
         self.recycled_at = -math.inf  # loop time
         self.crashes = CrashLog()
         self.has_snapshot = False  # of the version that is to be restarted
@@ -398,10 +398,10 @@ class Keeper:
         snapshot = await self._around.snapshots.read(config.mod_id) if from_snapshot else None
         try:
             home = self._around.home_of(config) if snapshot is None else snapshot.home
-            config = settled(config, home.file, home.said)
+            config = with_mod_file(config, home.file, home.said)
             if snapshot is None and (config.requires or config.optional):
                 self._around.check_needs(config)
-            python = None if config.python is None else await tried(config.python)
+            python = None if config.python is None else await probe(config.python)
             params = self._around.load_params(config, home)
         except ModvisorError as error:  # its mod.yaml has mistakes; an environment variable or file is missing
             raise StartFailed(f"mod {config.mod_id}: {error}", code=error.code, **error.details) from None
@@ -411,9 +411,9 @@ class Keeper:
             params["snapshot"] = snapshot.modules
         if python is None:  # another Python has another code
             params["compiled"] = self._around.compiled.of((config.path, home.folder))
-        armed = self._around.arm(config, self._number)
-        params["limits"] = armed.worker_limits()
-        return StartOrder(config, self._number, params, armed, home, python, self._around.spinner)
+        limits_in_force = self._around.prepare_limits(config, self._number)
+        params["limits"] = limits_in_force.worker_limits()
+        return StartOrder(config, self._number, params, limits_in_force, home, python, self._around.spinner)
 
     async def activate(self, incarnation: Incarnation) -> None:
         """Its last step before it serves. Raises `StartFailed`; nothing is left of the incarnation then."""
@@ -428,7 +428,7 @@ class Keeper:
         if incarnation.config != self.config:  # its mod.yaml says something else than the former one's
             self.adopt(incarnation.config)
         self.incarnation, self._about = incarnation, incarnation.number
-        self.belongs = True
+        self.is_member = True
         self.happened(Trigger.ACTIVATED, facts=Facts(incarnation))
         if (ended := incarnation.pipe.closed) is not None:  # in the very moment
             self._lost(incarnation, ended)
@@ -543,7 +543,7 @@ class Keeper:
     async def _try(self) -> None:
         """The next incarnation, of the last good version."""
         try:
-            if self.probation is not None and self.probation.way_back:
+            if self.probation is not None and self.probation.can_revert:
                 incarnation = await self._former_version(self.probation)
             else:
                 incarnation = await self.start_incarnation(from_snapshot=self.has_snapshot, restore=True)
@@ -615,7 +615,7 @@ class Keeper:
         logger.warning("mod %s: %s", self.mod_id, self.last_error)
 
     def _decide(self, facts: Facts) -> None:
-        if self.probation is not None and self.probation.way_back:
+        if self.probation is not None and self.probation.can_revert:
             self._delay = 0.0  # for the former version, see `_try`
             return
         incarnation, exit = facts.incarnation, facts.exit
@@ -695,15 +695,15 @@ class Keeper:
         """
         await self.stop_keeping()
         old = self._let_go()
-        way_back = self._probation_of(new, old if rests else None, state, probation)
+        can_revert = self._probation_of(new, old if rests else None, state, probation)
         self._give_up_probation()
         self._switch_to(new, state)
         self._tally_at_switch = self._tally()
         self.copies.release()
-        if way_back is not None:
-            self.probation = way_back
-            self._around.tasks.start_soon(self._see_through, way_back, name=f"probation-{self.mod_id}")
-        return [] if old is None or old.standby else [old]
+        if can_revert is not None:
+            self.probation = can_revert
+            self._around.tasks.start_soon(self._see_through, can_revert, name=f"probation-{self.mod_id}")
+        return [] if old is None or old.is_resting else [old]
 
     async def make_way(self) -> Incarnation | None:
         """Before what cannot be beside it is started: events wait. The one that served is the caller's to end."""
@@ -759,16 +759,16 @@ class Keeper:
         probation = Probation(
             config=replace(self.config, audience=self.audience),
             manifest=self.manifest,
-            standby=standby,
+            resting=standby,
             state=state,
             has_snapshot=self.has_snapshot,
             before=self._tally().since(self._tally_at_switch),
             until=self._loop.time() + (seconds or 0.0),
         )
-        if not seconds or not probation.way_back:
+        if not seconds or not probation.can_revert:
             return None
         if standby is not None:
-            standby.standby = True
+            standby.is_resting = True
         return probation
 
     def _has_room_for(self, resting: Incarnation, memory: int | None) -> bool:
@@ -791,8 +791,8 @@ class Keeper:
             while (left := probation.until - self._loop.time()) > 0:
                 await anyio.sleep(min(left, INTERVAL))
                 why = has_failed(probation.before, self._tally().since(self._tally_at_switch))
-                if why is not None and probation.way_back and self.state is State.READY:
-                    self._around.roll_back(self, probation, why)
+                if why is not None and probation.can_revert and self.state is State.READY:
+                    self._around.revert(self, probation, why)
                     return
             await self.end_probation()
 
@@ -808,15 +808,15 @@ class Keeper:
             if probation is not None:
                 probation.over.cancel()
                 await shielded(self._accept(probation))
-        if probation is not None and (standby := probation.standby) is not None:
+        if probation is not None and (standby := probation.resting) is not None:
             if deadline is None:
                 deadline = self._loop.time() + self.config.limits.unload_timeout
             if wait:
-                await shielded(self._end_standby(standby, deadline))
+                await shielded(self._end_resting(standby, deadline))
             else:
-                self._around.tasks.start_soon(self._end_standby, standby, deadline, name=f"standby-{self.mod_id}")
+                self._around.tasks.start_soon(self._end_resting, standby, deadline, name=f"standby-{self.mod_id}")
 
-    async def _end_standby(self, standby: Incarnation, deadline: float) -> None:
+    async def _end_resting(self, standby: Incarnation, deadline: float) -> None:
         await shielded(standby.stop(deadline))
         if standby.log is not self.log:
             standby.log.close()
@@ -842,20 +842,20 @@ class Keeper:
             self.probation.over.cancel()
             self.probation = None
 
-    def take_standby(self, probation: Probation) -> Incarnation | None:
+    def take_resting(self, probation: Probation) -> Incarnation | None:
         """The former incarnation, to serve again; None if there is none (any more)."""
-        standby, probation.standby = probation.standby, None
+        standby, probation.resting = probation.resting, None
         if standby is None or standby.pipe.closed is not None:
             return None
         self._number += 1
-        standby.number, standby.standby = self._number, False  # its second life is told apart from the first
+        standby.number, standby.is_resting = self._number, False  # its second life is told apart from the first
         return standby
 
     async def _former_version(self, probation: Probation) -> Incarnation:
         """The new version died on probation: the former one, in the state of the last checkpoint, else of the hand-over."""
         self._give_up_probation()
         failed, failed_id = self.manifest.version if self.manifest is not None else None, self.mod_id
-        incarnation = self.take_standby(probation)
+        incarnation = self.take_resting(probation)
         try:
             self.adopt(probation.config, None if incarnation is None else incarnation.log)
             self.has_snapshot = probation.has_snapshot
@@ -887,7 +887,7 @@ class Keeper:
         self.counters.rollbacks += 1
         self._tally_at_switch = self._tally()
         self.last_rollback = f"version {failed} failed on probation, version {probation.version} serves again: {why}"
-        self._around.rolled_back(self, self.last_rollback)
+        self._around.reverted(self, self.last_rollback)
 
     def adopt(self, config: ModConfig, log: ModLog | None = None) -> None:
         """Be the mod of ``config`` from now on: the same with other settings, or another one with counts of its own."""

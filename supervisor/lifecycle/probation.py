@@ -41,7 +41,7 @@ class Probation:
 
     Attributes:
         config, manifest: of the former version.
-        standby: its last incarnation, which serves again if need be; None if none could be kept.
+        resting: its last incarnation, which serves again if need be; None if none could be kept.
         state: what was handed over at the switch, and the version it is of.
         has_snapshot: whether the former version can be started anew from its kept sources.
         before: events of the former version, while it served.
@@ -51,7 +51,7 @@ class Probation:
 
     config: ModConfig
     manifest: Manifest | None
-    standby: Incarnation | None
+    resting: Incarnation | None
     state: tuple[Any, str] | None
     has_snapshot: bool
     before: Tally
@@ -60,9 +60,9 @@ class Probation:
     over: anyio.CancelScope = field(default_factory=anyio.CancelScope)
 
     @property
-    def way_back(self) -> bool:
+    def can_revert(self) -> bool:
         """Whether the former version can serve again."""
-        return self.has_snapshot or (self.standby is not None and self.standby.pipe.closed is None)
+        return self.has_snapshot or (self.resting is not None and self.resting.pipe.closed is None)
 
     @property
     def version(self) -> str | None:

@@ -50,7 +50,7 @@ class Switched:
     superseded: list[Incarnation]
 
 
-async def reload_worker(
+async def replace_worker(
     keeper: Keeper,
     config: ModConfig,
     *,
@@ -101,7 +101,7 @@ async def reload_worker(
     return await _replace(keeper, old, new, probation=probation)
 
 
-async def roll_back(keeper: Keeper, probation: Probation, why: str) -> None:
+async def revert(keeper: Keeper, probation: Probation, why: str) -> None:
     """Put the former version in the place of the one on probation, which still serves; that one stays if this fails.
 
     The caller holds the keeper's lock.
@@ -119,7 +119,7 @@ async def roll_back(keeper: Keeper, probation: Probation, why: str) -> None:
 
 async def _to_former(keeper: Keeper, probation: Probation) -> dict[str, Any]:
     """Raises `ReloadFailed`."""
-    current, standby = keeper.incarnation, keeper.take_standby(probation)
+    current, standby = keeper.incarnation, keeper.take_resting(probation)
     try:
         if current is None:
             raise ReloadFailed("it has ended meanwhile", code=Code.MOD_CRASHED, step="start")
@@ -148,7 +148,7 @@ async def _replace(
     except BaseException:
         if keeper.incarnation is not new:
             await shielded(new.kill("the reload failed"))
-        elif not old.standby:  # the caller gave up just as it was done
+        elif not old.is_resting:  # the caller gave up just as it was done
             await _end([old], new.config)
         raise
     # The new one serves: whatever happens from here on does not undo that.
@@ -299,7 +299,7 @@ async def give(new: Incarnation, state: tuple[Any, str] | None) -> None:
     """A state and the version it is of, into `set_state`. Raises `ReloadFailed`."""
     if state is not None:
         timeout = new.config.limits.start_timeout
-        with told_at("set_state", timeout):
+        with failing_at("set_state", timeout):
             await new.pipe.request(messages.SET_STATE, {"state": state[0], "from_version": state[1]}, timeout)
 
 
@@ -314,7 +314,7 @@ async def activate(new: Incarnation) -> None:
 async def _state_to_keep(
     keeper: Keeper, old: Incarnation, timeout: float, fallback: tuple[Any, str] | None
 ) -> tuple[Any, str] | None:
-    with told_at("get_state", timeout):
+    with failing_at("get_state", timeout):
         try:
             state = await _state_of(old, timeout)
         except (ModvisorError, TimeoutError, KeyError, TypeError):
@@ -328,7 +328,7 @@ async def _state_to_keep(
 
 
 @contextmanager
-def told_at(step: str, timeout: float) -> Iterator[None]:
+def failing_at(step: str, timeout: float) -> Iterator[None]:
     """What goes wrong in here, as a reload that failed at ``step``."""
     try:
         yield

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from modvisor.ipc.errors import Code
 from modvisor.supervisor.calls.admission import Queue
-from modvisor.supervisor.config.config import RestartConfig
+from modvisor.supervisor.config.mod_model import RestartConfig
 from modvisor.supervisor.lifecycle.keeper import Keeper
 from modvisor.supervisor.lifecycle.states import State
 from modvisor.supervisor.process.crashes import Cause, CrashLog, CrashReport
@@ -82,7 +82,7 @@ class WatchedCrashes(CrashLog):
         if self._keeper.state is State.QUARANTINED:  # a probe that did not come to serve
             self._naive.given_up()
             return
-        if (probation := self._keeper.probation) is not None and probation.way_back:
+        if (probation := self._keeper.probation) is not None and probation.can_revert:
             return  # the former version comes back, whatever the policy would say
         worker = self._laws.worker_of(report.pid)
         now = asyncio.get_running_loop().time()

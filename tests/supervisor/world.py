@@ -17,25 +17,30 @@ from modvisor.ipc.event import Event, EventResponse
 from modvisor.supervisor.agents.registry import AgentRegistry
 from modvisor.supervisor.calls.counters import NetworkCounters
 from modvisor.supervisor.calls.journey import Journey
-from modvisor.supervisor.config.config import AgentsConfig, ModConfig, parse_config
 from modvisor.supervisor.config.mod_entry import fingerprint
+from modvisor.supervisor.config.mod_model import ModConfig
+from modvisor.supervisor.config.network_file import parse_config
+from modvisor.supervisor.config.network_model import AgentsConfig
 from modvisor.supervisor.events.dead_letters import LetterLedger
 from modvisor.supervisor.events.gateway import Gateway
 from modvisor.supervisor.events.mod_requests import ModRequests
+from modvisor.supervisor.fleet.commands import ModCommands
 from modvisor.supervisor.fleet.registry import ModRegistry
+from modvisor.supervisor.fleet.restored import ModRecords
+from modvisor.supervisor.fleet.upkeep import ModUpkeep
 from modvisor.supervisor.journal.journal import (
     Checkpoint,
     DeadLetter,
     DurableEvent,
     Journal,
-    Kept,
+    LastRun,
     Quarantine,
     StorageFull,
 )
 from modvisor.supervisor.journal.state_dir import StateDir
 from modvisor.supervisor.lifecycle.keeper import Keeper
 from modvisor.supervisor.limits.enforcement import Enforcement
-from modvisor.supervisor.limits.watchdog import Exceeded
+from modvisor.supervisor.limits.over_limit import Exceeded
 from modvisor.supervisor.sources.home import Home
 from modvisor.supervisor.sources.saved_files import SourceFiles, source_files
 from modvisor.supervisor.sources.snapshots import Snapshot, SnapshotStore
@@ -258,6 +263,7 @@ class World:
         self._numbers = 0  # of events
         self.commands: list[asyncio.Task[Any]] = []
         self.mods: ModRegistry
+        self.ask: ModCommands
         self.gateway: Gateway
         self._requests: ModRequests
         self._started: asyncio.Future[None] = self.loop.create_future()
@@ -294,7 +300,7 @@ class World:
                 self._started.cancel()
 
     def _put_together(self, state: StateDir, tasks: TaskGroup) -> None:
-        config = self.config
+        config, snapshots = self.config, MemorySnapshots()
         self.mods = ModRegistry(
             config,
             config.mods,
@@ -308,8 +314,11 @@ class World:
             journal=self.journal,
             ledger=LetterLedger(self.journal),
             launcher=self.launcher,
-            snapshots=MemorySnapshots(),
+            snapshots=snapshots,
         )
+        records = ModRecords(self.mods, self.journal, snapshots)
+        self.ask = ModCommands(self.mods, records, self.journal, snapshots)
+        self.mods.upkeep = ModUpkeep(self.mods, records, tasks)
         self.gateway = Gateway(self.mods, self.agents, _no_commands, NetworkCounters(), config.event_timeout)
         self._requests = ModRequests(tasks, self.agents, self.gateway)
 
@@ -323,14 +332,14 @@ class World:
         self.in_quarantine = in_quarantine
         if in_quarantine:
             kept = Quarantine(MOD, self.mod.path, "it kept ending", 0.0, fingerprint(self.mod))
-            self.mods.restore(Kept(quarantines={MOD: kept}))
-        await self.mods.load(self.mod)
+            self.ask.records.restore(LastRun(quarantines={MOD: kept}))
+        await self.ask.load(self.mod)
         self.in_quarantine = False
 
     async def close(self) -> None:
         """End all there is; raises what went wrong with the network's own tasks."""
         if not self._owner.done():
-            await self.mods.close()
+            await self.ask.close()
             self._stop.set()
         await asyncio.wait([self._owner])
         await self.launcher.close()
