@@ -47,7 +47,7 @@ Put = Callable[[Item], None]
 
 
 class Parts(Protocol):
-    """The parts of a running network that operations use. `network` makes them."""
+    """The parts of a running network that operations use. `wiring` makes them."""
 
     journal: Journal
     agents: AgentRegistry
