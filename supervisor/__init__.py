@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AgentNetwork", "ConfigError", "Event", "EventResponse", "StartError"]
 
-# Imported when asked for: the command line lives below this package, and `modvisor ps` needs none of the core (120 ms).
+# Imported when asked for: the command line lives below this package, and `modvisor ps` needs none
+# of the core (120 ms).
 _HOMES = {
     "AgentNetwork": ".network",
     "ConfigError": ".config",

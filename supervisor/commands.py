@@ -19,9 +19,10 @@ class _Command(NamedTuple):
     """A command and the permission that its sender needs.
 
     Attributes:
-        permission: what an agent's group or a mod must be granted. None: any authenticated agent may use the command.
-        for_mods: what a mod needs if ``permission`` is None. A mod has no inbox or subscription of its own, so
-            whatever it changes, it changes for others. None: the command only reads.
+        permission: what an agent's group or a mod must be granted. None: any authenticated agent
+            may use the command.
+        for_mods: what a mod needs if ``permission`` is None. A mod has no inbox or subscription of
+            its own, so whatever it changes, it changes for others. None: the command only reads.
     """
 
     run: Callable[[Event, Sender], Awaitable[EventResponse]]
@@ -281,7 +282,9 @@ class SystemCommands:
 
 
 class _Given:
-    """The payload of a command, read field by field. A field that is not as expected is refused by name.
+    """The payload of a command, read field by field.
+
+    A field that is not as expected is refused by name.
 
     Every reader raises `Refusal` (``bad_input``). None and empty text count as absent.
     """
@@ -349,7 +352,10 @@ def _who(sender: Sender, event: Event) -> str:
 
 
 def _answer(event: Event, message: str, **data: Any) -> EventResponse:
-    """Answer in the shape of other agent networks: clients look for ``type``, ``command`` and their request_id."""
+    """Return a response in the shape that clients of other agent networks expect.
+
+    They look for ``type``, ``command`` and their request_id.
+    """
     answer = {"type": "system_response", "command": _short(event.event_name), **data}
     if "request_id" in event.payload:
         answer["request_id"] = event.payload["request_id"]

@@ -1,4 +1,6 @@
-"""Faces of rooms: a package re-exports names, and imports each name's file when the name is first used.
+"""Lets a package re-export names of its files, each imported when it is first used.
+
+These names are the face of the package, which is a room of the house.
 
 Importing one file of a room runs the room's `__init__`. An eager face would import the whole room
 then, and `modvisor ps` would pay for parts of the core that it never uses (120 ms).

@@ -1,4 +1,7 @@
-"""What can be seen of a running network: its health, its figures, its mods, their logs. Nothing here changes it."""
+"""What can be seen of a running network: its health, its figures, its mods, their logs.
+
+Nothing here changes it.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ Put = Callable[[Item], None]
 
 
 class Parts(Protocol):
-    """The parts of a running network that operations use. `network` makes them."""
+    """The parts of a running network that operations use. `wiring` makes them."""
 
     journal: Journal
     agents: AgentRegistry
@@ -65,7 +68,10 @@ class Parts(Protocol):
 
 
 class Inspection:
-    """What can be seen of a network. Before it runs, and after it, there are no mods and no agents to be seen."""
+    """What can be seen of a network.
+
+    Before it runs, and after it, there are no mods and no agents to be seen.
+    """
 
     def __init__(self, config: NetworkConfig) -> None:
         self.config = config
@@ -100,33 +106,42 @@ class Inspection:
         return health(self._view()).to_dict()
 
     def agent_directory(self) -> dict[str, dict[str, Any]]:
-        """Return the registered agents as ``GET /api/health`` shows them to an agent with its secret."""
+        """Return the registered agents as ``GET /api/health`` shows them to an agent."""
         agents = self._parts.agents if self._parts is not None else ()
         return {agent_id: entry.to_dict() for agent_id, entry in agent_directory(agents).items()}
 
     def get_network_stats(self) -> dict[str, Any]:
-        """Return everything that is counted and measured. Reads memory only; samples are at most seconds old."""
+        """Return everything that is counted and measured.
+
+        Reads memory only; samples are at most seconds old.
+        """
         return network_stats(self._view()).to_dict()
 
     def _view(self) -> NetworkView:
         return NetworkView(self.config, self.counters, self._started_at, self.uptime, self.port, self._parts)
 
     async def sample_resources(self) -> None:
-        """Take a resource sample now instead of at the next tick. Raises `ModvisorError` (not_running)."""
+        """Take a resource sample now instead of at the next tick.
+
+        Raises `ModvisorError` (not_running).
+        """
         await self._running().monitor.sample()
 
     # -- its mods
 
     def get_loaded_mods(self) -> dict[str, dict[str, Any]]:
-        """Return the loaded mods by id, in load order: mod_id, mod_path, loaded_at, state, pid, version."""
+        """Return the loaded mods by id, in load order.
+
+        Each: mod_id, mod_path, loaded_at, state, pid, version.
+        """
         return {mod_id: mod.to_dict() for mod_id, mod in loaded_mods(self._view().mods).items()}
 
     async def available_mods(self) -> list[dict[str, Any]]:
         """Find what could be loaded, without importing any of it. The network need not run.
 
-        Each: name, mod_path, source (network, mod_paths, bundled, installed), where, versions (first the one
-        that is loaded by default), description, requires, optional, error (why it cannot be loaded),
-        loaded (ids of the mods loaded from it).
+        Each: name, mod_path, source (network, mod_paths, bundled, installed), where, versions
+        (first the one that is loaded by default), description, requires, optional, error (why it
+        cannot be loaded), loaded (ids of the mods loaded from it).
         """
         found = await anyio.to_thread.run_sync(available, self.config)
         loaded = self.get_loaded_mods().values()
@@ -140,7 +155,10 @@ class Inspection:
         return [mod.to_dict() for mod in describe_mods(self._view().mods)]
 
     def get_crashes(self, mod: str | None = None) -> list[dict[str, Any]]:
-        """Return the reports of incarnations that ended unasked, oldest first: of one mod (by id or path) or of all.
+        """Return the reports of incarnations that ended unasked, oldest first.
+
+        Args:
+            mod: id or path of a mod. None: the reports of all mods.
 
         Raises:
             ModvisorError: no_such_mod or not_running.
@@ -151,7 +169,10 @@ class Inspection:
         return [report.to_dict() for report in sorted(reports, key=lambda report: report.at)]
 
     def mod_log(self, mod: str, lines: int = 100) -> list[str]:
-        """Return the last lines of a mod's log. A mod that is no longer loaded is found by its id."""
+        """Return the last lines of a mod's log.
+
+        A mod that is no longer loaded is found by its id.
+        """
         workers = self._workers_of(mod)
         if not workers:
             return read_tail(self.state_dir.log_file(mod), lines)
@@ -184,7 +205,9 @@ class Inspection:
     # -- what happens from now on
 
     def tap(self) -> AbstractContextManager[asyncio.Queue[tuple[Event, EventResponse]]]:
-        """Follow the finished events with their responses. A reader that lags loses the newest ones.
+        """Follow the finished events with their responses.
+
+        A reader that lags loses the newest ones.
 
         The events belong to the network: read them, do not change them.
         """

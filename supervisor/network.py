@@ -1,7 +1,8 @@
-"""`AgentNetwork`: starts and stops a network, and puts its parts together.
+"""`AgentNetwork`: starts and stops a network.
 
-What can be asked of a running network stands in `operations`. One task owns all others: `initialize`
-makes it and `shutdown` ends it, and both only signal it, so that they may run in different tasks.
+What can be asked of a running network stands in `operations`, its parts in `wiring`. One task owns
+all others: `initialize` makes it and `shutdown` ends it. Both only signal it, so that they may run
+in different tasks.
 """
 
 from __future__ import annotations
@@ -9,40 +10,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.to_thread
-from anyio.abc import TaskGroup
 
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import EventResponse
-from .agents import AgentRegistry
-from .calls import Journey
-from .commands import SystemCommands
-from .config import ModConfig, NetworkConfig, load_config, parse_config, with_bundled_permissions
-from .events import DeadLetters, Gateway, LetterLedger, ModRequests
-from .fleet import (
-    Audiences,
-    Autoreload,
-    Loading,
-    ModCommands,
-    ModRecords,
-    ModRegistry,
-    ModUpkeep,
-    ResourceMonitor,
-    Saved,
-    resources,
-)
-from .http import Servers
+from .config import ModConfig, NetworkConfig, load_config, parse_config
+from .fleet import ModRegistry
 from .journal import Journal, LastRun
-from .limits import Enforcement
 from .operations import Operations
-from .process import make_launcher
-from .sources import SnapshotStore
+from .wiring import NetworkParts
 
 logger = logging.getLogger("modvisor.network")
 
@@ -81,14 +62,14 @@ class AgentNetwork(Operations):
     # -- life
 
     async def initialize(self, *, admin: bool = False, fresh: bool = False) -> bool:
-        """Start the mods of the config, the mods that were loaded when the network last ran, and the servers.
+        """Start the mods of the config, the mods that were loaded at the last run, and the servers.
 
         Agents are served over HTTP if the config names a port.
 
         Args:
-            admin: serve the admin API on a unix socket in the state directory, as ``modvisor run`` does.
-            fresh: load only the mods of the config, and forget quarantines. Agents, checkpoints, accepted
-                events and dead letters stay.
+            admin: serve the admin API on a unix socket in the state directory (`modvisor run`).
+            fresh: load only the mods of the config, and forget quarantines. Agents, checkpoints,
+                accepted events and dead letters stay.
 
         Raises:
             StartError: the core or a mod marked ``required`` failed. Nothing is left running.
@@ -111,7 +92,10 @@ class AgentNetwork(Operations):
         return True
 
     async def shutdown(self) -> None:
-        """Drain and unload every mod, stop the servers, release the state directory. It may be called again."""
+        """Drain and unload every mod, stop the servers, release the state directory.
+
+        It may be called again.
+        """
         owner = self._owner
         if owner is None or self._stop_requested is None:
             return
@@ -123,7 +107,10 @@ class AgentNetwork(Operations):
             raise error
 
     async def wait_stopped(self) -> None:
-        """Wait until the network has ended, whatever stopped it. Returns at once if it does not run."""
+        """Wait until the network has ended, whatever stopped it.
+
+        Returns at once if it does not run.
+        """
         if (owner := self._owner) is not None:
             await asyncio.wait([owner])
 
@@ -140,7 +127,7 @@ class AgentNetwork(Operations):
         try:
             self._acquire()
             async with anyio.create_task_group() as tasks:
-                parts = _Parts(self, tasks)
+                parts = NetworkParts(self, tasks)
                 try:
                     await self._start(parts, admin, fresh)
                     started.set_result(None)
@@ -165,7 +152,7 @@ class AgentNetwork(Operations):
                 "make it writable for this user, or give the network another 'storage'"
             ) from None
 
-    async def _start(self, parts: _Parts, admin: bool, fresh: bool) -> None:
+    async def _start(self, parts: NetworkParts, admin: bool, fresh: bool) -> None:
         self._started_at, self._started = time.time(), time.monotonic()
         kept = await anyio.to_thread.run_sync(parts.journal.open)
         if fresh:
@@ -180,8 +167,10 @@ class AgentNetwork(Operations):
         await parts.servers.start(admin=admin)
         parts.tasks.start_soon(self._background, parts)
 
-    async def _load_mods(self, parts: _Parts, kept: LastRun) -> list[tuple[ModConfig, EventResponse]]:
-        """Load the mods of the file, then the mods that the journal kept. Returns the responses for the file's mods.
+    async def _load_mods(self, parts: NetworkParts, kept: LastRun) -> list[tuple[ModConfig, EventResponse]]:
+        """Load the mods of the file, then the mods that the journal kept.
+
+        Returns the responses for the file's mods.
 
         A shutdown meanwhile cancels the loads.
         """
@@ -205,8 +194,8 @@ class AgentNetwork(Operations):
             raise StartError("the network was shut down while it started", code=Code.NOT_RUNNING)
         return outcomes
 
-    async def _stop(self, parts: _Parts) -> None:
-        """Refuse new events, drain and end the mods, stop the servers, and write the journal to disk."""
+    async def _stop(self, parts: NetworkParts) -> None:
+        """Refuse new events, drain and end the mods, stop the servers, close the journal."""
         self._closing = True
         parts.background.cancel()
         await parts.commands.close()
@@ -216,86 +205,18 @@ class AgentNetwork(Operations):
         self._parts, self._closing = None, False
         await anyio.to_thread.run_sync(parts.journal.close)
 
-    async def _background(self, parts: _Parts) -> None:
+    async def _background(self, parts: NetworkParts) -> None:
         """Expire agents and reload mods whose files were saved, until `_stop`."""
         with parts.background:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._expire_agents, parts, name="agent-expiry")
                 tasks.start_soon(parts.autoreload.run, name="watcher")
 
-    async def _expire_agents(self, parts: _Parts) -> None:
+    async def _expire_agents(self, parts: NetworkParts) -> None:
         while True:
             await anyio.sleep(EXPIRY_INTERVAL)
             for agent_id in parts.agents.expired():
                 self.remove_agent(agent_id, "expired")
-
-
-class _Parts:
-    """The parts of a running network, wired to one another."""
-
-    def __init__(self, network: AgentNetwork, tasks: TaskGroup) -> None:
-        config, state = network.config, network.state_dir
-        self.tasks = tasks
-        self.background = anyio.CancelScope()
-        self.journal = Journal(state.database, config.journal)
-        self.agents = AgentRegistry(config.agents, config.agent_groups, self.journal.record)
-        mods = tuple(with_bundled_permissions(mod) for mod in config.mods)
-        self.monitor = ResourceMonitor(self._worker_pids)
-        snapshots = SnapshotStore(state.snapshots)
-        self.enforcement = Enforcement(config.network_id, config.cgroups, self.monitor.take)
-        self.mods = ModRegistry(
-            config,
-            mods,
-            state,
-            tasks,
-            on_request=self._on_request,
-            on_cancel=self._on_cancel,
-            late=self._late,
-            resources_of=self._resources_of,
-            enforcement=self.enforcement,
-            journal=self.journal,
-            ledger=LetterLedger(self.journal),
-            launcher=make_launcher(config.base_dir, config.preload),
-            snapshots=snapshots,
-        )
-        self.records = ModRecords(self.mods, self.journal, snapshots)
-        self.commands = ModCommands(self.mods, self.records, self.journal, snapshots)
-        self.mods.upkeep = ModUpkeep(self.mods, self.records, tasks)
-        self.gateway = Gateway(
-            self.mods, self.agents, SystemCommands(network, self.agents), network.counters, config.event_timeout
-        )
-        self.families = Audiences(self.mods, self.records, lambda: network.config)
-        self.dead_letters = DeadLetters(self.journal, self.mods, self.gateway)
-        self.saves: list[Callable[[Saved], None]] = []
-        self.autoreload = Autoreload(self.commands, network._is_watched, self._saved)
-        self._requests = ModRequests(tasks, self.agents, self.gateway, self.mods.dependents.answering)
-        self.loading = Loading(self.commands)
-        self.servers = Servers(network, tasks)
-
-    @property
-    def port(self) -> int | None:
-        return self.servers.port
-
-    def _worker_pids(self) -> list[int]:
-        workers = (worker for mod in self.mods for worker in mod.keepers)
-        return [worker.incarnation.pid for worker in workers if worker.incarnation is not None]
-
-    def _resources_of(self, pid: int) -> dict[str, Any] | None:
-        sample = self.monitor.of(pid)
-        return None if sample is None else resources(sample).to_dict()
-
-    def _saved(self, saved: Saved) -> None:
-        for tell in self.saves:
-            tell(saved)
-
-    async def _late(self, journey: Journey, mod_id: str, outcome: Any) -> None:
-        await self.gateway.late(journey, mod_id, outcome)
-
-    def _on_cancel(self, incarnation: Any, request_id: int | None) -> None:
-        self._requests.cancel(incarnation, request_id)
-
-    def _on_request(self, keeper: Any, incarnation: Any, request: Any) -> None:
-        self._requests.take(keeper, incarnation, request)
 
 
 async def _start_launcher(mods: ModRegistry) -> None:

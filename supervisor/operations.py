@@ -29,8 +29,8 @@ logger = logging.getLogger("modvisor.network")
 class Operations(Inspection):
     """The requests that a network takes.
 
-    A request that fails is a response with ``success=False``, never an exception. Methods that do not
-    return a response name the errors that they raise. While the network does not run, a request
+    A request that fails is a response with ``success=False``, never an exception. Methods that do
+    not return a response name the errors that they raise. While the network does not run, a request
     fails with ``not_running``.
     """
 
@@ -52,7 +52,7 @@ class Operations(Inspection):
         return self._parts.gateway.from_inside(event)
 
     async def process_external_event(self, event: Event) -> EventResponse:
-        """Process an event from outside: its source must be an agent and carry that agent's secret."""
+        """Process an event from outside: it must come from an agent and carry its secret."""
         if self._parts is None or self._closing:
             return _not_running(event)
         return await self._parts.gateway.from_outside(event)
@@ -80,14 +80,15 @@ class Operations(Inspection):
     ) -> EventResponse:
         """Load a mod, after the mods that it requires and that are not loaded yet.
 
-        ``data``: mod_id, mod_path, version, pid, patterns; dependencies (ids of the mods loaded with it).
+        ``data``: mod_id, mod_path, version, pid, patterns; dependencies (ids of the mods loaded
+        with it).
 
         Several versions of a mod run side by side, each under an id of its own:
         ``load_mod("./wiki", version="2.0", mod_id="wiki@2")``.
 
         Args:
-            more: other keys of a mod's entry in the network file: ``version``, ``python``, ``paths``,
-                ``env``, ``limits`` …
+            more: other keys of a mod's entry in the network file: ``version``, ``python``,
+                ``paths``, ``env``, ``limits`` …
         """
         if self._parts is None:
             return _not_running()
@@ -104,7 +105,8 @@ class Operations(Inspection):
 
         Args:
             timeout: seconds in which the mod must have ended.
-            cascade: unload the mods that need it first. Without it, a mod that is needed is refused (``needed``).
+            cascade: unload the mods that need it first. Without it, a mod that is needed is refused
+                (``needed``).
         """
         if self._parts is None:
             return _not_running()
@@ -113,12 +115,16 @@ class Operations(Inspection):
     async def reload_mod(
         self, mod: str, mod_path: str | None = None, config: dict[str, Any] | None = None
     ) -> EventResponse:
-        """Replace a mod's worker by one with fresh code and hand over the state. On failure the old worker stays.
+        """Replace a mod's worker by one with fresh code and hand over the state.
 
-        During the mod's ``probation`` after that, a crash or a jump in errors brings the previous version back.
+        On failure the old worker stays.
 
-        ``data``: mod_id, mod_path, pause_ms (how long events waited), queued (how many events waited),
-        state_bytes, ``from`` and ``to`` (versions). After a failure: error, step, and the error's details.
+        During the mod's ``probation`` after that, a crash or a jump in errors brings the previous
+        version back.
+
+        ``data``: mod_id, mod_path, pause_ms (how long events waited), queued (how many events
+        waited), state_bytes, ``from`` and ``to`` (versions). After a failure: error, step, and the
+        error's details.
 
         Args:
             mod_path: the new place of the code, if it changes.
@@ -143,7 +149,9 @@ class Operations(Inspection):
         alias: bool = False,
         **more: Any,
     ) -> EventResponse:
-        """Replace a loaded mod (by id or path) by another mod and hand over the state. On failure the old mod stays.
+        """Replace a loaded mod (by id or path) by another mod and hand over the state.
+
+        On failure the old mod stays.
 
         The new mod takes the old mod's place in the load order, and the events that waited for it.
         Other arguments are as in `load_mod`, and ``data`` as in `reload_mod`, with former_id.
@@ -177,16 +185,19 @@ class Operations(Inspection):
         agents: Sequence[str] | None = None,
         everyone: bool = False,
     ) -> EventResponse:
-        """Change whose events a mod (by id or path) gets, from the next event on. Nothing is restarted.
+        """Change whose events a mod (by id or path) gets, from the next event on.
+
+        Nothing is restarted.
 
         ``data``: mod_id, and what `get_audience` says of its family.
 
         Args:
             percent: a share of the sources, from 0 to 100.
             groups: groups of agents.
-            agents: sources such as ``alice`` or ``mod:shop``. What is left out of these three stays as it is;
-                an empty list removes all of a kind.
-            everyone: remove the mod's own audience: it becomes the default version, unless there is another one.
+            agents: sources such as ``alice`` or ``mod:shop``. What is left out of these three stays
+                as it is; an empty list removes all of a kind.
+            everyone: remove the mod's own audience: it becomes the default version, unless there is
+                another one.
         """
         if self._parts is None:
             return _not_running()
@@ -196,13 +207,17 @@ class Operations(Inspection):
     def get_audience(self, mod: str) -> EventResponse:
         """Describe the family of a mod (by the family's name, or a mod's id or path).
 
-        ``data``: family, default (the version of all other sources, or None), promotions (those that
-        `rollback_mod` can take back), versions (each with reaches, share of the events, latencies).
+        ``data``: family, default (the version of all other sources, or None), promotions (those
+        that `rollback_mod` can take back), versions (each with reaches, share of the events,
+        latencies).
         """
         return _not_running() if self._parts is None else self._parts.families.show(mod)
 
     async def promote_mod(self, mod: str) -> EventResponse:
-        """Give a version the events of every source at once. The other versions stay loaded without events."""
+        """Give a version the events of every source at once.
+
+        The other versions stay loaded without events.
+        """
         return _not_running() if self._parts is None else await self._parts.families.promote(mod)
 
     async def rollback_mod(self, mod: str) -> EventResponse:
@@ -214,7 +229,10 @@ class Operations(Inspection):
     async def register_agent(
         self, agent_id: str, metadata: dict[str, Any] | None = None, *, group: str | None = None
     ) -> EventResponse:
-        """Register an agent from inside. ``data``: agent_id, secret, assigned_group, network_name, network_id."""
+        """Register an agent from inside.
+
+        ``data``: agent_id, secret, assigned_group, network_name, network_id.
+        """
         try:
             return self.add_agent(agent_id, metadata or {}, group=group, trusted=True)
         except ModvisorError as error:
@@ -225,7 +243,10 @@ class Operations(Inspection):
         return _not_running() if self._parts is None else self.remove_agent(agent_id, "unregistered")
 
     def add_agent(self, agent_id: str, metadata: dict[str, Any], **how: Any) -> EventResponse:
-        """Register an agent (see `AgentRegistry.register`) and tell the mods. Raises `ModvisorError`."""
+        """Register an agent (see `AgentRegistry.register`) and tell the mods.
+
+        Raises `ModvisorError`.
+        """
         parts = self._running()
         agent, secret = parts.agents.register(agent_id, metadata, **how)
         parts.gateway.notify_mods(
@@ -267,7 +288,7 @@ class Operations(Inspection):
         return self._running().dead_letters
 
     async def backup(self, target: str | Path) -> int:
-        """Copy the journal into a file while the network runs, and return the size of the copy in bytes.
+        """Copy the journal into a file while the network runs. Returns the copy's size in bytes.
 
         The journal holds agents, mods, checkpoints, accepted events and dead letters.
 

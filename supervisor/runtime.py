@@ -1,4 +1,7 @@
-"""How a process that is there for a network alone runs it best; `modvisor run` does. A program of your own may do the same."""
+"""Settings for a process that runs nothing but a network, as `modvisor run` does.
+
+A program of your own may use them too.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ import gc
 from importlib.util import find_spec
 
 YOUNG = 10_000
-"""Objects that may be made before the collector looks at the new ones. Every event makes some tens, all of which are gone when
-it is answered: with Python's 700 a sixth of a busy network's time went to looking at those that were not answered yet."""
+"""New objects after which Python's garbage collector runs.
+
+An event makes some tens of objects, and they are gone when it is answered. With Python's own 700, a
+busy network spent a sixth of its time looking at the objects of events in flight."""
 
 
 def has_uvloop() -> bool:
@@ -16,9 +21,10 @@ def has_uvloop() -> bool:
 
 
 def ease_collector() -> None:
-    """Have Python's garbage collector leave alone what is there now, and look less often at what is new.
+    """Call `gc.freeze` on the objects that exist now, and collect less often.
 
-    To be called once the network serves. What is there stays for good, so no full pass need look at it again.
+    Call it once the network serves: the objects that exist then stay for good, and no full pass
+    needs to look at them again.
     """
     gc.collect()
     gc.freeze()

@@ -35,7 +35,7 @@ FLOORS = tuple(MAY)
 
 SUPERVISOR_ROOMS = (
     *("config", "process", "limits", "sources", "agents", "journal", "calls", "lifecycle", "fleet", "events"),
-    *("inspection.py", "operations.py", "commands.py", "http", "network.py", "__init__.py", "cli"),
+    *("inspection.py", "operations.py", "commands.py", "http", "wiring.py", "network.py", "__init__.py", "cli"),
 )
 ROOMS = (
     *("ipc", "mods", "mods/workspace", "worker", "worker/guardian"),

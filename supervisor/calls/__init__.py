@@ -1,4 +1,4 @@
-"""One event to one mod: who waits for a slot, what is in flight, what comes back, what is asked again.
+"""One event to one mod: who waits for a slot, what is in flight, what is asked again.
 
 May import: `journal`, `config`, `ipc`.
 Never: starts or ends a process, and never chooses which mods an event goes to.
@@ -12,7 +12,7 @@ from ..faces import lazily
 
 if TYPE_CHECKING:
     from .admission import Unanswered
-    from .caller import Caller, Ledger
+    from .caller import Answer, Caller, Ledger
     from .copies import CopyQueue
     from .counters import ModCounters, NetworkCounters
     from .durable import DurableEvents, Late
@@ -23,7 +23,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
     __getattr__ = lazily(
         __name__,
         admission="Unanswered",
-        caller="Caller Ledger",
+        caller="Answer Caller Ledger",
         copies="CopyQueue",
         counters="ModCounters NetworkCounters",
         durable="DurableEvents Late",

@@ -1,4 +1,4 @@
-"""Who may be handled by one mod now, and who waits: for a place, or for an incarnation that serves."""
+"""Which events a mod may handle now, and which wait for a slot or an incarnation."""
 
 from __future__ import annotations
 
@@ -14,39 +14,45 @@ from .journey import Journey
 
 
 class Unanswered(ModvisorError):
-    """A mod gave no answer: it failed, timed out, is overloaded or away. The walk goes on without it."""
+    """A mod gave no answer: it failed, timed out, is overloaded or away.
+
+    The walk goes on with the next mod.
+    """
 
     code = Code.HANDLER_ERROR
 
 
 class Queue(Enum):
-    """Where an event waits for a place. The first that is not empty goes first."""
+    """Where an event waits for a slot. Slots go to the first queue that is not empty."""
 
-    SUSPECT = 0  # was being handled when an incarnation died: one at a time, alone
-    AHEAD = 1  # had a place already, but nobody has seen it
-    WAITING = 2  # has just come
+    SUSPECT = 0  # events that were being handled when an incarnation died: one at a time, alone
+    AHEAD = 1  # events that had a slot, and were not sent before their incarnation ended
+    WAITING = 2  # new events
 
 
 class Admission:
-    """Admits events to a mod: at most ``concurrency`` at once, ``queue`` (and ``queue_bytes``) waiting, in order of arrival.
+    """Admits events to a mod in order of arrival.
 
-    While no incarnation serves (restart, reload) events wait until their deadline. Events caused by one that this mod is
-    handling are exempt from the limit and the wait, else a mod that waits for its own consequences would wait forever.
+    At most ``concurrency`` events are handled at once; at most ``queue`` events of ``queue_bytes``
+    wait. While no incarnation serves (restart, reload), events wait until their deadline. An event
+    that was caused by an event in flight at this mod is exempt from the limit and the wait: a mod
+    that waits for the consequences of its own events would wait forever.
 
-    What was being handled when an incarnation died is under suspicion: the next incarnation gets these events first and
-    one at a time, so that the one that kills is found, and not blamed on its neighbours.
+    Events that were in flight when an incarnation died are suspects. The next incarnation gets them
+    first and one at a time, so that a death is blamed on the event that caused it.
     """
 
     def __init__(self, config: ModConfig) -> None:
         self.mod_id = config.mod_id
         self.config = config
         self._loop = asyncio.get_running_loop()
-        self._in_flight: InFlight | None = None  # where new events go; None: they wait
-        self._draining: InFlight | None = None  # still handling what it had
-        self._away: ModvisorError | None = None  # why events are refused at once
-        self._admitted = 0
-        self._given = 0  # places given to events whose tasks have not run yet: nobody overtakes them
-        self._trial: Journey | None = None  # the suspect that is being handled, alone
+        self._in_flight: InFlight | None = None  # takes new events; None: they wait
+        self._draining: InFlight | None = None  # finishes what it has, and takes no new events
+        self._away: ModvisorError | None = None  # why events are refused at once, if they are
+        self._admitted = 0  # slots in use
+        self._granted = 0  # slots granted to waiters that have not resumed yet
+        # The suspect in flight: nothing else is admitted meanwhile.
+        self._suspect: Journey | None = None
         self._queues: dict[Queue, OrderedDict[asyncio.Future[InFlight], Journey]] = {
             kind: OrderedDict() for kind in Queue
         }
@@ -57,63 +63,69 @@ class Admission:
 
     @property
     def in_flight_count(self) -> int:
-        """Events being handled."""
+        """How many events are being handled."""
         return sum(len(in_flight.handling) for in_flight in (self._in_flight, self._draining) if in_flight is not None)
 
     @property
     def depth(self) -> int:
-        """Events waiting for a place or for an incarnation."""
+        """How many events wait for a slot or for an incarnation."""
         return self._depth
 
     @property
     def away(self) -> ModvisorError | None:
-        """Why events are refused at once; None if they are not."""
+        """Why events are refused at once, or None."""
         return self._away
 
     def open(self, in_flight: InFlight) -> None:
-        """Feed events to ``in_flight`` from now on, the waiting ones first."""
+        """Send events to this incarnation from now on, first those that wait."""
         self._in_flight, self._draining, self._away = in_flight, None, None
         self._pump()
 
     def hold(self) -> InFlight | None:
-        """Let events wait; returns the in_flight that served, which finishes what it has (and gets what that causes)."""
+        """Let events wait.
+
+        Returns the incarnation that served: it finishes what it has, and gets what that causes.
+        """
         self._draining, self._in_flight = self._in_flight or self._draining, None
         return self._draining
 
     def refuse(self, reason: ModvisorError) -> None:
-        """Refuse every event at once, the waiting ones included.
+        """Refuse every event at once, also those that wait.
 
-        Those that died with an incarnation are said to have `mod_crashed`: the mod may have done half of what they ask for.
+        Suspects fail with `mod_crashed`: the mod may have done half of what they ask for.
         """
         self._in_flight, self._away = None, reason
         for kind, queue in self._queues.items():
             code = Code.MOD_CRASHED if kind is Queue.SUSPECT else reason.code
-            for place in list(queue):
-                if not place.done():
-                    place.set_exception(Unanswered(str(reason), code=code))
+            for slot in list(queue):
+                if not slot.done():
+                    slot.set_exception(Unanswered(str(reason), code=code))
 
     def lost(self, in_flight: InFlight) -> None:
-        """The incarnation behind ``in_flight`` ended. Called before those who wait for an answer run; new events wait."""
-        if self._trial is not None and self._trial in in_flight.handling.values():
-            in_flight.killed_by = self._trial
+        """Note that this incarnation ended: new events wait.
+
+        Call it before the tasks that wait for answers run.
+        """
+        if self._suspect is not None and self._suspect in in_flight.handling.values():
+            in_flight.killed_by = self._suspect
         if self._in_flight is in_flight:
             self._in_flight = None
         if self._draining is in_flight:
             self._draining = None
 
     def is_exempt(self, journey: Journey) -> bool:
-        """Whether the event was caused by one that this mod is handling."""
+        """Whether the event was caused by an event in flight at this mod."""
         return self._exempt_in_flight(journey) is not None
 
     def takes(self, journey: Journey) -> bool:
-        """Whether one more event would be handled at once, or may wait."""
+        """Whether this event would be handled at once, or may wait."""
         return self._is_free() or self._has_room(journey)
 
     def _has_room(self, journey: Journey) -> bool:
         waiting, limits = len(self._queues[Queue.WAITING]), self.config.limits
         return waiting < limits.queue and (not waiting or self._waiting_bytes + journey.size <= limits.queue_bytes)
 
-    # -- for those who ask
+    # -- the caller's side
 
     def _exempt_in_flight(self, journey: Journey) -> InFlight | None:
         if journey.parent is None:
@@ -126,94 +138,93 @@ class Admission:
         return None
 
     async def _admit(self, journey: Journey, kind: Queue, *, first: bool = False) -> InFlight:
-        """Wait for a place, in order of arrival; ``first``: before those who wait in the same queue."""
+        """Wait for a slot, behind the events of the same queue, or before them (``first``)."""
         if self._away is not None:
             raise Unanswered(str(self._away), code=self._away.code)
-        # What was accepted for good waits in any case.
+        # A durable event was accepted already and waits in any case.
         if kind is Queue.WAITING and journey.seq is None and not self._has_room(journey):
             raise self.overloaded()
         journey.own()
         queue = self._queues[kind]
-        place: asyncio.Future[InFlight] = self._loop.create_future()
-        queue[place] = journey
+        slot: asyncio.Future[InFlight] = self._loop.create_future()
+        queue[slot] = journey
         self._depth += 1
-        queue.move_to_end(place, last=not first)
+        queue.move_to_end(slot, last=not first)
         self._waiting_bytes += journey.size
         timer = None
         if journey.deadline < math.inf:
-            timer = self._loop.call_at(journey.deadline, _expire, place, self.mod_id)
+            timer = self._loop.call_at(journey.deadline, _expire, slot, self.mod_id)
         self._pump()
         try:
-            if place.done():  # those who were given theirs before have not run yet: behind them
+            if slot.done():
+                # Earlier waiters have their slots, and have not resumed yet: resume behind them.
                 await asyncio.sleep(0)
-            in_flight = await place
+            in_flight = await slot
         except BaseException:
-            if place.done() and not place.cancelled() and place.exception() is None:
-                place.result().give_back()  # the place was ours already: hand it on
-                self._given -= 1
+            if slot.done() and not slot.cancelled() and slot.exception() is None:
+                slot.result().give_back()  # the slot was granted already: hand it on
+                self._granted -= 1
                 self._leave(journey)
             raise
         finally:
             if timer is not None:
                 timer.cancel()
-            self._forget(kind, place)
-        self._given -= 1
+            self._forget(kind, slot)
+        self._granted -= 1
         return in_flight
 
     def _leave(self, journey: Journey) -> None:
-        """The event's place is free again."""
+        """Free the event's slot."""
         self._admitted -= 1
-        if self._trial is journey:
-            self._trial = None
+        if self._suspect is journey:
+            self._suspect = None
         if self._depth:
             self._pump()
 
-    def _forget(self, kind: Queue, place: asyncio.Future[InFlight]) -> None:
-        journey = self._queues[kind].pop(place, None)
+    def _forget(self, kind: Queue, slot: asyncio.Future[InFlight]) -> None:
+        journey = self._queues[kind].pop(slot, None)
         if journey is not None:
             self._depth -= 1
             self._waiting_bytes -= journey.size
 
     def _is_free(self) -> bool:
-        """Whether an event that has just come may be handled at once."""
+        """Whether a new event may be handled at once."""
         return (
             self._in_flight is not None
             and self._admitted < self.config.limits.concurrency
-            and not self._given
-            and self._trial is None
+            and not self._granted
+            and self._suspect is None
             and not self._depth
         )
 
     def overloaded(self) -> Unanswered:
-        """The failure of an event that finds no room."""
+        """Return the failure of an event that finds no room in the queue."""
         waiting = len(self._queues[Queue.WAITING])
         text = f"mod {self.mod_id} is overloaded: {waiting} events of {self._waiting_bytes} bytes are waiting"
         return Unanswered(text, code=Code.OVERLOADED, waiting=waiting)
 
     def _pump(self) -> None:
-        """Give free places to those who wait."""
+        """Grant the free slots to events that wait."""
         while self._in_flight is not None and (kind := self._next()) is not None:
-            place, journey = next(iter(self._queues[kind].items()))
-            self._forget(kind, place)
-            if place.done():
+            slot, journey = next(iter(self._queues[kind].items()))
+            self._forget(kind, slot)
+            if slot.done():
                 continue
             if kind is Queue.SUSPECT:
-                self._trial = journey
+                self._suspect = journey
             self._admitted += 1
-            self._given += 1
-            self._in_flight.reserve()  # so that it is not drained before
-            place.set_result(self._in_flight)
+            self._granted += 1
+            self._in_flight.reserve()  # a drain waits for the event
+            slot.set_result(self._in_flight)
 
     def _next(self) -> Queue | None:
-        """Whose turn it is; None if nobody waits, or there is no place."""
-        if self._trial is not None or self._admitted >= self.config.limits.concurrency:
+        """Return the queue whose turn it is. None: nothing waits, or no slot is free."""
+        if self._suspect is not None or self._admitted >= self.config.limits.concurrency:
             return None
         kind = next((kind for kind, queue in self._queues.items() if queue), None)
         return None if kind is Queue.SUSPECT and self._admitted else kind
 
 
-def _expire(place: asyncio.Future[InFlight], mod_id: str) -> None:
-    if not place.done():
-        place.set_exception(
-            Unanswered(f"mod {mod_id} had no place for the event before its deadline", code=Code.TIMEOUT)
-        )
+def _expire(slot: asyncio.Future[InFlight], mod_id: str) -> None:
+    if not slot.done():
+        slot.set_exception(Unanswered(f"mod {mod_id}: timed out waiting for a free slot", code=Code.TIMEOUT))

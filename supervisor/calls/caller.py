@@ -1,4 +1,4 @@
-"""The way to one mod: ask it, whichever of its incarnations serves, within its limits; ask again when it died of it."""
+"""Asks one mod about an event, within the mod's limits, and again after a crash."""
 
 from __future__ import annotations
 
@@ -26,45 +26,57 @@ from .journey import Journey
 
 _CODES = frozenset(Code)
 
-# Nothing that its handlers did: its end has a report of its own.
+# Failures that no handler caused: a crash has a report of its own.
 _NO_ERRORS = frozenset({Code.OVERLOADED, Code.MOD_CRASHED})
 
 LAST_REPORT = 5.0
-"""Seconds to wait for the crash report that goes with a dead letter; longer than it takes to reap a process tree."""
+"""Seconds to wait for the crash report of a dead letter: longer than it takes to reap a process
+tree."""
+
+Answer = EventResponse | Event | None
+"""What a mod makes of an event: a response, a changed event that goes on in its place, or None (it
+passes)."""
 
 
 class _NotSent(Exception):
-    """The in_flight ended between the place being given and the event being sent: nobody has seen it, it may wait again."""
+    """The incarnation ended before the event was sent: the event may wait again."""
 
 
 class Ledger(Protocol):
-    """Keeps account of the events that died with an incarnation."""
+    """Keeps account of events that were in flight when an incarnation died."""
 
     def charge(self, journey: Journey) -> None:
-        """The event is about to be tried again: ``journey.attempt`` says for which time."""
+        """Note that the event is tried again, for the ``journey.attempt``-th time."""
         ...
 
     async def bury(self, journey: Journey, mod_id: str, reason: str, report: CrashReport | None) -> int | None:
-        """Keep an event that was given up as a dead letter; returns its number, None if it could not be kept."""
+        """Keep an event that was given up as a dead letter.
+
+        Returns its number, or None if it could not be kept.
+        """
         ...
 
 
 class Caller(Admission):
-    """Asks the mod, whichever of its incarnations serves. An event that died with one is asked again, ``max_attempts`` in all;
-    then it is buried."""
+    """Asks one mod about events.
+
+    An event that was in flight when an incarnation died is asked of the next one, ``max_attempts``
+    times in all. Then it is buried as a dead letter.
+    """
 
     def __init__(self, config: ModConfig, counters: ModCounters, ledger: Ledger) -> None:
         super().__init__(config)
         self.counters = counters
         self._ledger = ledger
 
-    async def ask(self, journey: Journey, attempt: int = 1) -> EventResponse | Event | None:
+    async def ask(self, journey: Journey, attempt: int = 1) -> Answer:
         """Ask the mod about an event.
 
-        One coroutine from the place to the answer: each further one between them takes a twentieth of an event's time.
+        This is one coroutine from the slot to the answer: each further one takes a twentieth of an
+        event's time.
 
         Args:
-            attempt: more than 1 for an event that died with an incarnation before the supervisor's own restart.
+            attempt: more than 1 for an event whose earlier attempts are known from the journal.
 
         Raises:
             Unanswered: no usable answer; ``code`` says why.
@@ -74,7 +86,8 @@ class Caller(Admission):
         counters.events_in += 1
         journey.attempt = attempt
         queue = Queue.WAITING if attempt == 1 else Queue.SUSPECT
-        in_turn = False  # it is its turn among those under suspicion, and was before
+        # A suspect that had its turn already and was not sent: before the other suspects.
+        in_turn = False
         try:
             while True:
                 in_flight = self._exempt_in_flight(journey) if journey.parent is not None else None
@@ -85,7 +98,7 @@ class Caller(Admission):
                 elif in_flight is None:
                     in_flight = await self._admit(journey, queue, first=in_turn)
                     in_flight.give_back()
-                started = perf_counter()  # not the loop's clock, which has no microseconds in every loop
+                started = perf_counter()  # not every loop's own clock has microseconds
                 try:
                     if in_flight.is_clear:
                         request_id, future = self._begin(in_flight, journey)
@@ -104,7 +117,8 @@ class Caller(Admission):
                     in_turn = queue is Queue.SUSPECT
                     queue = Queue.AHEAD if queue is Queue.WAITING else queue
                     continue
-                except (PipeBroken, PipeClosed):  # it was sent, and its incarnation has ended
+                except (PipeBroken, PipeClosed):
+                    # The event was sent, and its incarnation has ended.
                     in_turn, queue = False, Queue.SUSPECT
                     await self._died_with(in_flight, journey)
                     continue
@@ -137,7 +151,10 @@ class Caller(Admission):
         self.counters.dead_lettered += failure.code == Code.DEAD_LETTERED
 
     async def _died_with(self, in_flight: InFlight, journey: Journey) -> None:
-        """The incarnation that was handling the event ended: the next one gets it, if it may. Raises `Unanswered` if not."""
+        """Note that an incarnation died while it handled the event.
+
+        Raises `Unanswered` if the event may not be tried again.
+        """
         journey.own()
         may_try = self._away is None and self.config.delivery == AT_LEAST_ONCE
         if not may_try or journey.attempt >= self.config.max_attempts:
@@ -147,7 +164,7 @@ class Caller(Admission):
         self.counters.redelivered += 1
 
     async def _died_of(self, journey: Journey, in_flight: InFlight, *, bury: bool) -> Unanswered:
-        """The failure of an event whose last attempt ended with its incarnation."""
+        """Return the failure of an event whose last attempt ended with its incarnation."""
         why = await in_flight.why_ended()
         text = f"mod {self.mod_id} ended while handling the event: {why}"
         if bury:
@@ -171,7 +188,10 @@ class Caller(Admission):
     def _begin(
         self, in_flight: InFlight, journey: Journey, due: float | None = None
     ) -> tuple[int, asyncio.Future[Response]]:
-        """Send the event: returns the request's id and what its answer will be in, until loop time ``due``."""
+        """Send the event.
+
+        Returns the request's id and the future of its response, which times out at ``due``.
+        """
         if due is None:
             due = self._due(journey)
         try:
@@ -186,7 +206,7 @@ class Caller(Admission):
         return asked
 
     async def _begin_in_turn(self, in_flight: InFlight, journey: Journey) -> tuple[int, asyncio.Future[Response]]:
-        """`_begin` when there is room in the pipe, and behind those who wait for that already."""
+        """Send the event when the pipe has room, behind the events that wait for room already."""
         journey.own()
         in_flight.reserve()
         in_flight.pressing += 1
@@ -205,8 +225,8 @@ class Caller(Admission):
             due = min(due, self._loop.time() + journey.allowed)
         return due if limit is None else min(due, self._loop.time() + limit)
 
-    def _answer(self, response: Response) -> EventResponse | Event | None:
-        """Check what the worker answered: it is a stranger's data."""
+    def _answer(self, response: Response) -> Answer:
+        """Check and return what the worker answered: it is a stranger's data."""
         result, error = response.result, response.error
         if error is not None:
             code = error["code"] if error["code"] in _CODES else Code.HANDLER_ERROR
@@ -224,6 +244,6 @@ class Caller(Admission):
         raise self._failure(f"mod {self.mod_id} gave no valid answer", Code.PROTOCOL_ERROR)
 
     def _failure(self, text: str, code: str, **details: Any) -> Unanswered:
-        """What has become of an event that was sent."""
+        """Return the failure of an event that was sent, and count it."""
         self.counters.errors += code not in _NO_ERRORS
         return Unanswered(text, code=code, **details)

@@ -1,4 +1,7 @@
-"""Copies of events for observers, and notifications: queued, batched, never waited for by the path of an event."""
+"""Copies of events for observers, and notifications: queued and sent in batches.
+
+No event ever waits for them.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +15,26 @@ from ...ipc.pipe import HIGH_WATER
 from .counters import ModCounters
 from .in_flight import InFlight
 
-BATCH = 256  # events per request: enough to spread the cost of a round trip, few enough to stay in step with a slow mod
-BATCH_BYTES = 1024 * 1024  # of memory, for the same reason; a larger event goes alone
-MAX_BYTES = 64 * 1024 * 1024  # of memory that the copies for one mod take up, unless its limits say otherwise
+# Events of one request: enough to spread the cost of a round trip, few enough for a slow mod.
+BATCH = 256
+# Bytes of memory of one request, for the same reason; a larger event goes alone.
+BATCH_BYTES = 1024 * 1024
+# Bytes of memory of the copies for one mod, unless its limits say otherwise.
+MAX_BYTES = 64 * 1024 * 1024
 
-_REMEMBERED = 64 * 1024  # bytes of an event that may be kept until the next one, for its weight
+_REMEMBERED = 64 * 1024  # bytes up to which an event is kept until the next one, for its weight
 
 
 class CopyQueue:
-    """A queue of copies for one mod, bounded in number and bytes; when it is full the oldest are dropped and counted.
+    """A queue of copies for one mod, bounded in number and bytes.
 
-    One batch is under way at a time, so a slow observer fills this queue and nothing else.
+    When it is full, the oldest are dropped and counted.
+
+    One batch is in flight at a time: a slow observer fills this queue and nothing else.
 
     Args:
-        size: copies that may wait; ``max_bytes``: about the memory they may take up together. One that is larger is dropped.
+        size: how many copies may wait.
+        max_bytes: about how much memory they may take up together. A larger copy is dropped.
     """
 
     def __init__(self, size: int, counters: ModCounters, max_bytes: int = MAX_BYTES) -> None:
@@ -35,9 +44,9 @@ class CopyQueue:
         self.max_bytes = max_bytes
         self.counters = counters
         self._ready = asyncio.Event()
-        self._open = asyncio.Event()  # cleared while nothing may be sent
+        self._open = asyncio.Event()  # cleared by `hold`
         self._open.set()
-        self._resting = asyncio.Event()  # set while no batch is under way
+        self._resting = asyncio.Event()  # set while no batch is in flight
         self._resting.set()
 
     def __len__(self) -> int:
@@ -45,7 +54,10 @@ class CopyQueue:
 
     @property
     def bytes(self) -> int:
-        """About the memory that the waiting copies take up; what several queues hold is counted in each."""
+        """About how much memory the waiting copies take up.
+
+        A copy in several queues counts in each.
+        """
         return self._bytes
 
     def observe(self, event: dict[str, Any]) -> None:
@@ -74,16 +86,16 @@ class CopyQueue:
         return event
 
     async def hold(self) -> None:
-        """Send nothing more for now; returns when the batch under way was handled."""
+        """Stop sending. Returns when no batch is in flight."""
         self._open.clear()
         await self._resting.wait()
 
     def release(self) -> None:
-        """Go on sending."""
+        """Start sending again."""
         self._open.set()
 
     async def feed(self, in_flight: InFlight) -> None:
-        """Send what is queued to ``in_flight`` until the pipe ends or the caller cancels."""
+        """Send the queued copies to an incarnation, until its pipe ends or this is cancelled."""
         while True:
             await self._ready.wait()
             await self._open.wait()
@@ -103,7 +115,10 @@ class CopyQueue:
                 self._resting.set()
 
     async def _give(self, in_flight: InFlight, method: str, batch: list[dict[str, Any]]) -> None:
-        """One batch; when it cannot be sent as a whole, each event alone, so that one does not take the others with it."""
+        """Send one batch.
+
+        If it cannot be sent as a whole, send each event alone, so that only the bad one is dropped.
+        """
         try:
             if in_flight.pipe.buffered > HIGH_WATER:
                 await in_flight.pipe.writable()
@@ -124,7 +139,10 @@ class CopyQueue:
                 self.counters.failed += failed
 
     def _batch(self) -> tuple[str, list[dict[str, Any]]]:
-        """The oldest copies of one kind; their order is kept. Empty when they were dropped meanwhile."""
+        """Take the oldest copies of one kind, in order.
+
+        Empty if all copies were dropped meanwhile.
+        """
         batch: list[dict[str, Any]] = []
         left = BATCH_BYTES
         method = self._queue[0][0] if self._queue else OBSERVE
@@ -142,7 +160,10 @@ _weighed: tuple[Any, int] = (None, 0)
 
 
 def _weight_of(event: dict[str, Any]) -> int:
-    """Its `weight`. The copies for several mods are one object, made one after the other: it is weighed once."""
+    """Return an event's `weight`.
+
+    The copies for several mods are one object, queued in a row: it is weighed once.
+    """
     global _weighed
     if event is not _weighed[0]:
         size = weight(event)

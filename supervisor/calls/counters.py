@@ -1,4 +1,4 @@
-"""What is counted about one mod, and about the network as a whole. Plain numbers of fixed size."""
+"""The counters of one mod, and of the network as a whole: plain numbers of fixed size."""
 
 from __future__ import annotations
 
@@ -9,17 +9,27 @@ from .histogram import LatencyHistogram
 
 @dataclass(slots=True)
 class ModCounters:
-    """Counts since the mod was loaded; they outlive restarts and reloads.
+    """Counts since the mod was loaded. They outlive restarts and reloads.
 
     Attributes:
-        events_in: events the mod was asked about.
-        answered: of those, answered with a response; ``passed``: with None or a changed event.
+        events_in: events that the mod was asked about.
+        answered: those that it answered with a response.
+        passed: those that it answered with None or a changed event.
         failed: handler errors, timeouts, crashes, refusals for overload.
-        redelivered: times an event was given to the next incarnation after the former died; ``dead_lettered``: given up.
-        recycled: incarnations replaced for using much memory; ``rollbacks``: reloads that were taken back.
-        errors: events that failed by the mod's own doing: its handlers raised, took too long, answered with what cannot be.
-        events_out: events the mod sent into the network.
-        observed, observe_dropped: copies handed to observers; copies dropped because their queue was full.
+        timeouts: failures of events that got no answer, or no slot, in time.
+        overloaded: failures of events that found no room.
+        redelivered: events that were given to the next incarnation after one died, once for each
+            time.
+        dead_lettered: events that were given up.
+        recycled: incarnations that were replaced because they used much memory.
+        rollbacks: reloads that were taken back.
+        errors: events that the mod's own code failed: it raised, timed out, or gave an invalid
+            answer.
+        events_out: events that the mod sent into the network.
+        observed: copies that observers handled.
+        observe_dropped: copies that were dropped because their queue was full or their incarnation
+            ended.
+        restarts: incarnations that were started after one had ended unasked.
         latency: seconds from sending an event to the worker until its answer.
     """
 
@@ -46,10 +56,14 @@ class NetworkCounters:
     """Counts since the network was initialized.
 
     Attributes:
-        processed: events accepted by the gateway, system commands included.
-        answered: by a mod; ``delivered``: events that reached inboxes; ``deliveries``: inboxes reached.
-        refused: not authenticated, not permitted, invalid.
-        repeated: retries answered from the window of remembered events.
+        processed: events that the gateway took, system commands included.
+        answered: events that a mod answered.
+        delivered: events that reached inboxes.
+        deliveries: inboxes that they reached.
+        failed: events whose response was a failure.
+        refused: requests that were not authenticated, not permitted or invalid.
+        repeated: retries that got the remembered answer.
+        inbox_dropped: deliveries that failed because an inbox was full.
     """
 
     processed: int = 0

@@ -1,8 +1,9 @@
-"""Latencies in a fixed 2 KB, with quantiles true to a few per cent.
+"""Latencies in a fixed 2 KB, with quantiles that are right to a few per cent.
 
-The method is the HDR histogram's (Gil Tene, hdrhistogram.org): buckets whose width grows with the value, so that the
-relative error is the same for 20 µs and for 20 s. Each power of two has eight buckets of equal width; which one a value
-belongs to follows from the length of its binary form, without a logarithm or a search.
+The method is that of the HDR histogram (Gil Tene, hdrhistogram.org). The width of a bucket grows
+with the value, so that the relative error is the same for 20 µs and for 20 s. Each power of two has
+eight buckets of equal width. The bucket of a value follows from the length of its binary form,
+without a logarithm or a search.
 """
 
 from __future__ import annotations
@@ -11,19 +12,21 @@ import math
 from array import array
 
 _UNITS = 8_000_000.0
-"""Units in a second: 1/8 µs, so that the eight buckets of the first octave (1 to 2 µs) are whole units wide."""
+"""Units in a second: 1/8 µs, so that the eight buckets of the first octave (1 to 2 µs) are whole
+units wide."""
 
 _TOP = 2**33
-"""First value out of range, in units: 1074 s. Nothing a network waits for takes longer; if it does, `max` tells."""
+"""The first value out of range, in units: 1074 s. A network waits for nothing longer; if it does,
+`max` tells."""
 
-_BUCKETS = 30 * 8 + 8  # 30 octaves from 1 µs up, and eight buckets of one unit for what is below
+_BUCKETS = 30 * 8 + 8  # 30 octaves from 1 µs up, and eight buckets of one unit below 1 µs
 
 
 class LatencyHistogram:
-    """Counts of durations. Never grows, whatever is added; adding costs some 0.2 µs.
+    """Counts durations. Its size is fixed, and adding a duration costs about 0.2 µs.
 
     Attributes:
-        max: the longest duration added, exact, seconds; 0.0 when empty.
+        max: the longest duration that was added, exact, in seconds; 0.0 when empty.
     """
 
     __slots__ = ("_counts", "max")
@@ -37,23 +40,27 @@ class LatencyHistogram:
 
     @property
     def count(self) -> int:
-        """How many durations were added."""
-        return sum(self._counts)  # not kept beside the buckets: `add` is called for every event, this for a report
+        """How many durations were added. Summed on demand: reports are rarer than events."""
+        return sum(self._counts)
 
     def add(self, seconds: float) -> None:
-        """Count one duration. Below zero (or NaN) it counts as zero, beyond the range as the range's end."""
+        """Count one duration.
+
+        Below zero (or NaN) it counts as zero, above the range as the end of the range.
+        """
         units = int(seconds * _UNITS) if 0.0 < seconds < _TOP / _UNITS else _clamped(seconds)
-        # Keep the four leading bits: a one, and three that pick one of the octave's eight buckets.
+        # The four leading bits are a one, and three that pick one of the octave's eight buckets.
         shift = units.bit_length() - 4
         self._counts[(shift << 3) + (units >> shift) if shift > 0 else units] += 1
         if seconds > self.max:
             self.max = seconds
 
     def quantile(self, q: float) -> float | None:
-        """The duration, in seconds, that a share ``q`` (0 to 1) of those added do not exceed; None when empty.
+        """Return the duration that a share ``q`` (0 to 1) of the added ones do not exceed.
 
-        It is the middle of the bucket that holds the value of rank ``ceil(q * count)``: for values of 1 µs to 1074 s it is
-        off by 1/16 (6.25 %) at most, below 1 µs by 1/16 µs; never more than `max`. ``quantile(1)`` is `max`.
+        It is in seconds, and None when nothing was added. It is the middle of the bucket with the
+        value of rank ``ceil(q * count)``, and never more than `max`; ``quantile(1)`` is `max`.
+        From 1 µs to 1074 s its error is at most 1/16 (6.25 %), below 1 µs at most 1/16 µs.
         """
         if not 0.0 <= q <= 1.0:
             raise ValueError(f"quantile {q!r}: expected a number from 0 to 1")
@@ -66,7 +73,7 @@ class LatencyHistogram:
         return min(_middle(self._bucket_of_rank(rank)), self.max)
 
     def merge(self, other: LatencyHistogram) -> None:
-        """Add everything that ``other`` holds, as if it had been added here."""
+        """Add all durations of ``other``."""
         counts = self._counts
         for index, count in enumerate(other._counts):
             if count:
@@ -86,7 +93,7 @@ def _clamped(seconds: float) -> int:
 
 
 def _middle(index: int) -> float:
-    """The middle of a bucket, seconds: the inverse of the index formula in `LatencyHistogram.add`."""
+    """Return the middle of a bucket in seconds: the inverse of `LatencyHistogram.add`."""
     shift = max(0, (index >> 3) - 1)
     low = (index - (shift << 3)) << shift
     return (low + (1 << shift) / 2) / _UNITS

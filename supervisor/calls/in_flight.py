@@ -1,4 +1,4 @@
-"""What one incarnation is handling, and where what it emits comes from."""
+"""What is in flight at one incarnation, and what caused the events that it emits."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from ...ipc.pipe import HIGH_WATER, Pipe
 from ..process import CrashReport
 from .journey import Journey
 
-MAX_FINISHED = 4096  # handled events whose late consequences (of tasks they left behind) are still linked to them
-MAX_BATCHES = 4  # of observed copies, likewise
+# Handled events that can still be named as a cause, by tasks that their handlers left behind.
+MAX_FINISHED = 4096
+MAX_BATCHES = 4  # batches of observed copies that can still be named as a cause
 
 
 class Origin(NamedTuple):
-    """What caused an event that a worker emits: its id and hops, and its journey if it is still being handled."""
+    """The event that caused an event of a worker; its journey only while it is in flight."""
 
     event_id: str
     hops: int
@@ -23,43 +24,51 @@ class Origin(NamedTuple):
 
 
 class InFlight:
-    """The events of one incarnation: places given, events being handled, events handled of late.
+    """The events of one incarnation: slots reserved, events in flight, events finished of late.
 
     Args:
-        why_ended: tells how the process behind it ended, in a few words, once that is known.
+        why_ended: waits until it is known how the incarnation ended, and says it in a few words.
+
+    Attributes:
+        killed_by: the suspect that was in flight alone when the incarnation ended, if one was.
+        report: the incarnation's crash report, once it is written. None: it ended as it should.
+        handling: the events in flight, by request id. The sender of a request puts its event here.
+        turn: held by the one event that waits for room in the pipe. It is fair: first come, first
+            served.
+        pressing: how many events wait for `turn`, or hold it.
     """
 
     def __init__(self, pipe: Pipe, why_ended: Callable[[], Awaitable[str]]) -> None:
         self.pipe = pipe
         self.why_ended = why_ended
-        self.killed_by: Journey | None = None  # the event it was handling alone, under suspicion, when it ended
+        self.killed_by: Journey | None = None
         self.report: asyncio.Future[CrashReport | None] = asyncio.get_running_loop().create_future()
-        self.handling: dict[int, Journey] = {}  # by request id; whoever sends one puts it here
-        self.turn = asyncio.Lock()  # of those who wait until there is room in the pipe; fair: the first comes first
-        self.pressing = 0  # how many these are
-        self._reserved = 0  # places given to events that were not sent yet
-        self._finished: dict[int, tuple[int, str, int]] = {}  # by request id, of which the last digits
+        self.handling: dict[int, Journey] = {}
+        self.turn = asyncio.Lock()
+        self.pressing = 0
+        self._reserved = 0  # slots granted to events that are not sent yet
+        self._finished: dict[int, tuple[int, str, int]] = {}
         self._batches: dict[int, list[tuple[str, int]]] = {}
         self._idle: asyncio.Future[None] | None = None
 
-    # -- places
+    # -- slots
 
     @property
     def is_clear(self) -> bool:
-        """Whether an event can be sent at once: there is room in the pipe, and nobody waits for it."""
+        """Whether an event can be sent at once: the pipe has room, and no event waits for room."""
         return not self.pressing and self.pipe.buffered <= HIGH_WATER
 
     def reserve(self) -> None:
-        """An event is to be sent here: the in_flight is not drained before `give_back`."""
+        """Announce an event that will be sent: a drain waits until `give_back`."""
         self._reserved += 1
 
     def give_back(self) -> None:
-        """It was sent, or is not going to be."""
+        """Take the announcement back: the event was sent, or will not be."""
         self._reserved -= 1
         self._wake()
 
     def finished(self, request_id: int) -> None:
-        """It was answered, or nobody waits for its answer."""
+        """Note that a request was answered, or that its answer is no longer waited for."""
         journey = self.handling.pop(request_id, None)
         if journey is not None:
             event = journey.event
@@ -69,11 +78,11 @@ class InFlight:
 
     @property
     def is_busy(self) -> bool:
-        """Whether an event is being handled, or about to be."""
+        """Whether an event is in flight or announced."""
         return bool(self.handling or self._reserved)
 
     async def drained(self) -> None:
-        """Wait until it is not busy any more."""
+        """Wait until no event is in flight or announced."""
         while self.is_busy:
             self._idle = asyncio.get_running_loop().create_future()
             await self._idle
@@ -85,13 +94,17 @@ class InFlight:
     # -- causes
 
     def copied(self, request_id: int, events: Iterable[dict[str, Any]]) -> None:
-        """A batch of copies was sent: what observers emit is caused by these."""
+        """Note that a batch of copies was sent: observers may name its events as a cause."""
         self._batches[request_id] = [(event["event_id"], event.get("hops", 0)) for event in events]
         if len(self._batches) > MAX_BATCHES:
             del self._batches[next(iter(self._batches))]
 
     def origin(self, cause: Any) -> Origin | None:
-        """What a worker means by ``cause``: a request id, or a batch's id and an index in it. None if it means nothing."""
+        """Return what a worker means by ``cause``. None: it means nothing.
+
+        Args:
+            cause: a stranger's value: a request id, or the id of a batch and an index in the batch.
+        """
         match cause:
             case int():
                 journey = self.handling.get(cause)

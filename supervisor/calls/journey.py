@@ -12,26 +12,31 @@ from ...ipc.messages import pack, unpack
 from ..config import Split
 
 MAX_HOPS = 32
-"""An event caused by an event caused by … : past this many it is a loop, not a chain of work."""
+"""Events that may cause one another in a chain. A longer chain is a loop, not work."""
 
-_KEPT = 64 * 1024  # bytes of an event that are kept as they are sent
+_KEPT = 64 * 1024  # bytes up to which a packed event is kept for the next mod
 
 
 class Journey:
     """An accepted event and what the core knows of it.
 
     Attributes:
-        deadline: loop time after which nobody waits for the answer; infinite for what is kept until it is answered.
-        allowed: seconds a handler has from when the event is sent to it; None: until the deadline.
+        deadline: loop time at which the sender stops waiting. Infinite for an event that a durable
+            mod accepted.
+        allowed: seconds that a handler has once the event is sent to it. None: until the deadline.
         parent: the journey whose handler sent this event, if any.
-        attempt: which one it is at the mod that is being asked, from 1.
-        seq: its number in the journal, if the mod that is being asked has accepted it for good.
-        versions: the version of each family on its way, by family; None: it has met none.
-        answer: the frame of the last answer that it got from a mod, None if that was none.
+        attempt: the number of the attempt at the mod that is being asked, from 1.
+        seq: the event's number in the journal, if the mod that is being asked is durable and
+            accepted it.
+        versions: the mod id that the event goes to in each family that it has met. None: it has met
+            no family.
+        answer: the frame of the pipe that the last answer came in. None: the last answer was no
+            response.
 
     Args:
-        is_shared: payload and metadata of the event are still its sender's, who may change them when the task of the network
-            waits for something: whoever waits, or keeps the event, calls `own` before; who has sent it, after.
+        is_shared: the event's payload and metadata still belong to its sender, who may change them
+            while the network waits for something. Code that is about to wait, or to keep the event,
+            calls `own` first; code that has just sent it, afterwards.
     """
 
     __slots__ = (
@@ -70,31 +75,37 @@ class Journey:
         self.answer: bytes | None = None
 
     def own(self) -> None:
-        """Make the event's content its own, as it was when it came."""
+        """Copy the event's content, as it was when it came, away from its sender."""
         if not self._is_shared:
             return
         self._is_shared = False
         event = self.event
         if self._packed is None:
             event.unshare()
-        else:  # what was sent, whatever has become of it since
+        else:  # the content as it was sent: the sender may have changed it since
             sent = unpack(self._packed)
             event.payload, event.metadata = sent["payload"], sent.get("metadata", {})
             event.allowed_agents = sent.get("allowed_agents")
 
     @property
     def size(self) -> int:
-        """About how many bytes the event takes while it waits. Found out when it has to: most events never wait."""
+        """About how many bytes the event takes while it waits.
+
+        Measured on demand: most events never wait.
+        """
         if self._size is None:
             try:
                 self._size = len(self.packed)
-            except Unserializable:  # it will be refused when it is sent
+            except Unserializable:  # the event is refused later, when it is to be sent
                 self._size = 0
         return self._size
 
     @property
     def packed(self) -> bytes:
-        """The event as it goes to the mods: made once for all of them, unless it is large. Raises `Unserializable`."""
+        """The event as it is sent to mods, packed once for all mods unless it is large.
+
+        Raises `Unserializable`.
+        """
         if self.attempt > 1:
             return pack(self.to_dict())
         packed = self._packed
@@ -107,26 +118,29 @@ class Journey:
         return packed
 
     def to_dict(self) -> dict[str, Any]:
-        """The event as it goes to the mods, as plain data."""
+        """Return the event as it is sent to mods, as plain data."""
         data = self.event.to_dict()
         if self.attempt > 1:
             data["attempt"] = self.attempt
         return data
 
     def with_event(self, event: Event) -> Journey:
-        """The same journey, gone on by a changed event."""
+        """Return a journey that continues this one with a changed event."""
         journey = Journey(event, self.deadline, self.parent, self.allowed)
         journey.versions = self.versions
         return journey
 
     @property
     def source(self) -> str:
-        """Who sent it; whatever has no source is the network's own."""
+        """The sender. An event without a source comes from the network itself."""
         return str(self.event.source or f"{SYSTEM}:{SYSTEM}")
 
     def version_of(self, split: Split) -> str | None:
-        """The version of a family that it goes to; None: none. Settled when the first of the family is met: a switch meanwhile
-        sends it neither to a second version nor past both."""
+        """Return the version of a family (its mod id) that the event goes to, or None.
+
+        It is picked once, when the event meets the family. A promotion meanwhile sends the event
+        neither to a second version nor past both.
+        """
         if self.versions is None:
             self.versions = {}
         if split.family not in self.versions:
@@ -134,7 +148,7 @@ class Journey:
         return self.versions[split.family]
 
     def settle(self, family: str, mod_id: str) -> None:
-        """It has been given to version ``mod_id`` of a family."""
+        """Note that the event went to version ``mod_id`` of a family."""
         self.versions = {**(self.versions or {}), family: mod_id}
 
     def descends_from(self, others: set[Journey]) -> bool:
@@ -148,7 +162,7 @@ class Journey:
 
 
 def events_of(journeys: Iterable[Journey]) -> list[dict[str, Any]]:
-    """Events as a report names them: never their payload, which may hold anything."""
+    """Return the events as a crash report names them, without payloads: they may be secret."""
     return [
         {
             "event_id": journey.event.event_id,

@@ -12,12 +12,14 @@ from ..faces import lazily
 
 if TYPE_CHECKING:
     from .dead_letters import DeadLetters, LetterLedger
-    from .gateway import Gateway, Sender
+    from .gateway import Gateway
     from .mod_requests import ModRequests
+    from .senders import Sender
 else:  # hidden from type checkers, which would take any name for one of the room
     __getattr__ = lazily(
         __name__,
         dead_letters="DeadLetters LetterLedger",
-        gateway="Gateway Sender",
+        gateway="Gateway",
         mod_requests="ModRequests",
+        senders="Sender",
     )

@@ -1,4 +1,4 @@
-"""Answers already given, so that a retry of an event gets the first answer and is not handled twice."""
+"""Remembers answers, so that a retry of an event gets the first answer and is not handled twice."""
 
 from __future__ import annotations
 
@@ -13,37 +13,46 @@ from ...ipc.shared_memory import has_large
 Key = tuple[str | None, str]
 
 Memory = bool | bytes
-"""What is to be remembered of an answer: nothing, the answer, or the frame of the pipe that it came in."""
+"""What to remember of an answer: nothing (False), the answer (True), or the frame of the pipe that
+it came in."""
 
-_BESIDES = 256  # bytes that an answer takes beside its own: the key and its place
+_OVERHEAD = 256  # bytes that an entry takes beside the answer itself
 
 
 class Answers:
-    """Responses by (source, event_id), bounded in number and bytes; the oldest are forgotten first.
+    """Responses by (source, event_id), bounded in number and bytes. The oldest are evicted first.
 
-    They are kept packed, but for large bytes: as objects, tens of thousands of them made each full pass of Python's garbage
-    collector a pause of 60 ms and more for every mod and agent of the network.
+    Responses are kept packed, except those with large bytes. As objects, tens of thousands of them
+    made each full pass of Python's garbage collector a pause of 60 ms and more for the whole
+    network.
 
     Args:
-        max_entries, max_bytes: seconds of a network under full load, minutes of a busy one; retries come within seconds.
+        max_entries: how many answers to remember at most. Both limits are worth seconds of a
+            network under full load, and minutes of a busy one; retries come within seconds.
+        max_bytes: how many bytes they may take together.
     """
 
     def __init__(self, max_entries: int = 50_000, max_bytes: int = 16 * 1024 * 1024) -> None:
         self._max_entries = max_entries
         self._max_bytes = max_bytes
-        # Answers, and what is in flight: with what those who joined it wait for, or None while nobody has.
+        # A key has its remembered answer or, while its event is in flight, a future that duplicates
+        # wait for (None until there is a duplicate: most events are never repeated).
         self._entries: dict[Key, bytes | _Large | asyncio.Future[EventResponse | None] | None] = {}
-        self._answered: deque[Key] = deque()  # the oldest first
+        self._answered: deque[Key] = deque()  # in the order of their answers, the oldest first
         self._bytes = 0
 
     def __len__(self) -> int:
         return len(self._answered)
 
     async def repeated(self, key: Key, deadline: float) -> EventResponse | None:
-        """The answer of the event with this key, waiting for it if it is in flight; None if it is to be handled after all.
+        """Return a copy of the answer to the event with this key.
+
+        Waits for it if the event is in flight.
+
+        None: there is no answer, and the event must be handled after all.
 
         Args:
-            deadline: loop time until which to wait; past it the answer is a failure ``timeout``.
+            deadline: loop time until which to wait. Past it the answer is a failure ``timeout``.
         """
         while True:
             if key not in self._entries:
@@ -53,38 +62,41 @@ class Answers:
                 return _unpacked(entry)
             if isinstance(entry, _Large):
                 return _copy(entry.response)
-            if entry is None:  # made only when somebody really waits: most events are never repeated
+            if entry is None:
                 entry = self._entries[key] = asyncio.get_running_loop().create_future()
             try:
                 async with asyncio.timeout_at(deadline):
                     response = await asyncio.shield(entry)
             except TimeoutError:
-                text = "the first event of this id has no answer yet"
+                text = "timed out waiting for the answer to the first event with this id"
                 return EventResponse.failure(Code.TIMEOUT, text)
             if response is not None:
                 return _copy(response)
-            # Its first sender gave up: whoever asks next is the first.
+            # The first sender gave up: the next one to ask is the first.
 
     def begins(self, key: Key) -> bool:
-        """Note that the event with this key is in flight from now on; False if it is no new one: see `repeated`."""
+        """Note that an event with this key is in flight.
+
+        Returns False if the key is known already: see `repeated`.
+        """
         if key in self._entries:
             return False
         self._entries[key] = None
         return True
 
     def finish(self, key: Key, response: EventResponse | None, *, remember: Memory = False) -> None:
-        """It was answered (None: its sender gave up)."""
+        """Note the answer to an event. ``response``: None if its sender gave up."""
         answer = remember if type(remember) is bytes else None
         if answer is None and remember and response is not None:
-            answer = _kept(response)
-        size = 0 if answer is None else len(answer) + _BESIDES
+            answer = _stored(response)
+        size = 0 if answer is None else len(answer) + _OVERHEAD
         if size > self._max_bytes:
             answer = None
         entry = self._entries.get(key)
-        if isinstance(entry, (bytes, _Large)):  # it was answered before
+        if isinstance(entry, (bytes, _Large)):  # the event was answered before
             if answer is None:
                 return
-            self._bytes -= len(entry) + _BESIDES
+            self._bytes -= len(entry) + _OVERHEAD
         else:
             if entry is not None and not entry.done():
                 entry.set_result(response)
@@ -95,16 +107,16 @@ class Answers:
         self._entries[key] = answer
         self._bytes += size
         while self._bytes > self._max_bytes or len(self._answered) > self._max_entries:
-            self._forget()
+            self._evict()
 
-    def _forget(self) -> None:
+    def _evict(self) -> None:
         oldest = self._entries.pop(self._answered.popleft())
         assert isinstance(oldest, (bytes, _Large))
-        self._bytes -= len(oldest) + _BESIDES
+        self._bytes -= len(oldest) + _OVERHEAD
 
 
 class _Large:
-    """An answer with large bytes: they are few, and packing would copy them."""
+    """An answer with large bytes. There are few of them, and packing would copy the bytes."""
 
     __slots__ = ("_size", "response")
 
@@ -117,8 +129,11 @@ class _Large:
         return self._size
 
 
-def _kept(response: EventResponse) -> bytes | _Large | None:
-    """How a response is kept; None if it cannot be: no mod, and no delivery, says such a thing."""
+def _stored(response: EventResponse) -> bytes | _Large | None:
+    """Return a response as it is stored.
+
+    None if it cannot be packed: no mod and no delivery gives such a response.
+    """
     try:
         if has_large(response.data):
             return _Large(response)
@@ -131,7 +146,7 @@ def _unpacked(answer: bytes) -> EventResponse:
     values = unpack(answer)
     if type(values[0]) is bool:
         return EventResponse(*values)
-    return EventResponse.from_dict(values[3]["response"])  # it is a frame
+    return EventResponse.from_dict(values[3]["response"])  # a frame of the pipe
 
 
 def _copy(response: EventResponse) -> EventResponse:

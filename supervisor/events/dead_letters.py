@@ -1,4 +1,7 @@
-"""Events that were given up because a mod died of them, kept with the crash report, for people to look at and try again."""
+"""Dead letters: events that were given up because a mod died of them, kept with the crash report.
+
+A person looks at them and tries them again.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +22,21 @@ logger = logging.getLogger("modvisor.dead_letters")
 
 
 class LetterLedger:
-    """What a caller tells about events that died with an incarnation, put into the journal."""
+    """Writes into the journal what a caller tells of events that died with an incarnation."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
 
     def charge(self, journey: Journey) -> None:
-        """The event is about to be tried again; a durable one remembers that over a restart."""
+        """Count the attempts of a durable event across restarts: it is tried again."""
         if journey.seq is not None:
             self._journal.charge(journey.seq, journey.attempt)
 
     async def bury(self, journey: Journey, mod_id: str, reason: str, report: CrashReport | None) -> int | None:
-        """Keep the event as a dead letter; its number, or None if the journal cannot take it."""
+        """Keep the event as a dead letter.
+
+        Returns its number, or None if the journal cannot take it.
+        """
         letter = DeadLetter(
             letter_id=None,
             mod_id=mod_id,
@@ -44,13 +50,13 @@ class LetterLedger:
         try:
             return await self._journal.bury(letter, seq=journey.seq)
         except ModvisorError as error:
-            logger.error("event %s of mod %s was given up and could not be kept: %s",
+            logger.error("event %s of mod %s was given up and could not be kept as a dead letter: %s",
                          journey.event.event_id, mod_id, error)  # fmt: skip
             return None
 
 
 class DeadLetters:
-    """The dead-letter store, as the operator sees it."""
+    """The dead letters, as an operator works with them."""
 
     def __init__(self, journal: Journal, mods: ModRegistry, gateway: Gateway) -> None:
         self._journal = journal
@@ -61,21 +67,29 @@ class DeadLetters:
     async def list(
         self, mod_id: str | None = None, *, limit: int = 1000, before: int | None = None
     ) -> list[dict[str, Any]]:
-        """The newest first, without payloads and crash reports: letter_id, mod_id, event (event_id, event_name, source_id,
-        destination_id), attempts, code, reason, size (bytes), at; ``before``: only those with smaller numbers."""
+        """List dead letters, the newest first, without payloads and crash reports.
+
+        Each: letter_id, mod_id, event (event_id, event_name, source_id, destination_id), attempts,
+        code, reason, size (bytes), at.
+
+        Args:
+            before: list only letters with smaller numbers, to page on.
+        """
         return [asdict(head) for head in await self._journal.letter_heads(mod_id, limit=limit, before=before)]
 
     async def show(self, letter_id: int) -> dict[str, Any]:
-        """All of one; raises `ModvisorError` (not_found)."""
+        """Return one dead letter with everything in it. Raises `ModvisorError` (not_found)."""
         return asdict(await self._get(letter_id))
 
     async def replay(self, letter_id: int) -> EventResponse:
-        """Give the event to its mod again. What is answered (or passed on and delivered) is a dead letter no more.
+        """Give the event to its mod again.
 
-        An event that kills again becomes a new dead letter in place of the former.
+        A letter that is answered, or passed on and delivered, is removed.
+
+        An event that kills the mod again becomes a new dead letter in place of this one.
 
         Raises:
-            ModvisorError: not_found; conflict, while it is being replayed already.
+            ModvisorError: not_found; conflict, if the letter is being replayed already.
         """
         if letter_id in self._replaying:
             raise ModvisorError(f"dead letter {letter_id} is being replayed already", code=Code.CONFLICT)
@@ -86,11 +100,11 @@ class DeadLetters:
             self._replaying.discard(letter_id)
 
     async def _replay(self, letter: DeadLetter, letter_id: int) -> EventResponse:
-        keeper = self._mods.find(letter.mod_id)
-        if keeper is None:
-            text = f"mod {letter.mod_id}, which dead letter {letter_id} is for, is not loaded; load it first"
+        mod = self._mods.find(letter.mod_id)
+        if mod is None:
+            text = f"dead letter {letter_id} is for mod {letter.mod_id}, which is not loaded; load it first"
             return EventResponse.failure(Code.NO_SUCH_MOD, text, mod=letter.mod_id)
-        response = await self._gateway.replay(Event.from_dict(letter.event), keeper)
+        response = await self._gateway.replay(Event.from_dict(letter.event), mod)
         if response.success or response.error == Code.DEAD_LETTERED:
             await self._journal.forget_dead_letters(letter_id=letter_id)
         return response
@@ -98,7 +112,10 @@ class DeadLetters:
     async def purge(
         self, *, letter_id: int | None = None, mod_id: str | None = None, older_than: float | None = None
     ) -> int:
-        """Forget one, those of a mod, those older than so many seconds, or all; returns how many."""
+        """Remove one letter, a mod's letters, letters older than so many seconds, or all.
+
+        Returns how many.
+        """
         return await self._journal.forget_dead_letters(letter_id=letter_id, mod_id=mod_id, older_than=older_than)
 
     async def _get(self, letter_id: int) -> DeadLetter:

@@ -1,4 +1,17 @@
-"""The whole path of an event: who sends it, who is asked, who gets it, what the sender hears."""
+"""The way of an event through the network, from its sender to the response.
+
+1. A door (`from_inside`, `from_outside`, `from_mod`) makes sure of the sender.
+2. `_process` stamps the event. A ``system.*`` event is a command, and its answer is the response.
+3. A retry gets the first answer: it is neither asked about nor delivered again.
+4. Observers get their copies.
+5. If the event is for ``mod:ID``, that mod alone is asked (`_addressed`). If not, the mods that
+   match it are asked in load order, until one of them answers (`_walk`).
+6. If no mod has answered, the event goes to the inboxes of its destination (`_deliver`).
+7. `_finished` counts the response and shows it to the taps.
+
+Events that outlive their sender's patience (`replay`, `late`) enter this way behind the mod that
+had them.
+"""
 
 from __future__ import annotations
 
@@ -6,60 +19,44 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
-from ...ipc.address import AGENT, CHANNEL, GROUP, MOD, SYSTEM, Address
+from ...ipc.address import AGENT, CHANNEL, GROUP, MOD, SYSTEM
 from ...ipc.errors import Code, FrameTooLarge, ModvisorError, Unserializable
 from ...ipc.event import Event, EventResponse
 from ...ipc.topic import matches
-from ..agents import Agent, AgentRegistry, Delivered, Refusal
-from ..calls import MAX_HOPS, Journey, NetworkCounters, Origin, Unanswered
+from ..agents import AgentRegistry, Refusal
+from ..calls import MAX_HOPS, Answer, Journey, NetworkCounters, Origin, Unanswered
 from ..config import ModConfig, family_of
 from ..fleet import Entry, Mod, ModRegistry, NotInAudience
-from .answers import Answers, Memory
+from . import replies
+from .answers import Answers, Key, Memory
+from .senders import INSIDE, Sender, authenticated
 
 logger = logging.getLogger("modvisor.gateway")
 
 MAX_TIMEOUT = 600.0
-"""Seconds an event from an agent or a mod may ask for: an event that waits forever is a leak."""
+"""Seconds that an event of an agent or a mod may ask for: an event that waits forever is a leak."""
 
 LATE_ANSWER = "system.notification.late_answer"
-"""What an agent finds in its inbox when a durable mod answers an event whose sender no longer waits. Payload: ``event_id``,
-``event_name``, ``success``, ``message``, ``data``."""
+"""The event that brings an agent a durable mod's answer when the agent's request has timed out.
 
-# What anybody may ask without being registered.
-_OPEN_COMMANDS = frozenset({"system.register_agent", "system.health_check"})
+Payload: ``event_id``, ``event_name``, ``success``, ``message``, ``data``."""
 
-
-@dataclass(frozen=True, slots=True)
-class Sender:
-    """Who stands behind an event, as far as the network has made sure of it.
-
-    Attributes:
-        trusted: from inside, or the operator: may do anything.
-        agent: the authenticated agent, if it is one; ``mod``: the mod whose worker sent it.
-    """
-
-    trusted: bool = False
-    agent: Agent | None = None
-    mod: ModConfig | None = None
-
-
-_INSIDE = Sender(trusted=True)
-
-
-class CommandHandler(Protocol):
-    async def __call__(self, event: Event, sender: Sender) -> EventResponse: ...
+CommandHandler = Callable[[Event, Sender], Awaitable[EventResponse]]
 
 
 class Gateway:
-    """Takes events from agents, from mods and from inside, and sees each one to its answer.
+    """Takes events from agents, from mods and from inside, and sees each of them to its response.
 
     Args:
-        event_timeout: seconds an event has unless it says otherwise.
-        commands: handler of the ``system.*`` events.
+        commands: answers the ``system.*`` events.
+        event_timeout: seconds that an event has unless it says otherwise.
+
+    Attributes:
+        taps: called with each finished event and its response, e.g. by ``modvisor events``. Must
+            not block.
     """
 
     def __init__(
@@ -78,40 +75,27 @@ class Gateway:
         self._answers = Answers()
         self._loop = asyncio.get_running_loop()
         self.taps: list[Callable[[tuple[Event, EventResponse]], None]] = []
-        """Called with each finished event and its response, e.g. by ``modvisor events``; must not block."""
 
-    # -- three doors
+    # -- the doors
 
     def from_inside(self, event: Event) -> Coroutine[Any, Any, EventResponse]:
-        """A trusted event: of the program that runs the network, or of its operator."""
-        return self._process(Journey(event.twin(), self._deadline(event), is_shared=True), _INSIDE)
+        """Take a trusted event from the program that runs the network, or from its operator."""
+        return self._process(Journey(event.twin(), self._deadline(event), is_shared=True), INSIDE)
 
     async def from_outside(self, event: Event) -> EventResponse:
-        """An event of somebody who must prove who it is."""
-        source = event.source
-        if event.event_name in _OPEN_COMMANDS:
-            if source is not None and source.role != AGENT:
-                return self._refused(event, Code.FORBIDDEN, f"{source} cannot be spoken for from outside")
-            sender = Sender(agent=self._agents.authenticate(source.id, event.secret) if source else None)
-        elif source is None or source.role != AGENT:
-            who = "nobody" if source is None else str(source)
-            return self._refused(event, Code.FORBIDDEN, f"events from outside come from agents, this one from {who}")
-        else:
-            agent = self._agents.authenticate(source.id, event.secret)
-            if agent is None:
-                return self._refused(
-                    event, Code.UNAUTHENTICATED,
-                    f"agent {source.id!r} is not registered or its secret is wrong; register and send the secret you get",
-                )  # fmt: skip
-            sender = Sender(agent=agent)
+        """Take an event from an agent, which must prove who it is."""
+        try:
+            sender = authenticated(event, self._agents)
+        except ModvisorError as refusal:
+            return self._refused(event, refusal.code, str(refusal))
         event = event.copy()
-        # What only the network may say of an event is wiped from what a stranger sends.
+        # A stranger cannot say what only the network knows of an event.
         event.via = event.cause = event.source_agent_group = None
         event.hops, event.attempt = 0, 1
         return await self._process(Journey(event, self._deadline(event, MAX_TIMEOUT)), sender)
 
     async def from_mod(self, event: Event, mod: ModConfig, cause: Origin | None) -> EventResponse:
-        """An event a worker emitted, already stamped and checked (see `mod_requests`)."""
+        """Take an event from a worker. `mod_requests` has checked and stamped it."""
         deadline = self._deadline(event, MAX_TIMEOUT)
         if cause is not None and cause.hops >= MAX_HOPS:
             return self._refused(event, Code.LOOP, f"more than {MAX_HOPS} events caused one another; the chain was cut")
@@ -120,70 +104,26 @@ class Gateway:
         journey = Journey(event, deadline, cause.journey if cause is not None else None)
         return await self._process(journey, Sender(mod=mod))
 
-    def notify_mods(self, event: Event) -> None:
-        """Tell every matching mod, whatever its audience; nobody waits for it, nobody's answer counts."""
-        event.timestamp = time.time()
-        data = event.to_dict()
-        route = self._mods.router.route(event.event_name)
-        for entry in route.asked:
-            entry.target.notify(data)
-        for entry in route.observers:
-            entry.target.observe(data)
+    def _deadline(self, event: Event, most: float = math.inf) -> float:
+        return self._loop.time() + (self._event_timeout if event.timeout is None else min(event.timeout, most))
 
-    # -- events that outlive their senders' patience
+    def _refused(self, event: Event, code: str, message: str) -> EventResponse:
+        self._counters.refused += 1
+        logger.warning("refused %s from %s: %s", event.event_name, event.source_id, message)
+        return EventResponse(False, message, {"error": str(code)}, event.event_name)
 
-    async def replay(self, event: Event, keeper: Mod) -> EventResponse:
-        """Give a kept event to its mod again, then to whom it goes from there. The window of retries does not count."""
-        journey = Journey(event, self._deadline(event))
-        try:
-            answer = await keeper.ask_again(journey)
-        except (Unanswered, FrameTooLarge, Unserializable) as problem:
-            return self._finished(event, _problem_response(keeper.mod_id, problem))
-        response, _ = await self._go_on(journey, keeper.mod_id, answer)
-        return self._finished(event, response)
-
-    async def late(self, journey: Journey, mod_id: str, outcome: EventResponse | Event | Unanswered | None) -> None:
-        """A durable mod has come to an end with an event whose sender no longer waits: the answer goes to its inbox."""
-        event = journey.event
-        memory: Memory = False
-        if isinstance(outcome, Unanswered):
-            response = _problem_response(mod_id, outcome)
-        else:
-            rest = Journey(event, self._deadline(event), journey.parent)
-            rest.versions = journey.versions
-            response, memory = await self._go_on(rest, mod_id, outcome)
-        self._answers.finish((event.source_id, event.event_id), response, remember=memory)
-        self._tell_late(event, self._finished(event, response))
-
-    async def _go_on(
-        self, journey: Journey, mod_id: str, answer: EventResponse | Event | None
-    ) -> tuple[EventResponse, Memory]:
-        """The rest of the way of an event that mod ``mod_id`` has answered so."""
-        destination = journey.event.destination
-        if isinstance(answer, EventResponse) or (destination is not None and destination.role == MOD):
-            return self._heard(journey, mod_id, answer)
-        if answer is not None:
-            journey = journey.with_event(_merged(journey.event, answer))
-        journey.settle(family_of(mod_id), mod_id)
-        return await self._walk(_Walk(journey, asked=1), after=mod_id)
-
-    def _tell_late(self, event: Event, response: EventResponse) -> None:
-        if event.source_agent is None:
-            return  # a mod that asked and gave up has no inbox
-        payload = {"event_id": event.event_id, **response.to_dict()}
-        answer = Event(LATE_ANSWER, f"{SYSTEM}:{SYSTEM}", event.source_id, payload, response_to=event.event_id)
-        if not self._agents.tell(event.source_agent, answer):
-            logger.warning("the late answer to event %s could not be given to agent %s: it is gone, or its inbox is full",
-                           event.event_id, event.source_agent)  # fmt: skip
-
-    # -- the path
+    # -- the way
 
     async def _process(self, journey: Journey, sender: Sender) -> EventResponse:
-        """From the door to the answer. To one mod the rest of the way is `Caller.ask`, then the pipe: no coroutine between."""
+        """See an event from its door to its response.
+
+        From here to one mod there is `Caller.ask`, then the pipe, and no coroutine between them:
+        each costs.
+        """
         event = journey.event
         self._counters.processed += 1
         event.timestamp = time.time()
-        event.secret = None  # proven by now; nobody behind this line shall see it
+        event.secret = None  # the door has checked it, and no receiver may see it
         if event.source_agent_group is None and (source := event.source) is not None and source.role == AGENT:
             agent = self._agents.get(source.id)
             event.source_agent_group = agent.group if agent is not None else None
@@ -191,13 +131,8 @@ class Gateway:
             journey.own()
             return self._finished(event, await self._commands(event, sender))
         key = (event.source_id, event.event_id)
-        while not self._answers.begins(key):
-            journey.own()
-            repeated = await self._answers.repeated(key, journey.deadline)
-            if repeated is not None:
-                self._counters.repeated += 1
-                repeated.event_name = event.event_name
-                return repeated
+        if not self._answers.begins(key) and (repeated := await self._repeated(key, journey)) is not None:
+            return repeated
         try:
             destination = event.destination
             mod: Mod | EventResponse | None = None
@@ -213,7 +148,7 @@ class Gateway:
                 try:
                     response, memory = self._heard(journey, mod.mod_id, await mod.ask(journey))
                 except (Unanswered, FrameTooLarge, Unserializable) as problem:
-                    response, memory = _problem_response(mod.mod_id, problem), False
+                    response, memory = replies.problem_of(mod.mod_id, problem), False
         except BaseException:
             self._answers.finish(key, None)
             raise
@@ -222,29 +157,83 @@ class Gateway:
             journey.own()
         return self._finished(event, response)
 
-    def _heard(
-        self, journey: Journey, mod_id: str, answer: EventResponse | Event | None
-    ) -> tuple[EventResponse, Memory]:
-        """What a mod has said to an event that ends with it, and what is to be remembered of that."""
+    def _finished(self, event: Event, response: EventResponse) -> EventResponse:
+        response.event_name = event.event_name
+        if not response.success:
+            self._counters.failed += 1
+        if self.taps:
+            for tap in self.taps:
+                tap((event, response))
+        return response
+
+    async def _repeated(self, key: Key, journey: Journey) -> EventResponse | None:
+        """Return the answer to the first event with this key.
+
+        None if the first sender gave up: this event is the first now.
+        """
+        while True:
+            journey.own()
+            repeated = await self._answers.repeated(key, journey.deadline)
+            if repeated is not None:
+                self._counters.repeated += 1
+                repeated.event_name = journey.event.event_name
+                return repeated
+            if self._answers.begins(key):
+                return None
+
+    def _copy_to_observers(self, journey: Journey) -> None:
+        event = journey.event
+        observers = self._mods.router.route(event.event_name).observers
+        if not observers:
+            return
+        journey.own()
+        data = event.to_dict()
+        for entry in observers:
+            if event.source_id == entry.address:
+                continue
+            if entry.split is None or journey.version_of(entry.split) == entry.mod_id:
+                entry.target.observe(data)
+
+    # -- one mod
+
+    def _addressed(self, journey: Journey, name: str) -> Mod | EventResponse:
+        """Return the mod that ``mod:NAME`` means for this event, or a failure that says why not."""
+        event_name = journey.event.event_name
+        mod = self._mods.router.known(name, event_name)
+        if mod is not None:
+            return mod
+        try:
+            mod = self._mods.families.addressed(name, self._mods.find(name), journey)
+        except NotInAudience as refusal:
+            return replies.failure(refusal.code, str(refusal), **refusal.details)
+        if mod is None:
+            return replies.no_such_mod(name, [mod.mod_id for mod in self._mods])
+        manifest = mod.manifest
+        if manifest is None:  # it has never been ready, and may have a handler
+            return mod
+        if not any(matches(pattern, event_name) for pattern in manifest.patterns):
+            self._copy_to_observers(journey)
+            return replies.no_handler(mod.mod_id, event_name, manifest.patterns)
+        if mod.mod_id == name and self._mods.families.split_of(name) is None:
+            self._mods.router.know(name, event_name, mod)
+        return mod
+
+    def _heard(self, journey: Journey, mod_id: str, answer: Answer) -> tuple[EventResponse, Memory]:
+        """Return the response to an event that ends at this mod, and what to remember of it."""
         if isinstance(answer, EventResponse):
             self._counters.answered += 1
             return answer, journey.answer or True
-        return _took(mod_id), True
+        return replies.taken(mod_id), True
 
-    def _concluded(self, walk: _Walk) -> tuple[EventResponse, Memory]:
-        """What the walk has come to: an answer, or a delivery."""
-        if walk.response is not None:
-            self._counters.answered += 1
-            return walk.response, walk.journey.answer or True
-        if walk.pending is not None:
-            return _problem_response(*walk.pending), False
-        return self._deliver(walk)
+    # -- all mods that match
 
     async def _walk(self, walk: _Walk, after: str | None = None) -> tuple[EventResponse, Memory]:
-        """Ask the matching mods in load order; the first response ends it, a changed event replaces the former. Then deliver.
+        """Ask the matching mods in load order, until one of them answers. Then conclude.
+
+        A mod that returns an event changes the event for the mods behind it, and for delivery.
 
         Args:
-            after: id of the mod from behind which to go on.
+            after: start behind the mod with this id.
         """
         journey = walk.journey
         event = journey.event
@@ -262,7 +251,7 @@ class Gateway:
             try:
                 answer = await entry.target.ask(walk.journey)
             except Unanswered as problem:
-                if problem.code == Code.PENDING:  # the mod has it, and the event goes on from there
+                if problem.code == Code.PENDING:  # accepted: the event goes on from there later
                     walk.pending = entry.mod_id, problem
                     break
                 walk.problems.append((entry.mod_id, problem))
@@ -270,120 +259,136 @@ class Gateway:
                     break
                 continue
             except (FrameTooLarge, Unserializable) as error:
-                return _failure(error.code, f"the event cannot be sent to a mod: {error}"), False
+                return replies.unsendable(error), False
             if isinstance(answer, EventResponse):
                 walk.response = answer
                 break
             if answer is not None:
-                event = _merged(event, answer)
+                event = replies.merged(event, answer)
                 walk.journey = journey.with_event(event)
                 entries, position = self._after(entry.mod_id, event.event_name), 0
         return self._concluded(walk)
 
     def _after(self, mod_id: str, event_name: str) -> tuple[Entry[Mod], ...]:
-        """The route of a (possibly renamed) event from behind a mod on."""
-        order = {keeper.mod_id: index for index, keeper in enumerate(self._mods)}
+        """Return the mods behind a mod in load order that match the event, which may be renamed."""
+        order = {mod.mod_id: index for index, mod in enumerate(self._mods)}
         here = order.get(mod_id, -1)
         route = self._mods.router.route(event_name)
         return tuple(later for later in route.asked if order.get(later.mod_id, -1) > here)
 
-    def _addressed(self, journey: Journey, mod: str) -> Mod | EventResponse:
-        """``mod:ID``: that mod alone, or why it cannot be asked."""
-        event = journey.event
-        keeper = self._mods.router.known(mod, event.event_name)
-        if keeper is not None:
-            return keeper
-        try:
-            keeper = self._mods.families.addressed(mod, self._mods.find(mod), journey)
-        except NotInAudience as refusal:
-            return _failure(refusal.code, str(refusal), **refusal.details)
-        if keeper is None:
-            loaded = ", ".join(keeper.mod_id for keeper in self._mods) or "none"
-            return _failure(Code.NO_SUCH_MOD, f"no mod {mod!r} is loaded (loaded: {loaded})", mod=mod)
-        unhandled = self._unhandled(keeper, event.event_name)
-        if unhandled is not None:
-            self._copy_to_observers(journey)
-            return unhandled
-        if keeper.manifest is not None and keeper.mod_id == mod and self._mods.families.split_of(mod) is None:
-            self._mods.router.know(mod, event.event_name, keeper)
-        return keeper
+    def _concluded(self, walk: _Walk) -> tuple[EventResponse, Memory]:
+        if walk.response is not None:
+            self._counters.answered += 1
+            return walk.response, walk.journey.answer or True
+        if walk.pending is not None:
+            return replies.problem_of(*walk.pending), False
+        return self._deliver(walk)
 
-    @staticmethod
-    def _unhandled(keeper: Mod, event_name: str) -> EventResponse | None:
-        """The failure of an event that a mod is known to have no handler for."""
-        manifest = keeper.manifest
-        if manifest is None or any(matches(text, event_name) for text in manifest.patterns):
-            return None
-        handled = ", ".join(manifest.patterns[:20]) or "nothing"
-        text = f"mod {keeper.mod_id} has no handler for {event_name!r}; it handles {handled}"
-        return _failure(Code.UNKNOWN_EVENT, text, mod=keeper.mod_id)
+    # -- no mod has answered
 
     def _deliver(self, walk: _Walk) -> tuple[EventResponse, Memory]:
-        """Nobody answered: to the inboxes it is addressed to. A mod's failure is told, whatever was delivered."""
+        """Deliver the event to the inboxes of its destination.
+
+        The failure of a mod is told all the same.
+        """
         walk.journey.own()
         event = walk.journey.event
-        destination = event.destination
-        delivery: Delivered | None = None
-        failure: EventResponse | None = None
-        if destination is not None and destination.role in (AGENT, CHANNEL, GROUP):
-            try:
-                delivery = self._agents.deliver(event, destination)
-            except Refusal as refusal:
-                self._counters.inbox_dropped += refusal.code == Code.INBOX_FULL
-                failure = _failure(refusal.code, str(refusal), delivered=0)
-        if delivery is not None:
-            self._counters.delivered += delivery.reached > 0
-            self._counters.deliveries += delivery.reached
-            self._counters.inbox_dropped += delivery.full
-        reached = delivery.reached if delivery is not None else 0
+        reached, refusal = self._to_inboxes(event)
         if walk.problems:
             mod_id, problem = walk.problems[0]
-            response = _problem_response(mod_id, problem, delivered=reached)
-            # Delivered once is delivered: a retry must not deliver it again.
-            return response, reached > 0
-        if failure is not None:
-            return failure, False
-        if delivery is not None:
-            return EventResponse(True, f"delivered to {_agents(reached)}", {"delivered": reached}), True
+            # A retry must not deliver the event again.
+            return replies.problem_of(mod_id, problem, delivered=reached or 0), bool(reached)
+        if refusal is not None:
+            return replies.failure(refusal.code, str(refusal), delivered=0), False
+        if reached is not None:
+            return replies.delivered(reached), True
         if walk.asked:
-            return EventResponse(True, "no mod answered, and it is addressed to nobody", {"delivered": 0}), True
-        text = f"no mod handles {event.event_name!r} and it is addressed to {_nobody(destination)}"
-        return _failure(Code.UNKNOWN_EVENT, text), False
+            return replies.passed_on(), True
+        return replies.unknown_event(event.event_name, event.destination), False
 
-    def _copy_to_observers(self, journey: Journey) -> None:
+    def _to_inboxes(self, event: Event) -> tuple[int | None, Refusal | None]:
+        """Return how many inboxes got the event, or why none could. None twice: it is for none."""
+        destination = event.destination
+        if destination is None or destination.role not in (AGENT, CHANNEL, GROUP):
+            return None, None
+        try:
+            delivered = self._agents.deliver(event, destination)
+        except Refusal as refusal:
+            self._counters.inbox_dropped += refusal.code == Code.INBOX_FULL
+            return None, refusal
+        self._counters.delivered += delivered.reached > 0
+        self._counters.deliveries += delivered.reached
+        self._counters.inbox_dropped += delivered.full
+        return delivered.reached, None
+
+    # -- events whose senders no longer wait
+
+    async def replay(self, event: Event, mod: Mod) -> EventResponse:
+        """Give a dead letter's event to its mod again, and then to where it goes from there.
+
+        The remembered answers do not count: the event is asked about again.
+        """
+        journey = Journey(event, self._deadline(event))
+        try:
+            answer = await mod.ask_again(journey)
+        except (Unanswered, FrameTooLarge, Unserializable) as problem:
+            return self._finished(event, replies.problem_of(mod.mod_id, problem))
+        response, _ = await self._go_on(journey, mod.mod_id, answer)
+        return self._finished(event, response)
+
+    async def late(self, journey: Journey, mod_id: str, outcome: Answer | Unanswered) -> None:
+        """Deliver a durable mod's answer to the sender's inbox when the sender stopped waiting."""
         event = journey.event
-        observers = self._mods.router.route(event.event_name).observers
-        if observers:
-            journey.own()
-            data = event.to_dict()
-            for entry in observers:
-                if event.source_id == entry.address:
-                    continue
-                if entry.split is None or journey.version_of(entry.split) == entry.mod_id:
-                    entry.target.observe(data)
+        memory: Memory = False
+        if isinstance(outcome, Unanswered):
+            response = replies.problem_of(mod_id, outcome)
+        else:
+            rest = Journey(event, self._deadline(event), journey.parent)
+            rest.versions = journey.versions
+            response, memory = await self._go_on(rest, mod_id, outcome)
+        self._answers.finish((event.source_id, event.event_id), response, remember=memory)
+        self._tell_late(event, self._finished(event, response))
 
-    # -- helpers
+    async def _go_on(self, journey: Journey, mod_id: str, answer: Answer) -> tuple[EventResponse, Memory]:
+        """Take an event the rest of its way, behind the mod that gave this answer."""
+        destination = journey.event.destination
+        if isinstance(answer, EventResponse) or (destination is not None and destination.role == MOD):
+            return self._heard(journey, mod_id, answer)
+        if answer is not None:
+            journey = journey.with_event(replies.merged(journey.event, answer))
+        journey.settle(family_of(mod_id), mod_id)
+        return await self._walk(_Walk(journey, asked=1), after=mod_id)
 
-    def _deadline(self, event: Event, most: float = math.inf) -> float:
-        return self._loop.time() + (self._event_timeout if event.timeout is None else min(event.timeout, most))
+    def _tell_late(self, event: Event, response: EventResponse) -> None:
+        if event.source_agent is None:
+            return  # a mod has no inbox
+        payload = {"event_id": event.event_id, **response.to_dict()}
+        answer = Event(LATE_ANSWER, f"{SYSTEM}:{SYSTEM}", event.source_id, payload, response_to=event.event_id)
+        if not self._agents.tell(event.source_agent, answer):
+            logger.warning("agent %s did not get the late answer to event %s: it is gone, or its inbox is full",
+                           event.source_agent, event.event_id)  # fmt: skip
 
-    def _refused(self, event: Event, code: str, message: str) -> EventResponse:
-        self._counters.refused += 1
-        logger.warning("refused %s from %s: %s", event.event_name, event.source_id, message)
-        return EventResponse(False, message, {"error": str(code)}, event.event_name)
+    # -- notifications
 
-    def _finished(self, event: Event, response: EventResponse) -> EventResponse:
-        response.event_name = event.event_name
-        if not response.success:
-            self._counters.failed += 1
-        if self.taps:
-            for tap in self.taps:
-                tap((event, response))
-        return response
+    def notify_mods(self, event: Event) -> None:
+        """Tell every matching mod, whatever its audience. No answer is waited for."""
+        event.timestamp = time.time()
+        data = event.to_dict()
+        route = self._mods.router.route(event.event_name)
+        for entry in route.asked:
+            entry.target.notify(data)
+        for entry in route.observers:
+            entry.target.observe(data)
 
 
 class _Walk:
-    """What came of asking the mods: a response, or the event as it left them and what went wrong on the way."""
+    """What came of asking the mods: a response, or the event as they left it and what went wrong.
+
+    Attributes:
+        asked: how many mods were asked.
+        pending: a durable mod that accepted the event and will answer later.
+        problems: mods that gave no answer, in the order in which they were asked.
+    """
 
     __slots__ = ("asked", "journey", "pending", "problems", "response")
 
@@ -391,36 +396,5 @@ class _Walk:
         self.journey = journey
         self.asked = asked
         self.response: EventResponse | None = None
-        self.pending: tuple[str, Unanswered] | None = None  # a durable mod has accepted it and will answer later
+        self.pending: tuple[str, Unanswered] | None = None
         self.problems: list[tuple[str, Unanswered]] = []
-
-
-def _merged(event: Event, changed: Event) -> Event:
-    """The event a mod passed on in place of ``event``: its content may change, not who sent it or what it is part of."""
-    merged = changed.copy()
-    merged.event_id, merged.source_id, merged.timestamp = event.event_id, event.source_id, event.timestamp
-    merged.source_agent_group, merged.via, merged.secret = event.source_agent_group, event.via, None
-    merged.cause, merged.hops, merged.attempt = event.cause, event.hops, event.attempt
-    if merged.event_name.startswith("system."):  # a mod cannot turn an event into a command
-        merged.event_name = event.event_name
-    return merged
-
-
-def _problem_response(mod_id: str, problem: ModvisorError, **more: Any) -> EventResponse:
-    return _failure(problem.code, str(problem), **{**problem.details, "mod": mod_id, **more})
-
-
-def _took(mod_id: str) -> EventResponse:
-    return EventResponse(True, f"mod {mod_id} took the event and answered nothing", {"delivered": 0, "mod": mod_id})
-
-
-def _failure(code: str, message: str, **details: Any) -> EventResponse:
-    return EventResponse(False, message, {**details, "error": str(code)})
-
-
-def _agents(count: int) -> str:
-    return "1 agent" if count == 1 else f"{count} agents"
-
-
-def _nobody(destination: Address | None) -> str:
-    return "nobody" if destination is None or destination.role == SYSTEM else str(destination)

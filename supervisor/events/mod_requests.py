@@ -1,4 +1,7 @@
-"""What workers ask of the core. A worker is a stranger: everything it says is checked, and said in its own name."""
+"""Answers the requests of workers.
+
+A worker is a stranger: whatever it asks is checked, and done in its own name.
+"""
 
 from __future__ import annotations
 
@@ -23,20 +26,31 @@ from .gateway import Gateway
 logger = logging.getLogger("modvisor.mod_requests")
 
 MAX_OPEN = 1000
-"""Requests of one worker under way: above the SDK's own limit, so that only a worker that ignores it is refused."""
+"""Open requests of one worker. The SDK's own limit is lower: only a worker that ignores it is
+refused."""
 
 MAX_OPEN_WEIGHT = 64 * 1024 * 1024
-"""Bytes of memory these may take up together (one alone may take more): a thousand events of the largest size are 64 GB."""
+"""Bytes of memory that the open requests of one worker may take up together; a single request may
+take more.
 
-REFUSAL = 2.0  # what refusing a request costs, see `Pipe.charge`: twice a notification
+Without it, a thousand events of the largest size would take 64 GB."""
+
+REFUSAL = 2.0  # what a refused request costs (see `Pipe.charge`): twice a notification
+
+
+_Call = Callable[[Keeper, Incarnation, dict[str, Any]], Awaitable[Any]]
 
 
 class ModRequests:
-    """Answers `send_event` and `query` of the workers, each request in a task of its own.
+    """Answers the requests of all workers, each in a task of its own.
 
-    What is too much is refused with `busy`, and `Pipe.charge`d: a worker that goes on all the same is read more slowly,
-    until it waits for its pipe. Reading never stops until a request is answered: the answers that one waits for come over the
-    same pipe (of this very worker, where a handler waits for what its own event sets off), and so do those to pings.
+    A worker with too many open requests is refused with `busy` and charged (`Pipe.charge`): a
+    worker that goes on all the same is read more slowly, until it waits for its pipe. Reading never
+    stops altogether. The answer that a request waits for may come over the same pipe, when a
+    handler waits for what its own event sets off; and so do the answers to pings.
+
+    Args:
+        answering: for a mod and the ``mod:ID`` that it asked for, the ``mod:ID`` to ask instead.
     """
 
     def __init__(
@@ -51,14 +65,14 @@ class ModRequests:
         self._agents = agents
         self._gateway = gateway
         self._open: dict[Incarnation, dict[int, anyio.CancelScope]] = {}
-        self._calls: dict[str, Callable[[Keeper, Incarnation, dict[str, Any]], Awaitable[Any]]] = {
+        self._calls: dict[str, _Call] = {
             messages.SEND_EVENT: self._send_event,
             messages.QUERY: self._query,
             messages.CHECKPOINT: self._checkpoint,
         }
 
     def take(self, keeper: Keeper, incarnation: Incarnation, request: Request) -> None:
-        """Called by the pipe with each request; must not block."""
+        """Take a request from the pipe. Must not block."""
         call = self._calls.get(request.method)
         pipe = incarnation.pipe
         if call is None:
@@ -75,7 +89,10 @@ class ModRequests:
             self._tasks.start_soon(self._answer, call, keeper, incarnation, request)
 
     def cancel(self, incarnation: Incarnation, request_id: int | None = None) -> None:
-        """The worker gave a request up (None: all of them, it is gone): so is what it caused."""
+        """Cancel a request that the worker gave up, and what it caused.
+
+        None: all requests of a worker that is gone.
+        """
         scopes = self._open.get(incarnation, {})
         if request_id is None:
             for scope in list(scopes.values()):
@@ -86,12 +103,12 @@ class ModRequests:
     @staticmethod
     def _too_many(incarnation: Incarnation) -> str:
         if incarnation.pipe.owed > MAX_OPEN:
-            return f"{MAX_OPEN} requests of mod {incarnation.mod_id} are under way already"
-        return f"requests of mod {incarnation.mod_id} that are under way take up {MAX_OPEN_WEIGHT} bytes already"
+            return f"mod {incarnation.mod_id} has {MAX_OPEN} open requests already"
+        return f"the open requests of mod {incarnation.mod_id} take up {MAX_OPEN_WEIGHT} bytes already"
 
     async def _answer(
         self,
-        call: Callable[[Keeper, Incarnation, dict[str, Any]], Awaitable[Any]],
+        call: _Call,
         keeper: Keeper,
         incarnation: Incarnation,
         request: Request,
@@ -110,9 +127,9 @@ class ModRequests:
             pipe.refuse(request.id, error.code, f"the answer cannot be sent: {error}")
         except ModvisorError as error:
             pipe.refuse(request.id, error.code, str(error))
-        except Exception:  # a task of the whole network: whatever a worker sends, it must not end it
+        except Exception:  # nothing that a worker sends may end the network's task group
             logger.exception("mod %s: its request %s failed", incarnation.mod_id, request.method)
-            pipe.refuse(request.id, Code.INTERNAL, "internal error; the log of the network says more")
+            pipe.refuse(request.id, Code.INTERNAL, "internal error; the network's log has the traceback")
         finally:
             del self._open[incarnation][request.id]
             if not self._open[incarnation]:
@@ -120,13 +137,13 @@ class ModRequests:
 
     async def _send_event(self, keeper: Keeper, incarnation: Incarnation, params: dict[str, Any]) -> dict[str, Any]:
         event = Event.from_dict(params.get("event"))
-        mod = incarnation.config  # not the keeper's: during a swap a worker of another mod may speak already
+        mod = incarnation.config  # during a swap the keeper's config is that of another mod
         own = f"{MOD}:{mod.name}"
         event.source_id = event.source_id or own
         if event.source_id != own and not self._may_speak_for(mod, event.source_id):
             raise ModvisorError(
-                f"mod {mod.mod_id} sent an event as {event.source_id!r}; it may only speak as {own} "
-                "(grant others with 'speak_for' in its config)",
+                f"mod {mod.mod_id} sent an event as {event.source_id!r}, but may only speak as {own}; "
+                "grant it more with 'speak_for' in its config",
                 code=Code.FORBIDDEN,
             )
         if event.destination_id is not None and event.destination_id.startswith(f"{MOD}:"):
@@ -146,7 +163,7 @@ class ModRequests:
     @staticmethod
     def _may_speak_for(mod: ModConfig, source_id: str) -> bool:
         source, allowed = parse_address(source_id), mod.speak_for
-        if source.role == SYSTEM:  # the network's own name is nobody else's, whatever a config says
+        if source.role == SYSTEM:  # no config can grant the network's own name
             return False
         return not allowed.isdisjoint({str(source), f"{source.role}:*", "*"})
 

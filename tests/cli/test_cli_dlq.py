@@ -120,7 +120,7 @@ def test_letters_of_a_mod_that_is_not_loaded(cli: Command, die: Callable[..., in
     result = cli("dlq", "replay", str(letter_id))
     assert result.exit_code == 1
     assert result.stdout.splitlines() == [
-        f"{letter_id}  -  no_such_mod: mod work, which dead letter {letter_id} is for, is not loaded; load it first",
+        f"{letter_id}  -  no_such_mod: dead letter {letter_id} is for mod work, which is not loaded; load it first",
         "0 of 1 done; failed: 1 no_such_mod",
     ]
     assert ids(cli) == [letter_id]

@@ -233,7 +233,7 @@ class Laws:
         assert self.world.mod.durable or waiting <= limits.queue, f"{waiting} events wait"
         assert caller._waiting_bytes >= 0
         assert caller._admitted >= 0
-        assert caller._given >= 0
+        assert caller._granted >= 0
         if keeper.state is State.ENDING and (worker := self.world.worker) is not None:
             self._unasked[worker] = keeper
         in_flight = caller._in_flight
@@ -270,8 +270,8 @@ class Laws:
         caller = keeper.caller
         books = (
             caller._admitted,
-            caller._given,
-            caller._trial,
+            caller._granted,
+            caller._suspect,
             caller.depth,
             caller._waiting_bytes,
             len(keeper.durable),

@@ -1,0 +1,57 @@
+"""Who stands behind an event, and how an agent proves that it is itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...ipc.address import AGENT
+from ...ipc.errors import Code, ModvisorError
+from ...ipc.event import Event
+from ..agents import Agent, AgentRegistry
+from ..config import ModConfig
+
+# Commands that an agent may use before it is registered.
+_OPEN_COMMANDS = frozenset({"system.register_agent", "system.health_check"})
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who stands behind an event, as far as the network has made sure of it.
+
+    Attributes:
+        trusted: the program that runs the network, or its operator: may do anything.
+        agent: the authenticated agent, if an agent sent the event.
+        mod: the mod, if a worker sent it.
+    """
+
+    trusted: bool = False
+    agent: Agent | None = None
+    mod: ModConfig | None = None
+
+
+INSIDE = Sender(trusted=True)
+
+
+def authenticated(event: Event, agents: AgentRegistry) -> Sender:
+    """Return the sender of an event from outside.
+
+    Raises:
+        ModvisorError: forbidden, if the source is no agent; unauthenticated, if the secret is not
+            the agent's.
+    """
+    source = event.source
+    if event.event_name in _OPEN_COMMANDS:
+        if source is not None and source.role != AGENT:
+            raise ModvisorError(f"an event from outside cannot speak for {source}", code=Code.FORBIDDEN)
+        return Sender(agent=agents.authenticate(source.id, event.secret) if source else None)
+    if source is None or source.role != AGENT:
+        who = "nobody" if source is None else str(source)
+        text = f"an event from outside must come from an agent, this one comes from {who}"
+        raise ModvisorError(text, code=Code.FORBIDDEN)
+    agent = agents.authenticate(source.id, event.secret)
+    if agent is None:
+        raise ModvisorError(
+            f"agent {source.id!r} is not registered or its secret is wrong; register and send the secret you get",
+            code=Code.UNAUTHENTICATED,
+        )
+    return Sender(agent=agent)

@@ -1,0 +1,92 @@
+"""Makes the parts of a network and wires them to one another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from .agents import AgentRegistry
+from .commands import SystemCommands
+from .config import with_bundled_permissions
+from .events import DeadLetters, Gateway, LetterLedger, ModRequests
+from .fleet import (
+    Audiences,
+    Autoreload,
+    Loading,
+    ModCommands,
+    ModRecords,
+    ModRegistry,
+    ModUpkeep,
+    ResourceMonitor,
+    Saved,
+    resources,
+)
+from .http import Servers
+from .journal import Journal
+from .limits import Enforcement
+from .operations import Operations
+from .process import make_launcher
+from .sources import SnapshotStore
+
+
+class NetworkParts:
+    """The parts of a running network. Operations use those that `inspection.Parts` names."""
+
+    def __init__(self, network: Operations, tasks: TaskGroup) -> None:
+        config, state = network.config, network.state_dir
+        self.tasks = tasks
+        self.background = anyio.CancelScope()
+        self.journal = Journal(state.database, config.journal)
+        self.agents = AgentRegistry(config.agents, config.agent_groups, self.journal.record)
+        mods = tuple(with_bundled_permissions(mod) for mod in config.mods)
+        self.monitor = ResourceMonitor(self._worker_pids)
+        snapshots = SnapshotStore(state.snapshots)
+        self.enforcement = Enforcement(config.network_id, config.cgroups, self.monitor.take)
+        self.mods = ModRegistry(
+            config,
+            mods,
+            state,
+            tasks,
+            # Bound late: what they call is made below, from the mods.
+            on_request=lambda *request: self._requests.take(*request),
+            on_cancel=lambda *request: self._requests.cancel(*request),
+            late=lambda *answer: self.gateway.late(*answer),
+            resources_of=self._resources_of,
+            enforcement=self.enforcement,
+            journal=self.journal,
+            ledger=LetterLedger(self.journal),
+            launcher=make_launcher(config.base_dir, config.preload),
+            snapshots=snapshots,
+        )
+        self.records = ModRecords(self.mods, self.journal, snapshots)
+        self.commands = ModCommands(self.mods, self.records, self.journal, snapshots)
+        self.mods.upkeep = ModUpkeep(self.mods, self.records, tasks)
+        self.gateway = Gateway(
+            self.mods, self.agents, SystemCommands(network, self.agents), network.counters, config.event_timeout
+        )
+        self.families = Audiences(self.mods, self.records, lambda: network.config)
+        self.dead_letters = DeadLetters(self.journal, self.mods, self.gateway)
+        self.saves: list[Callable[[Saved], None]] = []
+        self.autoreload = Autoreload(self.commands, network._is_watched, self._saved)
+        self._requests = ModRequests(tasks, self.agents, self.gateway, self.mods.dependents.answering)
+        self.loading = Loading(self.commands)
+        self.servers = Servers(network, tasks)
+
+    @property
+    def port(self) -> int | None:
+        return self.servers.port
+
+    def _worker_pids(self) -> list[int]:
+        workers = (worker for mod in self.mods for worker in mod.keepers)
+        return [worker.incarnation.pid for worker in workers if worker.incarnation is not None]
+
+    def _resources_of(self, pid: int) -> dict[str, Any] | None:
+        sample = self.monitor.of(pid)
+        return None if sample is None else resources(sample).to_dict()
+
+    def _saved(self, saved: Saved) -> None:
+        for tell in self.saves:
+            tell(saved)
