@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modvisor.mods.workspace.analytics.key_counts import KeyCounts
 from modvisor.mods.workspace.analytics.sizes import size_of
 from modvisor.mods.workspace.analytics.sketches import ERROR, Histogram, HyperLogLog
-from modvisor.mods.workspace.analytics.tally import Tally
 from modvisor.mods.workspace.analytics.windows import Stream, window_name
 
 KEYS = st.lists(st.integers(0, 60).map(str), max_size=300)
@@ -78,7 +78,7 @@ def test_an_empty_histogram_has_no_quantiles() -> None:
 
 @given(KEYS, st.integers(2, 70))
 def test_a_tally_is_bounded_and_never_counts_too_much(keys: list[str], cap: int) -> None:
-    tally, true = Tally(cap), Counter(keys)
+    tally, true = KeyCounts(cap), Counter(keys)
     for key in keys:
         tally.add(key)
         assert len(tally.counts) <= cap
@@ -86,14 +86,14 @@ def test_a_tally_is_bounded_and_never_counts_too_much(keys: list[str], cap: int)
     if len(true) <= cap:
         assert tally.counts == true
         assert tally.distinct() == {"count": len(true), "exact": True, "error": 0.0}
-    assert Tally.load(tally.dump(), cap).dump() == tally.dump()
+    assert KeyCounts.load(tally.dump(), cap).dump() == tally.dump()
 
 
 @given(st.lists(KEYS, max_size=6), st.integers(2, 70))
 def test_merged_tallies_keep_the_bounds(parts: list[list[str]], cap: int) -> None:
-    merged = Tally(cap)
+    merged = KeyCounts(cap)
     for part in parts:
-        tally = Tally(cap)
+        tally = KeyCounts(cap)
         for key in part:
             tally.add(key)
         merged.merge(tally)
@@ -101,7 +101,7 @@ def test_merged_tallies_keep_the_bounds(parts: list[list[str]], cap: int) -> Non
     _check(merged, Counter(key for part in parts for key in part))
 
 
-def _check(tally: Tally, true: Counter[str]) -> None:
+def _check(tally: KeyCounts, true: Counter[str]) -> None:
     assert tally.total() == true.total()
     for key, count in true.items():
         assert tally.counts.get(key, 0) <= count <= tally.counts.get(key, 0) + tally.other
@@ -110,7 +110,7 @@ def _check(tally: Tally, true: Counter[str]) -> None:
 
 
 def test_a_frequent_key_outlives_any_number_of_rare_ones() -> None:
-    tally = Tally(10)
+    tally = KeyCounts(10)
     for number in range(10_000):
         tally.add("often")
         tally.add(f"rare{number}")

@@ -15,9 +15,9 @@ from ....ipc.topic import check_pattern, matches
 from ... import BaseMod, Event, EventResponse, Refused, mod_event_handler
 from ..fields import Given
 from ..paging import cut, read_cursor, read_limit
+from .key_counts import KeyCounts
 from .sizes import size_of
 from .store import StreamStore
-from .tally import Tally
 from .windows import BUCKETS, Stream, View
 
 STATE_FORMAT = 1
@@ -191,7 +191,7 @@ class AnalyticsMod(BaseMod):
         names = (*self._stream.rings, TOTAL)
         return self._stream.view(given.choice("window", names, default=names[0]), self.clock())
 
-    def _top(self, given: Given, label: str, pick: Callable[[View], Tally]) -> EventResponse:
+    def _top(self, given: Given, label: str, pick: Callable[[View], KeyCounts]) -> EventResponse:
         view = self._view(given)
         limit, offset = read_limit(given), read_cursor(given)
         given.done()
@@ -209,9 +209,9 @@ def _items(rows: list[tuple[str, int]], label: str, view: View) -> list[dict[str
     return [{label: key, "events": count, "rate": count / view.seconds} for key, count in rows]
 
 
-def _domains(names: Tally) -> Tally:
+def _domains(names: KeyCounts) -> KeyCounts:
     """The same counts by the first part of the names."""
-    domains = Tally(2**40)
+    domains = KeyCounts(2**40)
     for name, count in names.counts.items():
         domains.add(name.partition(".")[0], count)
     domains.other = names.other
@@ -242,5 +242,5 @@ def _counter(given: Given) -> tuple[dict[str, Any], Callable[[Any], tuple[int, i
     return {"pattern": pattern}, lambda bucket: (_matching(bucket.names, pattern), bucket.names.other)
 
 
-def _matching(names: Tally, pattern: str) -> int:
+def _matching(names: KeyCounts, pattern: str) -> int:
     return sum(count for name, count in names.counts.items() if matches(pattern, name))

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from .key_counts import KeyCounts
 from .sketches import Histogram
-from .tally import Tally
 
 BUCKETS = 60
 """Of each window: a window slides in steps of 1/60 of its length."""
@@ -31,8 +31,8 @@ class Bucket:
 
     def __init__(self, number: int, cap: int) -> None:
         self.number = number
-        self.names = Tally(cap)
-        self.sources = Tally(cap)
+        self.names = KeyCounts(cap)
+        self.sources = KeyCounts(cap)
         self.sizes = Histogram()
         self.gaps = Histogram()
 
@@ -60,8 +60,8 @@ class Bucket:
     @classmethod
     def load(cls, data: dict[str, Any], cap: int) -> Bucket:
         bucket = cls(int(data["number"]), cap)
-        bucket.names = Tally.load(data["names"], cap)
-        bucket.sources = Tally.load(data["sources"], cap)
+        bucket.names = KeyCounts.load(data["names"], cap)
+        bucket.sources = KeyCounts.load(data["sources"], cap)
         bucket.sizes = Histogram.load(data["sizes"])
         bucket.gaps = Histogram.load(data["gaps"])
         return bucket
@@ -134,7 +134,7 @@ class Stream:
 
     Args:
         windows: lengths in seconds, multiples of `BUCKETS`.
-        cap: keys kept per bucket (see `Tally`); five times as many for the total.
+        cap: keys kept per bucket (see `KeyCounts`); five times as many for the total.
 
     Attributes:
         started: when the first event came, Unix seconds; None before that.

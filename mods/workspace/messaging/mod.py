@@ -14,7 +14,7 @@ from ..fields import Given, actor, agent_id, channel_name
 from ..paging import MAX_ID, cut, read_cursor, read_limit
 from .conversations import Conversation, ConversationStore
 from .messages import MessageStore
-from .network import Delivery, to_others
+from .network_link import NetworkLink, to_others
 
 MAX_TOPIC = 500
 MAX_REACTION = 32
@@ -42,7 +42,7 @@ class MessagingMod(BaseMod):
 
     async def activate(self) -> None:
         self._announcer = Announcer(self.context, self._announce)
-        self._delivery = Delivery(self.context)
+        self._network = NetworkLink(self.context)
         self._conversations = ConversationStore(self.context.storage_path / "messaging.db")
         self._messages = MessageStore(self._conversations)
         for name in self._default_channels:
@@ -97,7 +97,7 @@ class MessagingMod(BaseMod):
         conversation = self._conversations.channel(name)
         if not self._conversations.leave(conversation, actor(event)):
             raise Refused(f"channel: {actor(event)} is not a member of channel {name}", field="channel")
-        await self._delivery.remove_member(name, actor(event))
+        await self._network.remove_member(name, actor(event))
         await self._announcer.send("messaging.change.left", {"channel": name, "agent_id": actor(event)})
         return EventResponse(True, f"{actor(event)} left channel {name}.", {"channel": name})
 
@@ -249,16 +249,16 @@ class MessagingMod(BaseMod):
         if agent is None:
             return
         self._join_defaults(agent)
-        await self._delivery.add_members(self._conversations.memberships(agent))
+        await self._network.add_members(self._conversations.memberships(agent))
 
     async def _restore(self) -> None:
-        registered = await self._delivery.registered()
+        registered = await self._network.registered()
         for agent in registered:
             self._join_defaults(agent)
         for channel, agent in self._conversations.memberships():
             # Asked again for each: members come and go while this waits for the network.
             if agent in registered and self._conversations.is_member(Conversation.of_channel(channel), agent):
-                await self._delivery.add_members([(channel, agent)])
+                await self._network.add_members([(channel, agent)])
 
     def _join_defaults(self, agent: str) -> None:
         for name in self._default_channels if self._auto_join else ():
@@ -270,7 +270,7 @@ class MessagingMod(BaseMod):
         new = self._conversations.join(conversation, agent, self.clock())
         # Also when it is a member already: joining again is what somebody does whom no message reaches.
         assert conversation.channel is not None
-        await self._delivery.add_members([(conversation.channel, agent)])
+        await self._network.add_members([(conversation.channel, agent)])
         if new:
             await self._announcer.send("messaging.change.joined", {"channel": conversation.channel, "agent_id": agent})
         return new
@@ -308,7 +308,7 @@ class MessagingMod(BaseMod):
         outgoing = to_others(name, message, self._members(conversation), actor(event))
         reached: dict[str, Any] = {"delivered": 0, "delivery_error": None}
         if outgoing is not None:
-            reached = await self._delivery.deliver(outgoing)
+            reached = await self._network.deliver(outgoing)
         agents = "1 agent" if reached["delivered"] == 1 else f"{reached['delivered']} agents"
         told = f"Message {message['message_id']} was kept and reached {agents}."
         return EventResponse(True, told, message | reached)

@@ -8,7 +8,7 @@ from typing import Any
 from .sketches import ERROR, HyperLogLog
 
 
-class Tally:
+class KeyCounts:
     """How often each key came, exact while there are at most ``cap`` keys.
 
     Past that the rarer half is given up, and what it had goes into `other`. From then on a count is never too high, and too
@@ -39,7 +39,7 @@ class Tally:
         if len(counts) > self.cap:
             self._give_up_rarer_half()
 
-    def merge(self, other: Tally) -> None:
+    def merge(self, other: KeyCounts) -> None:
         """As if what was counted there had been counted here."""
         counts = self.counts
         if other._seen is not None:
@@ -71,7 +71,7 @@ class Tally:
         return {"counts": dict(self.counts), "other": self.other, "seen": seen}
 
     @classmethod
-    def load(cls, data: dict[str, Any], cap: int) -> Tally:
+    def load(cls, data: dict[str, Any], cap: int) -> KeyCounts:
         tally = cls(cap)
         tally.other = int(data["other"])
         if data["seen"] is not None:

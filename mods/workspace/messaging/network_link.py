@@ -12,7 +12,7 @@ TIMEOUT = 10.0  # seconds a sender waits to learn how many were reached; the mes
 _EXPECTED = frozenset({Code.NO_SUCH_AGENT, Code.NO_SUCH_CHANNEL})  # somebody is away; not a fault
 
 
-class Delivery:
+class NetworkLink:
     """Speaks to the network for the mod. Failures are told to the caller and logged; they never raise."""
 
     def __init__(self, context: ModContext) -> None:
