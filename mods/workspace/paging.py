@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from .. import EventResponse
 from .fields import Given
 
 T = TypeVar("T")
@@ -23,6 +24,25 @@ def read_limit(given: Given) -> int:
 def read_cursor(given: Given, *, default: int = 0) -> int:
     """The ``next`` of the page before, where it is a number."""
     return given.integer("cursor", least=0, most=MAX_ID, default=default)
+
+
+def list_answer(
+    field: str,
+    rows: Iterable[dict[str, Any]],
+    limit: int,
+    key: str,
+    said: str = "",
+    *,
+    size: Callable[[dict[str, Any]], int] | None = None,
+) -> EventResponse:
+    """Answer with one page of ``rows`` in the field ``field`` of the data.
+
+    Args:
+        key: the column by which the rows are ordered; `cut` makes the next cursor of it.
+        said: what the message calls the rows, where that is not ``field``.
+    """
+    page, more = cut(rows, limit, lambda row: row[key], size)
+    return EventResponse(True, f"{len(page)} {said or field}.", {field: page, **more})
 
 
 def cut(

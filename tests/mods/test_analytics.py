@@ -273,7 +273,7 @@ async def test_a_disk_that_cannot_be_written_is_logged_and_tried_again(
 
     await happen(stats, "a.b")
     with monkeypatch.context() as patch:
-        patch.setattr(stats.mod._store, "save", full)
+        patch.setattr(stats.mod._stream_store, "save", full)
         stats.mod.save()
     assert "counts could not be saved: database or disk is full" in caplog.text
     assert stats.mod._saved == 0

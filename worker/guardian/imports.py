@@ -8,7 +8,7 @@ from contextlib import suppress
 
 COMMON = (
     "difflib", "json", "sqlite3", "unicodedata",
-    *(f"modvisor.mods.workspace.{name}" for name in ("announce", "database", "fields", "paging")),
+    *(f"modvisor.mods.workspace.{name}" for name in ("announce", "database", "fields", "paging", "store_mod")),
 )  # fmt: skip
 """What many mods import and no worker needs by itself: of the standard library (some builds of Python lack some of it), and
 what the bundled mods share."""

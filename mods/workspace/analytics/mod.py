@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-import time
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +14,7 @@ from ....ipc.topic import check_pattern, matches
 from ... import BaseMod, Event, EventResponse, Refused, mod_event_handler
 from ..fields import Given
 from ..paging import cut, read_cursor, read_limit
+from ..store_mod import StoreMod
 from .key_counts import KeyCounts
 from .sizes import size_of
 from .store import StreamStore
@@ -29,12 +29,12 @@ METRICS = ("payload_bytes", "gap_seconds")
 MAX_QUANTILES = 20
 
 
-class AnalyticsMod(BaseMod):
+class AnalyticsMod(StoreMod, BaseMod):
     """Observes the whole stream of events."""
 
     version = "1.0.0"
     description = "Counts, rates, sources and quantiles of all events over sliding windows, in bounded memory."
-    clock: Callable[[], float] = staticmethod(time.time)  # replaced in tests
+    _saver: asyncio.Task[None] | None = None
 
     def initialize(self) -> None:
         config = Given(self.config)
@@ -51,9 +51,9 @@ class AnalyticsMod(BaseMod):
         self._saved = 0  # events counted when the stream was last saved
 
     async def activate(self) -> None:
-        self._store = StreamStore(self.context.storage_path / "analytics.db")
+        self._stream_store = self.open("analytics.db", StreamStore)
         stored = Stream(self._windows, self._max_keys)
-        self._store.load(stored)
+        self._stream_store.load(stored)
         # A checkpoint may be older than what was stored after it, and a handed over state newer.
         if stored.count >= self._stream.count:
             self._stream = stored
@@ -61,12 +61,11 @@ class AnalyticsMod(BaseMod):
         self._saver = asyncio.create_task(self._save_regularly())
 
     async def shutdown(self) -> None:
-        if hasattr(self, "_saver"):
+        if self._saver is not None:
             self._saver.cancel()
             await asyncio.gather(self._saver, return_exceptions=True)
             self.save()
-        if hasattr(self, "_store"):
-            self._store.close()
+        await super().shutdown()
 
     def get_state(self) -> dict[str, Any]:
         """The whole stream, packed. Saved too: this incarnation then has nothing left to write over the next one's."""
@@ -88,7 +87,7 @@ class AnalyticsMod(BaseMod):
         if count == self._saved:
             return
         try:
-            self._store.save(self._stream)
+            self._stream_store.save(self._stream)
         except sqlite3.Error as error:
             self.context.log.warning("counts could not be saved: %s", error)
         else:

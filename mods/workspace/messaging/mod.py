@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
 from typing import Any
 
 from ....ipc.errors import Code
 from ... import BaseMod, Event, EventResponse, Refused, mod_event_handler
-from ..announce import Announcer
 from ..fields import Given, actor, agent_id, channel_name
-from ..paging import MAX_ID, cut, read_cursor, read_limit
+from ..paging import MAX_ID, cut, list_answer, read_cursor, read_limit
+from ..store_mod import StoreMod
 from .conversations import Conversation, ConversationStore
 from .messages import MessageStore
 from .network_link import NetworkLink, to_others
@@ -21,12 +19,12 @@ MAX_REACTION = 32
 MAX_CHANNELS = 1_000  # in the config
 
 
-class MessagingMod(BaseMod):
+class MessagingMod(StoreMod, BaseMod):
     """Channels, direct messages, threads, reactions and unread counts."""
 
     version = "1.0.0"
     description = "Channels, direct messages, threads, reactions and unread counts, delivered through the network."
-    clock: Callable[[], float] = staticmethod(time.time)  # replaced in tests
+    _restoring: asyncio.Task[None] | None = None
 
     def initialize(self) -> None:
         config = Given(self.config)
@@ -34,16 +32,15 @@ class MessagingMod(BaseMod):
         self._auto_join = config.flag("auto_join", default=False)
         self._moderators = frozenset(config.agents("moderators", default=[]))
         self._max_text = config.integer("max_text", least=1, most=1_000_000, default=20_000)
-        self._announce = config.destination("announce")
+        self._destination = config.destination("announce")
         config.done()
         for name in self._default_channels:
             if channel_name(name) != name:
                 raise Refused(f"channels: expected names such as 'general', got {name!r}", field="channels")
 
     async def activate(self) -> None:
-        self._announcer = Announcer(self.context, self._announce)
         self._network = NetworkLink(self.context)
-        self._conversations = ConversationStore(self.context.storage_path / "messaging.db")
+        self._conversations = self.open("messaging.db", ConversationStore, self._destination)
         self._messages = MessageStore(self._conversations)
         for name in self._default_channels:
             self._conversations.create_channel(name, "", "system:system", self.clock())
@@ -51,16 +48,15 @@ class MessagingMod(BaseMod):
         self._restoring = asyncio.create_task(self._restore())
 
     async def shutdown(self) -> None:
-        if hasattr(self, "_restoring"):
+        if self._restoring is not None:
             self._restoring.cancel()
             await asyncio.gather(self._restoring, return_exceptions=True)
-        if hasattr(self, "_conversations"):  # not if `initialize` or `activate` refused
-            await self._announcer.close()
-            self._conversations.close()
+        await super().shutdown()
 
     async def settled(self) -> None:
         """Wait until the network's channels have the members ours have (after a start)."""
-        await self._restoring
+        if self._restoring is not None:
+            await self._restoring
 
     # -- channels
 
@@ -72,7 +68,7 @@ class MessagingMod(BaseMod):
         given.done()
         if not self._conversations.create_channel(name, topic, actor(event), self.clock()):
             raise Refused(f"channel: {name!r} exists already; join it", code=Code.CONFLICT, field="channel")
-        await self._announcer.send("messaging.change.channel_created", {"channel": name, "actor": actor(event)})
+        await self.announce.send("messaging.change.channel_created", {"channel": name, "actor": actor(event)})
         if event.source_agent is not None:
             await self._join(Conversation.of_channel(name), event.source_agent)
         return EventResponse(True, f"Channel {name} was created.", self._conversations.describe(name))
@@ -98,7 +94,7 @@ class MessagingMod(BaseMod):
         if not self._conversations.leave(conversation, actor(event)):
             raise Refused(f"channel: {actor(event)} is not a member of channel {name}", field="channel")
         await self._network.remove_member(name, actor(event))
-        await self._announcer.send("messaging.change.left", {"channel": name, "agent_id": actor(event)})
+        await self.announce.send("messaging.change.left", {"channel": name, "agent_id": actor(event)})
         return EventResponse(True, f"{actor(event)} left channel {name}.", {"channel": name})
 
     @mod_event_handler("messaging.channel.list")
@@ -108,8 +104,7 @@ class MessagingMod(BaseMod):
         limit, after = read_limit(given), given.text("cursor", least=0, most=128, default="")
         given.done()
         rows = self._conversations.channels(actor(event), joined, after, limit + 1)
-        channels, more = cut(rows, limit, lambda row: row["channel"])
-        return EventResponse(True, f"{len(channels)} channels.", {"channels": channels, **more})
+        return list_answer("channels", rows, limit, "channel")
 
     @mod_event_handler("messaging.channel.members")
     async def list_members(self, event: Event) -> EventResponse:
@@ -118,8 +113,7 @@ class MessagingMod(BaseMod):
         limit, after = read_limit(given), given.text("cursor", least=0, most=200, default="")
         given.done()
         rows = self._conversations.members(self._conversations.channel(name), after, limit + 1)
-        members, more = cut(rows, limit, lambda row: row["agent_id"])
-        return EventResponse(True, f"{len(members)} members.", {"members": members, **more})
+        return list_answer("members", rows, limit, "agent_id")
 
     @mod_event_handler("messaging.channel.history")
     async def channel_history(self, event: Event) -> EventResponse:
@@ -220,10 +214,7 @@ class MessagingMod(BaseMod):
         limit, after = read_limit(given), given.text("cursor", least=0, most=300, default="")
         given.done()
         rows = self._conversations.unread(actor(event), after, limit + 1)
-        found, more = cut(rows, limit, lambda row: row["conversation_id"])
-        return EventResponse(
-            True, f"{len(found)} conversations with unread messages.", {"conversations": found, **more}
-        )
+        return list_answer("conversations", rows, limit, "conversation_id", "conversations with unread messages")
 
     @mod_event_handler("messaging.mark_read")
     async def mark_read(self, event: Event) -> EventResponse:
@@ -272,7 +263,7 @@ class MessagingMod(BaseMod):
         assert conversation.channel is not None
         await self._network.add_members([(conversation.channel, agent)])
         if new:
-            await self._announcer.send("messaging.change.joined", {"channel": conversation.channel, "agent_id": agent})
+            await self.announce.send("messaging.change.joined", {"channel": conversation.channel, "agent_id": agent})
         return new
 
     def _check_member(self, conversation: Conversation, event: Event) -> None:
@@ -318,7 +309,7 @@ class MessagingMod(BaseMod):
         members = self._members(_conversation(message))
         outgoing = to_others(f"messaging.delivery.{what}", message, members, actor(event))
         if outgoing is not None:
-            await self._announcer.post(outgoing)
+            await self.announce.post(outgoing)
 
     async def _react(self, event: Event, *, add: bool) -> EventResponse:
         given = Given(event.payload)
