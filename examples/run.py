@@ -26,7 +26,7 @@ READY = "ready in "
 
 def modvisor(*words: str) -> list[str]:
     """The command line of the ``modvisor`` command that belongs to this interpreter."""
-    return [sys.executable, "-m", "modvisor.supervisor.cli", *words]
+    return [sys.executable, "-m", "modvisor", *words]
 
 
 def say(text: str) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from ...ipc.errors import Code
-from .. import Event, EventResponse, ModContext
+from .. import Code, Event, EventResponse, ModContext
 
 TIMEOUT = 10.0  # seconds; what an announcement waits for is other mods' handlers, whose trouble is not ours
 MAX_PENDING = 200  # below the 256 events a mod may have under way, so that announcements never block its requests

@@ -13,8 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Never, TypeVar, cast
 
-from ...ipc.errors import InvalidEvent
-from .. import Event, Refused
+from .. import Event, InvalidEvent, Refused
 
 D = TypeVar("D")
 

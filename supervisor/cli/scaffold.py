@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from modvisor.mods import BaseMod, Event, EventResponse, Refused, mod_event_handler
+from modvisor import BaseMod, Event, EventResponse, Refused, mod_event_handler
 
 
 class $cls(BaseMod):

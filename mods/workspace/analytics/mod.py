@@ -9,9 +9,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-from ....ipc.errors import InvalidEvent
-from ....ipc.topic import check_pattern, matches
-from ... import BaseMod, Event, EventResponse, Refused, mod_event_handler
+from ... import BaseMod, Event, EventResponse, InvalidEvent, Refused, check_pattern, matches, mod_event_handler
 from ..fields import Given
 from ..paging import cut, read_cursor, read_limit
 from ..store_mod import StoreMod

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ....ipc.errors import Code
-from ... import Refused
+from ... import Code, Refused
 from ..database import open_database, transaction
 from .schema import MIGRATIONS
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ....ipc.errors import Code, ModvisorError
-from ... import Event, EventResponse, ModContext
+from ... import Code, Event, EventResponse, ModContext, ModvisorError
 
 TIMEOUT = 10.0  # seconds a sender waits to learn how many were reached; the message is kept in any case
 _EXPECTED = frozenset({Code.NO_SUCH_AGENT, Code.NO_SUCH_CHANNEL})  # somebody is away; not a fault

@@ -7,8 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
-from ....ipc.errors import Code
-from ... import Refused
+from ... import Code, Refused
 from ..database import transaction
 from .rules import decode_content, encode_content
 from .store import Deed, ProjectStore

@@ -7,8 +7,7 @@ import re
 import unicodedata
 from typing import Any
 
-from ....ipc.errors import Code
-from ... import Refused
+from ... import Code, Refused
 
 LEGAL_MOVES: dict[str, tuple[str, ...]] = {
     "planned": ("active", "archived"),

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ....ipc.errors import Code
-from ... import Refused
+from ... import Code, Refused
 from ..database import open_database, transaction
 from .rules import check_move, id_from_name
 from .schema import MIGRATIONS

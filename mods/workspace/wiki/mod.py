@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ....ipc.errors import Code
-from ... import BaseMod, Event, EventResponse, Refused, mod_event_handler
+from ... import BaseMod, Code, Event, EventResponse, Refused, mod_event_handler
 from ..fields import Given, actor
 from ..paging import MAX_ID, cut, list_answer, read_cursor, read_limit
 from ..store_mod import StoreMod

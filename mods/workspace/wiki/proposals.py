@@ -6,8 +6,7 @@ import json
 import sqlite3
 from typing import Any
 
-from ....ipc.errors import Code
-from ... import Refused
+from ... import Code, Refused
 from ..database import transaction
 from .paths import path_key
 from .store import Change, PageStore

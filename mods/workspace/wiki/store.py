@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ....ipc.errors import Code
-from ... import Refused
+from ... import Code, Refused
 from ..database import open_database, transaction
 from .paths import path_key
 
