@@ -1,4 +1,4 @@
-"""`AnalyticsMod`: counts every event, and answers about them. The events stand in ../README.md."""
+"""`AnalyticsMod`: count every event and answer questions about them. ../README.md describes its events."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MAX_QUANTILES = 20
 
 
 class AnalyticsMod(StoreMod, BaseMod):
-    """Observes the whole stream of events."""
+    """Observes every event of the network."""
 
     version = "1.0.0"
     description = "Counts, rates, sources and quantiles of all events over sliding windows, in bounded memory."
@@ -46,13 +46,13 @@ class AnalyticsMod(StoreMod, BaseMod):
             raise Refused(f"windows: expected multiples of {BUCKETS} seconds, got {lengths}", field="windows")
         self._windows = sorted({int(length) for length in lengths})
         self._stream = Stream(self._windows, self._max_keys)
-        self._saved = 0  # events counted when the stream was last saved
+        self._saved = 0  # number of events at the last save
 
     async def activate(self) -> None:
         self._stream_store = self.open("analytics.db", StreamStore)
         stored = Stream(self._windows, self._max_keys)
         self._stream_store.load(stored)
-        # A checkpoint may be older than what was stored after it, and a handed over state newer.
+        # The file may be newer than a checkpoint, but older than the state of the old incarnation.
         if stored.count >= self._stream.count:
             self._stream = stored
             self._saved = stored.count
@@ -66,21 +66,24 @@ class AnalyticsMod(StoreMod, BaseMod):
         await super().shutdown()
 
     def get_state(self) -> dict[str, Any]:
-        """The whole stream, packed. Saved too: this incarnation then has nothing left to write over the next one's."""
+        """Return the whole stream, packed.
+
+        Save it too: then this incarnation has nothing left to save over the next one's counts.
+        """
         self.save()
         packed = zlib.compress(json.dumps(self._stream.dump(), separators=(",", ":")).encode(), 1)
         return {"format": STATE_FORMAT, "stream": packed}
 
     def set_state(self, state: Any, from_version: str) -> None:
         if not isinstance(state, dict) or state.get("format") != STATE_FORMAT:
-            self.context.log.warning("state of version %s is of another format; using what is on disk", from_version)
+            self.context.log.warning("state of version %s has another format; using the saved counts", from_version)
             return
         stream = Stream(self._windows, self._max_keys)
         stream.load(json.loads(zlib.decompress(state["stream"])))
         self._stream = stream
 
     def save(self) -> None:
-        """Write to disk what was counted since the last time. A failure is logged; the next time writes it too."""
+        """Save the counts. Log a failure; the next call tries again."""
         count = self._stream.count
         if count == self._saved:
             return
@@ -207,7 +210,7 @@ def _items(rows: list[tuple[str, int]], label: str, view: View) -> list[dict[str
 
 
 def _domains(names: KeyCounts) -> KeyCounts:
-    """The same counts by the first part of the names."""
+    """Sum the counts by the first part of the names."""
     domains = KeyCounts(2**40)
     for name, count in names.counts.items():
         domains.add(name.partition(".")[0], count)
@@ -216,11 +219,11 @@ def _domains(names: KeyCounts) -> KeyCounts:
 
 
 def _counter(given: Given) -> tuple[dict[str, Any], Callable[[Any], tuple[int, int]]]:
-    """What is to be counted in a bucket: events of a pattern, or of a source.
+    """Read what to count in a bucket: the events of a pattern, or of a source.
 
     Returns:
-        how it was asked for, and a function of a bucket: ``(events, events of keys given up)``; the second is how much the
-        first may be too low.
+        the pattern or source for the answer, and a function that takes a bucket and returns
+        ``(events, events of dropped keys)``. The first number is too low by at most the second.
     """
     pattern = given.line("pattern", most=255, default=None)
     source = given.line("source", most=200, default=None)

@@ -1,4 +1,4 @@
-"""`MessagingMod`: what agents may ask of messaging. The events stand in ../README.md."""
+"""`MessagingMod`: the events of messaging. ../README.md describes them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class MessagingMod(StoreMod, BaseMod):
         self._messages = MessageStore(self._conversations)
         for name in self._default_channels:
             self._conversations.create_channel(name, "", "system:system", self.clock())
-        # Not awaited: the network serves no event of ours before `activate` returns.
+        # Not awaited: the network handles none of our events before `activate` returns.
         self._restoring = asyncio.create_task(self._restore())
 
     async def shutdown(self) -> None:
@@ -53,7 +53,7 @@ class MessagingMod(StoreMod, BaseMod):
         await super().shutdown()
 
     async def settled(self) -> None:
-        """Wait until the network's channels have the members ours have (after a start)."""
+        """Wait until the network's channels have the members that our channels have, after a start."""
         if self._restoring is not None:
             await self._restoring
 
@@ -66,7 +66,7 @@ class MessagingMod(StoreMod, BaseMod):
         topic = given.line("topic", most=MAX_TOPIC, default="")
         given.done()
         if not self._conversations.create_channel(name, topic, actor(event), self.clock()):
-            raise Refused(f"channel: {name!r} exists already; join it", code=Code.CONFLICT, field="channel")
+            raise Refused(f"channel: {name!r} already exists; join it", code=Code.CONFLICT, field="channel")
         await self.announce.send("messaging.change.channel_created", {"channel": name, "actor": actor(event)})
         if event.source_agent is not None:
             await self._join(Conversation.of_channel(name), event.source_agent)
@@ -189,7 +189,7 @@ class MessagingMod(StoreMod, BaseMod):
         limit, after = read_limit(given), read_cursor(given)
         given.done()
         root = self._messages.get(message_id, actor(event))
-        if root["root_id"] is not None:  # any message of a thread names it
+        if root["root_id"] is not None:  # a reply, which names its thread too
             root = self._messages.get(root["root_id"], actor(event))
         rows = self._messages.thread(root["message_id"], after, limit + 1)
         replies, more = cut(rows, limit, lambda row: row["message_id"])
@@ -205,7 +205,7 @@ class MessagingMod(StoreMod, BaseMod):
     async def remove_reaction(self, event: Event) -> EventResponse:
         return await self._react(event, add=False)
 
-    # -- what was read
+    # -- read and unread
 
     @mod_event_handler("messaging.unread")
     async def unread(self, event: Event) -> EventResponse:
@@ -230,11 +230,11 @@ class MessagingMod(StoreMod, BaseMod):
         mark = self._conversations.mark_read(conversation, actor(event), message_id)
         return EventResponse(True, f"Read up to message {mark}.", {"last_read": mark})
 
-    # -- the network's own news
+    # -- notifications of the network
 
     @mod_event_handler("system.notification.register_agent")
     async def agent_registered(self, event: Event) -> None:
-        """The network forgets an agent's channels when the agent goes; ours do not."""
+        """Enter the agent into its channels again: the network forgot them when the agent left."""
         agent = agent_id(event.payload.get("agent_id"))
         if agent is None:
             return
@@ -246,7 +246,7 @@ class MessagingMod(StoreMod, BaseMod):
         for agent in registered:
             self._join_defaults(agent)
         for channel, agent in self._conversations.memberships():
-            # Asked again for each: members come and go while this waits for the network.
+            # Check again for each agent, because members leave while this waits for the network.
             if agent in registered and self._conversations.is_member(Conversation.of_channel(channel), agent):
                 await self._network.add_members([(channel, agent)])
 
@@ -258,7 +258,7 @@ class MessagingMod(StoreMod, BaseMod):
 
     async def _join(self, conversation: Conversation, agent: str) -> bool:
         new = self._conversations.join(conversation, agent, self.clock())
-        # Also when it is a member already: joining again is what somebody does whom no message reaches.
+        # Tell the network even about a member: an agent that gets no messages will join again.
         assert conversation.channel is not None
         await self._network.add_members([(conversation.channel, agent)])
         if new:
@@ -266,7 +266,7 @@ class MessagingMod(StoreMod, BaseMod):
         return new
 
     def _check_member(self, conversation: Conversation, event: Event) -> None:
-        """Agents write where they are members. Mods and the network itself may write to every channel."""
+        """Refuse an agent that is not a member. Mods and the network itself may write to every channel."""
         agent = event.source_agent
         if agent is not None and not self._conversations.is_member(conversation, agent):
             raise Refused(
@@ -276,11 +276,11 @@ class MessagingMod(StoreMod, BaseMod):
 
     def _partner(self, event: Event, other: str) -> str:
         if other == actor(event):
-            raise Refused("agent_id: expected somebody else, got yourself", field="agent_id")
+            raise Refused("agent_id: expected another agent, got yourself", field="agent_id")
         return other
 
     def _own(self, message_id: int, event: Event, others: frozenset[str]) -> None:
-        """Refuse unless the message is the sender's, or the sender is one of ``others``, and it was not deleted."""
+        """Refuse if the message was deleted, or is not the sender's and the sender is not in ``others``."""
         message = self._messages.get(message_id, actor(event))
         if message["author"] != actor(event) and actor(event) not in others:
             raise Refused(f"message {message_id} is {message['author']}'s, not {actor(event)}'s", code=Code.FORBIDDEN)
@@ -292,7 +292,7 @@ class MessagingMod(StoreMod, BaseMod):
     async def _post(
         self, conversation: Conversation, event: Event, text: str, reply_to: dict[str, Any] | None = None
     ) -> EventResponse:
-        """Keep a message, deliver it, and say how many it reached."""
+        """Keep a message, deliver it, and answer how many agents it reached."""
         message = self._messages.post(conversation, actor(event), text, self.clock(), reply_to)
         name = "messaging.delivery.direct" if conversation.channel is None else "messaging.delivery.posted"
         outgoing = to_others(name, message, self._members(conversation), actor(event))
@@ -300,11 +300,11 @@ class MessagingMod(StoreMod, BaseMod):
         if outgoing is not None:
             reached = await self._network.deliver(outgoing)
         agents = "1 agent" if reached["delivered"] == 1 else f"{reached['delivered']} agents"
-        told = f"Message {message['message_id']} was kept and reached {agents}."
+        told = f"Message {message['message_id']} was saved and reached {agents}."
         return EventResponse(True, told, message | reached)
 
     async def _tell(self, what: str, message: dict[str, Any], event: Event) -> None:
-        """Show the others a change of a message; whom it reaches is not waited for."""
+        """Show the other members a changed message, without waiting for the delivery."""
         members = self._members(_conversation(message))
         outgoing = to_others(f"messaging.delivery.{what}", message, members, actor(event))
         if outgoing is not None:

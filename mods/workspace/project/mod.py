@@ -1,4 +1,4 @@
-"""`ProjectMod`: what agents may ask about projects. The events stand in ../README.md."""
+"""`ProjectMod`: the events of projects. ../README.md describes them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_NOTE = 1_000
 MAX_SHA = 64
 MAX_MESSAGE = 50_000
 MAX_FILES, MAX_FILE = 5_000, 1_000
-MAX_TIME = 32_503_680_000  # the year 3000, Unix seconds: what lies beyond is milliseconds given by mistake
+MAX_TIME = 32_503_680_000  # the year 3000 in Unix seconds: a larger number is milliseconds by mistake
 
 
 class ProjectMod(StoreMod, BaseMod):
@@ -112,7 +112,7 @@ class ProjectMod(StoreMod, BaseMod):
     async def _move(self, deed: Deed, status: str, note: str) -> EventResponse:
         project, former = self._projects.set_status(deed, status, note)
         await self._tell("status_set", deed, project, status=status, former=former, note=note)
-        return EventResponse(True, f"Project {deed.project_id} was {former} and is {status} now.", project)
+        return EventResponse(True, f"Project {deed.project_id} was {former} and is now {status}.", project)
 
     # -- members
 
@@ -247,7 +247,7 @@ class ProjectMod(StoreMod, BaseMod):
         if new:
             told = {name: commit[name] for name in ("sha", "author", "timestamp")}
             await self._tell("commit_added", deed, commit={**told, "message": commit["message"][:MAX_NOTE]})
-        message = f"Commit {sha[:12]} was added." if new else f"Commit {sha[:12]} is known already."
+        message = f"Commit {sha[:12]} was added." if new else f"Commit {sha[:12]} is already known."
         return EventResponse(True, message, {"sha": sha, "new": new})
 
     @mod_event_handler("project.commit.list")
@@ -276,7 +276,7 @@ class ProjectMod(StoreMod, BaseMod):
         return Deed(_project_id(given), actor(event), self.clock())
 
     async def _tell(self, what: str, deed: Deed, project: dict[str, Any] | None = None, **details: Any) -> None:
-        """Announce a change; that of a private project to its members alone."""
+        """Announce a change. Only members may see a private project's announcements."""
         project = project or self._projects.head(deed.project_id)
         told = {"project_id": project["project_id"], "name": project["name"], "actor": deed.actor, "at": deed.at}
         only = None

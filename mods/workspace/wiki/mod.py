@@ -1,4 +1,4 @@
-"""`WikiMod`: what agents may ask of the wiki. The events stand in ../README.md."""
+"""`WikiMod`: the events of the wiki. ../README.md describes them."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class WikiMod(StoreMod, BaseMod):
         self._check_editor(event)
         page, changed = self._pages.edit(path, title, content, tags, base, change)
         if not changed:
-            return EventResponse(True, f"Page {page['path']} says that already.", {**_head(page), "changed": False})
+            return EventResponse(True, f"Page {page['path']} already says that.", {**_head(page), "changed": False})
         await self._tell("edited", page, change)
         message = f"Page {page['path']} is now at revision {page['revision']}."
         return EventResponse(True, message, {**_head(page), "changed": True})
@@ -94,7 +94,7 @@ class WikiMod(StoreMod, BaseMod):
         self._check_editor(event)
         page = self._pages.revert(path, number, change)
         await self._tell("reverted", page, change)
-        message = f"Page {page['path']} is as in revision {number} again, now revision {page['revision']}."
+        message = f"Page {page['path']} was reverted to revision {number}; the new revision is {page['revision']}."
         return EventResponse(True, message, _head(page))
 
     @mod_event_handler("wiki.page.delete")
@@ -195,7 +195,7 @@ class WikiMod(StoreMod, BaseMod):
         proposal_id = given.integer("proposal_id", least=1, most=MAX_ID)
         reason = given.text("reason", most=MAX_RATIONALE, default=None)
         given.done()
-        if self._proposals.get(proposal_id)["author"] != actor(event):  # authors may withdraw their own
+        if self._proposals.get(proposal_id)["author"] != actor(event):  # authors may withdraw their own proposals
             self._check_editor(event)
         proposal = self._proposals.reject(proposal_id, reason, Change(actor(event), self.clock()))
         await self.announce.send("wiki.change.rejected", proposal)
@@ -224,5 +224,5 @@ def _tags(given: Given) -> list[str] | None:
 
 
 def _head(page: dict[str, Any]) -> dict[str, Any]:
-    """A page without its content: the sender knows it, or did not ask for it."""
+    """Return a page without its content, which the sender knows or did not ask for."""
     return {name: value for name, value in page.items() if name != "content"}
