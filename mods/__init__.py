@@ -1,4 +1,4 @@
-"""The SDK: all that a mod imports. A base class, a decorator, events, errors and a narrow context."""
+"""The SDK, all that a mod imports: base class, decorator, events, errors, context."""
 
 from ..ipc.errors import Code, InvalidEvent, ModvisorError, Refused
 from ..ipc.event import Event, EventResponse

@@ -16,8 +16,8 @@ class BaseMod:
     `get_state`, `deactivate` (before another incarnation serves) and `shutdown`.
 
     Each method may be a plain function or a coroutine function. The methods above run on the thread
-    of the mod's event loop, and so do ``async def`` handlers. Plain ``def`` handlers run in threads,
-    several at once, so that a slow handler does not hold up the others.
+    of the mod's event loop, and so do ``async def`` handlers. Plain ``def`` handlers run in
+    threads, several at once, so that a slow handler does not hold up the others.
 
     Attributes:
         config: the mapping given as ``config`` in the network file or to ``load_mod``. Set before
@@ -39,23 +39,28 @@ class BaseMod:
     context: ModContext
 
     def initialize(self) -> Any:
-        """Prepare: read the config, open what two processes may share. Return False (or raise) to refuse.
+        """Prepare: read the config, open what two processes may share.
 
-        During a reload the old incarnation still serves while this runs. Open in `activate` what only
-        one process may hold: a port, a lock, a cache of stored data.
+        Return False (or raise) to refuse. During a reload the old incarnation still serves while
+        this runs. Open in `activate` what only one process may hold: a port, a lock, a cache of
+        stored data.
         """
         return True
 
     def activate(self) -> Any:
-        """Open what only one process may hold, and start to serve. Return False (or raise) to refuse."""
+        """Open what only one process may hold, and start to serve.
+
+        Return False (or raise) to refuse.
+        """
         return True
 
     def deactivate(self) -> Any:
-        """Release what `activate` opened: another incarnation is about to serve. No event is in flight.
+        """Release what `activate` opened: another incarnation is about to serve.
 
-        If the new incarnation fails, now or within its probation, the network calls `set_state` with
-        the newest state and then `activate` again. A mod that overrides `activate` but not
-        `deactivate` cannot be activated twice: the network starts its old version anew instead.
+        No event is in flight. If the new incarnation fails, now or within its probation, the
+        network calls `set_state` with the newest state and then `activate` again. A mod that
+        overrides `activate` but not `deactivate` cannot be activated twice: the network starts its
+        old version anew instead.
         """
 
     def check_ready(self) -> Any:
@@ -69,7 +74,7 @@ class BaseMod:
         """Close everything. No event is in flight, and the process ends after this."""
 
     def get_state(self) -> Any:
-        """Return the state for the next incarnation, as plain data (msgpack types); None for no state."""
+        """Return the state for the next incarnation: plain data (msgpack types), or None."""
         return None
 
     def set_state(self, state: Any, from_version: str) -> Any:
@@ -86,11 +91,12 @@ class BaseMod:
         """Learn that a mod in ``requires`` or ``optional`` came, left or was replaced.
 
         The network calls this for each such mod when this mod starts to serve, and then at every
-        change, one call after the other. Events arrive meanwhile. In an ``async def``, ask the other
-        mod with ``await self.context.request(f"mod:{mod_id}", …)``.
+        change, one call after the other. Events arrive meanwhile. In an ``async def``, ask the
+        other mod with ``await self.context.request(f"mod:{mod_id}", …)``.
 
         Args:
-            mod_id: the mod's id. While it was never loaded, the name in ``requires`` or ``optional``.
+            mod_id: the mod's id. While it was never loaded, the name in ``requires`` or
+                ``optional``.
             what: ``ready``; ``away`` after an unload, or while the mod restarts after a crash;
                 ``reloaded`` when another process of the mod, perhaps of another version, serves.
         """

@@ -25,7 +25,7 @@ class ModContext(Protocol):
 
     @property
     def replica(self) -> int | None:
-        """The index of this worker among the mod's ``workers``, from 0; None if the mod has one worker."""
+        """This worker's index among the mod's ``workers``, from 0; None for a single worker."""
         ...
 
     @property
@@ -35,12 +35,15 @@ class ModContext(Protocol):
 
     @property
     def storage_path(self) -> Path:
-        """A folder for this mod alone. It exists, and survives reloads, restarts and the network itself."""
+        """A folder for this mod alone.
+
+        It exists, and survives reloads, restarts and the network itself.
+        """
         ...
 
     @property
     def log(self) -> logging.Logger:
-        """A logger that writes to the mod's own log, like ``print`` and `logging` (``modvisor logs ID``)."""
+        """Writes to the mod's own log, which ``modvisor logs ID`` shows; so does ``print``."""
         ...
 
     async def send_event(self, event: Event, timeout: float | None = None) -> EventResponse:
@@ -51,33 +54,37 @@ class ModContext(Protocol):
         handler is linked to the event being handled (its cause), so that endless loops are found.
 
         Args:
-            timeout: seconds to wait for the answer; after them the response is a failure ``timeout``.
+            timeout: seconds to wait for the answer; after them the response is a failure
+                ``timeout``.
         """
         ...
 
     async def request(
         self, mod: str, event_name: str, payload: dict[str, Any] | None = None, timeout: float | None = None
     ) -> EventResponse:
-        """Ask one mod, such as ``mod:wiki``. Failures are responses: ``no_such_mod`` if it is not loaded.
+        """Ask one mod, such as ``mod:wiki``.
 
-        If this mod names the other one in ``requires`` or ``optional``, the version that fits answers,
-        even if it is loaded under another id.
+        Failures are responses: ``no_such_mod`` if it is not loaded. If this mod names the other one
+        in ``requires`` or ``optional``, the version that fits answers, even if it is loaded under
+        another id.
 
         Args:
-            timeout: seconds to wait for the answer, including the time that the mod needs to restart.
+            timeout: seconds to wait for the answer, including the time that the mod needs to
+                restart.
         """
         ...
 
     async def checkpoint(self, state: Any) -> None:
-        """Keep ``state`` (msgpack types) in case of a crash; return when it is on disk. None: do nothing.
+        """Keep ``state`` (msgpack types) in case of a crash; return when it is on disk.
 
-        The next incarnation gets the newest checkpoint through `set_state`, before its first event,
-        even after a restart of the network. An unload removes the checkpoint. ``checkpoint_every`` in
-        the mod's entry saves the result of `get_state` in the same way, at intervals.
+        For None, do nothing. The next incarnation gets the newest checkpoint through `set_state`,
+        before its first event, even after a restart of the network. An unload removes the
+        checkpoint. ``checkpoint_every`` in the mod's entry saves the result of `get_state` in the
+        same way, at intervals.
 
         Raises:
-            RequestFailed: the state is too large, or the disk is full; the old checkpoint stays. Also
-                when called in `initialize`, where the mod does not have its state yet.
+            RequestFailed: the state is too large, or the disk is full; the old checkpoint stays.
+                Also when called in `initialize`, where the mod does not have its state yet.
         """
         ...
 
@@ -90,7 +97,7 @@ class ModContext(Protocol):
         ...
 
     async def channel_members(self, channel: str) -> list[str]:
-        """Return the ids of a channel's members in the order of joining; [] for an unknown channel."""
+        """Return a channel's members in the order of joining; [] for an unknown channel."""
         ...
 
     async def groups(self) -> dict[str, list[str]]:
@@ -98,5 +105,5 @@ class ModContext(Protocol):
         ...
 
     def run_from_thread(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run one of the calls above from a plain handler, which runs in a thread, and return its result."""
+        """Run one of the calls above from a plain handler, which runs in a thread."""
         ...

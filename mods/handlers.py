@@ -1,4 +1,4 @@
-"""Handlers: `mod_event_handler` marks a method, `collect_handlers` checks and collects the marked ones.
+"""`mod_event_handler` marks a method; `collect_handlers` checks and collects the marked methods.
 
 The decorator checks nothing. An error at load time can name the mod's class, the method and the
 mistake; an error inside the decorator could not name the class.
@@ -29,7 +29,8 @@ class Handler:
     """One method bound to one pattern.
 
     Attributes:
-        call: the bound method, ``(event) -> EventResponse | Event | None``, plain or a coroutine function.
+        call: the bound method, ``(event) -> EventResponse | Event | None``, plain or a coroutine
+            function.
         is_async: whether ``call`` is a coroutine function. A plain function runs in a thread.
         observe: whether it gets copies of events. Its result is dropped then.
     """
@@ -44,9 +45,9 @@ class Handler:
 def mod_event_handler(pattern: str, *, observe: bool = False) -> Callable[[F], F]:
     """Mark a method of a `BaseMod` as a handler of the events that match ``pattern``.
 
-    The method takes the event. It returns an `EventResponse` to answer, None to pass the event on, or
-    a changed `Event` to pass on in place of the original. With ``observe=True`` it gets copies, the
-    network never waits for it, and its result is dropped. A method may be marked several times.
+    The method takes the event. It returns an `EventResponse` to answer, None to pass the event on,
+    or a changed `Event` to pass on in place of the original. With ``observe=True`` it gets copies,
+    the network never waits for it, and its result is dropped. A method may be marked several times.
 
     Args:
         pattern: ``wiki.page.create``, ``wiki.*`` (any depth below ``wiki``) or ``*``. It is checked
@@ -91,7 +92,7 @@ def collect_handlers(mod: object) -> list[Handler]:
 
 
 def _method_names(cls: type) -> list[str]:
-    """Return the attribute names of a class, each once: an overridden handler is not found twice."""
+    """Return the attribute names of a class, each once, even if they are overridden."""
     return list(dict.fromkeys(name for base in reversed(cls.__mro__) for name in vars(base)))
 
 

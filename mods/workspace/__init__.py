@@ -1,1 +1,1 @@
-"""Bundled mods for a shared workspace: wiki, project, messaging, analytics. README.md lists their events."""
+"""Bundled mods for a shared workspace; README.md lists their events."""

@@ -11,7 +11,10 @@ BUSY_SECONDS = 5.0  # how long a statement waits for another process, such as a 
 
 
 class DatabaseUnusable(Exception):
-    """The file is not a usable database of this mod. The message names the file and the next step."""
+    """The file is not a usable database of this mod.
+
+    The message names the file and the next step.
+    """
 
 
 def open_database(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:

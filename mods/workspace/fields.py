@@ -18,7 +18,7 @@ from .. import Event, InvalidEvent, Refused
 D = TypeVar("D")
 
 _REQUIRED = cast("Never", object())
-"""Stands for "no default". It is typed as Never so that it does not widen a required field's type."""
+"""Stands for "no default". Typed as Never, it does not widen a required field's type."""
 
 _ID = re.compile(r"[A-Za-z0-9_.@-]{1,128}")  # the network's own grammar for agent and channel ids
 _RESERVED = frozenset({"broadcast", "all", "system"})
@@ -26,10 +26,11 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class Given:
-    """A mapping from outside, read field by field. A None counts as absent: many clients send null for "not set".
+    """A mapping from outside, read field by field.
 
-    Every reader takes the field's name. It raises `Refused` (``bad_input``, with the field in its
-    details) when the field has a wrong value, or is missing and has no default.
+    A None counts as absent: many clients send null for "not set". Every reader takes the field's
+    name. It raises `Refused` (``bad_input``, with the field in its details) when the field has a
+    wrong value, or is missing and has no default.
     """
 
     def __init__(self, data: Mapping[str, Any]) -> None:
@@ -41,7 +42,7 @@ class Given:
         return self._read(name, f"text of {least} to {most} characters", default, lambda v: _text(v, least, most))
 
     def line(self, name: str, *, most: int, default: D = _REQUIRED) -> str | D:
-        """Read one line of text that is not blank and has no control characters; strip outer spaces."""
+        """Read a line of text: not blank, no control characters. Strip outer spaces."""
         return self._read(name, f"one line of 1 to {most} characters", default, lambda v: _line(v, most))
 
     def integer(self, name: str, *, least: int, most: int, default: D = _REQUIRED) -> int | D:
@@ -114,7 +115,7 @@ class Given:
         return self._read(name, "a channel name such as 'general'", default, channel_name)
 
     def destination(self, name: str) -> str | None:
-        """Read a destination: ``channel:NAME``, ``group:NAME``, ``agent:ID``, ``agent:broadcast``, or None."""
+        """Read an address such as ``channel:NAME`` or ``agent:broadcast``; None if it is absent."""
         return self._read(name, "'channel:NAME', 'group:NAME', 'agent:broadcast' or nothing", None, _destination)
 
     def anything(self, name: str, *, default: D = _REQUIRED) -> Any | D:

@@ -1,6 +1,7 @@
 """Answer lists page by page.
 
-The sender gives ``limit`` and ``cursor``; the answer has ``has_more`` and ``next``, the next cursor.
+The sender gives ``limit`` and ``cursor``; the answer has ``has_more`` and ``next``, the next
+cursor.
 """
 
 from __future__ import annotations

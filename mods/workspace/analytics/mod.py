@@ -1,4 +1,4 @@
-"""`AnalyticsMod`: count every event and answer questions about them. ../README.md describes its events."""
+"""`AnalyticsMod`: count every event of the network. ../README.md describes its own events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Estimates in little memory: the number of different keys (HyperLogLog), and quantiles (a histogram)."""
+"""Estimates in little memory: the number of different keys, and quantiles of values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 PRECISION = 11
 _REGISTERS = 1 << PRECISION
 ERROR = 1.04 / math.sqrt(_REGISTERS)
-"""Standard error of an estimate, 2.3 %. In 19 cases of 20 the estimate is off by less than twice that."""
+"""Standard error of an estimate, 2.3 %: 19 of 20 estimates are off by less than twice that."""
 
 _ALPHA = 0.7213 / (1 + 1.079 / _REGISTERS)
 _REST_BITS = 64 - PRECISION
@@ -22,9 +22,9 @@ class HyperLogLog:
     """Estimates how many different keys were added, in 2 KB for any number of keys.
 
     Flajolet et al., "HyperLogLog: the analysis of a near-optimal cardinality estimation algorithm"
-    (2007), with linear counting for small numbers. The hash is BLAKE2b with 64 bits. Unlike `hash` it
-    is the same in every process, so a stored sketch can be continued. It is long enough to do without
-    the large-range correction.
+    (2007), with linear counting for small numbers. The hash is BLAKE2b with 64 bits. Unlike `hash`
+    it is the same in every process, so a stored sketch can be continued. It is long enough to do
+    without the large-range correction.
     """
 
     __slots__ = ("_registers",)

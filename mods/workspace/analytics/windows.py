@@ -1,4 +1,6 @@
-"""Sliding windows over a stream of events: rings of time buckets, fed from one open bucket of a second.
+"""Sliding windows over a stream of events: rings of time buckets, fed from an open bucket.
+
+The open bucket holds the counts of one second.
 
 Counting an event touches only the open bucket. When its second is over, the bucket is added to the
 current bucket of every window. So an event costs the same for any number of windows.
@@ -205,7 +207,7 @@ class Stream:
         return View(name, start, max(1.0, now - start), merged)
 
     def series(self, name: str, now: float) -> list[tuple[int, Bucket | None]]:
-        """Return the window's buckets in order, each with its start; None where nothing happened."""
+        """Return the window's buckets in order, each with its start. An empty bucket is None."""
         ring = self.rings[name]
         first = ring.since(now)
         found: dict[int, Bucket] = {bucket.number: bucket for bucket in ring.at(now)}

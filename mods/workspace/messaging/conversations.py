@@ -53,7 +53,10 @@ class Conversation:
 
 
 class ConversationStore:
-    """Conversations and members. Every method is one short transaction, and raises `Refused` for a bad request."""
+    """Conversations and members.
+
+    Every method is one short transaction, and raises `Refused` for a bad request.
+    """
 
     def __init__(self, path: Path) -> None:
         self.connection = open_database(path, MIGRATIONS)
@@ -90,7 +93,7 @@ class ConversationStore:
         return dict(row)
 
     def channels(self, agent_id: str, joined: bool, after: str, limit: int) -> list[dict[str, Any]]:
-        """Return channels by name, each with its number of members and whether the agent joined it."""
+        """Return channels by name, with their number of members and whether the agent joined."""
         rows = self.connection.execute(
             "SELECT channel, topic, created_by, created_at, (SELECT count(*) FROM members m "
             "  WHERE m.conversation_id = c.conversation_id AND NOT gone) AS members, own.agent_id IS NOT NULL AS joined "
@@ -167,9 +170,9 @@ class ConversationStore:
     # -- read and unread
 
     def mark_read(self, conversation: Conversation, agent_id: str, message_id: int | None) -> int:
-        """Note that the agent has read up to ``message_id``, or everything for None. Return the mark.
+        """Note that the agent has read up to ``message_id``, or everything for None.
 
-        The mark never moves back.
+        Return the mark. The mark never moves back.
         """
         row = self.connection.execute(
             "UPDATE members SET last_read = max(last_read, min(coalesce(:message, newest), newest)) "
@@ -182,7 +185,10 @@ class ConversationStore:
         return row["last_read"]
 
     def unread(self, agent_id: str, after: str, limit: int) -> list[dict[str, Any]]:
-        """Return conversations with unread messages by others, by id. Counts stop at `MAX_COUNTED`."""
+        """Return conversations with unread messages by others, by id.
+
+        Counts stop at `MAX_COUNTED`.
+        """
         rows = self.connection.execute(
             "SELECT * FROM (SELECT conversation_id, last_read, (SELECT count(*) FROM (SELECT 1 FROM messages n "
             "  WHERE n.conversation_id = m.conversation_id AND n.message_id > m.last_read "

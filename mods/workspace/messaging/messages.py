@@ -150,7 +150,10 @@ class MessageStore:
 
 
 def _message(row: sqlite3.Row, reactions: dict[str, list[str]]) -> dict[str, Any]:
-    """Return a message for an event: ``channel`` is None if it is direct, ``between`` if it is not."""
+    """Return a message as its payload.
+
+    Either ``channel`` is None or ``between``, which names the two agents of a direct message.
+    """
     conversation = Conversation.from_id(row["conversation_id"])
     return {
         "message_id": row["message_id"],

@@ -53,7 +53,7 @@ class MessagingMod(StoreMod, BaseMod):
         await super().shutdown()
 
     async def settled(self) -> None:
-        """Wait until the network's channels have the members that our channels have, after a start."""
+        """Wait until the network's channels have the same members as ours, after a start."""
         if self._restoring is not None:
             await self._restoring
 
@@ -266,7 +266,10 @@ class MessagingMod(StoreMod, BaseMod):
         return new
 
     def _check_member(self, conversation: Conversation, event: Event) -> None:
-        """Refuse an agent that is not a member. Mods and the network itself may write to every channel."""
+        """Refuse an agent that is not a member.
+
+        Mods and the network itself may write to every channel.
+        """
         agent = event.source_agent
         if agent is not None and not self._conversations.is_member(conversation, agent):
             raise Refused(
@@ -280,7 +283,10 @@ class MessagingMod(StoreMod, BaseMod):
         return other
 
     def _own(self, message_id: int, event: Event, others: frozenset[str]) -> None:
-        """Refuse if the message was deleted, or is not the sender's and the sender is not in ``others``."""
+        """Refuse if the message was deleted, or if it is not the sender's.
+
+        Agents in ``others`` may act on any message.
+        """
         message = self._messages.get(message_id, actor(event))
         if message["author"] != actor(event) and actor(event) not in others:
             raise Refused(f"message {message_id} is {message['author']}'s, not {actor(event)}'s", code=Code.FORBIDDEN)

@@ -1,4 +1,4 @@
-"""`NetworkLink`: have the network deliver messages, and keep the members of its channels like ours."""
+"""`NetworkLink`: have the network deliver messages, and keep its channels like ours."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ class NetworkLink:
             return set()
 
     async def deliver(self, event: Event) -> dict[str, Any]:
-        """Send a message. Return ``{"delivered": agents reached, "delivery_error": code or None}``."""
+        """Send a message.
+
+        Return ``{"delivered": agents reached, "delivery_error": code or None}``.
+        """
         answer = await self._send(event)
         data = answer.data if isinstance(answer.data, dict) else {}
         delivered = data.get("delivered", 0)
@@ -59,7 +62,7 @@ class NetworkLink:
 
 
 def to_others(name: str, message: dict[str, Any], members: list[str], author: str) -> Event | None:
-    """Return the event that carries ``message`` to all members but ``author``; None if there are none.
+    """Return the event that carries ``message`` to all members except ``author``, if there are any.
 
     The event's source is this mod, so the network would deliver it to the author too. The list of
     allowed agents prevents that.

@@ -141,7 +141,10 @@ class CommitStore:
             return _commit(row), bool(cursor.rowcount)
 
     def list(self, project_id: str, before: int, limit: int) -> Iterator[dict[str, Any]]:
-        """Yield commits, the last added first. A page of large commits may end early (`size_of_commit`)."""
+        """Yield commits, the last added first.
+
+        A page of large commits may end early (`size_of_commit`).
+        """
         rows = self._connection.execute(
             "SELECT * FROM commits WHERE project_id = ? AND id < ? ORDER BY id DESC LIMIT ?",
             (project_id, before or 2**62, limit),
@@ -150,7 +153,7 @@ class CommitStore:
 
 
 def size_of_commit(commit: dict[str, Any]) -> int:
-    """Return about how many bytes a commit adds to an answer: a merge may name thousands of files."""
+    """Return about how many bytes a commit adds to an answer. It may name thousands of files."""
     return len(commit["message"]) + sum(map(len, commit["files"]))
 
 

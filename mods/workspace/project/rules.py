@@ -16,7 +16,10 @@ LEGAL_MOVES: dict[str, tuple[str, ...]] = {
     "done": ("active", "archived"),
     "archived": ("active",),
 }
-"""Which status may follow each status. An archived project is read-only until it is active again."""
+"""Which status may follow each status.
+
+An archived project is read-only until it is active again.
+"""
 
 STATUSES = tuple(LEGAL_MOVES)
 GOAL_STATUSES = ("open", "done", "dropped")
@@ -48,15 +51,16 @@ def check_project_id(value: str) -> str:
 
 
 def id_from_name(name: str) -> str:
-    """Make an id from a name: ``Rocket Öl 2`` becomes ``rocket-ol-2``. Without letters: ``project``."""
+    """Make an id from a name, such as ``rocket-ol-2`` from ``Rocket Öl 2``, or ``project``."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[: MAX_PROJECT_ID - 8].strip("-") or "project"
 
 
 def encode_content(content: Any, most: int) -> tuple[str, bytes]:
-    """Return an artifact's content as stored: ``(format, bytes)``. Formats: ``text``, ``bytes``, ``json``.
+    """Return an artifact's content as stored.
 
-    Refuses more than ``most`` bytes, and data that JSON would change.
+    Returns ``(format, bytes)``, where the format is ``text``, ``bytes`` or ``json``. Refuses more
+    than ``most`` bytes, and data that JSON would change.
     """
     match content:
         case str():

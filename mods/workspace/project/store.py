@@ -38,7 +38,10 @@ class ProjectStore:
     # -- permissions
 
     def check_reader(self, project_id: str, actor: str) -> dict[str, Any]:
-        """Return the project if ``actor`` may read it. To others a private project does not exist."""
+        """Return the project if ``actor`` may read it.
+
+        To others a private project does not exist.
+        """
         project = self.head(project_id)
         if project["private"] and self.role(project_id, actor) is None:
             raise _no_project(project_id)
@@ -82,7 +85,10 @@ class ProjectStore:
     # -- projects
 
     def create(self, deed: Deed, name: str, description: str, private: bool, goals: list[str]) -> dict[str, Any]:
-        """Create a project owned by the actor. If ``deed.project_id`` is empty, make an id from the name."""
+        """Create a project owned by the actor.
+
+        If ``deed.project_id`` is empty, make an id from the name.
+        """
         with transaction(self.connection):
             project_id = deed.project_id or self._free_id(id_from_name(name))
             if self._exists(project_id):
@@ -115,7 +121,10 @@ class ProjectStore:
         return {**project, "counts": dict(counts), "role": self.role(project_id, actor)}
 
     def list(self, actor: str, status: str | None, mine: bool, after: str, limit: int) -> list[dict[str, Any]]:
-        """Return the projects that ``actor`` may read, by id; with ``mine``, only those it is a member of."""
+        """Return the projects that ``actor`` may read, by id.
+
+        With ``mine``, only its own projects.
+        """
         rows = self.connection.execute(
             "SELECT p.*, m.role FROM projects p "
             "LEFT JOIN members m ON m.project_id = p.project_id AND m.agent_id = :actor "
@@ -239,7 +248,7 @@ class ProjectStore:
         return found is not None
 
     def _free_id(self, wanted: str) -> str:
-        # One query for all: with a thousand projects of a name, trying each number takes a thousand.
+        # One query for all ids, because trying each number would take a query for each project.
         rows = self.connection.execute("SELECT project_id FROM projects WHERE project_id >= ? AND project_id < ?",
                                        (wanted, wanted + "~"))  # fmt: skip
         taken = {row["project_id"] for row in rows}

@@ -1,4 +1,4 @@
-"""A wiki: pages with all their revisions, full-text search, and proposals by agents who may not edit."""
+"""A wiki: pages with all their revisions, full-text search, and proposals of edits."""
 
 from .mod import WikiMod
 

@@ -10,7 +10,8 @@ from ..fields import Given
 
 MAX_PATH = 200
 EXPECTED = "a page path such as 'guide/start' (parts of letters, digits, '_', '-', '.', joined by '/')"
-# A part starts with a letter, a digit or '_'. So no part is hidden, is '.' or '..', or looks like an option.
+# A part starts with a letter, a digit or '_'. So no part is hidden, is '.' or '..', or looks like
+# an option.
 # Marks, such as vowel signs, count as letters: many scripts cannot be written without them.
 _PART = re.compile(r"\w[\w.\-]*")
 

@@ -25,7 +25,10 @@ class ProposalStore:
     def create(
         self, path: str, title: str | None, content: str, tags: list[str] | None, rationale: str, change: Change
     ) -> dict[str, Any]:
-        """Keep a proposal for a page, which may not exist yet. It is based on the newest revision."""
+        """Keep a proposal for a page, which may not exist yet.
+
+        It is based on the newest revision.
+        """
         with transaction(self._connection):
             base, _ = self._pages.head(path)
             cursor = self._connection.execute(

@@ -21,11 +21,12 @@ _TRIGGERS = {
         INSERT INTO page_index(rowid, title, content) VALUES (new.id, new.title, new.content);
     END""",
 }
+# A word in the title counts five times as much as a word in the text.
 _FIND = """
 SELECT path, pages.title, revision, updated_at, updated_by, snippet(page_index, -1, '**', '**', '…', 16) AS snippet
 FROM page_index JOIN pages ON pages.id = page_index.rowid
 WHERE page_index MATCH ? AND NOT deleted
-ORDER BY bm25(page_index, 5.0, 1.0), pages.id LIMIT ? OFFSET ?"""  # a word in the title counts five times as much as one in the text
+ORDER BY bm25(page_index, 5.0, 1.0), pages.id LIMIT ? OFFSET ?"""
 _SNIPPET = 60  # characters before and after the first word found
 
 
@@ -95,7 +96,7 @@ def _prepare(connection: sqlite3.Connection) -> bool:
     """Create the index, or fill it anew if its triggers were missing. Return False without FTS5."""
     try:
         connection.execute(_INDEX)
-        # The statement above does not look at a table that exists, so it fails only here without FTS5.
+        # The statement above ignores a table that exists, so without FTS5 this one fails.
         connection.execute("SELECT rowid FROM page_index LIMIT 0")
     except sqlite3.OperationalError as error:
         if "no such module" in str(error):

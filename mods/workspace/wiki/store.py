@@ -83,7 +83,10 @@ class Change:
 
 
 class PageStore:
-    """Pages by path. Every method is one short transaction, and raises `Refused` for a bad request."""
+    """Pages by path.
+
+    Every method is one short transaction, and raises `Refused` for a bad request.
+    """
 
     def __init__(self, path: Path) -> None:
         self.connection = open_database(path, MIGRATIONS)
@@ -186,7 +189,10 @@ class PageStore:
         base: int | None,
         change: Change,
     ) -> tuple[dict[str, Any], bool]:
-        """Write a revision that changes what is not None. Return the page and whether it changed."""
+        """Write a revision that changes what is not None.
+
+        Return the page and whether it changed.
+        """
         with transaction(self.connection):
             page = self.current(path)
             _check_base(page, base)
