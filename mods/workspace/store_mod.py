@@ -11,13 +11,13 @@ from .. import BaseMod
 from .announce import Announcer
 
 
-class Store(Protocol):
-    """A mod's tables in one database file."""
+class Closable(Protocol):
+    """What `StoreMod.open` opens, such as the tables of a mod."""
 
     def close(self) -> None: ...
 
 
-S = TypeVar("S", bound=Store)
+S = TypeVar("S", bound=Closable)
 
 
 class StoreMod(BaseMod):
@@ -33,7 +33,7 @@ class StoreMod(BaseMod):
 
     clock: Callable[[], float] = staticmethod(time.time)
     announce: Announcer
-    _store: Store | None = None  # None until `open`, so also when `initialize` refused to start
+    _store: Closable | None = None  # None until `open`, so also when `initialize` refused to start
 
     def open(self, file_name: str, store: Callable[[Path], S], destination: str | None = None) -> S:
         """Open the database in this mod's folder and get ready to announce.
