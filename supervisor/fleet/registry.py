@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,15 +13,12 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from ...ipc import shared_memory
 from ...ipc.errors import Code, ModvisorError
 from ...ipc.event import EventResponse
 from ...ipc.manifest import Manifest
 from ...ipc.messages import Request
-from ...ipc.spinning import Spinner
 from ..calls import Late, Ledger
 from ..config import (
-    AUTO,
     Audience,
     ConfigError,
     ModConfig,
@@ -44,16 +40,17 @@ from ..lifecycle import (
     Incarnation,
     Keeper,
     Probation,
+    Recipe,
     ReloadFailed,
+    Shared,
     StartFailed,
     State,
-    Surroundings,
     replace_worker,
     revert,
 )
 from ..limits import Enforcement
-from ..process import Launcher, ModLog, shielded
-from ..sources import Home, SnapshotStore, find_home, search_path
+from ..process import Launcher, shielded
+from ..sources import Home, SnapshotStore, search_path
 from .dependents import Dependents
 from .families import Families
 from .repartition import forget_workers, note_workers, part_what_was_kept
@@ -62,9 +59,6 @@ from .router import Entry, Router
 from .workers import Mod, WorkerGroup, configs_of, pids_of
 
 logger = logging.getLogger("modvisor.registry")
-
-PATIENCE = 100e-6
-"""Seconds to stay awake for the answer to an event, see `ipc.spinning`: most answers that come at once come within."""
 
 RECYCLE_INTERVAL = 10.0
 """Seconds between two replacements of a mod for its use of memory: one that needs as much from the start is not helped."""
@@ -95,7 +89,6 @@ class ModRegistry:
     ) -> None:
         self._config = config
         self._configured = configured
-        self._state = state
         self.router: Router[Mod] = Router()
         self._keepers: dict[str, Mod] = {}
         self.families = Families(journal, self._rebuild_routes)
@@ -107,29 +100,13 @@ class ModRegistry:
         self.dependents = Dependents(self)
         # called when a mod, its state or its version has changed
         self.listeners: list[Callable[[], None]] = [self.dependents.announce]
-        self._around = Surroundings(
-            tasks=tasks,
-            launcher=launcher,
-            snapshots=snapshots,
-            journal=journal,
-            ledger=ledger,
-            event_timeout=config.event_timeout,
-            spinner=Spinner(PATIENCE) if config.polling == AUTO else None,
-            home_of=self._home_of,
-            check_needs=self.dependents.check,
-            admit=self.dependents.admit,
-            load_params=self._load_params,
-            arm=lambda mod, number: enforcement.arm(mod, number, state.storage_of(mod.mod_id)),
-            on_request=on_request,
-            on_cancel=on_cancel,
-            late=late,
-            resources_of=resources_of,
-            recycle=self._recycle,
-            revert=self._revert,
-            reverted=self._reverted,
-            log_of=self._log,
-            on_change=self._changed,
-        )
+        self._recipe = Recipe(config, state, snapshots, enforcement)
+        self._shared = Shared(self._recipe, launcher, journal, ledger, config.event_timeout, tasks, listener=self)
+        # What a `Listener` is told or asked of events; the network's own, so that no hop is added.
+        self.request = on_request
+        self.cancelled = on_cancel
+        self.late_answer = late
+        self.resources_of = resources_of
 
     # -- looking up
 
@@ -360,7 +337,7 @@ class ModRegistry:
 
     def as_files_say(self, config: ModConfig) -> tuple[ModConfig, Home]:
         """A mod with what its mod.yaml and its class say, and where it is; raises `ModvisorError`."""
-        home = self._home_of(config)
+        home = self._recipe.home_of(config)
         return settled(config, home.file, home.said), home
 
     def started(self) -> None:
@@ -370,15 +347,15 @@ class ModRegistry:
 
     async def start_launcher(self) -> None:
         """Get ready to start workers; raises OSError."""
-        await self._around.launcher.start()
+        await self._shared.launcher.start()
 
     async def close_launcher(self) -> None:
         """Every mod has ended: nothing is left that starts workers."""
-        await self._around.launcher.close()
+        await self._shared.launcher.close()
 
     def use_config(self, config: NetworkConfig) -> None:
         """Load by the rules of a changed network file from now on."""
-        self._config = config
+        self._config = self._recipe.network = config
 
     async def close(self) -> None:
         """Unload every mod, all at once, newest first."""
@@ -450,11 +427,11 @@ class ModRegistry:
             for gone in former[config.workers :]:
                 self._journal.drop_checkpoint(gone)
                 self._journal.release(gone)
-                await shielded(self._around.snapshots.forget(gone))
+                await shielded(self._recipe.snapshots.forget(gone))
             if former_id != keeper.mod_id:
                 forget_workers(former_id, self._journal)
             await note_workers(keeper, self._journal)
-            self._changed()
+            self.changed()
             return done
         text = "a mod with 'workers' cannot take the place of one without, nor the other way round; unload it, and load it anew"
         raise ReloadFailed(text, code=Code.CONFLICT, step="start")
@@ -475,7 +452,7 @@ class ModRegistry:
         if config.workers != len(mod.keepers) or config.mod_id != mod.mod_id:
             for former in mod.become(config, [self._keeper(own) for own in configs_of(config)]):
                 await former.unload()
-            self._changed()
+            self.changed()
         else:
             mod.adopt(config)
         for worker in mod.keepers:
@@ -502,7 +479,7 @@ class ModRegistry:
     async def _find_snapshots(self, keeper: Mod) -> bool:
         """After an unclean end the last good versions are what ran; whether there are any of the mod."""
         for worker in keeper.keepers:
-            snapshots, mod = self._around.snapshots, worker.config
+            snapshots, mod = self._recipe.snapshots, worker.config
             worker.has_snapshot = self._unclean and await snapshots.is_of(worker.mod_id, mod.path, mod.version)
         return any(worker.has_snapshot for worker in keeper.keepers)
 
@@ -540,12 +517,12 @@ class ModRegistry:
         if not restored:
             self._journal.drop_mod(keeper.mod_id)
 
-    def _recycle(self, keeper: Keeper, reason: str) -> None:
+    def recycle(self, keeper: Keeper, reason: str) -> None:
         being_replaced = self._closing or self._mod_of(keeper).lock.statistics().locked
         now = asyncio.get_running_loop().time()
         if not being_replaced and now - keeper.recycled_at >= RECYCLE_INTERVAL:
             keeper.recycled_at = now
-            self._around.tasks.start_soon(self._recycle_now, keeper, reason, name=f"recycle-{keeper.mod_id}")
+            self._shared.tasks.start_soon(self._recycle_now, keeper, reason, name=f"recycle-{keeper.mod_id}")
 
     async def _recycle_now(self, keeper: Keeper, reason: str) -> None:
         """A fresh process of the same version, state handed over; the old one stays if that fails."""
@@ -565,8 +542,8 @@ class ModRegistry:
                     logger.info("mod %s was replaced by a fresh process (%s): %.1f ms pause",
                                 keeper.mod_id, reason, done["pause_ms"])  # fmt: skip
 
-    def _revert(self, keeper: Keeper, probation: Probation, why: str) -> None:
-        self._around.tasks.start_soon(self._revert_now, keeper, probation, why, name=f"revert-{keeper.mod_id}")
+    def revert(self, keeper: Keeper, probation: Probation, why: str) -> None:
+        self._shared.tasks.start_soon(self._revert_now, keeper, probation, why, name=f"revert-{keeper.mod_id}")
 
     async def _revert_now(self, keeper: Keeper, probation: Probation, why: str) -> None:
         """The new version fails too often: the former one takes its place, as in a reload."""
@@ -577,17 +554,26 @@ class ModRegistry:
             with _cancellable(mod):
                 await revert(keeper, probation, why)
 
-    def _reverted(self, keeper: Keeper, what: str) -> None:
+    def reverted(self, keeper: Keeper, what: str) -> None:
         """It is as before the reload: so it is after a restart of the network."""
         logger.error("mod %s: %s", keeper.mod_id, what)
         mod = self._mod_of(keeper)
         if isinstance(mod, WorkerGroup):  # its workers are of one version
             mod.go_back()
-            self._changed()
+            self.changed()
             for other in mod.keepers:
                 if other.probation is not None:
-                    self._revert(other, other.probation, f"worker {keeper.mod_id} has failed")
-        self._around.tasks.start_soon(self.remember, mod, name=f"remember-{keeper.mod_id}")
+                    self.revert(other, other.probation, f"worker {keeper.mod_id} has failed")
+        self._shared.tasks.start_soon(self.remember, mod, name=f"remember-{keeper.mod_id}")
+
+    def check_needs(self, config: ModConfig) -> None:
+        """Raise `ModvisorError` unless the mods that ``config`` requires are loaded."""
+        if config.requires or config.optional:
+            self.dependents.check(config)
+
+    def admit(self, name: str, config: ModConfig, version: str) -> None:
+        """Raise `ModvisorError` unless the mods that need ``name`` can do with this version of it."""
+        self.dependents.admit(name, config, version)
 
     def _mod_of(self, keeper: Keeper) -> Mod:
         return next((mod for mod in self._keepers.values() if keeper in mod.keepers), keeper)
@@ -601,7 +587,7 @@ class ModRegistry:
         same = (
             worker.number for mod in self._keepers.values() for worker in mod.keepers if worker.mod_id == config.mod_id
         )
-        return Keeper(config, self._log(config.mod_id), self._around, max(same, default=0))
+        return Keeper(config, self._recipe.log_of(config.mod_id), self._shared, max(same, default=0))
 
     def _add(self, config: ModConfig) -> Mod:
         keeper = self._keepers.get(config.mod_id)
@@ -633,11 +619,7 @@ class ModRegistry:
         keeper.close_log()
         self._rebuild_routes()
 
-    def _log(self, mod_id: str) -> ModLog:
-        logs = self._config.log
-        return ModLog(self._state.log_file(mod_id), max_bytes=logs.max_bytes, backups=logs.backups)
-
-    def _changed(self) -> None:
+    def changed(self) -> None:
         """A mod may have come, gone, or become another."""
         if any(mod_id != keeper.mod_id for mod_id, keeper in self._keepers.items()):  # in the same order
             self._keepers = {keeper.mod_id: keeper for keeper in self._keepers.values()}
@@ -673,34 +655,7 @@ class ModRegistry:
     @property
     def search_path(self) -> list[str]:
         """All folders in which a mod may be found."""
-        return [*self._sys_path(), *sys.path]
-
-    def _home_of(self, mod: ModConfig) -> Home:
-        return find_home(mod, self._config.base_dir, self.search_path)
-
-    def _load_params(self, mod: ModConfig, home: Home) -> dict[str, Any]:
-        """What a worker needs to become this mod; raises `ConfigError` when an env value cannot be had."""
-        # Another interpreter has its own libraries: it is not to see those of ours.
-        own = self._sys_path() if mod.python is None else search_path(self._config)
-        return {
-            "mod_id": mod.name,
-            "replica": mod.replica,
-            "mod_path": mod.path,
-            "version": mod.declared,
-            "folder": str(home.folder) if home.by_folder else None,
-            "sys_path": [*map(str, mod.paths), *own],
-            "config": mod.config,
-            "env": {name: value.resolve() for name, value in mod.env.items()},
-            "storage_path": str(self._state.storage_of(mod.mod_id)),
-            "network_name": self._config.name,
-            "concurrency": mod.limits.concurrency,
-            "checkpoint_every": mod.checkpoint_every,
-            "polling": self._config.polling == AUTO,
-            "shelf": shared_memory.is_possible,
-        }
-
-    def _sys_path(self) -> list[str]:
-        return [*search_path(self._config), *self._state.python_path]
+        return self._recipe.search_path
 
     def _no_such_mod(self, id_or_path: str) -> EventResponse:
         loaded = ", ".join(self._keepers) or "none"
