@@ -12,16 +12,18 @@ from ..faces import lazily
 
 if TYPE_CHECKING:
     from .incarnation import CancelHandler, Incarnation, StartFailed
-    from .keeper import Keeper, Surroundings
+    from .keeper import Keeper, Shared
     from .probation import Probation
     from .reload import ReloadFailed, activate, failing_at, give, replace_worker, revert
+    from .starting import Recipe
     from .states import COMING_BACK, DOWN, State
 
 __getattr__ = lazily(
     __name__,
     incarnation="CancelHandler Incarnation StartFailed",
-    keeper="Keeper Surroundings",
+    keeper="Keeper Shared",
     probation="Probation",
     reload="ReloadFailed activate failing_at give replace_worker revert",
+    starting="Recipe",
     states="COMING_BACK DOWN State",
 )

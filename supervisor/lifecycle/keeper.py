@@ -10,8 +10,8 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Protocol
 
 import anyio
 from anyio.abc import TaskGroup
@@ -21,18 +21,18 @@ from ...ipc.errors import Code, ModvisorError, PipeClosed
 from ...ipc.event import Event, EventResponse
 from ...ipc.manifest import Manifest
 from ...ipc.messages import Request
-from ...ipc.spinning import Spinner
 from ..calls import Caller, CopyQueue, DurableEvents, InFlight, Journey, Late, Ledger, ModCounters
-from ..config import ModConfig, fingerprint, settled
+from ..config import ModConfig, fingerprint
 from ..journal import Journal, Quarantine
-from ..limits import Armed, Exceeded
-from ..process import Cause, CrashLog, Exit, Launcher, ModLog, shielded, tried
-from ..sources import CompiledCode, Home, SnapshotStore, SourceFiles, files_read
+from ..limits import Exceeded
+from ..process import Cause, CrashLog, Exit, Launcher, ModLog, shielded
+from ..sources import SourceFiles, files_read
 from .checkpoints import Checkpoints
 from .crash_report import report_of_end, report_of_start
-from .incarnation import LAST_MOMENT, CancelHandler, Incarnation, Listeners, StartFailed, StartOrder
+from .incarnation import LAST_MOMENT, Incarnation, Listeners, StartFailed
 from .probation import INTERVAL, Probation, Tally, has_failed
 from .restart import GiveUp, Restart, RestartPolicy
+from .starting import Recipe, naming
 from .states import Action, State, Trigger, next_move
 
 logger = logging.getLogger("modvisor.keeper")
@@ -41,53 +41,73 @@ STALL = 0.25
 """Seconds by which a timer of the supervisor may be late before it mistrusts its own measurement of a mod."""
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What every keeper of a network shares.
+class Listener(Protocol):
+    """Whom the keepers of a network tell what happens, and ask what only the whole network knows.
 
-    Attributes:
-        tasks: the network's root task group.
-        ledger: keeps account of events that died with an incarnation.
-        event_timeout: seconds an event has unless it says otherwise.
-        spinner: waits awake for their mods' answers; None: nobody does.
-        home_of: where a mod is, in the version asked for; raises `ModvisorError`.
-        check_needs: whether what a mod requires is loaded; raises `ModvisorError`.
-        admit: whether those who need a mod, by id, can do with what is to take its place; raises `ModvisorError`.
-        load_params: the `load` parameters of a mod, without its snapshot and limits.
-        arm: prepares the limits of an incarnation.
-        on_request, on_cancel: called with each request of a worker, and with those it gives up.
-        late: called with an answer that nobody waits for any more.
-        resources_of: the newest resource sample of a process, as plain data.
-        recycle: replace the worker of a mod by a fresh one; must not block.
-        revert: put the former version back, and why; must not block.
-        reverted: the former version is to serve again, and why.
-        log_of: the log of the mod with an id.
-        on_change: called after a change of state, version or patterns, so that routes are computed anew.
-        compiled: the code of mods that were loaded before.
+    None of these may block, and all are called in the loop of the network.
     """
 
-    tasks: TaskGroup
+    def changed(self) -> None:
+        """Take note that a state, a version or patterns changed: routes may be different."""
+        ...
+
+    def request(self, keeper: Keeper, incarnation: Incarnation, request: Request, /) -> None:
+        """Answer a request of a worker."""
+        ...
+
+    def cancelled(self, incarnation: Incarnation, request_id: int | None, /) -> None:
+        """Drop a request that a worker gave up; None: all of its requests, its pipe ended."""
+        ...
+
+    @property
+    def late_answer(self) -> Late:
+        """Takes an answer that nobody waits for any more."""
+        ...
+
+    def recycle(self, keeper: Keeper, reason: str) -> None:
+        """Replace the worker by a fresh one of the same version, soon."""
+        ...
+
+    def revert(self, keeper: Keeper, probation: Probation, why: str) -> None:
+        """Replace the version on probation by the previous one, soon."""
+        ...
+
+    def reverted(self, keeper: Keeper, what: str) -> None:
+        """Take note that the previous version is to serve again."""
+        ...
+
+    def check_needs(self, config: ModConfig) -> None:
+        """Raise `ModvisorError` unless the mods that ``config`` requires are loaded."""
+        ...
+
+    def admit(self, name: str, config: ModConfig, version: str) -> None:
+        """Raise `ModvisorError` unless the mods that need ``name`` can do with this version of it."""
+        ...
+
+    def resources_of(self, pid: int, /) -> dict[str, Any] | None:
+        """Return the newest resource sample of a process, as plain data."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all keepers of a network share.
+
+    Attributes:
+        recipe: what the next worker must know; ``launcher`` starts its process.
+        ledger: keeps account of events that died with an incarnation.
+        event_timeout: seconds an event has unless it says otherwise.
+        tasks: the network's root task group.
+        listener: whom the keepers tell what happens.
+    """
+
+    recipe: Recipe
     launcher: Launcher
-    snapshots: SnapshotStore
     journal: Journal
     ledger: Ledger
     event_timeout: float
-    spinner: Spinner | None
-    home_of: Callable[[ModConfig], Home]
-    check_needs: Callable[[ModConfig], None]
-    admit: Callable[[str, ModConfig, str], None]
-    load_params: Callable[[ModConfig, Home], dict[str, Any]]
-    arm: Callable[[ModConfig, int], Armed]
-    on_request: Callable[[Keeper, Incarnation, Request], None]
-    on_cancel: CancelHandler
-    late: Late
-    resources_of: Callable[[int], dict[str, Any] | None]
-    recycle: Callable[[Keeper, str], None]
-    revert: Callable[[Keeper, Probation, str], None]
-    reverted: Callable[[Keeper, str], None]
-    log_of: Callable[[str], ModLog]
-    on_change: Callable[[], None]
-    compiled: CompiledCode = field(default_factory=CompiledCode)
+    tasks: TaskGroup
+    listener: Listener
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +139,16 @@ class Keeper:
         is_member: it has served, or is part of the network although its first start failed, or it was in quarantine before.
     """
 
-    def __init__(self, config: ModConfig, log: ModLog, surroundings: Surroundings, number: int = 0) -> None:
-        around = surroundings
+    def __init__(self, config: ModConfig, log: ModLog, shared: Shared, number: int = 0) -> None:
         self.config = config
         self.lock = anyio.Lock()
         self.command: anyio.CancelScope | None = None  # the load, reload or swap under way
         self.log = log
         self.counters = ModCounters()
-        self.caller = Caller(config, self.counters, around.ledger)
-        self.durable = DurableEvents(self.caller, around.journal, around.tasks, around.event_timeout, around.late)
+        self.caller = Caller(config, self.counters, shared.ledger)
+        self.durable = DurableEvents(
+            self.caller, shared.journal, shared.tasks, shared.event_timeout, shared.listener.late_answer
+        )
         self.copies = CopyQueue(config.limits.observe_queue, self.counters, config.limits.queue_bytes)
         self.state = State.STARTING
         self.incarnation: Incarnation | None = None
@@ -146,12 +167,12 @@ class Keeper:
         self.sources: SourceFiles | None = None  # of the newest version that was ready; None if it did not report them
         self.files_read: tuple[str, ...] = ()  # by a first start that failed
         self.checkpoints = Checkpoints(
-            config.mod_id, around.journal, around.tasks, are_kept=config.checkpoint_every is not None
+            config.mod_id, shared.journal, shared.tasks, are_kept=config.checkpoint_every is not None
         )
         self._loop = asyncio.get_running_loop()
         self._number = number  # of the newest incarnation
         self._about = 0  # number of the incarnation that the state is about
-        self._around = around
+        self._shared = shared
         self._policy = _policy_of(config)
         self._delay = 0.0
         self._keeping: anyio.CancelScope | None = None  # of the task that follows the current incarnation
@@ -214,7 +235,7 @@ class Keeper:
         work = [self._works[action] for action in move.actions if action in self._works]
         if work and self._life is not None:  # else `_live` will see to it
             self._life.start_soon(self._do_in_turn, work, facts)
-        self._around.on_change()
+        self._shared.listener.changed()
 
     def _exceeded(self, incarnation: Incarnation, exceeded: Exceeded) -> None:
         """It uses more than it may. One that starts, or is being replaced, has nothing to be saved: it is ended at once."""
@@ -331,7 +352,7 @@ class Keeper:
 
     async def _forget_sources(self) -> None:
         try:
-            await self._around.snapshots.forget(self.mod_id)
+            await self._shared.recipe.snapshots.forget(self.mod_id)
         except OSError as error:
             logger.warning("mod %s: its kept sources cannot be removed: %s", self.mod_id, error)
 
@@ -368,11 +389,15 @@ class Keeper:
             restore: give it the state of the last checkpoint, if there is one.
             config: of the mod it is to become, when that is another one than now (see `adopt`).
         """
-        log = self.log if config is None or config.mod_id == self.mod_id else self._around.log_of(config.mod_id)
+        log = self.log if config is None or config.mod_id == self.mod_id else self._shared.recipe.log_of(config.mod_id)
         self._number += 1
-        order = await self._order(config or self.config, from_snapshot=from_snapshot)
-        listeners = Listeners(self._request, self._around.on_cancel, self._lost, self._exceeded)
-        incarnation = await Incarnation.start(order, self._around.launcher, log, listeners)
+        found = await self._shared.recipe.find(config or self.config, from_snapshot=from_snapshot)
+        if found.modules is None:
+            with naming(found.config.mod_id):
+                self._shared.listener.check_needs(found.config)
+        order = await self._shared.recipe.order(found, self._number)
+        listeners = Listeners(self._request, self._shared.listener.cancelled, self._lost, self._exceeded)
+        incarnation = await Incarnation.start(order, self._shared.launcher, log, listeners)
         if not from_snapshot:
             await self._admit(incarnation)
         if restore:
@@ -383,7 +408,7 @@ class Keeper:
         """Others may need the mod, and in certain versions. Raises `StartFailed`; nothing is left of the incarnation then."""
         assert incarnation.manifest is not None
         try:
-            self._around.admit(self.config.name, incarnation.config, incarnation.manifest.version)
+            self._shared.listener.admit(self.config.name, incarnation.config, incarnation.manifest.version)
         except ModvisorError as error:
             await shielded(incarnation.kill("others cannot do with it"))
             raise StartFailed(f"mod {self.mod_id}: {error}", code=error.code, **error.details) from None
@@ -392,28 +417,6 @@ class Keeper:
         """Its start is not tried, because of something else."""
         self.last_error = reason
         self.happened(Trigger.START_FAILED, facts=Facts(reason=reason))
-
-    async def _order(self, config: ModConfig, *, from_snapshot: bool) -> StartOrder:
-        """All that the next worker must know. Raises `StartFailed`."""
-        snapshot = await self._around.snapshots.read(config.mod_id) if from_snapshot else None
-        try:
-            home = self._around.home_of(config) if snapshot is None else snapshot.home
-            config = settled(config, home.file, home.said)
-            if snapshot is None and (config.requires or config.optional):
-                self._around.check_needs(config)
-            python = None if config.python is None else await tried(config.python)
-            params = self._around.load_params(config, home)
-        except ModvisorError as error:  # its mod.yaml has mistakes; an environment variable or file is missing
-            raise StartFailed(f"mod {config.mod_id}: {error}", code=error.code, **error.details) from None
-        except OSError as error:  # its folder cannot be made: the disk is full, or not ours to write
-            raise StartFailed(f"mod {config.mod_id}: {error}") from None
-        if snapshot is not None:
-            params["snapshot"] = snapshot.modules
-        if python is None:  # another Python has another code
-            params["compiled"] = self._around.compiled.of((config.path, home.folder))
-        armed = self._around.arm(config, self._number)
-        params["limits"] = armed.worker_limits()
-        return StartOrder(config, self._number, params, armed, home, python, self._around.spinner)
 
     async def activate(self, incarnation: Incarnation) -> None:
         """Its last step before it serves. Raises `StartFailed`; nothing is left of the incarnation then."""
@@ -442,8 +445,8 @@ class Keeper:
         try:
             self.has_snapshot = False
             modules = await incarnation.pipe.request(messages.SNAPSHOT, {}, self.config.limits.start_timeout)
-            self._around.compiled.take((self.config.path, incarnation.home.folder), modules)
-            self.sources = await self._around.snapshots.write(
+            self._shared.recipe.compiled.take((self.config.path, incarnation.home.folder), modules)
+            self.sources = await self._shared.recipe.snapshots.write(
                 self.mod_id,
                 self.config.path,
                 modules,
@@ -460,7 +463,7 @@ class Keeper:
             logger.warning(
                 "mod %s: no snapshot of its sources, restarts will read the working files: %s", self.mod_id, error
             )
-        self._around.on_change()
+        self._shared.listener.changed()
 
     async def take_checkpoint(self, incarnation: Incarnation, state: Any, version: str) -> None:
         """Keep what a worker calls the state of the mod, as long as it speaks for it; raises `ModvisorError` if not.
@@ -485,7 +488,7 @@ class Keeper:
 
     def _start_keeping(self) -> None:
         self._keeping, self._kept = anyio.CancelScope(), anyio.Event()
-        self._around.tasks.start_soon(self._keep, self._keeping, self._kept, name=f"keep-{self.mod_id}")
+        self._shared.tasks.start_soon(self._keep, self._keeping, self._kept, name=f"keep-{self.mod_id}")
 
     async def stop_keeping(self) -> None:
         """End the task that follows the incarnations, and a restart that is under way in it: the caller goes on instead."""
@@ -576,7 +579,7 @@ class Keeper:
         assert incarnation is not None
         self.manifest, incarnation.served_since = incarnation.manifest, self._loop.time()
         self.caller.open(incarnation.in_flight)
-        self._around.tasks.start_soon(self.durable.resume, name=f"resume-{self.mod_id}")
+        self._shared.tasks.start_soon(self.durable.resume, name=f"resume-{self.mod_id}")
 
     def _hold(self, facts: Facts) -> None:
         self.caller.hold()
@@ -607,7 +610,7 @@ class Keeper:
         else:
             assert incarnation is not None
             assert exit is not None
-            report = report_of_end(incarnation, exit, self._around.resources_of(incarnation.pid))
+            report = report_of_end(incarnation, exit, self._shared.listener.resources_of(incarnation.pid))
             self.last_error = f"incarnation {incarnation.number} (pid {incarnation.pid}) ended: {report.detail}"
         self.crashes.add(report)
         if incarnation is not None and not incarnation.in_flight.report.done():
@@ -639,17 +642,17 @@ class Keeper:
         self.counters.restarts += 1
 
     def _recycle(self, facts: Facts) -> None:
-        self._around.recycle(self, facts.reason)
+        self._shared.listener.recycle(self, facts.reason)
 
     def _keep_quarantine(self, facts: Facts) -> None:
         self.quarantined = facts.reason
-        self._around.journal.quarantine(
+        self._shared.journal.quarantine(
             Quarantine(self.mod_id, self.config.path, facts.reason, time.time(), fingerprint(self.config))
         )
 
     def _release(self, facts: Facts) -> None:
         self.quarantined = None
-        self._around.journal.release(self.mod_id)
+        self._shared.journal.release(self.mod_id)
 
     async def _do_in_turn(self, work: list[Callable[[Keeper, Facts], Awaitable[None]]], facts: Facts) -> None:
         for do in work:
@@ -676,7 +679,7 @@ class Keeper:
     # -- what the incarnations tell
 
     def _request(self, incarnation: Incarnation, request: Request) -> None:
-        self._around.on_request(self, incarnation, request)
+        self._shared.listener.request(self, incarnation, request)
 
     # -- becoming another
 
@@ -702,7 +705,7 @@ class Keeper:
         self.copies.release()
         if can_revert is not None:
             self.probation = can_revert
-            self._around.tasks.start_soon(self._see_through, can_revert, name=f"probation-{self.mod_id}")
+            self._shared.tasks.start_soon(self._see_through, can_revert, name=f"probation-{self.mod_id}")
         return [] if old is None or old.is_resting else [old]
 
     async def make_way(self) -> Incarnation | None:
@@ -775,7 +778,7 @@ class Keeper:
         """Whether two such processes are within the limit of one mod."""
         if memory is None:
             return True
-        sample = self._around.resources_of(resting.pid)
+        sample = self._shared.listener.resources_of(resting.pid)
         return sample is not None and 2 * (sample.get("rss") or memory) <= memory
 
     async def begin_probation(self, seconds: float | None) -> None:
@@ -792,7 +795,7 @@ class Keeper:
                 await anyio.sleep(min(left, INTERVAL))
                 why = has_failed(probation.before, self._tally().since(self._tally_at_switch))
                 if why is not None and probation.can_revert and self.state is State.READY:
-                    self._around.revert(self, probation, why)
+                    self._shared.listener.revert(self, probation, why)
                     return
             await self.end_probation()
 
@@ -814,7 +817,7 @@ class Keeper:
             if wait:
                 await shielded(self._end_resting(standby, deadline))
             else:
-                self._around.tasks.start_soon(self._end_resting, standby, deadline, name=f"standby-{self.mod_id}")
+                self._shared.tasks.start_soon(self._end_resting, standby, deadline, name=f"standby-{self.mod_id}")
 
     async def _end_resting(self, standby: Incarnation, deadline: float) -> None:
         await shielded(standby.stop(deadline))
@@ -824,7 +827,7 @@ class Keeper:
     async def _accept(self, probation: Probation) -> None:
         try:
             if probation.sources_kept:
-                await self._around.snapshots.accept(self.mod_id)
+                await self._shared.recipe.snapshots.accept(self.mod_id)
                 self.has_snapshot = True
         except OSError as error:
             logger.warning("mod %s: no snapshot of its sources, restarts will read the working files: %s",
@@ -834,7 +837,7 @@ class Keeper:
 
     async def forget_sources(self, mod_id: str) -> None:
         """Those of the mod that this one has taken the place of."""
-        await shielded(self._around.snapshots.forget(mod_id))
+        await shielded(self._shared.recipe.snapshots.forget(mod_id))
 
     def _give_up_probation(self) -> None:
         """Nobody is to judge it any more."""
@@ -887,14 +890,14 @@ class Keeper:
         self.counters.rollbacks += 1
         self._tally_at_switch = self._tally()
         self.last_rollback = f"version {failed} failed on probation, version {probation.version} serves again: {why}"
-        self._around.reverted(self, self.last_rollback)
+        self._shared.listener.reverted(self, self.last_rollback)
 
     def adopt(self, config: ModConfig, log: ModLog | None = None) -> None:
         """Be the mod of ``config`` from now on: the same with other settings, or another one with counts of its own."""
         if config.mod_id != self.mod_id:
-            self._around.journal.hand_on(self.mod_id, config.mod_id)
+            self._shared.journal.hand_on(self.mod_id, config.mod_id)
             self.caller.mod_id = self.checkpoints.mod_id = config.mod_id
-            self.log, former = log or self._around.log_of(config.mod_id), self.log
+            self.log, former = log or self._shared.recipe.log_of(config.mod_id), self.log
             former.close()
             self.counters = self.caller.counters = self.copies.counters = ModCounters()
             self.loaded_at = time.time()

@@ -69,7 +69,7 @@ class WatchedCrashes(CrashLog):
         self._keeper = keeper
         self._policy = keeper._policy  # while `_naive` is its double
         self._naive = NaivePolicy(keeper.config.restart)
-        if laws.world.in_quarantine:
+        if keeper.quarantined is not None:  # since before the supervisor's own restart
             self._naive.given_up()
 
     def add(self, report: CrashReport) -> None:

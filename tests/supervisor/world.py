@@ -257,7 +257,6 @@ class World:
         self.agents = AgentRegistry(AgentsConfig(), {}, self.journal.record)
         self.late: list[tuple[Journey, Any]] = []  # answers nobody waited for
         self.sent: list[Sent] = []
-        self.in_quarantine = False  # the mod that is being loaded
         self._numbers = 0  # of events
         self.commands: list[asyncio.Task[Any]] = []
         self.mods: ModRegistry
@@ -327,12 +326,10 @@ class World:
     async def open(self, *, in_quarantine: bool = False) -> None:
         """Put it together and load the mod, which may have been in quarantine when the network last ran."""
         await self._started
-        self.in_quarantine = in_quarantine
         if in_quarantine:
             kept = Quarantine(MOD, self.mod.path, "it kept ending", 0.0, fingerprint(self.mod))
             self.ask.records.restore(Kept(quarantines={MOD: kept}))
         await self.ask.load(self.mod)
-        self.in_quarantine = False
 
     async def close(self) -> None:
         """End all there is; raises what went wrong with the network's own tasks."""
