@@ -41,12 +41,14 @@ from ..lifecycle import (
     Keeper,
     Probation,
     Recipe,
+    Reloaded,
     ReloadFailed,
     Shared,
     StartFailed,
     State,
     replace_worker,
     revert,
+    version_of,
 )
 from ..limits import Enforcement
 from ..process import Launcher, shielded
@@ -215,8 +217,8 @@ class ModRegistry:
                     text = f"mod {keeper.mod_id} was not reloaded, {_left_of(keeper)}: {error}"
                     return failure(keeper.config, error, text)
                 await self.remember(keeper)
-                data = {"mod_id": keeper.mod_id, "mod_path": keeper.config.path, **done}
-                return EventResponse(True, f"mod {keeper.mod_id} reloaded ({done['pause_ms']:.1f} ms pause)", data)
+                data = {"mod_id": keeper.mod_id, "mod_path": keeper.config.path, **done.to_dict()}
+                return EventResponse(True, f"mod {keeper.mod_id} reloaded ({done.pause_ms:.1f} ms pause)", data)
         return failure(keeper.config, ModvisorError("the reload was cancelled by an unload", code=Code.NOT_RUNNING))
 
     async def restart(self, id_or_path: str) -> EventResponse:
@@ -232,7 +234,7 @@ class ModRegistry:
                     done = await self._replace(keeper, keeper.config, from_snapshot=True)
                 except ReloadFailed as error:
                     return failure(keeper.config, error, f"mod {keeper.mod_id} was not restarted: {error}")
-                data = {"mod_id": keeper.mod_id, "mod_path": keeper.config.path, **pids_of(keeper), **done}
+                data = {"mod_id": keeper.mod_id, "mod_path": keeper.config.path, **pids_of(keeper), **done.to_dict()}
                 return EventResponse(True, f"mod {keeper.mod_id} restarted", data)
         return failure(keeper.config, ModvisorError("the restart was cancelled by an unload", code=Code.NOT_RUNNING))
 
@@ -262,8 +264,13 @@ class ModRegistry:
                 with _cancellable(keeper):
                     done = await self._replace(keeper, config)
                     await self.remember(keeper)
-                    data = {"mod_id": config.mod_id, "mod_path": config.path, "former_id": former.mod_id, **done}
-                    text = f"mod {former.mod_id} swapped for {config.mod_id} ({done['pause_ms']:.1f} ms pause)"
+                    data = {
+                        "mod_id": config.mod_id,
+                        "mod_path": config.path,
+                        "former_id": former.mod_id,
+                        **done.to_dict(),
+                    }
+                    text = f"mod {former.mod_id} swapped for {config.mod_id} ({done.pause_ms:.1f} ms pause)"
                     return EventResponse(True, text, data)
             except ReloadFailed as error:
                 logger.warning("swap of mod %s for %s failed: %s", former.mod_id, config.mod_id, error)
@@ -415,8 +422,8 @@ class ModRegistry:
                 return f"the alias {min(taken)!r} is taken by mod {other.mod_id}"
         return None
 
-    async def _replace(self, keeper: Mod, config: ModConfig, *, from_snapshot: bool = False) -> dict[str, Any]:
-        """`swap.reload`, of a mod with one worker or with several."""
+    async def _replace(self, keeper: Mod, config: ModConfig, *, from_snapshot: bool = False) -> Reloaded:
+        """Reload, restart or swap a mod with one worker or with several."""
         if isinstance(keeper, Keeper) and config.workers is None:
             return await replace_worker(keeper, config, from_snapshot=from_snapshot, on_probation=not from_snapshot)
         if isinstance(keeper, WorkerGroup) and config.workers is not None:
@@ -446,9 +453,9 @@ class ModRegistry:
                     worker.not_started(str(error))
             raise
 
-    async def _start_workers(self, mod: WorkerGroup, config: ModConfig, *, from_snapshot: bool) -> dict[str, Any]:
-        """`reload`, of a mod none of whose workers is there."""
-        before = mod.manifest.version if mod.manifest is not None else None
+    async def _start_workers(self, mod: WorkerGroup, config: ModConfig, *, from_snapshot: bool) -> Reloaded:
+        """Reload a mod none of whose workers is there."""
+        before = version_of(mod.manifest)
         if config.workers != len(mod.keepers) or config.mod_id != mod.mod_id:
             for former in mod.become(config, [self._keeper(own) for own in configs_of(config)]):
                 await former.unload()
@@ -465,7 +472,7 @@ class ModRegistry:
         except StartFailed as error:
             raise ReloadFailed.at_start(error) from None
         await note_workers(mod, self._journal)
-        return {"pause_ms": 0.0, "queued": 0, "state_bytes": 0, "from": before, "to": manifest.version}
+        return Reloaded.from_down(before, manifest.version)
 
     def _stay_quarantined(self, keeper: Mod) -> str | None:
         """Those of its workers that were in quarantine when the former run ended stay in it; why, if all do."""
@@ -540,7 +547,7 @@ class ModRegistry:
                 else:
                     keeper.counters.recycled += 1
                     logger.info("mod %s was replaced by a fresh process (%s): %.1f ms pause",
-                                keeper.mod_id, reason, done["pause_ms"])  # fmt: skip
+                                keeper.mod_id, reason, done.pause_ms)  # fmt: skip
 
     def revert(self, keeper: Keeper, probation: Probation, why: str) -> None:
         self._shared.tasks.start_soon(self._revert_now, keeper, probation, why, name=f"revert-{keeper.mod_id}")

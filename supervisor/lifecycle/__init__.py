@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .incarnation import CancelHandler, Incarnation, StartFailed
     from .keeper import Keeper, Shared
     from .probation import Probation
-    from .reload import ReloadFailed, activate, failing_at, give, replace_worker, revert
+    from .reload import Reloaded, ReloadFailed, activate, failing_at, give, replace_worker, revert, version_of
     from .starting import Recipe
     from .states import COMING_BACK, DOWN, State
 
@@ -23,7 +23,7 @@ __getattr__ = lazily(
     incarnation="CancelHandler Incarnation StartFailed",
     keeper="Keeper Shared",
     probation="Probation",
-    reload="ReloadFailed activate failing_at give replace_worker revert",
+    reload="ReloadFailed Reloaded activate failing_at give replace_worker revert version_of",
     starting="Recipe",
     states="COMING_BACK DOWN State",
 )

@@ -232,41 +232,47 @@ class Incarnation:
         return error
 
     async def activate(self, timeout: float) -> None:
-        """Let the mod open what is exclusive. Raises `StartFailed`; the process is still there then."""
+        """Let the mod open what is exclusive. Raises `StartFailed`; the process still runs then."""
         self.activating = True
-        try:
-            await self.pipe.request(messages.ACTIVATE, {}, timeout)
-        except TimeoutError:
-            raise StartFailed(
-                f"mod {self.mod_id}: activate() took more than {timeout:g} s", code=Code.START_TIMEOUT
-            ) from None
-        except RequestFailed as error:
-            raise StartFailed(f"mod {self.mod_id}: {error}", code=error.code, **error.details) from None
-        except (PipeBroken, PipeClosed) as error:
-            raise StartFailed(f"mod {self.mod_id}: the worker ended in activate() ({error})") from None
+        await self._life(messages.ACTIVATE, {}, timeout)
 
     async def deactivate(self, timeout: float) -> None:
-        """Have the mod let go of what is exclusive: another is to serve. Raises `StartFailed`; `activate` undoes it."""
-        try:
-            await self.pipe.request(messages.DEACTIVATE, {}, timeout)
-        except TimeoutError:
-            text = f"mod {self.mod_id}: deactivate() took more than {timeout:g} s"
-            raise StartFailed(text, code=Code.TIMEOUT) from None
-        except RequestFailed as error:
-            raise StartFailed(f"mod {self.mod_id}: {error}", code=error.code, **error.details) from None
-        except (PipeBroken, PipeClosed) as error:
-            raise StartFailed(f"mod {self.mod_id}: the worker ended in deactivate() ({error})") from None
+        """Have the mod let go of what is exclusive, for its successor; `activate` undoes it. Raises `StartFailed`."""
+        await self._life(messages.DEACTIVATE, {}, timeout, late=Code.TIMEOUT)
 
     async def restore(self, state: Any, from_version: str, timeout: float) -> None:
         """Give the mod the state of its last checkpoint, before it is activated. Raises `StartFailed`."""
+        params = {"state": state, "from_version": from_version}
         try:
-            await self.pipe.request(messages.SET_STATE, {"state": state, "from_version": from_version}, timeout)
-        except TimeoutError:
-            text = f"mod {self.mod_id}: set_state() took more than {timeout:g} s to take over its checkpoint"
-            raise StartFailed(text, code=Code.START_TIMEOUT) from None
-        except ModvisorError as error:
-            text = f"mod {self.mod_id} did not take over its checkpoint: {error}"
+            await self._life(messages.SET_STATE, params, timeout, ended=Code.MOD_CRASHED)
+        except StartFailed as error:
+            text = str(error).removeprefix(f"mod {self.mod_id}: ")
+            text = f"mod {self.mod_id} did not take over its checkpoint: {text}"
             raise StartFailed(text, code=error.code, **error.details) from None
+
+    async def _life(
+        self,
+        method: str,
+        params: dict[str, Any],
+        timeout: float,
+        *,
+        late: str = Code.START_TIMEOUT,
+        ended: str = Code.START_FAILED,
+    ) -> None:
+        """Call a method of the mod's life. Raises `StartFailed`, which names it; the process still runs then.
+
+        Args:
+            late, ended: codes of the failure when the call timed out, or the worker ended in it.
+        """
+        try:
+            await self.pipe.request(method, params, timeout)
+        except TimeoutError:
+            raise StartFailed(f"mod {self.mod_id}: {method}() took more than {timeout:g} s", code=late) from None
+        except (PipeBroken, PipeClosed) as error:
+            text = f"mod {self.mod_id}: the worker ended in {method}() ({error})"
+            raise StartFailed(text, code=ended) from None
+        except ModvisorError as error:
+            raise StartFailed(f"mod {self.mod_id}: {error}", code=error.code, **error.details) from None
 
     async def part(self, states: list[Any], from_version: str, count: int, timeout: float) -> list[Any]:
         """Have the mod merge the states of several workers and split them for ``count``.

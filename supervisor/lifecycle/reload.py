@@ -13,6 +13,7 @@ from typing import Any
 
 from ...ipc import messages
 from ...ipc.errors import Code, ModvisorError, PipeBroken, PipeClosed, Unserializable
+from ...ipc.manifest import Manifest
 from ...ipc.messages import pack
 from ..config import STOP_FIRST, ModConfig
 from ..process import shielded
@@ -41,6 +42,41 @@ class ReloadFailed(ModvisorError):
 
 
 @dataclass(frozen=True, slots=True)
+class Reloaded:
+    """What a reload, restart or swap was like.
+
+    Attributes:
+        pause_ms: how long events waited; ``queued``: how many waited at the end of it.
+        state_bytes: size of the state that was handed over.
+        before, after: the versions.
+        workers: how many were replaced, of a mod that has several.
+    """
+
+    pause_ms: float
+    queued: int
+    state_bytes: int
+    before: str | None
+    after: str | None
+    workers: int | None = None
+
+    @classmethod
+    def from_down(cls, before: str | None, after: str | None) -> Reloaded:
+        """Of a mod that was down: nothing waited, nothing was handed over."""
+        return cls(0.0, 0, 0, before, after)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As responses show it: ``{"pause_ms", "queued", "state_bytes", "from", "to"}``, with workers if there are several."""
+        shown = {
+            "pause_ms": self.pause_ms,
+            "queued": self.queued,
+            "state_bytes": self.state_bytes,
+            "from": self.before,
+            "to": self.after,
+        }
+        return shown if self.workers is None else {**shown, "workers": self.workers}
+
+
+@dataclass(frozen=True, slots=True)
 class Switched:
     """What a switch was like: the pause, events that waited at its end, the state that was handed over and its version."""
 
@@ -57,7 +93,7 @@ async def replace_worker(
     from_snapshot: bool = False,
     on_probation: bool = True,
     tentative: bool = False,
-) -> dict[str, Any]:
+) -> Reloaded:
     """Replace the running incarnation of ``keeper`` by one with fresh code under ``config``.
 
     The caller holds the keeper's lock. A mod that is down (failed, quarantined, stopped) is started instead; one that is on its
@@ -68,9 +104,6 @@ async def replace_worker(
         from_snapshot: run the last good version instead of the working files (a restart).
         on_probation: go back to the former version if the new one fails within its probation.
         tentative: keep the way back until `Keeper.begin_probation`, whatever the config says.
-
-    Returns:
-        ``{"pause_ms", "queued", "state_bytes", "from", "to"}``; from and to are versions.
 
     Raises:
         ReloadFailed: at any step before the switch.
@@ -114,10 +147,10 @@ async def revert(keeper: Keeper, probation: Probation, why: str) -> None:
         if keeper.probation is probation:
             await keeper.end_probation()
     else:
-        keeper.note_rollback(done["from"], probation, why)
+        keeper.note_rollback(done.before, probation, why)
 
 
-async def _to_former(keeper: Keeper, probation: Probation) -> dict[str, Any]:
+async def _to_former(keeper: Keeper, probation: Probation) -> Reloaded:
     """Raises `ReloadFailed`."""
     current, standby = keeper.incarnation, keeper.take_resting(probation)
     try:
@@ -141,7 +174,7 @@ async def _replace(
     *,
     probation: float | None,
     fallback: tuple[Any, str] | None = None,
-) -> dict[str, Any]:
+) -> Reloaded:
     former = keeper.mod_id
     try:
         switched = await _switch(keeper, old, new, probation=probation, fallback=fallback)
@@ -158,16 +191,12 @@ async def _replace(
             await keeper.forget_sources(former)
     finally:
         await _end(switched.superseded, new.config)
-    return {
-        "pause_ms": switched.pause_ms,
-        "queued": switched.queued,
-        "state_bytes": _size(switched.state),
-        "from": old.manifest.version if old.manifest else None,
-        "to": new.manifest.version if new.manifest else None,
-    }
+    return Reloaded(
+        switched.pause_ms, switched.queued, _size(switched.state), version_of(old.manifest), version_of(new.manifest)
+    )
 
 
-async def _stop_first(keeper: Keeper, old: Incarnation, config: ModConfig, *, from_snapshot: bool) -> dict[str, Any]:
+async def _stop_first(keeper: Keeper, old: Incarnation, config: ModConfig, *, from_snapshot: bool) -> Reloaded:
     """A mod that cannot be there twice: the old one ends, then the new one starts; events wait meanwhile."""
     began = perf_counter()
     limits, former = config.limits, keeper.config
@@ -203,11 +232,8 @@ async def _stop_first(keeper: Keeper, old: Incarnation, config: ModConfig, *, fr
     await keeper.keep_sources(new)
     if renamed:
         await keeper.forget_sources(former.mod_id)
-    return {
-        "pause_ms": round((perf_counter() - began) * 1000, 3), "queued": queued, "state_bytes": _size(state),
-        "from": old.manifest.version if old.manifest else None,
-        "to": new.manifest.version if new.manifest else None,
-    }  # fmt: skip
+    pause = round((perf_counter() - began) * 1000, 3)
+    return Reloaded(pause, queued, _size(state), version_of(old.manifest), version_of(new.manifest))
 
 
 async def _make_way(keeper: Keeper, config: ModConfig) -> None:
@@ -221,15 +247,15 @@ async def _end(incarnations: list[Incarnation], config: ModConfig) -> None:
         await shielded(incarnation.stop(deadline))
 
 
-async def _start_again(keeper: Keeper, config: ModConfig, from_snapshot: bool) -> dict[str, Any]:
+async def _start_again(keeper: Keeper, config: ModConfig, from_snapshot: bool) -> Reloaded:
     """There is no incarnation, and nothing tries to bring one any more: start."""
-    before = keeper.manifest.version if keeper.manifest else None
+    before = version_of(keeper.manifest)
     start = keeper.start_instead if keeper.state in COMING_BACK else keeper.start_anew
     try:
         manifest = await start(config, from_snapshot=from_snapshot)
     except StartFailed as error:
         raise ReloadFailed.at_start(error) from None
-    return {"pause_ms": 0.0, "queued": 0, "state_bytes": 0, "from": before, "to": manifest.version}
+    return Reloaded.from_down(before, manifest.version)
 
 
 async def _switch(
@@ -368,6 +394,11 @@ async def _resume(old: Incarnation, timeout: float) -> None:
         await old.activate(timeout)
     except StartFailed as error:
         old.fail(f"it could not be activated again after a reload that failed: {error}")
+
+
+def version_of(manifest: Manifest | None) -> str | None:
+    """Return the version that a mod reported; None if it has not come to serve yet."""
+    return None if manifest is None else manifest.version
 
 
 def _size(state: tuple[Any, str] | None) -> int:
