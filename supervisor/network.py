@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from heapq import merge
 from pathlib import Path
 from typing import Any
@@ -30,19 +29,25 @@ from .fleet import (
     Autoreload,
     Changes,
     Loading,
-    Mod,
+    ModCommands,
+    ModRecords,
     ModRegistry,
+    ModUpkeep,
+    NetworkView,
     ResourceMonitor,
     Saved,
+    agent_directory,
     apply_changes,
+    describe_mods,
+    health,
     in_force,
-    mod_stats,
-    pids_of,
-    resource_stats,
+    loaded_mods,
+    network_stats,
+    resources,
 )
 from .http.server import Servers
 from .journal import Journal, Kept, StateDir
-from .lifecycle import Keeper, State
+from .lifecycle import Keeper
 from .limits import Enforcement
 from .process import make_launcher, read_tail
 from .sources import HOW_TO_INSTALL, SnapshotStore, available, is_available
@@ -191,7 +196,7 @@ class AgentNetwork:
         if fresh:
             kept = _without_mods(kept, parts.journal)
         parts.agents.restore(kept.agents, kept.channels)
-        parts.mods.restore(kept)
+        parts.records.restore(kept)
         await anyio.to_thread.run_sync(parts.enforcement.open)
         parts.tasks.start_soon(parts.enforcement.run, name="enforcement")
         try:
@@ -227,7 +232,7 @@ class AgentNetwork:
                     logger.error(
                         "mod %s, loaded when the network last ran, did not start: %s", mod_id, response.message
                     )
-            parts.mods.started()
+            parts.records.started()
             tasks.cancel_scope.cancel()
         if self._stop_requested.is_set():
             raise StartError("the network was shut down while it started", code=Code.NOT_RUNNING)
@@ -237,7 +242,7 @@ class AgentNetwork:
         """Take nothing new, let the mods finish and end, tell those who wait, put what must be kept on disk."""
         self._closing = True
         parts.background.cancel()
-        await parts.mods.close()
+        await parts.commands.close()
         await parts.mods.close_launcher()
         await parts.servers.stop()
         await anyio.to_thread.run_sync(parts.enforcement.close)
@@ -353,11 +358,11 @@ class AgentNetwork:
             mod_path: where the code is from now on, if that changes.
             config: the mod's free-form part, if that changes.
         """
-        return _not_running() if self._parts is None else await self._parts.mods.reload(mod, config, mod_path)
+        return _not_running() if self._parts is None else await self._parts.commands.reload(mod, config, mod_path)
 
     async def restart_mod(self, mod: str) -> EventResponse:
         """A new incarnation of the last version that was ready; brings a quarantined, failed or ended mod back."""
-        return _not_running() if self._parts is None else await self._parts.mods.restart(mod)
+        return _not_running() if self._parts is None else await self._parts.commands.restart(mod)
 
     async def swap_mod(
         self,
@@ -381,7 +386,7 @@ class AgentNetwork:
             wanted = self._entry(mod_path, mod_id=mod_id, config=config, **more)
         except ModvisorError as error:
             return EventResponse.failure(error.code, f"{mod_path}: {error}", mod_path=mod_path)
-        return await self._parts.mods.swap(mod, wanted, alias=alias)
+        return await self._parts.commands.swap(mod, wanted, alias=alias)
 
     # -- versions of a mod
 
@@ -425,19 +430,7 @@ class AgentNetwork:
 
     def get_loaded_mods(self) -> dict[str, dict[str, Any]]:
         """By mod id, in load order: mod_id, mod_path, loaded_at, state, pid, version."""
-        if self._parts is None:
-            return {}
-        return {
-            keeper.mod_id: {
-                "mod_id": keeper.mod_id,
-                "mod_path": keeper.config.path,
-                "loaded_at": keeper.loaded_at,
-                "state": str(keeper.state),
-                **pids_of(keeper),
-                "version": keeper.manifest.version if keeper.manifest is not None else None,
-            }
-            for keeper in self._parts.mods
-        }
+        return {mod_id: mod.to_dict() for mod_id, mod in loaded_mods(self._view().mods).items()}
 
     async def available_mods(self) -> list[dict[str, Any]]:
         """What could be loaded, found without importing any of it; the network need not run.
@@ -454,18 +447,7 @@ class AgentNetwork:
 
     def describe_mods(self) -> list[dict[str, Any]]:
         """The loaded mods as agents see them."""
-        return [
-            {
-                "name": keeper.config.path,
-                "mod_id": keeper.mod_id,
-                "description": keeper.manifest.description if keeper.manifest is not None else "",
-                "version": keeper.manifest.version if keeper.manifest is not None else "",
-                "requires_adapter": False,
-                "capabilities": list(keeper.manifest.patterns) if keeper.manifest is not None else [],
-                "state": str(keeper.state),
-            }
-            for keeper in (self._parts.mods if self._parts is not None else ())
-        ]
+        return [mod.to_dict() for mod in describe_mods(self._view().mods)]
 
     def get_crashes(self, mod: str | None = None) -> list[dict[str, Any]]:
         """Reports of incarnations that ended unasked, oldest first: of one mod (by id or path) or of all.
@@ -627,71 +609,19 @@ class AgentNetwork:
 
     def health(self) -> dict[str, Any]:
         """What ``GET /api/health`` shows to anybody."""
-        return {
-            "network_id": self.config.network_id,
-            "network_name": self.config.name,
-            "is_running": self.is_running,
-            "uptime_seconds": self.uptime,
-            "topology_mode": "centralized",
-            # No host: it would override the address by which the caller found us.
-            "transports": [{"type": "http", "config": {"port": self.port}}] if self.port is not None else [],
-            "manifest_transport": "http",
-            "recommended_transport": "http",
-            "agent_count": len(self._parts.agents) if self._parts is not None else 0,
-            "max_connections": self.config.agents.max_agents,
-            "mods": [
-                {"name": mod["name"], "mod_id": mod["mod_id"], "enabled": mod["state"] == State.READY}
-                for mod in self.describe_mods()
-            ],
-            "agents": {},
-        }
+        return health(self._view()).to_dict()
 
     def agent_directory(self) -> dict[str, dict[str, Any]]:
         """The registered agents as ``GET /api/health`` shows them to a caller with a secret."""
-        return {
-            agent.agent_id: {
-                # Metadata is whatever the agent says of itself.
-                "capabilities": found if isinstance(found := agent.metadata.get("capabilities"), list) else [],
-                "last_seen": agent.last_seen_at,
-                "transport_type": "http",
-                "address": None,
-            }
-            for agent in (self._parts.agents if self._parts is not None else ())
-        }
+        agents = self._parts.agents if self._parts is not None else ()
+        return {agent_id: entry.to_dict() for agent_id, entry in agent_directory(agents).items()}
 
     def get_network_stats(self) -> dict[str, Any]:
         """Everything that is counted and measured, as plain data. Reads memory only; samples are at most seconds old."""
-        parts = self._parts
-        needed = {} if parts is None else parts.mods.dependents.dependents()
-        mods = {} if parts is None else {keeper.mod_id: self._mod_stats(keeper, parts) for keeper in parts.mods}
-        for mod_id, figures in mods.items():
-            figures["required_by"] = needed.get(mod_id, [])
-        loaded = self.get_loaded_mods()
-        return {
-            "network_id": self.config.network_id,
-            "network_name": self.config.name,
-            "is_running": self.is_running,
-            "started_at": self._started_at,
-            "uptime_seconds": self.uptime,
-            "agent_count": len(parts.agents) if parts is not None else 0,
-            "channel_count": len(parts.agents.channels()) if parts is not None else 0,
-            "events": asdict(self.counters),
-            "supervisor": {
-                "pid": os.getpid(),
-                **resource_stats(parts.monitor.of(os.getpid()) if parts is not None else None),
-            },
-            "journal": parts.journal.stats() if parts is not None else {},
-            "dynamic_mods": {"count": len(loaded), "loaded": list(loaded), "details": loaded},
-            "mods": mods,
-            "families": parts.mods.families.stats() if parts is not None else {},
-        }
+        return network_stats(self._view()).to_dict()
 
-    def _mod_stats(self, mod: Mod, parts: _Parts) -> dict[str, Any]:
-        return {
-            **mod_stats(mod, parts.monitor),
-            **parts.mods.families.stats_of(mod),
-            "watched_files": parts.autoreload.count_of(mod.mod_id),
-        }
+    def _view(self) -> NetworkView:
+        return NetworkView(self.config, self.counters, self._started_at, self.uptime, self.port, self._parts)
 
     async def sample_resources(self) -> None:
         """Take a resource sample now instead of at the next tick."""
@@ -701,7 +631,7 @@ class AgentNetwork:
 
     async def reconfigure(self, config: NetworkConfig) -> Changes:
         """Take a changed network file: add, remove and change only the mods that changed."""
-        changes = await apply_changes(self._running().mods, self._running().loading, self.config, config)
+        changes = await apply_changes(self._running().loading, self.config, config)
         self._running().agents.use_groups(config.agent_groups, config.agents)
         self.config = in_force(self.config, config)
         return changes
@@ -722,6 +652,7 @@ class _Parts:
         self.agents = AgentRegistry(config.agents, config.agent_groups, self.journal.record)
         mods = tuple(with_bundled_permissions(mod) for mod in config.mods)
         self.monitor = ResourceMonitor(self._worker_pids)
+        snapshots = SnapshotStore(state.snapshots)
         self.enforcement = Enforcement(config.network_id, config.cgroups, self.monitor.take)
         self.mods = ModRegistry(
             config,
@@ -736,17 +667,20 @@ class _Parts:
             journal=self.journal,
             ledger=LetterLedger(self.journal),
             launcher=make_launcher(config.base_dir, config.preload),
-            snapshots=SnapshotStore(state.snapshots),
+            snapshots=snapshots,
         )
+        self.records = ModRecords(self.mods, self.journal, snapshots)
+        self.commands = ModCommands(self.mods, self.records, self.journal, snapshots)
+        self.mods.upkeep = ModUpkeep(self.mods, self.records, tasks)
         self.gateway = Gateway(
             self.mods, self.agents, SystemCommands(network, self.agents), network.counters, config.event_timeout
         )
-        self.families = Audiences(self.mods, lambda: network.config)
+        self.families = Audiences(self.mods, self.records, lambda: network.config)
         self.dead_letters = DeadLetters(self.journal, self.mods, self.gateway)
         self.saves: list[Callable[[Saved], None]] = []
-        self.autoreload = Autoreload(self.mods, network._is_watched, self._saved)
+        self.autoreload = Autoreload(self.commands, network._is_watched, self._saved)
         self._requests = ModRequests(tasks, self.agents, self.gateway, self.mods.dependents.answering)
-        self.loading = Loading(self.mods)
+        self.loading = Loading(self.commands)
         self.servers = Servers(network, tasks)
 
     def _worker_pids(self) -> list[int]:
@@ -755,7 +689,7 @@ class _Parts:
 
     def _resources_of(self, pid: int) -> dict[str, Any] | None:
         sample = self.monitor.of(pid)
-        return None if sample is None else resource_stats(sample)
+        return None if sample is None else resources(sample).to_dict()
 
     def _saved(self, saved: Saved) -> None:
         for tell in self.saves:

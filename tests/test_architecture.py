@@ -21,7 +21,6 @@ STILL_LONG = {
     "supervisor/config/config.py",
     "supervisor/lifecycle/keeper.py",
     "supervisor/network.py",
-    "supervisor/fleet/registry.py",
     "supervisor/limits/watchdog.py",
     "worker/serve.py",
 }

@@ -13,23 +13,31 @@ from ..faces import lazily
 if TYPE_CHECKING:
     from .audiences import Audiences
     from .autoreload import Autoreload, Saved
+    from .commands import ModCommands
     from .families import NotInAudience
     from .loading import Loading
+    from .monitor import ResourceMonitor
     from .reconfigure import Changes, apply_changes, in_force
     from .registry import ModRegistry
+    from .restored import ModRecords
     from .router import Entry
-    from .stats import ResourceMonitor, mod_stats, resource_stats
-    from .workers import Mod, pids_of
+    from .stats import NetworkView, agent_directory, describe_mods, health, loaded_mods, network_stats, resources
+    from .upkeep import ModUpkeep
+    from .workers import Mod
 
 __getattr__ = lazily(
     __name__,
     audiences="Audiences",
     autoreload="Autoreload Saved",
+    commands="ModCommands",
     families="NotInAudience",
     loading="Loading",
+    monitor="ResourceMonitor",
     reconfigure="Changes apply_changes in_force",
     registry="ModRegistry",
+    restored="ModRecords",
     router="Entry",
-    stats="ResourceMonitor mod_stats resource_stats",
-    workers="Mod pids_of",
+    stats="NetworkView agent_directory describe_mods health loaded_mods network_stats resources",
+    upkeep="ModUpkeep",
+    workers="Mod",
 )

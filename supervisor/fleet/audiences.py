@@ -1,4 +1,7 @@
-"""Who gets which version, changed while the network runs: audiences, promotion and the way back, as commands that answer."""
+"""Audiences changed while the network runs: set, promote and roll back, as commands that answer.
+
+These commands change which version has which sources. They start, reload and end nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,193 +13,196 @@ from ...ipc.event import EventResponse
 from ..config import Audience, ConfigError, NetworkConfig, Split, family_of, read_audience, too_much
 from ..lifecycle import State
 from .registry import ModRegistry
+from .restored import ModRecords
 from .workers import Mod
 
 
 class Audiences:
-    """The commands on the families of a network. Nothing is started, reloaded or ended by them.
+    """The commands on the families of a network.
 
     Args:
-        config: the network file in force.
+        config: returns the network file in force.
     """
 
-    def __init__(self, mods: ModRegistry, config: Callable[[], NetworkConfig]) -> None:
+    def __init__(self, mods: ModRegistry, records: ModRecords, config: Callable[[], NetworkConfig]) -> None:
         self._mods = mods
+        self._records = records
         self._families = mods.families
         self._config = config
 
-    def show(self, mod: str) -> EventResponse:
-        """``data``: of the family of a mod (by family, id or path), what `Families.describe` says."""
-        family = self._family(mod)
+    def show(self, name: str) -> EventResponse:
+        """Show the family of a mod (by family, id or path). ``data``: see `FamilyStats`."""
+        family = self._family(name)
         if family is None:
-            return self._no_such_mod(mod)
+            return self._mods.no_such_mod(name)
         data = self._families.describe(family)
-        default = data["default"]
+        default = data.default
         text = f"the default version of {family} is {default}" if default else f"{family} has no default version"
-        return EventResponse(True, text, data)
+        return EventResponse(True, text, data.to_dict())
 
     async def set_audience(
-        self, mod: str, *, percent: Any = None, groups: Any = None, agents: Any = None, everyone: bool = False
+        self, name: str, *, percent: Any = None, groups: Any = None, agents: Any = None, everyone: bool = False
     ) -> EventResponse:
-        """Change whose events a version gets, from the next event on; what is None stays as it is.
+        """Change whose events a version gets, from the next event on.
 
         Args:
-            everyone: take its audience away, instead.
+            percent, groups, agents: None stays as it is.
+            everyone: take the audience away instead.
         """
-        keeper = self._mods.find(mod)
-        if keeper is None:
-            return self._no_such_mod(mod)
+        mod = self._mods.find(name)
+        if mod is None:
+            return self._mods.no_such_mod(name)
         given = {"percent": percent, "groups": groups, "agents": agents}
         given = {key: value for key, value in given.items() if value is not None}
         if bool(given) == everyone:
-            text = "say whose events it is to get: percent, groups and agents, or else everyone"
-            return EventResponse.failure(Code.BAD_INPUT, f"mod {keeper.mod_id}: {text}", mod_id=keeper.mod_id)
+            text = "say whose events it gets: percent, groups and agents, or else everyone"
+            return EventResponse.failure(Code.BAD_INPUT, f"mod {mod.mod_id}: {text}", mod_id=mod.mod_id)
         try:
-            wanted = None if everyone else self._merged(keeper, given)
+            wanted = None if everyone else self._merged(mod, given)
         except ModvisorError as error:
-            return EventResponse.failure(error.code, f"mod {keeper.mod_id}: {error}", mod_id=keeper.mod_id)
-        former = self._reaches(keeper)
-        self._families.change({keeper: (wanted, keeper.promoted)})
-        now = self._reaches(keeper)
-        text = f"mod {keeper.mod_id} reaches {now} now" + (f", before: {former}" if former != now else "")
-        text += self._way_to_events(keeper) + self._file_rules([keeper])
-        await self._remember([keeper])
-        return EventResponse(True, text, self._data(keeper))
+            return EventResponse.failure(error.code, f"mod {mod.mod_id}: {error}", mod_id=mod.mod_id)
+        before = self._reaches(mod)
+        self._families.change({mod: (wanted, mod.promoted)})
+        now = self._reaches(mod)
+        text = f"mod {mod.mod_id} reaches {now} now" + (f", before: {before}" if before != now else "")
+        text += self._way_to_events(mod) + self._file_rules([mod])
+        await self._remember([mod])
+        return EventResponse(True, text, self._data(mod))
 
-    async def promote(self, mod: str) -> EventResponse:
-        """Make a version that of everybody, in one moment. Its siblings stay loaded, without events, for the way back."""
-        keeper = self._mods.find(mod)
-        if keeper is None:
-            return self._no_such_mod(mod)
-        family = family_of(keeper.mod_id)
-        members, before = self._families.members(family), self._families.split_of(keeper.mod_id)
-        if keeper not in members or keeper.state is not State.READY:
-            return self._not_ready(keeper, f"mod {keeper.mod_id} was not promoted")
-        if before is None or (before.default == keeper.mod_id and all(each.audience is None for each in members)):
-            text = f"mod {keeper.mod_id} has the events of everybody already"
-            return EventResponse(True, text, self._data(keeper))
+    async def promote(self, name: str) -> EventResponse:
+        """Give a version the events of every source, at once.
+
+        Its siblings stay loaded without events, so that a rollback finds them.
+        """
+        mod = self._mods.find(name)
+        if mod is None:
+            return self._mods.no_such_mod(name)
+        family = family_of(mod.mod_id)
+        members, before = self._families.members(family), self._families.split_of(mod.mod_id)
+        if mod not in members or mod.state is not State.READY:
+            return self._not_ready(mod, f"mod {mod.mod_id} was not promoted")
+        if before is None or (before.default == mod.mod_id and all(each.audience is None for each in members)):
+            text = f"mod {mod.mod_id} has the events of everybody already"
+            return EventResponse(True, text, self._data(mod))
         newest = 1 + max(each.promoted for each in members)
         self._families.note_promotion(before)
-        self._families.change({each: (None, newest if each is keeper else each.promoted) for each in members})
-        siblings = ", ".join(each.mod_id for each in members if each is not keeper)
-        text = f"mod {keeper.mod_id} is the version of {family} for everybody now"
+        self._families.change({each: (None, newest if each is mod else each.promoted) for each in members})
+        siblings = ", ".join(each.mod_id for each in members if each is not mod)
+        text = f"mod {mod.mod_id} is the version of {family} for everybody now"
         if siblings:
             text += f"; {siblings} stays loaded without events ('modvisor rollback {family}' goes back)"
         text += self._file_rules(members)
         await self._remember(members)
-        return EventResponse(True, text, self._data(keeper))
+        return EventResponse(True, text, self._data(mod))
 
-    async def rollback(self, mod: str) -> EventResponse:
-        """Divide a family (by its name, or a mod's id or path) as it was before its last promotion."""
-        family = self._family(mod)
+    async def rollback(self, name: str) -> EventResponse:
+        """Split a family (by its name, or a mod's id or path) as before its last promotion."""
+        family = self._family(name)
         if family is None:
-            return self._no_such_mod(mod)
+            return self._mods.no_such_mod(name)
         promotions = self._families.promotions(family)
         if not promotions:
             text = f"no version of {family} was promoted, so there is nothing to go back to"
             return EventResponse.failure(Code.CONFLICT, text, family=family)
         before = promotions[-1]
-        if (refusal := self._no_way_back(family, before)) is not None:
+        if (refusal := self._cannot_roll_back(family, before)) is not None:
             return refusal
         members = self._families.members(family)
-        self._families.take_back(family)
+        self._families.drop_promotion(family)
         self._families.change(_as_before(before, members))
         text = f"{family} is divided as before its last promotion: " + ", ".join(
             f"{each.mod_id} reaches {self._reaches(each)}" for each in members
         )
         text += self._file_rules(members)
         await self._remember(members)
-        return EventResponse(True, text, self._families.describe(family))
+        return EventResponse(True, text, self._families.describe(family).to_dict())
 
-    # -- within
+    # -- inside
 
-    def _merged(self, keeper: Mod, given: dict[str, Any]) -> Audience:
-        """The audience of a version with changes; raises `ModvisorError`."""
-        present = keeper.audience.to_plain() if keeper.audience is not None else {}
-        wanted = read_audience({**present, **given})
-        if (wrong := self._mods.misfit(keeper.mod_id, wanted)) is not None:
+    def _merged(self, mod: Mod, given: dict[str, Any]) -> Audience:
+        """Return the audience of a version with changes; raises `ModvisorError`."""
+        current = mod.audience.to_plain() if mod.audience is not None else {}
+        wanted = read_audience({**current, **given})
+        if (wrong := self._mods.misfit(mod.mod_id, wanted)) is not None:
             raise ModvisorError(wrong, code=ConfigError.code)
         return wanted
 
-    def _no_way_back(self, family: str, before: Split) -> EventResponse | None:
-        """Why it cannot be as before a promotion; None if it can."""
-        members = {keeper.mod_id: keeper for keeper in self._families.members(family)}
+    def _cannot_roll_back(self, family: str, before: Split) -> EventResponse | None:
+        """Return why a family cannot be split as before; None if it can."""
+        members = {mod.mod_id: mod for mod in self._families.members(family)}
         what = f"{family} was not rolled back"
         if before.default is not None and before.default not in members:
             text = f"{what}: mod {before.default}, which its events would go to, is not loaded; load it first"
             return EventResponse.failure(Code.CONFLICT, text, family=family)
         if before.default is not None and members[before.default].state is not State.READY:
             return self._not_ready(members[before.default], what)
-        wanted = {keeper.mod_id: audience for keeper, (audience, _) in _as_before(before, [*members.values()]).items()}
+        wanted = {mod.mod_id: audience for mod, (audience, _) in _as_before(before, [*members.values()]).items()}
         if (text := too_much(family, wanted)) is not None:
             return EventResponse.failure(Code.CONFLICT, f"{what}: {text}; lower one of them first", family=family)
         return None
 
     def _family(self, name: str) -> str | None:
-        keeper = self._mods.find(name)
-        if keeper is not None:
-            return family_of(keeper.mod_id)
+        mod = self._mods.find(name)
+        if mod is not None:
+            return family_of(mod.mod_id)
         return name if self._families.members(name) else None
 
-    def _reaches(self, keeper: Mod) -> str:
-        return self._families.stats_of(keeper)["reaches"]
+    def _reaches(self, mod: Mod) -> str:
+        return self._families.stats_of(mod).reaches
 
-    def _way_to_events(self, keeper: Mod) -> str:
-        """Of one that is for everybody, and yet not the version of anybody; and of sources that have no version now."""
-        split = self._families.split_of(keeper.mod_id)
-        if split is None or split.default == keeper.mod_id:
+    def _way_to_events(self, mod: Mod) -> str:
+        """Explain a version without an audience that gets no events, and a family without a default."""
+        split = self._families.split_of(mod.mod_id)
+        if split is None or split.default == mod.mod_id:
             return ""
         if split.default is None and len(split.versions) > 1:
-            return f"; whoever is in no audience has no version of {split.family}"
-        if keeper.audience is None:
-            return f"; it stands behind {split.default}, 'modvisor promote {keeper.mod_id}' changes that"
+            return f"; a source that is in no audience has no version of {split.family}"
+        if mod.audience is None:
+            return f"; it stands behind {split.default}, 'modvisor promote {mod.mod_id}' changes that"
         return ""
 
-    def _file_rules(self, keepers: list[Mod]) -> str:
-        """A remark on what the network file says otherwise."""
-        entries = {mod.mod_id: mod.audience for mod in self._config().mods if mod.enabled}
+    def _file_rules(self, mods: list[Mod]) -> str:
+        """Say where the network file differs, because it rules at the next start."""
+        entries = {entry.mod_id: entry.audience for entry in self._config().mods if entry.enabled}
         other = [
-            f"{keeper.mod_id} reaches {'everyone' if entry is None else entry}"
-            for keeper in keepers
-            if keeper.mod_id in entries and (entry := entries[keeper.mod_id]) != keeper.audience
+            f"{mod.mod_id} reaches {'everyone' if entry is None else entry}"
+            for mod in mods
+            if mod.mod_id in entries and (entry := entries[mod.mod_id]) != mod.audience
         ]
         return f". The network file rules at its next start, and says: {', '.join(other)}" if other else ""
 
-    async def _remember(self, keepers: list[Mod]) -> None:
-        for family in {family_of(keeper.mod_id) for keeper in keepers}:
+    async def _remember(self, mods: list[Mod]) -> None:
+        for family in {family_of(mod.mod_id) for mod in mods}:
             self._families.keep(family)
-        for keeper in keepers:  # one that is being loaded is remembered when it is
-            if self._mods.find(keeper.mod_id) is keeper and keeper.is_member:
-                await self._mods.remember(keeper)
+        for mod in mods:  # a mod that is being loaded is remembered afterwards
+            if self._mods.find(mod.mod_id) is mod and mod.is_member:
+                await self._records.remember(mod)
 
-    def _data(self, keeper: Mod) -> dict[str, Any]:
-        return {"mod_id": keeper.mod_id, **self._families.describe(family_of(keeper.mod_id))}
+    def _data(self, mod: Mod) -> dict[str, Any]:
+        return {"mod_id": mod.mod_id, **self._families.describe(family_of(mod.mod_id)).to_dict()}
 
-    def _not_ready(self, keeper: Mod, what: str) -> EventResponse:
-        mod_id = keeper.mod_id
-        text = (
-            f"{what}: mod {mod_id} is {keeper.state} and could not take the events; 'modvisor restart {mod_id}' first"
-        )
+    def _not_ready(self, mod: Mod, what: str) -> EventResponse:
+        mod_id = mod.mod_id
+        text = f"{what}: mod {mod_id} is {mod.state} and could not take the events; 'modvisor restart {mod_id}' first"
         return EventResponse.failure(Code.CONFLICT, text, mod_id=mod_id)
-
-    def _no_such_mod(self, name: str) -> EventResponse:
-        loaded = ", ".join(keeper.mod_id for keeper in self._mods) or "none"
-        return EventResponse.failure(Code.NO_SUCH_MOD, f"no mod {name!r} is loaded (loaded: {loaded})", mod=name)
 
 
 def _as_before(before: Split, members: list[Mod]) -> dict[Mod, tuple[Audience | None, int]]:
-    """What makes it so: versions that have come since keep what they have, and do not become the default."""
-    former = {version.mod_id: version for version in before.versions}
+    """Return the audiences and promotion numbers that restore a split.
+
+    Versions that were loaded since keep theirs, and do not become the default.
+    """
+    versions = {version.mod_id: version for version in before.versions}
     wanted = {
-        keeper: (former[keeper.mod_id].audience, former[keeper.mod_id].promoted)
-        if keeper.mod_id in former
-        else (keeper.audience, keeper.promoted)
-        for keeper in members
+        mod: (versions[mod.mod_id].audience, versions[mod.mod_id].promoted)
+        if mod.mod_id in versions
+        else (mod.audience, mod.promoted)
+        for mod in members
     }
-    newcomers = [keeper for keeper in members if keeper.mod_id not in former]
+    newcomers = [mod for mod in members if mod.mod_id not in versions]
     if newcomers:
         newest = 1 + max(promoted for _, promoted in wanted.values())
-        for keeper in members:
-            if keeper.mod_id == before.default:
-                wanted[keeper] = wanted[keeper][0], newest
+        for mod in members:
+            if mod.mod_id == before.default:
+                wanted[mod] = wanted[mod][0], newest
     return wanted

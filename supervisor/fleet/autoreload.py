@@ -39,7 +39,7 @@ from ..sources import (
     touched,
     unsure,
 )
-from .registry import ModRegistry
+from .commands import ModCommands
 from .workers import Mod
 
 logger = logging.getLogger("modvisor.watch")
@@ -156,9 +156,10 @@ class Autoreload:
     """
 
     def __init__(
-        self, mods: ModRegistry, is_wanted: Callable[[ModConfig], bool], tell: Callable[[Saved], None]
+        self, commands: ModCommands, is_wanted: Callable[[ModConfig], bool], tell: Callable[[Saved], None]
     ) -> None:
-        self._registry = mods
+        self._commands = commands
+        self._registry = commands.mods
         self._is_wanted = is_wanted
         self._tell = tell
         self._mods: dict[Mod, _Watched] = {}
@@ -317,7 +318,7 @@ class Autoreload:
         mod.before, began = mod.seen.digests, time.time()
         tried = {**mod.seen.digests, **mod.seen.hoped}
         try:
-            response = await self._registry.reload(mod.mod_id)
+            response = await self._commands.reload(mod.mod_id)
             mod.learn()
         finally:
             mod.before = None

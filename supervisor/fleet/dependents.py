@@ -1,4 +1,8 @@
-"""Who needs whom among the mods that are loaded: asked when one is to go or to become another, and told to those concerned."""
+"""Which loaded mods need which others.
+
+Others ask before a mod goes or is replaced. The workers of a mod are told when a mod that it
+requires or uses has come, gone or changed.
+"""
 
 from __future__ import annotations
 
@@ -19,22 +23,22 @@ logger = logging.getLogger("modvisor.dependents")
 READY, AWAY, RELOADED = "ready", "away", "reloaded"
 
 Status = tuple[str, tuple[int, ...]] | None
-"""Which mod meets a demand, and by which of its incarnations; None: none that serves."""
+"""The mod that meets a requirement, and the numbers of its incarnations; None if none serves."""
 
 
 def names_of(config: ModConfig) -> frozenset[str]:
-    """By which others may require it: its id, its aliases, the last part of its path."""
+    """Return the names by which others may require a mod: its id, aliases, and the last part of its path."""
     try:
         return frozenset({config.name, mod_id_of(config.path), *config.aliases})
-    except InvalidId:  # a path that gives no id; it has one of its own
+    except InvalidId:  # the path gives no id, so the config names one
         return frozenset({config.name, *config.aliases})
 
 
 class Dependents:
-    """The loaded mods as those that need them see them.
+    """Who needs whom among the loaded mods.
 
     Attributes:
-        coming: loads under way, and the mods they count on.
+        coming: by id, the mods being loaded and the mods that they count on.
     """
 
     def __init__(self, mods: Iterable[Mod]) -> None:
@@ -42,18 +46,18 @@ class Dependents:
         self._told: dict[tuple[str, str], tuple[Incarnation, Status, str]] = {}
         self.coming: dict[str, frozenset[str]] = {}
 
-    def present(self) -> list[Present]:
-        """What is loaded, in load order."""
+    def loaded(self) -> list[Present]:
+        """Return the loaded mods, in load order."""
         return [_present(mod) for mod in self._mods if mod.state is not State.DRAINING]
 
     def dependents(self) -> dict[str, list[str]]:
-        """By mod, those that would lack something without it."""
-        there = self.present()
-        down = {mod.mod_id for mod in self._mods if mod.state is State.FAILED}
+        """Return, by mod id, the ids of the mods that would lack something without it."""
+        loaded = self.loaded()
+        failed = {mod.mod_id for mod in self._mods if mod.state is State.FAILED}
         found: dict[str, list[str]] = {}
-        for mod in there:
-            for each in () if mod.mod_id in down else mod.requires:
-                met = [other for other in there if other.meets(each)]
+        for mod in loaded:
+            for each in () if mod.mod_id in failed else mod.requires:
+                met = [other for other in loaded if other.meets(each)]
                 if len(met) == 1 and met[0] is not mod:
                     found.setdefault(met[0].mod_id, []).append(mod.mod_id)
         for mod_id, firsts in self.coming.items():
@@ -62,87 +66,94 @@ class Dependents:
         return {mod_id: list(dict.fromkeys(others)) for mod_id, others in found.items()}
 
     def required_by(self, mod_id: str) -> list[str]:
-        """Ids of the mods that would lack something without that one."""
+        """Return the ids of the mods that would lack something without a mod."""
         return self.dependents().get(mod_id, [])
 
     def check(self, config: ModConfig) -> None:
-        """Before a mod starts from its files; raises `Unmet` if something it requires is not loaded, or requires it."""
-        present = self.present()
-        there = [mod for mod in present if mod.mod_id != config.name]
-        if missing := [each for each in config.requires if supplier(each, there) is None]:
-            raise unmet(config.name, missing, there)
-        if (circle := circle_of(config.name, config.requires, present)) is not None:
-            raise in_a_circle(circle)
-
-    def admit(self, former: str, config: ModConfig, version: str) -> None:
-        """Before another version, or another mod, takes the place of one.
+        """Check a mod before it starts from its files.
 
         Raises:
-            ModvisorError: ``needed``: those who require the former one cannot do with it.
+            Unmet: a mod that it requires is not loaded, or requires it in turn.
         """
-        there = self.present()
+        loaded = self.loaded()
+        others = [mod for mod in loaded if mod.mod_id != config.name]
+        if missing := [each for each in config.requires if supplier(each, others) is None]:
+            raise unmet(config.name, missing, others)
+        if (circle := circle_of(config.name, config.requires, loaded)) is not None:
+            raise in_a_circle(circle)
+
+    def admit(self, old_id: str, config: ModConfig, version: str) -> None:
+        """Check another version, or another mod, before it takes the place of a mod.
+
+        Raises:
+            ModvisorError: ``needed``: mods that require the old one cannot work with the new one.
+        """
+        before = self.loaded()
         new = Present(config.name, names_of(config), version)
-        then = [new if mod.mod_id == former else mod for mod in there]
+        after = [new if mod.mod_id == old_id else mod for mod in before]
         losers = [
             (mod.mod_id, str(each))
-            for mod in there
-            if mod.mod_id != former
+            for mod in before
+            if mod.mod_id != old_id
             for each in mod.requires
-            if supplier(each, there) is not None and supplier(each, then) is None
+            if supplier(each, before) is not None and supplier(each, after) is None
         ]
         if losers:
             wants = ", ".join(f"{mod_id} requires {each}" for mod_id, each in losers)
             raise ModvisorError(
-                f"{wants}, and this is {config.name} {version}; load it beside the other one, under an id of its own",
+                f"{wants}, and this is {config.name} {version}; load it beside the old one, under an id of its own",
                 code=Code.NEEDED, needed_by=sorted({mod_id for mod_id, _ in losers}),
             )  # fmt: skip
 
     def answering(self, config: ModConfig, destination: str) -> str:
-        """The mod that a mod means by ``mod:NAME``: of what it requires or uses, the one that meets that."""
+        """Return where an event goes that a mod sends to ``mod:NAME``.
+
+        If NAME is something that it requires or uses, that is the mod that meets the requirement.
+        """
         name = destination.removeprefix(f"{MOD}:")
         for each in (*config.requires, *config.optional):
-            if each.name == name and (found := supplier(each, self.present())) is not None:
+            if each.name == name and (found := supplier(each, self.loaded())) is not None:
                 return f"{MOD}:{found.mod_id}"
         return destination
 
     # -- telling
 
     def announce(self) -> None:
-        """Something has changed: tell each worker what it does not know of the mods it requires or uses.
+        """Tell each worker what has changed about the mods that it requires or uses.
 
-        Called in the midst of a change: nothing is awaited, and nothing raised.
+        This runs in the middle of a change, so it awaits nothing and raises nothing.
         """
         asking = [mod for mod in self._mods if _needs(mod)]
         if not asking and not self._told:
             return
         serving = {mod.mod_id: status for mod in self._mods if (status := _status(mod)) is not None}
-        there = self.present()
+        loaded = self.loaded()
         workers = [worker for mod in asking for worker in mod.keepers]
         ids = {worker.mod_id for worker in workers}
         self._told = {key: told for key, told in self._told.items() if key[0] in ids}
         for worker in workers:
             if worker.state is State.READY and worker.incarnation is not None:
                 for each in (*worker.config.requires, *worker.config.optional):
-                    self._tell(worker, worker.incarnation, each, there, serving)
+                    self._tell(worker, worker.incarnation, each, loaded, serving)
 
     def _tell(
         self,
         worker: Keeper,
         incarnation: Incarnation,
         requirement: Requirement,
-        there: list[Present],
+        loaded: list[Present],
         serving: dict[str, tuple[int, ...]],
     ) -> None:
-        found = supplier(requirement, [mod for mod in there if mod.mod_id in serving])
+        found = supplier(requirement, [mod for mod in loaded if mod.mod_id in serving])
         now: Status = None if found is None else (found.mod_id, serving[found.mod_id])
         key = worker.mod_id, requirement.name
-        before, former, by = self._told.get(key, (None, None, requirement.name))
-        if before is incarnation and former == now:
+        told, before, by = self._told.get(key, (None, None, requirement.name))
+        if told is incarnation and before == now:
             return
         if now is None:
             what = AWAY
         else:
-            what, by = RELOADED if before is incarnation and former is not None else READY, now[0]
+            what, by = RELOADED if told is incarnation and before is not None else READY, now[0]
         self._told[key] = incarnation, now, by
         try:
             incarnation.pipe.notify(messages.DEPENDENCY, {"mod_id": by, "what": what})
@@ -157,7 +168,7 @@ def _present(mod: Mod) -> Present:
 
 
 def _config(mod: Mod) -> ModConfig:
-    """As its worker runs it: with what its mod.yaml and its class say."""
+    """Return the config that its worker runs, with what its mod.yaml and its class say."""
     return mod.keepers[0].config
 
 
@@ -167,6 +178,6 @@ def _needs(mod: Mod) -> bool:
 
 
 def _status(mod: Mod) -> tuple[int, ...] | None:
-    """The incarnations that serve; None unless all of its workers do."""
+    """Return the numbers of the incarnations that serve; None unless all workers do."""
     numbers: list[Any] = [None if each.incarnation is None else each.incarnation.number for each in mod.keepers]
     return tuple(numbers) if mod.state is State.READY and None not in numbers else None

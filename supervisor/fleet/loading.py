@@ -17,8 +17,9 @@ from ..journal import KeptMod
 from ..lifecycle import State
 from ..process import shielded
 from ..sources import Offer, Plan, Present, Unmet, available, facts_of, plan, supplier
+from .commands import ModCommands
 from .dependents import names_of
-from .registry import ModRegistry, failure
+from .responses import failure
 
 Offers = Mapping[str, Sequence[Offer]]
 
@@ -40,8 +41,9 @@ class _Choice:
 class Loading:
     """The commands of the registry, for mods that require others."""
 
-    def __init__(self, mods: ModRegistry) -> None:
-        self._mods = mods
+    def __init__(self, commands: ModCommands) -> None:
+        self.commands = commands
+        self._mods = commands.mods
         self._planning = anyio.Lock()  # two loads must not both bring what both require
 
     # -- load
@@ -53,7 +55,7 @@ class Loading:
             return refusal
         mod = self._as_present(config)
         if not mod.requires:
-            return await self._mods.load(config)
+            return await self.commands.load(config)
         async with self._planning:
             try:
                 await self._settled_down({each.name for each in mod.requires})
@@ -73,12 +75,12 @@ class Loading:
         }
         try:
             for name in made.order[:-1]:
-                response = await self._mods.load(self._config_of(made.offers[name]))
+                response = await self.commands.load(self._config_of(made.offers[name]))
                 if not response.success:
                     await self._take_back(brought)
                     return failure(config, _failed(mod.mod_id, name, response))
                 brought.append(name)
-            response = await self._mods.load(config)
+            response = await self.commands.load(config)
             if not response.success:
                 await self._take_back(brought)
             elif isinstance(response.data, dict):
@@ -96,7 +98,7 @@ class Loading:
             if not [
                 each for each in self._mods.dependents.required_by(name) if each not in self._mods.dependents.coming
             ]:
-                await self._mods.unload(name)
+                await self.commands.unload(name)
 
     def _check_suppliers(self, all_requires: Iterable[Iterable[Any]], present: Sequence[Present]) -> None:
         """What is loaded must not be down for good: its restart is waited for by events, its quarantine is not."""
@@ -125,7 +127,7 @@ class Loading:
         """
         mod = self._mods.find(id_or_path)
         if mod is None:
-            return await self._mods.unload(id_or_path, timeout)
+            return await self.commands.unload(id_or_path, timeout)
         if not cascade and (needed := self._mods.dependents.required_by(mod.mod_id)):
             text = (
                 f"mod {mod.mod_id} is needed by {', '.join(needed)}; unload {'them' if len(needed) > 1 else 'that one'} "
@@ -136,10 +138,10 @@ class Loading:
             )
         gone: list[str] = []
         for mod_id in self._dependents(mod.mod_id):
-            response = await self._mods.unload(mod_id, timeout)
+            response = await self.commands.unload(mod_id, timeout)
             if response.success:
                 gone.append(mod_id)
-        response = await self._mods.unload(mod.mod_id, timeout)
+        response = await self.commands.unload(mod.mod_id, timeout)
         if isinstance(response.data, dict) and response.success:
             response.data["unloaded"] = [*gone, mod.mod_id]
         return response
@@ -175,7 +177,7 @@ class Loading:
     ) -> tuple[list[tuple[ModConfig, EventResponse]], list[tuple[str, EventResponse]]]:
         """Load the mods of the network file, and those that were loaded while the former run ran; the outcomes of either."""
         configured = self._mods.configured()
-        restored, broken = self._mods.restored(kept)
+        restored, broken = self.commands.records.restored(kept)
         outcomes = await self.load_all([*configured, *restored], restored={mod.mod_id for mod in restored})
         return (
             [(mod, outcomes[mod.mod_id]) for mod in configured],
@@ -199,7 +201,7 @@ class Loading:
         by_id |= {name: self._config_of(offer) for name, offer in made.offers.items()}
         for name in made.offers:
             self._mods.place(by_id[name])
-        start = _Start(self._mods, frozenset(restored), made.after)
+        start = _Start(self.commands, frozenset(restored), made.after)
         for name, requires in [
             *((mod.mod_id, mod.requires) for mod in wanted),
             *((name, offer.requires) for name, offer in made.offers.items()),
@@ -273,8 +275,8 @@ class _Start:
         required: those without which it is not started.
     """
 
-    def __init__(self, mods: ModRegistry, restored: frozenset[str], after: Mapping[str, frozenset[str]]) -> None:
-        self._mods = mods
+    def __init__(self, commands: ModCommands, restored: frozenset[str], after: Mapping[str, frozenset[str]]) -> None:
+        self._commands = commands
         self._restored = restored
         self._after = after
         self._done: dict[str, asyncio.Event] = {}
@@ -292,9 +294,9 @@ class _Start:
         if refusal is None:
             refusal = await self._wait(mod_id)
         if refusal is None:
-            self.outcomes[mod_id] = await self._mods.load(config, restored=restored)
+            self.outcomes[mod_id] = await self._commands.load(config, restored=restored)
         else:
-            self.outcomes[mod_id] = self._mods.not_started(config, refusal, restored=restored)
+            self.outcomes[mod_id] = self._commands.not_started(config, refusal, restored=restored)
         self._done[mod_id].set()
 
     async def _wait(self, mod_id: str) -> ModvisorError | None:

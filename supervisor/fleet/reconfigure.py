@@ -1,4 +1,4 @@
-"""A changed network file, applied to a running network: what was added, removed or changed, and nothing else."""
+"""Applies a changed network file to a running network: added, removed and changed mods, nothing else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .workers import Mod
 
 @dataclass(slots=True)
 class Changes:
-    """What was done, with the outcome per mod, and what needs a restart to take effect."""
+    """The outcome for each mod, and the keys that need a restart to take effect."""
 
     added: dict[str, EventResponse] = field(default_factory=dict)
     removed: dict[str, EventResponse] = field(default_factory=dict)
@@ -25,7 +25,7 @@ class Changes:
         return all(response.success for part in (self.added, self.removed, self.changed) for response in part.values())
 
 
-# Keys of the network itself that are read only once.
+# Keys of the network itself that are read once, at its start.
 _FIXED = (
     "name", "network_id", "host", "port", "storage", "base_dir", "mod_paths", "event_timeout", "polling",
     "admin", "log", "watch", "preload",
@@ -33,51 +33,54 @@ _FIXED = (
 
 
 def in_force(old: NetworkConfig, new: NetworkConfig) -> NetworkConfig:
-    """``new`` as far as it takes effect without a restart."""
+    """Return ``new`` as far as it takes effect without a restart."""
     return replace(new, **{key: getattr(old, key) for key in _FIXED})
 
 
-async def apply_changes(mods: ModRegistry, dependencies: Loading, old: NetworkConfig, new: NetworkConfig) -> Changes:
-    """Unload what is gone, reload what runs otherwise than the file says, load what is new.
+async def apply_changes(loading: Loading, old: NetworkConfig, new: NetworkConfig) -> Changes:
+    """Unload removed mods, reload changed ones, load new ones.
 
-    Compared with what runs, not with the former file: what failed the last time is tried again. Mods loaded at runtime that
-    the file does not name are left alone. What is gone and still needed by others stays: its removal fails.
+    The new file is compared with what runs, not with the old file, so a change that failed before is
+    tried again. Mods that were loaded at runtime and that neither file names are left alone. A
+    removed mod that others need stays, and its removal fails.
     """
+    mods = loading.commands.mods
     wanted = {mod.mod_id: with_bundled_permissions(mod) for mod in new.mods if mod.enabled}
     changes = Changes(needs_restart=[key for key in _FIXED if getattr(old, key) != getattr(new, key)])
     mods.use_config(in_force(old, new))
-    # What could not be removed the last time is no more in the former file.
+    # A mod that could not be removed before is not in the old file any more.
     named = [*(mod.mod_id for mod in old.mods if mod.enabled), *(mod.mod_id for mod in mods if mod.config.from_file)]
     gone = [mod_id for mod_id in dict.fromkeys(named) if mod_id not in wanted]
-    for mod_id in dependencies.dependents_first([mod_id for mod_id in gone if mods.find(mod_id) is not None]):
-        changes.removed[mod_id] = await dependencies.unload(mod_id)
+    for mod_id in loading.dependents_first([mod_id for mod_id in gone if mods.find(mod_id) is not None]):
+        changes.removed[mod_id] = await loading.unload(mod_id)
     new_ones = {mod_id: mod for mod_id, mod in wanted.items() if mods.find(mod_id) is None}
     if new_ones:
-        changes.added = await dependencies.load_all(list(new_ones.values()))
-    for mod_id, mod in wanted.items():
-        keeper = mods.find(mod_id)
-        if keeper is not None and mod_id not in new_ones and keeper.config.as_asked != mod:
-            changes.changed[mod_id] = await mods.swap(mod_id, mod)
+        changes.added = await loading.load_all(list(new_ones.values()))
+    for mod_id, config in wanted.items():
+        mod = mods.find(mod_id)
+        if mod is not None and mod_id not in new_ones and mod.config.as_asked != config:
+            changes.changed[mod_id] = await loading.commands.swap(mod_id, config)
     _regroup(mods, old, wanted, changes)
     return changes
 
 
 def _regroup(mods: ModRegistry, old: NetworkConfig, wanted: dict[str, ModConfig], changes: Changes) -> None:
-    """Give the mods the audiences that the file has changed, all in one moment.
+    """Give the mods the audiences that the file has changed, all at once.
 
-    Compared with the former file: an audience that was changed at runtime is not undone because something else was edited.
+    The new file is compared with the old one, so an edit elsewhere does not undo an audience that
+    was changed at runtime.
     """
-    former = {mod.mod_id: mod.audience for mod in old.mods if mod.enabled}
+    before = {mod.mod_id: mod.audience for mod in old.mods if mod.enabled}
     regrouped: dict[Mod, tuple[Audience | None, int]] = {}
-    for mod_id, mod in wanted.items():
-        keeper = mods.find(mod_id)
-        is_changed = mod_id not in former or former[mod_id] != mod.audience
-        if keeper is not None and is_changed and keeper.audience != mod.audience:
-            regrouped[keeper] = mod.audience, keeper.promoted
+    for mod_id, config in wanted.items():
+        mod = mods.find(mod_id)
+        is_changed = mod_id not in before or before[mod_id] != config.audience
+        if mod is not None and is_changed and mod.audience != config.audience:
+            regrouped[mod] = config.audience, mod.promoted
     if not regrouped:
         return
     mods.families.change(regrouped)
-    for keeper in regrouped:
-        reaches = mods.families.stats_of(keeper)["reaches"]
-        done = EventResponse(True, f"mod {keeper.mod_id} reaches {reaches} now", {"mod_id": keeper.mod_id})
-        changes.changed.setdefault(keeper.mod_id, done)
+    for mod in regrouped:
+        reaches = mods.families.stats_of(mod).reaches
+        done = EventResponse(True, f"mod {mod.mod_id} reaches {reaches} now", {"mod_id": mod.mod_id})
+        changes.changed.setdefault(mod.mod_id, done)

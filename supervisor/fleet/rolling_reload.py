@@ -27,7 +27,7 @@ from ..process import shielded
 from .workers import WorkerGroup, configs_of
 
 
-async def roll(
+async def rolling_reload(
     replicas: WorkerGroup, config: ModConfig, make: Callable[[ModConfig], Keeper], *, from_snapshot: bool = False
 ) -> Reloaded:
     """Replace the workers of ``replicas`` by fresh ones under ``config``; the old ones stay if anything fails.

@@ -1,4 +1,7 @@
-"""From an event to the mods it is asked of, in order. Pure: knows patterns and load order, no processes."""
+"""Routes: the mods that an event goes to, in order.
+
+Pure: it knows patterns and the load order, and no processes.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,12 @@ from ..config import Split
 
 T = TypeVar("T")
 
-CACHE_SIZE = 4096  # event names come from outside: what they can fill is bounded
+CACHE_SIZE = 4096  # a bound, because event names come from outside
 
 
 @dataclass(frozen=True, slots=True)
 class Route(Generic[T]):
-    """Who gets an event: ``asked`` in load order, ``observers`` get copies."""
+    """The mods that get an event: ``asked`` in load order, ``observers`` get copies."""
 
     asked: tuple[T, ...]
     observers: tuple[T, ...]
@@ -25,11 +28,12 @@ class Route(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Entry(Generic[T]):
-    """A mod as the router sees it: its id, its patterns, and whatever the caller wants back.
+    """A mod as the router sees it.
 
     Attributes:
-        split: which sources it is for, as of when the route was made; None: for all, and nothing is to be found out per event.
-        address: what it sends events as.
+        target: what the caller gets back.
+        split: how the sources are split among its family; None if it serves every source.
+        address: the source of the events that it sends.
     """
 
     mod_id: str
@@ -50,8 +54,8 @@ class Router(Generic[T]):
         self._asked: TopicTable[int] = TopicTable()
         self._observers: TopicTable[int] = TopicTable()
         self._entries: list[Entry[T]] = []
-        self._is_arranged = True  # the tables are those of the entries
-        self.has_observers = False  # of anything
+        self._is_arranged = True  # the tables fit the entries
+        self.has_observers = False
         self._cache: dict[str, Route[Entry[T]]] = {}
         self._known: dict[tuple[str, str], T] = {}
 
@@ -63,7 +67,10 @@ class Router(Generic[T]):
         self._cache, self._known = {}, {}
 
     def _arrange(self) -> None:
-        """Put the patterns into tables; not before an event comes, since one mod that goes replaces them several times."""
+        """Put the patterns into tables.
+
+        This waits for the next event, because one unload replaces the entries several times.
+        """
         self._is_arranged = True
         self._asked, self._observers = TopicTable(), TopicTable()
         for index, entry in enumerate(self._entries):
@@ -73,7 +80,7 @@ class Router(Generic[T]):
                 self._observers.add(pattern, index)
 
     def route(self, event_name: str) -> Route[Entry[T]]:
-        """Whom an event of this name goes to, its source not yet left out."""
+        """Return the mods that an event of this name goes to. The caller leaves out its source."""
         route = self._cache.get(event_name)
         if route is None:
             if not self._is_arranged:
@@ -86,11 +93,11 @@ class Router(Generic[T]):
         return route
 
     def known(self, mod_id: str, event_name: str) -> T | None:
-        """The mod of that id, if it was found before that it handles events of this name, whatever their source."""
+        """Return the mod with this id if it is known to handle events of this name from every source."""
         return self._known.get((mod_id, event_name))
 
     def know(self, mod_id: str, event_name: str, target: T) -> None:
-        """What `known` says, until the entries are replaced."""
+        """Have `known` return ``target`` until the entries are replaced."""
         if len(self._known) >= CACHE_SIZE:
             self._known.clear()
         self._known[mod_id, event_name] = target

@@ -1,180 +1,300 @@
-"""Numbers for people and programs: what each mod uses and does, read from counters and the newest samples.
+"""Reads the figures of a network into read models, for people and programs.
 
-Sampling runs in a thread, all workers at once; reading stats touches memory only.
+Everything is read from memory: counters, and samples that are at most seconds old.
 """
 
 from __future__ import annotations
 
-import logging
 import os
-import threading
-from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol, TypeVar
 
-import anyio.to_thread
-
+from ..agents import Agent, AgentRegistry
+from ..calls import NetworkCounters
+from ..config import NetworkConfig
+from ..journal import Journal
 from ..lifecycle import Keeper, State
-from ..limits import ProcessSample, limits_stats, make_sampler
+from ..limits import ProcessSample, limits_stats
 from ..process import CrashReport
-from .workers import Mod
+from .autoreload import Autoreload
+from .monitor import ResourceMonitor
+from .read_models import (
+    AgentEntry,
+    Health,
+    LastCrash,
+    LoadedMod,
+    LoadedMods,
+    ModDescription,
+    ModHealth,
+    ModStats,
+    NetworkStats,
+    Reach,
+    ReadModel,
+    Resources,
+    SupervisorStats,
+    Traffic,
+    Transport,
+    WorkerStats,
+    latencies,
+)
+from .registry import ModRegistry
+from .workers import Mod, pids_of
 
-logger = logging.getLogger("modvisor.stats")
+T = TypeVar("T", bound=ReadModel)
 
 
-class ResourceMonitor:
-    """The newest samples of the workers' processes: the network's watchdog takes them, or whoever asks for fresh ones.
+class Running(Protocol):
+    """The parts of a running network that figures are read from."""
 
-    Args:
-        pids: tells the workers of the moment.
+    @property
+    def agents(self) -> AgentRegistry: ...
+    @property
+    def mods(self) -> ModRegistry: ...
+    @property
+    def journal(self) -> Journal: ...
+    @property
+    def monitor(self) -> ResourceMonitor: ...
+    @property
+    def autoreload(self) -> Autoreload: ...
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkView:
+    """A network as figures are read from it, whether it runs or not.
+
+    Attributes:
+        started_at: Unix seconds; ``uptime``: seconds, 0 unless it runs.
+        port: the TCP port it listens on, or None.
+        running: None unless it runs.
     """
 
-    def __init__(self, pids: Callable[[], list[int]]) -> None:
-        self._pids = pids
-        self._sampler = make_sampler()
-        self._sampling = threading.Lock()  # a watchdog and somebody who asks for fresh figures: one after the other
-        self._samples: dict[int, ProcessSample] = {}
+    config: NetworkConfig
+    counters: NetworkCounters
+    started_at: float
+    uptime: float
+    port: int | None
+    running: Running | None
 
-    async def sample(self) -> None:
-        """Take one sample of every worker now."""
-        pids = [*self._pids(), os.getpid()]
-        try:
-            await anyio.to_thread.run_sync(self.take, pids)
-        except OSError as error:  # out of descriptors, say: the last figures stand
-            logger.warning("no resource samples this time: %s", error)
+    @property
+    def mods(self) -> Iterable[Mod]:
+        return () if self.running is None else self.running.mods
 
-    def take(
-        self, pids: Iterable[int], members: Mapping[int, Iterable[int]] = MappingProxyType({})
-    ) -> Mapping[int, ProcessSample]:
-        """Sample the trees of ``pids`` and this process; see `Sampler.sample`. Any thread may call it."""
-        with self._sampling:
-            self._samples = self._sampler.sample([*pids, os.getpid()], members)
-            return self._samples
-
-    def of(self, pid: int) -> ProcessSample | None:
-        return self._samples.get(pid)
+    @property
+    def agent_count(self) -> int:
+        return 0 if self.running is None else len(self.running.agents)
 
 
-def mod_stats(mod: Mod, monitor: ResourceMonitor) -> dict[str, Any]:
-    """One mod: identity, resources, traffic, restarts. Times in seconds, sizes in bytes, latency in milliseconds.
+# -- the network
 
-    Of one with several workers: sums, and under ``workers`` the same of each.
-    """
+
+def network_stats(network: NetworkView) -> NetworkStats:
+    """Return everything that is counted and measured."""
+    running, loaded = network.running, loaded_mods(network.mods)
+    return NetworkStats(
+        network_id=network.config.network_id,
+        network_name=network.config.name,
+        is_running=running is not None,
+        started_at=network.started_at,
+        uptime_seconds=network.uptime,
+        agent_count=network.agent_count,
+        channel_count=len(running.agents.channels()) if running is not None else 0,
+        events=replace(network.counters),
+        supervisor=SupervisorStats(os.getpid(), resources(running.monitor.of(os.getpid()) if running else None)),
+        journal=running.journal.stats() if running is not None else {},
+        dynamic_mods=LoadedMods(len(loaded), tuple(loaded), loaded),
+        mods=all_mod_stats(running) if running is not None else {},
+        families=running.mods.families.stats() if running is not None else {},
+    )
+
+
+def health(network: NetworkView) -> Health:
+    """Return what anybody may see of a network."""
+    # The transport names no host: it would override the address by which the caller found us.
+    transports = (Transport("http", {"port": network.port}),) if network.port is not None else ()
+    return Health(
+        network_id=network.config.network_id,
+        network_name=network.config.name,
+        is_running=network.running is not None,
+        uptime_seconds=network.uptime,
+        topology_mode="centralized",
+        transports=transports,
+        manifest_transport="http",
+        recommended_transport="http",
+        agent_count=network.agent_count,
+        max_connections=network.config.agents.max_agents,
+        mods=tuple(ModHealth(mod.config.path, mod.mod_id, mod.state is State.READY) for mod in network.mods),
+    )
+
+
+def agent_directory(agents: Iterable[Agent]) -> dict[str, AgentEntry]:
+    """Return the registered agents by id."""
+    return {agent.agent_id: AgentEntry(_capabilities(agent), agent.last_seen_at) for agent in agents}
+
+
+def _capabilities(agent: Agent) -> list[Any]:
+    found = agent.metadata.get("capabilities")  # the agent chooses its metadata: it may be of any type
+    return found if isinstance(found, list) else []
+
+
+# -- mods
+
+
+def loaded_mods(mods: Iterable[Mod]) -> dict[str, LoadedMod]:
+    """Return the loaded mods in short, by id, in load order."""
+    return {mod.mod_id: _loaded(mod) for mod in mods}
+
+
+def _loaded(mod: Mod) -> LoadedMod:
+    pids = pids_of(mod)
+    return LoadedMod(
+        mod_id=mod.mod_id,
+        mod_path=mod.config.path,
+        loaded_at=mod.loaded_at,
+        state=str(mod.state),
+        pid=pids["pid"],
+        pids=pids.get("pids"),
+        version=mod.manifest.version if mod.manifest is not None else None,
+    )
+
+
+def describe_mods(mods: Iterable[Mod]) -> list[ModDescription]:
+    """Return the loaded mods as agents see them, in load order."""
+    return [
+        ModDescription(
+            name=mod.config.path,
+            mod_id=mod.mod_id,
+            description=mod.manifest.description if mod.manifest is not None else "",
+            version=mod.manifest.version if mod.manifest is not None else "",
+            requires_adapter=False,
+            capabilities=tuple(mod.manifest.patterns) if mod.manifest is not None else (),
+            state=str(mod.state),
+        )
+        for mod in mods
+    ]
+
+
+def all_mod_stats(running: Running) -> dict[str, ModStats]:
+    """Return the figures of every loaded mod, by id, in load order."""
+    needed = running.mods.dependents.dependents()
+    return {
+        mod.mod_id: mod_stats(
+            mod,
+            running.monitor,
+            reach=running.mods.families.stats_of(mod),
+            watched_files=running.autoreload.count_of(mod.mod_id),
+            required_by=needed.get(mod.mod_id, ()),
+        )
+        for mod in running.mods
+    }
+
+
+def mod_stats(
+    mod: Mod, monitor: ResourceMonitor, *, reach: Reach, watched_files: int | None, required_by: Iterable[str]
+) -> ModStats:
+    """Return the figures of one mod."""
+    workers = tuple(_worker_stats(keeper, monitor) for keeper in mod.keepers)
     if isinstance(mod, Keeper):
-        return _worker_stats(mod, monitor)
-    workers = [_worker_stats(keeper, monitor) for keeper in mod.keepers]
+        return ModStats(workers[0], reach, watched_files, tuple(required_by))
+    together = _together(mod, workers)
+    return ModStats(together, reach, watched_files, tuple(required_by), mod.config.partition_by, workers)
+
+
+def _together(mod: Mod, workers: Sequence[WorkerStats]) -> WorkerStats:
+    """Add up the workers of a mod. What cannot be added is that of the first worker that is not ready."""
+    shown = next((worker for worker in workers if worker.state != str(State.READY)), workers[0])
     counters = mod.counters
-    traffic = _sums(worker["traffic"] for worker in workers)
-    traffic |= {
-        "latency_p50_ms": _milliseconds(counters.latency.quantile(0.5)),
-        "latency_p99_ms": _milliseconds(counters.latency.quantile(0.99)),
+    used = _sums(Resources, [worker.resources for worker in workers])
+    p50, p99 = latencies(counters.latency)
+    return replace(
+        shown,
+        mod_id=mod.mod_id,
+        pid=None,
+        resources=replace(used, sampled_at=workers[0].resources.sampled_at),
+        traffic=replace(_sums(Traffic, [worker.traffic for worker in workers]), latency_p50_ms=p50, latency_p99_ms=p99),
+        restarts=counters.restarts,
+        recycled=counters.recycled,
+        rollbacks=counters.rollbacks,
+        crashes=sum(worker.crashes for worker in workers),
+        log_write_errors=sum(worker.log_write_errors for worker in workers),
+    )
+
+
+def _sums(kind: type[T], parts: Sequence[T]) -> T:
+    """Add up each figure that any of ``parts`` has; the others are None."""
+    columns = {
+        each.name: [value for part in parts if (value := getattr(part, each.name)) is not None] for each in fields(kind)
     }
-    down = next((worker for worker in workers if worker["state"] != str(State.READY)), workers[0])
-    return {
-        **down,
-        "mod_id": mod.mod_id,
-        "pid": None,
-        "partition_by": mod.config.partition_by,
-        "resources": {
-            **_sums(worker["resources"] for worker in workers),
-            "sampled_at": workers[0]["resources"]["sampled_at"],
-        },
-        "traffic": traffic,
-        "restarts": counters.restarts,
-        "recycled": counters.recycled,
-        "rollbacks": counters.rollbacks,
-        "crashes": sum(worker["crashes"] for worker in workers),
-        "log_write_errors": sum(worker["log_write_errors"] for worker in workers),
-        "workers": workers,
-    }
+    return kind(**{name: sum(values) if values else None for name, values in columns.items()})
 
 
-def _sums(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Of each figure that any of ``parts`` has."""
-    total: dict[str, Any] = {}
-    for part in parts:
-        for name, value in part.items():
-            total[name] = value if total.get(name) is None else total[name] + (value or 0)
-    return total
-
-
-def _worker_stats(keeper: Keeper, monitor: ResourceMonitor) -> dict[str, Any]:
-    incarnation, counters, manifest = keeper.incarnation, keeper.counters, keeper.manifest
-    sample = monitor.of(incarnation.pid) if incarnation is not None else None
-    return {
-        "mod_id": keeper.mod_id,
-        "mod_path": keeper.config.path,
-        "version": manifest.version if manifest is not None else None,
-        "patterns": list(manifest.patterns) if manifest is not None else [],
-        "observes": list(manifest.observes) if manifest is not None else [],
-        "state": str(keeper.state),
-        "pid": incarnation.pid if incarnation is not None else None,
-        "incarnation": incarnation.number if incarnation is not None else None,
-        "uptime": round(incarnation.uptime, 3) if incarnation is not None else None,
-        "loaded_at": keeper.loaded_at,
-        "start_ms": keeper.start_ms,
-        "last_error": keeper.last_error,
-        "requires": list(map(str, keeper.config.requires)),
-        "optional": list(map(str, keeper.config.optional)),
-        "dependency": keeper.config.dependency,
-        "resources": resource_stats(sample),
-        "limits": limits_stats(
-            keeper.config.limits,
+def _worker_stats(worker: Keeper, monitor: ResourceMonitor) -> WorkerStats:
+    incarnation, counters, manifest = worker.incarnation, worker.counters, worker.manifest
+    return WorkerStats(
+        mod_id=worker.mod_id,
+        mod_path=worker.config.path,
+        version=manifest.version if manifest is not None else None,
+        patterns=tuple(manifest.patterns) if manifest is not None else (),
+        observes=tuple(manifest.observes) if manifest is not None else (),
+        state=str(worker.state),
+        pid=incarnation.pid if incarnation is not None else None,
+        incarnation=incarnation.number if incarnation is not None else None,
+        uptime=round(incarnation.uptime, 3) if incarnation is not None else None,
+        loaded_at=worker.loaded_at,
+        start_ms=worker.start_ms,
+        last_error=worker.last_error,
+        requires=tuple(map(str, worker.config.requires)),
+        optional=tuple(map(str, worker.config.optional)),
+        dependency=worker.config.dependency,
+        resources=resources(monitor.of(incarnation.pid) if incarnation is not None else None),
+        limits=limits_stats(
+            worker.config.limits,
             manifest.enforced if manifest is not None else {},
             incarnation.armed.cgroup if incarnation is not None else None,
         ),
-        "traffic": {
-            "events_in": counters.events_in,
-            "answered": counters.answered,
-            "passed": counters.passed,
-            "failed": counters.failed,
-            "timeouts": counters.timeouts,
-            "overloaded": counters.overloaded,
-            "redelivered": counters.redelivered,
-            "dead_lettered": counters.dead_lettered,
-            "events_out": counters.events_out,
-            "observed": counters.observed,
-            "observe_dropped": counters.observe_dropped,
-            "in_flight": keeper.caller.in_flight_count,
-            "queue_depth": keeper.caller.depth,
-            "durable_under_way": len(keeper.durable),
-            "observe_queue_depth": len(keeper.copies),
-            "latency_p50_ms": _milliseconds(counters.latency.quantile(0.5)),
-            "latency_p99_ms": _milliseconds(counters.latency.quantile(0.99)),
-        },
-        "restarts": counters.restarts,
-        "recycled": counters.recycled,
-        "rollbacks": counters.rollbacks,
-        "last_rollback": keeper.last_rollback,
-        "on_probation_after": keeper.probation.version if keeper.probation is not None else None,
-        "quarantined": keeper.quarantined,
-        "crashes": keeper.crashes.total,
-        "last_crash": _crash_in_short(keeper.crashes.last),
-        "log_write_errors": keeper.log.write_errors,
-    }
-
-
-def resource_stats(sample: ProcessSample | None) -> dict[str, Any]:
-    """A process sample as plain data; every figure None before the first sample."""
-    names = (
-        "cpu_percent",
-        "rss",
-        "uss",
-        "threads",
-        "open_files",
-        "read_bytes",
-        "write_bytes",
-        "children",
-        "sampled_at",
+        traffic=_traffic(worker),
+        restarts=counters.restarts,
+        recycled=counters.recycled,
+        rollbacks=counters.rollbacks,
+        last_rollback=worker.last_rollback,
+        on_probation_after=worker.probation.version if worker.probation is not None else None,
+        quarantined=worker.quarantined,
+        crashes=worker.crashes.total,
+        last_crash=_in_short(worker.crashes.last),
+        log_write_errors=worker.log.write_errors,
     )
-    return {name: getattr(sample, name, None) for name in names}
 
 
-def _crash_in_short(report: CrashReport | None) -> dict[str, Any] | None:
+def _traffic(worker: Keeper) -> Traffic:
+    counters = worker.counters
+    p50, p99 = latencies(counters.latency)
+    return Traffic(
+        events_in=counters.events_in,
+        answered=counters.answered,
+        passed=counters.passed,
+        failed=counters.failed,
+        timeouts=counters.timeouts,
+        overloaded=counters.overloaded,
+        redelivered=counters.redelivered,
+        dead_lettered=counters.dead_lettered,
+        events_out=counters.events_out,
+        observed=counters.observed,
+        observe_dropped=counters.observe_dropped,
+        in_flight=worker.caller.in_flight_count,
+        queue_depth=worker.caller.depth,
+        durable_under_way=len(worker.durable),
+        observe_queue_depth=len(worker.copies),
+        latency_p50_ms=p50,
+        latency_p99_ms=p99,
+    )
+
+
+def resources(sample: ProcessSample | None) -> Resources:
+    """Return what a process tree uses; every figure is None before its first sample."""
+    return Resources() if sample is None else Resources(*(getattr(sample, each.name) for each in fields(Resources)))
+
+
+def _in_short(report: CrashReport | None) -> LastCrash | None:
     if report is None:
         return None
-    return {"at": report.at, "cause": str(report.cause), "detail": report.detail, "uptime": report.uptime}
-
-
-def _milliseconds(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds * 1000, 3)
+    return LastCrash(report.at, str(report.cause), report.detail, report.uptime)

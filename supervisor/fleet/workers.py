@@ -1,4 +1,4 @@
-"""A mod with several workers: one keeper for each, and which of them an event is for."""
+"""A mod with several workers: one keeper for each, and the rule which worker an event is for."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ from ..sources import SourceFiles
 
 
 class WorkerGroup:
-    """The workers of one mod, each with state, storage and restarts of its own. To its network they are one mod.
+    """The workers of one mod. The network sees one mod; each worker has a state, storage and restarts of its own.
 
-    Commands on them are serialised by `lock`, which the caller holds.
+    Commands on the group wait for one another at `lock`, which the caller holds.
 
     Attributes:
         keepers: one for each worker, in the order of their indices.
-        former_config: of before the last reload, for the way back.
-        audience, promoted: as of a `Keeper`; ``is_member``: all have served, or it is part of the network all the same.
+        previous_config: the config before the last reload, to revert to.
+        audience, promoted: as those of a `Keeper`.
+        is_member: all workers have served, or the mod is part of the network although they did not.
     """
 
     def __init__(self, config: ModConfig, keepers: list[Keeper]) -> None:
-        self.config = self.former_config = config
+        self.config = self.previous_config = config
         self.keepers = keepers
         self.lock = anyio.Lock()
         self.command: anyio.CancelScope | None = None
@@ -52,21 +53,21 @@ class WorkerGroup:
 
     @property
     def manifest(self) -> Manifest | None:
-        return next((keeper.manifest for keeper in self.keepers if keeper.manifest is not None), None)
+        return next((worker.manifest for worker in self.keepers if worker.manifest is not None), None)
 
     @property
     def incarnation(self) -> Incarnation | None:
-        """One that serves; None if none does."""
-        return next((keeper.incarnation for keeper in self.keepers if keeper.incarnation is not None), None)
+        """Return an incarnation that serves; None if no worker has one."""
+        return next((worker.incarnation for worker in self.keepers if worker.incarnation is not None), None)
 
     @property
     def state(self) -> State:
-        """That of the first worker that is not ready."""
-        return next((keeper.state for keeper in self.keepers if keeper.state is not State.READY), State.READY)
+        """Return the state of the first worker that is not ready, else ready."""
+        return next((worker.state for worker in self.keepers if worker.state is not State.READY), State.READY)
 
     @property
     def last_error(self) -> str | None:
-        return next((keeper.last_error for keeper in self.keepers if keeper.last_error is not None), None)
+        return next((worker.last_error for worker in self.keepers if worker.last_error is not None), None)
 
     @property
     def sources(self) -> SourceFiles | None:
@@ -74,13 +75,13 @@ class WorkerGroup:
 
     @property
     def files_read(self) -> tuple[str, ...]:
-        return next((keeper.files_read for keeper in self.keepers if keeper.files_read), ())
+        return next((worker.files_read for worker in self.keepers if worker.files_read), ())
 
     @property
     def counters(self) -> ModCounters:
-        """The sum of all workers'."""
+        """Return the sums of the counters of all workers."""
         total = ModCounters()
-        for counters in (keeper.counters for keeper in self.keepers):
+        for counters in (worker.counters for worker in self.keepers):
             for field in fields(ModCounters):
                 value = getattr(counters, field.name)
                 if isinstance(value, LatencyHistogram):
@@ -92,27 +93,27 @@ class WorkerGroup:
     # -- events
 
     async def ask(self, journey: Journey) -> EventResponse | Event | None:
-        """Ask the worker that the event belongs to; see `Keeper.ask`."""
+        """Ask the worker that an event belongs to; see `Keeper.ask`."""
         journey.own()
         await self._gate.passed(journey, self)
         return await self.keeper_of(journey.event).ask(journey)
 
     async def ask_again(self, journey: Journey) -> EventResponse | Event | None:
-        """Ask about an event that was given up before; see `Keeper.ask_again`."""
+        """Ask again about an event that was given up; see `Keeper.ask_again`."""
         await self._gate.passed(journey, self)
         return await self.keeper_of(journey.event).ask_again(journey)
 
     def observe(self, event: dict[str, Any]) -> None:
-        """Queue a copy for the observers of the worker that the event belongs to."""
+        """Queue a copy for the observers in the worker that an event belongs to."""
         self._keeper_for(event.get("source_id"), event.get("payload")).observe(event)
 
     def notify(self, event: dict[str, Any]) -> None:
         """Queue a notification for every worker."""
-        for keeper in self.keepers:
-            keeper.notify(event)
+        for worker in self.keepers:
+            worker.notify(event)
 
     def keeper_of(self, event: Event) -> Keeper:
-        """The worker that an event belongs to."""
+        """Return the worker that an event belongs to."""
         return self._keeper_for(event.source_id, event.payload)
 
     def _keeper_for(self, source_id: str | None, payload: Any) -> Keeper:
@@ -123,18 +124,21 @@ class WorkerGroup:
     # -- commands
 
     async def start(self, *, from_snapshot: bool = False, quarantined: bool = False) -> Manifest:
-        """Start every worker, all at once. Raises `StartFailed`; none is left then.
+        """Start every worker, all at once.
 
         Args:
-            quarantined: those in quarantine as well.
+            quarantined: start the workers in quarantine too.
+
+        Raises:
+            StartFailed: a worker failed to start; the others are ended again.
         """
         down = [
-            keeper
-            for keeper in self.keepers
-            if keeper.incarnation is None and (quarantined or keeper.quarantined is None)
+            worker
+            for worker in self.keepers
+            if worker.incarnation is None and (quarantined or worker.quarantined is None)
         ]
         outcomes = await asyncio.gather(
-            *(keeper.start(from_snapshot=from_snapshot) for keeper in down), return_exceptions=True
+            *(worker.start(from_snapshot=from_snapshot) for worker in down), return_exceptions=True
         )
         failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         if failures:
@@ -144,61 +148,67 @@ class WorkerGroup:
         return self.manifest
 
     async def _end_started(self) -> None:
-        await asyncio.gather(*(keeper.unload() for keeper in self.keepers if keeper.incarnation is not None))
+        await asyncio.gather(*(worker.unload() for worker in self.keepers if worker.incarnation is not None))
 
     async def unload(self, timeout: float | None = None, *, keep_state: bool = False, forget: bool = False) -> None:
         """End every worker, all at once; see `Keeper.unload`."""
-        await asyncio.gather(*(keeper.unload(timeout, keep_state=keep_state, forget=forget) for keeper in self.keepers))
+        await asyncio.gather(*(worker.unload(timeout, keep_state=keep_state, forget=forget) for worker in self.keepers))
 
     def close_log(self) -> None:
-        for keeper in self.keepers:
-            keeper.close_log()
+        for worker in self.keepers:
+            worker.close_log()
 
     # -- another number of workers
 
     async def settle(self, timeout: float) -> None:
-        """Let no new event in, and wait until none is under way; raises TimeoutError. `reopen` ends it, whatever happens."""
+        """Let new events wait until those in flight have finished; raises TimeoutError.
+
+        Call `reopen` afterwards, even if this raises.
+        """
         self._gate.close(self.config.limits.queue)
         async with asyncio.timeout(timeout):
-            while any(_is_busy(keeper) for keeper in self.keepers):  # noqa: ASYNC110 - of several callers and queues
+            while any(_is_busy(worker) for worker in self.keepers):  # noqa: ASYNC110 - several callers and queues
                 await asyncio.sleep(0.001)
 
     def reopen(self) -> int:
-        """Events flow again; returns how many have waited."""
+        """Let events flow again. Returns how many have waited."""
         return self._gate.open()
 
     def become(self, config: ModConfig, keepers: list[Keeper]) -> list[Keeper]:
-        """Have other workers; returns the former ones."""
-        former, self.keepers = self.keepers, keepers
+        """Take other workers under ``config``. Returns the old ones, which the caller ends."""
+        old, self.keepers = self.keepers, keepers
         self.adopt(config)
-        return former
+        return old
 
     def adopt(self, config: ModConfig) -> None:
-        """Be the mod of ``config`` from now on, whose workers there are already: the same, or another one."""
-        self.former_config = replace(self.config, audience=self.audience)
+        """Be the mod of ``config`` from now on. Its workers are in place already."""
+        self.previous_config = replace(self.config, audience=self.audience)
         if config.mod_id != self.mod_id:
             self.audience = config.audience
         self.config = config
 
     def go_back(self) -> None:
-        """Be what it was before the last reload. May be called again."""
-        if self.former_config.mod_id != self.mod_id:
-            self.audience = self.former_config.audience
-        self.config = self.former_config
+        """Take the config from before the last reload again. May be called twice."""
+        if self.previous_config.mod_id != self.mod_id:
+            self.audience = self.previous_config.audience
+        self.config = self.previous_config
 
 
 Mod = Keeper | WorkerGroup
-"""One mod of a network: with one worker, or with several."""
+"""One mod of a network, with one worker or with several."""
 
 
 def pids_of(mod: Mod) -> dict[str, Any]:
-    """``pid``, None while there is no process; of a mod with several workers ``pids``, in order, and no one ``pid``."""
-    pids = [keeper.incarnation.pid if keeper.incarnation is not None else None for keeper in mod.keepers]
+    """Return ``pid``, and ``pids`` of a mod with several workers, in their order.
+
+    A pid is None while there is no process; ``pid`` is None if there are several workers.
+    """
+    pids = [worker.incarnation.pid if worker.incarnation is not None else None for worker in mod.keepers]
     return {"pid": pids[0]} if isinstance(mod, Keeper) else {"pid": None, "pids": pids}
 
 
 class _Gate:
-    """Before which events wait, in order, while the workers change. Closed seldom; open, it costs nothing."""
+    """Lets events wait, in order, while the workers change. An open gate costs nothing."""
 
     def __init__(self) -> None:
         self._opened: asyncio.Event | None = None
@@ -206,49 +216,53 @@ class _Gate:
         self._room = 0
 
     def close(self, room: int) -> None:
+        """Let at most ``room`` events wait from now on."""
         self._opened, self._room = asyncio.Event(), room
 
     def open(self) -> int:
+        """Let the events go on. Returns how many have waited."""
         waited = self._waiting
         if self._opened is not None:
             self._opened.set()
             self._opened = None
         return waited
 
-    async def passed(self, journey: Journey, replicas: WorkerGroup) -> None:
-        """Wait until it is open. What the events under way have caused passes: they wait for it.
+    async def passed(self, journey: Journey, group: WorkerGroup) -> None:
+        """Wait until the gate is open.
+
+        Descendants of events in flight pass a closed gate, because those events wait for them.
 
         Raises:
-            Unanswered: too many wait, or the event's deadline has come.
+            Unanswered: too many events wait, or the deadline has come.
         """
-        if self._opened is None or any(keeper.caller.is_exempt(journey) for keeper in replicas.keepers):
+        if self._opened is None or any(worker.caller.is_exempt(journey) for worker in group.keepers):
             return
         if self._waiting >= self._room:
-            text = f"mod {replicas.mod_id} is overloaded: {self._waiting} events are waiting"
+            text = f"mod {group.mod_id} is overloaded: {self._waiting} events are waiting"
             raise Unanswered(text, code=Code.OVERLOADED, waiting=self._waiting)
         self._waiting += 1
         try:
             async with asyncio.timeout_at(journey.deadline):
                 await self._opened.wait()
         except TimeoutError:
-            text = f"mod {replicas.mod_id} had no place for the event before its deadline"
+            text = f"mod {group.mod_id}: the event timed out waiting for a reload to finish"
             raise Unanswered(text, code=Code.TIMEOUT) from None
         finally:
             self._waiting -= 1
 
 
-def _load_of(keeper: Keeper) -> int:
-    """Events at it; one that is away has as many as there can be."""
-    caller = keeper.caller
+def _load_of(worker: Keeper) -> int:
+    """Return how many events a worker has. A worker that is away comes last."""
+    caller = worker.caller
     return caller.in_flight_count + caller.depth if caller.away is None else 1 << 30
 
 
-def _is_busy(keeper: Keeper) -> bool:
-    return bool(keeper.caller.in_flight_count or keeper.caller.depth or len(keeper.durable) or len(keeper.copies))
+def _is_busy(worker: Keeper) -> bool:
+    return bool(worker.caller.in_flight_count or worker.caller.depth or len(worker.durable) or len(worker.copies))
 
 
 def configs_of(config: ModConfig) -> list[ModConfig]:
-    """The config of each worker of a mod that has several: ids of their own, for what each keeps for itself."""
+    """Return the config of each worker of a mod with several: ids of their own, under which each keeps its state."""
     return [
         replace(config, mod_id=f"{config.mod_id}#{index}", workers=None, replica=index)
         for index in range(config.workers or 0)

@@ -259,8 +259,8 @@ class Watchdog:
     """Runs the watches of a network.
 
     Args:
-        take: samples the trees of workers (`modvisor.supervisor.fleet.stats.ResourceMonitor.take`), called in a thread; raises
-            OSError when the process table cannot be read this time.
+        take: samples the trees of workers, called in a thread (`ResourceMonitor.take` of the fleet);
+            raises OSError when the process table cannot be read this time.
     """
 
     def __init__(self, take: Take) -> None:

@@ -67,7 +67,7 @@ async def test_what_was_accepted_is_not_refused_for_want_of_room(make_world: Mak
     await world.until(lambda: world.keeper.state is State.QUARANTINED)
     for _ in range(4):  # as many as an earlier, larger queue has left
         await world.journal.accept("work", world.event("answer"))
-    assert (await world.mods.restart("work")).success
+    assert (await world.ask.restart("work")).success
     await world.until(lambda: not world.journal.accepted)
     assert [outcome.success for _, outcome in world.late] == [True] * 7
 
@@ -77,11 +77,11 @@ async def test_what_is_accepted_while_the_mod_goes_away_is_kept_and_its_sender_t
     world.journal.lag = 0.1
     accepting = world.send()
     await asyncio.sleep(0.05)
-    await world.mods.unload("work")
+    await world.ask.unload("work")
     answer = await accepting.task
     assert (answer.error, "handle it when it is back" in answer.message) == ("pending", True)
     assert world.loop.time() < accepting.deadline, "at once, not at its deadline"
-    assert (await world.mods.load(world.mod)).success
+    assert (await world.ask.load(world.mod)).success
     await world.until(lambda: not world.journal.accepted)
     assert [outcome.success for _, outcome in world.late] == [True]
 
@@ -103,7 +103,7 @@ async def test_a_start_that_is_given_up_is_said_to_have_failed(make_world: MakeW
     answer = await world.send().task
     assert (answer.error, "gave up" in answer.message) == ("mod_away", True)
     assert (world.keeper.state, world.launcher.living) == (State.FAILED, [])
-    assert (await world.mods.restart("work")).success
+    assert (await world.ask.restart("work")).success
     assert (await world.send().task).success
 
 
@@ -117,7 +117,7 @@ async def test_a_reload_that_is_given_up_leaves_the_restart_under_way(
     world.worker.die(Exit(1, None))
     await world.until(lambda: world.keeper.state is state)
     world.conduct.exit_lag = 0.2  # a process that is cut short is waited for
-    reload = world.command(world.mods.reload("work"))
+    reload = world.command(world.ask.reload("work"))
     await asyncio.sleep(moment)
     reload.cancel()
     answer = await world.send(timeout=5).task
@@ -132,7 +132,7 @@ async def test_a_reload_that_fails_leaves_the_restart_under_way(make_world: Make
     world.conduct.starts += ["slow import", "import fails"] if restarting else ["import fails"]
     world.worker.die(Exit(1, None))
     await world.until(lambda: world.keeper.state is state)
-    failed = await world.mods.reload("work")
+    failed = await world.ask.reload("work")
     assert (failed.error, "its restart goes on" in failed.message) == ("import_failed", True)
     assert (await world.send(timeout=5).task).success
 
@@ -153,7 +153,7 @@ async def test_a_reload_does_not_hold_the_events_of_a_successor(make_world: Make
     """The old one died while the new one was starting, and its restart was the quicker: that one goes on."""
     world = await make_world(restart=FAST)
     world.conduct.starts.append("slow import")
-    reload = world.command(world.mods.reload("work"))
+    reload = world.command(world.ask.reload("work"))
     await world.until(lambda: len(world.launcher.living) == 2)
     world.worker.die(Exit(1, None))
     answer = await reload
@@ -166,7 +166,7 @@ async def test_a_reload_does_not_hold_the_events_of_a_successor(make_world: Make
 async def test_a_reload_that_fails_feeds_nothing_to_a_worker_that_is_being_ended(make_world: MakeWorld) -> None:
     world = await make_world(restart=FAST)
     world.conduct.hand_over = "hangs"
-    reload = world.command(world.mods.reload("work"))
+    reload = world.command(world.ask.reload("work"))
     await world.until(lambda: len(world.launcher.living) == 2)
     world.worker.hang()
     await world.until(lambda: world.keeper.state is State.ENDING)
@@ -184,7 +184,7 @@ async def test_an_end_that_was_under_way_already_is_reported_when_it_is_unloaded
     world.conduct.exit_lag = 0.5
     began, poison = world.loop.time(), world.send("poison")
     await world.until(lambda: world.keeper.state is State.ENDING)
-    world.command(world.mods.unload("work"))
+    world.command(world.ask.unload("work"))
     assert (await poison.task).error == "dead_lettered"
     assert world.loop.time() - began == pytest.approx(0.5, abs=0.01)
     (letter,) = world.journal.letters.values()
@@ -194,7 +194,7 @@ async def test_an_end_that_was_under_way_already_is_reported_when_it_is_unloaded
 async def test_an_end_that_was_under_way_already_is_reported_when_another_takes_over(make_world: MakeWorld) -> None:
     world = await make_world()
     world.conduct.starts.append("slow activate")
-    reload = world.command(world.mods.reload("work"))
+    reload = world.command(world.ask.reload("work"))
     await world.until(lambda: len(world.launcher.living) == 2)
     await asyncio.sleep(0.2)
     world.conduct.exit_lag = 0.5
@@ -246,6 +246,6 @@ async def test_an_event_that_waits_for_the_pipe_is_finished_before_an_unload(mak
     for _ in range(5):
         await asyncio.sleep(0)
     assert world.keeper.incarnation.pipe.buffered > 10_000_000
-    assert (await world.mods.unload("work")).success
+    assert (await world.ask.unload("work")).success
     assert sent.answer is not None
     assert sent.answer.success, sent.answer

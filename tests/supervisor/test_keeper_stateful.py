@@ -206,7 +206,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.world.keeper is None)
     @rule(pause=PAUSES)
     def load(self, pause: float) -> None:
-        self.do(lambda: self.world.command(self.world.mods.load(self.world.mod)), pause)
+        self.do(lambda: self.world.command(self.world.ask.load(self.world.mod)), pause)
 
     @precondition(lambda self: any(not command.done() for command in self.world.commands))
     @rule(pause=PAUSES)
@@ -250,7 +250,7 @@ class Life(RuleBasedStateMachine):
         self.laws.check()
         if self.world.mod.durable:
             assert self.world.journal.accepted == {}, "an accepted event was forgotten"
-        self.run(self.world.mods.unload(MOD))
+        self.run(self.world.ask.unload(MOD))
         self.go_on(1e-6)
         self.laws.check_end()
         assert self.complaints == []
@@ -274,7 +274,7 @@ class Life(RuleBasedStateMachine):
         ):  # deadly events that were kept are tried again, each time it is back
             if self.world.keeper.state is State.READY:
                 break
-            answer = self.run(self.world.mods.restart(MOD))
+            answer = self.run(self.world.ask.restart(MOD))
             assert answer.success, answer
             self.go_on(60.0)
         self.do(self.world.send, 1e-6)

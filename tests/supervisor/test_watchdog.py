@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from modvisor.supervisor.config.config import LimitsConfig
-from modvisor.supervisor.fleet.stats import ResourceMonitor
+from modvisor.supervisor.fleet.monitor import ResourceMonitor
 from modvisor.supervisor.limits import watchdog as module
 from modvisor.supervisor.limits.samples import ProcessSample, memory_held, waited
 from modvisor.supervisor.limits.watchdog import (

@@ -22,7 +22,10 @@ from modvisor.supervisor.config.mod_entry import fingerprint
 from modvisor.supervisor.events.dead_letters import LetterLedger
 from modvisor.supervisor.events.gateway import Gateway
 from modvisor.supervisor.events.mod_requests import ModRequests
+from modvisor.supervisor.fleet.commands import ModCommands
 from modvisor.supervisor.fleet.registry import ModRegistry
+from modvisor.supervisor.fleet.restored import ModRecords
+from modvisor.supervisor.fleet.upkeep import ModUpkeep
 from modvisor.supervisor.journal.journal import (
     Checkpoint,
     DeadLetter,
@@ -257,6 +260,7 @@ class World:
         self._numbers = 0  # of events
         self.commands: list[asyncio.Task[Any]] = []
         self.mods: ModRegistry
+        self.ask: ModCommands
         self.gateway: Gateway
         self._requests: ModRequests
         self._started: asyncio.Future[None] = self.loop.create_future()
@@ -293,7 +297,7 @@ class World:
                 self._started.cancel()
 
     def _put_together(self, state: StateDir, tasks: TaskGroup) -> None:
-        config = self.config
+        config, snapshots = self.config, MemorySnapshots()
         self.mods = ModRegistry(
             config,
             config.mods,
@@ -307,8 +311,11 @@ class World:
             journal=self.journal,
             ledger=LetterLedger(self.journal),
             launcher=self.launcher,
-            snapshots=MemorySnapshots(),
+            snapshots=snapshots,
         )
+        records = ModRecords(self.mods, self.journal, snapshots)
+        self.ask = ModCommands(self.mods, records, self.journal, snapshots)
+        self.mods.upkeep = ModUpkeep(self.mods, records, tasks)
         self.gateway = Gateway(self.mods, self.agents, _no_commands, NetworkCounters(), config.event_timeout)
         self._requests = ModRequests(tasks, self.agents, self.gateway)
 
@@ -321,13 +328,13 @@ class World:
         await self._started
         if in_quarantine:
             kept = Quarantine(MOD, self.mod.path, "it kept ending", 0.0, fingerprint(self.mod))
-            self.mods.restore(Kept(quarantines={MOD: kept}))
-        await self.mods.load(self.mod)
+            self.ask.records.restore(Kept(quarantines={MOD: kept}))
+        await self.ask.load(self.mod)
 
     async def close(self) -> None:
         """End all there is; raises what went wrong with the network's own tasks."""
         if not self._owner.done():
-            await self.mods.close()
+            await self.ask.close()
             self._stop.set()
         await asyncio.wait([self._owner])
         await self.launcher.close()

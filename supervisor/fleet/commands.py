@@ -1,0 +1,358 @@
+"""Load, unload, reload, restart and swap: commands on one mod that answer with a response.
+
+A command never raises for a mod's failure. Commands on one mod wait for one another; an unload or a
+shutdown cancels the command that is under way.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import anyio
+
+from ...ipc.errors import Code, ModvisorError
+from ...ipc.event import EventResponse
+from ...ipc.manifest import Manifest
+from ..config import ConfigError, ModConfig, is_allowed, with_aliases, with_changes
+from ..journal import Journal
+from ..lifecycle import COMING_BACK, DOWN, Keeper, Reloaded, ReloadFailed, StartFailed, replace_worker, version_of
+from ..process import shielded
+from ..sources import SnapshotStore
+from .registry import ModRegistry
+from .repartition import forget_count, keep_count, repartition
+from .responses import NOT_ALLOWED, failure
+from .restored import ModRecords
+from .rolling_reload import rolling_reload
+from .workers import Mod, WorkerGroup, configs_of, pids_of
+
+logger = logging.getLogger("modvisor.registry")
+
+
+class ModCommands:
+    """The commands on the mods of a registry, each on a mod alone; see `loading` for mods that need others."""
+
+    def __init__(self, mods: ModRegistry, records: ModRecords, journal: Journal, snapshots: SnapshotStore) -> None:
+        self.mods = mods
+        self.records = records
+        self._journal = journal
+        self._snapshots = snapshots
+
+    # -- load
+
+    async def load(self, config: ModConfig, *, restored: bool = False) -> EventResponse:
+        """Load a mod. ``data`` on success: mod_id, mod_path, version, pid, patterns.
+
+        Args:
+            restored: the previous run of the network had loaded it.
+        """
+        if (refusal := self.mods.may_load(config, restored=restored)) is not None:
+            return refusal
+        mod = self.mods.add(config)
+        with _held(mod.lock):  # no wait here: a load that is given up while it waits would leave the mod behind
+            try:
+                with cancellable(mod):
+                    return await self._load(mod, config)
+            except StartFailed as error:
+                logger.warning("load of mod %s failed: %s", config.mod_id, error)
+                return self._not_loaded(mod, config, error, restored)
+            except BaseException:  # the caller gave up, or the fault is ours
+                await shielded(self._undo_load(mod, restored))
+                raise
+            await shielded(self._undo_load(mod, restored))
+        error = ModvisorError("the load was cancelled by an unload or shutdown", code=Code.NOT_RUNNING)
+        return failure(config, error)
+
+    async def _load(self, mod: Mod, config: ModConfig) -> EventResponse:
+        """Raises `StartFailed`."""
+        if (reason := self.records.stay_quarantined(mod)) is not None:
+            self.mods.take_in(mod)
+            return failure(config, ModvisorError(reason, code=Code.MOD_AWAY))
+        if from_snapshot := await self.records.find_snapshots(mod):
+            logger.warning(
+                "mod %s starts from its last good version, because the network did not end by itself; "
+                "'modvisor reload %s' reads its files",
+                config.mod_id,
+                config.mod_id,
+            )
+        if isinstance(mod, WorkerGroup):
+            await repartition(mod, self._journal)
+        loaded = _loaded(mod, await mod.start(from_snapshot=from_snapshot))
+        if isinstance(mod, WorkerGroup):
+            await keep_count(mod, self._journal)
+        self.mods.take_in(mod)  # now that all its workers serve
+        await self.records.remember(mod)
+        return loaded
+
+    def not_started(self, config: ModConfig, error: ModvisorError, *, restored: bool = False) -> EventResponse:
+        """Fail the load of a mod that is not even tried, because of ``error``."""
+        if (refusal := self.mods.may_load(config, restored=restored)) is not None:
+            return refusal
+        logger.warning("mod %s is not started: %s", config.mod_id, error)
+        mod = self.mods.add(config)
+        for worker in mod.keepers:
+            worker.not_started(str(error))
+        return self._not_loaded(mod, config, error, restored)
+
+    def _not_loaded(self, mod: Mod, config: ModConfig, error: ModvisorError, restored: bool) -> EventResponse:
+        """A mod of the network file or of the previous run stays, with its reason in stats."""
+        if config.from_file or restored:
+            self.mods.take_in(mod)
+        else:
+            self.mods.discard(mod)
+        return failure(config, error)
+
+    async def _undo_load(self, mod: Mod, restored: bool) -> None:
+        """End a mod whose load was given up. The next run tries again what the previous one had loaded."""
+        await self._end(mod)
+        if not restored:
+            self.records.drop(mod)
+
+    # -- unload
+
+    async def unload(self, id_or_path: str, timeout: float | None = None) -> EventResponse:
+        """Drain and end a mod; a command on it that is under way is cancelled."""
+        mod = self.mods.find(id_or_path)
+        if mod is None:
+            return self.mods.no_such_mod(id_or_path)
+        await self._unload(mod, timeout)
+        await self.records.forget(mod)
+        data = {"mod_id": mod.mod_id, "mod_path": mod.config.path}
+        return EventResponse(True, f"mod {mod.mod_id} unloaded", data)
+
+    async def close(self) -> None:
+        """Unload every mod, all at once, newest first."""
+        self.mods.is_closing = True
+        async with anyio.create_task_group() as tasks:
+            for mod in reversed(list(self.mods)):
+                tasks.start_soon(self._unload, mod, None, True)
+
+    async def _unload(self, mod: Mod, timeout: float | None, keep_state: bool = False) -> None:
+        if mod.command is not None:
+            mod.command.cancel()
+        async with mod.lock:
+            if mod in self.mods:  # the cancelled load may have ended it
+                # Shielded: half an unload would leave a process behind.
+                await shielded(self._end(mod, timeout, keep_state))
+
+    async def _end(self, mod: Mod, timeout: float | None = None, keep_state: bool = False) -> None:
+        """End a mod, loaded or half loaded, and forget it. The caller holds the lock and shields this."""
+        try:
+            await mod.unload(timeout, keep_state=keep_state, forget=True)
+        finally:
+            self.mods.discard(mod)
+
+    # -- replace
+
+    async def reload(
+        self, id_or_path: str, config: dict[str, Any] | ModConfig | None = None, mod_path: str | None = None
+    ) -> EventResponse:
+        """Run a mod with fresh code (and config, and path), without losing an event.
+
+        The old version stays if the new one fails.
+        """
+
+        async def do(mod: Mod) -> EventResponse:
+            try:
+                wanted = (
+                    config if isinstance(config, ModConfig) else with_changes(mod.config, path=mod_path, config=config)
+                )
+            except ModvisorError as error:
+                return failure(mod.config, error)
+            return await self._reload(mod, wanted)
+
+        return await self._commanded(id_or_path, "reload", do, lambda mod: f"reloaded, {_still_there(mod)}")
+
+    async def _reload(self, mod: Mod, config: ModConfig) -> EventResponse:
+        """Raises `ReloadFailed`."""
+        if not is_allowed(self.mods.config.allowed_mods, config.path):
+            return failure(config, NOT_ALLOWED)
+        done = await self._replace(mod, config)
+        await self.records.remember(mod)
+        data = {"mod_id": mod.mod_id, "mod_path": mod.config.path, **done.to_dict()}
+        return EventResponse(True, f"mod {mod.mod_id} reloaded ({done.pause_ms:.1f} ms pause)", data)
+
+    async def restart(self, id_or_path: str) -> EventResponse:
+        """Start a new incarnation of the last good version. A mod that is down comes back, a running one is replaced."""
+
+        async def do(mod: Mod) -> EventResponse:
+            done = await self._replace(mod, mod.config, from_snapshot=True)
+            data = {"mod_id": mod.mod_id, "mod_path": mod.config.path, **pids_of(mod), **done.to_dict()}
+            return EventResponse(True, f"mod {mod.mod_id} restarted", data)
+
+        return await self._commanded(id_or_path, "restart", do, lambda _mod: "restarted")
+
+    async def swap(self, id_or_path: str, config: ModConfig, *, alias: bool = False) -> EventResponse:
+        """Put another mod in the place of one, without losing an event. The old one stays if the new one fails.
+
+        Args:
+            alias: the old id (and its aliases) go on naming the mod.
+        """
+        mod = self.mods.find(id_or_path)
+        if mod is not None and mod.mod_id == config.mod_id:
+            return await self._reload_as(mod, config)
+        return await self._commanded(
+            id_or_path,
+            "swap",
+            lambda mod: self._swap(mod, config, alias),
+            lambda _mod: f"swapped for {config.mod_id}, the old one stays",
+            instead=config,
+        )
+
+    async def _swap(self, mod: Mod, config: ModConfig, alias: bool) -> EventResponse:
+        """Raises `ReloadFailed`."""
+        old_id = mod.mod_id
+        if alias:
+            config = with_aliases(config, {old_id, *mod.config.aliases})
+        if "audience" not in config.given:  # the new mod serves the same sources
+            config = replace(config, audience=mod.audience)
+        if (refusal := self.mods.may_load(config, instead_of=mod)) is not None:
+            return refusal
+        self.mods.reserved_ids.add(config.mod_id)
+        try:
+            done = await self._replace(mod, config)
+            await self.records.remember(mod)
+        finally:
+            self.mods.reserved_ids.discard(config.mod_id)
+        data = {"mod_id": config.mod_id, "mod_path": config.path, "former_id": old_id, **done.to_dict()}
+        text = f"mod {old_id} swapped for {config.mod_id} ({done.pause_ms:.1f} ms pause)"
+        return EventResponse(True, text, data)
+
+    async def _reload_as(self, mod: Mod, config: ModConfig) -> EventResponse:
+        """Reload a mod as another entry has it.
+
+        Its audience stays, unless an entry that is not the network file's gives one.
+        """
+        regroups = "audience" in config.given and not config.from_file
+        if regroups and (wrong := self.mods.misfit(mod.mod_id, config.audience)) is not None:
+            return failure(config, ModvisorError(wrong, code=ConfigError.code))
+        response = await self.reload(mod.mod_id, config)
+        if regroups and response.success:
+            self.mods.families.change({mod: (config.audience, mod.promoted)})
+            await self.records.remember(mod)
+        return response
+
+    async def _commanded(
+        self,
+        id_or_path: str,
+        command: str,
+        do: Callable[[Mod], Awaitable[EventResponse]],
+        not_done: Callable[[Mod], str],
+        *,
+        instead: ModConfig | None = None,
+    ) -> EventResponse:
+        """Run a command on a mod when no other command on it is under way.
+
+        Args:
+            do: may raise `ReloadFailed`.
+            not_done: what the mod was not, if it did; for people.
+            instead: the mod that a failed response is about, if not the one that was found.
+        """
+        mod = self.mods.find(id_or_path)
+        if mod is None:
+            return self.mods.no_such_mod(id_or_path)
+        async with mod.lock:
+            if mod not in self.mods:
+                return self.mods.no_such_mod(id_or_path)
+            old = mod.config
+            with cancellable(mod):
+                try:
+                    return await do(mod)
+                except ReloadFailed as error:
+                    text = f"mod {old.mod_id} was not {not_done(mod)}: {error}"
+                    logger.warning("%s", text)
+                    return failure(instead or mod.config, error, text)
+        return failure(old, ModvisorError(f"the {command} was cancelled by an unload", code=Code.NOT_RUNNING))
+
+    async def _replace(self, mod: Mod, config: ModConfig, *, from_snapshot: bool = False) -> Reloaded:
+        """Replace the workers of a mod; raises `ReloadFailed`."""
+        if isinstance(mod, Keeper) and config.workers is None:
+            return await replace_worker(mod, config, from_snapshot=from_snapshot, on_probation=not from_snapshot)
+        if isinstance(mod, WorkerGroup) and config.workers is not None:
+            return await self._replace_workers(mod, config, from_snapshot)
+        text = (
+            "a mod with 'workers' cannot take the place of a mod without, nor the other way round; "
+            "unload it, and load it anew"
+        )
+        raise ReloadFailed(text, code=Code.CONFLICT, step="start")
+
+    async def _replace_workers(self, group: WorkerGroup, config: ModConfig, from_snapshot: bool) -> Reloaded:
+        if all(worker.state in DOWN for worker in group.keepers):
+            return await self._start_workers(group, config, from_snapshot)
+        old_id, old_workers = group.mod_id, [worker.mod_id for worker in group.keepers]
+        done = await rolling_reload(group, config, self.mods.make_worker, from_snapshot=from_snapshot)
+        for worker_id in old_workers[config.workers :]:
+            self._journal.drop_checkpoint(worker_id)
+            self._journal.release(worker_id)
+            await shielded(self._snapshots.forget(worker_id))
+        if old_id != group.mod_id:
+            forget_count(old_id, self._journal)
+        await keep_count(group, self._journal)
+        self.mods.changed()
+        return done
+
+    async def _start_workers(self, group: WorkerGroup, config: ModConfig, from_snapshot: bool) -> Reloaded:
+        """Start a mod whose workers are all down."""
+        before = version_of(group.manifest)
+        await self._adopt(group, config)
+        try:
+            await repartition(group, self._journal)
+            for worker, own in zip(group.keepers, configs_of(config), strict=True):
+                worker.adopt(own)
+            manifest = await group.start(from_snapshot=from_snapshot, quarantined=True)
+        except StartFailed as error:
+            raise ReloadFailed.at_start(error) from None
+        await keep_count(group, self._journal)
+        return Reloaded.from_down(before, manifest.version)
+
+    async def _adopt(self, group: WorkerGroup, config: ModConfig) -> None:
+        """Have the workers of ``config``, and stop their restarts."""
+        if config.workers != len(group.keepers) or config.mod_id != group.mod_id:
+            for old in group.become(config, [self.mods.make_worker(own) for own in configs_of(config)]):
+                await old.unload()
+            self.mods.changed()
+        else:
+            group.adopt(config)
+        for worker in group.keepers:
+            await worker.stop_keeping()
+
+
+@contextmanager
+def cancellable(mod: Mod) -> Iterator[None]:
+    """Run a mod's command, which an unload or a shutdown may cancel. The caller holds the lock."""
+    with anyio.CancelScope() as mod.command:
+        try:
+            yield
+        finally:
+            mod.command = None
+
+
+@contextmanager
+def _held(lock: anyio.Lock) -> Iterator[None]:
+    """Hold a lock that is known to be free."""
+    lock.acquire_nowait()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _still_there(mod: Mod) -> str:
+    """Say what there is of a mod whose reload failed."""
+    if mod.incarnation is not None:
+        return "the old one still serves"
+    return "its restart goes on" if mod.state in COMING_BACK else "the mod is down"
+
+
+def _loaded(mod: Mod, manifest: Manifest) -> EventResponse:
+    data = {
+        "mod_id": mod.mod_id,
+        "mod_path": mod.config.path,
+        "version": manifest.version,
+        **pids_of(mod),
+        "patterns": list(manifest.patterns),
+    }
+    return EventResponse(True, f"mod {mod.mod_id} {manifest.version} loaded from {mod.config.path}", data)

@@ -1,0 +1,134 @@
+"""What the journal keeps of the mods from one run of a network to the next.
+
+It keeps which mods are loaded that the network file does not name, which are in quarantine, and
+whether the run ended by itself. The file rules for the mods that it names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ...ipc.errors import ModvisorError
+from ...ipc.event import EventResponse
+from ..config import ModConfig, family_of, fingerprint, mod_config
+from ..journal import Journal, Kept, KeptMod, Quarantine
+from ..sources import SnapshotStore
+from .registry import ModRegistry
+from .workers import Mod
+
+
+class ModRecords:
+    """Reads back what the previous run kept, and keeps what the next run needs."""
+
+    def __init__(self, mods: ModRegistry, journal: Journal, snapshots: SnapshotStore) -> None:
+        self._mods = mods
+        self._journal = journal
+        self._snapshots = snapshots
+        self._quarantines: dict[str, Quarantine] = {}  # of the previous run, until the mod is loaded
+        self._was_cut_off = False
+
+    # -- the previous run
+
+    def restore(self, kept: Kept) -> None:
+        """Take what the journal kept. Call it before any mod is loaded."""
+        self._quarantines = dict(kept.quarantines)
+        self._was_cut_off = not kept.clean
+        self._mods.families.restore(kept.families)
+
+    def restored(self, kept: Iterable[KeptMod]) -> tuple[list[ModConfig], list[tuple[str, EventResponse]]]:
+        """Return the mods from the journal that the network file does not name, in load order.
+
+        Each gets its place. Those whose stored entry is invalid come second, with the reason.
+        """
+        configs: list[ModConfig] = []
+        broken: list[tuple[str, EventResponse]] = []
+        placed = {mod.mod_id for mod in self._mods}
+        for mod in kept:
+            if mod.mod_id in placed:
+                self._journal.drop_mod(mod.mod_id)
+                continue
+            try:
+                config = mod_config(mod.path, base_dir=self._mods.base_dir, mod_id=mod.mod_id, **mod.spec)
+            except ModvisorError as error:
+                broken.append((mod.mod_id, EventResponse.failure(error.code, f"{mod.path}: {error}")))
+            else:
+                configs.append(config)
+                self._mods.place(config)
+        return configs, broken
+
+    def started(self) -> None:
+        """Treat every mod that is loaded from now on as a new one."""
+        self._was_cut_off = False
+        self._mods.families.forget_gone()
+
+    def stay_quarantined(self, mod: Mod) -> str | None:
+        """Keep the workers in quarantine that were in it when the previous run ended.
+
+        Returns:
+            the reason, if all workers are in quarantine.
+        """
+        kept = [(worker, self._quarantine_of(worker.config)) for worker in mod.keepers]
+        for worker, quarantine in kept:
+            if quarantine is not None:
+                worker.stay_quarantined(quarantine)
+        reasons = [quarantine.reason for _, quarantine in kept if quarantine is not None]
+        return reasons[0] if len(reasons) == len(kept) else None
+
+    def _quarantine_of(self, config: ModConfig) -> Quarantine | None:
+        """Return the quarantine of a worker, unless its entry has changed."""
+        quarantine = self._quarantines.pop(config.mod_id, None)
+        if quarantine is None or quarantine.fingerprint == fingerprint(config):
+            return quarantine
+        self._journal.release(config.mod_id)
+        return None
+
+    async def find_snapshots(self, mod: Mod) -> bool:
+        """Return whether a mod starts from its snapshots: the previous run was cut off and left some.
+
+        Its last good version is what ran, its files may be in the middle of a change.
+        """
+        for worker in mod.keepers:
+            config = worker.config
+            worker.has_snapshot = self._was_cut_off and await self._snapshots.is_of(
+                worker.mod_id, config.path, config.version
+            )
+        return any(worker.has_snapshot for worker in mod.keepers)
+
+    # -- the next run
+
+    async def remember(self, mod: Mod) -> None:
+        """Keep a mod that the network file does not name, so that the next run loads it again.
+
+        Returns when the journal has it on disk.
+        """
+        order = list(self._mods)
+        first = order.index(mod)
+        for position, each in enumerate(order[first:], first):  # the mods behind it may have moved
+            if each is mod or each.is_member:
+                self._keep_entry(each, position)
+        self._keep_promotions(mod)
+        await self._journal.committed()
+
+    async def forget(self, mod: Mod) -> None:
+        """Drop a mod that was unloaded. Returns when the journal has done so on disk."""
+        self._journal.forget_mod(mod.mod_id, [worker.mod_id for worker in mod.keepers])
+        self._keep_promotions(mod)
+        await self._journal.committed()
+
+    def drop(self, mod: Mod) -> None:
+        """Drop the entry of a mod whose load was given up."""
+        self._journal.drop_mod(mod.mod_id)
+
+    def _keep_promotions(self, mod: Mod) -> None:
+        family = family_of(mod.mod_id)
+        if mod.promoted or self._mods.families.promotions(family):
+            self._mods.families.keep(family)
+
+    def _keep_entry(self, mod: Mod, position: int) -> None:
+        config = mod.config
+        if config.spec is None:
+            return
+        spec = {key: value for key, value in config.spec.items() if key != "audience"}
+        if mod.audience is not None:
+            spec["audience"] = mod.audience.to_plain()
+        self._journal.keep_mod(KeptMod(config.mod_id, config.path, spec, position, mod.loaded_at))
