@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         LimitsConfig,
         ModConfig,
         NetworkConfig,
+        RestartConfig,
         is_allowed,
         load_config,
         parse_config,
@@ -39,7 +40,7 @@ __getattr__ = lazily(
     audience_values="misfit read_audience too_much",
     config=(
         "AT_LEAST_ONCE AgentsConfig FORK GroupConfig JournalConfig LimitsConfig ModConfig NetworkConfig "
-        "STOP_FIRST is_allowed load_config parse_config"
+        "RestartConfig STOP_FIRST is_allowed load_config parse_config"
     ),
     mod_entry="BUNDLED fingerprint mod_config with_aliases with_bundled_permissions with_changes",
     mod_file="ModFile NAME keys_of read_mod_file settled",

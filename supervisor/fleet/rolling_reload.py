@@ -60,7 +60,7 @@ async def rolling_reload(
             raise
     replicas.adopt(config)
     for keeper in replicas.keepers:
-        await keeper.begin_probation(None if from_snapshot else config.probation)
+        await keeper.trial.settle(None if from_snapshot else config.probation)
     return Reloaded(
         pause_ms=max(one.pause_ms for one in done),
         queued=sum(one.queued for one in done),
@@ -95,7 +95,6 @@ async def _reshape(replicas: WorkerGroup, config: ModConfig, make: Callable[[Mod
                 await activate(incarnation)
             for keeper, incarnation in zip(keepers, new, strict=True):
                 keeper.serve(incarnation)
-                keeper.keep(incarnation)
             superseded = replicas.become(config, keepers)
             if any(keeper.checkpoints.are_kept for keeper in superseded):  # the former ones are of other parts
                 for keeper, part in zip(keepers, parts, strict=True):
