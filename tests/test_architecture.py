@@ -19,7 +19,6 @@ STILL_LONG = {
     "supervisor/agents/registry.py",
     "supervisor/limits/cgroups.py",
     "supervisor/config/config.py",
-    "supervisor/lifecycle/keeper.py",
     "supervisor/network.py",
     "supervisor/limits/watchdog.py",
     "worker/serve.py",

@@ -76,7 +76,7 @@ class ModRegistry:
         self.upkeep: Upkeep
         self._recipe = Recipe(config, state, snapshots, enforcement)
         self._shared = Shared(self._recipe, launcher, journal, ledger, config.event_timeout, tasks, listener=self)
-        # A `Listener` is asked this for every event: it is the network's own, so that no hop is added.
+        # Called with every event, so these are the network's own, without a hop; see `Listener`.
         self.request = on_request
         self.cancelled = on_cancel
         self.late_answer = late

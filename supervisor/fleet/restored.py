@@ -89,10 +89,10 @@ class ModRecords:
         """
         for worker in mod.keepers:
             config = worker.config
-            worker.has_snapshot = self._was_cut_off and await self._snapshots.is_of(
+            worker.kept.has_snapshot = self._was_cut_off and await self._snapshots.is_of(
                 worker.mod_id, config.path, config.version
             )
-        return any(worker.has_snapshot for worker in mod.keepers)
+        return any(worker.kept.has_snapshot for worker in mod.keepers)
 
     # -- the next run
 

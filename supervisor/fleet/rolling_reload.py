@@ -13,6 +13,7 @@ from ..config import ModConfig
 from ..lifecycle import (
     Incarnation,
     Keeper,
+    Reloaded,
     ReloadFailed,
     StartFailed,
     activate,
@@ -20,6 +21,7 @@ from ..lifecycle import (
     give,
     replace_worker,
     revert,
+    version_of,
 )
 from ..process import shielded
 from .workers import WorkerGroup, configs_of
@@ -27,7 +29,7 @@ from .workers import WorkerGroup, configs_of
 
 async def rolling_reload(
     replicas: WorkerGroup, config: ModConfig, make: Callable[[ModConfig], Keeper], *, from_snapshot: bool = False
-) -> dict[str, Any]:
+) -> Reloaded:
     """Replace the workers of ``replicas`` by fresh ones under ``config``; the old ones stay if anything fails.
 
     The caller holds the lock. With as many workers as before they are replaced one by one, each with its own state, and only
@@ -38,14 +40,14 @@ async def rolling_reload(
         make: a keeper for a worker.
 
     Returns:
-        as `swap.reload`: ``pause_ms`` is the longest, ``queued`` and ``state_bytes`` are sums.
+        ``pause_ms`` is the longest pause, ``queued`` and ``state_bytes`` are sums.
 
     Raises:
         ReloadFailed: ``step`` and ``worker`` say where.
     """
     if config.workers != len(replicas.keepers):
         return await _reshape(replicas, config, make)
-    done: list[dict[str, Any]] = []
+    done: list[Reloaded] = []
     for index, (keeper, own) in enumerate(zip(replicas.keepers, configs_of(config), strict=True)):
         try:
             done.append(
@@ -58,15 +60,15 @@ async def rolling_reload(
             raise
     replicas.adopt(config)
     for keeper in replicas.keepers:
-        await keeper.begin_probation(None if from_snapshot else config.probation)
-    return {
-        "pause_ms": max(one["pause_ms"] for one in done),
-        "queued": sum(one["queued"] for one in done),
-        "state_bytes": sum(one["state_bytes"] for one in done),
-        "from": done[0]["from"],
-        "to": done[0]["to"],
-        "workers": len(done),
-    }
+        await keeper.trial.settle(None if from_snapshot else config.probation)
+    return Reloaded(
+        pause_ms=max(one.pause_ms for one in done),
+        queued=sum(one.queued for one in done),
+        state_bytes=sum(one.state_bytes for one in done),
+        before=done[0].before,
+        after=done[0].after,
+        workers=len(done),
+    )
 
 
 async def _take_back(keepers: list[Keeper], why: str) -> None:
@@ -75,7 +77,7 @@ async def _take_back(keepers: list[Keeper], why: str) -> None:
             await revert(keeper, keeper.probation, why)
 
 
-async def _reshape(replicas: WorkerGroup, config: ModConfig, make: Callable[[ModConfig], Keeper]) -> dict[str, Any]:
+async def _reshape(replicas: WorkerGroup, config: ModConfig, make: Callable[[ModConfig], Keeper]) -> Reloaded:
     former, limits = replicas.manifest, config.limits
     keepers = [make(own) for own in configs_of(config)]
     new: list[Incarnation] = []
@@ -93,7 +95,6 @@ async def _reshape(replicas: WorkerGroup, config: ModConfig, make: Callable[[Mod
                 await activate(incarnation)
             for keeper, incarnation in zip(keepers, new, strict=True):
                 keeper.serve(incarnation)
-                keeper.keep(incarnation)
             superseded = replicas.become(config, keepers)
             if any(keeper.checkpoints.are_kept for keeper in superseded):  # the former ones are of other parts
                 for keeper, part in zip(keepers, parts, strict=True):
@@ -109,12 +110,8 @@ async def _reshape(replicas: WorkerGroup, config: ModConfig, make: Callable[[Mod
     await shielded(_end(superseded))
     for keeper, incarnation in zip(keepers, new, strict=True):
         await keeper.keep_sources(incarnation)
-    return {
-        "pause_ms": pause, "queued": queued, "workers": len(keepers),
-        "state_bytes": sum(len(messages.pack(part)) for part in parts if part is not None),
-        "from": former.version if former is not None else None,
-        "to": replicas.manifest.version if replicas.manifest is not None else None,
-    }  # fmt: skip
+    size = sum(len(messages.pack(part)) for part in parts if part is not None)
+    return Reloaded(pause, queued, size, version_of(former), version_of(replicas.manifest), workers=len(keepers))
 
 
 async def _settle(replicas: WorkerGroup, seconds: float) -> None:

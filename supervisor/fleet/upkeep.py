@@ -56,7 +56,7 @@ class ModUpkeep:
                 else:
                     keeper.counters.recycled += 1
                     text = "mod %s was replaced by a fresh process (%s): %.1f ms pause"
-                    logger.info(text, keeper.mod_id, reason, done["pause_ms"])
+                    logger.info(text, keeper.mod_id, reason, done.pause_ms)
 
     def revert(self, keeper: Keeper, probation: Probation, why: str) -> None:
         """Put the previous version back in the place of the one on probation, which fails too often."""

@@ -26,7 +26,10 @@ from ..sources import CompiledCode, Home, SnapshotStore, find_home, search_path
 from .incarnation import StartFailed, StartOrder
 
 SPIN = 100e-6
-"""Seconds to stay awake for the answer to an event, see `ipc.spinning`. Most quick answers come within."""
+"""Seconds to stay awake for the answer to an event, see `ipc.spinning`.
+
+Most quick answers come within.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,10 @@ class Recipe:
         return StartOrder(config, number, params, armed, found.home, python, self._spinner)
 
     def _load_params(self, config: ModConfig, home: Home) -> dict[str, Any]:
-        """The `load` parameters, see ``docs/protocol.md``, without snapshot and limits. Raises `ConfigError`, OSError."""
+        """The `load` parameters, see ``docs/protocol.md``, without snapshot and limits.
+
+        Raises `ConfigError`, OSError.
+        """
         # Another interpreter has its own libraries and must not see those of the network's.
         path = self._python_path() if config.python is None else search_path(self.network)
         return {

@@ -77,9 +77,9 @@ class WatchedCrashes(CrashLog):
         self._laws.reports.append(report)
         if self._policy is not self._keeper._policy:
             self._policy, self._naive = self._keeper._policy, NaivePolicy(self._keeper.config.restart)
-        if report.incarnation != self._keeper._about:  # superseded: nothing is decided about it
+        if report.incarnation != self._keeper._speaks_for:  # superseded: nothing is decided about it
             return
-        if self._keeper.state is State.QUARANTINED:  # a probe that did not come to serve
+        if self._keeper.state is State.PROBING:  # the probe did not come to serve
             self._naive.given_up()
             return
         if (probation := self._keeper.probation) is not None and probation.can_revert:
