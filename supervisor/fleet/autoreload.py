@@ -46,13 +46,13 @@ from .workers import Mod
 logger = logging.getLogger("modvisor.watch")
 
 GRACE = 0.1
-"""Seconds in which a file that has vanished may come back: some editors, and git, remove and rewrite files."""
+"""Seconds in which a vanished file may come back: git and some editors remove and rewrite files."""
 
 AGAIN = 1.0
-"""Seconds until a retry of a reload that failed for a passing reason, such as a handler that took too long."""
+"""Seconds until the retry of a reload that failed for a passing reason, such as a slow handler."""
 
 FLURRY = 20, 10.0
-"""Reloads, and seconds: after as many within that time the next one waits. The mod seems to write its own files."""
+"""After so many reloads within so many seconds the next one waits: the mod writes its own files."""
 
 _PASSING = frozenset({"drain", "switch"})  # steps of a reload
 _GONE = frozenset({Code.NO_SUCH_MOD, Code.NOT_RUNNING})  # the mod was unloaded meanwhile
@@ -314,7 +314,7 @@ class Autoreload:
             while (
                 (watched.saved or watched.to_look) and self._watched.get(watched.mod) is watched and watched.is_settled
             ):
-                # After a reload only the files count: it may have read a save that was reported later.
+                # After a reload only the files count: it may have read what is reported later.
                 saved = bool(watched.saved) and was_idle
                 decision = await self._decide(watched, saved)
                 if decision is Decision.WAIT:
@@ -365,7 +365,7 @@ class Autoreload:
             self._tell(Saved(watched.mod_id, files, response))
 
     async def _failed(self, watched: _WatchedMod, tried: Digests, began: float, response: EventResponse) -> None:
-        """Note the files of a failed reload, and watch what may mend it: files it read, modules it missed."""
+        """Note the files of a failed reload, and watch the files and modules that may mend it."""
         watched.read |= set(files_read(response.data))
         watched.tried, watched.may_miss = tried, True
         await watched.look(self._registry.own_folders)

@@ -108,7 +108,9 @@ class Loading:
                 await self.commands.unload(name)
 
     def _check_suppliers(self, all_requires: Iterable[Iterable[Any]], loaded: Sequence[Present]) -> None:
-        """Refuse a loaded mod that is down for good. Events wait for a restart, but not for the end of a quarantine."""
+        """Refuse a loaded mod that is down for good.
+
+        Events wait for a restart, but not for the end of a quarantine."""
         for requires in all_requires:
             for each in requires:
                 met = supplier(each, loaded)
@@ -118,7 +120,7 @@ class Loading:
                     raise DependencyFailed(text, dependency=mod.mod_id)
 
     async def _wait_for_loads(self, names: set[str]) -> None:
-        """Wait until required mods that are being loaded are ready, because only then are their versions known."""
+        """Wait for loads under way of required mods, whose versions are not known before."""
         for mod in list(self._mods):
             if mod.state is State.STARTING and names & names_of(mod.config):
                 async with mod.lock:
@@ -228,7 +230,9 @@ class Loading:
         return start.outcomes
 
     def _as_loaded(self, config: ModConfig, *, with_version: bool = False) -> Present:
-        """Return a mod as it will be loaded, from its files. Mistakes in them are reported when it starts."""
+        """Return a mod as it will be loaded, from its files.
+
+        Mistakes in them are reported when it starts."""
         version = None
         try:
             settled, home = self._mods.as_files_say(config)
@@ -241,7 +245,9 @@ class Loading:
     # -- offers
 
     async def _offers(self, wanted: Sequence[Present], loaded: Sequence[Present]) -> Offers:
-        """Return the mods that could be loaded, by name. Search for them only if a required mod is missing."""
+        """Return the mods that could be loaded, by name.
+
+        Search for them only if a required mod is missing."""
         suppliers = [*wanted, *loaded]
         if all(supplier(each, suppliers) is not None for mod in wanted for each in mod.requires):
             return {}
@@ -264,7 +270,9 @@ class Loading:
 def _plan_of(
     wanted: Sequence[Present], loaded: Sequence[Present], offers: Offers
 ) -> tuple[dict[str, ModvisorError], Plan]:
-    """Return which of ``wanted`` cannot be loaded, and the plan for the others. The first ones go before the last."""
+    """Return which of ``wanted`` cannot be loaded, and the plan for the others.
+
+    The first ones go before the last."""
     try:
         return {}, plan(wanted, loaded, offers)
     except Unmet:

@@ -132,7 +132,7 @@ class ModRegistry:
         return self._already_loaded(config)
 
     def _already_loaded(self, config: ModConfig) -> EventResponse | None:
-        """Refuse an id that is in use. A mod that only has its place in the load order may be loaded."""
+        """Refuse an id that is in use. A mod that only has its place in the order may be loaded."""
         loaded = self._mods.get(config.mod_id)
         if loaded is None or (loaded.state is State.STARTING and not loaded.lock.statistics().locked):
             return None
@@ -161,7 +161,7 @@ class ModRegistry:
     # -- order
 
     def configured(self) -> list[ModConfig]:
-        """Return the enabled mods of the network file, and keep a place in the load order for each."""
+        """Return the enabled mods of the network file. Each gets its place in the load order."""
         configs = [mod for mod in self._configured if mod.enabled]
         for mod in configs:
             self.place(mod)
@@ -209,7 +209,7 @@ class ModRegistry:
         return WorkerGroup(config, [self.make_worker(own) for own in configs_of(config)])
 
     def make_worker(self, config: ModConfig) -> Keeper:
-        """Return a keeper that goes on with the incarnation numbers of a worker with the same id."""
+        """Return a keeper that goes on with the incarnation numbers of its id."""
         same = (worker.number for mod in self for worker in mod.keepers if worker.mod_id == config.mod_id)
         return Keeper(config, self._recipe.log_of(config.mod_id), self._shared, max(same, default=0))
 
@@ -284,7 +284,7 @@ class ModRegistry:
         return self._recipe.search_path
 
     def as_files_say(self, config: ModConfig) -> tuple[ModConfig, Home]:
-        """Return a mod with what its mod.yaml and its class say, and where it is; raises `ModvisorError`."""
+        """Return a mod with what its files say, and where they are; raises `ModvisorError`."""
         home = self._recipe.home_of(config)
         return settled(config, home.file, home.said), home
 

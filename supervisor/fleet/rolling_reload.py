@@ -35,7 +35,9 @@ from .workers import WorkerGroup, configs_of
 async def rolling_reload(
     group: WorkerGroup, config: ModConfig, make: Callable[[ModConfig], Keeper], *, from_snapshot: bool = False
 ) -> Reloaded:
-    """Replace the workers of a mod by fresh ones under ``config``. The old ones stay if anything fails.
+    """Replace the workers of a mod by fresh ones under ``config``.
+
+    The old ones stay if anything fails.
 
     The caller holds the lock. When a worker cannot be replaced, the workers before it are reverted.
 
@@ -126,7 +128,9 @@ async def _settle(group: WorkerGroup, seconds: float) -> None:
 
 
 async def _split_states(group: WorkerGroup, new: list[Incarnation], timeout: float) -> tuple[list[Any], str]:
-    """Give the states of the old workers, merged and split, to the new ones. Returns the parts and their version."""
+    """Give the states of the old workers, merged and split, to the new ones.
+
+    Returns the parts and their version."""
     states: list[Any] = []
     version = ""
     with failing_at("get_state", timeout):

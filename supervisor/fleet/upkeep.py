@@ -1,7 +1,7 @@
-"""What the fleet does to a mod unasked: replace a worker that uses much memory, revert a version that fails.
+"""Acts on mods unasked: replaces a worker that uses much memory, reverts a version that fails.
 
-A worker's keeper notices and asks. What follows runs in a task of its own, under the mod's lock like
-any command.
+The worker's keeper notices and asks. What follows runs in a task of its own, and holds the mod's
+lock like any command.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class ModUpkeep:
             self._tasks.start_soon(self._recycle, keeper, reason, name=f"recycle-{keeper.mod_id}")
 
     async def _recycle(self, keeper: Keeper, reason: str) -> None:
-        """Start a process of the same version and hand the state over. The old one stays if that fails."""
+        """Start a process of the same version and hand the state over.
+
+        The old one stays if that fails."""
         mod = self._mods.mod_of(keeper)
         async with mod.lock:
             if self._mods.is_closing or keeper.incarnation is None:
@@ -59,7 +61,7 @@ class ModUpkeep:
                     logger.info(text, keeper.mod_id, reason, done.pause_ms)
 
     def revert(self, keeper: Keeper, probation: Probation, why: str) -> None:
-        """Put the previous version back in the place of the one on probation, which fails too often."""
+        """Put the previous version back, because the one on probation fails too often."""
         self._tasks.start_soon(self._revert, keeper, probation, why, name=f"revert-{keeper.mod_id}")
 
     async def _revert(self, keeper: Keeper, probation: Probation, why: str) -> None:
@@ -71,7 +73,7 @@ class ModUpkeep:
                 await revert(keeper, probation, why)
 
     def reverted(self, keeper: Keeper, what: str) -> None:
-        """Revert the other workers of the mod too, and have the next run start the previous version."""
+        """Revert the other workers of the mod too, and keep the previous version for the next run."""
         logger.error("mod %s: %s", keeper.mod_id, what)
         mod = self._mods.mod_of(keeper)
         if isinstance(mod, WorkerGroup):  # all its workers run one version
