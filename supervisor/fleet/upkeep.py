@@ -73,7 +73,7 @@ class ModUpkeep:
                 await revert(keeper, probation, why)
 
     def reverted(self, keeper: Keeper, what: str) -> None:
-        """Revert the other workers of the mod too, and keep the previous version for the next run."""
+        """Revert the other workers of the mod too, and remember the version for the next run."""
         logger.error("mod %s: %s", keeper.mod_id, what)
         mod = self._mods.mod_of(keeper)
         if isinstance(mod, WorkerGroup):  # all its workers run one version

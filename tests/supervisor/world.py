@@ -156,6 +156,17 @@ class MemoryJournal(Journal):
 
         return await self._ask("pending events", pending)
 
+    async def pending_counts(self) -> dict[str, int]:
+        return await self._ask("pending events", lambda: Counter(event.mod_id for event in self.accepted.values()))
+
+    def hand_on(self, former: str, mod_id: str) -> None:
+        for seq, kept in self.accepted.items():
+            if kept.mod_id == former:
+                self.accepted[seq] = replace(kept, mod_id=mod_id)
+
+    def reassign(self, seq: int, mod_id: str) -> None:
+        self.accepted[seq] = replace(self.accepted[seq], mod_id=mod_id)
+
     async def bury(self, letter: DeadLetter, *, seq: int | None = None) -> int:
         def bury() -> int:
             self._write()
