@@ -13,9 +13,9 @@ from ..faces import lazily
 if TYPE_CHECKING:
     from .agent import Agent
     from .registry import AgentRegistry, Delivery, Refusal
-
-__getattr__ = lazily(
-    __name__,
-    agent="Agent",
-    registry="AgentRegistry Delivery Refusal",
-)
+else:  # hidden from type checkers, which would take any name for one of the room
+    __getattr__ = lazily(
+        __name__,
+        agent="Agent",
+        registry="AgentRegistry Delivery Refusal",
+    )

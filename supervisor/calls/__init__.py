@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from .histogram import LatencyHistogram
     from .in_flight import InFlight, Origin
     from .journey import MAX_HOPS, Journey, events_of
-
-__getattr__ = lazily(
-    __name__,
-    admission="Unanswered",
-    caller="Caller Ledger",
-    copies="CopyQueue",
-    counters="ModCounters NetworkCounters",
-    durable="DurableEvents Late",
-    histogram="LatencyHistogram",
-    in_flight="InFlight Origin",
-    journey="Journey MAX_HOPS events_of",
-)
+else:  # hidden from type checkers, which would take any name for one of the room
+    __getattr__ = lazily(
+        __name__,
+        admission="Unanswered",
+        caller="Caller Ledger",
+        copies="CopyQueue",
+        counters="ModCounters NetworkCounters",
+        durable="DurableEvents Late",
+        histogram="LatencyHistogram",
+        in_flight="InFlight Origin",
+        journey="Journey MAX_HOPS events_of",
+    )

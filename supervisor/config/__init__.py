@@ -33,18 +33,18 @@ if TYPE_CHECKING:
     from .values import AUTO, Place, duration, path
     from .versions import Requirement, WrongVersion, check, in_order, matching, newest_final, parsed, same
     from .yaml_source import BROKEN, ConfigError, Problem, Source, load_yaml
-
-__getattr__ = lazily(
-    __name__,
-    audience="Audience Split Version family_of",
-    audience_values="misfit read_audience too_much",
-    config=(
-        "AT_LEAST_ONCE AgentsConfig FORK GroupConfig JournalConfig LimitsConfig ModConfig NetworkConfig "
-        "RestartConfig STOP_FIRST is_allowed load_config parse_config"
-    ),
-    mod_entry="BUNDLED fingerprint mod_config with_aliases with_bundled_permissions with_changes",
-    mod_file="ModFile NAME keys_of read_mod_file settled",
-    values="AUTO Place duration path",
-    versions="Requirement WrongVersion check in_order matching newest_final parsed same",
-    yaml_source="BROKEN ConfigError Problem Source load_yaml",
-)
+else:  # hidden from type checkers, which would take any name for one of the room
+    __getattr__ = lazily(
+        __name__,
+        audience="Audience Split Version family_of",
+        audience_values="misfit read_audience too_much",
+        config=(
+            "AT_LEAST_ONCE AgentsConfig FORK GroupConfig JournalConfig LimitsConfig ModConfig NetworkConfig "
+            "RestartConfig STOP_FIRST is_allowed load_config parse_config"
+        ),
+        mod_entry="BUNDLED fingerprint mod_config with_aliases with_bundled_permissions with_changes",
+        mod_file="ModFile NAME keys_of read_mod_file settled",
+        values="AUTO Place duration path",
+        versions="Requirement WrongVersion check in_order matching newest_final parsed same",
+        yaml_source="BROKEN ConfigError Problem Source load_yaml",
+    )

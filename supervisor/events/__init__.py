@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from .dead_letters import DeadLetters, LetterLedger
     from .gateway import Gateway, Sender
     from .mod_requests import ModRequests
-
-__getattr__ = lazily(
-    __name__,
-    dead_letters="DeadLetters LetterLedger",
-    gateway="Gateway Sender",
-    mod_requests="ModRequests",
-)
+else:  # hidden from type checkers, which would take any name for one of the room
+    __getattr__ = lazily(
+        __name__,
+        dead_letters="DeadLetters LetterLedger",
+        gateway="Gateway Sender",
+        mod_requests="ModRequests",
+    )

@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from .stats import NetworkView, agent_directory, describe_mods, health, loaded_mods, network_stats, resources
     from .upkeep import ModUpkeep
     from .workers import Mod
-
-__getattr__ = lazily(
-    __name__,
-    audiences="Audiences",
-    autoreload="Autoreload Saved",
-    commands="ModCommands",
-    families="NotInAudience",
-    loading="Loading",
-    monitor="ResourceMonitor",
-    reconfigure="Changes apply_changes in_force",
-    registry="ModRegistry",
-    restored="ModRecords",
-    router="Entry",
-    stats="NetworkView agent_directory describe_mods health loaded_mods network_stats resources",
-    upkeep="ModUpkeep",
-    workers="Mod",
-)
+else:  # hidden from type checkers, which would take any name for one of the room
+    __getattr__ = lazily(
+        __name__,
+        audiences="Audiences",
+        autoreload="Autoreload Saved",
+        commands="ModCommands",
+        families="NotInAudience",
+        loading="Loading",
+        monitor="ResourceMonitor",
+        reconfigure="Changes apply_changes in_force",
+        registry="ModRegistry",
+        restored="ModRecords",
+        router="Entry",
+        stats="NetworkView agent_directory describe_mods health loaded_mods network_stats resources",
+        upkeep="ModUpkeep",
+        workers="Mod",
+    )

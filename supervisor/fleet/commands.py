@@ -33,7 +33,7 @@ logger = logging.getLogger("modvisor.registry")
 
 
 class ModCommands:
-    """The commands on the mods of a registry, each on a mod alone; see `loading` for mods that need others."""
+    """The commands on one mod of a registry; see `loading` for mods that need others."""
 
     def __init__(self, mods: ModRegistry, records: ModRecords, journal: Journal, snapshots: SnapshotStore) -> None:
         self.mods = mods
@@ -106,7 +106,9 @@ class ModCommands:
         return failure(config, error)
 
     async def _undo_load(self, mod: Mod, restored: bool) -> None:
-        """End a mod whose load was given up. The next run tries again what the previous one had loaded."""
+        """End a mod whose load was given up.
+
+        The next run tries again what the previous one had loaded."""
         await self._end(mod)
         if not restored:
             self.records.drop(mod)
@@ -139,7 +141,9 @@ class ModCommands:
                 await shielded(self._end(mod, timeout, keep_state))
 
     async def _end(self, mod: Mod, timeout: float | None = None, keep_state: bool = False) -> None:
-        """End a mod, loaded or half loaded, and forget it. The caller holds the lock and shields this."""
+        """End a mod, loaded or half loaded, and forget it.
+
+        The caller holds the lock and shields this."""
         try:
             await mod.unload(timeout, keep_state=keep_state, forget=True)
         finally:
@@ -176,7 +180,9 @@ class ModCommands:
         return EventResponse(True, f"mod {mod.mod_id} reloaded ({done.pause_ms:.1f} ms pause)", data)
 
     async def restart(self, id_or_path: str) -> EventResponse:
-        """Start a new incarnation of the last good version. A mod that is down comes back, a running one is replaced."""
+        """Start a new incarnation of the last good version.
+
+        A mod that is down comes back, a running one is replaced."""
 
         async def do(mod: Mod) -> EventResponse:
             done = await self._replace(mod, mod.config, from_snapshot=True)
@@ -186,7 +192,9 @@ class ModCommands:
         return await self._commanded(id_or_path, "restart", do, lambda _mod: "restarted")
 
     async def swap(self, id_or_path: str, config: ModConfig, *, alias: bool = False) -> EventResponse:
-        """Put another mod in the place of one, without losing an event. The old one stays if the new one fails.
+        """Put another mod in the place of one, without losing an event.
+
+        The old one stays if the new one fails.
 
         Args:
             alias: the old id (and its aliases) go on naming the mod.

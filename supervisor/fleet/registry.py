@@ -31,19 +31,11 @@ from .workers import Mod, WorkerGroup, configs_of
 
 
 class Upkeep(Protocol):
-    """Acts on a mod when its worker asks for it. Its methods must not block."""
+    """Acts on a mod when its keeper asks for it; see `Listener`."""
 
-    def recycle(self, worker: Keeper, reason: str) -> None:
-        """Replace a worker by a fresh process."""
-        ...
-
-    def revert(self, worker: Keeper, probation: Probation, why: str) -> None:
-        """Put the previous version back in the place of the one on probation."""
-        ...
-
-    def reverted(self, worker: Keeper, what: str) -> None:
-        """Follow up after the previous version has taken over again."""
-        ...
+    def recycle(self, keeper: Keeper, reason: str) -> None: ...
+    def revert(self, keeper: Keeper, probation: Probation, why: str) -> None: ...
+    def reverted(self, keeper: Keeper, what: str) -> None: ...
 
 
 class ModRegistry:
@@ -84,7 +76,7 @@ class ModRegistry:
         self.upkeep: Upkeep
         self._recipe = Recipe(config, state, snapshots, enforcement)
         self._shared = Shared(self._recipe, launcher, journal, ledger, config.event_timeout, tasks, listener=self)
-        # Told or asked with each event: the network's own, so that no hop is added. See `lifecycle.Listener`.
+        # Called with every event, so these are the network's own, without a hop; see `Listener`.
         self.request = on_request
         self.cancelled = on_cancel
         self.late_answer = late
@@ -140,7 +132,7 @@ class ModRegistry:
         return self._already_loaded(config)
 
     def _already_loaded(self, config: ModConfig) -> EventResponse | None:
-        """Refuse an id that is in use. A mod that only has its place in the load order may be loaded."""
+        """Refuse an id that is in use. A mod that only has its place in the order may be loaded."""
         loaded = self._mods.get(config.mod_id)
         if loaded is None or (loaded.state is State.STARTING and not loaded.lock.statistics().locked):
             return None
@@ -169,7 +161,7 @@ class ModRegistry:
     # -- order
 
     def configured(self) -> list[ModConfig]:
-        """Return the enabled mods of the network file, and keep a place in the load order for each."""
+        """Return the enabled mods of the network file. Each gets its place in the load order."""
         configs = [mod for mod in self._configured if mod.enabled]
         for mod in configs:
             self.place(mod)
@@ -217,27 +209,9 @@ class ModRegistry:
         return WorkerGroup(config, [self.make_worker(own) for own in configs_of(config)])
 
     def make_worker(self, config: ModConfig) -> Keeper:
-        """Return a keeper that goes on with the incarnation numbers of a worker with the same id."""
+        """Return a keeper that goes on with the incarnation numbers of its id."""
         same = (worker.number for mod in self for worker in mod.keepers if worker.mod_id == config.mod_id)
         return Keeper(config, self._recipe.log_of(config.mod_id), self._shared, max(same, default=0))
-
-    # -- what the keepers tell and ask, see `lifecycle.Listener`
-
-    def recycle(self, keeper: Keeper, reason: str) -> None:
-        self.upkeep.recycle(keeper, reason)
-
-    def revert(self, keeper: Keeper, probation: Probation, why: str) -> None:
-        self.upkeep.revert(keeper, probation, why)
-
-    def reverted(self, keeper: Keeper, what: str) -> None:
-        self.upkeep.reverted(keeper, what)
-
-    def check_needs(self, config: ModConfig) -> None:
-        if config.requires or config.optional:
-            self.dependents.check(config)
-
-    def admit(self, name: str, config: ModConfig, version: str) -> None:
-        self.dependents.admit(name, config, version)
 
     # -- routes
 
@@ -261,6 +235,29 @@ class ModRegistry:
         manifest, split = mod.manifest, self.families.split_of(mod.mod_id)
         patterns = self.families.patterns_of_siblings(mod) if manifest is None else manifest.patterns
         return Entry(mod.mod_id, patterns, () if manifest is None else manifest.observes, mod, split)
+
+    # -- what keepers tell and ask (`Listener`)
+
+    def recycle(self, keeper: Keeper, reason: str) -> None:
+        """Replace a worker by a fresh process of the same version, soon."""
+        self.upkeep.recycle(keeper, reason)
+
+    def revert(self, keeper: Keeper, probation: Probation, why: str) -> None:
+        """Replace the version on probation by the previous one, soon."""
+        self.upkeep.revert(keeper, probation, why)
+
+    def reverted(self, keeper: Keeper, what: str) -> None:
+        """Follow up after the previous version has taken over again."""
+        self.upkeep.reverted(keeper, what)
+
+    def check_needs(self, config: ModConfig) -> None:
+        """Raise `ModvisorError` unless the mods that ``config`` requires are loaded."""
+        if config.requires or config.optional:
+            self.dependents.check(config)
+
+    def admit(self, name: str, config: ModConfig, version: str) -> None:
+        """Raise `ModvisorError` unless the mods that need ``name`` can work with this version."""
+        self.dependents.admit(name, config, version)
 
     # -- the network file
 
@@ -287,7 +284,7 @@ class ModRegistry:
         return self._recipe.search_path
 
     def as_files_say(self, config: ModConfig) -> tuple[ModConfig, Home]:
-        """Return a mod with what its mod.yaml and its class say, and where it is; raises `ModvisorError`."""
+        """Return a mod with what its files say, and where they are; raises `ModvisorError`."""
         home = self._recipe.home_of(config)
         return settled(config, home.file, home.said), home
 

@@ -83,7 +83,7 @@ class ModRecords:
         return None
 
     async def find_snapshots(self, mod: Mod) -> bool:
-        """Return whether a mod starts from its snapshots: the previous run was cut off and left some.
+        """Return whether a mod starts from snapshots, because the previous run was cut off.
 
         Its last good version is what ran, its files may be in the middle of a change.
         """

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from .journal import Journal
     from .records import Checkpoint, DeadLetter, DurableEvent, Kept, KeptMod, Quarantine
     from .state_dir import StateDir, StateDirBusy
-
-__getattr__ = lazily(
-    __name__,
-    backup="copy_database",
-    journal="Journal",
-    records="Checkpoint DeadLetter DurableEvent Kept KeptMod Quarantine",
-    state_dir="StateDir StateDirBusy",
-)
+else:  # hidden from type checkers, which would take any name for one of the room
+    __getattr__ = lazily(
+        __name__,
+        backup="copy_database",
+        journal="Journal",
+        records="Checkpoint DeadLetter DurableEvent Kept KeptMod Quarantine",
+        state_dir="StateDir StateDirBusy",
+    )

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from .starting import Recipe
     from .states import COMING_BACK, DOWN, State
     from .trial import Probation
-
-__getattr__ = lazily(
-    __name__,
-    handover="ReloadFailed Reloaded activate failing_at give version_of",
-    incarnation="CancelHandler Incarnation StartFailed",
-    keeper="Keeper",
-    listener="Shared",
-    reload="replace_worker revert",
-    starting="Recipe",
-    states="COMING_BACK DOWN State",
-    trial="Probation",
-)
+else:  # hidden from type checkers, which would take any name for one of the room
+    __getattr__ = lazily(
+        __name__,
+        handover="ReloadFailed Reloaded activate failing_at give version_of",
+        incarnation="CancelHandler Incarnation StartFailed",
+        keeper="Keeper",
+        listener="Shared",
+        reload="replace_worker revert",
+        starting="Recipe",
+        states="COMING_BACK DOWN State",
+        trial="Probation",
+    )

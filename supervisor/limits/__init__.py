@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from .enforcement import Armed, Enforcement, limits_stats
     from .samples import ProcessSample, make_sampler
     from .watchdog import Exceeded
-
-__getattr__ = lazily(
-    __name__,
-    doctor="FAIL Report examine",
-    enforcement="Armed Enforcement limits_stats",
-    samples="ProcessSample make_sampler",
-    watchdog="Exceeded",
-)
+else:  # hidden from type checkers, which would take any name for one of the room
+    __getattr__ = lazily(
+        __name__,
+        doctor="FAIL Report examine",
+        enforcement="Armed Enforcement limits_stats",
+        samples="ProcessSample make_sampler",
+        watchdog="Exceeded",
+    )

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from .log import ModLog, read_tail
     from .process import Exit, WorkerProcess
     from .shield import shielded
-
-__getattr__ = lazily(
-    __name__,
-    crashes="Cause CrashLog CrashReport LOG_LINES MAX_IN_FLIGHT cause_of detail_of last_words",
-    interpreters="Interpreter tried",
-    launcher="Launcher make_launcher",
-    log="ModLog read_tail",
-    process="Exit WorkerProcess",
-    shield="shielded",
-)
+else:  # hidden from type checkers, which would take any name for one of the room
+    __getattr__ = lazily(
+        __name__,
+        crashes="Cause CrashLog CrashReport LOG_LINES MAX_IN_FLIGHT cause_of detail_of last_words",
+        interpreters="Interpreter tried",
+        launcher="Launcher make_launcher",
+        log="ModLog read_tail",
+        process="Exit WorkerProcess",
+        shield="shielded",
+    )

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from .resolve import Offer, Plan, Present, Unmet, circle_of, in_a_circle, plan, supplier, unmet
     from .saved_files import Decision, Digests, SourceFiles, changed, decide, files_read, made_of, touched
     from .snapshots import SnapshotStore
-
-__getattr__ = lazily(
-    __name__,
-    catalogue="available",
-    compiled="CompiledCode",
-    facts="facts_of",
-    file_watch="HOW_TO_INSTALL Place Seen changes is_available look place_of unsure",
-    home="Home find_home search_path with_mod_files",
-    resolve="Offer Plan Present Unmet circle_of in_a_circle plan supplier unmet",
-    saved_files="Decision Digests SourceFiles changed decide files_read made_of touched",
-    snapshots="SnapshotStore",
-)
+else:  # hidden from type checkers, which would take any name for one of the room
+    __getattr__ = lazily(
+        __name__,
+        catalogue="available",
+        compiled="CompiledCode",
+        facts="facts_of",
+        file_watch="HOW_TO_INSTALL Place Seen changes is_available look place_of unsure",
+        home="Home find_home search_path with_mod_files",
+        resolve="Offer Plan Present Unmet circle_of in_a_circle plan supplier unmet",
+        saved_files="Decision Digests SourceFiles changed decide files_read made_of touched",
+        snapshots="SnapshotStore",
+    )
