@@ -133,7 +133,9 @@ class Keeper(Machine):
         restore: bool = False,
         active: bool = False,
     ) -> Incarnation:
-        """Start a process that has imported and initialized the mod. Raises `StartFailed`; no process is left then.
+        """Start a process that has imported and initialized the mod.
+
+        Raises `StartFailed`; no process is left then.
 
         Args:
             config: of the mod to become, if it is another one than now (see `adopt`).
@@ -196,10 +198,10 @@ class Keeper(Machine):
         self._shared.listener.changed()
 
     async def take_checkpoint(self, incarnation: Incarnation, state: Any, version: str) -> None:
-        """Keep the state that a worker reports, if the worker speaks for the mod. Raises `ModvisorError`.
+        """Keep a state that a worker reports. Raises `ModvisorError` unless it speaks for the mod.
 
-        It does from its activate() on, and until its end is over. While another incarnation still
-        serves, the state is kept at the switch only: the reload may come to nothing.
+        It speaks for the mod from its activate() on, and until its end is over. While another
+        incarnation still serves, the state is kept at the switch only: the reload may fail.
         """
         if incarnation.number == self._speaks_for or (incarnation.activating and self.incarnation is None):
             await self.checkpoints.keep(state, version)
