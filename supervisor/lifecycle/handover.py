@@ -64,10 +64,7 @@ class Reloaded:
         return cls(0.0, 0, 0, before, after)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what responses show:
-
-        pause_ms, queued, state_bytes, from, to; workers if there are several.
-        """
+        """Return what responses show; ``workers`` only for a mod that has several."""
         shown = {
             "pause_ms": self.pause_ms,
             "queued": self.queued,
@@ -110,9 +107,9 @@ async def activate(new: Incarnation) -> None:
 
 
 async def rest(old: Incarnation, timeout: float) -> bool:
-    """Deactivate a mod that can be activated again:
+    """Deactivate the old incarnation, so that it lets go of what only one process may hold.
 
-    it lets go of what only one process may hold. Returns whether it can.
+    Returns False, and does nothing, if the mod cannot be activated again afterwards.
     """
     if old.manifest is None or not old.manifest.resumable:
         return False

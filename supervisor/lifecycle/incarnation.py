@@ -151,10 +151,7 @@ class Incarnation:
 
     @classmethod
     async def start(cls, order: StartOrder, launcher: Launcher, log: ModLog, listeners: Listeners) -> Incarnation:
-        """Launch a worker and have it import and initialize the mod.
-
-        Raises `StartFailed`; no process is left then.
-        """
+        """Launch a worker that loads the mod. Raises `StartFailed`; no process is left then."""
         deadline = asyncio.get_running_loop().time() + order.timeout
         try:
             async with asyncio.timeout_at(deadline):
@@ -237,10 +234,7 @@ class Incarnation:
             raise
 
     async def deactivate(self, timeout: float) -> None:
-        """Have the mod let go of what is exclusive, for its successor.
-
-        `activate` undoes it. Raises `StartFailed`.
-        """
+        """Have the mod let go of what is exclusive; `activate` undoes it. Raises `StartFailed`."""
         await self._life(messages.DEACTIVATE, {}, timeout, late=Code.TIMEOUT)
 
     async def restore(self, state: Any, from_version: str, timeout: float) -> None:
@@ -265,7 +259,7 @@ class Incarnation:
         late: str = Code.START_TIMEOUT,
         ended: str = Code.START_FAILED,
     ) -> None:
-        """Call a method of the mod's life. Raises `StartFailed`, which names it; the process still runs then.
+        """Call a method of the mod's life. Raises `StartFailed`; the process still runs then.
 
         Args:
             late, ended: codes of the failure when the call timed out, or the worker ended in it.
@@ -311,7 +305,7 @@ class Incarnation:
         return True
 
     async def dump_stacks(self) -> None:
-        """Have the worker write the stack of every thread; the stacks follow its last output in the log.
+        """Have the worker write the stack of every thread; it follows the last output in the log.
 
         A signal handler in C makes the dump, so it works while the interpreter is stuck. A worker
         that is stopped (state T) cannot run the handler and makes no dump.
@@ -324,10 +318,7 @@ class Incarnation:
             self.end_reason, self.end_cause = reason, cause
 
     def fail(self, reason: str) -> None:
-        """End an incarnation that cannot serve any more.
-
-        It counts as an end that nobody asked for.
-        """
+        """End an incarnation that cannot serve any more, as an end that nobody asked for."""
         self.end(reason, Cause.START_FAILURE)
         self.kill_now()
 

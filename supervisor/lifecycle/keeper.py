@@ -69,10 +69,7 @@ class Keeper(Machine):
         return self.durable.ask(journey) if self.config.durable else self.caller.ask(journey)
 
     async def ask_again(self, journey: Journey) -> EventResponse | Event | None:
-        """Ask about an event that was given up before.
-
-        It was accepted once and is not accepted again.
-        """
+        """Ask about an event that was given up before: it is not accepted a second time."""
         return await self.caller.ask(journey)
 
     def observe(self, event: dict[str, Any]) -> None:
@@ -118,10 +115,7 @@ class Keeper(Machine):
         return self.manifest
 
     def not_started(self, why: str, reason: str | None = None) -> None:
-        """Take note that the mod was not started.
-
-        Its events are refused with ``reason``, or ``why``.
-        """
+        """Take note that the mod was not started; events are refused with ``reason`` or ``why``."""
         self.last_error = why
         self.happened(Trigger.START_FAILED, facts=Facts(reason=reason or why))
 
@@ -139,7 +133,9 @@ class Keeper(Machine):
         restore: bool = False,
         active: bool = False,
     ) -> Incarnation:
-        """Start a process that has imported and initialized the mod. Raises `StartFailed`; no process is left then.
+        """Start a process that has imported and initialized the mod.
+
+        Raises `StartFailed`; no process is left then.
 
         Args:
             config: of the mod to become, if it is another one than now (see `adopt`).
@@ -202,10 +198,10 @@ class Keeper(Machine):
         self._shared.listener.changed()
 
     async def take_checkpoint(self, incarnation: Incarnation, state: Any, version: str) -> None:
-        """Keep the state that a worker reports, if the worker speaks for the mod. Raises `ModvisorError`.
+        """Keep a state that a worker reports. Raises `ModvisorError` unless it speaks for the mod.
 
-        It does from its activate() on, and until its end is over. While another incarnation still
-        serves, the state is kept at the switch only: the reload may come to nothing.
+        It speaks for the mod from its activate() on, and until its end is over. While another
+        incarnation still serves, the state is kept at the switch only: the reload may fail.
         """
         if incarnation.number == self._speaks_for or (incarnation.activating and self.incarnation is None):
             await self.checkpoints.keep(state, version)
@@ -298,10 +294,7 @@ class Keeper(Machine):
             await self._try()
 
     async def _try(self) -> None:
-        """Start the next incarnation:
-
-        of the last good version, or of the version before the one on probation.
-        """
+        """Start the next incarnation, of the last good version."""
         try:
             if (probation := self.probation) is not None and probation.can_revert:
                 incarnation = await self._previous_version(probation)
@@ -319,10 +312,7 @@ class Keeper(Machine):
     # -- go back
 
     def take_resting(self, probation: Probation) -> Incarnation | None:
-        """Take the last incarnation of the previous version, which is to serve again.
-
-        None if it has ended.
-        """
+        """Take the last incarnation of the previous version; None if it has ended."""
         if (resting := probation.take_resting()) is not None:
             self.number += 1
             resting.number = self.number  # its second life is told apart from its first
@@ -375,9 +365,7 @@ class Keeper(Machine):
             left = (deadline - loop.time()) / 2
             await self._finish(incarnation, min(left, limits.drain_timeout), keep_state)
         # Sources are removed while the process ends, because there is nothing else to do. When the
-        # network
-        # ends they stay until the process has ended: a supervisor that is killed meanwhile needs
-        # them.
+        # network ends they stay until then: a supervisor that is killed meanwhile needs them.
         forgetting = asyncio.ensure_future(self.kept.forget_quietly(self.mod_id)) if forget and not keep_state else None
         try:
             if incarnation is not None:
@@ -391,10 +379,7 @@ class Keeper(Machine):
                 await self.kept.forget_quietly(self.mod_id)
 
     async def _finish(self, incarnation: Incarnation, seconds: float, keep_state: bool) -> None:
-        """Let the events in flight finish.
-
-        A worker whose loop is blocked cannot finish them: do not wait for it.
-        """
+        """Let the events in flight finish, unless the loop of the worker is blocked."""
         in_flight, keep_state = incarnation.in_flight, keep_state and self.checkpoints.are_kept
         if not (in_flight.is_busy or keep_state) or not await incarnation.answers(seconds / 2):
             return

@@ -93,8 +93,9 @@ async def replace_worker(
 
 
 async def revert(keeper: Keeper, probation: Probation, why: str) -> None:
-    """Replace the version on probation by the previous one. On failure the version on probation keeps serving.
+    """Replace the version on probation by the previous one.
 
+    On failure the version on probation keeps serving.
     The caller holds the keeper's lock.
     """
     failed = keeper.mod_id
@@ -191,10 +192,7 @@ async def _replace(
 
 @dataclass(frozen=True, slots=True)
 class _Switched:
-    """A switch that was made:
-
-    the pause, events that waited at its end, the state, the incarnations to end.
-    """
+    """A switch that was made. ``superseded``: incarnations that are still to be ended."""
 
     pause_ms: float
     queued: int
@@ -382,9 +380,9 @@ def _reopen(keeper: Keeper, old: Incarnation) -> None:
 
 
 async def _drain(keeper: Keeper, old: Incarnation, seconds: float) -> None:
-    """Let the events in flight and the current batch of copies finish:
+    """Let the events in flight and the current batch of copies finish.
 
-    the state that is handed over has seen them.
+    So the state that is handed over has seen them.
     """
     deadline = asyncio.get_running_loop().time() + seconds
     try:
@@ -396,7 +394,7 @@ async def _drain(keeper: Keeper, old: Incarnation, seconds: float) -> None:
 
 
 async def _state_to_keep(keeper: Keeper, old: Incarnation, timeout: float, fallback: Handed | None) -> Handed | None:
-    """Ask the old incarnation for its state. A mod without `get_state` has its checkpoint, if there is one.
+    """Ask the old incarnation for its state; without `get_state`, take the newest checkpoint.
 
     Args:
         fallback: the state to go back to if the old incarnation, which has failed, cannot answer and

@@ -89,7 +89,7 @@ class Recipe:
     # -- the order
 
     async def find(self, config: ModConfig, *, from_snapshot: bool) -> Found:
-        """Find the code to run: the kept sources of the last good version, or else the working files.
+        """Find the code to run: the kept sources of the last good version, or the working files.
 
         Raises:
             StartFailed: the mod is not there, or its mod.yaml has mistakes.

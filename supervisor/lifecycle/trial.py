@@ -1,4 +1,4 @@
-"""A reloaded version on probation: what is kept of the previous version, and when the new one has failed.
+"""A reloaded version on probation: how it fails or is accepted, and the way back.
 
 - A version is on probation from the switch of a reload for the ``probation`` of its config.
 - It fails when it ends, or when its share of failed events is clearly above that of the previous
@@ -199,7 +199,7 @@ class Trial:
 
 
 def has_failed(before: Tally, after: Tally) -> str | None:
-    """Return why the new version is worse than the previous one, in words; None if nothing proves it.
+    """Return why the new version is worse than the previous one; None if nothing proves it.
 
     The new version is worse when its true share of failures is, with 99 % certainty, above twice
     that of the previous version and above `BEARABLE`. The lower end of the Wilson interval is

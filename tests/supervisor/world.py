@@ -1,4 +1,4 @@
-"""The core of a network without processes, disk and clock: all of it real from gateway to channel, with fake workers."""
+"""The core of a network without processes, disk and clock: real from gateway to pipe, with fake workers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ NOWHERE = Home()
 
 
 class MemoryJournal(Journal):
-    """Keeps what a journal keeps, while the test lasts; commits in batches, ``lag`` seconds after the first of each."""
+    """A journal in memory. It commits in batches, ``lag`` seconds after the first write of each."""
 
     def __init__(self) -> None:
         self.lag = 0.0
@@ -185,7 +185,7 @@ class MemoryJournal(Journal):
 
 
 class MemorySnapshots(SnapshotStore):
-    """Sources that are kept in no file."""
+    """Kept sources in memory."""
 
     def __init__(self) -> None:
         self._kept: dict[str, tuple[str, Snapshot]] = {}
@@ -224,7 +224,7 @@ class MemorySnapshots(SnapshotStore):
 
 @dataclass(eq=False)
 class Sent:
-    """An event on its way, with what came of it."""
+    """An event on its way, and its answer."""
 
     event: Event
     deadline: float
@@ -288,7 +288,7 @@ class World:
 
     @property
     def worker(self) -> FakeWorker | None:
-        """The one that events go to."""
+        """The worker that events go to."""
         keeper = self.keeper
         if keeper is None or keeper.incarnation is None:
             return None
@@ -343,7 +343,7 @@ class World:
         await self.ask.load(self.mod)
 
     async def close(self) -> None:
-        """End all there is; raises what went wrong with the network's own tasks."""
+        """End everything; raise what went wrong in the network's own tasks."""
         if not self._owner.done():
             await self.ask.close()
             self._stop.set()
@@ -357,7 +357,7 @@ class World:
         return self._owner.exception() if self._owner.done() else None
 
     async def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
-        """Wait until something is so that no event tells of; fails after so many seconds."""
+        """Wait for a condition that no event tells of; fail after so many seconds."""
         async with asyncio.timeout(seconds):
             while not condition():
                 await asyncio.sleep(0.001)
@@ -367,14 +367,14 @@ class World:
     def event(
         self, do: str = "answer", *, source: str = "agent:a", timeout: float | None = None, **payload: Any
     ) -> Event:
-        """The next event, not sent yet."""
+        """Make the next event without sending it."""
         n = self._numbers
         self._numbers += 1
         payload = {"n": n, "do": do, **payload}
         return Event("work.do", source, f"mod:{MOD}", payload, event_id=f"e{n}", timeout=timeout)
 
     def send(self, do: str = "answer", **more: Any) -> Sent:
-        """Send an event, whose answer is waited for in a task."""
+        """Send an event; a task waits for its answer."""
         event = self.event(do, **more)
         deadline = self.loop.time() + (self.config.event_timeout if event.timeout is None else event.timeout)
         sent = Sent(event, deadline, self.loop.create_task(self.gateway.from_inside(event), name=event.event_id))
@@ -382,13 +382,13 @@ class World:
         return sent
 
     def command(self, command: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Begin something that the operator asks for."""
+        """Begin a command of the operator."""
         task = self.loop.create_task(command)
         self.commands.append(task)
         return task
 
     def exceed(self, worker: FakeWorker, resource: str, *, hard: bool) -> None:
-        """What the watchdog tells of a worker."""
+        """Have the watchdog tell that a worker exceeds a limit."""
         worker.faults.add("used too much")
         watchdog = self.enforcement.watchdog
         if (watched := watchdog._watched.get(worker.pid)) is not None:
