@@ -7,7 +7,7 @@ PEERS  := .venv-peers/openagents
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check format house diagram bench bench-smoke cost crossings chaos reloads clean
+.PHONY: help run test test-all coverage check format house docs diagram bench bench-smoke cost crossings chaos reloads clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,7 +27,7 @@ run: $(VENV)/.installed  ## start the example network and replay this repository
 # Two processes, each with whole files, those that come first in the tree first; in one: make test ARGS="-n 0".
 TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
-test: $(VENV)/.installed  ## the tests, in two processes (five minutes)
+test: $(VENV)/.installed  ## the tests, in two processes (under three minutes)
 	@$(BIN)/python -m pytest -m "not slow" $(TWO) $(ARGS)
 
 # What a worker's life depends on, with workers that are not forked; all of it: make test ARGS="--launch exec tests/processes".
@@ -36,6 +36,20 @@ LIFE := $(patsubst %,tests/processes/test_%.py,endings forked isolation limits l
 test-all: $(VENV)/.installed  ## the slow ones too: the wheel, real peers, long loops; workers that are not forked
 	@$(BIN)/python -m pytest -m "slow" $(ARGS)
 	@$(BIN)/python -m pytest -m "not slow" --launch exec $(LIFE)
+
+$(VENV)/.coverage: $(VENV)/.installed
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --group coverage
+	@touch $@
+
+# What is measured of killed processes is lost, and tests of what a worker imports and weighs may fail while it is measured.
+coverage: $(VENV)/.coverage  ## which lines the tests run, per folder and file, forked workers included
+	@rm -rf build/coverage
+	@mkdir -p build/coverage
+	@PYTHONPATH=$(CURDIR)/tests/measured $(BIN)/python -m pytest -m "not slow" $(TWO) $(ARGS) || echo "some tests failed while they were measured"
+	@export COVERAGE_FILE=build/coverage/data; $(BIN)/python -m coverage combine --quiet && \
+		$(BIN)/python -m coverage report --skip-covered --sort=cover && \
+		for folder in ipc mods worker supervisor $(wildcard supervisor/*/); do \
+			echo "$$folder $$($(BIN)/python -m coverage report --format=total --include="$${folder%/}/*") %"; done
 
 check: $(VENV)/.installed  ## format, lint, types
 	@$(BIN)/ruff format --check .
@@ -49,8 +63,11 @@ format: $(VENV)/.installed  ## put the sources into shape
 house: $(VENV)/.installed  ## print rooms, long files, circles of imports, imports that run up
 	@$(BIN)/python -m tests.house
 
-diagram: $(VENV)/.installed  ## draw docs/lifecycle.md from the table
+docs: $(VENV)/.installed  ## print into docs/ what is printed from the code: the keys of config.md, the drawing of lifecycle.md
+	@$(BIN)/python docs/draw_config.py
 	@$(BIN)/python docs/draw_lifecycle.py
+
+diagram: docs
 
 # What draws the charts, and the peers in an environment of their own: neither is needed for anything else.
 $(VENV)/.bench: $(VENV)/.installed

@@ -1,6 +1,6 @@
-"""The wire between the network core and a mod's worker: events, messages, framing, the channel.
+"""The wire between the network core and a mod's worker: events, messages, framing, the pipe.
 
-Knows neither networks nor mods, and imports nothing of the house.
+May import: nothing of the house. Knows neither networks nor mods.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

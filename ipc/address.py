@@ -1,7 +1,7 @@
-"""Who and where: ids of agents, mods, channels and groups, and the forms of a mod_path.
+"""Ids of agents, mods, channels and groups; addresses made of them; the forms of a mod_path.
 
-An address is ``role:id``; a bare id is an agent's. Mod ids are ``[a-z0-9_.@-]+``, agent ids the same in any case,
-never with ``..`` (ids become folder names).
+An address is ``role:id``; a bare id is an agent's. A mod id is ``[a-z0-9_.@-]+``; an agent id may
+also hold upper-case letters. No id contains ``..``, because ids become folder names.
 """
 
 from __future__ import annotations
@@ -40,9 +40,10 @@ class InvalidId(InvalidEvent):
 
 @lru_cache(maxsize=8192)
 def parse_address(text: str) -> Address:
-    """``"agent:alice"`` or ``"alice"`` to ``Address("agent", "alice")``; raises `InvalidId`.
+    """Return ``Address("agent", "alice")`` for ``"agent:alice"`` or ``"alice"``; raise `InvalidId`.
 
-    ``broadcast`` and ``all`` are ``agent:broadcast``; ``system`` is ``system:system``, as other agent networks write them.
+    ``broadcast`` and ``all`` mean ``agent:broadcast``, and ``system`` means ``system:system``:
+    other agent networks write them like that.
     """
     if not isinstance(text, str):
         raise InvalidId(f"address {shown(text)}: expected text such as 'agent:alice', got {type(text).__name__}")
@@ -88,7 +89,7 @@ def check_mod_id(mod_id: str) -> str:
 
 
 def is_mod_path(path: str) -> bool:
-    """Whether ``path`` has one of the three forms: ``pkg.mods.wiki``, ``pkg.module:Class``, ``./name``."""
+    """Return whether ``path`` is ``pkg.mods.wiki``, ``pkg.module:Class`` or ``./name``."""
     if not isinstance(path, str) or len(path) > 512:
         return False
     if path.startswith("./"):
@@ -108,7 +109,7 @@ def check_mod_path(path: str) -> str:
 
 
 def mod_id_of(path: str) -> str:
-    """The id a mod has unless named otherwise: the last part of its path (the part before a final ``.mod``)."""
+    """Return a mod's default id: the last part of its path, or the part before a final ``.mod``."""
     if path.startswith("./"):
         return check_mod_id(path[2:])
     parts = path.partition(":")[0].split(".")

@@ -1,10 +1,12 @@
 """The protocol without I/O: bytes in, messages out; messages in, bytes out.
 
-A frame is a big-endian 32-bit length and that many bytes of msgpack (see `modvisor.ipc.messages`). The length comes first
-so that an oversized frame is refused before a byte of it is stored, a large one is read straight into a buffer of its
-size, and a message that fails to decode is known by its borders.
+A frame is a big-endian 32-bit length and that many bytes of msgpack (see `modvisor.ipc.messages`).
+The length comes first for three reasons: an oversized frame is refused before a byte of it is
+stored, a large frame is read straight into a buffer of its size, and the end of a message is known
+even if it cannot be decoded.
 
-A `Connection` never blocks, sleeps or touches a socket: `Channel` does, and tests connect two ends in memory.
+A `Connection` never blocks, sleeps or touches a socket: a `Pipe` does. Tests connect two ends in
+memory.
 """
 
 from __future__ import annotations
@@ -16,10 +18,10 @@ from typing import Any
 
 import msgpack
 
-from .errors import ChannelBusy, FrameTooLarge, LocalProtocolError, RemoteProtocolError, Unserializable
+from .errors import FrameTooLarge, LocalProtocolError, PipeBusy, RemoteProtocolError, Unserializable
 from .messages import (
-    LAID,
     LARGE,
+    LENT_BYTES,
     MAX_UNPACKED,
     NOTIFICATION,
     REQUEST,
@@ -35,23 +37,24 @@ from .messages import (
 from .shared_memory import BEGIN, LARGE_BYTES, Borrowed, Lent
 
 MAX_FRAME = 64 * 1024 * 1024
-"""Default cap on one message: room for a 16 MiB payload with overhead, small beside a worker's memory limit."""
+"""Default cap on one message, bytes: room for a payload of 16 MiB with overhead, small beside a
+worker's memory limit."""
 
 MAX_REQUESTS = 10_000
-"""Default cap on requests without an answer, each way: a peer that never answers must not fill our memory."""
+"""Default cap on unanswered requests, each way: a silent peer must not fill our memory."""
 
-_READ = 256 * 1024  # what one read takes at most while no larger frame is expected
-_FIRST = 16 * 1024  # what the first reads take: many pipes never need more
-_ROOM = 4096  # what `buffer` offers at least
-_KEPT = 16 * 1024  # bytes of an answer that may be remembered as it came
-_SCANNED = range(1024, 64 * 1024)  # bytes of the frames that are looked through before they are decoded
-_WEIGHED = 512  # bytes of a request from which on its values are weighed; what a smaller one holds is small as well
+_READ = 256 * 1024  # bytes of one read, unless a larger frame is expected
+_FIRST = 16 * 1024  # bytes of the first reads: many pipes never need more
+_ROOM = 4096  # bytes that `buffer` offers at least
+_KEPT = 16 * 1024  # up to this size a response keeps its frame, to be remembered by it
+_SCANNED = range(1024, 64 * 1024)  # sizes of the frames that are scanned before they are decoded
+_WEIGHED = 512  # bytes of a request from which on its values are weighed; a smaller one is light
 _HEADER = struct.Struct(">I")
-_PLACE = struct.Struct(">QQ")  # where in shared memory, how many bytes
-_LIFTED = 64 * 1024  # bytes that may be left of a message without its large bytes
-_ABANDONED = object()  # in the place of a waiter that does not wait any more
+_PLACE = struct.Struct(">QQ")  # of lent bytes: where they begin, how many they are
+_REST = 64 * 1024  # cap on a message without its lent bytes
+_ABANDONED = object()  # replaces a waiter that gave up
 
-# What stands before an event in the frame of its request, [0, id, "event", {"event": …}], the length included.
+# What precedes an event in the frame of its request, [0, id, "event", {"event": …}].
 _EVENT_HEAD = struct.Struct(">I3sQ13s")
 _EVENT_START, _EVENT_REST = b"\x94\x00\xcf", b"\xa5event\x81\xa5event"
 
@@ -59,8 +62,9 @@ _EVENT_START, _EVENT_REST = b"\x94\x00\xcf", b"\xa5event\x81\xa5event"
 class FrameDecoder:
     """Cuts a stream of bytes into frames, copying each byte at most a constant number of times.
 
-    Fill the view that `buffer` returns, tell `advance` how much was filled, take the frames: all of them before the next
-    `buffer`. It holds at most `capacity` bytes, and grows with what arrived, never with a length that was only announced.
+    Fill the view that `buffer` returns, tell `advance` how much was filled, and take all frames
+    before the next `buffer`. The memory grows with what arrived, never with a length that was only
+    announced.
     """
 
     __slots__ = ("_buffer", "_end", "_max_frame", "_start", "_was_full")
@@ -70,23 +74,23 @@ class FrameDecoder:
         self._buffer = bytearray(_FIRST)
         self._start = 0  # first byte not yet taken
         self._end = 0  # first byte not yet filled
-        self._was_full = False  # the last read filled it: there is more to be read at once
+        self._was_full = False  # the last read filled the buffer: more waits in the socket
 
     @property
     def pending(self) -> int:
-        """Bytes received that are not yet a whole frame."""
+        """Received bytes that are not yet a whole frame."""
         return self._end - self._start
 
     @property
     def capacity(self) -> int:
-        """Bytes of memory it takes up: never more than one frame of the largest size and a little."""
+        """Bytes of memory in use: never much more than the largest frame."""
         return len(self._buffer)
 
     def buffer(self) -> memoryview:
-        """Where to put the next bytes; never empty."""
+        """Return where to put the next bytes; never empty."""
         if self._start == self._end:
             self._start = self._end = 0
-            if len(self._buffer) > _READ:  # a large frame has passed: give its memory back
+            if len(self._buffer) > _READ:  # a large frame has passed: free its memory
                 self._buffer = bytearray(_READ)
             elif self._was_full and len(self._buffer) < _READ:
                 self._buffer = bytearray(4 * len(self._buffer))
@@ -99,14 +103,17 @@ class FrameDecoder:
         wanted = _READ
         if held >= 4:
             wanted = max(_READ, 4 + _HEADER.unpack_from(self._buffer, self._start)[0])
-        # Grow with what really arrived, so that a length alone cannot make us allocate; doubling keeps the copies linear.
+        # Grow with what really arrived, so that a length alone cannot make us allocate.
+        # Doubling keeps the number of copies linear.
         size = min(wanted, max(2 * held, _READ))
         fresh = bytearray(max(size, held + _ROOM))
         fresh[:held] = memoryview(self._buffer)[self._start : self._end]
         self._buffer, self._start, self._end = fresh, 0, held
 
     def advance(self, count: int) -> Iterator[memoryview]:
-        """Take ``count`` bytes just written to `buffer`; yield every whole frame, valid until the next one is asked for.
+        """Take ``count`` bytes just written to `buffer`, and yield every whole frame.
+
+        A frame is valid until the next one is asked for.
 
         Raises:
             RemoteProtocolError: a frame longer than the cap is announced.
@@ -126,14 +133,14 @@ class FrameDecoder:
 
 
 class Connection:
-    """One end of the pipe: numbers requests, keeps count of what is unanswered, checks what the peer sends.
+    """One end of the pipe: numbers requests, counts unanswered ones, checks what the peer sends.
 
-    When the peer has broken the rules nothing passes any more, in either direction: what it says further is refused with the
-    same reason, and to send to it is our own mistake.
+    Once the peer has broken the rules, nothing passes any more in either direction: receiving
+    raises the same reason again, and sending is a mistake on our side.
 
     Args:
-        max_frame: bytes of one message, in either direction.
-        max_requests: requests waiting for an answer, in either direction.
+        max_frame: cap on one message in bytes, each way.
+        max_requests: cap on unanswered requests, each way.
     """
 
     def __init__(self, *, max_frame: int = MAX_FRAME, max_requests: int = MAX_REQUESTS) -> None:
@@ -141,42 +148,42 @@ class Connection:
         self.max_requests = max_requests
         self.frames = FrameDecoder(max_frame)
         self._next_id = 0
-        self._asked: dict[int, Any] = {}  # our requests without an answer, and who waits for it
-        self._to_answer: dict[int, int] = {}  # the peer's requests that we owe an answer, and what each weighs
-        self._weight = 0  # of these together
+        self._asked: dict[int, Any] = {}  # our unanswered requests, each with its waiter
+        self._to_answer: dict[int, int] = {}  # the peer's unanswered requests, each with its weight
+        self._weight = 0  # sum of these weights
         self._broken: RemoteProtocolError | None = None
         self.borrowed = Borrowed()
-        self.lent: Lent | None = None  # where large bytes are laid down, if the peer takes them from there
-        self._taken = 0  # bytes of the message being decoded that the peer had laid down
-        self.taken = 0  # of all messages so far; for the caller to set back
+        self.lent: Lent | None = None  # where we lend large bytes, if the peer borrows
+        self._borrowing = 0  # bytes that the message being decoded has borrowed so far
+        self.copied = 0  # bytes borrowed by all messages; the reader resets it
         self._scanner = msgpack.Unpacker(read_size=1024)
 
     @property
     def in_flight(self) -> int:
-        """Our requests that the peer has not answered yet, abandoned ones included."""
+        """Our unanswered requests, abandoned ones included."""
         return len(self._asked)
 
     @property
     def owed(self) -> int:
-        """Requests of the peer that we have not answered yet."""
+        """The peer's unanswered requests."""
         return len(self._to_answer)
 
     @property
     def owed_weight(self) -> int:
-        """About the bytes of memory that these take up together."""
+        """The approximate bytes of memory that the peer's unanswered requests take up."""
         return self._weight
 
     # -- messages in, bytes out
 
     def request(self, method: str, params: Any, waiter: Any = None, *, has_large: bool = False) -> tuple[int, bytes]:
-        """Frame a request; returns its id and the bytes.
+        """Frame a request. Return its id and the bytes.
 
         Args:
-            waiter: who waits for the answer: it comes back as the `Response.waiter`.
-            has_large: there are large bytes in ``params``, see `ipc.shared_memory`.
+            waiter: whoever waits for the response; it comes back as `Response.waiter`.
+            has_large: ``params`` holds large bytes, see `ipc.shared_memory`.
 
         Raises:
-            ChannelBusy: `max_requests` are unanswered.
+            PipeBusy: `max_requests` requests are unanswered.
             FrameTooLarge, Unserializable: nothing was counted or sent.
         """
         if len(self._asked) >= self.max_requests:
@@ -188,7 +195,7 @@ class Connection:
         return request_id, data
 
     def event(self, packed: bytes, waiter: Any = None) -> tuple[int, bytes]:
-        """`request` of the method `EVENT`, whose event is packed already: for one target or for several."""
+        """Frame an `EVENT` request. The event is packed already, perhaps for several targets."""
         if len(self._asked) >= self.max_requests:
             raise self._busy()
         if self._broken is not None:
@@ -215,23 +222,23 @@ class Connection:
         return self._frame([NOTIFICATION, method, params])
 
     def abandon(self, request_id: int) -> bool:
-        """Nobody waits for this answer any more; it is dropped when it comes. True if it was still due."""
+        """Drop the response to this request when it comes. Return True if it was still due."""
         if request_id in self._asked:
             self._asked[request_id] = _ABANDONED
             return True
         return False
 
     def waiting(self) -> list[Any]:
-        """Who waits for an answer, in the order of their requests."""
+        """Return the waiters of unanswered requests, in the order of the requests."""
         return [waiter for waiter in self._asked.values() if waiter is not _ABANDONED]
 
     # -- bytes in, messages out
 
     def received(self, count: int) -> Iterator[Message]:
-        """The messages completed by ``count`` bytes just put into ``frames.buffer()``, checked against the rules.
+        """Check and yield the messages that end in the ``count`` bytes just put into `frames`.
 
         Raises:
-            RemoteProtocolError: the connection is of no further use.
+            RemoteProtocolError: the peer broke the rules, now or earlier.
         """
         if self._broken is not None:
             raise RemoteProtocolError(f"the connection is of no further use: {self._broken}")
@@ -240,12 +247,12 @@ class Connection:
                 size = len(frame)
                 if size in _SCANNED:
                     self._scan(frame)
-                message = decode(frame, self._take_laid)
-                if self._taken:
-                    size += self._taken
-                    self.taken += self._taken
-                    self._taken = 0
-                    self.borrowed.clear()
+                message = decode(frame, self._borrow)
+                if self._borrowing:
+                    size += self._borrowing
+                    self.copied += self._borrowing
+                    self._borrowing = 0
+                    self.borrowed.give_back()
                 if type(message) is Response:
                     waiter = self._asked.pop(message.id, self)
                     if waiter is self:
@@ -263,7 +270,7 @@ class Connection:
             raise
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> list[Message]:
-        """`received` for bytes that are at hand already; of any length."""
+        """Do as `received` for bytes in memory, of any length. Return the messages."""
         messages: list[Message] = []
         view = memoryview(data)
         while view:
@@ -275,11 +282,13 @@ class Connection:
         return messages
 
     def _scan(self, frame: memoryview) -> None:
-        """See that a frame is one whole value before any of it is built.
+        """Check that a frame is one whole value, before any of it is built.
 
-        A list may announce as many items as its frame has bytes, and a thousand of them within each other bring none: 12 MB
-        of memory for 4 kB of frame. In a larger frame so long a list is memory that nobody touches, which costs nothing; a
-        smaller one, and it is the last of its peer, costs less than looking through all of them.
+        A list may announce as many items as its frame has bytes. A thousand such lists within each
+        other bring no item, but allocate 12 MB for 4 kB of frame. Frames of other sizes are not
+        scanned. In a larger one, such a list allocates memory that is never touched, which costs
+        nothing. A smaller one costs less than scanning all small frames would, and it is the last
+        frame of its peer.
         """
         try:
             self._scanner.feed(frame)
@@ -293,9 +302,7 @@ class Connection:
         if request.id in self._to_answer:
             raise RemoteProtocolError(f"request id {request.id} is used twice")
         if len(self._to_answer) >= self.max_requests:
-            raise RemoteProtocolError(
-                f"{len(self._to_answer)} requests await our answer; the cap is {self.max_requests}"
-            )
+            raise RemoteProtocolError(f"{len(self._to_answer)} requests are unanswered; the cap is {self.max_requests}")
         heavy = size if size < _WEIGHED else max(size, weight(request.params))
         self._to_answer[request.id] = heavy
         self._weight += heavy
@@ -307,17 +314,17 @@ class Connection:
         self._weight -= self._to_answer.pop(request_id)
         return data
 
-    def _take_laid(self, code: int, data: bytes) -> Any:
-        """What an extension type of a message stands for: bytes that the peer has laid down, if it is ours."""
-        if code != LAID:
+    def _borrow(self, code: int, data: bytes) -> Any:
+        """Return what a msgpack extension type stands for: lent bytes, if it is our type."""
+        if code != LENT_BYTES:
             return msgpack.ExtType(code, data)
         if len(data) != _PLACE.size:
             raise RemoteProtocolError(f"a place in shared memory of {len(data)} bytes; expected {_PLACE.size}")
         at, length = _PLACE.unpack(data)
-        if self._taken + length > self.max_frame:
-            raise RemoteProtocolError(f"a message with {self._taken + length} bytes; the cap is {self.max_frame}")
-        value = self.borrowed.take(at, length)
-        self._taken += length
+        if self._borrowing + length > self.max_frame:
+            raise RemoteProtocolError(f"a message with {self._borrowing + length} bytes; the cap is {self.max_frame}")
+        value = self.borrowed.read(at, length)
+        self._borrowing += length
         return value
 
     def _frame(self, message: list[Any], has_large: bool = False) -> bytes:
@@ -325,23 +332,23 @@ class Connection:
             raise self._useless()
         if has_large and self.lent is not None:
             parts: list[bytes] = []
-            lifted = [*message[:-1], _lift(message[-1], parts, BEGIN)[0]]
-            if 0 < sum(map(len, parts)) <= self.max_frame - 2 * _LIFTED:
-                with suppress(Unserializable):  # said below, with its place
-                    body = pack(lifted)
-                    if len(body) <= _LIFTED and self.lent.lend(parts):
+            rest = [*message[:-1], _split_off(message[-1], parts, BEGIN)[0]]
+            if 0 < sum(map(len, parts)) <= self.max_frame - 2 * _REST:
+                with suppress(Unserializable):  # raised again below, naming the place in the data
+                    body = pack(rest)
+                    if len(body) <= _REST and self.lent.lend(parts):
                         return _HEADER.pack(len(body)) + body
         try:
             body = pack(message)
         except Unserializable:
-            pack(message[-1])  # says the place within the params or the result, not within the frame
+            pack(message[-1])  # names the place in the params or the result, not in the frame
             raise
         if len(body) > self.max_frame or len(body) >= LARGE:
             self._check_size(len(body), lambda: message[-1])
         return _HEADER.pack(len(body)) + body
 
     def _check_size(self, size: int, value: Callable[[], Any]) -> None:
-        """Raise `FrameTooLarge` for a message that the peer would refuse, and us with it."""
+        """Raise `FrameTooLarge` for a message that the peer would refuse, ending the connection."""
         if size > self.max_frame:
             raise FrameTooLarge(f"message of {size} bytes; the cap is {self.max_frame}")
         if size >= LARGE and (heavy := weight(value())) > MAX_UNPACKED:
@@ -349,22 +356,26 @@ class Connection:
                 f"message of {size} bytes, whose values take up {heavy} bytes of memory; the cap is {MAX_UNPACKED}"
             )
 
-    def _busy(self) -> ChannelBusy:
-        return ChannelBusy(f"{len(self._asked)} requests are unanswered; the cap is {self.max_requests}")
+    def _busy(self) -> PipeBusy:
+        return PipeBusy(f"{len(self._asked)} requests are unanswered; the cap is {self.max_requests}")
 
     def _useless(self) -> LocalProtocolError:
         return LocalProtocolError(f"the peer broke the protocol, nothing can be sent to it: {self._broken}")
 
 
-def _lift(value: Any, parts: list[bytes], at: int) -> tuple[Any, int]:
-    """Plain data with places in the stead of its large bytes, which go to ``parts``; and where the next one lies."""
+def _split_off(value: Any, parts: list[bytes], at: int) -> tuple[Any, int]:
+    """Move the large bytes of plain data to ``parts``, to be lent from ``at`` on.
+
+    Returns:
+        the data with a place for each of them, and where the next ones are to begin.
+    """
     kind = type(value)
     if kind is bytes and len(value) >= LARGE_BYTES:
         parts.append(value)
-        return msgpack.ExtType(LAID, _PLACE.pack(at, len(value))), at + len(value)
+        return msgpack.ExtType(LENT_BYTES, _PLACE.pack(at, len(value))), at + len(value)
     if kind is dict:
-        lifted = {}
+        rest = {}
         for key, item in value.items():
-            lifted[key], at = _lift(item, parts, at)
-        return lifted, at
+            rest[key], at = _split_off(item, parts, at)
+        return rest, at
     return value, at

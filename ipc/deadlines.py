@@ -1,4 +1,7 @@
-"""The deadlines of many that wait, with one timer: most end long before theirs, and a timer for each costs too much."""
+"""The deadlines of many futures with one timer.
+
+Most futures are done long before their deadline, and a timer for each would cost too much.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,13 @@ _PASS = 0.001  # seconds between two looks at who is due, at least
 
 
 class Deadlines:
-    """Raises TimeoutError in futures that are not done by their deadline, a millisecond later at most."""
+    """Raises TimeoutError in futures that are not done by their deadline, within a millisecond."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._due: dict[asyncio.Future[Any], float] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._next = float("inf")  # when the timer rings; nobody is due before
+        self._next = float("inf")  # when the timer rings; no future is due before
 
     def add(self, future: asyncio.Future[Any], due: float) -> None:
         """Let ``future`` wait until loop time ``due``. Call `remove` when it is done."""
@@ -24,11 +27,11 @@ class Deadlines:
             self._ring_at(due)
 
     def remove(self, future: asyncio.Future[Any]) -> None:
-        """It need not be looked at any more. The timer stays: it will ring for whoever is next."""
+        """Forget a future. The timer stays: when it rings, it is set for the next one due."""
         self._due.pop(future, None)
 
     def close(self) -> None:
-        """Forget all of them."""
+        """Forget all futures."""
         self._due.clear()
         if self._timer is not None:
             self._timer.cancel()

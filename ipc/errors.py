@@ -1,6 +1,6 @@
-"""Every failure that can cross the house: a type for code, a stable code for the wire, a message for people.
+"""Every failure of the house: a type for our code, a code for programs, a message for people.
 
-The codes travel in ``EventResponse.data["error"]``; scripts compare codes, people read messages.
+Codes travel in ``EventResponse.data["error"]``. Scripts compare codes; people read messages.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from typing import Any
 
 
 def shown(value: Any, most: int = 80) -> str:
-    """``value`` as a message for people shows it: short, and made in no time, whatever a stranger sent."""
-    if isinstance(value, (dict, list, tuple)):  # their repr may take seconds, or be nested too deeply to be made at all
+    """Return ``value`` as a message shows it: in at most ``most`` characters, and quickly."""
+    if isinstance(value, (dict, list, tuple)):  # repr() could take seconds, or fail at deep nesting
         return f"{type(value).__name__} of {len(value)}"
     text = repr(value[:most] if isinstance(value, (str, bytes)) else value)
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
 class Code(StrEnum):
-    """Stable names of every way a request to the network can fail."""
+    """The stable names of all ways in which a request to the network can fail."""
 
     # what was asked
     BAD_INPUT = "bad_input"
@@ -75,7 +75,12 @@ class Code(StrEnum):
 
 
 class ModvisorError(Exception):
-    """Base of every error of the house. ``code`` is what travels, ``details`` what a program may read."""
+    """The base of every error of the house.
+
+    Attributes:
+        code: what travels.
+        details: what a program may read.
+    """
 
     code: str = Code.INTERNAL
 
@@ -93,7 +98,7 @@ class InvalidEvent(ModvisorError, ValueError):
 
 
 class Unserializable(ModvisorError, ValueError):
-    """A value msgpack cannot carry; the message names the place in the data and the type found there."""
+    """A value that msgpack cannot carry. The message names its place in the data and its type."""
 
     code = Code.UNSERIALIZABLE
 
@@ -101,49 +106,50 @@ class Unserializable(ModvisorError, ValueError):
 class Refused(ModvisorError):
     """Raised by a handler to answer with a failure that is the sender's fault, not the mod's.
 
-    Becomes ``EventResponse(success=False, data={"error": code, **details})`` and is not counted as a handler error.
+    It becomes ``EventResponse(success=False, data={"error": code, **details})``, and does not count
+    as a handler error.
     """
 
     code = Code.BAD_INPUT
 
 
 class ProtocolError(ModvisorError):
-    """The rules of the pipe were broken."""
+    """A break of the pipe's rules."""
 
     code = Code.PROTOCOL_ERROR
 
 
 class LocalProtocolError(ProtocolError):
-    """We misused the connection: a mistake on this side."""
+    """A misuse of the connection: a mistake on our side."""
 
 
 class RemoteProtocolError(ProtocolError):
-    """The peer sent what it must not: the connection cannot be trusted any more."""
+    """A message that the peer must not send. The connection cannot be trusted any more."""
 
 
 class FrameTooLarge(LocalProtocolError):
-    """A message over the frame cap. Nothing of it was written, so the pipe stays in step."""
+    """A message over the frame cap. None of it was written, so the pipe stays usable."""
 
     code = Code.TOO_LARGE
 
 
-class ChannelBusy(LocalProtocolError):
-    """Too many requests or bytes are waiting for the peer; nothing was written."""
+class PipeBusy(LocalProtocolError):
+    """Too many requests wait for the peer. Nothing was written."""
 
     code = Code.BUSY
 
 
 class PipeClosed(ModvisorError):
-    """The pipe was closed by us."""
+    """The pipe was closed on our side."""
 
     code = Code.NOT_RUNNING
 
 
 class PipeBroken(ModvisorError):
-    """The peer went away or broke the protocol; what was in flight has no answer."""
+    """The peer went away or broke the protocol. Requests in flight have no response."""
 
     code = Code.MOD_CRASHED
 
 
 class RequestFailed(ModvisorError):
-    """The peer answered a request with an error: its code, message and details."""
+    """The peer answered a request with an error; this carries its code, message and details."""

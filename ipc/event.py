@@ -1,4 +1,4 @@
-"""`Event` and `EventResponse`: the only things that travel through a network. Validated when built."""
+"""`Event` and `EventResponse`, the only things that travel through a network."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ from .errors import InvalidEvent, shown
 from .topic import check_event_name
 
 VISIBILITIES = frozenset({"public", "network", "channel", "direct", "restricted", "mod_only"})
-MAX_DEPTH = 100  # of containers within each other: what is nested deeper cannot be copied or written as JSON everywhere
-MAX_EVENT_ID = 256  # ids are kept in the window of answered events; they are not a place for data
+MAX_DEPTH = 100
+"""Levels of nested containers. Deeper data cannot be copied or written as JSON everywhere."""
+
+MAX_EVENT_ID = 256
+"""Characters of an id. Ids of answered events are remembered; they are not a place for data."""
 
 
-_ids: list[str] = []  # made in advance: asking the kernel for each one costs as much as all else of building an event
-os.register_at_fork(after_in_child=_ids.clear)  # else parent and child would give out the same ones
+# Made in advance: to ask the kernel for each id would double the cost of building an event.
+_ids: list[str] = []
+os.register_at_fork(after_in_child=_ids.clear)  # else parent and child would use the same ids
 
 
 def new_event_id() -> str:
-    """A random id, 128 bits as 32 hexadecimal digits."""
+    """Return a random id: 128 bits as 32 hexadecimal digits."""
     while True:
         try:
             return _ids.pop()
@@ -39,19 +43,22 @@ class Event:
 
     Attributes:
         event_name: ``domain.entity.action``, see `modvisor.ipc.topic`.
-        source_id: who sends it: ``agent:alice`` (or bare ``alice``), ``mod:wiki``, ``system:system``.
-        destination_id: ``agent:ID``, ``agent:broadcast``, ``channel:ID``, ``group:ID``, ``mod:ID`` or None.
-        payload: the data; msgpack types (None, bool, 64-bit int, float, str, bytes, list, dict, aware datetime).
-        event_id: unique per source: a repeated id is a retry and gets the first one's answer.
+        source_id: the sender: ``agent:alice`` (or bare ``alice``), ``mod:wiki``, ``system:system``.
+        destination_id: ``agent:ID``, ``agent:broadcast``, ``channel:ID``, ``group:ID``, ``mod:ID``
+            or None.
+        payload: the data, of msgpack types (None, bool, 64-bit int, float, str, bytes, list, dict,
+            aware datetime).
+        event_id: unique per source. A repeated id is a retry: it gets the first event's response.
         timestamp: Unix seconds, set by the network when it accepts the event.
         timeout: seconds until the sender gives up (None: the mod's or the network's default).
-        visibility: ``network`` and the like: whoever it is addressed to; ``restricted``: of those only ``allowed_agents`` (none
-            given: nobody); ``mod_only``: no agent.
-        secret: the sender's secret; removed by the network before anybody else sees the event.
+        visibility: ``restricted``: only ``allowed_agents`` among the receivers (none given: no
+            agent); ``mod_only``: no agent; any other: all receivers.
+        secret: the sender's secret. The network removes it before anybody else sees the event.
         source_agent_group: the sender's group, set by the network.
         via: the mod whose worker emitted the event (``mod:ID``), set by the network.
-        cause: id of the event whose handler sent this one, set by the network.
-        hops: how many handlers lie between this event and the first of its chain, set by the network.
+        cause: the id of the event whose handler sent this one, set by the network.
+        hops: how many handlers lie between the first event of the chain and this one, set by the
+            network.
         attempt: 1, or more when the event is delivered to a mod again.
     """
 
@@ -114,7 +121,10 @@ class Event:
         return source.id if source is not None and source.role == AGENT else None
 
     def to_dict(self) -> dict[str, Any]:
-        """The event as plain data; fields at their default are left out. Payload and metadata are shared, not copied."""
+        """Return the event as plain data, without fields at their default.
+
+        Payload and metadata are shared, not copied.
+        """
         out: dict[str, Any] = {
             "event_name": self.event_name,
             "event_id": self.event_id,
@@ -136,10 +146,11 @@ class Event:
 
     @classmethod
     def from_dict(cls, data: Any) -> Event:
-        """Build an event from plain data of an untrusted origin; unknown keys are ignored (newer peers may add some).
+        """Build an event from untrusted plain data. Ignore unknown keys: newer peers may add some.
 
         Raises:
-            InvalidEvent: not a dict, no event_name, a field of the wrong type, or data nested deeper than `MAX_DEPTH`.
+            InvalidEvent: not a dict, no event_name, a field of the wrong type, or data nested
+                deeper than `MAX_DEPTH`.
         """
         if type(data) is not dict:
             raise InvalidEvent(f"event: expected a mapping, got {type(data).__name__}")
@@ -161,21 +172,20 @@ class Event:
         return event
 
     def copy(self) -> Event:
-        """An independent copy: no container of payload or metadata is shared with the original."""
+        """Return a copy that shares no container of payload or metadata with the original."""
         twin = self.twin()
         twin.unshare()
         return twin
 
     def unshare(self) -> None:
-        """Put copies in the place of payload, metadata and allowed_agents, so that nobody else has them."""
+        """Replace payload, metadata and allowed_agents by copies that nobody else holds."""
         self.payload, self.metadata = copy_data(self.payload), copy_data(self.metadata)
         self.allowed_agents = copy_data(self.allowed_agents)
 
     def twin(self) -> Event:
-        """A copy whose payload, metadata and allowed_agents are those of the original."""
-        twin = object.__new__(
-            Event
-        )  # without the checks; field by field, since a loop over them takes four times as long
+        """Return a copy that shares payload, metadata and allowed_agents with the original."""
+        twin = object.__new__(Event)  # without the checks
+        # Field by field: a loop over the fields would take four times as long.
         twin.event_name = self.event_name
         twin.source_id = self.source_id
         twin.destination_id = self.destination_id
@@ -205,9 +215,10 @@ class EventResponse:
 
     Attributes:
         success: whether the event was answered or delivered.
-        message: one sentence for a person.
-        data: for a program; on failure ``{"error": code, …}`` with a code of `modvisor.ipc.errors.Code`.
-        event_name: the name of the event this answers, set by the network.
+        message: one sentence for people.
+        data: for programs; on failure ``{"error": code, …}`` with a code of
+            `modvisor.ipc.errors.Code`.
+        event_name: the name of the answered event, set by the network.
     """
 
     success: bool
@@ -223,7 +234,7 @@ class EventResponse:
 
     @classmethod
     def failure(cls, code: str, message: str, /, **details: Any) -> EventResponse:
-        """A failed response whose ``data["error"]`` is ``code``."""
+        """Return a failed response whose ``data["error"]`` is ``code``."""
         return cls(False, message, {"error": str(code), **details})
 
     @property
@@ -234,7 +245,7 @@ class EventResponse:
         return self.data.get("error")
 
     def to_dict(self) -> dict[str, Any]:
-        """The response as plain data; fields that are None are left out."""
+        """Return the response as plain data, without fields that are None."""
         out: dict[str, Any] = {"success": self.success}
         if self.message is not None:
             out["message"] = self.message
@@ -246,7 +257,7 @@ class EventResponse:
 
     @classmethod
     def from_dict(cls, data: Any) -> EventResponse:
-        """Build a response from plain data of an untrusted origin; raises `InvalidEvent`."""
+        """Build a response from untrusted plain data; raise `InvalidEvent`."""
         if type(data) is not dict or "success" not in data:
             raise InvalidEvent("response: expected a mapping with 'success'")
         get = data.get
@@ -257,7 +268,10 @@ class EventResponse:
 
 
 def copy_data(value: Any) -> Any:
-    """A deep copy of plain data; several times faster than `copy.deepcopy`, since plain data has no cycles."""
+    """Return a deep copy of plain data.
+
+    Several times faster than `copy.deepcopy`, since plain data has no cycles.
+    """
     kind = type(value)
     if kind is dict:
         if _CONTAINERS.isdisjoint(map(type, value.values())):
@@ -273,7 +287,7 @@ def copy_data(value: Any) -> Any:
 
 
 def check_depth(what: str, value: Any) -> None:
-    """Raise `InvalidEvent` if the plain data ``value`` is nested deeper than `MAX_DEPTH`. It must not contain itself."""
+    """Raise `InvalidEvent` if plain data is nested deeper than `MAX_DEPTH`. It has no cycles."""
     level = [value] if type(value) in _CONTAINERS else []
     depth = 0
     while level:
@@ -287,7 +301,8 @@ def _containers_in(containers: list[Any]) -> list[Any]:
     found: list[Any] = []
     for container in containers:
         items = container.values() if type(container) is dict else container
-        if len(items) > _FEW and _CONTAINERS.isdisjoint(map(type, items)):  # a million numbers are passed over at once
+        # Skip a list of a million numbers at once.
+        if len(items) > _FEW and _CONTAINERS.isdisjoint(map(type, items)):
             continue
         for item in items:
             if type(item) in _CONTAINERS:
@@ -295,10 +310,10 @@ def _containers_in(containers: list[Any]) -> list[Any]:
     return found
 
 
-_FEW = 16  # items that are looked at one by one as fast as all together
+_FEW = 16  # up to so many items, a loop is as fast
 _CONTAINERS = frozenset({dict, list, tuple})
 _FIELDS = {f.name: f for f in fields(Event)}
-# What an event seldom has: only sent when it differs from the default.
+# Fields that an event seldom has. They are sent only when they differ from their default.
 _RARE = (
     "timeout", "visibility", "allowed_agents", "requires_response", "response_to", "thread_name",
     "text_representation", "secret", "source_agent_group", "via", "cause", "hops", "attempt",
@@ -306,7 +321,7 @@ _RARE = (
 _RARE_DEFAULTS = tuple(_FIELDS[name].default for name in _RARE)
 _rare_of = attrgetter(*_RARE)
 _TEXT = (str, type(None))
-# Fields that __post_init__ leaves unchecked for speed: our own code sets them; a stranger's data is checked.
+# Fields that __post_init__ does not check, for speed: our own code sets them. `from_dict` does.
 _CHECKED: dict[str, tuple[type, ...]] = {
     "allowed_agents": (list, type(None)),
     "requires_response": (bool,),

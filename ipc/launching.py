@@ -1,7 +1,8 @@
-"""What the supervisor, its guardian and the wardens of its workers say to one another (see ``worker/guardian/__main__.py``).
+"""What the supervisor, its guardian and the wardens of its workers say to one another.
 
-Over ``SOCK_SEQPACKET``, so that one datagram is one message and carries the descriptors that belong to it. Each is one msgpack
-list whose first item names it. Pure: bytes in, messages out.
+These messages go over ``SOCK_SEQPACKET``: one datagram is one message and carries the descriptors
+that belong to it. A message is a msgpack list; its first item is the name of its class.
+See ``worker/guardian/__main__.py`` for who sends what. Pure: bytes in, messages out.
 """
 
 from __future__ import annotations
@@ -13,17 +14,25 @@ from .errors import RemoteProtocolError
 from .messages import pack, unpack
 
 MAX_SIZE = 160 * 1024
-"""Bytes of the largest message: an order with its environment. The kernel takes about 200 KiB in one datagram."""
+"""Bytes of the largest message: an order with its environment. The kernel's cap on one datagram is
+about 200 KiB."""
 
 ORDER_FDS = 4
-"""Descriptors that come with an `Order`: the warden's socket, the worker's socket, its output, its dump file."""
+"""Descriptors that come with an `Order`: the warden's socket, the worker's socket, the worker's
+output, the worker's dump file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Supervisor to guardian: start a worker. `argv` gets the numbers of the worker's descriptors appended: socket, lifeline,
-    dump file. Without one, the worker is forked from the guardian, which has imported all it needs; into its ``cgroup``
-    (a folder, or nothing) if the system allows that."""
+    """Supervisor to guardian: start a worker.
+
+    Attributes:
+        argv: the worker's command. The warden appends the numbers of the worker's descriptors:
+            socket, lifeline, dump file. If it is empty, the worker is forked from the guardian,
+            which has imported all that a worker needs.
+        cgroup: a folder; a forked worker begins in this cgroup if the system allows that. Empty:
+            none.
+    """
 
     argv: list[bytes]
     env: dict[bytes, bytes]
@@ -34,15 +43,19 @@ class Order:
     def of(
         cls, argv: list[str], env: dict[str, str], cwd: str | os.PathLike[str], cgroup: str | os.PathLike[str] = ""
     ) -> Order:
-        """Text as the system has it: bytes, whatever their encoding."""
+        """Build an order from text, encoded as the system encodes it."""
         variables = {os.fsencode(name): os.fsencode(value) for name, value in env.items()}
         return cls([os.fsencode(argument) for argument in argv], variables, os.fsencode(cwd), os.fsencode(cgroup))
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """Warden to supervisor: the worker runs. ``start_time`` is that of proc_pid_stat(5): with the pid it names one process.
-    ``in_cgroup``: whether it began in that of its order."""
+    """Warden to supervisor: the worker runs.
+
+    Attributes:
+        start_time: as in proc_pid_stat(5); together with the pid it names one process.
+        in_cgroup: whether the worker began in the cgroup of its order.
+    """
 
     pid: int
     warden: int
@@ -51,8 +64,8 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """Guardian or warden to supervisor: it could not be started; an `OSError`."""
+class NotStarted:
+    """Guardian or warden to supervisor: starting the worker failed with this `OSError`."""
 
     errno: int
     message: str
@@ -60,14 +73,18 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """Guardian to supervisor: it has imported what it was to, but for these modules: by name, why not. Sent if it was to."""
+    """Guardian to supervisor: the modules of its command are imported. Sent only if there are any.
+
+    Attributes:
+        failures: the modules that could not be imported, each with the reason.
+    """
 
     failures: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """Supervisor to warden: this signal to the worker's process group, or to the worker alone."""
+    """Supervisor to warden: send a signal to the worker's process group, or to the worker alone."""
 
     signum: int
     group: bool
@@ -75,18 +92,19 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """Supervisor to warden: end the whole tree, with the help of its cgroup (a folder) if it has one."""
+    """Supervisor to warden: end the whole tree; through its cgroup (a folder) if it has one."""
 
     cgroup: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Warden to supervisor: nothing of the tree is left.
+    """Warden to supervisor: no process of the tree is left.
 
     Attributes:
-        status: of the worker, as wait(2) gives it.
-        cpu_seconds: of all processes of the tree; ``max_rss``: bytes, of the largest of them.
+        status: the worker's, as wait(2) gives it.
+        cpu_seconds: of all processes of the tree.
+        max_rss: bytes, of the largest process of the tree.
     """
 
     status: int
@@ -94,7 +112,7 @@ class Ended:
     max_rss: int
 
 
-Message = Order | Imported | Started | Refused | Signal | Kill | Ended
+Message = Order | Imported | Started | NotStarted | Signal | Kill | Ended
 
 
 def encode(message: Message) -> bytes:
@@ -102,7 +120,7 @@ def encode(message: Message) -> bytes:
 
 
 def decode(data: bytes) -> Message:
-    """Raises `RemoteProtocolError` for anything else than one of the messages above."""
+    """Return the message in one datagram; raise `RemoteProtocolError` for anything else."""
     match unpack(data):
         case ["Order", [*argv], dict(env), bytes(cwd), bytes(cgroup)]:
             return Order(argv, env, cwd, cgroup)
@@ -110,8 +128,8 @@ def decode(data: bytes) -> Message:
             return Started(pid, warden, start_time, in_cgroup)
         case ["Imported", dict(failures)]:
             return Imported({str(name): str(why) for name, why in failures.items()})
-        case ["Refused", int(errno), str(message)]:
-            return Refused(errno, message)
+        case ["NotStarted", int(errno), str(message)]:
+            return NotStarted(errno, message)
         case ["Signal", int(signum), bool(group)]:
             return Signal(signum, group)
         case ["Kill", bytes(cgroup)]:

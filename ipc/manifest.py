@@ -1,4 +1,4 @@
-"""What a mod says of itself: the worker reports it in the handshake, and the core checks and routes by it."""
+"""The manifest of a mod: its worker reports it, the core checks it and routes by it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from .errors import InvalidEvent, RemoteProtocolError
 from .topic import check_pattern
 
 MAX_ENFORCED = 20
-MAX_PATTERNS = 1000  # a mod's table of handlers, not a place for data
+MAX_PATTERNS = 1000  # enough for any mod's handlers; patterns are not a place for data
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A mod as its worker found it.
+    """A mod as its worker loaded it.
 
     Attributes:
         mod_class: ``module:Class``.
         version, description: the class attributes of that name.
-        patterns: event patterns the mod handles, in the order of their handlers.
-        observes: patterns it gets copies of.
-        file: the file the class stands in.
-        resumable: whether it can be deactivated and activated again: it opens nothing exclusive, or lets go of it.
-        enforced: limits that hold for the process itself, by the means that does it: ``{"memory": "RLIMIT_DATA", …}``.
+        patterns: patterns of the events that the mod handles, in the order of its handlers.
+        observes: patterns of the events that it gets copies of.
+        file: the file that defines the class.
+        resumable: whether it can be deactivated and activated again: it opens nothing exclusive, or
+            closes it in deactivate().
+        enforced: which limits the process itself enforces, and the means: ``{"memory":
+            "RLIMIT_DATA", …}``.
     """
 
     mod_class: str
@@ -49,7 +51,7 @@ class Manifest:
 
     @classmethod
     def from_dict(cls, data: Any) -> Manifest:
-        """Check what a worker sent; raises `RemoteProtocolError`."""
+        """Build a manifest from what a worker sent; raise `RemoteProtocolError`."""
         match data:
             case {
                 "mod_class": str(mod_class),
@@ -75,7 +77,7 @@ class Manifest:
 
 
 def _enforced(value: Any) -> dict[str, str]:
-    """A word of a stranger that only people read: what is no such word is left out."""
+    """Return the pairs of text. Only people read them, so others are dropped, not refused."""
     pairs = list(value.items())[:MAX_ENFORCED] if isinstance(value, dict) else []
     return {key[:64]: means[:64] for key, means in pairs if isinstance(key, str) and isinstance(means, str)}
 

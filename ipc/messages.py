@@ -1,11 +1,11 @@
-"""Every message of the pipe: msgpack-rpc shapes, the methods of each side, and the protocol's version.
+"""The messages of the pipe: msgpack-rpc shapes, the methods of each side, the protocol's version.
 
     request       [0, id, method, params]
     response      [1, id, error, result]      error: null or {"code", "message", "details"}
     notification  [2, method, params]
 
-``params`` is one map (or null). Ids are unsigned and count up per side. ``docs/protocol.md`` describes every method for
-authors of workers in other languages.
+``params`` is one map (or null). Ids are unsigned and count up per side. ``docs/protocol.md``
+describes every method, for authors of workers in other languages.
 """
 
 from __future__ import annotations
@@ -19,38 +19,36 @@ import msgpack
 from .errors import RemoteProtocolError, Unserializable
 
 PROTOCOL = 1
-"""Raised when a peer of the former version could no longer understand the messages."""
+"""To be raised by a change that a peer of the previous version would not understand."""
 
 REQUEST, RESPONSE, NOTIFICATION = 0, 1, 2
 
-LAID = 1
-"""The extension type that stands for bytes beside the pipe, see `ipc.shared_memory`."""
+LENT_BYTES = 1
+"""The msgpack extension type that stands for bytes in shared memory, see `ipc.shared_memory`."""
 
 # The supervisor asks a worker.
 LOAD = "load"  # import, instantiate, configure, initialize -> manifest
-ACTIVATE = "activate"  # open what is exclusive, start serving
-DEACTIVATE = "deactivate"  # let go of it again; another `activate` may follow
+ACTIVATE = "activate"  # open exclusive resources, start serving
+DEACTIVATE = "deactivate"  # close them again; another `activate` may follow
 EVENT = "event"  # {"event": …} -> None | {"response": …} | {"event": …}
-OBSERVE = "observe"  # {"events": [event, …]}: copies for observers; answered when all were handled
-NOTIFY = "notify"  # {"events": [event, …]}: for every matching handler, answers dropped
+OBSERVE = "observe"  # {"events": [event, …]}: copies for observers; answered when all are handled
+NOTIFY = "notify"  # {"events": [event, …]}: for every matching handler, whose answers are dropped
 PING = "ping"  # answered from the mod's own event loop
 GET_STATE = "get_state"
 SET_STATE = "set_state"  # {"state": …, "from_version": …}
-PART = "part"  # {"states": [...], "from_version": …, "count": n} -> n states: merged and split by the mod
-SNAPSHOT = "snapshot"  # -> the sources the mod runs on, see worker.loader
-SHUTDOWN = "shutdown"  # the mod's shutdown(), then the worker ends
-DEPENDENCY = (
-    "dependency"  # notification {"mod_id", "what": "ready" | "away" | "reloaded"}: of a mod that it requires or uses
-)
+PART = "part"  # {"states": […], "from_version": …, "count": n} -> n states, merged and split
+SNAPSHOT = "snapshot"  # -> the sources the mod runs on, see worker.sources
+SHUTDOWN = "shutdown"  # call the mod's shutdown(), then end the worker
+DEPENDENCY = "dependency"  # notification {"mod_id", "what"}: news of a mod that it requires or uses
 
 # A worker tells or asks the supervisor.
 HELLO = "hello"  # notification, the first frame of a worker
 SEND_EVENT = "send_event"  # {"event": …, "cause": id of the request being handled} -> response
-CHECKPOINT = "checkpoint"  # {"state": …, "version": text} -> null, once it is kept
+CHECKPOINT = "checkpoint"  # {"state": …, "version": text} -> null, once it is saved
 QUERY = "query"  # {"what": "agents" | "channels" | "members" | "groups", …}
 
 # Either side.
-CANCEL = "cancel"  # notification {"id": request id}: its answer is no longer wanted
+CANCEL = "cancel"  # notification {"id": request id}: the response is no longer wanted
 
 
 class Request(NamedTuple):
@@ -61,10 +59,12 @@ class Request(NamedTuple):
 
 @dataclass(slots=True)
 class Response:
-    """``size`` is the length of its frame in bytes: what the answer costs to remember.
+    """A response.
 
-    ``waiter`` is whatever was given with the request that it answers, see `Connection.request`; ``frame`` the frame itself, if
-    it is a small one.
+    Attributes:
+        size: bytes of its frame, borrowed bytes included: what it costs to remember.
+        waiter: what was passed with the request, see `Connection.request`.
+        frame: the frame itself, if it is small.
     """
 
     id: int
@@ -86,7 +86,7 @@ _packer = msgpack.Packer(datetime=True, autoreset=True)
 
 
 def pack(value: Any) -> bytes:
-    """msgpack bytes of ``value``.
+    """Return ``value`` as msgpack bytes.
 
     Aware datetimes travel as msgpack timestamps (UTC), NaN and infinities as floats.
 
@@ -102,20 +102,22 @@ def pack(value: Any) -> bytes:
 
 
 MAX_UNPACKED = 1024 * 1024 * 1024
-"""Bytes the containers of one frame may take up, by `container_weight`. An empty list is one byte on the wire and a hundred in
-another list, so the largest frame could otherwise grow to 6 GB."""
+"""Cap on the memory for the containers of one frame, bytes by `container_weight`. An empty list in
+a list is one byte on the wire and a hundred bytes in memory. Without the cap, the largest frame
+could grow to 6 GB."""
 
 LARGE = MAX_UNPACKED // 104
-"""Bytes of a frame from which on it can be that heavy, and is weighed; a list within a list is 104 bytes for one."""
+"""Bytes of a frame from which on it is weighed, since it can exceed `MAX_UNPACKED`: one byte of a
+frame is at most 104 bytes of memory (a list in a list)."""
 
 
 def container_weight(container: Any) -> int:
-    """About the bytes a list or dict takes up in memory, its small items (numbers, short texts) included."""
+    """Return about how many bytes a list or dict takes up, numbers and short texts included."""
     return 64 + (120 if type(container) is dict else 40) * len(container)
 
 
 def weight(value: Any) -> int:
-    """About the bytes plain data takes up in memory: its containers with what is small in them, its texts and its bytes."""
+    """Return about how many bytes plain data takes up: its containers, texts and bytes."""
     total, level = 0, [value]
     while level:
         inner: list[Any] = []
@@ -126,7 +128,8 @@ def weight(value: Any) -> int:
             elif kind is dict or kind is list or kind is tuple:
                 total += container_weight(item)
                 items = item.values() if kind is dict else item
-                if not _WEIGHTY.isdisjoint(map(type, items)):  # a list of a million numbers is passed over at once
+                # Skip a list of a million numbers at once.
+                if not _WEIGHTY.isdisjoint(map(type, items)):
                     inner.extend(items)
         level = inner
     return total
@@ -136,7 +139,7 @@ _WEIGHTY = frozenset({dict, list, tuple, str, bytes})
 
 
 class _Scales:
-    """Weighs each container of a frame as it is completed; raises ValueError when it is too much."""
+    """Weighs each complete container of a frame. Raises ValueError above `MAX_UNPACKED`."""
 
     def __init__(self) -> None:
         self._left = MAX_UNPACKED
@@ -149,7 +152,11 @@ class _Scales:
 
 
 def unpack(frame: bytes | bytearray | memoryview, ext_hook: Callable[[int, bytes], Any] = msgpack.ExtType) -> Any:
-    """The value in one frame; raises `RemoteProtocolError` for anything but exactly one msgpack value of reasonable weight."""
+    """Return the value in one frame.
+
+    Raises:
+        RemoteProtocolError: it is not exactly one msgpack value, or one that is too heavy.
+    """
     try:
         if len(frame) < LARGE:
             return msgpack.unpackb(frame, timestamp=3, strict_map_key=False, use_list=True, ext_hook=ext_hook)
@@ -158,16 +165,17 @@ def unpack(frame: bytes | bytearray | memoryview, ext_hook: Callable[[int, bytes
             frame, timestamp=3, strict_map_key=False, use_list=True, ext_hook=ext_hook, list_hook=put, object_hook=put
         )
     except (ValueError, TypeError, RecursionError, OverflowError, MemoryError, msgpack.UnpackException) as error:
-        # UnicodeDecodeError, ExtraData, StackError and FormatError are ValueErrors; TypeError: an unhashable map key
+        # UnicodeDecodeError, ExtraData, StackError and FormatError are ValueErrors.
+        # TypeError: a map key cannot be hashed.
         raise RemoteProtocolError(
             f"frame of {len(frame)} bytes is not a msgpack value: {error or type(error).__name__}"
         ) from None
 
 
 def decode(frame: bytes | bytearray | memoryview, ext_hook: Callable[[int, bytes], Any] = msgpack.ExtType) -> Message:
-    """One frame to one message; raises `RemoteProtocolError` when it has none of the three shapes."""
+    """Return the message in one frame; raise `RemoteProtocolError` if it has none of the shapes."""
     message = unpack(frame, ext_hook)
-    if type(message) is list and message:  # by hand: a match statement takes three times as long
+    if type(message) is list and message:  # a match statement would take three times as long
         kind, size = message[0], len(message)
         if kind == RESPONSE and size == 4:
             _, id, error, result = message
@@ -186,13 +194,13 @@ def decode(frame: bytes | bytearray | memoryview, ext_hook: Callable[[int, bytes
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """The first words of a worker."""
+    """The first message of a worker."""
 
     protocol: int
     pid: int
     python: str
     modvisor: str
-    shelf: bool = False  # it takes large bytes from shared memory, see `ipc.shared_memory`
+    shared_memory: bool = False  # whether it borrows large bytes, see `ipc.shared_memory`
 
     @classmethod
     def from_dict(cls, data: Any) -> Hello:
@@ -207,7 +215,7 @@ class Hello:
             "pid": self.pid,
             "python": self.python,
             "modvisor": self.modvisor,
-            "shelf": self.shelf,
+            "shelf": self.shared_memory,
         }
 
 
@@ -226,7 +234,7 @@ _INT64 = range(-(1 << 63), 1 << 64)
 
 
 def _culprit(value: Any, place: str, depth: int) -> tuple[str, str] | None:
-    """Where and why packing failed. Only runs after a failure, so it may take its time."""
+    """Find where and why packing failed. It may be slow: it runs after a failure only."""
     here = place or "value"
     kind = type(value)
     if depth > 500:

@@ -1,7 +1,8 @@
-"""Event names and patterns: the grammar, and one implementation of matching for router, handlers and subscriptions.
+"""Event names and patterns: grammar and matching, for router, handlers and subscriptions.
 
-An event name is ``domain.entity.action``: lower-case letters, digits and underscores, at least two parts.
-A pattern is an exact name, ``a.*`` (any depth below ``a``, not ``a`` itself) or ``*`` (everything).
+An event name is ``domain.entity.action``: at least two parts of lower-case letters, digits and
+underscores. A pattern is an exact name, ``a.*`` (any depth below ``a``, not ``a`` itself) or ``*``
+(everything).
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from .errors import InvalidEvent, shown
 
 T = TypeVar("T")
 
-MAX_NAME = 255  # a name is a key of caches and logs, not a place for data
+MAX_NAME = 255  # names are keys of caches and logs, not a place for data
 _NAME = re.compile(r"[a-z0-9_]+(?:\.[a-z0-9_]+)+")
 _PREFIX = re.compile(r"[a-z0-9_]+(?:\.[a-z0-9_]+)*")
 
 
 @lru_cache(maxsize=4096)
 def check_event_name(name: str) -> str:
-    """Return ``name`` if it is an event name, else raise `InvalidEvent` saying what was expected."""
+    """Return ``name`` if it is an event name, else raise `InvalidEvent`."""
     if not isinstance(name, str) or len(name) > MAX_NAME or not _NAME.fullmatch(name):
         raise InvalidEvent(
             f"event_name {shown(name)}: expected lower-case parts joined by dots, such as 'wiki.page.create' "
@@ -43,7 +44,7 @@ def check_pattern(pattern: str) -> str:
 
 
 def matches(pattern: str, name: str) -> bool:
-    """Whether event ``name`` falls under ``pattern`` (both already checked)."""
+    """Return whether ``pattern`` matches the event ``name``. Both are checked already."""
     if pattern == "*":
         return True
     if pattern.endswith(".*"):
@@ -52,7 +53,10 @@ def matches(pattern: str, name: str) -> bool:
 
 
 def specificity(pattern: str) -> int:
-    """Sort key: higher is more specific. Exact beats a longer prefix, which beats a shorter one, which beats ``*``."""
+    """Return a sort key; higher is more specific.
+
+    An exact name beats a long prefix, which beats a short prefix, which beats ``*``.
+    """
     if pattern == "*":
         return 0
     if pattern.endswith(".*"):
@@ -61,7 +65,7 @@ def specificity(pattern: str) -> int:
 
 
 class TopicTable(Generic[T]):
-    """Patterns with values; looks an event name up in as many steps as it has parts, however many patterns there are.
+    """A table of patterns with values. A lookup takes as many steps as the event name has parts.
 
     >>> table = TopicTable[str]()
     >>> table.add("*", "all"); table.add("wiki.*", "wiki"); table.add("wiki.page.get", "get")
@@ -86,7 +90,10 @@ class TopicTable(Generic[T]):
             self._exact.setdefault(pattern, []).append(value)
 
     def match(self, name: str) -> list[T]:
-        """The values whose pattern matches ``name``: most specific pattern first, then in order of `add`."""
+        """Return the values whose pattern matches ``name``.
+
+        The most specific pattern comes first; equal ones stand in the order of `add`.
+        """
         found = list(self._exact.get(name, ()))
         if self._prefixes:
             prefix = name

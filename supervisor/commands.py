@@ -1,51 +1,54 @@
-"""``system.*`` events: what the network itself answers, and who may ask for it."""
+"""The ``system.*`` events: what the network itself answers, and who may ask for it."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Never
 
-from ..ipc.errors import Code, InvalidEvent, ModvisorError
+from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import Event, EventResponse
-from .agents import Agent, AgentRegistry, Refusal
+from .agents import MAX_POLL_WAIT, Agent, AgentRegistry, Refusal
 from .events import Sender
-
-if TYPE_CHECKING:
-    from .network import AgentNetwork
+from .operations import Operations
 
 logger = logging.getLogger("modvisor.commands")
 
-MAX_POLL_WAIT = 60.0  # seconds one long-poll may take
-
 
 class _Command(NamedTuple):
-    """``permission`` is what an agent's group (or a mod) needs; None: anybody who is authenticated."""
+    """A command and the permission that its sender needs.
+
+    Attributes:
+        permission: what an agent's group or a mod must be granted. None: any authenticated agent may use the command.
+        for_mods: what a mod needs if ``permission`` is None. A mod has no inbox or subscription of its own, so
+            whatever it changes, it changes for others. None: the command only reads.
+    """
 
     run: Callable[[Event, Sender], Awaitable[EventResponse]]
     permission: str | None = None
+    for_mods: str | None = "agents"
 
 
 class SystemCommands:
-    """The network's own commands, by event name. Every answer is a response, also to a mistake of ours; never raises."""
+    """The network's own commands, by event name. Every answer is a response, never an exception."""
 
-    def __init__(self, network: AgentNetwork, agents: AgentRegistry) -> None:
+    def __init__(self, network: Operations, agents: AgentRegistry) -> None:
         self._network = network
         self._agents = agents
         self._commands: dict[str, _Command] = {
             "system.register_agent": _Command(self._register),
             "system.unregister_agent": _Command(self._unregister),
-            "system.list_agents": _Command(self._list_agents),
-            "system.list_mods": _Command(self._list_mods),
+            "system.list_agents": _Command(self._list_agents, for_mods=None),
+            "system.list_mods": _Command(self._list_mods, for_mods=None),
             "system.poll_messages": _Command(self._poll),
             "system.subscribe_events": _Command(self._subscribe),
             "system.unsubscribe_events": _Command(self._unsubscribe),
-            "system.add_channel_member": _Command(self._add_member),
-            "system.remove_channel_member": _Command(self._remove_member),
-            "system.get_channel_members": _Command(self._get_members),
+            "system.add_channel_member": _Command(self._add_member, for_mods="channels"),
+            "system.remove_channel_member": _Command(self._remove_member, for_mods="channels"),
+            "system.get_channel_members": _Command(self._get_members, for_mods=None),
             "system.remove_channel": _Command(self._remove_channel, "channels"),
-            "system.list_channels": _Command(self._list_channels),
-            "system.health_check": _Command(self._health_check),
+            "system.list_channels": _Command(self._list_channels, for_mods=None),
+            "system.health_check": _Command(self._health_check, for_mods=None),
             "system.heartbeat": _Command(self._heartbeat),
             "system.ping_agent": _Command(self._heartbeat),
             "system.mod.load": _Command(self._load, "mods"),
@@ -62,10 +65,10 @@ class SystemCommands:
     async def __call__(self, event: Event, sender: Sender) -> EventResponse:
         command = self._commands.get(event.event_name)
         if command is None:
-            known = ", ".join(name.removeprefix("system.") for name in self._commands)
+            known = ", ".join(map(_short, self._commands))
             return _failure(Code.UNKNOWN_EVENT, f"unknown command {event.event_name!r}; system.* knows {known}")
         try:
-            self._check_permission(event, sender, command.permission)
+            self._check_permission(event, sender, command)
             return await command.run(event, sender)
         except ModvisorError as error:
             if error.code in (Code.FORBIDDEN, Code.UNAUTHENTICATED):
@@ -79,16 +82,15 @@ class SystemCommands:
 
     # -- who may
 
-    def _check_permission(self, event: Event, sender: Sender, permission: str | None) -> None:
-        if sender.mod is not None and permission is None and event.event_name not in _READING:
-            # A mod has nothing of its own to poll or to leave: whatever it changes, it changes for others.
-            permission = _MOD_PERMISSION.get(event.event_name, "agents")
+    def _check_permission(self, event: Event, sender: Sender, command: _Command) -> None:
+        permission = command.permission
+        if permission is None and sender.mod is not None:
+            permission = command.for_mods
         if permission is None or self._has(sender, permission):
             return
-        who = _who(sender, event)
+        where = "in its config" if sender.mod is not None else "of its agent group"
         raise Refusal(
-            f"{who} may not use {event.event_name}: it needs the permission {permission!r} "
-            + ("in its config" if sender.mod is not None else "of its agent group"),
+            f"{_who(sender, event)} may not use {event.event_name}: it needs the permission {permission!r} {where}",
             code=Code.FORBIDDEN,
         )
 
@@ -101,11 +103,11 @@ class SystemCommands:
         return self._agents.permissions_of(sender.agent) if sender.agent is not None else frozenset()
 
     def _subject(self, event: Event, sender: Sender, permission: str) -> Agent:
-        """The agent a command is about: the payload's ``agent_id`` or the sender; another one needs ``permission``."""
-        agent_id = event.payload.get("agent_id", event.source_agent)
-        if not isinstance(agent_id, str):
-            raise Refusal("agent_id: expected the id of an agent")
-        agent_id = agent_id.removeprefix("agent:")
+        """Return the agent that a command is about: the payload's ``agent_id``, or the sender.
+
+        Another agent than the sender needs ``permission``.
+        """
+        agent_id = _agent_id(event).removeprefix("agent:")
         if not self._has(sender, permission) and (sender.agent is None or sender.agent.agent_id != agent_id):
             raise Refusal(
                 f"{_who(sender, event)} may not use {event.event_name} for agent {agent_id!r}: "
@@ -120,17 +122,14 @@ class SystemCommands:
     # -- agents
 
     async def _register(self, event: Event, sender: Sender) -> EventResponse:
-        payload = event.payload
-        agent_id = payload.get("agent_id", event.source_agent)
-        if not isinstance(agent_id, str):
-            raise Refusal("agent_id: expected text")
+        given, agent_id = _Given(event), _agent_id(event)
         permissions = self._permissions_of(sender)
         return self._network.add_agent(
             agent_id,
-            payload.get("metadata") or {},
-            group=_text(payload, "agent_group"),
-            password_hash=_text(payload, "password_hash"),
-            # The secret of a returning agent was checked by the gateway and is wiped from the event by now.
+            event.payload.get("metadata") or {},
+            group=given.text("agent_group"),
+            password_hash=given.text("password_hash"),
+            # The gateway has checked the secret of a returning agent, and wiped it from the event.
             retake=sender.agent is not None and sender.agent.agent_id == agent_id,
             trusted=sender.trusted,
             manages=permissions if "agents" in permissions else None,
@@ -152,85 +151,72 @@ class SystemCommands:
             }
             for agent in self._agents
         ]
-        return _system(event, "list_agents", f"{len(agents)} agents", agents=agents)
+        return _answer(event, f"{len(agents)} agents", agents=agents)
 
     async def _poll(self, event: Event, sender: Sender) -> EventResponse:
         agent = self._subject(event, sender, "agents")
-        wait = event.payload.get("wait", 0)
-        if isinstance(wait, bool) or not isinstance(wait, (int, float)) or not 0 <= wait <= MAX_POLL_WAIT:
-            raise Refusal(f"wait: expected seconds from 0 to {MAX_POLL_WAIT:g}, got {wait!r}")
-        events = await self._agents.poll(agent, float(wait))
+        wait = _Given(event).seconds("wait", MAX_POLL_WAIT)
+        events = await self._agents.poll(agent, wait)
         messages = [received.to_dict() for received in events]
-        return _system(event, "poll_messages", f"{len(messages)} events", messages=messages)
+        return _answer(event, f"{len(messages)} events", messages=messages)
 
     async def _subscribe(self, event: Event, sender: Sender) -> EventResponse:
-        agent = self._subject(event, sender, "agents")
-        patterns = _texts(event.payload, "event_patterns")
+        agent, given = self._subject(event, sender, "agents"), _Given(event)
+        patterns = given.texts("event_patterns")
         if not patterns:
             raise Refusal("event_patterns: expected a list of at least one pattern, such as ['wiki.*']")
-        channels = _texts(event.payload, "channels")
+        channels = given.texts("channels")
         subscription = self._agents.subscribe(agent, patterns, channels)
-        return _system(
-            event, "subscribe_events", f"subscribed to {len(patterns)} patterns",
+        return _answer(
+            event, f"subscribed to {len(patterns)} patterns",
             subscription_id=subscription.subscription_id, agent_id=agent.agent_id, event_patterns=patterns, channels=channels,
         )  # fmt: skip
 
     async def _unsubscribe(self, event: Event, sender: Sender) -> EventResponse:
         agent = self._subject(event, sender, "agents")
-        subscription_id = _text(event.payload, "subscription_id")
+        subscription_id = _Given(event).text("subscription_id")
         if subscription_id is None:
             agent.subscriptions.clear()
-            return _system(event, "unsubscribe_events", "unsubscribed from everything", agent_id=agent.agent_id)
+            return _answer(event, "unsubscribed from everything", agent_id=agent.agent_id)
         if agent.subscriptions.pop(subscription_id, None) is None:
             raise Refusal(f"agent {agent.agent_id!r} has no subscription {subscription_id!r}", code=Code.NOT_FOUND)
-        return _system(
-            event, "unsubscribe_events", "unsubscribed", subscription_id=subscription_id, agent_id=agent.agent_id
-        )
+        return _answer(event, "unsubscribed", subscription_id=subscription_id, agent_id=agent.agent_id)
 
     async def _heartbeat(self, event: Event, sender: Sender) -> EventResponse:
         agent = self._subject(event, sender, "agents")
         self._agents.seen(agent)
-        return _system(event, "heartbeat", "noted", agent_id=agent.agent_id)
+        return _answer(event, "noted", command="heartbeat", agent_id=agent.agent_id)
 
     # -- channels
 
     async def _add_member(self, event: Event, sender: Sender) -> EventResponse:
-        agent, channel = self._subject(event, sender, "channels"), _channel(event.payload)
-        self._agents.join(channel, agent.agent_id)
-        return _system(
-            event,
-            "add_channel_member",
-            f"{agent.agent_id} is a member of {channel}",
-            channel_id=channel,
-            agent_id=agent.agent_id,
-        )
+        return self._change_member(event, sender, self._agents.join, "is a member of")
 
     async def _remove_member(self, event: Event, sender: Sender) -> EventResponse:
-        agent, channel = self._subject(event, sender, "channels"), _channel(event.payload)
-        self._agents.leave(channel, agent.agent_id)
-        return _system(
-            event,
-            "remove_channel_member",
-            f"{agent.agent_id} left {channel}",
-            channel_id=channel,
-            agent_id=agent.agent_id,
-        )
+        return self._change_member(event, sender, self._agents.leave, "left")
+
+    def _change_member(
+        self, event: Event, sender: Sender, change: Callable[[str, str], object], done: str
+    ) -> EventResponse:
+        agent, channel = self._subject(event, sender, "channels"), _Given(event).channel()
+        change(channel, agent.agent_id)
+        return _answer(event, f"{agent.agent_id} {done} {channel}", channel_id=channel, agent_id=agent.agent_id)
 
     async def _get_members(self, event: Event, sender: Sender) -> EventResponse:
-        channel = _channel(event.payload)
+        channel = _Given(event).channel()
         members = self._agents.channel_members(channel)
         if members is None:
             raise Refusal(f"no channel {channel!r}", code=Code.NO_SUCH_CHANNEL)
-        return _system(event, "get_channel_members", f"{len(members)} members", channel_id=channel, members=members)
+        return _answer(event, f"{len(members)} members", channel_id=channel, members=members)
 
     async def _remove_channel(self, event: Event, sender: Sender) -> EventResponse:
-        channel = _channel(event.payload)
+        channel = _Given(event).channel()
         self._agents.remove_channel(channel)
-        return _system(event, "remove_channel", f"channel {channel} removed", channel_id=channel)
+        return _answer(event, f"channel {channel} removed", channel_id=channel)
 
     async def _list_channels(self, event: Event, sender: Sender) -> EventResponse:
         channels = self._agents.channels()
-        return _system(event, "list_channels", f"{len(channels)} channels", channels=channels)
+        return _answer(event, f"{len(channels)} channels", channels=channels)
 
     # -- the network and its mods
 
@@ -239,73 +225,121 @@ class SystemCommands:
 
     async def _list_mods(self, event: Event, sender: Sender) -> EventResponse:
         mods = self._network.describe_mods()
-        return _system(event, "list_mods", f"{len(mods)} mods", mods=mods)
+        return _answer(event, f"{len(mods)} mods", mods=mods)
 
     async def _load(self, event: Event, sender: Sender) -> EventResponse:
-        payload = event.payload
-        path = _text(payload, "mod_path") or _text(payload, "path")
+        given = _Given(event)
+        path = given.text("mod_path", "path")
         if path is None:
             raise Refusal("mod_path: expected text such as 'modvisor.mods.workspace.wiki'")
-        version = _text(payload, "version")
+        version = given.text("version")
         more = {} if version is None else {"version": version}
-        return await self._network.load_mod(
-            path, config=_mapping(payload, "config"), mod_id=_text(payload, "mod_id"), **more
-        )
+        return await self._network.load_mod(path, given.mapping("config"), mod_id=given.text("mod_id"), **more)
 
     async def _unload(self, event: Event, sender: Sender) -> EventResponse:
-        cascade = event.payload.get("cascade", False)
-        if not isinstance(cascade, bool):
-            raise Refusal(f"cascade: expected true or false, got {type(cascade).__name__}")
-        return await self._network.unload_mod(_mod(event.payload), cascade=cascade)
+        given = _Given(event)
+        cascade = given.flag("cascade")
+        return await self._network.unload_mod(given.mod(), cascade=cascade)
 
     async def _reload(self, event: Event, sender: Sender) -> EventResponse:
-        payload = event.payload
-        mod = _mod(payload)
-        path = _text(payload, "mod_path")  # names the mod, unless something else does
-        return await self._network.reload_mod(mod, None if path == mod else path, _mapping(payload, "config"))
+        given = _Given(event)
+        mod, path = given.mod(), given.text("mod_path")
+        # Without a mod_id, the path names the mod and is no new path.
+        return await self._network.reload_mod(mod, None if path == mod else path, given.mapping("config"))
 
     async def _swap(self, event: Event, sender: Sender) -> EventResponse:
-        payload = event.payload
-        mod, path = _text(payload, "mod"), _text(payload, "mod_path")
+        given = _Given(event)
+        mod, path = given.text("mod"), given.text("mod_path")
         if mod is None or path is None:
-            raise Refusal("expected mod, the one that is loaded, and mod_path, such as 'modvisor.mods.workspace.wiki'")
-        alias = payload.get("alias", False)
-        if not isinstance(alias, bool):
-            raise Refusal(f"alias: expected true or false, got {type(alias).__name__}")
-        config, mod_id = _mapping(payload, "config"), _text(payload, "mod_id")
+            raise Refusal(
+                "expected mod, the id or path of a loaded mod, and mod_path, such as 'modvisor.mods.workspace.wiki'"
+            )
+        alias, config, mod_id = given.flag("alias"), given.mapping("config"), given.text("mod_id")
         return await self._network.swap_mod(mod, path, config, mod_id=mod_id, alias=alias)
 
     async def _audience(self, event: Event, sender: Sender) -> EventResponse:
-        payload = event.payload
-        mod, everyone = _mod(payload), payload.get("everyone", False)
-        if not isinstance(everyone, bool):
-            raise Refusal(f"everyone: expected true or false, got {type(everyone).__name__}")
-        given = {key: payload[key] for key in ("percent", "groups", "agents") if payload.get(key) is not None}
-        if not given and not everyone:
+        given, payload = _Given(event), event.payload
+        mod, everyone = given.mod(), given.flag("everyone")
+        audience = {key: payload[key] for key in ("percent", "groups", "agents") if payload.get(key) is not None}
+        if not audience and not everyone:
             return self._network.get_audience(mod)
-        return await self._network.set_audience(mod, everyone=everyone, **given)
+        return await self._network.set_audience(mod, everyone=everyone, **audience)
 
     async def _promote(self, event: Event, sender: Sender) -> EventResponse:
-        return await self._network.promote_mod(_mod(event.payload))
+        return await self._network.promote_mod(_Given(event).mod())
 
     async def _rollback(self, event: Event, sender: Sender) -> EventResponse:
-        return await self._network.rollback_mod(_mod(event.payload))
+        return await self._network.rollback_mod(_Given(event).mod())
 
     async def _list_loaded(self, event: Event, sender: Sender) -> EventResponse:
         mods = self._network.get_loaded_mods()
-        return _system(event, "mod.list", f"{len(mods)} mods", mods=mods)
+        return _answer(event, f"{len(mods)} mods", mods=mods)
 
     async def _list_available(self, event: Event, sender: Sender) -> EventResponse:
         mods = await self._network.available_mods()
-        return _system(event, "mod.available", f"{len(mods)} mods could be loaded", mods=mods)
+        return _answer(event, f"{len(mods)} mods could be loaded", mods=mods)
 
 
-# Commands a mod may use without a permission: they change nothing.
-_READING = frozenset({
-    "system.list_agents", "system.list_mods", "system.get_channel_members", "system.list_channels", "system.health_check",
-})  # fmt: skip
-# What a mod needs for the others that agents may use for themselves.
-_MOD_PERMISSION = {"system.add_channel_member": "channels", "system.remove_channel_member": "channels"}
+class _Given:
+    """The payload of a command, read field by field. A field that is not as expected is refused by name.
+
+    Every reader raises `Refusal` (``bad_input``). None and empty text count as absent.
+    """
+
+    def __init__(self, event: Event) -> None:
+        self._payload = event.payload
+
+    def text(self, *names: str) -> str | None:
+        """Return the first of these fields that is given."""
+        for name in names:
+            value = self._payload.get(name)
+            if value is not None and value != "":
+                return value if isinstance(value, str) else self._refuse(name, "text", value)
+        return None
+
+    def texts(self, name: str) -> list[str]:
+        value = self._payload.get(name) or []
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return value
+        raise Refusal(f"{name}: expected a list of texts")
+
+    def mapping(self, name: str) -> dict[str, Any] | None:
+        value = self._payload.get(name)
+        return value if value is None or isinstance(value, dict) else self._refuse(name, "a mapping", value)
+
+    def flag(self, name: str) -> bool:
+        value = self._payload.get(name, False)
+        return value if isinstance(value, bool) else self._refuse(name, "true or false", value)
+
+    def seconds(self, name: str, most: float) -> float:
+        value = self._payload.get(name, 0)
+        if type(value) in (int, float) and 0 <= value <= most:
+            return float(value)
+        raise Refusal(f"{name}: expected seconds from 0 to {most:g}, got {value!r}")
+
+    def channel(self) -> str:
+        channel = self.text("channel_id", "channel")
+        if channel is None:
+            raise Refusal("channel_id: expected the name of a channel")
+        return channel.removeprefix("channel:")
+
+    def mod(self) -> str:
+        mod = self.text("mod_id", "mod_path", "mod")
+        if mod is None:
+            raise Refusal("mod_id: expected the id or path of a loaded mod")
+        return mod
+
+    @staticmethod
+    def _refuse(name: str, expected: str, value: Any) -> Never:
+        raise Refusal(f"{name}: expected {expected}, got {type(value).__name__}")
+
+
+def _agent_id(event: Event) -> str:
+    """Return the ``agent_id`` of a payload, or else the agent that sent the event."""
+    agent_id = event.payload.get("agent_id", event.source_agent)
+    if not isinstance(agent_id, str):
+        raise Refusal("agent_id: expected the id of an agent")
+    return agent_id
 
 
 def _who(sender: Sender, event: Event) -> str:
@@ -314,50 +348,17 @@ def _who(sender: Sender, event: Event) -> str:
     return f"agent {sender.agent.agent_id!r}" if sender.agent is not None else str(event.source_id)
 
 
-def _system(event: Event, command: str, message: str, **data: Any) -> EventResponse:
-    """An answer in the shape other agent networks give: clients look for ``type``, ``command`` and their request_id."""
-    answer = {"type": "system_response", "command": command, **data}
+def _answer(event: Event, message: str, **data: Any) -> EventResponse:
+    """Answer in the shape of other agent networks: clients look for ``type``, ``command`` and their request_id."""
+    answer = {"type": "system_response", "command": _short(event.event_name), **data}
     if "request_id" in event.payload:
         answer["request_id"] = event.payload["request_id"]
     return EventResponse(True, message, answer)
 
 
+def _short(event_name: str) -> str:
+    return event_name.removeprefix("system.")
+
+
 def _failure(code: str, message: str, /, **details: Any) -> EventResponse:
     return EventResponse(False, message, {**details, "error": str(code)})
-
-
-def _text(payload: dict[str, Any], key: str) -> str | None:
-    value = payload.get(key)
-    if value is None or value == "":
-        return None
-    if not isinstance(value, str):
-        raise InvalidEvent(f"{key}: expected text, got {type(value).__name__}", code=Code.BAD_INPUT)
-    return value
-
-
-def _texts(payload: dict[str, Any], key: str) -> list[str]:
-    value = payload.get(key) or []
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise InvalidEvent(f"{key}: expected a list of texts", code=Code.BAD_INPUT)
-    return value
-
-
-def _mapping(payload: dict[str, Any], key: str) -> dict[str, Any] | None:
-    value = payload.get(key)
-    if value is not None and not isinstance(value, dict):
-        raise InvalidEvent(f"{key}: expected a mapping, got {type(value).__name__}", code=Code.BAD_INPUT)
-    return value
-
-
-def _channel(payload: dict[str, Any]) -> str:
-    channel = _text(payload, "channel_id") or _text(payload, "channel")
-    if channel is None:
-        raise Refusal("channel_id: expected the name of a channel")
-    return channel.removeprefix("channel:")
-
-
-def _mod(payload: dict[str, Any]) -> str:
-    mod = _text(payload, "mod_id") or _text(payload, "mod_path") or _text(payload, "mod")
-    if mod is None:
-        raise Refusal("mod_id: expected the id or path of a loaded mod")
-    return mod

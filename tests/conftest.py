@@ -6,9 +6,11 @@ import asyncio
 import os
 import re
 import signal
+import subprocess
 import textwrap
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from modvisor.supervisor import AgentNetwork
-from modvisor.supervisor.process.launcher import GuardianLauncher
+from modvisor.supervisor.process.guarded import GuardedProcess, GuardianLauncher
+from modvisor.supervisor.process.launch import Launch
+from tests.guardians import forked_guardians, is_possible, templates
 
 # Neither a deadline per example nor the health check that times the making of examples: both compare with the clock, so a
 # busy machine fails them. What takes too long is for pytest's own timeout. A failure prints the line that repeats it
@@ -88,25 +92,43 @@ ECHO = """
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(autouse=True)
-def launched_as_asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def launched_as_asked(request: pytest.FixtureRequest) -> Iterator[None]:
     """With ``--launch exec`` every mod is as one with ``launch: exec``."""
-    if request.config.getoption("--launch") == "exec":
-        launch = GuardianLauncher.launch
-        monkeypatch.setattr(
-            GuardianLauncher, "launch", lambda self, *args, **how: launch(self, *args, **{**how, "fork": False})
-        )
+    with pytest.MonkeyPatch.context() as patch:
+        if request.config.getoption("--launch") == "exec":
+            launch = GuardianLauncher.launch
+
+            async def unforked(self: GuardianLauncher, asked: Launch) -> GuardedProcess:
+                return await launch(self, replace(asked, fork=False))
+
+            patch.setattr(GuardianLauncher, "launch", unforked)
+        yield
 
 
-@pytest.fixture(autouse=True)
-def bytecode_may_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def quick_guardians(bytecode_may_be_written: None) -> Iterator[None]:
+    with forked_guardians() if is_possible() else nullcontext():
+        yield
+
+
+@pytest.fixture
+def started_guardians(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests about guardians and what they fork: each is started as in production."""
+    monkeypatch.setattr("modvisor.supervisor.process.guarded.subprocess", subprocess)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def bytecode_may_be_written() -> Iterator[None]:
     """PYTHONDONTWRITEBYTECODE in a shell would hide a worker that runs an outdated .pyc."""
-    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+        yield
 
 
 @pytest.fixture
@@ -170,11 +192,11 @@ def open_files() -> set[str]:
 
 
 def child_pids() -> set[int]:
-    """Direct children of this process, zombies included."""
+    """Direct children of this process, zombies included; without the template of its guardians."""
     children = set()
     for task in os.listdir("/proc/self/task"):
         children.update(map(int, Path(f"/proc/self/task/{task}/children").read_text().split()))
-    return children
+    return children - templates
 
 
 def worker_pids() -> set[int]:

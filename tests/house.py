@@ -2,7 +2,7 @@
 
 `make house` prints it. `tests/test_architecture.py` checks the same facts.
 
-A room is a folder, or one of the three files of `supervisor/` that stand between folders. `ROOMS`
+A room is a folder, or one of the files of `supervisor/` that stand between folders. `ROOMS`
 names the rooms from the ground up. A file may import the rooms before its own, as far as `MAY` lets
 its floor. A file that lies in `supervisor/` and has no room is in `FLAT`, which has no place in the
 order: it may import every room, and every room may import it.
@@ -35,7 +35,7 @@ FLOORS = tuple(MAY)
 
 SUPERVISOR_ROOMS = (
     *("config", "process", "limits", "sources", "agents", "journal", "calls", "lifecycle", "fleet", "events"),
-    *("operations.py", "commands.py", "http", "network.py", "__init__.py", "cli"),
+    *("inspection.py", "operations.py", "commands.py", "http", "network.py", "__init__.py", "cli"),
 )
 ROOMS = (
     *("ipc", "mods", "mods/workspace", "worker", "worker/guardian"),

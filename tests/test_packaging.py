@@ -13,8 +13,8 @@ ROOT = Path(__file__).parent.parent
 
 SCRIPT = """
 import asyncio, sys
-from modvisor.supervisor import AgentNetwork, Event
-import modvisor.supervisor
+import modvisor
+from modvisor import AgentNetwork, Event
 
 async def main():
     mods = ["modvisor.mods.workspace." + name for name in ("wiki", "project", "messaging", "analytics")]
@@ -23,7 +23,7 @@ async def main():
         payload = {"path": "home", "title": "Home", "content": "from the wheel"}
         await network.process_event(Event("wiki.page.create", "agent:alice", payload=payload))
         page = await network.process_event(Event("wiki.page.get", "agent:alice", payload={"path": "home"}))
-        print(states, page.data["content"], modvisor.supervisor.__file__.startswith(sys.prefix))
+        print(states, page.data["content"], modvisor.__file__.startswith(sys.prefix))
 
 asyncio.run(main())
 """
@@ -51,7 +51,7 @@ def test_the_wheel_runs_a_network_in_a_clean_environment(tmp_path: Path) -> None
     listing = run(sys.executable, "-m", "zipfile", "-l", wheel, cwd=tmp_path)
     top = {line.split("/")[0] for line in listing.splitlines()[1:]}
     assert {name for name in top if not name.startswith("modvisor-")} == {"modvisor"}
-    assert listing.count("py.typed") == 4
+    assert listing.count("py.typed") == 1
 
     run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
     python = tmp_path / "venv" / "bin" / "python"
@@ -59,4 +59,5 @@ def test_the_wheel_runs_a_network_in_a_clean_environment(tmp_path: Path) -> None
     (tmp_path / "run.py").write_text(SCRIPT)
     printed = run(python, "-I", tmp_path / "run.py", tmp_path / "net", cwd=tmp_path)
     assert printed.strip() == f"{['ready'] * 4} from the wheel True"
+    assert run(python, "-P", "-m", "modvisor", "version", cwd=tmp_path).startswith("modvisor ")
     assert "validate" in run(tmp_path / "venv" / "bin" / "modvisor", "--help", cwd=tmp_path)

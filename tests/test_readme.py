@@ -1,4 +1,4 @@
-"""What the README shows is what happens: its library tour, its mod, its list of commands."""
+"""What README and docs show is what happens: the library tour, the mods, the list of commands."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from modvisor.supervisor.commands import SystemCommands
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+MODS, VERSIONS, EVENTS = ((ROOT / "docs" / f"{page}.md").read_text() for page in ("mods", "versions", "events"))
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
 
 
 def test_the_library_tour_prints_what_it_says(tmp_path: Path) -> None:
@@ -45,8 +46,36 @@ async def test_the_mod_it_shows_works(network: AgentNetwork, write_mod: Callable
     assert (await network.process_event(Event("guestbook.entry.list"))).data == ["agent:ada: hello"]
 
 
+@pytest.mark.anyio
+async def test_the_mod_that_requires_another_one_works(network: AgentNetwork, write_mod: Callable[..., str]) -> None:
+    loaded = await network.load_mod(write_mod("shop", blocks("python", VERSIONS)[0]))
+    assert loaded.data["dependencies"] == ["wiki"]
+    page = {"path": "home", "title": "Home", "content": "hello"}
+    await network.process_event(Event("wiki.page.create", "agent:ada", payload=page))
+    sold = await network.process_event(Event("shop.page.sell", "agent:ada", payload={"path": "home"}))
+    assert sold.data == {"sold": "Home"}
+    assert (await network.unload_mod("wiki")).error == "needed"
+
+
+def test_the_test_of_a_mod_that_is_shown_passes(tmp_path: Path, write_mod: Callable[..., str]) -> None:
+    write_mod("guestbook", blocks("python")[1])
+    (tmp_path / "conftest.py").write_text(
+        "import pytest\n\n@pytest.fixture\ndef anyio_backend():\n    return 'asyncio'\n"
+    )
+    (tmp_path / "test_guestbook.py").write_text(blocks("python", MODS)[0])
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "1 passed" in done.stdout, done.stdout
+
+
 def test_every_command_of_the_network_is_in_its_table() -> None:
-    shown = set(re.findall(r"`(system\.[a-z_.]+)`", README))
+    shown = set(re.findall(r"`(system\.[a-z_.]+)`", EVENTS))
     known = set(SystemCommands(None, None)._commands)  # type: ignore[arg-type]
     assert known - {"system.ping_agent"} == shown - {
         "system.notification.register_agent", "system.notification.unregister_agent",

@@ -1,4 +1,7 @@
-"""``python -m modvisor.worker FD LIFELINE DUMP``: serve one mod on the inherited socket FD. Started by the supervisor."""
+"""``python -m modvisor.worker FD LIFELINE DUMP``: serve one mod on the inherited socket FD.
+
+Started by the supervisor.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ if __name__ == "__main__":
         )
     sock, pipe, dump = map(int, sys.argv[1:])
     for fd in (sock, pipe, dump):
-        os.set_inheritable(fd, False)  # what the mod starts must not hold the pipe
+        os.set_inheritable(fd, False)  # the mod's own child processes must not hold them
     restore_defaults()
     lifeline.hold(pipe)
     crash.install(dump)

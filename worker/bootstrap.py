@@ -1,14 +1,15 @@
-"""``python bootstrap.py modvisor.worker MSGPACK FD LIFELINE DUMP``: a worker under an interpreter that has no modvisor.
+"""``python bootstrap.py modvisor.worker MSGPACK FD LIFELINE DUMP``: a worker without installation.
 
-Run by its path. It finds ipc, mods and worker beside itself, as they are installed for the network, and msgpack in the folder
-MSGPACK if the interpreter has none of its own (the part written in C fits one Python only; the other fits all). Nothing else of
-the network's environment is seen from here.
+Run by its path, under a mod's own interpreter. It finds ipc, mods and worker beside itself, as they
+are installed for the network. It finds msgpack in the folder MSGPACK if the interpreter has none of
+its own. (msgpack's C extension fits one Python only; its pure part fits all.) The worker sees
+nothing else of the network's environment.
 """
 
 import os
 import runpy
 import sys
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import PathFinder
 from importlib.util import find_spec, spec_from_file_location
 
 HOUSE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -16,14 +17,15 @@ FLOORS = ("ipc", "mods", "worker")
 
 
 class House:
-    """Finds ``modvisor`` and its floors here, whatever else is called that in the interpreter's own folders."""
+    """Finds ``modvisor`` and its floors here, whatever the interpreter has installed."""
 
     @staticmethod
     def find_spec(fullname, _path=None, _target=None):
-        if fullname == "modvisor":
-            spec = ModuleSpec(fullname, None, is_package=True)
-            spec.submodule_search_locations = []
-            return spec
+        if fullname == "modvisor":  # its face alone: the search finds nothing below it but the floors
+            face = os.path.join(HOUSE, "modvisor", "__init__.py")
+            if not os.path.exists(face):  # installed, not a checkout: the house is the package itself
+                face = os.path.join(HOUSE, "__init__.py")
+            return spec_from_file_location(fullname, face, submodule_search_locations=[])
         package, _, name = fullname.partition(".")
         if package != "modvisor" or name not in FLOORS:
             return None
@@ -34,7 +36,7 @@ class House:
 
 
 class Msgpack:
-    """Finds msgpack where the network has it; asked last."""
+    """Finds the network's msgpack; asked last."""
 
     def __init__(self, folder):
         self._folder = folder

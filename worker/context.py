@@ -1,4 +1,4 @@
-"""The worker's side of `ModContext`: every question goes over the pipe and is answered by the network core."""
+"""The worker's side of `ModContext`: each question goes over the pipe, and the core answers it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,56 @@ from ..ipc.pipe import Pipe
 T = TypeVar("T")
 
 MAX_SENDING = 256
-"""Events one mod may have under way: a loop that emits without end waits here, not in the supervisor's memory."""
+"""Events that one mod may be sending. A loop that emits without end waits here, and does not fill
+the supervisor's memory."""
 
 Cause = int | list[int] | None
 
 current_cause: ContextVar[Cause] = ContextVar("current_cause", default=None)
-"""Id of the request whose handler is running (of a batch of copies: with the index in it). The core knows which event that
-is, and links what the handler sends, and what the tasks it leaves behind send."""
+"""The id of the request whose handler is running; for a batch of copies, a list with the index too.
+The core knows the event of that request. It links to it what the handler sends, and what tasks that
+the handler leaves behind send."""
 
 
-class WorkerContext:
+class CommonContext:
+    """What the context of a worker and the context of a test (`worker.testing`) share."""
+
+    def __init__(self, mod_id: str, network_name: str, storage_path: Path, replica: int | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.mod_id = mod_id
+        self.replica = replica
+        self.network_name = network_name
+        self.storage_path = storage_path
+        self.log = logging.getLogger(mod_id)
+
+    async def send_event(self, event: Event, timeout: float | None = None) -> EventResponse:
+        raise NotImplementedError
+
+    async def request(
+        self, mod: str, event_name: str, payload: dict[str, Any] | None = None, timeout: float | None = None
+    ) -> EventResponse:
+        destination = mod if mod.startswith(f"{MOD}:") else f"{MOD}:{mod}"
+        return await self.send_event(Event(event_name, destination_id=destination, payload=payload or {}), timeout)
+
+    async def checkpoint(self, state: Any) -> None:
+        if state is not None:
+            await self._save(state)
+
+    async def _save(self, state: Any) -> None:
+        raise NotImplementedError
+
+    def run_from_thread(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            running = None
+        if running is self._loop:
+            coroutine.close()
+            raise RuntimeError("run_from_thread() was called on the event loop's own thread; use 'await' there instead")
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+
+class WorkerContext(CommonContext):
     """Implements `modvisor.mods.ModContext` on a pipe."""
 
     def __init__(
@@ -39,15 +79,10 @@ class WorkerContext:
         version: str = "0.0.0",
         replica: int | None = None,
     ) -> None:
+        super().__init__(mod_id, network_name, storage_path, replica)
         self._pipe = pipe
-        self._loop = asyncio.get_running_loop()
         self._sending = asyncio.Semaphore(MAX_SENDING)
-        self.mod_id = mod_id
-        self.replica = replica
-        self.network_name = network_name
-        self.storage_path = storage_path
         self._version = version
-        self.log = logging.getLogger(mod_id)
 
     async def send_event(self, event: Event, timeout: float | None = None) -> EventResponse:
         data = event.to_dict()
@@ -60,15 +95,8 @@ class WorkerContext:
                 return EventResponse.failure(error.code, str(error), **error.details)
         return EventResponse.from_dict(answer)
 
-    async def request(
-        self, mod: str, event_name: str, payload: dict[str, Any] | None = None, timeout: float | None = None
-    ) -> EventResponse:
-        destination = mod if mod.startswith(f"{MOD}:") else f"{MOD}:{mod}"
-        return await self.send_event(Event(event_name, destination_id=destination, payload=payload or {}), timeout)
-
-    async def checkpoint(self, state: Any) -> None:
-        if state is not None:
-            await self._pipe.request(CHECKPOINT, {"state": state, "version": self._version})
+    async def _save(self, state: Any) -> None:
+        await self._pipe.request(CHECKPOINT, {"state": state, "version": self._version})
 
     async def agents(self) -> list[dict[str, Any]]:
         return await self._query("agents")
@@ -84,13 +112,3 @@ class WorkerContext:
 
     async def _query(self, what: str, **params: Any) -> Any:
         return await self._pipe.request(QUERY, {"what": what, **params})
-
-    def run_from_thread(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        try:
-            running = asyncio.get_running_loop()
-        except RuntimeError:
-            running = None
-        if running is self._loop:
-            coroutine.close()
-            raise RuntimeError("run_from_thread() was called on the event loop's own thread; use 'await' there instead")
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()

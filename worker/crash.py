@@ -1,4 +1,4 @@
-"""Last words: what went wrong in a mod, and where in the mod's own file."""
+"""What went wrong in a mod, and where in the mod's own files."""
 
 from __future__ import annotations
 
@@ -9,29 +9,31 @@ import traceback
 from collections.abc import Mapping
 from typing import Any
 
-MAX_TRACEBACK = 16_000  # characters: the head and the tail of a deep recursion tell enough
+MAX_TRACEBACK = 16_000  # characters; of a deep recursion, the head and the tail are enough
 
 
 def install(dump: int) -> None:
-    """A segfault, abort or deadly signal leaves the stack of every thread in the file ``dump``, and so does SIGUSR2.
+    """Have a crash, a deadly signal or SIGUSR2 write the stacks of all threads to ``dump``.
 
-    A file of its own, which the supervisor made: a flood of output cannot hide it, and a full pipe not hold it up.
+    The supervisor made this file. A flood of output cannot hide what is in it, and a full pipe
+    cannot hold it up.
     """
     faulthandler.enable(file=dump, all_threads=True)
     faulthandler.register(signal.SIGUSR2, file=dump, all_threads=True, chain=False)
 
 
 def describe(error: BaseException, own: Mapping[str, bytes]) -> dict[str, Any]:
-    """What people and programs need of an exception.
+    """Return what people and programs need to know of an exception.
 
     Args:
-        own: file name to source of the mod's own modules, as they were compiled (the file may have changed since).
+        own: file name to source of the mod's own modules, as they were compiled. The files may have
+            changed since.
 
     Returns:
-        ``{"type", "message", "where", "traceback"}``; ``where`` is ``file:line`` of the last frame in the mod's own files,
-        or of the syntax error, or "" when the mod's code is not on the stack.
+        ``{"type", "message", "where", "traceback"}``; ``where`` is ``file:line`` of the last frame
+        in the mod's own files, or of the syntax error, or "" when no frame is in the mod's code.
     """
-    for name, source in own.items():  # tracebacks must show the lines that ran, not those on disk
+    for name, source in own.items():  # a traceback must show the lines that ran, not those on disk
         if name not in linecache.cache:
             text = source.decode("utf-8", "replace")
             linecache.cache[name] = (len(source), None, text.splitlines(keepends=True), name)
@@ -40,7 +42,7 @@ def describe(error: BaseException, own: Mapping[str, bytes]) -> dict[str, Any]:
         half = MAX_TRACEBACK // 2
         text = f"{text[:half]}\n  … {len(text) - 2 * half} characters left out …\n{text[-half:]}"
     told = {"type": type(error).__name__, "message": _one_line(error), "where": _place(error, own), "traceback": text}
-    # File names of another encoding come as lone surrogates, which no wire carries.
+    # File names of another encoding contain lone surrogates, which msgpack cannot carry.
     return {key: value.encode("utf-8", "backslashreplace").decode() for key, value in told.items()}
 
 

@@ -1,4 +1,4 @@
-"""From an event to the handlers of one mod, and to what they answered."""
+"""Give an event to the handlers of one mod, and return their answer."""
 
 from __future__ import annotations
 
@@ -21,25 +21,28 @@ from .crash import describe
 
 Answer = EventResponse | Event | None
 
-MAX_KNOWN = 4096  # event names, which come from outside, whose handlers are remembered
+MAX_KNOWN = 4096
+"""Event names whose handlers are remembered. The names come from outside, so there is a cap."""
 
 
 class HandlerFailed(ModvisorError):
-    """A handler raised, or returned what is no answer. ``details``: type, where (file:line), handler, traceback.
+    """A handler raised, or returned something that is no answer.
 
-    With the code `limit_hit` the mod was at one of its limits, and ``details["limit"]`` names it as the config does.
+    ``details`` has type, where (file:line), handler and traceback. With the code `limit_hit`, the
+    mod hit one of its limits, and ``details["limit"]`` names it as the config does.
     """
 
     code = Code.HANDLER_ERROR
 
 
 class Dispatcher:
-    """The handlers of one mod, the most specific pattern first.
+    """The handlers of one mod; the most specific pattern is asked first.
 
-    Plain handlers run in ``executor`` with a copy of the caller's context; coroutine handlers on the running loop.
+    Plain handlers run in ``executor`` with a copy of the caller's context. Coroutine handlers run
+    on the running loop.
 
     Args:
-        sources: gives file name to source of the mod's own modules, to say where a handler failed.
+        sources: returns file name and source of the mod's own modules, to locate failures.
     """
 
     def __init__(
@@ -48,7 +51,7 @@ class Dispatcher:
         self._executor = executor
         self._sources = sources
         self._asked: TopicTable[Handler] = TopicTable()
-        self._known: dict[str, list[Handler]] = {}  # what it says of the names that came before
+        self._known: dict[str, list[Handler]] = {}  # handlers by event name, remembered
         self._observers: TopicTable[Handler] = TopicTable()
         patterns: dict[str, None] = {}
         observes: dict[str, None] = {}
@@ -59,13 +62,14 @@ class Dispatcher:
         self.observes = tuple(observes)
 
     def ask(self, event: Event) -> Coroutine[Any, Any, tuple[Answer, str]]:
-        """Ask the handlers in turn until one answers; a changed event goes to the remaining ones in its place.
+        """Ask the handlers in turn until one answers. The later ones get an event that was changed.
 
         Returns:
-            the `EventResponse`, the changed `Event`, or None if nobody answered; and the name of the handler it is from.
+            the answer and the name of its handler. The answer is an `EventResponse`, a changed
+            `Event`, or None if no handler answered.
 
         Raises:
-            HandlerFailed: a handler raised; those after it are not asked.
+            HandlerFailed: a handler raised; the later ones are not asked.
         """
         handlers = self._known.get(event.event_name)
         if handlers is None:
@@ -79,7 +83,7 @@ class Dispatcher:
         for handler in handlers:
             try:
                 result = await (handler.call(event) if handler.is_async else self._in_thread(handler, event))
-            except BaseException as error:  # noqa: BLE001 - it is the mod's
+            except BaseException as error:  # noqa: BLE001 - the mod's own failure
                 result = self._refusal(handler, error)
             if isinstance(result, EventResponse):
                 return result, handler.name
@@ -90,14 +94,14 @@ class Dispatcher:
                     f"handler {handler.name} returned {type(result).__name__}; expected an EventResponse, an Event or None",
                     type="TypeError", where=_definition(handler), handler=handler.name, traceback="",
                 )  # fmt: skip
-        return (event if by else None), by  # changed in place or replaced: whoever returned it meant it
+        return (event if by else None), by  # an event that a handler returned counts as changed
 
     async def observe(self, event: Event) -> list[HandlerFailed]:
-        """Give ``event`` to every observer; their results are dropped, their failures returned."""
+        """Give ``event`` to every observer. Drop their results, return their failures."""
         return await self._each(self._observers.match(event.event_name), event)
 
     async def notify(self, event: Event) -> list[HandlerFailed]:
-        """Give ``event`` to every matching handler; their answers are dropped, their failures returned."""
+        """Give ``event`` to every matching handler. Drop their answers, return their failures."""
         return await self._each(self._asked.match(event.event_name), event)
 
     async def _each(self, handlers: list[Handler], event: Event) -> list[HandlerFailed]:
@@ -110,16 +114,17 @@ class Dispatcher:
         return failures
 
     def _refusal(self, handler: Handler, error: BaseException) -> EventResponse:
-        """The answer of a handler that has refused the event; any other exception of it is raised as what it means."""
+        """Return the answer of a handler that refused the event; raise any other failure of it."""
         if isinstance(error, Refused):
             return EventResponse.failure(error.code, str(error), **error.details)
         if isinstance(error, MemoryError):
-            limits.reserve.release()  # first of all: to say so takes memory
+            limits.reserve.release()  # first: reporting takes memory
             failed = self._failed(handler, error)
-            traceback.clear_frames(error.__traceback__)  # what the handler had collected is in there
+            traceback.clear_frames(error.__traceback__)  # it holds what the handler had collected
             limits.reserve.hold()
             raise failed from None
-        # sys.exit() in a handler is a mistake of that handler, not the end of the mod; a cancellation is no failure of it.
+        # sys.exit() in a handler is the handler's mistake, not the end of the mod.
+        # A cancellation is not the handler's failure, so it is passed on.
         if isinstance(error, (Exception, SystemExit)):
             raise self._failed(handler, error) from error
         raise error
@@ -155,7 +160,7 @@ _LIMIT_OF_ERRNO = {
 
 
 def limit_of(error: BaseException) -> str | None:
-    """Which of the mod's limits an exception tells of, by its name in the config; None for any other failure.
+    """Return which of the mod's limits an exception comes from, by its name in the config, or None.
 
     Looks at the exception, at what it was raised ``from``, and into exception groups.
     """
@@ -189,7 +194,10 @@ def _limit_of_one(error: BaseException) -> str | None:
 
 
 def _was_forking(error: OSError) -> bool:
-    """EAGAIN is what sockets and locks say, too: the line that raised it tells, or what its function calls."""
+    """Return whether the line that raised was forking: sockets and locks raise EAGAIN, too.
+
+    Without the source, look at the names that its function uses.
+    """
     frames = list(traceback.walk_tb(error.__traceback__))
     if not frames:
         return False
@@ -209,9 +217,9 @@ def _call_plain(handler: Handler, event: Event) -> Any:
     try:
         return handler.call(event)
     except MemoryError:
-        limits.reserve.release()  # here already: the way to the loop takes memory, too
+        limits.reserve.release()  # as early as possible: the way back to the loop takes memory
         raise
-    except StopIteration as error:  # no future can hold one: the caller would wait forever
+    except StopIteration as error:  # no future can hold it: the caller would wait forever
         raise RuntimeError("handler raised StopIteration") from error
 
 

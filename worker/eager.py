@@ -1,9 +1,10 @@
-"""Starting handlers at once: most of them never wait, and a task for each would cost more than they do.
+"""Start handlers at once: most never wait, and a task for each would cost more than they do.
 
-A coroutine is begun right where it is asked for, as the work of a task that has been waiting for some. If it ends without
-having to wait for anything, that task was not needed and keeps waiting for the next. If it does wait, it is handed to that
-task, which goes on with it: `asyncio.current_task()`, timeouts and cancellation are those of one task from its first line to
-its last. (From Python 3.12 on asyncio has eager tasks of its own; one way for all versions is the simpler one.)
+A coroutine is begun right where it is started, in the name of a host: a task that waits for work.
+If the coroutine ends without waiting, the host was not needed and waits for the next one. If it
+waits, the host takes it over and goes on with it. So `asyncio.current_task()`, timeouts and
+cancellation are those of one task, from the coroutine's first line to its last. (Python 3.12 has
+eager tasks of its own. One way for all versions is simpler.)
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import types
 from asyncio import CancelledError
-from asyncio.tasks import _enter_task, _leave_task  # meant for such as us: "Extending" in asyncio's documentation
+from asyncio.tasks import _enter_task, _leave_task  # documented under "Extending" asyncio
 from collections.abc import Coroutine, Generator
 from contextvars import Context, copy_context
 from typing import Any
@@ -27,16 +28,20 @@ class Starter:
         self._prepare()
 
     def start(self, work: Work) -> asyncio.Task[None] | None:
-        """Begin; returns the task in which it goes on, None when it has ended already. Not to be called from a task."""
+        """Begin ``work``. Not to be called from a task.
+
+        Returns:
+            the task that goes on with it; None when it has ended already.
+        """
         host = self._host
-        if not host.is_free:  # it will be, in the next turn
+        if not host.is_free:  # it has not run yet
             return self._loop.create_task(work)
         context = copy_context()
         _enter_task(self._loop, host.task)
         try:
             waits_for = context.run(work.send, None)
         except StopIteration:
-            if not host.is_free:  # its own task was cancelled by it
+            if not host.is_free:  # the work has cancelled its own task
                 self._prepare()
             return None
         finally:
@@ -46,7 +51,7 @@ class Starter:
         return host.task
 
     def defer(self) -> None:
-        """Begin nothing at once in this turn of the loop any more: what was called for before goes first."""
+        """Begin nothing at once in the rest of this turn: scheduled callbacks go first."""
         if self._host.is_free:
             self._host.task.cancel()
             self._prepare()
@@ -56,7 +61,7 @@ class Starter:
 
 
 class _Host:
-    """A task that waits for one piece of work that was begun, and goes on with it."""
+    """A task that waits for one coroutine that was begun, and goes on with it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._begun: tuple[Work, Context, Any] | None = None
@@ -66,11 +71,15 @@ class _Host:
 
     @property
     def is_free(self) -> bool:
-        """Whether it waits for work: a task that has not run yet would lose it if it was cancelled first."""
+        """Whether it waits for work. A task that has not run yet could lose it if cancelled."""
         return self._waits and not self._wake.done()
 
     def take(self, work: Work, context: Context, waits_for: Any) -> None:
-        """Go on with what was begun in this task and ``context``, and waits for a future (None: for the next turn)."""
+        """Go on with work that was begun in this task and in ``context``.
+
+        Args:
+            waits_for: the future that the work waits for; None: it waits for the next turn.
+        """
         self._begun = work, context, waits_for
         if not self._wake.done():
             self._wake.set_result(None)
@@ -80,7 +89,7 @@ class _Host:
         cancelled = False
         try:
             await self._wake
-        except CancelledError:  # perhaps of the work, before it came here
+        except CancelledError:  # perhaps meant for the work, before `take` was called
             if self._begun is None:
                 raise
             cancelled = True
@@ -90,14 +99,14 @@ class _Host:
 
 @types.coroutine
 def _go_on(work: Work, context: Context, waits_for: Any, cancelled: bool) -> Generator[Any, Any, None]:
-    """Await ``work``, which has been begun in ``context`` and waits already."""
+    """Await ``work``, which was begun in ``context`` and waits already."""
     try:
         if cancelled and (waits_for is None or not waits_for.cancel()):
             waits_for = context.run(work.throw, CancelledError())
         while True:
             try:
                 got = yield waits_for
-            except BaseException as error:  # noqa: BLE001 - it is the work's
+            except BaseException as error:  # noqa: BLE001 - meant for the work
                 waits_for = context.run(work.throw, error)
             else:
                 waits_for = context.run(work.send, got)

@@ -1,8 +1,9 @@
-"""A worker does not outlive the one who started it, whatever it is doing: spinning, stopped, or deaf to signals.
+"""A worker dies with the process that started it, even if it is busy, stopped or ignores signals.
 
-Its warden (or, without a guardian, its supervisor) holds the write end of a pipe and never writes. When it dies, however it
-dies, the kernel closes that end and sends SIGKILL to the worker's whole process group, as asked for here: nothing in the worker
-needs to run for that. Linux only; elsewhere a worker ends itself when its socket closes, if its loop still runs.
+Its warden (or, without a guardian, its supervisor) holds the write end of a pipe and never writes.
+When that process dies, the kernel closes the write end and sends SIGKILL to the worker's whole
+process group, as set up here. Nothing in the worker needs to run for that. Linux only: elsewhere a
+worker ends itself when its socket closes, if its loop still runs.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 
 
 def hold(fd: int) -> None:
-    """Tie this process group's life to the other end of the pipe whose read end is ``fd``."""
+    """Kill this process group when the other end of the pipe ``fd`` is closed."""
     if sys.platform != "linux":
         return
     fcntl.fcntl(fd, fcntl.F_SETOWN, -os.getpgrp())  # negative: the group
@@ -23,6 +24,6 @@ def hold(fd: int) -> None:
     try:
         gone = os.read(fd, 1) == b""
     except BlockingIOError:
-        return  # alive
-    if gone:  # it died before we asked for the signal
+        return  # the other end is open
+    if gone:  # it was closed before the signal was set up
         os.kill(0, signal.SIGKILL)

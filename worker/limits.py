@@ -1,7 +1,8 @@
-"""Resource limits the kernel enforces on this very process, set before any code of the mod runs.
+"""Resource limits that the kernel enforces on this process, set before any code of the mod runs.
 
-What a mod's processes may use together is the supervisor's to enforce (a cgroup where there is one, else its watchdog); what
-is here makes the ordinary cases end softly, with a `MemoryError` or an `OSError` in the handler that asked for too much.
+The supervisor limits what all processes of a mod use together, by a cgroup or its watchdog. The
+limits here let the ordinary cases end softly: with a `MemoryError` or an `OSError` in the handler
+that asked for too much.
 """
 
 from __future__ import annotations
@@ -14,30 +15,35 @@ from contextlib import suppress
 from typing import Any
 
 OOM_STEP = 500
-"""Added to a worker's ``oom_score_adj`` (-1000 to 1000): when the machine is out of memory the kernel takes mods first."""
+"""Added to a worker's ``oom_score_adj`` (-1000 to 1000). When the machine runs out of memory, the
+kernel kills mods first."""
 
 RESERVE = 4 * 1024 * 1024
-"""Bytes of address space kept back for answering when the mod has used up its memory: several of Python's arenas of 1 MiB."""
+"""Bytes of address space kept for answering when the mod has used up its memory: several arenas of
+Python, of 1 MiB each."""
 
 DEFAULT_STACK = 8 * 1024 * 1024
-"""Bytes of a thread's stack where the system names no size of its own."""
+"""Bytes of a thread's stack where the system sets no limit."""
 
 _LIMITS = {
-    # RLIMIT_DATA, not RLIMIT_AS: address space that is only reserved (arenas, mapped files) is not memory used.
+    # Not RLIMIT_AS: address space that is only reserved (arenas, mapped files) is not used memory.
     "memory": resource.RLIMIT_DATA,
     "cpu_seconds": resource.RLIMIT_CPU,
     "open_files": resource.RLIMIT_NOFILE,
-    "disk": resource.RLIMIT_FSIZE,  # Python ignores SIGXFSZ: what is too much fails with EFBIG
+    "disk": resource.RLIMIT_FSIZE,  # Python ignores SIGXFSZ, so a write beyond it fails with EFBIG
 }
 
 _CLONE_NEWUSER = 0x10000000
 
 applied: dict[str, int] = {}
-"""The limits of this process as they were asked for, so that a failure can name the number."""
+"""The limits of this process as the core asked for them, so that a failure can name the number."""
 
 
 class Reserve:
-    """Address space that is given up when there is no more, so that the failure itself can be told. Costs no memory."""
+    """Address space that is released when memory runs out, so that the failure can be reported.
+
+    It costs no memory.
+    """
 
     def __init__(self, size: int = RESERVE) -> None:
         self._size = size
@@ -48,10 +54,10 @@ class Reserve:
         return self._held is not None
 
     def hold(self) -> None:
-        """Take it (again); where there is no room, it stays given up."""
+        """Reserve it (again), if there is room."""
         if self._held is None:
             with suppress(OSError, MemoryError):
-                # Private: shared mappings do not count against RLIMIT_DATA, and giving them up would help nobody.
+                # Private, because RLIMIT_DATA does not count shared mappings.
                 self._held = mmap.mmap(-1, self._size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
     def release(self) -> None:
@@ -67,14 +73,15 @@ def apply(limits: dict[str, Any]) -> dict[str, str]:
     """Apply the limits of a `load` request; call it while this process has one thread.
 
     Args:
-        limits: ``{"memory", "disk": bytes, "cpu_seconds": s, "open_files", "tasks": n, "stacks": n}``; keys that are absent
-            or None are left alone. ``tasks``: processes and threads of the mod together; it is asked for where the
-            supervisor has nothing better. ``stacks``: threads of our own that will be allowed for, see `allow_stack`.
+        limits: ``{"memory", "disk": bytes, "cpu_seconds": s, "open_files", "tasks", "stacks": n}``.
+            Keys that are absent or None mean no limit. ``tasks`` counts the mod's processes and
+            threads together; the supervisor asks for it if it has no better means. ``stacks`` is
+            the number of the worker's own threads, see `allow_stack`.
 
     Returns:
-        what is enforced by what: ``{"memory": "RLIMIT_DATA", …}``, with the keys of ``limits``. A limit above the hard limit
-        of the process becomes that hard limit: a worker may lower its limits, not raise them. What the system refuses is
-        absent, never an error.
+        the means of each limit that is enforced: ``{"memory": "RLIMIT_DATA", …}``, with the keys of
+        ``limits``. What the system refuses is absent, not an error. A limit above the hard limit of
+        the process becomes that hard limit: a worker may lower its limits, not raise them.
     """
     _set(resource.RLIMIT_CORE, 0, 0)  # a crashing mod must not fill the disk
     _offer_to_the_oom_killer()
@@ -95,9 +102,9 @@ _NAMES = {getattr(resource, name): name for name in ("RLIMIT_DATA", "RLIMIT_CPU"
 
 
 def _hard(key: str, value: int, limits: dict[str, Any]) -> int:
-    """The hard limit that goes with a soft one."""
+    """Return the hard limit that goes with a soft one."""
     if key == "cpu_seconds":
-        return value + 2  # SIGXCPU at the soft one says why it ends; SIGKILL here, for a mod that catches that signal
+        return value + 2  # SIGXCPU at the soft limit names the reason; SIGKILL if a mod catches it
     if key == "memory":
         return value + limits.get("stacks", 0) * stack_size()
     return value
@@ -118,17 +125,17 @@ def _set(which: int, soft: int, hard: int) -> bool:
 
 
 def stack_size() -> int:
-    """Bytes of address space that a thread's stack takes."""
+    """Return the bytes of address space that a thread's stack takes."""
     soft, _ = resource.getrlimit(resource.RLIMIT_STACK)
     return DEFAULT_STACK if soft == resource.RLIM_INFINITY else soft
 
 
 def allow_stack() -> None:
-    """Let the stack of one more thread of ours come on top of ``memory``.
+    """Raise the memory limit by the stack of one more thread of the worker's own.
 
-    A stack of 8 MiB is address space, of which a handler touches a few pages: 64 of them must not use up 512 MB of the mod's
-    memory. The limit grows with the threads that there are, not with those that there might be, so that a mod without
-    any gets its `MemoryError` at the number that was asked for.
+    A stack takes 8 MiB of address space, of which a handler touches a few pages. 64 stacks must not
+    use up 512 MB of the mod's memory. The limit grows with each thread that starts, not ahead, so
+    that a mod without threads gets its `MemoryError` at the configured number.
     """
     if "memory" in applied:
         soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
@@ -151,10 +158,10 @@ def _offer_to_the_oom_killer() -> None:
 
 
 def _limit_tasks(value: int) -> bool:
-    """RLIMIT_NPROC, where it counts this mod alone.
+    """Set RLIMIT_NPROC in a user namespace of its own, where it counts this mod alone.
 
-    It counts per user, and not at all for root; in a user namespace of its own it counts what is in there. Some systems
-    allow to make such a namespace but not to map the user into it, which would leave the process without an identity: so
+    Outside, it counts all processes of the user, and none of root. Some systems allow a new
+    namespace but not to map the user into it, which would leave the process without an identity. So
     a child tries first.
     """
     if not can_limit_tasks():
@@ -167,12 +174,12 @@ def _limit_tasks(value: int) -> bool:
 
 
 def can_limit_tasks() -> bool:
-    """Whether this process could have a user namespace of its own in which its tasks are counted."""
+    """Return whether this process could limit its tasks in a user namespace of its own."""
     return sys.platform == "linux" and os.geteuid() != 0 and _child_succeeds(_enter_user_namespace)
 
 
 def _enter_user_namespace() -> None:
-    """Raises OSError where that is not allowed."""
+    """Raise OSError if that is not allowed."""
     uid, gid = os.geteuid(), os.getegid()
     _unshare_user()
     _write("/proc/self/setgroups", "deny")  # else an unprivileged process may not map its group
@@ -184,7 +191,7 @@ def _unshare_user() -> None:
     if sys.version_info >= (3, 12):
         os.unshare(_CLONE_NEWUSER)
         return
-    import ctypes  # 3.11 only, and not for root: a worker stays small
+    import ctypes  # late, because it is large and needed on 3.11 only
 
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_CLONE_NEWUSER) != 0:
@@ -208,7 +215,7 @@ def _child_succeeds(step: Any) -> bool:
         try:
             step()
             os._exit(0)
-        except BaseException:  # noqa: BLE001 - a child that must not come back, whatever happens
+        except BaseException:  # noqa: BLE001 - the child must not return
             os._exit(1)
     _, status = os.waitpid(pid, 0)
     return status == 0

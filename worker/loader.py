@@ -1,4 +1,4 @@
-"""From a mod_path to the one mod class it means, or to a failure that names mod, cause and place."""
+"""Find the one mod class that a mod_path means, or fail with the mod, the cause and the place."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from .sources import Sources, local_name
 
 
 class LoadFailed(ModvisorError):
-    """A mod that cannot be loaded. ``details`` has ``where`` (file:line) and ``traceback`` when its own code failed."""
+    """A mod that cannot be loaded.
+
+    If its own code failed, ``details`` has ``where`` (file:line) and ``traceback``.
+    """
 
     code = Code.IMPORT_FAILED
 
@@ -23,17 +26,17 @@ class LoadFailed(ModvisorError):
 def sources_for(
     mod_path: str, folder: str | None, snapshot: dict[str, Any] | None = None, compiled: dict[str, Any] | None = None
 ) -> Sources:
-    """The finder of the mod's own modules, not yet installed.
+    """Return the finder of the mod's own modules, not yet installed.
 
     Args:
-        folder: where the mod's package is, if it is not the one that its name leads to on `sys.path`.
+        folder: the folder of the mod's package, if `sys.path` does not lead to it.
     """
     package = local_name(mod_path) if mod_path.startswith("./") else mod_path.partition(":")[0]
     return Sources(package.removesuffix(".mod"), folder, snapshot, compiled)
 
 
 def find_mod_class(mod_path: str, sources: Sources) -> type[BaseMod]:
-    """Import what ``mod_path`` means and return its mod class.
+    """Import what ``mod_path`` names and return its mod class.
 
     Raises:
         LoadFailed: import_failed, no_mod_class or ambiguous_mod_class.
@@ -45,7 +48,7 @@ def find_mod_class(mod_path: str, sources: Sources) -> type[BaseMod]:
     if hasattr(module, "__path__"):  # a package: its `mod` module, or the package itself
         if _exists(f"{sources.package}.mod"):
             module = _import(f"{sources.package}.mod", mod_path, sources)
-        elif getattr(module, "__file__", None) is None:  # a folder that is only there
+        elif getattr(module, "__file__", None) is None:  # a folder without any code
             raise LoadFailed(
                 f"{mod_path}: the folder {', '.join(module.__path__)} has neither mod.py nor __init__.py",
                 code=Code.NO_MOD_CLASS,
@@ -88,7 +91,7 @@ def _named_class(module: ModuleType, name: str, mod_path: str) -> type[BaseMod]:
 
 
 def _only_class(module: ModuleType, sources: Sources, mod_path: str) -> type[BaseMod]:
-    """The one mod class defined in ``module``; else the one it imported from its own package. Never a guess."""
+    """Return the mod class that ``module`` defines or imports from its package. Never guess."""
     classes = {
         id(value): value
         for value in vars(module).values()
@@ -96,7 +99,7 @@ def _only_class(module: ModuleType, sources: Sources, mod_path: str) -> type[Bas
     }.values()
     own = [cls for cls in classes if cls.__module__ == module.__name__]
     candidates = own or [cls for cls in classes if cls.__module__.startswith(sources.package + ".")]
-    # A class that another candidate builds upon is its base, not a second mod.
+    # A base class of another candidate is not a second mod.
     candidates = [cls for cls in candidates if not any(cls in other.__mro__[1:] for other in candidates)]
     if len(candidates) == 1:
         return candidates[0]

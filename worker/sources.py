@@ -1,45 +1,52 @@
-"""Where a mod's own code comes from: always fresh from its files, or from the snapshot of the last good run.
+"""A mod's own code: read fresh from its files, or from the snapshot of the last good run.
 
-Own sources are compiled without bytecode caches. A ``.pyc`` counts as valid while the source's size and its modification
-time in whole seconds match; an edit of the same size within the same second would therefore run the old code.
+Own sources are compiled without Python's bytecode caches. A ``.pyc`` counts as valid while the
+source's size and its modification time in whole seconds match. So an edit of the same size within
+the same second would run the old code.
+
+Compiling is pure, so code that was compiled once stays valid for the same source and the same
+interpreter. The supervisor keeps what the workers of a mod have compiled, and hands it to the next
+worker (`docs/protocol.md`). The source is still read each time, and it alone decides.
 """
 
 from __future__ import annotations
 
+import marshal
 import os
 import site
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from hashlib import blake2b
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
-from importlib.util import spec_from_file_location
+from importlib.util import MAGIC_NUMBER, spec_from_file_location
 from types import CodeType, ModuleType
 from typing import Any
 
-from .compiled import Compiled, packed
-
 LOCAL = "local_mods"
-"""Parent package of ``./name`` mods, so that a folder named like a library does not shadow that library."""
+"""The parent package of ``./name`` mods, so that a folder does not shadow a library of its name."""
 
 MAX_SNAPSHOT_FILES = 1000
-MAX_SNAPSHOT_BYTES = 16 * 1024 * 1024  # well below the frame cap; larger code bases belong into an installed package
+MAX_SNAPSHOT_BYTES = 16 * 1024 * 1024
+"""Well below the frame cap. Larger code bases belong into an installed package."""
 
-_SKIP = frozenset({"__pycache__", "node_modules", "site-packages", "tests", "versions"})
+_SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "tests", "versions"})
 
 
 class Sources(MetaPathFinder):
-    """Finds modules like the rest of `sys.meta_path`, but loads the mod's own ones without caches, and remembers them.
+    """Finds modules like the rest of `sys.meta_path`; loads and remembers the mod's own ones.
 
-    Own is: everything below the mod's package, and any module outside the standard library and site-packages.
+    A mod's own modules are those below its package, and all outside the standard library and
+    site-packages.
 
     Args:
         package: the mod's package or module, ``pkg.mods.wiki``.
-        folder: the package's folder, if it is not to be found by its name: of a ``./name`` mod, importable as `local_name`
-            says, and of a version that is not the installed one.
+        folder: the package's folder, if it is not to be found by its name: for a ``./name`` mod
+            (see `local_name`), and for a version that is not the installed one.
         snapshot: modules to use instead of the files, as `snapshot` returned them.
-        compiled: code of sources that were compiled before, see `worker.compiled`.
+        compiled: code that was compiled before, see `Compiled`.
     """
 
     def __init__(
@@ -54,16 +61,16 @@ class Sources(MetaPathFinder):
         self._snapshot: dict[str, Any] = snapshot or {}
         self._loaded: dict[str, dict[str, Any]] = {}
         self._compiled = Compiled(compiled)
-        self._codes: dict[str, CodeType] = {}  # by module: compiled here, and not yet told
+        self._codes: dict[str, CodeType] = {}  # by module: compiled here, and not yet reported
         self._installed = installed_folders()
 
     @property
     def files(self) -> dict[str, bytes]:
-        """File name to source of every own module loaded so far, as it was compiled."""
+        """The file name and the source of every own module loaded so far, as it was compiled."""
         return {entry["path"]: entry["source"] for entry in self._loaded.values()}
 
     def install(self) -> None:
-        """Become the first to be asked for a module."""
+        """Become the first finder that is asked for a module."""
         sys.meta_path.insert(0, self)
 
     # -- finding
@@ -82,7 +89,7 @@ class Sources(MetaPathFinder):
             if spec is not None:
                 return self._freshened(spec)
         if self.folder is not None and self.package.startswith(fullname + "."):
-            return _namespace(fullname, [])  # above the mod's package, which alone is known to be somewhere
+            return _namespace(fullname, [])  # a parent of the mod's package
         return None
 
     def _freshened(self, spec: ModuleSpec) -> ModuleSpec:
@@ -120,7 +127,7 @@ class Sources(MetaPathFinder):
         return None
 
     def _namespace_or_disk(self, fullname: str) -> ModuleSpec | None:
-        """A package that the snapshot only knows as a parent: its real form if it is still there, else an empty one."""
+        """Return a package that the snapshot only implies: from disk if it exists, else empty."""
         if self.folder is not None and (fullname == LOCAL or fullname == self.package):
             return _namespace(fullname, [self.folder] if fullname == self.package else [])
         parent = fullname.rpartition(".")[0]
@@ -133,12 +140,12 @@ class Sources(MetaPathFinder):
     # -- remembering
 
     def remember(self, fullname: str, path: str, source: bytes) -> None:
-        """Note an own module as it was compiled."""
+        """Remember an own module as it was compiled."""
         is_package = os.path.basename(path) == "__init__.py"
         self._loaded[fullname] = {"path": path, "source": source, "is_package": is_package}
 
     def code_of(self, fullname: str, path: str, source: bytes, compile: Callable[[bytes, str], CodeType]) -> CodeType:
-        """The code of a source, compiled unless it was before."""
+        """Return the code of a source; compile it unless that was done before."""
         code = self._compiled.find(path, source)
         if code is None:
             code = compile(source, path)
@@ -147,10 +154,11 @@ class Sources(MetaPathFinder):
         return code
 
     def snapshot(self) -> dict[str, Any]:
-        """The own modules: those loaded, as they were compiled, and those below the package that may be imported later.
+        """Return the own modules: the loaded ones, and those below the package that may follow.
 
         Returns:
-            ``{module: {"path", "source", "is_package"}}``; with ``code`` if it was compiled here and not told before.
+            ``{module: {"path", "source", "is_package"}}``; with ``code`` if it was compiled here
+            and not reported before.
 
         Raises:
             ValueError: over `MAX_SNAPSHOT_FILES` or `MAX_SNAPSHOT_BYTES`.
@@ -172,11 +180,11 @@ class Sources(MetaPathFinder):
         return modules
 
     def _below_package(self) -> Iterator[tuple[str, str]]:
-        """Module names and files below the mod's package (nothing for a mod that is a single module)."""
+        """Yield name and file of each module below the mod's package; none for a single module."""
         module = sys.modules.get(self.package)
         for root in list(getattr(module, "__path__", ())):
             for folder, subfolders, files in os.walk(root):
-                subfolders[:] = sorted(name for name in subfolders if name.isidentifier() and name not in _SKIP)
+                subfolders[:] = sorted(name for name in subfolders if name.isidentifier() and name not in _SKIPPED)
                 inner = os.path.relpath(folder, root)
                 prefix = self.package if inner == "." else f"{self.package}.{inner.replace(os.sep, '.')}"
                 for name in sorted(files):
@@ -186,8 +194,39 @@ class Sources(MetaPathFinder):
                         yield fullname, os.path.join(folder, name)
 
 
+class Compiled:
+    """Code that was handed to this worker.
+
+    Args:
+        known: file name to digest of the source and packed code; None: the supervisor keeps none.
+    """
+
+    def __init__(self, known: Mapping[str, Any] | None) -> None:
+        self.is_kept = known is not None
+        self._known = known or {}
+
+    def find(self, path: str, source: bytes) -> CodeType | None:
+        match self._known.get(path):
+            case [bytes(of), bytes(code)] if of == digest(source) and code.startswith(MAGIC_NUMBER):
+                try:
+                    found = marshal.loads(memoryview(code)[len(MAGIC_NUMBER) :])
+                except (ValueError, EOFError, TypeError):
+                    return None
+                return found if isinstance(found, CodeType) else None
+        return None
+
+
+def digest(source: bytes) -> bytes:
+    return blake2b(source, digest_size=16).digest()
+
+
+def packed(code: CodeType) -> bytes:
+    """Return code as bytes that name their format, so that another Python does not take them."""
+    return MAGIC_NUMBER + marshal.dumps(code)
+
+
 class _FreshLoader(SourceFileLoader):
-    """Reads the source each time, and no ``.pyc``; writes none."""
+    """Reads the source each time; neither reads nor writes a ``.pyc``."""
 
     def __init__(self, fullname: str, path: str, sources: Sources, source: bytes | None = None) -> None:
         super().__init__(fullname, path)
@@ -203,8 +242,8 @@ class _FreshLoader(SourceFileLoader):
 
 
 def own_modules() -> list[ModuleType]:
-    """The mod's own modules, as far as they are loaded."""
-    # Not by looking at each module that there is: a forked worker would make all that memory its own, only to end.
+    """Return the loaded ones of the mod's own modules."""
+    # To look at every loaded module would copy its memory, in a forked worker that is about to end.
     return [
         module
         for name in _own
@@ -213,11 +252,11 @@ def own_modules() -> list[ModuleType]:
     ]
 
 
-_own: dict[str, None] = {}  # names of the modules that were read afresh
+_own: dict[str, None] = {}  # names of the modules that `_FreshLoader` loaded
 
 
 def local_name(mod_path: str) -> str:
-    """The import name of a ``./name`` mod's package: letters, digits and underscores below `LOCAL`."""
+    """Return the import name of a ``./name`` mod's package: an identifier below `LOCAL`."""
     name = os.path.basename(mod_path)
     return f"{LOCAL}.{''.join(char if char.isalnum() else '_' for char in name)}"
 
@@ -228,13 +267,13 @@ def _namespace(fullname: str, locations: list[str]) -> ModuleSpec:
     return spec
 
 
-@lru_cache(maxsize=1)  # asked for before workers are forked
+@lru_cache(maxsize=1)  # the guardian fills it, before workers are forked
 def installed_folders() -> tuple[str, ...]:
-    """Folders whose modules are libraries, not the mod's own: the standard library, site-packages, this package."""
+    """Return the folders of libraries: the standard library, site-packages and this package."""
     paths = sysconfig.get_paths()
     folders = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     folders += [site.getusersitepackages(), *site.getsitepackages()]
     house = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    # Of an editable install only the sub-packages are ours: the rest of the checkout may hold a user's mods.
-    folders += [os.path.join(house, name) for name in ("ipc", "mods", "worker", "supervisor")]
+    # Only the sub-packages: a checkout may hold a user's mods beside them.
+    folders += [os.path.join(house, name) for name in ("ipc", "mods", "worker", "supervisor", "modvisor")]
     return tuple(os.path.join(folder, "") for folder in folders)

@@ -1,7 +1,8 @@
-"""A mod's ``print`` and `logging` become lines of its log; nothing it writes can reach the pipe.
+"""A mod's ``print`` and `logging` become lines of its log; nothing that it writes reaches the pipe.
 
-The launcher gives the worker /dev/null as standard input and one pipe as standard output and error; the supervisor reads
-that pipe line by line. So C libraries and crashing interpreters are heard as well.
+The launcher gives the worker /dev/null as standard input, and one pipe as standard output and
+error. The supervisor reads that pipe line by line, so it also hears C libraries and crashing
+interpreters.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import logging
 import sys
 from contextlib import suppress
 
+from ..ipc.errors import ModvisorError
+
 
 def install() -> None:
-    """Whole lines, written when they are complete; text that cannot be encoded is escaped, never an error in the mod."""
+    """Write whole lines when they are complete. Escape text that cannot be encoded."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -23,16 +26,19 @@ def install() -> None:
 
 
 def flush() -> None:
-    """Push what is buffered to the supervisor before the process ends."""
+    """Send buffered output to the supervisor before the process ends."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(
-            OSError, ValueError
-        ):  # the supervisor is gone, or the mod closed the stream: nobody is left to tell
+        with suppress(OSError, ValueError):  # the supervisor is gone, or the mod closed the stream
             stream.flush()
 
 
 def say(text: str) -> None:
-    """A line (or several) of the worker itself in the mod's log."""
+    """Write a line (or several) of the worker itself to the mod's log."""
     with suppress(OSError, ValueError):
         sys.stderr.write(text if text.endswith("\n") else f"{text}\n")
         sys.stderr.flush()
+
+
+def report(error: ModvisorError) -> None:
+    """Write an error to the mod's log, where its author looks; the core gets it as well."""
+    say(error.details.get("traceback") or f"ERROR {error}")

@@ -1,8 +1,8 @@
-"""What a mod author's tests use: the real dispatch and the real serialisation, with a context that records.
+"""For the tests of a mod: the real dispatch, the real serialisation, and a context that records.
 
 async def test_pages(tmp_path):
     async with ModHarness(WikiMod, storage_path=tmp_path) as wiki:
-        response = await wiki.send("wiki.page.create", {"title": "Home", "content": "hello"}, source_id="alice")
+        response = await wiki.send("wiki.page.create", {"title": "Home"}, source_id="alice")
         assert response.success
         assert [event.event_name for event in wiki.sent] == ["wiki.page.created"]
 """
@@ -10,45 +10,38 @@ async def test_pages(tmp_path):
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from ..ipc.address import MOD
 from ..ipc.event import Event, EventResponse
 from ..ipc.messages import pack, unpack
 from ..mods.base import BaseMod
 from ..mods.handlers import collect_handlers
+from .context import CommonContext
 from .dispatch import Dispatcher
 
 M = TypeVar("M", bound=BaseMod)
-T = TypeVar("T")
 
 
-class RecordingContext:
-    """A `ModContext` without a network: keeps what the mod sends, answers its questions from plain attributes.
+class RecordingContext(CommonContext):
+    """A `ModContext` without a network: records what the mod sends, answers from plain attributes.
 
     Attributes:
-        sent: every event the mod sent, in order.
-        checkpoints: every state it asked to keep, in order.
-        responder: called with each sent event; what it returns is the mod's answer (default: success).
+        sent: every event that the mod sent, in order.
+        checkpoints: every state that it saved, in order.
+        responder: called with each sent event; the mod gets what it returns (default: success).
     """
 
     def __init__(self, mod_id: str, storage_path: Path) -> None:
-        self.mod_id = mod_id
-        self.replica: int | None = None
-        self.network_name = "test"
-        self.storage_path = storage_path
-        self.log = logging.getLogger(mod_id)
+        super().__init__(mod_id, "test", storage_path)
         self.sent: list[Event] = []
         self.checkpoints: list[Any] = []
         self.responder: Callable[[Event], EventResponse] = lambda event: EventResponse(True, data={"delivered": 0})
         self.agent_list: list[dict[str, Any]] = []
         self.members: dict[str, list[str]] = {}
         self.group_members: dict[str, list[str]] = {}
-        self._loop = asyncio.get_running_loop()
 
     async def send_event(self, event: Event, timeout: float | None = None) -> EventResponse:
         event = Event.from_dict(unpack(pack(event.to_dict())))
@@ -57,15 +50,8 @@ class RecordingContext:
         self.sent.append(event)
         return self.responder(event)
 
-    async def request(
-        self, mod: str, event_name: str, payload: dict[str, Any] | None = None, timeout: float | None = None
-    ) -> EventResponse:
-        destination = mod if mod.startswith(f"{MOD}:") else f"{MOD}:{mod}"
-        return await self.send_event(Event(event_name, destination_id=destination, payload=payload or {}), timeout)
-
-    async def checkpoint(self, state: Any) -> None:
-        if state is not None:
-            self.checkpoints.append(unpack(pack(state)))
+    async def _save(self, state: Any) -> None:
+        self.checkpoints.append(unpack(pack(state)))
 
     async def agents(self) -> list[dict[str, Any]]:
         return list(self.agent_list)
@@ -79,15 +65,12 @@ class RecordingContext:
     async def groups(self) -> dict[str, list[str]]:
         return dict(self.group_members)
 
-    def run_from_thread(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
-
 
 class ModHarness(Generic[M]):
-    """Runs one mod in this process, as a worker would: bound, initialized, activated, and shut down at the end.
+    """Runs one mod in this process as a worker would, from initialize() to shutdown().
 
     Events and answers pass through msgpack, so that what could not cross the pipe fails here too.
-    A handler that raises raises `modvisor.worker.dispatch.HandlerFailed` from `send`.
+    If a handler raises, `send` raises `modvisor.worker.dispatch.HandlerFailed`.
     """
 
     def __init__(
@@ -115,36 +98,36 @@ class ModHarness(Generic[M]):
 
     @property
     def sent(self) -> list[Event]:
-        """The events the mod sent so far."""
+        """The events that the mod has sent so far."""
         return self.context.sent
 
     async def call(self, name: str, *args: Any) -> Any:
-        """Call a method of the mod's life (`get_state`, …), plain or coroutine."""
+        """Call one of the mod's own methods (`get_state`, …), plain or coroutine."""
         result = getattr(self.mod, name)(*args)
         return await result if asyncio.iscoroutine(result) else result
 
     async def send(
         self, event_name: str, payload: dict[str, Any] | None = None, **fields: Any
     ) -> EventResponse | Event | None:
-        """Send the mod an event and return what it answered: a response, a changed event, or None."""
+        """Send the mod an event. Return its answer: a response, a changed event, or None."""
         answer, _ = await self._dispatcher.ask(self._event(event_name, payload, fields))
         if isinstance(answer, EventResponse):
             return EventResponse.from_dict(unpack(pack(answer.to_dict())))
         return answer
 
     async def ask(self, event_name: str, payload: dict[str, Any] | None = None, **fields: Any) -> EventResponse:
-        """`send`, for events the mod must answer."""
+        """Do as `send` for an event that the mod must answer."""
         answer = await self.send(event_name, payload, **fields)
         assert isinstance(answer, EventResponse), f"{event_name} was not answered but {answer!r}"
         return answer
 
     async def observe(self, event_name: str, payload: dict[str, Any] | None = None, **fields: Any) -> None:
-        """Give the mod's observers a copy of an event; the first failure is raised."""
+        """Give the mod's observers a copy of an event. Raise the first failure."""
         for failure in await self._dispatcher.observe(self._event(event_name, payload, fields)):
             raise failure
 
     async def notify(self, event_name: str, payload: dict[str, Any] | None = None, **fields: Any) -> None:
-        """Give the mod a notification of the network; the first failure is raised."""
+        """Give the mod a notification of the network. Raise the first failure."""
         for failure in await self._dispatcher.notify(self._event(event_name, payload, fields)):
             raise failure
 

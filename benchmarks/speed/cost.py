@@ -3,8 +3,9 @@
     python -m benchmarks.speed.cost [--rounds N] [--json] [--quick]
     python -m benchmarks.speed.cost --against /path/to/other/.venv/bin/python
 
-With `--against`, rounds of this interpreter's modvisor and of the other's take turns, and the ratio
-(this one over the other one) is taken within each pair of rounds. Each round is a process of its own.
+With `--against`, this interpreter's modvisor and the other's take turns, and the ratio (this one over
+the other one) is taken within each pair. What an event costs with 64 in flight is compared batch by
+batch, of two networks that wait for each other; all else in rounds, each in processes of its own.
 Times that end in `cpu` or stand per event are processor time in scaled microseconds (`calibration`);
 round trips and starts without `cpu` are wall clock, to be believed beyond their spread only.
 """
@@ -19,7 +20,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from .verdict import Spread
 
 BENCHMARKS = Path(__file__).parent.parent
 TIMEOUT = 120.0
+BATCHES = 12  # pairs of batches for each round
 COMMANDS = 3  # starts of a command in a round, of which its figure is the median
 FORGOTTEN = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
 WHERE = "import pathlib, modvisor.supervisor as found; print(pathlib.Path(found.__file__).parent.parent)"
@@ -75,6 +78,24 @@ class Checkout:
             found |= {key: statistics.median(start[key] for start in starts) for key in starts[0]}
         return found
 
+    @contextmanager
+    def batches(self, quick: bool) -> Iterator[Callable[[], Round]]:
+        """Start a network. What is yielded measures one batch."""
+        command = [self._python, "-m", "benchmarks.speed.cost_round", "batches", *(["quick"] if quick else [])]
+        how = {name: value for name, value in self._how().items() if name in ("cwd", "env")}
+        with subprocess.Popen(command, **how, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            asked, told = process.stdin, process.stdout
+
+            def measure() -> Round:
+                print(file=asked, flush=True)
+                return json.loads(told.readline())
+
+            yield measure
+            asked.close()
+            told.read()
+
     def _output(self, *words: str) -> str:
         done = subprocess.run([self._python, *words], **self._how(), text=True, check=False)
         if done.returncode:
@@ -93,6 +114,7 @@ class Checkout:
     def _how(self) -> dict[str, Any]:
         """How processes are run: in a folder where `benchmarks` is ours and `modvisor` is the interpreter's own."""
         environment = {name: value for name, value in os.environ.items() if name not in FORGOTTEN}
+        environment["PYTHONHASHSEED"] = "0"  # the same order of sets and dicts in all
         return {"cwd": self._home, "env": environment, "capture_output": True, "timeout": TIMEOUT}
 
 
@@ -114,22 +136,52 @@ def measured(checkouts: Sequence[Checkout], rounds: int, quick: bool) -> list[li
     return found
 
 
-def ratios(ours: Iterable[Round], theirs: Iterable[Round]) -> dict[str, Spread]:
-    """Return the spread of each figure's ratio, taken within each pair of rounds."""
-    pairs = list(zip(ours, theirs, strict=True))
-    return spreads([{key: mine[key] / other[key] for key in mine if key in other} for mine, other in pairs])
+def batch_by_batch(checkouts: Sequence[Checkout], pairs: int, quick: bool) -> list[list[Round]]:
+    """Let networks of the checkouts, one of each, take turns. Return the batches of each."""
+    found: list[list[Round]] = [[] for _ in checkouts]
+    with ExitStack() as stack:
+        turns = [
+            (stack.enter_context(checkout.batches(quick)), its) for checkout, its in zip(checkouts, found, strict=True)
+        ]
+        for measure, _ in turns:
+            measure()  # until it is ready
+        for number in range(pairs):
+            for measure, its in turns if number % 2 == 0 else reversed(turns):
+                its.append(measure())
+    return found
 
 
-def spreads(rounds: Sequence[Round]) -> dict[str, Spread]:
-    keys = [key for key in LABELS if key in rounds[0]]
-    found = {key: Spread.of(each[key] for each in rounds) for key in keys}
+def fresh_networks(checkouts: Sequence[Checkout], rounds: int, quick: bool) -> list[list[Round]]:
+    """Measure batch by batch in several pairs of networks: where its memory lies makes a process faster or slower."""
+    found: list[list[Round]] = [[] for _ in checkouts]
+    for number in range(rounds):
+        print(f"batches {number + 1} of {rounds} …", file=sys.stderr, flush=True)
+        for its, more in zip(found, batch_by_batch(checkouts, BATCHES, quick), strict=True):
+            its += more
+    return found
+
+
+def ratios(ours: Iterable[Round], theirs: Iterable[Round]) -> list[Round]:
+    """Return the ratios of each pair of rounds."""
+    pairs = zip(ours, theirs, strict=True)
+    return [{key: mine[key] / other[key] for key in mine if key in other} for mine, other in pairs]
+
+
+def spreads(rounds: Sequence[Round], of: Callable[[list[float]], Spread | None] = Spread.of) -> dict[str, Spread]:
+    found = {key: of([each[key] for each in rounds]) for key in LABELS if key in rounds[0]}
     return {key: spread for key, spread in found.items() if spread is not None}
+
+
+def middle_half(values: list[float]) -> Spread:
+    """Return the median and the quartiles: of many short batches some are always disturbed."""
+    low, median, high = statistics.quantiles(values, n=4)
+    return Spread(median, low, high)
 
 
 def lines(columns: Sequence[dict[str, Spread]]) -> Iterable[str]:
     for key, label in LABELS.items():
         if key in columns[0]:
-            yield f"{label:66} " + "  ".join(_cell(column[key]) for column in columns)
+            yield f"{label:76} " + "  ".join(_cell(column[key]) for column in columns)
 
 
 def _cell(spread: Spread) -> str:
@@ -143,10 +195,12 @@ def main() -> None:
         pythons = [sys.executable, *filter(None, [options.against])]
         checkouts = [Checkout(python, Path(home)) for python in pythons]
         rounds = measured(checkouts, options.rounds, options.quick)
-    columns = [spreads(each) for each in rounds]
-    heads = ["this", "other", "this / other"][: 2 * len(columns) - 1]
-    if len(columns) == 2:
-        columns.append(ratios(*rounds))
+        batches = fresh_networks(checkouts, options.rounds, options.quick)
+    if len(checkouts) == 2:
+        rounds.append(ratios(*rounds))
+        batches.append(ratios(*batches))
+    columns = [spreads(some, middle_half) | spreads(each) for some, each in zip(batches, rounds, strict=True)]
+    heads = ["this", "other", "this / other"][: len(columns)]
     if options.json:
         told = zip(heads, columns, strict=True)
         found = {head: {key: asdict(value) for key, value in each.items()} for head, each in told}
@@ -154,8 +208,8 @@ def main() -> None:
         return
     for head, checkout in zip(heads, checkouts, strict=False):
         print(f"{head}: {checkout.root}")
-    title = f"medians of {options.rounds} rounds (smallest to largest)"
-    print(f"{title:66} " + "".join(head.ljust(36) for head in heads))
+    title = f"medians of {options.rounds} rounds (smallest to largest; 64 in flight: middle half)"
+    print(f"{title:76} " + "".join(head.ljust(36) for head in heads))
     print("\n".join(lines(columns)))
 
 

@@ -1,8 +1,9 @@
 """One round of `cost`, of whatever modvisor the interpreter that runs it has.
 
-    python -m benchmarks.speed.cost_round events|start [quick]
+    python -m benchmarks.speed.cost_round batches|events|start [quick]
 
-Prints one JSON object. It uses fixed public names only, so that the same file measures any checkout:
+Prints one JSON object; `batches` prints one for each line that it reads, so that two checkouts can
+take turns batch by batch, in the same moments. It uses fixed public names only, so that the same file measures any checkout:
 `AgentNetwork`, `Event`, their documented methods, and the mods beside it. Linux.
 """
 
@@ -34,7 +35,7 @@ Figures = dict[str, float]
 
 FOLDER = Path(__file__).parent  # the one with mods/
 WIDTH = 64
-BATCHES, BATCH, ALONE = 12, 1000, 300
+BATCH, ALONE, ALONE_BATCHES = 1000, 300, 8
 QUICK = 100
 USED = 2000  # events that a used worker has had
 YOUNG = 10_000  # as `modvisor run` sets the garbage collector
@@ -87,9 +88,22 @@ def configured(folder: str, mods: Sequence[Any], **network: Any) -> AgentNetwork
     return AgentNetwork.from_config(config, base_dir=FOLDER)
 
 
+async def of_batches(quick: bool) -> Figures:
+    """Measure one batch of events, many in flight, for each line on standard input."""
+    count = QUICK if quick else BATCH
+    with tempfile.TemporaryDirectory() as folder:
+        async with configured(folder, ["./echo"]) as network:
+            _ease_collector()
+            await at_once(network, QUICK if quick else 2 * USED)
+            while await asyncio.to_thread(sys.stdin.readline):
+                supervisor, worker = await per_event(network, at_once, 1, count)
+                print(json.dumps({"supervisor_us": supervisor, "worker_us": worker}), flush=True)
+    return {}
+
+
 async def of_events(quick: bool) -> Figures:
-    """Measure a busy network with one mod, then one that never polls, one event at a time."""
-    batches, batch, alone = (1, QUICK, QUICK) if quick else (BATCHES, BATCH, ALONE)
+    """Measure a network with one mod: its memory, round trips; then, never polling, what one event at a time costs."""
+    batches, alone = (1, QUICK) if quick else (ALONE_BATCHES, ALONE)
     found: Figures = {}
     with tempfile.TemporaryDirectory() as folder:
         async with configured(folder, ["./echo"]) as network:
@@ -98,8 +112,7 @@ async def of_events(quick: bool) -> Figures:
             _ease_collector()
             await at_once(network, QUICK if quick else USED)
             found["worker_used_uss_MB"] = own_memory(pid)
-            await at_once(network, QUICK if quick else USED)
-            found["supervisor_us"], found["worker_us"] = await per_event(network, at_once, batches, batch)
+            await at_once(network, QUICK if quick else 5 * USED)
             found["round_trip_p50_us"] = latencies(await one_by_one(network, alone))["p50_us"]
             found["supervisor_rss_MB"], found["supervisor_uss_MB"] = resident(os.getpid()), own_memory(os.getpid())
     with tempfile.TemporaryDirectory() as folder:
@@ -139,7 +152,7 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
 
 def main() -> None:
-    measure = {"events": of_events, "start": of_start}[sys.argv[1]]
+    measure = {"batches": of_batches, "events": of_events, "start": of_start}[sys.argv[1]]
     print(json.dumps(run(measure(quick="quick" in sys.argv))))
 
 

@@ -1,4 +1,4 @@
-"""One agent as the network knows it: who it is, what it wants, what waits for it."""
+"""One agent as the network knows it: who it is, what it subscribes to, which events wait for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...ipc.topic import matches
 
 @dataclass(slots=True)
 class Subscription:
-    """What an agent wants to get: events matching a pattern, in one of the channels (none named: anywhere)."""
+    """Event patterns that an agent wants to receive, in these channels only (no channels: anywhere)."""
 
     subscription_id: str
     patterns: tuple[str, ...]
@@ -26,7 +26,11 @@ class Subscription:
 
 
 class Inbox:
-    """Events delivered and not polled with their sizes, oldest first. ``size``: of all, in about bytes, see `_packed_size`."""
+    """Delivered events that the agent has not polled yet, oldest first, each with its size.
+
+    Attributes:
+        size: the sum of all sizes, in bytes, as `delivery.packed_size` estimates them.
+    """
 
     __slots__ = ("events", "size")
 
@@ -52,9 +56,12 @@ class Agent:
     """A registered agent.
 
     Attributes:
-        secret_hash: SHA-256 of its secret; the secret itself is random (256 bits) and kept nowhere.
-        last_seen: monotonic time of its last request; wall time in ``last_seen_at``.
-        dropped: events lost because the inbox was full.
+        secret_hash: SHA-256 of its secret. The secret is random (256 bits) and stored nowhere.
+        last_seen: monotonic time of its last request.
+        last_seen_at: wall-clock time of its last request, for people.
+        dropped: number of events lost because the inbox was full.
+        arrival: set when an event arrives; None until the first poll waits.
+        polling: number of polls that wait right now. An agent with a waiting poll does not expire.
     """
 
     agent_id: str
@@ -67,11 +74,11 @@ class Agent:
     inbox: Inbox = field(default_factory=Inbox)
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
     dropped: int = 0
-    arrival: asyncio.Event | None = None  # made when somebody polls and waits
-    polling: int = 0  # polls that wait right now: such an agent is alive
+    arrival: asyncio.Event | None = None
+    polling: int = 0
 
     def wants(self, event_name: str, channel: str | None) -> bool:
-        """Without a subscription an agent gets everything addressed to it."""
+        """Return whether the agent wants this event. An agent without subscriptions wants all."""
         if not self.subscriptions:
             return True
         return any(subscription.wants(event_name, channel) for subscription in self.subscriptions.values())

@@ -7,10 +7,10 @@ from time import perf_counter
 from typing import Any, Protocol, cast
 
 from ...ipc.errors import (
-    ChannelBusy,
     Code,
     InvalidEvent,
     PipeBroken,
+    PipeBusy,
     PipeClosed,
 )
 from ...ipc.event import Event, EventResponse
@@ -113,7 +113,7 @@ class Caller(Admission):
                     raise self._failure(
                         f"mod {self.mod_id} did not answer within {waited:.3g} s", Code.TIMEOUT
                     ) from None
-                except ChannelBusy as error:
+                except PipeBusy as error:
                     raise Unanswered(f"mod {self.mod_id} is overloaded: {error}", code=Code.OVERLOADED) from None
                 finally:
                     if not exempt:

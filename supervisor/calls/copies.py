@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import Any
 
-from ...ipc.errors import ChannelBusy, FrameTooLarge, PipeBroken, PipeClosed, RequestFailed, Unserializable
+from ...ipc.errors import FrameTooLarge, PipeBroken, PipeBusy, PipeClosed, RequestFailed, Unserializable
 from ...ipc.messages import NOTIFY, OBSERVE, weight
 from ...ipc.pipe import HIGH_WATER
 from .counters import ModCounters
@@ -116,7 +116,7 @@ class CopyQueue:
                 return
             for event in batch:
                 await self._give(in_flight, method, [event])
-        except (RequestFailed, ChannelBusy):
+        except (RequestFailed, PipeBusy):
             self.counters.observe_dropped += len(batch)
         else:
             self.counters.observed += len(batch)

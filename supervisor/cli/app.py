@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from . import available, dlq, events, mods, network, versions, writing
+from . import dlq, events, life, mods, scaffold, versions
 from .options import command, root
 
 PROGRAM = "modvisor"
@@ -16,7 +16,7 @@ app = typer.Typer(
     name=PROGRAM,
     no_args_is_help=True,
     rich_markup_mode="rich",
-    pretty_exceptions_enable=False,  # a traceback is for us, and plain
+    pretty_exceptions_enable=False,  # a traceback is for the authors of modvisor: keep it plain
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -32,13 +32,14 @@ def _add(panel: str, *functions: Callable[..., None]) -> None:
         app.command(function.__name__, rich_help_panel=panel)(command(function))
 
 
-_add(NETWORK, network.run, network.validate, network.doctor, network.reconfigure, network.backup)
-_add(NETWORK, network.stop, network.version)
-_add(MODS, available.mods, mods.ps, mods.stats, mods.load, mods.unload, mods.reload, mods.swap, mods.restart)
+_add(NETWORK, life.run, life.validate, life.doctor, life.reconfigure, life.backup)
+_add(NETWORK, life.stop, life.version)
+app.command("mods", rich_help_panel=MODS)(command(mods.available))
+_add(MODS, mods.ps, mods.stats, mods.load, mods.unload, mods.reload, mods.swap, mods.restart)
 _add(MODS, versions.audience, versions.promote, versions.rollback, mods.crashes)
 app.command("logs", rich_help_panel=MODS)(command(mods.logs, short_file=False))  # -f follows
 _add(EVENTS, events.send, events.events, events.replay)
-_add(AUTHORS, writing.new)
+_add(AUTHORS, scaffold.new)
 
 letters = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(letters, name="dlq", rich_help_panel=EVENTS)
@@ -55,5 +56,5 @@ for name, function in {"ls": dlq.ls, "show": dlq.show_letter, "replay": dlq.repl
 
 
 def main() -> None:
-    """What the ``modvisor`` script calls."""
+    """Run the command line; the ``modvisor`` script calls this."""
     app(prog_name=PROGRAM)

@@ -1,4 +1,4 @@
-"""Values given on the command line: JSON in place, from a file (``@file``) or from standard input (``-``); and plain ones."""
+"""Read values of the command line: JSON in place, from a file (``@file``) or from standard input (``-``), and plain ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .exits import CliError, ExitCode
 
 
 def json_object(text: str, option: str) -> dict[str, Any]:
-    """The object that ``text`` is or names.
+    """Return the JSON object that ``text`` holds or names.
 
     Raises:
         CliError: USAGE, naming ``option`` and the place of the mistake.
@@ -41,7 +41,7 @@ def _read(text: str, option: str) -> tuple[str, str]:
 
 
 def assigned(assignments: list[str], option: str, form: str = "NAME=VALUE") -> dict[str, str]:
-    """``["A=1", "B=x=y"]`` to ``{"A": "1", "B": "x=y"}``; raises `CliError`."""
+    """Turn ``["A=1", "B=x=y"]`` into ``{"A": "1", "B": "x=y"}``; raises `CliError`."""
     found = {}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
@@ -52,7 +52,7 @@ def assigned(assignments: list[str], option: str, form: str = "NAME=VALUE") -> d
 
 
 def plain(text: str) -> Any:
-    """A value as the network file has it: ``0.5``, ``null`` and ``true`` are what they look like, ``512MB`` is text."""
+    """Read a value as the network file does: ``0.5``, ``null`` and ``true`` are what they look like, ``512MB`` is text."""
     try:
         return json.loads(text)
     except ValueError:
@@ -60,7 +60,7 @@ def plain(text: str) -> Any:
 
 
 def letter_ids(texts: list[str]) -> list[int]:
-    """Numbers of dead letters, each once, in the order given; raises `CliError`."""
+    """Return numbers of dead letters, each once, in the given order; raises `CliError`."""
     for text in texts:
         if not (text.isascii() and text.isdigit() and len(text) < 19):
             raise CliError(
@@ -70,11 +70,11 @@ def letter_ids(texts: list[str]) -> list[int]:
 
 
 def age(text: str, option: str) -> float:
-    """Seconds, from ``90``, ``"90s"`` or ``"12h"``, as the network file reads them; raises `CliError`."""
-    from ..config import BROKEN, Place, Source, duration
+    """Return seconds from ``90``, ``"90s"`` or ``"12h"``, as the network file reads them; raises `CliError`."""
+    from ..config import BROKEN, Location, Source, duration
 
     source = Source()
-    seconds = duration()(plain(text), Place(source, Path()))
+    seconds = duration()(plain(text), Location(source, Path()))
     if seconds is BROKEN:
         raise CliError(ExitCode.USAGE, f"{option}: {source.problems[0].message}")
     return seconds

@@ -1,4 +1,4 @@
-"""``modvisor backup``: by the network, or, when none runs, by us, as the owner of its state directory meanwhile."""
+"""``modvisor backup``: the running network copies its journal; when none runs, the command copies it under the lock."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def back_up(client: Client, file: Path) -> dict[str, Any]:
 
 
 def _absolute(client: Client, file: Path) -> str:
-    """The network works in another folder than we do, and behind a URL perhaps on another machine."""
+    """Make the path absolute: the network works in another folder, and behind a URL perhaps on another machine."""
     if client.target.url is not None and not file.is_absolute():
         raise CliError(
             ExitCode.USAGE,
@@ -47,12 +47,12 @@ def _done(path: str, size: int, *, by: str) -> dict[str, Any]:
 
 
 def _copy_at_rest(state: StateDir, target: Path, nobody: CliError) -> int:
-    """The owner's lock keeps a network from starting meanwhile."""
+    """Copy under the owner's lock, so that no network starts meanwhile."""
     if not state.database.exists():
         raise CliError(ExitCode.NO_NETWORK, f"{nobody}; and none has left a journal at {state.database}")
     try:
         state.acquire()
-    except StateDirBusy as error:  # one that serves no admin API, or that has just started
+    except StateDirBusy as error:  # a network that serves no admin API, or has just started
         text = f"{error}; try again, or have the program that runs it call 'await network.backup(path)'"
         raise CliError(ExitCode.ALREADY_RUNNING, text) from None
     except OSError as error:

@@ -1,4 +1,4 @@
-"""``modvisor doctor``: this host and the network file, each looked at however the other fares."""
+"""``modvisor doctor``: examine this host and the network file, each also when the other one has mistakes."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from ..config import ConfigError, NetworkConfig, Problem, load_config
-from ..limits import FAIL, Report, examine
+from ..limits import FAIL, HostReport, examine_host
 from ..sources import with_mod_files
 from .exits import ExitCode
 
 
 @dataclass(frozen=True, slots=True)
 class Checkup:
-    """What was found; ``file`` is None if there was none to look at, ``problems`` are its mistakes."""
+    """What the doctor found. ``file`` is None if no file was examined; ``problems`` are the file's mistakes."""
 
-    report: Report
+    report: HostReport
     file: Path | None
     problems: tuple[Problem, ...] = ()
 
@@ -44,7 +44,7 @@ class Checkup:
 
 
 def check_up(file: Path | None) -> Checkup:
-    """Examine this host, and what ``file`` asks of it; of one with mistakes nothing but these can be said."""
+    """Examine this host, and what ``file`` asks of it. Of a file with mistakes only the mistakes are reported."""
     config: NetworkConfig | None = None
     problems: tuple[Problem, ...] = ()
     if file is not None:
@@ -52,4 +52,4 @@ def check_up(file: Path | None) -> Checkup:
             config = with_mod_files(load_config(file))
         except ConfigError as error:
             problems = tuple(error.problems)
-    return Checkup(examine(config), file, problems)
+    return Checkup(examine_host(config), file, problems)

@@ -18,15 +18,15 @@ from .target import Target
 
 PREFIX = "/admin/v1"
 CONNECT_TIMEOUT = 5.0  # seconds
-ANSWER_TIMEOUT = 30.0  # seconds, for what the supervisor answers from memory
-AS_LONG_AS_IT_TAKES = None  # for what waits for a mod: the network has its own deadlines
+ANSWER_TIMEOUT = 30.0  # seconds, for requests that the supervisor answers from memory
+AS_LONG_AS_IT_TAKES = None  # for requests that wait for a mod: the network has its own deadlines
 MAX_SOCKET_PATH = 107  # bytes a unix socket's address holds, without the final NUL
 READ_SIZE = 64 * 1024  # bytes
 MAX_LINE = 64 * 1024 * 1024  # bytes of one streamed JSON line; an event is far smaller
 
 
 class Client:
-    """Asks one network. A connection per request: the server closes idle ones, and a unix socket opens in no time."""
+    """Asks one network, over a connection per request: the server closes idle ones, and a unix socket opens at once."""
 
     def __init__(self, target: Target) -> None:
         self.target = target
@@ -46,7 +46,7 @@ class Client:
         body: Any = None,
         timeout: float | None = AS_LONG_AS_IT_TAKES,
     ) -> Any:
-        """The decoded answer.
+        """Send a request and return the decoded answer.
 
         Raises:
             CliError: NO_NETWORK, NOT_ALLOWED, NO_ANSWER, or FAILED when the answer is a failure.
@@ -58,7 +58,7 @@ class Client:
         return document
 
     def stream(self, path: str, **query: Any) -> Iterator[dict[str, Any]]:
-        """The JSON lines of an endless answer, as they come. Raises `CliError` as `request` does."""
+        """Yield the JSON lines of an endless answer as they arrive. Raises `CliError` as `request` does."""
         with self._exchange("GET", path, query, None, None) as answer:
             for line in _lines(answer):
                 if line.strip():
@@ -72,7 +72,9 @@ class Client:
         try:
             with self._explained(timeout):
                 _set_timeout(connection, timeout)
-                with contextlib.suppress(BrokenPipeError):  # it may have answered before it had read everything
+                with contextlib.suppress(
+                    BrokenPipeError
+                ):  # the network may have answered before it had read everything
                     connection.request(method, self._target_path(path, query), _encode(body), self._headers())
                 answer = connection.getresponse()
                 if answer.status >= 400:
@@ -100,7 +102,7 @@ class Client:
 
     @contextlib.contextmanager
     def _explained(self, timeout: float | None) -> Iterator[None]:
-        """A network that goes away or hangs in the middle of an exchange."""
+        """Turn a network that goes away or hangs during an exchange into a `CliError`."""
         try:
             yield
         except TimeoutError:
@@ -150,7 +152,7 @@ class Client:
 
 
 def _lines(answer: http.client.HTTPResponse) -> Iterator[bytes]:
-    """Not ``answer.readline``, which takes a connection that breaks for the end."""
+    """Read one line. ``answer.readline`` would take a broken connection for the end."""
     held = b""
     while data := answer.read1(READ_SIZE):
         *lines, held = (held + data).split(b"\n")
@@ -161,12 +163,12 @@ def _lines(answer: http.client.HTTPResponse) -> Iterator[bytes]:
 
 
 def segment(text: str) -> str:
-    """``text`` as one part of a path: mods may be named by their mod_path."""
+    """Quote ``text`` as one part of a path: a mod may be named by its mod_path."""
     return quote(text, safe="")
 
 
 def peer_pid(path: Path) -> int | None:
-    """The process that listens on a unix socket, as the kernel knows it; None where it does not tell."""
+    """Return the pid of the process that listens on a unix socket; None where the kernel does not tell."""
     if not hasattr(socket, "SO_PEERCRED"):
         return None
     try:
@@ -174,11 +176,11 @@ def peer_pid(path: Path) -> int | None:
             pid, _, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     except OSError:
         return None
-    return pid or None  # 0: it lives in a process namespace that is not ours
+    return pid or None  # 0: the process lives in another process namespace
 
 
 def connect_unix(path: Path) -> socket.socket:
-    """Connect, also to a path that is longer than an address can be: through its folder's descriptor."""
+    """Connect to a unix socket; a path too long for an address is reached through its folder's descriptor."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.settimeout(CONNECT_TIMEOUT)
     try:

@@ -1,4 +1,4 @@
-"""What the shell offers after a Tab: mods and events of the running network, mods that could be loaded.
+"""Completion: offer mods and events of the running network, and mods that could be loaded, after a Tab.
 
 A completion never fails and never waits long: without a network it offers nothing.
 """
@@ -17,34 +17,34 @@ PATIENCE = 0.5  # seconds; a person is waiting with a finger on the key
 
 
 def loaded_mods(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Ids of the loaded mods."""
+    """Offer the ids of the loaded mods."""
     return _starting(incomplete, (mod["mod_id"] for mod in _mods(settings_so_far(ctx))))
 
 
 def dead_letters(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Numbers of dead letters, the newest ones."""
+    """Offer the numbers of the newest dead letters."""
     return _starting(incomplete, (str(letter["letter_id"]) for letter in _letters(settings_so_far(ctx))))
 
 
 def mods_with_letters(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Mods that dead letters are for, loaded or not."""
+    """Offer the mods that have dead letters, loaded or not."""
     letters = _letters(settings_so_far(ctx))
     return _starting(incomplete, sorted({letter["mod_id"] for letter in letters}))
 
 
 def letters_or_mods(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Of ``dlq replay``: mods behind --all, else numbers."""
+    """Offer mods behind ``dlq replay --all``, else numbers of dead letters."""
     return mods_with_letters(ctx, incomplete) if ctx.params.get("every") else dead_letters(ctx, incomplete)
 
 
 def event_names(ctx: typer.Context, incomplete: str) -> list[str]:
-    """What the loaded mods listen to, as far as it is a name or the beginning of one."""
+    """Offer the event names that the loaded mods listen to, and the fixed beginnings of their patterns."""
     patterns = (pattern for mod in _mods(settings_so_far(ctx)) for pattern in mod.get("patterns") or ())
     return _starting(incomplete, sorted({pattern.removesuffix("*") for pattern in patterns}))
 
 
 def mod_paths(ctx: typer.Context, incomplete: str) -> list[str]:
-    """The bundled mods, and the folders under ``mods/`` beside the network file."""
+    """Offer the bundled mods, and the folders under ``mods/`` beside the network file."""
     from ..config import BUNDLED
 
     folder = settings_so_far(ctx).network_file.absolute().parent / "mods"
@@ -53,7 +53,7 @@ def mod_paths(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def limits(incomplete: str) -> list[str]:
-    """The keys of a mod's limits."""
+    """Offer the keys of a mod's limits."""
     from dataclasses import fields
 
     from ..config import LimitsConfig

@@ -1,4 +1,4 @@
-"""The way from the options to the running network, imported when it is gone: ``--help`` needs none of it."""
+"""From the options to the running network. Apart from `settings`, which the client itself imports."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 def connect(settings: Settings) -> Client:
-    """A client for the network the options mean; raises `CliError` if they mean none."""
+    """Return a client of the network that the options name; raises `CliError` if they name none.
+
+    Imports the client when it is called: `--help` needs none of it.
+    """
     from .client import Client
     from .target import find_target
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,23 +20,23 @@ from .settings import Settings
 if TYPE_CHECKING:
     from .client import Client
 
+PAGE = 500  # letters per request: ten thousand are listed in little memory and time
+
 
 def ls(
     settings: Settings,
     mod: Annotated[
         str | None,
         typer.Argument(
-            metavar="[MOD]", help="Only those of this mod, loaded or not.", autocompletion=mods_with_letters
+            metavar="[MOD]", help="Only dead letters of this mod, loaded or not.", autocompletion=mods_with_letters
         ),
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, help="Show at most N.")] = 50,
     before: Annotated[
-        int | None, typer.Option("--before", metavar="ID", min=1, help="Only those with a smaller number.")
+        int | None, typer.Option("--before", metavar="ID", min=1, help="Only letters with a smaller number.")
     ] = None,
 ) -> None:
     """List dead letters, the newest first."""
-    from .letters import PAGE, heads
-
     found = list(islice(heads(connect(settings), mod, before=before, page=min(limit + 1, PAGE)), limit + 1))
     page = found[:limit]
     answer = {"dead_letters": page, "next": page[-1]["letter_id"] if len(found) > limit else None}
@@ -44,7 +47,7 @@ def ls(
 
 
 def _show_heads(heads: list[dict[str, Any]], mod: str | None) -> None:
-    from .render_letters import heads_table
+    from .render.letters import heads_table
 
     if heads:
         show(heads_table(heads))
@@ -55,7 +58,7 @@ def _show_heads(heads: list[dict[str, Any]], mod: str | None) -> None:
 def show_letter(
     settings: Settings,
     letter_id: Annotated[
-        str, typer.Argument(metavar="ID", help="Its number, as 'dlq ls' shows it.", autocompletion=dead_letters)
+        str, typer.Argument(metavar="ID", help="The number that 'dlq ls' shows.", autocompletion=dead_letters)
     ],
 ) -> None:
     """Show all of a dead letter: its event with the payload, and the crash report."""
@@ -65,7 +68,7 @@ def show_letter(
 
 
 def _show_letter(letter: dict[str, Any]) -> None:
-    from .render_letters import letter_parts
+    from .render.letters import letter_parts
 
     show(*letter_parts(letter))
 
@@ -76,18 +79,16 @@ def replay(
         list[str] | None,
         typer.Argument(
             metavar="ID",
-            help="Numbers of dead letters; with --all a mod, by id or path.",
+            help="Numbers of dead letters. With --all: a mod, by id or path.",
             autocompletion=letters_or_mods,
         ),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every one there is now, or every one of MOD.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="All letters that exist now, or all of MOD.")] = False,
 ) -> None:
     """Give the events of dead letters to their mods again, the oldest first, one after the other.
 
     What is answered is a dead letter no more; what kills its mod again becomes a new one.
     """
-    from .letters import Replay
-
     numbers, mod = _to_replay(which or [], every)
     output = Output(as_json=settings.json)
     run = Replay(connect(settings), keep=settings.json)
@@ -95,7 +96,7 @@ def replay(
         for outcome in run.all(mod) if numbers is None else run.these(numbers):
             if not settings.json:
                 print(printable(_replayed(outcome)), flush=True)
-    except CliError as error:  # what was replayed until then is replayed: say both, in one document
+    except CliError as error:  # report what was replayed before the error, and the error, in one document
         raise CliError(error.code, str(error), {**run.summary(), **error.document()}) from None
     except KeyboardInterrupt:
         document = {**run.summary(), "success": False, "data": {"error": "interrupted"}}
@@ -112,7 +113,7 @@ def _replayed(outcome: dict[str, Any]) -> str:
 
 
 def _to_replay(which: list[str], every: bool) -> tuple[list[int] | None, str | None]:
-    """The numbers that are meant; None for all of them, of a mod if one is given."""
+    """Return the numbers to replay and the mod; no numbers (None) means all letters, of that mod if one is given."""
     if every and len(which) > 1:
         raise CliError(ExitCode.USAGE, f"--all takes one MOD, got {', '.join(which)}")
     if every:
@@ -133,15 +134,16 @@ def purge(
     mod: Annotated[
         str | None,
         typer.Option(
-            "--mod", metavar="MOD", help="Those of this mod, loaded or not.", autocompletion=mods_with_letters
+            "--mod", metavar="MOD", help="Remove letters of this mod, loaded or not.", autocompletion=mods_with_letters
         ),
     ] = None,
     older_than: Annotated[
-        str | None, typer.Option("--older-than", metavar="DURATION", help="Those older than 90s, 30m, 12h, 720h …")
+        str | None,
+        typer.Option("--older-than", metavar="DURATION", help="Remove letters older than 90s, 30m, 12h, 720h …"),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every one.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Remove all letters.")] = False,
 ) -> None:
-    """Remove dead letters; their events are lost then."""
+    """Remove dead letters. Their events are lost then."""
     numbers, query = _to_remove(which or [], mod, older_than, every)
     client = connect(settings)
     if query:
@@ -162,7 +164,7 @@ def purge(
 def _to_remove(
     which: list[str], mod: str | None, older_than: str | None, every: bool
 ) -> tuple[list[int], dict[str, Any]]:
-    """The numbers that are meant, or the query that finds them; nothing given must not mean everything."""
+    """Return the numbers to remove, or the query that finds them. Without any option nothing is removed."""
     chosen = mod is not None or older_than is not None
     if bool(which) + chosen + every != 1:
         got = "nothing" if not (which or chosen or every) else "more than one of them"
@@ -182,3 +184,89 @@ def _removed(client: Client, number: int) -> bool:
             raise
         return False
     return True
+
+
+def heads(
+    client: Client, mod: str | None = None, *, before: int | None = None, page: int = PAGE
+) -> Iterator[dict[str, Any]]:
+    """Yield every letter (of a mod) without payload and report, the newest first."""
+    while True:
+        answer = client.get("/dead-letters", mod=mod, before=before, limit=page)
+        yield from answer["dead_letters"]
+        before = answer["next"]
+        if before is None:
+            return
+
+
+class Replay:
+    """Gives events to their mods again, one after the other, so that an event that kills takes no other with it.
+
+    Args:
+        keep: whether `summary` is to tell what became of each letter.
+
+    Attributes:
+        done: how many were answered, or passed on and delivered; ``failed``: how many were not, by error code.
+    """
+
+    def __init__(self, client: Client, *, keep: bool) -> None:
+        self._client = client
+        self._outcomes: list[dict[str, Any]] | None = [] if keep else None
+        self.done = 0
+        self.failed: Counter[str] = Counter()
+
+    def all(self, mod: str | None) -> Iterator[dict[str, Any]]:
+        """Replay all letters that exist now, the oldest first. A letter that is made meanwhile is not tried again."""
+        numbers = array("q", (head["letter_id"] for head in heads(self._client, mod)))
+        return self.these(reversed(numbers))
+
+    def these(self, numbers: Iterable[int]) -> Iterator[dict[str, Any]]:
+        """Replay each and yield its outcome: letter_id, event_name, success, error, message, dead_letter (its new number).
+
+        Raises:
+            CliError: the network is gone, or refuses.
+        """
+        for number in numbers:
+            outcome = _outcome(number, self._answer(number))
+            if outcome["success"]:
+                self.done += 1
+            else:
+                self.failed[str(outcome["error"] or "failed")] += 1
+            if self._outcomes is not None:
+                self._outcomes.append(outcome)
+            yield outcome
+
+    def _answer(self, number: int) -> dict[str, Any]:
+        try:
+            return self._client.post(f"/dead-letters/{number}/replay")
+        except CliError as error:
+            if error.code is not ExitCode.FAILED or error.error is None:
+                raise
+            return error.document()  # the network's own answer, about this letter
+
+    def summary(self) -> dict[str, Any]:
+        return {
+            "success": not self.failed,
+            "letters": self.done + self.failed.total(),
+            "done": self.done,
+            "failed": dict(self.failed.most_common()),
+            "outcomes": self._outcomes or [],
+        }
+
+    def sentence(self) -> str:
+        if not self.done and not self.failed:
+            return "no dead letters to replay"
+        failures = ", ".join(f"{count} {code}" for code, count in self.failed.most_common())
+        return f"{self.done} of {self.done + self.failed.total()} done" + (f"; failed: {failures}" if failures else "")
+
+
+def _outcome(number: int, answer: dict[str, Any]) -> dict[str, Any]:
+    data = answer.get("data")
+    named: dict[str, Any] = data if isinstance(data, dict) and not answer["success"] else {}
+    return {
+        "letter_id": number,
+        "event_name": answer.get("event_name"),
+        "success": answer["success"],
+        "error": named.get("error"),
+        "message": answer.get("message") or "",
+        "dead_letter": named.get("dead_letter"),
+    }

@@ -18,7 +18,8 @@ from .settings import Settings
 def send(
     settings: Settings,
     event_name: Annotated[
-        str, typer.Argument(metavar="EVENT_NAME", help="Such as wiki.page.get.", autocompletion=event_names)
+        str,
+        typer.Argument(metavar="EVENT_NAME", help="An event name, such as wiki.page.get.", autocompletion=event_names),
     ],
     payload: Annotated[
         str, typer.Argument(metavar="[JSON]", help="The payload: a JSON object, @FILE, or - for standard input.")
@@ -28,11 +29,13 @@ def send(
         typer.Option("--to", metavar="DEST", help="agent:ID, channel:ID, group:ID, mod:ID or agent:broadcast."),
     ] = None,
     source: Annotated[
-        str | None, typer.Option("--as", metavar="SOURCE", help="Who sends it, such as agent:alice.")
+        str | None, typer.Option("--as", metavar="SOURCE", help="The source of the event, such as agent:alice.")
     ] = None,
     timeout: Annotated[
         float | None,
-        typer.Option("--timeout", metavar="SECONDS", help="For the answer. [dim](default: the network's)[/dim]"),
+        typer.Option(
+            "--timeout", metavar="SECONDS", help="How long to wait for the answer. [dim](default: the network's)[/dim]"
+        ),
     ] = None,
 ) -> None:
     """Send one event and print the answer."""
@@ -56,12 +59,15 @@ def _show_answer(response: dict[str, Any]) -> None:
 def events(
     settings: Settings,
     pattern: Annotated[
-        str, typer.Argument(metavar="[PATTERN]", help="Such as wiki.* or wiki.page.get.", autocompletion=event_names)
+        str,
+        typer.Argument(
+            metavar="[PATTERN]", help="A pattern, such as wiki.* or wiki.page.get.", autocompletion=event_names
+        ),
     ] = "*",
     count: Annotated[int | None, typer.Option("--count", "-n", metavar="N", min=1, help="Stop after N events.")] = None,
 ) -> None:
     """Watch events as they finish, each with its response, until Ctrl-C."""
-    from .render import event_line
+    from .render.events import event_line
 
     output = Output(as_json=settings.json)
     for record in connect(settings).stream("/events", pattern=pattern, limit=count):
@@ -72,7 +78,7 @@ def events(
 
 
 def _say_listening(output: Output, record: dict[str, Any], pattern: str) -> None:
-    """Whoever watches must know from when on no event is missed."""
+    """Say on stderr from when on no event is missed."""
     if output.as_json:
         output.item(record, str)
     else:
@@ -83,23 +89,21 @@ def replay(
     settings: Settings,
     recording: Annotated[
         str,
-        typer.Argument(
-            metavar="FILE", help="A JSONL file: an event, or a line of 'events --json', per line. -: stdin."
-        ),
+        typer.Argument(metavar="FILE", help="A JSONL file: per line an event, or a line of 'events --json'. -: stdin."),
     ],
     concurrency: Annotated[
-        int, typer.Option("--concurrency", metavar="N", min=1, help="Events under way at once.")
+        int, typer.Option("--concurrency", metavar="N", min=1, help="How many events are in flight at once.")
     ] = 64,
     any_order: Annotated[
-        bool, typer.Option("--any-order", help="Do not let an event wait for the former one of its source.")
+        bool, typer.Option("--any-order", help="Do not wait for the event before of the same source.")
     ] = False,
     new_ids: Annotated[
         bool,
-        typer.Option("--new-ids", help="Give every event a new id: the network answers an id it knows from memory."),
+        typer.Option("--new-ids", help="Give every event a new id. The network answers a known id from memory."),
     ] = False,
 ) -> None:
-    """Send the events of a file, in their order per source, and count what became of them."""
-    from .render import replay_table
+    """Send the events of a file, in order per source, and count the outcomes."""
+    from .render.events import replay_table
     from .replay import Replay, open_events, progress
 
     how = {"concurrency": concurrency, "in_order": not any_order}
@@ -108,7 +112,7 @@ def replay(
     try:
         with open_events(recording) as source, progress(source, shown=not settings.json) as moved:
             run.send(source, moved)
-    except CliError as error:  # what was sent until then is sent: say both, in one document
+    except CliError as error:  # report what was sent before the error, and the error, in one document
         raise CliError(error.code, str(error), {**run.summary.to_dict(), **error.document()}) from None
     except KeyboardInterrupt:
         document = {**run.summary.to_dict(), "success": False, "data": {"error": "interrupted"}}

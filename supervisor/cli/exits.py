@@ -1,24 +1,25 @@
-"""How a command ends: exit codes for scripts, and the one exception that carries an expected failure to them."""
+"""How a command ends: exit codes for scripts, and the exception that carries an expected failure."""
 
 from __future__ import annotations
 
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
 
 
 class ExitCode(IntEnum):
-    """What ``$?`` is. Scripts compare these; they do not change."""
+    """The exit code of a command. Scripts compare these; they do not change."""
 
     DONE = 0
     FAILED = 1  # the network answered, and the answer was a failure
     USAGE = 2  # unknown option, missing argument, a value that cannot be read
-    NO_NETWORK = 3  # nothing is running where the command looked
-    BAD_CONFIG = 4  # the network file, or what was given for a mod in its place, has mistakes
+    NO_NETWORK = 3  # no network runs where the command looked
+    BAD_CONFIG = 4  # the network file, or an entry given on the command line, has mistakes
     INTERRUPTED = 5  # Ctrl-C
     NOT_ALLOWED = 6  # the admin token is missing or wrong, or the network's file does not allow it
     ALREADY_RUNNING = 7  # another network owns the state directory
     START_FAILED = 8  # the network could not start: a required mod failed, the port is taken
-    NO_ANSWER = 9  # the network is there and did not answer in time, or went away meanwhile
+    NO_ANSWER = 9  # the network did not answer in time, or went away meanwhile
 
 
 class CliError(Exception):
@@ -35,23 +36,29 @@ class CliError(Exception):
 
     @property
     def error(self) -> str | None:
-        """The network's own code; None if it has not answered."""
+        """The code that the network gave; None if it has not answered."""
         return None if self._response is None else _code(self._response)
 
     def document(self) -> dict[str, Any]:
-        """What ``--json`` prints: always a failed response, ``data.error`` is the code."""
+        """Return what ``--json`` prints: always a failed response, with the code in ``data.error``."""
         if self._response is not None:
             return self._response
         return {"success": False, "message": str(self), "data": {"error": self.code.name.lower()}}
 
 
+def mistakes(path: Path, error: Any) -> str:
+    """Return a text with all mistakes of a network file, one per line."""
+    count = len(error.problems)
+    return f"{path} has {count} mistake{'s' if count > 1 else ''}:\n{error}"
+
+
 def request_failed(response: dict[str, Any]) -> CliError:
-    """The event or command was processed, and its outcome is a failure."""
+    """Return the error for an event or command that was processed and failed."""
     return CliError(ExitCode.FAILED, _sentence(response), response)
 
 
 def request_refused(response: dict[str, Any]) -> CliError:
-    """The admin API itself said no."""
+    """Return the error for a request that the admin API itself refused."""
     return CliError(_REFUSALS.get(str(_code(response)), ExitCode.FAILED), _sentence(response), response)
 
 

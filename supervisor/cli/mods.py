@@ -31,7 +31,7 @@ def ps(settings: Settings) -> None:
 
 
 def _show_mods(mods: list[dict[str, Any]]) -> None:
-    from .render import mods_table, troubles
+    from .render.mods import mods_table, troubles
 
     show(mods_table(mods))
     for trouble in troubles(mods):
@@ -44,7 +44,7 @@ def stats(
         str | None, typer.Argument(metavar="[MOD]", help="Only this mod's figures.", autocompletion=loaded_mods)
     ] = None,
 ) -> None:
-    """Show what is counted and measured, of the network or of one mod."""
+    """Show the figures of the network, or of one mod."""
     answer = connect(settings).get("/stats")
     figures = answer if mod is None else _figures_of(mod, answer)
     Output(as_json=settings.json).document(figures, lambda: _show_stats(figures, of_mod=mod is not None))
@@ -59,7 +59,8 @@ def _figures_of(mod: str, stats: dict[str, Any]) -> dict[str, Any]:
 
 
 def _show_stats(figures: dict[str, Any], *, of_mod: bool) -> None:
-    from .render import mod_table, mods_table, network_table
+    from .render.mods import mods_table
+    from .render.stats import mod_table, network_table
 
     if of_mod:
         show(mod_table(figures))
@@ -110,14 +111,16 @@ def load(
     ] = False,
     max_attempts: Annotated[
         int | None,
-        typer.Option("--max-attempts", metavar="N", help="How many processes an event may take down with it."),
+        typer.Option(
+            "--max-attempts", metavar="N", help="After how many processes that it killed an event is given up."
+        ),
     ] = None,
     checkpoint_every: Annotated[
         str | None,
-        typer.Option("--checkpoint-every", metavar="DURATION", help="Keep the mod's state so often: 30s, 5m …"),
+        typer.Option("--checkpoint-every", metavar="DURATION", help="How often to keep the mod's state: 30s, 5m …"),
     ] = None,
     watch: Annotated[
-        bool | None, typer.Option("--watch/--no-watch", help="Reload it when its files are saved, or never do.")
+        bool | None, typer.Option("--watch/--no-watch", help="Reload it when its files are saved, or never.")
     ] = None,
     percent: Percent = None,
     group: Groups = None,
@@ -143,13 +146,13 @@ def load(
 
 
 def _from_here(name: str) -> str:
-    """A path is relative to where the command is given, not to the network's file; a word is a command on PATH."""
+    """Make a path absolute: it is relative to where the command is given. A plain word is a command on PATH."""
     path = Path(name).expanduser()
     return str(path.absolute()) if os.sep in name or path.exists() else name
 
 
 def _limits(assignments: list[str]) -> dict[str, Any]:
-    """The network checks them, by the rules of its file."""
+    """Return the limits as given; the network checks them by the rules of its file."""
     texts = assigned(assignments, "--limit", "KEY=VALUE such as memory=512MB")
     return {key: plain(value) for key, value in texts.items()}
 
@@ -160,7 +163,10 @@ def unload(
     timeout: Annotated[
         float | None,
         typer.Option(
-            "--timeout", metavar="SECONDS", min=0, help="For draining and ending. [dim](default: the mod's)[/dim]"
+            "--timeout",
+            metavar="SECONDS",
+            min=0,
+            help="How long draining and ending may take. [dim](default: the mod's)[/dim]",
         ),
     ] = None,
     cascade: Annotated[bool, typer.Option("--cascade", help="Unload the mods that need it first.")] = False,
@@ -177,10 +183,10 @@ def reload(
     mod: Mod,
     config: Config = None,
     path: Annotated[
-        str | None, typer.Option("--path", metavar="MOD_PATH", help="Where its code is from now on.")
+        str | None, typer.Option("--path", metavar="MOD_PATH", help="Take its code from here from now on.")
     ] = None,
 ) -> None:
-    """Replace a mod by its fresh code, without losing an event; the old one stays if the new one fails."""
+    """Replace a mod by its fresh code without losing an event. The old process stays if the new one fails."""
     from .client import segment
 
     body: dict[str, Any] = {} if config is None else {"config": json_object(config, "--config")}
@@ -194,12 +200,12 @@ def swap(
     mod: Mod,
     path: Annotated[str, typer.Argument(metavar="MOD_PATH", help="The mod that takes its place.")],
     mod_id: Annotated[
-        str | None, typer.Option("--id", metavar="ID", help="The new one's id. [dim](default: its name)[/dim]")
+        str | None, typer.Option("--id", metavar="ID", help="The id of the new mod. [dim](default: its name)[/dim]")
     ] = None,
     config: Config = None,
-    alias: Annotated[bool, typer.Option("--alias", help="The former id goes on naming it.")] = False,
+    alias: Annotated[bool, typer.Option("--alias", help="The old id goes on naming the new mod.")] = False,
 ) -> None:
-    """Put another mod in the place of one, without losing an event; the old one stays if the new one fails."""
+    """Put another mod in the place of a mod without losing an event. The old one stays if the new one fails."""
     from .client import segment
 
     given = {
@@ -212,7 +218,7 @@ def swap(
 
 
 def restart(settings: Settings, mod: Mod) -> None:
-    """Give a mod a new process of its last good version; brings one that is down back."""
+    """Give a mod a new process of its last good version. Brings a mod that is down back."""
     from .client import segment
 
     _report(settings, connect(settings).post(f"/mods/{segment(mod)}/restart", {}))
@@ -221,16 +227,16 @@ def restart(settings: Settings, mod: Mod) -> None:
 def crashes(
     settings: Settings,
     mod: Annotated[
-        str | None, typer.Argument(metavar="[MOD]", help="Only this mod's.", autocompletion=loaded_mods)
+        str | None, typer.Argument(metavar="[MOD]", help="Only this mod's crashes.", autocompletion=loaded_mods)
     ] = None,
 ) -> None:
-    """Show why processes of mods ended unasked: cause, last words, what they were handling."""
+    """Show why processes of mods crashed: cause, last words, events in flight."""
     answer = connect(settings).request("GET", "/crashes", query={"mod": mod})
     Output(as_json=settings.json).document(answer, lambda: _show_crashes(answer["crashes"]))
 
 
 def _show_crashes(reports: list[dict[str, Any]]) -> None:
-    from .render import crash_text
+    from .render.crashes import crash_text
 
     if not reports:
         print("no mod has crashed")
@@ -254,10 +260,8 @@ def _sentence(response: dict[str, Any]) -> str:
 def logs(
     settings: Settings,
     mod: Mod,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines.")] = 100,
-    follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on with new lines as they come, until Ctrl-C.")
-    ] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Show the last N lines.")] = 100,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines until Ctrl-C.")] = False,
 ) -> None:
     """Print what a mod wrote: its prints, its logging, its last words."""
     output = Output(as_json=settings.json)
@@ -266,7 +270,7 @@ def logs(
 
 
 def _log_lines(settings: Settings, mod: str, lines: int, follow: bool) -> Iterator[dict[str, Any]]:
-    """From the network; from its state directory if it is not running: after a crash is when logs are read."""
+    """Yield lines from the network, or from its state directory when it is down: logs are read after crashes."""
     from .client import segment
 
     client = connect(settings)
@@ -282,7 +286,7 @@ def _log_lines(settings: Settings, mod: str, lines: int, follow: bool) -> Iterat
 
 
 def _kept_lines(storage: Path, mod: str, lines: int) -> list[str] | None:
-    """What a mod's log on disk ends with; None if there is none."""
+    """Return the last lines of a mod's log on disk; None if there is no log."""
     from ...ipc.address import InvalidId, check_mod_id, is_mod_path, mod_id_of
     from ..journal import StateDir
     from ..process import read_tail
@@ -292,3 +296,38 @@ def _kept_lines(storage: Path, mod: str, lines: int) -> list[str] | None:
         return read_tail(log, lines) if log.exists() else None
     except (InvalidId, OSError):
         return None
+
+
+def available(settings: Settings) -> None:
+    """List the mods that could be loaded: beside the network file, on its mod_paths, bundled, installed."""
+    output = Output(as_json=settings.json)
+    client = connect(settings)
+    try:
+        found = client.get("/mods/available")["mods"]
+    except CliError as error:
+        # The file tells the same, except which mods are loaded.
+        if error.code is not ExitCode.NO_NETWORK or client.target.storage is None:
+            raise
+        found = _mods_of_file(settings)
+        output.note(f"no network is running for {client.target}; this is what one would find")
+    output.document({"mods": found}, lambda: _show_available(found))
+
+
+def _mods_of_file(settings: Settings) -> list[dict[str, Any]]:
+    from ..config import ConfigError, load_config
+    from ..sources import available as find_available
+
+    try:
+        config = load_config(settings.network_file)
+    except ConfigError as error:
+        raise CliError(ExitCode.BAD_CONFIG, f"{settings.network_file} has mistakes:\n{error}") from None
+    return [{**mod.to_dict(), "loaded": []} for mod in find_available(config)]
+
+
+def _show_available(found: list[dict[str, Any]]) -> None:
+    from .render.mods import available_table
+
+    show(available_table(found))
+    for mod in found:
+        if mod["error"]:
+            print(printable(f"{mod['mod_path']}: {mod['error']}"))

@@ -1,4 +1,4 @@
-"""Gives every command the shared options, and turns its expected failures into exit codes.
+"""Give every command the shared options, and turn its expected failures into exit codes.
 
 The options may stand before or after the command (``modvisor --json ps``, ``modvisor ps --json``).
 """
@@ -29,7 +29,7 @@ _ANNOTATIONS: dict[str, Any] = {
         Path | None,
         typer.Option(
             "--file", "-f", metavar="FILE", rich_help_panel=_PANEL,
-            help="The network's file. [dim](default: MODVISOR_FILE, else ./network.yaml)[/dim]",
+            help="The network file. [dim](default: MODVISOR_FILE, else ./network.yaml)[/dim]",
         ),
     ],
     "socket": Annotated[
@@ -47,18 +47,18 @@ _ANNOTATIONS: dict[str, Any] = {
         str | None,
         typer.Option(
             "--token", metavar="TOKEN", rich_help_panel=_PANEL,
-            help="The admin token, with --url; others can see it here, better use MODVISOR_TOKEN.",
+            help="The admin token, with --url. Other users can see it here: better use MODVISOR_TOKEN.",
         ),
     ],
 }  # fmt: skip
 _LONG_FILE = Annotated[
     Path | None,
-    typer.Option("--file", metavar="FILE", help="The network's file.", rich_help_panel=_PANEL),
+    typer.Option("--file", metavar="FILE", help="The network file.", rich_help_panel=_PANEL),
 ]
 
 
 def root(function: Callable[[], None]) -> Callable[..., None]:
-    """The callback of the whole program, or of a group of commands: keeps the options that stand before the command."""
+    """Make the callback of the program or of a group of commands: it keeps the options before the command."""
 
     def run(ctx: typer.Context, **given: Any) -> None:
         ctx.meta[_META] = settings_of(ctx, given)
@@ -68,7 +68,7 @@ def root(function: Callable[[], None]) -> Callable[..., None]:
 
 
 def command(function: Callable[..., None], *, short_file: bool = True) -> Callable[..., None]:
-    """A command: ``function(settings, …its own parameters…)``, with every expected failure turned into an exit code.
+    """Make a command of ``function(settings, …its own parameters…)``; expected failures become exit codes.
 
     Args:
         short_file: whether ``-f`` is ``--file`` here too; False where it means something else.
@@ -87,13 +87,13 @@ def command(function: Callable[..., None], *, short_file: bool = True) -> Callab
 
 
 def settings_of(ctx: typer.Context, after: dict[str, Any]) -> Settings:
-    """Options after the command win over those before it."""
+    """Merge the options before and after the command; those after it win."""
     before: Settings = ctx.meta.get(_META) or Settings()
     return replace(before, **{name: value for name, value in after.items() if value})
 
 
 def settings_so_far(ctx: typer.Context) -> Settings:
-    """The settings of a command line that is still being typed; the callback of `root` does not run then."""
+    """Return the settings of a command line that is still being typed: the callback of `root` does not run then."""
     given: dict[str, Any] = {}
     for each in _from_the_root(ctx):
         given |= {name: value for name, value in each.params.items() if value}
@@ -102,12 +102,12 @@ def settings_so_far(ctx: typer.Context) -> Settings:
 
 
 def _from_the_root(ctx: Any) -> list[Any]:
-    """The contexts of the program, of a group if there is one, and of the command."""
+    """Return the contexts of the program, of its group if there is one, and of the command."""
     return [] if ctx is None else [*_from_the_root(ctx.parent), ctx]
 
 
 class _Exits:
-    """Expected failures become a message, a JSON document and an exit code; anything else is a bug and shows itself."""
+    """Turn expected failures into a message, a JSON document and an exit code. Any other one is a bug: let it out."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -123,7 +123,7 @@ class _Exits:
             raise typer.Exit(error.code)
         if isinstance(error, KeyboardInterrupt):
             raise typer.Exit(ExitCode.INTERRUPTED)
-        if isinstance(error, BrokenPipeError):  # ``modvisor events | head``: the reader has seen enough
+        if isinstance(error, BrokenPipeError):  # ``modvisor events | head``: the reader has gone
             give_up_stdout()
             raise typer.Exit(ExitCode.DONE)
 
@@ -143,7 +143,7 @@ def _parameters(annotations: dict[str, Any]) -> list[inspect.Parameter]:
 def _with_signature(
     run: Callable[..., None], function: Callable[..., None], parameters: list[inspect.Parameter]
 ) -> Callable[..., None]:
-    """``run`` under the name of ``function``; typer reads names, types and help from the signature."""
+    """Give ``run`` the name and signature of ``function``, from which typer reads names, types and help."""
     run.__name__, run.__doc__ = function.__name__, function.__doc__
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     run.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]

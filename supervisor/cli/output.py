@@ -1,4 +1,4 @@
-"""What goes to stdout and stderr: one JSON document, a stream of JSON lines, or text and tables for people."""
+"""Write to stdout and stderr: one JSON document, a stream of JSON lines, or text and tables for people."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-PIPED_WIDTH = 10_000  # columns: what is piped on is never wrapped
+PIPED_WIDTH = 10_000  # columns: piped output is never wrapped
 TABLE_WIDTH = 120  # columns: on a narrower terminal lines run on, which reads better than columns cut to "…"
 
 
@@ -22,30 +22,30 @@ class Output:
         self.as_json = as_json
 
     def document(self, data: Any, show: Callable[[], None]) -> None:
-        """A command's whole result: ``data`` as JSON, or what ``show`` prints."""
+        """Write the whole result of a command: ``data`` as JSON, or what ``show`` prints."""
         if self.as_json:
             write(json.dumps(data, indent=2, ensure_ascii=False, default=str))
         else:
             show()
 
     def item(self, data: Any, text: Callable[[], str]) -> None:
-        """One of a stream of results: a line of JSON, or a line of text. Flushed, since somebody waits for it."""
+        """Write one of a stream of results: a line of JSON, or a line of text. Flushed, since a reader waits for it."""
         write(json.dumps(data, ensure_ascii=False, default=str) if self.as_json else printable(text()))
 
     def note(self, message: str) -> None:
-        """What people like to know beside the result."""
+        """Write a note for people to stderr; nothing with ``--json``."""
         if not self.as_json:
             print(printable(message), file=sys.stderr, flush=True)
 
 
 def write(text: str) -> None:
-    """A line to stdout; bytes that are no text (lone surrogates) become question marks."""
+    """Write a line to stdout. Characters that cannot be encoded become question marks."""
     encoding = sys.stdout.encoding or "utf-8"
     print(text.encode(encoding, "replace").decode(encoding), flush=True)
 
 
 def show(*parts: RenderableType, width: int = TABLE_WIDTH) -> None:
-    """Tables and styled text to stdout; styled only on a terminal, and not with NO_COLOR.
+    """Write tables and styled text to stdout; styled only on a terminal, and not with NO_COLOR.
 
     Args:
         width: columns a table may have even if the terminal has fewer.
@@ -59,7 +59,7 @@ def show(*parts: RenderableType, width: int = TABLE_WIDTH) -> None:
 
 
 def console(*, stderr: bool = False) -> Console:
-    from rich.console import Console  # 35 ms, which programs that read JSON need not wait for
+    from rich.console import Console  # 35 ms, which programs that read JSON do not have to wait for
 
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else PIPED_WIDTH
@@ -67,19 +67,19 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def give_up_stdout() -> None:
-    """Its reader has gone: what is still written, at the exit of Python too, goes nowhere instead of failing."""
+    """Discard what is still written to stdout, at the exit of Python too: its reader has gone."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
 
 
 def complain(message: str) -> None:
-    """An error, to stderr."""
+    """Write an error to stderr."""
     print(printable(f"error: {message}"), file=sys.stderr, flush=True)
 
 
 def printable(text: str) -> str:
-    """``text`` without what would steer a terminal: mods and agents choose their words freely."""
+    """Remove from ``text`` what would control a terminal: mods and agents choose their words freely."""
     return text if text.isprintable() else "".join(map(_printable, text))
 
 

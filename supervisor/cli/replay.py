@@ -17,18 +17,18 @@ from ...ipc.event import Event
 from .client import Client
 from .exits import CliError, ExitCode
 
-BATCH_EVENTS = 500  # a batch ends with a wait for its slowest event: long ones hide that, short ones show progress
+BATCH_EVENTS = 500  # a batch waits for its slowest event: long batches hide that wait, short ones show progress
 BATCH_BYTES = 1_000_000  # of JSON
-MAX_LINE = 32 * 1024 * 1024  # bytes; what is longer is no event but a file without line ends
+MAX_LINE = 32 * 1024 * 1024  # bytes; a longer line is a file without line ends, not an event
 MAX_MALFORMED = 1000  # lines described in the summary; all are counted
 
 Moved = Callable[[int], None]
-"""Told how many bytes of the file were done since the last time."""
+"""Called with the number of bytes of the file that were done since the last call."""
 
 
 @dataclass(slots=True)
 class Summary:
-    """What became of the events.
+    """The outcomes of the events.
 
     Attributes:
         answered: by a mod; ``delivered``: not answered, put into inboxes, of ``deliveries`` agents all together.
@@ -86,7 +86,7 @@ class Summary:
 
 
 class Replay:
-    """One pass over a file. Batches follow each other, so that no event overtakes one of the same source.
+    """One pass over a file. Batches follow each other, so that no event overtakes another one of its source.
 
     Args:
         how: ``concurrency`` and ``in_order`` of the batch request.
@@ -137,7 +137,7 @@ class Replay:
 
 
 def parse_line(line: bytes, *, new_id: bool = False) -> dict[str, Any]:
-    """The event of one line: an event as plain data, or a record of ``modvisor events --json``. Raises ValueError."""
+    """Return the event of one line: plain data, or a record of ``modvisor events --json``. Raises ValueError."""
     if len(line) > MAX_LINE:
         raise ValueError(f"longer than {MAX_LINE} bytes; is it one event per line?")
     try:
@@ -156,7 +156,7 @@ def parse_line(line: bytes, *, new_id: bool = False) -> dict[str, Any]:
 
 
 def _lines(source: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Numbered lines; of one that is too long only the beginning, so that memory stays bounded."""
+    """Yield numbered lines; of a line that is too long only the beginning, so that memory stays bounded."""
     number = 0
     while line := source.readline(MAX_LINE + 1):
         number += 1
@@ -167,7 +167,7 @@ def _lines(source: BinaryIO) -> Iterator[tuple[int, bytes]]:
 
 @contextlib.contextmanager
 def open_events(name: str) -> Iterator[BinaryIO]:
-    """The file, or standard input for ``-``; raises `CliError` if it cannot be read."""
+    """Open the file, or standard input for ``-``; raises `CliError` if it cannot be read."""
     if name == "-":
         yield sys.stdin.buffer
         return
@@ -181,7 +181,7 @@ def open_events(name: str) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def progress(source: BinaryIO, *, shown: bool) -> Iterator[Moved]:
-    """A bar on a terminal, by bytes: how many lines a file has is known only at its end."""
+    """Show a progress bar on a terminal, by bytes: the number of lines is known only at the end."""
     if not shown or not sys.stderr.isatty():
         yield lambda _: None
         return

@@ -1,4 +1,4 @@
-"""``modvisor run``: one network in the foreground, its signals, and what it says about itself."""
+"""``modvisor run``: run one network in the foreground, handle its signals, and say what happens."""
 
 from __future__ import annotations
 
@@ -25,22 +25,21 @@ from ..journal import StateDirBusy
 from ..lifecycle import State
 from ..network import AgentNetwork
 from ..runtime import ease_collector, has_uvloop
-from ..sources import HOW_TO_INSTALL, is_available
-from .exits import CliError, ExitCode
-from .network import mistakes
+from ..sources import HOW_TO_INSTALL, can_watch
+from .exits import CliError, ExitCode, mistakes
 from .output import Output, give_up_stdout, printable
-from .render import trouble
+from .render.mods import trouble
 
 logger = logging.getLogger("modvisor.run")
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-SHOWN_FILES = 3  # of those that were saved at once
+SHOWN_FILES = 3  # names of saved files in one message
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkFile:
-    """The file, with what the command line changes about it; read anew at every SIGHUP."""
+    """The network file and the options that override it. Read again at every SIGHUP."""
 
     path: Path
     host: str | None = None
@@ -68,8 +67,8 @@ def run_network(file: NetworkFile, output: Output, log_level: str, *, fresh: boo
         CliError: BAD_CONFIG, ALREADY_RUNNING or START_FAILED; nothing is left running.
     """
     logging.basicConfig(stream=sys.stderr, level=log_level.upper(), format=LOG_FORMAT)
-    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it counts every change, of whatever file
-    if file.watch and not is_available():
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it logs every change of every file
+    if file.watch and not can_watch():
         raise CliError(ExitCode.START_FAILED, f"--watch: {HOW_TO_INSTALL}")
     try:
         config = file.read()
@@ -80,7 +79,7 @@ def run_network(file: NetworkFile, output: Output, log_level: str, *, fresh: boo
 
 
 class _Run:
-    """A network between its start and its end."""
+    """One network from its start to its end."""
 
     def __init__(self, file: NetworkFile, network: AgentNetwork, reporter: Reporter, fresh: bool) -> None:
         self._file = file
@@ -102,7 +101,7 @@ class _Run:
         self._reporter.stopped()
 
     async def _serve(self, tasks: TaskGroup) -> CliError | None:
-        """From start to end; returns why it could not start."""
+        """Run the network; returns why it could not start, or None."""
         try:
             await self._network.initialize(admin=True, fresh=self._fresh)
         except (ModvisorError, OSError) as error:
@@ -125,7 +124,7 @@ class _Run:
                 self._reporter.saved(await saves.get(), self._network.config.base_dir)
 
     def _explained(self, error: Exception) -> CliError | None:
-        """None if the start was given up because somebody asked for it."""
+        """Start the network; returns None if a signal stopped the start."""
         if isinstance(error, StateDirBusy):
             return CliError(ExitCode.ALREADY_RUNNING, str(error))
         if self._stopping and getattr(error, "code", None) == Code.NOT_RUNNING:
@@ -141,7 +140,7 @@ class _Run:
         loop.add_signal_handler(signal.SIGHUP, lambda: tasks.start_soon(self._reconfigure))
 
     def _stop(self, signum: signal.Signals) -> None:
-        """The first signal ends the network in order, the next one at once, even if the loop hangs."""
+        """Shut down in order at the first signal; end at once at the next one, even if the loop hangs."""
         self._stopping = True
         loop = asyncio.get_running_loop()
         for each in STOP_SIGNALS:
@@ -163,14 +162,14 @@ class _Run:
                 return
             try:
                 changes = await self._network.reconfigure(config)
-            except ModvisorError as error:  # it is being stopped
+            except ModvisorError as error:  # the network is stopping
                 logger.error("the changed file was not taken over: %s", error)
                 return
             self._reporter.reconfigured(changes)
 
 
 def _die(signum: int, _: FrameType | None) -> NoReturn:
-    """Kill every worker and this process; a worker leads its own session, so that the terminal does not do it."""
+    """Kill every worker and this process. A worker leads its own session, so the terminal does not signal it."""
     for worker in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             worker.kill()
@@ -179,7 +178,7 @@ def _die(signum: int, _: FrameType | None) -> NoReturn:
 
 
 class Reporter:
-    """What a running network says on stdout: lines for people, or a JSON line per happening (``{"happened": …}``)."""
+    """Says on stdout what happens: lines for people, or a JSON line each (``{"happened": …}``)."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
@@ -187,7 +186,7 @@ class Reporter:
     def _say(self, happened: dict[str, Any], text: Callable[[], str]) -> None:
         try:
             self._output.item(happened, text)
-        except BrokenPipeError:  # a network outlives whoever read its first lines
+        except BrokenPipeError:  # the network goes on after the reader of its first lines has gone
             give_up_stdout()
 
     def ready(self, network: AgentNetwork) -> None:
@@ -203,7 +202,7 @@ class Reporter:
             "storage": str(network.config.storage),
             "seconds": round(network.uptime, 3),
             "mods": list(map(_mod, mods.values())),
-            "watched": network.watched_mods if is_available() else [],
+            "watched": network.watched_mods if can_watch() else [],
         }
         self._say(found, lambda: _ready_text(found))
 
@@ -215,12 +214,12 @@ class Reporter:
         self._say(found, lambda: _changes_text(found))
 
     def kept(self, error: ConfigError) -> None:
-        """The file has mistakes; people read them in the log."""
+        """Report mistakes of the file as JSON; people read them in the log."""
         if self._output.as_json:
             self._say({"happened": "kept", "problems": [str(problem) for problem in error.problems]}, str)
 
     def saved(self, saved: Saved, base_dir: Path) -> None:
-        """Files of a mod were saved, and it was reloaded, or could not be."""
+        """Report that files of a mod were saved, and that it was reloaded, or why not."""
         response = saved.response
         files = [os.path.relpath(file, base_dir) for file in saved.files]
         found = {"happened": "saved", "mod_id": saved.mod_id, "files": files, **response.to_dict()}

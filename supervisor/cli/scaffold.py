@@ -1,4 +1,4 @@
-"""``modvisor new``: a mod that loads and a test that passes, to be changed from there."""
+"""``modvisor new``: write a mod that loads and a test that passes, as a beginning."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+from typing import Annotated
+
+import typer
 
 from .exits import CliError, ExitCode
+from .output import Output
+from .settings import Settings
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -108,7 +113,7 @@ class Made:
     files: list[Path]
 
     def text(self) -> str:
-        """What was made, and what to do with it."""
+        """Return what was made, and the next steps."""
         steps = (
             f"test it:            pytest {self.folder}",
             f"load it now:        modvisor load ./{self.name}",
@@ -119,7 +124,7 @@ class Made:
 
 
 def make_mod(name: str, base: Path) -> Made:
-    """Write ``base/mods/NAME``; raises `CliError` if the name cannot be one, or is taken."""
+    """Write ``base/mods/NAME``; raises `CliError` if the name is not allowed or is taken."""
     _check_name(name)
     folder = base / "mods" / name
     values = {"name": name, "cls": "".join(part.capitalize() for part in name.split("_")) + "Mod"}
@@ -135,10 +140,24 @@ def make_mod(name: str, base: Path) -> Made:
 
 
 def _check_name(name: str) -> None:
-    """The folder becomes a package that pytest imports by its name, so it must not be another module's."""
+    """Whether another module has this name: pytest imports the folder as a package of that name."""
     if not _NAME.fullmatch(name) or keyword.iskeyword(name) or len(name) > 64:
         raise CliError(
             ExitCode.USAGE, f"NAME {name!r}: expected lower-case letters, digits, underscores, such as 'price_watch'"
         )
     if name in sys.stdlib_module_names or name in ("modvisor", "pytest", "mods"):
         raise CliError(ExitCode.USAGE, f"NAME {name!r} is a module of Python's own or of modvisor; choose another")
+
+
+def new(
+    settings: Settings,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The mod's id: lower-case letters, digits, underscores.")],
+    folder: Annotated[
+        Path | None,
+        typer.Option("--dir", metavar="DIR", help="Make DIR/mods/NAME. [dim](default: beside the network file)[/dim]"),
+    ] = None,
+) -> None:
+    """Make the folder of a new mod, with a handler and a test that passes."""
+    made = make_mod(name, folder or settings.network_file.parent)
+    document = {"success": True, "mod_path": f"./{name}", "files": [str(file) for file in made.files]}
+    Output(as_json=settings.json).document(document, lambda: print(made.text()))

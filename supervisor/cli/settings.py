@@ -1,4 +1,4 @@
-"""The options every command has: which network is meant, and whether a person or a program reads the answer."""
+"""The options of every command: which network it asks, and whether a person or a program reads the answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DEFAULT_FILE = "network.yaml"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The options as they were given; None: not given."""
+    """The options as given; None: not given."""
 
     json: bool = False
     file: Path | None = None
@@ -21,7 +21,7 @@ class Settings:
 
     @property
     def named_file(self) -> Path | None:
-        """The network file somebody has named, by option or variable."""
+        """The network file named by option or variable; None if none is."""
         variable = os.environ.get("MODVISOR_FILE")
         return self.file or (Path(variable) if variable else None)
 

@@ -1,4 +1,4 @@
-"""Where the running network is: its admin socket, found from the network file, or a URL."""
+"""Find the running network: its admin socket, from the network file, or a URL."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ..config import BROKEN, ConfigError, Place, Source, load_yaml
-from ..config import path as read_path
+from ..config import BROKEN, ConfigError, Location, Source, absolute_path, load_yaml
 from ..journal import StateDir
 from .exits import CliError, ExitCode
 from .settings import Settings
@@ -18,7 +17,7 @@ DEFAULT_STORAGE = ".modvisor"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One of ``socket`` and ``url`` is set.
+    """How to reach a network. One of ``socket`` and ``url`` is set.
 
     Attributes:
         storage: the state directory, if the network was found by its file.
@@ -37,7 +36,7 @@ class Target:
 
 
 def find_target(settings: Settings) -> Target:
-    """Options win over the environment, and the nearer of two means over the farther one.
+    """Find the network. Options win over the environment, a socket or URL over a file.
 
     Raises:
         CliError: two means at once, no network file, or one whose ``storage`` cannot be read.
@@ -72,7 +71,7 @@ def _file_target(file: Path) -> Target:
 
 
 def storage_of(file: Path) -> Path:
-    """The state directory of the network in ``file``.
+    """Return the state directory of the network in ``file``.
 
     Only ``network.storage`` is read: a mistake elsewhere in the file must not keep anybody from stopping the network.
 
@@ -91,14 +90,14 @@ def storage_of(file: Path) -> Path:
     written = network.get("storage") if isinstance(network, dict) else None
     storage = BROKEN if data is BROKEN else base / DEFAULT_STORAGE
     if written is not None:
-        storage = read_path(written, Place(source, base, ("network", "storage")))
+        storage = absolute_path(written, Location(source, base, ("network", "storage")))
     if storage is not BROKEN:
         return storage
     return _guessed_storage(base, ConfigError(source.problems))
 
 
 def _guessed_storage(base: Path, error: ConfigError) -> Path:
-    """A file that cannot be read at all: most networks keep their state in the default place."""
+    """Return the default place, for a file that cannot be read: most networks keep their state there."""
     if StateDir(base / DEFAULT_STORAGE).admin_socket.exists():
         return base / DEFAULT_STORAGE
     raise CliError(

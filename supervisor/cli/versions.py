@@ -1,4 +1,4 @@
-"""Commands about versions of a mod: whose events each gets, promotion and the way back."""
+"""Commands about versions of a mod: audiences, promotion and rollback."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ Mod = Annotated[str, typer.Argument(metavar="MOD", help="The mod's id or path.",
 Family = Annotated[
     str,
     typer.Argument(
-        metavar="MOD", help="The name of the versions (wiki), or one's id or path.", autocompletion=loaded_mods
+        metavar="MOD",
+        help="The name that the versions share (wiki), or the id or path of one.",
+        autocompletion=loaded_mods,
     ),
 ]
 Percent = Annotated[
     float | None,
-    typer.Option("--percent", metavar="N", min=0, max=100, help="This share of the sources, the same ones every time."),
+    typer.Option("--percent", metavar="N", min=0, max=100, help="This share of the sources, always the same sources."),
 ]
 Groups = Annotated[
     list[str] | None, typer.Option("--group", metavar="NAME", help="The agents of this group; may be repeated.")
 ]
 Agents = Annotated[
     list[str] | None,
-    typer.Option("--agent", metavar="ID", help="This agent, or another source: mod:ID; may be repeated."),
+    typer.Option("--agent", metavar="ID", help="This agent, or another source (mod:ID); may be repeated."),
 ]
 
 
@@ -38,13 +40,15 @@ def audience(
     percent: Percent = None,
     group: Groups = None,
     agent: Agents = None,
-    only: Annotated[bool, typer.Option("--only", help="Nobody else: what is not given here is taken away.")] = False,
-    everyone: Annotated[bool, typer.Option("--everyone", help="Take its audience away.")] = False,
+    only: Annotated[bool, typer.Option("--only", help="Remove from the audience what is not given here.")] = False,
+    everyone: Annotated[
+        bool, typer.Option("--everyone", help="Remove the audience: the version gets everybody's events.")
+    ] = False,
     show: Annotated[
         bool, typer.Option("--show", help="Show the versions side by side. [dim](without another option, too)[/dim]")
     ] = False,
 ) -> None:
-    """Say whose events a version of a mod gets, from the next event on; or show who has which."""
+    """Set whose events a version of a mod gets, from the next event on; or show who has which version."""
     from .client import segment
 
     given = audience_of(percent, group, agent)
@@ -62,20 +66,20 @@ def audience(
 
 
 def audience_of(percent: float | None, groups: list[str] | None, agents: list[str] | None) -> dict[str, Any]:
-    """What of an audience was given, as the network file has it."""
+    """Return the given parts of an audience, as the network file writes them."""
     given = {"percent": percent, "groups": groups or None, "agents": agents or None}
     return {key: value for key, value in given.items() if value is not None}
 
 
 def promote(settings: Settings, mod: Mod) -> None:
-    """Make a version that of everybody, at once. The others stay loaded, without events, for the way back."""
+    """Give a version to everybody at once. The other versions stay loaded, without events, for a rollback."""
     from .client import segment
 
     _report(settings, connect(settings).post(f"/mods/{segment(mod)}/promote", {}))
 
 
 def rollback(settings: Settings, mod: Family) -> None:
-    """Divide the sources as before the last promotion."""
+    """Undo the last promotion: divide the sources as before."""
     from .client import segment
 
     _report(settings, connect(settings).post(f"/mods/{segment(mod)}/rollback", {}))
@@ -83,7 +87,7 @@ def rollback(settings: Settings, mod: Family) -> None:
 
 def _report(settings: Settings, response: dict[str, Any], *, side_by_side: bool = False) -> None:
     def tell() -> None:
-        from .render_versions import versions_table
+        from .render.versions import versions_table
 
         print(printable(str(response.get("message"))))
         if side_by_side:

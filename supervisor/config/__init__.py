@@ -11,40 +11,41 @@ from typing import TYPE_CHECKING
 from ..faces import lazily
 
 if TYPE_CHECKING:
-    from .audience import Audience, Split, Version, family_of
-    from .audience_values import misfit, read_audience, too_much
-    from .config import (
-        AT_LEAST_ONCE,
-        FORK,
-        STOP_FIRST,
-        AgentsConfig,
-        GroupConfig,
-        JournalConfig,
-        LimitsConfig,
-        ModConfig,
-        NetworkConfig,
-        RestartConfig,
-        is_allowed,
-        load_config,
-        parse_config,
-    )
+    from .audience import Audience, FamilyVersion, Split, family_of
+    from .audience_values import misfit, read_audience, shares_over_100
     from .mod_entry import BUNDLED, fingerprint, mod_config, with_aliases, with_bundled_permissions, with_changes
-    from .mod_file import NAME, ModFile, keys_of, read_mod_file, settled
-    from .values import AUTO, Place, duration, path
-    from .versions import Requirement, WrongVersion, check, in_order, matching, newest_final, parsed, same
+    from .mod_file import MOD_FILE_NAME, ModFile, mod_file_keys, read_mod_file, with_mod_file
+    from .mod_model import AT_LEAST_ONCE, FORK, STOP_FIRST, LimitsConfig, ModConfig, RestartConfig
+    from .network_file import is_allowed, load_config, parse_config
+    from .network_model import AgentsConfig, GroupConfig, JournalConfig, NetworkConfig
+    from .reader import Location
+    from .values import AUTO, absolute_path, duration
+    from .versions import (
+        Requirement,
+        WrongVersion,
+        check_version,
+        matching_version,
+        newest_final_version,
+        parse_version,
+        same_version,
+        versions_in_order,
+    )
     from .yaml_source import BROKEN, ConfigError, Problem, Source, load_yaml
 else:  # hidden from type checkers, which would take any name for one of the room
     __getattr__ = lazily(
         __name__,
-        audience="Audience Split Version family_of",
-        audience_values="misfit read_audience too_much",
-        config=(
-            "AT_LEAST_ONCE AgentsConfig FORK GroupConfig JournalConfig LimitsConfig ModConfig NetworkConfig "
-            "RestartConfig STOP_FIRST is_allowed load_config parse_config"
-        ),
+        audience="Audience FamilyVersion Split family_of",
+        audience_values="misfit read_audience shares_over_100",
         mod_entry="BUNDLED fingerprint mod_config with_aliases with_bundled_permissions with_changes",
-        mod_file="ModFile NAME keys_of read_mod_file settled",
-        values="AUTO Place duration path",
-        versions="Requirement WrongVersion check in_order matching newest_final parsed same",
+        mod_file="MOD_FILE_NAME ModFile mod_file_keys read_mod_file with_mod_file",
+        mod_model="AT_LEAST_ONCE FORK LimitsConfig ModConfig RestartConfig STOP_FIRST",
+        network_file="is_allowed load_config parse_config",
+        network_model="AgentsConfig GroupConfig JournalConfig NetworkConfig",
+        reader="Location",
+        values="AUTO absolute_path duration",
+        versions=(
+            "Requirement WrongVersion check_version matching_version newest_final_version parse_version "
+            "same_version versions_in_order"
+        ),
         yaml_source="BROKEN ConfigError Problem Source load_yaml",
     )

@@ -1,7 +1,8 @@
-"""Which version of a mod gets the events of a source. Pure: the same answer after a restart, and on any machine.
+"""Which version of a mod gets the events of a source: the rules of a canary release. Pure.
 
-The *family* of a mod is its id up to ``@``: ``wiki``, ``wiki@2`` and ``wiki@canary`` are versions of ``wiki``. Each source (an
-agent, a mod, the network itself) has one version of a family, or none.
+The *family* of a mod is its id up to ``@``: ``wiki``, ``wiki@2`` and ``wiki@canary`` are versions of
+``wiki``. Each source (an agent, a mod, the network itself) gets one version of a family, or none.
+The answer is the same after a restart and on any machine.
 """
 
 from __future__ import annotations
@@ -12,26 +13,35 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ...ipc.address import AGENT, MOD
+from .keys import key
+from .name_values import event_source, group_name
+from .values import number, set_of
 
-_POSITIONS = 2**32  # of a source within a family: far more than a percent of any network tells apart
-_SHOWN = 3  # names of one kind in a description: it stands in a table
+_POSITIONS = 2**32  # of a source within a family: finer than any percentage that a network needs
+_SHOWN = 3  # names of one kind in a description, which must fit into a table
 
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """Whose events a mod gets: the sources named, those of the groups named, and a share of all others.
+    """Whose events a mod gets: named sources, named groups, and a share of all other sources."""
 
-    Attributes:
-        agents: sources as ``agent:alice`` or ``mod:shop``.
-        percent: 0 to 100.
-    """
-
-    agents: frozenset[str] = frozenset()
-    groups: frozenset[str] = frozenset()
-    percent: float = 0.0
+    agents: frozenset[str] = key(
+        frozenset(),
+        set_of(event_source, "['alice', 'mod:shop']"),
+        "agents (`alice`, `agent:alice`), mods (`mod:shop`) and the network itself "
+        "(`system:system`, which is also the operator)",
+    )
+    groups: frozenset[str] = key(
+        frozenset(), set_of(group_name, "['beta']"), "the agents of these groups; each group stands in `agent_groups`"
+    )
+    percent: float = key(
+        0.0,
+        number(0, 100),
+        "this share of all sources; the shares of all versions of a family must not exceed 100 together",
+    )
 
     def to_plain(self) -> dict[str, Any]:
-        """As the network file has it."""
+        """Return the audience as the network file would have it."""
         return {"percent": self.percent, "groups": sorted(self.groups), "agents": sorted(self.agents)}
 
     def __str__(self) -> str:
@@ -42,8 +52,12 @@ class Audience:
         return ", ".join(parts) or "nobody"
 
 
-class Version(NamedTuple):
-    """One of a family. ``promoted`` is the number of its last promotion, the newest the highest; 0: never."""
+class FamilyVersion(NamedTuple):
+    """One version of a family.
+
+    ``promoted`` is the number of its last promotion: the newest promotion has the highest number,
+    and 0 means that the version was never promoted.
+    """
 
     mod_id: str
     audience: Audience | None = None
@@ -52,11 +66,16 @@ class Version(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The sources of a network, divided among the versions of a family, which stand in load order."""
+    """The sources of a network, divided among the versions of a family.
+
+    Attributes:
+        versions: the versions of the family, in load order.
+        default: the version of every source that is in no audience.
+    """
 
     family: str
-    versions: tuple[Version, ...]
-    default: str | None = field(init=False)  # the version of everybody who is in no audience
+    versions: tuple[FamilyVersion, ...]
+    default: str | None = field(init=False)
     _agents: dict[str, str] = field(init=False, repr=False, compare=False)
     _groups: dict[str, str] = field(init=False, repr=False, compare=False)
     _shares: tuple[tuple[float, str], ...] = field(init=False, repr=False, compare=False)
@@ -76,14 +95,15 @@ class Split:
             if audience.percent:
                 reached += audience.percent
                 shares.append((reached, mod_id))
-        for version in self.versions:  # what one sends itself is not for its siblings, unless they ask for it
+        # A version's own events are not for its siblings, unless a sibling's audience names it.
+        for version in self.versions:
             agents.setdefault(f"{MOD}:{version.mod_id}", version.mod_id)
         for name, value in (("_agents", agents), ("_groups", groups), ("_shares", tuple(shares))):
             object.__setattr__(self, name, value)
         object.__setattr__(self, "default", _default(self.family, self.versions))
 
     def pick(self, source: str, group: str | None = None) -> str | None:
-        """The id of the version that ``source`` has; None: it has none of this family."""
+        """Return the id of the version that ``source`` gets; None if it gets none."""
         named = self._agents.get(source)
         if named is None and group is not None:
             named = self._groups.get(group)
@@ -97,7 +117,7 @@ class Split:
         return self.default
 
     def reaches(self, mod_id: str) -> str:
-        """In words, whose events a version gets."""
+        """Describe in words whose events a version gets."""
         audience = next(version.audience for version in self.versions if version.mod_id == mod_id)
         if audience is not None:
             return str(audience)
@@ -108,17 +128,24 @@ class Split:
 
 
 def family_of(mod_id: str) -> str:
+    """Return the family of a mod: its id up to ``@``."""
     return mod_id.partition("@")[0] or mod_id
 
 
 def position(family: str, source: str) -> float:
-    """Where a source stands in a family, 0 to below 100: a percentage that grows takes in those behind it, and loses nobody."""
+    """Return the place of a source in a family, from 0 to below 100.
+
+    A percentage takes the sources below it: one that grows only gains sources.
+    """
     digest = hashlib.blake2b(f"{family}\0{source}".encode(), digest_size=4).digest()
     return int.from_bytes(digest, "big") * 100 / _POSITIONS
 
 
-def _default(family: str, versions: Iterable[Version]) -> str | None:
-    """Of those without an audience the one promoted last, else the one with the family's own name, else the first."""
+def _default(family: str, versions: Iterable[FamilyVersion]) -> str | None:
+    """Return the default version: of the versions without an audience the last promoted one.
+
+    If none was promoted, it is the version with the family's own name, else the first one.
+    """
     free = [version for version in versions if version.audience is None]
     if not free:
         return None

@@ -1,4 +1,4 @@
-"""Reads the ``audience`` of a mod, and says what in it does not fit its surroundings."""
+"""Reads the ``audience`` of a mod, and checks that it fits the other mods and the groups."""
 
 from __future__ import annotations
 
@@ -6,78 +6,84 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ...ipc.address import AGENT, BROADCAST, MOD, SYSTEM, check_mod_id, parse_address
-from ...ipc.errors import InvalidEvent
-from . import values as values
 from .audience import Audience, family_of
-from .values import Place, Reader, got, hint
-from .yaml_source import BROKEN, Source
+from .keys import readers_of
+from .reader import Location, got, hint, reader
+from .values import read_keys
+from .yaml_source import Source
 
-_ROUNDING = 1e-9  # of 33.3 + 33.3 + 33.4
+_ROUNDING = 1e-9  # 33.3 + 33.3 + 33.4 is a little more than 100
+_READERS = readers_of(Audience)
 
 
-def audience(value: Any, at: Place) -> Any:
-    """A reader (see `config_values`). One that names nobody is most likely a mistake; ``percent: 0`` says so on purpose."""
+@reader("mapping")
+def audience(value: Any, at: Location) -> Any:
+    """Read an `Audience`. An empty one is most likely a mistake: ``percent: 0`` means nobody."""
     if not value and (value is None or isinstance(value, dict)):
         return at.wrong(
-            "names nobody; give agents, groups or a percent of the sources, or leave the key out: the mod is for everybody then"
+            "the audience is empty; give agents, groups or a percent of the sources, "
+            "or remove the key so that the mod is for everybody"
         )
     if not isinstance(value, dict):
         return at.wrong(f"expected a mapping with agents, groups or percent, got {got(value)}")
-    return Audience(**values.keys(value, at, AUDIENCE_KEYS))
+    return Audience(**read_keys(value, at, _READERS))
 
 
 def read_audience(data: dict[str, Any]) -> Audience:
-    """One that is given while the network runs; raises `ConfigError` with every mistake in it."""
+    """Read an audience that is given while the network runs.
+
+    Raises:
+        ConfigError: lists every mistake.
+    """
     source = Source()
-    at = Place(source, Path())
-    found = values.keys(data, at, AUDIENCE_KEYS)
+    found = read_keys(data, Location(source, Path()), _READERS)
     source.check()
     return Audience(**found)
 
 
-def check_percents(audiences: Mapping[str, Audience | None], places: Mapping[str, Place]) -> None:
-    """Report versions of one family that ask for more than all there is.
+def check_percents(audiences: Mapping[str, Audience | None], places: Mapping[str, Location]) -> None:
+    """Report families whose versions ask for more than 100 percent together.
 
     Args:
-        audiences: by mod id, in load order; ``places``: of the mods.
+        audiences: the audiences of the mods by mod id, in load order.
+        places: the locations of the mods.
     """
     for family in dict.fromkeys(map(family_of, audiences)):
         asked = [mod_id for mod_id, each in audiences.items() if family_of(mod_id) == family and each and each.percent]
-        if (text := too_much(family, audiences)) is not None:
+        if (text := shares_over_100(family, audiences)) is not None:
             (places[asked[-1]] / "audience" / "percent").wrong(text)
 
 
-def too_much(family: str, audiences: Mapping[str, Audience | None]) -> str | None:
-    """What is wrong with the percentages of a family; None if nothing is."""
+def shares_over_100(family: str, audiences: Mapping[str, Audience | None]) -> str | None:
+    """Return what is wrong with the percentages of a family; None if they fit."""
     asked = {mod_id: each.percent for mod_id, each in audiences.items() if family_of(mod_id) == family and each}
     total = sum(asked.values())
     if total <= 100 + _ROUNDING:
         return None
     each = ", ".join(f"{mod_id} {percent:g}" for mod_id, percent in asked.items() if percent)
-    return f"the percentages of the versions of {family} add up to {total:g} ({each}); 100 is all there is"
+    return f"the percentages of the versions of {family} add up to {total:g} ({each}); lower them to 100 or less"
 
 
 def misfit(
     mod_id: str, wanted: Audience | None, others: Mapping[str, Audience | None], groups: Iterable[str]
 ) -> str | None:
-    """Why a mod cannot have an audience in a network; None if it can.
+    """Return why a mod cannot have an audience in a network; None if it can.
 
     Args:
-        others: the audiences of the loaded mods, by id, in load order; of the mod itself too.
-        groups: of agents, that the network has.
+        others: the audiences of the loaded mods by id, in load order, with the mod itself.
+        groups: the network's groups of agents.
     """
     if wanted is None:
         return None
     known = set(groups)
     for group in sorted(wanted.groups - known):
         return f"audience.groups: {unknown_group(group, known)}"
-    text = too_much(family_of(mod_id), {**others, mod_id: wanted})
+    text = shares_over_100(family_of(mod_id), {**others, mod_id: wanted})
     return None if text is None else f"audience.percent: {text}"
 
 
-def check_groups(mods: Any, known: Iterable[str], at: Place) -> None:
-    """Report groups in the ``audience`` of the entries ``mods`` that the network does not have."""
+def check_groups(mods: Any, known: Iterable[str], at: Location) -> None:
+    """Report groups in the audiences of the entries ``mods`` that the network does not have."""
     names = set(known)
     for index, entry in enumerate(mods if isinstance(mods, (list, tuple)) else ()):
         own = entry.get("audience") if isinstance(entry, dict) else None
@@ -88,34 +94,5 @@ def check_groups(mods: Any, known: Iterable[str], at: Place) -> None:
 
 
 def unknown_group(group: str, known: Iterable[str]) -> str:
+    """Say that a group is missing, and which one was probably meant."""
     return f"no group {group!r} in agent_groups; {hint(group, known)}"
-
-
-def _source(value: Any, at: Place) -> Any:
-    text = values.text(value, at)
-    if text is BROKEN:
-        return BROKEN
-    try:
-        address = parse_address(text)
-        if address.role == MOD:
-            check_mod_id(address.id)
-    except InvalidEvent as error:
-        return at.wrong(str(error).partition("; give")[0])
-    if address.role not in (AGENT, MOD, SYSTEM) or address.id == BROADCAST:
-        return at.wrong(f"expected a source such as 'alice', 'agent:alice' or 'mod:shop', got {got(value)}")
-    return str(address)
-
-
-def _group(value: Any, at: Place) -> Any:
-    text = values.text(value, at)
-    try:
-        return text if text is BROKEN else parse_address(f"group:{text}").id
-    except InvalidEvent:
-        return at.wrong(f"expected the name of a group, got {got(value)}")
-
-
-AUDIENCE_KEYS: dict[str, Reader] = {
-    "agents": values.set_of(_source, "['alice', 'mod:shop']"),
-    "groups": values.set_of(_group, "['beta']"),
-    "percent": values.number(0, 100),
-}

@@ -1,16 +1,28 @@
-"""A mod's entry as it is asked for while the network runs, and what of it outlives that."""
+"""A mod's entry: read from the network file, or given while the network runs.
+
+Also what the journal keeps of an entry, and which mods are bundled.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from ...ipc.address import check_mod_path, mod_id_of
-from .config import ModConfig, parse_mod
+from ...ipc.errors import InvalidEvent
+from .audience_values import check_percents
+from .env_values import resolved
+from .keys import ConfigKey, keys_of
+from .mod_model import LimitsConfig, ModConfig, RestartConfig
+from .name_values import mod_path as read_mod_path
+from .reader import Location, got
+from .values import read_keys
+from .yaml_source import BROKEN, Source, format_key
 
 BUNDLED: dict[str, frozenset[str]] = {
     "modvisor.mods.workspace.wiki": frozenset(),
@@ -19,7 +31,118 @@ BUNDLED: dict[str, frozenset[str]] = {
     "modvisor.mods.workspace.messaging": frozenset({"channels"}),
     "modvisor.mods.workspace.analytics": frozenset(),
 }
-"""The bundled mods by mod_path, each with the permissions it has without a line of config."""
+"""The bundled mods by mod_path, each with the permissions that it has without a line of config."""
+
+_MOD_KEYS = keys_of(ModConfig)
+_NAME_KEY = ConfigKey(read_mod_path, "another word for `path`; an entry has one of them", name="name", shown="–")
+
+ENTRY_KEYS: dict[str, ConfigKey] = {"path": _MOD_KEYS["path"], "name": _NAME_KEY, **_MOD_KEYS}
+_READERS = {name: each.reader for name, each in ENTRY_KEYS.items()}
+
+
+# -- the entries of the file
+
+
+def read_mods(value: Any, at: Location) -> Any:
+    """Read the list ``mods`` as a tuple of `ModConfig`; reports ids and shares that clash."""
+    if value is None:
+        return ()
+    if not isinstance(value, (list, tuple)):
+        return at.wrong(f"expected a list of mods, got {got(value)}")
+    mods: list[ModConfig] = []
+    places: dict[str, Location] = {}
+    for index, entry in enumerate(value):
+        mod = read_mod(entry, at / index, from_file=True)
+        if mod is not BROKEN:
+            mods.append(mod)
+            _check_unique(mod, at / index, places)
+    check_percents({mod.mod_id: mod.audience for mod in mods if mod.enabled}, places)
+    return tuple(mods)
+
+
+def _check_unique(mod: ModConfig, at: Location, places: dict[str, Location]) -> None:
+    first = places.setdefault(mod.mod_id, at)
+    if first is not at:
+        line = at.source.line(first.key)
+        where = format_key(first.key) + (f" (line {line})" if line else "")
+        at.wrong(f"the mod id {mod.mod_id!r} is taken by {where}; give one of them an 'id' of its own")
+
+
+def read_mod(value: Any, at: Location, from_file: bool) -> Any:
+    """Read one entry, a mapping or just a mod_path, as a `ModConfig`."""
+    if value is BROKEN:
+        return BROKEN
+    if isinstance(value, str):
+        path = read_mod_path(value, at)
+        mod_id = _id_of(path, at)
+        return BROKEN if mod_id is BROKEN else ModConfig(path, mod_id, from_file=from_file)
+    if not isinstance(value, dict):
+        return at.wrong(f"expected a mod_path, or a mapping with a 'path', got {got(value)}")
+    found = read_keys(value, at, _READERS)
+    check_limits(found.get("limits", LimitsConfig()), found.get("restart", RestartConfig()), at)
+    _check_env(found, at)
+    alias = _path_key(value, at)
+    path = found.pop(alias, BROKEN)
+    found.pop("name", None)
+    mod_id = found.pop("id", BROKEN) if "id" in value else _id_of(path, at / alias)
+    if mod_id is BROKEN:
+        return BROKEN
+    return ModConfig("" if path is BROKEN else path, mod_id, from_file=from_file, given=_given(value), **found)
+
+
+def _given(entry: dict[Any, Any]) -> frozenset[str]:
+    """Return the keys of an entry, and those of its sections as ``limits.memory``."""
+    sections = {name: section for name, section in entry.items() if isinstance(section, dict)}
+    return frozenset(entry) | {f"{name}.{key}" for name, section in sections.items() for key in section}
+
+
+def _path_key(value: dict[Any, Any], at: Location) -> str:
+    """Return which key of the entry holds its path: 'path', or its other name 'name'."""
+    if "path" in value:
+        if "name" in value:
+            (at / "name").wrong("means the same as 'path', and both are given; remove one (an 'id' names the mod)")
+        return "path"
+    if "name" not in value:
+        (at / "path").wrong("the key is missing; give the mod_path, such as 'modvisor.mods.workspace.wiki' or './name'")
+    return "name"
+
+
+def _id_of(path: Any, at: Location) -> Any:
+    try:
+        return BROKEN if path is BROKEN else mod_id_of(path)
+    except InvalidEvent as error:
+        return at.wrong(str(error))
+
+
+def _check_env(found: dict[str, Any], at: Location) -> None:
+    if found.get("enabled", True):  # the secrets of a disabled mod may be missing on this machine
+        for name, value in found.get("env", {}).items():
+            resolved(value, at / "env" / name)
+
+
+def check_limits(limits: LimitsConfig, restart: RestartConfig, at: Location) -> None:
+    """Report contradictions in the limits and the restart policy of an entry or a mod.yaml."""
+    if limits.memory is not None and limits.memory_soft is not None and limits.memory_soft >= limits.memory:
+        (at / "limits" / "memory_soft").wrong(
+            f"must be less than memory, {limits.memory} bytes, so that the soft limit acts first"
+        )
+    if restart.max_delay < restart.first_delay:
+        (at / "restart" / "max_delay").wrong(f"must not be less than first_delay, {restart.first_delay:g} seconds")
+
+
+# -- an entry that is given while the network runs
+
+
+def parse_mod(data: dict[str, Any] | str, *, base_dir: str | Path, from_file: bool = False) -> ModConfig:
+    """Read one entry of ``mods`` from plain data.
+
+    Raises:
+        ConfigError: lists every mistake.
+    """
+    at = Location(Source(), Path(os.path.abspath(base_dir)))
+    mod = read_mod(data, at, from_file)
+    at.source.check()
+    return mod
 
 
 def mod_config(
@@ -31,10 +154,10 @@ def mod_config(
     dependency: bool = False,
     **more: Any,
 ) -> ModConfig:
-    """A `ModConfig` for a load at runtime; raises `ConfigError` or `InvalidId`.
+    """Make the `ModConfig` for a load at runtime; raises `ConfigError` or `InvalidId`.
 
     Args:
-        dependency: it is loaded only because another mod requires it.
+        dependency: whether the mod is loaded only because another mod requires it.
     """
     check_mod_path(mod_path)
     data = {
@@ -49,14 +172,21 @@ def mod_config(
     return with_bundled_permissions(replace(parse_mod(data, base_dir=base_dir), spec=spec, dependency=dependency))
 
 
+# -- changes of an entry
+
+
 def with_bundled_permissions(mod: ModConfig) -> ModConfig:
-    """Bundled mods are part of modvisor and get what they need; any other mod gets what its config grants."""
+    """Add the permissions that a bundled mod needs; any other mod has those of its config."""
     granted = BUNDLED.get(mod.path, frozenset())
     return replace(mod, permissions=mod.permissions | granted) if granted - mod.permissions else mod
 
 
 def with_changes(mod: ModConfig, *, path: str | None = None, config: dict[str, Any] | None = None) -> ModConfig:
-    """The same mod from another mod_path, or with another free-form part, if they are given. Raises `InvalidEvent`."""
+    """Return the mod with another mod_path or another ``config``, if they are given.
+
+    Raises:
+        InvalidEvent: the mod_path is none.
+    """
     asked = mod.as_asked if path is not None or config is not None else mod
     if path is not None:
         check_mod_path(path)
@@ -67,13 +197,13 @@ def with_changes(mod: ModConfig, *, path: str | None = None, config: dict[str, A
 
 
 def with_aliases(mod: ModConfig, more: Iterable[str]) -> ModConfig:
-    """The same mod, called by other ids too."""
+    """Return the mod with further aliases."""
     aliases = mod.aliases | frozenset(more) - {mod.mod_id}
     return replace(mod, aliases=aliases, spec=None if mod.spec is None else {**mod.spec, "aliases": sorted(aliases)})
 
 
 def fingerprint(config: ModConfig) -> str:
-    """Whether two configs of a mod ask for the same: a mod whose entry was changed is given another chance."""
+    """Return a hash of what a config asks for: a quarantined mod whose entry changed is tried again."""
     asked = replace(config.as_asked, spec=None, asked=None, given=frozenset(), audience=None)
     plain = json.dumps(asdict(asked), sort_keys=True, default=_plain)
     return hashlib.sha256(plain.encode()).hexdigest()

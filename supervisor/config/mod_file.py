@@ -1,6 +1,7 @@
-"""``mod.yaml`` beside a mod's ``mod.py``: how its author wants it to be run. What the network's own file says goes before.
+"""``mod.yaml`` beside a mod's ``mod.py``: how its author wants it to be run.
 
-Read without importing the mod, each time its working files are; ``docs/config.md`` says which keys it may have.
+The network's own file overrides it. A mod.yaml is read without importing the mod, each time that
+the mod's working files are read; ``docs/config.md`` says which keys it may have.
 """
 
 from __future__ import annotations
@@ -10,12 +11,31 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .config import MOD_FILE_KEYS, ModConfig, check_limits
-from .values import Place, keys
+from .keys import keys_of, readers_of
+from .mod_entry import check_limits
+from .mod_model import LimitsConfig, ModConfig, RestartConfig
+from .name_values import version
+from .reader import Location, Reader
+from .values import read_keys, text
 from .yaml_source import BROKEN, Source, parse_yaml, read_text
 
-NAME = "mod.yaml"
+MOD_FILE_NAME = "mod.yaml"
 _NOTHING: Mapping[str, Any] = {}
+
+
+def _section_keys(kind: type) -> Reader:
+    """Read a section as a dict of its keys: the network's file overrides them one by one."""
+    table = readers_of(kind)
+    return Reader("mapping", lambda value, at: read_keys(value, at, table))
+
+
+MOD_FILE_READERS: dict[str, Reader] = {
+    "version": version,
+    "description": text,
+    **{name: each.reader for name, each in keys_of(ModConfig).items() if each.in_mod_file},
+    "limits": _section_keys(LimitsConfig),
+    "restart": _section_keys(RestartConfig),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +47,12 @@ class ModFile:
 
 
 def read_mod_file(folder: Path | None) -> ModFile | None:
-    """The file of the mod in ``folder``, None if it has none; raises `ConfigError` if it cannot be read as text."""
-    path = None if folder is None else folder / NAME
+    """Read the mod.yaml of the mod in ``folder``; None if it has none.
+
+    Raises:
+        ConfigError: the file cannot be read as text.
+    """
+    path = None if folder is None else folder / MOD_FILE_NAME
     if path is None or not path.is_file():
         return None
     source = Source(str(path))
@@ -37,45 +61,49 @@ def read_mod_file(folder: Path | None) -> ModFile | None:
     return ModFile(str(path), text)
 
 
-def keys_of(file: ModFile) -> dict[str, Any]:
-    """What it says, by key; raises `ConfigError` with every mistake."""
-    at = _place(file)
+def mod_file_keys(file: ModFile) -> dict[str, Any]:
+    """Return the values of a mod.yaml by key; raises `ConfigError` with every mistake."""
+    at = _location(file)
     found = _keys(file, at)
     at.source.check()
     return found
 
 
-def settled(asked: ModConfig, file: ModFile | None, said: Mapping[str, Any] = _NOTHING) -> ModConfig:
-    """What is asked for, completed by what the mod's own file says; raises `ConfigError` with every mistake in that.
+def with_mod_file(asked: ModConfig, file: ModFile | None, said: Mapping[str, Any] = _NOTHING) -> ModConfig:
+    """Complete a mod's config by its class and its mod.yaml, which overrides the class.
 
-    It may be asked for by what an earlier file completed: only what the network's file gave is taken from there.
+    What the network's file gives stays. If ``asked`` was completed by an earlier mod.yaml, the
+    values of that file are dropped first.
 
     Args:
-        said: by the mod's class; its file goes before that.
+        said: what the mod's class says.
+
+    Raises:
+        ConfigError: lists every mistake in the mod.yaml.
     """
     asked = asked.as_asked
     said = {key: value for key, value in said.items() if value and key not in asked.given}
     if file is None:
         return replace(asked, asked=asked, **said) if said else asked
-    at = _place(file)
+    at = _location(file)
     found = _keys(file, at)
     limits = _completed(asked.limits, found.pop("limits", {}), asked.given, "limits")
     restart = _completed(asked.restart, found.pop("restart", {}), asked.given, "restart")
     check_limits(limits, restart, at)
     at.source.check()
     declared = found.pop("version", None)
-    found.pop("description", None)  # for who looks for mods
+    found.pop("description", None)  # shown in lists of mods, and no part of the config
     own = {**said, **{key: value for key, value in found.items() if key not in asked.given}}
     return replace(asked, limits=limits, restart=restart, declared=declared, asked=asked, **own)
 
 
-def _place(file: ModFile) -> Place:
-    return Place(Source(file.path), Path(file.path).parent)
+def _location(file: ModFile) -> Location:
+    return Location(Source(file.path), Path(file.path).parent)
 
 
-def _keys(file: ModFile, at: Place) -> dict[str, Any]:
+def _keys(file: ModFile, at: Location) -> dict[str, Any]:
     data = parse_yaml(file.text, at.source)
-    return {} if data is BROKEN else keys(data, at, MOD_FILE_KEYS)
+    return {} if data is BROKEN else read_keys(data, at, MOD_FILE_READERS)
 
 
 def _completed(section: Any, own: Mapping[str, Any], given: frozenset[str], name: str) -> Any:

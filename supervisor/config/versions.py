@@ -1,4 +1,7 @@
-"""Versions of mods (PEP 440): which of several is meant, and whether what runs is what was asked for. Pure."""
+"""Versions of mods (PEP 440), and demands on them. Pure.
+
+Answers which of several versions is meant, and whether the running version is the requested one.
+"""
 
 from __future__ import annotations
 
@@ -16,80 +19,84 @@ from ...ipc.errors import Code, ModvisorError, shown
 
 
 class WrongVersion(ModvisorError):
-    """A mod of another version than was asked for, or than its own files say of it."""
+    """The mod has another version than the one that was requested."""
 
     code = Code.WRONG_VERSION
 
 
-def parsed(text: str) -> Version | None:
-    """None for what is no version of PEP 440: a class may call its version whatever it likes."""
+def parse_version(text: str) -> Version | None:
+    """Parse a version of PEP 440; None for other text, since a class may give any text as version."""
     try:
         return Version(text)
     except InvalidVersion:
         return None
 
 
-def same(one: str, other: str) -> bool:
-    """``2.0`` is ``2.0.0``; what is no version is compared as text."""
-    first, second = parsed(one), parsed(other)
+def same_version(one: str, other: str) -> bool:
+    """Tell whether two versions are equal: ``2.0`` is ``2.0.0``. Other text is compared as text."""
+    first, second = parse_version(one), parse_version(other)
     return one == other if first is None or second is None else first == second
 
 
-def matching(asked: str, names: Iterable[str]) -> str | None:
-    """The one of ``names`` that is the version asked for."""
-    return next((name for name in names if same(asked, name)), None)
+def matching_version(asked: str, names: Iterable[str]) -> str | None:
+    """Return the name that is the requested version; None if there is none."""
+    return next((name for name in names if same_version(asked, name)), None)
 
 
-def newest_final(names: Iterable[str]) -> str | None:
-    """The newest that is no pre-release or development version; None if there is no such."""
-    final = {version: name for name in names if (version := parsed(name)) and not version.is_prerelease}
+def newest_final_version(names: Iterable[str]) -> str | None:
+    """Return the newest version that is not a pre-release; None if there is none."""
+    final = {version: name for name in names if (version := parse_version(name)) and not version.is_prerelease}
     return final[max(final)] if final else None
 
 
-def in_order(names: Iterable[str]) -> list[str]:
-    """Oldest first; what is no version comes before all that are."""
+def versions_in_order(names: Iterable[str]) -> list[str]:
+    """Sort versions, oldest first. Text that is not a version comes before all versions."""
     return sorted(names, key=_rank)
 
 
 def _rank(name: str) -> tuple[bool, Version, str]:
-    version = parsed(name)
+    version = parse_version(name)
     return version is not None, version or Version("0"), name
 
 
-def check(asked: str | None, declared: str | None, reported: str) -> None:
-    """Whether all who speak of a mod's version mean the same.
+def check_version(asked: str | None, declared: str | None, reported: str) -> None:
+    """Check that a mod's class has the requested version, and the version in its mod.yaml.
 
     Args:
-        asked: by whoever loads it.
-        declared: by its mod.yaml.
-        reported: by its class.
+        asked: the version that the load requests.
+        declared: the version in the mod.yaml.
+        reported: the version of the class.
 
     Raises:
-        WrongVersion: it is not what was asked for.
+        WrongVersion: the class has another version than the requested one.
         ModvisorError: ``invalid_mod``: class and mod.yaml contradict each other.
     """
-    if asked is not None and not same(asked, reported):
+    if asked is not None and not same_version(asked, reported):
         raise WrongVersion(
-            f"version {asked} was asked for, and its class says {reported}; ask for {reported}, or mend the version there",
+            f"version {asked} was requested, but the class says {reported}; request {reported}, or correct the class",
             asked=asked, found=reported,
         )  # fmt: skip
-    if declared is not None and not same(declared, reported):
+    if declared is not None and not same_version(declared, reported):
         raise ModvisorError(
-            f"its mod.yaml says version {declared} and its class says {reported}; make them the same, or remove one of them",
+            f"its mod.yaml says version {declared}, but its class says {reported}; make them equal, or remove one of them",
             code=Code.INVALID_MOD, declared=declared, found=reported,
         )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """A mod by its name, and the versions that will do."""
+    """The name of a mod, and the versions of it that are accepted."""
 
     name: str
     specifier: SpecifierSet
 
     @classmethod
     def parse(cls, text: Any) -> Requirement:
-        """Written as Python's packages write theirs; raises `InvalidRequirement` with what was expected."""
+        """Parse a requirement, written like one of a Python package.
+
+        Raises:
+            InvalidRequirement: says what was expected.
+        """
         try:
             found = PythonRequirement(text)
             if not (found.extras or found.marker or found.url):
@@ -97,15 +104,17 @@ class Requirement:
         except (InvalidRequirement, InvalidId, TypeError, AttributeError):
             pass
         raise InvalidRequirement(
-            f"expected the name of a mod and the versions that will do, such as 'messaging>=2,<3', got {shown(text)}"
+            f"expected the name of a mod and the versions to accept, such as 'messaging>=2,<3', got {shown(text)}"
         )
 
     def allows(self, version: str | None) -> bool:
-        """Whether a version will do; pre-releases as well, for whoever has one loaded wants it. Of an unknown one only no
-        demand is met."""
+        """Tell whether a version is accepted; an unknown version only meets a requirement without versions.
+
+        Pre-releases are accepted: a loaded pre-release was chosen on purpose.
+        """
         if not self.specifier:
             return True
-        known = None if version is None else parsed(version)
+        known = None if version is None else parse_version(version)
         return known is not None and self.specifier.contains(known, prereleases=True)
 
     def __str__(self) -> str:

@@ -1,7 +1,7 @@
-"""The text of a YAML file as plain data, together with the line of every value and all that was wrong with it.
+"""Reads YAML as plain data, with the line of every value and every mistake in the file.
 
-The node graph is walked here instead of calling ``yaml.safe_load``, which forgets lines, lets the later of two equal keys
-win without a word, gives up at the first mistake and expands whatever aliases repeat.
+It walks the node graph instead of calling ``yaml.safe_load``, which forgets lines, silently lets the
+later of two equal keys win, stops at the first mistake and expands aliases without a limit.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from yaml.reader import ReaderError
 
 from ...ipc.errors import ModvisorError
 
-MAX_BYTES = 4 * 1024 * 1024  # a file people write by hand; the parser takes seconds per megabyte
+MAX_BYTES = 4 * 1024 * 1024  # people write these files by hand, and the parser takes seconds per megabyte
 MAX_DEPTH = 100  # below Python's recursion limit, and below msgpack's nesting limit
-MAX_VALUES = 100_000  # counting what aliases repeat: nine lines of aliases can stand for a billion values
+MAX_VALUES = 100_000  # counting repeated aliases: nine lines of aliases can stand for a billion values
 
 BROKEN: Any = object()
-"""Stands for a value whose mistake is already reported, so that it is not reported a second time as a wrong type."""
+"""Stands for a value whose mistake is reported already: no reader reports it as a wrong type again."""
 
 Key = tuple[str | int, ...]
-"""The way to a value: ``("mods", 1, "limits", "memory")`` is written ``mods[1].limits.memory``."""
+"""The path to a value: ``("mods", 1, "limits", "memory")`` is written ``mods[1].limits.memory``."""
 
 _TAG = "tag:yaml.org,2002:"
 _MERGE = _TAG + "merge"
@@ -38,7 +38,7 @@ _PLAIN_NAME = re.compile(r"[\w@$-]{1,64}")
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake. ``file`` is empty for plain data, ``key`` for a mistake of the file as a whole."""
+    """One mistake. ``file`` is empty for plain data; ``key`` is empty for a mistake in the whole file."""
 
     file: str
     line: int | None
@@ -51,7 +51,7 @@ class Problem:
 
 
 class ConfigError(ModvisorError):
-    """The configuration has mistakes; ``problems`` holds all of them, in the order of the file."""
+    """The configuration has mistakes; ``problems`` lists all of them in the order of the file."""
 
     code = "bad_config"
 
@@ -63,12 +63,12 @@ class ConfigError(ModvisorError):
 
 @dataclass(slots=True)
 class Source:
-    """Where a configuration came from: a file's lines, and the problems found so far.
+    """Where a configuration comes from: the lines of a file, and the problems found so far.
 
     Attributes:
-        file: the name problems are reported under; empty for plain data.
+        file: the name that problems are reported under; empty for plain data.
         lines: the line of each key, counted from 1.
-        texts: how each number was written, for readers that want text: ``1.10`` is not ``1.1`` there.
+        texts: how each number was written, for readers that want text, where ``1.10`` is not ``1.1``.
     """
 
     file: str = ""
@@ -77,12 +77,12 @@ class Source:
     problems: list[Problem] = field(default_factory=list)
 
     def report(self, key: Key, message: str, line: int | None = None) -> Any:
-        """Note a mistake; returns `BROKEN` in place of the value."""
+        """Add a mistake; returns `BROKEN` in place of the value."""
         self.problems.append(Problem(self.file, line or self.line(key), format_key(key), message))
         return BROKEN
 
     def line(self, key: Key) -> int | None:
-        """The line of ``key``; of what holds it, if the key is missing."""
+        """Return the line of ``key``, or of the section that lacks it."""
         for end in range(len(key), -1, -1):
             if (line := self.lines.get(key[:end])) is not None:
                 return line
@@ -91,12 +91,12 @@ class Source:
     def check(self) -> None:
         """Raise `ConfigError` if anything was reported."""
         if self.problems:
-            found = dict.fromkeys(self.problems)  # what aliases and merges repeat is reported once
+            found = dict.fromkeys(self.problems)  # a mistake that aliases or merges repeat is reported once
             raise ConfigError(sorted(found, key=lambda problem: problem.line or 0))
 
 
 def format_key(key: Key) -> str:
-    """``mods[1].limits.memory``; a part that would not read as a name is quoted."""
+    """Write a key as ``mods[1].limits.memory``; quotes parts that are not plain names."""
     text = ""
     for part in key:
         if isinstance(part, int):
@@ -107,20 +107,22 @@ def format_key(key: Key) -> str:
 
 
 def shorten(text: str) -> str:
+    """Cut a text to 60 characters."""
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def load_yaml(path: str, source: Source) -> Any:
-    """The data in the YAML file ``path``, None if it is empty, `BROKEN` if it cannot be read at all.
+    """Return the data of a YAML file, None if it is empty, `BROKEN` if it cannot be read at all.
 
-    Mistakes go to ``source``. Nothing but plain data is made: None, bool, int, float, str, bytes, list, dict.
+    Reports mistakes to ``source``. Makes plain data only: None, bool, int, float, str, bytes, list
+    and dict.
     """
     text = read_text(path, source)
     return BROKEN if text is BROKEN else parse_yaml(text, source)
 
 
 def read_text(path: str, source: Source) -> Any:
-    """The text of a file, `BROKEN` if it cannot be read; mistakes go to ``source``."""
+    """Return the text of a file; reports to ``source`` and returns `BROKEN` if it cannot be read."""
     try:
         with open(path, "rb") as file:
             raw = file.read(MAX_BYTES + 1)
@@ -128,7 +130,7 @@ def read_text(path: str, source: Source) -> Any:
         return source.report((), f"cannot read the file: {getattr(error, 'strerror', None) or error}")
     if len(raw) > MAX_BYTES:
         return source.report(
-            (), f"the file is larger than {MAX_BYTES} bytes; keep data out of it and name files instead"
+            (), f"the file is larger than {MAX_BYTES} bytes; move data to other files and name those here"
         )
     try:
         return raw.decode("utf-8-sig")
@@ -138,10 +140,10 @@ def read_text(path: str, source: Source) -> Any:
 
 
 def parse_yaml(text: str, source: Source) -> Any:
-    """`load_yaml` for text that is already read."""
+    """Do the same as `load_yaml` for text that was read already."""
     try:
         root = _compose(text)
-        return None if root is None else _Walk(source).document(root)
+        return None if root is None else _NodeWalk(source).document(root)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         return source.report((), _syntax_message(error), mark.line + 1 if mark else None)
@@ -155,14 +157,14 @@ def _compose(text: str) -> yaml.Node | None:
     try:
         return loader.get_single_node()
     except (ValueError, OverflowError):
-        # PyYAML converts escapes such as "\UFFFFFFFF" and version numbers without a check.
+        # PyYAML converts escapes such as "\UFFFFFFFF" and version numbers unchecked.
         raise ComposerError(None, None, "a number is out of range here", loader.get_mark()) from None
     finally:
         loader.dispose()
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's composer recurses; the depth is capped while the text is read, before Python's own limit is near."""
+    """Caps the depth while it reads: PyYAML's composer recurses, and Python's own limit is near."""
 
     depth = 0
 
@@ -176,7 +178,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _TooMuch(yaml.MarkedYAMLError):
-    """Reading ends here: going on would take memory without end."""
+    """The file is too deep or too large: reading on would take unlimited memory."""
 
 
 def _syntax_message(error: yaml.MarkedYAMLError) -> str:
@@ -184,19 +186,19 @@ def _syntax_message(error: yaml.MarkedYAMLError) -> str:
     if isinstance(error, _TooMuch):
         return problem
     if "but found another document" in problem:
-        return "a second document starts here; one file holds one"
+        return "a second document starts here; keep one document in a file"
     if "'\\t'" in problem:
         problem += "; indent with spaces, not tabs"
     return f"not valid YAML: {problem}" + (f" ({error.context})" if error.context else "")
 
 
-class _Walk:
-    """One walk over a node graph: builds the data, notes lines, reports mistakes."""
+class _NodeWalk:
+    """One walk over a node graph: builds the data, records lines, reports mistakes."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self._left = MAX_VALUES
-        self._open: set[int] = set()  # ids of the nodes being built, to notice one that contains itself
+        self._open: set[int] = set()  # ids of the nodes under construction, to notice a node that contains itself
 
     def document(self, root: yaml.Node) -> Any:
         self._source.lines[()] = _line(root)
@@ -205,13 +207,13 @@ class _Walk:
     def _value(self, node: yaml.Node, key: Key) -> Any:
         self._left -= 1
         if self._left < 0:
-            raise _TooMuch(None, None, f"more than {MAX_VALUES} values, counting what aliases repeat", node.start_mark)
+            raise _TooMuch(None, None, f"more than {MAX_VALUES} values, counting repeated aliases", node.start_mark)
         if isinstance(node, yaml.ScalarNode):
             if node.tag in _NUMBER_TAGS:
-                self._source.texts.setdefault(key, node.value)  # a merged value comes after the one that overrides it
+                self._source.texts.setdefault(key, node.value)  # a merged value comes after the value that overrides it
             return self._scalar(node, key)
         if id(node) in self._open:
-            return self._report(node, key, "an alias that contains itself; write the value out")
+            return self._report(node, key, "the alias contains itself; write the value out")
         if len(key) > MAX_DEPTH:
             return self._report(node, key, f"nested deeper than {MAX_DEPTH} levels")
         self._open.add(id(node))
@@ -253,16 +255,16 @@ class _Walk:
         here = (*key, key_node.value)
         if not isinstance(name, str):
             kind = key_node.tag.removeprefix(_TAG)
-            self._report(key_node, here, f"YAML reads this key as {kind}, and keys are text; put it in quotes")
+            self._report(key_node, here, f"YAML reads this key as {kind}, but keys are text; put it in quotes")
             return
-        if name in data:  # the first one stays, so that its own mistakes are found
+        if name in data:  # keep the first value, so that its own mistakes are found
             self._report(key_node, here, f"this key is already given in line {self._source.lines[here]}; remove one")
             return
         self._source.lines.setdefault(here, _line(key_node))
         data[name] = self._value(value_node, here)
 
     def _merge(self, node: yaml.Node, key: Key, data: dict[Any, Any]) -> None:
-        """``<<: *defaults``: take over the keys that are not there yet; of a list, the first mapping rules."""
+        """Merge ``<<: *defaults``: add missing keys. In a list, earlier mappings override later ones."""
         for part in node.value if isinstance(node, yaml.SequenceNode) else [node]:
             if not isinstance(part, yaml.MappingNode):
                 self._report(part, key, "'<<' merges mappings only; write '<<: *name' of a mapping marked '&name'")
@@ -279,12 +281,12 @@ class _Walk:
                 node, key, f"YAML reads {shorten(node.value)} as a date; put it in quotes to make it text"
             )
         if node.tag in _NUMBER_TAGS and ":" in node.value:
-            return node.value  # YAML 1.1 counts 1:30 in sixties; nobody means 90
+            return node.value  # YAML 1.1 reads 1:30 as 90; nobody means that
         if node.tag not in _NUMBER_TAGS | _OTHER_TAGS:
             return self._report(node, key, _unknown_tag(node))
         try:
             return SafeConstructor().construct_object(node)
-        except (yaml.YAMLError, ValueError, LookupError):  # a tag that does not fit its text, such as '!!int x'
+        except (yaml.YAMLError, ValueError, LookupError):  # the tag does not fit the text, such as '!!int x'
             kind = node.tag.removeprefix(_TAG)
             return self._report(node, key, f"YAML cannot read {shorten(repr(node.value))} as {kind}; put it in quotes")
 

@@ -14,7 +14,7 @@ from ...ipc.address import AGENT, CHANNEL, GROUP, MOD, SYSTEM, Address
 from ...ipc.errors import Code, FrameTooLarge, ModvisorError, Unserializable
 from ...ipc.event import Event, EventResponse
 from ...ipc.topic import matches
-from ..agents import Agent, AgentRegistry, Delivery, Refusal
+from ..agents import Agent, AgentRegistry, Delivered, Refusal
 from ..calls import MAX_HOPS, Journey, NetworkCounters, Origin, Unanswered
 from ..config import ModConfig, family_of
 from ..fleet import Entry, Mod, ModRegistry, NotInAudience
@@ -77,7 +77,7 @@ class Gateway:
         self._event_timeout = event_timeout
         self._answers = Answers()
         self._loop = asyncio.get_running_loop()
-        self.taps: list[Callable[[Event, EventResponse], None]] = []
+        self.taps: list[Callable[[tuple[Event, EventResponse]], None]] = []
         """Called with each finished event and its response, e.g. by ``modvisor events``; must not block."""
 
     # -- three doors
@@ -323,7 +323,7 @@ class Gateway:
         walk.journey.own()
         event = walk.journey.event
         destination = event.destination
-        delivery: Delivery | None = None
+        delivery: Delivered | None = None
         failure: EventResponse | None = None
         if destination is not None and destination.role in (AGENT, CHANNEL, GROUP):
             try:
@@ -378,7 +378,7 @@ class Gateway:
             self._counters.failed += 1
         if self.taps:
             for tap in self.taps:
-                tap(event, response)
+                tap((event, response))
         return response
 
 

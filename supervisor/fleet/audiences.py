@@ -10,7 +10,7 @@ from typing import Any
 
 from ...ipc.errors import Code, ModvisorError
 from ...ipc.event import EventResponse
-from ..config import Audience, ConfigError, NetworkConfig, Split, family_of, read_audience, too_much
+from ..config import Audience, ConfigError, NetworkConfig, Split, family_of, read_audience, shares_over_100
 from ..lifecycle import State
 from .registry import ModRegistry
 from .restored import ModRecords
@@ -137,7 +137,7 @@ class Audiences:
         if before.default is not None and members[before.default].state is not State.READY:
             return self._not_ready(members[before.default], what)
         wanted = {mod.mod_id: audience for mod, (audience, _) in _as_before(before, [*members.values()]).items()}
-        if (text := too_much(family, wanted)) is not None:
+        if (text := shares_over_100(family, wanted)) is not None:
             return EventResponse.failure(Code.CONFLICT, f"{what}: {text}; lower one of them first", family=family)
         return None
 

@@ -24,21 +24,21 @@ from ..config import ModConfig
 from ..lifecycle import COMING_BACK, State
 from ..sources import (
     HOW_TO_INSTALL,
+    CodePlace,
     Decision,
     Digests,
-    Place,
     Seen,
     SourceFiles,
-    changed,
-    changes,
+    can_watch,
+    changed_files,
+    changes_in,
+    code_place,
     decide,
     files_read,
-    is_available,
-    look,
+    look_at_files,
     made_of,
-    place_of,
-    touched,
-    unsure,
+    mark_unsure,
+    touched_files,
 )
 from .commands import ModCommands
 from .workers import Mod
@@ -93,7 +93,7 @@ class _WatchedMod:
         last_told: the failure that listeners know already.
     """
 
-    def __init__(self, mod: Mod, place: Place) -> None:
+    def __init__(self, mod: Mod, place: CodePlace) -> None:
         self.mod = mod
         self.place = place
         self.path = mod.config.path
@@ -156,7 +156,9 @@ class _WatchedMod:
         """Return the files that differ from the last start or try."""
         now = self.seen.digests
         return tuple(
-            changed(self.running, now) if self.tried is None else changed(self.tried, {**now, **self.seen.hoped})
+            changed_files(self.running, now)
+            if self.tried is None
+            else changed_files(self.tried, {**now, **self.seen.hoped})
         )
 
     async def look(self, search: Iterable[str]) -> None:
@@ -169,7 +171,7 @@ class _WatchedMod:
             root = self.place.root or (self.sources.root if self.sources is not None else None)
             files = {*self.place.files, *self.running, *self.read}
             roots = list(search) if self.may_miss else ()
-            self.seen = await anyio.to_thread.run_sync(look, root, files, roots)
+            self.seen = await anyio.to_thread.run_sync(look_at_files, root, files, roots)
 
 
 class Autoreload:
@@ -233,7 +235,7 @@ class Autoreload:
 
     async def _take_stock(self) -> None:
         wanted = [mod for mod in self._registry if self._is_wanted(mod.config)]
-        if wanted and not is_available():
+        if wanted and not can_watch():
             if not self._warned:
                 ids = ", ".join(mod.mod_id for mod in wanted)
                 logger.warning("the files of %s are not watched: %s", ids, HOW_TO_INSTALL)
@@ -247,7 +249,7 @@ class Autoreload:
                 await watched.look(self._registry.own_folders)
 
     def _begin(self, mod: Mod) -> _WatchedMod:
-        return _WatchedMod(mod, place_of(mod.config, self._registry.base_dir, self._registry.search_path))
+        return _WatchedMod(mod, code_place(mod.config, self._registry.base_dir, self._registry.search_path))
 
     async def _learn(self, watched: _WatchedMod) -> None:
         search, before, is_new = self._registry.own_folders, watched.sources, not watched.seen.watched
@@ -279,7 +281,7 @@ class Autoreload:
 
     async def _listen(self, folders: list[str], stop: anyio.Event) -> None:
         try:
-            async for paths in changes(folders, stop):
+            async for paths in changes_in(folders, stop):
                 self._changed(paths)
         except FileNotFoundError:  # a folder vanished just now
             self._gone.update(folders)
@@ -297,7 +299,7 @@ class Autoreload:
             self._gone |= gone
             self.noticed()
         for watched in self._watched.values():
-            if saved := touched(paths, watched.seen.names, watched.seen.inner):
+            if saved := touched_files(paths, watched.seen.names, watched.seen.inner):
                 watched.saved |= saved
                 self._act_on(watched)
 
@@ -372,7 +374,7 @@ class Autoreload:
         # This leaves out a file of the package that appeared after the reload began.
         read = {path: found for path, found in watched.seen.digests.items() if path in watched.read}
         others = {path: found for path, found in {**read, **watched.seen.hoped}.items() if path not in tried}
-        noted = await anyio.to_thread.run_sync(unsure, others, began)
+        noted = await anyio.to_thread.run_sync(mark_unsure, others, began)
         watched.tried = {**tried, **noted}
         watched.to_look = watched.to_look or noted != others
         self.noticed()

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...ipc.errors import Code, ModvisorError
 from ..calls import Journey
-from ..config import Audience, Split, Version, family_of, read_audience
+from ..config import Audience, FamilyVersion, Split, family_of, read_audience
 from ..journal import Journal
 from ..lifecycle import State
 from .read_models import FamilyStats, Reach, VersionStats, latencies
@@ -247,8 +247,8 @@ class Families:
         return now - before if now >= before else now  # a mod that was loaded anew counts from 0
 
 
-def _version(mod: Mod) -> Version:
-    return Version(mod.mod_id, mod.audience, mod.promoted)
+def _version(mod: Mod) -> FamilyVersion:
+    return FamilyVersion(mod.mod_id, mod.audience, mod.promoted)
 
 
 def _not_for(mod: Mod, family: str, version: str | None, journey: Journey) -> NotInAudience:
@@ -270,7 +270,7 @@ def _from_plain(family: str, versions: list[dict[str, Any]]) -> Split:
     return Split(
         family,
         tuple(
-            Version(
+            FamilyVersion(
                 str(each["mod_id"]),
                 None if each["audience"] is None else read_audience(each["audience"]),
                 int(each["promoted"]),

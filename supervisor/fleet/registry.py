@@ -17,7 +17,7 @@ from ...ipc.errors import Code, ModvisorError
 from ...ipc.event import EventResponse
 from ...ipc.messages import Request
 from ..calls import Late, Ledger
-from ..config import Audience, ConfigError, ModConfig, NetworkConfig, family_of, is_allowed, misfit, settled
+from ..config import Audience, ConfigError, ModConfig, NetworkConfig, family_of, is_allowed, misfit, with_mod_file
 from ..journal import Journal, StateDir
 from ..lifecycle import CancelHandler, Incarnation, Keeper, Probation, Recipe, Shared, State
 from ..limits import Enforcement
@@ -286,7 +286,7 @@ class ModRegistry:
     def as_files_say(self, config: ModConfig) -> tuple[ModConfig, Home]:
         """Return a mod with what its files say, and where they are; raises `ModvisorError`."""
         home = self._recipe.home_of(config)
-        return settled(config, home.file, home.said), home
+        return with_mod_file(config, home.file, home.said), home
 
     # -- the launcher
 

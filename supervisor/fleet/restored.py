@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from ...ipc.errors import ModvisorError
 from ...ipc.event import EventResponse
 from ..config import ModConfig, family_of, fingerprint, mod_config
-from ..journal import Journal, Kept, KeptMod, Quarantine
+from ..journal import Journal, KeptMod, LastRun, Quarantine
 from ..sources import SnapshotStore
 from .registry import ModRegistry
 from .workers import Mod
@@ -29,7 +29,7 @@ class ModRecords:
 
     # -- the previous run
 
-    def restore(self, kept: Kept) -> None:
+    def restore(self, kept: LastRun) -> None:
         """Take what the journal kept. Call it before any mod is loaded."""
         self._quarantines = dict(kept.quarantines)
         self._was_cut_off = not kept.clean

@@ -252,7 +252,7 @@ def _worker_stats(worker: Keeper, monitor: ResourceMonitor) -> WorkerStats:
         limits=limits_stats(
             worker.config.limits,
             manifest.enforced if manifest is not None else {},
-            incarnation.armed.cgroup if incarnation is not None else None,
+            incarnation.limits_in_force.cgroup if incarnation is not None else None,
         ),
         traffic=_traffic(worker),
         restarts=counters.restarts,

@@ -1,1 +1,21 @@
-"""What the network serves: the agents' API over TCP, the operator's API over a unix socket."""
+"""Agents over TCP, the operator over a unix socket: requests of both become operations of the network.
+
+May import: the rooms below it, `operations`, `ipc`.
+Never: decides what a request does; checks its shape, passes it on, and writes the answer as JSON.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..faces import lazily
+
+if TYPE_CHECKING:
+    from .server import Servers
+    from .sockets import CannotListen
+
+__getattr__ = lazily(
+    __name__,
+    server="Servers",
+    sockets="CannotListen",
+)

@@ -1,4 +1,4 @@
-"""The agents' API: compatible with the HTTP transport of OpenAgents 0.9, so that its clients work unchanged."""
+"""The agents' API, compatible with the HTTP transport of OpenAgents 0.9: its clients work unchanged."""
 
 from __future__ import annotations
 
@@ -12,32 +12,28 @@ from starlette.responses import Response
 
 from ...ipc.errors import Code, InvalidEvent, ModvisorError
 from ...ipc.event import Event
-from ..commands import MAX_POLL_WAIT
-from .answers import (
-    Answer,
-    failure_body,
-    get,
-    json_app,
-    post,
-    render_response,
-    response_answer,
-    response_body,
-)
+from ..agents import MAX_POLL_WAIT
+from .answers import Answer, event_answer, get, json_app, post, response_answer
 from .bodies import SMALL_BODY, credentials, json_body, number_query, read_body, text_of, whole_query
+from .failures import failure_body
 from .openagents import event_from, event_to
 from .streams import first_of, until_disconnected
 from .wire import BadBody, to_json
 
 if TYPE_CHECKING:
-    from ..network import AgentNetwork
+    from ..operations import Operations
 
 logger = logging.getLogger("modvisor.http")
 
 MAX_POLL_LIMIT = 1_000_000
 
 
-def agents_app(network: AgentNetwork, stopping: asyncio.Event | None = None) -> Starlette:
-    """The application agents talk to. ``stopping`` is set when the server stops, so that long-polls end."""
+def agents_app(network: Operations, stopping: asyncio.Event | None = None) -> Starlette:
+    """Make the application that agents talk to.
+
+    Args:
+        stopping: set when the server stops, which ends long-polls.
+    """
     api = _AgentsApi(network, stopping or asyncio.Event())
     return json_app(
         [
@@ -51,7 +47,7 @@ def agents_app(network: AgentNetwork, stopping: asyncio.Event | None = None) -> 
 
 
 class _AgentsApi:
-    def __init__(self, network: AgentNetwork, stopping: asyncio.Event) -> None:
+    def __init__(self, network: Operations, stopping: asyncio.Event) -> None:
         self._network = network
         self._stopping = stopping
 
@@ -83,7 +79,7 @@ class _AgentsApi:
         return Answer({"success": True}) if response.success else response_answer(response)
 
     async def send_event(self, request: Request) -> Response:
-        """Status 200 whatever becomes of the event: OpenAgents' client reads no other body."""
+        """Answer with status 200 even if the event failed: OpenAgents' client reads no other body."""
         body = await json_body(request)
         try:
             event = event_from(body)
@@ -91,27 +87,26 @@ class _AgentsApi:
             refusal = failure_body(error.code, str(error))
             return Answer({**refusal, "event_id": body.get("event_id"), "event_name": body.get("event_name")})
         response = await self._network.process_external_event(event)
-        named = {"event_id": event.event_id, "event_name": event.event_name}
-        return Answer(render_response({**response_body(response), **named}))
+        return event_answer(event, response)
 
     async def poll(self, request: Request) -> Response:
-        """What waits for the agent. Nothing is taken out of its inbox unless the client is there to get it."""
+        """Take events out of the agent's inbox, unless the client is gone and could not read them."""
         agent_id, secret = credentials(request)
         if agent_id is None:
             raise BadBody("agent_id: missing in the query")
         wait = number_query(request, "wait", 0.0, 0.0, MAX_POLL_WAIT) or 0.0
         limit = whole_query(request, "limit", None, 1, MAX_POLL_LIMIT)
-        await read_body(request, SMALL_BODY)  # else its end would hide that the client has gone
+        await read_body(request, SMALL_BODY)  # an unread body would hide that the client is gone
         try:
             self._authenticate(agent_id, secret)
             if wait:
                 await self._until_event(request, agent_id, wait)
-                self._authenticate(agent_id, secret)  # another may have taken the id over meanwhile
+                self._authenticate(agent_id, secret)  # the id may have been taken over meanwhile
             if await request.is_disconnected():
                 return Response()
             events = await self._network.poll_events(agent_id, limit=limit)
         except ModvisorError as error:
-            # Status 200, for the same reason as in `send_event`.
+            # With status 200, for the same reason as in `send_event`.
             return Answer({**failure_body(error.code, str(error)), "messages": [], "agent_id": agent_id})
         return Answer(render_poll(agent_id, events))
 
@@ -133,13 +128,13 @@ class _AgentsApi:
 
 
 def render_poll(agent_id: str, events: list[Event]) -> bytes:
-    """The answer of a poll. An event that JSON cannot carry is reported, and does not take the others with it."""
+    """Return the answer of a poll. An event that JSON cannot carry is listed as undeliverable."""
     messages: list[bytes] = []
     undeliverable: list[dict[str, Any]] = []
     for event in events:
         try:
             messages.append(to_json(event_to(event)))
-        except (ModvisorError, ValueError, OverflowError) as error:  # the latter two: a timestamp that is no time
+        except (ModvisorError, ValueError, OverflowError) as error:  # a timestamp that is no time raises the other two
             logger.error(
                 "event %s (%s) cannot be sent to agent %s: %s", event.event_id, event.event_name, agent_id, error
             )

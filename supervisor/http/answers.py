@@ -1,4 +1,4 @@
-"""Answers of both APIs: JSON, one shape for every failure, one table from error codes to HTTP statuses."""
+"""Answers of both APIs as JSON, and the applications that answer every request in JSON, errors included."""
 
 from __future__ import annotations
 
@@ -13,48 +13,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ...ipc.errors import Code, ModvisorError, Unserializable
-from ...ipc.event import EventResponse
+from ...ipc.event import Event, EventResponse
+from .failures import INTERNAL_ERROR, failure_body, status_of
 from .wire import to_json
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
-# Codes of failed starts, and any code a later version adds, are 422: the request was understood and could not be met.
-STATUS: dict[str, int] = {
-    Code.BAD_INPUT: 400,
-    Code.INVALID_EVENT: 400,
-    "bad_config": 400,
-    Code.UNAUTHENTICATED: 401,
-    Code.FORBIDDEN: 403,
-    Code.NO_SUCH_MOD: 404,
-    Code.NO_SUCH_AGENT: 404,
-    Code.NO_SUCH_CHANNEL: 404,
-    Code.NO_SUCH_GROUP: 404,
-    Code.NOT_FOUND: 404,
-    Code.UNKNOWN_EVENT: 404,
-    Code.ALREADY_LOADED: 409,
-    Code.CONFLICT: 409,
-    Code.ID_TAKEN: 409,
-    Code.NEEDED: 409,
-    Code.TOO_LARGE: 413,
-    Code.INTERNAL: 500,
-    Code.UNSERIALIZABLE: 500,
-    Code.MOD_CRASHED: 502,
-    Code.BUSY: 503,
-    Code.INBOX_FULL: 503,
-    Code.MOD_AWAY: 503,
-    Code.NOT_RUNNING: 503,
-    Code.OVERLOADED: 503,
-    Code.TIMEOUT: 504,
-}
-
-
-def status_of(code: str | None) -> int:
-    """The HTTP status of a failure with this code."""
-    return STATUS.get(code or Code.INTERNAL, 422)
-
 
 class Answer(Response):
-    """JSON that no cache keeps: answers carry secrets, and events that are gone once they are taken."""
+    """JSON that no cache keeps, because answers carry secrets and events that were taken out of an inbox."""
 
     media_type = "application/json"
 
@@ -65,23 +32,12 @@ class Answer(Response):
         return content if isinstance(content, bytes) else to_json(content)
 
 
-def failure_body(code: str | None, message: str, data: Any = None, **details: Any) -> dict[str, Any]:
-    """Every failure of both APIs. The text is there under two names: OpenAgents' client looks for either."""
-    return {
-        "success": False,
-        "error": None if code is None else str(code),
-        "message": message,
-        "error_message": message,
-        "data": {"error": str(code), **details} if data is None else data,
-    }
-
-
 def failure(code: str, message: str, status: int | None = None, **details: Any) -> Answer:
     return Answer(failure_body(code, message, **details), status_of(code) if status is None else status)
 
 
 def response_body(response: EventResponse) -> dict[str, Any]:
-    """A response of the network as plain data."""
+    """Return a response of the network as plain data."""
     message = response.message or ""
     if response.success:
         return {"success": True, "message": message, "data": response.data}
@@ -89,7 +45,11 @@ def response_body(response: EventResponse) -> dict[str, Any]:
 
 
 def render_response(body: dict[str, Any]) -> bytes:
-    """`body` as JSON; data that JSON cannot carry becomes a failure that says where, and that the event was processed."""
+    """Return the body of a response as JSON.
+
+    If JSON cannot carry its data, the answer is a failure that names the place in the data and says
+    that the event was processed.
+    """
     try:
         return to_json(body)
     except Unserializable as error:
@@ -98,15 +58,24 @@ def render_response(body: dict[str, Any]) -> bytes:
 
 
 def response_answer(response: EventResponse) -> Answer:
-    """A response of the network, with the status that fits."""
+    """Answer with a response of the network and the HTTP status of its code."""
     return Answer(render_response(response_body(response)), 200 if response.success else status_of(response.error))
+
+
+def event_answer(event: Event, response: EventResponse) -> Answer:
+    """Answer with the response to an event. The HTTP status is 200, even if the event failed."""
+    named = {"event_id": event.event_id, "event_name": event.event_name}
+    return Answer(render_response({**response_body(response), **named}))
 
 
 # -- applications
 
 
 def get(path: str, endpoint: Endpoint) -> Route:
-    """A route for GET alone: HEAD, which Starlette would add, would take events out of an inbox and drop them."""
+    """Make a route for GET only.
+
+    Starlette would add HEAD, which would take events out of an inbox and then drop them.
+    """
     route = Route(path, endpoint, methods=["GET"])
     route.methods = {"GET"}
     return route
@@ -121,7 +90,7 @@ def delete(path: str, endpoint: Endpoint) -> Route:
 
 
 def json_app(routes: Sequence[Route]) -> Starlette:
-    """An application whose every error is JSON, too."""
+    """Make an application whose errors are JSON, too."""
     known = [f"{method} {route.path}" for route in routes for method in sorted(route.methods or ())]
 
     async def no_route(request: Request, error: Exception) -> Response:
@@ -150,9 +119,9 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _gone(request: Request, error: Exception) -> Response:
-    return Response(status_code=400)  # nobody reads it
+    return Response(status_code=400)  # the client is gone and reads no answer
 
 
 async def _internal(request: Request, error: Exception) -> Response:
-    """The traceback is logged by whoever serves the application, see `embedded.InFlight`."""
-    return failure(Code.INTERNAL, "internal error; the log of the network says more")
+    """Answer after a mistake of ours. `embedded.OpenRequests` logs the traceback."""
+    return failure(Code.INTERNAL, INTERNAL_ERROR)

@@ -1,4 +1,4 @@
-"""What a request says: its body, bounded; its query; who sends it."""
+"""What a request says: its body (limited in size), its query, its credentials."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ...ipc.connection import MAX_FRAME
 from ...ipc.errors import Code, ModvisorError
 from .wire import BadBody, from_json
 
-MAX_BODY = MAX_FRAME  # what could not be sent on to a mod need not be read
-SMALL_BODY = 1024 * 1024  # for requests that carry no event; they are read before anybody has proven who he is
+MAX_BODY = MAX_FRAME  # a larger event could not be sent to a mod
+SMALL_BODY = 1024 * 1024  # for requests without an event, which are read before the sender proves who it is
 
 
 class TooLarge(ModvisorError):
@@ -20,11 +20,14 @@ class TooLarge(ModvisorError):
     code = Code.TOO_LARGE
 
 
-async def read_body(request: Request, limit: int = MAX_BODY) -> bytearray:
-    """The body, never more than ``limit`` bytes of it; raises `TooLarge`.
+# -- the body
 
-    What was not read is dropped by the server as it comes. Closing the connection instead would reset it under a client that
-    still sends, and take the answer away from it.
+
+async def read_body(request: Request, limit: int = MAX_BODY) -> bytearray:
+    """Read the body; raises `TooLarge` above `limit` bytes.
+
+    The server drops the rest of a body that is too large, as it arrives. Closing the connection
+    instead would reset it while the client still sends, and the client would not see the answer.
     """
     announced = request.headers.get("content-length", "0")
     if not announced.isdigit() or len(announced) > 18 or int(announced) > limit:
@@ -38,18 +41,21 @@ async def read_body(request: Request, limit: int = MAX_BODY) -> bytearray:
 
 
 async def json_body(request: Request, limit: int = MAX_BODY) -> dict[str, Any]:
-    """The JSON object in the body; raises `TooLarge` or `BadBody`."""
+    """Read the JSON object in the body; raises `TooLarge` or `BadBody`."""
     return from_json(await read_body(request, limit))
 
 
 async def optional_json_body(request: Request, limit: int = MAX_BODY) -> dict[str, Any]:
-    """The same, and {} for no body at all."""
+    """Read the JSON object in the body, or {} from an empty body; raises `TooLarge` or `BadBody`."""
     body = await read_body(request, limit)
     return from_json(body) if body else {}
 
 
 def text_of(body: dict[str, Any], key: str) -> str | None:
-    """A text of the body; None if it is missing, null or empty (OpenAgents' client sends "" for nothing)."""
+    """Return the text of a key.
+
+    None if the key is missing, null or empty: OpenAgents' client sends "" for "nothing". Raises `BadBody`.
+    """
     value = body.get(key)
     if value is None or value == "":
         return None
@@ -58,33 +64,31 @@ def text_of(body: dict[str, Any], key: str) -> str | None:
     return value
 
 
+def flag_of(body: dict[str, Any], key: str, default: bool = False) -> bool:
+    """Return the boolean of a key; raises `BadBody`."""
+    value = body.get(key, default)
+    if not isinstance(value, bool):
+        raise BadBody(f"{key}: expected true or false, got {type(value).__name__}")
+    return value
+
+
 def check_keys(body: dict[str, Any], known: frozenset[str]) -> None:
-    """A misspelt key would change nothing and say nothing."""
+    """Raise `BadBody` for an unknown key: a misspelt key would have no effect, and no error would say so."""
     if unknown := sorted(body.keys() - known):
         raise BadBody(f"unknown keys {', '.join(map(repr, unknown[:10]))}; known are {', '.join(sorted(known))}")
 
 
+# -- the query
+
+
 def check_query(request: Request, *known: str) -> None:
-    """The same of a query, where a misspelt key could mean more than was asked for."""
+    """Raise `BadBody` for an unknown key: without a misspelt filter, the request would ask for more."""
     if unknown := sorted(request.query_params.keys() - set(known)):
         raise BadBody(f"unknown keys {', '.join(map(repr, unknown[:10]))}; known are {', '.join(sorted(known))}")
 
 
-def credentials(request: Request) -> tuple[str | None, str | None]:
-    """Agent id and secret: from the query, as OpenAgents' client sends them, or from headers, which nobody logs."""
-    query, headers = request.query_params, request.headers
-    agent_id = query.get("agent_id") or headers.get("x-agent-id") or None
-    secret = query.get("secret") or bearer_of(request) or None
-    return agent_id.removeprefix("agent:") if agent_id else None, secret
-
-
-def bearer_of(request: Request) -> str | None:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return token.strip(" ") if scheme.lower() == "bearer" else None
-
-
 def number_query(request: Request, key: str, default: float | None, low: float, high: float) -> float | None:
-    """A number of the query; raises `BadBody`."""
+    """Return a number of the query; raises `BadBody`."""
     text = request.query_params.get(key)
     if text is None:
         return default
@@ -98,7 +102,7 @@ def number_query(request: Request, key: str, default: float | None, low: float, 
 
 
 def whole_query(request: Request, key: str, default: int | None, low: int, high: int) -> int | None:
-    """A whole number of the query; raises `BadBody`."""
+    """Return a whole number of the query; raises `BadBody`."""
     text = request.query_params.get(key)
     if text is None:
         return default
@@ -108,11 +112,31 @@ def whole_query(request: Request, key: str, default: int | None, low: int, high:
 
 
 def flag_query(request: Request, key: str) -> bool:
-    """Whether ``key=1`` (or ``true``) is in the query; raises `BadBody`."""
+    """Return whether the query has `key=1` or `key=true`; raises `BadBody`."""
     text = request.query_params.get(key, "0").lower()
     if text not in ("0", "1", "false", "true"):
         raise BadBody(f"{key}: expected 1 or 0, got {text[:40]!r}")
     return text in ("1", "true")
+
+
+# -- who sends it
+
+
+def credentials(request: Request) -> tuple[str | None, str | None]:
+    """Return agent id and secret.
+
+    OpenAgents' client sends them in the query. Headers are safer: proxies log queries, not headers.
+    """
+    query, headers = request.query_params, request.headers
+    agent_id = query.get("agent_id") or headers.get("x-agent-id") or None
+    secret = query.get("secret") or bearer_of(request) or None
+    return agent_id.removeprefix("agent:") if agent_id else None, secret
+
+
+def bearer_of(request: Request) -> str | None:
+    """Return the token of the header `Authorization: Bearer TOKEN`."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip(" ") if scheme.lower() == "bearer" else None
 
 
 def _too_large(limit: int) -> TooLarge:

@@ -1,4 +1,7 @@
-"""uvicorn inside a process that has other work: no signal handlers, no log configuration, an end that cannot hang."""
+"""uvicorn inside a process that has other work.
+
+It installs no signal handlers, leaves the configuration of logs alone, and its end cannot hang.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,17 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ...ipc.errors import Code
 from .answers import failure
+from .failures import INTERNAL_ERROR
 
 logger = logging.getLogger("modvisor.http")
 
-GRACE = 1.0  # seconds a request has to end by itself when the server stops
-_LAST_WORDS = 0.4  # seconds for what comes after that: the refusals of those that did not
-KEEP_ALIVE = 75.0  # longer than clients keep idle connections, lest they send into one that is being closed
+GRACE = 1.0  # seconds in which requests may end by themselves when the server stops
+_LAST_WORDS = 0.4  # seconds for the answers of the requests that are then cancelled
+KEEP_ALIVE = 75.0  # longer than clients keep idle connections, so that none sends into a closing one
 
 
-class InFlight:
-    """The application, and the requests it is answering: failures are logged once, and all can be told to end."""
+class OpenRequests:
+    """An application that knows the requests it is answering: it logs each failure once, and can cancel them all."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -35,7 +39,7 @@ class InFlight:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
 
-        async def noted(message: Message) -> None:
+        async def noting(message: Message) -> None:
             nonlocal started
             started = True
             await send(message)
@@ -43,26 +47,27 @@ class InFlight:
         with anyio.CancelScope() as cancellation:
             self._scopes.add(cancellation)
             try:
-                await self._app(scope, receive, noted)
-            except Exception:  # without the query: secrets travel in it
+                await self._app(scope, receive, noting)
+            except Exception:  # logged without the query, which may hold a secret
                 logger.exception("%s %s failed", scope.get("method"), scope.get("path"))
                 if not started:
-                    await failure(Code.INTERNAL, "internal error")(scope, receive, send)
+                    await failure(Code.INTERNAL, INTERNAL_ERROR)(scope, receive, send)
             finally:
                 self._scopes.discard(cancellation)
         if cancellation.cancelled_caught and not started:
             await failure(Code.NOT_RUNNING, "the network is shutting down")(scope, receive, send)
 
     def cancel(self) -> None:
-        """End every request now; those not yet answered are answered with 503."""
+        """Cancel every request. A request without an answer so far is answered with 503."""
         for cancellation in list(self._scopes):
             cancellation.cancel()
 
 
 class _Protocol(H11Protocol):
-    """Without uvicorn's access log, whose lines have the query and with it the secrets of polls.
+    """HTTP without uvicorn's access log, whose lines hold the query and so the secrets of polls.
 
-    ``access_log=False`` in uvicorn's config would silence the access log of every other server in the process.
+    `access_log=False` in uvicorn's config would silence the access log of every other server in
+    this process, too.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -71,14 +76,14 @@ class _Protocol(H11Protocol):
 
 
 class EmbeddedServer(uvicorn.Server):
-    """One listening socket and what is served on it.
+    """Serves an application on one listening socket.
 
-    `serve`, which would catch signals, is never called: `open` returns when connections are accepted, `tick` runs
-    meanwhile, `close` works whether or not the task that ran `tick` is still alive.
+    uvicorn's `serve` would catch signals, so nobody calls it. Call `open`, run `tick` in a task, then
+    call `close`, which works even if that task is dead.
     """
 
     def __init__(self, app: ASGIApp) -> None:
-        self._requests = InFlight(app)
+        self._requests = OpenRequests(app)
         super().__init__(
             uvicorn.Config(
                 self._requests,
@@ -86,32 +91,32 @@ class EmbeddedServer(uvicorn.Server):
                 ws="none",
                 lifespan="off",
                 log_config=None,
-                proxy_headers=False,  # the true peer decides what is loopback, not what a header claims
+                proxy_headers=False,  # loopback is decided by the true peer, not by a header
                 server_header=False,
                 timeout_keep_alive=int(KEEP_ALIVE),
             )
         )
 
     async def open(self, sock: socket.socket) -> None:
-        """Serve on a listening socket, which is closed by `close`."""
+        """Serve on a listening socket, which `close` closes. When this returns, connections are accepted."""
         self.config.load()
         self.lifespan = self.config.lifespan_class(self.config)
         await self.on_tick(0)
         await self.startup(sockets=[sock])
 
     async def tick(self) -> None:
-        """Keep the ``Date`` header; runs until it is cancelled."""
+        """Keep the `Date` header up to date, until cancelled."""
         while True:
             await anyio.sleep(1.0)
             await self.on_tick(0)
 
     async def close(self) -> None:
-        """Accept nothing more, let requests end, then make them; afterwards no task and no socket is left."""
+        """Accept no more connections, wait for open requests, then cancel them. No task and no socket is left."""
         for server in self.servers:
             server.close()
         await _turns()
         for connection in list(self.server_state.connections):
-            with suppress(LocalProtocolError):  # it is being closed for an error already
+            with suppress(LocalProtocolError):  # an error is closing it already
                 connection.shutdown()
         await self._tasks_end(GRACE)
         self._requests.cancel()
@@ -129,6 +134,6 @@ class EmbeddedServer(uvicorn.Server):
 
 
 async def _turns() -> None:
-    """Let asyncio make the connections it has accepted, and tell those that are closed: both take a turn of the loop."""
+    """Give asyncio some turns of the loop: it needs them to set up accepted and to end closed connections."""
     for _ in range(3):
         await anyio.lowlevel.checkpoint()

@@ -8,7 +8,7 @@ from ...ipc.address import AGENT, MOD, SYSTEM
 from ...ipc.errors import InvalidEvent
 from ...ipc.event import Event
 
-# What a client may say of an event beyond what OpenAgents' own sends, under the names of `Event`.
+# Fields that a client may send in addition to those of OpenAgents' own client, named as in `Event`.
 _OPTIONAL = (
     "event_id", "payload", "metadata", "visibility", "secret", "timeout", "allowed_agents", "requires_response",
     "response_to", "thread_name", "text_representation",
@@ -16,7 +16,7 @@ _OPTIONAL = (
 
 
 def event_from(body: dict[str, Any]) -> Event:
-    """The event in the body of ``send_event``. Null is the same as missing, and an empty target is none.
+    """Return the event in the body of `send_event`. A null field is a missing field; so is an empty target.
 
     Raises:
         InvalidEvent: names the field.
@@ -34,7 +34,10 @@ def event_from(body: dict[str, Any]) -> Event:
 
 
 def event_to(event: Event) -> dict[str, Any]:
-    """A polled event with every key of theirs; ``timestamp`` in whole seconds, ``secret`` never."""
+    """Return a polled event with every key that OpenAgents' client reads.
+
+    `timestamp` is in whole seconds. `secret` is always null: no receiver sees the sender's secret.
+    """
     return {
         "event_name": event.event_name,
         "source_id": event.source_id,

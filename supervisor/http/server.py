@@ -1,36 +1,44 @@
-"""The network's servers: agents over TCP, the operator over a unix socket."""
+"""The network's servers: agents over TCP, the operator over a unix socket and, with a token, over TCP too."""
 
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
 import socket
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import anyio
 from anyio.abc import TaskGroup
-from starlette.types import ASGIApp
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .admin_api import admin_app
+from ...ipc.errors import Code
+from .admin.app import admin_app
 from .agents_api import agents_app
+from .answers import failure
+from .bodies import bearer_of
 from .embedded import EmbeddedServer
-from .gate import AdminGate
-from .sockets import CannotListen, tcp_socket, unix_socket
+from .sockets import tcp_socket, unix_socket
 
 if TYPE_CHECKING:
-    from ..network import AgentNetwork
+    from ..operations import Operations
 
 logger = logging.getLogger("modvisor.http")
 
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")  # headers that proxies add
+
 
 class Servers:
-    """Starts and stops what the network serves.
+    """Starts and stops the servers of a network.
 
     Attributes:
-        port: the TCP port that is listened on, None if there is none.
+        port: the TCP port that the network listens on, or None.
     """
 
-    def __init__(self, network: AgentNetwork, tasks: TaskGroup) -> None:
+    def __init__(self, network: Operations, tasks: TaskGroup) -> None:
         self._network = network
         self._tasks = tasks
         self._stopping = asyncio.Event()
@@ -39,13 +47,14 @@ class Servers:
         self.port: int | None = None
 
     async def start(self, *, admin: bool) -> None:
-        """Serve; returns when connections are accepted.
+        """Start to serve. When this returns, connections are accepted.
 
         Args:
             admin: serve the admin API on the unix socket of the state directory.
 
         Raises:
-            CannotListen: names the address and what to do. `stop` cleans up what was started before.
+            CannotListen: names the address and the next step. Servers that were started before the
+                failure are ended by `stop`.
             ModvisorError: the admin token cannot be read.
         """
         config = self._network.config
@@ -63,7 +72,10 @@ class Servers:
             logger.debug("the admin API is at %s", path)
 
     async def stop(self) -> None:
-        """Serve no more: long-polls and streams end at once, other requests have a second. May be called again."""
+        """Stop to serve. Long-polls and streams end at once, other requests within a second.
+
+        It may be called again.
+        """
         self._stopping.set()
         servers, self._servers = self._servers, []
         async with anyio.create_task_group() as tasks:
@@ -94,8 +106,53 @@ class Servers:
     async def _tick(self, server: EmbeddedServer) -> None:
         try:
             await server.tick()
-        except Exception:  # what it serves does not depend on it
+        except Exception:  # the server goes on without its clock
             logger.exception("the clock of the HTTP server ended; the Date header stands still")
 
 
-__all__ = ["CannotListen", "Servers"]
+class AdminGate:
+    """Lets requests to `/admin` on the TCP port pass if they come from this machine and carry the token.
+
+    All other requests go to the agents' application.
+    """
+
+    def __init__(self, agents: ASGIApp, admin: ASGIApp, token: str) -> None:
+        self._agents = agents
+        self._admin = admin
+        self._token = token.encode("utf-8", "surrogateescape")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not (scope["path"] + "/").startswith("/admin/"):
+            await self._agents(scope, receive, send)
+            return
+        request = Request(scope)
+        refusal = self._refusal(request)
+        if refusal is not None:
+            logger.warning("refused %s %s from %s: %s", request.method, request.url.path, scope["client"], refusal[1])
+        app = self._admin if refusal is None else _refused(*refusal)
+        await app(scope, receive, send)
+
+    def _refusal(self, request: Request) -> tuple[Code, str] | None:
+        if not _is_loopback(request):
+            return Code.FORBIDDEN, "the admin API is served to this machine only"
+        # Header values arrive as Latin-1 text. Compare the bytes that the client sent.
+        given = (bearer_of(request) or "").encode("latin-1")
+        if not hmac.compare_digest(given, self._token):
+            return Code.UNAUTHENTICATED, "send the header 'Authorization: Bearer TOKEN' with the token of 'admin.token'"
+        return None
+
+
+def _is_loopback(request: Request) -> bool:
+    """Return whether the client is on this machine, and not behind a proxy on this machine."""
+    if request.client is None or any(name in request.headers for name in _FORWARDED):
+        return False
+    address = ip_address(request.client.host.partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+def _refused(code: Code, message: str) -> Response:
+    answer = failure(code, message)
+    if code == Code.UNAUTHENTICATED:
+        answer.headers["www-authenticate"] = "Bearer"
+    return answer

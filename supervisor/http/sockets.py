@@ -1,4 +1,4 @@
-"""Listening sockets, and clear words when there cannot be one."""
+"""Listening sockets, and a clear message when an address cannot be listened on."""
 
 from __future__ import annotations
 
@@ -15,18 +15,22 @@ from pathlib import Path
 from ...ipc.errors import Code, ModvisorError
 
 BACKLOG = 2048
-# What fits into sockaddr_un.sun_path, with the zero at its end.
+# Bytes of sockaddr_un.sun_path, the zero at its end included.
 _SUN_PATH = 108 if sys.platform == "linux" else 104
 
 
 class CannotListen(ModvisorError):
-    """The address cannot be listened on; the message names it and what to do."""
+    """An address cannot be listened on. The message names the address and the next step."""
 
     code = Code.START_FAILED
 
 
 async def tcp_socket(host: str, port: int) -> socket.socket:
-    """A listening socket; ``port`` 0 takes a free one. A name with several addresses is served on its first IPv4 one.
+    """Return a listening socket.
+
+    Args:
+        host: an address or a name. A name with several addresses is served on its first IPv4 address.
+        port: 0 takes a free port.
 
     Raises:
         CannotListen: names host, port and the next step.
@@ -42,7 +46,7 @@ async def tcp_socket(host: str, port: int) -> socket.socket:
 
 
 def unix_socket(path: Path) -> socket.socket:
-    """A listening socket at ``path`` for its owner alone; one that a dead process left behind is replaced.
+    """Return a listening socket at `path` that only this user can reach; replace a dead process's socket.
 
     Raises:
         CannotListen: names the path.
@@ -52,7 +56,7 @@ def unix_socket(path: Path) -> socket.socket:
         _remove_stale(path)
         with reachable(path) as name:
             sock.bind(name)
-        # Nobody can connect before it listens, so there is no moment at which others may.
+        # Nobody can connect before `listen`, so others never have access.
         path.chmod(0o600)
         sock.listen(BACKLOG)
         sock.setblocking(False)
@@ -67,18 +71,20 @@ def unix_socket(path: Path) -> socket.socket:
 
 @contextmanager
 def reachable(path: Path) -> Iterator[str]:
-    """A name for a unix socket to bind or connect to, short enough for any ``path``; good inside of the block.
+    """Yield a name to bind a unix socket to, or to connect to, that is short enough whatever the length of `path`.
+
+    The name is valid inside the block.
 
     Raises:
-        CannotListen: the path is too long and this system has no other name for it.
+        CannotListen: the path is too long, and this system offers no shorter name for it.
     """
     if len(os.fsencode(path)) < _SUN_PATH:
         yield str(path)
         return
     if sys.platform != "linux":
         raise CannotListen(
-            f"the path of the socket, {path}, has {len(os.fsencode(path))} bytes and may have {_SUN_PATH - 1}; "
-            "give the network a shorter 'storage'"
+            f"the path of the admin socket is too long: {path} has {len(os.fsencode(path))} bytes, the most is "
+            f"{_SUN_PATH - 1}; give the network a shorter 'storage'"
         )
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -88,11 +94,11 @@ def reachable(path: Path) -> Iterator[str]:
 
 
 def _listening(family: int, protocol: int, address: tuple[object, ...]) -> socket.socket:
-    # With the protocol left out (0), asyncio would not know it for TCP and leave Nagle's algorithm on: every answer of two
-    # writes, headers and body, would then wait 40 ms for the client's delayed acknowledgement.
+    # Name the protocol: asyncio would not take 0 for TCP and would leave Nagle's algorithm on. Each
+    # answer is two writes, headers and body, and would wait 40 ms for the client's delayed ACK.
     sock = socket.socket(family, socket.SOCK_STREAM, protocol)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of a former run may linger
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of the previous run may linger
         sock.bind(address)
         sock.listen(BACKLOG)
         sock.setblocking(False)
@@ -103,10 +109,10 @@ def _listening(family: int, protocol: int, address: tuple[object, ...]) -> socke
 
 
 def _remove_stale(path: Path) -> None:
-    """Whoever owns the state directory owns the socket: nobody alive can be behind it."""
+    """Remove the socket of a dead process. Its owner is dead: this process owns the state directory."""
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise CannotListen(f"cannot listen on {path}: something that is not a socket is there; move it away")
+            raise CannotListen(f"cannot listen on {path}: a file that is not a socket is there; move it away")
     except FileNotFoundError:
         return
     path.unlink(missing_ok=True)
@@ -126,7 +132,7 @@ def _advice(error: OSError, host: str, port: int) -> str:
                 "or give the network another 'port' (0 takes a free one)"
             )
         case errno.EACCES:
-            return f"permission denied; ports below {_first_free_port()} are for root, choose another 'port'"
+            return f"permission denied; ports below {_first_free_port()} are for root; choose another 'port'"
         case errno.EADDRNOTAVAIL:
             return f"this machine has no address {host}; correct 'host' in the network file"
     return error.strerror or str(error)

@@ -1,4 +1,4 @@
-"""Requests that stay open: they end when the client goes or the server stops, whichever comes first."""
+"""Requests that stay open until the client goes or the server stops."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .wire import to_json
 T = TypeVar("T")
 Write = Callable[[Iterable[bytes]], Awaitable[None]]
 
-_BATCH = 256  # lines written at once, when they come faster than that
+_BATCH = 256  # the most lines in one write
 
 
 async def first_of(*waits: Callable[[], Awaitable[Any]]) -> None:
-    """Until one of ``waits`` is done; the others are cancelled. What one raises is raised."""
+    """Wait until one of these is done, and cancel the others. Raises what one of them raises."""
     try:
         async with anyio.create_task_group() as tasks:
 
@@ -37,13 +37,13 @@ async def first_of(*waits: Callable[[], Awaitable[Any]]) -> None:
 
 
 async def until_disconnected(receive: Receive) -> None:
-    """Until the client has gone; reads what it still sends."""
+    """Wait until the client is gone; read and drop what it still sends."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-async def drain(queue: asyncio.Queue[T]) -> list[T]:
-    """What waits in the queue, at least one item, at most `_BATCH`."""
+async def next_items(queue: asyncio.Queue[T]) -> list[T]:
+    """Wait for an item, and take it with all others that wait, at most `_BATCH`."""
     items = [await queue.get()]
     while len(items) < _BATCH and not queue.empty():
         items.append(queue.get_nowait())
@@ -51,7 +51,7 @@ async def drain(queue: asyncio.Queue[T]) -> list[T]:
 
 
 def json_line(value: Any, otherwise: Callable[[Unserializable], Any]) -> bytes:
-    """One line; what cannot be written is replaced by what ``otherwise`` makes of the error."""
+    """Return `value` as one line of JSON. If JSON cannot carry it, write what `otherwise` returns instead."""
     try:
         return to_json(value) + b"\n"
     except Unserializable as error:
@@ -59,12 +59,12 @@ def json_line(value: Any, otherwise: Callable[[Unserializable], Any]) -> bytes:
 
 
 class LineStream(Response):
-    """Lines of JSON, as they come.
+    """A response that writes lines of JSON as they come.
 
     Args:
-        produce: gets a function that writes lines, and uses it for as long as there is something to write. What it raises
-            before it has written is answered like any error.
-        stopping: set when the server stops.
+        produce: gets a function that writes lines, and returns when there are no more. An error that it
+            raises before its first line is answered like any error.
+        stopping: set when the server stops, which ends the response.
     """
 
     media_type = "application/x-ndjson"

@@ -1,13 +1,13 @@
 """Plain data to JSON and back, for both APIs. Pure.
 
-JSON knows less than msgpack; what it lacks is written so that nobody takes it for something else:
+Events carry msgpack values. Values that JSON lacks are written so that they cannot be mistaken:
 
     bytes                 {"$base64": "aGk="}
     NaN, infinities       {"$float": "NaN"}, {"$float": "Infinity"}, {"$float": "-Infinity"}
     date, datetime        ISO 8601 text, "2026-01-31T12:00:00+00:00"
     keys that are no text their text: "1", "1.5", "true", "null", ISO 8601
 
-``null`` for NaN was rejected: a receiver could not tell a number that failed from one that was never there.
+NaN is not written as null: a receiver could not tell a failed number from a missing one.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from typing import Any
 
 from ...ipc.errors import Code, ModvisorError, Unserializable
 
-MAX_DEPTH = 100  # of what comes in: below Python's recursion limit and msgpack's nesting limit, with room around it
-_MAX_OUT = 600  # of what goes out: msgpack carries 511 levels
+MAX_DEPTH = 100  # levels of nesting in a request: well below the limits of Python's recursion and of msgpack
+_MAX_OUT = 600  # levels of nesting in an answer: msgpack carries 511
 _MAX_INT_BITS = 8192  # Python refuses to write much longer integers in decimal
 
-_LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # only a suspicion: a pair of them is one character
+_LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # perhaps half of a pair
 
 
 class BadBody(ModvisorError):
-    """The body of a request is not a JSON object we can take."""
+    """The body or the query of a request is not what the route takes."""
 
     code = Code.BAD_INPUT
 
 
 def to_json(value: Any) -> bytes:
-    """``value`` as UTF-8 JSON.
+    """Return `value` as UTF-8 JSON.
 
     Raises:
-        Unserializable: names the first place in ``value`` that cannot be written.
+        Unserializable: names the first place in `value` that cannot be written.
     """
     try:
         return _encoder.encode(value).encode()
-    except (TypeError, ValueError, RecursionError):  # rare: what the encoder cannot do by itself
+    except (TypeError, ValueError, RecursionError):  # rare: values that the encoder does not know
         plain = _plain(value, "", 0)
     try:
         return _encoder.encode(plain).encode()
@@ -51,9 +51,9 @@ def to_json(value: Any) -> bytes:
 
 
 def from_json(body: bytes | bytearray) -> dict[str, Any]:
-    """The object in ``body``; raises `BadBody`.
+    """Return the object in a body; raises `BadBody`.
 
-    NaN and Infinity are taken, although JSON has none: Python's clients write them.
+    NaN and Infinity are accepted, although JSON has neither: Python's clients write them.
     """
     try:
         text = body.decode("utf-8-sig")
@@ -71,13 +71,13 @@ def from_json(body: bytes | bytearray) -> dict[str, Any]:
     if _LONE_SURROGATE.search(text):
         try:
             json.dumps(data, ensure_ascii=False).encode()
-        except UnicodeEncodeError:  # it could be neither stored nor sent on
+        except UnicodeEncodeError:  # it can be neither stored nor sent to a mod
             raise BadBody("the body has text that is not valid Unicode (half of a surrogate pair)") from None
     return data
 
 
 def _known(value: Any) -> Any:
-    """What stands for a value the encoder does not know."""
+    """Return what the encoder writes for a value that it does not know."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return {"$base64": base64.b64encode(value).decode("ascii")}
     if isinstance(value, date):  # datetimes are dates
@@ -91,7 +91,7 @@ _encoder = json.JSONEncoder(
 
 
 def _plain(value: Any, place: str, depth: int) -> Any:
-    """``value`` with everything replaced that the encoder cannot write; raises `Unserializable`."""
+    """Return `value` with everything replaced that the encoder cannot write; raises `Unserializable`."""
     if depth > _MAX_OUT:
         raise Unserializable(f"{place[:200]}…: is nested deeper than {_MAX_OUT} levels (or contains itself)")
     if isinstance(value, dict):
@@ -102,7 +102,7 @@ def _plain(value: Any, place: str, depth: int) -> Any:
         return out
     if isinstance(value, (list, tuple)):
         items: list[Any] = []
-        for index, item in enumerate(value):  # a comprehension would cost a frame per level
+        for index, item in enumerate(value):  # a comprehension would cost one more frame per level
             items.append(_plain(item, f"{place}[{index}]", depth + 1))
         return items
     return _leaf(value, place or "value")
@@ -155,7 +155,7 @@ def _float_name(value: float) -> str:
 
 
 def _is_deep(data: Any) -> bool:
-    """Whether ``data`` is nested deeper than MAX_DEPTH, found without recursion."""
+    """Return whether `data` is nested deeper than MAX_DEPTH. Uses no recursion, which such data would exhaust."""
     level = [data]
     for _ in range(MAX_DEPTH):
         level = [

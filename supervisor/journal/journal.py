@@ -23,8 +23,8 @@ from .records import (
     DeadLetter,
     DurableEvent,
     JournalError,
-    Kept,
     KeptMod,
+    LastRun,
     LetterHead,
     Quarantine,
     StorageFull,
@@ -60,7 +60,7 @@ class Journal:
 
     # -- life; these block: call them from a thread
 
-    def open(self) -> Kept:
+    def open(self) -> LastRun:
         """Start the writer; returns what was kept.
 
         A damaged file, or one of another program or of a later version, is set aside with a warning: a network must start
@@ -299,7 +299,7 @@ class Journal:
 
     # -- within
 
-    def _take_over(self, connection: sqlite3.Connection) -> tuple[Store, Kept]:
+    def _take_over(self, connection: sqlite3.Connection) -> tuple[Store, LastRun]:
         store = Store(connection, self._config)
         return store, store.take_over()
 
@@ -357,7 +357,7 @@ __all__ = [
     "DurableEvent",
     "Journal",
     "JournalError",
-    "Kept",
+    "LastRun",
     "KeptMod",
     "LetterHead",
     "Quarantine",

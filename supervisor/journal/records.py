@@ -116,7 +116,7 @@ class LetterHead:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class LastRun:
     """What the former owner left.
 
     Attributes:

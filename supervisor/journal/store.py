@@ -16,7 +16,7 @@ from ...ipc.event import Event
 from ...ipc.messages import unpack
 from ..agents import Agent
 from ..config import JournalConfig
-from .records import Checkpoint, DeadLetter, DurableEvent, Kept, KeptMod, LetterHead, Quarantine, StorageFull
+from .records import Checkpoint, DeadLetter, DurableEvent, KeptMod, LastRun, LetterHead, Quarantine, StorageFull
 
 logger = logging.getLogger("modvisor.journal")
 
@@ -69,10 +69,10 @@ class Store:
 
     # -- the owner
 
-    def take_over(self) -> Kept:
+    def take_over(self) -> LastRun:
         """Read what was kept, and note that there is an owner who has not closed."""
         clean = self._execute("SELECT 1 FROM owner WHERE closed_at IS NULL").fetchone() is None
-        kept = Kept(self._agents(), self._channels(), self._mods(), self._quarantines(), clean, self._families())
+        kept = LastRun(self._agents(), self._channels(), self._mods(), self._quarantines(), clean, self._families())
         self.totals = self._count()
         self._execute("INSERT OR REPLACE INTO owner VALUES (1, ?, ?, NULL)", (os.getpid(), time.time()))
         return kept

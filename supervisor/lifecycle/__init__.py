@@ -1,12 +1,5 @@
 """Keep one mod alive: the table of states, the restart policy, its incarnations, reload and trial.
 
-- `states` is the table of what may happen to a mod; `restart` decides when it is started again and
-  when it goes into quarantine.
-- `keeper` starts the worker of a mod, follows it and ends it; `machine` holds its state and carries
-  out what the table says. `incarnation` is one process; `starting` says what it must know.
-- `reload` replaces a worker without losing an event; `trial` reverts a version that fails.
-- `listener` is whom keepers tell what happens, and what they share.
-
 May import: the rooms below it (`calls`, `journal`, `sources`, `limits`, `process`, `config`) and `ipc`.
 Never: knows other mods, agents or routes.
 """

@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from ..process import LOG_LINES, Cause, CrashReport, Exit, ModLog, cause_of, detail_of, last_words
+from ..process import REPORTED_LINES, Cause, CrashReport, Exit, ModLog, crash_cause, crash_detail, last_traceback
 from .incarnation import Incarnation, StartFailed
 
 
@@ -17,11 +17,11 @@ def report_of_end(incarnation: Incarnation, exit: Exit, resources: dict[str, Any
     Args:
         resources: the newest sample of what the incarnation used.
     """
-    log = incarnation.log.tail(LOG_LINES)
-    cause, reason = cause_of(exit, incarnation.end_cause), incarnation.end_reason
+    log = incarnation.log.tail(REPORTED_LINES)
+    cause, reason = crash_cause(exit, incarnation.end_cause), incarnation.end_reason
     unasked = exit.signal == signal.SIGKILL and reason is None
-    if unasked and (testimony := incarnation.armed.witness.testify()):
-        cause, reason = Cause.OUT_OF_MEMORY, testimony
+    if unasked and (verdict := incarnation.limits_in_force.oom.verdict()):
+        cause, reason = Cause.OUT_OF_MEMORY, verdict
     return CrashReport(
         mod_id=incarnation.mod_id,
         version=incarnation.manifest.version if incarnation.manifest is not None else None,
@@ -30,8 +30,8 @@ def report_of_end(incarnation: Incarnation, exit: Exit, resources: dict[str, Any
         at=time.time(),
         uptime=round(incarnation.uptime, 3),
         cause=cause,
-        detail=detail_of(exit, reason, incarnation.config.limits.cpu_seconds),
-        traceback=incarnation.process.stack_dump().rstrip() or last_words(log),
+        detail=crash_detail(exit, reason, incarnation.config.limits.cpu_seconds),
+        traceback=incarnation.process.stack_dump().rstrip() or last_traceback(log),
         log=log,
         in_flight=incarnation.lost_events,
         in_flight_count=incarnation.lost_count,
@@ -46,5 +46,5 @@ def report_of_start(mod_id: str, number: int, error: StartFailed, log: ModLog) -
     return CrashReport(
         mod_id=mod_id, version=None, incarnation=number, pid=None, at=time.time(), uptime=0.0,
         cause=Cause.START_FAILURE, detail=str(error), traceback=error.details.get("traceback"),
-        log=log.tail(LOG_LINES), in_flight=[], in_flight_count=0,
+        log=log.tail(REPORTED_LINES), in_flight=[], in_flight_count=0,
     )  # fmt: skip

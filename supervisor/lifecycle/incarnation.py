@@ -24,9 +24,9 @@ from ...ipc.messages import Hello, Notification, Request
 from ...ipc.pipe import Pipe
 from ...ipc.spinning import Spinner
 from ..calls import InFlight, events_of
-from ..config import FORK, ModConfig, check
-from ..limits import Armed, Exceeded
-from ..process import MAX_IN_FLIGHT, Cause, Exit, Interpreter, Launcher, ModLog, WorkerProcess, shielded
+from ..config import FORK, ModConfig, check_version
+from ..limits import Exceeded, LimitsInForce
+from ..process import REPORTED_EVENTS, Cause, Exit, Interpreter, Launch, Launcher, ModLog, WorkerProcess, shielded
 from ..sources import Home
 
 LAST_MOMENT = 1.0
@@ -49,7 +49,7 @@ class StartOrder:
     Attributes:
         config: the mod that the worker becomes, completed by the mod.yaml in its ``home``.
         params: parameters of the `load` request, see ``docs/protocol.md``.
-        armed: the limits, ready for the process.
+        limits_in_force: the limits, ready for the process.
         python: the interpreter that the worker runs under; None: the network's own.
         spinner: spins for the worker's answers; None: its answers wake the loop.
     """
@@ -57,7 +57,7 @@ class StartOrder:
     config: ModConfig
     number: int
     params: dict[str, Any]
-    armed: Armed
+    limits_in_force: LimitsInForce
     home: Home
     python: Interpreter | None = None
     spinner: Spinner | None = None
@@ -102,7 +102,7 @@ class Incarnation:
         self.home = order.home
         self.number = order.number
         self.from_snapshot = "snapshot" in order.params
-        self.armed = order.armed
+        self.limits_in_force = order.limits_in_force
         self.process = process
         self.log = log
         self._loop = asyncio.get_running_loop()
@@ -131,7 +131,7 @@ class Incarnation:
         # must
         # not go on speaking for it.
         process.exited.add_done_callback(lambda _exit: self.pipe.close_after_reading())
-        process.exited.add_done_callback(lambda _exit: self.armed.ended())
+        process.exited.add_done_callback(lambda _exit: self.limits_in_force.ended())
 
     @property
     def pid(self) -> int:
@@ -156,14 +156,16 @@ class Incarnation:
         try:
             async with asyncio.timeout_at(deadline):
                 process = await launcher.launch(
-                    log.feed,
-                    log_rate=order.config.limits.log_rate,
-                    python=order.python,
-                    fork=order.config.launch == FORK,
-                    cgroup=None if order.armed.cgroup is None else order.armed.cgroup.path,
+                    Launch(
+                        log.feed,
+                        log_rate=order.config.limits.log_rate,
+                        python=order.python,
+                        fork=order.config.launch == FORK,
+                        cgroup=None if order.limits_in_force.cgroup is None else order.limits_in_force.cgroup.path,
+                    )
                 )
         except BaseException as error:
-            order.armed.ended()
+            order.limits_in_force.ended()
             if isinstance(error, TimeoutError):
                 text = f"mod {order.mod_id}: no worker was started within its start timeout of {order.timeout:g} s"
                 raise StartFailed(text, code=Code.START_TIMEOUT) from None
@@ -173,7 +175,7 @@ class Incarnation:
         self = cls(order, process, log, listeners)
         try:
             async with asyncio.timeout_at(deadline):
-                await order.armed.started(process.pid, self._exceeded, in_cgroup=process.in_cgroup)
+                await order.limits_in_force.started(process.pid, self._exceeded, in_cgroup=process.in_cgroup)
                 await self._handshake(order)
         except BaseException as error:  # noqa: BLE001 - a cancelled start must leave no process either
             exit = await shielded(self.kill("it did not start"))
@@ -188,11 +190,11 @@ class Incarnation:
                 f"this network speaks {messages.PROTOCOL}; install the same modvisor in both",
                 code=Code.PROTOCOL_MISMATCH,
             )
-        if hello.shelf:
+        if hello.shared_memory:
             self.pipe.lend()
         manifest = Manifest.from_dict(await self.pipe.request(messages.LOAD, order.params))
         try:
-            check(order.config.version, order.config.declared, manifest.version)
+            check_version(order.config.version, order.config.declared, manifest.version)
         except ModvisorError as error:
             raise StartFailed(f"mod {order.mod_id}: {error}", code=error.code, **error.details) from None
         self.manifest = manifest
@@ -369,7 +371,7 @@ class Incarnation:
 
     def kill_now(self) -> None:
         """`kill` without waiting; ``process.exited`` tells when it has ended."""
-        cgroup = self.armed.cgroup
+        cgroup = self.limits_in_force.cgroup
         self.process.kill(signal.SIGKILL, cgroup=None if cgroup is None else str(cgroup.path))
 
     async def why_ended(self) -> str:
@@ -402,6 +404,6 @@ class Incarnation:
             self._hello.set_exception(reason)
             self._hello.exception()  # mark it as seen: perhaps nobody waits for it any more
         handling = list(self.in_flight.handling.values())
-        self.lost_events, self.lost_count = events_of(handling[:MAX_IN_FLIGHT]), len(handling)
+        self.lost_events, self.lost_count = events_of(handling[:REPORTED_EVENTS]), len(handling)
         self._listeners.on_lost(self, reason)
         self._listeners.on_cancel(self, None)

@@ -18,10 +18,10 @@ from typing import Any
 from ...ipc import shared_memory
 from ...ipc.errors import ModvisorError
 from ...ipc.spinning import Spinner
-from ..config import AUTO, ModConfig, NetworkConfig, settled
+from ..config import AUTO, ModConfig, NetworkConfig, with_mod_file
 from ..journal import StateDir
 from ..limits import Enforcement
-from ..process import ModLog, tried
+from ..process import ModLog, probe
 from ..sources import CompiledCode, Home, SnapshotStore, find_home, search_path
 from .incarnation import StartFailed, StartOrder
 
@@ -97,7 +97,7 @@ class Recipe:
         snapshot = await self.snapshots.read(config.mod_id) if from_snapshot else None
         with naming(config.mod_id):
             home = self.home_of(config) if snapshot is None else snapshot.home
-            completed = settled(config, home.file, home.said)
+            completed = with_mod_file(config, home.file, home.said)
         return Found(completed, home, None if snapshot is None else snapshot.modules)
 
     async def order(self, found: Found, number: int) -> StartOrder:
@@ -109,15 +109,15 @@ class Recipe:
         """
         config = found.config
         with naming(config.mod_id):
-            python = None if config.python is None else await tried(config.python)
+            python = None if config.python is None else await probe(config.python)
             params = self._load_params(config, found.home)
         if found.modules is not None:
             params["snapshot"] = found.modules
         if python is None:  # another Python has another code
             params["compiled"] = self.compiled.of((config.path, found.home.folder))
-        armed = self._enforcement.arm(config, number, self._state.storage_of(config.mod_id))
-        params["limits"] = armed.worker_limits()
-        return StartOrder(config, number, params, armed, found.home, python, self._spinner)
+        limits_in_force = self._enforcement.prepare(config, number, self._state.storage_of(config.mod_id))
+        params["limits"] = limits_in_force.worker_limits()
+        return StartOrder(config, number, params, limits_in_force, found.home, python, self._spinner)
 
     def _load_params(self, config: ModConfig, home: Home) -> dict[str, Any]:
         """The `load` parameters, see ``docs/protocol.md``, without snapshot and limits.

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 from ..faces import lazily
 
 if TYPE_CHECKING:
-    from .doctor import FAIL, Report, examine
-    from .enforcement import Armed, Enforcement, limits_stats
+    from .doctor import FAIL, HostReport, examine_host
+    from .enforcement import Enforcement, LimitsInForce, limits_stats
+    from .over_limit import Exceeded
     from .samples import ProcessSample, make_sampler
-    from .watchdog import Exceeded
 else:  # hidden from type checkers, which would take any name for one of the room
     __getattr__ = lazily(
         __name__,
-        doctor="FAIL Report examine",
-        enforcement="Armed Enforcement limits_stats",
+        doctor="FAIL HostReport examine_host",
+        enforcement="Enforcement LimitsInForce limits_stats",
+        over_limit="Exceeded",
         samples="ProcessSample make_sampler",
-        watchdog="Exceeded",
     )

@@ -61,7 +61,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class HostReport:
     checks: tuple[Check, ...] = ()
 
     @property
@@ -86,7 +86,7 @@ class Host:
     rlimits: dict[str, str] = field(default_factory=dict)
 
 
-def examine(config: NetworkConfig | None = None) -> Report:
+def examine_host(config: NetworkConfig | None = None) -> HostReport:
     """Look at this host, and at what the limits of ``config`` come to on it. Blocks for a tenth of a second."""
     host = _host(config is None or config.cgroups)
     checks = [
@@ -103,7 +103,7 @@ def examine(config: NetworkConfig | None = None) -> Report:
     if config is not None:
         checks.extend(_mod(mod, host) for mod in config.mods if mod.enabled)
         checks.extend(_all_mods(config, host))
-    return Report(tuple(checks))
+    return HostReport(tuple(checks))
 
 
 # -- the host

@@ -15,8 +15,9 @@ import anyio.to_thread
 
 from ..config import LimitsConfig, ModConfig
 from .cgroups import Cgroup, Cgroups
-from .oom import OomWitness
-from .watchdog import Exceeded, Take, Watchdog
+from .oom import OomCheck
+from .over_limit import Exceeded
+from .watchdog import Take, Watchdog
 
 logger = logging.getLogger("modvisor.enforcement")
 
@@ -40,7 +41,7 @@ class Enforcement:
         self._gone: asyncio.Queue[Cgroup] = asyncio.Queue()
 
     def open(self) -> None:
-        """Claim a subtree of cgroups. Takes some ms: call it in a thread, before the first `arm`."""
+        """Claim a subtree of cgroups. Takes some ms: call it in a thread, before the first `prepare`."""
         self.cgroups = Cgroups.open(self._network_id, self._allowed)
         if self.cgroups.reason is not None:
             logger.debug("limits: %s; see `modvisor doctor`", self.cgroups.reason)
@@ -57,17 +58,17 @@ class Enforcement:
                 cgroup = await self._gone.get()
                 await anyio.to_thread.run_sync(cgroup.remove)
 
-    def arm(self, config: ModConfig, number: int, storage: Path) -> Armed:
+    def prepare(self, config: ModConfig, number: int, storage: Path) -> LimitsInForce:
         """Prepare for incarnation ``number`` of a mod, before its process is started."""
         cgroup = self.cgroups.create(f"{config.mod_id}.{number}", config.limits)
-        return Armed(self, config, number, storage, cgroup)
+        return LimitsInForce(self, config, number, storage, cgroup)
 
     def gone(self, cgroup: Cgroup) -> None:
         self._gone.put_nowait(cgroup)
 
 
 @dataclass(eq=False, slots=True)
-class Armed:
+class LimitsInForce:
     """The limits of one incarnation. Call `started` when its process runs, `ended` when it is reaped (or never came to be)."""
 
     owner: Enforcement
@@ -75,11 +76,11 @@ class Armed:
     number: int
     storage: Path
     cgroup: Cgroup | None
-    witness: OomWitness = field(init=False)
+    oom: OomCheck = field(init=False)
     pid: int | None = None
 
     def __post_init__(self) -> None:
-        self.witness = OomWitness(self.cgroup)
+        self.oom = OomCheck(self.cgroup)
 
     def worker_limits(self) -> dict[str, Any]:
         """The ``limits`` of the `load` request, see `modvisor.worker.limits.apply`."""

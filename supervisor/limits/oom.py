@@ -7,7 +7,7 @@ from .cgroups import Cgroup
 VMSTAT = "/proc/vmstat"
 
 
-class OomWitness:
+class OomCheck:
     """Made when an incarnation starts; asked when it ended with a SIGKILL that was not ours.
 
     Where the incarnation has a cgroup with the memory controller, the kernel counts its victims there. Elsewhere there is
@@ -18,7 +18,7 @@ class OomWitness:
         self._cgroup = cgroup
         self._at_start = self._count()
 
-    def testify(self) -> str | None:
+    def verdict(self) -> str | None:
         """What speaks for it, in words for the crash report; None if nothing does, or nobody can tell."""
         now = self._count()
         if self._at_start is None or now is None or now <= self._at_start:

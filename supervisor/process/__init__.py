@@ -11,8 +11,18 @@ from typing import TYPE_CHECKING
 from ..faces import lazily
 
 if TYPE_CHECKING:
-    from .crashes import LOG_LINES, MAX_IN_FLIGHT, Cause, CrashLog, CrashReport, cause_of, detail_of, last_words
-    from .interpreters import Interpreter, tried
+    from .crashes import (
+        REPORTED_EVENTS,
+        REPORTED_LINES,
+        Cause,
+        CrashLog,
+        CrashReport,
+        crash_cause,
+        crash_detail,
+        last_traceback,
+    )
+    from .interpreters import Interpreter, probe
+    from .launch import Launch
     from .launcher import Launcher, make_launcher
     from .log import ModLog, read_tail
     from .process import Exit, WorkerProcess
@@ -20,8 +30,9 @@ if TYPE_CHECKING:
 else:  # hidden from type checkers, which would take any name for one of the room
     __getattr__ = lazily(
         __name__,
-        crashes="Cause CrashLog CrashReport LOG_LINES MAX_IN_FLIGHT cause_of detail_of last_words",
-        interpreters="Interpreter tried",
+        crashes="Cause CrashLog CrashReport REPORTED_EVENTS REPORTED_LINES crash_cause crash_detail last_traceback",
+        interpreters="Interpreter probe",
+        launch="Launch",
         launcher="Launcher make_launcher",
         log="ModLog read_tail",
         process="Exit WorkerProcess",

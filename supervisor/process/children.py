@@ -12,12 +12,11 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from .interpreters import Interpreter, command_and_environment
-from .output import BYTE_RATE
+from .interpreters import command_and_environment
+from .launch import Launch
 from .process import STACK_SIGNAL, DumpFile, Exit, Usage, WorkerProcess
 
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # getrusage(2) gives bytes there, KiB elsewhere
@@ -32,12 +31,11 @@ class ChildProcess(WorkerProcess):
         sock: socket.socket,
         lifeline: int,
         dump: DumpFile,
-        on_output: Callable[[bytes], None],
-        log_rate: int = BYTE_RATE,
+        launch: Launch,
     ) -> None:
         assert popen.stdout is not None
         with popen.stdout as output:
-            super().__init__(popen.pid, sock, os.dup(output.fileno()), dump, on_output, log_rate)
+            super().__init__(popen.pid, sock, os.dup(output.fileno()), dump, launch)
         self._popen = popen
         self._lifeline = lifeline
         self._watch_death()
@@ -103,22 +101,14 @@ class ExecLauncher:
     async def start(self) -> None:
         """Nothing to be done."""
 
-    async def launch(
-        self,
-        on_output: Callable[[bytes], None],
-        *,
-        log_rate: int = BYTE_RATE,
-        python: Interpreter | None = None,
-        fork: bool = True,
-        cgroup: Path | None = None,
-    ) -> ChildProcess:
-        process = self._launch(on_output, log_rate, python)
+    async def launch(self, launch: Launch) -> ChildProcess:
+        process = self._launch(launch)
         self._running.add(process)
         process.exited.add_done_callback(lambda _exit: self._running.discard(process))
         return process
 
-    def _launch(self, on_output: Callable[[bytes], None], log_rate: int, python: Interpreter | None) -> ChildProcess:
-        command, environment = command_and_environment(self._python, python)
+    def _launch(self, launch: Launch) -> ChildProcess:
+        command, environment = command_and_environment(self._python, launch.python)
         with ExitStack() as ours, ExitStack() as theirs:
             sock, far = socket.socketpair()
             ours.callback(sock.close)
@@ -140,7 +130,7 @@ class ExecLauncher:
                 env=environment,
             )
             ours.pop_all()
-        return ChildProcess(popen, sock, held, dump, on_output, log_rate)
+        return ChildProcess(popen, sock, held, dump, launch)
 
     async def close(self) -> None:
         """Kill the workers that are still there, and wait until they are gone."""

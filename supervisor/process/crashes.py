@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from .launcher import Exit
+from .process import Exit
 
 KEPT = 20  # reports per mod: enough to see a pattern
-LOG_LINES = 50
-MAX_IN_FLIGHT = 100  # events named in a report; their number is told in full
+REPORTED_LINES = 50
+REPORTED_EVENTS = 100  # events named in a report; their number is told in full
 
 
 class Cause(StrEnum):
@@ -81,7 +81,7 @@ class CrashLog:
         return self._reports[-1] if self._reports else None
 
 
-def cause_of(exit: Exit, cause: Cause | None) -> Cause:
+def crash_cause(exit: Exit, cause: Cause | None) -> Cause:
     """What to call an end: what we know we did, else what the kernel says."""
     if cause is not None:
         return cause
@@ -90,7 +90,7 @@ def cause_of(exit: Exit, cause: Cause | None) -> Cause:
     return Cause.SIGNAL if exit.signal is not None else Cause.EXITED
 
 
-def detail_of(exit: Exit, reason: str | None, cpu_seconds: int | None) -> str:
+def crash_detail(exit: Exit, reason: str | None, cpu_seconds: int | None) -> str:
     """The cause in words: ``reason``, if we know one, else what the kernel says."""
     if reason is not None:
         return reason
@@ -103,7 +103,7 @@ def detail_of(exit: Exit, reason: str | None, cpu_seconds: int | None) -> str:
 _BEGINNINGS = ("Traceback (most recent call last):", "Fatal Python error:", "Current thread 0x", "Thread 0x")
 
 
-def last_words(lines: list[str]) -> str | None:
+def last_traceback(lines: list[str]) -> str | None:
     """The last traceback or stack dump in stamped log lines, without the stamps; None if there is none.
 
     A dump of several threads is one: it begins with the first of the headings that follow one another.

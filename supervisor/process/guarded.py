@@ -16,15 +16,27 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ...ipc.errors import Code, ModvisorError, RemoteProtocolError
-from ...ipc.launching import MAX_SIZE, Ended, Imported, Kill, Message, Order, Refused, Signal, Started, decode, encode
-from .interpreters import Interpreter, command_and_environment
-from .output import BYTE_RATE
-from .process import STACK_SIGNAL, DumpFile, Exit, Usage, WorkerProcess, worker_environment
+from ...ipc.launching import (
+    MAX_SIZE,
+    Ended,
+    Imported,
+    Kill,
+    Message,
+    NotStarted,
+    Order,
+    Signal,
+    Started,
+    decode,
+    encode,
+)
+from .interpreters import command_and_environment, worker_environment
+from .launch import Launch
+from .process import STACK_SIGNAL, DumpFile, Exit, Usage, WorkerProcess
 from .shield import shielded
 
 logger = logging.getLogger("modvisor.guardian")
@@ -60,11 +72,10 @@ class GuardedProcess(WorkerProcess):
         sock: socket.socket,
         output: int,
         dump: DumpFile,
-        on_output: Callable[[bytes], None],
-        log_rate: int,
+        launch: Launch,
         guardian: _Guardian,
     ) -> None:
-        super().__init__(started.pid, sock, output, dump, on_output, log_rate)
+        super().__init__(started.pid, sock, output, dump, launch)
         self.warden = started.warden
         self.in_cgroup = started.in_cgroup
         self._guardian = guardian
@@ -180,17 +191,9 @@ class GuardianLauncher:
             text = f"network.preload: {what} (install it for {self._python}, or take it out of the list)"
             raise ModvisorError(text, code=Code.START_FAILED, modules=sorted(failures))
 
-    async def launch(
-        self,
-        on_output: Callable[[bytes], None],
-        *,
-        log_rate: int = BYTE_RATE,
-        python: Interpreter | None = None,
-        fork: bool = True,
-        cgroup: Path | None = None,
-    ) -> GuardedProcess:
+    async def launch(self, launch: Launch) -> GuardedProcess:
         for _ in range(ATTEMPTS):
-            process = await self._try_launch(on_output, log_rate, python, fork, cgroup)
+            process = await self._try_launch(launch)
             if process is not None:
                 return process
         raise OSError(errno.EPIPE, "the guardian, which starts the workers, dies each time (see the log)")
@@ -210,14 +213,7 @@ class GuardianLauncher:
             self._guardian = _Guardian(self._python, self._preload)
         return self._guardian
 
-    async def _try_launch(
-        self,
-        on_output: Callable[[bytes], None],
-        log_rate: int,
-        python: Interpreter | None,
-        fork: bool,
-        cgroup: Path | None,
-    ) -> GuardedProcess | None:
+    async def _try_launch(self, launch: Launch) -> GuardedProcess | None:
         """None if guardian or warden died over it."""
         with ExitStack() as ours:
             warden, far_warden = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -232,9 +228,9 @@ class GuardianLauncher:
                 theirs.callback(os.close, far_output)
                 dump = DumpFile()
                 ours.callback(dump.close)
-                command, environment = command_and_environment(self._python, python)
-                fork = fork and python is None and self._python == sys.executable
-                order = Order.of([] if fork else command, environment, self._cwd, cgroup or "")
+                command, environment = command_and_environment(self._python, launch.python)
+                fork = launch.fork and launch.python is None and self._python == sys.executable
+                order = Order.of([] if fork else command, environment, self._cwd, launch.cgroup or "")
                 fds = [far_warden.fileno(), far.fileno(), far_output, dump.fd]
                 async with self._sending:  # in turn: each waits until the guardian takes its order
                     guardian = self._current()
@@ -247,7 +243,7 @@ class GuardianLauncher:
             if started is None:
                 return None
             ours.pop_all()
-        process = GuardedProcess(started, warden, sock, output, dump, on_output, log_rate, guardian)
+        process = GuardedProcess(started, warden, sock, output, dump, launch, guardian)
         self._running.add(process)
         process.exited.add_done_callback(lambda _exit: self._running.discard(process))
         return process
@@ -412,7 +408,7 @@ async def _answer(warden: socket.socket) -> Started | None:
     match decode(data):
         case Started() as started:
             return started
-        case Refused(number, message):
+        case NotStarted(number, message):
             raise OSError(number, message)
     raise OSError(errno.EPROTO, "the warden answered what it was not asked")
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -16,7 +18,6 @@ from pathlib import Path
 import anyio.to_thread
 
 from ...ipc.errors import Code, ModvisorError
-from .process import foreign_environment, worker_command, worker_environment
 
 OLDEST = (3, 11)
 OLDEST_MSGPACK = (1, 0)
@@ -37,6 +38,14 @@ print(json.dumps([list(sys.version_info[:3]), packs]))
 """
 
 BOOTSTRAP = Path(__file__).parents[2] / "worker" / "bootstrap.py"
+
+
+# What a worker inherits of the supervisor's environment: enough to run Python, nothing that may hold a secret.
+_INHERITED = frozenset({
+    "HOME", "LANG", "LANGUAGE", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LOGNAME", "PATH", "SSL_CERT_DIR", "SSL_CERT_FILE",
+    "TEMP", "TERM", "TMP", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV",
+})  # fmt: skip
+_INHERITED_PREFIXES = ("LC_", "PYTHON")
 
 
 class BadPython(ModvisorError):
@@ -66,16 +75,40 @@ def command_and_environment(own: str, other: Interpreter | None) -> tuple[list[s
     return other.command, foreign_environment(os.environ)
 
 
-async def tried(python: Path) -> Interpreter:
+def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The part of ``environ`` that workers inherit. A mod's own ``env`` reaches it over the pipe, and nobody else."""
+    return {
+        name: value for name, value in environ.items() if name in _INHERITED or name.startswith(_INHERITED_PREFIXES)
+    }
+
+
+# What is meant for the network's own interpreter, and leads another one astray.
+_OF_OURS = frozenset(
+    {"PYTHONHOME", "PYTHONPATH", "PYTHONUSERBASE", "PYTHONPLATLIBDIR", "PYTHONEXECUTABLE", "VIRTUAL_ENV"}
+)
+
+
+def foreign_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The part that a worker under an interpreter of its own inherits."""
+    return {name: value for name, value in worker_environment(environ).items() if name not in _OF_OURS}
+
+
+def worker_command(python: str = sys.executable) -> list[str]:
+    """The command of a worker, but for the numbers of its descriptors."""
+    # -P: neither the working directory nor a stray modvisor/ in it decides what the worker runs
+    return [python, "-P", "-m", "modvisor.worker"]
+
+
+async def probe(python: Path) -> Interpreter:
     """Ask an interpreter what it is; what is known of one that has not changed since is not asked again.
 
     Raises:
         BadPython: it does not run, is too old, or has a msgpack that is.
     """
-    return await anyio.to_thread.run_sync(_tried, python)
+    return await anyio.to_thread.run_sync(_probe, python)
 
 
-def _tried(python: Path) -> Interpreter:
+def _probe(python: Path) -> Interpreter:
     try:
         return _examined(python, _mark(python), _mark(python.parent.parent / "pyvenv.cfg", missing=True))
     except OSError as error:

@@ -7,14 +7,13 @@ import fcntl
 import os
 import signal
 import socket
-import sys
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from .output import BYTE_RATE, Output
+from .launch import Launch
+from .output import Output
 
 STACK_SIGNAL = signal.SIGUSR2
 """On which a worker writes the stack of every thread (`worker.crash` sets that up)."""
@@ -24,13 +23,6 @@ DUMP_SIZE = 256 * 1024
 
 _QUIET = 0.03  # seconds in which a dump must not grow to be taken for whole
 _LOOK = 0.005  # seconds between two looks at it: a file tells nobody that it grew
-
-# What a worker inherits of the supervisor's environment: enough to run Python, nothing that may hold a secret.
-_INHERITED = frozenset({
-    "HOME", "LANG", "LANGUAGE", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LOGNAME", "PATH", "SSL_CERT_DIR", "SSL_CERT_FILE",
-    "TEMP", "TERM", "TMP", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV",
-})  # fmt: skip
-_INHERITED_PREFIXES = ("LC_", "PYTHON")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,16 +103,15 @@ class WorkerProcess(ABC):
         sock: socket.socket,
         output: int,
         dump: DumpFile,
-        on_output: Callable[[bytes], None],
-        log_rate: int = BYTE_RATE,
+        launch: Launch,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self.pid = pid
         self.sock = sock
         self.in_cgroup = False
         self.exited: asyncio.Future[Exit] = self._loop.create_future()
-        self._output = Output(output, on_output, log_rate)
-        self._on_output = on_output
+        self._output = Output(output, launch.on_output, launch.log_rate)
+        self._on_output = launch.on_output
         self._dump: DumpFile | None = dump
         self._last_dump = ""
 
@@ -168,27 +159,3 @@ class WorkerProcess(ABC):
             self._on_output(f"\n{self._last_dump}".encode())
         if not self.exited.done():
             self.exited.set_result(exit)
-
-
-def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The part of ``environ`` that workers inherit. A mod's own ``env`` reaches it over the pipe, and nobody else."""
-    return {
-        name: value for name, value in environ.items() if name in _INHERITED or name.startswith(_INHERITED_PREFIXES)
-    }
-
-
-# What is meant for the network's own interpreter, and leads another one astray.
-_OF_OURS = frozenset(
-    {"PYTHONHOME", "PYTHONPATH", "PYTHONUSERBASE", "PYTHONPLATLIBDIR", "PYTHONEXECUTABLE", "VIRTUAL_ENV"}
-)
-
-
-def foreign_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The part that a worker under an interpreter of its own inherits."""
-    return {name: value for name, value in worker_environment(environ).items() if name not in _OF_OURS}
-
-
-def worker_command(python: str = sys.executable) -> list[str]:
-    """The command of a worker, but for the numbers of its descriptors."""
-    # -P: neither the working directory nor a stray modvisor/ in it decides what the worker runs
-    return [python, "-P", "-m", "modvisor.worker"]

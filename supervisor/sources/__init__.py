@@ -14,10 +14,19 @@ if TYPE_CHECKING:
     from .catalogue import available
     from .compiled import CompiledCode
     from .facts import facts_of
-    from .file_watch import HOW_TO_INSTALL, Place, Seen, changes, is_available, look, place_of, unsure
+    from .file_watch import (
+        HOW_TO_INSTALL,
+        CodePlace,
+        Seen,
+        can_watch,
+        changes_in,
+        code_place,
+        look_at_files,
+        mark_unsure,
+    )
     from .home import Home, find_home, search_path, with_mod_files
     from .resolve import Offer, Plan, Present, Unmet, circle_of, in_a_circle, plan, supplier, unmet
-    from .saved_files import Decision, Digests, SourceFiles, changed, decide, files_read, made_of, touched
+    from .saved_files import Decision, Digests, SourceFiles, changed_files, decide, files_read, made_of, touched_files
     from .snapshots import SnapshotStore
 else:  # hidden from type checkers, which would take any name for one of the room
     __getattr__ = lazily(
@@ -25,9 +34,9 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         catalogue="available",
         compiled="CompiledCode",
         facts="facts_of",
-        file_watch="HOW_TO_INSTALL Place Seen changes is_available look place_of unsure",
+        file_watch="CodePlace HOW_TO_INSTALL Seen can_watch changes_in code_place look_at_files mark_unsure",
         home="Home find_home search_path with_mod_files",
         resolve="Offer Plan Present Unmet circle_of in_a_circle plan supplier unmet",
-        saved_files="Decision Digests SourceFiles changed decide files_read made_of touched",
+        saved_files="Decision Digests SourceFiles changed_files decide files_read made_of touched_files",
         snapshots="SnapshotStore",
     )

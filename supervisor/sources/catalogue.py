@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ...ipc.address import InvalidId, check_mod_id, check_mod_path, mod_id_of
-from ..config import BUNDLED, NetworkConfig, is_allowed, newest_final
-from .facts import Facts, facts_of
+from ..config import BUNDLED, NetworkConfig, is_allowed, newest_final_version
+from .facts import ModFacts, facts_of
 from .home import VERSIONS, has_own, root_of, search_path, version_folders
 
 GROUP = "modvisor.mods"
@@ -31,7 +31,7 @@ _SKIP = frozenset({VERSIONS, "__pycache__", "node_modules", "site-packages", "te
 class Release:
     """One version of a mod; ``asked`` is what to ask for to get it, None if it is what one gets unasked."""
 
-    facts: Facts
+    facts: ModFacts
     asked: str | None = None
 
     @property
@@ -60,7 +60,7 @@ class Available:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data, without who has loaded it."""
-        first = self.releases[0].facts if self.releases else Facts()
+        first = self.releases[0].facts if self.releases else ModFacts()
         problems = [self.problem, *(release.facts.problem for release in self.releases)]
         return {
             "name": self.name,
@@ -157,7 +157,7 @@ def _of_entry_point(point: EntryPoint, distribution: Distribution, search: list[
     except InvalidId as error:
         return Available(point.name, mod_path, "installed", label, problem=f"its entry point {point.name!r}: {error}")
     root = root_of(mod_path, Path(), search)
-    told = Facts(distribution.version, distribution.metadata["Summary"] or "")
+    told = ModFacts(distribution.version, distribution.metadata["Summary"] or "")
     if root is None:  # a module that stands alone, or is behind an import hook: the distribution speaks for it
         return Available(name, mod_path, "installed", label, (Release(told),))
     return _in_folder(name, mod_path, "installed", root, label, told)
@@ -168,7 +168,7 @@ def _label(distribution: Distribution) -> str:
 
 
 def _in_folder(
-    name: str, mod_path: str, source: str, root: Path, where: str | None = None, fallback: Facts | None = None
+    name: str, mod_path: str, source: str, root: Path, where: str | None = None, fallback: ModFacts | None = None
 ) -> Available:
     where = where or str(root)
     class_name = mod_path.partition(":")[2] or None
@@ -180,17 +180,17 @@ def _in_folder(
     releases: list[Release] = []
     if has_own(root) or not folders:
         releases.append(Release(_completed(facts_of(root, class_name), fallback)))
-    elif (newest := newest_final(folders)) is not None:
+    elif (newest := newest_final_version(folders)) is not None:
         releases.append(others.pop(newest))
     return Available(name, mod_path, source, where, (*releases, *others.values()))
 
 
-def _completed(facts: Facts, fallback: Facts | None) -> Facts:
+def _completed(facts: ModFacts, fallback: ModFacts | None) -> ModFacts:
     """With what the distribution says where the mod itself says nothing."""
     if fallback is None:
         return facts
     version, description = facts.version or fallback.version, facts.description or fallback.description
-    return Facts(version, description, facts.requires, facts.optional, facts.problem)
+    return ModFacts(version, description, facts.requires, facts.optional, facts.problem)
 
 
 def _subfolders(folder: Path) -> list[str]:

@@ -1,7 +1,7 @@
 """The compiled code of the mods, as their workers reported it: handed to the next workers of the same mod, which start faster.
 
 It is kept by mod_path and folder, and goes to nobody else: what a worker says of its own code can do no harm to other mods. A
-worker takes it for a source that is the same to the byte, so a changed file is compiled anew (``worker/compiled.py``).
+worker takes it for a source that is the same to the byte, so a changed file is compiled anew (``worker/sources.py``).
 """
 
 from __future__ import annotations

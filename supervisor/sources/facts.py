@@ -9,12 +9,12 @@ from typing import Any
 from packaging.requirements import InvalidRequirement
 
 from ...ipc.errors import Code, ModvisorError
-from ..config import ConfigError, Requirement, keys_of, read_mod_file
+from ..config import ConfigError, Requirement, mod_file_keys, read_mod_file
 from .class_source import BadSource, class_attributes
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ModFacts:
     """What is known of one version of a mod without running it.
 
     Attributes:
@@ -30,7 +30,7 @@ class Facts:
     problem: str | None = None
 
 
-def facts_of(folder: Path, class_name: str | None = None) -> Facts:
+def facts_of(folder: Path, class_name: str | None = None) -> ModFacts:
     """Read the mod in ``folder``. What its mod.yaml says goes before what its class says.
 
     Args:
@@ -39,14 +39,14 @@ def facts_of(folder: Path, class_name: str | None = None) -> Facts:
     said, problems = _of_class(folder, class_name)
     try:
         file = read_mod_file(folder)
-        said |= {} if file is None else keys_of(file)
+        said |= {} if file is None else mod_file_keys(file)
     except ConfigError as error:  # its first line says where
         problems.append(str(error).splitlines()[0])
     version, description = said.get("version"), said.get("description")
     requirements = {}
     for key in ("requires", "optional"):
         requirements[key] = _requirements(key, said.get(key, ()), problems)
-    return Facts(
+    return ModFacts(
         version=version if isinstance(version, str) else None,
         description=description if isinstance(description, str) else "",
         problem="; ".join(problems) or None,

@@ -17,8 +17,7 @@ from pathlib import Path
 
 import anyio
 
-from ..config import NAME as MOD_FILE
-from ..config import ModConfig
+from ..config import MOD_FILE_NAME, ModConfig
 from .home import folder_of, module_file
 from .saved_files import MAX_FILES, SKIPPED, UNSURE, digest, may_be_code
 
@@ -42,7 +41,7 @@ MAX_BYTES = 16 * 1024 * 1024  # of one file; a worker keeps no more of all of th
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class CodePlace:
     """Where the code of a mod stands, as far as its path tells.
 
     Attributes:
@@ -73,20 +72,20 @@ class Seen:
     inner: frozenset[str]
 
 
-def is_available() -> bool:
+def can_watch() -> bool:
     return awatch is not None
 
 
-def place_of(mod: ModConfig, base_dir: Path, search: list[str]) -> Place:
+def code_place(mod: ModConfig, base_dir: Path, search: list[str]) -> CodePlace:
     """Where the code of a mod is to be found, whether or not it is there."""
     mod_path, home = mod.path, folder_of(mod, base_dir, search)
     file = module_file(mod_path, search)
-    own_files = (*(() if home is None else (home / MOD_FILE,)), *(() if file is None else (file,)))
+    own_files = (*(() if home is None else (home / MOD_FILE_NAME,)), *(() if file is None else (file,)))
     is_package = home is not None and mod_path.partition(":")[0] != "mod"  # else it is whatever folder mod.py stands in
-    return Place(str(home) if is_package else None, tuple(map(str, own_files)))
+    return CodePlace(str(home) if is_package else None, tuple(map(str, own_files)))
 
 
-def look(root: str | None, files: Iterable[str], roots: Iterable[str] = ()) -> Seen:
+def look_at_files(root: str | None, files: Iterable[str], roots: Iterable[str] = ()) -> Seen:
     """Read the files of a mod.
 
     Args:
@@ -118,12 +117,12 @@ def saved_since(path: str, moment: float) -> bool:
         return False
 
 
-def unsure(digests: dict[str, bytes], since: float) -> dict[str, bytes]:
+def mark_unsure(digests: dict[str, bytes], since: float) -> dict[str, bytes]:
     """``digests``, less those of files that may have been written meanwhile."""
     return {path: UNSURE if saved_since(path, since) else found for path, found in digests.items()}
 
 
-async def changes(folders: Iterable[str], stop: anyio.Event) -> AsyncIterator[set[str]]:
+async def changes_in(folders: Iterable[str], stop: anyio.Event) -> AsyncIterator[set[str]]:
     """The files and folders that change directly below ``folders``, save by save, until ``stop`` is set.
 
     They are watched from the first step of the iteration on.
@@ -166,7 +165,7 @@ def _digest_of(path: str) -> bytes | None:
     except (OSError, ValueError):  # ValueError: a NUL in the name
         return None
     # A worker is told the text of a mod.yaml, which has no mark at its beginning.
-    return digest(data.removeprefix(codecs.BOM_UTF8) if os.path.basename(path) == MOD_FILE else data)
+    return digest(data.removeprefix(codecs.BOM_UTF8) if os.path.basename(path) == MOD_FILE_NAME else data)
 
 
 def _without_waiting(path: str, flags: int) -> int:

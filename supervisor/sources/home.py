@@ -21,13 +21,13 @@ from ..config import (
     Problem,
     Requirement,
     WrongVersion,
-    in_order,
-    matching,
-    newest_final,
-    parsed,
+    matching_version,
+    newest_final_version,
+    parse_version,
     read_mod_file,
-    same,
-    settled,
+    same_version,
+    versions_in_order,
+    with_mod_file,
 )
 from .facts import class_requirements, facts_of
 
@@ -104,7 +104,7 @@ def with_mod_files(config: NetworkConfig) -> NetworkConfig:
     search = [*search_path(config), *sys.path]
     for index, mod in enumerate(config.mods):
         try:
-            mods.append(_settled(mod, config.base_dir, search))
+            mods.append(_completed(mod, config.base_dir, search))
         except ConfigError as error:
             problems += error.problems
         except ModvisorError as error:
@@ -117,9 +117,9 @@ def with_mod_files(config: NetworkConfig) -> NetworkConfig:
     return replace(config, mods=tuple(mods))
 
 
-def _settled(mod: ModConfig, base_dir: Path, search: Sequence[str]) -> ModConfig:
+def _completed(mod: ModConfig, base_dir: Path, search: Sequence[str]) -> ModConfig:
     home = find_home(mod, base_dir, search)
-    return settled(mod, home.file, home.said)
+    return with_mod_file(mod, home.file, home.said)
 
 
 def root_of(mod_path: str, base_dir: Path, search: Sequence[str]) -> Path | None:
@@ -150,10 +150,12 @@ def _package(folder: Path, name: str) -> Path | None:
 def version_folders(root: Path) -> dict[str, Path]:
     """The versions below ``versions/``, by the names of their folders, oldest first."""
     try:
-        names = [folder.name for folder in (root / VERSIONS).iterdir() if _has_mod(folder) and parsed(folder.name)]
+        names = [
+            folder.name for folder in (root / VERSIONS).iterdir() if _has_mod(folder) and parse_version(folder.name)
+        ]
     except (FileNotFoundError, NotADirectoryError):
         names = []
-    return {name: root / VERSIONS / name for name in in_order(names)}
+    return {name: root / VERSIONS / name for name in versions_in_order(names)}
 
 
 def has_own(root: Path) -> bool:
@@ -170,15 +172,15 @@ def _version_folder(root: Path, mod_path: str, asked: str | None) -> Path:
     if asked is None:
         if has_own(root) or not folders:
             return root
-        if (newest := newest_final(folders)) is None:
+        if (newest := newest_final_version(folders)) is None:
             raise _not_there(f"there is no final version of {mod_path}; ask for one with 'version'", root, folders)
         return folders[newest]
-    if (name := matching(asked, folders)) is not None:
+    if (name := matching_version(asked, folders)) is not None:
         return folders[name]
     own = facts_of(root).version if has_own(root) else None
     if own is None and not has_own(root) and folders:
         raise _not_there(f"there is no version {asked} of {mod_path}", root, folders)
-    if own is not None and not same(own, asked):
+    if own is not None and not same_version(own, asked):
         raise _not_there(f"there is no version {asked} of {mod_path}", root, folders, own)
     return root  # it may be that one: its worker will tell
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from resolvelib import AbstractProvider, BaseReporter, ResolutionImpossible, ResolutionTooDeep, Resolver
 
 from ...ipc.errors import Code, ModvisorError
-from ..config import Requirement, in_order
+from ..config import Requirement, versions_in_order
 
 MAX_ROUNDS = 2_000
 """Steps of the search; what needs more has so many versions and demands that nobody would understand the answer."""
@@ -268,7 +268,7 @@ def _who_is(name: str, there: Sequence[Present]) -> str:
 
 def _what_there_is(name: str, there: Sequence[Present], offers: Mapping[str, Sequence[Offer]]) -> str:
     versions = [offer.version or "of unknown version" for offer in offers.get(name, ())]
-    could = f"{name} {', '.join(in_order(dict.fromkeys(versions)))} could be loaded" if versions else ""
+    could = f"{name} {', '.join(versions_in_order(dict.fromkeys(versions)))} could be loaded" if versions else ""
     loaded = _who_is(name, there)
     if loaded:
         beside = f"; {could}, beside it, under an id of its own" if could else ""

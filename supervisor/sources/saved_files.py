@@ -89,14 +89,14 @@ def decide(
     """
     if is_up and now == running:
         return Decision.NOTHING
-    differing = changed(running, now) if tried is None else changed(tried, {**now, **hoped})
+    differing = changed_files(running, now) if tried is None else changed_files(tried, {**now, **hoped})
     if differing:
         gone = all(now.get(path, EMPTY) == EMPTY for path in differing)
         return Decision.WAIT if gone and patient else Decision.RELOAD
     return Decision.RELOAD if saved and not is_up else Decision.NOTHING
 
 
-def changed(before: Digests, now: Digests) -> list[str]:
+def changed_files(before: Digests, now: Digests) -> list[str]:
     """The files that are new, gone, or other than they were."""
     return sorted(path for path in {*before, *now} if before.get(path) != now.get(path))
 
@@ -126,7 +126,7 @@ def may_be_code(name: str) -> bool:
     return stem.isidentifier() and (ext == ".py" or (not ext and name not in SKIPPED))
 
 
-def touched(paths: Iterable[str], names: Mapping[str, str], folders: frozenset[str]) -> set[str]:
+def touched_files(paths: Iterable[str], names: Mapping[str, str], folders: frozenset[str]) -> set[str]:
     """The files and folders of a mod among those that changed, by the mod's own names for them.
 
     Args:

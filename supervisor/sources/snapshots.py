@@ -26,7 +26,7 @@ class Snapshot:
     home: Home = _NOWHERE
 
 
-class _Kept(NamedTuple):
+class _KeptVersion(NamedTuple):
     mod_path: str
     asked: str | None
     snapshot: Snapshot
@@ -105,11 +105,11 @@ class SnapshotStore:
         partial.write_bytes(data)
         os.replace(partial, file)
 
-    def _read(self, mod_id: str) -> _Kept | None:
+    def _read(self, mod_id: str) -> _KeptVersion | None:
         try:
             match unpack(self._file(mod_id).read_bytes()):
                 case {"mod_path": str(mod_path), "modules": modules, "home": home, "asked": asked}:
-                    return _Kept(mod_path, asked, Snapshot(_checked(modules), _home(home)))
+                    return _KeptVersion(mod_path, asked, Snapshot(_checked(modules), _home(home)))
         except (OSError, RemoteProtocolError):
             pass
         return None

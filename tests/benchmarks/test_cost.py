@@ -33,8 +33,9 @@ def test_a_machine_of_half_the_speed_is_scaled_away(monkeypatch: pytest.MonkeyPa
 
 def test_a_ratio_is_of_a_pair_of_rounds() -> None:
     ours, theirs = [{"worker_us": 10.0}, {"worker_us": 30.0}], [{"worker_us": 10.0}, {"worker_us": 20.0}]
-    assert cost.ratios(ours, theirs) == {"worker_us": Spread(1.25, 1.0, 1.5)}
+    assert cost.ratios(ours, theirs) == [{"worker_us": 1.0}, {"worker_us": 1.5}]
     assert cost.spreads(ours) == {"worker_us": Spread(20.0, 10.0, 30.0)}
+    assert cost.middle_half([1.0, 2.0, 3.0, 4.0, 500.0]).median == 3.0
     (told,) = cost.lines([cost.spreads(ours), cost.spreads(theirs)])
     assert told.split()[-8:-4] == ["20.000", "(10.000", "to", "30.000)"]
 

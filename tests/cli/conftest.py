@@ -1,4 +1,8 @@
-"""What the tests of the command share: the command in this process, and networks run by it that never outlive a test."""
+"""What the tests of the command share: the command in this process, and networks for it.
+
+`served` and `serve` give a network in a thread of this process, `asked` one that all tests of a file share and only ask.
+`running` and `start` give ``modvisor run`` in a process of its own, for tests about signals, exit codes and what it prints.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,20 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from anyio.from_thread import start_blocking_portal
 from typer.testing import CliRunner, Result
 
-from modvisor.supervisor.cli.app import app
+from modvisor.supervisor import AgentNetwork
+from modvisor.supervisor.cli.app import app, main
+from tests.conftest import ECHO
 
 COMMAND = [sys.executable, "-m", "modvisor.supervisor.cli"]
 DEADLINE = 20.0  # seconds for what takes well below one; a loaded machine is slow
@@ -125,16 +133,82 @@ def _is_worker(pid: int) -> bool:
         return False
 
 
+class Served:
+    """A network in a thread of this process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.network = AgentNetwork.load(folder / "network.yaml")
+        with ExitStack() as ends:
+            portal = ends.enter_context(start_blocking_portal("asyncio"))
+            ends.callback(portal.call, self.network.shutdown)
+            portal.call(lambda: self.network.initialize(admin=True))
+            self._ends = ends.pop_all()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.network.port}"
+
+    @property
+    def socket(self) -> str:
+        return str(self.network.state_dir.admin_socket)
+
+    def stop(self) -> None:
+        self._ends.close()
+
+
+@pytest.fixture
+def serve(tmp_path: Path, write_mod: Callable[..., str]) -> Iterator[Callable[..., Served]]:
+    """Serve the network file in tmp_path, which is written first unless it is None."""
+    with ExitStack() as ends:
+
+        def serve(network: str | None = NETWORK) -> Served:
+            write_files(tmp_path, write_mod, network)
+            served = Served(tmp_path)
+            ends.callback(served.stop)
+            return served
+
+        yield serve
+
+
+@pytest.fixture
+def served(serve: Callable[..., Served]) -> Served:
+    """A network with an echo mod."""
+    return serve()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("shared")
+    (folder / "mods" / "echo").mkdir(parents=True)
+    (folder / "mods" / "echo" / "mod.py").write_text(textwrap.dedent(ECHO))
+    (folder / "network.yaml").write_text(NETWORK)
+    served = Served(folder)
+    yield served
+    served.stop()
+
+
+@pytest.fixture
+def asked(shared: Served, monkeypatch: pytest.MonkeyPatch) -> Served:
+    """A network with an echo mod, which other tests have asked before: the command finds its file where we are."""
+    monkeypatch.chdir(shared.folder)
+    return shared
+
+
+def write_files(folder: Path, write_mod: Callable[..., str], network: str | None) -> None:
+    if not (folder / "mods" / "echo").exists():
+        write_mod("echo")
+    if network is not None:
+        (folder / "network.yaml").write_text(network)
+
+
 @pytest.fixture
 def start(tmp_path: Path, write_mod: Callable[..., str]) -> Iterator[Callable[..., Running]]:
     """Start ``modvisor run ARGS…`` in tmp_path; with ``ready`` (the default), wait until it is."""
     started: list[Running] = []
 
     def start(*args: str, network: str | None = NETWORK, ready: bool = True) -> Running:
-        if not (tmp_path / "mods" / "echo").exists():
-            write_mod("echo")
-        if network is not None:
-            (tmp_path / "network.yaml").write_text(network)
+        write_files(tmp_path, write_mod, network)
         running = Running(tmp_path, *args)
         started.append(running)
         if ready:
@@ -150,3 +224,40 @@ def start(tmp_path: Path, write_mod: Callable[..., str]) -> Iterator[Callable[..
 def running(start: Callable[..., Running]) -> Running:
     """A network with an echo mod."""
     return start()
+
+
+class Shell:
+    """What a shell would offer at the end of a line: asked in this process, or in one of its own as shells do it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+
+    def __call__(self, line: str) -> list[str]:
+        with self._monkeypatch.context() as patch:
+            for name, value in self._variables(line).items():
+                patch.setenv(name, value)
+            with pytest.raises(SystemExit):
+                main()
+        printed = self._capsys.readouterr()
+        assert printed.err == ""
+        return printed.out.split()
+
+    def in_a_process(self, line: str) -> list[str]:
+        code = "from modvisor.supervisor.cli import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, **self._variables(line)}, capture_output=True, text=True, timeout=DEADLINE, check=False,
+        )  # fmt: skip
+        assert done.stderr == ""
+        return done.stdout.split()
+
+    @staticmethod
+    def _variables(line: str) -> dict[str, str]:
+        last = len(line.split(" ")) - 1
+        return {"_MODVISOR_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(last)}
+
+
+@pytest.fixture
+def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(monkeypatch, capsys)

@@ -14,9 +14,10 @@ import pytest
 
 from modvisor.supervisor.journal.state_dir import StateDir
 
-from .conftest import NETWORK, Command, Running
+from .conftest import NETWORK, Command, Running, Served
 
 Start = Callable[..., Running]
+Serve = Callable[..., Served]
 
 
 def register(cli: Command, agent_id: str) -> None:
@@ -30,7 +31,7 @@ def agents_in(file: Path) -> list[str]:
 
 
 def test_a_running_network_copies_its_journal_to_where_we_are(
-    running: Running, cli: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    served: Served, cli: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     register(cli, "ann")
     (tmp_path / "here").mkdir()
@@ -63,39 +64,39 @@ def test_the_journal_of_a_network_that_is_down(
     assert cli.json("ps")["mods"], "it starts again: nothing is left locked"
 
 
-def test_a_copy_is_put_back(running: Running, cli: Command, start: Start, tmp_path: Path) -> None:
+def test_a_copy_is_put_back(served: Served, cli: Command, serve: Serve, tmp_path: Path) -> None:
     """As docs/cli.md tells."""
     register(cli, "ann")
     cli.ok("load", "./echo", "--id", "second")
     cli.ok("backup", "copy.db")
     cli.ok("unload", "second")
-    cli.ok("stop")
+    served.stop()
     for name in ("network.db", "network.db-wal", "network.db-shm"):
         (tmp_path / ".modvisor" / name).unlink(missing_ok=True)
     shutil.copy(tmp_path / "copy.db", tmp_path / ".modvisor" / "network.db")
-    start(network=None)
+    serve(network=None)
     assert [mod["mod_id"] for mod in cli.json("ps")["mods"]] == ["echo", "second"]
     assert cli.json("send", "system.list_agents")["data"]["agents"][0]["agent_id"] == "ann"
 
 
-def test_over_http_the_path_is_the_networks(start: Start, cli: Command, tmp_path: Path) -> None:
-    running = start(network=NETWORK + "admin: {token: a-token-of-some-length}\n")
-    over = ("--url", running.said[-1]["url"], "--token", "a-token-of-some-length")
+def test_over_http_the_path_is_the_networks(serve: Serve, cli: Command, tmp_path: Path) -> None:
+    served = serve(network=NETWORK + "admin: {token: a-token-of-some-length}\n")
+    over = ("--url", served.url, "--token", "a-token-of-some-length")
     result = cli("backup", "copy.db", *over)
     assert result.exit_code == 2
     assert "with --url the network writes it on its own machine; give an absolute path there" in result.stderr
     assert cli.json("backup", str(tmp_path / "copy.db"), *over)["data"]["by"] == "network"
     assert agents_in(tmp_path / "copy.db") == []
-    running.end()
+    served.stop()
     assert cli("backup", str(tmp_path / "copy.db"), *over).exit_code == 3
 
 
 @pytest.mark.parametrize("is_running", [True, False])
 def test_what_cannot_be_written_is_named_and_nothing_is_lost(
-    running: Running, cli: Command, tmp_path: Path, is_running: bool
+    served: Served, cli: Command, tmp_path: Path, is_running: bool
 ) -> None:
     if not is_running:
-        running.end()
+        served.stop()
     for target, why in {
         "network.yaml": "network.yaml is there and is no copy of a journal; name another file, or remove it",
         "missing/copy.db": "missing/copy.db cannot be written: No such file or directory",
@@ -116,9 +117,9 @@ def test_there_is_nothing_to_copy(cli: Command, tmp_path: Path) -> None:
     assert not (tmp_path / ".modvisor").exists()
 
 
-def test_a_network_without_an_admin_api_is_left_alone(running: Running, cli: Command, tmp_path: Path) -> None:
+def test_a_network_without_an_admin_api_is_left_alone(served: Served, cli: Command, tmp_path: Path) -> None:
     """Such as one that a program runs: this process owns the state directory meanwhile."""
-    running.end()
+    served.stop()
     state = StateDir(tmp_path / ".modvisor")
     state.acquire()
     try:
@@ -131,8 +132,8 @@ def test_a_network_without_an_admin_api_is_left_alone(running: Running, cli: Com
     assert not (tmp_path / "copy.db").exists()
 
 
-def test_a_journal_that_is_no_database(running: Running, cli: Command, tmp_path: Path) -> None:
-    running.end()
+def test_a_journal_that_is_no_database(served: Served, cli: Command, tmp_path: Path) -> None:
+    served.stop()
     (tmp_path / ".modvisor" / "network.db").write_bytes(b"no database" * 1000)
     result = cli("backup", "copy.db")
     assert result.exit_code == 1

@@ -19,7 +19,7 @@ import pytest
 
 from modvisor.ipc.messages import unpack
 
-from .conftest import COMMAND, DEADLINE, NETWORK, Command, Running
+from .conftest import COMMAND, DEADLINE, NETWORK, Command, Running, Served, Shell
 
 TALKER = """
     from modvisor.mods import BaseMod, EventResponse, mod_event_handler
@@ -47,35 +47,32 @@ DIES = """
 """
 
 
-def test_validate_looks_into_the_mods_own_files(tmp_path: Path, write_mod: Callable[..., str]) -> None:
+def test_validate_looks_into_the_mods_own_files(cli: Command, tmp_path: Path, write_mod: Callable[..., str]) -> None:
     write_mod("echo")
     (tmp_path / "network.yaml").write_text("network: {name: demo}\nmods: [./echo]\n")
     file = tmp_path / "mods" / "echo" / "mod.yaml"
     file.write_text("limits:\n  memory: lots\n")
-    command = [sys.executable, "-m", "modvisor.supervisor.cli", "--json", "validate", str(tmp_path / "network.yaml")]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    assert found.returncode == 4
-    (problem,) = json.loads(found.stdout)["problems"]
+    (problem,) = cli.json("validate", "network.yaml", code=4)["problems"]
     assert (problem["file"], problem["line"], problem["key"]) == (str(file), 2, "limits.memory")
     file.write_text("limits: {memory: 300MB}\n")
-    assert subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 0
+    assert cli("validate", "network.yaml").exit_code == 0
 
 
-def test_ps_lists_mods(running: Running, cli: Command) -> None:
+def test_ps_lists_mods(asked: Served, cli: Command) -> None:
     header, line = cli.ok("ps").splitlines()
     assert header.split() == [
         *("ID", "VERSION", "STATE", "PID", "UP", "CPU", "RSS", "USS", "IN", "FAILED"),
         *("P50", "ms", "P99", "ms", "RESTARTS"),
     ]
-    assert line.split()[:4] == ["echo", "1.0", "ready", str(running.said[-1]["mods"][0]["pid"])]
+    assert line.split()[:4] == ["echo", "1.0", "ready", str(asked.network.get_loaded_mods()["echo"]["pid"])]
     (mod,) = cli.json("ps")["mods"]
     assert mod["mod_id"] == "echo"
 
 
-def test_options_may_stand_before_the_command(running: Running, cli: Command) -> None:
-    socket = running.said[-1]["admin_socket"]
+def test_options_may_stand_before_the_command(asked: Served, cli: Command) -> None:
+    socket = asked.socket
     assert json.loads(cli.ok("--json", "--socket", socket, "ps"))["mods"]
-    assert cli.json("ps", "-f", str(running.folder / "network.yaml"))["mods"]
+    assert cli.json("ps", "-f", str(asked.folder / "network.yaml"))["mods"]
 
 
 def test_a_broken_file_does_not_keep_anybody_from_looking_and_stopping(running: Running, cli: Command) -> None:
@@ -85,7 +82,7 @@ def test_a_broken_file_does_not_keep_anybody_from_looking_and_stopping(running: 
     assert cli.json("stop")["data"] == {"stopped": True, "pid": running.pid}
 
 
-def test_stats_of_the_network_and_of_one_mod(running: Running, cli: Command) -> None:
+def test_stats_of_the_network_and_of_one_mod(served: Served, cli: Command) -> None:
     cli.ok("send", "test.ping")
     text = cli.ok("stats")
     assert "demo (demo)" in text
@@ -98,15 +95,15 @@ def test_stats_of_the_network_and_of_one_mod(running: Running, cli: Command) -> 
     assert "no mod 'nobody' is loaded (loaded: echo)" in result.stderr
 
 
-def test_send_prints_the_answer(running: Running, cli: Command, tmp_path: Path) -> None:
+def test_send_prints_the_answer(asked: Served, cli: Command) -> None:
     assert '"pong": 7' in cli.ok("send", "test.ping", '{"i": 7}')
-    (tmp_path / "payload.json").write_text('{"i": 8}')
+    (asked.folder / "payload.json").write_text('{"i": 8}')
     assert cli.json("send", "test.ping", "@payload.json")["data"]["pong"] == 8
     assert cli.json("send", "test.ping", "-", "--as", "agent:ann", stdin='{"i": 9}')["data"]["pong"] == 9
     assert cli.json("send", "test.ping", "--to", "mod:echo", "--timeout", "5")["success"]
 
 
-def test_a_failed_event_is_exit_1_and_still_one_document(running: Running, cli: Command) -> None:
+def test_a_failed_event_is_exit_1_and_still_one_document(asked: Served, cli: Command) -> None:
     result = cli("send", "test.nothing", "--to", "agent:nobody")
     assert result.exit_code == 1
     assert "no agent 'nobody' is registered (no_such_agent)" in result.stderr
@@ -133,17 +130,17 @@ def test_what_cannot_be_read_is_a_usage_error(cli: Command, args: tuple[str, ...
     assert complaint in result.stderr
 
 
-def test_an_event_name_that_is_none_is_refused_by_the_network(running: Running, cli: Command) -> None:
+def test_an_event_name_that_is_none_is_refused_by_the_network(asked: Served, cli: Command) -> None:
     assert cli.json("send", "Bad Name", code=1)["data"]["error"] == "invalid_event"
 
 
-def test_a_mod_in_quarantine(start: Callable[..., Running], cli: Command, write_mod: Callable[..., str]) -> None:
+def test_a_mod_in_quarantine(serve: Callable[..., Served], cli: Command, write_mod: Callable[..., str]) -> None:
     """Why it is down, what it was, and how it comes back; a crash says what was used and for which time it was tried."""
     write_mod("dies", DIES)
-    running = start(network=NETWORK + "  - {path: ./dies, restart: {max_restarts: 0, first_delay: 10ms}}\n")
+    serve(network=NETWORK + "  - {path: ./dies, restart: {max_restarts: 0, first_delay: 10ms}}\n")
     assert cli("send", "die.now", "--as", "agent:ann").exit_code == 1
     while cli.json("stats", "dies")["state"] != "quarantined":
-        assert running.process.poll() is None
+        pass
     assert "\ndies is quarantined: ended 1 times within 60 s; " in cli.ok("ps")
     assert "    bring it back with: modvisor restart dies (" in cli.ok("ps")
     figures = " ".join(cli.ok("stats", "dies").split())
@@ -153,9 +150,9 @@ def test_a_mod_in_quarantine(start: Callable[..., Running], cli: Command, write_
     assert "quarantined" not in cli.ok("ps")
 
 
-def test_what_a_mod_dies_of(start: Callable[..., Running], cli: Command, write_mod: Callable[..., str]) -> None:
+def test_what_a_mod_dies_of(serve: Callable[..., Served], cli: Command, write_mod: Callable[..., str]) -> None:
     write_mod("dies", DIES)
-    start(network=NETWORK + "  - {path: ./dies, restart: {first_delay: 10ms}}\n")
+    serve(network=NETWORK + "  - {path: ./dies, restart: {first_delay: 10ms}}\n")
     assert cli.json("send", "die.now", "--as", "agent:ann", code=1)["data"]["error"] == "dead_lettered"
     first, second = cli.ok("crashes", "dies").strip().split("\n\n")
     assert "exited: exit code 3\n  incarnation 1, pid " in first
@@ -171,7 +168,7 @@ def test_what_a_mod_dies_of(start: Callable[..., Running], cli: Command, write_m
     assert "journal write errors 0" in figures
 
 
-def test_load_unload_reload(running: Running, cli: Command, write_mod: Callable[..., str]) -> None:
+def test_load_unload_reload(served: Served, cli: Command, write_mod: Callable[..., str]) -> None:
     write_mod("talker", TALKER)
     options = ("--id", "voice", "--config", '{"a": 1}', "--env", "TALK=loud=1")
     assert cli.ok("load", "./talker", *options).startswith("mod voice 0.0.0 loaded from ./talker (pid ")
@@ -188,7 +185,7 @@ def test_load_unload_reload(running: Running, cli: Command, write_mod: Callable[
 
 
 def test_load_another_version_with_libraries_and_a_python_of_its_own(
-    running: Running, cli: Command, write_mod: Callable[..., str], tmp_path: Path
+    served: Served, cli: Command, write_mod: Callable[..., str], tmp_path: Path
 ) -> None:
     source = TALKER.replace("class Talker(BaseMod):", "class Talker(BaseMod):\n        version = words.VERSION")
     write_mod("talker/versions/1.4", source.replace("from modvisor", "import words\n    from modvisor", 1))
@@ -203,7 +200,7 @@ def test_load_another_version_with_libraries_and_a_python_of_its_own(
     assert (failed["data"]["error"], failed["data"]["available"]) == ("wrong_version", ["1.4"])
 
 
-def test_load_with_limits_and_guarantees(running: Running, cli: Command) -> None:
+def test_load_with_limits_and_guarantees(served: Served, cli: Command) -> None:
     options = (
         "--limit",
         "memory=300MB",
@@ -219,8 +216,8 @@ def test_load_with_limits_and_guarantees(running: Running, cli: Command) -> None
     assert {key: limits[key]["limit"] for key in ("memory", "cpu", "threads")} == {
         "memory": 300_000_000, "cpu": 0.5, "threads": None,
     }  # fmt: skip
-    assert running.end() == 0
-    with closing(sqlite3.connect(running.folder / ".modvisor" / "network.db")) as database:
+    served.stop()
+    with closing(sqlite3.connect(served.folder / ".modvisor" / "network.db")) as database:
         ((spec,),) = database.execute("SELECT spec FROM mod").fetchall()
     assert unpack(spec) == {
         "limits": {"memory": "300MB", "cpu": 0.5, "threads": None, "event_timeout": "2m"},
@@ -241,7 +238,7 @@ def test_load_with_limits_and_guarantees(running: Running, cli: Command) -> None
     ],
 )  # fmt: skip
 def test_what_a_mods_entry_cannot_be_is_refused_in_the_words_of_the_file(
-    running: Running, cli: Command, options: tuple[str, ...], complaint: str
+    asked: Served, cli: Command, options: tuple[str, ...], complaint: str
 ) -> None:
     result = cli("load", "./echo", "--id", "second", *options)
     assert result.exit_code == 4
@@ -249,13 +246,13 @@ def test_what_a_mods_entry_cannot_be_is_refused_in_the_words_of_the_file(
     assert [mod["mod_id"] for mod in cli.json("ps")["mods"]] == ["echo"]
 
 
-def test_what_the_file_forbids_is_not_allowed(start: Callable[..., Running], cli: Command) -> None:
-    start(network=NETWORK + 'allowed_mods: ["./echo"]\n')
+def test_what_the_file_forbids_is_not_allowed(serve: Callable[..., Served], cli: Command) -> None:
+    serve(network=NETWORK + 'allowed_mods: ["./echo"]\n')
     assert cli.json("load", "modvisor.mods.workspace.wiki", code=6)["data"]["error"] == "forbidden"
 
 
 def test_logs_of_a_running_and_of_a_stopped_network(
-    running: Running, cli: Command, write_mod: Callable[..., str]
+    served: Served, cli: Command, write_mod: Callable[..., str]
 ) -> None:
     cli.ok("load", write_mod("talker", TALKER))
     for text in ("one", "two", "\x1b[31mred"):
@@ -267,7 +264,7 @@ def test_logs_of_a_running_and_of_a_stopped_network(
         "two",
     ]
     assert cli("logs", "nobody").exit_code == 1
-    assert running.end() == 0
+    served.stop()
     result = cli("logs", "./talker", "-n", "2")
     assert result.stdout.splitlines() == lines
     assert "this is the log it left" in result.stderr
@@ -275,7 +272,7 @@ def test_logs_of_a_running_and_of_a_stopped_network(
     assert cli("logs", "talker", "--follow").exit_code == 3
 
 
-def test_logs_follow(running: Running, cli: Command, write_mod: Callable[..., str]) -> None:
+def test_logs_follow(served: Served, cli: Command, write_mod: Callable[..., str]) -> None:
     cli.ok("load", write_mod("talker", TALKER))
     cli.ok("send", "talk.line.say", '{"text": "before"}')
     with subprocess.Popen([*COMMAND, "logs", "talker", "-f"], stdout=subprocess.PIPE, text=True) as follower:
@@ -290,7 +287,7 @@ def test_logs_follow(running: Running, cli: Command, write_mod: Callable[..., st
             follower.kill()
 
 
-def test_events_are_watched_until_the_network_ends(running: Running, cli: Command) -> None:
+def test_events_are_watched_until_the_network_ends(served: Served, cli: Command) -> None:
     with subprocess.Popen([*COMMAND, "--json", "events", "test.*"], stdout=subprocess.PIPE, text=True) as watcher:
         try:
             assert watcher.stdout is not None
@@ -301,13 +298,13 @@ def test_events_are_watched_until_the_network_ends(running: Running, cli: Comman
             assert record["event"]["event_name"] == "test.ping"
             assert record["event"]["source_id"] == "agent:ann"
             assert record["response"]["data"]["pong"] == 1
-            assert running.end() == 0
+            served.stop()
             assert watcher.wait(DEADLINE) == 0
         finally:
             watcher.kill()
 
 
-def test_events_for_people_with_a_count(running: Running, cli: Command) -> None:
+def test_events_for_people_with_a_count(asked: Served, cli: Command) -> None:
     with subprocess.Popen(
         [*COMMAND, "events", "-n", "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as watcher:
@@ -325,7 +322,7 @@ def test_events_for_people_with_a_count(running: Running, cli: Command) -> None:
     assert watcher.returncode == 0
 
 
-def test_events_into_a_pipe_that_closes(running: Running, cli: Command) -> None:
+def test_events_into_a_pipe_that_closes(asked: Served, cli: Command) -> None:
     command = shlex.join([*COMMAND, "--json", "events"])
     with subprocess.Popen(
         ["bash", "-c", f"{command} | head -1; echo ${{PIPESTATUS[0]}}"],
@@ -343,7 +340,7 @@ def test_events_into_a_pipe_that_closes(running: Running, cli: Command) -> None:
             shell.kill()
 
 
-def test_replay(running: Running, cli: Command, tmp_path: Path) -> None:
+def test_replay(served: Served, cli: Command, tmp_path: Path) -> None:
     event = {"event_name": "test.ping", "source_id": "agent:ann", "payload": {}}
     lines = [json.dumps({**event, "payload": {"i": i}}) for i in range(1200)]
     lines += ["", "{", '{"event_name": "BAD"}', json.dumps({"event": event, "response": {"success": True}})]
@@ -360,7 +357,7 @@ def test_replay(running: Running, cli: Command, tmp_path: Path) -> None:
     assert cli.json("stats", "echo")["traffic"]["answered"] == 1201
 
 
-def test_replay_from_standard_input_and_again(running: Running, cli: Command) -> None:
+def test_replay_from_standard_input_and_again(served: Served, cli: Command) -> None:
     line = json.dumps({"event_name": "test.ping", "source_id": "agent:ann", "event_id": "e1"})
     text = cli.ok("replay", "-", stdin=line)
     assert [each.split()[-1] for each in text.splitlines()[:2]] == ["1", "1"]
@@ -399,17 +396,17 @@ def test_a_replay_that_ends_early_says_what_it_did(
     assert document["events"] in ((0, 500) if interrupted else (500,))  # the answer may not have been read yet
 
 
-def test_replay_of_a_file_that_is_not_there(running: Running, cli: Command) -> None:
+def test_replay_of_a_file_that_is_not_there(asked: Served, cli: Command) -> None:
     result = cli("replay", "missing.jsonl")
     assert result.exit_code == 2
     assert "cannot read missing.jsonl: No such file" in result.stderr
 
 
-def test_reconfigure(running: Running, cli: Command, write_mod: Callable[..., str]) -> None:
+def test_reconfigure(served: Served, cli: Command, write_mod: Callable[..., str]) -> None:
     write_mod("second")
-    (running.folder / "network.yaml").write_text(NETWORK + "  - path: ./second\n")
+    (served.folder / "network.yaml").write_text(NETWORK + "  - path: ./second\n")
     assert list(cli.json("reconfigure")["data"]["added"]) == ["second"]
-    (running.folder / "network.yaml").write_text("network: {name: demo, prot: 1}\n")
+    (served.folder / "network.yaml").write_text("network: {name: demo, prot: 1}\n")
     document = cli.json("reconfigure", code=4)
     assert document["data"]["problems"][0]["key"] == "network.prot"
 
@@ -449,8 +446,8 @@ def test_over_http_with_a_token(start: Callable[..., Running], cli: Command, mon
     assert cli("ps").exit_code == 3
 
 
-def test_a_network_without_a_token_has_no_admin_api_over_http(running: Running, cli: Command) -> None:
-    result = cli("ps", "--url", running.said[-1]["url"], "--token", "any")
+def test_a_network_without_a_token_has_no_admin_api_over_http(asked: Served, cli: Command) -> None:
+    result = cli("ps", "--url", asked.url, "--token", "any")
     assert result.exit_code == 6
     assert "set admin.token in the network file" in result.stderr
 
@@ -463,7 +460,7 @@ def test_a_socket_in_a_deep_folder(start: Callable[..., Running], cli: Command, 
     assert cli.json("stop")["data"]["stopped"]
 
 
-def test_a_new_mod_passes_its_test_and_loads(running: Running, cli: Command, tmp_path: Path) -> None:
+def test_a_new_mod_passes_its_test_and_loads(served: Served, cli: Command, tmp_path: Path) -> None:
     made = cli.json("new", "price_watch")
     assert [Path(file).name for file in made["files"]] == ["__init__.py", "mod.py", "test_mod.py"]
     assert cli.json("new", "second")["mod_path"] == "./second"
@@ -486,36 +483,23 @@ def test_a_name_that_cannot_be_a_package(cli: Command, tmp_path: Path, name: str
     assert not (tmp_path / "mods").exists()
 
 
-def completed(line: str) -> list[str]:
-    """What the shell would offer at the end of ``line``."""
-    words = line.split(" ")
-    environment = {**os.environ, "_MODVISOR_COMPLETE": "complete_bash", "COMP_WORDS": line}
-    environment["COMP_CWORD"] = str(len(words) - 1)
-    code = "from modvisor.supervisor.cli import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=DEADLINE, check=False
-    )
-    assert done.stderr == ""
-    return done.stdout.split()
-
-
-def test_the_shell_completes_mods_and_paths(running: Running, write_mod: Callable[..., str]) -> None:
+def test_the_shell_completes_mods_and_paths(served: Served, shell: Shell, write_mod: Callable[..., str]) -> None:
     write_mod("second")
-    assert completed("modvisor unload ") == ["echo"]
-    assert completed("modvisor unload x") == []
-    assert completed("modvisor load ./") == ["./echo", "./second"]
-    assert "modvisor.mods.workspace.wiki" in completed("modvisor load modvisor")
-    assert completed("modvisor load ./echo --limit mem") == ["memory=", "memory_soft="]
+    assert shell.in_a_process("modvisor unload ") == shell("modvisor unload ") == ["echo"]
+    assert shell("modvisor unload x") == []
+    assert shell("modvisor load ./") == ["./echo", "./second"]
+    assert "modvisor.mods.workspace.wiki" in shell("modvisor load modvisor")
+    assert shell("modvisor load ./echo --limit mem") == ["memory=", "memory_soft="]
     os.rename("network.yaml", "other.yaml")
-    assert completed("modvisor unload ") == []
-    assert completed("modvisor -f other.yaml unload ") == ["echo"]
-    assert completed("modvisor unload --file other.yaml ") == ["echo"]
-    assert running.end() == 0
-    assert completed("modvisor -f other.yaml unload ") == []
+    assert shell("modvisor unload ") == []
+    assert shell("modvisor -f other.yaml unload ") == ["echo"]
+    assert shell("modvisor unload --file other.yaml ") == ["echo"]
+    served.stop()
+    assert shell("modvisor -f other.yaml unload ") == []
 
 
 def test_what_could_be_loaded_with_a_network_and_without_one(
-    running: Running, cli: Command, write_mod: Callable[..., str]
+    served: Served, cli: Command, write_mod: Callable[..., str]
 ) -> None:
     write_mod("broken", "x = (")
     found = {mod["mod_path"]: mod for mod in cli.json("mods")["mods"]}
@@ -525,14 +509,14 @@ def test_what_could_be_loaded_with_a_network_and_without_one(
     assert lines[0].split() == ["NAME", "VERSIONS", "FROM", "LOADED", "PATH", "REQUIRES", "DESCRIPTION"]
     assert ["echo", "1.0", "network", "echo", "./echo", "-", "-"] in [line.split() for line in lines]
     assert [line for line in lines if line.startswith("./broken: ")]
-    assert running.end() == 0
+    served.stop()
     without = {mod["mod_path"]: mod for mod in cli.json("mods")["mods"]}
     assert without == {path: {**mod, "loaded": []} for path, mod in found.items()}
-    (running.folder / "network.yaml").write_text("network: {prot: 1}")
+    (served.folder / "network.yaml").write_text("network: {prot: 1}")
     assert cli("mods").exit_code == 4
 
 
-def test_a_mod_with_what_it_requires(running: Running, cli: Command, write_mod: Callable[..., str]) -> None:
+def test_a_mod_with_what_it_requires(served: Served, cli: Command, write_mod: Callable[..., str]) -> None:
     write_mod("wiki")
     source = "from modvisor.mods import BaseMod\nclass Shop(BaseMod):\n    requires = ['wiki>=1']\n"
     assert cli.ok("load", write_mod("shop", source)).rstrip().endswith(", and with it wiki")

@@ -16,12 +16,11 @@ import pytest
 
 from modvisor.ipc.event import Event
 from modvisor.ipc.messages import pack
-from modvisor.supervisor.cli.letters import PAGE
+from modvisor.supervisor.cli.dlq import PAGE
 
-from .conftest import COMMAND, DEADLINE, Command, Running
-from .test_cli_commands import completed
+from .conftest import COMMAND, DEADLINE, Command, Served, Shell
 
-Start = Callable[..., Running]
+Serve = Callable[..., Served]
 
 FRAGILE = """
     import asyncio
@@ -51,14 +50,14 @@ mods:
 
 
 @pytest.fixture
-def fragile(start: Start, write_mod: Callable[..., str]) -> Running:
+def fragile(serve: Serve, write_mod: Callable[..., str]) -> Served:
     """A network whose mod ``work`` dies of events with ``poison`` in their payload."""
     write_mod("fragile", FRAGILE)
-    return start(network=NETWORK)
+    return serve(network=NETWORK)
 
 
 @pytest.fixture
-def die(fragile: Running, cli: Command) -> Callable[..., int]:
+def die(fragile: Served, cli: Command) -> Callable[..., int]:
     """Send an event that the mod dies of; the number of its letter."""
 
     def die(n: int, **payload: object) -> int:
@@ -159,7 +158,7 @@ def test_a_replay_of_all_does_not_meet_the_letters_it_makes(cli: Command, die: C
 
 
 def test_a_replay_that_is_interrupted_says_what_it_has_done(
-    fragile: Running, cli: Command, die: Callable[..., int], write_mod: Callable[..., str], tmp_path: Path
+    fragile: Served, cli: Command, die: Callable[..., int], write_mod: Callable[..., str], tmp_path: Path
 ) -> None:
     quick, slow = die(1), die(2, until=str(tmp_path / "morning"))
     write_mod("fragile", MENDED)
@@ -180,28 +179,28 @@ def test_a_replay_that_is_interrupted_says_what_it_has_done(
     assert [outcome["letter_id"] for outcome in document["outcomes"]] == [quick]
     (tmp_path / "morning").touch()  # the network finishes what was begun
     while ids(cli):
-        assert fragile.process.poll() is None
+        pass
 
 
-def test_ten_thousand_letters_are_listed_and_purged(fragile: Running, cli: Command, start: Start) -> None:
-    assert fragile.end() == 0
+def test_ten_thousand_letters_are_listed_and_purged(fragile: Served, cli: Command, serve: Serve) -> None:
+    fragile.stop()
     bury(fragile.folder, 10_000)
-    start(network=None)
+    serve(network=None)
     assert len(set(ids(cli, "--limit", "20000"))) == 10_000
     assert cli.json("dlq", "replay", "--all", "work")["outcomes"] == []
     assert cli.json("dlq", "purge", "--all")["data"] == {"removed": 10_000}
 
 
-def test_all_are_replayed_however_many_pages_they_are(fragile: Running, cli: Command, start: Start) -> None:
-    assert fragile.end() == 0
+def test_all_are_replayed_however_many_pages_they_are(fragile: Served, cli: Command, serve: Serve) -> None:
+    fragile.stop()
     bury(fragile.folder, 2 * PAGE + 1)
-    start(network=None)
+    serve(network=None)
     document = cli.json("dlq", "replay", "--all", code=1)
     assert document["failed"] == {"no_such_mod": 2 * PAGE + 1}
     assert [outcome["letter_id"] for outcome in document["outcomes"]] == list(range(1, 2 * PAGE + 2))
 
 
-def test_letters_are_purged(fragile: Running, cli: Command, start: Start, die: Callable[..., int]) -> None:
+def test_letters_are_purged(fragile: Served, cli: Command, serve: Serve, die: Callable[..., int]) -> None:
     letters = [die(n) for n in range(4)]
     assert cli.ok("dlq", "purge", str(letters[0]), str(letters[1])) == "2 dead letters removed\n"
     result = cli("dlq", "purge", str(letters[0]), str(letters[2]))
@@ -237,32 +236,32 @@ def test_what_cannot_be_read_is_a_usage_error(cli: Command, args: tuple[str, ...
     assert complaint in result.stderr
 
 
-def test_a_letter_that_is_not_there(fragile: Running, cli: Command) -> None:
+def test_a_letter_that_is_not_there(fragile: Served, cli: Command) -> None:
     assert cli.json("dlq", "show", "12", code=1)["data"]["error"] == "not_found"
     assert cli.json("dlq", "purge", "--mod", "No Mod", code=1)["data"]["error"] == "invalid_event"
 
 
-def test_without_a_network(fragile: Running, cli: Command) -> None:
-    assert fragile.end() == 0
+def test_without_a_network(fragile: Served, cli: Command) -> None:
+    fragile.stop()
     for args in (("ls",), ("show", "1"), ("replay", "1"), ("replay", "--all"), ("purge", "1")):
         assert cli.json("dlq", *args, code=3)["data"]["error"] == "no_network"
 
 
-def test_options_may_stand_before_and_behind_the_group(fragile: Running, cli: Command) -> None:
+def test_options_may_stand_before_and_behind_the_group(fragile: Served, cli: Command) -> None:
     os.rename("network.yaml", "other.yaml")
     for line in ("--json -f other.yaml dlq ls", "dlq --json -f other.yaml ls", "--json dlq ls --file other.yaml"):
         assert json.loads(cli.ok(*line.split())) == {"dead_letters": [], "next": None}
 
 
-def test_the_shell_completes_letters_and_mods(fragile: Running, die: Callable[..., int]) -> None:
+def test_the_shell_completes_letters_and_mods(fragile: Served, die: Callable[..., int], shell: Shell) -> None:
     first, second = die(1), die(2)
-    assert completed("modvisor dlq ") == ["ls", "show", "replay", "purge"]
-    assert completed("modvisor dlq show ") == [str(second), str(first)]
-    assert completed("modvisor dlq replay ") == [str(second), str(first)]
-    assert completed("modvisor dlq replay --all ") == ["work"]
-    assert completed("modvisor dlq ls w") == ["work"]
-    assert completed("modvisor dlq purge --mod ") == ["work"]
+    assert shell("modvisor dlq ") == ["ls", "show", "replay", "purge"]
+    assert shell("modvisor dlq show ") == [str(second), str(first)]
+    assert shell("modvisor dlq replay ") == [str(second), str(first)]
+    assert shell("modvisor dlq replay --all ") == ["work"]
+    assert shell("modvisor dlq ls w") == ["work"]
+    assert shell("modvisor dlq purge --mod ") == ["work"]
     os.rename("network.yaml", "other.yaml")
-    assert completed("modvisor -f other.yaml dlq show ") == [str(second), str(first)]
-    assert completed("modvisor dlq -f other.yaml show ") == [str(second), str(first)]
-    assert completed("modvisor dlq show ") == []
+    assert shell("modvisor -f other.yaml dlq show ") == [str(second), str(first)]
+    assert shell("modvisor dlq -f other.yaml show ") == [str(second), str(first)]
+    assert shell("modvisor dlq show ") == []

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from modvisor.supervisor.cli.render_checkup import WIDTH, checkup_parts
+from modvisor.supervisor.cli.render.doctor import WIDTH, checkup_parts
 
 from .conftest import Command
 from .test_cli_render import Terminal, shown

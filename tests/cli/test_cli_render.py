@@ -7,8 +7,12 @@ import sys
 
 import pytest
 
-from modvisor.supervisor.cli import render
 from modvisor.supervisor.cli.output import TABLE_WIDTH, printable, show, write
+from modvisor.supervisor.cli.render.crashes import crash_text
+from modvisor.supervisor.cli.render.events import event_line
+from modvisor.supervisor.cli.render.mods import mods_table, troubles
+from modvisor.supervisor.cli.render.stats import mod_table, network_table
+from modvisor.supervisor.cli.render.tables import duration, size
 
 MOD = {
     "mod_id": "wiki",
@@ -38,7 +42,7 @@ def shown(*parts: object, stream: io.StringIO | None = None, width: int = TABLE_
 
 
 def test_mods_table() -> None:
-    header, wiki, old = shown(render.mods_table([MOD, BROKEN])).splitlines()
+    header, wiki, old = shown(mods_table([MOD, BROKEN])).splitlines()
     assert " ".join(header.split()) == "ID VERSION STATE PID UP CPU RSS USS IN FAILED P50 ms P99 ms RESTARTS"
     assert " ".join(wiki.split()) == "wiki 1.2.0 ready 42 1h 02m 3.1 % 24.1 MB 8.0 MB 10 2 0.046 12.3 1"
     assert old.split() == ["old", "-", "quarantined"] + ["-"] * 10
@@ -47,40 +51,40 @@ def test_mods_table() -> None:
 def test_colours_only_on_a_terminal_and_not_with_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     green = "\x1b[32mready"
-    assert green in shown(render.mods_table([MOD]), stream=Terminal())
-    assert "\x1b" not in shown(render.mods_table([MOD]))
+    assert green in shown(mods_table([MOD]), stream=Terminal())
+    assert "\x1b" not in shown(mods_table([MOD]))
     monkeypatch.setenv("NO_COLOR", "1")
-    assert green not in shown(render.mods_table([MOD]), stream=Terminal())
+    assert green not in shown(mods_table([MOD]), stream=Terminal())
 
 
 def test_a_narrow_terminal_loses_no_column(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
-    assert "RESTARTS" in shown(render.mods_table([MOD]), stream=Terminal())
-    assert "…" not in shown(render.mods_table([MOD]), stream=Terminal())
+    assert "RESTARTS" in shown(mods_table([MOD]), stream=Terminal())
+    assert "…" not in shown(mods_table([MOD]), stream=Terminal())
 
 
 def test_what_a_mod_says_is_never_markup_nor_a_terminal_command() -> None:
-    line = shown(render.mods_table([{**MOD, "version": "[red]1[/red]\x1b[2J"}])).splitlines()[1]
+    line = shown(mods_table([{**MOD, "version": "[red]1[/red]\x1b[2J"}])).splitlines()[1]
     assert "[red]1[/red]\N{REPLACEMENT CHARACTER}[2J" in line
     assert printable("a\tb\nc\x07\x9b") == "a\tb\nc" + 2 * "\N{REPLACEMENT CHARACTER}"
     assert printable("Grüße → 👋") == "Grüße → 👋"
 
 
 def test_troubles_name_the_mod_once_and_indent_the_rest() -> None:
-    assert render.troubles([MOD, {**BROKEN, "state": "failed"}]) == ["old is failed: exited\n    Traceback …"]
+    assert troubles([MOD, {**BROKEN, "state": "failed"}]) == ["old is failed: exited\n    Traceback …"]
 
 
 def test_a_quarantine_comes_with_its_reason_and_the_way_back() -> None:
     why = "mod old is quarantined: ended 6 times within 60 s"
     mod = {**BROKEN, "quarantined": why}
-    assert render.troubles([mod]) == [
+    assert troubles([mod]) == [
         "old is quarantined: ended 6 times within 60 s\n"
         "    bring it back with: modvisor restart old (when its files were changed: modvisor reload old)"
     ]
-    text = shown(render.mod_table(mod))
+    text = shown(mod_table(mod))
     assert "ended 6 times within 60 s" in text
     assert "modvisor restart old" in text
-    assert "modvisor restart" not in shown(render.mod_table({**MOD, "quarantined": None}))
+    assert "modvisor restart" not in shown(mod_table({**MOD, "quarantined": None}))
 
 
 def test_limits_say_by_what_they_are_enforced_and_which_are_not() -> None:
@@ -89,11 +93,11 @@ def test_limits_say_by_what_they_are_enforced_and_which_are_not() -> None:
         "memory_soft": {"limit": None, "enforced_by": None},
         "cpu": {"limit": 0.5, "enforced_by": None},
     }
-    lines = [" ".join(line.split()) for line in shown(render.mod_table({**MOD, "limits": limits})).splitlines()]
+    lines = [" ".join(line.split()) for line in shown(mod_table({**MOD, "limits": limits})).splitlines()]
     assert "limit memory 512.0 MB, by watchdog, RLIMIT_DATA of each process" in lines
     assert "limit memory soft none" in lines
     assert "limit cpu 0.5, NOT ENFORCED: see modvisor doctor" in lines
-    assert "NOT" not in shown(render.mod_table({**MOD, "pid": None, "limits": limits})), "its process has not told yet"
+    assert "NOT" not in shown(mod_table({**MOD, "pid": None, "limits": limits})), "its process has not told yet"
 
 
 def test_journal_figures() -> None:
@@ -101,7 +105,7 @@ def test_journal_figures() -> None:
         "durable_events": 2, "durable_bytes": 1000, "dead_letters": 3, "dead_letter_bytes": 2_000_000, "checkpoints": 1,
         "file_bytes": 90_000, "write_errors": 1, "last_error": "event: disk full",
     }  # fmt: skip
-    text = shown(render.network_table({"journal": journal}))
+    text = shown(network_table({"journal": journal}))
     assert [" ".join(line.split()) for line in text.splitlines()][-5:] == [
         "dead letters 3, 2.0 MB: see modvisor dlq ls",
         "durable events 2, 1.0 kB without an answer",
@@ -109,7 +113,7 @@ def test_journal_figures() -> None:
         "journal 90.0 kB",
         "journal write errors 1, the last: event: disk full",
     ]
-    assert "dead letters" not in shown(render.network_table({"journal": {}}))
+    assert "dead letters" not in shown(network_table({"journal": {}}))
 
 
 REPORT = {
@@ -122,7 +126,7 @@ REPORT = {
 
 
 def test_a_crash_says_what_was_used_and_who_is_to_blame() -> None:
-    assert render.crash_text(REPORT).splitlines()[1:] == [
+    assert crash_text(REPORT).splitlines()[1:] == [
         "  incarnation 2, pid 42, after 0.2s",
         "  used 0.061 s of processor, at most 24.3 MB resident",
         "  last sample: RSS 24.1 MB, threads 1, open files -, children 0",
@@ -132,29 +136,29 @@ def test_a_crash_says_what_was_used_and_who_is_to_blame() -> None:
     first = {"event_id": "f", "event_name": "a.c", "source_id": None, "attempt": 1}
     together = {**REPORT, "alone": False, "usage": None, "resources": None, "in_flight_count": 9,
                 "in_flight": [first, *REPORT["in_flight"] * 8]}  # fmt: skip
-    [line] = render.crash_text(together).splitlines()[2:]
+    [line] = crash_text(together).splitlines()[2:]
     assert line.startswith("  was handling a.c from -, a.b from agent:ann (attempt 2), ")
     assert line.endswith(" and 4 more")
 
 
 def test_stats_table_takes_what_there_is() -> None:
     stats = {"network_name": "n", "network_id": "i", "uptime_seconds": 5.0, "events": {"inbox_dropped": 3}, "mods": {}}
-    text = shown(render.network_table(stats))
+    text = shown(network_table(stats))
     assert "n (i)" in text
     assert "events inbox dropped" in text
-    text = shown(render.mod_table({**MOD, "loaded_at": 0.0}))
+    text = shown(mod_table({**MOD, "loaded_at": 0.0}))
     assert "24.1 MB" in text
     assert "1970-01-01" in text or "1969-12-31" in text
 
 
 def test_event_lines() -> None:
     event = {"event_name": "a.b", "source_id": "agent:ann", "destination_id": "channel:general", "timestamp": 0.0}
-    line = render.event_line({"event": event, "response": {"success": True, "data": {"delivered": 3}}})
+    line = event_line({"event": event, "response": {"success": True, "data": {"delivered": 3}}})
     assert line[8:] == " a.b agent:ann → channel:general  delivered to 3"
     failed = {"success": False, "message": "took\ntoo long", "data": {"error": "timeout"}}
-    assert render.event_line({"event": event, "response": failed}).endswith("  timeout: took too long")
-    assert render.event_line({"event": event, "response": {"success": True, "data": [1]}}).endswith("  ok")
-    assert render.event_line({"event": event, "response": {"success": False}}).endswith("  failed")
+    assert event_line({"event": event, "response": failed}).endswith("  timeout: took too long")
+    assert event_line({"event": event, "response": {"success": True, "data": [1]}}).endswith("  ok")
+    assert event_line({"event": event, "response": {"success": False}}).endswith("  failed")
 
 
 @pytest.mark.parametrize(
@@ -163,7 +167,7 @@ def test_event_lines() -> None:
      (3600, "1h 00m"), (86_400, "1d 00h"), (1e7, "115d 17h")],
 )  # fmt: skip
 def test_durations(seconds: float | None, text: str) -> None:
-    assert render.duration(seconds) == text
+    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -171,7 +175,7 @@ def test_durations(seconds: float | None, text: str) -> None:
     [(None, "-"), (0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (24_100_000, "24.1 MB"), (3e12, "3.0 TB")],
 )
 def test_sizes(count: float | None, text: str) -> None:
-    assert render.size(count) == text
+    assert size(count) == text
 
 
 def test_text_that_the_encoding_cannot_carry_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Command, Running
+from .conftest import Command, Served
 
 NETWORK = """
 network: {name: demo, port: 0}
@@ -19,12 +19,12 @@ mods:
 
 
 @pytest.fixture
-def versions(start: Callable[..., Running], write_mod: Callable[..., str], tmp_path: Path, cli: Command) -> Running:
+def versions(serve: Callable[..., Served], write_mod: Callable[..., str], tmp_path: Path, cli: Command) -> Served:
     """Two versions of the echo mod, with another mod between them."""
     write_mod("other")
-    running = start(network=NETWORK)
+    served = serve(network=NETWORK)
     cli.ok("load", "./echo", "--id", "echo@2", "--percent", "10", "--group", "beta", "--agent", "alice")
-    return running
+    return served
 
 
 def answered_by(cli: Command, mod: str, *args: str) -> bool:
@@ -33,7 +33,7 @@ def answered_by(cli: Command, mod: str, *args: str) -> bool:
     return cli.json("stats", mod)["traffic"]["answered"] == before + 1
 
 
-def test_ps_shows_versions_below_each_other_with_who_has_which(versions: Running, cli: Command) -> None:
+def test_ps_shows_versions_below_each_other_with_who_has_which(versions: Served, cli: Command) -> None:
     cli.ok("send", "test.ping", "--as", "agent:alice")
     header, *lines = cli.ok("ps").splitlines()
     assert header.split()[-3:] == ["RESTARTS", "SHARE", "AUDIENCE"]
@@ -45,7 +45,7 @@ def test_ps_shows_versions_below_each_other_with_who_has_which(versions: Running
     assert "100.0 %" in stats
 
 
-def test_change_show_promote_and_back(versions: Running, cli: Command) -> None:
+def test_change_show_promote_and_back(versions: Served, cli: Command) -> None:
     assert cli.ok("audience", "echo@2", "--percent", "0", "--agent", "bob") == (
         "mod echo@2 reaches group beta, agent bob now, before: 10 % of the sources, group beta, agent alice\n"
     )
@@ -77,7 +77,7 @@ def test_change_show_promote_and_back(versions: Running, cli: Command) -> None:
     assert cli.json("audience", "echo")["data"]["versions"][1]["audience"] is None
 
 
-def test_what_cannot_be(versions: Running, cli: Command) -> None:
+def test_what_cannot_be(versions: Served, cli: Command) -> None:
     refused = cli("audience", "echo@2", "--everyone", "--percent", "5")
     assert refused.exit_code == 2
     assert "--everyone stands alone" in refused.stderr
@@ -92,7 +92,7 @@ def test_what_cannot_be(versions: Running, cli: Command) -> None:
     assert "not_in_audience" in refused.stderr
 
 
-def test_a_changed_file_is_applied_without_a_reload(versions: Running, cli: Command, tmp_path: Path) -> None:
+def test_a_changed_file_is_applied_without_a_reload(versions: Served, cli: Command, tmp_path: Path) -> None:
     pid = cli.json("stats", "echo")["pid"]
     (tmp_path / "network.yaml").write_text(NETWORK.replace("path: ./echo", "{path: ./echo, audience: {percent: 20}}"))
     cli.ok("reconfigure")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -87,6 +89,11 @@ class Served:
         assert response.status_code == 200, response.text
         return response.json()
 
+    async def forget_agents(self) -> None:
+        """Leave nobody registered to the next test that shares this network."""
+        for agent_id in self.network.agent_directory():
+            assert (await self.network.unregister_agent(agent_id)).success
+
     def requests_in_flight(self) -> int:
         assert self.network._parts is not None
         return sum(len(server.server_state.tasks) for server in self.network._parts.servers._servers)
@@ -109,3 +116,22 @@ async def serving(network: AgentNetwork) -> AsyncIterator[Served]:
             httpx.AsyncClient(base_url="http://admin", transport=transport, timeout=30) as admin,
         ):
             yield Served(network, agents, admin)
+
+
+@asynccontextmanager
+async def shared_network(folder: Path, loaded: dict[str, str], **keys: Any) -> AsyncIterator[Served]:
+    """A network that all tests of a file share, with mods by name and source."""
+    for name, source in loaded.items():
+        (folder / "mods" / name).mkdir(parents=True)
+        (folder / "mods" / name / "mod.py").write_text(textwrap.dedent(source))
+    config = {
+        "network": {"name": "test", "storage": "state", "port": 0},
+        "mods": [f"./{name}" for name in loaded],
+        **keys,
+    }
+    network = AgentNetwork.from_config(config, base_dir=folder)
+    try:
+        async with serving(network) as served:
+            yield served
+    finally:
+        await network.shutdown()

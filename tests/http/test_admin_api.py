@@ -14,7 +14,7 @@ import pytest
 
 from modvisor.supervisor import AgentNetwork, Event
 from tests.conftest import until
-from tests.http.serving import TALKER, Served, serving
+from tests.http.serving import TALKER, Served, serving, shared_network
 
 pytestmark = pytest.mark.anyio
 
@@ -33,6 +33,32 @@ async def talking(make_network: Make, write_mod: Write) -> AsyncIterator[Served]
     """With a mod ``./talker`` that answers ``test.*``."""
     async with serving(make_network({"port": 0}, mods=[write_mod("talker", TALKER)])) as served:
         yield served
+
+
+REFUSE = """
+    from modvisor.mods import BaseMod
+    class Refuse(BaseMod):
+        def initialize(self):
+            return False
+"""
+
+
+@pytest.fixture(scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    folder = tmp_path_factory.mktemp("admin")
+    for name, source in {"crash": "raise RuntimeError('at import')", "refuse": REFUSE}.items():
+        (folder / "mods" / name).mkdir(parents=True)
+        (folder / "mods" / name / "mod.py").write_text(textwrap.dedent(source))
+    async with shared_network(folder, {"talker": TALKER}) as served:
+        yield served
+
+
+@pytest.fixture
+async def asked(shared: Served) -> AsyncIterator[Served]:
+    """The same as ``talking``, and one for all tests: they only ask."""
+    yield shared
+    await shared.forget_agents()
+    assert list(shared.network.get_loaded_mods()) == ["talker"]
 
 
 class Lines:
@@ -159,26 +185,14 @@ async def test_a_mod_is_named_by_its_dotted_path_too(served: Served, tmp_path: P
         ({"path": "./refuse"}, 422, "initialize_failed"),
     ],
 )
-async def test_a_load_that_fails(
-    talking: Served, write_mod: Write, body: dict[str, Any], status: int, code: str
-) -> None:
-    write_mod("crash", "raise RuntimeError('at import')")
-    write_mod(
-        "refuse",
-        """
-        from modvisor.mods import BaseMod
-        class Refuse(BaseMod):
-            def initialize(self):
-                return False
-        """,
-    )
-    response = await talking.admin.post("/admin/v1/mods", json=body)
+async def test_a_load_that_fails(asked: Served, body: dict[str, Any], status: int, code: str) -> None:
+    response = await asked.admin.post("/admin/v1/mods", json=body)
     answer = response.json()
     assert (response.status_code, answer["data"]["error"]) == (status, code), response.text
     assert answer["success"] is False
     assert answer["error"] == code
     assert answer["message"]
-    assert [mod["mod_id"] for mod in (await talking.admin.get("/admin/v1/mods")).json()["mods"]] == ["talker"]
+    assert [mod["mod_id"] for mod in (await asked.admin.get("/admin/v1/mods")).json()["mods"]] == ["talker"]
 
 
 async def test_a_load_that_is_not_allowed(make_network: Make, write_mod: Write) -> None:
@@ -196,8 +210,8 @@ async def test_a_load_that_is_not_allowed(make_network: Make, write_mod: Write) 
         ("GET", "/mods/%2Fetc%2Fpasswd/log"),
     ],
 )  # fmt: skip
-async def test_a_mod_that_is_not_there(served: Served, method: str, path: str) -> None:
-    response = await served.admin.request(method, f"/admin/v1{path}")
+async def test_a_mod_that_is_not_there(asked: Served, method: str, path: str) -> None:
+    response = await asked.admin.request(method, f"/admin/v1{path}")
     assert response.status_code in (400, 404)
     assert response.json()["error"] in ("no_such_mod", "invalid_event")
 
@@ -216,12 +230,12 @@ async def test_a_mod_that_is_not_there(served: Served, method: str, path: str) -
         ("POST", "/events/batch", {"events": [], "in_order": 1}), ("POST", "/events/batch", {"events": [], "ordered": 1}),
     ],
 )  # fmt: skip
-async def test_a_request_that_makes_no_sense(talking: Served, method: str, path: str, body: Any) -> None:
-    response = await talking.admin.request(method, f"/admin/v1{path}", json=body)
+async def test_a_request_that_makes_no_sense(asked: Served, method: str, path: str, body: Any) -> None:
+    response = await asked.admin.request(method, f"/admin/v1{path}", json=body)
     assert response.status_code == 400, response.text
     assert response.json()["success"] is False
     assert response.json()["message"]
-    assert talking.network.get_loaded_mods()["talker"]["state"] == "ready"
+    assert asked.network.get_loaded_mods()["talker"]["state"] == "ready"
 
 
 # -- logs
@@ -289,89 +303,89 @@ async def test_a_log_is_followed_from_the_past_on(talking: Served) -> None:
 # -- events
 
 
-async def test_an_event_of_the_operator(talking: Served) -> None:
+async def test_an_event_of_the_operator(asked: Served) -> None:
     answer = (
-        await talking.admin.post("/admin/v1/events", json={"event_name": "test.ping", "source_id": "agent:ghost"})
+        await asked.admin.post("/admin/v1/events", json={"event_name": "test.ping", "source_id": "agent:ghost"})
     ).json()
     assert answer["success"] is True
     assert answer["data"] == {"i": None, "from": "agent:ghost"}
     assert answer["event_name"] == "test.ping"
-    failed = await talking.admin.post("/admin/v1/events", json={"event_name": "test.note", "destination_id": "bob"})
+    failed = await asked.admin.post("/admin/v1/events", json={"event_name": "test.note", "destination_id": "bob"})
     assert failed.status_code == 200
     assert (failed.json()["success"], failed.json()["error"]) == (False, "no_such_agent")
-    listed = await talking.admin.post("/admin/v1/events", json={"event_name": "system.mod.list"})
+    listed = await asked.admin.post("/admin/v1/events", json={"event_name": "system.mod.list"})
     assert set(listed.json()["data"]["mods"]) == {"talker"}
 
 
-async def test_a_batch(talking: Served) -> None:
-    bob = await talking.register("bob")
+async def test_a_batch(asked: Served) -> None:
+    bob = await asked.register("bob")
     events: list[Any] = [
         {"event_name": "test.note", "source_id": f"agent:a{i % 3}", "destination_id": "bob", "payload": {"i": i}}
         for i in range(30)
     ]
     events += ["no event", {"event_name": "test.note", "destination_id": "carol", "event_id": "lost"}]
-    response = await talking.admin.post("/admin/v1/events/batch", json={"events": events, "concurrency": 4})
+    response = await asked.admin.post("/admin/v1/events/batch", json={"events": events, "concurrency": 4})
     results = response.json()["results"]
     assert [result["index"] for result in results] == list(range(32))
     assert all(result["success"] and result["delivered"] == 1 for result in results[:30])
     assert (results[30]["success"], results[30]["error"]) == (False, "invalid_event")
     assert (results[31]["event_id"], results[31]["error"]) == ("lost", "no_such_agent")
-    polled = [event["payload"]["i"] for event in (await talking.poll("bob", bob))["messages"]]
+    polled = [event["payload"]["i"] for event in (await asked.poll("bob", bob))["messages"]]
     for source in range(3):
         assert [i for i in polled if i % 3 == source] == list(range(source, 30, 3))
-    empty = await talking.admin.post("/admin/v1/events/batch", json={"events": [], "in_order": False})
+    empty = await asked.admin.post("/admin/v1/events/batch", json={"events": [], "in_order": False})
     assert empty.json() == {"results": []}
 
 
-async def test_events_are_watched(talking: Served) -> None:
-    alice = await talking.register("alice")
+async def test_events_are_watched(asked: Served) -> None:
+    alice = await asked.register("alice")
     params = {"pattern": "test.ping", "limit": 2}
-    async with talking.admin.stream("GET", "/admin/v1/events", params=params) as response:
+    async with asked.admin.stream("GET", "/admin/v1/events", params=params) as response:
         lines = Lines(response)
         assert await lines.next() == {"listening": True}
-        await talking.send("alice", alice, "test.say", payload={"text": "not watched"})
-        await talking.send("alice", alice, "test.ping", payload={"i": 1})
+        await asked.send("alice", alice, "test.say", payload={"text": "not watched"})
+        await asked.send("alice", alice, "test.ping", payload={"i": 1})
         first = await lines.next()
         assert first["event"]["event_name"] == "test.ping"
         assert first["event"]["source_id"] == "alice"
         assert first["event"]["payload"] == {"i": 1}
         assert first["response"]["data"] == {"i": 1, "from": "alice"}
-        await talking.send("alice", alice, "test.ping", payload={"i": 2})
+        await asked.send("alice", alice, "test.ping", payload={"i": 2})
         [last] = await lines.rest()
         assert last["event"]["payload"] == {"i": 2}
-    assert talking.network._parts is not None
-    await until(lambda: not talking.network._parts.gateway.taps)
+    assert asked.network._parts is not None
+    await until(lambda: not asked.network._parts.gateway.taps)
 
 
-async def test_who_watches_sees_no_secret(served: Served) -> None:
-    async with served.admin.stream("GET", "/admin/v1/events", params={"limit": 2}) as response:
+async def test_who_watches_sees_no_secret(asked: Served) -> None:
+    async with asked.admin.stream("GET", "/admin/v1/events", params={"limit": 2}) as response:
         lines = Lines(response)
         await lines.next()
-        secret = await served.register("alice", metadata={"a": 1})
-        await served.send("alice", secret, "system.list_agents")
+        secret = await asked.register("alice", metadata={"a": 1})
+        await asked.send("alice", secret, "system.list_agents")
         seen = await lines.rest()
     assert [record["event"]["event_name"] for record in seen] == ["system.register_agent", "system.list_agents"]
     assert seen[0]["event"]["payload"]["metadata"] == {"a": 1}
     assert secret not in json.dumps(seen)
 
 
-async def test_an_event_that_cannot_be_written_does_not_end_the_stream(served: Served) -> None:
-    async with served.admin.stream("GET", "/admin/v1/events", params={"limit": 2}) as response:
+async def test_an_event_that_cannot_be_written_does_not_end_the_stream(asked: Served) -> None:
+    async with asked.admin.stream("GET", "/admin/v1/events", params={"limit": 2}) as response:
         lines = Lines(response)
         await lines.next()
         for payload in ({"x": object()}, {"x": 1}):
-            await served.network.process_event(Event("test.note", "system:system", payload=payload))
+            await asked.network.process_event(Event("test.note", "system:system", payload=payload))
         odd, plain = await lines.rest()
     assert "payload.x" in odd["error"]
     assert odd["event"]["event_name"] == "test.note"
     assert plain["event"]["payload"] == {"x": 1}
 
 
-async def test_a_watcher_that_goes_is_forgotten(served: Served) -> None:
-    async with served.admin.stream("GET", "/admin/v1/events") as response:
+async def test_a_watcher_that_goes_is_forgotten(asked: Served) -> None:
+    async with asked.admin.stream("GET", "/admin/v1/events") as response:
         await Lines(response).next()
-    assert served.network._parts is not None
-    await until(lambda: not served.network._parts.gateway.taps)
+    assert asked.network._parts is not None
+    await until(lambda: not asked.network._parts.gateway.taps)
 
 
 # -- the network
@@ -416,8 +430,8 @@ async def test_reconfigure_reads_the_file_again(tmp_path: Path, write_mod: Write
         await network.shutdown()
 
 
-async def test_a_network_without_a_file_cannot_be_reconfigured(served: Served) -> None:
-    response = await served.admin.post("/admin/v1/reconfigure")
+async def test_a_network_without_a_file_cannot_be_reconfigured(asked: Served) -> None:
+    response = await asked.admin.post("/admin/v1/reconfigure")
     assert (response.status_code, response.json()["error"]) == (409, "conflict")
 
 
@@ -429,10 +443,10 @@ async def test_shutdown_is_answered_and_then_done(served: Served) -> None:
     assert not served.network.is_running
 
 
-async def test_an_unknown_route_lists_the_known_ones(served: Served) -> None:
+async def test_an_unknown_route_lists_the_known_ones(asked: Served) -> None:
     for path in ("/", "/admin", "/admin/v2/status", "/api/health"):
-        response = await served.admin.get(path)
+        response = await asked.admin.get(path)
         assert response.status_code == 404
         assert "GET /admin/v1/status" in response.json()["data"]["routes"]
-    wrong = await served.admin.put("/admin/v1/mods")
+    wrong = await asked.admin.put("/admin/v1/mods")
     assert wrong.status_code == 405

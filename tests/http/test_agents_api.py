@@ -13,7 +13,7 @@ import pytest
 
 from modvisor.supervisor import AgentNetwork, Event
 from tests.conftest import until
-from tests.http.serving import TALKER, Served, serving
+from tests.http.serving import TALKER, Served, serving, shared_network
 
 pytestmark = pytest.mark.anyio
 
@@ -21,18 +21,18 @@ Make = Callable[..., AgentNetwork]
 ADMINS_PASSWORD = hashlib.sha256(b"sesame").hexdigest()
 
 
-@pytest.fixture
-async def served(make_network: Make) -> AsyncIterator[Served]:
+@pytest.fixture(scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
     groups = {"admins": {"permissions": ["mods"], "password_hash": ADMINS_PASSWORD}, "guests": {}}
-    async with serving(make_network({"port": 0}, agent_groups=groups)) as served:
+    async with shared_network(tmp_path_factory.mktemp("agents"), {"talker": TALKER}, agent_groups=groups) as served:
         yield served
 
 
 @pytest.fixture
-async def talking(make_network: Make, write_mod: Callable[..., str]) -> AsyncIterator[Served]:
-    """With a mod that answers ``test.*``."""
-    async with serving(make_network({"port": 0}, mods=[write_mod("talker", TALKER)])) as served:
-        yield served
+async def served(shared: Served) -> AsyncIterator[Served]:
+    """A network with a mod that answers ``test.*``; the same for all tests, with no agent at first."""
+    yield shared
+    await shared.forget_agents()
 
 
 # -- health
@@ -160,30 +160,30 @@ async def test_unregister_needs_the_secret(served: Served) -> None:
 # -- send_event
 
 
-async def test_a_mod_answers(talking: Served) -> None:
-    secret = await talking.register("alice")
-    body = await talking.send("alice", secret, "test.ping", payload={"i": 7}, event_id="e1")
+async def test_a_mod_answers(served: Served) -> None:
+    secret = await served.register("alice")
+    body = await served.send("alice", secret, "test.ping", payload={"i": 7}, event_id="answered")
     assert body == {
         "success": True,
         "message": "pong",
         "data": {"i": 7, "from": "alice"},
-        "event_id": "e1",
+        "event_id": "answered",
         "event_name": "test.ping",
     }
-    by_id = await talking.send("agent:alice", secret, "test.ping", "mod:talker")
+    by_id = await served.send("agent:alice", secret, "test.ping", "mod:talker")
     assert by_id["data"] == {"i": None, "from": "agent:alice"}
 
 
-async def test_a_retry_of_an_event_gets_the_first_answer(talking: Served) -> None:
-    secret = await talking.register("alice")
-    first = await talking.send("alice", secret, "test.ping", payload={"i": 1}, event_id="same")
-    again = await talking.send("alice", secret, "test.ping", payload={"i": 2}, event_id="same")
+async def test_a_retry_of_an_event_gets_the_first_answer(served: Served) -> None:
+    secret = await served.register("alice")
+    first = await served.send("alice", secret, "test.ping", payload={"i": 1}, event_id="same")
+    again = await served.send("alice", secret, "test.ping", payload={"i": 2}, event_id="same")
     assert again == first
 
 
-async def test_what_json_cannot_carry_is_written_legibly(talking: Served) -> None:
-    secret = await talking.register("alice")
-    assert (await talking.send("alice", secret, "test.values"))["data"] == {
+async def test_what_json_cannot_carry_is_written_legibly(served: Served) -> None:
+    secret = await served.register("alice")
+    assert (await served.send("alice", secret, "test.values"))["data"] == {
         "bytes": {"$base64": "aGk="},
         "when": "2026-01-31T12:00:00+00:00",
         "nan": {"$float": "NaN"},
@@ -191,19 +191,19 @@ async def test_what_json_cannot_carry_is_written_legibly(talking: Served) -> Non
     }
 
 
-async def test_an_answer_that_cannot_be_written_is_a_failure_that_says_where(talking: Served) -> None:
-    secret = await talking.register("alice")
-    body = await talking.send("alice", secret, "test.unwritable", event_id="e1")
+async def test_an_answer_that_cannot_be_written_is_a_failure_that_says_where(served: Served) -> None:
+    secret = await served.register("alice")
+    body = await served.send("alice", secret, "test.unwritable", event_id="unwritable")
     assert body["success"] is False
     assert body["error"] == "unserializable"
-    assert body["event_id"] == "e1"
+    assert body["event_id"] == "unwritable"
     assert "data.inner" in body["error_message"]
     assert "processed" in body["error_message"]
 
 
-async def test_a_handler_that_raises_is_a_failure(talking: Served) -> None:
-    secret = await talking.register("alice")
-    body = await talking.send("alice", secret, "test.raise")
+async def test_a_handler_that_raises_is_a_failure(served: Served) -> None:
+    secret = await served.register("alice")
+    body = await served.send("alice", secret, "test.raise")
     assert body["success"] is False
     assert body["error"] == "handler_error"
     assert body["message"] == body["error_message"]

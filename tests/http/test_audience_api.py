@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from modvisor.supervisor import AgentNetwork, Event
-from tests.http.serving import TALKER, Served, serving
+from modvisor.supervisor import Event
+from tests.http.serving import TALKER, Served, shared_network
 
 pytestmark = pytest.mark.anyio
 
 AUDIENCE = "/admin/v1/mods/talker@2/audience"
 
 
-@pytest.fixture
-async def served(make_network: Callable[..., AgentNetwork], write_mod: Callable[..., str]) -> AsyncIterator[Served]:
-    """With a mod ``./talker`` in two versions, of which the second is for alice."""
+@asynccontextmanager
+async def two_versions(folder: Path) -> AsyncIterator[Served]:
+    """A network with a mod ``./talker`` in two versions, of which the second is for alice."""
     groups = {"beta": {}, "admins": {"permissions": ["mods"]}}
-    async with serving(make_network({"port": 0}, mods=[write_mod("talker", TALKER)], agent_groups=groups)) as served:
+    async with shared_network(folder, {"talker": TALKER}, agent_groups=groups) as served:
         body = {"path": "./talker", "id": "talker@2", "audience": {"agents": ["alice"]}}
         loaded = await served.admin.post("/admin/v1/mods", json=body)
         assert loaded.status_code == 200, loaded.text
+        yield served
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[Served]:
+    async with two_versions(tmp_path) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+async def asked(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    """One for all tests that are refused."""
+    async with two_versions(tmp_path_factory.mktemp("audience")) as served:
         yield served
 
 
@@ -65,15 +80,15 @@ async def test_show_change_promote_and_back(served: Served) -> None:
         ("talker/rollback", {}, 409, "conflict"),
     ],
 )
-async def test_what_cannot_be(served: Served, path: str, body: dict[str, Any], status: int, error: str) -> None:
-    answer = await served.admin.post(f"/admin/v1/mods/{path}", json=body)
+async def test_what_cannot_be(asked: Served, path: str, body: dict[str, Any], status: int, error: str) -> None:
+    answer = await asked.admin.post(f"/admin/v1/mods/{path}", json=body)
     assert (answer.status_code, answer.json()["error"]) == (status, error)
-    assert await shown(served) == {"talker": "everyone else", "talker@2": "agent alice"}
+    assert await shown(asked) == {"talker": "everyone else", "talker@2": "agent alice"}
 
 
-async def test_a_load_with_a_wrong_audience(served: Served) -> None:
+async def test_a_load_with_a_wrong_audience(asked: Served) -> None:
     body = {"path": "./talker", "id": "talker@3", "audience": {"percent": 200}}
-    answer = await served.admin.post("/admin/v1/mods", json=body)
+    answer = await asked.admin.post("/admin/v1/mods", json=body)
     assert answer.status_code == 400
     assert answer.json()["message"] == "./talker: audience.percent: expected a number from 0 to 100, got 200"
 

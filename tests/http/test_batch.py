@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from modvisor.ipc.event import Event, EventResponse
-from modvisor.supervisor.http.batch import process_batch
+from modvisor.supervisor.http.admin.batch import process_batch
 
 pytestmark = pytest.mark.anyio
 

@@ -9,8 +9,9 @@ from starlette.routing import Route
 
 from modvisor.ipc.errors import Code
 from modvisor.supervisor import AgentNetwork
-from modvisor.supervisor.http.admin_api import _LOAD_KEYS, admin_app
-from modvisor.supervisor.http.answers import STATUS, status_of
+from modvisor.supervisor.http.admin.app import admin_app
+from modvisor.supervisor.http.admin.mods import LOAD_KEYS
+from modvisor.supervisor.http.failures import STATUS, status_of
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "http.md").read_text()
 
@@ -40,7 +41,7 @@ def test_every_route_of_the_operator_stands_in_the_table() -> None:
 
 def test_what_a_load_takes_is_named() -> None:
     text = PAGE.partition("`POST /admin/v1/mods` takes")[2].partition("```")[0]
-    assert set(re.findall(r"`([a-z_]+)`", text)) == _LOAD_KEYS
+    assert set(re.findall(r"`([a-z_]+)`", text)) == LOAD_KEYS
 
 
 def test_every_other_code_is_422() -> None:

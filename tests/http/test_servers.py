@@ -9,7 +9,7 @@ import signal
 import socket
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,11 +18,10 @@ import pytest
 
 from modvisor.ipc.errors import ModvisorError
 from modvisor.supervisor import AgentNetwork, Event
-from modvisor.supervisor.http.gate import AdminGate
-from modvisor.supervisor.http.server import CannotListen
-from modvisor.supervisor.http.sockets import reachable, tcp_socket, unix_socket
+from modvisor.supervisor.http.server import AdminGate
+from modvisor.supervisor.http.sockets import CannotListen, reachable, tcp_socket, unix_socket
 from tests.conftest import open_files, until
-from tests.http.serving import TALKER, serving
+from tests.http.serving import TALKER, Served, serving, shared_network
 
 pytestmark = pytest.mark.anyio
 
@@ -217,6 +216,13 @@ async def test_a_token_that_cannot_be_read_is_a_failed_start(
 # -- garbage
 
 
+@pytest.fixture(scope="module")
+async def asked(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    """A network that gets all the garbage."""
+    async with shared_network(tmp_path_factory.mktemp("garbage"), {}) as served:
+        yield served
+
+
 @pytest.mark.parametrize(
     "garbage",
     [
@@ -231,16 +237,15 @@ async def test_a_token_that_cannot_be_read_is_a_failed_start(
         b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 20_000 + b"\r\n",
     ],
 )
-async def test_garbage_is_refused_and_harms_nobody(make_network: Make, garbage: bytes) -> None:
-    async with serving(make_network({"port": 0})) as served:
-        reader, writer = await asyncio.open_connection("127.0.0.1", served.network.port)
-        writer.write(garbage)
-        async with asyncio.timeout(10):
-            answer = await reader.read(200)
-        assert answer.startswith(b"HTTP/1.1 ") or answer == b""
-        writer.close()
-        await writer.wait_closed()
-        assert (await served.agents.get("/api/health")).status_code == 200
+async def test_garbage_is_refused_and_harms_nobody(asked: Served, garbage: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", asked.network.port)
+    writer.write(garbage)
+    async with asyncio.timeout(10):
+        answer = await reader.read(200)
+    assert answer.startswith(b"HTTP/1.1 ") or answer == b""
+    writer.close()
+    await writer.wait_closed()
+    assert (await asked.agents.get("/api/health")).status_code == 200
 
 
 async def test_paths_and_queries_of_any_bytes(make_network: Make) -> None:

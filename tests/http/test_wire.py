@@ -95,8 +95,8 @@ VALUES = st.recursive(
         st.binary(),
         st.datetimes(timezones=st.just(UTC)),
     ),
-    lambda inner: st.one_of(st.lists(inner), st.dictionaries(KEYS, inner)),
-    max_leaves=30,
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(KEYS, inner, max_size=4)),
+    max_leaves=20,
 )
 
 
@@ -112,9 +112,13 @@ JSON_OBJECTS = st.dictionaries(
             st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False),
             st.text(st.characters(exclude_categories=["Cs"])),
         ),
-        lambda inner: st.one_of(st.lists(inner), st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner)),
-        max_leaves=20,
+        lambda inner: st.one_of(
+            st.lists(inner, max_size=4),
+            st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=4),
+        ),
+        max_leaves=10,
     ),
+    max_size=4,
 )  # fmt: skip
 
 

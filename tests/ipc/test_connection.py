@@ -15,9 +15,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from modvisor.ipc.connection import Connection, FrameDecoder
 from modvisor.ipc.errors import (
-    ChannelBusy,
     FrameTooLarge,
     LocalProtocolError,
+    PipeBusy,
     ProtocolError,
     RemoteProtocolError,
     Unserializable,
@@ -102,7 +102,7 @@ def test_requests_without_an_answer_are_capped() -> None:
     ours = Connection(max_requests=2)
     ours.request("a", {})
     ours.request("b", {})
-    with pytest.raises(ChannelBusy):
+    with pytest.raises(PipeBusy):
         ours.request("c", {})
 
 
@@ -155,7 +155,7 @@ def test_any_bytes_are_messages_or_a_typed_error(data: bytes) -> None:
 
 
 class TwoEnds(RuleBasedStateMachine):
-    """Requests, answers, refusals and abandoned requests in any order, bytes delivered in any pieces: both ends agree."""
+    """Two ends agree after any order of requests, answers and refusals, delivered in any pieces."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -176,7 +176,7 @@ class TwoEnds(RuleBasedStateMachine):
     def ask(self, side: int) -> None:
         try:
             request_id, data = self.ends[side].request("event", {"n": 1})
-        except ChannelBusy:
+        except PipeBusy:
             assert len(self.asked[side]) == 5
             return
         self.asked[side].add(request_id)

@@ -1,4 +1,4 @@
-"""Many deadlines and one timer: each is kept, in time that does not pass by itself."""
+"""Many deadlines and one timer, in virtual time: each deadline is kept."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 def test_every_future_times_out_at_its_deadline_unless_it_is_done_before(
     plans: list[tuple[float, float | None]],
 ) -> None:
-    """Each plan: seconds to the deadline, and seconds until it is answered (None: never)."""
+    """Keep every deadline.
+
+    Each plan has the seconds to its deadline and the seconds to its answer (None: never).
+    """
 
     async def waits(deadlines: Deadlines, seconds: float, answer: float | None) -> None:
         loop = asyncio.get_running_loop()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modvisor.ipc.errors import InvalidEvent, Unserializable
+from modvisor.ipc.errors import InvalidEvent
 from modvisor.ipc.event import Event, EventResponse
 from modvisor.ipc.messages import pack, unpack
 
@@ -38,32 +38,6 @@ def test_bytes_nan_and_datetimes_survive_the_wire() -> None:
     back = Event.from_dict(unpack(pack(Event("a.b", payload=payload).to_dict()))).payload
     assert math.isnan(back.pop("nan"))
     assert back == {"bytes": b"\x00\xff", "inf": math.inf, "when": when, "text": "žluťoučký 🐎"}
-
-
-@pytest.mark.parametrize(
-    ("payload", "said"),
-    [
-        ({"n": [1, {"big": 1 << 64}]}, "n[1].big: integer of 65 bits does not fit in 64"),
-        ({"n": -(1 << 63) - 1}, "n: integer of 64 bits does not fit in 64"),
-        ({"when": datetime(2026, 1, 1)}, "when: datetime without a time zone"),
-        ({"x": object()}, "x: cannot carry a builtins.object"),
-        ({"x": {1, 2}}, "x: cannot carry a builtins.set"),
-        ({"x": "\ud800"}, "x: text that is not valid Unicode"),
-        ({"x": {(1, object()): 1}}, "key (1, <object object"),
-    ],
-)
-def test_what_cannot_be_sent_is_named_with_its_place(payload: dict[str, Any], said: str) -> None:
-    with pytest.raises(Unserializable) as caught:
-        pack(payload)
-    assert str(caught.value).startswith(said)
-
-
-def test_a_payload_that_contains_itself_is_an_error_not_a_crash() -> None:
-    payload: dict[str, Any] = {}
-    payload["self"] = payload
-    with pytest.raises(Unserializable, match="nested deeper"):
-        pack(payload)
-    assert unpack(pack({"fine": 1})) == {"fine": 1}
 
 
 @pytest.mark.parametrize(
@@ -100,7 +74,7 @@ def test_any_data_is_an_event_or_a_typed_error(data: Any) -> None:
             build(data)
 
 
-@given(st.dictionaries(st.sampled_from(sorted(Event.__slots__)), plain))
+@given(st.dictionaries(st.sampled_from(sorted(Event.__slots__)), plain, max_size=4))
 def test_any_field_value_is_accepted_or_a_typed_error(data: dict[str, Any]) -> None:
     try:
         event = Event.from_dict({"event_name": "a.b", **data})

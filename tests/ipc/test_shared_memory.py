@@ -1,4 +1,4 @@
-"""Large bytes beside the pipe: taken as they were laid down, and a peer that lies about them is found out."""
+"""Large bytes beside the pipe: they arrive as they were lent, and a lying peer is found out."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from typing import Any
 import msgpack
 import pytest
 
-from modvisor.ipc import pipe as pipe_module
-from modvisor.ipc import shared_memory
+from modvisor.ipc import shared_memory, writing
 from modvisor.ipc.errors import FrameTooLarge, ModvisorError, PipeBroken, Unserializable
-from modvisor.ipc.messages import LAID, REQUEST, Request
+from modvisor.ipc.messages import LENT_BYTES, REQUEST, Request
 from modvisor.ipc.pipe import Pipe
 from modvisor.ipc.shared_memory import BEGIN, LARGE_BYTES, Borrowed, Lent, has_large
 from tests.conftest import until
@@ -58,7 +57,7 @@ async def pair() -> AsyncIterator[tuple[End, End]]:
 
 
 def sent_bytes(end: End, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """How many bytes that ``end`` writes go through the pipe."""
+    """Count the bytes that ``end`` writes to the pipe."""
     total, write = 0, end.pipe._write
 
     def count(data: bytes) -> None:
@@ -88,13 +87,13 @@ async def test_large_bytes_arrive_and_take_no_room_in_the_pipe(
     ]
 
 
-async def test_many_at_once_share_one_shelf_and_the_pipe(pair: tuple[End, End]) -> None:
+async def test_many_at_once_share_one_memory_and_the_pipe(pair: tuple[End, End]) -> None:
     blobs = [os.urandom(200_000 + n) for n in range(30)]
     answers = await asyncio.gather(*(end.echo({"blob": blob}) for blob in blobs for end in pair))
     assert [answer["blob"] for answer in answers] == [blob for blob in blobs for _ in pair]
 
 
-async def test_a_peer_that_takes_none_gets_them_through_the_pipe() -> None:
+async def test_a_peer_that_does_not_borrow_gets_them_through_the_pipe() -> None:
     ours, theirs = map(End, socket.socketpair())
     blob = os.urandom(1_000_000)
     assert (await ours.echo({"blob": blob})) == {"blob": blob}
@@ -102,7 +101,7 @@ async def test_a_peer_that_takes_none_gets_them_through_the_pipe() -> None:
     theirs.pipe.close()
 
 
-async def test_without_a_descriptor_to_be_had_they_go_through_the_pipe(
+async def test_without_a_free_descriptor_they_go_through_the_pipe(
     pair: tuple[End, End], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any) -> int:
@@ -113,7 +112,7 @@ async def test_without_a_descriptor_to_be_had_they_go_through_the_pipe(
     assert (await pair[0].echo({"blob": blob})) == {"blob": blob}
 
 
-async def test_what_cannot_be_sent_is_said_as_ever_and_leaves_the_shelf_free(pair: tuple[End, End]) -> None:
+async def test_what_cannot_be_sent_raises_as_ever_and_lends_nothing(pair: tuple[End, End]) -> None:
     ours, _ = pair
     with pytest.raises(FrameTooLarge, match=f"the cap is {MAX_FRAME}"):
         await ours.echo({"blob": bytes(MAX_FRAME)})
@@ -123,8 +122,8 @@ async def test_what_cannot_be_sent_is_said_as_ever_and_leaves_the_shelf_free(pai
     assert ours.pipe._lent.lend([b"free"])
 
 
-async def test_memory_that_is_not_used_is_given_back(pair: tuple[End, End], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipe_module, "_SHARED_KEPT", 0.01)
+async def test_memory_that_is_not_used_is_freed(pair: tuple[End, End], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "_MEMORY_KEPT", 0.01)
     ours, _ = pair
     await ours.echo({"blob": os.urandom(1_000_000)})
     assert ours.pipe._lent is not None
@@ -133,23 +132,23 @@ async def test_memory_that_is_not_used_is_given_back(pair: tuple[End, End], monk
     await until(lambda: os.fstat(fd).st_size == BEGIN)
     await until(lambda: ours.pipe._shrinking is None)
     blob = os.urandom(500_000)
-    assert await ours.echo({"blob": blob}) == {"blob": blob}, "and it is there again when it is needed"
+    assert await ours.echo({"blob": blob}) == {"blob": blob}, "and it is allocated again when it is needed"
 
 
-async def test_descriptors_end_with_the_channel() -> None:
+async def test_descriptors_end_with_the_pipe() -> None:
     before = set(os.listdir("/proc/self/fd"))
     ours, theirs = map(End, socket.socketpair())
     for end in (ours, theirs):
         end.pipe.lend()
     await ours.echo({"blob": bytes(LARGE_BYTES)})
-    assert len(os.listdir("/proc/self/fd")) == len(before) + 6, "two sockets; two shelves, of which each has both ends"
+    assert len(os.listdir("/proc/self/fd")) == len(before) + 6, "two sockets; two memories, each open at both ends"
     ours.pipe.close()
     theirs.pipe.close()
     assert set(os.listdir("/proc/self/fd")) == before
 
 
 def message(at: int, length: int, *more: tuple[int, int]) -> bytes:
-    places = [msgpack.ExtType(LAID, struct.pack(">QQ", *place)) for place in ((at, length), *more)]
+    places = [msgpack.ExtType(LENT_BYTES, struct.pack(">QQ", *place)) for place in ((at, length), *more)]
     body = msgpack.packb([REQUEST, 1, "echo", {"blobs": places}])
     return struct.pack(">I", len(body)) + body
 
@@ -170,10 +169,10 @@ def memfd(size: int) -> int:
         (message(BEGIN, MAX_FRAME + 1), "the cap is"),
         (message(BEGIN, 6_000, *[(BEGIN, 6_000)] * 2000), "the cap is"),
         (message(2**62, 10), "shared memory"),
-        (struct.pack(">I", 10) + msgpack.packb([2, "x", {"a": msgpack.ExtType(LAID, b"")}]), "expected 16"),
+        (struct.pack(">I", 10) + msgpack.packb([2, "x", {"a": msgpack.ExtType(LENT_BYTES, b"")}]), "expected 16"),
     ],
 )  # fmt: skip
-async def test_a_peer_that_speaks_of_what_is_not_there_has_broken_the_protocol(sent: bytes, told: str) -> None:
+async def test_a_peer_that_speaks_of_bytes_it_never_lent_has_broken_the_protocol(sent: bytes, told: str) -> None:
     here, there = socket.socketpair()
     end = End(here)
     fd = memfd(BEGIN + 10_000)
@@ -224,11 +223,11 @@ async def test_a_descriptor_of_anything_else_is_refused_unread() -> None:
     here, there = socket.socketpair()
     end = End(here)
     before = set(os.listdir("/proc/self/fd"))
-    reading, writing = os.pipe()
-    socket.send_fds(there, [message(BEGIN, 10)], [reading])
+    read_end, write_end = os.pipe()
+    socket.send_fds(there, [message(BEGIN, 10)], [read_end])
     assert "not one of shared memory" in str(await end.ended)
-    os.close(reading)
-    os.close(writing)
+    os.close(read_end)
+    os.close(write_end)
     there.close()
     assert len(os.listdir("/proc/self/fd")) == len(before) - 2
 
@@ -248,17 +247,17 @@ async def test_of_many_descriptors_one_is_kept() -> None:
         os.close(fd)
 
 
-def test_a_shelf_holds_one_message_until_it_is_taken() -> None:
-    out, taken = Lent(), Borrowed()
-    assert out.lend([b"one", b"two"])
-    taken.use(os.dup(out.to_send))
-    assert not out.lend([b"three"])
-    assert taken.take(BEGIN + 3, 3) == b"two"
-    taken.clear()
-    assert out.lend([b"three"])
-    assert taken.take(BEGIN, 5) == b"three"
-    out.close()
-    taken.close()
+def test_memory_holds_one_message_until_it_is_given_back() -> None:
+    lent, borrowed = Lent(), Borrowed()
+    assert lent.lend([b"one", b"two"])
+    borrowed.use(os.dup(lent.to_send))
+    assert not lent.lend([b"three"])
+    assert borrowed.read(BEGIN + 3, 3) == b"two"
+    borrowed.give_back()
+    assert lent.lend([b"three"])
+    assert borrowed.read(BEGIN, 5) == b"three"
+    lent.close()
+    borrowed.close()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Waiting awake: only while something is expected, only as long as it pays."""
+"""Spinning: only while something is expected, and only as long as it pays."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from modvisor.ipc.spinning import Spinner
 
 pytestmark = pytest.mark.anyio
 
-LONG = 60.0  # seconds: no machine is so slow that it runs out by itself
+LONG = 60.0  # seconds: no machine is slow enough to let it run out
 
 
 @pytest.fixture(autouse=True)
 def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spinning, "can_poll", lambda: True)
+    monkeypatch.setattr(spinning, "can_spin", lambda: True)
     monkeypatch.setattr(spinning, "_CROWDED", 10**9)
 
 
@@ -26,7 +26,7 @@ async def asleep(spinner: Spinner) -> None:
 
 
 async def chance(spinner: Spinner, *, comes: bool) -> bool:
-    """One thing is expected, and comes or not; whether the spinner stayed awake for it."""
+    """Expect one thing, which comes or not. Return whether the spinner stayed awake for it."""
     spinner.expect()
     awake = spinner.is_awake
     if comes:
@@ -73,14 +73,14 @@ async def test_it_trusts_again_when_it_pays_again() -> None:
 
 
 async def test_it_stops_where_somebody_else_wants_the_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spinning, "_CROWDED", -1)  # as if it was taken from us all the time
+    monkeypatch.setattr(spinning, "_CROWDED", -1)  # as if another process preempted us all the time
     spinner = Spinner(LONG)
     tried = [await chance(spinner, comes=True) for _ in range(1000)]
     assert sum(tried) < 1000
 
 
 async def test_one_core_alone_is_for_the_other_side(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spinning, "can_poll", lambda: False)
+    monkeypatch.setattr(spinning, "can_spin", lambda: False)
     spinner = Spinner(LONG)
     spinner.expect()
     assert not spinner.is_awake

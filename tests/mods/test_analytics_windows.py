@@ -8,7 +8,7 @@ from typing import Any
 
 import msgpack
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from modvisor.mods.workspace.analytics.sizes import size_of
@@ -124,12 +124,12 @@ def test_a_frequent_key_outlives_any_number_of_rare_ones() -> None:
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.binary() | TEXT,
-    lambda inner: st.lists(inner) | st.dictionaries(TEXT | st.integers(0, 9), inner),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT | st.integers(0, 9), inner, max_size=4),
+    max_leaves=10,
 )  # fmt: skip
 
 
-@settings(max_examples=50)
-@given(st.dictionaries(TEXT, JSON))
+@given(st.dictionaries(TEXT, JSON, max_size=4))
 def test_a_size_is_near_that_of_msgpack(payload: dict[str, Any]) -> None:
     true = len(msgpack.packb(payload))
     assert true / 3 - 5 <= size_of(payload) <= 5 * true

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -300,15 +301,14 @@ async def test_everything_survives_a_restart(tmp_path: Path) -> None:
         assert not (await ok(project, "commit.add", project_id="p", sha="1", author="ä", timestamp=-5))["new"]
 
 
-@pytest.mark.parametrize("now", STATUSES)
-@pytest.mark.parametrize("then", STATUSES)
-def test_the_table_of_moves_is_what_is_allowed(now: str, then: str) -> None:
-    assert set(LEGAL_MOVES[now]) <= set(STATUSES) - {now}
-    if then in LEGAL_MOVES[now]:
-        check_move("p", now, then)
-    else:
-        with pytest.raises(Refused, match=f"from {now} it may become"):
+def test_the_table_of_moves_is_what_is_allowed() -> None:
+    for now, then in product(STATUSES, STATUSES):
+        assert set(LEGAL_MOVES[now]) <= set(STATUSES) - {now}
+        if then in LEGAL_MOVES[now]:
             check_move("p", now, then)
+        else:
+            with pytest.raises(Refused, match=f"from {now} it may become"):
+                check_move("p", now, then)
 
 
 @given(st.text())

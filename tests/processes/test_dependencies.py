@@ -396,4 +396,4 @@ async def test_by_event(network: AgentNetwork, write: Write) -> None:
 async def test_what_a_class_requires_has_to_be_written_as_it_is_read(network: AgentNetwork, write: Write) -> None:
     failed = await network.load_mod(write("shop", "1.0", ["wiki >= x"]))
     assert failed.error == "invalid_mod"
-    assert "requires: expected the name of a mod and the versions that will do" in str(failed.message)
+    assert "requires: expected the name of a mod and the versions to accept" in str(failed.message)

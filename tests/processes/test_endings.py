@@ -12,6 +12,7 @@ from modvisor.supervisor import AgentNetwork
 from tests.conftest import worker_pids
 
 pytestmark = [
+    pytest.mark.usefixtures("started_guardians"),
     pytest.mark.anyio,
     pytest.mark.parametrize(
         "launch",

@@ -12,7 +12,7 @@ import pytest
 
 from modvisor.supervisor import AgentNetwork, Event, EventResponse
 from modvisor.supervisor.config.audience import position
-from modvisor.supervisor.config.config import load_config
+from modvisor.supervisor.config.network_file import load_config
 from tests.conftest import until
 
 pytestmark = pytest.mark.anyio
@@ -381,7 +381,7 @@ async def test_a_share_that_grows_takes_agents_in_and_lets_none_go(network: Agen
         ("wiki@2", {"groups": ["beta"]}, "bad_config",
          "mod wiki@2: audience.groups: no group 'beta' in agent_groups; known here: none"),
         ("wiki", {"percent": 91}, "bad_config", "mod wiki: audience.percent: the percentages of the versions of wiki add up to "
-                                                "101 (wiki 91, wiki@2 10); 100 is all there is"),
+                                                "101 (wiki 91, wiki@2 10); lower them to 100 or less"),
     ],
 )  # fmt: skip
 async def test_what_cannot_be_changes_nothing(

@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from modvisor.ipc.errors import Code
-from modvisor.ipc.pipe import BURST, HIGH_WATER, RATE, TURN
+from modvisor.ipc.reading import BURST, RATE, TURN
+from modvisor.ipc.writing import HIGH_WATER
 from modvisor.supervisor import AgentNetwork, Event, EventResponse
 from modvisor.supervisor.events.mod_requests import MAX_OPEN
 from tests.conftest import until

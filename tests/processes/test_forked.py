@@ -11,7 +11,11 @@ import pytest
 
 from modvisor.supervisor import AgentNetwork, Event
 
-pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform != "linux", reason="nothing is forked elsewhere")]
+pytestmark = [
+    pytest.mark.usefixtures("started_guardians"),
+    pytest.mark.anyio,
+    pytest.mark.skipif(sys.platform != "linux", reason="nothing is forked elsewhere"),
+]
 
 LOOKS = """
     import atexit, gc, os, signal, sys, threading

@@ -127,7 +127,7 @@ async def test_a_package_of_the_networks_own_path_runs_in_a_venv_that_does_not_h
     assert (await network.process_event(Event("wiki.page.create", "agent:alice", payload=page))).success
     home = tmp_path / "elsewhere" / "team" / "mods" / "tells"
     home.mkdir(parents=True)
-    (home / "mod.py").write_text("from modvisor.mods import BaseMod\nfrom .words import WORD\n"
+    (home / "mod.py").write_text("from modvisor import BaseMod\nfrom .words import WORD\n"
                                  "class Tells(BaseMod):\n    version = WORD\n")  # fmt: skip
     (home / "words.py").write_text("WORD = '7'\n")
     monkeypatch.syspath_prepend(tmp_path / "elsewhere")
@@ -205,7 +205,7 @@ async def test_what_is_no_interpreter_is_a_mistake_of_the_config(
     (tmp_path / "empty").mkdir()
     (tmp_path / "plain").touch()
     for value, said in {
-        "empty": "has no bin/python, so it is no virtual environment",
+        "empty": "has no bin/python, so it is not a virtual environment",
         "nowhere/python": "nowhere/python does not exist; give a Python (3.11 or newer)",
         "no-such-command": "no-such-command does not exist",
         "plain": "plain is not executable",

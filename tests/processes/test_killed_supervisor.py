@@ -163,15 +163,18 @@ def live(
     assert popen.returncode == (-9 if to_be_killed else 0), errors
 
 
-@pytest.mark.parametrize("rounds", [6, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(300)])])
+@pytest.mark.parametrize(
+    ("rounds", "most_lines"),
+    [(6, 500), pytest.param(50, 2000, marks=[pytest.mark.slow, pytest.mark.timeout(300)])],
+)
 async def test_no_accepted_event_is_lost_and_the_same_mods_come_back(
-    tmp_path: Path, write_mod: WriteMod, marked: Marked, rounds: int
+    tmp_path: Path, write_mod: WriteMod, marked: Marked, rounds: int, most_lines: int
 ) -> None:
     write_mod("work", HEAD + WORK)
     write_mod("echo")
     story, chance = Story(tmp_path), random.Random(rounds)
     for number in range(rounds):
-        moment = {"seconds": chance.uniform(0, 0.7)} if number % 5 == 4 else {"lines": chance.randrange(2000)}
+        moment = {"seconds": chance.uniform(0, 0.7)} if number % 5 == 4 else {"lines": chance.randrange(most_lines)}
         live(tmp_path, marked, number, story, **moment)
         await marked.gone_within(SECOND)
         story.killed()

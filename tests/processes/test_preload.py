@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from modvisor.supervisor import AgentNetwork, Event
-from modvisor.supervisor.config.config import parse_config
+from modvisor.supervisor.config.network_file import parse_config
 from modvisor.supervisor.network import StartError
 from tests.conftest import until, worker_pids
 
 pytestmark = [
+    pytest.mark.usefixtures("started_guardians"),
     pytest.mark.anyio,
     pytest.mark.forked,
     pytest.mark.skipif(sys.platform != "linux", reason="nothing is forked elsewhere"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from modvisor.supervisor import AgentNetwork, Event
-from modvisor.supervisor.config.config import load_config
+from modvisor.supervisor.config.network_file import load_config
 
 pytestmark = pytest.mark.anyio
 

@@ -19,7 +19,11 @@ from modvisor.supervisor import AgentNetwork, Event
 from tests.conftest import ECHO, until
 from tests.processes.conftest import Marked
 
-pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform != "linux", reason="needs a guardian")]
+pytestmark = [
+    pytest.mark.usefixtures("started_guardians"),
+    pytest.mark.anyio,
+    pytest.mark.skipif(sys.platform != "linux", reason="needs a guardian"),
+]
 
 WriteMod = Callable[..., str]
 

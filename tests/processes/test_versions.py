@@ -160,7 +160,7 @@ async def test_mod_yaml_says_the_version_of_a_class_that_does_not(network: Agent
     await network.unload_mod("wiki")
     failed = await network.load_mod("./wiki")
     assert failed.error == "invalid_mod"
-    assert "its mod.yaml says version 2.10 and its class says 2.1" in str(failed.message)
+    assert "its mod.yaml says version 2.10, but its class says 2.1" in str(failed.message)
     assert (failed.data["declared"], failed.data["found"]) == ("2.10", "2.1")
 
 

@@ -20,7 +20,7 @@ from modvisor.ipc import messages
 from modvisor.ipc.errors import Code, ModvisorError
 from modvisor.ipc.messages import Hello, Notification, Request
 from modvisor.ipc.pipe import Pipe
-from modvisor.supervisor.process.output import BYTE_RATE
+from modvisor.supervisor.process.launch import Launch
 from modvisor.supervisor.process.process import DumpFile, Exit, WorkerProcess
 
 STARTS = (
@@ -85,10 +85,8 @@ class Handling:
 class FakeProcess(WorkerProcess):
     """The supervisor's side of a fake worker."""
 
-    def __init__(
-        self, worker: FakeWorker, sock: socket.socket, output: int, on_output: Callable[[bytes], None]
-    ) -> None:
-        super().__init__(worker.pid, sock, output, DumpFile(), on_output)
+    def __init__(self, worker: FakeWorker, sock: socket.socket, output: int, launch: Launch) -> None:
+        super().__init__(worker.pid, sock, output, DumpFile(), launch)
         self.worker = worker
 
     def kill(self, signum: int = signal.SIGKILL, *, cgroup: str | None = None) -> None:
@@ -371,15 +369,7 @@ class FakeLauncher:
     async def start(self) -> None:
         """Do nothing: there is no process to start first."""
 
-    async def launch(
-        self,
-        on_output: Callable[[bytes], None],
-        *,
-        log_rate: int = BYTE_RATE,
-        python: Any = None,
-        fork: bool = True,
-        cgroup: Any = None,
-    ) -> FakeProcess:
+    async def launch(self, launch: Launch) -> FakeProcess:
         fault = self.conduct.starts.popleft() if self.conduct.starts else ""
         if fault == "refused":
             raise OSError(11, "no process is left")
@@ -389,7 +379,7 @@ class FakeLauncher:
         output, held = os.pipe()
         far.setblocking(False)
         worker = FakeWorker(self, FIRST_PID + len(self.workers), far, held, fault)
-        worker.process = FakeProcess(worker, sock, output, on_output)
+        worker.process = FakeProcess(worker, sock, output, launch)
         self.workers.append(worker)
         worker.run()
         return worker.process

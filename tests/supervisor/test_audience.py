@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modvisor.supervisor.config.audience import Audience, Split, Version, family_of, position
+from modvisor.supervisor.config.audience import Audience, FamilyVersion, Split, family_of, position
 
 FAMILY = "wiki"
 IDS = ("wiki", "wiki@1", "wiki@2", "wiki@canary")
@@ -24,7 +24,7 @@ audiences = st.builds(
     percent=st.sampled_from([0.0, 0.5, 10.0, 25.0]),
 )
 versions = st.lists(
-    st.builds(Version, st.sampled_from(IDS), st.none() | audiences, st.integers(0, 3)),
+    st.builds(FamilyVersion, st.sampled_from(IDS), st.none() | audiences, st.integers(0, 3)),
     min_size=1, max_size=4, unique_by=lambda version: version.mod_id,
 )  # fmt: skip
 sources = st.sampled_from(SOURCES) | st.integers(0, 9999).map(lambda n: f"agent:a{n}")
@@ -32,7 +32,9 @@ groups = st.none() | st.sampled_from(GROUPS)
 
 
 @given(versions, sources, groups)
-def test_a_source_has_the_version_that_the_rules_say(versions: list[Version], source: str, group: str | None) -> None:
+def test_a_source_has_the_version_that_the_rules_say(
+    versions: list[FamilyVersion], source: str, group: str | None
+) -> None:
     """The rules once more, one after the other, in the order in which the manual has them."""
     split = Split(FAMILY, tuple(versions))
     given_one = [version for version in versions if version.audience is not None]
@@ -54,7 +56,7 @@ def test_a_source_has_the_version_that_the_rules_say(versions: list[Version], so
 
 @given(versions, sources, groups)
 def test_there_is_one_version_at_most_and_somebody_without_an_audience_makes_it_one(
-    versions: list[Version], source: str, group: str | None
+    versions: list[FamilyVersion], source: str, group: str | None
 ) -> None:
     split = Split(FAMILY, tuple(versions))
     picked = split.pick(source, group)
@@ -65,7 +67,7 @@ def test_there_is_one_version_at_most_and_somebody_without_an_audience_makes_it_
 
 
 @given(versions, st.integers(0, 3), st.floats(0, 100))
-def test_a_percentage_that_grows_only_takes_sources_in(versions: list[Version], which: int, more: float) -> None:
+def test_a_percentage_that_grows_only_takes_sources_in(versions: list[FamilyVersion], which: int, more: float) -> None:
     which %= len(versions)
     grown = versions[which]
     former = grown.audience or Audience()
@@ -80,8 +82,8 @@ def test_a_percentage_that_grows_only_takes_sources_in(versions: list[Version], 
 
 @pytest.mark.parametrize("percents", [(10,), (1, 5), (50, 25, 25), (33.3, 33.3, 33.4)])
 def test_the_shares_of_ten_thousand_sources_are_about_what_was_asked(percents: tuple[float, ...]) -> None:
-    canaries = [Version(f"wiki@{n}", Audience(percent=percent)) for n, percent in enumerate(percents)]
-    split = Split(FAMILY, (Version("wiki"), *canaries))
+    canaries = [FamilyVersion(f"wiki@{n}", Audience(percent=percent)) for n, percent in enumerate(percents)]
+    split = Split(FAMILY, (FamilyVersion("wiki"), *canaries))
     found = [split.pick(source) for source in MANY]
     for version, percent in zip(canaries, percents, strict=True):
         assert found.count(version.mod_id) / 100 == pytest.approx(percent, abs=1.5)
@@ -122,7 +124,7 @@ def test_in_words() -> None:
     crowd = Audience(frozenset(f"agent:a{n}" for n in range(5)), frozenset({"b", "a"}))
     assert str(crowd) == "groups a, b, agents a0, a1, a2 and 2 more"
     assert str(Audience()) == "nobody"
-    split = Split(FAMILY, (Version("wiki"), Version("wiki@1"), Version("wiki@2", beta)))
+    split = Split(FAMILY, (FamilyVersion("wiki"), FamilyVersion("wiki@1"), FamilyVersion("wiki@2", beta)))
     assert [split.reaches(mod_id) for mod_id in ("wiki", "wiki@1", "wiki@2")] == ["everyone else", "nobody", str(beta)]
-    assert Split(FAMILY, (Version("wiki"), Version("wiki@1"))).reaches("wiki") == "everyone"
-    assert Split(FAMILY, (Version("wiki"), Version("wiki@1", Audience()))).reaches("wiki") == "everyone"
+    assert Split(FAMILY, (FamilyVersion("wiki"), FamilyVersion("wiki@1"))).reaches("wiki") == "everyone"
+    assert Split(FAMILY, (FamilyVersion("wiki"), FamilyVersion("wiki@1", Audience()))).reaches("wiki") == "everyone"

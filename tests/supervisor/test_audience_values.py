@@ -11,10 +11,15 @@ from hypothesis import strategies as st
 
 from modvisor.supervisor.config.audience import Audience
 from modvisor.supervisor.config.audience_values import misfit, read_audience
-from modvisor.supervisor.config.config import ConfigError, load_config, parse_config, parse_mod
-from modvisor.supervisor.config.mod_entry import fingerprint, mod_config
+from modvisor.supervisor.config.mod_entry import fingerprint, mod_config, parse_mod
+from modvisor.supervisor.config.network_file import load_config, parse_config
+from modvisor.supervisor.config.yaml_source import ConfigError
 
 WIKI = "modvisor.mods.workspace.wiki"
+EMPTY = (
+    ".audience: the audience is empty; give agents, groups or a percent of the sources, "
+    "or remove the key so that the mod is for everybody"
+)
 HEAD = f"network: {{name: demo}}\nagent_groups: {{beta: {{}}, staff: {{}}}}\nmods:\n  - {WIKI}\n"
 
 
@@ -39,10 +44,8 @@ def test_what_it_means(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("audience", "expected"),
     [
-        ("", ".audience: names nobody; give agents, groups or a percent of the sources, or leave the key out: the mod is "
-             "for everybody then"),
-        ("{}", ".audience: names nobody; give agents, groups or a percent of the sources, or leave the key out: the mod is "
-               "for everybody then"),
+        ("", EMPTY),
+        ("{}", EMPTY),
         ("10", ".audience: expected a mapping with agents, groups or percent, got 10"),
         ("[beta]", ".audience: expected a mapping with agents, groups or percent, got a list"),
         ("{percent: 101}", ".audience.percent: expected a number from 0 to 100, got 101"),
@@ -66,7 +69,7 @@ def test_mistakes(tmp_path: Path, audience: str, expected: str) -> None:
 def test_versions_that_ask_for_more_than_all_there_is(tmp_path: Path) -> None:
     assert mistakes(tmp_path, "{percent: 50}", "{percent: 30}", "{percent: 20.5}") == [
         "7: mods[3].audience.percent: the percentages of the versions of wiki add up to 100.5 (wiki@1 50, wiki@2 30, "
-        "wiki@3 20.5); 100 is all there is"
+        "wiki@3 20.5); lower them to 100 or less"
     ]
 
 
@@ -110,7 +113,8 @@ def test_another_audience_asks_for_no_other_process(tmp_path: Path) -> None:
         ({"percent": 60}, {"wiki@2": 40, "shop": 90}, None),
         ({"percent": 60}, {"wiki@1": 90, "wiki@2": 40}, None),  # in place of its former one
         ({"percent": 61}, {"wiki@2": 40},
-         "audience.percent: the percentages of the versions of wiki add up to 101 (wiki@2 40, wiki@1 61); 100 is all there is"),
+         "audience.percent: the percentages of the versions of wiki add up to 101 (wiki@2 40, wiki@1 61); "
+         "lower them to 100 or less"),
         ({"groups": ["bet"]}, {}, "audience.groups: no group 'bet' in agent_groups; did you mean 'beta'?"),
     ],
 )  # fmt: skip

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from packaging.requirements import InvalidRequirement
 from packaging.specifiers import SpecifierSet
 
-from modvisor.supervisor.config.config import parse_config
+from modvisor.supervisor.config.network_file import parse_config
 from modvisor.supervisor.config.versions import Requirement
 from modvisor.supervisor.sources.catalogue import available
 

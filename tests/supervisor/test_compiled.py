@@ -13,7 +13,7 @@ from modvisor.supervisor import AgentNetwork, Event
 from modvisor.supervisor.sources import compiled
 from modvisor.supervisor.sources.compiled import CompiledCode
 from modvisor.supervisor.sources.saved_files import digest
-from modvisor.worker.compiled import packed
+from modvisor.worker.sources import packed
 from tests.conftest import ECHO
 
 A, B = ("./a", Path("/mods/a")), ("./b", Path("/mods/b"))

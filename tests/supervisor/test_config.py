@@ -14,25 +14,22 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from modvisor.ipc.errors import ModvisorError
-from modvisor.supervisor.config import yaml_source
-from modvisor.supervisor.config.config import (
-    PERMISSIONS,
+from modvisor.supervisor.config import reference, yaml_source
+from modvisor.supervisor.config.env_values import EnvValue
+from modvisor.supervisor.config.mod_entry import parse_mod
+from modvisor.supervisor.config.mod_model import LimitsConfig, ModConfig, RestartConfig
+from modvisor.supervisor.config.name_values import PERMISSIONS
+from modvisor.supervisor.config.network_file import is_allowed, load_config, parse_config
+from modvisor.supervisor.config.network_model import (
     AdminConfig,
     AgentsConfig,
-    ConfigError,
-    EnvValue,
     GroupConfig,
     JournalConfig,
-    LimitsConfig,
     LogConfig,
-    ModConfig,
     NetworkConfig,
-    RestartConfig,
-    is_allowed,
-    load_config,
-    parse_config,
-    parse_mod,
 )
+from modvisor.supervisor.config.reader import Location
+from modvisor.supervisor.config.yaml_source import ConfigError, Source
 
 ROOT = Path(__file__).parents[2]
 DOC = (ROOT / "docs" / "config.md").read_text("utf-8")
@@ -399,7 +396,7 @@ agent_groups:
         ("network.yaml", 3, "mods[0].limits.concurrency", "expected a whole number from 1 to 1000000000, got 0"),
         ("network.yaml", 3, "mods[0].limits.memroy", "unknown key; did you mean 'memory'?"),
         ("network.yaml", 4, "mods[1]", "expected a mod_path, or a mapping with a 'path', got 5"),
-        ("network.yaml", 5, "network.name", "missing; give the network a name"),
+        ("network.yaml", 5, "network.name", "the key is missing; give the network a name"),
         ("network.yaml", 7, "network.port", "expected a whole number from 0 to 65535, got 70000"),
         ("network.yaml", 8, "network.port", "this key is already given in line 7; remove one"),
         ("network.yaml", 9, "agents.default_group", "no group 'gests' in agent_groups; did you mean 'guests'?"),
@@ -443,7 +440,7 @@ def test_one_mod_is_checked_like_an_entry():
 
 @pytest.mark.parametrize("text", ["", "# nothing\n"])
 def test_empty_file(mistakes, text):
-    assert mistakes(text) == ["empty; a network needs at least 'network: {name: demo}'"]
+    assert mistakes(text) == ["nothing is configured; write at least 'network: {name: demo}'"]
 
 
 def test_missing_file(tmp_path):
@@ -460,7 +457,7 @@ def test_missing_file(tmp_path):
 def test_large_file(mistakes, monkeypatch):
     monkeypatch.setattr(yaml_source, "MAX_BYTES", 30)
     assert mistakes("network: {name: demo} # too much") == [
-        "the file is larger than 30 bytes; keep data out of it and name files instead"
+        "the file is larger than 30 bytes; move data to other files and name those here"
     ]
 
 
@@ -475,7 +472,7 @@ def test_large_file(mistakes, monkeypatch):
         ("network: {name: x}\nmods: [", "2: not valid YAML: expected the node content, but found '<stream end>'"),
         ("a: 1\n  b: 2", "2: not valid YAML: mapping values are not allowed here"),
         ("a:\n\tb: 1", "2: not valid YAML: found character '\\t' that cannot start any token; indent with spaces"),
-        ("a: 1\n---\nb: 2", "2: a second document starts here; one file holds one"),
+        ("a: 1\n---\nb: 2", "2: a second document starts here; keep one document in a file"),
         ("a: 1\nb: *x", "2: not valid YAML: found undefined alias 'x'"),
         ("a: 1\nb: \x07", "2: not valid YAML: character U+0007 is not allowed"),
         ('a: 1\nb: "\\UFFFFFFFF"', "2: not valid YAML: a number is out of range here"),
@@ -491,12 +488,12 @@ def test_unreadable_files(mistakes, text, expected):
 def test_too_many_values_through_aliases(mistakes):
     bomb = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     bomb += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
-    assert mistakes("\n".join(bomb)) == ["1: more than 100000 values, counting what aliases repeat"]
+    assert mistakes("\n".join(bomb)) == ["1: more than 100000 values, counting repeated aliases"]
 
 
 def test_too_many_values_through_merges(mistakes):
     bomb = ["a0: &a0 {x: 1}"] + [f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 10)}]}}" for i in range(1, 10)]
-    assert mistakes("\n".join(bomb)) == ["1: more than 100000 values, counting what aliases repeat"]
+    assert mistakes("\n".join(bomb)) == ["1: more than 100000 values, counting repeated aliases"]
 
 
 def test_too_deep_through_aliases(mistakes):
@@ -525,14 +522,14 @@ def test_too_deep_through_aliases(mistakes):
             "config: {a: !!set {b}}",
             "mods[0].config.a: the tag !!set is not allowed; write plain values, lists and mappings",
         ),
-        ("config: &c {a: *c}", "mods[0].config.a: an alias that contains itself; write the value out"),
-        ("config: &c {<<: *c}", "mods[0].config: an alias that contains itself; write the value out"),
+        ("config: &c {a: *c}", "mods[0].config.a: the alias contains itself; write the value out"),
+        ("config: &c {<<: *c}", "mods[0].config: the alias contains itself; write the value out"),
         (
             "config: {<<: 5}",
             "mods[0].config: '<<' merges mappings only; write '<<: *name' of a mapping marked '&name'",
         ),
-        ("config: {on: 1}", "mods[0].config.on: YAML reads this key as bool, and keys are text; put it in quotes"),
-        ("config: {1: x}", "mods[0].config.1: YAML reads this key as int, and keys are text; put it in quotes"),
+        ("config: {on: 1}", "mods[0].config.on: YAML reads this key as bool, but keys are text; put it in quotes"),
+        ("config: {1: x}", "mods[0].config.1: YAML reads this key as int, but keys are text; put it in quotes"),
         ("config: {? [a] : 1}", "mods[0].config: a list or mapping cannot be a key; keys are text"),
         ("config: {a: 1, a: 2}", "mods[0].config.a: this key is already given in line 4; remove one"),
         ("config: {a b: {c: 2026-01-31}}", "mods[0].config.'a b'.c: YAML reads 2026-01-31 as a date; put it in quotes "
@@ -553,7 +550,8 @@ def test_too_deep_through_aliases(mistakes):
         ("id: ' '", "mods[0].id: must not be empty"),
         (
             'id: "a\\0"',
-            "mods[0].id: contains a NUL or half a surrogate pair, which no path, variable or message can carry",
+            "mods[0].id: contains a NUL or half of a surrogate pair, which paths, variables and messages cannot carry; "
+            "remove it",
         ),
         (
             "id: My Wiki",
@@ -617,13 +615,13 @@ def test_too_deep_through_aliases(mistakes):
         # of entries
         (
             "name: a.b",
-            "mods[0].name: another word for 'path', which is given too; keep one of them (an 'id' names the mod)",
+            "mods[0].name: means the same as 'path', and both are given; remove one (an 'id' names the mod)",
         ),
         # of the environment; secrets are not repeated
         ("env: [A]", "mods[0].env: expected a mapping of environment variables, got a list"),
         (
             "env: {A-B: x}",
-            "mods[0].env.A-B: the name of a variable has letters, digits and '_' only, and no digit in front",
+            "mods[0].env.A-B: expected a variable name of letters, digits and '_' that does not start with a digit",
         ),
         (
             "env: {DEBUG: on}",
@@ -658,7 +656,7 @@ def test_mistakes_in_a_mod(mistakes, text, expected):
         ("mods: {a: b}", "mods: expected a list of mods, got a mapping"),
         (
             "mods: [{}]",
-            "mods[0].path: missing; give the mod_path, such as 'modvisor.mods.workspace.wiki' or './name'",
+            "mods[0].path: the key is missing; give the mod_path, such as 'modvisor.mods.workspace.wiki' or './name'",
         ),
         (
             "mods: [pkg.Wiki]",
@@ -675,16 +673,16 @@ def test_mistakes_in_a_mod(mistakes, text, expected):
         ("agent_groups: [a]", "agent_groups: expected a mapping of groups, got a list"),
         (
             "agent_groups: {'a b': {}}",
-            "agent_groups.'a b': the name of a group has letters, digits, '_', '.', '@', '-' only",
+            "agent_groups.'a b': expected a group name of letters, digits, '_', '.', '@', '-'",
         ),
         (
             "agent_groups: {g: {password_hash: s3cret}}",
             "agent_groups.g.password_hash: expected the SHA-256 of the password, 64 hexadecimal digits; "
-            "`printf %s PASSWORD | sha256sum` makes it",
+            "print it with: printf %s PASSWORD | sha256sum",
         ),
         (
             "allowed_mods:",
-            "allowed_mods: expected a list; write [] to allow no mod, or leave the key out to allow every mod",
+            "allowed_mods: expected a list; write [] to allow no mod, or remove the key to allow every mod",
         ),
         ("allowed_mods: [5]", "allowed_mods[0]: expected text, got 5; put it in quotes"),
         (
@@ -712,8 +710,8 @@ def test_mistakes_at_the_top(mistakes, monkeypatch, text, expected):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("mods: []", "1: network: missing; a network needs at least 'network: {name: demo}'"),
-        ("network:", "1: network.name: missing; give the network a name"),
+        ("mods: []", "1: network: the key is missing; write at least 'network: {name: demo}'"),
+        ("network:", "1: network.name: the key is missing; give the network a name"),
         ("network: demo", "1: network: expected a mapping with cgroups, event_timeout, host, id, mod_paths, name, polling, "
          "port, preload, storage, watch, got 'demo'"),
         ("network: {name: x, polling: on}", "1: network.polling: expected auto or off, got true"),
@@ -721,10 +719,10 @@ def test_mistakes_at_the_top(mistakes, monkeypatch, text, expected):
         ("network: {name: x, preload: numpy}", "1: network.preload: expected a list such as [numpy], got 'numpy'"),
         ("network: {name: x, preload: [no-module]}", "1: network.preload[0]: expected the name of a module, such as numpy or "
          "pandas.io, got 'no-module'"),
-        ("network: {name: x, preload: [json, modvisor.ipc]}", "1: network.preload[1]: modvisor.ipc is part of the network, "
-         "which sees to that itself; take it out of the list"),
-        ("network: {name: x, preload: [pkg]}\nmods: ['pkg.mods.wiki:Wiki']", "1: network.preload[0]: pkg holds the mod "
-         "pkg.mods.wiki:Wiki, and a reload is to run its fresh code; name libraries only"),
+        ("network: {name: x, preload: [json, modvisor.ipc]}", "1: network.preload[1]: modvisor.ipc is part of modvisor, "
+         "which loads its own modules; remove it from the list"),
+        ("network: {name: x, preload: [pkg]}\nmods: ['pkg.mods.wiki:Wiki']", "1: network.preload[0]: pkg contains the mod "
+         "pkg.mods.wiki:Wiki, and a reload must run the mod's fresh code; list libraries only"),
         ("network: {name: x, port: true}", "1: network.port: expected a whole number from 0 to 65535, got true"),
         ("network: {name: x, port: -1}", "1: network.port: expected a whole number from 0 to 65535, got -1"),
         ("network: {name: x, id: a/b}", "1: network.id: expected letters, digits, '_', '.', '@', '-' (1 to 128, no '..'), "
@@ -766,7 +764,7 @@ def test_a_mod_that_is_not_enabled_needs_no_secrets(load, monkeypatch):
 def test_the_mods_of_the_file_must_be_allowed(load, mistakes):
     mods = f"mods: [{WIKI}, a.b, {{path: c.d, enabled: false}}]\n"
     assert mistakes(named(mods + "allowed_mods: ['modvisor.*']")) == [
-        "3: allowed_mods: no pattern fits 'a.b', which 'mods' lists; add one"
+        "3: allowed_mods: no pattern allows 'a.b', which 'mods' lists; add a pattern for it"
     ]
     assert len(load(named(mods)).mods) == 3
 
@@ -781,9 +779,9 @@ class TestPlainData:
     """What YAML cannot express, and library users can."""
 
     def test_keys_that_are_no_text(self):
-        assert parse_mistakes({**NETWORK, 5: 1}) == ["5: keys are text, got 5"]
+        assert parse_mistakes({**NETWORK, 5: 1}) == ["5: expected text as the key, got 5"]
         assert parse_mistakes({**NETWORK, "mods": [{"path": WIKI, "config": {None: 1}}]}) == [
-            "mods[0].config.nothing: keys are text, got nothing"
+            "mods[0].config.nothing: expected text as the key, got nothing"
         ]
 
     def test_values_that_no_message_carries(self):
@@ -926,53 +924,25 @@ def _blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", DOC, re.MULTILINE | re.DOTALL)
 
 
-def _tables() -> dict[str, dict[str, str]]:
-    """Of every section of the manual that lists keys: key -> default, as they are written there."""
-    tables = {}
-    for part in re.split(r"^##+ ", DOC, flags=re.MULTILINE)[1:]:
-        title = part.splitlines()[0].strip("`")
-        rows = re.findall(r"^\| `(\w+)` \|.*?\| (.*?) \|", part, re.MULTILINE)
-        if rows:
-            tables["" if title == "Top level" else title] = dict(rows)
-    return tables
+def test_the_tables_of_the_manual_are_printed_from_the_fields():
+    assert sorted(reference.marked(DOC)) == sorted([*reference.TABLES, "a mod.yaml"]), "a marker is missing in the page"
+    assert reference.printed(DOC) == DOC, "docs/config.md is stale: run 'make docs'"
 
 
-def _file_with(section: str, value: dict[str, Any]) -> dict[str, Any]:
-    """A network's data with ``value`` merged into ``section``, such as ``mods[].limits``."""
-    data: Any = value
-    for part in reversed(section.replace("[]", ".[]").split(".")) if section else ():
-        data = [{"path": WIKI, **data}] if part == "[]" else {part: data}
-    network = {"name": "demo", **data.get("network", {})}
-    return {**data, "network": network}
+def test_a_default_in_the_manual_reads_as_the_default():
+    """What a table shows is made from the default of the field; reading it must give that default again."""
+    for title, table in reference.TABLES.items():
+        for name, each in table.items():
+            if each.default_text.startswith("`") and not each.shown:
+                source = Source()
+                written = yaml.safe_load(each.default_text.strip("`"))
+                found = each.reader(written, Location(source, ROOT, (title, name)))
+                assert (found, source.problems) == (each.default, []), f"{title}: {name}"
 
 
-@pytest.mark.parametrize("section", _tables())
-def test_the_manual_lists_exactly_the_keys_of(section):
-    (found,) = parse_mistakes(_file_with(section, {"zzzzzz": 1}))
-    known = found.partition("unknown key; known here: ")[2]
-    assert known.split(", ") == sorted(_tables()[section])
-
-
-def test_the_manual_has_a_table_for_every_section():
-    """Every key whose documented kind is a mapping of known keys has a table of its own."""
-    assert set(_tables()) == {
-        "", "network", "mods[]", "mods[].audience", "mods[].env.NAME", "mods[].limits", "mods[].restart", "agent_groups.NAME",
-        "agents", "admin", "journal", "logs",
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("section", "key", "default"),
-    [
-        (section, key, default.strip("`"))
-        for section, table in _tables().items()
-        for key, default in table.items()
-        if default.startswith("`")
-    ],
-)
-def test_the_manual_tells_the_default_of(section, key, default):
-    written = _file_with(section, {key: yaml.safe_load(default)})
-    assert parse_config(written, base_dir=ROOT) == parse_config(_file_with(section, {}), base_dir=ROOT)
+def test_the_default_of_storage_is_the_folder_that_the_manual_names():
+    shown = reference.TABLES["network"]["storage"].default_text.strip("`")
+    assert parse_config(NETWORK, base_dir=ROOT).storage == ROOT / shown
 
 
 @pytest.mark.parametrize("block", _blocks("yaml"))

@@ -4,8 +4,8 @@ import signal
 
 import pytest
 
-from modvisor.supervisor.process.crashes import Cause, cause_of, last_words
-from modvisor.supervisor.process.launcher import Exit
+from modvisor.supervisor.process.crashes import Cause, crash_cause, last_traceback
+from modvisor.supervisor.process.process import Exit
 
 
 def stamped(text: str) -> list[str]:
@@ -23,7 +23,7 @@ Traceback (most recent call last):
 KeyError: second
 bye"""
     assert (
-        last_words(stamped(log))
+        last_traceback(stamped(log))
         == """Traceback (most recent call last):
   File "b.py", line 2, in run
 KeyError: second
@@ -40,15 +40,15 @@ Thread 0x00007f01 (most recent call first):
 
 Current thread 0x00007f02 (most recent call first):
   File "b.py", line 2 in crash"""
-    words = last_words(stamped(log))
+    words = last_traceback(stamped(log))
     assert words is not None
     assert words.splitlines()[0] == "Fatal Python error: Segmentation fault"
     assert words.splitlines()[-1] == '  File "b.py", line 2 in crash'
 
 
 def test_no_last_words() -> None:
-    assert last_words(stamped("hello\nworld")) is None
-    assert last_words([]) is None
+    assert last_traceback(stamped("hello\nworld")) is None
+    assert last_traceback([]) is None
 
 
 @pytest.mark.parametrize(
@@ -62,4 +62,4 @@ def test_no_last_words() -> None:
     ],
 )
 def test_every_end_has_a_cause(exit: Exit, known: Cause | None, cause: Cause) -> None:
-    assert cause_of(exit, known) is cause
+    assert crash_cause(exit, known) is cause

@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from modvisor.supervisor.config.config import NetworkConfig, parse_config
+from modvisor.supervisor.config.network_file import parse_config
+from modvisor.supervisor.config.network_model import NetworkConfig
 from modvisor.supervisor.limits import doctor
 from modvisor.supervisor.limits.cgroups import Examined, Place
-from modvisor.supervisor.limits.doctor import FAIL, OK, WARN, Check, Host, Report, examine
+from modvisor.supervisor.limits.doctor import FAIL, OK, WARN, Check, Host, HostReport, examine_host
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux")
 
@@ -28,7 +29,7 @@ HYBRID = Examined(Place(Path("/sys/fs/cgroup/unified"), FOLDER), FOLDER, (), Non
 NONE = Examined(None, None, (), "no cgroup v2 is mounted here")
 
 
-def by_name(report: Report) -> dict[str, Check]:
+def by_name(report: HostReport) -> dict[str, Check]:
     return {check.name: check for check in report.checks}
 
 
@@ -58,7 +59,7 @@ def make_config(tmp_path: Path) -> Callable[..., NetworkConfig]:
 
 @on_linux
 def test_this_host_can_run_networks() -> None:
-    report = examine()
+    report = examine_host()
     checks = by_name(report)
     assert len(checks) == len(report.checks), "every name once"
     assert report.status != FAIL
@@ -71,16 +72,16 @@ def test_this_host_can_run_networks() -> None:
 
 def test_it_changes_nothing(tmp_path: Path, make_config: Callable[..., NetworkConfig]) -> None:
     before = [resource.getrlimit(each) for each in (resource.RLIMIT_DATA, resource.RLIMIT_NOFILE)]
-    examine(make_config({"memory": "500MB"}))
+    examine_host(make_config({"memory": "500MB"}))
     assert list(tmp_path.iterdir()) == []
     assert [resource.getrlimit(each) for each in (resource.RLIMIT_DATA, resource.RLIMIT_NOFILE)] == before
 
 
 def test_the_worst_check_is_the_reports_status() -> None:
-    assert Report().status == OK
+    assert HostReport().status == OK
     checks = (Check("a", OK, ""), Check("b", WARN, ""))
-    assert Report(checks).status == WARN
-    assert Report((Check("c", FAIL, ""), *checks)).to_dict()["status"] == FAIL
+    assert HostReport(checks).status == WARN
+    assert HostReport((Check("c", FAIL, ""), *checks)).to_dict()["status"] == FAIL
 
 
 # -- hosts with more and less
@@ -89,7 +90,7 @@ def test_the_worst_check_is_the_reports_status() -> None:
 @on_linux
 def test_a_delegated_subtree_enforces_most(on_host: Callable[[Host], None]) -> None:
     on_host(host(ALL))
-    checks = by_name(examine())
+    checks = by_name(examine_host())
     assert checks["cgroups"] == Check("cgroups", OK, f"{FOLDER}: memory, pids, cpu")
     assert checks["limit memory"].text == "cgroup memory.max, watchdog, RLIMIT_DATA of each process"
     assert checks["limit threads"].text == "cgroup pids.max, watchdog"
@@ -99,7 +100,7 @@ def test_a_delegated_subtree_enforces_most(on_host: Callable[[Host], None]) -> N
 
 def test_without_a_subtree_the_remedy_is_to_delegate_one(on_host: Callable[[Host], None]) -> None:
     on_host(host(Examined(PLACE, None, (), f"{FOLDER} is not delegated to this user")))
-    check = by_name(examine())["cgroups"]
+    check = by_name(examine_host())["cgroups"]
     assert check.status == WARN
     assert "not delegated" in check.text
     assert "Delegate=yes" in str(check.remedy)
@@ -107,17 +108,17 @@ def test_without_a_subtree_the_remedy_is_to_delegate_one(on_host: Callable[[Host
 
 def test_without_controllers_the_remedy_fits_the_reason(on_host: Callable[[Host], None]) -> None:
     on_host(host(HYBRID))
-    check = by_name(examine())["cgroups"]
+    check = by_name(examine_host())["cgroups"]
     assert "without the controllers memory, pids, cpu" in check.text
     assert "cgroup v1" in str(check.remedy)
     on_host(host(replace(ALL, controllers=("pids",))))
-    check = by_name(examine())["cgroups"]
+    check = by_name(examine_host())["cgroups"]
     assert "without the controllers memory, cpu" in check.text
     assert "Delegate=yes" in str(check.remedy)
 
 
 def test_switched_off_is_a_choice(make_config: Callable[..., NetworkConfig]) -> None:
-    check = by_name(examine(make_config(cgroups=False)))["cgroups"]
+    check = by_name(examine_host(make_config(cgroups=False)))["cgroups"]
     assert "cgroups: false" in check.text
     assert check.remedy is None
 
@@ -125,28 +126,28 @@ def test_switched_off_is_a_choice(make_config: Callable[..., NetworkConfig]) -> 
 @on_linux
 def test_user_namespaces(on_host: Callable[[Host], None]) -> None:
     on_host(host(namespaces=True))
-    checks = by_name(examine())
+    checks = by_name(examine_host())
     assert checks["user namespaces"].status == OK
     assert checks["limit threads"].text == "RLIMIT_NPROC in a user namespace, watchdog"
     on_host(host())
-    checks = by_name(examine())
+    checks = by_name(examine_host())
     assert checks["user namespaces"].status == WARN
     assert "sysctl" in str(checks["user namespaces"].remedy)
     on_host(host(is_root=True))
-    assert by_name(examine())["user namespaces"].status == OK
+    assert by_name(examine_host())["user namespaces"].status == OK
 
 
 @on_linux
 def test_a_mod_that_cannot_come_back(on_host: Callable[[Host], None]) -> None:
     on_host(host(can_return=False))
-    check = by_name(examine())["scheduling"]
+    check = by_name(examine_host())["scheduling"]
     assert check.status == WARN
     assert "CAP_SYS_NICE" in str(check.remedy)
 
 
 def test_few_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.resource, "getrlimit", lambda _which: (256, resource.RLIM_INFINITY))
-    check = by_name(examine())["open files"]
+    check = by_name(examine_host())["open files"]
     assert check.status == WARN
     assert "256 descriptors for the network (at most no limit)" in check.text
     assert "LimitNOFILE" in str(check.remedy)
@@ -154,7 +155,7 @@ def test_few_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_state_directory_in_the_way_of_a_file(tmp_path: Path, make_config: Callable[..., NetworkConfig]) -> None:
     (tmp_path / "file").write_text("")
-    report = examine(make_config(storage=str(tmp_path / "file" / "state")))
+    report = examine_host(make_config(storage=str(tmp_path / "file" / "state")))
     check = by_name(report)["state directory"]
     assert (check.status, report.status) == (FAIL, FAIL)
     assert f"({tmp_path / 'file'} is in the way)" in check.text
@@ -162,12 +163,12 @@ def test_a_state_directory_in_the_way_of_a_file(tmp_path: Path, make_config: Cal
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_state_directory_that_cannot_be_written(make_config: Callable[..., NetworkConfig]) -> None:
-    assert by_name(examine(make_config(storage="/proc/state")))["state directory"].status == FAIL
+    assert by_name(examine_host(make_config(storage="/proc/state")))["state directory"].status == FAIL
 
 
 def test_a_full_disk(monkeypatch: pytest.MonkeyPatch, make_config: Callable[..., NetworkConfig]) -> None:
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _path: SimpleNamespace(free=1000))
-    assert by_name(examine(make_config()))["state directory"].status == WARN
+    assert by_name(examine_host(make_config()))["state directory"].status == WARN
 
 
 def test_a_host_without_linux(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,12 +178,12 @@ def test_a_host_without_linux(monkeypatch: pytest.MonkeyPatch) -> None:
         "modvisor.supervisor.limits.cgroups",
     ):
         monkeypatch.setattr(sys.modules[module].sys, "platform", "darwin")
-    checks = by_name(examine())
+    checks = by_name(examine_host())
     assert checks["platform"].status == WARN
     assert checks["limit cpu"] == Check("limit cpu", WARN, "NOT enforced on this host", "use Linux")
     assert checks["limit memory"].text.startswith("watchdog; ")
     monkeypatch.setattr(doctor.sys, "platform", "win32")
-    assert by_name(examine())["platform"].status == FAIL
+    assert by_name(examine_host())["platform"].status == FAIL
 
 
 # -- mods
@@ -191,7 +192,7 @@ def test_a_host_without_linux(monkeypatch: pytest.MonkeyPatch) -> None:
 @on_linux
 def test_each_mod_is_looked_at(make_config: Callable[..., NetworkConfig], on_host: Callable[[Host], None]) -> None:
     on_host(host())
-    check = by_name(examine(make_config({"memory": "500MB", "cpu": 0.5})))["mod wiki"]
+    check = by_name(examine_host(make_config({"memory": "500MB", "cpu": 0.5})))["mod wiki"]
     assert check == Check("mod wiki", OK, "memory 500.0 MB, cpu 0.5, open_files 1024, processes 100, threads 500")
 
 
@@ -199,7 +200,7 @@ def test_a_mod_without_a_memory_limit(
     make_config: Callable[..., NetworkConfig], on_host: Callable[[Host], None]
 ) -> None:
     on_host(host())
-    check = by_name(examine(make_config({})))["mod wiki"]
+    check = by_name(examine_host(make_config({})))["mod wiki"]
     assert check.status == WARN
     assert "all of the machine's memory" in check.text
     assert check.remedy == "set limits.memory"
@@ -207,7 +208,7 @@ def test_a_mod_without_a_memory_limit(
 
 def test_limits_that_cannot_hold(make_config: Callable[..., NetworkConfig], on_host: Callable[[Host], None]) -> None:
     on_host(host())
-    report = examine(make_config({"memory": "9GB"}))
+    report = examine_host(make_config({"memory": "9GB"}))
     assert "more than the machine has (8.0 GB)" in by_name(report)["mod wiki"].text
     assert by_name(report)["memory of all mods"].status == WARN
 
@@ -217,7 +218,7 @@ def test_more_files_than_the_user_may_have(
 ) -> None:
     on_host(host())
     monkeypatch.setattr(doctor.resource, "getrlimit", lambda _which: (2048, 4096))
-    check = by_name(examine(make_config({"memory": "1GB", "open_files": 5000})))["mod wiki"]
+    check = by_name(examine_host(make_config({"memory": "1GB", "open_files": 5000})))["mod wiki"]
     assert "open_files is more than this user may have (4096)" in check.text
     assert "LimitNOFILE" in str(check.remedy)
 
@@ -227,4 +228,4 @@ def test_a_mod_that_is_not_enabled_is_not_looked_at(tmp_path: Path) -> None:
         {"network": {"name": "n"}, "mods": [{"path": "modvisor.mods.workspace.wiki", "enabled": False}]},
         base_dir=tmp_path,
     )
-    assert "mod wiki" not in by_name(examine(config))
+    assert "mod wiki" not in by_name(examine_host(config))

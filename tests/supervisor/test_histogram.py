@@ -58,12 +58,12 @@ def test_merging_is_adding_everything_to_one(left: list[float], right: list[floa
     assert (merged.count, merged.max, merged.quantile(q)) == (together.count, together.max, together.quantile(q))
 
 
-@pytest.mark.parametrize("exponent", range(-19, 34))
-def test_borders_of_octaves(exponent: int) -> None:
-    border = 2.0**exponent / 8e6
-    for value in (math.nextafter(border, 0), border, math.nextafter(border, math.inf)):
-        found = filled([value, value, 2 * value]).quantile(0.5)
-        assert found == pytest.approx(value, rel=0.0626, abs=0.07e-6)
+def test_borders_of_octaves() -> None:
+    for exponent in range(-19, 34):
+        border = 2.0**exponent / 8e6
+        for value in (math.nextafter(border, 0), border, math.nextafter(border, math.inf)):
+            found = filled([value, value, 2 * value]).quantile(0.5)
+            assert found == pytest.approx(value, rel=0.0626, abs=0.07e-6), f"2 to the power of {exponent}"
 
 
 @pytest.mark.parametrize(

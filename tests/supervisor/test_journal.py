@@ -16,9 +16,9 @@ import pytest
 from modvisor.ipc.errors import ModvisorError, Unserializable
 from modvisor.ipc.event import Event
 from modvisor.ipc.messages import pack
-from modvisor.supervisor.config.config import JournalConfig
+from modvisor.supervisor.config.network_model import JournalConfig
 from modvisor.supervisor.journal import schema as journal_schema
-from modvisor.supervisor.journal.journal import SCHEMA_VERSION, Journal, JournalError, Kept, KeptMod, Quarantine
+from modvisor.supervisor.journal.journal import SCHEMA_VERSION, Journal, JournalError, KeptMod, LastRun, Quarantine
 from modvisor.supervisor.journal.store import Store
 from modvisor.supervisor.journal.writer import Job
 
@@ -69,7 +69,7 @@ def release(journal: Journal) -> None:
 gates: dict[Journal, threading.Event] = {}
 
 
-def opened(file: Path) -> Kept:
+def opened(file: Path) -> LastRun:
     journal = Journal(file)
     try:
         return journal.open()
@@ -87,7 +87,7 @@ def aside(file: Path) -> list[str]:
 
 
 def test_what_is_recorded_is_there_after_a_restart(file: Path, journal: Journal) -> None:
-    assert journal.open() == Kept()
+    assert journal.open() == LastRun()
     for agent_id in ("ann", "bob"):
         journal.record(*registered(agent_id))
         journal.record("join", {"channel": "general", "agent_id": agent_id})
@@ -138,7 +138,7 @@ def test_a_file_that_is_no_database_is_set_aside_with_what_is_beside_it(
     wal = file.with_name("network.db-wal")
     file.write_bytes(b"this is no database " * 100)
     wal.write_bytes(b"the last commits")
-    assert journal.open() == Kept()
+    assert journal.open() == LastRun()
     journal.record(*registered("ann"))
     journal.close()
     moved = aside(file)
@@ -189,7 +189,7 @@ def test_a_database_of_a_later_version_is_set_aside_with_its_version(
     with closing(sqlite3.connect(file)) as later:
         later.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     before = file.read_bytes()
-    assert opened(file) == Kept()
+    assert opened(file) == LastRun()
     assert f"schema {SCHEMA_VERSION + 1}, this modvisor writes {SCHEMA_VERSION}" in caplog.text
     assert file.read_bytes() != before
     [name] = [name for name in aside(file) if not name.endswith(("-wal", "-shm"))]
@@ -250,7 +250,7 @@ def test_a_connection_that_works_only_once_does_not_hang_the_start(
         return connect(*args, **options)
 
     monkeypatch.setattr(sqlite3, "connect", once)
-    assert journal.open() == Kept()
+    assert journal.open() == LastRun()
 
 
 def test_a_writer_that_cannot_start_is_told(file: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,7 +261,7 @@ def test_a_writer_that_cannot_start_is_told(file: Path, journal: Journal, monkey
         patched.setattr(threading.Thread, "start", fail)
         with pytest.raises(ModvisorError, match="can't start new thread"):
             journal.open()
-    assert journal.open() == Kept()
+    assert journal.open() == LastRun()
 
 
 # -- files of a former version

@@ -12,27 +12,24 @@ import textwrap
 import venv
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from modvisor.supervisor.process.guarded import GuardedProcess
-from modvisor.supervisor.process.interpreters import Interpreter, tried
-from modvisor.supervisor.process.launcher import (
-    ExecLauncher,
-    Exit,
-    GuardianLauncher,
-    Launcher,
-    WorkerProcess,
-    make_launcher,
-)
+from modvisor.supervisor.process.children import ExecLauncher
+from modvisor.supervisor.process.guarded import GuardedProcess, GuardianLauncher
+from modvisor.supervisor.process.interpreters import Interpreter, probe
+from modvisor.supervisor.process.launch import Launch
+from modvisor.supervisor.process.launcher import Launcher, make_launcher
 from modvisor.supervisor.process.output import READ_SIZE
-from modvisor.supervisor.process.process import DUMP_SIZE
+from modvisor.supervisor.process.process import DUMP_SIZE, Exit, WorkerProcess
 from tests.conftest import child_pids, open_files, until
+from tests.guardians import templates
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("started_guardians")]
 
 KINDS = [
     ExecLauncher,
@@ -47,6 +44,9 @@ def guardian_only(test: Any) -> Any:
     test = pytest.mark.parametrize("kind", [GuardianLauncher], indirect=True)(test)
     return pytest.mark.skipif(sys.platform != "linux", reason="the guardian is Linux only")(test)
 
+
+QUIET = Launch(lambda _data: None)
+"""A worker whose output nobody reads."""
 
 FROM_OUTSIDE = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP, signal.SIGUSR1)
 """Signals that somebody outside may send a process, so that whoever starts it may have had them ignored."""
@@ -143,7 +143,7 @@ async def run(make: Callable[..., Launcher]) -> AsyncIterator[Start]:
 
     async def run(script: str | None = None, *, launcher: Launcher | None = None, **how: Any) -> Running:
         running = Running()
-        running.process = await (launcher or make(script)).launch(running, **how)
+        running.process = await (launcher or make(script)).launch(Launch(running, **how))
         socks.append(running.process.sock)
         return running
 
@@ -211,7 +211,7 @@ def ignored_signals() -> Iterator[None]:
 async def test_a_worker_inherits_no_signal_that_is_ignored_or_blocked(
     run: Start, own_python: bool, ignored_signals: None
 ) -> None:
-    running = await run(python=await tried(Path(sys.executable)) if own_python else None)
+    running = await run(python=await probe(Path(sys.executable)) if own_python else None)
     running.process.sock.setblocking(False)
     async with asyncio.timeout(10):
         await asyncio.get_running_loop().sock_recv(running.process.sock, 1000)  # it has begun
@@ -258,7 +258,7 @@ async def test_an_interpreter_that_does_not_exist_is_an_os_error(kind: Any, tmp_
     launcher = kind(tmp_path, str(tmp_path / "no-python"))
     before = open_files()
     with pytest.raises(OSError, match="no-python"):
-        await launcher.launch(lambda _data: None)
+        await launcher.launch(QUIET)
     await launcher.close()
     assert open_files() == before
 
@@ -269,7 +269,7 @@ async def test_under_an_interpreter_of_its_own_a_worker_says_hello_and_ends_as_a
     """A virtual environment that has nothing, beside a variable that would lead it to ours."""
     venv.create(tmp_path / "venv", with_pip=False, symlinks=True)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "ours"))
-    python = await tried(tmp_path / "venv" / "bin" / "python")
+    python = await probe(tmp_path / "venv" / "bin" / "python")
     launcher = make()
     running, ours = await run(launcher=launcher, python=python), await run(launcher=launcher)
     for each in (running, ours):
@@ -294,7 +294,7 @@ async def test_an_interpreter_of_its_own_that_is_gone_by_now_is_an_os_error(make
     await launcher.start()
     before = open_files()
     with pytest.raises(OSError, match="gone"):
-        await launcher.launch(lambda _data: None, python=Interpreter(tmp_path / "gone", "3.11.0"))
+        await launcher.launch(replace(QUIET, python=Interpreter(tmp_path / "gone", "3.11.0")))
     await until(lambda: open_files() == before)
 
 
@@ -303,7 +303,7 @@ async def test_a_launch_that_is_given_up_leaves_nothing(make: Any, run: Start) -
     await launcher.start()
     before = open_files()
     for turns in range(12):
-        launching = asyncio.create_task(launcher.launch(lambda _data: None))
+        launching = asyncio.create_task(launcher.launch(QUIET))
         for _ in range(turns):
             await asyncio.sleep(0)
         launching.cancel()
@@ -315,14 +315,14 @@ async def test_a_launch_that_is_given_up_leaves_nothing(make: Any, run: Start) -
             process.sock.close()
     await until(lambda: open_files() == before)
     mine = psutil.Process()
-    await until(lambda: len([child for child in mine.children(recursive=True) if not gone(child.pid)]) <= 1)
+    await until(lambda: len({c.pid for c in mine.children(recursive=True) if not gone(c.pid)} - templates) <= 1)
 
 
 @guardian_only
 async def test_a_launch_that_is_given_up_before_its_answer_is_read_ends_in_order(
     guarded: GuardianLauncher, caplog: pytest.LogCaptureFixture
 ) -> None:
-    launching = asyncio.create_task(guarded.launch(lambda _data: None))
+    launching = asyncio.create_task(guarded.launch(QUIET))
     await asyncio.sleep(0)  # the order is on its way
     guardian = psutil.Process(guarded._guardian.pid)
     while not (wardens := guardian.children()) or not wardens[0].children() or wardens[0].status() != "sleeping":
@@ -463,11 +463,14 @@ async def test_a_kill_reaches_the_group(run: Start) -> None:
 
 async def test_another_signal_reaches_the_group(run: Start) -> None:
     running = await run("""
+        parent_is_ready, say_so = os.pipe()
         if (child := os.fork()) == 0:
             signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
+            os.read(parent_is_ready, 1)
             print("ready")
             while True: time.sleep(1)
         signal.signal(signal.SIGTERM, lambda *_: os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
+        os.write(say_so, b"!")
         while True: time.sleep(1)
     """)
     await running.says("ready")
@@ -554,7 +557,7 @@ async def test_nothing_is_left_after_many_cycles(make: Any, run: Start) -> None:
     await launcher.start()
     before = open_files(), child_pids()
     for _ in range(50):
-        process = await launcher.launch(lambda _data: None)
+        process = await launcher.launch(QUIET)
         assert (await process.exited).code == 5
         process.sock.close()
     assert (open_files(), child_pids()) == before
@@ -630,7 +633,7 @@ async def test_a_guardian_that_cannot_start_is_an_os_error_that_ends(
     launcher = GuardianLauncher(tmp_path, str(broken))
     before = open_files()
     with pytest.raises(OSError, match="guardian"):
-        await launcher.launch(lambda _data: None)
+        await launcher.launch(QUIET)
     await launcher.close()
     assert open_files() == before
     assert "no such module" in caplog.text

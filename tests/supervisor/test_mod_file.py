@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from modvisor.supervisor.config.config import ConfigError, LimitsConfig, ModConfig, RestartConfig, parse_mod
-from modvisor.supervisor.config.mod_file import ModFile, settled
+from modvisor.supervisor.config.mod_entry import parse_mod
+from modvisor.supervisor.config.mod_file import ModFile, with_mod_file
+from modvisor.supervisor.config.mod_model import LimitsConfig, ModConfig, RestartConfig
+from modvisor.supervisor.config.yaml_source import ConfigError
 from modvisor.supervisor.sources.home import find_home
 
 FILE = ModFile(
@@ -27,25 +29,25 @@ def asked(tmp_path: Path, **keys: Any) -> ModConfig:
 
 
 def test_it_completes_what_was_asked_for(tmp_path: Path) -> None:
-    mod = settled(asked(tmp_path), FILE)
+    mod = with_mod_file(asked(tmp_path), FILE)
     assert mod.limits == LimitsConfig(memory=300_000_000, concurrency=4)
     assert mod.restart == RestartConfig(max_restarts=1)
     assert (mod.durable, mod.checkpoint_every, mod.delivery) == (True, 5.0, "at_least_once")
 
 
 def test_what_was_given_goes_before_it_even_if_it_is_the_default(tmp_path: Path) -> None:
-    mod = settled(asked(tmp_path, limits={"concurrency": 64, "queue": 7}, durable=False, restart={}), FILE)
+    mod = with_mod_file(asked(tmp_path, limits={"concurrency": 64, "queue": 7}, durable=False, restart={}), FILE)
     assert mod.limits == LimitsConfig(memory=300_000_000, concurrency=64, queue=7)
     assert (mod.durable, mod.restart.max_restarts) == (False, 1)
 
 
 def test_the_next_file_completes_what_was_asked_for_not_what_the_former_made_of_it(tmp_path: Path) -> None:
-    first = settled(asked(tmp_path, limits={"queue": 7}), FILE)
-    assert settled(first, ModFile("mod.yaml", "limits: {concurrency: 2}")).limits == LimitsConfig(
+    first = with_mod_file(asked(tmp_path, limits={"queue": 7}), FILE)
+    assert with_mod_file(first, ModFile("mod.yaml", "limits: {concurrency: 2}")).limits == LimitsConfig(
         queue=7, concurrency=2
     )
-    assert settled(first, None) == first.as_asked == asked(tmp_path, limits={"queue": 7})
-    assert settled(first, ModFile("mod.yaml", "")) == first.as_asked
+    assert with_mod_file(first, None) == first.as_asked == asked(tmp_path, limits={"queue": 7})
+    assert with_mod_file(first, ModFile("mod.yaml", "")) == first.as_asked
 
 
 @pytest.mark.parametrize(
@@ -67,7 +69,7 @@ def test_the_next_file_completes_what_was_asked_for_not_what_the_former_made_of_
 )
 def test_mistakes_are_told_with_their_line(tmp_path: Path, text: str, told: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
-        settled(asked(tmp_path, limits={"memory": "400MB"}), ModFile("mods/x/mod.yaml", text))
+        with_mod_file(asked(tmp_path, limits={"memory": "400MB"}), ModFile("mods/x/mod.yaml", text))
     for part in told:
         assert part in str(caught.value)
 

@@ -12,9 +12,19 @@ from hypothesis import strategies as st
 from packaging.version import Version
 
 from modvisor.ipc.errors import ModvisorError
-from modvisor.supervisor.config.config import ConfigError, load_config, parse_mod
+from modvisor.supervisor.config.mod_entry import parse_mod
 from modvisor.supervisor.config.mod_file import ModFile
-from modvisor.supervisor.config.versions import WrongVersion, check, in_order, matching, newest_final, parsed, same
+from modvisor.supervisor.config.network_file import load_config
+from modvisor.supervisor.config.versions import (
+    WrongVersion,
+    check_version,
+    matching_version,
+    newest_final_version,
+    parse_version,
+    same_version,
+    versions_in_order,
+)
+from modvisor.supervisor.config.yaml_source import ConfigError
 from modvisor.supervisor.sources.class_source import BadSource, class_attributes
 from modvisor.supervisor.sources.facts import facts_of
 from modvisor.supervisor.sources.home import Home, find_home, version_folders, with_mod_files
@@ -29,42 +39,42 @@ words = st.text(max_size=10)
 @given(st.lists(versions, unique=True))
 def test_the_newest_final_one_is_final_and_none_that_is_final_is_newer(names: list[str]) -> None:
     final = [name for name in names if not Version(name).is_prerelease]
-    newest = newest_final(names)
+    newest = newest_final_version(names)
     assert (newest is None) == (not final)
     assert newest is None or (newest in final and all(Version(newest) >= Version(name) for name in final))
 
 
 @given(st.lists(versions | words))
 def test_the_order_is_that_of_pep_440_and_what_is_no_version_comes_first(names: list[str]) -> None:
-    ordered = in_order(names)
+    ordered = versions_in_order(names)
     assert sorted(ordered) == sorted(names)
-    ranks = [parsed(name) for name in ordered]
+    ranks = [parse_version(name) for name in ordered]
     known = [rank for rank in ranks if rank is not None]
     assert ranks == [None] * (len(ranks) - len(known)) + sorted(known)
 
 
 @given(versions | words, versions | words)
 def test_the_same_is_what_pep_440_calls_equal_or_the_same_text(one: str, other: str) -> None:
-    assert same(one, other) == same(other, one)
-    assert same(one, one)
-    if parsed(one) and parsed(other):
-        assert same(one, other) == (Version(one) == Version(other))
-        assert matching(one, [other]) == (other if same(one, other) else None)
+    assert same_version(one, other) == same_version(other, one)
+    assert same_version(one, one)
+    if parse_version(one) and parse_version(other):
+        assert same_version(one, other) == (Version(one) == Version(other))
+        assert matching_version(one, [other]) == (other if same_version(one, other) else None)
     else:
-        assert same(one, other) == (one == other)
+        assert same_version(one, other) == (one == other)
 
 
 @given(st.none() | versions, st.none() | versions, versions | words)
 def test_who_speaks_of_a_version_must_mean_the_same(asked: str | None, declared: str | None, reported: str) -> None:
     told: ModvisorError | None = None
     try:
-        check(asked, declared, reported)
+        check_version(asked, declared, reported)
     except ModvisorError as error:
         told = error
-    if asked is not None and not same(asked, reported):
+    if asked is not None and not same_version(asked, reported):
         assert isinstance(told, WrongVersion)
         assert (told.details["asked"], told.details["found"]) == (asked, reported)
-    elif declared is not None and not same(declared, reported):
+    elif declared is not None and not same_version(declared, reported):
         assert told is not None
         assert (told.code, told.details["declared"], told.details["found"]) == ("invalid_mod", declared, reported)
     else:

@@ -10,21 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from modvisor.supervisor.config.config import ModConfig
 from modvisor.supervisor.config.mod_file import ModFile
-from modvisor.supervisor.sources.file_watch import look, place_of, unsure
+from modvisor.supervisor.config.mod_model import ModConfig
+from modvisor.supervisor.sources.file_watch import code_place, look_at_files, mark_unsure
 from modvisor.supervisor.sources.saved_files import (
     EMPTY,
     UNSURE,
     Decision,
-    changed,
+    changed_files,
     decide,
     digest,
     files_read,
     made_of,
     may_be_code,
     source_files,
-    touched,
+    touched_files,
 )
 
 PATHS = st.sampled_from(["mod.py", "helper.py", "parts/names.py", "mod.yaml"])
@@ -54,7 +54,7 @@ def test_it_waits_only_for_files_that_are_gone_or_empty(running, now, is_up, sav
     assert at_last is not Decision.WAIT
     if patient is Decision.WAIT:
         assert at_last is Decision.RELOAD
-        assert {now.get(path, EMPTY) for path in changed(running, now)} == {EMPTY}
+        assert {now.get(path, EMPTY) for path in changed_files(running, now)} == {EMPTY}
     else:
         assert patient is at_last
 
@@ -147,7 +147,7 @@ def test_which_of_the_changes_are_the_mods() -> None:
         "/lib/other.py", "/real/mods/echo/.mod.py.swp", "/real/mods/echo/4913", "/real/mods/echo/__pycache__",
         "/real/mods/echo/data.json", "/real/mods/echo/tests", "/real/mods/echo/mod.py~", "/real/mods/other/mod.py",
     }  # fmt: skip
-    assert touched(paths, names, inner) == {
+    assert touched_files(paths, names, inner) == {
         "/link/mods/echo/mod.yaml", "/lib/shared.py", "/real/mods/echo/new.py", "/real/mods/echo/parts",
     }  # fmt: skip
 
@@ -194,7 +194,7 @@ def test_what_a_worker_says_it_has_read(details: dict) -> None:
 def test_whatever_a_worker_calls_its_files_can_be_looked_at(paths: list[str]) -> None:
     modules = {f"m{n}": {"path": path, "source": b"", "is_package": True} for n, path in enumerate(paths)}
     found = source_files("m0", modules, None)
-    seen = look(None, [*found.digests, *files_read({"files": paths})])
+    seen = look_at_files(None, [*found.digests, *files_read({"files": paths})])
     assert all(os.path.isdir(folder) for folder in seen.watched)
     assert found.root is None or os.path.isabs(found.root)
 
@@ -215,9 +215,9 @@ def test_a_look_at_a_package(tmp_path: Path) -> None:
     shared.write_text("shared")
     os.mkfifo(root / "pipe.py")
     (root / "mod.yaml").write_bytes(b"\xef\xbb\xbfdurable: true\n")
-    place = place_of(ModConfig("./echo", "echo"), tmp_path, [str(tmp_path)])
+    place = code_place(ModConfig("./echo", "echo"), tmp_path, [str(tmp_path)])
     assert (place.root, place.files) == (str(root), (str(root / "mod.yaml"),))
-    seen = look(place.root, [*place.files, str(shared), str(tmp_path / "gone" / "far" / "away.py")])
+    seen = look_at_files(place.root, [*place.files, str(shared), str(tmp_path / "gone" / "far" / "away.py")])
     assert {os.path.relpath(path, tmp_path) for path in seen.digests} == {
         "mods/echo/mod.py", "mods/echo/parts/names.py", "mods/echo/mod.yaml", "lib/shared.py",
     }  # fmt: skip
@@ -233,22 +233,22 @@ def test_a_look_through_links(tmp_path: Path) -> None:
     (tmp_path / "elsewhere.py").write_text("x")
     (tmp_path / "link").symlink_to("real")
     (tmp_path / "real" / "mod.py").symlink_to("../elsewhere.py")
-    seen = look(str(tmp_path / "link"), [])
+    seen = look_at_files(str(tmp_path / "link"), [])
     own = str(tmp_path / "link" / "mod.py")
     assert list(seen.digests) == [own]
     for told in ("real/mod.py", "elsewhere.py"):
-        assert touched([str(tmp_path / told)], seen.names, frozenset()) == {own}
-    assert touched([str(tmp_path / "link")], seen.names, frozenset()) == {str(tmp_path / "link")}
+        assert touched_files([str(tmp_path / told)], seen.names, frozenset()) == {own}
+    assert touched_files([str(tmp_path / "link")], seen.names, frozenset()) == {str(tmp_path / "link")}
 
 
 def test_what_may_be_found_when_something_was_missing(tmp_path: Path) -> None:
     (tmp_path / "late.py").write_text("x")
     (tmp_path / "package").mkdir()
     (tmp_path / "notes.txt").write_text("x")
-    seen = look(None, [], [str(tmp_path)])
+    seen = look_at_files(None, [], [str(tmp_path)])
     assert (seen.digests, set(seen.hoped)) == ({}, {str(tmp_path / "late.py"), str(tmp_path / "package")})
-    assert set(unsure(seen.hoped, 0.0).values()) == {UNSURE}
-    assert unsure(seen.hoped, 1e12) == seen.hoped
+    assert set(mark_unsure(seen.hoped, 0.0).values()) == {UNSURE}
+    assert mark_unsure(seen.hoped, 1e12) == seen.hoped
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_where_the_code_of_a_mod_stands(tmp_path: Path, mod_path: str, root: str
     for file in ("pkg/wiki/mod.py", "pkg/single.py", "mod.py"):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text("")
-    place = place_of(ModConfig(mod_path, "mod"), tmp_path, [str(tmp_path)])
+    place = code_place(ModConfig(mod_path, "mod"), tmp_path, [str(tmp_path)])
     assert place.root == (None if root is None else str(tmp_path / root))
     assert set(place.files) == {str(tmp_path / file) for file in files}
 
@@ -274,6 +274,8 @@ def test_of_several_versions_the_one_that_runs_is_watched(tmp_path: Path) -> Non
     for folder in ("wiki", "wiki/versions/1.0"):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "mod.py").write_text("class Wiki(BaseMod):\n    version = '2.0'\n")
-    roots = [place_of(ModConfig("./wiki", "wiki", version=asked), tmp_path, []).root for asked in (None, "1", "2", "3")]
+    roots = [
+        code_place(ModConfig("./wiki", "wiki", version=asked), tmp_path, []).root for asked in (None, "1", "2", "3")
+    ]
     old, own = str(tmp_path / "wiki" / "versions" / "1.0"), str(tmp_path / "wiki")
     assert roots == [own, old, own, own], "what is not there may come"

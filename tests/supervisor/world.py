@@ -17,8 +17,10 @@ from modvisor.ipc.event import Event, EventResponse
 from modvisor.supervisor.agents.registry import AgentRegistry
 from modvisor.supervisor.calls.counters import NetworkCounters
 from modvisor.supervisor.calls.journey import Journey
-from modvisor.supervisor.config.config import AgentsConfig, ModConfig, parse_config
 from modvisor.supervisor.config.mod_entry import fingerprint
+from modvisor.supervisor.config.mod_model import ModConfig
+from modvisor.supervisor.config.network_file import parse_config
+from modvisor.supervisor.config.network_model import AgentsConfig
 from modvisor.supervisor.events.dead_letters import LetterLedger
 from modvisor.supervisor.events.gateway import Gateway
 from modvisor.supervisor.events.mod_requests import ModRequests
@@ -31,14 +33,14 @@ from modvisor.supervisor.journal.journal import (
     DeadLetter,
     DurableEvent,
     Journal,
-    Kept,
+    LastRun,
     Quarantine,
     StorageFull,
 )
 from modvisor.supervisor.journal.state_dir import StateDir
 from modvisor.supervisor.lifecycle.keeper import Keeper
 from modvisor.supervisor.limits.enforcement import Enforcement
-from modvisor.supervisor.limits.watchdog import Exceeded
+from modvisor.supervisor.limits.over_limit import Exceeded
 from modvisor.supervisor.sources.home import Home
 from modvisor.supervisor.sources.saved_files import SourceFiles, source_files
 from modvisor.supervisor.sources.snapshots import Snapshot, SnapshotStore
@@ -339,7 +341,7 @@ class World:
         await self._started
         if in_quarantine:
             kept = Quarantine(MOD, self.mod.path, "it kept ending", 0.0, fingerprint(self.mod))
-            self.ask.records.restore(Kept(quarantines={MOD: kept}))
+            self.ask.records.restore(LastRun(quarantines={MOD: kept}))
         await self.ask.load(self.mod)
 
     async def close(self) -> None:

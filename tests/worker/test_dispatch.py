@@ -1,4 +1,4 @@
-"""Handlers of one mod: who is asked, in which order, and what becomes of what they return or raise."""
+"""The handlers of one mod: their order, and what becomes of what they return or raise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Handlers begun at once: they end without a task, or go on in one, and never notice a difference."""
+"""Handlers begun at once end without a task or go on in one, and notice no difference."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WHO = contextvars.ContextVar("WHO", default="nobody")
 
 
 class Stage:
-    """Starts work as the channel does: from the loop, outside of any task."""
+    """Starts work as the pipe does: from the loop, outside of any task."""
 
     def __init__(self) -> None:
         self.starter = Starter()

@@ -1,4 +1,4 @@
-"""Finding the mod class, exactly; fresh sources; snapshots. In this process, in folders of their own."""
+"""The right mod class is found; sources are fresh; snapshots run. All in this process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ONE = "from modvisor.mods import BaseMod\nclass Wiki(BaseMod):\n    version = '1
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[dict[str, str]], Path]]:
-    """Write files below a folder that is first on sys.path; modules and finders are put back afterwards."""
+    """Write files below a folder that is first on sys.path. Remove their modules afterwards."""
     modules, finders = set(sys.modules), list(sys.meta_path)
     monkeypatch.syspath_prepend(tmp_path)
 

@@ -1,20 +1,25 @@
-"""``python -m modvisor.worker.guardian FD PID [MODULE...]``: start the workers of the supervisor PID, as told on the socket FD.
+"""``python -m modvisor.worker.guardian FD PID [MODULE...]``: start workers for the supervisor PID.
 
-A small process that does nothing but fork. For each order it forks a warden (see `warden`), which forks the worker (all
-that a worker needs was imported here, once) or starts it under an interpreter of its own, is its parent, answers to the
-supervisor over a socket of its own, and outlives the guardian: the guardian's death disturbs no worker, and the supervisor
-starts another when it needs one. Forking from here costs a millisecond, and none of the supervisor's memory, descriptors, locks
-and threads comes along.
+The guardian is a small process that does nothing but fork. Its orders come over the socket FD. For
+each order it forks a warden (see `warden`). The warden forks the worker, for which all that it
+needs was imported here, once; or it starts the worker under an interpreter of its own. The warden
+is the worker's parent, and talks to the supervisor over a socket of its own. It outlives the
+guardian: the guardian's death disturbs no worker, and the supervisor starts a new guardian when it
+needs one. A fork from here costs a millisecond, and inherits none of the supervisor's memory,
+descriptors, locks and threads.
 
-It is the subreaper above the wardens: when a warden is killed, what the lifeline has not reached of its tree becomes a child of
-the guardian. So any child of the guardian that is not a warden is left over from a dead one, and is killed.
+The guardian is the subreaper above the wardens. When a warden is killed, the processes of its tree
+that the lifeline does not reach become children of the guardian. So a child of the guardian that is
+not a warden is left over from a dead warden, and the guardian kills it.
 
-It ends when its socket does, or the supervisor; not before its wardens, which have noticed the same and end their trees.
+The guardian ends when its socket or the supervisor ends, but after its wardens. They have noticed
+the same end, and kill their trees.
 """
 
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import select
 import signal
@@ -23,24 +28,34 @@ import sys
 import time
 import traceback
 from array import array
+from collections.abc import Iterable
+from contextlib import suppress
 
 from ...ipc.launching import MAX_SIZE, ORDER_FDS, Imported, Order, decode, encode
 from ..signals import restore_defaults
 from ..sources import installed_folders
 from . import tree
+from .clone import adopt_orphans, continue_with_parent
 from .forked import Forked, run
-from .imports import import_all, import_common
-from .prctl import adopt_orphans, continue_with_parent
-from .warden import Deaths, refusal, serve
+from .warden import Deaths, not_started, serve
 
 PATIENCE = 1.0
-"""Seconds that wardens have to end their trees when the supervisor is gone; longer than one needs that can run at all."""
+"""Seconds that wardens have to end their trees when the supervisor is gone. A warden that can run
+at all needs less."""
 
 _PASS = 0.05  # seconds between two looks at what is left
 
+COMMON = (
+    "difflib", "json", "sqlite3", "unicodedata",
+    *(f"modvisor.mods.workspace.{name}" for name in ("announce", "database", "fields", "paging")),
+)  # fmt: skip
+"""Modules that many mods import and no worker needs itself, imported here for all forked workers.
+They are of the standard library (some builds of Python lack some), or shared by the bundled mods.
+A mod's own code is never among them: each worker imports it afresh."""
+
 
 class Guardian:
-    """Forks wardens, reaps them, kills what dead ones left."""
+    """Forks wardens, reaps them, kills what dead wardens left."""
 
     def __init__(self, control: socket.socket, supervisor: int) -> None:
         self._control = control
@@ -49,7 +64,7 @@ class Guardian:
         self._wardens: set[int] = set()
 
     def serve(self) -> None:
-        """Until the supervisor is gone, or has no more use for it."""
+        """Obey until the supervisor is gone or closes the socket."""
         poll = select.poll()
         for fd in (self._control.fileno(), self._deaths.fd, self._supervisor):
             if fd >= 0:
@@ -60,7 +75,7 @@ class Guardian:
                     return
 
     def _take(self) -> bool:
-        """One order; False at the end."""
+        """Carry out one order. Return False at the end of the socket."""
         data, fds = _receive(self._control)
         if not data:
             return False
@@ -77,7 +92,7 @@ class Guardian:
         try:
             warden = os.fork()
         except OSError as error:
-            socket.socket(fileno=os.dup(fds[0])).send(encode(refusal(error)))
+            socket.socket(fileno=os.dup(fds[0])).send(encode(not_started(error)))
             return
         if warden:
             self._wardens.add(warden)
@@ -91,12 +106,12 @@ class Guardian:
         except Forked:
             fds.clear()  # the warden has closed them
             raise
-        except BaseException:  # noqa: BLE001 - whatever it is: a warden never returns into the guardian's loop
+        except BaseException:  # noqa: BLE001 - a warden must never return into the guardian's loop
             traceback.print_exc()
         os._exit(status)
 
     def _clean(self) -> bool:
-        """Reap, and kill what dead wardens left; whether nothing of the kind is there."""
+        """Reap children, and kill what dead wardens left. Return whether nothing was left."""
         self._deaths.forget()
         try:
             while ended := os.waitpid(-1, os.WNOHANG)[0]:
@@ -112,9 +127,9 @@ class Guardian:
         return [child for child in tree.children(os.getpid()) if child not in self._wardens]
 
     def end(self) -> None:
-        """Wait for the wardens; what is left then is killed by us."""
+        """Wait for the wardens to end, then kill what is left."""
         for warden in self._wardens:
-            os.kill(warden, signal.SIGCONT)  # one that was stopped
+            os.kill(warden, signal.SIGCONT)  # in case it was stopped
         deadline = time.monotonic() + PATIENCE
         while not self._clean() or self._wardens:
             if time.monotonic() > deadline:
@@ -124,7 +139,7 @@ class Guardian:
 
 
 def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
-    """A message and the descriptors that came with it; closed on exec, which `socket.recv_fds` does not see to."""
+    """Return a message and its descriptors. Unlike `socket.recv_fds`, close them on exec."""
     size = socket.CMSG_LEN(ORDER_FDS * array("i").itemsize)
     data, ancillary, _, _ = control.recvmsg(MAX_SIZE, size, socket.MSG_CMSG_CLOEXEC)
     fds = array("i")
@@ -135,27 +150,44 @@ def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
 
 
 def main(control: socket.socket, supervisor: int, modules: list[str]) -> None:
-    """Serve the supervisor whose pid is ``supervisor``; workers find ``modules`` imported."""
+    """Serve the supervisor whose pid is ``supervisor``. Its workers find ``modules`` imported."""
     restore_defaults()
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(signum, signal.SIG_IGN)  # a terminal's or a service manager's; the supervisor decides when we end
+        signal.signal(signum, signal.SIG_IGN)  # meant for the supervisor, which ends us
     Deaths.listen()
     os.chdir("/")
     adopt_orphans()
     continue_with_parent()
     watched = os.pidfd_open(supervisor) if os.getppid() == supervisor else -1
     if os.getppid() != supervisor:
-        return  # it has died already
+        return  # the supervisor has died already
     import_common()
     if modules:
         control.send(encode(Imported(import_all(modules))))
     installed_folders()
     gc.collect()
-    gc.freeze()  # the collector would touch, so copy, every page that a warden shares with us
+    gc.freeze()  # the collector would touch, and so copy, every page that a warden shares with us
     gc.disable()
     guardian = Guardian(control, watched)
     guardian.serve()
     guardian.end()
+
+
+def import_common() -> None:
+    for name in COMMON:
+        with suppress(ImportError):
+            importlib.import_module(name)
+
+
+def import_all(names: Iterable[str]) -> dict[str, str]:
+    """Import modules that the config names. Return those that failed, with the reason."""
+    failures = {}
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - importing runs their code
+            failures[name] = f"{type(error).__name__}: {error}"[:1000].encode("utf-8", "backslashreplace").decode()
+    return failures
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
-"""Fork into a cgroup: the child begins there, instead of being moved there.
+"""Calls of Linux that Python lacks: fork into a cgroup, and prctl(2).
 
-To move a process the kernel waits until every processor has passed a quiet state: some 10 ms, longer than all the rest of a
-start. A process that begins in its cgroup needs no such wait (``CLONE_INTO_CGROUP`` of clone3(2), Linux 5.7), and there is no
-moment in which it is outside.
+Why fork into a cgroup: to move a process into one, the kernel waits until every processor has
+passed a quiescent state. That takes some 10 ms, longer than the rest of a start. A process that
+begins in its cgroup needs no such wait (``CLONE_INTO_CGROUP`` of clone3(2), Linux 5.7), and is
+never outside of it.
 
-The C library has no function for it, so this does what glibc's fork(3) does: the kernel writes the child's thread id where the
-library keeps it, the list of robust mutexes is registered anew, and Python's own hooks run around it. To be called in a process
-that has one thread: nobody else can hold a lock of the library.
+The C library has no function for that, so `fork_into` does what glibc's fork(3) does. The kernel
+writes the child's thread id where the library keeps it, the list of robust mutexes is registered
+anew, and Python's own hooks run before and after. The calling process must have a single thread, so
+that no other thread holds a lock of the library.
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ from contextlib import suppress
 _CLONE3 = 435  # on every architecture but alpha
 _CLONE_INTO_CGROUP = 0x2_0000_0000
 _CLONE_CHILD_CLEARTID, _CLONE_CHILD_SETTID = 0x0020_0000, 0x0100_0000
-_PR_GET_TID_ADDRESS = 40
+_PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER, _PR_GET_TID_ADDRESS = 1, 15, 36, 40
 _ROBUST_LIST = {"x86_64": (273, 274), "aarch64": (99, 100)}  # set_robust_list, get_robust_list
 
-# Keeps the interpreter's lock: the child is to come back into Python as os.fork's does.
+# PyDLL keeps the interpreter's lock: the child must return into Python holding it, as with os.fork.
 _libc = ctypes.PyDLL(None)
 _libc.syscall.restype = ctypes.c_long
 _python = ctypes.pythonapi
@@ -42,28 +44,32 @@ class _Arguments(ctypes.Structure):
 
 
 def fork_into(folder: bytes) -> int | None:
-    """As `os.fork`, but the child begins in the cgroup of this folder; None where that is refused: nothing has happened."""
-    place = _tid_address()
+    """Fork as `os.fork` does; the child begins in the cgroup of this folder.
+
+    Returns:
+        as `os.fork`; None if the system refuses: then there is no child.
+    """
+    tid_address = _tid_address()
     machine = _ROBUST_LIST.get(os.uname().machine)
-    if place is None or machine is None:
+    if tid_address is None or machine is None:
         return None
     try:
         group = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return None
     try:
-        return _clone(group, place, machine)
+        return _clone(group, tid_address, machine)
     finally:
         os.close(group)
 
 
-def _clone(group: int, place: int, robust: tuple[int, int]) -> int | None:
+def _clone(group: int, tid_address: int, robust: tuple[int, int]) -> int | None:
     set_list, get_list = robust
     head, size = ctypes.c_void_p(), ctypes.c_size_t()
     _libc.syscall(get_list, 0, ctypes.byref(head), ctypes.byref(size))
     arguments = _Arguments(
         flags=_CLONE_INTO_CGROUP | _CLONE_CHILD_SETTID | _CLONE_CHILD_CLEARTID,
-        child_tid=place,
+        child_tid=tid_address,
         exit_signal=signal.SIGCHLD,
         cgroup=group,
     )
@@ -80,7 +86,7 @@ def _clone(group: int, place: int, robust: tuple[int, int]) -> int | None:
 
 
 def _tid_address() -> int | None:
-    """Where the C library keeps the id of this, the only thread; None if that cannot be told for sure."""
+    """Return where the C library keeps the id of the only thread; None if that is uncertain."""
     if sys.platform != "linux" or not _is_glibc():
         return None
     found = ctypes.c_void_p()
@@ -93,3 +99,24 @@ def _is_glibc() -> bool:
     with suppress(ValueError, OSError):
         return bool(os.confstr("CS_GNU_LIBC_VERSION"))
     return False
+
+
+# -- prctl
+
+_libc_with_errno = ctypes.CDLL(None, use_errno=True)
+
+
+def set_name(name: bytes) -> None:
+    """Set the name that the list of processes shows: at most 15 bytes."""
+    _libc_with_errno.prctl(_PR_SET_NAME, name, 0, 0, 0)
+
+
+def adopt_orphans() -> None:
+    """Become the new parent of every descendant that loses its own (a subreaper)."""
+    if _libc_with_errno.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "cannot become a subreaper")
+
+
+def continue_with_parent() -> None:
+    """Have the kernel send SIGCONT when the parent dies, in case this process is stopped then."""
+    _libc_with_errno.prctl(_PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)

@@ -1,4 +1,4 @@
-"""The processes below one: found, stopped, killed; also those that fork faster than they die.
+"""Find and kill the processes below one, even if they fork faster than they die.
 
 Linux only: reads ``/proc``.
 """
@@ -12,16 +12,17 @@ from contextlib import contextmanager, suppress
 from itertools import count
 
 _CALM = 3
-"""Passes over a tree after which something in it is taken for a fork bomb. Quiet trees need two."""
+"""Passes over a tree after which it is treated as a fork bomb. Quiet trees need two."""
 
 _GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 
 
 def below(pid: int, *, thorough: bool = False) -> list[int]:
-    """All descendants of ``pid``, parents first.
+    """Return all descendants of ``pid``, parents first.
 
-    Reading the kernel's own lists of children costs some 20 µs for each process, but can miss one while its sister ends (and
-    not every kernel has them); ``thorough`` reads the whole process table instead.
+    Args:
+        thorough: read the whole process table. The kernel's lists of children cost only some 20 µs
+            for each process, but may miss a child while a sibling ends. Not every kernel has them.
     """
     table = _table() if thorough or not _HAS_LISTS else None
     found, seen = [pid], {pid}
@@ -34,12 +35,12 @@ def below(pid: int, *, thorough: bool = False) -> list[int]:
 
 
 def kill(find: Callable[[], Collection[int]]) -> None:
-    """Kill all that ``find`` finds, stopping them first, until it finds nothing new.
+    """Stop the processes that ``find`` finds until it finds no new ones, then kill them all.
 
-    A process that is stopped does not fork, so each pass has fewer to look for than the one before; and it does not reap, so
-    what was found keeps its number until it is killed. Signals go to whole process groups: the kernel lets no fork slip
-    between the members of one. Against a bomb whose every process has a group of its own, we run before all others if we
-    may, and they after all others if we may not.
+    A stopped process does not fork, so each pass finds fewer. It does not reap either, so pids are
+    not reused before they are killed. Signals go to whole process groups, because no fork slips
+    between the members of a group. In a fork bomb, every process may have a group of its own. Then
+    we run with priority over all others; if that is not allowed, they run when no other wants to.
     """
     stopped: set[int] = set()
     groups: set[int] = set()
@@ -56,7 +57,7 @@ def kill(find: Callable[[], Collection[int]]) -> None:
 
 
 def _signal(pids: Collection[int], signum: int, groups: Collection[int] = ()) -> set[int]:
-    """Signal processes and their groups (never our own); returns those groups."""
+    """Signal processes and their groups, but never our own group. Return those groups."""
     ours, found = os.getpgrp(), set(groups)
     for pid in pids:
         with suppress(*_GONE):
@@ -73,8 +74,11 @@ def _signal(pids: Collection[int], signum: int, groups: Collection[int] = ()) ->
 
 @contextmanager
 def _urgency() -> Iterator[Callable[[], bool]]:
-    """Gives a function that has us run before all others until the end of the block, if that is allowed."""
-    former = os.sched_getscheduler(0), os.sched_getparam(0)
+    """Yield a function that gives us priority over all others until the end of the block.
+
+    It returns whether that is allowed.
+    """
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
     raised = False
 
     def hurry() -> bool:
@@ -88,18 +92,18 @@ def _urgency() -> Iterator[Callable[[], bool]]:
         yield hurry
     finally:
         if raised:
-            os.sched_setscheduler(0, *former)
+            os.sched_setscheduler(0, *before)
 
 
 def _make_idle(pids: Collection[int]) -> None:
-    """Let them run only when nobody else wants to; what they fork inherits it. Not done needlessly: they die slower, too."""
+    """Let processes and their forks run only when no other wants to. They also die slower then."""
     for pid in pids:
         with suppress(*_GONE):
             os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
 
 
 def children(pid: int) -> list[int]:
-    """Its direct children, zombies included; one may be missed while its sister ends."""
+    """Return its direct children, zombies included. One may be missing while a sibling ends."""
     if not _HAS_LISTS:
         return _table().get(pid, [])
     found: list[int] = []
@@ -110,7 +114,7 @@ def children(pid: int) -> list[int]:
 
 
 def _table() -> dict[int, list[int]]:
-    """All processes by their parent."""
+    """Return all processes by their parent."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdecimal() and (stat := _read(f"/proc/{name}/stat")):
@@ -119,13 +123,13 @@ def _table() -> dict[int, list[int]]:
 
 
 def start_time(pid: int) -> int:
-    """When it began, in the clock ticks of proc_pid_stat(5); 0 if there is no such process."""
+    """Return when a process began, in clock ticks as in proc_pid_stat(5); 0 if there is none."""
     stat = _read(f"/proc/{pid}/stat")
     return int(_fields(stat)[19]) if stat else 0
 
 
 def _fields(stat: bytes) -> list[bytes]:
-    """The fields behind the name, which may hold anything: the state first."""
+    """Return the fields after the process name, which may hold anything. The state is the first."""
     return stat[stat.rindex(b")") + 2 :].split()
 
 

@@ -1,16 +1,19 @@
-"""The warden of one worker: starts it, is told of its end, and sees to it that nothing of its tree is left.
+"""The warden of one worker: starts it, sees its end, and leaves no process of its tree behind.
 
-Forked from the guardian, with some 1 MB of its own, it is the worker's parent and the *subreaper* of its tree: whatever the
-worker starts and abandons, forked twice or with a session of its own, becomes a child of the warden. So the tree of a worker
-is what lives below its warden, always and exactly; it cannot be mistaken for another's, nor lost when the worker dies.
+The warden is forked from the guardian, with some 1 MB of its own. It is the worker's parent and the
+*subreaper* of its tree: every process that the worker starts and abandons becomes a child of the
+warden, even if it was forked twice or has a session of its own. So the tree of a worker is exactly
+what lives below its warden. It cannot be mistaken for another tree, nor lost when the worker dies.
 
-Why not the worker itself as the subreaper: it would collect the zombies of every orphan, and none of them can be told from
-a child that the mod started and still wants to wait for. Why not one process for all workers: it would have to guess whose
-orphan it was given (session and environment can be shed), and its death would orphan every tree at once.
+Why is the worker not its own subreaper? It would collect the zombies of all orphans, and could not
+tell them from children that the mod started and still waits for. Why not one process for all
+workers? It would have to guess whose orphan it got (a process can change its session and its
+environment), and its death would orphan every tree at once.
 
-The warden ends the tree when the worker ends, when it is told to, and when its supervisor is gone: the socket ends, or the
-supervisor's process does (a process that it forked may hold the socket open). When the warden itself is killed, the lifeline
-does (`worker.lifeline`; it alone holds the write end), and the guardian kills what has left the worker's group.
+The warden ends the tree when the worker ends, when the supervisor says so, and when the supervisor
+is gone: the socket ends, or the supervisor's process (a process that it forked may still hold the
+socket open). When the warden itself is killed, the lifeline kills the worker's group
+(`worker.lifeline`; the warden alone holds the write end). The guardian kills the rest.
 """
 
 from __future__ import annotations
@@ -24,27 +27,26 @@ import sys
 import time
 from contextlib import suppress
 
-from ...ipc.launching import MAX_SIZE, Ended, Kill, Message, Order, Refused, Signal, Started, decode, encode
+from ...ipc.launching import MAX_SIZE, Ended, Kill, Message, NotStarted, Order, Signal, Started, decode, encode
 from . import tree
-from .clone import fork_into
+from .clone import adopt_orphans, continue_with_parent, fork_into, set_name
 from .forked import Forked
-from .prctl import adopt_orphans, continue_with_parent, set_name
 
 PATIENCE = 5.0
-"""Seconds after which the end of a worker is reported though something of its tree cannot be killed (it waits for a dead
-disk, or belongs to another user); the guardian goes on trying."""
+"""Seconds after which the end of a worker is reported even if a process of its tree cannot be
+killed (it waits for a dead disk, or belongs to another user). The guardian goes on trying."""
 
-_PASS = 0.01  # seconds in which what was killed has ended, as a rule; then we look again
+_PASS = 0.01  # seconds between two looks; killed processes usually end within
 
-# Made before the fork, as all that a warden need not make for itself: each page it writes to is its own from then on.
+# Made before the fork: each page that a warden writes to takes up memory of its own.
 _SIGNALS = sorted(map(int, signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
 
 
 def serve(order: Order, fds: list[int], supervisor: int) -> None:
-    """Start the worker of ``order`` and watch over it until nothing of it is left.
+    """Start the worker of ``order``, and watch over it until no process of its tree is left.
 
     Args:
-        fds: those of the order, see `ipc.orders`; closed here but the first.
+        fds: the descriptors of the order, see `ipc.launching`. All but the first are closed here.
         supervisor: pidfd of the supervisor, or -1.
     """
     set_name(b"modvisor-warden")
@@ -71,9 +73,9 @@ def serve(order: Order, fds: list[int], supervisor: int) -> None:
             if supervisor >= 0:
                 os.close(supervisor)
             raise forked
-        os.chdir("/")  # who only waits keeps no disk busy
+        os.chdir("/")  # the warden must not keep a file system busy
     except OSError as error:
-        _send(control, refusal(error))
+        _send(control, not_started(error))
         return
     finally:
         for fd in (lifeline, *fds[1:]):
@@ -84,7 +86,7 @@ def serve(order: Order, fds: list[int], supervisor: int) -> None:
 
 
 def _spawn(order: Order, sock: int, lifeline: int, output: int, dump: int) -> int:
-    """The worker, in a session of its own, with every signal as a fresh process has it. Raises OSError."""
+    """Start the worker in a session of its own, with default signals. Raise OSError."""
     for fd in (sock, lifeline, dump):
         os.set_inheritable(fd, True)
     return os.posix_spawn(
@@ -108,10 +110,10 @@ class _Warden:
         self._worker = worker
         self._supervisor = supervisor
         self._deaths = deaths
-        self._status: int | None = None  # of the worker, once it is reaped
+        self._status: int | None = None  # the worker's, once it is reaped
 
     def watch(self) -> None:
-        """Until the worker ends, or has to."""
+        """Wait until the worker ends or has to end, then end its tree and report."""
         poll = select.poll()
         for fd in (self._control.fileno(), self._deaths.fd, self._supervisor):
             if fd >= 0:
@@ -134,14 +136,17 @@ class _Warden:
             _send(self._control, Ended(self._status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024))
 
     def _next_word(self) -> bytes:
-        """Of the supervisor; b"" when it has let go of us. If it had not read our last word, the kernel calls that a reset."""
+        """Return the supervisor's next message; b"" at the end of the socket."""
         try:
             return self._control.recv(MAX_SIZE)
-        except ConnectionResetError:
+        except ConnectionResetError:  # closed before it had read our last message
             return b""
 
     def _obey(self, message: Message) -> bool:
-        """Whether the end has come. The worker is not reaped before it, so its number is its own."""
+        """Carry out a message. Return whether the tree has to end.
+
+        The worker is not reaped before that, so its pid is still its own.
+        """
         match message:
             case Signal(signum, group):
                 with suppress(ProcessLookupError):
@@ -154,7 +159,7 @@ class _Warden:
         return False
 
     def _bury(self) -> bool:
-        """Reap the orphans that have ended; whether the worker has."""
+        """Reap ended orphans. Return whether the worker has ended, which is not reaped here."""
         self._deaths.forget()
         with suppress(ChildProcessError):
             while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
@@ -164,8 +169,8 @@ class _Warden:
         return False
 
     def _end(self) -> None:
-        """Kill the whole tree, reap it. The kernel says when nothing is left: there is nobody to wait for."""
-        if self._reap_ended():  # as a rule: a mod that has left nothing behind
+        """Kill and reap the whole tree. Nothing is left when there is no child to wait for."""
+        if self._reap_ended():  # usually the mod has left nothing behind
             return
         deadline, thorough = time.monotonic() + PATIENCE, False
         while self._status is None or time.monotonic() < deadline:
@@ -176,7 +181,7 @@ class _Warden:
         print(f"warden of {self._worker}: still there: {tree.below(os.getpid())}", file=sys.stderr)  # noqa: T201
 
     def _reap_all(self, deadline: float) -> bool:
-        """Reap what ends; True when there is no child any more, False at the deadline."""
+        """Reap what ends. Return True when no child is left, False at the deadline."""
         while (left := deadline - time.monotonic()) > 0:
             self._deaths.forget()
             if self._reap_ended():
@@ -185,7 +190,7 @@ class _Warden:
         return False
 
     def _reap_ended(self) -> bool:
-        """Those that have ended by now; True when no child is left. The kernel has given us all orphans before it says so."""
+        """Reap what has ended. Return True when no child is left: by then no orphan is, either."""
         try:
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 if ended[0] == self._worker:
@@ -196,11 +201,11 @@ class _Warden:
 
 
 class Deaths:
-    """A descriptor that can be read when a child has ended, for `select.poll`: of SIGCHLD, for which `listen` has seen to."""
+    """A descriptor for `select.poll`, readable when a child has ended. Call `listen` first."""
 
     @staticmethod
     def listen() -> None:
-        """Have Python take notice of SIGCHLD, in this process and those forked from it."""
+        """Handle SIGCHLD in Python, in this process and those forked from it."""
         signal.signal(signal.SIGCHLD, lambda _signum, _frame: None)
 
     def __init__(self) -> None:
@@ -212,12 +217,12 @@ class Deaths:
         self._poll.register(self.fd, select.POLLIN)
 
     def forget(self) -> None:
-        """Take note of those so far. Look for them afterwards, not before."""
+        """Forget the deaths so far. Reap after this call, not before: no death must be missed."""
         with suppress(BlockingIOError):
             os.read(self.fd, 4096)
 
     def wait(self, timeout: float) -> None:
-        """Until a child ends, ``timeout`` seconds at most."""
+        """Wait until a child ends, at most ``timeout`` seconds."""
         self._poll.poll(1000 * timeout)
 
     def close(self) -> None:
@@ -226,12 +231,12 @@ class Deaths:
         os.close(self._told)
 
 
-def refusal(error: OSError) -> Refused:
-    return Refused(
+def not_started(error: OSError) -> NotStarted:
+    return NotStarted(
         error.errno or 0, f"{error.strerror}: {os.fsdecode(error.filename)}" if error.filename else str(error.strerror)
     )
 
 
 def _send(control: socket.socket, message: Message) -> None:
-    with suppress(BrokenPipeError, ConnectionResetError):  # the supervisor is gone; the next read says so
+    with suppress(BrokenPipeError, ConnectionResetError):  # the supervisor is gone
         control.send(encode(message))

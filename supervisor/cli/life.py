@@ -1,0 +1,162 @@
+"""Commands about the network as a whole: check its file, run it, change it, stop it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .connect import connect
+from .exits import CliError, ExitCode, mistakes
+from .output import Output, printable, show
+from .settings import Settings
+
+File = Annotated[
+    Path | None, typer.Argument(metavar="[FILE]", help="The network file. [dim](default: as --file)[/dim]")
+]
+
+
+class LogLevel(StrEnum):
+    """How much the supervisor logs on stderr."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def run(
+    settings: Settings,
+    path: File = None,
+    host: Annotated[
+        str | None, typer.Option("--host", metavar="HOST", help="Listen on this address instead of the file's.")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            "--port", metavar="PORT", min=0, max=65535, help="Listen on this port instead of the file's; 0: a free one."
+        ),
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Load only the file's mods and forget quarantines; agents and events stay.")
+    ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Reload mods when their files are saved. [dim](needs modvisor\\[watch])[/dim]"),
+    ] = False,
+    log_level: Annotated[LogLevel, typer.Option("--log-level", help="How much to log on stderr.")] = LogLevel.INFO,
+) -> None:
+    """Run a network until Ctrl-C, SIGTERM or 'modvisor stop'. SIGHUP applies a changed file."""
+    from .run import NetworkFile, run_network
+
+    source = NetworkFile(path or settings.network_file, host=host, port=port, watch=watch)
+    run_network(source, Output(as_json=settings.json), log_level, fresh=fresh)
+
+
+def validate(settings: Settings, path: File = None) -> None:
+    """Check a network file and the mod.yaml of its mods, and list every mistake. Starts nothing."""
+    from ..config import ConfigError, load_config
+    from ..sources import with_mod_files
+
+    path = path or settings.network_file
+    try:
+        config = with_mod_files(load_config(path))
+    except ConfigError as error:
+        problems = [
+            {"file": each.file, "line": each.line, "key": each.key, "message": each.message} for each in error.problems
+        ]
+        document = {"valid": False, "file": str(path), "problems": problems}
+        raise CliError(ExitCode.BAD_CONFIG, mistakes(path, error), document) from None
+    mods = [mod.mod_id for mod in config.mods if mod.enabled]
+    document = {"valid": True, "file": str(path), "network": config.name, "mods": mods, "problems": []}
+    sentence = f"{path}: no mistakes; network {config.name!r} with {_count(mods)}"
+    Output(as_json=settings.json).document(document, lambda: print(printable(sentence)))
+
+
+def doctor(settings: Settings, path: File = None) -> None:
+    """Examine this host: what a network can use here, what enforces each limit, what to do for more. Changes nothing."""
+    from .checkup import check_up
+
+    # A host can be examined without a file; a named file that is missing is a mistake.
+    path = path or settings.named_file or (settings.network_file if settings.network_file.exists() else None)
+    found = check_up(path)
+    Output(as_json=settings.json).document(found.to_dict(), lambda: _show_checkup(found.to_dict()))
+    if found.exit_code:
+        raise typer.Exit(found.exit_code)
+
+
+def _show_checkup(found: dict[str, Any]) -> None:
+    from .render.doctor import WIDTH, checkup_parts
+
+    show(*checkup_parts(found), width=WIDTH)
+
+
+def _count(mods: list[str]) -> str:
+    return f"{len(mods)} mod{'' if len(mods) == 1 else 's'}" + (f": {', '.join(mods)}" if mods else "")
+
+
+def reconfigure(settings: Settings) -> None:
+    """Have the running network apply its changed file. Only mods that changed are touched."""
+    response = connect(settings).post("/reconfigure")
+    Output(as_json=settings.json).document(response, lambda: print(printable(_changes(response))))
+
+
+def _changes(response: dict[str, Any]) -> str:
+    done = response.get("data") or {}
+    parts = [f"{part} {', '.join(done[part])}" for part in ("added", "removed", "changed") if done.get(part)]
+    if done.get("needs_restart"):
+        parts.append(f"needs a restart of the network: {', '.join(done['needs_restart'])}")
+    return "; ".join(parts) or "nothing changed"
+
+
+def stop(
+    settings: Settings,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the network's process has ended.")] = True,
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="SECONDS", min=0, help="How long to wait for it.")
+    ] = 30.0,
+) -> None:
+    """Ask the running network to drain its mods and end."""
+    from .stopping import stop_network
+
+    client = connect(settings)
+    pid = stop_network(client, wait=timeout if wait else None)
+    message = f"the network of {client.target} " + (f"has stopped (pid {pid})" if pid else "is stopping")
+    document = {"success": True, "message": message, "data": {"stopped": pid is not None, "pid": pid}}
+    Output(as_json=settings.json).document(document, lambda: print(printable(message)))
+
+
+def backup(
+    settings: Settings,
+    target: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Where to write the copy. An older copy there is replaced.")
+    ],
+) -> None:
+    """Copy the journal (agents, mods, checkpoints, accepted events, dead letters) to a file, with or without a network."""
+    from .backup import back_up
+
+    client = connect(settings)
+    done = back_up(client, target)
+    output = Output(as_json=settings.json)
+    if done["data"]["by"] == "command":
+        output.note(f"no network is running for {client.target}; this is the journal it left")
+    output.document(done, lambda: _show_backup(done))
+
+
+def _show_backup(done: dict[str, Any]) -> None:
+    from .render.tables import size
+
+    print(printable(f"{done['message']} ({size(done['data']['bytes'])})"))
+
+
+def version(settings: Settings) -> None:
+    """Print the version of modvisor and of its Python."""
+    import platform
+
+    from ...ipc import __version__
+
+    found = {"modvisor": __version__, "python": platform.python_version(), "platform": platform.platform()}
+    text = f"modvisor {found['modvisor']} (Python {found['python']}, {found['platform']})"
+    Output(as_json=settings.json).document(found, lambda: print(text))

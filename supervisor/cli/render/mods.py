@@ -1,0 +1,99 @@
+"""Mods as tables: a line per mod, and why a mod is down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from .tables import NOTHING, cell, decimal, duration, percent, share, size, state, table, whole
+
+_LEFT = ("ID", "VERSION", "STATE")
+_RIGHT = ("PID", "UP", "CPU", "RSS", "USS", "IN", "FAILED", "P50 ms", "P99 ms", "RESTARTS")
+
+
+def mods_table(mods: Iterable[dict[str, Any]]) -> Table:
+    """Return the table of ``modvisor ps``: a line per mod, the versions of a mod below each other."""
+    rows = _by_family(mods)
+    are_divided = any(mod.get("reaches", "everyone") != "everyone" for mod in rows)
+    made = table()
+    for name in _LEFT:
+        made.add_column(name, no_wrap=True)
+    for name in (*_RIGHT, "SHARE") if are_divided else _RIGHT:
+        made.add_column(name, justify="right", no_wrap=True)
+    if are_divided:
+        made.add_column("AUDIENCE", overflow="fold")
+    for mod in rows:
+        more = [cell(share(mod.get("share"))), cell(mod.get("reaches"))] if are_divided else []
+        made.add_row(*_mod_cells(mod), *more)
+        for worker in mod.get("workers", ()):
+            made.add_row(*_mod_cells(worker))
+    return made
+
+
+def _by_family(mods: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the mods in load order, but with the versions of a mod together, where the first one stands."""
+    families: dict[Any, list[dict[str, Any]]] = {}
+    for mod in mods:
+        families.setdefault(mod.get("family") or mod.get("mod_id"), []).append(mod)
+    return [mod for versions in families.values() for mod in versions]
+
+
+def _mod_cells(mod: dict[str, Any]) -> list[Text]:
+    resources, traffic = mod.get("resources") or {}, mod.get("traffic") or {}
+    plain = [
+        whole(mod.get("pid")),
+        duration(mod.get("uptime")),
+        percent(resources.get("cpu_percent")),
+        size(resources.get("rss")),
+        size(resources.get("uss")),
+        whole(traffic.get("events_in")),
+        whole(traffic.get("failed")),
+        decimal(traffic.get("latency_p50_ms")),
+        decimal(traffic.get("latency_p99_ms")),
+        whole(mod.get("restarts")),
+    ]
+    names = [cell(mod.get("mod_id")), cell(mod.get("version")), state(mod.get("state"))]
+    return [*names, *map(cell, plain)]
+
+
+def available_table(mods: Iterable[dict[str, Any]]) -> Table:
+    """Return the table of ``modvisor mods``: a line per mod that could be loaded."""
+    made = table()
+    for name in ("NAME", "VERSIONS", "FROM", "LOADED", "PATH", "REQUIRES", "DESCRIPTION"):
+        made.add_column(name, no_wrap=name != "DESCRIPTION")
+    for mod in mods:
+        versions = ", ".join(version or "?" for version in mod["versions"])
+        requires = [*mod["requires"], *(f"({name})" for name in mod["optional"])]
+        lists = [", ".join(words) or NOTHING for words in (mod["loaded"], [mod["mod_path"]], requires)]
+        plain = [versions or NOTHING, mod["source"], *lists, mod["description"] or NOTHING]
+        made.add_row(cell(mod["name"], "red" if mod["error"] else ""), *map(cell, plain))
+    return made
+
+
+def troubles(mods: Iterable[dict[str, Any]]) -> list[str]:
+    """Return a text per mod that is down: why, and how to bring a quarantined mod back."""
+    return [
+        f"{mod['mod_id']} is {mod['state']}: {trouble(mod)}" + (f"\n    {way_back(mod)}" if _is_kept_down(mod) else "")
+        for mod in mods
+        if (mod.get("quarantined") or mod.get("last_error")) and mod.get("state") not in ("ready", "draining")
+    ]
+
+
+def trouble(mod: dict[str, Any]) -> str:
+    """Return why a mod is down, without its name, which stands beside it. Further lines are indented."""
+    text = str(mod.get("quarantined") or mod["last_error"] or "")
+    for beginning in (f"mod {mod['mod_id']}: ", f"mod {mod['mod_id']} is quarantined: "):
+        text = text.removeprefix(beginning)
+    return text.replace("\n", "\n    ")
+
+
+def _is_kept_down(mod: dict[str, Any]) -> bool:
+    return mod.get("state") == "quarantined"
+
+
+def way_back(mod: dict[str, Any]) -> str:
+    mod_id = mod["mod_id"]
+    return f"bring it back with: modvisor restart {mod_id} (when its files were changed: modvisor reload {mod_id})"

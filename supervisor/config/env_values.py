@@ -1,0 +1,125 @@
+"""Readers of values that may come from a variable or a file, and of secrets.
+
+Their messages do not repeat the value: it may be a secret, and messages end up in logs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...ipc.errors import ModvisorError
+from .keys import ConfigKey
+from .reader import Location, got, reader
+from .values import absolute_path, read_keys, usable
+from .yaml_source import BROKEN, ConfigError
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class EnvValue:
+    """A literal value, or the environment variable or file to read it from; one of the three."""
+
+    literal: str | None = field(default=None, repr=False)  # may be a secret, and reprs end up in logs
+    variable: str | None = None
+    file: Path | None = None
+
+    def resolve(self) -> str:
+        """Return the value as it is now; of a file its text without the last line break.
+
+        Raises:
+            ModvisorError: code ``bad_config``; names the variable or file that is missing.
+        """
+        if self.literal is not None:
+            return self.literal
+        if self.variable is not None:
+            if (value := os.environ.get(self.variable)) is None:
+                raise _unresolved(f"the environment variable {self.variable} is not set; set it before the start")
+            return value
+        try:
+            return Path(self.file or "").read_text("utf-8").removesuffix("\n").removesuffix("\r")
+        except OSError as error:
+            raise _unresolved(f"cannot read the file {self.file}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise _unresolved(f"the file {self.file} is not UTF-8 text") from None
+
+
+def _unresolved(message: str) -> ModvisorError:
+    return ModvisorError(message, code=ConfigError.code)
+
+
+@reader("text")
+def _source(value: Any, at: Location) -> Any:
+    kind, _, where = value.partition(":") if isinstance(value, str) else ("", "", "")
+    if kind == "env" and _VARIABLE.fullmatch(where):
+        return EnvValue(variable=where)
+    if kind == "file" and where:
+        clean = absolute_path(where, at)
+        return clean if clean is BROKEN else EnvValue(file=clean)
+    return at.wrong("expected 'env:VARIABLE' or 'file:PATH'")
+
+
+FROM_KEYS = {
+    "from": ConfigKey(
+        _source,
+        "`env:VARIABLE`: that variable of the network's own environment; `file:PATH`: the text of that file, without "
+        "the last line break",
+        name="from",
+    )
+}
+_FROM = {name: each.reader for name, each in FROM_KEYS.items()}
+
+
+@reader("text, number or mapping")
+def env_value(value: Any, at: Location) -> Any:
+    """Read text, a number, or a mapping that says where the text comes from."""
+    if isinstance(value, dict) and value:
+        return read_keys(value, at, _FROM).get("from", BROKEN)
+    if isinstance(value, str):
+        clean = usable(value, at)
+        return clean if clean is BROKEN else EnvValue(literal=clean)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return EnvValue(literal=at.source.texts.get(at.key) or str(value))
+    quote = "; put it in quotes" if isinstance(value, bool) else ""
+    return at.wrong(
+        f"expected text, a number, {{from: 'env:VARIABLE'}} or {{from: 'file:PATH'}}, got {got(value)}{quote}"
+    )
+
+
+@reader("environment variable")
+def variable(value: Any, at: Location) -> Any:
+    """Read the value of an environment variable, whose name is the key."""
+    if not _VARIABLE.fullmatch(str(at.key[-1])):
+        return at.wrong("expected a variable name of letters, digits and '_' that does not start with a digit")
+    return env_value(value, at)
+
+
+def resolved(value: EnvValue, at: Location) -> str:
+    """Return the value as it is now; reports a missing variable or file."""
+    try:
+        return value.resolve()
+    except ModvisorError as error:
+        return at.wrong(str(error))
+
+
+@reader("text, number or mapping")
+def token(value: Any, at: Location) -> Any:
+    """Read a secret that requests must carry."""
+    found = env_value(value, at)
+    if found is not BROKEN and resolved(found, at) == "":  # would let in requests without a token
+        return at.wrong("the token is empty; give one that cannot be guessed, or leave the key out")
+    return found
+
+
+@reader("64 hexadecimal digits")
+def password_hash(value: Any, at: Location) -> Any:
+    """Read a SHA-256 in hexadecimal."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9A-Fa-f]{64}", value):
+        return value.lower()
+    return at.wrong(
+        "expected the SHA-256 of the password, 64 hexadecimal digits; print it with: printf %s PASSWORD | sha256sum"
+    )

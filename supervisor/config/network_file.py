@@ -1,0 +1,129 @@
+"""Reads ``network.yaml``, and reports every mistake at once, with file, line and key.
+
+`modvisor.supervisor.config.network_model` and `mod_model` hold the keys. This file checks what
+one key alone cannot tell: that the parts of the file fit each other.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from ...ipc.address import MAX_ID
+from .audience_values import check_groups
+from .keys import ConfigKey, keys_of, readers_of
+from .network_model import LogConfig, NetworkConfig
+from .reader import Location, hint, reader
+from .values import read_keys
+from .yaml_source import BROKEN, Source, load_yaml
+
+
+def load_config(path: str | Path) -> NetworkConfig:
+    """Read a network file.
+
+    Raises:
+        ConfigError: lists every mistake in the file, or the reason why it cannot be read.
+    """
+    source = Source(str(path))
+    data = load_yaml(str(path), source)
+    file = Path(os.path.abspath(path))
+    config = BROKEN if data is BROKEN else _read_network(data, Location(source, file.parent), file)
+    source.check()
+    return config
+
+
+def parse_config(data: dict[str, Any], *, base_dir: str | Path) -> NetworkConfig:
+    """Read a network from plain data.
+
+    Relative paths start at ``base_dir``, and problems have no lines.
+
+    Raises:
+        ConfigError: lists every mistake.
+    """
+    at = Location(Source(), Path(os.path.abspath(base_dir)))
+    config = _read_network(data, at, None)
+    at.source.check()
+    return config
+
+
+def is_allowed(allowed_mods: Iterable[str] | None, mod_path: str) -> bool:
+    """Tell whether a mod may be loaded.
+
+    It may if a pattern such as ``modvisor.mods.*`` or ``./*`` fits, or if there is no list.
+    """
+    return allowed_mods is None or any(fnmatchcase(mod_path, pattern) for pattern in allowed_mods)
+
+
+@reader("mapping")
+def _network_section(value: Any, at: Location) -> Any:
+    if value is None or (isinstance(value, dict) and "name" not in value):
+        (at / "name").wrong("the key is missing; give the network a name")
+    return read_keys(value, at, _NETWORK)
+
+
+NETWORK_KEY = ConfigKey(_network_section, "name and address, see [network](#network)", name="network")
+TOP_KEYS = {"network": NETWORK_KEY, **keys_of(NetworkConfig)}
+
+_NETWORK = readers_of(NetworkConfig, "network")
+_TOP = {name: each.reader for name, each in TOP_KEYS.items()}
+
+
+def _read_network(data: Any, at: Location, file: Path | None) -> Any:
+    if data is None:
+        return at.wrong("nothing is configured; write at least 'network: {name: demo}'")
+    found = read_keys(data, at, _TOP)
+    if isinstance(data, dict) and "network" not in data:
+        (at / "network").wrong("the key is missing; write at least 'network: {name: demo}'")
+    _check_default_group(data, found, at)
+    _check_allowed(found, at)
+    _check_preload(found, at)
+    if isinstance(data, dict) and ("agent_groups" in found or "agent_groups" not in data):
+        check_groups(data.get("mods"), found.get("agent_groups", {}), at / "mods")
+    network = {"name": "", **found.pop("network", {})}
+    return NetworkConfig(
+        network_id=network.pop("id", None) or _slug(network["name"]),
+        base_dir=at.base_dir,
+        storage=network.pop("storage", None) or at.base_dir / ".modvisor",
+        file=file,
+        log=found.pop("logs", LogConfig()),
+        **network,
+        **found,
+    )
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:MAX_ID] or "network"
+
+
+def _check_default_group(data: Any, found: dict[str, Any], at: Location) -> None:
+    agents, groups = found.get("agents"), found.get("agent_groups", {})
+    if agents is None or agents.default_group is None or agents.default_group in groups:
+        return
+    if "agent_groups" in found or "agent_groups" not in data:  # else the groups could not be read
+        (at / "agents" / "default_group").wrong(
+            f"no group {agents.default_group!r} in agent_groups; {hint(agents.default_group, groups)}"
+        )
+
+
+def _check_allowed(found: dict[str, Any], at: Location) -> None:
+    """Report mods of the file that ``allowed_mods`` would refuse when they are loaded."""
+    for mod in found.get("mods", ()):
+        if mod.enabled and mod.path and not is_allowed(found.get("allowed_mods"), mod.path):
+            (at / "allowed_mods").wrong(f"no pattern allows {mod.path!r}, which 'mods' lists; add a pattern for it")
+
+
+def _check_preload(found: dict[str, Any], at: Location) -> None:
+    """Report modules that must not be imported once for all: a reload must import a mod afresh."""
+    for index, name in enumerate(found.get("network", {}).get("preload", ())):
+        place = at / "network" / "preload" / index
+        if name == "modvisor" or name.startswith("modvisor."):
+            place.wrong(f"{name} is part of modvisor, which loads its own modules; remove it from the list")
+        for mod in found.get("mods", ()):
+            if mod.path and f"{mod.path.partition(':')[0]}.".startswith(f"{name}."):
+                place.wrong(
+                    f"{name} contains the mod {mod.path}, and a reload must run the mod's fresh code; list libraries only"
+                )

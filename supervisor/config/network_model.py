@@ -1,0 +1,241 @@
+"""What the configuration of a whole network holds: frozen dataclasses, each field with reader and doc."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...ipc.address import parse_address
+from ...ipc.errors import InvalidEvent
+from .env_values import EnvValue, password_hash, token
+from .keys import about, key, readers_of, section
+from .mod_entry import read_mods
+from .mod_model import ModConfig, permissions
+from .name_values import network_id
+from .reader import Location, Reader, reader
+from .values import (
+    AUTO,
+    absolute_path,
+    auto_or_off,
+    duration,
+    flag,
+    folder,
+    list_of,
+    mapping_of,
+    module,
+    one_of,
+    or_null,
+    read_keys,
+    size,
+    text,
+    whole,
+)
+
+INBOX_POLICIES = ("drop_oldest", "reject")
+SYNCS = ("normal", "full")
+
+
+@dataclass(frozen=True, slots=True)
+class GroupConfig:
+    """A group that agents join with a password, of which ``password_hash`` is the SHA-256."""
+
+    name: str
+    permissions: frozenset[str] = key(
+        frozenset(),
+        permissions,
+        "`mods`: load, unload and reload mods; `agents`: manage agents; `channels`: manage channels",
+    )
+    password_hash: str | None = field(
+        default=None,
+        repr=False,
+        metadata=about(
+            or_null(password_hash),
+            "the SHA-256 of the password, printed by `printf %s 'YOUR PASSWORD' | sha256sum`; null: nobody joins by "
+            "password",
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AgentsConfig:
+    """Limits that hold for every agent. Times in seconds, sizes in bytes."""
+
+    inbox_size: int = key(1000, whole(1), "events that wait for an agent to poll them")
+    inbox_policy: str = key(
+        "drop_oldest",
+        one_of(*INBOX_POLICIES),
+        "when an inbox is full by number or size: `drop_oldest` drops the oldest events, `reject` refuses the new "
+        "event and tells its sender",
+    )
+    expire_after: float | None = key(
+        300.0, or_null(duration()), "an agent that neither polls nor sends requests for so long is removed; null: never"
+    )
+    max_agents: int = key(10_000, whole(1), "agents registered at once")
+    default_group: str | None = key(
+        None,
+        or_null(text),
+        "the group in `agent_groups` of agents that register without a password; null: no group",
+    )
+    inbox_bytes: int = key(
+        16 * 1024 * 1024,
+        size(1000),
+        "how large the waiting events may be together, counted as they travel to a mod; a larger event is refused",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AdminConfig:
+    """Access for the operator."""
+
+    token: EnvValue | None = key(
+        None,
+        or_null(token),
+        "what the operator's requests must carry; `from` works as in [env](#modsenvname); must not be empty. null: "
+        "no token",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """The mods' log files. Sizes in bytes."""
+
+    max_bytes: int = key(1_000_000, size(1000), "a file that grows beyond it is put aside, and a new one begins")
+    backups: int = key(3, whole(0, 1000), "how many files that were put aside are kept")
+
+
+@dataclass(frozen=True, slots=True)
+class JournalConfig:
+    """What outlives the supervisor, and how much of it. Sizes in bytes, ages in seconds."""
+
+    sync: str = key(
+        "normal",
+        one_of(*SYNCS),
+        "`normal`: what was accepted survives the end of the process, however it ends; `full`: also a power failure",
+    )
+    dead_letters: int = key(10_000, whole(0), "how many are kept; the oldest are deleted first")
+    dead_letter_bytes: int = key(128 * 1024 * 1024, size(0), "how large they may be together")
+    dead_letter_age: float = key(30 * 86400.0, duration(), "how long they are kept")
+    durable_events: int = key(
+        100_000, whole(1), "accepted events without an answer; further events are refused with `storage_full`"
+    )
+    durable_bytes: int = key(512 * 1024 * 1024, size(1000), "how large these events may be together")
+    checkpoint_bytes: int = key(16 * 1024 * 1024, size(1000), "the largest checkpoint of a mod")
+
+
+@reader("mapping")
+def _group(value: Any, at: Location) -> Any:
+    name = str(at.key[-1])
+    try:
+        parse_address(f"group:{name}")
+    except InvalidEvent:
+        at.wrong("expected a group name of letters, digits, '_', '.', '@', '-'")
+    return GroupConfig(name=name, **read_keys(value, at, readers_of(GroupConfig)))
+
+
+@reader("list of patterns")
+def _allowed_mods(value: Any, at: Location) -> Any:
+    if value is None:  # every entry is commented out; that hardly means to allow everything
+        return at.wrong("expected a list; write [] to allow no mod, or remove the key to allow every mod")
+    return list_of(text, "['modvisor.mods.*', './*']")(value, at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkConfig:
+    """A whole network. Paths are absolute; ``file`` is None for a network made of plain data."""
+
+    name: str = field(metadata=about(text, "what people call the network", section="network"))
+    network_id: str = field(
+        metadata=about(
+            network_id,
+            "what programs call it; from the name `My Team!` it is `my-team`",
+            name="id",
+            section="network",
+            shown="from the name",
+        )
+    )
+    base_dir: Path
+    file: Path | None = None
+    host: str = key(
+        "127.0.0.1",
+        text,
+        "the address to listen on; `0.0.0.0` is every address of the machine",
+        section="network",
+    )
+    port: int | None = key(
+        None,
+        or_null(whole(0, 65535)),
+        "the HTTP port; `0` picks a free one; null: no HTTP, the network is used from Python only",
+        section="network",
+    )
+    event_timeout: float = key(
+        30.0,
+        duration(),
+        "how long the sender of an event waits, unless the event or the mod says otherwise",
+        section="network",
+    )
+    polling: str = key(
+        AUTO,
+        auto_or_off,
+        "`auto`: network and mods stay awake for up to 100 µs when an answer or the next event is due, which makes a "
+        "round trip several times shorter. They do it only while it pays and no other process wants the core. "
+        "`off`: they sleep at once",
+        section="network",
+    )
+    storage: Path = field(
+        metadata=about(
+            or_null(absolute_path),
+            "the folder for all that must outlive the network: agents' secrets, mods' data, logs; one network per "
+            "folder",
+            section="network",
+            shown="`.modvisor`",
+        )
+    )
+    mod_paths: tuple[Path, ...] = key(
+        (),
+        list_of(folder, "[lib]"),
+        "more folders in which the mods' Python finds packages; they must exist",
+        section="network",
+    )
+    watch: bool = key(
+        False,
+        flag,
+        "true: every mod is reloaded when its files are saved, see [Saved files](#saved-files)",
+        section="network",
+    )
+    cgroups: bool = key(
+        True,
+        flag,
+        "true: limit mods by cgroup v2 where the network has a subtree of its own (systemd: `Delegate=yes`); "
+        "false: never",
+        section="network",
+    )
+    preload: tuple[str, ...] = key(
+        (),
+        list_of(module, "[numpy]"),
+        "libraries that many mods import, see below; never a mod's own code",
+        section="network",
+    )
+    mods: tuple[ModConfig, ...] = key(
+        (),
+        Reader("list of mods", read_mods),
+        "the mods to run, in the order in which they are asked about an event, see [mods](#mods)",
+    )
+    agent_groups: dict[str, GroupConfig] = field(
+        default_factory=dict,
+        metadata=about(
+            mapping_of(_group, "groups"),
+            "groups that agents join with a password, see [agent_groups](#agent_groupsname)",
+        ),
+    )
+    allowed_mods: tuple[str, ...] | None = key(
+        None, _allowed_mods, "which mod paths may be loaded, now and later", shown="all"
+    )
+    agents: AgentsConfig = key(
+        AgentsConfig(), section(AgentsConfig), "limits that hold for every agent, see [agents](#agents)"
+    )
+    admin: AdminConfig = key(AdminConfig(), section(AdminConfig), "access for the operator, see [admin](#admin)")
+    journal: JournalConfig = key(
+        JournalConfig(), section(JournalConfig), "what outlives the network's process, see [journal](#journal)"
+    )
+    log: LogConfig = key(LogConfig(), section(LogConfig), "the mods' log files, see [logs](#logs)", name="logs")

@@ -1,0 +1,63 @@
+"""The tables of keys in docs/config.md, printed from the dataclasses that hold the keys.
+
+The page has a marker for each table; `printed` fills in what stands between marker and end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from .audience import Audience
+from .env_values import FROM_KEYS
+from .keys import ConfigKey, keys_of
+from .mod_entry import ENTRY_KEYS
+from .mod_file import MOD_FILE_READERS
+from .mod_model import LimitsConfig, RestartConfig
+from .network_file import TOP_KEYS
+from .network_model import AdminConfig, AgentsConfig, GroupConfig, JournalConfig, LogConfig, NetworkConfig
+
+TABLES: dict[str, dict[str, ConfigKey]] = {
+    "the file": TOP_KEYS,
+    "network": keys_of(NetworkConfig, "network"),
+    "mods[]": ENTRY_KEYS,
+    "mods[].env.NAME": FROM_KEYS,
+    "mods[].audience": keys_of(Audience),
+    "mods[].limits": keys_of(LimitsConfig),
+    "mods[].restart": keys_of(RestartConfig),
+    "agent_groups.NAME": keys_of(GroupConfig),
+    "agents": keys_of(AgentsConfig),
+    "admin": keys_of(AdminConfig),
+    "journal": keys_of(JournalConfig),
+    "logs": keys_of(LogConfig),
+}
+"""The sections of a network file, each with its keys."""
+
+_MARKED = re.compile(r"(<!-- keys of ([^:\n]+): printed by make docs -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+
+def printed(page: str) -> str:
+    """Return the text of docs/config.md with its tables printed anew."""
+    return _MARKED.sub(lambda found: found[1] + _block(found[2]) + found[4], page)
+
+
+def marked(page: str) -> list[str]:
+    """Return the names of the tables that the page has a marker for."""
+    return [found[2] for found in _MARKED.finditer(page)]
+
+
+def _block(name: str) -> str:
+    if name == "a mod.yaml":
+        return ", ".join(f"`{key}`" for key in MOD_FILE_READERS) + ".\n"
+    return table(TABLES[name].values())
+
+
+def table(keys: Iterable[ConfigKey]) -> str:
+    """Return a Markdown table of keys."""
+    rows = [(f"`{each.name}`", each.reader.accepts, each.default_text, each.doc) for each in keys]
+    lines = [("key", "type", "default", "meaning"), ("---",) * 4, *rows]
+    return "".join(f"| {' | '.join(map(_escaped, line))} |\n" for line in lines)
+
+
+def _escaped(cell: str) -> str:
+    return cell.replace("|", r"\|")

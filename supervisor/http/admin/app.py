@@ -1,0 +1,160 @@
+"""The operator's API, version 1: all its routes, and those that are about the network as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.to_thread
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ....ipc import __version__
+from ....ipc.errors import Code
+from ...config import ConfigError, load_config
+from ...fleet import Changes
+from ..answers import Answer, delete, failure, get, json_app, post, response_body
+from ..bodies import check_keys, json_body, text_of
+from ..failures import BROKEN_FILE_STATUS
+from ..wire import BadBody
+from .events import EventRoutes
+from .letters import LetterRoutes
+from .mods import ModRoutes
+
+if TYPE_CHECKING:
+    from ...operations import Operations
+
+V1 = "/admin/v1"
+
+
+def admin_app(network: Operations, stopping: asyncio.Event | None = None) -> Starlette:
+    """Make the application that the operator talks to.
+
+    Args:
+        stopping: set when the server stops, which ends streams.
+    """
+    stopping = stopping or asyncio.Event()
+    whole, mods = NetworkRoutes(network), ModRoutes(network, stopping)
+    events, letters = EventRoutes(network, stopping), LetterRoutes(network)
+    # A mod may be named by its path, and './name' has a slash.
+    mod, letter = f"{V1}/mods/{{mod:path}}", f"{V1}/dead-letters/{{letter}}"
+    return json_app(
+        [
+            get(f"{V1}/status", whole.status),
+            get(f"{V1}/stats", whole.stats),
+            get(f"{V1}/mods", mods.list),
+            get(f"{V1}/mods/available", mods.available),
+            post(f"{V1}/mods", mods.load),
+            post(f"{mod}/reload", mods.reload),
+            post(f"{mod}/swap", mods.swap),
+            post(f"{mod}/restart", mods.restart),
+            get(f"{mod}/log", mods.log),
+            delete(mod, mods.unload),
+            get(f"{V1}/crashes", mods.crashes),
+            get(f"{V1}/events", events.watch),
+            post(f"{V1}/events", events.send),
+            post(f"{V1}/events/batch", events.send_batch),
+            get(f"{mod}/audience", mods.audience),
+            post(f"{mod}/audience", mods.change_audience),
+            post(f"{mod}/promote", mods.promote),
+            post(f"{mod}/rollback", mods.rollback),
+            get(f"{V1}/dead-letters", letters.list),
+            delete(f"{V1}/dead-letters", letters.remove_some),
+            get(letter, letters.show),
+            delete(letter, letters.remove),
+            post(f"{letter}/replay", letters.replay),
+            post(f"{V1}/backup", whole.backup),
+            post(f"{V1}/reconfigure", whole.reconfigure),
+            post(f"{V1}/shutdown", whole.shutdown),
+        ]
+    )
+
+
+class NetworkRoutes:
+    """What the operator sees of the whole network and does with it."""
+
+    def __init__(self, network: Operations) -> None:
+        self._network = network
+        self._reconfiguring = anyio.Lock()
+
+    async def status(self, request: Request) -> Response:
+        network, config = self._network, self._network.config
+        stats = network.get_network_stats()
+        return Answer(
+            {
+                "name": config.name,
+                "network_id": config.network_id,
+                "pid": os.getpid(),
+                "version": __version__,
+                "host": config.host,
+                "port": network.port,
+                "uptime_seconds": stats["uptime_seconds"],
+                "started_at": stats["started_at"],
+                "storage": str(config.storage),
+                "config_file": None if config.file is None else str(config.file),
+                "mods": [
+                    {"mod_id": mod["mod_id"], "state": mod["state"]} for mod in network.get_loaded_mods().values()
+                ],
+                "agents": stats["agent_count"],
+            }
+        )
+
+    async def stats(self, request: Request) -> Response:
+        return Answer(self._network.get_network_stats())
+
+    async def backup(self, request: Request) -> Response:
+        body = await json_body(request)
+        check_keys(body, frozenset({"path"}))
+        path = text_of(body, "path")
+        if path is None or not os.path.isabs(path) or "\0" in path:
+            got = "nothing" if path is None else repr(path)
+            raise BadBody(f"path: expected an absolute path on the machine of the network, got {got}")
+        size = await self._network.backup(path)
+        return Answer({
+            "success": True,
+            "message": f"the journal was copied to {path}",
+            "data": {"path": path, "bytes": size},
+        })  # fmt: skip
+
+    async def reconfigure(self, request: Request) -> Response:
+        file = self._network.config.file
+        if file is None:
+            return failure(Code.CONFLICT, "the network was started without a file, so there is no file to read again")
+        async with self._reconfiguring:
+            try:
+                config = await anyio.to_thread.run_sync(load_config, file)
+            except ConfigError as error:
+                return _broken_file(error)
+            changes = await self._network.reconfigure(config)
+        return Answer(_changes_body(changes))
+
+    async def shutdown(self, request: Request) -> Response:
+        async def stop() -> None:
+            self._network.request_stop()
+
+        # In the background: stopping first would end the server before it has written the answer.
+        return Answer({"success": True, "message": "the network shuts down"}, background=BackgroundTask(stop))
+
+
+def _broken_file(error: ConfigError) -> Response:
+    problems = [
+        {"file": problem.file, "line": problem.line, "key": problem.key, "message": problem.message}
+        for problem in error.problems
+    ]
+    return failure(error.code, str(error), BROKEN_FILE_STATUS, problems=problems)
+
+
+def _changes_body(changes: Changes) -> dict[str, Any]:
+    done = {
+        kind: {mod_id: response_body(response) for mod_id, response in getattr(changes, kind).items()}
+        for kind in ("added", "removed", "changed")
+    }
+    count = sum(map(len, done.values()))
+    message = "1 mod changed" if count == 1 else f"{count} mods changed"
+    if not changes.success:
+        message += "; some mods are not as the file says, see 'data'"
+    return {"success": changes.success, "message": message, "data": {**done, "needs_restart": changes.needs_restart}}

@@ -1,0 +1,87 @@
+"""The operator's routes of events: send one, send many, watch all."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ....ipc.errors import Unserializable
+from ....ipc.event import Event, EventResponse
+from ....ipc.topic import check_pattern, matches
+from ..answers import Answer, event_answer
+from ..bodies import check_keys, flag_of, json_body, whole_query
+from ..streams import LineStream, Write, json_line, next_items
+from ..wire import BadBody
+from .batch import operator_event, process_batch
+
+if TYPE_CHECKING:
+    from ...operations import Operations
+
+MAX_CONCURRENCY = 1000  # events of one batch at the same time
+MAX_LIMIT = 10**12
+
+_BATCH_KEYS = frozenset({"events", "concurrency", "in_order"})
+_SECRETS = frozenset({"secret", "password_hash"})
+
+
+class EventRoutes:
+    """The routes `/events`. The events of the operator are trusted."""
+
+    def __init__(self, network: Operations, stopping: asyncio.Event) -> None:
+        self._network = network
+        self._stopping = stopping
+
+    async def send(self, request: Request) -> Response:
+        event = operator_event(await json_body(request))
+        return event_answer(event, await self._network.process_event(event))
+
+    async def send_batch(self, request: Request) -> Response:
+        body = await json_body(request)
+        check_keys(body, _BATCH_KEYS)
+        events, concurrency = body.get("events"), body.get("concurrency", 64)
+        if not isinstance(events, list):
+            raise BadBody("events: expected an array of events")
+        if type(concurrency) is not int or not 1 <= concurrency <= MAX_CONCURRENCY:
+            raise BadBody(f"concurrency: expected a whole number from 1 to {MAX_CONCURRENCY}")
+        in_order = flag_of(body, "in_order", True)
+        results = await process_batch(events, self._network.process_event, concurrency=concurrency, in_order=in_order)
+        return Answer({"results": results})
+
+    async def watch(self, request: Request) -> Response:
+        pattern = check_pattern(request.query_params.get("pattern", "*"))
+        limit = whole_query(request, "limit", None, 1, MAX_LIMIT)
+
+        async def watch(write: Write) -> None:
+            left = limit
+            with self._network.tap() as queue:
+                await write([b'{"listening":true}\n'])
+                while left is None or left > 0:
+                    seen = [pair for pair in await next_items(queue) if matches(pattern, pair[0].event_name)][:left]
+                    left = None if left is None else left - len(seen)
+                    if seen:
+                        await write(event_line(event, response) for event, response in seen)
+
+        return LineStream(watch, self._stopping)
+
+
+def event_line(event: Event, response: EventResponse) -> bytes:
+    """Return one finished event as a line of JSON. Secrets are masked, because such lines end up in files."""
+    shown = {"event": event.to_dict(), "response": response.to_dict()}
+    if event.event_name == "system.register_agent":
+        shown["event"]["payload"] = _masked(event.payload)
+        shown["response"]["data"] = _masked(response.data)
+
+    def unwritable(error: Unserializable) -> dict[str, Any]:
+        named = {"event_id": event.event_id, "event_name": event.event_name, "source_id": event.source_id}
+        return {"event": named, "response": {"success": response.success}, "error": str(error)}
+
+    return json_line(shown, unwritable)
+
+
+def _masked(data: Any) -> Any:
+    if not isinstance(data, dict):
+        return data
+    return {key: "***" if key in _SECRETS and value else value for key, value in data.items()}

@@ -1,0 +1,97 @@
+"""The operator's routes of dead letters: list them page by page, show one, replay it, remove some."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ....ipc.address import check_mod_id, is_mod_path, mod_id_of
+from ....ipc.errors import Code
+from ...events import DeadLetters
+from ..answers import Answer, failure, render_response, response_body
+from ..bodies import check_query, flag_query, number_query, whole_query
+from ..wire import BadBody
+
+if TYPE_CHECKING:
+    from ...operations import Operations
+
+MAX_PAGE = 1000  # letters in one answer
+MAX_LETTER_ID = 2**63 - 1  # the largest integer of SQLite
+MAX_AGE = 1e9  # seconds
+
+
+class LetterRoutes:
+    """The routes `/dead-letters`. A letter outlives its mod, which need not be loaded except for a replay."""
+
+    def __init__(self, network: Operations) -> None:
+        self._network = network
+
+    @property
+    def _letters(self) -> DeadLetters:
+        return self._network.dead_letters
+
+    async def list(self, request: Request) -> Response:
+        check_query(request, "mod", "limit", "before")
+        limit = whole_query(request, "limit", 100, 1, MAX_PAGE) or 0
+        before = whole_query(request, "before", None, 1, MAX_LETTER_ID)
+        mod_id = await self._mod_id(request)
+        found = await self._letters.list(mod_id, limit=limit + 1, before=before)
+        page = found[:limit]
+        return Answer({"dead_letters": page, "next": page[-1]["letter_id"] if len(found) > limit else None})
+
+    async def show(self, request: Request) -> Response:
+        return Answer(await self._letters.show(_letter_id(request)))
+
+    async def replay(self, request: Request) -> Response:
+        letter_id = _letter_id(request)
+        response = await self._letters.replay(letter_id)
+        named = {"letter_id": letter_id, "event_name": response.event_name}
+        return Answer(render_response({**response_body(response), **named}))
+
+    async def remove(self, request: Request) -> Response:
+        letter_id = _letter_id(request)
+        if not await self._letters.purge(letter_id=letter_id):
+            return failure(Code.NOT_FOUND, f"there is no dead letter {letter_id}")
+        return _removed(1)
+
+    async def remove_some(self, request: Request) -> Response:
+        check_query(request, "mod", "older_than", "all")
+        mod_id = await self._mod_id(request)
+        older_than = number_query(request, "older_than", None, 0.001, MAX_AGE)
+        every = flag_query(request, "all")
+        if every and (mod_id is not None or older_than is not None):
+            raise BadBody("all: means every dead letter; leave out either 'all', or both 'mod' and 'older_than'")
+        if not every and mod_id is None and older_than is None:
+            raise BadBody("say which dead letters to remove: mod=MOD, older_than=SECONDS (or both), or all=1")
+        return _removed(await self._letters.purge(mod_id=mod_id, older_than=older_than))
+
+    async def _mod_id(self, request: Request) -> str | None:
+        """Return the id of the mod that the query names by its id or path. The mod need not be loaded.
+
+        Raises:
+            InvalidId: the query names neither.
+        """
+        mod = request.query_params.get("mod")
+        if mod is None:
+            return None
+        for mod_id, loaded in self._network.get_loaded_mods().items():
+            if mod in (mod_id, loaded["mod_path"]):
+                return mod_id
+        # 'wiki.v2' may be an id or a path. It is an id if it has letters.
+        if is_mod_path(mod) and not await self._letters.list(mod, limit=1):
+            return mod_id_of(mod)
+        return check_mod_id(mod)
+
+
+def _letter_id(request: Request) -> int:
+    text = request.path_params["letter"]
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise BadBody(f"dead letter {text[:40]!r}: expected its number, such as 7")
+    return int(text)
+
+
+def _removed(count: int) -> Answer:
+    message = "1 dead letter removed" if count == 1 else f"{count} dead letters removed"
+    return Answer({"success": True, "message": message, "data": {"removed": count}})

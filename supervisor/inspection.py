@@ -1,0 +1,231 @@
+"""What can be seen of a running network: its health, its figures, its mods, their logs. Nothing here changes it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from heapq import merge
+from typing import Any, Protocol, TypeVar
+
+import anyio.to_thread
+
+from ..ipc.errors import Code, ModvisorError
+from ..ipc.event import Event, EventResponse
+from .agents import AgentRegistry
+from .calls import NetworkCounters
+from .config import ModConfig, NetworkConfig
+from .events import DeadLetters, Gateway
+from .fleet import (
+    Audiences,
+    Autoreload,
+    Loading,
+    ModCommands,
+    ModRegistry,
+    NetworkView,
+    ResourceMonitor,
+    Saved,
+    agent_directory,
+    describe_mods,
+    health,
+    loaded_mods,
+    network_stats,
+)
+from .journal import Journal, StateDir
+from .lifecycle import Keeper
+from .process import read_tail
+from .sources import available
+
+LISTENER_SIZE = 10_000  # items that a slow listener may lag behind
+
+Item = TypeVar("Item")
+Put = Callable[[Item], None]
+
+
+class Parts(Protocol):
+    """The parts of a running network that operations use. `network` makes them."""
+
+    journal: Journal
+    agents: AgentRegistry
+    mods: ModRegistry
+    commands: ModCommands
+    gateway: Gateway
+    monitor: ResourceMonitor
+    families: Audiences
+    dead_letters: DeadLetters
+    loading: Loading
+    autoreload: Autoreload
+    saves: list[Callable[[Saved], None]]
+
+    @property
+    def port(self) -> int | None:
+        """The TCP port that the network listens on, or None."""
+        ...
+
+
+class Inspection:
+    """What can be seen of a network. Before it runs, and after it, there are no mods and no agents to be seen."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        self.config = config
+        self.state_dir = StateDir(config.storage)
+        self.counters = NetworkCounters()
+        self._parts: Parts | None = None
+        self._started_at = 0.0  # wall clock
+        self._started = 0.0  # monotonic clock
+
+    @property
+    def is_running(self) -> bool:
+        return self._parts is not None
+
+    def _running(self) -> Parts:
+        if self._parts is None:
+            raise ModvisorError("the network is not running; call initialize() first", code=Code.NOT_RUNNING)
+        return self._parts
+
+    # -- the network
+
+    @property
+    def port(self) -> int | None:
+        """The TCP port that the network listens on, or None."""
+        return self._parts.port if self._parts is not None else None
+
+    @property
+    def uptime(self) -> float:
+        return time.monotonic() - self._started if self._parts is not None else 0.0
+
+    def health(self) -> dict[str, Any]:
+        """Return what ``GET /api/health`` shows to anybody."""
+        return health(self._view()).to_dict()
+
+    def agent_directory(self) -> dict[str, dict[str, Any]]:
+        """Return the registered agents as ``GET /api/health`` shows them to an agent with its secret."""
+        agents = self._parts.agents if self._parts is not None else ()
+        return {agent_id: entry.to_dict() for agent_id, entry in agent_directory(agents).items()}
+
+    def get_network_stats(self) -> dict[str, Any]:
+        """Return everything that is counted and measured. Reads memory only; samples are at most seconds old."""
+        return network_stats(self._view()).to_dict()
+
+    def _view(self) -> NetworkView:
+        return NetworkView(self.config, self.counters, self._started_at, self.uptime, self.port, self._parts)
+
+    async def sample_resources(self) -> None:
+        """Take a resource sample now instead of at the next tick. Raises `ModvisorError` (not_running)."""
+        await self._running().monitor.sample()
+
+    # -- its mods
+
+    def get_loaded_mods(self) -> dict[str, dict[str, Any]]:
+        """Return the loaded mods by id, in load order: mod_id, mod_path, loaded_at, state, pid, version."""
+        return {mod_id: mod.to_dict() for mod_id, mod in loaded_mods(self._view().mods).items()}
+
+    async def available_mods(self) -> list[dict[str, Any]]:
+        """Find what could be loaded, without importing any of it. The network need not run.
+
+        Each: name, mod_path, source (network, mod_paths, bundled, installed), where, versions (first the one
+        that is loaded by default), description, requires, optional, error (why it cannot be loaded),
+        loaded (ids of the mods loaded from it).
+        """
+        found = await anyio.to_thread.run_sync(available, self.config)
+        loaded = self.get_loaded_mods().values()
+        return [
+            {**mod.to_dict(), "loaded": [each["mod_id"] for each in loaded if each["mod_path"] == mod.mod_path]}
+            for mod in found
+        ]
+
+    def describe_mods(self) -> list[dict[str, Any]]:
+        """Return the loaded mods as agents see them, in load order."""
+        return [mod.to_dict() for mod in describe_mods(self._view().mods)]
+
+    def get_crashes(self, mod: str | None = None) -> list[dict[str, Any]]:
+        """Return the reports of incarnations that ended unasked, oldest first: of one mod (by id or path) or of all.
+
+        Raises:
+            ModvisorError: no_such_mod or not_running.
+        """
+        mods = self._running().mods
+        keepers = [worker for one in mods for worker in one.keepers] if mod is None else self._loaded_workers(mod)
+        reports = [report for keeper in keepers for report in keeper.crashes]
+        return [report.to_dict() for report in sorted(reports, key=lambda report: report.at)]
+
+    def mod_log(self, mod: str, lines: int = 100) -> list[str]:
+        """Return the last lines of a mod's log. A mod that is no longer loaded is found by its id."""
+        workers = self._workers_of(mod)
+        if not workers:
+            return read_tail(self.state_dir.log_file(mod), lines)
+        tails = [read_tail(self.state_dir.log_file(worker.mod_id), lines) for worker in workers]
+        return list(merge(*tails))[-lines:] if lines else []  # each line begins with its time
+
+    @property
+    def watched_mods(self) -> list[str]:
+        """The ids of the loaded mods that are reloaded when their files are saved."""
+        mods = self._parts.mods if self._parts is not None else ()
+        return [mod.mod_id for mod in mods if self._is_watched(mod.config)]
+
+    def _is_watched(self, mod: ModConfig) -> bool:
+        return self.config.watch if mod.watch is None else mod.watch
+
+    def _loaded_workers(self, mod: str) -> list[Keeper]:
+        if workers := self._workers_of(mod):
+            return workers
+        raise ModvisorError(f"no mod {mod!r} is loaded", code=Code.NO_SUCH_MOD)
+
+    def _workers_of(self, mod: str) -> list[Keeper]:
+        """Return the workers of a mod (by id or path), or the one worker that ``wiki#1`` names."""
+        if self._parts is None:
+            return []
+        name, _, index = mod.partition("#")
+        found = self._parts.mods.find(name if index.isdecimal() else mod)
+        workers = found.keepers if found is not None else []
+        return [worker for worker in workers if worker.mod_id == mod] if index.isdecimal() else workers
+
+    # -- what happens from now on
+
+    def tap(self) -> AbstractContextManager[asyncio.Queue[tuple[Event, EventResponse]]]:
+        """Follow the finished events with their responses. A reader that lags loses the newest ones.
+
+        The events belong to the network: read them, do not change them.
+        """
+        taps = self._running().gateway.taps
+        return _listened((taps.append, taps.remove))
+
+    def follow_log(self, mod: str) -> AbstractContextManager[asyncio.Queue[str]]:
+        """Follow the new lines of a loaded mod's log. A reader that lags loses the newest ones.
+
+        Raises:
+            ModvisorError: no_such_mod or not_running.
+        """
+        self._running()
+        logs = [worker.log for worker in self._loaded_workers(mod)]
+        return _listened(*((log.add_listener, log.remove_listener) for log in logs))
+
+    def follow_saves(self) -> AbstractContextManager[asyncio.Queue[Saved]]:
+        """Follow what was reloaded because its files were saved, and what could not be reloaded."""
+        saves = self._running().saves
+        return _listened((saves.append, saves.remove))
+
+
+@contextmanager
+def _listened(
+    *listeners: tuple[Callable[[Put[Item]], None], Callable[[Put[Item]], None]],
+) -> Iterator[asyncio.Queue[Item]]:
+    """Make a queue that is fed until the block ends; while it is full, new items are dropped.
+
+    Args:
+        listeners: for each source of items, how to add a listener and how to remove it.
+    """
+    queue: asyncio.Queue[Item] = asyncio.Queue(LISTENER_SIZE)
+
+    def put(item: Item) -> None:
+        if not queue.full():
+            queue.put_nowait(item)
+
+    for add, _ in listeners:
+        add(put)
+    try:
+        yield queue
+    finally:
+        for _, remove in listeners:
+            remove(put)

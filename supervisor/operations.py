@@ -1,0 +1,308 @@
+"""What can be asked of a running network: by a program, an agent, a mod or an operator.
+
+Requests stand here. What only looks at the network stands in `inspection`.
+
+`AgentNetwork` inherits these operations and adds the life of what they work on. The system commands
+and the HTTP servers are typed on `Operations`, and know nothing of that life.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..ipc.address import AGENT
+from ..ipc.errors import Code, ModvisorError
+from ..ipc.event import Event, EventResponse
+from .config import ModConfig, NetworkConfig, mod_config
+from .events import DeadLetters
+from .fleet import Changes, apply_changes, in_force
+from .inspection import Inspection
+from .sources import HOW_TO_INSTALL, can_watch
+
+logger = logging.getLogger("modvisor.network")
+
+
+class Operations(Inspection):
+    """The requests that a network takes.
+
+    A request that fails is a response with ``success=False``, never an exception. Methods that do not
+    return a response name the errors that they raise. While the network does not run, a request
+    fails with ``not_running``.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__(config)
+        self._closing = False  # events in flight finish, new events are refused
+        self._stop_requested: asyncio.Event | None = None
+
+    # -- events
+
+    def process_event(self, event: Event) -> Coroutine[Any, Any, EventResponse]:
+        """Process a trusted event from inside, whatever its source says.
+
+        Await the result at once: the event's time begins with this call.
+        """
+        if self._parts is None or self._closing:
+            return _refused(event)
+        # Returned without an await, which would cost every event one coroutine more.
+        return self._parts.gateway.from_inside(event)
+
+    async def process_external_event(self, event: Event) -> EventResponse:
+        """Process an event from outside: its source must be an agent and carry that agent's secret."""
+        if self._parts is None or self._closing:
+            return _not_running(event)
+        return await self._parts.gateway.from_outside(event)
+
+    async def poll_events(self, agent_id: str, *, wait: float = 0.0, limit: int | None = None) -> list[Event]:
+        """Take the events out of an agent's inbox.
+
+        Args:
+            wait: seconds to wait for an event if the inbox is empty.
+            limit: take at most so many.
+
+        Raises:
+            ModvisorError: no_such_agent or not_running.
+        """
+        agents = self._running().agents
+        agent = agents.get(agent_id.removeprefix(f"{AGENT}:"))
+        if agent is None:
+            raise ModvisorError(f"no agent {agent_id!r} is registered", code=Code.NO_SUCH_AGENT)
+        return await agents.poll(agent, wait, limit)
+
+    # -- mods
+
+    async def load_mod(
+        self, mod_path: str, config: dict[str, Any] | None = None, *, mod_id: str | None = None, **more: Any
+    ) -> EventResponse:
+        """Load a mod, after the mods that it requires and that are not loaded yet.
+
+        ``data``: mod_id, mod_path, version, pid, patterns; dependencies (ids of the mods loaded with it).
+
+        Several versions of a mod run side by side, each under an id of its own:
+        ``load_mod("./wiki", version="2.0", mod_id="wiki@2")``.
+
+        Args:
+            more: other keys of a mod's entry in the network file: ``version``, ``python``, ``paths``,
+                ``env``, ``limits`` …
+        """
+        if self._parts is None:
+            return _not_running()
+        try:
+            mod = self._entry(mod_path, mod_id=mod_id, config=config, **more)
+        except ModvisorError as error:
+            return _bad_entry(mod_path, error)
+        return await self._parts.loading.load(mod)
+
+    async def unload_mod(self, mod: str, *, timeout: float | None = None, cascade: bool = False) -> EventResponse:
+        """Drain a mod (by id or path) and end its worker.
+
+        ``data``: mod_id, mod_path, unloaded (ids of all mods that were unloaded).
+
+        Args:
+            timeout: seconds in which the mod must have ended.
+            cascade: unload the mods that need it first. Without it, a mod that is needed is refused (``needed``).
+        """
+        if self._parts is None:
+            return _not_running()
+        return await self._parts.loading.unload(mod, timeout, cascade=cascade)
+
+    async def reload_mod(
+        self, mod: str, mod_path: str | None = None, config: dict[str, Any] | None = None
+    ) -> EventResponse:
+        """Replace a mod's worker by one with fresh code and hand over the state. On failure the old worker stays.
+
+        During the mod's ``probation`` after that, a crash or a jump in errors brings the previous version back.
+
+        ``data``: mod_id, mod_path, pause_ms (how long events waited), queued (how many events waited),
+        state_bytes, ``from`` and ``to`` (versions). After a failure: error, step, and the error's details.
+
+        Args:
+            mod_path: the new place of the code, if it changes.
+            config: the new free-form part of the mod's config, if it changes.
+        """
+        return _not_running() if self._parts is None else await self._parts.commands.reload(mod, config, mod_path)
+
+    async def restart_mod(self, mod: str) -> EventResponse:
+        """Start a new incarnation of the version that was last ready.
+
+        It brings back a mod that is quarantined, has failed or has ended.
+        """
+        return _not_running() if self._parts is None else await self._parts.commands.restart(mod)
+
+    async def swap_mod(
+        self,
+        mod: str,
+        mod_path: str,
+        config: dict[str, Any] | None = None,
+        *,
+        mod_id: str | None = None,
+        alias: bool = False,
+        **more: Any,
+    ) -> EventResponse:
+        """Replace a loaded mod (by id or path) by another mod and hand over the state. On failure the old mod stays.
+
+        The new mod takes the old mod's place in the load order, and the events that waited for it.
+        Other arguments are as in `load_mod`, and ``data`` as in `reload_mod`, with former_id.
+
+        Args:
+            mod_id: the new mod's id; the last part of ``mod_path`` if left out.
+            alias: let the old id name the new mod.
+        """
+        if self._parts is None:
+            return _not_running()
+        try:
+            wanted = self._entry(mod_path, mod_id=mod_id, config=config, **more)
+        except ModvisorError as error:
+            return _bad_entry(mod_path, error)
+        return await self._parts.commands.swap(mod, wanted, alias=alias)
+
+    def _entry(self, mod_path: str, **asked: Any) -> ModConfig:
+        mod = mod_config(mod_path, base_dir=self.config.base_dir, **asked)
+        if mod.watch and not can_watch():
+            raise ModvisorError(HOW_TO_INSTALL, code=Code.BAD_INPUT)
+        return mod
+
+    # -- versions of a mod
+
+    async def set_audience(
+        self,
+        mod: str,
+        *,
+        percent: float | None = None,
+        groups: Sequence[str] | None = None,
+        agents: Sequence[str] | None = None,
+        everyone: bool = False,
+    ) -> EventResponse:
+        """Change whose events a mod (by id or path) gets, from the next event on. Nothing is restarted.
+
+        ``data``: mod_id, and what `get_audience` says of its family.
+
+        Args:
+            percent: a share of the sources, from 0 to 100.
+            groups: groups of agents.
+            agents: sources such as ``alice`` or ``mod:shop``. What is left out of these three stays as it is;
+                an empty list removes all of a kind.
+            everyone: remove the mod's own audience: it becomes the default version, unless there is another one.
+        """
+        if self._parts is None:
+            return _not_running()
+        audience = {"percent": percent, "groups": groups, "agents": agents}
+        return await self._parts.families.set_audience(mod, everyone=everyone, **audience)
+
+    def get_audience(self, mod: str) -> EventResponse:
+        """Describe the family of a mod (by the family's name, or a mod's id or path).
+
+        ``data``: family, default (the version of all other sources, or None), promotions (those that
+        `rollback_mod` can take back), versions (each with reaches, share of the events, latencies).
+        """
+        return _not_running() if self._parts is None else self._parts.families.show(mod)
+
+    async def promote_mod(self, mod: str) -> EventResponse:
+        """Give a version the events of every source at once. The other versions stay loaded without events."""
+        return _not_running() if self._parts is None else await self._parts.families.promote(mod)
+
+    async def rollback_mod(self, mod: str) -> EventResponse:
+        """Take back the newest promotion of a family (by its name, or a mod's id or path)."""
+        return _not_running() if self._parts is None else await self._parts.families.rollback(mod)
+
+    # -- agents
+
+    async def register_agent(
+        self, agent_id: str, metadata: dict[str, Any] | None = None, *, group: str | None = None
+    ) -> EventResponse:
+        """Register an agent from inside. ``data``: agent_id, secret, assigned_group, network_name, network_id."""
+        try:
+            return self.add_agent(agent_id, metadata or {}, group=group, trusted=True)
+        except ModvisorError as error:
+            return EventResponse.failure(error.code, str(error))
+
+    async def unregister_agent(self, agent_id: str) -> EventResponse:
+        """Forget an agent."""
+        return _not_running() if self._parts is None else self.remove_agent(agent_id, "unregistered")
+
+    def add_agent(self, agent_id: str, metadata: dict[str, Any], **how: Any) -> EventResponse:
+        """Register an agent (see `AgentRegistry.register`) and tell the mods. Raises `ModvisorError`."""
+        parts = self._running()
+        agent, secret = parts.agents.register(agent_id, metadata, **how)
+        parts.gateway.notify_mods(
+            Event("system.notification.register_agent", "system:system",
+                  payload={"agent_id": agent_id, "metadata": metadata, "group": agent.group})
+        )  # fmt: skip
+        data = {
+            "agent_id": agent_id,
+            "secret": secret,
+            "assigned_group": agent.group,
+            "network_name": self.config.name,
+            "network_id": self.config.network_id,
+        }
+        return EventResponse(True, f"agent {agent_id} registered", data)
+
+    def remove_agent(self, agent_id: str, reason: str) -> EventResponse:
+        """Unregister an agent and tell the mods. ``reason``: unregistered or expired."""
+        parts = self._running()
+        if parts.agents.unregister(agent_id) is None:
+            return EventResponse.failure(Code.NO_SUCH_AGENT, f"no agent {agent_id!r} is registered")
+        payload = {"agent_id": agent_id, "reason": reason}
+        parts.gateway.notify_mods(Event("system.notification.unregister_agent", "system:system", payload=payload))
+        return EventResponse(True, f"agent {agent_id} {reason}", {"agent_id": agent_id})
+
+    def authenticate(self, agent_id: str, secret: str | None) -> bool:
+        """Whether ``secret`` is the secret of this agent."""
+        return self._parts is not None and self._parts.agents.authenticate(agent_id, secret) is not None
+
+    def note_refused(self, event: Event, why: str) -> None:
+        """Count and log a request that its sender was not allowed to make."""
+        self.counters.refused += 1
+        logger.warning("refused %s from %s: %s", event.event_name, event.source_id, why)
+
+    # -- the network as a whole
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """The events that were given up. Raises `ModvisorError` (not_running)."""
+        return self._running().dead_letters
+
+    async def backup(self, target: str | Path) -> int:
+        """Copy the journal into a file while the network runs, and return the size of the copy in bytes.
+
+        The journal holds agents, mods, checkpoints, accepted events and dead letters.
+
+        Raises:
+            ModvisorError: not_running, or why the copy could not be written.
+        """
+        return await self._running().journal.backup(Path(target))
+
+    async def reconfigure(self, config: NetworkConfig) -> Changes:
+        """Apply a changed network file: unload removed mods, reload changed mods, load new mods.
+
+        Raises:
+            ModvisorError: not_running.
+        """
+        changes = await apply_changes(self._running().loading, self.config, config)
+        self._running().agents.use_groups(config.agent_groups, config.agents)
+        self.config = in_force(self.config, config)
+        return changes
+
+    def request_stop(self) -> None:
+        """Begin to shut down, without waiting for the end. It may be called again."""
+        if self._stop_requested is not None:
+            self._stop_requested.set()
+
+
+def _bad_entry(mod_path: str, error: ModvisorError) -> EventResponse:
+    return EventResponse.failure(error.code, f"{mod_path}: {error}", mod_path=mod_path)
+
+
+def _not_running(event: Event | None = None) -> EventResponse:
+    text = "the network is not running (not initialized yet, or shutting down)"
+    response = EventResponse.failure(Code.NOT_RUNNING, text)
+    response.event_name = event.event_name if event is not None else None
+    return response
+
+
+async def _refused(event: Event) -> EventResponse:
+    return _not_running(event)

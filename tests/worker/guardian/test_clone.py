@@ -1,0 +1,86 @@
+"""A fork into a cgroup is like any other fork, with real processes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modvisor.supervisor.limits.cgroups import examine
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has cgroups")
+
+# Runs in a process of its own, with a single thread like a warden.
+LOOKS = """
+import json, os, sys, threading
+from modvisor.worker.guardian.clone import fork_into
+
+hooks = []
+os.register_at_fork(before=lambda: hooks.append("before"), after_in_parent=lambda: hooks.append("parent"),
+                    after_in_child=lambda: hooks.append("child"))
+reading, writing = os.pipe()
+pid = fork_into(os.fsencode(sys.argv[1]))
+if pid is None:
+    print(json.dumps({"refused": True, "hooks": hooks}))
+elif pid:
+    os.close(writing)
+    with open(reading) as told:
+        seen = json.load(told)
+    ended = os.waitpid(pid, 0)
+    print(json.dumps({"same_pid": seen.pop("pid") == pid, "parent": seen.pop("parent") == os.getpid(),
+                      "status": os.waitstatus_to_exitcode(ended[1]), "hooks": hooks, "seen": seen}))
+else:
+    lock = threading.Lock()
+    thread = threading.Thread(target=lock.acquire)
+    thread.start()
+    thread.join()
+    grandchild = os.fork()
+    if not grandchild:
+        os._exit(7)
+    seen = {"pid": os.getpid(), "parent": os.getppid(), "hooks": hooks, "locked": lock.locked(),
+            "thread": threading.get_native_id() == os.getpid(), "alone": threading.active_count(),
+            "fork": os.waitstatus_to_exitcode(os.waitpid(grandchild, 0)[1]),
+            "cgroup": open("/proc/self/cgroup").read().strip().endswith("/" + os.path.basename(sys.argv[1]))}
+    with open(writing, "w") as told:
+        json.dump(seen, told)
+    os._exit(3)
+"""
+
+
+def run(folder: Path) -> dict[str, Any]:
+    done = subprocess.run([sys.executable, "-c", LOOKS, str(folder)], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def group() -> Iterator[Path]:
+    base = examine().base
+    if base is None:
+        pytest.skip("no subtree of cgroups is ours")
+    folder = base / f"test-{uuid.uuid4().hex}"
+    folder.mkdir()
+    yield folder
+    folder.rmdir()
+
+
+def test_the_child_begins_in_the_cgroup_and_is_as_any_other(group: Path) -> None:
+    found = run(group)
+    if found.get("refused"):
+        pytest.skip("the kernel or the C library here cannot do it")
+    assert found.pop("seen") == {
+        "hooks": ["before", "child", "before", "parent"], "locked": True, "thread": True, "alone": 1, "fork": 7, "cgroup": True,
+    }  # fmt: skip
+    assert found == {"same_pid": True, "parent": True, "status": 3, "hooks": ["before", "parent"]}
+
+
+@pytest.mark.parametrize("folder", ["/proc", "/nowhere/at/all"])
+def test_what_is_no_cgroup_is_refused_and_nothing_is_forked(folder: str) -> None:
+    found = run(Path(folder))
+    assert found["refused"] is True
+    assert found["hooks"] in ([], ["before", "parent"])
