@@ -60,7 +60,7 @@ async def test_a_forked_worker_begins_with_it(
     name = library()
     network = make_network({"preload": [name, "json.decoder"]})
     await network.initialize()
-    guardian = network._running().mods._around.launcher._guardian  # pyright: ignore
+    guardian = network._running().mods._shared.launcher._guardian  # pyright: ignore
     path = write_mod("user", USER.format(library=name))
     for launch, expected in (("fork", [True, guardian.pid]), ("exec", [False, None])):
         loaded = await network.load_mod(path, launch=launch)
@@ -76,7 +76,7 @@ async def test_the_next_guardian_imports_it_too(
     name = library()
     network = make_network({"preload": [name]})
     await network.initialize()
-    launcher = network._running().mods._around.launcher
+    launcher = network._running().mods._shared.launcher
     former = launcher._guardian  # pyright: ignore
     os.kill(former.pid, signal.SIGKILL)
     await until(former.ended.done)
