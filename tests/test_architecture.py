@@ -16,7 +16,6 @@ from .house import FLOORS, ROOT
 STILL_LONG = {
     "ipc/pipe.py",
     "supervisor/agents/registry.py",
-    "supervisor/limits/cgroups.py",
     "supervisor/config/config.py",
     "supervisor/lifecycle/keeper.py",
     "supervisor/network.py",
