@@ -1,4 +1,7 @@
-"""Read and write the files of cgroups and of ``/proc``. A file that is missing or refused is no error here."""
+"""Read and write the files of cgroups and of ``/proc``.
+
+A file that is missing or refused is no error here.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""Control groups (v2) for the mods' processes: membership that nothing escapes, one kill for all, the kernel's limits.
+"""Control groups (v2) for the mods' processes: membership that nothing escapes, one kill for all,
+the kernel's limits.
 
     …/BASE/                         the cgroup that this process was started in
         modvisor-NETWORK-PID/       one per network, locked (flock) by its owner while it lives
-            supervisor/             this process, if BASE hands controllers down and so may hold none
-            ID.N/                   incarnation N of the mod ID
+            supervisor/             this process, if BASE hands controllers down and so may hold
+            none ID.N/                   incarnation N of the mod ID
 
 Whatever fails leaves fewer means, and never keeps a mod from loading. `Cgroups.means` and
 `Cgroups.reason` say what can be done here, and why not more. `subtree.py` finds BASE.
@@ -73,7 +74,9 @@ class Cgroup:
         return int(text) if text.isdecimal() else None
 
     def oom_kills(self) -> int | None:
-        """Return how many processes the kernel killed here for memory; None without the memory controller."""
+        """Return how many processes the kernel killed here for memory; None without the memory
+        controller.
+        """
         return files.flat_keyed(files.read(self.path / "memory.events")).get("oom_kill")
 
     def refused_forks(self) -> int | None:
@@ -156,7 +159,10 @@ class Cgroups:
         return cgroup
 
     def close(self) -> None:
-        """Remove the subtree and go back to the cgroup that we were started in. May be called again."""
+        """Remove the subtree and go back to the cgroup that we were started in.
+
+        May be called again.
+        """
         if self.path is not None and self._base is not None:
             for folder in reversed(files.folders(self.path)[1:]):
                 if folder.name != LEAF:
@@ -184,7 +190,10 @@ class Cgroups:
             return
 
     def _enable_controllers(self, base: Path) -> str | None:
-        """Have the available controllers act on the mods' cgroups. Return why some of them do not."""
+        """Have the available controllers act on the mods' cgroups.
+
+        Return why some of them do not.
+        """
         assert self.path is not None
         available = set(files.read(base / "cgroup.controllers").split()) & set(CONTROLLERS)
         problem = None
@@ -245,10 +254,12 @@ class Cgroups:
                 files.write(cgroup.path / "memory.swap.max", "0")  # else a leak would fill the machine's swap first
                 files.write(cgroup.path / "memory.oom.group", "1")  # half a mod is of no use
         if "pids" in self._controllers:
-            # pids.max counts threads, and each process has one: `threads` is the limit of both together.
+            # pids.max counts threads, and each process has one: `threads` is the limit of both
+            # together.
             self._limit(cgroup, "threads", "pids.max", limits.threads)
         if "cpu" in self._controllers and limits.cpu is not None:
-            # Not cpu.max: a mod over its share may use what others leave. The watchdog sets cpu.idle then.
+            # Not cpu.max: a mod over its share may use what others leave. The watchdog sets
+            # cpu.idle then.
             cgroup.idles = (cgroup.path / "cpu.idle").exists()
             if cgroup.idles:
                 cgroup.enforced["cpu"] = "cgroup cpu.idle"

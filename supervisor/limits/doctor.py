@@ -1,4 +1,5 @@
-"""Examine this host for `modvisor doctor`: what supervision rests on, what enforces each limit, what could be better.
+"""Examine this host for `modvisor doctor`: what supervision rests on, what enforces each limit,
+what could be better.
 
 It only looks: nothing is changed, and no network needs to run. Each check says what was found, why
 that matters, and, unless all is well, what to do.
@@ -73,7 +74,10 @@ class HostReport:
 
 
 def examine_host(config: NetworkConfig | None = None) -> HostReport:
-    """Examine this host, and how the limits of ``config`` hold on it. Blocks for a tenth of a second."""
+    """Examine this host, and how the limits of ``config`` hold on it.
+
+    Blocks for a tenth of a second.
+    """
     host = look_at_host(config is None or config.cgroups)
     checks = [
         _python(),

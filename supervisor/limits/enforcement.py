@@ -1,4 +1,6 @@
-"""Apply an incarnation's limits (cgroup, watchdog, rlimits) and report which mechanism enforces each."""
+"""Apply an incarnation's limits (cgroup, watchdog, rlimits) and report which mechanism enforces
+each.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,10 @@ class Enforcement:
         self._gone: asyncio.Queue[Cgroup] = asyncio.Queue()
 
     def open(self) -> None:
-        """Claim a subtree of cgroups, before the first `prepare`. Takes some ms: call it in a thread."""
+        """Claim a subtree of cgroups, before the first `prepare`.
+
+        Takes some ms: call it in a thread.
+        """
         self.cgroups = Cgroups.open(self._network_id, self._allowed)
         if self.cgroups.reason is not None:
             logger.debug("limits: %s; see `modvisor doctor`", self.cgroups.reason)
@@ -87,7 +92,9 @@ class LimitsInForce:
         self.oom = OomCheck(self.cgroup)
 
     def worker_limits(self) -> dict[str, Any]:
-        """Return the ``limits`` of the `load` request, which `modvisor.worker.limits.apply` sets."""
+        """Return the ``limits`` of the `load` request, which `modvisor.worker.limits.apply`
+        sets.
+        """
         limits = self.config.limits
         counted = self.cgroup is not None and "threads" in self.cgroup.enforced
         return {
@@ -142,7 +149,9 @@ def limits_stats(
 
 
 def enforced_by(rlimits: Mapping[str, str], groups: Mapping[str, str]) -> dict[str, str | None]:
-    """Return what enforces each limit; None if nothing does. The watchdog stands behind the other means.
+    """Return what enforces each limit; None if nothing does.
+
+    The watchdog stands behind the other means.
 
     Args:
         rlimits: what the worker enforces itself.

@@ -57,7 +57,9 @@ def look_at_host(groups_allowed: bool) -> Host:
 
 
 def group_means(groups: Subtree) -> dict[str, str]:
-    """Return the limits that cgroups would enforce in ``groups``, each with the file that holds it."""
+    """Return the limits that cgroups would enforce in ``groups``, each with the file that holds
+    it.
+    """
     if groups.base is None:
         return {}
     files = {

@@ -1,4 +1,7 @@
-"""Tell whether the kernel's out-of-memory killer ended a mod. A SIGKILL alone does not say who sent it."""
+"""Tell whether the kernel's out-of-memory killer ended a mod.
+
+A SIGKILL alone does not say who sent it.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,9 @@ class OomCheck:
 
 
 def machine_oom_kills(path: str = VMSTAT) -> int | None:
-    """Return how many processes the kernel has killed for memory since it started; None if it does not count."""
+    """Return how many processes the kernel has killed for memory since it started; None if it does
+    not count.
+    """
     try:
         with open(path, encoding="ascii") as file:
             return next((int(line.split()[1]) for line in file if line.startswith("oom_kill ")), None)

@@ -1,10 +1,11 @@
-"""Sample what worker processes use: CPU, memory, threads, files, for a whole fleet in one cheap pass.
+"""Sample what worker processes use: CPU, memory, threads, files, for a whole fleet in one cheap
+pass.
 
 A worker's *tree* is the worker, all its descendants, and every process of its session with theirs.
-Each worker leads a session of its own, so a process that was forked twice still counts when init has
-become its parent. A process that calls ``setsid`` and then loses its parent leaves the session. It
-is found where workers are subreapers, because it becomes a child of the worker again, and where the
-worker has a cgroup. Elsewhere it is beyond reach.
+Each worker leads a session of its own, so a process that was forked twice still counts when init
+has become its parent. A process that calls ``setsid`` and then loses its parent leaves the session.
+It is found where workers are subreapers, because it becomes a child of the worker again, and where
+the worker has a cgroup. Elsewhere it is beyond reach.
 """
 
 from __future__ import annotations
@@ -15,30 +16,29 @@ import os
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple
 
 import psutil
+
+from .process_table import UNSEEN, Link, Process, figure_of, read_proc, read_process_table, session_of, trees_of
 
 _USS_SHARE = 0.25
 """The largest share of the workers whose USS one pass may measure, however rare the passes are."""
 
-# The process is gone or hidden from us. Other errors are raised: without descriptors we know nothing.
-_UNSEEN = (FileNotFoundError, ProcessLookupError, PermissionError)
-
 _SHORTEST = 1.0
-"""The shortest time in seconds over which to measure CPU: the system counts in hundredths of a second."""
-
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-_TICK = 1.0 / os.sysconf("SC_CLK_TCK")
+"""The shortest time in seconds over which to measure CPU: the system counts in hundredths of a
+second.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessSample:
-    """What one worker uses at one moment. A figure is None if the system hides it or does not have it.
+    """What one worker uses at one moment.
+
+    A figure is None if the system hides it or does not have it.
 
     Attributes:
         pid: the worker's.
@@ -69,19 +69,6 @@ class ProcessSample:
     tree: tuple[int, ...] = ()
 
 
-class Process(NamedTuple):
-    """One line of the process table."""
-
-    pid: int
-    parent: int
-    session: int
-    started: float  # in any unit; tells a process from a later one with the same pid
-    ended: bool  # a zombie, which its parent has not reaped
-    cpu: float  # seconds, including children that ended and were reaped
-    rss: int
-    threads: int
-
-
 @dataclass(slots=True)
 class _Past:
     """What the sampler remembers of a worker from one pass to the next."""
@@ -102,7 +89,8 @@ class Sampler(ABC):
     USS is expensive: the kernel walks all pages of a process. So one pass measures the USS of a few
     workers only, those that have waited longest, and no worker more than once in `uss_interval`.
     The number is such that a round over all workers takes the interval: of 200 workers sampled
-    every 5 s with an interval of 30 s, each pass measures 34. The other samples carry the last figure.
+    every 5 s with an interval of 30 s, each pass measures 34. The other samples carry the last
+    figure.
 
     Args:
         uss_interval: seconds for which a USS figure is good.
@@ -146,7 +134,9 @@ class Sampler(ABC):
 
     @abstractmethod
     def _trees(self, pids: set[int], members: Mapping[int, Iterable[int]]) -> Iterator[list[Process]]:
-        """Yield the tree of each worker that exists, the worker first, with its known ``members``."""
+        """Yield the tree of each worker that exists, the worker first, with its known
+        ``members``.
+        """
 
     @abstractmethod
     def _uss(self, pid: int) -> int | None: ...
@@ -205,7 +195,9 @@ class Sampler(ABC):
             past.uss, past.uss_at = self._uss(pid), now
 
     def _uss_budget(self, workers: int, now: float) -> int:
-        """Return how many to measure now: of all workers, the share of the interval since the last pass."""
+        """Return how many to measure now: of all workers, the share of the interval since the last
+        pass.
+        """
         elapsed, self._last_pass = now - self._last_pass, now
         share = elapsed / self._uss_interval if self._uss_interval > 0 else _USS_SHARE
         return math.ceil(workers * min(share, _USS_SHARE))
@@ -216,27 +208,29 @@ class Sampler(ABC):
 
 
 class LinuxSampler(Sampler):
-    """Reads ``/proc`` itself: once for each process of the machine, and two or three times more per worker."""
+    """Reads ``/proc`` itself: once for each process of the machine, and two or three times more per
+    worker.
+    """
 
     def _trees(self, pids: set[int], members: Mapping[int, Iterable[int]]) -> Iterator[list[Process]]:
-        table = _process_table()
-        for pid, tree in _members(table.values(), pids, members).items():
+        table = read_process_table()
+        for pid, tree in trees_of(table.values(), pids, members).items():
             yield [table[pid], *(table[member] for member in tree if member != pid and member in table)]
 
     def _uss(self, pid: int) -> int | None:
-        rollup = _read(f"/proc/{pid}/smaps_rollup")
-        clean, dirty = _figure(rollup, b"Private_Clean:"), _figure(rollup, b"Private_Dirty:")
+        rollup = read_proc(f"/proc/{pid}/smaps_rollup")
+        clean, dirty = figure_of(rollup, b"Private_Clean:"), figure_of(rollup, b"Private_Dirty:")
         return None if clean is None or dirty is None else 1024 * (clean + dirty)
 
     def _open_files(self, pid: int) -> int | None:
         try:
             return len(os.listdir(f"/proc/{pid}/fd"))
-        except _UNSEEN:
+        except UNSEEN:
             return None
 
     def _disk_bytes(self, pid: int) -> tuple[int | None, int | None]:
-        io = _read(f"/proc/{pid}/io")
-        return _figure(io, b"read_bytes:"), _figure(io, b"write_bytes:")
+        io = read_proc(f"/proc/{pid}/io")
+        return figure_of(io, b"read_bytes:"), figure_of(io, b"write_bytes:")
 
 
 class PsutilSampler(Sampler):
@@ -244,8 +238,8 @@ class PsutilSampler(Sampler):
 
     def _trees(self, pids: set[int], members: Mapping[int, Iterable[int]]) -> Iterator[list[Process]]:
         handles = {handle.pid: handle for handle in psutil.process_iter(["ppid"])}
-        links = [_Link(pid, handle.info["ppid"] or 0, _session(pid)) for pid, handle in handles.items()]
-        for pid, tree in _members(links, pids, members).items():
+        links = [Link(pid, handle.info["ppid"] or 0, session_of(pid)) for pid, handle in handles.items()]
+        for pid, tree in trees_of(links, pids, members).items():
             worker = _details(handles[pid])
             if worker is not None:
                 others = (_details(handles[member]) for member in tree if member != pid and member in handles)
@@ -272,32 +266,35 @@ class PsutilSampler(Sampler):
 
 
 def memory_held(pids: Iterable[int]) -> int | None:
-    """Return the bytes that processes together keep from everybody else; None if the system hides it.
+    """Return the bytes that processes together keep from everybody else; None if the system hides
+    it.
 
     This counts pages that they have written or share, each page once. It leaves out mapped pages of
-    files, which the kernel takes back when it needs them. Kernels before 5.9 do not tell these apart
-    and count them too. Expensive: the kernel walks all pages.
+    files, which the kernel takes back when it needs them. Kernels before 5.9 do not tell these
+    apart and count them too. Expensive: the kernel walks all pages.
     """
     found: list[int] = []
     for pid in pids:
-        rollup = _read(f"/proc/{pid}/smaps_rollup")
-        parts = [_figure(rollup, key) for key in (b"Pss_Anon:", b"Pss_Shmem:")]
-        whole = _figure(rollup, b"Pss:")
+        rollup = read_proc(f"/proc/{pid}/smaps_rollup")
+        parts = [figure_of(rollup, key) for key in (b"Pss_Anon:", b"Pss_Shmem:")]
+        whole = figure_of(rollup, b"Pss:")
         if known := [part for part in parts if part is not None] or ([whole] if whole is not None else []):
             found.append(1024 * sum(known))
     return sum(found) if found else None
 
 
 def seconds_waited(pids: Iterable[int]) -> float | None:
-    """Return how long all threads of ``pids`` were ready to run while others ran; None if unknown."""
+    """Return how long all threads of ``pids`` were ready to run while others ran; None if
+    unknown.
+    """
     total, told = 0, False
     for pid in pids:
         try:
             tasks = os.listdir(f"/proc/{pid}/task")
-        except _UNSEEN:
+        except UNSEEN:
             continue
         for task in tasks:
-            figures = _read(f"/proc/{pid}/task/{task}/schedstat").split()
+            figures = read_proc(f"/proc/{pid}/task/{task}/schedstat").split()
             if len(figures) == 3:
                 total, told = total + int(figures[1]), True
     return total / 1e9 if told else None
@@ -308,88 +305,6 @@ def make_sampler() -> Sampler:
     return LinuxSampler() if sys.platform == "linux" else PsutilSampler()
 
 
-def parse_stat(pid: int, stat: bytes) -> Process:
-    """Parse one ``/proc/PID/stat``; see proc_pid_stat(5) for the fields."""
-    # The second field is the name in parentheses. It may hold spaces and parentheses; the last ")" ends it.
-    fields = stat[stat.rindex(b")") + 2 :].split(None, 22)
-    state, parent, _, session = fields[:4]
-    return Process(
-        pid=pid,
-        parent=int(parent),
-        session=int(session),
-        started=int(fields[19]),
-        ended=state in b"ZXx",
-        cpu=_TICK * (int(fields[11]) + int(fields[12]) + int(fields[13]) + int(fields[14])),
-        rss=_PAGE * int(fields[21]),
-        threads=int(fields[17]),
-    )
-
-
-class _Link(NamedTuple):
-    """What decides to which tree a process belongs."""
-
-    pid: int
-    parent: int
-    session: int
-
-
-def _members(
-    links: Iterable[Process | _Link], roots: set[int], known: Mapping[int, Iterable[int]] = MappingProxyType({})
-) -> dict[int, set[int]]:
-    """Return the pids of each root's tree, with the root. A root that does not exist is left out."""
-    by_parent: defaultdict[int, list[int]] = defaultdict(list)
-    by_session: defaultdict[int, list[int]] = defaultdict(list)
-    for link in links:
-        by_parent[link.parent].append(link.pid)
-        by_session[link.session].append(link.pid)
-    existing = roots.intersection(pid for pids in by_parent.values() for pid in pids)
-    return {root: _reach([root, *by_session.get(root, ()), *known.get(root, ())], by_parent) for root in existing}
-
-
-def _reach(start: list[int], by_parent: dict[int, list[int]]) -> set[int]:
-    """Return ``start`` and all descendants."""
-    found: set[int] = set()
-    while start:
-        pid = start.pop()
-        if pid not in found:
-            found.add(pid)
-            start.extend(by_parent.get(pid, ()))
-    return found
-
-
-def _process_table() -> dict[int, Process]:
-    table: dict[int, Process] = {}
-    for name in os.listdir("/proc"):
-        if name.isdecimal() and (stat := _read(f"/proc/{name}/stat")):
-            table[int(name)] = parse_stat(int(name), stat)
-    return table
-
-
-def _read(path: str) -> bytes:
-    """Read a short file of ``/proc`` at once; b"" if the process is gone or hidden from us."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            return os.read(fd, 4096)
-        finally:
-            os.close(fd)
-    except _UNSEEN:
-        return b""
-
-
-def _figure(text: bytes, key: bytes) -> int | None:
-    """Return the number behind ``key`` at the beginning of a line, the first line excepted."""
-    _, found, rest = text.partition(b"\n" + key)
-    return int(rest.split(None, 1)[0]) if found else None
-
-
-def _session(pid: int) -> int:
-    try:
-        return os.getsid(pid)
-    except OSError:
-        return -1
-
-
 def _details(handle: psutil.Process) -> Process | None:
     """Return None if the process is gone or hidden from us."""
     try:
@@ -398,7 +313,7 @@ def _details(handle: psutil.Process) -> Process | None:
             return Process(
                 pid=handle.pid,
                 parent=handle.ppid(),
-                session=_session(handle.pid),
+                session=session_of(handle.pid),
                 started=handle.create_time(),
                 ended=handle.status() == psutil.STATUS_ZOMBIE,
                 # Only Linux counts the children; macOS leaves them at zero.

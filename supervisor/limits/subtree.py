@@ -43,7 +43,8 @@ class Subtree:
 
     Attributes:
         hierarchy: None without cgroup v2.
-        base: the folder in which a network may make its cgroups. None means nowhere, for ``reason``.
+        base: the folder in which a network may make its cgroups. None means nowhere, for
+            ``reason``.
         controllers: those of `CONTROLLERS` that could act there.
     """
 
@@ -96,7 +97,9 @@ def find_hierarchy(mountinfo: str, membership: str) -> Hierarchy | None:
 
 
 def others_in(base: Path) -> str:
-    """Return the processes in ``base`` that are neither ours nor started by us, in words; "" if none are."""
+    """Return the processes in ``base`` that are neither ours nor started by us, in words; "" if
+    none are.
+    """
     others = sorted(files.pids(base) - files.descendants(os.getpid()))
     return f"pid {', '.join(map(str, others[:3]))}{', …' if len(others) > 3 else ''}" if others else ""
 
@@ -115,7 +118,9 @@ def _why_not_ours(hierarchy: Hierarchy, base: Path) -> str | None:
 
 
 def _above_ours(own: Path) -> Path:
-    """Return ``own``, or the cgroup above it if another network of this process moved us to its leaf."""
+    """Return ``own``, or the cgroup above it if another network of this process moved us to its
+    leaf.
+    """
     if own.name == LEAF and OWNED.fullmatch(own.parent.name) and own.parent.name.endswith(f"-{os.getpid()}"):
         return own.parent.parent
     return own

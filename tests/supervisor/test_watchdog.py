@@ -123,7 +123,7 @@ def test_the_time_a_thread_waits_for_others(start: Start) -> None:
     pids = [start(SPIN).pid for _ in range(2)]
     for pid in pids:
         os.sched_setaffinity(pid, cores)
-    began, before = time.monotonic(), waited(pids)
+    began, before = time.monotonic(), seconds_waited(pids)
     assert before is not None
     while (now := seconds_waited(pids)) is not None and now - before < 0.2:
         assert time.monotonic() - began < 10
