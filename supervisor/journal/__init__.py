@@ -1,4 +1,5 @@
-"""What outlives the supervisor, on disk: agents, channels, loaded mods, durable events, dead letters, checkpoints.
+"""What outlives the supervisor, on disk: agents, channels, loaded mods, durable events, dead
+letters, checkpoints.
 
 May import: `agents`, `config`, `ipc`.
 Never: decides what is kept; the rooms above it call it, and it writes.
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
     from .journal import Journal
     from .records import Checkpoint, DeadLetter, DurableEvent, KeptMod, LastRun, Quarantine
     from .state_dir import StateDir, StateDirBusy
-
-__getattr__ = lazily(
-    __name__,
-    backup="copy_database",
-    journal="Journal",
-    records="Checkpoint DeadLetter DurableEvent KeptMod LastRun Quarantine",
-    state_dir="StateDir StateDirBusy",
-)
+else:  # hidden from type checkers, which would take any name for one of the room
+    __getattr__ = lazily(
+        __name__,
+        backup="copy_database",
+        journal="Journal",
+        records="Checkpoint DeadLetter DurableEvent KeptMod LastRun Quarantine",
+        state_dir="StateDir StateDirBusy",
+    )

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from .enforcement import Enforcement, LimitsInForce, limits_stats
     from .over_limit import Exceeded
     from .samples import ProcessSample, make_sampler
-
-__getattr__ = lazily(
-    __name__,
-    doctor="FAIL HostReport examine_host",
-    enforcement="Enforcement LimitsInForce limits_stats",
-    over_limit="Exceeded",
-    samples="ProcessSample make_sampler",
-)
+else:  # hidden from type checkers, which would take any name for one of the room
+    __getattr__ = lazily(
+        __name__,
+        doctor="FAIL HostReport examine_host",
+        enforcement="Enforcement LimitsInForce limits_stats",
+        over_limit="Exceeded",
+        samples="ProcessSample make_sampler",
+    )

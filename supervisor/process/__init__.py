@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from .log import ModLog, read_tail
     from .process import Exit, WorkerProcess
     from .shield import shielded
-
-__getattr__ = lazily(
-    __name__,
-    crashes="Cause CrashLog CrashReport REPORTED_EVENTS REPORTED_LINES crash_cause crash_detail last_traceback",
-    interpreters="Interpreter probe",
-    launch="Launch",
-    launcher="Launcher make_launcher",
-    log="ModLog read_tail",
-    process="Exit WorkerProcess",
-    shield="shielded",
-)
+else:  # hidden from type checkers, which would take any name for one of the room
+    __getattr__ = lazily(
+        __name__,
+        crashes="Cause CrashLog CrashReport REPORTED_EVENTS REPORTED_LINES crash_cause crash_detail last_traceback",
+        interpreters="Interpreter probe",
+        launch="Launch",
+        launcher="Launcher make_launcher",
+        log="ModLog read_tail",
+        process="Exit WorkerProcess",
+        shield="shielded",
+    )

@@ -23,15 +23,8 @@ from modvisor.supervisor.events.dead_letters import LetterLedger
 from modvisor.supervisor.events.gateway import Gateway
 from modvisor.supervisor.events.mod_requests import ModRequests
 from modvisor.supervisor.fleet.registry import ModRegistry
-from modvisor.supervisor.journal.journal import (
-    Checkpoint,
-    DeadLetter,
-    DurableEvent,
-    Journal,
-    LastRun,
-    Quarantine,
-    StorageFull,
-)
+from modvisor.supervisor.journal.journal import Journal
+from modvisor.supervisor.journal.records import Checkpoint, DeadLetter, DurableEvent, LastRun, Quarantine, StorageFull
 from modvisor.supervisor.journal.state_dir import StateDir
 from modvisor.supervisor.lifecycle.keeper import Keeper
 from modvisor.supervisor.limits.enforcement import Enforcement

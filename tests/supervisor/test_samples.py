@@ -272,7 +272,7 @@ def test_workers_are_not_taken_for_gone_when_we_are_out_of_descriptors(
 @needs_proc
 def test_a_kernel_that_does_not_count_disk_bytes(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     worker.do("files")
-    monkeypatch.setattr(procs, "_read", lambda path: b"rchar: 1\nwchar: 2\nsyscr: 3\nsyscw: 4\n")
+    monkeypatch.setattr(procs, "read_proc", lambda path: b"rchar: 1\nwchar: 2\nsyscr: 3\nsyscw: 4\n")
     assert LinuxSampler()._disk_bytes(worker.pid) == (None, None)
 
 
