@@ -26,6 +26,7 @@ class House:
             if not os.path.exists(face):  # installed, not a checkout: the house is the package itself
                 face = os.path.join(HOUSE, "__init__.py")
             spec = spec_from_file_location(fullname, face)
+            assert spec is not None
             spec.submodule_search_locations = []
             return spec
         package, _, name = fullname.partition(".")

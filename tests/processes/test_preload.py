@@ -92,7 +92,7 @@ async def test_the_next_guardian_imports_it_too(
         (None, "ModuleNotFoundError: No module named"),
         ("1 / 0", "ZeroDivisionError: division by zero"),
         ("import sys\nsys.exit(3)", "SystemExit: 3"),
-        ("import os\nos._exit(3)", "the process that imports it has died over one of them"),
+        ("import os\nos._exit(3)", "the process that imports the modules has died over one of them"),
     ],
 )
 async def test_what_cannot_be_imported_is_told_at_the_start(

@@ -28,15 +28,8 @@ from modvisor.supervisor.fleet.commands import ModCommands
 from modvisor.supervisor.fleet.registry import ModRegistry
 from modvisor.supervisor.fleet.restored import ModRecords
 from modvisor.supervisor.fleet.upkeep import ModUpkeep
-from modvisor.supervisor.journal.journal import (
-    Checkpoint,
-    DeadLetter,
-    DurableEvent,
-    Journal,
-    LastRun,
-    Quarantine,
-    StorageFull,
-)
+from modvisor.supervisor.journal.journal import Journal
+from modvisor.supervisor.journal.records import Checkpoint, DeadLetter, DurableEvent, LastRun, Quarantine, StorageFull
 from modvisor.supervisor.journal.state_dir import StateDir
 from modvisor.supervisor.lifecycle.keeper import Keeper
 from modvisor.supervisor.limits.enforcement import Enforcement
