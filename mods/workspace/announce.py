@@ -71,4 +71,4 @@ class Announcer:
             self._context.log.warning("%s was not announced: %s", task.get_name(), error)
         elif not (answer := task.result()).success and answer.error != Code.UNKNOWN_EVENT:
             # unknown_event is normal: the announcement has no destination and no mod handles it.
-            self._context.log.warning("%s reached nobody: %s", task.get_name(), answer.message)
+            self._context.log.warning("%s reached no agent: %s", task.get_name(), answer.message)

@@ -39,7 +39,7 @@ class StoreMod(BaseMod):
         """Open the database in this mod's folder and get ready to announce.
 
         Args:
-            store: makes the tables' class from the path of the file.
+            store: returns the store, given the path of the file; usually the class of the store.
             destination: where announcements go, see `Announcer`.
         """
         self.announce = Announcer(self.context, destination)
