@@ -1,4 +1,4 @@
-"""One incarnation on a fake worker: it starts or nothing is left of it, and it ends whatever the worker does."""
+"""One incarnation on a fake worker: it starts or leaves no process, and it ends in any case."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reload of one worker on fake workers: what it tells, and that a failure at any step leaves the old one serving."""
+"""Reload of one fake worker: what it tells, and that the old one serves on after any failure."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ class Laws:
         former.append(Start(world.loop.time(), worker, n, handling.attempt, handling.nested))
 
     def _in_order(self, worker: FakeWorker, source: str, n: int) -> None:
-        """Events of a source begin in order. Kept events come again in order, but to another worker."""
+        """Check that events of a source begin in order; kept events come again to another worker."""
         key = (worker.pid if self.world.mod.durable else 0, source)
         if n < self._newest.get(key, -1):
             self.broken(f"event {n} of {source} began after event {self._newest[key]}")
@@ -215,7 +215,7 @@ class Laws:
             assert buried == 0, f"event {n} was buried and answered: {answer}"
 
     def _check_buried(self, sent: Sent) -> None:
-        """A harmless event was alone in its last try, so that only an end from outside buries it."""
+        """Check that a harmless event, alone in its last try, is buried only for an end from outside."""
         mod = self.world.mod
         fallen = self._fallen[sent.event.event_id]
         assert len(fallen) <= mod.max_attempts, f"event {sent.n} ended {len(fallen)} incarnations"

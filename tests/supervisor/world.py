@@ -1,4 +1,4 @@
-"""The core of a network without processes, disk and clock: real from gateway to pipe, with fake workers."""
+"""A network without processes, disk and clock: real from gateway to pipe, with fake workers."""
 
 from __future__ import annotations
 
@@ -337,7 +337,7 @@ class World:
         await self.gateway.late(journey, mod_id, outcome)
 
     async def open(self, *, in_quarantine: bool = False) -> None:
-        """Put it together and load the mod, which may have been in quarantine when the network last ran."""
+        """Load the mod, which may have been in quarantine when the network last ran."""
         await self._started
         if in_quarantine:
             kept = Quarantine(MOD, self.mod.path, "it kept ending", 0.0, fingerprint(self.mod))
