@@ -13,7 +13,7 @@ from .process import WorkerProcess
 
 
 class Launcher(Protocol):
-    """Starts workers. Every implementation passes ``tests/supervisor/test_launchers.py``."""
+    """Starts workers. Every implementation passes ``tests/process/test_launchers.py``."""
 
     async def start(self) -> None:
         """Get ready to launch. May be called again.
