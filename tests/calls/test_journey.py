@@ -11,7 +11,7 @@ from modvisor.ipc.event import Event
 from modvisor.ipc.messages import unpack
 from modvisor.supervisor.calls.journey import Journey, events_of
 from modvisor.supervisor.config import Split
-from modvisor.supervisor.config.audience import Audience, Version
+from modvisor.supervisor.config.audience import Audience, FamilyVersion
 
 
 def journey(n: int = 0, parent: Journey | None = None, *, is_shared: bool = False) -> Journey:
@@ -80,8 +80,10 @@ def test_a_changed_event_keeps_its_deadline_its_cause_and_its_versions() -> None
 
 def test_the_version_of_a_family_is_picked_once() -> None:
     sent = journey()
-    old = Split("wiki", (Version("wiki", None), Version("wiki@2", Audience())))
-    new = Split("wiki", (Version("wiki", None), Version("wiki@2", Audience(agents=frozenset({"agent:alice"})))))
+    old = Split("wiki", (FamilyVersion("wiki", None), FamilyVersion("wiki@2", Audience())))
+    new = Split(
+        "wiki", (FamilyVersion("wiki", None), FamilyVersion("wiki@2", Audience(agents=frozenset({"agent:alice"}))))
+    )
     assert sent.version_of(old) == sent.version_of(new) == "wiki"
     assert journey().version_of(new) == "wiki@2"
 

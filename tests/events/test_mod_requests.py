@@ -16,8 +16,7 @@ from modvisor.ipc.event import Event, EventResponse
 from modvisor.ipc.messages import Request
 from modvisor.supervisor.agents import AgentRegistry
 from modvisor.supervisor.calls import ModCounters, Origin
-from modvisor.supervisor.config import ModConfig
-from modvisor.supervisor.config.config import AgentsConfig
+from modvisor.supervisor.config import AgentsConfig, ModConfig
 from modvisor.supervisor.events import mod_requests
 from modvisor.supervisor.events.mod_requests import MAX_OPEN, MAX_OPEN_WEIGHT, REFUSAL, ModRequests
 
@@ -54,7 +53,7 @@ class Worker:
         self.mod = ModConfig("./work", "work", **config)
         in_flight = SimpleNamespace(origin=lambda cause: Origin(str(cause), 0, None) if cause else None)
         self.incarnation: Any = SimpleNamespace(
-            mod_id="work", pipe=self.pipe, config=self.mod, in_flight=in_flight, standby=False, resting=False
+            mod_id="work", pipe=self.pipe, config=self.mod, in_flight=in_flight, is_resting=False
         )
         self.keeper: Any = SimpleNamespace(counters=ModCounters(), take_checkpoint=self._take_checkpoint)
         self.sent: list[tuple[Event, ModConfig, Origin | None]] = []

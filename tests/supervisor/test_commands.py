@@ -10,8 +10,7 @@ from modvisor.ipc.errors import Code
 from modvisor.ipc.event import Event, EventResponse
 from modvisor.supervisor.agents import AgentRegistry
 from modvisor.supervisor.commands import SystemCommands
-from modvisor.supervisor.config import ModConfig
-from modvisor.supervisor.config.config import AgentsConfig
+from modvisor.supervisor.config import AgentsConfig, ModConfig
 from modvisor.supervisor.events import Sender
 
 pytestmark = pytest.mark.anyio
