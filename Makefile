@@ -64,7 +64,7 @@ house: $(VENV)/.installed  ## print rooms, long files, circles of imports, impor
 	@$(BIN)/python -m tests.house
 
 docs: $(VENV)/.installed  ## print into docs/ what is printed from the code: the keys of config.md, the drawing of lifecycle.md
-	@$(BIN)/python docs/draw_config.py
+	@$(BIN)/python docs/print_keys.py
 	@$(BIN)/python docs/draw_lifecycle.py
 
 diagram: docs

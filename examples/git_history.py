@@ -3,8 +3,9 @@
     python examples/git_history.py [REPOSITORY] [--limit N] > history.jsonl
     modvisor replay history.jsonl
 
-Authors become agents, commits go to the project mod, top-level folders get a page in the wiki that is edited whenever a
-commit touches them, and every commit is announced in the channel ``commits`` of the messaging mod. One event per line.
+Each author becomes an agent. Each commit goes to the project mod, and is announced in the channel
+``commits`` of the messaging mod. Each top-level folder gets a page in the wiki, which is edited
+when a commit touches the folder. The output has one event per line.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ class Commit:
 
     @property
     def folders(self) -> list[str]:
-        """Top-level folders the commit touched, ``root`` for files that lie in none."""
+        """The top-level folders that the commit touched; ``root`` stands for files in no folder."""
         return sorted({path.split("/", 1)[0] if "/" in path else "root" for path in self.files})
 
 
 def read_commits(repository: Path, limit: int | None = None) -> Iterator[Commit]:
-    """Commits from the oldest to the newest, with the files each one changed."""
+    """Yield the commits, oldest first, each with the files that it changed."""
     command = [
         "git",
         "-C",
@@ -62,27 +63,28 @@ def read_commits(repository: Path, limit: int | None = None) -> Iterator[Commit]
 
 
 def agent_id_of(author: str) -> str:
-    """``Ada Lovelace`` to ``ada.lovelace``: letters, digits and dots."""
+    """Make an agent id of an author's name: ``Ada Lovelace`` becomes ``ada.lovelace``."""
     return re.sub(r"[^a-z0-9]+", ".", author.lower()).strip(".")[:64] or "somebody"
 
 
 def page_of(folder: str) -> str:
-    """The wiki path of a folder."""
+    """Return the wiki path of a folder."""
     return "folders/" + (re.sub(r"[^A-Za-z0-9_-]+", "-", folder).strip("-") or "other")
 
 
 def events_of(commits: list[Commit], project: str, after: str | None = None) -> Iterator[dict[str, Any]]:
-    """The whole stream: agents, a project, a channel, then per commit what it means to each mod.
+    """Yield the whole stream: agents, a project, a channel, then the events of each commit.
 
     Args:
-        after: sha of the last commit of a former stream: only what came since is told (pages are edited, not made again).
+        after: the last commit of an earlier stream. Only later commits get events, and pages are
+            edited instead of created.
     """
     authors = {commit.author: agent_id_of(commit.author) for commit in commits}
-    told = next((index + 1 for index, commit in enumerate(commits) if commit.sha == after), 0)
+    known = next((index + 1 for index, commit in enumerate(commits) if commit.sha == after), 0)
     for author, agent in sorted(authors.items()):
         yield event("system.register_agent", agent, {"agent_id": agent, "metadata": {"name": author}})
     first = authors[commits[0].author]
-    if not told:
+    if not known:
         yield event(
             "project.create", first, {"project_id": project, "name": project, "description": "from its git history"}
         )
@@ -93,13 +95,13 @@ def events_of(commits: list[Commit], project: str, after: str | None = None) -> 
     pages: dict[str, list[str]] = {}
     for index, commit in enumerate(commits):
         edits = [page_event(pages, folder, commit, authors[commit.author]) for folder in commit.folders]
-        if index >= told:
+        if index >= known:
             yield from commit_events(commit, authors[commit.author], project)
             yield from edits
 
 
 def commit_events(commit: Commit, agent: str, project: str) -> Iterator[dict[str, Any]]:
-    """What a commit means to the project and messaging mods."""
+    """Yield a commit's events for the project mod and the messaging mod."""
     yield event("project.commit.add", agent, {
         "project_id": project, "sha": commit.sha, "author": commit.author, "timestamp": commit.timestamp,
         "message": commit.subject[:1000], "files": commit.files[:500],
@@ -109,7 +111,7 @@ def commit_events(commit: Commit, agent: str, project: str) -> Iterator[dict[str
 
 
 def page_event(pages: dict[str, list[str]], folder: str, commit: Commit, agent: str) -> dict[str, Any]:
-    """The first commit that touches a folder makes its page, the later ones edit it."""
+    """Return the event that creates a folder's page, or edits the page that exists."""
     path = page_of(folder)
     new = path not in pages
     lines = pages.setdefault(path, [])
@@ -123,7 +125,7 @@ def page_event(pages: dict[str, list[str]], folder: str, commit: Commit, agent: 
 
 
 def event(name: str, agent: str, payload: dict[str, Any], event_id: str | None = None) -> dict[str, Any]:
-    """An event as the network takes it. Ids that follow from the history make a second replay harmless."""
+    """Return an event. With ids from the history, a second replay changes nothing."""
     made: dict[str, Any] = {"event_name": name, "source_id": f"agent:{agent}", "payload": payload}
     if event_id is not None:
         made["event_id"] = event_id
@@ -134,9 +136,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("repository", nargs="?", default=".", type=Path)
     parser.add_argument("--limit", type=int, help="only the newest N commits")
-    parser.add_argument(
-        "--after", metavar="SHA", help="only what came after this commit; an unknown one means everything"
-    )
+    parser.add_argument("--after", metavar="SHA", help="only commits after this one; all commits if it is unknown")
     parser.add_argument("--project", help="the project's id (default: the folder's name)")
     options = parser.parse_args(arguments)
     project = options.project or agent_id_of(options.repository.resolve().name)
@@ -150,5 +150,5 @@ def main(arguments: list[str] | None = None) -> None:
 if __name__ == "__main__":
     try:
         main()
-    except BrokenPipeError:  # the reader has seen enough
+    except BrokenPipeError:  # the reader closed the pipe
         sys.stderr.close()

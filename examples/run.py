@@ -1,8 +1,9 @@
-"""Start the example network, replay a git repository's own history through its four mods, and leave it serving.
+"""Start the example network, replay a git repository's history through its mods, and keep serving.
 
     python examples/run.py [REPOSITORY] [--port N] [--limit N] [--once]
 
-All of it could be typed by hand: ``modvisor run``, ``git_history.py``, ``modvisor replay``, ``modvisor send``, ``modvisor ps``.
+You could type all of it by hand: ``modvisor run``, ``git_history.py``, ``modvisor replay``,
+``modvisor send`` and ``modvisor ps``.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ READY = "ready in "
 
 
 def modvisor(*words: str) -> list[str]:
-    """The command line of the ``modvisor`` command that belongs to this interpreter."""
-    return [sys.executable, "-m", "modvisor.supervisor.cli", *words]
+    """Return the command line of the ``modvisor`` command of this Python."""
+    return [sys.executable, "-m", "modvisor", *words]
 
 
 def say(text: str) -> None:
@@ -35,7 +36,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def running_network(port: int | None) -> Iterator[subprocess.Popen[str]]:
-    """A network that is ready; it is ended, gently, on the way out."""
+    """Start a network and wait until it is ready. Stop it at the end."""
     options = [] if port is None else ["--port", str(port)]
     with subprocess.Popen(modvisor("run", str(NETWORK), *options), stdout=subprocess.PIPE, text=True) as network:
         try:
@@ -45,11 +46,12 @@ def running_network(port: int | None) -> Iterator[subprocess.Popen[str]]:
                 if line.startswith(READY):
                     break
             else:
-                raise SystemExit(network.wait() or 1)  # it said itself why it did not start
+                raise SystemExit(network.wait() or 1)  # its own message says why it did not start
             threading.Thread(target=pass_on, args=(network.stdout,), daemon=True).start()
             yield network
         finally:
-            # Asked, not by a signal: whoever has ended us may have sent it to the network as well, and the second one kills.
+            # Ask the network to stop, instead of sending a signal. Its terminal or service manager
+            # may have sent it one already, and a second one would kill it.
             stop = modvisor("--file", str(NETWORK), "stop")
             if subprocess.run(stop, check=False, capture_output=True).returncode and network.poll() is None:
                 network.send_signal(signal.SIGTERM)
@@ -57,13 +59,13 @@ def running_network(port: int | None) -> Iterator[subprocess.Popen[str]]:
 
 
 def pass_on(lines: IO[str]) -> None:
-    """What the network says later, on a reload or at its end."""
+    """Print what the network prints later, on a reload or at its end."""
     for line in lines:
         print(line, end="", flush=True)
 
 
 def call(*words: str) -> None:
-    """Run a ``modvisor`` command for everybody to see."""
+    """Run a ``modvisor`` command and show its output."""
     subprocess.run(modvisor("--file", str(NETWORK), *words), check=True)
 
 
@@ -74,7 +76,7 @@ def ask(event: str, **payload: object) -> dict[str, object]:
 
 
 def replay(repository: Path, limit: int) -> None:
-    """Replay what came since the last run: the mods keep their data, so the history goes on where it ended."""
+    """Replay the commits since the last run; the mods still have the data of the earlier ones."""
     STATE.mkdir(exist_ok=True)
     history, bookmark = STATE / "history.jsonl", STATE / "replayed"
     words = [sys.executable, str(HERE / "git_history.py"), str(repository), "--project", "demo", "--limit", str(limit)]
@@ -89,7 +91,7 @@ def replay(repository: Path, limit: int) -> None:
 
 
 def tour() -> None:
-    """What the four mods know by now."""
+    """Print what the four mods know by now."""
     pages = ask("wiki.page.list")["pages"]
     print("wiki       pages:", ", ".join(page["path"] for page in pages))  # type: ignore[union-attr]
     commits = ask("project.commit.list", project_id="demo", limit=1)["commits"]
@@ -105,11 +107,10 @@ def main() -> None:
     parser.add_argument("repository", nargs="?", default=HERE.parent, type=Path)
     parser.add_argument("--port", type=int, help="listen here instead of the port in network.yaml; 0 takes a free one")
     parser.add_argument("--limit", type=int, default=2000, help="replay only the newest N commits (default: 2000)")
-    parser.add_argument("--once", action="store_true", help="stop after the tour instead of serving on")
+    parser.add_argument("--once", action="store_true", help="stop after the tour instead of serving")
     options = parser.parse_args()
-    signal.signal(
-        signal.SIGTERM, lambda _signum, _frame: sys.exit(128 + signal.SIGTERM)
-    )  # by way of ending the network
+    # Leave by an exception, so that `running_network` stops the network.
+    signal.signal(signal.SIGTERM, lambda _signum, _frame: sys.exit(128 + signal.SIGTERM))
     say(f"modvisor run {NETWORK.relative_to(HERE.parent)}")
     with running_network(options.port) as network:
         say("the history of this repository, replayed through the mods")
@@ -120,7 +121,7 @@ def main() -> None:
         call("ps")
         if not options.once:
             say("serving; Ctrl-C ends it. In another terminal: cd examples; ../.venv/bin/modvisor ps")
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the network gets its own and drains; we wait for it
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the network too; wait while it drains
             network.wait()
 
 

@@ -1,4 +1,4 @@
-"""`ModContext`: all that a mod may know and ask of its network."""
+"""`ModContext`: everything that a mod may know and ask of its network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ T = TypeVar("T")
 
 
 class ModContext(Protocol):
-    """The narrow door between a mod and its network. The worker provides it; tests provide a recording one."""
+    """The only way from a mod to its network. The worker provides it.
+
+    In tests, `modvisor.worker.testing.RecordingContext` takes its place.
+    """
 
     @property
     def mod_id(self) -> str:
@@ -22,74 +25,85 @@ class ModContext(Protocol):
 
     @property
     def replica(self) -> int | None:
-        """Which of the mod's ``workers`` this is, from 0; None of a mod that has but one."""
+        """This worker's index among the mod's ``workers``, from 0; None for a single worker."""
         ...
 
     @property
-    def network_name(self) -> str: ...
+    def network_name(self) -> str:
+        """The name of the network, as its file gives it."""
+        ...
 
     @property
     def storage_path(self) -> Path:
-        """A folder of this mod alone. It exists, and survives reloads, restarts and the network itself."""
+        """A folder for this mod alone.
+
+        It exists, and survives reloads, restarts and the network itself.
+        """
         ...
 
     @property
     def log(self) -> logging.Logger:
-        """Goes to the mod's own log, as ``print`` and the `logging` module do (``modvisor logs ID``)."""
+        """Writes to the mod's own log, which ``modvisor logs ID`` shows; so does ``print``."""
         ...
 
     async def send_event(self, event: Event, timeout: float | None = None) -> EventResponse:
-        """Send an event into the network, as ``mod:ID`` unless it names a source this mod may speak for.
+        """Send an event into the network and return the answer.
 
-        Handled like any other event: routed to the other mods, then delivered. Inside a handler it is linked to the event
-        being handled (``cause``), so that endless loops are found.
+        The source is ``mod:ID``, unless the event names another source that this mod may speak for.
+        The network routes the event to the other mods, then delivers it. An event sent inside a
+        handler is linked to the event being handled (its cause), so that endless loops are found.
 
         Args:
-            timeout: seconds to wait for the answer; past it the response is a failure ``timeout``.
+            timeout: seconds to wait for the answer; after them the response is a failure
+                ``timeout``.
         """
         ...
 
     async def request(
         self, mod: str, event_name: str, payload: dict[str, Any] | None = None, timeout: float | None = None
     ) -> EventResponse:
-        """Ask one mod, such as ``mod:wiki``, and nobody else; a failure is a response, ``no_such_mod`` if it is not loaded.
+        """Ask one mod, such as ``mod:wiki``.
 
-        Of a mod that this one requires (or uses), the version answers that it asks for, whatever id that is loaded under.
+        Failures are responses: ``no_such_mod`` if it is not loaded. If this mod names the other one
+        in ``requires`` or ``optional``, the version that fits answers, even if it is loaded under
+        another id.
 
         Args:
-            timeout: seconds to wait for the answer, for a mod that is on its way back as well.
+            timeout: seconds to wait for the answer, including the time that the mod needs to
+                restart.
         """
         ...
 
     async def checkpoint(self, state: Any) -> None:
-        """Keep ``state`` (msgpack types) for the case of a crash; returns when it is on disk. None: nothing is done.
+        """Keep ``state`` (msgpack types) in case of a crash; return when it is on disk.
 
-        The next incarnation gets the newest checkpoint through `set_state`, before its first event; so does the first one
-        after a restart of the network. An unload forgets it. ``checkpoint_every`` of the mod's config does the same with
-        what `get_state` returns.
+        For None, do nothing. The next incarnation gets the newest checkpoint through `set_state`,
+        before its first event, even after a restart of the network. An unload removes the
+        checkpoint. ``checkpoint_every`` in the mod's entry saves the result of `get_state` in the
+        same way, at intervals.
 
         Raises:
-            RequestFailed: it is too large, or the disk is full; the former checkpoint stands. Also in `initialize`, where the
-                mod does not have its state yet.
+            RequestFailed: the state is too large, or the disk is full; the old checkpoint stays.
+                Also when called in `initialize`, where the mod does not have its state yet.
         """
         ...
 
     async def agents(self) -> list[dict[str, Any]]:
-        """The registered agents: ``[{"agent_id", "metadata", "group"}, …]``."""
+        """Return the registered agents: ``[{"agent_id", "metadata", "group"}, …]``."""
         ...
 
     async def channels(self) -> list[str]:
-        """The names of the network's channels."""
+        """Return the names of the network's channels."""
         ...
 
     async def channel_members(self, channel: str) -> list[str]:
-        """The agent ids of a channel's members, in joining order; empty for an unknown channel."""
+        """Return a channel's members in the order of joining; [] for an unknown channel."""
         ...
 
     async def groups(self) -> dict[str, list[str]]:
-        """Agent groups and the ids of their registered members."""
+        """Return the agent groups, each with the ids of its registered members."""
         ...
 
     def run_from_thread(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run one of the awaitable calls above from a plain (threaded) handler and return its result."""
+        """Run one of the calls above from a plain handler, which runs in a thread."""
         ...

@@ -1,4 +1,8 @@
-"""`mod_event_handler` marks; `collect_handlers` verifies, and names the culprit: mod, method, what is wrong."""
+"""`mod_event_handler` marks a method; `collect_handlers` checks and collects the marked methods.
+
+The decorator checks nothing. An error at load time can name the mod's class, the method and the
+mistake; an error inside the decorator could not name the class.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ _MARK = "__modvisor_patterns__"
 
 
 class InvalidHandler(ModvisorError):
-    """A method marked as handler that cannot be one."""
+    """A method is marked as a handler but cannot be one."""
 
     code = Code.INVALID_MOD
 
@@ -25,9 +29,10 @@ class Handler:
     """One method bound to one pattern.
 
     Attributes:
-        call: the bound method, ``(event) -> EventResponse | Event | None`` or a coroutine function of that.
-        is_async: whether ``call`` is a coroutine function; a plain one runs in a thread.
-        observe: gets copies and its result is dropped.
+        call: the bound method, ``(event) -> EventResponse | Event | None``, plain or a coroutine
+            function.
+        is_async: whether ``call`` is a coroutine function. A plain function runs in a thread.
+        observe: whether it gets copies of events. Its result is dropped then.
     """
 
     pattern: str
@@ -38,14 +43,15 @@ class Handler:
 
 
 def mod_event_handler(pattern: str, *, observe: bool = False) -> Callable[[F], F]:
-    """Mark a method of a `BaseMod` as handler of the events that match ``pattern``.
+    """Mark a method of a `BaseMod` as a handler of the events that match ``pattern``.
 
-    The method takes the event and returns an `EventResponse` (the answer), a changed `Event` (passed on instead of the
-    original) or None (passed on). With ``observe=True`` it gets copies, is never waited for, and its result is dropped.
-    May be given several times.
+    The method takes the event. It returns an `EventResponse` to answer, None to pass the event on,
+    or a changed `Event` to pass on in place of the original. With ``observe=True`` it gets copies,
+    the network never waits for it, and its result is dropped. A method may be marked several times.
 
     Args:
-        pattern: ``wiki.page.create``, ``wiki.*`` (any depth below ``wiki``) or ``*``. Checked when the mod is loaded.
+        pattern: ``wiki.page.create``, ``wiki.*`` (any depth below ``wiki``) or ``*``. It is checked
+            when the mod is loaded.
     """
 
     def mark(function: F) -> F:
@@ -57,10 +63,12 @@ def mod_event_handler(pattern: str, *, observe: bool = False) -> Callable[[F], F
 
 
 def collect_handlers(mod: object) -> list[Handler]:
-    """Every marked method of ``mod``, once each, in the order of definition (base classes first).
+    """Return a `Handler` for each mark of each method of ``mod``, in the order of definition.
+
+    Methods of base classes come first.
 
     Raises:
-        InvalidHandler: names the mod's class, the method and what was expected.
+        InvalidHandler: the message names the mod's class, the method and what was expected.
     """
     handlers = []
     for name in _method_names(type(mod)):
@@ -74,7 +82,7 @@ def collect_handlers(mod: object) -> list[Handler]:
         where = f"{type(mod).__qualname__}.{name}"
         _verify_signature(where, bound)
         is_async = inspect.iscoroutinefunction(bound)
-        for pattern, observe in reversed(marks):  # decorators apply from the bottom up
+        for pattern, observe in reversed(marks):  # Python applies decorators from the bottom up
             try:
                 check_pattern(pattern)
             except InvalidEvent as error:
@@ -84,7 +92,7 @@ def collect_handlers(mod: object) -> list[Handler]:
 
 
 def _method_names(cls: type) -> list[str]:
-    """Attribute names of the class, each once: an overridden handler runs as its override, not twice."""
+    """Return the attribute names of a class, each once, even if they are overridden."""
     return list(dict.fromkeys(name for base in reversed(cls.__mro__) for name in vars(base)))
 
 

@@ -120,7 +120,7 @@ def quick_guardians(bytecode_may_be_written: None) -> Iterator[None]:
 @pytest.fixture
 def started_guardians(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests about guardians and what they fork: each is started as in production."""
-    monkeypatch.setattr("modvisor.supervisor.process.guarded.subprocess", subprocess)
+    monkeypatch.setattr("modvisor.supervisor.process.guardian_process.subprocess", subprocess)
 
 
 @pytest.fixture(scope="session", autouse=True)

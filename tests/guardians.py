@@ -99,7 +99,7 @@ def forked_guardians() -> Iterator[None]:
 
     stand_in = SimpleNamespace(Popen=popen, DEVNULL=subprocess.DEVNULL, PIPE=subprocess.PIPE)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("modvisor.supervisor.process.guarded.subprocess", stand_in)
+        patch.setattr("modvisor.supervisor.process.guardian_process.subprocess", stand_in)
         yield
     template.close()
 

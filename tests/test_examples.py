@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from modvisor.supervisor import AgentNetwork, Event
+from modvisor import AgentNetwork, Event
 
 pytestmark = pytest.mark.anyio
 
@@ -125,7 +125,7 @@ def test_the_tour_that_is_ended_ends_its_network(tmp_path: Path) -> None:
                 if "serving;" in line:
                     break
             started = psutil.Process(tour.pid).children(recursive=True)
-            assert any("modvisor.supervisor.cli" in process.cmdline() for process in started)
+            assert any("modvisor" in process.cmdline() for process in started)
             os.killpg(tour.pid, signal.SIGTERM)  # as a terminal or a service manager does: to the network, too
             rest = tour.stdout.read()
             assert tour.wait(30) == 128 + signal.SIGTERM

@@ -25,7 +25,10 @@ class House:
             face = os.path.join(HOUSE, "modvisor", "__init__.py")
             if not os.path.exists(face):  # installed, not a checkout: the house is the package itself
                 face = os.path.join(HOUSE, "__init__.py")
-            return spec_from_file_location(fullname, face, submodule_search_locations=[])
+            spec = spec_from_file_location(fullname, face)
+            assert spec is not None
+            spec.submodule_search_locations = []
+            return spec
         package, _, name = fullname.partition(".")
         if package != "modvisor" or name not in FLOORS:
             return None

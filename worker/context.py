@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Coroutine
 from contextvars import ContextVar
 from pathlib import Path
@@ -29,7 +30,7 @@ The core knows the event of that request. It links to it what the handler sends,
 the handler leaves behind send."""
 
 
-class CommonContext:
+class CommonContext(ABC):
     """What the context of a worker and the context of a test (`worker.testing`) share."""
 
     def __init__(self, mod_id: str, network_name: str, storage_path: Path, replica: int | None = None) -> None:
@@ -40,8 +41,9 @@ class CommonContext:
         self.storage_path = storage_path
         self.log = logging.getLogger(mod_id)
 
+    @abstractmethod
     async def send_event(self, event: Event, timeout: float | None = None) -> EventResponse:
-        raise NotImplementedError
+        """Send an event into the network, and return its response."""
 
     async def request(
         self, mod: str, event_name: str, payload: dict[str, Any] | None = None, timeout: float | None = None
@@ -53,8 +55,9 @@ class CommonContext:
         if state is not None:
             await self._save(state)
 
+    @abstractmethod
     async def _save(self, state: Any) -> None:
-        raise NotImplementedError
+        """Keep a state for the next process of the mod."""
 
     def run_from_thread(self, coroutine: Coroutine[Any, Any, T]) -> T:
         try:

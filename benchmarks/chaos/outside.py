@@ -197,7 +197,7 @@ class Outside:
         return guardian.pid
 
     def _launcher(self) -> GuardianLauncher:
-        launcher = self._mods()._around.launcher
+        launcher = self._mods()._shared.launcher
         assert isinstance(launcher, GuardianLauncher)
         return launcher
 

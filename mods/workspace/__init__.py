@@ -1,1 +1,1 @@
-"""Bundled mods for a shared workspace: wiki, project, messaging, analytics. Their events stand in README.md here."""
+"""Bundled mods for a shared workspace; README.md lists their events."""

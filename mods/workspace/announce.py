@@ -1,23 +1,23 @@
-"""Telling the network what changed, without making the one who changed it wait."""
+"""`Announcer`: tell the network what changed, without a delay for the request that changed it."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-from ...ipc.errors import Code
-from .. import Event, EventResponse, ModContext
+from .. import Code, Event, EventResponse, ModContext
 
-TIMEOUT = 10.0  # seconds; what an announcement waits for is other mods' handlers, whose trouble is not ours
-MAX_PENDING = 200  # below the 256 events a mod may have under way, so that announcements never block its requests
+TIMEOUT = 10.0  # seconds that an announcement waits for other mods' handlers
+MAX_PENDING = 200  # below the 256 events that a mod may have in flight, so that its requests never wait
 CLOSE_SECONDS = 2.0
 
 
 class Announcer:
-    """Sends events in the background, in order. A failure is logged; it never reaches the request that changed something.
+    """Sends events in the background, in order. Logs failures; the request never sees them.
 
     Args:
-        destination: of announcements that name none of their own. None: other mods and observers see them, no inbox fills.
+        destination: where announcements go. With None, other mods and observers see them, and no
+            agent's inbox fills.
     """
 
     def __init__(self, context: ModContext, destination: str | None = None) -> None:
@@ -30,7 +30,7 @@ class Announcer:
         """Announce a change.
 
         Args:
-            only: the agents that may see it; None: everyone.
+            only: the agents that may see it; None for everyone.
         """
         event = Event(event_name, destination_id=self._destination, payload=payload)
         if only is not None:
@@ -38,24 +38,25 @@ class Announcer:
         await self.post(event)
 
     async def post(self, event: Event) -> None:
-        """Send any event in the background."""
+        """Send an event in the background, to its own destination."""
         if len(self._pending) >= MAX_PENDING:
             self._dropped += 1
             if self._dropped in (1, 10, 100) or self._dropped % 1000 == 0:
                 self._context.log.warning(
-                    "%d announcements dropped so far: %d are still waiting for the network's answer",
+                    "%d announcements dropped so far: %d still wait for the network's answer",
                     self._dropped, MAX_PENDING,
                 )  # fmt: skip
             return
         task = asyncio.create_task(self._context.send_event(event, timeout=TIMEOUT), name=event.event_name)
         self._pending.add(task)
         task.add_done_callback(self._finished)
-        # The task's first step writes the event to the pipe: it leaves before the answer to the event being handled, while
-        # the network still knows that one as its cause, and in the order of the changes.
+        # Let the task's first step write the event to the pipe now. So announcements leave in the
+        # order of the changes, and before the answer to the event being handled: until then the
+        # network knows that event as their cause.
         await asyncio.sleep(0)
 
     async def close(self) -> None:
-        """Wait a moment for what is under way, then give up on it."""
+        """Wait a moment for announcements in flight, then cancel them."""
         if self._pending:
             await asyncio.wait(self._pending, timeout=CLOSE_SECONDS)
         for task in self._pending:
@@ -69,5 +70,5 @@ class Announcer:
         elif (error := task.exception()) is not None:
             self._context.log.warning("%s was not announced: %s", task.get_name(), error)
         elif not (answer := task.result()).success and answer.error != Code.UNKNOWN_EVENT:
-            # unknown_event: it had no destination and no other mod cares. That is the normal case.
-            self._context.log.warning("%s reached nobody: %s", task.get_name(), answer.message)
+            # unknown_event is normal: the announcement has no destination and no mod handles it.
+            self._context.log.warning("%s reached no agent: %s", task.get_name(), answer.message)

@@ -1,4 +1,4 @@
-"""Opening a mod's SQLite file, and bringing its tables up to date."""
+"""Open a mod's SQLite file and bring its tables up to date."""
 
 from __future__ import annotations
 
@@ -7,23 +7,29 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-BUSY_SECONDS = 5.0  # how long a statement waits for another process (a backup, a person's sqlite3 shell) to finish
+BUSY_SECONDS = 5.0  # how long a statement waits for another process, such as a backup or an sqlite3 shell
 
 
 class DatabaseUnusable(Exception):
-    """The file is not a database of this mod; the message names it and says what to do."""
+    """The file is not a usable database of this mod.
+
+    The message names the file and the next step.
+    """
 
 
 def open_database(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
-    """Open (or create) the database at ``path`` and run the migrations it has not seen.
+    """Open or create the database at ``path`` and run the migrations that it lacks.
 
-    The connection commits each statement by itself; use `transaction` around several. It belongs to the calling thread.
+    The connection commits each statement by itself; use `transaction` around several statements. It
+    belongs to the calling thread.
 
     Args:
-        migrations: SQL scripts, oldest first, only ever added to: the file's ``user_version`` counts those that ran.
+        migrations: SQL scripts, oldest first. Only ever add to them: the file's ``user_version``
+            counts the scripts that ran.
 
     Raises:
-        DatabaseUnusable: not an SQLite file, not accessible, or written by a newer version of the mod.
+        DatabaseUnusable: the file is not an SQLite file, not accessible, or written by a newer
+            version of the mod.
     """
     try:
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
@@ -32,21 +38,23 @@ def open_database(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
     try:
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")  # WAL: a power cut may lose the last commits, never the file
+        connection.execute(
+            "PRAGMA synchronous = NORMAL"
+        )  # in WAL mode a power cut may lose the last commits, never the file
         connection.execute("PRAGMA foreign_keys = ON")
         _migrate(connection, path, migrations)
     except BaseException as error:
         connection.close()
         if not isinstance(error, sqlite3.DatabaseError):
             raise
-        passing = isinstance(error, sqlite3.OperationalError)  # locked, disk full, not writable
-        raise DatabaseUnusable(f"{path}: {error}{'' if passing else '; move the file away to start empty'}") from error
+        may_pass = isinstance(error, sqlite3.OperationalError)  # locked, disk full, not writable
+        raise DatabaseUnusable(f"{path}: {error}{'' if may_pass else '; move the file away to start empty'}") from error
     return connection
 
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """All or nothing: commits at the end, rolls back when the block raises. Takes the write lock at once."""
+    """Commit at the end of the block; roll back if it raises. Take the write lock at once."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield connection
@@ -60,7 +68,7 @@ def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[st
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > len(migrations):
         raise DatabaseUnusable(
-            f"{path}: written by a newer version of this mod (its tables are at {version}, this version knows "
+            f"{path}: a newer version of this mod wrote it (its tables are at version {version}, this mod knows "
             f"{len(migrations)}); update the mod or restore an older copy of the file"
         )
     for number, script in enumerate(migrations[version:], version + 1):

@@ -1,9 +1,9 @@
-"""Reading what a sender or a config gave: each field is checked as it is read, and a mistake is refused by name.
+"""`Given`: read the fields of a payload or a config. Each field is checked as it is read.
 
 given = Given(event.payload)
 title = given.line("title", most=200)
 tags = given.texts("tags", items=20, most=50, default=[])
-given.done()  # refuses what nobody asked for
+given.done()  # refuses fields that were not read
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Never, TypeVar, cast
 
-from ...ipc.errors import InvalidEvent
-from .. import Event, Refused
+from .. import Event, InvalidEvent, Refused
 
 D = TypeVar("D")
 
 _REQUIRED = cast("Never", object())
-"""Stands for "no default": typed so that a required field's type is not widened by it."""
+"""Stands for "no default". Typed as Never, it does not widen a required field's type."""
 
-_ID = re.compile(r"[A-Za-z0-9_.@-]{1,128}")  # the network's own grammar of agent and channel ids
+_ID = re.compile(r"[A-Za-z0-9_.@-]{1,128}")  # the network's own grammar for agent and channel ids
 _RESERVED = frozenset({"broadcast", "all", "system"})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class Given:
-    """A mapping from outside, read field by field. None counts as absent, as many clients send null for "not set".
+    """A mapping from outside, read field by field.
 
-    Every reader takes the field's name and raises `Refused` (``bad_input``, with the field in its details) when the
-    field is missing and has no default, or is not what was expected.
+    A None counts as absent: many clients send null for "not set". Every reader takes the field's
+    name. It raises `Refused` (``bad_input``, with the field in its details) when the field has a
+    wrong value, or is missing and has no default.
     """
 
     def __init__(self, data: Mapping[str, Any]) -> None:
@@ -38,15 +38,15 @@ class Given:
         self._asked: dict[str, None] = {}
 
     def text(self, name: str, *, most: int, least: int = 1, default: D = _REQUIRED) -> str | D:
-        """Text of ``least`` to ``most`` characters, lines included."""
+        """Read text of ``least`` to ``most`` characters, which may have several lines."""
         return self._read(name, f"text of {least} to {most} characters", default, lambda v: _text(v, least, most))
 
     def line(self, name: str, *, most: int, default: D = _REQUIRED) -> str | D:
-        """Text of one line: not blank, without line breaks and other control characters; outer spaces are cut off."""
+        """Read a line of text: not blank, no control characters. Strip outer spaces."""
         return self._read(name, f"one line of 1 to {most} characters", default, lambda v: _line(v, most))
 
     def integer(self, name: str, *, least: int, most: int, default: D = _REQUIRED) -> int | D:
-        """A whole number (True and False are none)."""
+        """Read a whole number. True and False do not count as numbers."""
 
         def check(value: Any) -> int | None:
             return value if type(value) is int and least <= value <= most else None
@@ -54,7 +54,7 @@ class Given:
         return self._read(name, f"a whole number from {least} to {most}", default, check)
 
     def number(self, name: str, *, least: float, most: float, default: D = _REQUIRED) -> float | D:
-        """A number, whole or not."""
+        """Read a number, whole or not."""
 
         def check(value: Any) -> float | None:
             return float(value) if type(value) in (int, float) and least <= value <= most else None
@@ -62,11 +62,11 @@ class Given:
         return self._read(name, f"a number from {least:g} to {most:g}", default, check)
 
     def flag(self, name: str, *, default: D = _REQUIRED) -> bool | D:
-        """True or False."""
+        """Read True or False."""
         return self._read(name, "true or false", default, lambda v: v if type(v) is bool else None)
 
     def choice(self, name: str, options: Sequence[str], *, default: D = _REQUIRED) -> str | D:
-        """One of ``options``."""
+        """Read one of ``options``."""
 
         def check(value: Any) -> str | None:
             return value if isinstance(value, str) and value in options else None
@@ -74,7 +74,7 @@ class Given:
         return self._read(name, f"one of {', '.join(options)}", default, check)
 
     def texts(self, name: str, *, items: int, most: int, default: D = _REQUIRED) -> list[str] | D:
-        """A list of one-line texts; repeated ones are dropped, order is kept."""
+        """Read a list of one-line texts; keep their order and drop repeated ones."""
 
         def check(value: Any) -> list[str] | None:
             if not isinstance(value, list) or len(value) > items:
@@ -85,7 +85,7 @@ class Given:
         return self._read(name, f"a list of at most {items} lines of 1 to {most} characters", default, check)
 
     def numbers(self, name: str, *, items: int, least: float, most: float, default: D = _REQUIRED) -> list[float] | D:
-        """A list of 1 to ``items`` numbers."""
+        """Read a list of 1 to ``items`` numbers."""
 
         def check(value: Any) -> list[float] | None:
             if not isinstance(value, list) or not 1 <= len(value) <= items:
@@ -96,11 +96,11 @@ class Given:
         return self._read(name, f"a list of 1 to {items} numbers from {least:g} to {most:g}", default, check)
 
     def agent(self, name: str, *, default: D = _REQUIRED) -> str | D:
-        """An agent's bare id; ``agent:`` in front of it is taken off."""
+        """Read an agent's bare id; remove a leading ``agent:``."""
         return self._read(name, "an agent id such as 'alice'", default, agent_id)
 
     def agents(self, name: str, *, items: int = 1000, default: D = _REQUIRED) -> list[str] | D:
-        """A list of agent ids."""
+        """Read a list of agent ids."""
 
         def check(value: Any) -> list[str] | None:
             if not isinstance(value, list) or len(value) > items:
@@ -111,19 +111,19 @@ class Given:
         return self._read(name, f"a list of at most {items} agent ids", default, check)
 
     def channel(self, name: str, *, default: D = _REQUIRED) -> str | D:
-        """A channel's name; ``channel:`` or ``#`` in front of it is taken off."""
+        """Read a channel's name; remove a leading ``channel:`` or ``#``."""
         return self._read(name, "a channel name such as 'general'", default, channel_name)
 
     def destination(self, name: str) -> str | None:
-        """Where announcements go: ``channel:NAME``, ``group:NAME``, ``agent:ID``, ``agent:broadcast``, or absent."""
+        """Read an address such as ``channel:NAME`` or ``agent:broadcast``; None if it is absent."""
         return self._read(name, "'channel:NAME', 'group:NAME', 'agent:broadcast' or nothing", None, _destination)
 
     def anything(self, name: str, *, default: D = _REQUIRED) -> Any | D:
-        """Whatever was given; the caller checks it."""
+        """Read a value of any type; the caller checks it."""
         return self._read(name, "a value", default, lambda v: v)
 
     def done(self) -> None:
-        """Refuse fields that were not read: a misspelt one must not be ignored in silence."""
+        """Refuse fields that were not read, so that a misspelt field is not ignored in silence."""
         for name in self._data:
             if name not in self._asked:
                 raise Refused(f"{_short(name)}: unknown field{self._hint(name)}", field=str(name))
@@ -154,7 +154,7 @@ class Given:
 
 
 def agent_id(value: Any) -> str | None:
-    """The bare id that ``value`` means, or None if it cannot be an agent's."""
+    """Return the bare agent id in ``value``, or None if it holds none."""
     if not isinstance(value, str):
         return None
     bare = value.removeprefix("agent:")
@@ -163,7 +163,7 @@ def agent_id(value: Any) -> str | None:
 
 
 def channel_name(value: Any) -> str | None:
-    """The bare name that ``value`` means, or None if it cannot be a channel's."""
+    """Return the bare channel name in ``value``, or None if it holds none."""
     if not isinstance(value, str):
         return None
     bare = value.removeprefix("channel:").removeprefix("#")
@@ -171,7 +171,7 @@ def channel_name(value: Any) -> str | None:
 
 
 def actor(event: Event) -> str:
-    """Who acts: an agent's bare id, ``mod:ID`` for a mod, ``system:system`` for the network itself."""
+    """Return who sent the event: an agent's bare id, ``mod:ID`` or ``system:system``."""
     return event.source_agent or event.source_id or "system:system"
 
 
@@ -190,7 +190,7 @@ def _text(value: Any, least: int, most: int) -> str | None:
         return None
     try:
         value.encode()
-    except UnicodeEncodeError:  # a lone surrogate: neither SQLite nor the pipe can carry it
+    except UnicodeEncodeError:  # a lone surrogate, which neither SQLite nor the pipe can carry
         return None
     return value
 
@@ -211,6 +211,6 @@ def _got(value: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    # Cut before `repr`: the value may be megabytes.
+    # Cut before `repr`, since the value may have megabytes.
     text = repr(value[:60]) if isinstance(value, (str, bytes)) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

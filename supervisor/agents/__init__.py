@@ -12,12 +12,12 @@ from ..faces import lazily
 
 if TYPE_CHECKING:
     from .agent import Agent
-    from .delivery import MAX_POLL_WAIT, Delivered, Refusal
+    from .delivery import MAX_POLL_WAIT, Refusal
     from .registry import AgentRegistry
 else:  # hidden from type checkers, which would take any name for one of the room
     __getattr__ = lazily(
         __name__,
         agent="Agent",
-        delivery="Delivered MAX_POLL_WAIT Refusal",
+        delivery="MAX_POLL_WAIT Refusal",
         registry="AgentRegistry",
     )

@@ -13,7 +13,7 @@ from ...ipc.topic import matches
 
 @dataclass(slots=True)
 class Subscription:
-    """Event patterns that an agent wants to receive, in these channels only (no channels: anywhere)."""
+    """Event patterns that an agent wants, in these channels only (no channels: anywhere)."""
 
     subscription_id: str
     patterns: tuple[str, ...]

@@ -62,8 +62,8 @@ class Inboxes:
         self._on_change = on_change
         self._now = now
         self._agents: dict[str, Agent] = {}
-        self._channels: dict[str, dict[str, None]] = {}  # name -> members in joining order, at least one
-        self._memberships: dict[str, set[str]] = {}  # agent id -> names of its channels, at least one
+        self._channels: dict[str, dict[str, None]] = {}  # name -> members in joining order
+        self._memberships: dict[str, set[str]] = {}  # agent id -> names of its channels
 
     def __len__(self) -> int:
         return len(self._agents)
@@ -255,7 +255,9 @@ class Inboxes:
     # -- out of inboxes
 
     async def poll(self, agent: Agent, wait: float = 0.0, limit: int | None = None) -> list[Event]:
-        """Take the oldest events out of an inbox, each as a copy; wait at most `wait` seconds for the first one.
+        """Take the oldest events out of an inbox, each as a copy.
+
+        Waits at most `wait` seconds for the first event.
 
         Returns nothing if another session has taken over the agent's id meanwhile: the inbox
         belongs to the new session.

@@ -47,7 +47,7 @@ class AgentRegistry(Inboxes):
             password_hash: SHA-256 (hexadecimal) of the password of the group to join.
             secret: the present secret of the id, for an agent that takes its id over.
             retake: the caller has checked this secret already.
-            trusted: the request comes from inside: any group and any id, without password or secret.
+            trusted: the request comes from inside: it gets any group and any id without proof.
             manages: permissions of a caller that manages agents (None: it does not). It needs no
                 password for a group, and no secret for a live id, whose permissions it has itself.
                 It can give nothing that it does not have.
@@ -143,7 +143,7 @@ class AgentRegistry(Inboxes):
         self._groups, self._config = groups, config
 
     def members_of_groups(self) -> dict[str, list[str]]:
-        """Return group name -> ids of its registered members. Groups without members are included."""
+        """Return group name -> ids of its members. Configured groups without members are included."""
         members: dict[str, list[str]] = {name: [] for name in self._groups}
         for agent in self._agents.values():
             if agent.group is not None:
@@ -156,7 +156,7 @@ class AgentRegistry(Inboxes):
     def _assign_group(
         self, name: str | None, password_hash: str | None, trusted: bool, manages: frozenset[str] | None
     ) -> str | None:
-        """Return the group that the request asks for by name or by password, or the default group."""
+        """Return the group that is asked for by name or by password, or the default group."""
         if name:
             group = self._groups.get(name)
             if group is None:
@@ -212,7 +212,7 @@ class AgentRegistry(Inboxes):
     # -- subscriptions
 
     def subscribe(self, agent: Agent, patterns: list[str], channels: list[str]) -> Subscription:
-        """Add a subscription. An agent with subscriptions receives only events that match one of them.
+        """Add a subscription. An agent with subscriptions gets only events that match one of them.
 
         Raises:
             InvalidEvent: a pattern does not follow the grammar.
@@ -230,7 +230,7 @@ class AgentRegistry(Inboxes):
 
 
 def hash_secret(secret: str) -> bytes:
-    """Return the SHA-256 of a secret. A slow hash is not needed: a random secret cannot be guessed."""
+    """Return the SHA-256 of a secret. It need not be slow: a random secret cannot be guessed."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 

@@ -21,20 +21,20 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _INIT = Template('"""The $name mod."""\n')
 
 _MOD = Template('''\
-"""The $name mod: greets whoever asks, and counts the greetings."""
+"""The $name mod: greets people and counts the greetings."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from modvisor.mods import BaseMod, Event, EventResponse, Refused, mod_event_handler
+from modvisor import BaseMod, Event, EventResponse, Refused, mod_event_handler
 
 
 class $cls(BaseMod):
-    """Answers ``$name.greeting.get``, and tells every agent with ``$name.greeting.given``."""
+    """Answer ``$name.greeting.get`` and announce each greeting as ``$name.greeting.given``."""
 
     version = "0.1.0"
-    description = "Greets whoever asks."
+    description = "Greets people and counts the greetings."
 
     def initialize(self) -> bool:
         self.greeting = self.config.get("greeting", "Hello")
@@ -45,13 +45,13 @@ class $cls(BaseMod):
     async def on_get(self, event: Event) -> EventResponse:
         name = event.payload.get("name")
         if not isinstance(name, str) or not name:
-            raise Refused("'name' must be text: whom to greet")
+            raise Refused("name: expected the name of the person to greet", field="name")
         self.count += 1
         given = Event("$name.greeting.given", destination_id="agent:broadcast", payload={"name": name})
         await self.context.send_event(given)
         return EventResponse(True, f"{self.greeting}, {name}!", {"count": self.count})
 
-    # What the next incarnation takes over when the mod is reloaded or restarted.
+    # After a reload, set_state() of the new process gets what get_state() of the old one returned.
 
     def get_state(self) -> dict[str, Any]:
         return {"count": self.count}
@@ -61,7 +61,7 @@ class $cls(BaseMod):
 ''')
 
 _TEST = Template('''\
-"""Runs the mod in this process, with the real dispatch and a context that records. Run it with: pytest"""
+"""Test the mod in this process, with a context that records what the mod sends. Run it with: pytest"""
 
 import pytest
 from modvisor.worker.testing import ModHarness
@@ -76,7 +76,7 @@ def anyio_backend():
     return "asyncio"
 
 
-async def test_greets_and_tells_every_agent(tmp_path):
+async def test_a_greeting_is_answered_and_announced(tmp_path):
     async with ModHarness($cls, storage_path=tmp_path, config={"greeting": "Good day"}) as mod:
         response = await mod.ask("$name.greeting.get", {"name": "Ada"})
         assert response.success
@@ -84,14 +84,14 @@ async def test_greets_and_tells_every_agent(tmp_path):
         assert [event.event_name for event in mod.sent] == ["$name.greeting.given"]
 
 
-async def test_refuses_to_greet_nobody(tmp_path):
+async def test_a_greeting_without_a_name_is_refused(tmp_path):
     async with ModHarness($cls, storage_path=tmp_path) as mod:
         response = await mod.ask("$name.greeting.get")
         assert response.error == "bad_input"
         assert mod.sent == []
 
 
-async def test_keeps_its_count_over_a_reload(tmp_path):
+async def test_the_count_survives_a_reload(tmp_path):
     async with ModHarness($cls, storage_path=tmp_path) as old:
         await old.ask("$name.greeting.get", {"name": "Ada"})
         state = await old.call("get_state")

@@ -1,4 +1,8 @@
-"""What a network file, a mod's entry and a `mod.yaml` may say: read and checked, every mistake at once.
+"""What a network file, a mod's entry and a `mod.yaml` may say. Reports every mistake at once.
+
+Each key is a field in `mod_model` or `network_model`, with its default, reader and meaning.
+`mod_entry` reads the entries of mods, and `network_file` reads the whole file. `reference` prints
+the tables of docs/config.md.
 
 May import: `ipc`.
 Never: looks at a mod's code, starts anything, or writes a file.
@@ -15,7 +19,7 @@ if TYPE_CHECKING:
     from .audience_values import misfit, read_audience, shares_over_100
     from .mod_entry import BUNDLED, fingerprint, mod_config, with_aliases, with_bundled_permissions, with_changes
     from .mod_file import MOD_FILE_NAME, ModFile, mod_file_keys, read_mod_file, with_mod_file
-    from .mod_model import AT_LEAST_ONCE, FORK, STOP_FIRST, LimitsConfig, ModConfig
+    from .mod_model import AT_LEAST_ONCE, FORK, STOP_FIRST, LimitsConfig, ModConfig, RestartConfig
     from .network_file import is_allowed, load_config, parse_config
     from .network_model import AgentsConfig, GroupConfig, JournalConfig, NetworkConfig
     from .reader import Location
@@ -38,7 +42,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         audience_values="misfit read_audience shares_over_100",
         mod_entry="BUNDLED fingerprint mod_config with_aliases with_bundled_permissions with_changes",
         mod_file="MOD_FILE_NAME ModFile mod_file_keys read_mod_file with_mod_file",
-        mod_model="AT_LEAST_ONCE FORK LimitsConfig ModConfig STOP_FIRST",
+        mod_model="AT_LEAST_ONCE FORK LimitsConfig ModConfig RestartConfig STOP_FIRST",
         network_file="is_allowed load_config parse_config",
         network_model="AgentsConfig GroupConfig JournalConfig NetworkConfig",
         reader="Location",

@@ -1,8 +1,8 @@
 """Which version of a mod gets the events of a source: the rules of a canary release. Pure.
 
-The *family* of a mod is its id up to ``@``: ``wiki``, ``wiki@2`` and ``wiki@canary`` are versions of
-``wiki``. Each source (an agent, a mod, the network itself) gets one version of a family, or none.
-The answer is the same after a restart and on any machine.
+The *family* of a mod is its id up to ``@``: ``wiki``, ``wiki@2`` and ``wiki@canary`` are versions
+of ``wiki``. Each source (an agent, a mod, the network itself) gets one version of a family, or
+none. The answer is the same after a restart and on any machine.
 """
 
 from __future__ import annotations

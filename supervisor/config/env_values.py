@@ -24,7 +24,8 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 class EnvValue:
     """A literal value, or the environment variable or file to read it from; one of the three."""
 
-    literal: str | None = field(default=None, repr=False)  # may be a secret, and reprs end up in logs
+    # Not in the repr: it may be a secret, and reprs end up in logs.
+    literal: str | None = field(default=None, repr=False)
     variable: str | None = None
     file: Path | None = None
 

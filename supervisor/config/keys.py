@@ -1,4 +1,4 @@
-"""One truth per key: a dataclass field holds its default, its reader and its line of docs/config.md.
+"""One truth per key: a dataclass field holds its default, its reader and its documentation.
 
 `key` makes such a field, and `section` reads the fields of a dataclass.
 `modvisor.supervisor.config.reference` prints them.
@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from functools import cache
 from typing import Any
@@ -50,7 +50,7 @@ class ConfigKey:
 
 
 def key(default: Any, reader: Reader, doc: str, **more: Any) -> Any:
-    """Return a dataclass field with its reader and its documentation; ``more`` as for `ConfigKey`."""
+    """Return a dataclass field with a reader and a documentation; ``more`` as for `ConfigKey`."""
     return field(default=default, metadata=about(reader, doc, **more))
 
 
@@ -82,9 +82,8 @@ def readers_of(kind: type, section: str = "") -> dict[str, Reader]:
     return {name: each.reader for name, each in keys_of(kind, section).items()}
 
 
-def section(kind: Callable[..., Any]) -> Reader:
+def section(kind: type) -> Reader:
     """Read a mapping as a dataclass whose fields were made by `key`."""
-    assert isinstance(kind, type)
     table = readers_of(kind)
 
     def read(value: Any, at: Location) -> Any:

@@ -203,7 +203,7 @@ def with_aliases(mod: ModConfig, more: Iterable[str]) -> ModConfig:
 
 
 def fingerprint(config: ModConfig) -> str:
-    """Return a hash of what a config asks for: a quarantined mod whose entry changed is tried again."""
+    """Return a hash of what a config asks for; if it changes, a quarantined mod is tried again."""
     asked = replace(config.as_asked, spec=None, asked=None, given=frozenset(), audience=None)
     plain = json.dumps(asdict(asked), sort_keys=True, default=_plain)
     return hashlib.sha256(plain.encode()).hexdigest()

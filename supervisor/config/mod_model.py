@@ -1,4 +1,4 @@
-"""What the configuration of one mod holds: frozen dataclasses, each field with its reader and doc."""
+"""The configuration of one mod: frozen dataclasses whose fields are the keys."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .audience import Audience
 from .audience_values import audience
 from .env_values import EnvValue, variable
 from .keys import about, key, section
-from .name_values import mod_id, mod_path, partition, permission, requirement, speaker, version
+from .name_values import mod_id, mod_path, partition, permission_set, requirement, speaker, version
 from .values import (
     duration,
     flag,
@@ -37,7 +37,6 @@ FORK, EXEC = LAUNCHES = ("fork", "exec")
 MAX_WORKERS = 256  # of one mod, on one machine
 MIN_MEMORY = 1_000_000  # no Python starts with less: a value of 512 means '512MB'
 
-permissions = set_of(permission, "[mods, agents]")
 _requirements = list_of(requirement, "['messaging>=2,<3']")
 _ids = set_of(mod_id, "[messaging_v1]")
 _maybe_memory = or_null(size(MIN_MEMORY))
@@ -191,7 +190,7 @@ class ModConfig:
         ),
     )
     permissions: frozenset[str] = key(
-        frozenset(), permissions, "which `system.*` events the mod may send: `mods`, `agents`, `channels`"
+        frozenset(), permission_set, "which `system.*` events the mod may send: `mods`, `agents`, `channels`"
     )
     speak_for: frozenset[str] = key(
         frozenset(),

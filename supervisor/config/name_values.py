@@ -12,7 +12,7 @@ from ...ipc.address import AGENT, BROADCAST, MAX_ID, MOD, SYSTEM, check_mod_id, 
 from ...ipc.errors import InvalidEvent
 from ...ipc.partition import is_partition
 from .reader import Location, got, hint, reader
-from .values import text
+from .values import set_of, text
 from .versions import Requirement, parse_version
 from .yaml_source import BROKEN
 
@@ -63,6 +63,9 @@ def permission(value: Any, at: Location) -> Any:
     if isinstance(value, str) and value in PERMISSIONS:
         return value
     return at.wrong(f"unknown permission {got(value)}; {hint(value, PERMISSIONS)}")
+
+
+permission_set = set_of(permission, "[mods, agents]")
 
 
 @reader("source")

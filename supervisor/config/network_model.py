@@ -1,4 +1,4 @@
-"""What the configuration of a whole network holds: frozen dataclasses, each field with reader and doc."""
+"""The configuration of a whole network: frozen dataclasses whose fields are the keys."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ...ipc.errors import InvalidEvent
 from .env_values import EnvValue, password_hash, token
 from .keys import about, key, readers_of, section
 from .mod_entry import read_mods
-from .mod_model import ModConfig, permissions
-from .name_values import network_id
+from .mod_model import ModConfig
+from .name_values import network_id, permission_set
 from .reader import Location, Reader, reader
 from .values import (
     AUTO,
@@ -43,7 +43,7 @@ class GroupConfig:
     name: str
     permissions: frozenset[str] = key(
         frozenset(),
-        permissions,
+        permission_set,
         "`mods`: load, unload and reload mods; `agents`: manage agents; `channels`: manage channels",
     )
     password_hash: str | None = field(
@@ -186,7 +186,7 @@ class NetworkConfig:
         metadata=about(
             or_null(absolute_path),
             "the folder for all that must outlive the network: agents' secrets, mods' data, logs; one network per "
-            "folder",
+            "folder. null: `.modvisor` beside the network file",
             section="network",
             shown="`.modvisor`",
         )

@@ -25,7 +25,7 @@ class WrongVersion(ModvisorError):
 
 
 def parse_version(text: str) -> Version | None:
-    """Parse a version of PEP 440; None for other text, since a class may give any text as version."""
+    """Parse a version of PEP 440; None for other text, which a class may give as its version."""
     try:
         return Version(text)
     except InvalidVersion:
@@ -108,9 +108,10 @@ class Requirement:
         )
 
     def allows(self, version: str | None) -> bool:
-        """Tell whether a version is accepted; an unknown version only meets a requirement without versions.
+        """Tell whether a version is accepted.
 
-        Pre-releases are accepted: a loaded pre-release was chosen on purpose.
+        An unknown version meets only a requirement that names no versions. Pre-releases are
+        accepted: a loaded pre-release was chosen on purpose.
         """
         if not self.specifier:
             return True

@@ -1,7 +1,7 @@
 """Reads YAML as plain data, with the line of every value and every mistake in the file.
 
-It walks the node graph instead of calling ``yaml.safe_load``, which forgets lines, silently lets the
-later of two equal keys win, stops at the first mistake and expands aliases without a limit.
+It walks the node graph instead of calling ``yaml.safe_load``, which forgets lines, silently keeps
+the later of two equal keys, stops at the first mistake and expands aliases without a limit.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from yaml.reader import ReaderError
 
 from ...ipc.errors import ModvisorError
 
-MAX_BYTES = 4 * 1024 * 1024  # people write these files by hand, and the parser takes seconds per megabyte
+MAX_BYTES = 4 * 1024 * 1024  # written by hand; the parser takes seconds per megabyte
 MAX_DEPTH = 100  # below Python's recursion limit, and below msgpack's nesting limit
-MAX_VALUES = 100_000  # counting repeated aliases: nine lines of aliases can stand for a billion values
+MAX_VALUES = 100_000  # with repeated aliases: nine lines of them can be a billion values
 
 BROKEN: Any = object()
-"""Stands for a value whose mistake is reported already: no reader reports it as a wrong type again."""
+"""Stands for a value whose mistake is reported already; no reader reports it again."""
 
 Key = tuple[str | int, ...]
 """The path to a value: ``("mods", 1, "limits", "memory")`` is written ``mods[1].limits.memory``."""
@@ -30,7 +30,8 @@ Key = tuple[str | int, ...]
 _TAG = "tag:yaml.org,2002:"
 _MERGE = _TAG + "merge"
 _MAP, _SEQ = _TAG + "map", _TAG + "seq"
-_TEXT_TAGS = frozenset({_TAG + "str", _TAG + "value", _MERGE})  # a lone '=' or '<<' as a value is just text
+# A lone '=' or '<<' as a value is text, too.
+_TEXT_TAGS = frozenset({_TAG + "str", _TAG + "value", _MERGE})
 _NUMBER_TAGS = frozenset({_TAG + "int", _TAG + "float"})
 _OTHER_TAGS = frozenset({_TAG + "null", _TAG + "bool", _TAG + "binary"})
 _PLAIN_NAME = re.compile(r"[\w@$-]{1,64}")
@@ -38,7 +39,7 @@ _PLAIN_NAME = re.compile(r"[\w@$-]{1,64}")
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake. ``file`` is empty for plain data; ``key`` is empty for a mistake in the whole file."""
+    """One mistake. ``file`` is empty for plain data, ``key`` for a mistake of the whole file."""
 
     file: str
     line: int | None
@@ -68,7 +69,7 @@ class Source:
     Attributes:
         file: the name that problems are reported under; empty for plain data.
         lines: the line of each key, counted from 1.
-        texts: how each number was written, for readers that want text, where ``1.10`` is not ``1.1``.
+        texts: how each number was written, for readers of text: ``1.10`` is not ``1.1``.
     """
 
     file: str = ""
@@ -91,7 +92,7 @@ class Source:
     def check(self) -> None:
         """Raise `ConfigError` if anything was reported."""
         if self.problems:
-            found = dict.fromkeys(self.problems)  # a mistake that aliases or merges repeat is reported once
+            found = dict.fromkeys(self.problems)  # aliases and merges repeat a mistake
             raise ConfigError(sorted(found, key=lambda problem: problem.line or 0))
 
 
@@ -122,7 +123,7 @@ def load_yaml(path: str, source: Source) -> Any:
 
 
 def read_text(path: str, source: Source) -> Any:
-    """Return the text of a file; reports to ``source`` and returns `BROKEN` if it cannot be read."""
+    """Return the text of a file; reports it to ``source`` if it cannot be read."""
     try:
         with open(path, "rb") as file:
             raw = file.read(MAX_BYTES + 1)
@@ -198,7 +199,7 @@ class _NodeWalk:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._left = MAX_VALUES
-        self._open: set[int] = set()  # ids of the nodes under construction, to notice a node that contains itself
+        self._open: set[int] = set()  # ids of nodes under construction: one may contain itself
 
     def document(self, root: yaml.Node) -> Any:
         self._source.lines[()] = _line(root)
@@ -210,7 +211,8 @@ class _NodeWalk:
             raise _TooMuch(None, None, f"more than {MAX_VALUES} values, counting repeated aliases", node.start_mark)
         if isinstance(node, yaml.ScalarNode):
             if node.tag in _NUMBER_TAGS:
-                self._source.texts.setdefault(key, node.value)  # a merged value comes after the value that overrides it
+                # A merged value comes after the value that overrides it.
+                self._source.texts.setdefault(key, node.value)
             return self._scalar(node, key)
         if id(node) in self._open:
             return self._report(node, key, "the alias contains itself; write the value out")
@@ -264,7 +266,7 @@ class _NodeWalk:
         data[name] = self._value(value_node, here)
 
     def _merge(self, node: yaml.Node, key: Key, data: dict[Any, Any]) -> None:
-        """Merge ``<<: *defaults``: add missing keys. In a list, earlier mappings override later ones."""
+        """Merge ``<<: *defaults``: add missing keys. In a list, earlier mappings win."""
         for part in node.value if isinstance(node, yaml.SequenceNode) else [node]:
             if not isinstance(part, yaml.MappingNode):
                 self._report(part, key, "'<<' merges mappings only; write '<<: *name' of a mapping marked '&name'")
@@ -286,7 +288,7 @@ class _NodeWalk:
             return self._report(node, key, _unknown_tag(node))
         try:
             return SafeConstructor().construct_object(node)
-        except (yaml.YAMLError, ValueError, LookupError):  # the tag does not fit the text, such as '!!int x'
+        except (yaml.YAMLError, ValueError, LookupError):  # the tag does not fit, as in '!!int x'
             kind = node.tag.removeprefix(_TAG)
             return self._report(node, key, f"YAML cannot read {shorten(repr(node.value))} as {kind}; put it in quotes")
 

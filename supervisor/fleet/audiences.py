@@ -151,7 +151,7 @@ class Audiences:
         return self._families.stats_of(mod).reaches
 
     def _way_to_events(self, mod: Mod) -> str:
-        """Explain a version without an audience that gets no events, and a family without a default."""
+        """Explain why a version without an audience gets no events, or why no version does."""
         split = self._families.split_of(mod.mod_id)
         if split is None or split.default == mod.mod_id:
             return ""

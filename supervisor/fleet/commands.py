@@ -19,7 +19,7 @@ from ...ipc.event import EventResponse
 from ...ipc.manifest import Manifest
 from ..config import ConfigError, ModConfig, is_allowed, with_aliases, with_changes
 from ..journal import Journal
-from ..lifecycle import COMING_BACK, DOWN, Keeper, ReloadFailed, StartFailed, replace_worker
+from ..lifecycle import COMING_BACK, DOWN, Keeper, Reloaded, ReloadFailed, StartFailed, replace_worker, version_of
 from ..process import shielded
 from ..sources import SnapshotStore
 from .registry import ModRegistry
@@ -31,11 +31,9 @@ from .workers import Mod, WorkerGroup, configs_of, pids_of
 
 logger = logging.getLogger("modvisor.registry")
 
-Done = dict[str, Any]
-
 
 class ModCommands:
-    """The commands on the mods of a registry, each on a mod alone; see `loading` for mods that need others."""
+    """The commands on one mod of a registry; see `loading` for mods that need others."""
 
     def __init__(self, mods: ModRegistry, records: ModRecords, journal: Journal, snapshots: SnapshotStore) -> None:
         self.mods = mods
@@ -108,7 +106,9 @@ class ModCommands:
         return failure(config, error)
 
     async def _undo_load(self, mod: Mod, restored: bool) -> None:
-        """End a mod whose load was given up. The next run tries again what the previous one had loaded."""
+        """End a mod whose load was given up.
+
+        The next run tries again what the previous one had loaded."""
         await self._end(mod)
         if not restored:
             self.records.drop(mod)
@@ -141,7 +141,9 @@ class ModCommands:
                 await shielded(self._end(mod, timeout, keep_state))
 
     async def _end(self, mod: Mod, timeout: float | None = None, keep_state: bool = False) -> None:
-        """End a mod, loaded or half loaded, and forget it. The caller holds the lock and shields this."""
+        """End a mod, loaded or half loaded, and forget it.
+
+        The caller holds the lock and shields this."""
         try:
             await mod.unload(timeout, keep_state=keep_state, forget=True)
         finally:
@@ -174,21 +176,25 @@ class ModCommands:
             return failure(config, NOT_ALLOWED)
         done = await self._replace(mod, config)
         await self.records.remember(mod)
-        data = {"mod_id": mod.mod_id, "mod_path": mod.config.path, **done}
-        return EventResponse(True, f"mod {mod.mod_id} reloaded ({done['pause_ms']:.1f} ms pause)", data)
+        data = {"mod_id": mod.mod_id, "mod_path": mod.config.path, **done.to_dict()}
+        return EventResponse(True, f"mod {mod.mod_id} reloaded ({done.pause_ms:.1f} ms pause)", data)
 
     async def restart(self, id_or_path: str) -> EventResponse:
-        """Start a new incarnation of the last good version. A mod that is down comes back, a running one is replaced."""
+        """Start a new incarnation of the last good version.
+
+        A mod that is down comes back, a running one is replaced."""
 
         async def do(mod: Mod) -> EventResponse:
             done = await self._replace(mod, mod.config, from_snapshot=True)
-            data = {"mod_id": mod.mod_id, "mod_path": mod.config.path, **pids_of(mod), **done}
+            data = {"mod_id": mod.mod_id, "mod_path": mod.config.path, **pids_of(mod), **done.to_dict()}
             return EventResponse(True, f"mod {mod.mod_id} restarted", data)
 
         return await self._commanded(id_or_path, "restart", do, lambda _mod: "restarted")
 
     async def swap(self, id_or_path: str, config: ModConfig, *, alias: bool = False) -> EventResponse:
-        """Put another mod in the place of one, without losing an event. The old one stays if the new one fails.
+        """Put another mod in the place of one, without losing an event.
+
+        The old one stays if the new one fails.
 
         Args:
             alias: the old id (and its aliases) go on naming the mod.
@@ -219,8 +225,8 @@ class ModCommands:
             await self.records.remember(mod)
         finally:
             self.mods.reserved_ids.discard(config.mod_id)
-        data = {"mod_id": config.mod_id, "mod_path": config.path, "former_id": old_id, **done}
-        text = f"mod {old_id} swapped for {config.mod_id} ({done['pause_ms']:.1f} ms pause)"
+        data = {"mod_id": config.mod_id, "mod_path": config.path, "former_id": old_id, **done.to_dict()}
+        text = f"mod {old_id} swapped for {config.mod_id} ({done.pause_ms:.1f} ms pause)"
         return EventResponse(True, text, data)
 
     async def _reload_as(self, mod: Mod, config: ModConfig) -> EventResponse:
@@ -269,7 +275,7 @@ class ModCommands:
                     return failure(instead or mod.config, error, text)
         return failure(old, ModvisorError(f"the {command} was cancelled by an unload", code=Code.NOT_RUNNING))
 
-    async def _replace(self, mod: Mod, config: ModConfig, *, from_snapshot: bool = False) -> Done:
+    async def _replace(self, mod: Mod, config: ModConfig, *, from_snapshot: bool = False) -> Reloaded:
         """Replace the workers of a mod; raises `ReloadFailed`."""
         if isinstance(mod, Keeper) and config.workers is None:
             return await replace_worker(mod, config, from_snapshot=from_snapshot, on_probation=not from_snapshot)
@@ -281,7 +287,7 @@ class ModCommands:
         )
         raise ReloadFailed(text, code=Code.CONFLICT, step="start")
 
-    async def _replace_workers(self, group: WorkerGroup, config: ModConfig, from_snapshot: bool) -> Done:
+    async def _replace_workers(self, group: WorkerGroup, config: ModConfig, from_snapshot: bool) -> Reloaded:
         if all(worker.state in DOWN for worker in group.keepers):
             return await self._start_workers(group, config, from_snapshot)
         old_id, old_workers = group.mod_id, [worker.mod_id for worker in group.keepers]
@@ -296,9 +302,9 @@ class ModCommands:
         self.mods.changed()
         return done
 
-    async def _start_workers(self, group: WorkerGroup, config: ModConfig, from_snapshot: bool) -> Done:
+    async def _start_workers(self, group: WorkerGroup, config: ModConfig, from_snapshot: bool) -> Reloaded:
         """Start a mod whose workers are all down."""
-        before = group.manifest.version if group.manifest is not None else None
+        before = version_of(group.manifest)
         await self._adopt(group, config)
         try:
             await repartition(group, self._journal)
@@ -308,7 +314,7 @@ class ModCommands:
         except StartFailed as error:
             raise ReloadFailed.at_start(error) from None
         await keep_count(group, self._journal)
-        return {"pause_ms": 0.0, "queued": 0, "state_bytes": 0, "from": before, "to": manifest.version}
+        return Reloaded.from_down(before, manifest.version)
 
     async def _adopt(self, group: WorkerGroup, config: ModConfig) -> None:
         """Have the workers of ``config``, and stop their restarts."""

@@ -27,7 +27,7 @@ Status = tuple[str, tuple[int, ...]] | None
 
 
 def names_of(config: ModConfig) -> frozenset[str]:
-    """Return the names by which others may require a mod: its id, aliases, and the last part of its path."""
+    """Return the names that others may require: its id, its aliases, the last part of its path."""
     try:
         return frozenset({config.name, mod_id_of(config.path), *config.aliases})
     except InvalidId:  # the path gives no id, so the config names one

@@ -101,7 +101,7 @@ class Families:
     # -- by name
 
     def addressed(self, name: str, named: Mod | None, journey: Journey) -> Mod | None:
-        """Return the mod that ``mod:NAME`` means for the source of an event; None without such a mod.
+        """Return the mod that ``mod:NAME`` means for the source of an event; None if there is none.
 
         The name of a family means the version that the source has. Any other name means one mod,
         whose audience must include the source.
@@ -186,7 +186,7 @@ class Families:
             self.keep(family)
 
     def keep(self, family: str) -> None:
-        """Put the promotions of a family into the journal, or remove its record if there are none."""
+        """Put the promotions of a family into the journal. Without any, remove its record."""
         mods = self._members.get(family, [])
         if not mods:
             self._before.pop(family, None)

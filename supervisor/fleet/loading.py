@@ -1,4 +1,8 @@
-"""Load, unload and start mods with all that they require: those first, and none goes that others need."""
+"""Load and unload mods together with the mods that they require.
+
+Required mods are loaded first, and a mod that others need is not unloaded. `sources.resolve` says
+which mods to load; this file loads them in that order and undoes what was loaded in vain.
+"""
 
 from __future__ import annotations
 
@@ -25,51 +29,54 @@ Offers = Mapping[str, Sequence[Offer]]
 
 
 class DependencyFailed(ModvisorError):
-    """A mod was not started, because one that it requires was not."""
+    """A mod was not started, because a mod that it requires was not."""
 
     code = Code.DEPENDENCY_FAILED
 
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """What loads an offer."""
+    """How to load an offer: its path, and the version to ask for."""
 
     mod_path: str
     asked: str | None
 
 
 class Loading:
-    """The commands of the registry, for mods that require others."""
+    """Load and unload, for mods that require others."""
 
     def __init__(self, commands: ModCommands) -> None:
         self.commands = commands
         self._mods = commands.mods
-        self._planning = anyio.Lock()  # two loads must not both bring what both require
+        self._planning = anyio.Lock()  # two loads must not both load the mod that both require
 
     # -- load
 
     async def load(self, config: ModConfig) -> EventResponse:
-        """Load a mod, and first what it requires and is not loaded; ``data`` as `ModRegistry.load`, and ``dependencies``:
-        the ids of those that were loaded with it. If it fails, they are unloaded again."""
+        """Load a mod, after the mods that it requires and that are not loaded yet.
+
+        If it fails, they are unloaded again. ``data``: as `ModCommands.load`, and ``dependencies``,
+        the ids of the mods that were loaded with it.
+        """
         if (refusal := self._mods.may_load(config)) is not None:
             return refusal
-        mod = self._as_present(config)
+        mod = self._as_loaded(config)
         if not mod.requires:
             return await self.commands.load(config)
         async with self._planning:
             try:
-                await self._settled_down({each.name for each in mod.requires})
-                present = [each for each in self._mods.dependents.loaded() if each.mod_id != mod.mod_id]
-                made = plan([mod], present, await self._offers([mod], present))
-                self._check_suppliers([mod.requires, *(offer.requires for offer in made.offers.values())], present)
+                await self._wait_for_loads({each.name for each in mod.requires})
+                loaded = [each for each in self._mods.dependents.loaded() if each.mod_id != mod.mod_id]
+                made = plan([mod], loaded, await self._offers([mod], loaded))
+                self._check_suppliers([mod.requires, *(offer.requires for offer in made.offers.values())], loaded)
             except ModvisorError as error:
                 return failure(config, error)
             return await self._load_in_order(config, mod, made)
 
     async def _load_in_order(self, config: ModConfig, mod: Present, made: Plan) -> EventResponse:
         brought: list[str] = []
-        present = self._mods.dependents.loaded()
-        met = (supplier(each, present) for each in mod.requires)
+        loaded = self._mods.dependents.loaded()
+        met = (supplier(each, loaded) for each in mod.requires)
         self._mods.dependents.coming[mod.mod_id] = frozenset(made.offers) | {
             each.mod_id for each in met if each is not None
         }
@@ -77,41 +84,43 @@ class Loading:
             for name in made.order[:-1]:
                 response = await self.commands.load(self._config_of(made.offers[name]))
                 if not response.success:
-                    await self._take_back(brought)
+                    await self._unload_again(brought)
                     return failure(config, _failed(mod.mod_id, name, response))
                 brought.append(name)
             response = await self.commands.load(config)
             if not response.success:
-                await self._take_back(brought)
+                await self._unload_again(brought)
             elif isinstance(response.data, dict):
                 response.data["dependencies"] = brought
             return response
         except BaseException:
-            await shielded(self._take_back(brought))
+            await shielded(self._unload_again(brought))
             raise
         finally:
             self._mods.dependents.coming.pop(mod.mod_id, None)
 
-    async def _take_back(self, brought: list[str]) -> None:
-        """What was loaded for nothing, unless others need it by now."""
+    async def _unload_again(self, brought: list[str]) -> None:
+        """Unload mods that were loaded in vain, unless others need them by now."""
         for name in reversed(brought):
             if not [
                 each for each in self._mods.dependents.required_by(name) if each not in self._mods.dependents.coming
             ]:
                 await self.commands.unload(name)
 
-    def _check_suppliers(self, all_requires: Iterable[Iterable[Any]], present: Sequence[Present]) -> None:
-        """What is loaded must not be down for good: its restart is waited for by events, its quarantine is not."""
+    def _check_suppliers(self, all_requires: Iterable[Iterable[Any]], loaded: Sequence[Present]) -> None:
+        """Refuse a loaded mod that is down for good.
+
+        Events wait for a restart, but not for the end of a quarantine."""
         for requires in all_requires:
             for each in requires:
-                met = supplier(each, present)
+                met = supplier(each, loaded)
                 mod = None if met is None else self._mods.find(met.mod_id)
                 if mod is not None and mod.state in (State.FAILED, State.QUARANTINED, State.STOPPED):
                     text = f"it requires {each}, and mod {mod.mod_id} is {mod.state}: {mod.last_error}"
                     raise DependencyFailed(text, dependency=mod.mod_id)
 
-    async def _settled_down(self, names: set[str]) -> None:
-        """Wait for loads under way of mods that are required: before, their versions are not known."""
+    async def _wait_for_loads(self, names: set[str]) -> None:
+        """Wait for loads under way of required mods, whose versions are not known before."""
         for mod in list(self._mods):
             if mod.state is State.STARTING and names & names_of(mod.config):
                 async with mod.lock:
@@ -120,17 +129,19 @@ class Loading:
     # -- unload
 
     async def unload(self, id_or_path: str, timeout: float | None = None, *, cascade: bool = False) -> EventResponse:
-        """Unload a mod that nobody needs; ``data`` as `ModRegistry.unload`, and ``unloaded``: the ids of all that went.
+        """Unload a mod that no other mod needs.
+
+        ``data``: as `ModCommands.unload`, and ``unloaded``, the ids of all mods that were unloaded.
 
         Args:
-            cascade: those who need it go first.
+            cascade: unload the mods that need it first.
         """
         mod = self._mods.find(id_or_path)
         if mod is None:
             return await self.commands.unload(id_or_path, timeout)
         if not cascade and (needed := self._mods.dependents.required_by(mod.mod_id)):
             text = (
-                f"mod {mod.mod_id} is needed by {', '.join(needed)}; unload {'them' if len(needed) > 1 else 'that one'} "
+                f"mod {mod.mod_id} is needed by {', '.join(needed)}; unload {'them' if len(needed) > 1 else 'it'} "
                 "first, or all together with 'cascade' (modvisor unload --cascade)"
             )
             return EventResponse.failure(
@@ -147,7 +158,7 @@ class Loading:
         return response
 
     def _dependents(self, mod_id: str) -> list[str]:
-        """All who need it, directly or not, each before what it needs."""
+        """Return all mods that need a mod, directly or not, each before the mods that it needs."""
         needed, found = self._mods.dependents.dependents(), dict.fromkeys([mod_id])
         ordered: list[str] = []
 
@@ -162,7 +173,7 @@ class Loading:
         return ordered
 
     def dependents_first(self, mod_ids: Sequence[str]) -> list[str]:
-        """In the order in which they can be unloaded."""
+        """Return mods in the order in which they can be unloaded."""
         found: list[str] = []
         for mod_id in mod_ids:
             for each in (*self._dependents(mod_id), mod_id):
@@ -175,7 +186,11 @@ class Loading:
     async def start(
         self, kept: Iterable[KeptMod]
     ) -> tuple[list[tuple[ModConfig, EventResponse]], list[tuple[str, EventResponse]]]:
-        """Load the mods of the network file, and those that were loaded while the former run ran; the outcomes of either."""
+        """Load the mods of the network file, and the mods that the previous run had loaded.
+
+        Returns:
+            the outcomes of the first, and of the second.
+        """
         configured = self._mods.configured()
         restored, broken = self.commands.records.restored(kept)
         outcomes = await self.load_all([*configured, *restored], restored={mod.mod_id for mod in restored})
@@ -185,35 +200,39 @@ class Loading:
         )
 
     async def load_all(self, configs: Sequence[ModConfig], restored: Iterable[str] = ()) -> dict[str, EventResponse]:
-        """Load them, and what they require, at the same time as far as that goes; one whose dependency fails is not started.
+        """Load mods and the mods that they require, as many as possible at the same time.
+
+        A mod whose dependency fails is not started.
 
         Returns:
-            the outcomes, by id, of all that were to be loaded.
+            the outcome of every mod, by id.
         """
-        wanted = [self._as_present(config) for config in configs]
+        wanted = [self._as_loaded(config) for config in configs]
         if any(mod.requires or mod.optional for mod in wanted):
-            wanted = [self._as_present(config, with_version=True) for config in configs]
+            wanted = [self._as_loaded(config, with_version=True) for config in configs]
         ids = {mod.mod_id for mod in wanted}
-        present = [mod for mod in self._mods.dependents.loaded() if mod.mod_id not in ids]
-        offers = await self._offers(wanted, present)
-        refused, made = _plan_of(wanted, present, offers)
+        loaded = [mod for mod in self._mods.dependents.loaded() if mod.mod_id not in ids]
+        offers = await self._offers(wanted, loaded)
+        refused, made = _plan_of(wanted, loaded, offers)
         by_id = {config.mod_id: config for config in configs}
         by_id |= {name: self._config_of(offer) for name, offer in made.offers.items()}
         for name in made.offers:
             self._mods.place(by_id[name])
-        start = _Start(self.commands, frozenset(restored), made.after)
+        start = _OrderedStart(self.commands, frozenset(restored), made.after)
         for name, requires in [
             *((mod.mod_id, mod.requires) for mod in wanted),
             *((name, offer.requires) for name, offer in made.offers.items()),
         ]:
-            met = [supplier(each, [*wanted, *present]) for each in requires]
+            met = [supplier(each, [*wanted, *loaded]) for each in requires]
             firsts = {each.name for each in requires} & made.offers.keys() | {each.mod_id for each in met if each} & ids
             start.required[name] = frozenset(firsts - {name})
         await start.run(by_id, refused)
         return start.outcomes
 
-    def _as_present(self, config: ModConfig, *, with_version: bool = False) -> Present:
-        """As its files say it will be. Mistakes in them are told when it starts."""
+    def _as_loaded(self, config: ModConfig, *, with_version: bool = False) -> Present:
+        """Return a mod as it will be loaded, from its files.
+
+        Mistakes in them are reported when it starts."""
         version = None
         try:
             settled, home = self._mods.as_files_say(config)
@@ -223,16 +242,18 @@ class Loading:
             settled = config
         return Present(config.mod_id, names_of(config), version, settled.requires, settled.optional)
 
-    # -- what there is
+    # -- offers
 
-    async def _offers(self, wanted: Sequence[Present], present: Sequence[Present]) -> Offers:
-        """The mods that could be loaded, by name; nothing is looked for unless something is lacking."""
-        there = [*wanted, *present]
-        if all(supplier(each, there) is not None for mod in wanted for each in mod.requires):
+    async def _offers(self, wanted: Sequence[Present], loaded: Sequence[Present]) -> Offers:
+        """Return the mods that could be loaded, by name.
+
+        Search for them only if a required mod is missing."""
+        suppliers = [*wanted, *loaded]
+        if all(supplier(each, suppliers) is not None for mod in wanted for each in mod.requires):
             return {}
         offers: dict[str, list[Offer]] = {}
         for mod in await anyio.to_thread.run_sync(available, self._mods.config):
-            if mod.problem is None and mod.name not in offers:  # the nearest of that name
+            if mod.problem is None and mod.name not in offers:  # the first that is found of each name
                 offers[mod.name] = [
                     Offer(mod.name, each.version, each.facts.requires, _Choice(mod.mod_path, each.asked))
                     for each in mod.releases
@@ -247,11 +268,13 @@ class Loading:
 
 
 def _plan_of(
-    wanted: Sequence[Present], present: Sequence[Present], offers: Offers
+    wanted: Sequence[Present], loaded: Sequence[Present], offers: Offers
 ) -> tuple[dict[str, ModvisorError], Plan]:
-    """What to load, and which of ``wanted`` cannot be: as few as possible, those that come last."""
+    """Return which of ``wanted`` cannot be loaded, and the plan for the others.
+
+    The first ones go before the last."""
     try:
-        return {}, plan(wanted, present, offers)
+        return {}, plan(wanted, loaded, offers)
     except Unmet:
         pass
     refused: dict[str, ModvisorError] = {}
@@ -259,20 +282,20 @@ def _plan_of(
     for mod in wanted:
         others = [each for each in wanted if each is not mod and each not in accepted]
         try:
-            plan([*accepted, mod], [*others, *present], offers)
+            plan([*accepted, mod], [*others, *loaded], offers)
         except Unmet as error:
             refused[mod.mod_id] = error
         else:
             accepted.append(mod)
     others = [each for each in wanted if each.mod_id in refused]
-    return refused, plan(accepted, [*others, *present], offers)
+    return refused, plan(accepted, [*others, *loaded], offers)
 
 
-class _Start:
-    """Mods that are loaded at the same time, each after some of the others.
+class _OrderedStart:
+    """Loads mods at the same time, each after the mods that must come first.
 
     Attributes:
-        required: those without which it is not started.
+        required: by id, the mods without which a mod is not started.
     """
 
     def __init__(self, commands: ModCommands, restored: frozenset[str], after: Mapping[str, frozenset[str]]) -> None:
@@ -300,7 +323,7 @@ class _Start:
         self._done[mod_id].set()
 
     async def _wait(self, mod_id: str) -> ModvisorError | None:
-        """For those it comes after; why it is not to be started, if one that it requires was not."""
+        """Wait for the mods that come first. Returns an error if a required mod failed."""
         required = self.required.get(mod_id, frozenset())
         for first in sorted(self._after.get(mod_id, frozenset()) | required):
             await self._done[first].wait()

@@ -43,7 +43,9 @@ class ResourceMonitor:
     def take(
         self, pids: Iterable[int], members: Mapping[int, Iterable[int]] = MappingProxyType({})
     ) -> Mapping[int, ProcessSample]:
-        """Sample the trees of ``pids`` and this process; see `Sampler.sample`. Any thread may call it."""
+        """Sample the trees of ``pids`` and this process; see `Sampler.sample`.
+
+        Any thread may call it."""
         with self._sampling:
             self._samples = self._sampler.sample([*pids, os.getpid()], members)
             return self._samples

@@ -1,4 +1,4 @@
-"""Applies a changed network file to a running network: added, removed and changed mods, nothing else."""
+"""Applies a changed network file to a running network, and touches only the mods that changed."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def in_force(old: NetworkConfig, new: NetworkConfig) -> NetworkConfig:
 async def apply_changes(loading: Loading, old: NetworkConfig, new: NetworkConfig) -> Changes:
     """Unload removed mods, reload changed ones, load new ones.
 
-    The new file is compared with what runs, not with the old file, so a change that failed before is
-    tried again. Mods that were loaded at runtime and that neither file names are left alone. A
+    The new file is compared with what runs, not with the old file, so a change that failed before
+    is tried again. Mods that were loaded at runtime and that neither file names are left alone. A
     removed mod that others need stays, and its removal fails.
     """
     mods = loading.commands.mods

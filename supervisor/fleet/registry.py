@@ -7,49 +7,35 @@ and takes them out here. After every change of a mod the routes are made anew.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 from anyio.abc import TaskGroup
 
-from ...ipc import shared_memory
 from ...ipc.errors import Code, ModvisorError
 from ...ipc.event import EventResponse
 from ...ipc.messages import Request
-from ...ipc.spinning import Spinner
 from ..calls import Late, Ledger
-from ..config import AUTO, Audience, ConfigError, ModConfig, NetworkConfig, family_of, is_allowed, misfit, with_mod_file
+from ..config import Audience, ConfigError, ModConfig, NetworkConfig, family_of, is_allowed, misfit, with_mod_file
 from ..journal import Journal, StateDir
-from ..lifecycle import CancelHandler, Incarnation, Keeper, Probation, State, Surroundings
+from ..lifecycle import CancelHandler, Incarnation, Keeper, Probation, Recipe, Shared, State
 from ..limits import Enforcement
-from ..process import Launcher, ModLog
-from ..sources import Home, SnapshotStore, find_home, search_path
+from ..process import Launcher
+from ..sources import Home, SnapshotStore, search_path
 from .dependents import Dependents
 from .families import Families
 from .responses import NOT_ALLOWED, failure
 from .router import Entry, Router
 from .workers import Mod, WorkerGroup, configs_of
 
-PATIENCE = 100e-6
-"""Seconds to spin for the answer to an event, see `ipc.spinning`: most quick answers come within."""
-
 
 class Upkeep(Protocol):
-    """Acts on a mod when its worker asks for it. Its methods must not block."""
+    """Acts on a mod when its keeper asks for it; see `Listener`."""
 
-    def recycle(self, worker: Keeper, reason: str) -> None:
-        """Replace a worker by a fresh process."""
-        ...
-
-    def revert(self, worker: Keeper, probation: Probation, why: str) -> None:
-        """Put the previous version back in the place of the one on probation."""
-        ...
-
-    def reverted(self, worker: Keeper, what: str) -> None:
-        """Follow up after the previous version has taken over again."""
-        ...
+    def recycle(self, keeper: Keeper, reason: str) -> None: ...
+    def revert(self, keeper: Keeper, probation: Probation, why: str) -> None: ...
+    def reverted(self, keeper: Keeper, what: str) -> None: ...
 
 
 class ModRegistry:
@@ -80,7 +66,6 @@ class ModRegistry:
     ) -> None:
         self._config = config
         self._configured = configured
-        self._state = state
         self.router: Router[Mod] = Router()
         self._mods: dict[str, Mod] = {}
         self.families = Families(journal, self.rebuild_routes)
@@ -89,29 +74,13 @@ class ModRegistry:
         self.dependents = Dependents(self)
         self.listeners: list[Callable[[], None]] = [self.dependents.announce]
         self.upkeep: Upkeep
-        self._around = Surroundings(
-            tasks=tasks,
-            launcher=launcher,
-            snapshots=snapshots,
-            journal=journal,
-            ledger=ledger,
-            event_timeout=config.event_timeout,
-            spinner=Spinner(PATIENCE) if config.polling == AUTO else None,
-            home_of=self._home_of,
-            check_needs=self.dependents.check,
-            admit=self.dependents.admit,
-            load_params=self._load_params,
-            prepare_limits=lambda mod, number: enforcement.prepare(mod, number, state.storage_of(mod.mod_id)),
-            on_request=on_request,
-            on_cancel=on_cancel,
-            late=late,
-            resources_of=resources_of,
-            recycle=lambda worker, reason: self.upkeep.recycle(worker, reason),
-            revert=lambda worker, probation, why: self.upkeep.revert(worker, probation, why),
-            reverted=lambda worker, what: self.upkeep.reverted(worker, what),
-            log_of=self._log,
-            on_change=self.changed,
-        )
+        self._recipe = Recipe(config, state, snapshots, enforcement)
+        self._shared = Shared(self._recipe, launcher, journal, ledger, config.event_timeout, tasks, listener=self)
+        # Called with every event, so these are the network's own, without a hop; see `Listener`.
+        self.request = on_request
+        self.cancelled = on_cancel
+        self.late_answer = late
+        self.resources_of = resources_of
 
     # -- looking up
 
@@ -163,7 +132,7 @@ class ModRegistry:
         return self._already_loaded(config)
 
     def _already_loaded(self, config: ModConfig) -> EventResponse | None:
-        """Refuse an id that is in use. A mod that only has its place in the load order may be loaded."""
+        """Refuse an id that is in use. A mod that only has its place in the order may be loaded."""
         loaded = self._mods.get(config.mod_id)
         if loaded is None or (loaded.state is State.STARTING and not loaded.lock.statistics().locked):
             return None
@@ -192,7 +161,7 @@ class ModRegistry:
     # -- order
 
     def configured(self) -> list[ModConfig]:
-        """Return the enabled mods of the network file, and keep a place in the load order for each."""
+        """Return the enabled mods of the network file. Each gets its place in the load order."""
         configs = [mod for mod in self._configured if mod.enabled]
         for mod in configs:
             self.place(mod)
@@ -240,13 +209,9 @@ class ModRegistry:
         return WorkerGroup(config, [self.make_worker(own) for own in configs_of(config)])
 
     def make_worker(self, config: ModConfig) -> Keeper:
-        """Return a keeper that goes on with the incarnation numbers of a worker with the same id."""
+        """Return a keeper that goes on with the incarnation numbers of its id."""
         same = (worker.number for mod in self for worker in mod.keepers if worker.mod_id == config.mod_id)
-        return Keeper(config, self._log(config.mod_id), self._around, max(same, default=0))
-
-    def _log(self, mod_id: str) -> ModLog:
-        logs = self._config.log
-        return ModLog(self._state.log_file(mod_id), max_bytes=logs.max_bytes, backups=logs.backups)
+        return Keeper(config, self._recipe.log_of(config.mod_id), self._shared, max(same, default=0))
 
     # -- routes
 
@@ -271,11 +236,34 @@ class ModRegistry:
         patterns = self.families.patterns_of_siblings(mod) if manifest is None else manifest.patterns
         return Entry(mod.mod_id, patterns, () if manifest is None else manifest.observes, mod, split)
 
+    # -- what keepers tell and ask (`Listener`)
+
+    def recycle(self, keeper: Keeper, reason: str) -> None:
+        """Replace a worker by a fresh process of the same version, soon."""
+        self.upkeep.recycle(keeper, reason)
+
+    def revert(self, keeper: Keeper, probation: Probation, why: str) -> None:
+        """Replace the version on probation by the previous one, soon."""
+        self.upkeep.revert(keeper, probation, why)
+
+    def reverted(self, keeper: Keeper, what: str) -> None:
+        """Follow up after the previous version has taken over again."""
+        self.upkeep.reverted(keeper, what)
+
+    def check_needs(self, config: ModConfig) -> None:
+        """Raise `ModvisorError` unless the mods that ``config`` requires are loaded."""
+        if config.requires or config.optional:
+            self.dependents.check(config)
+
+    def admit(self, name: str, config: ModConfig, version: str) -> None:
+        """Raise `ModvisorError` unless the mods that need ``name`` can work with this version."""
+        self.dependents.admit(name, config, version)
+
     # -- the network file
 
     def use_config(self, config: NetworkConfig) -> None:
         """Follow the rules of a changed network file from now on."""
-        self._config = config
+        self._config = self._recipe.network = config
 
     @property
     def config(self) -> NetworkConfig:
@@ -293,46 +281,19 @@ class ModRegistry:
     @property
     def search_path(self) -> list[str]:
         """Return all folders in which a mod may be found."""
-        return [*self._sys_path(), *sys.path]
-
-    def _home_of(self, mod: ModConfig) -> Home:
-        return find_home(mod, self._config.base_dir, self.search_path)
-
-    def _load_params(self, mod: ModConfig, home: Home) -> dict[str, Any]:
-        """Return what a worker needs to become this mod; raises `ConfigError` when an env value cannot be had."""
-        # Another interpreter has libraries of its own: it must not see ours.
-        own = self._sys_path() if mod.python is None else search_path(self._config)
-        return {
-            "mod_id": mod.name,
-            "replica": mod.replica,
-            "mod_path": mod.path,
-            "version": mod.declared,
-            "folder": str(home.folder) if home.by_folder else None,
-            "sys_path": [*map(str, mod.paths), *own],
-            "config": mod.config,
-            "env": {name: value.resolve() for name, value in mod.env.items()},
-            "storage_path": str(self._state.storage_of(mod.mod_id)),
-            "network_name": self._config.name,
-            "concurrency": mod.limits.concurrency,
-            "checkpoint_every": mod.checkpoint_every,
-            "polling": self._config.polling == AUTO,
-            "shelf": shared_memory.is_possible,
-        }
-
-    def _sys_path(self) -> list[str]:
-        return [*search_path(self._config), *self._state.python_path]
+        return self._recipe.search_path
 
     def as_files_say(self, config: ModConfig) -> tuple[ModConfig, Home]:
-        """Return a mod with what its mod.yaml and its class say, and where it is; raises `ModvisorError`."""
-        home = self._home_of(config)
+        """Return a mod with what its files say, and where they are; raises `ModvisorError`."""
+        home = self._recipe.home_of(config)
         return with_mod_file(config, home.file, home.said), home
 
     # -- the launcher
 
     async def start_launcher(self) -> None:
         """Get ready to start workers; raises OSError."""
-        await self._around.launcher.start()
+        await self._shared.launcher.start()
 
     async def close_launcher(self) -> None:
         """End what starts workers, after every mod has ended."""
-        await self._around.launcher.close()
+        await self._shared.launcher.close()

@@ -42,7 +42,7 @@ async def keep_count(group: WorkerGroup, journal: Journal) -> None:
 
 
 def forget_count(mod_id: str, journal: Journal) -> None:
-    """Forget the worker count, so that a new mod with this id does not try to split the old one's state."""
+    """Forget the worker count, so that a new mod with this id does not split the old state."""
     journal.drop_checkpoint(_count_of(mod_id))
 
 
@@ -88,7 +88,9 @@ async def _split_state(group: WorkerGroup, journal: Journal) -> None:
 
 
 async def _parts_of(group: WorkerGroup, kept: list[Checkpoint | None]) -> tuple[list[Any], str]:
-    """Have a worker of the mod split the states, and end it again. Returns the parts and their version."""
+    """Have a worker of the mod split the states, and end it again.
+
+    Returns the parts and their version."""
     mod_id, count = group.mod_id, len(group.keepers)
     version = next(checkpoint.version for checkpoint in kept if checkpoint is not None)
     states = [None if checkpoint is None else checkpoint.state for checkpoint in kept]

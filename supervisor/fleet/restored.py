@@ -83,16 +83,16 @@ class ModRecords:
         return None
 
     async def find_snapshots(self, mod: Mod) -> bool:
-        """Return whether a mod starts from its snapshots: the previous run was cut off and left some.
+        """Return whether a mod starts from snapshots, because the previous run was cut off.
 
         Its last good version is what ran, its files may be in the middle of a change.
         """
         for worker in mod.keepers:
             config = worker.config
-            worker.has_snapshot = self._was_cut_off and await self._snapshots.is_of(
+            worker.kept.has_snapshot = self._was_cut_off and await self._snapshots.is_of(
                 worker.mod_id, config.path, config.version
             )
-        return any(worker.has_snapshot for worker in mod.keepers)
+        return any(worker.kept.has_snapshot for worker in mod.keepers)
 
     # -- the next run
 

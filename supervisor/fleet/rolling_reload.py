@@ -1,4 +1,9 @@
-"""Reload and swap of a mod with several workers: one after the other, or all at once if their number changes."""
+"""Reload and swap of a mod with several workers.
+
+With as many workers as before they are replaced one after the other, each with its own state, and
+only the events of that worker wait. With another number all are replaced at once: their events
+wait, and the mod merges and splits their states.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +18,7 @@ from ..config import ModConfig
 from ..lifecycle import (
     Incarnation,
     Keeper,
+    Reloaded,
     ReloadFailed,
     StartFailed,
     activate,
@@ -20,63 +26,65 @@ from ..lifecycle import (
     give,
     replace_worker,
     revert,
+    version_of,
 )
 from ..process import shielded
 from .workers import WorkerGroup, configs_of
 
 
 async def rolling_reload(
-    replicas: WorkerGroup, config: ModConfig, make: Callable[[ModConfig], Keeper], *, from_snapshot: bool = False
-) -> dict[str, Any]:
-    """Replace the workers of ``replicas`` by fresh ones under ``config``; the old ones stay if anything fails.
+    group: WorkerGroup, config: ModConfig, make: Callable[[ModConfig], Keeper], *, from_snapshot: bool = False
+) -> Reloaded:
+    """Replace the workers of a mod by fresh ones under ``config``.
 
-    The caller holds the lock. With as many workers as before they are replaced one by one, each with its own state, and only
-    the events of that one wait; when one cannot be, those before it are rolled back. With another number all are replaced at
-    once, and their states merged and split by the mod.
+    The old ones stay if anything fails.
+
+    The caller holds the lock. When a worker cannot be replaced, the workers before it are reverted.
 
     Args:
-        make: a keeper for a worker.
+        make: makes the keeper of a worker.
 
     Returns:
-        as `swap.reload`: ``pause_ms`` is the longest, ``queued`` and ``state_bytes`` are sums.
+        ``pause_ms`` is the longest pause, ``queued`` and ``state_bytes`` are sums.
 
     Raises:
-        ReloadFailed: ``step`` and ``worker`` say where.
+        ReloadFailed: ``step`` and ``worker`` (its index) say where.
     """
-    if config.workers != len(replicas.keepers):
-        return await _reshape(replicas, config, make)
-    done: list[dict[str, Any]] = []
-    for index, (keeper, own) in enumerate(zip(replicas.keepers, configs_of(config), strict=True)):
+    if config.workers != len(group.keepers):
+        return await _reshape(group, config, make)
+    done: list[Reloaded] = []
+    for index, (keeper, own) in enumerate(zip(group.keepers, configs_of(config), strict=True)):
         try:
             done.append(
                 await replace_worker(keeper, own, from_snapshot=from_snapshot, on_probation=True, tentative=True)
             )
         except BaseException as error:
-            await shielded(_take_back(replicas.keepers[:index], f"worker {index} could not be reloaded: {error}"))
+            await shielded(_revert(group.keepers[:index], f"worker {index} could not be reloaded: {error}"))
             if isinstance(error, ReloadFailed):
                 error.details["worker"] = index
             raise
-    replicas.adopt(config)
-    for keeper in replicas.keepers:
-        await keeper.begin_probation(None if from_snapshot else config.probation)
-    return {
-        "pause_ms": max(one["pause_ms"] for one in done),
-        "queued": sum(one["queued"] for one in done),
-        "state_bytes": sum(one["state_bytes"] for one in done),
-        "from": done[0]["from"],
-        "to": done[0]["to"],
-        "workers": len(done),
-    }
+    group.adopt(config)
+    for keeper in group.keepers:
+        await keeper.trial.settle(None if from_snapshot else config.probation)
+    return Reloaded(
+        pause_ms=max(one.pause_ms for one in done),
+        queued=sum(one.queued for one in done),
+        state_bytes=sum(one.state_bytes for one in done),
+        before=done[0].before,
+        after=done[0].after,
+        workers=len(done),
+    )
 
 
-async def _take_back(keepers: list[Keeper], why: str) -> None:
+async def _revert(keepers: list[Keeper], why: str) -> None:
     for keeper in keepers:
         if keeper.probation is not None:
             await revert(keeper, keeper.probation, why)
 
 
-async def _reshape(replicas: WorkerGroup, config: ModConfig, make: Callable[[ModConfig], Keeper]) -> dict[str, Any]:
-    former, limits = replicas.manifest, config.limits
+async def _reshape(group: WorkerGroup, config: ModConfig, make: Callable[[ModConfig], Keeper]) -> Reloaded:
+    """Replace all workers at once by another number of workers."""
+    before, limits = group.manifest, config.limits
     keepers = [make(own) for own in configs_of(config)]
     new: list[Incarnation] = []
     try:
@@ -87,19 +95,18 @@ async def _reshape(replicas: WorkerGroup, config: ModConfig, make: Callable[[Mod
             raise ReloadFailed.at_start(error) from None
         began = perf_counter()
         try:
-            await _settle(replicas, limits.drain_timeout)
-            parts, version = await _part_anew(replicas, new, limits.start_timeout)
+            await _settle(group, limits.drain_timeout)
+            parts, version = await _split_states(group, new, limits.start_timeout)
             for incarnation in new:
                 await activate(incarnation)
             for keeper, incarnation in zip(keepers, new, strict=True):
                 keeper.serve(incarnation)
-                keeper.keep(incarnation)
-            superseded = replicas.become(config, keepers)
-            if any(keeper.checkpoints.are_kept for keeper in superseded):  # the former ones are of other parts
+            superseded = group.become(config, keepers)
+            if any(keeper.checkpoints.are_kept for keeper in superseded):  # the old checkpoints hold other parts
                 for keeper, part in zip(keepers, parts, strict=True):
                     keeper.checkpoints.keep_soon(part, version)
         finally:
-            queued = replicas.reopen()
+            queued = group.reopen()
     except BaseException:
         for keeper, incarnation in zip(keepers, new, strict=False):
             await shielded(incarnation.kill("the reload failed"))
@@ -109,29 +116,27 @@ async def _reshape(replicas: WorkerGroup, config: ModConfig, make: Callable[[Mod
     await shielded(_end(superseded))
     for keeper, incarnation in zip(keepers, new, strict=True):
         await keeper.keep_sources(incarnation)
-    return {
-        "pause_ms": pause, "queued": queued, "workers": len(keepers),
-        "state_bytes": sum(len(messages.pack(part)) for part in parts if part is not None),
-        "from": former.version if former is not None else None,
-        "to": replicas.manifest.version if replicas.manifest is not None else None,
-    }  # fmt: skip
+    size = sum(len(messages.pack(part)) for part in parts if part is not None)
+    return Reloaded(pause, queued, size, version_of(before), version_of(group.manifest), workers=len(keepers))
 
 
-async def _settle(replicas: WorkerGroup, seconds: float) -> None:
+async def _settle(group: WorkerGroup, seconds: float) -> None:
     try:
-        await replicas.settle(seconds)
+        await group.settle(seconds)
     except TimeoutError:
         raise ReloadFailed("events in flight did not finish in time", code=Code.TIMEOUT, step="drain") from None
 
 
-async def _part_anew(replicas: WorkerGroup, new: list[Incarnation], timeout: float) -> tuple[list[Any], str]:
-    """The states of the former workers, merged and split for the new ones; returns these, and the version they are of."""
+async def _split_states(group: WorkerGroup, new: list[Incarnation], timeout: float) -> tuple[list[Any], str]:
+    """Give the states of the old workers, merged and split, to the new ones.
+
+    Returns the parts and their version."""
     states: list[Any] = []
     version = ""
     with failing_at("get_state", timeout):
-        for keeper in replicas.keepers:
+        for keeper in group.keepers:
             if keeper.incarnation is None:
-                raise ModvisorError(f"worker {keeper.mod_id} is away, and its state with it", code=Code.MOD_AWAY)
+                raise ModvisorError(f"worker {keeper.mod_id} is away, so its state is missing", code=Code.MOD_AWAY)
             handed = await keeper.incarnation.pipe.request(messages.GET_STATE, {}, timeout)
             state, version = handed["state"], str(handed["version"])
             if state is None and (checkpoint := await keeper.checkpoints.newest()) is not None:

@@ -93,7 +93,7 @@ class Router(Generic[T]):
         return route
 
     def known(self, mod_id: str, event_name: str) -> T | None:
-        """Return the mod with this id if it is known to handle events of this name from every source."""
+        """Return a mod that is known to handle events of this name from every source."""
         return self._known.get((mod_id, event_name))
 
     def know(self, mod_id: str, event_name: str, target: T) -> None:

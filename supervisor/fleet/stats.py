@@ -201,7 +201,9 @@ def mod_stats(
 
 
 def _together(mod: Mod, workers: Sequence[WorkerStats]) -> WorkerStats:
-    """Add up the workers of a mod. What cannot be added is that of the first worker that is not ready."""
+    """Add up the workers of a mod.
+
+    What cannot be added is that of the first worker that is not ready."""
     shown = next((worker for worker in workers if worker.state != str(State.READY)), workers[0])
     counters = mod.counters
     used = _sums(Resources, [worker.resources for worker in workers])

@@ -1,7 +1,7 @@
-"""What the fleet does to a mod unasked: replace a worker that uses much memory, revert a version that fails.
+"""Acts on mods unasked: replaces a worker that uses much memory, reverts a version that fails.
 
-A worker's keeper notices and asks. What follows runs in a task of its own, under the mod's lock like
-any command.
+The worker's keeper notices and asks. What follows runs in a task of its own, and holds the mod's
+lock like any command.
 """
 
 from __future__ import annotations
@@ -33,51 +33,53 @@ class ModUpkeep:
         self._records = records
         self._tasks = tasks
 
-    def recycle(self, worker: Keeper, reason: str) -> None:
+    def recycle(self, keeper: Keeper, reason: str) -> None:
         """Replace a worker by a fresh process, unless it is being replaced or was a moment ago."""
-        is_busy = self._mods.is_closing or self._mods.mod_of(worker).lock.statistics().locked
+        is_busy = self._mods.is_closing or self._mods.mod_of(keeper).lock.statistics().locked
         now = asyncio.get_running_loop().time()
-        if not is_busy and now - worker.recycled_at >= RECYCLE_INTERVAL:
-            worker.recycled_at = now
-            self._tasks.start_soon(self._recycle, worker, reason, name=f"recycle-{worker.mod_id}")
+        if not is_busy and now - keeper.recycled_at >= RECYCLE_INTERVAL:
+            keeper.recycled_at = now
+            self._tasks.start_soon(self._recycle, keeper, reason, name=f"recycle-{keeper.mod_id}")
 
-    async def _recycle(self, worker: Keeper, reason: str) -> None:
-        """Start a process of the same version and hand the state over. The old one stays if that fails."""
-        mod = self._mods.mod_of(worker)
+    async def _recycle(self, keeper: Keeper, reason: str) -> None:
+        """Start a process of the same version and hand the state over.
+
+        The old one stays if that fails."""
+        mod = self._mods.mod_of(keeper)
         async with mod.lock:
-            if self._mods.is_closing or worker.incarnation is None:
+            if self._mods.is_closing or keeper.incarnation is None:
                 return
             with cancellable(mod):
                 try:
-                    done = await replace_worker(worker, worker.config, from_snapshot=True, on_probation=False)
+                    done = await replace_worker(keeper, keeper.config, from_snapshot=True, on_probation=False)
                 except ReloadFailed as error:
                     text = "mod %s (%s) could not be replaced by a fresh process: %s"
-                    logger.warning(text, worker.mod_id, reason, error)
+                    logger.warning(text, keeper.mod_id, reason, error)
                 else:
-                    worker.counters.recycled += 1
+                    keeper.counters.recycled += 1
                     text = "mod %s was replaced by a fresh process (%s): %.1f ms pause"
-                    logger.info(text, worker.mod_id, reason, done["pause_ms"])
+                    logger.info(text, keeper.mod_id, reason, done.pause_ms)
 
-    def revert(self, worker: Keeper, probation: Probation, why: str) -> None:
-        """Put the previous version back in the place of the one on probation, which fails too often."""
-        self._tasks.start_soon(self._revert, worker, probation, why, name=f"revert-{worker.mod_id}")
+    def revert(self, keeper: Keeper, probation: Probation, why: str) -> None:
+        """Put the previous version back, because the one on probation fails too often."""
+        self._tasks.start_soon(self._revert, keeper, probation, why, name=f"revert-{keeper.mod_id}")
 
-    async def _revert(self, worker: Keeper, probation: Probation, why: str) -> None:
-        mod = self._mods.mod_of(worker)
+    async def _revert(self, keeper: Keeper, probation: Probation, why: str) -> None:
+        mod = self._mods.mod_of(keeper)
         async with mod.lock:
-            if self._mods.is_closing or worker.probation is not probation:  # another command has ended it
+            if self._mods.is_closing or keeper.probation is not probation:  # another command has ended it
                 return
             with cancellable(mod):
-                await revert(worker, probation, why)
+                await revert(keeper, probation, why)
 
-    def reverted(self, worker: Keeper, what: str) -> None:
-        """Revert the other workers of the mod too, and have the next run start the previous version."""
-        logger.error("mod %s: %s", worker.mod_id, what)
-        mod = self._mods.mod_of(worker)
+    def reverted(self, keeper: Keeper, what: str) -> None:
+        """Revert the other workers of the mod too, and remember the version for the next run."""
+        logger.error("mod %s: %s", keeper.mod_id, what)
+        mod = self._mods.mod_of(keeper)
         if isinstance(mod, WorkerGroup):  # all its workers run one version
             mod.go_back()
             self._mods.changed()
             for other in mod.keepers:
                 if other.probation is not None:
-                    self.revert(other, other.probation, f"worker {worker.mod_id} has failed")
-        self._tasks.start_soon(self._records.remember, mod, name=f"remember-{worker.mod_id}")
+                    self.revert(other, other.probation, f"worker {keeper.mod_id} has failed")
+        self._tasks.start_soon(self._records.remember, mod, name=f"remember-{keeper.mod_id}")

@@ -20,7 +20,7 @@ from ..sources import SourceFiles
 
 
 class WorkerGroup:
-    """The workers of one mod. The network sees one mod; each worker has a state, storage and restarts of its own.
+    """The workers of one mod, each with a state, storage and restarts of its own.
 
     Commands on the group wait for one another at `lock`, which the caller holds.
 
@@ -262,7 +262,9 @@ def _is_busy(worker: Keeper) -> bool:
 
 
 def configs_of(config: ModConfig) -> list[ModConfig]:
-    """Return the config of each worker of a mod with several: ids of their own, under which each keeps its state."""
+    """Return the config of each worker.
+
+    Each has an id of its own, under which it keeps its state."""
     return [
         replace(config, mod_id=f"{config.mod_id}#{index}", workers=None, replica=index)
         for index in range(config.workers or 0)

@@ -1,4 +1,4 @@
-"""Agents over TCP, the operator over a unix socket: requests of both become operations of the network.
+"""Agents over TCP, the operator over a unix socket: turns requests into operations of the network.
 
 May import: the rooms below it, `operations`, `ipc`.
 Never: decides what a request does; checks its shape, passes it on, and writes the answer as JSON.

@@ -1,4 +1,4 @@
-"""The agents' API, compatible with the HTTP transport of OpenAgents 0.9: its clients work unchanged."""
+"""The agents' API. Clients of OpenAgents 0.9 work with it unchanged."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class _AgentsApi:
         return Answer({"success": True}) if response.success else response_answer(response)
 
     async def send_event(self, request: Request) -> Response:
-        """Answer with status 200 even if the event failed: OpenAgents' client reads no other body."""
+        """Answer with 200 even if the event failed: OpenAgents' client reads no other body."""
         body = await json_body(request)
         try:
             event = event_from(body)
@@ -90,7 +90,7 @@ class _AgentsApi:
         return event_answer(event, response)
 
     async def poll(self, request: Request) -> Response:
-        """Take events out of the agent's inbox, unless the client is gone and could not read them."""
+        """Take events out of the inbox, unless the client is gone and could not read them."""
         agent_id, secret = credentials(request)
         if agent_id is None:
             raise BadBody("agent_id: missing in the query")
@@ -134,7 +134,8 @@ def render_poll(agent_id: str, events: list[Event]) -> bytes:
     for event in events:
         try:
             messages.append(to_json(event_to(event)))
-        except (ModvisorError, ValueError, OverflowError) as error:  # a timestamp that is no time raises the other two
+        # A timestamp that is no time raises ValueError or OverflowError.
+        except (ModvisorError, ValueError, OverflowError) as error:
             logger.error(
                 "event %s (%s) cannot be sent to agent %s: %s", event.event_id, event.event_name, agent_id, error
             )

@@ -1,4 +1,4 @@
-"""Answers of both APIs as JSON, and the applications that answer every request in JSON, errors included."""
+"""Answers of both APIs in JSON, and applications whose errors are JSON, too."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Answer(Response):
-    """JSON that no cache keeps, because answers carry secrets and events that were taken out of an inbox."""
+    """JSON that no cache keeps: answers carry secrets, and events taken out of an inbox."""
 
     media_type = "application/json"
 

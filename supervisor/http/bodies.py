@@ -11,7 +11,7 @@ from ...ipc.errors import Code, ModvisorError
 from .wire import BadBody, from_json
 
 MAX_BODY = MAX_FRAME  # a larger event could not be sent to a mod
-SMALL_BODY = 1024 * 1024  # for requests without an event, which are read before the sender proves who it is
+SMALL_BODY = 1024 * 1024  # for requests without an event, which are read before the sender is known
 
 
 class TooLarge(ModvisorError):
@@ -46,7 +46,7 @@ async def json_body(request: Request, limit: int = MAX_BODY) -> dict[str, Any]:
 
 
 async def optional_json_body(request: Request, limit: int = MAX_BODY) -> dict[str, Any]:
-    """Read the JSON object in the body, or {} from an empty body; raises `TooLarge` or `BadBody`."""
+    """Read the JSON object in the body; an empty body is {}. Raises `TooLarge` or `BadBody`."""
     body = await read_body(request, limit)
     return from_json(body) if body else {}
 
@@ -54,7 +54,8 @@ async def optional_json_body(request: Request, limit: int = MAX_BODY) -> dict[st
 def text_of(body: dict[str, Any], key: str) -> str | None:
     """Return the text of a key.
 
-    None if the key is missing, null or empty: OpenAgents' client sends "" for "nothing". Raises `BadBody`.
+    None if the key is missing, null or empty: OpenAgents' client sends "" for nothing.
+    Raises `BadBody`.
     """
     value = body.get(key)
     if value is None or value == "":
@@ -73,7 +74,7 @@ def flag_of(body: dict[str, Any], key: str, default: bool = False) -> bool:
 
 
 def check_keys(body: dict[str, Any], known: frozenset[str]) -> None:
-    """Raise `BadBody` for an unknown key: a misspelt key would have no effect, and no error would say so."""
+    """Raise `BadBody` for an unknown key: a misspelt key would be ignored silently."""
     if unknown := sorted(body.keys() - known):
         raise BadBody(f"unknown keys {', '.join(map(repr, unknown[:10]))}; known are {', '.join(sorted(known))}")
 
@@ -82,7 +83,7 @@ def check_keys(body: dict[str, Any], known: frozenset[str]) -> None:
 
 
 def check_query(request: Request, *known: str) -> None:
-    """Raise `BadBody` for an unknown key: without a misspelt filter, the request would ask for more."""
+    """Raise `BadBody` for an unknown key: a request with a misspelt filter would ask for more."""
     if unknown := sorted(request.query_params.keys() - set(known)):
         raise BadBody(f"unknown keys {', '.join(map(repr, unknown[:10]))}; known are {', '.join(sorted(known))}")
 

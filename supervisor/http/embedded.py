@@ -26,11 +26,15 @@ logger = logging.getLogger("modvisor.http")
 
 GRACE = 1.0  # seconds in which requests may end by themselves when the server stops
 _LAST_WORDS = 0.4  # seconds for the answers of the requests that are then cancelled
-KEEP_ALIVE = 75.0  # longer than clients keep idle connections, so that none sends into a closing one
+# Seconds. Longer than clients keep idle connections, so that no client sends into a closing one.
+KEEP_ALIVE = 75.0
 
 
 class OpenRequests:
-    """An application that knows the requests it is answering: it logs each failure once, and can cancel them all."""
+    """An application with the requests that it is answering.
+
+    It logs each failure once, and it can cancel all requests.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -78,7 +82,7 @@ class _Protocol(H11Protocol):
 class EmbeddedServer(uvicorn.Server):
     """Serves an application on one listening socket.
 
-    uvicorn's `serve` would catch signals, so nobody calls it. Call `open`, run `tick` in a task, then
+    Do not call uvicorn's `serve`, which would catch signals. Call `open`, run `tick` in a task, then
     call `close`, which works even if that task is dead.
     """
 
@@ -98,7 +102,7 @@ class EmbeddedServer(uvicorn.Server):
         )
 
     async def open(self, sock: socket.socket) -> None:
-        """Serve on a listening socket, which `close` closes. When this returns, connections are accepted."""
+        """Serve on a listening socket. Connections are accepted when this returns; `close` closes it."""
         self.config.load()
         self.lifespan = self.config.lifespan_class(self.config)
         await self.on_tick(0)
@@ -111,7 +115,10 @@ class EmbeddedServer(uvicorn.Server):
             await self.on_tick(0)
 
     async def close(self) -> None:
-        """Accept no more connections, wait for open requests, then cancel them. No task and no socket is left."""
+        """Accept no more connections, wait for open requests, then cancel them.
+
+        No task and no socket is left.
+        """
         for server in self.servers:
             server.close()
         await _turns()
@@ -134,6 +141,6 @@ class EmbeddedServer(uvicorn.Server):
 
 
 async def _turns() -> None:
-    """Give asyncio some turns of the loop: it needs them to set up accepted and to end closed connections."""
+    """Let the loop turn: asyncio needs it to set up accepted and to end closed connections."""
     for _ in range(3):
         await anyio.lowlevel.checkpoint()

@@ -1,4 +1,4 @@
-"""Failures as both APIs answer them: the HTTP status of every code, and the one shape of the body. Pure."""
+"""Failures of both APIs: the HTTP status of every code, and the one shape of the body. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shapes of OpenAgents 0.9's HTTP transport: an event as its clients send it, and as they expect it. Pure."""
+"""Events as clients of OpenAgents 0.9 send them over HTTP, and as they expect them. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OPTIONAL = (
 
 
 def event_from(body: dict[str, Any]) -> Event:
-    """Return the event in the body of `send_event`. A null field is a missing field; so is an empty target.
+    """Return the event in the body of `send_event`. Null is the same as missing; so is an empty target.
 
     Raises:
         InvalidEvent: names the field.

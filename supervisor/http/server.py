@@ -1,4 +1,4 @@
-"""The network's servers: agents over TCP, the operator over a unix socket and, with a token, over TCP too."""
+"""The network's servers: agents over TCP, the operator over a unix socket, with a token over TCP too."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Servers:
 
 
 class AdminGate:
-    """Lets requests to `/admin` on the TCP port pass if they come from this machine and carry the token.
+    """Lets requests to `/admin` pass on the TCP port if they are from this machine and have the token.
 
     All other requests go to the agents' application.
     """

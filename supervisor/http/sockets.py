@@ -29,7 +29,7 @@ async def tcp_socket(host: str, port: int) -> socket.socket:
     """Return a listening socket.
 
     Args:
-        host: an address or a name. A name with several addresses is served on its first IPv4 address.
+        host: an address or a name. If a name has several addresses, the first IPv4 one is used.
         port: 0 takes a free port.
 
     Raises:
@@ -46,7 +46,9 @@ async def tcp_socket(host: str, port: int) -> socket.socket:
 
 
 def unix_socket(path: Path) -> socket.socket:
-    """Return a listening socket at `path` that only this user can reach; replace a dead process's socket.
+    """Return a listening socket at `path` that only this user can reach.
+
+    A socket that a dead process left there is replaced.
 
     Raises:
         CannotListen: names the path.
@@ -71,7 +73,7 @@ def unix_socket(path: Path) -> socket.socket:
 
 @contextmanager
 def reachable(path: Path) -> Iterator[str]:
-    """Yield a name to bind a unix socket to, or to connect to, that is short enough whatever the length of `path`.
+    """Yield a name for `path` that is short enough to bind a unix socket to, or to connect to.
 
     The name is valid inside the block.
 
@@ -98,7 +100,8 @@ def _listening(family: int, protocol: int, address: tuple[object, ...]) -> socke
     # answer is two writes, headers and body, and would wait 40 ms for the client's delayed ACK.
     sock = socket.socket(family, socket.SOCK_STREAM, protocol)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of the previous run may linger
+        # Connections of the previous run may linger.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
         sock.listen(BACKLOG)
         sock.setblocking(False)
@@ -109,7 +112,7 @@ def _listening(family: int, protocol: int, address: tuple[object, ...]) -> socke
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove the socket of a dead process. Its owner is dead: this process owns the state directory."""
+    """Remove a dead process's socket. Its process is dead, since we own the state directory."""
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise CannotListen(f"cannot listen on {path}: a file that is not a socket is there; move it away")

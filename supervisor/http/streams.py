@@ -51,7 +51,7 @@ async def next_items(queue: asyncio.Queue[T]) -> list[T]:
 
 
 def json_line(value: Any, otherwise: Callable[[Unserializable], Any]) -> bytes:
-    """Return `value` as one line of JSON. If JSON cannot carry it, write what `otherwise` returns instead."""
+    """Return `value` as a line of JSON, or what `otherwise` returns if JSON cannot carry it."""
     try:
         return to_json(value) + b"\n"
     except Unserializable as error:
@@ -62,8 +62,8 @@ class LineStream(Response):
     """A response that writes lines of JSON as they come.
 
     Args:
-        produce: gets a function that writes lines, and returns when there are no more. An error that it
-            raises before its first line is answered like any error.
+        produce: gets a function that writes lines, and returns when there are no more. An error
+            that it raises before its first line is answered like any error.
         stopping: set when the server stops, which ends the response.
     """
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from ...ipc.errors import Code, ModvisorError, Unserializable
 
-MAX_DEPTH = 100  # levels of nesting in a request: well below the limits of Python's recursion and of msgpack
+MAX_DEPTH = 100  # levels of nesting in a request; Python's recursion and msgpack allow more
 _MAX_OUT = 600  # levels of nesting in an answer: msgpack carries 511
 _MAX_INT_BITS = 8192  # Python refuses to write much longer integers in decimal
 
@@ -91,7 +91,7 @@ _encoder = json.JSONEncoder(
 
 
 def _plain(value: Any, place: str, depth: int) -> Any:
-    """Return `value` with everything replaced that the encoder cannot write; raises `Unserializable`."""
+    """Return `value` with all replaced that the encoder cannot write; raises `Unserializable`."""
     if depth > _MAX_OUT:
         raise Unserializable(f"{place[:200]}…: is nested deeper than {_MAX_OUT} levels (or contains itself)")
     if isinstance(value, dict):
@@ -155,7 +155,7 @@ def _float_name(value: float) -> str:
 
 
 def _is_deep(data: Any) -> bool:
-    """Return whether `data` is nested deeper than MAX_DEPTH. Uses no recursion, which such data would exhaust."""
+    """Return whether `data` is nested deeper than MAX_DEPTH. Recursion could not tell."""
     level = [data]
     for _ in range(MAX_DEPTH):
         level = [

@@ -1,4 +1,5 @@
-"""What outlives the supervisor, on disk: agents, channels, loaded mods, durable events, dead letters, checkpoints.
+"""What outlives the supervisor, on disk: agents, channels, loaded mods, durable events, dead
+letters, checkpoints.
 
 May import: `agents`, `config`, `ipc`.
 Never: decides what is kept; the rooms above it call it, and it writes.

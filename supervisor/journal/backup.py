@@ -1,4 +1,7 @@
-"""A copy of the journal's file while it is used: SQLite's online backup, whole under its name or not there at all."""
+"""Copy the journal's file while it is in use.
+
+This is SQLite's online backup. The copy appears under its name only when it is complete.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,10 @@ from pathlib import Path
 from ...ipc.errors import Code
 from .records import JournalError
 
-_STEP_PAGES = 1000  # 4 MB: some milliseconds, which is how long events wait for the copy
+_STEP_PAGES = 1000  # 4 MB: events wait a few milliseconds for each step
 
 _HEADER = b"SQLite format 3\0"
-# What is wrong with the name of the target, not with the disk.
+# Errors in the name of the target; all others are errors of the disk.
 _BAD_NAME = frozenset({
     errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP,
 })  # fmt: skip
@@ -25,16 +28,20 @@ _BAD_NAME = frozenset({
 def copy_database(
     source: sqlite3.Connection, file: Path, target: Path, between: Callable[[int, int, int], None]
 ) -> int:
-    """Write a copy of ``source`` to ``target``, mode 0600, in place of a former copy; returns its size in bytes.
+    """Copy ``source`` to ``target`` with mode 0600, in place of an earlier copy.
 
     Args:
-        file: of ``source``.
-        between: called after each step; may write to the source, which the copy then contains. What it raises ends the copy.
+        file: the file of ``source``.
+        between: called after each step. It may write to the source, and the copy then contains
+            that. An exception ends the copy.
+
+    Returns:
+        The bytes of the copy.
 
     Raises:
-        JournalError: bad_input: ``target`` is ``file`` or what SQLite keeps beside it, something else than a database, or
-            where nothing can be written.
-        sqlite3.Error, OSError: the disk is full …; nothing is left, and ``target`` is as it was.
+        JournalError: bad_input: ``target`` is the journal itself, is no database, or cannot be
+            written.
+        sqlite3.Error, OSError: the disk is full, say. Nothing is left, and ``target`` is unchanged.
     """
     target = target.resolve()
     try:
@@ -73,7 +80,7 @@ def _refuse_itself(file: Path, target: Path) -> None:
 
 
 def _refuse_another(target: Path) -> None:
-    """Whoever names the network file here, a device or a database in use does not want it to be gone."""
+    """Refuse to overwrite a file that is no copy: the network file, a device, a database in use."""
     if not target.exists():
         return
     if target.is_file() and not target.with_name(f"{target.name}-wal").exists():

@@ -1,5 +1,8 @@
-"""What must outlive the supervisor, however it ends: agents, channels, loaded mods, quarantines, checkpoints, the events that
-durable mods accepted, and dead letters. One SQLite file, written by one thread (`journal_writer`).
+"""What must outlive the supervisor, in one SQLite file: what a network can keep, and ask for again.
+
+`Journal` is used in the event loop. Every change and every question becomes a job for the writer's
+one thread (`writer.py`), which runs it on the tables (`store.py`). Most operations of the journal
+are operations of the store; `_queued` and `_asked` hand them on with their own signatures.
 """
 
 from __future__ import annotations
@@ -9,47 +12,70 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ...ipc.errors import Code, ModvisorError
 from ...ipc.event import Event
 from ...ipc.messages import pack
 from ..config import JournalConfig
-from .records import (
-    Checkpoint,
-    DeadLetter,
-    DurableEvent,
-    JournalError,
-    KeptMod,
-    LastRun,
-    LetterHead,
-    Quarantine,
-    StorageFull,
-)
-from .schema import SCHEMA_VERSION, connect
+from .records import DeadLetter, JournalError, KeptMod, LastRun, StorageFull
+from .schema import connect
 from .store import Store, Totals
 from .writer import Backup, Job, Writer
 
 logger = logging.getLogger("modvisor.journal")
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
-# A disk that works empties 20,000 jobs in a second; more of them means that it hangs, and that senders would wait past their
-# deadlines while their events fill the memory.
 MAX_WAITING = 20_000
+"""How many jobs may wait for the disk.
+
+A disk that works does 20,000 jobs in a second. More jobs mean that it hangs. Senders would then
+wait past their deadlines, while their events fill the memory.
+"""
 
 _DEFAULTS = JournalConfig()
 
 
-class Journal:
-    """The database file of a network. Opened by the owner of the state directory only; used from one event loop.
+def _queued(
+    what: str, run: Callable[Concatenate[Store, P], None], *, again: bool = False
+) -> Callable[Concatenate[Journal, P], None]:
+    """Make a method that has ``run`` done soon, and returns at once."""
 
-    What is "fire and forget" returns at once and is committed soon, in the order of the calls; what cannot be kept is logged
-    and counted. What is awaited returns when it is committed. Every awaited method raises `JournalError` (not_running) when
-    the journal is not open, `StorageFull` when the disk is full or cannot be written, and `JournalError` for anything else.
+    def queue(self: Journal, *args: P.args, **kwargs: P.kwargs) -> None:
+        self._queue(what, lambda store: run(store, *args, **kwargs), again=again)
+
+    queue.__doc__ = run.__doc__
+    return queue
+
+
+def _asked(
+    what: str, run: Callable[Concatenate[Store, P], T]
+) -> Callable[Concatenate[Journal, P], Coroutine[Any, Any, T]]:
+    """Make a method that waits for the result of ``run``."""
+
+    async def ask(self: Journal, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._ask(what, lambda store: run(store, *args, **kwargs))
+
+    ask.__doc__ = run.__doc__
+    return ask
+
+
+class Journal:
+    """The database file of a network.
+
+    Opened only by the owner of the state directory. Used from one event loop.
+
+    A method that is not awaited returns at once. Its change is committed soon, in the order of the
+    calls; a change that cannot be kept is logged and counted. A method that is awaited returns when
+    its change is committed. Each of these raises:
+
+        JournalError: not_running: the journal is not open; or another failure.
+        StorageFull: the disk is full or cannot be written.
     """
 
     def __init__(self, file: Path, config: JournalConfig = _DEFAULTS) -> None:
@@ -61,17 +87,20 @@ class Journal:
     # -- life; these block: call them from a thread
 
     def open(self) -> LastRun:
-        """Start the writer; returns what was kept.
+        """Start the writer. Return what the last run left.
 
-        A damaged file, or one of another program or of a later version, is set aside with a warning: a network must start
-        without its past. One of a former version is brought to this one.
+        A damaged file, a file of another program and a file of a later version are set aside with a
+        warning, since a network must start even without its past. A file of an earlier version is
+        migrated.
 
         Raises:
-            ModvisorError: start_failed. The disk is full, the file is locked, there are no descriptors left …: the file is
-                as good as it was, so it stays where it is.
+            ModvisorError: start_failed: the disk is full, the file is locked, no descriptors are
+                left, and so on. The file is sound, so it stays where it is.
         """
         try:
-            connection, (store, kept) = connect(self._file, full_sync=self._config.sync == "full", read=self._take_over)
+            connection, (store, last_run) = connect(
+                self._file, full_sync=self._config.sync == "full", read=self._take_over
+            )
         except (sqlite3.Error, OSError) as error:
             raise self._start_failed(error) from error
         writer = Writer(store, self._file)
@@ -82,7 +111,7 @@ class Journal:
                 store.leave()
             raise self._start_failed(error) from error
         self._writer = writer
-        return kept
+        return last_run
 
     def flush(self) -> None:
         """Wait until everything recorded so far is committed."""
@@ -91,33 +120,43 @@ class Journal:
             done.wait()
 
     async def committed(self) -> None:
-        """`flush` for a coroutine: what was recorded before is kept, or was logged as lost. May be cancelled."""
+        """Wait until everything recorded so far is committed, or logged as lost.
+
+        May be cancelled.
+        """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._submit(Job("flush", None, future))
         await future
 
     def close(self) -> None:
-        """Commit what is queued, note that this was a clean end, and end the writer. May be called again."""
+        """Commit what is queued, note a clean end, and end the writer. May be called again."""
         if self._writer is not None:
             self._writer.close()
 
-    # -- agents and channels, mods, quarantines: fire and forget
+    # -- agents and channels, mods, quarantines
 
     def record(self, kind: str, data: dict[str, Any]) -> None:
-        """Keep a change of agents or channels: register, unregister, join, leave or remove_channel with its parameters, of
-        which ``metadata`` is packed."""
+        """Keep a change of agents or channels.
+
+        Args:
+            kind: register, unregister, join, leave or remove_channel.
+            data: its parameters, with ``metadata`` packed.
+        """
         self._queue(kind, lambda store: store.change(kind, data))
 
     def keep_mod(self, mod: KeptMod) -> None:
-        """Keep how a mod was loaded, in place of what was kept of it; raises `Unserializable` for a spec that is not plain."""
+        """Keep how a mod was loaded, in place of an earlier record.
+
+        Raises:
+            Unserializable: its spec is not plain data.
+        """
         spec = pack(mod.spec)
         self._queue("loaded mod", lambda store: store.keep_mod(mod, spec))
 
-    def drop_mod(self, mod_id: str) -> None:
-        self._queue("unloaded mod", lambda store: store.drop_mod(mod_id))
+    drop_mod = _queued("unloaded mod", Store.drop_mod)
 
     def forget_mod(self, mod_id: str, workers: Sequence[str]) -> None:
-        """It was unloaded: it does not come back, and nor do its state and its quarantine, or those of its ``workers``."""
+        """Forget an unloaded mod: its record, its state, and the quarantines of its ``workers``."""
 
         def forget(store: Store) -> None:
             store.drop_mod(mod_id)
@@ -127,36 +166,27 @@ class Journal:
 
         self._queue("unloaded mod", forget)
 
-    def quarantine(self, q: Quarantine) -> None:
-        """Keep that a mod is in quarantine, in place of what was kept of it."""
-        self._queue("quarantine", lambda store: store.quarantine(q))
-
-    def release(self, mod_id: str) -> None:
-        """The mod is no longer in quarantine."""
-        self._queue("release", lambda store: store.release(mod_id))
+    quarantine = _queued("quarantine", Store.quarantine)
+    release = _queued("release", Store.release)
 
     def keep_family(self, family: str, record: dict[str, Any] | None) -> None:
-        """Keep the promotions within a family (plain data), or None of it."""
+        """Keep the promotions within a family, as plain data; None forgets them."""
         packed = None if record is None else pack(record)
         self._queue("promotions", lambda store: store.keep_family(family, packed))
 
-    def hand_on(self, former: str, mod_id: str) -> None:
-        """Mod ``mod_id`` has taken the place of ``former``: what was accepted, and the checkpoint, are its own from here on.
-        Fire and forget."""
-        self._queue("swapped mod", lambda store: store.hand_on(former, mod_id))
-
-    def reassign(self, seq: int, mod_id: str) -> None:
-        """Event ``seq`` was accepted for another worker of its mod. Fire and forget."""
-        self._queue("parted events", lambda store: store.reassign(seq, mod_id))
+    hand_on = _queued("swapped mod", Store.hand_on)
+    reassign = _queued("parted events", Store.reassign)
 
     # -- checkpoints
 
     async def save_checkpoint(self, mod_id: str, version: str, state: Any) -> None:
-        """Keep the state that ``version`` of a mod gave, in place of the former one, which stays if this fails.
+        """Keep the state that ``version`` of a mod gave.
+
+        The earlier checkpoint stays if this fails.
 
         Raises:
             Unserializable: names the place in ``state``.
-            ModvisorError: too_large, over ``checkpoint_bytes``.
+            ModvisorError: too_large: more than ``checkpoint_bytes``.
         """
         packed = pack(state)
         if len(packed) > self._config.checkpoint_bytes:
@@ -168,25 +198,23 @@ class Journal:
         at = time.time()
         await self._ask("checkpoint", lambda store: store.save_checkpoint(mod_id, version, packed, at))
 
-    async def checkpoint(self, mod_id: str) -> Checkpoint | None:
-        """The mod's last one; None if there is none, or, with a warning, if it cannot be read back."""
-        return await self._ask("checkpoint", lambda store: store.checkpoint(mod_id))
-
-    def drop_checkpoint(self, mod_id: str) -> None:
-        """Fire and forget."""
-        self._queue("dropped checkpoint", lambda store: store.drop_checkpoint(mod_id))
+    checkpoint = _asked("checkpoint", Store.checkpoint)
+    drop_checkpoint = _queued("dropped checkpoint", Store.drop_checkpoint)
 
     # -- durable events
 
     async def accept(self, mod_id: str, event: Event) -> int:
-        """Keep an event until it is `answered` or buried; returns its number, which no other event ever gets, once committed.
+        """Keep an event until it is `answered` or buried. Return its number, which is never reused.
 
-        An event of the same source and id that is kept already is the same one, sent again: it keeps its number.
+        An event with the source and id of a kept one is the same event, sent again. It gets the
+        same number.
 
-        If it raises, nothing is kept; neither if it is cancelled (unless this process is killed at the same moment).
+        If this raises, nothing is kept. If it is cancelled, nothing is kept either, unless this
+        process is killed in the same moment.
 
         Raises:
-            StorageFull: also when ``durable_events`` or ``durable_bytes`` is reached, or too much waits for the disk.
+            StorageFull: also when ``durable_events`` or ``durable_bytes`` is reached, or too many
+                changes wait for the disk.
             Unserializable: names the place in the event.
         """
         packed = _packed_event(event.to_dict())
@@ -205,32 +233,22 @@ class Journal:
         finally:
             self._accepting_bytes -= size
 
-    def charge(self, seq: int, attempt: int) -> None:
-        """Remember which attempt of an event comes next. Fire and forget."""
-        self._queue("attempt", lambda store: store.charge(seq, attempt))
-
-    def answered(self, seq: int) -> None:
-        """The event is done with. Fire and forget; while there is no room on the disk it is tried again and again."""
-        self._queue("answer", lambda store: store.answered(seq), again=True)
-
-    async def pending(self, mod_id: str, after: int = 0, limit: int = 1000) -> list[DurableEvent]:
-        """The first ``limit`` events of a mod without an answer whose number is above ``after``, in order of number.
-
-        One that cannot be read back is dropped with an error in the log.
-        """
-        return await self._ask("pending events", lambda store: store.pending(mod_id, after, limit))
-
-    async def pending_counts(self) -> dict[str, int]:
-        """Mod id to the number of its events without an answer; mods without any are left out."""
-        return await self._ask("pending events", Store.pending_counts)
+    charge = _queued("attempt", Store.charge)
+    answered = _queued("answer", Store.answered, again=True)
+    pending = _asked("pending events", Store.pending)
+    pending_counts = _asked("pending events", Store.pending_counts)
 
     # -- dead letters
 
     async def bury(self, letter: DeadLetter, *, seq: int | None = None) -> int:
-        """Keep a dead letter, and in the same transaction forget the durable event ``seq``; returns the letter's id.
+        """Keep a dead letter, and forget the durable event ``seq`` in the same transaction.
 
-        The oldest letters make room for it. It is not kept itself if it alone is over ``dead_letter_bytes``, or if no letters
-        are to be kept. If this raises, the durable event is kept; if it is cancelled, it may have happened or not.
+        The oldest letters make room for it. It is not kept itself if it alone exceeds
+        ``dead_letter_bytes``, or if no letters are kept. If this raises, the durable event is kept.
+        If it is cancelled, it may have happened or not.
+
+        Returns:
+            The letter's id.
 
         Raises:
             Unserializable: names the place in the event or the report.
@@ -239,28 +257,16 @@ class Journal:
         report = None if letter.report is None else pack(letter.report)
         return await self._ask("dead letter", lambda store: store.bury(letter, event, report, seq))
 
-    async def dead_letters(
-        self, mod_id: str | None = None, *, limit: int = 1000, before: int | None = None
-    ) -> list[DeadLetter]:
-        """The newest ``limit`` of a mod (None: of all) whose id is below ``before``, newest first.
-
-        Those that cannot be read back are left out with a warning.
-        """
-        return await self._ask("dead letters", lambda store: store.dead_letters(mod_id, limit, before))
-
-    async def letter_heads(
-        self, mod_id: str | None = None, *, limit: int = 1000, before: int | None = None
-    ) -> list[LetterHead]:
-        """The same, in as little memory as their number and no payload asks for."""
-        return await self._ask("dead letters", lambda store: store.letter_heads(mod_id, limit, before))
-
-    async def dead_letter(self, letter_id: int) -> DeadLetter | None:
-        return await self._ask("dead letter", lambda store: store.dead_letter(letter_id))
+    dead_letters = _asked("dead letters", Store.dead_letters)
+    letter_heads = _asked("dead letters", Store.letter_heads)
+    dead_letter = _asked("dead letter", Store.dead_letter)
 
     async def forget_dead_letters(
         self, *, letter_id: int | None = None, mod_id: str | None = None, older_than: float | None = None
     ) -> int:
-        """Drop the letters for which all that is given holds (nothing given: all letters); returns how many.
+        """Drop the letters that meet all given conditions; without any, all letters.
+
+        Return how many.
 
         Args:
             older_than: age in seconds.
@@ -271,19 +277,25 @@ class Journal:
     # -- the whole
 
     async def backup(self, target: Path) -> int:
-        """Copy the journal as it is now to ``target``, in place of a former copy (mode 0600); returns the copy's bytes.
+        """Copy the journal as it is now to ``target``, with mode 0600.
 
-        Events go on meanwhile. If it raises, ``target`` is as it was.
+        Return the bytes of the copy.
+
+        Replaces an earlier copy. Events go on meanwhile. If this raises, ``target`` is unchanged.
 
         Raises:
-            JournalError: also bad_input, for a target that is something else than a copy, or where nothing can be written.
+            JournalError: also bad_input: ``target`` is not a copy of a journal, or cannot be
+                written.
         """
         future = asyncio.get_running_loop().create_future()
         self._submit(Backup(target, Job("backup", None, future)))
         return await future
 
     def stats(self) -> dict[str, Any]:
-        """Counts, sizes in bytes; ``file_bytes`` with the -wal, as of some seconds ago; ``last_error`` text or None."""
+        """Return counts and sizes in bytes.
+
+        ``file_bytes`` includes the -wal and is some seconds old. ``last_error`` is text or None.
+        """
         writer = self._writer
         totals = Totals() if writer is None else writer.store.totals
         return {
@@ -333,7 +345,10 @@ class Journal:
             )
 
     def _withdraw(self, accepted: Job) -> None:
-        """Nobody waits for this event any more: it is not written, or removed behind the job that wrote it."""
+        """Undo an `accept` that was cancelled.
+
+        The event is not written, or is removed by a second job if it was written already.
+        """
         accepted.abandoned = True
 
         def remove(store: Store) -> None:
@@ -345,21 +360,5 @@ class Journal:
 
 
 def _packed_event(event: dict[str, Any]) -> bytes:
-    """For the disk, which never holds an agent's secret; raises `Unserializable`."""
+    """Pack an event for the disk, which never holds an agent's secret. Raises `Unserializable`."""
     return pack({key: value for key, value in event.items() if key != "secret"})
-
-
-__all__ = [
-    "MAX_WAITING",
-    "SCHEMA_VERSION",
-    "Checkpoint",
-    "DeadLetter",
-    "DurableEvent",
-    "Journal",
-    "JournalError",
-    "LastRun",
-    "KeptMod",
-    "LetterHead",
-    "Quarantine",
-    "StorageFull",
-]

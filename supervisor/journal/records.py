@@ -1,4 +1,4 @@
-"""What the journal takes and gives: plain frozen records, and its two errors."""
+"""The records that the journal takes and gives, plain and frozen, and its two errors."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from ..agents import Agent
 
 
 class JournalError(ModvisorError):
-    """The journal could not do what was asked; nothing of it was kept."""
+    """The journal failed to do what was asked, and kept nothing of it."""
 
     code = Code.INTERNAL
 
 
 class StorageFull(JournalError):
-    """No room: the disk is full or cannot be written, a limit of the config is reached, or too much waits for the disk."""
+    """There is no room.
+
+    The disk is full or cannot be written, a limit of the config is reached, or too many changes
+    wait for the disk.
+    """
 
     code = Code.STORAGE_FULL
 
@@ -28,7 +32,8 @@ class KeptMod:
 
     Attributes:
         spec: how it was loaded, as plain data (msgpack types).
-        position: its place in the load order; equal ones stand in the order of ``loaded_at``.
+        position: its place in the load order. Mods with equal positions are in the order of
+            ``loaded_at``.
         loaded_at: Unix seconds.
     """
 
@@ -41,7 +46,12 @@ class KeptMod:
 
 @dataclass(frozen=True, slots=True)
 class Quarantine:
-    """Why a mod stays down, since when (Unix seconds), and the fingerprint of the sources that failed."""
+    """Why a mod stays down.
+
+    Attributes:
+        at: since when, in Unix seconds.
+        fingerprint: of the sources that failed.
+    """
 
     mod_id: str
     path: str
@@ -52,7 +62,13 @@ class Quarantine:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A mod's state as of ``at`` (Unix seconds), written by ``version`` of it; ``size`` bytes of msgpack."""
+    """The state of a mod.
+
+    Attributes:
+        version: the version of the mod that gave the state.
+        at: when, in Unix seconds.
+        size: bytes of msgpack.
+    """
 
     mod_id: str
     version: str
@@ -63,7 +79,12 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class DurableEvent:
-    """An accepted event that a mod has not answered. ``attempt`` is the next one's number, ``accepted_at`` Unix seconds."""
+    """An accepted event that a mod has not answered.
+
+    Attributes:
+        attempt: the number of the next attempt.
+        accepted_at: Unix seconds.
+    """
 
     seq: int
     mod_id: str
@@ -74,13 +95,13 @@ class DurableEvent:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """An event that was given up.
+    """An event that modvisor gave up delivering.
 
     Attributes:
-        letter_id: given by the journal; None before.
+        letter_id: given by the journal; None before that.
         event: `Event.to_dict()`, without the sender's secret.
-        attempts: how many deliveries it took.
-        code: of `modvisor.ipc.errors.Code`.
+        attempts: how often it was delivered.
+        code: one of `modvisor.ipc.errors.Code`.
         reason: one sentence for a person.
         report: the crash report, plain data, if there is one.
         at: Unix seconds.
@@ -98,11 +119,11 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class LetterHead:
-    """A dead letter without what may be large, the event's payload and the crash report.
+    """A dead letter without its large parts, the payload and the crash report.
 
     Attributes:
-        event: of it, event_id, event_name, source_id and destination_id.
-        size: bytes of the whole event and report, packed.
+        event: the event's event_id, event_name, source_id and destination_id.
+        size: bytes of the whole event and the report, packed.
     """
 
     letter_id: int
@@ -117,14 +138,14 @@ class LetterHead:
 
 @dataclass(frozen=True, slots=True)
 class LastRun:
-    """What the former owner left.
+    """What the last run of the network left in the journal.
 
     Attributes:
-        channels: name to the ids of its members, in joining order.
+        channels: the member ids of each channel, in joining order.
         mods: in load order.
         quarantines: by mod id.
-        families: what is kept of their promotions, by name, as plain data.
-        clean: the former owner closed the journal, or there was none.
+        families: the promotions of each family, by name, as plain data.
+        clean: the last run closed the journal, or there was no last run.
     """
 
     agents: list[Agent] = field(default_factory=list)

@@ -1,4 +1,6 @@
-"""The journal's file: its tables, how a file of a former version becomes one of this, and which files are set aside."""
+"""The journal's file: its tables, migrations from earlier versions, and which files are set
+aside.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,11 @@ logger = logging.getLogger("modvisor.journal")
 
 T = TypeVar("T")
 
-BUSY_TIMEOUT = 5.0  # seconds to wait for somebody who looks into the file
-WAL_LIMIT = 8 * 1024 * 1024  # bytes the -wal is cut back to; twice what SQLite writes before it empties it
+BUSY_TIMEOUT = 5.0  # seconds to wait for another program that has the file open
+WAL_LIMIT = 8 * 1024 * 1024  # bytes; twice what SQLite writes into the -wal before it empties it
 
-# Each script brings a file from the version of its place in the list to the next. What was published is never changed: add one.
+# Script N migrates a file from version N to version N + 1. Never change a published script: add
+# one.
 MIGRATIONS = (
     """
     CREATE TABLE agent (
@@ -32,8 +35,9 @@ MIGRATIONS = (
         channel TEXT NOT NULL, agent_id TEXT NOT NULL, joined INTEGER PRIMARY KEY AUTOINCREMENT, UNIQUE (channel, agent_id)
     ) STRICT;
     """,
-    # The numbers of durable events and dead letters are never given twice (AUTOINCREMENT): a late answer must not meet another
-    # event. Sizes stand before the blobs, so that adding them up reads none of these.
+    # AUTOINCREMENT: numbers of durable events and dead letters are never reused, so that a late
+    # answer
+    # cannot meet another event. Sizes stand before the blobs, so that adding them up reads no blob.
     """
     CREATE TABLE owner (
         one INTEGER PRIMARY KEY CHECK (one = 1), pid INTEGER NOT NULL, opened_at REAL NOT NULL, closed_at REAL
@@ -66,39 +70,44 @@ MIGRATIONS = (
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 
-_INCREMENTAL = 2  # of PRAGMA auto_vacuum: free pages are given back when we say so
+_INCREMENTAL = 2  # of PRAGMA auto_vacuum: free pages are given back on demand
 _DAMAGED = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
 
 
 class _Foreign(sqlite3.DatabaseError):
-    """A sound database that is not one of ours, or of a version we do not know."""
+    """A sound database of another program, or of an unknown version."""
 
 
 def primary_code(error: BaseException | None) -> int | None:
-    """SQLite's result code without the details in its upper bits; None if the error is not SQLite's own."""
+    """Return SQLite's primary result code; None if the error is not SQLite's own."""
     code = getattr(error, "sqlite_errorcode", None)
     return None if code is None else code & 0xFF
 
 
 def connect(file: Path, *, full_sync: bool, read: Callable[[sqlite3.Connection], T]) -> tuple[sqlite3.Connection, T]:
-    """The database, of this version, and what ``read`` makes of it.
+    """Open the database in this version. Return it, and what ``read`` returns for it.
 
-    A damaged file, or one of another program or of a later version, is set aside with a warning and a new one begun: a network
-    must start without its past. ``read`` may raise `RemoteProtocolError` for content that is damaged.
+    A damaged file, a file of another program and a file of a later version are set aside with a
+    warning, and a new file is begun: a network must start even without its past. ``read`` may raise
+    `RemoteProtocolError` for damaged content.
 
     Raises:
-        sqlite3.Error, OSError: a full disk, a lock, no descriptors left …: the file is as good as it was and stays where it is.
+        sqlite3.Error, OSError: the disk is full, the file is locked, no descriptors are left, and
+            so on. The file is sound and stays where it is.
     """
     try:
         return _connect(file, full_sync, read)
     except (sqlite3.DatabaseError, RemoteProtocolError) as error:
         if not _is_damage(error):
             raise
-        return _connect(file, full_sync, read)  # a new file: the former one was set aside
+        return _connect(file, full_sync, read)  # a new file: the damaged one was set aside
 
 
 def _connect(file: Path, full_sync: bool, read: Callable[[sqlite3.Connection], T]) -> tuple[sqlite3.Connection, T]:
-    """One connection for the whole life: made here, where a failure can be raised, then used by the writer alone."""
+    """Make the one connection of the journal: here a failure can be raised.
+
+    Later the writer alone uses it.
+    """
     connection = sqlite3.connect(file, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
     try:
         _prepare(connection, file, full_sync)
@@ -106,14 +115,14 @@ def _connect(file: Path, full_sync: bool, read: Callable[[sqlite3.Connection], T
     except BaseException as error:
         try:
             if _is_damage(error):
-                _set_aside(file, error)  # before the connection is closed, when SQLite deletes a -wal it cannot read
+                _set_aside(file, error)  # before closing, because SQLite then deletes a -wal that it cannot read
         finally:
             connection.close()
         raise
 
 
 def _prepare(connection: sqlite3.Connection, file: Path, full_sync: bool) -> None:
-    version = _check_schema(connection)  # before anything is written: the file may belong to somebody else
+    version = _check_schema(connection)  # before anything is written: the file may belong to another program
     if version == 0:
         connection.execute(
             f"PRAGMA auto_vacuum = {_INCREMENTAL}"
@@ -128,13 +137,16 @@ def _prepare(connection: sqlite3.Connection, file: Path, full_sync: bool) -> Non
 
 
 def migrate(connection: sqlite3.Connection, version: int) -> None:
-    """Bring a file of a former version to this one, in one transaction."""
+    """Migrate a file of an earlier version to this one, in one transaction."""
     steps = "".join(MIGRATIONS[version:])
     connection.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
 
 def _give_back_by_steps(connection: sqlite3.Connection) -> None:
-    """A file that was begun without auto_vacuum is written anew once. It is only about room, so it may fail."""
+    """Rewrite a file that was begun without auto_vacuum, once.
+
+    It only saves space, so it may fail.
+    """
     if connection.execute("PRAGMA auto_vacuum").fetchone() == (_INCREMENTAL,):
         return
     with suppress(sqlite3.OperationalError):
@@ -143,13 +155,16 @@ def _give_back_by_steps(connection: sqlite3.Connection) -> None:
 
 
 def _is_damage(error: BaseException) -> bool:
-    """Whether the file's content is at fault. A full disk or a lock is a `sqlite3.DatabaseError` too, and passes."""
+    """Return whether the file's content is at fault.
+
+    A full disk and a lock are `sqlite3.DatabaseError` too, and pass.
+    """
     return isinstance(error, (_Foreign, RemoteProtocolError)) or primary_code(error) in _DAMAGED
 
 
 def _set_aside(file: Path, why: BaseException) -> None:
     aside = _free_name(file.with_name(f"{file.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}"))
-    # The -wal may hold what was committed last. It goes first: a new database must not meet it.
+    # The -wal may hold the last commits. It goes first: a new database must not pick it up.
     for suffix in ("-wal", "-shm", ""):
         with suppress(FileNotFoundError):
             file.with_name(file.name + suffix).rename(aside.with_name(aside.name + suffix))
@@ -159,13 +174,15 @@ def _set_aside(file: Path, why: BaseException) -> None:
 
 
 def _free_name(file: Path) -> Path:
-    """The name, or one with a number behind it: what was set aside before is not overwritten."""
+    """Return the name, with a number behind it if it is taken: overwrite nothing set aside
+    before.
+    """
     names = itertools.chain([file], (file.with_name(f"{file.name}-{number}") for number in itertools.count(2)))
     return next(name for name in names if not name.exists())
 
 
 def _check_schema(connection: sqlite3.Connection) -> int:
-    """The version of the database, 0 if it is still empty; raises `_Foreign` if it is not one we know."""
+    """Return the version of the database, 0 if it is empty. Raises `_Foreign` if it is unknown."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     found = _columns(connection)
     if version == 0 and not found:
@@ -186,7 +203,7 @@ def _expected(version: int) -> dict[str, list[str]]:
 
 
 def _columns(connection: sqlite3.Connection) -> dict[str, list[str]]:
-    """Table name to the names of its columns; SQLite's own tables left out."""
+    """Return the column names of each table, without SQLite's own tables."""
     found: dict[str, list[str]] = {}
     for table, column in connection.execute(
         "SELECT m.name, c.name FROM sqlite_master AS m, pragma_table_info(m.name) AS c "

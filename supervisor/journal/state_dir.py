@@ -1,4 +1,4 @@
-"""The state directory: one owner at a time, and one place that says what lies where in it."""
+"""The state directory: it has one owner at a time, and this file says where things are in it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ class StateDirBusy(ModvisorError):
 
 
 class StateDir:
-    """``storage`` of a network, locked for this process from `acquire` to `release`.
+    """The ``storage`` of a network, locked for this process from `acquire` to `release`.
 
-    state.lock          held (flock) by the owner, contains its pid
-    network.db          agents, groups, channels
-    mods/ID/            a mod's own files (context.storage_path)
-    logs/ID.log         a mod's output
-    snapshots/          sources of the last good version of each mod
-    run/admin.sock      the admin API
+        state.lock          locked (flock) by the owner; contains its pid
+        network.db          the journal
+        mods/ID/            a mod's own files (context.storage_path)
+        logs/ID.log         a mod's output
+        snapshots/          the sources of the last good version of each mod
+        run/admin.sock      the admin API
+
+    Attributes:
+        python_path: where this process finds modules, for the workers to find them too.
     """
 
     def __init__(self, root: Path) -> None:
@@ -52,14 +55,22 @@ class StateDir:
         return self.root / "logs" / f"{mod_id}.log"
 
     def storage_of(self, mod_id: str) -> Path:
-        """The mod's own folder, made if it is missing; one of several workers (``wiki#1``) has it in that of its mod."""
+        """Return the mod's own folder, and make it if it is missing.
+
+        The folder of one of several workers (``wiki#1``) lies in the folder of its mod.
+        """
         name, _, index = mod_id.partition("#")
         folder = self.root / "mods" / name / index
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def acquire(self) -> None:
-        """Become the owner; raises `StateDirBusy` naming the owner's pid, or OSError."""
+        """Become the owner.
+
+        Raises:
+            StateDirBusy: another network owns the directory; the message names its pid.
+            OSError: the directory cannot be made or locked.
+        """
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = os.open(self.root / "state.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -69,12 +80,12 @@ class StateDir:
             os.close(lock)
             raise StateDirBusy(
                 f"the state directory {self.root} belongs to a running network (pid {owner}); "
-                "stop that one, or give this network another 'storage'"
+                "stop that network, or give this one another 'storage'"
             ) from None
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         self._lock = lock
-        # Where this process finds modules, its workers find them too, after the network's own folders.
+        # Workers look here after the network's own folders.
         self.python_path = [os.path.abspath(entry) for entry in sys.path if entry and os.path.isdir(entry)]
         for folder in (self.run, self.root / "logs", self.snapshots):
             folder.mkdir(exist_ok=True, mode=0o700)

@@ -1,4 +1,7 @@
-"""What the journal's statements are: one connection, used by one thread, in transactions somebody else begins and ends."""
+"""The journal's tables and statements.
+
+One thread uses the one connection. The writer begins and ends the transactions.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from ...ipc.errors import InvalidEvent, RemoteProtocolError
-from ...ipc.event import Event
+from ...ipc.errors import RemoteProtocolError
 from ...ipc.messages import unpack
 from ..agents import Agent
 from ..config import JournalConfig
 from .records import Checkpoint, DeadLetter, DurableEvent, KeptMod, LastRun, LetterHead, Quarantine, StorageFull
+from .rows import dead_letter, durable_event, letter_head, mapping
 
 logger = logging.getLogger("modvisor.journal")
 
@@ -27,13 +30,13 @@ _CHANGES = {
     "leave": "DELETE FROM member WHERE channel = :channel AND agent_id = :agent_id",
     "remove_channel": "DELETE FROM member WHERE channel = :channel",
 }
-_VACUUM_PAGES = 1000  # given back in one transaction, which no event waits longer for than some milliseconds
-_SPARE_PAGES = 256  # free ones (1 MB) that stay in the file for the next events
+_VACUUM_PAGES = 1000  # given back at once: events wait a few milliseconds for that
+_SPARE_PAGES = 256  # free pages (1 MB) that stay in the file for the next events
 
 
 @dataclass(slots=True)
 class Totals:
-    """Counts and bytes of what has limits, kept so that a limit costs no query."""
+    """Counts and bytes of everything with a limit, kept here so that a check costs no query."""
 
     durable_events: int = 0
     durable_bytes: int = 0
@@ -44,21 +47,24 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The number of a durable event; not ``fresh``: it was kept already, and was sent again."""
+    """The number of a durable event.
+
+    It is not ``fresh`` if it was kept already and was sent again.
+    """
 
     seq: int
     fresh: bool
 
 
 EventKey = tuple[str, str]
-"""``source_id`` ("" for none) and ``event_id``: what tells an event from another."""
+"""What identifies an event: ``source_id`` ("" for none) and ``event_id``."""
 
 
 class Store:
     """The journal's tables. Blobs come packed and leave unpacked.
 
-    A method that raises a `ModvisorError` has written nothing; anything else spoils the transaction. Who rolls back puts the
-    former `totals` back.
+    A method that raises a `ModvisorError` has written nothing. Any other exception spoils the
+    transaction: whoever rolls it back also restores the `totals` from before.
     """
 
     def __init__(self, connection: sqlite3.Connection, config: JournalConfig) -> None:
@@ -70,7 +76,7 @@ class Store:
     # -- the owner
 
     def take_over(self) -> LastRun:
-        """Read what was kept, and note that there is an owner who has not closed."""
+        """Become the owner: read what the last run left, and note that the journal is open."""
         clean = self._execute("SELECT 1 FROM owner WHERE closed_at IS NULL").fetchone() is None
         kept = LastRun(self._agents(), self._channels(), self._mods(), self._quarantines(), clean, self._families())
         self.totals = self._count()
@@ -78,6 +84,7 @@ class Store:
         return kept
 
     def leave(self) -> None:
+        """Note a clean end."""
         self._execute("UPDATE owner SET closed_at = ?", (time.time(),))
 
     def _agents(self) -> list[Agent]:
@@ -102,8 +109,8 @@ class Store:
         mods = []
         for mod_id, path, spec, position, loaded_at in rows:
             try:
-                mods.append(KeptMod(mod_id, path, _mapping(spec), position, loaded_at))
-            except RemoteProtocolError as error:  # not worth the agents of the whole network
+                mods.append(KeptMod(mod_id, path, mapping(spec), position, loaded_at))
+            except RemoteProtocolError as error:  # one mod is no reason to set the whole file aside
                 logger.warning("how mod %s was loaded cannot be read back (%s); it must be loaded again", mod_id, error)
         return mods
 
@@ -115,9 +122,9 @@ class Store:
         families: dict[str, dict[str, Any]] = {}
         for name, record in self._execute("SELECT name, record FROM family"):
             try:
-                families[name] = _mapping(record)
+                families[name] = mapping(record)
             except RemoteProtocolError as error:
-                logger.warning("the promotions of %s cannot be read back (%s), and are forgotten", name, error)
+                logger.warning("the promotions of %s cannot be read back (%s); they are forgotten", name, error)
         return families
 
     def _count(self) -> Totals:
@@ -138,15 +145,18 @@ class Store:
         )
 
     def drop_mod(self, mod_id: str) -> None:
+        """Forget how a mod was loaded."""
         self._execute("DELETE FROM mod WHERE mod_id = ?", (mod_id,))
 
     def quarantine(self, q: Quarantine) -> None:
+        """Keep that a mod is in quarantine, in place of an earlier record."""
         self._execute(
             "INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?, ?, ?)",
             (q.mod_id, q.path, q.reason, q.at, q.fingerprint),
         )
 
     def release(self, mod_id: str) -> None:
+        """Forget the quarantine of a mod."""
         self._execute("DELETE FROM quarantine WHERE mod_id = ?", (mod_id,))
 
     def keep_family(self, family: str, record: bytes | None) -> None:
@@ -156,12 +166,15 @@ class Store:
             self._execute("INSERT OR REPLACE INTO family VALUES (?, ?)", (family, record))
 
     def hand_on(self, former: str, mod_id: str) -> None:
+        """Give the durable events and the checkpoint of mod ``former`` to ``mod_id``, which
+        replaced it.
+        """
         self.drop_mod(former)
         self.release(former)
         if self._execute("SELECT 1 FROM checkpoint WHERE mod_id = ?", (former,)).fetchone() is not None:
             self.drop_checkpoint(mod_id)
             self._execute("UPDATE checkpoint SET mod_id = ? WHERE mod_id = ?", (mod_id, former))
-        # One that the successor has accepted as well stays where it is: it is the same event.
+        # An event that the successor has accepted too stays where it is: it is the same event.
         self._execute("UPDATE OR IGNORE durable SET mod_id = ? WHERE mod_id = ?", (mod_id, former))
 
     # -- checkpoints
@@ -172,6 +185,7 @@ class Store:
         self.totals.checkpoints += 1
 
     def drop_checkpoint(self, mod_id: str) -> None:
+        """Forget the checkpoint of a mod."""
         self.totals.checkpoints -= self._execute("DELETE FROM checkpoint WHERE mod_id = ?", (mod_id,)).rowcount
 
     def forget_state(self, mod_id: str) -> None:
@@ -179,6 +193,10 @@ class Store:
         self.totals.checkpoints -= found.rowcount
 
     def checkpoint(self, mod_id: str) -> Checkpoint | None:
+        """Return the mod's newest checkpoint, or None.
+
+        One that cannot be read back is reported with a warning and counts as none.
+        """
         row = self._execute("SELECT version, state, at, size FROM checkpoint WHERE mod_id = ?", (mod_id,)).fetchone()
         if row is None:
             return None
@@ -192,7 +210,11 @@ class Store:
     # -- durable events
 
     def accept(self, mod_id: str, key: EventKey, event: bytes, attempt: int, at: float) -> Accepted:
-        """The event's number, that of the first where it is sent again; raises `StorageFull` when a limit is reached."""
+        """Keep an event. Return its number, which is the earlier number if it was sent again.
+
+        Raises:
+            StorageFull: a limit is reached.
+        """
         totals, config = self.totals, self._config
         known = self._execute(
             "SELECT seq FROM durable WHERE mod_id = ? AND source_id = ? AND event_id = ?", (mod_id, *key)
@@ -219,28 +241,36 @@ class Store:
         return Accepted(cursor.lastrowid, fresh=True)
 
     def charge(self, seq: int, attempt: int) -> None:
+        """Remember which attempt of event ``seq`` comes next."""
         self._execute("UPDATE durable SET attempt = ? WHERE seq = ?", (attempt, seq))
 
     def answered(self, seq: int) -> None:
+        """Forget event ``seq``, which is done. Tried again while the disk is full."""
         for (size,) in self._execute("DELETE FROM durable WHERE seq = ? RETURNING size", (seq,)).fetchall():
             self.totals.durable_events -= 1
             self.totals.durable_bytes -= size
 
-    def pending(self, mod_id: str, after: int, limit: int) -> list[DurableEvent]:
+    def pending(self, mod_id: str, after: int = 0, limit: int = 1000) -> list[DurableEvent]:
+        """Return the first ``limit`` unanswered events of a mod above number ``after``, in order.
+
+        An event that cannot be read back is dropped with an error in the log.
+        """
         damaged: list[int] = []
         with closing(self._execute(
             "SELECT seq, event, attempt, accepted_at FROM durable WHERE mod_id = ? AND seq > ? ORDER BY seq", (mod_id, after)
         )) as rows:  # fmt: skip
-            readable = (event for row in rows if (event := _durable(mod_id, row, damaged)) is not None)
+            readable = (event for row in rows if (event := durable_event(mod_id, row, damaged)) is not None)
             found = list(islice(readable, limit))
-        for seq in damaged:  # else it would count as waiting for ever
+        for seq in damaged:  # otherwise it would count as pending for ever
             self.answered(seq)
         return found
 
     def reassign(self, seq: int, mod_id: str) -> None:
+        """Give event ``seq`` to another worker of its mod."""
         self._execute("UPDATE OR IGNORE durable SET mod_id = ? WHERE seq = ?", (mod_id, seq))
 
     def pending_counts(self) -> dict[str, int]:
+        """Return how many unanswered events each mod has. Mods without any are left out."""
         return dict(self._execute("SELECT mod_id, count(*) FROM durable GROUP BY mod_id").fetchall())
 
     # -- dead letters
@@ -257,9 +287,7 @@ class Store:
         assert letter_id is not None
         self.totals.dead_letters += 1
         self.totals.dead_letter_bytes += size
-        if (
-            size > self._config.dead_letter_bytes
-        ):  # it alone: making room for it would cost all others and not be enough
+        if size > self._config.dead_letter_bytes:  # alone too large: making room would cost all others and not suffice
             logger.warning("a dead letter of mod %s (%d bytes) is over journal.dead_letter_bytes and not kept: %s",
                            letter.mod_id, size, letter.reason)  # fmt: skip
             self._remove_letters("letter_id = ?", letter_id)
@@ -267,28 +295,40 @@ class Store:
         return letter_id
 
     def retain(self) -> None:
-        """Drop the dead letters that are over a limit of age, number or bytes, the oldest first."""
+        """Drop dead letters that exceed the limits of age, number or bytes, the oldest first."""
         totals, config = self.totals, self._config
         self._remove_letters("at < ?", time.time() - config.dead_letter_age)
         while totals.dead_letters > config.dead_letters or totals.dead_letter_bytes > config.dead_letter_bytes:
             if not self._remove_letters("letter_id = (SELECT min(letter_id) FROM dead_letter)"):
                 return
 
-    def dead_letters(self, mod_id: str | None, limit: int, before: int | None) -> list[DeadLetter]:
+    def dead_letters(
+        self, mod_id: str | None = None, *, limit: int = 1000, before: int | None = None
+    ) -> list[DeadLetter]:
+        """Return the newest ``limit`` letters of a mod, or of all, whose id is below ``before``.
+
+        The newest come first. Letters that cannot be read back are left out with a warning.
+        """
         conditions, values = _where(("mod_id = ?", mod_id), ("letter_id < ?", before))
         with closing(self._execute(f"{_LETTERS} WHERE {conditions} ORDER BY letter_id DESC", values)) as rows:
-            readable = (letter for row in rows if (letter := _letter(row)) is not None)
+            readable = (letter for row in rows if (letter := dead_letter(row)) is not None)
             return list(islice(readable, limit))
 
-    def letter_heads(self, mod_id: str | None, limit: int, before: int | None) -> list[LetterHead]:
+    def letter_heads(
+        self, mod_id: str | None = None, *, limit: int = 1000, before: int | None = None
+    ) -> list[LetterHead]:
+        """Do the same without payloads, in memory that depends on the number of letters alone."""
         conditions, values = _where(("mod_id = ?", mod_id), ("letter_id < ?", before))
         with closing(self._execute(f"{_LETTERS} WHERE {conditions} ORDER BY letter_id DESC", values)) as rows:
-            readable = (head for row in rows if (head := _head(row)) is not None)  # one whole letter at a time
+            readable = (
+                head for row in rows if (head := letter_head(row)) is not None
+            )  # holds one whole letter at a time
             return list(islice(readable, limit))
 
     def dead_letter(self, letter_id: int) -> DeadLetter | None:
+        """Return one letter, or None."""
         row = self._execute(f"{_LETTERS} WHERE letter_id = ?", (letter_id,)).fetchone()
-        return None if row is None else _letter(row)
+        return None if row is None else dead_letter(row)
 
     def forget_dead_letters(self, letter_id: int | None, mod_id: str | None, until: float | None) -> int:
         conditions, values = _where(("letter_id = ?", letter_id), ("mod_id = ?", mod_id), ("at < ?", until))
@@ -303,60 +343,24 @@ class Store:
     # -- the file
 
     def give_back(self) -> bool:
-        """Give one step's worth of free pages back to the file system, outside a transaction; whether there may be more."""
+        """Give some free pages back to the file system. Return whether there may be more.
+
+        Call it outside a transaction.
+        """
         (free,) = self._execute("PRAGMA freelist_count").fetchone()
         if free <= _SPARE_PAGES:
             return False
         pages = min(free - _SPARE_PAGES, _VACUUM_PAGES)
-        self._execute(f"PRAGMA incremental_vacuum({pages})").fetchall()  # a page is freed by each step
+        self._execute(f"PRAGMA incremental_vacuum({pages})").fetchall()  # each row that is fetched frees a page
         (left,) = self._execute("PRAGMA freelist_count").fetchone()
         return left < free
 
     def checkpoint_wal(self) -> None:
-        """Bring what is in the -wal into the file, which may shrink by it. Passive: never waits for somebody who reads."""
+        """Checkpoint the WAL, which may shrink the file (passive: does not wait for readers)."""
         self._execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
 _LETTERS = "SELECT letter_id, mod_id, event, attempts, code, reason, report, at FROM dead_letter"
-_SHOWN_OF_EVENT = ("event_id", "event_name", "source_id", "destination_id")
-
-
-def _durable(mod_id: str, row: tuple[Any, ...], damaged: list[int]) -> DurableEvent | None:
-    seq, event, attempt, accepted_at = row
-    try:
-        return DurableEvent(seq, mod_id, Event.from_dict(unpack(event)), attempt, accepted_at)
-    except (RemoteProtocolError, InvalidEvent) as error:
-        logger.error("event %d of mod %s cannot be read back (%s); it is lost", seq, mod_id, error)
-        damaged.append(seq)
-        return None
-
-
-def _letter(row: tuple[Any, ...]) -> DeadLetter | None:
-    letter_id, mod_id, event, attempts, code, reason, report, at = row
-    try:
-        kept = None if report is None else _mapping(report)
-        return DeadLetter(letter_id, mod_id, _mapping(event), attempts, code, reason, kept, at)
-    except RemoteProtocolError as error:
-        logger.warning("dead letter %d of mod %s cannot be read back (%s)", letter_id, mod_id, error)
-        return None
-
-
-def _head(row: tuple[Any, ...]) -> LetterHead | None:
-    letter = _letter(row)
-    if letter is None or letter.letter_id is None:
-        return None
-    event = {key: letter.event.get(key) for key in _SHOWN_OF_EVENT}
-    size = len(row[2]) + len(row[6] or b"")
-    return LetterHead(
-        letter.letter_id, letter.mod_id, event, letter.attempts, letter.code, letter.reason, size, letter.at
-    )
-
-
-def _mapping(blob: bytes) -> dict[str, Any]:
-    value = unpack(blob)
-    if type(value) is not dict:
-        raise RemoteProtocolError(f"expected a mapping, got {type(value).__name__}")
-    return value
 
 
 def _where(*conditions: tuple[str, Any]) -> tuple[str, list[Any]]:

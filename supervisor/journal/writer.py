@@ -1,6 +1,6 @@
-"""The journal's one thread: takes the jobs that wait, runs them in one transaction, and tells the askers after its COMMIT.
+"""The journal's one thread: runs all waiting jobs in one transaction and answers after the COMMIT.
 
-A thousand changes are a few commits, not a thousand. Reads are jobs too, so that they see what was asked for before them.
+So a thousand changes take a few commits. Reads are jobs too, so that they see all earlier changes.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from .store import Store
 
 logger = logging.getLogger("modvisor.journal")
 
-UPKEEP_EVERY = 10.0  # seconds from a change to: old letters dropped, free pages given back
-_IDLE_UPKEEP = 600.0  # seconds, when nothing changes: only the age of dead letters matters
-_COMPLAIN_EVERY = 10.0  # seconds between two log lines on the same kind of failure
+UPKEEP_EVERY = 10.0  # seconds until a change is followed by upkeep: drop old letters, give back free pages
+_IDLE_UPKEEP = 600.0  # seconds between upkeeps while nothing changes: only the age of letters matters
+_COMPLAIN_EVERY = 10.0  # seconds between two log lines about the same kind of failure
 _AGAIN_AT_ONCE = 1000  # postponed jobs tried in one transaction
 
 _WAITED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
@@ -39,16 +39,19 @@ _NO_ROOM_FOR_FILES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.E
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """Something to be done with the store, in the writer's thread.
+    """Work on the store, for the writer's thread.
 
     Attributes:
         what: its name in the log.
-        run: does it; its value is the job's ``result``. It may run again after a transaction that failed. None: its place in
-            the queue is all that matters.
-        future: of who waits in an event loop; ``done``: of who waits in a thread. Both are told after the COMMIT.
-        again: it must not be lost: it waits until there is room. For what may run at any later time, in any order.
-        abandoned: nobody wants it any more.
-        error: why it was not done; a `ModvisorError` is the store's own answer, and anything else a failure.
+        run: the work; its value becomes ``result``. It may run again after a failed transaction.
+            None if only the job's place in the queue matters.
+        future: set after the COMMIT, for a caller in an event loop.
+        done: set after the COMMIT, for a caller in a thread.
+        again: the job must not be lost, so it waits until there is room. Only for work that may run
+            at any later time, in any order.
+        abandoned: nobody wants the result any more.
+        error: why the work was not done. A `ModvisorError` is the store's own answer; any other
+            exception is a failure.
     """
 
     what: str
@@ -79,7 +82,7 @@ class Job:
 
 @dataclass(slots=True, eq=False)
 class Backup:
-    """A copy of the whole file; made beside the transactions, which go on meanwhile."""
+    """A copy of the whole file. Transactions go on meanwhile."""
 
     target: Path
     job: Job
@@ -96,7 +99,7 @@ class Writer:
         self._store = store
         self._file = file
         self._queue: queue.SimpleQueue[Job | Backup | None] = queue.SimpleQueue()
-        self._gate = threading.Lock()  # nothing is queued behind the None that ends the thread
+        self._gate = threading.Lock()  # keeps jobs from being queued behind the None that ends the thread
         self._closed = False
         self._ending = False  # the None was taken
         self._running = 0  # jobs taken and not answered
@@ -113,7 +116,7 @@ class Writer:
 
     @property
     def store(self) -> Store:
-        """Only to read its totals."""
+        """The store. Other threads may only read its totals."""
         return self._store
 
     @property
@@ -122,18 +125,18 @@ class Writer:
         return self._queue.qsize() + self._running
 
     def start(self) -> None:
-        """Raises RuntimeError if there can be no more threads."""
+        """Start the thread. Raises RuntimeError if the system has no more threads."""
         self._thread.start()
 
     def submit(self, job: Job | Backup) -> bool:
-        """Queue it; False if the writer was told to end."""
+        """Queue a job. Return False if the writer was told to end."""
         with self._gate:
             if not self._closed:
                 self._queue.put(job)
             return not self._closed
 
     def close(self) -> None:
-        """Do what is queued and end. Blocks. May be called again."""
+        """Finish the queued jobs and end. Blocks. May be called again."""
         with self._gate:
             if not self._closed:
                 self._closed = True
@@ -155,7 +158,7 @@ class Writer:
             self._leave()
 
     def _round(self, timeout: float) -> None:
-        """Do what is queued; wait for it up to ``timeout`` seconds."""
+        """Do the queued jobs. Wait for one up to ``timeout`` seconds."""
         jobs = self._take(timeout)
         if not jobs:
             return
@@ -169,14 +172,18 @@ class Writer:
         items: list[Job | Backup | None] = []
         with suppress(queue.Empty):
             items.append(self._queue.get(timeout=timeout) if timeout > 0 else self._queue.get_nowait())
-            for _ in range(self._queue.qsize()):  # not until it is empty: others may be as quick as we are
+            for _ in range(
+                self._queue.qsize()
+            ):  # no more than this, since others may queue jobs as fast as we take them
                 items.append(self._queue.get_nowait())
         self._ending = self._ending or None in items
         self._backups.extend(item for item in items if isinstance(item, Backup))
         return [item for item in items if isinstance(item, Job)]
 
     def _commit(self, jobs: list[Job]) -> None:
-        """All in one transaction; if that fails each in its own, so that a bad one does not take the others with it."""
+        """Commit all in one transaction; if that fails, each in its own, so that one bad job
+        fails alone.
+        """
         if jobs and self._try(jobs) is not None:
             self._commit_singly(jobs)
         failed = [job for job in jobs if job.failed]
@@ -193,7 +200,7 @@ class Writer:
             if error is None:
                 continue
             job.fail(error)
-            if primary_code(error) in _WAITED:  # every further try would wait as long again
+            if primary_code(error) in _WAITED:  # every further job would wait as long
                 for job in waiting:
                     job.fail(error)
 
@@ -205,7 +212,7 @@ class Writer:
             for job in jobs:
                 job.attempt(store)
             store.connection.execute("COMMIT")
-        except Exception as error:  # noqa: BLE001 - not only SQLite's: text that is not valid Unicode fails before it
+        except Exception as error:  # noqa: BLE001 - text that is not valid Unicode fails before SQLite sees it
             with suppress(sqlite3.Error):
                 if store.connection.in_transaction:
                     store.connection.execute("ROLLBACK")
@@ -214,7 +221,7 @@ class Writer:
         return None
 
     def _try_postponed(self) -> None:
-        """What could not be kept before, the oldest first, as long as it works."""
+        """Try the postponed jobs again, the oldest first, as long as that works."""
         while self._postponed:
             jobs = [self._postponed[number] for number in range(min(len(self._postponed), _AGAIN_AT_ONCE))]
             if self._try(jobs) is not None:
@@ -223,7 +230,10 @@ class Writer:
                 self._postponed.popleft()
 
     def _report(self, failed: list[Job], among: int) -> None:
-        """What cannot be kept is logged: the network goes on, a restart will miss it."""
+        """Log changes that cannot be kept.
+
+        The network goes on; after a restart they are missing.
+        """
         first = failed[0]
         self.write_errors += len(failed)
         self.last_error = f"{first.what}: {first.error}"
@@ -242,7 +252,7 @@ class Writer:
             if job.done is not None:
                 job.done.set()
         for loop, of_loop in asked.items():
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            with suppress(RuntimeError):  # the loop is closed, so nobody waits
                 loop.call_soon_threadsafe(_settle, of_loop)
 
     def _finish(self, jobs: list[Job], error: Exception) -> None:
@@ -251,7 +261,7 @@ class Writer:
         self._answer(jobs)
 
     def _back_up(self, backup: Backup) -> None:
-        """In steps; between two of them the jobs that wait are done."""
+        """Copy the file in steps, and do the waiting jobs between two steps."""
         job = backup.job
 
         def between(status: int, remaining: int, total: int) -> None:
@@ -261,7 +271,7 @@ class Writer:
 
         try:
             job.result = copy_database(self._store.connection, self._file, backup.target, between)
-        except Exception as error:  # noqa: BLE001 - whatever it was: the asker is told, and the journal goes on
+        except Exception as error:  # noqa: BLE001 - the caller gets any error, and the journal goes on
             job.fail(error)
         self._answer([job])
 
@@ -269,7 +279,7 @@ class Writer:
         self._upkeep_at = time.monotonic() + (UPKEEP_EVERY if self._postponed else _IDLE_UPKEEP)
         self._try_postponed()
         self._try([Job("upkeep", Store.retain)])
-        with suppress(sqlite3.Error):  # it is only about room; next time, then
+        with suppress(sqlite3.Error):  # it only saves space, and is tried again later
             while self._queue.empty() and self._store.give_back():
                 pass
             self._store.checkpoint_wal()
@@ -293,9 +303,9 @@ class Writer:
 
 
 def _settle(jobs: list[Job]) -> None:
-    """In the event loop: tell who waits."""
+    """Set the futures of finished jobs, in their event loop."""
     for job in jobs:
-        if job.future is None or job.future.done():  # cancelled meanwhile
+        if job.future is None or job.future.done():  # it was cancelled meanwhile
             continue
         if job.error is not None:
             job.future.set_exception(_translated(job))
@@ -304,7 +314,7 @@ def _settle(jobs: list[Job]) -> None:
 
 
 def _translated(job: Job) -> Exception:
-    """What the asker gets for the job's error."""
+    """Return the exception that the caller gets for the job's error."""
     error = job.error
     if isinstance(error, ModvisorError):
         return error
@@ -321,5 +331,5 @@ def _no_room(error: BaseException | None) -> bool:
 
 
 def _passes(error: BaseException | None) -> bool:
-    """Whether the same may work at another time."""
+    """Return whether the same work may succeed at another time."""
     return _no_room(error) or primary_code(error) in _WAITED

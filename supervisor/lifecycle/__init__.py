@@ -11,17 +11,23 @@ from typing import TYPE_CHECKING
 from ..faces import lazily
 
 if TYPE_CHECKING:
+    from .handover import Reloaded, ReloadFailed, activate, failing_at, give, version_of
     from .incarnation import CancelHandler, Incarnation, StartFailed
-    from .keeper import Keeper, Surroundings
-    from .probation import Probation
-    from .reload import ReloadFailed, activate, failing_at, give, replace_worker, revert
+    from .keeper import Keeper
+    from .listener import Shared
+    from .reload import replace_worker, revert
+    from .starting import Recipe
     from .states import COMING_BACK, DOWN, State
+    from .trial import Probation
 else:  # hidden from type checkers, which would take any name for one of the room
     __getattr__ = lazily(
         __name__,
+        handover="ReloadFailed Reloaded activate failing_at give version_of",
         incarnation="CancelHandler Incarnation StartFailed",
-        keeper="Keeper Surroundings",
-        probation="Probation",
-        reload="ReloadFailed activate failing_at give replace_worker revert",
+        keeper="Keeper",
+        listener="Shared",
+        reload="replace_worker revert",
+        starting="Recipe",
         states="COMING_BACK DOWN State",
+        trial="Probation",
     )

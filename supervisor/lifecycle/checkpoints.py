@@ -1,4 +1,4 @@
-"""The states that one mod leaves for its next incarnation, in the journal."""
+"""Checkpoints of one mod: states in the journal, which its next incarnation goes on from."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ logger = logging.getLogger("modvisor.checkpoints")
 
 
 class Checkpoints:
-    """Of one mod; the newest one counts.
+    """Writes, reads and restores the checkpoint of one mod. Only the newest one is kept.
 
     Attributes:
-        are_kept: whether the mod has any, or will: then what is handed over at a reload is one too.
+        are_kept: whether the mod has a checkpoint, or will have one. Then the state that is handed
+            over at a reload becomes a checkpoint, too.
     """
 
     def __init__(self, mod_id: str, journal: Journal, tasks: TaskGroup, *, are_kept: bool) -> None:
@@ -31,18 +32,31 @@ class Checkpoints:
         self._tasks = tasks
 
     async def newest(self) -> Checkpoint | None:
-        """Raises `ModvisorError` when it cannot be read."""
+        """Read the newest checkpoint; None if there is none. Raises `ModvisorError`."""
         checkpoint = await self._journal.checkpoint(self.mod_id)
         self.are_kept = self.are_kept or checkpoint is not None
         return checkpoint
 
+    async def newest_or(self, fallback: tuple[Any, str] | None) -> tuple[Any, str] | None:
+        """Return the state of the newest checkpoint and its version.
+
+        ``fallback`` if there is none, or it is unreadable.
+        """
+        try:
+            checkpoint = await self.newest()
+        except ModvisorError as error:
+            text = "mod %s: its checkpoint cannot be read, it goes on as it was at the switch: %s"
+            logger.warning(text, self.mod_id, error)
+            checkpoint = None
+        return fallback if checkpoint is None else (checkpoint.state, checkpoint.version)
+
     async def keep(self, state: Any, version: str) -> None:
-        """Keep one of version ``version`` of the mod; raises `ModvisorError` when that cannot be done."""
+        """Write a state of version ``version`` as the checkpoint. Raises `ModvisorError`."""
         await self._journal.save_checkpoint(self.mod_id, version, state)
         self.are_kept = True
 
     def keep_soon(self, state: Any, version: str) -> None:
-        """`keep`, which nobody waits for. Of None, nothing is kept, nor what was before."""
+        """`keep` in a task of its own. A state of None drops the checkpoint."""
         self._tasks.start_soon(self._keep_handed_over, state, version)
 
     async def _keep_handed_over(self, state: Any, version: str) -> None:
@@ -52,21 +66,24 @@ class Checkpoints:
         try:
             await self.keep(state, version)
         except ModvisorError as error:
-            logger.warning("mod %s: the state it took over is no checkpoint: %s", self.mod_id, error)
+            logger.warning("mod %s: the state it took over could not be kept as a checkpoint: %s", self.mod_id, error)
 
     async def keep_last(self, incarnation: Incarnation, deadline: float) -> None:
-        """Keep what a mod that is about to end says of itself, until loop time ``deadline``."""
+        """Ask a mod that is about to end for its state, and keep it; until ``deadline``."""
         try:
             left = deadline - asyncio.get_running_loop().time()
             answer = await incarnation.pipe.request(messages.GET_STATE, {}, left)
-            if answer["state"] is not None:  # a mod that keeps its checkpoints itself: the last one stands
+            if answer["state"] is not None:  # None: the mod writes its checkpoints itself, and the last one stands
                 await self.keep(answer["state"], str(answer["version"]))
         except (ModvisorError, TimeoutError, KeyError, TypeError) as error:
             logger.warning("mod %s: its state at the end could not be kept, the last checkpoint stands: %s",
                            self.mod_id, error)  # fmt: skip
 
     async def restore(self, incarnation: Incarnation) -> None:
-        """Give the newest one to ``incarnation``; raises `StartFailed`, and nothing is left of it then."""
+        """Give the newest checkpoint to ``incarnation``.
+
+        Raises `StartFailed`; no process is left then.
+        """
         try:
             if (checkpoint := await self.newest()) is not None:
                 timeout = incarnation.config.limits.start_timeout

@@ -1,4 +1,4 @@
-"""The crash report of an incarnation: what is known of its end, put together in the moment of it."""
+"""The crash report of an incarnation, put together at the moment of its end."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .incarnation import Incarnation, StartFailed
 
 
 def report_of_end(incarnation: Incarnation, exit: Exit, resources: dict[str, Any] | None) -> CrashReport:
-    """Of one that served, or was to.
+    """Crash report of an incarnation that ended.
 
     Args:
-        resources: the newest sample of what it used.
+        resources: the newest sample of what the incarnation used.
     """
     log = incarnation.log.tail(REPORTED_LINES)
     cause, reason = crash_cause(exit, incarnation.end_cause), incarnation.end_reason
@@ -42,7 +42,7 @@ def report_of_end(incarnation: Incarnation, exit: Exit, resources: dict[str, Any
 
 
 def report_of_start(mod_id: str, number: int, error: StartFailed, log: ModLog) -> CrashReport:
-    """Of one that did not come to serve."""
+    """Crash report of an incarnation that failed to start."""
     return CrashReport(
         mod_id=mod_id, version=None, incarnation=number, pid=None, at=time.time(), uptime=0.0,
         cause=Cause.START_FAILURE, detail=str(error), traceback=error.details.get("traceback"),

@@ -1,4 +1,4 @@
-"""One process of a mod: started, asked to load, activated, ended. Whoever holds it decides when."""
+"""One process of a mod: started, asked to load, activated, ended. Its holder decides when."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ from ..process import REPORTED_EVENTS, Cause, Exit, Interpreter, Launch, Launche
 from ..sources import Home
 
 LAST_MOMENT = 1.0
-"""Seconds a worker whose pipe has closed may take to end by itself, so that its own exit code is reported."""
+"""Seconds that a worker may take to end by itself after its pipe closed: its own exit says more."""
 
 DUMP_TIME = 0.5
-"""Seconds a hanging worker has to write its stacks."""
+"""Seconds that a hanging worker has to write its stacks."""
 
 
 class StartFailed(ModvisorError):
-    """A worker that did not come to serve; it is gone. ``details``: where, traceback, log (its last lines)."""
+    """A worker did not come to serve. ``details``: where, traceback, log (its last lines)."""
 
     code = Code.START_FAILED
 
 
 @dataclass(frozen=True, slots=True)
 class StartOrder:
-    """All a worker must know to become a mod.
+    """All that a worker must know to become a mod.
 
     Attributes:
-        config: the mod it becomes, with what it may do, and what the mod.yaml in its ``home`` says of that.
-        params: of the `load` request, see ``docs/protocol.md``.
-        limits_in_force: its limits, ready for its process.
-        python: the interpreter it runs under; None: the network's own.
-        spinner: waits awake for its answers; None: nobody does.
+        config: the mod that the worker becomes, completed by the mod.yaml in its ``home``.
+        params: parameters of the `load` request, see ``docs/protocol.md``.
+        limits_in_force: the limits, ready for the process.
+        python: the interpreter that the worker runs under; None: the network's own.
+        spinner: spins for the worker's answers; None: its answers wake the loop.
     """
 
     config: ModConfig
@@ -68,7 +68,7 @@ class StartOrder:
 
     @property
     def timeout(self) -> float:
-        """Seconds from launch to ready."""
+        """Seconds allowed from launch to ready."""
         return self.config.limits.start_timeout
 
 
@@ -78,13 +78,13 @@ CancelHandler = Callable[["Incarnation", int | None], None]
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """Who is told what of an incarnation.
+    """Callbacks of an incarnation.
 
     Attributes:
-        on_request: each request of the worker.
-        on_cancel: the id of a request that the worker gave up; None when its pipe ended.
-        on_lost: its pipe ended, and why; before anybody who waits for an answer runs.
-        on_exceeded: it uses more than it may.
+        on_request: takes each request of the worker.
+        on_cancel: takes the id of a request that the worker gave up; None when its pipe ended.
+        on_lost: takes the reason why the pipe ended, before anyone who waits for an answer runs.
+        on_exceeded: takes the limit that the worker exceeds.
     """
 
     on_request: RequestHandler
@@ -94,15 +94,9 @@ class Listeners:
 
 
 class Incarnation:
-    """A worker process with its pipe. Made by `start`; ended by `stop`, or by itself."""
+    """A worker process with its pipe. `start` makes it; it ends by `stop`, `kill` or itself."""
 
-    def __init__(
-        self,
-        order: StartOrder,
-        process: WorkerProcess,
-        log: ModLog,
-        listeners: Listeners,
-    ) -> None:
+    def __init__(self, order: StartOrder, process: WorkerProcess, log: ModLog, listeners: Listeners) -> None:
         self.mod_id = order.mod_id
         self.config = order.config
         self.home = order.home
@@ -114,13 +108,13 @@ class Incarnation:
         self._loop = asyncio.get_running_loop()
         self.started = self._loop.time()
         self.manifest: Manifest | None = None
-        self.end_reason: str | None = None  # why we ended it, when it was not its own doing
+        self.end_reason: str | None = None  # why the supervisor ended it; None: it ended by itself
         self.end_cause: Cause | None = None
-        self.lost_events: list[dict[str, Any]] = []  # what it was handling when its pipe ended, as reports name them
+        self.lost_events: list[dict[str, Any]] = []  # in flight when its pipe ended, as reports name them
         self.lost_count = 0
-        self.activating = False  # its activate() has begun: it has all its state
-        self.is_resting = False  # it has served, and waits in case its successor fails: it has no say
-        # Made in activate() while another served: a state and its version.
+        self.activating = False  # its activate() has begun: it has all of its state
+        self.is_resting = False  # it has served and waits in case its successor fails: its requests are refused
+        # A state and its version, which it reported in activate() while another incarnation served.
         self.early_checkpoint: tuple[Any, str] | None = None
         self.served_since: float | None = None  # loop time
         self._listeners = listeners
@@ -133,7 +127,9 @@ class Incarnation:
             spinner=order.spinner,
         )
         self.in_flight = InFlight(self.pipe, self.why_ended)
-        # Not by end of file alone: a process it forked may hold the other end, and must not go on speaking for it.
+        # End of file is not enough: a process that the worker forked may hold the other end, and
+        # must
+        # not go on speaking for it.
         process.exited.add_done_callback(lambda _exit: self.pipe.close_after_reading())
         process.exited.add_done_callback(lambda _exit: self.limits_in_force.ended())
 
@@ -143,29 +139,19 @@ class Incarnation:
 
     @property
     def uptime(self) -> float:
-        """Seconds since it was launched."""
+        """Seconds since the launch."""
         return self._loop.time() - self.started
 
     @property
     def served(self) -> float:
-        """Seconds since it became ready; 0.0 if it never was."""
+        """Seconds since it became ready; 0.0 if it never did."""
         return 0.0 if self.served_since is None else self._loop.time() - self.served_since
 
     # -- start
 
     @classmethod
-    async def start(
-        cls,
-        order: StartOrder,
-        launcher: Launcher,
-        log: ModLog,
-        listeners: Listeners,
-    ) -> Incarnation:
-        """Launch a worker and have it import and initialize the mod.
-
-        Raises:
-            StartFailed: nothing is left of it.
-        """
+    async def start(cls, order: StartOrder, launcher: Launcher, log: ModLog, listeners: Listeners) -> Incarnation:
+        """Launch a worker that loads the mod. Raises `StartFailed`; no process is left then."""
         deadline = asyncio.get_running_loop().time() + order.timeout
         try:
             async with asyncio.timeout_at(deadline):
@@ -214,7 +200,7 @@ class Incarnation:
         self.manifest = manifest
 
     def _start_failure(self, error: BaseException, order: StartOrder, exit: Exit, log: ModLog) -> BaseException:
-        """What went wrong, as one typed failure that names the mod and the cause."""
+        """Return one typed failure that names the mod and the cause."""
         mod, last = order.mod_id, log.tail(20)
         if self.end_cause is Cause.LIMIT_HIT:
             return StartFailed(f"mod {mod}: {self.end_reason} before it was ready", code=Code.LIMIT_HIT, log=last)
@@ -234,47 +220,67 @@ class Incarnation:
         return error
 
     async def activate(self, timeout: float) -> None:
-        """Let the mod open what is exclusive. Raises `StartFailed`; the process is still there then."""
+        """Let the mod open what is exclusive. Raises `StartFailed`; the process still runs then."""
         self.activating = True
+        await self._life(messages.ACTIVATE, {}, timeout)
+
+    async def activate_or_kill(self) -> None:
+        """Activate the mod, the last step before it serves.
+
+        Raises `StartFailed`; no process is left then.
+        """
         try:
-            await self.pipe.request(messages.ACTIVATE, {}, timeout)
-        except TimeoutError:
-            raise StartFailed(
-                f"mod {self.mod_id}: activate() took more than {timeout:g} s", code=Code.START_TIMEOUT
-            ) from None
-        except RequestFailed as error:
-            raise StartFailed(f"mod {self.mod_id}: {error}", code=error.code, **error.details) from None
-        except (PipeBroken, PipeClosed) as error:
-            raise StartFailed(f"mod {self.mod_id}: the worker ended in activate() ({error})") from None
+            await self.activate(self.config.limits.start_timeout)
+        except BaseException:
+            await shielded(self.kill("activate() failed"))
+            raise
 
     async def deactivate(self, timeout: float) -> None:
-        """Have the mod let go of what is exclusive: another is to serve. Raises `StartFailed`; `activate` undoes it."""
-        try:
-            await self.pipe.request(messages.DEACTIVATE, {}, timeout)
-        except TimeoutError:
-            text = f"mod {self.mod_id}: deactivate() took more than {timeout:g} s"
-            raise StartFailed(text, code=Code.TIMEOUT) from None
-        except RequestFailed as error:
-            raise StartFailed(f"mod {self.mod_id}: {error}", code=error.code, **error.details) from None
-        except (PipeBroken, PipeClosed) as error:
-            raise StartFailed(f"mod {self.mod_id}: the worker ended in deactivate() ({error})") from None
+        """Have the mod let go of what is exclusive; `activate` undoes it. Raises `StartFailed`."""
+        await self._life(messages.DEACTIVATE, {}, timeout, late=Code.TIMEOUT)
 
     async def restore(self, state: Any, from_version: str, timeout: float) -> None:
-        """Give the mod the state of its last checkpoint, before it is activated. Raises `StartFailed`."""
+        """Give the mod the state of its last checkpoint, before it is activated.
+
+        Raises `StartFailed`.
+        """
+        params = {"state": state, "from_version": from_version}
         try:
-            await self.pipe.request(messages.SET_STATE, {"state": state, "from_version": from_version}, timeout)
-        except TimeoutError:
-            text = f"mod {self.mod_id}: set_state() took more than {timeout:g} s to take over its checkpoint"
-            raise StartFailed(text, code=Code.START_TIMEOUT) from None
-        except ModvisorError as error:
-            text = f"mod {self.mod_id} did not take over its checkpoint: {error}"
+            await self._life(messages.SET_STATE, params, timeout, ended=Code.MOD_CRASHED)
+        except StartFailed as error:
+            text = str(error).removeprefix(f"mod {self.mod_id}: ")
+            text = f"mod {self.mod_id} did not take over its checkpoint: {text}"
             raise StartFailed(text, code=error.code, **error.details) from None
+
+    async def _life(
+        self,
+        method: str,
+        params: dict[str, Any],
+        timeout: float,
+        *,
+        late: str = Code.START_TIMEOUT,
+        ended: str = Code.START_FAILED,
+    ) -> None:
+        """Call a method of the mod's life. Raises `StartFailed`; the process still runs then.
+
+        Args:
+            late, ended: codes of the failure when the call timed out, or the worker ended in it.
+        """
+        try:
+            await self.pipe.request(method, params, timeout)
+        except TimeoutError:
+            raise StartFailed(f"mod {self.mod_id}: {method}() took more than {timeout:g} s", code=late) from None
+        except (PipeBroken, PipeClosed) as error:
+            text = f"mod {self.mod_id}: the worker ended in {method}() ({error})"
+            raise StartFailed(text, code=ended) from None
+        except ModvisorError as error:
+            raise StartFailed(f"mod {self.mod_id}: {error}", code=error.code, **error.details) from None
 
     async def part(self, states: list[Any], from_version: str, count: int, timeout: float) -> list[Any]:
         """Have the mod merge the states of several workers and split them for ``count``.
 
         Raises:
-            ModvisorError: it cannot, or does not give as many.
+            ModvisorError: the mod cannot split its state, or returns another number of states.
             TimeoutError
         """
         params = {"states": states, "from_version": from_version, "count": count}
@@ -284,38 +290,47 @@ class Incarnation:
         return parts
 
     async def answers(self, timeout: float) -> bool:
-        """Whether the mod's own event loop answers a ping within ``timeout`` seconds."""
+        """Return whether the mod's own event loop answers a ping within ``timeout`` seconds."""
         try:
             await self.pipe.request(messages.PING, None, timeout)
         except (TimeoutError, ModvisorError):
             return False
         return True
 
-    async def dump_stacks(self) -> None:
-        """Have the worker write the stack of every thread; they follow its last output in the log.
+    async def drained(self, deadline: float) -> bool:
+        """Wait until no event is in flight; False if loop time ``deadline`` comes first."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self.in_flight.drained()
+        except TimeoutError:
+            return False
+        return True
 
-        The dump is made by a signal handler in C, so it works while the interpreter is stuck; a worker that is stopped
-        (state T) cannot run it, and there is none.
+    async def dump_stacks(self) -> None:
+        """Have the worker write the stack of every thread; it follows the last output in the log.
+
+        A signal handler in C makes the dump, so it works while the interpreter is stuck. A worker
+        that is stopped (state T) cannot run the handler and makes no dump.
         """
         await self.process.dumped(DUMP_TIME)
 
     def end(self, reason: str, cause: Cause) -> None:
-        """Note why it is being ended; the first reason counts."""
+        """Note why the incarnation is being ended; the first reason counts."""
         if self.end_reason is None:
             self.end_reason, self.end_cause = reason, cause
 
     def fail(self, reason: str) -> None:
-        """It cannot serve any more: end it at once, as an end that nobody asked for."""
+        """End an incarnation that cannot serve any more, as an end that nobody asked for."""
         self.end(reason, Cause.START_FAILURE)
         self.kill_now()
 
     # -- end
 
     async def stop(self, deadline: float) -> Exit:
-        """Have the mod shut down and its process end: ``shutdown``, SIGTERM, SIGKILL, each with its deadline of the config.
+        """End the process by ``shutdown``, SIGTERM, SIGKILL, each with its timeout of the config.
 
         Args:
-            deadline: loop time by which all of them are over.
+            deadline: loop time by which all three are over.
         """
         if self.pipe.closed is None:  # else it is ending by itself, and its exit says more
             self.end_reason = self.end_reason or "it was stopped"
@@ -331,7 +346,7 @@ class Incarnation:
                 await self.pipe.request(messages.SHUTDOWN, {})
                 return await asyncio.shield(self.process.exited)
         except (TimeoutError, ModvisorError):
-            pass  # it hangs, refuses or is gone already: the ladder goes on
+            pass  # it hangs, refuses or has ended: go on with the signals
         self.process.kill(signal.SIGTERM)
         try:
             async with asyncio.timeout_at(min(deadline, loop.time() + limits.term_timeout)):
@@ -341,7 +356,7 @@ class Incarnation:
         return await self.kill("it did not end when asked to")
 
     async def kill(self, reason: str) -> Exit:
-        """End the process and everything it started at once; returns when it is reaped."""
+        """Kill the process and everything it started; returns when the process is reaped."""
         self.end_reason = self.end_reason or reason
         self.kill_now()
         exit = await asyncio.shield(self.process.exited)
@@ -350,17 +365,17 @@ class Incarnation:
         return exit
 
     def _no_report(self) -> None:
-        """It was asked to end: nobody need wait for a crash report."""
+        """Give no crash report: the incarnation was asked to end."""
         if not self.in_flight.report.done():
             self.in_flight.report.set_result(None)
 
     def kill_now(self) -> None:
-        """`kill`, without waiting: its end is told by ``process.exited``."""
+        """`kill` without waiting; ``process.exited`` tells when it has ended."""
         cgroup = self.limits_in_force.cgroup
         self.process.kill(signal.SIGKILL, cgroup=None if cgroup is None else str(cgroup.path))
 
     async def why_ended(self) -> str:
-        """In a few words, waiting for the exit that follows the end of the pipe."""
+        """Wait for the exit that follows the end of the pipe, and say why it ended."""
         try:
             async with asyncio.timeout(2 * LAST_MOMENT):
                 exit = await asyncio.shield(self.process.exited)
@@ -387,7 +402,7 @@ class Incarnation:
     def _pipe_ended(self, reason: ModvisorError) -> None:
         if not self._hello.done():
             self._hello.set_exception(reason)
-            self._hello.exception()  # seen: nobody may be waiting for it any more
+            self._hello.exception()  # mark it as seen: perhaps nobody waits for it any more
         handling = list(self.in_flight.handling.values())
         self.lost_events, self.lost_count = events_of(handling[:REPORTED_EVENTS]), len(handling)
         self._listeners.on_lost(self, reason)

@@ -1,53 +1,50 @@
-"""Reload and swap: fresh code or another mod in the place of one, state handed over; the old one stays if anything fails."""
+"""Reload, restart and swap of one worker: a fresh incarnation takes the place of the old one.
+
+The story, top to bottom. Events wait from the drain to the switch, and none is lost.
+
+1. Start the new incarnation beside the old one (`replace_worker`).
+2. Drain the old one, hand its state over, let it rest, activate the new one (`_switch`).
+3. Switch: the new one serves, perhaps on probation (`_take_over`). Keep its sources, end the old one.
+4. If anything fails before the switch, the old one goes on.
+
+A mod that cannot run twice stops first (`_stop_first`) and comes back from its kept sources if its
+successor fails. A mod that is down is started instead (`_start_again`). A version that fails on
+probation gives way to the previous one in the same way (`revert`).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any
 
-from ...ipc import messages
-from ...ipc.errors import Code, ModvisorError, PipeBroken, PipeClosed, Unserializable
-from ...ipc.messages import pack
+from ...ipc.errors import Code, ModvisorError
+from ...ipc.manifest import Manifest
 from ..config import STOP_FIRST, ModConfig
 from ..process import shielded
+from .handover import (
+    Handed,
+    Reloaded,
+    ReloadFailed,
+    activate,
+    failing_at,
+    give,
+    rest,
+    resume,
+    size_of,
+    state_of,
+    version_of,
+)
 from .incarnation import Incarnation, StartFailed
 from .keeper import Keeper
-from .probation import Probation
-from .states import COMING_BACK, State
+from .states import COMING_BACK, State, Trigger
+from .trial import Probation
 
 logger = logging.getLogger("modvisor.swap")
 
-
-class ReloadFailed(ModvisorError):
-    """The reload did not happen and the old incarnation serves. ``details``: step, and what the failure carried."""
-
-    code = Code.START_FAILED
-
-    @classmethod
-    def at(cls, step: str, error: ModvisorError) -> ReloadFailed:
-        """Because of ``error``, at ``step``."""
-        return cls(str(error), code=error.code, **{**error.details, "step": step})
-
-    @classmethod
-    def at_start(cls, error: StartFailed) -> ReloadFailed:
-        """Because a worker did not come to serve."""
-        return cls.at(_STEPS.get(error.code, "start"), error)
-
-
-@dataclass(frozen=True, slots=True)
-class Switched:
-    """What a switch was like: the pause, events that waited at its end, the state that was handed over and its version."""
-
-    pause_ms: float
-    queued: int
-    state: tuple[Any, str] | None
-    superseded: list[Incarnation]
+# -- the whole
 
 
 async def replace_worker(
@@ -57,43 +54,37 @@ async def replace_worker(
     from_snapshot: bool = False,
     on_probation: bool = True,
     tentative: bool = False,
-) -> dict[str, Any]:
+) -> Reloaded:
     """Replace the running incarnation of ``keeper`` by one with fresh code under ``config``.
 
-    The caller holds the keeper's lock. A mod that is down (failed, quarantined, stopped) is started instead; one that is on its
-    way back (backoff, restarting) too, and if that fails it is restarted as it would have been.
+    The caller holds the keeper's lock. A mod that is down is started instead. So is a mod that is
+    about to be restarted; if that fails, its restart goes on.
 
     Args:
         config: of the same mod (a reload), or of another one (a swap).
         from_snapshot: run the last good version instead of the working files (a restart).
-        on_probation: go back to the former version if the new one fails within its probation.
-        tentative: keep the way back until `Keeper.begin_probation`, whatever the config says.
-
-    Returns:
-        ``{"pause_ms", "queued", "state_bytes", "from", "to"}``; from and to are versions.
+        on_probation: go back to the previous version if the new one fails within its probation.
+        tentative: keep the way back until `Trial.settle`, whatever the config says.
 
     Raises:
         ReloadFailed: at any step before the switch.
     """
     if from_snapshot or keeper.incarnation is None:
-        await keeper.end_probation()
+        await keeper.trial.end()
     if keeper.incarnation is None:
         await keeper.stop_keeping()
         if keeper.incarnation is None:
             return await _start_again(keeper, config, from_snapshot)
-        keeper.keep(keeper.incarnation)  # its restart came through meanwhile
+        keeper.follow()  # a restart came through meanwhile
     old = keeper.incarnation
-    from_snapshot = from_snapshot and keeper.has_snapshot
+    from_snapshot = from_snapshot and keeper.kept.has_snapshot
     if STOP_FIRST in (keeper.config.reload, config.reload):
-        await keeper.end_probation()
+        await keeper.trial.end()
         return await _stop_first(keeper, old, config, from_snapshot=from_snapshot)
+    new = await _started(keeper, config, from_snapshot)
     try:
-        new = await keeper.start_incarnation(config=config, from_snapshot=from_snapshot)
-    except StartFailed as error:
-        raise ReloadFailed.at_start(error) from None
-    try:
-        _check_still(keeper, old)  # what serves on probation may have failed meanwhile
-        await keeper.end_probation(wait=False)
+        _check_still(keeper, old)  # a version on probation may have failed meanwhile
+        await keeper.trial.end(wait=False)
     except BaseException:
         await shielded(new.kill("the reload failed"))
         raise
@@ -102,75 +93,216 @@ async def replace_worker(
 
 
 async def revert(keeper: Keeper, probation: Probation, why: str) -> None:
-    """Put the former version in the place of the one on probation, which still serves; that one stays if this fails.
+    """Replace the version on probation by the previous one.
 
+    On failure the version on probation keeps serving.
     The caller holds the keeper's lock.
     """
     failed = keeper.mod_id
     try:
-        done = await _to_former(keeper, probation)
+        done = await _to_previous(keeper, probation)
     except ReloadFailed as error:
         logger.error("mod %s could not be rolled back (%s), the new version stays: %s", failed, why, error)
         if keeper.probation is probation:
-            await keeper.end_probation()
+            await keeper.trial.end()
     else:
-        keeper.note_rollback(done["from"], probation, why)
+        keeper.note_revert(done.before, probation, why)
 
 
-async def _to_former(keeper: Keeper, probation: Probation) -> dict[str, Any]:
+async def _to_previous(keeper: Keeper, probation: Probation) -> Reloaded:
     """Raises `ReloadFailed`."""
-    current, standby = keeper.incarnation, keeper.take_resting(probation)
+    current, previous = keeper.incarnation, keeper.take_resting(probation)
     try:
         if current is None:
             raise ReloadFailed("it has ended meanwhile", code=Code.MOD_CRASHED, step="start")
-        if standby is None:
-            standby = await keeper.start_incarnation(config=probation.config, from_snapshot=probation.has_snapshot)
+        if previous is None:
+            previous = await keeper.start_incarnation(config=probation.config, from_snapshot=probation.has_snapshot)
     except StartFailed as error:
         raise ReloadFailed.at("start", error) from None
     except BaseException:
-        if standby is not None:
-            await shielded(standby.kill("it is not needed any more"))
+        if previous is not None:
+            await shielded(previous.kill("it is not needed any more"))
         raise
-    return await _replace(keeper, current, standby, probation=None, fallback=probation.state)
+    return await _replace(keeper, current, previous, probation=None, fallback=probation.state)
+
+
+# -- a mod that is down
+
+
+async def _start_again(keeper: Keeper, config: ModConfig, from_snapshot: bool) -> Reloaded:
+    """Start a mod that has no incarnation and no restart under way."""
+    before = version_of(keeper.manifest)
+    try:
+        if keeper.state in COMING_BACK:
+            manifest = await _start_instead(keeper, config, from_snapshot)
+        else:
+            keeper.adopt(config)
+            manifest = await keeper.start(from_snapshot=from_snapshot)
+    except StartFailed as error:
+        raise ReloadFailed.at_start(error) from None
+    return Reloaded.from_down(before, manifest.version)
+
+
+async def _start_instead(keeper: Keeper, config: ModConfig, from_snapshot: bool) -> Manifest:
+    """Start a mod in place of its restart, which goes on if this fails. Raises `StartFailed`."""
+    began = perf_counter()
+    from_snapshot = from_snapshot and keeper.kept.has_snapshot
+    try:
+        new = await keeper.start_incarnation(config=config, from_snapshot=from_snapshot, restore=True, active=True)
+    except BaseException:
+        keeper.follow()
+        raise
+    _switch_to(keeper, new, None)
+    return await keeper.note_start(new, began)
+
+
+# -- the new one beside the old one
+
+
+async def _started(keeper: Keeper, config: ModConfig, from_snapshot: bool) -> Incarnation:
+    """Raises `ReloadFailed`."""
+    try:
+        return await keeper.start_incarnation(config=config, from_snapshot=from_snapshot)
+    except StartFailed as error:
+        raise ReloadFailed.at_start(error) from None
 
 
 async def _replace(
-    keeper: Keeper,
-    old: Incarnation,
-    new: Incarnation,
-    *,
-    probation: float | None,
-    fallback: tuple[Any, str] | None = None,
-) -> dict[str, Any]:
-    former = keeper.mod_id
+    keeper: Keeper, old: Incarnation, new: Incarnation, *, probation: float | None, fallback: Handed | None = None
+) -> Reloaded:
+    """Switch from ``old`` to ``new`` and end ``old``; ``new`` ends if the switch fails."""
+    previous_id = keeper.mod_id
     try:
         switched = await _switch(keeper, old, new, probation=probation, fallback=fallback)
     except BaseException:
         if keeper.incarnation is not new:
             await shielded(new.kill("the reload failed"))
-        elif not old.is_resting:  # the caller gave up just as it was done
+        elif not old.is_resting:  # the caller gave up just as the switch was made
             await _end([old], new.config)
         raise
-    # The new one serves: whatever happens from here on does not undo that.
+    # The new incarnation serves: nothing that happens from here on undoes that.
     try:
         await keeper.keep_sources(new)
-        if keeper.probation is None and former != keeper.mod_id:
-            await keeper.forget_sources(former)
+        if keeper.probation is None and previous_id != keeper.mod_id:
+            await keeper.kept.forget(previous_id)
     finally:
         await _end(switched.superseded, new.config)
-    return {
-        "pause_ms": switched.pause_ms,
-        "queued": switched.queued,
-        "state_bytes": _size(switched.state),
-        "from": old.manifest.version if old.manifest else None,
-        "to": new.manifest.version if new.manifest else None,
-    }
+    return switched.to_reloaded(old, new)
 
 
-async def _stop_first(keeper: Keeper, old: Incarnation, config: ModConfig, *, from_snapshot: bool) -> dict[str, Any]:
-    """A mod that cannot be there twice: the old one ends, then the new one starts; events wait meanwhile."""
+@dataclass(frozen=True, slots=True)
+class _Switched:
+    """A switch that was made. ``superseded``: incarnations that are still to be ended."""
+
+    pause_ms: float
+    queued: int
+    state: Handed | None
+    superseded: list[Incarnation]
+
+    def to_reloaded(self, old: Incarnation, new: Incarnation) -> Reloaded:
+        return Reloaded(
+            self.pause_ms, self.queued, size_of(self.state), version_of(old.manifest), version_of(new.manifest)
+        )
+
+
+async def _switch(
+    keeper: Keeper, old: Incarnation, new: Incarnation, *, probation: float | None, fallback: Handed | None
+) -> _Switched:
+    limits = new.config.limits
     began = perf_counter()
-    limits, former = config.limits, keeper.config
+    _check_still(keeper, old)  # before events are held, else the events of its successor would be
+    keeper.caller.hold()
+    rests = False
+    try:
+        await _drain(keeper, old, limits.drain_timeout)
+        state = await _state_to_keep(keeper, old, limits.start_timeout, fallback)
+        await give(new, state)
+        rests = await rest(old, limits.start_timeout)
+        await activate(new)
+        _check_still(keeper, old)
+        queued = keeper.caller.depth
+        superseded = await shielded(_take_over(keeper, new, state, probation=probation, rests=rests))
+    except BaseException:
+        if rests and _still_serves(keeper, old):
+            await shielded(resume(old, limits.start_timeout))
+        _reopen(keeper, old)
+        raise
+    return _Switched(_milliseconds_since(began), queued, state, superseded)
+
+
+async def _take_over(
+    keeper: Keeper, new: Incarnation, state: Handed | None, *, probation: float | None, rests: bool
+) -> list[Incarnation]:
+    """Make the switch: ``new`` serves from here on. Shield it, it must not be interrupted.
+
+    Args:
+        state: what was handed over.
+        probation: seconds of the probation; None: the new version is accepted at once.
+        rests: the old incarnation was deactivated and can be activated again.
+
+    Returns:
+        the incarnations that the caller must end.
+    """
+    old = await keeper.let_go()
+    way_back = _probation_of(keeper, new, old if rests else None, state, probation)
+    keeper.trial.give_up()
+    _switch_to(keeper, new, state)
+    keeper.trial.begin(way_back)
+    keeper.copies.release()
+    return [] if old is None or old.is_resting else [old]
+
+
+def _switch_to(keeper: Keeper, new: Incarnation, state: Handed | None) -> None:
+    keeper.adopt(new.config, new.log)
+    keeper.kept.has_snapshot = False  # a restart reads the working files until the new sources are kept
+    state = new.early_checkpoint or (state if keeper.checkpoints.are_kept else None)
+    if state is not None:
+        # The old checkpoint no longer applies. Save this one first, so that it cannot overwrite a
+        # newer one from the new version.
+        keeper.checkpoints.keep_soon(*state)
+    keeper.serve(new)
+
+
+def _probation_of(
+    keeper: Keeper, new: Incarnation, resting: Incarnation | None, state: Handed | None, seconds: float | None
+) -> Probation | None:
+    """Return what it takes to go back from ``new``.
+
+    None if there is no probation, or no way back.
+    """
+    if resting is not None and not _has_room_for(keeper, resting, new.config.limits.memory):
+        resting = None
+    probation = Probation(
+        config=replace(keeper.config, audience=keeper.audience),
+        manifest=keeper.manifest,
+        resting=resting,
+        state=state,
+        has_snapshot=keeper.kept.has_snapshot,
+        before=keeper.trial.tally(),
+        until=asyncio.get_running_loop().time() + (seconds or 0.0),
+    )
+    if not seconds or not probation.can_revert:
+        return None
+    if resting is not None:
+        resting.is_resting = True
+    return probation
+
+
+def _has_room_for(keeper: Keeper, resting: Incarnation, memory: int | None) -> bool:
+    """Whether two such processes stay within the memory limit of one mod."""
+    if memory is None:
+        return True
+    sample = keeper.resources_of(resting)
+    return sample is not None and 2 * (sample.get("rss") or memory) <= memory
+
+
+# -- a mod that cannot run twice
+
+
+async def _stop_first(keeper: Keeper, old: Incarnation, config: ModConfig, *, from_snapshot: bool) -> Reloaded:
+    """End the old incarnation, then start the new one; events wait meanwhile."""
+    began = perf_counter()
+    limits, previous = config.limits, keeper.config
     if keeper.state is not State.READY:
         raise ReloadFailed("the mod is being ended; reload again", code=Code.MOD_CRASHED, step="drain")
     keeper.caller.hold()
@@ -179,16 +311,11 @@ async def _stop_first(keeper: Keeper, old: Incarnation, config: ModConfig, *, fr
         state = await _state_to_keep(keeper, old, limits.start_timeout, None)
         _check_still(keeper, old)
     except BaseException:
-        if _still_serves(keeper, old):
-            keeper.caller.open(old.in_flight)
-        keeper.copies.release()
+        _reopen(keeper, old)
         raise
     await shielded(_make_way(keeper, config))
     try:
-        try:
-            new = await keeper.start_incarnation(config=config, from_snapshot=from_snapshot)
-        except StartFailed as error:
-            raise ReloadFailed.at_start(error) from None
+        new = await _started(keeper, config, from_snapshot)
         try:
             await give(new, state)
             await activate(new)
@@ -196,71 +323,47 @@ async def _stop_first(keeper: Keeper, old: Incarnation, config: ModConfig, *, fr
             await shielded(new.kill("the reload failed"))
             raise
     except BaseException:
-        await shielded(keeper.come_back(former, state))
+        await shielded(_come_back(keeper, previous, state))
         raise
-    queued, renamed = keeper.caller.depth, keeper.mod_id != new.config.mod_id
-    await shielded(keeper.take_over(new, state, probation=None, rests=False))
+    queued = keeper.caller.depth
+    await shielded(_take_over(keeper, new, state, probation=None, rests=False))
     await keeper.keep_sources(new)
-    if renamed:
-        await keeper.forget_sources(former.mod_id)
-    return {
-        "pause_ms": round((perf_counter() - began) * 1000, 3), "queued": queued, "state_bytes": _size(state),
-        "from": old.manifest.version if old.manifest else None,
-        "to": new.manifest.version if new.manifest else None,
-    }  # fmt: skip
+    if previous.mod_id != keeper.mod_id:
+        await keeper.kept.forget(previous.mod_id)
+    return _Switched(_milliseconds_since(began), queued, state, []).to_reloaded(old, new)
 
 
 async def _make_way(keeper: Keeper, config: ModConfig) -> None:
-    if (old := await keeper.make_way()) is not None:
+    """End the old incarnation; events wait for the next one."""
+    old = await keeper.let_go()
+    keeper.happened(Trigger.REPLACE_REQUESTED)
+    if old is not None:
         await _end([old], config)
 
 
-async def _end(incarnations: list[Incarnation], config: ModConfig) -> None:
-    deadline = asyncio.get_running_loop().time() + config.limits.unload_timeout
-    for incarnation in incarnations:
-        await shielded(incarnation.stop(deadline))
-
-
-async def _start_again(keeper: Keeper, config: ModConfig, from_snapshot: bool) -> dict[str, Any]:
-    """There is no incarnation, and nothing tries to bring one any more: start."""
-    before = keeper.manifest.version if keeper.manifest else None
-    start = keeper.start_instead if keeper.state in COMING_BACK else keeper.start_anew
+async def _come_back(keeper: Keeper, config: ModConfig, state: Handed | None) -> None:
+    """Restart the previous version from its snapshot when its replacement failed to start."""
     try:
-        manifest = await start(config, from_snapshot=from_snapshot)
+        incarnation = await keeper.start_incarnation(config=config, from_snapshot=keeper.kept.has_snapshot)
+        try:
+            if state is not None:
+                await incarnation.restore(*state, config.limits.start_timeout)
+            await incarnation.activate(config.limits.start_timeout)
+        except BaseException:
+            await shielded(incarnation.kill("it did not come back"))
+            raise
     except StartFailed as error:
-        raise ReloadFailed.at_start(error) from None
-    return {"pause_ms": 0.0, "queued": 0, "state_bytes": 0, "from": before, "to": manifest.version}
+        keeper.not_started(str(error), f"mod {keeper.mod_id} failed to start: {error}")
+        return
+    keeper.serve(incarnation)
+    keeper.copies.release()
 
 
-async def _switch(
-    keeper: Keeper, old: Incarnation, new: Incarnation, *, probation: float | None, fallback: tuple[Any, str] | None
-) -> Switched:
-    limits = new.config.limits
-    began = perf_counter()
-    _check_still(keeper, old)  # before events are held: it would be those of its successor
-    keeper.caller.hold()
-    rests = False
-    try:
-        await _drain(keeper, old, limits.drain_timeout)
-        state = await _hand_over(keeper, old, new, limits.start_timeout, fallback)
-        rests = await _rest(old, limits.start_timeout)
-        await activate(new)
-        _check_still(keeper, old)
-        queued = keeper.caller.depth
-        superseded = await shielded(keeper.take_over(new, state, probation=probation, rests=rests))
-    except BaseException:
-        if _still_serves(keeper, old):
-            if rests:
-                await shielded(_resume(old, limits.start_timeout))
-            if _still_serves(keeper, old):
-                keeper.caller.open(old.in_flight)
-        keeper.copies.release()
-        raise
-    return Switched(round((perf_counter() - began) * 1000, 3), queued, state, superseded)
+# -- steps
 
 
 def _still_serves(keeper: Keeper, old: Incarnation) -> bool:
-    """Else it is being ended, or was."""
+    """Whether ``old`` serves, and is not being ended."""
     return keeper.incarnation is old and keeper.state is State.READY and old.pipe.closed is None
 
 
@@ -269,8 +372,18 @@ def _check_still(keeper: Keeper, old: Incarnation) -> None:
         raise ReloadFailed("the mod was restarted meanwhile; reload again", code=Code.MOD_CRASHED, step="switch")
 
 
+def _reopen(keeper: Keeper, old: Incarnation) -> None:
+    """Let events flow to the old incarnation again, if it still serves."""
+    if _still_serves(keeper, old):
+        keeper.caller.open(old.in_flight)
+    keeper.copies.release()
+
+
 async def _drain(keeper: Keeper, old: Incarnation, seconds: float) -> None:
-    """Events in flight and the batch of copies under way finish: the state that is handed over has seen them."""
+    """Let the events in flight and the current batch of copies finish.
+
+    So the state that is handed over has seen them.
+    """
     deadline = asyncio.get_running_loop().time() + seconds
     try:
         async with asyncio.timeout_at(deadline):
@@ -280,43 +393,16 @@ async def _drain(keeper: Keeper, old: Incarnation, seconds: float) -> None:
         raise ReloadFailed("events in flight did not finish in time", code=Code.TIMEOUT, step="drain") from None
 
 
-async def _hand_over(
-    keeper: Keeper, old: Incarnation, new: Incarnation, timeout: float, fallback: tuple[Any, str] | None
-) -> tuple[Any, str] | None:
-    """`get_state` of the old one into `set_state` of the new one; returns the state, and the version it is of.
-
-    A mod without `get_state` gets its checkpoint, if it has one.
+async def _state_to_keep(keeper: Keeper, old: Incarnation, timeout: float, fallback: Handed | None) -> Handed | None:
+    """Ask the old incarnation for its state; without `get_state`, take the newest checkpoint.
 
     Args:
-        fallback: the state to go back to if the old one, which has failed, cannot say its own: its checkpoint goes before.
+        fallback: the state to go back to if the old incarnation, which has failed, cannot answer and
+            has no checkpoint.
     """
-    state = await _state_to_keep(keeper, old, timeout, fallback)
-    await give(new, state)
-    return state
-
-
-async def give(new: Incarnation, state: tuple[Any, str] | None) -> None:
-    """A state and the version it is of, into `set_state`. Raises `ReloadFailed`."""
-    if state is not None:
-        timeout = new.config.limits.start_timeout
-        with failing_at("set_state", timeout):
-            await new.pipe.request(messages.SET_STATE, {"state": state[0], "from_version": state[1]}, timeout)
-
-
-async def activate(new: Incarnation) -> None:
-    """The last step before the switch. Raises `ReloadFailed`; the process is still there then."""
-    try:
-        await new.activate(new.config.limits.start_timeout)
-    except StartFailed as error:
-        raise ReloadFailed.at("ready" if error.code == Code.NOT_READY else "activate", error) from None
-
-
-async def _state_to_keep(
-    keeper: Keeper, old: Incarnation, timeout: float, fallback: tuple[Any, str] | None
-) -> tuple[Any, str] | None:
     with failing_at("get_state", timeout):
         try:
-            state = await _state_of(old, timeout)
+            state = await state_of(old, timeout)
         except (ModvisorError, TimeoutError, KeyError, TypeError):
             if fallback is None:
                 raise
@@ -327,61 +413,11 @@ async def _state_to_keep(
         return state
 
 
-@contextmanager
-def failing_at(step: str, timeout: float) -> Iterator[None]:
-    """What goes wrong in here, as a reload that failed at ``step``."""
-    try:
-        yield
-    except TimeoutError:
-        raise ReloadFailed(f"{step} took more than {timeout:g} s", code=Code.TIMEOUT, step=step) from None
-    except (PipeBroken, PipeClosed) as error:
-        raise ReloadFailed(f"a worker ended during {step} ({error})", code=Code.MOD_CRASHED, step=step) from None
-    except ModvisorError as error:
-        raise ReloadFailed.at(step, error) from None
-    except (KeyError, TypeError):
-        raise ReloadFailed(f"{step} was not answered with a state", code=Code.PROTOCOL_ERROR, step=step) from None
+async def _end(incarnations: list[Incarnation], config: ModConfig) -> None:
+    deadline = asyncio.get_running_loop().time() + config.limits.unload_timeout
+    for incarnation in incarnations:
+        await shielded(incarnation.stop(deadline))
 
 
-async def _state_of(incarnation: Incarnation, timeout: float) -> tuple[Any, str] | None:
-    handed = await incarnation.pipe.request(messages.GET_STATE, {}, timeout)
-    return None if handed["state"] is None else (handed["state"], str(handed["version"]))
-
-
-async def _rest(old: Incarnation, timeout: float) -> bool:
-    """Have a mod that can be activated again let go of what only one process may hold; whether it can."""
-    if old.manifest is None or not old.manifest.resumable:
-        return False
-    try:
-        await old.deactivate(timeout)
-    except StartFailed as error:
-        await _resume(old, timeout)
-        raise ReloadFailed.at("deactivate", error) from None
-    except BaseException:
-        await shielded(_resume(old, timeout))
-        raise
-    return True
-
-
-async def _resume(old: Incarnation, timeout: float) -> None:
-    """Have it serve again, as if nothing had happened; one that cannot is restarted."""
-    try:
-        await old.activate(timeout)
-    except StartFailed as error:
-        old.fail(f"it could not be activated again after a reload that failed: {error}")
-
-
-def _size(state: tuple[Any, str] | None) -> int:
-    """Bytes of msgpack that the hand-over took."""
-    try:
-        return 0 if state is None else len(pack(state[0]))
-    except Unserializable:  # it came from a worker, or went to one: it can be
-        return 0
-
-
-_STEPS: dict[str, str] = {
-    Code.IMPORT_FAILED: "import",
-    Code.NO_MOD_CLASS: "import",
-    Code.AMBIGUOUS_MOD_CLASS: "import",
-    Code.INVALID_MOD: "import",
-    Code.INITIALIZE_FAILED: "initialize",
-}
+def _milliseconds_since(began: float) -> float:
+    return round((perf_counter() - began) * 1000, 3)

@@ -1,6 +1,8 @@
-"""The life of one mod as a table: state and what happened, to the next state and what is done about it.
+"""The life of one mod as a table: state and trigger, to the next state and the actions on the way.
 
-Everything else asks this table. ``docs/lifecycle.md`` is drawn from it (`diagram`), and a test fails when it is stale.
+Everything else asks this table. The decision comes before the move: who reports a trigger has
+decided already (an end is `exited`, `exited_too_often` or `exited_for_good`), and no action makes
+another move. ``docs/lifecycle.md`` is drawn from the table (`diagram`); a test fails when it is stale.
 """
 
 from __future__ import annotations
@@ -15,82 +17,80 @@ class State(StrEnum):
     """What a mod is doing, as stats show it."""
 
     STARTING = "starting"  # its first worker imports and initializes it
-    READY = "ready"  # serves events
-    ENDING = "ending"  # its worker is being killed, or has closed its pipe; its exit is awaited
+    READY = "ready"  # it serves events
+    ENDING = "ending"  # its worker is being killed or closed its pipe; its exit is awaited
     BACKOFF = "backoff"  # its worker ended; the next one starts after a delay
     RESTARTING = "restarting"  # the next worker imports and initializes it
     FAILED = "failed"  # its first start failed
-    QUARANTINED = "quarantined"  # ended too often; stays down until told otherwise
-    PROBING = "probing"  # one more worker is tried, after a long while in quarantine
-    STOPPED = "stopped"  # ended and not to be restarted, or unloaded
-    DRAINING = "draining"  # is being unloaded: takes no new events, finishes those in flight
+    QUARANTINED = "quarantined"  # it ended too often; it stays down until told otherwise
+    PROBING = "probing"  # one more worker is tried after a long time in quarantine
+    STOPPED = "stopped"  # it ended and is not restarted, or it was unloaded
+    DRAINING = "draining"  # it is being unloaded: it finishes events in flight and takes no new ones
 
 
 COMING_BACK = (State.BACKOFF, State.RESTARTING)
-"""A mod in one of these is started again without being asked for."""
+"""In these states a mod is about to be restarted without a command."""
 
 DOWN = (State.FAILED, State.QUARANTINED, State.STOPPED)
-"""A mod in one of these is not there until somebody asks for it (or a probe finds that it serves)."""
+"""In these states a mod stays down until a command (or a probe) starts it."""
 
 
 class Trigger(StrEnum):
     """What happened, not what to do about it."""
 
     START_REQUESTED = "start_requested"
-    REPLACE_REQUESTED = (
-        "replace_requested"  # by a fresh incarnation, which cannot be there before the old one has ended
-    )
+    REPLACE_REQUESTED = "replace_requested"  # the old worker must end before the new one starts
     ACTIVATED = "activated"  # a worker has imported, initialized and activated the mod
     START_FAILED = "start_failed"
-    EXITED = "exited"  # the worker's process ended, says the kernel
+    EXITED = "exited"  # the worker's process ended, or the next one failed to start: restart the mod
+    EXITED_TOO_OFTEN = "exited_too_often"  # the same once too often: the restart policy gave up
+    EXITED_FOR_GOOD = "exited_for_good"  # the same, and the restart policy does not bring the mod back
     HEARTBEAT_MISSED = "heartbeat_missed"  # the mod's event loop did not answer within the hang timeout
     MEMORY_HIGH = "memory_high"  # above the soft limit
     MEMORY_EXCEEDED = "memory_exceeded"  # above the hard limit
     LIMIT_EXCEEDED = "limit_exceeded"  # above another hard limit: processes, threads, disk
-    PROTOCOL_BROKEN = "protocol_broken"  # the worker sent what it must not
-    PIPE_CLOSED = "pipe_closed"  # the worker's end of the pipe is gone: most likely it is ending
+    PROTOCOL_BROKEN = "protocol_broken"  # the worker sent something that the protocol does not allow
+    PIPE_CLOSED = "pipe_closed"  # the worker's end of the pipe is gone: the worker is probably ending
     BACKOFF_ELAPSED = "backoff_elapsed"
-    GAVE_UP = "gave_up"  # the restart policy did
-    NOT_RESTARTED = "not_restarted"  # the restart policy does not ask for it
-    QUARANTINE_KEPT = "quarantine_kept"  # the journal says that it was quarantined before the supervisor's own restart
+    QUARANTINE_KEPT = "quarantine_kept"  # it was in quarantine before the supervisor restarted
     PROBE_DUE = "probe_due"
     UNLOAD_REQUESTED = "unload_requested"
     UNLOADED = "unloaded"
 
 
 class Action(StrEnum):
-    """What the keeper does on a move; the order is that of the table."""
+    """What the keeper does on a move, in the order that the table gives."""
 
-    SERVE = "serve"  # feed events to the new incarnation, those that waited first
+    SERVE = "serve"  # feed events to the new incarnation, waiting events first
     HOLD = "hold"  # let events wait
     REFUSE = "refuse"  # refuse events at once, with the reason
     DUMP = "dump"  # have the worker write the stack of every thread
-    KILL = "kill"  # end the worker and everything it started
-    KILL_SOON = "kill_soon"  # give it a moment to end by itself, so that its own exit is reported
-    REPORT = "report"  # write the crash report
-    DECIDE = "decide"  # ask the restart policy
+    KILL = "kill"  # kill the worker and everything it started
+    KILL_SOON = "kill_soon"  # give the worker a moment to end by itself: its own exit says more
     COUNT_RESTART = "count_restart"
-    RECYCLE = "recycle"  # replace the worker by a fresh one, without losing an event
-    KEEP_QUARANTINE = "keep_quarantine"  # so that it outlives the supervisor
+    RECYCLE = "recycle"  # replace the worker by a fresh one without losing an event
+    KEEP_QUARANTINE = "keep_quarantine"  # write it to the journal: it outlives the supervisor
     RELEASE = "release"  # forget the quarantine
 
 
 class Move(NamedTuple):
-    """Where a trigger leads, and what is done on the way."""
+    """The state that a trigger leads to, and the actions on the way."""
 
     state: State
     actions: tuple[Action, ...] = ()
 
 
 class IllegalTransition(ModvisorError):
-    """Something happened that cannot happen in this state: a mistake of the supervisor."""
+    """A trigger came in a state that does not know it: a bug of the supervisor."""
 
 
 _S, _T, _A = State, Trigger, Action
-_CRASHED = Move(_S.BACKOFF, (_A.REPORT, _A.DECIDE))
 _ENDED_BY_US = Move(_S.ENDING, (_A.HOLD, _A.KILL))
 _UNLOADING = Move(_S.DRAINING, (_A.HOLD,))
-_SERVING = Move(_S.READY, (_A.SERVE,))  # also when a reload brought a new incarnation while the old one was going down
+_SERVING = Move(_S.READY, (_A.SERVE,))  # a reload may bring a new incarnation while the old one ends
+_BACKING_OFF = Move(_S.BACKOFF)
+_GIVEN_UP = Move(_S.QUARANTINED, (_A.REFUSE, _A.KEEP_QUARANTINE))
+_STOPPED = Move(_S.STOPPED, (_A.REFUSE,))
 
 TABLE: dict[tuple[State, Trigger], Move] = {
     (_S.STARTING, _T.ACTIVATED): _SERVING,
@@ -105,25 +105,29 @@ TABLE: dict[tuple[State, Trigger], Move] = {
     (_S.READY, _T.LIMIT_EXCEEDED): _ENDED_BY_US,
     (_S.READY, _T.PROTOCOL_BROKEN): _ENDED_BY_US,
     (_S.READY, _T.PIPE_CLOSED): Move(_S.ENDING, (_A.HOLD, _A.KILL_SOON)),
-    (_S.READY, _T.EXITED): _CRASHED,
+    (_S.READY, _T.EXITED): _BACKING_OFF,
+    (_S.READY, _T.EXITED_TOO_OFTEN): _GIVEN_UP,
+    (_S.READY, _T.EXITED_FOR_GOOD): _STOPPED,
     (_S.READY, _T.UNLOAD_REQUESTED): _UNLOADING,
-    # It is being ended: what else goes wrong with it changes nothing.
+    # The worker is being ended: what else goes wrong with it changes nothing.
     (_S.ENDING, _T.HEARTBEAT_MISSED): Move(_S.ENDING),
     (_S.ENDING, _T.MEMORY_HIGH): Move(_S.ENDING),
     (_S.ENDING, _T.MEMORY_EXCEEDED): Move(_S.ENDING, (_A.KILL,)),  # no time for last words
     (_S.ENDING, _T.LIMIT_EXCEEDED): Move(_S.ENDING, (_A.KILL,)),
     (_S.ENDING, _T.PROTOCOL_BROKEN): Move(_S.ENDING),
     (_S.ENDING, _T.PIPE_CLOSED): Move(_S.ENDING),
-    (_S.ENDING, _T.EXITED): _CRASHED,
+    (_S.ENDING, _T.EXITED): _BACKING_OFF,
+    (_S.ENDING, _T.EXITED_TOO_OFTEN): _GIVEN_UP,
+    (_S.ENDING, _T.EXITED_FOR_GOOD): _STOPPED,
     (_S.ENDING, _T.ACTIVATED): _SERVING,
     (_S.ENDING, _T.UNLOAD_REQUESTED): _UNLOADING,
     (_S.BACKOFF, _T.BACKOFF_ELAPSED): Move(_S.RESTARTING),
-    (_S.BACKOFF, _T.GAVE_UP): Move(_S.QUARANTINED, (_A.REFUSE, _A.KEEP_QUARANTINE)),
-    (_S.BACKOFF, _T.NOT_RESTARTED): Move(_S.STOPPED, (_A.REFUSE,)),
     (_S.BACKOFF, _T.ACTIVATED): _SERVING,
     (_S.BACKOFF, _T.UNLOAD_REQUESTED): _UNLOADING,
     (_S.RESTARTING, _T.ACTIVATED): Move(_S.READY, (_A.COUNT_RESTART, _A.SERVE)),
-    (_S.RESTARTING, _T.START_FAILED): _CRASHED,
+    (_S.RESTARTING, _T.EXITED): _BACKING_OFF,
+    (_S.RESTARTING, _T.EXITED_TOO_OFTEN): _GIVEN_UP,
+    (_S.RESTARTING, _T.EXITED_FOR_GOOD): _STOPPED,
     (_S.RESTARTING, _T.UNLOAD_REQUESTED): _UNLOADING,
     (_S.FAILED, _T.START_REQUESTED): Move(_S.STARTING),
     (_S.FAILED, _T.UNLOAD_REQUESTED): _UNLOADING,
@@ -132,7 +136,7 @@ TABLE: dict[tuple[State, Trigger], Move] = {
     (_S.QUARANTINED, _T.ACTIVATED): Move(_S.READY, (_A.RELEASE, _A.SERVE)),
     (_S.QUARANTINED, _T.UNLOAD_REQUESTED): _UNLOADING,
     (_S.PROBING, _T.ACTIVATED): Move(_S.READY, (_A.COUNT_RESTART, _A.RELEASE, _A.SERVE)),
-    (_S.PROBING, _T.START_FAILED): Move(_S.QUARANTINED, (_A.REPORT, _A.REFUSE)),
+    (_S.PROBING, _T.START_FAILED): Move(_S.QUARANTINED, (_A.REFUSE,)),
     (_S.PROBING, _T.START_REQUESTED): Move(_S.STARTING, (_A.RELEASE,)),
     (_S.PROBING, _T.UNLOAD_REQUESTED): _UNLOADING,
     (_S.STOPPED, _T.START_REQUESTED): Move(_S.STARTING),
@@ -143,7 +147,7 @@ TABLE: dict[tuple[State, Trigger], Move] = {
 
 
 def next_move(state: State, trigger: Trigger) -> Move:
-    """What ``trigger`` leads to in ``state``; raises `IllegalTransition` for a move that is not in the table."""
+    """Return the move that the table has; raises `IllegalTransition` if it has none."""
     try:
         return TABLE[state, trigger]
     except KeyError:
@@ -151,7 +155,7 @@ def next_move(state: State, trigger: Trigger) -> Move:
 
 
 def diagram() -> str:
-    """The table as a Mermaid state diagram."""
+    """Return the table as a Mermaid state diagram."""
     lines = ["stateDiagram-v2", f"    [*] --> {State.STARTING}"]
     for (state, trigger), move in TABLE.items():
         done = f": {trigger}" + (f" / {', '.join(move.actions)}" if move.actions else "")

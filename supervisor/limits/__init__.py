@@ -1,7 +1,8 @@
 """Hold a process tree to what it may use, and say by which means.
 
 May import: `process`, `config`, `ipc`.
-Never: knows events or states of a mod; it tells a listener that a limit was exceeded, and kills nothing by itself.
+Never: knows events or states of a mod; it tells a listener that a limit was exceeded, and kills
+nothing by itself.
 """
 
 from __future__ import annotations

@@ -1,57 +1,55 @@
-"""What this host offers and what it does not: by which means each limit holds here, and what an operator can do for more.
+"""Examine this host for `modvisor doctor`: what supervision rests on, what enforces each limit,
+what could be better.
 
-It only looks: nothing is changed, and no network needs to run.
+It only looks: nothing is changed, and no network needs to run. Each check says what was found, why
+that matters, and, unless all is well, what to do.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 import resource
 import shutil
-import signal
-import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..config import LimitsConfig, ModConfig, NetworkConfig
-from .cgroups import CONTROLLERS, Examined
-from .cgroups import examine as examine_cgroups
 from .enforcement import LIMITS, enforced_by
+from .host import Host, has_memfd, has_pidfd, has_subreaper, look_at_host
+from .subtree import CONTROLLERS
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 _WORSE = (OK, WARN, FAIL)
 
 PYTHON = (3, 11)
+
 FILES_PER_MOD = 8
-"""Descriptors of the network for one mod: pipe, output, stack dumps, the warden's socket, log; the first four twice while it is
-replaced."""
+"""Descriptors that the network needs for one mod.
+
+These are pipe, output, stack dumps, the warden's socket and the log. The first four exist twice
+while the mod is replaced.
+"""
 
 FEW_FILES = 1024
 LITTLE_SPACE = 1_000_000_000  # bytes
 
-_CAP_SYS_NICE = 23
-_PR_GET_CHILD_SUBREAPER = 37
 _DELEGATE = (
     "run the network as a systemd service with 'Delegate=yes', or by 'systemd-run --scope -p Delegate=yes modvisor run'"
 )
 
-# Tried in a process of its own, as a worker would: in this one it could not be undone.
-_TRY_NAMESPACE = "import sys; from modvisor.worker.limits import can_limit_tasks; sys.exit(not can_limit_tasks())"
-
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at.
+    """One thing that was examined.
 
     Attributes:
-        status: ``ok``; ``warn``: it works with less; ``fail``: a network cannot run, or not as its file says.
-        remedy: what to do for ``ok``; None if nothing needs to be done.
+        status: ``ok``; ``warn``: it works with less; ``fail``: a network cannot run, or not as its
+            file says.
+        remedy: what to do to reach ``ok``; None if there is nothing to do.
     """
 
     name: str
@@ -62,33 +60,25 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class HostReport:
+    """All checks, in the order in which they are shown."""
+
     checks: tuple[Check, ...] = ()
 
     @property
     def status(self) -> str:
-        """The worst of all checks."""
+        """The worst status of all checks."""
         return max((check.status for check in self.checks), key=_WORSE.index, default=OK)
 
     def to_dict(self) -> dict[str, Any]:
         return {"status": self.status, "checks": [asdict(check) for check in self.checks]}
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
-    """What the checks of limits need to know of this host."""
-
-    groups: Examined
-    is_root: bool
-    namespaces: bool  # a worker can have a user namespace of its own
-    can_return: bool  # from SCHED_IDLE
-    memory: int | None  # bytes
-    group_means: dict[str, str] = field(default_factory=dict)
-    rlimits: dict[str, str] = field(default_factory=dict)
-
-
 def examine_host(config: NetworkConfig | None = None) -> HostReport:
-    """Look at this host, and at what the limits of ``config`` come to on it. Blocks for a tenth of a second."""
-    host = _host(config is None or config.cgroups)
+    """Examine this host, and how the limits of ``config`` hold on it.
+
+    Blocks for a tenth of a second.
+    """
+    host = look_at_host(config is None or config.cgroups)
     checks = [
         _python(),
         _platform(),
@@ -109,40 +99,6 @@ def examine_host(config: NetworkConfig | None = None) -> HostReport:
 # -- the host
 
 
-def _host(groups_allowed: bool) -> Host:
-    groups, is_root = examine_cgroups(groups_allowed), os.geteuid() == 0
-    namespaces = sys.platform == "linux" and not is_root and _can_have_namespace()
-    return Host(
-        groups=groups,
-        is_root=is_root,
-        namespaces=namespaces,
-        can_return=_has_capability(_CAP_SYS_NICE),
-        memory=_physical_memory(),
-        group_means=_group_means(groups),
-        rlimits=_rlimits(namespaces),
-    )
-
-
-def _group_means(groups: Examined) -> dict[str, str]:
-    if groups.base is None:
-        return {}
-    files = {
-        "memory": {"memory": "cgroup memory.max", "memory_soft": "cgroup memory.high"},
-        "pids": {"threads": "cgroup pids.max"},
-        "cpu": {"cpu": "cgroup cpu.idle"},
-    }
-    return {key: means for name in groups.controllers for key, means in files[name].items()}
-
-
-def _rlimits(namespaces: bool) -> dict[str, str]:
-    found = {"cpu_seconds": "RLIMIT_CPU", "open_files": "RLIMIT_NOFILE", "disk": "RLIMIT_FSIZE"}
-    if sys.platform == "linux":  # elsewhere it does not count what is mapped, which is how memory is taken today
-        found["memory"] = "RLIMIT_DATA"
-    if namespaces:
-        found["tasks"] = "RLIMIT_NPROC in a user namespace"
-    return found
-
-
 def _python() -> Check:
     text = f"Python {platform.python_version()} ({sys.executable})"
     if sys.version_info < PYTHON:
@@ -155,41 +111,43 @@ def _platform() -> Check:
     if sys.platform == "linux":
         return Check("platform", OK, text)
     if sys.platform == "darwin":
-        remedy = "for production use Linux"
-        return Check(
-            "platform", WARN, f"{text}: no pidfd, no cgroups, no SCHED_IDLE; limits are the watchdog's", remedy
-        )
+        less = "no pidfd, no cgroups, no SCHED_IDLE, so only the watchdog enforces limits"
+        return Check("platform", WARN, f"{text}: {less}", "for production use Linux")
     return Check("platform", FAIL, f"{text} is not supported", "use Linux or macOS")
 
 
 def _processes() -> Iterator[Check]:
-    """What the supervision of processes rests on."""
+    """Check what the supervision of processes rests on."""
     means = {
-        "pidfd": (_has_pidfd(), "the end of a process is known the moment it ends", "Linux 5.3"),
-        "subreaper": (_has_subreaper(), "what a worker leaves behind is found and ended", "Linux 3.4"),
-        "memfd": (_has_memfd(), "stack dumps are kept apart from the log", "Linux 3.17"),
+        "pidfd": (has_pidfd(), "the network learns of the end of a process at once", "Linux 5.3"),
+        "subreaper": (has_subreaper(), "processes that a worker leaves behind are found and ended", "Linux 3.4"),
+        "memfd": (has_memfd(), "stack dumps are kept apart from the log", "Linux 3.17"),
     }
     for name, (has, meaning, since) in means.items():
         if has:
             yield Check(name, OK, meaning)
         else:
-            yield Check(name, WARN, f"not available, so not: {meaning}", f"use {since} or newer")
+            yield Check(name, WARN, f"not available; with it, {meaning}", f"use {since} or newer")
 
 
 def _groups(host: Host) -> Check:
     groups = host.groups
     if groups.base is None:
         remedy = None if "switched off" in str(groups.reason) else _DELEGATE
-        return Check("cgroups", WARN, f"not used: {groups.reason}; limits are the rlimits' and the watchdog's", remedy)
+        text = f"not used: {groups.reason}; rlimits and the watchdog enforce the limits instead"
+        return Check("cgroups", WARN, text, remedy)
     missing = [name for name in CONTROLLERS if name not in groups.controllers]
     if missing:
-        text = f"{groups.base}: membership and kill, but without the controllers {', '.join(missing)}"
-        hybrid = groups.place is not None and str(groups.place.mount).endswith("/unified")
+        text = (
+            f"{groups.base} can end all processes of a mod at once, but enforces fewer limits without the controllers "
+            f"{', '.join(missing)}"
+        )
+        hybrid = groups.hierarchy is not None and str(groups.hierarchy.mount).endswith("/unified")
         remedy = (
-            "the controllers are with cgroup v1 on this host: boot it with 'systemd.unified_cgroup_hierarchy=1' (or "
+            "cgroup v1 has the controllers on this host: boot it with 'systemd.unified_cgroup_hierarchy=1' (or "
             "'cgroup_no_v1=all' without systemd)"
             if hybrid
-            else f"have the parent hand them down: {_DELEGATE}"
+            else f"have the parent cgroup hand them down: {_DELEGATE}"
         )
         return Check("cgroups", WARN, text, remedy)
     return Check("cgroups", OK, f"{groups.base}: {', '.join(groups.controllers)}")
@@ -207,21 +165,21 @@ def _namespaces(host: Host) -> Check:
         "allow them by sysctl: kernel.unprivileged_userns_clone=1 (Debian), "
         "kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu)"
     )
-    return Check(
-        name, WARN, "not allowed: the kernel refuses no fork of a mod; the watchdog ends it afterwards", remedy
-    )
+    text = "not allowed: the kernel cannot refuse a mod's forks, so the watchdog ends the mod after them"
+    return Check(name, WARN, text, remedy)
 
 
 def _scheduling(host: Host) -> Check:
     if sys.platform != "linux":
-        return Check("scheduling", WARN, "no SCHED_IDLE: the limit 'cpu' has no effect", "use Linux")
+        return Check("scheduling", WARN, "no SCHED_IDLE, so the limit 'cpu' has no effect", "use Linux")
+    over = "a mod over its 'cpu' runs behind all others"
     if "cpu" in host.group_means:
-        return Check("scheduling", OK, "a mod over its 'cpu' is put behind the others by its cgroup (cpu.idle)")
+        return Check("scheduling", OK, f"{over}, by its cgroup (cpu.idle), until it uses less")
     if host.can_return:
-        return Check("scheduling", OK, "a mod over its 'cpu' is put behind the others (SCHED_IDLE) and comes back")
+        return Check("scheduling", OK, f"{over} (SCHED_IDLE) until it uses less")
     return Check(
         "scheduling", WARN,
-        "a mod over its 'cpu' is put behind the others (SCHED_IDLE) and stays there until its next process",
+        f"{over} (SCHED_IDLE) until its next process: this user may not take that back",
         "give the network CAP_SYS_NICE (systemd: AmbientCapabilities=CAP_SYS_NICE) or RLIMIT_NICE (LimitNICE=0)",
     )  # fmt: skip
 
@@ -232,34 +190,36 @@ def _open_files(config: NetworkConfig | None) -> Check:
     enough = soft // FILES_PER_MOD
     text = f"{soft} descriptors for the network (at most {_limit_text(hard)}): enough for {enough} mods without agents"
     if soft < max(FEW_FILES, 2 * FILES_PER_MOD * mods):
-        return Check(
-            "open files", WARN, text, "raise it: systemd 'LimitNOFILE=65536', or 'ulimit -n 65536' before the start"
-        )
+        remedy = "raise the limit: systemd 'LimitNOFILE=65536', or 'ulimit -n 65536' before the start"
+        return Check("open files", WARN, text, remedy)
     return Check("open files", OK, text)
 
 
 def _storage(config: NetworkConfig | None) -> Check:
-    folder = config.storage if config is not None else Path.cwd() / ".modvisor"
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        text = f"{folder} cannot be written by this user ({there} is in the way)"
-        return Check("state directory", FAIL, text, f"make {there} writable, or set another 'storage' of the network")
-    free = shutil.disk_usage(there).free
+    name, folder = "state directory", config.storage if config is not None else Path.cwd() / ".modvisor"
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir():
+        text = f"{folder} cannot be made: {existing} is a file"
+        return Check(name, FAIL, text, f"move {existing} away, or set another 'storage' of the network")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        text = f"{folder} cannot be written: this user may not write in {existing}"
+        return Check(name, FAIL, text, f"make {existing} writable, or set another 'storage' of the network")
+    free = shutil.disk_usage(existing).free
     text = f"{folder}: {_size(free)} free"
     if free < LITTLE_SPACE:
-        return Check("state directory", WARN, text, "make room: the journal, the mods' files and their logs are there")
-    return Check("state directory", OK, text)
+        return Check(name, WARN, text, "free some space: the journal, the mods' files and their logs grow here")
+    return Check(name, OK, text)
 
 
 # -- limits
 
 _GAPS = {
-    "memory": "what is taken between two looks of the watchdog (0.05 to 4 s) is seen only then",
-    "disk": "looked at every 10 s or when the mod has written enough; files deleted while they are open are not seen",
+    "memory": "the watchdog looks every 0.05 to 4 s, so it sees a leak only then",
+    "disk": "measured every 10 s, and earlier when the mod has written much; deleted files that are still open are missed",
     "processes": "a fork bomb is ended within about 0.1 s, not refused",
-    "threads": "more of them are ended, not refused",
-    "cpu_seconds": "each process counts for itself",
-    "open_files": "each process counts for itself",
+    "threads": "a mod with too many is ended; the kernel does not refuse them",
+    "cpu_seconds": "counted for each process apart",
+    "open_files": "counted for each process apart",
 }
 
 
@@ -275,7 +235,7 @@ def _limits(host: Host) -> Iterator[Check]:
 
 
 def _mod(mod: ModConfig, host: Host) -> Check:
-    """The limits of one mod, and those that cannot hold as they are written."""
+    """Check the limits of one mod, and find those that cannot hold as they are written."""
     by = enforced_by(host.rlimits, host.group_means)
     given = {key: getattr(mod.limits, key) for key in LIMITS if getattr(mod.limits, key) is not None}
     text = ", ".join(
@@ -289,10 +249,10 @@ def _mod(mod: ModConfig, host: Host) -> Check:
 
 
 def _problems(limits: LimitsConfig, by: dict[str, str | None], host: Host) -> Iterator[tuple[str, str]]:
-    """What, and what to do about it."""
+    """Yield each problem with its remedy."""
     for key in LIMITS:
         if getattr(limits, key) is not None and by[key] is None:
-            yield f"{key} is not enforced on this host", "use Linux, or leave it out"
+            yield f"{key} is not enforced on this host", f"use Linux, or leave limits.{key} out"
     if limits.memory is None:
         yield "it may use all of the machine's memory", "set limits.memory"
     elif host.memory is not None and limits.memory > host.memory:
@@ -303,70 +263,14 @@ def _problems(limits: LimitsConfig, by: dict[str, str | None], host: Host) -> It
 
 
 def _all_mods(config: NetworkConfig, host: Host) -> Iterator[Check]:
-    """Whether the mods together fit."""
+    """Check whether all mods together fit into the machine."""
     memory = sum(mod.limits.memory or 0 for mod in config.mods if mod.enabled)
     if host.memory is not None and memory > host.memory:
         text = (
-            f"the mods' memory limits together ({_size(memory)}) are more than the machine has ({_size(host.memory)})"
+            f"the mods' memory limits together ({_size(memory)}) are more than the machine has ({_size(host.memory)}), "
+            "so the kernel may kill a mod that is within its own limit"
         )
-        remedy = "make them smaller: until then the kernel may end a mod that is within its own"
-        yield Check("memory of all mods", WARN, text, remedy)
-
-
-# -- asking the system
-
-
-def _has_pidfd() -> bool:
-    if not hasattr(os, "pidfd_open"):
-        return False
-    try:
-        os.close(os.pidfd_open(os.getpid()))
-    except OSError:
-        return False
-    return hasattr(signal, "pidfd_send_signal")
-
-
-def _has_subreaper() -> bool:
-    if sys.platform != "linux":
-        return False
-    found = ctypes.c_int()
-    with suppress(AttributeError):
-        return ctypes.CDLL(None).prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(found), 0, 0, 0) == 0
-    return False
-
-
-def _has_memfd() -> bool:
-    if not hasattr(os, "memfd_create"):
-        return False
-    try:
-        os.close(os.memfd_create("modvisor", os.MFD_CLOEXEC))
-    except OSError:
-        return False
-    return True
-
-
-def _can_have_namespace() -> bool:
-    try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", _TRY_NAMESPACE], capture_output=True, timeout=10, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0
-
-
-def _has_capability(number: int) -> bool:
-    with suppress(OSError), open("/proc/self/status", encoding="ascii", errors="replace") as file:
-        for line in file:
-            if line.startswith("CapEff:"):
-                return bool(int(line.split()[1], 16) >> number & 1)
-    return False
-
-
-def _physical_memory() -> int | None:
-    with suppress(OSError, ValueError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return None
+        yield Check("memory of all mods", WARN, text, "make the limits smaller, or run fewer mods here")
 
 
 def _value(key: str, value: float) -> str:

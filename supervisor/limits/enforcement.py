@@ -1,4 +1,6 @@
-"""The limits of every incarnation put into effect: its cgroup, its watch, what its worker is told; what holds each of them."""
+"""Apply an incarnation's limits (cgroup, watchdog, rlimits) and report which mechanism enforces
+each.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +24,14 @@ from .watchdog import Take, Watchdog
 logger = logging.getLogger("modvisor.enforcement")
 
 LIMITS = ("memory", "memory_soft", "disk", "cpu", "cpu_seconds", "open_files", "processes", "threads")
-"""The keys of a mod's limits that something of the system enforces, in the order of the manual."""
+"""The keys of a mod's limits that the system enforces, in the order of the manual."""
 
 
 class Enforcement:
-    """What every keeper of a network shares of it.
+    """The means of a whole network: its cgroups and its watchdog.
 
     Args:
-        network_id, cgroups: of the network file.
+        network_id, cgroups: keys of the network file.
         take: see `Watchdog`.
     """
 
@@ -41,13 +43,16 @@ class Enforcement:
         self._gone: asyncio.Queue[Cgroup] = asyncio.Queue()
 
     def open(self) -> None:
-        """Claim a subtree of cgroups. Takes some ms: call it in a thread, before the first `prepare`."""
+        """Claim a subtree of cgroups, before the first `prepare`.
+
+        Takes some ms: call it in a thread.
+        """
         self.cgroups = Cgroups.open(self._network_id, self._allowed)
         if self.cgroups.reason is not None:
             logger.debug("limits: %s; see `modvisor doctor`", self.cgroups.reason)
 
     def close(self) -> None:
-        """Remove the subtree. Every worker has ended. Call it in a thread."""
+        """Remove the subtree after every worker has ended. Call it in a thread."""
         self.cgroups.close()
 
     async def run(self) -> None:
@@ -59,17 +64,21 @@ class Enforcement:
                 await anyio.to_thread.run_sync(cgroup.remove)
 
     def prepare(self, config: ModConfig, number: int, storage: Path) -> LimitsInForce:
-        """Prepare for incarnation ``number`` of a mod, before its process is started."""
+        """Prepare the limits of incarnation ``number`` of a mod before its process is started."""
         cgroup = self.cgroups.create(f"{config.mod_id}.{number}", config.limits)
         return LimitsInForce(self, config, number, storage, cgroup)
 
     def gone(self, cgroup: Cgroup) -> None:
+        """Remove a cgroup soon: its incarnation has ended."""
         self._gone.put_nowait(cgroup)
 
 
 @dataclass(eq=False, slots=True)
 class LimitsInForce:
-    """The limits of one incarnation. Call `started` when its process runs, `ended` when it is reaped (or never came to be)."""
+    """The limits of one incarnation.
+
+    Call `started` when its process runs, and `ended` when the process is reaped or failed to start.
+    """
 
     owner: Enforcement
     config: ModConfig
@@ -83,7 +92,9 @@ class LimitsInForce:
         self.oom = OomCheck(self.cgroup)
 
     def worker_limits(self) -> dict[str, Any]:
-        """The ``limits`` of the `load` request, see `modvisor.worker.limits.apply`."""
+        """Return the ``limits`` of the `load` request, which `modvisor.worker.limits.apply`
+        sets.
+        """
         limits = self.config.limits
         counted = self.cgroup is not None and "threads" in self.cgroup.enforced
         return {
@@ -98,8 +109,11 @@ class LimitsInForce:
     async def started(
         self, pid: int, on_exceeded: Callable[[str, int, Exceeded], None], *, in_cgroup: bool = False
     ) -> None:
-        """Put the process into its cgroup, unless it began there, and watch its tree; call it before the worker is told to load
-        anything."""
+        """Watch the process, and move it into its cgroup. Call it before the worker loads anything.
+
+        Args:
+            in_cgroup: the process was started in its cgroup.
+        """
         self.pid = pid
         self.owner.watchdog.watch(
             self.config.mod_id, self.number, pid, self.config.limits, on_exceeded,
@@ -109,7 +123,7 @@ class LimitsInForce:
             await anyio.to_thread.run_sync(self.cgroup.add, pid)
 
     def ended(self) -> None:
-        """Nothing is watched any more; the cgroup is removed as soon as its last process has left it."""
+        """Stop watching. The cgroup is removed as soon as its last process has left it."""
         if self.pid is not None:
             self.owner.watchdog.unwatch(self.pid)
         if self.cgroup is not None:
@@ -119,11 +133,13 @@ class LimitsInForce:
 def limits_stats(
     limits: LimitsConfig, enforced: Mapping[str, str], cgroup: Cgroup | None
 ) -> dict[str, dict[str, float | str | None]]:
-    """Each limit of a mod and what enforces it: ``{"memory": {"limit": 500000000, "enforced_by": "watchdog, …"}, …}``.
+    """Return each limit of a mod and what enforces it.
+
+    Example: ``{"memory": {"limit": 500000000, "enforced_by": "watchdog, …"}, …}``.
 
     Args:
-        enforced: as the worker reported it in its manifest.
-        cgroup: of the incarnation.
+        enforced: what the worker reported in its manifest.
+        cgroup: the incarnation's.
     """
     by = enforced_by(enforced, cgroup.enforced if cgroup is not None else {})
     return {
@@ -133,7 +149,14 @@ def limits_stats(
 
 
 def enforced_by(rlimits: Mapping[str, str], groups: Mapping[str, str]) -> dict[str, str | None]:
-    """What holds each limit, from what the worker and the cgroup enforce; the watchdog stands behind both."""
+    """Return what enforces each limit; None if nothing does.
+
+    The watchdog stands behind the other means.
+
+    Args:
+        rlimits: what the worker enforces itself.
+        groups: what its cgroup enforces.
+    """
     put_back = "SCHED_IDLE" if sys.platform == "linux" else None
     return {
         "memory": _joined(groups.get("memory"), "watchdog", _each(rlimits.get("memory"), "process")),

@@ -1,4 +1,7 @@
-"""Was it the kernel's out-of-memory killer? A SIGKILL alone does not say who sent it."""
+"""Tell whether the kernel's out-of-memory killer ended a mod.
+
+A SIGKILL alone does not say who sent it.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,14 @@ VMSTAT = "/proc/vmstat"
 
 
 class OomCheck:
-    """Made when an incarnation starts; asked when it ended with a SIGKILL that was not ours.
+    """Counts out-of-memory kills from the start of an incarnation.
 
-    Where the incarnation has a cgroup with the memory controller, the kernel counts its victims there. Elsewhere there is
-    only the count of the whole machine, and a victim of another program at just that time is taken for ours.
+    Make it when the incarnation starts. Ask for the `verdict` when the incarnation ended with a
+    SIGKILL that the network did not send.
+
+    In a cgroup with the memory controller, the kernel counts the kills of that cgroup. Elsewhere it
+    only counts the kills of the whole machine. If it kills another program in the same moment, the
+    verdict blames that kill for the end of the mod.
     """
 
     def __init__(self, cgroup: Cgroup | None = None) -> None:
@@ -19,26 +26,28 @@ class OomCheck:
         self._at_start = self._count()
 
     def verdict(self) -> str | None:
-        """What speaks for it, in words for the crash report; None if nothing does, or nobody can tell."""
+        """Return the cause for the crash report, or None if nothing points to the killer."""
         now = self._count()
         if self._at_start is None or now is None or now <= self._at_start:
             return None
-        if self._of_cgroup() is not None:
+        if self._in_cgroup() is not None:
             return "killed by the kernel: its cgroup was out of memory"
         return (
             "killed, most likely by the kernel's out-of-memory killer, which took a process of this machine meanwhile"
         )
 
     def _count(self) -> int | None:
-        own = self._of_cgroup()
+        own = self._in_cgroup()
         return machine_oom_kills() if own is None else own
 
-    def _of_cgroup(self) -> int | None:
+    def _in_cgroup(self) -> int | None:
         return self._cgroup.oom_kills() if self._cgroup is not None else None
 
 
 def machine_oom_kills(path: str = VMSTAT) -> int | None:
-    """Processes the kernel has killed for memory since it started; None where it does not count them."""
+    """Return how many processes the kernel has killed for memory since it started; None if it does
+    not count.
+    """
     try:
         with open(path, encoding="ascii") as file:
             return next((int(line.split()[1]) for line in file if line.startswith("oom_kill ")), None)

@@ -112,7 +112,9 @@ class Watch:
         return least is not None and reading.memory > least and not reading.memory_exact
 
     def is_near(self, reading: Reading) -> bool:
-        """Return whether the tree could exceed a limit before the next pass at the usual interval."""
+        """Return whether the tree could exceed a limit before the next pass at the usual
+        interval.
+        """
         limits = self._limits
         pairs = (
             (reading.memory, limits.memory_soft or limits.memory),

@@ -1,9 +1,11 @@
-"""What worker processes use: processor, memory, threads, files, for a whole fleet of them in one cheap pass.
+"""Sample what worker processes use: CPU, memory, threads, files, for a whole fleet in one cheap
+pass.
 
-A worker's *tree* is the worker, all its descendants, and every process of its session with theirs: each worker leads a
-session of its own, so a process that was forked twice and now belongs to init is still counted. One that called ``setsid``
-and then lost its parent is a child of the worker again where workers are subreapers, and found in the worker's cgroup where
-there is one; elsewhere it is beyond reach.
+A worker's *tree* is the worker, all its descendants, and every process of its session with theirs.
+Each worker leads a session of its own, so a process that was forked twice still counts when init
+has become its parent. A process that calls ``setsid`` and then loses its parent leaves the session.
+It is found where workers are subreapers, because it becomes a child of the worker again, and where
+the worker has a cgroup. Elsewhere it is beyond reach.
 """
 
 from __future__ import annotations
@@ -14,44 +16,43 @@ import os
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple
 
 import psutil
+
+from .process_table import UNSEEN, Link, Process, figure_of, read_proc, read_process_table, session_of, trees_of
 
 _USS_SHARE = 0.25
 """The largest share of the workers whose USS one pass may measure, however rare the passes are."""
 
-# Gone or hidden from us. Other errors are raised: when we run out of descriptors, the workers are not gone.
-_UNSEEN = (FileNotFoundError, ProcessLookupError, PermissionError)
-
 _SHORTEST = 1.0
-"""Seconds that a share of the processor is measured over at least: the system counts in hundredths of one."""
-
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-_TICK = 1.0 / os.sysconf("SC_CLK_TCK")
+"""The shortest time in seconds over which to measure CPU: the system counts in hundredths of a
+second.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessSample:
-    """One worker at one moment. A figure is None where the system does not have it or does not let us see it.
+    """What one worker uses at one moment.
+
+    A figure is None if the system hides it or does not have it.
 
     Attributes:
         pid: the worker's.
-        cpu_percent: of one core, by the tree since the former sample; None at the first.
-        rss: bytes resident, summed over the tree; pages that its processes share count once for each of them.
-        uss: bytes that would be free if the worker alone ended; up to some `uss_interval` old.
+        cpu_percent: of one core, by the tree since the sample before; None at the first.
+        rss: resident bytes, summed over the tree; shared pages count once for each process.
+        uss: bytes that would be free if the worker alone ended; up to `uss_interval` old.
         threads: of the tree.
         open_files: file descriptors of the worker alone.
-        read_bytes: read from disk by the worker alone since it began.
-        write_bytes: the same, written.
+        read_bytes: bytes that the worker alone has read from disk since it began.
+        write_bytes: bytes that it has written.
         children: the processes of the tree besides the worker.
         sampled_at: Unix seconds, for people.
-        zombies: how many of the children have ended and were not waited for.
-        tree: the pids of all that was counted.
+        zombies: how many of the children have ended and are not reaped.
+        tree: the pids of all processes that were counted.
     """
 
     pid: int
@@ -68,43 +69,31 @@ class ProcessSample:
     tree: tuple[int, ...] = ()
 
 
-class Process(NamedTuple):
-    """One line of the process table."""
-
-    pid: int
-    parent: int
-    session: int
-    started: float  # in any unit: with the pid, it tells a process from a later one of the same pid
-    ended: bool  # a zombie: only its parent's wait is missing
-    cpu: float  # seconds, with those of children that ended and were waited for
-    rss: int
-    threads: int
-
-
 @dataclass(slots=True)
 class _Past:
-    """What is remembered of a worker from one pass to the next."""
+    """What the sampler remembers of a worker from one pass to the next."""
 
     started: float
     cpu: float
     at: float  # on the sampler's clock
-    percent: float | None = None  # the last figure
+    percent: float | None = None  # the newest figure
     uss: int | None = None
     uss_at: float = -math.inf
 
 
 class Sampler(ABC):
-    """Samples worker processes; knows the former sample of each.
+    """Samples worker processes and remembers the last sample of each. Subclasses ask the system.
 
-    `sample` is called from one thread at a time, `forget` from any. Subclasses know how to ask the system.
+    Call `sample` from one thread at a time, `forget` from any thread.
 
-    USS is dear (the kernel walks all of a process's pages), so a pass measures it for a few workers only: of those whose
-    figure is older than `uss_interval`, the ones that waited longest, and so many that a round over all workers takes
-    just the interval: with 200 workers, passes 5 s apart and an interval of 30 s, 34 in each pass. The other samples
-    carry the last figure.
+    USS is expensive: the kernel walks all pages of a process. So one pass measures the USS of a few
+    workers only, those that have waited longest, and no worker more than once in `uss_interval`.
+    The number is such that a round over all workers takes the interval: of 200 workers sampled
+    every 5 s with an interval of 30 s, each pass measures 34. The other samples carry the last
+    figure.
 
     Args:
-        uss_interval: seconds a USS figure is good for.
+        uss_interval: seconds for which a USS figure is good.
         clock: monotonic seconds.
     """
 
@@ -113,18 +102,19 @@ class Sampler(ABC):
         self._clock = clock
         self._pasts: dict[int, _Past] = {}
         self._last_pass = -math.inf
-        self._to_forget: deque[int] = deque()  # handed over to the sampling thread, which alone touches the pasts
+        self._to_forget: deque[int] = deque()  # for the sampling thread, which alone touches the pasts
         self._most_cpu = 100.0 * (os.cpu_count() or 1)
 
     def sample(
         self, pids: Iterable[int], members: Mapping[int, Iterable[int]] = MappingProxyType({})
     ) -> dict[int, ProcessSample]:
-        """One sample for each of ``pids`` that is alive; one that ended is absent. Blocks: call it in a thread.
+        """Return a sample of each of ``pids`` that is alive. Blocks: call it in a thread.
 
         Args:
-            members: processes that are known to belong to a worker, by its pid: those of its cgroup.
+            members: processes known to belong to a worker, by its pid: those of its cgroup.
 
-        Raises OSError if the process table cannot be read (we are out of file descriptors, say).
+        Raises:
+            OSError: the process table cannot be read (we are out of file descriptors, say).
         """
         self._drop_forgotten()
         wanted = set(pids)
@@ -137,14 +127,16 @@ class Sampler(ABC):
         return {pid: self._sample_of(tree, cpu[pid], wall) for pid, tree in trees.items()}
 
     def forget(self, pid: int) -> None:
-        """This worker ended; its past is dropped at the next pass."""
+        """Drop what is remembered of a worker that ended, at the next pass."""
         self._to_forget.append(pid)
 
     # -- the system
 
     @abstractmethod
     def _trees(self, pids: set[int], members: Mapping[int, Iterable[int]]) -> Iterator[list[Process]]:
-        """The tree of each worker that exists, with those that are known as its ``members``; the worker first."""
+        """Yield the tree of each worker that exists, the worker first, with its known
+        ``members``.
+        """
 
     @abstractmethod
     def _uss(self, pid: int) -> int | None: ...
@@ -154,7 +146,7 @@ class Sampler(ABC):
 
     @abstractmethod
     def _disk_bytes(self, pid: int) -> tuple[int | None, int | None]:
-        """Read, written."""
+        """Return the bytes read and written."""
 
     # -- figures
 
@@ -177,10 +169,11 @@ class Sampler(ABC):
         )
 
     def _cpu_percent(self, tree: list[Process], now: float) -> float | None:
-        """Processor time since a pass at least `_SHORTEST` ago, where there is one; remembers this one as the next such.
+        """Return the CPU time since a pass at least `_SHORTEST` ago, in percent of a core.
 
-        Kept between none and all cores. A child's time can leave the sum (nobody waited for it), and a child that ends
-        during the pass may be missed or counted twice, as itself and by its parent.
+        The figure is kept between none and all cores, because the sum can jump. A child's time
+        leaves it when nobody reaps the child. A child that ends during the pass may be missed, or
+        counted twice: as itself and by its parent.
         """
         worker, cpu = tree[0], sum(process.cpu for process in tree)
         past = self._pasts.get(worker.pid)
@@ -202,7 +195,9 @@ class Sampler(ABC):
             past.uss, past.uss_at = self._uss(pid), now
 
     def _uss_budget(self, workers: int, now: float) -> int:
-        """How many to measure in this pass: the share of the interval that went by since the former one, of all."""
+        """Return how many to measure now: of all workers, the share of the interval since the last
+        pass.
+        """
         elapsed, self._last_pass = now - self._last_pass, now
         share = elapsed / self._uss_interval if self._uss_interval > 0 else _USS_SHARE
         return math.ceil(workers * min(share, _USS_SHARE))
@@ -213,36 +208,38 @@ class Sampler(ABC):
 
 
 class LinuxSampler(Sampler):
-    """Reads ``/proc`` itself: one small read for each process of the machine, and two or three more for each worker."""
+    """Reads ``/proc`` itself: once for each process of the machine, and two or three times more per
+    worker.
+    """
 
     def _trees(self, pids: set[int], members: Mapping[int, Iterable[int]]) -> Iterator[list[Process]]:
-        table = _process_table()
-        for pid, tree in _members(table.values(), pids, members).items():
+        table = read_process_table()
+        for pid, tree in trees_of(table.values(), pids, members).items():
             yield [table[pid], *(table[member] for member in tree if member != pid and member in table)]
 
     def _uss(self, pid: int) -> int | None:
-        rollup = _read(f"/proc/{pid}/smaps_rollup")
-        clean, dirty = _figure(rollup, b"Private_Clean:"), _figure(rollup, b"Private_Dirty:")
+        rollup = read_proc(f"/proc/{pid}/smaps_rollup")
+        clean, dirty = figure_of(rollup, b"Private_Clean:"), figure_of(rollup, b"Private_Dirty:")
         return None if clean is None or dirty is None else 1024 * (clean + dirty)
 
     def _open_files(self, pid: int) -> int | None:
         try:
             return len(os.listdir(f"/proc/{pid}/fd"))
-        except _UNSEEN:
+        except UNSEEN:
             return None
 
     def _disk_bytes(self, pid: int) -> tuple[int | None, int | None]:
-        io = _read(f"/proc/{pid}/io")
-        return _figure(io, b"read_bytes:"), _figure(io, b"write_bytes:")
+        io = read_proc(f"/proc/{pid}/io")
+        return figure_of(io, b"read_bytes:"), figure_of(io, b"write_bytes:")
 
 
 class PsutilSampler(Sampler):
-    """The same through psutil, where there is no ``/proc``: slower, and blind to what the system hides."""
+    """Asks psutil, where there is no ``/proc``: slower, and blind to what the system hides."""
 
     def _trees(self, pids: set[int], members: Mapping[int, Iterable[int]]) -> Iterator[list[Process]]:
         handles = {handle.pid: handle for handle in psutil.process_iter(["ppid"])}
-        links = [_Link(pid, handle.info["ppid"] or 0, _session(pid)) for pid, handle in handles.items()]
-        for pid, tree in _members(links, pids, members).items():
+        links = [Link(pid, handle.info["ppid"] or 0, session_of(pid)) for pid, handle in handles.items()]
+        for pid, tree in trees_of(links, pids, members).items():
             worker = _details(handles[pid])
             if worker is not None:
                 others = (_details(handles[member]) for member in tree if member != pid and member in handles)
@@ -269,135 +266,57 @@ class PsutilSampler(Sampler):
 
 
 def memory_held(pids: Iterable[int]) -> int | None:
-    """Bytes that several processes together keep from everybody else; None if the system does not tell. Dear.
+    """Return the bytes that processes together keep from everybody else; None if the system hides
+    it.
 
-    That is what they have written or share, each page counted once. Pages of files they have mapped are not in it: those the
-    kernel takes back when it needs them. (Kernels before 5.9 do not tell them apart; there they are in it.)
+    This counts pages that they have written or share, each page once. It leaves out mapped pages of
+    files, which the kernel takes back when it needs them. Kernels before 5.9 do not tell these
+    apart and count them too. Expensive: the kernel walks all pages.
     """
     found: list[int] = []
     for pid in pids:
-        rollup = _read(f"/proc/{pid}/smaps_rollup")
-        parts = [_figure(rollup, key) for key in (b"Pss_Anon:", b"Pss_Shmem:")]
-        whole = _figure(rollup, b"Pss:")
+        rollup = read_proc(f"/proc/{pid}/smaps_rollup")
+        parts = [figure_of(rollup, key) for key in (b"Pss_Anon:", b"Pss_Shmem:")]
+        whole = figure_of(rollup, b"Pss:")
         if known := [part for part in parts if part is not None] or ([whole] if whole is not None else []):
             found.append(1024 * sum(known))
     return sum(found) if found else None
 
 
-def waited(pids: Iterable[int]) -> float | None:
-    """Seconds that all threads of ``pids`` were ready to run and others ran; None if the system does not tell."""
+def seconds_waited(pids: Iterable[int]) -> float | None:
+    """Return how long all threads of ``pids`` were ready to run while others ran; None if
+    unknown.
+    """
     total, told = 0, False
     for pid in pids:
         try:
             tasks = os.listdir(f"/proc/{pid}/task")
-        except _UNSEEN:
+        except UNSEEN:
             continue
         for task in tasks:
-            figures = _read(f"/proc/{pid}/task/{task}/schedstat").split()
+            figures = read_proc(f"/proc/{pid}/task/{task}/schedstat").split()
             if len(figures) == 3:
                 total, told = total + int(figures[1]), True
     return total / 1e9 if told else None
 
 
 def make_sampler() -> Sampler:
-    """The sampler for this system."""
+    """Return the sampler for this system."""
     return LinuxSampler() if sys.platform == "linux" else PsutilSampler()
 
 
-def parse_stat(pid: int, stat: bytes) -> Process:
-    """One ``/proc/PID/stat``. See proc_pid_stat(5) for the fields."""
-    # The second field is the name in parentheses, and a name may hold spaces and parentheses: the last one ends it.
-    fields = stat[stat.rindex(b")") + 2 :].split(None, 22)
-    state, parent, _, session = fields[:4]
-    return Process(
-        pid=pid,
-        parent=int(parent),
-        session=int(session),
-        started=int(fields[19]),
-        ended=state in b"ZXx",
-        cpu=_TICK * (int(fields[11]) + int(fields[12]) + int(fields[13]) + int(fields[14])),
-        rss=_PAGE * int(fields[21]),
-        threads=int(fields[17]),
-    )
-
-
-class _Link(NamedTuple):
-    """What decides to which tree a process belongs."""
-
-    pid: int
-    parent: int
-    session: int
-
-
-def _members(
-    links: Iterable[Process | _Link], roots: set[int], known: Mapping[int, Iterable[int]] = MappingProxyType({})
-) -> dict[int, set[int]]:
-    """The pids of each root's tree, the root's own among them; a root that does not exist is absent."""
-    by_parent: defaultdict[int, list[int]] = defaultdict(list)
-    by_session: defaultdict[int, list[int]] = defaultdict(list)
-    for link in links:
-        by_parent[link.parent].append(link.pid)
-        by_session[link.session].append(link.pid)
-    existing = roots.intersection(pid for pids in by_parent.values() for pid in pids)
-    return {root: _reach([root, *by_session.get(root, ()), *known.get(root, ())], by_parent) for root in existing}
-
-
-def _reach(start: list[int], by_parent: dict[int, list[int]]) -> set[int]:
-    """Those in ``start`` and all their descendants."""
-    found: set[int] = set()
-    while start:
-        pid = start.pop()
-        if pid not in found:
-            found.add(pid)
-            start.extend(by_parent.get(pid, ()))
-    return found
-
-
-def _process_table() -> dict[int, Process]:
-    table: dict[int, Process] = {}
-    for name in os.listdir("/proc"):
-        if name.isdecimal() and (stat := _read(f"/proc/{name}/stat")):
-            table[int(name)] = parse_stat(int(name), stat)
-    return table
-
-
-def _read(path: str) -> bytes:
-    """A short file of ``/proc`` in one read; b"" if the process is gone or hidden from us."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            return os.read(fd, 4096)
-        finally:
-            os.close(fd)
-    except _UNSEEN:
-        return b""
-
-
-def _figure(text: bytes, key: bytes) -> int | None:
-    """The number behind ``key`` at the beginning of a line, but for the first."""
-    _, found, rest = text.partition(b"\n" + key)
-    return int(rest.split(None, 1)[0]) if found else None
-
-
-def _session(pid: int) -> int:
-    try:
-        return os.getsid(pid)
-    except OSError:
-        return -1
-
-
 def _details(handle: psutil.Process) -> Process | None:
-    """None if the process is gone or hidden from us."""
+    """Return None if the process is gone or hidden from us."""
     try:
         with handle.oneshot():
             times = handle.cpu_times()
             return Process(
                 pid=handle.pid,
                 parent=handle.ppid(),
-                session=_session(handle.pid),
+                session=session_of(handle.pid),
                 started=handle.create_time(),
                 ended=handle.status() == psutil.STATUS_ZOMBIE,
-                # Those of children are there on Linux only; macOS keeps them at zero.
+                # Only Linux counts the children; macOS leaves them at zero.
                 cpu=times.user + times.system + times.children_user + times.children_system,
                 rss=handle.memory_info().rss,
                 threads=handle.num_threads(),

@@ -55,7 +55,9 @@ class Tripwires:
         self._loads = self._memory = None
 
     def _tasks(self) -> int | None:
-        """Return the processes and threads of the machine: the 80 of ``0.20 0.18 0.12 1/80 11206``."""
+        """Return the processes and threads of the machine: the 80 of ``0.20 0.18 0.12 1/80
+        11206``.
+        """
         try:
             return None if self._loads is None else int(os.pread(self._loads, 64, 0).split()[3].split(b"/")[1])
         except (OSError, IndexError, ValueError):

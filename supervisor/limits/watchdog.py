@@ -1,4 +1,5 @@
-"""Runs the watches of a network: looks at every mod's process tree and reports what is over a limit.
+"""Runs the watches of a network: looks at every mod's process tree and reports what is over a
+limit.
 
 The watchdog kills nobody; whoever it reports to decides. `over_limit.Watch` decides what is over a
 limit. Here is when to look:
@@ -83,7 +84,10 @@ class Watchdog:
         cgroup: Cgroup | None = None,
         storage: Path | None = None,
     ) -> None:
-        """Watch the tree of worker ``pid`` from now on. ``on_exceeded`` is called in the loop's thread."""
+        """Watch the tree of worker ``pid`` from now on.
+
+        ``on_exceeded`` is called in the loop's thread.
+        """
         tree = WatchedTree(mod_id, number, pid, limits, Watch(limits), cgroup, storage, on_exceeded)
         with self._lock:
             self._watched[pid] = tree

@@ -18,7 +18,7 @@ from .background import set_idle
 from .cgroups import Cgroup
 from .disk_usage import disk_usage
 from .over_limit import Exceeded, Reading, Watch
-from .samples import ProcessSample, memory_held, waited
+from .samples import ProcessSample, memory_held, seconds_waited
 
 logger = logging.getLogger("modvisor.watchdog")
 
@@ -96,7 +96,7 @@ class WatchedTree:
 
         Without them a tree that starves would look modest, and would come back.
         """
-        waiting = waited(sample.tree)
+        waiting = seconds_waited(sample.tree)
         if waiting is None:
             return 0.0
         before, self.waited = self.waited, (now, waiting)

@@ -1,6 +1,7 @@
-"""Workers as children of the supervisor itself, where there is no guardian (macOS): fewer means, the same contract.
+"""Workers as children of the supervisor, where there is no guardian (macOS).
 
-What a worker started and abandoned belongs to nobody here: its process group ends with it, what has left the group does not.
+The contract is the same, with fewer means: a worker's process group ends with it, but processes
+that have left the group go on.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # getrusage(2) gives bytes 
 
 
 class ChildProcess(WorkerProcess):
-    """A worker that is our own child."""
+    """A worker that is a child of the supervisor."""
 
     def __init__(
         self,
@@ -53,7 +54,7 @@ class ChildProcess(WorkerProcess):
             with suppress(ProcessLookupError):
                 os.kill(self.pid, STACK_SIGNAL)
 
-    # -- death: known by pidfd, not by end of file (a grandchild can hold every pipe open)
+    # -- death: known by pidfd, not by end of file, since a grandchild can hold every pipe open
 
     def _watch_death(self) -> None:
         if hasattr(os, "pidfd_open"):
@@ -70,7 +71,7 @@ class ChildProcess(WorkerProcess):
         if pidfd is not None:
             self._loop.remove_reader(pidfd)
             os.close(pidfd)
-        # Before the zombie is reaped its number cannot be anybody else's.
+        # Until the zombie is reaped, its pid cannot belong to another process.
         _signal_group(self.pid, signal.SIGKILL)
         os.close(self._lifeline)
         self._finish(self._reap())
@@ -78,7 +79,7 @@ class ChildProcess(WorkerProcess):
     def _reap(self) -> Exit:
         try:
             _, status, used = os.wait4(self.pid, 0)
-        except ChildProcessError:  # somebody waited for all children of this process
+        except ChildProcessError:  # other code in this process has reaped all its children
             self._popen.returncode = 0
             return Exit(None, None)
         self._popen.returncode = os.waitstatus_to_exitcode(status)
@@ -86,11 +87,11 @@ class ChildProcess(WorkerProcess):
 
 
 class ExecLauncher:
-    """A fresh interpreter per worker.
+    """Starts a fresh interpreter for each worker.
 
     Args:
         cwd: the workers' working directory.
-        python: the interpreter; it must be able to import ``modvisor.worker``.
+        python: the interpreter. It must be able to import ``modvisor.worker``.
     """
 
     def __init__(self, cwd: Path, python: str = sys.executable) -> None:
@@ -99,7 +100,7 @@ class ExecLauncher:
         self._running: set[ChildProcess] = set()
 
     async def start(self) -> None:
-        """Nothing to be done."""
+        """Do nothing: there is nothing to prepare."""
 
     async def launch(self, launch: Launch) -> ChildProcess:
         process = self._launch(launch)
@@ -133,7 +134,7 @@ class ExecLauncher:
         return ChildProcess(popen, sock, held, dump, launch)
 
     async def close(self) -> None:
-        """Kill the workers that are still there, and wait until they are gone."""
+        """Kill the workers that still run, and wait until they are gone."""
         running = list(self._running)
         for process in running:
             process.kill()
@@ -141,5 +142,5 @@ class ExecLauncher:
 
 
 def _signal_group(pid: int, signum: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):  # gone; or (macOS) only zombies are left
+    with suppress(ProcessLookupError, PermissionError):  # the group is gone; on macOS also: only zombies are left
         os.killpg(pid, signum)

@@ -1,4 +1,7 @@
-"""Why an incarnation of a mod ended, with everything that helps to find out: one report per end that nobody asked for."""
+"""Crash reports: why an incarnation of a mod ended, with everything that helps to find the cause.
+
+There is one report for each end that nobody asked for.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +13,21 @@ from typing import Any
 
 from .process import Exit
 
-KEPT = 20  # reports per mod: enough to see a pattern
+KEPT = 20  # reports per mod, enough to show a pattern
 REPORTED_LINES = 50
-REPORTED_EVENTS = 100  # events named in a report; their number is told in full
+REPORTED_EVENTS = 100  # events listed in a report; it counts all of them
 
 
 class Cause(StrEnum):
-    """Every way to fail, told apart."""
+    """The causes of an end."""
 
-    EXITED = "exited"  # with an exit code, of its own doing
-    SIGNAL = "signal"  # killed by a signal that was not ours
-    OUT_OF_MEMORY = "out_of_memory"  # killed by the kernel, which had no memory left
-    HANG = "hang"  # its event loop was blocked; killed by us
-    PROTOCOL_VIOLATION = "protocol_violation"  # broke the rules of the pipe; killed by us
-    LIMIT_HIT = "limit_hit"  # used more than it may; killed by us, or by the kernel (SIGXCPU: cpu_seconds)
-    START_FAILURE = "start_failure"  # a restart did not come to serve
+    EXITED = "exited"  # by itself, with an exit code
+    SIGNAL = "signal"  # by a signal that the network did not send
+    OUT_OF_MEMORY = "out_of_memory"  # killed by the kernel for memory
+    HANG = "hang"  # its event loop was blocked; the network killed it
+    PROTOCOL_VIOLATION = "protocol_violation"  # it broke the rules of the pipe; the network killed it
+    LIMIT_HIT = "limit_hit"  # over a limit; killed by the network, or by the kernel (SIGXCPU: cpu_seconds)
+    START_FAILURE = "start_failure"  # it failed to start
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +35,19 @@ class CrashReport:
     """One end of an incarnation.
 
     Attributes:
-        at: Unix seconds, for people. ``uptime``: seconds it lived.
-        detail: the cause in words: exit code, signal by name, what was blocked, which limit.
-        traceback: the stack of every thread where it hung or broke, else the last Python traceback in its log, if there is one.
-        log: the last lines it wrote.
-        in_flight: the events it was handling: event_id, event_name, source_id, attempt; ``in_flight_count`` of them.
-        alone: it was handling one event under suspicion, alone: that event is to blame, not the mod.
-        resources: the newest sample before the end, None if it lived too short for one.
-        usage: of the process over its whole life, from the kernel: cpu_seconds, max_rss (bytes); None if nobody could tell.
+        at: Unix seconds, for people.
+        uptime: seconds from launch to end.
+        detail: the cause in words: the exit code, the signal's name, what was blocked, which limit.
+        traceback: the stacks of all threads at the end, if there is a dump of them; else the last
+            Python traceback in the log; else None.
+        log: the last lines that it wrote.
+        in_flight: the first `REPORTED_EVENTS` events that it was handling, each with event_id,
+            event_name, source_id and attempt.
+        in_flight_count: how many events it was handling.
+        alone: it was handling one suspected event alone, so that event is to blame, not the mod.
+        resources: the newest sample before the end; None if it ended before the first sample.
+        usage: what the kernel counted over its whole life: cpu_seconds, max_rss (bytes); None if
+            unknown.
     """
 
     mod_id: str
@@ -59,6 +67,7 @@ class CrashReport:
     usage: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
+        """Return plain data for the edge: logs, HTTP, the journal."""
         return asdict(self)
 
 
@@ -82,7 +91,7 @@ class CrashLog:
 
 
 def crash_cause(exit: Exit, cause: Cause | None) -> Cause:
-    """What to call an end: what we know we did, else what the kernel says."""
+    """Return the cause of an end: ``cause`` if the network ended it, else what the kernel says."""
     if cause is not None:
         return cause
     if exit.signal == signal.SIGXCPU:
@@ -91,7 +100,7 @@ def crash_cause(exit: Exit, cause: Cause | None) -> Cause:
 
 
 def crash_detail(exit: Exit, reason: str | None, cpu_seconds: int | None) -> str:
-    """The cause in words: ``reason``, if we know one, else what the kernel says."""
+    """Return the cause in words: ``reason`` if there is one, else what the kernel says."""
     if reason is not None:
         return reason
     if exit.signal == signal.SIGXCPU:
@@ -99,14 +108,14 @@ def crash_detail(exit: Exit, reason: str | None, cpu_seconds: int | None) -> str
     return str(exit)
 
 
-# How a traceback, a fatal error or a stack dump begins.
+# The first words of a traceback, a fatal error and a stack dump.
 _BEGINNINGS = ("Traceback (most recent call last):", "Fatal Python error:", "Current thread 0x", "Thread 0x")
 
 
 def last_traceback(lines: list[str]) -> str | None:
-    """The last traceback or stack dump in stamped log lines, without the stamps; None if there is none.
+    """Return the last traceback or stack dump in stamped log lines, without the stamps, or None.
 
-    A dump of several threads is one: it begins with the first of the headings that follow one another.
+    A dump of several threads counts as one: it begins with the first of its headings.
     """
     texts = [line.partition(" ")[2] for line in lines]
     begins = [index for index, text in enumerate(texts) if text.startswith(_BEGINNINGS)]

@@ -1,6 +1,7 @@
-"""The interpreters that mods ask for: tried once before a worker is started under one, and how a worker is started there.
+"""The interpreter of a worker: the network's own, or one that the mod asks for, which is probed
+first.
 
-A virtual environment of a mod's own needs nothing of modvisor: see ``worker/bootstrap.py``.
+A virtual environment of a mod needs nothing of modvisor: see ``worker/bootstrap.py``.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from ...ipc.errors import Code, ModvisorError
 
 OLDEST = (3, 11)
 OLDEST_MSGPACK = (1, 0)
-"""Below it, times do not travel as they do here."""
+"""Older ones encode times differently."""
 
 TRIAL = 20.0
-"""Seconds an interpreter has to say what it is: a cold start from a slow disk takes some."""
+"""Seconds an interpreter has to report its version: a cold start from a slow disk takes a while."""
 
-# Python 2 runs it as well, to say that it is one.
+# Python 2 can run it too, so that it reports its version.
 _PROBE = """
 import json, sys
 try:
@@ -40,7 +41,7 @@ print(json.dumps([list(sys.version_info[:3]), packs]))
 BOOTSTRAP = Path(__file__).parents[2] / "worker" / "bootstrap.py"
 
 
-# What a worker inherits of the supervisor's environment: enough to run Python, nothing that may hold a secret.
+# What a worker inherits of the supervisor's environment: enough to run Python, and no secrets.
 _INHERITED = frozenset({
     "HOME", "LANG", "LANGUAGE", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LOGNAME", "PATH", "SSL_CERT_DIR", "SSL_CERT_FILE",
     "TEMP", "TERM", "TMP", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV",
@@ -63,47 +64,50 @@ class Interpreter:
 
     @property
     def command(self) -> list[str]:
-        """Of a worker, but for the numbers of its descriptors."""
-        # -P: the folder of the bootstrap file is no place to import from
+        """The command of a worker, without the numbers of its descriptors."""
+        # -P: do not import from the folder of the bootstrap file
         return [str(self.path), "-P", str(BOOTSTRAP), "modvisor.worker", msgpack_folder()]
 
 
 def command_and_environment(own: str, other: Interpreter | None) -> tuple[list[str], dict[str, str]]:
-    """How a worker is started: under the network's ``own`` interpreter, or under the mod's."""
+    """Return how to start a worker under the network's ``own`` interpreter, or under the mod's."""
     if other is None:
         return worker_command(own), worker_environment(os.environ)
     return other.command, foreign_environment(os.environ)
 
 
 def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The part of ``environ`` that workers inherit. A mod's own ``env`` reaches it over the pipe, and nobody else."""
+    """Return the part of ``environ`` that workers inherit.
+
+    A mod's own ``env`` is not in it: that reaches only this mod, over the pipe.
+    """
     return {
         name: value for name, value in environ.items() if name in _INHERITED or name.startswith(_INHERITED_PREFIXES)
     }
 
 
-# What is meant for the network's own interpreter, and leads another one astray.
+# Variables for the network's own interpreter, which would lead another one astray.
 _OF_OURS = frozenset(
     {"PYTHONHOME", "PYTHONPATH", "PYTHONUSERBASE", "PYTHONPLATLIBDIR", "PYTHONEXECUTABLE", "VIRTUAL_ENV"}
 )
 
 
 def foreign_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The part that a worker under an interpreter of its own inherits."""
+    """Return the part that a worker under another interpreter inherits."""
     return {name: value for name, value in worker_environment(environ).items() if name not in _OF_OURS}
 
 
 def worker_command(python: str = sys.executable) -> list[str]:
-    """The command of a worker, but for the numbers of its descriptors."""
-    # -P: neither the working directory nor a stray modvisor/ in it decides what the worker runs
+    """Return the command of a worker, without the numbers of its descriptors."""
+    # -P: do not import from the working directory, where a stray modvisor/ may lie
     return [python, "-P", "-m", "modvisor.worker"]
 
 
 async def probe(python: Path) -> Interpreter:
-    """Ask an interpreter what it is; what is known of one that has not changed since is not asked again.
+    """Run an interpreter to learn its version. The answer is remembered until the file changes.
 
     Raises:
-        BadPython: it does not run, is too old, or has a msgpack that is.
+        BadPython: the interpreter does not run or is too old, or its msgpack is too old.
     """
     return await anyio.to_thread.run_sync(_probe, python)
 
@@ -116,7 +120,7 @@ def _probe(python: Path) -> Interpreter:
 
 
 def _mark(file: Path, *, missing: bool = False) -> tuple[int, int, int]:
-    """Which file it is, and of when."""
+    """Return what identifies a file and its last change."""
     try:
         found = os.stat(file)
     except FileNotFoundError:
@@ -144,7 +148,7 @@ def _examined(python: Path, _mark: tuple[int, int, int], _venv: tuple[int, int, 
 
 
 def _answer(python: Path) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
-    """Its version, and that of its msgpack."""
+    """Return its version, and the version of its msgpack or None."""
     try:
         done = subprocess.run(
             [str(python), "-c", _PROBE],
@@ -162,7 +166,7 @@ def _answer(python: Path) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
     try:
         version, packs = json.loads(done.stdout.splitlines()[-1])
         return tuple(map(int, version)), None if packs is None else tuple(map(int, packs))
-    except (ValueError, TypeError, IndexError):  # no Python, or one that falls over its own environment
+    except (ValueError, TypeError, IndexError):  # it is no Python, or its environment breaks it
         how = f"exit code {done.returncode}" if done.returncode >= 0 else f"signal {-done.returncode}"
         said = (done.stderr or done.stdout).strip()[-1000:]
         raise BadPython(f"{python} is no Python that runs ({how}): {said or 'it said nothing'}", log=said) from None
@@ -170,7 +174,7 @@ def _answer(python: Path) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
 
 @lru_cache(maxsize=1)
 def msgpack_folder() -> str:
-    """The folder that holds the network's own msgpack."""
+    """Return the folder that holds the network's own msgpack."""
     spec = find_spec("msgpack")
     assert spec is not None
     assert spec.origin is not None

@@ -1,4 +1,6 @@
-"""What a launcher is told about the worker that it is to start; one description for all launchers."""
+"""What a launcher is told about the worker that it is to start; one description for all
+launchers.
+"""
 
 from __future__ import annotations
 

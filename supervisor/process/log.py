@@ -1,7 +1,8 @@
-"""What a mod prints: bytes of its worker's merged output in; stamped lines out, to a file, to memory and to listeners.
+"""The log of a mod: bytes of its worker's output go in; stamped lines go to a file, memory and
+listeners.
 
-A worker may print without end, without line breaks, or bytes that are no text, and the disk may be full: nothing here
-grows beyond a cap, and nothing the file system does keeps the network from running.
+A worker may print without end, without line breaks, or bytes that are no text, and the disk may be
+full. So everything here has a cap, and no failure of the file system stops the network.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 MAX_LINE = 16 * 1024
-"""Bytes of one line that are kept: a long traceback's line fits, a dumped data structure does not."""
+"""Bytes kept of one line: a long line of a traceback fits, a dumped data structure does not."""
 
 MAX_KEPT = 512 * 1024
-"""Characters kept in memory for `ModLog.tail`, lest hundreds of mods that print long lines fill the supervisor's memory."""
+"""Characters kept in memory for `ModLog.tail`.
 
-_BLOCK = 64 * 1024  # what one read takes, going backwards from a file's end
+Without this cap, hundreds of mods with long lines would fill the supervisor's memory.
+"""
+
+_BLOCK = 64 * 1024  # bytes per read, backwards from the end of a file
 
 _logger = logging.getLogger(__name__)
 
@@ -32,18 +36,19 @@ Listener = Callable[[str], None]
 class ModLog:
     """The log of one mod: ``path``, and rotated files ``path.1`` (the latest) to ``path.N``.
 
-    Every line reads ``2026-01-31T12:00:00.123Z text``, in UTC, the same on disk, in memory and for listeners. For use
-    from one thread. The file is opened when the first line is written, and again when it was removed meanwhile.
+    Every line reads ``2026-01-31T12:00:00.123Z text``, in UTC, on disk, in memory and for
+    listeners. The file is opened for the first line, and again if it was removed. Use a log from
+    one thread.
 
     Args:
-        path: the file; its folder is made if it is missing.
-        max_bytes: size of a file at which it is rotated; a file is larger only if a single line is.
-        backups: how many rotated files are kept beside the current one.
-        keep_lines: how many lines are kept in memory (fewer if they are very long, see `MAX_KEPT`).
+        path: the file. A missing folder is made.
+        max_bytes: the size at which a file is rotated. Only a single longer line exceeds it.
+        backups: how many rotated files to keep beside the current one.
+        keep_lines: how many lines to keep in memory; fewer if they are very long, see `MAX_KEPT`.
         clock: Unix seconds, for the stamps.
 
     Attributes:
-        write_errors: how many times writing failed; the lines of that time are in memory only.
+        write_errors: how often writing failed. The lines of these times are in memory only.
     """
 
     def __init__(
@@ -63,31 +68,37 @@ class ModLog:
         self._clock = clock
 
     def feed(self, data: bytes) -> None:
-        """Take what was read from the pipe. Never raises: failures to write are counted in `write_errors`."""
+        """Take output of the worker. Never raises: `write_errors` counts failures to write."""
         self._publish(self._splitter.feed(data))
 
     def tail(self, n: int) -> list[str]:
-        """The last ``n`` lines that are in memory, oldest first."""
+        """Return the last ``n`` lines in memory, oldest first."""
         return self._kept.last(n)
 
     def add_listener(self, listener: Listener) -> None:
-        """Call ``listener`` with each new line. It must not block; one that raises is removed."""
+        """Call ``listener`` with each new line. It must not block.
+
+        A listener that raises is removed.
+        """
         self._listeners[listener] = None
 
     def remove_listener(self, listener: Listener) -> None:
-        """Stop calling ``listener``; nothing happens if it is not called anyway."""
+        """Stop calling ``listener``. Does nothing if it was never added."""
         self._listeners.pop(listener, None)
 
     def close(self) -> None:
-        """The output ended: take an unfinished line as it is and close the file. The next incarnation may feed again."""
+        """Take an unfinished line as it is and close the file, because the output has ended.
+
+        The next incarnation may feed again.
+        """
         self._publish(self._splitter.end())
         self._file.close()
 
     def _publish(self, texts: list[str]) -> None:
         if not texts:
             return
-        # One stamp and one join for all of them, and of those that memory would not keep no copy: a mod that floods its log
-        # is paid for by all the others.
+        # One stamp and one join for all lines, and no copy of lines that memory would drop at once:
+        # all mods pay for the CPU of one that floods its log.
         stamp = _stamp(self._clock()) + " "
         self._kept.extend([stamp + text for text in texts[-self._kept.count :]])
         try:
@@ -102,7 +113,7 @@ class ModLog:
     def _tell(self, listener: Listener, lines: list[str]) -> None:
         try:
             for line in lines:
-                if listener in self._listeners:  # it may remove itself, or another
+                if listener in self._listeners:  # a listener may remove itself or another one
                     listener(line)
         except Exception:
             _logger.exception("a listener of the log %s failed and is removed", self._file.path)
@@ -110,9 +121,12 @@ class ModLog:
 
 
 def read_tail(path: Path, n: int) -> list[str]:
-    """The last ``n`` lines on disk, oldest first, from ``path`` and as many of its rotated files as are needed.
+    """Return the last ``n`` lines on disk, oldest first, from ``path`` and its rotated files.
 
-    Reads backwards from the end, no more than it must; [] if there is no such log. Raises OSError if it cannot be read.
+    Reads backwards from the end, no more than necessary. Returns [] if there is no such log.
+
+    Raises:
+        OSError: the log cannot be read.
     """
     lines: list[str] = []
     for file in _newest_first(path):
@@ -124,11 +138,11 @@ def read_tail(path: Path, n: int) -> list[str]:
 
 
 class _LineSplitter:
-    """Bytes in, lines of text out. Holds one unfinished line of bounded length."""
+    """Splits bytes into lines of text. Holds one unfinished line of bounded length."""
 
     def __init__(self) -> None:
-        self._held = bytearray()  # at most MAX_LINE + 1: whether a final "\r" belongs to the line end is known later
-        self._dropped = 0  # bytes of the unfinished line that did not fit
+        self._held = bytearray()  # at most MAX_LINE + 1: a final "\r" may yet belong to the line end
+        self._dropped = 0  # bytes of the unfinished line beyond the cap
 
     def feed(self, data: bytes) -> list[str]:
         lines: list[str] = []
@@ -137,20 +151,22 @@ class _LineSplitter:
         return lines
 
     def _feed(self, data: bytes) -> list[str]:
-        """At most `MAX_LINE` bytes, so that no line between the first break and the last one can be too long."""
+        """Take at most `MAX_LINE` bytes, so that no line between two breaks in them can be too
+        long.
+        """
         begin, end = data.find(b"\n") + 1, data.rfind(b"\n") + 1
         if not end:
             self._hold(data)
             return []
         self._hold(data[: begin - 1])
         lines = [self._take()]
-        if begin < end:  # decoded at once: a line break is no part of any other character
+        if begin < end:  # decode all at once: no other character contains a line break
             lines += data[begin:end].decode(errors="replace").replace("\r\n", "\n")[:-1].split("\n")
         self._hold(data[end:])
         return lines
 
     def end(self) -> list[str]:
-        """The unfinished line, if there is one."""
+        """Return the unfinished line, if there is one."""
         return [self._take()] if self._held else []
 
     def _hold(self, piece: bytes) -> None:
@@ -166,13 +182,13 @@ class _LineSplitter:
             line = line.removesuffix(b"\r")
         if len(line) <= MAX_LINE:
             return line.decode(errors="replace")
-        # The incremental decoder leaves out a character that the cut went through.
+        # The incremental decoder drops a character that the cut split.
         text = codecs.getincrementaldecoder("utf-8")("replace").decode(line[:MAX_LINE])
         return f"{text} [... {len(line) - MAX_LINE + dropped} bytes cut]"
 
 
 class _KeptLines:
-    """The last lines, bounded in number and in characters."""
+    """The last lines, limited in number and in characters."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -191,7 +207,10 @@ class _KeptLines:
 
 
 class _RotatingFile:
-    """Appends whole lines; when a file is full it becomes ``.1``, ``.1`` becomes ``.2``, and the oldest goes."""
+    """Appends whole lines.
+
+    A full file becomes ``.1``, ``.1`` becomes ``.2``, and the oldest is dropped.
+    """
 
     def __init__(self, path: Path, max_bytes: int, backups: int) -> None:
         self.path = path
@@ -200,9 +219,10 @@ class _RotatingFile:
         self._fd: int | None = None
 
     def write(self, data: bytes) -> None:
-        """Append ``data``, which ends with a line break: in one call if it fits into the file.
+        """Append ``data``, which ends with a line break, in one call if it fits into the file.
 
-        After an OSError the file is closed and holds no part of a line; the next write opens it anew.
+        After an OSError the file is closed and holds no partial line. The next write opens it
+        again.
         """
         try:
             start = 0
@@ -215,33 +235,39 @@ class _RotatingFile:
     def close(self) -> None:
         if self._fd is not None:
             fd, self._fd = self._fd, None
-            with contextlib.suppress(OSError):  # a delayed write error; there is nothing left to do about it
+            with contextlib.suppress(OSError):  # a delayed write error, too late to do anything about it
                 os.close(fd)
 
     def _write_what_fits(self, data: bytes, start: int) -> int:
-        """Write as many whole lines as the file has room for; returns how many bytes that was (0 if it was rotated)."""
+        """Write as many whole lines as fit.
+
+        Return how many bytes that was, 0 if the file was rotated.
+        """
         fd, size = self._open()
         room = max(0, self._max_bytes - size)
         end = len(data) if len(data) - start <= room else data.rfind(b"\n", start, start + room) + 1
         if end <= start and size > 0:
             self._rotate()
             return 0
-        if end <= start:  # a line longer than a whole file gets one for itself
+        if end <= start:  # a line longer than a whole file gets a file of its own
             end = data.index(b"\n", start) + 1
         _write_all(fd, data[start:end] if end - start < len(data) else data, size)
         return end - start
 
     def _open(self) -> tuple[int, int]:
-        """The file that the path now names, opened if it is not the one we hold, and its size."""
+        """Return the file that the path names now, and its size.
+
+        Opens it if we hold another one.
+        """
         if self._fd is not None:
             held = os.fstat(self._fd)
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 if os.path.samestat(held, os.stat(self.path)):
                     return self._fd, held.st_size
-            self.close()  # removed or renamed by somebody: what we wrote there nobody would find
+            self.close()  # it was removed or renamed: nobody would find what we write there
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.fchmod(self._fd, 0o600)  # what mods print may be private, also where an older file was open to all
+        os.fchmod(self._fd, 0o600)  # output may be private, so close an older file that was open to all
         return self._fd, os.fstat(self._fd).st_size
 
     def _rotate(self) -> None:
@@ -249,7 +275,8 @@ class _RotatingFile:
         for index in range(self._backups, 0, -1):
             with contextlib.suppress(FileNotFoundError):
                 os.replace(_rotated(self.path, index - 1), _rotated(self.path, index))
-        # With no backups that is the file itself; else whatever a former, larger number of backups left behind.
+        # Without backups this removes the file itself, else what an earlier, larger setting left
+        # behind.
         index = self._backups + 1 if self._backups else 0
         with contextlib.suppress(FileNotFoundError):
             while True:
@@ -258,7 +285,9 @@ class _RotatingFile:
 
 
 def _write_all(fd: int, data: bytes, size: int) -> None:
-    """Write everything, or on a full disk nothing: half a line would swallow the beginning of the next one."""
+    """Write everything, or nothing if the disk is full: half a line would merge with the next
+    one.
+    """
     try:
         written = os.write(fd, data)
         while written < len(data):
@@ -274,7 +303,10 @@ def _rotated(path: Path, index: int) -> Path:
 
 
 def _newest_first(path: Path) -> Iterator[Path]:
-    """The files of a log. The first may be missing (rotated, and then the disk was full); the rest have no gap."""
+    """Yield the files of a log, newest first.
+
+    The first one may be missing: it was rotated, and then the disk was full. The rest have no gap.
+    """
     if path.exists():
         yield path
     index = 1
@@ -286,19 +318,19 @@ def _newest_first(path: Path) -> Iterator[Path]:
 def _last_lines(path: Path, n: int) -> list[str]:
     try:
         data = _read_end(path, n)
-    except FileNotFoundError:  # rotated away while we looked
+    except FileNotFoundError:  # it was rotated away meanwhile
         return []
     lines = data.removesuffix(b"\n").split(b"\n") if data else []
     return [line.decode(errors="replace") for line in lines[-n:]]
 
 
 def _read_end(path: Path, n: int) -> bytes:
-    """The end of a file, with at least ``n`` whole lines in it unless the file has fewer."""
+    """Return the end of a file, with at least ``n`` whole lines if the file has as many."""
     blocks: list[bytes] = []
     breaks = 0
     with path.open("rb", buffering=0) as file:
         position = file.seek(0, os.SEEK_END)
-        while position > 0 and breaks <= n:  # one more than n: the last line's own break is among them
+        while position > 0 and breaks <= n:  # more than n, because the last line's own break counts too
             start = max(0, position - _BLOCK)
             file.seek(start)
             blocks.append(file.read(position - start))

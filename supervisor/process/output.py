@@ -1,4 +1,4 @@
-"""What a worker prints: read within a budget, so that one that floods its log waits for its pipe and nobody else does."""
+"""Read what a worker prints, within a budget: a mod that floods its log slows down only itself."""
 
 from __future__ import annotations
 
@@ -10,27 +10,33 @@ import termios
 from collections.abc import Callable
 
 READ_SIZE = 4096
-"""Bytes of output read in one turn of the loop: a page, which is what a full pipe must give up before it takes more; with
-lines of one character it takes 0.1 ms to log."""
+"""Bytes of output read in one turn of the loop.
+
+This is a page, which a full pipe must give up before it takes more. A page of lines of one
+character takes 0.1 ms to log.
+"""
 
 BYTE_RATE = 256 * 1024
 LINE_RATE = 5000
-"""Bytes and lines of a worker's output that are read per second, while it lasts: about 1 % of the supervisor's time. A
-mod that prints more waits for its pipe, so it loses no output, and the other mods do not wait for it."""
+"""Bytes and lines of a worker's output read per second when it prints without pause.
+
+They take about 1 % of the supervisor's time. A mod that prints more waits for its pipe: it loses no
+output, and the other mods do not wait for it.
+"""
 
 BURST = 4.0
-"""Seconds of the two rates (1 MB, 20,000 lines) that a worker may print at once, without being slowed down."""
+"""Seconds of the two rates (1 MB, 20,000 lines) that a worker may print at once at full speed."""
 
 LAST_OUTPUT = 1024 * 1024
-"""Bytes read regardless of the budget: as many as an unprivileged process can have in a pipe."""
+"""Bytes read beyond the budget after the end: as many as a user can have in a pipe."""
 
 _SHORTEST_PAUSE = 0.05  # seconds; several reads in a row cost less than a timer for each
 
 
-class Output:
-    """Our end of the pipe a worker prints into: read within a budget, closed once.
+class WorkerOutput:
+    """Our end of the pipe that a worker prints into.
 
-    While the budget is used up nobody reads: the pipe fills, and whoever prints into it waits.
+    Nobody reads while the budget is used up, so the pipe fills and the worker waits.
     """
 
     def __init__(self, fd: int, on_data: Callable[[bytes], None], byte_rate: int = BYTE_RATE) -> None:
@@ -45,14 +51,15 @@ class Output:
         self._loop.add_reader(self._fd, self._readable)
 
     async def next(self) -> None:
-        """Wait until something more was read."""
+        """Wait until more output is read."""
         self._next = self._loop.create_future()
         await self._next
 
     def finish(self) -> None:
-        """The worker has ended: read what it left, then close.
+        """Read what an ended worker left in the pipe, then close.
 
-        No more than is in the pipe at this moment: a process that outlived the worker may print for ever. It gets SIGPIPE.
+        Only what is in the pipe now is read, because a process that outlived the worker may print
+        for ever. It gets SIGPIPE.
         """
         left = 0 if self.closed else min(_bytes_in(self._fd), LAST_OUTPUT)
         while left > 0 and (data := self._read(min(left, READ_SIZE))):
@@ -74,7 +81,7 @@ class Output:
         self._loop.add_reader(self._fd, self._readable)
 
     def _read(self, size: int) -> bytes | None:
-        """Read and pass on; b"" at the end, None if there is nothing at the moment."""
+        """Read and pass on. Return b"" at the end, None if the pipe is empty at the moment."""
         try:
             data = os.read(self._fd, size)
         except BlockingIOError:
@@ -88,7 +95,7 @@ class Output:
         return data
 
     def _close(self) -> None:
-        if self.closed:  # its number may be somebody else's by now
+        if self.closed:  # the number may belong to another file by now
             return
         if self._pause is not None:
             self._pause.cancel()
@@ -100,9 +107,10 @@ class Output:
 
 
 class Budget:
-    """When a worker's output may be read: time and what was read in, a pause out.
+    """Decides when to read a worker's output again: the time and the data go in, a pause comes out.
 
-    Counted in seconds: a read uses up those in which ``byte_rate`` or `LINE_RATE`, whichever takes longer, allows as much.
+    It counts in seconds. A read uses up the time in which ``byte_rate`` and `LINE_RATE` both allow
+    as much.
     """
 
     def __init__(self, now: float, byte_rate: int = BYTE_RATE) -> None:
@@ -111,7 +119,7 @@ class Budget:
         self._byte_rate = byte_rate
 
     def spend(self, now: float, data: bytes) -> float:
-        """Count ``data``, which was read at ``now``; returns how many seconds not to read, 0.0 if there is no need."""
+        """Count ``data``, read at ``now``. Return for how many seconds not to read."""
         self._left = min(BURST, self._left + now - self._at)
         self._at = now
         self._left -= max(len(data) / self._byte_rate, data.count(b"\n") / LINE_RATE)

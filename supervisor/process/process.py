@@ -1,4 +1,4 @@
-"""A running worker as its supervisor holds it, and how it ended; one contract, however it was started."""
+"""A running worker as the supervisor holds it, and how it ended: one contract for all launchers."""
 
 from __future__ import annotations
 
@@ -13,26 +13,29 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from .launch import Launch
-from .output import Output
+from .output import WorkerOutput
 
 STACK_SIGNAL = signal.SIGUSR2
-"""On which a worker writes the stack of every thread (`worker.crash` sets that up)."""
+"""The signal on which a worker writes the stack of every thread (`worker.crash` sets that up)."""
 
 DUMP_SIZE = 256 * 1024
-"""Bytes of stack dumps kept of one worker: faulthandler's 100 frames of 25 threads; a mod can fill it, not exceed it."""
+"""Bytes of stack dumps kept of one worker: faulthandler's 100 frames of 25 threads.
 
-_QUIET = 0.03  # seconds in which a dump must not grow to be taken for whole
-_LOOK = 0.005  # seconds between two looks at it: a file tells nobody that it grew
+A mod can fill them, and not exceed them.
+"""
+
+_QUIET = 0.03  # seconds without growth after which a dump counts as complete
+_LOOK = 0.005  # seconds between two looks at a dump: a file does not report that it grew
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a worker used, with all it started as far as the system counts it.
+    """What a worker used, with the processes that it started, as far as the system counts them.
 
     Attributes:
         cpu_seconds: of all its processes together.
-        max_rss: bytes, of the largest of them. Without a guardian no less than the supervisor's own size: Linux counts the
-            memory that a process had before it became another program.
+        max_rss: bytes of the largest process. Without a guardian it is at least the supervisor's
+            own size, because Linux counts what a process held before it became another program.
     """
 
     cpu_seconds: float
@@ -41,7 +44,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a process ended: an exit code or a signal number, the other is None; both are if nobody could tell."""
+    """How a process ended: by an exit code or by a signal; the other is None.
+
+    Both are None if unknown.
+    """
 
     code: int | None
     signal: int | None
@@ -49,7 +55,7 @@ class Exit:
 
     @classmethod
     def of(cls, status: int, usage: Usage | None = None) -> Exit:
-        """From a status as wait(2) gives it."""
+        """Return the exit for a status of wait(2)."""
         code = os.waitstatus_to_exitcode(status)
         return cls(code, None, usage) if code >= 0 else cls(None, -code, usage)
 
@@ -67,7 +73,9 @@ class Exit:
 
 
 class DumpFile:
-    """Where a worker's faulthandler writes: shared memory of a fixed size, or an unlinked file where there is none."""
+    """Where a worker's faulthandler writes: shared memory of a fixed size, or else an unlinked
+    file.
+    """
 
     def __init__(self) -> None:
         if hasattr(os, "memfd_create"):
@@ -88,13 +96,14 @@ class DumpFile:
 
 
 class WorkerProcess(ABC):
-    """A running worker: its pid, our end of its pipe, the output it writes, and the future of its exit.
+    """A running worker: its pid, our end of its pipe, the output it writes, and the future of its
+    exit.
 
     Attributes:
-        sock: our end of the pipe; whoever takes it closes it.
-        in_cgroup: whether it began in the cgroup that was asked for.
-        exited: resolves once, after everything of its tree was killed (without a guardian: of its process group) and it
-            was reaped.
+        sock: our end of the pipe; the code that takes it closes it.
+        in_cgroup: whether it was started in the cgroup of its `Launch`.
+        exited: resolves once, after its whole tree was killed and it was reaped. Without a guardian
+            only its process group is killed.
     """
 
     def __init__(
@@ -110,26 +119,37 @@ class WorkerProcess(ABC):
         self.sock = sock
         self.in_cgroup = False
         self.exited: asyncio.Future[Exit] = self._loop.create_future()
-        self._output = Output(output, launch.on_output, launch.log_rate)
+        self._output = WorkerOutput(output, launch.on_output, launch.log_rate)
         self._on_output = launch.on_output
         self._dump: DumpFile | None = dump
         self._last_dump = ""
 
     @abstractmethod
     def kill(self, signum: int = signal.SIGKILL, *, cgroup: str | None = None) -> None:
-        """SIGKILL: end the whole tree, by its cgroup's ``cgroup.kill`` too if that folder is given. Another signal: send it
-        to the worker's process group. A worker that has ended is left in peace."""
+        """End the whole tree; or send another signal to the worker's process group.
+
+        Does nothing for a worker that has ended.
+
+        Args:
+            cgroup: the folder of the worker's cgroup, for SIGKILL by its ``cgroup.kill``.
+        """
 
     @abstractmethod
     def dump_stacks(self) -> None:
-        """Have the worker itself (not what it started) write the stacks of its threads where `stack_dump` reads."""
+        """Have the worker, not its children, write the stacks of its threads for `stack_dump`."""
 
     def stack_dump(self) -> str:
-        """What faulthandler has written so far, for a fatal error too; "" if nothing. Also when the worker has ended."""
+        """Return what faulthandler has written so far, also for a fatal error; "" if nothing.
+
+        Works for a worker that has ended, too.
+        """
         return self._last_dump if self._dump is None else self._dump.read()
 
     async def dumped(self, timeout: float) -> str:
-        """`dump_stacks`, and wait ``timeout`` seconds at most until it is written. A stopped worker writes nothing."""
+        """Dump the stacks and wait until they are written, ``timeout`` seconds at most.
+
+        A stopped worker writes nothing.
+        """
         before = self.stack_dump()
         self.dump_stacks()
         with suppress(TimeoutError):
@@ -144,11 +164,11 @@ class WorkerProcess(ABC):
         return self.stack_dump()
 
     async def next_output(self) -> None:
-        """Wait until the worker (or what it started) has written something more."""
+        """Wait until the worker, or a process that it started, has printed something more."""
         await self._output.next()
 
     def _finish(self, exit: Exit) -> None:
-        """It has ended: read what it left, its stacks at the end of its output, where people look."""
+        """Read what an ended worker left. Its stacks follow its last output, where people look."""
         if self._dump is None:
             return
         self._output.finish()

@@ -1,4 +1,4 @@
-"""What must be finished once it was begun, whoever gives up waiting for it."""
+"""Finish work that was begun, even if the caller is cancelled."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ T = TypeVar("T")
 
 
 async def shielded(work: Coroutine[Any, Any, T]) -> T:
-    """Finish ``work`` whatever happens to the caller; only for what ends by itself, such as the reap after a kill.
+    """Finish ``work``, then let a cancellation of the caller take effect.
 
-    In a task of its own, since the shield of a cancel scope knows nothing of ``task.cancel()`` or `asyncio.wait_for`. A
-    cancellation meanwhile takes effect afterwards.
+    Use it only for work that ends by itself, such as the reap after a kill. The work runs in a task
+    of its own, because a shielded cancel scope does not stop ``task.cancel()`` or
+    `asyncio.wait_for`.
     """
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
@@ -27,6 +28,6 @@ async def shielded(work: Coroutine[Any, Any, T]) -> T:
                 cancelled = error
     if cancelled is not None:
         if not task.cancelled():
-            task.exception()  # seen: the cancellation is what the caller gets
+            task.exception()  # retrieve it: the caller gets the cancellation instead
         raise cancelled
     return task.result()

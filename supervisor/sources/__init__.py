@@ -1,4 +1,4 @@
-"""Which mods there are, where their files lie, what the files say, and which version ran last.
+"""Which mods there are, where their files lie, what the files say, and which version last ran.
 
 May import: `limits`, `process`, `config`, `ipc`.
 Never: imports or runs a mod's code; it reads the text of the files.

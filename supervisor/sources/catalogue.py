@@ -1,6 +1,7 @@
-"""Which mods there are to load: in the network's folder, on its ``mod_paths``, bundled, and installed. Nothing is imported.
+"""Lists the mods that a network could load, without importing any.
 
-A mod that is broken is an entry with its problem; whoever looks for another one is not kept from it.
+They stand in the network's folder, on its ``mod_paths``, in modvisor itself, or in installed
+distributions. A broken mod is listed with its problem, so that it does not hide the other mods.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ from .facts import ModFacts, facts_of
 from .home import VERSIONS, has_own, root_of, search_path, version_folders
 
 GROUP = "modvisor.mods"
-"""The entry point group by which an installed distribution tells of its mods: ``wiki = "team.mods.wiki"``."""
+"""The entry point group in which a distribution lists its mods: ``wiki = "team.mods.wiki"``."""
 
-MAX_DEPTH = 5  # folders below one of mod_paths
-MAX_FOLDERS = 5_000  # looked into there: a path that leads into a whole disk is a mistake
+MAX_DEPTH = 5  # levels of folders below each of mod_paths
+MAX_FOLDERS = 5_000  # to look into there: a path that holds a whole disk is a mistake
 
 _SKIP = frozenset({VERSIONS, "__pycache__", "node_modules", "site-packages", "tests"})
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """One version of a mod; ``asked`` is what to ask for to get it, None if it is what one gets unasked."""
+    """One version of a mod; ``asked`` is the version to request, None if it is the default."""
 
     facts: ModFacts
     asked: str | None = None
@@ -44,11 +45,11 @@ class Available:
     """A mod that could be loaded.
 
     Attributes:
-        name: by which other mods require it.
+        name: the name by which other mods require it.
         source: ``network``, ``mod_paths``, ``bundled`` or ``installed``.
         where: its folder, or the distribution that it belongs to.
-        releases: the one that is taken without asking first.
-        problem: why nothing of it can be loaded.
+        releases: its versions; the first one is loaded if no version is requested.
+        problem: why no version can be loaded.
     """
 
     name: str
@@ -59,7 +60,7 @@ class Available:
     problem: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data, without who has loaded it."""
+        """Return plain data, as `modvisor mods` shows it."""
         first = self.releases[0].facts if self.releases else ModFacts()
         problems = [self.problem, *(release.facts.problem for release in self.releases)]
         return {
@@ -76,9 +77,10 @@ class Available:
 
 
 def available(config: NetworkConfig) -> list[Available]:
-    """Every mod that could be loaded into the network of ``config``; of two with the same mod_path the first one.
+    """Return every mod that the network of ``config`` could load.
 
-    Reads files: not for the event loop.
+    Of two mods with the same mod_path it returns the first one. It reads files, so call it in a
+    thread.
     """
     found: dict[str, Available] = {}
     for mod in (*_local(config.base_dir), *_on_paths(config.mod_paths), *_bundled(), *_installed(config)):
@@ -93,7 +95,7 @@ def _refused(mod: Available) -> Available:
 
 
 def _local(base_dir: Path) -> Iterator[Available]:
-    """The folders in ``mods/`` beside the network's file."""
+    """Find the mods in ``mods/`` beside the network's file."""
     folder = base_dir / "mods"
     for entry in _subfolders(folder):
         if entry.startswith((".", "_")):
@@ -108,7 +110,7 @@ def _local(base_dir: Path) -> Iterator[Available]:
 
 
 def _on_paths(folders: Iterable[Path]) -> Iterator[Available]:
-    """Packages with a ``mod.py`` below the folders of ``mod_paths``."""
+    """Find packages with a ``mod.py`` below the folders of ``mod_paths``."""
     left = MAX_FOLDERS
     for base in folders:
         for at, below, files in os.walk(base):
@@ -117,7 +119,7 @@ def _on_paths(folders: Iterable[Path]) -> Iterator[Available]:
             deep = len(parts) >= MAX_DEPTH or left < 0 or "pyvenv.cfg" in files
             below[:] = [] if deep else sorted(name for name in below if name.isidentifier() and name not in _SKIP)
             if parts and ("mod.py" in files or version_folders(Path(at))):
-                below[:] = []  # what is inside belongs to it
+                below[:] = []  # folders inside a mod belong to the mod
                 mod_path = ".".join(parts)
                 try:
                     name = mod_id_of(mod_path)
@@ -134,12 +136,12 @@ def _bundled() -> Iterator[Available]:
 
 
 def _installed(config: NetworkConfig) -> Iterator[Available]:
-    """What the distributions that are installed beside modvisor say they have."""
+    """Find the mods that installed distributions list as entry points."""
     search = [*search_path(config), *sys.path]
     for distribution in distributions():
         try:
             points = distribution.entry_points.select(group=GROUP)
-        except Exception as error:  # noqa: BLE001 - somebody else's broken metadata must not hide the rest
+        except Exception as error:  # noqa: BLE001 - one distribution's broken metadata must not hide the others
             if (text := distribution.read_text("entry_points.txt")) and GROUP in text:
                 label = _label(distribution)
                 yield Available(label, label, "installed", label, problem=f"its entry points cannot be read: {error}")
@@ -158,7 +160,7 @@ def _of_entry_point(point: EntryPoint, distribution: Distribution, search: list[
         return Available(point.name, mod_path, "installed", label, problem=f"its entry point {point.name!r}: {error}")
     root = root_of(mod_path, Path(), search)
     told = ModFacts(distribution.version, distribution.metadata["Summary"] or "")
-    if root is None:  # a module that stands alone, or is behind an import hook: the distribution speaks for it
+    if root is None:  # a single module, or behind an import hook: use the distribution's facts
         return Available(name, mod_path, "installed", label, (Release(told),))
     return _in_folder(name, mod_path, "installed", root, label, told)
 
@@ -186,7 +188,7 @@ def _in_folder(
 
 
 def _completed(facts: ModFacts, fallback: ModFacts | None) -> ModFacts:
-    """With what the distribution says where the mod itself says nothing."""
+    """Fill in what the distribution says where the mod itself says nothing."""
     if fallback is None:
         return facts
     version, description = facts.version or fallback.version, facts.description or fallback.description

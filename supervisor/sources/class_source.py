@@ -1,4 +1,4 @@
-"""What a mod's class says of itself, read from its source: nothing of the mod is imported or run."""
+"""Reads the literal attributes of a mod's class from its source, without importing the mod."""
 
 from __future__ import annotations
 
@@ -11,21 +11,26 @@ BASE = "BaseMod"
 
 
 class BadSource(Exception):
-    """A source that is no Python, or has several mod classes; its text is the end of a message that begins with the file."""
+    """The source is not Python, or has several mod classes.
+
+    Its text is the end of a message that begins with the file.
+    """
 
 
 def class_attributes(source: str | bytes, class_name: str | None = None) -> dict[str, Any]:
-    """The attributes of the one mod class in ``source`` that are literals; of its base classes in the same file too.
+    """Return the literal attributes of the mod class in ``source``.
 
-    {} if none is defined there: it may be imported from another file.
+    Includes attributes of its base classes in the same file. Returns {} if the file defines no mod
+    class: it may import one from another file.
 
     Raises:
-        BadSource: it is no Python, or there are several and ``class_name`` names none.
+        BadSource: the source is not Python, or has several mod classes and ``class_name`` is None.
     """
     return deepcopy(_class_attributes(source, class_name))
 
 
-# By the source itself, so never outdated: parsing takes milliseconds, and a load asks several times.
+# The key is the source itself, so it never is outdated. Parsing takes milliseconds, and a load
+# asks several times.
 @lru_cache(maxsize=128)
 def _class_attributes(source: str | bytes, class_name: str | None) -> dict[str, Any]:
     try:
@@ -47,13 +52,13 @@ def _class_attributes(source: str | bytes, class_name: str | None) -> dict[str, 
 
 
 def _names_of_base(tree: ast.Module) -> set[str]:
-    """``BaseMod``, and what it is imported as."""
+    """Return ``BaseMod`` and the names that it is imported as."""
     imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
     return {BASE} | {alias.asname for node in imports for alias in node.names if alias.name == BASE and alias.asname}
 
 
 def _base_names(node: ast.ClassDef) -> list[str]:
-    """As they are written: ``mods.BaseMod`` by its last part, ``Base[int]`` by what is in front."""
+    """Return the names of the base classes, without the module and type arguments."""
     names = []
     for base in node.bases:
         base = base.value if isinstance(base, ast.Subscript) else base
@@ -89,5 +94,5 @@ def _literals(name: str, classes: dict[str, ast.ClassDef], above: frozenset[str]
         try:
             found[attribute] = ast.literal_eval(value)
         except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-            found.pop(attribute, None)  # computed: nobody knows before it runs
+            found.pop(attribute, None)  # computed: the value is unknown until the class runs
     return found

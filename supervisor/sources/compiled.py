@@ -1,7 +1,8 @@
-"""The compiled code of the mods, as their workers reported it: handed to the next workers of the same mod, which start faster.
+"""Keeps the compiled code of mods, so that the next worker of the same mod starts faster.
 
-It is kept by mod_path and folder, and goes to nobody else: what a worker says of its own code can do no harm to other mods. A
-worker takes it for a source that is the same to the byte, so a changed file is compiled anew (``worker/sources.py``).
+Workers report the code. It is kept by mod_path and folder, and only workers of the same mod get it:
+a mod that reports false code harms only itself. A worker uses it only for a source that is equal
+byte by byte, so a changed file is compiled again (``worker/sources.py``).
 """
 
 from __future__ import annotations
@@ -13,29 +14,29 @@ from typing import Any
 from .saved_files import digest
 
 MAX_BYTES = 32 * 1024 * 1024
-"""Of all mods together; the one that was loaded longest ago goes first."""
+"""Of all mods together; the mod that was loaded longest ago is dropped first."""
 
 MAX_MOD_BYTES = 8 * 1024 * 1024
-"""Of one mod; code beyond that is compiled each time."""
+"""Of one mod; a mod with more code is compiled each time."""
 
 Whose = tuple[str, Path | None]
-"""A mod_path, and the folder it was taken from."""
+"""A mod_path, and the folder that it was loaded from."""
 
 
 class CompiledCode:
-    """Bounded; of each file the newest."""
+    """The newest code of each file, of a bounded number of mods."""
 
     def __init__(self) -> None:
         self._mods: OrderedDict[Whose, dict[str, tuple[bytes, bytes]]] = OrderedDict()
 
     def of(self, whose: Whose) -> dict[str, tuple[bytes, bytes]]:
-        """File name to digest of its source, and code; {} if none is known."""
+        """Return file name -> (digest of the source, code) of a mod; {} if nothing is kept."""
         if whose in self._mods:
             self._mods.move_to_end(whose)
         return dict(self._mods.get(whose, {}))
 
     def take(self, whose: Whose, modules: Any) -> None:
-        """Keep the code that comes with the modules of a snapshot, and take it out of them."""
+        """Keep the code in the modules of a snapshot, and remove it from them."""
         if not isinstance(modules, dict):
             return
         known = self.of(whose)

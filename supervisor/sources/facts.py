@@ -1,4 +1,4 @@
-"""What the files of a mod say of it before it runs: its mod.yaml, and the literal attributes of its class."""
+"""Reads what a mod's files say of it: its mod.yaml and the literal attributes of its class."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class ModFacts:
     """What is known of one version of a mod without running it.
 
     Attributes:
-        version: None if only a run can tell.
-        requires, optional: other mods it needs, or uses when they are loaded.
-        problem: why it could not be loaded as it is, for people; None as far as one can see.
+        version: None if only the running mod can tell.
+        requires, optional: other mods that it needs, or uses when they are loaded.
+        problem: why it cannot be loaded, for people; None if no reason is visible.
     """
 
     version: str | None = None
@@ -31,16 +31,16 @@ class ModFacts:
 
 
 def facts_of(folder: Path, class_name: str | None = None) -> ModFacts:
-    """Read the mod in ``folder``. What its mod.yaml says goes before what its class says.
+    """Read the mod in ``folder``. Its mod.yaml overrides the attributes of its class.
 
     Args:
-        class_name: of a mod_path that names one.
+        class_name: the class that the mod_path names, if it names one.
     """
     said, problems = _of_class(folder, class_name)
     try:
         file = read_mod_file(folder)
         said |= {} if file is None else mod_file_keys(file)
-    except ConfigError as error:  # its first line says where
+    except ConfigError as error:  # the first line names the place
         problems.append(str(error).splitlines()[0])
     version, description = said.get("version"), said.get("description")
     requirements = {}
@@ -57,17 +57,19 @@ def facts_of(folder: Path, class_name: str | None = None) -> ModFacts:
 def class_requirements(
     folder: Path, class_name: str | None = None
 ) -> tuple[tuple[Requirement, ...], tuple[Requirement, ...]]:
-    """What the class of a mod requires, and what it uses; a source that cannot be read is for its worker to tell of.
+    """Return what the class of a mod requires, and what it uses when it is loaded.
+
+    Ignores a source that cannot be read: the worker will report it.
 
     Raises:
-        ModvisorError: ``invalid_mod``: they are not written as they have to be.
+        ModvisorError: ``invalid_mod``: a requirement is not written correctly.
     """
     try:
         sources = [(folder / name).read_bytes() for name in ("mod.py", "__init__.py") if (folder / name).is_file()]
     except OSError:
         return (), ()
     if not any(word in source for source in sources for word in (b"requires", b"optional")):
-        return (), ()  # as a rule: nothing need be parsed
+        return (), ()  # most mods end here, without a parse
     said, _ = _of_class(folder, class_name)
     problems: list[str] = []
     found = tuple(_requirements(key, said.get(key, ()), problems) for key in ("requires", "optional"))

@@ -1,7 +1,8 @@
-"""The files of a mod as they are on disk, and word of what changes there, from the library watchfiles.
+"""Reads the files of a mod, and reports changes in folders through the library watchfiles.
 
-Folders are watched, not files: an editor that writes a new file and renames it leaves a watch on the file that is gone.
-Not their subfolders: a mod that stands beside a virtual environment or a data folder would cost as many watches.
+It watches folders and not files: many editors write a new file and rename it, and a watch on the
+old file would see nothing more. It does not watch subfolders: a virtual environment or a data
+folder beside the mod would need one watch per folder.
 """
 
 from __future__ import annotations
@@ -23,21 +24,23 @@ from .saved_files import MAX_FILES, SKIPPED, UNSURE, digest, may_be_code
 
 try:
     from watchfiles import awatch
-except ImportError:  # an extra: networks that are not being worked on need no watching
+except ImportError:  # an extra: only networks under development need it
     awatch = None
 
 HOW_TO_INSTALL = "watching files needs the package watchfiles; install it with: pip install 'modvisor[watch]'"
 
 STEP = 5
-"""Milliseconds without another change after which a save is taken to be over, and between two looks for one: editors and
-formatters write a file within one or two. The mod's start takes ten times as long, and what is saved before it reads its files
-is in it, so more would hardly spare a reload. The looks take 0.4 % of a processor."""
+"""Milliseconds between two looks for changes, and without a change until a save counts as finished.
+
+Editors and formatters write a file within one or two milliseconds. The start of the mod takes ten
+times as long, and includes what is saved before it reads its files, so a longer wait would hardly
+save a reload. The looks take 0.4 % of a processor."""
 
 DEBOUNCE = 100
-"""Milliseconds after which a save that goes on and on (another branch is checked out) is acted upon all the same."""
+"""Milliseconds after which changes are reported although more come, as at a git checkout."""
 
-MAX_FOLDERS = 1000  # of a package; a worker may call the root of the file system its package
-MAX_BYTES = 16 * 1024 * 1024  # of one file; a worker keeps no more of all of them
+MAX_FOLDERS = 1000  # of a package; a worker may report the root of the file system as its package
+MAX_BYTES = 16 * 1024 * 1024  # of one file; a worker reports no more for all files together
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class CodePlace:
 
     Attributes:
         root: the folder of its package; None for a single module.
-        files: its mod.yaml, and the file of a single module; they need not be there.
+        files: its mod.yaml, and the file of a single module; they need not exist.
     """
 
     root: str | None
@@ -55,14 +58,15 @@ class CodePlace:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The files of a mod as they were a moment ago.
+    """The files of a mod as they were when they were read.
 
     Attributes:
-        digests: of those that are there.
-        hoped: of what is no file of the mod, and may be what it has not found.
-        watched: the folders to watch for changes of them, with what tells a folder from another one of the same name.
-        names: the mod's name for a file, by the name under which a change of it is told.
-        inner: those of the folders in which anything that may be code is the mod's.
+        digests: the digests of the files that exist.
+        hoped: the digests of other files, which may be the modules that the mod failed to find.
+        watched: the folders to watch, each with its device and inode: a folder that is replaced by
+            another one of the same name differs.
+        names: the path by which a change is reported -> the mod's own path of the file.
+        inner: the watched folders in which every file that may be code belongs to the mod.
     """
 
     digests: dict[str, bytes]
@@ -73,15 +77,17 @@ class Seen:
 
 
 def can_watch() -> bool:
+    """Tell whether the library watchfiles is installed."""
     return awatch is not None
 
 
 def code_place(mod: ModConfig, base_dir: Path, search: list[str]) -> CodePlace:
-    """Where the code of a mod is to be found, whether or not it is there."""
+    """Return where the code of a mod should be, whether or not it exists."""
     mod_path, home = mod.path, folder_of(mod, base_dir, search)
     file = module_file(mod_path, search)
     own_files = (*(() if home is None else (home / MOD_FILE_NAME,)), *(() if file is None else (file,)))
-    is_package = home is not None and mod_path.partition(":")[0] != "mod"  # else it is whatever folder mod.py stands in
+    # A mod.py that is imported as `mod` stands alone in some folder.
+    is_package = home is not None and mod_path.partition(":")[0] != "mod"
     return CodePlace(str(home) if is_package else None, tuple(map(str, own_files)))
 
 
@@ -90,8 +96,8 @@ def look_at_files(root: str | None, files: Iterable[str], roots: Iterable[str] =
 
     Args:
         root: the folder of its package.
-        files: its others, and those below ``root`` that it is known to have.
-        roots: folders in which a module may turn up that it has not found.
+        files: its other files, and the files below ``root`` that it is known to have.
+        roots: folders in which a module may appear that the mod failed to find.
     """
     folders = [] if root is None else list(islice(_code_folders(root), MAX_FOLDERS))
     listed = [path for folder in folders for path in _code_files(folder)][:MAX_FILES]
@@ -102,7 +108,7 @@ def look_at_files(root: str | None, files: Iterable[str], roots: Iterable[str] =
     parents = {os.path.dirname(path) for path in own}
     if root is not None:
         own[root] = None
-        parents.add(os.path.dirname(root))  # where it is seen that the whole folder went, or came
+        parents.add(os.path.dirname(root))  # shows when the whole folder is removed or created
     inner = frozenset(os.path.realpath(folder) for folder in (*folders, *roots))
     named = {path: name for name in own for path in _told_as(name)}
     places = {os.path.realpath(parent) for parent in parents} | {os.path.dirname(path) for path in named} | inner
@@ -110,25 +116,25 @@ def look_at_files(root: str | None, files: Iterable[str], roots: Iterable[str] =
 
 
 def saved_since(path: str, moment: float) -> bool:
-    """Whether a file may have been written after ``moment`` (wall clock, as the file system's)."""
+    """Tell whether a file may have been written after ``moment`` by the wall clock."""
     try:
-        return os.stat(path).st_mtime >= moment - 0.02  # the kernel's clock for files ticks that coarsely
+        return os.stat(path).st_mtime >= moment - 0.02  # the coarse clock of files
     except OSError:
         return False
 
 
 def mark_unsure(digests: dict[str, bytes], since: float) -> dict[str, bytes]:
-    """``digests``, less those of files that may have been written meanwhile."""
+    """Replace the digests of files that may have been written after ``since`` by `UNSURE`."""
     return {path: UNSURE if saved_since(path, since) else found for path, found in digests.items()}
 
 
 async def changes_in(folders: Iterable[str], stop: anyio.Event) -> AsyncIterator[set[str]]:
-    """The files and folders that change directly below ``folders``, save by save, until ``stop`` is set.
+    """Yield the files and folders that change directly below ``folders``, until ``stop`` is set.
 
-    They are watched from the first step of the iteration on.
+    The watch begins with the first step of the iteration.
 
     Raises:
-        OSError: a folder is not there (any more), or the system has no more watches.
+        OSError: a folder does not exist, or the system has no more watches.
     """
     assert awatch is not None, HOW_TO_INSTALL
     found = awatch(
@@ -156,15 +162,15 @@ def _code_files(folder: str, *, with_folders: bool = False) -> Iterator[str]:
 
 
 def _digest_of(path: str) -> bytes | None:
-    """None for what is no file with code in it: the name may come from a worker, which may name a pipe or a device."""
+    """Return the digest of a regular file, else None: a worker may name a pipe or a device."""
     try:
         with open(path, "rb", opener=_without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 return None
             data = file.read(MAX_BYTES)
-    except (OSError, ValueError):  # ValueError: a NUL in the name
+    except (OSError, ValueError):  # ValueError: the name has a NUL
         return None
-    # A worker is told the text of a mod.yaml, which has no mark at its beginning.
+    # A worker gets the text of a mod.yaml without a byte order mark.
     return digest(data.removeprefix(codecs.BOM_UTF8) if os.path.basename(path) == MOD_FILE_NAME else data)
 
 
@@ -173,13 +179,13 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def _told_as(path: str) -> set[str]:
-    """The names under which a change of a file may be told: in its folder, and where a link leads."""
+    """Return the paths by which a file's change may be reported: its own and a link's target."""
     folder, name = os.path.split(path)
     return {os.path.join(os.path.realpath(folder), name), os.path.realpath(path)}
 
 
 def _watchable(folder: str) -> tuple[str, tuple[int, int]]:
-    """The folder, or the next one above it that is there: in that one its return is seen."""
+    """Return the folder, or the nearest parent that exists, which shows when the folder returns."""
     while True:
         try:
             found = os.stat(folder)

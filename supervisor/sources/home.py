@@ -1,4 +1,4 @@
-"""Where a mod's files are, and which of several versions is taken: decided without importing anything.
+"""Finds the folder of a mod, and chooses among several versions, without importing anything.
 
 mods/wiki/mod.py                  the mod itself
 mods/wiki/versions/1.4/mod.py     the same mod, version 1.4, with a mod.yaml and helpers of its own
@@ -33,7 +33,7 @@ from .facts import class_requirements, facts_of
 
 VERSIONS = "versions"
 HOUSE = Path(__file__).parents[2]
-"""Where the sub-packages of modvisor are: with an editable install no folder of `sys.path` has them by their name."""
+"""The folder of modvisor's sub-packages, which `sys.path` lacks in an editable install."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,11 @@ class Home:
     """Where a mod is.
 
     Attributes:
-        folder: with its ``mod.py`` and its mod.yaml; None of a module that stands alone, is in an archive, or behind an
-            import hook.
+        folder: the folder of its ``mod.py`` and mod.yaml; None for a single module, and for a mod
+            in an archive or behind an import hook.
         file: its mod.yaml, if it has one.
-        by_folder: whether the worker is to import it from ``folder``; else by its name, from the path.
-        requires, optional: mods that its class says it needs, or uses.
+        by_folder: whether the worker imports it from ``folder``; else by name from the path.
+        requires, optional: mods that its class needs, or uses when they are loaded.
     """
 
     folder: Path | None = None
@@ -56,32 +56,32 @@ class Home:
 
     @property
     def said(self) -> dict[str, Any]:
-        """By its class, as far as it is for the network to know before it runs."""
+        """What the mod's class says and the network must know before the mod runs."""
         return {"requires": self.requires, "optional": self.optional}
 
 
 def search_path(config: NetworkConfig) -> list[str]:
-    """Where the workers of a network look for their mods first."""
+    """Return the folders in which the workers of a network look for mods first."""
     return [str(folder) for folder in (*config.mod_paths, config.base_dir)]
 
 
 def find_home(mod: ModConfig, base_dir: Path, search: Sequence[str]) -> Home:
-    """Where the mod is that is asked for.
+    """Find the requested version of a mod.
 
     Args:
-        search: where Python looks for packages, best first; after the mod's own ``paths``.
+        search: the folders in which Python looks for packages, after the mod's own ``paths``.
 
     Raises:
-        WrongVersion: the version asked for is not there.
+        WrongVersion: the requested version does not exist.
         ConfigError: its mod.yaml cannot be read.
-        ModvisorError: ``invalid_mod``: what its class requires is not written as it has to be.
+        ModvisorError: ``invalid_mod``: a requirement of its class is not written correctly.
     """
     root = root_of(mod.path, base_dir, [*map(str, mod.paths), *search])
     if root is None:
         return Home()
     folder = _version_folder(root, mod.path, mod.version)
     is_local = mod.path.startswith("./")
-    # Another interpreter does not have the folders of ours on its path.
+    # Another interpreter does not have our folders on its path.
     by_folder = is_local or folder != root or mod.python is not None
     return Home(
         folder, read_mod_file(folder), by_folder, *class_requirements(folder, mod.path.partition(":")[2] or None)
@@ -89,7 +89,7 @@ def find_home(mod: ModConfig, base_dir: Path, search: Sequence[str]) -> Home:
 
 
 def folder_of(mod: ModConfig, base_dir: Path, search: Sequence[str]) -> Path | None:
-    """Where its code is, or would have to be, whether or not it can be loaded from there."""
+    """Return the folder where a mod's code should be, even if it cannot be loaded from there."""
     root = root_of(mod.path, base_dir, [*map(str, mod.paths), *search])
     try:
         return None if root is None else _version_folder(root, mod.path, mod.version)
@@ -98,7 +98,11 @@ def folder_of(mod: ModConfig, base_dir: Path, search: Sequence[str]) -> Path | N
 
 
 def with_mod_files(config: NetworkConfig) -> NetworkConfig:
-    """A network with its mods as their files complete them; raises `ConfigError` with the mistakes of all of these."""
+    """Complete the mods of a network by their own files.
+
+    Raises:
+        ConfigError: lists the mistakes in all of these files.
+    """
     problems: list[Problem] = []
     mods: list[ModConfig] = []
     search = [*search_path(config), *sys.path]
@@ -123,8 +127,11 @@ def _completed(mod: ModConfig, base_dir: Path, search: Sequence[str]) -> ModConf
 
 
 def root_of(mod_path: str, base_dir: Path, search: Sequence[str]) -> Path | None:
-    """The folder that holds all versions of a mod: ``mods/name`` beside the network's file, or ``name`` there, for
-    ``./name``; of a package its own, of a module ``mod`` the one it stands in."""
+    """Return the folder that holds all versions of a mod; None if there is none.
+
+    For ``./name`` it is ``mods/name`` beside the network's file, or ``name`` there. For a package
+    it is the package's folder, and for a module called ``mod`` the folder of that module.
+    """
     if mod_path.startswith("./"):
         below_mods = base_dir / "mods" / mod_path[2:]
         return below_mods if below_mods.is_dir() else base_dir / mod_path[2:]
@@ -135,7 +142,7 @@ def root_of(mod_path: str, base_dir: Path, search: Sequence[str]) -> Path | None
 
 
 def module_file(mod_path: str, search: Sequence[str]) -> Path | None:
-    """The file of a mod that is a single module."""
+    """Return the file of a mod that is a single module; None if there is none."""
     module = mod_path.partition(":")[0].split(".")
     files = (Path(entry, *module).with_suffix(".py") for entry in search)
     return next((file for file in files if file.is_file()), None)
@@ -148,7 +155,7 @@ def _package(folder: Path, name: str) -> Path | None:
 
 
 def version_folders(root: Path) -> dict[str, Path]:
-    """The versions below ``versions/``, by the names of their folders, oldest first."""
+    """Return the folders in ``versions/`` by their names, oldest version first."""
     try:
         names = [
             folder.name for folder in (root / VERSIONS).iterdir() if _has_mod(folder) and parse_version(folder.name)
@@ -159,7 +166,7 @@ def version_folders(root: Path) -> dict[str, Path]:
 
 
 def has_own(root: Path) -> bool:
-    """Whether the folder itself is a mod, beside the versions it may hold."""
+    """Tell whether the folder itself is a mod, beside the versions that it may hold."""
     return (root / "mod.py").is_file()
 
 
@@ -173,7 +180,7 @@ def _version_folder(root: Path, mod_path: str, asked: str | None) -> Path:
         if has_own(root) or not folders:
             return root
         if (newest := newest_final_version(folders)) is None:
-            raise _not_there(f"there is no final version of {mod_path}; ask for one with 'version'", root, folders)
+            raise _not_there(f"{mod_path} has only pre-releases; request one of them with 'version'", root, folders)
         return folders[newest]
     if (name := matching_version(asked, folders)) is not None:
         return folders[name]
@@ -182,9 +189,11 @@ def _version_folder(root: Path, mod_path: str, asked: str | None) -> Path:
         raise _not_there(f"there is no version {asked} of {mod_path}", root, folders)
     if own is not None and not same_version(own, asked):
         raise _not_there(f"there is no version {asked} of {mod_path}", root, folders, own)
-    return root  # it may be that one: its worker will tell
+    return root  # it may have the requested version: its worker will tell
 
 
 def _not_there(text: str, root: Path, folders: dict[str, Path], own: str | None = None) -> ModvisorError:
     there = [*folders, *([f"{own} (the folder itself)"] if own else [])]
-    return WrongVersion(f"{text}; in {root} there is {', '.join(there)}", available=[*folders, *([own] if own else [])])
+    return WrongVersion(
+        f"{text}; available in {root}: {', '.join(there)}", available=[*folders, *([own] if own else [])]
+    )

@@ -1,7 +1,8 @@
-"""Which mods must be loaded for others, in which versions and in which order; or why that cannot be. Pure.
+"""Resolves requirements: which mods to load for others, in which versions and in which order. Pure.
 
-What is loaded is taken as it is, however many versions of it there are: a demand is met if one of them meets it. What is not
-is chosen among what there is, one version of each mod, by `resolvelib`, which goes back on a choice that leads nowhere.
+Loaded mods stay as they are: a requirement is met if any loaded version meets it. For the other
+requirements `resolvelib` chooses one version of each available mod, and goes back on a choice that
+leads nowhere.
 """
 
 from __future__ import annotations
@@ -17,22 +18,26 @@ from ...ipc.errors import Code, ModvisorError
 from ..config import Requirement, versions_in_order
 
 MAX_ROUNDS = 2_000
-"""Steps of the search; what needs more has so many versions and demands that nobody would understand the answer."""
+"""Steps of the search; nobody would understand the answer to a longer one."""
 
 
 class Unmet(ModvisorError):
-    """Demands that cannot be met together; the message says who wants what, and what there is."""
+    """Requirements that cannot be met together.
+
+    The message says who wants what, and what is available.
+    """
 
     code = Code.UNMET_REQUIREMENT
 
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """A mod that is loaded, or is to be: its place is taken, and its version given.
+    """A mod that is loaded or planned, so that its version cannot be chosen any more.
 
     Attributes:
-        names: by which others may require it: its id, its aliases, the last part of its path.
-        requires, optional: of one that is to be loaded; those of a loaded one are met already.
+        names: the names by which others may require it: its id, its aliases, the last part of its
+            path.
+        requires, optional: the requirements of a planned mod; a loaded mod has what it needs.
     """
 
     mod_id: str
@@ -42,6 +47,7 @@ class Present:
     optional: tuple[Requirement, ...] = ()
 
     def meets(self, requirement: Requirement) -> bool:
+        """Tell whether the mod has the required name and an accepted version."""
         return requirement.name in self.names and requirement.allows(self.version)
 
 
@@ -61,12 +67,12 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be loaded.
+    """The mods to load.
 
     Attributes:
-        order: ids of the mods to load, each after what it requires; an offer gets its name for an id.
-        offers: those among them that are loaded for the others, by name.
-        after: for each of ``order``, those of ``order`` that it comes after.
+        order: the ids of the mods, each after its requirements; the id of an offer is its name.
+        offers: the mods of ``order`` that are loaded only for the others, by name.
+        after: for each mod of ``order``, the mods of ``order`` that must be loaded before it.
     """
 
     order: tuple[str, ...]
@@ -75,20 +81,20 @@ class Plan:
 
 
 def supplier(requirement: Requirement, present: Iterable[Present]) -> Present | None:
-    """Which mod meets a demand: the one with that very id, else the first in load order."""
+    """Return the mod that meets a requirement: the one with the required id, else the first one."""
     found = [mod for mod in present if mod.meets(requirement)]
     return next((mod for mod in found if mod.mod_id == requirement.name), found[0] if found else None)
 
 
 def plan(wanted: Sequence[Present], present: Sequence[Present], offers: Mapping[str, Sequence[Offer]]) -> Plan:
-    """What to load so that all of ``wanted`` have what they require.
+    """Plan what to load so that all of ``wanted`` have what they require.
 
     Args:
-        present: what is loaded, and what is being loaded besides; may include ``wanted``.
-        offers: by name, the one that is preferred first.
+        present: the mods that are loaded or being loaded; may include ``wanted``.
+        offers: the available versions by name, preferred ones first.
 
     Raises:
-        Unmet: with the reason, for people.
+        Unmet: gives the reason, for people.
     """
     there = [*wanted, *(mod for mod in present if mod not in wanted)]
     chosen = _chosen(wanted, there, offers)
@@ -112,7 +118,7 @@ def plan(wanted: Sequence[Present], present: Sequence[Present], offers: Mapping[
 
 
 def circle_of(mod_id: str, requires: Iterable[Requirement], present: Sequence[Present]) -> list[str] | None:
-    """How a loaded mod would come to require itself, if it required these; None if it would not."""
+    """Return the circle in which a mod with these requirements would require itself, or None."""
     waiting, seen = [([mod_id], tuple(requires))], {mod_id}
     while waiting:
         way, wants = waiting.pop()
@@ -127,9 +133,10 @@ def circle_of(mod_id: str, requires: Iterable[Requirement], present: Sequence[Pr
 
 
 def in_a_circle(circle: list[str]) -> Unmet:
-    """Mods that require one another, the first one again at the end."""
+    """Make the error for a circle of mods, which names its first mod again at the end."""
     return Unmet(
-        f"they require one another: {' requires '.join(circle)}; one of them has to do without (or with 'optional')",
+        f"mods require each other in a circle: {' requires '.join(circle)}; "
+        "remove one of these requirements, or make it 'optional'",
         cycle=circle[:-1],
     )
 
@@ -137,7 +144,7 @@ def in_a_circle(circle: list[str]) -> Unmet:
 def _befores(
     requires: Iterable[Requirement], wanted: Sequence[Present], there: Sequence[Present], chosen: Mapping[str, Offer]
 ) -> frozenset[str]:
-    """Of what is to be loaded, what these requirements are met by."""
+    """Return the planned mods that satisfy these requirements."""
     found = set()
     for requirement in requires:
         met = supplier(requirement, there)
@@ -149,7 +156,7 @@ def _befores(
 
 
 def _leads(after: Mapping[str, frozenset[str]], start: str, goal: str) -> bool:
-    """Whether ``start`` comes after ``goal``, directly or not."""
+    """Tell whether ``start`` is loaded after ``goal``, directly or through other mods."""
     seen, waiting = set(), [start]
     while waiting:
         name = waiting.pop()
@@ -182,17 +189,20 @@ def _chosen(
         raise _impossible([cause.requirement for cause in error.causes], there, offers) from None
     except ResolutionTooDeep:
         raise Unmet(
-            f"no choice of versions was found in {MAX_ROUNDS} steps; load some of the required mods first, in versions you want"
+            f"found no fitting versions in {MAX_ROUNDS} steps; first load some of the required mods in the versions you want"
         ) from None
 
 
 def _open(by: str, requires: Iterable[Requirement], there: Sequence[Present]) -> list[_Demand]:
-    """The demands that nothing that is there meets."""
+    """Return the requirements that no loaded or planned mod meets."""
     return [_Demand(by, requirement) for requirement in requires if supplier(requirement, there) is None]
 
 
 class _Provider(AbstractProvider):
-    """Tells resolvelib what there is. Its identifiers are names, its requirements are demands, its candidates are offers."""
+    """Tells resolvelib what is available.
+
+    Its identifiers are names, its requirements are demands, and its candidates are offers.
+    """
 
     def __init__(self, there: Sequence[Present], offers: Mapping[str, Sequence[Offer]]) -> None:
         self._there = there
@@ -212,7 +222,7 @@ class _Provider(AbstractProvider):
         information: Mapping[str, Iterator[Any]],
         backtrack_causes: Sequence[Any],
     ) -> Any:
-        """First what can be met in few ways, so that a dead end is met early; then by name: the same each time."""
+        """Prefer names with few offers, which show dead ends early; break ties by name."""
         return sum(1 for _ in candidates[identifier]), identifier
 
     def find_matches(
@@ -221,7 +231,7 @@ class _Provider(AbstractProvider):
         requirements: Mapping[str, Iterator[_Demand]],
         incompatibilities: Mapping[str, Iterator[Offer]],
     ) -> list[Offer]:
-        if identifier in self._taken:  # by mods that are there and do not meet it: none is put beside them unasked
+        if identifier in self._taken:  # a mod of this name does not fit: load no second one
             return []
         demands, dropped = list(requirements[identifier]), list(incompatibilities[identifier])
         return [
@@ -251,18 +261,18 @@ def _impossible(demands: Iterable[_Demand], there: Sequence[Present], offers: Ma
 
 
 def unmet(by: str, requires: Iterable[Requirement], there: Sequence[Present]) -> Unmet:
-    """Why a mod is not started, when nothing is to be loaded for it."""
+    """Make the error for a mod whose requirements are not loaded, and will not be loaded for it."""
     requires = list(requires)
     who = [f"{by} requires {each}" for each in requires]
     loaded = [_who_is(each.name, there) or f"no mod {each.name} is loaded" for each in requires]
     return Unmet(
-        "; ".join([*who, *dict.fromkeys(loaded), "load what it requires first"]),
+        "; ".join([*who, *dict.fromkeys(loaded), "load the required mods first"]),
         demands=[{"by": by, "requires": str(each)} for each in requires],
     )
 
 
 def _who_is(name: str, there: Sequence[Present]) -> str:
-    unknown = "of a version that is not known before it runs"
+    unknown = "of a version that is unknown until it runs"
     return ", ".join(f"{mod.mod_id} is {mod.version or unknown}" for mod in there if name in mod.names)
 
 
@@ -271,6 +281,6 @@ def _what_there_is(name: str, there: Sequence[Present], offers: Mapping[str, Seq
     could = f"{name} {', '.join(versions_in_order(dict.fromkeys(versions)))} could be loaded" if versions else ""
     loaded = _who_is(name, there)
     if loaded:
-        beside = f"; {could}, beside it, under an id of its own" if could else ""
+        beside = f"; {could} beside it under an id of its own" if could else ""
         return f"{loaded}{beside}"
     return could or f"there is no mod {name} (see 'modvisor mods')"

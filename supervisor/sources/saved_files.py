@@ -1,7 +1,7 @@
-"""What saved files mean for a mod: pure decisions. `modvisor.supervisor.fleet.autoreload` acts on them.
+"""Decides what saved files mean for a mod. Pure: `modvisor.supervisor.fleet.autoreload` acts on it.
 
-Files are compared by their contents, not by what the kernel tells of them: an editor that writes what was there before,
-touches a file, or replaces it by another of the same contents has changed nothing.
+Files are compared by their contents, not by the kernel's reports: an editor that writes the same
+contents again, touches a file, or replaces it by an equal one has changed nothing.
 """
 
 from __future__ import annotations
@@ -16,30 +16,31 @@ from typing import Any
 from ..config import ModFile
 
 Digests = Mapping[str, bytes]
-"""Path to digest of the contents; a file that is not there is not in it."""
+"""Path -> digest of the contents; a missing file has no entry."""
 
-# As the worker's own listing of a package (worker/sources.py): what is below these is not the mod's code.
+# Folders without code of the mod, as in the worker's own list (worker/sources.py).
 SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "tests", "versions"})
 
 
 def digest(data: bytes) -> bytes:
+    """Return the digest by which files are compared."""
     return blake2b(data, digest_size=16).digest()
 
 
-MAX_FILES = 1000  # as many as a worker reports
-MAX_NAME = 4096  # characters; no file system takes more
+MAX_FILES = 1000  # a worker reports no more
+MAX_NAME = 4096  # characters; no file system allows more
 EMPTY = digest(b"")
 UNSURE = b""
-"""In place of the digest of a file that may have been saved while it was read: equal to no other."""
+"""Stands for the digest of a file that may have been saved while it was read; equals no digest."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFiles:
-    """What a version was made of, as its worker reported it.
+    """The files that a version was loaded from, as its worker reported them.
 
     Attributes:
-        root: the folder of its package, None for a single module or a ``./name`` mod.
-        digests: of its modules, and of its mod.yaml.
+        root: the folder of its package; None for a single module or a ``./name`` mod.
+        digests: the digests of its modules and its mod.yaml.
     """
 
     mod_path: str
@@ -48,7 +49,7 @@ class SourceFiles:
 
 
 def source_files(mod_path: str, modules: Mapping[str, Any], file: ModFile | None) -> SourceFiles:
-    """Of the modules of a snapshot: ``{module: {"path", "source", "is_package"}}``."""
+    """Return the files of a snapshot's modules: ``{module: {"path", "source", "is_package"}}``."""
     digests = {entry["path"]: digest(entry["source"]) for entry in modules.values() if _is_file_name(entry["path"])}
     if file is not None:
         digests[file.path] = digest(file.text.encode())
@@ -61,8 +62,10 @@ def source_files(mod_path: str, modules: Mapping[str, Any], file: ModFile | None
 
 
 class Decision(StrEnum):
+    """What to do about a mod whose files were saved."""
+
     NOTHING = "nothing"
-    WAIT = "wait"  # files have only vanished: whoever removes one to write it anew is about to do so
+    WAIT = "wait"  # files only vanished: an editor may be about to write them again
     RELOAD = "reload"
 
 
@@ -76,16 +79,16 @@ def decide(
     saved: bool,
     patient: bool = True,
 ) -> Decision:
-    """What is to be done about a mod with these files.
+    """Decide what to do about a mod with these files.
 
     Args:
-        running: what it runs, or ran last; empty if it never did.
-        tried: the files when a reload last failed, None if none did since it runs what it runs.
+        running: the files that it runs, or ran last; empty if it never ran.
+        tried: the files when a reload last failed; None if none failed since the last success.
         now: the files as they are.
-        hoped: what is none of its files, and may be what was missing when the reload failed.
-        is_up: it serves, or is on its way back by itself.
-        saved: somebody has saved one of its files since the last decision.
-        patient: wait for files that have vanished.
+        hoped: other files, which may be the modules that were missing when the reload failed.
+        is_up: whether it serves, or will serve again by itself.
+        saved: whether one of its files was saved since the last decision.
+        patient: whether to wait for files that have vanished.
     """
     if is_up and now == running:
         return Decision.NOTHING
@@ -97,41 +100,41 @@ def decide(
 
 
 def changed_files(before: Digests, now: Digests) -> list[str]:
-    """The files that are new, gone, or other than they were."""
+    """Return the files that are new, removed or different."""
     return sorted(path for path in {*before, *now} if before.get(path) != now.get(path))
 
 
 def made_of(reported: Digests, before: Digests) -> dict[str, bytes]:
-    """What a version runs: as it reported, and as files were ``before`` its start that it has not reported.
+    """Return the files that a version runs: the reported files, and other files before its start.
 
-    Not as they are by now: what was saved during the start is to be seen as a change.
+    The files as they are now would hide what was saved during the start.
     """
     return {**before, **reported}
 
 
 def files_read(details: Mapping[str, Any]) -> tuple[str, ...]:
-    """The files that a start which failed has read, of the details of the failure."""
+    """Return the files that a failed start has read, from the details of the failure."""
     files = details.get("files")
     return tuple(filter(_is_file_name, files))[:MAX_FILES] if isinstance(files, list) else ()
 
 
 def _is_file_name(path: Any) -> bool:
-    """What a worker calls its files may be anything; what is none would be an error of ours later on."""
+    """Tell whether this is a usable file name: a worker may report any value."""
     return isinstance(path, str) and os.path.isabs(path) and len(path) <= MAX_NAME and "\0" not in path
 
 
 def may_be_code(name: str) -> bool:
-    """Whether a file or folder of this name in a package's folder may be part of its code."""
+    """Tell whether a file or folder of this name in a package may be part of its code."""
     stem, ext = os.path.splitext(name)
     return stem.isidentifier() and (ext == ".py" or (not ext and name not in SKIPPED))
 
 
 def touched_files(paths: Iterable[str], names: Mapping[str, str], folders: frozenset[str]) -> set[str]:
-    """The files and folders of a mod among those that changed, by the mod's own names for them.
+    """Return the files and folders of a mod among the changed ``paths``, by the mod's own names.
 
     Args:
-        names: of its files by the names under which their changes are told.
-        folders: where anything that may be code is the mod's.
+        names: the path by which a change is reported -> the mod's own path of the file.
+        folders: the folders in which every file that may be code belongs to the mod.
     """
     found = set()
     for path in paths:

@@ -1,4 +1,7 @@
-"""The last good version of each mod, its sources and its mod.yaml, on disk: what a restart after a fault runs."""
+"""Keeps the last good version of each mod on disk: its sources and its mod.yaml.
+
+A restart after a fault runs this version, not the working files.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ _NOWHERE = Home()
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A version that was ready: ``{module: {"path", "source", "is_package"}}``, where it was, and its mod.yaml."""
+    """A version that was ready: ``{module: {"path", "source", "is_package"}}``, and its place."""
 
     modules: dict[str, Any]
     home: Home = _NOWHERE
@@ -33,7 +36,7 @@ class _KeptVersion(NamedTuple):
 
 
 class SnapshotStore:
-    """One file per mod below ``folder``. What a worker reports is checked before it is kept."""
+    """Keeps one file per mod below ``folder``; checks what a worker reports before it keeps it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -48,14 +51,16 @@ class SnapshotStore:
         *,
         on_trial: bool = False,
     ) -> SourceFiles:
-        """Keep a version, and tell what it is made of; ``modules`` as a worker reports them.
+        """Keep a version, and return the files that it was loaded from.
 
         Args:
-            asked: the version that was asked for.
-            on_trial: beside the last good one, which stays what is read until `accept`.
+            modules: the modules as the worker reports them.
+            asked: the requested version.
+            on_trial: keep it beside the last good version, which `read` returns until `accept`.
 
         Raises:
-            RemoteProtocolError, OSError
+            RemoteProtocolError: the modules are malformed.
+            OSError: the file cannot be written.
         """
         file = None if home.file is None else [home.file.path, home.file.text]
         requirements = [list(map(str, each)) for each in (home.requires, home.optional)]
@@ -63,7 +68,7 @@ class SnapshotStore:
         data = pack({"mod_path": mod_path, "asked": asked, "modules": _checked(modules), "home": where})
         target = self._trial(mod_id) if on_trial else self._file(mod_id)
 
-        def keep() -> SourceFiles:  # in one go: to change threads costs more than either
+        def keep() -> SourceFiles:  # in one call: a change of threads costs more than either step
             made_of = source_files(mod_path, modules, home.file)
             self._write(target, data)
             return made_of
@@ -71,21 +76,21 @@ class SnapshotStore:
         return await anyio.to_thread.run_sync(keep)
 
     async def accept(self, mod_id: str) -> None:
-        """The version on trial is the last good one from now on. Raises OSError."""
+        """Make the version on trial the last good one; raises `OSError`."""
         await anyio.to_thread.run_sync(os.replace, self._trial(mod_id), self._file(mod_id))
 
     async def read(self, mod_id: str) -> Snapshot | None:
-        """The kept version, None if there is none (or it is damaged: then the working files are used)."""
+        """Return the last good version; None if there is none, or if its file is damaged."""
         kept = await anyio.to_thread.run_sync(self._read, mod_id)
         return None if kept is None else kept.snapshot
 
     async def is_of(self, mod_id: str, mod_path: str, asked: str | None = None) -> bool:
-        """Whether sources of that mod_path, in the version asked for, are kept under the id."""
+        """Tell whether the id's snapshot is of this mod_path and this requested version."""
         kept = await anyio.to_thread.run_sync(self._read, mod_id)
         return kept is not None and (kept.mod_path, kept.asked) == (mod_path, asked)
 
     async def forget(self, mod_id: str) -> None:
-        """Forget all that is kept under an id."""
+        """Delete all snapshots of an id."""
 
         def unlink() -> None:
             for file in (self._file(mod_id), self._trial(mod_id)):
@@ -125,7 +130,7 @@ def _home(kept: Any) -> Home:
                 tuple(map(Requirement.parse, requires)),
                 tuple(map(Requirement.parse, optional)),
             )
-    raise RemoteProtocolError("snapshot: expected where the mod was")
+    raise RemoteProtocolError("snapshot: expected the place of the mod")
 
 
 def _checked(modules: Any) -> dict[str, Any]:

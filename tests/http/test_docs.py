@@ -1,17 +1,31 @@
-"""What docs/http.md says of routes and statuses is what the code does."""
+"""What docs/http.md says of routes, statuses, keys and figures is what the code does."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
+import pytest
 from starlette.routing import Route
 
 from modvisor.ipc.errors import Code
 from modvisor.supervisor import AgentNetwork
+from modvisor.supervisor.calls import NetworkCounters
+from modvisor.supervisor.fleet.read_models import (
+    ModStats,
+    NetworkStats,
+    Reach,
+    Resources,
+    Traffic,
+    WorkerStats,
+)
 from modvisor.supervisor.http.admin.app import admin_app
 from modvisor.supervisor.http.admin.mods import LOAD_KEYS
 from modvisor.supervisor.http.failures import STATUS, status_of
+from modvisor.supervisor.process.crashes import Cause, CrashReport
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "http.md").read_text()
 
@@ -48,3 +62,42 @@ def test_every_other_code_is_422() -> None:
     assert {status_of(code) for code in Code if code not in STATUS} == {422}
     assert status_of("a_mods_own_code") == 422
     assert status_of(None) == 500
+
+
+# -- figures
+
+
+def keys_of(model: Any) -> list[str]:
+    return [each.name for each in fields(model)]
+
+
+def mod_keys() -> list[str]:
+    """Return the keys of `ModStats.to_dict`, which puts the figures and the reach of a mod among its own."""
+    own = [key for key in keys_of(ModStats) if key not in ("figures", "reach")]
+    return [*keys_of(WorkerStats), *keys_of(Reach), *own]
+
+
+def table(head: str) -> list[str]:
+    """Return the keys in the first column of the table with this head."""
+    rows = PAGE.partition(f"\n| `{head}` | |\n|---|---|\n")[2].partition("\n\n")[0]
+    return [key for row in rows.splitlines() for key in re.findall(r"`([a-z0-9_]+)`", row.split("|")[1])]
+
+
+@pytest.mark.parametrize(
+    ("head", "keys"),
+    [
+        ("stats", keys_of(NetworkStats)),
+        ("events", keys_of(NetworkCounters)),
+        ("mods", mod_keys()),
+        ("resources", keys_of(Resources)),
+        ("traffic", keys_of(Traffic)),
+        ("crashes", keys_of(CrashReport)),
+    ],
+)
+def test_every_figure_stands_in_its_table(head: str, keys: Iterable[str]) -> None:
+    assert sorted(table(head)) == sorted(keys)
+
+
+def test_every_cause_of_a_crash_is_named() -> None:
+    [row] = re.findall(r"^\| `cause` \| (.*) \|$", PAGE, re.MULTILINE)
+    assert re.findall(r"`([a-z_]+)`", row) == [str(cause) for cause in Cause]

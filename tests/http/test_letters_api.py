@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from modvisor.supervisor import AgentNetwork, Event
-from modvisor.supervisor.journal.journal import DeadLetter
+from modvisor.supervisor.journal.records import DeadLetter
 from tests.conftest import until
 from tests.http.serving import Served, serving, shared_network
 

@@ -262,7 +262,7 @@ async def test_the_former_incarnation_does_not_write_over_the_next_ones_counts(t
 
 async def test_state_of_an_unknown_format_is_left_alone(stats: Analytics, caplog: pytest.LogCaptureFixture) -> None:
     await stats.call("set_state", {"format": 99}, "9.0.0")
-    assert "state of version 9.0.0 is of another format" in caplog.text
+    assert "state of version 9.0.0 has another format" in caplog.text
 
 
 async def test_a_disk_that_cannot_be_written_is_logged_and_tried_again(
@@ -273,7 +273,7 @@ async def test_a_disk_that_cannot_be_written_is_logged_and_tried_again(
 
     await happen(stats, "a.b")
     with monkeypatch.context() as patch:
-        patch.setattr(stats.mod._store, "save", full)
+        patch.setattr(stats.mod._stream_store, "save", full)
         stats.mod.save()
     assert "counts could not be saved: database or disk is full" in caplog.text
     assert stats.mod._saved == 0

@@ -68,7 +68,7 @@ async def test_closing_gives_up_in_the_end(
     [
         (EventResponse(True), ""),
         (EventResponse.failure("unknown_event", "nobody handles it"), ""),
-        (EventResponse.failure("no_such_channel", "no channel news"), "a.b reached nobody: no channel news"),
+        (EventResponse.failure("no_such_channel", "no channel news"), "a.b reached no agent: no channel news"),
         (ConnectionError("gone"), "a.b was not announced: gone"),
     ],
 )

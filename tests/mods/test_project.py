@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from modvisor.mods import Refused
 from modvisor.mods.workspace.project import ProjectMod
-from modvisor.mods.workspace.project.rules import (
-    LEGAL_MOVES,
-    STATUSES,
-    check_move,
-    check_project_id,
-    decode_content,
-    encode_content,
-    id_from_name,
-)  # fmt: skip
 from modvisor.worker.testing import ModHarness
 
 pytestmark = pytest.mark.anyio
@@ -299,33 +286,3 @@ async def test_everything_survives_a_restart(tmp_path: Path) -> None:
         assert (await ok(project, "goal.list", project_id="p"))["goals"][0]["text"] == "größer"
         assert (await ok(project, "artifact.get", project_id="p", name="日本"))["content"] == b"\xff"
         assert not (await ok(project, "commit.add", project_id="p", sha="1", author="ä", timestamp=-5))["new"]
-
-
-def test_the_table_of_moves_is_what_is_allowed() -> None:
-    for now, then in product(STATUSES, STATUSES):
-        assert set(LEGAL_MOVES[now]) <= set(STATUSES) - {now}
-        if then in LEGAL_MOVES[now]:
-            check_move("p", now, then)
-        else:
-            with pytest.raises(Refused, match=f"from {now} it may become"):
-                check_move("p", now, then)
-
-
-@given(st.text())
-def test_every_name_gives_an_id(name: str) -> None:
-    assert check_project_id(id_from_name(name))
-
-
-JSON: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner),
-)  # fmt: skip
-
-
-@given(JSON | st.binary())
-def test_content_is_stored_without_loss(content: Any) -> None:
-    kind, data = encode_content(content, 10**9)
-    back = decode_content(kind, data)
-    assert back == content
-    assert type(back) is type(content)

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from modvisor.ipc.errors import Refused
 from modvisor.mods.workspace.wiki import WikiMod
-from modvisor.mods.workspace.wiki.paths import page_path, path_key
-from modvisor.mods.workspace.wiki.search import Search, like_pattern, match_expression, query_words
-from modvisor.mods.workspace.wiki.store import MIGRATIONS
 from modvisor.worker.testing import ModHarness
 
 pytestmark = pytest.mark.anyio
@@ -277,59 +271,3 @@ async def test_everything_survives_a_restart(tmp_path: Path) -> None:
         assert len((await ok(wiki, "page.search", query="große"))["pages"]) == 1
         assert len((await ok(wiki, "page.search", query="GRÖßE"))["pages"]) == 1
         assert len((await ok(wiki, "proposal.list"))["proposals"]) == 1
-
-
-async def test_search_without_fts5_and_back(tmp_path: Path) -> None:
-    async with ModHarness(WikiMod, storage_path=tmp_path) as wiki:
-        await ok(wiki, "page.create", path="a", content="find the needle here")
-    connection = sqlite3.connect(tmp_path / "wiki.db", isolation_level=None)
-    connection.row_factory = sqlite3.Row
-    plain = Search(connection, full_text=False)
-    connection.execute("UPDATE pages SET content = '100% need_le ' || content")
-    found = plain.find("eedl FIND", 10, 0)
-    assert found is not None
-    assert [page["path"] for page in found] == ["a"]
-    assert "needle" in found[0]["snippet"]
-    assert plain.find("0%", 10, 0)
-    assert plain.find("need%here", 10, 0) == []
-    again = Search(connection)
-    assert again.full_text
-    assert again.find("100", 10, 0)
-    connection.close()
-
-
-@given(st.text())
-def test_no_query_reaches_the_syntax_of_fts5_or_like(query: str) -> None:
-    connection = sqlite3.connect(":memory:")
-    try:
-        connection.executescript(MIGRATIONS[0])
-        connection.row_factory = sqlite3.Row
-        connection.execute(
-            "INSERT INTO pages VALUES (1, 'a', 'a', 't', ?, '[]', 1, 0, 0, '', 0, '')", (query.replace("\0", ""),)
-        )
-        for full_text in (True, False):
-            Search(connection, full_text=full_text).find(query, 10, 0)
-    finally:
-        connection.close()
-
-
-@given(st.text(alphabet="ab%_\\'", min_size=1), st.text(alphabet="ab%_\\'"))
-def test_a_like_pattern_finds_exactly_what_contains_the_word(word: str, text: str) -> None:
-    connection = sqlite3.connect(":memory:")
-    row = connection.execute(r"SELECT ? LIKE ? ESCAPE '\'", (text, like_pattern(word))).fetchone()
-    connection.close()
-    assert bool(row[0]) == (word in text)
-
-
-def test_match_expressions_are_quoted() -> None:
-    assert match_expression(query_words('a "b" NOT - c')) == '"a" """b""" "NOT" "c"*'
-
-
-@given(st.text(max_size=250) | st.text(alphabet="aB/.-_é", max_size=30))
-def test_paths_are_stable(text: str) -> None:
-    path = page_path(text)
-    if path is not None:
-        assert page_path(path) == path
-        assert path_key(path_key(path)) == path_key(path)
-        assert not set(path.split("/")) & {"", ".", ".."}
-        assert not any(char.isspace() or ord(char) < 32 for char in path)

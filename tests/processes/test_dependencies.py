@@ -137,7 +137,7 @@ async def test_by_mod_yaml_by_the_networks_file_and_without_being_asked_twice(
             {"wiki": ("1.0", ["store>=2"]), "store": ("2.0", [])},
             "shop requires store<2; store 2.0 could",
         ),
-        (["wiki"], {"wiki": ("1.0", ["shop"])}, "they require one another"),
+        (["wiki"], {"wiki": ("1.0", ["shop"])}, "mods require each other in a circle"),
     ],
 )
 async def test_what_cannot_be_had_is_explained_and_nothing_is_loaded(
@@ -159,7 +159,7 @@ async def test_a_version_that_is_loaded_is_not_replaced_and_another_may_be_put_b
     shop = write("shop", "1.0", ["wiki>=2"])
     await network.load_mod("./wiki")
     failed = await network.load_mod(shop)
-    assert "wiki is 1.0; wiki 1.0, 2.0 could be loaded, beside it, under an id of its own" in str(failed.message)
+    assert "wiki is 1.0; wiki 1.0, 2.0 could be loaded beside it under an id of its own" in str(failed.message)
     assert (await network.load_mod("./wiki", version="2.0", mod_id="wiki@2")).success
     assert (await network.load_mod(shop)).success
     assert await ask(network, "shop", "test.ask", mod="mod:wiki") == "2.0", "the one it requires answers by that name"
@@ -235,7 +235,7 @@ async def test_at_the_start_a_failure_is_that_of_those_who_need_it(
     assert "mod crm: its dependency shop failed" in mods["crm"]["last_error"]
     assert "ZeroDivisionError" in mods["crm"]["last_error"]
     assert "lonely requires nobody; there is no mod nobody" in mods["lonely"]["last_error"]
-    assert "they require one another: " in mods["egg"]["last_error"]
+    assert "mods require each other in a circle: " in mods["egg"]["last_error"]
     assert "mod hen: its dependency egg failed" in mods["hen"]["last_error"]
     write("wiki", "1.0")
     assert (await network.reload_mod("wiki")).success
@@ -329,7 +329,7 @@ async def test_a_reload_that_requires_what_is_not_loaded_is_refused(network: Age
     write("shop", "1.1", ["store"])
     failed = await network.reload_mod("shop")
     assert (failed.error, failed.data["step"]) == ("unmet_requirement", "start")
-    assert "shop requires store; no mod store is loaded; load what it requires first" in str(failed.message)
+    assert "shop requires store; no mod store is loaded; load the required mods first" in str(failed.message)
     assert network.get_loaded_mods()["shop"]["version"] == "1.0"
     await network.load_mod("./store")
     assert (await network.reload_mod("shop")).success
@@ -344,7 +344,9 @@ async def test_a_reload_that_closes_a_circle_is_refused(network: AgentNetwork, w
     write("store", "1.1", ["shop"])
     failed = await network.reload_mod("store")
     assert failed.error == "unmet_requirement"
-    assert "they require one another: store requires shop requires wiki requires store" in str(failed.message)
+    assert "mods require each other in a circle: store requires shop requires wiki requires store" in str(
+        failed.message
+    )
     assert (await network.unload_mod("store", cascade=True)).data["unloaded"] == ["shop", "wiki", "store"]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from modvisor.supervisor import AgentNetwork, Event, EventResponse
+from modvisor.supervisor.lifecycle import reload
 from tests.conftest import ECHO, until
 from tests.processes.test_events import HEAD, load
 from tests.processes.test_redelivery import FAST, WORK, calls, in_flight, start, traffic
@@ -421,12 +422,11 @@ async def test_a_checkpoint_in_activate_is_one_and_in_initialize_an_error(
 
 
 async def test_what_a_reload_hands_over_does_not_overtake_a_later_checkpoint(
-    network: AgentNetwork, write_mod: WriteMod
+    network: AgentNetwork, write_mod: WriteMod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await load(network, write_mod, "counter", COUNTER, restart=FAST)
     await count(network, keep=True)
-    keeper = network._running().mods.find("counter")
-    take_over, later = keeper.take_over, []
+    take_over, later = reload._take_over, []
 
     async def take_over_slowly(*how: Any, **more: Any) -> Any:
         later.append(asyncio.create_task(count(network, keep=True)))
@@ -434,7 +434,7 @@ async def test_what_a_reload_hands_over_does_not_overtake_a_later_checkpoint(
         await later[0]
         return superseded
 
-    keeper.take_over = take_over_slowly
+    monkeypatch.setattr(reload, "_take_over", take_over_slowly)
     assert (await network.reload_mod("counter")).success
     await until_kept(network, "counter", {"count": 2})
 

@@ -364,7 +364,7 @@ async def test_a_share_that_grows_takes_agents_in_and_lets_none_go(network: Agen
     changed = await network.set_audience("wiki", percent=50)
     assert await who(network, *agents) == ["wiki"] * 10 + ["wiki@2"] * 5, "there is one left for all others"
     changed = await network.set_audience("wiki@2", agents=["bob"])
-    assert changed.message.endswith("; whoever is in no audience has no version of wiki")
+    assert changed.message.endswith("; a source that is in no audience has no version of wiki")
     assert {mod: details["pid"] for mod, details in network.get_loaded_mods().items()} == pids, "nothing was restarted"
 
 
@@ -372,9 +372,9 @@ async def test_a_share_that_grows_takes_agents_in_and_lets_none_go(network: Agen
     ("mod", "change", "error", "message"),
     [
         ("nobody", {"percent": 1}, "no_such_mod", "no mod 'nobody' is loaded (loaded: wiki, wiki@2)"),
-        ("wiki@2", {}, "bad_input", "mod wiki@2: say whose events it is to get: percent, groups and agents, or else everyone"),
+        ("wiki@2", {}, "bad_input", "mod wiki@2: say whose events it gets: percent, groups and agents, or else everyone"),
         ("wiki@2", {"everyone": True, "percent": 1}, "bad_input",
-         "mod wiki@2: say whose events it is to get: percent, groups and agents, or else everyone"),
+         "mod wiki@2: say whose events it gets: percent, groups and agents, or else everyone"),
         ("wiki@2", {"percent": 101}, "bad_config", "mod wiki@2: percent: expected a number from 0 to 100, got 101"),
         ("wiki@2", {"agents": "bob"}, "bad_config",
          "mod wiki@2: agents: expected a list such as ['alice', 'mod:shop'], got 'bob'"),

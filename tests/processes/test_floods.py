@@ -210,7 +210,7 @@ async def test_more_requests_than_one_worker_may_have(
         answers = neighbour.answers
         await until(lambda a=answers: neighbour.answers > a + 5, 20)
         assert pipe.owed <= MAX_OPEN + 1
-        assert slow.port.in_flight <= MAX_OPEN
+        assert slow.caller.in_flight_count <= MAX_OPEN
     watch.stop()
     assert watch.most <= 2 * TURN
     outcomes = (await send(network, "flood.stop", "mod:flood")).data["outcomes"]
@@ -315,7 +315,7 @@ async def test_requests_and_their_cancellation_without_end(
     assert (await going).success
     mods = network._running().mods
     assert mods.find("fickle").incarnation.pipe.owed == 0
-    await until(lambda: mods.find("slow").port.in_flight == mods.find("slow").port.depth == 0)
+    await until(lambda: mods.find("slow").caller.in_flight_count == mods.find("slow").caller.depth == 0)
     assert memory() - before < 100_000_000
 
 

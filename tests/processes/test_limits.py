@@ -177,7 +177,7 @@ async def test_processes_that_share_their_pages_are_not_over_it(network: AgentNe
             return EventResponse(True)
     """, limits)  # fmt: skip
     assert (await network.process_event(go())).success
-    await asyncio.to_thread(watchdog_of(network).pass_over)
+    await asyncio.to_thread(watchdog_of(network).sample_all)
     assert network.get_network_stats()["mods"]["mad"]["resources"]["rss"] > 300_000_000
     assert await is_same(network, pid)
 

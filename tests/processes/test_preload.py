@@ -60,7 +60,7 @@ async def test_a_forked_worker_begins_with_it(
     name = library()
     network = make_network({"preload": [name, "json.decoder"]})
     await network.initialize()
-    guardian = network._running().mods._around.launcher._guardian  # pyright: ignore
+    guardian = network._running().mods._shared.launcher._guardian  # pyright: ignore
     path = write_mod("user", USER.format(library=name))
     for launch, expected in (("fork", [True, guardian.pid]), ("exec", [False, None])):
         loaded = await network.load_mod(path, launch=launch)
@@ -76,7 +76,7 @@ async def test_the_next_guardian_imports_it_too(
     name = library()
     network = make_network({"preload": [name]})
     await network.initialize()
-    launcher = network._running().mods._around.launcher
+    launcher = network._running().mods._shared.launcher
     former = launcher._guardian  # pyright: ignore
     os.kill(former.pid, signal.SIGKILL)
     await until(former.ended.done)
@@ -92,7 +92,7 @@ async def test_the_next_guardian_imports_it_too(
         (None, "ModuleNotFoundError: No module named"),
         ("1 / 0", "ZeroDivisionError: division by zero"),
         ("import sys\nsys.exit(3)", "SystemExit: 3"),
-        ("import os\nos._exit(3)", "the process that imports it has died over one of them"),
+        ("import os\nos._exit(3)", "the process that imports the modules has died over one of them"),
     ],
 )
 async def test_what_cannot_be_imported_is_told_at_the_start(

@@ -233,7 +233,7 @@ async def test_a_mod_that_cannot_part_its_state_keeps_its_workers(network: Agent
         assert (refused.success, refused.error, refused.data["step"]) == (False, "state_refused", "split_state"), (
             refused
         )
-        assert "merge_state() and split_state() are not there" in str(refused.message)
+        assert "the mod does not define merge_state() and split_state()" in str(refused.message)
         refused = await network.swap_mod("counter", path, mod_id="counter")
         assert (refused.error, "unload it" in str(refused.message)) == ("conflict", True)
     load.check()

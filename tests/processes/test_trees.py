@@ -113,7 +113,7 @@ def hold():
 async def main():
     mods = [{"path": path, "id": f"m{n}"} for n, path in enumerate(sys.argv[2:])]
     async with AgentNetwork.from_config({"network": {"name": "n"}, "mods": mods}, base_dir=sys.argv[1]) as network:
-        print(network._parts.mods._around.launcher._guardian.pid, flush=True)
+        print(network._parts.mods._shared.launcher._guardian.pid, flush=True)
         if "PYTHONHOLD" in os.environ:
             print(hold(), flush=True)
         await asyncio.Event().wait()
@@ -233,7 +233,7 @@ async def test_the_guardian_is_killed_under_load(network: AgentNetwork, tmp_path
     assert (await network.load_mod(write_mod("leaver", source))).success
     assert (await network.load_mod(write_mod("echo"))).success
     await until(lambda: len(marks()) == 4)
-    launcher = network._running().mods._around.launcher
+    launcher = network._running().mods._shared.launcher
     answered, ended = 0, False
 
     async def ask() -> None:
@@ -260,7 +260,7 @@ async def test_the_guardian_is_killed_under_load(network: AgentNetwork, tmp_path
 async def test_a_launch_that_nobody_carries_out_ends_with_the_start_timeout(
     network: AgentNetwork, write_mod: WriteMod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    launcher = network._running().mods._around.launcher
+    launcher = network._running().mods._shared.launcher
     guardian = launcher._guardian  # pyright: ignore
     monkeypatch.setattr(guardian, "send", lambda _signum: None)
     os.kill(guardian.pid, signal.SIGSTOP)

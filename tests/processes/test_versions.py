@@ -86,7 +86,7 @@ async def test_without_a_version_it_is_the_folder_itself_or_else_the_newest_fina
     write("mods/pre/versions/1.0a1", "1.0a1")
     failed = await network.load_mod("./pre")
     assert (failed.error, failed.data["available"]) == ("wrong_version", ["1.0a1"])
-    assert "no final version of ./pre; ask for one" in str(failed.message)
+    assert "./pre has only pre-releases; request one of them" in str(failed.message)
 
 
 async def test_versions_of_a_package_on_the_path_import_each_its_own_modules(
@@ -114,7 +114,7 @@ async def test_what_is_not_there_is_told_with_what_is(network: AgentNetwork, wri
     failed = await network.load_mod("./wiki", version="3.0")
     assert (failed.error, failed.data["available"]) == ("wrong_version", ["1.4", "2.0"])
     assert "there is no version 3.0 of ./wiki" in str(failed.message)
-    assert "there is 1.4, 2.0 (the folder itself)" in str(failed.message)
+    assert ": 1.4, 2.0 (the folder itself)" in str(failed.message)
     assert (await network.load_mod("./wiki", version="newest")).error == "bad_config"
     assert network.get_loaded_mods() == {}
 

@@ -1,5 +1,7 @@
-"""Workers that are no processes: told what to do, they do it in the loop of the test, and speak the real protocol over a real
-socket pair. What a keeper sees of them is what it sees of processes: a pipe, output, a stack dump, an exit.
+"""Workers that are not processes: they live in the loop of the test and do what they are told.
+
+They speak the real protocol over a real socket pair. A keeper sees of them what it sees of
+processes: a pipe, output, a stack dump, an exit.
 """
 
 from __future__ import annotations
@@ -26,13 +28,13 @@ STARTS = (
     "no manifest", "activate fails", "activates forever", "slow activate", "dies activating", "no snapshot",
     "closes pipe when active", "dies when active",
 )  # fmt: skip
-"""What the next start may do instead of just coming to serve; a slow one takes `SLOW` seconds and serves."""
+"""Faults of the next start. A slow one takes `SLOW` seconds and serves."""
 
 SLOW = 0.4
 FIRST_PID = 10_000_001  # above what a kernel gives to processes
 
 DEADLY = ("poison", "poison cleanly", "poison later", "spin", "garbage", "close pipe", "nest poison")
-"""What a handler may do that is the end of its process, each time."""
+"""What a handler may do that ends its process each time."""
 
 HARMLESS = ("answer", "pass", "raise", "slow", "nest", "answer and die once")
 
@@ -48,7 +50,7 @@ _MANIFEST = {
 
 @dataclass
 class Conduct:
-    """How the workers of one mod behave, from now on."""
+    """How the workers of one mod behave from now on."""
 
     starts: deque[str] = field(default_factory=deque)  # of `STARTS`, for each of the next starts
     hand_over: str = "answers"  # get_state: or refuses, hangs, dies
@@ -100,7 +102,7 @@ class FakeProcess(WorkerProcess):
 
 
 class FakeWorker:
-    """The far end. Whatever it does is noted with its `FakeLauncher`."""
+    """The far end of the pipe. It notes what it does with its `FakeLauncher`."""
 
     def __init__(self, launcher: FakeLauncher, pid: int, sock: socket.socket, output: int, fault: str) -> None:
         self.launcher = launcher
@@ -129,7 +131,7 @@ class FakeWorker:
     # -- what is done to it
 
     def run(self) -> None:
-        """Its first words."""
+        """Say hello, unless its fault is another one."""
         if self.fault == "exits":
             self.die(Exit(1, None))
         elif self.fault != "mute":
@@ -142,7 +144,7 @@ class FakeWorker:
             self.die(Exit(None, signum), by="the supervisor")
 
     def die(self, exit: Exit, by: str = "outside") -> None:
-        """It is no more; its supervisor hears of it when its pipe is closed, and when it is told."""
+        """End. The supervisor notices when the pipe closes, and when it is told of the exit."""
         if not self.alive:
             return
         self.alive, self.ended_by = False, by
@@ -166,14 +168,14 @@ class FakeWorker:
         self.faults.add("hung")
 
     def wake(self) -> None:
-        """Its loop goes on, and finds what came meanwhile."""
+        """Go on after `hang`, with what came meanwhile."""
         self._awake.set()
         waiting, self._waiting = self._waiting, []
         for message in waiting:
             self._take(message)
 
     def close_pipe(self) -> None:
-        """It lives on, and nobody hears of it."""
+        """Close the pipe and live on."""
         self.faults.add("closed its pipe")
         self.pipe.close()
 
@@ -184,7 +186,7 @@ class FakeWorker:
                 self._sock.send(_GARBAGE)
 
     def let_go(self) -> None:
-        """What held the pipe is gone too."""
+        """End what held the pipe open."""
         if self._held is not None:
             os.close(self._held)
             self._held = None
@@ -192,7 +194,7 @@ class FakeWorker:
     # -- what it does
 
     def _end_of_pipe(self) -> None:
-        """A worker whose supervisor is gone ends within a second."""
+        """End half a second after the supervisor has gone."""
         if self.alive and "closed its pipe" not in self.faults:
             self._loop.call_later(0.5, self.die, Exit(0, None))
 
@@ -297,7 +299,7 @@ class FakeWorker:
         self.active_since = self._loop.time()
 
     def _go_wrong(self) -> None:
-        """In the moment in which it is ready."""
+        """Carry out a fault of the moment in which it becomes ready."""
         if self.fault == "closes pipe when active":
             self.close_pipe()
         elif self.fault == "dies when active":
@@ -350,7 +352,7 @@ class FakeWorker:
 
 
 class FakeLauncher:
-    """Starts fake workers, and knows all that there ever were."""
+    """Starts fake workers and remembers all of them."""
 
     def __init__(self, conduct: Conduct) -> None:
         self.conduct = conduct
@@ -365,7 +367,7 @@ class FakeLauncher:
         return [worker for worker in self.workers if worker.alive]
 
     async def start(self) -> None:
-        """Nothing to be done."""
+        """Do nothing: there is no process to start first."""
 
     async def launch(self, launch: Launch) -> FakeProcess:
         fault = self.conduct.starts.popleft() if self.conduct.starts else ""

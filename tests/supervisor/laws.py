@@ -1,7 +1,7 @@
-"""What must hold of a mod whatever happens to it, seen from outside: from its workers, its senders and the journal.
+"""Laws that hold for a mod whatever happens, seen from its workers, its senders and the journal.
 
-`Laws` notes what each of them sees, as it happens; `check` says what must hold at any moment, `check_end` what must hold when
-all has come to an end.
+`Laws` notes what each of them sees as it happens. `check` checks what must hold at any moment,
+`check_end` what must hold after the end of everything.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class Start:
 
 @dataclass
 class NaivePolicy:
-    """When to give up, from the manual: more than so many within the window, or in a row without a healthy spell."""
+    """When to give up, as the manual says: too many ends within the window, or in a row."""
 
     config: RestartConfig
     ends: list[float] = field(default_factory=list)
     in_a_row: int = 0
 
     def gives_up(self, at: float, served: float, *, clean: bool, alone: bool) -> bool | None:
-        """None: it is not started again, and that is no failure."""
+        """Return whether the mod is given up; None: it has ended for good, which is no failure."""
         if self.config.policy == "temporary" or (self.config.policy == "transient" and clean):
             return None
         if served >= self.config.healthy_after:
@@ -56,12 +56,12 @@ class NaivePolicy:
         return max(len(within), self.in_a_row) > self.config.max_restarts
 
     def given_up(self) -> None:
-        """One more failure after a probe is enough."""
+        """Take note that the mod was given up: one more failure after a probe is enough."""
         self.ends, self.in_a_row = [], self.config.max_restarts
 
 
 class WatchedCrashes(CrashLog):
-    """The crash log of one keeper; compares each decision that follows with the naive policy's."""
+    """The crash log of one keeper. It compares each decision with that of the naive policy."""
 
     def __init__(self, laws: Laws, keeper: Keeper) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class WatchedCrashes(CrashLog):
         self._keeper = keeper
         self._policy = keeper._policy  # while `_naive` is its double
         self._naive = NaivePolicy(keeper.config.restart)
-        if laws.world.in_quarantine:
+        if keeper.quarantined is not None:  # since before the supervisor's own restart
             self._naive.given_up()
 
     def add(self, report: CrashReport) -> None:
@@ -77,9 +77,9 @@ class WatchedCrashes(CrashLog):
         self._laws.reports.append(report)
         if self._policy is not self._keeper._policy:
             self._policy, self._naive = self._keeper._policy, NaivePolicy(self._keeper.config.restart)
-        if report.incarnation != self._keeper._about:  # superseded: nothing is decided about it
+        if report.incarnation != self._keeper._speaks_for:  # superseded: nothing is decided about it
             return
-        if self._keeper.state is State.QUARANTINED:  # a probe that did not come to serve
+        if self._keeper.state is State.PROBING:  # the probe did not come to serve
             self._naive.given_up()
             return
         if (probation := self._keeper.probation) is not None and probation.can_revert:
@@ -101,7 +101,7 @@ class WatchedCrashes(CrashLog):
 
 
 class Laws:
-    """Watches a `World` from when it is made."""
+    """Watches a `World` from its beginning."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -121,7 +121,7 @@ class Laws:
         self.violations.append(f"{self.world.loop.time()}: {law}")
 
     def watch_crashes(self) -> None:
-        """Of a keeper that has just been made."""
+        """Watch the crash log of a keeper that has just been made."""
         keeper = self.world.keeper
         if keeper is not None and not isinstance(keeper.crashes, WatchedCrashes):
             keeper.crashes = WatchedCrashes(self, keeper)
@@ -150,7 +150,7 @@ class Laws:
         former.append(Start(world.loop.time(), worker, n, handling.attempt, handling.nested))
 
     def _in_order(self, worker: FakeWorker, source: str, n: int) -> None:
-        """What the journal keeps for a mod that is away comes again as it came the first time, but to another worker."""
+        """Check that events of a source begin in order; kept events come again to another worker."""
         key = (worker.pid if self.world.mod.durable else 0, source)
         if n < self._newest.get(key, -1):
             self.broken(f"event {n} of {source} began after event {self._newest[key]}")
@@ -215,7 +215,7 @@ class Laws:
             assert buried == 0, f"event {n} was buried and answered: {answer}"
 
     def _check_buried(self, sent: Sent) -> None:
-        """An event that does no harm was alone the last time it was tried: what ended its mod came from outside."""
+        """Check that a harmless event, alone in its last try, is buried only for an end from outside."""
         mod = self.world.mod
         fallen = self._fallen[sent.event.event_id]
         assert len(fallen) <= mod.max_attempts, f"event {sent.n} ended {len(fallen)} incarnations"
@@ -254,7 +254,7 @@ class Laws:
     # -- when nothing happens any more
 
     def check_rest(self) -> None:
-        """The mod serves, or says why not; nobody waits for nothing."""
+        """The mod serves or says why not, and nobody waits in vain."""
         keeper = self.world.keeper
         reported = {report.pid for report in self.reports}
         for worker, owner in self._unasked.items():
@@ -279,7 +279,7 @@ class Laws:
         assert books == (0, 0, None, 0, 0, 0), f"an event is lost in the books: {books}"
 
     def check_end(self) -> None:
-        """The mod was unloaded: nothing of it is left."""
+        """Nothing is left of a mod that was unloaded."""
         world = self.world
         assert world.launcher.living == [], "a process outlived its mod"
         assert all(sent.task.done() for sent in world.sent)

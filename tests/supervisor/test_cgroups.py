@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from modvisor.supervisor.config.mod_model import LimitsConfig
+from modvisor.supervisor.limits import cgroup_files, oom
 from modvisor.supervisor.limits import cgroups as module
-from modvisor.supervisor.limits import oom
-from modvisor.supervisor.limits.cgroups import Cgroup, Cgroups, Place, examine, find_place
+from modvisor.supervisor.limits.cgroups import Cgroup, Cgroups
 from modvisor.supervisor.limits.oom import OomCheck, machine_oom_kills
+from modvisor.supervisor.limits.subtree import Hierarchy, find_hierarchy, find_subtree
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux")
 
@@ -45,7 +46,7 @@ BOUND = "25 20 0:23 /a\\040b /mnt/c\\040d rw - cgroup2 cgroup2 rw\n"
     ],
 )
 def test_our_place_in_the_hierarchy(mountinfo: str, membership: str, expected: tuple[str, str] | None) -> None:
-    place = find_place(mountinfo, membership)
+    place = find_hierarchy(mountinfo, membership)
     assert (None if place is None else (str(place.mount), str(place.own))) == expected
 
 
@@ -70,8 +71,8 @@ class Kernel:
         (self.own / "cgroup.procs").write_text(f"{os.getpid()}\n")
 
     @property
-    def place(self) -> Place:
-        return Place(self.mount, self.own)
+    def hierarchy(self) -> Hierarchy:
+        return Hierarchy(self.mount, self.own)
 
     def fill(self, path: Path, controllers: str) -> None:
         files = {
@@ -143,7 +144,7 @@ class Kernel:
 def make_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Kernel]:
     def make(*args: str, **kwargs: tuple[str, ...]) -> Kernel:
         kernel = Kernel(tmp_path, *args, **kwargs)
-        monkeypatch.setattr(module, "_write", kernel.write)
+        monkeypatch.setattr(cgroup_files, "write", kernel.write)
         monkeypatch.setattr(Path, "mkdir", lambda path, **options: kernel.mkdir(path, **options))
         monkeypatch.setattr(Path, "rmdir", lambda path: kernel.rmdir(path))
         return kernel
@@ -160,7 +161,7 @@ def texts(path: Path, *names: str) -> list[str]:
 
 def test_limits_are_written_where_there_are_controllers(make_kernel: Callable[..., Kernel]) -> None:
     kernel = make_kernel()
-    groups = Cgroups.open("net", place=kernel.place)
+    groups = Cgroups.open("net", hierarchy=kernel.hierarchy)
     assert groups.reason is None
     assert groups.path == kernel.mount / "app.service" / f"modvisor-net-{os.getpid()}"
     assert groups.means == {
@@ -194,7 +195,7 @@ def test_limits_are_written_where_there_are_controllers(make_kernel: Callable[..
 
 
 def test_what_has_no_limit_is_not_written(make_kernel: Callable[..., Kernel]) -> None:
-    groups = Cgroups.open("net", place=make_kernel().place)
+    groups = Cgroups.open("net", hierarchy=make_kernel().hierarchy)
     cgroup = groups.create("wiki.1", LimitsConfig(threads=None))
     assert cgroup is not None
     assert texts(cgroup.path, "memory.max", "memory.swap.max", "pids.max") == ["max"] * 3
@@ -205,7 +206,7 @@ def test_what_has_no_limit_is_not_written(make_kernel: Callable[..., Kernel]) ->
 
 
 def test_some_controllers_only(make_kernel: Callable[..., Kernel]) -> None:
-    groups = Cgroups.open("net", place=make_kernel("pids").place)
+    groups = Cgroups.open("net", hierarchy=make_kernel("pids").hierarchy)
     assert groups.reason is not None
     assert "controllers memory, cpu are not handed down" in groups.reason
     cgroup = groups.create("wiki.1", LIMITS)
@@ -216,7 +217,7 @@ def test_some_controllers_only(make_kernel: Callable[..., Kernel]) -> None:
 
 
 def test_what_the_kernel_refuses_is_not_claimed(make_kernel: Callable[..., Kernel]) -> None:
-    groups = Cgroups.open("net", place=make_kernel(refused=("memory.max", "cpu.idle")).place)
+    groups = Cgroups.open("net", hierarchy=make_kernel(refused=("memory.max", "cpu.idle")).hierarchy)
     cgroup = groups.create("wiki.1", LIMITS)
     assert cgroup is not None
     assert "memory" not in cgroup.enforced
@@ -225,7 +226,7 @@ def test_what_the_kernel_refuses_is_not_claimed(make_kernel: Callable[..., Kerne
 
 
 def test_controllers_that_are_not_handed_down_leave_membership(make_kernel: Callable[..., Kernel]) -> None:
-    groups = Cgroups.open("net", place=make_kernel(refused=("cgroup.subtree_control",)).place)
+    groups = Cgroups.open("net", hierarchy=make_kernel(refused=("cgroup.subtree_control",)).hierarchy)
     assert "refuses to hand down memory, pids, cpu" in str(groups.reason)
     assert groups.used
     cgroup = groups.create("wiki.1", LIMITS)
@@ -235,7 +236,7 @@ def test_controllers_that_are_not_handed_down_leave_membership(make_kernel: Call
 
 
 def test_a_process_that_cannot_be_moved_leaves_membership(make_kernel: Callable[..., Kernel]) -> None:
-    groups = Cgroups.open("net", place=make_kernel(refused=("cgroup.procs",)).place)
+    groups = Cgroups.open("net", hierarchy=make_kernel(refused=("cgroup.procs",)).hierarchy)
     assert "cannot be moved" in str(groups.reason)
     assert groups.used
     groups.close()
@@ -245,8 +246,8 @@ def test_two_networks_of_one_process(make_kernel: Callable[..., Kernel]) -> None
     """The second finds this process in the first one's leaf, and both work; whoever goes first leaves the other alone."""
     kernel = make_kernel()
     base = kernel.own
-    one = Cgroups.open("one", place=kernel.place)
-    other = Cgroups.open("other", place=kernel.place)
+    one = Cgroups.open("one", hierarchy=kernel.hierarchy)
+    other = Cgroups.open("other", hierarchy=kernel.hierarchy)
     assert (one.reason, other.reason) == (None, None)
     assert other.path == base / f"modvisor-other-{os.getpid()}"
     one.close()
@@ -262,7 +263,7 @@ def test_two_networks_of_one_process(make_kernel: Callable[..., Kernel]) -> None
 def test_a_cgroup_with_other_processes_is_not_ours(make_kernel: Callable[..., Kernel]) -> None:
     kernel = make_kernel()
     (kernel.own / "cgroup.procs").write_text(f"1\n{os.getpid()}\n{os.getppid()}\n")
-    groups = Cgroups.open("net", place=kernel.place)
+    groups = Cgroups.open("net", hierarchy=kernel.hierarchy)
     assert not groups.used
     assert "holds other processes too (pid 1" in str(groups.reason)
     assert groups.create("wiki.1", LIMITS) is None
@@ -274,7 +275,7 @@ def test_the_root_of_a_container_is_ours_but_not_its_processes(make_kernel: Call
         pytest.skip("for root")
     kernel = make_kernel()
     (kernel.own / "cgroup.procs").write_text(f"1\n{os.getpid()}\n")
-    groups = Cgroups.open("net", place=Place(kernel.own, kernel.own))
+    groups = Cgroups.open("net", hierarchy=Hierarchy(kernel.own, kernel.own))
     assert groups.used
     assert "cannot hand down controllers while it holds other processes too (pid 1)" in str(groups.reason)
     assert texts(kernel.own, "cgroup.procs") == [f"1\n{os.getpid()}\n"]
@@ -284,7 +285,7 @@ def test_the_root_of_a_container_is_ours_but_not_its_processes(make_kernel: Call
 def test_a_threaded_cgroup_is_of_no_use(make_kernel: Callable[..., Kernel]) -> None:
     kernel = make_kernel()
     (kernel.own / "cgroup.type").write_text("threaded\n")
-    assert "of type 'threaded'" in str(examine(place=kernel.place).reason)
+    assert "of type 'threaded'" in str(find_subtree(hierarchy=kernel.hierarchy).reason)
 
 
 def test_switched_off() -> None:
@@ -301,7 +302,7 @@ def test_switched_off() -> None:
 @pytest.fixture
 def base() -> Iterator[Path]:
     """Where a network of this process may make its cgroups."""
-    found = examine()
+    found = find_subtree()
     if found.base is None:
         pytest.skip(f"no cgroups here: {found.reason}")
     before = made_here(found.base)

@@ -73,7 +73,7 @@ async def test_the_next_worker_need_not_compile_and_never_runs_what_was_edited(
     assert await ask(network) == "1.0"
     await network.unload_mod("echo")
 
-    known = network._running().mods._around.compiled._mods[("./echo", file.parent)]
+    known = network._running().mods._recipe.compiled._mods[("./echo", file.parent)]
     assert list(known) == [str(file)]
     # Other code under the same source tells whether it is what runs.
     other = compile(source.replace(b'"1.0"', b'"kept"'), str(file), "exec")
@@ -95,7 +95,7 @@ async def test_code_that_is_damaged_is_compiled_anew(network: AgentNetwork, writ
     path = write_mod("echo", ECHO)
     assert (await network.load_mod(path)).success
     await network.unload_mod("echo")
-    (known,) = network._running().mods._around.compiled._mods.values()
+    (known,) = network._running().mods._recipe.compiled._mods.values()
     for file, (of, code) in known.items():
         known[file] = of, code[:-20]
     assert (await network.load_mod(path)).success

@@ -17,32 +17,33 @@ import pytest
 from modvisor.supervisor.config.network_file import parse_config
 from modvisor.supervisor.config.network_model import NetworkConfig
 from modvisor.supervisor.limits import doctor
-from modvisor.supervisor.limits.cgroups import Examined, Place
-from modvisor.supervisor.limits.doctor import FAIL, OK, WARN, Check, Host, HostReport, examine_host
+from modvisor.supervisor.limits.doctor import FAIL, OK, WARN, Check, HostReport, examine_host
+from modvisor.supervisor.limits.host import Host, group_means, rlimits
+from modvisor.supervisor.limits.subtree import Hierarchy, Subtree
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux")
 
 FOLDER = Path("/sys/fs/cgroup/app.service")
-PLACE = Place(Path("/sys/fs/cgroup"), FOLDER)
-ALL = Examined(PLACE, FOLDER, ("memory", "pids", "cpu"), None)
-HYBRID = Examined(Place(Path("/sys/fs/cgroup/unified"), FOLDER), FOLDER, (), None)
-NONE = Examined(None, None, (), "no cgroup v2 is mounted here")
+PLACE = Hierarchy(Path("/sys/fs/cgroup"), FOLDER)
+ALL = Subtree(PLACE, FOLDER, ("memory", "pids", "cpu"), None)
+HYBRID = Subtree(Hierarchy(Path("/sys/fs/cgroup/unified"), FOLDER), FOLDER, (), None)
+NONE = Subtree(None, None, (), "no cgroup v2 is mounted here")
 
 
 def by_name(report: HostReport) -> dict[str, Check]:
     return {check.name: check for check in report.checks}
 
 
-def host(groups: Examined = NONE, *, namespaces: bool = False, is_root: bool = False, can_return: bool = True) -> Host:
+def host(groups: Subtree = NONE, *, namespaces: bool = False, is_root: bool = False, can_return: bool = True) -> Host:
     return Host(
         groups=groups, is_root=is_root, namespaces=namespaces, can_return=can_return, memory=8_000_000_000,
-        group_means=doctor._group_means(groups), rlimits=doctor._rlimits(namespaces),
+        group_means=group_means(groups), rlimits=rlimits(namespaces),
     )  # fmt: skip
 
 
 @pytest.fixture
 def on_host(monkeypatch: pytest.MonkeyPatch) -> Callable[[Host], None]:
-    return lambda made_up: monkeypatch.setattr(doctor, "_host", lambda _allowed: made_up)
+    return lambda made_up: monkeypatch.setattr(doctor, "look_at_host", lambda _allowed: made_up)
 
 
 @pytest.fixture
@@ -99,7 +100,7 @@ def test_a_delegated_subtree_enforces_most(on_host: Callable[[Host], None]) -> N
 
 
 def test_without_a_subtree_the_remedy_is_to_delegate_one(on_host: Callable[[Host], None]) -> None:
-    on_host(host(Examined(PLACE, None, (), f"{FOLDER} is not delegated to this user")))
+    on_host(host(Subtree(PLACE, None, (), f"{FOLDER} is not delegated to this user")))
     check = by_name(examine_host())["cgroups"]
     assert check.status == WARN
     assert "not delegated" in check.text
@@ -158,7 +159,7 @@ def test_a_state_directory_in_the_way_of_a_file(tmp_path: Path, make_config: Cal
     report = examine_host(make_config(storage=str(tmp_path / "file" / "state")))
     check = by_name(report)["state directory"]
     assert (check.status, report.status) == (FAIL, FAIL)
-    assert f"({tmp_path / 'file'} is in the way)" in check.text
+    assert f"{tmp_path / 'file'} is a file" in check.text
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -175,7 +176,8 @@ def test_a_host_without_linux(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (
         "modvisor.supervisor.limits.doctor",
         "modvisor.supervisor.limits.enforcement",
-        "modvisor.supervisor.limits.cgroups",
+        "modvisor.supervisor.limits.host",
+        "modvisor.supervisor.limits.subtree",
     ):
         monkeypatch.setattr(sys.modules[module].sys, "platform", "darwin")
     checks = by_name(examine_host())

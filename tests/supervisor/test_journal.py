@@ -18,7 +18,9 @@ from modvisor.ipc.event import Event
 from modvisor.ipc.messages import pack
 from modvisor.supervisor.config.network_model import JournalConfig
 from modvisor.supervisor.journal import schema as journal_schema
-from modvisor.supervisor.journal.journal import SCHEMA_VERSION, Journal, JournalError, KeptMod, LastRun, Quarantine
+from modvisor.supervisor.journal.journal import Journal
+from modvisor.supervisor.journal.records import JournalError, KeptMod, LastRun, Quarantine
+from modvisor.supervisor.journal.schema import SCHEMA_VERSION
 from modvisor.supervisor.journal.store import Store
 from modvisor.supervisor.journal.writer import Job
 

@@ -27,7 +27,8 @@ from modvisor.ipc.event import Event
 from modvisor.supervisor.config.network_model import JournalConfig
 from modvisor.supervisor.journal import backup as journal_backup
 from modvisor.supervisor.journal import writer as journal_writer
-from modvisor.supervisor.journal.journal import DeadLetter, Journal, JournalError, Quarantine, StorageFull
+from modvisor.supervisor.journal.journal import Journal
+from modvisor.supervisor.journal.records import DeadLetter, JournalError, Quarantine, StorageFull
 from modvisor.supervisor.journal.schema import WAL_LIMIT
 from modvisor.supervisor.journal.writer import Job
 from tests.conftest import until
@@ -64,7 +65,8 @@ ACCEPTING = """
     import asyncio, os, sys, time
     from pathlib import Path
     from modvisor.ipc.event import Event
-    from modvisor.supervisor.journal.journal import DeadLetter, Journal
+    from modvisor.supervisor.journal.journal import Journal
+    from modvisor.supervisor.journal.records import DeadLetter
 
     async def accept(journal, prefix):
         for number in range(1_000_000):

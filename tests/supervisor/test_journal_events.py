@@ -22,7 +22,8 @@ from modvisor.ipc.event import Event
 from modvisor.ipc.messages import pack
 from modvisor.supervisor.config.network_model import JournalConfig
 from modvisor.supervisor.journal import journal as journal_module
-from modvisor.supervisor.journal.journal import Checkpoint, DeadLetter, Journal, JournalError, StorageFull
+from modvisor.supervisor.journal.journal import Journal
+from modvisor.supervisor.journal.records import Checkpoint, DeadLetter, JournalError, StorageFull
 from modvisor.supervisor.journal.store import Store
 from modvisor.supervisor.journal.writer import Job
 

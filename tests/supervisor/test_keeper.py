@@ -96,7 +96,7 @@ async def test_a_start_that_is_given_up_is_said_to_have_failed(make_world: MakeW
     world.worker.die(Exit(1, None))
     await world.until(lambda: world.keeper.state is State.QUARANTINED)
     world.conduct.starts.append("slow import")
-    asked = world.command(getattr(world.mods, command)("work"))
+    asked = world.command(getattr(world.ask, command)("work"))
     await world.until(lambda: world.keeper.state is State.STARTING and bool(world.launcher.living))
     asked.cancel()
     await asyncio.wait([asked])
@@ -143,7 +143,7 @@ async def test_a_mod_on_its_way_back_is_there_at_once_when_it_is_asked_for(make_
     world.worker.die(Exit(1, None))
     await world.until(lambda: world.keeper.state is State.BACKOFF)
     waiting = world.send(timeout=1)
-    assert (await getattr(world.mods, command)("work")).success
+    assert (await getattr(world.ask, command)("work")).success
     assert (await waiting.task).success
     await asyncio.sleep(20)
     assert len(world.launcher.workers) == 2, "the restart that was due is not made any more"

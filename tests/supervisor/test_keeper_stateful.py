@@ -200,7 +200,7 @@ class Life(RuleBasedStateMachine):
     )
     def command(self, what: str, count: int, pause: float) -> None:
         """Commands on one mod wait for each other; an unload cancels what is under way."""
-        command = getattr(self.world.mods, what)
+        command = getattr(self.world.ask, what)
         self.do(lambda: [self.world.command(command(MOD)) for _ in range(count)], pause)
 
     @precondition(lambda self: self.world.keeper is None)

@@ -726,7 +726,7 @@ async def test_a_guardian_that_never_had_an_order_is_not_waited_for(
     kind: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may be importing for long yet: here it never listens."""
-    monkeypatch.setattr("modvisor.supervisor.process.guarded.GUARDIAN_END", float("inf"))
+    monkeypatch.setattr("modvisor.supervisor.process.guardian_process.GUARDIAN_END", float("inf"))
     deaf = tmp_path / "deaf-python"
     deaf.write_text("#!/bin/sh\nexec sleep infinity\n")
     deaf.chmod(0o755)

@@ -20,7 +20,7 @@ from modvisor.supervisor.config import LimitsConfig
 from modvisor.supervisor.fleet.monitor import ResourceMonitor
 from modvisor.supervisor.limits.background import set_idle
 from modvisor.supervisor.limits.over_limit import Exceeded, Watch
-from modvisor.supervisor.limits.samples import ProcessSample, memory_held, waited
+from modvisor.supervisor.limits.samples import ProcessSample, memory_held, seconds_waited
 from modvisor.supervisor.limits.tripwires import MEMORY_JUMP, TASK_JUMP, Tripwires
 from modvisor.supervisor.limits.watchdog import Take, Watchdog
 from modvisor.supervisor.limits.watched_tree import DISK_INTERVAL, WatchedTree
@@ -95,7 +95,7 @@ def test_a_process_that_is_gone_is_no_trouble(start: Start) -> None:
     process.wait()
     assert set_idle([process.pid, 2**22 + 1], True)
     assert memory_held([process.pid]) is None
-    assert waited([process.pid]) is None
+    assert seconds_waited([process.pid]) is None
 
 
 @on_linux
@@ -123,9 +123,9 @@ def test_the_time_a_thread_waits_for_others(start: Start) -> None:
     pids = [start(SPIN).pid for _ in range(2)]
     for pid in pids:
         os.sched_setaffinity(pid, cores)
-    began, before = time.monotonic(), waited(pids)
+    began, before = time.monotonic(), seconds_waited(pids)
     assert before is not None
-    while (now := waited(pids)) is not None and now - before < 0.2:
+    while (now := seconds_waited(pids)) is not None and now - before < 0.2:
         assert time.monotonic() - began < 10
         time.sleep(0.01)
     assert now is not None

@@ -1,4 +1,4 @@
-"""The core of a network without processes, disk and clock: all of it real from gateway to channel, with fake workers."""
+"""A network without processes, disk and clock: real from gateway to pipe, with fake workers."""
 
 from __future__ import annotations
 
@@ -28,15 +28,8 @@ from modvisor.supervisor.fleet.commands import ModCommands
 from modvisor.supervisor.fleet.registry import ModRegistry
 from modvisor.supervisor.fleet.restored import ModRecords
 from modvisor.supervisor.fleet.upkeep import ModUpkeep
-from modvisor.supervisor.journal.journal import (
-    Checkpoint,
-    DeadLetter,
-    DurableEvent,
-    Journal,
-    LastRun,
-    Quarantine,
-    StorageFull,
-)
+from modvisor.supervisor.journal.journal import Journal
+from modvisor.supervisor.journal.records import Checkpoint, DeadLetter, DurableEvent, LastRun, Quarantine, StorageFull
 from modvisor.supervisor.journal.state_dir import StateDir
 from modvisor.supervisor.lifecycle.keeper import Keeper
 from modvisor.supervisor.limits.enforcement import Enforcement
@@ -51,7 +44,7 @@ NOWHERE = Home()
 
 
 class MemoryJournal(Journal):
-    """Keeps what a journal keeps, while the test lasts; commits in batches, ``lag`` seconds after the first of each."""
+    """A journal in memory. It commits in batches, ``lag`` seconds after the first write of each."""
 
     def __init__(self) -> None:
         self.lag = 0.0
@@ -158,6 +151,17 @@ class MemoryJournal(Journal):
 
         return await self._ask("pending events", pending)
 
+    async def pending_counts(self) -> dict[str, int]:
+        return await self._ask("pending events", lambda: Counter(event.mod_id for event in self.accepted.values()))
+
+    def hand_on(self, former: str, mod_id: str) -> None:
+        for seq, kept in self.accepted.items():
+            if kept.mod_id == former:
+                self.accepted[seq] = replace(kept, mod_id=mod_id)
+
+    def reassign(self, seq: int, mod_id: str) -> None:
+        self.accepted[seq] = replace(self.accepted[seq], mod_id=mod_id)
+
     async def bury(self, letter: DeadLetter, *, seq: int | None = None) -> int:
         def bury() -> int:
             self._write()
@@ -176,7 +180,7 @@ class MemoryJournal(Journal):
 
 
 class MemorySnapshots(SnapshotStore):
-    """Sources that are kept in no file."""
+    """Kept sources in memory."""
 
     def __init__(self) -> None:
         self._kept: dict[str, tuple[str, Snapshot]] = {}
@@ -215,7 +219,7 @@ class MemorySnapshots(SnapshotStore):
 
 @dataclass(eq=False)
 class Sent:
-    """An event on its way, with what came of it."""
+    """An event on its way, and its answer."""
 
     event: Event
     deadline: float
@@ -259,7 +263,6 @@ class World:
         self.agents = AgentRegistry(AgentsConfig(), {}, self.journal.record)
         self.late: list[tuple[Journey, Any]] = []  # answers nobody waited for
         self.sent: list[Sent] = []
-        self.in_quarantine = False  # the mod that is being loaded
         self._numbers = 0  # of events
         self.commands: list[asyncio.Task[Any]] = []
         self.mods: ModRegistry
@@ -280,7 +283,7 @@ class World:
 
     @property
     def worker(self) -> FakeWorker | None:
-        """The one that events go to."""
+        """The worker that events go to."""
         keeper = self.keeper
         if keeper is None or keeper.incarnation is None:
             return None
@@ -327,17 +330,15 @@ class World:
         await self.gateway.late(journey, mod_id, outcome)
 
     async def open(self, *, in_quarantine: bool = False) -> None:
-        """Put it together and load the mod, which may have been in quarantine when the network last ran."""
+        """Load the mod, which may have been in quarantine when the network last ran."""
         await self._started
-        self.in_quarantine = in_quarantine
         if in_quarantine:
             kept = Quarantine(MOD, self.mod.path, "it kept ending", 0.0, fingerprint(self.mod))
             self.ask.records.restore(LastRun(quarantines={MOD: kept}))
         await self.ask.load(self.mod)
-        self.in_quarantine = False
 
     async def close(self) -> None:
-        """End all there is; raises what went wrong with the network's own tasks."""
+        """End everything; raise what went wrong in the network's own tasks."""
         if not self._owner.done():
             await self.ask.close()
             self._stop.set()
@@ -351,7 +352,7 @@ class World:
         return self._owner.exception() if self._owner.done() else None
 
     async def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
-        """Wait until something is so that no event tells of; fails after so many seconds."""
+        """Wait for a condition that no event tells of; fail after so many seconds."""
         async with asyncio.timeout(seconds):
             while not condition():
                 await asyncio.sleep(0.001)
@@ -361,14 +362,14 @@ class World:
     def event(
         self, do: str = "answer", *, source: str = "agent:a", timeout: float | None = None, **payload: Any
     ) -> Event:
-        """The next event, not sent yet."""
+        """Make the next event without sending it."""
         n = self._numbers
         self._numbers += 1
         payload = {"n": n, "do": do, **payload}
         return Event("work.do", source, f"mod:{MOD}", payload, event_id=f"e{n}", timeout=timeout)
 
     def send(self, do: str = "answer", **more: Any) -> Sent:
-        """Send an event, whose answer is waited for in a task."""
+        """Send an event; a task waits for its answer."""
         event = self.event(do, **more)
         deadline = self.loop.time() + (self.config.event_timeout if event.timeout is None else event.timeout)
         sent = Sent(event, deadline, self.loop.create_task(self.gateway.from_inside(event), name=event.event_id))
@@ -376,13 +377,13 @@ class World:
         return sent
 
     def command(self, command: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Begin something that the operator asks for."""
+        """Begin a command of the operator."""
         task = self.loop.create_task(command)
         self.commands.append(task)
         return task
 
     def exceed(self, worker: FakeWorker, resource: str, *, hard: bool) -> None:
-        """What the watchdog tells of a worker."""
+        """Have the watchdog tell that a worker exceeds a limit."""
         worker.faults.add("used too much")
         watchdog = self.enforcement.watchdog
         if (watched := watchdog._watched.get(worker.pid)) is not None:

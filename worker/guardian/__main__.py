@@ -47,7 +47,7 @@ _PASS = 0.05  # seconds between two looks at what is left
 
 COMMON = (
     "difflib", "json", "sqlite3", "unicodedata",
-    *(f"modvisor.mods.workspace.{name}" for name in ("announce", "database", "fields", "paging")),
+    *(f"modvisor.mods.workspace.{name}" for name in ("announce", "database", "fields", "paging", "store_mod")),
 )  # fmt: skip
 """Modules that many mods import and no worker needs itself, imported here for all forked workers.
 They are of the standard library (some builds of Python lack some), or shared by the bundled mods.

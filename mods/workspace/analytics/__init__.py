@@ -1,4 +1,4 @@
-"""Analytics: what the network does, counted over sliding windows in bounded memory."""
+"""Analytics: counts the network's events over sliding windows, in bounded memory."""
 
 from .mod import AnalyticsMod
 

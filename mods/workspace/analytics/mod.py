@@ -1,23 +1,21 @@
-"""`AnalyticsMod`: counts every event, and answers about them. The events stand in ../README.md."""
+"""`AnalyticsMod`: count every event of the network. ../README.md describes its own events."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import sqlite3
-import time
 import zlib
 from collections.abc import Callable
 from typing import Any
 
-from ....ipc.errors import InvalidEvent
-from ....ipc.topic import check_pattern, matches
-from ... import BaseMod, Event, EventResponse, Refused, mod_event_handler
+from ... import BaseMod, Event, EventResponse, InvalidEvent, Refused, check_pattern, matches, mod_event_handler
 from ..fields import Given
 from ..paging import cut, read_cursor, read_limit
+from ..store_mod import StoreMod
+from .key_counts import KeyCounts
 from .sizes import size_of
 from .store import StreamStore
-from .tally import Tally
 from .windows import BUCKETS, Stream, View
 
 STATE_FORMAT = 1
@@ -29,12 +27,12 @@ METRICS = ("payload_bytes", "gap_seconds")
 MAX_QUANTILES = 20
 
 
-class AnalyticsMod(BaseMod):
-    """Observes the whole stream of events."""
+class AnalyticsMod(StoreMod, BaseMod):
+    """Observes every event of the network."""
 
     version = "1.0.0"
     description = "Counts, rates, sources and quantiles of all events over sliding windows, in bounded memory."
-    clock: Callable[[], float] = staticmethod(time.time)  # replaced in tests
+    _saver: asyncio.Task[None] | None = None
 
     def initialize(self) -> None:
         config = Given(self.config)
@@ -48,47 +46,49 @@ class AnalyticsMod(BaseMod):
             raise Refused(f"windows: expected multiples of {BUCKETS} seconds, got {lengths}", field="windows")
         self._windows = sorted({int(length) for length in lengths})
         self._stream = Stream(self._windows, self._max_keys)
-        self._saved = 0  # events counted when the stream was last saved
+        self._saved = 0  # number of events at the last save
 
     async def activate(self) -> None:
-        self._store = StreamStore(self.context.storage_path / "analytics.db")
+        self._stream_store = self.open("analytics.db", StreamStore)
         stored = Stream(self._windows, self._max_keys)
-        self._store.load(stored)
-        # A checkpoint may be older than what was stored after it, and a handed over state newer.
+        self._stream_store.load(stored)
+        # The file may be newer than a checkpoint, but older than the state of the old incarnation.
         if stored.count >= self._stream.count:
             self._stream = stored
             self._saved = stored.count
         self._saver = asyncio.create_task(self._save_regularly())
 
     async def shutdown(self) -> None:
-        if hasattr(self, "_saver"):
+        if self._saver is not None:
             self._saver.cancel()
             await asyncio.gather(self._saver, return_exceptions=True)
             self.save()
-        if hasattr(self, "_store"):
-            self._store.close()
+        await super().shutdown()
 
     def get_state(self) -> dict[str, Any]:
-        """The whole stream, packed. Saved too: this incarnation then has nothing left to write over the next one's."""
+        """Return the whole stream, packed.
+
+        Save it too: then this incarnation has nothing left to save over the next one's counts.
+        """
         self.save()
         packed = zlib.compress(json.dumps(self._stream.dump(), separators=(",", ":")).encode(), 1)
         return {"format": STATE_FORMAT, "stream": packed}
 
     def set_state(self, state: Any, from_version: str) -> None:
         if not isinstance(state, dict) or state.get("format") != STATE_FORMAT:
-            self.context.log.warning("state of version %s is of another format; using what is on disk", from_version)
+            self.context.log.warning("state of version %s has another format; using the saved counts", from_version)
             return
         stream = Stream(self._windows, self._max_keys)
         stream.load(json.loads(zlib.decompress(state["stream"])))
         self._stream = stream
 
     def save(self) -> None:
-        """Write to disk what was counted since the last time. A failure is logged; the next time writes it too."""
+        """Save the counts. Log a failure; the next call tries again."""
         count = self._stream.count
         if count == self._saved:
             return
         try:
-            self._store.save(self._stream)
+            self._stream_store.save(self._stream)
         except sqlite3.Error as error:
             self.context.log.warning("counts could not be saved: %s", error)
         else:
@@ -191,7 +191,7 @@ class AnalyticsMod(BaseMod):
         names = (*self._stream.rings, TOTAL)
         return self._stream.view(given.choice("window", names, default=names[0]), self.clock())
 
-    def _top(self, given: Given, label: str, pick: Callable[[View], Tally]) -> EventResponse:
+    def _top(self, given: Given, label: str, pick: Callable[[View], KeyCounts]) -> EventResponse:
         view = self._view(given)
         limit, offset = read_limit(given), read_cursor(given)
         given.done()
@@ -209,9 +209,9 @@ def _items(rows: list[tuple[str, int]], label: str, view: View) -> list[dict[str
     return [{label: key, "events": count, "rate": count / view.seconds} for key, count in rows]
 
 
-def _domains(names: Tally) -> Tally:
-    """The same counts by the first part of the names."""
-    domains = Tally(2**40)
+def _domains(names: KeyCounts) -> KeyCounts:
+    """Sum the counts by the first part of the names."""
+    domains = KeyCounts(2**40)
     for name, count in names.counts.items():
         domains.add(name.partition(".")[0], count)
     domains.other = names.other
@@ -219,11 +219,11 @@ def _domains(names: Tally) -> Tally:
 
 
 def _counter(given: Given) -> tuple[dict[str, Any], Callable[[Any], tuple[int, int]]]:
-    """What is to be counted in a bucket: events of a pattern, or of a source.
+    """Read what to count in a bucket: the events of a pattern, or of a source.
 
     Returns:
-        how it was asked for, and a function of a bucket: ``(events, events of keys given up)``; the second is how much the
-        first may be too low.
+        the pattern or source for the answer, and a function that takes a bucket and returns
+        ``(events, events of dropped keys)``. The first number is too low by at most the second.
     """
     pattern = given.line("pattern", most=255, default=None)
     source = given.line("source", most=200, default=None)
@@ -242,5 +242,5 @@ def _counter(given: Given) -> tuple[dict[str, Any], Callable[[Any], tuple[int, i
     return {"pattern": pattern}, lambda bucket: (_matching(bucket.names, pattern), bucket.names.other)
 
 
-def _matching(names: Tally, pattern: str) -> int:
+def _matching(names: KeyCounts, pattern: str) -> int:
     return sum(count for name, count in names.counts.items() if matches(pattern, name))

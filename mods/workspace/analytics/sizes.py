@@ -1,4 +1,4 @@
-"""How large a payload is, without encoding it again."""
+"""Estimate the size of a payload without encoding it again."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from itertools import islice
 from typing import Any
 
 MAX_ITEMS = 500
-"""Items looked at, in all. A megabyte of numbers must not cost the observer milliseconds for each event."""
+"""Items to look at in all. A megabyte of numbers must not take milliseconds for each event."""
 
 MAX_SAMPLE = 64
-"""Items looked at in one container. A longer one counts as so many times its first items."""
+"""Items to look at in one container. The size of a longer one is scaled up from its first items."""
 
 _NUMBER = 5  # bytes: between 1 (small) and 9 (a float)
 
 
 def size_of(payload: dict[str, Any]) -> int:
-    """About the payload's size as msgpack, bytes: texts and bytes as long as they are, numbers as 5."""
+    """Return about the payload's size as msgpack, in bytes. Every number counts as 5 bytes."""
     size = 1.0
     left = MAX_ITEMS
-    waiting: list[tuple[Any, float]] = [(payload, 1.0)]  # containers, and for how many each stands
+    waiting: list[tuple[Any, float]] = [(payload, 1.0)]  # containers, each with its weight
     for value, weight in waiting:
         count = len(value)
         if left <= 0:

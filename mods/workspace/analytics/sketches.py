@@ -1,4 +1,4 @@
-"""Answers about many values in little memory: how many different ones (HyperLogLog), and their quantiles (a histogram)."""
+"""Estimates in little memory: the number of different keys, and quantiles of values."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from typing import Any
 PRECISION = 11
 _REGISTERS = 1 << PRECISION
 ERROR = 1.04 / math.sqrt(_REGISTERS)
-"""Standard error of an estimate, 2.3 %: in 19 cases of 20 it is off by less than twice that."""
+"""Standard error of an estimate, 2.3 %: 19 of 20 estimates are off by less than twice that."""
 
 _ALPHA = 0.7213 / (1 + 1.079 / _REGISTERS)
 _REST_BITS = 64 - PRECISION
 
 
 class HyperLogLog:
-    """How many different keys were added; 2 KB whatever their number.
+    """Estimates how many different keys were added, in 2 KB for any number of keys.
 
-    Flajolet et al., "HyperLogLog: the analysis of a near-optimal cardinality estimation algorithm" (2007), with linear
-    counting for small numbers. The hash is BLAKE2b of 64 bits: unlike `hash`, the same in every process, so that a stored
-    sketch goes on; and long enough that the large-range correction is not needed.
+    Flajolet et al., "HyperLogLog: the analysis of a near-optimal cardinality estimation algorithm"
+    (2007), with linear counting for small numbers. The hash is BLAKE2b with 64 bits. Unlike `hash`
+    it is the same in every process, so a stored sketch can be continued. It is long enough to do
+    without the large-range correction.
     """
 
     __slots__ = ("_registers",)
@@ -36,13 +37,13 @@ class HyperLogLog:
     def add(self, key: str) -> None:
         hashed = int.from_bytes(blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
         index = hashed >> _REST_BITS
-        # Leading zeros of the remaining bits, plus one.
+        # The number of leading zeros of the remaining bits, plus one.
         rank = _REST_BITS - (hashed & ((1 << _REST_BITS) - 1)).bit_length() + 1
         if rank > self._registers[index]:
             self._registers[index] = rank
 
     def merge(self, other: HyperLogLog) -> None:
-        """As if the other's keys had been added here."""
+        """Add the other sketch's keys."""
         self._registers[:] = bytes(map(max, self._registers, other._registers))
 
     def estimate(self) -> int:
@@ -57,7 +58,7 @@ class HyperLogLog:
 
     @classmethod
     def load(cls, text: str) -> HyperLogLog:
-        """The inverse of `dump`; raises `ValueError` for anything else."""
+        """Read what `dump` returned; raise `ValueError` for anything else."""
         try:
             unpacking = zlib.decompressobj()
             registers = unpacking.decompress(base64.b85decode(text), _REGISTERS + 1)
@@ -71,22 +72,23 @@ class HyperLogLog:
 
 
 class Histogram:
-    """Quantiles of whole numbers from 0 to 2**40, true to 1/16 (6.25 %); at most 304 counters, of which only used ones exist.
+    """Quantiles of whole numbers from 0 to 2**40, with an error of at most 1/16 (6.25 %).
 
-    The buckets are those of the HDR histogram (Gil Tene, hdrhistogram.org): each power of two has eight of equal width, so
-    that the error is relative to the value.
+    The buckets are those of the HDR histogram (Gil Tene, hdrhistogram.org): each power of two has
+    eight of equal width, so that the error is relative to the value. There are at most 304 buckets,
+    and empty ones take no memory.
     """
 
     __slots__ = ("counts", "max")
 
-    TOP = 2**40 - 1  # 1 TB, or 12 days in microseconds: what is beyond counts as this
+    TOP = 2**40 - 1  # 1 TB, or 12 days in microseconds: larger values count as this
 
     def __init__(self) -> None:
         self.counts: dict[int, int] = {}
         self.max = 0
 
     def add(self, value: int) -> None:
-        """Count a value; below zero it counts as zero."""
+        """Count a value. A negative value counts as zero."""
         value = 0 if value < 0 else self.TOP if value > self.TOP else value
         shift = value.bit_length() - 4
         index = (shift << 3) + (value >> shift) if shift > 0 else value
@@ -102,9 +104,10 @@ class Histogram:
         self.max = max(self.max, other.max)
 
     def quantiles(self, shares: Iterable[float]) -> list[int | None]:
-        """For each share (0 to 1) the value that such a share of the values do not exceed; None when empty.
+        """Return, for each share (0 to 1), a value that this share of the values does not exceed.
 
-        The middle of the bucket that holds the value of rank ``ceil(share * count)``, at most `max`; for 1, `max` itself.
+        It is the middle of the bucket that holds the value of rank ``ceil(share * count)``, at most
+        `max`. For 1 it is `max`. If the histogram is empty, it is None.
         """
         total = sum(self.counts.values())
         ordered = sorted(self.counts.items())
@@ -134,6 +137,6 @@ class Histogram:
 
 
 def _middle(index: int) -> int:
-    """The middle of a bucket: the inverse of the index in `Histogram.add`."""
+    """Return the middle of a bucket. Inverts the index of `Histogram.add`."""
     shift = max(0, (index >> 3) - 1)
     return ((index - (shift << 3)) << shift) + (1 << shift >> 1)

@@ -1,4 +1,4 @@
-"""The counted stream on disk: only what changed since the last time is written."""
+"""`StreamStore`: keep the counts on disk. A save writes only what changed since the last one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MIGRATIONS = [
 
 
 class StreamStore:
-    """Keeps one stream."""
+    """Keeps one stream in a database file."""
 
     def __init__(self, path: Path) -> None:
         self._connection = open_database(path, MIGRATIONS)
@@ -32,7 +32,7 @@ class StreamStore:
         self._connection.close()
 
     def save(self, stream: Stream) -> None:
-        """Write the totals, the open bucket and every bucket that changed."""
+        """Write the totals, the open bucket and every changed bucket."""
         core = stream.dump_core()
         with transaction(self._connection):
             self._connection.execute("INSERT OR REPLACE INTO stream VALUES (1, ?)", (_to_json(core),))
@@ -41,7 +41,7 @@ class StreamStore:
                     "INSERT OR REPLACE INTO buckets VALUES (?, ?, ?)",
                     [(name, number, _to_json(ring.buckets[number].dump())) for number in ring.changed],
                 )
-                # Whatever the ring holds no more: it slid on, or the clock was set back.
+                # Delete the buckets that the ring dropped: it moved on, or the clock was set back.
                 self._connection.execute(
                     "DELETE FROM buckets WHERE ring = ? AND NOT number BETWEEN ? AND ?",
                     (name, min(ring.buckets, default=0), max(ring.buckets, default=-1)),
@@ -50,7 +50,7 @@ class StreamStore:
             ring.changed.clear()
 
     def load(self, stream: Stream) -> None:
-        """Fill an empty stream with what was saved, if anything was."""
+        """Fill an empty stream with the saved counts, if there are any."""
         row = self._connection.execute("SELECT data FROM stream").fetchone()
         if row is None:
             return

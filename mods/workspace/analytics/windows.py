@@ -1,7 +1,9 @@
-"""Sliding windows over a stream of events: rings of time buckets, fed from one open bucket of a second.
+"""Sliding windows over a stream of events: rings of time buckets, fed from an open bucket.
 
-Counting an event touches the open bucket only. When its second is over, it is added to the current bucket of every
-window, so that an event costs the same however many windows there are.
+The open bucket holds the counts of one second.
+
+Counting an event touches only the open bucket. When its second is over, the bucket is added to the
+current bucket of every window. So an event costs the same for any number of windows.
 """
 
 from __future__ import annotations
@@ -10,35 +12,36 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from .key_counts import KeyCounts
 from .sketches import Histogram
-from .tally import Tally
 
 BUCKETS = 60
-"""Of each window: a window slides in steps of 1/60 of its length."""
+"""Buckets of a window, which slides in steps of 1/60 of its length."""
 
 UNKNOWN = "unknown"  # the source of an event without one
 
 
 class Bucket:
-    """What happened in one stretch of time.
+    """The counts of one period of time.
 
     Attributes:
-        number: start of the stretch divided by its length; Unix time.
-        sizes: of payloads, bytes. gaps: from one event to the next, microseconds.
+        number: start of the period, in Unix time, divided by its length.
+        sizes: sizes of payloads, in bytes.
+        gaps: times from one event to the next, in microseconds.
     """
 
     __slots__ = ("gaps", "names", "number", "sizes", "sources")
 
     def __init__(self, number: int, cap: int) -> None:
         self.number = number
-        self.names = Tally(cap)
-        self.sources = Tally(cap)
+        self.names = KeyCounts(cap)
+        self.sources = KeyCounts(cap)
         self.sizes = Histogram()
         self.gaps = Histogram()
 
     @property
     def count(self) -> int:
-        """How many events."""
+        """The number of events."""
         return self.names.total()
 
     def merge(self, other: Bucket) -> None:
@@ -48,7 +51,7 @@ class Bucket:
         self.gaps.merge(other.gaps)
 
     def dump(self) -> dict[str, Any]:
-        """Plain data that `load` takes."""
+        """Return plain data for `load`."""
         return {
             "number": self.number,
             "names": self.names.dump(),
@@ -60,8 +63,8 @@ class Bucket:
     @classmethod
     def load(cls, data: dict[str, Any], cap: int) -> Bucket:
         bucket = cls(int(data["number"]), cap)
-        bucket.names = Tally.load(data["names"], cap)
-        bucket.sources = Tally.load(data["sources"], cap)
+        bucket.names = KeyCounts.load(data["names"], cap)
+        bucket.sources = KeyCounts.load(data["sources"], cap)
         bucket.sizes = Histogram.load(data["sizes"])
         bucket.gaps = Histogram.load(data["gaps"])
         return bucket
@@ -71,7 +74,7 @@ class Ring:
     """One window: at most `BUCKETS` buckets of ``width`` seconds.
 
     Attributes:
-        changed: numbers of the buckets that changed since somebody cleared this (who stores them).
+        changed: numbers of the buckets that changed since the last save. The store clears it.
     """
 
     def __init__(self, seconds: int, cap: int) -> None:
@@ -101,21 +104,22 @@ class Ring:
             self.changed.discard(old)
 
     def since(self, now: float) -> int:
-        """The number of the oldest bucket that is part of the window at ``now``."""
+        """Return the number of the oldest bucket of the window at ``now``."""
         return int(now) // self.width - BUCKETS + 1
 
     def at(self, now: float) -> Iterator[Bucket]:
-        """The buckets of the window as it stands at ``now``."""
+        """Return the buckets of the window at ``now``."""
         first = self.since(now)
         return (bucket for number, bucket in self.buckets.items() if number >= first)
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A window (or everything since the beginning) as it stands at some moment.
+    """A window, or everything since the start, at one moment.
 
     Attributes:
-        start: Unix seconds from which on events are in it. seconds: from then until now, at least 1.
+        start: Unix seconds of the first events in it.
+        seconds: seconds from `start` until now, at least 1.
     """
 
     name: str
@@ -130,15 +134,15 @@ class View:
 
 
 class Stream:
-    """The whole stream of events, counted.
+    """Counts the whole stream of events.
 
     Args:
         windows: lengths in seconds, multiples of `BUCKETS`.
-        cap: keys kept per bucket (see `Tally`); five times as many for the total.
+        cap: keys kept per bucket (see `KeyCounts`). The total keeps five times as many.
 
     Attributes:
-        started: when the first event came, Unix seconds; None before that.
-        total: everything since ever.
+        started: when the first event came, in Unix seconds; None before that.
+        total: counts since the start.
     """
 
     def __init__(self, windows: list[int], cap: int) -> None:
@@ -151,17 +155,17 @@ class Stream:
 
     @property
     def open(self) -> Bucket:
-        """The bucket of the second that is under way."""
+        """The bucket of the current second."""
         return self._open
 
     @property
     def count(self) -> int:
-        """Events since ever; never falls, so it tells which of two copies of a stream is newer."""
+        """Events since the start. It never falls, so it says which of two copies is newer."""
         return self.total.count + self._open.count
 
     def add(self, name: str, source: str | None, size: int, at: float, now: float) -> None:
-        """Count an event that came ``at`` (Unix seconds; what cannot be, as the future, counts as ``now``)."""
-        if not 0.0 <= at <= now:  # also when it is no number at all
+        """Count an event that came ``at`` (Unix seconds). An impossible time counts as ``now``."""
+        if not 0.0 <= at <= now:  # in the future, negative, or not a number
             at = now
         bucket = self._open
         second = int(at)
@@ -188,14 +192,14 @@ class Stream:
             self._close(bucket)
 
     def view(self, name: str, now: float) -> View:
-        """The window of that name, or ``total``, merged into one bucket."""
+        """Merge the window of that name, or ``total``, into one bucket."""
         if name == "total":
             buckets, start = [self.total], self.started or now
         else:
             ring = self.rings[name]
             buckets, start = ring.at(now), float(ring.since(now) * ring.width)
             start = max(start, self.started or now)
-        merged = Bucket(0, 2**40)  # nothing more is given up for a moment's answer
+        merged = Bucket(0, 2**40)  # a cap so high that the answer drops no keys
         for bucket in buckets:
             merged.merge(bucket)
         if self._open.number + 1 > start:
@@ -203,7 +207,7 @@ class Stream:
         return View(name, start, max(1.0, now - start), merged)
 
     def series(self, name: str, now: float) -> list[tuple[int, Bucket | None]]:
-        """The window's buckets in order, each with its start; None where nothing happened."""
+        """Return the window's buckets in order, each with its start. An empty bucket is None."""
         ring = self.rings[name]
         first = ring.since(now)
         found: dict[int, Bucket] = {bucket.number: bucket for bucket in ring.at(now)}
@@ -216,15 +220,15 @@ class Stream:
             found[number] = both
         return [(n * ring.width, found.get(n)) for n in range(first, first + BUCKETS)]
 
-    # -- handing over
+    # -- saving and loading
 
     def dump(self) -> dict[str, Any]:
-        """Everything as plain data, for `load`."""
+        """Return everything as plain data, for `load`."""
         rings = {name: [bucket.dump() for bucket in ring.buckets.values()] for name, ring in self.rings.items()}
         return {**self.dump_core(), "rings": rings}
 
     def dump_core(self) -> dict[str, Any]:
-        """Everything but the rings."""
+        """Return everything except the rings."""
         return {
             "started": self.started,
             "last": self._last,
@@ -233,7 +237,10 @@ class Stream:
         }
 
     def load(self, data: dict[str, Any]) -> None:
-        """Take over what `dump` gave; windows that are configured no more are left out. Everything counts as changed."""
+        """Take over what `dump` returned, and mark it as changed.
+
+        Windows that are no longer configured are left out.
+        """
         self.load_core(data)
         for name, buckets in data["rings"].items():
             if name in self.rings:
@@ -253,11 +260,12 @@ class Stream:
     # -- inside
 
     def _turn(self, second: int, at: float, now: float) -> Bucket:
-        """The bucket for an event of another second than the open one's."""
+        """Return the bucket for an event that does not belong to the open bucket's second."""
         if second < self._open.number:
             if self._open.number <= now + 1:
-                return Bucket(second, self._cap)  # late; closed at once
-            self._restart()  # the clock was set back: what was counted as newer would hide everything for that long
+                return Bucket(second, self._cap)  # a late event: its bucket is closed at once
+            # The clock was set back: the newer buckets would hide events until it catches up.
+            self._restart()
         self._close(self._open)
         self._open = Bucket(second, self._cap)
         if self.started is None or at < self.started:
@@ -281,7 +289,7 @@ class Stream:
 
 
 def window_name(seconds: int) -> str:
-    """``60`` to ``1m``, ``3600`` to ``1h``, ``90`` to ``90s``: the largest unit that leaves a whole number."""
+    """Name a window in the largest unit that gives a whole number: ``1m``, ``1h``, ``90s``."""
     for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
         if seconds % length == 0:
             return f"{seconds // length}{unit}"

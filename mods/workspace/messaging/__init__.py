@@ -1,4 +1,4 @@
-"""Messaging: channels, direct messages, threads, reactions and unread counts, delivered through the network."""
+"""Messaging: channels, direct messages, threads, reactions and unread counts."""
 
 from .mod import MessagingMod
 

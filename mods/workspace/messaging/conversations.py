@@ -6,17 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ....ipc.errors import Code
-from ... import Refused
+from ... import Code, Refused
 from ..database import open_database, transaction
 from .schema import MIGRATIONS
 
-MAX_COUNTED = 1_000  # unread messages are counted up to here: nobody reads the difference, and counting costs
+MAX_COUNTED = 1_000  # stop to count unread messages here: counting takes time, and no reader needs the exact number
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A channel, or the direct conversation of two.
+    """A channel, or the direct conversation of two agents.
 
     Attributes:
         channel: the channel's name; None for a direct conversation.
@@ -35,7 +34,7 @@ class Conversation:
 
     @staticmethod
     def between(one: str, other: str) -> Conversation:
-        # '|' is in no id, so that no two pairs give the same text.
+        # No id contains '|', so no two pairs give the same text.
         return Conversation("direct:" + "|".join(sorted((one, other))), None)
 
     @staticmethod
@@ -44,17 +43,20 @@ class Conversation:
         return Conversation(conversation_id, name if kind == "channel" else None)
 
     def partners(self) -> list[str]:
-        """The two of a direct conversation."""
+        """Return the two ids of a direct conversation."""
         return self.id.removeprefix("direct:").split("|")
 
     def partner_of(self, agent_id: str) -> str:
-        """The other one of a direct conversation."""
+        """Return the other id of a direct conversation."""
         one, other = self.partners()
         return other if one == agent_id else one
 
 
 class ConversationStore:
-    """Every method is one short transaction; what cannot be done raises `Refused`."""
+    """Conversations and members.
+
+    Every method is one short transaction, and raises `Refused` for a bad request.
+    """
 
     def __init__(self, path: Path) -> None:
         self.connection = open_database(path, MIGRATIONS)
@@ -65,7 +67,7 @@ class ConversationStore:
     # -- channels
 
     def create_channel(self, name: str, topic: str, actor: str, at: float) -> bool:
-        """False if there is such a channel already."""
+        """Create a channel. Return False if it already exists."""
         done = self.connection.execute(
             "INSERT INTO conversations VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (f"channel:{name}", name, topic, actor, at),
@@ -73,16 +75,16 @@ class ConversationStore:
         return done.rowcount == 1
 
     def channel(self, name: str) -> Conversation:
-        """The channel of that name; refuses with ``not_found``."""
+        """Return the channel; refuse with ``not_found`` if there is none of that name."""
         if self.connection.execute("SELECT 1 FROM conversations WHERE channel = ?", (name,)).fetchone() is None:
             raise Refused(
-                f"channel: there is no channel {name!r}; make it with messaging.channel.create",
+                f"channel: there is no channel {name!r}; create it with messaging.channel.create",
                 code=Code.NOT_FOUND, field="channel",
             )  # fmt: skip
         return Conversation.of_channel(name)
 
     def describe(self, name: str) -> dict[str, Any]:
-        """One channel as `channels` lists it, without the ``joined`` of anybody."""
+        """Return a channel as `channels` lists it, without ``joined``."""
         row = self.connection.execute(
             "SELECT channel, topic, created_by, created_at, (SELECT count(*) FROM members m "
             "WHERE m.conversation_id = c.conversation_id AND NOT gone) AS members FROM conversations c WHERE channel = ?",
@@ -91,7 +93,7 @@ class ConversationStore:
         return dict(row)
 
     def channels(self, agent_id: str, joined: bool, after: str, limit: int) -> list[dict[str, Any]]:
-        """Channels by name, each with its number of members and whether the agent is one."""
+        """Return channels by name, with their number of members and whether the agent joined."""
         rows = self.connection.execute(
             "SELECT channel, topic, created_by, created_at, (SELECT count(*) FROM members m "
             "  WHERE m.conversation_id = c.conversation_id AND NOT gone) AS members, own.agent_id IS NOT NULL AS joined "
@@ -105,10 +107,10 @@ class ConversationStore:
     # -- members
 
     def join(self, conversation: Conversation, agent_id: str, at: float, *, again: bool = True) -> bool:
-        """Make the agent a member; what was written before counts as read. False if it is one already.
+        """Make the agent a member. Return False if it already is one. Older messages count as read.
 
         Args:
-            again: also if it left on purpose.
+            again: whether an agent that left on purpose joins again.
         """
         done = self.connection.execute(
             "INSERT INTO members (conversation_id, agent_id, joined_at, last_read) "
@@ -119,7 +121,7 @@ class ConversationStore:
         return done.rowcount == 1
 
     def leave(self, conversation: Conversation, agent_id: str) -> bool:
-        """False if the agent is no member."""
+        """End a membership. Return False if the agent is no member."""
         done = self.connection.execute(
             "UPDATE members SET gone = 1 WHERE conversation_id = ? AND agent_id = ? AND NOT gone",
             (conversation.id, agent_id),
@@ -141,7 +143,7 @@ class ConversationStore:
         return [dict(row) for row in rows]
 
     def memberships(self, agent_id: str | None = None) -> list[tuple[str, str]]:
-        """``(channel, agent id)`` of every channel member, or of one agent."""
+        """Return ``(channel, agent id)`` for every channel member, or for one agent."""
         rows = self.connection.execute(
             "SELECT channel, agent_id FROM members JOIN conversations USING (conversation_id) "
             "WHERE channel IS NOT NULL AND NOT gone AND (? IS NULL OR agent_id = ?) ORDER BY channel, joined_at, agent_id",
@@ -150,7 +152,7 @@ class ConversationStore:
         return [(row["channel"], row["agent_id"]) for row in rows]
 
     def direct(self, author: str, other: str, at: float) -> Conversation:
-        """The direct conversation of two, made when it is first written to."""
+        """Return the direct conversation of two, and create it when they first write."""
         conversation = Conversation.between(author, other)
         with transaction(self.connection):
             self.connection.execute(
@@ -165,10 +167,13 @@ class ConversationStore:
                 )
         return conversation
 
-    # -- what was read
+    # -- read and unread
 
     def mark_read(self, conversation: Conversation, agent_id: str, message_id: int | None) -> int:
-        """Note that the agent has read up to ``message_id`` (None: everything); never goes back. Returns the mark."""
+        """Note that the agent has read up to ``message_id``, or everything for None.
+
+        Return the mark. The mark never moves back.
+        """
         row = self.connection.execute(
             "UPDATE members SET last_read = max(last_read, min(coalesce(:message, newest), newest)) "
             "FROM (SELECT coalesce(max(message_id), 0) AS newest FROM messages WHERE conversation_id = :conversation) "
@@ -180,7 +185,10 @@ class ConversationStore:
         return row["last_read"]
 
     def unread(self, agent_id: str, after: str, limit: int) -> list[dict[str, Any]]:
-        """Conversations with messages of others the agent has not read, by id; each count stops at `MAX_COUNTED`."""
+        """Return conversations with unread messages by others, by id.
+
+        Counts stop at `MAX_COUNTED`.
+        """
         rows = self.connection.execute(
             "SELECT * FROM (SELECT conversation_id, last_read, (SELECT count(*) FROM (SELECT 1 FROM messages n "
             "  WHERE n.conversation_id = m.conversation_id AND n.message_id > m.last_read "

@@ -5,18 +5,17 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from ....ipc.errors import Code
-from ... import Refused
+from ... import Code, Refused
 from ..database import transaction
 from .conversations import Conversation, ConversationStore
 
-MAX_REACTIONS = 50  # different ones on a message, so that a message stays of readable size
+MAX_REACTIONS = 50  # different reactions on a message, so that a message stays of readable size
 
 _COLUMNS = "message_id, conversation_id, root_id, reply_to, author, at, text, edited_at, deleted_at"
 
 
 class MessageStore:
-    """Messages in the conversations' own database."""
+    """Keeps messages in the conversations' database."""
 
     def __init__(self, conversations: ConversationStore) -> None:
         self._conversations = conversations
@@ -25,7 +24,7 @@ class MessageStore:
     def post(
         self, conversation: Conversation, author: str, text: str, at: float, reply_to: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """A new message; one in reply to another belongs to that one's thread."""
+        """Write a message. A reply belongs to the thread of the message it replies to."""
         with transaction(self._connection):
             cursor = self._connection.execute(
                 "INSERT INTO messages (conversation_id, root_id, reply_to, author, at, text) VALUES (?, ?, ?, ?, ?, ?)",
@@ -39,7 +38,7 @@ class MessageStore:
                 ),
             )
             assert cursor.lastrowid is not None
-            # Who writes has read what stands above.
+            # The author has read the messages before.
             self._connection.execute(
                 "UPDATE members SET last_read = ? WHERE conversation_id = ? AND agent_id = ?",
                 (cursor.lastrowid, conversation.id, author),
@@ -47,7 +46,7 @@ class MessageStore:
             return self._one(cursor.lastrowid)
 
     def get(self, message_id: int, reader: str) -> dict[str, Any]:
-        """A message the reader may see: of any channel, or of a direct conversation of its own."""
+        """Return a message of any channel, or of a direct conversation of the reader."""
         message = self._find(message_id)
         if message is None or (message["channel"] is None and reader not in message["between"]):
             raise Refused(f"message_id: there is no message {message_id}", code=Code.NOT_FOUND, field="message_id")
@@ -56,7 +55,11 @@ class MessageStore:
     def history(
         self, conversation: Conversation, before: int | None, after: int | None, limit: int
     ) -> list[dict[str, Any]]:
-        """First messages of threads: the newest ones before ``before`` (newest first), or those after ``after``."""
+        """Return messages that start threads.
+
+        With ``after``, the oldest messages after it, oldest first. Otherwise the newest messages
+        before ``before``, newest first.
+        """
         order = "DESC" if after is None else "ASC"
         return self._many(
             "conversation_id = ? AND root_id IS NULL AND message_id > ? AND message_id < ? "
@@ -65,7 +68,7 @@ class MessageStore:
         )
 
     def thread(self, root_id: int, after: int, limit: int) -> list[dict[str, Any]]:
-        """The replies to a message, oldest first."""
+        """Return the replies to a message, oldest first."""
         return self._many(
             "root_id = ? AND root_id IS NOT NULL AND message_id > ? ORDER BY message_id LIMIT ?",
             (root_id, after, limit),
@@ -78,7 +81,7 @@ class MessageStore:
         return self._one(message_id)
 
     def delete(self, message_id: int, at: float) -> dict[str, Any]:
-        """Take text and reactions away; the place in the thread stays."""
+        """Remove a message's text and reactions. Its place in the thread stays."""
         with transaction(self._connection):
             self._connection.execute(
                 "UPDATE messages SET text = '', deleted_at = ? WHERE message_id = ?", (at, message_id)
@@ -87,7 +90,7 @@ class MessageStore:
             return self._one(message_id)
 
     def react(self, message_id: int, reaction: str, agent_id: str, at: float) -> bool:
-        """False if the agent has reacted so already."""
+        """Add a reaction. Return False if the agent already reacted in this way."""
         with transaction(self._connection):
             kinds = {
                 row["reaction"]
@@ -106,7 +109,7 @@ class MessageStore:
             return done.rowcount == 1
 
     def unreact(self, message_id: int, reaction: str, agent_id: str) -> bool:
-        """False if there was no such reaction of the agent."""
+        """Remove a reaction. Return False if the agent did not react in this way."""
         done = self._connection.execute(
             "DELETE FROM reactions WHERE message_id = ? AND reaction = ? AND agent_id = ?",
             (message_id, reaction, agent_id),
@@ -134,7 +137,7 @@ class MessageStore:
         return [_message(row, reactions.get(row["message_id"], {})) for row in rows]
 
     def _reactions(self, ids: list[int]) -> dict[int, dict[str, list[str]]]:
-        """Of each message, who reacted how; one query for a whole page."""
+        """Return each message's reactions and their agents, with one query for a whole page."""
         rows = self._connection.execute(
             f"SELECT message_id, reaction, agent_id FROM reactions WHERE message_id IN ({', '.join('?' * len(ids))}) "
             "ORDER BY message_id, at, agent_id",
@@ -147,7 +150,10 @@ class MessageStore:
 
 
 def _message(row: sqlite3.Row, reactions: dict[str, list[str]]) -> dict[str, Any]:
-    """A message as it travels: ``channel`` is None in a direct one, ``between`` in a channel's."""
+    """Return a message as its payload.
+
+    Either ``channel`` is None or ``between``, which names the two agents of a direct message.
+    """
     conversation = Conversation.from_id(row["conversation_id"])
     return {
         "message_id": row["message_id"],

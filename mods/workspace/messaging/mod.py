@@ -1,32 +1,29 @@
-"""`MessagingMod`: what agents may ask of messaging. The events stand in ../README.md."""
+"""`MessagingMod`: the events of messaging. ../README.md describes them."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
 from typing import Any
 
-from ....ipc.errors import Code
-from ... import BaseMod, Event, EventResponse, Refused, mod_event_handler
-from ..announce import Announcer
+from ... import BaseMod, Code, Event, EventResponse, Refused, mod_event_handler
 from ..fields import Given, actor, agent_id, channel_name
-from ..paging import MAX_ID, cut, read_cursor, read_limit
+from ..paging import MAX_ID, cut, list_answer, read_cursor, read_limit
+from ..store_mod import StoreMod
 from .conversations import Conversation, ConversationStore
 from .messages import MessageStore
-from .network import Delivery, to_others
+from .network_link import NetworkLink, to_others
 
 MAX_TOPIC = 500
 MAX_REACTION = 32
 MAX_CHANNELS = 1_000  # in the config
 
 
-class MessagingMod(BaseMod):
+class MessagingMod(StoreMod, BaseMod):
     """Channels, direct messages, threads, reactions and unread counts."""
 
     version = "1.0.0"
     description = "Channels, direct messages, threads, reactions and unread counts, delivered through the network."
-    clock: Callable[[], float] = staticmethod(time.time)  # replaced in tests
+    _restoring: asyncio.Task[None] | None = None
 
     def initialize(self) -> None:
         config = Given(self.config)
@@ -34,33 +31,31 @@ class MessagingMod(BaseMod):
         self._auto_join = config.flag("auto_join", default=False)
         self._moderators = frozenset(config.agents("moderators", default=[]))
         self._max_text = config.integer("max_text", least=1, most=1_000_000, default=20_000)
-        self._announce = config.destination("announce")
+        self._destination = config.destination("announce")
         config.done()
         for name in self._default_channels:
             if channel_name(name) != name:
                 raise Refused(f"channels: expected names such as 'general', got {name!r}", field="channels")
 
     async def activate(self) -> None:
-        self._announcer = Announcer(self.context, self._announce)
-        self._delivery = Delivery(self.context)
-        self._conversations = ConversationStore(self.context.storage_path / "messaging.db")
+        self._network = NetworkLink(self.context)
+        self._conversations = self.open("messaging.db", ConversationStore, self._destination)
         self._messages = MessageStore(self._conversations)
         for name in self._default_channels:
             self._conversations.create_channel(name, "", "system:system", self.clock())
-        # Not awaited: the network serves no event of ours before `activate` returns.
+        # Not awaited: the network handles none of our events before `activate` returns.
         self._restoring = asyncio.create_task(self._restore())
 
     async def shutdown(self) -> None:
-        if hasattr(self, "_restoring"):
+        if self._restoring is not None:
             self._restoring.cancel()
             await asyncio.gather(self._restoring, return_exceptions=True)
-        if hasattr(self, "_conversations"):  # not if `initialize` or `activate` refused
-            await self._announcer.close()
-            self._conversations.close()
+        await super().shutdown()
 
     async def settled(self) -> None:
-        """Wait until the network's channels have the members ours have (after a start)."""
-        await self._restoring
+        """Wait until the network's channels have the same members as ours, after a start."""
+        if self._restoring is not None:
+            await self._restoring
 
     # -- channels
 
@@ -71,8 +66,8 @@ class MessagingMod(BaseMod):
         topic = given.line("topic", most=MAX_TOPIC, default="")
         given.done()
         if not self._conversations.create_channel(name, topic, actor(event), self.clock()):
-            raise Refused(f"channel: {name!r} exists already; join it", code=Code.CONFLICT, field="channel")
-        await self._announcer.send("messaging.change.channel_created", {"channel": name, "actor": actor(event)})
+            raise Refused(f"channel: {name!r} already exists; join it", code=Code.CONFLICT, field="channel")
+        await self.announce.send("messaging.change.channel_created", {"channel": name, "actor": actor(event)})
         if event.source_agent is not None:
             await self._join(Conversation.of_channel(name), event.source_agent)
         return EventResponse(True, f"Channel {name} was created.", self._conversations.describe(name))
@@ -97,8 +92,8 @@ class MessagingMod(BaseMod):
         conversation = self._conversations.channel(name)
         if not self._conversations.leave(conversation, actor(event)):
             raise Refused(f"channel: {actor(event)} is not a member of channel {name}", field="channel")
-        await self._delivery.remove_member(name, actor(event))
-        await self._announcer.send("messaging.change.left", {"channel": name, "agent_id": actor(event)})
+        await self._network.remove_member(name, actor(event))
+        await self.announce.send("messaging.change.left", {"channel": name, "agent_id": actor(event)})
         return EventResponse(True, f"{actor(event)} left channel {name}.", {"channel": name})
 
     @mod_event_handler("messaging.channel.list")
@@ -108,8 +103,7 @@ class MessagingMod(BaseMod):
         limit, after = read_limit(given), given.text("cursor", least=0, most=128, default="")
         given.done()
         rows = self._conversations.channels(actor(event), joined, after, limit + 1)
-        channels, more = cut(rows, limit, lambda row: row["channel"])
-        return EventResponse(True, f"{len(channels)} channels.", {"channels": channels, **more})
+        return list_answer("channels", rows, limit, "channel")
 
     @mod_event_handler("messaging.channel.members")
     async def list_members(self, event: Event) -> EventResponse:
@@ -118,8 +112,7 @@ class MessagingMod(BaseMod):
         limit, after = read_limit(given), given.text("cursor", least=0, most=200, default="")
         given.done()
         rows = self._conversations.members(self._conversations.channel(name), after, limit + 1)
-        members, more = cut(rows, limit, lambda row: row["agent_id"])
-        return EventResponse(True, f"{len(members)} members.", {"members": members, **more})
+        return list_answer("members", rows, limit, "agent_id")
 
     @mod_event_handler("messaging.channel.history")
     async def channel_history(self, event: Event) -> EventResponse:
@@ -196,7 +189,7 @@ class MessagingMod(BaseMod):
         limit, after = read_limit(given), read_cursor(given)
         given.done()
         root = self._messages.get(message_id, actor(event))
-        if root["root_id"] is not None:  # any message of a thread names it
+        if root["root_id"] is not None:  # a reply, which names its thread too
             root = self._messages.get(root["root_id"], actor(event))
         rows = self._messages.thread(root["message_id"], after, limit + 1)
         replies, more = cut(rows, limit, lambda row: row["message_id"])
@@ -212,7 +205,7 @@ class MessagingMod(BaseMod):
     async def remove_reaction(self, event: Event) -> EventResponse:
         return await self._react(event, add=False)
 
-    # -- what was read
+    # -- read and unread
 
     @mod_event_handler("messaging.unread")
     async def unread(self, event: Event) -> EventResponse:
@@ -220,10 +213,7 @@ class MessagingMod(BaseMod):
         limit, after = read_limit(given), given.text("cursor", least=0, most=300, default="")
         given.done()
         rows = self._conversations.unread(actor(event), after, limit + 1)
-        found, more = cut(rows, limit, lambda row: row["conversation_id"])
-        return EventResponse(
-            True, f"{len(found)} conversations with unread messages.", {"conversations": found, **more}
-        )
+        return list_answer("conversations", rows, limit, "conversation_id", "conversations with unread messages")
 
     @mod_event_handler("messaging.mark_read")
     async def mark_read(self, event: Event) -> EventResponse:
@@ -240,25 +230,25 @@ class MessagingMod(BaseMod):
         mark = self._conversations.mark_read(conversation, actor(event), message_id)
         return EventResponse(True, f"Read up to message {mark}.", {"last_read": mark})
 
-    # -- the network's own news
+    # -- notifications of the network
 
     @mod_event_handler("system.notification.register_agent")
     async def agent_registered(self, event: Event) -> None:
-        """The network forgets an agent's channels when the agent goes; ours do not."""
+        """Enter the agent into its channels again: the network forgot them when the agent left."""
         agent = agent_id(event.payload.get("agent_id"))
         if agent is None:
             return
         self._join_defaults(agent)
-        await self._delivery.add_members(self._conversations.memberships(agent))
+        await self._network.add_members(self._conversations.memberships(agent))
 
     async def _restore(self) -> None:
-        registered = await self._delivery.registered()
+        registered = await self._network.registered()
         for agent in registered:
             self._join_defaults(agent)
         for channel, agent in self._conversations.memberships():
-            # Asked again for each: members come and go while this waits for the network.
+            # Check again for each agent, because members leave while this waits for the network.
             if agent in registered and self._conversations.is_member(Conversation.of_channel(channel), agent):
-                await self._delivery.add_members([(channel, agent)])
+                await self._network.add_members([(channel, agent)])
 
     def _join_defaults(self, agent: str) -> None:
         for name in self._default_channels if self._auto_join else ():
@@ -268,15 +258,18 @@ class MessagingMod(BaseMod):
 
     async def _join(self, conversation: Conversation, agent: str) -> bool:
         new = self._conversations.join(conversation, agent, self.clock())
-        # Also when it is a member already: joining again is what somebody does whom no message reaches.
+        # Tell the network even about a member: an agent that gets no messages will join again.
         assert conversation.channel is not None
-        await self._delivery.add_members([(conversation.channel, agent)])
+        await self._network.add_members([(conversation.channel, agent)])
         if new:
-            await self._announcer.send("messaging.change.joined", {"channel": conversation.channel, "agent_id": agent})
+            await self.announce.send("messaging.change.joined", {"channel": conversation.channel, "agent_id": agent})
         return new
 
     def _check_member(self, conversation: Conversation, event: Event) -> None:
-        """Agents write where they are members. Mods and the network itself may write to every channel."""
+        """Refuse an agent that is not a member.
+
+        Mods and the network itself may write to every channel.
+        """
         agent = event.source_agent
         if agent is not None and not self._conversations.is_member(conversation, agent):
             raise Refused(
@@ -286,11 +279,14 @@ class MessagingMod(BaseMod):
 
     def _partner(self, event: Event, other: str) -> str:
         if other == actor(event):
-            raise Refused("agent_id: expected somebody else, got yourself", field="agent_id")
+            raise Refused("agent_id: expected another agent, got yourself", field="agent_id")
         return other
 
     def _own(self, message_id: int, event: Event, others: frozenset[str]) -> None:
-        """Refuse unless the message is the sender's, or the sender is one of ``others``, and it was not deleted."""
+        """Refuse if the message was deleted, or if it is not the sender's.
+
+        Agents in ``others`` may act on any message.
+        """
         message = self._messages.get(message_id, actor(event))
         if message["author"] != actor(event) and actor(event) not in others:
             raise Refused(f"message {message_id} is {message['author']}'s, not {actor(event)}'s", code=Code.FORBIDDEN)
@@ -302,23 +298,23 @@ class MessagingMod(BaseMod):
     async def _post(
         self, conversation: Conversation, event: Event, text: str, reply_to: dict[str, Any] | None = None
     ) -> EventResponse:
-        """Keep a message, deliver it, and say how many it reached."""
+        """Keep a message, deliver it, and answer how many agents it reached."""
         message = self._messages.post(conversation, actor(event), text, self.clock(), reply_to)
         name = "messaging.delivery.direct" if conversation.channel is None else "messaging.delivery.posted"
         outgoing = to_others(name, message, self._members(conversation), actor(event))
         reached: dict[str, Any] = {"delivered": 0, "delivery_error": None}
         if outgoing is not None:
-            reached = await self._delivery.deliver(outgoing)
+            reached = await self._network.deliver(outgoing)
         agents = "1 agent" if reached["delivered"] == 1 else f"{reached['delivered']} agents"
-        told = f"Message {message['message_id']} was kept and reached {agents}."
+        told = f"Message {message['message_id']} was saved and reached {agents}."
         return EventResponse(True, told, message | reached)
 
     async def _tell(self, what: str, message: dict[str, Any], event: Event) -> None:
-        """Show the others a change of a message; whom it reaches is not waited for."""
+        """Show the other members a changed message, without waiting for the delivery."""
         members = self._members(_conversation(message))
         outgoing = to_others(f"messaging.delivery.{what}", message, members, actor(event))
         if outgoing is not None:
-            await self._announcer.post(outgoing)
+            await self.announce.post(outgoing)
 
     async def _react(self, event: Event, *, add: bool) -> EventResponse:
         given = Given(event.payload)

@@ -1,4 +1,4 @@
-"""The tables. A conversation is a channel or what two agents write to each other; both have members."""
+"""The tables. A conversation is a channel or direct, between two agents; both have members."""
 
 from __future__ import annotations
 

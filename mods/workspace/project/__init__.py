@@ -1,4 +1,4 @@
-"""Projects: goals, members, artifacts with versions, commits, and a log of everything that changed."""
+"""Projects: goals, members, artifacts with versions, commits, and a log of all changes."""
 
 from .mod import ProjectMod
 

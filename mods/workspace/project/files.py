@@ -1,4 +1,4 @@
-"""Artifacts with their versions, and commits, in the projects' database."""
+"""Artifacts with their versions, and commits. Both lie in the projects' database."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
-from ....ipc.errors import Code
-from ... import Refused
+from ... import Code, Refused
 from ..database import transaction
 from .rules import decode_content, encode_content
 from .store import Deed, ProjectStore
@@ -17,7 +16,7 @@ _HEAD = "v.name, v.version, kind, format, size, author, at"
 
 
 class ArtifactStore:
-    """Artifacts by name. The newest ``keep`` versions of each are kept."""
+    """Keeps artifacts by name, with the newest ``keep`` versions of each."""
 
     def __init__(self, projects: ProjectStore, *, keep: int, max_bytes: int) -> None:
         self._projects = projects
@@ -26,7 +25,11 @@ class ArtifactStore:
         self._max_bytes = max_bytes
 
     def put(self, deed: Deed, name: str, kind: str, content: Any, base: int | None) -> dict[str, Any]:
-        """A new version; ``base``: the version the sender knows to be the newest (0: none), to find conflicts."""
+        """Write a new version.
+
+        Args:
+            base: the newest version that the sender knows (0 for none). A newer one is a conflict.
+        """
         form, data = encode_content(content, self._max_bytes)
         with transaction(self._connection):
             self._projects.check_writer(deed)
@@ -36,7 +39,7 @@ class ArtifactStore:
             newest = 0 if row is None or row["deleted"] else row["version"]
             if base is not None and base != newest:
                 raise Refused(
-                    f"base_version: artifact {name!r} is at version {newest}, not {base}; get it and build upon that",
+                    f"base_version: artifact {name!r} is at version {newest}, not {base}; get it and change that version",
                     code=Code.CONFLICT, field="base_version", version=newest,
                 )  # fmt: skip
             version = 1 if row is None else row["version"] + 1
@@ -45,7 +48,7 @@ class ArtifactStore:
         return {"name": name, "version": version, "kind": kind, "format": form, "size": len(data)}
 
     def get(self, project_id: str, name: str, version: int | None) -> dict[str, Any]:
-        """One version with its content, the newest unless given."""
+        """Return a version with its content; the newest if ``version`` is None."""
         row = self._connection.execute(
             f"SELECT {_HEAD}, content FROM artifacts a JOIN versions v USING (project_id, name) "
             "WHERE project_id = ? AND v.name = ? AND v.version = coalesce(?, a.version) AND NOT deleted",
@@ -56,7 +59,7 @@ class ArtifactStore:
         return {**dict(row), "content": decode_content(row["format"], row["content"])}
 
     def list(self, project_id: str, after: str, limit: int) -> list[dict[str, Any]]:
-        """The newest version of each artifact, without content, by name."""
+        """Return the newest version of each artifact, without content, by name."""
         rows = self._connection.execute(
             f"SELECT {_HEAD} FROM artifacts a JOIN versions v USING (project_id, name, version) "
             "WHERE project_id = ? AND name > ? AND NOT deleted ORDER BY name LIMIT ?",
@@ -65,7 +68,7 @@ class ArtifactStore:
         return [dict(row) for row in rows]
 
     def delete(self, deed: Deed, name: str) -> None:
-        """Remove every version. A later `put` of that name goes on counting."""
+        """Remove every version. A later `put` of that name continues the numbers."""
         with transaction(self._connection):
             self._projects.check_writer(deed)
             done = self._connection.execute(
@@ -103,13 +106,13 @@ class ArtifactStore:
         if not kept:
             return Refused(f"name: project {project_id!r} has no artifact {name!r}", code=Code.NOT_FOUND, field="name")
         return Refused(
-            f"version: artifact {name!r} has no version {version}; kept are {kept[0]} to {kept[-1]}",
+            f"version: artifact {name!r} has no version {version}; versions {kept[0]} to {kept[-1]} are kept",
             code=Code.NOT_FOUND, field="version", versions=kept[-50:],
         )  # fmt: skip
 
 
 class CommitStore:
-    """Commits of a project's source repository, as a stream of them is read."""
+    """Keeps the commits of a project's source repository, in the order in which they come."""
 
     def __init__(self, projects: ProjectStore) -> None:
         self._projects = projects
@@ -118,7 +121,7 @@ class CommitStore:
     def add(
         self, deed: Deed, sha: str, author: str, timestamp: float, message: str, files: list[str]
     ) -> tuple[dict[str, Any], bool]:
-        """Add a commit. One with that ``sha`` is left as it is: streams are read again after an interruption.
+        """Add a commit, unless there is one with that ``sha``: a stream of commits may be repeated.
 
         Returns:
             the commit, and whether it is new.
@@ -138,7 +141,10 @@ class CommitStore:
             return _commit(row), bool(cursor.rowcount)
 
     def list(self, project_id: str, before: int, limit: int) -> Iterator[dict[str, Any]]:
-        """Commits, the last added first, as they are asked for: a page of them may end early, see `size_of_commit`."""
+        """Yield commits, the last added first.
+
+        A page of large commits may end early (`size_of_commit`).
+        """
         rows = self._connection.execute(
             "SELECT * FROM commits WHERE project_id = ? AND id < ? ORDER BY id DESC LIMIT ?",
             (project_id, before or 2**62, limit),
@@ -147,7 +153,7 @@ class CommitStore:
 
 
 def size_of_commit(commit: dict[str, Any]) -> int:
-    """About how many bytes it adds to an answer: a merge may name thousands of files."""
+    """Return about how many bytes a commit adds to an answer. It may name thousands of files."""
     return len(commit["message"]) + sum(map(len, commit["files"]))
 
 

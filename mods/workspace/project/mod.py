@@ -1,15 +1,13 @@
-"""`ProjectMod`: what agents may ask about projects. The events stand in ../README.md."""
+"""`ProjectMod`: the events of projects. ../README.md describes them."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 from ... import BaseMod, Event, EventResponse, Refused, mod_event_handler
-from ..announce import Announcer
 from ..fields import Given, actor
-from ..paging import MAX_ID, cut, read_cursor, read_limit
+from ..paging import MAX_ID, list_answer, read_cursor, read_limit
+from ..store_mod import StoreMod
 from .files import ArtifactStore, CommitStore, size_of_commit
 from .rules import GOAL_STATUSES, MAX_PROJECT_ID, ROLES, STATUSES, check_project_id
 from .store import Deed, ProjectStore
@@ -22,33 +20,26 @@ MAX_NOTE = 1_000
 MAX_SHA = 64
 MAX_MESSAGE = 50_000
 MAX_FILES, MAX_FILE = 5_000, 1_000
-MAX_TIME = 32_503_680_000  # the year 3000, Unix seconds: what lies beyond is milliseconds given by mistake
+MAX_TIME = 32_503_680_000  # the year 3000 in Unix seconds: a larger number is milliseconds by mistake
 
 
-class ProjectMod(BaseMod):
+class ProjectMod(StoreMod, BaseMod):
     """Projects, their members, goals, artifacts, commits and activity."""
 
     version = "1.0.0"
     description = "Projects: goals, members, artifacts with versions, commits, and a log of every change."
-    clock: Callable[[], float] = staticmethod(time.time)  # replaced in tests
 
     def initialize(self) -> None:
         config = Given(self.config)
         self._max_artifact = config.integer("max_artifact", least=1, most=32_000_000, default=4_000_000)
         self._keep = config.integer("keep_versions", least=1, most=10_000, default=20)
-        self._announce = config.destination("announce")
+        self._destination = config.destination("announce")
         config.done()
 
     def activate(self) -> None:
-        self._announcer = Announcer(self.context, self._announce)
-        self._projects = ProjectStore(self.context.storage_path / "project.db")
+        self._projects = self.open("project.db", ProjectStore, self._destination)
         self._artifacts = ArtifactStore(self._projects, keep=self._keep, max_bytes=self._max_artifact)
         self._commits = CommitStore(self._projects)
-
-    async def shutdown(self) -> None:
-        if hasattr(self, "_projects"):  # not if `initialize` or `activate` refused
-            await self._announcer.close()
-            self._projects.close()
 
     # -- projects
 
@@ -82,8 +73,7 @@ class ProjectMod(BaseMod):
         limit, after = read_limit(given), given.text("cursor", least=0, most=MAX_PROJECT_ID, default="")
         given.done()
         rows = self._projects.list(actor(event), status, mine, after, limit + 1)
-        projects, more = cut(rows, limit, lambda row: row["project_id"])
-        return EventResponse(True, f"{len(projects)} projects.", {"projects": projects, **more})
+        return list_answer("projects", rows, limit, "project_id")
 
     @mod_event_handler("project.update")
     async def update(self, event: Event) -> EventResponse:
@@ -122,7 +112,7 @@ class ProjectMod(BaseMod):
     async def _move(self, deed: Deed, status: str, note: str) -> EventResponse:
         project, former = self._projects.set_status(deed, status, note)
         await self._tell("status_set", deed, project, status=status, former=former, note=note)
-        return EventResponse(True, f"Project {deed.project_id} was {former} and is {status} now.", project)
+        return EventResponse(True, f"Project {deed.project_id} was {former} and is now {status}.", project)
 
     # -- members
 
@@ -156,8 +146,7 @@ class ProjectMod(BaseMod):
         given.done()
         self._projects.check_reader(project_id, actor(event))
         rows = self._projects.members(project_id, after, limit + 1)
-        members, more = cut(rows, limit, lambda row: row["agent_id"])
-        return EventResponse(True, f"{len(members)} members.", {"members": members, **more})
+        return list_answer("members", rows, limit, "agent_id")
 
     # -- goals
 
@@ -194,8 +183,7 @@ class ProjectMod(BaseMod):
         given.done()
         self._projects.check_reader(project_id, actor(event))
         rows = self._projects.goals(project_id, status, after, limit + 1)
-        goals, more = cut(rows, limit, lambda row: row["goal_id"])
-        return EventResponse(True, f"{len(goals)} goals.", {"goals": goals, **more})
+        return list_answer("goals", rows, limit, "goal_id")
 
     # -- artifacts
 
@@ -231,8 +219,7 @@ class ProjectMod(BaseMod):
         given.done()
         self._projects.check_reader(project_id, actor(event))
         rows = self._artifacts.list(project_id, after, limit + 1)
-        artifacts, more = cut(rows, limit, lambda row: row["name"])
-        return EventResponse(True, f"{len(artifacts)} artifacts.", {"artifacts": artifacts, **more})
+        return list_answer("artifacts", rows, limit, "name")
 
     @mod_event_handler("project.artifact.delete")
     async def delete_artifact(self, event: Event) -> EventResponse:
@@ -260,7 +247,7 @@ class ProjectMod(BaseMod):
         if new:
             told = {name: commit[name] for name in ("sha", "author", "timestamp")}
             await self._tell("commit_added", deed, commit={**told, "message": commit["message"][:MAX_NOTE]})
-        message = f"Commit {sha[:12]} was added." if new else f"Commit {sha[:12]} is known already."
+        message = f"Commit {sha[:12]} was added." if new else f"Commit {sha[:12]} is already known."
         return EventResponse(True, message, {"sha": sha, "new": new})
 
     @mod_event_handler("project.commit.list")
@@ -271,8 +258,7 @@ class ProjectMod(BaseMod):
         given.done()
         self._projects.check_reader(project_id, actor(event))
         rows = self._commits.list(project_id, before, limit + 1)
-        commits, more = cut(rows, limit, lambda row: row["id"], size_of_commit)
-        return EventResponse(True, f"{len(commits)} commits.", {"commits": commits, **more})
+        return list_answer("commits", rows, limit, "id", size=size_of_commit)
 
     @mod_event_handler("project.activity.list")
     async def list_activity(self, event: Event) -> EventResponse:
@@ -282,8 +268,7 @@ class ProjectMod(BaseMod):
         given.done()
         self._projects.check_reader(project_id, actor(event))
         rows = self._projects.activity(project_id, before, limit + 1)
-        activity, more = cut(rows, limit, lambda row: row["id"])
-        return EventResponse(True, f"{len(activity)} changes.", {"activity": activity, **more})
+        return list_answer("activity", rows, limit, "id", "changes")
 
     # -- inside
 
@@ -291,13 +276,13 @@ class ProjectMod(BaseMod):
         return Deed(_project_id(given), actor(event), self.clock())
 
     async def _tell(self, what: str, deed: Deed, project: dict[str, Any] | None = None, **details: Any) -> None:
-        """Announce a change; that of a private project to its members alone."""
+        """Announce a change. Only members may see a private project's announcements."""
         project = project or self._projects.head(deed.project_id)
         told = {"project_id": project["project_id"], "name": project["name"], "actor": deed.actor, "at": deed.at}
         only = None
         if project["private"]:
             only = [member["agent_id"] for member in self._projects.members(project["project_id"])]
-        await self._announcer.send(f"project.change.{what}", told | details, only=only)
+        await self.announce.send(f"project.change.{what}", told | details, only=only)
 
 
 def _project_id(given: Given) -> str:

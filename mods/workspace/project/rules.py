@@ -1,4 +1,4 @@
-"""What may follow what, and what an artifact may hold. Pure."""
+"""Rules of projects: which status may follow which, ids, and what an artifact may hold. Pure."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import re
 import unicodedata
 from typing import Any
 
-from ....ipc.errors import Code
-from ... import Refused
+from ... import Code, Refused
 
 LEGAL_MOVES: dict[str, tuple[str, ...]] = {
     "planned": ("active", "archived"),
@@ -17,7 +16,10 @@ LEGAL_MOVES: dict[str, tuple[str, ...]] = {
     "done": ("active", "archived"),
     "archived": ("active",),
 }
-"""Status of a project: what it may become from each. An archived one is read-only until it is active again."""
+"""Which status may follow each status.
+
+An archived project is read-only until it is active again.
+"""
 
 STATUSES = tuple(LEGAL_MOVES)
 GOAL_STATUSES = ("open", "done", "dropped")
@@ -28,10 +30,10 @@ _PROJECT_ID = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 
 
 def check_move(project_id: str, now: str, then: str) -> None:
-    """Refuse a move that `LEGAL_MOVES` does not have, saying which ones it has."""
+    """Refuse a move that is not in `LEGAL_MOVES`; the refusal names the legal moves."""
     if then not in LEGAL_MOVES[now]:
         legal = ", ".join(LEGAL_MOVES[now])
-        already = f"is {now} already" if now == then else f"is {now} and cannot become {then}"
+        already = f"is already {now}" if now == then else f"is {now} and cannot become {then}"
         raise Refused(
             f"status: project {project_id!r} {already}; from {now} it may become {legal}",
             code=Code.CONFLICT, field="status", status=now, legal=list(LEGAL_MOVES[now]),
@@ -39,7 +41,7 @@ def check_move(project_id: str, now: str, then: str) -> None:
 
 
 def check_project_id(value: str) -> str:
-    """``value`` if it can be a project's id, else a refusal."""
+    """Return ``value`` if it can be a project's id; refuse it otherwise."""
     if len(value) > MAX_PROJECT_ID or not _PROJECT_ID.fullmatch(value):
         raise Refused(
             f"project_id: expected lower-case letters, digits, '-', '_', '.', at most {MAX_PROJECT_ID}, got {value[:80]!r}",
@@ -49,15 +51,16 @@ def check_project_id(value: str) -> str:
 
 
 def id_from_name(name: str) -> str:
-    """A readable id: ``Rocket Öl 2`` to ``rocket-ol-2``; ``project`` when nothing is left of the name."""
+    """Make an id from a name, such as ``rocket-ol-2`` from ``Rocket Öl 2``, or ``project``."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[: MAX_PROJECT_ID - 8].strip("-") or "project"
 
 
 def encode_content(content: Any, most: int) -> tuple[str, bytes]:
-    """An artifact's content as stored: ``(format, bytes)`` with format ``text``, ``bytes`` or ``json``.
+    """Return an artifact's content as stored.
 
-    Refuses what is over ``most`` bytes, and what JSON cannot give back as it was.
+    Returns ``(format, bytes)``, where the format is ``text``, ``bytes`` or ``json``. Refuses more
+    than ``most`` bytes, and data that JSON would change.
     """
     match content:
         case str():
@@ -78,7 +81,7 @@ def encode_content(content: Any, most: int) -> tuple[str, bytes]:
 
 
 def decode_content(kind: str, data: bytes) -> Any:
-    """What `encode_content` was given."""
+    """Return the content that `encode_content` was given."""
     match kind:
         case "text":
             return data.decode()
@@ -114,6 +117,8 @@ def _check_json(value: Any, place: str) -> None:
         case _:
             raise Refused(
                 f"{place}: expected text, bytes or JSON data, got {type(value).__name__}"
-                + (" inside JSON data; put it as an artifact of its own" if isinstance(value, bytes) else ""),
+                + (
+                    " inside JSON data; store the bytes as an artifact of their own" if isinstance(value, bytes) else ""
+                ),
                 field="content",
             )

@@ -1,4 +1,4 @@
-"""The tables."""
+"""The tables of projects."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MIGRATIONS = [
         updated_at REAL NOT NULL
     );
     CREATE INDEX goals_by_project ON goals(project_id, goal_id);
-    -- One row per artifact ever put: a deleted one keeps its count, so that a version's number never means two things.
+    -- One row per artifact ever put. A deleted artifact keeps its row, so that no version number is used twice.
     CREATE TABLE artifacts (
         project_id TEXT NOT NULL REFERENCES projects ON DELETE CASCADE,
         name TEXT NOT NULL,

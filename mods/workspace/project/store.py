@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ....ipc.errors import Code
-from ... import Refused
+from ... import Code, Refused
 from ..database import open_database, transaction
 from .rules import check_move, id_from_name
 from .schema import MIGRATIONS
@@ -16,7 +15,7 @@ from .schema import MIGRATIONS
 
 @dataclass(frozen=True, slots=True)
 class Deed:
-    """Who does something to which project, and when."""
+    """A change to a project: who makes it, and when."""
 
     project_id: str
     actor: str
@@ -24,7 +23,11 @@ class Deed:
 
 
 class ProjectStore:
-    """Every method is one short transaction, and what it changes stands in the activity log; refusals are `Refused`."""
+    """Projects, members, goals and the activity log.
+
+    Every method is one short transaction, and raises `Refused` for a bad request. Every change is
+    noted in the activity log.
+    """
 
     def __init__(self, path: Path) -> None:
         self.connection = open_database(path, MIGRATIONS)
@@ -32,30 +35,38 @@ class ProjectStore:
     def close(self) -> None:
         self.connection.close()
 
-    # -- who may
+    # -- permissions
 
     def check_reader(self, project_id: str, actor: str) -> dict[str, Any]:
-        """The project, if ``actor`` may read it. A private project does not exist for others."""
+        """Return the project if ``actor`` may read it.
+
+        To others a private project does not exist.
+        """
         project = self.head(project_id)
         if project["private"] and self.role(project_id, actor) is None:
             raise _no_project(project_id)
         return project
 
     def head(self, project_id: str) -> dict[str, Any]:
-        """The project as its own table has it, whoever asks."""
+        """Return the project's row, without checking who asks."""
         row = self.connection.execute("SELECT * FROM projects WHERE project_id = ?", (project_id,)).fetchone()
         if row is None:
             raise _no_project(project_id)
         return {**dict(row), "private": bool(row["private"])}
 
     def check_writer(self, deed: Deed, *, owner: bool = False, archived: bool = False) -> dict[str, Any]:
-        """The project, if the actor may change it: a member (or owner) of it, and it is not archived."""
+        """Return the project if the actor may change it.
+
+        Args:
+            owner: refuse members who are not owners.
+            archived: allow a change of an archived project.
+        """
         project = self.check_reader(deed.project_id, deed.actor)
         role = self.role(deed.project_id, deed.actor)
         if role is None or (owner and role != "owner"):
             raise Refused(
                 f"{deed.actor} is not {'an owner' if owner else 'a member'} of project {deed.project_id!r}; "
-                "an owner can change that with project.member.add",
+                "an owner can add one with project.member.add",
                 code=Code.FORBIDDEN,
             )
         if project["status"] == "archived" and not archived:
@@ -74,7 +85,10 @@ class ProjectStore:
     # -- projects
 
     def create(self, deed: Deed, name: str, description: str, private: bool, goals: list[str]) -> dict[str, Any]:
-        """A new project with the actor as owner. An empty ``deed.project_id``: one made from the name."""
+        """Create a project owned by the actor.
+
+        If ``deed.project_id`` is empty, make an id from the name.
+        """
         with transaction(self.connection):
             project_id = deed.project_id or self._free_id(id_from_name(name))
             if self._exists(project_id):
@@ -94,7 +108,7 @@ class ProjectStore:
             return self.get(project_id, deed.actor)
 
     def get(self, project_id: str, actor: str) -> dict[str, Any]:
-        """The project with its goals counted, its members' number and the reader's own role."""
+        """Return the project with counts of what it holds and the reader's role."""
         project = self.check_reader(project_id, actor)
         counts = self.connection.execute(
             "SELECT (SELECT count(*) FROM members WHERE project_id = :id) AS members,"
@@ -107,7 +121,10 @@ class ProjectStore:
         return {**project, "counts": dict(counts), "role": self.role(project_id, actor)}
 
     def list(self, actor: str, status: str | None, mine: bool, after: str, limit: int) -> list[dict[str, Any]]:
-        """The projects ``actor`` may read, by id; ``mine``: only those it is a member of."""
+        """Return the projects that ``actor`` may read, by id.
+
+        With ``mine``, only its own projects.
+        """
         rows = self.connection.execute(
             "SELECT p.*, m.role FROM projects p "
             "LEFT JOIN members m ON m.project_id = p.project_id AND m.agent_id = :actor "
@@ -118,7 +135,7 @@ class ProjectStore:
         return [{**dict(row), "private": bool(row["private"])} for row in rows]
 
     def update(self, deed: Deed, changes: dict[str, Any]) -> dict[str, Any]:
-        """Set name, description or private; only an owner may change who can see the project."""
+        """Set name, description or private. Only an owner may change who can see the project."""
         with transaction(self.connection):
             self.check_writer(deed, owner="private" in changes)
             columns = ", ".join(f"{name} = ?" for name in changes)
@@ -129,7 +146,7 @@ class ProjectStore:
             return self.get(deed.project_id, deed.actor)
 
     def set_status(self, deed: Deed, status: str, note: str) -> tuple[dict[str, Any], str]:
-        """Move to another status; returns the project and the status it had."""
+        """Move to another status. Return the project and its old status."""
         with transaction(self.connection):
             former = self.check_writer(deed, archived=True)["status"]
             check_move(deed.project_id, former, status)
@@ -140,7 +157,7 @@ class ProjectStore:
     # -- members
 
     def add_member(self, deed: Deed, agent_id: str, role: str) -> dict[str, Any]:
-        """Add a member, or give one another role."""
+        """Add a member, or change a member's role."""
         with transaction(self.connection):
             self.check_writer(deed, owner=True)
             former = self.role(deed.project_id, agent_id)
@@ -155,7 +172,7 @@ class ProjectStore:
             return {"agent_id": agent_id, "role": role, "changed": former != role}
 
     def remove_member(self, deed: Deed, agent_id: str) -> None:
-        """Remove a member: an owner anyone, a member itself."""
+        """Remove a member. Owners may remove every member, members only themselves."""
         with transaction(self.connection):
             self.check_writer(deed, owner=agent_id != deed.actor)
             role = self.role(deed.project_id, agent_id)
@@ -209,7 +226,7 @@ class ProjectStore:
     # -- activity
 
     def log(self, deed: Deed, action: str, **details: Any) -> None:
-        """Note a change. Part of the transaction that makes it."""
+        """Note a change, inside the transaction that makes it."""
         self.connection.execute(
             "INSERT INTO activity (project_id, at, actor, action, details) VALUES (?, ?, ?, ?, ?)",
             (deed.project_id, deed.at, deed.actor, action, json.dumps(details)),
@@ -217,7 +234,7 @@ class ProjectStore:
         self.connection.execute("UPDATE projects SET updated_at = ? WHERE project_id = ?", (deed.at, deed.project_id))
 
     def activity(self, project_id: str, before: int, limit: int) -> list[dict[str, Any]]:
-        """What changed, newest first."""
+        """Return the noted changes, newest first."""
         rows = self.connection.execute(
             "SELECT id, at, actor, action, details FROM activity WHERE project_id = ? AND id < ? ORDER BY id DESC LIMIT ?",
             (project_id, before or 2**62, limit),
@@ -231,7 +248,7 @@ class ProjectStore:
         return found is not None
 
     def _free_id(self, wanted: str) -> str:
-        # Looked up at once: with a thousand projects of one name, trying each number would take a thousand queries.
+        # One query for all ids, because trying each number would take a query for each project.
         rows = self.connection.execute("SELECT project_id FROM projects WHERE project_id >= ? AND project_id < ?",
                                        (wanted, wanted + "~"))  # fmt: skip
         taken = {row["project_id"] for row in rows}
@@ -246,7 +263,7 @@ class ProjectStore:
         ).fetchone()
         if other is None:
             raise Refused(
-                f"agent_id: {agent_id} is the only owner of project {project_id!r}; make another member owner first",
+                f"agent_id: {agent_id} is the only owner of project {project_id!r}; make another member an owner first",
                 code=Code.CONFLICT, field="agent_id",
             )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""A wiki: pages with every revision kept, full-text search, and proposals for those who may not edit."""
+"""A wiki: pages with all their revisions, full-text search, and proposals of edits."""
 
 from .mod import WikiMod
 

@@ -1,16 +1,13 @@
-"""`WikiMod`: what agents may ask of the wiki. The events stand in ../README.md."""
+"""`WikiMod`: the events of the wiki. ../README.md describes them."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
-from ....ipc.errors import Code
-from ... import BaseMod, Event, EventResponse, Refused, mod_event_handler
-from ..announce import Announcer
+from ... import BaseMod, Code, Event, EventResponse, Refused, mod_event_handler
 from ..fields import Given, actor
-from ..paging import MAX_ID, cut, read_cursor, read_limit
+from ..paging import MAX_ID, cut, list_answer, read_cursor, read_limit
+from ..store_mod import StoreMod
 from .paths import MAX_PATH, read_optional_path, read_path
 from .proposals import STATUSES, ProposalStore
 from .search import Search
@@ -23,31 +20,24 @@ MAX_TAGS, MAX_TAG = 20, 50
 MAX_QUERY = 200
 
 
-class WikiMod(BaseMod):
+class WikiMod(StoreMod, BaseMod):
     """Pages, revisions, search and proposals."""
 
     version = "1.0.0"
     description = "A wiki: pages with every revision kept, full-text search, and proposals."
-    clock: Callable[[], float] = staticmethod(time.time)  # replaced in tests
 
     def initialize(self) -> None:
         config = Given(self.config)
         self._public = config.flag("public", default=True)
         self._editors = frozenset(config.agents("editors", default=[]))
         self._max_content = config.integer("max_content", least=1, most=16_000_000, default=1_000_000)
-        self._announce = config.destination("announce")
+        self._destination = config.destination("announce")
         config.done()
 
     def activate(self) -> None:
-        self._announcer = Announcer(self.context, self._announce)
-        self._pages = PageStore(self.context.storage_path / "wiki.db")
+        self._pages = self.open("wiki.db", PageStore, self._destination)
         self._proposals = ProposalStore(self._pages)
         self._search = Search(self._pages.connection)
-
-    async def shutdown(self) -> None:
-        if hasattr(self, "_pages"):  # not if `initialize` or `activate` refused
-            await self._announcer.close()
-            self._pages.close()
 
     # -- pages
 
@@ -89,7 +79,7 @@ class WikiMod(BaseMod):
         self._check_editor(event)
         page, changed = self._pages.edit(path, title, content, tags, base, change)
         if not changed:
-            return EventResponse(True, f"Page {page['path']} says that already.", {**_head(page), "changed": False})
+            return EventResponse(True, f"Page {page['path']} already says that.", {**_head(page), "changed": False})
         await self._tell("edited", page, change)
         message = f"Page {page['path']} is now at revision {page['revision']}."
         return EventResponse(True, message, {**_head(page), "changed": True})
@@ -104,7 +94,7 @@ class WikiMod(BaseMod):
         self._check_editor(event)
         page = self._pages.revert(path, number, change)
         await self._tell("reverted", page, change)
-        message = f"Page {page['path']} is as in revision {number} again, now revision {page['revision']}."
+        message = f"Page {page['path']} was reverted to revision {number}; the new revision is {page['revision']}."
         return EventResponse(True, message, _head(page))
 
     @mod_event_handler("wiki.page.delete")
@@ -127,8 +117,7 @@ class WikiMod(BaseMod):
         limit, before = read_limit(given), read_cursor(given)
         given.done()
         rows = self._pages.history(path, before, limit + 1)
-        revisions, more = cut(rows, limit, lambda row: row["revision"])
-        return EventResponse(True, f"{len(revisions)} revisions of {path}.", {"revisions": revisions, **more})
+        return list_answer("revisions", rows, limit, "revision", f"revisions of {path}")
 
     @mod_event_handler("wiki.page.list")
     async def list_pages(self, event: Event) -> EventResponse:
@@ -139,8 +128,7 @@ class WikiMod(BaseMod):
         limit, after = read_limit(given), given.text("cursor", least=0, most=2 * MAX_PATH, default="")
         given.done()
         rows = self._pages.list(prefix, tag, deleted, after, limit + 1)
-        pages, more = cut(rows, limit, lambda row: row["path"])
-        return EventResponse(True, f"{len(pages)} pages.", {"pages": pages, **more})
+        return list_answer("pages", rows, limit, "path")
 
     @mod_event_handler("wiki.page.search")
     async def search_pages(self, event: Event) -> EventResponse:
@@ -167,7 +155,7 @@ class WikiMod(BaseMod):
         given.done()
         change = Change(actor(event), self.clock())
         proposal = self._proposals.create(path, title, content, tags, rationale, change)
-        await self._announcer.send("wiki.change.proposed", proposal)
+        await self.announce.send("wiki.change.proposed", proposal)
         return EventResponse(True, f"Proposal {proposal['proposal_id']} for {path} waits for an editor.", proposal)
 
     @mod_event_handler("wiki.proposal.list")
@@ -178,8 +166,7 @@ class WikiMod(BaseMod):
         limit, before = read_limit(given), read_cursor(given)
         given.done()
         rows = self._proposals.list(status, path, before, limit + 1)
-        proposals, more = cut(rows, limit, lambda row: row["proposal_id"])
-        return EventResponse(True, f"{len(proposals)} proposals.", {"proposals": proposals, **more})
+        return list_answer("proposals", rows, limit, "proposal_id")
 
     @mod_event_handler("wiki.proposal.get")
     async def get_proposal(self, event: Event) -> EventResponse:
@@ -198,7 +185,7 @@ class WikiMod(BaseMod):
         given.done()
         self._check_editor(event)
         proposal, page = self._proposals.accept(proposal_id, force, change)
-        await self._announcer.send("wiki.change.accepted", proposal)
+        await self.announce.send("wiki.change.accepted", proposal)
         message = f"Proposal {proposal_id} is now revision {page['revision']} of {page['path']}."
         return EventResponse(True, message, {"proposal": proposal, "page": _head(page)})
 
@@ -208,10 +195,10 @@ class WikiMod(BaseMod):
         proposal_id = given.integer("proposal_id", least=1, most=MAX_ID)
         reason = given.text("reason", most=MAX_RATIONALE, default=None)
         given.done()
-        if self._proposals.get(proposal_id)["author"] != actor(event):  # authors may withdraw their own
+        if self._proposals.get(proposal_id)["author"] != actor(event):  # authors may withdraw their own proposals
             self._check_editor(event)
         proposal = self._proposals.reject(proposal_id, reason, Change(actor(event), self.clock()))
-        await self._announcer.send("wiki.change.rejected", proposal)
+        await self.announce.send("wiki.change.rejected", proposal)
         return EventResponse(True, f"Proposal {proposal_id} for {proposal['path']} was rejected.", proposal)
 
     # -- inside
@@ -229,7 +216,7 @@ class WikiMod(BaseMod):
     async def _tell(self, what: str, page: dict[str, Any], change: Change) -> None:
         told = {name: page[name] for name in ("path", "title", "revision")}
         told |= {"author": change.author, "at": change.at, "summary": change.summary}
-        await self._announcer.send(f"wiki.change.{what}", told)
+        await self.announce.send(f"wiki.change.{what}", told)
 
 
 def _tags(given: Given) -> list[str] | None:
@@ -237,5 +224,5 @@ def _tags(given: Given) -> list[str] | None:
 
 
 def _head(page: dict[str, Any]) -> dict[str, Any]:
-    """A page without its content: the sender knows it, or did not ask for it."""
+    """Return a page without its content, which the sender knows or did not ask for."""
     return {name: value for name, value in page.items() if name != "content"}

@@ -1,4 +1,4 @@
-"""The addresses of pages: ``guide/start``."""
+"""The paths of pages, such as ``guide/start``."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from ..fields import Given
 
 MAX_PATH = 200
 EXPECTED = "a page path such as 'guide/start' (parts of letters, digits, '_', '-', '.', joined by '/')"
-# A part starts with a letter or digit: no hidden names, no '.' and '..', and none that looks like an option.
-# Marks (vowel signs and the like) count as letters: many scripts cannot be written without them.
+# A part starts with a letter, a digit or '_'. So no part is hidden, is '.' or '..', or looks like
+# an option.
+# Marks, such as vowel signs, count as letters: many scripts cannot be written without them.
 _PART = re.compile(r"\w[\w.\-]*")
 
 
 def page_path(text: str) -> str | None:
-    """``text`` in Unicode's composed form, or None if it is not a page's path.
+    """Return ``text`` in Unicode's composed form, or None if it is not a page path.
 
     >>> page_path("guide/start"), page_path("../secret")
     ('guide/start', None)
@@ -28,17 +29,17 @@ def page_path(text: str) -> str | None:
 
 
 def path_key(path: str) -> str:
-    """What identifies the page: ``Guide/Start`` and ``guide/start`` are one page, shown as it was first written."""
+    """Return the key of a page: ``Guide/Start`` and ``guide/start`` are the same page."""
     return path.casefold()
 
 
 def read_path(given: Given) -> str:
-    """The payload's ``path``; refuses what is not a page's."""
+    """Read the payload's ``path``; refuse text that is not a page path."""
     return _checked(given.text("path", most=2 * MAX_PATH))
 
 
 def read_optional_path(given: Given) -> str | None:
-    """The same where it may be left out."""
+    """Read the payload's ``path``, which may be absent."""
     text = given.text("path", most=2 * MAX_PATH, default=None)
     return None if text is None else _checked(text)
 

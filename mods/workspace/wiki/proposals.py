@@ -1,4 +1,4 @@
-"""Proposals: new content for a page, waiting for somebody who may edit."""
+"""Proposals: new content for a page that waits for an editor's decision."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import json
 import sqlite3
 from typing import Any
 
-from ....ipc.errors import Code
-from ... import Refused
+from ... import Code, Refused
 from ..database import transaction
 from .paths import path_key
 from .store import Change, PageStore
@@ -17,7 +16,7 @@ _HEAD = "id AS proposal_id, path, base_revision, title, rationale, author, at, s
 
 
 class ProposalStore:
-    """Proposals in the pages' own database, so that accepting one is a single transaction."""
+    """Keeps proposals in the pages' database, so that accepting one is a single transaction."""
 
     def __init__(self, pages: PageStore) -> None:
         self._pages = pages
@@ -26,7 +25,10 @@ class ProposalStore:
     def create(
         self, path: str, title: str | None, content: str, tags: list[str] | None, rationale: str, change: Change
     ) -> dict[str, Any]:
-        """Keep a proposal against the page as it is now (or for a page that does not exist)."""
+        """Keep a proposal for a page, which may not exist yet.
+
+        It is based on the newest revision.
+        """
         with transaction(self._connection):
             base, _ = self._pages.head(path)
             cursor = self._connection.execute(
@@ -41,7 +43,7 @@ class ProposalStore:
             return self.get(cursor.lastrowid, brief=True)
 
     def get(self, proposal_id: int, *, brief: bool = False) -> dict[str, Any]:
-        """One proposal, with content unless ``brief``."""
+        """Return a proposal, with its content unless ``brief``."""
         row = self._connection.execute(
             f"SELECT {_HEAD}, content, tags FROM proposals WHERE id = ?", (proposal_id,)
         ).fetchone()
@@ -54,7 +56,11 @@ class ProposalStore:
         return proposal
 
     def list(self, status: str | None, path: str | None, before: int, limit: int) -> list[dict[str, Any]]:
-        """Proposals without content, newest first; ``before`` a proposal's id, 0 for from the newest on."""
+        """Return proposals without content, newest first.
+
+        Args:
+            before: return proposals with smaller ids; 0 starts with the newest.
+        """
         conditions: list[str] = ["id < ?"]
         values: list[Any] = [before or 2**62]
         if status is not None:
@@ -71,7 +77,7 @@ class ProposalStore:
         return [dict(row) for row in rows]
 
     def accept(self, proposal_id: int, force: bool, change: Change) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Make the proposal a revision, written by the proposal's author. Returns the proposal and the page."""
+        """Make a revision by the proposal's author. Return the proposal and the page."""
         with transaction(self._connection):
             proposal = self._pending(proposal_id)
             summary = change.summary or proposal["rationale"]
@@ -82,7 +88,7 @@ class ProposalStore:
             return self._decide(proposal_id, "accepted", change, None, page["revision"]), page
 
     def reject(self, proposal_id: int, reason: str | None, change: Change) -> dict[str, Any]:
-        """Close the proposal; the reason is kept with it."""
+        """Close the proposal and keep the reason with it."""
         with transaction(self._connection):
             self._pending(proposal_id)
             return self._decide(proposal_id, "rejected", change, reason, None)
@@ -91,7 +97,7 @@ class ProposalStore:
         proposal = self.get(proposal_id)
         if proposal["status"] != "pending":
             raise Refused(
-                f"proposal_id: proposal {proposal_id} was {proposal['status']} by {proposal['decided_by']} already",
+                f"proposal_id: {proposal['decided_by']} already {proposal['status']} proposal {proposal_id}",
                 code=Code.CONFLICT, field="proposal_id", status=proposal["status"],
             )  # fmt: skip
         return proposal

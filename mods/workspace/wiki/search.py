@@ -1,4 +1,4 @@
-"""Full-text search over the pages: SQLite's FTS5, or a plain scan where SQLite was built without it."""
+"""Full-text search in the pages: with SQLite's FTS5, or a plain scan where SQLite lacks it."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ _TRIGGERS = {
         INSERT INTO page_index(rowid, title, content) VALUES (new.id, new.title, new.content);
     END""",
 }
+# A word in the title counts five times as much as a word in the text.
 _FIND = """
 SELECT path, pages.title, revision, updated_at, updated_by, snippet(page_index, -1, '**', '**', '…', 16) AS snippet
 FROM page_index JOIN pages ON pages.id = page_index.rowid
 WHERE page_index MATCH ? AND NOT deleted
-ORDER BY bm25(page_index, 5.0, 1.0), pages.id LIMIT ? OFFSET ?"""  # a word in the title weighs five times one in the text
+ORDER BY bm25(page_index, 5.0, 1.0), pages.id LIMIT ? OFFSET ?"""
 _SNIPPET = 60  # characters before and after the first word found
 
 
 class Search:
-    """Finds pages by words. All words must occur; the last one may be the beginning of a word."""
+    """Finds pages that contain all words of a query; the last word may be the beginning of one."""
 
     def __init__(self, connection: sqlite3.Connection, *, full_text: bool = True) -> None:
         self._connection = connection
@@ -39,7 +40,7 @@ class Search:
             _drop_triggers(connection)
 
     def find(self, query: str, limit: int, offset: int) -> list[dict[str, Any]] | None:
-        """Pages with a snippet each, the best first; None if ``query`` holds no word at all."""
+        """Return pages, each with a snippet, best first; None if ``query`` holds no word."""
         words = query_words(query)
         if not words:
             return None
@@ -65,18 +66,21 @@ class Search:
 
 
 def query_words(query: str) -> list[str]:
-    """The words of a query: what stands between blanks and holds a letter or digit."""
+    """Split a query at blanks; drop parts without a letter or digit."""
     return [word for word in query.split() if any(char.isalnum() for char in word)]
 
 
 def match_expression(words: list[str]) -> str:
-    """An FTS5 expression of literal words: quoted, so that none of FTS5's own syntax reaches it from a user."""
+    """Return an FTS5 expression for literal words.
+
+    They are quoted, so that a query cannot use FTS5's own syntax.
+    """
     quoted = ['"' + word.replace('"', '""').replace("\0", " ") + '"' for word in words]
     return " ".join(quoted) + "*"
 
 
 def like_pattern(word: str) -> str:
-    r"""A LIKE pattern (with ``ESCAPE '\'``) of everything that contains ``word``."""
+    r"""Return a LIKE pattern (with ``ESCAPE '\'``) for texts that contain ``word``."""
     escaped = word.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
     return f"%{escaped}%"
 
@@ -89,12 +93,11 @@ def _snippet(text: str, words: list[str]) -> str:
 
 
 def _prepare(connection: sqlite3.Connection) -> bool:
-    """Create the index, or fill it again if pages changed while its triggers were away. False: no FTS5 here."""
+    """Create the index, or fill it anew if its triggers were missing. Return False without FTS5."""
     try:
         connection.execute(_INDEX)
-        connection.execute(
-            "SELECT rowid FROM page_index LIMIT 0"
-        )  # an existing table is not looked at by the line above
+        # The statement above ignores a table that exists, so without FTS5 this one fails.
+        connection.execute("SELECT rowid FROM page_index LIMIT 0")
     except sqlite3.OperationalError as error:
         if "no such module" in str(error):
             return False

@@ -1,4 +1,4 @@
-"""The pages and their revisions in SQLite. Every change is a revision; nothing written is ever lost."""
+"""Pages and their revisions in SQLite. Every change is a revision, and no revision is removed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ....ipc.errors import Code
-from ... import Refused
+from ... import Code, Refused
 from ..database import open_database, transaction
 from .paths import path_key
 
-# `key` is the case-folded path. A page keeps its newest title and content beside the revisions: that is what is read and
-# searched most.
+# `key` is the case-folded path. The table of pages repeats the newest revision's title and content,
+# which are read and searched most.
 MIGRATIONS = [
     """
     CREATE TABLE pages (
@@ -76,7 +75,7 @@ _HEAD = "path, title, tags, revision, created_at, created_by, updated_at, update
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Who changes something, when and why."""
+    """Who changes a page, when and why."""
 
     author: str
     at: float
@@ -84,7 +83,10 @@ class Change:
 
 
 class PageStore:
-    """Pages by path. Every method is one short transaction; what cannot be done raises `Refused`."""
+    """Pages by path.
+
+    Every method is one short transaction, and raises `Refused` for a bad request.
+    """
 
     def __init__(self, path: Path) -> None:
         self.connection = open_database(path, MIGRATIONS)
@@ -95,25 +97,25 @@ class PageStore:
     # -- reading
 
     def current(self, path: str) -> dict[str, Any]:
-        """The page with its content; refuses with ``not_found``."""
+        """Return the page with its content; refuse with ``not_found`` if there is none."""
         row = self._row(path)
         if row is None:
             raise _no_page(path)
         if row["deleted"]:
             raise Refused(
                 f"path: page {row['path']!r} was deleted by {row['updated_by']}; "
-                "its revisions stand in wiki.page.history, and wiki.page.revert restores one",
+                "wiki.page.history lists its revisions, and wiki.page.revert restores one",
                 code=Code.NOT_FOUND, field="path", deleted=True, revision=row["revision"],
             )  # fmt: skip
         return _page(row)
 
     def head(self, path: str) -> tuple[int, bool]:
-        """The newest revision's number (0: there was never such a page) and whether the page exists now."""
+        """Return the newest revision's number (0 for none ever) and whether the page exists now."""
         row = self._row(path)
         return (0, False) if row is None else (row["revision"], not row["deleted"])
 
     def revision(self, path: str, number: int) -> dict[str, Any]:
-        """One revision with its content; also of a deleted page."""
+        """Return a revision with its content, of a deleted page too."""
         row = self.connection.execute(
             "SELECT path, number AS revision, action, author, at, summary, r.title, r.content, r.tags "
             "FROM revisions r JOIN pages p ON p.id = r.page_id WHERE p.key = ? AND number = ?",
@@ -130,7 +132,11 @@ class PageStore:
         )  # fmt: skip
 
     def history(self, path: str, before: int, limit: int) -> list[dict[str, Any]]:
-        """Revisions without content, newest first; ``before`` a number, 0 for from the newest on."""
+        """Return revisions without content, newest first.
+
+        Args:
+            before: return revisions with smaller numbers; 0 starts with the newest.
+        """
         newest, _ = self.head(path)
         if newest == 0:
             raise _no_page(path)
@@ -145,9 +151,9 @@ class PageStore:
     def list(
         self, prefix: str = "", tag: str | None = None, deleted: bool = False, after: str = "", limit: int = 50
     ) -> list[dict[str, Any]]:
-        """Pages without content in order of their path; ``after`` a path."""
+        """Return pages without content, ordered by path, after the path ``after``."""
         tables = "pages" if tag is None else "page_tags JOIN pages ON pages.id = page_id AND tag = :tag"
-        # A range, not LIKE: it runs on the index. U+10FFFF sorts behind every character a path may hold.
+        # Not LIKE, because a range uses the index. U+10FFFF sorts after every character of a path.
         rows = self.connection.execute(
             f"SELECT {_HEAD}, length(content) AS size FROM {tables} WHERE deleted = :deleted AND key > :after "
             "AND key >= :prefix AND key < :prefix || char(1114111) ORDER BY key LIMIT :limit",
@@ -164,12 +170,12 @@ class PageStore:
     # -- changing
 
     def create(self, path: str, title: str, content: str, tags: list[str], change: Change) -> dict[str, Any]:
-        """A new page, or a deleted one anew (its history goes on)."""
+        """Create a page. A deleted page of that path comes back, and its history goes on."""
         with transaction(self.connection):
             row = self._row(path)
             if row is not None and not row["deleted"]:
                 raise Refused(
-                    f"path: page {row['path']!r} exists already (revision {row['revision']}); change it with wiki.page.edit",
+                    f"path: page {row['path']!r} already exists (revision {row['revision']}); change it with wiki.page.edit",
                     code=Code.CONFLICT, field="path", revision=row["revision"],
                 )  # fmt: skip
             return self._write(path, "created", title, content, tags, change)
@@ -183,7 +189,10 @@ class PageStore:
         base: int | None,
         change: Change,
     ) -> tuple[dict[str, Any], bool]:
-        """A new revision with what is not None changed. Returns the page and whether anything changed at all."""
+        """Write a revision that changes what is not None.
+
+        Return the page and whether it changed.
+        """
         with transaction(self.connection):
             page = self.current(path)
             _check_base(page, base)
@@ -197,18 +206,18 @@ class PageStore:
             return self._write(path, "edited", *wanted, change), True
 
     def revert(self, path: str, number: int, change: Change) -> dict[str, Any]:
-        """A new revision equal to an old one; restores a deleted page."""
+        """Write a revision equal to an old one. This restores a deleted page."""
         with transaction(self.connection):
             old = self.revision(path, number)
             if old["action"] == "deleted":
                 raise Refused(
-                    f"revision: revision {number} is the page's deletion; choose one before it, or use wiki.page.delete",
+                    f"revision: revision {number} is the page's deletion; choose an older one, or use wiki.page.delete",
                     field="revision",
                 )
             return self._write(path, "reverted", old["title"], old["content"], old["tags"], change)
 
     def delete(self, path: str, base: int | None, change: Change) -> dict[str, Any]:
-        """Hide the page. The revisions stay; the deletion is one of them."""
+        """Hide the page. Its revisions stay, and the deletion becomes one."""
         with transaction(self.connection):
             page = self.current(path)
             _check_base(page, base)
@@ -217,12 +226,12 @@ class PageStore:
     def accept(
         self, path: str, base: int, force: bool, title: str | None, content: str, tags: list[str] | None, change: Change
     ) -> dict[str, Any]:
-        """What a proposal asks for, as a revision. Part of the caller's transaction."""
+        """Write the revision that a proposal asks for, inside the caller's transaction."""
         newest, exists = self.head(path)
         if newest != base and not force:
             raise Refused(
-                f"proposal_id: page {path!r} has moved on: the proposal is based on revision {base}, "
-                f"the page is at {newest}; look at both, then accept with force, or reject",
+                f"proposal_id: page {path!r} has changed: the proposal is based on revision {base}, "
+                f"the page is at {newest}; compare both, then accept with force, or reject",
                 code=Code.CONFLICT, field="proposal_id", revision=newest, base_revision=base,
             )  # fmt: skip
         page = self.current(path) if exists else {"title": path.rpartition("/")[2], "tags": []}
@@ -238,7 +247,7 @@ class PageStore:
     def _write(
         self, path: str, action: str, title: str, content: str, tags: list[str], change: Change
     ) -> dict[str, Any]:
-        """One revision, and the page as it stands after it."""
+        """Write one revision and bring the page up to date."""
         gone = action == "deleted"
         values = {
             "key": path_key(path), "path": path, "title": title, "content": content, "tags": json.dumps(tags),
@@ -270,7 +279,7 @@ def _check_base(page: dict[str, Any], base: int | None) -> None:
     if base is not None and base != page["revision"]:
         raise Refused(
             f"base_revision: page {page['path']!r} is at revision {page['revision']} by {page['updated_by']}, "
-            f"not {base}; get it and apply your change to that",
+            f"not {base}; get it and apply your change to it",
             code=Code.CONFLICT, field="base_revision", revision=page["revision"], updated_by=page["updated_by"],
         )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The operator's API, version 1: all its routes, and those that are about the network as a whole."""
+"""The operator's API, version 1: the table of its routes, and the routes of the whole network."""
 
 from __future__ import annotations
 

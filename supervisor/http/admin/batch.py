@@ -31,7 +31,9 @@ def operator_event(data: Any) -> Event:
 
 
 async def process_batch(entries: list[Any], process: Process, *, concurrency: int, in_order: bool) -> list[Result]:
-    """Process events and return a result for each entry, in their order. An entry that is no event gets one, too.
+    """Process events, and return a result for each entry, in their order.
+
+    An entry that is no event gets a result, too.
 
     Args:
         concurrency: the most events at the same time.
@@ -76,7 +78,7 @@ async def _process(index: int, event: Event, process: Process) -> Result:
 
 
 def _is_delivery(data: Any) -> bool:
-    """Return whether data is the network's own answer. A mod's answer may hold `delivered` beside other keys."""
+    """Return whether the network itself answered. Beside other keys, `delivered` is a mod's own."""
     return isinstance(data, dict) and data.keys() == {"delivered"}
 
 

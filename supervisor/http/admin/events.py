@@ -68,7 +68,7 @@ class EventRoutes:
 
 
 def event_line(event: Event, response: EventResponse) -> bytes:
-    """Return one finished event as a line of JSON. Secrets are masked, because such lines end up in files."""
+    """Return a finished event as a line of JSON. Secrets are masked: such lines end up in files."""
     shown = {"event": event.to_dict(), "response": response.to_dict()}
     if event.event_name == "system.register_agent":
         shown["event"]["payload"] = _masked(event.payload)

@@ -1,4 +1,4 @@
-"""The operator's routes of dead letters: list them page by page, show one, replay it, remove some."""
+"""The operator's routes of dead letters: list them page by page, show, replay, remove."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_AGE = 1e9  # seconds
 
 
 class LetterRoutes:
-    """The routes `/dead-letters`. A letter outlives its mod, which need not be loaded except for a replay."""
+    """The routes `/dead-letters`. A letter outlives its mod: only a replay needs a loaded mod."""
 
     def __init__(self, network: Operations) -> None:
         self._network = network
@@ -68,7 +68,7 @@ class LetterRoutes:
         return _removed(await self._letters.purge(mod_id=mod_id, older_than=older_than))
 
     async def _mod_id(self, request: Request) -> str | None:
-        """Return the id of the mod that the query names by its id or path. The mod need not be loaded.
+        """Return the id of the mod that the query names by id or path. It need not be loaded.
 
         Raises:
             InvalidId: the query names neither.

@@ -1,4 +1,4 @@
-"""The operator's routes of mods: load, replace, unload them, read their logs, divide events among their versions."""
+"""The operator's routes of mods: load, replace, unload, read logs, divide events among versions."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ MAX_TIMEOUT = 3600.0  # seconds an unload may take
 LOAD_KEYS = frozenset({
     "path", "id", "config", "env", "permissions", "speak_for", "limits", "restart",
     "delivery", "max_attempts", "durable", "checkpoint_every",
-    "probation", "reload", "workers", "partition_by", "aliases", "watch", "audience", "version", "paths", "python", "launch",
-    "requires", "optional",
+    "probation", "reload", "workers", "partition_by", "aliases", "watch", "audience",
+    "version", "paths", "python", "launch", "requires", "optional",
 })  # fmt: skip
 _RELOAD_KEYS = frozenset({"path", "config"})
 _AUDIENCE_KEYS = frozenset({"percent", "groups", "agents", "everyone"})
@@ -127,7 +127,7 @@ class ModRoutes:
 
         async def follow(write: Write) -> None:
             with self._network.follow_log(mod) as queue:
-                # Without an await between `follow_log` and this, no line is missed and none is there twice.
+                # No await between these two: no line is missed, and none comes twice.
                 past = self._network.mod_log(mod, lines)
                 await write(map(_log_line, past))
                 while True:

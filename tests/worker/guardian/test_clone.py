@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from modvisor.supervisor.limits.cgroups import examine
+from modvisor.supervisor.limits.subtree import find_subtree
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has cgroups")
 
@@ -60,7 +60,7 @@ def run(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def group() -> Iterator[Path]:
-    base = examine().base
+    base = find_subtree().base
     if base is None:
         pytest.skip("no subtree of cgroups is ours")
     folder = base / f"test-{uuid.uuid4().hex}"

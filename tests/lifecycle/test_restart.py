@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modvisor.supervisor.config import ConfigError, RestartConfig, mod_config
 from modvisor.supervisor.lifecycle.restart import GiveUp, Restart, RestartPolicy
 
 
@@ -17,7 +19,7 @@ def no_jitter() -> float:
 
 def steady(**options: Any) -> RestartPolicy:
     """A policy without chance in it."""
-    return RestartPolicy(jitter=no_jitter, **options)
+    return RestartPolicy(RestartConfig(**options), jitter=no_jitter)
 
 
 def delays_of(policy: RestartPolicy, exits: int) -> list[float]:
@@ -39,7 +41,7 @@ def delays_of(policy: RestartPolicy, exits: int) -> list[float]:
     ],
 )
 def test_who_comes_back(policy: str, clean: bool, comes_back: bool) -> None:
-    decision = RestartPolicy(policy=policy).exited(10.0, clean=clean, uptime=1.0)
+    decision = RestartPolicy(RestartConfig(policy=policy)).exited(10.0, clean=clean, uptime=1.0)
     assert isinstance(decision, Restart) if comes_back else decision is None
 
 
@@ -89,7 +91,7 @@ def test_slow_failures_in_a_row_are_given_up_too() -> None:
 
 
 def test_no_restarts_allowed() -> None:
-    assert isinstance(RestartPolicy(max_restarts=0).exited(0.0, clean=False, uptime=1000.0), GiveUp)
+    assert isinstance(RestartPolicy(RestartConfig(max_restarts=0)).exited(0.0, clean=False, uptime=1000.0), GiveUp)
 
 
 def test_reset_forgets_everything() -> None:
@@ -112,9 +114,9 @@ def test_reset_forgets_everything() -> None:
     ],
     ids=lambda options: next(iter(options)),
 )
-def test_a_mistake_is_named_when_the_policy_is_made(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(iter(options))):
-        RestartPolicy(**options)
+def test_a_mistake_is_named_when_the_config_is_read(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        mod_config("./wiki", base_dir=Path(), restart=options)
 
 
 # -- whatever happens
@@ -128,7 +130,7 @@ def test_delays_are_bounded_and_grow_until_a_healthy_spell(
     first_delay: float, max_delay: float, chance: float, exits: list[tuple[float, bool, float]]
 ) -> None:
     options: dict[str, Any] = {"max_restarts": 10_000, "first_delay": first_delay, "max_delay": max_delay}
-    plain, shaken = steady(**options), RestartPolicy(jitter=lambda: chance, **options)
+    plain, shaken = steady(**options), RestartPolicy(RestartConfig(**options), jitter=lambda: chance)
     now, former = 0.0, 0.0
     for gap, clean, uptime in exits:
         now += gap
@@ -147,7 +149,7 @@ def test_delays_are_bounded_and_grow_until_a_healthy_spell(
 def test_gives_up_after_exactly_the_allowed_number_of_quick_failures(
     max_restarts: int, uptimes: list[float], gap: float
 ) -> None:
-    policy = RestartPolicy(max_restarts=max_restarts)
+    policy = RestartPolicy(RestartConfig(max_restarts=max_restarts))
     decisions = [policy.exited(i * gap, clean=False, uptime=uptime) for i, uptime in enumerate(uptimes)]
     assert all(isinstance(decision, Restart) for decision in decisions[:max_restarts])
     assert isinstance(decisions[max_restarts], GiveUp)
@@ -155,7 +157,7 @@ def test_gives_up_after_exactly_the_allowed_number_of_quick_failures(
 
 @given(st.integers(1, 5), st.lists(st.floats(min_value=60.001, max_value=1e6), max_size=60))
 def test_never_gives_up_when_failures_are_rare_and_spells_healthy(max_restarts: int, gaps: list[float]) -> None:
-    policy = RestartPolicy(max_restarts=max_restarts, window=60.0, healthy_after=60.0)
+    policy = RestartPolicy(RestartConfig(max_restarts=max_restarts, window=60.0, healthy_after=60.0))
     now = 0.0
     for gap in gaps:
         now += gap
@@ -164,7 +166,7 @@ def test_never_gives_up_when_failures_are_rare_and_spells_healthy(max_restarts: 
 
 @given(st.integers(0, 5), exits)
 def test_the_history_is_bounded(max_restarts: int, exits: list[tuple[float, bool, float]]) -> None:
-    policy = RestartPolicy(max_restarts=max_restarts)
+    policy = RestartPolicy(RestartConfig(max_restarts=max_restarts))
     now = 0.0
     for gap, clean, uptime in exits:
         now += gap

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from modvisor.ipc.errors import ModvisorError
-from modvisor.supervisor.config import reference, yaml_source
+from modvisor.supervisor.config import yaml_source
 from modvisor.supervisor.config.env_values import EnvValue
 from modvisor.supervisor.config.mod_entry import parse_mod
 from modvisor.supervisor.config.mod_model import LimitsConfig, ModConfig, RestartConfig
@@ -28,8 +27,7 @@ from modvisor.supervisor.config.network_model import (
     LogConfig,
     NetworkConfig,
 )
-from modvisor.supervisor.config.reader import Location
-from modvisor.supervisor.config.yaml_source import ConfigError, Source
+from modvisor.supervisor.config.yaml_source import ConfigError
 
 ROOT = Path(__file__).parents[2]
 DOC = (ROOT / "docs" / "config.md").read_text("utf-8")
@@ -804,31 +802,7 @@ class TestPlainData:
         assert len(parse_mistakes(data)) == 1
 
 
-# -- values from elsewhere
-
-
-def test_env_value_names_what_is_missing(tmp_path, monkeypatch):
-    monkeypatch.delenv("MODVISOR_TEST_UNSET", raising=False)
-    (tmp_path / "latin").write_bytes(b"\xe9")
-    for value, message in (
-        (EnvValue(variable="MODVISOR_TEST_UNSET"), "the environment variable MODVISOR_TEST_UNSET is not set"),
-        (EnvValue(file=tmp_path / "none"), f"cannot read the file {tmp_path}/none: No such file or directory"),
-        (EnvValue(file=tmp_path), f"cannot read the file {tmp_path}: Is a directory"),
-        (EnvValue(file=tmp_path / "latin"), f"the file {tmp_path}/latin is not UTF-8 text"),
-    ):
-        with pytest.raises(ModvisorError, match=re.escape(message)) as caught:
-            value.resolve()
-        assert caught.value.code == "bad_config"
-
-
-def test_only_the_last_line_break_of_a_file_goes(tmp_path):
-    (tmp_path / "pem").write_bytes(b"a\nb\n\n")
-    assert EnvValue(file=tmp_path / "pem").resolve() == "a\nb\n"
-
-
-def test_secrets_stay_out_of_reprs():
-    assert "s3cret" not in repr(EnvValue(literal="s3cret"))
-    assert "abc" not in repr(GroupConfig("g", password_hash="abc"))
+# -- which mods may be loaded
 
 
 @pytest.mark.parametrize(
@@ -922,27 +896,6 @@ def test_the_bundled_example():
 
 def _blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", DOC, re.MULTILINE | re.DOTALL)
-
-
-def test_the_tables_of_the_manual_are_printed_from_the_fields():
-    assert sorted(reference.marked(DOC)) == sorted([*reference.TABLES, "a mod.yaml"]), "a marker is missing in the page"
-    assert reference.printed(DOC) == DOC, "docs/config.md is stale: run 'make docs'"
-
-
-def test_a_default_in_the_manual_reads_as_the_default():
-    """What a table shows is made from the default of the field; reading it must give that default again."""
-    for title, table in reference.TABLES.items():
-        for name, each in table.items():
-            if each.default_text.startswith("`") and not each.shown:
-                source = Source()
-                written = yaml.safe_load(each.default_text.strip("`"))
-                found = each.reader(written, Location(source, ROOT, (title, name)))
-                assert (found, source.problems) == (each.default, []), f"{title}: {name}"
-
-
-def test_the_default_of_storage_is_the_folder_that_the_manual_names():
-    shown = reference.TABLES["network"]["storage"].default_text.strip("`")
-    assert parse_config(NETWORK, base_dir=ROOT).storage == ROOT / shown
 
 
 @pytest.mark.parametrize("block", _blocks("yaml"))

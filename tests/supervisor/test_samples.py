@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modvisor.supervisor.limits import samples as procs
-from modvisor.supervisor.limits.samples import LinuxSampler, Process, PsutilSampler, Sampler, make_sampler, parse_stat
+from modvisor.supervisor.limits.process_table import Process, parse_stat, trees_of
+from modvisor.supervisor.limits.samples import LinuxSampler, PsutilSampler, Sampler, make_sampler
 
 on_linux = sys.platform == "linux"
 needs_proc = pytest.mark.skipif(not on_linux, reason="reads /proc")
@@ -271,7 +272,7 @@ def test_workers_are_not_taken_for_gone_when_we_are_out_of_descriptors(
 @needs_proc
 def test_a_kernel_that_does_not_count_disk_bytes(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     worker.do("files")
-    monkeypatch.setattr(procs, "_read", lambda path: b"rchar: 1\nwchar: 2\nsyscr: 3\nsyscw: 4\n")
+    monkeypatch.setattr(procs, "read_proc", lambda path: b"rchar: 1\nwchar: 2\nsyscr: 3\nsyscw: 4\n")
     assert LinuxSampler()._disk_bytes(worker.pid) == (None, None)
 
 
@@ -309,7 +310,7 @@ def test_a_tree_is_descendants_and_the_session_with_theirs() -> None:
         process(20),
         process(21, parent=20, session=20),
     ]
-    trees = procs._members(table, {10, 20, 99})
+    trees = trees_of(table, {10, 20, 99})
     assert trees == {10: {10, 11, 12, 13, 14}, 20: {20, 21}}
 
 
@@ -317,7 +318,7 @@ def test_a_tree_is_descendants_and_the_session_with_theirs() -> None:
 def test_trees_of_any_table_end(links: list[tuple[int, int]], roots: set[int]) -> None:
     """Even of one that was read while pids were reused, so that parents go in a circle."""
     table = [process(pid, parent, session) for pid, (parent, session) in enumerate(links, start=1)]
-    trees = procs._members(table, roots)
+    trees = trees_of(table, roots)
     assert trees.keys() == roots & {each.pid for each in table}
     assert all(root in tree for root, tree in trees.items())
 

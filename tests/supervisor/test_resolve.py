@@ -164,12 +164,12 @@ def test_what_is_only_used_comes_first_if_it_is_loaded_at_the_same_time_and_clos
         ([mod("shop", "1.0", "wiki>=3")], [], there_are(wiki={"1.0": [], "2.0": []}),
          "shop requires wiki>=3; wiki 1.0, 2.0 could be loaded"),
         ([mod("shop", "1.0", "wiki>=2")], [mod("wiki")], there_are(wiki={"2.0": []}),
-         "shop requires wiki>=2; wiki is 1.0; wiki 2.0 could be loaded, beside it, under an id of its own"),
-        ([mod("shop", "1.0", "wiki>=2")], [mod("wiki", None)], {}, "wiki is of a version that is not known before it runs"),
+         "shop requires wiki>=2; wiki is 1.0; wiki 2.0 could be loaded beside it under an id of its own"),
+        ([mod("shop", "1.0", "wiki>=2")], [mod("wiki", None)], {}, "wiki is of a version that is unknown until it runs"),
         ([mod("shop", "1.0", "wiki", "store<2")], [], there_are(wiki={"1.0": ["store>=2"]}, store={"1.0": [], "2.0": []}),
          "wiki 1.0 requires store>=2"),
         ([mod("shop", "1.0", "wiki")], [], there_are(wiki={"1.0": ["shop"]}), "shop requires wiki requires shop"),
-        ([mod("a", "1.0", "b"), mod("b", "1.0", "a")], [], {}, "they require one another: "),
+        ([mod("a", "1.0", "b"), mod("b", "1.0", "a")], [], {}, "mods require each other in a circle: "),
     ],
 )  # fmt: skip
 def test_an_explanation_names_who_wants_what_and_what_there_is(

@@ -1,4 +1,4 @@
-"""Counts per key that stay bounded however many keys come."""
+"""`KeyCounts`: counts per key, in bounded memory for any number of keys."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 from .sketches import ERROR, HyperLogLog
 
 
-class Tally:
-    """How often each key came, exact while there are at most ``cap`` keys.
+class KeyCounts:
+    """Counts how often each key came. The counts are exact while there are at most ``cap`` keys.
 
-    Past that the rarer half is given up, and what it had goes into `other`. From then on a count is never too high, and too
-    low by at most `other`: a key that matters stays, as it is the rarest that go. How many different keys there were is from
-    then on estimated (`HyperLogLog`).
+    With more keys, the rarer half is dropped, and their counts are added to `other`. From then on a
+    count is never too high, and too low by at most `other`. Frequent keys stay, because only the
+    rarest are dropped. From then on the number of different keys is an estimate (`HyperLogLog`).
 
     Attributes:
-        counts: of the keys that are kept. The stream's fast path counts known keys here directly.
-        other: what the keys given up had.
+        counts: counts of the kept keys. The stream's fast path counts known keys here directly.
+        other: the sum of the dropped counts.
     """
 
     __slots__ = ("_seen", "cap", "counts", "other")
@@ -26,7 +26,7 @@ class Tally:
         self.cap = cap
         self.counts: dict[str, int] = {}
         self.other = 0
-        self._seen: HyperLogLog | None = None  # only once keys were given up: until then `counts` knows them all
+        self._seen: HyperLogLog | None = None  # None until keys are dropped: until then `counts` has them all
 
     def add(self, key: str, count: int = 1) -> None:
         counts = self.counts
@@ -37,13 +37,13 @@ class Tally:
         if self._seen is not None:
             self._seen.add(key)
         if len(counts) > self.cap:
-            self._give_up_rarer_half()
+            self._drop_rarer_half()
 
-    def merge(self, other: Tally) -> None:
-        """As if what was counted there had been counted here."""
+    def merge(self, other: KeyCounts) -> None:
+        """Add the other's counts."""
         counts = self.counts
         if other._seen is not None:
-            self._sketch().merge(other._seen)  # it knows the keys below too
+            self._sketch().merge(other._seen)  # it contains the other's kept keys too
         elif self._seen is not None:
             for key in other.counts.keys() - counts.keys():
                 self._seen.add(key)
@@ -51,17 +51,20 @@ class Tally:
             counts[key] = counts.get(key, 0) + count
         self.other += other.other
         if len(counts) > self.cap:
-            self._give_up_rarer_half()
+            self._drop_rarer_half()
 
     def total(self) -> int:
         return sum(self.counts.values()) + self.other
 
     def top(self) -> list[tuple[str, int]]:
-        """The keys, the most frequent first; equal ones by name."""
+        """Return keys and counts, the most frequent first, then by name."""
         return sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))
 
     def distinct(self) -> dict[str, Any]:
-        """How many different keys came: ``{"count", "exact", "error"}``; ``error`` is the relative standard error."""
+        """Return how many different keys came: ``{"count", "exact", "error"}``.
+
+        ``error`` is the relative standard error.
+        """
         if self._seen is None:
             return {"count": len(self.counts), "exact": True, "error": 0.0}
         return {"count": max(self._seen.estimate(), len(self.counts)), "exact": False, "error": round(ERROR, 4)}
@@ -71,12 +74,12 @@ class Tally:
         return {"counts": dict(self.counts), "other": self.other, "seen": seen}
 
     @classmethod
-    def load(cls, data: dict[str, Any], cap: int) -> Tally:
+    def load(cls, data: dict[str, Any], cap: int) -> KeyCounts:
         tally = cls(cap)
         tally.other = int(data["other"])
         if data["seen"] is not None:
             tally._seen = HyperLogLog.load(data["seen"])
-        for key, count in data["counts"].items():  # `add`: the cap may be smaller now than when this was stored
+        for key, count in data["counts"].items():  # `add`, because the cap may be smaller than when this was stored
             tally.add(str(key), int(count))
         return tally
 
@@ -85,10 +88,10 @@ class Tally:
             self._seen = HyperLogLog(self.counts)
         return self._seen
 
-    def _give_up_rarer_half(self) -> None:
+    def _drop_rarer_half(self) -> None:
         self._sketch()
         kept = heapq.nlargest(self.cap // 2, self.counts.items(), key=lambda item: item[1])
         self.other += sum(self.counts.values()) - sum(count for _, count in kept)
-        # In place: the stream holds on to the dict.
+        # In place, because the stream keeps a reference to the dict.
         self.counts.clear()
         self.counts.update(kept)

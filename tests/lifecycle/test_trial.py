@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modvisor.supervisor.lifecycle.probation import BEARABLE, LEAST, Tally, has_failed
+from modvisor.supervisor.lifecycle.trial import BEARABLE, LEAST, Tally, has_failed
 
 
 @pytest.mark.parametrize(

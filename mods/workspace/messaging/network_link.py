@@ -1,25 +1,24 @@
-"""The network's side of a conversation: its channel membership follows ours, and messages are delivered by it."""
+"""`NetworkLink`: have the network deliver messages, and keep its channels like ours."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from ....ipc.errors import Code, ModvisorError
-from ... import Event, EventResponse, ModContext
+from ... import Code, Event, EventResponse, ModContext, ModvisorError
 
-TIMEOUT = 10.0  # seconds a sender waits to learn how many were reached; the message is kept in any case
-_EXPECTED = frozenset({Code.NO_SUCH_AGENT, Code.NO_SUCH_CHANNEL})  # somebody is away; not a fault
+TIMEOUT = 10.0  # seconds that a sender waits to learn how many agents a message reached
+_EXPECTED = frozenset({Code.NO_SUCH_AGENT, Code.NO_SUCH_CHANNEL})  # not a fault: an agent is away
 
 
-class Delivery:
-    """Speaks to the network for the mod. Failures are told to the caller and logged; they never raise."""
+class NetworkLink:
+    """Talks to the network for the mod. Logs failures instead of raising them."""
 
     def __init__(self, context: ModContext) -> None:
         self._context = context
 
     async def add_members(self, memberships: Iterable[tuple[str, str]]) -> None:
-        """Enter agents into the network's channels: pairs of channel and agent id."""
+        """Add agents to the network's channels, given as pairs of channel and agent id."""
         for channel, agent_id in memberships:
             await self._command("system.add_channel_member", channel, agent_id)
 
@@ -27,15 +26,18 @@ class Delivery:
         await self._command("system.remove_channel_member", channel, agent_id)
 
     async def registered(self) -> set[str]:
-        """The ids of the agents that are registered now; none if the network does not say."""
+        """Return the ids of the registered agents; none if the network does not answer."""
         try:
             return {agent["agent_id"] for agent in await self._context.agents()}
         except (ModvisorError, OSError) as error:
-            self._context.log.warning("the registered agents could not be asked for: %s", error)
+            self._context.log.warning("could not ask the network for its registered agents: %s", error)
             return set()
 
     async def deliver(self, event: Event) -> dict[str, Any]:
-        """Send a message on its way; returns ``{"delivered": agents reached, "delivery_error": code or None}``."""
+        """Send a message.
+
+        Return ``{"delivered": agents reached, "delivery_error": code or None}``.
+        """
         answer = await self._send(event)
         data = answer.data if isinstance(answer.data, dict) else {}
         delivered = data.get("delivered", 0)
@@ -60,14 +62,14 @@ class Delivery:
 
 
 def to_others(name: str, message: dict[str, Any], members: list[str], author: str) -> Event | None:
-    """The event that carries ``message`` to everybody in its conversation but ``author``; None if that is nobody.
+    """Return the event that carries ``message`` to all members except ``author``, if there are any.
 
-    The network delivers to all of a channel but the event's source, and the source is this mod: that the author does not
-    get its own message back, the list of allowed agents sees to.
+    The event's source is this mod, so the network would deliver it to the author too. The list of
+    allowed agents prevents that.
     """
     if message["channel"] is None:
         (other,) = [agent_id for agent_id in message["between"] if agent_id != author]
-        if ":" in other:  # a mod or the system: it has no inbox
+        if ":" in other:  # a mod or the system, which have no inbox
             return None
         return Event(name, destination_id=f"agent:{other}", payload=message)
     others = [agent_id for agent_id in members if agent_id != author]

@@ -1,0 +1,155 @@
+"""What the next worker process of a mod must know, gathered from config, files, limits and code.
+
+A `Recipe` goes down: the network makes one, every keeper uses it, and it knows no keeper. What a
+start needs besides (whether required mods are loaded) is asked between its two steps:
+
+1. `Recipe.find` finds the code to run, and completes the config with what the mod's files say;
+2. `Recipe.order` puts the rest together and prepares the limits.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from ...ipc import shared_memory
+from ...ipc.errors import ModvisorError
+from ...ipc.spinning import Spinner
+from ..config import AUTO, ModConfig, NetworkConfig, with_mod_file
+from ..journal import StateDir
+from ..limits import Enforcement
+from ..process import ModLog, probe
+from ..sources import CompiledCode, Home, SnapshotStore, find_home, search_path
+from .incarnation import StartFailed, StartOrder
+
+SPIN = 100e-6
+"""Seconds to stay awake for the answer to an event, see `ipc.spinning`.
+
+Most quick answers come within.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The code that a worker is to run.
+
+    Attributes:
+        config: the mod's config, completed by its mod.yaml and its class.
+        home: where the code was found.
+        modules: the kept sources of the last good version; None: the working files are imported.
+    """
+
+    config: ModConfig
+    home: Home
+    modules: dict[str, Any] | None = None
+
+
+class Recipe:
+    """Turns a mod's config into the order for its next worker.
+
+    Args:
+        network: the config of the network; assign `network` when its file was changed.
+        state: says where storage and logs of a mod lie.
+        snapshots: the kept sources of the last good versions.
+        enforcement: prepares the limits of a worker.
+    """
+
+    def __init__(
+        self, network: NetworkConfig, state: StateDir, snapshots: SnapshotStore, enforcement: Enforcement
+    ) -> None:
+        self.network = network
+        self.snapshots = snapshots
+        self.compiled = CompiledCode()
+        self._state = state
+        self._enforcement = enforcement
+        self._spinner = Spinner(SPIN) if network.polling == AUTO else None
+
+    # -- places
+
+    @property
+    def search_path(self) -> list[str]:
+        """All folders in which a mod may be found, best first."""
+        return [*self._python_path(), *sys.path]
+
+    def home_of(self, config: ModConfig) -> Home:
+        """Find the mod in the version asked for. Raises `ModvisorError`."""
+        return find_home(config, self.network.base_dir, self.search_path)
+
+    def log_of(self, mod_id: str) -> ModLog:
+        """Make the log that the output of a mod goes to."""
+        logs = self.network.log
+        return ModLog(self._state.log_file(mod_id), max_bytes=logs.max_bytes, backups=logs.backups)
+
+    def _python_path(self) -> list[str]:
+        return [*search_path(self.network), *self._state.python_path]
+
+    # -- the order
+
+    async def find(self, config: ModConfig, *, from_snapshot: bool) -> Found:
+        """Find the code to run: the kept sources of the last good version, or the working files.
+
+        Raises:
+            StartFailed: the mod is not there, or its mod.yaml has mistakes.
+        """
+        snapshot = await self.snapshots.read(config.mod_id) if from_snapshot else None
+        with naming(config.mod_id):
+            home = self.home_of(config) if snapshot is None else snapshot.home
+            completed = with_mod_file(config, home.file, home.said)
+        return Found(completed, home, None if snapshot is None else snapshot.modules)
+
+    async def order(self, found: Found, number: int) -> StartOrder:
+        """Put together all that incarnation ``number`` must know, and prepare its limits.
+
+        Raises:
+            StartFailed: its interpreter does not run, a value of its env is missing, or its storage
+                folder cannot be made.
+        """
+        config = found.config
+        with naming(config.mod_id):
+            python = None if config.python is None else await probe(config.python)
+            params = self._load_params(config, found.home)
+        if found.modules is not None:
+            params["snapshot"] = found.modules
+        if python is None:  # another Python has another code
+            params["compiled"] = self.compiled.of((config.path, found.home.folder))
+        limits_in_force = self._enforcement.prepare(config, number, self._state.storage_of(config.mod_id))
+        params["limits"] = limits_in_force.worker_limits()
+        return StartOrder(config, number, params, limits_in_force, found.home, python, self._spinner)
+
+    def _load_params(self, config: ModConfig, home: Home) -> dict[str, Any]:
+        """The `load` parameters, see ``docs/protocol.md``, without snapshot and limits.
+
+        Raises `ConfigError`, OSError.
+        """
+        # Another interpreter has its own libraries and must not see those of the network's.
+        path = self._python_path() if config.python is None else search_path(self.network)
+        return {
+            "mod_id": config.name,
+            "replica": config.replica,
+            "mod_path": config.path,
+            "version": config.declared,
+            "folder": str(home.folder) if home.by_folder else None,
+            "sys_path": [*map(str, config.paths), *path],
+            "config": config.config,
+            "env": {name: value.resolve() for name, value in config.env.items()},
+            "storage_path": str(self._state.storage_of(config.mod_id)),
+            "network_name": self.network.name,
+            "concurrency": config.limits.concurrency,
+            "checkpoint_every": config.checkpoint_every,
+            "polling": self.network.polling == AUTO,
+            "shelf": shared_memory.is_possible,
+        }
+
+
+@contextmanager
+def naming(mod_id: str) -> Iterator[None]:
+    """Raise what goes wrong inside as a `StartFailed` that names the mod."""
+    try:
+        yield
+    except ModvisorError as error:
+        raise StartFailed(f"mod {mod_id}: {error}", code=error.code, **error.details) from None
+    except OSError as error:  # a folder cannot be made: the disk is full, or not ours to write
+        raise StartFailed(f"mod {mod_id}: {error}") from None

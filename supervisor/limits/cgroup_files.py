@@ -1,0 +1,81 @@
+"""Read and write the files of cgroups and of ``/proc``.
+
+A file that is missing or refused is no error here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import suppress
+from pathlib import Path
+
+logger = logging.getLogger("modvisor.cgroups")
+
+
+def read(path: Path | str) -> str:
+    """Return the text of a file, or "" if it is missing or hidden from us."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def write(path: Path, text: str) -> bool:
+    """Write to an existing file. Return False if the kernel refuses."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, text.encode())
+        finally:
+            os.close(fd)
+    except OSError as error:
+        logger.debug("%s: %r was refused: %s", path, text, error)
+        return False
+    return True
+
+
+def pids(path: Path) -> set[int]:
+    """Return the processes in one cgroup, without the cgroups below it."""
+    return {int(pid) for pid in read(path / "cgroup.procs").split()}
+
+
+def flat_keyed(text: str) -> dict[str, int]:
+    """Return the ``KEY VALUE`` lines of a file."""
+    pairs = (line.split() for line in text.splitlines())
+    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdecimal()}
+
+
+def folders(path: Path) -> list[Path]:
+    """Return ``path`` and all cgroups below it, parents first."""
+    found = [path]
+    for folder in found:
+        with suppress(OSError), os.scandir(folder) as entries:
+            found.extend(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
+    return found
+
+
+def remove(path: Path) -> bool:
+    """Remove a cgroup and those below it. Return False while one of them still has processes."""
+    for folder in reversed(folders(path)):
+        try:
+            folder.rmdir()
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return False
+    return True
+
+
+def descendants(pid: int) -> set[int]:
+    """Return ``pid`` and everything it has started, from the kernel's lists of children."""
+    found, waiting = {pid}, [pid]
+    while waiting:
+        tasks = f"/proc/{waiting.pop()}/task"
+        with suppress(OSError):
+            for task in os.listdir(tasks):
+                children = {int(child) for child in read(f"{tasks}/{task}/children").split()} - found
+                found |= children
+                waiting.extend(children)
+    return found

@@ -1,0 +1,191 @@
+"""The guardian as the supervisor holds it: one process, from which the workers are started.
+
+See `worker.guardian` for what the process does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+from ...ipc.errors import RemoteProtocolError
+from ...ipc.launching import MAX_SIZE, Imported, decode
+from .interpreters import worker_environment
+from .process import Exit
+
+logger = logging.getLogger("modvisor.guardian")
+
+DEAF = 1.0
+"""Seconds after which a guardian that must start a worker counts as stopped, and is continued."""
+
+DEAD = 10.0
+"""Seconds after which it is killed. Another guardian takes its place."""
+
+GUARDIAN_END = 5.0
+"""Seconds the guardian has to end. Its workers have ended before it is asked to."""
+
+IMPORTING = 120.0
+"""Seconds the guardian has to import what is to be preloaded."""
+
+
+class GuardianProcess:
+    """The guardian: its process, the socket that takes its orders, and what it complains of.
+
+    Attributes:
+        ended: resolves when the process has ended.
+        deaf, dead: `DEAF` and `DEAD`, for tests to change.
+    """
+
+    def __init__(self, python: str, preload: tuple[str, ...] = ()) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._preload = preload
+        self._imported: asyncio.Future[dict[str, str]] = self._loop.create_future()
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+        self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ExitStack() as failed, theirs:
+            failed.callback(self._sock.close)
+            self._popen = subprocess.Popen(
+                [python, "-P", "-m", "modvisor.worker.guardian", str(theirs.fileno()), str(os.getpid()), *preload],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+                env=worker_environment(os.environ),
+            )
+            failed.pop_all()
+        self.pid = self._popen.pid
+        self.deaf, self.dead = DEAF, DEAD
+        assert self._popen.stderr is not None
+        self._stderr = self._popen.stderr
+        self._begun = b""  # the beginning of an unfinished line
+        self._may_have_children = bool(preload)  # imported modules may start processes, and so does every order
+        self._sock.setblocking(False)
+        os.set_blocking(self._stderr.fileno(), False)
+        self._pidfd = os.pidfd_open(self.pid)
+        self._loop.add_reader(self._pidfd, self._died)
+        self._loop.add_reader(self._stderr, self._log)
+        if preload:
+            self._loop.add_reader(self._sock, self._has_imported)
+        else:
+            self._imported.set_result({})
+
+    async def imported(self) -> dict[str, str]:
+        """Wait until ``preload`` is imported. Return the modules that failed, each with the reason.
+
+        A guardian that takes longer than `IMPORTING` is killed.
+        """
+        try:
+            async with asyncio.timeout(IMPORTING):
+                return await asyncio.shield(self._imported)
+        except TimeoutError:
+            self.send(signal.SIGKILL)
+            return dict.fromkeys(self._preload, f"the imports took more than {IMPORTING:g} s")
+
+    def _has_imported(self) -> None:
+        self._loop.remove_reader(self._sock)
+        with suppress(OSError, RemoteProtocolError):  # it has died: `_died` reports that
+            message = decode(self._sock.recv(MAX_SIZE))
+            if isinstance(message, Imported):
+                for name, why in message.failures.items():
+                    logger.error("network.preload: %r cannot be imported: %s", name, why)
+                self._imported.set_result(message.failures)
+
+    async def order(self, data: bytes, fds: list[int]) -> bool:
+        """Hand over an order. Return False if the guardian has died.
+
+        Raises:
+            OSError: the system cannot send the order.
+        """
+        self._may_have_children = True
+        while not self.ended.done():
+            try:
+                socket.send_fds(self._sock, [data], fds)
+                return True
+            except BlockingIOError:
+                await self._writable()
+            except (BrokenPipeError, ConnectionResetError):
+                await asyncio.shield(self.ended)
+        return False
+
+    @contextmanager
+    def expected(self) -> Iterator[None]:
+        """Expect something of the guardian, which a mod may have stopped: it runs as the same user.
+
+        The guardian is continued now and after `deaf` seconds, and killed after `dead` seconds.
+        """
+        self.send(signal.SIGCONT)
+        timers = [
+            self._loop.call_later(self.deaf, self.send, signal.SIGCONT),
+            self._loop.call_later(self.dead, self.send, signal.SIGKILL),
+        ]
+        try:
+            yield
+        finally:
+            for timer in timers:
+                timer.cancel()
+
+    def send(self, signum: int) -> None:
+        """Send the guardian a signal, unless it has ended."""
+        if not self.ended.done():
+            self._popen.send_signal(signum)
+
+    async def _writable(self) -> None:
+        writable = self._loop.create_future()
+        self._loop.add_writer(self._sock, lambda: writable.done() or writable.set_result(None))
+        try:
+            await asyncio.wait([writable, self.ended], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if self._sock.fileno() >= 0:
+                self._loop.remove_writer(self._sock)
+
+    async def end(self) -> None:
+        """End the guardian. It first waits for its wardens and kills what they left behind.
+
+        A guardian without children is killed at once, since it may be importing and notice late.
+        """
+        self._close()
+        self.send(signal.SIGCONT if self._may_have_children else signal.SIGKILL)
+        try:
+            async with asyncio.timeout(GUARDIAN_END):
+                await asyncio.shield(self.ended)
+        except TimeoutError:
+            logger.error("the guardian (pid %d) did not end and is killed", self.pid)
+            self._popen.kill()
+            await self.ended
+
+    def _died(self) -> None:
+        self._loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        status = self._popen.wait()
+        self._log()
+        self._loop.remove_reader(self._stderr)
+        self._stderr.close()
+        if not self._imported.done():
+            self._imported.set_result(
+                dict.fromkeys(self._preload, "the process that imports the modules has died over one of them")
+            )
+        if self._sock.fileno() >= 0:
+            self._close()
+            logger.warning(
+                "the guardian (pid %d) has died: %s; its workers go on, and the next launch starts another guardian",
+                self.pid, Exit(status, None) if status >= 0 else Exit(None, -status),
+            )  # fmt: skip
+        self.ended.set_result(None)
+
+    def _close(self) -> None:
+        if self._sock.fileno() >= 0:
+            self._loop.remove_reader(self._sock)
+            self._sock.close()
+
+    def _log(self) -> None:
+        """Log what the guardian and its wardens complain of, line by line."""
+        *lines, self._begun = (self._begun + (self._stderr.read() or b"")).split(b"\n")
+        for line in lines:
+            logger.error("%s", line.decode("utf-8", "replace"))

@@ -1,0 +1,99 @@
+"""The journal's tables on their own: totals, numbers and limits, without a writer."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import pytest
+
+from modvisor.ipc.errors import Code
+from modvisor.ipc.event import Event
+from modvisor.ipc.messages import pack
+from modvisor.supervisor.config.config import JournalConfig
+from modvisor.supervisor.journal.records import DeadLetter, StorageFull
+from modvisor.supervisor.journal.schema import migrate
+from modvisor.supervisor.journal.store import Accepted, Store, Totals
+
+EVENT = pack(Event("wiki.page.create", "agent:alice", event_id="one").to_dict())
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., Store]]:
+    connections: list[sqlite3.Connection] = []
+
+    def make(**limits: int) -> Store:
+        connections.append(sqlite3.connect(":memory:", isolation_level=None))
+        migrate(connections[-1], 0)
+        return Store(connections[-1], JournalConfig(**limits))
+
+    yield make
+    for connection in connections:
+        with closing(connection):
+            pass
+
+
+def accept(store: Store, event_id: str) -> Accepted:
+    return store.accept("wiki", ("agent:alice", event_id), EVENT, 1, 0.0)
+
+
+def test_an_event_sent_again_keeps_its_number(make: Callable[..., Store]) -> None:
+    store = make()
+    assert accept(store, "one") == Accepted(1, fresh=True)
+    assert accept(store, "one") == Accepted(1, fresh=False)
+    assert store.totals == Totals(durable_events=1, durable_bytes=len(EVENT))
+
+
+def test_a_number_is_never_given_twice(make: Callable[..., Store]) -> None:
+    store = make()
+    store.answered(accept(store, "one").seq)
+    assert accept(store, "two").seq == 2
+    store.answered(1)
+    assert store.totals.durable_events == 1, "an answer that comes twice counts once"
+
+
+def test_limits_of_events(make: Callable[..., Store]) -> None:
+    few = make(durable_events=1)
+    accept(few, "one")
+    with pytest.raises(StorageFull, match=r"journal\.durable_events"):
+        accept(few, "two")
+    small = make(durable_bytes=len(EVENT) + 1)
+    accept(small, "one")
+    with pytest.raises(StorageFull, match=r"journal\.durable_bytes"):
+        accept(small, "two")
+    assert small.totals.durable_events == 1
+
+
+def test_pending_events_come_in_order_and_in_parts(make: Callable[..., Store]) -> None:
+    store = make()
+    for name in ("one", "two", "three"):
+        accept(store, name)
+    store.charge(2, 5)
+    assert [(event.seq, event.attempt) for event in store.pending("wiki")] == [(1, 1), (2, 5), (3, 1)]
+    assert [event.seq for event in store.pending("wiki", 1, 1)] == [2]
+    assert store.pending_counts() == {"wiki": 3}
+
+
+def test_a_successor_takes_events_and_checkpoint_over(make: Callable[..., Store]) -> None:
+    store = make()
+    accept(store, "one")
+    store.save_checkpoint("wiki", "1.0", pack({"pages": 3}), 0.0)
+    store.save_checkpoint("wiki2", "2.0", pack({}), 0.0)
+    store.hand_on("wiki", "wiki2")
+    checkpoint = store.checkpoint("wiki2")
+    assert checkpoint is not None
+    assert (checkpoint.version, checkpoint.state) == ("1.0", {"pages": 3})
+    assert store.pending_counts() == {"wiki2": 1}
+    assert store.totals.checkpoints == 1
+
+
+def test_the_oldest_letters_make_room(make: Callable[..., Store]) -> None:
+    store = make(dead_letters=2)
+    for number in range(3):
+        letter = DeadLetter(None, "wiki", {}, 1, Code.DEAD_LETTERED, "", None, 10e9)
+        assert store.bury(letter, EVENT, None, None) == number + 1
+    assert [letter.letter_id for letter in store.dead_letters()] == [3, 2]
+    assert [head.size for head in store.letter_heads(limit=1)] == [len(EVENT)]
+    assert store.forget_dead_letters(None, "wiki", None) == 2
+    assert (store.totals.dead_letters, store.totals.dead_letter_bytes) == (0, 0)
