@@ -54,7 +54,7 @@ class Worker:
         self.mod = ModConfig("./work", "work", **config)
         in_flight = SimpleNamespace(origin=lambda cause: Origin(str(cause), 0, None) if cause else None)
         self.incarnation: Any = SimpleNamespace(
-            mod_id="work", pipe=self.pipe, config=self.mod, in_flight=in_flight, standby=False, resting=False
+            mod_id="work", pipe=self.pipe, config=self.mod, in_flight=in_flight, is_resting=False
         )
         self.keeper: Any = SimpleNamespace(counters=ModCounters(), take_checkpoint=self._take_checkpoint)
         self.sent: list[tuple[Event, ModConfig, Origin | None]] = []
