@@ -9,7 +9,7 @@ import pytest
 
 from modvisor.ipc.errors import Code, ModvisorError
 from modvisor.supervisor.config import ModConfig
-from modvisor.supervisor.config.config import parse_config
+from modvisor.supervisor.config.network_file import parse_config
 from modvisor.supervisor.journal.state_dir import StateDir
 from modvisor.supervisor.lifecycle.incarnation import StartFailed
 from modvisor.supervisor.lifecycle.starting import Recipe, naming

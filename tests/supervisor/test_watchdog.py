@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from modvisor.supervisor.config.config import LimitsConfig
+from modvisor.supervisor.config.mod_model import LimitsConfig
 from modvisor.supervisor.fleet.monitor import ResourceMonitor
 from modvisor.supervisor.limits.background import set_idle
 from modvisor.supervisor.limits.over_limit import Exceeded, Watch
