@@ -44,7 +44,7 @@ async def test_a_worker_is_told_what_the_config_says(tmp_path: Path) -> None:
     assert Path(params["storage_path"]) == tmp_path / "state" / "mods" / "work"
     assert params["sys_path"][0] == str(tmp_path)
     assert "snapshot" not in params
-    assert params["limits"] == order.armed.worker_limits()
+    assert params["limits"] == order.limits_in_force.worker_limits()
 
 
 async def test_a_restart_runs_the_kept_sources_from_where_they_were(tmp_path: Path) -> None:
