@@ -14,7 +14,7 @@ from modvisor.ipc.errors import Code, ModvisorError
 from modvisor.ipc.event import Event, EventResponse
 from modvisor.supervisor.calls import DurableEvents, Journey, Unanswered
 from modvisor.supervisor.config import LimitsConfig, ModConfig
-from modvisor.supervisor.journal.journal import DurableEvent, StorageFull
+from modvisor.supervisor.journal.records import DurableEvent, StorageFull
 
 pytestmark = pytest.mark.anyio
 
