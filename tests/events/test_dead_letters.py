@@ -12,7 +12,7 @@ from modvisor.ipc.errors import Code, ModvisorError
 from modvisor.ipc.event import Event, EventResponse
 from modvisor.supervisor.calls import Journey
 from modvisor.supervisor.events import DeadLetters, LetterLedger
-from modvisor.supervisor.journal.journal import DeadLetter, StorageFull
+from modvisor.supervisor.journal.records import DeadLetter, StorageFull
 
 pytestmark = pytest.mark.anyio
 

@@ -56,7 +56,7 @@ async def test_nobody_speaks_without_a_secret(network: AgentNetwork, caplog: pyt
         assert (await stranger.send("chat.message", "alice", source=source)).error == "unauthenticated"
     for source in ("system:system", "mod:wiki", "channel:general"):
         refused = await alice.send("chat.message", "alice", source=source)
-        assert (refused.error, "come from agents" in str(refused.message)) == ("forbidden", True)
+        assert (refused.error, "come from an agent" in str(refused.message)) == ("forbidden", True)
     assert (await alice.send("chat.message", "alice", source="bob")).error == "unauthenticated"
     assert await network.poll_events("alice") == []
     assert network.get_network_stats()["events"]["refused"] == 7
