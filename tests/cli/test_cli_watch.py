@@ -35,7 +35,7 @@ def test_a_save_is_told_as_it_happens(start: Start, cli: Command, write_mod: Wri
     assert cli.json("ps")["mods"][0]["version"] == "2.0"
     write_mod("echo", ECHO.replace("1.0", "3.0"))
     assert running.until("saved")["data"]["to"] == "3.0"
-    assert running.stderr.count("reload of mod echo failed") == 1
+    assert running.stderr.count("mod echo was not reloaded") == 1
     assert "changes detected" not in running.stderr
     assert running.end() == 0
     assert running.left() == set()

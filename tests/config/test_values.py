@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from modvisor.supervisor.config.reader import Location, Reader, got, hint
 from modvisor.supervisor.config.values import (
-    MAX_SIZE,
     duration,
     flag,
     list_of,
@@ -30,7 +29,9 @@ def at() -> Location:
 
 
 @given(
-    st.integers(0, MAX_SIZE) | st.integers(0, 40).map(lambda power: 2**power) | st.integers(0, 15).map(lambda n: 10**n)
+    st.integers(0, 10**15 - 1)
+    | st.integers(0, 40).map(lambda power: 2**power)
+    | st.integers(0, 15).map(lambda n: 10**n)
 )
 def test_a_size_that_is_written_is_read_back(count: int) -> None:
     written = written_size(count)

@@ -44,7 +44,7 @@ def test_a_mod_does_not_start_without_what_it_requires() -> None:
 
 def test_mods_do_not_require_each_other() -> None:
     dependents = Dependents([fake_mod("store", requires=["shop"]), fake_mod("shop")])
-    with pytest.raises(ModvisorError, match="require one another"):
+    with pytest.raises(ModvisorError, match="require each other"):
         dependents.check(config("shop", requires=["store"]))
 
 

@@ -315,8 +315,12 @@ async def test_a_spinner_gets_what_others_leave_over_until_it_stops(
     network: AgentNetwork, write_mod: WriteMod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """How long it must be over or below its share is tested where it is decided; here it happens sooner."""
-    for name, seconds in {"SAMPLE_INTERVAL": 0.1, "SAMPLE_SHARE": 1, "IDLE_AFTER": 0.3, "SHARE_AFTER": 0.3}.items():
-        monkeypatch.setattr(f"modvisor.supervisor.watchdog.{name}", seconds)
+    sooner = {
+        "watchdog.SAMPLE_INTERVAL": 0.1, "watchdog.SAMPLE_SHARE": 1,
+        "over_limit.IDLE_AFTER": 0.3, "over_limit.SHARE_AFTER": 0.3,
+    }  # fmt: skip
+    for name, seconds in sooner.items():
+        monkeypatch.setattr(f"modvisor.supervisor.limits.{name}", seconds)
     pid = await load_both(network, write_mod, """
         def activate(self):
             self.spinning = threading.Event()

@@ -86,7 +86,8 @@ async def main():
     waiting = asyncio.create_task(at(network, name))
     reloaded = await network.reload_mod("counter")
     assert reloaded.success and who == "nobody", reloaded
-    while name == "over" and network.get_network_stats()["mods"]["counter"]["on_probation_after"] is not None:
+    trial = base / "state" / "snapshots" / "counter.msgpack.trial"
+    while name == "over" and trial.exists():  # until the new version is the one that a restart runs
         await asyncio.sleep(0.01)
     say("at", name)
     await asyncio.Event().wait()

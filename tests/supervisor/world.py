@@ -388,7 +388,7 @@ class World:
         watchdog = self.enforcement.watchdog
         if (watched := watchdog._watched.get(worker.pid)) is not None:
             text = f"{resource}: used 2 of 1"
-            watchdog._told(watched, Exceeded(resource, 2.0, 1.0, hard, text))
+            watchdog._report_in_loop(watched, Exceeded(resource, 2.0, 1.0, hard, text))
 
 
 async def _no_commands(event: Event, _caller: Any) -> EventResponse:
