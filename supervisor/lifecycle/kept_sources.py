@@ -51,7 +51,8 @@ class KeptSources:
             self.files = None
             logger.warning(_NONE_KEPT, config.mod_id, error)
             return False
-        self.has_snapshot = not on_trial
+        if not on_trial:  # else leave it: the previous version may serve again by now
+            self.has_snapshot = True
         return True
 
     async def accept(self, mod_id: str) -> None:

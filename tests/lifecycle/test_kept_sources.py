@@ -52,3 +52,19 @@ async def test_a_worker_that_does_not_report_them_leaves_the_working_files(place
     kept.has_snapshot = True
     assert not await kept.keep(await place.start("no snapshot"), on_trial=False)
     assert (kept.has_snapshot, kept.files) == (False, None)
+
+
+async def test_a_revert_while_sources_are_kept_on_trial_keeps_its_way_back(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = KeptSources(place.recipe)
+    incarnation = await place.start()
+    write = place.recipe.snapshots.write
+
+    async def reverted_meanwhile(*args: Any, **how: Any) -> Any:
+        kept.has_snapshot = True  # as a revert sets it, for the previous version
+        return await write(*args, **how)
+
+    monkeypatch.setattr(place.recipe.snapshots, "write", reverted_meanwhile)
+    assert await kept.keep(incarnation, on_trial=True)
+    assert kept.has_snapshot
