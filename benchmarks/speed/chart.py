@@ -1,4 +1,4 @@
-"""Draw the chart docs/speed.svg: modvisor beside the others, in light and dark mode. The same figures give the same file."""
+"""Draw the chart docs/speed.svg: modvisor beside the others, for light and dark mode."""
 
 from __future__ import annotations
 
@@ -57,29 +57,23 @@ def _panel(place: int, panel: tuple[str, str, str], record: Record, columns: lis
     found = line(matching([key])[0], record.rounds)
     x, y = place % 2 * PANEL, TOP + place // 2 * high
     rows = [_row(found, column, HEAD + number * HIGH) for number, column in enumerate(columns)]
-    return "\n".join(
-        [
-            f'<g transform="translate({x} {y})">',
-            f'<text class="head" x="8" y="8">{title} <tspan class="unit" dx="6">{unit}</tspan></text>',
-            *rows,
-            "</g>",
-        ]
-    )
+    head = f'<text class="head" x="8" y="8">{title} <tspan class="unit" dx="6">{unit}</tspan></text>'
+    return "\n".join([f'<g transform="translate({x} {y})">', head, *rows, "</g>"])
 
 
 def _row(found: Line, column: str, y: int) -> str:
     """Draw a name, the spread as a bar, the median as a dot and as a number."""
-    bold = ' class="bold"' if column == OURS else ""
+    cell, bold, kind = found.cells.get(column), "", "them"
+    if column == OURS:
+        bold, kind = ' class="bold"', "us"
     name = f'<text{bold} x="{LEFT - 12}" y="{y + 4}" text-anchor="end">{escape(COLUMNS[column])}</text>'
-    track = f'<path class="track" d="M{LEFT} {y}h{TRACK}"/>'
-    cell = found.cells.get(column)
-    if cell is None:
-        return f'{name}{track}<text class="unit" x="{LEFT + TRACK + 72}" y="{y + 4}" text-anchor="end">–</text>'
-    low, middle, high = (_place(found, value) for value in (cell.low, cell.median, cell.high))
-    kind = "us" if column == OURS else "them"
-    mark = f'<path class="{kind}" d="M{low} {y}H{high}" stroke-width="3"/><circle class="{kind}" cx="{middle}" cy="{y}" r="5"/>'
-    value = f'<text{bold} x="{LEFT + TRACK + 72}" y="{y + 4}" text-anchor="end">{number(cell.median)}</text>'
-    return name + track + mark + value
+    track, mark, value = f'<path class="track" d="M{LEFT} {y}h{TRACK}"/>', "", "–"
+    if cell is not None:
+        low, middle, high = (_place(found, value) for value in (cell.low, cell.median, cell.high))
+        mark = f'<path class="{kind}" d="M{low} {y}H{high}" stroke-width="3"/>'
+        mark += f'<circle class="{kind}" cx="{middle}" cy="{y}" r="5"/>'
+        value = number(cell.median)
+    return f'{name}{track}{mark}<text{bold} x="{LEFT + TRACK + 72}" y="{y + 4}" text-anchor="end">{value}</text>'
 
 
 def _place(found: Line, value: float) -> float:

@@ -1,4 +1,4 @@
-"""Measure a network that takes events with `process_event`: modvisor and OpenAgents, through the same calls."""
+"""Measure a network that takes events with `process_event`: modvisor and OpenAgents."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from .plan import Plan
-from .timing import awaited_trips, in_flight, lasting, latencies, now, per_second
+from .timing import awaited_trips, in_flight, lasting, latencies, lives, now, per_second
 from .work import NEWS, Fields, check, ping
 
 Made = tuple[Fields, Any]
@@ -59,13 +59,35 @@ class Asked:
         await self.warm_up(make)
         return await per_second(self.ask, lasting(self.plan.seconds, make or self.ping), width)
 
+    async def mod_lives(
+        self, short: str, path: str, first: Callable[[], Awaitable[object]], after: Callable[[Any], None], **entry: Any
+    ) -> dict[str, float]:
+        """Measure from load to first answer, and the unload.
+
+        Args:
+            first: asks the mod once; `after`: gets the response to the load when the mod is unloaded.
+        """
+        loaded = None
+
+        async def load() -> None:
+            nonlocal loaded
+            loaded = await succeed(self.network.load_mod(path, **entry))
+            await first()
+
+        async def unload() -> None:
+            await succeed(self.network.unload_mod(path))
+            after(loaded)
+
+        start, stop = await lives(self.plan.cycles, load, unload)
+        return {f"load_{short}_ms": start, "unload_ms" if short == "echo" else f"unload_{short}_ms": stop}
+
     async def fan_out(
         self,
         register: Callable[[str], Awaitable[Any]],
         poll: Callable[[str], Awaitable[list[Any]]],
         answer: Any = None,
     ) -> dict[str, float]:
-        """Return deliveries per second to many inboxes. Emptying them, and comparing, is not measured.
+        """Return deliveries per second to many inboxes. Emptying and comparing is not measured.
 
         Args:
             answer: the data of each response, if the network says how many inboxes there were.

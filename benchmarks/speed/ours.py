@@ -1,4 +1,4 @@
-"""Measure modvisor: whole networks with their mods in worker processes, with stats and supervision on."""
+"""Measure modvisor: whole networks, mods in worker processes, stats and supervision on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import anyio.to_thread
 import psutil
 
 from modvisor.ipc.messages import pack
-from modvisor.supervisor import AgentNetwork, Event
+from modvisor.supervisor import AgentNetwork, Event, EventResponse
 from modvisor.supervisor.runtime import ease_collector
 
 from ..saving import save_to_answer
@@ -31,7 +31,7 @@ from .networks import Asked, succeed
 from .plan import Plan
 from .processes import cpu_seconds, own_memory, parent, resident
 from .rows import OURS
-from .timing import awaited_trips, lasting, lives, median_ms, megabytes_per_second, now
+from .timing import awaited_trips, lasting, median_ms, megabytes_per_second, now
 from .work import BLOBS, EVENT_SIZE, PATH, blob, ping
 
 Figures = dict[str, float]
@@ -58,7 +58,7 @@ class Scene:
 async def serving(
     scene: Scene, *mods: Any, network: dict[str, Any] | None = None, base_dir: Path = FOLDER, **keys: Any
 ) -> AsyncIterator[Asked]:
-    """Run a network with these mods and other keys of the network file, in a process set up as by `modvisor run`."""
+    """Run a network with these mods and other keys, in a process set up as by `modvisor run`."""
     own = {"name": "speed", "storage": str(scene.folder / "state"), **(network or {})}
     config = {"network": own, "mods": list(mods), **keys}
     async with AgentNetwork.from_config(config, base_dir=base_dir) as running:
@@ -94,7 +94,7 @@ async def many(scene: Scene) -> Figures:
 
 
 async def cost(scene: Scene) -> Figures:
-    """Measure the processor time of one event, scaled by a fixed job that is done in the same moments."""
+    """Measure the processor time of one event, scaled by a fixed job in the same moments."""
     async with serving(scene, "./echo") as asked:
         await asked.warm_up()
         supervisor, worker = await per_event(asked.network, at_once, scene.plan.batches, scene.plan.batch)
@@ -139,41 +139,24 @@ async def blobs(scene: Scene) -> Figures:
 
 
 async def life(scene: Scene) -> Figures:
-    """Load and unload. The first load is not counted: a network does some work once for all its mods."""
+    """Load and unload. The first load does not count: some work is done once for all mods."""
 
-    async def search(network: AgentNetwork) -> None:
-        await succeed(network.process_event(Event("wiki.page.search", "agent:alice", "mod:wiki", {"query": "speed"})))
+    search = {"source_id": "agent:alice", "destination_id": "mod:wiki", "payload": {"query": "speed"}}
+
+    def gone(loaded: EventResponse) -> None:
+        assert not psutil.pid_exists(loaded.data["pid"]), f"the worker of {loaded} is there after its unload"
 
     async with serving(scene) as asked:
-        load_wiki, unload_wiki = await _lives(asked, WIKI, search, config={"public": True})
-        load_echo, unload_echo = await _lives(asked, "./echo", lambda _: asked.ask(ping()))
-    return {
-        "load_wiki_ms": load_wiki,
-        "unload_wiki_ms": unload_wiki,
-        "load_echo_ms": load_echo,
-        "unload_ms": unload_echo,
-    }
 
+        async def first() -> None:
+            await succeed(asked.network.process_event(Event("wiki.page.search", **search)))
 
-async def _lives(
-    asked: Asked, mod_path: str, first: Callable[[AgentNetwork], Awaitable[None]], **entry: Any
-) -> tuple[float, float]:
-    pid = 0
-
-    async def load() -> None:
-        nonlocal pid
-        pid = (await succeed(asked.network.load_mod(mod_path, **entry))).data["pid"]
-        await first(asked.network)
-
-    async def unload() -> None:
-        await succeed(asked.network.unload_mod(mod_path))
-        assert not psutil.pid_exists(pid), f"worker {pid} is there after its unload"
-
-    return await lives(asked.plan.cycles, load, unload)
+        found = await asked.mod_lives("wiki", WIKI, first, gone, config={"public": True})
+        return found | await asked.mod_lives("echo", "./echo", lambda: asked.ask(ping()), gone)
 
 
 async def recovery(scene: Scene) -> Figures:
-    """Kill a worker; measure until the next one has answered, without the pause of a restart policy."""
+    """Kill a worker; measure until the next one has answered, without a backoff."""
     times, cycles = [], scene.plan.cycles
     restart = {"first_delay": 0, "max_delay": 0, "max_restarts": 10 * cycles}
     async with serving(scene, {"path": "./echo", "restart": restart}) as asked:
@@ -197,7 +180,7 @@ async def save(scene: Scene) -> Figures:
 
 
 async def memory(scene: Scene) -> Figures:
-    """Measure several workers that are alive at once, before and after their events; and their wardens."""
+    """Measure workers that are alive at once, before and after their events; and their wardens."""
     names = [f"echo{number}" for number in range(scene.plan.workers)]
     async with serving(scene, *({"path": "./echo", "id": name} for name in names)) as asked:
         pids = _pids(asked)
@@ -222,7 +205,7 @@ def _mean_memory(pids: list[int]) -> float:
 
 
 async def swarm(scene: Scene) -> Figures:
-    """Measure many mods in one network, in a process of its own: earlier parts would be in its memory."""
+    """Measure many mods in one network, in a new process: earlier parts would be in its memory."""
     return await anyio.to_thread.run_sync(ask_process, Peer(OURS, __name__), scene.plan, scene.folder)
 
 

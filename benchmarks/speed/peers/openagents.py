@@ -1,8 +1,9 @@
-"""OpenAgents: the same events to the same handlers, in its own process. Its log is off, which makes it faster."""
+"""OpenAgents: the same events to the same handlers, in its process. No log: that is faster."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
 
 from openagents.models.event import Event
 from openagents.models.network_config import NetworkConfig
@@ -12,8 +13,7 @@ from openagents.sdk.network import AgentNetwork
 from ..asking import answer
 from ..networks import Asked, succeed
 from ..plan import Plan
-from ..timing import lives
-from ..work import PATH, Fields, check, ping
+from ..work import PATH, ping
 
 MODS = "benchmarks.speed.peers.openagents_mods."
 WIKI = "openagents.mods.workspace.wiki"
@@ -50,24 +50,14 @@ async def _events(asked: Asked) -> dict[str, float]:
 
 
 async def _lives(asked: Asked) -> dict[str, float]:
-    """Load mods that were imported before: OpenAgents does not import a mod again, so its code is not fresh."""
-    network = asked.network
+    """Load mods that were imported before: OpenAgents does not import a mod again."""
 
-    async def load(path: str, fields: Fields) -> None:
-        await succeed(network.load_mod(path))
-        response = await succeed(network.process_event(Event(**fields)))
-        if path != WIKI:
-            check(fields, response.success, response.data)
+    def pages() -> Awaitable[object]:
+        fields = {**ping(f"mod:{WIKI}"), "event_name": "wiki.pages.list", "payload": {}}
+        return succeed(asked.network.process_event(Event(**fields)))
 
-    def pages() -> Fields:
-        return {**ping(f"mod:{WIKI}"), "event_name": "wiki.pages.list", "payload": {}}
-
-    found = {}
-    for path, make, short in ((WIKI, pages, "wiki"), (MODS + "echo", asked.ping, "echo")):
-        found[f"load_{short}_ms"], found["unload_ms" if short == "echo" else f"unload_{short}_ms"] = await lives(
-            asked.plan.cycles, lambda p=path, m=make: load(p, m()), lambda p=path: succeed(network.unload_mod(p))
-        )
-    return found
+    found = await asked.mod_lives("wiki", WIKI, pages, lambda _: None)
+    return found | await asked.mod_lives("echo", MODS + "echo", lambda: asked.ask(asked.ping()), lambda _: None)
 
 
 if __name__ == "__main__":
