@@ -1,10 +1,11 @@
 """Measure how fast the network is, beside the floor of the machine and beside others.
 
-    python -m benchmarks.speed [--rounds N] [--only ROW ...] [--no-peers] [--full] [--json FILE] [--write FOLDER]
+    python -m benchmarks.speed [--rounds N] [--only ROW ...] [--no-peers] [--full]
+        [--json FILE] [--write FOLDER]
     python -m benchmarks.speed --smoke
     python -m benchmarks.speed --show FILE [--write FOLDER]
 
-A wrong answer ends the run, and what a part leaves behind gives exit status 1. A missed goal is reported only.
+A wrong answer ends the run. What a part leaves behind gives exit status 1. A missed goal is reported.
 """
 
 from __future__ import annotations

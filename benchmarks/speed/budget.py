@@ -2,7 +2,8 @@
 
     python -m benchmarks.speed.budget
 
-Each step is taken alone, thousands of times in a row, so it finds its data in the cache: the sum is a lower bound.
+Each step is taken alone, thousands of times in a row, so it finds its data in the cache: the sum is
+a lower bound.
 """
 
 from __future__ import annotations

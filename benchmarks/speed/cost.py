@@ -1,13 +1,13 @@
-"""What an event costs, in processor time that is scaled by a fixed job; memory; starts. Of one checkout or of two.
+"""Measure what an event costs, memory, and starts, of one checkout or of two.
 
     python -m benchmarks.speed.cost [--rounds N] [--json] [--quick]
     python -m benchmarks.speed.cost --against /path/to/other/.venv/bin/python
 
-With `--against`, this interpreter's modvisor and the other's take turns, and the ratio (this one over
-the other one) is taken within each pair. What an event costs with 64 in flight is compared batch by
-batch, of two networks that wait for each other; all else in rounds, each in processes of its own.
-Times that end in `cpu` or stand per event are processor time in scaled microseconds (`calibration`);
-round trips and starts without `cpu` are wall clock, to be believed beyond their spread only.
+With `--against`, this interpreter's modvisor and the other's take turns, and the ratio (this
+checkout over the other) is taken within each pair. The cost of an event with 64 in flight is compared
+batch by batch, of two networks that wait for each other; all else in rounds, each in new processes.
+Figures of CPU are scaled processor time (`calibration`). All other times are wall clock: believe
+only differences that are larger than their spread.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ Round = dict[str, float]
 
 
 class Checkout:
-    """A modvisor that is measured: the one that `python` imports."""
+    """A modvisor to measure: what `python` imports."""
 
     def __init__(self, python: str, home: Path) -> None:
         self._python = python
@@ -112,7 +112,7 @@ class Checkout:
         return {f"{name}_ms": took * 1e3, f"{name}_cpu_ms": used * 1e3 * scale.factor}
 
     def _how(self) -> dict[str, Any]:
-        """How processes are run: in a folder where `benchmarks` is ours and `modvisor` is the interpreter's own."""
+        """Return how to run processes: there `benchmarks` is ours, `modvisor` the interpreter's own."""
         environment = {name: value for name, value in os.environ.items() if name not in FORGOTTEN}
         environment["PYTHONHASHSEED"] = "0"  # the same order of sets and dicts in all
         return {"cwd": self._home, "env": environment, "capture_output": True, "timeout": TIMEOUT}
@@ -124,7 +124,7 @@ def _children_cpu() -> float:
 
 
 def measured(checkouts: Sequence[Checkout], rounds: int, quick: bool) -> list[list[Round]]:
-    """Let the checkouts take turns, every second time the other way round. Return the rounds of each."""
+    """Let the checkouts take turns, in changing order. Return the rounds of each."""
     found: list[list[Round]] = [[] for _ in checkouts]
     turns = list(zip(checkouts, found, strict=True))
     for checkout in checkouts:
@@ -152,7 +152,7 @@ def batch_by_batch(checkouts: Sequence[Checkout], pairs: int, quick: bool) -> li
 
 
 def fresh_networks(checkouts: Sequence[Checkout], rounds: int, quick: bool) -> list[list[Round]]:
-    """Measure batch by batch in several pairs of networks: where its memory lies makes a process faster or slower."""
+    """Measure batch by batch in several pairs of networks: memory layout changes a process's speed."""
     found: list[list[Round]] = [[] for _ in checkouts]
     for number in range(rounds):
         print(f"batches {number + 1} of {rounds} …", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""The floor: two forked processes pass bytes over a blocking socket pair. Nothing in Python is faster without spinning."""
+"""The floor: two forked processes pass bytes over a socket pair. Only spinning is faster."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def pinned(core: int | None) -> Iterator[None]:
 def passed(
     size: int, seconds: float, ours: int | None = None, theirs: int | None = None, fewest: int = 1
 ) -> list[float]:
-    """Return the times of round trips of so many bytes, on these cores or where the kernel places the two."""
+    """Return the times of round trips of so many bytes, on these cores if any are given."""
 
     def whole(data: bytes, came: int) -> None:
         assert came == size, f"{came} of {size} bytes came back"
@@ -104,7 +104,7 @@ def passed(
 
 
 async def events(plan: Plan) -> dict[str, float]:
-    """Measure round trips as the kernel places the two processes, then on one core and on a core each."""
+    """Measure round trips as the kernel places them, then on one core, then on a core each."""
     found = {f"rtt_{name}": value for name, value in latencies(passed(EVENT_SIZE, plan.seconds)).items()}
     cores, seconds = sorted(os.sched_getaffinity(0)), plan.seconds / 4
     found["rtt_one_core_p50_us"] = latencies(passed(EVENT_SIZE, seconds, cores[0], cores[0]))["p50_us"]
@@ -122,7 +122,7 @@ async def life(plan: Plan) -> dict[str, float]:
 
 
 async def recovery(plan: Plan) -> dict[str, float]:
-    """Measure from a kill until another process, forked when the killed one was reaped, has answered."""
+    """Measure from a kill until the next process, forked after the reaping, has answered."""
     times = []
     for _ in range(plan.cycles):
         killed = Echo()

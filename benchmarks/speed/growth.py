@@ -1,7 +1,7 @@
 """Measure how the processor time of an event grows with what the network holds.
 
-What can be taken away again (mods, agents) is measured there and back, so a machine that becomes slower makes near
-points as dear as far ones. No network polls here: waiting awake is processor time as well, and no work.
+What can be taken away again (mods, agents) is measured there and back, so a machine that becomes
+slower makes near points as dear as far ones. No network polls here: polling is processor time too.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ async def _there_and_back(
 
 
 async def served(scene: Scene) -> Figures:
-    """Grow by events served before; at each point a network that has just begun is measured beside it."""
+    """Grow by events served before; at each point a fresh network is measured beside it."""
     plan, done, ratios = scene.plan, 0, []
     end = None if plan.serving is None else now() + plan.serving
     async with serving(scene, "./echo", network=UNPOLLED) as asked:

@@ -14,7 +14,7 @@ class Plan:
         cycles: loads and unloads, and kills, in a round; `saves`: of a mod's file.
         workers: alive at once when memory is measured; `busy`: events that each of them gets.
         news: broadcasts to all `receivers` before the inboxes are emptied; `issues`: how often.
-        many: mods in one network, in `many_rounds` of the rounds; they idle for `idle` after `settling`.
+        many: mods in one network, in `many_rounds` rounds; they idle for `idle` after `settling`.
         slow_rounds: rounds in which the slow peers are asked.
         mods, agents, served: the points between which growth is measured.
         batch: events by which the cost of one is measured; `batches`: of these, where it is scaled.

@@ -27,7 +27,7 @@ def resident(pid: int) -> float:
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
-    """Return the processor time of all threads of these processes, exact to the nanosecond: idle ones use less than a tick."""
+    """Return the processor time of all threads in nanoseconds: idle ones use less than a tick."""
     nanoseconds = 0
     for pid in pids:
         with suppress(*_GONE):

@@ -1,4 +1,4 @@
-"""What a run has found, as `--json` keeps it in a file: every round, the machine and the versions."""
+"""What a run has found, as `--json` keeps it in a file: every round, and the machine."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def short(column: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """At most (or at least) `limit`: in the row's unit, or times what `of` measured in the same round."""
+    """At most (or at least) `limit`: in the row's unit, or times what `of` measured in the round."""
 
     limit: float
     of: str | None = None
@@ -96,7 +96,7 @@ ROWS = (
 
 
 def matching(texts: list[str]) -> list[Row]:
-    """Return the rows whose key, label or part contains one of `texts`. Raises ValueError for an unknown text."""
+    """Return the rows with one of `texts` in key, label or part. Raises ValueError if none has."""
     for text in texts:
         if not any(_has(row, text) for row in ROWS):
             raise ValueError(f"--only {text}: no row has this name; there are {', '.join(row.key for row in ROWS)}")

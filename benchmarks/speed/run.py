@@ -1,4 +1,4 @@
-"""The run: the floor, modvisor and the peers take turns, so that each round's ratios are of one and the same machine."""
+"""Let floor, modvisor and peers take turns, so that ratios are of the same minute."""
 
 from __future__ import annotations
 

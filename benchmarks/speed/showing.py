@@ -1,4 +1,4 @@
-"""Show the figures of a run: as a table in the terminal, as the page docs/figures.md. Both have the same cells."""
+"""Show the figures of a run: a table in the terminal, and the page docs/figures.md."""
 
 from __future__ import annotations
 

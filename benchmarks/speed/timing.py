@@ -34,7 +34,7 @@ def lasting(seconds: float, make: Callable[[], T], fewest: int = 1) -> Iterator[
 
 
 def trips(call: Callable[[T], Any], check: Callable[[T, Any], object], events: Iterable[T]) -> list[float]:
-    """Return the time of each round trip. Neither making the event nor checking the answer counts."""
+    """Return the time of each round trip. Making the event and checking the answer do not count."""
     times = []
     for event in events:
         begin = now()
@@ -63,7 +63,7 @@ def megabytes_per_second(size: int, times: Sequence[float]) -> float:
 
 
 async def lives(cycles: int, start: Callable[[], Any], stop: Callable[[], Any]) -> tuple[float, float]:
-    """Start and stop `cycles` times. Return the medians in milliseconds. One cycle before does not count."""
+    """Start and stop `cycles` times, and once before. Return the medians in milliseconds."""
     starts, stops = [], []
     for _ in range(cycles + 1):
         for times, call in ((starts, start), (stops, stop)):
@@ -77,7 +77,7 @@ async def lives(cycles: int, start: Callable[[], Any], stop: Callable[[], Any]) 
 def written_ahead(
     submit: Callable[[T], Any], collect: Callable[[T, Any], object], events: Iterable[T], width: int
 ) -> float:
-    """Return events per second with `width` outstanding: collect the oldest answer, then submit the next event."""
+    """Return events per second: with `width` outstanding, collect the oldest, submit the next."""
     waiting: deque[tuple[T, Any]] = deque()
     done, begin = 0, now()
     for event in events:
@@ -101,8 +101,8 @@ async def per_second(send: Callable[[T], Coroutine[Any, Any, object]], events: I
 async def in_flight(send: Callable[[T], Coroutine[Any, Any, object]], events: Iterable[T], width: int) -> int:
     """Send all events, `width` at a time. Return how many there were.
 
-    Each has a task of its own, as in a server. A fixed number of senders would be no measure: a network
-    whose mods never suspend would then have one event in flight, however many senders there are.
+    Each has a task of its own, as in a server. With a fixed number of senders, a network whose mods
+    never suspend would have one event in flight, however many senders there are.
     """
     loop = asyncio.get_running_loop()
     over: asyncio.Future[None] = loop.create_future()

@@ -1,4 +1,4 @@
-"""The work, the same for everyone: a small event and its answer. Plain data, so peers need no modvisor."""
+"""The work, the same for everyone: a small event and its answer, as plain data."""
 
 from __future__ import annotations
 

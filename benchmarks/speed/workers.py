@@ -1,4 +1,4 @@
-"""Measure one worker process that is called and blocks: the floor, a pipe, a pool, an actor, through the same calls."""
+"""Measure a worker process whose caller blocks: a pipe, a pool, an actor."""
 
 from __future__ import annotations
 

@@ -192,7 +192,7 @@ BROKEN: dict[Callable[[Case], None], str] = {
     wrong_cause: "reported as exited",
     end_without_reason: "gone through nothing",
     end_of_a_steady_mod: "steady0",
-    unasked_start_failure: "nobody had told it to",
+    unasked_start_failure: "without being told to",
     no_report: "no crash report",
     growth: "grew from",
 }

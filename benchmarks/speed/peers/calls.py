@@ -1,4 +1,4 @@
-"""One forked process behind `multiprocessing.Pipe`, and one in a `ProcessPoolExecutor`; both pickle.
+"""A forked process behind `multiprocessing.Pipe`, and one in a `ProcessPoolExecutor`.
 
 python -m benchmarks.speed.peers.calls pipe|pool
 """
