@@ -24,8 +24,7 @@ from .plan import SMOKE, Plan
 from .record import Record, machine, read
 from .rows import COLUMNS, Row, matching
 from .run import Run
-from .showing import columns_of, page, table
-from .verdict import line
+from .showing import page, table
 
 WIDTH = 200  # of the table, where the output is no terminal
 
@@ -83,7 +82,7 @@ def _measured(options: argparse.Namespace, rows: list[Row]) -> Record:
 
 def _tell(record: Record, rows: list[Row], goals: bool) -> None:
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    console.print(table([line(row, record.rounds) for row in rows], columns_of(record), goals))
+    console.print(table(record, rows, goals))
     if not goals:
         console.print("measured with tiny counts, to see that it works: the figures mean nothing")
     absent = [f"{COLUMNS[column]}: {why}" for column, why in record.absent.items()]

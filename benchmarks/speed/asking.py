@@ -33,36 +33,26 @@ class Peer:
 
     Attributes:
         program: the module, and its arguments.
-        package: what it needs of the peers' own environment; None for a program that runs in ours.
+        is_foreign: it runs in the peers' own environment.
         is_slow: a round takes half a minute.
     """
 
     column: str
     program: str
-    package: str | None = None
+    is_foreign: bool = False
     is_slow: bool = False
 
     @property
     def python(self) -> str:
-        if self.package is None:
-            return sys.executable
-        return str(Path(os.environ.get("MODVISOR_PEERS_DIR") or ROOT / ".venv-peers") / "openagents" / "bin" / "python")
-
-    def missing(self) -> str | None:
-        """Say why it cannot be asked."""
-        if self.package is None:
-            return None
-        if not Path(self.python).exists():
-            return "not installed (make bench installs it)"
-        find = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({self.package!r}) is None)"
-        return "not installed" if subprocess.run([self.python, "-c", find], check=False).returncode else None
+        peers = Path(os.environ.get("MODVISOR_PEERS_DIR") or ROOT / ".venv-peers")
+        return str(peers / "openagents" / "bin" / "python") if self.is_foreign else sys.executable
 
 
 PEERS = (
-    Peer(OPENAGENTS, "benchmarks.speed.peers.openagents", "openagents"),
+    Peer(OPENAGENTS, "benchmarks.speed.peers.openagents", is_foreign=True),
     Peer(PIPE, "benchmarks.speed.peers.calls pipe"),
     Peer(POOL, "benchmarks.speed.peers.calls pool"),
-    Peer(RAY, "benchmarks.speed.peers.actor", "ray", is_slow=True),
+    Peer(RAY, "benchmarks.speed.peers.actor", is_foreign=True, is_slow=True),
 )
 
 
@@ -72,6 +62,8 @@ class PeerFailed(Exception):
 
 def ask(peer: Peer, plan: Plan, folder: Path) -> dict[str, float]:
     """Return the figures of one round. `folder` is the program's home. Raises `PeerFailed`."""
+    if not Path(peer.python).exists():
+        raise PeerFailed("not installed (make bench installs it)")
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(folder),

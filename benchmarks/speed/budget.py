@@ -3,7 +3,7 @@
     python -m benchmarks.speed.budget
 
 Each step is taken alone, thousands of times in a row, so it finds its data in the cache: the sum is
-a lower bound.
+a lower bound. `make cost` measures the whole: round trips and processor time of a real network.
 """
 
 from __future__ import annotations
@@ -12,11 +12,9 @@ import asyncio
 import os
 import select
 import socket
-import tempfile
 import timeit
 from collections.abc import Callable
 from itertools import count
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -27,10 +25,7 @@ from modvisor.ipc.messages import pack
 from modvisor.supervisor.calls.histogram import LatencyHistogram
 from modvisor.supervisor.events.answers import Answers
 
-from .cost_round import one_by_one, per_event, run
 from .floor import Echo, passed, pinned
-from .ours import Scene, serving
-from .plan import Plan
 from .timing import latencies, now, trips
 from .work import EVENT_SIZE, ping
 
@@ -114,21 +109,9 @@ def raw_awake() -> float:
     return latencies(times)["p50_us"]
 
 
-async def whole(polling: str) -> dict[str, float]:
-    """Measure a network: its round trip, the scaled processor time of network and worker."""
-    with tempfile.TemporaryDirectory() as folder:
-        async with serving(Scene(Plan(), Path(folder)), "./echo", network={"polling": polling}) as asked:
-            await asked.warm_up()
-            supervisor, worker = await per_event(asked.network, one_by_one, 1, TRIPS)
-            trip = latencies(await one_by_one(asked.network, TRIPS))["p50_us"]
-    return {"round trip": trip, "scaled CPU time of the network": supervisor, "scaled CPU time of the worker": worker}
-
-
 def main() -> None:
     cores, found = sorted(os.sched_getaffinity(0)), steps()
     sections = [found, {"together": sum(found.values())}]
-    for polling in ("off", "auto"):
-        sections.append({f"{name}, polling {polling}": value for name, value in run(whole(polling)).items()})
     asleep = latencies(passed(EVENT_SIZE, 1.0, cores[0], cores[-1]))["p50_us"]
     sections.append({"raw socket pair, both sleep": asleep, "raw socket pair, both wait awake": raw_awake()})
     table = Table("step", "µs", title="a round trip, step by step")

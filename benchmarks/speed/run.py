@@ -57,14 +57,11 @@ class Run:
         for peer in PEERS:
             if peer.column in absent or (peer.is_slow and number >= self._plan.slow_rounds):
                 continue
-            if (why := peer.missing()) is not None:
-                absent[peer.column] = why
-                continue
             with tempfile.TemporaryDirectory(prefix="modvisor-peer-") as folder:
                 try:
                     figures[peer.column] = ask(peer, self._plan, Path(folder))
                 except PeerFailed as error:
-                    absent[peer.column] = f"failed: {error}"
+                    absent[peer.column] = str(error)
 
     def _watched(self, name: str, part: Part) -> Figures:
         """Measure a part. What it leaves behind is a problem."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from .record import Record
-from .rows import COLUMNS, FLOOR, OURS, ROWS, short
+from .rows import COLUMNS, FLOOR, OURS, ROWS, Row, short
 from .verdict import MISSED, Line, Spread, line
 from .work import EVENT_SIZE
 
@@ -25,15 +25,24 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.2f}"
 
 
-def cell(found: Spread | None) -> tuple[str, str]:
-    """Return the median, and from where to where; a figure that was measured once has no span."""
+def cells(record: Record, rows: Sequence[Row]) -> list[list[str]]:
+    """Return the heads of the columns, then the cells of each row; goals are the last two columns."""
+    columns = columns_of(record)
+    found = [["", "unit", *(COLUMNS[column] for column in columns), "ratio", "goal", ""]]
+    for each in (line(row, record.rounds) for row in rows):
+        figures = [_spread(each.cells.get(column)) for column in columns]
+        found.append([each.row.label, each.row.unit, *figures, *_comparison(each)])
+    return found
+
+
+def _spread(found: Spread | None) -> str:
     if found is None:
-        return "–", ""
-    span = "" if found.low == found.high else f"{number(found.low)} to {number(found.high)}"
-    return number(found.median), span
+        return "–"
+    span = "" if found.low == found.high else f" ({number(found.low)} to {number(found.high)})"
+    return f"{number(found.median)}{span}"
 
 
-def comparison(line: Line) -> tuple[str, str, str]:
+def _comparison(line: Line) -> tuple[str, str, str]:
     """Return the ratio, the goal, and whether the goal is met."""
     ratio = "–" if line.ratio is None else f"{number(line.ratio.median)} × {short(line.row.reference or '')}"
     if line.row.goal is None:
@@ -41,37 +50,28 @@ def comparison(line: Line) -> tuple[str, str, str]:
     return ratio, str(line.row.goal), MISSED.upper() if line.verdict == MISSED else str(line.verdict)
 
 
-def table(lines: Sequence[Line], columns: Sequence[str], goals: bool = True) -> Table:
+def table(record: Record, rows: Sequence[Row], goals: bool = True) -> Table:
     """Make the table of the terminal. Without goals, nothing is judged."""
-    made = Table(title=f"event of {EVENT_SIZE} bytes; median of the rounds, smallest to largest")
-    for head in ("", "unit"):
-        made.add_column(head)
-    for head in (*(COLUMNS[column] for column in columns), "ratio"):
-        made.add_column(head, justify="right")
-    for head in ("goal", "") if goals else ():
-        made.add_column(head)
-    for each in lines:
-        cells = [(column, *cell(each.cells.get(column))) for column in columns]
-        shown = [f"{mid}\n[dim]{span}[/]" if span and who in (OURS, FLOOR) else mid for who, mid, span in cells]
-        ratio, goal, verdict = comparison(each)
-        color = "bold red" if each.verdict == MISSED else "green"
-        last = [goal, f"[{color}]{verdict}[/]" if verdict else ""] if goals else []
-        made.add_row(each.row.label, each.row.unit, *shown, ratio, *last)
+    head, *found = (row if goals else row[:-2] for row in cells(record, rows))
+    made = Table(title=f"event of {EVENT_SIZE} bytes; median of the rounds (smallest to largest)")
+    for text in head:
+        made.add_column(text)
+    for row in found:
+        figures = (text.replace(" (", "\n(") for text in row[2:])
+        made.add_row(*row[:2], *figures, style="bold" if row[-1] == MISSED.upper() else None)
     return made
 
 
 def page(record: Record) -> str:
     """Write docs/figures.md, so that no figure of it is written by hand."""
-    machine, columns = record.machine, columns_of(record)
-    rows = [["", "unit", *(COLUMNS[column] for column in columns), "ratio", "goal", ""]]
-    rows.append(["---"] * len(rows[0]))
-    for each in (line(row, record.rounds) for row in ROWS):
-        cells = [cell(each.cells.get(column)) for column in columns]
-        shown = [f"{middle} ({span})" if span else middle for middle, span in cells]
-        rows.append([each.row.label, each.row.unit, *shown, *comparison(each)])
-    said = [*(f"{COLUMNS[column]}: {why}" for column, why in record.absent.items()), *record.notes]
-    return (
-        f"""# Figures
+    machine = record.machine
+    head, *found = cells(record, ROWS)
+    rows = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *found)]
+    said = [
+        *(f"- {COLUMNS[column]}: {why}" for column, why in record.absent.items()),
+        *(f"- {n}" for n in record.notes),
+    ]
+    return f"""# Figures
 
 Written by `make bench` on {record.date}: {machine["cores"]} cores, {machine["system"]}, Python {machine["python"]}, \
 load {machine["load"]:.1f} when it began; {len(record.rounds)} rounds, an event of {EVENT_SIZE} bytes.
@@ -79,9 +79,5 @@ Medians, in brackets the smallest and the largest; [how it is measured](performa
 
 ![modvisor's figures beside those of others](speed.svg)
 
-{chr(10).join(f"| {' | '.join(cells)} |" for cells in rows)}
-
-{chr(10).join(f"- {text}" for text in said)}
-""".rstrip()
-        + "\n"
-    )
+{chr(10).join(["", *rows, "", *said]).strip()}
+"""

@@ -132,7 +132,7 @@ def test_what_a_part_leaves_behind_is_a_problem(monkeypatch: pytest.MonkeyPatch)
         assert f"part has left behind: {what}" in told or what in told, (what, told)
 
 
-@pytest.mark.parametrize("peer", [each for each in PEERS if each.package is None], ids=lambda peer: peer.column)
+@pytest.mark.parametrize("peer", [each for each in PEERS if not each.is_foreign], ids=lambda peer: peer.column)
 def test_a_peer_is_asked_in_a_process_of_its_own(peer: Peer, tmp_path: Path) -> None:
     found = ask(peer, SMOKE, tmp_path)
     assert found.keys() <= {row.key for row in ROWS}
@@ -143,6 +143,12 @@ def test_a_peer_is_asked_in_a_process_of_its_own(peer: Peer, tmp_path: Path) -> 
 def test_a_peer_that_fails_says_why(tmp_path: Path) -> None:
     with pytest.raises(PeerFailed, match="No module named"):
         ask(Peer(OPENAGENTS, "benchmarks.speed.peers.nobody"), SMOKE, tmp_path)
+
+
+def test_a_peer_whose_environment_is_missing_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODVISOR_PEERS_DIR", str(tmp_path))
+    with pytest.raises(PeerFailed, match="not installed"):
+        ask(PEERS[0], SMOKE, tmp_path)
 
 
 # -- ratios and goals
@@ -225,10 +231,9 @@ def test_rows_are_chosen_by_any_of_their_names() -> None:
 
 
 def shown(rows: list[Row], found: list[dict[str, Any]], goals: bool = True) -> str:
-    console = Console(width=200, record=True, quiet=True)
+    console = Console(width=200)
     with console.capture() as capture:
-        console.quiet = False
-        console.print(table([line(row, found) for row in rows], [OURS, FLOOR, OPENAGENTS], goals))
+        console.print(table(Record("", {}, found), rows, goals))
     return capture.get()
 
 
@@ -236,7 +241,7 @@ def test_the_table_says_what_was_missed_and_what_is_not_there() -> None:
     text = shown([RTT, FAN_OUT], rounds((80.0, 40.0), (90.0, 30.0)))
     assert "MISSED" in text
     assert "85.0" in text
-    assert "80.0 to 90.0" in text
+    assert "(80.0 to 90.0)" in text
     assert "2.50 × raw socket pair" in text
     assert UNMEASURED in text
     assert "–" in text
