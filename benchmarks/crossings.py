@@ -5,8 +5,8 @@
 `sys.setprofile` counts, in the supervisor's process, every call of a function (and every resumption
 of a coroutine) that is defined below `supervisor/` or `ipc/`. A change of file is a call in another
 file than the call before. The mod is the bundled wiki, in a network that holds nothing else. Each
-figure is the median of several networks. Only public names are used: the interpreter of any checkout
-counts that checkout.
+figure is the median of several networks. Only public names are used: the interpreter of any
+checkout counts that checkout.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python benchmarks/hot_reload.py [--rounds N]
 
-The clock starts before the file is written, so detection, debounce, start of the new process, switch
-and answer are included. Meanwhile the mod is asked each millisecond, as its users would.
+The clock starts before the file is written, so detection, debounce, start of the new process,
+switch and answer are included. Meanwhile the mod is asked each millisecond, as its users would.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ PAUSE = 0.6  # seconds between two saves: people are slower, and the network slo
 
 
 async def save_to_answer(network: AgentNetwork, folder: Path, saves: int) -> list[float]:
-    """Load a mod below `folder` and save it again and again. Return the seconds until each answer."""
+    """Load a mod below `folder` and save it repeatedly. Return the seconds to each answer."""
     file = folder / "mods" / "saved" / "mod.py"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(SAVED.format(number=-1))

@@ -63,7 +63,7 @@ def _handled(ledger: Ledger, number: int, found: list[Beginning]) -> Iterator[st
     if len(found) > most:
         yield f"handled {len(found)} times, at most {most} allowed: {found}"
     if outcome == "answered" and not found:
-        yield "nobody handled it"
+        yield "no handler began with it"
     if outcome == Code.OVERLOADED and found:
         yield f"handled all the same: {found}"
     if outcome in ("answered", Code.DEAD_LETTERED) and found and found[-1].at > ledger.settled_at(number):
@@ -169,7 +169,7 @@ def thirds(samples: list[int]) -> tuple[float, float]:
 
 
 def processes(marked: Marked, diaries: Diaries) -> Iterator[tuple[int, str]]:
-    """Name the processes that are left over, whatever their parent and name."""
+    """Name the processes that are left over, of any parent and name."""
     for pid, name in marked.alive().items():
         yield pid, f"process {pid} ({name}) is left over"
     for mod_id in MAD:

@@ -152,7 +152,7 @@ class _Run:
             await asyncio.sleep(SAMPLE)
 
     async def _recover(self, acts: list[Act]) -> None:
-        """Wait until everything is answered, what must end has ended, and every mod serves again."""
+        """Wait until all is answered, what must end has ended, and every mod serves again."""
         if not await self._outside.commanded(RECOVERY):
             self._summary.problems.append("a command of the operator did not end")
         await self._load.settled(RECOVERY)

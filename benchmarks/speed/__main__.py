@@ -5,7 +5,7 @@
     python -m benchmarks.speed --smoke
     python -m benchmarks.speed --show FILE [--write FOLDER]
 
-A wrong answer ends the run. What a part leaves behind gives exit status 1. A missed goal is reported.
+A wrong answer ends the run. Leftovers of a part give exit status 1. A missed goal is reported.
 """
 
 from __future__ import annotations

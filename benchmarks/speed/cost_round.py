@@ -1,10 +1,10 @@
-"""Measure one round of `cost`, of the modvisor that this interpreter imports.
+"""Measure one round of `cost`, with the modvisor that this interpreter imports.
 
     python -m benchmarks.speed.cost_round batches|events|start [quick]
 
 Prints one JSON object; `batches` prints one for each line that it reads, so that two checkouts can
-take turns batch by batch, in the same moments. It uses documented public names only, so that the same
-file measures any checkout. Linux.
+take turns batch by batch, in the same moments. It uses documented public names only, so it
+measures any checkout. Linux.
 """
 
 from __future__ import annotations

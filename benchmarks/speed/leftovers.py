@@ -14,7 +14,7 @@ from pathlib import Path
 from ..census import Census, Marked
 from .asking import MARK
 
-PATIENCE = 5.0  # seconds in which whatever ends must have ended
+PATIENCE = 5.0  # seconds to wait for what ends
 LOOK = 0.02
 
 

@@ -65,7 +65,7 @@ class Asked:
         """Measure from load to first answer, and the unload.
 
         Args:
-            first: asks the mod once; `after`: gets the response to the load when the mod is unloaded.
+            first: asks the mod once; `after`: gets the response to the load, after the unload.
         """
         loaded = None
 

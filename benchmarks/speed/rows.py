@@ -23,7 +23,7 @@ def short(column: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """At most (or at least) `limit`: in the row's unit, or times what `of` measured in the round."""
+    """At most (or at least) `limit`: in the row's unit, or times the figure of `of` in the round."""
 
     limit: float
     of: str | None = None

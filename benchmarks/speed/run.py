@@ -35,7 +35,7 @@ class Run:
             figures: dict[str, Figures] = {OURS: {}, FLOOR: {}}
             self._record.rounds.append(figures)
             turns = [self._ours, self._peers] if peers else [self._ours]
-            for turn in turns if number % 2 == 0 else reversed(turns):  # nobody always comes second
+            for turn in turns if number % 2 == 0 else reversed(turns):  # neither always comes second
                 turn(figures, number)
         for name in self._chosen(growth.PARTS):
             self._say(f"growth: {name}")

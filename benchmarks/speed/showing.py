@@ -26,7 +26,7 @@ def number(value: float) -> str:
 
 
 def cells(record: Record, rows: Sequence[Row]) -> list[list[str]]:
-    """Return the heads of the columns, then the cells of each row; goals are the last two columns."""
+    """Return the heads of the columns, then the cells of each row. Goals are the last two."""
     columns = columns_of(record)
     found = [["", "unit", *(COLUMNS[column] for column in columns), "ratio", "goal", ""]]
     for each in (line(row, record.rounds) for row in rows):

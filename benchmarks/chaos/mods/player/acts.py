@@ -1,7 +1,7 @@
 """Every way to misbehave: what a player does when told to. `mischief.py` says how it must end.
 
 Each act is called with the player, the payload of its event and a random source: in the handler,
-soon after it, or in a thread, as the payload says. An act that could hurt the machine ends by itself.
+soon after it, or in a thread, as the payload says. A dangerous act ends by itself.
 """
 
 from __future__ import annotations

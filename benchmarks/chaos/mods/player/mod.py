@@ -71,7 +71,7 @@ class Player(BaseMod):
     def note(self, *words: object) -> None:
         """Write one whole line to the kernel before anything else happens.
 
-        The file is opened for each line, so that a mod that closes its descriptors writes nowhere else.
+        The file is opened for each line, so a mod that closes its descriptors writes nowhere else.
         """
         line = f"{time.monotonic_ns()} {' '.join(map(str, words))}\n"
         fd = os.open(self.diary, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -98,7 +98,7 @@ class Player(BaseMod):
     async def act(self, event: Event) -> EventResponse:
         """Misbehave.
 
-        `payload`: act, number (of the act), how (now, soon, thread), once, seed, arguments of the act.
+        `payload`: act, number (of the act), how (now, soon, thread), once, seed, arguments.
         """
         self.note("begin", event.payload["n"], event.attempt)
         if event.attempt == 1 or not event.payload["once"]:
