@@ -69,11 +69,7 @@ docs: $(VENV)/.installed  ## print into docs/ what is printed from the code: the
 
 diagram: docs
 
-# What draws the charts, and the peers in an environment of their own: neither is needed for anything else.
-$(VENV)/.bench: $(VENV)/.installed
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --group bench
-	@touch $@
-
+# The peers have an environment of their own: nothing else needs them.
 $(PEERS)/.ready: pyproject.toml $(VENV)/.installed
 	@echo "installing the peers into $(PEERS) ..."
 	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
@@ -81,9 +77,8 @@ $(PEERS)/.ready: pyproject.toml $(VENV)/.installed
 	@$(PEERS)/bin/python -m pip install -qq --disable-pip-version-check --group peers
 	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["peers"], end="")' > $@
 
-bench: $(VENV)/.bench $(PEERS)/.ready  ## our figures beside the machine's floor and others', into docs/ (four minutes)
+bench: $(VENV)/.installed $(PEERS)/.ready  ## our figures beside the machine's floor and others', into docs/ (four minutes)
 	@$(BIN)/python -m benchmarks.speed --write docs $(ARGS)
-	@$(BIN)/python -m benchmarks.speed.charts docs
 
 bench-smoke: $(VENV)/.installed  ## every measurement of it once, with tiny counts: does it work? (20 seconds)
 	@$(BIN)/python -m benchmarks.speed --smoke

@@ -1,4 +1,4 @@
-"""What a process holds, to be compared before and after: descriptors, threads, tasks, processes, memory."""
+"""Count what a process holds, before and after: descriptors, threads, tasks, processes, memory."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ import psutil
 from modvisor.worker.guardian import tree
 
 POOL = "AnyIO worker thread"
-"""These come as they are needed and go when they were idle for some seconds; their number is bounded by anyio."""
+"""Threads of this name come when needed and go when idle; anyio bounds their number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """Of this process, each with its kind: numbers of sockets and names of tasks differ from one to the next."""
+    """What this process holds, counted by kind: numbers of sockets and names of tasks differ."""
 
     descriptors: Counter[str]
     threads: Counter[str]
@@ -35,7 +35,7 @@ class Census:
         return cls(Counter(_descriptors()), threads, Counter(_kind(task) for task in asyncio.all_tasks()))
 
     def more_than(self, before: Census) -> dict[str, dict[str, int]]:
-        """What there is now and was not then, by kind."""
+        """Return what is here now and was not before, by kind."""
         return {
             "descriptors": dict(self.descriptors - before.descriptors),
             "threads": dict(self.threads - before.threads),
@@ -48,7 +48,7 @@ def _descriptors() -> list[str]:
     for fd in os.listdir("/proc/self/fd"):
         with suppress(FileNotFoundError):
             target = os.readlink(f"/proc/self/fd/{fd}")
-            if not target.startswith("/proc"):  # the watchdog's passing looks
+            if not target.startswith("/proc"):  # files that the watchdog has open for a moment
                 found.append(re.sub(r"\[\d+\]", "", target))
     return found
 
@@ -59,12 +59,14 @@ def _kind(task: asyncio.Task[object]) -> str:
 
 
 def memory() -> int:
-    """Bytes of this process that are resident."""
+    """Return the resident bytes of this process."""
     return int(Path("/proc/self/statm").read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 class Marked:
-    """The processes of one run: told by a variable that workers inherit, or by who started them, since this was made.
+    """The processes started since this object was made.
+
+    They are found by a variable that workers inherit, or by their parent.
 
     Args:
         mark: ``NAME=value`` of the variable.
@@ -75,7 +77,7 @@ class Marked:
         self._before = set(_descendants())
 
     def alive(self) -> dict[int, str]:
-        """Pid to name: what has the variable, and what is below this process."""
+        """Return pid to name of live processes that have the variable or are below this process."""
         found = {}
         for process in psutil.process_iter():
             with suppress(psutil.Error, OSError):
@@ -85,7 +87,7 @@ class Marked:
 
 
 def _descendants() -> dict[int, str]:
-    """Pid to name of all that is below this process."""
+    """Return pid to name of all processes below this process."""
     found = {}
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):
@@ -94,7 +96,7 @@ def _descendants() -> dict[int, str]:
 
 
 def is_alive(pid: int, start_time: int) -> bool:
-    """Whether the process ``pid`` that began at ``start_time`` (clock ticks) is there; else the number is another's."""
+    """Tell whether `pid` is alive and began at `start_time` (clock ticks): pids are reused."""
     with suppress(psutil.Error):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE and tree.start_time(pid) == start_time
     return False

@@ -1,12 +1,12 @@
-"""How many files of the house one operation crosses, and how often it changes from file to file.
+"""Count how many files of the house one operation crosses, and how often it changes the file.
 
     python benchmarks/crossings.py [--rounds N] [--json] [--files OPERATION]
 
-Counted in the supervisor's process with `sys.setprofile`: every call of a function (and every time a
-coroutine goes on) that is defined below `supervisor/` or `ipc/`. A change of file is a call in another
+`sys.setprofile` counts, in the supervisor's process, every call of a function (and every resumption
+of a coroutine) that is defined below `supervisor/` or `ipc/`. A change of file is a call in another
 file than the call before. The mod is the bundled wiki, in a network that holds nothing else. Each
-figure is the median of several networks. Only public names are used: run it with the interpreter of
-any checkout to count that one.
+figure is the median of several networks. Only public names are used: the interpreter of any
+checkout counts that checkout.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ OPERATIONS = ("load", "event", "reload", "restart", "unload")
 
 
 class Walk:
-    """The files of the house in the order in which functions of them were called."""
+    """The files of the house, in the order of the calls of their functions."""
 
     def __init__(self) -> None:
         self._below = tuple(f"{HOUSE / floor}/" for floor in FLOORS)
@@ -66,7 +66,7 @@ async def walked(operation: Awaitable[Any]) -> Walk:
 
 
 async def walks() -> dict[str, Walk]:
-    """Do every operation once, in a network of its own."""
+    """Do every operation once, in a new network."""
     with tempfile.TemporaryDirectory() as folder:
         config = {"network": {"name": "crossings", "storage": "state"}}
         async with AgentNetwork.from_config(config, base_dir=folder) as network:

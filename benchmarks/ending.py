@@ -1,4 +1,4 @@
-"""How a run under load ends: what it has come to, for people and for programs, and the exit status."""
+"""End a run under load: print and write its result, and set the exit status."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any, NoReturn
 
 
 def machine() -> str:
-    """What the figures are of."""
+    """Return what the figures depend on."""
     return f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
 
 
 def finish(summary: Any, lines: Callable[[Any], list[str]], file: Path | None) -> NoReturn:
-    """Tell a summary in ``lines``, write it to ``file`` if one is given, and exit: with 1 if it has ``problems``."""
+    """Print the `lines` of a summary, write it to `file`, and exit with 1 if it has `problems`."""
     print("\n".join([machine(), *lines(summary)]))
     if file is not None:
         file.write_text(json.dumps({"machine": machine(), **asdict(summary)}, indent=1) + "\n")

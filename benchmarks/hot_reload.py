@@ -1,9 +1,9 @@
-"""From a save of a mod's file to the first answer of the new code, with `watch: true`.
+"""Measure from the save of a mod's file to the first answer of the new code, with `watch: true`.
 
     python benchmarks/hot_reload.py [--rounds N]
 
-Detection, debounce, start of the new process, switch and answer are all in it: the clock starts before the file is written.
-The mod is asked again and again meanwhile, each millisecond, as its users would.
+The clock starts before the file is written, so detection, debounce, start of the new process,
+switch and answer are included. Meanwhile the mod is asked each millisecond, as its users would.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Saves of a mod's file, each until the first answer of the new code."""
+"""Save a mod's file, and measure until the new code answers."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Saved(BaseMod):
         return EventResponse(True, data={number})
 """
 ASKED_EVERY = 0.001  # seconds
-PAUSE = 0.6  # seconds between two saves: nobody is faster, and the network slows down what seems to save itself
+PAUSE = 0.6  # seconds between two saves: people are slower, and the network slows down files that change at once
 
 
 async def save_to_answer(network: AgentNetwork, folder: Path, saves: int) -> list[float]:
-    """Seconds from each of so many saves of a mod below ``folder``, which is loaded for it, to its answer."""
+    """Load a mod below `folder` and save it repeatedly. Return the seconds to each answer."""
     file = folder / "mods" / "saved" / "mod.py"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(SAVED.format(number=-1))

@@ -1,6 +1,6 @@
-"""Twenty mods under steady load, ten of which misbehave in every way there is; what was promised is counted afterwards.
+"""Put twenty mods under steady load, let ten of them misbehave, and count what became of all.
 
-`schedule` says who does what when, from the seed alone; the mods (``mods/player``) do it, or `outside` does it to them; `load`
-sends the events and `ledger` keeps account of them; `diaries` are what the mods say happened; `census` counts what must not
-be left over. `run` puts it together and `audit` finds what is wrong.
+`schedule` decides from the seed alone who does what and when. The mods (``mods/player``) do it, or
+`outside` does it to them. `load` sends the events, `ledger` accounts for them, and `diaries` read
+what the mods say. `census` counts leftovers. `run` puts it together; `audit` finds what is wrong.
 """

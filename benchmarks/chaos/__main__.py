@@ -1,9 +1,9 @@
-"""Chaos: ten of twenty mods misbehave under steady load, and nothing is lost.
+"""Let ten of twenty mods misbehave under steady load, and lose nothing.
 
     python -m benchmarks.chaos [--seconds N] [--seed N] [--json FILE]
 
-The seed decides who misbehaves how and when; without one it is drawn, and told. A promise that was not kept is an exit status
-of 1; figures of time are told and fail nothing.
+The seed decides who misbehaves, how and when; without `--seed` one is drawn and printed. A broken
+promise gives exit status 1. Figures of time are printed only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What was promised, against what happened: each function says in words what is wrong; nothing, if all is well."""
+"""Compare what was promised with what happened. Each function returns in words what is wrong."""
 
 from __future__ import annotations
 
@@ -18,20 +18,22 @@ from .outside import End, Outside
 from .players import MAD, STEADY, settings_of
 from .schedule import Act
 
-SHOWN = 5  # of each kind of problem
-UNLOADING = 10.0  # seconds that an unload may take
-STARTING = 5.0  # seconds within which a start that was cut off is reported
+SHOWN = 5  # problems of each kind
+UNLOADING = 10.0  # seconds, at most, of an unload
+STARTING = 5.0  # seconds, at most, until a start that was cut off is reported
 GROWTH = 1.1
 ROOM = 24_000_000
-"""How much larger memory may be in the last third of the chaos than in the second: a share, and bytes, for what is bounded and
-not full yet (remembered answers, logs, crash reports)."""
+"""Growth of memory allowed between the second and the last third of the chaos: a share, plus bytes.
+
+The bytes are for bounded buffers that are not full yet: remembered answers, logs, crash reports.
+"""
 
 
 def events(ledger: Ledger, load: Load, letters: dict[int, str]) -> Iterator[str]:
-    """Every event has one end, and the sender was told of it.
+    """Check that every event ended once, and that its sender was told.
 
     Args:
-        letters: number of each dead letter in the store, and the id of its event.
+        letters: number of each dead letter in the store to the id of its event.
     """
     yield from _some("lost: no answer to event {} for {}, {}", ledger.lost(), ledger)
     yield from _some("event {} for {}, {}, was answered twice", ledger.told_twice, ledger)
@@ -46,7 +48,7 @@ def events(ledger: Ledger, load: Load, letters: dict[int, str]) -> Iterator[str]
 
 
 def handling(ledger: Ledger, diaries: Diaries) -> Iterator[str]:
-    """How often and when events were handled, as the mods say, fits what their senders were told."""
+    """Check that the mods handled events as often, and when, as fits what the senders were told."""
     for number in range(ledger.sent):
         found = diaries.beginnings.get(number, [])
         yield from (f"event {number} for {ledger.mod(number)}, {ledger.outcome(number)}: {problem}"
@@ -61,7 +63,7 @@ def _handled(ledger: Ledger, number: int, found: list[Beginning]) -> Iterator[st
     if len(found) > most:
         yield f"handled {len(found)} times, at most {most} allowed: {found}"
     if outcome == "answered" and not found:
-        yield "nobody handled it"
+        yield "no handler began with it"
     if outcome == Code.OVERLOADED and found:
         yield f"handled all the same: {found}"
     if outcome in ("answered", Code.DEAD_LETTERED) and found and found[-1].at > ledger.settled_at(number):
@@ -71,7 +73,7 @@ def _handled(ledger: Ledger, number: int, found: list[Beginning]) -> Iterator[st
 
 
 def order(ledger: Ledger, diaries: Diaries) -> Iterator[str]:
-    """A steady mod begins with the events of each source in the order in which they were sent."""
+    """Check that a steady mod handles the events of each source in the order of sending."""
     for mod_id in STEADY:
         newest: dict[int, int] = {}
         for number in (number for diary in diaries.of[mod_id] for number in diary.begun):
@@ -82,7 +84,7 @@ def order(ledger: Ledger, diaries: Diaries) -> Iterator[str]:
 
 
 def checkpoints(diaries: Diaries, outside: Outside) -> Iterator[str]:
-    """No process is given a state that is older than what was acknowledged before, and since the mod was loaded."""
+    """Check that no process got a state older than the newest acknowledged checkpoint."""
     for mod_id, processes in diaries.of.items():
         acked = sorted(each for diary in processes for each in diary.acked)
         for diary in processes:
@@ -92,7 +94,7 @@ def checkpoints(diaries: Diaries, outside: Outside) -> Iterator[str]:
 
 
 def _restored(diary: Diary, acked: list[tuple[float, int]]) -> Iterator[str]:
-    if diary.active is None:  # it was given up before it served
+    if diary.active is None:  # the process ended before it served
         return
     at, count = diary.restored[-1] if diary.restored else (diary.active, 0)
     newest = max((number for when, number in acked if when < at), default=0)
@@ -101,14 +103,14 @@ def _restored(diary: Diary, acked: list[tuple[float, int]]) -> Iterator[str]:
 
 
 def causes(acts: list[Act], diaries: Diaries, outside: Outside) -> Iterator[str]:
-    """Every crash report names a cause that fits what its process did or what was done to it."""
+    """Check that the cause in each crash report fits what the process did or suffered."""
     deeds = _deeds(acts, diaries, outside)
     for end in outside.ends:
         yield from _explained(end, deeds, diaries, outside)
 
 
 def unreported(acts: list[Act], diaries: Diaries, outside: Outside) -> Iterator[str]:
-    """Every process that had to end of what it did has a crash report, unless a command was quicker."""
+    """Check that each process that its deed must end has a crash report, or was ended first."""
     told = {(end.mod_id, end.pid) for end in outside.ends} | outside.replaced | _unloaded(diaries, outside)
     for process, names in _deeds(acts, diaries, outside).items():
         must = [name for name in names if TABLE[name].ends]
@@ -117,7 +119,7 @@ def unreported(acts: list[Act], diaries: Diaries, outside: Outside) -> Iterator[
 
 
 def _unloaded(diaries: Diaries, outside: Outside) -> set[tuple[str, int]]:
-    """Processes that may have been ended by an unload before they ended of what they had just done."""
+    """Return the processes that an unload may have ended before their own deed did."""
     return {
         (mod_id, diary.pid)
         for mod_id, times in outside.unloaded.items()
@@ -127,7 +129,7 @@ def _unloaded(diaries: Diaries, outside: Outside) -> set[tuple[str, int]]:
 
 
 def _deeds(acts: list[Act], diaries: Diaries, outside: Outside) -> dict[tuple[str, int], list[str]]:
-    """What each process has done, or what was done to it."""
+    """Return what each process has done or suffered."""
     deeds: defaultdict[tuple[str, int], list[str]] = defaultdict(
         list, {key: list(v) for key, v in outside.deeds.items()}
     )
@@ -143,7 +145,7 @@ def _explained(end: End, deeds: dict[tuple[str, int], list[str]], diaries: Diari
     if end.cause is Cause.START_FAILURE:
         felled = any(0 <= end.at - at < STARTING for at in outside.felled)
         if not felled and not any(diary.bad_start for diary in diaries.of[end.mod_id]):
-            yield f"{who} failed to start, and nobody had told it to: {end.detail}"
+            yield f"{who} failed to start without being told to: {end.detail}"
         return
     names = deeds.get((end.mod_id, end.pid or 0), [])
     accepted = {cause for name in names for cause in TABLE[name].causes}
@@ -153,21 +155,21 @@ def _explained(end: End, deeds: dict[tuple[str, int], list[str]], diaries: Diari
 
 
 def memory(samples: list[int]) -> Iterator[str]:
-    """The supervisor does not grow without end."""
+    """Check that the memory of the supervisor is bounded."""
     second, last = thirds(samples)
     if last > GROWTH * second + ROOM:
         yield f"the supervisor grew from {second / 1e6:.1f} to {last / 1e6:.1f} MB in the last third of the chaos"
 
 
 def thirds(samples: list[int]) -> tuple[float, float]:
-    """Means of the second and the last third."""
+    """Return the means of the second and of the last third."""
     third = max(1, len(samples) // 3)
     second, last = samples[-2 * third : -third] or samples, samples[-third:]
     return sum(second) / len(second), sum(last) / len(last)
 
 
 def processes(marked: Marked, diaries: Diaries) -> Iterator[tuple[int, str]]:
-    """Those that are left, whoever started them and whatever they call themselves."""
+    """Name the processes that are left over, of any parent and name."""
     for pid, name in marked.alive().items():
         yield pid, f"process {pid} ({name}) is left over"
     for mod_id in MAD:

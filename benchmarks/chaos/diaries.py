@@ -1,4 +1,4 @@
-"""What the mods themselves say happened: one file for each process, one line for each thing, stamped with monotonic time."""
+"""Read what the mods say: a file for each process, a line for each deed, in monotonic time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """A handler began with an event. ``at``: monotonic seconds."""
+    """The beginning of a handler with an event. `at`: monotonic seconds."""
 
     at: float
     attempt: int
@@ -18,14 +18,15 @@ class Beginning:
 
 @dataclass(slots=True)
 class Diary:
-    """One process of a mod.
+    """The diary of one process of a mod.
 
     Attributes:
-        begun: numbers of the events it began with, in order.
-        acts: of the schedule, by number and name; ``acted``: monotonic seconds of the newest.
-        restored, acked: monotonic seconds and the count that it was given, or whose checkpoint it was told to be kept.
-        bad_start: how it failed to start, if it was to.
-        left: pids of processes it has left behind, with their start times (clock ticks).
+        begun: numbers of the events that it began to handle, in order.
+        acts: number and name of each act of the schedule; `acted`: monotonic seconds of the newest.
+        restored: monotonic seconds and count of each state that it got.
+        acked: monotonic seconds and count of each checkpoint that was acknowledged.
+        bad_start: how it was told to fail to start, if it was.
+        left: pid and start time (clock ticks) of each process that it left behind.
     """
 
     mod_id: str
@@ -42,7 +43,7 @@ class Diary:
 
 
 class Diaries:
-    """All diaries of a run, the processes of a mod in the order in which they began."""
+    """All diaries of a run; the processes of a mod in the order of their starts."""
 
     def __init__(self, folders: dict[str, Path]) -> None:
         self.of: dict[str, list[Diary]] = {}

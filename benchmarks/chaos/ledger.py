@@ -1,4 +1,4 @@
-"""What became of every event: numbered, settled once, counted."""
+"""Account for every event: it gets a number, it is settled once, it is counted."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ PENDING = _FIRST_CODE + _CODES.index(Code.PENDING)
 
 
 class Ledger:
-    """Accounts of the events of one run, by their numbers.
+    """The account of the events of one run, by number.
 
-    Sized in advance and touched, so that keeping account does not look like a leak of memory.
+    Its memory is allocated and touched in advance, so that it does not look like a leak.
 
     Attributes:
-        sent: events so far; their numbers are those below.
-        told_twice: numbers that were settled again after they were.
-        nameless: numbers of failures without a code, or with one that is none.
-        letters: number of a dead letter to the number of its event.
+        sent: how many events so far; their numbers are 0 to `sent` - 1.
+        told_twice: numbers that were settled twice.
+        nameless: numbers of failures without a known code.
+        letters: number of each dead letter to the number of its event.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -42,7 +42,7 @@ class Ledger:
         self._open = 0
 
     def open(self, mod_id: str, agent: int) -> int:
-        """A new event for a mod; returns its number."""
+        """Enter a new event for a mod. Return its number."""
         number, self.sent = self.sent, self.sent + 1
         if mod_id not in self._mods:
             self._mods.append(mod_id)
@@ -51,7 +51,7 @@ class Ledger:
         return number
 
     def settle(self, number: int, response: EventResponse) -> None:
-        """Its sender was told."""
+        """Note that the sender was told how an event ended."""
         outcome = self._outcome_of(number, response)
         if self._outcome[number] not in (OPEN, PENDING) or outcome == self._outcome[number] == PENDING:
             self.told_twice.append(number)
@@ -72,11 +72,11 @@ class Ledger:
 
     @property
     def unsettled(self) -> int:
-        """How many were sent and have no answer yet, those included whose answer is to come later."""
+        """Return how many events have no answer yet, late answers included."""
         return self._open
 
     def lost(self) -> list[int]:
-        """Those without an answer."""
+        """Return the numbers of events without an answer."""
         return [number for number in range(self.sent) if self._outcome[number] in (OPEN, PENDING)]
 
     def mod(self, number: int) -> str:
@@ -86,18 +86,18 @@ class Ledger:
         return self._agent[number]
 
     def outcome(self, number: int) -> str:
-        """``answered``, ``open`` or a code."""
+        """Return `answered`, `open` or a code."""
         return _name(self._outcome[number])
 
     def settled_at(self, number: int) -> float:
-        """Monotonic seconds."""
+        """Return the monotonic seconds at which an event was settled."""
         return self._at[number]
 
     def numbers(self, outcome: str) -> Iterator[int]:
         return (number for number in range(self.sent) if self.outcome(number) == outcome)
 
     def counts(self, mods: list[str]) -> Counter[str]:
-        """How the events for these mods ended."""
+        """Count how the events for these mods ended."""
         wanted = {self._mods.index(mod_id) for mod_id in mods if mod_id in self._mods}
         found = Counter(self._outcome[number] for number in range(self.sent) if self._mod[number] in wanted)
         return Counter({_name(outcome): count for outcome, count in found.items()})

@@ -1,4 +1,4 @@
-"""The load: events to every mod at a steady rate, whether the former ones were answered or not, and what came of them."""
+"""Send events to every mod at a steady rate, and record how each event ends."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from .schedule import Act
 
 AGENTS = 8
 PATIENCE = (0.5, 3.0)  # seconds that the sender of an event to a mad mod waits
-TAKES = 0.05  # seconds, at most, that such an event is being handled, so that some are in flight when the mod ends
-TIMER = 0.001  # seconds that a timer of the loop may be late by its nature
+TAKES = 0.05  # seconds, at most, of handling such an event, so that some are in flight when the mod ends
+TIMER = 0.001  # seconds by which a timer of the loop may be late
 RETRIED = 100  # one in so many answered events is sent again
 
 
 class Load:
-    """Sends, and keeps the account.
+    """Sends events and keeps the account.
 
     Attributes:
-        latencies: seconds from when an event was due until its answer, by phase; of the steady mods. Whatever keeps the
-            sender itself is in it: it shares the loop with the network.
-        wrong: answers that do not belong to their events, and failures of steady mods, in words.
+        latencies: by phase, seconds from when an event of a steady mod was due until its answer.
+            Delays of the sender count too: it shares the loop with the network.
+        wrong: in words, answers that do not belong to their events, and failures of steady mods.
         retried: events sent again after their answer.
     """
 
@@ -48,7 +48,7 @@ class Load:
         self._loop = asyncio.get_running_loop()
 
     async def open(self) -> None:
-        """Register the agents, and read their inboxes from now on."""
+        """Register the agents and begin to read their inboxes."""
         for number in range(AGENTS):
             response = await self._network.register_agent(_agent(number))
             self._secrets.append(response.data["secret"])
@@ -60,7 +60,7 @@ class Load:
         await asyncio.wait(self._polling)
 
     async def run(self, phase: str, seconds: float) -> None:
-        """So many seconds of events to every mod, evenly spread."""
+        """Send events to every mod for so many seconds, evenly spread."""
         self.phase = phase
         begin, gap = self._loop.time(), 1 / self._rate
         due = [(begin + gap * index / len(MODS), mod_id) for index, mod_id in enumerate(MODS)]
@@ -73,7 +73,7 @@ class Load:
             heapq.heapreplace(due, (at + gap, mod_id))
 
     async def settled(self, timeout: float) -> None:
-        """Wait until every event was answered, those included whose answers come late; ``timeout`` seconds at most."""
+        """Wait until every event was answered, late ones too, for `timeout` seconds at most."""
         end = self._loop.time() + timeout
         while (self._sending or self._ledger.unsettled) and self._loop.time() < end:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
@@ -124,7 +124,7 @@ class Load:
             self.wrong.append(f"event {event.event_id}, sent again after its answer {first}, was answered {again}")
 
     async def _process(self, event: Event) -> EventResponse:
-        """Half of the agents are outside, and prove who they are."""
+        """Send an event: every second agent is outside the network and proves who it is."""
         agent = int(str(event.source_agent).removeprefix("a"))
         if agent % 2:
             return await self._network.process_event(event)

@@ -1,4 +1,4 @@
-"""The table of misbehaviours: what each may be called in a crash report, whether it must end the mod, how often it is done."""
+"""The table of misbehaviours: causes in a crash report, whether the mod must end, how often."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from modvisor.supervisor.process.crashes import Cause
 
 NOW, SOON, THREAD = "now", "soon", "thread"
-"""In the handler, before it answers; a moment after it; in a thread."""
+"""When a mod does it: in the handler before the answer, a moment later, or in a thread."""
 
 EXITED, SIGNAL, HANG, LIMIT, LIE, START = (
     Cause.EXITED, Cause.SIGNAL, Cause.HANG, Cause.LIMIT_HIT, Cause.PROTOCOL_VIOLATION, Cause.START_FAILURE,
 )  # fmt: skip
 MEMORY = Cause.OUT_OF_MEMORY
-"""What a SIGKILL from nowhere is taken for while the kernel is killing others on this machine for its memory."""
+"""Causes that an unexplained SIGKILL may get while the kernel kills others for memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +21,12 @@ class Mischief:
     """One way to misbehave.
 
     Attributes:
-        causes: what the end of an incarnation that did this may be called.
-        ends: whether it must end of it.
-        hows: the ways in which a mod may do it; none: it is done to the mod, from the outside.
-        weight: how often it is done, beside the others.
-        act: the player's own word for it, where it is another.
-        once: not again when the event that asked for it is tried again. Else that event is poison.
+        causes: the causes that the crash report of an incarnation that did this may name.
+        ends: whether the incarnation must end by it.
+        hows: the ways in which a mod may do it; empty if it is done to the mod from outside.
+        weight: how often it is done, relative to the others.
+        act: the player's name for it, if that is another.
+        once: a retry of the event does not repeat it; otherwise the event is poison.
     """
 
     causes: frozenset[Cause]
@@ -65,7 +65,7 @@ INSIDE: dict[str, Mischief] = {
     "poison_exit": _poison("exit_with_code", EXITED),
     "poison_segfault": _poison("segfault", SIGNAL),
     "poison_block": _poison("block", HANG),
-    # stands still
+    # blocks
     "block": _ends(HANG, how=(NOW, SOON)),
     "spin": _ends(HANG, how=(NOW, SOON)),
     "hold_the_gil": _ends(HANG),
@@ -82,7 +82,7 @@ INSIDE: dict[str, Mischief] = {
     "emit": _may_end(weight=1),
     "ask_and_die": _ends(EXITED, how=(NOW, SOON)),
     "big_file": _may_end(),
-    # lies on the pipe
+    # breaks the protocol of the pipe
     "garbage": _ends(LIE),
     "wrong_message": _ends(LIE),
     "oversized_frame": _ends(LIE),
@@ -90,7 +90,7 @@ INSIDE: dict[str, Mischief] = {
     "half_a_frame_then_death": _ends(EXITED),
     "answer_twice": _ends(LIE, how=(NOW,)),
     "answer_unasked": _ends(LIE),
-    "ask_without_end": _may_end(EXITED),  # the worker knows nothing of these requests, and takes the answers for lies
+    "ask_without_end": _may_end(EXITED),  # the worker did not send these requests, so their answers break the protocol
     "close_pipe": _ends(EXITED),
     "shut_pipe": _ends(EXITED),
     "swap_pipe": _ends(EXITED),
@@ -105,7 +105,7 @@ INSIDE: dict[str, Mischief] = {
     "huge_answer": _may_end(how=(NOW,), weight=1),
     "late_answer": _may_end(how=(NOW,)),
     "late_thread": _may_end(how=(NOW,)),
-    # leaves something behind, or attacks those above it
+    # leaves processes behind, or attacks the processes above it
     "stubborn": _may_end(how=(NOW,)),
     "leave_grandchild": _may_end(),
     "leave_children": _ends(EXITED),
@@ -121,10 +121,10 @@ OUTSIDE: dict[str, Mischief] = {
     "kill_warden": Mischief(frozenset({SIGNAL, MEMORY}), True, (), 1),
     "restart": Mischief(frozenset(), False, (), 2),
     "reload": Mischief(frozenset(), False, (), 2),
-    "unload": Mischief(frozenset(), False, (), 2),  # and load again
+    "unload": Mischief(frozenset(), False, (), 2),  # and load it again
 }
 
 BELOW = ("kill_guardian", "stop_guardian", "kill_starting")
-"""Done to the process that starts all workers, and to a worker that does not serve yet: no steady mod may notice."""
+"""Done to the guardian, and to a worker that does not serve yet. No steady mod may notice."""
 
 TABLE = INSIDE | OUTSIDE

@@ -1,4 +1,4 @@
-"""What is done to the mods from the outside: signals and commands; and what an operator does who watches them."""
+"""Act on the mods from outside: signals, commands, and an operator who watches them."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from .mischief import OUTSIDE, TABLE
 from .players import MAD, PLAYER, settings_of
 from .schedule import Act
 
-AMBUSH = 3.0  # seconds that somebody lies in wait for a worker that starts
+AMBUSH = 3.0  # seconds to wait for a worker that starts
 START = 0.15  # seconds that a start takes
-REST = 0.5  # seconds that a mod stays down before somebody brings it back
+REST = 0.5  # seconds that a mod stays down before the operator restarts it
 LOOK = 0.25  # seconds between two looks
-WORDS = 8  # lines of its log that are kept of an end
+WORDS = 8  # lines of the log to keep with a crash report
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """What the audit needs of a crash report. ``words``: the end of the log, for people."""
+    """The part of a crash report that the audit needs. `words`: the end of the log, for people."""
 
     mod_id: str
     incarnation: int
@@ -51,14 +51,14 @@ class End:
 
 
 class Outside:
-    """Carries out the schedule, brings back what stays down, collects the crash reports before they are forgotten.
+    """Carries out the schedule, restarts mods that stay down, collects crash reports in time.
 
     Attributes:
-        done: how often each misbehaviour came to be; ``missed``: its mod was down.
-        deeds: mod and pid to what was done to that process.
-        replaced: mod and pid of processes that a command has ended.
-        unloaded: mod to the monotonic seconds at which it was, and all that was kept of it forgotten.
-        felled: Unix seconds at which a worker was killed while it started.
+        done: how often each misbehaviour happened; `missed`: how often its mod was down.
+        deeds: mod and pid to what was done to the process.
+        replaced: mod and pid of processes that a command ended.
+        unloaded: mod to the monotonic seconds of its unloads, which delete all that was kept of it.
+        felled: Unix seconds at which a worker was killed during its start.
         revived: how often a mod was brought back by hand.
     """
 
@@ -79,7 +79,7 @@ class Outside:
 
     @property
     def ends(self) -> list[End]:
-        """Every crash report so far."""
+        """Return every crash report so far."""
         self._collect()
         return list(self._ends.values())
 
@@ -94,7 +94,7 @@ class Outside:
         self._collect()
 
     async def carry_out(self, acts: list[Act]) -> None:
-        """Each at its time, seen from now."""
+        """Do each act at its time, counted from now."""
         begin = asyncio.get_running_loop().time()
         for number, act in enumerate(acts):
             await asyncio.sleep(max(0.0, begin + act.at - asyncio.get_running_loop().time()))
@@ -108,7 +108,7 @@ class Outside:
                 self.missed[act.name] += 1
 
     async def commanded(self, timeout: float) -> bool:
-        """Wait for the commands under way; False if some are after ``timeout`` seconds."""
+        """Wait for the commands in flight. Return False if some run after `timeout` seconds."""
         if self._commands:
             await asyncio.wait(self._commands, timeout=timeout)
         return not self._commands
@@ -132,7 +132,7 @@ class Outside:
         return True
 
     def _signal(self, pid: int, signum: int) -> bool:
-        """Only a process of this run, and a living one."""
+        """Send a signal, but only to a live process of this run."""
         with suppress(OSError):
             if self._mark in Path(f"/proc/{pid}/environ").read_bytes():
                 os.kill(pid, signum)
@@ -160,7 +160,7 @@ class Outside:
         self._note_replaced(act.mod_id)
 
     async def _unload(self, act: Act) -> None:
-        """And load again, until that succeeds."""
+        """Unload a mod, and load it again until that succeeds."""
         self._collect()
         self._note_replaced(act.mod_id)
         await self._network.unload_mod(act.mod_id)
@@ -173,7 +173,7 @@ class Outside:
         return loaded.success or loaded.error == Code.ALREADY_LOADED
 
     async def _kill_starting(self, act: Act) -> None:
-        """The next worker that is started, at some moment of its start."""
+        """Kill the next worker at some moment of its start."""
         launcher, end = self._launcher(), time.monotonic() + AMBUSH
         before = set(launcher._running)
         while not (new := launcher._running - before) and time.monotonic() < end:  # noqa: ASYNC110
@@ -207,10 +207,10 @@ class Outside:
     def _keeper(self, mod_id: str) -> Keeper | None:
         return self._mods().find(mod_id)
 
-    # -- who watches
+    # -- watching
 
     async def _tend(self, mod_id: str) -> None:
-        """Somebody who brings a mod back that has given up."""
+        """Restart a mod that stays quarantined, failed or stopped, as an operator would."""
         while True:
             await asyncio.sleep(LOOK)
             keeper = self._keeper(mod_id)
@@ -224,7 +224,7 @@ class Outside:
             self._collect()
 
     def _collect(self) -> None:
-        """A mod keeps its newest reports only."""
+        """Collect the reports now: a mod keeps only its newest ones."""
         for keeper in self._mods():
             for report in keeper.crashes:
                 self._ends.setdefault((keeper.mod_id, report.at), End.of(report))

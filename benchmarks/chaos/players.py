@@ -10,7 +10,7 @@ MODS = [name for pair in zip(STEADY, MAD, strict=True) for name in pair]
 
 PLAYER = "./player"
 
-# What comes on top of the settings below.
+# What is added to the settings below.
 _SETTINGS: dict[str, dict[str, Any]] = {
     "steady1": {"durable": True},
     "steady2": {"config": {"checkpoint_each": 10}},
@@ -28,7 +28,7 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "mad9": {"durable": True, "limits": {"concurrency": 1}},
 }
 
-# Tight, so that whatever happens happens soon.
+# Tight, so that everything happens soon.
 _LIMITS = {
     "memory": "300MB", "disk": "20MB", "processes": 50, "threads": 100, "open_files": 128, "concurrency": 16, "queue": 100,
     "hang_timeout": 1.0, "start_timeout": 5.0, "drain_timeout": 0.5, "shutdown_timeout": 0.5, "term_timeout": 0.3,
@@ -37,7 +37,7 @@ _RESTART = {"max_restarts": 5, "window": 10.0, "first_delay": 0.05, "max_delay":
 
 
 def settings_of(mod_id: str) -> dict[str, Any]:
-    """All but the path: keys of a mod's entry in the network file."""
+    """Return the keys of a mod's entry in the network file, without its path."""
     extra = _SETTINGS.get(mod_id, {})
     settings: dict[str, Any] = {"limits": {}} if mod_id in STEADY else {"limits": _LIMITS, "restart": _RESTART}
     return {

@@ -1,4 +1,4 @@
-"""One run: a network with twenty mods, a quiet phase, the chaos, the recovery, the audit."""
+"""Run a network with twenty mods: a quiet phase, the chaos, the recovery, the audit."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ RATE = 50.0  # events per second for each mod
 WARM_UP, QUIET = 0.1, 0.25  # shares of the time; the rest is chaos
 LONGEST_WARM_UP = 10.0
 GOAL = 2.0  # times the p99 of the quiet phase
-RECOVERY = 60.0  # seconds in which everything must be answered and every mod ready again
-SETTLING = 15.0  # seconds in which what the supervisor holds must be what it held before
+RECOVERY = 60.0  # seconds until everything must be answered and every mod ready
+SETTLING = 15.0  # seconds until the supervisor must hold only what it held before
 SAMPLE = 0.25  # seconds between two looks at its memory
 
 MODS_FOLDER = Path(__file__).parent / "mods"
@@ -44,13 +44,13 @@ MODS_FOLDER = Path(__file__).parent / "mods"
 
 @dataclass(slots=True)
 class Summary:
-    """What a run has come to. Times in milliseconds, sizes in megabytes.
+    """The result of a run. Times are in milliseconds, sizes in megabytes.
 
     Attributes:
-        problems: promises that were not kept, in words; a run without any has passed.
+        problems: broken promises, in words; a run without problems has passed.
         outcomes: how the events for the steady and for the mad mods ended.
         memory: of the supervisor in the second and the last third of the chaos.
-        left: what it held after all was unloaded and not before.
+        left: what it held after everything was unloaded and had not held before.
     """
 
     seed: int
@@ -72,11 +72,11 @@ class Summary:
 
     @property
     def ratio(self) -> float:
-        """The p99 of the steady mods under chaos, over that of the quiet phase."""
+        """Return the p99 of the steady mods in the chaos, divided by the p99 of the quiet phase."""
         return self.latency["chaos"]["p99_ms"] / self.latency["quiet"]["p99_ms"]
 
     def say(self, kind: str, problems: Iterator[str]) -> None:
-        """Note what is wrong, not more of one kind than anybody reads."""
+        """Note what is wrong, up to a few problems of each kind."""
         found = list(problems)
         self.problems += [f"{kind}: {problem}" for problem in found[: audit.SHOWN]]
         if len(found) > audit.SHOWN:
@@ -84,7 +84,7 @@ class Summary:
 
 
 async def run(seed: int, seconds: float, storage: Path) -> Summary:
-    """A whole run; ``storage`` is an empty folder for all it writes."""
+    """Do a whole run. `storage` is an empty folder for all that it writes."""
     summary = Summary(seed, seconds)
     with _mark() as mark, _listening(summary):
         marked = Marked(mark)
@@ -121,7 +121,7 @@ class _Run:
             await self._load.close()
 
     async def _load_and_unload_one(self) -> None:
-        """So that what the network makes when it is first needed is there before anything is counted."""
+        """Use everything once, so that lazy parts of the network exist before the count."""
         await self._load_mod("steady0")
         assert (await self._network.unload_mod("steady0")).success
 
@@ -152,9 +152,9 @@ class _Run:
             await asyncio.sleep(SAMPLE)
 
     async def _recover(self, acts: list[Act]) -> None:
-        """Everything is answered, what had to end has ended, and every mod serves again, whatever it has been through."""
+        """Wait until all is answered, what must end has ended, and every mod serves again."""
         if not await self._outside.commanded(RECOVERY):
-            self._summary.problems.append("a command of the operator did not come to an end")
+            self._summary.problems.append("a command of the operator did not end")
         await self._load.settled(RECOVERY)
         end = time.monotonic() + RECOVERY
         self._diaries = await self._read_diaries()
@@ -225,7 +225,7 @@ class _Run:
                 self._summary.problems.append(f"unload: {response.message}")
 
     async def _compare(self, before: Census) -> None:
-        """What there was before is there again, and nothing more; the guardian alone is waiting for work."""
+        """Check that the supervisor holds what it held before, and that the guardian is idle."""
         end = time.monotonic() + SETTLING
         while (left := self._left(before)) and time.monotonic() < end:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
@@ -249,7 +249,7 @@ def _quantiles(times: array[float]) -> dict[str, float]:
 
 @contextmanager
 def _mark() -> Iterator[str]:
-    """A variable by which the processes of this run are known: workers inherit what begins with PYTHON."""
+    """Mark the processes of this run by a variable: workers inherit what begins with PYTHON."""
     name, value = "PYTHONCHAOS", str(uuid.uuid4())
     os.environ[name] = value
     try:
@@ -267,7 +267,7 @@ def _alive(marked: Marked) -> list[tuple[int, str]]:
 
 @contextmanager
 def _listening(summary: Summary) -> Iterator[None]:
-    """Whatever goes wrong within the supervisor itself is a problem, though nobody else notices."""
+    """Note errors inside the supervisor as problems, though no sender is told of them."""
     loop = asyncio.get_running_loop()
 
     def complain(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Who misbehaves how and when: of the seed alone."""
+"""Decide from the seed alone who misbehaves, how and when."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ BELOW_GAP = (4.0, 12.0)
 
 @dataclass(frozen=True, slots=True, order=True)
 class Act:
-    """One misbehaviour. ``at``: seconds from the start of the chaos; ``mod_id``: "" for none; ``seed``: of the chance in it."""
+    """One misbehaviour.
+
+    Attributes:
+        at: seconds from the start of the chaos.
+        mod_id: "" for none.
+        seed: of its randomness.
+    """
 
     at: float
     mod_id: str
@@ -24,7 +30,7 @@ class Act:
 
 
 def plan(seed: int, mod_ids: list[str], seconds: float) -> list[Act]:
-    """All that is to happen within ``seconds``, in order."""
+    """Return all that is to happen within `seconds`, in order."""
     chance = random.Random(f"modvisor chaos {seed}")
     times = sorted((at, mod_id) for mod_id in mod_ids for at in _times(chance, GAP, seconds))
     acts = [_act(at, mod_id, name, chance) for (at, mod_id), name in zip(times, _deal(chance), strict=False)]
@@ -42,7 +48,7 @@ def _times(chance: random.Random, gap: tuple[float, float], seconds: float) -> I
 
 
 def _deal(chance: random.Random) -> Iterator[str]:
-    """Names as from a pack of cards: each has its turn before one comes again as often as its weight allows."""
+    """Deal names as from a shuffled pack that holds each name as often as its weight says."""
     while True:
         cards = [name for name, mischief in TABLE.items() for _ in range(mischief.weight)]
         chance.shuffle(cards)

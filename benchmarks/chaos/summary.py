@@ -1,4 +1,4 @@
-"""A run in words."""
+"""Describe a run in words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from .run import GOAL, Summary
 
 
 def lines(summary: Summary) -> list[str]:
-    """What is printed at the end of a run."""
+    """Return the lines that are printed at the end of a run."""
     return [
         f"chaos, seed {summary.seed}, {summary.seconds:g} s: "
         + (f"{len(summary.problems)} PROBLEMS" if summary.problems else "every promise kept"),

@@ -1,9 +1,9 @@
-"""Reload after reload under steady load: every event is counted.
+"""Reload again and again under steady load, and count every event.
 
-    python -m benchmarks.reloads [--reloads N] [--rate N] [--agents N] [--swap] [--durable] [--workers N] [--state BYTES]
-        [--json FILE]
+    python -m benchmarks.reloads [--reloads N] [--rate N] [--agents N] [--swap] [--durable]
+        [--workers N] [--state BYTES] [--json FILE]
 
-A promise that was not kept is an exit status of 1; figures of time are told and fail nothing.
+A broken promise gives exit status 1. Figures of time are printed only.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=5000, help="events per second")
     parser.add_argument("--agents", type=int, default=50, help="that send them")
     parser.add_argument("--swap", action="store_true", help="swap two mods for each other instead")
-    parser.add_argument("--durable", action="store_true", help="of a mod whose events are on disk before it sees them")
-    parser.add_argument("--workers", type=int, help="of the mod, each with the events of its sources")
+    parser.add_argument(
+        "--durable", action="store_true", help="reload a mod whose events are on disk before it sees them"
+    )
+    parser.add_argument("--workers", type=int, help="workers of the mod, each with the events of its sources")
     parser.add_argument("--state", type=int, default=0, help="bytes that the mod hands over besides its counts")
     parser.add_argument("--json", type=Path, help="also write the summary to this file")
     options = parser.parse_args()

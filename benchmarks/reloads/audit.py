@@ -1,4 +1,4 @@
-"""What was promised and was not kept, in words; an empty list is a run that has passed. Pure."""
+"""Return broken promises in words; a run with an empty list has passed. Pure."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 
 def events(sent: Counter[str], answered: Counter[str], failed: Counter[str], unanswered: int) -> Iterator[str]:
-    """None lost, none failed."""
+    """Check that no event was lost and none failed."""
     if unanswered:
-        yield f"{unanswered} events were lost: nobody has heard of them"
+        yield f"{unanswered} events were lost: their senders were told nothing"
     for code, count in failed.items():
         yield f"{count} events failed: {code}"
     short = sent.total() - answered.total() - failed.total() - unanswered
@@ -19,7 +19,7 @@ def events(sent: Counter[str], answered: Counter[str], failed: Counter[str], una
 
 
 def counts(sent: Counter[str], told: Mapping[str, Any]) -> Iterator[str]:
-    """None handled twice, left out, or out of order; what was counted is exact."""
+    """Check that each event was handled once and in order, and that the counts are exact."""
     for what in ("begun", "done"):
         for source in {*sent, *told[what]}:
             if told[what].get(source, 0) != sent[source]:
@@ -30,7 +30,7 @@ def counts(sent: Counter[str], told: Mapping[str, Any]) -> Iterator[str]:
 
 
 def together(told: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the workers of one mod say, each of its own sources."""
+    """Merge what the workers of one mod say, each about its own sources."""
     total: dict[str, Any] = {"begun": {}, "done": {}, "wrong": [], "wrong_count": 0}
     for one in told:
         total["begun"] |= one["begun"]
@@ -41,7 +41,7 @@ def together(told: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def handovers(asked: int, told: Mapping[str, Any], stats: Mapping[str, Any]) -> Iterator[str]:
-    """Each reload handed the counts over once, and nothing else replaced a process."""
+    """Check that each reload handed the counts over once, and nothing else replaced a process."""
     if told["handovers"] != asked:
         yield f"{asked} reloads, but the counts were handed over {told['handovers']} times"
     for what in ("crashes", "restarts", "rollbacks", "recycled"):

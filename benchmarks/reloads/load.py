@@ -1,4 +1,4 @@
-"""The load: events of many agents at a steady rate, whether the former ones were answered or not, and what came of them."""
+"""Send events of many agents at a steady rate, and record how each event ends."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from collections import Counter, defaultdict
 
 from modvisor.supervisor import AgentNetwork, Event
 
-LATE = 0.002  # seconds after it was due that an event counts as sent late; a timer of the loop may be 1 ms late by its nature
-BURST = 100  # events sent at once by a sender that lags, before it lets the network have its turn
+LATE = 0.002  # seconds after which an event counts as sent late; a timer of the loop may be late by 1 ms
+BURST = 100  # events that a lagging sender sends at once, before the network gets a turn
 SLOW_ONES = 10  # one in so many events takes a while, so that some are in flight at each switch
 TAKES = 0.001  # seconds
 SHOWN = 20
 
 
 class Load:
-    """Sends, and keeps the account.
+    """Sends events and keeps the account.
 
-    An event is due at its time, and sent as soon as it can be: a sender that lags sends the more events afterwards, and
-    the latency of each counts from when it was due.
+    An event is due at its time. A sender that lags sends more events at once afterwards, and the
+    latency of each counts from when it was due.
 
     Attributes:
-        sent: events of each source so far; the numbers of its events are 1 to that.
-        answered: of each source.
-        failed: how many, by error code; ``wrong``: some of these, and answers that belong to other events, in words.
+        sent: events of each source so far; they are numbered from 1.
+        answered: answered events of each source.
+        failed: failed events of each error code.
+        wrong: in words, some of the failures, and answers that belong to other events.
         latencies: seconds from when an event was due until its answer, by phase.
-        late: events sent late, and the worst of it in seconds.
+        late: how many events were sent late, and the longest delay in seconds.
     """
 
     def __init__(self, network: AgentNetwork, agents: int, rate: float) -> None:
@@ -65,13 +66,13 @@ class Load:
         self._over = True
 
     async def settled(self, timeout: float) -> int:
-        """Wait until every event was answered; returns how many were not after ``timeout`` seconds."""
+        """Wait until every event was answered. Return how many were not after `timeout` seconds."""
         if self._sending:
             await asyncio.wait(self._sending, timeout=timeout)
         return len(self._sending)
 
     def reached(self, phase: str) -> float:
-        """Events per second that were sent."""
+        """Return how many events were sent per second."""
         return len(self.latencies[phase]) / self.seconds[phase]
 
     def _send(self, phase: str, due: float, now: float) -> None:

@@ -1,4 +1,4 @@
-"""One run: a quiet phase, then reload after reload under the same load, then the audit."""
+"""Run a quiet phase, then reload after reload under the same load, then the audit."""
 
 from __future__ import annotations
 
@@ -16,15 +16,21 @@ from . import audit
 from .load import Load
 
 MODS_FOLDER = Path(__file__).parent / "mods"
-QUEUE = 200_000  # events that may wait for the mod: the load waits for nobody, and a slow machine is to be told, not refused
-SETTLING = 60.0  # seconds in which every event must be answered
-GOAL_MS = 20.0  # of the p99 of the pauses, besides what the mod's own get_state and set_state take
+QUEUE = 200_000  # events that may wait for the mod: on a slow machine they must be late, not refused
+SETTLING = 60.0  # seconds until every event must be answered
+GOAL_MS = 20.0  # goal for the p99 of the pauses, without the mod's own get_state and set_state
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done. ``rate`` in events per second, ``quiet`` in seconds, ``padding`` in bytes of further state;
-    ``workers`` of the mod, None: a mod with one for all."""
+    """What to do.
+
+    Attributes:
+        rate: events per second.
+        quiet: seconds of the quiet phase.
+        padding: bytes of further state.
+        workers: workers of the mod; None for a mod with one worker for all sources.
+    """
 
     reloads: int = 100
     rate: float = 5000.0
@@ -38,11 +44,11 @@ class Plan:
 
 @dataclass(slots=True)
 class Summary:
-    """What a run has come to. Times in milliseconds.
+    """The result of a run. Times are in milliseconds.
 
     Attributes:
-        problems: promises that were not kept, in words; a run without any has passed.
-        pauses: of each reload; ``own``: of each, what the mod's get_state and set_state took.
+        problems: broken promises, in words; a run without problems has passed.
+        pauses: pause of each reload; `own`: the share of the mod's get_state and set_state.
         queued: events that waited at the end of each pause.
         rates: events per second that were sent, by phase.
     """
@@ -66,7 +72,7 @@ class Summary:
 
 
 async def run(plan: Plan, storage: Path) -> Summary:
-    """A whole run; ``storage`` is an empty folder for all it writes."""
+    """Do a whole run. `storage` is an empty folder for all that it writes."""
     summary = Summary(plan)
     config = {"network": {"name": "reloads", "storage": str(storage)}, "agents": {"expire_after": None}}
     network = AgentNetwork.from_config(config, base_dir=MODS_FOLDER)
@@ -141,7 +147,7 @@ async def _audit(network: AgentNetwork, load: Load, summary: Summary) -> None:
 
 
 def _one_of_each(plan: Plan, sources: list[str]) -> list[str]:
-    """A source for each worker, in order."""
+    """Return a source for each worker, in order."""
     workers = plan.workers or 1
     found = {partition_of(source, workers): source for source in sources}
     return [found[index] for index in range(workers)]

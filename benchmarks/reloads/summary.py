@@ -1,4 +1,4 @@
-"""A run in words."""
+"""Describe a run in words."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from .run import GOAL_MS, Plan, Summary, quantiles
 
-REACHED = 0.99  # of the rate that was asked for
+REACHED = 0.99  # share of the requested rate
 
 
 def lines(summary: Summary) -> list[str]:
-    """What is printed at the end of a run."""
+    """Return the lines that are printed at the end of a run."""
     plan, rate = summary.plan, summary.rates["reloads"]
     verdict = f"{len(summary.problems)} PROBLEMS" if summary.problems else "every promise kept"
     reached = "" if rate >= REACHED * plan.rate else f"; NOT THE {plan.rate:,.0f} ASKED FOR: the machine is too slow"
@@ -25,7 +25,7 @@ def lines(summary: Summary) -> list[str]:
 
 
 def kind(plan: Plan) -> str:
-    """What was done, for a heading."""
+    """Return what was done, for a heading."""
     return (
         ("swaps" if plan.swap else "reloads")
         + (" of a durable mod" if plan.durable else "")

@@ -1,6 +1,8 @@
-"""How fast the network is, beside the floor of the machine and beside others that do the same work in the same run.
+"""Measure how fast the network is, beside the floor of the machine and beside others.
 
-`work` is the event and its answer, `timing` the loops that measure, `plan` how much. `floor`, `ours/` and `peers/` are who is
-measured; `rounds` has them take turns. `rows` says which figures there are and what their goals are, `verdict` whether they
-are met; `table`, `page` and `charts` show it, `record` keeps it.
+`rows` is the table of figures and goals. `work` is the event and its answer, `plan` says how much.
+`timing` holds the loops, for everyone: `networks` runs them for modvisor and OpenAgents, `workers`
+for a pipe, a pool and an actor, `floor` for a socket pair. `ours` and `growth` measure modvisor,
+and `peers/` are the others. `run` lets all take turns.
+`verdict` judges; `showing` and `chart` show.
 """

@@ -1,4 +1,4 @@
-"""A fixed job, by which processor times are scaled: a busy or throttled machine takes longer for both.
+"""Scale processor times by a fixed job: a busy or throttled machine takes longer for both.
 
 A figure in scaled microseconds is what the work would take in a minute in which one step of the job
 takes `QUIET` microseconds. Scaled figures of different minutes can be compared; wall clock cannot.
@@ -11,7 +11,7 @@ import time
 from .work import ping
 
 QUIET = 0.92
-"""Microseconds that one step of the job takes on the quiet machine that the scale is named after."""
+"""Microseconds that one step of the job takes on the quiet machine that defines the scale."""
 
 STEPS = 12_000
 HELD = 64

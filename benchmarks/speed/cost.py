@@ -1,13 +1,14 @@
-"""What an event costs, in processor time that is scaled by a fixed job; memory; starts. Of one checkout or of two.
+"""Measure processor time per event, memory, and starts of one checkout or of two.
 
     python -m benchmarks.speed.cost [--rounds N] [--json] [--quick]
     python -m benchmarks.speed.cost --against /path/to/other/.venv/bin/python
 
-With `--against`, this interpreter's modvisor and the other's take turns, and the ratio (this one over
-the other one) is taken within each pair. What an event costs with 64 in flight is compared batch by
-batch, of two networks that wait for each other; all else in rounds, each in processes of its own.
-Times that end in `cpu` or stand per event are processor time in scaled microseconds (`calibration`);
-round trips and starts without `cpu` are wall clock, to be believed beyond their spread only.
+With `--against`, this interpreter's modvisor and the other's take turns, and the ratio (this
+checkout over the other) is taken within each pair. The cost of an event with 64 in flight is
+compared batch by batch, of two networks that wait for each other. All else is compared in rounds,
+each in new processes.
+Figures of CPU are scaled processor time (`calibration`). All other times are wall clock: believe
+only differences that are larger than their spread.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from .verdict import Spread
 BENCHMARKS = Path(__file__).parent.parent
 TIMEOUT = 120.0
 BATCHES = 12  # pairs of batches for each round
-COMMANDS = 3  # starts of a command in a round, of which its figure is the median
+COMMANDS = 3  # starts of a command in a round; its figure is their median
 FORGOTTEN = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
 WHERE = "import pathlib, modvisor.supervisor as found; print(pathlib.Path(found.__file__).parent.parent)"
 
@@ -61,7 +62,7 @@ Round = dict[str, float]
 
 
 class Checkout:
-    """A modvisor that is measured: the one that `python` imports."""
+    """A modvisor to measure: what `python` imports."""
 
     def __init__(self, python: str, home: Path) -> None:
         self._python = python
@@ -80,7 +81,7 @@ class Checkout:
 
     @contextmanager
     def batches(self, quick: bool) -> Iterator[Callable[[], Round]]:
-        """Start a network. What is yielded measures one batch."""
+        """Start a network. Yield a function that measures one batch."""
         command = [self._python, "-m", "benchmarks.speed.cost_round", "batches", *(["quick"] if quick else [])]
         how = {name: value for name, value in self._how().items() if name in ("cwd", "env")}
         with subprocess.Popen(command, **how, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -112,7 +113,7 @@ class Checkout:
         return {f"{name}_ms": took * 1e3, f"{name}_cpu_ms": used * 1e3 * scale.factor}
 
     def _how(self) -> dict[str, Any]:
-        """How processes are run: in a folder where `benchmarks` is ours and `modvisor` is the interpreter's own."""
+        """Return how to run a process with our `benchmarks` and the interpreter's own `modvisor`."""
         environment = {name: value for name, value in os.environ.items() if name not in FORGOTTEN}
         environment["PYTHONHASHSEED"] = "0"  # the same order of sets and dicts in all
         return {"cwd": self._home, "env": environment, "capture_output": True, "timeout": TIMEOUT}
@@ -124,7 +125,7 @@ def _children_cpu() -> float:
 
 
 def measured(checkouts: Sequence[Checkout], rounds: int, quick: bool) -> list[list[Round]]:
-    """Let the checkouts take turns, every second time the other way round. Return the rounds of each."""
+    """Let the checkouts take turns, in changing order. Return the rounds of each."""
     found: list[list[Round]] = [[] for _ in checkouts]
     turns = list(zip(checkouts, found, strict=True))
     for checkout in checkouts:
@@ -152,7 +153,7 @@ def batch_by_batch(checkouts: Sequence[Checkout], pairs: int, quick: bool) -> li
 
 
 def fresh_networks(checkouts: Sequence[Checkout], rounds: int, quick: bool) -> list[list[Round]]:
-    """Measure batch by batch in several pairs of networks: where its memory lies makes a process faster or slower."""
+    """Measure batch by batch in several pairs of networks: memory layout changes the speed."""
     found: list[list[Round]] = [[] for _ in checkouts]
     for number in range(rounds):
         print(f"batches {number + 1} of {rounds} …", file=sys.stderr, flush=True)

@@ -1,10 +1,10 @@
-"""One round of `cost`, of whatever modvisor the interpreter that runs it has.
+"""Measure one round of `cost`, with the modvisor that this interpreter imports.
 
     python -m benchmarks.speed.cost_round batches|events|start [quick]
 
 Prints one JSON object; `batches` prints one for each line that it reads, so that two checkouts can
-take turns batch by batch, in the same moments. It uses fixed public names only, so that the same file measures any checkout:
-`AgentNetwork`, `Event`, their documented methods, and the mods beside it. Linux.
+take turns batch by batch, in the same moments. It uses documented public names only, so it
+measures any checkout. Linux.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ async def one_by_one(network: AgentNetwork, count: int) -> list[float]:
 async def per_event(
     network: AgentNetwork, send: Callable[[AgentNetwork, int], Awaitable[object]], batches: int, count: int
 ) -> tuple[float, float]:
-    """Return the scaled processor time of one event in microseconds: the supervisor's, the worker's.
+    """Return the scaled processor time of an event in microseconds: the supervisor's, the worker's.
 
     Each is the median of the batches. The supervisor is this process; its threads count.
     """
@@ -102,7 +102,7 @@ async def of_batches(quick: bool) -> Figures:
 
 
 async def of_events(quick: bool) -> Figures:
-    """Measure a network with one mod: its memory, round trips; then, never polling, what one event at a time costs."""
+    """Measure memory and round trips of a network with one mod; then its costs without polling."""
     batches, alone = (1, QUICK) if quick else (ALONE_BATCHES, ALONE)
     found: Figures = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -125,7 +125,7 @@ async def of_events(quick: bool) -> Figures:
 
 
 async def of_start(quick: bool) -> Figures:
-    """Measure the start of a network with the four bundled mods, in a process that has started none before."""
+    """Measure the start of a network with the four bundled mods, the first in its process."""
     with tempfile.TemporaryDirectory() as folder, Scale() as scale:
         network = configured(folder, BUNDLED)
         cpu, begin = time.process_time(), now()

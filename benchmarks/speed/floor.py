@@ -1,163 +1,145 @@
-"""The floor: two forked processes that pass bytes over a blocking socket pair. Nothing in Python is faster without spinning."""
+"""The floor: two forked processes pass bytes over a socket pair. Only spinning is faster."""
 
 from __future__ import annotations
 
 import os
 import signal
 import socket
-import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from .plan import Plan
-from .timing import now, one_at_a_time, throughput
-from .work import EVENT_SIZE
+from .timing import lasting, latencies, median_ms, megabytes_per_second, now, trips
+from .work import BLOBS, EVENT_SIZE
+from .workers import worker_lives
 
-BLOBS = {"blob_1_MBps": 1024 * 1024, "blob_16_MBps": 16 * 1024 * 1024}
 
-
-def fork_echo(size: int, *, awake: bool = False) -> tuple[socket.socket, int]:
-    """A forked process that sends back every ``size`` bytes it gets: our end of its socket, its pid.
+class Echo:
+    """A forked process that sends back every `size` bytes that it gets. It has answered once.
 
     Args:
-        awake: it does not sleep until they come.
+        core: where it runs.
+        awake: it does not sleep until bytes come.
     """
-    ours, theirs = socket.socketpair()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            ours.close()
-            buffer = bytearray(size)
-            if awake:
-                _echo_awake(theirs, buffer)
-            while _fill(theirs, buffer):
-                theirs.sendall(buffer)
-        finally:
-            os._exit(0)
-    theirs.close()
-    return ours, pid
+
+    def __init__(self, size: int = 1, *, core: int | None = None, awake: bool = False) -> None:
+        self.socket, theirs = socket.socketpair()
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                self.socket.close()
+                (_serve_awake if awake else _serve)(theirs, bytearray(size))
+            finally:
+                os._exit(0)
+        theirs.close()
+        self._buffer = bytearray(size)
+        if core is not None:
+            os.sched_setaffinity(self.pid, {core})
+        data = os.urandom(size)
+        assert self.call(data) == size
+        assert self._buffer == data
+
+    def call(self, data: bytes) -> int:
+        """Send bytes there and back. Return how many came."""
+        self.socket.sendall(data)
+        return _fill(self.socket, self._buffer)
+
+    def stop(self) -> None:
+        self.socket.close()
+        os.waitpid(self.pid, 0)
 
 
-def _fill(sock: socket.socket, buffer: bytearray) -> int:
-    """Receive until it is full, or the other side is gone; returns how many bytes came."""
-    count = sock.recv_into(buffer, 0, socket.MSG_WAITALL)
-    while 0 < count < len(buffer):  # a signal came in between
-        more = sock.recv_into(memoryview(buffer)[count:], 0, socket.MSG_WAITALL)
-        if not more:
-            break
-        count += more
-    return count
+def _serve(sock: socket.socket, buffer: bytearray) -> None:
+    while _fill(sock, buffer):
+        sock.sendall(buffer)
 
 
-def _echo_awake(sock: socket.socket, buffer: bytearray) -> None:
+def _serve_awake(sock: socket.socket, buffer: bytearray) -> None:
     sock.setblocking(False)
     while True:
         with suppress(BlockingIOError):
             if not sock.recv_into(buffer):
-                sock.setblocking(True)
                 return
             sock.send(buffer)
 
 
+def _fill(sock: socket.socket, buffer: bytearray) -> int:
+    """Receive until the buffer is full, or the other side is gone. Return how many bytes came."""
+    count = 0
+    while count < len(buffer):  # a signal may cut a receive short
+        came = sock.recv_into(memoryview(buffer)[count:] if count else buffer, 0, socket.MSG_WAITALL)
+        if not came:
+            break
+        count += came
+    return count
+
+
 @contextmanager
-def _placed(cores: tuple[int, int] | None) -> Iterator[None]:
+def pinned(core: int | None) -> Iterator[None]:
+    """Keep this process on one core meanwhile, or leave it where it is."""
     before = os.sched_getaffinity(0)
-    if cores is not None:
-        os.sched_setaffinity(0, {cores[0]})
+    if core is not None:
+        os.sched_setaffinity(0, {core})
     try:
         yield
     finally:
         os.sched_setaffinity(0, before)
 
 
-@contextmanager
-def echoing(size: int, core: int | None = None) -> Iterator[Callable[[bytes], int]]:
-    """To it and back: a function that returns how many bytes came."""
-    ours, pid = fork_echo(size)
-    if core is not None:
-        os.sched_setaffinity(pid, {core})
-    buffer = bytearray(size)
+def passed(
+    size: int, seconds: float, ours: int | None = None, theirs: int | None = None, fewest: int = 1
+) -> list[float]:
+    """Return the times of round trips of so many bytes, on these cores if any are given."""
 
-    def call(data: bytes) -> int:
-        ours.sendall(data)
-        return _fill(ours, buffer)
+    def whole(data: bytes, came: int) -> None:
+        assert came == size, f"{came} of {size} bytes came back"
 
-    try:
-        yield call
-        assert call(data := os.urandom(size)) == size
-        assert buffer == data
-    finally:
-        ours.close()
-        os.waitpid(pid, 0)
+    data = os.urandom(size)
+    with pinned(ours):
+        echo = Echo(size, core=theirs)
+        try:
+            return trips(echo.call, whole, lasting(seconds, lambda: data, fewest))
+        finally:
+            echo.stop()
 
 
-def round_trip(seconds: float, cores: tuple[int, int] | None = None) -> dict[str, float]:
-    """p50 and p99 in microseconds; on these ``cores``, ours first, or on those that the kernel chooses."""
-    size, data = EVENT_SIZE, os.urandom(EVENT_SIZE)
-    with _placed(cores), echoing(size, cores[1] if cores is not None else None) as call:
-        return one_at_a_time(call, lambda _, came: _whole(came, size), lambda: data, seconds)
-
-
-def _whole(came: int, size: int) -> None:
-    assert came == size, f"{came} of {size} bytes came back"
-
-
-def events(plan: Plan) -> dict[str, float]:
-    """As the kernel likes to place the two, and placed: which of both it chooses makes most of the difference."""
-    found = {f"rtt_{name}": value for name, value in round_trip(plan.seconds).items()}
-    cores = sorted(os.sched_getaffinity(0))
-    found["rtt_one_core_p50_us"] = round_trip(plan.seconds / 4, cores=(cores[0], cores[0]))["p50_us"]
+async def events(plan: Plan) -> dict[str, float]:
+    """Measure round trips as the kernel places them, then on one core, then on a core each."""
+    found = {f"rtt_{name}": value for name, value in latencies(passed(EVENT_SIZE, plan.seconds)).items()}
+    cores, seconds = sorted(os.sched_getaffinity(0)), plan.seconds / 4
+    found["rtt_one_core_p50_us"] = latencies(passed(EVENT_SIZE, seconds, cores[0], cores[0]))["p50_us"]
     if len(cores) > 1:
-        found["rtt_two_cores_p50_us"] = round_trip(plan.seconds / 4, cores=(cores[0], cores[1]))["p50_us"]
+        found["rtt_two_cores_p50_us"] = latencies(passed(EVENT_SIZE, seconds, cores[0], cores[1]))["p50_us"]
     return found
 
 
-def blobs(plan: Plan) -> dict[str, float]:
-    return {key: throughput_of(size, plan.seconds) for key, size in BLOBS.items()}
+async def blobs(plan: Plan) -> dict[str, float]:
+    return {key: megabytes_per_second(size, passed(size, plan.seconds, fewest=3)) for key, size in BLOBS.items()}
 
 
-def throughput_of(size: int, seconds: float) -> float:
-    """Megabytes of payload per second of round trips."""
-    with echoing(size) as call:
-        return throughput(call, os.urandom(size), seconds)
+async def life(plan: Plan) -> dict[str, float]:
+    return await worker_lives(plan.cycles, Echo)
 
 
-def life(plan: Plan) -> dict[str, float]:
-    """A fork until its first answer, its end until it is reaped."""
-    starts, stops = [], []
-    for _ in range(plan.cycles):
-        begin = now()
-        sock, pid = fork_echo(1)
-        _ask(sock)
-        starts.append(now() - begin)
-        begin = now()
-        sock.close()
-        os.waitpid(pid, 0)
-        stops.append(now() - begin)
-    return {"load_echo_ms": statistics.median(starts) * 1e3, "unload_ms": statistics.median(stops) * 1e3}
-
-
-def recovery(plan: Plan) -> dict[str, float]:
-    """From the kill of such a process until another one, forked when that was reaped, has answered."""
+async def recovery(plan: Plan) -> dict[str, float]:
+    """Measure from a kill until the next process, forked after the reaping, has answered."""
     times = []
     for _ in range(plan.cycles):
-        killed, pid = fork_echo(1)
-        _ask(killed)
+        killed = Echo()
         begin = now()
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        sock, pid = fork_echo(1)
-        _ask(sock)
+        os.kill(killed.pid, signal.SIGKILL)
+        os.waitpid(killed.pid, 0)  # noqa: ASYNC222
+        fresh = Echo()
         times.append(now() - begin)
-        killed.close()
-        sock.close()
-        os.waitpid(pid, 0)
-    return {"recovery_ms": statistics.median(times) * 1e3}
+        killed.socket.close()
+        fresh.stop()
+    return {"recovery_ms": median_ms(times)}
 
 
-def _ask(sock: socket.socket) -> None:
-    sock.sendall(b"x")
-    assert sock.recv(1) == b"x"
-
-
-PARTS = {"events": events, "blobs": blobs, "life": life, "recovery": recovery}
+BESIDE: dict[str, Callable[[Plan], Awaitable[dict[str, float]]]] = {
+    "polled": events,
+    "blobs": blobs,
+    "life": life,
+    "recovery": recovery,
+}
+"""Our part to the part of the floor that is measured right before it."""

@@ -1,4 +1,4 @@
-"""What a part has left behind: processes, descriptors, threads, tasks, sockets, files."""
+"""Find what a part has left behind: processes, descriptors, threads, tasks, sockets, files."""
 
 from __future__ import annotations
 
@@ -12,45 +12,41 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..census import Census, Marked
+from .asking import MARK
 
-PATIENCE = 5.0  # seconds in which what is ending must have ended
+PATIENCE = 5.0  # seconds to wait for what ends
 LOOK = 0.02
-MARK = "PYTHONSPEED"  # workers inherit what begins with PYTHON
 
 
 @contextmanager
 def marked() -> Iterator[Marked]:
-    """The processes that are started meanwhile."""
-    name, value = MARK, str(uuid.uuid4())
-    os.environ[name] = value
+    """Mark the processes that are started meanwhile."""
+    os.environ[MARK] = value = str(uuid.uuid4())
     try:
-        yield Marked(f"{name}={value}")
+        yield Marked(f"{MARK}={value}")
     finally:
-        del os.environ[name]
+        del os.environ[MARK]
 
 
 @contextmanager
 def temporary_files_in(folder: Path) -> Iterator[None]:
-    former, tempfile.tempdir = tempfile.tempdir, str(folder)
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
     try:
         yield
     finally:
-        tempfile.tempdir = former
+        tempfile.tempdir = before
 
 
 async def nothing_more_than(before: Census) -> list[str]:
-    """What this process holds and did not hold before, in words, once it has had time to end."""
+    """Wait for what ends. Return in words what this process holds now and did not hold before."""
     end = time.monotonic() + PATIENCE
-    while (held := _held(before)) and time.monotonic() < end:  # noqa: ASYNC110
+    while (held := Census.take().more_than(before)) and any(held.values()) and time.monotonic() < end:  # noqa: ASYNC110
         await asyncio.sleep(LOOK)
-    return held
-
-
-def _held(before: Census) -> list[str]:
-    return [f"{kind}: {what}" for kind, what in Census.take().more_than(before).items() if what]
+    return [f"{kind}: {what}" for kind, what in held.items() if what]
 
 
 def processes(running: Marked) -> list[str]:
+    """Wait for processes that end. Name those that are alive."""
     end = time.monotonic() + PATIENCE
     while (alive := running.alive()) and time.monotonic() < end:
         time.sleep(LOOK)
@@ -58,6 +54,6 @@ def processes(running: Marked) -> list[str]:
 
 
 def files(temporary: Path, storage: Path) -> list[str]:
-    """Temporary files, and sockets wherever they are."""
+    """Name temporary files, and sockets wherever they are."""
     found = [path for path in temporary.rglob("*") if path.is_file()]
     return [f"file {path}" for path in [*found, *(path for path in storage.rglob("*") if path.is_socket())]]

@@ -7,19 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Numbers of a run. Times in seconds, sizes in bytes.
+    """Counts of a run. Times are in seconds.
 
     Attributes:
-        seconds: of each loop that measures.
-        warm_up: events before one begins.
-        cycles: loads and unloads, and kills, of which a round's figure is the median.
-        saves: of a mod's file; ``workers``: alive at once when memory is measured; ``busy``: events that one of them has had.
-        news: events that go to all of ``receivers`` agents, before these are emptied; ``issues``: how often.
-        many: mods in one network; ``idle``: how long their idling is measured, after ``settling``.
-        many_rounds: of the rounds, in how many that is done; ``slow_rounds``: in how many those are asked that take long.
-        mods, agents, served, sizes, widths: the points of the curves.
-        batch: events by which the cost of one is measured at a point; ``batches``: of them, where it is scaled by a fixed job.
-        serving: at most so long on the way to the last of ``served``; None: as long as it takes.
+        seconds: duration of each loop that measures; `warm_up`: events before it.
+        cycles: loads and unloads, and kills, in a round; `saves`: of a mod's file.
+        workers: alive at once when memory is measured; `busy`: events that each of them gets.
+        news: broadcasts to all `receivers` before the inboxes are emptied; `issues`: how often.
+        many: mods in one network, in `many_rounds` rounds; they idle for `idle` after `settling`.
+        slow_rounds: rounds in which the slow peers are asked.
+        mods, agents, served: the points between which growth is measured.
+        batch: events by which the cost of one is measured; `batches`: of these, where it is scaled.
+        serving: time to reach the last point of `served`; None: as long as it takes.
     """
 
     rounds: int = 5
@@ -40,8 +39,6 @@ class Plan:
     mods: tuple[int, ...] = (1, 10, 50, 200)
     agents: tuple[int, ...] = (1, 100, 1_000, 10_000)
     served: tuple[int, ...] = (1, 10_000, 100_000, 1_000_000)
-    sizes: tuple[int, ...] = (100, 1_000, 10_000, 100_000, 1_000_000, 16 * 1024 * 1024)
-    widths: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
     batch: int = 5000
     batches: int = 3
     serving: float | None = 25.0
@@ -49,6 +46,5 @@ class Plan:
 
 SMOKE = Plan(
     rounds=1, seconds=0.05, warm_up=20, cycles=1, saves=1, workers=1, busy=50, receivers=50, news=10, issues=1,
-    many=8, many_rounds=1, idle=0.2, settling=0.1, mods=(1, 3), agents=(1, 50), served=(1, 500),
-    sizes=(100, 1_000_000), widths=(1, 64), batch=100, batches=1,
+    many=8, many_rounds=1, idle=0.2, settling=0.1, mods=(1, 3), agents=(1, 50), served=(1, 500), batch=100, batches=1,
 )  # fmt: skip

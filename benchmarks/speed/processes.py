@@ -1,4 +1,4 @@
-"""What processes use, as the kernel counts it. Linux; standard library only."""
+"""Read what processes use, as the kernel counts it. Linux; standard library only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _GONE = (FileNotFoundError, ProcessLookupError)
 
 
 def own_memory(pid: int) -> float:
-    """Megabytes that would be free if that process alone ended (USS)."""
+    """Return the megabytes that would be free if this process alone ended (USS)."""
     kilobytes = 0
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith(("Private_Clean:", "Private_Dirty:", "Private_Hugetlb:")):
@@ -19,7 +19,7 @@ def own_memory(pid: int) -> float:
 
 
 def resident(pid: int) -> float:
-    """Megabytes resident (RSS)."""
+    """Return the resident megabytes (RSS)."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024 / 1e6
@@ -27,7 +27,7 @@ def resident(pid: int) -> float:
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
-    """Processor time of all threads of these processes, to the nanosecond: many idle ones use less than a tick."""
+    """Return the processor time of all threads in nanoseconds: idle ones use less than a tick."""
     nanoseconds = 0
     for pid in pids:
         with suppress(*_GONE):

@@ -1,4 +1,4 @@
-"""The rows of the table and their goals, in one place."""
+"""The table: which figures there are, what measures them, and their goals."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ COLUMNS = {
 
 
 def short(column: str) -> str:
-    """What a column is called where its heading stands nearby."""
+    """Return what a column is called near its heading."""
     return COLUMNS[column].partition(",")[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """At most (or at least) ``limit``: in the row's unit, or times what ``of`` measured in the same round."""
+    """At most (or at least) `limit`: in the row's unit, or times the figure of `of` in the round."""
 
     limit: float
     of: str | None = None
@@ -39,9 +39,9 @@ class Row:
     """A figure.
 
     Attributes:
-        part: what measures it, see `rounds`; ``curve`` and its figure for those that come from a curve.
-        theirs: the others' figure that it stands beside, if it has another key.
-        compared: whose figure the ratio is taken of, where the goal does not say.
+        part: what measures it, in `ours` or `growth`.
+        theirs: the key of the others' figure beside it, if that key is another one.
+        compared: the column that the ratio is taken of, if the goal does not say it.
     """
 
     key: str
@@ -96,10 +96,10 @@ ROWS = (
 
 
 def matching(texts: list[str]) -> list[Row]:
-    """The rows whose key, label or part contains one of ``texts``; raises ValueError for a text that is in none."""
+    """Return the rows with one of `texts` in key, label or part. Raises ValueError if none has."""
     for text in texts:
         if not any(_has(row, text) for row in ROWS):
-            raise ValueError(f"--only {text}: no row is called so; there are {', '.join(row.key for row in ROWS)}")
+            raise ValueError(f"--only {text}: no row has this name; there are {', '.join(row.key for row in ROWS)}")
     return [row for row in ROWS if not texts or any(_has(row, text) for text in texts)]
 
 

@@ -1,4 +1,4 @@
-"""What the rounds have come to: medians with their spread, ratios within a round, goals met or missed. Pure."""
+"""Judge the rounds: medians with their spread, ratios within a round, goals met or missed. Pure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A row with all that is to be said of it. ``verdict``: None for a row without a goal."""
+    """A row with its figures. `verdict` is None for a row without a goal."""
 
     row: Row
     cells: dict[str, Spread]
@@ -42,7 +42,8 @@ def line(row: Row, rounds: Sequence[Round]) -> Line:
     columns = dict.fromkeys(column for each in rounds for column in each)
     cells = {}
     for column in columns:
-        spread = Spread.of(each[column][key] for each in rounds if (key := _key(row, column)) in each.get(column, {}))
+        key = _key(row, column)
+        spread = Spread.of(each[column][key] for each in rounds if key in each.get(column, {}))
         if spread is not None:
             cells[column] = spread
     ratio = Spread.of(ratios(row, rounds))
@@ -50,7 +51,7 @@ def line(row: Row, rounds: Sequence[Round]) -> Line:
 
 
 def ratios(row: Row, rounds: Sequence[Round]) -> list[float]:
-    """Ours over the reference's, of each round that has both."""
+    """Return ours over the reference's, of each round that has both."""
     if row.reference is None:
         return []
     key = _key(row, row.reference)

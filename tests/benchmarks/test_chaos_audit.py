@@ -179,7 +179,7 @@ BROKEN: dict[Callable[[Case], None], str] = {
     letter_without_event: "dead letter 7",
     letter_not_in_the_store: "dead letter 7",
     one_letter_for_two: "the same dead letter",
-    handled_by_nobody: "nobody handled it",
+    handled_by_nobody: "no handler began with it",
     handled_too_often: "handled 3 times, at most 2",
     handled_more_than_once: "handled 2 times, at most 1",
     handled_though_refused: "handled all the same",
@@ -192,7 +192,7 @@ BROKEN: dict[Callable[[Case], None], str] = {
     wrong_cause: "reported as exited",
     end_without_reason: "gone through nothing",
     end_of_a_steady_mod: "steady0",
-    unasked_start_failure: "nobody had told it to",
+    unasked_start_failure: "without being told to",
     no_report: "no crash report",
     growth: "grew from",
 }

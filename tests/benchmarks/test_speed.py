@@ -1,9 +1,9 @@
-"""What `make bench` makes of its figures: ratios, goals, rows, curves; and that what it measures with is honest."""
+"""Test what `make bench` makes of its figures: ratios, goals, rows, growth; and that it measures honestly."""
 
 from __future__ import annotations
 
 import asyncio
-import json
+import re
 import socket
 import statistics
 import subprocess
@@ -11,22 +11,22 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from benchmarks.speed import leftovers, timing, wording
-from benchmarks.speed import record as records
-from benchmarks.speed.curves import Curve
-from benchmarks.speed.others import PEERS, Peer, PeerFailed, ask
-from benchmarks.speed.ours.serving import Scene
-from benchmarks.speed.page import page
+from benchmarks.speed import growth, leftovers, ours, timing
+from benchmarks.speed.asking import PEERS, Peer, PeerFailed, ask
+from benchmarks.speed.chart import PANELS, draw
+from benchmarks.speed.ours import Scene
 from benchmarks.speed.plan import SMOKE
-from benchmarks.speed.rounds import CURVES, PARTS, Run
+from benchmarks.speed.record import Record, machine, read
 from benchmarks.speed.rows import COLUMNS, FLOOR, OPENAGENTS, OURS, ROWS, Goal, Row, matching, short
-from benchmarks.speed.table import table
+from benchmarks.speed.run import Run
+from benchmarks.speed.showing import number, page, table
 from benchmarks.speed.verdict import MET, MISSED, UNMEASURED, Spread, judged, line, ratios
 from benchmarks.speed.work import EVENT_SIZE, WrongAnswer, blob, check, echo, ping
 from modvisor.ipc.event import Event
@@ -51,7 +51,9 @@ def test_a_wrong_answer_is_found() -> None:
     fields = ping()
     response = echo(fields)
     check(fields, response["success"], response["data"])
-    assert echo(blob(b"x"))["data"] == {"blob": b"x"}
+    check(large := blob(b"x"), success=True, data=echo(large)["data"])
+    with pytest.raises(WrongAnswer, match=r"bench\.blob"):
+        check(large, success=True, data={"blob": b""})
     for success, data in ((False, response["data"]), (True, None), (True, {"pong": fields["payload"]["i"] + 1})):
         with pytest.raises(WrongAnswer, match=r"bench\.ping"):
             check(fields, success, data)
@@ -97,11 +99,11 @@ def watched(measure: Any) -> tuple[Any, list[str]]:
 
 
 def test_a_part_that_leaves_nothing_behind() -> None:
-    async def tidy(scene: Scene) -> int:
-        (scene.folder / "journal").write_text("that goes with its folder")
-        return 3
+    async def tidy(scene: Scene) -> dict[str, float]:
+        (scene.folder / "journal").write_text("its folder goes, and the journal with it")
+        return {"found": 3}
 
-    assert watched(tidy) == (3, [])
+    assert watched(tidy) == ({"found": 3}, [])
 
 
 def test_what_a_part_leaves_behind_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +132,7 @@ def test_what_a_part_leaves_behind_is_a_problem(monkeypatch: pytest.MonkeyPatch)
         assert f"part has left behind: {what}" in told or what in told, (what, told)
 
 
-@pytest.mark.parametrize("peer", [each for each in PEERS if each.package is None], ids=lambda peer: peer.column)
+@pytest.mark.parametrize("peer", [each for each in PEERS if not each.is_foreign], ids=lambda peer: peer.column)
 def test_a_peer_is_asked_in_a_process_of_its_own(peer: Peer, tmp_path: Path) -> None:
     found = ask(peer, SMOKE, tmp_path)
     assert found.keys() <= {row.key for row in ROWS}
@@ -141,6 +143,12 @@ def test_a_peer_is_asked_in_a_process_of_its_own(peer: Peer, tmp_path: Path) -> 
 def test_a_peer_that_fails_says_why(tmp_path: Path) -> None:
     with pytest.raises(PeerFailed, match="No module named"):
         ask(Peer(OPENAGENTS, "benchmarks.speed.peers.nobody"), SMOKE, tmp_path)
+
+
+def test_a_peer_whose_environment_is_missing_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODVISOR_PEERS_DIR", str(tmp_path))
+    with pytest.raises(PeerFailed, match="not installed"):
+        ask(PEERS[0], SMOKE, tmp_path)
 
 
 # -- ratios and goals
@@ -206,7 +214,7 @@ def test_a_goal_beside_another(goal: Goal, ratio: float | None, verdict: str) ->
 def test_each_row_has_a_key_of_its_own_and_something_that_measures_it() -> None:
     assert len({row.key for row in ROWS}) == len(ROWS)
     for row in ROWS:
-        assert row.part in PARTS | CURVES, row
+        assert row.part in ours.PARTS | growth.PARTS, row
         assert row.reference is None or row.reference in COLUMNS, row
 
 
@@ -218,15 +226,14 @@ def test_rows_are_chosen_by_any_of_their_names() -> None:
         "uss_busy_MB",
         "uss_warden_MB",
     ]
-    with pytest.raises(ValueError, match="--only nonsense: no row is called so; there are rtt_p50_us"):
+    with pytest.raises(ValueError, match="--only nonsense: no row has this name; there are rtt_p50_us"):
         matching(["nonsense"])
 
 
 def shown(rows: list[Row], found: list[dict[str, Any]], goals: bool = True) -> str:
-    console = Console(width=200, record=True, quiet=True)
+    console = Console(width=200)
     with console.capture() as capture:
-        console.quiet = False
-        console.print(table([line(row, found) for row in rows], [OURS, FLOOR, OPENAGENTS], goals))
+        console.print(table(Record("", {}, found), rows, goals))
     return capture.get()
 
 
@@ -234,7 +241,7 @@ def test_the_table_says_what_was_missed_and_what_is_not_there() -> None:
     text = shown([RTT, FAN_OUT], rounds((80.0, 40.0), (90.0, 30.0)))
     assert "MISSED" in text
     assert "85.0" in text
-    assert "80.0 to 90.0" in text
+    assert "(80.0 to 90.0)" in text
     assert "2.50 × raw socket pair" in text
     assert UNMEASURED in text
     assert "–" in text
@@ -256,93 +263,67 @@ def test_the_table_says_what_was_missed_and_what_is_not_there() -> None:
     ],
 )
 def test_numbers_have_three_digits_or_so(value: float, said: str) -> None:
-    assert wording.number(value) == said
+    assert number(value) == said
 
 
-# -- curves
+# -- growth
 
 
-def curve(*passes: list[float], **others: list[float]) -> Curve:
-    made = Curve("mods", "mods", tuple(range(1, len(passes[0]) + 1)))
-    for values in passes:
-        made.add([{"cpu_us": value} | {k: v[i] for k, v in others.items()} for i, value in enumerate(values)])
-    return made
-
-
-def test_growth_is_of_each_pass_over_its_own_first_point() -> None:
-    assert curve([10, 11, 12], [20, 22, 24]).growth("cpu_us") == pytest.approx(20)
-    assert curve([10, 9, 8]).growth("cpu_us") == pytest.approx(0), "what becomes cheaper has not grown"
-    assert curve([10, 12], [30, 24]).middle("cpu_us") == [20, 18]
-
-
-def test_growth_beside_a_fresh_network() -> None:
-    assert curve([10, 30, 20], fresh_cpu_us=[10, 30, 16]).growth("cpu_us") == pytest.approx(25)
-
-
-@given(st.lists(positive, min_size=1, max_size=6), st.integers(1, 4), positive)
-def test_a_cost_that_only_the_machine_changes_has_not_grown(values: list[float], passes: int, slower: float) -> None:
-    flat = curve(*([slower * (n + 1)] * len(values) for n in range(passes)))
-    assert flat.growth("cpu_us") == pytest.approx(0, abs=1e-6)
-
-
-def test_a_curve_takes_a_figure_for_each_point() -> None:
-    with pytest.raises(ValueError, match="curve mods: 1 figures for 2 points"):
-        Curve("mods", "mods", (1, 2)).add([{"cpu_us": 1.0}])
+def test_growth_is_where_the_cost_has_grown_most() -> None:
+    assert growth.growth([[1, 1.1, 1.2], [1, 1.1, 1.2]]) == pytest.approx(20)
+    assert growth.growth([[1, 0.9, 0.8]]) == pytest.approx(0), "a cost that shrinks has not grown"
+    assert growth.growth([[1, 1.2], [1, 1.1], [1, 1.6]]) == pytest.approx(20), "the median of the passes"
 
 
 # -- what is kept
 
 
-def a_record() -> records.Record:
-    made = records.Record("2025-01-01", records.machine(), records.versions(lambda name: "1"), {"rounds": 2})
+def a_record() -> Record:
+    made = Record("2025-01-01", machine())
     made.rounds += rounds((80.0, 40.0), (90.0, 30.0))
-    made.curves.append(curve([10, 11]))
     made.absent[OPENAGENTS] = "not installed"
     return made
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
-    (tmp_path / "figures.json").write_text(a_record().to_json())
-    read = records.read(tmp_path / "figures.json")
-    assert read.to_json() == a_record().to_json()
-    assert read.curves[0].growth("cpu_us") == pytest.approx(10)
+    (tmp_path / "run.json").write_text(a_record().to_json())
+    assert read(tmp_path / "run.json") == a_record()
 
 
-@pytest.mark.parametrize(
-    "broken",
-    [
-        "",
-        "[]",
-        "{}",
-        a_record().to_json().replace('"format": 1', '"format": 2'),
-        a_record().to_json().replace("80.0", '"quick"'),
-        a_record().to_json().replace('"rounds"', '"round"'),
-    ],
-)
+@pytest.mark.parametrize("broken", ["", "{}", a_record().to_json().replace('"format": 2', '"format": 1')])
 def test_a_file_that_is_no_record_is_refused(broken: str, tmp_path: Path) -> None:
-    file = tmp_path / "figures.json"
-    file.write_text(broken)
+    (tmp_path / "run.json").write_text(broken)
     with pytest.raises(
-        records.BadRecord, match=r"figures\.json: expected the record of a run .* make bench writes one"
+        ValueError, match=r"Expecting value|run\.json: expected the record of a run; --json FILE writes"
     ):
-        records.read(file)
-    with pytest.raises(records.BadRecord):
-        records.read(tmp_path / "missing.json")
+        read(tmp_path / "run.json")
 
 
 def test_the_page_shows_every_row_and_what_was_absent() -> None:
-    record = a_record()
-    text = page(record, [line(row, record.rounds) for row in ROWS], [OURS, FLOOR])
+    text = page(a_record())
     assert all(row.label in text for row in ROWS)
     assert "MISSED" in text
+    assert "85.0 (80.0 to 90.0)" in text
     assert "OpenAgents, in-process: not installed" in text
 
 
-def test_the_page_in_docs_is_of_the_figures_in_docs() -> None:
-    record = records.read(ROOT / "docs" / "figures.json")
-    columns = [c for c in COLUMNS if c in (OURS, FLOOR) or any(c in each for each in record.rounds)]
-    written = (ROOT / "docs" / "figures.md").read_text()
-    assert written == page(record, [line(row, record.rounds) for row in ROWS], columns), (
-        "python -m benchmarks.speed --show docs/figures.json --write docs writes it anew"
-    )
-    assert json.loads((ROOT / "docs" / "figures.json").read_text())["problems"] == []
+def test_the_chart_has_a_dot_for_everyone_who_was_measured() -> None:
+    text = draw(a_record())
+    assert text.count("<circle") == 2
+    assert all(title in text for _, title, _ in PANELS)
+    assert draw(a_record()) == text
+
+
+def test_the_chart_in_docs_shows_figures_of_the_page_in_docs() -> None:
+    chart = ElementTree.parse(ROOT / "docs" / "speed.svg")
+    texts = ["".join(each.itertext()) for each in chart.iter("{http://www.w3.org/2000/svg}text")]
+    page = (ROOT / "docs" / "figures.md").read_text()
+    table = {
+        cells[1]: cells[3:] for cells in (re.split(r" *\| *", text) for text in page.splitlines()) if len(cells) > 5
+    }
+    for key, title, _ in PANELS:
+        (start,) = (place for place, text in enumerate(texts) if text.startswith(title))
+        for column, cell in zip(COLUMNS, table[matching([key])[0].label], strict=False):
+            name, figure = texts[start + 1 : start + 3]
+            assert (name, figure) == (COLUMNS[column], cell.partition(" ")[0]), "make bench writes both anew"
+            start += 2

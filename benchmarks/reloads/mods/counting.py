@@ -1,4 +1,4 @@
-"""What both versions of the counter do: count the events of each source, in memory, and note what must not happen."""
+"""Shared by both versions of the counter: count events in memory, and note violations."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 
 from modvisor.mods import BaseMod, Event, EventResponse, mod_event_handler
 
-SHOWN = 20  # of what was wrong
+SHOWN = 20  # violations to keep in words
 
 
 class Counting(BaseMod):
-    """Each event carries its number among those of its source: 1, 2, 3, …
+    """Counts events. Each event carries its number among the events of its source: 1, 2, 3, …
 
     Attributes:
-        begun: the number of the newest event of a source whose handling has begun.
-        done: how many of its events were handled to the end.
-        wrong: events that came twice, too early or not at all, in words; ``wrong_count`` of them.
-        handovers: how often the counts were handed over so far; ``spent``: what that took in here, milliseconds.
+        begun: of each source, the number of the newest event whose handling began.
+        done: of each source, how many events were handled to the end.
+        wrong: in words, events that came twice, too early or not at all; `wrong_count`: how many.
+        handovers: how often the counts were handed over; `spent`: milliseconds that it took here.
     """
 
     def __init__(self) -> None:

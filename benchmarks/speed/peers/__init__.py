@@ -1,1 +1,1 @@
-"""The peers: each a program of its own, which measures one round and prints its figures as JSON (`answering`)."""
+"""The peers: each is a program of its own that measures one round (`asking`)."""

@@ -9,10 +9,10 @@ from typing import Any
 
 import ray
 
+from ..asking import answer
 from ..plan import Plan
 from ..work import Fields, echo
-from .answering import answer
-from .blocking import first, measure
+from ..workers import first, measure
 
 
 @ray.remote(num_cpus=0, max_concurrency=256)
@@ -49,10 +49,10 @@ class RayWorker:
                 time.sleep(0.0005)
 
 
-def round_of_ray(plan: Plan) -> dict[str, float]:
+async def round_of_ray(plan: Plan) -> dict[str, float]:
     ray.init(num_cpus=2, include_dashboard=False, object_store_memory=512 << 20, log_to_driver=False)
     try:
-        return measure(plan, RayWorker)
+        return await measure(plan, RayWorker)
     finally:
         ray.shutdown()
 

@@ -1,7 +1,7 @@
-"""Every way to misbehave: what a player does when it is told to. What is to come of it stands in ``mischief.py``.
+"""Every way to misbehave: what a player does when told to. `mischief.py` says how it must end.
 
-Each is called with the player, the payload of its event and a source of chance; in the handler, soon after it, or in a thread,
-as the payload says. Whatever could hurt the machine ends by itself, in case nothing else ends it.
+Each act is called with the player, the payload of its event and a random source: in the handler,
+soon after it, or in a thread, as the payload says. A dangerous act ends by itself.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from modvisor.mods import Event, EventResponse
 from modvisor.worker.context import current_cause
 from modvisor.worker.guardian import tree
 
-LIFE = 20  # seconds that anything left behind lives at most
+LIFE = 20  # seconds, at most, that a process left behind lives
 MOST_FORKS = 150
 MOST_THREADS = 200
 MOST_LEAKED = 450_000_000  # bytes
@@ -87,7 +87,7 @@ def signal_self(player: Player, payload: dict[str, Any], chance: random.Random) 
         signal.SIGALRM,
     ]
     os.kill(os.getpid(), chance.choice(deadly))
-    threading.Event().wait()  # one that goes to another thread takes a moment
+    threading.Event().wait()  # a signal to another thread takes a moment
 
 
 @act
@@ -108,14 +108,14 @@ def cancel_everything(player: Player, payload: dict[str, Any], chance: random.Ra
 
 @act
 def bad_starts(player: Player, payload: dict[str, Any], chance: random.Random) -> None:
-    """The next few starts fail; and the first of them begins now."""
+    """Exit now, and fail the next few starts."""
     how = chance.choice(["raise", "raise", "exit", "abort", "hang"])
     number = 1 if how == "hang" else chance.randrange(1, 9)
     (player.context.storage_path / "bad_starts").write_text(f"{number} {how}")
     os._exit(8)
 
 
-# -- stands still
+# -- blocks
 
 
 @act
@@ -141,7 +141,7 @@ def stop_self(player: Player, payload: dict[str, Any], chance: random.Random) ->
 
 @act
 def spin_in_thread(player: Player, payload: dict[str, Any], chance: random.Random) -> None:
-    """The loop gets its turns, late."""
+    """Compete with the loop for the interpreter: it gets its turns late."""
     end = time.monotonic() + 1.0
 
     def spin() -> None:
@@ -156,7 +156,7 @@ def spin_in_thread(player: Player, payload: dict[str, Any], chance: random.Rando
 
 @act
 async def leak(player: Player, payload: dict[str, Any], chance: random.Random) -> None:
-    """Slowly, until there is no more; given back a little later."""
+    """Allocate slowly until nothing is left; free it a little later."""
     held: list[bytes] = []
     try:
         while len(held) * 4_000_000 < MOST_LEAKED:
@@ -168,7 +168,7 @@ async def leak(player: Player, payload: dict[str, Any], chance: random.Random) -
 
 @act
 async def leak_shared(player: Player, payload: dict[str, Any], chance: random.Random) -> None:
-    """Memory that RLIMIT_DATA knows nothing of."""
+    """Allocate memory that RLIMIT_DATA does not count."""
     for _ in range(MOST_LEAKED // 10_000_000):
         piece = mmap.mmap(-1, 10_000_000)
         piece.write(b"x" * 10_000_000)
@@ -188,13 +188,13 @@ async def fork_bomb(player: Player, payload: dict[str, Any], chance: random.Rand
     for _ in range(MOST_FORKS):
         if os.fork() == 0:
             _live_on(hiding)
-        await asyncio.sleep(0)  # else it is a hang on a slow machine
+        await asyncio.sleep(0)  # otherwise it is a hang on a slow machine
     await asyncio.sleep(LIFE)
 
 
 @act
 async def thread_leak(player: Player, payload: dict[str, Any], chance: random.Random) -> None:
-    threading.stack_size(256 * 1024)  # else the memory limit would be the one that holds
+    threading.stack_size(256 * 1024)  # otherwise the memory limit would stop it first
     over = threading.Event()
     for _ in range(MOST_THREADS):
         threading.Thread(target=over.wait, args=(LIFE,), daemon=True).start()
@@ -220,7 +220,7 @@ def log_flood(player: Player, payload: dict[str, Any], chance: random.Random) ->
 
 @act
 async def emit(player: Player, payload: dict[str, Any], chance: random.Random) -> None:
-    """Events in a tight loop, from several tasks."""
+    """Send events in a tight loop, from several tasks."""
     end = player.loop.time() + 1.0
 
     async def flood() -> None:
@@ -232,7 +232,7 @@ async def emit(player: Player, payload: dict[str, Any], chance: random.Random) -
 
 @act
 async def ask_and_die(player: Player, payload: dict[str, Any], chance: random.Random) -> None:
-    """While others, and the mod itself, are at work on its events."""
+    """Exit while other mods and this one handle events that this mod has sent."""
     names = [f"steady{n}.ping" for n in range(10)] + [f"{player.context.mod_id}.ping"]
     asking = [asyncio.ensure_future(player.context.send_event(Event(chance.choice(names)))) for _ in range(50)]
     await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
@@ -250,7 +250,7 @@ def big_file(player: Player, payload: dict[str, Any], chance: random.Random) -> 
         path.unlink()
 
 
-# -- lies on the pipe
+# -- breaks the protocol of the pipe
 
 
 @act
@@ -270,7 +270,7 @@ def oversized_frame(player: Player, payload: dict[str, Any], chance: random.Rand
 
 @act
 def half_a_frame(player: Player, payload: dict[str, Any], chance: random.Random) -> None:
-    """And then nothing; whatever the worker sends later is taken for the rest of it."""
+    """Send half a message. The supervisor takes what the worker sends later for the rest."""
     _write_raw(player, struct.pack(">I", chance.choice([300, 5000, 50_000_000])) + b"x" * 10)
 
 
@@ -293,7 +293,7 @@ def answer_unasked(player: Player, payload: dict[str, Any], chance: random.Rando
 
 @act
 def ask_without_end(player: Player, payload: dict[str, Any], chance: random.Random) -> None:
-    """More requests than one may have open, of a method there is not."""
+    """Open more requests than are allowed, of an unknown method."""
     frames = b"".join(_frame([0, 1_000_000 + number, "no_such_method", None]) for number in range(2000))
     player.context._pipe._write(frames)
 
@@ -305,7 +305,7 @@ def close_pipe(player: Player, payload: dict[str, Any], chance: random.Random) -
 
 @act
 def shut_pipe(player: Player, payload: dict[str, Any], chance: random.Random) -> None:
-    player.context._pipe._sock.shutdown(chance.choice([1, 2]))  # for writing, or altogether
+    player.context._pipe._sock.shutdown(chance.choice([1, 2]))  # for writing, or completely
 
 
 @act
@@ -363,7 +363,7 @@ def huge_answer(player: Player, payload: dict[str, Any], chance: random.Random) 
 
 @act
 async def late_answer(player: Player, payload: dict[str, Any], chance: random.Random) -> None:
-    """Past the deadline, and deaf to being cancelled."""
+    """Run past the deadline and ignore the cancellation."""
     end = player.loop.time() + payload["patience"] + chance.uniform(0.1, 1.0)
     while (left := end - player.loop.time()) > 0:
         try:
@@ -374,16 +374,16 @@ async def late_answer(player: Player, payload: dict[str, Any], chance: random.Ra
 
 @act
 async def late_thread(player: Player, payload: dict[str, Any], chance: random.Random) -> None:
-    """The same in a thread, which nothing can cancel."""
+    """Run past the deadline in a thread, which nothing can cancel."""
     await player.loop.run_in_executor(None, time.sleep, payload["patience"] + chance.uniform(0.1, 1.0))
 
 
-# -- leaves something behind, or attacks those above it
+# -- leaves processes behind, or attacks the processes above it
 
 
 @act
 def stubborn(player: Player, payload: dict[str, Any], chance: random.Random) -> None:
-    """Neither a request to shut down nor SIGTERM will end it."""
+    """Ignore requests to shut down, and SIGTERM."""
     player.stubborn = True
 
 
@@ -395,7 +395,7 @@ def leave_grandchild(player: Player, payload: dict[str, Any], chance: random.Ran
         if os.fork() == 0:
             os.setsid()
             player.note("left", os.getpid(), tree.start_time(os.getpid()))
-            if bare:  # neither name nor environment show where it comes from
+            if bare:  # neither its name nor its environment shows where it comes from
                 os.execve("/bin/sleep", ["sleep", str(LIFE)], {})
             _live_on(False)
         os._exit(0)
@@ -404,7 +404,7 @@ def leave_grandchild(player: Player, payload: dict[str, Any], chance: random.Ran
 
 @act
 def leave_children(player: Player, payload: dict[str, Any], chance: random.Random) -> None:
-    """That hold the pipe and the output; and then it ends."""
+    """Leave children that hold the pipe and the output, then exit."""
     for _ in range(3):
         if os.fork() == 0:
             _live_on(True)
@@ -431,7 +431,7 @@ def kill_its_warden(player: Player, payload: dict[str, Any], chance: random.Rand
 
 
 def _live_on(hiding: bool) -> None:
-    """In a forked child: stay for a while, in a session of its own if it hides."""
+    """Stay for a while, in a forked child; in a session of its own to hide."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(LIFE)
     if hiding:
@@ -450,5 +450,5 @@ def _frame(message: Any) -> bytes:
 
 
 def _write_raw(player: Player, data: bytes) -> None:
-    """Past the channel, as a mod that is not written in Python could."""
+    """Write to the socket directly, as a mod in another language could."""
     os.write(_pipe(player), data)

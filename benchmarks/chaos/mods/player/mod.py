@@ -1,4 +1,4 @@
-"""One of the twenty: handles its events, keeps a count, writes a diary of all it does, and misbehaves when it is told to."""
+"""One of the twenty mods: it counts events, writes a diary, and misbehaves when it is told to."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .acts import ACTS
 ME = os.environ["CHAOS_MOD"]
 WATCHED = os.environ.get("CHAOS_WATCHED", "nobody.watched")
 
-SOON = 0.02  # seconds after its event was answered
+SOON = 0.02  # seconds after the answer to its event
 
 
 class Player(BaseMod):
-    """Config: ``checkpoint_each``: keep a checkpoint with every so many events; 0: never."""
+    """Config: `checkpoint_each`: checkpoint with every so many events; 0: never."""
 
     version = "1.0"
     description = "a mod of the chaos run"
@@ -41,7 +41,7 @@ class Player(BaseMod):
         self._fail_to_start()
 
     def _fail_to_start(self) -> None:
-        """As an earlier incarnation has decided: so many times, in such a way."""
+        """Fail to start, as often and in the way that an earlier incarnation has decided."""
         order = self.context.storage_path / "bad_starts"
         if not order.exists():
             return
@@ -69,8 +69,10 @@ class Player(BaseMod):
         self.note("restored", self.count)
 
     def note(self, *words: object) -> None:
-        """One line, whole, and in the kernel's hands before anything else happens. The file is opened for each: a mod that
-        closes or uses up its descriptors can then write into nothing else."""
+        """Write one whole line to the kernel before anything else happens.
+
+        The file is opened for each line, so a mod that closes its descriptors writes nowhere else.
+        """
         line = f"{time.monotonic_ns()} {' '.join(map(str, words))}\n"
         fd = os.open(self.diary, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -94,7 +96,10 @@ class Player(BaseMod):
 
     @mod_event_handler(f"{ME}.act")
     async def act(self, event: Event) -> EventResponse:
-        """Misbehave. ``payload``: act, number (of the act), how (now, soon, thread), once, seed, and what the act takes."""
+        """Misbehave.
+
+        `payload`: act, number (of the act), how (now, soon, thread), once, seed, arguments.
+        """
         self.note("begin", event.payload["n"], event.attempt)
         if event.attempt == 1 or not event.payload["once"]:
             self.note("act", event.payload["number"], event.payload["act"])

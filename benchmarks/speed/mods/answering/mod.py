@@ -1,4 +1,4 @@
-"""Answers what nobody before it has answered."""
+"""Answer events that no mod before this one has answered."""
 
 from modvisor.mods import BaseMod, EventResponse, mod_event_handler
 

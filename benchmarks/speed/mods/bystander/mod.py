@@ -1,4 +1,4 @@
-"""Has nothing to do with any event that is measured."""
+"""Handle none of the events that are measured."""
 
 from modvisor.mods import BaseMod, EventResponse, mod_event_handler
 

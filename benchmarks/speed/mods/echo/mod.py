@@ -1,4 +1,4 @@
-"""Gives back what it gets."""
+"""Answer with what came."""
 
 from modvisor.mods import BaseMod, EventResponse, mod_event_handler
 

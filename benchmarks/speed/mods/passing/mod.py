@@ -1,4 +1,4 @@
-"""Looks at every event and passes it on."""
+"""Look at every event and pass it on."""
 
 from modvisor.mods import BaseMod, mod_event_handler
 

@@ -1,12 +1,17 @@
-"""multiprocessing.Pipe to a forked process; pickle."""
+"""A forked process behind `multiprocessing.Pipe`, and one in a `ProcessPoolExecutor`.
+
+python -m benchmarks.speed.peers.calls pipe|pool
+"""
 
 from __future__ import annotations
 
 import multiprocessing
+import sys
+from concurrent.futures import Future, ProcessPoolExecutor
 
+from ..asking import answer
 from ..work import Fields, echo
-from .answering import answer
-from .blocking import first, measure
+from ..workers import first, measure
 
 CONTEXT = multiprocessing.get_context("fork")
 
@@ -29,7 +34,7 @@ class PipeWorker:
         self._ours.send(fields)
 
     def collect(self, submitted: None) -> Fields:
-        """Replies come back in order."""
+        """Return the next answer: answers come in order."""
         return self._ours.recv()
 
     def stop(self) -> None:
@@ -39,5 +44,21 @@ class PipeWorker:
         self._ours.close()
 
 
+class PoolWorker:
+    def __init__(self) -> None:
+        self._pool = ProcessPoolExecutor(1, mp_context=CONTEXT)
+        first(self)
+        (self.pid,) = self._pool._processes
+
+    def submit(self, fields: Fields) -> Future[Fields]:
+        return self._pool.submit(echo, fields)
+
+    def collect(self, submitted: Future[Fields]) -> Fields:
+        return submitted.result()
+
+    def stop(self) -> None:
+        self._pool.shutdown(wait=True)
+
+
 if __name__ == "__main__":
-    answer(lambda plan: measure(plan, PipeWorker))
+    answer(lambda plan: measure(plan, {"pipe": PipeWorker, "pool": PoolWorker}[sys.argv[1]]))
