@@ -28,6 +28,8 @@ class Subscription:
 class Inbox:
     """Delivered events that the agent has not polled yet, oldest first, each with its size.
 
+    `delivery` caps it, in events and bytes, when it puts an event in.
+
     Attributes:
         size: the sum of all sizes, in bytes, as `delivery.packed_size` estimates them.
     """

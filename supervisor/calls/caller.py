@@ -86,7 +86,7 @@ class Caller(Admission):
         counters.events_in += 1
         journey.attempt = attempt
         queue = Queue.WAITING if attempt == 1 else Queue.SUSPECT
-        # A suspect that had its turn already and was not sent: before the other suspects.
+        # True for a suspect whose turn came but that was not sent: it goes before the other suspects.
         in_turn = False
         try:
             while True:

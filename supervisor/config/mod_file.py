@@ -70,7 +70,7 @@ def mod_file_keys(file: ModFile) -> dict[str, Any]:
 
 
 def with_mod_file(asked: ModConfig, file: ModFile | None, said: Mapping[str, Any] = _NOTHING) -> ModConfig:
-    """Complete a mod's config by its class and its mod.yaml, which overrides the class.
+    """Fill in what the network file leaves open: from mod.yaml first, then from the mod's class.
 
     What the network's file gives stays. If ``asked`` was completed by an earlier mod.yaml, the
     values of that file are dropped first.

@@ -1,7 +1,7 @@
 """The way of an event through the network: accepted, routed, asked about, delivered.
 
 May import: the rooms below it and `ipc`.
-Never: loads or ends a mod, and never reads HTTP.
+Never: loads or ends a mod, answers `system.*` commands (`commands.py` does), or reads HTTP.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Reload, restart and swap of one worker: a fresh incarnation takes the place of the old one.
 
-The story, top to bottom. Events wait from the drain to the switch, and none is lost.
+The story, top to bottom. Events in flight finish on the old incarnation, within its
+`drain_timeout`, or the reload fails. New events wait from the drain to the switch. None is lost.
 
 1. Start the new incarnation beside the old one (`replace_worker`).
 2. Drain the old one, hand its state over, let it rest, activate the new one (`_switch`).

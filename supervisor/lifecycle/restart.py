@@ -1,9 +1,9 @@
 """Whether, and when, a mod that ended is started again: a pure decision from time and history.
 
 The limit is Erlang/OTP's restart intensity (``supervisor.erl``, ``add_restart``): after more than
-`max_restarts` ends within `window` seconds the policy gives up. OTP restarts at once. Here the delay
-doubles, and a long delay can keep failures so far apart that the window never fills. So a run of
-failures without a healthy spell between them is limited as well.
+`max_restarts` ends within `window` seconds the policy gives up, and the mod is quarantined. OTP
+restarts at once. Here the delay doubles, and with long delays failures are too rare to fill the
+window. So consecutive failures without a healthy spell between them are limited, too.
 """
 
 from __future__ import annotations
