@@ -14,12 +14,14 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from anyio.from_thread import start_blocking_portal
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from modvisor.supervisor import AgentNetwork
@@ -34,6 +36,14 @@ network: {name: demo, port: 0}
 mods:
   - path: ./echo
 """
+
+
+@pytest.fixture(scope="session", autouse=True)
+def program_built_once() -> Iterator[None]:
+    """Have typer's runner build the program once, not anew for each command (60 ms)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.testing._get_command", cache(get_command))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -15,10 +15,9 @@ from tests.processes.test_reload import COUNTER
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform != "linux", reason="needs a guardian")]
 
 # Where it is when it is killed: whose step, and which. "nobody": the new one is on probation, or accepted.
-STEPS = [
-    "2.0 import", "2.0 initialize", "1.0 get_state", "2.0 set_state", "1.0 deactivate", "2.0 activate", "2.0 check_ready",
-    "nobody probation", "nobody over",
-]  # fmt: skip
+# One of each kind always, the others with the slow tests: a second for each.
+ALWAYS = ["2.0 import", "1.0 get_state", "2.0 activate", "nobody probation", "nobody over"]
+STEPS = [*ALWAYS, "2.0 initialize", "2.0 set_state", "1.0 deactivate", "2.0 check_ready"]
 
 # Each step of its life says that it has begun, and goes no further, if it is the one.
 STOPS = """
@@ -112,7 +111,9 @@ def run(marked: Marked, base: Path, step: str, until: str | None = None) -> list
     return said
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(
+    "step", [pytest.param(step, marks=() if step in ALWAYS else pytest.mark.slow) for step in STEPS]
+)
 async def test_one_version_serves_after_a_kill_of_the_supervisor(tmp_path: Path, marked: Marked, step: str) -> None:
     folder, name = tmp_path / "counter", step.partition(" ")[2]
     folder.mkdir()
