@@ -17,16 +17,16 @@ from .connection import MAX_FRAME, MAX_REQUESTS, Connection
 from .deadlines import Deadlines
 from .errors import ModvisorError, PipeClosed, RequestFailed
 from .messages import CANCEL, Response
-from .reading import NotificationHandler, Reader, RequestHandler
+from .reading import NotificationHandler, PipeReader, RequestHandler
 from .spinning import Spinner
-from .writing import HIGH_WATER, Writer
+from .writing import HIGH_WATER, PipeWriter
 
 _FOR_LARGE = 10  # times the patience for a small message: large bytes are copied twice on their way
 
 CloseHandler = Callable[[ModvisorError], None]
 
 
-class Pipe(Reader, Writer):
+class Pipe(PipeReader, PipeWriter):
     """Requests, responses and notifications, exchanged with one peer.
 
     Handlers are called from the loop and must not block or raise. A request handler answers now or

@@ -35,7 +35,7 @@ make us copy without end, at no cost of its own."""
 
 RATE = 20_000.0
 BURST = 20_000.0
-"""The cost of useless messages (see `Reader.charge`) that is allowed: `BURST` at once, then `RATE`
+"""The cost of useless messages (see `PipeReader.charge`) that is allowed: `BURST` at once, then `RATE`
 per second. A notification costs 1 and takes 5 µs, so a flood of them takes a tenth of the
 supervisor's time. Above that, reading pauses: the pipe fills, and the peer waits.
 
@@ -59,7 +59,7 @@ RequestHandler = Callable[[Request], None]
 NotificationHandler = Callable[[Notification], None]
 
 
-class Reader:
+class PipeReader:
     """Reads messages from the socket and hands them to their handlers or waiters."""
 
     # Set by `Pipe`, shared with the writing half.

@@ -15,7 +15,7 @@ from .errors import Code, ModvisorError, PipeBroken
 from .shared_memory import Lent
 
 HIGH_WATER = 1024 * 1024
-"""Unread bytes above which a sender waits for the peer, see `Writer.writable`."""
+"""Unread bytes above which a sender waits for the peer, see `PipeWriter.writable`."""
 
 FEW = 4
 """Up to this many unanswered requests, in either direction, each message is sent at once: the peer
@@ -26,7 +26,7 @@ _BATCH = 256 * 1024  # bytes of the largest batch
 _MEMORY_KEPT = 1.0  # seconds after which unused shared memory is freed, twice that at most
 
 
-class Writer:
+class PipeWriter:
     """Writes frames to the socket. Never waits; `writable` and `flush` do."""
 
     # Set by `Pipe`, shared with the reading half.

@@ -155,7 +155,7 @@ class Inspection:
         return [mod.to_dict() for mod in describe_mods(self._view().mods)]
 
     def get_crashes(self, mod: str | None = None) -> list[dict[str, Any]]:
-        """Return the reports of incarnations that ended unasked, oldest first.
+        """Return the reports of incarnations that crashed, oldest first.
 
         Args:
             mod: id or path of a mod. None: the reports of all mods.

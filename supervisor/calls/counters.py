@@ -29,7 +29,7 @@ class ModCounters:
         observed: copies that observers handled.
         observe_dropped: copies that were dropped because their queue was full or their incarnation
             ended.
-        restarts: incarnations that were started after one had ended unasked.
+        restarts: incarnations that were started after a crash.
         latency: seconds from sending an event to the worker until its answer.
     """
 

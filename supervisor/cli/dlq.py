@@ -91,7 +91,7 @@ def replay(
     """
     numbers, mod = _to_replay(which or [], every)
     output = Output(as_json=settings.json)
-    run = Replay(connect(settings), keep=settings.json)
+    run = LetterReplay(connect(settings), keep=settings.json)
     try:
         for outcome in run.all(mod) if numbers is None else run.these(numbers):
             if not settings.json:
@@ -198,7 +198,7 @@ def heads(
             return
 
 
-class Replay:
+class LetterReplay:
     """Gives events to their mods again, one after the other, so that an event that kills takes no other with it.
 
     Args:

@@ -93,7 +93,7 @@ class WorkerStats(ReadModel):
     Attributes:
         pid, incarnation, uptime: None while no process serves; ``uptime`` is in seconds.
         limits: by key, the limit and what enforces it; see `limits_stats`.
-        crashes: how many incarnations have ended unasked.
+        crashes: how many incarnations have crashed.
     """
 
     mod_id: str

@@ -1,7 +1,7 @@
 """Which mods a network has, in which order they are asked, and the routes that follow.
 
 The registry holds the mods and starts nothing. `commands` loads, replaces and unloads them,
-`upkeep` acts on them unasked, `restored` is what the journal keeps of them. Each puts its mods in
+`upkeep` acts on them by itself, `restored` is what the journal keeps of them. Each puts its mods in
 and takes them out here. After every change of a mod the routes are made anew.
 """
 

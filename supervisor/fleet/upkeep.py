@@ -1,4 +1,4 @@
-"""Acts on mods unasked: replaces a worker that uses much memory, reverts a version that fails.
+"""Acts on mods without a command: replaces a worker that uses much memory, reverts a version that fails.
 
 The worker's keeper notices and asks. What follows runs in a task of its own, and holds the mod's
 lock like any command.

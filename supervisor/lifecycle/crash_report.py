@@ -19,8 +19,8 @@ def report_of_end(incarnation: Incarnation, exit: Exit, resources: dict[str, Any
     """
     log = incarnation.log.tail(REPORTED_LINES)
     cause, reason = crash_cause(exit, incarnation.end_cause), incarnation.end_reason
-    unasked = exit.signal == signal.SIGKILL and reason is None
-    if unasked and (verdict := incarnation.limits_in_force.oom.verdict()):
+    unexpected = exit.signal == signal.SIGKILL and reason is None
+    if unexpected and (verdict := incarnation.limits_in_force.oom.verdict()):
         cause, reason = Cause.OUT_OF_MEMORY, verdict
     return CrashReport(
         mod_id=incarnation.mod_id,
