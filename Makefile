@@ -27,7 +27,7 @@ run: $(VENV)/.installed  ## start the example network and replay this repository
 # Two processes, each with whole files, those that come first in the tree first; in one: make test ARGS="-n 0".
 TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
-test: $(VENV)/.installed  ## the tests, in two processes (under three minutes)
+test: $(VENV)/.installed  ## the tests, in two processes (three and a half minutes)
 	@$(BIN)/python -m pytest -m "not slow" $(TWO) $(ARGS)
 
 # What a worker's life depends on, with workers that are not forked; all of it: make test ARGS="--launch exec tests/processes".
