@@ -20,12 +20,6 @@ from modvisor.supervisor.lifecycle.handover import (
 )
 from modvisor.supervisor.lifecycle.incarnation import StartFailed
 from tests.lifecycle.test_incarnation import Place
-from tests.supervisor.virtual_time import VirtualTimeLoop
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    return "asyncio", {"loop_factory": VirtualTimeLoop}
 
 
 @pytest.fixture

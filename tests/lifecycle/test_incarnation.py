@@ -6,7 +6,6 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,16 +17,10 @@ from modvisor.supervisor.process.crashes import Cause
 from modvisor.supervisor.process.process import Exit
 from tests.lifecycle.test_starting import make_recipe
 from tests.supervisor.fake_workers import Conduct, FakeLauncher, FakeWorker
-from tests.supervisor.virtual_time import VirtualTimeLoop
 
 pytestmark = pytest.mark.anyio
 
 LIMITS = {"start_timeout": "3s", "shutdown_timeout": "0.5s", "term_timeout": "0.5s"}
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    return "asyncio", {"loop_factory": VirtualTimeLoop}
 
 
 class Place:

@@ -3,43 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from modvisor.supervisor.lifecycle.states import State
 from modvisor.supervisor.process.process import Exit
-from tests.supervisor.virtual_time import VirtualTimeLoop
-from tests.supervisor.world import World
+from tests.supervisor.fixtures import MakeWorld
 
 pytestmark = pytest.mark.anyio
 
-MakeWorld = Callable[..., Awaitable[World]]
-
 FAST = {"first_delay": 0, "max_delay": 0}
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    return "asyncio", {"loop_factory": VirtualTimeLoop}
-
-
-@pytest.fixture
-async def make_world(tmp_path: Path) -> AsyncIterator[MakeWorld]:
-    """Worlds whose mod is loaded, given the other keys of its entry."""
-    worlds: list[World] = []
-
-    async def make(**mod: Any) -> World:
-        world = World(tmp_path, **mod)
-        worlds.append(world)
-        await world.open()
-        return world
-
-    yield make
-    for world in worlds:
-        await world.close()
 
 
 async def test_an_event_takes_as_long_as_its_handler_and_no_time_at_all(make_world: MakeWorld) -> None:

@@ -9,14 +9,8 @@ import pytest
 
 from modvisor.supervisor.lifecycle.kept_sources import KeptSources
 from tests.lifecycle.test_incarnation import Place
-from tests.supervisor.virtual_time import VirtualTimeLoop
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    return "asyncio", {"loop_factory": VirtualTimeLoop}
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,32 +14,10 @@ from modvisor.supervisor.lifecycle.keeper import Keeper
 from modvisor.supervisor.lifecycle.reload import replace_worker, revert
 from modvisor.supervisor.lifecycle.states import State
 from modvisor.supervisor.process.process import Exit
-from tests.supervisor.virtual_time import VirtualTimeLoop
+from tests.supervisor.fixtures import MakeWorld
 from tests.supervisor.world import World
 
 pytestmark = pytest.mark.anyio
-
-MakeWorld = Callable[..., Awaitable[World]]
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    return "asyncio", {"loop_factory": VirtualTimeLoop}
-
-
-@pytest.fixture
-async def make_world(tmp_path: Path) -> AsyncIterator[MakeWorld]:
-    worlds: list[World] = []
-
-    async def make(**mod: Any) -> World:
-        world = World(tmp_path, **mod)
-        worlds.append(world)
-        await world.open()
-        return world
-
-    yield make
-    for world in worlds:
-        await world.close()
 
 
 def keeper_of(world: World) -> Keeper:
