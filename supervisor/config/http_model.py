@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .address_values import IPNetwork, ip_addresses
 from .keys import key
-from .values import list_of
+from .values import duration, list_of, size, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,4 +23,22 @@ class HttpConfig:
         (),
         list_of(ip_addresses, "[10.0.0.5, 10.1.0.0/16]"),
         "addresses for which no count per address holds; the bounds in all hold for them, too",
+    )
+    connections: int = key(
+        4096,
+        whole(8),
+        "connections at once; an eighth of the descriptors of the network's process is never used for them. When all "
+        "are taken, a newcomer gets the place of a client that is waited for: strangers go before agents, agents "
+        "before members of a group with a password",
+    )
+    connections_per_address: int = key(
+        100,
+        whole(1),
+        "connections of one address whose clients have not proved who they are, by a secret or a group's password; "
+        "those above are closed after 5 s",
+    )
+    header_timeout: float = key(10.0, duration(), "how long a client may take to send a request without its body")
+    body_timeout: float = key(120.0, duration(), "how long a client may take to send the body of a request")
+    min_rate: int = key(
+        1000, size(1), "bytes per second that a client must send of a body, or read of an answer, over 10 s"
     )

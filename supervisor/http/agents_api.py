@@ -15,6 +15,7 @@ from ...ipc.event import Event
 from ..agents import MAX_POLL_WAIT
 from .answers import Answer, event_answer, get, json_app, post, response_answer
 from .bodies import SMALL_BODY, credentials, json_body, number_query, read_body, text_of, whole_query
+from .connection import Rank, connection_of, parked
 from .failures import failure_body
 from .openagents import event_from, event_to
 from .streams import first_of, until_disconnected
@@ -54,7 +55,7 @@ class _AgentsApi:
     async def health(self, request: Request) -> Response:
         data = self._network.health()
         agent_id, secret = credentials(request)
-        if agent_id is not None and self._network.authenticate(agent_id, secret):
+        if agent_id is not None and self._knows(request, agent_id, secret):
             data["agents"] = self._network.agent_directory()
         return Answer({"success": True, "status": "healthy", "data": data})
 
@@ -66,6 +67,7 @@ class _AgentsApi:
         response = await self._network.process_external_event(event)
         if not response.success:
             return response_answer(response)
+        self._knows(request, agent_id, response.data["secret"])
         names = ("network_name", "network_id", "secret", "assigned_group")
         return Answer({"success": True, **{name: response.data[name] for name in names}})
 
@@ -86,6 +88,8 @@ class _AgentsApi:
         except InvalidEvent as error:
             refusal = failure_body(error.code, str(error))
             return Answer({**refusal, "event_id": body.get("event_id"), "event_name": body.get("event_name")})
+        if (connection := connection_of(request)) is not None and connection.rank is Rank.STRANGER:
+            self._knows(request, event.source_agent, event.secret)
         response = await self._network.process_external_event(event)
         return event_answer(event, response)
 
@@ -98,10 +102,10 @@ class _AgentsApi:
         limit = whole_query(request, "limit", None, 1, MAX_POLL_LIMIT)
         await read_body(request, SMALL_BODY)  # an unread body would hide that the client is gone
         try:
-            self._authenticate(agent_id, secret)
+            self._authenticate(request, agent_id, secret)
             if wait:
                 await self._until_event(request, agent_id, wait)
-                self._authenticate(agent_id, secret)  # the id may have been taken over meanwhile
+                self._authenticate(request, agent_id, secret)  # the id may have been taken over meanwhile
             if await request.is_disconnected():
                 return Response()
             events = await self._network.poll_events(agent_id, limit=limit)
@@ -111,14 +115,23 @@ class _AgentsApi:
         return Answer(render_poll(agent_id, events))
 
     async def _until_event(self, request: Request, agent_id: str, wait: float) -> None:
-        await first_of(
-            lambda: self._network.poll_events(agent_id, wait=wait, limit=0),
-            lambda: until_disconnected(request.receive),
-            self._stopping.wait,
-        )
+        with parked(connection_of(request)):
+            await first_of(
+                lambda: self._network.poll_events(agent_id, wait=wait, limit=0),
+                lambda: until_disconnected(request.receive),
+                self._stopping.wait,
+            )
 
-    def _authenticate(self, agent_id: str, secret: str | None) -> None:
-        if not self._network.authenticate(agent_id, secret):
+    def _knows(self, request: Request, agent_id: str | None, secret: str | None) -> bool:
+        """Return whether the secret is the agent's; then the connection is no stranger's."""
+        if agent_id is None or not self._network.authenticate(agent_id, secret):
+            return False
+        if (connection := connection_of(request)) is not None:
+            connection.belongs_to(agent_id, is_member=self._network.is_member(agent_id))
+        return True
+
+    def _authenticate(self, request: Request, agent_id: str, secret: str | None) -> None:
+        if not self._knows(request, agent_id, secret):
             self._network.counters.refused += 1
             logger.warning("refused a poll of agent %r: not registered, or a wrong secret", agent_id)
             raise ModvisorError(

@@ -20,6 +20,7 @@ from .admin.app import admin_app
 from .agents_api import agents_app
 from .answers import failure
 from .bodies import bearer_of
+from .door import Door
 from .embedded import EmbeddedServer
 from .sockets import tcp_socket, unix_socket
 
@@ -62,7 +63,7 @@ class Servers:
             app = self._tcp_app()
             sock = await tcp_socket(config.host, config.port)
             self.port = sock.getsockname()[1]
-            await self._serve(app, sock)
+            await self._serve(app, sock, Door(lambda: self._network.config.http))
             logger.debug("agents connect to http://%s:%s", config.host, self.port)
         if admin:
             path = self._network.state_dir.admin_socket
@@ -93,8 +94,8 @@ class Servers:
             return agents
         return AdminGate(agents, admin_app(self._network, self._stopping), token.resolve())
 
-    async def _serve(self, app: ASGIApp, sock: socket.socket) -> None:
-        server = EmbeddedServer(app)
+    async def _serve(self, app: ASGIApp, sock: socket.socket, door: Door | None = None) -> None:
+        server = EmbeddedServer(app, door)
         try:
             await server.open(sock)
         except BaseException:
