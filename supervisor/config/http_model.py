@@ -42,3 +42,16 @@ class HttpConfig:
     min_rate: int = key(
         1000, size(1), "bytes per second that a client must send of a body, or read of an answer, over 10 s"
     )
+    anonymous_body: int = key(
+        64 * 1024,
+        size(1000),
+        "the largest body from a sender that has not proved who it is; at least what an agent needs to register",
+    )
+    bodies: int = key(
+        128 * 1024 * 1024,
+        size(1_000_000),
+        "how large all bodies that are being read may be together; a large one waits until there is room for all of it",
+    )
+    json_values: int = key(
+        100_000, whole(1000), "items of arrays and keys of objects in one body; a larger body is refused while it comes"
+    )

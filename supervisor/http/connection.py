@@ -11,7 +11,7 @@ import enum
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import h11
@@ -123,16 +123,24 @@ class Connection(asyncio.BufferedProtocol):
         elif self._unread:
             self._unread += data
         elif self._turnstile.has_place():
-            self.http.data_received(data)
+            with self.working():
+                self.http.data_received(data)
         else:
             self._unread = data
             self.http.transport.pause_reading()
             self._turnstile.queue(self._pass_turnstile)
 
+    def working(self) -> AbstractContextManager[None]:
+        """Count what the block takes as time of a stranger, if one holds the connection."""
+        if self._turnstile is None or self.rank is not Rank.STRANGER:
+            return nullcontext()
+        return self._turnstile.working()
+
     def _pass_turnstile(self) -> None:
         data, self._unread = self._unread, b""
         if not self.http.transport.is_closing():
-            self.http.data_received(data)
+            with self.working():
+                self.http.data_received(data)
             if not self.http.flow.read_paused:
                 self.http.transport.resume_reading()
 

@@ -92,6 +92,13 @@ class Door:
             self._dismiss(connection, "gave its place to another", None)
         return bool(waiting)
 
+    def make_room_for_bodies(self) -> None:
+        """Dismiss the stranger whose body has been coming for the longest time."""
+        now = time.monotonic()
+        reading = [each for each in self._connections if each.rank is Rank.STRANGER and each.look(now) is Phase.BODY]
+        if reading:
+            self._dismiss(min(reading, key=lambda each: each.since), "sent no whole body", None)
+
     # -- how long they may stay
 
     def look(self, now: float) -> None:

@@ -60,10 +60,11 @@ class Servers:
         """
         config = self._network.config
         if config.port is not None:
-            app = self._tcp_app()
+            door = Door(lambda: self._network.config.http)
+            app = self._tcp_app(door)
             sock = await tcp_socket(config.host, config.port)
             self.port = sock.getsockname()[1]
-            await self._serve(app, sock, Door(lambda: self._network.config.http))
+            await self._serve(app, sock, door)
             logger.debug("agents connect to http://%s:%s", config.host, self.port)
         if admin:
             path = self._network.state_dir.admin_socket
@@ -87,8 +88,8 @@ class Servers:
             self._network.state_dir.admin_socket.unlink(missing_ok=True)
         self.port = None
 
-    def _tcp_app(self) -> ASGIApp:
-        agents = agents_app(self._network, self._stopping)
+    def _tcp_app(self, door: Door) -> ASGIApp:
+        agents = agents_app(self._network, self._stopping, door.make_room_for_bodies)
         token = self._network.config.admin.token
         if token is None:
             return agents
