@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .address_values import IPNetwork, ip_addresses
+from .address_values import IPNetwork, host_name, ip_addresses, web_origin
 from .keys import key
 from .values import duration, list_of, size, whole
 
@@ -23,6 +23,19 @@ class HttpConfig:
         (),
         list_of(ip_addresses, "[10.0.0.5, 10.1.0.0/16]"),
         "addresses for which no count per address holds; the bounds in all hold for them, too",
+    )
+    hosts: tuple[str, ...] = key(
+        (),
+        list_of(host_name, "[agents.example.com]"),
+        "names under which the network is reached, as the header `Host` has them; `*.example.com`: every name below, "
+        "`*`: every name at all. Addresses, names without a dot, `network.host` and the machine's own name need not "
+        "be listed",
+    )
+    origins: tuple[str, ...] = key(
+        (),
+        list_of(web_origin, "[https://app.example.com]"),
+        "web pages that may call the network from a browser, as the header `Origin` has them; pages that come from "
+        "the network's own name may",
     )
     connections: int = key(
         4096,

@@ -23,6 +23,7 @@ from .bodies import bearer_of
 from .door import Door
 from .embedded import EmbeddedServer
 from .sockets import tcp_socket, unix_socket
+from .web_guard import WebGuard
 
 if TYPE_CHECKING:
     from ..operations import Operations
@@ -64,13 +65,13 @@ class Servers:
             app = self._tcp_app(door)
             sock = await tcp_socket(config.host, config.port)
             self.port = sock.getsockname()[1]
-            await self._serve(app, sock, door)
+            await self._serve(self._guarded(app), sock, door)
             logger.debug("agents connect to http://%s:%s", config.host, self.port)
         if admin:
             path = self._network.state_dir.admin_socket
             sock = unix_socket(path)
             self._has_admin_socket = True
-            await self._serve(admin_app(self._network, self._stopping), sock)
+            await self._serve(self._guarded(admin_app(self._network, self._stopping)), sock)
             logger.debug("the admin API is at %s", path)
 
     async def stop(self) -> None:
@@ -94,6 +95,9 @@ class Servers:
         if token is None:
             return agents
         return AdminGate(agents, admin_app(self._network, self._stopping), token.resolve())
+
+    def _guarded(self, app: ASGIApp) -> ASGIApp:
+        return WebGuard(app, lambda: self._network.config)
 
     async def _serve(self, app: ASGIApp, sock: socket.socket, door: Door | None = None) -> None:
         server = EmbeddedServer(app, door)
