@@ -275,6 +275,12 @@ class Operations(Inspection):
         """Whether ``secret`` is the secret of this agent."""
         return self._parts is not None and self._parts.agents.authenticate(agent_id, secret) is not None
 
+    def is_member(self, agent_id: str) -> bool:
+        """Whether the agent has joined a group that has a password."""
+        agent = self._parts.agents.get(agent_id) if self._parts is not None else None
+        group = self.config.agent_groups.get(agent.group) if agent is not None and agent.group else None
+        return group is not None and group.password_hash is not None
+
     def note_refused(self, event: Event, why: str) -> None:
         """Count and log a request that its sender was not allowed to make."""
         self.counters.refused += 1

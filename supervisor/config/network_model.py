@@ -9,6 +9,7 @@ from typing import Any
 from ...ipc.address import parse_address
 from ...ipc.errors import InvalidEvent
 from .env_values import EnvValue, password_hash, token
+from .http_model import HttpConfig
 from .keys import about, key, readers_of, section
 from .mod_entry import read_mods
 from .mod_model import ModConfig
@@ -233,6 +234,9 @@ class NetworkConfig:
     )
     agents: AgentsConfig = key(
         AgentsConfig(), section(AgentsConfig), "limits that hold for every agent, see [agents](#agents)"
+    )
+    http: HttpConfig = key(
+        HttpConfig(), section(HttpConfig), "what the HTTP server takes from strangers, see [http](#http)"
     )
     admin: AdminConfig = key(AdminConfig(), section(AdminConfig), "access for the operator, see [admin](#admin)")
     journal: JournalConfig = key(
