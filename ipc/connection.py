@@ -221,10 +221,13 @@ class Connection:
         """Frame a notification."""
         return self._frame([NOTIFICATION, method, params])
 
-    def abandon(self, request_id: int) -> bool:
-        """Drop the response to this request when it comes. Return True if it was still due."""
+    def abandon(self, request_id: int, late: Any = _ABANDONED) -> bool:
+        """Drop the response to this request when it comes, or give it to the waiter ``late``.
+
+        Returns True if it was still due.
+        """
         if request_id in self._asked:
-            self._asked[request_id] = _ABANDONED
+            self._asked[request_id] = late
             return True
         return False
 
