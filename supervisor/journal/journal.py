@@ -21,8 +21,8 @@ from ...ipc.errors import Code, ModvisorError
 from ...ipc.event import Event
 from ...ipc.messages import pack
 from ..config import JournalConfig
+from .opening import connect, reopen
 from .records import DeadLetter, JournalError, KeptMod, LastRun, StorageFull
-from .schema import connect
 from .store import Store, Totals
 from .writer import Backup, Job, Writer
 
@@ -89,21 +89,20 @@ class Journal:
     def open(self) -> LastRun:
         """Start the writer. Return what the last run left.
 
-        A damaged file, a file of another program and a file of a later version are set aside with a
-        warning, since a network must start even without its past. A file of an earlier version is
-        migrated.
+        Of a damaged file, all that can be read is kept, and the damaged file stays beside it. A
+        file of another program is set aside. Both are told with a warning, since a network must
+        start even without its past. A file of an earlier version is migrated.
 
         Raises:
-            ModvisorError: start_failed: the disk is full, the file is locked, no descriptors are
-                left, and so on. The file is sound, so it stays where it is.
+            ModvisorError: start_failed: a later modvisor wrote the file, the disk is full, the file
+                is locked, no descriptors are left, and so on. The file stays where it is.
         """
+        full_sync = self._config.sync == "full"
         try:
-            connection, (store, last_run) = connect(
-                self._file, full_sync=self._config.sync == "full", read=self._take_over
-            )
+            connection, (store, last_run) = connect(self._file, full_sync=full_sync, read=self._take_over)
         except (sqlite3.Error, OSError) as error:
             raise self._start_failed(error) from error
-        writer = Writer(store, self._file)
+        writer = Writer(store, self._file, lambda error: reopen(store, self._file, full_sync, error))
         try:
             writer.start()
         except RuntimeError as error:  # no more threads
@@ -307,12 +306,13 @@ class Journal:
             "file_bytes": 0 if writer is None else writer.file_bytes,
             "write_errors": 0 if writer is None else writer.write_errors,
             "last_error": None if writer is None else writer.last_error,
+            "damaged_rows": 0 if writer is None else writer.store.damaged_rows,
         }
 
     # -- within
 
     def _take_over(self, connection: sqlite3.Connection) -> tuple[Store, LastRun]:
-        store = Store(connection, self._config)
+        store = Store(connection, self._config, self._file)
         return store, store.take_over()
 
     def _start_failed(self, error: Exception) -> ModvisorError:

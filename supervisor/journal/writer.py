@@ -22,7 +22,7 @@ from typing import Any
 from ...ipc.errors import Code, ModvisorError
 from .backup import copy_database
 from .records import JournalError, StorageFull
-from .schema import primary_code
+from .schema import is_damage, primary_code
 from .store import Store
 
 logger = logging.getLogger("modvisor.journal")
@@ -30,6 +30,7 @@ logger = logging.getLogger("modvisor.journal")
 UPKEEP_EVERY = 10.0  # seconds until a change is followed by upkeep: drop old letters, give back free pages
 _IDLE_UPKEEP = 600.0  # seconds between upkeeps while nothing changes: only the age of letters matters
 _COMPLAIN_EVERY = 10.0  # seconds between two log lines about the same kind of failure
+_MEND_EVERY = 60.0  # seconds between two tries to mend a damaged file
 _AGAIN_AT_ONCE = 1000  # postponed jobs tried in one transaction
 
 _WAITED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
@@ -93,11 +94,17 @@ class _Closing(Exception):
 
 
 class Writer:
-    """Owns the store and its connection from `start` to the end of `close`."""
+    """Owns the store and its connection from `start` to the end of `close`.
 
-    def __init__(self, store: Store, file: Path) -> None:
+    Args:
+        mend: puts the readable rows of a damaged file into a new one, which the store then uses.
+    """
+
+    def __init__(self, store: Store, file: Path, mend: Callable[[Exception], None]) -> None:
         self._store = store
         self._file = file
+        self._mend = mend
+        self._mended_at = float("-inf")
         self._queue: queue.SimpleQueue[Job | Backup | None] = queue.SimpleQueue()
         self._gate = threading.Lock()  # keeps jobs from being queued behind the None that ends the thread
         self._closed = False
@@ -184,7 +191,10 @@ class Writer:
         """Commit all in one transaction; if that fails, each in its own, so that one bad job
         fails alone.
         """
-        if jobs and self._try(jobs) is not None:
+        error = self._try(jobs) if jobs else None
+        if error is not None and is_damage(error) and self._was_mended(error):
+            error = self._try(jobs)
+        if error is not None:
             self._commit_singly(jobs)
         failed = [job for job in jobs if job.failed]
         if failed:
@@ -192,6 +202,19 @@ class Writer:
             self._postponed.extend(job for job in failed if job.again and _passes(job.error))
         elif self._postponed:
             self._try_postponed()
+
+    def _was_mended(self, damage: Exception) -> bool:
+        """Mend the file, unless that was tried a moment ago."""
+        now = time.monotonic()
+        if now - self._mended_at < _MEND_EVERY:
+            return False
+        self._mended_at = now
+        try:
+            self._mend(damage)
+        except (sqlite3.Error, OSError) as error:
+            logger.error("%s is damaged (%s), and cannot be mended: %s", self._file, damage, error)
+            return False
+        return True
 
     def _commit_singly(self, jobs: list[Job]) -> None:
         waiting = iter(jobs)

@@ -28,8 +28,8 @@ from modvisor.supervisor.config.network_model import JournalConfig
 from modvisor.supervisor.journal import backup as journal_backup
 from modvisor.supervisor.journal import writer as journal_writer
 from modvisor.supervisor.journal.journal import Journal
+from modvisor.supervisor.journal.opening import WAL_LIMIT
 from modvisor.supervisor.journal.records import DeadLetter, JournalError, Quarantine, StorageFull
-from modvisor.supervisor.journal.schema import WAL_LIMIT
 from modvisor.supervisor.journal.writer import Job
 from tests.conftest import until
 
