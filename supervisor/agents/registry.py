@@ -80,6 +80,7 @@ class AgentRegistry(Inboxes):
             agent.inbox, agent.subscriptions, agent.dropped = present.inbox, present.subscriptions, present.dropped
         self._save(agent, packed)
         self._agents[agent_id] = agent
+        self._can_undo(lambda: self._put_back(agent, present))
         if present is not None:
             _end_polls(present)
         return agent, new_secret
@@ -102,8 +103,20 @@ class AgentRegistry(Inboxes):
         for name in list(self._memberships.get(agent_id, ())):
             self._exit(name, agent_id)
         self._on_change("unregister", {"agent_id": agent_id})
+        self._can_undo(lambda: self._agents.setdefault(agent_id, agent))
         _end_polls(agent)
         return agent
+
+    def _put_back(self, agent: Agent, former: Agent | None) -> None:
+        """Undo a registration."""
+        if self._agents.get(agent.agent_id) is not agent:  # another one has the id by now
+            return
+        if former is not None:
+            self._agents[agent.agent_id] = former
+            return
+        del self._agents[agent.agent_id]
+        for name in list(self._memberships.get(agent.agent_id, ())):
+            self._forget(name, agent.agent_id)
 
     def expired(self) -> list[str]:
         """Return the ids of agents that were not seen for longer than `agents.expire_after`."""

@@ -181,6 +181,11 @@ class Store:
         """Forget how a mod was loaded."""
         self._execute("DELETE FROM mod WHERE mod_id = ?", (mod_id,))
 
+    def try_room(self) -> None:
+        """Write what takes the room of an ordinary entry, and take it back."""
+        self._execute("INSERT OR REPLACE INTO mod VALUES ('', '', zeroblob(2000), 0, 0)")
+        self.drop_mod("")
+
     def quarantine(self, q: Quarantine) -> None:
         """Keep that a mod is in quarantine, in place of an earlier record."""
         self._execute(

@@ -50,6 +50,8 @@ class Job:
         done: set after the COMMIT, for a caller in a thread.
         again: the job must not be lost, so it waits until there is room. Only for work that may run
             at any later time, in any order.
+        about: what the job changes. A job that waits for room is dropped when a later one about the
+            same is done, or waits too.
         abandoned: nobody wants the result any more.
         error: why the work was not done. A `ModvisorError` is the store's own answer; any other
             exception is a failure.
@@ -60,6 +62,7 @@ class Job:
     future: asyncio.Future[Any] | None = None
     done: threading.Event | None = None
     again: bool = False
+    about: str | None = None
     abandoned: bool = False
     result: Any = None
     error: Exception | None = None
@@ -197,9 +200,13 @@ class Writer:
         if error is not None:
             self._commit_singly(jobs)
         failed = [job for job in jobs if job.failed]
+        self._drop_outdated(jobs)
         if failed:
             self._report(failed, len(jobs))
-            self._postponed.extend(job for job in failed if job.again and _passes(job.error))
+            newest = {job.about or id(job): job for job in jobs}
+            self._postponed.extend(
+                job for job in failed if job.again and _passes(job.error) and newest[job.about or id(job)] is job
+            )
         elif self._postponed:
             self._try_postponed()
 
@@ -242,6 +249,11 @@ class Writer:
             store.totals = totals
             return error
         return None
+
+    def _drop_outdated(self, jobs: list[Job]) -> None:
+        newer = {job.about for job in jobs if job.about is not None}
+        if newer and self._postponed:
+            self._postponed = deque(job for job in self._postponed if job.about not in newer)
 
     def _try_postponed(self) -> None:
         """Try the postponed jobs again, the oldest first, as long as that works."""
