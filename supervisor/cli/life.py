@@ -106,6 +106,8 @@ def reconfigure(settings: Settings) -> None:
 def _changes(response: dict[str, Any]) -> str:
     done = response.get("data") or {}
     parts = [f"{part} {', '.join(done[part])}" for part in ("added", "removed", "changed") if done.get(part)]
+    if done.get("applied"):
+        parts.append(f"applied {', '.join(done['applied'])}")
     if done.get("needs_restart"):
         parts.append(f"needs a restart of the network: {', '.join(done['needs_restart'])}")
     return "; ".join(parts) or "nothing changed"

@@ -36,6 +36,7 @@ MOD_FILE_READERS: dict[str, Reader] = {
     "limits": _section_keys(LimitsConfig),
     "restart": _section_keys(RestartConfig),
 }
+_SECTIONS = frozenset({"limits", "restart"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,11 @@ def read_mod_file(folder: Path | None) -> ModFile | None:
     text = read_text(str(path), source)
     source.check()
     return ModFile(str(path), text)
+
+
+def mod_file_given(mod: ModConfig) -> frozenset[str]:
+    """Return the given keys that override a mod.yaml, such as ``durable`` and ``limits.memory``."""
+    return frozenset(each for each in mod.given if each.partition(".")[0] in MOD_FILE_READERS and each not in _SECTIONS)
 
 
 def mod_file_keys(file: ModFile) -> dict[str, Any]:

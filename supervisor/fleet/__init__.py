@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .families import NotInAudience
     from .loading import Loading
     from .monitor import ResourceMonitor
-    from .reconfigure import Changes, apply_changes, in_force
+    from .reconfigure import Changes, apply_changes
     from .registry import ModRegistry
     from .restored import ModRecords
     from .router import Entry
@@ -33,7 +33,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         families="NotInAudience",
         loading="Loading",
         monitor="ResourceMonitor",
-        reconfigure="Changes apply_changes in_force",
+        reconfigure="Changes apply_changes",
         registry="ModRegistry",
         restored="ModRecords",
         router="Entry",

@@ -7,7 +7,7 @@ and takes them out here. After every change of a mod the routes are made anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -191,6 +191,20 @@ class ModRegistry:
         order.insert(siblings[-1] + 1 if siblings else len(order), mod)
         self._mods = {each.mod_id: each for each in order}
 
+    def put_in_order(self, mod_ids: Sequence[str], but: Container[str] = ()) -> bool:
+        """Order the mods as a start would: the mods of the file in its order, then the others.
+
+        Returns:
+            whether the order of the mods has changed, not counting those of ``but``.
+        """
+        named = [self._mods[mod_id] for mod_id in mod_ids if mod_id in self._mods]
+        wanted = list(_in_order(named))
+        present = [mod_id for mod_id in self._mods if mod_id in wanted]
+        if present != wanted:
+            self._mods = _in_order([*named, *(mod for mod in self if mod not in named)])
+            self.rebuild_routes()
+        return [each for each in present if each not in but] != [each for each in wanted if each not in but]
+
     def take_in(self, mod: Mod) -> None:
         """Make a mod part of the network: it stays, even if it does not serve."""
         mod.is_member = True
@@ -297,3 +311,11 @@ class ModRegistry:
     async def close_launcher(self) -> None:
         """End what starts workers, after every mod has ended."""
         await self._shared.launcher.close()
+
+
+def _in_order(mods: Iterable[Mod]) -> dict[str, Mod]:
+    """Return mods by id in load order; each further version of a mod stands behind its siblings."""
+    families: dict[str, list[Mod]] = {}
+    for mod in mods:
+        families.setdefault(family_of(mod.mod_id), []).append(mod)
+    return {mod.mod_id: mod for siblings in families.values() for mod in siblings}

@@ -414,14 +414,18 @@ async def test_reconfigure_reads_the_file_again(tmp_path: Path, write_mod: Write
             assert {problem["key"] for problem in problems} == {"mods[2]", "nonsense"}
             assert all(problem["file"] == str(file) and problem["line"] and problem["message"] for problem in problems)
 
-            file.write_text(NETWORK_FILE.format(mods="./two"))
+            file.write_text(NETWORK_FILE.format(mods="./two") + "agents: {max_agents: 5}\njournal: {dead_letters: 0}\n")
             answer = (await served.admin.post("/admin/v1/reconfigure")).json()
             assert answer["success"] is True
             assert set(answer["data"]["added"]) == {"two"}
             assert answer["data"]["added"]["two"]["success"] is True
             assert set(answer["data"]["removed"]) == {"one"}
             assert answer["data"]["changed"] == {}
-            assert answer["data"]["needs_restart"] == []
+            assert answer["data"]["applied"] == ["agents.max_agents"]
+            assert answer["data"]["needs_restart"] == ["journal.dead_letters"]
+            assert answer["message"] == (
+                "2 mods changed; applied: agents.max_agents; needs a restart of the network: journal.dead_letters"
+            )
             assert list(network.get_loaded_mods()) == ["two"]
 
             file.unlink()
