@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -64,15 +65,16 @@ def validate(settings: Settings, path: File = None) -> None:
     try:
         config = with_mod_files(load_config(path))
     except ConfigError as error:
-        problems = [
-            {"file": each.file, "line": each.line, "key": each.key, "message": each.message} for each in error.problems
-        ]
-        document = {"valid": False, "file": str(path), "problems": problems}
+        document = {"valid": False, "file": str(path), "problems": [asdict(each) for each in error.problems]}
         raise CliError(ExitCode.BAD_CONFIG, mistakes(path, error), document) from None
     mods = [mod.mod_id for mod in config.mods if mod.enabled]
+    warnings = [asdict(each) for each in config.warnings]
     document = {"valid": True, "file": str(path), "network": config.name, "mods": mods, "problems": []}
+    output = Output(as_json=settings.json)
+    for each in config.warnings:
+        output.note(f"warning: {each}")
     sentence = f"{path}: no mistakes; network {config.name!r} with {_count(mods)}"
-    Output(as_json=settings.json).document(document, lambda: print(printable(sentence)))
+    output.document({**document, "warnings": warnings}, lambda: print(printable(sentence)))
 
 
 def doctor(settings: Settings, path: File = None) -> None:

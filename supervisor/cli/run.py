@@ -49,6 +49,8 @@ class NetworkFile:
     def read(self) -> NetworkConfig:
         """Raises `ConfigError` with every mistake."""
         config = load_config(self.path)
+        for warning in config.warnings:
+            logger.warning("%s", warning)
         return replace(
             config,
             host=config.host if self.host is None else self.host,

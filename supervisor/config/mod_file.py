@@ -17,6 +17,7 @@ from .mod_model import LimitsConfig, ModConfig, RestartConfig
 from .name_values import version
 from .reader import Location, Reader
 from .values import read_keys, text
+from .yaml_bounds import MOD_FILE
 from .yaml_source import BROKEN, Source, parse_yaml, read_text
 
 MOD_FILE_NAME = "mod.yaml"
@@ -57,7 +58,7 @@ def read_mod_file(folder: Path | None) -> ModFile | None:
     if path is None or not path.is_file():
         return None
     source = Source(str(path))
-    text = read_text(str(path), source)
+    text = read_text(str(path), source, MOD_FILE)
     source.check()
     return ModFile(str(path), text)
 
@@ -108,7 +109,7 @@ def _location(file: ModFile) -> Location:
 
 
 def _keys(file: ModFile, at: Location) -> dict[str, Any]:
-    data = parse_yaml(file.text, at.source)
+    data = parse_yaml(file.text, at.source, bounds=MOD_FILE)
     return {} if data is BROKEN else read_keys(data, at, MOD_FILE_READERS)
 
 

@@ -89,6 +89,7 @@ def _read_network(data: Any, at: Location, file: Path | None) -> Any:
         base_dir=at.base_dir,
         storage=network.pop("storage", None) or at.base_dir / ".modvisor",
         file=file,
+        warnings=tuple(dict.fromkeys(at.source.warnings)),
         log=found.pop("logs", LogConfig()),
         **network,
         **found,

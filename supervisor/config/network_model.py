@@ -31,6 +31,7 @@ from .values import (
     text,
     whole,
 )
+from .yaml_source import Problem
 
 INBOX_POLICIES = ("drop_oldest", "reject")
 SYNCS = ("normal", "full")
@@ -142,7 +143,10 @@ def _allowed_mods(value: Any, at: Location) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkConfig:
-    """A whole network. Paths are absolute; ``file`` is None for a network made of plain data."""
+    """A whole network. Paths are absolute; ``file`` is None for a network made of plain data.
+
+    ``warnings`` tell what in the file is no mistake, and may not be what was meant.
+    """
 
     name: str = field(metadata=about(text, "what people call the network", section="network"))
     network_id: str = field(
@@ -156,6 +160,7 @@ class NetworkConfig:
     )
     base_dir: Path
     file: Path | None = None
+    warnings: tuple[Problem, ...] = field(default=(), compare=False)
     host: str = key(
         "127.0.0.1",
         text,

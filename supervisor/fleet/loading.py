@@ -60,7 +60,7 @@ class Loading:
         """
         if (refusal := self._mods.may_load(config)) is not None:
             return refusal
-        mod = self._as_loaded(config)
+        mod = await self._as_loaded(config)
         if not mod.requires:
             return await self.commands.load(config)
         async with self._planning:
@@ -207,9 +207,9 @@ class Loading:
         Returns:
             the outcome of every mod, by id.
         """
-        wanted = [self._as_loaded(config) for config in configs]
+        wanted = [await self._as_loaded(config) for config in configs]
         if any(mod.requires or mod.optional for mod in wanted):
-            wanted = [self._as_loaded(config, with_version=True) for config in configs]
+            wanted = [await self._as_loaded(config, with_version=True) for config in configs]
         ids = {mod.mod_id for mod in wanted}
         loaded = [mod for mod in self._mods.dependents.loaded() if mod.mod_id not in ids]
         offers = await self._offers(wanted, loaded)
@@ -229,15 +229,17 @@ class Loading:
         await start.run(by_id, refused)
         return start.outcomes
 
-    def _as_loaded(self, config: ModConfig, *, with_version: bool = False) -> Present:
+    async def _as_loaded(self, config: ModConfig, *, with_version: bool = False) -> Present:
         """Return a mod as it will be loaded, from its files.
 
         Mistakes in them are reported when it starts."""
         version = None
         try:
-            settled, home = self._mods.as_files_say(config)
+            settled, home = await self._mods.as_files_say(config)
             if with_version and home.folder is not None:
-                version = settled.declared or facts_of(home.folder, config.path.partition(":")[2] or None).version
+                named = config.path.partition(":")[2] or None
+                said = await anyio.to_thread.run_sync(facts_of, home.folder, named)
+                version = settled.declared or said.version
         except ModvisorError:
             settled = config
         return Present(config.mod_id, names_of(config), version, settled.requires, settled.optional)

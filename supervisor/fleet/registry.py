@@ -11,13 +11,14 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import anyio
 from anyio.abc import TaskGroup
 
 from ...ipc.errors import Code, ModvisorError
 from ...ipc.event import EventResponse
 from ...ipc.messages import Request
 from ..calls import Late, Ledger
-from ..config import Audience, ConfigError, ModConfig, NetworkConfig, family_of, is_allowed, misfit, with_mod_file
+from ..config import Audience, ConfigError, ModConfig, NetworkConfig, family_of, is_allowed, misfit
 from ..journal import Journal, StateDir
 from ..lifecycle import CancelHandler, Incarnation, Keeper, Probation, Recipe, Shared, State
 from ..limits import Enforcement
@@ -74,6 +75,7 @@ class ModRegistry:
         self.dependents = Dependents(self)
         self.listeners: list[Callable[[], None]] = [self.dependents.announce]
         self.upkeep: Upkeep
+        self._reading = anyio.Lock()
         self._recipe = Recipe(config, state, snapshots, enforcement)
         self._shared = Shared(self._recipe, launcher, journal, ledger, config.event_timeout, tasks, listener=self)
         # Called with every event, so these are the network's own, without a hop; see `Listener`.
@@ -297,10 +299,10 @@ class ModRegistry:
         """Return all folders in which a mod may be found."""
         return self._recipe.search_path
 
-    def as_files_say(self, config: ModConfig) -> tuple[ModConfig, Home]:
+    async def as_files_say(self, config: ModConfig) -> tuple[ModConfig, Home]:
         """Return a mod with what its files say, and where they are; raises `ModvisorError`."""
-        home = self._recipe.home_of(config)
-        return with_mod_file(config, home.file, home.said), home
+        async with self._reading:  # so that loads keep the order in which they were asked for
+            return await self._recipe.read_home(config)
 
     # -- the launcher
 

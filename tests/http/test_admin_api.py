@@ -207,7 +207,7 @@ async def test_a_load_that_is_not_allowed(make_network: Make, write_mod: Write) 
     [
         ("DELETE", "/mods/nobody"), ("POST", "/mods/nobody/reload"), ("GET", "/mods/nobody/log"),
         ("GET", "/mods/nobody/log?follow=1"), ("GET", "/mods/a.b.c:D/log"), ("GET", "/mods/..%2F..%2Fetc/log"),
-        ("GET", "/mods/%2Fetc%2Fpasswd/log"),
+        ("GET", "/mods/%2Fetc%2Fpasswd/log"), ("GET", "/mods/talker%237/log"), ("GET", "/mods/talker%237/log?follow=1"),
     ],
 )  # fmt: skip
 async def test_a_mod_that_is_not_there(asked: Served, method: str, path: str) -> None:
@@ -220,6 +220,8 @@ async def test_a_mod_that_is_not_there(asked: Served, method: str, path: str) ->
     ("method", "path", "body"),
     [
         ("DELETE", "/mods/talker?timeout=soon", None), ("DELETE", "/mods/talker?timeout=-1", None),
+        ("GET", "/mods/talker%23x/log", None), ("GET", "/mods/talker%23%2F..%2Fx/log", None),
+        ("GET", "/mods/talker%23/log", None), ("GET", "/mods/talker%23%D9%A1/log?follow=1", None),
         ("GET", "/mods/talker/log?lines=x", None), ("GET", "/mods/talker/log?lines=-1", None),
         ("GET", "/mods/talker/log?follow=maybe", None), ("POST", "/mods/talker/reload", {"config": [1]}),
         ("POST", "/mods/talker/reload", {"konfig": {}}), ("GET", "/events?pattern=Not+A+Pattern", None),
