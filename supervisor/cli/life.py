@@ -57,13 +57,15 @@ def run(
 
 
 def validate(settings: Settings, path: File = None) -> None:
-    """Check a network file and the mod.yaml of its mods, and list every mistake. Starts nothing."""
+    """Check a network file, the mod.yaml of its mods, and what a start needs. Lists every mistake. Starts nothing."""
     from ..config import ConfigError, load_config
     from ..sources import with_mod_files
+    from .preflight import check_start
 
     path = path or settings.network_file
     try:
         config = with_mod_files(load_config(path))
+        check_start(config)
     except ConfigError as error:
         document = {"valid": False, "file": str(path), "problems": [asdict(each) for each in error.problems]}
         raise CliError(ExitCode.BAD_CONFIG, mistakes(path, error), document) from None

@@ -19,7 +19,7 @@ import psutil
 from anyio.abc import TaskGroup
 
 from ...ipc.errors import Code, ModvisorError
-from ..config import ConfigError, NetworkConfig, load_config
+from ..config import ConfigError, NetworkConfig, check_open, load_config
 from ..fleet import Changes, Saved
 from ..journal import StateDirBusy
 from ..lifecycle import State
@@ -51,12 +51,14 @@ class NetworkFile:
         config = load_config(self.path)
         for warning in config.warnings:
             logger.warning("%s", warning)
-        return replace(
+        config = replace(
             config,
             host=config.host if self.host is None else self.host,
             port=config.port if self.port is None else self.port,
             watch=config.watch or self.watch,
         )
+        check_open(config)
+        return config
 
 
 def run_network(file: NetworkFile, output: Output, log_level: str, *, fresh: bool = False) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .mod_entry import BUNDLED, fingerprint, mod_config, with_aliases, with_bundled_permissions, with_changes
     from .mod_file import MOD_FILE_NAME, ModFile, mod_file_given, mod_file_keys, read_mod_file, with_mod_file
     from .mod_model import AT_LEAST_ONCE, FORK, STOP_FIRST, LimitsConfig, ModConfig, RestartConfig
-    from .network_file import is_allowed, load_config, parse_config
+    from .network_file import check_open, is_allowed, load_config, parse_config
     from .network_model import AgentsConfig, GroupConfig, JournalConfig, NetworkConfig
     from .reader import Location
     from .values import AUTO, absolute_path, duration
@@ -45,7 +45,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         mod_entry="BUNDLED fingerprint mod_config with_aliases with_bundled_permissions with_changes",
         mod_file="MOD_FILE_NAME ModFile mod_file_given mod_file_keys read_mod_file with_mod_file",
         mod_model="AT_LEAST_ONCE FORK LimitsConfig ModConfig RestartConfig STOP_FIRST",
-        network_file="is_allowed load_config parse_config",
+        network_file="check_open is_allowed load_config parse_config",
         network_model="AgentsConfig GroupConfig JournalConfig NetworkConfig",
         reader="Location",
         values="AUTO absolute_path duration",

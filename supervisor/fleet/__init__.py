@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .autoreload import Autoreload, Saved
     from .commands import ModCommands
     from .families import NotInAudience
+    from .forecast import unmet_requirements
     from .loading import Loading
     from .monitor import ResourceMonitor
     from .reconfigure import Changes, apply_changes
@@ -31,6 +32,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         autoreload="Autoreload Saved",
         commands="ModCommands",
         families="NotInAudience",
+        forecast="unmet_requirements",
         loading="Loading",
         monitor="ResourceMonitor",
         reconfigure="Changes apply_changes",

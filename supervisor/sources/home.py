@@ -113,9 +113,8 @@ def with_mod_files(config: NetworkConfig) -> NetworkConfig:
             problems += error.problems
         except ModvisorError as error:
             file, key = "" if config.file is None else str(config.file), f"mods[{index}]"
-            problems.append(
-                Problem(file, None, f"{key}.version" if isinstance(error, WrongVersion) else key, str(error))
-            )
+            named = f"{key}.version" if isinstance(error, WrongVersion) else key
+            problems.append(Problem(file, config.lines.get(named), named, str(error)))
     if problems:
         raise ConfigError(problems)
     return replace(config, mods=tuple(mods))

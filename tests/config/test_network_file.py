@@ -104,7 +104,7 @@ def test_every_key(load, tmp_path, monkeypatch):
     monkeypatch.setenv("HELLO_KEY", "s3cret")
     (tmp_path / "mods" / "hello").mkdir(parents=True)
     (tmp_path / "lib").mkdir()
-    (tmp_path / "token").write_text("t0ken\n")
+    (tmp_path / "token").write_text("a token nobody guesses\n")
     config = load(f"""
 network:
   name: My Team
@@ -234,7 +234,7 @@ journal: {{sync: full, dead_letters: 1, dead_letter_bytes: 2MB, dead_letter_age:
         "A": "text",
         "N": "1.10",
         "KEY": "s3cret",
-        "PEM": "t0ken",
+        "PEM": "a token nobody guesses",
         "EMPTY": "",
     }
 
