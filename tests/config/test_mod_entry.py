@@ -26,7 +26,7 @@ def test_the_entry_of_a_load_is_kept_for_the_journal() -> None:
     mod = mod_config("pkg.x", base_dir=BASE, config={"a": 1}, dependency=True, durable=True)
     assert (mod.path, mod.mod_id, mod.from_file, mod.dependency, mod.durable) == ("pkg.x", "x", False, True, True)
     assert mod.spec == {"config": {"a": 1}, "durable": True, "dependency": True}
-    assert mod.given == {"path", "id", "config", "config.a", "durable"}
+    assert mod.given == {"path", "config", "config.a", "durable"}
     with pytest.raises(InvalidEvent):
         mod_config("no path", base_dir=BASE)
 

@@ -166,8 +166,8 @@ async def test_a_mod_is_named_by_its_dotted_path_too(served: Served, tmp_path: P
     [
         ({}, 400, "bad_input"),
         ({"path": 5}, 400, "bad_input"),
-        ({"path": "no such path"}, 400, "invalid_event"),
-        ({"path": "../up"}, 400, "invalid_event"),
+        ({"path": "no such path"}, 400, "bad_config"),
+        ({"path": "../up"}, 400, "bad_config"),
         ({"path": "./absent"}, 400, "bad_config"),
         ({"path": "nowhere.at.all"}, 422, "import_failed"),
         ({"path": "./talker"}, 409, "already_loaded"),
