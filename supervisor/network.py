@@ -23,6 +23,7 @@ from .config import ModConfig, NetworkConfig, load_config, parse_config
 from .fleet import ModRegistry
 from .journal import Journal, LastRun
 from .operations import Operations
+from .runtime import open_missing_descriptors
 from .wiring import NetworkParts
 
 logger = logging.getLogger("modvisor.network")
@@ -77,6 +78,7 @@ class AgentNetwork(Operations):
         """
         if self._owner is not None:
             raise StartError("the network is initialized already; shut it down first")
+        open_missing_descriptors()
         started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._stop_requested = asyncio.Event()
         self._owner = asyncio.create_task(self._own(started, admin, fresh), name="modvisor-network")
