@@ -23,6 +23,7 @@ from .config import ModConfig, NetworkConfig, load_config, parse_config
 from .fleet import ModRegistry
 from .journal import Journal, LastRun
 from .operations import Operations
+from .process import reserve
 from .runtime import open_missing_descriptors
 from .wiring import NetworkParts
 
@@ -126,6 +127,10 @@ class AgentNetwork(Operations):
     async def _own(self, started: asyncio.Future[None], admin: bool, fresh: bool) -> None:
         """Run the network. This task owns all others: no process and no lock outlives it."""
         assert self._stop_requested is not None
+        with reserve.kept():
+            await self._run(started, self._stop_requested, admin, fresh)
+
+    async def _run(self, started: asyncio.Future[None], stop: asyncio.Event, admin: bool, fresh: bool) -> None:
         try:
             self._acquire()
             async with anyio.create_task_group() as tasks:
@@ -133,7 +138,7 @@ class AgentNetwork(Operations):
                 try:
                     await self._start(parts, admin, fresh)
                     started.set_result(None)
-                    await self._stop_requested.wait()
+                    await stop.wait()
                 finally:
                     with anyio.CancelScope(shield=True):
                         await self._stop(parts)

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ...ipc.errors import Code
+from .acceptor import Acceptor
 from .answers import failure
 from .failures import INTERNAL_ERROR
 
@@ -88,6 +89,7 @@ class EmbeddedServer(uvicorn.Server):
 
     def __init__(self, app: ASGIApp) -> None:
         self._requests = OpenRequests(app)
+        self._acceptor: Acceptor | None = None
         super().__init__(
             uvicorn.Config(
                 self._requests,
@@ -101,12 +103,21 @@ class EmbeddedServer(uvicorn.Server):
             )
         )
 
-    async def open(self, sock: socket.socket) -> None:
-        """Serve on a listening socket. Connections are accepted when this returns; `close` closes it."""
+    async def open(self, sock: socket.socket, *, always: bool = False) -> None:
+        """Serve on a listening socket. Connections are accepted when this returns; `close` closes it.
+
+        Args:
+            always: accept connections also when the process has no other descriptor left.
+        """
         self.config.load()
         self.lifespan = self.config.lifespan_class(self.config)
         await self.on_tick(0)
-        await self.startup(sockets=[sock])
+        await self.startup(sockets=[] if always else [sock])
+        if always:
+            self._acceptor = Acceptor(sock, self._protocol)
+
+    def _protocol(self) -> asyncio.Protocol:
+        return _Protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     async def tick(self) -> None:
         """Keep the `Date` header up to date, until cancelled."""
@@ -119,6 +130,8 @@ class EmbeddedServer(uvicorn.Server):
 
         No task and no socket is left.
         """
+        if self._acceptor is not None:
+            self._acceptor.close()
         for server in self.servers:
             server.close()
         await _turns()

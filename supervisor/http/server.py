@@ -68,7 +68,7 @@ class Servers:
             path = self._network.state_dir.admin_socket
             sock = unix_socket(path)
             self._has_admin_socket = True
-            await self._serve(admin_app(self._network, self._stopping), sock)
+            await self._serve(admin_app(self._network, self._stopping), sock, always=True)
             logger.debug("the admin API is at %s", path)
 
     async def stop(self) -> None:
@@ -93,10 +93,10 @@ class Servers:
             return agents
         return AdminGate(agents, admin_app(self._network, self._stopping), token.resolve())
 
-    async def _serve(self, app: ASGIApp, sock: socket.socket) -> None:
+    async def _serve(self, app: ASGIApp, sock: socket.socket, *, always: bool = False) -> None:
         server = EmbeddedServer(app)
         try:
-            await server.open(sock)
+            await server.open(sock, always=always)
         except BaseException:
             sock.close()
             raise

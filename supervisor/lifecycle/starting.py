@@ -94,8 +94,8 @@ class Recipe:
         Raises:
             StartFailed: the mod is not there, or its mod.yaml has mistakes.
         """
-        snapshot = await self.snapshots.read(config.mod_id) if from_snapshot else None
         with naming(config.mod_id):
+            snapshot = await self.snapshots.read(config.mod_id) if from_snapshot else None
             home = self.home_of(config) if snapshot is None else snapshot.home
             completed = with_mod_file(config, home.file, home.said)
         return Found(completed, home, None if snapshot is None else snapshot.modules)
@@ -152,4 +152,4 @@ def naming(mod_id: str) -> Iterator[None]:
     except ModvisorError as error:
         raise StartFailed(f"mod {mod_id}: {error}", code=error.code, **error.details) from None
     except OSError as error:  # a folder cannot be made: the disk is full, or not ours to write
-        raise StartFailed(f"mod {mod_id}: {error}") from None
+        raise StartFailed(f"mod {mod_id}: {error}").for_want(error) from None

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         crash_detail,
         last_traceback,
     )
+    from .descriptors import is_shortage, reserve
     from .interpreters import Interpreter, probe
     from .launch import Launch
     from .launcher import Launcher, make_launcher
@@ -36,5 +37,6 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         launcher="Launcher make_launcher",
         log="ModLog read_tail",
         process="Exit WorkerProcess",
+        descriptors="is_shortage reserve",
         shield="shielded",
     )

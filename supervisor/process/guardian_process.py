@@ -62,16 +62,19 @@ class GuardianProcess:
                 start_new_session=True,
                 env=worker_environment(os.environ),
             )
+            failed.callback(self._popen.wait)  # these run last to first
+            failed.callback(self._popen.kill)
+            assert self._popen.stderr is not None
+            failed.callback(self._popen.stderr.close)
+            self._pidfd = os.pidfd_open(self._popen.pid)
             failed.pop_all()
         self.pid = self._popen.pid
         self.deaf, self.dead = DEAF, DEAD
-        assert self._popen.stderr is not None
         self._stderr = self._popen.stderr
         self._begun = b""  # the beginning of an unfinished line
         self._may_have_children = bool(preload)  # imported modules may start processes, and so does every order
         self._sock.setblocking(False)
         os.set_blocking(self._stderr.fileno(), False)
-        self._pidfd = os.pidfd_open(self.pid)
         self._loop.add_reader(self._pidfd, self._died)
         self._loop.add_reader(self._stderr, self._log)
         if preload:
