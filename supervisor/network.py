@@ -19,6 +19,7 @@ import anyio.to_thread
 
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import EventResponse
+from .clock import keep_beating
 from .config import ModConfig, NetworkConfig, load_config, parse_config
 from .fleet import ModRegistry
 from .journal import Journal, LastRun
@@ -161,6 +162,7 @@ class AgentNetwork(Operations):
 
     async def _start(self, parts: NetworkParts, admin: bool, fresh: bool) -> None:
         self._started_at, self._started = time.time(), time.monotonic()
+        parts.tasks.start_soon(keep_beating, parts.awake, name="clock")
         kept = await anyio.to_thread.run_sync(parts.journal.open)
         if fresh:
             kept = _without_mods(kept, parts.journal)

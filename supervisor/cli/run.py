@@ -19,12 +19,13 @@ import psutil
 from anyio.abc import TaskGroup
 
 from ...ipc.errors import Code, ModvisorError
+from ..clock import new_loop
 from ..config import ConfigError, NetworkConfig, load_config
 from ..fleet import Changes, Saved
 from ..journal import StateDirBusy
 from ..lifecycle import State
 from ..network import AgentNetwork
-from ..runtime import ease_collector, has_uvloop
+from ..runtime import ease_collector
 from ..sources import HOW_TO_INSTALL, can_watch
 from .exits import CliError, ExitCode, mistakes
 from .output import Output, printable
@@ -78,7 +79,7 @@ def run_network(file: NetworkFile, output: Output, log_level: str, *, fresh: boo
     network = AgentNetwork(config)
     detach(network.lost_output)
     serve = _Run(file, network, Reporter(output), fresh).serve
-    anyio.run(serve, backend="asyncio", backend_options={"use_uvloop": has_uvloop()})
+    anyio.run(serve, backend="asyncio", backend_options={"loop_factory": new_loop})
 
 
 class _Run:

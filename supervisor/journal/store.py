@@ -18,6 +18,7 @@ from ...ipc.errors import RemoteProtocolError
 from ...ipc.messages import unpack
 from ..agents import Agent
 from ..config import JournalConfig
+from .aging import Aging
 from .records import Checkpoint, DeadLetter, DurableEvent, KeptMod, LastRun, LetterHead, Quarantine, StorageFull
 from .rows import dead_letter, durable_event, letter_head, mapping
 
@@ -70,6 +71,7 @@ class Store:
     def __init__(self, connection: sqlite3.Connection, config: JournalConfig) -> None:
         self.connection = connection
         self.totals = Totals()
+        self._aging = Aging()
         self._config = config
         self._execute = connection.execute
 
@@ -80,8 +82,18 @@ class Store:
         clean = self._execute("SELECT 1 FROM owner WHERE closed_at IS NULL").fetchone() is None
         kept = LastRun(self._agents(), self._channels(), self._mods(), self._quarantines(), clean, self._families())
         self.totals = self._count()
+        self._aging = Aging(self._last_seen())
         self._execute("INSERT OR REPLACE INTO owner VALUES (1, ?, ?, NULL)", (os.getpid(), time.time()))
         return kept
+
+    def _last_seen(self) -> float | None:
+        """Return the wall time at which the last run ended, or is known to have written a letter."""
+        found = self._execute(
+            "SELECT max(coalesce(closed_at, opened_at), coalesce((SELECT max(at) FROM dead_letter WHERE at <= ?), 0))"
+            " FROM owner",
+            (time.time(),),
+        ).fetchone()
+        return None if found is None else found[0]
 
     def leave(self) -> None:
         """Note a clean end."""
@@ -297,7 +309,7 @@ class Store:
     def retain(self) -> None:
         """Drop dead letters that exceed the limits of age, number or bytes, the oldest first."""
         totals, config = self.totals, self._config
-        self._remove_letters("at < ?", time.time() - config.dead_letter_age)
+        self._remove_letters("at < ?", self._aging.horizon(config.dead_letter_age))
         while totals.dead_letters > config.dead_letters or totals.dead_letter_bytes > config.dead_letter_bytes:
             if not self._remove_letters("letter_id = (SELECT min(letter_id) FROM dead_letter)"):
                 return
