@@ -20,9 +20,9 @@ def durable_event(mod_id: str, row: tuple[Any, ...], damaged: list[int]) -> Dura
 
     One that cannot be read back is logged and added to ``damaged``.
     """
-    seq, event, attempt, accepted_at = row
+    seq, event, attempt, accepted_at, owner = row
     try:
-        return DurableEvent(seq, mod_id, Event.from_dict(unpack(event)), attempt, accepted_at)
+        return DurableEvent(seq, mod_id, Event.from_dict(unpack(event)), attempt, accepted_at, owner or None)
     except (RemoteProtocolError, InvalidEvent) as error:
         logger.error("event %d of mod %s cannot be read back (%s); it is lost", seq, mod_id, error)
         damaged.append(seq)

@@ -25,12 +25,17 @@ from .rows import dead_letter, durable_event, letter_head, mapping
 logger = logging.getLogger("modvisor.journal")
 
 _CHANGES = {
-    "register": "INSERT OR REPLACE INTO agent VALUES (:agent_id, :secret_hash, :group, :metadata, :registered_at)",
+    "register": (
+        "INSERT OR REPLACE INTO agent VALUES "
+        "(:agent_id, :secret_hash, :group, :metadata, :registered_at, :guest, :address, :returned)"
+    ),
+    "returned": "UPDATE agent SET returned = 1 WHERE agent_id = :agent_id",
     "unregister": "DELETE FROM agent WHERE agent_id = :agent_id",
     "join": "INSERT OR IGNORE INTO member (channel, agent_id) VALUES (:channel, :agent_id)",
     "leave": "DELETE FROM member WHERE channel = :channel AND agent_id = :agent_id",
     "remove_channel": "DELETE FROM member WHERE channel = :channel",
 }
+_NO_GUEST = {"guest": False, "address": None, "returned": True}
 _VACUUM_PAGES = 1000  # given back at once: events wait a few milliseconds for that
 _SPARE_PAGES = 256  # free pages (1 MB) that stay in the file for the next events
 
@@ -58,7 +63,9 @@ class Accepted:
 
 
 EventKey = tuple[str, str]
-"""What identifies an event: ``source_id`` ("" for none) and ``event_id``."""
+"""What identifies an event: who sent it ("" for nobody), and ``event_id``.
+
+An agent is named by `Agent.owner`, or by its ``source_id`` in rows that modvisor 0.2 wrote."""
 
 
 class Store:
@@ -102,9 +109,20 @@ class Store:
     def _agents(self) -> list[Agent]:
         now = time.time()
         return [
-            Agent(agent_id, unpack(metadata), group, secret_hash, registered_at, 0.0, now)
-            for agent_id, metadata, group, secret_hash, registered_at in self._execute(
-                "SELECT agent_id, metadata, agent_group, secret_hash, registered_at FROM agent"
+            Agent(
+                agent_id,
+                unpack(metadata),
+                group,
+                secret_hash,
+                registered_at,
+                0.0,
+                now,
+                is_guest=bool(guest),
+                address=address,
+                has_returned=bool(returned),
+            )
+            for agent_id, metadata, group, secret_hash, registered_at, guest, address, returned in self._execute(
+                "SELECT agent_id, metadata, agent_group, secret_hash, registered_at, guest, address, returned FROM agent"
             )
         ]
 
@@ -148,7 +166,7 @@ class Store:
     # -- agents, channels, mods, quarantines
 
     def change(self, kind: str, data: dict[str, Any]) -> None:
-        self._execute(_CHANGES[kind], data)
+        self._execute(_CHANGES[kind], {**_NO_GUEST, **data})
 
     def keep_mod(self, mod: KeptMod, spec: bytes) -> None:
         self._execute(
@@ -269,7 +287,8 @@ class Store:
         """
         damaged: list[int] = []
         with closing(self._execute(
-            "SELECT seq, event, attempt, accepted_at FROM durable WHERE mod_id = ? AND seq > ? ORDER BY seq", (mod_id, after)
+            "SELECT seq, event, attempt, accepted_at, source_id FROM durable WHERE mod_id = ? AND seq > ? ORDER BY seq",
+            (mod_id, after),
         )) as rows:  # fmt: skip
             readable = (event for row in rows if (event := durable_event(mod_id, row, damaged)) is not None)
             found = list(islice(readable, limit))
