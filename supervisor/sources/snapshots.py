@@ -112,7 +112,9 @@ class SnapshotStore:
     def _write(self, file: Path, data: bytes) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         partial = file.with_name(f"{file.name}.partial")
-        partial.write_bytes(data)
+        with open(partial, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as opened:
+            os.fchmod(opened.fileno(), 0o600)
+            opened.write(data)
         os.replace(partial, file)
 
     def _read(self, mod_id: str) -> _KeptVersion | None:
