@@ -82,6 +82,7 @@ class Inspection:
         self._parts: Parts | None = None
         self._started_at = 0.0  # wall clock
         self._started = 0.0  # monotonic clock
+        self._output_lost = 0
 
     @property
     def is_running(self) -> bool:
@@ -119,8 +120,14 @@ class Inspection:
         """
         return network_stats(self._view()).to_dict()
 
+    def lost_output(self) -> None:
+        """Count a message that this process could not write to its stdout or stderr."""
+        self._output_lost += 1
+
     def _view(self) -> NetworkView:
-        return NetworkView(self.config, self.counters, self._started_at, self.uptime, self.port, self._parts)
+        return NetworkView(
+            self.config, self.counters, self._started_at, self.uptime, self.port, self._parts, self._output_lost
+        )
 
     async def sample_resources(self) -> None:
         """Take a resource sample now instead of at the next tick.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .address_values import IPNetwork
     from .audience import Audience, FamilyVersion, Split, family_of
     from .audience_values import misfit, read_audience, shares_over_100
-    from .effects import ORDER, Effect, changed_keys, in_force
+    from .effects import Effect, ORDER, changed_keys, in_force
     from .http_model import HttpConfig
     from .mod_entry import (
         BUNDLED,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         with_changes,
     )
     from .mod_file import MOD_FILE_NAME, ModFile, mod_file_given, mod_file_keys, read_mod_file, with_mod_file
-    from .mod_model import AT_LEAST_ONCE, FORK, STOP_FIRST, LimitsConfig, ModConfig, RestartConfig
+    from .mod_model import AT_LEAST_ONCE, FORK, LimitsConfig, ModConfig, RestartConfig, STOP_FIRST
     from .network_file import check_open, is_allowed, load_config, parse_config
     from .network_model import AgentsConfig, GroupConfig, JournalConfig, NetworkConfig
     from .reader import Location
