@@ -10,7 +10,6 @@ from anyio.abc import TaskGroup
 
 from .agents import AgentRegistry
 from .commands import SystemCommands
-from .config import with_bundled_permissions
 from .events import DeadLetters, Gateway, LetterLedger, ModRequests
 from .fleet import (
     Audiences,
@@ -41,13 +40,11 @@ class NetworkParts:
         self.background = anyio.CancelScope()
         self.journal = Journal(state.database, config.journal)
         self.agents = AgentRegistry(config.agents, config.agent_groups, self.journal.record)
-        mods = tuple(with_bundled_permissions(mod) for mod in config.mods)
         self.monitor = ResourceMonitor(self._worker_pids)
         snapshots = SnapshotStore(state.snapshots)
         self.enforcement = Enforcement(config.network_id, config.cgroups, self.monitor.take)
         self.mods = ModRegistry(
             config,
-            mods,
             state,
             tasks,
             # Bound late: what they call is made below, from the mods.

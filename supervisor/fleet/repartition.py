@@ -41,9 +41,9 @@ async def keep_count(group: WorkerGroup, journal: Journal) -> None:
         await journal.save_checkpoint(_count_of(group.mod_id), "", len(group.keepers))
 
 
-def forget_count(mod_id: str, journal: Journal) -> None:
-    """Forget the worker count, so that a new mod with this id does not split the old state."""
-    journal.drop_checkpoint(_count_of(mod_id))
+def hand_on_count(former: str, mod_id: str, journal: Journal) -> None:
+    """Give the worker count to the mod that took the place of ``former``."""
+    journal.hand_on(_count_of(former), _count_of(mod_id))
 
 
 def _count_of(mod_id: str) -> str:

@@ -56,7 +56,7 @@ class Probation:
     """What it takes to go back, from the switch until the new version is accepted or reverted.
 
     Attributes:
-        config, manifest: of the previous version.
+        config, manifest: of the previous version; ``number``: of its last incarnation.
         resting: the last incarnation of the previous version; None if it could not be kept.
         state: the state that was handed over at the switch, and the version it is of.
         has_snapshot: the previous version can be started from its kept sources.
@@ -67,6 +67,7 @@ class Probation:
 
     config: ModConfig
     manifest: Manifest | None
+    number: int
     resting: Incarnation | None
     state: tuple[Any, str] | None
     has_snapshot: bool

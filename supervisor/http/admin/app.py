@@ -157,4 +157,5 @@ def _changes_body(changes: Changes) -> dict[str, Any]:
     message = "1 mod changed" if count == 1 else f"{count} mods changed"
     if not changes.success:
         message += "; some mods are not as the file says, see 'data'"
-    return {"success": changes.success, "message": message, "data": {**done, "needs_restart": changes.needs_restart}}
+    data = {**done, "needs_restart": changes.needs_restart, "swapped": changes.swapped}
+    return {"success": changes.success, "message": message, "data": data}
