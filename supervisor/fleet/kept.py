@@ -69,18 +69,21 @@ def divide(kept: Iterable[ModConfig], entries: Mapping[str, ModConfig]) -> Divis
         kept: in load order.
         entries: the enabled mods of the file, by id.
     """
-    made = Division()
+    made, left = Division(), list[ModConfig]()
     for mod in kept:
         place = mod.instead_of or _by_alias(mod, entries)
         entry = None if place is None or place.mod_id in made.instead else entries.get(place.mod_id)
         if entry is not None and holds(place, entry):
             own = entries.get(mod.mod_id) if mod.mod_id != entry.mod_id else None  # the file says how it is loaded
             made.instead[entry.mod_id] = replace(mod if own is None else own, instead_of=place)
-        elif mod.mod_id in entries:
-            made.named.append(mod.mod_id)
-        elif entry is not None:
-            made.superseded.append((mod, entry.mod_id))
         else:
+            left.append(mod)
+    for mod in left:
+        if mod.mod_id in entries and mod.mod_id not in made.instead:
+            made.named.append(mod.mod_id)
+        elif mod.instead_of is not None and mod.instead_of.mod_id in entries.keys() - made.instead.keys():
+            made.superseded.append((mod, mod.instead_of.mod_id))
+        else:  # also a mod of the file that was loaded beside the one that has its place
             made.others.append(mod)
     taken = entries.keys() - made.instead.keys()
     made.others = [replace(mod, aliases=mod.aliases - taken) for mod in made.others]

@@ -191,7 +191,8 @@ class Loading:
         """
         division = self.commands.records.divided(kept)
         instead, entries = division.instead, self._mods.file_entries()
-        configured = {name: instead.get(name, entry) for name, entry in entries.items()}
+        by_id = {mod.mod_id: mod for mod in instead.values()}  # the file may name one of them, too
+        configured = {name: instead.get(name) or by_id.get(name, entry) for name, entry in entries.items()}
         wanted = {mod.mod_id: mod for mod in (*configured.values(), *division.others)}
         for config in wanted.values():
             self._mods.place(config)

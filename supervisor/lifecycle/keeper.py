@@ -328,7 +328,7 @@ class Keeper(Machine):
         number = self.serving
         incarnation = self.take_resting(probation)
         try:
-            self.adopt(probation.config, None if incarnation is None else incarnation.log)
+            self.be_again(probation.config, None if incarnation is None else incarnation.log)
             self.kept.has_snapshot = probation.has_snapshot
             self.note_revert(failed, number, probation, self.last_error or "it ended")
             if failed_id != self.mod_id:

@@ -140,6 +140,11 @@ class Machine:
         self.checkpoints.are_kept = self.checkpoints.are_kept or config.checkpoint_every is not None
         self._policy = RestartPolicy(config.restart)
 
+    def be_again(self, config: ModConfig, log: ModLog | None = None) -> None:
+        """Be the mod of an earlier config again, which nothing else tells the network."""
+        self.adopt(config, log)
+        self._shared.listener.changed()
+
     # -- what happened
 
     def happened(self, trigger: Trigger, *, of: int | None = None, facts: Facts | None = None) -> None:

@@ -142,7 +142,7 @@ async def _start_again(keeper: Keeper, config: ModConfig, from_snapshot: bool) -
             manifest = await keeper.start(from_snapshot=from_snapshot)
     except BaseException as error:
         if keeper.incarnation is None and keeper.mod_id != previous.mod_id:  # a swap that failed
-            keeper.adopt(previous)
+            keeper.be_again(previous)
         if isinstance(error, StartFailed):
             raise ReloadFailed.at_start(error) from None
         raise
