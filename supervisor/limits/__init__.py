@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..faces import lazily
 
 if TYPE_CHECKING:
-    from .doctor import Check, FAIL, HostReport, examine_host, storage_fault
+    from .doctor import FAIL, Check, HostReport, examine_host, storage_fault
     from .enforcement import Enforcement, LimitsInForce, limits_stats
     from .over_limit import Exceeded
     from .samples import ProcessSample, make_sampler
