@@ -101,7 +101,8 @@ class PipeReader:
             self._pause = True
 
     def _readable(self) -> None:
-        if self._next_turn is None and self._receive():
+        # Something is unread here only in a loop that a handler runs inside the loop.
+        if self._next_turn is None and (self._unread is not None or self._receive()):
             if self._spinner is not None:
                 self._spinner.came()
             self._take_turn()
@@ -117,16 +118,17 @@ class PipeReader:
 
     def _take_turn(self) -> None:
         """Handle what one turn allows. Schedule the rest for the next turn, or after a pause."""
-        if self._unread is not None:
-            self._handle_unread(TURN)
-        if self._closed is not None:
-            return
-        if self._pause:
-            self._pause = self._reading = False
-            self._loop.remove_reader(self._sock.fileno())
-            self._next_turn = self._loop.call_later(PAUSE, self._go_on)
-        elif self._unread is not None:
-            self._next_turn = self._loop.call_soon(self._go_on)
+        try:
+            if self._unread is not None:
+                self._handle_unread(TURN)
+        finally:  # a handler must not raise; if it does, the messages behind its own are handled all the same
+            if self._closed is None and self._next_turn is None:
+                if self._pause:
+                    self._pause = self._reading = False
+                    self._loop.remove_reader(self._sock.fileno())
+                    self._next_turn = self._loop.call_later(PAUSE, self._go_on)
+                elif self._unread is not None:
+                    self._next_turn = self._loop.call_soon(self._go_on)
 
     def _receive(self) -> int:
         """Read the socket once, into `_unread`.
@@ -164,9 +166,10 @@ class PipeReader:
         Returns:
             what is left of ``most``.
         """
-        assert self._unread is not None
+        unread = self._unread
+        assert unread is not None
         try:
-            for message in self._unread:
+            for message in unread:
                 if type(message) is Response:
                     waiter = message.waiter
                     message.waiter = None  # a circle of references would be left to the collector
@@ -183,7 +186,12 @@ class PipeReader:
                     return most
         except ProtocolError as error:
             self._end(_broken_by(error))
-        self._unread = None
+        except BaseException:
+            if self._closed is None:  # an iterator that raised has ended, whatever was behind
+                self._unread = self._connection.received(0)
+            raise
+        if self._unread is unread:  # else a loop inside a handler has read on
+            self._unread = None
         return most
 
     def _handle(self, message: Message) -> None:

@@ -63,7 +63,7 @@ def _exists(fullname: str) -> bool:
 def _import(name: str, mod_path: str, sources: Sources) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - importing runs the mod's code: anything may come
+    except BaseException as error:  # noqa: BLE001 - importing runs the mod's code: anything may come
         if (
             isinstance(error, ModuleNotFoundError)
             and error.name
