@@ -27,6 +27,7 @@ from .context import current_cause
 from .crash import MAX_MESSAGE
 from .dispatch import HandlerFailed
 from .eager import Starter
+from .endings import keep, name_threads
 from .life import Call, Life
 from .running import WorkerLoop, run, surely
 from .sources import MAX_SNAPSHOT_FILES
@@ -42,10 +43,12 @@ def main(sock: socket.socket) -> int:
         return run(_serve(sock))
     finally:
         stdio.flush()
+        name_threads()
 
 
 async def _serve(sock: socket.socket) -> int:
     worker = Worker(sock)
+    keep(worker)
     await surely(worker.ended.wait)
     await surely(worker.close)
     return worker.exit_status
