@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _io
 import atexit
+import functools
 import gc
 import inspect
 import sys
@@ -72,7 +73,7 @@ def end_objects(modules: Iterable[ModuleType]) -> None:
 def _forget_classes() -> None:
     """Empty a cache of Python 3.12 that keeps classes, and so a mod's globals, alive to the very end."""
     cached = getattr(inspect, "_shadowed_dict_from_mro_tuple", None)
-    if hasattr(cached, "cache_clear"):
+    if isinstance(cached, functools._lru_cache_wrapper):
         cached.cache_clear()
 
 
