@@ -120,7 +120,7 @@ class WorkerProcess(ABC):
         self.in_cgroup = False
         self.exited: asyncio.Future[Exit] = self._loop.create_future()
         self._output = WorkerOutput(output, launch.on_output, launch.log_rate)
-        self._on_output = launch.on_output
+        self._on_output, self._on_end = launch.on_output, launch.on_end
         self._dump: DumpFile | None = dump
         self._last_dump = ""
 
@@ -177,5 +177,6 @@ class WorkerProcess(ABC):
         self._dump = None
         if self._last_dump:
             self._on_output(f"\n{self._last_dump}".encode())
+        self._on_end()
         if not self.exited.done():
             self.exited.set_result(exit)
