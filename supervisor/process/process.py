@@ -11,6 +11,7 @@ import tempfile
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from .launch import Launch
 from .output import WorkerOutput
@@ -70,6 +71,9 @@ class Exit:
             return f"signal {signal.Signals(self.signal).name}"
         except ValueError:
             return f"signal {self.signal}"
+
+
+_STOPPED_BY = {b"T": "a signal (SIGSTOP, SIGTSTP)", b"t": "a debugger"}
 
 
 class DumpFile:
@@ -162,6 +166,13 @@ class WorkerProcess(ABC):
                     await asyncio.sleep(_QUIET)
                     dump = self.stack_dump()
         return self.stack_dump()
+
+    def stopped_by(self) -> str | None:
+        """Return what has stopped the process (its state is T or t); None if it runs, or nobody knows."""
+        with suppress(OSError):
+            stat = Path(f"/proc/{self.pid}/stat").read_bytes()
+            return _STOPPED_BY.get(stat[stat.rindex(b")") + 2 :][:1])
+        return None
 
     async def next_output(self) -> None:
         """Wait until the worker, or a process that it started, has printed something more."""
