@@ -31,8 +31,11 @@ def sources_for(
     Args:
         folder: the folder of the mod's package, if `sys.path` does not lead to it.
     """
-    package = local_name(mod_path) if mod_path.startswith("./") else mod_path.partition(":")[0]
-    return Sources(package.removesuffix(".mod"), folder, snapshot, compiled)
+    if mod_path.startswith("./"):
+        package = local_name(mod_path)  # also of a folder that is named `mod`
+    else:
+        package = mod_path.partition(":")[0].removesuffix(".mod")
+    return Sources(package, folder, snapshot, compiled)
 
 
 def find_mod_class(mod_path: str, sources: Sources) -> type[BaseMod]:
@@ -63,7 +66,7 @@ def _exists(fullname: str) -> bool:
 def _import(name: str, mod_path: str, sources: Sources) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - importing runs the mod's code: anything may come
+    except BaseException as error:  # noqa: BLE001 - importing runs the mod's code: anything may come
         if (
             isinstance(error, ModuleNotFoundError)
             and error.name
