@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ...ipc.address import AGENT, BROADCAST, CHANNEL, GROUP, SYSTEM, Address, parse_address
+from ...ipc.address import AGENT, BROADCAST, CHANNEL, GROUP, Address, parse_address
 from ...ipc.errors import Code, Unserializable
 from ...ipc.event import Event
 from ...ipc.messages import pack
 from ..config import AgentsConfig, GroupConfig
+from ..shares import has_share, source_of
 from .agent import Agent
 from .inbox import Losses
 from .refusal import Refusal
@@ -269,15 +270,13 @@ class Inboxes:
     def _has_room(self, agent: Agent, size: int, source: str) -> bool:
         """Return whether an inbox that drops nothing takes an event of this source.
 
-        One source can fill the inbox. The others share as much room again, of which each gets no
-        more than it leaves over: however many flood an inbox, the next source finds room.
+        See `shares`: one source can fill the inbox, and others find room all the same.
         """
         inbox, most, most_bytes = agent.inbox, self._config.inbox_size, self._config.inbox_bytes
         if len(inbox) < most and inbox.size + size <= most_bytes:
             return True
         count, held = inbox.held_by(source)
-        left, left_bytes = 2 * most - len(inbox) - 1, 2 * most_bytes - inbox.size - size
-        return count + 1 <= most and held + size <= most_bytes and count <= left and held <= left_bytes
+        return has_share(count, len(inbox), 1, most) and has_share(held, inbox.size, size, most_bytes)
 
     # -- out of inboxes
 
@@ -325,14 +324,6 @@ def packed_size(event: Event) -> int:
         return len(pack(data))
     except Unserializable:  # no mod could get this event, but an agent in this process can
         return len(repr(data))
-
-
-def source_of(event: Event) -> str:
-    """Return whose share of an inbox or a queue an event takes.
-
-    The worker that sent it counts, whatever name the event speaks in.
-    """
-    return event.via or str(event.source or f"{SYSTEM}:{SYSTEM}")
 
 
 def _lose(agent: Agent, source: str) -> None:
