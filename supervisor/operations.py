@@ -254,21 +254,26 @@ class Operations(Inspection):
         ``data``: agent_id, secret, assigned_group, network_name, network_id.
         """
         try:
-            return self.add_agent(agent_id, metadata or {}, group=group, trusted=True)
+            return await self.add_agent(agent_id, metadata or {}, group=group, trusted=True)
         except ModvisorError as error:
             return EventResponse.failure(error.code, str(error))
 
     async def unregister_agent(self, agent_id: str) -> EventResponse:
         """Forget an agent."""
-        return _not_running() if self._parts is None else self.remove_agent(agent_id, "unregistered")
+        if self._parts is None:
+            return _not_running()
+        try:
+            return await self.remove_agent(agent_id, "unregistered")
+        except ModvisorError as error:
+            return EventResponse.failure(error.code, str(error))
 
-    def add_agent(self, agent_id: str, metadata: dict[str, Any], **how: Any) -> EventResponse:
-        """Register an agent (see `AgentRegistry.register`) and tell the mods.
+    async def add_agent(self, agent_id: str, metadata: dict[str, Any], **how: Any) -> EventResponse:
+        """Register an agent (see `AgentRegistry.register`), on disk too, and tell the mods.
 
         Raises `ModvisorError`.
         """
         parts = self._running()
-        agent, secret = parts.agents.register(agent_id, metadata, **how)
+        agent, secret = await parts.agents.kept(lambda: parts.agents.register(agent_id, metadata, **how))
         parts.gateway.notify_mods(
             Event("system.notification.register_agent", "system:system",
                   payload={"agent_id": agent_id, "metadata": metadata, "group": agent.group})
@@ -282,10 +287,13 @@ class Operations(Inspection):
         }
         return EventResponse(True, f"agent {agent_id} registered", data)
 
-    def remove_agent(self, agent_id: str, reason: str) -> EventResponse:
-        """Unregister an agent and tell the mods. ``reason``: unregistered or expired."""
+    async def remove_agent(self, agent_id: str, reason: str) -> EventResponse:
+        """Unregister an agent, on disk too, and tell the mods. ``reason``: unregistered or expired.
+
+        Raises `ModvisorError`.
+        """
         parts = self._running()
-        if parts.agents.unregister(agent_id) is None:
+        if await parts.agents.kept(lambda: parts.agents.unregister(agent_id)) is None:
             return EventResponse.failure(Code.NO_SUCH_AGENT, f"no agent {agent_id!r} is registered")
         payload = {"agent_id": agent_id, "reason": reason}
         parts.gateway.notify_mods(Event("system.notification.unregister_agent", "system:system", payload=payload))
@@ -294,6 +302,12 @@ class Operations(Inspection):
     def authenticate(self, agent_id: str, secret: str | None) -> bool:
         """Whether ``secret`` is the secret of this agent."""
         return self._parts is not None and self._parts.agents.authenticate(agent_id, secret) is not None
+
+    def is_member(self, agent_id: str) -> bool:
+        """Whether the agent has joined a group that has a password."""
+        agent = self._parts.agents.get(agent_id) if self._parts is not None else None
+        group = self.config.agent_groups.get(agent.group) if agent is not None and agent.group else None
+        return group is not None and group.password_hash is not None
 
     def note_refused(self, event: Event, why: str, code: str = Code.FORBIDDEN, address: str | None = None) -> None:
         """Count and log an event that its sender was not allowed to send."""

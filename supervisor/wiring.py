@@ -40,7 +40,9 @@ class NetworkParts:
         self.tasks = tasks
         self.background = anyio.CancelScope()
         self.journal = Journal(state.database, config.journal)
-        self.agents = AgentRegistry(config.agents, config.agent_groups, self.journal.record)
+        self.agents = AgentRegistry(
+            config.agents, config.agent_groups, self.journal.record, commit=self.journal.together
+        )
         mods = tuple(with_bundled_permissions(mod) for mod in config.mods)
         self.monitor = ResourceMonitor(self._worker_pids)
         snapshots = SnapshotStore(state.snapshots)
