@@ -59,6 +59,17 @@ async def test_one_address_has_a_few_guests_and_agents_with_a_password_are_not_c
     assert [answer.status_code for answer in friends] == [200] * 5
 
 
+async def test_a_registration_is_no_sign_that_a_guest_came_back(served: Served) -> None:
+    assert served.network._parts is not None
+    agents = served.network._parts.agents
+    secret = (await register(served, "guest", "192.0.2.1")).json()["secret"]
+    guest = agents.get("guest")
+    assert guest is not None
+    assert (guest.is_guest, guest.address, guest.has_returned) == (True, "192.0.2.1", False)
+    await served.poll("guest", secret)
+    assert guest.has_returned
+
+
 async def test_many_addresses_leave_room_for_agents_with_a_password(served: Served) -> None:
     guests = [await register(served, f"guest{n}", f"198.51.100.{n}") for n in range(8)]
     assert Counter(answer.status_code for answer in guests) == {200: 6, 503: 2}
