@@ -28,7 +28,7 @@ class Changes:
 # Keys of the network itself that are read once, at its start.
 _FIXED = (
     "name", "network_id", "host", "port", "storage", "base_dir", "mod_paths", "event_timeout", "polling",
-    "admin", "log", "watch", "preload",
+    "admin", "log", "watch", "preload", "preload_timeout",
 )  # fmt: skip
 
 
