@@ -125,7 +125,7 @@ class SystemCommands:
     async def _register(self, event: Event, sender: Sender) -> EventResponse:
         given, agent_id = _Given(event), _agent_id(event)
         permissions = self._permissions_of(sender)
-        return self._network.add_agent(
+        return await self._network.add_agent(
             agent_id,
             event.payload.get("metadata") or {},
             group=given.text("agent_group"),
@@ -139,7 +139,7 @@ class SystemCommands:
 
     async def _unregister(self, event: Event, sender: Sender) -> EventResponse:
         agent = self._subject(event, sender, "agents")
-        return self._network.remove_agent(agent.agent_id, "unregistered")
+        return await self._network.remove_agent(agent.agent_id, "unregistered")
 
     async def _list_agents(self, event: Event, sender: Sender) -> EventResponse:
         agents = [
@@ -192,16 +192,16 @@ class SystemCommands:
     # -- channels
 
     async def _add_member(self, event: Event, sender: Sender) -> EventResponse:
-        return self._change_member(event, sender, self._agents.join, "is a member of")
+        return await self._change_member(event, sender, self._agents.join, "is a member of")
 
     async def _remove_member(self, event: Event, sender: Sender) -> EventResponse:
-        return self._change_member(event, sender, self._agents.leave, "left")
+        return await self._change_member(event, sender, self._agents.leave, "left")
 
-    def _change_member(
+    async def _change_member(
         self, event: Event, sender: Sender, change: Callable[[str, str], object], done: str
     ) -> EventResponse:
         agent, channel = self._subject(event, sender, "channels"), _Given(event).channel()
-        change(channel, agent.agent_id)
+        await self._agents.kept(lambda: change(channel, agent.agent_id))
         return _answer(event, f"{agent.agent_id} {done} {channel}", channel_id=channel, agent_id=agent.agent_id)
 
     async def _get_members(self, event: Event, sender: Sender) -> EventResponse:
@@ -213,7 +213,7 @@ class SystemCommands:
 
     async def _remove_channel(self, event: Event, sender: Sender) -> EventResponse:
         channel = _Given(event).channel()
-        self._agents.remove_channel(channel)
+        await self._agents.kept(lambda: self._agents.remove_channel(channel))
         return _answer(event, f"channel {channel} removed", channel_id=channel)
 
     async def _list_channels(self, event: Event, sender: Sender) -> EventResponse:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from ..ipc.event import EventResponse
 from .clock import keep_beating
 from .config import ModConfig, NetworkConfig, load_config, parse_config
 from .fleet import ModRegistry
-from .journal import Journal, LastRun
+from .journal import Journal, JournalError, LastRun
 from .operations import Operations
 from .process import reserve
 from .runtime import open_missing_descriptors
@@ -55,7 +56,10 @@ class AgentNetwork(Operations):
     @classmethod
     def load(cls, path: str | Path) -> AgentNetwork:
         """Read a network file. Starts nothing; raises `ConfigError`, which lists every mistake."""
-        return cls(load_config(path))
+        config = load_config(path)
+        for warning in config.warnings:
+            logger.warning("%s", warning)
+        return cls(config)
 
     @classmethod
     def from_config(cls, config: dict[str, Any], *, base_dir: str | Path = ".") -> AgentNetwork:
@@ -225,7 +229,8 @@ class AgentNetwork(Operations):
         while True:
             await anyio.sleep(EXPIRY_INTERVAL)
             for agent_id in parts.agents.expired():
-                self.remove_agent(agent_id, "expired")
+                with suppress(JournalError):  # the journal logs why; the agent stays, and expires again
+                    await self.remove_agent(agent_id, "expired")
 
 
 async def _start_launcher(mods: ModRegistry) -> None:

@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import anyio
+import anyio.to_thread
 
 from ..ipc.address import AGENT
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import Event, EventResponse
 from .agents import RefusalLog
-from .config import ModConfig, NetworkConfig, mod_config
+from .config import ModConfig, NetworkConfig, in_force, load_config, mod_config
 from .events import DeadLetters
-from .fleet import Changes, apply_changes, in_force
+from .fleet import Changes, apply_changes
 from .inspection import Inspection
 from .sources import HOW_TO_INSTALL, can_watch
 
@@ -33,6 +37,9 @@ class Operations(Inspection):
     A request that fails is a response with ``success=False``, never an exception. Methods that do
     not return a response name the errors that they raise. While the network does not run, a request
     fails with ``not_running``.
+
+    Attributes:
+        read_file: reads the network file again, if a run overrides keys of it.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -40,6 +47,8 @@ class Operations(Inspection):
         self._closing = False  # events in flight finish, new events are refused
         self.refusals = RefusalLog()
         self._stop_requested: asyncio.Event | None = None
+        self._reconfiguring = anyio.Lock()
+        self.read_file: Callable[[], NetworkConfig] | None = None
 
     # -- events
 
@@ -254,21 +263,26 @@ class Operations(Inspection):
         ``data``: agent_id, secret, assigned_group, network_name, network_id.
         """
         try:
-            return self.add_agent(agent_id, metadata or {}, group=group, trusted=True)
+            return await self.add_agent(agent_id, metadata or {}, group=group, trusted=True)
         except ModvisorError as error:
             return EventResponse.failure(error.code, str(error))
 
     async def unregister_agent(self, agent_id: str) -> EventResponse:
         """Forget an agent."""
-        return _not_running() if self._parts is None else self.remove_agent(agent_id, "unregistered")
+        if self._parts is None:
+            return _not_running()
+        try:
+            return await self.remove_agent(agent_id, "unregistered")
+        except ModvisorError as error:
+            return EventResponse.failure(error.code, str(error))
 
-    def add_agent(self, agent_id: str, metadata: dict[str, Any], **how: Any) -> EventResponse:
-        """Register an agent (see `AgentRegistry.register`) and tell the mods.
+    async def add_agent(self, agent_id: str, metadata: dict[str, Any], **how: Any) -> EventResponse:
+        """Register an agent (see `AgentRegistry.register`), on disk too, and tell the mods.
 
         Raises `ModvisorError`.
         """
         parts = self._running()
-        agent, secret = parts.agents.register(agent_id, metadata, **how)
+        agent, secret = await parts.agents.kept(lambda: parts.agents.register(agent_id, metadata, **how))
         parts.gateway.notify_mods(
             Event("system.notification.register_agent", "system:system",
                   payload={"agent_id": agent_id, "metadata": metadata, "group": agent.group})
@@ -282,10 +296,13 @@ class Operations(Inspection):
         }
         return EventResponse(True, f"agent {agent_id} registered", data)
 
-    def remove_agent(self, agent_id: str, reason: str) -> EventResponse:
-        """Unregister an agent and tell the mods. ``reason``: unregistered or expired."""
+    async def remove_agent(self, agent_id: str, reason: str) -> EventResponse:
+        """Unregister an agent, on disk too, and tell the mods. ``reason``: unregistered or expired.
+
+        Raises `ModvisorError`.
+        """
         parts = self._running()
-        if parts.agents.unregister(agent_id) is None:
+        if await parts.agents.kept(lambda: parts.agents.unregister(agent_id)) is None:
             return EventResponse.failure(Code.NO_SUCH_AGENT, f"no agent {agent_id!r} is registered")
         payload = {"agent_id": agent_id, "reason": reason}
         parts.gateway.notify_mods(Event("system.notification.unregister_agent", "system:system", payload=payload))
@@ -331,12 +348,34 @@ class Operations(Inspection):
     async def reconfigure(self, config: NetworkConfig) -> Changes:
         """Apply a changed network file: unload removed mods, reload changed mods, load new mods.
 
+        `Changes` names every changed key that was applied, and every key that needs a restart.
+
         Raises:
             ModvisorError: not_running.
         """
-        changes = await apply_changes(self._running().loading, self.config, config)
-        self._running().agents.use_groups(config.agent_groups, config.agents)
-        self.config = in_force(self.config, config)
+        async with self._reconfiguring:
+            return await self._reconfigure(config)
+
+    async def read_file_again(self) -> Changes:
+        """Read the network file again, with the options of this run, and apply it.
+
+        Raises:
+            ConfigError: the file has mistakes; nothing is changed.
+            ModvisorError: not_running, or conflict: the network was started without a file.
+        """
+        file = self.config.file
+        if file is None:
+            text = "the network was started without a file, so there is no file to read again"
+            raise ModvisorError(text, code=Code.CONFLICT)
+        async with self._reconfiguring:
+            read = self.read_file or partial(load_config, file)
+            return await self._reconfigure(await anyio.to_thread.run_sync(read))
+
+    async def _reconfigure(self, config: NetworkConfig) -> Changes:
+        parts, taken = self._running(), in_force(self.config, config)
+        changes = await apply_changes(parts.loading, self.config, config)
+        parts.agents.use_groups(taken.agent_groups, taken.agents)
+        self.config = taken
         return changes
 
     def request_stop(self) -> None:

@@ -43,7 +43,9 @@ class NetworkParts:
         self.background = anyio.CancelScope()
         self.journal = Journal(state.database, config.journal)
         self.awake = awake_time(asyncio.get_running_loop()) or AwakeTime()
-        self.agents = AgentRegistry(config.agents, config.agent_groups, self.journal.record, self.awake.time)
+        self.agents = AgentRegistry(
+            config.agents, config.agent_groups, self.journal.record, self.awake.time, self.journal.together
+        )
         mods = tuple(with_bundled_permissions(mod) for mod in config.mods)
         self.monitor = ResourceMonitor(self._worker_pids)
         snapshots = SnapshotStore(state.snapshots)

@@ -13,7 +13,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from ...ipc.address import AGENT, BROADCAST, CHANNEL, GROUP, SYSTEM, Address, parse_address
 from ...ipc.errors import Code, Unserializable
@@ -28,6 +28,15 @@ from .subscriptions import SubscriptionIndex
 MAX_POLL_WAIT = 60.0  # seconds that one poll may wait for an event
 MAX_CHANNELS = 10_000  # in the network: the journal and the lists hold every channel
 MAX_MEMBERSHIPS = 1000  # channels of one agent, so that no agent alone can use up MAX_CHANNELS
+
+
+T = TypeVar("T")
+
+
+class Commit(Protocol):
+    """Runs a change, and tells when it is on disk; see `Journal.together`."""
+
+    def __call__(self, what: str, change: Callable[[], T]) -> tuple[T, asyncio.Future[None]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,9 @@ class Inboxes:
         on_change: called as (kind, data) with each change that must outlive the process. The
             journal stores it.
         now: a monotonic clock.
+        commit: runs a change, and returns its result and a future. The future is done when all that
+            the change told ``on_change`` is on disk, and raises if it is not. None: nothing is on
+            disk.
     """
 
     def __init__(
@@ -53,7 +65,10 @@ class Inboxes:
         groups: dict[str, GroupConfig],
         on_change: Callable[[str, dict[str, Any]], None],
         now: Callable[[], float] = time.monotonic,
+        commit: Commit | None = None,
     ) -> None:
+        self._commit = commit
+        self._undo: list[Callable[[], object]] | None = None  # steps that take back the change that `kept` makes
         self._config = config
         self._groups = groups
         self._on_change = on_change
@@ -86,6 +101,36 @@ class Inboxes:
         members = self._channels.get(channel)
         return None if members is None else list(members)
 
+    async def kept(self, change: Callable[[], T]) -> T:
+        """Make a change of agents or channels, and return its result when it is on disk.
+
+        Raises:
+            What ``change`` raises. JournalError: it could not be kept, so it was taken back.
+        """
+        if self._commit is None:
+            return change()
+        undo: list[Callable[[], object]] = []
+
+        def settle(saved: asyncio.Future[None]) -> None:
+            if not saved.cancelled() and saved.exception() is not None:
+                _run_backwards(undo)
+
+        self._undo = undo
+        try:
+            result, saved = self._commit("agents", change)
+        except BaseException:
+            _run_backwards(undo)
+            raise
+        finally:
+            self._undo = None
+        saved.add_done_callback(settle)
+        await asyncio.shield(saved)  # a caller that gives up changes nothing: the change is on its way
+        return result
+
+    def _can_undo(self, step: Callable[[], object]) -> None:
+        if self._undo is not None:
+            self._undo.append(step)
+
     def join(self, channel: str, agent_id: str) -> None:
         """Make an agent a member of a channel, which is created if it is new.
 
@@ -109,6 +154,7 @@ class Inboxes:
             raise Refusal(f"the network has {MAX_CHANNELS} channels, which is the most", code=Code.OVERLOADED)
         self._enter(channel, agent_id)
         self._on_change("join", {"channel": channel, "agent_id": agent_id})
+        self._can_undo(lambda: self._leave_again(channel, agent_id))
 
     def leave(self, channel: str, agent_id: str) -> None:
         """End a membership. A channel goes away with its last member.
@@ -121,9 +167,11 @@ class Inboxes:
 
     def remove_channel(self, channel: str) -> None:
         """Remove a channel and all its memberships; raises `Refusal` (no_such_channel)."""
-        for agent_id in list(self._members_of(channel)):
+        members = list(self._members_of(channel))
+        for agent_id in members:
             self._forget(channel, agent_id)
         self._on_change("remove_channel", {"channel": channel})
+        self._can_undo(lambda: [self._enter_again(channel, agent_id) for agent_id in members])
 
     def _members_of(self, channel: str) -> dict[str, None]:
         members = self._channels.get(channel)
@@ -138,6 +186,15 @@ class Inboxes:
     def _exit(self, channel: str, agent_id: str) -> None:
         self._forget(channel, agent_id)
         self._on_change("leave", {"channel": channel, "agent_id": agent_id})
+        self._can_undo(lambda: self._enter_again(channel, agent_id))
+
+    def _leave_again(self, channel: str, agent_id: str) -> None:
+        if agent_id in self._channels.get(channel, ()):
+            self._forget(channel, agent_id)
+
+    def _enter_again(self, channel: str, agent_id: str) -> None:
+        if agent_id in self._agents:
+            self._enter(channel, agent_id)
 
     def _forget(self, channel: str, agent_id: str) -> None:
         """End a membership. Keep no channel without members and no agent without channels."""
@@ -353,3 +410,8 @@ def _allowed(event: Event) -> frozenset[str] | None:
     if event.visibility != "restricted":
         return None
     return frozenset(agent.removeprefix(f"{AGENT}:") for agent in event.allowed_agents or ())
+
+
+def _run_backwards(steps: list[Callable[[], object]]) -> None:
+    for step in reversed(steps):
+        step()

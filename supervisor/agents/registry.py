@@ -24,7 +24,7 @@ from ...ipc.messages import pack, unpack
 from ...ipc.topic import check_pattern
 from ..config import AgentsConfig, GroupConfig
 from .agent import Agent
-from .delivery import Inboxes
+from .delivery import Commit, Inboxes
 from .guesses import Guesses
 from .guests import Guests
 from .refusal import Refusal
@@ -51,8 +51,9 @@ class AgentRegistry(Inboxes):
         groups: dict[str, GroupConfig],
         on_change: Callable[[str, dict[str, Any]], None],
         now: Callable[[], float] = time.monotonic,
+        commit: Commit | None = None,
     ) -> None:
-        super().__init__(config, groups, on_change, now)
+        super().__init__(config, groups, on_change, now, commit)
         self._guests = Guests()
         self._guesses = Guesses(lambda: self._config, now)
 
@@ -111,6 +112,7 @@ class AgentRegistry(Inboxes):
             agent.take_over(present)
         self._save(agent, packed)
         self._enroll(agent)
+        self._can_undo(lambda: self._put_back(agent, present))
         if present is not None:
             _end_polls(present)
         return agent, new_secret
@@ -155,8 +157,27 @@ class AgentRegistry(Inboxes):
         for name in list(self._memberships.get(agent_id, ())):
             self._exit(name, agent_id)
         self._on_change("unregister", {"agent_id": agent_id})
+        self._can_undo(lambda: self._come_back(agent))
         _end_polls(agent)
         return agent
+
+    def _come_back(self, agent: Agent) -> None:
+        """Undo an unregistration."""
+        if agent.agent_id not in self._agents:
+            self._enroll(agent)
+
+    def _put_back(self, agent: Agent, former: Agent | None) -> None:
+        """Undo a registration."""
+        if self._agents.get(agent.agent_id) is not agent:  # another one has the id by now
+            return
+        if former is not None:
+            self._enroll(former)
+            return
+        del self._agents[agent.agent_id]
+        self._guests.leave(agent)
+        self.unsubscribe(agent)
+        for name in list(self._memberships.get(agent.agent_id, ())):
+            self._forget(name, agent.agent_id)
 
     def expired(self) -> list[str]:
         """Return the ids of agents that were not seen for longer than `agents.expire_after`.

@@ -81,6 +81,21 @@ class StateDir:
             make_private(each)
         return folder / index
 
+    @property
+    def is_taken(self) -> bool:
+        """Whether a running network owns the directory."""
+        try:
+            lock = os.open(self.root / "state.lock", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(lock)
+        return False
+
     def acquire(self) -> None:
         """Become the owner.
 
@@ -118,7 +133,8 @@ class StateDir:
     def release(self) -> None:
         """Give the directory up. May be called again."""
         if self._lock is not None and self._folder is not None:
-            os.ftruncate(self._lock, 0)
+            with suppress(OSError):  # the disk has turned read-only; whoever starts next writes its own pid
+                os.ftruncate(self._lock, 0)
             os.close(self._lock)
             os.close(self._folder)
             self._lock = self._folder = None

@@ -32,11 +32,11 @@ else:  # hidden from type checkers, which would take any name for one of the roo
     __getattr__ = lazily(
         __name__,
         crashes="Cause CrashLog CrashReport REPORTED_EVENTS REPORTED_LINES crash_cause crash_detail last_traceback",
+        descriptors="is_shortage reserve",
         interpreters="Interpreter probe",
         launch="Launch",
         launcher="Launcher make_launcher",
         log="ModLog read_tail",
         process="Exit WorkerProcess",
-        descriptors="is_shortage reserve",
         shield="shielded",
     )

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from modvisor.ipc.errors import RemoteProtocolError
 from modvisor.supervisor.config import JournalConfig
-from modvisor.supervisor.journal.schema import MIGRATIONS, SCHEMA_VERSION, connect, migrate, primary_code
+from modvisor.supervisor.journal.opening import connect
+from modvisor.supervisor.journal.schema import MIGRATIONS, SCHEMA_VERSION, DamagedFile, migrate, primary_code
 from modvisor.supervisor.journal.store import Store
 
 
@@ -59,9 +59,9 @@ def test_a_migration_is_one_transaction() -> None:
 
 @pytest.mark.parametrize(
     "script",
-    ["PRAGMA user_version = 99", "CREATE TABLE other (x)", "CREATE TABLE agent (x); PRAGMA user_version = 1"],
+    ["PRAGMA user_version = 99999", "CREATE TABLE other (x)", "CREATE TABLE agent (x); PRAGMA user_version = 1"],
 )
-def test_a_file_of_another_program_or_version_is_set_aside(tmp_path: Path, script: str) -> None:
+def test_a_file_of_another_program_is_set_aside(tmp_path: Path, script: str) -> None:
     file = tmp_path / "network.db"
     with closing(sqlite3.connect(file)) as other:
         other.executescript(script)
@@ -76,7 +76,7 @@ def test_damaged_content_is_set_aside_once(tmp_path: Path) -> None:
     def read(connection: sqlite3.Connection) -> int:
         tries.append(1)
         if len(tries) == 1:
-            raise RemoteProtocolError("not a mapping")
+            raise DamagedFile("not a mapping")
         return len(tries)
 
     connection, found = connect(file, full_sync=True, read=read)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -41,6 +41,8 @@ from tests.supervisor.fake_workers import Conduct, FakeLauncher, FakeWorker
 
 MOD = "work"
 NOWHERE = Home()
+
+T = TypeVar("T")
 
 
 class MemoryJournal(Journal):
@@ -93,6 +95,12 @@ class MemoryJournal(Journal):
 
     async def committed(self) -> None:
         await asyncio.sleep(self.lag)
+
+    def together(self, what: str, change: Callable[[], T]) -> tuple[T, asyncio.Future[None]]:
+        return change(), asyncio.ensure_future(self._ask(what, self._write))
+
+    async def try_room(self) -> None:
+        await self._ask("the disk was tried", self._write)
 
     def quarantine(self, q: Quarantine) -> None:
         self.quarantines.append((asyncio.get_running_loop().time(), q))
