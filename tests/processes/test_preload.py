@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -127,3 +128,17 @@ async def test_a_module_that_starts_threads_is_named(
     await network.initialize()
     (told,) = [record.getMessage() for record in caplog.records if "network.preload" in record.getMessage()]
     assert f"the import of '{name}' started threads (watcher)" in told
+
+
+async def test_a_module_that_prints_without_end_and_closes_its_output_costs_nothing(
+    make_network: Make, library: Callable[..., str], caplog: pytest.LogCaptureFixture
+) -> None:
+    name = library("import os\nfor _ in range(10):\n    os.write(2, b'x' * 10_000)\nos.close(2)\n")
+    network = make_network({"preload": [name]})
+    await network.initialize()
+    guardian = network._running().mods._shared.launcher._guardian  # pyright: ignore
+    loop = asyncio.get_running_loop()
+    await until(lambda: not loop.remove_reader(guardian._stderr))  # nobody listens to its end of file
+    printed = [record.getMessage() for record in caplog.records if record.name == "modvisor.guardian"]
+    assert sum(map(len, printed)) == 100_000
+    assert max(map(len, printed)) < 50_000
