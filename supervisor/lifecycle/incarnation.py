@@ -26,7 +26,18 @@ from ...ipc.spinning import Spinner
 from ..calls import InFlight, events_of
 from ..config import FORK, ModConfig, check_version
 from ..limits import Exceeded, LimitsInForce
-from ..process import REPORTED_EVENTS, Cause, Exit, Interpreter, Launch, Launcher, ModLog, WorkerProcess, shielded
+from ..process import (
+    REPORTED_EVENTS,
+    Cause,
+    Exit,
+    Interpreter,
+    Launch,
+    Launcher,
+    ModLog,
+    Program,
+    WorkerProcess,
+    shielded,
+)
 from ..sources import Home
 
 LAST_MOMENT = 1.0
@@ -59,7 +70,7 @@ class StartOrder:
     params: dict[str, Any]
     limits_in_force: LimitsInForce
     home: Home
-    python: Interpreter | None = None
+    python: Interpreter | Program | None = None
     spinner: Spinner | None = None
 
     @property
