@@ -33,7 +33,7 @@ _TABLE: Mapping[str, Mapping[Effect, str]] = {
     "mods[]": {
         Effect.MODS: (
             "path name id enabled required config permissions speak_for delivery max_attempts durable "
-            "checkpoint_every workers partition_by reload launch probation aliases watch version paths python command "
+            "checkpoint_every workers partition_by overlap reload launch probation aliases watch version paths python command "
             "requires optional"
         ),
     },
@@ -50,7 +50,19 @@ _TABLE: Mapping[str, Mapping[Effect, str]] = {
         Effect.MODS: "policy max_restarts window first_delay max_delay healthy_after probe_after",
     },
     "agent_groups.NAME": {Effect.NOW: "permissions password_hash"},
-    "agents": {Effect.NOW: "inbox_size inbox_policy expire_after max_agents default_group inbox_bytes"},
+    "agents": {
+        Effect.NOW: (
+            "inbox_size inbox_policy expire_after max_agents default_group inbox_bytes all_patterns guest_return "
+            "guest_share guests_per_address metadata_bytes password_delay password_delay_max patterns subscriptions "
+            "wrong_passwords"
+        ),
+    },
+    "http": {
+        Effect.NOW: (
+            "trusted_proxies trusted_addresses hosts origins connections connections_per_address header_timeout "
+            "body_timeout min_rate anonymous_body bodies json_values"
+        ),
+    },
     "admin": {Effect.RESTART: "token"},
     "journal": {
         Effect.RESTART: (

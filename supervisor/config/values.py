@@ -15,7 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from ...ipc.errors import Unserializable
+from ...ipc.errors import Code, Unserializable
 from ...ipc.messages import pack
 from .reader import Location, Reader, got, hint, reader
 from .yaml_bounds import MAX_DEPTH
@@ -231,14 +231,16 @@ def interpreter(value: Any, at: Location) -> Any:
         if python.exists():
             return python
         return at.wrong(
-            f"{found} has no bin/python, so it is not a virtual environment; create one with: python3 -m venv {found}"
+            f"{found} has no bin/python, so it is not a virtual environment; create one with: python3 -m venv {found}",
+            code=Code.BAD_PYTHON,
         )
     if not found.exists() and os.sep not in name and (command := shutil.which(name)) is not None:
         return Path(command)
     if os.access(found, os.X_OK):
         return found
     what = "is not executable" if found.exists() else "does not exist"
-    return at.wrong(f"{found} {what}; give a Python (3.11 or newer) or the folder of a virtual environment")
+    message = f"{found} {what}; give a Python (3.11 or newer) or the folder of a virtual environment"
+    return at.wrong(message, code=Code.BAD_PYTHON)
 
 
 @reader("list of texts")
@@ -264,12 +266,13 @@ def _argument(value: Any, at: Location) -> Any:
 def _program(name: str, at: Location) -> Any:
     if os.sep not in name:
         found = shutil.which(name)
-        return found or at.wrong(f"no command {name!r} on PATH; give its path, such as ./{name or 'wiki-worker'}")
+        text = f"no command {name!r} on PATH; give its path, such as ./{name or 'wiki-worker'}"
+        return found or at.wrong(text, code=Code.BAD_COMMAND)
     path = joined(at.base_dir, name)
     if os.access(path, os.X_OK) and path.is_file():
         return str(path)
     what = "is not an executable file (chmod +x)" if path.exists() else "does not exist"
-    return at.wrong(f"the program {path} {what}")
+    return at.wrong(f"the program {path} {what}", code=Code.BAD_COMMAND)
 
 
 # -- free-form data

@@ -42,6 +42,9 @@ _RESOLVER = Resolver()
 _PLAIN_NAME = re.compile(r"[\w@$-]{1,64}")
 
 
+BAD_CONFIG = "bad_config"
+
+
 @dataclass(frozen=True)
 class Problem:
     """One mistake. ``file`` is empty for plain data, ``key`` for a mistake of the whole file."""
@@ -50,21 +53,30 @@ class Problem:
     line: int | None
     key: str
     message: str
+    code: str = BAD_CONFIG
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.file and self.line else self.file
         return ": ".join(part for part in (place, self.key, self.message) if part)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the mistake as both APIs and the command show it."""
+        return {"file": self.file, "line": self.line, "key": self.key, "message": self.message}
+
 
 class ConfigError(ModvisorError):
-    """The configuration has mistakes; ``problems`` lists all of them in the order of the file."""
+    """The configuration has mistakes; ``problems`` lists all of them in the order of the file.
 
-    code = "bad_config"
+    The code is ``bad_config``. Outside files it is that of the mistakes, if they agree.
+    """
+
+    code = BAD_CONFIG
 
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = problems
         lines = [str(problem) for problem in problems]
-        super().__init__("\n".join(lines), problems=lines)
+        codes = {BAD_CONFIG if problem.file else problem.code for problem in problems}
+        super().__init__("\n".join(lines), code=codes.pop() if len(codes) == 1 else BAD_CONFIG, problems=lines)
 
 
 @dataclass(slots=True)
@@ -88,7 +100,7 @@ class Source:
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
 
-    def report(self, key: Key, message: str, line: int | None = None) -> Any:
+    def report(self, key: Key, message: str, line: int | None = None, code: str = BAD_CONFIG) -> Any:
         """Add a mistake; returns `BROKEN` in place of the value.
 
         Raises:
@@ -99,15 +111,15 @@ class Source:
         if len(self.problems) >= MAX_PROBLEMS:
             text = f"more than {MAX_PROBLEMS} mistakes; mend these first"
             raise ConfigError([*self.problems, Problem(self.file, None, "", text)])
-        self.problems.append(self._problem(key, message, line))
+        self.problems.append(self._problem(key, message, line, code))
         return BROKEN
 
     def warn(self, key: Key, message: str) -> None:
         """Add a warning."""
         self.warnings.append(self._problem(key, message, None))
 
-    def _problem(self, key: Key, message: str, line: int | None) -> Problem:
-        return Problem(self.file, line or self.line(key), format_key(key), message)
+    def _problem(self, key: Key, message: str, line: int | None, code: str = BAD_CONFIG) -> Problem:
+        return Problem(self.file, line or self.line(key), format_key(key), message, code)
 
     def line(self, key: Key) -> int | None:
         """Return the line of ``key``, or of the section that lacks it."""
