@@ -131,10 +131,7 @@ class NetworkRoutes:
 
 
 def _broken_file(error: ConfigError) -> Response:
-    problems = [
-        {"file": problem.file, "line": problem.line, "key": problem.key, "message": problem.message}
-        for problem in error.problems
-    ]
+    problems = [problem.to_dict() for problem in error.problems]
     return failure(error.code, str(error), BROKEN_FILE_STATUS, problems=problems)
 
 

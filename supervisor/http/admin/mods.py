@@ -32,7 +32,7 @@ LOAD_KEYS = frozenset({
     "path", "id", "config", "env", "permissions", "speak_for", "limits", "restart",
     "delivery", "max_attempts", "durable", "checkpoint_every",
     "probation", "reload", "workers", "partition_by", "overlap", "aliases", "watch", "audience",
-    "version", "paths", "python", "launch", "requires", "optional",
+    "version", "paths", "python", "command", "launch", "requires", "optional",
 })  # fmt: skip
 _RELOAD_KEYS = frozenset({"path", "config"})
 _AUDIENCE_KEYS = frozenset({"percent", "groups", "agents", "everyone"})
