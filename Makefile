@@ -7,7 +7,7 @@ PEERS  := .venv-peers/openagents
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all coverage check format house docs diagram bench bench-smoke cost crossings chaos reloads clean
+.PHONY: help run test test-all long coverage check format house docs diagram bench bench-smoke cost crossings chaos reloads clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12

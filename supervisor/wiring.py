@@ -39,7 +39,9 @@ class NetworkParts:
         self.tasks = tasks
         self.background = anyio.CancelScope()
         self.journal = Journal(state.database, config.journal)
-        self.agents = AgentRegistry(config.agents, config.agent_groups, self.journal.record)
+        self.agents = AgentRegistry(
+            config.agents, config.agent_groups, self.journal.record, commit=self.journal.together
+        )
         self.monitor = ResourceMonitor(self._worker_pids)
         snapshots = SnapshotStore(state.snapshots)
         self.enforcement = Enforcement(config.network_id, config.cgroups, self.monitor.take)
@@ -62,7 +64,12 @@ class NetworkParts:
         self.commands = ModCommands(self.mods, self.records, self.journal, snapshots)
         self.mods.upkeep = ModUpkeep(self.mods, self.records, tasks)
         self.gateway = Gateway(
-            self.mods, self.agents, SystemCommands(network, self.agents), network.counters, config.event_timeout
+            self.mods,
+            self.agents,
+            SystemCommands(network, self.agents),
+            network.counters,
+            config.event_timeout,
+            network.refusals,
         )
         self.families = Audiences(self.mods, self.records, lambda: network.config)
         self.dead_letters = DeadLetters(self.journal, self.mods, self.gateway)

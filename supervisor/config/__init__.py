@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING
 from ..faces import lazily
 
 if TYPE_CHECKING:
+    from .address_values import IPNetwork
     from .audience import Audience, FamilyVersion, Split, family_of
     from .audience_values import misfit, read_audience, shares_over_100
+    from .http_model import HttpConfig
     from .mod_entry import (
         BUNDLED,
         entry_hash,
         fingerprint,
+        is_as_quarantined,
         mod_config,
         with_aliases,
         with_bundled_permissions,
@@ -46,9 +49,13 @@ if TYPE_CHECKING:
 else:  # hidden from type checkers, which would take any name for one of the room
     __getattr__ = lazily(
         __name__,
+        address_values="IPNetwork",
         audience="Audience FamilyVersion Split family_of",
         audience_values="misfit read_audience shares_over_100",
-        mod_entry="BUNDLED entry_hash fingerprint mod_config with_aliases with_bundled_permissions with_changes",
+        http_model="HttpConfig",
+        mod_entry=(
+            "BUNDLED entry_hash fingerprint is_as_quarantined mod_config with_aliases with_bundled_permissions with_changes"
+        ),
         mod_file="MOD_FILE_NAME ModFile mod_file_keys read_mod_file with_mod_file",
         mod_model="AT_LEAST_ONCE FORK LimitsConfig ModConfig PlaceOf RestartConfig STOP_FIRST",
         network_file="is_allowed load_config parse_config",

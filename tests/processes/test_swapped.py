@@ -267,7 +267,8 @@ async def test_a_mod_with_workers_is_swapped_for_the_next_run_too(
     if is_down:
         for pid in network.get_loaded_mods()["v1"]["pids"]:
             os.kill(pid, signal.SIGKILL)
-        await until(lambda: network.get_loaded_mods()["v1"]["state"] == "stopped")
+        workers = lambda: network.get_network_stats()["mods"]["v1"]["workers"]  # noqa: E731
+        await until(lambda: {worker["state"] for worker in workers()} == {"stopped"})
         failed = await network.swap_mod("v1", "./v3", workers=2)
         assert failed.error == "import_failed"
         assert {mod_id: mod["state"] for mod_id, mod in network.get_loaded_mods().items()} == {"v1": "failed"}

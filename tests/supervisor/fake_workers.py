@@ -354,6 +354,8 @@ class FakeWorker:
 class FakeLauncher:
     """Starts fake workers and remembers all of them."""
 
+    make: type[FakeWorker] = FakeWorker
+
     def __init__(self, conduct: Conduct) -> None:
         self.conduct = conduct
         self.workers: list[FakeWorker] = []
@@ -378,7 +380,7 @@ class FakeLauncher:
         sock, far = socket.socketpair()
         output, held = os.pipe()
         far.setblocking(False)
-        worker = FakeWorker(self, FIRST_PID + len(self.workers), far, held, fault)
+        worker = self.make(self, FIRST_PID + len(self.workers), far, held, fault)
         worker.process = FakeProcess(worker, sock, output, launch)
         self.workers.append(worker)
         worker.run()
