@@ -37,6 +37,10 @@ test-all: $(VENV)/.installed  ## the slow ones too: the wheel, real peers, long 
 	@$(BIN)/python -m pytest -m "slow" $(ARGS)
 	@$(BIN)/python -m pytest -m "not slow" --launch exec $(LIFE)
 
+# Seconds by hand: make long FOR=60
+long: $(VENV)/.installed  ## an hour of random histories of a whole network, on a virtual clock
+	@MODVISOR_LIFE_SECONDS=$(or $(FOR),3600) $(BIN)/python -m pytest tests/supervisor/test_whole_life.py -k for_long -s $(ARGS)
+
 $(VENV)/.coverage: $(VENV)/.installed
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --group coverage
 	@touch $@

@@ -60,6 +60,7 @@ class Conduct:
     exit_lag: float = 0.0  # seconds from the end of a worker until its supervisor is told
     holds_pipe: bool = False  # something it started keeps its end of the pipe open
     observes: bool = False
+    resumable: bool = False  # it can be activated again after a deactivate
 
 
 @dataclass
@@ -284,7 +285,11 @@ class FakeWorker:
                 self.die(Exit(None, signal.SIGSEGV))
             case "no manifest":
                 return {"hello": "world"}
-        return {**_MANIFEST, "observes": ["work.*"] if self.conduct.observes else []}
+        return {
+            **_MANIFEST,
+            "observes": ["work.*"] if self.conduct.observes else [],
+            "resumable": self.conduct.resumable,
+        }
 
     async def _activate(self) -> None:
         match self.fault:

@@ -64,7 +64,7 @@ class LifeWorker(FakeWorker):
             case messages.LOAD if "mod_class" in answer:
                 if self.edition == BROKEN:
                     raise ModvisorError("SyntaxError", code=Code.IMPORT_FAILED)
-                return {**answer, "version": f"{self.edition}.0", "resumable": self.launcher.conduct.resumable}
+                return {**answer, "version": f"{self.edition}.0"}
             case messages.SNAPSHOT:
                 source = str(self.edition).encode()
                 return {"mod": {"path": f"/{self.path}/mod.py", "source": source, "is_package": False}}
@@ -86,21 +86,13 @@ class LifeWorker(FakeWorker):
         return {"response": {**answer, "data": [n, 0] if answer["success"] else answer.get("data")}}
 
 
-@dataclass
-class LifeConduct(Conduct):
-    """How the workers behave, of whatever mod."""
-
-    resumable: bool = True
-
-
 class LifeLauncher(FakeLauncher):
     """Starts the workers of one run of the network."""
 
     make = LifeWorker
-    conduct: LifeConduct
     workers: list[LifeWorker]
 
-    def __init__(self, conduct: LifeConduct, editions: dict[str, int], ended: set[str]) -> None:
+    def __init__(self, conduct: Conduct, editions: dict[str, int], ended: set[str]) -> None:
         super().__init__(conduct)
         self.editions = editions
         self.ended = ended
@@ -115,7 +107,7 @@ class LifeLauncher(FakeLauncher):
         """End every worker at once, as the kernel and the wardens do when a supervisor was killed."""
         self.is_dead = True
         self.on_signal = self.on_death = self.on_exit = self.on_event = lambda *_: None
-        self.conduct = LifeConduct()
+        self.conduct = Conduct()
         for worker in self.living:
             worker.conduct = self.conduct
             worker.let_go()
@@ -219,7 +211,7 @@ class WholeWorld:
     def __init__(self, folder: Path, mods: list[Any]) -> None:
         self.folder = folder
         self.loop = asyncio.get_running_loop()
-        self.conduct = LifeConduct()
+        self.conduct = Conduct()
         self.editions: dict[str, int] = {}  # by path
         self.ended: set[str] = set()  # events whose handler came to an end
         self.sent: list[Sent] = []
