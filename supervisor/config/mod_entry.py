@@ -22,7 +22,7 @@ from .mod_model import LimitsConfig, ModConfig, PlaceOf, RestartConfig
 from .name_values import mod_path as read_mod_path
 from .reader import Location, got
 from .values import read_keys
-from .yaml_source import BROKEN, Source, format_key
+from .yaml_source import BROKEN, ConfigError, Problem, Source, format_key
 
 BUNDLED: dict[str, frozenset[str]] = {
     "modvisor.mods.workspace.wiki": frozenset(),
@@ -155,16 +155,15 @@ def mod_config(
     instead_of: Sequence[Any] | None = None,
     **more: Any,
 ) -> ModConfig:
-    """Make the `ModConfig` for a load at runtime; raises `ConfigError` or `InvalidId`.
+    """Make the `ModConfig` for a load at runtime; raises `ConfigError`.
 
     Args:
         dependency: whether the mod is loaded only because another mod requires it.
         instead_of: the fields of a `PlaceOf`, as the journal keeps them.
     """
-    check_mod_path(mod_path)
     data = {
         "path": mod_path,
-        "id": mod_id or mod_id_of(mod_path),
+        **({"id": mod_id} if mod_id else {}),
         **({} if config is None else {"config": config}),
         **more,
     }
@@ -188,15 +187,22 @@ def with_changes(mod: ModConfig, *, path: str | None = None, config: dict[str, A
     """Return the mod with another mod_path or another ``config``, if they are given.
 
     Raises:
-        InvalidEvent: the mod_path is none.
+        ConfigError: the mod_path is none.
     """
     asked = mod.as_asked if path is not None or config is not None else mod
     if path is not None:
-        check_mod_path(path)
+        _check_path(path)
         asked = with_bundled_permissions(replace(asked, path=path))
     if config is not None:
         asked = replace(asked, config=config, spec=None if asked.spec is None else {**asked.spec, "config": config})
     return asked
+
+
+def _check_path(path: str) -> None:
+    try:
+        check_mod_path(path)
+    except InvalidEvent as error:
+        raise ConfigError([Problem("", None, "path", str(error))]) from None
 
 
 def with_aliases(mod: ModConfig, more: Iterable[str]) -> ModConfig:
@@ -211,7 +217,7 @@ def fingerprint(config: ModConfig) -> str:
     Values at their default do not count, so a later version with more keys has the same hash.
     """
     asked = asdict(replace(config.as_asked, spec=None, asked=None, given=frozenset(), audience=None, instead_of=None))
-    usual = asdict(ModConfig(config.path, config.mod_id))
+    usual = asdict(ModConfig("", ""))
     return _HASHED_SO + _hash(_differences(asked, usual))
 
 

@@ -248,13 +248,18 @@ class FamilyStats(ReadModel):
 
 @dataclass(frozen=True, slots=True)
 class SupervisorStats(ReadModel):
-    """What the supervisor's own process uses."""
+    """What the supervisor's own process uses.
+
+    Attributes:
+        output_lost: messages that it could not write to its stdout and stderr.
+    """
 
     pid: int
     resources: Resources
+    output_lost: int
 
     def to_dict(self) -> dict[str, Any]:
-        return {"pid": self.pid, **self.resources.to_dict()}
+        return {"pid": self.pid, **self.resources.to_dict(), "output_lost": self.output_lost}
 
 
 @dataclass(frozen=True, slots=True)

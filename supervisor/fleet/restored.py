@@ -18,7 +18,7 @@ from .registry import ModRegistry
 from .repartition import hand_on_count
 from .workers import Mod
 
-logger = logging.getLogger("modvisor.registry")
+logger = logging.getLogger("modvisor.records")
 
 
 class ModRecords:
@@ -45,7 +45,7 @@ class ModRecords:
         for mod in kept:
             try:
                 configs.append(mod_config(mod.path, base_dir=self._mods.base_dir, mod_id=mod.mod_id, **mod.spec))
-            except (ModvisorError, TypeError, ValueError) as error:  # the last two: a damaged entry
+            except (ModvisorError, TypeError, ValueError) as error:
                 logger.error(
                     "mod %s, which ran when the network last ran, did not start: %s: %s", mod.mod_id, mod.path, error
                 )

@@ -281,7 +281,7 @@ class Keeper(Machine):
                 continue
             if self._loop.time() - due > STALL:  # our own loop stood still: the answer may lie in the pipe
                 continue
-            incarnation.end(f"its event loop was blocked for more than {hang_timeout:g} s", Cause.HANG)
+            incarnation.end(*_why_silent(incarnation, hang_timeout))
             self.happened(Trigger.HEARTBEAT_MISSED, of=incarnation.number, facts=Facts(incarnation))
             return
 
@@ -387,3 +387,14 @@ class Keeper(Machine):
         deadline = self._loop.time() + seconds / 2
         if await incarnation.drained(deadline) and keep_state:
             await self.checkpoints.keep_last(incarnation, deadline)
+
+
+def _why_silent(incarnation: Incarnation, hang_timeout: float) -> tuple[str, Cause]:
+    """Return why a worker does not answer, in words and as a cause."""
+    if (by := incarnation.process.stopped_by()) is None:
+        return f"its event loop was blocked for more than {hang_timeout:g} s", Cause.HANG
+    return (
+        f"its process was stopped by {by} when it did not answer for {hang_timeout:g} s; to stop a worker for longer, "
+        "raise its limits.hang_timeout",
+        Cause.STOPPED,
+    )
