@@ -104,3 +104,14 @@ async def test_a_load_that_is_refused_leaves_nothing_starting(make_world: MakeWo
     mod = world.mods.get("wiki")
     assert mod is not None
     assert (mod.state, "is an alias of mod work" in str(mod.last_error)) == (State.FAILED, True)
+
+
+async def test_a_mod_that_is_down_keeps_its_entry_when_another_one_fails(make_world: MakeWorld) -> None:
+    world = await make_world(restart={"policy": "temporary"})
+    assert world.worker is not None
+    world.worker.die(Exit(1, None))
+    await world.until(lambda: world.keeper is not None and world.keeper.state is State.STOPPED)
+    world.conduct.starts.append("import fails")
+    assert not (await world.ask.swap("work", config("work", config={"new": True}))).success
+    assert world.keeper is not None
+    assert (world.keeper.config.config, world.keeper.config.spec) == ({}, None)
