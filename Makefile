@@ -7,7 +7,7 @@ PEERS  := .venv-peers/openagents
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all coverage check format house docs diagram bench bench-smoke cost crossings chaos reloads clean
+.PHONY: help run test test-all long coverage check format house docs diagram bench bench-smoke cost crossings chaos reloads clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,10 @@ LIFE := $(patsubst %,tests/processes/test_%.py,endings forked isolation limits l
 test-all: $(VENV)/.installed  ## the slow ones too: the wheel, real peers, long loops; workers that are not forked
 	@$(BIN)/python -m pytest -m "slow" $(ARGS)
 	@$(BIN)/python -m pytest -m "not slow" --launch exec $(LIFE)
+
+# Seconds by hand: make long FOR=60
+long: $(VENV)/.installed  ## an hour of random histories of a whole network, on a virtual clock
+	@MODVISOR_LIFE_SECONDS=$(or $(FOR),3600) $(BIN)/python -m pytest tests/supervisor/test_whole_life.py -k for_long -s $(ARGS)
 
 $(VENV)/.coverage: $(VENV)/.installed
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --group coverage
