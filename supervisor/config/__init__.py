@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from .audience import Audience, FamilyVersion, Split, family_of
     from .audience_values import misfit, read_audience, shares_over_100
     from .http_model import HttpConfig
-    from .mod_entry import BUNDLED, fingerprint, mod_config, with_aliases, with_bundled_permissions, with_changes
+    from .mod_entry import (
+        BUNDLED,
+        ENTRY_KEYS,
+        fingerprint,
+        mod_config,
+        with_aliases,
+        with_bundled_permissions,
+        with_changes,
+    )
     from .mod_file import MOD_FILE_NAME, ModFile, mod_file_keys, read_mod_file, with_mod_file
     from .mod_model import AT_LEAST_ONCE, FORK, STOP_FIRST, LimitsConfig, ModConfig, RestartConfig
     from .network_file import is_allowed, load_config, parse_config
@@ -44,7 +52,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         audience="Audience FamilyVersion Split family_of",
         audience_values="misfit read_audience shares_over_100",
         http_model="HttpConfig",
-        mod_entry="BUNDLED fingerprint mod_config with_aliases with_bundled_permissions with_changes",
+        mod_entry="BUNDLED ENTRY_KEYS fingerprint mod_config with_aliases with_bundled_permissions with_changes",
         mod_file="MOD_FILE_NAME ModFile mod_file_keys read_mod_file with_mod_file",
         mod_model="AT_LEAST_ONCE FORK LimitsConfig ModConfig RestartConfig STOP_FIRST",
         network_file="is_allowed load_config parse_config",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .families import NotInAudience
     from .loading import Loading
     from .monitor import ResourceMonitor
+    from .read_models import Health, LoadedMod, ModStats, NetworkStats, Reach, Resources, SupervisorStats, WorkerStats
     from .reconfigure import Changes, apply_changes, in_force
     from .registry import ModRegistry
     from .restored import ModRecords
@@ -33,6 +34,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         families="NotInAudience",
         loading="Loading",
         monitor="ResourceMonitor",
+        read_models="Health LoadedMod ModStats NetworkStats Reach Resources SupervisorStats WorkerStats",
         reconfigure="Changes apply_changes in_force",
         registry="ModRegistry",
         restored="ModRecords",
