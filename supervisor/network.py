@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import EventResponse
 from .config import ModConfig, NetworkConfig, load_config, parse_config
 from .fleet import ModRegistry
-from .journal import Journal, LastRun
+from .journal import Journal, JournalError, LastRun
 from .operations import Operations
 from .wiring import NetworkParts
 
@@ -216,7 +217,8 @@ class AgentNetwork(Operations):
         while True:
             await anyio.sleep(EXPIRY_INTERVAL)
             for agent_id in parts.agents.expired():
-                self.remove_agent(agent_id, "expired")
+                with suppress(JournalError):  # the journal logs why; the agent stays, and expires again
+                    await self.remove_agent(agent_id, "expired")
 
 
 async def _start_launcher(mods: ModRegistry) -> None:

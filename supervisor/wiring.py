@@ -40,7 +40,9 @@ class NetworkParts:
         self.tasks = tasks
         self.background = anyio.CancelScope()
         self.journal = Journal(state.database, config.journal)
-        self.agents = AgentRegistry(config.agents, config.agent_groups, self.journal.record)
+        self.agents = AgentRegistry(
+            config.agents, config.agent_groups, self.journal.record, commit=self.journal.together
+        )
         mods = tuple(with_bundled_permissions(mod) for mod in config.mods)
         self.monitor = ResourceMonitor(self._worker_pids)
         snapshots = SnapshotStore(state.snapshots)
@@ -65,7 +67,12 @@ class NetworkParts:
         self.commands = ModCommands(self.mods, self.records, self.journal, snapshots)
         self.mods.upkeep = ModUpkeep(self.mods, self.records, tasks)
         self.gateway = Gateway(
-            self.mods, self.agents, SystemCommands(network, self.agents), network.counters, config.event_timeout
+            self.mods,
+            self.agents,
+            SystemCommands(network, self.agents),
+            network.counters,
+            config.event_timeout,
+            network.refusals,
         )
         self.families = Audiences(self.mods, self.records, lambda: network.config)
         self.dead_letters = DeadLetters(self.journal, self.mods, self.gateway)

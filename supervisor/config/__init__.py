@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         BUNDLED,
         ENTRY_KEYS,
         fingerprint,
+        is_as_quarantined,
         mod_config,
         with_aliases,
         with_bundled_permissions,
@@ -52,7 +53,10 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         audience="Audience FamilyVersion Split family_of",
         audience_values="misfit read_audience shares_over_100",
         http_model="HttpConfig",
-        mod_entry="BUNDLED ENTRY_KEYS fingerprint mod_config with_aliases with_bundled_permissions with_changes",
+        mod_entry=(
+            "BUNDLED ENTRY_KEYS fingerprint is_as_quarantined mod_config with_aliases with_bundled_permissions "
+            "with_changes"
+        ),
         mod_file="MOD_FILE_NAME ModFile mod_file_keys read_mod_file with_mod_file",
         mod_model="AT_LEAST_ONCE FORK LimitsConfig ModConfig RestartConfig STOP_FIRST",
         network_file="is_allowed load_config parse_config",

@@ -203,10 +203,37 @@ def with_aliases(mod: ModConfig, more: Iterable[str]) -> ModConfig:
 
 
 def fingerprint(config: ModConfig) -> str:
-    """Return a hash of what a config asks for; if it changes, a quarantined mod is tried again."""
-    asked = replace(config.as_asked, spec=None, asked=None, given=frozenset(), audience=None)
-    plain = json.dumps(asdict(asked), sort_keys=True, default=_plain)
-    return hashlib.sha256(plain.encode()).hexdigest()
+    """Return a hash of what a config asks for; if it changes, a quarantined mod is tried again.
+
+    Values at their default do not count, so a later version with more keys has the same hash.
+    """
+    asked = asdict(replace(config.as_asked, spec=None, asked=None, given=frozenset(), audience=None))
+    usual = asdict(ModConfig(config.path, config.mod_id))
+    plain = json.dumps(_differences(asked, usual), sort_keys=True, default=_plain)
+    return _HASHED_SO + hashlib.sha256(plain.encode()).hexdigest()
+
+
+def is_as_quarantined(kept: str, config: ModConfig) -> bool:
+    """Whether the config still asks for what it asked for when ``kept`` was its fingerprint.
+
+    A fingerprint of modvisor 0.2 counted the defaults of that version: it cannot be compared.
+    """
+    return not kept.startswith(_HASHED_SO) or kept == fingerprint(config)
+
+
+_HASHED_SO = "2:"
+
+
+def _differences(asked: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
+    found = {}
+    for key, value in asked.items():
+        if isinstance(value, dict) and isinstance(usual[key], dict) and usual[key]:
+            value = _differences(value, usual[key])
+            if value:
+                found[key] = value
+        elif value != usual[key]:
+            found[key] = value
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 from ...ipc.errors import Code, ModvisorError
 from ...ipc.event import EventResponse
 from ..config import Audience, ConfigError, NetworkConfig, Split, family_of, read_audience, shares_over_100
+from ..journal import JournalError
 from ..lifecycle import State
 from .registry import ModRegistry
 from .restored import ModRecords
@@ -62,11 +63,11 @@ class Audiences:
         except ModvisorError as error:
             return EventResponse.failure(error.code, f"mod {mod.mod_id}: {error}", mod_id=mod.mod_id)
         before = self._reaches(mod)
-        self._families.change({mod: (wanted, mod.promoted)})
+        if (refusal := await self._change({mod: (wanted, mod.promoted)})) is not None:
+            return refusal
         now = self._reaches(mod)
         text = f"mod {mod.mod_id} reaches {now} now" + (f", before: {before}" if before != now else "")
         text += self._way_to_events(mod) + self._file_rules([mod])
-        await self._remember([mod])
         return EventResponse(True, text, self._data(mod))
 
     async def promote(self, name: str) -> EventResponse:
@@ -86,13 +87,17 @@ class Audiences:
             return EventResponse(True, text, self._data(mod))
         newest = 1 + max(each.promoted for each in members)
         self._families.note_promotion(before)
-        self._families.change({each: (None, newest if each is mod else each.promoted) for each in members})
+        wanted: dict[Mod, tuple[Audience | None, int]] = {
+            each: (None, newest if each is mod else each.promoted) for each in members
+        }
+        if (refusal := await self._change(wanted)) is not None:
+            self._families.drop_promotion(family)
+            return refusal
         siblings = ", ".join(each.mod_id for each in members if each is not mod)
         text = f"mod {mod.mod_id} is the version of {family} for everybody now"
         if siblings:
             text += f"; {siblings} stays loaded without events ('modvisor rollback {family}' goes back)"
         text += self._file_rules(members)
-        await self._remember(members)
         return EventResponse(True, text, self._data(mod))
 
     async def rollback(self, name: str) -> EventResponse:
@@ -109,12 +114,13 @@ class Audiences:
             return refusal
         members = self._families.members(family)
         self._families.drop_promotion(family)
-        self._families.change(_as_before(before, members))
+        if (refusal := await self._change(_as_before(before, members))) is not None:
+            self._families.note_promotion(before)
+            return refusal
         text = f"{family} is divided as before its last promotion: " + ", ".join(
             f"{each.mod_id} reaches {self._reaches(each)}" for each in members
         )
         text += self._file_rules(members)
-        await self._remember(members)
         return EventResponse(True, text, self._families.describe(family).to_dict())
 
     # -- inside
@@ -171,12 +177,22 @@ class Audiences:
         ]
         return f". The network file rules at its next start, and says: {', '.join(other)}" if other else ""
 
-    async def _remember(self, mods: list[Mod]) -> None:
-        for family in {family_of(mod.mod_id) for mod in mods}:
-            self._families.keep(family)
-        for mod in mods:  # a mod that is being loaded is remembered afterwards
-            if self._mods.find(mod.mod_id) is mod and mod.is_member:
-                await self._records.remember(mod)
+    async def _change(self, wanted: dict[Mod, tuple[Audience | None, int]]) -> EventResponse | None:
+        """Divide a family in another way, and keep that on disk.
+
+        Returns:
+            a refusal, if it cannot be kept; then all is as before.
+        """
+        before = {mod: (mod.audience, mod.promoted) for mod in wanted}
+        self._families.change(wanted)
+        try:
+            await self._records.remember_families(list(wanted))
+        except JournalError as error:
+            self._families.change(before)
+            mod = next(iter(wanted))
+            text = f"the audiences of {family_of(mod.mod_id)} stay as they are: {error}"
+            return EventResponse.failure(error.code, text, mod_id=mod.mod_id)
+        return None
 
     def _data(self, mod: Mod) -> dict[str, Any]:
         return {"mod_id": mod.mod_id, **self._families.describe(family_of(mod.mod_id)).to_dict()}

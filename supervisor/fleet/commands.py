@@ -18,7 +18,7 @@ from ...ipc.errors import Code, ModvisorError
 from ...ipc.event import EventResponse
 from ...ipc.manifest import Manifest
 from ..config import ConfigError, ModConfig, is_allowed, with_aliases, with_changes
-from ..journal import Journal
+from ..journal import Journal, JournalError
 from ..lifecycle import COMING_BACK, DOWN, Keeper, Reloaded, ReloadFailed, StartFailed, replace_worker, version_of
 from ..process import shielded
 from ..sources import SnapshotStore
@@ -55,10 +55,13 @@ class ModCommands:
         with _held(mod.lock):  # no wait here: a load that is given up while it waits would leave the mod behind
             try:
                 with cancellable(mod):
-                    return await self._load(mod, config)
+                    return await self._load(mod, config, restored)
             except StartFailed as error:
                 logger.warning("load of mod %s failed: %s", config.mod_id, error)
                 return self._not_loaded(mod, config, error, restored)
+            except JournalError as error:
+                await shielded(self._undo_load(mod, restored))
+                return failure(config, error, f"mod {config.mod_id} was not loaded: {error}")
             except BaseException:  # the caller gave up, or the fault is ours
                 await shielded(self._undo_load(mod, restored))
                 raise
@@ -66,8 +69,8 @@ class ModCommands:
         error = ModvisorError("the load was cancelled by an unload or shutdown", code=Code.NOT_RUNNING)
         return failure(config, error)
 
-    async def _load(self, mod: Mod, config: ModConfig) -> EventResponse:
-        """Raises `StartFailed`."""
+    async def _load(self, mod: Mod, config: ModConfig, restored: bool) -> EventResponse:
+        """Raises `StartFailed`, `JournalError`."""
         if (reason := self.records.stay_quarantined(mod)) is not None:
             self.mods.take_in(mod)
             return failure(config, ModvisorError(reason, code=Code.MOD_AWAY))
@@ -78,13 +81,18 @@ class ModCommands:
                 config.mod_id,
                 config.mod_id,
             )
+        if not restored:
+            await self.records.check_room(config)
         if isinstance(mod, WorkerGroup):
             await repartition(mod, self._journal)
         loaded = _loaded(mod, await mod.start(from_snapshot=from_snapshot))
         if isinstance(mod, WorkerGroup):
             await keep_count(mod, self._journal)
         self.mods.take_in(mod)  # now that all its workers serve
-        await self.records.remember(mod)
+        if restored or config.from_file:  # they come back at the next start as they are
+            await self.records.remember_soon(mod)
+        else:
+            await self.records.remember(mod)
         return loaded
 
     def not_started(self, config: ModConfig, error: ModvisorError, *, restored: bool = False) -> EventResponse:
@@ -120,8 +128,16 @@ class ModCommands:
         mod = self.mods.find(id_or_path)
         if mod is None:
             return self.mods.no_such_mod(id_or_path)
+        try:
+            await self.records.check_room(mod.config)
+        except JournalError as error:
+            return failure(mod.config, error, f"mod {mod.mod_id} was not unloaded: {error}")
         await self._unload(mod, timeout)
-        await self.records.forget(mod)
+        try:
+            await self.records.forget(mod)
+        except JournalError as error:
+            text = f"mod {mod.mod_id} was unloaded, and the next start of the network would load it again: {error}"
+            return failure(mod.config, error, text)
         data = {"mod_id": mod.mod_id, "mod_path": mod.config.path}
         return EventResponse(True, f"mod {mod.mod_id} unloaded", data)
 
@@ -171,9 +187,11 @@ class ModCommands:
         return await self._commanded(id_or_path, "reload", do, lambda mod: f"reloaded, {_still_there(mod)}")
 
     async def _reload(self, mod: Mod, config: ModConfig) -> EventResponse:
-        """Raises `ReloadFailed`."""
+        """Raises `ReloadFailed`, `JournalError`."""
         if not is_allowed(self.mods.config.allowed_mods, config.path):
             return failure(config, NOT_ALLOWED)
+        if config != mod.config:
+            await self.records.check_room(config)
         done = await self._replace(mod, config)
         await self.records.remember(mod)
         data = {"mod_id": mod.mod_id, "mod_path": mod.config.path, **done.to_dict()}
@@ -211,7 +229,7 @@ class ModCommands:
         )
 
     async def _swap(self, mod: Mod, config: ModConfig, alias: bool) -> EventResponse:
-        """Raises `ReloadFailed`."""
+        """Raises `ReloadFailed`, `JournalError`."""
         old_id = mod.mod_id
         if alias:
             config = with_aliases(config, {old_id, *mod.config.aliases})
@@ -219,6 +237,7 @@ class ModCommands:
             config = replace(config, audience=mod.audience)
         if (refusal := self.mods.may_load(config, instead_of=mod)) is not None:
             return refusal
+        await self.records.check_room(mod.config, config)
         self.mods.reserved_ids.add(config.mod_id)
         try:
             done = await self._replace(mod, config)
@@ -239,8 +258,13 @@ class ModCommands:
             return failure(config, ModvisorError(wrong, code=ConfigError.code))
         response = await self.reload(mod.mod_id, config)
         if regroups and response.success:
+            before = mod.audience
             self.mods.families.change({mod: (config.audience, mod.promoted)})
-            await self.records.remember(mod)
+            try:
+                await self.records.remember(mod)
+            except JournalError as error:
+                self.mods.families.change({mod: (before, mod.promoted)})
+                return failure(config, error, f"mod {mod.mod_id} was reloaded, and its audience stays: {error}")
         return response
 
     async def _commanded(
@@ -273,6 +297,14 @@ class ModCommands:
                     text = f"mod {old.mod_id} was not {not_done(mod)}: {error}"
                     logger.warning("%s", text)
                     return failure(instead or mod.config, error, text)
+                except JournalError as error:
+                    what = (
+                        "and the next start of the network undoes it"
+                        if mod.config is not old
+                        else "and it was not done"
+                    )
+                    text = f"mod {old.mod_id}: the {command} cannot be kept, {what}: {error}"
+                    return failure(mod.config, error, text)
         return failure(old, ModvisorError(f"the {command} was cancelled by an unload", code=Code.NOT_RUNNING))
 
     async def _replace(self, mod: Mod, config: ModConfig, *, from_snapshot: bool = False) -> Reloaded:

@@ -6,15 +6,18 @@ whether the run ended by itself. The file rules for the mods that it names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Sequence
 
-from ...ipc.errors import ModvisorError
+from ...ipc.errors import Code, ModvisorError
 from ...ipc.event import EventResponse
-from ..config import ModConfig, family_of, fingerprint, mod_config
-from ..journal import Journal, KeptMod, LastRun, Quarantine
+from ..config import ModConfig, family_of, is_as_quarantined, mod_config
+from ..journal import Journal, JournalError, KeptMod, LastRun, Quarantine
 from ..sources import SnapshotStore
 from .registry import ModRegistry
 from .workers import Mod
+
+logger = logging.getLogger("modvisor.records")
 
 
 class ModRecords:
@@ -49,8 +52,9 @@ class ModRecords:
                 continue
             try:
                 config = mod_config(mod.path, base_dir=self._mods.base_dir, mod_id=mod.mod_id, **mod.spec)
-            except ModvisorError as error:
-                broken.append((mod.mod_id, EventResponse.failure(error.code, f"{mod.path}: {error}")))
+            except (ModvisorError, TypeError, ValueError) as error:  # the last two: a damaged entry
+                code = error.code if isinstance(error, ModvisorError) else Code.BAD_INPUT
+                broken.append((mod.mod_id, EventResponse.failure(code, f"{mod.path}: {error}")))
             else:
                 configs.append(config)
                 self._mods.place(config)
@@ -77,7 +81,7 @@ class ModRecords:
     def _quarantine_of(self, config: ModConfig) -> Quarantine | None:
         """Return the quarantine of a worker, unless its entry has changed."""
         quarantine = self._quarantines.pop(config.mod_id, None)
-        if quarantine is None or quarantine.fingerprint == fingerprint(config):
+        if quarantine is None or is_as_quarantined(quarantine.fingerprint, config):
             return quarantine
         self._journal.release(config.mod_id)
         return None
@@ -96,24 +100,60 @@ class ModRecords:
 
     # -- the next run
 
-    async def remember(self, mod: Mod) -> None:
-        """Keep a mod that the network file does not name, so that the next run loads it again.
+    async def check_room(self, *mods: ModConfig) -> None:
+        """Raise `JournalError` if what is to be done with mods could not be kept.
 
-        Returns when the journal has it on disk.
+        Asked before it is done: what has no room on the disk is refused as a whole. The network
+        file rules for the mods that it names, so nothing is kept of them.
         """
+        if any(mod.spec is not None for mod in mods):
+            await self._journal.try_room()
+
+    async def remember(self, *mods: Mod) -> None:
+        """Keep mods that the network file does not name, so that the next run loads them again.
+
+        Returns when the journal has them on disk. Raises `JournalError` if it has none of them.
+        """
+        _, saved = self._journal.together("loaded mod", lambda: self._keep_entries(mods))
+        await saved
+
+    def _keep_entries(self, mods: Iterable[Mod]) -> None:
         order = list(self._mods)
-        first = order.index(mod)
-        for position, each in enumerate(order[first:], first):  # the mods behind it may have moved
-            if each is mod or each.is_member:
-                self._keep_entry(each, position)
-        self._keep_promotions(mod)
-        await self._journal.committed()
+        for mod in mods:
+            first = order.index(mod)
+            for position, each in enumerate(order[first:], first):  # the mods behind it may have moved
+                if each is mod or each.is_member:
+                    self._keep_entry(each, position)
+            self._keep_promotions(mod)
+
+    async def remember_families(self, mods: Sequence[Mod]) -> None:
+        """Keep how the families of mods are divided. Raises `JournalError`, and keeps nothing then."""
+
+        def keep() -> None:
+            for family in {family_of(mod.mod_id) for mod in mods}:
+                self._mods.families.keep(family)
+            # A mod that is being loaded is remembered afterwards.
+            self._keep_entries([mod for mod in mods if self._mods.find(mod.mod_id) is mod and mod.is_member])
+
+        _, saved = self._journal.together("audiences", keep)
+        await saved
+
+    async def remember_soon(self, mod: Mod) -> None:
+        """Do the same for nobody who waits: a failure is logged."""
+        try:
+            await self.remember(mod)
+        except JournalError as error:
+            logger.error("how mod %s runs now could not be kept for the next run: %s", mod.mod_id, error)
 
     async def forget(self, mod: Mod) -> None:
         """Drop a mod that was unloaded. Returns when the journal has done so on disk."""
-        self._journal.forget_mod(mod.mod_id, [worker.mod_id for worker in mod.keepers])
-        self._keep_promotions(mod)
-        await self._journal.committed()
+
+        def forget() -> None:
+            self._journal.forget_mod(mod.mod_id, [worker.mod_id for worker in mod.keepers])
+            self._keep_promotions(mod)
+
+        _, saved = self._journal.together("unloaded mod", forget)
+        await saved
 
     def drop(self, mod: Mod) -> None:
         """Drop the entry of a mod whose load was given up."""

@@ -82,4 +82,4 @@ class ModUpkeep:
             for other in mod.keepers:
                 if other.probation is not None:
                     self.revert(other, other.probation, f"worker {keeper.mod_id} has failed")
-        self._tasks.start_soon(self._records.remember, mod, name=f"remember-{keeper.mod_id}")
+        self._tasks.start_soon(self._records.remember_soon, mod, name=f"remember-{keeper.mod_id}")

@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ...ipc.errors import Code, InvalidEvent, ModvisorError
+from ...ipc.errors import Code, InvalidEvent, ModvisorError, shown
 from ...ipc.event import Event
 from .agents_spec import (
     AGENT_ID,
@@ -27,7 +27,7 @@ from .agents_spec import (
 )
 from .answers import Answer, event_answer, get, json_app, post, response_answer
 from .bodies import SMALL_BODY, credentials, read_body
-from .clients import IPAddress, client_address
+from .clients import IPAddress, client_address, counted_as, is_exempt
 from .connection import Rank, connection_of, parked
 from .failures import failure_body
 from .intake import Intake
@@ -80,7 +80,7 @@ class _AgentsApi:
         agent_id = _agent_id(body)
         payload = {"agent_id": agent_id, **{key.name: key.of(body) for key in DESCRIBING}}
         event = Event("system.register_agent", agent_id, payload=payload, secret=SECRET.of(body))
-        response = await self._network.process_external_event(event)
+        response = await self._network.process_external_event(event, address=self._counted(request))
         if not response.success:
             return response_answer(response)
         self._knows(request, agent_id, response.data["secret"])
@@ -91,7 +91,7 @@ class _AgentsApi:
         body = await self._intake.read_json(request)
         agent_id = _agent_id(body)
         event = Event("system.unregister_agent", agent_id, payload={"agent_id": agent_id}, secret=SECRET.of(body))
-        response = await self._network.process_external_event(event)
+        response = await self._network.process_external_event(event, address=self._counted(request))
         return Answer({"success": True}) if response.success else response_answer(response)
 
     async def send_event(self, request: Request) -> Response:
@@ -104,7 +104,7 @@ class _AgentsApi:
             return Answer({**refusal, "event_id": body.get("event_id"), "event_name": body.get("event_name")})
         if (connection := connection_of(request)) is not None and connection.rank is Rank.STRANGER:
             self._knows(request, event.source_agent, event.secret)
-        response = await self._network.process_external_event(event)
+        response = await self._network.process_external_event(event, address=self._counted(request))
         return event_answer(event, response)
 
     async def poll(self, request: Request) -> Response:
@@ -125,7 +125,7 @@ class _AgentsApi:
         except ModvisorError as error:
             # With status 200, for the same reason as in `send_event`.
             return Answer({**failure_body(error.code, str(error)), "messages": [], "agent_id": agent_id})
-        return Answer(render_poll(agent_id, events))
+        return Answer(render_poll(agent_id, events, self._network.dropped_events(agent_id)))
 
     async def _until_event(self, request: Request, agent_id: str, wait: float) -> None:
         with parked(connection_of(request)):
@@ -151,18 +151,28 @@ class _AgentsApi:
         self._intake.know(self._address_of(request))
         return True
 
+    def _counted(self, request: Request) -> str | None:
+        """Return the name under which the client's address is counted; None: it is not counted."""
+        address = self._address_of(request)
+        return None if address is None or is_exempt(address, self._network.config.http) else counted_as(address)
+
     def _authenticate(self, request: Request, agent_id: str, secret: str | None) -> None:
         if not self._knows(request, agent_id, secret):
-            self._network.counters.refused += 1
-            logger.warning("refused a poll of agent %r: not registered, or a wrong secret", agent_id)
+            who = self._counted(request) or "a trusted address"
+            text = f"refused a poll of agent {shown(agent_id)} at {who}: not registered, or a wrong secret"
+            self._network.note_refusal(Code.UNAUTHENTICATED, who, text)
             raise ModvisorError(
                 f"agent {agent_id!r} is not registered or its secret is wrong; register and send the secret you get",
                 code=Code.UNAUTHENTICATED,
             )
 
 
-def render_poll(agent_id: str, events: list[Event]) -> bytes:
-    """Return the answer of a poll. An event that JSON cannot carry is listed as undeliverable."""
+def render_poll(agent_id: str, events: list[Event], dropped: dict[str, Any] | None = None) -> bytes:
+    """Return the answer of a poll. An event that JSON cannot carry is listed as undeliverable.
+
+    Args:
+        dropped: what the agent's inbox lost since the last poll, see `Operations.dropped_events`.
+    """
     messages: list[bytes] = []
     undeliverable: list[dict[str, Any]] = []
     for event in events:
@@ -177,6 +187,8 @@ def render_poll(agent_id: str, events: list[Event]) -> bytes:
     rest: dict[str, Any] = {"agent_id": agent_id}
     if undeliverable:
         rest["undeliverable"] = undeliverable
+    if dropped is not None:
+        rest["dropped"] = dropped
     return b'{"success":true,"messages":[' + b",".join(messages) + b"]," + to_json(rest)[1:]
 
 

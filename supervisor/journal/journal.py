@@ -21,8 +21,8 @@ from ...ipc.errors import Code, ModvisorError
 from ...ipc.event import Event
 from ...ipc.messages import pack
 from ..config import JournalConfig
-from .records import DeadLetter, JournalError, KeptMod, LastRun, StorageFull
-from .schema import connect
+from .opening import connect, reopen
+from .records import DeadLetter, JournalError, KeptMod, LastRun, Quarantine, StorageFull
 from .store import Store, Totals
 from .writer import Backup, Job, Writer
 
@@ -83,27 +83,27 @@ class Journal:
         self._config = config
         self._writer: Writer | None = None
         self._accepting_bytes = 0  # of events on their way to the disk
+        self._gathered: list[Callable[[Store], None]] | None = None  # the changes of a `together`
 
     # -- life; these block: call them from a thread
 
     def open(self) -> LastRun:
         """Start the writer. Return what the last run left.
 
-        A damaged file, a file of another program and a file of a later version are set aside with a
-        warning, since a network must start even without its past. A file of an earlier version is
-        migrated.
+        Of a damaged file, all that can be read is kept, and the damaged file stays beside it. A
+        file of another program is set aside. Both are told with a warning, since a network must
+        start even without its past. A file of an earlier version is migrated.
 
         Raises:
-            ModvisorError: start_failed: the disk is full, the file is locked, no descriptors are
-                left, and so on. The file is sound, so it stays where it is.
+            ModvisorError: start_failed: a later modvisor wrote the file, the disk is full, the file
+                is locked, no descriptors are left, and so on. The file stays where it is.
         """
+        full_sync = self._config.sync == "full"
         try:
-            connection, (store, last_run) = connect(
-                self._file, full_sync=self._config.sync == "full", read=self._take_over
-            )
+            connection, (store, last_run) = connect(self._file, full_sync=full_sync, read=self._take_over)
         except (sqlite3.Error, OSError) as error:
             raise self._start_failed(error) from error
-        writer = Writer(store, self._file)
+        writer = Writer(store, self._file, lambda error: reopen(store, self._file, full_sync, error))
         try:
             writer.start()
         except RuntimeError as error:  # no more threads
@@ -133,6 +133,38 @@ class Journal:
         if self._writer is not None:
             self._writer.close()
 
+    def together(self, what: str, change: Callable[[], T]) -> tuple[T, asyncio.Future[None]]:
+        """Run ``change``, and commit all that it records in one transaction.
+
+        Args:
+            change: may call the methods that are not awaited. It must not wait.
+
+        Returns:
+            What ``change`` returned, and a future that is done when all is on disk. It raises if
+            nothing of it is.
+
+        Raises:
+            What ``change`` raises; nothing is recorded then. StorageFull: too many changes wait for
+            the disk. JournalError: not_running.
+        """
+        self._check_waiting(0)
+        gathered = self._gathered = []
+        try:
+            result = change()
+        finally:
+            self._gathered = None
+
+        def run(store: Store) -> None:
+            for each in gathered:
+                each(store)
+
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if gathered:
+            self._submit(Job(what, run, future))
+        else:
+            future.set_result(None)
+        return result, future
+
     # -- agents and channels, mods, quarantines
 
     def record(self, kind: str, data: dict[str, Any]) -> None:
@@ -153,6 +185,7 @@ class Journal:
         spec = pack(mod.spec)
         self._queue("loaded mod", lambda store: store.keep_mod(mod, spec))
 
+    try_room = _asked("the disk was tried", Store.try_room)
     drop_mod = _queued("unloaded mod", Store.drop_mod)
 
     def forget_mod(self, mod_id: str, workers: Sequence[str]) -> None:
@@ -166,8 +199,18 @@ class Journal:
 
         self._queue("unloaded mod", forget)
 
-    quarantine = _queued("quarantine", Store.quarantine)
-    release = _queued("release", Store.release)
+    def quarantine(self, quarantine: Quarantine) -> None:
+        """Keep that a mod is in quarantine, in place of an earlier record.
+
+        On a full disk, this is done when there is room again.
+        """
+        about = f"quarantine of {quarantine.mod_id}"
+        self._queue("quarantine", lambda store: store.quarantine(quarantine), again=True, about=about)
+
+    def release(self, mod_id: str) -> None:
+        """Forget the quarantine of a mod, at the latest when the disk has room again."""
+        about = f"quarantine of {mod_id}"
+        self._queue("release", lambda store: store.release(mod_id), again=True, about=about)
 
     def keep_family(self, family: str, record: dict[str, Any] | None) -> None:
         """Keep the promotions within a family, as plain data; None forgets them."""
@@ -203,11 +246,14 @@ class Journal:
 
     # -- durable events
 
-    async def accept(self, mod_id: str, event: Event) -> int:
+    async def accept(self, mod_id: str, event: Event, owner: str | None = None) -> int:
         """Keep an event until it is `answered` or buried. Return its number, which is never reused.
 
-        An event with the source and id of a kept one is the same event, sent again. It gets the
+        An event with the owner and id of a kept one is the same event, sent again. It gets the
         same number.
+
+        Args:
+            owner: who sent the event, see `Journey.owner`; None: its source.
 
         If this raises, nothing is kept. If it is cancelled, nothing is kept either, unless this
         process is killed in the same moment.
@@ -221,7 +267,7 @@ class Journal:
         size, attempt, at = len(packed), event.attempt, time.time()
         self._check_waiting(size)
         future = asyncio.get_running_loop().create_future()
-        key = event.source_id or "", event.event_id
+        key = owner or event.source_id or "", event.event_id
         job = Job("event", lambda store: store.accept(mod_id, key, packed, attempt, at), future)
         self._submit(job)
         self._accepting_bytes += size
@@ -307,12 +353,13 @@ class Journal:
             "file_bytes": 0 if writer is None else writer.file_bytes,
             "write_errors": 0 if writer is None else writer.write_errors,
             "last_error": None if writer is None else writer.last_error,
+            "damaged_rows": 0 if writer is None else writer.store.damaged_rows,
         }
 
     # -- within
 
     def _take_over(self, connection: sqlite3.Connection) -> tuple[Store, LastRun]:
-        store = Store(connection, self._config)
+        store = Store(connection, self._config, self._file)
         return store, store.take_over()
 
     def _start_failed(self, error: Exception) -> ModvisorError:
@@ -321,8 +368,11 @@ class Journal:
             code=Code.START_FAILED,
         )
 
-    def _queue(self, what: str, run: Callable[[Store], None], *, again: bool = False) -> None:
-        if self._writer is None or not self._writer.submit(Job(what, run, again=again)):
+    def _queue(self, what: str, run: Callable[[Store], None], *, again: bool = False, about: str | None = None) -> None:
+        if self._gathered is not None:
+            self._gathered.append(run)
+            return
+        if self._writer is None or not self._writer.submit(Job(what, run, again=again, about=about)):
             logger.error("a change (%s) came when the journal %s was not open; it is lost", what, self._file)
 
     async def _ask(self, what: str, run: Callable[[Store], T]) -> T:

@@ -1,50 +1,109 @@
-"""Turn rows of the journal's tables into records. Damaged rows are logged, and never raise."""
+"""Turn rows of the journal's tables into records, and say which rows are damaged.
+
+A disk may change any bit, and SQLite notices few of them. So each value is checked before the
+network uses it: its type, its range, its grammar. A decoder raises `DamagedRow` for a bad row, and
+never anything else.
+"""
 
 from __future__ import annotations
 
-import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from ...ipc.errors import InvalidEvent, RemoteProtocolError
+from ...ipc.address import check_agent_id, is_mod_path, parse_address
+from ...ipc.errors import ModvisorError
 from ...ipc.event import Event
 from ...ipc.messages import unpack
-from .records import DeadLetter, DurableEvent, LetterHead
-
-logger = logging.getLogger("modvisor.journal")
+from ..agents import Agent
+from .records import Checkpoint, DeadLetter, DurableEvent, KeptMod, LetterHead, Quarantine
 
 _SHOWN_OF_EVENT = ("event_id", "event_name", "source_id", "destination_id")
+_LATEST = 1e11  # seconds since 1970; later times (from the year 5138) cannot be shown to people
+_LARGEST_NUMBER = 1 << 53  # AUTOINCREMENT refuses new rows once a row has the largest number there is
+_MOST_ATTEMPTS = 1_000_000
+
+Row = tuple[Any, ...]
+Check = Callable[[Any], bool]
+Decoder = Callable[[Row], Any]
 
 
-def durable_event(mod_id: str, row: tuple[Any, ...], damaged: list[int]) -> DurableEvent | None:
-    """Return the event of a row.
+class DamagedRow(ValueError):
+    """A row that does not hold what modvisor wrote."""
 
-    One that cannot be read back is logged and added to ``damaged``.
-    """
-    seq, event, attempt, accepted_at = row
+
+def text_of(value: bytes) -> str | bytes:
+    """Return text from the file, or its bytes if they are no UTF-8: SQLite's `text_factory`."""
     try:
-        return DurableEvent(seq, mod_id, Event.from_dict(unpack(event)), attempt, accepted_at)
-    except (RemoteProtocolError, InvalidEvent) as error:
-        logger.error("event %d of mod %s cannot be read back (%s); it is lost", seq, mod_id, error)
-        damaged.append(seq)
-        return None
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
 
 
-def dead_letter(row: tuple[Any, ...]) -> DeadLetter | None:
-    """Return the letter of a row, or None with a warning if it cannot be read back."""
+def agent(row: Row) -> Agent:
+    _check(row, agent_id=_text, metadata=_bytes, agent_group=_text_or_none, secret_hash=_bytes, registered_at=_time,
+           guest=_flag, address=_text_or_none, returned=_flag)  # fmt: skip
+    agent_id, metadata, group, secret_hash, registered_at, guest, address, returned = row
+    _raised_by(check_agent_id, agent_id)
+    return Agent(
+        agent_id, mapping(metadata), group, secret_hash, float(registered_at), 0.0, time.time(),
+        is_guest=bool(guest), address=address, has_returned=bool(returned),
+    )  # fmt: skip
+
+
+def member(row: Row) -> tuple[str, str]:
+    """Return the channel and the agent's id."""
+    _check(row, channel=_text, agent_id=_text)
+    channel, agent_id = row
+    _raised_by(parse_address, f"channel:{channel}")
+    _raised_by(check_agent_id, agent_id)
+    return channel, agent_id
+
+
+def kept_mod(row: Row) -> KeptMod:
+    _check(row, mod_id=_mod_id, path=is_mod_path, spec=_bytes, position=_number, loaded_at=_time)
+    mod_id, path, spec, position, loaded_at = row
+    return KeptMod(mod_id, path, mapping(spec), position, float(loaded_at))
+
+
+def quarantine(row: Row) -> Quarantine:
+    _check(row, mod_id=_mod_id, path=_text, reason=_text, at=_time, fingerprint=_text)
+    return Quarantine(*row)
+
+
+def family(row: Row) -> tuple[str, dict[str, Any]]:
+    """Return the family's name and its promotions."""
+    _check(row, name=_mod_id, record=_bytes)
+    name, record = row
+    return name, mapping(record)
+
+
+def checkpoint(row: Row) -> Checkpoint:
+    _check(row, mod_id=_text, version=_text, state=_bytes, at=_time)
+    mod_id, version, state, at = row
+    return Checkpoint(mod_id, version, _raised_by(unpack, state), float(at), len(state))
+
+
+def durable_event(row: Row) -> DurableEvent:
+    _check(row, seq=_number, mod_id=_mod_id, event=_bytes, attempt=_attempts, accepted_at=_time, source_id=_text)
+    seq, mod_id, event, attempt, accepted_at, owner = row
+    found = _raised_by(Event.from_dict, mapping(event))
+    return DurableEvent(seq, mod_id, found, attempt, float(accepted_at), owner or None)
+
+
+def dead_letter(row: Row) -> DeadLetter:
+    _check(row, letter_id=_number, mod_id=_mod_id, event=_bytes, attempts=_attempts, code=_text, reason=_text,
+           report=_bytes_or_none, at=_time)  # fmt: skip
     letter_id, mod_id, event, attempts, code, reason, report, at = row
-    try:
-        kept = None if report is None else mapping(report)
-        return DeadLetter(letter_id, mod_id, mapping(event), attempts, code, reason, kept, at)
-    except RemoteProtocolError as error:
-        logger.warning("dead letter %d of mod %s cannot be read back (%s)", letter_id, mod_id, error)
-        return None
+    kept = None if report is None else mapping(report)
+    return DeadLetter(letter_id, mod_id, mapping(event), attempts, code, reason, kept, float(at))
 
 
-def letter_head(row: tuple[Any, ...]) -> LetterHead | None:
+def letter_head(row: Row) -> LetterHead:
     """Return the letter of a row without its large parts."""
     letter = dead_letter(row)
-    if letter is None or letter.letter_id is None:
-        return None
+    assert letter.letter_id is not None
     event = {key: letter.event.get(key) for key in _SHOWN_OF_EVENT}
     size = len(row[2]) + len(row[6] or b"")
     return LetterHead(
@@ -52,9 +111,104 @@ def letter_head(row: tuple[Any, ...]) -> LetterHead | None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Table:
+    """How the rows of one table are read, and what they are called for people.
+
+    Attributes:
+        columns: in the order in which ``decode`` takes them.
+        key: the column that names a row.
+    """
+
+    kind: str
+    kinds: str
+    key: str
+    columns: str
+    decode: Decoder
+
+
+TABLES = {
+    "agent": Table(
+        "agent", "agents", "agent_id",
+        "agent_id, metadata, agent_group, secret_hash, registered_at, guest, address, returned", agent,
+    ),
+    "member": Table("channel member", "channel members", "agent_id", "channel, agent_id", member),
+    "mod": Table("loaded mod", "loaded mods", "mod_id", "mod_id, path, spec, position, loaded_at", kept_mod),
+    "quarantine": Table(
+        "quarantine", "quarantines", "mod_id", "mod_id, path, reason, at, fingerprint", quarantine
+    ),
+    "family": Table("family's promotions", "families' promotions", "name", "name, record", family),
+    "checkpoint": Table("checkpoint", "checkpoints", "mod_id", "mod_id, version, state, at", checkpoint),
+    "durable": Table(
+        "durable event", "durable events", "event_id", "seq, mod_id, event, attempt, accepted_at, source_id", durable_event
+    ),
+    "dead_letter": Table(
+        "dead letter", "dead letters", "letter_id",
+        "letter_id, mod_id, event, attempts, code, reason, report, at", dead_letter,
+    ),
+}  # fmt: skip
+"""The tables whose rows are checked. A table that is not named here is copied as it is."""
+
+
 def mapping(blob: bytes) -> dict[str, Any]:
-    """Unpack a mapping. Raises `RemoteProtocolError` for anything else."""
-    value = unpack(blob)
-    if type(value) is not dict:
-        raise RemoteProtocolError(f"expected a mapping, got {type(value).__name__}")
+    """Unpack a mapping with text as keys. Raises `DamagedRow` for anything else."""
+    value = _raised_by(unpack, blob)
+    if type(value) is not dict or not all(type(key) is str for key in value):
+        raise DamagedRow(f"expected a mapping with text as keys, got {type(value).__name__}")
     return value
+
+
+def _raised_by(read: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return read(value)
+    except ModvisorError as error:
+        raise DamagedRow(str(error)) from None
+
+
+def _check(row: Row, **checks: Check) -> None:
+    for value, (column, is_sound) in zip(row, checks.items(), strict=True):
+        if not is_sound(value):
+            raise DamagedRow(f"{column} holds {repr(value)[:60]}")
+
+
+def _text(value: Any) -> bool:
+    return type(value) is str
+
+
+def _text_or_none(value: Any) -> bool:
+    return value is None or type(value) is str
+
+
+def _bytes(value: Any) -> bool:
+    return type(value) is bytes
+
+
+def _bytes_or_none(value: Any) -> bool:
+    return value is None or type(value) is bytes
+
+
+def _flag(value: Any) -> bool:
+    return value in (0, 1)
+
+
+def _number(value: Any) -> bool:
+    return type(value) is int and 0 <= value < _LARGEST_NUMBER
+
+
+def _attempts(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= _MOST_ATTEMPTS
+
+
+def _time(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < _LATEST
+
+
+def _mod_id(value: Any) -> bool:
+    """Return whether the value can name a mod, or one of its workers (``wiki#1``)."""
+    if type(value) is not str:
+        return False
+    name, _, index = value.partition("#")
+    try:
+        return parse_address(f"mod:{name}") is not None and (not index or index.isdecimal())
+    except ModvisorError:
+        return False

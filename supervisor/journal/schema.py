@@ -1,27 +1,10 @@
-"""The journal's file: its tables, migrations from earlier versions, and which files are set
-aside.
-"""
+"""The journal's tables, migrations from earlier versions, and which files have other tables."""
 
 from __future__ import annotations
 
-import itertools
-import logging
 import sqlite3
-import time
-from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import cache
-from pathlib import Path
-from typing import TypeVar
-
-from ...ipc.errors import RemoteProtocolError
-
-logger = logging.getLogger("modvisor.journal")
-
-T = TypeVar("T")
-
-BUSY_TIMEOUT = 5.0  # seconds to wait for another program that has the file open
-WAL_LIMIT = 8 * 1024 * 1024  # bytes; twice what SQLite writes into the -wal before it empties it
 
 # Script N migrates a file from version N to version N + 1. Never change a published script: add
 # one.
@@ -67,15 +50,33 @@ MIGRATIONS = (
     """
     CREATE TABLE family (name TEXT PRIMARY KEY, record BLOB NOT NULL) STRICT;
     """,
+    # See `Agent`. Earlier versions did not note which agents gave a password: those without a group
+    # did not.
+    """
+    ALTER TABLE agent ADD COLUMN guest INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE agent ADD COLUMN address TEXT;
+    ALTER TABLE agent ADD COLUMN returned INTEGER NOT NULL DEFAULT 1;
+    UPDATE agent SET guest = 1 WHERE agent_group IS NULL;
+    """,
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 
-_INCREMENTAL = 2  # of PRAGMA auto_vacuum: free pages are given back on demand
+INCREMENTAL = 2  # of PRAGMA auto_vacuum: free pages are given back on demand
+_LATEST_VERSION = 10_000  # larger numbers are damage
+
 _DAMAGED = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
 
 
-class _Foreign(sqlite3.DatabaseError):
-    """A sound database of another program, or of an unknown version."""
+class DamagedFile(sqlite3.DatabaseError):
+    """A journal whose content is not what modvisor wrote."""
+
+
+class Foreign(sqlite3.DatabaseError):
+    """A database of another program."""
+
+
+class LaterVersion(sqlite3.DatabaseError):
+    """A journal that a later modvisor wrote."""
 
 
 def primary_code(error: BaseException | None) -> int | None:
@@ -84,56 +85,13 @@ def primary_code(error: BaseException | None) -> int | None:
     return None if code is None else code & 0xFF
 
 
-def connect(file: Path, *, full_sync: bool, read: Callable[[sqlite3.Connection], T]) -> tuple[sqlite3.Connection, T]:
-    """Open the database in this version. Return it, and what ``read`` returns for it.
+def is_damage(error: BaseException | None) -> bool:
+    """Return whether the file's content is at fault.
 
-    A damaged file, a file of another program and a file of a later version are set aside with a
-    warning, and a new file is begun: a network must start even without its past. ``read`` may raise
-    `RemoteProtocolError` for damaged content.
-
-    Raises:
-        sqlite3.Error, OSError: the disk is full, the file is locked, no descriptors are left, and
-            so on. The file is sound and stays where it is.
+    A full disk and a lock are `sqlite3.DatabaseError` too, and pass. Python raises
+    UnicodeDecodeError instead of SQLite's error if the error's text names something damaged.
     """
-    try:
-        return _connect(file, full_sync, read)
-    except (sqlite3.DatabaseError, RemoteProtocolError) as error:
-        if not _is_damage(error):
-            raise
-        return _connect(file, full_sync, read)  # a new file: the damaged one was set aside
-
-
-def _connect(file: Path, full_sync: bool, read: Callable[[sqlite3.Connection], T]) -> tuple[sqlite3.Connection, T]:
-    """Make the one connection of the journal: here a failure can be raised.
-
-    Later the writer alone uses it.
-    """
-    connection = sqlite3.connect(file, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
-    try:
-        _prepare(connection, file, full_sync)
-        return connection, read(connection)
-    except BaseException as error:
-        try:
-            if _is_damage(error):
-                _set_aside(file, error)  # before closing, because SQLite then deletes a -wal that it cannot read
-        finally:
-            connection.close()
-        raise
-
-
-def _prepare(connection: sqlite3.Connection, file: Path, full_sync: bool) -> None:
-    version = _check_schema(connection)  # before anything is written: the file may belong to another program
-    if version == 0:
-        connection.execute(
-            f"PRAGMA auto_vacuum = {_INCREMENTAL}"
-        )  # only has an effect before the first page is written
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute(f"PRAGMA synchronous = {'FULL' if full_sync else 'NORMAL'}")
-    connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
-    file.chmod(0o600)  # SQLite gives the -wal the mode of the file
-    if version < SCHEMA_VERSION:
-        migrate(connection, version)
-    _give_back_by_steps(connection)
+    return isinstance(error, (DamagedFile, UnicodeDecodeError)) or primary_code(error) in _DAMAGED
 
 
 def migrate(connection: sqlite3.Connection, version: int) -> None:
@@ -142,67 +100,40 @@ def migrate(connection: sqlite3.Connection, version: int) -> None:
     connection.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
 
-def _give_back_by_steps(connection: sqlite3.Connection) -> None:
-    """Rewrite a file that was begun without auto_vacuum, once.
+def check_schema(connection: sqlite3.Connection) -> int:
+    """Return the version of the database, 0 if it is empty.
 
-    It only saves space, so it may fail.
+    Raises:
+        Foreign, LaterVersion, DamagedFile: it has not the tables of a version that is known.
     """
-    if connection.execute("PRAGMA auto_vacuum").fetchone() == (_INCREMENTAL,):
-        return
-    with suppress(sqlite3.OperationalError):
-        connection.execute(f"PRAGMA auto_vacuum = {_INCREMENTAL}")
-        connection.execute("VACUUM")
-
-
-def _is_damage(error: BaseException) -> bool:
-    """Return whether the file's content is at fault.
-
-    A full disk and a lock are `sqlite3.DatabaseError` too, and pass.
-    """
-    return isinstance(error, (_Foreign, RemoteProtocolError)) or primary_code(error) in _DAMAGED
-
-
-def _set_aside(file: Path, why: BaseException) -> None:
-    aside = _free_name(file.with_name(f"{file.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}"))
-    # The -wal may hold the last commits. It goes first: a new database must not pick it up.
-    for suffix in ("-wal", "-shm", ""):
-        with suppress(FileNotFoundError):
-            file.with_name(file.name + suffix).rename(aside.with_name(aside.name + suffix))
-    logger.warning(
-        "%s cannot be used (%s); it was set aside as %s, and agents must register again", file, why, aside.name
-    )
-
-
-def _free_name(file: Path) -> Path:
-    """Return the name, with a number behind it if it is taken: overwrite nothing set aside
-    before.
-    """
-    names = itertools.chain([file], (file.with_name(f"{file.name}-{number}") for number in itertools.count(2)))
-    return next(name for name in names if not name.exists())
-
-
-def _check_schema(connection: sqlite3.Connection) -> int:
-    """Return the version of the database, 0 if it is empty. Raises `_Foreign` if it is unknown."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    found = _columns(connection)
+    found = columns_of(connection)
     if version == 0 and not found:
         return 0
+    if version == 0 and not any(found.get(table) == columns for table, columns in expected_columns().items()):
+        raise Foreign("it is the database of another program")
+    if SCHEMA_VERSION < version <= _LATEST_VERSION:
+        raise LaterVersion(
+            f"a later modvisor wrote it (schema {version}, this one knows {SCHEMA_VERSION}); use that modvisor again, put a "
+            "backup in its place, or give the network another 'storage'"
+        )
     if not 1 <= version <= SCHEMA_VERSION:
-        raise _Foreign(f"schema {version}, this modvisor writes {SCHEMA_VERSION}")
-    for table, columns in _expected(version).items():
+        raise DamagedFile(f"its schema has the number {version}")
+    for table, columns in expected_columns(version).items():
         if found.get(table) != columns:
-            raise _Foreign(f"the database of another program: it has no table {table!r} such as modvisor writes")
+            raise DamagedFile(f"it has no table {table!r} such as modvisor writes")
     return version
 
 
 @cache
-def _expected(version: int) -> dict[str, list[str]]:
+def expected_columns(version: int | None = None) -> dict[str, list[str]]:
+    """Return the column names of each table in a version of the journal, by default in this one."""
     with closing(sqlite3.connect(":memory:")) as model:
         model.executescript("".join(MIGRATIONS[:version]))
-        return _columns(model)
+        return columns_of(model)
 
 
-def _columns(connection: sqlite3.Connection) -> dict[str, list[str]]:
+def columns_of(connection: sqlite3.Connection) -> dict[str, list[str]]:
     """Return the column names of each table, without SQLite's own tables."""
     found: dict[str, list[str]] = {}
     for table, column in connection.execute(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from ...ipc.errors import Code, ModvisorError
@@ -93,6 +94,7 @@ class StateDir:
     def release(self) -> None:
         """Give the directory up. May be called again."""
         if self._lock is not None:
-            os.ftruncate(self._lock, 0)
+            with suppress(OSError):  # the disk has turned read-only; whoever starts next writes its own pid
+                os.ftruncate(self._lock, 0)
             os.close(self._lock)
             self._lock = None

@@ -8,28 +8,36 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import sys
 import time
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
+from pathlib import Path
 from typing import Any
 
-from ...ipc.errors import RemoteProtocolError
-from ...ipc.messages import unpack
-from ..agents import Agent
 from ..config import JournalConfig
+from .damage import Damage
 from .records import Checkpoint, DeadLetter, DurableEvent, KeptMod, LastRun, LetterHead, Quarantine, StorageFull
-from .rows import dead_letter, durable_event, letter_head, mapping
+from .rows import TABLES, DamagedRow, Decoder, letter_head
 
 logger = logging.getLogger("modvisor.journal")
 
 _CHANGES = {
-    "register": "INSERT OR REPLACE INTO agent VALUES (:agent_id, :secret_hash, :group, :metadata, :registered_at)",
+    "register": (
+        "INSERT OR REPLACE INTO agent VALUES "
+        "(:agent_id, :secret_hash, :group, :metadata, :registered_at, :guest, :address, :returned)"
+    ),
+    "returned": "UPDATE agent SET returned = 1 WHERE agent_id = :agent_id",
     "unregister": "DELETE FROM agent WHERE agent_id = :agent_id",
     "join": "INSERT OR IGNORE INTO member (channel, agent_id) VALUES (:channel, :agent_id)",
     "leave": "DELETE FROM member WHERE channel = :channel AND agent_id = :agent_id",
     "remove_channel": "DELETE FROM member WHERE channel = :channel",
 }
+_NO_GUEST = {"guest": False, "address": None, "returned": True}
+_SIZES = {
+    "checkpoint": "length(state)", "durable": "length(event)",
+    "dead_letter": "length(event) + coalesce(length(report), 0)",
+}  # fmt: skip
 _VACUUM_PAGES = 1000  # given back at once: events wait a few milliseconds for that
 _SPARE_PAGES = 256  # free pages (1 MB) that stay in the file for the next events
 
@@ -57,7 +65,9 @@ class Accepted:
 
 
 EventKey = tuple[str, str]
-"""What identifies an event: ``source_id`` ("" for none) and ``event_id``."""
+"""What identifies an event: who sent it ("" for nobody), and ``event_id``.
+
+An agent is named by `Agent.owner`, or by its ``source_id`` in rows that modvisor 0.2 wrote."""
 
 
 class Store:
@@ -67,10 +77,16 @@ class Store:
     transaction: whoever rolls it back also restores the `totals` from before.
     """
 
-    def __init__(self, connection: sqlite3.Connection, config: JournalConfig) -> None:
-        self.connection = connection
+    def __init__(self, connection: sqlite3.Connection, config: JournalConfig, file: Path | None = None) -> None:
         self.totals = Totals()
+        self.damage = Damage(file)
+        self.damaged_rows = 0
         self._config = config
+        self.use(connection)
+
+    def use(self, connection: sqlite3.Connection) -> None:
+        """Go on with another connection, since the file was replaced."""
+        self.connection = connection
         self._execute = connection.execute
 
     # -- the owner
@@ -78,8 +94,15 @@ class Store:
     def take_over(self) -> LastRun:
         """Become the owner: read what the last run left, and note that the journal is open."""
         clean = self._execute("SELECT 1 FROM owner WHERE closed_at IS NULL").fetchone() is None
-        kept = LastRun(self._agents(), self._channels(), self._mods(), self._quarantines(), clean, self._families())
-        self.totals = self._count()
+        kept = LastRun(
+            agents=self._all("agent"),
+            channels=self._channels(),
+            mods=self._all("mod", "ORDER BY position, loaded_at, mod_id"),
+            quarantines={found.mod_id: found for found in self._all("quarantine")},
+            clean=clean,
+            families=dict(self._all("family")),
+        )
+        self.recount()
         self._execute("INSERT OR REPLACE INTO owner VALUES (1, ?, ?, NULL)", (os.getpid(), time.time()))
         return kept
 
@@ -87,56 +110,73 @@ class Store:
         """Note a clean end."""
         self._execute("UPDATE owner SET closed_at = ?", (time.time(),))
 
-    def _agents(self) -> list[Agent]:
-        now = time.time()
-        return [
-            Agent(agent_id, unpack(metadata), group, secret_hash, registered_at, 0.0, now)
-            for agent_id, metadata, group, secret_hash, registered_at in self._execute(
-                "SELECT agent_id, metadata, agent_group, secret_hash, registered_at FROM agent"
-            )
-        ]
-
     def _channels(self) -> dict[str, list[str]]:
         channels: dict[str, list[str]] = {}
-        for channel, agent_id in self._execute("SELECT channel, agent_id FROM member ORDER BY joined"):
+        for channel, agent_id in self._all("member", "ORDER BY joined"):
             channels.setdefault(channel, []).append(agent_id)
         return channels
 
-    def _mods(self) -> list[KeptMod]:
-        rows = self._execute(
-            "SELECT mod_id, path, spec, position, loaded_at FROM mod ORDER BY position, loaded_at, mod_id"
+    def _all(self, table: str, order: str = "") -> list[Any]:
+        return self._where(table, f"TRUE {order}")
+
+    def _where(
+        self, table: str, conditions: str, *values: Any, limit: int = sys.maxsize, decode: Decoder | None = None
+    ) -> list[Any]:
+        """Return the records of the first ``limit`` sound rows that meet the conditions.
+
+        Damaged rows leave the table for the file beside the journal.
+        """
+        known = TABLES[table]
+        decode = decode or known.decode
+        found: list[Any] = []
+        damaged: list[tuple[int, str]] = []
+        with closing(self._execute(f"SELECT rowid, {known.columns} FROM {table} WHERE {conditions}", values)) as rows:
+            while len(found) < limit and (row := rows.fetchone()) is not None:
+                try:
+                    found.append(decode(row[1:]))
+                except DamagedRow as error:
+                    damaged.append((row[0], str(error)))
+        if damaged:
+            self._part_with(table, damaged)
+        return found
+
+    def _part_with(self, table: str, damaged: list[tuple[int, str]]) -> None:
+        """Move damaged rows to the file beside the journal, and tell so.
+
+        They stay if that file cannot be written.
+        """
+        for rowid, why in damaged:
+            with closing(self._execute(f"SELECT * FROM {table} WHERE rowid = ?", (rowid,))) as cursor:
+                row = dict(zip((column for column, *_ in cursor.description), cursor.fetchone(), strict=True))
+            self.damage.lose(table, row, why)
+        try:
+            self.damage.write()
+        except OSError as error:
+            logger.error("damaged rows stay in the journal, since the file beside it cannot be written: %s", error)
+            return
+        for rowid, _ in damaged:
+            self._execute(f"DELETE FROM {table} WHERE rowid = ?", (rowid,))
+        self.damaged_rows += len(damaged)
+        self.recount()
+        logger.warning(
+            "the journal was damaged: %s cannot be read back, and are now in %s",
+            self.damage.told(),
+            self.damage.rows_file,
         )
-        mods = []
-        for mod_id, path, spec, position, loaded_at in rows:
-            try:
-                mods.append(KeptMod(mod_id, path, mapping(spec), position, loaded_at))
-            except RemoteProtocolError as error:  # one mod is no reason to set the whole file aside
-                logger.warning("how mod %s was loaded cannot be read back (%s); it must be loaded again", mod_id, error)
-        return mods
 
-    def _quarantines(self) -> dict[str, Quarantine]:
-        rows = self._execute("SELECT mod_id, path, reason, at, fingerprint FROM quarantine")
-        return {row[0]: Quarantine(*row) for row in rows}
-
-    def _families(self) -> dict[str, dict[str, Any]]:
-        families: dict[str, dict[str, Any]] = {}
-        for name, record in self._execute("SELECT name, record FROM family"):
-            try:
-                families[name] = mapping(record)
-            except RemoteProtocolError as error:
-                logger.warning("the promotions of %s cannot be read back (%s); they are forgotten", name, error)
-        return families
-
-    def _count(self) -> Totals:
+    def recount(self) -> None:
+        """Count everything that has a limit anew."""
+        for table, size in _SIZES.items():  # a wrong size would keep events out
+            self._execute(f"UPDATE {table} SET size = {size} WHERE size <> {size}")
         (checkpoints,) = self._execute("SELECT count(*) FROM checkpoint").fetchone()
         events, event_bytes = self._execute("SELECT count(*), coalesce(sum(size), 0) FROM durable").fetchone()
         letters, letter_bytes = self._execute("SELECT count(*), coalesce(sum(size), 0) FROM dead_letter").fetchone()
-        return Totals(events, event_bytes, letters, letter_bytes, checkpoints)
+        self.totals = Totals(events, event_bytes, letters, letter_bytes, checkpoints)
 
     # -- agents, channels, mods, quarantines
 
     def change(self, kind: str, data: dict[str, Any]) -> None:
-        self._execute(_CHANGES[kind], data)
+        self._execute(_CHANGES[kind], {**_NO_GUEST, **data})
 
     def keep_mod(self, mod: KeptMod, spec: bytes) -> None:
         self._execute(
@@ -147,6 +187,11 @@ class Store:
     def drop_mod(self, mod_id: str) -> None:
         """Forget how a mod was loaded."""
         self._execute("DELETE FROM mod WHERE mod_id = ?", (mod_id,))
+
+    def try_room(self) -> None:
+        """Write what takes the room of an ordinary entry, and take it back."""
+        self._execute("INSERT OR REPLACE INTO mod VALUES ('', '', zeroblob(2000), 0, 0)")
+        self.drop_mod("")
 
     def quarantine(self, q: Quarantine) -> None:
         """Keep that a mod is in quarantine, in place of an earlier record."""
@@ -195,17 +240,10 @@ class Store:
     def checkpoint(self, mod_id: str) -> Checkpoint | None:
         """Return the mod's newest checkpoint, or None.
 
-        One that cannot be read back is reported with a warning and counts as none.
+        One that cannot be read back leaves the journal with a warning, and counts as none.
         """
-        row = self._execute("SELECT version, state, at, size FROM checkpoint WHERE mod_id = ?", (mod_id,)).fetchone()
-        if row is None:
-            return None
-        version, state, at, size = row
-        try:
-            return Checkpoint(mod_id, version, unpack(state), at, size)
-        except RemoteProtocolError as error:
-            logger.warning("the checkpoint of mod %s cannot be read back (%s); it starts without", mod_id, error)
-            return None
+        found = self._where("checkpoint", "mod_id = ?", mod_id)
+        return found[0] if found else None
 
     # -- durable events
 
@@ -253,17 +291,9 @@ class Store:
     def pending(self, mod_id: str, after: int = 0, limit: int = 1000) -> list[DurableEvent]:
         """Return the first ``limit`` unanswered events of a mod above number ``after``, in order.
 
-        An event that cannot be read back is dropped with an error in the log.
+        An event that cannot be read back leaves the journal for the file beside it.
         """
-        damaged: list[int] = []
-        with closing(self._execute(
-            "SELECT seq, event, attempt, accepted_at FROM durable WHERE mod_id = ? AND seq > ? ORDER BY seq", (mod_id, after)
-        )) as rows:  # fmt: skip
-            readable = (event for row in rows if (event := durable_event(mod_id, row, damaged)) is not None)
-            found = list(islice(readable, limit))
-        for seq in damaged:  # otherwise it would count as pending for ever
-            self.answered(seq)
-        return found
+        return self._where("durable", "mod_id = ? AND seq > ? ORDER BY seq", mod_id, after, limit=limit)
 
     def reassign(self, seq: int, mod_id: str) -> None:
         """Give event ``seq`` to another worker of its mod."""
@@ -307,31 +337,26 @@ class Store:
     ) -> list[DeadLetter]:
         """Return the newest ``limit`` letters of a mod, or of all, whose id is below ``before``.
 
-        The newest come first. Letters that cannot be read back are left out with a warning.
+        The newest come first. Letters that cannot be read back leave the journal.
         """
-        conditions, values = _where(("mod_id = ?", mod_id), ("letter_id < ?", before))
-        with closing(self._execute(f"{_LETTERS} WHERE {conditions} ORDER BY letter_id DESC", values)) as rows:
-            readable = (letter for row in rows if (letter := dead_letter(row)) is not None)
-            return list(islice(readable, limit))
+        conditions, values = _all_given(("mod_id = ?", mod_id), ("letter_id < ?", before))
+        return self._where("dead_letter", f"{conditions} ORDER BY letter_id DESC", *values, limit=limit)
 
     def letter_heads(
         self, mod_id: str | None = None, *, limit: int = 1000, before: int | None = None
     ) -> list[LetterHead]:
         """Do the same without payloads, in memory that depends on the number of letters alone."""
-        conditions, values = _where(("mod_id = ?", mod_id), ("letter_id < ?", before))
-        with closing(self._execute(f"{_LETTERS} WHERE {conditions} ORDER BY letter_id DESC", values)) as rows:
-            readable = (
-                head for row in rows if (head := letter_head(row)) is not None
-            )  # holds one whole letter at a time
-            return list(islice(readable, limit))
+        conditions, values = _all_given(("mod_id = ?", mod_id), ("letter_id < ?", before))
+        conditions += " ORDER BY letter_id DESC"
+        return self._where("dead_letter", conditions, *values, limit=limit, decode=letter_head)
 
     def dead_letter(self, letter_id: int) -> DeadLetter | None:
         """Return one letter, or None."""
-        row = self._execute(f"{_LETTERS} WHERE letter_id = ?", (letter_id,)).fetchone()
-        return None if row is None else dead_letter(row)
+        found = self._where("dead_letter", "letter_id = ?", letter_id)
+        return found[0] if found else None
 
     def forget_dead_letters(self, letter_id: int | None, mod_id: str | None, until: float | None) -> int:
-        conditions, values = _where(("letter_id = ?", letter_id), ("mod_id = ?", mod_id), ("at < ?", until))
+        conditions, values = _all_given(("letter_id = ?", letter_id), ("mod_id = ?", mod_id), ("at < ?", until))
         return self._remove_letters(conditions, *values)
 
     def _remove_letters(self, conditions: str, *values: Any) -> int:
@@ -360,10 +385,7 @@ class Store:
         self._execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
-_LETTERS = "SELECT letter_id, mod_id, event, attempts, code, reason, report, at FROM dead_letter"
-
-
-def _where(*conditions: tuple[str, Any]) -> tuple[str, list[Any]]:
+def _all_given(*conditions: tuple[str, Any]) -> tuple[str, list[Any]]:
     """SQL that all conditions hold whose value is given, and these values."""
     given = [(condition, value) for condition, value in conditions if value is not None]
     return " AND ".join(condition for condition, _ in given) or "TRUE", [value for _, value in given]

@@ -22,7 +22,7 @@ from typing import Any
 from ...ipc.errors import Code, ModvisorError
 from .backup import copy_database
 from .records import JournalError, StorageFull
-from .schema import primary_code
+from .schema import is_damage, primary_code
 from .store import Store
 
 logger = logging.getLogger("modvisor.journal")
@@ -30,6 +30,7 @@ logger = logging.getLogger("modvisor.journal")
 UPKEEP_EVERY = 10.0  # seconds until a change is followed by upkeep: drop old letters, give back free pages
 _IDLE_UPKEEP = 600.0  # seconds between upkeeps while nothing changes: only the age of letters matters
 _COMPLAIN_EVERY = 10.0  # seconds between two log lines about the same kind of failure
+_MEND_EVERY = 60.0  # seconds between two tries to mend a damaged file
 _AGAIN_AT_ONCE = 1000  # postponed jobs tried in one transaction
 
 _WAITED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
@@ -49,6 +50,8 @@ class Job:
         done: set after the COMMIT, for a caller in a thread.
         again: the job must not be lost, so it waits until there is room. Only for work that may run
             at any later time, in any order.
+        about: what the job changes. A job that waits for room is dropped when a later one about the
+            same is done, or waits too.
         abandoned: nobody wants the result any more.
         error: why the work was not done. A `ModvisorError` is the store's own answer; any other
             exception is a failure.
@@ -59,6 +62,7 @@ class Job:
     future: asyncio.Future[Any] | None = None
     done: threading.Event | None = None
     again: bool = False
+    about: str | None = None
     abandoned: bool = False
     result: Any = None
     error: Exception | None = None
@@ -93,11 +97,17 @@ class _Closing(Exception):
 
 
 class Writer:
-    """Owns the store and its connection from `start` to the end of `close`."""
+    """Owns the store and its connection from `start` to the end of `close`.
 
-    def __init__(self, store: Store, file: Path) -> None:
+    Args:
+        mend: puts the readable rows of a damaged file into a new one, which the store then uses.
+    """
+
+    def __init__(self, store: Store, file: Path, mend: Callable[[Exception], None]) -> None:
         self._store = store
         self._file = file
+        self._mend = mend
+        self._mended_at = float("-inf")
         self._queue: queue.SimpleQueue[Job | Backup | None] = queue.SimpleQueue()
         self._gate = threading.Lock()  # keeps jobs from being queued behind the None that ends the thread
         self._closed = False
@@ -184,14 +194,34 @@ class Writer:
         """Commit all in one transaction; if that fails, each in its own, so that one bad job
         fails alone.
         """
-        if jobs and self._try(jobs) is not None:
+        error = self._try(jobs) if jobs else None
+        if error is not None and is_damage(error) and self._was_mended(error):
+            error = self._try(jobs)
+        if error is not None:
             self._commit_singly(jobs)
         failed = [job for job in jobs if job.failed]
+        self._drop_outdated(jobs)
         if failed:
             self._report(failed, len(jobs))
-            self._postponed.extend(job for job in failed if job.again and _passes(job.error))
+            newest = {job.about or id(job): job for job in jobs}
+            self._postponed.extend(
+                job for job in failed if job.again and _passes(job.error) and newest[job.about or id(job)] is job
+            )
         elif self._postponed:
             self._try_postponed()
+
+    def _was_mended(self, damage: Exception) -> bool:
+        """Mend the file, unless that was tried a moment ago."""
+        now = time.monotonic()
+        if now - self._mended_at < _MEND_EVERY:
+            return False
+        self._mended_at = now
+        try:
+            self._mend(damage)
+        except (sqlite3.Error, OSError) as error:
+            logger.error("%s is damaged (%s), and cannot be mended: %s", self._file, damage, error)
+            return False
+        return True
 
     def _commit_singly(self, jobs: list[Job]) -> None:
         waiting = iter(jobs)
@@ -219,6 +249,11 @@ class Writer:
             store.totals = totals
             return error
         return None
+
+    def _drop_outdated(self, jobs: list[Job]) -> None:
+        newer = {job.about for job in jobs if job.about is not None}
+        if newer and self._postponed:
+            self._postponed = deque(job for job in self._postponed if job.about not in newer)
 
     def _try_postponed(self) -> None:
         """Try the postponed jobs again, the oldest first, as long as that works."""

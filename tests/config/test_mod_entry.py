@@ -10,6 +10,7 @@ from modvisor.ipc.errors import InvalidEvent
 from modvisor.supervisor.config.mod_entry import (
     BUNDLED,
     fingerprint,
+    is_as_quarantined,
     mod_config,
     parse_mod,
     with_aliases,
@@ -64,3 +65,13 @@ def test_a_fingerprint_is_of_what_is_asked_for() -> None:
         fingerprint(one) == fingerprint(same) == fingerprint(with_mod_file(one, ModFile("mod.yaml", "durable: true")))
     )
     assert fingerprint(one) != fingerprint(parse_mod({"path": "pkg.x", "durable": True}, base_dir=BASE))
+
+
+def test_a_quarantine_ends_when_its_entry_changes_and_lasts_over_an_upgrade() -> None:
+    config = parse_mod({"path": "pkg.x", "limits": {"memory": "64MB"}, "config": {"a": 1}}, base_dir=BASE)
+    assert is_as_quarantined(fingerprint(config), config)
+    for change in ({"limits": {"memory": "65MB"}}, {"config": {"a": 2}}, {"partition_by": "source"}, {"path": "pkg.y"}):
+        entry = {"path": "pkg.x", "limits": {"memory": "64MB"}, "config": {"a": 1}, **change}
+        assert not is_as_quarantined(fingerprint(config), parse_mod(entry, base_dir=BASE))
+    of_0_2 = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+    assert is_as_quarantined(of_0_2, config)

@@ -28,8 +28,8 @@ from modvisor.supervisor.config.network_model import JournalConfig
 from modvisor.supervisor.journal import backup as journal_backup
 from modvisor.supervisor.journal import writer as journal_writer
 from modvisor.supervisor.journal.journal import Journal
+from modvisor.supervisor.journal.opening import WAL_LIMIT
 from modvisor.supervisor.journal.records import DeadLetter, JournalError, Quarantine, StorageFull
-from modvisor.supervisor.journal.schema import WAL_LIMIT
 from modvisor.supervisor.journal.writer import Job
 from tests.conftest import until
 
@@ -272,6 +272,29 @@ async def test_answers_given_while_the_disk_is_full_are_kept_by_the_next_chance(
         assert [found.seq for found in await journal.pending("wiki")] == seqs[-1:]
     finally:
         journal.close()
+
+
+async def test_quarantines_of_a_full_disk_are_kept_later_and_the_newest_word_counts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = Journal(tmp_path / "network.db")
+    journal.open()
+    with no_more_pages(tmp_path, journal) as make_room:
+        for mod_id in ("wiki", "chat", "shop"):
+            journal.quarantine(Quarantine(mod_id, "pkg.x", "x" * 20_000, 1.0, ""))
+        journal.release("chat")
+        journal.flush()
+        journal.quarantine(Quarantine("shop", "pkg.x", "short", 1.0, ""))
+        journal.flush()
+        assert "could not be kept" in caplog.text
+        make_room()
+    journal.release("other")  # any change: the postponed ones are tried after it
+    journal.flush()
+    journal.close()
+    assert {found.mod_id: len(found.reason) for found in journal.open().quarantines.values()} == {
+        "wiki": 20_000, "shop": len("short"),
+    }  # fmt: skip
+    journal.close()
 
 
 async def test_a_journal_closed_on_a_full_disk_is_not_clean(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None:

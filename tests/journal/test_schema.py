@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from modvisor.ipc.errors import RemoteProtocolError
-from modvisor.supervisor.journal.schema import MIGRATIONS, SCHEMA_VERSION, connect, migrate, primary_code
+from modvisor.supervisor.config import JournalConfig
+from modvisor.supervisor.journal.opening import connect
+from modvisor.supervisor.journal.schema import MIGRATIONS, SCHEMA_VERSION, DamagedFile, migrate, primary_code
+from modvisor.supervisor.journal.store import Store
 
 
 def tables(connection: sqlite3.Connection) -> set[str]:
@@ -32,6 +34,20 @@ def test_every_version_is_migrated_to_this_one(tmp_path: Path, version: int) -> 
     assert [path.name for path in tmp_path.glob("*damaged*")] == []
 
 
+def test_agents_without_a_group_are_guests_after_a_migration(tmp_path: Path) -> None:
+    file = tmp_path / "network.db"
+    with closing(sqlite3.connect(file)) as old, old:
+        old.executescript("".join(MIGRATIONS[:3]) + "PRAGMA user_version = 3")
+        old.executemany("INSERT INTO agent VALUES (?, x'00', ?, x'80', 1.0)", [("alice", None), ("bob", "friends")])
+    connection, store = connect(file, full_sync=False, read=lambda opened: Store(opened, JournalConfig()))
+    with closing(connection):
+        agents = store.take_over().agents
+    assert [(agent.agent_id, agent.is_guest, agent.address, agent.has_returned) for agent in agents] == [
+        ("alice", True, None, True),
+        ("bob", False, None, True),
+    ]
+
+
 def test_a_migration_is_one_transaction() -> None:
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute("CREATE TABLE family (name)")  # the last script fails over it
@@ -43,9 +59,9 @@ def test_a_migration_is_one_transaction() -> None:
 
 @pytest.mark.parametrize(
     "script",
-    ["PRAGMA user_version = 99", "CREATE TABLE other (x)", "CREATE TABLE agent (x); PRAGMA user_version = 1"],
+    ["PRAGMA user_version = 99999", "CREATE TABLE other (x)", "CREATE TABLE agent (x); PRAGMA user_version = 1"],
 )
-def test_a_file_of_another_program_or_version_is_set_aside(tmp_path: Path, script: str) -> None:
+def test_a_file_of_another_program_is_set_aside(tmp_path: Path, script: str) -> None:
     file = tmp_path / "network.db"
     with closing(sqlite3.connect(file)) as other:
         other.executescript(script)
@@ -60,7 +76,7 @@ def test_damaged_content_is_set_aside_once(tmp_path: Path) -> None:
     def read(connection: sqlite3.Connection) -> int:
         tries.append(1)
         if len(tries) == 1:
-            raise RemoteProtocolError("not a mapping")
+            raise DamagedFile("not a mapping")
         return len(tries)
 
     connection, found = connect(file, full_sync=True, read=read)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -41,6 +41,8 @@ from tests.supervisor.fake_workers import Conduct, FakeLauncher, FakeWorker
 
 MOD = "work"
 NOWHERE = Home()
+
+T = TypeVar("T")
 
 
 class MemoryJournal(Journal):
@@ -94,6 +96,12 @@ class MemoryJournal(Journal):
     async def committed(self) -> None:
         await asyncio.sleep(self.lag)
 
+    def together(self, what: str, change: Callable[[], T]) -> tuple[T, asyncio.Future[None]]:
+        return change(), asyncio.ensure_future(self._ask(what, self._write))
+
+    async def try_room(self) -> None:
+        await self._ask("the disk was tried", self._write)
+
     def quarantine(self, q: Quarantine) -> None:
         self.quarantines.append((asyncio.get_running_loop().time(), q))
 
@@ -117,17 +125,20 @@ class MemoryJournal(Journal):
         for each in (mod_id, *workers):
             self._states.pop(each, None)
 
-    async def accept(self, mod_id: str, event: Event) -> int:
+    async def accept(self, mod_id: str, event: Event, owner: str | None = None) -> int:
         fresh: list[int] = []
 
         def accept() -> int:
             self._write()
             for kept in self.accepted.values():
-                if (kept.event.source_id, kept.event.event_id) == (event.source_id, event.event_id):
+                if (kept.owner or kept.event.source_id, kept.event.event_id) == (
+                    owner or event.source_id,
+                    event.event_id,
+                ):
                     return kept.seq
             self._numbers += 1
             fresh.append(self._numbers)
-            self.accepted[self._numbers] = DurableEvent(self._numbers, mod_id, event.copy(), event.attempt, 0.0)
+            self.accepted[self._numbers] = DurableEvent(self._numbers, mod_id, event.copy(), event.attempt, 0.0, owner)
             return self._numbers
 
         try:
