@@ -7,7 +7,7 @@ PEERS  := .venv-peers/openagents
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all coverage check format house docs diagram bench bench-smoke cost crossings chaos reloads clean
+.PHONY: help run test test-all coverage check format house docs diagram bench bench-smoke cost crossings chaos reloads strangers clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -95,6 +95,9 @@ chaos: $(VENV)/.installed  ## ten of twenty mods misbehave in every way there is
 
 reloads: $(VENV)/.installed  ## 100 reloads in a row of a mod under 5,000 events per second; every event is counted
 	@$(BIN)/python -m benchmarks.reloads $(ARGS)
+
+strangers: $(VENV)/.installed  ## what strangers may do to the port while honest agents work, with its bounds (two minutes)
+	@$(BIN)/python -m benchmarks.strangers $(ARGS)
 
 clean:  ## remove what make made
 	@rm -rf $(VENV) .venv-peers build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

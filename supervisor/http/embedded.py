@@ -127,7 +127,7 @@ class EmbeddedServer(uvicorn.Server):
             await self.on_tick(0)
             self.listener.refill()
             if self._door is not None:
-                self._door.look(time.monotonic())
+                await self._door.look(time.monotonic())
 
     async def close(self) -> None:
         """Accept no more connections, wait for open requests, then cancel them.
