@@ -121,6 +121,13 @@ class JournalConfig:
     )
     durable_bytes: int = key(512 * 1024 * 1024, size(1000), "how large these events may be together")
     checkpoint_bytes: int = key(16 * 1024 * 1024, size(1000), "the largest checkpoint of a mod")
+    crash_reports: int = key(20, whole(0), "how many are kept of each mod; the oldest are deleted first")
+    crash_report_bytes: int = key(16 * 1024 * 1024, size(0), "how large the crash reports of all mods may be together")
+    stats_every: float | None = key(
+        60.0,
+        or_null(duration()),
+        "how often the network's figures are kept for `modvisor stats --last`, apart from its end; null: never",
+    )
 
 
 @reader("mapping")

@@ -52,6 +52,7 @@ class ModCommands:
         if (refusal := self.mods.may_load(config, restored=restored)) is not None:
             return refusal
         mod = self.mods.add(config)
+        self.records.recall_crashes(mod)
         with _held(mod.lock):  # no wait here: a load that is given up while it waits would leave the mod behind
             try:
                 with cancellable(mod):
@@ -101,6 +102,7 @@ class ModCommands:
             return refusal
         logger.warning("mod %s is not started: %s", config.mod_id, error)
         mod = self.mods.add(config)
+        self.records.recall_crashes(mod)
         for worker in mod.keepers:
             worker.not_started(str(error))
         return self._not_loaded(mod, config, error, restored)

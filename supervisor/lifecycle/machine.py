@@ -180,6 +180,7 @@ class Machine:
             report = report_of_end(incarnation, facts.exit, self.resources_of(incarnation))
             self.last_error = f"incarnation {incarnation.number} (pid {incarnation.pid}) ended: {report.detail}"
         self.crashes.add(report)
+        self._shared.journal.keep_crash(self.mod_id, report.at, report.to_dict())
         if incarnation is not None and not incarnation.in_flight.report.done():
             incarnation.in_flight.report.set_result(report)
         logger.warning("mod %s: %s", self.mod_id, self.last_error)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import signal
 from collections import deque
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
 
@@ -70,6 +71,24 @@ class CrashReport:
         """Return plain data for the edge: logs, HTTP, the journal."""
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> CrashReport | None:
+        """Return the report of `to_dict`, or None if the data is of another shape."""
+        wanted = {each.name for each in fields(cls)}
+        try:
+            report = cls(**{name: value for name, value in data.items() if name in wanted})
+            sound = all(isinstance(getattr(report, name), kind) for name, kind in _KINDS.items())
+            return replace(report, cause=Cause(report.cause)) if sound else None
+        except (TypeError, ValueError):
+            return None
+
+
+_KINDS = {
+    "mod_id": str, "version": str | None, "incarnation": int, "pid": int | None, "at": int | float, "uptime": int | float,
+    "detail": str, "traceback": str | None, "log": list, "in_flight": list, "in_flight_count": int,
+    "resources": dict | None, "usage": dict | None,
+}  # fmt: skip
+
 
 class CrashLog:
     """The newest reports of one mod, oldest first."""
@@ -81,6 +100,10 @@ class CrashLog:
     def add(self, report: CrashReport) -> None:
         self._reports.append(report)
         self.total += 1
+
+    def recall(self, reports: Iterable[CrashReport]) -> None:
+        """Put the reports of the previous run before all others. They are not counted."""
+        self._reports = deque([*reports, *self._reports], maxlen=KEPT)
 
     def __iter__(self):
         return iter(self._reports)
