@@ -31,10 +31,12 @@ from .messages import (
     Response,
     decode,
     pack,
-    unpack,
+    packed_weight,
+    shaped,
     weight,
 )
 from .shared_memory import BEGIN, LARGE_BYTES, Borrowed, Lent
+from .stepwise import STEPWISE, StepwiseDecoder
 
 MAX_FRAME = 64 * 1024 * 1024
 """Default cap on one message, bytes: room for a payload of 16 MiB with overhead, small beside a
@@ -202,7 +204,7 @@ class Connection:
             raise self._useless()
         size = _EVENT_HEAD.size - _HEADER.size + len(packed)
         if size > self.max_frame or size >= LARGE:
-            self._check_size(size, lambda: unpack(packed))
+            self._check_size(size, lambda: packed_weight(packed))
         request_id = self._next_id
         self._next_id += 1
         self._asked[request_id] = waiter
@@ -221,10 +223,13 @@ class Connection:
         """Frame a notification."""
         return self._frame([NOTIFICATION, method, params])
 
-    def abandon(self, request_id: int) -> bool:
-        """Drop the response to this request when it comes. Return True if it was still due."""
+    def abandon(self, request_id: int, late: Any = _ABANDONED) -> bool:
+        """Drop the response to this request when it comes, or give it to the waiter ``late``.
+
+        Returns True if it was still due.
+        """
         if request_id in self._asked:
-            self._asked[request_id] = _ABANDONED
+            self._asked[request_id] = late
             return True
         return False
 
@@ -234,8 +239,11 @@ class Connection:
 
     # -- bytes in, messages out
 
-    def received(self, count: int) -> Iterator[Message]:
+    def received(self, count: int) -> Iterator[Message | None]:
         """Check and yield the messages that end in the ``count`` bytes just put into `frames`.
+
+        A large message is decoded in steps: between two of them, None is yielded, and others may be
+        served before the next is asked for.
 
         Raises:
             RemoteProtocolError: the peer broke the rules, now or earlier.
@@ -244,10 +252,15 @@ class Connection:
             raise RemoteProtocolError(f"the connection is of no further use: {self._broken}")
         try:
             for frame in self.frames.advance(count):
-                size = len(frame)
-                if size in _SCANNED:
-                    self._scan(frame)
-                message = decode(frame, self._borrow)
+                size, heavy = len(frame), None
+                if size < STEPWISE:
+                    if size in _SCANNED:
+                        self._scan(frame)
+                    message = decode(frame, self._borrow)
+                else:
+                    decoder = StepwiseDecoder(frame, self._borrow)
+                    yield from decoder.steps()
+                    message, heavy = shaped(decoder.value, size), size + decoder.weight
                 if self._borrowing:
                     size += self._borrowing
                     self.copied += self._borrowing
@@ -263,7 +276,7 @@ class Connection:
                     if size <= _KEPT:
                         message.frame = bytes(frame)
                 elif type(message) is Request:
-                    self._accept(message, size)
+                    self._accept(message, size, heavy)
                 yield message
         except RemoteProtocolError as error:
             self._broken = error
@@ -277,7 +290,7 @@ class Connection:
             room = self.frames.buffer()
             count = min(len(room), len(view))
             room[:count] = view[:count]
-            messages.extend(self.received(count))
+            messages.extend(message for message in self.received(count) if message is not None)
             view = view[count:]
         return messages
 
@@ -298,12 +311,13 @@ class Connection:
                 f"frame of {len(frame)} bytes is not a msgpack value: {error or type(error).__name__}"
             ) from None
 
-    def _accept(self, request: Request, size: int) -> None:
+    def _accept(self, request: Request, size: int, heavy: int | None) -> None:
         if request.id in self._to_answer:
             raise RemoteProtocolError(f"request id {request.id} is used twice")
         if len(self._to_answer) >= self.max_requests:
             raise RemoteProtocolError(f"{len(self._to_answer)} requests are unanswered; the cap is {self.max_requests}")
-        heavy = size if size < _WEIGHED else max(size, weight(request.params))
+        if heavy is None:
+            heavy = size if size < _WEIGHED else max(size, weight(request.params))
         self._to_answer[request.id] = heavy
         self._weight += heavy
 
@@ -344,14 +358,14 @@ class Connection:
             pack(message[-1])  # names the place in the params or the result, not in the frame
             raise
         if len(body) > self.max_frame or len(body) >= LARGE:
-            self._check_size(len(body), lambda: message[-1])
+            self._check_size(len(body), lambda: weight(message[-1]))
         return _HEADER.pack(len(body)) + body
 
-    def _check_size(self, size: int, value: Callable[[], Any]) -> None:
+    def _check_size(self, size: int, weigh: Callable[[], int]) -> None:
         """Raise `FrameTooLarge` for a message that the peer would refuse, ending the connection."""
         if size > self.max_frame:
             raise FrameTooLarge(f"message of {size} bytes; the cap is {self.max_frame}")
-        if size >= LARGE and (heavy := weight(value())) > MAX_UNPACKED:
+        if size >= LARGE and (heavy := weigh()) > MAX_UNPACKED:
             raise FrameTooLarge(
                 f"message of {size} bytes, whose values take up {heavy} bytes of memory; the cap is {MAX_UNPACKED}"
             )

@@ -31,6 +31,7 @@ class Code(StrEnum):
     UNAUTHENTICATED = "unauthenticated"
     FORBIDDEN = "forbidden"
     ID_TAKEN = "id_taken"
+    TOO_MANY = "too_many"
     # who was addressed
     NO_SUCH_MOD = "no_such_mod"
     NO_SUCH_AGENT = "no_such_agent"

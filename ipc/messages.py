@@ -101,10 +101,10 @@ def pack(value: Any) -> bytes:
         raise Unserializable(f"{place}: {reason}") from None
 
 
-MAX_UNPACKED = 1024 * 1024 * 1024
-"""Cap on the memory for the containers of one frame, bytes by `container_weight`. An empty list in
-a list is one byte on the wire and a hundred bytes in memory. Without the cap, the largest frame
-could grow to 6 GB."""
+MAX_UNPACKED = 256 * 1024 * 1024
+"""Cap on the memory for the containers of one frame, bytes by `container_weight`: four times the
+largest frame. An empty list in a list is one byte on the wire and a hundred bytes in memory.
+Without the cap, the largest frame could grow to 6 GB."""
 
 LARGE = MAX_UNPACKED // 104
 """Bytes of a frame from which on it is weighed, since it can exceed `MAX_UNPACKED`: one byte of a
@@ -138,15 +138,27 @@ def weight(value: Any) -> int:
 _WEIGHTY = frozenset({dict, list, tuple, str, bytes})
 
 
-class _Scales:
+class Scales:
     """Weighs each complete container of a frame. Raises ValueError above `MAX_UNPACKED`."""
 
     def __init__(self) -> None:
-        self._left = MAX_UNPACKED
+        self.weight = 0
 
-    def put(self, container: Any) -> Any:
-        self._left -= container_weight(container)
-        if self._left < 0:
+    def hooks(self) -> dict[str, Any]:
+        """Return the arguments by which msgpack asks us.
+
+        A list is weighed when it is complete, so its length is limited, too.
+        """
+        return {
+            "list_hook": self._put,
+            "object_hook": self._put,
+            "max_array_len": MAX_UNPACKED // 40,
+            "max_map_len": MAX_UNPACKED // 120,
+        }
+
+    def _put(self, container: Any) -> Any:
+        self.weight += container_weight(container)
+        if self.weight > MAX_UNPACKED:
             raise ValueError(f"its values take up more than {MAX_UNPACKED} bytes of memory")
         return container
 
@@ -160,27 +172,46 @@ def unpack(frame: bytes | bytearray | memoryview, ext_hook: Callable[[int, bytes
     try:
         if len(frame) < LARGE:
             return msgpack.unpackb(frame, timestamp=3, strict_map_key=False, use_list=True, ext_hook=ext_hook)
-        put = _Scales().put
         return msgpack.unpackb(
-            frame, timestamp=3, strict_map_key=False, use_list=True, ext_hook=ext_hook, list_hook=put, object_hook=put
+            frame, timestamp=3, strict_map_key=False, use_list=True, ext_hook=ext_hook, **Scales().hooks()
         )
     except (ValueError, TypeError, RecursionError, OverflowError, MemoryError, msgpack.UnpackException) as error:
         # UnicodeDecodeError, ExtraData, StackError and FormatError are ValueErrors.
         # TypeError: a map key cannot be hashed.
-        raise RemoteProtocolError(
-            f"frame of {len(frame)} bytes is not a msgpack value: {error or type(error).__name__}"
-        ) from None
+        raise not_a_value(len(frame), error) from None
+
+
+def packed_weight(packed: bytes) -> int:
+    """Return about how many bytes the containers of packed data take up, or more than the cap."""
+    scales = Scales()
+    try:
+        msgpack.unpackb(packed, timestamp=3, strict_map_key=False, use_list=True, **scales.hooks())
+    except ValueError:
+        return max(scales.weight, MAX_UNPACKED + 1)
+    return scales.weight
+
+
+def not_a_value(size: int, error: Exception) -> RemoteProtocolError:
+    """Return the failure of a frame that cannot be decoded."""
+    message = str(error)
+    if "exceeds max_array_len" in message or "exceeds max_map_len" in message:
+        message = f"its values take up more than {MAX_UNPACKED} bytes of memory"
+    return RemoteProtocolError(f"frame of {size} bytes is not a msgpack value: {message or type(error).__name__}")
 
 
 def decode(frame: bytes | bytearray | memoryview, ext_hook: Callable[[int, bytes], Any] = msgpack.ExtType) -> Message:
     """Return the message in one frame; raise `RemoteProtocolError` if it has none of the shapes."""
-    message = unpack(frame, ext_hook)
+    return shaped(unpack(frame, ext_hook), len(frame))
+
+
+def shaped(message: Any, frame_size: int) -> Message:
+    """Return the message that a frame's value stands for; raise `RemoteProtocolError` if none."""
     if type(message) is list and message:  # a match statement would take three times as long
         kind, size = message[0], len(message)
         if kind == RESPONSE and size == 4:
             _, id, error, result = message
             if type(id) is int and id >= 0 and (error is None or _is_error(error)):
-                return Response(id, error, result, len(frame))
+                return Response(id, error, result, frame_size)
         elif kind == REQUEST and size == 4:
             _, id, method, params = message
             if type(id) is int and id >= 0 and type(method) is str and _is_params(params):

@@ -132,11 +132,21 @@ class Pipe(PipeReader, PipeWriter):
             raise RequestFailed(error["message"], code=error["code"], **keywords(error["details"]))
         return response
 
-    def give_up(self, request_id: int, future: asyncio.Future[Response]) -> None:
-        """Stop waiting for a response. If it is still due, cancel the request at the peer."""
+    def give_up(
+        self, request_id: int, future: asyncio.Future[Response], late: asyncio.Future[Response] | None = None
+    ) -> None:
+        """Stop waiting for a response. If it is still due, cancel the request at the peer.
+
+        Args:
+            late: gets the response that the peer owes, or the end of the pipe. It is cancelled if
+                nothing is owed.
+        """
         self._deadlines.remove(future)
-        if self._connection.abandon(request_id):
+        owed = self._closed is None and self._connection.abandon(request_id, *([late] if late is not None else []))
+        if owed:
             self.notify(CANCEL, {"id": request_id})
+        elif late is not None:
+            late.cancel()
 
     async def request(self, method: str, params: Any = None, timeout: float | None = None) -> Any:
         """Do as `call`; return the result alone."""

@@ -52,6 +52,9 @@ LAST_MESSAGES = 1000
 """How much is read from the pipe of a peer that has ended: its responses, and this many requests
 and notifications."""
 
+LAST_STEPS = 32
+"""Steps of a large message that are decoded then, all at once: a longer one is lost with its peer."""
+
 _ONE_FD = socket.CMSG_LEN(4)  # the kernel closes what a peer sends beyond that
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
@@ -73,7 +76,8 @@ class PipeReader:
     def _start_reading(self, on_request: RequestHandler, on_notification: NotificationHandler) -> None:
         self._on_request = on_request
         self._on_notification = on_notification
-        self._unread: Iterator[Message] | None = None  # read from the socket, not handled yet
+        self._unread: Iterator[Message | None] | None = None  # read from the socket, not handled yet
+        self._is_in_steps = False  # the last turn ended in the middle of a large message
         self._next_turn: asyncio.Handle | None = None  # handles `_unread`, before anything is read
         self._allowance = Allowance(self._loop.time())
         self._pause = False  # a pause is due, before the next message is handled
@@ -159,14 +163,19 @@ class PipeReader:
     def _handle_unread(self, most: int) -> int:
         """Handle unread messages, at most ``most`` requests and notifications among them.
 
-        Stops early when a pause is due. `_unread` is None when no message is left.
+        Stops early when a pause is due, and after each step of a large message. `_unread` is None
+        when no message is left.
 
         Returns:
             what is left of ``most``.
         """
         assert self._unread is not None
+        self._is_in_steps = False
         try:
             for message in self._unread:
+                if message is None:  # a large message is being decoded: others have their turn
+                    self._is_in_steps = True
+                    return most
                 if type(message) is Response:
                     waiter = message.waiter
                     message.waiter = None  # a circle of references would be left to the collector
@@ -200,9 +209,11 @@ class PipeReader:
         """
         most = LAST_MESSAGES
         left = 0 if self._closed is not None else min(_bytes_in(self._sock), LAST_BYTES)
-        while self._closed is None and most > 0:
+        steps = LAST_STEPS
+        while self._closed is None and most > 0 and steps > 0:
             if self._unread is not None:
                 most = self._handle_unread(most)
+                steps -= self._is_in_steps
             elif left > 0 and (count := self._receive()):
                 left -= count
             else:

@@ -72,8 +72,8 @@ class SystemCommands:
             self._check_permission(event, sender, command)
             return await command.run(event, sender)
         except ModvisorError as error:
-            if error.code in (Code.FORBIDDEN, Code.UNAUTHENTICATED):
-                self._network.note_refused(event, str(error))
+            if error.code in (Code.FORBIDDEN, Code.UNAUTHENTICATED, Code.TOO_MANY):
+                self._network.note_refused(event, str(error), error.code, sender.address)
             return _failure(error.code, str(error), **error.details)
         except Exception:
             logger.exception("%s from %s failed", event.event_name, event.source_id)
@@ -134,6 +134,7 @@ class SystemCommands:
             retake=sender.agent is not None and sender.agent.agent_id == agent_id,
             trusted=sender.trusted,
             manages=permissions if "agents" in permissions else None,
+            address=sender.address,
         )
 
     async def _unregister(self, event: Event, sender: Sender) -> EventResponse:
@@ -159,7 +160,9 @@ class SystemCommands:
         wait = _Given(event).seconds("wait", MAX_POLL_WAIT)
         events = await self._agents.poll(agent, wait)
         messages = [received.to_dict() for received in events]
-        return _answer(event, f"{len(messages)} events", messages=messages)
+        losses = self._agents.take_losses(agent)
+        more = {} if losses is None else {"dropped": losses.to_dict()}
+        return _answer(event, f"{len(messages)} events", messages=messages, **more)
 
     async def _subscribe(self, event: Event, sender: Sender) -> EventResponse:
         agent, given = self._subject(event, sender, "agents"), _Given(event)
@@ -176,11 +179,9 @@ class SystemCommands:
     async def _unsubscribe(self, event: Event, sender: Sender) -> EventResponse:
         agent = self._subject(event, sender, "agents")
         subscription_id = _Given(event).text("subscription_id")
+        self._agents.unsubscribe(agent, subscription_id)
         if subscription_id is None:
-            agent.subscriptions.clear()
             return _answer(event, "unsubscribed from everything", agent_id=agent.agent_id)
-        if agent.subscriptions.pop(subscription_id, None) is None:
-            raise Refusal(f"agent {agent.agent_id!r} has no subscription {subscription_id!r}", code=Code.NOT_FOUND)
         return _answer(event, "unsubscribed", subscription_id=subscription_id, agent_id=agent.agent_id)
 
     async def _heartbeat(self, event: Event, sender: Sender) -> EventResponse:

@@ -17,6 +17,7 @@ from typing import Any
 from ..ipc.address import AGENT
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import Event, EventResponse
+from .agents import RefusalLog
 from .config import ModConfig, NetworkConfig, mod_config
 from .events import DeadLetters
 from .fleet import Changes, apply_changes, in_force
@@ -37,6 +38,7 @@ class Operations(Inspection):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config)
         self._closing = False  # events in flight finish, new events are refused
+        self.refusals = RefusalLog()
         self._stop_requested: asyncio.Event | None = None
 
     # -- events
@@ -51,11 +53,16 @@ class Operations(Inspection):
         # Returned without an await, which would cost every event one coroutine more.
         return self._parts.gateway.from_inside(event)
 
-    async def process_external_event(self, event: Event) -> EventResponse:
-        """Process an event from outside: it must come from an agent and carry its secret."""
+    async def process_external_event(self, event: Event, *, address: str | None = None) -> EventResponse:
+        """Process an event from outside: it must come from an agent and carry its secret.
+
+        Args:
+            address: the name under which the sender's address is counted, such as ``192.0.2.7``;
+                None: no count per address holds for it.
+        """
         if self._parts is None or self._closing:
             return _not_running(event)
-        return await self._parts.gateway.from_outside(event)
+        return await self._parts.gateway.from_outside(event, address)
 
     async def poll_events(self, agent_id: str, *, wait: float = 0.0, limit: int | None = None) -> list[Event]:
         """Take the events out of an agent's inbox.
@@ -72,6 +79,19 @@ class Operations(Inspection):
         if agent is None:
             raise ModvisorError(f"no agent {agent_id!r} is registered", code=Code.NO_SUCH_AGENT)
         return await agents.poll(agent, wait, limit)
+
+    def dropped_events(self, agent_id: str) -> dict[str, Any] | None:
+        """Return what an agent's inbox dropped or refused since this was last asked.
+
+        ``events``: how many; ``sources``: how many of each source. None: nothing.
+
+        Raises:
+            ModvisorError: not_running.
+        """
+        agents = self._running().agents
+        agent = agents.get(agent_id.removeprefix(f"{AGENT}:"))
+        losses = agents.take_losses(agent) if agent is not None else None
+        return None if losses is None else losses.to_dict()
 
     # -- mods
 
@@ -283,10 +303,21 @@ class Operations(Inspection):
         """Whether ``secret`` is the secret of this agent."""
         return self._parts is not None and self._parts.agents.authenticate(agent_id, secret) is not None
 
-    def note_refused(self, event: Event, why: str) -> None:
-        """Count and log a request that its sender was not allowed to make."""
+    def is_member(self, agent_id: str) -> bool:
+        """Whether the agent has joined a group that has a password."""
+        agent = self._parts.agents.get(agent_id) if self._parts is not None else None
+        group = self.config.agent_groups.get(agent.group) if agent is not None and agent.group else None
+        return group is not None and group.password_hash is not None
+
+    def note_refused(self, event: Event, why: str, code: str = Code.FORBIDDEN, address: str | None = None) -> None:
+        """Count and log an event that its sender was not allowed to send."""
         self.counters.refused += 1
-        logger.warning("refused %s from %s: %s", event.event_name, event.source_id, why)
+        self.refusals.note_event(event, why, code, address)
+
+    def note_refusal(self, kind: str, who: str, text: str) -> None:
+        """Count and log a request that was refused; see `RefusalLog.note`."""
+        self.counters.refused += 1
+        self.refusals.note(kind, who, text)
 
     # -- the network as a whole
 

@@ -67,7 +67,12 @@ class NetworkParts:
         self.commands = ModCommands(self.mods, self.records, self.journal, snapshots)
         self.mods.upkeep = ModUpkeep(self.mods, self.records, tasks)
         self.gateway = Gateway(
-            self.mods, self.agents, SystemCommands(network, self.agents), network.counters, config.event_timeout
+            self.mods,
+            self.agents,
+            SystemCommands(network, self.agents),
+            network.counters,
+            config.event_timeout,
+            network.refusals,
         )
         self.families = Audiences(self.mods, self.records, lambda: network.config)
         self.dead_letters = DeadLetters(self.journal, self.mods, self.gateway)

@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, settings
 from modvisor.supervisor import AgentNetwork
 from modvisor.supervisor.process.guarded import GuardedProcess, GuardianLauncher
 from modvisor.supervisor.process.launch import Launch
+from tests import warm
 from tests.guardians import forked_guardians, is_possible, templates
 
 # Neither a deadline per example nor the health check that times the making of examples: both compare with the clock, so a
@@ -115,6 +116,12 @@ def launched_as_asked(request: pytest.FixtureRequest) -> Iterator[None]:
 def quick_guardians(bytecode_may_be_written: None) -> Iterator[None]:
     with forked_guardians() if is_possible() else nullcontext():
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_python_ends() -> Iterator[None]:
+    yield
+    warm.close()
 
 
 @pytest.fixture

@@ -12,12 +12,16 @@ from ..faces import lazily
 
 if TYPE_CHECKING:
     from .agent import Agent
-    from .delivery import MAX_POLL_WAIT, Refusal
+    from .delivery import MAX_POLL_WAIT
+    from .refusal import Refusal
+    from .refusals import RefusalLog
     from .registry import AgentRegistry
 else:  # hidden from type checkers, which would take any name for one of the room
     __getattr__ = lazily(
         __name__,
         agent="Agent",
-        delivery="MAX_POLL_WAIT Refusal",
+        delivery="MAX_POLL_WAIT",
+        refusal="Refusal",
+        refusals="RefusalLog",
         registry="AgentRegistry",
     )

@@ -3,54 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...ipc.event import Event
-from ...ipc.topic import matches
-
-
-@dataclass(slots=True)
-class Subscription:
-    """Event patterns that an agent wants, in these channels only (no channels: anywhere)."""
-
-    subscription_id: str
-    patterns: tuple[str, ...]
-    channels: frozenset[str]
-
-    def wants(self, event_name: str, channel: str | None) -> bool:
-        if self.channels and channel not in self.channels:
-            return False
-        return any(matches(pattern, event_name) for pattern in self.patterns)
-
-
-class Inbox:
-    """Delivered events that the agent has not polled yet, oldest first, each with its size.
-
-    `delivery` caps it, in events and bytes, when it puts an event in.
-
-    Attributes:
-        size: the sum of all sizes, in bytes, as `delivery.packed_size` estimates them.
-    """
-
-    __slots__ = ("events", "size")
-
-    def __init__(self) -> None:
-        self.events: deque[tuple[Event, int]] = deque()
-        self.size = 0
-
-    def __len__(self) -> int:
-        return len(self.events)
-
-    def append(self, event: Event, size: int) -> None:
-        self.events.append((event, size))
-        self.size += size
-
-    def popleft(self) -> Event:
-        event, size = self.events.popleft()
-        self.size -= size
-        return event
+from .inbox import Inbox, Losses
+from .subscriptions import Subscription
 
 
 @dataclass(slots=True)
@@ -59,11 +16,18 @@ class Agent:
 
     Attributes:
         secret_hash: SHA-256 of its secret. The secret is random (256 bits) and stored nowhere.
+        registered_at: wall-clock time since when the id has had its present owner. An agent that
+            takes its own id over keeps it.
         last_seen: monotonic time of its last request.
         last_seen_at: wall-clock time of its last request, for people.
         dropped: number of events lost because the inbox was full.
+        losses: those of them that the agent has not been told of.
         arrival: set when an event arrives; None until the first poll waits.
         polling: number of polls that wait right now. An agent with a waiting poll does not expire.
+        is_guest: whether nobody vouches for it, see `guests`.
+        address: the name under which a guest's address is counted; None: it is not counted.
+        has_returned: whether it has sent a request since its registration.
+        owner: what tells this owner of the id from former and later ones, also after a restart.
     """
 
     agent_id: str
@@ -76,11 +40,25 @@ class Agent:
     inbox: Inbox = field(default_factory=Inbox)
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
     dropped: int = 0
+    losses: Losses = field(default_factory=Losses)
     arrival: asyncio.Event | None = None
     polling: int = 0
+    is_guest: bool = False
+    address: str | None = None
+    has_returned: bool = True
+    owner: str = field(init=False)
 
-    def wants(self, event_name: str, channel: str | None) -> bool:
-        """Return whether the agent wants this event. An agent without subscriptions wants all."""
-        if not self.subscriptions:
-            return True
-        return any(subscription.wants(event_name, channel) for subscription in self.subscriptions.values())
+    def __post_init__(self) -> None:
+        self._name_owner()
+
+    def _name_owner(self) -> None:
+        self.owner = f"agent:{self.agent_id} {self.registered_at!r}"
+
+    def take_over(self, present: Agent) -> None:
+        """Go on as ``present``, the same agent: keep what waits for it."""
+        self.registered_at = present.registered_at
+        self._name_owner()
+        self.inbox, self.subscriptions = present.inbox, present.subscriptions
+        self.dropped, self.losses = present.dropped, present.losses
+        self.is_guest = self.is_guest and present.is_guest
+        self.address, self.has_returned = present.address if self.is_guest else None, True

@@ -15,12 +15,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from ...ipc.address import AGENT, BROADCAST, CHANNEL, GROUP, Address, parse_address
-from ...ipc.errors import Code, ModvisorError, Unserializable
+from ...ipc.address import AGENT, BROADCAST, CHANNEL, GROUP, SYSTEM, Address, parse_address
+from ...ipc.errors import Code, Unserializable
 from ...ipc.event import Event
 from ...ipc.messages import pack
 from ..config import AgentsConfig, GroupConfig
 from .agent import Agent
+from .inbox import Losses
+from .refusal import Refusal
+from .subscriptions import SubscriptionIndex
 
 MAX_POLL_WAIT = 60.0  # seconds that one poll may wait for an event
 MAX_CHANNELS = 10_000  # in the network: the journal and the lists hold every channel
@@ -34,12 +37,6 @@ class Commit(Protocol):
     """Runs a change, and tells when it is on disk; see `Journal.together`."""
 
     def __call__(self, what: str, change: Callable[[], T]) -> tuple[T, asyncio.Future[None]]: ...
-
-
-class Refusal(ModvisorError):
-    """A refused request about agents or channels."""
-
-    code = Code.BAD_INPUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +76,7 @@ class Inboxes:
         self._agents: dict[str, Agent] = {}
         self._channels: dict[str, dict[str, None]] = {}  # name -> members in joining order
         self._memberships: dict[str, set[str]] = {}  # agent id -> names of its channels
+        self._subscribed = SubscriptionIndex()
 
     def __len__(self) -> int:
         return len(self._agents)
@@ -210,8 +208,11 @@ class Inboxes:
 
     # -- into inboxes
 
-    def deliver(self, event: Event, destination: Address) -> Delivered:
+    def deliver(self, event: Event, destination: Address, source: str | None = None) -> Delivered:
         """Put an event into the inbox of each agent that it is for.
+
+        Args:
+            source: whose share of the inboxes the event takes; None: its sender's.
 
         The sender never receives its own channel, group or broadcast event. An event with the
         visibility `mod_only` reaches no inbox. A `restricted` event reaches only the agents in its
@@ -222,9 +223,10 @@ class Inboxes:
         """
         if event.visibility == "mod_only":
             return Delivered(0)
+        source = source_of(event) if source is None else source
         if destination.role == AGENT and destination.id != BROADCAST:
-            return self._deliver_to_one(event, destination.id)
-        return self._deliver_to_many(event, destination)
+            return self._deliver_to_one(event, destination.id, source)
+        return self._deliver_to_many(event, destination, source)
 
     def tell(self, agent_id: str, event: Event) -> bool:
         """Put an event of the network's own into one inbox, whatever the agent subscribes to.
@@ -233,16 +235,18 @@ class Inboxes:
             False if the agent is gone or its inbox is full.
         """
         agent = self._agents.get(agent_id)
-        return agent is not None and self._put(agent, event, packed_size(event))
+        return agent is not None and self._put(agent, event, packed_size(event), source_of(event))
 
-    def _deliver_to_one(self, event: Event, agent_id: str) -> Delivered:
+    def _deliver_to_one(self, event: Event, agent_id: str, source: str) -> Delivered:
         agent = self._agents.get(agent_id)
         if agent is None:
             raise no_such_agent(agent_id)
         allowed = _allowed(event)
-        if not agent.wants(event.event_name, None) or (allowed is not None and agent_id not in allowed):
+        if allowed is not None and agent_id not in allowed:
             return Delivered(0)
-        if not self._put(agent, event.copy(), packed_size(event)):
+        if agent.subscriptions and agent_id not in self._subscribed.wanting(event.event_name, None):
+            return Delivered(0)
+        if not self._put(agent, event.copy(), packed_size(event), source):
             config = self._config
             raise Refusal(
                 f"the inbox of agent {agent_id!r} is full ({config.inbox_size} events, {config.inbox_bytes} bytes)",
@@ -250,20 +254,22 @@ class Inboxes:
             )
         return Delivered(1)
 
-    def _deliver_to_many(self, event: Event, destination: Address) -> Delivered:
+    def _deliver_to_many(self, event: Event, destination: Address, source: str) -> Delivered:
         sender, allowed, reached, full = event.source_agent, _allowed(event), 0, 0
         channel = destination.id if destination.role == CHANNEL else None
         copy, size, item = event, 0, None
+        wanting = self._subscribed.wanting(event.event_name, channel)
         most, most_bytes = self._config.inbox_size, self._config.inbox_bytes
         for agent in self._receivers(destination):
             if (
                 agent.agent_id == sender
                 or (allowed is not None and agent.agent_id not in allowed)
-                or (agent.subscriptions and not agent.wants(event.event_name, channel))
+                or (agent.subscriptions and agent.agent_id not in wanting)
             ):
                 continue
             if item is None:  # the inboxes share this copy, and each poll copies it again
-                item = copy, size = event.copy(), packed_size(event)
+                copy, size = event.copy(), packed_size(event)
+                item = copy, size, source
                 most_bytes -= size
             inbox = agent.inbox
             # Nearly every receiver takes this branch. It does what `_put` does without the call:
@@ -272,7 +278,7 @@ class Inboxes:
                 inbox.events.append(item)
                 inbox.size += size
                 reached += 1
-            elif self._put(agent, copy, size):
+            elif self._put(agent, copy, size, source):
                 reached += 1
             else:
                 full += 1
@@ -290,24 +296,45 @@ class Inboxes:
             raise _no_such_channel(destination.id)
         return (agent for agent_id in members if (agent := self._agents.get(agent_id)) is not None)
 
-    def _put(self, agent: Agent, event: Event, size: int) -> bool:
+    def _put(self, agent: Agent, event: Event, size: int, source: str) -> bool:
         """Put an event into an inbox; False if the inbox refuses it.
 
-        A full inbox drops its oldest events or refuses the new one, as `inbox_policy` says.
+        A full inbox drops events of the source that takes up most of it, or refuses the new event,
+        as `inbox_policy` says.
         """
-        config, inbox = self._config, agent.inbox
-        if size > config.inbox_bytes:  # dropping others would not help
-            agent.dropped += 1
+        if not (self._has_room(agent, size, source) if self._rejects else self._make_room(agent, size, source)):
+            _lose(agent, source)
             return False
-        while len(inbox) >= config.inbox_size or inbox.size + size > config.inbox_bytes:
-            agent.dropped += 1
-            if config.inbox_policy == "reject":
-                return False
-            inbox.popleft()
-        inbox.append(event, size)
+        agent.inbox.append(event, size, source)
         if agent.arrival is not None:
             agent.arrival.set()
         return True
+
+    @property
+    def _rejects(self) -> bool:
+        return self._config.inbox_policy == "reject"
+
+    def _make_room(self, agent: Agent, size: int, source: str) -> bool:
+        """Drop events until an event of this size fits; False if dropping would not help."""
+        inbox, most, most_bytes = agent.inbox, self._config.inbox_size, self._config.inbox_bytes
+        if size > most_bytes:
+            return False
+        while len(inbox) >= most or inbox.size + size > most_bytes:
+            _lose(agent, inbox.drop_of_heaviest(most, most_bytes, source, size))
+        return True
+
+    def _has_room(self, agent: Agent, size: int, source: str) -> bool:
+        """Return whether an inbox that drops nothing takes an event of this source.
+
+        One source can fill the inbox. The others share as much room again, of which each gets no
+        more than it leaves over: however many flood an inbox, the next source finds room.
+        """
+        inbox, most, most_bytes = agent.inbox, self._config.inbox_size, self._config.inbox_bytes
+        if len(inbox) < most and inbox.size + size <= most_bytes:
+            return True
+        count, held = inbox.held_by(source)
+        left, left_bytes = 2 * most - len(inbox) - 1, 2 * most_bytes - inbox.size - size
+        return count + 1 <= most and held + size <= most_bytes and count <= left and held <= left_bytes
 
     # -- out of inboxes
 
@@ -327,6 +354,13 @@ class Inboxes:
             return []
         count = len(agent.inbox) if limit is None else min(limit, len(agent.inbox))
         return [agent.inbox.popleft().copy() for _ in range(count)]
+
+    def take_losses(self, agent: Agent) -> Losses | None:
+        """Return what the inbox lost since this was last asked; None if it lost nothing."""
+        if not agent.losses.count:
+            return None
+        losses, agent.losses = agent.losses, Losses()
+        return losses
 
     async def _arrival(self, agent: Agent, wait: float) -> None:
         agent.arrival = agent.arrival or asyncio.Event()
@@ -348,6 +382,19 @@ def packed_size(event: Event) -> int:
         return len(pack(data))
     except Unserializable:  # no mod could get this event, but an agent in this process can
         return len(repr(data))
+
+
+def source_of(event: Event) -> str:
+    """Return whose share of an inbox or a queue an event takes.
+
+    The worker that sent it counts, whatever name the event speaks in.
+    """
+    return event.via or str(event.source or f"{SYSTEM}:{SYSTEM}")
+
+
+def _lose(agent: Agent, source: str) -> None:
+    agent.dropped += 1
+    agent.losses.add(source)
 
 
 def no_such_agent(agent_id: str) -> Refusal:

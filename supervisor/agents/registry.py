@@ -3,31 +3,59 @@
 An agent's id belongs to whoever has its secret. The registry stores hashes of secrets only. Three
 ways lead to a live id: its secret, the password of its group, or a manager of agents that has all
 the permissions that the agent has. No way leads to more permissions than the caller proved.
+
+What a stranger can have without a password is bounded: see `guests` and `guesses`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import secrets
 import time
 import uuid
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
-from ...ipc.address import check_agent_id
+from ...ipc.address import CHANNEL, check_agent_id, parse_address
 from ...ipc.errors import Code, RemoteProtocolError, Unserializable
 from ...ipc.messages import pack, unpack
 from ...ipc.topic import check_pattern
 from ..config import AgentsConfig, GroupConfig
-from .agent import Agent, Subscription
-from .delivery import Inboxes, Refusal
+from .agent import Agent
+from .delivery import Commit, Inboxes
+from .guesses import Guesses
+from .guests import Guests
+from .refusal import Refusal
+from .subscriptions import Subscription
 
-MAX_SUBSCRIPTIONS = 1000  # of one agent
+
+class _Claim(NamedTuple):
+    """What a request to register asks for, and what it proves; see `AgentRegistry.register`."""
+
+    secret: str | None
+    group: str | None
+    password_hash: str | None
+    trusted: bool
+    manages: frozenset[str] | None
+    address: str | None
 
 
 class AgentRegistry(Inboxes):
     """All agents and channels of a network, with the rights of each agent."""
+
+    def __init__(
+        self,
+        config: AgentsConfig,
+        groups: dict[str, GroupConfig],
+        on_change: Callable[[str, dict[str, Any]], None],
+        now: Callable[[], float] = time.monotonic,
+        commit: Commit | None = None,
+    ) -> None:
+        super().__init__(config, groups, on_change, now, commit)
+        self._guests = Guests()
+        self._guesses = Guesses(lambda: self._config, now)
 
     def register(
         self,
@@ -40,6 +68,7 @@ class AgentRegistry(Inboxes):
         retake: bool = False,
         trusted: bool = False,
         manages: frozenset[str] | None = None,
+        address: str | None = None,
     ) -> tuple[Agent, str]:
         """Register an agent, or take over a live id with its secret or with its group's password.
 
@@ -51,45 +80,68 @@ class AgentRegistry(Inboxes):
             manages: permissions of a caller that manages agents (None: it does not). It needs no
                 password for a group, and no secret for a live id, whose permissions it has itself.
                 It can give nothing that it does not have.
+            address: the name under which the caller's address is counted; None: no count per
+                address holds for it.
 
         Returns:
             the agent and its new secret.
 
         Raises:
             InvalidId: the id does not follow the grammar.
-            Refusal: id_taken, unauthenticated, forbidden, bad_input, no_such_group or overloaded.
-                Nothing has changed then.
+            Refusal: id_taken, unauthenticated, forbidden, bad_input, too_large, too_many,
+                no_such_group or overloaded. Nothing has changed then.
         """
         check_agent_id(agent_id)
-        metadata, packed = _storable(metadata)
+        metadata, packed = _storable(metadata, self._config.metadata_bytes)
         present = self._agents.get(agent_id)
-        assigned = self._assign_group(group, password_hash, trusted, manages)
+        claim = _Claim(secret, group, password_hash, trusted, manages, address)
+        assigned = self._assign_group(claim)
+        is_guest = not (trusted or manages is not None or self._gave_password(claim, assigned))
         if present is not None:
             if not (trusted or retake):
-                self._check_retake(present, secret, password_hash, manages)
+                self._check_retake(present, claim)
             if assigned is None:
                 assigned = present.group
-        elif len(self._agents) >= self._config.max_agents:
-            raise Refusal(
-                f"the network has {len(self._agents)} agents, which is the most ('agents.max_agents')",
-                code=Code.OVERLOADED,
-            )
+        else:
+            self._check_room(is_guest, address)
         new_secret = secrets.token_urlsafe(32)
         agent = Agent(agent_id, metadata, assigned, hash_secret(new_secret), time.time(), self._now(), time.time())
-        if present is not None:  # the same agent is back: it keeps what waits for it
-            agent.inbox, agent.subscriptions, agent.dropped = present.inbox, present.subscriptions, present.dropped
+        if is_guest:
+            agent.is_guest, agent.address, agent.has_returned = True, address, address is None
+        if present is not None:
+            agent.take_over(present)
         self._save(agent, packed)
-        self._agents[agent_id] = agent
+        self._enroll(agent)
         self._can_undo(lambda: self._put_back(agent, present))
         if present is not None:
             _end_polls(present)
         return agent, new_secret
 
+    def _check_room(self, is_guest: bool, address: str | None) -> None:
+        if len(self._agents) >= self._config.max_agents:
+            raise Refusal(
+                f"the network has {len(self._agents)} agents, which is the most ('agents.max_agents')",
+                code=Code.OVERLOADED,
+            )
+        if is_guest:
+            self._guests.check(self._config, address, is_shared=self._has_passwords)
+
+    @property
+    def _has_passwords(self) -> bool:
+        """Whether agents with a password may come, for which room is kept."""
+        return any(group.password_hash for group in self._groups.values())
+
+    def _enroll(self, agent: Agent) -> None:
+        if (present := self._agents.get(agent.agent_id)) is not None:
+            self._guests.leave(present)
+        self._agents[agent.agent_id] = agent
+        self._guests.enter(agent)
+
     def restore(self, agents: Iterable[Agent], channels: dict[str, list[str]]) -> None:
         """Take over the agents that the journal kept, with their secrets, groups and channels."""
         for agent in agents:
             agent.last_seen = self._now()
-            self._agents[agent.agent_id] = agent
+            self._enroll(agent)
         for name, members in channels.items():
             for agent_id in members:
                 if agent_id in self._agents:
@@ -100,10 +152,13 @@ class AgentRegistry(Inboxes):
         agent = self._agents.pop(agent_id, None)
         if agent is None:
             return None
+        self._guests.leave(agent)
+        subscriptions = dict(agent.subscriptions)
+        self.unsubscribe(agent)
         for name in list(self._memberships.get(agent_id, ())):
             self._exit(name, agent_id)
         self._on_change("unregister", {"agent_id": agent_id})
-        self._can_undo(lambda: self._agents.setdefault(agent_id, agent))
+        self._can_undo(lambda: self._come_back(agent, subscriptions))
         _end_polls(agent)
         return agent
 
@@ -112,18 +167,37 @@ class AgentRegistry(Inboxes):
         if self._agents.get(agent.agent_id) is not agent:  # another one has the id by now
             return
         if former is not None:
-            self._agents[agent.agent_id] = former
+            self._enroll(former)
             return
         del self._agents[agent.agent_id]
+        self._guests.leave(agent)
+        self.unsubscribe(agent)
         for name in list(self._memberships.get(agent.agent_id, ())):
             self._forget(name, agent.agent_id)
 
+    def _come_back(self, agent: Agent, subscriptions: dict[str, Subscription]) -> None:
+        """Undo an `unregister`."""
+        if agent.agent_id in self._agents:  # another one has the id by now
+            return
+        self._enroll(agent)
+        for subscription_id, subscription in subscriptions.items():
+            agent.subscriptions[subscription_id] = subscription
+            self._subscribed.add(agent.agent_id, subscription)
+
     def expired(self) -> list[str]:
-        """Return the ids of agents that were not seen for longer than `agents.expire_after`."""
-        if self._config.expire_after is None:
-            return []
-        limit = self._now() - self._config.expire_after
-        return [agent.agent_id for agent in self._agents.values() if agent.last_seen < limit and not agent.polling]
+        """Return the ids of agents that were not seen for longer than `agents.expire_after`.
+
+        A guest that has not come back since its registration has only `agents.guest_return`, if
+        its address is counted.
+        """
+        now, most, first = self._now(), self._config.expire_after, self._config.guest_return
+        most = math.inf if most is None else most
+        first = most if first is None else min(first, most)
+        return [
+            agent.agent_id
+            for agent in self._agents.values()
+            if now - agent.last_seen > (most if agent.has_returned else first) and not agent.polling
+        ]
 
     def _save(self, agent: Agent, packed: bytes) -> None:
         self._on_change(
@@ -134,6 +208,9 @@ class AgentRegistry(Inboxes):
                 "group": agent.group,
                 "secret_hash": agent.secret_hash,
                 "registered_at": agent.registered_at,
+                "guest": agent.is_guest,
+                "address": agent.address,
+                "returned": agent.has_returned,
             },
         )
 
@@ -144,6 +221,9 @@ class AgentRegistry(Inboxes):
         agent = self._agents.get(agent_id)
         if agent is None or not _has_secret(agent, secret):
             return None
+        if not agent.has_returned:
+            agent.has_returned = True
+            self._on_change("returned", {"agent_id": agent_id})
         self.seen(agent)
         return agent
 
@@ -166,27 +246,51 @@ class AgentRegistry(Inboxes):
     def _group_of(self, agent: Agent) -> GroupConfig | None:
         return self._groups.get(agent.group) if agent.group is not None else None
 
-    def _assign_group(
-        self, name: str | None, password_hash: str | None, trusted: bool, manages: frozenset[str] | None
-    ) -> str | None:
+    def _assign_group(self, claim: _Claim) -> str | None:
         """Return the group that is asked for by name or by password, or the default group."""
+        name = claim.group
         if name:
             group = self._groups.get(name)
             if group is None:
                 raise Refusal(f"agent_group {name!r} is not configured", code=Code.NO_SUCH_GROUP)
-            if not trusted:
-                self._check_may_join(group, password_hash, manages)
+            if not claim.trusted:
+                self._check_may_join(group, claim)
             return name
-        if password_hash:
-            for candidate in self._groups.values():
-                if _same(candidate.password_hash, password_hash):
-                    return candidate.name
-            raise Refusal("no agent group has this password", code=Code.UNAUTHENTICATED)
+        if claim.password_hash:
+            guarded = [group for group in self._groups.values() if group.password_hash]
+            found = self._with_password(guarded, claim)
+            if found is None:
+                raise Refusal("no agent group has this password", code=Code.UNAUTHENTICATED)
+            return found.name
         return self._config.default_group
 
-    def _check_may_join(self, group: GroupConfig, password_hash: str | None, manages: frozenset[str] | None) -> None:
-        if manages is not None and not password_hash:
-            if more := group.permissions - manages:
+    def _gave_password(self, claim: _Claim, assigned: str | None) -> bool:
+        """Return whether the caller was assigned this group for its password."""
+        group = self._groups.get(assigned) if assigned is not None else None
+        return bool(claim.password_hash and group is not None and group.password_hash)
+
+    def _with_password(self, groups: list[GroupConfig], claim: _Claim) -> GroupConfig | None:
+        """Return the group whose password was given, or None. This counts wrong passwords.
+
+        Raises:
+            Refusal: too_many: the address has given too many wrong passwords for these groups.
+        """
+        address = claim.address
+        names = [group.name for group in groups] if claim.password_hash else []
+        if address is not None and (wait := self._guesses.wait(address, names)) > 0:
+            raise Refusal(
+                f"too many wrong passwords from {address}; try again in {math.ceil(wait)} s",
+                code=Code.TOO_MANY,
+                retry_after=math.ceil(wait),
+            )
+        found = next((group for group in groups if _same(group.password_hash, claim.password_hash)), None)
+        if found is None and address is not None:
+            self._guesses.wrong(address, names)
+        return found
+
+    def _check_may_join(self, group: GroupConfig, claim: _Claim) -> None:
+        if claim.manages is not None and not claim.password_hash:
+            if more := group.permissions - claim.manages:
                 raise Refusal(
                     f"agent_group {group.name!r} may do more than you ({_listed(more)}); give its password",
                     code=Code.FORBIDDEN,
@@ -197,25 +301,23 @@ class AgentRegistry(Inboxes):
                     f"agent_group {group.name!r} has permissions but no password; only code inside the network can assign it",
                     code=Code.FORBIDDEN,
                 )
-        elif not _same(group.password_hash, password_hash):
+        elif self._with_password([group], claim) is None:
             raise Refusal(f"wrong password for agent_group {group.name!r}", code=Code.UNAUTHENTICATED)
 
-    def _check_retake(
-        self, agent: Agent, secret: str | None, password_hash: str | None, manages: frozenset[str] | None
-    ) -> None:
+    def _check_retake(self, agent: Agent, claim: _Claim) -> None:
         """Raise `Refusal` unless the caller proves that it may take over the id of a live agent."""
-        if _has_secret(agent, secret):
+        if _has_secret(agent, claim.secret):
             return
         group = self._group_of(agent)
-        if group is not None and _same(group.password_hash, password_hash):
+        if group is not None and group.password_hash and self._with_password([group], claim):
             return
-        if manages is None:
+        if claim.manages is None:
             raise Refusal(
                 f"agent id {agent.agent_id!r} is taken by a live agent; unregister it with its secret, register with "
                 "its secret or its group's password, or choose another id",
                 code=Code.ID_TAKEN,
             )
-        if more := self.permissions_of(agent) - manages:
+        if more := self.permissions_of(agent) - claim.manages:
             raise Refusal(
                 f"agent {agent.agent_id!r} may do more than you ({_listed(more)}); give its secret or its group's "
                 "password",
@@ -228,18 +330,47 @@ class AgentRegistry(Inboxes):
         """Add a subscription. An agent with subscriptions gets only events that match one of them.
 
         Raises:
-            InvalidEvent: a pattern does not follow the grammar.
-            Refusal: the agent has `MAX_SUBSCRIPTIONS` already.
+            InvalidEvent: a pattern or a channel does not follow the grammar.
+            Refusal: overloaded: the agent, or all agents together, have as many as they may.
         """
-        if len(agent.subscriptions) >= MAX_SUBSCRIPTIONS:
-            raise Refusal(f"agent {agent.agent_id!r} has {MAX_SUBSCRIPTIONS} subscriptions, which is the most")
-        subscription = Subscription(
-            uuid.uuid4().hex,
-            tuple(check_pattern(pattern) for pattern in patterns),
-            frozenset(channel.removeprefix("channel:") for channel in channels),
-        )
+        self._check_subscriptions(agent, len(patterns) * max(1, len(channels)))
+        names = [channel.removeprefix(f"{CHANNEL}:") for channel in channels]
+        for name in names:
+            parse_address(f"{CHANNEL}:{name}")
+        subscription = Subscription(uuid.uuid4().hex, tuple(map(check_pattern, patterns)), frozenset(names))
         agent.subscriptions[subscription.subscription_id] = subscription
+        self._subscribed.add(agent.agent_id, subscription)
         return subscription
+
+    def unsubscribe(self, agent: Agent, subscription_id: str | None = None) -> None:
+        """End one subscription, or all of the agent's. Raises `Refusal` (not_found)."""
+        ids = list(agent.subscriptions) if subscription_id is None else [subscription_id]
+        for each in ids:
+            subscription = agent.subscriptions.pop(each, None)
+            if subscription is None:
+                raise Refusal(f"agent {agent.agent_id!r} has no subscription {each!r}", code=Code.NOT_FOUND)
+            self._subscribed.remove(agent.agent_id, subscription)
+
+    def _check_subscriptions(self, agent: Agent, more: int) -> None:
+        config, subscribed = self._config, self._subscribed
+        share = config.guest_share if agent.is_guest and self._has_passwords else 1.0
+        held = sum(subscription.size for subscription in agent.subscriptions.values())
+        for have, most, what in (
+            (len(agent.subscriptions) + 1, config.subscriptions, "subscriptions ('agents.subscriptions')"),
+            (held + more, config.patterns, "patterns in its subscriptions ('agents.patterns')"),
+        ):
+            if have > most:
+                raise Refusal(
+                    f"agent {agent.agent_id!r} may have at most {most} {what}; unsubscribe, or subscribe to a prefix "
+                    "such as 'wiki.*'",
+                    code=Code.OVERLOADED,
+                )
+        if subscribed.size + more > int(config.all_patterns * share):
+            raise Refusal(
+                f"the agents of the network have {subscribed.size} patterns in their subscriptions, and there is no "
+                f"room for {more} more ('agents.all_patterns')",
+                code=Code.OVERLOADED,
+            )
 
 
 def hash_secret(secret: str) -> bytes:
@@ -266,19 +397,24 @@ def _same(expected: str | None, given: str | None) -> bool:
     return hmac.compare_digest(ours, theirs)
 
 
-def _storable(metadata: Any) -> tuple[dict[str, Any], bytes]:
+def _storable(metadata: Any, most: int) -> tuple[dict[str, Any], bytes]:
     """Return metadata as a restart will give it back, and packed for the journal.
 
     Raises:
-        Refusal: the metadata cannot be stored; the message names the place in it.
+        Refusal: the metadata cannot be stored; the message names the place in it. too_large: it
+            takes more than ``most`` bytes.
     """
     if type(metadata) is not dict:
         raise Refusal(f"metadata: expected a mapping, got {type(metadata).__name__}")
     try:
         packed = pack(metadata)
-        return unpack(packed), packed
+        if len(packed) <= most:
+            return unpack(packed), packed
     except (Unserializable, RemoteProtocolError) as error:
         raise Refusal(f"metadata: {error}") from None
+    raise Refusal(
+        f"metadata: {len(packed)} bytes, more than the {most} of 'agents.metadata_bytes'", code=Code.TOO_LARGE
+    )
 
 
 def _listed(permissions: frozenset[str]) -> str:

@@ -8,9 +8,11 @@ from collections import OrderedDict
 from enum import Enum
 
 from ...ipc.errors import Code, ModvisorError
+from ...ipc.partition import SOURCE
 from ..config import ModConfig
 from .in_flight import InFlight
 from .journey import Journey
+from .key_turns import KeyTurns, has_turns
 
 
 class Unanswered(ModvisorError):
@@ -40,11 +42,13 @@ class Admission:
 
     Events that were in flight when an incarnation died are suspects. The next incarnation gets them
     first and one at a time, so that a death is blamed on the event that caused it.
+
+    Of a mod with ``partition_by``, an event waits for the turn of its key before all this.
     """
 
     def __init__(self, config: ModConfig) -> None:
         self.mod_id = config.mod_id
-        self.config = config
+        self.adopt(config)
         self._loop = asyncio.get_running_loop()
         self._in_flight: InFlight | None = None  # takes new events; None: they wait
         self._draining: InFlight | None = None  # finishes what it has, and takes no new events
@@ -58,8 +62,14 @@ class Admission:
         }
         self._depth = 0  # of all queues
         self._waiting_bytes = 0
+        self._turns = KeyTurns()
 
     # -- the keeper's side
+
+    def adopt(self, config: ModConfig) -> None:
+        """Admit events by these settings from now on."""
+        self.config = config
+        self._has_turns = has_turns(config)
 
     @property
     def in_flight_count(self) -> int:
@@ -68,8 +78,8 @@ class Admission:
 
     @property
     def depth(self) -> int:
-        """How many events wait for a slot or for an incarnation."""
-        return self._depth
+        """How many events wait for their turn, for a slot or for an incarnation."""
+        return self._depth + len(self._turns)
 
     @property
     def away(self) -> ModvisorError | None:
@@ -95,6 +105,7 @@ class Admission:
         Suspects fail with `mod_crashed`: the mod may have done half of what they ask for.
         """
         self._in_flight, self._away = None, reason
+        self._turns.refuse(Unanswered(str(reason), code=reason.code))
         for kind, queue in self._queues.items():
             code = Code.MOD_CRASHED if kind is Queue.SUSPECT else reason.code
             for slot in list(queue):
@@ -122,8 +133,14 @@ class Admission:
         return self._is_free() or self._has_room(journey)
 
     def _has_room(self, journey: Journey) -> bool:
-        waiting, limits = len(self._queues[Queue.WAITING]), self.config.limits
-        return waiting < limits.queue and (not waiting or self._waiting_bytes + journey.size <= limits.queue_bytes)
+        waiting, limits = self._waiting_now(), self.config.limits
+        return waiting < limits.queue and (not waiting or self._bytes_now() + journey.size <= limits.queue_bytes)
+
+    def _waiting_now(self) -> int:
+        return len(self._queues[Queue.WAITING]) + len(self._turns)
+
+    def _bytes_now(self) -> int:
+        return self._waiting_bytes + self._turns.waiting_bytes
 
     # -- the caller's side
 
@@ -136,6 +153,24 @@ class Admission:
             if journey.descends_from(set(in_flight.handling.values())):
                 return in_flight
         return None
+
+    async def _take_turn(self, journey: Journey, *, is_new: bool) -> None:
+        """Wait until no other event with this key is handled. Call `KeyTurns.leave` in any case."""
+        has_room = not is_new or journey.seq is not None or self._has_room(journey)
+        turn = self._turns.enter(journey, self.config.partition_by or SOURCE)
+        if turn is None:
+            return
+        if self._away is not None:
+            raise Unanswered(str(self._away), code=self._away.code)
+        if not has_room:
+            raise self.overloaded()
+        journey.own()
+        try:
+            async with asyncio.timeout_at(journey.deadline if journey.deadline < math.inf else None):
+                await turn
+        except TimeoutError:
+            text = f"mod {self.mod_id}: timed out waiting for an earlier event with the same key"
+            raise Unanswered(text, code=Code.TIMEOUT) from None
 
     async def _admit(self, journey: Journey, kind: Queue, *, first: bool = False) -> InFlight:
         """Wait for a slot, behind the events of the same queue, or before them (``first``)."""
@@ -199,8 +234,8 @@ class Admission:
 
     def overloaded(self) -> Unanswered:
         """Return the failure of an event that finds no room in the queue."""
-        waiting = len(self._queues[Queue.WAITING])
-        text = f"mod {self.mod_id} is overloaded: {waiting} events of {self._waiting_bytes} bytes are waiting"
+        waiting = self._waiting_now()
+        text = f"mod {self.mod_id} is overloaded: {waiting} events of {self._bytes_now()} bytes are waiting"
         return Unanswered(text, code=Code.OVERLOADED, waiting=waiting)
 
     def _pump(self) -> None:

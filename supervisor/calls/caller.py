@@ -88,7 +88,10 @@ class Caller(Admission):
         queue = Queue.WAITING if attempt == 1 else Queue.SUSPECT
         # True for a suspect whose turn came but that was not sent: it goes before the other suspects.
         in_turn = False
+        has_turns = self._has_turns
         try:
+            if has_turns:
+                await self._take_turn(journey, is_new=attempt == 1)
             while True:
                 in_flight = self._exempt_in_flight(journey) if journey.parent is not None else None
                 exempt = in_flight is not None
@@ -107,7 +110,8 @@ class Caller(Admission):
                     try:
                         response = await future
                     except (asyncio.CancelledError, TimeoutError):
-                        in_flight.pipe.give_up(request_id, future)
+                        late = self._turns.leave_later(journey) if has_turns else None
+                        in_flight.pipe.give_up(request_id, future, late)
                         raise
                     finally:
                         in_flight.finished(request_id)
@@ -143,6 +147,9 @@ class Caller(Admission):
         except Unanswered as failure:
             self._count(failure)
             raise
+        finally:
+            if has_turns:
+                self._turns.leave(journey)
 
     def _count(self, failure: Unanswered) -> None:
         self.counters.failed += 1

@@ -82,7 +82,9 @@ class DurableEvents:
                 accepted.
         """
         journey.own()
-        case = self._under_way.get(_key(journey.event))
+        case = self._under_way.get(journey.key)
+        if case is None:  # as a version kept it that did not tell owners of an id apart
+            case = self._under_way.get((journey.event.source_id, journey.event.event_id))
         if case is None:
             case = await self._accept(journey)
         return await self._answer_of(case, journey.deadline)
@@ -125,12 +127,13 @@ class DurableEvents:
         while page := await self._journal.pending(self._caller.mod_id, after, BACKLOG_PAGE):
             for kept in page:
                 after = kept.seq
-                if (key := _key(kept.event)) in self._under_way:
+                case = self._case_of(kept)
+                if case.journey.key in self._under_way:
                     continue
                 await room.acquire()
                 if self._spell != spell:
                     return
-                case = self._under_way[key] = self._case_of(kept)
+                self._under_way[case.journey.key] = case
                 self._tasks.start_soon(self._see_through, case, room)
 
     # -- one event
@@ -142,11 +145,11 @@ class DurableEvents:
         limits = caller.config.limits
         if not caller.takes(journey) or len(self._under_way) >= limits.queue + limits.concurrency:
             raise caller.overloaded()
-        key, kept = _key(journey.event), self._without_deadline(journey.event, journey.parent)
-        kept.versions = journey.versions
-        case = self._under_way[key] = _Case(kept)
+        kept = self._without_deadline(journey.event, journey.parent)
+        kept.versions, kept.owner = journey.versions, journey.owner
+        case = self._under_way[kept.key] = _Case(kept)
         try:
-            kept.seq = await self._journal.accept(caller.mod_id, journey.event)
+            kept.seq = await self._journal.accept(caller.mod_id, journey.event, journey.owner)
         except ModvisorError as error:
             failure = Unanswered(f"mod {caller.mod_id} cannot accept the event: {error}", code=error.code)
             self._end(case, failure)
@@ -213,7 +216,7 @@ class DurableEvents:
 
     def _end(self, case: _Case, outcome: Answer | Unanswered) -> bool:
         """Tell the senders that wait. Returns False if none does."""
-        if self._under_way.get(key := _key(case.journey.event)) is case:
+        if self._under_way.get(key := case.journey.key) is case:
             del self._under_way[key]
         case.outcome.set_result(outcome)
         return case.waiting > 0
@@ -231,7 +234,7 @@ class DurableEvents:
 
     def _case_of(self, kept: DurableEvent) -> _Case:
         journey = self._without_deadline(kept.event)
-        journey.seq = kept.seq
+        journey.seq, journey.owner = kept.seq, kept.owner
         return _Case(journey, kept.attempt)
 
     def _without_deadline(self, event: Event, parent: Journey | None = None) -> Journey:
@@ -240,7 +243,3 @@ class DurableEvents:
         How long the sender waits does not matter.
         """
         return Journey(event, math.inf, parent, allowed=self._event_timeout)
-
-
-def _key(event: Event) -> tuple[str | None, str]:
-    return event.source_id, event.event_id

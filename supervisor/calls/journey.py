@@ -32,6 +32,8 @@ class Journey:
             no family.
         answer: the frame of the pipe that the last answer came in. None: the last answer was no
             response.
+        owner: who sent the event: a text that tells the present owner of an agent's id from former
+            and later ones. None: not known yet.
 
     Args:
         is_shared: the event's payload and metadata still belong to its sender, who may change them
@@ -48,6 +50,7 @@ class Journey:
         "attempt",
         "deadline",
         "event",
+        "owner",
         "parent",
         "seq",
         "versions",
@@ -73,6 +76,7 @@ class Journey:
         self._packed: bytes | None = None
         self._is_shared = is_shared
         self.answer: bytes | None = None
+        self.owner: str | None = None
 
     def own(self) -> None:
         """Copy the event's content, as it was when it came, away from its sender."""
@@ -127,7 +131,20 @@ class Journey:
     def with_event(self, event: Event) -> Journey:
         """Return a journey that continues this one with a changed event."""
         journey = Journey(event, self.deadline, self.parent, self.allowed)
-        journey.versions = self.versions
+        journey.versions, journey.owner = self.versions, self.owner
+        return journey
+
+    @property
+    def key(self) -> tuple[str | None, str]:
+        """What identifies the event: retries have the same key, events of another sender never."""
+        return self.owner or self.event.source_id, self.event.event_id
+
+    @property
+    def first(self) -> Journey:
+        """The first event of the chain that caused this one, as far as it is known."""
+        journey = self
+        while journey.parent is not None:
+            journey = journey.parent
         return journey
 
     @property

@@ -203,10 +203,36 @@ def with_aliases(mod: ModConfig, more: Iterable[str]) -> ModConfig:
 
 
 def fingerprint(config: ModConfig) -> str:
-    """Return a hash of what a config asks for; if it changes, a quarantined mod is tried again."""
+    """Return a hash of what a config asks for; if it changes, a quarantined mod is tried again.
+
+    Keys with their defaults have no part in it. So a key that a later version adds changes nothing.
+    """
     asked = replace(config.as_asked, spec=None, asked=None, given=frozenset(), audience=None)
-    plain = json.dumps(asdict(asked), sort_keys=True, default=_plain)
-    return hashlib.sha256(plain.encode()).hexdigest()
+    defaults = ModConfig(asked.path, asked.mod_id)
+    plain = json.dumps(_changed(asdict(asked), asdict(defaults)), sort_keys=True, default=_plain)
+    return _OF_CHANGES + hashlib.sha256(plain.encode()).hexdigest()
+
+
+def is_fingerprint_of(kept: str, config: ModConfig) -> bool:
+    """Return whether a kept fingerprint is that of a config.
+
+    One of modvisor 0.2 or before tells nothing: its keys were others.
+    """
+    return kept == fingerprint(config) or not kept.startswith(_OF_CHANGES)
+
+
+_OF_CHANGES = "changes:"
+
+
+def _changed(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Return the values that are no defaults, in mappings within mappings too."""
+    return {
+        key: _changed(value, defaults[key])
+        if isinstance(value, dict) and isinstance(defaults.get(key), dict)
+        else value
+        for key, value in values.items()
+        if key not in defaults or value != defaults[key]
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...ipc.partition import SOURCE
 from .audience import Audience
 from .audience_values import audience
 from .env_values import EnvValue, variable
@@ -235,12 +234,20 @@ class ModConfig:
         "how many processes share the mod's events. Each has its own state, storage (`context.storage_path`) and "
         "restarts. null: one process has all events",
     )
-    partition_by: str = key(
-        SOURCE,
-        partition,
-        "which worker gets an event: `source` (all events of one sender go to the same worker), a path such as "
-        "`payload.order.id` (all events with the same value there; an event without one goes by its source), or "
-        "`least_loaded`",
+    partition_by: str | None = key(
+        None,
+        or_null(partition),
+        "the key of an event: `source` (its sender) or a path such as `payload.order.id` (the value there; an event "
+        "without one has its source as the key). The mod handles one event of a key at a time, in order, and events "
+        "of other keys meanwhile. Several workers share the keys: all events of a key go to the same worker. "
+        "`least_loaded`: no keys, an event goes to the worker with the fewest. null: several workers share the events "
+        "by source, and events of one source may overlap",
+        in_mod_file=True,
+    )
+    overlap: bool = key(
+        False,
+        flag,
+        "true: events of one key may overlap; `partition_by` only shares them among the workers",
         in_mod_file=True,
     )
     replica: int | None = None

@@ -9,6 +9,7 @@ from typing import Any
 from ...ipc.address import parse_address
 from ...ipc.errors import InvalidEvent
 from .env_values import EnvValue, password_hash, token
+from .http_model import HttpConfig
 from .keys import about, key, readers_of, section
 from .mod_entry import read_mods
 from .mod_model import ModConfig
@@ -24,6 +25,7 @@ from .values import (
     list_of,
     mapping_of,
     module,
+    number,
     one_of,
     or_null,
     read_keys,
@@ -65,8 +67,9 @@ class AgentsConfig:
     inbox_policy: str = key(
         "drop_oldest",
         one_of(*INBOX_POLICIES),
-        "when an inbox is full by number or size: `drop_oldest` drops the oldest events, `reject` refuses the new "
-        "event and tells its sender",
+        "when an inbox is full by number or size: `drop_oldest` drops the oldest events of the source that takes up "
+        "most of it, `reject` refuses the new event and tells its sender. With `reject`, the events of one source fill "
+        "an inbox at most, and those of other sources have as much room again. The agent is told what it did not get",
     )
     expire_after: float | None = key(
         300.0, or_null(duration()), "an agent that neither polls nor sends requests for so long is removed; null: never"
@@ -82,6 +85,39 @@ class AgentsConfig:
         size(1000),
         "how large the waiting events may be together, counted as they travel to a mod; a larger event is refused",
     )
+    metadata_bytes: int = key(
+        16 * 1024, size(100), "how large the metadata of one agent may be, as packed for the disk"
+    )
+    guest_share: float = key(
+        0.5,
+        number(0, 1),
+        "the part of `max_agents` and of `all_patterns` that guests may fill while an agent group has a password; the "
+        "rest is kept for agents that give one",
+    )
+    guests_per_address: int = key(256, whole(1), "guests registered at once from one address")
+    guest_return: float | None = key(
+        60.0,
+        or_null(duration()),
+        "a guest that sends no request for so long after its registration is removed; null: it is as any agent",
+    )
+    wrong_passwords: int = key(
+        5, whole(0), "how many wrong passwords for one group are answered at once to one address; then it must wait"
+    )
+    password_delay: float = key(
+        1.0,
+        duration(),
+        "how long the address must wait after one more wrong password for that group; the time doubles each time",
+    )
+    password_delay_max: float = key(
+        300.0, duration(), "the longest time it must wait; wrong passwords that are older are forgotten"
+    )
+    subscriptions: int = key(1000, whole(1), "subscriptions of one agent")
+    patterns: int = key(
+        1000,
+        whole(1),
+        "patterns in all subscriptions of one agent together; a pattern counts once for each channel of its subscription",
+    )
+    all_patterns: int = key(200_000, whole(1), "patterns in the subscriptions of all agents together")
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +276,9 @@ class NetworkConfig:
     )
     agents: AgentsConfig = key(
         AgentsConfig(), section(AgentsConfig), "limits that hold for every agent, see [agents](#agents)"
+    )
+    http: HttpConfig = key(
+        HttpConfig(), section(HttpConfig), "what the HTTP server takes from strangers, see [http](#http)"
     )
     admin: AdminConfig = key(AdminConfig(), section(AdminConfig), "access for the operator, see [admin](#admin)")
     journal: JournalConfig = key(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .yaml_source import Key, Source, shorten
+from .yaml_source import BAD_CONFIG, Key, Source, shorten
 
 ReadValue = Callable[[Any, "Location"], Any]
 
@@ -30,9 +30,9 @@ class Location:
         """Return the location of a mapping's key or a list's item."""
         return Location(self.source, self.base_dir, (*self.key, part))
 
-    def wrong(self, message: str) -> Any:
+    def wrong(self, message: str, code: str = BAD_CONFIG) -> Any:
         """Report a mistake here; returns `BROKEN`."""
-        return self.source.report(self.key, message)
+        return self.source.report(self.key, message, code=code)
 
 
 def written_plain(value: Any) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from .audience import Audience
 from .env_values import FROM_KEYS
+from .http_model import HttpConfig
 from .keys import ConfigKey, keys_of
 from .mod_entry import ENTRY_KEYS
 from .mod_file import MOD_FILE_READERS
@@ -27,6 +28,7 @@ TABLES: dict[str, dict[str, ConfigKey]] = {
     "mods[].restart": keys_of(RestartConfig),
     "agent_groups.NAME": keys_of(GroupConfig),
     "agents": keys_of(AgentsConfig),
+    "http": keys_of(HttpConfig),
     "admin": keys_of(AdminConfig),
     "journal": keys_of(JournalConfig),
     "logs": keys_of(LogConfig),

@@ -15,7 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from ...ipc.errors import Unserializable
+from ...ipc.errors import Code, Unserializable
 from ...ipc.messages import pack
 from .reader import Location, Reader, got, hint, reader
 from .yaml_source import BROKEN, MAX_DEPTH
@@ -205,14 +205,16 @@ def interpreter(value: Any, at: Location) -> Any:
         if python.exists():
             return python
         return at.wrong(
-            f"{found} has no bin/python, so it is not a virtual environment; create one with: python3 -m venv {found}"
+            f"{found} has no bin/python, so it is not a virtual environment; create one with: python3 -m venv {found}",
+            code=Code.BAD_PYTHON,
         )
     if not found.exists() and os.sep not in name and (command := shutil.which(name)) is not None:
         return Path(command)
     if os.access(found, os.X_OK):
         return found
     what = "is not executable" if found.exists() else "does not exist"
-    return at.wrong(f"{found} {what}; give a Python (3.11 or newer) or the folder of a virtual environment")
+    message = f"{found} {what}; give a Python (3.11 or newer) or the folder of a virtual environment"
+    return at.wrong(message, code=Code.BAD_PYTHON)
 
 
 # -- free-form data

@@ -37,6 +37,9 @@ _OTHER_TAGS = frozenset({_TAG + "null", _TAG + "bool", _TAG + "binary"})
 _PLAIN_NAME = re.compile(r"[\w@$-]{1,64}")
 
 
+BAD_CONFIG = "bad_config"
+
+
 @dataclass(frozen=True)
 class Problem:
     """One mistake. ``file`` is empty for plain data, ``key`` for a mistake of the whole file."""
@@ -45,6 +48,7 @@ class Problem:
     line: int | None
     key: str
     message: str
+    code: str = BAD_CONFIG
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.file and self.line else self.file
@@ -52,14 +56,18 @@ class Problem:
 
 
 class ConfigError(ModvisorError):
-    """The configuration has mistakes; ``problems`` lists all of them in the order of the file."""
+    """The configuration has mistakes; ``problems`` lists all of them in the order of the file.
 
-    code = "bad_config"
+    The code is ``bad_config``. Outside files it is that of the mistakes, if they agree.
+    """
+
+    code = BAD_CONFIG
 
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = problems
         lines = [str(problem) for problem in problems]
-        super().__init__("\n".join(lines), problems=lines)
+        codes = {BAD_CONFIG if problem.file else problem.code for problem in problems}
+        super().__init__("\n".join(lines), code=codes.pop() if len(codes) == 1 else BAD_CONFIG, problems=lines)
 
 
 @dataclass(slots=True)
@@ -77,9 +85,9 @@ class Source:
     texts: dict[Key, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
-    def report(self, key: Key, message: str, line: int | None = None) -> Any:
+    def report(self, key: Key, message: str, line: int | None = None, code: str = BAD_CONFIG) -> Any:
         """Add a mistake; returns `BROKEN` in place of the value."""
-        self.problems.append(Problem(self.file, line or self.line(key), format_key(key), message))
+        self.problems.append(Problem(self.file, line or self.line(key), format_key(key), message, code))
         return BROKEN
 
     def line(self, key: Key) -> int | None:

@@ -26,7 +26,7 @@ from ...ipc.address import AGENT, CHANNEL, GROUP, MOD, SYSTEM
 from ...ipc.errors import Code, FrameTooLarge, ModvisorError, Unserializable
 from ...ipc.event import Event, EventResponse
 from ...ipc.topic import matches
-from ..agents import AgentRegistry, Refusal
+from ..agents import AgentRegistry, Refusal, RefusalLog
 from ..calls import MAX_HOPS, Answer, Journey, NetworkCounters, Origin, Unanswered
 from ..config import ModConfig, family_of
 from ..fleet import Entry, Mod, ModRegistry, NotInAudience
@@ -53,6 +53,7 @@ class Gateway:
     Args:
         commands: answers the ``system.*`` events.
         event_timeout: seconds that an event has unless it says otherwise.
+        refusals: the log of what is refused.
 
     Attributes:
         taps: called with each finished event and its response, e.g. by ``modvisor events``. Must
@@ -66,6 +67,7 @@ class Gateway:
         commands: CommandHandler,
         counters: NetworkCounters,
         event_timeout: float,
+        refusals: RefusalLog | None = None,
     ) -> None:
         self._mods = mods
         self._agents = agents
@@ -74,6 +76,7 @@ class Gateway:
         self._event_timeout = event_timeout
         self._answers = Answers()
         self._loop = asyncio.get_running_loop()
+        self._refusals = refusals or RefusalLog()
         self.taps: list[Callable[[tuple[Event, EventResponse]], None]] = []
 
     # -- the doors
@@ -82,12 +85,16 @@ class Gateway:
         """Take a trusted event from the program that runs the network, or from its operator."""
         return self._process(Journey(event.twin(), self._deadline(event), is_shared=True), INSIDE)
 
-    async def from_outside(self, event: Event) -> EventResponse:
-        """Take an event from an agent, which must prove who it is."""
+    async def from_outside(self, event: Event, address: str | None = None) -> EventResponse:
+        """Take an event from an agent, which must prove who it is.
+
+        Args:
+            address: the name under which the sender's address is counted; None: it is not counted.
+        """
         try:
-            sender = authenticated(event, self._agents)
+            sender = authenticated(event, self._agents, address)
         except ModvisorError as refusal:
-            return self._refused(event, refusal.code, str(refusal))
+            return self._refused(event, refusal.code, str(refusal), address)
         event = event.copy()
         # A stranger cannot say what only the network knows of an event.
         event.via = event.cause = event.source_agent_group = None
@@ -107,9 +114,9 @@ class Gateway:
     def _deadline(self, event: Event, most: float = math.inf) -> float:
         return self._loop.time() + (self._event_timeout if event.timeout is None else min(event.timeout, most))
 
-    def _refused(self, event: Event, code: str, message: str) -> EventResponse:
+    def _refused(self, event: Event, code: str, message: str, address: str | None = None) -> EventResponse:
         self._counters.refused += 1
-        logger.warning("refused %s from %s: %s", event.event_name, event.source_id, message)
+        self._refusals.note_event(event, message, code, address)
         return EventResponse(False, message, {"error": str(code)}, event.event_name)
 
     # -- the way
@@ -124,13 +131,17 @@ class Gateway:
         self._counters.processed += 1
         event.timestamp = time.time()
         event.secret = None  # the door has checked it, and no receiver may see it
-        if event.source_agent_group is None and (source := event.source) is not None and source.role == AGENT:
+        owner = event.source_id
+        if (source := event.source) is not None and source.role == AGENT:
             agent = self._agents.get(source.id)
-            event.source_agent_group = agent.group if agent is not None else None
+            if agent is not None:
+                owner = agent.owner
+                event.source_agent_group = event.source_agent_group or agent.group
         if event.event_name.startswith("system."):
             journey.own()
             return self._finished(event, await self._commands(event, sender))
-        key = (event.source_id, event.event_id)
+        journey.owner = owner
+        key = (owner, event.event_id)
         if not self._answers.begins(key) and (repeated := await self._repeated(key, journey)) is not None:
             return repeated
         try:
@@ -293,7 +304,10 @@ class Gateway:
         """
         walk.journey.own()
         event = walk.journey.event
-        reached, refusal = self._to_inboxes(event)
+        first = walk.journey.first.event
+        # An agent that floods inboxes through a mod takes its own share, not the mod's.
+        share = str(first.source) if first.source_agent is not None else None
+        reached, refusal = self._to_inboxes(event, share)
         if walk.problems:
             mod_id, problem = walk.problems[0]
             # A retry must not deliver the event again.
@@ -306,13 +320,13 @@ class Gateway:
             return replies.passed_on(), True
         return replies.unknown_event(event.event_name, event.destination), False
 
-    def _to_inboxes(self, event: Event) -> tuple[int | None, Refusal | None]:
+    def _to_inboxes(self, event: Event, share: str | None) -> tuple[int | None, Refusal | None]:
         """Return how many inboxes got the event, or why none could. None twice: it is for none."""
         destination = event.destination
         if destination is None or destination.role not in (AGENT, CHANNEL, GROUP):
             return None, None
         try:
-            delivered = self._agents.deliver(event, destination)
+            delivered = self._agents.deliver(event, destination, share)
         except Refusal as refusal:
             self._counters.inbox_dropped += refusal.code == Code.INBOX_FULL
             return None, refusal
@@ -339,15 +353,18 @@ class Gateway:
     async def late(self, journey: Journey, mod_id: str, outcome: Answer | Unanswered) -> None:
         """Deliver a durable mod's answer to the sender's inbox when the sender stopped waiting."""
         event = journey.event
+        agent = self._agents.get(event.source_agent) if event.source_agent is not None else None
+        if agent is not None and journey.owner in (None, event.source_id):  # kept by a version that knew no owners
+            journey.owner = agent.owner
         memory: Memory = False
         if isinstance(outcome, Unanswered):
             response = replies.problem_of(mod_id, outcome)
         else:
             rest = Journey(event, self._deadline(event), journey.parent)
-            rest.versions = journey.versions
+            rest.versions, rest.owner = journey.versions, journey.owner
             response, memory = await self._go_on(rest, mod_id, outcome)
-        self._answers.finish((event.source_id, event.event_id), response, remember=memory)
-        self._tell_late(event, self._finished(event, response))
+        self._answers.finish(journey.key, response, remember=memory)
+        self._tell_late(journey, self._finished(event, response))
 
     async def _go_on(self, journey: Journey, mod_id: str, answer: Answer) -> tuple[EventResponse, Memory]:
         """Take an event the rest of its way, behind the mod that gave this answer."""
@@ -359,9 +376,13 @@ class Gateway:
         journey.settle(family_of(mod_id), mod_id)
         return await self._walk(_Walk(journey, asked=1), after=mod_id)
 
-    def _tell_late(self, event: Event, response: EventResponse) -> None:
+    def _tell_late(self, journey: Journey, response: EventResponse) -> None:
+        event = journey.event
         if event.source_agent is None:
             return  # a mod has no inbox
+        agent = self._agents.get(event.source_agent)
+        if agent is not None and agent.owner != journey.owner:
+            return  # another owner has the id now, and the answer is none of its business
         payload = {"event_id": event.event_id, **response.to_dict()}
         answer = Event(LATE_ANSWER, f"{SYSTEM}:{SYSTEM}", event.source_id, payload, response_to=event.event_id)
         if not self._agents.tell(event.source_agent, answer):

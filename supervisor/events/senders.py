@@ -22,18 +22,20 @@ class Sender:
         trusted: the program that runs the network, or its operator: may do anything.
         agent: the authenticated agent, if an agent sent the event.
         mod: the mod, if a worker sent it.
+        address: the name under which the sender's address is counted; None: it is not counted.
     """
 
     trusted: bool = False
     agent: Agent | None = None
     mod: ModConfig | None = None
+    address: str | None = None
 
 
 INSIDE = Sender(trusted=True)
 
 
-def authenticated(event: Event, agents: AgentRegistry) -> Sender:
-    """Return the sender of an event from outside.
+def authenticated(event: Event, agents: AgentRegistry, address: str | None = None) -> Sender:
+    """Return the sender of an event from outside, which came from this address.
 
     Raises:
         ModvisorError: forbidden, if the source is no agent; unauthenticated, if the secret is not
@@ -43,7 +45,8 @@ def authenticated(event: Event, agents: AgentRegistry) -> Sender:
     if event.event_name in _OPEN_COMMANDS:
         if source is not None and source.role != AGENT:
             raise ModvisorError(f"an event from outside cannot speak for {source}", code=Code.FORBIDDEN)
-        return Sender(agent=agents.authenticate(source.id, event.secret) if source else None)
+        known = agents.authenticate(source.id, event.secret) if source else None
+        return Sender(agent=known, address=address)
     if source is None or source.role != AGENT:
         who = "nobody" if source is None else str(source)
         text = f"an event from outside must come from an agent, this one comes from {who}"
@@ -54,4 +57,4 @@ def authenticated(event: Event, agents: AgentRegistry) -> Sender:
             f"agent {source.id!r} is not registered or its secret is wrong; register and send the secret you get",
             code=Code.UNAUTHENTICATED,
         )
-    return Sender(agent=agent)
+    return Sender(agent=agent, address=address)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol, TypeVar
 
+from ...ipc.partition import SOURCE
 from ..agents import Agent, AgentRegistry
 from ..calls import NetworkCounters
 from ..config import NetworkConfig
@@ -197,7 +198,7 @@ def mod_stats(
     if isinstance(mod, Keeper):
         return ModStats(workers[0], reach, watched_files, tuple(required_by))
     together = _together(mod, workers)
-    return ModStats(together, reach, watched_files, tuple(required_by), mod.config.partition_by, workers)
+    return ModStats(together, reach, watched_files, tuple(required_by), mod.config.partition_by or SOURCE, workers)
 
 
 def _together(mod: Mod, workers: Sequence[WorkerStats]) -> WorkerStats:

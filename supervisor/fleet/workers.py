@@ -11,7 +11,7 @@ import anyio
 from ...ipc.errors import Code
 from ...ipc.event import Event, EventResponse
 from ...ipc.manifest import Manifest
-from ...ipc.partition import LEAST_LOADED, key_of, partition_of
+from ...ipc.partition import LEAST_LOADED, SOURCE, key_of, partition_of
 from ..calls import Journey, LatencyHistogram, ModCounters, Unanswered
 from ..config import ModConfig
 from ..lifecycle import Incarnation, Keeper, StartFailed, State
@@ -119,7 +119,8 @@ class WorkerGroup:
     def _keeper_for(self, source_id: str | None, payload: Any) -> Keeper:
         if self.config.partition_by == LEAST_LOADED:
             return min(self.keepers, key=_load_of)
-        return self.keepers[partition_of(key_of(self.config.partition_by, source_id, payload), len(self.keepers))]
+        partition_by = self.config.partition_by or SOURCE
+        return self.keepers[partition_of(key_of(partition_by, source_id, payload), len(self.keepers))]
 
     # -- commands
 

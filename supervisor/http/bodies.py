@@ -11,7 +11,7 @@ from ...ipc.errors import Code, ModvisorError
 from .wire import BadBody, from_json
 
 MAX_BODY = MAX_FRAME  # a larger event could not be sent to a mod
-SMALL_BODY = 1024 * 1024  # for requests without an event, which are read before the sender is known
+SMALL_BODY = 64 * 1024  # for requests that need no body
 
 
 class TooLarge(ModvisorError):
@@ -29,15 +29,21 @@ async def read_body(request: Request, limit: int = MAX_BODY) -> bytearray:
     The server drops the rest of a body that is too large, as it arrives. Closing the connection
     instead would reset it while the client still sends, and the client would not see the answer.
     """
-    announced = request.headers.get("content-length", "0")
-    if not announced.isdigit() or len(announced) > 18 or int(announced) > limit:
-        raise _too_large(limit)
+    announced_length(request, limit)
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > limit:
             raise _too_large(limit)
     return body
+
+
+def announced_length(request: Request, limit: int) -> int:
+    """Return how long the body will be, 0 if the request does not say; raises `TooLarge`."""
+    announced = request.headers.get("content-length", "0")
+    if not announced.isdigit() or len(announced) > 18 or int(announced) > limit:
+        raise _too_large(limit)
+    return int(announced)
 
 
 async def json_body(request: Request, limit: int = MAX_BODY) -> dict[str, Any]:

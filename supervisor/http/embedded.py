@@ -8,19 +8,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
 from contextlib import suppress
-from typing import Any
 
 import anyio
 import anyio.lowlevel
 import uvicorn
 from h11 import LocalProtocolError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ...ipc.errors import Code
 from .answers import failure
+from .connection import Connection, HttpProtocol, Rank
+from .door import INTERVAL, Door
 from .failures import INTERNAL_ERROR
+from .listener import Listener
 
 logger = logging.getLogger("modvisor.http")
 
@@ -67,31 +69,23 @@ class OpenRequests:
             cancellation.cancel()
 
 
-class _Protocol(H11Protocol):
-    """HTTP without uvicorn's access log, whose lines hold the query and so the secrets of polls.
-
-    `access_log=False` in uvicorn's config would silence the access log of every other server in
-    this process, too.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.access_log = False
-
-
 class EmbeddedServer(uvicorn.Server):
     """Serves an application on one listening socket.
 
     Do not call uvicorn's `serve`, which would catch signals. Call `open`, run `tick` in a task, then
     call `close`, which works even if that task is dead.
+
+    Args:
+        door: decides who gets in and who may stay. None: everybody, for as long as they like.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, door: Door | None = None) -> None:
         self._requests = OpenRequests(app)
+        self._door = door
         super().__init__(
             uvicorn.Config(
                 self._requests,
-                http=_Protocol,
+                http=HttpProtocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -106,21 +100,41 @@ class EmbeddedServer(uvicorn.Server):
         self.config.load()
         self.lifespan = self.config.lifespan_class(self.config)
         await self.on_tick(0)
-        await self.startup(sockets=[sock])
+        await self.lifespan.startup()
+        self.listener = Listener(sock, self._connection, self._door)
+        self.listener.start()
+        self.started = True
+
+    def _connection(self) -> Connection:
+        def http(connection: Connection) -> HttpProtocol:
+            # uvicorn gives each request a copy of this as `scope["state"]`.
+            return HttpProtocol(self.config, self.server_state, {"connection": connection})
+
+        if self._door is None:
+            connection = Connection(http, self._gone)
+            connection.rank = Rank.KNOWN
+            return connection
+        return Connection(http, self._gone, self._door.turnstile)
+
+    def _gone(self, connection: Connection) -> None:
+        if self._door is not None:
+            self._door.leave(connection)
 
     async def tick(self) -> None:
-        """Keep the `Date` header up to date, until cancelled."""
+        """Keep the `Date` header up to date, and dismiss whom the door no longer lets stay."""
         while True:
-            await anyio.sleep(1.0)
+            await anyio.sleep(INTERVAL)
             await self.on_tick(0)
+            self.listener.refill()
+            if self._door is not None:
+                self._door.look(time.monotonic())
 
     async def close(self) -> None:
         """Accept no more connections, wait for open requests, then cancel them.
 
         No task and no socket is left.
         """
-        for server in self.servers:
-            server.close()
+        self.listener.close()
         await _turns()
         for connection in list(self.server_state.connections):
             with suppress(LocalProtocolError):  # an error is closing it already

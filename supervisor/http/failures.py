@@ -25,6 +25,7 @@ STATUS: dict[str, int] = {
     Code.ID_TAKEN: 409,
     Code.NEEDED: 409,
     Code.TOO_LARGE: 413,
+    Code.TOO_MANY: 429,
     Code.INTERNAL: 500,
     Code.UNSERIALIZABLE: 500,
     Code.MOD_CRASHED: 502,

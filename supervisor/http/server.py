@@ -20,8 +20,10 @@ from .admin.app import admin_app
 from .agents_api import agents_app
 from .answers import failure
 from .bodies import bearer_of
+from .door import Door
 from .embedded import EmbeddedServer
 from .sockets import tcp_socket, unix_socket
+from .web_guard import WebGuard
 
 if TYPE_CHECKING:
     from ..operations import Operations
@@ -59,16 +61,17 @@ class Servers:
         """
         config = self._network.config
         if config.port is not None:
-            app = self._tcp_app()
+            door = Door(lambda: self._network.config.http)
+            app = self._tcp_app(door)
             sock = await tcp_socket(config.host, config.port)
             self.port = sock.getsockname()[1]
-            await self._serve(app, sock)
+            await self._serve(self._guarded(app), sock, door)
             logger.debug("agents connect to http://%s:%s", config.host, self.port)
         if admin:
             path = self._network.state_dir.admin_socket
             sock = unix_socket(path)
             self._has_admin_socket = True
-            await self._serve(admin_app(self._network, self._stopping), sock)
+            await self._serve(self._guarded(admin_app(self._network, self._stopping)), sock)
             logger.debug("the admin API is at %s", path)
 
     async def stop(self) -> None:
@@ -86,15 +89,18 @@ class Servers:
             self._network.state_dir.admin_socket.unlink(missing_ok=True)
         self.port = None
 
-    def _tcp_app(self) -> ASGIApp:
-        agents = agents_app(self._network, self._stopping)
+    def _tcp_app(self, door: Door) -> ASGIApp:
+        agents = agents_app(self._network, self._stopping, door.make_room_for_bodies)
         token = self._network.config.admin.token
         if token is None:
             return agents
         return AdminGate(agents, admin_app(self._network, self._stopping), token.resolve())
 
-    async def _serve(self, app: ASGIApp, sock: socket.socket) -> None:
-        server = EmbeddedServer(app)
+    def _guarded(self, app: ASGIApp) -> ASGIApp:
+        return WebGuard(app, lambda: self._network.config)
+
+    async def _serve(self, app: ASGIApp, sock: socket.socket, door: Door | None = None) -> None:
+        server = EmbeddedServer(app, door)
         try:
             await server.open(sock)
         except BaseException:

@@ -68,7 +68,7 @@ def from_json(body: bytes | bytearray) -> dict[str, Any]:
         raise BadBody(f"the body must be a JSON object, got {_kind(data)}")
     if text.count("[") + text.count("{") > MAX_DEPTH and _is_deep(data):
         raise BadBody(f"the body is nested deeper than {MAX_DEPTH} levels")
-    if _LONE_SURROGATE.search(text):
+    if "\\u" in text and _LONE_SURROGATE.search(text):
         try:
             json.dumps(data, ensure_ascii=False).encode()
         except UnicodeEncodeError:  # it can be neither stored nor sent to a mod

@@ -246,11 +246,14 @@ class Journal:
 
     # -- durable events
 
-    async def accept(self, mod_id: str, event: Event) -> int:
+    async def accept(self, mod_id: str, event: Event, owner: str | None = None) -> int:
         """Keep an event until it is `answered` or buried. Return its number, which is never reused.
 
-        An event with the source and id of a kept one is the same event, sent again. It gets the
+        An event with the owner and id of a kept one is the same event, sent again. It gets the
         same number.
+
+        Args:
+            owner: who sent the event, see `Journey.owner`; None: its source.
 
         If this raises, nothing is kept. If it is cancelled, nothing is kept either, unless this
         process is killed in the same moment.
@@ -264,7 +267,7 @@ class Journal:
         size, attempt, at = len(packed), event.attempt, time.time()
         self._check_waiting(size)
         future = asyncio.get_running_loop().create_future()
-        key = event.source_id or "", event.event_id
+        key = owner or event.source_id or "", event.event_id
         job = Job("event", lambda store: store.accept(mod_id, key, packed, attempt, at), future)
         self._submit(job)
         self._accepting_bytes += size

@@ -84,6 +84,7 @@ class DurableEvent:
     Attributes:
         attempt: the number of the next attempt.
         accepted_at: Unix seconds.
+        owner: who sent the event, see `Agent.owner`.
     """
 
     seq: int
@@ -91,6 +92,7 @@ class DurableEvent:
     event: Event
     attempt: int
     accepted_at: float
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,10 +42,14 @@ def text_of(value: bytes) -> str | bytes:
 
 
 def agent(row: Row) -> Agent:
-    _check(row, agent_id=_text, metadata=_bytes, agent_group=_text_or_none, secret_hash=_bytes, registered_at=_time)
-    agent_id, metadata, group, secret_hash, registered_at = row
+    _check(row, agent_id=_text, metadata=_bytes, agent_group=_text_or_none, secret_hash=_bytes, registered_at=_time,
+           guest=_flag, address=_text_or_none, returned=_flag)  # fmt: skip
+    agent_id, metadata, group, secret_hash, registered_at, guest, address, returned = row
     _raised_by(check_agent_id, agent_id)
-    return Agent(agent_id, mapping(metadata), group, secret_hash, float(registered_at), 0.0, time.time())
+    return Agent(
+        agent_id, mapping(metadata), group, secret_hash, float(registered_at), 0.0, time.time(),
+        is_guest=bool(guest), address=address, has_returned=bool(returned),
+    )  # fmt: skip
 
 
 def member(row: Row) -> tuple[str, str]:
@@ -82,9 +86,10 @@ def checkpoint(row: Row) -> Checkpoint:
 
 
 def durable_event(row: Row) -> DurableEvent:
-    _check(row, seq=_number, mod_id=_mod_id, event=_bytes, attempt=_attempts, accepted_at=_time)
-    seq, mod_id, event, attempt, accepted_at = row
-    return DurableEvent(seq, mod_id, _raised_by(Event.from_dict, mapping(event)), attempt, float(accepted_at))
+    _check(row, seq=_number, mod_id=_mod_id, event=_bytes, attempt=_attempts, accepted_at=_time, source_id=_text)
+    seq, mod_id, event, attempt, accepted_at, owner = row
+    read = _raised_by(Event.from_dict, mapping(event))
+    return DurableEvent(seq, mod_id, read, attempt, float(accepted_at), owner or None)
 
 
 def dead_letter(row: Row) -> DeadLetter:
@@ -136,7 +141,10 @@ class Table:
 
 
 TABLES = {
-    "agent": Table("agent", "agents", "agent_id", "agent_id, metadata, agent_group, secret_hash, registered_at", agent),
+    "agent": Table(
+        "agent", "agents", "agent_id",
+        "agent_id, metadata, agent_group, secret_hash, registered_at, guest, address, returned", agent,
+    ),
     "member": Table("channel member", "channel members", "agent_id", "channel, agent_id", member),
     "mod": Table("loaded mod", "loaded mods", "mod_id", "mod_id, path, spec, position, loaded_at", kept_mod),
     "quarantine": Table(
@@ -145,7 +153,7 @@ TABLES = {
     "family": Table("family's promotions", "families' promotions", "name", "name, record", family),
     "checkpoint": Table("checkpoint", "checkpoints", "mod_id", "mod_id, version, state, at", checkpoint),
     "durable": Table(
-        "durable event", "durable events", "event_id", "seq, mod_id, event, attempt, accepted_at", durable_event
+        "durable event", "durable events", "event_id", "seq, mod_id, event, attempt, accepted_at, source_id", durable_event
     ),
     "dead_letter": Table(
         "dead letter", "dead letters", "letter_id",
@@ -196,6 +204,10 @@ def _bytes_or_none(value: Any) -> bool:
 
 def _number(value: Any) -> bool:
     return type(value) is int and 0 <= value < _LARGEST_NUMBER
+
+
+def _flag(value: Any) -> bool:
+    return type(value) is int and value in (0, 1)
 
 
 def _attempts(value: Any) -> bool:

@@ -50,6 +50,14 @@ MIGRATIONS = (
     """
     CREATE TABLE family (name TEXT PRIMARY KEY, record BLOB NOT NULL) STRICT;
     """,
+    # See `Agent`. Earlier versions did not note which agents gave a password: those without a group
+    # did not.
+    """
+    ALTER TABLE agent ADD COLUMN guest INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE agent ADD COLUMN address TEXT;
+    ALTER TABLE agent ADD COLUMN returned INTEGER NOT NULL DEFAULT 1;
+    UPDATE agent SET guest = 1 WHERE agent_group IS NULL;
+    """,
     # What is kept for people to look back at.
     """
     CREATE TABLE crash (

@@ -24,7 +24,11 @@ from .rows import TABLES, DamagedRow, Decoder, letter_head
 logger = logging.getLogger("modvisor.journal")
 
 _CHANGES = {
-    "register": "INSERT OR REPLACE INTO agent VALUES (:agent_id, :secret_hash, :group, :metadata, :registered_at)",
+    "register": (
+        "INSERT OR REPLACE INTO agent VALUES "
+        "(:agent_id, :secret_hash, :group, :metadata, :registered_at, :guest, :address, :returned)"
+    ),
+    "returned": "UPDATE agent SET returned = 1 WHERE agent_id = :agent_id",
     "unregister": "DELETE FROM agent WHERE agent_id = :agent_id",
     "join": "INSERT OR IGNORE INTO member (channel, agent_id) VALUES (:channel, :agent_id)",
     "leave": "DELETE FROM member WHERE channel = :channel AND agent_id = :agent_id",
@@ -34,6 +38,7 @@ _SIZES = {
     "checkpoint": "length(state)", "durable": "length(event)",
     "dead_letter": "length(event) + coalesce(length(report), 0)", "crash": "length(report)",
 }  # fmt: skip
+_NO_GUEST = {"guest": False, "address": None, "returned": True}
 _VACUUM_PAGES = 1000  # given back at once: events wait a few milliseconds for that
 _SPARE_PAGES = 256  # free pages (1 MB) that stay in the file for the next events
 
@@ -61,7 +66,9 @@ class Accepted:
 
 
 EventKey = tuple[str, str]
-"""What identifies an event: ``source_id`` ("" for none) and ``event_id``."""
+"""What identifies an event: who sent it ("" for nobody), and ``event_id``.
+
+An agent is named by `Agent.owner`, or by its ``source_id`` in rows that modvisor 0.2 wrote."""
 
 
 class Store:
@@ -183,7 +190,7 @@ class Store:
     # -- agents, channels, mods, quarantines
 
     def change(self, kind: str, data: dict[str, Any]) -> None:
-        self._execute(_CHANGES[kind], data)
+        self._execute(_CHANGES[kind], {**_NO_GUEST, **data})
 
     def keep_mod(self, mod: KeptMod, spec: bytes) -> None:
         self._execute(

@@ -129,7 +129,8 @@ class Machine:
             self.counters = self.caller.counters = self.copies.counters = ModCounters()
             self.loaded_at = time.time()
             self.audience = config.audience
-        self.config = self.caller.config = config
+        self.config = config
+        self.caller.adopt(config)
         self.copies.size, self.copies.max_bytes = config.limits.observe_queue, config.limits.queue_bytes
         self.checkpoints.are_kept = self.checkpoints.are_kept or config.checkpoint_every is not None
         self._policy = RestartPolicy(config.restart)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -24,8 +26,8 @@ OLDEST = (3, 11)
 OLDEST_MSGPACK = (1, 0)
 """Older ones encode times differently."""
 
-TRIAL = 20.0
-"""Seconds an interpreter has to report its version: a cold start from a slow disk takes a while."""
+TRIAL = 5.0
+"""Seconds an interpreter has to report its version: twenty times what a cold start takes."""
 
 # Python 2 can run it too, so that it reports its version.
 _PROBE = """
@@ -149,27 +151,38 @@ def _examined(python: Path, _mark: tuple[int, int, int], _venv: tuple[int, int, 
 
 def _answer(python: Path) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
     """Return its version, and the version of its msgpack or None."""
+    code, out, errors = _run(python)
     try:
-        done = subprocess.run(
-            [str(python), "-c", _PROBE],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=TRIAL,
-            cwd="/",
-            env=foreign_environment(os.environ),
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise BadPython(f"the interpreter {python} did not answer within {TRIAL:g} s") from None
-    try:
-        version, packs = json.loads(done.stdout.splitlines()[-1])
+        version, packs = json.loads(out.splitlines()[-1])
         return tuple(map(int, version)), None if packs is None else tuple(map(int, packs))
     except (ValueError, TypeError, IndexError):  # it is no Python, or its environment breaks it
-        how = f"exit code {done.returncode}" if done.returncode >= 0 else f"signal {-done.returncode}"
-        said = (done.stderr or done.stdout).strip()[-1000:]
+        how = f"exit code {code}" if code >= 0 else f"signal {-code}"
+        said = (errors or out).strip()[-1000:]
         raise BadPython(f"{python} is no Python that runs ({how}): {said or 'it said nothing'}", log=said) from None
+
+
+def _run(python: Path) -> tuple[int, str, str]:
+    """Run the probe. Return its exit code and what it printed. Nothing of one that hangs is left."""
+    with subprocess.Popen(
+        [str(python), "-c", _PROBE],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        cwd="/",
+        env=foreign_environment(os.environ),
+        start_new_session=True,
+    ) as process:
+        try:
+            out, errors = process.communicate(timeout=TRIAL)
+        except subprocess.TimeoutExpired:
+            message = f"the interpreter {python} did not report its version within {TRIAL:g} s"
+            raise BadPython(f"{message}; try it by hand: {python} --version") from None
+        finally:
+            with suppress(ProcessLookupError):  # a script may have started others
+                os.killpg(process.pid, signal.SIGKILL)
+    return process.returncode, out, errors
 
 
 @lru_cache(maxsize=1)

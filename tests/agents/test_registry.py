@@ -9,7 +9,6 @@ import pytest
 from modvisor.ipc.errors import InvalidEvent
 from modvisor.ipc.messages import unpack
 from modvisor.supervisor.agents import Refusal
-from modvisor.supervisor.agents import registry as rules
 from modvisor.supervisor.agents.registry import hash_secret
 from modvisor.supervisor.config import GroupConfig
 
@@ -218,7 +217,7 @@ def test_the_journal_is_told_of_every_change() -> None:
 # -- subscriptions
 
 
-def test_a_subscription_restricts_what_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_subscription_restricts_what_arrives() -> None:
     registry = Registry()
     alice, _ = registry.register("alice", {})
     subscription = registry.subscribe(alice, ["chat.*"], ["channel:general", "other"])
@@ -228,6 +227,3 @@ def test_a_subscription_restricts_what_arrives(monkeypatch: pytest.MonkeyPatch) 
     assert registry.send("channel:general").reached == 1
     with pytest.raises(InvalidEvent):
         registry.subscribe(alice, ["Not A Pattern"], [])
-    monkeypatch.setattr(rules, "MAX_SUBSCRIPTIONS", 1)
-    with pytest.raises(Refusal, match="has 1 subscriptions, which is the most"):
-        registry.subscribe(alice, ["chat.*"], [])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -57,7 +58,7 @@ class FakeJournal:
         self.failure: ModvisorError | None = None
         self._numbers = 100
 
-    async def accept(self, mod_id: str, event: Event) -> int:
+    async def accept(self, mod_id: str, event: Event, owner: str | None = None) -> int:
         if self.failure is not None:
             raise self.failure
         self._numbers += 1
@@ -174,6 +175,26 @@ async def test_a_duplicate_joins_the_event_that_is_under_way(durable: Durable) -
     await durable.answer(1, yes(1))
     assert [answer.data for answer in await asyncio.gather(*tasks)] == [1, 1]
     assert durable.caller.asked == [(1, 1)]
+
+
+async def test_an_event_of_a_new_owner_does_not_join_that_of_the_former_one(durable: Durable) -> None:
+    await durable.events.resume()
+    journeys = [journey_of(1), journey_of(1)]
+    journeys[0].owner, journeys[1].owner = "agent:alice 1.0", "agent:alice 2.0"
+    durable.asking += [asyncio.create_task(durable.events.ask(journey)) for journey in journeys]
+    await settle()
+    assert durable.caller.asked == [(1, 1), (1, 1)]
+
+
+async def test_a_retry_joins_an_event_that_the_journal_kept(durable: Durable) -> None:
+    durable.journal.kept = [replace(kept(1), owner="agent:alice 1.0"), replace(kept(2), owner="agent:alice")]
+    await durable.events.resume()
+    for n in (1, 2):  # the second one as a version kept it that did not tell owners apart
+        journey = journey_of(n)
+        journey.owner = "agent:alice 1.0"
+        durable.asking.append(asyncio.create_task(durable.events.ask(journey)))
+    await settle()
+    assert durable.caller.asked == [(1, 1), (2, 1)]
 
 
 async def test_a_mod_that_is_away_accepts_nothing(durable: Durable) -> None:

@@ -26,6 +26,7 @@ from typer.testing import CliRunner, Result
 
 from modvisor.supervisor import AgentNetwork
 from modvisor.supervisor.cli.app import app, main
+from tests import warm
 from tests.conftest import ECHO
 
 COMMAND = [sys.executable, "-m", "modvisor.supervisor.cli"]
@@ -85,8 +86,8 @@ class Running:
     def __init__(self, folder: Path, *args: str) -> None:
         self.folder = folder
         with open(folder / "stderr.txt", "ab") as errors:
-            self.process = subprocess.Popen(
-                [*COMMAND, "--json", "run", *args], cwd=folder, stdout=subprocess.PIPE, stderr=errors, text=True
+            self.process = warm.Popen(
+                [*COMMAND, "--json", "run", *args], cwd=folder, stdout=subprocess.PIPE, stderr=errors
             )
         self.said: list[dict[str, Any]] = []
         self.workers: set[int] = set()

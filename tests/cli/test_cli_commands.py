@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from modvisor.ipc.messages import unpack
+from tests import warm
 
 from .conftest import COMMAND, DEADLINE, NETWORK, Command, Running, Served, Shell
 
@@ -275,7 +276,7 @@ def test_logs_of_a_running_and_of_a_stopped_network(
 def test_logs_follow(served: Served, cli: Command, write_mod: Callable[..., str]) -> None:
     cli.ok("load", write_mod("talker", TALKER))
     cli.ok("send", "talk.line.say", '{"text": "before"}')
-    with subprocess.Popen([*COMMAND, "logs", "talker", "-f"], stdout=subprocess.PIPE, text=True) as follower:
+    with warm.Popen([*COMMAND, "logs", "talker", "-f"], stdout=subprocess.PIPE) as follower:
         try:
             assert follower.stdout is not None
             assert follower.stdout.readline().endswith(" before\n")
@@ -288,7 +289,7 @@ def test_logs_follow(served: Served, cli: Command, write_mod: Callable[..., str]
 
 
 def test_events_are_watched_until_the_network_ends(served: Served, cli: Command) -> None:
-    with subprocess.Popen([*COMMAND, "--json", "events", "test.*"], stdout=subprocess.PIPE, text=True) as watcher:
+    with warm.Popen([*COMMAND, "--json", "events", "test.*"], stdout=subprocess.PIPE) as watcher:
         try:
             assert watcher.stdout is not None
             assert json.loads(watcher.stdout.readline()) == {"listening": True}
@@ -305,9 +306,7 @@ def test_events_are_watched_until_the_network_ends(served: Served, cli: Command)
 
 
 def test_events_for_people_with_a_count(asked: Served, cli: Command) -> None:
-    with subprocess.Popen(
-        [*COMMAND, "events", "-n", "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as watcher:
+    with warm.Popen([*COMMAND, "events", "-n", "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as watcher:
         try:
             assert watcher.stderr is not None
             assert watcher.stderr.readline() == "watching *; Ctrl-C ends it\n"
@@ -373,9 +372,7 @@ def test_a_replay_that_ends_early_says_what_it_did(
 ) -> None:
     batch = '{"event_name": "test.ping", "source_id": "agent:ann"}\n' * 500
     command = [*COMMAND, "--json", "replay", "-"]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as sender:
+    with warm.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as sender:
         try:
             assert sender.stdin is not None
             sender.stdin.write(batch)

@@ -17,6 +17,7 @@ import pytest
 from modvisor.ipc.event import Event
 from modvisor.ipc.messages import pack
 from modvisor.supervisor.cli.dlq import PAGE
+from tests import warm
 
 from .conftest import COMMAND, DEADLINE, Command, Served, Shell
 
@@ -163,9 +164,7 @@ def test_a_replay_that_is_interrupted_says_what_it_has_done(
     quick, slow = die(1), die(2, until=str(tmp_path / "morning"))
     write_mod("fragile", MENDED)
     cli.ok("reload", "work")
-    with subprocess.Popen(
-        [*COMMAND, "--json", "dlq", "replay", "--all"], stdout=subprocess.PIPE, text=True
-    ) as replaying:
+    with warm.Popen([*COMMAND, "--json", "dlq", "replay", "--all"], stdout=subprocess.PIPE) as replaying:
         try:
             while cli.json("stats", "work")["traffic"]["in_flight"] == 0 or ids(cli) != [slow]:
                 assert replaying.poll() is None

@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests import warm
+
 from .conftest import COMMAND, DEADLINE, NETWORK, Command, Running
 
 Start = Callable[..., Running]
@@ -58,7 +60,7 @@ def test_says_where_it_listens_and_what_it_loaded(start: Start, tmp_path: Path, 
 def test_for_people_it_prints_lines(tmp_path: Path, write_mod: Callable[..., str]) -> None:
     write_mod("echo")
     (tmp_path / "network.yaml").write_text(NETWORK)
-    with subprocess.Popen([*COMMAND, "run"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with warm.Popen([*COMMAND, "run"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
             lines = []
@@ -114,7 +116,7 @@ def test_an_event_in_flight_is_finished_before_the_end(
 def test_a_second_signal_kills(start: Start, cli: Command, write_mod: Callable[..., str]) -> None:
     write_mod("slow", SLOW)
     running = start(network=NETWORK + "  - path: ./slow\n    limits: {unload_timeout: 300}\n")
-    with subprocess.Popen(
+    with warm.Popen(
         [*COMMAND, "send", "slow.nap.take", '{"until": "/never"}', "--timeout", "300"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -217,7 +219,7 @@ def test_a_fresh_start_counts_on_the_file_alone(start: Start, cli: Command, writ
 
 
 def test_a_second_start_is_refused_and_names_the_first(running: Running, cli: Command) -> None:
-    result = subprocess.run([*COMMAND, "--json", "run"], capture_output=True, text=True, timeout=DEADLINE, check=False)
+    result = warm.run([*COMMAND, "--json", "run"], timeout=DEADLINE)
     assert result.returncode == 7
     assert f"(pid {running.pid})" in result.stderr
     assert "Traceback" not in result.stderr
@@ -229,9 +231,7 @@ def test_a_taken_port_is_named(running: Running, tmp_path: Path) -> None:
     port = running.said[-1]["port"]
     other = tmp_path / "other.yaml"
     other.write_text(f"network: {{name: other, port: {port}, storage: elsewhere}}\n")
-    result = subprocess.run(
-        [*COMMAND, "run", str(other)], capture_output=True, text=True, timeout=DEADLINE, check=False
-    )
+    result = warm.run([*COMMAND, "run", str(other)], timeout=DEADLINE)
     assert result.returncode == 8
     assert f"cannot listen on 127.0.0.1:{port}" in result.stderr
     assert "Traceback" not in result.stderr
@@ -240,7 +240,7 @@ def test_a_taken_port_is_named(running: Running, tmp_path: Path) -> None:
 def test_a_required_mod_that_fails_is_the_reason(tmp_path: Path, write_mod: Callable[..., str]) -> None:
     write_mod("broken", "raise RuntimeError('no luck')")
     (tmp_path / "network.yaml").write_text("network: {name: x}\nmods: [{path: ./broken, required: true}]\n")
-    result = subprocess.run([*COMMAND, "run"], capture_output=True, text=True, timeout=DEADLINE, check=False)
+    result = warm.run([*COMMAND, "run"], timeout=DEADLINE)
     assert result.returncode == 8
     assert "error: network.yaml did not start: a required mod failed" in result.stderr
     assert "no luck" in result.stderr

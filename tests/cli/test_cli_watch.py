@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from modvisor.supervisor import AgentNetwork
+from tests import warm
 from tests.conftest import ECHO
 
 from .conftest import COMMAND, DEADLINE, NETWORK, Command, Running
@@ -45,7 +46,7 @@ def test_for_people_it_prints_a_line_for_each_save(write_mod: WriteMod, tmp_path
     write_mod("echo")
     (tmp_path / "network.yaml").write_text(NETWORK)
     command = [*COMMAND, "run", "--watch", "--log-level", "error"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with warm.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
             for line in process.stdout:
@@ -75,7 +76,7 @@ def test_a_mod_that_is_loaded_to_be_watched(running: Running, cli: Command, writ
     write_mod("second", ECHO.replace("1.0", "2.0"))
     assert running.until("saved")["mod_id"] == "second"
     assert running.end() == 0
-    again = subprocess.Popen([*COMMAND, "--json", "run"], stdout=subprocess.PIPE, text=True)
+    again = warm.Popen([*COMMAND, "--json", "run"], stdout=subprocess.PIPE)
     try:
         assert again.stdout is not None
         assert '"watched": ["second"]' in again.stdout.readline(), "as it was when the network last ran"

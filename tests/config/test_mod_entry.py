@@ -10,6 +10,7 @@ from modvisor.ipc.errors import InvalidEvent
 from modvisor.supervisor.config.mod_entry import (
     BUNDLED,
     fingerprint,
+    is_fingerprint_of,
     mod_config,
     parse_mod,
     with_aliases,
@@ -55,6 +56,13 @@ def test_aliases_are_added_without_the_own_id() -> None:
     mod = with_aliases(mod_config("pkg.x", base_dir=BASE, aliases=["old"]), ["x", "older"])
     assert mod.aliases == {"old", "older"}
     assert mod.spec == {"aliases": ["old", "older"]}
+
+
+def test_a_fingerprint_of_an_earlier_version_may_be_that_of_any_config() -> None:
+    one, other = (parse_mod({"path": "pkg.x", "durable": durable}, base_dir=BASE) for durable in (True, False))
+    assert is_fingerprint_of(fingerprint(one), one)
+    assert not is_fingerprint_of(fingerprint(one), other)
+    assert is_fingerprint_of("0" * 64, one), "its quarantine stays"
 
 
 def test_a_fingerprint_is_of_what_is_asked_for() -> None:

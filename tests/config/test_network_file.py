@@ -427,8 +427,8 @@ def test_one_mod_is_checked_like_an_entry():
         parse_mod({"path": WIKI, "ID": "x", "restart": {"policy": "always"}}, base_dir=ROOT)
     assert str(caught.value).splitlines() == [
         "ID: unknown key; known here: aliases, audience, checkpoint_every, config, delivery, durable, enabled, env, id, "
-        "launch, limits, max_attempts, name, optional, partition_by, path, paths, permissions, probation, python, reload, "
-        "required, requires, restart, speak_for, version, watch, workers",
+        "launch, limits, max_attempts, name, optional, overlap, partition_by, path, paths, permissions, probation, python, "
+        "reload, required, requires, restart, speak_for, version, watch, workers",
         "restart.policy: expected one of permanent, transient, temporary, got 'always'",
     ]
 
@@ -464,7 +464,8 @@ def test_large_file(mistakes, monkeypatch):
     [
         (
             "- a",
-            "1: expected a mapping with admin, agent_groups, agents, allowed_mods, journal, logs, mods, network, got a list",
+            "1: expected a mapping with admin, agent_groups, agents, allowed_mods, http, journal, logs, mods, network, "
+            "got a list",
         ),
         (b"network:\n  name: caf\xe9", "2: byte 0xe9 is not UTF-8; save the file as UTF-8"),
         ("network: {name: x}\nmods: [", "2: not valid YAML: expected the node content, but found '<stream end>'"),

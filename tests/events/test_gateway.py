@@ -18,6 +18,7 @@ from modvisor.supervisor.config.network_model import AgentsConfig
 from modvisor.supervisor.events.gateway import LATE_ANSWER, MAX_TIMEOUT, Gateway
 from modvisor.supervisor.events.senders import Sender
 from modvisor.supervisor.fleet.router import Entry, Router
+from tests.conftest import until
 
 pytestmark = pytest.mark.anyio
 
@@ -388,6 +389,58 @@ async def test_a_late_answer_comes_to_the_senders_inbox_and_is_remembered(net: N
     [late] = await net.inbox("alice")
     assert (late.event_name, late.response_to, late.payload["data"]) == (LATE_ANSWER, event.event_id, "late")
     assert (await net.gateway.from_inside(event)).data == "late"
+
+
+async def test_a_new_owner_of_an_id_gets_nothing_that_is_remembered_for_the_former_one(net: Net) -> None:
+    _, secret = net.agents.register("alice", {})
+    mod = net.fleet.add("a", lambda _journey: yes(len(mod.asked)))
+    event = Event("test.ask", "agent:alice", "mod:a", event_id="e1")
+    assert [(await net.gateway.from_inside(event)).data for _ in range(2)] == [1, 1]
+    net.agents.register("alice", {}, secret=secret)
+    assert (await net.gateway.from_inside(event)).data == 1, "the same owner, with a new secret"
+    net.agents.unregister("alice")
+    net.agents.register("alice", {})
+    assert [(await net.gateway.from_inside(event)).data for _ in range(2)] == [2, 2]
+
+
+async def test_an_event_in_flight_is_not_joined_by_a_new_owner_of_the_id(net: Net) -> None:
+    net.agents.register("alice", {})
+    answers = [asyncio.get_running_loop().create_future() for _ in range(2)]
+    mod = net.fleet.add("a", lambda _journey: answers[len(mod.asked) - 1])
+    event = Event("test.ask", "agent:alice", "mod:a", event_id="e1")
+    first = asyncio.create_task(net.gateway.from_inside(event))
+    await until(lambda: len(mod.asked) == 1)
+    net.agents.unregister("alice")
+    net.agents.register("alice", {})
+    second = asyncio.create_task(net.gateway.from_inside(event))
+    await until(lambda: len(mod.asked) == 2)
+    for answer, text in zip(answers, ("former", "new"), strict=True):
+        answer.set_result(yes(text))
+    assert ((await first).data, (await second).data) == ("former", "new")
+
+
+async def test_a_late_answer_does_not_come_to_a_new_owner_of_the_id(net: Net) -> None:
+    net.agents.register("alice", {})
+    accepted = net.fleet.add("a", away(Code.PENDING))
+    event = Event("test.ask", "agent:alice", "mod:a")
+    journeys: list[Journey] = []
+    accepted.say = lambda journey: journeys.append(journey) or away(Code.PENDING)
+    assert (await net.gateway.from_inside(event)).error == Code.PENDING
+    net.agents.unregister("alice")
+    net.agents.register("alice", {})
+    await net.gateway.late(journeys[0], "a", yes("late"))
+    assert await net.inbox("alice") == []
+
+
+async def test_who_floods_inboxes_through_a_mod_takes_its_own_share(net: Net) -> None:
+    net.agents.register("bob", {})
+    flood = Journey(Event("test.flood", "agent:eve"), 9e9)
+    for cause in (Origin("e1", 0, flood), None):
+        news = Event("test.news", "mod:a", "agent:bob")
+        assert (await net.gateway.from_mod(news, ModConfig("pkg.a", "a"), cause)).success
+    bob = net.agents.get("bob")
+    assert bob is not None
+    assert [item[2] for item in bob.inbox.events if item is not None] == ["agent:eve", "mod:a"]
 
 
 async def test_a_late_answer_that_passes_the_event_on_goes_on_behind_that_mod(net: Net) -> None:

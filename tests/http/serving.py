@@ -15,6 +15,8 @@ import httpx
 from modvisor.supervisor import AgentNetwork
 from modvisor.supervisor.http.sockets import reachable
 
+JSON = {"Content-Type": "application/json"}
+
 TALKER = """
     import asyncio, datetime
 
@@ -112,8 +114,10 @@ async def serving(network: AgentNetwork) -> AsyncIterator[Served]:
     with reachable(network.state_dir.admin_socket) as socket_file:
         transport = httpx.AsyncHTTPTransport(uds=socket_file)
         async with (
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{network.port or 1}", trust_env=False, timeout=30) as agents,
-            httpx.AsyncClient(base_url="http://admin", transport=transport, timeout=30) as admin,
+            httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{network.port or 1}", trust_env=False, timeout=30, headers=JSON
+            ) as agents,
+            httpx.AsyncClient(base_url="http://admin", transport=transport, timeout=30, headers=JSON) as admin,
         ):
             yield Served(network, agents, admin)
 

@@ -68,7 +68,7 @@ async def test_the_page_shows_what_a_network_answers(demo: AgentNetwork) -> None
 
         agents, admin, v1 = served.agents, served.admin, "/admin/v1"
         await is_shown(agents, "/api/health", "/api/health")
-        alice = (await is_shown(agents, "/api/register -d", "/api/register", {"agent_id": "alice"}))["secret"]
+        alice = (await is_shown(agents, "/api/register --json", "/api/register", {"agent_id": "alice"}))["secret"]
         bob = await served.register("bob")
         page = {"path": "home", "title": "Home", "content": "Hello"}
         sent = {"source_id": "alice", "secret": alice}
@@ -82,7 +82,7 @@ async def test_the_page_shows_what_a_network_answers(demo: AgentNetwork) -> None
         await is_shown(admin, "http://admin/admin/v1/status", f"{v1}/status")
         await is_shown(admin, f"http://admin{v1}/mods/available", f"{v1}/mods/available")
         await is_shown(admin, f"http://admin{v1}/mods/hello/reload", f"{v1}/mods/hello/reload", {})
-        await is_shown(admin, f"http://admin{v1}/events -d", f"{v1}/events", {"event_name": "hello.there"})
+        await is_shown(admin, f"http://admin{v1}/events --json", f"{v1}/events", {"event_name": "hello.there"})
         batch = [{"event_name": "hello.there", "source_id": "alice", "event_id": "b1"}, {"event_name": "Oops"}]
         await is_shown(admin, f"http://admin{v1}/events/batch", f"{v1}/events/batch", {"events": batch})
         await is_shown(admin, f"http://admin{v1}/shutdown", f"{v1}/shutdown", {})

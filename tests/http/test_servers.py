@@ -269,7 +269,10 @@ async def test_paths_and_queries_of_any_bytes(make_network: Make) -> None:
 async def test_a_client_that_goes_in_the_middle_of_a_body(make_network: Make, caplog: pytest.LogCaptureFixture) -> None:
     async with serving(make_network({"port": 0})) as served:
         _, writer = await asyncio.open_connection("127.0.0.1", served.network.port)
-        writer.write(b'POST /api/register HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{"agent_id": ')
+        writer.write(
+            b"POST /api/register HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b'Content-Length: 500\r\n\r\n{"agent_id": '
+        )
         await until(lambda: served.requests_in_flight() == 1)
         writer.close()
         await writer.wait_closed()
@@ -299,7 +302,9 @@ async def test_the_end_comes_soon_whatever_is_open(make_network: Make, write_mod
         watching = asyncio.create_task(read("/admin/v1/events"))
         following = asyncio.create_task(read("/admin/v1/mods/talker/log?follow=1"))
         _, uploading = await asyncio.open_connection("127.0.0.1", network.port)
-        uploading.write(b"POST /api/send_event HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{")
+        uploading.write(
+            b"POST /api/send_event HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
+        )
         _, idle = await asyncio.open_connection("127.0.0.1", network.port)
         await until(lambda: served.waits("bob") and served.requests_in_flight() == 5)
         await until(lambda: any("holding" in line for line in network.mod_log("talker")))

@@ -51,6 +51,22 @@ def registered(agent_id: Any, **changed: Any) -> tuple[str, dict[str, Any]]:
     return "register", {**data, **changed}
 
 
+async def test_a_guest_is_kept_with_its_address_and_whether_it_has_come_back(file: Path) -> None:
+    guest = {"guest": True, "address": "192.0.2.1", "returned": False}
+    with closing(Journal(file)) as journal:
+        journal.open()
+        for agent_id in ("alice", "bob"):
+            journal.record(*registered(agent_id, **guest))
+        journal.record("returned", {"agent_id": "bob"})
+        journal.flush()
+    with closing(Journal(file)) as journal:
+        agents = journal.open().agents
+    assert [(agent.is_guest, agent.address, agent.has_returned) for agent in agents] == [
+        (True, "192.0.2.1", False),
+        (True, "192.0.2.1", True),
+    ]
+
+
 def hold(journal: Journal) -> None:
     """What is asked for from now on waits, and is one batch when it is released."""
     assert journal._writer is not None

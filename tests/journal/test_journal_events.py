@@ -118,6 +118,14 @@ async def test_an_accepted_event_is_pending_until_it_is_answered(opened: Callabl
     assert await journal.pending("unknown") == []
 
 
+async def test_an_event_of_another_owner_is_another_event(opened: Callable[..., Journal]) -> None:
+    journal, same = opened(), event(event_id="e1")
+    owners = ["agent:alice 1.0", "agent:alice 2.0", "agent:alice 1.0"]
+    first, second, again = [await journal.accept("wiki", same, owner) for owner in owners]
+    assert (first == again, first == second) == (True, False)
+    assert [kept.owner for kept in await opened().pending("wiki")] == owners[:2]
+
+
 async def test_a_number_is_never_given_twice(opened: Callable[..., Journal]) -> None:
     journal = opened()
     first = await journal.accept("wiki", event())

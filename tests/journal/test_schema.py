@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from modvisor.supervisor.config import JournalConfig
 from modvisor.supervisor.journal.opening import connect
 from modvisor.supervisor.journal.schema import MIGRATIONS, SCHEMA_VERSION, DamagedFile, migrate, primary_code
+from modvisor.supervisor.journal.store import Store
 
 
 def tables(connection: sqlite3.Connection) -> set[str]:
@@ -30,6 +32,20 @@ def test_every_version_is_migrated_to_this_one(tmp_path: Path, version: int) -> 
     found = opened(file)
     assert found == opened(tmp_path / "new.db")
     assert [path.name for path in tmp_path.glob("*damaged*")] == []
+
+
+def test_agents_without_a_group_are_guests_after_a_migration(tmp_path: Path) -> None:
+    file = tmp_path / "network.db"
+    with closing(sqlite3.connect(file)) as old, old:
+        old.executescript("".join(MIGRATIONS[:3]) + "PRAGMA user_version = 3")
+        old.executemany("INSERT INTO agent VALUES (?, x'00', ?, x'80', 1.0)", [("alice", None), ("bob", "friends")])
+    connection, store = connect(file, full_sync=False, read=lambda opened: Store(opened, JournalConfig()))
+    with closing(connection):
+        agents = store.take_over().agents
+    assert [(agent.agent_id, agent.is_guest, agent.address, agent.has_returned) for agent in agents] == [
+        ("alice", True, None, True),
+        ("bob", False, None, True),
+    ]
 
 
 def test_a_migration_is_one_transaction() -> None:

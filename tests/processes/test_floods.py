@@ -437,3 +437,31 @@ async def test_a_mod_that_sends_large_events_without_waiting(
     assert sum(outcomes.values()) == 300
     assert 60_000_000 < most < 70_000_000
     assert most_memory < 250_000_000
+
+
+BOMB = """
+    @mod_event_handler("bomb.go")
+    async def go(self, event):
+        # Past the SDK's own check, as a worker in another language could: 20 MB of numbers, or of lists.
+        import struct
+        item = bytes.fromhex(event.payload["item"])
+        count = 20_000_000 // len(item)
+        values = b"\\xdd" + struct.pack(">I", count) + item * count
+        body = b"\\x94\\x00\\xce\\x7f\\xff\\xff\\xff\\xaasend_event\\x81\\xa1x" + values
+        pipe = self.context._pipe
+        pipe._write(struct.pack(">I", len(body)) + body)
+        await asyncio.Event().wait()
+"""
+
+
+@pytest.mark.parametrize("item", ["01", "dc000a" + "00" * 10])
+async def test_a_bomb_of_small_values_ends_its_mod_while_others_are_served(
+    item: str, network: AgentNetwork, write_mod: WriteMod, neighbour: Neighbour
+) -> None:
+    await load(network, write_mod, "bomb", BOMB, restart={"max_restarts": 0}, max_attempts=1)
+    before, answers = memory(), neighbour.answers
+    failed = await send(network, "bomb.go", "mod:bomb", item=item)
+    assert failed.data["error"] in ("mod_crashed", "dead_lettered"), failed
+    assert "take up more than" in network.get_crashes("bomb")[0]["detail"]
+    assert neighbour.answers > answers
+    assert memory() - before < 400_000_000

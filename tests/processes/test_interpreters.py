@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from modvisor.supervisor import AgentNetwork, Event
@@ -177,6 +178,18 @@ async def test_one_that_cannot_run_a_mod_is_a_clear_failure(
     assert worker_pids() == set()
 
 
+async def test_one_that_hangs_is_a_clear_failure_and_nothing_of_it_is_left(
+    network: AgentNetwork, write_mod: WriteMod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modvisor.supervisor.process.interpreters.TRIAL", 0.3)
+    python = script(tmp_path, '#!/bin/sh\nsleep 600 &\necho $! > "$(dirname "$0")/pid"\nwait\n')
+    failed = await network.load_mod(write_mod("tells", TELLS), python=str(python))
+    assert failed.error == "bad_python"
+    assert f"the interpreter {python} did not report its version within 0.3 s" in str(failed.message)
+    left = int((tmp_path / "pid").read_text())
+    await until(lambda: not psutil.pid_exists(left) or psutil.Process(left).status() == psutil.STATUS_ZOMBIE)
+
+
 async def test_one_that_was_mended_is_tried_again_and_a_reload_leaves_the_old_one(
     network: AgentNetwork, write_mod: WriteMod, tmp_path: Path
 ) -> None:
@@ -198,7 +211,7 @@ async def test_a_real_python_that_is_too_old(network: AgentNetwork, write_mod: W
     assert (failed.error, failed.data["python"].startswith("3.")) == ("bad_python", True)
 
 
-async def test_what_is_no_interpreter_is_a_mistake_of_the_config(
+async def test_what_is_no_interpreter_is_a_bad_python(
     network: AgentNetwork, write_mod: WriteMod, tmp_path: Path
 ) -> None:
     path = write_mod("tells", TELLS)
@@ -211,12 +224,12 @@ async def test_what_is_no_interpreter_is_a_mistake_of_the_config(
         "plain": "plain is not executable",
     }.items():
         failed = await network.load_mod(path, python=value)
-        assert (failed.error, said in str(failed.message)) == ("bad_config", True), failed
+        assert (failed.error, said in str(failed.message)) == ("bad_python", True), failed
     dangling = make_venv(tmp_path / "dangling") / "bin" / "python"
     dangling.unlink()
     dangling.symlink_to(tmp_path / "gone")
     failed = await network.load_mod(path, python=str(dangling))
-    assert failed.error == "bad_config"
+    assert failed.error == "bad_python"
 
 
 CONFLICTING = """

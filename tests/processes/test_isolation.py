@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from modvisor.supervisor import AgentNetwork, Event
+from tests import warm
 from tests.conftest import ECHO, until
 from tests.processes.test_events import load
 
@@ -319,7 +320,7 @@ async def main():
 
 asyncio.run(main())
 """
-    with subprocess.Popen([sys.executable, "-c", script, tmp_path], stdout=subprocess.PIPE, text=True) as supervisor:
+    with warm.Popen([sys.executable, "-c", script, tmp_path], stdout=subprocess.PIPE) as supervisor:
         try:
             assert supervisor.stdout is not None
             worker = psutil.Process(int(supervisor.stdout.readline()))

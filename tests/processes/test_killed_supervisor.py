@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import warm
 from tests.processes.conftest import Marked
 from tests.processes.test_events import HEAD
 
@@ -142,8 +143,8 @@ def live(
     command = [sys.executable, "-c", SUPERVISOR, str(base), str(number)]
     to_be_killed = lines is not None or seconds is not None
     environ = {"PATH": "/usr/bin:/bin", **marked.variable}
-    with subprocess.Popen(
-        command + ["load"] * to_be_killed, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ
+    with warm.Popen(
+        command + ["load"] * to_be_killed, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ
     ) as popen:
         timer = threading.Timer(0.0 if seconds is None else seconds, popen.kill)
         if seconds is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import warm
 from tests.processes.conftest import Marked
 from tests.processes.test_reload import COUNTER
 
@@ -99,7 +100,7 @@ asyncio.run(main())
 def run(marked: Marked, base: Path, step: str, until: str | None = None) -> list[str]:
     """What a supervisor says, until it is killed for having said ``until``."""
     command = [sys.executable, "-c", SUPERVISOR, step, str(base)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**marked.variable, "PATH": ""}) as process:
+    with warm.Popen(command, stdout=subprocess.PIPE, env={**marked.variable, "PATH": ""}) as process:
         said = []
         assert process.stdout is not None
         for line in process.stdout:

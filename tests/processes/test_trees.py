@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from modvisor.supervisor import AgentNetwork, Event
+from tests import warm
 from tests.conftest import ECHO, until
 from tests.processes.conftest import Marked
 
@@ -127,7 +128,7 @@ def supervisor(tmp_path: Path, marked: Marked, *mods: str, **variables: str) -> 
     """A supervisor in a process of its own; killed at the end."""
     command = [sys.executable, "-c", SUPERVISOR, str(tmp_path), *mods]
     environ = {**os.environ, **marked.variable, **variables}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) as popen:
+    with warm.Popen(command, stdout=subprocess.PIPE, env=environ) as popen:
         try:
             yield popen
         finally:

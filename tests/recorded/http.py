@@ -150,7 +150,8 @@ class Asking:
     async def line(self, request: Request) -> dict[str, Any]:
         api, method, path, body = request
         content = None if body is None else self._filled(body if isinstance(body, str) else json.dumps(body))
-        response = await self._clients[api].request(method, self._filled(path), content=content)
+        headers = {} if content is None else {"Content-Type": "application/json"}
+        response = await self._clients[api].request(method, self._filled(path), content=content, headers=headers)
         answer = _answer(response)
         if path == "/api/register" and response.status_code == 200:
             self._words[f"${body['agent_id']}"] = answer["secret"]

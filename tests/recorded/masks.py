@@ -18,6 +18,7 @@ WHOLE = {"resources", "compiled", "code"}
 """Hidden whatever they are, but for text: the code of an error is no compiled code."""
 ID = re.compile(r"\b[0-9a-f]{32}\b")
 DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
+SINCE = re.compile(r"\b(agent:[\w.@-]+) [0-9.]+")  # the owner of an agent's id, and since when
 SHORT = 64  # bytes that are shown
 
 
@@ -35,7 +36,7 @@ class Masks:
     def text(self, text: str) -> str:
         for place, word in self._places:
             text = text.replace(place, word)
-        return DIGEST.sub("<digest>", ID.sub("<id>", text))
+        return SINCE.sub(r"\1 <number>", DIGEST.sub("<digest>", ID.sub("<id>", text)))
 
     def value(self, value: Any, key: str = "", *, numbers: bool = True) -> Any:
         """Return `value` as JSON would have it, with what stands under certain keys hidden. `numbers`: show them."""

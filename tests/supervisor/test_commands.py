@@ -25,7 +25,7 @@ class FakeNetwork:
     def __init__(self) -> None:
         self.refused: list[str] = []
 
-    def note_refused(self, event: Event, why: str) -> None:
+    def note_refused(self, event: Event, why: str, code: str, address: str | None) -> None:
         self.refused.append(why)
 
     def health(self) -> dict[str, Any]:

@@ -158,7 +158,7 @@ def test_a_log_is_followed_in_every_worker_of_a_mod(running: Operations) -> None
         running.follow_log("shop")
 
 
-def test_a_request_that_was_not_allowed_is_counted_and_logged(
+async def test_a_request_that_was_not_allowed_is_counted_and_logged(
     network: Operations, caplog: pytest.LogCaptureFixture
 ) -> None:
     network.note_refused(Event("system.mod.load", "agent:alice"), "no permission")

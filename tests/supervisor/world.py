@@ -128,17 +128,20 @@ class MemoryJournal(Journal):
         for each in (mod_id, *workers):
             self._states.pop(each, None)
 
-    async def accept(self, mod_id: str, event: Event) -> int:
+    async def accept(self, mod_id: str, event: Event, owner: str | None = None) -> int:
         fresh: list[int] = []
 
         def accept() -> int:
             self._write()
             for kept in self.accepted.values():
-                if (kept.event.source_id, kept.event.event_id) == (event.source_id, event.event_id):
+                if (kept.owner or kept.event.source_id, kept.event.event_id) == (
+                    owner or event.source_id,
+                    event.event_id,
+                ):
                     return kept.seq
             self._numbers += 1
             fresh.append(self._numbers)
-            self.accepted[self._numbers] = DurableEvent(self._numbers, mod_id, event.copy(), event.attempt, 0.0)
+            self.accepted[self._numbers] = DurableEvent(self._numbers, mod_id, event.copy(), event.attempt, 0.0, owner)
             return self._numbers
 
         try:

@@ -33,7 +33,7 @@ MAX_TIMEOUT = 3600.0  # seconds an unload may take
 LOAD_KEYS = frozenset({
     "path", "id", "config", "env", "permissions", "speak_for", "limits", "restart",
     "delivery", "max_attempts", "durable", "checkpoint_every",
-    "probation", "reload", "workers", "partition_by", "aliases", "watch", "audience",
+    "probation", "reload", "workers", "partition_by", "overlap", "aliases", "watch", "audience",
     "version", "paths", "python", "launch", "requires", "optional",
 })  # fmt: skip
 _RELOAD_KEYS = frozenset({"path", "config"})

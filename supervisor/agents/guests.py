@@ -1,0 +1,65 @@
+"""How much room guests may take: agents that nobody vouches for.
+
+A guest registered from outside without a password. Anybody can make any number of them, so there
+are quotas: guests of one address, and guests in all while agents with a password may come. An
+agent that gives a password later, or that code inside the network registers, is no guest.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from ...ipc.errors import Code
+from ..config import AgentsConfig
+from .agent import Agent
+from .refusal import Refusal
+
+
+class Guests:
+    """Counts the guests of a network, in all and per address."""
+
+    def __init__(self) -> None:
+        self._of_address: Counter[str] = Counter()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def check(self, config: AgentsConfig, address: str | None, *, is_shared: bool) -> None:
+        """Check that there is room for one more guest.
+
+        Args:
+            address: where it comes from; None: no count per address holds.
+            is_shared: whether agents with a password may come, for which room is kept.
+
+        Raises:
+            Refusal: too_many or overloaded.
+        """
+        if address is not None and self._of_address[address] >= config.guests_per_address:
+            raise Refusal(
+                f"{self._of_address[address]} agents without a password are registered from {address}, which is the "
+                "most ('agents.guests_per_address'); unregister one, or join a group with its password",
+                code=Code.TOO_MANY,
+            )
+        if is_shared and self._count >= int(config.max_agents * config.guest_share):
+            raise Refusal(
+                f"the network has {self._count} agents without a password, which is the most ('agents.guest_share'); "
+                "join a group with its password",
+                code=Code.OVERLOADED,
+            )
+
+    def enter(self, agent: Agent) -> None:
+        """Count an agent, if it is a guest."""
+        if agent.is_guest:
+            self._count += 1
+            if agent.address is not None:
+                self._of_address[agent.address] += 1
+
+    def leave(self, agent: Agent) -> None:
+        """Count an agent no longer."""
+        if agent.is_guest:
+            self._count -= 1
+            if agent.address is not None:
+                self._of_address[agent.address] -= 1
+                if not self._of_address[agent.address]:
+                    del self._of_address[agent.address]

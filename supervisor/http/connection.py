@@ -1,0 +1,263 @@
+"""One connection of the HTTP server, and for how long its client has kept it waiting.
+
+uvicorn's protocol does the talking. `Connection` stands between it and the socket: it reads in small
+pieces, so that no piece keeps the loop for long, and it remembers what `door` decides by.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import h11
+from starlette.requests import Request
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from ...ipc.errors import Code
+from .failures import failure_body
+from .parser import Parser
+from .turnstile import Turnstile
+from .wire import to_json
+
+READ_SIZE = 16 * 1024
+"""Bytes of one read. A read of 256 KB that holds chunks of one byte takes uvicorn a second."""
+
+WINDOW = 10.0
+"""Seconds over which the floor of bytes per second is measured."""
+
+_PHRASES = {400: "Bad Request", 408: "Request Timeout", 503: "Service Unavailable"}
+
+# uvicorn warns about each request that is no HTTP; a stranger could fill the log.
+_uvicorn_log = logging.getLogger("modvisor.http.uvicorn")
+_uvicorn_log.setLevel(logging.ERROR)
+
+
+class Phase(enum.Enum):
+    """What a connection waits for."""
+
+    HEAD = "the head of a request"
+    BODY = "the body of a request"
+    ANSWER = "our answer"
+    IDLE = "the next request"
+
+
+class Rank(enum.IntEnum):
+    """Who holds a connection. When there are too many, the lowest rank goes first."""
+
+    STRANGER = 0
+    AGENT = 1  # has a secret
+    MEMBER = 2  # has joined a group with its password
+    KNOWN = 3  # the operator, and what `trusted_proxies` and `trusted_addresses` name
+
+
+class HttpProtocol(H11Protocol):
+    """HTTP without uvicorn's access log, whose lines hold the query and so the secrets of polls.
+
+    `access_log=False` in uvicorn's config would silence the access log of every other server in
+    this process, too.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.access_log = False
+        self.logger = _uvicorn_log
+        self.conn = Parser()
+
+    def send_400_response(self, msg: str) -> None:
+        self.transport.write(last_words(400, Code.BAD_INPUT, "this is no valid HTTP request"))
+        self.transport.close()
+
+
+class Connection(asyncio.BufferedProtocol):
+    """A connection, with uvicorn's protocol inside.
+
+    Attributes:
+        rank: who holds it.
+        holder: the address that it is counted for, or the agent that holds it.
+        phase: what it waited for at the last look.
+        since: when that began.
+        parked: a request waits for an event, which may take as long as it likes.
+    """
+
+    def __init__(
+        self,
+        http: Callable[[Connection], H11Protocol],
+        gone: Callable[[Connection], None],
+        turnstile: Turnstile | None = None,
+    ) -> None:
+        self.rank = Rank.STRANGER
+        self.holder = ""
+        self.phase = Phase.HEAD
+        self.since = self._mark = time.monotonic()
+        self.parked = False
+        self._gone = gone
+        self._turnstile = turnstile
+        self._unread = b""  # what waits at the turnstile
+        self._is_dismissed = False
+        self._cycle: Any = None
+        self._received = self._marked = 0
+        self._unsent = self._sent = 0
+        self._buffer = _shared_buffer
+        self.http = http(self)
+
+    # -- the protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.http.connection_made(transport)  # type: ignore[arg-type]
+        if self._is_dismissed:
+            self.http.transport.abort()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._received += nbytes
+        data = bytes(self._buffer[:nbytes])
+        if self._turnstile is None or self.rank is not Rank.STRANGER:
+            self.http.data_received(data)
+        elif self._unread:
+            self._unread += data
+        elif self._turnstile.has_place():
+            with self.working():
+                self.http.data_received(data)
+        else:
+            self._unread = data
+            self.http.transport.pause_reading()
+            self._turnstile.queue(self._pass_turnstile)
+
+    def working(self) -> AbstractContextManager[None]:
+        """Count what the block takes as time of a stranger, if one holds the connection."""
+        if self._turnstile is None or self.rank is not Rank.STRANGER:
+            return nullcontext()
+        return self._turnstile.working()
+
+    def _pass_turnstile(self) -> None:
+        data, self._unread = self._unread, b""
+        if not self.http.transport.is_closing():
+            with self.working():
+                self.http.data_received(data)
+            if not self.http.flow.read_paused:
+                self.http.transport.resume_reading()
+
+    def eof_received(self) -> None:
+        self.http.eof_received()
+
+    def pause_writing(self) -> None:
+        self.http.pause_writing()
+
+    def resume_writing(self) -> None:
+        self.http.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._gone(self)
+        self.http.connection_lost(exc)
+
+    # -- how long the client lets it wait
+
+    def look(self, now: float) -> Phase:
+        """Note what the connection waits for, and since when."""
+        http = self.http
+        phase = _phase(http)
+        if phase is not self.phase or http.cycle is not self._cycle:
+            self.phase, self._cycle = phase, http.cycle
+            self.since = now
+            self._restart_window(now)
+        return phase
+
+    def is_slow(self, now: float, least: float) -> bool:
+        """Return whether the client sends, or takes, less than `least` bytes per second."""
+        transport = self.http.transport
+        if transport is None:  # not set up yet
+            return False
+        unsent = transport.get_write_buffer_size()
+        self._sent += max(0, self._unsent - unsent)
+        is_owing = self.phase is Phase.BODY and not self.http.flow.read_paused
+        if not is_owing and not (unsent and self._unsent):
+            self._restart_window(now)
+        self._unsent = unsent
+        if now - self._mark < WINDOW:
+            return False
+        moved = self._received - self._marked if is_owing else self._sent
+        if moved < least * (now - self._mark):
+            return True
+        self._restart_window(now)
+        return False
+
+    def _restart_window(self, now: float) -> None:
+        self._mark, self._marked, self._sent = now, self._received, 0
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether nothing is lost but time if the connection is closed."""
+        return self.parked or self.phase is not Phase.ANSWER
+
+    @property
+    def has_spoken(self) -> bool:
+        return self._received > 0
+
+    # -- the end
+
+    def dismiss(self, status: int | None, code: str = "", message: str = "") -> None:
+        """Close the connection, with an answer if one can still be given."""
+        http, self._is_dismissed = self.http, True
+        if http.transport is None or http.transport.is_closing():
+            return
+        is_unanswered = http.cycle is None or http.cycle.response_complete or not http.cycle.response_started
+        if status is not None and is_unanswered and not http.transport.get_write_buffer_size():
+            http.transport.write(last_words(status, code, message))
+        if http.transport.get_write_buffer_size():
+            http.transport.abort()  # close() would wait until the client has read everything
+        else:
+            http.transport.close()
+
+    def belongs_to(self, agent_id: str, *, is_member: bool) -> None:
+        """Note that an agent has proved who it is on this connection."""
+        rank = Rank.MEMBER if is_member else Rank.AGENT
+        if self.rank <= rank:
+            self.rank, self.holder = rank, f"agent {agent_id}"
+
+
+def connection_of(request: Request) -> Connection | None:
+    """Return the connection that a request came on; None if no server of ours took it."""
+    return request.scope.get("state", {}).get("connection")
+
+
+@contextmanager
+def parked(connection: Connection | None) -> Iterator[None]:
+    """Note inside the block that the request waits for an event: its connection may be taken back."""
+    if connection is None:
+        yield
+        return
+    connection.parked = True
+    try:
+        yield
+    finally:
+        connection.parked = False
+
+
+def last_words(status: int, code: str, message: str) -> bytes:
+    """Return a whole answer, for a connection that is closed behind it."""
+    body = to_json(failure_body(code, message))
+    head = (
+        f"HTTP/1.1 {status} {_PHRASES[status]}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        "cache-control: no-store\r\nconnection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def _phase(http: H11Protocol) -> Phase:
+    cycle = http.cycle
+    if http.conn.their_state is h11.SEND_BODY:
+        return Phase.BODY
+    if cycle is not None and not cycle.response_complete:
+        return Phase.ANSWER
+    return Phase.HEAD if cycle is None or http.conn.trailing_data[0] else Phase.IDLE
+
+
+# One for all: what is read is copied out before the next read.
+_shared_buffer = memoryview(bytearray(READ_SIZE))

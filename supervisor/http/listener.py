@@ -1,0 +1,125 @@
+"""Accepts connections.
+
+asyncio's own server accepts as many at once as the kernel has queued, 2,048 or more, before any of
+them can be looked at, and they would take every descriptor. This listener takes some at a time, and
+asks the door.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
+from ...ipc.errors import Code
+from .connection import Connection, last_words
+from .door import Door
+
+logger = logging.getLogger("modvisor.http")
+
+BURST = 64  # connections that are accepted in one turn of the loop
+RETRY = 0.1  # seconds until the next try when the process has no descriptor left
+
+_NO_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Listener:
+    """Takes connections from a listening socket, which it closes at the end.
+
+    Args:
+        connect: makes the protocol of a connection.
+        door: decides who gets in. None: everybody does, and a descriptor is kept in reserve for them.
+    """
+
+    def __init__(self, sock: socket.socket, connect: Callable[[], Connection], door: Door | None) -> None:
+        self._sock = sock
+        self._connect = connect
+        self._door = door
+        self._loop = asyncio.get_running_loop()
+        self._setups: set[asyncio.Task[None]] = set()
+        self._retry: asyncio.TimerHandle | None = None
+        self._reserve = None if door is not None else os.open(os.devnull, os.O_RDONLY)
+        self._is_closed = False
+
+    def start(self) -> None:
+        self._loop.add_reader(self._sock, self._accept)
+
+    def close(self) -> None:
+        """Accept no more. Connections that were accepted stay."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._retry is not None:
+            self._retry.cancel()
+        else:
+            self._loop.remove_reader(self._sock)
+        self._sock.close()
+        self._give_reserve_up()
+
+    def refill(self) -> None:
+        """Take the descriptor in reserve again, after it was needed."""
+        if self._door is None and self._reserve is None and not self._is_closed:
+            with suppress(OSError):
+                self._reserve = os.open(os.devnull, os.O_RDONLY)
+
+    def _accept(self) -> None:
+        for _ in range(BURST):
+            try:
+                accepted, address = self._sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in _NO_RESOURCES:
+                    raise
+                if not self._give_reserve_up():
+                    self._pause(error)
+                    return
+                continue
+            accepted.setblocking(False)
+            self._take(accepted, address[0] if isinstance(address, tuple) else "")
+
+    def _take(self, accepted: socket.socket, peer: str) -> None:
+        door = self._door
+        if door is not None and not door.lets_in(accepted.fileno()):
+            door.turn_away(peer)
+            with suppress(OSError):
+                accepted.send(last_words(503, Code.BUSY, "the network has no place for another connection; try again"))
+            accepted.close()
+            return
+        connection = self._connect()
+        if door is not None:
+            door.enter(connection, peer)
+        setup = self._loop.create_task(self._set_up(accepted, connection))
+        self._setups.add(setup)
+        setup.add_done_callback(self._setups.discard)
+
+    async def _set_up(self, accepted: socket.socket, connection: Connection) -> None:
+        try:
+            await self._loop.connect_accepted_socket(lambda: connection, accepted)
+        except OSError:  # the client is gone already
+            accepted.close()
+            if self._door is not None:
+                self._door.leave(connection)
+
+    def _give_reserve_up(self) -> bool:
+        """Return whether there was a descriptor in reserve."""
+        if self._reserve is None:
+            return False
+        os.close(self._reserve)
+        self._reserve = None
+        return True
+
+    def _pause(self, error: OSError) -> None:
+        """Wait until a descriptor may be free; the connections wait in the kernel."""
+        logger.error("cannot accept connections: %s; trying again", error.strerror)
+        self._loop.remove_reader(self._sock)
+        self._retry = self._loop.call_later(RETRY, self._go_on)
+
+    def _go_on(self) -> None:
+        self._retry = None
+        self.refill()
+        self.start()
