@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .durable import DurableEvents, Late
     from .histogram import LatencyHistogram
     from .in_flight import InFlight, Origin
-    from .journey import Journey, MAX_HOPS, events_of
+    from .journey import MAX_HOPS, Journey, events_of
 else:  # hidden from type checkers, which would take any name for one of the room
     __getattr__ = lazily(
         __name__,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..faces import lazily
 
 if TYPE_CHECKING:
-    from .handover import ReloadFailed, Reloaded, activate, failing_at, give, version_of
+    from .handover import Reloaded, ReloadFailed, activate, failing_at, give, version_of
     from .incarnation import CancelHandler, Incarnation, StartFailed
     from .keeper import Keeper
     from .listener import Shared

@@ -12,11 +12,11 @@ from ..faces import lazily
 
 if TYPE_CHECKING:
     from .crashes import (
+        REPORTED_EVENTS,
+        REPORTED_LINES,
         Cause,
         CrashLog,
         CrashReport,
-        REPORTED_EVENTS,
-        REPORTED_LINES,
         crash_cause,
         crash_detail,
         last_traceback,

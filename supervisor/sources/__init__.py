@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from .compiled import CompiledCode
     from .facts import facts_of
     from .file_watch import (
-        CodePlace,
         HOW_TO_INSTALL,
+        CodePlace,
         Seen,
         can_watch,
         changes_in,
