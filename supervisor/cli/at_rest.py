@@ -5,9 +5,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, TypeVar
 
 from ...ipc.address import is_mod_path, mod_id_of
+from ..config import Redaction, redacted_in
 from ..journal import JournalAtRest, StateDir
 from .client import Client
 from .exits import CliError, ExitCode
@@ -48,12 +50,15 @@ def letter_heads(journal: JournalAtRest, mod: str | None, *, limit: int, before:
     return [asdict(head) for head in journal.letter_heads(_mod_id(mod), limit=limit, before=before)]
 
 
-def letter(journal: JournalAtRest, number: int) -> dict[str, Any]:
-    """Return one dead letter. Raises `CliError` if there is none."""
+def letter(journal: JournalAtRest, number: int, file: Path) -> dict[str, Any]:
+    """Return one dead letter, secrets masked as the network file says.
+
+    Raises `CliError` if there is none.
+    """
     found = journal.dead_letter(number)
     if found is None:
         raise CliError(ExitCode.FAILED, f"there is no dead letter {number}")
-    return asdict(found)
+    return Redaction(redacted_in(file)).data(asdict(found))
 
 
 def last_stats(journal: JournalAtRest) -> dict[str, Any]:

@@ -76,7 +76,9 @@ def show_letter(
     try:
         letter = client.get(f"/dead-letters/{number}")
     except CliError as error:
-        letter = at_rest.left(client, output, error, lambda journal: at_rest.letter(journal, number))
+        letter = at_rest.left(
+            client, output, error, lambda journal: at_rest.letter(journal, number, settings.network_file)
+        )
     output.document(letter, lambda: _show_letter(letter))
 
 

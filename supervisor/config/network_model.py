@@ -15,6 +15,7 @@ from .mod_entry import read_mods
 from .mod_model import ModConfig
 from .name_values import network_id, permission_set
 from .reader import Location, Reader, reader
+from .redaction import redacted_keys
 from .values import (
     AUTO,
     absolute_path,
@@ -273,6 +274,11 @@ class NetworkConfig:
     )
     allowed_mods: tuple[str, ...] | None = key(
         None, _allowed_mods, "which mod paths may be loaded, now and later", shown="all"
+    )
+    redact: tuple[str, ...] = key(
+        (),
+        redacted_keys,
+        "keys whose values are masked, besides those of secrets, see [redact](#redact)",
     )
     agents: AgentsConfig = key(
         AgentsConfig(), section(AgentsConfig), "limits that hold for every agent, see [agents](#agents)"

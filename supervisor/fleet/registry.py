@@ -17,7 +17,17 @@ from ...ipc.errors import Code, ModvisorError
 from ...ipc.event import EventResponse
 from ...ipc.messages import Request
 from ..calls import Late, Ledger
-from ..config import Audience, ConfigError, ModConfig, NetworkConfig, family_of, is_allowed, misfit, with_mod_file
+from ..config import (
+    Audience,
+    ConfigError,
+    ModConfig,
+    NetworkConfig,
+    Redaction,
+    family_of,
+    is_allowed,
+    misfit,
+    with_mod_file,
+)
 from ..journal import Journal, StateDir
 from ..lifecycle import CancelHandler, Incarnation, Keeper, Probation, Recipe, Shared, State
 from ..limits import Enforcement
@@ -264,6 +274,12 @@ class ModRegistry:
     def use_config(self, config: NetworkConfig) -> None:
         """Follow the rules of a changed network file from now on."""
         self._config = self._recipe.network = config
+        self.redaction.use(config.redact)
+
+    @property
+    def redaction(self) -> Redaction:
+        """What is masked in logs and reports."""
+        return self._recipe.redaction
 
     @property
     def config(self) -> NetworkConfig:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
@@ -70,6 +70,11 @@ class CrashReport:
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for the edge: logs, HTTP, the journal."""
         return asdict(self)
+
+    def masked(self, mask: Callable[[str], str]) -> CrashReport:
+        """Return the report without secrets in its texts. Its log lines were masked as they came."""
+        traceback = None if self.traceback is None else mask(self.traceback)
+        return replace(self, traceback=traceback, detail=mask(self.detail))
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> CrashReport | None:
