@@ -53,7 +53,10 @@ class AgentNetwork(Operations):
     @classmethod
     def load(cls, path: str | Path) -> AgentNetwork:
         """Read a network file. Starts nothing; raises `ConfigError`, which lists every mistake."""
-        return cls(load_config(path))
+        config = load_config(path)
+        for warning in config.warnings:
+            logger.warning("%s", warning)
+        return cls(config)
 
     @classmethod
     def from_config(cls, config: dict[str, Any], *, base_dir: str | Path = ".") -> AgentNetwork:

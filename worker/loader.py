@@ -43,7 +43,7 @@ def find_mod_class(mod_path: str, sources: Sources) -> type[BaseMod]:
     """
     module_name, _, class_name = mod_path.partition(":")
     if class_name:
-        return _named_class(_import(module_name, mod_path, sources), class_name, mod_path)
+        return _named_class(_import(module_name, mod_path, sources), class_name, mod_path, sources)
     module = _import(sources.package, mod_path, sources)
     if hasattr(module, "__path__"):  # a package: its `mod` module, or the package itself
         if _exists(f"{sources.package}.mod"):
@@ -82,12 +82,22 @@ def _import_failed(mod_path: str, error: BaseException, sources: Sources) -> Loa
     return LoadFailed(f"{mod_path}: import failed{at}: {cause}", where=told["where"], traceback=told["traceback"])
 
 
-def _named_class(module: ModuleType, name: str, mod_path: str) -> type[BaseMod]:
-    found = getattr(module, name, None)
-    if isinstance(found, type) and issubclass(found, BaseMod):
+def _named_class(module: ModuleType, name: str, mod_path: str, sources: Sources) -> type[BaseMod]:
+    try:
+        found = getattr(module, name, None)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a module may run code for a name that it lacks
+        raise _import_failed(mod_path, error, sources) from None
+    if isinstance(found, type) and issubclass(found, BaseMod) and found is not BaseMod:
         return found
-    what = "does not exist" if found is None else f"is not a subclass of modvisor.mods.BaseMod but {found!r}"
-    raise LoadFailed(f"{mod_path}: {name} {what} in {module.__file__}", code=Code.NO_MOD_CLASS)
+    what = "does not exist" if found is None else f"is not a subclass of modvisor.mods.BaseMod but {_kind(found)}"
+    where = getattr(module, "__file__", None) or f"the module {module.__name__}"
+    raise LoadFailed(f"{mod_path}: {name} {what} in {where}", code=Code.NO_MOD_CLASS)
+
+
+def _kind(found: object) -> str:
+    if isinstance(found, type):
+        return "another class" if found is not BaseMod else "BaseMod itself"
+    return f"a {type(found).__name__}"  # not its repr, which may be code of the mod
 
 
 def _only_class(module: ModuleType, sources: Sources, mod_path: str) -> type[BaseMod]:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.table import Table
 
 PIPED_WIDTH = 10_000  # columns: piped output is never wrapped
 TABLE_WIDTH = 120  # columns: on a narrower terminal lines run on, which reads better than columns cut to "…"
+
+LEAST_FOLDED = 30  # columns for a text that may wrap
+GAP = 2  # columns between those of a table
 
 
 class Output:
@@ -50,20 +55,35 @@ def show(*parts: RenderableType, width: int = TABLE_WIDTH) -> None:
     Args:
         width: columns a table may have even if the terminal has fewer.
     """
+    from rich.console import ConsoleDimensions
     from rich.table import Table
 
     out = console()
-    out.width = max(out.width, width)
     for part in parts:
-        out.print(part, soft_wrap=not isinstance(part, Table))
+        is_table = isinstance(part, Table)
+        columns = max(out.width, width, _table_width(part) if is_table else 0)
+        # Columns and lines: with columns alone rich takes a dumb terminal for one of 80 columns.
+        out.size = ConsoleDimensions(columns, out.height)
+        out.print(part, soft_wrap=not is_table)
+
+
+def _table_width(table: Table) -> int:
+    """Return the columns for a table: enough for all that may not wrap, such as ids, in full."""
+    from rich.cells import cell_len
+
+    needed = 0
+    for column in table.columns:
+        widest = max(cell_len(str(cell)) for cell in (column.header, *column.cells))
+        needed += GAP + (widest if column.no_wrap else min(widest, LEAST_FOLDED))
+    return needed
 
 
 def console(*, stderr: bool = False) -> Console:
     from rich.console import Console  # 35 ms, which programs that read JSON do not have to wait for
 
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else PIPED_WIDTH
-    return Console(file=stream, highlight=False, markup=False, emoji=False, width=width)
+    size = shutil.get_terminal_size() if stream.isatty() else os.terminal_size((PIPED_WIDTH, 25))
+    return Console(file=stream, highlight=False, markup=False, emoji=False, width=size.columns, height=size.lines)
 
 
 def give_up_stdout() -> None:

@@ -19,7 +19,7 @@ import psutil
 from anyio.abc import TaskGroup
 
 from ...ipc.errors import Code, ModvisorError
-from ..config import ConfigError, NetworkConfig, load_config
+from ..config import ConfigError, NetworkConfig, check_open, load_config
 from ..fleet import Changes, Saved
 from ..journal import StateDirBusy
 from ..lifecycle import State
@@ -49,12 +49,16 @@ class NetworkFile:
     def read(self) -> NetworkConfig:
         """Raises `ConfigError` with every mistake."""
         config = load_config(self.path)
-        return replace(
+        for warning in config.warnings:
+            logger.warning("%s", warning)
+        config = replace(
             config,
             host=config.host if self.host is None else self.host,
             port=config.port if self.port is None else self.port,
             watch=config.watch or self.watch,
         )
+        check_open(config)
+        return config
 
 
 def run_network(file: NetworkFile, output: Output, log_level: str, *, fresh: bool = False) -> None:
@@ -75,6 +79,7 @@ def run_network(file: NetworkFile, output: Output, log_level: str, *, fresh: boo
     except ConfigError as error:
         raise CliError(ExitCode.BAD_CONFIG, mistakes(file.path, error)) from None
     network = AgentNetwork(config)
+    network.read_file = file.read
     for handler in logging.getLogger().handlers:
         handler.setFormatter(_Masking(network))
     serve = _Run(file, network, Reporter(output), fresh).serve
@@ -102,7 +107,6 @@ class _Run:
         self._reporter = reporter
         self._stopping = False
         self._serving = False
-        self._reconfiguring = anyio.Lock()
 
     async def serve(self) -> None:
         failure: CliError | None = None
@@ -167,18 +171,14 @@ class _Run:
         if not self._serving:
             logger.warning("SIGHUP came before the network was ready; nothing is changed")
             return
-        async with self._reconfiguring:
-            try:
-                config = self._file.read()
-            except ConfigError as error:
-                logger.error("nothing is changed: %s", mistakes(self._file.path, error))
-                self._reporter.kept(error)
-                return
-            try:
-                changes = await self._network.reconfigure(config)
-            except ModvisorError as error:  # the network is stopping
-                logger.error("the changed file was not taken over: %s", error)
-                return
+        try:
+            changes = await self._network.read_file_again()
+        except ConfigError as error:
+            logger.error("nothing is changed: %s", mistakes(self._file.path, error))
+            self._reporter.kept(error)
+        except ModvisorError as error:  # the network is stopping
+            logger.error("the changed file was not taken over: %s", error)
+        else:
             self._reporter.reconfigured(changes)
 
 
@@ -224,7 +224,7 @@ class Reporter:
         parts = {part: getattr(changes, part) for part in ("added", "removed", "changed")}
         found: dict[str, Any] = {"happened": "reconfigured", "success": changes.success}
         found |= {part: {mod: each.to_dict() for mod, each in done.items()} for part, done in parts.items()}
-        found["needs_restart"] = changes.needs_restart
+        found |= {"applied": changes.applied, "needs_restart": changes.needs_restart}
         self._say(found, lambda: _changes_text(found))
 
     def kept(self, error: ConfigError) -> None:
@@ -298,6 +298,8 @@ def _changes_text(found: dict[str, Any]) -> str:
         for part in ("added", "removed", "changed")
         for mod, response in found[part].items()
     ]
+    if found["applied"]:
+        lines.append(f"  applied  {', '.join(found['applied'])}")
     if found["needs_restart"]:
         lines.append(f"  needs a restart of the network: {', '.join(found['needs_restart'])}")
     return "\n".join(["the file was taken over:", *(lines or ["  nothing changed"])])

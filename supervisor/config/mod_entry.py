@@ -22,7 +22,7 @@ from .mod_model import LimitsConfig, ModConfig, RestartConfig
 from .name_values import mod_path as read_mod_path
 from .reader import Location, got
 from .values import read_keys
-from .yaml_source import BROKEN, Source, format_key
+from .yaml_source import BROKEN, ConfigError, Problem, Source, format_key
 
 BUNDLED: dict[str, frozenset[str]] = {
     "modvisor.mods.workspace.wiki": frozenset(),
@@ -154,15 +154,14 @@ def mod_config(
     dependency: bool = False,
     **more: Any,
 ) -> ModConfig:
-    """Make the `ModConfig` for a load at runtime; raises `ConfigError` or `InvalidId`.
+    """Make the `ModConfig` for a load at runtime; raises `ConfigError`.
 
     Args:
         dependency: whether the mod is loaded only because another mod requires it.
     """
-    check_mod_path(mod_path)
     data = {
         "path": mod_path,
-        "id": mod_id or mod_id_of(mod_path),
+        **({"id": mod_id} if mod_id else {}),
         **({} if config is None else {"config": config}),
         **more,
     }
@@ -185,15 +184,22 @@ def with_changes(mod: ModConfig, *, path: str | None = None, config: dict[str, A
     """Return the mod with another mod_path or another ``config``, if they are given.
 
     Raises:
-        InvalidEvent: the mod_path is none.
+        ConfigError: the mod_path is none.
     """
     asked = mod.as_asked if path is not None or config is not None else mod
     if path is not None:
-        check_mod_path(path)
+        _check_path(path)
         asked = with_bundled_permissions(replace(asked, path=path))
     if config is not None:
         asked = replace(asked, config=config, spec=None if asked.spec is None else {**asked.spec, "config": config})
     return asked
+
+
+def _check_path(path: str) -> None:
+    try:
+        check_mod_path(path)
+    except InvalidEvent as error:
+        raise ConfigError([Problem("", None, "path", str(error))]) from None
 
 
 def with_aliases(mod: ModConfig, more: Iterable[str]) -> ModConfig:
@@ -205,34 +211,35 @@ def with_aliases(mod: ModConfig, more: Iterable[str]) -> ModConfig:
 def fingerprint(config: ModConfig) -> str:
     """Return a hash of what a config asks for; if it changes, a quarantined mod is tried again.
 
-    Keys with their defaults have no part in it. So a key that a later version adds changes nothing.
+    Values at their default do not count, so a later version with more keys has the same hash.
     """
-    asked = replace(config.as_asked, spec=None, asked=None, given=frozenset(), audience=None)
-    defaults = ModConfig(asked.path, asked.mod_id)
-    plain = json.dumps(_changed(asdict(asked), asdict(defaults)), sort_keys=True, default=_plain)
-    return _OF_CHANGES + hashlib.sha256(plain.encode()).hexdigest()
+    asked = asdict(replace(config.as_asked, spec=None, asked=None, given=frozenset(), audience=None))
+    usual = asdict(ModConfig("", ""))
+    plain = json.dumps(_differences(asked, usual), sort_keys=True, default=_plain)
+    return _HASHED_SO + hashlib.sha256(plain.encode()).hexdigest()
 
 
-def is_fingerprint_of(kept: str, config: ModConfig) -> bool:
-    """Return whether a kept fingerprint is that of a config.
+def is_as_quarantined(kept: str, config: ModConfig) -> bool:
+    """Whether the config still asks for what it asked for when ``kept`` was its fingerprint.
 
-    One of modvisor 0.2 or before tells nothing: its keys were others.
+    A fingerprint of modvisor 0.2 counted the defaults of that version: it cannot be compared.
     """
-    return kept == fingerprint(config) or not kept.startswith(_OF_CHANGES)
+    return not kept.startswith(_HASHED_SO) or kept == fingerprint(config)
 
 
-_OF_CHANGES = "changes:"
+_HASHED_SO = "2:"
 
 
-def _changed(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """Return the values that are no defaults, in mappings within mappings too."""
-    return {
-        key: _changed(value, defaults[key])
-        if isinstance(value, dict) and isinstance(defaults.get(key), dict)
-        else value
-        for key, value in values.items()
-        if key not in defaults or value != defaults[key]
-    }
+def _differences(asked: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
+    found = {}
+    for key, value in asked.items():
+        if isinstance(value, dict) and isinstance(usual[key], dict) and usual[key]:
+            value = _differences(value, usual[key])
+            if value:
+                found[key] = value
+        elif value != usual[key]:
+            found[key] = value
+    return found
 
 
 def _plain(value: Any) -> Any:

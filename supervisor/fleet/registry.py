@@ -7,27 +7,18 @@ and takes them out here. After every change of a mod the routes are made anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import anyio
 from anyio.abc import TaskGroup
 
 from ...ipc.errors import Code, ModvisorError
 from ...ipc.event import EventResponse
 from ...ipc.messages import Request
 from ..calls import Late, Ledger
-from ..config import (
-    Audience,
-    ConfigError,
-    ModConfig,
-    NetworkConfig,
-    Redaction,
-    family_of,
-    is_allowed,
-    misfit,
-    with_mod_file,
-)
+from ..config import Audience, ConfigError, ModConfig, NetworkConfig, Redaction, family_of, is_allowed, misfit
 from ..journal import Journal, StateDir
 from ..lifecycle import CancelHandler, Incarnation, Keeper, Probation, Recipe, Shared, State
 from ..limits import Enforcement
@@ -84,6 +75,7 @@ class ModRegistry:
         self.dependents = Dependents(self)
         self.listeners: list[Callable[[], None]] = [self.dependents.announce]
         self.upkeep: Upkeep
+        self._reading = anyio.Lock()
         self._recipe = Recipe(config, state, snapshots, enforcement)
         self._shared = Shared(self._recipe, launcher, journal, ledger, config.event_timeout, tasks, listener=self)
         # Called with every event, so these are the network's own, without a hop; see `Listener`.
@@ -201,6 +193,20 @@ class ModRegistry:
         order.insert(siblings[-1] + 1 if siblings else len(order), mod)
         self._mods = {each.mod_id: each for each in order}
 
+    def put_in_order(self, mod_ids: Sequence[str], but: Container[str] = ()) -> bool:
+        """Order the mods as a start would: the mods of the file in its order, then the others.
+
+        Returns:
+            whether the order of the mods has changed, not counting those of ``but``.
+        """
+        named = [self._mods[mod_id] for mod_id in mod_ids if mod_id in self._mods]
+        wanted = list(_in_order(named))
+        present = [mod_id for mod_id in self._mods if mod_id in wanted]
+        if present != wanted:
+            self._mods = _in_order([*named, *(mod for mod in self if mod not in named)])
+            self.rebuild_routes()
+        return [each for each in present if each not in but] != [each for each in wanted if each not in but]
+
     def take_in(self, mod: Mod) -> None:
         """Make a mod part of the network: it stays, even if it does not serve."""
         mod.is_member = True
@@ -299,10 +305,10 @@ class ModRegistry:
         """Return all folders in which a mod may be found."""
         return self._recipe.search_path
 
-    def as_files_say(self, config: ModConfig) -> tuple[ModConfig, Home]:
+    async def as_files_say(self, config: ModConfig) -> tuple[ModConfig, Home]:
         """Return a mod with what its files say, and where they are; raises `ModvisorError`."""
-        home = self._recipe.home_of(config)
-        return with_mod_file(config, home.file, home.said), home
+        async with self._reading:  # so that loads keep the order in which they were asked for
+            return await self._recipe.read_home(config)
 
     # -- the launcher
 
@@ -313,3 +319,11 @@ class ModRegistry:
     async def close_launcher(self) -> None:
         """End what starts workers, after every mod has ended."""
         await self._shared.launcher.close()
+
+
+def _in_order(mods: Iterable[Mod]) -> dict[str, Mod]:
+    """Return mods by id in load order; each further version of a mod stands behind its siblings."""
+    families: dict[str, list[Mod]] = {}
+    for mod in mods:
+        families.setdefault(family_of(mod.mod_id), []).append(mod)
+    return {mod.mod_id: mod for siblings in families.values() for mod in siblings}

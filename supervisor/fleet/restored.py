@@ -12,7 +12,7 @@ from typing import Any
 
 from ...ipc.errors import Code, ModvisorError
 from ...ipc.event import EventResponse
-from ..config import ModConfig, family_of, is_fingerprint_of, mod_config
+from ..config import ModConfig, family_of, is_as_quarantined, mod_config
 from ..journal import Journal, JournalError, KeptMod, LastRun, Quarantine
 from ..process import CrashReport
 from ..sources import SnapshotStore
@@ -91,7 +91,7 @@ class ModRecords:
     def _quarantine_of(self, config: ModConfig) -> Quarantine | None:
         """Return the quarantine of a worker, unless its entry has changed."""
         quarantine = self._quarantines.pop(config.mod_id, None)
-        if quarantine is None or is_fingerprint_of(quarantine.fingerprint, config):
+        if quarantine is None or is_as_quarantined(quarantine.fingerprint, config):
             return quarantine
         self._journal.release(config.mod_id)
         return None

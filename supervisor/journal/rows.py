@@ -88,8 +88,8 @@ def checkpoint(row: Row) -> Checkpoint:
 def durable_event(row: Row) -> DurableEvent:
     _check(row, seq=_number, mod_id=_mod_id, event=_bytes, attempt=_attempts, accepted_at=_time, source_id=_text)
     seq, mod_id, event, attempt, accepted_at, owner = row
-    read = _raised_by(Event.from_dict, mapping(event))
-    return DurableEvent(seq, mod_id, read, attempt, float(accepted_at), owner or None)
+    found = _raised_by(Event.from_dict, mapping(event))
+    return DurableEvent(seq, mod_id, found, attempt, float(accepted_at), owner or None)
 
 
 def dead_letter(row: Row) -> DeadLetter:
@@ -200,6 +200,10 @@ def _bytes(value: Any) -> bool:
 
 def _bytes_or_none(value: Any) -> bool:
     return value is None or type(value) is bytes
+
+
+def _flag(value: Any) -> bool:
+    return value in (0, 1)
 
 
 def _number(value: Any) -> bool:

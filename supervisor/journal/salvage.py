@@ -152,16 +152,22 @@ def _copy_table(old: sqlite3.Connection, new: sqlite3.Connection, table: str, da
     if not columns:
         return
     insert = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
-    scan, seen = _Scan(old, table, columns), set[int]()
+    scan, seen, defaults = _Scan(old, table, columns), set[int](), _defaults(new, table)
     for rowid, row in scan.rows():
         seen.add(rowid)
         try:
-            _check_row(table, dict(zip(columns, row, strict=True)))
+            _check_row(table, defaults | dict(zip(columns, row, strict=True)))
             new.execute(insert, row)
         except (DamagedRow, sqlite3.IntegrityError) as error:  # of the wrong type, or the same key twice
             damage.lose(table, dict(zip(columns, row, strict=True)), str(error))
     if scan.broken:
         _name_unread(old, table, seen, damage)
+
+
+def _defaults(new: sqlite3.Connection, table: str) -> dict[str, Any]:
+    """Return what the columns hold that the file of an earlier version has not."""
+    declared = new.execute("SELECT name, dflt_value FROM pragma_table_info(?)", (table,)).fetchall()
+    return {name: new.execute(f"SELECT {text or 'NULL'}").fetchone()[0] for name, text in declared}
 
 
 def _check_row(table: str, row: dict[str, Any]) -> None:

@@ -65,6 +65,21 @@ class StateDir:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    @property
+    def is_taken(self) -> bool:
+        """Whether a running network owns the directory."""
+        try:
+            lock = os.open(self.root / "state.lock", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(lock)
+        return False
+
     def acquire(self) -> None:
         """Become the owner.
 

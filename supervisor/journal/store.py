@@ -34,11 +34,11 @@ _CHANGES = {
     "leave": "DELETE FROM member WHERE channel = :channel AND agent_id = :agent_id",
     "remove_channel": "DELETE FROM member WHERE channel = :channel",
 }
+_NO_GUEST = {"guest": False, "address": None, "returned": True}
 _SIZES = {
     "checkpoint": "length(state)", "durable": "length(event)",
     "dead_letter": "length(event) + coalesce(length(report), 0)", "crash": "length(report)",
 }  # fmt: skip
-_NO_GUEST = {"guest": False, "address": None, "returned": True}
 _VACUUM_PAGES = 1000  # given back at once: events wait a few milliseconds for that
 _SPARE_PAGES = 256  # free pages (1 MB) that stay in the file for the next events
 

@@ -113,17 +113,30 @@ def with_mod_files(config: NetworkConfig) -> NetworkConfig:
             problems += error.problems
         except ModvisorError as error:
             file, key = "" if config.file is None else str(config.file), f"mods[{index}]"
-            problems.append(
-                Problem(file, None, f"{key}.version" if isinstance(error, WrongVersion) else key, str(error))
-            )
+            named = f"{key}.version" if isinstance(error, WrongVersion) else key
+            problems.append(Problem(file, config.lines.get(named), named, str(error)))
     if problems:
         raise ConfigError(problems)
     return replace(config, mods=tuple(mods))
 
 
 def _completed(mod: ModConfig, base_dir: Path, search: Sequence[str]) -> ModConfig:
+    return read_home(mod, base_dir, search)[0]
+
+
+def has_home(mod: ModConfig, base_dir: Path, search: Sequence[str]) -> bool:
+    """Tell whether a mod has a folder, whose files `read_home` would read."""
+    return root_of(mod.path, base_dir, [*map(str, mod.paths), *search]) is not None
+
+
+def read_home(mod: ModConfig, base_dir: Path, search: Sequence[str]) -> tuple[ModConfig, Home]:
+    """Find a mod, and complete its config by its files.
+
+    A mod's files may be large, so call it in a thread. Raises as `find_home`, and `ConfigError`
+    with every mistake of the mod.yaml.
+    """
     home = find_home(mod, base_dir, search)
-    return with_mod_file(mod, home.file, home.said)
+    return with_mod_file(mod, home.file, home.said), home
 
 
 def root_of(mod_path: str, base_dir: Path, search: Sequence[str]) -> Path | None:

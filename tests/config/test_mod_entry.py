@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from modvisor.ipc.errors import InvalidEvent
 from modvisor.supervisor.config.mod_entry import (
     BUNDLED,
     fingerprint,
-    is_fingerprint_of,
+    is_as_quarantined,
     mod_config,
     parse_mod,
     with_aliases,
@@ -18,6 +17,7 @@ from modvisor.supervisor.config.mod_entry import (
     with_changes,
 )
 from modvisor.supervisor.config.mod_file import ModFile, with_mod_file
+from modvisor.supervisor.config.yaml_source import ConfigError
 
 MESSAGING = "modvisor.mods.workspace.messaging"
 BASE = Path("/base")
@@ -27,8 +27,8 @@ def test_the_entry_of_a_load_is_kept_for_the_journal() -> None:
     mod = mod_config("pkg.x", base_dir=BASE, config={"a": 1}, dependency=True, durable=True)
     assert (mod.path, mod.mod_id, mod.from_file, mod.dependency, mod.durable) == ("pkg.x", "x", False, True, True)
     assert mod.spec == {"config": {"a": 1}, "durable": True, "dependency": True}
-    assert mod.given == {"path", "id", "config", "config.a", "durable"}
-    with pytest.raises(InvalidEvent):
+    assert mod.given == {"path", "config", "config.a", "durable"}
+    with pytest.raises(ConfigError):
         mod_config("no path", base_dir=BASE)
 
 
@@ -58,13 +58,6 @@ def test_aliases_are_added_without_the_own_id() -> None:
     assert mod.spec == {"aliases": ["old", "older"]}
 
 
-def test_a_fingerprint_of_an_earlier_version_may_be_that_of_any_config() -> None:
-    one, other = (parse_mod({"path": "pkg.x", "durable": durable}, base_dir=BASE) for durable in (True, False))
-    assert is_fingerprint_of(fingerprint(one), one)
-    assert not is_fingerprint_of(fingerprint(one), other)
-    assert is_fingerprint_of("0" * 64, one), "its quarantine stays"
-
-
 def test_a_fingerprint_is_of_what_is_asked_for() -> None:
     one = parse_mod({"path": "pkg.x", "permissions": ["mods", "agents"]}, base_dir=BASE)
     same = parse_mod({"permissions": ["agents", "mods"], "path": "pkg.x", "enabled": True}, base_dir=BASE)
@@ -72,3 +65,13 @@ def test_a_fingerprint_is_of_what_is_asked_for() -> None:
         fingerprint(one) == fingerprint(same) == fingerprint(with_mod_file(one, ModFile("mod.yaml", "durable: true")))
     )
     assert fingerprint(one) != fingerprint(parse_mod({"path": "pkg.x", "durable": True}, base_dir=BASE))
+
+
+def test_a_quarantine_ends_when_its_entry_changes_and_lasts_over_an_upgrade() -> None:
+    config = parse_mod({"path": "pkg.x", "limits": {"memory": "64MB"}, "config": {"a": 1}}, base_dir=BASE)
+    assert is_as_quarantined(fingerprint(config), config)
+    for change in ({"limits": {"memory": "65MB"}}, {"config": {"a": 2}}, {"partition_by": "source"}, {"path": "pkg.y"}):
+        entry = {"path": "pkg.x", "limits": {"memory": "64MB"}, "config": {"a": 1}, **change}
+        assert not is_as_quarantined(fingerprint(config), parse_mod(entry, base_dir=BASE))
+    of_0_2 = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+    assert is_as_quarantined(of_0_2, config)

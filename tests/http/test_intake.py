@@ -58,7 +58,7 @@ async def unfinished(
 def intake_of(served: Served) -> Intake:
     assert served.network._parts is not None
     [server, *_] = served.network._parts.servers._servers
-    route = server._requests._app.routes[1]  # type: ignore[attr-defined]
+    route = server._requests._app._app.routes[1]  # type: ignore[attr-defined]
     return route.endpoint.__self__._intake
 
 

@@ -125,8 +125,10 @@ async def test_one_bad_agent_costs_no_other_row(file: Path, change: str, caplog:
     assert side.name in caplog.text
     assert side.stat().st_mode & 0o777 == 0o600
     row = json.loads(side.read_text())
-    assert row["table"] == "agent"
-    assert {"agent_id", "secret_hash", "agent_group", "metadata", "registered_at"} <= set(row["row"])
+    assert (row["table"], set(row["row"])) == (
+        "agent",
+        {"agent_id", "secret_hash", "agent_group", "metadata", "registered_at", "guest", "address", "returned"},
+    )
 
 
 @pytest.mark.parametrize(
