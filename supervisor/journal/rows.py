@@ -202,10 +202,6 @@ def _bytes_or_none(value: Any) -> bool:
     return value is None or type(value) is bytes
 
 
-def _flag(value: Any) -> bool:
-    return value in (0, 1)
-
-
 def _number(value: Any) -> bool:
     return type(value) is int and 0 <= value < _LARGEST_NUMBER
 
