@@ -108,8 +108,8 @@ class Recipe:
         Raises:
             StartFailed: the mod is not there, or its mod.yaml has mistakes.
         """
-        snapshot = await self.snapshots.read(config.mod_id) if from_snapshot else None
         with naming(config.mod_id):
+            snapshot = await self.snapshots.read(config.mod_id) if from_snapshot else None
             if snapshot is None:
                 return Found(*await self.read_home(config))
             completed = await _completed(config, snapshot.home)
@@ -175,4 +175,4 @@ def naming(mod_id: str) -> Iterator[None]:
     except ModvisorError as error:
         raise StartFailed(f"mod {mod_id}: {error}", code=error.code, **error.details) from None
     except OSError as error:  # a folder cannot be made: the disk is full, or not ours to write
-        raise StartFailed(f"mod {mod_id}: {error}") from None
+        raise StartFailed(f"mod {mod_id}: {error}").for_want(error) from None
