@@ -208,7 +208,7 @@ class AgentNetwork(Operations):
         self._closing = True
         parts.background.cancel()
         if self._parts is not None and self.config.journal.stats_every is not None:
-            parts.journal.keep_stats(self.get_network_stats())  # before the mods are unloaded
+            self._keep_stats_now(parts)  # before the mods are unloaded
         await parts.commands.close()
         await parts.mods.close_launcher()
         await parts.servers.stop()
@@ -228,7 +228,13 @@ class AgentNetwork(Operations):
         """Keep the network's figures now and then, for whoever looks after its end."""
         while (interval := self.config.journal.stats_every) is not None:
             await anyio.sleep(interval)
+            self._keep_stats_now(parts)
+
+    def _keep_stats_now(self, parts: NetworkParts) -> None:
+        try:
             parts.journal.keep_stats(self.get_network_stats())
+        except Exception:  # figures for people must not end the network
+            logger.exception("the network's figures could not be kept")
 
     async def _expire_agents(self, parts: NetworkParts) -> None:
         while True:
