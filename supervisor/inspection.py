@@ -20,7 +20,7 @@ from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import Event, EventResponse
 from .agents import AgentRegistry
 from .calls import NetworkCounters
-from .config import ModConfig, NetworkConfig
+from .config import ModConfig, NetworkConfig, Redaction
 from .events import DeadLetters, Gateway
 from .fleet import (
     Audiences,
@@ -94,6 +94,11 @@ class Inspection:
         return self._parts
 
     # -- the network
+
+    @property
+    def redaction(self) -> Redaction:
+        """What is masked in all that people see of the network."""
+        return self._parts.mods.redaction if self._parts is not None else Redaction(self.config.redact)
 
     @property
     def port(self) -> int | None:

@@ -207,6 +207,8 @@ class AgentNetwork(Operations):
         """Refuse new events, drain and end the mods, stop the servers, close the journal."""
         self._closing = True
         parts.background.cancel()
+        if self._parts is not None and self.config.journal.stats_every is not None:
+            self._keep_stats_now(parts)  # before the mods are unloaded
         await parts.commands.close()
         await parts.mods.close_launcher()
         await parts.servers.stop()
@@ -219,7 +221,20 @@ class AgentNetwork(Operations):
         with parts.background:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._expire_agents, parts, name="agent-expiry")
+                tasks.start_soon(self._keep_stats, parts, name="stats")
                 tasks.start_soon(parts.autoreload.run, name="watcher")
+
+    async def _keep_stats(self, parts: NetworkParts) -> None:
+        """Keep the network's figures now and then, for whoever looks after its end."""
+        while (interval := self.config.journal.stats_every) is not None:
+            await anyio.sleep(interval)
+            self._keep_stats_now(parts)
+
+    def _keep_stats_now(self, parts: NetworkParts) -> None:
+        try:
+            parts.journal.keep_stats(self.get_network_stats())
+        except Exception:  # figures for people must not end the network
+            logger.exception("the network's figures could not be kept")
 
     async def _expire_agents(self, parts: NetworkParts) -> None:
         while True:

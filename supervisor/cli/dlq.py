@@ -37,10 +37,17 @@ def ls(
     ] = None,
 ) -> None:
     """List dead letters, the newest first."""
-    found = list(islice(heads(connect(settings), mod, before=before, page=min(limit + 1, PAGE)), limit + 1))
+    from . import at_rest
+
+    output, client, some = Output(as_json=settings.json), connect(settings), limit + 1
+    try:
+        found = list(islice(heads(client, mod, before=before, page=min(some, PAGE)), some))
+    except CliError as error:
+        found = at_rest.left(
+            client, output, error, lambda journal: at_rest.letter_heads(journal, mod, limit=some, before=before)
+        )
     page = found[:limit]
     answer = {"dead_letters": page, "next": page[-1]["letter_id"] if len(found) > limit else None}
-    output = Output(as_json=settings.json)
     output.document(answer, lambda: _show_heads(page, mod))
     if answer["next"] is not None:
         output.note(f"there are older ones: modvisor dlq ls{f' {mod}' if mod else ''} --before {answer['next']}")
@@ -63,8 +70,16 @@ def show_letter(
 ) -> None:
     """Show all of a dead letter: its event with the payload, and the crash report."""
     [number] = letter_ids([letter_id])
-    letter = connect(settings).get(f"/dead-letters/{number}")
-    Output(as_json=settings.json).document(letter, lambda: _show_letter(letter))
+    from . import at_rest
+
+    output, client = Output(as_json=settings.json), connect(settings)
+    try:
+        letter = client.get(f"/dead-letters/{number}")
+    except CliError as error:
+        letter = at_rest.left(
+            client, output, error, lambda journal: at_rest.letter(journal, number, settings.network_file)
+        )
+    output.document(letter, lambda: _show_letter(letter))
 
 
 def _show_letter(letter: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,9 @@ from .exits import CliError, ExitCode
 from .output import Output, printable, show
 from .settings import Settings
 from .versions import Agents, Groups, Percent, audience_of
+
+if TYPE_CHECKING:
+    from .client import Client
 
 Mod = Annotated[str, typer.Argument(metavar="MOD", help="The mod's id or path.", autocompletion=loaded_mods)]
 Config = Annotated[
@@ -43,11 +46,32 @@ def stats(
     mod: Annotated[
         str | None, typer.Argument(metavar="[MOD]", help="Only this mod's figures.", autocompletion=loaded_mods)
     ] = None,
+    last: Annotated[
+        bool, typer.Option("--last", help="If no network runs, show the figures that the last one left.")
+    ] = False,
 ) -> None:
     """Show the figures of the network, or of one mod."""
-    answer = connect(settings).get("/stats")
+    output, client = Output(as_json=settings.json), connect(settings)
+    try:
+        answer = client.get("/stats")
+    except CliError as error:
+        answer = _last_stats(client, output, error, last)
     figures = answer if mod is None else _figures_of(mod, answer)
-    Output(as_json=settings.json).document(figures, lambda: _show_stats(figures, of_mod=mod is not None))
+    output.document(figures, lambda: _show_stats(figures, of_mod=mod is not None))
+
+
+def _last_stats(client: Client, output: Output, nobody: CliError, wanted: bool) -> dict[str, Any]:
+    from .at_rest import last_stats, left
+    from .render.tables import clock
+
+    if not wanted:
+        if nobody.code is ExitCode.NO_NETWORK and client.target.storage is not None:
+            text = f"{nobody}; 'modvisor stats --last' shows what the last one left"
+            raise CliError(nobody.code, text) from None
+        raise nobody
+    found = left(client, output, nobody, last_stats)
+    output.note(f"figures of {clock(found['at'], date=True)}")
+    return found
 
 
 def _figures_of(mod: str, stats: dict[str, Any]) -> dict[str, Any]:
@@ -231,8 +255,14 @@ def crashes(
     ] = None,
 ) -> None:
     """Show why processes of mods crashed: cause, last words, events in flight."""
-    answer = connect(settings).request("GET", "/crashes", query={"mod": mod})
-    Output(as_json=settings.json).document(answer, lambda: _show_crashes(answer["crashes"]))
+    from . import at_rest
+
+    output, client = Output(as_json=settings.json), connect(settings)
+    try:
+        found = client.request("GET", "/crashes", query={"mod": mod})["crashes"]
+    except CliError as error:
+        found = at_rest.left(client, output, error, lambda journal: at_rest.crashes(journal, mod))
+    output.document({"crashes": found}, lambda: _show_crashes(found))
 
 
 def _show_crashes(reports: list[dict[str, Any]]) -> None:

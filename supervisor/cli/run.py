@@ -82,9 +82,22 @@ def run_network(file: NetworkFile, output: Output, log_level: str, *, fresh: boo
         raise CliError(ExitCode.BAD_CONFIG, mistakes(file.path, error)) from None
     network = AgentNetwork(config)
     network.read_file = file.read
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(_Masking(network))
     detach(network.lost_output)
     serve = _Run(file, network, Reporter(output), fresh).serve
     anyio.run(serve, backend="asyncio", backend_options={"loop_factory": new_loop})
+
+
+class _Masking(logging.Formatter):
+    """Masks the secrets in the network's own messages, tracebacks included."""
+
+    def __init__(self, network: AgentNetwork) -> None:
+        super().__init__(LOG_FORMAT)
+        self._network = network
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._network.redaction.text(super().format(record))
 
 
 class _Run:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .network_file import check_open, is_allowed, load_config, parse_config
     from .network_model import AgentsConfig, GroupConfig, JournalConfig, NetworkConfig
     from .reader import Location, hint
+    from .redaction import Redaction, redacted_in
     from .values import AUTO, absolute_path, duration
     from .versions import (
         Requirement,
@@ -65,6 +66,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         network_file="check_open is_allowed load_config parse_config",
         network_model="AgentsConfig GroupConfig JournalConfig NetworkConfig",
         reader="Location hint",
+        redaction="Redaction redacted_in",
         values="AUTO absolute_path duration",
         versions=(
             "Requirement WrongVersion check_version matching_version newest_final_version parse_version "

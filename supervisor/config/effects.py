@@ -26,7 +26,7 @@ class Effect(StrEnum):
 TOP = "the file"
 
 _TABLE: Mapping[str, Mapping[Effect, str]] = {
-    TOP: {Effect.NOW: "allowed_mods"},
+    TOP: {Effect.NOW: "allowed_mods redact"},
     "network": {
         Effect.RESTART: "name id host port event_timeout polling storage mod_paths watch cgroups preload preload_timeout",
     },
@@ -67,7 +67,8 @@ _TABLE: Mapping[str, Mapping[Effect, str]] = {
     "admin": {Effect.RESTART: "token"},
     "journal": {
         Effect.RESTART: (
-            "sync dead_letters dead_letter_bytes dead_letter_age durable_events durable_bytes checkpoint_bytes"
+            "sync dead_letters dead_letter_bytes dead_letter_age durable_events durable_bytes checkpoint_bytes "
+            "crash_reports crash_report_bytes stats_every"
         ),
     },
     "logs": {Effect.RESTART: "max_bytes backups"},

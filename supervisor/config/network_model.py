@@ -16,6 +16,7 @@ from .mod_entry import read_mods
 from .mod_model import ModConfig
 from .name_values import network_id, permission_set
 from .reader import Location, Reader, reader
+from .redaction import redacted_keys
 from .values import (
     AUTO,
     absolute_path,
@@ -159,6 +160,13 @@ class JournalConfig:
     )
     durable_bytes: int = key(512 * 1024 * 1024, size(1000), "how large these events may be together")
     checkpoint_bytes: int = key(16 * 1024 * 1024, size(1000), "the largest checkpoint of a mod")
+    crash_reports: int = key(20, whole(0), "how many are kept of each mod; the oldest are deleted first")
+    crash_report_bytes: int = key(16 * 1024 * 1024, size(0), "how large the crash reports of all mods may be together")
+    stats_every: float | None = key(
+        60.0,
+        or_null(duration()),
+        "how often the network's figures are kept for `modvisor stats --last`, apart from its end; null: never",
+    )
 
 
 @reader("mapping")
@@ -278,6 +286,11 @@ class NetworkConfig:
     )
     allowed_mods: tuple[str, ...] | None = key(
         None, _allowed_mods, "which mod paths may be loaded, now and later", shown="all"
+    )
+    redact: tuple[str, ...] = key(
+        (),
+        redacted_keys,
+        "keys whose values are masked, besides those of secrets, see [redact](#redact)",
     )
     agents: AgentsConfig = key(
         AgentsConfig(), section(AgentsConfig), "limits that hold for every agent, see [agents](#agents)"

@@ -78,8 +78,11 @@ class DeadLetters:
         return [asdict(head) for head in await self._journal.letter_heads(mod_id, limit=limit, before=before)]
 
     async def show(self, letter_id: int) -> dict[str, Any]:
-        """Return one dead letter with everything in it. Raises `ModvisorError` (not_found)."""
-        return asdict(await self._get(letter_id))
+        """Return one dead letter with everything in it, secrets masked.
+
+        Raises `ModvisorError` (not_found).
+        """
+        return self._mods.redaction.data(asdict(await self._get(letter_id)))
 
     async def replay(self, letter_id: int) -> EventResponse:
         """Give the event to its mod again.

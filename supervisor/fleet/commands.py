@@ -63,6 +63,7 @@ class ModCommands:
         if (refusal := self.mods.may_load(config, restored=restored)) is not None:
             return self._refused(config, refusal, restored)
         mod = self.mods.add(config)
+        self.records.recall_crashes(mod)
         with _held(mod.lock):  # no wait here: a load that is given up while it waits would leave the mod behind
             try:
                 with cancellable(mod):
@@ -110,6 +111,7 @@ class ModCommands:
         if (refusal := self.mods.may_load(config, restored=restored)) is not None:
             return self._refused(config, refusal, restored)
         mod = self.mods.add(config)
+        self.records.recall_crashes(mod)
         for worker in mod.keepers:
             worker.not_started(str(error))
         return self._not_loaded(mod, config, error, restored)

@@ -23,6 +23,7 @@ from ..config import (
     ConfigError,
     ModConfig,
     NetworkConfig,
+    Redaction,
     family_of,
     is_allowed,
     misfit,
@@ -316,6 +317,12 @@ class ModRegistry:
     def use_config(self, config: NetworkConfig) -> None:
         """Follow the rules of a changed network file from now on."""
         self._config = self._recipe.network = config
+        self.redaction.use(config.redact)
+
+    @property
+    def redaction(self) -> Redaction:
+        """What is masked in logs and reports."""
+        return self._recipe.redaction
 
     @property
     def config(self) -> NetworkConfig:

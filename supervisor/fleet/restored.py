@@ -7,11 +7,13 @@ whether the run ended by itself. The file rules for the mods that it names.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from ...ipc.errors import ModvisorError
 from ..config import ModConfig, family_of, is_as_quarantined, mod_config
 from ..journal import Journal, JournalError, KeptMod, LastRun, Quarantine
+from ..process import CrashReport
 from ..sources import SnapshotStore
 from .kept import Division, divide, kept_entry
 from .registry import ModRegistry
@@ -29,6 +31,7 @@ class ModRecords:
         self._journal = journal
         self._snapshots = snapshots
         self._quarantines: dict[str, Quarantine] = {}  # of the previous run, until the mod is loaded
+        self._crashes: dict[str, list[CrashReport]] = {}  # of the previous run, likewise
         self._was_cut_off = False
 
     # -- the previous run
@@ -36,6 +39,7 @@ class ModRecords:
     def restore(self, kept: LastRun) -> None:
         """Take what the journal kept. Call it before any mod is loaded."""
         self._quarantines = dict(kept.quarantines)
+        self._crashes = {mod_id: [*_reports(found)] for mod_id, found in kept.crashes.items()}
         self._was_cut_off = not kept.clean
         self._mods.families.restore(kept.families)
 
@@ -77,7 +81,13 @@ class ModRecords:
     def started(self) -> None:
         """Treat every mod that is loaded from now on as a new one."""
         self._was_cut_off = self._mods.is_starting = False
+        self._crashes.clear()
         self._mods.families.forget_gone()
+
+    def recall_crashes(self, mod: Mod) -> None:
+        """Give the workers of a mod the crash reports of the previous run."""
+        for worker in mod.keepers:
+            worker.crashes.recall(self._crashes.pop(worker.mod_id, ()))
 
     def stay_quarantined(self, mod: Mod) -> str | None:
         """Keep the workers in quarantine that were in it when the previous run ended.
@@ -181,3 +191,9 @@ class ModRecords:
     def _keep_entry(self, mod: Mod, position: int) -> None:
         if (entry := kept_entry(mod.config, mod.audience, position, mod.loaded_at)) is not None:
             self._journal.keep_mod(entry)
+
+
+def _reports(kept: Iterable[dict[str, Any]]) -> Iterator[CrashReport]:
+    for data in kept:
+        if (report := CrashReport.from_dict(data)) is not None:
+            yield report

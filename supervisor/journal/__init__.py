@@ -13,6 +13,7 @@ from ..faces import lazily
 
 if TYPE_CHECKING:
     from .backup import copy_database
+    from .history import JournalAtRest
     from .journal import Journal
     from .records import Checkpoint, DeadLetter, DurableEvent, JournalError, KeptMod, LastRun, LetterHead, Quarantine
     from .state_dir import StateDir, StateDirBusy
@@ -20,6 +21,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
     __getattr__ = lazily(
         __name__,
         backup="copy_database",
+        history="JournalAtRest",
         journal="Journal",
         records="Checkpoint DeadLetter DurableEvent JournalError KeptMod LastRun LetterHead Quarantine",
         state_dir="StateDir StateDirBusy",

@@ -17,7 +17,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from ...ipc.errors import Code, ModvisorError
+from ...ipc.errors import Code, ModvisorError, Unserializable
 from ...ipc.event import Event
 from ...ipc.messages import pack
 from ..config import JournalConfig
@@ -333,6 +333,19 @@ class Journal:
         until = None if older_than is None else time.time() - older_than
         return await self._ask("dead letters", lambda store: store.forget_dead_letters(letter_id, mod_id, until))
 
+    # -- for people to look back at
+
+    def keep_crash(self, mod_id: str, at: float, report: dict[str, Any]) -> None:
+        """Keep a crash report, as plain data. The oldest make room for it."""
+        if (packed := _packed_for_people("crash report", report)) is not None:
+            self._queue("crash report", lambda store: store.keep_crash(mod_id, at, packed))
+
+    def keep_stats(self, stats: dict[str, Any]) -> None:
+        """Keep the figures of this run, as plain data, in place of earlier ones."""
+        at = time.time()
+        if (packed := _packed_for_people("figures", stats)) is not None:
+            self._queue("figures", lambda store: store.keep_stats(at, packed))
+
     # -- the whole
 
     async def backup(self, target: Path) -> int:
@@ -425,3 +438,12 @@ class Journal:
 def _packed_event(event: dict[str, Any]) -> bytes:
     """Pack an event for the disk, which never holds an agent's secret. Raises `Unserializable`."""
     return pack({key: value for key, value in event.items() if key != "secret"})
+
+
+def _packed_for_people(what: str, data: dict[str, Any]) -> bytes | None:
+    """Pack what is only looked at. What cannot be packed is logged, and must disturb nobody."""
+    try:
+        return pack(data)
+    except Unserializable as error:
+        logger.error("%s cannot be kept: %s", what, error)
+        return None

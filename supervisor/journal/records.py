@@ -147,6 +147,7 @@ class LastRun:
         mods: in load order.
         quarantines: by mod id.
         families: the promotions of each family, by name, as plain data.
+        crashes: crash reports by mod id, as plain data, the oldest first.
         clean: the last run closed the journal, or there was no last run.
     """
 
@@ -156,3 +157,4 @@ class LastRun:
     quarantines: dict[str, Quarantine] = field(default_factory=dict)
     clean: bool = True
     families: dict[str, dict[str, Any]] = field(default_factory=dict)
+    crashes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)

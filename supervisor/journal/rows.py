@@ -100,6 +100,19 @@ def dead_letter(row: Row) -> DeadLetter:
     return DeadLetter(letter_id, mod_id, mapping(event), attempts, code, reason, kept, float(at))
 
 
+def crash(row: Row) -> tuple[str, dict[str, Any]]:
+    """Return whose report it is, and the report."""
+    _check(row, mod_id=_mod_id, at=_time, report=_bytes)
+    mod_id, _, report = row
+    return mod_id, mapping(report)
+
+
+def last_stats(row: Row) -> tuple[float, dict[str, Any]]:
+    _check(row, at=_time, stats=_bytes)
+    at, stats = row
+    return float(at), mapping(stats)
+
+
 def letter_head(row: Row) -> LetterHead:
     """Return the letter of a row without its large parts."""
     letter = dead_letter(row)
@@ -146,6 +159,8 @@ TABLES = {
         "dead letter", "dead letters", "letter_id",
         "letter_id, mod_id, event, attempts, code, reason, report, at", dead_letter,
     ),
+    "crash": Table("crash report", "crash reports", "number", "mod_id, at, report", crash),
+    "last_stats": Table("record of the last figures", "records of the last figures", "one", "at, stats", last_stats),
 }  # fmt: skip
 """The tables whose rows are checked. A table that is not named here is copied as it is."""
 
@@ -187,12 +202,12 @@ def _bytes_or_none(value: Any) -> bool:
     return value is None or type(value) is bytes
 
 
-def _flag(value: Any) -> bool:
-    return value in (0, 1)
-
-
 def _number(value: Any) -> bool:
     return type(value) is int and 0 <= value < _LARGEST_NUMBER
+
+
+def _flag(value: Any) -> bool:
+    return type(value) is int and value in (0, 1)
 
 
 def _attempts(value: Any) -> bool:

@@ -58,6 +58,15 @@ MIGRATIONS = (
     ALTER TABLE agent ADD COLUMN returned INTEGER NOT NULL DEFAULT 1;
     UPDATE agent SET guest = 1 WHERE agent_group IS NULL;
     """,
+    # What is kept for people to look back at.
+    """
+    CREATE TABLE crash (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, mod_id TEXT NOT NULL, at REAL NOT NULL, size INTEGER NOT NULL,
+        report BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX crash_of_mod ON crash (mod_id, number);
+    CREATE TABLE last_stats (one INTEGER PRIMARY KEY CHECK (one = 1), at REAL NOT NULL, stats BLOB NOT NULL) STRICT;
+    """,
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 

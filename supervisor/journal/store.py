@@ -18,6 +18,7 @@ from typing import Any
 from ..config import JournalConfig
 from .aging import Aging
 from .damage import Damage
+from .history import keep_crash, keep_stats
 from .records import Checkpoint, DeadLetter, DurableEvent, KeptMod, LastRun, LetterHead, Quarantine, StorageFull
 from .rows import TABLES, DamagedRow, Decoder, letter_head
 
@@ -37,7 +38,7 @@ _CHANGES = {
 _NO_GUEST = {"guest": False, "address": None, "returned": True}
 _SIZES = {
     "checkpoint": "length(state)", "durable": "length(event)",
-    "dead_letter": "length(event) + coalesce(length(report), 0)",
+    "dead_letter": "length(event) + coalesce(length(report), 0)", "crash": "length(report)",
 }  # fmt: skip
 _VACUUM_PAGES = 1000  # given back at once: events wait a few milliseconds for that
 _SPARE_PAGES = 256  # free pages (1 MB) that stay in the file for the next events
@@ -103,6 +104,7 @@ class Store:
             quarantines={found.mod_id: found for found in self._all("quarantine")},
             clean=clean,
             families=dict(self._all("family")),
+            crashes=self._crashes(),
         )
         self.recount()
         self._aging = Aging(self._last_seen())
@@ -127,6 +129,18 @@ class Store:
         for channel, agent_id in self._all("member", "ORDER BY joined"):
             channels.setdefault(channel, []).append(agent_id)
         return channels
+
+    def _crashes(self) -> dict[str, list[dict[str, Any]]]:
+        crashes: dict[str, list[dict[str, Any]]] = {}
+        for mod_id, report in self._all("crash", "ORDER BY number"):
+            crashes.setdefault(mod_id, []).append(report)
+        return crashes
+
+    def keep_crash(self, mod_id: str, at: float, report: bytes) -> None:
+        keep_crash(self.connection, mod_id, at, report, self._config.crash_reports, self._config.crash_report_bytes)
+
+    def keep_stats(self, at: float, stats: bytes) -> None:
+        keep_stats(self.connection, at, stats)
 
     def _all(self, table: str, order: str = "") -> list[Any]:
         return self._where(table, f"TRUE {order}")

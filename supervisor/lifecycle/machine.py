@@ -183,15 +183,16 @@ class Machine:
 
     def _report(self, facts: Facts) -> None:
         """Add a crash report to the log of crashes, and give it to the events that died."""
-        incarnation = facts.incarnation
+        incarnation, mask = facts.incarnation, self._shared.recipe.redaction.text
         if incarnation is None or facts.exit is None:
             assert facts.error is not None
-            report = report_of_start(self.mod_id, self.number, facts.error, self.log)
-            self.last_error = f"restart failed: {facts.error}"
+            report = report_of_start(self.mod_id, self.number, facts.error, self.log).masked(mask)
+            self.last_error = f"restart failed: {report.detail}"
         else:
-            report = report_of_end(incarnation, facts.exit, self.resources_of(incarnation))
+            report = report_of_end(incarnation, facts.exit, self.resources_of(incarnation)).masked(mask)
             self.last_error = f"incarnation {incarnation.number} (pid {incarnation.pid}) ended: {report.detail}"
         self.crashes.add(report)
+        self._shared.journal.keep_crash(self.mod_id, report.at, report.to_dict())
         if incarnation is not None and not incarnation.in_flight.report.done():
             incarnation.in_flight.report.set_result(report)
         logger.warning("mod %s: %s", self.mod_id, self.last_error)

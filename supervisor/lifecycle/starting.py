@@ -20,7 +20,7 @@ import anyio.to_thread
 from ...ipc import shared_memory
 from ...ipc.errors import ModvisorError
 from ...ipc.spinning import Spinner
-from ..config import AUTO, ModConfig, NetworkConfig, with_mod_file
+from ..config import AUTO, ModConfig, NetworkConfig, Redaction, with_mod_file
 from ..journal import StateDir
 from ..limits import Enforcement
 from ..process import Interpreter, ModLog, Program, is_shortage, probe
@@ -57,6 +57,9 @@ class Recipe:
         state: says where storage and logs of a mod lie.
         snapshots: the kept sources of the last good versions.
         enforcement: prepares the limits of a worker.
+
+    Attributes:
+        redaction: what is masked; it learns the variables that mods are given.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Recipe:
         self.network = network
         self.snapshots = snapshots
         self.compiled = CompiledCode()
+        self.redaction = Redaction(network.redact)
         self._state = state
         self._enforcement = enforcement
         self._spinner = Spinner(SPIN) if network.polling == AUTO else None
@@ -90,7 +94,8 @@ class Recipe:
     def log_of(self, mod_id: str) -> ModLog:
         """Make the log that the output of a mod goes to."""
         logs = self.network.log
-        return ModLog(self._state.log_file(mod_id), max_bytes=logs.max_bytes, backups=logs.backups)
+        file, mask = self._state.log_file(mod_id), self.redaction.text
+        return ModLog(file, max_bytes=logs.max_bytes, backups=logs.backups, mask=mask)
 
     def _python_path(self) -> list[str]:
         return [*search_path(self.network), *self._state.python_path]
@@ -136,6 +141,8 @@ class Recipe:
         """
         # Another interpreter has its own libraries and must not see those of the network's.
         path = self._python_path() if config.python is config.command is None else search_path(self.network)
+        env = {name: value.resolve() for name, value in config.env.items()}
+        self.redaction.learn(config, env)  # before the mod can print any of it
         return {
             "mod_id": config.name,
             "replica": config.replica,
@@ -144,7 +151,7 @@ class Recipe:
             "folder": str(home.folder) if home.by_folder else None,
             "sys_path": [*map(str, config.paths), *path],
             "config": config.config,
-            "env": {name: value.resolve() for name, value in config.env.items()},
+            "env": env,
             "storage_path": str(self._state.storage_of(config.mod_id)),
             "network_name": self.network.name,
             "concurrency": config.limits.concurrency,

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import signal
 from collections import deque
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
 
@@ -71,6 +72,29 @@ class CrashReport:
         """Return plain data for the edge: logs, HTTP, the journal."""
         return asdict(self)
 
+    def masked(self, mask: Callable[[str], str]) -> CrashReport:
+        """Return the report without secrets in its texts. Its log lines were masked as they came."""
+        traceback = None if self.traceback is None else mask(self.traceback)
+        return replace(self, traceback=traceback, detail=mask(self.detail))
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> CrashReport | None:
+        """Return the report of `to_dict`, or None if the data is of another shape."""
+        wanted = {each.name for each in fields(cls)}
+        try:
+            report = cls(**{name: value for name, value in data.items() if name in wanted})
+            sound = all(isinstance(getattr(report, name), kind) for name, kind in _KINDS.items())
+            return replace(report, cause=Cause(report.cause)) if sound else None
+        except (TypeError, ValueError):
+            return None
+
+
+_KINDS = {
+    "mod_id": str, "version": str | None, "incarnation": int, "pid": int | None, "at": int | float, "uptime": int | float,
+    "detail": str, "traceback": str | None, "log": list, "in_flight": list, "in_flight_count": int,
+    "resources": dict | None, "usage": dict | None,
+}  # fmt: skip
+
 
 class CrashLog:
     """The newest reports of one mod, oldest first."""
@@ -82,6 +106,10 @@ class CrashLog:
     def add(self, report: CrashReport) -> None:
         self._reports.append(report)
         self.total += 1
+
+    def recall(self, reports: Iterable[CrashReport]) -> None:
+        """Put the reports of the previous run before all others. They are not counted."""
+        self._reports = deque([*reports, *self._reports], maxlen=KEPT)
 
     def __iter__(self):
         return iter(self._reports)

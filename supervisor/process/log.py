@@ -45,6 +45,7 @@ class ModLog:
         backups: how many rotated files to keep beside the current one.
         keep_lines: how many lines to keep in memory; fewer if they are very long, see `MAX_KEPT`.
         clock: Unix seconds, for the stamps.
+        mask: takes secrets out of text of one or more lines, before anybody sees it.
 
     Attributes:
         write_errors: how often writing failed. The lines of these times are in memory only.
@@ -58,7 +59,9 @@ class ModLog:
         backups: int,
         keep_lines: int = 200,
         clock: Callable[[], float] = time.time,
+        mask: Callable[[str], str] | None = None,
     ) -> None:
+        self._mask = mask
         self.write_errors = 0
         self._splitter = LineSplitter()
         self._kept = _KeptLines(keep_lines)
@@ -104,6 +107,8 @@ class ModLog:
     def _publish(self, texts: list[str]) -> None:
         if not texts:
             return
+        if self._mask is not None:
+            texts = self._mask("\n".join(texts)).split("\n")
         # One stamp and one join for all lines, and no copy of lines that memory would drop at once:
         # all mods pay for the CPU of one that floods its log.
         stamp = _stamp(self._clock()) + " "

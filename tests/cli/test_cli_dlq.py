@@ -242,7 +242,9 @@ def test_a_letter_that_is_not_there(fragile: Served, cli: Command) -> None:
 
 def test_without_a_network(fragile: Served, cli: Command) -> None:
     fragile.stop()
-    for args in (("ls",), ("show", "1"), ("replay", "1"), ("replay", "--all"), ("purge", "1")):
+    assert cli.json("dlq", "ls")["dead_letters"] == []  # from the journal that it left
+    assert "there is no dead letter 1" in cli("dlq", "show", "1").output
+    for args in (("replay", "1"), ("replay", "--all"), ("purge", "1")):
         assert cli.json("dlq", *args, code=3)["data"]["error"] == "no_network"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -12,6 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from modvisor.supervisor import AgentNetwork
+from modvisor.supervisor.cli.run import _Masking
 from tests import warm
 
 from .conftest import COMMAND, DEADLINE, NETWORK, Command, Running
@@ -261,3 +264,9 @@ def test_all_mistakes_of_the_file_are_printed(cli: Command, tmp_path: Path, comm
 def _rest(running: Running) -> list[dict[str, object]]:
     assert running.process.stdout is not None
     return [json.loads(line) for line in running.process.stdout]
+
+
+def test_the_messages_of_the_network_are_masked() -> None:
+    record = logging.LogRecord("modvisor.x", logging.WARNING, "", 0, "refused token=%s", ("abc",), None)
+    network = AgentNetwork.from_config({"network": {"name": "x"}, "redact": ["pin"]})
+    assert _Masking(network).format(record).endswith("refused token=***")

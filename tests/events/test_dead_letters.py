@@ -11,6 +11,7 @@ import pytest
 from modvisor.ipc.errors import Code, ModvisorError
 from modvisor.ipc.event import Event, EventResponse
 from modvisor.supervisor.calls import Journey
+from modvisor.supervisor.config import Redaction
 from modvisor.supervisor.events import DeadLetters, LetterLedger
 from modvisor.supervisor.journal.records import DeadLetter, StorageFull
 
@@ -52,7 +53,9 @@ class Store:
         self.replayed: list[Event] = []
         self.answer: asyncio.Future[EventResponse] = asyncio.get_running_loop().create_future()
         journal: Any = self.journal
-        mods: Any = SimpleNamespace(find=lambda mod_id: mod_id if self.loaded and mod_id == "work" else None)
+        mods: Any = SimpleNamespace(
+            find=lambda mod_id: mod_id if self.loaded and mod_id == "work" else None, redaction=Redaction()
+        )
         self.ledger = LetterLedger(journal)
         self.letters = DeadLetters(journal, mods, self)  # type: ignore[arg-type]
 

@@ -48,7 +48,9 @@ class Masks:
             return dict.fromkeys(value, "<number>")
         if isinstance(value, Mapping):
             shown = {self.text(str(k)): self.value(v, str(k), numbers=numbers) for k, v in value.items()}
-            return {**shown, "size": "<number>"} if "letter_id" in value and "size" in value else shown
+            return (
+                {**shown, "size": "<number>"} if {"letter_id", "report"} & value.keys() and "size" in value else shown
+            )
         if isinstance(value, (list, tuple)) and not isinstance(value, msgpack.ExtType):
             return self._list(value, key, numbers)
         return self._leaf(value, key, numbers)

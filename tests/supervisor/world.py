@@ -93,6 +93,9 @@ class MemoryJournal(Journal):
     def keep_family(self, family: str, record: dict[str, Any] | None) -> None:
         pass
 
+    def keep_crash(self, mod_id: str, at: float, report: dict[str, Any]) -> None:
+        pass
+
     async def committed(self) -> None:
         await asyncio.sleep(self.lag)
 

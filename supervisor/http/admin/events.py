@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
@@ -19,8 +20,6 @@ from .spec import BATCH, CONCURRENCY, EVENTS, IN_ORDER, PATTERN, WATCH_LIMIT
 
 if TYPE_CHECKING:
     from ...operations import Operations
-
-_SECRETS = frozenset({"secret", "password_hash"})
 
 
 class EventRoutes:
@@ -53,26 +52,18 @@ class EventRoutes:
                     seen = [pair for pair in await next_items(queue) if matches(pattern, pair[0].event_name)][:left]
                     left = None if left is None else left - len(seen)
                     if seen:
-                        await write(event_line(event, response) for event, response in seen)
+                        mask = self._network.redaction.data
+                        await write(event_line(event, response, mask) for event, response in seen)
 
         return LineStream(watch, self._stopping)
 
 
-def event_line(event: Event, response: EventResponse) -> bytes:
+def event_line(event: Event, response: EventResponse, mask: Callable[[Any], Any]) -> bytes:
     """Return a finished event as a line of JSON. Secrets are masked: such lines end up in files."""
-    shown = {"event": event.to_dict(), "response": response.to_dict()}
-    if event.event_name == "system.register_agent":
-        shown["event"]["payload"] = _masked(event.payload)
-        shown["response"]["data"] = _masked(response.data)
+    shown = mask({"event": event.to_dict(), "response": response.to_dict()})
 
     def unwritable(error: Unserializable) -> dict[str, Any]:
         named = {"event_id": event.event_id, "event_name": event.event_name, "source_id": event.source_id}
         return {"event": named, "response": {"success": response.success}, "error": str(error)}
 
     return json_line(shown, unwritable)
-
-
-def _masked(data: Any) -> Any:
-    if not isinstance(data, dict):
-        return data
-    return {key: "***" if key in _SECRETS and value else value for key, value in data.items()}
