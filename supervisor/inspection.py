@@ -227,8 +227,12 @@ class Inspection:
         if self._parts is None:
             return []
         name, _, index = mod.partition("#")
-        found = self._parts.mods.find(name if index.isdecimal() else mod)
-        workers = found.keepers if found is not None else []
+        found = self._parts.mods.named(name if index.isdecimal() else mod)
+        if isinstance(found, EventResponse):
+            if found.error == Code.NO_SUCH_MOD:
+                return []
+            raise ModvisorError(str(found.message), code=found.error)
+        workers = found.keepers
         return [worker for worker in workers if worker.mod_id == mod] if index.isdecimal() else workers
 
     # -- what happens from now on

@@ -196,11 +196,7 @@ class AgentNetwork(Operations):
                 tasks.cancel_scope.cancel()
 
             tasks.start_soon(cancel_at_shutdown, self._stop_requested)
-            outcomes, restored = await parts.loading.start(kept.mods)
-            for mod_id, response in restored:
-                if not response.success:
-                    logger.error("mod %s, which ran when the network last ran, did not start: %s",
-                                 mod_id, response.message)  # fmt: skip
+            outcomes = await parts.loading.start(kept.mods)
             parts.records.started()
             tasks.cancel_scope.cancel()
         if self._stop_requested.is_set():
@@ -243,17 +239,16 @@ async def _start_launcher(mods: ModRegistry) -> None:
 
 
 def _check_started(outcomes: list[tuple[ModConfig, EventResponse]]) -> None:
-    """Log the mods that failed. Raises `StartError` if a required mod is one of them."""
-    failed = [(mod, response) for mod, response in outcomes if not response.success]
-    for mod, response in failed:
-        logger.error("mod %s did not start: %s", mod.mod_id, response.message)
-    if required := [response.message for mod, response in failed if mod.required]:
+    """Raise `StartError` if a required mod failed."""
+    if required := [response.message for mod, response in outcomes if mod.required and not response.success]:
         raise StartError("a required mod failed: " + "; ".join(str(message) for message in required))
 
 
 def _without_mods(kept: LastRun, journal: Journal) -> LastRun:
     """Forget the mods that the journal kept, their versions and their quarantines."""
     for mod in kept.mods:
+        if place := mod.spec.get("instead_of"):  # its accepted events are for the mod that comes back
+            journal.hand_on(mod.mod_id, place[0])
         journal.drop_mod(mod.mod_id)
     for mod_id in kept.quarantines:
         journal.release(mod_id)

@@ -12,7 +12,6 @@ from anyio.abc import TaskGroup
 from .agents import AgentRegistry
 from .clock import AwakeTime, awake_time
 from .commands import SystemCommands
-from .config import with_bundled_permissions
 from .events import DeadLetters, Gateway, LetterLedger, ModRequests
 from .fleet import (
     Audiences,
@@ -46,13 +45,11 @@ class NetworkParts:
         self.agents = AgentRegistry(
             config.agents, config.agent_groups, self.journal.record, self.awake.time, self.journal.together
         )
-        mods = tuple(with_bundled_permissions(mod) for mod in config.mods)
         self.monitor = ResourceMonitor(self._worker_pids)
         snapshots = SnapshotStore(state.snapshots)
         self.enforcement = Enforcement(config.network_id, config.cgroups, self.monitor.take)
         self.mods = ModRegistry(
             config,
-            mods,
             state,
             tasks,
             # Bound late: what they call is made below, from the mods.

@@ -212,7 +212,7 @@ class Reporter:
         parts = {part: getattr(changes, part) for part in ("added", "removed", "changed")}
         found: dict[str, Any] = {"happened": "reconfigured", "success": changes.success}
         found |= {part: {mod: each.to_dict() for mod, each in done.items()} for part, done in parts.items()}
-        found |= {"applied": changes.applied, "needs_restart": changes.needs_restart}
+        found |= {"applied": changes.applied, "needs_restart": changes.needs_restart, "swapped": changes.swapped}
         self._say(found, lambda: _changes_text(found))
 
     def kept(self, error: ConfigError) -> None:
@@ -266,6 +266,8 @@ def _ready_text(found: dict[str, Any]) -> str:
 
 def _mod_text(mod: dict[str, Any]) -> str:
     pids = mod["pids"] or [mod["pid"]]
+    if mod["state"] == State.FAILED:  # its reason is in the log by now
+        return f"{mod['state']:<8} {mod['mod_id']}: the log says why, and so does 'modvisor stats {mod['mod_id']}'"
     if mod["last_error"] is not None or None in pids:
         return f"{mod['state']:<8} {mod['mod_id']}: {trouble(mod)}"
     took = "" if mod["start_ms"] is None else f"  {mod['start_ms']:.0f} ms"

@@ -107,7 +107,7 @@ def network_stats(network: NetworkView) -> NetworkStats:
             os.getpid(), resources(running.monitor.of(os.getpid()) if running else None), network.output_lost
         ),
         journal=running.journal.stats() if running is not None else {},
-        dynamic_mods=LoadedMods(len(loaded), tuple(loaded), loaded),
+        dynamic_mods=_dynamic_mods(loaded),
         mods=all_mod_stats(running) if running is not None else {},
         families=running.mods.families.stats() if running is not None else {},
     )
@@ -148,6 +148,12 @@ def _capabilities(agent: Agent) -> list[Any]:
 def loaded_mods(mods: Iterable[Mod]) -> dict[str, LoadedMod]:
     """Return the loaded mods in short, by id, in load order."""
     return {mod.mod_id: _loaded(mod) for mod in mods}
+
+
+def _dynamic_mods(mods: dict[str, LoadedMod]) -> LoadedMods:
+    """Count the mods that came to serve; ``details`` has the others too, with what their state is."""
+    loaded = tuple(mod_id for mod_id, mod in mods.items() if mod.state not in (State.STARTING, State.FAILED))
+    return LoadedMods(len(loaded), loaded, mods)
 
 
 def _loaded(mod: Mod) -> LoadedMod:

@@ -175,12 +175,15 @@ class Incarnation:
     async def start(cls, order: StartOrder, launcher: Launcher, log: ModLog, listeners: Listeners) -> Incarnation:
         """Launch a worker that loads the mod. Raises `StartFailed`; no process is left then."""
         deadline = asyncio.get_running_loop().time() + order.timeout
+        log_rate = order.config.limits.log_rate
+        output = log.lines_of_a_process(log_rate)
         try:
             async with asyncio.timeout_at(deadline):
                 process = await launcher.launch(
                     Launch(
-                        log.feed,
-                        log_rate=order.config.limits.log_rate,
+                        output.feed,
+                        output.end,
+                        log_rate=log_rate,
                         python=order.python,
                         fork=order.config.launch == FORK,
                         cgroup=None if order.limits_in_force.cgroup is None else order.limits_in_force.cgroup.path,
