@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from .autoreload import Autoreload, Saved
     from .commands import ModCommands
     from .families import NotInAudience
+    from .forecast import unmet_requirements
     from .loading import Loading
     from .monitor import ResourceMonitor
     from .read_models import Health, LoadedMod, ModStats, NetworkStats, Reach, Resources, SupervisorStats, WorkerStats
-    from .reconfigure import Changes, apply_changes, in_force
+    from .reconfigure import Changes, apply_changes
     from .registry import ModRegistry
     from .restored import ModRecords
     from .router import Entry
@@ -32,10 +33,11 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         autoreload="Autoreload Saved",
         commands="ModCommands",
         families="NotInAudience",
+        forecast="unmet_requirements",
         loading="Loading",
         monitor="ResourceMonitor",
         read_models="Health LoadedMod ModStats NetworkStats Reach Resources SupervisorStats WorkerStats",
-        reconfigure="Changes apply_changes in_force",
+        reconfigure="Changes apply_changes",
         registry="ModRegistry",
         restored="ModRecords",
         router="Entry",

@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ...ipc.address import check_agent_id
 from ...ipc.errors import Code, InvalidEvent, ModvisorError, shown
 from ...ipc.event import Event
 from .agents_spec import (
@@ -193,4 +194,6 @@ def render_poll(agent_id: str, events: list[Event], dropped: dict[str, Any] | No
 
 
 def _agent_id(body: dict[str, Any]) -> str:
-    return AGENT_ID.of(body).removeprefix("agent:")
+    agent_id = AGENT_ID.of(body).removeprefix("agent:")
+    # Checked here, so that the failure names the id; an address of another role is forbidden later.
+    return agent_id if ":" in agent_id else check_agent_id(agent_id)

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ....ipc.address import check_mod_id
-from ....ipc.errors import Code, ModvisorError
 from ..answers import Answer, response_answer
 from ..bodies import json_body, optional_json_body
 from ..streams import LineStream, Write, json_line, next_items
@@ -108,7 +106,7 @@ class ModRoutes:
     async def log(self, request: Request) -> Response:
         mod = _mod(request)
         lines = LINES.of(request)
-        self._check_has_log(mod)
+        self._network.check_has_log(mod)
         if not FOLLOW.of(request):
             past = self._network.mod_log(mod, lines)
             return Response(b"".join(map(_log_line, past)), media_type=LineStream.media_type)
@@ -122,20 +120,6 @@ class ModRoutes:
                     await write(map(_log_line, await next_items(queue)))
 
         return LineStream(follow, self._stopping)
-
-    def _check_has_log(self, mod: str) -> None:
-        """Raise `ModvisorError` unless the mod is loaded or has left a log.
-
-        The name of a mod that is not loaded becomes the name of a file, so it must be a mod id:
-        nothing else may be read.
-        """
-        loaded = self._network.get_loaded_mods()
-        name, _, worker = mod.partition("#")  # wiki#1 is one worker of a mod with several
-        if name in loaded or any(mod == other["mod_path"] for other in loaded.values()):
-            return
-        check_mod_id(name if worker.isdecimal() else mod)
-        if not self._network.state_dir.log_file(mod).exists():
-            raise ModvisorError(f"mod {mod!r} is not loaded and has left no log", code=Code.NO_SUCH_MOD, mod=mod)
 
 
 def _mod(request: Request) -> str:
