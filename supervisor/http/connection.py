@@ -161,7 +161,8 @@ class Connection(asyncio.BufferedProtocol):
     def look(self, now: float) -> Phase:
         """Note what the connection waits for, and since when."""
         http = self.http
-        phase = _phase(http)
+        # What waits at the turnstile waits for us, not for the client.
+        phase = Phase.ANSWER if self._unread else _phase(http)
         if phase is not self.phase or http.cycle is not self._cycle:
             self.phase, self._cycle = phase, http.cycle
             self.since = now

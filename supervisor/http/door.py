@@ -3,8 +3,8 @@
 Rules:
 
 - A newcomer gets in. When all places are taken, it takes the place of a connection that waits for its
-  client: of a stranger before an agent, of an agent before a member of a group with a password, and
-  of the address or agent that holds the most.
+  client: of an agent that holds more than one address may, then of a stranger, then of any agent, each
+  time of the address or agent that holds the most. Members of a group with a password keep theirs.
 - A connection is a stranger's until its client has proved who it is. An address may hold only so
   many of them for longer than `PATIENCE`: agents that come at once behind one address have
   the time to say who they are.
@@ -90,7 +90,15 @@ class Door:
         for connection in self._connections:
             connection.look(now)
         waiting = [each for each in self._connections if each.is_waiting and each.rank < Rank.MEMBER]
-        waiting.sort(key=lambda each: (each.rank, -held[each.holder], each.since))
+        most = self._limits().connections_per_address
+        # An agent that holds more than an address may goes before strangers, who may have just come.
+        waiting.sort(
+            key=lambda each: (
+                0 if each.rank is Rank.AGENT and held[each.holder] > most else 1 + each.rank,
+                -held[each.holder],
+                each.since,
+            )
+        )
         for connection in waiting[: max(1, len(self._connections) // BATCH)]:
             self._dismiss(connection, "gave its place to another", None)
         return bool(waiting)

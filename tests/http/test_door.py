@@ -18,6 +18,7 @@ from modvisor.supervisor import AgentNetwork, Event
 from modvisor.supervisor.http import connection as connection_file
 from modvisor.supervisor.http import door as door_file
 from modvisor.supervisor.http import embedded
+from modvisor.supervisor.http import turnstile as turnstile_file
 from modvisor.supervisor.http.connection import Rank
 from tests.conftest import until
 from tests.http.serving import Served, serving
@@ -238,6 +239,18 @@ async def test_members_that_come_at_once_from_one_address_are_all_let_in(make_ne
         answers = [await reader.readline() for reader, _ in opened]
         assert answers == [b"HTTP/1.1 200 OK\r\n"] * count
         assert ranks(served) == [Rank.MEMBER] * count
+        assert not door_of(served).dismissed
+
+
+async def test_what_waits_at_the_turnstile_waits_for_us_and_not_for_its_client(
+    make_network: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turnstile_file, "REST", 1000.0)  # so that the queue hardly moves
+    async with open_port(make_network, header_timeout=0.1) as served, clients(served, 12) as opened:
+        for _, writer in opened:
+            writer.write(GET)
+        await until(lambda: len(door_of(served).turnstile._queue) > 3)
+        assert (await opened[-1][0].readline()) == b"HTTP/1.1 200 OK\r\n"
         assert not door_of(served).dismissed
 
 
