@@ -28,12 +28,13 @@ TOP = "the file"
 _TABLE: Mapping[str, Mapping[Effect, str]] = {
     TOP: {Effect.NOW: "allowed_mods"},
     "network": {
-        Effect.RESTART: "name id host port event_timeout polling storage mod_paths watch cgroups preload",
+        Effect.RESTART: "name id host port event_timeout polling storage mod_paths watch cgroups preload preload_timeout",
     },
     "mods[]": {
         Effect.MODS: (
             "path name id enabled required config permissions speak_for delivery max_attempts durable "
             "checkpoint_every workers partition_by overlap reload launch probation aliases watch version paths python "
+            "command "
             "requires optional"
         ),
     },

@@ -12,6 +12,7 @@ from .env_values import EnvValue, variable
 from .keys import about, key, section
 from .name_values import mod_id, mod_path, partition, permission_set, requirement, speaker, version
 from .values import (
+    command,
     duration,
     flag,
     folder,
@@ -56,7 +57,7 @@ class LimitsConfig:
         1000,
         whole(0),
         "events that wait for a free slot, or for a process that is being replaced; when the queue is full, "
-        "the mod counts as overloaded",
+        "the mod counts as overloaded, and the source that has most events in it is refused first",
     )
     queue_bytes: int = key(
         64 * 1024 * 1024,
@@ -314,6 +315,13 @@ class ModConfig:
         or_null(interpreter),
         "the Python that the mod runs under: an interpreter (3.11 or newer), a virtual environment, or a command on "
         "`PATH`; null: the network's own",
+        in_mod_file=True,
+    )
+    command: tuple[str, ...] | None = key(
+        None,
+        or_null(command),
+        "a worker in another language: the program and its arguments, such as `[./wiki-worker]`; it speaks "
+        "[the protocol](protocol.md). null: the mod is Python",
         in_mod_file=True,
     )
     requires: tuple[Requirement, ...] = key(

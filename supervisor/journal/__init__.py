@@ -14,13 +14,13 @@ from ..faces import lazily
 if TYPE_CHECKING:
     from .backup import copy_database
     from .journal import Journal
-    from .records import Checkpoint, DeadLetter, DurableEvent, JournalError, KeptMod, LastRun, Quarantine
+    from .records import Checkpoint, DeadLetter, DurableEvent, JournalError, KeptMod, LastRun, LetterHead, Quarantine
     from .state_dir import StateDir, StateDirBusy
 else:  # hidden from type checkers, which would take any name for one of the room
     __getattr__ = lazily(
         __name__,
         backup="copy_database",
         journal="Journal",
-        records="Checkpoint DeadLetter DurableEvent JournalError KeptMod LastRun Quarantine",
+        records="Checkpoint DeadLetter DurableEvent JournalError KeptMod LastRun LetterHead Quarantine",
         state_dir="StateDir StateDirBusy",
     )

@@ -205,8 +205,8 @@ class Machine:
         clean = exit is not None and exit.clean and incarnation is not None and incarnation.end_reason is None
         served = incarnation.served if incarnation is not None else 0.0
         starved = facts.error is not None and facts.error.starved
-        charged = not starved and (incarnation is None or incarnation.in_flight.killed_by is None)
-        match self._policy.exited(self._loop.time(), clean=clean, uptime=served, charged=charged):
+        charged = incarnation is None or incarnation.in_flight.killed_by is None
+        match self._policy.exited(self._loop.time(), clean=clean, uptime=served, charged=charged, starved=starved):
             case Restart(delay):
                 self._delay = delay
                 return Trigger.EXITED, None

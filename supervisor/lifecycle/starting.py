@@ -23,7 +23,7 @@ from ...ipc.spinning import Spinner
 from ..config import AUTO, ModConfig, NetworkConfig, with_mod_file
 from ..journal import StateDir
 from ..limits import Enforcement
-from ..process import ModLog, probe
+from ..process import Interpreter, ModLog, Program, is_shortage, probe
 from ..sources import CompiledCode, Home, SnapshotStore, has_home, read_home, search_path
 from .incarnation import StartFailed, StartOrder
 
@@ -119,7 +119,7 @@ class Recipe:
         """
         config = found.config
         with naming(config.mod_id):
-            python = None if config.python is None else await probe(config.python)
+            python = await _runs_under(config)
             params = self._load_params(config, found.home)
         if found.modules is not None:
             params["snapshot"] = found.modules
@@ -135,7 +135,7 @@ class Recipe:
         Raises `ConfigError`, OSError.
         """
         # Another interpreter has its own libraries and must not see those of the network's.
-        path = self._python_path() if config.python is None else search_path(self.network)
+        path = self._python_path() if config.python is config.command is None else search_path(self.network)
         return {
             "mod_id": config.name,
             "replica": config.replica,
@@ -154,6 +154,15 @@ class Recipe:
         }
 
 
+async def _runs_under(config: ModConfig) -> Interpreter | Program | None:
+    """Return what the worker runs under, if not the network's own interpreter."""
+    if config.command is not None:
+        program = Program(config.command)
+        program.check()
+        return program
+    return None if config.python is None else await probe(config.python)
+
+
 async def _completed(config: ModConfig, home: Home) -> ModConfig:
     if home.file is None:  # nothing to parse, so it needs no thread
         return with_mod_file(config, None, home.said)
@@ -168,4 +177,8 @@ def naming(mod_id: str) -> Iterator[None]:
     except ModvisorError as error:
         raise StartFailed(f"mod {mod_id}: {error}", code=error.code, **error.details) from None
     except OSError as error:  # a folder cannot be made: the disk is full, or not ours to write
+        raise StartFailed(f"mod {mod_id}: {error}").for_want(error) from None
+    except RuntimeError as error:
+        if not is_shortage(error):  # a bug
+            raise
         raise StartFailed(f"mod {mod_id}: {error}").for_want(error) from None

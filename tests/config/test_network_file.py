@@ -427,9 +427,9 @@ def test_one_mod_is_checked_like_an_entry():
     with pytest.raises(ConfigError) as caught:
         parse_mod({"path": WIKI, "ID": "x", "restart": {"policy": "always"}}, base_dir=ROOT)
     assert str(caught.value).splitlines() == [
-        "ID: unknown key; known here: aliases, audience, checkpoint_every, config, delivery, durable, enabled, env, id, "
-        "launch, limits, max_attempts, name, optional, overlap, partition_by, path, paths, permissions, probation, python, "
-        "reload, required, requires, restart, speak_for, version, watch, workers",
+        "ID: unknown key; known here: aliases, audience, checkpoint_every, command, config, delivery, durable, enabled, env, "
+        "id, launch, limits, max_attempts, name, optional, overlap, partition_by, path, paths, permissions, probation, "
+        "python, reload, required, requires, restart, speak_for, version, watch, workers",
         "restart.policy: expected one of permanent, transient, temporary, got 'always'",
     ]
 
@@ -713,7 +713,7 @@ def test_mistakes_at_the_top(mistakes, monkeypatch, text, expected):
         ("mods: []", "1: network: the key is missing; write at least 'network: {name: demo}'"),
         ("network:", "1: network.name: the key is missing; give the network a name"),
         ("network: demo", "1: network: expected a mapping with cgroups, event_timeout, host, id, mod_paths, name, polling, "
-         "port, preload, storage, watch, got 'demo'"),
+         "port, preload, preload_timeout, storage, watch, got 'demo'"),
         ("network: {name: x, polling: on}", "1: network.polling: expected auto or off, got true"),
         ("network: {name: x, polling: always}", "1: network.polling: expected auto or off, got 'always'"),
         ("network: {name: x, preload: numpy}", "1: network.preload: expected a list such as [numpy], got 'numpy'"),
