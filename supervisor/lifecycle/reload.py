@@ -320,8 +320,8 @@ async def _stop_first(keeper: Keeper, old: Incarnation, config: ModConfig, *, fr
     except BaseException:
         _reopen(keeper, old)
         raise
-    await shielded(_make_way(keeper, config))
     try:
+        await shielded(_make_way(keeper, config))
         new = await _started(keeper, config, from_snapshot)
         try:
             await give(new, state)

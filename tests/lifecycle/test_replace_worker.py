@@ -225,3 +225,17 @@ async def test_a_reload_that_is_given_up_within_a_probation_leaves_no_process(
     resting = keeper.probation.resting if keeper.probation is not None else None
     known = {each.pid for each in (keeper.incarnation, resting) if each is not None}
     assert {worker.pid for worker in world.launcher.living} == known
+
+
+@pytest.mark.parametrize("turns", range(1, 40, 2))
+async def test_a_stop_first_reload_that_is_given_up_leaves_the_mod_serving(make_world: MakeWorld, turns: int) -> None:
+    world = await make_world(reload="stop_first")
+    keeper = keeper_of(world)
+    reload = asyncio.ensure_future(replace_worker(keeper, keeper.config))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    reload.cancel()
+    await asyncio.wait([reload])
+    await asyncio.sleep(10)
+    assert (keeper.state, len(world.launcher.living)) == (State.READY, 1)
+    assert (await world.send().task).success
