@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modvisor.supervisor.config import ConfigError, Redaction, parse_config, redacted_in
@@ -74,12 +74,14 @@ plain = st.recursive(
 )
 
 
+@settings(max_examples=30)
 @given(plain)
 def test_any_data_is_masked_once(data: Any) -> None:
     once = Redaction().data(data)
     assert Redaction().data(once) == once
 
 
+@settings(max_examples=30)
 @given(st.text(st.sampled_from("tokensecr=:\"' \n-_&"), max_size=60))
 def test_masking_keeps_the_number_of_lines(text: str) -> None:
     assert Redaction().text(text).count("\n") == text.count("\n")

@@ -23,7 +23,7 @@ from modvisor.supervisor.journal import DeadLetter, Journal, KeptMod, LastRun, Q
 
 pytestmark = pytest.mark.anyio
 
-AGENTS, EVENTS, LETTERS = 120, 80, 30
+AGENTS, EVENTS, LETTERS = 60, 40, 20
 
 
 def registered(agent_id: str) -> tuple[str, dict[str, Any]]:
