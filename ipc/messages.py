@@ -82,7 +82,9 @@ class Notification(NamedTuple):
 
 Message = Request | Response | Notification
 
+# Bound here, because a mod may replace the functions of the module.
 _packer = msgpack.Packer(datetime=True, autoreset=True)
+_unpackb = msgpack.unpackb
 
 
 def pack(value: Any) -> bytes:
@@ -99,6 +101,9 @@ def pack(value: Any) -> bytes:
         _packer.reset()
         place, reason = _culprit(value, "", 0) or ("value", str(error))
         raise Unserializable(f"{place}: {reason}") from None
+    except BaseException:  # out of memory, or a method of a subclass of dict or list raised
+        _packer.reset()  # what it had packed would precede the next message
+        raise
 
 
 MAX_UNPACKED = 256 * 1024 * 1024
@@ -171,10 +176,8 @@ def unpack(frame: bytes | bytearray | memoryview, ext_hook: Callable[[int, bytes
     """
     try:
         if len(frame) < LARGE:
-            return msgpack.unpackb(frame, timestamp=3, strict_map_key=False, use_list=True, ext_hook=ext_hook)
-        return msgpack.unpackb(
-            frame, timestamp=3, strict_map_key=False, use_list=True, ext_hook=ext_hook, **Scales().hooks()
-        )
+            return _unpackb(frame, timestamp=3, strict_map_key=False, use_list=True, ext_hook=ext_hook)
+        return _unpackb(frame, timestamp=3, strict_map_key=False, use_list=True, ext_hook=ext_hook, **Scales().hooks())
     except (ValueError, TypeError, RecursionError, OverflowError, MemoryError, msgpack.UnpackException) as error:
         # UnicodeDecodeError, ExtraData, StackError and FormatError are ValueErrors.
         # TypeError: a map key cannot be hashed.
@@ -285,8 +288,9 @@ def _culprit(value: Any, place: str, depth: int) -> tuple[str, str] | None:
     if kind is int and value not in _INT64:
         return here, f"integer of {value.bit_length()} bits does not fit in 64; send it as text"
     try:
-        msgpack.packb(value, datetime=True)
+        _packer.pack(value)
     except (TypeError, ValueError, OverflowError) as error:
+        _packer.reset()
         if kind.__name__ == "datetime":
             return here, "datetime without a time zone; use datetime.now(timezone.utc) or .isoformat()"
         if kind is str:

@@ -105,7 +105,8 @@ class PipeReader:
             self._pause = True
 
     def _readable(self) -> None:
-        if self._next_turn is None and self._receive():
+        # Something is unread here only in a loop that a handler runs inside the loop.
+        if self._next_turn is None and (self._unread is not None or self._receive()):
             if self._spinner is not None:
                 self._spinner.came()
             self._take_turn()
@@ -121,16 +122,17 @@ class PipeReader:
 
     def _take_turn(self) -> None:
         """Handle what one turn allows. Schedule the rest for the next turn, or after a pause."""
-        if self._unread is not None:
-            self._handle_unread(TURN)
-        if self._closed is not None:
-            return
-        if self._pause:
-            self._pause = self._reading = False
-            self._loop.remove_reader(self._sock.fileno())
-            self._next_turn = self._loop.call_later(PAUSE, self._go_on)
-        elif self._unread is not None:
-            self._next_turn = self._loop.call_soon(self._go_on)
+        try:
+            if self._unread is not None:
+                self._handle_unread(TURN)
+        finally:  # a handler must not raise; if it does, the messages behind its own are handled all the same
+            if self._closed is None and self._next_turn is None:
+                if self._pause:
+                    self._pause = self._reading = False
+                    self._loop.remove_reader(self._sock.fileno())
+                    self._next_turn = self._loop.call_later(PAUSE, self._go_on)
+                elif self._unread is not None:
+                    self._next_turn = self._loop.call_soon(self._go_on)
 
     def _receive(self) -> int:
         """Read the socket once, into `_unread`.
@@ -169,10 +171,11 @@ class PipeReader:
         Returns:
             what is left of ``most``.
         """
-        assert self._unread is not None
+        unread = self._unread
+        assert unread is not None
         self._is_in_steps = False
         try:
-            for message in self._unread:
+            for message in unread:
                 if message is None:  # a large message is being decoded: others have their turn
                     self._is_in_steps = True
                     return most
@@ -192,7 +195,12 @@ class PipeReader:
                     return most
         except ProtocolError as error:
             self._end(_broken_by(error))
-        self._unread = None
+        except BaseException:
+            if self._closed is None and getattr(unread, "gi_frame", None) is None:
+                self._unread = self._connection.received(0)  # it raised itself, and has ended: go on behind
+            raise
+        if self._unread is unread:  # else a loop inside a handler has read on
+            self._unread = None
         return most
 
     def _handle(self, message: Message) -> None:

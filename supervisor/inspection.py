@@ -82,6 +82,7 @@ class Inspection:
         self._parts: Parts | None = None
         self._started_at = 0.0  # wall clock
         self._started = 0.0  # monotonic clock
+        self._output_lost = 0
 
     @property
     def is_running(self) -> bool:
@@ -119,8 +120,14 @@ class Inspection:
         """
         return network_stats(self._view()).to_dict()
 
+    def lost_output(self) -> None:
+        """Count a message that this process could not write to its stdout or stderr."""
+        self._output_lost += 1
+
     def _view(self) -> NetworkView:
-        return NetworkView(self.config, self.counters, self._started_at, self.uptime, self.port, self._parts)
+        return NetworkView(
+            self.config, self.counters, self._started_at, self.uptime, self.port, self._parts, self._output_lost
+        )
 
     async def sample_resources(self) -> None:
         """Take a resource sample now instead of at the next tick.
@@ -220,8 +227,12 @@ class Inspection:
         if self._parts is None:
             return []
         name, _, index = mod.partition("#")
-        found = self._parts.mods.find(name if index.isdecimal() else mod)
-        workers = found.keepers if found is not None else []
+        found = self._parts.mods.named(name if index.isdecimal() else mod)
+        if isinstance(found, EventResponse):
+            if found.error == Code.NO_SUCH_MOD:
+                return []
+            raise ModvisorError(str(found.message), code=found.error)
+        workers = found.keepers
         return [worker for worker in workers if worker.mod_id == mod] if index.isdecimal() else workers
 
     # -- what happens from now on

@@ -10,8 +10,10 @@ import socket
 import sys
 
 from . import crash, lifeline
+from .endings import end_objects_at_exit, run_exit_handlers
 from .serve import main
 from .signals import restore_defaults
+from .sources import own_modules
 
 if __name__ == "__main__":
     if len(sys.argv) != 4 or not all(number.isdigit() for number in sys.argv[1:]):
@@ -25,4 +27,7 @@ if __name__ == "__main__":
     restore_defaults()
     lifeline.hold(pipe)
     crash.install(dump)
-    sys.exit(main(socket.socket(fileno=sock)))
+    end_objects_at_exit(own_modules)
+    status = main(socket.socket(fileno=sock))
+    run_exit_handlers()
+    sys.exit(status)

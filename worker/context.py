@@ -59,6 +59,14 @@ class CommonContext(ABC):
     async def _save(self, state: Any) -> None:
         """Keep a state for the next process of the mod."""
 
+    def _check_loop(self, what: str) -> None:
+        """Raise RuntimeError on another loop: the pipe belongs to the loop of the mod, and to its thread."""
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError(
+                f"{what}() was awaited on another event loop than the mod's, with asyncio.run() or in a thread; "
+                f"call it there as self.context.run_from_thread(self.context.{what}(...))"
+            )
+
     def run_from_thread(self, coroutine: Coroutine[Any, Any, T]) -> T:
         try:
             running = asyncio.get_running_loop()
@@ -88,6 +96,7 @@ class WorkerContext(CommonContext):
         self._version = version
 
     async def send_event(self, event: Event, timeout: float | None = None) -> EventResponse:
+        self._check_loop("send_event")
         data = event.to_dict()
         if timeout is not None:
             data["timeout"] = timeout
@@ -99,6 +108,7 @@ class WorkerContext(CommonContext):
         return EventResponse.from_dict(answer)
 
     async def _save(self, state: Any) -> None:
+        self._check_loop("checkpoint")
         await self._pipe.request(CHECKPOINT, {"state": state, "version": self._version})
 
     async def agents(self) -> list[dict[str, Any]]:
@@ -114,4 +124,5 @@ class WorkerContext(CommonContext):
         return await self._query("groups")
 
     async def _query(self, what: str, **params: Any) -> Any:
+        self._check_loop("channel_members" if what == "members" else what)
         return await self._pipe.request(QUERY, {"what": what, **params})

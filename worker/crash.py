@@ -6,10 +6,11 @@ import faulthandler
 import linecache
 import signal
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 MAX_TRACEBACK = 16_000  # characters; of a deep recursion, the head and the tail are enough
+MAX_MESSAGE = 4_000  # characters of an exception's own text
 
 
 def install(dump: int) -> None:
@@ -23,7 +24,9 @@ def install(dump: int) -> None:
 
 
 def describe(error: BaseException, own: Mapping[str, bytes]) -> dict[str, Any]:
-    """Return what people and programs need to know of an exception.
+    """Return what people and programs need to know of an exception. Never raises.
+
+    An exception is the mod's own object: its methods may fail too.
 
     Args:
         own: file name to source of the mod's own modules, as they were compiled. The files may have
@@ -33,6 +36,24 @@ def describe(error: BaseException, own: Mapping[str, bytes]) -> dict[str, Any]:
         ``{"type", "message", "where", "traceback"}``; ``where`` is ``file:line`` of the last frame
         in the mod's own files, or of the syntax error, or "" when no frame is in the mod's code.
     """
+    told = {
+        "type": _told(lambda: type(error).__name__, "exception"),
+        "message": _told(lambda: _one_line(error), ""),
+        "where": _told(lambda: _place(error, own), ""),
+        "traceback": _told(lambda: _traceback(error, own), ""),
+    }
+    # File names of another encoding contain lone surrogates, which msgpack cannot carry.
+    return {key: value.encode("utf-8", "backslashreplace").decode() for key, value in told.items()}
+
+
+def _told(tell: Callable[[], str], otherwise: str) -> str:
+    try:
+        return tell()
+    except BaseException:  # noqa: BLE001 - whatever the exception's own methods raise
+        return otherwise
+
+
+def _traceback(error: BaseException, own: Mapping[str, bytes]) -> str:
     for name, source in own.items():  # a traceback must show the lines that ran, not those on disk
         if name not in linecache.cache:
             text = source.decode("utf-8", "replace")
@@ -41,14 +62,18 @@ def describe(error: BaseException, own: Mapping[str, bytes]) -> dict[str, Any]:
     if len(text) > MAX_TRACEBACK:
         half = MAX_TRACEBACK // 2
         text = f"{text[:half]}\n  … {len(text) - 2 * half} characters left out …\n{text[-half:]}"
-    told = {"type": type(error).__name__, "message": _one_line(error), "where": _place(error, own), "traceback": text}
-    # File names of another encoding contain lone surrogates, which msgpack cannot carry.
-    return {key: value.encode("utf-8", "backslashreplace").decode() for key, value in told.items()}
+    return text
 
 
 def _one_line(error: BaseException) -> str:
-    text = str(error)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except BaseException as failure:  # noqa: BLE001 - the exception's own __str__
+        text = f"(its text cannot be had: __str__ raised {type(failure).__name__})"
+    if len(text) > MAX_MESSAGE:
+        text = f"{text[:MAX_MESSAGE]} (… {len(text) - MAX_MESSAGE} more characters)"
+    return f"{name}: {text}" if text else name
 
 
 def _place(error: BaseException, own: Mapping[str, bytes]) -> str:

@@ -7,6 +7,8 @@ import contextvars
 import errno
 import inspect
 import linecache
+import sys
+import threading
 import traceback
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Executor
@@ -111,23 +113,30 @@ class Dispatcher:
                 await self._first_answer([handler], event)
             except HandlerFailed as failure:
                 failures.append(failure)
+            except asyncio.CancelledError as error:
+                if is_being_cancelled():
+                    raise
+                failures.append(self._failed(handler, error))  # it raised that itself
         return failures
 
     def _refusal(self, handler: Handler, error: BaseException) -> EventResponse:
         """Return the answer of a handler that refused the event; raise any other failure of it."""
+        if isinstance(error, asyncio.CancelledError):  # not the handler's failure, unless it raised it itself
+            raise error
         if isinstance(error, Refused):
-            return EventResponse.failure(error.code, str(error), **error.details)
+            try:
+                return EventResponse.failure(error.code, str(error), **error.details)
+            except Exception as mistake:  # noqa: BLE001 - a code or details that no answer can have
+                raise self._failed(handler, mistake) from None
         if isinstance(error, MemoryError):
             limits.reserve.release()  # first: reporting takes memory
             failed = self._failed(handler, error)
             traceback.clear_frames(error.__traceback__)  # it holds what the handler had collected
             limits.reserve.hold()
             raise failed from None
-        # sys.exit() in a handler is the handler's mistake, not the end of the mod.
-        # A cancellation is not the handler's failure, so it is passed on.
-        if isinstance(error, (Exception, SystemExit)):
-            raise self._failed(handler, error) from error
-        raise error
+        # Also what is no Exception: sys.exit() or a panic of a library in Rust is the handler's
+        # mistake, not the end of the mod.
+        raise self._failed(handler, error) from error
 
     async def _in_thread(self, handler: Handler, event: Event) -> Any:
         context = contextvars.copy_context()
@@ -136,6 +145,8 @@ class Dispatcher:
         def call() -> Any:
             return context.run(_call_plain, handler, event)
 
+        if sys.excepthook is None or threading.excepthook is None:
+            _restore_hooks()
         return await loop.run_in_executor(self._executor, call)
 
     def _failed(self, handler: Handler, error: BaseException) -> HandlerFailed:
@@ -144,7 +155,7 @@ class Dispatcher:
         details = {
             "type": told["type"], "where": told["where"], "handler": handler.name, "traceback": told["traceback"],
         }  # fmt: skip
-        if limit := limit_of(error):
+        if limit := _tolerant_limit_of(error):
             text = f"handler {handler.name} hit the limit {_with_value(limit)}{at}: {told['message']}"
             return HandlerFailed(text, code=Code.LIMIT_HIT, limit=limit, **details)
         return HandlerFailed(f"handler {handler.name} raised{at}: {told['message']}", **details)
@@ -157,6 +168,13 @@ _LIMIT_OF_ERRNO = {
     errno.EDQUOT: "disk",
     errno.EFBIG: "disk",
 }
+
+
+def _tolerant_limit_of(error: BaseException) -> str | None:
+    try:
+        return limit_of(error)
+    except BaseException:  # noqa: BLE001 - the exception's own attributes
+        return None
 
 
 def limit_of(error: BaseException) -> str | None:
@@ -221,6 +239,18 @@ def _call_plain(handler: Handler, event: Event) -> Any:
         raise
     except StopIteration as error:  # no future can hold it: the caller would wait forever
         raise RuntimeError("handler raised StopIteration") from error
+
+
+def is_being_cancelled() -> bool:
+    """Return whether somebody cancels the current task. If not, the mod's code raised `CancelledError` itself."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+def _restore_hooks() -> None:
+    """Undo a mod's ``sys.excepthook = None``, with which no thread can start."""
+    sys.excepthook = sys.excepthook or sys.__excepthook__
+    threading.excepthook = threading.excepthook or threading.__excepthook__
 
 
 def _definition(handler: Handler) -> str:

@@ -34,27 +34,45 @@ class Starter:
             the task that goes on with it; None when it has ended already.
         """
         host = self._host
-        if not host.is_free:  # it has not run yet
-            return self._loop.create_task(work)
+        if not host.is_free:
+            return self._start_later(work)
         context = copy_context()
+        host.is_waiting = False  # the work may run a loop inside the loop, which starts more work
         _enter_task(self._loop, host.task)
         try:
             waits_for = context.run(work.send, None)
         except StopIteration:
+            host.is_waiting = True
             if not host.is_free:  # the work has cancelled its own task
                 self._prepare()
             return None
+        except BaseException:
+            host.is_waiting = True
+            raise
         finally:
             _leave_task(self._loop, host.task)
         host.take(work, context, waits_for)
         self._prepare()
         return host.task
 
+    def begin_later(self) -> None:
+        """Begin nothing at once from now on: the mod may run the loop inside a handler.
+
+        In a task of its own, a handler does so outside of what reads the pipe.
+        """
+        self.start = self._start_later
+
     def defer(self) -> None:
         """Begin nothing at once in the rest of this turn: scheduled callbacks go first."""
         if self._host.is_free:
             self._host.task.cancel()
             self._prepare()
+
+    def _start_later(self, work: Work) -> asyncio.Task[None]:
+        """Begin ``work`` in the next turn: the host has not run yet, or is busy, or was cancelled."""
+        if self._host.task.done():
+            self._prepare()
+        return self._loop.create_task(work)
 
     def _prepare(self) -> None:
         self._host = _Host(self._loop)
@@ -66,13 +84,13 @@ class _Host:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._begun: tuple[Work, Context, Any] | None = None
         self._wake: asyncio.Future[None] = loop.create_future()
-        self._waits = False
+        self.is_waiting = False
         self.task = loop.create_task(self._live())
 
     @property
     def is_free(self) -> bool:
         """Whether it waits for work. A task that has not run yet could lose it if cancelled."""
-        return self._waits and not self._wake.done()
+        return self.is_waiting and not self._wake.done()
 
     def take(self, work: Work, context: Context, waits_for: Any) -> None:
         """Go on with work that was begun in this task and in ``context``.
@@ -85,7 +103,7 @@ class _Host:
             self._wake.set_result(None)
 
     async def _live(self) -> None:
-        self._waits = True
+        self.is_waiting = True
         cancelled = False
         try:
             await self._wake

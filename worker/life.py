@@ -26,7 +26,7 @@ from ..mods.handlers import collect_handlers
 from . import limits, stdio
 from .context import WorkerContext
 from .crash import describe
-from .dispatch import Dispatcher
+from .dispatch import Dispatcher, is_being_cancelled
 from .loader import LoadFailed, find_mod_class, sources_for
 from .sources import Sources
 
@@ -69,6 +69,7 @@ class Life:
         self._news: deque[tuple[str, str]] = deque(maxlen=MAX_NEWS)
         self._telling: asyncio.Task[None] | None = None
         self.spinner: Spinner | None = None
+        self._is_closing = False
         self.is_shut_down = False
         """The core asked for the shutdown."""
         self.calls: dict[str, Call] = {
@@ -112,9 +113,9 @@ class Life:
             result = getattr(self._mod, name)(*args)
             if asyncio.iscoroutine(result):
                 result = await result
-        except asyncio.CancelledError:
-            raise
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the mod's own failure
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and is_being_cancelled():
+                raise
             raise self.failed(f"{where}() raised", error, _CODES.get(name, Code.INITIALIZE_FAILED)) from None
         if result is False and name in _MAY_REFUSE:
             text = f"{where}() returned False: the mod refuses {_MAY_REFUSE[name]}"
@@ -160,7 +161,7 @@ class Life:
     def _instantiate(self, cls: type[BaseMod], mod_id: str) -> BaseMod:
         try:
             return cls()
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the constructor is the mod's code
+        except BaseException as error:  # noqa: BLE001 - the constructor is the mod's code
             what = f"mod {mod_id}: {cls.__qualname__}() failed"
             raise self.failed(what, error, note=" (the constructor takes no arguments)") from None
 
@@ -262,7 +263,8 @@ class Life:
         Args:
             patience: seconds that the shutdown() may take.
         """
-        if self._mod is not None and not self.is_shut_down:
+        if self._mod is not None and not self.is_shut_down and not self._is_closing:
+            self._is_closing = True
             with suppress(ModvisorError, TimeoutError):
                 async with asyncio.timeout(patience):
                     await self.call("shutdown")

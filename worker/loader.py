@@ -31,8 +31,9 @@ def sources_for(
     Args:
         folder: the folder of the mod's package, if `sys.path` does not lead to it.
     """
-    package = local_name(mod_path) if mod_path.startswith("./") else mod_path.partition(":")[0]
-    return Sources(package.removesuffix(".mod"), folder, snapshot, compiled)
+    # The name of a folder counts in full, also if it is `mod`.
+    package = local_name(mod_path) if mod_path.startswith("./") else mod_path.partition(":")[0].removesuffix(".mod")
+    return Sources(package, folder, snapshot, compiled)
 
 
 def find_mod_class(mod_path: str, sources: Sources) -> type[BaseMod]:
@@ -63,13 +64,14 @@ def _exists(fullname: str) -> bool:
 def _import(name: str, mod_path: str, sources: Sources) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - importing runs the mod's code: anything may come
+    except BaseException as error:  # noqa: BLE001 - importing runs the mod's code: anything may come
         if (
             isinstance(error, ModuleNotFoundError)
             and error.name
             and (name == error.name or name.startswith(error.name + "."))
         ):
-            raise LoadFailed(f"{mod_path}: no module named {error.name!r} on the mod's path ({_path_text()})") from None
+            text = f"{mod_path}: no module named {error.name!r} on the mod's path ({_path_text()})"
+            raise LoadFailed(text + _hint(mod_path)) from None
         raise _import_failed(mod_path, error, sources) from None
 
 
@@ -116,7 +118,7 @@ def _only_class(module: ModuleType, sources: Sources, mod_path: str) -> type[Bas
     where = getattr(module, "__file__", None) or ", ".join(getattr(module, "__path__", ()))
     if not candidates:
         raise LoadFailed(
-            f"{mod_path}: no subclass of modvisor.mods.BaseMod is defined in {where}; expected exactly one",
+            f"{mod_path}: no subclass of modvisor.mods.BaseMod is defined in {where}; expected exactly one{_hint(mod_path)}",
             code=Code.NO_MOD_CLASS,
         )
     names = sorted(cls.__qualname__ for cls in candidates)
@@ -126,6 +128,24 @@ def _only_class(module: ModuleType, sources: Sources, mod_path: str) -> type[Bas
     raise LoadFailed(
         f"{mod_path}: {len(names)} mod classes in {where} ({', '.join(names)}); {remedy}", code=Code.AMBIGUOUS_MOD_CLASS
     )
+
+
+def _hint(mod_path: str) -> str:
+    """Say what to load instead of a mod of OpenAgents, whose mods have another base class and do not run here."""
+    package = mod_path.partition(":")[0].removesuffix(".mod").split(".")
+    if package[0] != "openagents":
+        return ""
+    found = f"modvisor.mods.workspace.{package[-1]}"
+    hint = "; mods of OpenAgents do not run in modvisor: "
+    return hint + (f"load {found}" if find_ours(found) else "write it as a modvisor.mods.BaseMod, see docs/mods.md")
+
+
+def find_ours(name: str) -> bool:
+    """Return whether modvisor brings a mod of this name."""
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ValueError:
+        return False
 
 
 def _path_text() -> str:

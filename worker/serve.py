@@ -12,20 +12,24 @@ import platform
 import socket
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from .. import ipc
 from ..ipc import messages
-from ..ipc.errors import Code, FrameTooLarge, ModvisorError, RemoteProtocolError, Unserializable
+from ..ipc.errors import Code, FrameTooLarge, LocalProtocolError, ModvisorError, RemoteProtocolError, Unserializable
 from ..ipc.event import Event, EventResponse
 from ..ipc.messages import Hello, Notification, Request
 from ..ipc.pipe import HIGH_WATER, Pipe
 from ..ipc.shared_memory import has_large, is_possible
 from . import limits, stdio
 from .context import current_cause
+from .crash import MAX_MESSAGE
 from .dispatch import HandlerFailed
 from .eager import Starter
+from .endings import keep, name_threads
 from .life import Call, Life
+from .running import WorkerLoop, run, surely
 from .sources import MAX_SNAPSHOT_FILES
 
 LAST_WORDS = 1.0
@@ -36,15 +40,17 @@ def main(sock: socket.socket) -> int:
     """Serve until the supervisor says ``shutdown`` or closes the pipe. Return the exit status."""
     stdio.install()
     try:
-        return asyncio.run(_serve(sock))
+        return run(_serve(sock))
     finally:
         stdio.flush()
+        name_threads()
 
 
 async def _serve(sock: socket.socket) -> int:
     worker = Worker(sock)
-    await worker.ended.wait()
-    await worker.close()
+    keep(worker)
+    await surely(worker.ended.wait)
+    await surely(worker.close)
     return worker.exit_status
 
 
@@ -52,11 +58,15 @@ class Worker:
     """The pipe of a worker, and the tasks that handle what comes over it."""
 
     def __init__(self, sock: socket.socket) -> None:
+        self._loop = asyncio.get_running_loop()
         self.ended = asyncio.Event()
         self.exit_status = 0
+        self._is_closing = False
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._cancelled: set[int] = set()  # ids of requests that the core has cancelled
         self._starter = Starter()
+        if isinstance(self._loop, WorkerLoop):
+            self._loop.on_nested = self._starter.begin_later
         self._pipe = Pipe(sock, on_request=self._take, on_notification=self._note, on_close=self._pipe_ended)
         self._life = Life(self._pipe)
         self._calls: dict[str, Call] = {
@@ -73,11 +83,15 @@ class Worker:
         if request.method == messages.PING:
             self._pipe.respond(request.id, None)
             return
-        if request.method == messages.EVENT:
-            task = self._starter.start(self._handle(request))
-        else:
-            self._starter.defer()
-            task = asyncio.get_running_loop().create_task(self._serve_call(request))
+        try:
+            if request.method == messages.EVENT:
+                task = self._starter.start(self._handle(request))
+            else:
+                self._starter.defer()
+                task = self._loop.create_task(self._serve_call(request))
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the requests behind this one are innocent
+            self._refuse_failed(request, error)
+            return
         if task is not None:
             self._tasks[request.id] = task
             task.add_done_callback(lambda task: self._done(request, task))
@@ -129,6 +143,8 @@ class Worker:
             text = "the mod's process has no memory left to take or answer the event"
             self._refuse(request, ModvisorError(text, code=Code.LIMIT_HIT, limit="memory"))
             limits.reserve.hold()
+        except BaseException as error:  # noqa: BLE001 - an answer of a class that cannot be read, say
+            self._refuse_failed(request, error)
 
     def _respond(self, request: Request, answer: EventResponse | Event | None, handler: str) -> None:
         try:
@@ -151,11 +167,24 @@ class Worker:
         failed, batch = 0, current_cause.get()
         for index, data in enumerate(params.get("events", ())):
             current_cause.set([batch, index] if isinstance(batch, int) else None)
-            failures = await give(Event.from_dict(data))
+            try:
+                failures = await give(Event.from_dict(data))
+            except asyncio.CancelledError:
+                if not self._is_own_cancellation(batch):
+                    raise
+                failures = [HandlerFailed("an observer was cancelled by the mod itself")]
             for failure in failures:
                 stdio.report(failure)
             failed += len(failures)
         return {"failed": failed}
+
+    def _is_own_cancellation(self, request_id: Any) -> bool:
+        """Return whether the mod cancelled the current task, not the core. Undo that cancellation."""
+        task = asyncio.current_task()
+        if task is None or self.ended.is_set() or request_id in self._cancelled:
+            return False
+        task.uncancel()
+        return True
 
     # -- other requests
 
@@ -166,6 +195,8 @@ class Worker:
             if call is None:
                 raise RemoteProtocolError(f"unknown method {request.method!r}")
             self._pipe.respond(request.id, await call(request.params or {}))
+            if hasattr(self._loop, "_nest_patched"):  # by nest_asyncio
+                self._starter.begin_later()
             if request.method == messages.SHUTDOWN:
                 await self._pipe.flush()
                 self.ended.set()
@@ -173,7 +204,7 @@ class Worker:
             self._refuse_cancelled(request)
         except ModvisorError as error:
             self._fail_call(request, error)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the mod's own failure
+        except BaseException as error:  # noqa: BLE001 - the mod's own failure
             self._fail_call(request, self._life.failed(f"{request.method} failed", error))
 
     def _fail_call(self, request: Request, error: ModvisorError) -> None:
@@ -188,17 +219,25 @@ class Worker:
         """Answer with an error; leave out details that cannot be sent, since an answer is owed."""
         try:
             self._pipe.refuse(request.id, error.code, str(error), error.details)
-        except (FrameTooLarge, Unserializable):
-            self._pipe.refuse(request.id, error.code, f"{_plain(error)} (its details cannot be sent)")
+        except BaseException:  # noqa: BLE001 - too large, or with objects of the mod that fail
+            with suppress(LocalProtocolError):  # answered already
+                self._pipe.refuse(request.id, error.code, f"{_plain(error)} (its details cannot be sent)")
+
+    def _refuse_failed(self, request: Request, error: BaseException) -> None:
+        """Answer a request that failed in a way of which nothing else is known."""
+        failure = self._life.failed(f"{request.method} failed", error, Code.HANDLER_ERROR)
+        stdio.report(failure)
+        self._refuse(request, failure)
 
     def _refuse_cancelled(self, request: Request) -> None:
         if request.id in self._cancelled:
             self._cancelled.discard(request.id)
             self._pipe.refuse(request.id, Code.TIMEOUT, "cancelled by the sender or its deadline")
         elif self.ended.is_set():
-            self._pipe.refuse(request.id, Code.MOD_CRASHED, "the mod ended before the event was answered")
+            self._pipe.refuse(request.id, Code.MOD_UNLOADED, "the mod was unloaded before the event was answered")
         else:
-            self._pipe.refuse(request.id, Code.HANDLER_ERROR, "the handler was cancelled by the mod itself")
+            what = "the handler" if request.method == messages.EVENT else request.method
+            self._pipe.refuse(request.id, Code.HANDLER_ERROR, f"{what} was cancelled by the mod itself")
 
     # -- the end
 
@@ -208,11 +247,12 @@ class Worker:
         self.ended.set()
 
     async def close(self) -> None:
-        """Cancel the running tasks, end the mod, close the pipe."""
-        if self._pipe.closed is not None:  # no supervisor is left to kill a mod that hangs
+        """Cancel the running tasks, end the mod, close the pipe. May be called again if cancelled."""
+        if self._pipe.closed is not None and not self._is_closing:  # no supervisor is left to kill a mod that hangs
             orphan = threading.Timer(2 * LAST_WORDS, os._exit, (1,))
             orphan.daemon = True
             orphan.start()
+        self._is_closing = True
         self._life.stop()
         for task in list(self._tasks.values()):
             task.cancel()
@@ -222,7 +262,7 @@ class Worker:
 
 
 def _plain(error: Exception) -> str:
-    return str(error).encode("utf-8", "backslashreplace").decode()
+    return str(error)[:MAX_MESSAGE].encode("utf-8", "backslashreplace").decode()
 
 
 def _wire(answer: EventResponse | Event | None) -> dict[str, Any] | None:

@@ -44,6 +44,7 @@ class RecordingContext(CommonContext):
         self.group_members: dict[str, list[str]] = {}
 
     async def send_event(self, event: Event, timeout: float | None = None) -> EventResponse:
+        self._check_loop("send_event")
         event = Event.from_dict(unpack(pack(event.to_dict())))
         if event.source_id is None:
             event.source_id = f"mod:{self.mod_id}"
@@ -51,6 +52,7 @@ class RecordingContext(CommonContext):
         return self.responder(event)
 
     async def _save(self, state: Any) -> None:
+        self._check_loop("checkpoint")
         self.checkpoints.append(unpack(pack(state)))
 
     async def agents(self) -> list[dict[str, Any]]:

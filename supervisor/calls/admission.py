@@ -10,6 +10,8 @@ from enum import Enum
 from ...ipc.errors import Code, ModvisorError
 from ...ipc.partition import SOURCE
 from ..config import ModConfig
+from ..shares import has_share
+from .fair_queue import FairQueue, Tally
 from .in_flight import InFlight
 from .journey import Journey
 from .key_turns import KeyTurns, has_turns
@@ -24,6 +26,10 @@ class Unanswered(ModvisorError):
     code = Code.HANDLER_ERROR
 
 
+CUT_SHORT: dict[str, Code] = {Code.NO_SUCH_MOD: Code.MOD_UNLOADED, Code.NOT_RUNNING: Code.NOT_RUNNING}
+"""By the reason why a mod goes away by a command: how an event fails that it was handling."""
+
+
 class Queue(Enum):
     """Where an event waits for a slot. Slots go to the first queue that is not empty."""
 
@@ -33,12 +39,13 @@ class Queue(Enum):
 
 
 class Admission:
-    """Admits events to a mod in order of arrival.
+    """Admits events to a mod: those of one source in order of arrival, the sources in turn.
 
     At most ``concurrency`` events are handled at once; at most ``queue`` events of ``queue_bytes``
-    wait. While no incarnation serves (restart, reload), events wait until their deadline. An event
-    that was caused by an event in flight at this mod is exempt from the limit and the wait: a mod
-    that waits for the consequences of its own events would wait forever.
+    wait. If no more may wait, an event of the source that has most of them yields (`Tally`). While
+    no incarnation serves (restart, reload), events wait until their deadline. An event that was
+    caused by an event in flight at this mod is exempt from the limit and the wait: a mod that waits
+    for the consequences of its own events would wait forever.
 
     Events that were in flight when an incarnation died are suspects. The next incarnation gets them
     first and one at a time, so that a death is blamed on the event that caused it.
@@ -57,12 +64,13 @@ class Admission:
         self._granted = 0  # slots granted to waiters that have not resumed yet
         # The suspect in flight: nothing else is admitted meanwhile.
         self._suspect: Journey | None = None
-        self._queues: dict[Queue, OrderedDict[asyncio.Future[InFlight], Journey]] = {
-            kind: OrderedDict() for kind in Queue
+        self._queues: dict[Queue, OrderedDict[asyncio.Future[InFlight], Journey] | FairQueue] = {
+            kind: FairQueue() if kind is Queue.WAITING else OrderedDict() for kind in Queue
         }
+        self._tally = Tally()  # of new events that wait for their turn or for a slot
         self._depth = 0  # of all queues
         self._waiting_bytes = 0
-        self._turns = KeyTurns()
+        self._turns = KeyTurns(self._tally)
 
     # -- the keeper's side
 
@@ -102,12 +110,12 @@ class Admission:
     def refuse(self, reason: ModvisorError) -> None:
         """Refuse every event at once, also those that wait.
 
-        Suspects fail with `mod_crashed`: the mod may have done half of what they ask for.
+        Suspects fail with a code of their own: the mod may have done half of what they ask for.
         """
         self._in_flight, self._away = None, reason
         self._turns.refuse(Unanswered(str(reason), code=reason.code))
         for kind, queue in self._queues.items():
-            code = Code.MOD_CRASHED if kind is Queue.SUSPECT else reason.code
+            code = CUT_SHORT.get(reason.code, Code.MOD_CRASHED) if kind is Queue.SUSPECT else reason.code
             for slot in list(queue):
                 if not slot.done():
                     slot.set_exception(Unanswered(str(reason), code=code))
@@ -130,11 +138,35 @@ class Admission:
 
     def takes(self, journey: Journey) -> bool:
         """Whether this event would be handled at once, or may wait."""
-        return self._is_free() or self._has_room(journey)
+        if self._is_free() or self._fits(journey):
+            return True
+        (count, held), limits = self._tally.of(journey), self.config.limits
+        return has_share(count, self._waiting_now(), 1, limits.queue) and has_share(
+            held, self._bytes_now(), journey.size, limits.queue_bytes
+        )
 
-    def _has_room(self, journey: Journey) -> bool:
-        waiting, limits = self._waiting_now(), self.config.limits
-        return waiting < limits.queue and (not waiting or self._bytes_now() + journey.size <= limits.queue_bytes)
+    def _fits(self, journey: Journey, more: int = 1) -> bool:
+        """Return whether this event may wait; ``more`` is 0 if it is counted already."""
+        waiting, limits = self._waiting_now() + more, self.config.limits
+        if waiting > limits.queue:
+            return False
+        return waiting <= 1 or self._bytes_now() + more * journey.size <= limits.queue_bytes
+
+    def _make_room(self, journey: Journey, more: int = 1) -> bool:
+        """Refuse waiting events of sources that have most of them, until this one may wait.
+
+        Returns False if its own source has as many.
+        """
+        while not self._fits(journey, more):
+            found = self._tally.yielding_to(journey, more, self.config.limits)
+            if found is None:
+                return False
+            loser, waits_for = found
+            if not waits_for.done():
+                waits_for.set_exception(self.overloaded())
+            self._forget(Queue.WAITING, waits_for)
+            self._turns.drop(loser)
+        return True
 
     def _waiting_now(self) -> int:
         return len(self._queues[Queue.WAITING]) + len(self._turns)
@@ -156,14 +188,13 @@ class Admission:
 
     async def _take_turn(self, journey: Journey, *, is_new: bool) -> None:
         """Wait until no other event with this key is handled. Call `KeyTurns.leave` in any case."""
-        has_room = not is_new or journey.seq is not None or self._has_room(journey)
         turn = self._turns.enter(journey, self.config.partition_by or SOURCE)
         if turn is None:
             return
         if self._away is not None:
             raise Unanswered(str(self._away), code=self._away.code)
-        if not has_room:
-            raise self.overloaded()
+        if is_new and journey.seq is None and not self._make_room(journey, 0):
+            raise self.overloaded(but=1)
         journey.own()
         try:
             async with asyncio.timeout_at(journey.deadline if journey.deadline < math.inf else None):
@@ -177,7 +208,7 @@ class Admission:
         if self._away is not None:
             raise Unanswered(str(self._away), code=self._away.code)
         # A durable event was accepted already and waits in any case.
-        if kind is Queue.WAITING and journey.seq is None and not self._has_room(journey):
+        if kind is Queue.WAITING and journey.seq is None and not self._make_room(journey):
             raise self.overloaded()
         journey.own()
         queue = self._queues[kind]
@@ -186,6 +217,8 @@ class Admission:
         self._depth += 1
         queue.move_to_end(slot, last=not first)
         self._waiting_bytes += journey.size
+        if kind is Queue.WAITING:
+            self._tally.add(journey, slot)
         timer = None
         if journey.deadline < math.inf:
             timer = self._loop.call_at(journey.deadline, _expire, slot, self.mod_id)
@@ -221,6 +254,8 @@ class Admission:
         if journey is not None:
             self._depth -= 1
             self._waiting_bytes -= journey.size
+            if kind is Queue.WAITING:
+                self._tally.remove(journey)
 
     def _is_free(self) -> bool:
         """Whether a new event may be handled at once."""
@@ -232,9 +267,9 @@ class Admission:
             and not self._depth
         )
 
-    def overloaded(self) -> Unanswered:
-        """Return the failure of an event that finds no room in the queue."""
-        waiting = self._waiting_now()
+    def overloaded(self, but: int = 0) -> Unanswered:
+        """Return the failure of an event that finds no room among those that wait, ``but`` itself."""
+        waiting = self._waiting_now() - but
         text = f"mod {self.mod_id} is overloaded: {waiting} events of {self._bytes_now()} bytes are waiting"
         return Unanswered(text, code=Code.OVERLOADED, waiting=waiting)
 

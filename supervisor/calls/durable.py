@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from anyio.abc import TaskGroup
@@ -17,6 +18,7 @@ from anyio.abc import TaskGroup
 from ...ipc.errors import Code, FrameTooLarge, ModvisorError, Unserializable
 from ...ipc.event import Event
 from ..journal import DurableEvent, Journal
+from ..shares import has_share, source_of
 from .admission import Unanswered
 from .caller import Answer, Caller
 from .journey import Journey
@@ -65,6 +67,7 @@ class DurableEvents:
         self._event_timeout = event_timeout
         self._late = late
         self._under_way: dict[tuple[str | None, str], _Case] = {}
+        self._held_by: Counter[str] = Counter()  # how many of them each source has
         self._resuming = asyncio.Lock()
         self._spell = 0  # how many times the mod went away
         self._caught_up = False  # the events of the journal are under way: newer events may follow
@@ -133,7 +136,7 @@ class DurableEvents:
                 await room.acquire()
                 if self._spell != spell:
                     return
-                self._under_way[case.journey.key] = case
+                self._begin(case)
                 self._tasks.start_soon(self._see_through, case, room)
 
     # -- one event
@@ -142,12 +145,13 @@ class DurableEvents:
         caller = self._caller
         if caller.away is not None:
             raise Unanswered(str(caller.away), code=caller.away.code)
-        limits = caller.config.limits
-        if not caller.takes(journey) or len(self._under_way) >= limits.queue + limits.concurrency:
+        limits, mine = caller.config.limits, self._held_by[source_of(journey.event)]
+        has_room = has_share(mine, len(self._under_way), 1, limits.queue + limits.concurrency)
+        if not caller.takes(journey) or not has_room:
             raise caller.overloaded()
         kept = self._without_deadline(journey.event, journey.parent)
         kept.versions, kept.owner = journey.versions, journey.owner
-        case = self._under_way[kept.key] = _Case(kept)
+        case = self._begin(_Case(kept))
         try:
             kept.seq = await self._journal.accept(caller.mod_id, journey.event, journey.owner)
         except ModvisorError as error:
@@ -159,6 +163,11 @@ class DurableEvents:
             self._end(case, Unanswered("the first sender of this event gave up", code=Code.TIMEOUT))
             raise
         self._go_on(case)
+        return case
+
+    def _begin(self, case: _Case) -> _Case:
+        self._under_way[case.journey.key] = case
+        self._held_by[source_of(case.journey.event)] += 1
         return case
 
     def _go_on(self, case: _Case) -> None:
@@ -218,6 +227,10 @@ class DurableEvents:
         """Tell the senders that wait. Returns False if none does."""
         if self._under_way.get(key := case.journey.key) is case:
             del self._under_way[key]
+            source = source_of(case.journey.event)
+            self._held_by[source] -= 1
+            if not self._held_by[source]:
+                del self._held_by[source]
         case.outcome.set_result(outcome)
         return case.waiting > 0
 
@@ -226,7 +239,11 @@ class DurableEvents:
 
         Other failures are answers.
         """
-        return self._caller.away is not None and failure.code in (self._caller.away.code, Code.MOD_CRASHED)
+        return self._caller.away is not None and failure.code in (
+            self._caller.away.code,
+            Code.MOD_CRASHED,
+            Code.MOD_UNLOADED,
+        )
 
     def _not_yet(self, why: str) -> Unanswered:
         text = f"mod {self._caller.mod_id} has accepted the event and will handle it when it is back ({why})"

@@ -111,6 +111,9 @@ def _changes(response: dict[str, Any]) -> str:
     parts = [f"{part} {', '.join(done[part])}" for part in ("added", "removed", "changed") if done.get(part)]
     if done.get("applied"):
         parts.append(f"applied {', '.join(done['applied'])}")
+    parts += [
+        f"{mod} is not loaded, {other} has its place since a swap" for mod, other in done.get("swapped", {}).items()
+    ]
     if done.get("needs_restart"):
         parts.append(f"needs a restart of the network: {', '.join(done['needs_restart'])}")
     return "; ".join(parts) or "nothing changed"

@@ -29,18 +29,28 @@ class Output:
     def document(self, data: Any, show: Callable[[], None]) -> None:
         """Write the whole result of a command: ``data`` as JSON, or what ``show`` prints."""
         if self.as_json:
-            write(json.dumps(data, indent=2, ensure_ascii=False, default=str))
+            write(as_json(data, indent=2))
         else:
             show()
 
     def item(self, data: Any, text: Callable[[], str]) -> None:
         """Write one of a stream of results: a line of JSON, or a line of text. Flushed, since a reader waits for it."""
-        write(json.dumps(data, ensure_ascii=False, default=str) if self.as_json else printable(text()))
+        write(as_json(data) if self.as_json else printable(text()))
 
     def note(self, message: str) -> None:
         """Write a note for people to stderr; nothing with ``--json``."""
         if not self.as_json:
             print(printable(message), file=sys.stderr, flush=True)
+
+
+def as_json(data: Any, indent: int | None = None) -> str:
+    """Return ``data`` as JSON that stdout can encode: what its locale lacks is escaped, so that nothing is lost."""
+    text = json.dumps(data, indent=indent, ensure_ascii=False, default=str)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(data, indent=indent, default=str)
+    return text
 
 
 def write(text: str) -> None:

@@ -19,16 +19,18 @@ import psutil
 from anyio.abc import TaskGroup
 
 from ...ipc.errors import Code, ModvisorError
+from ..clock import new_loop
 from ..config import ConfigError, NetworkConfig, check_open, load_config
 from ..fleet import Changes, Saved
 from ..journal import StateDirBusy
 from ..lifecycle import State
 from ..network import AgentNetwork
-from ..runtime import ease_collector, has_uvloop
+from ..runtime import ease_collector
 from ..sources import HOW_TO_INSTALL, can_watch
 from .exits import CliError, ExitCode, mistakes
-from .output import Output, give_up_stdout, printable
+from .output import Output, printable
 from .render.mods import trouble
+from .streams import detach
 
 logger = logging.getLogger("modvisor.run")
 
@@ -80,8 +82,9 @@ def run_network(file: NetworkFile, output: Output, log_level: str, *, fresh: boo
         raise CliError(ExitCode.BAD_CONFIG, mistakes(file.path, error)) from None
     network = AgentNetwork(config)
     network.read_file = file.read
+    detach(network.lost_output)
     serve = _Run(file, network, Reporter(output), fresh).serve
-    anyio.run(serve, backend="asyncio", backend_options={"use_uvloop": has_uvloop()})
+    anyio.run(serve, backend="asyncio", backend_options={"loop_factory": new_loop})
 
 
 class _Run:
@@ -174,7 +177,8 @@ def _die(signum: int, _: FrameType | None) -> NoReturn:
     for worker in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             worker.kill()
-    os.write(2, b"killed\n")
+    with contextlib.suppress(OSError):
+        os.write(2, b"killed\n")
     os._exit(128 + signum)
 
 
@@ -185,10 +189,7 @@ class Reporter:
         self._output = output
 
     def _say(self, happened: dict[str, Any], text: Callable[[], str]) -> None:
-        try:
-            self._output.item(happened, text)
-        except BrokenPipeError:  # the network goes on after the reader of its first lines has gone
-            give_up_stdout()
+        self._output.item(happened, text)
 
     def ready(self, network: AgentNetwork) -> None:
         mods = network.get_network_stats()["mods"]
@@ -211,7 +212,7 @@ class Reporter:
         parts = {part: getattr(changes, part) for part in ("added", "removed", "changed")}
         found: dict[str, Any] = {"happened": "reconfigured", "success": changes.success}
         found |= {part: {mod: each.to_dict() for mod, each in done.items()} for part, done in parts.items()}
-        found |= {"applied": changes.applied, "needs_restart": changes.needs_restart}
+        found |= {"applied": changes.applied, "needs_restart": changes.needs_restart, "swapped": changes.swapped}
         self._say(found, lambda: _changes_text(found))
 
     def kept(self, error: ConfigError) -> None:
@@ -265,6 +266,8 @@ def _ready_text(found: dict[str, Any]) -> str:
 
 def _mod_text(mod: dict[str, Any]) -> str:
     pids = mod["pids"] or [mod["pid"]]
+    if mod["state"] == State.FAILED:  # its reason is in the log by now
+        return f"{mod['state']:<8} {mod['mod_id']}: the log says why, and so does 'modvisor stats {mod['mod_id']}'"
     if mod["last_error"] is not None or None in pids:
         return f"{mod['state']:<8} {mod['mod_id']}: {trouble(mod)}"
     took = "" if mod["start_ms"] is None else f"  {mod['start_ms']:.0f} ms"

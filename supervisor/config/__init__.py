@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .mod_entry import (
         BUNDLED,
         ENTRY_KEYS,
+        entry_hash,
         fingerprint,
         is_as_quarantined,
         mod_config,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
         with_changes,
     )
     from .mod_file import MOD_FILE_NAME, ModFile, mod_file_given, mod_file_keys, read_mod_file, with_mod_file
-    from .mod_model import AT_LEAST_ONCE, FORK, STOP_FIRST, LimitsConfig, ModConfig, RestartConfig
+    from .mod_model import AT_LEAST_ONCE, FORK, STOP_FIRST, LimitsConfig, ModConfig, PlaceOf, RestartConfig
     from .network_file import check_open, is_allowed, load_config, parse_config
     from .network_model import AgentsConfig, GroupConfig, JournalConfig, NetworkConfig
     from .reader import Location, hint
@@ -56,11 +57,11 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         effects="Effect ORDER changed_keys in_force",
         http_model="HttpConfig",
         mod_entry=(
-            "BUNDLED ENTRY_KEYS fingerprint is_as_quarantined mod_config with_aliases with_bundled_permissions "
-            "with_changes"
+            "BUNDLED ENTRY_KEYS entry_hash fingerprint is_as_quarantined mod_config with_aliases "
+            "with_bundled_permissions with_changes"
         ),
         mod_file="MOD_FILE_NAME ModFile mod_file_given mod_file_keys read_mod_file with_mod_file",
-        mod_model="AT_LEAST_ONCE FORK LimitsConfig ModConfig RestartConfig STOP_FIRST",
+        mod_model="AT_LEAST_ONCE FORK LimitsConfig ModConfig PlaceOf RestartConfig STOP_FIRST",
         network_file="check_open is_allowed load_config parse_config",
         network_model="AgentsConfig GroupConfig JournalConfig NetworkConfig",
         reader="Location hint",

@@ -28,13 +28,13 @@ TOP = "the file"
 _TABLE: Mapping[str, Mapping[Effect, str]] = {
     TOP: {Effect.NOW: "allowed_mods"},
     "network": {
-        Effect.RESTART: "name id host port event_timeout polling storage mod_paths watch cgroups preload",
+        Effect.RESTART: "name id host port event_timeout polling storage mod_paths watch cgroups preload preload_timeout",
     },
     "mods[]": {
         Effect.MODS: (
             "path name id enabled required config permissions speak_for delivery max_attempts durable "
-            "checkpoint_every workers partition_by overlap reload launch probation aliases watch version paths python command "
-            "requires optional"
+            "checkpoint_every workers partition_by overlap reload launch probation aliases watch version paths python "
+            "command requires optional"
         ),
     },
     "mods[].env.NAME": {Effect.MODS: "from"},
@@ -52,9 +52,9 @@ _TABLE: Mapping[str, Mapping[Effect, str]] = {
     "agent_groups.NAME": {Effect.NOW: "permissions password_hash"},
     "agents": {
         Effect.NOW: (
-            "inbox_size inbox_policy expire_after max_agents default_group inbox_bytes all_patterns guest_return "
-            "guest_share guests_per_address metadata_bytes password_delay password_delay_max patterns subscriptions "
-            "wrong_passwords"
+            "inbox_size inbox_policy expire_after max_agents default_group inbox_bytes metadata_bytes guest_share "
+            "guests_per_address guest_return wrong_passwords password_delay password_delay_max subscriptions patterns "
+            "all_patterns"
         ),
     },
     "http": {

@@ -136,9 +136,9 @@ class Loading:
         Args:
             cascade: unload the mods that need it first.
         """
-        mod = self._mods.find(id_or_path)
-        if mod is None:
-            return await self.commands.unload(id_or_path, timeout)
+        mod = self._mods.named(id_or_path)
+        if isinstance(mod, EventResponse):
+            return mod
         if not cascade and (needed := self._mods.dependents.required_by(mod.mod_id)):
             text = (
                 f"mod {mod.mod_id} is needed by {', '.join(needed)}; unload {'them' if len(needed) > 1 else 'it'} "
@@ -183,21 +183,22 @@ class Loading:
 
     # -- many at once
 
-    async def start(
-        self, kept: Iterable[KeptMod]
-    ) -> tuple[list[tuple[ModConfig, EventResponse]], list[tuple[str, EventResponse]]]:
+    async def start(self, kept: Iterable[KeptMod]) -> list[tuple[ModConfig, EventResponse]]:
         """Load the mods of the network file, and the mods that the previous run had loaded.
 
         Returns:
-            the outcomes of the first, and of the second.
+            the outcome of each entry of the file, or of the mod that took its place.
         """
-        configured = self._mods.configured()
-        restored, broken = self.commands.records.restored(kept)
-        outcomes = await self.load_all([*configured, *restored], restored={mod.mod_id for mod in restored})
-        return (
-            [(mod, outcomes[mod.mod_id]) for mod in configured],
-            [*broken, *((mod.mod_id, outcomes[mod.mod_id]) for mod in restored)],
-        )
+        division = self.commands.records.divided(kept)
+        instead, entries = division.instead, self._mods.file_entries()
+        by_id = {mod.mod_id: mod for mod in instead.values()}  # the file may name one of them, too
+        configured = {name: instead.get(name) or by_id.get(name, entry) for name, entry in entries.items()}
+        wanted = {mod.mod_id: mod for mod in (*configured.values(), *division.others)}
+        for config in wanted.values():
+            self._mods.place(config)
+        restored = [mod.mod_id for mod in wanted.values() if not mod.from_file]
+        outcomes = await self.load_all(list(wanted.values()), restored=restored)
+        return [(entries[name], outcomes[mod.mod_id]) for name, mod in configured.items()]
 
     async def load_all(self, configs: Sequence[ModConfig], restored: Iterable[str] = ()) -> dict[str, EventResponse]:
         """Load mods and the mods that they require, as many as possible at the same time.

@@ -36,6 +36,7 @@ from ..process import (
     ModLog,
     Program,
     WorkerProcess,
+    is_shortage,
     shielded,
 )
 from ..sources import Home
@@ -48,9 +49,20 @@ DUMP_TIME = 0.5
 
 
 class StartFailed(ModvisorError):
-    """A worker did not come to serve. ``details``: where, traceback, log (its last lines)."""
+    """A worker did not come to serve. ``details``: where, traceback, log (its last lines).
+
+    Attributes:
+        starved: the supervisor, or the machine, had no descriptors, processes or memory left. That is
+            not the mod's fault.
+    """
 
     code = Code.START_FAILED
+    starved = False
+
+    def for_want(self, error: BaseException) -> StartFailed:
+        """Note whether ``error``, which this failure comes from, is a shortage."""
+        self.starved = is_shortage(error)
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,12 +176,15 @@ class Incarnation:
     async def start(cls, order: StartOrder, launcher: Launcher, log: ModLog, listeners: Listeners) -> Incarnation:
         """Launch a worker that loads the mod. Raises `StartFailed`; no process is left then."""
         deadline = asyncio.get_running_loop().time() + order.timeout
+        log_rate = order.config.limits.log_rate
+        output = log.lines_of_a_process(log_rate)
         try:
             async with asyncio.timeout_at(deadline):
                 process = await launcher.launch(
                     Launch(
-                        log.feed,
-                        log_rate=order.config.limits.log_rate,
+                        output.feed,
+                        output.end,
+                        log_rate=log_rate,
                         python=order.python,
                         fork=order.config.launch == FORK,
                         cgroup=None if order.limits_in_force.cgroup is None else order.limits_in_force.cgroup.path,
@@ -181,7 +196,8 @@ class Incarnation:
                 text = f"mod {order.mod_id}: no worker was started within its start timeout of {order.timeout:g} s"
                 raise StartFailed(text, code=Code.START_TIMEOUT) from None
             if isinstance(error, OSError):
-                raise StartFailed(f"mod {order.mod_id}: no worker could be started: {error}") from None
+                text = f"mod {order.mod_id}: no worker could be started: {error}"
+                raise StartFailed(text).for_want(error) from None
             raise
         self = cls(order, process, log, listeners)
         try:

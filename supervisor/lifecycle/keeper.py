@@ -116,7 +116,7 @@ class Keeper(Machine):
 
     def not_started(self, why: str, reason: str | None = None) -> None:
         """Take note that the mod was not started; events are refused with ``reason`` or ``why``."""
-        self.last_error = why
+        self.last_error, self.loaded_at = why, None
         self.happened(Trigger.START_FAILED, facts=Facts(reason=reason or why))
 
     def stay_quarantined(self, quarantine: Quarantine) -> None:
@@ -281,7 +281,7 @@ class Keeper(Machine):
                 continue
             if self._loop.time() - due > STALL:  # our own loop stood still: the answer may lie in the pipe
                 continue
-            incarnation.end(f"its event loop was blocked for more than {hang_timeout:g} s", Cause.HANG)
+            incarnation.end(*_why_silent(incarnation, hang_timeout))
             self.happened(Trigger.HEARTBEAT_MISSED, of=incarnation.number, facts=Facts(incarnation))
             return
 
@@ -325,11 +325,12 @@ class Keeper(Machine):
         """
         self.trial.give_up()
         failed, failed_id = self.manifest.version if self.manifest is not None else None, self.mod_id
+        number = self.serving
         incarnation = self.take_resting(probation)
         try:
-            self.adopt(probation.config, None if incarnation is None else incarnation.log)
+            self.be_again(probation.config, None if incarnation is None else incarnation.log)
             self.kept.has_snapshot = probation.has_snapshot
-            self.note_revert(failed, probation, self.last_error or "it ended")
+            self.note_revert(failed, number, probation, self.last_error or "it ended")
             if failed_id != self.mod_id:
                 await self.kept.forget(failed_id)
             state = await self.checkpoints.newest_or(probation.state)
@@ -386,3 +387,14 @@ class Keeper(Machine):
         deadline = self._loop.time() + seconds / 2
         if await incarnation.drained(deadline) and keep_state:
             await self.checkpoints.keep_last(incarnation, deadline)
+
+
+def _why_silent(incarnation: Incarnation, hang_timeout: float) -> tuple[str, Cause]:
+    """Return why a worker does not answer, in words and as a cause."""
+    if (by := incarnation.process.stopped_by()) is None:
+        return f"its event loop was blocked for more than {hang_timeout:g} s", Cause.HANG
+    return (
+        f"its process was stopped by {by} when it did not answer for {hang_timeout:g} s; to stop a worker for longer, "
+        "raise its limits.hang_timeout",
+        Cause.STOPPED,
+    )

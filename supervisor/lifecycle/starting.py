@@ -23,7 +23,7 @@ from ...ipc.spinning import Spinner
 from ..config import AUTO, ModConfig, NetworkConfig, with_mod_file
 from ..journal import StateDir
 from ..limits import Enforcement
-from ..process import Interpreter, ModLog, Program, probe
+from ..process import Interpreter, ModLog, Program, is_shortage, probe
 from ..sources import CompiledCode, Home, SnapshotStore, has_home, read_home, search_path
 from .incarnation import StartFailed, StartOrder
 
@@ -103,8 +103,8 @@ class Recipe:
         Raises:
             StartFailed: the mod is not there, or its mod.yaml has mistakes.
         """
-        snapshot = await self.snapshots.read(config.mod_id) if from_snapshot else None
         with naming(config.mod_id):
+            snapshot = await self.snapshots.read(config.mod_id) if from_snapshot else None
             if snapshot is None:
                 return Found(*await self.read_home(config))
             completed = await _completed(config, snapshot.home)
@@ -177,4 +177,8 @@ def naming(mod_id: str) -> Iterator[None]:
     except ModvisorError as error:
         raise StartFailed(f"mod {mod_id}: {error}", code=error.code, **error.details) from None
     except OSError as error:  # a folder cannot be made: the disk is full, or not ours to write
-        raise StartFailed(f"mod {mod_id}: {error}") from None
+        raise StartFailed(f"mod {mod_id}: {error}").for_want(error) from None
+    except RuntimeError as error:
+        if not is_shortage(error):  # a bug
+            raise
+        raise StartFailed(f"mod {mod_id}: {error}").for_want(error) from None

@@ -142,15 +142,16 @@ class Cgroups:
     def create(self, name: str, limits: LimitsConfig) -> Cgroup | None:
         """Make the cgroup of one incarnation and write its limits.
 
+        It is a new one in any case. One of the same name may be about to be removed, which kills
+        the processes in it: a mod that was loaded again counts its incarnations from 1.
+
         Returns:
             None where the network has no subtree, or the kernel refuses.
         """
         if self.path is None:
             return None
-        path = self.path / name
         try:
-            with suppress(FileExistsError):
-                path.mkdir()
+            path = _new_folder(self.path / name)
         except OSError as error:
             logger.warning("no cgroup for %s: %s", name, error)
             return None
@@ -275,6 +276,16 @@ class Cgroups:
             self.means["kill"] = "cgroup.kill"
         by_controller = {"memory": "memory.max", "pids": "pids.max", "cpu": "cpu.idle"}
         self.means.update({name: file for name, file in by_controller.items() if name in self._controllers})
+
+
+def _new_folder(path: Path) -> Path:
+    """Make the folder, or if there is one, the same with a number."""
+    for number in count(1):
+        free = path if number == 1 else path.with_name(f"{path.name}.{number}")
+        with suppress(FileExistsError):
+            free.mkdir()
+            return free
+    raise AssertionError("there is always a higher number")
 
 
 def _hand_down(path: Path, controllers: Iterable[str]) -> str | None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -26,6 +27,7 @@ import anyio
 import anyio.to_thread
 
 from ..config import LimitsConfig
+from ..process import reserve
 from .cgroups import Cgroup
 from .over_limit import Exceeded, Watch
 from .samples import ProcessSample
@@ -48,7 +50,33 @@ SAMPLE_SHARE = 1 / 400  # with 200 mods the passes are 4 s apart
 NEAR_SHARE = 1 / 20
 TRIPPED_SHARE = 1 / 2
 
+YOUNG_INTERVAL = 0.6
+"""Seconds between two passes while a worker is young."""
+
+LONGEST_PAUSE = 4.0
+"""Seconds between two passes at most, however long a pass takes. `doctor` promises as much."""
+
+YOUNG = 2.0
+"""Seconds within which a new worker has its figures: it is sampled as often as one near a limit.
+The CPU figure takes two samples."""
+
 Take = Callable[[Iterable[int], Mapping[int, Iterable[int]]], Mapping[int, ProcessSample]]
+
+
+def pause_after(took: float, *, near: bool, young: bool) -> float:
+    """Return the seconds from a pass that took so long to the next one.
+
+    Args:
+        near: a tree is near one of its limits.
+        young: a worker is new.
+    """
+    if near:
+        pause = max(NEAR_INTERVAL, took / NEAR_SHARE)
+    elif young:
+        pause = max(YOUNG_INTERVAL, took / TRIPPED_SHARE)
+    else:
+        pause = max(SAMPLE_INTERVAL, took / SAMPLE_SHARE)
+    return min(pause, LONGEST_PAUSE)
 
 
 class Watchdog:
@@ -70,6 +98,7 @@ class Watchdog:
         self._watched: dict[int, WatchedTree] = {}
         self._stopping = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._young_until = -math.inf  # monotonic: when the newest worker is no longer young
         self.passes = 0
         self.looks = 0
 
@@ -91,6 +120,7 @@ class Watchdog:
         tree = WatchedTree(mod_id, number, pid, limits, Watch(limits), cgroup, storage, on_exceeded)
         with self._lock:
             self._watched[pid] = tree
+        self._young_until = time.monotonic() + YOUNG
 
     def unwatch(self, pid: int) -> None:
         """Stop watching a worker, because it has ended. Nothing is reported about it afterwards."""
@@ -135,14 +165,16 @@ class Watchdog:
 
     def _pause(self, tripwires: Tripwires, near: bool, took: float) -> None:
         """Wait until the next pass is due, or a tripwire is touched."""
-        interval = max(NEAR_INTERVAL, took / NEAR_SHARE) if near else max(SAMPLE_INTERVAL, took / SAMPLE_SHARE)
         now = time.monotonic()
+        interval = pause_after(took, near=near, young=now < self._young_until)
         due, earliest = now + interval, now + took / TRIPPED_SHARE
         while now < due:
             if self._stopping.wait(min(TRIPWIRE_INTERVAL, due - now)):
                 return
             now = time.monotonic()
             self.looks += 1
+            if now < self._young_until:  # a worker was started meanwhile
+                due = min(due, now + YOUNG_INTERVAL)
             if now >= earliest and self._watched and tripwires.touched():
                 return
 
@@ -154,12 +186,16 @@ class Watchdog:
         self.passes += 1
         with self._lock:
             trees = list(self._watched.values())
-        groups = {tree.pid: tree.cgroup.pids() for tree in trees if tree.cgroup is not None}
+        reserve.refill()
         try:
-            samples = self._take([tree.pid for tree in trees], groups)
-        except OSError as error:  # out of descriptors, say
+            return reserve.with_spare(lambda: self._sample(trees))
+        except OSError as error:  # the reserve is used up
             logger.warning("the processes of the mods could not be sampled; the next pass tries again: %s", error)
             return False
+
+    def _sample(self, trees: list[WatchedTree]) -> bool:
+        groups = {tree.pid: tree.cgroup.pids() for tree in trees if tree.cgroup is not None}
+        samples = self._take([tree.pid for tree in trees], groups)
         near = False
         for tree in trees:
             sample = samples.get(tree.pid)

@@ -16,6 +16,7 @@ import threading
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from .descriptors import reserve
 from .interpreters import command_and_environment
 from .launch import Launch
 from .process import STACK_SIGNAL, DumpFile, Exit, Usage, WorkerProcess
@@ -39,7 +40,11 @@ class ChildProcess(WorkerProcess):
             super().__init__(popen.pid, sock, os.dup(output.fileno()), dump, launch)
         self._popen = popen
         self._lifeline = lifeline
-        self._watch_death()
+        try:
+            self._watch_death()
+        except OSError:  # no descriptor is left
+            self._output.finish()
+            raise
 
     def kill(self, signum: int = signal.SIGKILL, *, cgroup: str | None = None) -> None:
         if self.exited.done():
@@ -103,7 +108,7 @@ class ExecLauncher:
         """Do nothing: there is nothing to prepare."""
 
     async def launch(self, launch: Launch) -> ChildProcess:
-        process = self._launch(launch)
+        process = reserve.with_spare(lambda: self._launch(launch))
         self._running.add(process)
         process.exited.add_done_callback(lambda _exit: self._running.discard(process))
         return process
@@ -130,8 +135,11 @@ class ExecLauncher:
                 cwd=self._cwd,
                 env=environment,
             )
+            ours.callback(popen.wait)  # these run last to first
+            ours.callback(popen.kill)
+            process = ChildProcess(popen, sock, held, dump, launch)
             ours.pop_all()
-        return ChildProcess(popen, sock, held, dump, launch)
+        return process
 
     async def close(self) -> None:
         """Kill the workers that still run, and wait until they are gone."""

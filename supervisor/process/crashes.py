@@ -25,6 +25,7 @@ class Cause(StrEnum):
     SIGNAL = "signal"  # by a signal that the network did not send
     OUT_OF_MEMORY = "out_of_memory"  # killed by the kernel for memory
     HANG = "hang"  # its event loop was blocked; the network killed it
+    STOPPED = "stopped"  # a signal or a debugger had stopped it, so it did not answer; the network killed it
     PROTOCOL_VIOLATION = "protocol_violation"  # it broke the rules of the pipe; the network killed it
     LIMIT_HIT = "limit_hit"  # over a limit; killed by the network, or by the kernel (SIGXCPU: cpu_seconds)
     START_FAILURE = "start_failure"  # it failed to start

@@ -12,10 +12,10 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 
 from ...ipc.errors import RemoteProtocolError
-from ...ipc.launching import MAX_SIZE, Imported, decode
+from ...ipc.launching import MAX_SIZE, Imported, Importing, decode
 from .interpreters import worker_environment
 from .process import Exit
 
@@ -30,8 +30,11 @@ DEAD = 10.0
 GUARDIAN_END = 5.0
 """Seconds the guardian has to end. Its workers have ended before it is asked to."""
 
-IMPORTING = 120.0
-"""Seconds the guardian has to import what is to be preloaded."""
+MAX_LINE = 16 * 1024
+"""Bytes of a line that a guardian prints, and read at once; a longer line is split."""
+
+IMPORTING = 60.0
+"""Seconds the guardian has to import one module that is to be preloaded: `network.preload_timeout`."""
 
 
 class GuardianProcess:
@@ -42,9 +45,12 @@ class GuardianProcess:
         deaf, dead: `DEAF` and `DEAD`, for tests to change.
     """
 
-    def __init__(self, python: str, preload: tuple[str, ...] = ()) -> None:
+    def __init__(self, python: str, preload: tuple[str, ...] = (), preload_timeout: float = IMPORTING) -> None:
         self._loop = asyncio.get_running_loop()
         self._preload = preload
+        self._preload_timeout = preload_timeout
+        self._importing: str | None = None
+        self._late: asyncio.TimerHandle | None = None  # for the import that is under way
         self._imported: asyncio.Future[dict[str, str]] = self._loop.create_future()
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -59,43 +65,65 @@ class GuardianProcess:
                 start_new_session=True,
                 env=worker_environment(os.environ),
             )
+            failed.callback(self._popen.wait)  # these run last to first
+            failed.callback(self._popen.kill)
+            assert self._popen.stderr is not None
+            failed.callback(self._popen.stderr.close)
+            self._pidfd = os.pidfd_open(self._popen.pid)
             failed.pop_all()
         self.pid = self._popen.pid
         self.deaf, self.dead = DEAF, DEAD
-        assert self._popen.stderr is not None
         self._stderr = self._popen.stderr
         self._begun = b""  # the beginning of an unfinished line
         self._may_have_children = bool(preload)  # imported modules may start processes, and so does every order
         self._sock.setblocking(False)
         os.set_blocking(self._stderr.fileno(), False)
-        self._pidfd = os.pidfd_open(self.pid)
         self._loop.add_reader(self._pidfd, self._died)
         self._loop.add_reader(self._stderr, self._log)
         if preload:
-            self._loop.add_reader(self._sock, self._has_imported)
+            self._loop.add_reader(self._sock, self._imports)
         else:
             self._imported.set_result({})
 
     async def imported(self) -> dict[str, str]:
         """Wait until ``preload`` is imported. Return the modules that failed, each with the reason.
 
-        A guardian that takes longer than `IMPORTING` is killed.
+        A guardian whose import of one module takes longer than ``preload_timeout`` is killed.
         """
-        try:
-            async with asyncio.timeout(IMPORTING):
-                return await asyncio.shield(self._imported)
-        except TimeoutError:
-            self.send(signal.SIGKILL)
-            return dict.fromkeys(self._preload, f"the imports took more than {IMPORTING:g} s")
+        return await asyncio.shield(self._imported)
 
-    def _has_imported(self) -> None:
-        self._loop.remove_reader(self._sock)
-        with suppress(OSError, RemoteProtocolError):  # it has died: `_died` reports that
+    def _imports(self) -> None:
+        try:
             message = decode(self._sock.recv(MAX_SIZE))
-            if isinstance(message, Imported):
-                for name, why in message.failures.items():
-                    logger.error("network.preload: %r cannot be imported: %s", name, why)
-                self._imported.set_result(message.failures)
+        except BlockingIOError:
+            return
+        except (OSError, RemoteProtocolError):  # it has died: `_died` reports that
+            message = None
+        if self._late is not None:
+            self._late.cancel()
+        if isinstance(message, Importing):
+            self._importing = message.name
+            self._late = self._loop.call_later(self._preload_timeout, self._import_hangs, message.name)
+            return
+        self._loop.remove_reader(self._sock)
+        if isinstance(message, Imported) and not self._imported.done():
+            self._report(message)
+            self._imported.set_result(message.failures)
+
+    def _import_hangs(self, name: str) -> None:
+        why = f"its import took more than {self._preload_timeout:g} s (network.preload_timeout)"
+        self._report(Imported({name: why}, {}))
+        self._imported.set_result({name: why})
+        self.send(signal.SIGKILL)
+
+    def _report(self, imported: Imported) -> None:
+        for name, why in imported.failures.items():
+            logger.error("network.preload: %r cannot be imported: %s", name, why)
+        for name, names in imported.threads.items():
+            logger.warning(
+                "network.preload: the import of %r started threads (%s). Forked workers do not have them, so a mod that "
+                "uses it may hang; take it out of the list, or give such mods 'launch: exec'", name, names,
+            )  # fmt: skip
 
     async def order(self, data: bytes, fds: list[int]) -> bool:
         """Hand over an order. Return False if the guardian has died.
@@ -164,18 +192,20 @@ class GuardianProcess:
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
         status = self._popen.wait()
-        self._log()
+        while self._log():
+            pass
         self._loop.remove_reader(self._stderr)
         self._stderr.close()
+        if self._late is not None:
+            self._late.cancel()
         if not self._imported.done():
-            self._imported.set_result(
-                dict.fromkeys(self._preload, "the process that imports the modules has died over one of them")
-            )
+            over = self._preload if self._importing is None else (self._importing,)
+            self._imported.set_result(dict.fromkeys(over, f"its import ended the process: {_ending(status)}"))
         if self._sock.fileno() >= 0:
             self._close()
             logger.warning(
                 "the guardian (pid %d) has died: %s; its workers go on, and the next launch starts another guardian",
-                self.pid, Exit(status, None) if status >= 0 else Exit(None, -status),
+                self.pid, _ending(status),
             )  # fmt: skip
         self.ended.set_result(None)
 
@@ -184,8 +214,21 @@ class GuardianProcess:
             self._loop.remove_reader(self._sock)
             self._sock.close()
 
-    def _log(self) -> None:
-        """Log what the guardian and its wardens complain of, line by line."""
-        *lines, self._begun = (self._begun + (self._stderr.read() or b"")).split(b"\n")
-        for line in lines:
+    def _log(self) -> bool:
+        """Log what the guardian and its wardens complain of, line by line. Return whether there was any."""
+        try:
+            data = os.read(self._stderr.fileno(), MAX_LINE)
+        except BlockingIOError:
+            return False
+        if not data:  # an imported module has closed it
+            self._loop.remove_reader(self._stderr)
+        *lines, self._begun = (self._begun + data).split(b"\n")
+        if len(self._begun) > MAX_LINE or not data:
+            lines, self._begun = [*lines, self._begun], b""
+        for line in filter(None, lines):
             logger.error("%s", line.decode("utf-8", "replace"))
+        return bool(data)
+
+
+def _ending(status: int) -> Exit:
+    return Exit(status, None) if status >= 0 else Exit(None, -status)

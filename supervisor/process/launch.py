@@ -20,6 +20,7 @@ class Launch:
     Attributes:
         on_output: called with everything the worker prints, and with its stack dumps once it has
             ended.
+        on_end: called once, after the last output.
         log_rate: bytes of output read per second while the worker prints without pause.
         python: the interpreter of the worker, or the program that is the worker; None means the
             network's own interpreter.
@@ -30,6 +31,7 @@ class Launch:
     """
 
     on_output: Callable[[bytes], None]
+    on_end: Callable[[], None] = lambda: None
     log_rate: int = BYTE_RATE
     python: Interpreter | Program | None = None
     fork: bool = True

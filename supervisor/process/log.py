@@ -7,7 +7,6 @@ full. So everything here has a cap, and no failure of the file system stops the 
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import logging
 import os
@@ -17,8 +16,8 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-MAX_LINE = 16 * 1024
-"""Bytes kept of one line: a long line of a traceback fits, a dumped data structure does not."""
+from .lines import STANDS, LineSplitter, OutputLines
+from .output import BYTE_RATE, READ_SIZE
 
 MAX_KEPT = 512 * 1024
 """Characters kept in memory for `ModLog.tail`.
@@ -61,14 +60,22 @@ class ModLog:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.write_errors = 0
-        self._splitter = _LineSplitter()
+        self._splitter = LineSplitter()
         self._kept = _KeptLines(keep_lines)
         self._file = _RotatingFile(path, max_bytes, backups)
         self._listeners: dict[Listener, None] = {}  # a set that keeps its order
         self._clock = clock
 
+    def lines_of_a_process(self, log_rate: int = BYTE_RATE) -> OutputLines:
+        """Return what takes the output of one process. Two processes must not share a line.
+
+        Args:
+            log_rate: see `Launch`. A pause in reading is not taken for the end of a line.
+        """
+        return OutputLines(self._publish, STANDS + READ_SIZE / log_rate)
+
     def feed(self, data: bytes) -> None:
-        """Take output of the worker. Never raises: `write_errors` counts failures to write."""
+        """Take output that has no process of its own. Never raises: `write_errors` counts failures to write."""
         self._publish(self._splitter.feed(data))
 
     def tail(self, n: int) -> list[str]:
@@ -135,56 +142,6 @@ def read_tail(path: Path, n: int) -> list[str]:
             break
         lines[:0] = _last_lines(file, wanted)
     return lines
-
-
-class _LineSplitter:
-    """Splits bytes into lines of text. Holds one unfinished line of bounded length."""
-
-    def __init__(self) -> None:
-        self._held = bytearray()  # at most MAX_LINE + 1: a final "\r" may yet belong to the line end
-        self._dropped = 0  # bytes of the unfinished line beyond the cap
-
-    def feed(self, data: bytes) -> list[str]:
-        lines: list[str] = []
-        for start in range(0, len(data), MAX_LINE):
-            lines += self._feed(data[start : start + MAX_LINE])
-        return lines
-
-    def _feed(self, data: bytes) -> list[str]:
-        """Take at most `MAX_LINE` bytes, so that no line between two breaks in them can be too
-        long.
-        """
-        begin, end = data.find(b"\n") + 1, data.rfind(b"\n") + 1
-        if not end:
-            self._hold(data)
-            return []
-        self._hold(data[: begin - 1])
-        lines = [self._take()]
-        if begin < end:  # decode all at once: no other character contains a line break
-            lines += data[begin:end].decode(errors="replace").replace("\r\n", "\n")[:-1].split("\n")
-        self._hold(data[end:])
-        return lines
-
-    def end(self) -> list[str]:
-        """Return the unfinished line, if there is one."""
-        return [self._take()] if self._held else []
-
-    def _hold(self, piece: bytes) -> None:
-        room = MAX_LINE + 1 - len(self._held)
-        self._held += piece[:room]
-        self._dropped += max(0, len(piece) - room)
-
-    def _take(self) -> str:
-        line, dropped = bytes(self._held), self._dropped
-        self._held.clear()
-        self._dropped = 0
-        if not dropped:
-            line = line.removesuffix(b"\r")
-        if len(line) <= MAX_LINE:
-            return line.decode(errors="replace")
-        # The incremental decoder drops a character that the cut split.
-        text = codecs.getincrementaldecoder("utf-8")("replace").decode(line[:MAX_LINE])
-        return f"{text} [... {len(line) - MAX_LINE + dropped} bytes cut]"
 
 
 class _KeptLines:

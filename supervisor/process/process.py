@@ -11,6 +11,7 @@ import tempfile
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from .launch import Launch
 from .output import WorkerOutput
@@ -72,6 +73,9 @@ class Exit:
             return f"signal {self.signal}"
 
 
+_STOPPED_BY = {b"T": "a signal (SIGSTOP, SIGTSTP)", b"t": "a debugger"}
+
+
 class DumpFile:
     """Where a worker's faulthandler writes: shared memory of a fixed size, or else an unlinked
     file.
@@ -120,7 +124,7 @@ class WorkerProcess(ABC):
         self.in_cgroup = False
         self.exited: asyncio.Future[Exit] = self._loop.create_future()
         self._output = WorkerOutput(output, launch.on_output, launch.log_rate)
-        self._on_output = launch.on_output
+        self._on_output, self._on_end = launch.on_output, launch.on_end
         self._dump: DumpFile | None = dump
         self._last_dump = ""
 
@@ -163,6 +167,13 @@ class WorkerProcess(ABC):
                     dump = self.stack_dump()
         return self.stack_dump()
 
+    def stopped_by(self) -> str | None:
+        """Return what has stopped the process (its state is T or t); None if it runs, or nobody knows."""
+        with suppress(OSError):
+            stat = Path(f"/proc/{self.pid}/stat").read_bytes()
+            return _STOPPED_BY.get(stat[stat.rindex(b")") + 2 :][:1])
+        return None
+
     async def next_output(self) -> None:
         """Wait until the worker, or a process that it started, has printed something more."""
         await self._output.next()
@@ -177,5 +188,6 @@ class WorkerProcess(ABC):
         self._dump = None
         if self._last_dump:
             self._on_output(f"\n{self._last_dump}".encode())
+        self._on_end()
         if not self.exited.done():
             self.exited.set_result(exit)

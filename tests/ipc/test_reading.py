@@ -267,3 +267,63 @@ async def test_the_last_reading_ends_though_somebody_goes_on_writing(message: An
     assert await asyncio.to_thread(ended.wait, 10)
     thread.join()
     assert len(target.reasons) == 1
+
+
+class Panic(BaseException):
+    """What a library of another language raises: no Exception."""
+
+
+@pytest.mark.parametrize("error", [ValueError, Panic])
+async def test_a_handler_that_raises_takes_no_other_message_with_it(turns: Turns, error: type[BaseException]) -> None:
+    """A handler must not raise. If one does, the loop reports it, and every other message is handled."""
+    target = Target(turns)
+    reported: list[BaseException] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _loop, context: reported.append(context["exception"]))
+    note = target.pipe._on_notification
+
+    def note_or_raise(notification: Notification) -> None:
+        note(notification)
+        if notification.params["n"] % 7 == 0:
+            raise error
+
+    target.pipe._on_notification = note_or_raise
+    try:
+        target.stranger.send(framed(*([2, "note", {"n": n}] for n in range(100))))
+        await until(lambda: len(target.came) == 100)
+        assert target.numbers == list(range(100))
+        assert len(reported) == 15
+        target.stranger.send(framed([2, "note", {"n": 101}]))
+        await until(lambda: target.numbers[-1] == 101)
+        assert target.reasons == []
+    finally:
+        loop.set_exception_handler(None)
+        target.pipe.close()
+        target.stranger.close()
+
+
+async def test_a_handler_that_runs_the_loop_inside_the_loop_takes_no_message_with_it(turns: Turns) -> None:
+    """The inner loop handles what was read already, then reads on; the outer one goes on with what is left."""
+    target = Target(turns)
+    loop = asyncio.get_running_loop()
+    note, depth = target.pipe._on_notification, 0
+
+    def read_inside(notification: Notification) -> None:
+        nonlocal depth
+        note(notification)
+        if notification.params["n"] in (3, 40) and depth == 0:
+            depth += 1
+            target.stranger.send(framed(*([2, "note", {"n": n}] for n in range(60, 80)), b"")[:-3])
+            for _ in range(3):
+                target.pipe._readable()
+            target.stranger.send(framed(b"")[-3:] + framed(*([2, "note", {"n": n}] for n in range(80, 90))))
+
+    target.pipe._on_notification = read_inside
+    try:
+        target.stranger.send(framed(*([2, "note", {"n": n}] for n in range(60))))
+        await until(lambda: len(target.came) >= 80 or bool(target.reasons))
+        assert sorted(target.numbers)[:80] == list(range(80))
+        assert loop.is_running()
+    finally:
+        target.pipe.close()
+        target.stranger.close()

@@ -194,6 +194,21 @@ def test_limits_are_written_where_there_are_controllers(make_kernel: Callable[..
     groups.close()
 
 
+def test_a_new_incarnation_never_gets_the_cgroup_of_an_old_one_that_is_about_to_be_removed(
+    make_kernel: Callable[..., Kernel],
+) -> None:
+    """To remove a cgroup kills what is in it."""
+    groups = Cgroups.open("net", hierarchy=make_kernel().hierarchy)
+    old, new, newer = (groups.create("wiki.1", LIMITS) for _ in range(3))
+    assert old is not None
+    assert new is not None
+    assert newer is not None
+    assert len({old.path, new.path, newer.path}) == 3
+    assert old.remove()
+    assert new.path.is_dir()
+    groups.close()
+
+
 def test_what_has_no_limit_is_not_written(make_kernel: Callable[..., Kernel]) -> None:
     groups = Cgroups.open("net", hierarchy=make_kernel().hierarchy)
     cgroup = groups.create("wiki.1", LimitsConfig(threads=None))

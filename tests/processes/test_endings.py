@@ -37,6 +37,9 @@ LEAVES = """
             folder = self.context.storage_path
             open_text = open(folder / "text", "w")
             open_text.write("not flushed")
+            self.own_text = open(folder / "own", "w")
+            self.own_text.write("held by the mod alone")
+            self.me = self
             packed = gzip.open(folder / "packed.gz", "wb")
             packed.write(b"not closed")
             packed_text = gzip.open(folder / "text.gz", "wt")
@@ -73,6 +76,7 @@ async def test_what_a_mod_left_open_is_written_and_ends(
     assert worker_pids() == set()
     folder = network.state_dir.storage_of("leaves")
     assert (folder / "text").read_text() == "not flushed"
+    assert (folder / "own").read_text() == "held by the mod alone"
     assert gzip.decompress((folder / "packed.gz").read_bytes()) == b"not closed"
     assert gzip.decompress((folder / "text.gz").read_bytes()) == b"neither flushed nor closed"
     assert list(folder.glob("temporary*")) == []
@@ -99,3 +103,18 @@ async def test_an_exit_handler_that_fails_is_told_and_keeps_nothing_else_from_be
     assert (folder / "exit").read_text() == "in order"
     assert (folder / "text").read_text() == "not flushed"
     assert any("ZeroDivisionError" in line for line in network.mod_log("leaves"))
+
+
+STAYS = """
+            threading.Thread(target=threading.Event().wait, name="poller").start()
+"""
+
+
+async def test_a_thread_that_holds_the_end_up_is_named_in_the_log(
+    network: AgentNetwork, write_mod: Callable[..., str], launch: str
+) -> None:
+    path = write_mod("leaves", LEAVES.format(more=STAYS))
+    limits = {"shutdown_timeout": 0.5, "term_timeout": 0.1}
+    assert (await network.load_mod(path, launch=launch, limits=limits)).success
+    assert (await network.unload_mod("leaves")).success
+    assert any("waits for 1 of its threads: poller" in line for line in network.mod_log("leaves"))

@@ -136,12 +136,15 @@ async def test_a_mod_that_keeps_ending_is_quarantined_and_says_why(network: Agen
     assert network.get_loaded_mods()["dying"]["state"] == "ready"
 
 
-async def test_a_stopped_worker_is_killed_though_it_cannot_dump(network: AgentNetwork, write_mod: WriteMod) -> None:
+async def test_a_stopped_worker_is_told_as_stopped_and_killed_though_it_cannot_dump(
+    network: AgentNetwork, write_mod: WriteMod
+) -> None:
     loaded = await network.load_mod(write_mod("echo"), limits={"hang_timeout": 0.3})
     os.kill(loaded.data["pid"], signal.SIGSTOP)
     await until(lambda: bool(network.get_crashes("echo")))
     (report,) = network.get_crashes("echo")
-    assert (report["cause"], report["traceback"]) == ("hang", None)
+    assert (report["cause"], report["traceback"]) == ("stopped", None)
+    assert "was stopped by a signal (SIGSTOP, SIGTSTP) when it did not answer for 0.3 s" in report["detail"]
     assert (await network.process_event(Event("test.ping", "agent:alice", payload={"i": 1}))).success
 
 

@@ -271,3 +271,25 @@ async def test_a_flooding_mod_that_hangs_leaves_its_stack(network: AgentNetwork,
     (dumped,) = (index for index, line in enumerate(log) if " in go" in line)
     assert "mods/noisy/mod.py" in log[dumped]
     assert sum(line.endswith(" y") for line in log[:dumped]) > LINE_RATE, "it was flooding"
+
+
+async def test_what_a_mod_prints_without_a_line_break_is_in_its_log_and_its_crash_report(
+    network: AgentNetwork, write_mod: WriteMod
+) -> None:
+    await load(network, write_mod, "noisy", """
+        @mod_event_handler("noisy.bar")
+        def bar(self, event):
+            for percent in range(101):
+                os.write(2, b"\\r%3d%%" % percent)
+            return EventResponse(True)
+
+        @mod_event_handler("noisy.die")
+        async def die(self, event):
+            os.write(1, b"last words")
+            os._exit(1)
+    """, max_attempts=1)  # fmt: skip
+    assert (await network.process_event(Event("noisy.bar", "agent:a"))).success
+    await until(lambda: any(line.endswith("100%") for line in network.mod_log("noisy")))
+    assert not (await network.process_event(Event("noisy.die", "agent:a"))).success
+    assert network.get_crashes("noisy")[-1]["log"][-1].endswith(" last words")
+    assert [line.partition(" ")[2] for line in network.mod_log("noisy")] == ["100%", "last words"]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
+from modvisor.ipc.errors import ModvisorError
 from modvisor.supervisor.config.mod_entry import parse_mod
 from modvisor.supervisor.config.mod_file import ModFile
 from modvisor.supervisor.config.network_file import load_config
@@ -81,3 +85,27 @@ def test_validate_names_the_entry_whose_version_is_not_there(tmp_path: Path) -> 
     (problem,) = caught.value.problems
     assert (problem.file, problem.key) == (str(file), "mods[1].version")
     assert "there is no version 1.10 of ./wiki" in problem.message
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user can reach. The test runs as a user who may not read everything."""
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        user = os.geteuid()
+        yield Path(name)
+        os.seteuid(user)
+
+
+def test_a_folder_that_cannot_be_read_is_that_mods_failure(open_folder: Path) -> None:
+    root = write(open_folder / "mods" / "wiki", "1.0")
+    (open_folder / "network.yaml").write_text("network: {name: demo}\nmods: [./wiki]\n")
+    root.chmod(0)
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+    with pytest.raises(ModvisorError, match=r"^\./wiki: .* cannot be read: Permission denied; make it readable"):
+        home(open_folder)
+    with pytest.raises(ConfigError, match=r"mods\[0\]: \./wiki: .* cannot be read"):
+        with_mod_files(load_config(open_folder / "network.yaml"))
+    os.seteuid(os.getuid())
+    root.chmod(0o700)

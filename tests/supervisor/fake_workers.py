@@ -97,6 +97,9 @@ class FakeProcess(WorkerProcess):
         if self._dump is not None:
             os.pwrite(self._dump.fd, b"Current thread 0x1:\n", 0)
 
+    def stopped_by(self) -> str | None:
+        return None  # its pid is none of this system
+
     def ended(self, exit: Exit) -> None:
         self._finish(exit)
 

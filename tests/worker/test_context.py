@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, cast
 
@@ -111,3 +112,25 @@ async def test_a_thread_waits_for_a_coroutine_and_the_loop_must_not() -> None:
     assert await asyncio.to_thread(lambda: context.run_from_thread(context.channels())) == ["general"]
     with pytest.raises(RuntimeError, match="use 'await' there instead"):
         context.run_from_thread(context.channels())
+
+
+@pytest.mark.parametrize(
+    ("what", "call"),
+    [
+        ("send_event", lambda context: context.send_event(Event("wiki.page.created"))),
+        ("send_event", lambda context: context.request("wiki", "wiki.page.created")),
+        ("checkpoint", lambda context: context.checkpoint({})),
+        ("agents", lambda context: context.agents()),
+        ("channels", lambda context: context.channels()),
+        ("channel_members", lambda context: context.channel_members("general")),
+        ("groups", lambda context: context.groups()),
+    ],
+)
+async def test_another_loop_may_not_touch_the_pipe_and_is_told_what_to_use(
+    what: str, call: Callable[[WorkerContext], Coroutine[Any, Any, Any]]
+) -> None:
+    pipe = FakePipe()
+    context = context_on(pipe)
+    with pytest.raises(RuntimeError, match=rf"^{what}\(\) .*self.context.run_from_thread\(self.context.{what}\("):
+        await asyncio.to_thread(lambda: asyncio.run(call(context)))
+    assert pipe.asked == []

@@ -25,13 +25,15 @@ import select
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from pathlib import Path
 
-from ...ipc.launching import MAX_SIZE, ORDER_FDS, Imported, Order, decode, encode
+from ...ipc.launching import MAX_SIZE, ORDER_FDS, Imported, Importing, Order, decode, encode
 from ..signals import restore_defaults
 from ..sources import installed_folders
 from . import tree
@@ -92,7 +94,8 @@ class Guardian:
         try:
             warden = os.fork()
         except OSError as error:
-            socket.socket(fileno=os.dup(fds[0])).send(encode(not_started(error)))
+            with socket.socket(fileno=os.dup(fds[0])) as warden:
+                warden.send(encode(not_started(error)))
             return
         if warden:
             self._wardens.add(warden)
@@ -107,7 +110,8 @@ class Guardian:
             fds.clear()  # the warden has closed them
             raise
         except BaseException:  # noqa: BLE001 - a warden must never return into the guardian's loop
-            traceback.print_exc()
+            with suppress(BaseException):  # the supervisor, which reads it, may be gone
+                traceback.print_exc()
         os._exit(status)
 
     def _clean(self) -> bool:
@@ -163,7 +167,7 @@ def main(control: socket.socket, supervisor: int, modules: list[str]) -> None:
         return  # the supervisor has died already
     import_common()
     if modules:
-        control.send(encode(Imported(import_all(modules))))
+        control.send(encode(import_all(modules, lambda name: control.send(encode(Importing(name))))))
     installed_folders()
     gc.collect()
     gc.freeze()  # the collector would touch, and so copy, every page that a warden shares with us
@@ -179,15 +183,37 @@ def import_common() -> None:
             importlib.import_module(name)
 
 
-def import_all(names: Iterable[str]) -> dict[str, str]:
-    """Import modules that the config names. Return those that failed, with the reason."""
-    failures = {}
+def import_all(names: Iterable[str], begin: Callable[[str], object] = lambda name: None) -> Imported:
+    """Import modules that the config names. Return those that failed, and those that left threads.
+
+    Args:
+        begin: called with the name of each module before its import, which may never end.
+    """
+    failures, left = {}, {}
     for name in names:
+        begin(name)
+        before = threads()
         try:
             importlib.import_module(name)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - importing runs their code
+        except BaseException as error:  # noqa: BLE001 - importing runs their code
             failures[name] = f"{type(error).__name__}: {error}"[:1000].encode("utf-8", "backslashreplace").decode()
-    return failures
+        if started := {thread: text for thread, text in threads().items() if thread not in before}:
+            left[name] = ", ".join(sorted(started.values()))[:1000]
+    return Imported(failures, left)
+
+
+_SAFE = b"openblas"
+"""Part of the name of a library that stops its threads before a fork, and starts them again later."""
+
+
+def threads() -> dict[int, str]:
+    """Return the threads that a fork would leave behind, by their number, with a name for people."""
+    named = {thread.native_id: thread.name for thread in threading.enumerate()}
+    numbers = {int(number) for number in os.listdir("/proc/self/task")} - {os.getpid()}
+    native = numbers - named.keys()
+    if native and _SAFE in Path("/proc/self/maps").read_bytes():
+        numbers -= native
+    return {number: named.get(number) or "a thread of native code" for number in numbers}
 
 
 if __name__ == "__main__":
@@ -196,10 +222,12 @@ if __name__ == "__main__":
             "usage: python -m modvisor.worker.guardian FD PID [MODULE...]   (started by modvisor, with a connected socket)"
         )
     os.set_inheritable(int(sys.argv[1]), False)
+    control = socket.socket(fileno=int(sys.argv[1]))
     try:
-        main(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]), sys.argv[3:])
-    except Forked as fresh:
+        main(control, int(sys.argv[2]), sys.argv[3:])
+    except Forked as fresh:  # the warden has closed the socket
         forked = fresh
     else:
+        control.close()
         sys.exit()
     run(forked)

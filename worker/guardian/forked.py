@@ -12,23 +12,19 @@ runs exit handlers, ends the mod's own objects (with their ``__del__``) and writ
 
 from __future__ import annotations
 
-import _io
-import atexit
 import ctypes
 import fcntl
 import gc
 import os
 import socket
 import sys
-import threading
-from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from types import ModuleType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from ...ipc.launching import Order
-from .. import crash, lifeline
+from .. import crash, lifeline, stdio
+from ..endings import end_objects_at_exit, run_exit_handlers
 from ..serve import main
 from ..signals import restore_defaults
 from ..sources import own_modules
@@ -38,7 +34,6 @@ _COMMAND = b"python\0-P\0-m\0modvisor.worker\0"
 """What the list of processes shows: the command of a worker that was not forked."""
 
 _libc = ctypes.PyDLL(None)  # made before the fork
-_FILES = (_io.BufferedWriter, _io.BufferedRandom)
 
 
 class Forked(BaseException):
@@ -70,8 +65,9 @@ def run(forked: Forked) -> NoReturn:
         _show(_COMMAND)
     lifeline.hold(pipe)
     crash.install(dump)
+    end_objects_at_exit(own_modules)
     gc.enable()
-    leave(main(socket.socket(fileno=sock)), own_modules)
+    leave(main(socket.socket(fileno=sock)))
 
 
 def _redirect(output: int) -> None:
@@ -98,57 +94,13 @@ def _show(command: bytes) -> None:
 # -- the end
 
 
-def leave(status: int, modules: Callable[[], Iterable[ModuleType]]) -> NoReturn:
-    """End this process. If daemon threads are left, leave the ordinary way, which can end them.
-
-    Args:
-        modules: returns the mod's own modules, whose globals are to end.
-    """
-    threading._shutdown()  # type: ignore[attr-defined] - the interpreter itself calls it
+def leave(status: int) -> NoReturn:
+    """End this process. If daemon threads are left, leave the ordinary way, which can end them."""
+    run_exit_handlers()
     if len(sys._current_frames()) > 1:
         sys.exit(status)
-    _tolerantly(atexit._run_exitfuncs)
-    _tolerantly(lambda: _clear(modules()))
-    _flush(gc.get_objects())  # objects from before the fork are frozen, so not among them
-    for stream in (sys.stdout, sys.stderr):
-        _tolerantly(stream.flush)
+    stdio.flush()
     # Not os._exit: libraries in C have buffers and exit handlers of their own.
     # PyDLL keeps the interpreter's lock, so no other Python thread runs meanwhile.
     _libc.exit(status)
     raise AssertionError("exit(3) returned")
-
-
-def _clear(modules: Iterable[ModuleType]) -> None:
-    """Clear globals as the interpreter does: first names with an underscore, then the others."""
-    for module in modules:
-        names = vars(module)
-        for private in (True, False):
-            for name in list(names):
-                if name != "__builtins__" and name.startswith("_") is private:
-                    names[name] = None
-    gc.collect()
-
-
-def _flush(objects: Iterable[Any]) -> None:
-    """Write the buffers of open files: text files first, since they write into the others."""
-    layers: tuple[list[Any], ...] = ([], [], [])
-    for each in objects:
-        if isinstance(each, _io._IOBase):
-            layers[0 if isinstance(each, _io.TextIOWrapper) else 2 if isinstance(each, _FILES) else 1].append(each)
-    for text in layers[0]:
-        _tolerantly(text.flush)
-    for other in layers[1]:
-        if type(other).__module__ != "_io":  # a compressed file, say, needs its close()
-            _tolerantly(other.close)
-    for file in layers[2]:
-        _tolerantly(file.flush)
-
-
-def _tolerantly(call: Callable[[], object]) -> None:
-    """Call; print a failure and go on, as the interpreter does at its end."""
-    try:
-        call()
-    except BaseException as error:  # noqa: BLE001 - nothing may stop the end
-        if not (isinstance(error, ValueError) and "closed file" in str(error)):
-            with suppress(BaseException):
-                sys.excepthook(type(error), error, error.__traceback__)

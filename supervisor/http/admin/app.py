@@ -143,7 +143,12 @@ def _changes_body(changes: Changes) -> dict[str, Any]:
     return {
         "success": changes.success,
         "message": _changes_text(changes),
-        "data": {**done, "applied": changes.applied, "needs_restart": changes.needs_restart},
+        "data": {
+            **done,
+            "applied": changes.applied,
+            "needs_restart": changes.needs_restart,
+            "swapped": changes.swapped,
+        },
     }
 
 
