@@ -31,9 +31,8 @@ def sources_for(
     Args:
         folder: the folder of the mod's package, if `sys.path` does not lead to it.
     """
-    # A local folder may be named `mod`, too.
-    is_local = mod_path.startswith("./")
-    package = local_name(mod_path) if is_local else mod_path.partition(":")[0].removesuffix(".mod")
+    # The name of a folder counts in full, also if it is `mod`.
+    package = local_name(mod_path) if mod_path.startswith("./") else mod_path.partition(":")[0].removesuffix(".mod")
     return Sources(package, folder, snapshot, compiled)
 
 

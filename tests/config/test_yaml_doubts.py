@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modvisor.supervisor.config.network_file import load_config
@@ -99,6 +99,7 @@ def test_a_value_in_a_merge_and_in_a_quoted_text_is_not_doubted(tmp_path: Path) 
     assert load(tmp_path, text).warnings == ()
 
 
+@settings(max_examples=40)
 @given(st.from_regex(r"[-+]?[0-9][0-9_]{0,8}(\.[0-9_]{0,5})?(e[0-9]{1,2})?", fullmatch=True))
 def test_a_variable_gets_any_number_as_it_is_written(written: str) -> None:
     source = Source()
