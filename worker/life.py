@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from collections import deque
@@ -23,7 +24,7 @@ from ..ipc.pipe import Pipe
 from ..ipc.spinning import Spinner
 from ..mods.base import BaseMod
 from ..mods.handlers import collect_handlers
-from . import limits, stdio
+from . import limits, pool_child, stdio
 from .context import WorkerContext
 from .crash import describe
 from .dispatch import Dispatcher, is_being_cancelled
@@ -153,6 +154,7 @@ class Life:
         mod_path = params["mod_path"]
         self._sources = sources_for(mod_path, params.get("folder"), params.get("snapshot"), params.get("compiled"))
         self._sources.install()
+        os.environ[pool_child.VARIABLE] = json.dumps([self._sources.package, self._sources.folder])
         cls = find_mod_class(mod_path, self._sources)
         if (declared := params.get("version")) is not None and not _has_version(cls):
             cls.version = declared

@@ -31,10 +31,8 @@ def sources_for(
     Args:
         folder: the folder of the mod's package, if `sys.path` does not lead to it.
     """
-    if mod_path.startswith("./"):
-        package = local_name(mod_path)  # also of a folder that is named `mod`
-    else:
-        package = mod_path.partition(":")[0].removesuffix(".mod")
+    is_local = mod_path.startswith("./")  # its folder may be named `mod`
+    package = local_name(mod_path) if is_local else mod_path.partition(":")[0].removesuffix(".mod")
     return Sources(package, folder, snapshot, compiled)
 
 
@@ -51,6 +49,8 @@ def find_mod_class(mod_path: str, sources: Sources) -> type[BaseMod]:
     if hasattr(module, "__path__"):  # a package: its `mod` module, or the package itself
         if _exists(f"{sources.package}.mod"):
             module = _import(f"{sources.package}.mod", mod_path, sources)
+            if hasattr(module, "__path__") and _exists(f"{module.__name__}.mod"):  # a package that is named `mod`
+                module = _import(f"{module.__name__}.mod", mod_path, sources)
         elif getattr(module, "__file__", None) is None:  # a folder without any code
             raise LoadFailed(
                 f"{mod_path}: the folder {', '.join(module.__path__)} has neither mod.py nor __init__.py",
