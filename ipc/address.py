@@ -103,9 +103,16 @@ def check_mod_path(path: str) -> str:
     if not is_mod_path(path):
         raise InvalidId(
             f"mod_path {shown(path)}: expected 'pkg.mods.wiki', 'pkg.module:Class' or './name' "
-            "(a folder under mods/ beside the network file)"
+            f"(a folder under mods/ beside the network file){_meant(path)}"
         )
     return path
+
+
+def _meant(path: str) -> str:
+    """Return the end of a message about a wrong path: the local one that was probably meant."""
+    name = str(path).rstrip("/").rpartition("/")[2].lstrip(".") if isinstance(path, str) else ""
+    local = f"./{name}"
+    return f"; did you mean '{local}'?" if name and is_mod_path(local) and ".." not in path else ""
 
 
 def mod_id_of(path: str) -> str:

@@ -46,6 +46,7 @@ class Code(StrEnum):
     TIMEOUT = "timeout"
     OVERLOADED = "overloaded"
     MOD_CRASHED = "mod_crashed"
+    MOD_UNLOADED = "mod_unloaded"
     MOD_AWAY = "mod_away"
     LIMIT_HIT = "limit_hit"
     DEAD_LETTERED = "dead_lettered"

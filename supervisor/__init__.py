@@ -3,7 +3,8 @@
 The folders are rooms; each imports only rooms below it. On top of them stand the files here:
 `inspection` (what can be seen of a network), `operations` (what can be asked of it), `commands`
 (the same as `system.*` events, with permissions), `wiring` (puts the parts together), `network`
-(its start and end), `runtime` (sets up the process of `modvisor run`), `faces` (lazy re-exports).
+(its start and end), `clock` (time without pauses), `runtime` (sets up the process of `modvisor
+run`), `faces` (lazy re-exports).
 """
 
 from __future__ import annotations

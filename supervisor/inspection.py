@@ -10,10 +10,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from heapq import merge
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import anyio.to_thread
 
+from ..ipc.address import check_mod_id
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import Event, EventResponse
 from .agents import AgentRegistry
@@ -80,6 +82,7 @@ class Inspection:
         self._parts: Parts | None = None
         self._started_at = 0.0  # wall clock
         self._started = 0.0  # monotonic clock
+        self._output_lost = 0
 
     @property
     def is_running(self) -> bool:
@@ -117,8 +120,14 @@ class Inspection:
         """
         return network_stats(self._view()).to_dict()
 
+    def lost_output(self) -> None:
+        """Count a message that this process could not write to its stdout or stderr."""
+        self._output_lost += 1
+
     def _view(self) -> NetworkView:
-        return NetworkView(self.config, self.counters, self._started_at, self.uptime, self.port, self._parts)
+        return NetworkView(
+            self.config, self.counters, self._started_at, self.uptime, self.port, self._parts, self._output_lost
+        )
 
     async def sample_resources(self) -> None:
         """Take a resource sample now instead of at the next tick.
@@ -172,12 +181,32 @@ class Inspection:
         """Return the last lines of a mod's log.
 
         A mod that is no longer loaded is found by its id.
+
+        Raises:
+            ModvisorError: the mod is not loaded and has left no log, or ``mod`` names no mod.
         """
         workers = self._workers_of(mod)
         if not workers:
-            return read_tail(self.state_dir.log_file(mod), lines)
+            return read_tail(self._left_log(mod), lines)
         tails = [read_tail(self.state_dir.log_file(worker.mod_id), lines) for worker in workers]
         return list(merge(*tails))[-lines:] if lines else []  # each line begins with its time
+
+    def check_has_log(self, mod: str) -> None:
+        """Raise `ModvisorError` unless the mod, or the worker ``wiki#1``, is loaded or has left a log."""
+        if not self._workers_of(mod):
+            self._left_log(mod)
+
+    def _left_log(self, mod: str) -> Path:
+        """Return the log of a mod that is not loaded. Its name becomes a file's, so it must be an id."""
+        name, is_worker, index = mod.partition("#")
+        check_mod_id(name)
+        if is_worker and not (index.isascii() and index.isdecimal()):
+            text = f"mod {mod!r}: expected the number of a worker after '#', such as {name}#0"
+            raise ModvisorError(text, code=Code.BAD_INPUT, mod=mod)
+        file = self.state_dir.log_file(mod)
+        if not file.exists():
+            raise ModvisorError(f"mod {mod!r} is not loaded and has left no log", code=Code.NO_SUCH_MOD, mod=mod)
+        return file
 
     @property
     def watched_mods(self) -> list[str]:
@@ -198,8 +227,12 @@ class Inspection:
         if self._parts is None:
             return []
         name, _, index = mod.partition("#")
-        found = self._parts.mods.find(name if index.isdecimal() else mod)
-        workers = found.keepers if found is not None else []
+        found = self._parts.mods.named(name if index.isdecimal() else mod)
+        if isinstance(found, EventResponse):
+            if found.error == Code.NO_SUCH_MOD:
+                return []
+            raise ModvisorError(str(found.message), code=found.error)
+        workers = found.keepers
         return [worker for worker in workers if worker.mod_id == mod] if index.isdecimal() else workers
 
     # -- what happens from now on

@@ -20,10 +20,13 @@ import anyio.to_thread
 
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import EventResponse
+from .clock import keep_beating
 from .config import ModConfig, NetworkConfig, load_config, parse_config
 from .fleet import ModRegistry
 from .journal import Journal, JournalError, LastRun
 from .operations import Operations
+from .process import reserve
+from .runtime import open_missing_descriptors
 from .wiring import NetworkParts
 
 logger = logging.getLogger("modvisor.network")
@@ -53,7 +56,10 @@ class AgentNetwork(Operations):
     @classmethod
     def load(cls, path: str | Path) -> AgentNetwork:
         """Read a network file. Starts nothing; raises `ConfigError`, which lists every mistake."""
-        return cls(load_config(path))
+        config = load_config(path)
+        for warning in config.warnings:
+            logger.warning("%s", warning)
+        return cls(config)
 
     @classmethod
     def from_config(cls, config: dict[str, Any], *, base_dir: str | Path = ".") -> AgentNetwork:
@@ -78,6 +84,7 @@ class AgentNetwork(Operations):
         """
         if self._owner is not None:
             raise StartError("the network is initialized already; shut it down first")
+        open_missing_descriptors()
         started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._stop_requested = asyncio.Event()
         self._owner = asyncio.create_task(self._own(started, admin, fresh), name="modvisor-network")
@@ -125,6 +132,10 @@ class AgentNetwork(Operations):
     async def _own(self, started: asyncio.Future[None], admin: bool, fresh: bool) -> None:
         """Run the network. This task owns all others: no process and no lock outlives it."""
         assert self._stop_requested is not None
+        with reserve.kept():
+            await self._run(started, self._stop_requested, admin, fresh)
+
+    async def _run(self, started: asyncio.Future[None], stop: asyncio.Event, admin: bool, fresh: bool) -> None:
         try:
             self._acquire()
             async with anyio.create_task_group() as tasks:
@@ -132,7 +143,7 @@ class AgentNetwork(Operations):
                 try:
                     await self._start(parts, admin, fresh)
                     started.set_result(None)
-                    await self._stop_requested.wait()
+                    await stop.wait()
                 finally:
                     with anyio.CancelScope(shield=True):
                         await self._stop(parts)
@@ -155,6 +166,7 @@ class AgentNetwork(Operations):
 
     async def _start(self, parts: NetworkParts, admin: bool, fresh: bool) -> None:
         self._started_at, self._started = time.time(), time.monotonic()
+        parts.tasks.start_soon(keep_beating, parts.awake, name="clock")
         kept = await anyio.to_thread.run_sync(parts.journal.open)
         if fresh:
             kept = _without_mods(kept, parts.journal)
@@ -184,11 +196,7 @@ class AgentNetwork(Operations):
                 tasks.cancel_scope.cancel()
 
             tasks.start_soon(cancel_at_shutdown, self._stop_requested)
-            outcomes, restored = await parts.loading.start(kept.mods)
-            for mod_id, response in restored:
-                if not response.success:
-                    logger.error("mod %s, which ran when the network last ran, did not start: %s",
-                                 mod_id, response.message)  # fmt: skip
+            outcomes = await parts.loading.start(kept.mods)
             parts.records.started()
             tasks.cancel_scope.cancel()
         if self._stop_requested.is_set():
@@ -231,17 +239,16 @@ async def _start_launcher(mods: ModRegistry) -> None:
 
 
 def _check_started(outcomes: list[tuple[ModConfig, EventResponse]]) -> None:
-    """Log the mods that failed. Raises `StartError` if a required mod is one of them."""
-    failed = [(mod, response) for mod, response in outcomes if not response.success]
-    for mod, response in failed:
-        logger.error("mod %s did not start: %s", mod.mod_id, response.message)
-    if required := [response.message for mod, response in failed if mod.required]:
+    """Raise `StartError` if a required mod failed."""
+    if required := [response.message for mod, response in outcomes if mod.required and not response.success]:
         raise StartError("a required mod failed: " + "; ".join(str(message) for message in required))
 
 
 def _without_mods(kept: LastRun, journal: Journal) -> LastRun:
     """Forget the mods that the journal kept, their versions and their quarantines."""
     for mod in kept.mods:
+        if place := mod.spec.get("instead_of"):  # its accepted events are for the mod that comes back
+            journal.hand_on(mod.mod_id, place[0])
         journal.drop_mod(mod.mod_id)
     for mod_id in kept.quarantines:
         journal.release(mod_id)

@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import anyio
+import anyio.to_thread
 
 from ..ipc.address import AGENT
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import Event, EventResponse
 from .agents import RefusalLog
-from .config import ModConfig, NetworkConfig, mod_config
+from .config import ModConfig, NetworkConfig, in_force, load_config, mod_config
 from .events import DeadLetters
-from .fleet import Changes, apply_changes, in_force
+from .fleet import Changes, apply_changes
 from .inspection import Inspection
 from .sources import HOW_TO_INSTALL, can_watch
 
@@ -33,6 +37,9 @@ class Operations(Inspection):
     A request that fails is a response with ``success=False``, never an exception. Methods that do
     not return a response name the errors that they raise. While the network does not run, a request
     fails with ``not_running``.
+
+    Attributes:
+        read_file: reads the network file again, if a run overrides keys of it.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -40,6 +47,8 @@ class Operations(Inspection):
         self._closing = False  # events in flight finish, new events are refused
         self.refusals = RefusalLog()
         self._stop_requested: asyncio.Event | None = None
+        self._reconfiguring = anyio.Lock()
+        self.read_file: Callable[[], NetworkConfig] | None = None
 
     # -- events
 
@@ -339,12 +348,34 @@ class Operations(Inspection):
     async def reconfigure(self, config: NetworkConfig) -> Changes:
         """Apply a changed network file: unload removed mods, reload changed mods, load new mods.
 
+        `Changes` names every changed key that was applied, and every key that needs a restart.
+
         Raises:
             ModvisorError: not_running.
         """
-        changes = await apply_changes(self._running().loading, self.config, config)
-        self._running().agents.use_groups(config.agent_groups, config.agents)
-        self.config = in_force(self.config, config)
+        async with self._reconfiguring:
+            return await self._reconfigure(config)
+
+    async def read_file_again(self) -> Changes:
+        """Read the network file again, with the options of this run, and apply it.
+
+        Raises:
+            ConfigError: the file has mistakes; nothing is changed.
+            ModvisorError: not_running, or conflict: the network was started without a file.
+        """
+        file = self.config.file
+        if file is None:
+            text = "the network was started without a file, so there is no file to read again"
+            raise ModvisorError(text, code=Code.CONFLICT)
+        async with self._reconfiguring:
+            read = self.read_file or partial(load_config, file)
+            return await self._reconfigure(await anyio.to_thread.run_sync(read))
+
+    async def _reconfigure(self, config: NetworkConfig) -> Changes:
+        parts, taken = self._running(), in_force(self.config, config)
+        changes = await apply_changes(parts.loading, self.config, config)
+        parts.agents.use_groups(taken.agent_groups, taken.agents)
+        self.config = taken
         return changes
 
     def request_stop(self) -> None:

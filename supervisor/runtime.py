@@ -6,6 +6,7 @@ A program of your own may use them too.
 from __future__ import annotations
 
 import gc
+import os
 from importlib.util import find_spec
 
 YOUNG = 10_000
@@ -29,3 +30,20 @@ def ease_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
+
+
+def open_missing_descriptors() -> list[int]:
+    """Open those of the descriptors 0 to 2 that are closed, on /dev/null. Return which these were.
+
+    Otherwise the next socket gets one of these numbers, what is printed ends up in it, and uvloop
+    ends the process.
+    """
+    missing = []
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest free number, so this one
+            os.set_inheritable(opened, True)
+            missing.append(fd)
+    return missing

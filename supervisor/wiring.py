@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -9,8 +10,8 @@ import anyio
 from anyio.abc import TaskGroup
 
 from .agents import AgentRegistry
+from .clock import AwakeTime, awake_time
 from .commands import SystemCommands
-from .config import with_bundled_permissions
 from .events import DeadLetters, Gateway, LetterLedger, ModRequests
 from .fleet import (
     Audiences,
@@ -40,16 +41,15 @@ class NetworkParts:
         self.tasks = tasks
         self.background = anyio.CancelScope()
         self.journal = Journal(state.database, config.journal)
+        self.awake = awake_time(asyncio.get_running_loop()) or AwakeTime()
         self.agents = AgentRegistry(
-            config.agents, config.agent_groups, self.journal.record, commit=self.journal.together
+            config.agents, config.agent_groups, self.journal.record, self.awake.time, self.journal.together
         )
-        mods = tuple(with_bundled_permissions(mod) for mod in config.mods)
         self.monitor = ResourceMonitor(self._worker_pids)
         snapshots = SnapshotStore(state.snapshots)
         self.enforcement = Enforcement(config.network_id, config.cgroups, self.monitor.take)
         self.mods = ModRegistry(
             config,
-            mods,
             state,
             tasks,
             # Bound late: what they call is made below, from the mods.

@@ -44,7 +44,7 @@ def find_mod_class(mod_path: str, sources: Sources) -> type[BaseMod]:
     """
     module_name, _, class_name = mod_path.partition(":")
     if class_name:
-        return _named_class(_import(module_name, mod_path, sources), class_name, mod_path)
+        return _named_class(_import(module_name, mod_path, sources), class_name, mod_path, sources)
     module = _import(sources.package, mod_path, sources)
     if hasattr(module, "__path__"):  # a package: its `mod` module, or the package itself
         if _exists(f"{sources.package}.mod"):
@@ -72,7 +72,8 @@ def _import(name: str, mod_path: str, sources: Sources) -> ModuleType:
             and error.name
             and (name == error.name or name.startswith(error.name + "."))
         ):
-            raise LoadFailed(f"{mod_path}: no module named {error.name!r} on the mod's path ({_path_text()})") from None
+            text = f"{mod_path}: no module named {error.name!r} on the mod's path ({_path_text()})"
+            raise LoadFailed(text + _hint(mod_path)) from None
         raise _import_failed(mod_path, error, sources) from None
 
 
@@ -85,12 +86,22 @@ def _import_failed(mod_path: str, error: BaseException, sources: Sources) -> Loa
     return LoadFailed(f"{mod_path}: import failed{at}: {cause}", where=told["where"], traceback=told["traceback"])
 
 
-def _named_class(module: ModuleType, name: str, mod_path: str) -> type[BaseMod]:
-    found = getattr(module, name, None)
-    if isinstance(found, type) and issubclass(found, BaseMod):
+def _named_class(module: ModuleType, name: str, mod_path: str, sources: Sources) -> type[BaseMod]:
+    try:
+        found = getattr(module, name, None)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a module may run code for a name that it lacks
+        raise _import_failed(mod_path, error, sources) from None
+    if isinstance(found, type) and issubclass(found, BaseMod) and found is not BaseMod:
         return found
-    what = "does not exist" if found is None else f"is not a subclass of modvisor.mods.BaseMod but {found!r}"
-    raise LoadFailed(f"{mod_path}: {name} {what} in {module.__file__}", code=Code.NO_MOD_CLASS)
+    what = "does not exist" if found is None else f"is not a subclass of modvisor.mods.BaseMod but {_kind(found)}"
+    where = getattr(module, "__file__", None) or f"the module {module.__name__}"
+    raise LoadFailed(f"{mod_path}: {name} {what} in {where}", code=Code.NO_MOD_CLASS)
+
+
+def _kind(found: object) -> str:
+    if isinstance(found, type):
+        return "another class" if found is not BaseMod else "BaseMod itself"
+    return f"a {type(found).__name__}"  # not its repr, which may be code of the mod
 
 
 def _only_class(module: ModuleType, sources: Sources, mod_path: str) -> type[BaseMod]:
@@ -109,7 +120,7 @@ def _only_class(module: ModuleType, sources: Sources, mod_path: str) -> type[Bas
     where = getattr(module, "__file__", None) or ", ".join(getattr(module, "__path__", ()))
     if not candidates:
         raise LoadFailed(
-            f"{mod_path}: no subclass of modvisor.mods.BaseMod is defined in {where}; expected exactly one",
+            f"{mod_path}: no subclass of modvisor.mods.BaseMod is defined in {where}; expected exactly one{_hint(mod_path)}",
             code=Code.NO_MOD_CLASS,
         )
     names = sorted(cls.__qualname__ for cls in candidates)
@@ -119,6 +130,24 @@ def _only_class(module: ModuleType, sources: Sources, mod_path: str) -> type[Bas
     raise LoadFailed(
         f"{mod_path}: {len(names)} mod classes in {where} ({', '.join(names)}); {remedy}", code=Code.AMBIGUOUS_MOD_CLASS
     )
+
+
+def _hint(mod_path: str) -> str:
+    """Say what to load instead of a mod of OpenAgents, whose mods have another base class and do not run here."""
+    package = mod_path.partition(":")[0].removesuffix(".mod").split(".")
+    if package[0] != "openagents":
+        return ""
+    found = f"modvisor.mods.workspace.{package[-1]}"
+    hint = "; mods of OpenAgents do not run in modvisor: "
+    return hint + (f"load {found}" if find_ours(found) else "write it as a modvisor.mods.BaseMod, see docs/mods.md")
+
+
+def find_ours(name: str) -> bool:
+    """Return whether modvisor brings a mod of this name."""
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ValueError:
+        return False
 
 
 def _path_text() -> str:

@@ -236,7 +236,7 @@ class Worker:
             self._cancelled.discard(request.id)
             self._pipe.refuse(request.id, Code.TIMEOUT, "cancelled by the sender or its deadline")
         elif self.ended.is_set():
-            self._pipe.refuse(request.id, Code.MOD_CRASHED, "the mod ended before the event was answered")
+            self._pipe.refuse(request.id, Code.MOD_UNLOADED, "the mod was unloaded before the event was answered")
         else:
             what = "the handler" if request.method == messages.EVENT else request.method
             self._pipe.refuse(request.id, Code.HANDLER_ERROR, f"{what} was cancelled by the mod itself")

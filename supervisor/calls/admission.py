@@ -24,6 +24,10 @@ class Unanswered(ModvisorError):
     code = Code.HANDLER_ERROR
 
 
+CUT_SHORT: dict[str, Code] = {Code.NO_SUCH_MOD: Code.MOD_UNLOADED, Code.NOT_RUNNING: Code.NOT_RUNNING}
+"""By the reason why a mod goes away by a command: how an event fails that it was handling."""
+
+
 class Queue(Enum):
     """Where an event waits for a slot. Slots go to the first queue that is not empty."""
 
@@ -102,12 +106,12 @@ class Admission:
     def refuse(self, reason: ModvisorError) -> None:
         """Refuse every event at once, also those that wait.
 
-        Suspects fail with `mod_crashed`: the mod may have done half of what they ask for.
+        Suspects fail with a code of their own: the mod may have done half of what they ask for.
         """
         self._in_flight, self._away = None, reason
         self._turns.refuse(Unanswered(str(reason), code=reason.code))
         for kind, queue in self._queues.items():
-            code = Code.MOD_CRASHED if kind is Queue.SUSPECT else reason.code
+            code = CUT_SHORT.get(reason.code, Code.MOD_CRASHED) if kind is Queue.SUSPECT else reason.code
             for slot in list(queue):
                 if not slot.done():
                     slot.set_exception(Unanswered(str(reason), code=code))

@@ -19,7 +19,7 @@ from ...ipc.pipe import keywords
 from ...ipc.shared_memory import has_large
 from ..config import AT_LEAST_ONCE, ModConfig
 from ..process import CrashReport
-from .admission import Admission, Queue, Unanswered
+from .admission import CUT_SHORT, Admission, Queue, Unanswered
 from .counters import ModCounters
 from .in_flight import InFlight
 from .journey import Journey
@@ -27,7 +27,7 @@ from .journey import Journey
 _CODES = frozenset(Code)
 
 # Failures that no handler caused: a crash has a report of its own.
-_NO_ERRORS = frozenset({Code.OVERLOADED, Code.MOD_CRASHED})
+_NO_ERRORS = frozenset({Code.OVERLOADED, Code.MOD_CRASHED, Code.MOD_UNLOADED})
 
 LAST_REPORT = 5.0
 """Seconds to wait for the crash report of a dead letter: longer than it takes to reap a process
@@ -172,6 +172,9 @@ class Caller(Admission):
 
     async def _died_of(self, journey: Journey, in_flight: InFlight, *, bury: bool) -> Unanswered:
         """Return the failure of an event whose last attempt ended with its incarnation."""
+        if self._away is not None and (code := CUT_SHORT.get(self._away.code)) is not None:
+            text = f"{self._away} and did not answer the event in time"
+            return Unanswered(text, code=code, attempts=journey.attempt)
         why = await in_flight.why_ended()
         text = f"mod {self.mod_id} ended while handling the event: {why}"
         if bury:

@@ -226,7 +226,11 @@ class DurableEvents:
 
         Other failures are answers.
         """
-        return self._caller.away is not None and failure.code in (self._caller.away.code, Code.MOD_CRASHED)
+        return self._caller.away is not None and failure.code in (
+            self._caller.away.code,
+            Code.MOD_CRASHED,
+            Code.MOD_UNLOADED,
+        )
 
     def _not_yet(self, why: str) -> Unanswered:
         text = f"mod {self._caller.mod_id} has accepted the event and will handle it when it is back ({why})"

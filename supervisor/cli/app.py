@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import typer
 
 from . import dlq, events, life, mods, scaffold, versions
+from .exits import ExitCode
 from .options import command, root
+from .output import complain, give_up_stdout
+from .streams import CannotWrite, prepare
 
 PROGRAM = "modvisor"
 NETWORK, MODS, EVENTS, AUTHORS = "The network", "Its mods", "Its events", "Writing mods"
@@ -57,4 +61,16 @@ for name, function in {"ls": dlq.ls, "show": dlq.show_letter, "replay": dlq.repl
 
 def main() -> None:
     """Run the command line; the ``modvisor`` script calls this."""
-    app(prog_name=PROGRAM)
+    prepare()
+    try:
+        try:
+            app(prog_name=PROGRAM)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # ``modvisor ps | head -0``
+        give_up_stdout()
+        sys.exit(ExitCode.DONE)
+    except CannotWrite as error:
+        give_up_stdout()
+        complain(f"cannot write to standard output: {error.strerror}")
+        sys.exit(ExitCode.FAILED)

@@ -29,7 +29,7 @@ def json_object(text: str, option: str) -> dict[str, Any]:
 
 def _read(text: str, option: str) -> tuple[str, str]:
     if text == "-":
-        return " (standard input)", sys.stdin.read()
+        return " (standard input)", _standard_input(option)
     if not text.startswith("@"):
         return "", text
     name = text[1:]
@@ -38,6 +38,14 @@ def _read(text: str, option: str) -> tuple[str, str]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CliError(ExitCode.USAGE, f"{option}: cannot read {name}: {reason}") from None
+
+
+def _standard_input(option: str) -> str:
+    """Read JSON, which is UTF-8 in every locale."""
+    try:
+        return sys.stdin.buffer.read().decode("utf-8")
+    except (OSError, ValueError) as error:
+        raise CliError(ExitCode.USAGE, f"{option}: cannot read the standard input: {error}") from None
 
 
 def assigned(assignments: list[str], option: str, form: str = "NAME=VALUE") -> dict[str, str]:

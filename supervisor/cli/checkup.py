@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ..config import ConfigError, NetworkConfig, Problem, load_config
-from ..limits import FAIL, HostReport, examine_host
+from ..limits import FAIL, Check, HostReport, examine_host
 from ..sources import with_mod_files
 from .exits import ExitCode
+from .preflight import preflight
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,4 +53,8 @@ def check_up(file: Path | None) -> Checkup:
             config = with_mod_files(load_config(file))
         except ConfigError as error:
             problems = tuple(error.problems)
-    return Checkup(examine_host(config), file, problems)
+    report = examine_host(config)
+    if config is not None:
+        stumbles = (each for each in preflight(config) if each.key != "network.storage")  # the host's report has it
+        report = HostReport((*report.checks, *(Check(each.key, FAIL, each.message) for each in stumbles)))
+    return Checkup(report, file, problems)

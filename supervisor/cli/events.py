@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
@@ -47,12 +46,12 @@ def send(
 
 
 def _show_answer(response: dict[str, Any]) -> None:
-    from rich.json import JSON
+    from .render.tables import json_text
 
     message, data = response.get("message"), response.get("data")
     parts: list[Any] = [printable(message)] if message else []
     if data not in (None, {}):
-        parts.append(JSON(json.dumps(data, default=str), ensure_ascii=True))
+        parts.append(json_text(data))
     show(*parts or ["ok"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -56,23 +57,26 @@ def run(
 
 
 def validate(settings: Settings, path: File = None) -> None:
-    """Check a network file and the mod.yaml of its mods, and list every mistake. Starts nothing."""
+    """Check a network file, the mod.yaml of its mods, and what a start needs. Lists every mistake. Starts nothing."""
     from ..config import ConfigError, load_config
     from ..sources import with_mod_files
+    from .preflight import check_start
 
     path = path or settings.network_file
     try:
         config = with_mod_files(load_config(path))
+        check_start(config)
     except ConfigError as error:
-        problems = [
-            {"file": each.file, "line": each.line, "key": each.key, "message": each.message} for each in error.problems
-        ]
-        document = {"valid": False, "file": str(path), "problems": problems}
+        document = {"valid": False, "file": str(path), "problems": [asdict(each) for each in error.problems]}
         raise CliError(ExitCode.BAD_CONFIG, mistakes(path, error), document) from None
     mods = [mod.mod_id for mod in config.mods if mod.enabled]
+    warnings = [asdict(each) for each in config.warnings]
     document = {"valid": True, "file": str(path), "network": config.name, "mods": mods, "problems": []}
+    output = Output(as_json=settings.json)
+    for each in config.warnings:
+        output.note(f"warning: {each}")
     sentence = f"{path}: no mistakes; network {config.name!r} with {_count(mods)}"
-    Output(as_json=settings.json).document(document, lambda: print(printable(sentence)))
+    output.document({**document, "warnings": warnings}, lambda: print(printable(sentence)))
 
 
 def doctor(settings: Settings, path: File = None) -> None:
@@ -106,6 +110,11 @@ def reconfigure(settings: Settings) -> None:
 def _changes(response: dict[str, Any]) -> str:
     done = response.get("data") or {}
     parts = [f"{part} {', '.join(done[part])}" for part in ("added", "removed", "changed") if done.get(part)]
+    if done.get("applied"):
+        parts.append(f"applied {', '.join(done['applied'])}")
+    parts += [
+        f"{mod} is not loaded, {other} has its place since a swap" for mod, other in done.get("swapped", {}).items()
+    ]
     if done.get("needs_restart"):
         parts.append(f"needs a restart of the network: {', '.join(done['needs_restart'])}")
     return "; ".join(parts) or "nothing changed"

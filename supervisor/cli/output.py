@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.table import Table
 
 PIPED_WIDTH = 10_000  # columns: piped output is never wrapped
 TABLE_WIDTH = 120  # columns: on a narrower terminal lines run on, which reads better than columns cut to "…"
+
+LEAST_FOLDED = 30  # columns for a text that may wrap
+GAP = 2  # columns between those of a table
 
 
 class Output:
@@ -24,18 +29,28 @@ class Output:
     def document(self, data: Any, show: Callable[[], None]) -> None:
         """Write the whole result of a command: ``data`` as JSON, or what ``show`` prints."""
         if self.as_json:
-            write(json.dumps(data, indent=2, ensure_ascii=False, default=str))
+            write(as_json(data, indent=2))
         else:
             show()
 
     def item(self, data: Any, text: Callable[[], str]) -> None:
         """Write one of a stream of results: a line of JSON, or a line of text. Flushed, since a reader waits for it."""
-        write(json.dumps(data, ensure_ascii=False, default=str) if self.as_json else printable(text()))
+        write(as_json(data) if self.as_json else printable(text()))
 
     def note(self, message: str) -> None:
         """Write a note for people to stderr; nothing with ``--json``."""
         if not self.as_json:
             print(printable(message), file=sys.stderr, flush=True)
+
+
+def as_json(data: Any, indent: int | None = None) -> str:
+    """Return ``data`` as JSON that stdout can encode: what its locale lacks is escaped, so that nothing is lost."""
+    text = json.dumps(data, indent=indent, ensure_ascii=False, default=str)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(data, indent=indent, default=str)
+    return text
 
 
 def write(text: str) -> None:
@@ -50,20 +65,35 @@ def show(*parts: RenderableType, width: int = TABLE_WIDTH) -> None:
     Args:
         width: columns a table may have even if the terminal has fewer.
     """
+    from rich.console import ConsoleDimensions
     from rich.table import Table
 
     out = console()
-    out.width = max(out.width, width)
     for part in parts:
-        out.print(part, soft_wrap=not isinstance(part, Table))
+        is_table = isinstance(part, Table)
+        columns = max(out.width, width, _table_width(part) if is_table else 0)
+        # Columns and lines: with columns alone rich takes a dumb terminal for one of 80 columns.
+        out.size = ConsoleDimensions(columns, out.height)
+        out.print(part, soft_wrap=not is_table)
+
+
+def _table_width(table: Table) -> int:
+    """Return the columns for a table: enough for all that may not wrap, such as ids, in full."""
+    from rich.cells import cell_len
+
+    needed = 0
+    for column in table.columns:
+        widest = max(cell_len(str(cell)) for cell in (column.header, *column.cells))
+        needed += GAP + (widest if column.no_wrap else min(widest, LEAST_FOLDED))
+    return needed
 
 
 def console(*, stderr: bool = False) -> Console:
     from rich.console import Console  # 35 ms, which programs that read JSON do not have to wait for
 
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else PIPED_WIDTH
-    return Console(file=stream, highlight=False, markup=False, emoji=False, width=width)
+    size = shutil.get_terminal_size() if stream.isatty() else os.terminal_size((PIPED_WIDTH, 25))
+    return Console(file=stream, highlight=False, markup=False, emoji=False, width=size.columns, height=size.lines)
 
 
 def give_up_stdout() -> None:

@@ -19,16 +19,18 @@ import psutil
 from anyio.abc import TaskGroup
 
 from ...ipc.errors import Code, ModvisorError
-from ..config import ConfigError, NetworkConfig, load_config
+from ..clock import new_loop
+from ..config import ConfigError, NetworkConfig, check_open, load_config
 from ..fleet import Changes, Saved
 from ..journal import StateDirBusy
 from ..lifecycle import State
 from ..network import AgentNetwork
-from ..runtime import ease_collector, has_uvloop
+from ..runtime import ease_collector
 from ..sources import HOW_TO_INSTALL, can_watch
 from .exits import CliError, ExitCode, mistakes
-from .output import Output, give_up_stdout, printable
+from .output import Output, printable
 from .render.mods import trouble
+from .streams import detach
 
 logger = logging.getLogger("modvisor.run")
 
@@ -49,12 +51,16 @@ class NetworkFile:
     def read(self) -> NetworkConfig:
         """Raises `ConfigError` with every mistake."""
         config = load_config(self.path)
-        return replace(
+        for warning in config.warnings:
+            logger.warning("%s", warning)
+        config = replace(
             config,
             host=config.host if self.host is None else self.host,
             port=config.port if self.port is None else self.port,
             watch=config.watch or self.watch,
         )
+        check_open(config)
+        return config
 
 
 def run_network(file: NetworkFile, output: Output, log_level: str, *, fresh: bool = False) -> None:
@@ -74,8 +80,11 @@ def run_network(file: NetworkFile, output: Output, log_level: str, *, fresh: boo
         config = file.read()
     except ConfigError as error:
         raise CliError(ExitCode.BAD_CONFIG, mistakes(file.path, error)) from None
-    serve = _Run(file, AgentNetwork(config), Reporter(output), fresh).serve
-    anyio.run(serve, backend="asyncio", backend_options={"use_uvloop": has_uvloop()})
+    network = AgentNetwork(config)
+    network.read_file = file.read
+    detach(network.lost_output)
+    serve = _Run(file, network, Reporter(output), fresh).serve
+    anyio.run(serve, backend="asyncio", backend_options={"loop_factory": new_loop})
 
 
 class _Run:
@@ -88,7 +97,6 @@ class _Run:
         self._reporter = reporter
         self._stopping = False
         self._serving = False
-        self._reconfiguring = anyio.Lock()
 
     async def serve(self) -> None:
         failure: CliError | None = None
@@ -153,18 +161,14 @@ class _Run:
         if not self._serving:
             logger.warning("SIGHUP came before the network was ready; nothing is changed")
             return
-        async with self._reconfiguring:
-            try:
-                config = self._file.read()
-            except ConfigError as error:
-                logger.error("nothing is changed: %s", mistakes(self._file.path, error))
-                self._reporter.kept(error)
-                return
-            try:
-                changes = await self._network.reconfigure(config)
-            except ModvisorError as error:  # the network is stopping
-                logger.error("the changed file was not taken over: %s", error)
-                return
+        try:
+            changes = await self._network.read_file_again()
+        except ConfigError as error:
+            logger.error("nothing is changed: %s", mistakes(self._file.path, error))
+            self._reporter.kept(error)
+        except ModvisorError as error:  # the network is stopping
+            logger.error("the changed file was not taken over: %s", error)
+        else:
             self._reporter.reconfigured(changes)
 
 
@@ -173,7 +177,8 @@ def _die(signum: int, _: FrameType | None) -> NoReturn:
     for worker in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             worker.kill()
-    os.write(2, b"killed\n")
+    with contextlib.suppress(OSError):
+        os.write(2, b"killed\n")
     os._exit(128 + signum)
 
 
@@ -184,10 +189,7 @@ class Reporter:
         self._output = output
 
     def _say(self, happened: dict[str, Any], text: Callable[[], str]) -> None:
-        try:
-            self._output.item(happened, text)
-        except BrokenPipeError:  # the network goes on after the reader of its first lines has gone
-            give_up_stdout()
+        self._output.item(happened, text)
 
     def ready(self, network: AgentNetwork) -> None:
         mods = network.get_network_stats()["mods"]
@@ -210,7 +212,7 @@ class Reporter:
         parts = {part: getattr(changes, part) for part in ("added", "removed", "changed")}
         found: dict[str, Any] = {"happened": "reconfigured", "success": changes.success}
         found |= {part: {mod: each.to_dict() for mod, each in done.items()} for part, done in parts.items()}
-        found["needs_restart"] = changes.needs_restart
+        found |= {"applied": changes.applied, "needs_restart": changes.needs_restart, "swapped": changes.swapped}
         self._say(found, lambda: _changes_text(found))
 
     def kept(self, error: ConfigError) -> None:
@@ -264,6 +266,8 @@ def _ready_text(found: dict[str, Any]) -> str:
 
 def _mod_text(mod: dict[str, Any]) -> str:
     pids = mod["pids"] or [mod["pid"]]
+    if mod["state"] == State.FAILED:  # its reason is in the log by now
+        return f"{mod['state']:<8} {mod['mod_id']}: the log says why, and so does 'modvisor stats {mod['mod_id']}'"
     if mod["last_error"] is not None or None in pids:
         return f"{mod['state']:<8} {mod['mod_id']}: {trouble(mod)}"
     took = "" if mod["start_ms"] is None else f"  {mod['start_ms']:.0f} ms"
@@ -284,6 +288,8 @@ def _changes_text(found: dict[str, Any]) -> str:
         for part in ("added", "removed", "changed")
         for mod, response in found[part].items()
     ]
+    if found["applied"]:
+        lines.append(f"  applied  {', '.join(found['applied'])}")
     if found["needs_restart"]:
         lines.append(f"  needs a restart of the network: {', '.join(found['needs_restart'])}")
     return "\n".join(["the file was taken over:", *(lines or ["  nothing changed"])])

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from .address_values import IPNetwork
     from .audience import Audience, FamilyVersion, Split, family_of
     from .audience_values import misfit, read_audience, shares_over_100
+    from .effects import ORDER, Effect, changed_keys, in_force
     from .http_model import HttpConfig
     from .mod_entry import (
         BUNDLED,
+        entry_hash,
         fingerprint,
         is_as_quarantined,
         mod_config,
@@ -28,9 +30,9 @@ if TYPE_CHECKING:
         with_bundled_permissions,
         with_changes,
     )
-    from .mod_file import MOD_FILE_NAME, ModFile, mod_file_keys, read_mod_file, with_mod_file
-    from .mod_model import AT_LEAST_ONCE, FORK, STOP_FIRST, LimitsConfig, ModConfig, RestartConfig
-    from .network_file import is_allowed, load_config, parse_config
+    from .mod_file import MOD_FILE_NAME, ModFile, mod_file_given, mod_file_keys, read_mod_file, with_mod_file
+    from .mod_model import AT_LEAST_ONCE, FORK, STOP_FIRST, LimitsConfig, ModConfig, PlaceOf, RestartConfig
+    from .network_file import check_open, is_allowed, load_config, parse_config
     from .network_model import AgentsConfig, GroupConfig, JournalConfig, NetworkConfig
     from .reader import Location
     from .values import AUTO, absolute_path, duration
@@ -51,11 +53,15 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         address_values="IPNetwork",
         audience="Audience FamilyVersion Split family_of",
         audience_values="misfit read_audience shares_over_100",
+        effects="Effect ORDER changed_keys in_force",
         http_model="HttpConfig",
-        mod_entry="BUNDLED fingerprint is_as_quarantined mod_config with_aliases with_bundled_permissions with_changes",
-        mod_file="MOD_FILE_NAME ModFile mod_file_keys read_mod_file with_mod_file",
-        mod_model="AT_LEAST_ONCE FORK LimitsConfig ModConfig RestartConfig STOP_FIRST",
-        network_file="is_allowed load_config parse_config",
+        mod_entry=(
+            "BUNDLED entry_hash fingerprint is_as_quarantined mod_config with_aliases with_bundled_permissions "
+            "with_changes"
+        ),
+        mod_file="MOD_FILE_NAME ModFile mod_file_given mod_file_keys read_mod_file with_mod_file",
+        mod_model="AT_LEAST_ONCE FORK LimitsConfig ModConfig PlaceOf RestartConfig STOP_FIRST",
+        network_file="check_open is_allowed load_config parse_config",
         network_model="AgentsConfig GroupConfig JournalConfig NetworkConfig",
         reader="Location",
         values="AUTO absolute_path duration",

@@ -64,11 +64,16 @@ def keys_of(kind: type, section: str = "") -> dict[str, ConfigKey]:
     """Return the keys of a dataclass, by their names in the file."""
     found = {}
     for each in fields(kind):
-        described: ConfigKey | None = each.metadata.get(_KEY)
+        described = key_of(each)
         if described is not None and described.section == section:
-            name = described.name or each.name
-            found[name] = replace(described, name=name, default=_default(each))
+            found[described.name] = replace(described, default=_default(each))
     return found
+
+
+def key_of(each: Field[Any]) -> ConfigKey | None:
+    """Return the key that a field holds; None if it is no key of the file."""
+    described: ConfigKey | None = each.metadata.get(_KEY)
+    return None if described is None else replace(described, name=described.name or each.name)
 
 
 def _default(each: Field[Any]) -> Any:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,11 @@ from ...ipc.errors import InvalidEvent
 from .audience_values import check_percents
 from .env_values import resolved
 from .keys import ConfigKey, keys_of
-from .mod_model import LimitsConfig, ModConfig, RestartConfig
+from .mod_model import LimitsConfig, ModConfig, PlaceOf, RestartConfig
 from .name_values import mod_path as read_mod_path
 from .reader import Location, got
 from .values import read_keys
-from .yaml_source import BROKEN, Source, format_key
+from .yaml_source import BROKEN, ConfigError, Problem, Source, format_key
 
 BUNDLED: dict[str, frozenset[str]] = {
     "modvisor.mods.workspace.wiki": frozenset(),
@@ -152,24 +152,26 @@ def mod_config(
     mod_id: str | None = None,
     config: dict[str, Any] | None = None,
     dependency: bool = False,
+    instead_of: Sequence[Any] | None = None,
     **more: Any,
 ) -> ModConfig:
-    """Make the `ModConfig` for a load at runtime; raises `ConfigError` or `InvalidId`.
+    """Make the `ModConfig` for a load at runtime; raises `ConfigError`.
 
     Args:
         dependency: whether the mod is loaded only because another mod requires it.
+        instead_of: the fields of a `PlaceOf`, as the journal keeps them.
     """
-    check_mod_path(mod_path)
     data = {
         "path": mod_path,
-        "id": mod_id or mod_id_of(mod_path),
+        **({"id": mod_id} if mod_id else {}),
         **({} if config is None else {"config": config}),
         **more,
     }
     spec = {key: value for key, value in data.items() if key not in ("path", "id")}
     if dependency:
         spec["dependency"] = True
-    return with_bundled_permissions(replace(parse_mod(data, base_dir=base_dir), spec=spec, dependency=dependency))
+    mod = replace(parse_mod(data, base_dir=base_dir), spec=spec, dependency=dependency)
+    return with_bundled_permissions(replace(mod, instead_of=None if instead_of is None else PlaceOf(*instead_of)))
 
 
 # -- changes of an entry
@@ -185,15 +187,22 @@ def with_changes(mod: ModConfig, *, path: str | None = None, config: dict[str, A
     """Return the mod with another mod_path or another ``config``, if they are given.
 
     Raises:
-        InvalidEvent: the mod_path is none.
+        ConfigError: the mod_path is none.
     """
     asked = mod.as_asked if path is not None or config is not None else mod
     if path is not None:
-        check_mod_path(path)
+        _check_path(path)
         asked = with_bundled_permissions(replace(asked, path=path))
     if config is not None:
         asked = replace(asked, config=config, spec=None if asked.spec is None else {**asked.spec, "config": config})
     return asked
+
+
+def _check_path(path: str) -> None:
+    try:
+        check_mod_path(path)
+    except InvalidEvent as error:
+        raise ConfigError([Problem("", None, "path", str(error))]) from None
 
 
 def with_aliases(mod: ModConfig, more: Iterable[str]) -> ModConfig:
@@ -207,10 +216,9 @@ def fingerprint(config: ModConfig) -> str:
 
     Values at their default do not count, so a later version with more keys has the same hash.
     """
-    asked = asdict(replace(config.as_asked, spec=None, asked=None, given=frozenset(), audience=None))
-    usual = asdict(ModConfig(config.path, config.mod_id))
-    plain = json.dumps(_differences(asked, usual), sort_keys=True, default=_plain)
-    return _HASHED_SO + hashlib.sha256(plain.encode()).hexdigest()
+    asked = asdict(replace(config.as_asked, spec=None, asked=None, given=frozenset(), audience=None, instead_of=None))
+    usual = asdict(ModConfig("", ""))
+    return _HASHED_SO + _hash(_differences(asked, usual))
 
 
 def is_as_quarantined(kept: str, config: ModConfig) -> bool:
@@ -234,6 +242,26 @@ def _differences(asked: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]
         elif value != usual[key]:
             found[key] = value
     return found
+
+
+def entry_hash(entry: ModConfig) -> str:
+    """Return a hash of what an entry of the network file says, and of nothing that it leaves out.
+
+    So it stays the same in a later version that knows more keys.
+    """
+    said: dict[str, Any] = {"path": entry.path, "mod_id": entry.mod_id}
+    for name in entry.given - {"id", "name"}:
+        key, _, inner = name.partition(".")
+        value = getattr(entry, key)
+        if inner:
+            said[name] = value.get(inner) if isinstance(value, dict) else getattr(value, inner)
+        elif not isinstance(value, LimitsConfig | RestartConfig):
+            said[name] = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    return _hash(said)
+
+
+def _hash(said: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(said, sort_keys=True, default=_plain).encode()).hexdigest()
 
 
 def _plain(value: Any) -> Any:

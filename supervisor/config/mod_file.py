@@ -17,6 +17,7 @@ from .mod_model import LimitsConfig, ModConfig, RestartConfig
 from .name_values import version
 from .reader import Location, Reader
 from .values import read_keys, text
+from .yaml_bounds import MOD_FILE
 from .yaml_source import BROKEN, Source, parse_yaml, read_text
 
 MOD_FILE_NAME = "mod.yaml"
@@ -36,6 +37,7 @@ MOD_FILE_READERS: dict[str, Reader] = {
     "limits": _section_keys(LimitsConfig),
     "restart": _section_keys(RestartConfig),
 }
+_SECTIONS = frozenset({"limits", "restart"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +58,14 @@ def read_mod_file(folder: Path | None) -> ModFile | None:
     if path is None or not path.is_file():
         return None
     source = Source(str(path))
-    text = read_text(str(path), source)
+    text = read_text(str(path), source, MOD_FILE)
     source.check()
     return ModFile(str(path), text)
+
+
+def mod_file_given(mod: ModConfig) -> frozenset[str]:
+    """Return the given keys that override a mod.yaml, such as ``durable`` and ``limits.memory``."""
+    return frozenset(each for each in mod.given if each.partition(".")[0] in MOD_FILE_READERS and each not in _SECTIONS)
 
 
 def mod_file_keys(file: ModFile) -> dict[str, Any]:
@@ -102,7 +109,7 @@ def _location(file: ModFile) -> Location:
 
 
 def _keys(file: ModFile, at: Location) -> dict[str, Any]:
-    data = parse_yaml(file.text, at.source)
+    data = parse_yaml(file.text, at.source, bounds=MOD_FILE)
     return {} if data is BROKEN else read_keys(data, at, MOD_FILE_READERS)
 
 

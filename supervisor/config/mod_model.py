@@ -145,6 +145,19 @@ class RestartConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class PlaceOf:
+    """The place of a mod of the network file, which a swap gave to another mod.
+
+    Attributes:
+        mod_id: of the file's mod.
+        entry: hash of its entry at the swap; None if that is not known.
+    """
+
+    mod_id: str
+    entry: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ModConfig:
     """One mod: what to load, under which id, with what rights and limits.
 
@@ -153,6 +166,7 @@ class ModConfig:
     Attributes:
         replica: which of the mod's workers this is the config of; None: the whole mod.
         dependency: whether it is loaded only because another mod requires it.
+        instead_of: whose place in the network file it has, since a swap.
         from_file: whether the network file names the mod; then the file rules over the journal.
         spec: the entry of a mod that the file does not name, as it was asked for.
         given: the keys that were given, such as ``durable`` and ``limits.memory``. A mod.yaml does
@@ -312,6 +326,7 @@ class ModConfig:
         (), _requirements, "mods that the mod uses when they are loaded", in_mod_file=True
     )
     dependency: bool = field(default=False, compare=False)
+    instead_of: PlaceOf | None = field(default=None, compare=False)
     from_file: bool = True
     # Not compared: a changed audience needs no new process.
     audience: Audience | None = field(

@@ -14,12 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from ...ipc.address import MAX_ID
+from ...ipc.errors import ModvisorError
 from .audience_values import check_groups
 from .keys import ConfigKey, keys_of, readers_of
-from .network_model import LogConfig, NetworkConfig
+from .network_model import AdminConfig, LogConfig, NetworkConfig
 from .reader import Location, hint, reader
+from .token_strength import is_open, weakness
 from .values import read_keys
-from .yaml_source import BROKEN, Source, load_yaml
+from .yaml_source import BROKEN, ConfigError, Problem, Source, format_key, load_yaml
+
+MAX_NAMED = 3  # parts of a key such as mods[1].requires
 
 
 def load_config(path: str | Path) -> NetworkConfig:
@@ -84,15 +88,48 @@ def _read_network(data: Any, at: Location, file: Path | None) -> Any:
     if isinstance(data, dict) and ("agent_groups" in found or "agent_groups" not in data):
         check_groups(data.get("mods"), found.get("agent_groups", {}), at / "mods")
     network = {"name": "", **found.pop("network", {})}
+    if isinstance(network.get("port"), int) and (weak := _weak_token(found.get("admin"), network.get("host"))):
+        (at / "admin" / "token").wrong(weak)
     return NetworkConfig(
         network_id=network.pop("id", None) or _slug(network["name"]),
         base_dir=at.base_dir,
         storage=network.pop("storage", None) or at.base_dir / ".modvisor",
         file=file,
+        lines=_lines(at.source),
+        warnings=tuple(dict.fromkeys(at.source.warnings)),
         log=found.pop("logs", LogConfig()),
         **network,
         **found,
     )
+
+
+def check_open(config: NetworkConfig) -> None:
+    """Raise `ConfigError` if strangers can reach the network and guess its admin token.
+
+    A file is checked when it is read; this is for a host or port that was changed afterwards.
+    """
+    if config.port is not None and (weak := _weak_token(config.admin, config.host)):
+        file = "" if config.file is None else str(config.file)
+        raise ConfigError([Problem(file, config.lines.get("admin.token"), "admin.token", weak)])
+
+
+def _weak_token(admin: AdminConfig | None, host: str | None) -> str | None:
+    """Return why the admin token is too weak for an address that strangers can reach."""
+    if admin is None or admin.token is None or host is None or not is_open(host):
+        return None
+    try:
+        weak = weakness(admin.token.resolve())
+    except ModvisorError:  # reported where the token is read
+        return None
+    return weak and (
+        f"other machines can reach {host}, and the token can be guessed: {weak}. Make one with 'openssl rand -hex 24', "
+        "or listen on 127.0.0.1"
+    )
+
+
+def _lines(source: Source) -> dict[str, int]:
+    """Return the lines of the upper keys, for mistakes that are found after the file was read."""
+    return {format_key(key): line for key, line in source.lines.items() if len(key) <= MAX_NAMED}
 
 
 def _slug(name: str) -> str:

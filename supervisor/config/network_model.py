@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from .values import (
     text,
     whole,
 )
+from .yaml_source import Problem
 
 INBOX_POLICIES = ("drop_oldest", "reject")
 SYNCS = ("normal", "full")
@@ -178,7 +180,12 @@ def _allowed_mods(value: Any, at: Location) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkConfig:
-    """A whole network. Paths are absolute; ``file`` is None for a network made of plain data."""
+    """A whole network. Paths are absolute; ``file`` is None for a network made of plain data.
+
+    Attributes:
+        warnings: what in the file is no mistake, and may not be what was meant.
+        lines: the lines of the upper keys, such as ``mods[1].requires``; empty without a file.
+    """
 
     name: str = field(metadata=about(text, "what people call the network", section="network"))
     network_id: str = field(
@@ -192,6 +199,8 @@ class NetworkConfig:
     )
     base_dir: Path
     file: Path | None = None
+    warnings: tuple[Problem, ...] = field(default=(), compare=False)
+    lines: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
     host: str = key(
         "127.0.0.1",
         text,

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 
 from .audience import Audience
+from .effects import Effect, names_by_effect
 from .env_values import FROM_KEYS
 from .http_model import HttpConfig
 from .keys import ConfigKey, keys_of
@@ -35,6 +36,9 @@ TABLES: dict[str, dict[str, ConfigKey]] = {
 }
 """The sections of a network file, each with its keys."""
 
+MOD_FILE, CHANGES = "a mod.yaml", "a change"
+"""What else of the page is printed: the keys of a mod.yaml, and what a change of a key does."""
+
 _MARKED = re.compile(r"(<!-- keys of ([^:\n]+): printed by make docs -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
@@ -49,15 +53,27 @@ def marked(page: str) -> list[str]:
 
 
 def _block(name: str) -> str:
-    if name == "a mod.yaml":
+    if name == MOD_FILE:
         return ", ".join(f"`{key}`" for key in MOD_FILE_READERS) + ".\n"
+    if name == CHANGES:
+        return _effects()
     return table(TABLES[name].values())
+
+
+def _effects() -> str:
+    """Return a Markdown table of what a change of each key does; names a section that has one effect once."""
+    rows = [(effect.value, ", ".join(f"`{name}`" for name in names_by_effect(effect))) for effect in Effect]
+    return _table([("a change", "of"), *rows])
 
 
 def table(keys: Iterable[ConfigKey]) -> str:
     """Return a Markdown table of keys."""
     rows = [(f"`{each.name}`", each.reader.accepts, each.default_text, each.doc) for each in keys]
-    lines = [("key", "type", "default", "meaning"), ("---",) * 4, *rows]
+    return _table([("key", "type", "default", "meaning"), *rows])
+
+
+def _table(rows: list[tuple[str, ...]]) -> str:
+    lines = [rows[0], ("---",) * len(rows[0]), *rows[1:]]
     return "".join(f"| {' | '.join(map(_escaped, line))} |\n" for line in lines)
 
 

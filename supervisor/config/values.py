@@ -18,7 +18,9 @@ from typing import Any
 from ...ipc.errors import Code, Unserializable
 from ...ipc.messages import pack
 from .reader import Location, Reader, got, hint, reader
-from .yaml_source import BROKEN, MAX_DEPTH
+from .yaml_bounds import MAX_DEPTH
+from .yaml_doubts import has_leading_zero
+from .yaml_source import BROKEN
 
 AUTO, OFF = "auto", "off"
 
@@ -71,16 +73,24 @@ def module(value: Any, at: Location) -> Any:
 @reader("true or false")
 def flag(value: Any, at: Location) -> Any:
     """Read true or false."""
+    value = _plain(value, at)
     return value if isinstance(value, bool) else at.wrong(f"expected true or false, got {got(value)}")
+
+
+def _plain(value: Any, at: Location) -> Any:
+    """Return what YAML reads in the text of a variable: ``"${PORT}"`` is a number where one is expected."""
+    substituted = at.source.variables.get(at.key) if isinstance(value, str) else None
+    return value if substituted is None else substituted.plain
 
 
 def whole(low: int, high: int = MAX_COUNT) -> Reader:
     """Read a whole number; true and false are not numbers."""
 
     def read(value: Any, at: Location) -> Any:
+        value = _plain(value, at)
         if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
             return value
-        return at.wrong(f"expected a whole number from {low} to {high}, got {got(value)}")
+        return at.wrong(f"expected a whole number from {low} to {high}, got {got(value)}{_fix(value)}")
 
     return Reader(f"{low} or more" if high == MAX_COUNT else f"{low} to {high}", read)
 
@@ -89,20 +99,35 @@ def number(low: float, high: float) -> Reader:
     """Read a number, whole or not; true and false are not numbers."""
 
     def read(value: Any, at: Location) -> Any:
+        value = _plain(value, at)
         if isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high:
             return float(value)
-        return at.wrong(f"expected a number from {low:g} to {high:g}, got {got(value)}")
+        return at.wrong(f"expected a number from {low:g} to {high:g}, got {got(value)}{_fix(value)}")
 
     return Reader(f"number, {low:g} to {high:g}", read)
+
+
+def _fix(value: Any) -> str:
+    """Return how to write a text that looks like a number, as the end of a message."""
+    if not isinstance(value, str) or len(value) > 30:
+        return ""
+    if has_leading_zero(value):
+        return "; write it without the leading zero, which YAML takes for the sign of an octal number"
+    try:
+        number = float(value)
+    except ValueError:
+        return ""
+    return f"; write {number:.15g}" if math.isfinite(number) else ""
 
 
 def duration(*, zero: bool = False) -> Reader:
     """Read seconds as float, from a number or ``"500ms"``, ``"30s"``, ``"2m"``, ``"1h"``."""
 
     def read(value: Any, at: Location) -> Any:
+        value = _plain(value, at)
         seconds = _in_seconds(value)
         if seconds is None:
-            return at.wrong(f"expected seconds or a duration such as '30s', got {got(value)}")
+            return at.wrong(f"expected seconds or a duration such as '30s', got {got(value)}{_fix(value)}")
         if not 0 <= seconds <= MAX_COUNT or (seconds == 0 and not zero):
             least = "0 seconds or more" if zero else "more than 0 seconds"
             return at.wrong(f"expected {least}, at most {MAX_COUNT}, got {got(value)}")
@@ -131,12 +156,13 @@ def size(low: int) -> Reader:
     """Read bytes as int, from a whole number, ``"512MB"`` (thousands) or ``"512MiB"`` (1024s)."""
 
     def read(value: Any, at: Location) -> Any:
+        value = _plain(value, at)
         if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
             count = int(Decimal(match[1]) * _BYTES[match[2].lower()])
         elif isinstance(value, int) and not isinstance(value, bool):
             count = value
         else:
-            return at.wrong(f"expected a size such as '512MB', got {got(value)}")
+            return at.wrong(f"expected a size such as '512MB', got {got(value)}{_fix(value)}")
         if low <= count <= MAX_SIZE:
             return count
         return at.wrong(f"expected {low} bytes or more, got {got(value)}; give a unit, as in '512MB'")
@@ -240,6 +266,10 @@ def _copy(value: Any, at: Location, above: tuple[int, ...]) -> Any:
 
 
 def _packable(value: Any, at: Location) -> Any:
+    if (doubt := at.source.doubts.get(at.key)) is not None:
+        if doubt.is_refused:
+            return at.wrong(doubt.message)
+        at.source.warn(at.key, doubt.message)
     try:
         pack(value)
     except Unserializable as error:

@@ -6,20 +6,23 @@ the later of two equal keys, stops at the first mistake and expands aliases with
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
-from yaml.composer import ComposerError
 from yaml.constructor import SafeConstructor
 from yaml.reader import ReaderError
+from yaml.resolver import Resolver
 
 from ...ipc.errors import ModvisorError
+from .variables import BadVariable, Substituted, replace_variables
+from .yaml_bounds import MAX_DEPTH, NETWORK_FILE, Bounds, TooMuch, compose
+from .yaml_doubts import Doubt, doubt_of, has_leading_zero
 
-MAX_BYTES = 4 * 1024 * 1024  # written by hand; the parser takes seconds per megabyte
-MAX_DEPTH = 100  # below Python's recursion limit, and below msgpack's nesting limit
-MAX_VALUES = 100_000  # with repeated aliases: nine lines of them can be a billion values
+MAX_PROBLEMS = 1_000  # nobody reads more, and each costs a look for the word that was meant
 
 BROKEN: Any = object()
 """Stands for a value whose mistake is reported already; no reader reports it again."""
@@ -33,7 +36,9 @@ _MAP, _SEQ = _TAG + "map", _TAG + "seq"
 # A lone '=' or '<<' as a value is text, too.
 _TEXT_TAGS = frozenset({_TAG + "str", _TAG + "value", _MERGE})
 _NUMBER_TAGS = frozenset({_TAG + "int", _TAG + "float"})
-_OTHER_TAGS = frozenset({_TAG + "null", _TAG + "bool", _TAG + "binary"})
+_PLAIN_TAGS = frozenset({_TAG + "null", _TAG + "bool"})
+_OTHER_TAGS = _PLAIN_TAGS | {_TAG + "binary"}
+_RESOLVER = Resolver()
 _PLAIN_NAME = re.compile(r"[\w@$-]{1,64}")
 
 
@@ -78,17 +83,39 @@ class Source:
         file: the name that problems are reported under; empty for plain data.
         lines: the line of each key, counted from 1.
         texts: how each number was written, for readers of text: ``1.10`` is not ``1.1``.
+        doubts: what YAML may read otherwise than the writer meant it, for readers of plain data.
+        variables: the values that came from variables, each with how it was written.
+        warnings: what is no mistake, and may not be what was meant.
     """
 
     file: str = ""
     lines: dict[Key, int] = field(default_factory=dict)
     texts: dict[Key, str] = field(default_factory=dict)
+    doubts: dict[Key, Doubt] = field(default_factory=dict)
+    variables: dict[Key, Substituted] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
 
     def report(self, key: Key, message: str, line: int | None = None, code: str = BAD_CONFIG) -> Any:
-        """Add a mistake; returns `BROKEN` in place of the value."""
-        self.problems.append(Problem(self.file, line or self.line(key), format_key(key), message, code))
+        """Add a mistake; returns `BROKEN` in place of the value.
+
+        Raises:
+            ConfigError: there are more than `MAX_PROBLEMS` mistakes.
+        """
+        if (substituted := self.variables.get(key)) is not None:
+            message = substituted.hidden_in(message)
+        if len(self.problems) >= MAX_PROBLEMS:
+            text = f"more than {MAX_PROBLEMS} mistakes; mend these first"
+            raise ConfigError([*self.problems, Problem(self.file, None, "", text)])
+        self.problems.append(self._problem(key, message, line, code))
         return BROKEN
+
+    def warn(self, key: Key, message: str) -> None:
+        """Add a warning."""
+        self.warnings.append(self._problem(key, message, None))
+
+    def _problem(self, key: Key, message: str, line: int | None, code: str = BAD_CONFIG) -> Problem:
+        return Problem(self.file, line or self.line(key), format_key(key), message, code)
 
     def line(self, key: Key) -> int | None:
         """Return the line of ``key``, or of the section that lacks it."""
@@ -121,25 +148,25 @@ def shorten(text: str) -> str:
 
 
 def load_yaml(path: str, source: Source) -> Any:
-    """Return the data of a YAML file, None if it is empty, `BROKEN` if it cannot be read at all.
+    """Return the data of a network file, None if it is empty, `BROKEN` if it cannot be read at all.
 
     Reports mistakes to ``source``. Makes plain data only: None, bool, int, float, str, bytes, list
-    and dict.
+    and dict. Replaces ``${VAR}`` in its values by variables of the environment.
     """
-    text = read_text(path, source)
-    return BROKEN if text is BROKEN else parse_yaml(text, source)
+    text = read_text(path, source, NETWORK_FILE)
+    return BROKEN if text is BROKEN else parse_yaml(text, source, environ=os.environ)
 
 
-def read_text(path: str, source: Source) -> Any:
+def read_text(path: str, source: Source, bounds: Bounds) -> Any:
     """Return the text of a file; reports it to ``source`` if it cannot be read."""
     try:
         with open(path, "rb") as file:
-            raw = file.read(MAX_BYTES + 1)
+            raw = file.read(bounds.size + 1)
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
         return source.report((), f"cannot read the file: {getattr(error, 'strerror', None) or error}")
-    if len(raw) > MAX_BYTES:
+    if len(raw) > bounds.size:
         return source.report(
-            (), f"the file is larger than {MAX_BYTES} bytes; move data to other files and name those here"
+            (), f"the file is larger than {bounds.size} bytes; move data to other files and name those here"
         )
     try:
         return raw.decode("utf-8-sig")
@@ -148,11 +175,17 @@ def read_text(path: str, source: Source) -> Any:
         return source.report((), f"byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8", line)
 
 
-def parse_yaml(text: str, source: Source) -> Any:
-    """Do the same as `load_yaml` for text that was read already."""
+def parse_yaml(
+    text: str, source: Source, *, bounds: Bounds = NETWORK_FILE, environ: Mapping[str, str] | None = None
+) -> Any:
+    """Do the same as `load_yaml` for text that was read already.
+
+    Args:
+        environ: the variables for ``${VAR}``. None: a ``$`` has no meaning.
+    """
     try:
-        root = _compose(text)
-        return None if root is None else _NodeWalk(source).document(root)
+        root = compose(text, bounds)
+        return None if root is None else _NodeWalk(source, bounds, environ).document(root)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         return source.report((), _syntax_message(error), mark.line + 1 if mark else None)
@@ -161,52 +194,32 @@ def parse_yaml(text: str, source: Source) -> Any:
         return source.report((), f"not valid YAML: character U+{error.character:04X} is not allowed", line)
 
 
-def _compose(text: str) -> yaml.Node | None:
-    loader = _Loader(text)
-    try:
-        return loader.get_single_node()
-    except (ValueError, OverflowError):
-        # PyYAML converts escapes such as "\UFFFFFFFF" and version numbers unchecked.
-        raise ComposerError(None, None, "a number is out of range here", loader.get_mark()) from None
-    finally:
-        loader.dispose()
-
-
-class _Loader(yaml.SafeLoader):
-    """Caps the depth while it reads: PyYAML's composer recurses, and Python's own limit is near."""
-
-    depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise _TooMuch(None, None, f"nested deeper than {MAX_DEPTH} levels", self.peek_event().start_mark)
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
-
-
-class _TooMuch(yaml.MarkedYAMLError):
-    """The file is too deep or too large: reading on would take unlimited memory."""
-
-
 def _syntax_message(error: yaml.MarkedYAMLError) -> str:
     problem = error.problem or "syntax error"
-    if isinstance(error, _TooMuch):
+    if isinstance(error, TooMuch):
         return problem
     if "but found another document" in problem:
         return "a second document starts here; keep one document in a file"
     if "'\\t'" in problem:
         problem += "; indent with spaces, not tabs"
+    elif "but got '{'" in problem:
+        problem += "; between braces put ${VAR} in quotes"
+    elif "that cannot start any token" in problem or (error.context or "").startswith(_SIGNS):
+        problem += "; put a value that begins with this sign in quotes"
     return f"not valid YAML: {problem}" + (f" ({error.context})" if error.context else "")
+
+
+_SIGNS = ("while scanning an alias", "while scanning an anchor", "while scanning a directive", "while scanning a tag")
 
 
 class _NodeWalk:
     """One walk over a node graph: builds the data, records lines, reports mistakes."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, bounds: Bounds, environ: Mapping[str, str] | None) -> None:
         self._source = source
-        self._left = MAX_VALUES
+        self._bounds = bounds
+        self._left = bounds.values
+        self._environ = environ
         self._open: set[int] = set()  # ids of nodes under construction: one may contain itself
 
     def document(self, root: yaml.Node) -> Any:
@@ -216,12 +229,10 @@ class _NodeWalk:
     def _value(self, node: yaml.Node, key: Key) -> Any:
         self._left -= 1
         if self._left < 0:
-            raise _TooMuch(None, None, f"more than {MAX_VALUES} values, counting repeated aliases", node.start_mark)
+            text = f"more than {self._bounds.values} values, counting repeated aliases"
+            raise TooMuch(None, None, text, node.start_mark)
         if isinstance(node, yaml.ScalarNode):
-            if node.tag in _NUMBER_TAGS:
-                # A merged value comes after the value that overrides it.
-                self._source.texts.setdefault(key, node.value)
-            return self._scalar(node, key)
+            return self._scalar_value(node, key)
         if id(node) in self._open:
             return self._report(node, key, "the alias contains itself; write the value out")
         if len(key) > MAX_DEPTH:
@@ -231,6 +242,33 @@ class _NodeWalk:
             return self._collection(node, key)
         finally:
             self._open.discard(id(node))
+
+    def _scalar_value(self, node: yaml.ScalarNode, key: Key) -> Any:
+        """Return a value that is no key: its variables are replaced, and its doubts are noted."""
+        if self._environ is not None and "$" in node.value and node.tag in _TEXT_TAGS:
+            found = self._replaced(node, key, self._environ)
+            if found is None:
+                return BROKEN
+            node = found
+        # A merged value comes after the value that overrides it.
+        if node.tag in _NUMBER_TAGS:
+            self._source.texts.setdefault(key, node.value)
+        if node.style is None and (doubt := doubt_of(node.tag.removeprefix(_TAG), node.value)) is not None:
+            self._source.doubts.setdefault(key, doubt)
+        return self._scalar(node, key)
+
+    def _replaced(self, node: yaml.ScalarNode, key: Key, environ: Mapping[str, str]) -> yaml.ScalarNode | None:
+        """Replace the variables of a text. Without quotes it is read as if the value stood there."""
+        try:
+            value = replace_variables(node.value, environ)
+        except BadVariable as error:
+            self._report(node, key, str(error))
+            return None
+        if value == node.value:
+            return node
+        plain = _plain(value, node)
+        self._source.variables.setdefault(key, Substituted(value, self._scalar(plain, key), node.value))
+        return plain if node.style is None else _scalar_node("str", value, node, node.style)
 
     def _collection(self, node: yaml.Node, key: Key) -> Any:
         if isinstance(node, yaml.SequenceNode) and node.tag == _SEQ:
@@ -290,8 +328,8 @@ class _NodeWalk:
             return self._report(
                 node, key, f"YAML reads {shorten(node.value)} as a date; put it in quotes to make it text"
             )
-        if node.tag in _NUMBER_TAGS and ":" in node.value:
-            return node.value  # YAML 1.1 reads 1:30 as 90; nobody means that
+        if node.tag in _NUMBER_TAGS and (":" in node.value or has_leading_zero(node.value)):
+            return node.value  # YAML 1.1 reads 1:30 as 90, and 010 as 8; nobody means that
         if node.tag not in _NUMBER_TAGS | _OTHER_TAGS:
             return self._report(node, key, _unknown_tag(node))
         try:
@@ -302,6 +340,16 @@ class _NodeWalk:
 
     def _report(self, node: yaml.Node, key: Key, message: str) -> Any:
         return self._source.report(key, message, _line(node))
+
+
+def _plain(value: str, node: yaml.Node) -> yaml.ScalarNode:
+    """Return a node for ``value`` as YAML reads it without quotes; a date stays text."""
+    tag = _RESOLVER.resolve(yaml.ScalarNode, value, (True, False))
+    return _scalar_node(tag.removeprefix(_TAG) if tag in _NUMBER_TAGS | _PLAIN_TAGS else "str", value, node)
+
+
+def _scalar_node(kind: str, value: str, place: yaml.Node, style: str | None = None) -> yaml.ScalarNode:
+    return yaml.ScalarNode(_TAG + kind, value, place.start_mark, place.end_mark, style)
 
 
 def _line(node: yaml.Node) -> int:

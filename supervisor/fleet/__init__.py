@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from .autoreload import Autoreload, Saved
     from .commands import ModCommands
     from .families import NotInAudience
+    from .forecast import unmet_requirements
     from .loading import Loading
     from .monitor import ResourceMonitor
-    from .reconfigure import Changes, apply_changes, in_force
+    from .reconfigure import Changes, apply_changes
     from .registry import ModRegistry
     from .restored import ModRecords
     from .router import Entry
@@ -31,9 +32,10 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         autoreload="Autoreload Saved",
         commands="ModCommands",
         families="NotInAudience",
+        forecast="unmet_requirements",
         loading="Loading",
         monitor="ResourceMonitor",
-        reconfigure="Changes apply_changes in_force",
+        reconfigure="Changes apply_changes",
         registry="ModRegistry",
         restored="ModRecords",
         router="Entry",

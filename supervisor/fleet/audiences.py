@@ -34,8 +34,8 @@ class Audiences:
     def show(self, name: str) -> EventResponse:
         """Show the family of a mod (by family, id or path). ``data``: see `FamilyStats`."""
         family = self._family(name)
-        if family is None:
-            return self._mods.no_such_mod(name)
+        if isinstance(family, EventResponse):
+            return family
         data = self._families.describe(family)
         default = data.default
         text = f"the default version of {family} is {default}" if default else f"{family} has no default version"
@@ -50,9 +50,9 @@ class Audiences:
             percent, groups, agents: None stays as it is.
             everyone: take the audience away instead.
         """
-        mod = self._mods.find(name)
-        if mod is None:
-            return self._mods.no_such_mod(name)
+        mod = self._mods.named(name)
+        if isinstance(mod, EventResponse):
+            return mod
         given = {"percent": percent, "groups": groups, "agents": agents}
         given = {key: value for key, value in given.items() if value is not None}
         if bool(given) == everyone:
@@ -75,9 +75,9 @@ class Audiences:
 
         Its siblings stay loaded without events, so that a rollback finds them.
         """
-        mod = self._mods.find(name)
-        if mod is None:
-            return self._mods.no_such_mod(name)
+        mod = self._mods.named(name)
+        if isinstance(mod, EventResponse):
+            return mod
         family = family_of(mod.mod_id)
         members, before = self._families.members(family), self._families.split_of(mod.mod_id)
         if mod not in members or mod.state is not State.READY:
@@ -103,8 +103,8 @@ class Audiences:
     async def rollback(self, name: str) -> EventResponse:
         """Split a family (by its name, or a mod's id or path) as before its last promotion."""
         family = self._family(name)
-        if family is None:
-            return self._mods.no_such_mod(name)
+        if isinstance(family, EventResponse):
+            return family
         promotions = self._families.promotions(family)
         if not promotions:
             text = f"no version of {family} was promoted, so there is nothing to go back to"
@@ -147,11 +147,14 @@ class Audiences:
             return EventResponse.failure(Code.CONFLICT, f"{what}: {text}; lower one of them first", family=family)
         return None
 
-    def _family(self, name: str) -> str | None:
-        mod = self._mods.find(name)
-        if mod is not None:
+    def _family(self, name: str) -> str | EventResponse:
+        """Return the family that a name means. A path means one if all its mods are versions of one mod."""
+        if len(families := {family_of(mod.mod_id) for mod in self._mods.of_path(name)}) == 1:
+            return families.pop()
+        mod = self._mods.named(name)
+        if not isinstance(mod, EventResponse):
             return family_of(mod.mod_id)
-        return name if self._families.members(name) else None
+        return name if self._families.members(name) else mod
 
     def _reaches(self, mod: Mod) -> str:
         return self._families.stats_of(mod).reaches

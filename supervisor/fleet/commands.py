@@ -19,11 +19,22 @@ from ...ipc.event import EventResponse
 from ...ipc.manifest import Manifest
 from ..config import ConfigError, ModConfig, is_allowed, with_aliases, with_changes
 from ..journal import Journal, JournalError
-from ..lifecycle import COMING_BACK, DOWN, Keeper, Reloaded, ReloadFailed, StartFailed, replace_worker, version_of
+from ..lifecycle import (
+    COMING_BACK,
+    DOWN,
+    Keeper,
+    Reloaded,
+    ReloadFailed,
+    StartFailed,
+    State,
+    replace_worker,
+    version_of,
+)
 from ..process import shielded
 from ..sources import SnapshotStore
+from .kept import in_place_of, kept_entry
 from .registry import ModRegistry
-from .repartition import forget_count, keep_count, repartition
+from .repartition import hand_on_count, keep_count, repartition
 from .responses import NOT_ALLOWED, failure
 from .restored import ModRecords
 from .rolling_reload import rolling_reload
@@ -50,14 +61,13 @@ class ModCommands:
             restored: the previous run of the network had loaded it.
         """
         if (refusal := self.mods.may_load(config, restored=restored)) is not None:
-            return refusal
+            return self._refused(config, refusal, restored)
         mod = self.mods.add(config)
         with _held(mod.lock):  # no wait here: a load that is given up while it waits would leave the mod behind
             try:
                 with cancellable(mod):
                     return await self._load(mod, config, restored)
             except StartFailed as error:
-                logger.warning("load of mod %s failed: %s", config.mod_id, error)
                 return self._not_loaded(mod, config, error, restored)
             except JournalError as error:
                 await shielded(self._undo_load(mod, restored))
@@ -98,15 +108,31 @@ class ModCommands:
     def not_started(self, config: ModConfig, error: ModvisorError, *, restored: bool = False) -> EventResponse:
         """Fail the load of a mod that is not even tried, because of ``error``."""
         if (refusal := self.mods.may_load(config, restored=restored)) is not None:
-            return refusal
-        logger.warning("mod %s is not started: %s", config.mod_id, error)
+            return self._refused(config, refusal, restored)
         mod = self.mods.add(config)
         for worker in mod.keepers:
             worker.not_started(str(error))
         return self._not_loaded(mod, config, error, restored)
 
+    def _refused(self, config: ModConfig, refusal: EventResponse, restored: bool) -> EventResponse:
+        """Fail a load that was refused. A mod that had its place in the order already is not left starting."""
+        mod = self.mods.get(config.mod_id)
+        if mod is not None and mod.config is config and mod.state is State.STARTING and not mod.is_member:
+            for worker in mod.keepers:
+                worker.not_started(str(refusal.message))
+            self._not_loaded(mod, config, ModvisorError(str(refusal.message)), restored)
+        else:
+            self._tell(config, str(refusal.message))
+        return refusal
+
+    def _tell(self, config: ModConfig, why: str) -> None:
+        """Log that a mod did not start, unless the network fails to start for it and says so itself."""
+        if not (self.mods.is_starting and config.required):
+            logger.error("mod %s did not start: %s", config.mod_id, why.removeprefix(f"mod {config.mod_id}: "))
+
     def _not_loaded(self, mod: Mod, config: ModConfig, error: ModvisorError, restored: bool) -> EventResponse:
         """A mod of the network file or of the previous run stays, with its reason in stats."""
+        self._tell(config, str(error))
         if config.from_file or restored:
             self.mods.take_in(mod)
         else:
@@ -125,9 +151,9 @@ class ModCommands:
 
     async def unload(self, id_or_path: str, timeout: float | None = None) -> EventResponse:
         """Drain and end a mod; a command on it that is under way is cancelled."""
-        mod = self.mods.find(id_or_path)
-        if mod is None:
-            return self.mods.no_such_mod(id_or_path)
+        mod = self.mods.named(id_or_path)
+        if isinstance(mod, EventResponse):
+            return mod
         try:
             await self.records.check_room(mod.config)
         except JournalError as error:
@@ -217,8 +243,8 @@ class ModCommands:
         Args:
             alias: the old id (and its aliases) go on naming the mod.
         """
-        mod = self.mods.find(id_or_path)
-        if mod is not None and mod.mod_id == config.mod_id:
+        mod = self.mods.named(id_or_path)
+        if not isinstance(mod, EventResponse) and mod.mod_id == config.mod_id:
             return await self._reload_as(mod, config)
         return await self._commanded(
             id_or_path,
@@ -235,6 +261,8 @@ class ModCommands:
             config = with_aliases(config, {old_id, *mod.config.aliases})
         if "audience" not in config.given:  # the new mod serves the same sources
             config = replace(config, audience=mod.audience)
+        if not config.from_file:
+            config = in_place_of(config, mod.config, self.mods.file_entries())
         if (refusal := self.mods.may_load(config, instead_of=mod)) is not None:
             return refusal
         await self.records.check_room(mod.config, config)
@@ -256,6 +284,10 @@ class ModCommands:
         regroups = "audience" in config.given and not config.from_file
         if regroups and (wrong := self.mods.misfit(mod.mod_id, config.audience)) is not None:
             return failure(config, ModvisorError(wrong, code=ConfigError.code))
+        if not config.from_file:
+            config = in_place_of(config, mod.config, self.mods.file_entries())
+        elif (place := mod.config.instead_of) is not None and place.mod_id != config.mod_id:
+            config = replace(config, instead_of=place)
         response = await self.reload(mod.mod_id, config)
         if regroups and response.success:
             before = mod.audience
@@ -283,9 +315,9 @@ class ModCommands:
             not_done: what the mod was not, if it did; for people.
             instead: the mod that a failed response is about, if not the one that was found.
         """
-        mod = self.mods.find(id_or_path)
-        if mod is None:
-            return self.mods.no_such_mod(id_or_path)
+        mod = self.mods.named(id_or_path)
+        if isinstance(mod, EventResponse):
+            return mod
         async with mod.lock:
             if mod not in self.mods:
                 return self.mods.no_such_mod(id_or_path)
@@ -329,14 +361,14 @@ class ModCommands:
             self._journal.release(worker_id)
             await shielded(self._snapshots.forget(worker_id))
         if old_id != group.mod_id:
-            forget_count(old_id, self._journal)
+            self._hand_on(old_id, group)
         await keep_count(group, self._journal)
         self.mods.changed()
         return done
 
     async def _start_workers(self, group: WorkerGroup, config: ModConfig, from_snapshot: bool) -> Reloaded:
         """Start a mod whose workers are all down."""
-        before = version_of(group.manifest)
+        before, previous = version_of(group.manifest), group.config
         await self._adopt(group, config)
         try:
             await repartition(group, self._journal)
@@ -344,20 +376,36 @@ class ModCommands:
                 worker.adopt(own)
             manifest = await group.start(from_snapshot=from_snapshot, quarantined=True)
         except StartFailed as error:
+            if previous.mod_id != config.mod_id:
+                await self._adopt(group, previous)
+                for worker in group.keepers:
+                    worker.not_started(str(error))
             raise ReloadFailed.at_start(error) from None
         await keep_count(group, self._journal)
         return Reloaded.from_down(before, manifest.version)
 
     async def _adopt(self, group: WorkerGroup, config: ModConfig) -> None:
         """Have the workers of ``config``, and stop their restarts."""
-        if config.workers != len(group.keepers) or config.mod_id != group.mod_id:
+        old_id, count = group.mod_id, len(group.keepers)
+        if config.workers != count or config.mod_id != old_id:
             for old in group.become(config, [self.mods.make_worker(own) for own in configs_of(config)]):
                 await old.unload()
+            if config.mod_id != old_id:
+                for index in range(count):
+                    self._journal.hand_on(f"{old_id}#{index}", f"{config.mod_id}#{index}")
+                self._hand_on(old_id, group)
             self.mods.changed()
         else:
             group.adopt(config)
         for worker in group.keepers:
             await worker.stop_keeping()
+
+    def _hand_on(self, old_id: str, group: WorkerGroup) -> None:
+        """Have the journal keep under the id of a group what it has kept under its former one."""
+        position = list(self.mods).index(group)
+        entry = kept_entry(group.config, group.audience, position, group.loaded_at)
+        hand_on_count(old_id, group.mod_id, self._journal)
+        self._journal.hand_on(old_id, group.mod_id, entry)
 
 
 @contextmanager

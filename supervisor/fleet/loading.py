@@ -16,7 +16,7 @@ import anyio.to_thread
 
 from ...ipc.errors import Code, ModvisorError
 from ...ipc.event import EventResponse
-from ..config import ModConfig, mod_config
+from ..config import ModConfig, NetworkConfig, mod_config
 from ..journal import KeptMod
 from ..lifecycle import State
 from ..process import shielded
@@ -60,7 +60,7 @@ class Loading:
         """
         if (refusal := self._mods.may_load(config)) is not None:
             return refusal
-        mod = self._as_loaded(config)
+        mod = await self._as_loaded(config)
         if not mod.requires:
             return await self.commands.load(config)
         async with self._planning:
@@ -136,9 +136,9 @@ class Loading:
         Args:
             cascade: unload the mods that need it first.
         """
-        mod = self._mods.find(id_or_path)
-        if mod is None:
-            return await self.commands.unload(id_or_path, timeout)
+        mod = self._mods.named(id_or_path)
+        if isinstance(mod, EventResponse):
+            return mod
         if not cascade and (needed := self._mods.dependents.required_by(mod.mod_id)):
             text = (
                 f"mod {mod.mod_id} is needed by {', '.join(needed)}; unload {'them' if len(needed) > 1 else 'it'} "
@@ -183,21 +183,22 @@ class Loading:
 
     # -- many at once
 
-    async def start(
-        self, kept: Iterable[KeptMod]
-    ) -> tuple[list[tuple[ModConfig, EventResponse]], list[tuple[str, EventResponse]]]:
+    async def start(self, kept: Iterable[KeptMod]) -> list[tuple[ModConfig, EventResponse]]:
         """Load the mods of the network file, and the mods that the previous run had loaded.
 
         Returns:
-            the outcomes of the first, and of the second.
+            the outcome of each entry of the file, or of the mod that took its place.
         """
-        configured = self._mods.configured()
-        restored, broken = self.commands.records.restored(kept)
-        outcomes = await self.load_all([*configured, *restored], restored={mod.mod_id for mod in restored})
-        return (
-            [(mod, outcomes[mod.mod_id]) for mod in configured],
-            [*broken, *((mod.mod_id, outcomes[mod.mod_id]) for mod in restored)],
-        )
+        division = self.commands.records.divided(kept)
+        instead, entries = division.instead, self._mods.file_entries()
+        by_id = {mod.mod_id: mod for mod in instead.values()}  # the file may name one of them, too
+        configured = {name: instead.get(name) or by_id.get(name, entry) for name, entry in entries.items()}
+        wanted = {mod.mod_id: mod for mod in (*configured.values(), *division.others)}
+        for config in wanted.values():
+            self._mods.place(config)
+        restored = [mod.mod_id for mod in wanted.values() if not mod.from_file]
+        outcomes = await self.load_all(list(wanted.values()), restored=restored)
+        return [(entries[name], outcomes[mod.mod_id]) for name, mod in configured.items()]
 
     async def load_all(self, configs: Sequence[ModConfig], restored: Iterable[str] = ()) -> dict[str, EventResponse]:
         """Load mods and the mods that they require, as many as possible at the same time.
@@ -207,13 +208,13 @@ class Loading:
         Returns:
             the outcome of every mod, by id.
         """
-        wanted = [self._as_loaded(config) for config in configs]
+        wanted = [await self._as_loaded(config) for config in configs]
         if any(mod.requires or mod.optional for mod in wanted):
-            wanted = [self._as_loaded(config, with_version=True) for config in configs]
+            wanted = [await self._as_loaded(config, with_version=True) for config in configs]
         ids = {mod.mod_id for mod in wanted}
         loaded = [mod for mod in self._mods.dependents.loaded() if mod.mod_id not in ids]
         offers = await self._offers(wanted, loaded)
-        refused, made = _plan_of(wanted, loaded, offers)
+        refused, made = plan_of(wanted, loaded, offers)
         by_id = {config.mod_id: config for config in configs}
         by_id |= {name: self._config_of(offer) for name, offer in made.offers.items()}
         for name in made.offers:
@@ -229,15 +230,17 @@ class Loading:
         await start.run(by_id, refused)
         return start.outcomes
 
-    def _as_loaded(self, config: ModConfig, *, with_version: bool = False) -> Present:
+    async def _as_loaded(self, config: ModConfig, *, with_version: bool = False) -> Present:
         """Return a mod as it will be loaded, from its files.
 
         Mistakes in them are reported when it starts."""
         version = None
         try:
-            settled, home = self._mods.as_files_say(config)
+            settled, home = await self._mods.as_files_say(config)
             if with_version and home.folder is not None:
-                version = settled.declared or facts_of(home.folder, config.path.partition(":")[2] or None).version
+                named = config.path.partition(":")[2] or None
+                said = await anyio.to_thread.run_sync(facts_of, home.folder, named)
+                version = settled.declared or said.version
         except ModvisorError:
             settled = config
         return Present(config.mod_id, names_of(config), version, settled.requires, settled.optional)
@@ -251,15 +254,7 @@ class Loading:
         suppliers = [*wanted, *loaded]
         if all(supplier(each, suppliers) is not None for mod in wanted for each in mod.requires):
             return {}
-        offers: dict[str, list[Offer]] = {}
-        for mod in await anyio.to_thread.run_sync(available, self._mods.config):
-            if mod.problem is None and mod.name not in offers:  # the first that is found of each name
-                offers[mod.name] = [
-                    Offer(mod.name, each.version, each.facts.requires, _Choice(mod.mod_path, each.asked))
-                    for each in mod.releases
-                    if each.facts.problem is None
-                ]
-        return offers
+        return await anyio.to_thread.run_sync(offers_in, self._mods.config)
 
     def _config_of(self, offer: Offer) -> ModConfig:
         choice: _Choice = offer.source
@@ -267,7 +262,20 @@ class Loading:
         return mod_config(choice.mod_path, base_dir=self._mods.base_dir, mod_id=offer.name, dependency=True, **version)
 
 
-def _plan_of(
+def offers_in(config: NetworkConfig) -> Offers:
+    """Return the mods that a network could load, by name. Reads files, so call it in a thread."""
+    offers: dict[str, list[Offer]] = {}
+    for mod in available(config):
+        if mod.problem is None and mod.name not in offers:  # the first that is found of each name
+            offers[mod.name] = [
+                Offer(mod.name, each.version, each.facts.requires, _Choice(mod.mod_path, each.asked))
+                for each in mod.releases
+                if each.facts.problem is None
+            ]
+    return offers
+
+
+def plan_of(
     wanted: Sequence[Present], loaded: Sequence[Present], offers: Offers
 ) -> tuple[dict[str, ModvisorError], Plan]:
     """Return which of ``wanted`` cannot be loaded, and the plan for the others.

@@ -105,7 +105,7 @@ class WorkerStats(ReadModel):
     pid: int | None
     incarnation: int | None
     uptime: float | None
-    loaded_at: float
+    loaded_at: float | None
     start_ms: float | None
     last_error: str | None
     requires: tuple[str, ...]
@@ -176,14 +176,14 @@ class ModStats(ReadModel):
 
 @dataclass(frozen=True, slots=True)
 class LoadedMod(ReadModel):
-    """A loaded mod in short. ``pid`` is None while there is no process.
+    """A mod in short. ``pid`` is None while there is no process, ``loaded_at`` until it served.
 
     A mod with several workers has ``pids`` in their order, and no ``pid``.
     """
 
     mod_id: str
     mod_path: str
-    loaded_at: float
+    loaded_at: float | None
     state: str
     pid: int | None
     pids: tuple[int | None, ...] | None
@@ -248,18 +248,27 @@ class FamilyStats(ReadModel):
 
 @dataclass(frozen=True, slots=True)
 class SupervisorStats(ReadModel):
-    """What the supervisor's own process uses."""
+    """What the supervisor's own process uses.
+
+    Attributes:
+        output_lost: messages that it could not write to its stdout and stderr.
+    """
 
     pid: int
     resources: Resources
+    output_lost: int
 
     def to_dict(self) -> dict[str, Any]:
-        return {"pid": self.pid, **self.resources.to_dict()}
+        return {"pid": self.pid, **self.resources.to_dict(), "output_lost": self.output_lost}
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedMods(ReadModel):
-    """The loaded mods, in load order: how many, their ids, and each in short."""
+    """The loaded mods, in load order: how many, and their ids.
+
+    Attributes:
+        details: each mod in short, also one that failed to start.
+    """
 
     count: int
     loaded: tuple[str, ...]

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ...ipc.event import EventResponse
-from ..config import Audience, ModConfig, NetworkConfig, with_bundled_permissions
+from ..config import (
+    ORDER,
+    Audience,
+    Effect,
+    ModConfig,
+    NetworkConfig,
+    changed_keys,
+    in_force,
+    mod_file_given,
+    with_bundled_permissions,
+)
+from .kept import holds
 from .loading import Loading
 from .registry import ModRegistry
 from .workers import Mod
@@ -13,32 +24,28 @@ from .workers import Mod
 
 @dataclass(slots=True)
 class Changes:
-    """The outcome for each mod, and the keys that need a restart to take effect."""
+    """The outcome for each mod, the keys that were applied, and the keys that need a restart.
+
+    A mod whose place another one took in a swap is not loaded, as long as its entry stays the same.
+
+    Keys are named as in the file, those of ``network`` without their section: ``port``,
+    ``agents.max_agents``, ``agent_groups.staff.permissions``.
+    """
 
     added: dict[str, EventResponse] = field(default_factory=dict)
     removed: dict[str, EventResponse] = field(default_factory=dict)
     changed: dict[str, EventResponse] = field(default_factory=dict)
+    applied: list[str] = field(default_factory=list)
     needs_restart: list[str] = field(default_factory=list)
+    swapped: dict[str, str] = field(default_factory=dict)  # mods that are not loaded, and who has their place
 
     @property
     def success(self) -> bool:
         return all(response.success for part in (self.added, self.removed, self.changed) for response in part.values())
 
 
-# Keys of the network itself that are read once, at its start.
-_FIXED = (
-    "name", "network_id", "host", "port", "storage", "base_dir", "mod_paths", "event_timeout", "polling",
-    "admin", "log", "watch", "preload",
-)  # fmt: skip
-
-
-def in_force(old: NetworkConfig, new: NetworkConfig) -> NetworkConfig:
-    """Return ``new`` as far as it takes effect without a restart."""
-    return replace(new, **{key: getattr(old, key) for key in _FIXED})
-
-
 async def apply_changes(loading: Loading, old: NetworkConfig, new: NetworkConfig) -> Changes:
-    """Unload removed mods, reload changed ones, load new ones.
+    """Unload removed mods, reload changed ones, load new ones, and put them in the file's order.
 
     The new file is compared with what runs, not with the old file, so a change that failed before
     is tried again. Mods that were loaded at runtime and that neither file names are left alone. A
@@ -46,22 +53,45 @@ async def apply_changes(loading: Loading, old: NetworkConfig, new: NetworkConfig
     """
     mods = loading.commands.mods
     wanted = {mod.mod_id: with_bundled_permissions(mod) for mod in new.mods if mod.enabled}
-    changes = Changes(needs_restart=[key for key in _FIXED if getattr(old, key) != getattr(new, key)])
+    changes = Changes()
+    for key in changed_keys(old, new):
+        (changes.applied if key.effect is Effect.NOW else changes.needs_restart).append(key.name)
     mods.use_config(in_force(old, new))
     # A mod that could not be removed before is not in the old file any more.
     named = [*(mod.mod_id for mod in old.mods if mod.enabled), *(mod.mod_id for mod in mods if mod.config.from_file)]
     gone = [mod_id for mod_id in dict.fromkeys(named) if mod_id not in wanted]
-    for mod_id in loading.dependents_first([mod_id for mod_id in gone if mods.find(mod_id) is not None]):
+    for mod_id in loading.dependents_first([mod_id for mod_id in gone if mods.get(mod_id) is not None]):
         changes.removed[mod_id] = await loading.unload(mod_id)
-    new_ones = {mod_id: mod for mod_id, mod in wanted.items() if mods.find(mod_id) is None}
+    runs_for = {mod_id: mods.get(mod_id) or _in_place_of(mods, mod_id) for mod_id in wanted}
+    new_ones = {mod_id: mod for mod_id, mod in wanted.items() if runs_for[mod_id] is None}
     if new_ones:
         changes.added = await loading.load_all(list(new_ones.values()))
     for mod_id, config in wanted.items():
-        mod = mods.find(mod_id)
-        if mod is not None and mod_id not in new_ones and mod.config.as_asked != config:
-            changes.changed[mod_id] = await loading.commands.swap(mod_id, config)
+        mod = runs_for[mod_id]
+        if mod is None or mod not in mods:
+            continue
+        if holds(mod.config.instead_of, config):
+            changes.swapped[mod_id] = mod.mod_id
+        elif mod.mod_id != mod_id or _differs(mod.config.as_asked, config):
+            changes.changed[mod_id] = await loading.commands.swap(mod.mod_id, config)
     _regroup(mods, old, wanted, changes)
+    if mods.put_in_order(list(wanted), but=new_ones):
+        changes.applied.append(ORDER)
     return changes
+
+
+def _differs(runs: ModConfig, config: ModConfig) -> bool:
+    """Tell whether an entry asks for something else than what runs.
+
+    A key that is given with its default value overrides the mod's mod.yaml, too.
+    """
+    return runs != config or mod_file_given(runs) != mod_file_given(config)
+
+
+def _in_place_of(mods: ModRegistry, mod_id: str) -> Mod | None:
+    """Return the mod that took the place of a mod of the file in a swap."""
+    swapped = ((mod.config.instead_of, mod) for mod in mods)
+    return next((mod for place, mod in swapped if place is not None and place.mod_id == mod_id), None)
 
 
 def _regroup(mods: ModRegistry, old: NetworkConfig, wanted: dict[str, ModConfig], changes: Changes) -> None:
@@ -73,7 +103,7 @@ def _regroup(mods: ModRegistry, old: NetworkConfig, wanted: dict[str, ModConfig]
     before = {mod.mod_id: mod.audience for mod in old.mods if mod.enabled}
     regrouped: dict[Mod, tuple[Audience | None, int]] = {}
     for mod_id, config in wanted.items():
-        mod = mods.find(mod_id)
+        mod = mods.get(mod_id)
         is_changed = mod_id not in before or before[mod_id] != config.audience
         if mod is not None and is_changed and mod.audience != config.audience:
             regrouped[mod] = config.audience, mod.promoted

@@ -7,24 +7,35 @@ and takes them out here. After every change of a mod the routes are made anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import anyio
 from anyio.abc import TaskGroup
 
 from ...ipc.errors import Code, ModvisorError
 from ...ipc.event import EventResponse
 from ...ipc.messages import Request
 from ..calls import Late, Ledger
-from ..config import Audience, ConfigError, ModConfig, NetworkConfig, family_of, is_allowed, misfit, with_mod_file
-from ..journal import Journal, StateDir
+from ..config import (
+    Audience,
+    ConfigError,
+    ModConfig,
+    NetworkConfig,
+    family_of,
+    is_allowed,
+    misfit,
+    with_bundled_permissions,
+)
+from ..journal import Journal, KeptMod, StateDir
 from ..lifecycle import CancelHandler, Incarnation, Keeper, Probation, Recipe, Shared, State
 from ..limits import Enforcement
 from ..process import Launcher
 from ..sources import Home, SnapshotStore, search_path
 from .dependents import Dependents
 from .families import Families
+from .kept import kept_entry
 from .responses import NOT_ALLOWED, failure
 from .router import Entry, Router
 from .workers import Mod, WorkerGroup, configs_of
@@ -43,6 +54,7 @@ class ModRegistry:
 
     Attributes:
         reserved_ids: ids that a swap under way will bring.
+        is_starting: the mods of the file and of the previous run are being loaded.
         is_closing: the network is shutting down; nothing may be loaded.
         listeners: called when a mod, its state or its version has changed.
         upkeep: set before the first mod is loaded.
@@ -51,7 +63,6 @@ class ModRegistry:
     def __init__(
         self,
         config: NetworkConfig,
-        configured: tuple[ModConfig, ...],
         state: StateDir,
         tasks: TaskGroup,
         on_request: Callable[[Keeper, Incarnation, Request], None],
@@ -65,15 +76,16 @@ class ModRegistry:
         snapshots: SnapshotStore,
     ) -> None:
         self._config = config
-        self._configured = configured
         self.router: Router[Mod] = Router()
         self._mods: dict[str, Mod] = {}
         self.families = Families(journal, self.rebuild_routes)
         self.reserved_ids: set[str] = set()
+        self.is_starting = True
         self.is_closing = False
         self.dependents = Dependents(self)
         self.listeners: list[Callable[[], None]] = [self.dependents.announce]
         self.upkeep: Upkeep
+        self._reading = anyio.Lock()
         self._recipe = Recipe(config, state, snapshots, enforcement)
         self._shared = Shared(self._recipe, launcher, journal, ledger, config.event_timeout, tasks, listener=self)
         # Called with every event, so these are the network's own, without a hop; see `Listener`.
@@ -102,9 +114,32 @@ class ModRegistry:
                 return mod
         return next((mod for mod in self if mod.config.path == id_or_path), None)
 
+    def get(self, mod_id: str) -> Mod | None:
+        """Return the mod with this very id."""
+        return self._mods.get(mod_id)
+
     def mod_of(self, worker: Keeper) -> Mod:
         """Return the mod that a worker is part of."""
         return next((mod for mod in self if worker in mod.keepers), worker)
+
+    def named(self, id_or_path: str) -> Mod | EventResponse:
+        """Return the one mod that a command is about, or the refusal of the command.
+
+        A path that several mods were loaded from names none of them.
+        """
+        found = self.find(id_or_path)
+        if found is None:
+            return self.no_such_mod(id_or_path)
+        same = self.of_path(id_or_path)
+        if len(same) < 2 or found not in same or id_or_path in {found.mod_id, *found.config.aliases}:
+            return found
+        ids = [mod.mod_id for mod in same]
+        text = f"{len(ids)} mods were loaded from {id_or_path}: {', '.join(ids)}; name one of them by its id"
+        return EventResponse.failure(Code.CONFLICT, text, mod_path=id_or_path, mod_ids=ids)
+
+    def of_path(self, path: str) -> list[Mod]:
+        """Return the mods that were loaded from a path, in load order."""
+        return [mod for mod in self if mod.config.path == path]
 
     def no_such_mod(self, id_or_path: str) -> EventResponse:
         """Return the response to a command on a mod that is not loaded."""
@@ -160,12 +195,9 @@ class ModRegistry:
 
     # -- order
 
-    def configured(self) -> list[ModConfig]:
-        """Return the enabled mods of the network file. Each gets its place in the load order."""
-        configs = [mod for mod in self._configured if mod.enabled]
-        for mod in configs:
-            self.place(mod)
-        return configs
+    def file_entries(self) -> dict[str, ModConfig]:
+        """Return the enabled mods of the network file by id, in its order."""
+        return {mod.mod_id: with_bundled_permissions(mod) for mod in self._config.mods if mod.enabled}
 
     def place(self, config: ModConfig) -> None:
         """Keep a place in the load order for a mod that is about to be loaded."""
@@ -190,6 +222,20 @@ class ModRegistry:
         siblings = [place for place, other in enumerate(order) if family_of(other.mod_id) == family]
         order.insert(siblings[-1] + 1 if siblings else len(order), mod)
         self._mods = {each.mod_id: each for each in order}
+
+    def put_in_order(self, mod_ids: Sequence[str], but: Container[str] = ()) -> bool:
+        """Order the mods as a start would: the mods of the file in its order, then the others.
+
+        Returns:
+            whether the order of the mods has changed, not counting those of ``but``.
+        """
+        named = [self._mods[mod_id] for mod_id in mod_ids if mod_id in self._mods]
+        wanted = list(_in_order(named))
+        present = [mod_id for mod_id in self._mods if mod_id in wanted]
+        if present != wanted:
+            self._mods = _in_order([*named, *(mod for mod in self if mod not in named)])
+            self.rebuild_routes()
+        return [each for each in present if each not in but] != [each for each in wanted if each not in but]
 
     def take_in(self, mod: Mod) -> None:
         """Make a mod part of the network: it stays, even if it does not serve."""
@@ -250,6 +296,12 @@ class ModRegistry:
         """Follow up after the previous version has taken over again."""
         self.upkeep.reverted(keeper, what)
 
+    def entry_of(self, keeper: Keeper, config: ModConfig) -> KeptMod | None:
+        """Return what the journal is to keep of a mod that becomes ``config``; None: nothing."""
+        if keeper not in self:  # a worker of several: its mod is kept when all of them have followed
+            return None
+        return kept_entry(config, config.audience, list(self).index(keeper), keeper.loaded_at)
+
     def check_needs(self, config: ModConfig) -> None:
         """Raise `ModvisorError` unless the mods that ``config`` requires are loaded."""
         if config.requires or config.optional:
@@ -283,10 +335,10 @@ class ModRegistry:
         """Return all folders in which a mod may be found."""
         return self._recipe.search_path
 
-    def as_files_say(self, config: ModConfig) -> tuple[ModConfig, Home]:
+    async def as_files_say(self, config: ModConfig) -> tuple[ModConfig, Home]:
         """Return a mod with what its files say, and where they are; raises `ModvisorError`."""
-        home = self._recipe.home_of(config)
-        return with_mod_file(config, home.file, home.said), home
+        async with self._reading:  # so that loads keep the order in which they were asked for
+            return await self._recipe.read_home(config)
 
     # -- the launcher
 
@@ -297,3 +349,11 @@ class ModRegistry:
     async def close_launcher(self) -> None:
         """End what starts workers, after every mod has ended."""
         await self._shared.launcher.close()
+
+
+def _in_order(mods: Iterable[Mod]) -> dict[str, Mod]:
+    """Return mods by id in load order; each further version of a mod stands behind its siblings."""
+    families: dict[str, list[Mod]] = {}
+    for mod in mods:
+        families.setdefault(family_of(mod.mod_id), []).append(mod)
+    return {mod.mod_id: mod for siblings in families.values() for mod in siblings}

@@ -6,6 +6,7 @@ events go to the workers that they belong to now, and the mod splits its state.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from ...ipc.errors import Code, ModvisorError
@@ -15,6 +16,8 @@ from ..lifecycle import StartFailed, State
 from ..process import shielded
 from .workers import WorkerGroup
 
+logger = logging.getLogger("modvisor.registry")
+
 PAGE = 1000  # events read at once
 
 
@@ -22,28 +25,34 @@ async def repartition(group: WorkerGroup, journal: Journal) -> None:
     """Give each worker its accepted events and its part of the state, before the workers start.
 
     Raises:
-        StartFailed: the mod cannot merge and split its state. Everything stays as it was kept.
-        ModvisorError: the journal cannot be read.
+        StartFailed: the mod cannot merge and split its state, or the journal cannot be read. Everything
+            stays as it was kept.
     """
     try:
         await _split_state(group, journal)
         await _reassign_events(group, journal)
-    except StartFailed as error:
+    except ModvisorError as error:
         for worker in group.keepers:
             if worker.state is State.STARTING:
                 worker.not_started(str(error))
-        raise
+        if isinstance(error, StartFailed):
+            raise
+        text = f"mod {group.mod_id}: what its workers have kept cannot be read: {error}"
+        raise StartFailed(text, code=error.code) from None
 
 
 async def keep_count(group: WorkerGroup, journal: Journal) -> None:
-    """Keep the number of workers for the next load."""
-    if await _kept_count(group.mod_id, journal) != len(group.keepers):
-        await journal.save_checkpoint(_count_of(group.mod_id), "", len(group.keepers))
+    """Keep the number of workers for the next load. The mod serves already, so a failure is only logged."""
+    try:
+        if await _kept_count(group.mod_id, journal) != len(group.keepers):
+            await journal.save_checkpoint(_count_of(group.mod_id), "", len(group.keepers))
+    except ModvisorError as error:
+        logger.error("mod %s: how many workers it has could not be kept: %s", group.mod_id, error)
 
 
-def forget_count(mod_id: str, journal: Journal) -> None:
-    """Forget the worker count, so that a new mod with this id does not split the old state."""
-    journal.drop_checkpoint(_count_of(mod_id))
+def hand_on_count(former: str, mod_id: str, journal: Journal) -> None:
+    """Give the worker count to the mod that took the place of ``former``."""
+    journal.hand_on(_count_of(former), _count_of(mod_id))
 
 
 def _count_of(mod_id: str) -> str:

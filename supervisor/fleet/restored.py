@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 
-from ...ipc.errors import Code, ModvisorError
-from ...ipc.event import EventResponse
+from ...ipc.errors import ModvisorError
 from ..config import ModConfig, family_of, is_as_quarantined, mod_config
 from ..journal import Journal, JournalError, KeptMod, LastRun, Quarantine
 from ..sources import SnapshotStore
+from .kept import Division, divide, kept_entry
 from .registry import ModRegistry
+from .repartition import hand_on_count
 from .workers import Mod
 
 logger = logging.getLogger("modvisor.records")
@@ -38,31 +39,44 @@ class ModRecords:
         self._was_cut_off = not kept.clean
         self._mods.families.restore(kept.families)
 
-    def restored(self, kept: Iterable[KeptMod]) -> tuple[list[ModConfig], list[tuple[str, EventResponse]]]:
-        """Return the mods from the journal that the network file does not name, in load order.
-
-        Each gets its place. Those whose stored entry is invalid come second, with the reason.
-        """
+    def divided(self, kept: Iterable[KeptMod]) -> Division:
+        """Return who is loaded at the start, and say where that is not what the network file says."""
         configs: list[ModConfig] = []
-        broken: list[tuple[str, EventResponse]] = []
-        placed = {mod.mod_id for mod in self._mods}
         for mod in kept:
-            if mod.mod_id in placed:
-                self._journal.drop_mod(mod.mod_id)
-                continue
             try:
-                config = mod_config(mod.path, base_dir=self._mods.base_dir, mod_id=mod.mod_id, **mod.spec)
-            except (ModvisorError, TypeError, ValueError) as error:  # the last two: a damaged entry
-                code = error.code if isinstance(error, ModvisorError) else Code.BAD_INPUT
-                broken.append((mod.mod_id, EventResponse.failure(code, f"{mod.path}: {error}")))
-            else:
-                configs.append(config)
-                self._mods.place(config)
-        return configs, broken
+                configs.append(mod_config(mod.path, base_dir=self._mods.base_dir, mod_id=mod.mod_id, **mod.spec))
+            except (ModvisorError, TypeError, ValueError) as error:
+                logger.error(
+                    "mod %s, which ran when the network last ran, did not start: %s: %s", mod.mod_id, mod.path, error
+                )
+        made = divide(configs, self._mods.file_entries())
+        for mod_id in made.named:
+            self._journal.drop_mod(mod_id)
+        for entry, mod in made.instead.items():
+            logger.warning(
+                "the network file names mod %s, and mod %s (%s) took its place in a swap: mod %s is loaded; "
+                "write it into the file, or change the entry of %s to have that back",
+                entry, mod.mod_id, mod.path, mod.mod_id, entry,
+            )  # fmt: skip
+        for mod, entry in made.superseded:
+            self._give_back(mod, entry)
+        return made
+
+    def _give_back(self, mod: ModConfig, entry: str) -> None:
+        """Give what is kept of a mod back to the mod of the file whose place it had."""
+        logger.warning(
+            "mod %s had taken the place of mod %s in a swap, and the network file's entry of %s was changed since: "
+            "mod %s is loaded",
+            mod.mod_id, entry, entry, entry,
+        )  # fmt: skip
+        for index in range(mod.workers or 0):
+            self._journal.hand_on(f"{mod.mod_id}#{index}", f"{entry}#{index}")
+        hand_on_count(mod.mod_id, entry, self._journal)
+        self._journal.hand_on(mod.mod_id, entry)
 
     def started(self) -> None:
         """Treat every mod that is loaded from now on as a new one."""
-        self._was_cut_off = False
+        self._was_cut_off = self._mods.is_starting = False
         self._mods.families.forget_gone()
 
     def stay_quarantined(self, mod: Mod) -> str | None:
@@ -165,10 +179,5 @@ class ModRecords:
             self._mods.families.keep(family)
 
     def _keep_entry(self, mod: Mod, position: int) -> None:
-        config = mod.config
-        if config.spec is None:
-            return
-        spec = {key: value for key, value in config.spec.items() if key != "audience"}
-        if mod.audience is not None:
-            spec["audience"] = mod.audience.to_plain()
-        self._journal.keep_mod(KeptMod(config.mod_id, config.path, spec, position, mod.loaded_at))
+        if (entry := kept_entry(mod.config, mod.audience, position, mod.loaded_at)) is not None:
+            self._journal.keep_mod(entry)

@@ -25,6 +25,8 @@ from ..lifecycle import (
     failing_at,
     give,
     replace_worker,
+    rest,
+    resume,
     revert,
     version_of,
 )
@@ -87,6 +89,8 @@ async def _reshape(group: WorkerGroup, config: ModConfig, make: Callable[[ModCon
     before, limits = group.manifest, config.limits
     keepers = [make(own) for own in configs_of(config)]
     new: list[Incarnation] = []
+    resting: list[Incarnation] = []
+    began, queued = perf_counter(), 0
     try:
         try:
             for keeper in keepers:
@@ -94,30 +98,39 @@ async def _reshape(group: WorkerGroup, config: ModConfig, make: Callable[[ModCon
         except StartFailed as error:
             raise ReloadFailed.at_start(error) from None
         began = perf_counter()
-        try:
-            await _settle(group, limits.drain_timeout)
-            parts, version = await _split_states(group, new, limits.start_timeout)
-            for incarnation in new:
-                await activate(incarnation)
-            for keeper, incarnation in zip(keepers, new, strict=True):
-                keeper.serve(incarnation)
-            superseded = group.become(config, keepers)
-            if any(keeper.checkpoints.are_kept for keeper in superseded):  # the old checkpoints hold other parts
-                for keeper, part in zip(keepers, parts, strict=True):
-                    keeper.checkpoints.keep_soon(part, version)
-        finally:
-            queued = group.reopen()
+        await _settle(group, limits.drain_timeout)
+        parts, version = await _split_states(group, new, limits.start_timeout)
+        await _rest(group, resting, limits.start_timeout)
+        for incarnation in new:
+            await activate(incarnation, is_free=len(resting) == len(group.keepers))
+        for keeper, incarnation in zip(keepers, new, strict=True):
+            keeper.serve(incarnation)
+        superseded = group.become(config, keepers)
+        if any(keeper.checkpoints.are_kept for keeper in superseded):  # the old checkpoints hold other parts
+            for keeper, part in zip(keepers, parts, strict=True):
+                keeper.checkpoints.keep_soon(part, version)
     except BaseException:
         for keeper, incarnation in zip(keepers, new, strict=False):
             await shielded(incarnation.kill("the reload failed"))
             keeper.close_log()
+        for old in resting:
+            await shielded(resume(old, limits.start_timeout))
         raise
+    finally:
+        queued = group.reopen()
     pause = round((perf_counter() - began) * 1000, 3)
     await shielded(_end(superseded))
     for keeper, incarnation in zip(keepers, new, strict=True):
         await keeper.keep_sources(incarnation)
     size = sum(len(messages.pack(part)) for part in parts if part is not None)
     return Reloaded(pause, queued, size, version_of(before), version_of(group.manifest), workers=len(keepers))
+
+
+async def _rest(group: WorkerGroup, resting: list[Incarnation], timeout: float) -> None:
+    """Deactivate the workers that can be activated again, and add them to ``resting``."""
+    for keeper in group.keepers:
+        if keeper.incarnation is not None and await rest(keeper.incarnation, timeout):
+            resting.append(keeper.incarnation)
 
 
 async def _settle(group: WorkerGroup, seconds: float) -> None:

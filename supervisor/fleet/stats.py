@@ -68,6 +68,7 @@ class NetworkView:
         started_at: Unix seconds; ``uptime``: seconds, 0 unless it runs.
         port: the TCP port it listens on, or None.
         running: None unless it runs.
+        output_lost: messages that could not be written to stdout and stderr.
     """
 
     config: NetworkConfig
@@ -76,6 +77,7 @@ class NetworkView:
     uptime: float
     port: int | None
     running: Running | None
+    output_lost: int = 0
 
     @property
     def mods(self) -> Iterable[Mod]:
@@ -101,9 +103,11 @@ def network_stats(network: NetworkView) -> NetworkStats:
         agent_count=network.agent_count,
         channel_count=len(running.agents.channels()) if running is not None else 0,
         events=replace(network.counters),
-        supervisor=SupervisorStats(os.getpid(), resources(running.monitor.of(os.getpid()) if running else None)),
+        supervisor=SupervisorStats(
+            os.getpid(), resources(running.monitor.of(os.getpid()) if running else None), network.output_lost
+        ),
         journal=running.journal.stats() if running is not None else {},
-        dynamic_mods=LoadedMods(len(loaded), tuple(loaded), loaded),
+        dynamic_mods=_dynamic_mods(loaded),
         mods=all_mod_stats(running) if running is not None else {},
         families=running.mods.families.stats() if running is not None else {},
     )
@@ -144,6 +148,12 @@ def _capabilities(agent: Agent) -> list[Any]:
 def loaded_mods(mods: Iterable[Mod]) -> dict[str, LoadedMod]:
     """Return the loaded mods in short, by id, in load order."""
     return {mod.mod_id: _loaded(mod) for mod in mods}
+
+
+def _dynamic_mods(mods: dict[str, LoadedMod]) -> LoadedMods:
+    """Count the mods that came to serve; ``details`` has the others too, with what their state is."""
+    loaded = tuple(mod_id for mod_id, mod in mods.items() if mod.state not in (State.STARTING, State.FAILED))
+    return LoadedMods(len(loaded), loaded, mods)
 
 
 def _loaded(mod: Mod) -> LoadedMod:

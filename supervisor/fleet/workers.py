@@ -48,7 +48,7 @@ class WorkerGroup:
         return self.config.mod_id
 
     @property
-    def loaded_at(self) -> float:
+    def loaded_at(self) -> float | None:
         return self.keepers[0].loaded_at
 
     @property

@@ -12,10 +12,10 @@ from ..faces import lazily
 
 if TYPE_CHECKING:
     from .server import Servers
-    from .sockets import CannotListen
+    from .sockets import CannotListen, check_address
 
 __getattr__ = lazily(
     __name__,
     server="Servers",
-    sockets="CannotListen",
+    sockets="CannotListen check_address",
 )

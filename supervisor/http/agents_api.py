@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ...ipc.address import check_agent_id
 from ...ipc.errors import Code, InvalidEvent, ModvisorError, shown
 from ...ipc.event import Event
 from ..agents import MAX_POLL_WAIT
@@ -190,4 +191,6 @@ def _agent_id(body: dict[str, Any]) -> str:
     agent_id = text_of(body, "agent_id")
     if agent_id is None:
         raise BadBody("agent_id: missing")
-    return agent_id.removeprefix("agent:")
+    agent_id = agent_id.removeprefix("agent:")
+    # Checked here, so that the failure names the id; an address of another role is forbidden later.
+    return agent_id if ":" in agent_id else check_agent_id(agent_id)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -93,7 +92,7 @@ class Connection(asyncio.BufferedProtocol):
         self.rank = Rank.STRANGER
         self.holder = ""
         self.phase = Phase.HEAD
-        self.since = self._mark = time.monotonic()
+        self.since = self._mark = asyncio.get_running_loop().time()
         self.parked = False
         self._gone = gone
         self._turnstile = turnstile

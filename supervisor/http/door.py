@@ -15,9 +15,9 @@ One look at all connections each `INTERVAL` decides this, so a request costs not
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import resource
-import time
 from collections import Counter
 from collections.abc import Callable
 from ipaddress import IPv4Address
@@ -53,7 +53,7 @@ class Door:
         self.turnstile = Turnstile()
         self.dismissed: Counter[str] = Counter()
         self._unreported: Counter[tuple[str, str]] = Counter()
-        self._reported = time.monotonic()
+        self._reported = asyncio.get_running_loop().time()
 
     # -- who comes and goes
 
@@ -82,7 +82,7 @@ class Door:
 
     def _make_room(self) -> bool:
         """Dismiss some connections that wait for their clients, those that matter least."""
-        now = time.monotonic()
+        now = asyncio.get_running_loop().time()
         held = Counter(connection.holder for connection in self._connections)
         for connection in self._connections:
             connection.look(now)
@@ -94,7 +94,7 @@ class Door:
 
     def make_room_for_bodies(self) -> None:
         """Dismiss the stranger whose body has been coming for the longest time."""
-        now = time.monotonic()
+        now = asyncio.get_running_loop().time()
         reading = [each for each in self._connections if each.rank is Rank.STRANGER and each.look(now) is Phase.BODY]
         if reading:
             self._dismiss(min(reading, key=lambda each: each.since), "sent no whole body", None)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import time
 from contextlib import suppress
 
 import anyio
@@ -127,7 +126,7 @@ class EmbeddedServer(uvicorn.Server):
             await self.on_tick(0)
             self.listener.refill()
             if self._door is not None:
-                self._door.look(time.monotonic())
+                self._door.look(asyncio.get_running_loop().time())
 
     async def close(self) -> None:
         """Accept no more connections, wait for open requests, then cancel them.

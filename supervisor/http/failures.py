@@ -32,6 +32,7 @@ STATUS: dict[str, int] = {
     Code.BUSY: 503,
     Code.INBOX_FULL: 503,
     Code.MOD_AWAY: 503,
+    Code.MOD_UNLOADED: 503,
     Code.NOT_RUNNING: 503,
     Code.OVERLOADED: 503,
     Code.TIMEOUT: 504,

@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
 
 from ...ipc.errors import Code
+from ..process import reserve
 from .connection import Connection, last_words
 from .door import Door
 
@@ -32,7 +32,7 @@ class Listener:
 
     Args:
         connect: makes the protocol of a connection.
-        door: decides who gets in. None: everybody does, and a descriptor is kept in reserve for them.
+        door: decides who gets in. None: everybody does, with descriptors of the reserve if there are no others.
     """
 
     def __init__(self, sock: socket.socket, connect: Callable[[], Connection], door: Door | None) -> None:
@@ -42,7 +42,6 @@ class Listener:
         self._loop = asyncio.get_running_loop()
         self._setups: set[asyncio.Task[None]] = set()
         self._retry: asyncio.TimerHandle | None = None
-        self._reserve = None if door is not None else os.open(os.devnull, os.O_RDONLY)
         self._is_closed = False
 
     def start(self) -> None:
@@ -58,27 +57,23 @@ class Listener:
         else:
             self._loop.remove_reader(self._sock)
         self._sock.close()
-        self._give_reserve_up()
 
     def refill(self) -> None:
-        """Take the descriptor in reserve again, after it was needed."""
-        if self._door is None and self._reserve is None and not self._is_closed:
-            with suppress(OSError):
-                self._reserve = os.open(os.devnull, os.O_RDONLY)
+        """Take the descriptors in reserve again, after they were needed."""
+        if self._door is None:
+            reserve.refill()
 
     def _accept(self) -> None:
         for _ in range(BURST):
             try:
-                accepted, address = self._sock.accept()
+                accepted, address = self._sock.accept() if self._door else reserve.with_spare(self._sock.accept)
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
                 if error.errno not in _NO_RESOURCES:
                     raise
-                if not self._give_reserve_up():
-                    self._pause(error)
-                    return
-                continue
+                self._pause(error)
+                return
             accepted.setblocking(False)
             self._take(accepted, address[0] if isinstance(address, tuple) else "")
 
@@ -104,14 +99,6 @@ class Listener:
             accepted.close()
             if self._door is not None:
                 self._door.leave(connection)
-
-    def _give_reserve_up(self) -> bool:
-        """Return whether there was a descriptor in reserve."""
-        if self._reserve is None:
-            return False
-        os.close(self._reserve)
-        self._reserve = None
-        return True
 
     def _pause(self, error: OSError) -> None:
         """Wait until a descriptor may be free; the connections wait in the kernel."""

@@ -116,6 +116,10 @@ class Servers:
             logger.exception("the clock of the HTTP server ended; the Date header stands still")
 
 
+_NO_TOKEN = "send the header 'Authorization: Bearer TOKEN' with the token of 'admin.token'"
+_WRONG_TOKEN = "the token in the header 'Authorization' is not that of 'admin.token'"
+
+
 class AdminGate:
     """Lets requests to `/admin` pass on the TCP port if they are from this machine and have the token.
 
@@ -144,7 +148,7 @@ class AdminGate:
         # Header values arrive as Latin-1 text. Compare the bytes that the client sent.
         given = (bearer_of(request) or "").encode("latin-1")
         if not hmac.compare_digest(given, self._token):
-            return Code.UNAUTHENTICATED, "send the header 'Authorization: Bearer TOKEN' with the token of 'admin.token'"
+            return Code.UNAUTHENTICATED, _WRONG_TOKEN if given else _NO_TOKEN
         return None
 
 

@@ -45,6 +45,17 @@ async def tcp_socket(host: str, port: int) -> socket.socket:
         raise CannotListen(f"cannot listen on {_name(host, port)}: {_advice(error, host, port)}") from None
 
 
+def check_address(host: str, port: int) -> str | None:
+    """Return why an address cannot be listened on, and the next step; None if it can."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, protocol, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+        _listening(family, protocol, address).close()
+    except OSError as error:
+        return _advice(error, host, port)
+    return None
+
+
 def unix_socket(path: Path) -> socket.socket:
     """Return a listening socket at `path` that only this user can reach.
 

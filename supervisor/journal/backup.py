@@ -22,6 +22,7 @@ _HEADER = b"SQLite format 3\0"
 # Errors in the name of the target; all others are errors of the disk.
 _BAD_NAME = frozenset({
     errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP,
+    errno.EROFS, errno.EINVAL,
 })  # fmt: skip
 
 
@@ -43,11 +44,13 @@ def copy_database(
             written.
         sqlite3.Error, OSError: the disk is full, say. Nothing is left, and ``target`` is unchanged.
     """
-    target = target.resolve()
     try:
+        target = target.resolve()
         _refuse_itself(file, target)
         _refuse_another(target)
         return _write(source, target, between)
+    except ValueError as error:  # a NUL in the path
+        raise JournalError(f"{str(target)!r} cannot be written: {error}", code=Code.BAD_INPUT) from None
     except OSError as error:
         if error.errno not in _BAD_NAME:
             raise
@@ -83,12 +86,23 @@ def _refuse_another(target: Path) -> None:
     """Refuse to overwrite a file that is no copy: the network file, a device, a database in use."""
     if not target.exists():
         return
-    if target.is_file() and not target.with_name(f"{target.name}-wal").exists():
-        with target.open("rb") as there:
-            if there.read(len(_HEADER)) in (b"", _HEADER):
-                return
+    if target.is_file() and not target.with_name(f"{target.name}-wal").exists() and _may_be_replaced(target):
+        return
     text = f"{target} is there and is no copy of a journal; name another file, or remove it"
     raise JournalError(text, code=Code.BAD_INPUT)
+
+
+def _may_be_replaced(target: Path) -> bool:
+    """Tell whether a file is empty, or a database. Some files of the kernel give an error, or wait, when read."""
+    if target.stat().st_size == 0:
+        return True
+    try:
+        with target.open("rb") as there:
+            return there.read(len(_HEADER)) == _HEADER
+    except PermissionError:
+        raise
+    except OSError:
+        return False
 
 
 def _copy(source: sqlite3.Connection, part: Path, between: Callable[[int, int, int], None]) -> None:

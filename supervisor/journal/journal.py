@@ -217,7 +217,20 @@ class Journal:
         packed = None if record is None else pack(record)
         self._queue("promotions", lambda store: store.keep_family(family, packed))
 
-    hand_on = _queued("swapped mod", Store.hand_on)
+    def hand_on(self, former: str, mod_id: str, entry: KeptMod | None = None) -> None:
+        """Give the durable events and the checkpoint of mod ``former`` to ``mod_id``, which replaced it.
+
+        In the same transaction ``entry`` takes the place of the record of ``former``.
+        """
+        spec = b"" if entry is None else pack(entry.spec)
+
+        def hand_on(store: Store) -> None:
+            store.hand_on(former, mod_id)
+            if entry is not None:
+                store.keep_mod(entry, spec)
+
+        self._queue("swapped mod", hand_on)
+
     reassign = _queued("parted events", Store.reassign)
 
     # -- checkpoints

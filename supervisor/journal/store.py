@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import JournalConfig
+from .aging import Aging
 from .damage import Damage
 from .records import Checkpoint, DeadLetter, DurableEvent, KeptMod, LastRun, LetterHead, Quarantine, StorageFull
 from .rows import TABLES, DamagedRow, Decoder, letter_head
@@ -81,6 +82,7 @@ class Store:
         self.totals = Totals()
         self.damage = Damage(file)
         self.damaged_rows = 0
+        self._aging = Aging()
         self._config = config
         self.use(connection)
 
@@ -103,8 +105,18 @@ class Store:
             families=dict(self._all("family")),
         )
         self.recount()
+        self._aging = Aging(self._last_seen())
         self._execute("INSERT OR REPLACE INTO owner VALUES (1, ?, ?, NULL)", (os.getpid(), time.time()))
         return kept
+
+    def _last_seen(self) -> float | None:
+        """Return the wall time at which the last run ended, or is known to have written a letter."""
+        found = self._execute(
+            "SELECT max(coalesce(closed_at, opened_at), coalesce((SELECT max(at) FROM dead_letter WHERE at <= ?), 0))"
+            " FROM owner",
+            (time.time(),),
+        ).fetchone()
+        return None if found is None else found[0]
 
     def leave(self) -> None:
         """Note a clean end."""
@@ -327,7 +339,7 @@ class Store:
     def retain(self) -> None:
         """Drop dead letters that exceed the limits of age, number or bytes, the oldest first."""
         totals, config = self.totals, self._config
-        self._remove_letters("at < ?", time.time() - config.dead_letter_age)
+        self._remove_letters("at < ?", self._aging.horizon(config.dead_letter_age))
         while totals.dead_letters > config.dead_letters or totals.dead_letter_bytes > config.dead_letter_bytes:
             if not self._remove_letters("letter_id = (SELECT min(letter_id) FROM dead_letter)"):
                 return

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..faces import lazily
 
 if TYPE_CHECKING:
-    from .handover import Reloaded, ReloadFailed, activate, failing_at, give, version_of
+    from .handover import Reloaded, ReloadFailed, activate, failing_at, give, rest, resume, version_of
     from .incarnation import CancelHandler, Incarnation, StartFailed
     from .keeper import Keeper
     from .listener import Shared
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 else:  # hidden from type checkers, which would take any name for one of the room
     __getattr__ = lazily(
         __name__,
-        handover="ReloadFailed Reloaded activate failing_at give version_of",
+        handover="ReloadFailed Reloaded activate failing_at give rest resume version_of",
         incarnation="CancelHandler Incarnation StartFailed",
         keeper="Keeper",
         listener="Shared",

@@ -5,6 +5,7 @@ Each step names itself in its failure (`ReloadFailed`). The order of the steps i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -95,15 +96,41 @@ async def give(new: Incarnation, state: Handed | None) -> None:
             await new.pipe.request(messages.SET_STATE, {"state": state[0], "from_version": state[1]}, timeout)
 
 
-async def activate(new: Incarnation) -> None:
+async def activate(new: Incarnation, *, is_free: bool = True) -> None:
     """Activate the new incarnation, the last step before the switch.
 
     Raises `ReloadFailed`; it still runs then.
+
+    Args:
+        is_free: no old process holds what only one process may hold.
     """
     try:
         await new.activate(new.config.limits.start_timeout)
     except StartFailed as error:
-        raise ReloadFailed.at("ready" if error.code == Code.NOT_READY else "activate", error) from None
+        if error.code == Code.NOT_READY:
+            raise ReloadFailed.at("ready", error) from None
+        raise ReloadFailed.at("activate", error if is_free else _with_hint(error, _ACTIVATE)) from None
+
+
+_ACTIVATE = (
+    "the old process runs beside the new one; if activate() opens what only one process can hold, such as a port or "
+    "a lock, give the mod a deactivate() that lets it go, or set 'reload: stop_first'"
+)
+_INITIALIZE = (
+    "the old process runs beside the new one; open in activate() what only one process can hold, and let it go in "
+    "deactivate(), or set 'reload: stop_first'"
+)
+_HELD = re.compile("already in use|locked|resource temporarily unavailable", re.IGNORECASE)
+
+
+def beside(error: StartFailed) -> StartFailed:
+    """Explain a start that failed for what the old process holds; any other error stays as it is."""
+    is_held = error.code == Code.INITIALIZE_FAILED and _HELD.search(str(error)) is not None
+    return _with_hint(error, _INITIALIZE) if is_held else error
+
+
+def _with_hint(error: StartFailed, hint: str) -> StartFailed:
+    return StartFailed(f"{error}; {hint}", code=error.code, **error.details)
 
 
 async def rest(old: Incarnation, timeout: float) -> bool:

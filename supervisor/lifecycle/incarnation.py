@@ -26,7 +26,18 @@ from ...ipc.spinning import Spinner
 from ..calls import InFlight, events_of
 from ..config import FORK, ModConfig, check_version
 from ..limits import Exceeded, LimitsInForce
-from ..process import REPORTED_EVENTS, Cause, Exit, Interpreter, Launch, Launcher, ModLog, WorkerProcess, shielded
+from ..process import (
+    REPORTED_EVENTS,
+    Cause,
+    Exit,
+    Interpreter,
+    Launch,
+    Launcher,
+    ModLog,
+    WorkerProcess,
+    is_shortage,
+    shielded,
+)
 from ..sources import Home
 
 LAST_MOMENT = 1.0
@@ -37,9 +48,20 @@ DUMP_TIME = 0.5
 
 
 class StartFailed(ModvisorError):
-    """A worker did not come to serve. ``details``: where, traceback, log (its last lines)."""
+    """A worker did not come to serve. ``details``: where, traceback, log (its last lines).
+
+    Attributes:
+        starved: the supervisor, or the machine, had no descriptors, processes or memory left. That is
+            not the mod's fault.
+    """
 
     code = Code.START_FAILED
+    starved = False
+
+    def for_want(self, error: BaseException) -> StartFailed:
+        """Note whether ``error``, which this failure comes from, is a shortage."""
+        self.starved = is_shortage(error)
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +195,8 @@ class Incarnation:
                 text = f"mod {order.mod_id}: no worker was started within its start timeout of {order.timeout:g} s"
                 raise StartFailed(text, code=Code.START_TIMEOUT) from None
             if isinstance(error, OSError):
-                raise StartFailed(f"mod {order.mod_id}: no worker could be started: {error}") from None
+                text = f"mod {order.mod_id}: no worker could be started: {error}"
+                raise StartFailed(text).for_want(error) from None
             raise
         self = cls(order, process, log, listeners)
         try:

@@ -116,7 +116,7 @@ class Keeper(Machine):
 
     def not_started(self, why: str, reason: str | None = None) -> None:
         """Take note that the mod was not started; events are refused with ``reason`` or ``why``."""
-        self.last_error = why
+        self.last_error, self.loaded_at = why, None
         self.happened(Trigger.START_FAILED, facts=Facts(reason=reason or why))
 
     def stay_quarantined(self, quarantine: Quarantine) -> None:
@@ -325,11 +325,12 @@ class Keeper(Machine):
         """
         self.trial.give_up()
         failed, failed_id = self.manifest.version if self.manifest is not None else None, self.mod_id
+        number = self.serving
         incarnation = self.take_resting(probation)
         try:
-            self.adopt(probation.config, None if incarnation is None else incarnation.log)
+            self.be_again(probation.config, None if incarnation is None else incarnation.log)
             self.kept.has_snapshot = probation.has_snapshot
-            self.note_revert(failed, probation, self.last_error or "it ended")
+            self.note_revert(failed, number, probation, self.last_error or "it ended")
             if failed_id != self.mod_id:
                 await self.kept.forget(failed_id)
             state = await self.checkpoints.newest_or(probation.state)

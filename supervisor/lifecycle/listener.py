@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 from ...ipc.messages import Request
 from ..calls import Late, Ledger
 from ..config import ModConfig
-from ..journal import Journal
+from ..journal import Journal, KeptMod
 from ..process import Launcher
 from .incarnation import Incarnation
 from .starting import Recipe
@@ -59,6 +59,10 @@ class Listener(Protocol[K]):
 
     def reverted(self, keeper: K, what: str) -> None:
         """Follow up after the previous version has taken over again."""
+        ...
+
+    def entry_of(self, keeper: K, config: ModConfig, /) -> KeptMod | None:
+        """Return what the journal keeps of a mod that becomes ``config``; None: nothing."""
         ...
 
     def check_needs(self, config: ModConfig) -> None:

@@ -88,7 +88,7 @@ class Machine:
         self.incarnation: Incarnation | None = None
         self.number = number
         self.manifest: Manifest | None = None
-        self.loaded_at = time.time()
+        self.loaded_at: float | None = None  # Unix seconds: when it came to serve
         self.last_error: str | None = None
         self.quarantined: str | None = None
         self.last_rollback: str | None = None
@@ -108,6 +108,11 @@ class Machine:
         return self.config.mod_id
 
     @property
+    def serving(self) -> int:
+        """The number of the incarnation that serves, or that served last."""
+        return self._speaks_for
+
+    @property
     def probation(self) -> Probation | None:
         """Of the version that serves since the last reload, until it is accepted."""
         return self.trial.probation
@@ -122,18 +127,24 @@ class Machine:
         Another mod gets counts and a log of its own.
         """
         if config.mod_id != self.mod_id:
-            self._shared.journal.hand_on(self.mod_id, config.mod_id)
+            entry = self._shared.listener.entry_of(self, config)
+            self._shared.journal.hand_on(self.mod_id, config.mod_id, entry)
             self.caller.mod_id = self.checkpoints.mod_id = config.mod_id
             self.log.close()
             self.log = log or self._shared.recipe.log_of(config.mod_id)
             self.counters = self.caller.counters = self.copies.counters = ModCounters()
-            self.loaded_at = time.time()
+            self.loaded_at = None
             self.audience = config.audience
         self.config = config
         self.caller.adopt(config)
         self.copies.size, self.copies.max_bytes = config.limits.observe_queue, config.limits.queue_bytes
         self.checkpoints.are_kept = self.checkpoints.are_kept or config.checkpoint_every is not None
         self._policy = RestartPolicy(config.restart)
+
+    def be_again(self, config: ModConfig, log: ModLog | None = None) -> None:
+        """Be the mod of an earlier config again, which nothing else tells the network."""
+        self.adopt(config, log)
+        self._shared.listener.changed()
 
     # -- what happened
 
@@ -193,7 +204,8 @@ class Machine:
         incarnation, exit = facts.incarnation, facts.exit
         clean = exit is not None and exit.clean and incarnation is not None and incarnation.end_reason is None
         served = incarnation.served if incarnation is not None else 0.0
-        charged = incarnation is None or incarnation.in_flight.killed_by is None
+        starved = facts.error is not None and facts.error.starved
+        charged = not starved and (incarnation is None or incarnation.in_flight.killed_by is None)
         match self._policy.exited(self._loop.time(), clean=clean, uptime=served, charged=charged):
             case Restart(delay):
                 self._delay = delay
@@ -212,10 +224,12 @@ class Machine:
             self._shared.listener.revert(self, probation, why)
         return self.state is State.READY
 
-    def note_revert(self, failed: str | None, probation: Probation, why: str) -> None:
-        """Take note that version ``failed`` has given way to the previous version."""
+    def note_revert(self, failed: str | None, number: int, probation: Probation, why: str) -> None:
+        """Take note that version ``failed``, of incarnation ``number``, has given way to the previous version."""
         self.trial.note_revert()
-        self.last_rollback = f"version {failed} failed on probation, version {probation.version} serves again: {why}"
+        previous = f"version {probation.version} of incarnation {probation.number}"
+        failed = f"version {failed} of incarnation {number}"  # two edits of a mod often have one version
+        self.last_rollback = f"{failed} failed on probation, {previous} serves again: {why}"
         self._shared.listener.reverted(self, self.last_rollback)
 
     # -- what the incarnations tell
@@ -259,6 +273,7 @@ class Machine:
         incarnation = facts.incarnation
         assert incarnation is not None
         self.manifest, incarnation.served_since = incarnation.manifest, self._loop.time()
+        self.loaded_at = self.loaded_at or time.time()
         self.caller.open(incarnation.in_flight)
         self._shared.tasks.start_soon(self.durable.resume, name=f"resume-{self.mod_id}")
 

@@ -30,6 +30,7 @@ from .handover import (
     Reloaded,
     ReloadFailed,
     activate,
+    beside,
     failing_at,
     give,
     rest,
@@ -99,7 +100,7 @@ async def revert(keeper: Keeper, probation: Probation, why: str) -> None:
     On failure the version on probation keeps serving.
     The caller holds the keeper's lock.
     """
-    failed = keeper.mod_id
+    failed, number = keeper.mod_id, keeper.serving
     try:
         done = await _to_previous(keeper, probation)
     except ReloadFailed as error:
@@ -107,7 +108,7 @@ async def revert(keeper: Keeper, probation: Probation, why: str) -> None:
         if keeper.probation is probation:
             await keeper.trial.end()
     else:
-        keeper.note_revert(done.before, probation, why)
+        keeper.note_revert(done.before, number, probation, why)
 
 
 async def _to_previous(keeper: Keeper, probation: Probation) -> Reloaded:
@@ -132,15 +133,19 @@ async def _to_previous(keeper: Keeper, probation: Probation) -> Reloaded:
 
 async def _start_again(keeper: Keeper, config: ModConfig, from_snapshot: bool) -> Reloaded:
     """Start a mod that has no incarnation and no restart under way."""
-    before = version_of(keeper.manifest)
+    before, previous = version_of(keeper.manifest), keeper.config
     try:
         if keeper.state in COMING_BACK:
             manifest = await _start_instead(keeper, config, from_snapshot)
         else:
             keeper.adopt(config)
             manifest = await keeper.start(from_snapshot=from_snapshot)
-    except StartFailed as error:
-        raise ReloadFailed.at_start(error) from None
+    except BaseException as error:
+        if keeper.incarnation is None and keeper.mod_id != previous.mod_id:  # a swap that failed
+            keeper.be_again(previous)
+        if isinstance(error, StartFailed):
+            raise ReloadFailed.at_start(error) from None
+        raise
     return Reloaded.from_down(before, manifest.version)
 
 
@@ -165,7 +170,7 @@ async def _started(keeper: Keeper, config: ModConfig, from_snapshot: bool) -> In
     try:
         return await keeper.start_incarnation(config=config, from_snapshot=from_snapshot)
     except StartFailed as error:
-        raise ReloadFailed.at_start(error) from None
+        raise ReloadFailed.at_start(error if keeper.incarnation is None else beside(error)) from None
 
 
 async def _replace(
@@ -219,7 +224,7 @@ async def _switch(
         state = await _state_to_keep(keeper, old, limits.start_timeout, fallback)
         await give(new, state)
         rests = await rest(old, limits.start_timeout)
-        await activate(new)
+        await activate(new, is_free=rests)
         _check_still(keeper, old)
         queued = keeper.caller.depth
         superseded = await shielded(_take_over(keeper, new, state, probation=probation, rests=rests))
@@ -276,6 +281,7 @@ def _probation_of(
     probation = Probation(
         config=replace(keeper.config, audience=keeper.audience),
         manifest=keeper.manifest,
+        number=keeper.serving,
         resting=resting,
         state=state,
         has_snapshot=keeper.kept.has_snapshot,

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import anyio.to_thread
+
 from ...ipc import shared_memory
 from ...ipc.errors import ModvisorError
 from ...ipc.spinning import Spinner
@@ -22,7 +24,7 @@ from ..config import AUTO, ModConfig, NetworkConfig, with_mod_file
 from ..journal import StateDir
 from ..limits import Enforcement
 from ..process import ModLog, probe
-from ..sources import CompiledCode, Home, SnapshotStore, find_home, search_path
+from ..sources import CompiledCode, Home, SnapshotStore, has_home, read_home, search_path
 from .incarnation import StartFailed, StartOrder
 
 SPIN = 100e-6
@@ -74,9 +76,16 @@ class Recipe:
         """All folders in which a mod may be found, best first."""
         return [*self._python_path(), *sys.path]
 
-    def home_of(self, config: ModConfig) -> Home:
-        """Find the mod in the version asked for. Raises `ModvisorError`."""
-        return find_home(config, self.network.base_dir, self.search_path)
+    async def read_home(self, config: ModConfig) -> tuple[ModConfig, Home]:
+        """Find the mod in the version asked for, and complete its config by its files.
+
+        Raises:
+            ModvisorError: it is not there, or its mod.yaml has mistakes.
+        """
+        place = config, self.network.base_dir, self.search_path
+        if not has_home(*place):
+            return read_home(*place)  # nothing to read, so it needs no thread
+        return await anyio.to_thread.run_sync(read_home, *place)
 
     def log_of(self, mod_id: str) -> ModLog:
         """Make the log that the output of a mod goes to."""
@@ -94,11 +103,12 @@ class Recipe:
         Raises:
             StartFailed: the mod is not there, or its mod.yaml has mistakes.
         """
-        snapshot = await self.snapshots.read(config.mod_id) if from_snapshot else None
         with naming(config.mod_id):
-            home = self.home_of(config) if snapshot is None else snapshot.home
-            completed = with_mod_file(config, home.file, home.said)
-        return Found(completed, home, None if snapshot is None else snapshot.modules)
+            snapshot = await self.snapshots.read(config.mod_id) if from_snapshot else None
+            if snapshot is None:
+                return Found(*await self.read_home(config))
+            completed = await _completed(config, snapshot.home)
+            return Found(completed, snapshot.home, snapshot.modules)
 
     async def order(self, found: Found, number: int) -> StartOrder:
         """Put together all that incarnation ``number`` must know, and prepare its limits.
@@ -144,6 +154,12 @@ class Recipe:
         }
 
 
+async def _completed(config: ModConfig, home: Home) -> ModConfig:
+    if home.file is None:  # nothing to parse, so it needs no thread
+        return with_mod_file(config, None, home.said)
+    return await anyio.to_thread.run_sync(with_mod_file, config, home.file, home.said)
+
+
 @contextmanager
 def naming(mod_id: str) -> Iterator[None]:
     """Raise what goes wrong inside as a `StartFailed` that names the mod."""
@@ -152,4 +168,4 @@ def naming(mod_id: str) -> Iterator[None]:
     except ModvisorError as error:
         raise StartFailed(f"mod {mod_id}: {error}", code=error.code, **error.details) from None
     except OSError as error:  # a folder cannot be made: the disk is full, or not ours to write
-        raise StartFailed(f"mod {mod_id}: {error}") from None
+        raise StartFailed(f"mod {mod_id}: {error}").for_want(error) from None

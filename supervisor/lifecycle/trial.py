@@ -56,7 +56,7 @@ class Probation:
     """What it takes to go back, from the switch until the new version is accepted or reverted.
 
     Attributes:
-        config, manifest: of the previous version.
+        config, manifest: of the previous version; ``number``: of its last incarnation.
         resting: the last incarnation of the previous version; None if it could not be kept.
         state: the state that was handed over at the switch, and the version it is of.
         has_snapshot: the previous version can be started from its kept sources.
@@ -67,6 +67,7 @@ class Probation:
 
     config: ModConfig
     manifest: Manifest | None
+    number: int
     resting: Incarnation | None
     state: tuple[Any, str] | None
     has_snapshot: bool
@@ -163,17 +164,25 @@ class Trial:
         """
         async with self._judging:
             probation, self.probation = self.probation, None
-            if probation is not None:
-                probation.over.cancel()
-                await shielded(self._accept(probation))
-        if probation is None or (resting := probation.resting) is None:
-            return
+            if probation is None:
+                return
+            probation.over.cancel()
+            # Begun before anything is awaited: a caller that gives up here must leave no process behind.
+            ended = self._begin_to_end(probation.resting, deadline)
+            await shielded(self._accept(probation))
+        if wait:
+            await shielded(ended.wait())
+
+    def _begin_to_end(self, resting: Incarnation | None, deadline: float | None) -> anyio.Event:
+        """End a resting incarnation in a task of its own. Returns what is set when it has ended."""
+        ended = anyio.Event()
+        if resting is None:
+            ended.set()
+            return ended
         if deadline is None:
             deadline = self._loop.time() + self._caller.config.limits.unload_timeout
-        if wait:
-            await shielded(self._end_resting(resting, deadline))
-        else:
-            self._tasks.start_soon(self._end_resting, resting, deadline, name=f"resting-{self._caller.mod_id}")
+        self._tasks.start_soon(self._end_resting, resting, deadline, ended, name=f"resting-{self._caller.mod_id}")
+        return ended
 
     async def _accept(self, probation: Probation) -> None:
         if probation.sources_kept:
@@ -181,8 +190,11 @@ class Trial:
         if probation.config.mod_id != self._caller.mod_id:
             await shielded(self._kept.forget(probation.config.mod_id))
 
-    async def _end_resting(self, resting: Incarnation, deadline: float) -> None:
-        await shielded(resting.stop(deadline))
+    async def _end_resting(self, resting: Incarnation, deadline: float, ended: anyio.Event) -> None:
+        try:
+            await shielded(resting.stop(deadline))
+        finally:
+            ended.set()
         if resting.mod_id != self._caller.mod_id:  # its log is not the mod's any more
             resting.log.close()
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from ..faces import lazily
 
 if TYPE_CHECKING:
-    from .doctor import FAIL, HostReport, examine_host
+    from .doctor import FAIL, Check, HostReport, examine_host, storage_fault
     from .enforcement import Enforcement, LimitsInForce, limits_stats
     from .over_limit import Exceeded
     from .samples import ProcessSample, make_sampler
 else:  # hidden from type checkers, which would take any name for one of the room
     __getattr__ = lazily(
         __name__,
-        doctor="FAIL HostReport examine_host",
+        doctor="Check FAIL HostReport examine_host storage_fault",
         enforcement="Enforcement LimitsInForce limits_stats",
         over_limit="Exceeded",
         samples="ProcessSample make_sampler",

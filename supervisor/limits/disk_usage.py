@@ -8,6 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from ..process import reserve
+
 
 def disk_usage(folder: Path, given_up: Callable[[], bool] = lambda: False) -> int:
     """Return the bytes on disk of all files below ``folder``, counted as ``du`` does.
@@ -22,7 +24,8 @@ def disk_usage(folder: Path, given_up: Callable[[], bool] = lambda: False) -> in
     seen: set[tuple[int, int]] = set()
     waiting = [str(folder)]
     while waiting and not given_up():
-        with suppress(OSError), os.scandir(waiting.pop()) as entries:
+        folder_path = waiting.pop()
+        with suppress(OSError), reserve.with_spare(lambda: os.scandir(folder_path)) as entries:  # noqa: B023 - called at once
             for entry in entries:
                 with suppress(OSError):
                     status = entry.stat(follow_symlinks=False)

@@ -12,6 +12,7 @@ import platform
 import resource
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -195,15 +196,30 @@ def _open_files(config: NetworkConfig | None) -> Check:
     return Check("open files", OK, text)
 
 
-def _storage(config: NetworkConfig | None) -> Check:
-    name, folder = "state directory", config.storage if config is not None else Path.cwd() / ".modvisor"
+def storage_fault(folder: Path) -> tuple[str, str] | None:
+    """Return why a state directory cannot be used, and what to do; None if it can."""
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir():
-        text = f"{folder} cannot be made: {existing} is a file"
-        return Check(name, FAIL, text, f"move {existing} away, or set another 'storage' of the network")
+        return (
+            f"{folder} cannot be made: {existing} is a file",
+            f"move {existing} away, or set another 'storage' of the network",
+        )
+    remedy = f"make {existing} writable, or set another 'storage' of the network"
     if not os.access(existing, os.W_OK | os.X_OK):
-        text = f"{folder} cannot be written: this user may not write in {existing}"
-        return Check(name, FAIL, text, f"make {existing} writable, or set another 'storage' of the network")
+        return f"{folder} cannot be written: this user may not write in {existing}", remedy
+    if existing != folder:
+        try:  # /proc takes no folders, whoever asks
+            Path(tempfile.mkdtemp(prefix=".modvisor-", dir=existing)).rmdir()
+        except OSError as error:
+            return f"{folder} cannot be made: {existing}: {error.strerror}", remedy
+    return None
+
+
+def _storage(config: NetworkConfig | None) -> Check:
+    name, folder = "state directory", config.storage if config is not None else Path.cwd() / ".modvisor"
+    if (fault := storage_fault(folder)) is not None:
+        return Check(name, FAIL, *fault)
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(existing).free
     text = f"{folder}: {_size(free)} free"
     if free < LITTLE_SPACE:

@@ -26,6 +26,7 @@ import anyio
 import anyio.to_thread
 
 from ..config import LimitsConfig
+from ..process import reserve
 from .cgroups import Cgroup
 from .over_limit import Exceeded, Watch
 from .samples import ProcessSample
@@ -154,12 +155,16 @@ class Watchdog:
         self.passes += 1
         with self._lock:
             trees = list(self._watched.values())
-        groups = {tree.pid: tree.cgroup.pids() for tree in trees if tree.cgroup is not None}
+        reserve.refill()
         try:
-            samples = self._take([tree.pid for tree in trees], groups)
-        except OSError as error:  # out of descriptors, say
+            return reserve.with_spare(lambda: self._sample(trees))
+        except OSError as error:  # the reserve is used up
             logger.warning("the processes of the mods could not be sampled; the next pass tries again: %s", error)
             return False
+
+    def _sample(self, trees: list[WatchedTree]) -> bool:
+        groups = {tree.pid: tree.cgroup.pids() for tree in trees if tree.cgroup is not None}
+        samples = self._take([tree.pid for tree in trees], groups)
         near = False
         for tree in trees:
             sample = samples.get(tree.pid)

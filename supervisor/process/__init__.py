@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         crash_detail,
         last_traceback,
     )
+    from .descriptors import is_shortage, reserve
     from .interpreters import Interpreter, probe
     from .launch import Launch
     from .launcher import Launcher, make_launcher
@@ -31,6 +32,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
     __getattr__ = lazily(
         __name__,
         crashes="Cause CrashLog CrashReport REPORTED_EVENTS REPORTED_LINES crash_cause crash_detail last_traceback",
+        descriptors="is_shortage reserve",
         interpreters="Interpreter probe",
         launch="Launch",
         launcher="Launcher make_launcher",

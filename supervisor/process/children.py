@@ -16,6 +16,7 @@ import threading
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from .descriptors import reserve
 from .interpreters import command_and_environment
 from .launch import Launch
 from .process import STACK_SIGNAL, DumpFile, Exit, Usage, WorkerProcess
@@ -35,11 +36,12 @@ class ChildProcess(WorkerProcess):
         launch: Launch,
     ) -> None:
         assert popen.stdout is not None
+        pidfd = os.pidfd_open(popen.pid) if hasattr(os, "pidfd_open") else None
         with popen.stdout as output:
             super().__init__(popen.pid, sock, os.dup(output.fileno()), dump, launch)
         self._popen = popen
         self._lifeline = lifeline
-        self._watch_death()
+        self._watch_death(pidfd)
 
     def kill(self, signum: int = signal.SIGKILL, *, cgroup: str | None = None) -> None:
         if self.exited.done():
@@ -56,9 +58,8 @@ class ChildProcess(WorkerProcess):
 
     # -- death: known by pidfd, not by end of file, since a grandchild can hold every pipe open
 
-    def _watch_death(self) -> None:
-        if hasattr(os, "pidfd_open"):
-            pidfd = os.pidfd_open(self.pid)
+    def _watch_death(self, pidfd: int | None) -> None:
+        if pidfd is not None:
             self._loop.add_reader(pidfd, self._died, pidfd)
         else:  # macOS: a thread waits without reaping, so that the process group id stays ours until `_died`
             threading.Thread(target=self._wait_elsewhere, name=f"wait-{self.pid}", daemon=True).start()
@@ -103,7 +104,7 @@ class ExecLauncher:
         """Do nothing: there is nothing to prepare."""
 
     async def launch(self, launch: Launch) -> ChildProcess:
-        process = self._launch(launch)
+        process = reserve.with_spare(lambda: self._launch(launch))
         self._running.add(process)
         process.exited.add_done_callback(lambda _exit: self._running.discard(process))
         return process
@@ -130,8 +131,11 @@ class ExecLauncher:
                 cwd=self._cwd,
                 env=environment,
             )
+            ours.callback(popen.wait)  # these run last to first
+            ours.callback(popen.kill)
+            process = ChildProcess(popen, sock, held, dump, launch)
             ours.pop_all()
-        return ChildProcess(popen, sock, held, dump, launch)
+        return process
 
     async def close(self) -> None:
         """Kill the workers that still run, and wait until they are gone."""

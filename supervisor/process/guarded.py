@@ -31,6 +31,7 @@ from ...ipc.launching import (
     decode,
     encode,
 )
+from .descriptors import reserve
 from .guardian_process import GuardianProcess
 from .interpreters import command_and_environment
 from .launch import Launch
@@ -139,10 +140,12 @@ class GuardedProcess(WorkerProcess):
         """
         self._guardian.send(signal.SIGCONT)  # it reaps the worker, and may be stopped as well
         try:
-            pidfd = os.pidfd_open(self.pid)
-        except ProcessLookupError:
+            pidfd = reserve.with_spare(lambda: os.pidfd_open(self.pid))
+        except OSError:  # it is gone; or the reserve is used up, and the lifeline must do
             return self._finish(_BY_LIFELINE)
-        if _start_time(self.pid) != self._start_time:  # the pid belongs to another process by now
+        if (
+            reserve.with_spare(lambda: _start_time(self.pid)) != self._start_time
+        ):  # the pid belongs to another process by now
             os.close(pidfd)
             return self._finish(_BY_LIFELINE)
         with suppress(ProcessLookupError):
@@ -213,43 +216,60 @@ class GuardianLauncher:
 
     def _current(self) -> GuardianProcess:
         if self._guardian is None or self._guardian.ended.done():
-            self._guardian = GuardianProcess(self._python, self._preload)
+            self._guardian = reserve.with_spare(lambda: GuardianProcess(self._python, self._preload))
         return self._guardian
 
     async def _try_launch(self, launch: Launch) -> GuardedProcess | None:
         """Launch once. Return None if the guardian or the warden died over it."""
         with ExitStack() as ours:
-            warden, far_warden = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            ours.callback(warden.close)
-            with ExitStack() as theirs:
-                theirs.callback(far_warden.close)
-                sock, far = socket.socketpair()
-                ours.callback(sock.close)
-                theirs.callback(far.close)
-                output, far_output = os.pipe()
-                ours.callback(os.close, output)
-                theirs.callback(os.close, far_output)
-                dump = DumpFile()
-                ours.callback(dump.close)
+            ends = reserve.with_spare(_Ends)
+            ours.callback(ends.close)
+            try:
                 command, environment = command_and_environment(self._python, launch.python)
                 fork = launch.fork and launch.python is None and self._python == sys.executable
                 order = Order.of([] if fork else command, environment, self._cwd, launch.cgroup or "")
-                fds = [far_warden.fileno(), far.fileno(), far_output, dump.fd]
                 async with self._sending:  # one at a time: each launch waits until the guardian takes its order
                     guardian = self._current()
                     await guardian.imported()
                     with guardian.expected():
-                        if not await guardian.order(encode(order), fds):
+                        if not await guardian.order(encode(order), ends.theirs):
                             return None
+            finally:
+                ends.close_theirs()
             with guardian.expected():
-                started = await _answer(warden)
+                started = await _answer(ends.warden)
             if started is None:
                 return None
             ours.pop_all()
-        process = GuardedProcess(started, warden, sock, output, dump, launch, guardian)
+        process = GuardedProcess(started, ends.warden, ends.sock, ends.output, ends.dump, launch, guardian)
         self._running.add(process)
         process.exited.add_done_callback(lambda _exit: self._running.discard(process))
         return process
+
+
+class _Ends:
+    """Both ends of what connects the supervisor with a worker and its warden. Raises OSError.
+
+    Attributes:
+        warden, sock, output, dump: the supervisor's.
+        theirs: those that the order carries.
+    """
+
+    def __init__(self) -> None:
+        with ExitStack() as opened, ExitStack() as far:
+            self.warden, far_warden = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            opened.callback(self.warden.close)
+            far.callback(far_warden.close)
+            self.sock, far_sock = socket.socketpair()
+            opened.callback(self.sock.close)
+            far.callback(far_sock.close)
+            self.output, far_output = os.pipe()
+            opened.callback(os.close, self.output)
+            far.callback(os.close, far_output)
+            self.dump = DumpFile()
+            opened.callback(self.dump.close)
+            self.theirs = [far_warden.fileno(), far_sock.fileno(), far_output, self.dump.fd]
+            self.close, self.close_theirs = opened.pop_all().close, far.pop_all().close
 
 
 async def _answer(warden: socket.socket) -> Started | None:

@@ -30,6 +30,9 @@ DEAD = 10.0
 GUARDIAN_END = 5.0
 """Seconds the guardian has to end. Its workers have ended before it is asked to."""
 
+MAX_LINE = 16 * 1024
+"""Bytes of a line that a guardian prints, and read at once; a longer line is split."""
+
 IMPORTING = 120.0
 """Seconds the guardian has to import what is to be preloaded."""
 
@@ -59,16 +62,19 @@ class GuardianProcess:
                 start_new_session=True,
                 env=worker_environment(os.environ),
             )
+            failed.callback(self._popen.wait)  # these run last to first
+            failed.callback(self._popen.kill)
+            assert self._popen.stderr is not None
+            failed.callback(self._popen.stderr.close)
+            self._pidfd = os.pidfd_open(self._popen.pid)
             failed.pop_all()
         self.pid = self._popen.pid
         self.deaf, self.dead = DEAF, DEAD
-        assert self._popen.stderr is not None
         self._stderr = self._popen.stderr
         self._begun = b""  # the beginning of an unfinished line
         self._may_have_children = bool(preload)  # imported modules may start processes, and so does every order
         self._sock.setblocking(False)
         os.set_blocking(self._stderr.fileno(), False)
-        self._pidfd = os.pidfd_open(self.pid)
         self._loop.add_reader(self._pidfd, self._died)
         self._loop.add_reader(self._stderr, self._log)
         if preload:
@@ -164,7 +170,8 @@ class GuardianProcess:
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
         status = self._popen.wait()
-        self._log()
+        while self._log():
+            pass
         self._loop.remove_reader(self._stderr)
         self._stderr.close()
         if not self._imported.done():
@@ -184,8 +191,17 @@ class GuardianProcess:
             self._loop.remove_reader(self._sock)
             self._sock.close()
 
-    def _log(self) -> None:
-        """Log what the guardian and its wardens complain of, line by line."""
-        *lines, self._begun = (self._begun + (self._stderr.read() or b"")).split(b"\n")
-        for line in lines:
+    def _log(self) -> bool:
+        """Log what the guardian and its wardens complain of, line by line. Return whether there was any."""
+        try:
+            data = os.read(self._stderr.fileno(), MAX_LINE)
+        except BlockingIOError:
+            return False
+        if not data:  # an imported module has closed it
+            self._loop.remove_reader(self._stderr)
+        *lines, self._begun = (self._begun + data).split(b"\n")
+        if len(self._begun) > MAX_LINE or not data:
+            lines, self._begun = [*lines, self._begun], b""
+        for line in filter(None, lines):
             logger.error("%s", line.decode("utf-8", "replace"))
+        return bool(data)

@@ -21,6 +21,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from ...ipc.errors import Code, ModvisorError
+from .descriptors import is_shortage
 
 OLDEST = (3, 11)
 OLDEST_MSGPACK = (1, 0)
@@ -110,6 +111,7 @@ async def probe(python: Path) -> Interpreter:
 
     Raises:
         BadPython: the interpreter does not run or is too old, or its msgpack is too old.
+        OSError: this process has no descriptors, processes or memory left.
     """
     return await anyio.to_thread.run_sync(_probe, python)
 
@@ -118,6 +120,8 @@ def _probe(python: Path) -> Interpreter:
     try:
         return _examined(python, _mark(python), _mark(python.parent.parent / "pyvenv.cfg", missing=True))
     except OSError as error:
+        if is_shortage(error):  # not the interpreter's fault
+            raise
         raise BadPython(f"the interpreter {python} cannot be run: {error.strerror}") from None
 
 

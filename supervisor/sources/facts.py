@@ -12,6 +12,8 @@ from ...ipc.errors import Code, ModvisorError
 from ..config import ConfigError, Requirement, mod_file_keys, read_mod_file
 from .class_source import BadSource, class_attributes
 
+MAX_SOURCE = 1024 * 1024  # bytes of a mod.py, which takes a second to parse
+
 
 @dataclass(frozen=True, slots=True)
 class ModFacts:
@@ -65,8 +67,8 @@ def class_requirements(
         ModvisorError: ``invalid_mod``: a requirement is not written correctly.
     """
     try:
-        sources = [(folder / name).read_bytes() for name in ("mod.py", "__init__.py") if (folder / name).is_file()]
-    except OSError:
+        sources = [_source(folder / name) for name in ("mod.py", "__init__.py") if (folder / name).is_file()]
+    except (OSError, BadSource):
         return (), ()
     if not any(word in source for source in sources for word in (b"requires", b"optional")):
         return (), ()  # most mods end here, without a parse
@@ -82,7 +84,7 @@ def _of_class(folder: Path, class_name: str | None) -> tuple[dict[str, Any], lis
     for name in ("mod.py", "__init__.py"):
         file = folder / name
         try:
-            return class_attributes(file.read_bytes(), class_name), []
+            return class_attributes(_source(file), class_name), []
         except FileNotFoundError:
             continue
         except BadSource as error:
@@ -90,6 +92,15 @@ def _of_class(folder: Path, class_name: str | None) -> tuple[dict[str, Any], lis
         except OSError as error:
             return {}, [f"{file}: {error.strerror}"]
     return {}, [f"the folder {folder} has no mod.py"]
+
+
+def _source(file: Path) -> bytes:
+    """Raises OSError, `BadSource`."""
+    with file.open("rb") as opened:
+        source = opened.read(MAX_SOURCE + 1)
+    if len(source) > MAX_SOURCE:
+        raise BadSource(f" is larger than {MAX_SOURCE} bytes; say in mod.yaml what it requires, and its version")
+    return source
 
 
 def _requirements(key: str, values: Any, problems: list[str]) -> tuple[Requirement, ...]:

@@ -7,12 +7,13 @@ mods/wiki/versions/1.4/mod.py     the same mod, version 1.4, with a mod.yaml and
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...ipc.errors import ModvisorError
+from ...ipc.errors import Code, ModvisorError
 from ..config import (
     ConfigError,
     ModConfig,
@@ -29,6 +30,7 @@ from ..config import (
     versions_in_order,
     with_mod_file,
 )
+from ..process import is_shortage
 from .facts import class_requirements, facts_of
 
 VERSIONS = "versions"
@@ -74,8 +76,28 @@ def find_home(mod: ModConfig, base_dir: Path, search: Sequence[str]) -> Home:
     Raises:
         WrongVersion: the requested version does not exist.
         ConfigError: its mod.yaml cannot be read.
-        ModvisorError: ``invalid_mod``: a requirement of its class is not written correctly.
+        ModvisorError: ``invalid_mod``: a requirement of its class is not written correctly, or its
+            files cannot be read.
+        OSError: this process has no descriptors left.
     """
+    with _readable(mod.path):
+        return _find_home(mod, base_dir, search)
+
+
+@contextmanager
+def _readable(mod_path: str) -> Iterator[None]:
+    """Raise an OSError of the mod's folder as a failure of this mod."""
+    try:
+        yield
+    except OSError as error:
+        if is_shortage(error):
+            raise
+        where = f"{mod_path}: {error.filename}" if error.filename else mod_path
+        text = f"{where} cannot be read: {error.strerror or error}; make it readable for the network's user"
+        raise ModvisorError(text, code=Code.INVALID_MOD) from None
+
+
+def _find_home(mod: ModConfig, base_dir: Path, search: Sequence[str]) -> Home:
     root = root_of(mod.path, base_dir, [*map(str, mod.paths), *search])
     if root is None:
         return Home()
@@ -93,7 +115,7 @@ def folder_of(mod: ModConfig, base_dir: Path, search: Sequence[str]) -> Path | N
     root = root_of(mod.path, base_dir, [*map(str, mod.paths), *search])
     try:
         return None if root is None else _version_folder(root, mod.path, mod.version)
-    except WrongVersion:
+    except (WrongVersion, OSError):
         return root
 
 
@@ -113,17 +135,30 @@ def with_mod_files(config: NetworkConfig) -> NetworkConfig:
             problems += error.problems
         except ModvisorError as error:
             file, key = "" if config.file is None else str(config.file), f"mods[{index}]"
-            problems.append(
-                Problem(file, None, f"{key}.version" if isinstance(error, WrongVersion) else key, str(error))
-            )
+            named = f"{key}.version" if isinstance(error, WrongVersion) else key
+            problems.append(Problem(file, config.lines.get(named), named, str(error)))
     if problems:
         raise ConfigError(problems)
     return replace(config, mods=tuple(mods))
 
 
 def _completed(mod: ModConfig, base_dir: Path, search: Sequence[str]) -> ModConfig:
+    return read_home(mod, base_dir, search)[0]
+
+
+def has_home(mod: ModConfig, base_dir: Path, search: Sequence[str]) -> bool:
+    """Tell whether a mod has a folder, whose files `read_home` would read."""
+    return root_of(mod.path, base_dir, [*map(str, mod.paths), *search]) is not None
+
+
+def read_home(mod: ModConfig, base_dir: Path, search: Sequence[str]) -> tuple[ModConfig, Home]:
+    """Find a mod, and complete its config by its files.
+
+    A mod's files may be large, so call it in a thread. Raises as `find_home`, and `ConfigError`
+    with every mistake of the mod.yaml.
+    """
     home = find_home(mod, base_dir, search)
-    return with_mod_file(mod, home.file, home.said)
+    return with_mod_file(mod, home.file, home.said), home
 
 
 def root_of(mod_path: str, base_dir: Path, search: Sequence[str]) -> Path | None:

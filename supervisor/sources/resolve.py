@@ -255,7 +255,7 @@ def _impossible(demands: Iterable[_Demand], there: Sequence[Present], offers: Ma
     names = list(dict.fromkeys(demand.requirement.name for demand in demands))
     who = [f"{demand.by} requires {demand.requirement}" for demand in demands]
     return Unmet(
-        "; ".join([*who, *(_what_there_is(name, there, offers) for name in names)]),
+        "; ".join([*who, *(_what_there_is(name, demands, there, offers) for name in names)]),
         demands=[{"by": demand.by, "requires": str(demand.requirement)} for demand in demands],
     )
 
@@ -276,11 +276,25 @@ def _who_is(name: str, there: Sequence[Present]) -> str:
     return ", ".join(f"{mod.mod_id} is {mod.version or unknown}" for mod in there if name in mod.names)
 
 
-def _what_there_is(name: str, there: Sequence[Present], offers: Mapping[str, Sequence[Offer]]) -> str:
-    versions = [offer.version or "of unknown version" for offer in offers.get(name, ())]
-    could = f"{name} {', '.join(versions_in_order(dict.fromkeys(versions)))} could be loaded" if versions else ""
+def _what_there_is(
+    name: str, demands: Iterable[_Demand], there: Sequence[Present], offers: Mapping[str, Sequence[Offer]]
+) -> str:
+    """Say which mod of this name is loaded, and which versions fit, or are at least available."""
+    wanted = [demand.requirement for demand in demands if demand.requirement.name == name]
+    available = offers.get(name, ())
+    fitting = [offer for offer in available if all(each.allows(offer.version) for each in wanted)]
     loaded = _who_is(name, there)
     if loaded:
-        beside = f"; {could} beside it under an id of its own" if could else ""
-        return f"{loaded}{beside}"
-    return could or f"there is no mod {name} (see 'modvisor mods')"
+        return (
+            f"{loaded}; {_versions(name, fitting)} could be loaded beside it under an id of its own"
+            if fitting
+            else loaded
+        )
+    if fitting:
+        return f"{_versions(name, fitting)} could be loaded"
+    return f"available: {_versions(name, available)}" if available else f"there is no mod {name} (see 'modvisor mods')"
+
+
+def _versions(name: str, offers: Iterable[Offer]) -> str:
+    versions = [offer.version or "of unknown version" for offer in offers]
+    return f"{name} {', '.join(versions_in_order(dict.fromkeys(versions)))}"

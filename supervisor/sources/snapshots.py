@@ -15,6 +15,7 @@ import anyio.to_thread
 from ...ipc.errors import RemoteProtocolError
 from ...ipc.messages import pack, unpack
 from ..config import ModFile, Requirement
+from ..process import is_shortage, reserve
 from .home import Home
 from .saved_files import SourceFiles, source_files
 
@@ -80,7 +81,11 @@ class SnapshotStore:
         await anyio.to_thread.run_sync(os.replace, self._trial(mod_id), self._file(mod_id))
 
     async def read(self, mod_id: str) -> Snapshot | None:
-        """Return the last good version; None if there is none, or if its file is damaged."""
+        """Return the last good version; None if there is none, or if its file is damaged.
+
+        Raises:
+            OSError: the supervisor has no descriptor left to read it.
+        """
         kept = await anyio.to_thread.run_sync(self._read, mod_id)
         return None if kept is None else kept.snapshot
 
@@ -107,16 +112,21 @@ class SnapshotStore:
     def _write(self, file: Path, data: bytes) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         partial = file.with_name(f"{file.name}.partial")
-        partial.write_bytes(data)
+        with open(partial, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as opened:
+            os.fchmod(opened.fileno(), 0o600)
+            opened.write(data)
         os.replace(partial, file)
 
     def _read(self, mod_id: str) -> _KeptVersion | None:
         try:
-            match unpack(self._file(mod_id).read_bytes()):
+            match unpack(reserve.with_spare(self._file(mod_id).read_bytes)):
                 case {"mod_path": str(mod_path), "modules": modules, "home": home, "asked": asked}:
                     return _KeptVersion(mod_path, asked, Snapshot(_checked(modules), _home(home)))
-        except (OSError, RemoteProtocolError):
+        except RemoteProtocolError:
             pass
+        except OSError as error:
+            if is_shortage(error):  # the working files must not run in its place
+                raise
         return None
 
 

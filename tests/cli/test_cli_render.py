@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 
 import pytest
@@ -10,9 +11,9 @@ import pytest
 from modvisor.supervisor.cli.output import TABLE_WIDTH, printable, show, write
 from modvisor.supervisor.cli.render.crashes import crash_text
 from modvisor.supervisor.cli.render.events import event_line
-from modvisor.supervisor.cli.render.mods import mods_table, troubles
+from modvisor.supervisor.cli.render.mods import available_table, mods_table, troubles
 from modvisor.supervisor.cli.render.stats import mod_table, network_table
-from modvisor.supervisor.cli.render.tables import duration, size
+from modvisor.supervisor.cli.render.tables import duration, json_text, size
 
 MOD = {
     "mod_id": "wiki",
@@ -61,6 +62,38 @@ def test_a_narrow_terminal_loses_no_column(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("COLUMNS", "40")
     assert "RESTARTS" in shown(mods_table([MOD]), stream=Terminal())
     assert "…" not in shown(mods_table([MOD]), stream=Terminal())
+
+
+@pytest.mark.parametrize("term", ["dumb", "unknown", "", "xterm"])
+@pytest.mark.parametrize("columns", ["40", "160"])
+def test_ids_and_pids_are_never_cut(monkeypatch: pytest.MonkeyPatch, term: str, columns: str) -> None:
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setenv("COLUMNS", columns)
+    mod = {**MOD, "mod_id": "x" * 128, "pid": 4_194_304, "version": "2026.11.29rc12"}
+    table = shown(mods_table([mod]), stream=Terminal())
+    assert "x" * 128 in table
+    assert "4194304" in table
+    assert "…" not in table
+    offered = {"name": "n" * 60, "versions": ["1.0", "2.0"], "source": "network", "loaded": ["a", "b"], "error": None}
+    offered |= {"mod_path": f"./{'n' * 60}", "requires": ["wiki>=2,<3"], "optional": [], "description": "d " * 200}
+    table = shown(available_table([offered]), stream=Terminal())
+    assert f"./{'n' * 60}" in table
+    assert "wiki>=2,<3" in table
+    assert "…" not in table
+
+
+def test_json_shows_letters_of_any_script_and_escapes_what_controls_a_terminal() -> None:
+    text = shown(json_text({"name": "Привет, 日本", "bad": "\x1b[2J\u202e\x9b", "plain": [1, None]}))
+    assert '"name": "Привет, 日本"' in text
+    assert r'"bad": "\u001b[2J\u202e\u009b"' in text
+    assert json.loads(text)["bad"] == "\x1b[2J\u202e\x9b"
+
+
+def test_json_is_escaped_where_its_letters_cannot_be_written() -> None:
+    ascii_only = io.TextIOWrapper(io.BytesIO(), "ascii")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdout", ascii_only)
+        assert "\\u041f" in json_text({"name": "Привет"}).plain
 
 
 def test_what_a_mod_says_is_never_markup_nor_a_terminal_command() -> None:

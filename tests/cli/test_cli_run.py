@@ -169,11 +169,12 @@ def test_mistakes_in_the_changed_file_leave_everything_as_it_is(running: Running
     assert cli.json("ps")["mods"][0]["pid"] == before
 
 
-def test_port_and_host_of_the_command_line_stay_at_a_sighup(start: Start) -> None:
+def test_port_and_host_of_the_command_line_stay_when_the_file_is_read_again(start: Start, cli: Command) -> None:
     running = start("--port", "0", "--host", "127.0.0.2", network=NETWORK.replace("port: 0", "port: 1"))
     assert running.said[-1]["url"].startswith("http://127.0.0.2:")
     os.kill(running.pid, signal.SIGHUP)
     assert running.until("reconfigured")["needs_restart"] == []
+    assert cli.json("reconfigure")["data"]["needs_restart"] == [], "the command knows the options of the run, too"
 
 
 def test_it_outlives_the_reader_of_its_first_lines(start: Start, cli: Command, tmp_path: Path) -> None:

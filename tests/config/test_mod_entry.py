@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from modvisor.ipc.errors import InvalidEvent
 from modvisor.supervisor.config.mod_entry import (
     BUNDLED,
     fingerprint,
@@ -18,6 +17,7 @@ from modvisor.supervisor.config.mod_entry import (
     with_changes,
 )
 from modvisor.supervisor.config.mod_file import ModFile, with_mod_file
+from modvisor.supervisor.config.yaml_source import ConfigError
 
 MESSAGING = "modvisor.mods.workspace.messaging"
 BASE = Path("/base")
@@ -27,8 +27,8 @@ def test_the_entry_of_a_load_is_kept_for_the_journal() -> None:
     mod = mod_config("pkg.x", base_dir=BASE, config={"a": 1}, dependency=True, durable=True)
     assert (mod.path, mod.mod_id, mod.from_file, mod.dependency, mod.durable) == ("pkg.x", "x", False, True, True)
     assert mod.spec == {"config": {"a": 1}, "durable": True, "dependency": True}
-    assert mod.given == {"path", "id", "config", "config.a", "durable"}
-    with pytest.raises(InvalidEvent):
+    assert mod.given == {"path", "config", "config.a", "durable"}
+    with pytest.raises(ConfigError):
         mod_config("no path", base_dir=BASE)
 
 

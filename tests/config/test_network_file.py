@@ -27,6 +27,7 @@ from modvisor.supervisor.config.network_model import (
     LogConfig,
     NetworkConfig,
 )
+from modvisor.supervisor.config.yaml_bounds import Bounds
 from modvisor.supervisor.config.yaml_source import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -103,7 +104,7 @@ def test_every_key(load, tmp_path, monkeypatch):
     monkeypatch.setenv("HELLO_KEY", "s3cret")
     (tmp_path / "mods" / "hello").mkdir(parents=True)
     (tmp_path / "lib").mkdir()
-    (tmp_path / "token").write_text("t0ken\n")
+    (tmp_path / "token").write_text("a token nobody guesses\n")
     config = load(f"""
 network:
   name: My Team
@@ -233,7 +234,7 @@ journal: {{sync: full, dead_letters: 1, dead_letter_bytes: 2MB, dead_letter_age:
         "A": "text",
         "N": "1.10",
         "KEY": "s3cret",
-        "PEM": "t0ken",
+        "PEM": "a token nobody guesses",
         "EMPTY": "",
     }
 
@@ -453,7 +454,7 @@ def test_missing_file(tmp_path):
 
 
 def test_large_file(mistakes, monkeypatch):
-    monkeypatch.setattr(yaml_source, "MAX_BYTES", 30)
+    monkeypatch.setattr(yaml_source, "NETWORK_FILE", Bounds(30, 100))
     assert mistakes("network: {name: demo} # too much") == [
         "the file is larger than 30 bytes; move data to other files and name those here"
     ]
@@ -487,12 +488,12 @@ def test_unreadable_files(mistakes, text, expected):
 def test_too_many_values_through_aliases(mistakes):
     bomb = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     bomb += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
-    assert mistakes("\n".join(bomb)) == ["1: more than 100000 values, counting repeated aliases"]
+    assert mistakes("\n".join(bomb)) == ["5: more than 100000 values, counting repeated aliases"]
 
 
 def test_too_many_values_through_merges(mistakes):
     bomb = ["a0: &a0 {x: 1}"] + [f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 10)}]}}" for i in range(1, 10)]
-    assert mistakes("\n".join(bomb)) == ["1: more than 100000 values, counting repeated aliases"]
+    assert mistakes("\n".join(bomb)) == ["6: more than 100000 values, counting repeated aliases"]
 
 
 def test_too_deep_through_aliases(mistakes):

@@ -8,7 +8,7 @@ import pytest
 
 from modvisor.ipc.errors import ModvisorError
 from modvisor.ipc.partition import LEAST_LOADED, key_of, partition_of
-from modvisor.supervisor.fleet.repartition import forget_count, keep_count, repartition
+from modvisor.supervisor.fleet.repartition import hand_on_count, keep_count, repartition
 from modvisor.supervisor.lifecycle.incarnation import StartFailed
 from modvisor.supervisor.lifecycle.states import State
 from tests.supervisor.world import MemoryJournal
@@ -95,10 +95,10 @@ async def test_a_mod_that_cannot_split_its_state_does_not_start_and_loses_nothin
     assert await kept(journal, "work#1") == ["state"]
 
 
-async def test_a_forgotten_count_splits_nothing() -> None:
+async def test_a_count_that_was_handed_on_splits_nothing() -> None:
     journal, group = MemoryJournal(), Group(1, None)
     await keep_count(Group(2, []), journal)  # pyright: ignore[reportArgumentType]
     await journal.save_checkpoint("work#1", "1.0", "state")
-    forget_count("work", journal)
+    hand_on_count("work", "other", journal)
     await repartition(group, journal)  # pyright: ignore[reportArgumentType]
     assert await kept(journal, "work#1") == ["state"]

@@ -166,8 +166,8 @@ async def test_a_mod_is_named_by_its_dotted_path_too(served: Served, tmp_path: P
     [
         ({}, 400, "bad_input"),
         ({"path": 5}, 400, "bad_input"),
-        ({"path": "no such path"}, 400, "invalid_event"),
-        ({"path": "../up"}, 400, "invalid_event"),
+        ({"path": "no such path"}, 400, "bad_config"),
+        ({"path": "../up"}, 400, "bad_config"),
         ({"path": "./absent"}, 400, "bad_config"),
         ({"path": "nowhere.at.all"}, 422, "import_failed"),
         ({"path": "./talker"}, 409, "already_loaded"),
@@ -207,7 +207,7 @@ async def test_a_load_that_is_not_allowed(make_network: Make, write_mod: Write) 
     [
         ("DELETE", "/mods/nobody"), ("POST", "/mods/nobody/reload"), ("GET", "/mods/nobody/log"),
         ("GET", "/mods/nobody/log?follow=1"), ("GET", "/mods/a.b.c:D/log"), ("GET", "/mods/..%2F..%2Fetc/log"),
-        ("GET", "/mods/%2Fetc%2Fpasswd/log"),
+        ("GET", "/mods/%2Fetc%2Fpasswd/log"), ("GET", "/mods/talker%237/log"), ("GET", "/mods/talker%237/log?follow=1"),
     ],
 )  # fmt: skip
 async def test_a_mod_that_is_not_there(asked: Served, method: str, path: str) -> None:
@@ -220,6 +220,8 @@ async def test_a_mod_that_is_not_there(asked: Served, method: str, path: str) ->
     ("method", "path", "body"),
     [
         ("DELETE", "/mods/talker?timeout=soon", None), ("DELETE", "/mods/talker?timeout=-1", None),
+        ("GET", "/mods/talker%23x/log", None), ("GET", "/mods/talker%23%2F..%2Fx/log", None),
+        ("GET", "/mods/talker%23/log", None), ("GET", "/mods/talker%23%D9%A1/log?follow=1", None),
         ("GET", "/mods/talker/log?lines=x", None), ("GET", "/mods/talker/log?lines=-1", None),
         ("GET", "/mods/talker/log?follow=maybe", None), ("POST", "/mods/talker/reload", {"config": [1]}),
         ("POST", "/mods/talker/reload", {"konfig": {}}), ("GET", "/events?pattern=Not+A+Pattern", None),
@@ -414,14 +416,18 @@ async def test_reconfigure_reads_the_file_again(tmp_path: Path, write_mod: Write
             assert {problem["key"] for problem in problems} == {"mods[2]", "nonsense"}
             assert all(problem["file"] == str(file) and problem["line"] and problem["message"] for problem in problems)
 
-            file.write_text(NETWORK_FILE.format(mods="./two"))
+            file.write_text(NETWORK_FILE.format(mods="./two") + "agents: {max_agents: 5}\njournal: {dead_letters: 0}\n")
             answer = (await served.admin.post("/admin/v1/reconfigure")).json()
             assert answer["success"] is True
             assert set(answer["data"]["added"]) == {"two"}
             assert answer["data"]["added"]["two"]["success"] is True
             assert set(answer["data"]["removed"]) == {"one"}
             assert answer["data"]["changed"] == {}
-            assert answer["data"]["needs_restart"] == []
+            assert answer["data"]["applied"] == ["agents.max_agents"]
+            assert answer["data"]["needs_restart"] == ["journal.dead_letters"]
+            assert answer["message"] == (
+                "2 mods changed; applied: agents.max_agents; needs a restart of the network: journal.dead_letters"
+            )
             assert list(network.get_loaded_mods()) == ["two"]
 
             file.unlink()

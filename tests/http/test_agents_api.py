@@ -137,6 +137,7 @@ async def test_a_registration_that_is_refused(served: Served, body: dict[str, An
     assert (response.status_code, response.json()["error"]) == (status, code), response.text
     assert response.json()["success"] is False
     assert response.json()["error_message"]
+    assert "source_id" not in response.json()["message"], "the client sent no source_id"
     assert (await served.agents.get("/api/health")).json()["data"]["agent_count"] == 0
 
 

@@ -39,6 +39,9 @@ async def test_which_requests_are_for_the_operator(path: str, app: str) -> None:
         assert (await client.get(path)).status_code == (401 if app == "admin" else 200)
 
 
+NO_BEARER = (b"Basic s\xc3\xa9same", b"s\xc3\xa9same")
+
+
 @pytest.mark.parametrize(
     "token",
     [b"", b"Bearer", b"Bearer ", b"Bearer sesame", b"Basic s\xc3\xa9same", b"Bearer s\xe9same", b"s\xc3\xa9same"],
@@ -49,6 +52,7 @@ async def test_a_wrong_token_is_refused_and_told_what_to_send(token: bytes, capl
     assert (answer.status_code, answer.json()["error"]) == (401, "unauthenticated")
     assert answer.headers["www-authenticate"] == "Bearer"
     assert "admin.token" in answer.json()["message"]
+    assert answer.json()["message"].startswith("send the header") == (token in (b"", b"Bearer", b"Bearer ", *NO_BEARER))
     assert "refused GET /admin/v1/status from" in caplog.text
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -51,7 +52,9 @@ def test_a_copy_that_is_ended_leaves_nothing(source: sqlite3.Connection, file: P
     assert set(tmp_path.iterdir()) == before
 
 
-@pytest.mark.parametrize("name", ["network.db", "network.db-wal", "notes.txt", "folder", "no/such/folder/copy.db"])
+@pytest.mark.parametrize(
+    "name", ["network.db", "network.db-wal", "notes.txt", "folder", "no/such/folder/copy.db", "a\0b"]
+)
 def test_a_target_that_is_no_copy_is_refused(source: sqlite3.Connection, file: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "folder").mkdir()
@@ -59,3 +62,11 @@ def test_a_target_that_is_no_copy_is_refused(source: sqlite3.Connection, file: P
         copy_database(source, file, tmp_path / name, lambda *_: None)
     assert caught.value.code == Code.BAD_INPUT
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="these files are Linux's")
+@pytest.mark.parametrize("target", ["/proc/self/mem", "/proc/kmsg", "/proc/copy.db", "/dev/null", "/proc/self/fd/0"])
+def test_a_file_of_the_kernel_is_refused(source: sqlite3.Connection, file: Path, target: str) -> None:
+    with pytest.raises(JournalError) as caught:
+        copy_database(source, file, Path(target), lambda *_: None)
+    assert caught.value.code == Code.BAD_INPUT

@@ -179,7 +179,8 @@ async def test_a_version_that_ends_on_probation_gives_way_to_the_previous_one(ma
     assert (await world.send().task).success
     assert (keeper.probation, keeper.counters.rollbacks) == (None, 1)
     assert keeper.last_rollback is not None
-    assert "version 1.0 failed on probation" in keeper.last_rollback
+    said = "version 1.0 of incarnation 2 failed on probation, version 1.0 of incarnation 1 serves again"
+    assert said in keeper.last_rollback
 
 
 async def test_a_version_that_fails_too_often_gives_way_to_the_previous_one(make_world: MakeWorld) -> None:

@@ -131,11 +131,11 @@ async def test_by_mod_yaml_by_the_networks_file_and_without_being_asked_twice(
     ("requires", "there", "said"),
     [
         (["nobody"], {}, "shop requires nobody; there is no mod nobody (see 'modvisor mods')"),
-        (["wiki>=3"], {"wiki": ("2.0", [])}, "shop requires wiki>=3; wiki 2.0 could be loaded"),
+        (["wiki>=3"], {"wiki": ("2.0", [])}, "shop requires wiki>=3; available: wiki 2.0"),
         (
             ["wiki", "store<2"],
             {"wiki": ("1.0", ["store>=2"]), "store": ("2.0", [])},
-            "shop requires store<2; store 2.0 could",
+            "shop requires store<2; available: store 2.0",
         ),
         (["wiki"], {"wiki": ("1.0", ["shop"])}, "mods require each other in a circle"),
     ],
@@ -159,7 +159,7 @@ async def test_a_version_that_is_loaded_is_not_replaced_and_another_may_be_put_b
     shop = write("shop", "1.0", ["wiki>=2"])
     await network.load_mod("./wiki")
     failed = await network.load_mod(shop)
-    assert "wiki is 1.0; wiki 1.0, 2.0 could be loaded beside it under an id of its own" in str(failed.message)
+    assert "wiki is 1.0; wiki 2.0 could be loaded beside it under an id of its own" in str(failed.message)
     assert (await network.load_mod("./wiki", version="2.0", mod_id="wiki@2")).success
     assert (await network.load_mod(shop)).success
     assert await ask(network, "shop", "test.ask", mod="mod:wiki") == "2.0", "the one it requires answers by that name"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import modvisor.supervisor.config.mod_file as mod_file_reader
 from modvisor.supervisor import AgentNetwork
 from tests.conftest import until
 
@@ -92,3 +95,34 @@ async def test_a_mistake_of_a_mod_of_the_file_is_its_own(
     assert str(mod_file) in network.get_network_stats()["mods"]["echo"]["last_error"]
     mod_file.write_text("")
     assert (await network.reload_mod("echo")).success
+
+
+async def test_a_mod_yaml_is_read_beside_the_loop(
+    network: AgentNetwork, mod_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the mod's file, and may take a second to read: the network serves meanwhile."""
+    threads: set[int] = set()
+    parse = mod_file_reader.parse_yaml
+
+    def noted(*args: Any, **more: Any) -> Any:
+        threads.add(threading.get_ident())
+        return parse(*args, **more)
+
+    monkeypatch.setattr(mod_file_reader, "parse_yaml", noted)
+    assert (await network.load_mod("./echo")).success
+    assert (await network.reload_mod("./echo")).success
+    assert (await network.restart_mod("./echo")).success
+    assert threads
+    assert threading.get_ident() not in threads
+
+
+async def test_loads_keep_the_order_in_which_they_were_asked_for(
+    network: AgentNetwork, write_mod: WriteMod, tmp_path: Path
+) -> None:
+    names = [f"mod{index}" for index in range(6)]
+    for name in names:
+        write_mod(name)
+    (tmp_path / "mods" / names[0] / "mod.yaml").write_text("# long\n" * 3000)
+    loads = [network.load_mod(f"./{name}") for name in names]
+    assert all(response.success for response in await asyncio.gather(*loads))
+    assert list(network.get_loaded_mods()) == names

@@ -431,7 +431,7 @@ async def test_a_process_left_behind_does_not_go_on_speaking_for_its_mod(
     try:
         async with asyncio.timeout(5):
             assert (await network.unload_mod("forker", timeout=0.5)).success
-            assert (await flying).error == "mod_crashed"
+            assert (await flying).error == "mod_unloaded"
     finally:
         with suppress(psutil.NoSuchProcess):  # it ends with the worker where there is a guardian
             left.kill()

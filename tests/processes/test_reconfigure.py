@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from modvisor.supervisor import AgentNetwork, Event
-from modvisor.supervisor.config.network_file import load_config
+from modvisor.supervisor.config.effects import EFFECTS, Effect
+from modvisor.supervisor.config.network_file import load_config, parse_config
+from modvisor.supervisor.config.reference import TABLES
+from tests.config.other_values import other_value
 
 pytestmark = pytest.mark.anyio
 
@@ -51,4 +55,51 @@ async def test_what_needs_a_restart_is_said(tmp_path: Path) -> None:
     async with AgentNetwork.load(file) as network:
         file.write_text("network: {name: m, event_timeout: 5}\n")
         changes = await network.reconfigure(load_config(file))
-        assert sorted(changes.needs_restart) == ["event_timeout", "name", "network_id"]
+        assert sorted(changes.needs_restart) == ["event_timeout", "id", "name"]
+
+
+GIVEN = {  # values that other keys must fit
+    "agents.default_group": {"default_group": "staff"},
+    "network.name": {"name": "other", "id": "demo"},
+}
+
+
+async def test_each_key_of_the_network_does_what_the_table_says(tmp_path: Path) -> None:
+    """Change every key of the file but those of mods, one after the other, in one network that runs."""
+    base: dict[str, Any] = {"network": {"name": "demo"}, "agent_groups": {"staff": {}, "NAME": {}}}
+    keys = [name for name in EFFECTS if not name.startswith("mods[]")]
+    async with AgentNetwork.from_config(base, base_dir=tmp_path) as network:
+        for name in keys:
+            changed = _changed(name, base, tmp_path)
+            before = network.config
+            changes = await network.reconfigure(parse_config(changed, base_dir=tmp_path))
+            told = name.removeprefix("the file.").removeprefix("network.")
+            assert (changes.added, changes.removed, changes.changed) == ({}, {}, {}), name
+            is_applied = EFFECTS[name] is Effect.NOW
+            expected = ([told], []) if is_applied else ([], [told])
+            assert (changes.applied, changes.needs_restart) == expected, name
+            assert (network.config != before) is is_applied, f"{name}: told as {EFFECTS[name]}, and is not"
+            again = await network.reconfigure(parse_config(changed, base_dir=tmp_path))
+            assert (again.applied, again.needs_restart) == ([], expected[1]), f"{name}: told again"
+            await network.reconfigure(parse_config(base, base_dir=tmp_path))
+
+
+def _changed(name: str, base: dict[str, Any], base_dir: Path) -> dict[str, Any]:
+    table, _, key = name.rpartition(".")
+    described = TABLES[table][key]
+    found = GIVEN.get(name) or {key: other_value(described.reader, described.default, base_dir)}
+    if table == "the file":
+        return base | found
+    section, _, part = table.partition(".")  # agent_groups.NAME
+    return base | {section: base.get(section, {}) | ({part: found} if part else found)}
+
+
+async def test_limits_of_agents_are_applied_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "network.yaml"
+    file.write_text("network: {name: n}\n")
+    async with AgentNetwork.load(file) as network:
+        assert (await network.register_agent("first")).success
+        file.write_text("network: {name: n}\nagents: {max_agents: 1}\n")
+        assert (await network.read_file_again()).applied == ["agents.max_agents"]
+        refused = await network.register_agent("second")
+        assert "agents.max_agents" in str(refused.message)

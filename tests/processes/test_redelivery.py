@@ -211,7 +211,7 @@ async def test_a_mod_that_is_unloaded_gives_up_what_it_did_not_finish(
     flying = start(network, 1)
     await in_flight(network, 1)
     assert (await network.unload_mod("work")).success
-    assert (await flying).error == "mod_crashed"
+    assert (await flying).error == "mod_unloaded"
     assert await network.dead_letters.list() == []
 
 

@@ -166,7 +166,8 @@ async def test_a_crash_on_probation_brings_the_former_version_back(
         await until(lambda: stats(network)["state"] == "ready")
         assert stats(network)["version"] == "1.0"
         assert (stats(network)["pid"] == former) == (activate == "")
-        assert "version 2.0 failed on probation, version 1.0 serves again" in stats(network)["last_rollback"]
+        last = "version 2.0 of incarnation 2 failed on probation, version 1.0 of incarnation 1 serves again"
+        assert last in stats(network)["last_rollback"]
         assert "exit code 9" in stats(network)["last_rollback"]
     assert not load.failed
     assert load.answered

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from modvisor.ipc.errors import ModvisorError
 from modvisor.supervisor.config.mod_entry import parse_mod
 from modvisor.supervisor.config.mod_file import ModFile
 from modvisor.supervisor.config.network_file import load_config
@@ -81,3 +83,24 @@ def test_validate_names_the_entry_whose_version_is_not_there(tmp_path: Path) -> 
     (problem,) = caught.value.problems
     assert (problem.file, problem.key) == (str(file), "mods[1].version")
     assert "there is no version 1.10 of ./wiki" in problem.message
+
+
+def test_a_folder_that_cannot_be_read_is_that_mods_failure(tmp_path: Path) -> None:
+    """Root may read everything, so the name is one that no folder can have."""
+    path = "./" + "a" * 300
+    with pytest.raises(ModvisorError, match="cannot be read: File name too long"):
+        home(tmp_path, path, id="long")
+    (tmp_path / "network.yaml").write_text(f"network: {{name: demo}}\nmods: [{{path: {path}, id: long}}]\n")
+    with pytest.raises(ConfigError, match=r"mods\[0\]: .* cannot be read"):
+        with_mod_files(load_config(tmp_path / "network.yaml"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_without_permission_is_that_mods_failure(tmp_path: Path) -> None:
+    root = write(tmp_path / "mods" / "wiki", "1.0")
+    root.chmod(0)
+    try:
+        with pytest.raises(ModvisorError, match=r"\./wiki: .* cannot be read: Permission denied; make it readable"):
+            home(tmp_path)
+    finally:
+        root.chmod(0o700)

@@ -162,7 +162,7 @@ def test_what_is_only_used_comes_first_if_it_is_loaded_at_the_same_time_and_clos
     [
         ([mod("shop", "1.0", "wiki>=2")], [], {}, "shop requires wiki>=2; there is no mod wiki (see 'modvisor mods')"),
         ([mod("shop", "1.0", "wiki>=3")], [], there_are(wiki={"1.0": [], "2.0": []}),
-         "shop requires wiki>=3; wiki 1.0, 2.0 could be loaded"),
+         "shop requires wiki>=3; available: wiki 1.0, 2.0"),
         ([mod("shop", "1.0", "wiki>=2")], [mod("wiki")], there_are(wiki={"2.0": []}),
          "shop requires wiki>=2; wiki is 1.0; wiki 2.0 could be loaded beside it under an id of its own"),
         ([mod("shop", "1.0", "wiki>=2")], [mod("wiki", None)], {}, "wiki is of a version that is unknown until it runs"),

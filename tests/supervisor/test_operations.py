@@ -41,6 +41,9 @@ class FakeMods(dict[str, Any]):
     def find(self, name: str) -> Any:
         return self.get(name)
 
+    def named(self, name: str) -> Any:
+        return self.find(name) or EventResponse.failure("no_such_mod", name)
+
 
 @pytest.fixture
 def network(tmp_path: Path) -> Operations:

@@ -165,10 +165,12 @@ class MemoryJournal(Journal):
     async def pending_counts(self) -> dict[str, int]:
         return await self._ask("pending events", lambda: Counter(event.mod_id for event in self.accepted.values()))
 
-    def hand_on(self, former: str, mod_id: str) -> None:
+    def hand_on(self, former: str, mod_id: str, entry: Any = None) -> None:
         for seq, kept in self.accepted.items():
             if kept.mod_id == former:
                 self.accepted[seq] = replace(kept, mod_id=mod_id)
+        if (state := self._states.pop(former, None)) is not None:
+            self._states[mod_id] = replace(state, mod_id=mod_id)
 
     def reassign(self, seq: int, mod_id: str) -> None:
         self.accepted[seq] = replace(self.accepted[seq], mod_id=mod_id)
@@ -317,7 +319,6 @@ class World:
         config, snapshots = self.config, MemorySnapshots()
         self.mods = ModRegistry(
             config,
-            config.mods,
             state,
             tasks,
             on_request=lambda keeper, incarnation, request: self._requests.take(keeper, incarnation, request),

@@ -96,7 +96,20 @@ def test_a_local_folder_shadows_nothing_and_may_import_its_neighbours(
         ),
         ({"bad7.py": ONE}, "bad7:Missing", "no_mod_class", "Missing does not exist"),
         ({"bad8.py": "Wiki = 3\n"}, "bad8:Wiki", "no_mod_class", "is not a subclass"),
+        ({}, "builtins:eval", "no_mod_class", "eval is not a subclass of modvisor.mods.BaseMod but a builtin"),
+        ({}, "builtins:nothing", "no_mod_class", "nothing does not exist in the module builtins"),
+        ({}, "os:PathLike", "no_mod_class", "PathLike is not a subclass of modvisor.mods.BaseMod but another class"),
+        ({}, "modvisor.mods:BaseMod", "no_mod_class", "but BaseMod itself"),
+        (
+            {"bad10.py": "class R:\n    def __repr__(self): 1 / 0\nWiki = R()\n"},
+            "bad10:Wiki",
+            "no_mod_class",
+            "but a R in ",
+        ),
+        ({"bad11.py": "def __getattr__(name): 1 / 0\n"}, "bad11:Wiki", "import_failed", "ZeroDivisionError"),
         ({"bad9/notes.txt": ""}, "bad9", "no_mod_class", "neither mod.py nor __init__.py"),
+        ({}, "openagents.mods.workspace.wiki", "import_failed", "load modvisor.mods.workspace.wiki"),
+        ({}, "openagents.mods.games.agentworld", "import_failed", "write it as a modvisor.mods.BaseMod"),
     ],
 )
 def test_a_failure_names_cause_and_place(

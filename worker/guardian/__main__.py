@@ -92,7 +92,8 @@ class Guardian:
         try:
             warden = os.fork()
         except OSError as error:
-            socket.socket(fileno=os.dup(fds[0])).send(encode(not_started(error)))
+            with socket.socket(fileno=os.dup(fds[0])) as warden:
+                warden.send(encode(not_started(error)))
             return
         if warden:
             self._wardens.add(warden)
@@ -107,7 +108,8 @@ class Guardian:
             fds.clear()  # the warden has closed them
             raise
         except BaseException:  # noqa: BLE001 - a warden must never return into the guardian's loop
-            traceback.print_exc()
+            with suppress(BaseException):  # the supervisor, which reads it, may be gone
+                traceback.print_exc()
         os._exit(status)
 
     def _clean(self) -> bool:
@@ -196,10 +198,12 @@ if __name__ == "__main__":
             "usage: python -m modvisor.worker.guardian FD PID [MODULE...]   (started by modvisor, with a connected socket)"
         )
     os.set_inheritable(int(sys.argv[1]), False)
+    control = socket.socket(fileno=int(sys.argv[1]))
     try:
-        main(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]), sys.argv[3:])
-    except Forked as fresh:
+        main(control, int(sys.argv[2]), sys.argv[3:])
+    except Forked as fresh:  # the warden has closed the socket
         forked = fresh
     else:
+        control.close()
         sys.exit()
     run(forked)

@@ -76,12 +76,14 @@ def serve(order: Order, fds: list[int], supervisor: int) -> None:
         os.chdir("/")  # the warden must not keep a file system busy
     except OSError as error:
         _send(control, not_started(error))
+        control.close()
         return
     finally:
         for fd in (lifeline, *fds[1:]):
             os.close(fd)
     _send(control, Started(worker, os.getpid(), tree.start_time(worker), in_cgroup))
     _Warden(control, worker, supervisor, deaths).watch()
+    control.close()
     os.close(held)
 
 
@@ -178,7 +180,8 @@ class _Warden:
             if self._reap_all(time.monotonic() + _PASS):
                 return
             thorough = not thorough
-        print(f"warden of {self._worker}: still there: {tree.below(os.getpid())}", file=sys.stderr)  # noqa: T201
+        with suppress(OSError):  # the guardian's end closes its stderr
+            print(f"warden of {self._worker}: still there: {tree.below(os.getpid())}", file=sys.stderr)  # noqa: T201
 
     def _reap_all(self, deadline: float) -> bool:
         """Reap what ends. Return True when no child is left, False at the deadline."""

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
 from rich.console import RenderableType
-from rich.json import JSON
 from rich.table import Table
 
 from ..output import printable
 from .crashes import crash_text
-from .tables import cell, clock, pairs, table
+from .tables import cell, clock, json_text, pairs, table
 
 
 def heads_table(heads: Iterable[dict[str, Any]]) -> Table:
@@ -51,7 +49,7 @@ def letter_parts(letter: dict[str, Any]) -> list[RenderableType]:
 
 
 def _content(name: str, value: dict[str, Any]) -> list[RenderableType]:
-    return ["", name, JSON(json.dumps(value), ensure_ascii=True)]
+    return ["", name, json_text(value)]
 
 
 def _why(letter: dict[str, Any]) -> str:

@@ -27,10 +27,16 @@ def network_table(stats: dict[str, Any]) -> Table:
         ("mods", f"{len(mods)}, {ready} ready"),
         ("supervisor", f"pid {whole(supervisor.get('pid'))}, {size(supervisor.get('rss'))} RSS, "
                        f"{percent(supervisor.get('cpu_percent'))} CPU"),
+        *_lost_rows(supervisor.get("output_lost")),
         *((f"events {label(name)}", whole(value)) for name, value in (stats.get("events") or {}).items()),
         *_journal_rows(stats.get("journal") or {}),
     ]  # fmt: skip
     return pairs(rows)
+
+
+def _lost_rows(lost: int | None) -> Iterator[tuple[str, str]]:
+    if lost:
+        yield "output lost", f"{lost} messages could not be written to the network's stdout and stderr"
 
 
 def _journal_rows(journal: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import time
 from collections.abc import Iterable
 from typing import Any
 
+from rich.highlighter import JSONHighlighter
 from rich.table import Table
 from rich.text import Text
 
@@ -94,3 +97,14 @@ def pairs(rows: Iterable[tuple[str, str]]) -> Table:
     for name, value in rows:
         made.add_row(cell(name), cell(value))
     return made
+
+
+def json_text(data: Any) -> Text:
+    """Return data as coloured JSON. Letters of any script are shown; what could control a terminal is escaped."""
+    text = json.dumps(data, indent=2, ensure_ascii=False, default=str)
+    text = "".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeError:
+        text = json.dumps(data, indent=2, default=str)
+    return JSONHighlighter()(text)

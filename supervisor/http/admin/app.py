@@ -6,16 +6,13 @@ import asyncio
 import os
 from typing import TYPE_CHECKING, Any
 
-import anyio
-import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ....ipc import __version__
-from ....ipc.errors import Code
-from ...config import ConfigError, load_config
+from ...config import ConfigError
 from ...fleet import Changes
 from ..answers import Answer, delete, failure, get, json_app, post, response_body
 from ..bodies import check_keys, json_body, text_of
@@ -79,7 +76,6 @@ class NetworkRoutes:
 
     def __init__(self, network: Operations) -> None:
         self._network = network
-        self._reconfiguring = anyio.Lock()
 
     async def status(self, request: Request) -> Response:
         network, config = self._network, self._network.config
@@ -121,16 +117,10 @@ class NetworkRoutes:
         })  # fmt: skip
 
     async def reconfigure(self, request: Request) -> Response:
-        file = self._network.config.file
-        if file is None:
-            return failure(Code.CONFLICT, "the network was started without a file, so there is no file to read again")
-        async with self._reconfiguring:
-            try:
-                config = await anyio.to_thread.run_sync(load_config, file)
-            except ConfigError as error:
-                return _broken_file(error)
-            changes = await self._network.reconfigure(config)
-        return Answer(_changes_body(changes))
+        try:
+            return Answer(_changes_body(await self._network.read_file_again()))
+        except ConfigError as error:
+            return _broken_file(error)
 
     async def shutdown(self, request: Request) -> Response:
         async def stop() -> None:
@@ -153,8 +143,25 @@ def _changes_body(changes: Changes) -> dict[str, Any]:
         kind: {mod_id: response_body(response) for mod_id, response in getattr(changes, kind).items()}
         for kind in ("added", "removed", "changed")
     }
-    count = sum(map(len, done.values()))
-    message = "1 mod changed" if count == 1 else f"{count} mods changed"
+    return {
+        "success": changes.success,
+        "message": _changes_text(changes),
+        "data": {
+            **done,
+            "applied": changes.applied,
+            "needs_restart": changes.needs_restart,
+            "swapped": changes.swapped,
+        },
+    }
+
+
+def _changes_text(changes: Changes) -> str:
+    count = sum(map(len, (changes.added, changes.removed, changes.changed)))
+    parts = [f"{count} mod{'' if count == 1 else 's'} changed"]
     if not changes.success:
-        message += "; some mods are not as the file says, see 'data'"
-    return {"success": changes.success, "message": message, "data": {**done, "needs_restart": changes.needs_restart}}
+        parts.append("some mods are not as the file says, see 'data'")
+    if changes.applied:
+        parts.append(f"applied: {', '.join(changes.applied)}")
+    if changes.needs_restart:
+        parts.append(f"needs a restart of the network: {', '.join(changes.needs_restart)}")
+    return "; ".join(parts)

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ....ipc.address import check_mod_id
-from ....ipc.errors import Code, ModvisorError
 from ..answers import Answer, response_answer
 from ..bodies import (
     check_keys,
@@ -120,7 +118,7 @@ class ModRoutes:
     async def log(self, request: Request) -> Response:
         mod = _mod(request)
         lines = whole_query(request, "lines", 100, 0, MAX_LINES) or 0
-        self._check_has_log(mod)
+        self._network.check_has_log(mod)
         if not flag_query(request, "follow"):
             past = self._network.mod_log(mod, lines)
             return Response(b"".join(map(_log_line, past)), media_type=LineStream.media_type)
@@ -134,20 +132,6 @@ class ModRoutes:
                     await write(map(_log_line, await next_items(queue)))
 
         return LineStream(follow, self._stopping)
-
-    def _check_has_log(self, mod: str) -> None:
-        """Raise `ModvisorError` unless the mod is loaded or has left a log.
-
-        The name of a mod that is not loaded becomes the name of a file, so it must be a mod id:
-        nothing else may be read.
-        """
-        loaded = self._network.get_loaded_mods()
-        name, _, worker = mod.partition("#")  # wiki#1 is one worker of a mod with several
-        if name in loaded or any(mod == other["mod_path"] for other in loaded.values()):
-            return
-        check_mod_id(name if worker.isdecimal() else mod)
-        if not self._network.state_dir.log_file(mod).exists():
-            raise ModvisorError(f"mod {mod!r} is not loaded and has left no log", code=Code.NO_SUCH_MOD, mod=mod)
 
 
 def _mod(request: Request) -> str:

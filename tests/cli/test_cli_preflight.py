@@ -1,0 +1,150 @@
+"""`modvisor validate` and `modvisor doctor FILE` find what a start would stumble over."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Command, Served
+
+WriteMod = Callable[..., str]
+
+pytestmark = pytest.mark.usefixtures("here")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        yield sock.getsockname()[1]
+
+
+@pytest.fixture
+def problems(cli: Command, tmp_path: Path) -> Callable[[str], list[tuple[int, str, str]]]:
+    """What validate finds in a file; doctor must find it too."""
+
+    def find(text: str) -> list[tuple[int, str, str]]:
+        (tmp_path / "network.yaml").write_text(text)
+        found = cli.json("validate", "network.yaml", code=4)["problems"]
+        examined = cli.json("doctor", "network.yaml", code=1)["checks"]
+        failed = {check["name"] for check in examined if check["status"] == "fail"}
+        assert {problem["key"].replace("network.storage", "state directory") for problem in found} <= failed
+        return [(problem["line"], problem["key"], problem["message"]) for problem in found]
+
+    return find
+
+
+Problems = Callable[[str], list[Any]]
+
+
+def test_a_taken_port(problems: Problems, taken: int) -> None:
+    ((line, key, message),) = problems(f"network:\n  name: a\n  port: {taken}\n")
+    assert (line, key) == (3, "network.port")
+    assert "the address is in use" in message
+
+
+@pytest.mark.parametrize("host", ["192.0.2.7", "no.such.host.invalid"])
+def test_a_foreign_address(problems: Problems, host: str) -> None:
+    ((line, key, message),) = problems(f"network:\n  name: a\n  host: {host}\n  port: 0\n")
+    assert (line, key) == (3, "network.host")
+    assert "correct 'host' in the network file" in message
+
+
+@pytest.mark.parametrize("storage", ["network.yaml/state", "/proc/state", "/dev/null"])
+def test_a_storage_that_cannot_be_made(problems: Problems, storage: str) -> None:
+    ((line, key, message),) = problems(f"network:\n  name: a\n  storage: {storage}\n")
+    assert (line, key) == (3, "network.storage")
+    assert "cannot be made" in message
+
+
+@pytest.mark.parametrize("module", ["no_such_module", "json.no_such_module", "json.decoder.inner", "no_such.module"])
+def test_a_preload_that_does_not_exist(problems: Problems, module: str) -> None:
+    ((line, key, message),) = problems(f"network:\n  name: a\n  preload: [json, xml.dom, sys, {module}]\n")
+    assert (line, key) == (3, "network.preload[3]")
+    assert module in message
+
+
+def test_missing_and_circular_requirements(problems: Problems, write_mod: WriteMod) -> None:
+    for name in ("a", "b", "c", "fine"):
+        write_mod(name)
+    found = problems(
+        "network: {name: n}\nmods:\n- {path: ./a, requires: [b]}\n- {path: ./b, requires: [a]}\n"
+        "- {path: ./c, requires: [nobody]}\n- {path: ./fine, requires: ['fine2>=2']}\n- {path: ./fine, id: fine2}\n"
+    )
+    told = {key: (line, message) for line, key, message in found}
+    assert "there is no mod nobody" in told["mods[2].requires"][1]
+    assert told["mods[2].requires"][0] == 5
+    assert "fine requires fine2>=2" in told["mods[3].requires"][1]
+    circle = told.get("mods[0].requires", told.get("mods[1].requires"))
+    assert circle is not None
+    assert "in a circle" in circle[1]
+
+
+def test_what_is_met_is_no_mistake(cli: Command, write_mod: WriteMod, tmp_path: Path) -> None:
+    write_mod("a")
+    write_mod("offered")
+    (tmp_path / "network.yaml").write_text(
+        "network: {name: n, port: 0, preload: [json.decoder]}\nmods: [{path: ./a, requires: [offered]}]\n"
+    )
+    assert cli.json("validate", "network.yaml")["valid"]
+    assert list(tmp_path.iterdir()) != []
+    assert not (tmp_path / ".modvisor").exists(), "it starts nothing, and leaves nothing"
+
+
+def test_the_port_of_a_network_that_runs_is_its_own(served: Served, cli: Command) -> None:
+    assert cli.json("validate")["valid"]
+
+
+WEAK = [
+    "short",
+    "a" * 40,
+    "abababababababababab",
+    "changeme-changeme-changeme",
+    "1234567890123456",
+    "MySuperSecretToken123",
+]
+
+
+@pytest.mark.parametrize("token", WEAK)
+def test_a_guessable_token_on_an_open_address_is_refused(
+    cli: Command, tmp_path: Path, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "network:\n  name: a\n  host: {}\n  port: 0\nadmin:\n  token: {}\n"
+    monkeypatch.setenv("WEAK", token)
+    for written in (f"'{token}'", "${WEAK}", "{from: 'env:WEAK'}"):
+        (tmp_path / "network.yaml").write_text(text.format("0.0.0.0", written))
+        (problem,) = cli.json("validate", "network.yaml", code=4)["problems"]
+        assert (problem["line"], problem["key"]) == (6, "admin.token")
+        assert token not in problem["message"]
+        (tmp_path / "network.yaml").write_text(text.format("127.0.0.1", written))
+        assert cli.json("validate", "network.yaml")["valid"]
+        refused = cli("run", "network.yaml", "--host", "0.0.0.0")
+        assert refused.exit_code == 4
+        assert "the token can be guessed" in refused.output
+
+
+@pytest.mark.parametrize(
+    "token", ["8f14e45fceea167a5a36dedd4bea2543", "correct horse battery staple", "kJ3-_x9QpL0aZw7T"]
+)
+def test_a_token_that_cannot_be_guessed_is_taken(cli: Command, tmp_path: Path, token: str) -> None:
+    text = f"network: {{name: a, host: 0.0.0.0, port: 0}}\nadmin: {{token: '{token}'}}\n"
+    (tmp_path / "network.yaml").write_text(text)
+    assert cli.json("validate", "network.yaml")["valid"]
+
+
+def test_warnings_are_shown(cli: Command, tmp_path: Path, write_mod: WriteMod) -> None:
+    write_mod("a")
+    (tmp_path / "network.yaml").write_text("network: {name: a}\nmods: [{path: ./a, config: {country: no}}]\n")
+    (warning,) = cli.json("validate", "network.yaml")["warnings"]
+    assert (warning["line"], warning["key"]) == (2, "mods[0].config.country")
+    assert "YAML reads no as false" in cli("validate", "network.yaml").output
