@@ -10,16 +10,17 @@ import sys
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 
 VARIABLE = "MODVISOR_MOD"
-"""The environment variable that names the mod's package and its folder, as JSON."""
+"""The environment variable that names, as JSON, the mod's package, its folder, and that of msgpack."""
 
 
-def find_the_mod(package, folder):
+def find_the_mod(package, folder, msgpack):
     """Let this process import the mod's package, and `modvisor` as its worker does."""
-    if find_spec("modvisor") is None:
+    if find_spec("modvisor") is None or find_spec("msgpack") is None:
         spec = spec_from_file_location("bootstrap", os.path.join(os.path.dirname(__file__), "bootstrap.py"))
         bootstrap = module_from_spec(spec)
         spec.loader.exec_module(bootstrap)
         sys.meta_path.insert(0, bootstrap.House)
+        sys.meta_path.append(bootstrap.Msgpack(msgpack))
     from modvisor.worker.sources import Sources  # not before it can be found
 
     Sources(package, folder).install()

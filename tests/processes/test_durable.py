@@ -505,7 +505,9 @@ async def test_a_backup_is_a_whole_journal(make_network: MakeNetwork, write_mod:
     assert other.authenticate("alice", secret)
 
 
-async def test_a_network_starts_beside_a_damaged_journal(make_network: MakeNetwork, tmp_path: Path, caplog: Any) -> None:
+async def test_a_network_starts_beside_a_damaged_journal(
+    make_network: MakeNetwork, tmp_path: Path, caplog: Any
+) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "network.db").write_bytes(b"no database" * 1000)
     network = make_network(mods=[])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import venv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -132,3 +133,15 @@ async def test_pools_of_processes_find_the_functions_of_a_mod(
     assert (await network.load_mod(path, launch=launch)).success
     assert await answer(network, method) == 2
     assert (await network.unload_mod("usual")).success
+
+
+@pytest.mark.slow
+async def test_a_pool_finds_them_under_an_interpreter_of_the_mods_own(
+    network: AgentNetwork, write_mod: WriteMod, tmp_path: Path
+) -> None:
+    """It has neither modvisor nor msgpack."""
+    venv.create(tmp_path / "own", with_pip=False, symlinks=True)
+    path = write_package(tmp_path, write_mod, "usual", False)
+    loaded = await network.load_mod(path, python=str(tmp_path / "own"))
+    assert loaded.success, loaded
+    assert await answer(network, "spawn") == 2
