@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from collections import deque
@@ -16,6 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgpack
+
 from ..ipc import messages
 from ..ipc.errors import Code, ModvisorError, RemoteProtocolError
 from ..ipc.manifest import Manifest
@@ -23,7 +26,7 @@ from ..ipc.pipe import Pipe
 from ..ipc.spinning import Spinner
 from ..mods.base import BaseMod
 from ..mods.handlers import collect_handlers
-from . import limits, stdio
+from . import limits, pool_child, stdio
 from .context import WorkerContext
 from .crash import describe
 from .dispatch import Dispatcher, is_being_cancelled
@@ -153,6 +156,8 @@ class Life:
         mod_path = params["mod_path"]
         self._sources = sources_for(mod_path, params.get("folder"), params.get("snapshot"), params.get("compiled"))
         self._sources.install()
+        packer = os.path.dirname(os.path.dirname(msgpack.__file__))
+        os.environ[pool_child.VARIABLE] = json.dumps([self._sources.package, self._sources.folder, packer])
         cls = find_mod_class(mod_path, self._sources)
         if (declared := params.get("version")) is not None and not _has_version(cls):
             cls.version = declared

@@ -49,6 +49,8 @@ def find_mod_class(mod_path: str, sources: Sources) -> type[BaseMod]:
     if hasattr(module, "__path__"):  # a package: its `mod` module, or the package itself
         if _exists(f"{sources.package}.mod"):
             module = _import(f"{sources.package}.mod", mod_path, sources)
+            if hasattr(module, "__path__") and _exists(f"{module.__name__}.mod"):  # a package that is named `mod`
+                module = _import(f"{module.__name__}.mod", mod_path, sources)
         elif getattr(module, "__file__", None) is None:  # a folder without any code
             raise LoadFailed(
                 f"{mod_path}: the folder {', '.join(module.__path__)} has neither mod.py nor __init__.py",

@@ -10,6 +10,7 @@ import asyncio
 import os
 import platform
 import socket
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -22,7 +23,7 @@ from ..ipc.event import Event, EventResponse
 from ..ipc.messages import Hello, Notification, Request
 from ..ipc.pipe import HIGH_WATER, Pipe
 from ..ipc.shared_memory import has_large, is_possible
-from . import limits, stdio
+from . import limits, pool_child, stdio
 from .context import current_cause
 from .crash import MAX_MESSAGE
 from .dispatch import HandlerFailed
@@ -39,6 +40,7 @@ LAST_WORDS = 1.0
 def main(sock: socket.socket) -> int:
     """Serve until the supervisor says ``shutdown`` or closes the pipe. Return the exit status."""
     stdio.install()
+    _be_the_main_module()
     try:
         return run(_serve(sock))
     finally:
@@ -259,6 +261,12 @@ class Worker:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         await self._life.close(LAST_WORDS)
         self._pipe.close()
+
+
+def _be_the_main_module() -> None:
+    """Have `multiprocessing` run `pool_child` in the processes that the mod starts, not a worker's program."""
+    module = sys.modules["__main__"]
+    module.__spec__, module.__file__ = None, pool_child.__file__
 
 
 def _plain(error: Exception) -> str:

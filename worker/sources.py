@@ -19,9 +19,9 @@ import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
-from importlib.abc import MetaPathFinder
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
-from importlib.util import MAGIC_NUMBER, spec_from_file_location
+from importlib.util import MAGIC_NUMBER, decode_source, spec_from_file_location
 from types import CodeType, ModuleType
 from typing import Any
 
@@ -110,7 +110,7 @@ class Sources(MetaPathFinder):
             return None
         init = os.path.join(folder, "__init__.py")
         if not os.path.isfile(init):
-            return _namespace(fullname, [folder])
+            return _namespace(fullname, [folder], _FolderLoader(folder))
         return spec_from_file_location(
             fullname, init, loader=_FreshLoader(fullname, init, self), submodule_search_locations=[folder]
         )
@@ -129,7 +129,8 @@ class Sources(MetaPathFinder):
     def _namespace_or_disk(self, fullname: str) -> ModuleSpec | None:
         """Return a package that the snapshot only implies: from disk if it exists, else empty."""
         if self.folder is not None and (fullname == LOCAL or fullname == self.package):
-            return _namespace(fullname, [self.folder] if fullname == self.package else [])
+            own = fullname == self.package
+            return _namespace(fullname, [self.folder] if own else [], _FolderLoader(self.folder) if own else None)
         parent = fullname.rpartition(".")[0]
         path = getattr(sys.modules.get(parent), "__path__", None) if parent else None
         for finder in sys.meta_path:
@@ -143,6 +144,11 @@ class Sources(MetaPathFinder):
         """Remember an own module as it was compiled."""
         is_package = os.path.basename(path) == "__init__.py"
         self._loaded[fullname] = {"path": path, "source": source, "is_package": is_package}
+
+    def source_of(self, fullname: str) -> bytes | None:
+        """Return the source of an own module as it was compiled; None if it was not loaded."""
+        entry = self._loaded.get(fullname)
+        return None if entry is None else entry["source"]
 
     def code_of(self, fullname: str, path: str, source: bytes, compile: Callable[[bytes, str], CodeType]) -> CodeType:
         """Return the code of a source; compile it unless that was done before."""
@@ -240,6 +246,28 @@ class _FreshLoader(SourceFileLoader):
         _own[fullname] = None
         return self._sources.code_of(fullname, path, source, self.source_to_code)
 
+    def get_source(self, fullname: str) -> str | None:
+        source = self._sources.source_of(fullname)
+        return super().get_source(fullname) if source is None else decode_source(source)
+
+
+class _FolderLoader(Loader):
+    """Loads a mod's package that has no ``__init__.py``: its files can be read with `importlib.resources`."""
+
+    def __init__(self, folder: str) -> None:
+        self.path = os.path.join(folder, "__init__.py")  # as if there were one
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        pass
+
+    def get_resource_reader(self, _fullname: str) -> Any:
+        from importlib.resources.readers import FileReader  # late, because it is large and seldom needed
+
+        return FileReader(self)  # type: ignore[arg-type] - it needs the path alone
+
 
 def own_modules() -> list[ModuleType]:
     """Return the loaded ones of the mod's own modules."""
@@ -261,8 +289,8 @@ def local_name(mod_path: str) -> str:
     return f"{LOCAL}.{''.join(char if char.isalnum() else '_' for char in name)}"
 
 
-def _namespace(fullname: str, locations: list[str]) -> ModuleSpec:
-    spec = ModuleSpec(fullname, None, is_package=True)
+def _namespace(fullname: str, locations: list[str], loader: Loader | None = None) -> ModuleSpec:
+    spec = ModuleSpec(fullname, loader, is_package=True)
     spec.submodule_search_locations = locations
     return spec
 

@@ -47,6 +47,7 @@ def load(mod_path: str, folder: Path | None = None) -> type:
         ({"pkg2/wiki/mod.py": ONE}, "pkg2.wiki", "pkg2.wiki.mod"),
         ({"pkg3/wiki/mod.py": ONE}, "pkg3.wiki.mod", "pkg3.wiki.mod"),
         ({"pkg4/wiki.py": ONE}, "pkg4.wiki", "pkg4.wiki"),
+        ({"pkg9/mod/__init__.py": "", "pkg9/mod/mod.py": ONE}, "pkg9.mod", "pkg9.mod.mod"),
         ({"pkg5/wiki/__init__.py": ONE}, "pkg5.wiki", "pkg5.wiki"),
         ({"pkg6/two.py": ONE + "class Other(BaseMod): pass\n"}, "pkg6.two:Wiki", "pkg6.two"),
         ({"pkg7/wiki/mod.py": "from .impl import Wiki", "pkg7/wiki/impl.py": ONE}, "pkg7.wiki", "pkg7.wiki.impl"),
