@@ -7,6 +7,7 @@ found there as in the worker. Run by its path, perhaps under a mod's own interpr
 import json
 import os
 import sys
+from importlib import import_module
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 
 VARIABLE = "MODVISOR_MOD"
@@ -17,13 +18,14 @@ def find_the_mod(package, folder, msgpack):
     """Let this process import the mod's package, and `modvisor` as its worker does."""
     if find_spec("modvisor") is None or find_spec("msgpack") is None:
         spec = spec_from_file_location("bootstrap", os.path.join(os.path.dirname(__file__), "bootstrap.py"))
+        assert spec is not None
+        assert spec.loader is not None
         bootstrap = module_from_spec(spec)
         spec.loader.exec_module(bootstrap)
         sys.meta_path.insert(0, bootstrap.House)
         sys.meta_path.append(bootstrap.Msgpack(msgpack))
-    from modvisor.worker.sources import Sources  # not before it can be found
-
-    Sources(package, folder).install()
+    sources = import_module("modvisor.worker.sources")  # not before it can be found
+    sources.Sources(package, folder).install()
 
 
 if __name__ == "__mp_main__" and VARIABLE in os.environ:
