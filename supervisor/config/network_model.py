@@ -159,6 +159,13 @@ class JournalConfig:
     )
     durable_bytes: int = key(512 * 1024 * 1024, size(1000), "how large these events may be together")
     checkpoint_bytes: int = key(16 * 1024 * 1024, size(1000), "the largest checkpoint of a mod")
+    answer_bytes: int = key(
+        16 * 1024 * 1024,
+        size(0),
+        "the answers of durable mods that are remembered across a restart, so that an event that is sent again is not "
+        "handled twice; the oldest are forgotten first",
+    )
+    answer_age: float = key(3600.0, duration(), "how long these answers are remembered")
 
 
 @reader("mapping")

@@ -13,14 +13,25 @@ from ..faces import lazily
 
 if TYPE_CHECKING:
     from .backup import copy_database
+    from .deaths import BOOT_ID, IN_TURN, LAST, LAST_ALONE, UNPROVEN, Begun, BegunTogether, Record
     from .journal import Journal
-    from .records import Checkpoint, DeadLetter, DurableEvent, JournalError, KeptMod, LastRun, Quarantine
+    from .records import (
+        AnsweredBefore,
+        Checkpoint,
+        DeadLetter,
+        DurableEvent,
+        JournalError,
+        KeptMod,
+        LastRun,
+        Quarantine,
+    )
     from .state_dir import StateDir, StateDirBusy
 else:  # hidden from type checkers, which would take any name for one of the room
     __getattr__ = lazily(
         __name__,
         backup="copy_database",
+        deaths="BOOT_ID Begun BegunTogether IN_TURN LAST LAST_ALONE Record UNPROVEN",
         journal="Journal",
-        records="Checkpoint DeadLetter DurableEvent JournalError KeptMod LastRun Quarantine",
+        records="AnsweredBefore Checkpoint DeadLetter DurableEvent JournalError KeptMod LastRun Quarantine",
         state_dir="StateDir StateDirBusy",
     )

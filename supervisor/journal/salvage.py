@@ -198,7 +198,7 @@ def _copy_owner(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
     """Keep whether the last run ended by itself."""
     with suppress(*_UNREADABLE):
         if old.execute("SELECT 1 FROM owner WHERE closed_at IS NULL").fetchone() is not None:
-            new.execute("INSERT INTO owner VALUES (1, 0, 0, NULL)")
+            new.execute("INSERT INTO owner (one, pid, opened_at) VALUES (1, 0, 0)")
 
 
 def _copy_numbers(old: sqlite3.Connection, new: sqlite3.Connection) -> None:

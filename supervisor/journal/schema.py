@@ -58,6 +58,17 @@ MIGRATIONS = (
     ALTER TABLE agent ADD COLUMN returned INTEGER NOT NULL DEFAULT 1;
     UPDATE agent SET guest = 1 WHERE agent_group IS NULL;
     """,
+    # What counts against a durable event, and the answers that are remembered for retries.
+    """
+    ALTER TABLE owner ADD COLUMN boot TEXT NOT NULL DEFAULT '';
+    ALTER TABLE durable ADD COLUMN charges INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE durable ADD COLUMN unproven INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE durable ADD COLUMN turn INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE answer (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, mod TEXT NOT NULL, source_id TEXT NOT NULL, event_id TEXT NOT NULL,
+        at REAL NOT NULL, size INTEGER NOT NULL, answer BLOB NOT NULL, UNIQUE (mod, source_id, event_id)
+    ) STRICT;
+    """,
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 
