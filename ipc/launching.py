@@ -72,14 +72,23 @@ class NotStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class Importing:
+    """Guardian to supervisor: it begins to import a module of its command."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Imported:
     """Guardian to supervisor: the modules of its command are imported. Sent only if there are any.
 
     Attributes:
         failures: the modules that could not be imported, each with the reason.
+        threads: the modules whose import left threads, each with their names.
     """
 
     failures: dict[str, str]
+    threads: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +121,7 @@ class Ended:
     max_rss: int
 
 
-Message = Order | Imported | Started | NotStarted | Signal | Kill | Ended
+Message = Order | Importing | Imported | Started | NotStarted | Signal | Kill | Ended
 
 
 def encode(message: Message) -> bytes:
@@ -126,8 +135,10 @@ def decode(data: bytes) -> Message:
             return Order(argv, env, cwd, cgroup)
         case ["Started", int(pid), int(warden), int(start_time), bool(in_cgroup)]:
             return Started(pid, warden, start_time, in_cgroup)
-        case ["Imported", dict(failures)]:
-            return Imported({str(name): str(why) for name, why in failures.items()})
+        case ["Importing", str(name)]:
+            return Importing(name)
+        case ["Imported", dict(failures), dict(threads)]:
+            return Imported(_texts(failures), _texts(threads))
         case ["NotStarted", int(errno), str(message)]:
             return NotStarted(errno, message)
         case ["Signal", int(signum), bool(group)]:
@@ -137,3 +148,7 @@ def decode(data: bytes) -> Message:
         case ["Ended", int(status), float(cpu_seconds), int(max_rss)]:
             return Ended(status, cpu_seconds, max_rss)
     raise RemoteProtocolError("not a message between supervisor, guardian and warden")
+
+
+def _texts(found: dict[object, object]) -> dict[str, str]:
+    return {str(name): str(text) for name, text in found.items()}

@@ -44,6 +44,8 @@ class AwakeTime:
         paused: the seconds of all pauses.
     """
 
+    __slots__ = ("_clock", "_late", "_seen", "paused")  # each event asks for the time
+
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.paused = 0.0
         self._clock = clock

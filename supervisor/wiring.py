@@ -60,7 +60,7 @@ class NetworkParts:
             enforcement=self.enforcement,
             journal=self.journal,
             ledger=LetterLedger(self.journal),
-            launcher=make_launcher(config.base_dir, config.preload),
+            launcher=make_launcher(config.base_dir, config.preload, config.preload_timeout),
             snapshots=snapshots,
         )
         self.records = ModRecords(self.mods, self.journal, snapshots)

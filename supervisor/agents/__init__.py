@@ -13,6 +13,7 @@ from ..faces import lazily
 if TYPE_CHECKING:
     from .agent import Agent
     from .delivery import MAX_POLL_WAIT
+    from .guesses import Guesses
     from .refusal import Refusal
     from .refusals import RefusalLog
     from .registry import AgentRegistry
@@ -21,6 +22,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         __name__,
         agent="Agent",
         delivery="MAX_POLL_WAIT",
+        guesses="Guesses",
         refusal="Refusal",
         refusals="RefusalLog",
         registry="AgentRegistry",

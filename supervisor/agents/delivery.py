@@ -1,6 +1,6 @@
-"""The agents and channels of a network, and the way of an event into inboxes and out of them.
+"""What agents subscribe to, and the way of an event into their inboxes and out of them.
 
-`Inboxes` holds the agents that are registered, whoever they are. How an agent registers, proves
+`Inboxes` knows the agents that are registered, whoever they are. How an agent registers, proves
 itself and gets permissions is the other half: `registry.AgentRegistry`, built on this one.
 
 Delivery is the hot path. An event is copied and measured once for all its receivers, and each
@@ -11,32 +11,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator
+import uuid
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
-from ...ipc.address import AGENT, BROADCAST, CHANNEL, GROUP, SYSTEM, Address, parse_address
+from ...ipc.address import AGENT, BROADCAST, CHANNEL, GROUP, Address, parse_address
 from ...ipc.errors import Code, Unserializable
 from ...ipc.event import Event
 from ...ipc.messages import pack
+from ...ipc.topic import check_pattern
 from ..config import AgentsConfig, GroupConfig
+from ..shares import has_share, source_of
 from .agent import Agent
+from .channels import Channels, Commit, no_such_agent, no_such_channel
 from .inbox import Losses
 from .refusal import Refusal
-from .subscriptions import SubscriptionIndex
+from .subscriptions import Subscription, SubscriptionIndex
 
 MAX_POLL_WAIT = 60.0  # seconds that one poll may wait for an event
-MAX_CHANNELS = 10_000  # in the network: the journal and the lists hold every channel
-MAX_MEMBERSHIPS = 1000  # channels of one agent, so that no agent alone can use up MAX_CHANNELS
-
-
-T = TypeVar("T")
-
-
-class Commit(Protocol):
-    """Runs a change, and tells when it is on disk; see `Journal.together`."""
-
-    def __call__(self, what: str, change: Callable[[], T]) -> tuple[T, asyncio.Future[None]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +40,10 @@ class Delivered:
     full: int = 0
 
 
-class Inboxes:
-    """The registered agents, the channels, and the events that wait in each inbox.
+class Inboxes(Channels):
+    """The registered agents, what they subscribe to, and the events that wait in each inbox.
 
-    Args:
-        on_change: called as (kind, data) with each change that must outlive the process. The
-            journal stores it.
-        now: a monotonic clock.
-        commit: runs a change, and returns its result and a future. The future is done when all that
-            the change told ``on_change`` is on disk, and raises if it is not. None: nothing is on
-            disk.
+    Arguments are as in `Channels`.
     """
 
     def __init__(
@@ -67,144 +54,58 @@ class Inboxes:
         now: Callable[[], float] = time.monotonic,
         commit: Commit | None = None,
     ) -> None:
-        self._commit = commit
-        self._undo: list[Callable[[], object]] | None = None  # steps that take back the change that `kept` makes
-        self._config = config
-        self._groups = groups
-        self._on_change = on_change
-        self._now = now
-        self._agents: dict[str, Agent] = {}
-        self._channels: dict[str, dict[str, None]] = {}  # name -> members in joining order
-        self._memberships: dict[str, set[str]] = {}  # agent id -> names of its channels
+        super().__init__(config, groups, on_change, now, commit)
         self._subscribed = SubscriptionIndex()
 
-    def __len__(self) -> int:
-        return len(self._agents)
+    # -- subscriptions
 
-    def __iter__(self) -> Iterator[Agent]:
-        return iter(self._agents.values())
-
-    def get(self, agent_id: str) -> Agent | None:
-        return self._agents.get(agent_id)
-
-    def seen(self, agent: Agent) -> None:
-        """Note that the agent is alive, which puts off its expiry."""
-        agent.last_seen, agent.last_seen_at = self._now(), time.time()
-
-    # -- channels
-
-    def channels(self) -> list[str]:
-        return list(self._channels)
-
-    def channel_members(self, channel: str) -> list[str] | None:
-        """Return the agent ids in joining order, None for an unknown channel."""
-        members = self._channels.get(channel)
-        return None if members is None else list(members)
-
-    async def kept(self, change: Callable[[], T]) -> T:
-        """Make a change of agents or channels, and return its result when it is on disk.
+    def subscribe(self, agent: Agent, patterns: list[str], channels: list[str]) -> Subscription:
+        """Add a subscription. An agent with subscriptions gets only events that match one of them.
 
         Raises:
-            What ``change`` raises. JournalError: it could not be kept, so it was taken back.
+            InvalidEvent: a pattern or a channel does not follow the grammar.
+            Refusal: overloaded: the agent, or all agents together, have as many as they may.
         """
-        if self._commit is None:
-            return change()
-        undo: list[Callable[[], object]] = []
+        self._check_subscriptions(agent, len(patterns) * max(1, len(channels)))
+        names = [channel.removeprefix(f"{CHANNEL}:") for channel in channels]
+        for name in names:
+            parse_address(f"{CHANNEL}:{name}")
+        subscription = Subscription(uuid.uuid4().hex, tuple(map(check_pattern, patterns)), frozenset(names))
+        self._subscribe(agent, subscription)
+        return subscription
 
-        def settle(saved: asyncio.Future[None]) -> None:
-            if not saved.cancelled() and saved.exception() is not None:
-                _run_backwards(undo)
+    def _subscribe(self, agent: Agent, subscription: Subscription) -> None:
+        agent.subscriptions[subscription.subscription_id] = subscription
+        self._subscribed.add(agent.agent_id, subscription)
 
-        self._undo = undo
-        try:
-            result, saved = self._commit("agents", change)
-        except BaseException:
-            _run_backwards(undo)
-            raise
-        finally:
-            self._undo = None
-        saved.add_done_callback(settle)
-        await asyncio.shield(saved)  # a caller that gives up changes nothing: the change is on its way
-        return result
+    def unsubscribe(self, agent: Agent, subscription_id: str | None = None) -> None:
+        """End one subscription, or all of the agent's. Raises `Refusal` (not_found)."""
+        ids = list(agent.subscriptions) if subscription_id is None else [subscription_id]
+        for each in ids:
+            subscription = agent.subscriptions.pop(each, None)
+            if subscription is None:
+                raise Refusal(f"agent {agent.agent_id!r} has no subscription {each!r}", code=Code.NOT_FOUND)
+            self._subscribed.remove(agent.agent_id, subscription)
 
-    def _can_undo(self, step: Callable[[], object]) -> None:
-        if self._undo is not None:
-            self._undo.append(step)
-
-    def join(self, channel: str, agent_id: str) -> None:
-        """Make an agent a member of a channel, which is created if it is new.
-
-        Raises:
-            InvalidEvent: the name is no name of a channel.
-            Refusal: no_such_agent; or overloaded, if the network has `MAX_CHANNELS` channels or the
-                agent is in `MAX_MEMBERSHIPS` of them.
-        """
-        parse_address(f"{CHANNEL}:{channel}")
-        if agent_id not in self._agents:
-            raise no_such_agent(agent_id)
-        joined = self._memberships.get(agent_id, ())
-        if channel in joined:
-            return
-        if len(joined) >= MAX_MEMBERSHIPS:
+    def _check_subscriptions(self, agent: Agent, more: int) -> None:
+        config, subscribed = self._config, self._subscribed
+        held = sum(subscription.size for subscription in agent.subscriptions.values())
+        for have, most, what in (
+            (len(agent.subscriptions) + 1, config.subscriptions, "subscriptions ('agents.subscriptions')"),
+            (held + more, config.patterns, "patterns in its subscriptions ('agents.patterns')"),
+        ):
+            if have > most:
+                raise Refusal(
+                    f"agent {agent.agent_id!r} may have at most {most} {what}; unsubscribe, or subscribe to a prefix "
+                    "such as 'wiki.*'",
+                    code=Code.OVERLOADED,
+                )
+        if subscribed.size + more > int(config.all_patterns * self._guest_share(agent)):
             raise Refusal(
-                f"agent {agent_id!r} is in {MAX_MEMBERSHIPS} channels, which is the most; leave one first",
+                f"the agents of the network have {subscribed.size} patterns in their subscriptions, and there is no "
+                f"room for {more} more ('agents.all_patterns')",
                 code=Code.OVERLOADED,
             )
-        if channel not in self._channels and len(self._channels) >= MAX_CHANNELS:
-            raise Refusal(f"the network has {MAX_CHANNELS} channels, which is the most", code=Code.OVERLOADED)
-        self._enter(channel, agent_id)
-        self._on_change("join", {"channel": channel, "agent_id": agent_id})
-        self._can_undo(lambda: self._leave_again(channel, agent_id))
-
-    def leave(self, channel: str, agent_id: str) -> None:
-        """End a membership. A channel goes away with its last member.
-
-        Raises:
-            Refusal: no_such_channel. It is no error if the agent is not a member.
-        """
-        if agent_id in self._members_of(channel):
-            self._exit(channel, agent_id)
-
-    def remove_channel(self, channel: str) -> None:
-        """Remove a channel and all its memberships; raises `Refusal` (no_such_channel)."""
-        members = list(self._members_of(channel))
-        for agent_id in members:
-            self._forget(channel, agent_id)
-        self._on_change("remove_channel", {"channel": channel})
-        self._can_undo(lambda: [self._enter_again(channel, agent_id) for agent_id in members])
-
-    def _members_of(self, channel: str) -> dict[str, None]:
-        members = self._channels.get(channel)
-        if members is None:
-            raise _no_such_channel(channel)
-        return members
-
-    def _enter(self, channel: str, agent_id: str) -> None:
-        self._channels.setdefault(channel, {})[agent_id] = None
-        self._memberships.setdefault(agent_id, set()).add(channel)
-
-    def _exit(self, channel: str, agent_id: str) -> None:
-        self._forget(channel, agent_id)
-        self._on_change("leave", {"channel": channel, "agent_id": agent_id})
-        self._can_undo(lambda: self._enter_again(channel, agent_id))
-
-    def _leave_again(self, channel: str, agent_id: str) -> None:
-        if agent_id in self._channels.get(channel, ()):
-            self._forget(channel, agent_id)
-
-    def _enter_again(self, channel: str, agent_id: str) -> None:
-        if agent_id in self._agents:
-            self._enter(channel, agent_id)
-
-    def _forget(self, channel: str, agent_id: str) -> None:
-        """End a membership. Keep no channel without members and no agent without channels."""
-        members, joined = self._channels[channel], self._memberships[agent_id]
-        del members[agent_id]
-        joined.discard(channel)
-        if not members:
-            del self._channels[channel]
-        if not joined:
-            del self._memberships[agent_id]
 
     # -- into inboxes
 
@@ -293,7 +194,7 @@ class Inboxes:
             return (agent for agent in self._agents.values() if agent.group == destination.id)
         members = self._channels.get(destination.id)
         if members is None:
-            raise _no_such_channel(destination.id)
+            raise no_such_channel(destination.id)
         return (agent for agent_id in members if (agent := self._agents.get(agent_id)) is not None)
 
     def _put(self, agent: Agent, event: Event, size: int, source: str) -> bool:
@@ -326,15 +227,13 @@ class Inboxes:
     def _has_room(self, agent: Agent, size: int, source: str) -> bool:
         """Return whether an inbox that drops nothing takes an event of this source.
 
-        One source can fill the inbox. The others share as much room again, of which each gets no
-        more than it leaves over: however many flood an inbox, the next source finds room.
+        See `shares`: one source can fill the inbox, and others find room all the same.
         """
         inbox, most, most_bytes = agent.inbox, self._config.inbox_size, self._config.inbox_bytes
         if len(inbox) < most and inbox.size + size <= most_bytes:
             return True
         count, held = inbox.held_by(source)
-        left, left_bytes = 2 * most - len(inbox) - 1, 2 * most_bytes - inbox.size - size
-        return count + 1 <= most and held + size <= most_bytes and count <= left and held <= left_bytes
+        return has_share(count, len(inbox), 1, most) and has_share(held, inbox.size, size, most_bytes)
 
     # -- out of inboxes
 
@@ -384,25 +283,9 @@ def packed_size(event: Event) -> int:
         return len(repr(data))
 
 
-def source_of(event: Event) -> str:
-    """Return whose share of an inbox or a queue an event takes.
-
-    The worker that sent it counts, whatever name the event speaks in.
-    """
-    return event.via or str(event.source or f"{SYSTEM}:{SYSTEM}")
-
-
 def _lose(agent: Agent, source: str) -> None:
     agent.dropped += 1
     agent.losses.add(source)
-
-
-def no_such_agent(agent_id: str) -> Refusal:
-    return Refusal(f"no agent {agent_id!r} is registered", code=Code.NO_SUCH_AGENT)
-
-
-def _no_such_channel(channel: str) -> Refusal:
-    return Refusal(f"no channel {channel!r}", code=Code.NO_SUCH_CHANNEL)
 
 
 def _allowed(event: Event) -> frozenset[str] | None:
@@ -410,8 +293,3 @@ def _allowed(event: Event) -> frozenset[str] | None:
     if event.visibility != "restricted":
         return None
     return frozenset(agent.removeprefix(f"{AGENT}:") for agent in event.allowed_agents or ())
-
-
-def _run_backwards(steps: list[Callable[[], object]]) -> None:
-    for step in reversed(steps):
-        step()

@@ -1,5 +1,7 @@
 """Wrong passwords, and how long an address that gave them must wait. Pure.
 
+The operator's token is guarded in the same way.
+
 The time grows per address and group. It never grows per group alone, because a stranger who guesses
 must not lock the group's own agents out. A right password is refused during that time as well:
 otherwise waiting would cost a guesser nothing.

@@ -7,7 +7,7 @@ agent that gives a password later, or that code inside the network registers, is
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Collection
 
 from ...ipc.errors import Code
 from ..config import AgentsConfig
@@ -19,7 +19,7 @@ class Guests:
     """Counts the guests of a network, in all and per address."""
 
     def __init__(self) -> None:
-        self._of_address: Counter[str] = Counter()
+        self._at: dict[str, set[str]] = {}  # the ids of the guests at each address
         self._count = 0
 
     def __len__(self) -> int:
@@ -35,10 +35,11 @@ class Guests:
         Raises:
             Refusal: too_many or overloaded.
         """
-        if address is not None and self._of_address[address] >= config.guests_per_address:
+        present = len(self.at(address)) if address is not None else 0
+        if present >= config.guests_per_address:
             raise Refusal(
-                f"{self._of_address[address]} agents without a password are registered from {address}, which is the "
-                "most ('agents.guests_per_address'); unregister one, or join a group with its password",
+                f"{present} agents without a password are registered from {address}, which is the most "
+                "('agents.guests_per_address'); unregister one, or join a group with its password",
                 code=Code.TOO_MANY,
             )
         if is_shared and self._count >= int(config.max_agents * config.guest_share):
@@ -48,18 +49,22 @@ class Guests:
                 code=Code.OVERLOADED,
             )
 
+    def at(self, address: str) -> Collection[str]:
+        """Return the ids of the guests at an address."""
+        return self._at.get(address, ())
+
     def enter(self, agent: Agent) -> None:
         """Count an agent, if it is a guest."""
         if agent.is_guest:
             self._count += 1
             if agent.address is not None:
-                self._of_address[agent.address] += 1
+                self._at.setdefault(agent.address, set()).add(agent.agent_id)
 
     def leave(self, agent: Agent) -> None:
         """Count an agent no longer."""
         if agent.is_guest:
             self._count -= 1
             if agent.address is not None:
-                self._of_address[agent.address] -= 1
-                if not self._of_address[agent.address]:
-                    del self._of_address[agent.address]
+                self._at[agent.address].discard(agent.agent_id)
+                if not self._at[agent.address]:
+                    del self._at[agent.address]

@@ -14,19 +14,16 @@ import hmac
 import math
 import secrets
 import time
-import uuid
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from ...ipc.address import CHANNEL, check_agent_id, parse_address
+from ...ipc.address import check_agent_id
 from ...ipc.errors import Code, RemoteProtocolError, Unserializable
 from ...ipc.messages import pack, unpack
-from ...ipc.topic import check_pattern
 from ..config import AgentsConfig, GroupConfig
 from .agent import Agent
 from .delivery import Commit, Inboxes
 from .guesses import Guesses
-from .guests import Guests
 from .refusal import Refusal
 from .subscriptions import Subscription
 
@@ -54,7 +51,6 @@ class AgentRegistry(Inboxes):
         commit: Commit | None = None,
     ) -> None:
         super().__init__(config, groups, on_change, now, commit)
-        self._guests = Guests()
         self._guesses = Guesses(lambda: self._config, now)
 
     def register(
@@ -126,11 +122,6 @@ class AgentRegistry(Inboxes):
         if is_guest:
             self._guests.check(self._config, address, is_shared=self._has_passwords)
 
-    @property
-    def _has_passwords(self) -> bool:
-        """Whether agents with a password may come, for which room is kept."""
-        return any(group.password_hash for group in self._groups.values())
-
     def _enroll(self, agent: Agent) -> None:
         if (present := self._agents.get(agent.agent_id)) is not None:
             self._guests.leave(present)
@@ -153,18 +144,21 @@ class AgentRegistry(Inboxes):
         if agent is None:
             return None
         self._guests.leave(agent)
+        subscriptions = dict(agent.subscriptions)
         self.unsubscribe(agent)
         for name in list(self._memberships.get(agent_id, ())):
             self._exit(name, agent_id)
         self._on_change("unregister", {"agent_id": agent_id})
-        self._can_undo(lambda: self._come_back(agent))
+        self._can_undo(lambda: self._come_back(agent, subscriptions))
         _end_polls(agent)
         return agent
 
-    def _come_back(self, agent: Agent) -> None:
+    def _come_back(self, agent: Agent, subscriptions: dict[str, Subscription]) -> None:
         """Undo an unregistration."""
         if agent.agent_id not in self._agents:
             self._enroll(agent)
+            for subscription in subscriptions.values():
+                self._subscribe(agent, subscription)
 
     def _put_back(self, agent: Agent, former: Agent | None) -> None:
         """Undo a registration."""
@@ -317,54 +311,6 @@ class AgentRegistry(Inboxes):
                 f"agent {agent.agent_id!r} may do more than you ({_listed(more)}); give its secret or its group's "
                 "password",
                 code=Code.FORBIDDEN,
-            )
-
-    # -- subscriptions
-
-    def subscribe(self, agent: Agent, patterns: list[str], channels: list[str]) -> Subscription:
-        """Add a subscription. An agent with subscriptions gets only events that match one of them.
-
-        Raises:
-            InvalidEvent: a pattern or a channel does not follow the grammar.
-            Refusal: overloaded: the agent, or all agents together, have as many as they may.
-        """
-        self._check_subscriptions(agent, len(patterns) * max(1, len(channels)))
-        names = [channel.removeprefix(f"{CHANNEL}:") for channel in channels]
-        for name in names:
-            parse_address(f"{CHANNEL}:{name}")
-        subscription = Subscription(uuid.uuid4().hex, tuple(map(check_pattern, patterns)), frozenset(names))
-        agent.subscriptions[subscription.subscription_id] = subscription
-        self._subscribed.add(agent.agent_id, subscription)
-        return subscription
-
-    def unsubscribe(self, agent: Agent, subscription_id: str | None = None) -> None:
-        """End one subscription, or all of the agent's. Raises `Refusal` (not_found)."""
-        ids = list(agent.subscriptions) if subscription_id is None else [subscription_id]
-        for each in ids:
-            subscription = agent.subscriptions.pop(each, None)
-            if subscription is None:
-                raise Refusal(f"agent {agent.agent_id!r} has no subscription {each!r}", code=Code.NOT_FOUND)
-            self._subscribed.remove(agent.agent_id, subscription)
-
-    def _check_subscriptions(self, agent: Agent, more: int) -> None:
-        config, subscribed = self._config, self._subscribed
-        share = config.guest_share if agent.is_guest and self._has_passwords else 1.0
-        held = sum(subscription.size for subscription in agent.subscriptions.values())
-        for have, most, what in (
-            (len(agent.subscriptions) + 1, config.subscriptions, "subscriptions ('agents.subscriptions')"),
-            (held + more, config.patterns, "patterns in its subscriptions ('agents.patterns')"),
-        ):
-            if have > most:
-                raise Refusal(
-                    f"agent {agent.agent_id!r} may have at most {most} {what}; unsubscribe, or subscribe to a prefix "
-                    "such as 'wiki.*'",
-                    code=Code.OVERLOADED,
-                )
-        if subscribed.size + more > int(config.all_patterns * share):
-            raise Refusal(
-                f"the agents of the network have {subscribed.size} patterns in their subscriptions, and there is no "
-                f"room for {more} more ('agents.all_patterns')",
-                code=Code.OVERLOADED,
             )
 
 

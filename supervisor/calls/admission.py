@@ -10,6 +10,8 @@ from enum import Enum
 from ...ipc.errors import Code, ModvisorError
 from ...ipc.partition import SOURCE
 from ..config import ModConfig
+from ..shares import has_share
+from .fair_queue import FairQueue, Tally
 from .in_flight import InFlight
 from .journey import Journey
 from .key_turns import KeyTurns, has_turns
@@ -42,12 +44,13 @@ class Queue(Enum):
 
 
 class Admission:
-    """Admits events to a mod in order of arrival.
+    """Admits events to a mod: those of one source in order of arrival, the sources in turn.
 
     At most ``concurrency`` events are handled at once; at most ``queue`` events of ``queue_bytes``
-    wait. While no incarnation serves (restart, reload), events wait until their deadline. An event
-    that was caused by an event in flight at this mod is exempt from the limit and the wait: a mod
-    that waits for the consequences of its own events would wait forever.
+    wait. If no more may wait, an event of the source that has most of them yields (`Tally`). While
+    no incarnation serves (restart, reload), events wait until their deadline. An event that was
+    caused by an event in flight at this mod is exempt from the limit and the wait: a mod that waits
+    for the consequences of its own events would wait forever.
 
     Events that may have killed an incarnation are suspects (`blame`). They are tried in groups:
     while one group is in flight, nothing else is, so that a death is blamed on the group. An event
@@ -71,12 +74,13 @@ class Admission:
         self._trial_queue = Queue.SUSPECT
         self._patience: asyncio.TimerHandle | None = None  # until a suspect of `LAST` is overdue
         self._is_overdue = False
-        self._queues: dict[Queue, OrderedDict[asyncio.Future[InFlight], Journey]] = {
-            kind: OrderedDict() for kind in Queue
+        self._queues: dict[Queue, OrderedDict[asyncio.Future[InFlight], Journey] | FairQueue] = {
+            kind: FairQueue() if kind is Queue.WAITING else OrderedDict() for kind in Queue
         }
+        self._tally = Tally()  # of new events that wait for their turn or for a slot
         self._depth = 0  # of all queues
         self._waiting_bytes = 0
-        self._turns = KeyTurns()
+        self._turns = KeyTurns(self._tally)
 
     # -- the keeper's side
 
@@ -144,11 +148,35 @@ class Admission:
 
     def takes(self, journey: Journey) -> bool:
         """Whether this event would be handled at once, or may wait."""
-        return self._is_free() or self._has_room(journey)
+        if self._is_free() or self._fits(journey):
+            return True
+        (count, held), limits = self._tally.of(journey), self.config.limits
+        return has_share(count, self._waiting_now(), 1, limits.queue) and has_share(
+            held, self._bytes_now(), journey.size, limits.queue_bytes
+        )
 
-    def _has_room(self, journey: Journey) -> bool:
-        waiting, limits = self._waiting_now(), self.config.limits
-        return waiting < limits.queue and (not waiting or self._bytes_now() + journey.size <= limits.queue_bytes)
+    def _fits(self, journey: Journey, more: int = 1) -> bool:
+        """Return whether this event may wait; ``more`` is 0 if it is counted already."""
+        waiting, limits = self._waiting_now() + more, self.config.limits
+        if waiting > limits.queue:
+            return False
+        return waiting <= 1 or self._bytes_now() + more * journey.size <= limits.queue_bytes
+
+    def _make_room(self, journey: Journey, more: int = 1) -> bool:
+        """Refuse waiting events of sources that have most of them, until this one may wait.
+
+        Returns False if its own source has as many.
+        """
+        while not self._fits(journey, more):
+            found = self._tally.yielding_to(journey, more, self.config.limits)
+            if found is None:
+                return False
+            loser, waits_for = found
+            if not waits_for.done():
+                waits_for.set_exception(self.overloaded())
+            self._forget(Queue.WAITING, waits_for)
+            self._turns.drop(loser)
+        return True
 
     def _waiting_now(self) -> int:
         return len(self._queues[Queue.WAITING]) + len(self._turns)
@@ -170,14 +198,13 @@ class Admission:
 
     async def _take_turn(self, journey: Journey, *, is_new: bool) -> None:
         """Wait until no other event with this key is handled. Call `KeyTurns.leave` in any case."""
-        has_room = not is_new or journey.seq is not None or self._has_room(journey)
         turn = self._turns.enter(journey, self.config.partition_by or SOURCE)
         if turn is None:
             return
         if self._away is not None:
             raise Unanswered(str(self._away), code=self._away.code)
-        if not has_room:
-            raise self.overloaded()
+        if is_new and journey.seq is None and not self._make_room(journey, 0):
+            raise self.overloaded(but=1)
         journey.own()
         try:
             async with asyncio.timeout_at(journey.deadline if journey.deadline < math.inf else None):
@@ -195,7 +222,7 @@ class Admission:
         if self._away is not None:
             raise Unanswered(str(self._away), code=self._away.code)
         # A durable event was accepted already and waits in any case.
-        if kind is Queue.WAITING and journey.seq is None and not self._has_room(journey):
+        if kind is Queue.WAITING and journey.seq is None and not self._make_room(journey):
             raise self.overloaded()
         journey.own()
         queue = self._queues[kind]
@@ -204,11 +231,13 @@ class Admission:
         self._depth += 1
         if journey.deaths is not None:
             journey.deaths.is_back = first
-            if first:
+            if first and isinstance(queue, OrderedDict):
                 _put_back(queue)
         self._waiting_bytes += journey.size
         if kind is Queue.LAST:
             self._watch_last()
+        if kind is Queue.WAITING:
+            self._tally.add(journey, slot)
         timer = None
         if journey.deadline < math.inf:
             timer = self._loop.call_at(journey.deadline, _expire, slot, self.mod_id)
@@ -246,6 +275,8 @@ class Admission:
             self._waiting_bytes -= journey.size
             if kind is Queue.LAST and not self._queues[kind]:
                 self._watch_last()
+            if kind is Queue.WAITING:
+                self._tally.remove(journey)
 
     def _is_free(self) -> bool:
         """Whether a new event may be handled at once."""
@@ -257,9 +288,9 @@ class Admission:
             and not self._depth
         )
 
-    def overloaded(self) -> Unanswered:
-        """Return the failure of an event that finds no room in the queue."""
-        waiting = self._waiting_now()
+    def overloaded(self, but: int = 0) -> Unanswered:
+        """Return the failure of an event that finds no room among those that wait, ``but`` itself."""
+        waiting = self._waiting_now() - but
         text = f"mod {self.mod_id} is overloaded: {waiting} events of {self._bytes_now()} bytes are waiting"
         return Unanswered(text, code=Code.OVERLOADED, waiting=waiting)
 

@@ -6,12 +6,13 @@ No event ever waits for them.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import Any
 
+from ...ipc.address import SYSTEM
 from ...ipc.errors import FrameTooLarge, PipeBroken, PipeBusy, PipeClosed, RequestFailed, Unserializable
 from ...ipc.messages import NOTIFY, OBSERVE, weight
 from ...ipc.pipe import HIGH_WATER
+from ..fair_line import FairLine
 from .counters import ModCounters
 from .in_flight import InFlight
 
@@ -22,13 +23,14 @@ BATCH_BYTES = 1024 * 1024
 # Bytes of memory of the copies for one mod, unless its limits say otherwise.
 MAX_BYTES = 64 * 1024 * 1024
 
+_NETWORK = f"{SYSTEM}:{SYSTEM}"
 _REMEMBERED = 64 * 1024  # bytes up to which an event is kept until the next one, for its weight
 
 
 class CopyQueue:
     """A queue of copies for one mod, bounded in number and bytes.
 
-    When it is full, the oldest are dropped and counted.
+    When it is full, the oldest of the source that takes up most of it are dropped and counted.
 
     One batch is in flight at a time: a slow observer fills this queue and nothing else.
 
@@ -38,8 +40,7 @@ class CopyQueue:
     """
 
     def __init__(self, size: int, counters: ModCounters, max_bytes: int = MAX_BYTES) -> None:
-        self._queue: deque[tuple[str, dict[str, Any], int]] = deque()
-        self._bytes = 0
+        self._queue = FairLine[tuple[str, dict[str, Any]]]()
         self.size = size
         self.max_bytes = max_bytes
         self.counters = counters
@@ -58,7 +59,7 @@ class CopyQueue:
 
         A copy in several queues counts in each.
         """
-        return self._bytes
+        return self._queue.size
 
     def observe(self, event: dict[str, Any]) -> None:
         """Queue a copy for the mod's observers."""
@@ -73,17 +74,12 @@ class CopyQueue:
         if size > self.max_bytes:
             self.counters.observe_dropped += 1
             return
-        while self._queue and (len(self._queue) >= self.size or self._bytes + size > self.max_bytes):
-            self._next()
+        queue, source = self._queue, event.get("via") or event.get("source_id") or _NETWORK
+        while queue and (len(queue) >= self.size or queue.size + size > self.max_bytes):
+            queue.drop_of_heaviest(self.size, self.max_bytes, source, size)
             self.counters.observe_dropped += 1
-        self._queue.append((method, event, size))
-        self._bytes += size
+        queue.append((method, event), size, source)
         self._ready.set()
-
-    def _next(self) -> dict[str, Any]:
-        _, event, size = self._queue.popleft()
-        self._bytes -= size
-        return event
 
     async def hold(self) -> None:
         """Stop sending. Returns when no batch is in flight."""
@@ -145,12 +141,14 @@ class CopyQueue:
         """
         batch: list[dict[str, Any]] = []
         left = BATCH_BYTES
-        method = self._queue[0][0] if self._queue else OBSERVE
-        while self._queue and len(batch) < BATCH and self._queue[0][0] == method:
-            left -= self._queue[0][2]
+        first = self._queue.first()
+        method = first[0][0] if first is not None else OBSERVE
+        while first is not None and len(batch) < BATCH and first[0][0] == method:
+            left -= first[1]
             if left < 0 and batch:
                 break
-            batch.append(self._next())
+            batch.append(self._queue.popleft()[1])
+            first = self._queue.first()
         if not self._queue:
             self._ready.clear()
         return method, batch

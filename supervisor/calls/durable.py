@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from anyio.abc import TaskGroup
@@ -18,6 +19,7 @@ from ...ipc.errors import Code, FrameTooLarge, ModvisorError, Unserializable
 from ...ipc.event import Event, EventResponse
 from ...ipc.messages import pack, unpack
 from ..journal import IN_TURN, AnsweredBefore, DurableEvent, Journal
+from ..shares import has_share, source_of
 from .admission import Unanswered
 from .caller import Answer, Caller
 from .deaths import Deaths
@@ -67,6 +69,7 @@ class DurableEvents:
         self._event_timeout = event_timeout
         self._late = late
         self._under_way: dict[tuple[str | None, str], _Case] = {}
+        self._held_by: Counter[str] = Counter()  # how many of them each source has
         self._resuming = asyncio.Lock()
         self._spell = 0  # how many times the mod went away
         self._caught_up = False  # the events of the journal are under way: newer events may follow
@@ -133,13 +136,13 @@ class DurableEvents:
                 if case.journey.key in self._under_way:
                     continue
                 if kept.record.turn != IN_TURN:  # it waits longest, and must not hold up the others
-                    self._under_way[case.journey.key] = case
+                    self._begin(case)
                     self._tasks.start_soon(self._see_through, case)
                     continue
                 await room.acquire()
                 if self._spell != spell:
                     return
-                self._under_way[case.journey.key] = case
+                self._begin(case)
                 self._tasks.start_soon(self._see_through, case, room)
 
     # -- one event
@@ -148,12 +151,13 @@ class DurableEvents:
         caller = self._caller
         if caller.away is not None:
             raise Unanswered(str(caller.away), code=caller.away.code)
-        limits = caller.config.limits
-        if not caller.takes(journey) or len(self._under_way) >= limits.queue + limits.concurrency:
+        limits, mine = caller.config.limits, self._held_by[source_of(journey.event)]
+        has_room = has_share(mine, len(self._under_way), 1, limits.queue + limits.concurrency)
+        if not caller.takes(journey) or not has_room:
             raise caller.overloaded()
         kept = self._without_deadline(journey.event, journey.parent)
         kept.versions, kept.owner = journey.versions, journey.owner
-        case = self._under_way[kept.key] = _Case(kept)
+        case = self._begin(_Case(kept))
         try:
             kept.seq = await self._journal.accept(caller.mod_id, journey.event, journey.owner)
         except AnsweredBefore as before:
@@ -168,6 +172,11 @@ class DurableEvents:
             self._end(case, Unanswered("the first sender of this event gave up", code=Code.TIMEOUT))
             raise
         self._go_on(case)
+        return case
+
+    def _begin(self, case: _Case) -> _Case:
+        self._under_way[case.journey.key] = case
+        self._held_by[source_of(case.journey.event)] += 1
         return case
 
     def _go_on(self, case: _Case) -> None:
@@ -227,6 +236,10 @@ class DurableEvents:
         """Tell the senders that wait. Returns False if none does."""
         if self._under_way.get(key := case.journey.key) is case:
             del self._under_way[key]
+            source = source_of(case.journey.event)
+            self._held_by[source] -= 1
+            if not self._held_by[source]:
+                del self._held_by[source]
         case.outcome.set_result(outcome)
         return case.waiting > 0
 

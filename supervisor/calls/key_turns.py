@@ -12,6 +12,7 @@ from ...ipc.event import Event
 from ...ipc.messages import Response, pack
 from ...ipc.partition import LEAST_LOADED, key_of
 from ..config import ModConfig
+from .fair_queue import Tally
 from .journey import Journey
 
 
@@ -31,9 +32,10 @@ class _Line:
 
 
 class KeyTurns:
-    """Hands the turn of each key from event to event."""
+    """Hands the turn of each key from event to event. ``tally`` counts those that wait."""
 
-    def __init__(self) -> None:
+    def __init__(self, tally: Tally | None = None) -> None:
+        self._tally = Tally() if tally is None else tally
         self._lines: dict[bytes, _Line] = {}
         self._keys: dict[Journey, bytes] = {}
         self._waiting = 0
@@ -68,6 +70,7 @@ class KeyTurns:
         self._keys[journey] = key
         self._waiting += 1
         self._waiting_bytes += journey.size
+        self._tally.add(journey, turn)
         return turn
 
     def leave(self, journey: Journey) -> None:
@@ -80,6 +83,13 @@ class KeyTurns:
             self._hand_on(key, line)
         else:
             self._withdraw(line, journey)
+
+    def drop(self, journey: Journey) -> None:
+        """Let an event wait for its turn no longer, if it does."""
+        key = self._keys.get(journey)
+        if key is not None and journey in self._lines[key].waiting:
+            del self._keys[journey]
+            self._withdraw(self._lines[key], journey)
 
     def leave_later(self, journey: Journey) -> asyncio.Future[Response] | None:
         """Let the event keep its turn although nobody waits for its answer any more.
@@ -122,6 +132,7 @@ class KeyTurns:
         if line.waiting.pop(journey, None) is not None:
             self._waiting -= 1
             self._waiting_bytes -= journey.size
+            self._tally.remove(journey)
 
 
 def _packed_key(event: Event, partition_by: str) -> bytes | None:

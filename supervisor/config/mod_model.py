@@ -56,7 +56,7 @@ class LimitsConfig:
         1000,
         whole(0),
         "events that wait for a free slot, or for a process that is being replaced; when the queue is full, "
-        "the mod counts as overloaded",
+        "the mod counts as overloaded, and the source that has most events in it is refused first",
     )
     queue_bytes: int = key(
         64 * 1024 * 1024,

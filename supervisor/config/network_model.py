@@ -268,6 +268,9 @@ class NetworkConfig:
         "libraries that many mods import, see below; never a mod's own code",
         section="network",
     )
+    preload_timeout: float = key(
+        60.0, duration(), "how long the import of one module of `preload` may take", section="network"
+    )
     mods: tuple[ModConfig, ...] = key(
         (),
         Reader("list of mods", read_mods),

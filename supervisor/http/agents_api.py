@@ -75,7 +75,7 @@ class _AgentsApi:
         response = await self._network.process_external_event(event, address=self._counted(request))
         if not response.success:
             return response_answer(response)
-        self._knows(request, agent_id, response.data["secret"])
+        self._note_known(request, agent_id)  # no sign of life: the agent has not come back yet
         names = ("network_name", "network_id", "secret", "assigned_group")
         return Answer({"success": True, **{name: response.data[name] for name in names}})
 
@@ -141,10 +141,13 @@ class _AgentsApi:
         """Return whether the secret is the agent's; then the connection is no stranger's."""
         if agent_id is None or not self._network.authenticate(agent_id, secret):
             return False
+        self._note_known(request, agent_id)
+        return True
+
+    def _note_known(self, request: Request, agent_id: str) -> None:
         if (connection := connection_of(request)) is not None:
             connection.belongs_to(agent_id, is_member=self._network.is_member(agent_id))
         self._intake.know(self._address_of(request))
-        return True
 
     def _counted(self, request: Request) -> str | None:
         """Return the name under which the client's address is counted; None: it is not counted."""

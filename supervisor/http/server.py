@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import math
 import socket
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ...ipc.errors import Code
+from ..agents import Guesses, RefusalLog
+from ..config import AgentsConfig
 from .admin.app import admin_app
 from .agents_api import agents_app
 from .answers import failure
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("modvisor.http")
 
+# What is guessed, and where from (see `Guesses`): every address of this machine is as good as another.
+_TOKEN, _HERE = "admin.token", "this machine"
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")  # headers that proxies add
 
 
@@ -94,7 +100,8 @@ class Servers:
         token = self._network.config.admin.token
         if token is None:
             return agents
-        return AdminGate(agents, admin_app(self._network, self._stopping), token.resolve())
+        admin, guesses = admin_app(self._network, self._stopping), Guesses(lambda: self._network.config.agents)
+        return AdminGate(agents, admin, token.resolve(), self._network.note_refusal, guesses)
 
     def _guarded(self, app: ASGIApp) -> ASGIApp:
         return WebGuard(app, lambda: self._network.config)
@@ -126,7 +133,16 @@ class AdminGate:
     All other requests go to the agents' application.
     """
 
-    def __init__(self, agents: ASGIApp, admin: ASGIApp, token: str) -> None:
+    def __init__(
+        self,
+        agents: ASGIApp,
+        admin: ASGIApp,
+        token: str,
+        note: Callable[[str, str, str], None] | None = None,
+        guesses: Guesses | None = None,
+    ) -> None:
+        self._note = note or RefusalLog().note
+        self._guesses = Guesses(AgentsConfig) if guesses is None else guesses
         self._agents = agents
         self._admin = admin
         self._token = token.encode("utf-8", "surrogateescape")
@@ -136,11 +152,21 @@ class AdminGate:
             await self._agents(scope, receive, send)
             return
         request = Request(scope)
-        refusal = self._refusal(request)
+        who = str(request.client.host) if request.client is not None else "nobody"
+        refusal = self._waits(request) or self._refusal(request)
         if refusal is not None:
-            logger.warning("refused %s %s from %s: %s", request.method, request.url.path, scope["client"], refusal[1])
+            if refusal[0] == Code.UNAUTHENTICATED and bearer_of(request):
+                self._guesses.wrong(_HERE, [_TOKEN])
+            self._note(str(refusal[0]), who, f"refused {request.method} {request.url.path} from {who}: {refusal[1]}")
         app = self._admin if refusal is None else _refused(*refusal)
         await app(scope, receive, send)
+
+    def _waits(self, request: Request) -> tuple[Code, str] | None:
+        """Refuse a token, right or wrong, after too many wrong ones from this machine."""
+        wait = self._guesses.wait(_HERE, [_TOKEN]) if bearer_of(request) and _is_loopback(request) else 0.0
+        if not wait:
+            return None
+        return Code.TOO_MANY, f"too many wrong tokens; try again in {math.ceil(wait)} s, or use the unix socket"
 
     def _refusal(self, request: Request) -> tuple[Code, str] | None:
         if not _is_loopback(request):

@@ -208,8 +208,8 @@ class Machine:
         served = incarnation.served if incarnation is not None else 0.0
         starved = facts.error is not None and facts.error.starved
         verdict = None if incarnation is None else incarnation.in_flight.verdict
-        charged = not starved and (verdict is None or verdict.is_of_mod)
-        match self._policy.exited(self._loop.time(), clean=clean, uptime=served, charged=charged):
+        charged = verdict is None or verdict.is_of_mod
+        match self._policy.exited(self._loop.time(), clean=clean, uptime=served, charged=charged, starved=starved):
             case Restart(delay):
                 self._delay = delay
                 return Trigger.EXITED, None

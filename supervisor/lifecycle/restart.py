@@ -61,7 +61,9 @@ class RestartPolicy:
         self._exits: deque[float] = deque(maxlen=config.max_restarts + 1)
         self.reset()
 
-    def exited(self, now: float, *, clean: bool, uptime: float, charged: bool = True) -> Restart | GiveUp | None:
+    def exited(
+        self, now: float, *, clean: bool, uptime: float, charged: bool = True, starved: bool = False
+    ) -> Restart | GiveUp | None:
         """Decide what follows the end of an incarnation.
 
         Args:
@@ -69,6 +71,8 @@ class RestartPolicy:
             clean: the incarnation ended by itself and without an error.
             uptime: seconds for which it served; 0.0 if it never did.
             charged: False: an event that was handled alone is to blame, and the end does not count.
+            starved: the supervisor lacked what a start takes. That does not count either, but the
+                delay grows.
 
         Returns:
             None if the policy does not bring the mod back.
@@ -78,6 +82,8 @@ class RestartPolicy:
             return None
         if uptime >= self._config.healthy_after:
             self._settle()
+        if starved:
+            return Restart(self._take_delay())
         if not charged:
             return Restart(self._first_delay * (1 - JITTER * self._jitter()))
         self._in_a_row += 1

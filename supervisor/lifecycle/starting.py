@@ -25,7 +25,7 @@ from ..calls import Traces
 from ..config import AUTO, ModConfig, NetworkConfig, with_mod_file
 from ..journal import StateDir
 from ..limits import Enforcement
-from ..process import ModLog, probe
+from ..process import ModLog, is_shortage, probe
 from ..sources import CompiledCode, Home, SnapshotStore, has_home, read_home, search_path
 from .incarnation import StartFailed, StartOrder
 
@@ -173,4 +173,8 @@ def naming(mod_id: str) -> Iterator[None]:
     except ModvisorError as error:
         raise StartFailed(f"mod {mod_id}: {error}", code=error.code, **error.details) from None
     except OSError as error:  # a folder cannot be made: the disk is full, or not ours to write
+        raise StartFailed(f"mod {mod_id}: {error}").for_want(error) from None
+    except RuntimeError as error:
+        if not is_shortage(error):  # a bug
+            raise
         raise StartFailed(f"mod {mod_id}: {error}").for_want(error) from None

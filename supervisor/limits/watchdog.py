@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -49,7 +50,33 @@ SAMPLE_SHARE = 1 / 400  # with 200 mods the passes are 4 s apart
 NEAR_SHARE = 1 / 20
 TRIPPED_SHARE = 1 / 2
 
+YOUNG_INTERVAL = 0.6
+"""Seconds between two passes while a worker is young."""
+
+LONGEST_PAUSE = 4.0
+"""Seconds between two passes at most, however long a pass takes. `doctor` promises as much."""
+
+YOUNG = 2.0
+"""Seconds within which a new worker has its figures: it is sampled as often as one near a limit.
+The CPU figure takes two samples."""
+
 Take = Callable[[Iterable[int], Mapping[int, Iterable[int]]], Mapping[int, ProcessSample]]
+
+
+def pause_after(took: float, *, near: bool, young: bool) -> float:
+    """Return the seconds from a pass that took so long to the next one.
+
+    Args:
+        near: a tree is near one of its limits.
+        young: a worker is new.
+    """
+    if near:
+        pause = max(NEAR_INTERVAL, took / NEAR_SHARE)
+    elif young:
+        pause = max(YOUNG_INTERVAL, took / TRIPPED_SHARE)
+    else:
+        pause = max(SAMPLE_INTERVAL, took / SAMPLE_SHARE)
+    return min(pause, LONGEST_PAUSE)
 
 
 class Watchdog:
@@ -71,6 +98,7 @@ class Watchdog:
         self._watched: dict[int, WatchedTree] = {}
         self._stopping = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._young_until = -math.inf  # monotonic: when the newest worker is no longer young
         self.passes = 0
         self.looks = 0
 
@@ -92,6 +120,7 @@ class Watchdog:
         tree = WatchedTree(mod_id, number, pid, limits, Watch(limits), cgroup, storage, on_exceeded)
         with self._lock:
             self._watched[pid] = tree
+        self._young_until = time.monotonic() + YOUNG
 
     def unwatch(self, pid: int) -> None:
         """Stop watching a worker, because it has ended. Nothing is reported about it afterwards."""
@@ -136,14 +165,16 @@ class Watchdog:
 
     def _pause(self, tripwires: Tripwires, near: bool, took: float) -> None:
         """Wait until the next pass is due, or a tripwire is touched."""
-        interval = max(NEAR_INTERVAL, took / NEAR_SHARE) if near else max(SAMPLE_INTERVAL, took / SAMPLE_SHARE)
         now = time.monotonic()
+        interval = pause_after(took, near=near, young=now < self._young_until)
         due, earliest = now + interval, now + took / TRIPPED_SHARE
         while now < due:
             if self._stopping.wait(min(TRIPWIRE_INTERVAL, due - now)):
                 return
             now = time.monotonic()
             self.looks += 1
+            if now < self._young_until:  # a worker was started meanwhile
+                due = min(due, now + YOUNG_INTERVAL)
             if now >= earliest and self._watched and tripwires.touched():
                 return
 

@@ -36,12 +36,15 @@ class ChildProcess(WorkerProcess):
         launch: Launch,
     ) -> None:
         assert popen.stdout is not None
-        pidfd = os.pidfd_open(popen.pid) if hasattr(os, "pidfd_open") else None
         with popen.stdout as output:
             super().__init__(popen.pid, sock, os.dup(output.fileno()), dump, launch)
         self._popen = popen
         self._lifeline = lifeline
-        self._watch_death(pidfd)
+        try:
+            self._watch_death()
+        except OSError:  # no descriptor is left
+            self._output.finish()
+            raise
 
     def kill(self, signum: int = signal.SIGKILL, *, cgroup: str | None = None) -> None:
         if self.exited.done():
@@ -58,8 +61,9 @@ class ChildProcess(WorkerProcess):
 
     # -- death: known by pidfd, not by end of file, since a grandchild can hold every pipe open
 
-    def _watch_death(self, pidfd: int | None) -> None:
-        if pidfd is not None:
+    def _watch_death(self) -> None:
+        if hasattr(os, "pidfd_open"):
+            pidfd = os.pidfd_open(self.pid)
             self._loop.add_reader(pidfd, self._died, pidfd)
         else:  # macOS: a thread waits without reaping, so that the process group id stays ours until `_died`
             threading.Thread(target=self._wait_elsewhere, name=f"wait-{self.pid}", daemon=True).start()

@@ -26,8 +26,10 @@ Made = TypeVar("Made")
 
 
 def is_shortage(error: BaseException) -> bool:
-    """Return whether the supervisor, or the machine, lacked descriptors, processes or memory."""
-    return isinstance(error, OSError) and error.errno in SHORTAGES
+    """Return whether the supervisor, or the machine, lacked descriptors, processes, threads or memory."""
+    if isinstance(error, OSError):
+        return error.errno in SHORTAGES
+    return isinstance(error, RuntimeError) and str(error) == "can't start new thread"
 
 
 class Reserve:

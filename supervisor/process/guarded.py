@@ -32,7 +32,7 @@ from ...ipc.launching import (
     encode,
 )
 from .descriptors import reserve
-from .guardian_process import GuardianProcess
+from .guardian_process import IMPORTING, GuardianProcess
 from .interpreters import command_and_environment
 from .launch import Launch
 from .process import STACK_SIGNAL, DumpFile, Exit, Usage, WorkerProcess
@@ -180,12 +180,20 @@ class GuardianLauncher:
         python: the interpreter of guardian and workers. It must be able to import
             ``modvisor.worker``.
         preload: modules that the guardian imports.
+        preload_timeout: seconds that the import of one of them may take.
     """
 
-    def __init__(self, cwd: Path, python: str = sys.executable, preload: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        cwd: Path,
+        python: str = sys.executable,
+        preload: tuple[str, ...] = (),
+        preload_timeout: float = IMPORTING,
+    ) -> None:
         self._cwd = cwd
         self._python = python
         self._preload = preload
+        self._preload_timeout = preload_timeout
         self._guardian: GuardianProcess | None = None
         self._running: set[GuardedProcess] = set()
         self._sending = asyncio.Lock()
@@ -216,7 +224,9 @@ class GuardianLauncher:
 
     def _current(self) -> GuardianProcess:
         if self._guardian is None or self._guardian.ended.done():
-            self._guardian = reserve.with_spare(lambda: GuardianProcess(self._python, self._preload))
+            self._guardian = reserve.with_spare(
+                lambda: GuardianProcess(self._python, self._preload, self._preload_timeout)
+            )
         return self._guardian
 
     async def _try_launch(self, launch: Launch) -> GuardedProcess | None:

@@ -12,10 +12,10 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 
 from ...ipc.errors import RemoteProtocolError
-from ...ipc.launching import MAX_SIZE, Imported, decode
+from ...ipc.launching import MAX_SIZE, Imported, Importing, decode
 from .interpreters import worker_environment
 from .process import Exit
 
@@ -33,8 +33,8 @@ GUARDIAN_END = 5.0
 MAX_LINE = 16 * 1024
 """Bytes of a line that a guardian prints, and read at once; a longer line is split."""
 
-IMPORTING = 120.0
-"""Seconds the guardian has to import what is to be preloaded."""
+IMPORTING = 60.0
+"""Seconds the guardian has to import one module that is to be preloaded: `network.preload_timeout`."""
 
 
 class GuardianProcess:
@@ -45,9 +45,12 @@ class GuardianProcess:
         deaf, dead: `DEAF` and `DEAD`, for tests to change.
     """
 
-    def __init__(self, python: str, preload: tuple[str, ...] = ()) -> None:
+    def __init__(self, python: str, preload: tuple[str, ...] = (), preload_timeout: float = IMPORTING) -> None:
         self._loop = asyncio.get_running_loop()
         self._preload = preload
+        self._preload_timeout = preload_timeout
+        self._importing: str | None = None
+        self._late: asyncio.TimerHandle | None = None  # for the import that is under way
         self._imported: asyncio.Future[dict[str, str]] = self._loop.create_future()
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -78,30 +81,49 @@ class GuardianProcess:
         self._loop.add_reader(self._pidfd, self._died)
         self._loop.add_reader(self._stderr, self._log)
         if preload:
-            self._loop.add_reader(self._sock, self._has_imported)
+            self._loop.add_reader(self._sock, self._imports)
         else:
             self._imported.set_result({})
 
     async def imported(self) -> dict[str, str]:
         """Wait until ``preload`` is imported. Return the modules that failed, each with the reason.
 
-        A guardian that takes longer than `IMPORTING` is killed.
+        A guardian whose import of one module takes longer than ``preload_timeout`` is killed.
         """
-        try:
-            async with asyncio.timeout(IMPORTING):
-                return await asyncio.shield(self._imported)
-        except TimeoutError:
-            self.send(signal.SIGKILL)
-            return dict.fromkeys(self._preload, f"the imports took more than {IMPORTING:g} s")
+        return await asyncio.shield(self._imported)
 
-    def _has_imported(self) -> None:
-        self._loop.remove_reader(self._sock)
-        with suppress(OSError, RemoteProtocolError):  # it has died: `_died` reports that
+    def _imports(self) -> None:
+        try:
             message = decode(self._sock.recv(MAX_SIZE))
-            if isinstance(message, Imported):
-                for name, why in message.failures.items():
-                    logger.error("network.preload: %r cannot be imported: %s", name, why)
-                self._imported.set_result(message.failures)
+        except BlockingIOError:
+            return
+        except (OSError, RemoteProtocolError):  # it has died: `_died` reports that
+            message = None
+        if self._late is not None:
+            self._late.cancel()
+        if isinstance(message, Importing):
+            self._importing = message.name
+            self._late = self._loop.call_later(self._preload_timeout, self._import_hangs, message.name)
+            return
+        self._loop.remove_reader(self._sock)
+        if isinstance(message, Imported) and not self._imported.done():
+            self._report(message)
+            self._imported.set_result(message.failures)
+
+    def _import_hangs(self, name: str) -> None:
+        why = f"its import took more than {self._preload_timeout:g} s (network.preload_timeout)"
+        self._report(Imported({name: why}, {}))
+        self._imported.set_result({name: why})
+        self.send(signal.SIGKILL)
+
+    def _report(self, imported: Imported) -> None:
+        for name, why in imported.failures.items():
+            logger.error("network.preload: %r cannot be imported: %s", name, why)
+        for name, names in imported.threads.items():
+            logger.warning(
+                "network.preload: the import of %r started threads (%s). Forked workers do not have them, so a mod that "
+                "uses it may hang; take it out of the list, or give such mods 'launch: exec'", name, names,
+            )  # fmt: skip
 
     async def order(self, data: bytes, fds: list[int]) -> bool:
         """Hand over an order. Return False if the guardian has died.
@@ -174,15 +196,16 @@ class GuardianProcess:
             pass
         self._loop.remove_reader(self._stderr)
         self._stderr.close()
+        if self._late is not None:
+            self._late.cancel()
         if not self._imported.done():
-            self._imported.set_result(
-                dict.fromkeys(self._preload, "the process that imports the modules has died over one of them")
-            )
+            over = self._preload if self._importing is None else (self._importing,)
+            self._imported.set_result(dict.fromkeys(over, f"its import ended the process: {_ending(status)}"))
         if self._sock.fileno() >= 0:
             self._close()
             logger.warning(
                 "the guardian (pid %d) has died: %s; its workers go on, and the next launch starts another guardian",
-                self.pid, Exit(status, None) if status >= 0 else Exit(None, -status),
+                self.pid, _ending(status),
             )  # fmt: skip
         self.ended.set_result(None)
 
@@ -205,3 +228,7 @@ class GuardianProcess:
         for line in filter(None, lines):
             logger.error("%s", line.decode("utf-8", "replace"))
         return bool(data)
+
+
+def _ending(status: int) -> Exit:
+    return Exit(status, None) if status >= 0 else Exit(None, -status)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from .children import ExecLauncher
 from .guarded import GuardianLauncher
+from .guardian_process import IMPORTING
 from .launch import Launch
 from .process import WorkerProcess
 
@@ -37,11 +38,14 @@ class Launcher(Protocol):
         ...
 
 
-def make_launcher(cwd: Path, preload: tuple[str, ...] = ()) -> Launcher:
+def make_launcher(cwd: Path, preload: tuple[str, ...] = (), preload_timeout: float = IMPORTING) -> Launcher:
     """Return the launcher for this system.
 
     Args:
         cwd: the workers' working directory.
         preload: modules to import before workers are forked, on systems that fork them.
+        preload_timeout: seconds that the import of one of them may take.
     """
-    return GuardianLauncher(cwd, preload=preload) if sys.platform == "linux" else ExecLauncher(cwd)
+    if sys.platform != "linux":
+        return ExecLauncher(cwd)
+    return GuardianLauncher(cwd, preload=preload, preload_timeout=preload_timeout)

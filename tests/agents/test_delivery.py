@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from modvisor.supervisor import Event
-from modvisor.supervisor.agents import Refusal, delivery
+from modvisor.supervisor.agents import Refusal, channels, delivery
 from modvisor.supervisor.config import parse_config
 from tests.conftest import until
 
@@ -41,8 +41,8 @@ def test_a_channel_goes_with_its_last_member() -> None:
 
 
 def test_one_agent_cannot_use_up_the_channels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "MAX_MEMBERSHIPS", 3)
-    monkeypatch.setattr(delivery, "MAX_CHANNELS", 4)
+    monkeypatch.setattr(channels, "MAX_MEMBERSHIPS", 3)
+    monkeypatch.setattr(channels, "MAX_CHANNELS", 4)
     registry = Registry()
     for agent_id in ("alice", "bob"):
         registry.register(agent_id, {})
@@ -70,7 +70,7 @@ def test_one_agent_cannot_use_up_the_channels(monkeypatch: pytest.MonkeyPatch) -
 def test_after_many_joins_and_leaves_nothing_is_left() -> None:
     registry = Registry()
     registry.register("alice", {})
-    for number in range(delivery.MAX_CHANNELS + 1):
+    for number in range(channels.MAX_CHANNELS + 1):
         registry.join(f"c{number}", "alice")
         registry.leave(f"c{number}", "alice")
     assert (registry.channels(), registry._memberships) == ([], {})

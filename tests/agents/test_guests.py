@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modvisor.ipc.event import Event
-from modvisor.supervisor.agents import Refusal, RefusalLog
+from modvisor.supervisor.agents import Refusal, RefusalLog, channels
 from modvisor.supervisor.agents import guesses as guessing
 from modvisor.supervisor.agents import refusals as refusing
 from modvisor.supervisor.agents.guesses import Guesses
@@ -128,6 +128,30 @@ def test_guests_are_counted_and_known_after_a_restart() -> None:
     assert refused(registry, "bob", address="192.0.2.1") == "too_many"
     registry.time = 61.0
     assert registry.expired() == ["alice"], "it has not come back"
+
+
+def test_guests_cannot_use_up_the_channels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channels, "MAX_CHANNELS", 8)
+    monkeypatch.setattr(channels, "MAX_MEMBERSHIPS", 3)
+    registry = Registry(FRIENDS)
+
+    def joins(agent_id: str, channel: str) -> str | None:
+        try:
+            registry.join(channel, agent_id)
+        except Refusal as refusal:
+            return str(refusal.code)
+        return None
+
+    for n, address in enumerate(("192.0.2.1", "192.0.2.1", "192.0.2.2")):
+        registry.register(f"guest{n}", {}, address=address)
+    registry.register("friend", {}, password_hash=password("sesame"), address="192.0.2.1")
+    assert [joins("guest0", f"c{n}") for n in range(2)] == [None] * 2
+    assert [joins("guest1", f"c{n}") for n in range(2)] == [None, "too_many"], "one address is as one agent"
+    assert [joins("guest2", f"d{n}") for n in range(3)] == [None, None, "overloaded"], "half is kept for members"
+    assert joins("guest2", "c0") is None, "a channel that is there"
+    assert [joins("friend", f"e{n}") for n in range(3)] == [None] * 3
+    registry.leave("c1", "guest0")
+    assert joins("guest1", "c1") == "overloaded"
 
 
 # -- guesses

@@ -117,6 +117,20 @@ async def test_a_large_event_is_not_kept_for_its_weight() -> None:
     assert copies._weighed[0]["event_id"] == "1"
 
 
+async def test_a_source_that_floods_an_observer_pushes_out_only_its_own_copies(observer: Observer) -> None:
+    queue = CopyQueue(10, ModCounters())
+    for n in range(3):
+        queue.observe({**event(n), "source_id": "agent:modest"})
+    for n in range(100, 200):
+        queue.observe({**event(n), "source_id": "agent:flood" if n % 2 else "agent:relayed", "via": "mod:flood"})
+    feeding = asyncio.create_task(queue.feed(observer.in_flight))
+    await until(lambda: not len(queue))
+    await until(lambda: len(observer.numbers) == 10)
+    assert observer.numbers == [0, 1, 2, *range(193, 200)]
+    assert queue.counters.observe_dropped == 93
+    feeding.cancel()
+
+
 async def test_batches_are_bounded_in_number_and_bytes(observer: Observer) -> None:
     counters = ModCounters()
     queue = CopyQueue(10_000, counters)

@@ -215,6 +215,23 @@ async def test_at_most_so_many_events_are_under_way(durable: Durable) -> None:
     assert caught.value.code == Code.OVERLOADED
 
 
+async def test_a_source_whose_events_fill_a_durable_mod_leaves_room_for_others(durable: Durable) -> None:
+    await durable.events.resume()
+    most = durable.caller.config.limits.queue + durable.caller.config.limits.concurrency
+    for n in range(most):
+        durable.ask(n)
+    await settle()
+    with pytest.raises(Unanswered) as caught:
+        await durable.ask(most)
+    assert caught.value.code == Code.OVERLOADED
+    other = Journey(Event("work.do", "mod:other", event_id="other", payload={"n": -1}), math.inf)
+    durable.asking.append(asyncio.create_task(durable.events.ask(other)))
+    await settle()
+    assert durable.caller.asked[-1] == (-1, 1)
+    await durable.answer(-1, yes(-1))
+    assert durable.events._held_by == {"agent:alice": most}
+
+
 async def test_an_event_stays_accepted_when_its_mod_goes_away(durable: Durable) -> None:
     await durable.events.resume()
     task = durable.ask(1)

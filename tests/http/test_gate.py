@@ -68,3 +68,21 @@ async def test_another_machine_is_refused_even_with_the_token() -> None:
     async with asking("10.0.0.5") as client:
         assert (await client.get("/admin/v1/status", headers=RIGHT)).status_code == 403
         assert (await client.get("/api/health")).status_code == 200
+
+
+async def test_guesses_of_the_token_make_their_address_wait_and_are_summed_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with asking() as client:
+        codes = [
+            (await client.get("/admin/v1/status", headers={"Authorization": f"Bearer {n}"})).status_code
+            for n in range(200)
+        ]
+        assert codes[:6] == [401] * 6
+        assert codes.count(401) <= 8
+        waiting = await client.get("/admin/v1/status", headers=RIGHT)
+        assert (waiting.status_code, waiting.json()["error"]) == (429, "too_many")
+        assert "try again in" in waiting.json()["message"]
+        assert (await client.get("/admin/v1/status")).status_code == 401, "a missing token is no guess"
+    lines = [record.getMessage() for record in caplog.records if record.name == "modvisor.refused"]
+    assert len(lines) == 2

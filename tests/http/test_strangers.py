@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from modvisor.supervisor import AgentNetwork
 from tests.agents.registries import password
-from tests.http.serving import TALKER, Served, shared_network
+from tests.http.serving import TALKER, Served, serving, shared_network
 
 pytestmark = pytest.mark.anyio
 
@@ -57,6 +58,17 @@ async def test_one_address_has_a_few_guests_and_agents_with_a_password_are_not_c
     assert (await register(served, "other", "192.0.2.2")).status_code == 200
     friends = [await register(served, f"friend{n}", "192.0.2.1", **SESAME) for n in range(5)]
     assert [answer.status_code for answer in friends] == [200] * 5
+
+
+async def test_a_registration_is_no_sign_that_a_guest_came_back(served: Served) -> None:
+    assert served.network._parts is not None
+    agents = served.network._parts.agents
+    secret = (await register(served, "guest", "192.0.2.1")).json()["secret"]
+    guest = agents.get("guest")
+    assert guest is not None
+    assert (guest.is_guest, guest.address, guest.has_returned) == (True, "192.0.2.1", False)
+    await served.poll("guest", secret)
+    assert guest.has_returned
 
 
 async def test_many_addresses_leave_room_for_agents_with_a_password(served: Served) -> None:
@@ -120,6 +132,27 @@ async def test_what_an_inbox_dropped_stands_in_the_answer_of_the_poll(served: Se
         await served.send("flooder", flooder, "note.made", "agent:bob")
     polled = await served.send("bob", bob, "system.poll_messages")
     assert (polled["data"]["dropped"]["events"], len(polled["data"]["messages"])) == (1, 20)
+
+
+async def test_guests_are_counted_and_known_after_a_restart(make_network: Callable[..., AgentNetwork]) -> None:
+    keys: dict[str, Any] = {"http": {"trusted_proxies": ["127.0.0.1"]}, "agents": {"guests_per_address": 2}}
+    first = make_network({"port": 0}, **keys)
+    async with serving(first) as served:
+        secret = (await register(served, "back", "192.0.2.1")).json()["secret"]
+        assert (await register(served, "gone", "192.0.2.1")).status_code == 200
+        await served.poll("back", secret)
+    await first.shutdown()
+    async with serving(make_network({"port": 0}, **keys)) as served:
+        assert (await register(served, "third", "192.0.2.1")).status_code == 429
+        assert (await register(served, "third", "192.0.2.2")).status_code == 200
+        assert served.network._parts is not None
+        agents = {agent.agent_id: agent for agent in served.network._parts.agents}
+        assert {agent_id: agent.has_returned for agent_id, agent in agents.items()} == {
+            "back": True,
+            "gone": False,
+            "third": False,
+        }
+        assert (await served.poll("back", secret))["success"]
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from modvisor.ipc.errors import RemoteProtocolError
 from modvisor.ipc.launching import (
     Ended,
     Imported,
+    Importing,
     Kill,
     Message,
     NotStarted,
@@ -27,7 +28,8 @@ MESSAGES = [
     Order([], {}, b"/"),
     Started(7, 6, 4711, True),
     NotStarted(13, "Permission denied"),
-    Imported({"numpy": "ModuleNotFoundError: No module named 'numpy'"}),
+    Importing("numpy"),
+    Imported({"numpy": "ModuleNotFoundError: No module named 'numpy'"}, {"grpc": "2 of native code"}),
     Signal(12, True),
     Kill(b""),
     Ended(9, 1.5, 4096),

@@ -45,6 +45,12 @@ def test_who_comes_back(policy: str, clean: bool, comes_back: bool) -> None:
     assert isinstance(decision, Restart) if comes_back else decision is None
 
 
+def test_a_start_that_the_supervisor_lacked_means_for_never_counts() -> None:
+    policy = RestartPolicy(RestartConfig(max_restarts=1, first_delay=1.0, max_delay=4.0), jitter=lambda: 0.0)
+    delays = [policy.exited(0.0, clean=False, uptime=0.0, starved=True) for _ in range(5)]
+    assert delays == [Restart(1.0), Restart(2.0), Restart(4.0), Restart(4.0), Restart(4.0)]
+
+
 def test_an_exit_that_needs_no_restart_is_not_counted() -> None:
     policy = steady(policy="transient", max_restarts=1)
     for _ in range(5):

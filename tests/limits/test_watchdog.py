@@ -8,13 +8,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modvisor.supervisor.config.mod_model import LimitsConfig
 from modvisor.supervisor.fleet.monitor import ResourceMonitor
@@ -22,7 +24,7 @@ from modvisor.supervisor.limits.background import set_idle
 from modvisor.supervisor.limits.over_limit import Exceeded, Watch
 from modvisor.supervisor.limits.samples import ProcessSample, memory_held, seconds_waited
 from modvisor.supervisor.limits.tripwires import MEMORY_JUMP, TASK_JUMP, Tripwires
-from modvisor.supervisor.limits.watchdog import Take, Watchdog
+from modvisor.supervisor.limits.watchdog import LONGEST_PAUSE, NEAR_INTERVAL, YOUNG, Take, Watchdog, pause_after
 from modvisor.supervisor.limits.watched_tree import DISK_INTERVAL, WatchedTree
 from tests.conftest import until
 
@@ -299,3 +301,23 @@ def test_a_mod_that_starves_behind_the_others_does_not_come_back(start: Start) -
     assert used.cpu_percent is not None
     assert used.cpu_percent < 40
     assert demand > 0.5
+
+
+@given(st.floats(0, 100), st.booleans(), st.booleans())
+def test_the_pause_after_a_slow_pass_has_a_ceiling(took: float, near: bool, young: bool) -> None:
+    assert NEAR_INTERVAL <= pause_after(took, near=near, young=young) <= LONGEST_PAUSE
+
+
+@pytest.mark.anyio
+async def test_a_new_worker_has_its_figures_soon(start: Start) -> None:
+    taken: list[list[int]] = []
+
+    def take(pids: Iterable[int], _members: Mapping[int, Iterable[int]]) -> dict[int, ProcessSample]:
+        taken.append(list(pids))
+        return {}
+
+    worker = start(WAIT)
+    async with running(take) as watchdog:
+        await until(lambda: len(taken) == 1)
+        watchdog.watch("m", 1, worker.pid, LimitsConfig(), lambda *_: None)
+        await until(lambda: taken.count([worker.pid]) >= 2, timeout=YOUNG)

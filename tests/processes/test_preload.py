@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -92,14 +93,16 @@ async def test_the_next_guardian_imports_it_too(
         (None, "ModuleNotFoundError: No module named"),
         ("1 / 0", "ZeroDivisionError: division by zero"),
         ("import sys\nsys.exit(3)", "SystemExit: 3"),
-        ("import os\nos._exit(3)", "the process that imports the modules has died over one of them"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt: "),
+        ("import os\nos._exit(3)", "its import ended the process: exit code 3"),
+        ("import time\ntime.sleep(60)", r"its import took more than 1 s (network.preload_timeout)"),
     ],
 )
 async def test_what_cannot_be_imported_is_told_at_the_start(
     make_network: Make, library: Callable[..., str], source: str | None, reason: str
 ) -> None:
     name = "no_such_library" if source is None else library(source)
-    network = make_network({"preload": ["json", name]})
+    network = make_network({"preload": ["json", name], "preload_timeout": "1s"})
     with pytest.raises(StartError) as told:
         await network.initialize()
     assert str(told.value).startswith("network.preload: ")
@@ -113,3 +116,29 @@ async def test_a_change_needs_a_restart(network: AgentNetwork, tmp_path: Path) -
     config = {"network": {"name": "test", "storage": "state", "preload": ["json"]}}
     changes = await network.reconfigure(parse_config(config, base_dir=tmp_path))
     assert changes.needs_restart == ["preload"]
+
+
+async def test_a_module_that_starts_threads_is_named(
+    make_network: Make, library: Callable[..., str], caplog: pytest.LogCaptureFixture
+) -> None:
+    name = library(
+        "import threading\nthreading.Thread(target=threading.Event().wait, name='watcher', daemon=True).start()\n"
+    )
+    network = make_network({"preload": ["json", name]})
+    await network.initialize()
+    (told,) = [record.getMessage() for record in caplog.records if "network.preload" in record.getMessage()]
+    assert f"the import of '{name}' started threads (watcher)" in told
+
+
+async def test_a_module_that_prints_without_end_and_closes_its_output_costs_nothing(
+    make_network: Make, library: Callable[..., str], caplog: pytest.LogCaptureFixture
+) -> None:
+    name = library("import os\nfor _ in range(10):\n    os.write(2, b'x' * 10_000)\nos.close(2)\n")
+    network = make_network({"preload": [name]})
+    await network.initialize()
+    guardian = network._running().mods._shared.launcher._guardian  # pyright: ignore
+    loop = asyncio.get_running_loop()
+    await until(lambda: not loop.remove_reader(guardian._stderr))  # nobody listens to its end of file
+    printed = [record.getMessage() for record in caplog.records if record.name == "modvisor.guardian"]
+    assert sum(map(len, printed)) == 100_000
+    assert max(map(len, printed)) < 50_000

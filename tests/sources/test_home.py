@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -85,22 +87,25 @@ def test_validate_names_the_entry_whose_version_is_not_there(tmp_path: Path) -> 
     assert "there is no version 1.10 of ./wiki" in problem.message
 
 
-def test_a_folder_that_cannot_be_read_is_that_mods_failure(tmp_path: Path) -> None:
-    """Root may read everything, so the name is one that no folder can have."""
-    path = "./" + "a" * 300
-    with pytest.raises(ModvisorError, match="cannot be read: File name too long"):
-        home(tmp_path, path, id="long")
-    (tmp_path / "network.yaml").write_text(f"network: {{name: demo}}\nmods: [{{path: {path}, id: long}}]\n")
-    with pytest.raises(ConfigError, match=r"mods\[0\]: .* cannot be read"):
-        with_mod_files(load_config(tmp_path / "network.yaml"))
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user can reach. The test runs as a user who may not read everything."""
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        user = os.geteuid()
+        yield Path(name)
+        os.seteuid(user)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_folder_without_permission_is_that_mods_failure(tmp_path: Path) -> None:
-    root = write(tmp_path / "mods" / "wiki", "1.0")
+def test_a_folder_that_cannot_be_read_is_that_mods_failure(open_folder: Path) -> None:
+    root = write(open_folder / "mods" / "wiki", "1.0")
+    (open_folder / "network.yaml").write_text("network: {name: demo}\nmods: [./wiki]\n")
     root.chmod(0)
-    try:
-        with pytest.raises(ModvisorError, match=r"\./wiki: .* cannot be read: Permission denied; make it readable"):
-            home(tmp_path)
-    finally:
-        root.chmod(0o700)
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+    with pytest.raises(ModvisorError, match=r"^\./wiki: .* cannot be read: Permission denied; make it readable"):
+        home(open_folder)
+    with pytest.raises(ConfigError, match=r"mods\[0\]: \./wiki: .* cannot be read"):
+        with_mod_files(load_config(open_folder / "network.yaml"))
+    os.seteuid(os.getuid())
+    root.chmod(0o700)

@@ -88,7 +88,8 @@ class WatchedCrashes(CrashLog):
         now = asyncio.get_running_loop().time()
         served = now - worker.active_since if worker is not None and worker.active_since is not None else 0.0
         clean = report.cause is Cause.EXITED and report.detail == "exit code 0"
-        gives_up = self._naive.gives_up(now, served, clean=clean, alone=report.alone)
+        starved = "no process is left" in report.detail  # the machine is to blame
+        gives_up = self._naive.gives_up(now, served, clean=clean, alone=report.alone or starved)
         if gives_up:
             self._naive.given_up()
         expected = {None: State.STOPPED, True: State.QUARANTINED, False: State.BACKOFF}[gives_up]

@@ -25,13 +25,15 @@ import select
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from pathlib import Path
 
-from ...ipc.launching import MAX_SIZE, ORDER_FDS, Imported, Order, decode, encode
+from ...ipc.launching import MAX_SIZE, ORDER_FDS, Imported, Importing, Order, decode, encode
 from ..signals import restore_defaults
 from ..sources import installed_folders
 from . import tree
@@ -165,7 +167,7 @@ def main(control: socket.socket, supervisor: int, modules: list[str]) -> None:
         return  # the supervisor has died already
     import_common()
     if modules:
-        control.send(encode(Imported(import_all(modules))))
+        control.send(encode(import_all(modules, lambda name: control.send(encode(Importing(name))))))
     installed_folders()
     gc.collect()
     gc.freeze()  # the collector would touch, and so copy, every page that a warden shares with us
@@ -181,15 +183,37 @@ def import_common() -> None:
             importlib.import_module(name)
 
 
-def import_all(names: Iterable[str]) -> dict[str, str]:
-    """Import modules that the config names. Return those that failed, with the reason."""
-    failures = {}
+def import_all(names: Iterable[str], begin: Callable[[str], object] = lambda name: None) -> Imported:
+    """Import modules that the config names. Return those that failed, and those that left threads.
+
+    Args:
+        begin: called with the name of each module before its import, which may never end.
+    """
+    failures, left = {}, {}
     for name in names:
+        begin(name)
+        before = threads()
         try:
             importlib.import_module(name)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - importing runs their code
+        except BaseException as error:  # noqa: BLE001 - importing runs their code
             failures[name] = f"{type(error).__name__}: {error}"[:1000].encode("utf-8", "backslashreplace").decode()
-    return failures
+        if started := {thread: text for thread, text in threads().items() if thread not in before}:
+            left[name] = ", ".join(sorted(started.values()))[:1000]
+    return Imported(failures, left)
+
+
+_SAFE = b"openblas"
+"""Part of the name of a library that stops its threads before a fork, and starts them again later."""
+
+
+def threads() -> dict[int, str]:
+    """Return the threads that a fork would leave behind, by their number, with a name for people."""
+    named = {thread.native_id: thread.name for thread in threading.enumerate()}
+    numbers = {int(number) for number in os.listdir("/proc/self/task")} - {os.getpid()}
+    native = numbers - named.keys()
+    if native and _SAFE in Path("/proc/self/maps").read_bytes():
+        numbers -= native
+    return {number: named.get(number) or "a thread of native code" for number in numbers}
 
 
 if __name__ == "__main__":

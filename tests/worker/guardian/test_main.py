@@ -15,7 +15,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux")
 
 
 def test_a_module_that_cannot_be_imported_is_reported() -> None:
-    failures = import_all(["json", "no_such_module"])
+    begun: list[str] = []
+    failures = import_all(["json", "no_such_module"], begun.append).failures
+    assert begun == ["json", "no_such_module"]
     assert failures == {"no_such_module": "ModuleNotFoundError: No module named 'no_such_module'"}
 
 
