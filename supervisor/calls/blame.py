@@ -131,6 +131,8 @@ def judge(
     if not culprits and len(events) == 1 and (in_trial or makes_none):
         culprits = events
     explains = in_trial and (not culprits or not set(culprits).isdisjoint(events))
+    if explains:
+        culprits = [journey for journey in culprits if journey in events]
     if len(culprits) == 1:
         return Verdict(culprits[0], named=named, in_trial=in_trial, is_of_mod=not explains)
     return Verdict(None, None, halves(culprits or events), named, in_trial, is_of_mod=not explains)

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modvisor.ipc.event import Event
@@ -141,6 +141,7 @@ def test_what_an_event_causes_at_the_same_mod_is_blamed_on_it(marks: Marks | Non
     assert (among.guilty, among.named, among.groups) == (first, (nested,), ())
 
 
+@settings(max_examples=60)
 @given(st.data())
 def test_a_death_in_a_trial_that_is_not_the_mods_brings_the_trial_further(data: st.DataObject) -> None:
     """Somebody is charged, or the suspects of the next trial are fewer. Else a crash could be repeated for ever."""
