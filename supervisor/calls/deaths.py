@@ -47,4 +47,5 @@ class Deaths:
 
     def record(self, attempt: int) -> Record:
         """Return the record for the journal, with the attempt that comes next."""
-        return Record(attempt, self.charges, self.unproven, LAST_ALONE if self.is_last else IN_TURN)
+        turn = LAST_ALONE if self.is_last else LAST if self.is_suspect else IN_TURN
+        return Record(attempt, self.charges, self.unproven, turn)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from modvisor.ipc.event import Event
 from modvisor.ipc.mark import Marks
 from modvisor.supervisor.calls.blame import End, Verdict, end_of, halves, judge
+from modvisor.supervisor.calls.deaths import Deaths
 from modvisor.supervisor.calls.journey import Journey
 from modvisor.supervisor.process.crashes import Cause, CrashReport
 
@@ -139,6 +140,16 @@ def test_what_an_event_causes_at_the_same_mod_is_blamed_on_it(marks: Marks | Non
         assert found.guilty is first
     among = judge([*dead, (2, other)], Marks(loop=1), report())
     assert (among.guilty, among.named, among.groups) == (first, (nested,), ())
+
+
+def test_what_is_known_of_a_suspect_outlives_a_quarantine() -> None:
+    """Else a mod that is tried again would die of all of them together, over and over."""
+    found, group = verdict(2, NOBODY), object()
+    again = [Deaths.of(found.applied_to(journey).record(2), group) for part in found.groups for journey in part]
+    assert [(deaths.is_suspect, deaths.is_last, deaths.group) for deaths in again] == [(True, True, group)] * 2
+    in_trial = verdict(2, NOBODY, in_trial=True)
+    alone = [Deaths.of(in_trial.applied_to(part[0]).record(3), group) for part in in_trial.groups]
+    assert group not in [deaths.group for deaths in alone]
 
 
 @settings(max_examples=60)
