@@ -7,7 +7,7 @@ PEERS  := .venv-peers/openagents
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all coverage check format house docs diagram bench bench-smoke cost crossings chaos reloads clean
+.PHONY: help run test test-all long coverage check format house docs diagram bench bench-smoke cost crossings chaos reloads strangers clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,10 @@ test-all: $(VENV)/.installed  ## the slow ones too: the wheel, real peers, long 
 	@$(BIN)/python -m pytest -m "slow" $(ARGS)
 	@$(BIN)/python -m pytest -m "not slow" --launch exec $(LIFE)
 
+# Seconds by hand: make long FOR=60
+long: $(VENV)/.installed  ## an hour of random histories of a whole network, on a virtual clock
+	@MODVISOR_LIFE_SECONDS=$(or $(FOR),3600) $(BIN)/python -m pytest tests/supervisor/test_whole_life.py -k for_long -s $(ARGS)
+
 $(VENV)/.coverage: $(VENV)/.installed
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --group coverage
 	@touch $@
@@ -63,8 +67,9 @@ format: $(VENV)/.installed  ## put the sources into shape
 house: $(VENV)/.installed  ## print rooms, long files, circles of imports, imports that run up
 	@$(BIN)/python -m tests.house
 
-docs: $(VENV)/.installed  ## print into docs/ what is printed from the code: the keys of config.md, the drawing of lifecycle.md
+docs: $(VENV)/.installed  ## print into docs/ what is printed from the code: the keys of config.md, the drawing of lifecycle.md, the OpenAPI documents
 	@$(BIN)/python docs/print_keys.py
+	@$(BIN)/python docs/print_openapi.py
 	@$(BIN)/python docs/draw_lifecycle.py
 
 diagram: docs
@@ -94,6 +99,9 @@ chaos: $(VENV)/.installed  ## ten of twenty mods misbehave in every way there is
 
 reloads: $(VENV)/.installed  ## 100 reloads in a row of a mod under 5,000 events per second; every event is counted
 	@$(BIN)/python -m benchmarks.reloads $(ARGS)
+
+strangers: $(VENV)/.installed  ## what strangers may do to the port while honest agents work, with its bounds (two minutes)
+	@$(BIN)/python -m benchmarks.strangers $(ARGS)
 
 clean:  ## remove what make made
 	@rm -rf $(VENV) .venv-peers build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

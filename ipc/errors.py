@@ -66,6 +66,7 @@ class Code(StrEnum):
     STATE_REFUSED = "state_refused"
     WRONG_VERSION = "wrong_version"
     BAD_PYTHON = "bad_python"
+    BAD_COMMAND = "bad_command"
     UNMET_REQUIREMENT = "unmet_requirement"
     DEPENDENCY_FAILED = "dependency_failed"
     NEEDED = "needed"

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Never
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import Event, EventResponse
 from .agents import MAX_POLL_WAIT, Agent, AgentRegistry, Refusal
+from .config import ENTRY_KEYS, hint
 from .events import Sender
 from .operations import Operations
 
@@ -23,11 +24,32 @@ class _Command(NamedTuple):
             may use the command.
         for_mods: what a mod needs if ``permission`` is None. A mod has no inbox or subscription of
             its own, so whatever it changes, it changes for others. None: the command only reads.
+        keys: what its payload may hold; an unknown key is refused. None: it is ignored, because
+            clients of other agent networks send more.
+        is_repeated: whether a retry (an event with the same id) gets the first answer. Commands
+            that only read are run again. A registration is, too: its answer holds a secret, which
+            only a new proof may get.
     """
 
     run: Callable[[Event, Sender], Awaitable[EventResponse]]
     permission: str | None = None
     for_mods: str | None = "agents"
+    keys: frozenset[str] | None = None
+    is_repeated: bool = False
+
+
+LOAD_KEYS = frozenset(ENTRY_KEYS) - {"path", "name", "id", "config", "version", "enabled", "required"}
+"""The other keys of a mod's entry, which `Operations.load_mod` takes, too."""
+
+_EVERY = frozenset({"request_id", "command"})  # what clients of other agent networks send with every command
+_MOD = frozenset({"mod_id", "mod_path", "mod"}) | _EVERY
+_ENTRY = frozenset({"mod_id", "mod_path", "path", "config", "version"}) | _EVERY
+_SWAP = frozenset({"mod", "mod_path", "mod_id", "config", "alias"}) | _EVERY
+
+
+def _once(*command: Any, keys: frozenset[str] | None = None, **more: Any) -> _Command:
+    """Return a command that changes something, so that a retry must not run it again."""
+    return _Command(*command, **more, keys=keys, is_repeated=True)
 
 
 class SystemCommands:
@@ -38,27 +60,31 @@ class SystemCommands:
         self._agents = agents
         self._commands: dict[str, _Command] = {
             "system.register_agent": _Command(self._register),
-            "system.unregister_agent": _Command(self._unregister),
+            "system.unregister_agent": _once(self._unregister),
             "system.list_agents": _Command(self._list_agents, for_mods=None),
             "system.list_mods": _Command(self._list_mods, for_mods=None),
-            "system.poll_messages": _Command(self._poll),
-            "system.subscribe_events": _Command(self._subscribe),
-            "system.unsubscribe_events": _Command(self._unsubscribe),
-            "system.add_channel_member": _Command(self._add_member, for_mods="channels"),
-            "system.remove_channel_member": _Command(self._remove_member, for_mods="channels"),
+            "system.poll_messages": _once(self._poll),
+            "system.subscribe_events": _once(self._subscribe),
+            "system.unsubscribe_events": _once(
+                self._unsubscribe, keys=frozenset({"subscription_id", "agent_id"}) | _EVERY
+            ),
+            "system.add_channel_member": _once(self._add_member, for_mods="channels"),
+            "system.remove_channel_member": _once(self._remove_member, for_mods="channels"),
             "system.get_channel_members": _Command(self._get_members, for_mods=None),
-            "system.remove_channel": _Command(self._remove_channel, "channels"),
+            "system.remove_channel": _once(self._remove_channel, "channels"),
             "system.list_channels": _Command(self._list_channels, for_mods=None),
             "system.health_check": _Command(self._health_check, for_mods=None),
             "system.heartbeat": _Command(self._heartbeat),
             "system.ping_agent": _Command(self._heartbeat),
-            "system.mod.load": _Command(self._load, "mods"),
-            "system.mod.unload": _Command(self._unload, "mods"),
-            "system.mod.reload": _Command(self._reload, "mods"),
-            "system.mod.swap": _Command(self._swap, "mods"),
-            "system.mod.audience": _Command(self._audience, "mods"),
-            "system.mod.promote": _Command(self._promote, "mods"),
-            "system.mod.rollback": _Command(self._rollback, "mods"),
+            "system.mod.load": _once(self._load, "mods", keys=_ENTRY | LOAD_KEYS),
+            "system.mod.unload": _once(self._unload, "mods", keys=_MOD | {"cascade"}),
+            "system.mod.reload": _once(self._reload, "mods", keys=_MOD | {"config"}),
+            "system.mod.swap": _once(self._swap, "mods", keys=_SWAP),
+            "system.mod.audience": _once(
+                self._audience, "mods", keys=_MOD | {"percent", "groups", "agents", "everyone"}
+            ),
+            "system.mod.promote": _once(self._promote, "mods", keys=_MOD),
+            "system.mod.rollback": _once(self._rollback, "mods", keys=_MOD),
             "system.mod.list": _Command(self._list_loaded, "mods"),
             "system.mod.available": _Command(self._list_available, "mods"),
         }
@@ -70,6 +96,7 @@ class SystemCommands:
             return _failure(Code.UNKNOWN_EVENT, f"unknown command {event.event_name!r}; system.* knows {known}")
         try:
             self._check_permission(event, sender, command)
+            _check_keys(event, command)
             return await command.run(event, sender)
         except ModvisorError as error:
             if error.code in (Code.FORBIDDEN, Code.UNAUTHENTICATED, Code.TOO_MANY):
@@ -80,6 +107,11 @@ class SystemCommands:
             return _failure(
                 Code.INTERNAL, f"{event.event_name} failed inside the network; the network's log has the traceback"
             )
+
+    @property
+    def repeated(self) -> frozenset[str]:
+        """The commands that a retry does not run again; see `_Command`."""
+        return frozenset(name for name, command in self._commands.items() if command.is_repeated)
 
     # -- who may
 
@@ -234,8 +266,15 @@ class SystemCommands:
         path = given.text("mod_path", "path")
         if path is None:
             raise Refusal("mod_path: expected text such as 'modvisor.mods.workspace.wiki'")
-        version = given.text("version")
-        more = {} if version is None else {"version": version}
+        more = {key: event.payload[key] for key in sorted(LOAD_KEYS) if event.payload.get(key) is not None}
+        if more and not sender.trusted:  # they give rights, or take of the machine what the operator must grant
+            raise Refusal(
+                f"{', '.join(more)}: only the operator may set this; name the mod in the network file, or load it "
+                "with 'modvisor load'",
+                code=Code.FORBIDDEN,
+            )
+        if (version := given.text("version")) is not None:
+            more["version"] = version
         return await self._network.load_mod(path, given.mapping("config"), mod_id=given.text("mod_id"), **more)
 
     async def _unload(self, event: Event, sender: Sender) -> EventResponse:
@@ -280,6 +319,13 @@ class SystemCommands:
     async def _list_available(self, event: Event, sender: Sender) -> EventResponse:
         mods = await self._network.available_mods()
         return _answer(event, f"{len(mods)} mods could be loaded", mods=mods)
+
+
+def _check_keys(event: Event, command: _Command) -> None:
+    """Refuse a key that the command does not know: a misspelt one would be ignored with success."""
+    unknown = [] if command.keys is None else [key for key in event.payload if key not in command.keys]
+    if unknown:
+        raise Refusal("; ".join(f"{key}: unknown key; {hint(key, command.keys or ())}" for key in unknown))
 
 
 class _Given:

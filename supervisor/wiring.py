@@ -66,13 +66,15 @@ class NetworkParts:
         self.records = ModRecords(self.mods, self.journal, snapshots)
         self.commands = ModCommands(self.mods, self.records, self.journal, snapshots)
         self.mods.upkeep = ModUpkeep(self.mods, self.records, tasks)
+        commands = SystemCommands(network, self.agents)
         self.gateway = Gateway(
             self.mods,
             self.agents,
-            SystemCommands(network, self.agents),
+            commands,
             network.counters,
             config.event_timeout,
             network.refusals,
+            commands.repeated,
         )
         self.families = Audiences(self.mods, self.records, lambda: network.config)
         self.dead_letters = DeadLetters(self.journal, self.mods, self.gateway)

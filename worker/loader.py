@@ -31,10 +31,9 @@ def sources_for(
     Args:
         folder: the folder of the mod's package, if `sys.path` does not lead to it.
     """
-    if mod_path.startswith("./"):
-        package = local_name(mod_path)  # also of a folder that is named `mod`
-    else:
-        package = mod_path.partition(":")[0].removesuffix(".mod")
+    # A local folder may be named `mod`, too.
+    is_local = mod_path.startswith("./")
+    package = local_name(mod_path) if is_local else mod_path.partition(":")[0].removesuffix(".mod")
     return Sources(package, folder, snapshot, compiled)
 
 

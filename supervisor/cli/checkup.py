@@ -37,10 +37,7 @@ class Checkup:
             "file": None if self.file is None else str(self.file),
             **self.report.to_dict(),
             "status": self.status,
-            "problems": [
-                {"file": each.file, "line": each.line, "key": each.key, "message": each.message}
-                for each in self.problems
-            ],
+            "problems": [each.to_dict() for each in self.problems],
         }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -67,10 +66,10 @@ def validate(settings: Settings, path: File = None) -> None:
         config = with_mod_files(load_config(path))
         check_start(config)
     except ConfigError as error:
-        document = {"valid": False, "file": str(path), "problems": [asdict(each) for each in error.problems]}
+        document = {"valid": False, "file": str(path), "problems": [each.to_dict() for each in error.problems]}
         raise CliError(ExitCode.BAD_CONFIG, mistakes(path, error), document) from None
     mods = [mod.mod_id for mod in config.mods if mod.enabled]
-    warnings = [asdict(each) for each in config.warnings]
+    warnings = [each.to_dict() for each in config.warnings]
     document = {"valid": True, "file": str(path), "network": config.name, "mods": mods, "problems": []}
     output = Output(as_json=settings.json)
     for each in config.warnings:

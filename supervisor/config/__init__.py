@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .http_model import HttpConfig
     from .mod_entry import (
         BUNDLED,
+        ENTRY_KEYS,
         entry_hash,
         fingerprint,
         is_as_quarantined,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from .mod_model import AT_LEAST_ONCE, FORK, STOP_FIRST, LimitsConfig, ModConfig, PlaceOf, RestartConfig
     from .network_file import check_open, is_allowed, load_config, parse_config
     from .network_model import AgentsConfig, GroupConfig, JournalConfig, NetworkConfig
-    from .reader import Location
+    from .reader import Location, hint
     from .values import AUTO, absolute_path, duration
     from .versions import (
         Requirement,
@@ -56,14 +57,14 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         effects="Effect ORDER changed_keys in_force",
         http_model="HttpConfig",
         mod_entry=(
-            "BUNDLED entry_hash fingerprint is_as_quarantined mod_config with_aliases with_bundled_permissions "
-            "with_changes"
+            "BUNDLED ENTRY_KEYS entry_hash fingerprint is_as_quarantined mod_config with_aliases "
+            "with_bundled_permissions with_changes"
         ),
         mod_file="MOD_FILE_NAME ModFile mod_file_given mod_file_keys read_mod_file with_mod_file",
         mod_model="AT_LEAST_ONCE FORK LimitsConfig ModConfig PlaceOf RestartConfig STOP_FIRST",
         network_file="check_open is_allowed load_config parse_config",
         network_model="AgentsConfig GroupConfig JournalConfig NetworkConfig",
-        reader="Location",
+        reader="Location hint",
         values="AUTO absolute_path duration",
         versions=(
             "Requirement WrongVersion check_version matching_version newest_final_version parse_version "

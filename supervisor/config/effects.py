@@ -34,6 +34,7 @@ _TABLE: Mapping[str, Mapping[Effect, str]] = {
         Effect.MODS: (
             "path name id enabled required config permissions speak_for delivery max_attempts durable "
             "checkpoint_every workers partition_by overlap reload launch probation aliases watch version paths python "
+            "command "
             "requires optional"
         ),
     },

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,7 @@ def read_mod(value: Any, at: Location, from_file: bool) -> Any:
         return at.wrong(f"expected a mod_path, or a mapping with a 'path', got {got(value)}")
     found = read_keys(value, at, _READERS)
     check_limits(found.get("limits", LimitsConfig()), found.get("restart", RestartConfig()), at)
+    check_language(found, at)
     _check_env(found, at)
     alias = _path_key(value, at)
     path = found.pop(alias, BROKEN)
@@ -128,6 +129,14 @@ def check_limits(limits: LimitsConfig, restart: RestartConfig, at: Location) -> 
         )
     if restart.max_delay < restart.first_delay:
         (at / "restart" / "max_delay").wrong(f"must not be less than first_delay, {restart.first_delay:g} seconds")
+
+
+def check_language(found: Mapping[str, Any], at: Location) -> None:
+    """Report an entry or a mod.yaml that names an interpreter and a worker in another language."""
+    if found.get("command") is not None and found.get("python") is not None:
+        (at / "command").wrong(
+            "'python' is for a mod in Python, 'command' for a worker in another language; remove one"
+        )
 
 
 # -- an entry that is given while the network runs
@@ -217,7 +226,7 @@ def fingerprint(config: ModConfig) -> str:
     Values at their default do not count, so a later version with more keys has the same hash.
     """
     asked = asdict(replace(config.as_asked, spec=None, asked=None, given=frozenset(), audience=None, instead_of=None))
-    usual = asdict(ModConfig("", ""))
+    usual = asdict(ModConfig("", ""))  # so that path and id count
     return _HASHED_SO + _hash(_differences(asked, usual))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .keys import keys_of, readers_of
-from .mod_entry import check_limits
+from .mod_entry import check_language, check_limits
 from .mod_model import LimitsConfig, ModConfig, RestartConfig
 from .name_values import version
 from .reader import Location, Reader
@@ -97,10 +97,15 @@ def with_mod_file(asked: ModConfig, file: ModFile | None, said: Mapping[str, Any
     limits = _completed(asked.limits, found.pop("limits", {}), asked.given, "limits")
     restart = _completed(asked.restart, found.pop("restart", {}), asked.given, "restart")
     check_limits(limits, restart, at)
+    check_language(found, at)
     at.source.check()
     declared = found.pop("version", None)
     found.pop("description", None)  # shown in lists of mods, and no part of the config
     own = {**said, **{key: value for key, value in found.items() if key not in asked.given}}
+    # The network file may name the one where the mod.yaml names the other.
+    for given, other in (("python", "command"), ("command", "python")):
+        if getattr(asked, given) is not None:
+            own.pop(other, None)
     return replace(asked, limits=limits, restart=restart, declared=declared, asked=asked, **own)
 
 

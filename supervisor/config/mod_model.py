@@ -12,6 +12,7 @@ from .env_values import EnvValue, variable
 from .keys import about, key, section
 from .name_values import mod_id, mod_path, partition, permission_set, requirement, speaker, version
 from .values import (
+    command,
     duration,
     flag,
     folder,
@@ -315,6 +316,13 @@ class ModConfig:
         or_null(interpreter),
         "the Python that the mod runs under: an interpreter (3.11 or newer), a virtual environment, or a command on "
         "`PATH`; null: the network's own",
+        in_mod_file=True,
+    )
+    command: tuple[str, ...] | None = key(
+        None,
+        or_null(command),
+        "a worker in another language: the program and its arguments, such as `[./wiki-worker]`; it speaks "
+        "[the protocol](protocol.md). null: the mod is Python",
         in_mod_file=True,
     )
     requires: tuple[Requirement, ...] = key(

@@ -243,6 +243,38 @@ def interpreter(value: Any, at: Location) -> Any:
     return at.wrong(message, code=Code.BAD_PYTHON)
 
 
+@reader("list of texts")
+def command(value: Any, at: Location) -> Any:
+    """Read a program with its arguments. The program is a path, or a command on PATH. Does not start it."""
+    if not isinstance(value, (list, tuple)) or not value:
+        return at.wrong(f"expected a list of a program and its arguments, such as [./wiki-worker], got {got(value)}")
+    words = [_argument(word, at / index) for index, word in enumerate(value) if word is not BROKEN]
+    if BROKEN in words or len(words) < len(value):
+        return BROKEN
+    program = _program(words[0], at / 0)
+    return BROKEN if program is BROKEN else (program, *words[1:])
+
+
+def _argument(value: Any, at: Location) -> Any:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return at.source.texts.get(at.key) or str(value)
+    return (
+        usable(value, at) if isinstance(value, str) else at.wrong(f"expected text, got {got(value)}; put it in quotes")
+    )
+
+
+def _program(name: str, at: Location) -> Any:
+    if os.sep not in name:
+        found = shutil.which(name)
+        text = f"no command {name!r} on PATH; give its path, such as ./{name or 'wiki-worker'}"
+        return found or at.wrong(text, code=Code.BAD_COMMAND)
+    path = joined(at.base_dir, name)
+    if os.access(path, os.X_OK) and path.is_file():
+        return str(path)
+    what = "is not an executable file (chmod +x)" if path.exists() else "does not exist"
+    return at.wrong(f"the program {path} {what}", code=Code.BAD_COMMAND)
+
+
 # -- free-form data
 
 

@@ -59,6 +59,10 @@ class Problem:
         place = f"{self.file}:{self.line}" if self.file and self.line else self.file
         return ": ".join(part for part in (place, self.key, self.message) if part)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the mistake as both APIs and the command show it."""
+        return {"file": self.file, "line": self.line, "key": self.key, "message": self.message}
+
 
 class ConfigError(ModvisorError):
     """The configuration has mistakes; ``problems`` lists all of them in the order of the file.

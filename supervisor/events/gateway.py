@@ -54,6 +54,7 @@ class Gateway:
         commands: answers the ``system.*`` events.
         event_timeout: seconds that an event has unless it says otherwise.
         refusals: the log of what is refused.
+        repeated: the ``system.*`` events that change something: a retry gets the first answer.
 
     Attributes:
         taps: called with each finished event and its response, e.g. by ``modvisor events``. Must
@@ -68,6 +69,7 @@ class Gateway:
         counters: NetworkCounters,
         event_timeout: float,
         refusals: RefusalLog | None = None,
+        repeated: frozenset[str] = frozenset(),
     ) -> None:
         self._mods = mods
         self._agents = agents
@@ -77,6 +79,7 @@ class Gateway:
         self._answers = Answers()
         self._loop = asyncio.get_running_loop()
         self._refusals = refusals or RefusalLog()
+        self._repeated_commands = repeated
         self.taps: list[Callable[[tuple[Event, EventResponse]], None]] = []
 
     # -- the doors
@@ -137,11 +140,10 @@ class Gateway:
             if agent is not None:
                 owner = agent.owner
                 event.source_agent_group = event.source_agent_group or agent.group
-        if event.event_name.startswith("system."):
-            journey.own()
-            return self._finished(event, await self._commands(event, sender))
-        journey.owner = owner
         key = (owner, event.event_id)
+        if event.event_name.startswith("system."):
+            return await self._commanded(key, journey, sender)
+        journey.owner = owner
         if not self._answers.begins(key) and (repeated := await self._repeated(key, journey)) is not None:
             return repeated
         try:
@@ -166,6 +168,22 @@ class Gateway:
         self._answers.finish(key, response, remember=memory)
         if self.taps:
             journey.own()
+        return self._finished(event, response)
+
+    async def _commanded(self, key: Key, journey: Journey, sender: Sender) -> EventResponse:
+        """Have the network answer a ``system.*`` event; a retry of a change gets the first answer."""
+        journey.own()
+        event = journey.event
+        if event.event_name not in self._repeated_commands:
+            return self._finished(event, await self._commands(event, sender))
+        if not self._answers.begins(key) and (repeated := await self._repeated(key, journey)) is not None:
+            return repeated
+        try:
+            response = await self._commands(event, sender)
+        except BaseException:
+            self._answers.finish(key, None)
+            raise
+        self._answers.finish(key, response, remember=response.success)
         return self._finished(event, response)
 
     def _finished(self, event: Event, response: EventResponse) -> EventResponse:

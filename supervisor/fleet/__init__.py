@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .forecast import unmet_requirements
     from .loading import Loading
     from .monitor import ResourceMonitor
+    from .read_models import Health, LoadedMod, ModStats, NetworkStats, Reach, Resources, SupervisorStats, WorkerStats
     from .reconfigure import Changes, apply_changes
     from .registry import ModRegistry
     from .restored import ModRecords
@@ -35,6 +36,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         forecast="unmet_requirements",
         loading="Loading",
         monitor="ResourceMonitor",
+        read_models="Health LoadedMod ModStats NetworkStats Reach Resources SupervisorStats WorkerStats",
         reconfigure="Changes apply_changes",
         registry="ModRegistry",
         restored="ModRecords",

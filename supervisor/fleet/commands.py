@@ -376,9 +376,9 @@ class ModCommands:
                 worker.adopt(own)
             manifest = await group.start(from_snapshot=from_snapshot, quarantined=True)
         except StartFailed as error:
-            if previous.mod_id != config.mod_id:
-                await self._adopt(group, previous)
-                for worker in group.keepers:
+            await self._adopt(group, previous)
+            for worker in group.keepers:
+                if worker.state is State.STARTING:  # made anew
                     worker.not_started(str(error))
             raise ReloadFailed.at_start(error) from None
         await keep_count(group, self._journal)

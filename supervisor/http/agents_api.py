@@ -14,9 +14,20 @@ from starlette.responses import Response
 from ...ipc.address import check_agent_id
 from ...ipc.errors import Code, InvalidEvent, ModvisorError, shown
 from ...ipc.event import Event
-from ..agents import MAX_POLL_WAIT
+from .agents_spec import (
+    AGENT_ID,
+    DESCRIBING,
+    HEALTH,
+    LIMIT,
+    POLL,
+    REGISTER,
+    SECRET,
+    SEND_EVENT,
+    UNREGISTER,
+    WAIT,
+)
 from .answers import Answer, event_answer, get, json_app, post, response_answer
-from .bodies import SMALL_BODY, credentials, number_query, read_body, text_of, whole_query
+from .bodies import SMALL_BODY, credentials, read_body
 from .clients import IPAddress, client_address, counted_as, is_exempt
 from .connection import Rank, connection_of, parked
 from .failures import failure_body
@@ -29,8 +40,6 @@ if TYPE_CHECKING:
     from ..operations import Operations
 
 logger = logging.getLogger("modvisor.http")
-
-MAX_POLL_LIMIT = 1_000_000
 
 
 def agents_app(
@@ -45,11 +54,11 @@ def agents_app(
     api = _AgentsApi(network, stopping or asyncio.Event(), make_room)
     return json_app(
         [
-            get("/api/health", api.health),
-            post("/api/register", api.register),
-            post("/api/send_event", api.send_event),
-            get("/api/poll", api.poll),
-            post("/api/unregister", api.unregister),
+            get("/api/health", api.health, HEALTH),
+            post("/api/register", api.register, REGISTER),
+            post("/api/send_event", api.send_event, SEND_EVENT),
+            get("/api/poll", api.poll, POLL),
+            post("/api/unregister", api.unregister, UNREGISTER),
         ]
     )
 
@@ -70,8 +79,8 @@ class _AgentsApi:
     async def register(self, request: Request) -> Response:
         body = await self._intake.read_json(request)
         agent_id = _agent_id(body)
-        payload = {"agent_id": agent_id, **{key: body.get(key) for key in ("metadata", "password_hash", "agent_group")}}
-        event = Event("system.register_agent", agent_id, payload=payload, secret=text_of(body, "secret"))
+        payload = {"agent_id": agent_id, **{key.name: key.of(body) for key in DESCRIBING}}
+        event = Event("system.register_agent", agent_id, payload=payload, secret=SECRET.of(body))
         response = await self._network.process_external_event(event, address=self._counted(request))
         if not response.success:
             return response_answer(response)
@@ -82,9 +91,7 @@ class _AgentsApi:
     async def unregister(self, request: Request) -> Response:
         body = await self._intake.read_json(request)
         agent_id = _agent_id(body)
-        event = Event(
-            "system.unregister_agent", agent_id, payload={"agent_id": agent_id}, secret=text_of(body, "secret")
-        )
+        event = Event("system.unregister_agent", agent_id, payload={"agent_id": agent_id}, secret=SECRET.of(body))
         response = await self._network.process_external_event(event, address=self._counted(request))
         return Answer({"success": True}) if response.success else response_answer(response)
 
@@ -106,8 +113,7 @@ class _AgentsApi:
         agent_id, secret = credentials(request)
         if agent_id is None:
             raise BadBody("agent_id: missing in the query")
-        wait = number_query(request, "wait", 0.0, 0.0, MAX_POLL_WAIT) or 0.0
-        limit = whole_query(request, "limit", None, 1, MAX_POLL_LIMIT)
+        wait, limit = WAIT.of(request) or 0.0, LIMIT.of(request)
         await read_body(request, SMALL_BODY)  # an unread body would hide that the client is gone
         try:
             self._authenticate(request, agent_id, secret)
@@ -191,9 +197,6 @@ def render_poll(agent_id: str, events: list[Event], dropped: dict[str, Any] | No
 
 
 def _agent_id(body: dict[str, Any]) -> str:
-    agent_id = text_of(body, "agent_id")
-    if agent_id is None:
-        raise BadBody("agent_id: missing")
-    agent_id = agent_id.removeprefix("agent:")
+    agent_id = AGENT_ID.of(body).removeprefix("agent:")
     # Checked here, so that the failure names the id; an address of another role is forbidden later.
     return agent_id if ":" in agent_id else check_agent_id(agent_id)

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from ...ipc.errors import Code, ModvisorError, Unserializable
 from ...ipc.event import Event, EventResponse
 from .failures import INTERNAL_ERROR, failure_body, status_of
+from .params import Spec
 from .wire import to_json
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -71,25 +72,29 @@ def event_answer(event: Event, response: EventResponse) -> Answer:
 # -- applications
 
 
-def get(path: str, endpoint: Endpoint) -> Route:
-    """Make a route for GET only.
+class SpecRoute(Route):
+    """A route that says what it takes and answers."""
 
-    Starlette would add HEAD, which would take events out of an inbox and then drop them.
-    """
-    route = Route(path, endpoint, methods=["GET"])
-    route.methods = {"GET"}
-    return route
-
-
-def post(path: str, endpoint: Endpoint) -> Route:
-    return Route(path, endpoint, methods=["POST"])
+    def __init__(self, method: str, path: str, endpoint: Endpoint, spec: Spec) -> None:
+        super().__init__(path, endpoint, methods=[method])
+        # Starlette would add HEAD to GET, which would take events out of an inbox and drop them.
+        self.methods = {method}
+        self.spec = spec
 
 
-def delete(path: str, endpoint: Endpoint) -> Route:
-    return Route(path, endpoint, methods=["DELETE"])
+def get(path: str, endpoint: Endpoint, spec: Spec) -> SpecRoute:
+    return SpecRoute("GET", path, endpoint, spec)
 
 
-def json_app(routes: Sequence[Route]) -> Starlette:
+def post(path: str, endpoint: Endpoint, spec: Spec) -> SpecRoute:
+    return SpecRoute("POST", path, endpoint, spec)
+
+
+def delete(path: str, endpoint: Endpoint, spec: Spec) -> SpecRoute:
+    return SpecRoute("DELETE", path, endpoint, spec)
+
+
+def json_app(routes: Sequence[SpecRoute]) -> Starlette:
     """Make an application whose errors are JSON, too."""
     known = [f"{method} {route.path}" for route in routes for method in sorted(route.methods or ())]
 

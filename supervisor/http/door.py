@@ -22,6 +22,8 @@ from collections import Counter
 from collections.abc import Callable
 from ipaddress import IPv4Address
 
+import anyio.lowlevel
+
 from ...ipc.errors import Code
 from ..config import HttpConfig
 from .clients import counted_as, is_exempt, is_in, parsed
@@ -33,6 +35,7 @@ logger = logging.getLogger("modvisor.http")
 INTERVAL = 0.5  # seconds between two looks
 PATIENCE = 5.0  # seconds that a stranger has to say who it is before its address is counted
 BATCH = 16  # the part of all connections, 1 in so many, that goes at once when there is no place
+AT_ONCE = 200  # connections that are looked at in one turn of the loop
 REPORT_EVERY = 60.0  # seconds between two lines of the log that say who was dismissed
 
 
@@ -101,10 +104,14 @@ class Door:
 
     # -- how long they may stay
 
-    def look(self, now: float) -> None:
+    async def look(self, now: float) -> None:
         """Dismiss whom the limits do not allow to stay."""
         http = self._limits()
-        for connection in list(self._connections):
+        for number, connection in enumerate(list(self._connections)):
+            if number % AT_ONCE == AT_ONCE - 1:
+                await anyio.lowlevel.checkpoint()
+            if connection not in self._connections:
+                continue
             phase = connection.look(now)
             waited = now - connection.since
             if phase is Phase.HEAD and waited > http.header_timeout:

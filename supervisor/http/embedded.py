@@ -126,7 +126,7 @@ class EmbeddedServer(uvicorn.Server):
             await self.on_tick(0)
             self.listener.refill()
             if self._door is not None:
-                self._door.look(asyncio.get_running_loop().time())
+                await self._door.look(asyncio.get_running_loop().time())
 
     async def close(self) -> None:
         """Accept no more connections, wait for open requests, then cancel them.

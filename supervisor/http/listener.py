@@ -21,7 +21,7 @@ from .door import Door
 
 logger = logging.getLogger("modvisor.http")
 
-BURST = 64  # connections that are accepted in one turn of the loop
+BURST = 16  # connections that are accepted in one turn of the loop
 RETRY = 0.1  # seconds until the next try when the process has no descriptor left
 
 _NO_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)

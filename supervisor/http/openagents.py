@@ -9,7 +9,7 @@ from ...ipc.errors import InvalidEvent
 from ...ipc.event import Event
 
 # Fields that a client may send in addition to those of OpenAgents' own client, named as in `Event`.
-_OPTIONAL = (
+OPTIONAL = (
     "event_id", "payload", "metadata", "visibility", "secret", "timeout", "allowed_agents", "requires_response",
     "response_to", "thread_name", "text_representation",
 )  # fmt: skip
@@ -21,7 +21,7 @@ def event_from(body: dict[str, Any]) -> Event:
     Raises:
         InvalidEvent: names the field.
     """
-    fields = {name: body[name] for name in _OPTIONAL if body.get(name) is not None}
+    fields = {name: body[name] for name in OPTIONAL if body.get(name) is not None}
     for name in ("event_id", "secret"):
         if fields.get(name) == "":
             del fields[name]

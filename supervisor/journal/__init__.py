@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         JournalError,
         KeptMod,
         LastRun,
+        LetterHead,
         Quarantine,
     )
     from .state_dir import StateDir, StateDirBusy
@@ -32,6 +33,6 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         backup="copy_database",
         deaths="BOOT_ID Begun BegunTogether IN_TURN LAST LAST_ALONE Record UNPROVEN",
         journal="Journal",
-        records="AnsweredBefore Checkpoint DeadLetter DurableEvent JournalError KeptMod LastRun Quarantine",
+        records="AnsweredBefore Checkpoint DeadLetter DurableEvent JournalError KeptMod LastRun LetterHead Quarantine",
         state_dir="StateDir StateDirBusy",
     )

@@ -34,6 +34,7 @@ from ..process import (
     Launch,
     Launcher,
     ModLog,
+    Program,
     WorkerProcess,
     is_shortage,
     shielded,
@@ -82,7 +83,7 @@ class StartOrder:
     params: dict[str, Any]
     limits_in_force: LimitsInForce
     home: Home
-    python: Interpreter | None = None
+    python: Interpreter | Program | None = None
     spinner: Spinner | None = None
     traces: Traces | None = None
 

@@ -141,7 +141,7 @@ async def _start_again(keeper: Keeper, config: ModConfig, from_snapshot: bool) -
             keeper.adopt(config)
             manifest = await keeper.start(from_snapshot=from_snapshot)
     except BaseException as error:
-        if keeper.incarnation is None and keeper.mod_id != previous.mod_id:  # a swap that failed
+        if keeper.incarnation is None:  # as after any reload or swap that failed
             keeper.be_again(previous)
         if isinstance(error, StartFailed):
             raise ReloadFailed.at_start(error) from None

@@ -25,7 +25,7 @@ from ..calls import Traces
 from ..config import AUTO, ModConfig, NetworkConfig, with_mod_file
 from ..journal import StateDir
 from ..limits import Enforcement
-from ..process import ModLog, is_shortage, probe
+from ..process import Interpreter, ModLog, Program, is_shortage, probe
 from ..sources import CompiledCode, Home, SnapshotStore, has_home, read_home, search_path
 from .incarnation import StartFailed, StartOrder
 
@@ -121,7 +121,7 @@ class Recipe:
         """
         config = found.config
         with naming(config.mod_id):
-            python = None if config.python is None else await probe(config.python)
+            python = await _runs_under(config)
             params = self._load_params(config, found.home)
         if found.modules is not None:
             params["snapshot"] = found.modules
@@ -140,7 +140,7 @@ class Recipe:
         Raises `ConfigError`, OSError.
         """
         # Another interpreter has its own libraries and must not see those of the network's.
-        path = self._python_path() if config.python is None else search_path(self.network)
+        path = self._python_path() if config.python is config.command is None else search_path(self.network)
         return {
             "mod_id": config.name,
             "replica": config.replica,
@@ -157,6 +157,15 @@ class Recipe:
             "polling": self.network.polling == AUTO,
             "shelf": shared_memory.is_possible,
         }
+
+
+async def _runs_under(config: ModConfig) -> Interpreter | Program | None:
+    """Return what the worker runs under, if not the network's own interpreter."""
+    if config.command is not None:
+        program = Program(config.command)
+        program.check()
+        return program
+    return None if config.python is None else await probe(config.python)
 
 
 async def _completed(config: ModConfig, home: Home) -> ModConfig:

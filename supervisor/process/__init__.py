@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .launcher import Launcher, make_launcher
     from .log import ModLog, read_tail
     from .process import Exit, WorkerProcess
+    from .programs import Program
     from .shield import shielded
 else:  # hidden from type checkers, which would take any name for one of the room
     __getattr__ = lazily(
@@ -38,5 +39,6 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         launcher="Launcher make_launcher",
         log="ModLog read_tail",
         process="Exit WorkerProcess",
+        programs="Program",
         shield="shielded",
     )

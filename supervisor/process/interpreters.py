@@ -22,6 +22,7 @@ import anyio.to_thread
 
 from ...ipc.errors import Code, ModvisorError
 from .descriptors import is_shortage
+from .programs import Program
 
 OLDEST = (3, 11)
 OLDEST_MSGPACK = (1, 0)
@@ -72,8 +73,8 @@ class Interpreter:
         return [str(self.path), "-P", str(BOOTSTRAP), "modvisor.worker", msgpack_folder()]
 
 
-def command_and_environment(own: str, other: Interpreter | None) -> tuple[list[str], dict[str, str]]:
-    """Return how to start a worker under the network's ``own`` interpreter, or under the mod's."""
+def command_and_environment(own: str, other: Interpreter | Program | None) -> tuple[list[str], dict[str, str]]:
+    """Return how to start a worker under the network's ``own`` interpreter, the mod's, or as a program of its own."""
     if other is None:
         return worker_command(own), worker_environment(os.environ)
     return other.command, foreign_environment(os.environ)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .interpreters import Interpreter
 from .output import BYTE_RATE
+from .programs import Program
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,8 @@ class Launch:
             ended.
         on_end: called once, after the last output.
         log_rate: bytes of output read per second while the worker prints without pause.
-        python: the interpreter of the worker; None means the network's own.
+        python: the interpreter of the worker, or the program that is the worker; None means the
+            network's own interpreter.
         fork: fork the worker from a process that has imported all a worker needs. Launchers
             without such a process, and a ``python`` of its own, start a fresh interpreter instead.
         cgroup: the folder of the cgroup to start the worker in, where the launcher can do that. The
@@ -31,6 +33,6 @@ class Launch:
     on_output: Callable[[bytes], None]
     on_end: Callable[[], None] = lambda: None
     log_rate: int = BYTE_RATE
-    python: Interpreter | None = None
+    python: Interpreter | Program | None = None
     fork: bool = True
     cgroup: Path | None = None

@@ -41,7 +41,10 @@ def facts_of(folder: Path, class_name: str | None = None) -> ModFacts:
     said, problems = _of_class(folder, class_name)
     try:
         file = read_mod_file(folder)
-        said |= {} if file is None else mod_file_keys(file)
+        written = {} if file is None else mod_file_keys(file)
+        said |= written
+        if written.get("command") is not None:  # a worker in another language: there is no class to look for
+            problems.clear()
     except ConfigError as error:  # the first line names the place
         problems.append(str(error).splitlines()[0])
     version, description = said.get("version"), said.get("description")

@@ -103,8 +103,8 @@ def _find_home(mod: ModConfig, base_dir: Path, search: Sequence[str]) -> Home:
         return Home()
     folder = _version_folder(root, mod.path, mod.version)
     is_local = mod.path.startswith("./")
-    # Another interpreter does not have our folders on its path.
-    by_folder = is_local or folder != root or mod.python is not None
+    # Another interpreter or program does not have our folders on its path.
+    by_folder = is_local or folder != root or mod.python is not None or mod.command is not None
     return Home(
         folder, read_mod_file(folder), by_folder, *class_requirements(folder, mod.path.partition(":")[2] or None)
     )

@@ -8,6 +8,7 @@ import pytest
 
 from modvisor.ipc.errors import ModvisorError as _Refusal
 from modvisor.supervisor.lifecycle.states import State
+from modvisor.supervisor.process.process import Exit
 
 from .conftest import MakeWorld
 from .fake_mods import config
@@ -78,3 +79,39 @@ async def test_a_mod_with_workers_does_not_take_the_place_of_one_without(make_wo
     world = await make_world()
     response = await world.ask.reload("work", replace(world.mod, workers=2))
     assert (response.error, response.data["step"]) == ("conflict", "start")
+
+
+async def test_a_swap_of_a_mod_that_is_down_leaves_it_as_it_was_when_the_new_one_fails(make_world: MakeWorld) -> None:
+    world = await make_world(restart={"policy": "temporary"})
+    assert world.worker is not None
+    world.worker.die(Exit(1, None))
+    await world.until(lambda: world.keeper is not None and world.keeper.state is State.STOPPED)
+    world.conduct.starts.append("import fails")
+    response = await world.ask.swap("work", config("wiki"))
+    assert (response.error, response.data["mod_id"]) == ("import_failed", "wiki")
+    assert [mod.mod_id for mod in world.mods] == ["work"]
+    assert (world.mods.get("wiki"), world.mods.find("work")) == (None, next(iter(world.mods)))
+    assert (await world.ask.restart("work")).success
+    assert (await world.send().task).success
+
+
+async def test_a_load_that_is_refused_leaves_nothing_starting(make_world: MakeWorld) -> None:
+    world = await make_world(aliases=["wiki"])
+    wanted = config("wiki")
+    world.mods.place(wanted)
+    response = await world.ask.load(wanted, restored=True)
+    assert response.error == "already_loaded"
+    mod = world.mods.get("wiki")
+    assert mod is not None
+    assert (mod.state, "is an alias of mod work" in str(mod.last_error)) == (State.FAILED, True)
+
+
+async def test_a_mod_that_is_down_keeps_its_entry_when_another_one_fails(make_world: MakeWorld) -> None:
+    world = await make_world(restart={"policy": "temporary"})
+    assert world.worker is not None
+    world.worker.die(Exit(1, None))
+    await world.until(lambda: world.keeper is not None and world.keeper.state is State.STOPPED)
+    world.conduct.starts.append("import fails")
+    assert not (await world.ask.swap("work", config("work", config={"new": True}))).success
+    assert world.keeper is not None
+    assert (world.keeper.config.config, world.keeper.config.spec) == ({}, None)

@@ -9,6 +9,7 @@ import pytest
 from modvisor.ipc.errors import ModvisorError
 from modvisor.ipc.partition import LEAST_LOADED, key_of, partition_of
 from modvisor.supervisor.fleet.repartition import hand_on_count, keep_count, repartition
+from modvisor.supervisor.journal.records import JournalError
 from modvisor.supervisor.lifecycle.incarnation import StartFailed
 from modvisor.supervisor.lifecycle.states import State
 from tests.supervisor.world import MemoryJournal
@@ -93,6 +94,18 @@ async def test_a_mod_that_cannot_split_its_state_does_not_start_and_loses_nothin
         await repartition(group, journal)  # pyright: ignore[reportArgumentType]
     assert "cannot split its state for 1" in str(group.keepers[0].last_error)
     assert await kept(journal, "work#1") == ["state"]
+
+
+async def test_a_journal_that_cannot_be_read_is_the_failure_of_this_mod() -> None:
+    class Unreadable(MemoryJournal):
+        async def checkpoint(self, mod_id: str) -> Any:
+            raise JournalError("the disk has a bad sector")
+
+    group = Group(2, None)
+    with pytest.raises(StartFailed, match="what its workers have kept cannot be read: the disk has a bad sector"):
+        await repartition(group, Unreadable())  # pyright: ignore[reportArgumentType]
+    assert all("bad sector" in str(worker.last_error) for worker in group.keepers)
+    await keep_count(group, Unreadable())  # pyright: ignore[reportArgumentType]
 
 
 async def test_a_count_that_was_handed_on_splits_nothing() -> None:

@@ -24,6 +24,7 @@ from modvisor.supervisor.http.answers import (
     response_body,
 )
 from modvisor.supervisor.http.failures import failure_body
+from modvisor.supervisor.http.params import Spec
 
 pytestmark = pytest.mark.anyio
 
@@ -84,6 +85,9 @@ def test_data_that_json_cannot_carry_is_a_failure_that_names_the_place() -> None
 # -- applications
 
 
+SPEC = Spec("answers", {})
+
+
 async def fail_by_name(request: Request) -> Response:
     raise ModvisorError("no", code=Code.CONFLICT, more=1)
 
@@ -98,7 +102,7 @@ async def done(request: Request) -> Response:
 
 @pytest.fixture
 def asking() -> httpx.AsyncClient:
-    app = json_app([get("/one", done), post("/one", fail_by_name), delete("/two", fail)])
+    app = json_app([get("/one", done, SPEC), post("/one", fail_by_name, SPEC), delete("/two", fail, SPEC)])
     return httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://x")
 
 

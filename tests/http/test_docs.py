@@ -23,7 +23,7 @@ from modvisor.supervisor.fleet.read_models import (
     WorkerStats,
 )
 from modvisor.supervisor.http.admin.app import admin_app
-from modvisor.supervisor.http.admin.mods import LOAD_KEYS
+from modvisor.supervisor.http.admin.spec import LOAD
 from modvisor.supervisor.http.failures import STATUS, status_of
 from modvisor.supervisor.process.crashes import Cause, CrashReport
 
@@ -55,7 +55,7 @@ def test_every_route_of_the_operator_stands_in_the_table() -> None:
 
 def test_what_a_load_takes_is_named() -> None:
     text = PAGE.partition("`POST /admin/v1/mods` takes")[2].partition("```")[0]
-    assert set(re.findall(r"`([a-z_]+)`", text)) == LOAD_KEYS
+    assert set(re.findall(r"`([a-z_]+)`", text)) == {key.name for key in LOAD.body.keys}
 
 
 def test_every_other_code_is_422() -> None:

@@ -248,7 +248,7 @@ async def test_who_was_dismissed_is_told_once_a_minute(
         async with clients(served, 30) as opened:
             for reader, _ in opened:
                 await answer_of(reader)
-        door_of(served).look(time.monotonic() + door_file.REPORT_EVERY)
+        await door_of(served).look(time.monotonic() + door_file.REPORT_EVERY)
         lines = [record.message for record in caplog.records if record.levelno == logging.WARNING]
         assert lines == [
             "30 connections were closed in the last minute: the client sent no request; the most, 30, of 127.0.0.1"

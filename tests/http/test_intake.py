@@ -186,8 +186,10 @@ async def test_a_large_body_that_finds_no_room_in_time_is_told_so(
 
 
 async def test_when_small_bodies_are_too_many_the_one_that_takes_longest_goes(make_network: Make) -> None:
-    async with open_port(make_network, bodies="1MB") as served, unfinished(served, 12, 60_000) as readers:
-        await until(lambda: sum(reader.at_eof() for reader in readers) >= 8)
+    async with open_port(make_network, bodies="1MB") as served, unfinished(served, 12, 60_000):
+        assert served.network._parts is not None
+        door = served.network._parts.servers._servers[0]._door
+        await until(lambda: door is not None and door.dismissed["sent no whole body"] >= 8)
         await until(lambda: 0 < intake_of(served)._small <= MB // 4)
         assert (await served.agents.post("/api/register", json={"agent_id": "alice"})).status_code == 200
 

@@ -205,3 +205,23 @@ async def test_a_revert_that_fails_leaves_the_version_on_probation(make_world: M
     await revert(keeper, probation, "a test")
     assert (world.worker, keeper.probation, keeper.counters.rollbacks) == (new, None, 0)
     assert (await world.send().task).success
+
+
+@pytest.mark.parametrize("turns", range(1, 30, 2))
+async def test_a_reload_that_is_given_up_within_a_probation_leaves_no_process(
+    make_world: MakeWorld, turns: int
+) -> None:
+    world = await make_world(probation="60s")
+    world.conduct.resumable = True
+    keeper = keeper_of(world)
+    await replace_worker(keeper, keeper.config)
+    await replace_worker(keeper, keeper.config)  # from here on the old one rests
+    second = asyncio.ensure_future(replace_worker(keeper, keeper.config))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    second.cancel()
+    await asyncio.wait([second])
+    await asyncio.sleep(10)
+    resting = keeper.probation.resting if keeper.probation is not None else None
+    known = {each.pid for each in (keeper.incarnation, resting) if each is not None}
+    assert {worker.pid for worker in world.launcher.living} == known

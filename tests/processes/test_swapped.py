@@ -77,6 +77,7 @@ async def test_a_swapped_mod_of_the_file_stays_swapped(
     assert "the network file names mod v1, and mod v2 (./v2) took its place in a swap" in caplog.text
 
 
+@pytest.mark.slow
 async def test_a_swap_of_a_swapped_mod_has_the_first_place(file: Callable[..., AgentNetwork]) -> None:
     network = file()
     await network.initialize()
@@ -86,6 +87,7 @@ async def test_a_swap_of_a_swapped_mod_has_the_first_place(file: Callable[..., A
     assert list(network.get_loaded_mods()) == ["v3"]
 
 
+@pytest.mark.slow
 async def test_a_swap_back_leaves_the_mod_of_the_file(file: Callable[..., AgentNetwork]) -> None:
     network = file()
     await network.initialize()
@@ -95,6 +97,7 @@ async def test_a_swap_back_leaves_the_mod_of_the_file(file: Callable[..., AgentN
     assert list(network.get_loaded_mods()) == ["v1"]
 
 
+@pytest.mark.slow
 async def test_another_path_under_the_same_id_is_remembered(file: Callable[..., AgentNetwork]) -> None:
     network = file()
     await network.initialize()
@@ -103,6 +106,7 @@ async def test_another_path_under_the_same_id_is_remembered(file: Callable[..., 
     assert {mod_id: mod["mod_path"] for mod_id, mod in network.get_loaded_mods().items()} == {"v1": "./v2"}
 
 
+@pytest.mark.slow
 async def test_an_unloaded_mod_gives_its_place_back(file: Callable[..., AgentNetwork]) -> None:
     network = file()
     await network.initialize()
@@ -125,6 +129,7 @@ async def test_an_entry_that_was_edited_since_the_swap_has_its_place_again(
     assert len(worker_pids()) == 1, "and the swap is forgotten"
 
 
+@pytest.mark.slow
 async def test_a_file_that_names_the_new_mod_rules(file: Callable[..., AgentNetwork]) -> None:
     network = file()
     await network.initialize()
@@ -133,6 +138,7 @@ async def test_a_file_that_names_the_new_mod_rules(file: Callable[..., AgentNetw
     assert list(other.get_loaded_mods()) == ["v2"]
 
 
+@pytest.mark.slow
 async def test_a_file_that_names_both_has_one_of_them(file: Callable[..., AgentNetwork]) -> None:
     network = file()
     await network.initialize()
@@ -143,6 +149,7 @@ async def test_a_file_that_names_both_has_one_of_them(file: Callable[..., AgentN
     assert list(again.get_loaded_mods()) == ["v2"]
 
 
+@pytest.mark.slow
 async def test_the_place_in_the_load_order_outlives_the_run(file: Callable[..., AgentNetwork]) -> None:
     network = file("./v1", "./v3")
     await network.initialize()
@@ -151,6 +158,7 @@ async def test_the_place_in_the_load_order_outlives_the_run(file: Callable[..., 
     assert list(network.get_loaded_mods()) == ["v2", "v3"]
 
 
+@pytest.mark.slow
 async def test_a_journal_that_knows_a_swap_by_its_alias_alone(
     file: Callable[..., AgentNetwork], make_network: MakeNetwork
 ) -> None:
@@ -254,6 +262,7 @@ async def test_a_mod_that_failed_to_start_is_not_among_the_loaded(
     assert len(told) == 1, told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_down", [False, True])
 async def test_a_mod_with_workers_is_swapped_for_the_next_run_too(
     make_network: MakeNetwork, write_mod: WriteMod, *, is_down: bool
@@ -267,7 +276,8 @@ async def test_a_mod_with_workers_is_swapped_for_the_next_run_too(
     if is_down:
         for pid in network.get_loaded_mods()["v1"]["pids"]:
             os.kill(pid, signal.SIGKILL)
-        await until(lambda: network.get_loaded_mods()["v1"]["state"] == "stopped")
+        workers = lambda: network.get_network_stats()["mods"]["v1"]["workers"]  # noqa: E731
+        await until(lambda: {worker["state"] for worker in workers()} == {"stopped"})
         failed = await network.swap_mod("v1", "./v3", workers=2)
         assert failed.error == "import_failed"
         assert {mod_id: mod["state"] for mod_id, mod in network.get_loaded_mods().items()} == {"v1": "failed"}

@@ -60,6 +60,7 @@ class Conduct:
     exit_lag: float = 0.0  # seconds from the end of a worker until its supervisor is told
     holds_pipe: bool = False  # something it started keeps its end of the pipe open
     observes: bool = False
+    resumable: bool = False  # it can be activated again after a deactivate
 
 
 @dataclass
@@ -287,7 +288,11 @@ class FakeWorker:
                 self.die(Exit(None, signal.SIGSEGV))
             case "no manifest":
                 return {"hello": "world"}
-        return {**_MANIFEST, "observes": ["work.*"] if self.conduct.observes else []}
+        return {
+            **_MANIFEST,
+            "observes": ["work.*"] if self.conduct.observes else [],
+            "resumable": self.conduct.resumable,
+        }
 
     async def _activate(self) -> None:
         match self.fault:
@@ -357,6 +362,8 @@ class FakeWorker:
 class FakeLauncher:
     """Starts fake workers and remembers all of them."""
 
+    make: type[FakeWorker] = FakeWorker
+
     def __init__(self, conduct: Conduct) -> None:
         self.conduct = conduct
         self.workers: list[FakeWorker] = []
@@ -381,7 +388,7 @@ class FakeLauncher:
         sock, far = socket.socketpair()
         output, held = os.pipe()
         far.setblocking(False)
-        worker = FakeWorker(self, FIRST_PID + len(self.workers), far, held, fault)
+        worker = self.make(self, FIRST_PID + len(self.workers), far, held, fault)
         worker.process = FakeProcess(worker, sock, output, launch)
         self.workers.append(worker)
         worker.run()

@@ -9,7 +9,7 @@ import pytest
 from modvisor.ipc.errors import Code
 from modvisor.ipc.event import Event, EventResponse
 from modvisor.supervisor.agents import AgentRegistry
-from modvisor.supervisor.commands import SystemCommands
+from modvisor.supervisor.commands import LOAD_KEYS, SystemCommands
 from modvisor.supervisor.config import ModConfig
 from modvisor.supervisor.config.network_model import AgentsConfig
 from modvisor.supervisor.events import Sender
@@ -76,6 +76,11 @@ async def net() -> Net:
             {"path": "./wiki", "mod_path": "", "config": {"a": 1}, "mod_id": "w", "version": "2.0"},
             ["load_mod", ["./wiki", {"a": 1}], {"mod_id": "w", "version": "2.0"}],
         ),
+        (
+            "mod.load",
+            {"mod_path": "./wiki", "limits": {"memory": "64MB"}, "env": {"A": "b"}, "request_id": 7, "python": None},
+            ["load_mod", ["./wiki", None], {"mod_id": None, "limits": {"memory": "64MB"}, "env": {"A": "b"}}],
+        ),
         ("mod.unload", {"mod_id": "wiki"}, ["unload_mod", ["wiki"], {"cascade": False}]),
         ("mod.unload", {"mod": "wiki", "cascade": True}, ["unload_mod", ["wiki"], {"cascade": True}]),
         ("mod.reload", {"mod_path": "./wiki"}, ["reload_mod", ["./wiki", None, None], {}]),
@@ -110,6 +115,19 @@ async def test_what_a_command_asks_of_the_network(net: Net, command: str, payloa
         ("mod.unload", {}, "mod_id: expected the id or path of a loaded mod"),
         ("mod.unload", {"mod_id": "wiki", "cascade": "yes"}, "cascade: expected true or false, got str"),
         ("mod.unload", {"mod_id": "wiki", "cascade": None}, "cascade: expected true or false, got NoneType"),
+        ("mod.load", {"mod_path": "./wiki", "limit": {}}, "limit: unknown key; did you mean 'limits'?"),
+        ("mod.load", {"mod_path": "./wiki", "enabled": False}, "enabled: unknown key"),
+        ("mod.unload", {"mod_id": "wiki", "casscade": True}, "casscade: unknown key; did you mean 'cascade'?"),
+        ("mod.reload", {"mod_id": "wiki", "limits": {}}, "limits: unknown key"),
+        (
+            "mod.swap",
+            {"mod": "wiki", "mod_path": "./new", "aliases": []},
+            "aliases: unknown key; did you mean 'alias'?",
+        ),
+        ("mod.audience", {"mod_id": "wiki", "percents": 5}, "percents: unknown key; did you mean 'percent'?"),
+        ("mod.promote", {"mod_id": "wiki", "percent": 5}, "percent: unknown key"),
+        ("mod.rollback", {"mod_id": "wiki", "to": 5}, "to: unknown key"),
+        ("unsubscribe_events", {"subscription": "x"}, "subscription: unknown key; did you mean 'subscription_id'?"),
         ("mod.swap", {"mod": "wiki"}, "expected mod, the id or path of a loaded mod, and mod_path"),
         ("poll_messages", {"wait": -1}, "wait: expected seconds from 0 to 60, got -1"),
         ("poll_messages", {"wait": True}, "wait: expected seconds from 0 to 60, got True"),
@@ -180,3 +198,20 @@ async def test_an_agent_needs_a_permission_for_mods_and_for_other_agents(net: Ne
     other = await net.ask("poll_messages", alice, agent_id="agent:bob")
     assert (other.error, "for agent 'bob'" in str(other.message)) == (Code.FORBIDDEN, True)
     assert (await net.ask("poll_messages", alice, agent_id="agent:alice")).success
+
+
+@pytest.mark.parametrize("key", sorted(LOAD_KEYS))
+async def test_only_the_operator_gives_rights_and_limits_by_a_load(net: Net, key: str) -> None:
+    """The permission `mods` loads what the file allows, as the file would without an entry of its own."""
+    mod = ModConfig("./m", "m", permissions=frozenset({"mods"}))
+    refused = await net.ask("mod.load", Sender(mod=mod), source="mod:m", mod_path="./wiki", **{key: {"a": 1}})
+    assert refused.error == Code.FORBIDDEN
+    assert str(refused.message).startswith(f"{key}: only the operator may set this")
+    assert (await net.ask("mod.load", Sender(mod=mod), source="mod:m", mod_path="./wiki")).success
+
+
+async def test_what_a_retry_does_not_repeat(net: Net) -> None:
+    """All that changes something, but for a registration, whose answer holds a secret."""
+    reads = READING | {"mod.list", "mod.available", "heartbeat", "ping_agent"}
+    others = {name.removeprefix("system.") for name in net.commands._commands} - reads
+    assert {name.removeprefix("system.") for name in net.commands.repeated} == others - {"register_agent"}

@@ -15,9 +15,10 @@ from ....ipc import __version__
 from ...config import ConfigError
 from ...fleet import Changes
 from ..answers import Answer, delete, failure, get, json_app, post, response_body
-from ..bodies import check_keys, json_body, text_of
+from ..bodies import json_body
 from ..failures import BROKEN_FILE_STATUS
 from ..wire import BadBody
+from . import spec
 from .events import EventRoutes
 from .letters import LetterRoutes
 from .mods import ModRoutes
@@ -41,32 +42,32 @@ def admin_app(network: Operations, stopping: asyncio.Event | None = None) -> Sta
     mod, letter = f"{V1}/mods/{{mod:path}}", f"{V1}/dead-letters/{{letter}}"
     return json_app(
         [
-            get(f"{V1}/status", whole.status),
-            get(f"{V1}/stats", whole.stats),
-            get(f"{V1}/mods", mods.list),
-            get(f"{V1}/mods/available", mods.available),
-            post(f"{V1}/mods", mods.load),
-            post(f"{mod}/reload", mods.reload),
-            post(f"{mod}/swap", mods.swap),
-            post(f"{mod}/restart", mods.restart),
-            get(f"{mod}/log", mods.log),
-            delete(mod, mods.unload),
-            get(f"{V1}/crashes", mods.crashes),
-            get(f"{V1}/events", events.watch),
-            post(f"{V1}/events", events.send),
-            post(f"{V1}/events/batch", events.send_batch),
-            get(f"{mod}/audience", mods.audience),
-            post(f"{mod}/audience", mods.change_audience),
-            post(f"{mod}/promote", mods.promote),
-            post(f"{mod}/rollback", mods.rollback),
-            get(f"{V1}/dead-letters", letters.list),
-            delete(f"{V1}/dead-letters", letters.remove_some),
-            get(letter, letters.show),
-            delete(letter, letters.remove),
-            post(f"{letter}/replay", letters.replay),
-            post(f"{V1}/backup", whole.backup),
-            post(f"{V1}/reconfigure", whole.reconfigure),
-            post(f"{V1}/shutdown", whole.shutdown),
+            get(f"{V1}/status", whole.status, spec.STATUS),
+            get(f"{V1}/stats", whole.stats, spec.FIGURES),
+            get(f"{V1}/mods", mods.list, spec.MODS),
+            get(f"{V1}/mods/available", mods.available, spec.AVAILABLE),
+            post(f"{V1}/mods", mods.load, spec.LOAD),
+            post(f"{mod}/reload", mods.reload, spec.RELOAD),
+            post(f"{mod}/swap", mods.swap, spec.SWAP),
+            post(f"{mod}/restart", mods.restart, spec.RESTART),
+            get(f"{mod}/log", mods.log, spec.LOG),
+            delete(mod, mods.unload, spec.UNLOAD),
+            get(f"{V1}/crashes", mods.crashes, spec.CRASHES),
+            get(f"{V1}/events", events.watch, spec.WATCH),
+            post(f"{V1}/events", events.send, spec.SEND),
+            post(f"{V1}/events/batch", events.send_batch, spec.BATCH),
+            get(f"{mod}/audience", mods.audience, spec.AUDIENCE),
+            post(f"{mod}/audience", mods.change_audience, spec.CHANGE_AUDIENCE),
+            post(f"{mod}/promote", mods.promote, spec.PROMOTE),
+            post(f"{mod}/rollback", mods.rollback, spec.ROLLBACK),
+            get(f"{V1}/dead-letters", letters.list, spec.LETTERS),
+            delete(f"{V1}/dead-letters", letters.remove_some, spec.REMOVE_LETTERS),
+            get(letter, letters.show, spec.LETTER),
+            delete(letter, letters.remove, spec.REMOVE_LETTER),
+            post(f"{letter}/replay", letters.replay, spec.REPLAY),
+            post(f"{V1}/backup", whole.backup, spec.BACKUP),
+            post(f"{V1}/reconfigure", whole.reconfigure, spec.RECONFIGURE),
+            post(f"{V1}/shutdown", whole.shutdown, spec.SHUTDOWN),
         ]
     )
 
@@ -104,8 +105,8 @@ class NetworkRoutes:
 
     async def backup(self, request: Request) -> Response:
         body = await json_body(request)
-        check_keys(body, frozenset({"path"}))
-        path = text_of(body, "path")
+        spec.BACKUP.check(body)
+        path = spec.BACKUP_PATH.of(body)
         if path is None or not os.path.isabs(path) or "\0" in path:
             got = "nothing" if path is None else repr(path)
             raise BadBody(f"path: expected an absolute path on the machine of the network, got {got}")
@@ -131,10 +132,7 @@ class NetworkRoutes:
 
 
 def _broken_file(error: ConfigError) -> Response:
-    problems = [
-        {"file": problem.file, "line": problem.line, "key": problem.key, "message": problem.message}
-        for problem in error.problems
-    ]
+    problems = [problem.to_dict() for problem in error.problems]
     return failure(error.code, str(error), BROKEN_FILE_STATUS, problems=problems)
 
 

@@ -12,18 +12,14 @@ from ....ipc.errors import Unserializable
 from ....ipc.event import Event, EventResponse
 from ....ipc.topic import check_pattern, matches
 from ..answers import Answer, event_answer
-from ..bodies import check_keys, flag_of, json_body, whole_query
+from ..bodies import json_body
 from ..streams import LineStream, Write, json_line, next_items
-from ..wire import BadBody
 from .batch import operator_event, process_batch
+from .spec import BATCH, CONCURRENCY, EVENTS, IN_ORDER, PATTERN, WATCH_LIMIT
 
 if TYPE_CHECKING:
     from ...operations import Operations
 
-MAX_CONCURRENCY = 1000  # events of one batch at the same time
-MAX_LIMIT = 10**12
-
-_BATCH_KEYS = frozenset({"events", "concurrency", "in_order"})
 _SECRETS = frozenset({"secret", "password_hash"})
 
 
@@ -40,19 +36,14 @@ class EventRoutes:
 
     async def send_batch(self, request: Request) -> Response:
         body = await json_body(request)
-        check_keys(body, _BATCH_KEYS)
-        events, concurrency = body.get("events"), body.get("concurrency", 64)
-        if not isinstance(events, list):
-            raise BadBody("events: expected an array of events")
-        if type(concurrency) is not int or not 1 <= concurrency <= MAX_CONCURRENCY:
-            raise BadBody(f"concurrency: expected a whole number from 1 to {MAX_CONCURRENCY}")
-        in_order = flag_of(body, "in_order", True)
+        BATCH.check(body)
+        events, concurrency, in_order = EVENTS.of(body), CONCURRENCY.of(body), IN_ORDER.of(body)
         results = await process_batch(events, self._network.process_event, concurrency=concurrency, in_order=in_order)
         return Answer({"results": results})
 
     async def watch(self, request: Request) -> Response:
-        pattern = check_pattern(request.query_params.get("pattern", "*"))
-        limit = whole_query(request, "limit", None, 1, MAX_LIMIT)
+        pattern = check_pattern(PATTERN.of(request))
+        limit = WATCH_LIMIT.of(request)
 
         async def watch(write: Write) -> None:
             left = limit

@@ -11,15 +11,12 @@ from ....ipc.address import check_mod_id, is_mod_path, mod_id_of
 from ....ipc.errors import Code
 from ...events import DeadLetters
 from ..answers import Answer, failure, render_response, response_body
-from ..bodies import check_query, flag_query, number_query, whole_query
+from ..params import check_known
 from ..wire import BadBody
+from .spec import ALL, BEFORE, LETTERS, OF_MOD, OLDER_THAN, PAGE_SIZE, REMOVE_LETTERS
 
 if TYPE_CHECKING:
     from ...operations import Operations
-
-MAX_PAGE = 1000  # letters in one answer
-MAX_LETTER_ID = 2**63 - 1  # the largest integer of SQLite
-MAX_AGE = 1e9  # seconds
 
 
 class LetterRoutes:
@@ -33,9 +30,8 @@ class LetterRoutes:
         return self._network.dead_letters
 
     async def list(self, request: Request) -> Response:
-        check_query(request, "mod", "limit", "before")
-        limit = whole_query(request, "limit", 100, 1, MAX_PAGE) or 0
-        before = whole_query(request, "before", None, 1, MAX_LETTER_ID)
+        check_known(request, *LETTERS.query)
+        limit, before = PAGE_SIZE.of(request), BEFORE.of(request)
         mod_id = await self._mod_id(request)
         found = await self._letters.list(mod_id, limit=limit + 1, before=before)
         page = found[:limit]
@@ -57,10 +53,9 @@ class LetterRoutes:
         return _removed(1)
 
     async def remove_some(self, request: Request) -> Response:
-        check_query(request, "mod", "older_than", "all")
+        check_known(request, *REMOVE_LETTERS.query)
         mod_id = await self._mod_id(request)
-        older_than = number_query(request, "older_than", None, 0.001, MAX_AGE)
-        every = flag_query(request, "all")
+        older_than, every = OLDER_THAN.of(request), ALL.of(request)
         if every and (mod_id is not None or older_than is not None):
             raise BadBody("all: means every dead letter; leave out either 'all', or both 'mod' and 'older_than'")
         if not every and mod_id is None and older_than is None:
@@ -73,7 +68,7 @@ class LetterRoutes:
         Raises:
             InvalidId: the query names neither.
         """
-        mod = request.query_params.get("mod")
+        mod = OF_MOD.of(request)
         if mod is None:
             return None
         for mod_id, loaded in self._network.get_loaded_mods().items():

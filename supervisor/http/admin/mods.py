@@ -9,33 +9,29 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..answers import Answer, response_answer
-from ..bodies import (
-    check_keys,
-    flag_of,
-    flag_query,
-    json_body,
-    number_query,
-    optional_json_body,
-    text_of,
-    whole_query,
-)
+from ..bodies import json_body, optional_json_body
 from ..streams import LineStream, Write, json_line, next_items
-from ..wire import BadBody
+from .spec import (
+    ALIAS,
+    CASCADE,
+    CHANGE_AUDIENCE,
+    CONFIG,
+    EVERYONE,
+    FOLLOW,
+    ID,
+    LINES,
+    LOAD,
+    MOVED_PATH,
+    NEW_PATH,
+    OF_MOD,
+    PATH,
+    RELOAD,
+    SWAP,
+    TIMEOUT,
+)
 
 if TYPE_CHECKING:
     from ...operations import Operations
-
-MAX_LINES = 100_000  # of a log in one request
-MAX_TIMEOUT = 3600.0  # seconds an unload may take
-
-LOAD_KEYS = frozenset({
-    "path", "id", "config", "env", "permissions", "speak_for", "limits", "restart",
-    "delivery", "max_attempts", "durable", "checkpoint_every",
-    "probation", "reload", "workers", "partition_by", "overlap", "aliases", "watch", "audience",
-    "version", "paths", "python", "launch", "requires", "optional",
-})  # fmt: skip
-_RELOAD_KEYS = frozenset({"path", "config"})
-_AUDIENCE_KEYS = frozenset({"percent", "groups", "agents", "everyone"})
 
 
 class ModRoutes:
@@ -55,34 +51,27 @@ class ModRoutes:
         return Answer({"mods": await self._network.available_mods()})
 
     async def crashes(self, request: Request) -> Response:
-        return Answer({"crashes": self._network.get_crashes(request.query_params.get("mod"))})
+        return Answer({"crashes": self._network.get_crashes(OF_MOD.of(request))})
 
     # -- load, replace, unload
 
     async def load(self, request: Request) -> Response:
         body = await json_body(request)
-        check_keys(body, LOAD_KEYS)
-        path, mod_id = text_of(body, "path"), text_of(body, "id")
-        if path is None:
-            raise BadBody("path: missing; give a mod_path such as 'modvisor.mods.workspace.wiki'")
+        LOAD.check(body)
+        path, mod_id = PATH.of(body), ID.of(body)
         entry = _entry(body)
         return response_answer(await self._network.load_mod(path, entry.pop("config", None), mod_id=mod_id, **entry))
 
     async def reload(self, request: Request) -> Response:
         body = await optional_json_body(request)
-        check_keys(body, _RELOAD_KEYS)
-        config = body.get("config")
-        if config is not None and not isinstance(config, dict):
-            raise BadBody(f"config: expected an object, got {type(config).__name__}")
-        return response_answer(await self._network.reload_mod(_mod(request), text_of(body, "path"), config))
+        RELOAD.check(body)
+        path, config = MOVED_PATH.of(body), CONFIG.of(body)
+        return response_answer(await self._network.reload_mod(_mod(request), path, config))
 
     async def swap(self, request: Request) -> Response:
         body = await json_body(request)
-        check_keys(body, LOAD_KEYS | {"alias"})
-        path, mod_id = text_of(body, "path"), text_of(body, "id")
-        if path is None:
-            raise BadBody("path: missing; give the mod_path of the new mod")
-        alias = flag_of(body, "alias")
+        SWAP.check(body)
+        path, mod_id, alias = NEW_PATH.of(body), ID.of(body), ALIAS.of(body)
         return response_answer(
             await self._network.swap_mod(_mod(request), path, mod_id=mod_id, alias=alias, **_entry(body))
         )
@@ -91,8 +80,7 @@ class ModRoutes:
         return response_answer(await self._network.restart_mod(_mod(request)))
 
     async def unload(self, request: Request) -> Response:
-        timeout = number_query(request, "timeout", None, 0.0, MAX_TIMEOUT)
-        cascade = flag_query(request, "cascade")
+        timeout, cascade = TIMEOUT.of(request), CASCADE.of(request)
         return response_answer(await self._network.unload_mod(_mod(request), timeout=timeout, cascade=cascade))
 
     # -- audiences of versions
@@ -102,8 +90,8 @@ class ModRoutes:
 
     async def change_audience(self, request: Request) -> Response:
         body = await json_body(request)
-        check_keys(body, _AUDIENCE_KEYS)
-        everyone = flag_of(body, "everyone")
+        CHANGE_AUDIENCE.check(body)
+        everyone = EVERYONE.of(body)
         audience = {key: value for key, value in body.items() if key != "everyone"}
         return response_answer(await self._network.set_audience(_mod(request), everyone=everyone, **audience))
 
@@ -117,9 +105,9 @@ class ModRoutes:
 
     async def log(self, request: Request) -> Response:
         mod = _mod(request)
-        lines = whole_query(request, "lines", 100, 0, MAX_LINES) or 0
+        lines = LINES.of(request)
         self._network.check_has_log(mod)
-        if not flag_query(request, "follow"):
+        if not FOLLOW.of(request):
             past = self._network.mod_log(mod, lines)
             return Response(b"".join(map(_log_line, past)), media_type=LineStream.media_type)
 

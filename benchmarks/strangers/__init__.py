@@ -1,0 +1,1 @@
+"""Strangers attack the port of a network while honest agents work."""

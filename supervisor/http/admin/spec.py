@@ -1,0 +1,185 @@
+"""What the routes of the operator's API take and answer."""
+
+from __future__ import annotations
+
+from typing import get_type_hints
+
+from ....ipc.event import Event
+from ...config import ENTRY_KEYS
+from ...fleet import LoadedMod, ModStats, NetworkStats, Reach, Resources, SupervisorStats, WorkerStats
+from ...journal import DeadLetter, LetterHead
+from ...process import CrashReport
+from ..agents_spec import EVENT_ANSWER
+from ..params import (
+    Key,
+    Spec,
+    body_of,
+    key_as_it_is,
+    key_flag,
+    key_list,
+    key_object,
+    key_text,
+    key_whole,
+    query_flag,
+    query_number,
+    query_text,
+    query_whole,
+)
+from ..schemas import (
+    ANYTHING,
+    OBJECT,
+    TEXT,
+    Schema,
+    array_of,
+    fields_of,
+    mapping_of,
+    merged,
+    object_of,
+    or_null,
+    schema_of,
+    without_required,
+)
+
+MAX_LINES = 100_000  # of a log in one request
+MAX_TIMEOUT = 3600.0  # seconds an unload may take
+MAX_CONCURRENCY = 1000  # events of one batch at the same time
+MAX_LIMIT = 10**12  # events to watch
+MAX_PAGE = 1000  # letters in one answer
+MAX_LETTER_ID = 2**63 - 1  # the largest integer of SQLite
+MAX_AGE = 1e9  # seconds
+
+_NUMBER: Schema = {"type": "number"}
+_WHOLE: Schema = {"type": "integer"}
+_FLAG: Schema = {"type": "boolean"}
+_NDJSON = "application/x-ndjson"
+
+DONE: Schema = object_of(success=_FLAG, message=TEXT, data=ANYTHING)
+MOD: Schema = merged(fields_of(WorkerStats), fields_of(Reach), fields_of(ModStats, "figures", "reach"))
+_LOADED = without_required(fields_of(LoadedMod), "pids")  # only of a mod with several workers
+STATS: Schema = merged(
+    fields_of(NetworkStats, "supervisor", "dynamic_mods", "mods"),
+    object_of(
+        supervisor=merged(fields_of(SupervisorStats, "resources"), fields_of(Resources)),
+        dynamic_mods=object_of(count=_WHOLE, loaded=array_of(TEXT), details=mapping_of(_LOADED)),
+        mods=mapping_of(MOD),
+    ),
+)
+
+# -- the network
+
+STATUS = Spec(
+    "See name, process, address, mods and their states",
+    object_of(
+        name=TEXT, network_id=TEXT, pid=_WHOLE, version=TEXT, host=TEXT, port=or_null(_WHOLE), uptime_seconds=_NUMBER,
+        started_at=_NUMBER, storage=TEXT, config_file=or_null(TEXT), mods=array_of(object_of(mod_id=TEXT, state=TEXT)),
+        agents=_WHOLE,
+    ),
+)  # fmt: skip
+FIGURES = Spec("See everything that is counted and measured", STATS)
+BACKUP_PATH = key_text("path", "an absolute path on the machine of the network")
+BACKUP = Spec("Copy the journal to a file", DONE, body=body_of(BACKUP_PATH))
+RECONFIGURE = Spec("Read the network file again", DONE)
+SHUTDOWN = Spec("Stop the network", DONE)
+
+# -- mods
+
+
+def _entry_key(name: str) -> Key:
+    return key_as_it_is(name, ENTRY_KEYS[name].doc)
+
+
+PATH = key_text(
+    "path", "the path of the mod", missing="missing; give a mod_path such as 'modvisor.mods.workspace.wiki'"
+)
+NEW_PATH = key_text("path", "the path of the new mod", missing="missing; give the mod_path of the new mod")
+MOVED_PATH = key_text("path", "the new place of the code, if it changes")
+ID = key_text("id", ENTRY_KEYS["id"].doc)
+ALIAS = key_flag("alias", "let the old id name the new mod")
+CONFIG = key_object("config", ENTRY_KEYS["config"].doc)
+_ENTRY = tuple(
+    map(
+        _entry_key,
+        (
+            "config", "env", "permissions", "speak_for", "limits", "restart", "delivery", "max_attempts", "durable",
+            "checkpoint_every", "probation", "reload", "workers", "partition_by", "overlap", "aliases", "watch",
+            "audience", "version", "paths", "python", "command", "launch", "requires", "optional",
+        ),
+    )
+)  # fmt: skip
+MODS = Spec("See the figures of each mod, in load order", object_of(mods=array_of(MOD)))
+AVAILABLE = Spec(
+    "List the mods that could be loaded",
+    object_of(
+        mods=array_of(
+            object_of(
+                name=TEXT, mod_path=TEXT, source=TEXT, where=TEXT, versions=array_of(TEXT), description=TEXT,
+                requires=array_of(TEXT), optional=array_of(TEXT), error=or_null(TEXT), loaded=array_of(TEXT),
+            )
+        )
+    ),
+)  # fmt: skip
+LOAD = Spec("Load a mod", DONE, body=body_of(PATH, ID, *_ENTRY))
+RELOAD = Spec("Replace a mod by itself with fresh code", DONE, body=body_of(MOVED_PATH, CONFIG, may_be_missing=True))
+SWAP = Spec("Replace a mod by another mod", DONE, body=body_of(NEW_PATH, ID, ALIAS, *_ENTRY))
+RESTART = Spec("Start a new process of the mod's last good version", DONE)
+TIMEOUT = query_number("timeout", None, 0.0, MAX_TIMEOUT, "seconds in which the mod must have ended")
+CASCADE = query_flag("cascade", "unload the mods that need it first")
+UNLOAD = Spec("Unload a mod", DONE, query=(TIMEOUT, CASCADE))
+LINES = query_whole("lines", 100, 0, MAX_LINES, "the number of past lines")
+FOLLOW = query_flag("follow", "go on with new lines as they are printed")
+LOG = Spec("Read what a mod printed", object_of(line=or_null(TEXT)), query=(LINES, FOLLOW), media_type=_NDJSON)
+OF_MOD = query_text("mod", "id or path of one mod")
+CRASHES = Spec("See why processes of mods ended", object_of(crashes=array_of(schema_of(CrashReport))), query=(OF_MOD,))
+
+# -- versions
+
+EVERYONE = key_flag("everyone", "remove the audience")
+AUDIENCE = Spec("Compare the versions of a mod", DONE)
+CHANGE_AUDIENCE = Spec(
+    "Change whose events a version gets",
+    DONE,
+    body=body_of(
+        EVERYONE,
+        key_as_it_is("percent", "a share of the sources, 0 to 100"),
+        key_as_it_is("groups", "groups of agents"),
+        key_as_it_is("agents", "sources such as `alice` or `mod:shop`"),
+    ),
+)
+PROMOTE = Spec("Give a version the events of all sources", DONE)
+ROLLBACK = Spec("Undo the last promotion", DONE)
+
+# -- events
+
+_EVENT = get_type_hints(Event)
+_EVENT_KEYS = tuple(key_as_it_is(name, "as in an event", or_null(schema_of(kind))) for name, kind in _EVENT.items())
+SEND = Spec("Send an event", EVENT_ANSWER, body=body_of(*_EVENT_KEYS, is_closed=False))
+EVENTS = key_list("events", "the events, in their order", OBJECT, "events")
+CONCURRENCY = key_whole("concurrency", 64, 1, MAX_CONCURRENCY, "the most events at the same time")
+IN_ORDER = key_flag("in_order", "an event waits for the previous event of its source", default=True)
+_RESULT = object_of(
+    index=_WHOLE, event_id=or_null(TEXT), success=_FLAG, error=or_null(TEXT), delivered=or_null(_WHOLE),
+    message=or_null(TEXT),
+)  # fmt: skip
+BATCH = Spec("Send many events", object_of(results=array_of(_RESULT)), body=body_of(EVENTS, CONCURRENCY, IN_ORDER))
+PATTERN = query_text("pattern", "only events whose names match, such as `wiki.*`", "*")
+WATCH_LIMIT = query_whole("limit", None, 1, MAX_LIMIT, "end after so many events")
+WATCH = Spec("Watch events", OBJECT, query=(PATTERN, WATCH_LIMIT), media_type=_NDJSON)
+
+# -- dead letters
+
+PAGE_SIZE = query_whole("limit", 100, 1, MAX_PAGE, "the most letters")
+BEFORE = query_whole("before", None, 1, MAX_LETTER_ID, "only letters with a smaller number")
+OLDER_THAN = query_number("older_than", None, 0.001, MAX_AGE, "only letters that are older, in seconds")
+ALL = query_flag("all", "every letter")
+LETTERS = Spec(
+    "List the dead letters, newest first",
+    object_of(dead_letters=array_of(schema_of(LetterHead)), next=or_null(_WHOLE)),
+    query=(OF_MOD, PAGE_SIZE, BEFORE),
+)
+LETTER = Spec("Read a dead letter with its crash report", schema_of(DeadLetter))
+REMOVE_LETTERS = Spec("Remove dead letters", DONE, query=(OF_MOD, OLDER_THAN, ALL))
+REMOVE_LETTER = Spec("Remove a dead letter", DONE)
+REPLAY = Spec(
+    "Give the event of a dead letter to its mod again",
+    merged(DONE, object_of(letter_id=_WHOLE, event_name=ANYTHING)),
+)

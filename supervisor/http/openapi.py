@@ -1,0 +1,68 @@
+"""The OpenAPI 3.1 documents of both APIs, printed from their tables of routes. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from ...ipc import __version__
+from .answers import SpecRoute
+from .failures import STATUS
+from .params import Body, Query
+from .schemas import Schema, object_of
+
+FAILURE: Schema = object_of(
+    success={"const": False},
+    error={"type": ["string", "null"]},
+    message={"type": "string"},
+    error_message={"type": "string"},
+    data={},
+)
+"""Every answer with a status of 400 or more."""
+
+_PATH_PARAMETER = re.compile(r"\{(\w+)(?::path)?\}")
+
+
+def document(title: str, description: str, routes: Iterable[SpecRoute]) -> dict[str, Any]:
+    """Return the document of an API."""
+    paths: dict[str, Any] = {}
+    for route in routes:
+        path = _PATH_PARAMETER.sub(r"{\1}", route.path)
+        for method in sorted(route.methods or ()):
+            paths.setdefault(path, {})[method.lower()] = _operation(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": title, "version": __version__, "description": description},
+        "paths": paths,
+        "components": {"schemas": {"Failure": FAILURE}},
+    }
+
+
+def _operation(route: SpecRoute) -> dict[str, Any]:
+    spec = route.spec
+    in_path = [_parameter(name, "path", {"type": "string"}) for name in _PATH_PARAMETER.findall(route.path)]
+    parameters = [*in_path, *map(_query_parameter, spec.query)]
+    failure = {"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}}
+    statuses = ", ".join(map(str, sorted({*STATUS.values(), 405, 408, 415, 422})))
+    return {
+        "summary": spec.summary,
+        **({"parameters": parameters} if parameters else {}),
+        **({"requestBody": _request_body(spec.body)} if spec.body is not None else {}),
+        "responses": {
+            "200": {"description": "done", "content": {spec.media_type: {"schema": spec.answer}}},
+            "default": {"description": f"a failure: {statuses}", "content": failure},
+        },
+    }
+
+
+def _request_body(body: Body) -> dict[str, Any]:
+    return {"required": not body.may_be_missing, "content": {"application/json": {"schema": body.schema}}}
+
+
+def _query_parameter(query: Query) -> dict[str, Any]:
+    return {**_parameter(query.name, "query", query.schema), "description": query.doc, "required": False}
+
+
+def _parameter(name: str, place: str, schema: Schema) -> dict[str, Any]:
+    return {"name": name, "in": place, "required": True, "schema": schema}
