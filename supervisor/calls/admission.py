@@ -324,7 +324,7 @@ class Admission:
 
     def _is_of_trial(self, kind: Queue) -> bool:
         """Whether the first suspect of this queue is tried together with those in flight."""
-        first = next(iter(self._queues[kind].values()), None)
+        first = next((journey for _, journey in self._queues[kind].items()), None)
         return first is not None and first.deaths is not None and first.deaths.group is self._group()
 
     def _group(self) -> object:
@@ -338,7 +338,7 @@ class Admission:
             self._patience.cancel()
             self._patience = None
         if self._queues[Queue.LAST]:
-            due = min(journey.deadline for journey in self._queues[Queue.LAST].values())
+            due = min(journey.deadline for _, journey in self._queues[Queue.LAST].items())
             wait = min(PATIENCE, max(0.0, due - self._loop.time()) / 2)
             self._patience = self._loop.call_later(wait, self._lose_patience)
 
