@@ -143,13 +143,16 @@ class Connection:
     Args:
         max_frame: cap on one message in bytes, each way.
         max_requests: cap on unanswered requests, each way.
+
+    Attributes:
+        next_id: the id of our next request.
     """
 
     def __init__(self, *, max_frame: int = MAX_FRAME, max_requests: int = MAX_REQUESTS) -> None:
         self.max_frame = max_frame
         self.max_requests = max_requests
         self.frames = FrameDecoder(max_frame)
-        self._next_id = 0
+        self.next_id = 0
         self._asked: dict[int, Any] = {}  # our unanswered requests, each with its waiter
         self._to_answer: dict[int, int] = {}  # the peer's unanswered requests, each with its weight
         self._weight = 0  # sum of these weights
@@ -190,9 +193,9 @@ class Connection:
         """
         if len(self._asked) >= self.max_requests:
             raise self._busy()
-        request_id = self._next_id
+        request_id = self.next_id
         data = self._frame([REQUEST, request_id, method, params], has_large)
-        self._next_id += 1
+        self.next_id += 1
         self._asked[request_id] = waiter
         return request_id, data
 
@@ -205,8 +208,8 @@ class Connection:
         size = _EVENT_HEAD.size - _HEADER.size + len(packed)
         if size > self.max_frame or size >= LARGE:
             self._check_size(size, lambda: packed_weight(packed))
-        request_id = self._next_id
-        self._next_id += 1
+        request_id = self.next_id
+        self.next_id += 1
         self._asked[request_id] = waiter
         return request_id, _EVENT_HEAD.pack(size, _EVENT_START, request_id, _EVENT_REST) + packed
 

@@ -200,6 +200,11 @@ class Pipe(PipeReader, PipeWriter):
         return self._closed
 
     @property
+    def next_id(self) -> int:
+        """The id that our next request will have."""
+        return self._connection.next_id
+
+    @property
     def in_flight(self) -> int:
         """Our requests that are not answered yet."""
         return self._connection.in_flight

@@ -20,6 +20,7 @@ import anyio.to_thread
 
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import EventResponse
+from .calls import forget_last_run, left_by_last_run
 from .clock import keep_beating
 from .config import ModConfig, NetworkConfig, load_config, parse_config
 from .fleet import ModRegistry
@@ -170,6 +171,8 @@ class AgentNetwork(Operations):
         kept = await anyio.to_thread.run_sync(parts.journal.open)
         if fresh:
             kept = _without_mods(kept, parts.journal)
+        await parts.journal.note_deaths(await anyio.to_thread.run_sync(left_by_last_run, self.state_dir.marks))
+        forget_last_run(self.state_dir.marks)
         parts.agents.restore(kept.agents, kept.channels)
         parts.records.restore(kept)
         await anyio.to_thread.run_sync(parts.enforcement.open)

@@ -17,6 +17,9 @@ from collections.abc import Coroutine, Generator
 from contextvars import Context, copy_context
 from typing import Any
 
+from . import marking
+from .context import current_cause
+
 Work = Coroutine[Any, Any, None]
 
 
@@ -50,6 +53,7 @@ class Starter:
             host.is_waiting = True
             raise
         finally:
+            marking.pause()
             _leave_task(self._loop, host.task)
         host.take(work, context, waits_for)
         self._prepare()
@@ -85,7 +89,8 @@ class _Host:
         self._begun: tuple[Work, Context, Any] | None = None
         self._wake: asyncio.Future[None] = loop.create_future()
         self.is_waiting = False
-        self.task = loop.create_task(self._live())
+        self._context = copy_context()
+        self.task = loop.create_task(self._live(), context=self._context)
 
     @property
     def is_free(self) -> bool:
@@ -99,6 +104,8 @@ class _Host:
             waits_for: the future that the work waits for; None: it waits for the next turn.
         """
         self._begun = work, context, waits_for
+        # The host's own steps run the work: they are marked with its event.
+        self._context.run(current_cause.set, context.get(current_cause))
         if not self._wake.done():
             self._wake.set_result(None)
 

@@ -26,7 +26,7 @@ from ..ipc.pipe import Pipe
 from ..ipc.spinning import Spinner
 from ..mods.base import BaseMod
 from ..mods.handlers import collect_handlers
-from . import limits, pool_child, stdio
+from . import limits, marking, pool_child, stdio
 from .context import WorkerContext
 from .crash import describe
 from .dispatch import Dispatcher, is_being_cancelled
@@ -129,6 +129,8 @@ class Life:
 
     async def _load(self, params: dict[str, Any]) -> dict[str, Any]:
         """Import the mod, instantiate and configure it, and call its initialize()."""
+        if (mark := params.get("mark")) is not None:
+            marking.install(mark, params.get("network_pid", -1))
         os.environ.update(params.get("env") or {})
         enforced = limits.apply(params.get("limits") or {})
         _prepend_to_path(params.get("sys_path", ()))

@@ -23,7 +23,7 @@ from ..ipc.event import Event, EventResponse
 from ..ipc.messages import Hello, Notification, Request
 from ..ipc.pipe import HIGH_WATER, Pipe
 from ..ipc.shared_memory import has_large, is_possible
-from . import limits, pool_child, stdio
+from . import limits, marking, pool_child, stdio
 from .context import current_cause
 from .crash import MAX_MESSAGE
 from .dispatch import HandlerFailed
@@ -128,6 +128,7 @@ class Worker:
     async def _handle(self, request: Request) -> None:
         """Handle one event: ask the mod, answer the core."""
         current_cause.set(request.id)
+        marking.begin(request.id)
         try:
             event = Event.from_dict(request.params["event"])
             answer, handler = await self._life.dispatcher().ask(event)
@@ -192,6 +193,7 @@ class Worker:
 
     async def _serve_call(self, request: Request) -> None:
         current_cause.set(request.id)
+        marking.begin(request.id)
         call = self._calls.get(request.method)
         try:
             if call is None:

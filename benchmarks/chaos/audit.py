@@ -59,9 +59,11 @@ def handling(ledger: Ledger, diaries: Diaries) -> Iterator[str]:
 
 def _handled(ledger: Ledger, number: int, found: list[Beginning]) -> Iterator[str]:
     outcome, settings = ledger.outcome(number), settings_of(ledger.mod(number))
-    most = 1 if settings.get("delivery") == "at_most_once" else settings.get("max_attempts", 2)
-    if len(found) > most:
-        yield f"handled {len(found)} times, at most {most} allowed: {found}"
+    attempts = settings.get("max_attempts", 2)
+    if settings.get("delivery") == "at_most_once" and len(found) > 1:
+        yield f"handled {len(found)} times, at most 1 allowed: {found}"
+    if outcome == Code.DEAD_LETTERED and len(found) < attempts:
+        yield f"given up after {len(found)} of {attempts} attempts: {found}"
     if outcome == "answered" and not found:
         yield "no handler began with it"
     if outcome == Code.OVERLOADED and found:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .histogram import LatencyHistogram
     from .in_flight import InFlight, Origin
     from .journey import MAX_HOPS, Journey, events_of
+    from .traces import Traces, forget_last_run, left_by_last_run
 else:  # hidden from type checkers, which would take any name for one of the room
     __getattr__ = lazily(
         __name__,
@@ -30,4 +31,5 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         histogram="LatencyHistogram",
         in_flight="InFlight Origin",
         journey="Journey MAX_HOPS events_of",
+        traces="Traces forget_last_run left_by_last_run",
     )

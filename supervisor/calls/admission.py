@@ -16,6 +16,10 @@ from .in_flight import InFlight
 from .journey import Journey
 from .key_turns import KeyTurns, has_turns
 
+PATIENCE = 5.0
+"""Seconds that a suspect of `Queue.LAST` waits for a moment when no other event is in flight, or
+half of the time until its deadline if that is less. After that, new events wait for it."""
+
 
 class Unanswered(ModvisorError):
     """A mod gave no answer: it failed, timed out, is overloaded or away.
@@ -33,9 +37,10 @@ CUT_SHORT: dict[str, Code] = {Code.NO_SUCH_MOD: Code.MOD_UNLOADED, Code.NOT_RUNN
 class Queue(Enum):
     """Where an event waits for a slot. Slots go to the first queue that is not empty."""
 
-    SUSPECT = 0  # events that were being handled when an incarnation died: one at a time, alone
-    AHEAD = 1  # events that had a slot, and were not sent before their incarnation ended
+    SUSPECT = 0  # events that may have killed an incarnation: a group of them at a time, and nothing else
+    AHEAD = 1  # events that had a slot: not sent before their incarnation ended, or innocent of its end
     WAITING = 2  # new events
+    LAST = 3  # suspects that are tried when nothing else is to do
 
 
 class Admission:
@@ -47,8 +52,10 @@ class Admission:
     caused by an event in flight at this mod is exempt from the limit and the wait: a mod that waits
     for the consequences of its own events would wait forever.
 
-    Events that were in flight when an incarnation died are suspects. The next incarnation gets them
-    first and one at a time, so that a death is blamed on the event that caused it.
+    Events that may have killed an incarnation are suspects (`blame`). They are tried in groups:
+    while one group is in flight, nothing else is, so that a death is blamed on the group. An event
+    that is known to have killed one is tried alone and last: when no other event is in flight or
+    waits, or after `PATIENCE`.
 
     Of a mod with ``partition_by``, an event waits for the turn of its key before all this.
     """
@@ -62,8 +69,11 @@ class Admission:
         self._away: ModvisorError | None = None  # why events are refused at once, if they are
         self._admitted = 0  # slots in use
         self._granted = 0  # slots granted to waiters that have not resumed yet
-        # The suspect in flight: nothing else is admitted meanwhile.
-        self._suspect: Journey | None = None
+        # The suspects in flight, of one group: nothing else is admitted meanwhile.
+        self._trial: set[Journey] = set()
+        self._trial_queue = Queue.SUSPECT
+        self._patience: asyncio.TimerHandle | None = None  # until a suspect of `LAST` is overdue
+        self._is_overdue = False
         self._queues: dict[Queue, OrderedDict[asyncio.Future[InFlight], Journey] | FairQueue] = {
             kind: FairQueue() if kind is Queue.WAITING else OrderedDict() for kind in Queue
         }
@@ -115,7 +125,8 @@ class Admission:
         self._in_flight, self._away = None, reason
         self._turns.refuse(Unanswered(str(reason), code=reason.code))
         for kind, queue in self._queues.items():
-            code = CUT_SHORT.get(reason.code, Code.MOD_CRASHED) if kind is Queue.SUSPECT else reason.code
+            is_suspect = kind in (Queue.SUSPECT, Queue.LAST)
+            code = CUT_SHORT.get(reason.code, Code.MOD_CRASHED) if is_suspect else reason.code
             for slot in list(queue):
                 if not slot.done():
                     slot.set_exception(Unanswered(str(reason), code=code))
@@ -125,8 +136,7 @@ class Admission:
 
         Call it before the tasks that wait for answers run.
         """
-        if self._suspect is not None and self._suspect in in_flight.handling.values():
-            in_flight.killed_by = self._suspect
+        in_flight.lost(self._trial)
         if self._in_flight is in_flight:
             self._in_flight = None
         if self._draining is in_flight:
@@ -204,7 +214,11 @@ class Admission:
             raise Unanswered(text, code=Code.TIMEOUT) from None
 
     async def _admit(self, journey: Journey, kind: Queue, *, first: bool = False) -> InFlight:
-        """Wait for a slot, behind the events of the same queue, or before them (``first``)."""
+        """Wait for a slot, behind the events of the same queue.
+
+        Args:
+            first: the suspect had a slot already and was not sent: it goes before the others.
+        """
         if self._away is not None:
             raise Unanswered(str(self._away), code=self._away.code)
         # A durable event was accepted already and waits in any case.
@@ -215,8 +229,13 @@ class Admission:
         slot: asyncio.Future[InFlight] = self._loop.create_future()
         queue[slot] = journey
         self._depth += 1
-        queue.move_to_end(slot, last=not first)
+        if journey.deaths is not None:
+            journey.deaths.is_back = first
+            if first and isinstance(queue, OrderedDict):
+                _put_back(queue)
         self._waiting_bytes += journey.size
+        if kind is Queue.LAST:
+            self._watch_last()
         if kind is Queue.WAITING:
             self._tally.add(journey, slot)
         timer = None
@@ -244,8 +263,8 @@ class Admission:
     def _leave(self, journey: Journey) -> None:
         """Free the event's slot."""
         self._admitted -= 1
-        if self._suspect is journey:
-            self._suspect = None
+        if self._trial:
+            self._trial.discard(journey)
         if self._depth:
             self._pump()
 
@@ -254,6 +273,8 @@ class Admission:
         if journey is not None:
             self._depth -= 1
             self._waiting_bytes -= journey.size
+            if kind is Queue.LAST and not self._queues[kind]:
+                self._watch_last()
             if kind is Queue.WAITING:
                 self._tally.remove(journey)
 
@@ -263,7 +284,7 @@ class Admission:
             self._in_flight is not None
             and self._admitted < self.config.limits.concurrency
             and not self._granted
-            and self._suspect is None
+            and not self._trial
             and not self._depth
         )
 
@@ -280,8 +301,10 @@ class Admission:
             self._forget(kind, slot)
             if slot.done():
                 continue
-            if kind is Queue.SUSPECT:
-                self._suspect = journey
+            if kind in (Queue.SUSPECT, Queue.LAST):
+                self._trial.add(journey)
+                self._trial_queue = kind
+                self._watch_last()
             self._admitted += 1
             self._granted += 1
             self._in_flight.reserve()  # a drain waits for the event
@@ -289,10 +312,50 @@ class Admission:
 
     def _next(self) -> Queue | None:
         """Return the queue whose turn it is. None: nothing waits, or no slot is free."""
-        if self._suspect is not None or self._admitted >= self.config.limits.concurrency:
+        if self._admitted >= self.config.limits.concurrency:
             return None
-        kind = next((kind for kind, queue in self._queues.items() if queue), None)
-        return None if kind is Queue.SUSPECT and self._admitted else kind
+        if self._trial:
+            return self._trial_queue if self._is_of_trial(self._trial_queue) else None
+        kind = next((kind for kind in self._order() if self._queues[kind]), None)
+        return None if kind in (Queue.SUSPECT, Queue.LAST) and self._admitted else kind
+
+    def _order(self) -> tuple[Queue, ...]:
+        return _WITH_OVERDUE if self._is_overdue else tuple(Queue)
+
+    def _is_of_trial(self, kind: Queue) -> bool:
+        """Whether the first suspect of this queue is tried together with those in flight."""
+        first = next((journey for _, journey in self._queues[kind].items()), None)
+        return first is not None and first.deaths is not None and first.deaths.group is self._group()
+
+    def _group(self) -> object:
+        deaths = next(iter(self._trial)).deaths
+        return None if deaths is None else deaths.group
+
+    def _watch_last(self) -> None:
+        """Begin to wait for the moment in which the next suspect is overdue."""
+        self._is_overdue = False
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        if self._queues[Queue.LAST]:
+            due = min(journey.deadline for _, journey in self._queues[Queue.LAST].items())
+            wait = min(PATIENCE, max(0.0, due - self._loop.time()) / 2)
+            self._patience = self._loop.call_later(wait, self._lose_patience)
+
+    def _lose_patience(self) -> None:
+        """Let new events wait for the suspects that were to be tried last."""
+        self._patience, self._is_overdue = None, bool(self._queues[Queue.LAST])
+        self._pump()
+
+
+_WITH_OVERDUE = (Queue.SUSPECT, Queue.AHEAD, Queue.LAST, Queue.WAITING)
+
+
+def _put_back(queue: OrderedDict[asyncio.Future[InFlight], Journey]) -> None:
+    """Put the suspects first that had a slot already, in their order."""
+    for slot, journey in list(queue.items()):
+        if journey.deaths is None or not journey.deaths.is_back:
+            queue.move_to_end(slot)
 
 
 def _expire(slot: asyncio.Future[InFlight], mod_id: str) -> None:

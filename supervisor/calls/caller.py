@@ -38,6 +38,14 @@ Answer = EventResponse | Event | None
 passes)."""
 
 
+def _queue_of(journey: Journey) -> Queue:
+    """Return where an event waits that died with an incarnation."""
+    deaths = journey.deaths
+    if deaths is None or not deaths.is_suspect:
+        return Queue.AHEAD
+    return Queue.LAST if deaths.is_last else Queue.SUSPECT
+
+
 class _NotSent(Exception):
     """The incarnation ended before the event was sent: the event may wait again."""
 
@@ -46,7 +54,9 @@ class Ledger(Protocol):
     """Keeps account of events that were in flight when an incarnation died."""
 
     def charge(self, journey: Journey) -> None:
-        """Note that the event is tried again, for the ``journey.attempt``-th time."""
+        """Note that the event is tried again, for the ``journey.attempt``-th time, and what counts
+        against it (``journey.deaths``).
+        """
         ...
 
     async def bury(self, journey: Journey, mod_id: str, reason: str, report: CrashReport | None) -> int | None:
@@ -60,8 +70,8 @@ class Ledger(Protocol):
 class Caller(Admission):
     """Asks one mod about events.
 
-    An event that was in flight when an incarnation died is asked of the next one, ``max_attempts``
-    times in all. Then it is buried as a dead letter.
+    An event that was in flight when an incarnation died is asked of the next one. An event that was
+    to blame for the death of ``max_attempts`` incarnations is buried as a dead letter; see `blame`.
     """
 
     def __init__(self, config: ModConfig, counters: ModCounters, ledger: Ledger) -> None:
@@ -76,7 +86,8 @@ class Caller(Admission):
         event's time.
 
         Args:
-            attempt: more than 1 for an event whose earlier attempts are known from the journal.
+            attempt: more than 1 for an event whose earlier attempts are known from the journal;
+                ``journey.deaths`` says what counts against it.
 
         Raises:
             Unanswered: no usable answer; ``code`` says why.
@@ -85,11 +96,16 @@ class Caller(Admission):
         counters = self.counters
         counters.events_in += 1
         journey.attempt = attempt
-        queue = Queue.WAITING if attempt == 1 else Queue.SUSPECT
+        queue = Queue.WAITING if journey.deaths is None else _queue_of(journey)
         # True for a suspect whose turn came but that was not sent: it goes before the other suspects.
         in_turn = False
         has_turns = self._has_turns
         try:
+            if journey.deaths is not None and journey.deaths.is_enough(self.config.max_attempts):
+                journey.attempt -= 1  # the attempt that would come next does not
+                raise await self._bury(
+                    journey, f"the network was killed while mod {self.mod_id} was handling the event"
+                )
             if has_turns:
                 await self._take_turn(journey, is_new=attempt == 1)
             while True:
@@ -116,15 +132,20 @@ class Caller(Admission):
                     finally:
                         in_flight.finished(request_id)
                     answer = self._answer(response)
+                except Unanswered as failure:
+                    if failure.code in (Code.MOD_CRASHED, Code.MOD_UNLOADED) and journey.seq is not None:
+                        journey.attempt += 1  # the worker was ended, and had begun with the event
+                        self._ledger.charge(journey)
+                    raise
                 except _NotSent:
                     self.lost(in_flight)
-                    in_turn = queue is Queue.SUSPECT
+                    in_turn = queue in (Queue.SUSPECT, Queue.LAST)
                     queue = Queue.AHEAD if queue is Queue.WAITING else queue
                     continue
                 except (PipeBroken, PipeClosed):
                     # The event was sent, and its incarnation has ended.
-                    in_turn, queue = False, Queue.SUSPECT
-                    await self._died_with(in_flight, journey)
+                    in_turn = False
+                    queue = await self._died_with(in_flight, journey)
                     continue
                 except TimeoutError:
                     waited = perf_counter() - started
@@ -157,33 +178,42 @@ class Caller(Admission):
         self.counters.overloaded += failure.code == Code.OVERLOADED
         self.counters.dead_lettered += failure.code == Code.DEAD_LETTERED
 
-    async def _died_with(self, in_flight: InFlight, journey: Journey) -> None:
-        """Note that an incarnation died while it handled the event.
+    async def _died_with(self, in_flight: InFlight, journey: Journey) -> Queue:
+        """Note that an incarnation died while it handled the event. Return where it waits now.
 
         Raises `Unanswered` if the event may not be tried again.
         """
         journey.own()
-        may_try = self._away is None and self.config.delivery == AT_LEAST_ONCE
-        if not may_try or journey.attempt >= self.config.max_attempts:
-            raise await self._died_of(journey, in_flight, bury=may_try) from None
+        report = await self._report_of(in_flight)
+        verdict = in_flight.judge(report)
+        may_try = self.config.delivery == AT_LEAST_ONCE
+        if may_try and report is not None and verdict.applied_to(journey).is_enough(self.config.max_attempts):
+            raise await self._bury(journey, await self._how(in_flight), report) from None
         journey.attempt += 1
-        self._ledger.charge(journey)
+        if may_try:
+            self._ledger.charge(journey)
+        if not may_try or self._away is not None:
+            raise await self._cut_short(in_flight, attempts=journey.attempt - 1) from None
         self.counters.redelivered += 1
+        return _queue_of(journey)
 
-    async def _died_of(self, journey: Journey, in_flight: InFlight, *, bury: bool) -> Unanswered:
-        """Return the failure of an event whose last attempt ended with its incarnation."""
+    async def _cut_short(self, in_flight: InFlight, attempts: int) -> Unanswered:
+        """Return the failure of an event that died with its incarnation and is not tried again."""
         if self._away is not None and (code := CUT_SHORT.get(self._away.code)) is not None:
-            text = f"{self._away} and did not answer the event in time"
-            return Unanswered(text, code=code, attempts=journey.attempt)
-        why = await in_flight.why_ended()
-        text = f"mod {self.mod_id} ended while handling the event: {why}"
-        if bury:
-            report = await self._report_of(in_flight)
-            letter = await self._ledger.bury(journey, self.config.name, text, report)
-            if letter is not None:
-                text = f"{text}; after {journey.attempt} attempts it was given up and is dead letter {letter}"
-                return Unanswered(text, code=Code.DEAD_LETTERED, attempts=journey.attempt, dead_letter=letter)
-        return Unanswered(text, code=Code.MOD_CRASHED, attempts=journey.attempt)
+            return Unanswered(f"{self._away} and did not answer the event in time", code=code, attempts=attempts)
+        why = await self._how(in_flight) + ("" if self._away is None else f"; {self._away}")
+        return Unanswered(why, code=Code.MOD_CRASHED, attempts=attempts)
+
+    async def _how(self, in_flight: InFlight) -> str:
+        return f"mod {self.mod_id} ended while handling the event: {await in_flight.why_ended()}"
+
+    async def _bury(self, journey: Journey, why: str, report: CrashReport | None = None) -> Unanswered:
+        """Keep an event that is given up as a dead letter; return its failure."""
+        letter = await self._ledger.bury(journey, self.config.name, why, report)
+        if letter is None:
+            return Unanswered(why, code=Code.MOD_CRASHED, attempts=journey.attempt)
+        text = f"{why}; after {journey.attempt} attempts it was given up and is dead letter {letter}"
+        return Unanswered(text, code=Code.DEAD_LETTERED, attempts=journey.attempt, dead_letter=letter)
 
     @staticmethod
     async def _report_of(in_flight: InFlight) -> CrashReport | None:
@@ -204,6 +234,8 @@ class Caller(Admission):
         """
         if due is None:
             due = self._due(journey)
+        if journey.seq is not None and in_flight.traces is not None:
+            in_flight.traces.sends(in_flight.pipe.next_id, journey.seq, journey.attempt)
         try:
             if has_large(journey.event.payload):
                 journey.own()

@@ -16,11 +16,13 @@ from collections.abc import Awaitable, Callable
 from anyio.abc import TaskGroup
 
 from ...ipc.errors import Code, FrameTooLarge, ModvisorError, Unserializable
-from ...ipc.event import Event
-from ..journal import DurableEvent, Journal
+from ...ipc.event import Event, EventResponse
+from ...ipc.messages import pack, unpack
+from ..journal import IN_TURN, AnsweredBefore, DurableEvent, Journal
 from ..shares import has_share, source_of
 from .admission import Unanswered
 from .caller import Answer, Caller
+from .deaths import Deaths
 from .journey import Journey
 
 logger = logging.getLogger("modvisor.durable")
@@ -126,12 +128,16 @@ class DurableEvents:
     async def _catch_up(self, spell: int) -> None:
         """Hand on the events of the journal, until the mod goes away."""
         room = asyncio.Semaphore(BACKLOG_AT_ONCE)
-        after = 0
+        after, last = 0, object()  # the group of the events that are tried last
         while page := await self._journal.pending(self._caller.mod_id, after, BACKLOG_PAGE):
             for kept in page:
                 after = kept.seq
-                case = self._case_of(kept)
+                case = self._case_of(kept, last)
                 if case.journey.key in self._under_way:
+                    continue
+                if kept.record.turn != IN_TURN:  # it waits longest, and must not hold up the others
+                    self._begin(case)
+                    self._tasks.start_soon(self._see_through, case)
                     continue
                 await room.acquire()
                 if self._spell != spell:
@@ -154,6 +160,9 @@ class DurableEvents:
         case = self._begin(_Case(kept))
         try:
             kept.seq = await self._journal.accept(caller.mod_id, journey.event, journey.owner)
+        except AnsweredBefore as before:
+            self._end(case, _unpacked(before.answer))
+            return case
         except ModvisorError as error:
             failure = Unanswered(f"mod {caller.mod_id} cannot accept the event: {error}", code=error.code)
             self._end(case, failure)
@@ -211,7 +220,7 @@ class DurableEvents:
             return
         buried = isinstance(outcome, Unanswered) and outcome.code == Code.DEAD_LETTERED
         if journey.seq is not None and not buried:  # burying an event removes it from the journal
-            self._journal.answered(journey.seq)
+            self._journal.answered(journey.seq, _packed(outcome))
         if not self._end(case, outcome):
             await self._late(journey, self._caller.config.name, outcome)
 
@@ -249,9 +258,11 @@ class DurableEvents:
         text = f"mod {self._caller.mod_id} has accepted the event and will handle it when it is back ({why})"
         return Unanswered(text, code=Code.PENDING)
 
-    def _case_of(self, kept: DurableEvent) -> _Case:
+    def _case_of(self, kept: DurableEvent, last: object) -> _Case:
         journey = self._without_deadline(kept.event)
         journey.seq, journey.owner = kept.seq, kept.owner
+        if kept.attempt > 1:
+            journey.deaths = Deaths.of(kept.record, last)
         return _Case(journey, kept.attempt)
 
     def _without_deadline(self, event: Event, parent: Journey | None = None) -> Journey:
@@ -260,3 +271,21 @@ class DurableEvents:
         How long the sender waits does not matter.
         """
         return Journey(event, math.inf, parent, allowed=self._event_timeout)
+
+
+def _packed(outcome: Answer | Unanswered) -> bytes | None:
+    """Return an answer as the journal remembers it. None: it is a failure, which is not remembered."""
+    if isinstance(outcome, Unanswered):
+        return None
+    kind = "" if outcome is None else "response" if isinstance(outcome, EventResponse) else "event"
+    try:
+        return pack([kind, None if outcome is None else outcome.to_dict()])
+    except Unserializable:
+        return None
+
+
+def _unpacked(answer: bytes) -> Answer:
+    kind, data = unpack(answer)
+    if kind == "response":
+        return EventResponse.from_dict(data)
+    return Event.from_dict(data) if kind == "event" else None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any, NamedTuple
 
+from ...ipc.mark import Marks
 from ...ipc.pipe import HIGH_WATER, Pipe
 from ..process import CrashReport
+from .blame import Verdict, judge
 from .journey import Journey
+from .traces import Traces
 
 # Handled events that can still be named as a cause, by tasks that their handlers left behind.
 MAX_FINISHED = 4096
@@ -28,9 +31,12 @@ class InFlight:
 
     Args:
         why_ended: waits until it is known how the incarnation ended, and says it in a few words.
+        traces: what it leaves on disk in case that it dies.
 
     Attributes:
-        killed_by: the suspect that was in flight alone when the incarnation ended, if one was.
+        dead: the events in flight when it ended, by request id, in the order in which they were
+            sent. None: it has not ended.
+        verdict: who is to blame for its end.
         report: the incarnation's crash report, once it is written. None: it ended as it should.
         handling: the events in flight, by request id. The sender of a request puts its event here.
         turn: held by the one event that waits for room in the pipe. It is fair: first come, first
@@ -38,10 +44,14 @@ class InFlight:
         pressing: how many events wait for `turn`, or hold it.
     """
 
-    def __init__(self, pipe: Pipe, why_ended: Callable[[], Awaitable[str]]) -> None:
+    def __init__(self, pipe: Pipe, why_ended: Callable[[], Awaitable[str]], traces: Traces | None = None) -> None:
         self.pipe = pipe
         self.why_ended = why_ended
-        self.killed_by: Journey | None = None
+        self.traces = traces
+        self.dead: list[tuple[int, Journey]] | None = None
+        self._tried: list[Journey] = []
+        self.verdict: Verdict | None = None
+        self._marks: Marks | None = None
         self.report: asyncio.Future[CrashReport | None] = asyncio.get_running_loop().create_future()
         self.handling: dict[int, Journey] = {}
         self.turn = asyncio.Lock()
@@ -71,6 +81,8 @@ class InFlight:
         """Note that a request was answered, or that its answer is no longer waited for."""
         journey = self.handling.pop(request_id, None)
         if journey is not None:
+            if journey.seq is not None and self.traces is not None:
+                self.traces.done(request_id)
             event = journey.event
             self._finished[request_id % MAX_FINISHED] = request_id, event.event_id, event.hops
         if self._idle is not None:
@@ -90,6 +102,27 @@ class InFlight:
     def _wake(self) -> None:
         if self._idle is not None and not self.is_busy and not self._idle.done():
             self._idle.set_result(None)
+
+    # -- the end
+
+    def lost(self, trial: Collection[Journey]) -> None:
+        """Note which events are in flight at the end, and what the worker has marked.
+
+        Args:
+            trial: the suspects that are being tried.
+        """
+        if self.dead is not None:
+            return
+        self.dead = list(self.handling.items())
+        self._tried = [journey for journey in self.handling.values() if journey in trial]
+        if self.traces is not None:
+            self._marks = self.traces.marks()
+
+    def judge(self, report: CrashReport | None) -> Verdict:
+        """Decide who is to blame for the end; the first report counts."""
+        if self.verdict is None:
+            self.verdict = judge(self.dead or (), self._marks, report, tried=self._tried)
+        return self.verdict
 
     # -- causes
 

@@ -10,6 +10,7 @@ from ...ipc.errors import Unserializable
 from ...ipc.event import Event
 from ...ipc.messages import pack, unpack
 from ..config import Split
+from .deaths import Deaths
 
 MAX_HOPS = 32
 """Events that may cause one another in a chain. A longer chain is a loop, not work."""
@@ -32,6 +33,7 @@ class Journey:
             no family.
         answer: the frame of the pipe that the last answer came in. None: the last answer was no
             response.
+        deaths: what is known of it from processes that died with it. None: none did.
         owner: who sent the event: a text that tells the present owner of an agent's id from former
             and later ones. None: not known yet.
 
@@ -49,6 +51,7 @@ class Journey:
         "answer",
         "attempt",
         "deadline",
+        "deaths",
         "event",
         "owner",
         "parent",
@@ -76,6 +79,7 @@ class Journey:
         self._packed: bytes | None = None
         self._is_shared = is_shared
         self.answer: bytes | None = None
+        self.deaths: Deaths | None = None
         self.owner: str | None = None
 
     def own(self) -> None:

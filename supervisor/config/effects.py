@@ -67,7 +67,7 @@ _TABLE: Mapping[str, Mapping[Effect, str]] = {
     "journal": {
         Effect.RESTART: (
             "sync dead_letters dead_letter_bytes dead_letter_age durable_events durable_bytes checkpoint_bytes "
-            "crash_reports crash_report_bytes stats_every"
+            "crash_reports crash_report_bytes stats_every answer_bytes answer_age"
         ),
     },
     "logs": {Effect.RESTART: "max_bytes backups"},

@@ -220,13 +220,14 @@ class ModConfig:
         AT_LEAST_ONCE,
         one_of(*DELIVERIES),
         "events that were being handled when the mod's process died: `at_least_once` gives them to the next process, "
-        "one at a time first, so that the event that kills it is found; `at_most_once` fails them",
+        "and [finds the one that kills](events.md#when-a-process-dies); `at_most_once` fails them",
         in_mod_file=True,
     )
     max_attempts: int = key(
         2,
         whole(1, 100),
-        "how many processes an event may take down before it becomes a [dead letter](#journal)",
+        "how many processes an event may kill before it becomes a [dead letter](#journal); deaths that it is not to "
+        "blame for [do not count](events.md#when-a-process-dies)",
         in_mod_file=True,
     )
     durable: bool = key(

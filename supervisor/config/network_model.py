@@ -167,6 +167,13 @@ class JournalConfig:
         or_null(duration()),
         "how often the network's figures are kept for `modvisor stats --last`, apart from its end; null: never",
     )
+    answer_bytes: int = key(
+        16 * 1024 * 1024,
+        size(0),
+        "the answers of durable mods that are remembered across a restart, so that an event that is sent again is not "
+        "handled twice; the oldest are forgotten first",
+    )
+    answer_age: float = key(3600.0, duration(), "how long these answers are remembered")
 
 
 @reader("mapping")

@@ -14,7 +14,7 @@ from ...ipc.errors import Code, ModvisorError
 from ...ipc.event import Event, EventResponse
 from ..calls import Journey
 from ..fleet import ModRegistry
-from ..journal import DeadLetter, Journal
+from ..journal import DeadLetter, Journal, Record
 from ..process import CrashReport
 from .gateway import Gateway
 
@@ -28,9 +28,10 @@ class LetterLedger:
         self._journal = journal
 
     def charge(self, journey: Journey) -> None:
-        """Count the attempts of a durable event across restarts: it is tried again."""
+        """Keep the attempts of a durable event, and what counts against it, across restarts."""
         if journey.seq is not None:
-            self._journal.charge(journey.seq, journey.attempt)
+            record = Record(journey.attempt) if journey.deaths is None else journey.deaths.record(journey.attempt)
+            self._journal.charge(journey.seq, record)
 
     async def bury(self, journey: Journey, mod_id: str, reason: str, report: CrashReport | None) -> int | None:
         """Keep the event as a dead letter.

@@ -13,16 +13,28 @@ from ..faces import lazily
 
 if TYPE_CHECKING:
     from .backup import copy_database
+    from .deaths import BOOT_ID, IN_TURN, LAST, LAST_ALONE, UNPROVEN, Begun, BegunTogether, Record
     from .history import JournalAtRest
     from .journal import Journal
-    from .records import Checkpoint, DeadLetter, DurableEvent, JournalError, KeptMod, LastRun, LetterHead, Quarantine
+    from .records import (
+        AnsweredBefore,
+        Checkpoint,
+        DeadLetter,
+        DurableEvent,
+        JournalError,
+        KeptMod,
+        LastRun,
+        LetterHead,
+        Quarantine,
+    )
     from .state_dir import StateDir, StateDirBusy
 else:  # hidden from type checkers, which would take any name for one of the room
     __getattr__ = lazily(
         __name__,
         backup="copy_database",
+        deaths="BOOT_ID Begun BegunTogether IN_TURN LAST LAST_ALONE Record UNPROVEN",
         history="JournalAtRest",
         journal="Journal",
-        records="Checkpoint DeadLetter DurableEvent JournalError KeptMod LastRun LetterHead Quarantine",
+        records="AnsweredBefore Checkpoint DeadLetter DurableEvent JournalError KeptMod LastRun LetterHead Quarantine",
         state_dir="StateDir StateDirBusy",
     )

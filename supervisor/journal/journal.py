@@ -21,9 +21,10 @@ from ...ipc.errors import Code, ModvisorError, Unserializable
 from ...ipc.event import Event
 from ...ipc.messages import pack
 from ..config import JournalConfig
+from .durable_table import Totals
 from .opening import connect, reopen
-from .records import DeadLetter, JournalError, KeptMod, LastRun, Quarantine, StorageFull
-from .store import Store, Totals
+from .records import AnsweredBefore, DeadLetter, JournalError, KeptMod, LastRun, Quarantine, StorageFull
+from .store import Store
 from .writer import Backup, Job, Writer
 
 logger = logging.getLogger("modvisor.journal")
@@ -272,6 +273,8 @@ class Journal:
         process is killed in the same moment.
 
         Raises:
+            AnsweredBefore: an event with this source and id was `answered`, and its answer is
+                remembered. Nothing is kept.
             StorageFull: also when ``durable_events`` or ``durable_bytes`` is reached, or too many
                 changes wait for the disk.
             Unserializable: names the place in the event.
@@ -285,14 +288,18 @@ class Journal:
         self._submit(job)
         self._accepting_bytes += size
         try:
-            return (await future).seq
+            accepted = await future
         except asyncio.CancelledError:
             self._withdraw(job)
             raise
         finally:
             self._accepting_bytes -= size
+        if accepted.answer is not None:
+            raise AnsweredBefore(accepted.answer)
+        return accepted.seq
 
     charge = _queued("attempt", Store.charge)
+    note_deaths = _asked("ends of the last run", Store.note_deaths)
     answered = _queued("answer", Store.answered, again=True)
     pending = _asked("pending events", Store.pending)
     pending_counts = _asked("pending events", Store.pending_counts)

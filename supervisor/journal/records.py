@@ -8,12 +8,21 @@ from typing import Any
 from ...ipc.errors import Code, ModvisorError
 from ...ipc.event import Event
 from ..agents import Agent
+from .deaths import Record
 
 
 class JournalError(ModvisorError):
     """The journal failed to do what was asked, and kept nothing of it."""
 
     code = Code.INTERNAL
+
+
+class AnsweredBefore(Exception):
+    """The event was answered before. ``answer``: as it was given to `Journal.answered`."""
+
+    def __init__(self, answer: bytes) -> None:
+        super().__init__()
+        self.answer = answer
 
 
 class StorageFull(JournalError):
@@ -85,6 +94,7 @@ class DurableEvent:
         attempt: the number of the next attempt.
         accepted_at: Unix seconds.
         owner: who sent the event, see `Agent.owner`.
+        record: its attempts, and what counts against it.
     """
 
     seq: int
@@ -93,6 +103,7 @@ class DurableEvent:
     attempt: int
     accepted_at: float
     owner: str | None = None
+    record: Record = field(default_factory=Record)
 
 
 @dataclass(frozen=True, slots=True)

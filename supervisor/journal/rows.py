@@ -14,9 +14,10 @@ from typing import Any
 
 from ...ipc.address import check_agent_id, is_mod_path, parse_address
 from ...ipc.errors import ModvisorError
-from ...ipc.event import Event
+from ...ipc.event import Event, EventResponse
 from ...ipc.messages import unpack
 from ..agents import Agent
+from .deaths import Record
 from .records import Checkpoint, DeadLetter, DurableEvent, KeptMod, LetterHead, Quarantine
 
 _SHOWN_OF_EVENT = ("event_id", "event_name", "source_id", "destination_id")
@@ -86,10 +87,26 @@ def checkpoint(row: Row) -> Checkpoint:
 
 
 def durable_event(row: Row) -> DurableEvent:
-    _check(row, seq=_number, mod_id=_mod_id, event=_bytes, attempt=_attempts, accepted_at=_time, source_id=_text)
-    seq, mod_id, event, attempt, accepted_at, owner = row
-    found = _raised_by(Event.from_dict, mapping(event))
-    return DurableEvent(seq, mod_id, found, attempt, float(accepted_at), owner or None)
+    _check(row, seq=_number, mod_id=_mod_id, event=_bytes, accepted_at=_time, source_id=_text, attempt=_attempts,
+           charges=_attempts, unproven=_attempts, turn=_number)  # fmt: skip
+    seq, mod_id, event, accepted_at, owner, *record = row
+    found, known = _raised_by(Event.from_dict, mapping(event)), Record(*record)
+    return DurableEvent(seq, mod_id, found, known.attempt, float(accepted_at), owner or None, known)
+
+
+def answer(row: Row) -> bytes:
+    """Return the answer of a durable mod, packed as it was kept."""
+    _check(row, answer=_bytes)
+    match _raised_by(unpack, row[0]):
+        case ["response", dict(data)]:
+            _raised_by(EventResponse.from_dict, data)
+        case ["event", dict(data)]:
+            _raised_by(Event.from_dict, data)
+        case ["", None]:
+            pass
+        case other:
+            raise DamagedRow(f"expected an answer, got {type(other).__name__}")
+    return row[0]
 
 
 def dead_letter(row: Row) -> DeadLetter:
@@ -153,8 +170,10 @@ TABLES = {
     "family": Table("family's promotions", "families' promotions", "name", "name, record", family),
     "checkpoint": Table("checkpoint", "checkpoints", "mod_id", "mod_id, version, state, at", checkpoint),
     "durable": Table(
-        "durable event", "durable events", "event_id", "seq, mod_id, event, attempt, accepted_at, source_id", durable_event
+        "durable event", "durable events", "event_id",
+        "seq, mod_id, event, accepted_at, source_id, attempt, charges, unproven, turn", durable_event,
     ),
+    "answer": Table("remembered answer", "remembered answers", "event_id", "answer", answer),
     "dead_letter": Table(
         "dead letter", "dead letters", "letter_id",
         "letter_id, mod_id, event, attempts, code, reason, report, at", dead_letter,

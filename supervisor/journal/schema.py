@@ -67,6 +67,17 @@ MIGRATIONS = (
     CREATE INDEX crash_of_mod ON crash (mod_id, number);
     CREATE TABLE last_stats (one INTEGER PRIMARY KEY CHECK (one = 1), at REAL NOT NULL, stats BLOB NOT NULL) STRICT;
     """,
+    # What counts against a durable event, and the answers that are remembered for retries.
+    """
+    ALTER TABLE owner ADD COLUMN boot TEXT NOT NULL DEFAULT '';
+    ALTER TABLE durable ADD COLUMN charges INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE durable ADD COLUMN unproven INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE durable ADD COLUMN turn INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE answer (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, mod TEXT NOT NULL, source_id TEXT NOT NULL, event_id TEXT NOT NULL,
+        at REAL NOT NULL, size INTEGER NOT NULL, answer BLOB NOT NULL, UNIQUE (mod, source_id, event_id)
+    ) STRICT;
+    """,
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 

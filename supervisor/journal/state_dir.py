@@ -39,6 +39,7 @@ class StateDir:
         logs/ID.log         a mod's output
         snapshots/          the sources of the last good version of each mod
         run/admin.sock      the admin API
+        run/marks/          which events each worker has in hand
 
     Attributes:
         python_path: where this process finds modules, for the workers to find them too.
@@ -65,6 +66,10 @@ class StateDir:
     @property
     def admin_socket(self) -> Path:
         return self.run / "admin.sock"
+
+    @property
+    def marks(self) -> Path:
+        return self.run / "marks"
 
     def log_file(self, mod_id: str) -> Path:
         return self.root / "logs" / f"{mod_id}.log"

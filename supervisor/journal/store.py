@@ -11,15 +11,16 @@ import sqlite3
 import sys
 import time
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..config import JournalConfig
 from .aging import Aging
 from .damage import Damage
+from .deaths import BOOT_ID
+from .durable_table import DurableTable, Totals, mod_of
 from .history import keep_crash, keep_stats
-from .records import Checkpoint, DeadLetter, DurableEvent, KeptMod, LastRun, LetterHead, Quarantine, StorageFull
+from .records import Checkpoint, DeadLetter, KeptMod, LastRun, LetterHead, Quarantine
 from .rows import TABLES, DamagedRow, Decoder, letter_head
 
 logger = logging.getLogger("modvisor.journal")
@@ -37,42 +38,14 @@ _CHANGES = {
 }
 _NO_GUEST = {"guest": False, "address": None, "returned": True}
 _SIZES = {
-    "checkpoint": "length(state)", "durable": "length(event)",
+    "checkpoint": "length(state)", "durable": "length(event)", "answer": "length(answer)",
     "dead_letter": "length(event) + coalesce(length(report), 0)", "crash": "length(report)",
 }  # fmt: skip
 _VACUUM_PAGES = 1000  # given back at once: events wait a few milliseconds for that
 _SPARE_PAGES = 256  # free pages (1 MB) that stay in the file for the next events
 
 
-@dataclass(slots=True)
-class Totals:
-    """Counts and bytes of everything with a limit, kept here so that a check costs no query."""
-
-    durable_events: int = 0
-    durable_bytes: int = 0
-    dead_letters: int = 0
-    dead_letter_bytes: int = 0
-    checkpoints: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """The number of a durable event.
-
-    It is not ``fresh`` if it was kept already and was sent again.
-    """
-
-    seq: int
-    fresh: bool
-
-
-EventKey = tuple[str, str]
-"""What identifies an event: who sent it ("" for nobody), and ``event_id``.
-
-An agent is named by `Agent.owner`, or by its ``source_id`` in rows that modvisor 0.2 wrote."""
-
-
-class Store:
+class Store(DurableTable):
     """The journal's tables. Blobs come packed and leave unpacked.
 
     A method that raises a `ModvisorError` has written nothing. Any other exception spoils the
@@ -96,7 +69,10 @@ class Store:
 
     def take_over(self) -> LastRun:
         """Become the owner: read what the last run left, and note that the journal is open."""
-        clean = self._execute("SELECT 1 FROM owner WHERE closed_at IS NULL").fetchone() is None
+        last = self._execute("SELECT boot FROM owner WHERE closed_at IS NULL").fetchone()
+        clean, self._same_boot = last is None, last is not None and last[0] == BOOT_ID
+        if not (clean or self._same_boot):
+            self.suspect_all()
         kept = LastRun(
             agents=self._all("agent"),
             channels=self._channels(),
@@ -108,7 +84,7 @@ class Store:
         )
         self.recount()
         self._aging = Aging(self._last_seen())
-        self._execute("INSERT OR REPLACE INTO owner VALUES (1, ?, ?, NULL)", (os.getpid(), time.time()))
+        self._execute("INSERT OR REPLACE INTO owner VALUES (1, ?, ?, NULL, ?)", (os.getpid(), time.time(), BOOT_ID))
         return kept
 
     def _last_seen(self) -> float | None:
@@ -197,7 +173,8 @@ class Store:
         (checkpoints,) = self._execute("SELECT count(*) FROM checkpoint").fetchone()
         events, event_bytes = self._execute("SELECT count(*), coalesce(sum(size), 0) FROM durable").fetchone()
         letters, letter_bytes = self._execute("SELECT count(*), coalesce(sum(size), 0) FROM dead_letter").fetchone()
-        self.totals = Totals(events, event_bytes, letters, letter_bytes, checkpoints)
+        (answers,) = self._execute("SELECT coalesce(sum(size), 0) FROM answer").fetchone()
+        self.totals = Totals(events, event_bytes, letters, letter_bytes, checkpoints, answers)
 
     # -- agents, channels, mods, quarantines
 
@@ -245,6 +222,7 @@ class Store:
         if self._execute("SELECT 1 FROM checkpoint WHERE mod_id = ?", (former,)).fetchone() is not None:
             self.drop_checkpoint(mod_id)
             self._execute("UPDATE checkpoint SET mod_id = ? WHERE mod_id = ?", (mod_id, former))
+        self._execute("UPDATE OR IGNORE answer SET mod = ? WHERE mod = ?", (mod_of(mod_id), mod_of(former)))
         # An event that the successor has accepted too stays where it is: it is the same event.
         self._execute("UPDATE OR IGNORE durable SET mod_id = ? WHERE mod_id = ?", (mod_id, former))
 
@@ -270,64 +248,6 @@ class Store:
         """
         found = self._where("checkpoint", "mod_id = ?", mod_id)
         return found[0] if found else None
-
-    # -- durable events
-
-    def accept(self, mod_id: str, key: EventKey, event: bytes, attempt: int, at: float) -> Accepted:
-        """Keep an event. Return its number, which is the earlier number if it was sent again.
-
-        Raises:
-            StorageFull: a limit is reached.
-        """
-        totals, config = self.totals, self._config
-        known = self._execute(
-            "SELECT seq FROM durable WHERE mod_id = ? AND source_id = ? AND event_id = ?", (mod_id, *key)
-        ).fetchone()
-        if known is not None:
-            return Accepted(known[0], fresh=False)
-        if totals.durable_events >= config.durable_events:
-            raise StorageFull(
-                f"{totals.durable_events} accepted events have no answer yet, and no more are kept (journal.durable_events)"
-            )
-        if totals.durable_bytes + len(event) > config.durable_bytes:
-            raise StorageFull(
-                f"the accepted events without an answer take {totals.durable_bytes} bytes, and with {len(event)} more they "
-                f"would be over the limit of {config.durable_bytes} (journal.durable_bytes)"
-            )
-        row = (mod_id, *key, attempt, at, len(event), event)
-        cursor = self._execute(
-            "INSERT INTO durable (mod_id, source_id, event_id, attempt, accepted_at, size, event) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            row,
-        )
-        totals.durable_events += 1
-        totals.durable_bytes += len(event)
-        assert cursor.lastrowid is not None
-        return Accepted(cursor.lastrowid, fresh=True)
-
-    def charge(self, seq: int, attempt: int) -> None:
-        """Remember which attempt of event ``seq`` comes next."""
-        self._execute("UPDATE durable SET attempt = ? WHERE seq = ?", (attempt, seq))
-
-    def answered(self, seq: int) -> None:
-        """Forget event ``seq``, which is done. Tried again while the disk is full."""
-        for (size,) in self._execute("DELETE FROM durable WHERE seq = ? RETURNING size", (seq,)).fetchall():
-            self.totals.durable_events -= 1
-            self.totals.durable_bytes -= size
-
-    def pending(self, mod_id: str, after: int = 0, limit: int = 1000) -> list[DurableEvent]:
-        """Return the first ``limit`` unanswered events of a mod above number ``after``, in order.
-
-        An event that cannot be read back leaves the journal for the file beside it.
-        """
-        return self._where("durable", "mod_id = ? AND seq > ? ORDER BY seq", mod_id, after, limit=limit)
-
-    def reassign(self, seq: int, mod_id: str) -> None:
-        """Give event ``seq`` to another worker of its mod."""
-        self._execute("UPDATE OR IGNORE durable SET mod_id = ? WHERE seq = ?", (mod_id, seq))
-
-    def pending_counts(self) -> dict[str, int]:
-        """Return how many unanswered events each mod has. Mods without any are left out."""
-        return dict(self._execute("SELECT mod_id, count(*) FROM durable GROUP BY mod_id").fetchall())
 
     # -- dead letters
 

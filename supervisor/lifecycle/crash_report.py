@@ -35,7 +35,6 @@ def report_of_end(incarnation: Incarnation, exit: Exit, resources: dict[str, Any
         log=log,
         in_flight=incarnation.lost_events,
         in_flight_count=incarnation.lost_count,
-        alone=incarnation.in_flight.killed_by is not None,
         resources=resources,
         usage=None if exit.usage is None else asdict(exit.usage),
     )

@@ -23,7 +23,7 @@ from ...ipc.manifest import Manifest
 from ...ipc.messages import Hello, Notification, Request
 from ...ipc.pipe import Pipe
 from ...ipc.spinning import Spinner
-from ..calls import InFlight, events_of
+from ..calls import InFlight, Traces, events_of
 from ..config import FORK, ModConfig, check_version
 from ..limits import Exceeded, LimitsInForce
 from ..process import (
@@ -75,6 +75,7 @@ class StartOrder:
         limits_in_force: the limits, ready for the process.
         python: the interpreter that the worker runs under; None: the network's own.
         spinner: spins for the worker's answers; None: its answers wake the loop.
+        traces: what it leaves on disk in case that it dies, or the supervisor.
     """
 
     config: ModConfig
@@ -84,6 +85,7 @@ class StartOrder:
     home: Home
     python: Interpreter | Program | None = None
     spinner: Spinner | None = None
+    traces: Traces | None = None
 
     @property
     def mod_id(self) -> str:
@@ -149,7 +151,7 @@ class Incarnation:
             on_close=self._pipe_ended,
             spinner=order.spinner,
         )
-        self.in_flight = InFlight(self.pipe, self.why_ended)
+        self.in_flight = InFlight(self.pipe, self.why_ended, order.traces)
         # End of file is not enough: a process that the worker forked may hold the other end, and
         # must
         # not go on speaking for it.
@@ -192,6 +194,8 @@ class Incarnation:
                 )
         except BaseException as error:
             order.limits_in_force.ended()
+            if order.traces is not None:
+                order.traces.remove()
             if isinstance(error, TimeoutError):
                 text = f"mod {order.mod_id}: no worker was started within its start timeout of {order.timeout:g} s"
                 raise StartFailed(text, code=Code.START_TIMEOUT) from None
@@ -206,6 +210,8 @@ class Incarnation:
                 await self._handshake(order)
         except BaseException as error:  # noqa: BLE001 - a cancelled start must leave no process either
             exit = await shielded(self.kill("it did not start"))
+            if order.traces is not None:
+                order.traces.remove()
             raise self._start_failure(error, order, exit, log) from None
         return self
 

@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import anyio
@@ -20,7 +20,7 @@ from anyio.abc import TaskGroup
 from ...ipc.errors import Code, ModvisorError, PipeClosed
 from ...ipc.manifest import Manifest
 from ...ipc.messages import Request
-from ..calls import Caller, CopyQueue, DurableEvents, ModCounters
+from ..calls import Caller, CopyQueue, DurableEvents, ModCounters, events_of
 from ..config import ModConfig, fingerprint
 from ..journal import Quarantine
 from ..limits import Exceeded
@@ -191,10 +191,12 @@ class Machine:
         else:
             report = report_of_end(incarnation, facts.exit, self.resources_of(incarnation)).masked(mask)
             self.last_error = f"incarnation {incarnation.number} (pid {incarnation.pid}) ended: {report.detail}"
+        if incarnation is not None and not incarnation.in_flight.report.done():
+            verdict = incarnation.in_flight.judge(report)
+            report = replace(report, running=events_of(verdict.named), alone=not verdict.is_of_mod)
+            incarnation.in_flight.report.set_result(report)
         self.crashes.add(report)
         self._shared.journal.keep_crash(self.mod_id, report.at, report.to_dict())
-        if incarnation is not None and not incarnation.in_flight.report.done():
-            incarnation.in_flight.report.set_result(report)
         logger.warning("mod %s: %s", self.mod_id, self.last_error)
 
     def _decide(self, facts: Facts) -> tuple[Trigger, str | None]:
@@ -206,7 +208,8 @@ class Machine:
         clean = exit is not None and exit.clean and incarnation is not None and incarnation.end_reason is None
         served = incarnation.served if incarnation is not None else 0.0
         starved = facts.error is not None and facts.error.starved
-        charged = incarnation is None or incarnation.in_flight.killed_by is None
+        verdict = None if incarnation is None else incarnation.in_flight.verdict
+        charged = verdict is None or verdict.is_of_mod
         match self._policy.exited(self._loop.time(), clean=clean, uptime=served, charged=charged, starved=starved):
             case Restart(delay):
                 self._delay = delay

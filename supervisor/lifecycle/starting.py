@@ -9,6 +9,7 @@ start needs besides (whether required mods are loaded) is asked between its two 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ import anyio.to_thread
 from ...ipc import shared_memory
 from ...ipc.errors import ModvisorError
 from ...ipc.spinning import Spinner
+from ..calls import Traces
 from ..config import AUTO, ModConfig, NetworkConfig, Redaction, with_mod_file
 from ..journal import StateDir
 from ..limits import Enforcement
@@ -132,7 +134,10 @@ class Recipe:
             params["compiled"] = self.compiled.of((config.path, found.home.folder))
         limits_in_force = self._enforcement.prepare(config, number, self._state.storage_of(config.mod_id))
         params["limits"] = limits_in_force.worker_limits()
-        return StartOrder(config, number, params, limits_in_force, found.home, python, self._spinner)
+        traces = Traces(self._state.marks / f"{config.mod_id}.{number}", durable=config.durable)
+        if traces.has_mark:
+            params["mark"], params["network_pid"] = str(traces.mark_file), os.getpid()
+        return StartOrder(config, number, params, limits_in_force, found.home, python, self._spinner, traces)
 
     def _load_params(self, config: ModConfig, home: Home) -> dict[str, Any]:
         """The `load` parameters, see ``docs/protocol.md``, without snapshot and limits.

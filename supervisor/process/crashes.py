@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
 
@@ -46,7 +46,9 @@ class CrashReport:
         in_flight: the first `REPORTED_EVENTS` events that it was handling, each with event_id,
             event_name, source_id and attempt.
         in_flight_count: how many events it was handling.
-        alone: it was handling one suspected event alone, so that event is to blame, not the mod.
+        running: the events of ``in_flight`` whose handlers ran at the end, as far as the worker marks
+            that; the others waited for something.
+        alone: it was handling suspected events, and nothing else, so they are to blame, not the mod.
         resources: the newest sample before the end; None if it ended before the first sample.
         usage: what the kernel counted over its whole life: cpu_seconds, max_rss (bytes); None if
             unknown.
@@ -67,6 +69,7 @@ class CrashReport:
     alone: bool = False
     resources: dict[str, Any] | None = None
     usage: dict[str, Any] | None = None
+    running: list[dict[str, Any]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for the edge: logs, HTTP, the journal."""

@@ -177,7 +177,8 @@ async def test_the_suspect_that_was_in_flight_is_blamed_for_the_end() -> None:
     [task] = start(mod.come(0, Queue.SUSPECT))
     journey = await task
     mod.lost(in_flight)
-    assert in_flight.killed_by is journey
+    assert in_flight._tried == [journey]
+    assert [dead for _, dead in in_flight.dead] == [journey]
     assert mod.in_flight_count == 0
 
     alone = incarnation()
@@ -185,7 +186,7 @@ async def test_the_suspect_that_was_in_flight_is_blamed_for_the_end() -> None:
     other.open(alone)
     await other.come(0)
     other.lost(alone)
-    assert alone.killed_by is None, "an event that is no suspect is not blamed"
+    assert alone._tried == [], "an event that is no suspect is not blamed"
 
 
 async def test_a_consequence_of_an_event_in_flight_needs_no_slot() -> None:

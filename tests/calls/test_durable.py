@@ -15,6 +15,7 @@ from modvisor.ipc.errors import Code, ModvisorError
 from modvisor.ipc.event import Event, EventResponse
 from modvisor.supervisor.calls import DurableEvents, Journey, Unanswered
 from modvisor.supervisor.config import LimitsConfig, ModConfig
+from modvisor.supervisor.journal.deaths import Record
 from modvisor.supervisor.journal.records import DurableEvent, StorageFull
 
 pytestmark = pytest.mark.anyio
@@ -67,7 +68,7 @@ class FakeJournal:
     async def pending(self, mod_id: str, after: int, limit: int) -> list[DurableEvent]:
         return [kept for kept in self.kept if kept.seq > after][:limit]
 
-    def answered(self, seq: int) -> None:
+    def answered(self, seq: int, answer: bytes | None = None) -> None:
         self.answers.append(seq)
 
 
@@ -107,7 +108,7 @@ def journey_of(n: int, deadline: float = math.inf, parent: Journey | None = None
 
 
 def kept(n: int, attempt: int = 1) -> DurableEvent:
-    return DurableEvent(n, "work", journey_of(n).event, attempt, 0.0)
+    return DurableEvent(n, "work", journey_of(n).event, attempt, 0.0, record=Record(attempt))
 
 
 def yes(n: int) -> EventResponse:

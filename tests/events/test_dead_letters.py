@@ -13,6 +13,7 @@ from modvisor.ipc.event import Event, EventResponse
 from modvisor.supervisor.calls import Journey
 from modvisor.supervisor.config import Redaction
 from modvisor.supervisor.events import DeadLetters, LetterLedger
+from modvisor.supervisor.journal.deaths import Record
 from modvisor.supervisor.journal.records import DeadLetter, StorageFull
 
 pytestmark = pytest.mark.anyio
@@ -82,7 +83,7 @@ def journey(seq: int | None = None, attempt: int = 3) -> Journey:
 async def test_only_a_durable_event_is_charged_on_disk(store: Store) -> None:
     store.ledger.charge(journey())
     store.ledger.charge(journey(seq=7, attempt=2))
-    assert store.journal.charged == [(7, 2)]
+    assert store.journal.charged == [(7, Record(attempt=2))]
 
 
 async def test_a_dead_letter_holds_the_event_and_why_it_was_given_up(store: Store) -> None:

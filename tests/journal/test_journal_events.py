@@ -22,6 +22,7 @@ from modvisor.ipc.event import Event
 from modvisor.ipc.messages import pack
 from modvisor.supervisor.config.network_model import JournalConfig
 from modvisor.supervisor.journal import journal as journal_module
+from modvisor.supervisor.journal.deaths import Record
 from modvisor.supervisor.journal.journal import Journal
 from modvisor.supervisor.journal.records import Checkpoint, DeadLetter, JournalError, StorageFull
 from modvisor.supervisor.journal.store import Store
@@ -109,12 +110,12 @@ async def test_an_accepted_event_is_pending_until_it_is_answered(opened: Callabl
     assert await journal.pending("wiki", after=found.seq) == [last]
     assert await journal.pending("wiki", limit=1) == [found]
     assert await journal.pending_counts() == {"wiki": 2, "chat": 1}
-    journal.charge(last.seq, 2)
+    journal.charge(last.seq, Record(2, 1, 1, 2))
     journal.answered(found.seq)
     journal.answered(found.seq)  # twice is as good as once
-    assert await journal.pending("wiki") == [replace(last, attempt=2)]
+    assert await journal.pending("wiki") == [replace(last, attempt=2, record=Record(2, 1, 1, 2))]
     journal = opened()
-    assert await journal.pending("wiki") == [replace(last, attempt=2)]
+    assert await journal.pending("wiki") == [replace(last, attempt=2, record=Record(2, 1, 1, 2))]
     assert await journal.pending("unknown") == []
 
 
@@ -604,7 +605,7 @@ async def play(journal: Journal, model: Model, operation: str, first: Any, secon
             if not task.cancelled() and task.exception() is None:
                 journal.answered(task.result())
         case "charge":
-            journal.charge(seq, second)
+            journal.charge(seq, Record(second))
             if seq in model.durable:
                 mod_id, made, _, size = model.durable[seq]
                 model.durable[seq] = (mod_id, made, second, size)

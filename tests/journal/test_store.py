@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -12,9 +14,11 @@ from modvisor.ipc.errors import Code
 from modvisor.ipc.event import Event
 from modvisor.ipc.messages import pack
 from modvisor.supervisor.config.network_model import JournalConfig
+from modvisor.supervisor.journal.deaths import Record
+from modvisor.supervisor.journal.durable_table import Accepted, Totals
 from modvisor.supervisor.journal.records import DeadLetter, StorageFull
 from modvisor.supervisor.journal.schema import migrate
-from modvisor.supervisor.journal.store import Accepted, Store, Totals
+from modvisor.supervisor.journal.store import Store
 
 EVENT = pack(Event("wiki.page.create", "agent:alice", event_id="one").to_dict())
 
@@ -23,7 +27,7 @@ EVENT = pack(Event("wiki.page.create", "agent:alice", event_id="one").to_dict())
 def make() -> Iterator[Callable[..., Store]]:
     connections: list[sqlite3.Connection] = []
 
-    def make(**limits: int) -> Store:
+    def make(**limits: Any) -> Store:
         connections.append(sqlite3.connect(":memory:", isolation_level=None))
         migrate(connections[-1], 0)
         return Store(connections[-1], JournalConfig(**limits))
@@ -34,8 +38,8 @@ def make() -> Iterator[Callable[..., Store]]:
             pass
 
 
-def accept(store: Store, event_id: str) -> Accepted:
-    return store.accept("wiki", ("agent:alice", event_id), EVENT, 1, 0.0)
+def accept(store: Store, event_id: str, mod_id: str = "wiki") -> Accepted:
+    return store.accept(mod_id, ("agent:alice", event_id), EVENT, 1, time.time())
 
 
 def test_an_event_sent_again_keeps_its_number(make: Callable[..., Store]) -> None:
@@ -65,11 +69,40 @@ def test_limits_of_events(make: Callable[..., Store]) -> None:
     assert small.totals.durable_events == 1
 
 
+ANSWER, LARGE = pack(["response", {"success": True}]), pack(["response", {"success": True, "data": "x" * 99}])
+
+
+def test_an_answer_is_remembered_within_its_bounds(make: Callable[..., Store]) -> None:
+    store = make(answer_bytes=2 * len(ANSWER) + 1, answer_age=60.0)
+    for name in ("one", "two", "three"):
+        store.answered(accept(store, name).seq, ANSWER)
+    assert accept(store, "three") == Accepted(0, fresh=False, answer=ANSWER)
+    assert accept(store, "two").answer == ANSWER
+    assert accept(store, "one").fresh, "the oldest was forgotten"
+    assert store.totals.answer_bytes == 2 * len(ANSWER)
+    store._execute("UPDATE answer SET at = at - 100")
+    assert accept(store, "three").fresh, "it is too old"
+    store.answered(accept(store, "four").seq, LARGE)  # too large to be remembered
+    store.answered(accept(store, "five").seq)  # a failure
+    assert accept(store, "four").fresh
+    assert accept(store, "five").fresh
+    store.answered(accept(store, "six").seq, ANSWER)
+    assert store.totals.answer_bytes == len(ANSWER), "old answers go when a new one comes"
+
+
+def test_every_worker_of_a_mod_and_its_successor_know_its_answers(make: Callable[..., Store]) -> None:
+    store = make()
+    store.answered(accept(store, "one", mod_id="wiki#0").seq, ANSWER)
+    assert accept(store, "one", mod_id="wiki#1").answer == ANSWER
+    store.hand_on("wiki", "pages")
+    assert accept(store, "one", mod_id="pages").answer == ANSWER
+
+
 def test_pending_events_come_in_order_and_in_parts(make: Callable[..., Store]) -> None:
     store = make()
     for name in ("one", "two", "three"):
         accept(store, name)
-    store.charge(2, 5)
+    store.charge(2, Record(5))
     assert [(event.seq, event.attempt) for event in store.pending("wiki")] == [(1, 1), (2, 5), (3, 1)]
     assert [event.seq for event in store.pending("wiki", 1, 1)] == [2]
     assert store.pending_counts() == {"wiki": 3}

@@ -194,6 +194,33 @@ async def test_accepted_events_are_bounded(make_network: MakeNetwork, write_mod:
         task.cancel()
 
 
+async def test_an_answered_event_that_is_sent_again_after_a_restart_is_not_handled_twice(
+    make_network: MakeNetwork, write_mod: WriteMod
+) -> None:
+    network = make_network()
+    await network.initialize()
+    await load(network, write_mod, "work", WORK, durable=True)
+    first = [await start(network, n, at_once=True) for n in range(10)]
+    await network.shutdown()
+    await network.initialize()
+    again = [await start(network, n, at_once=True) for n in range(10)]
+    assert [answer.data for answer in again] == [answer.data for answer in first] == [[n, 1] for n in range(10)]
+    assert len(calls(network)) == 10
+    assert network.get_network_stats()["journal"]["durable_events"] == 0
+
+
+async def test_a_durable_event_that_failed_is_handled_when_it_is_sent_again(
+    make_network: MakeNetwork, write_mod: WriteMod
+) -> None:
+    network = make_network()
+    await network.initialize()
+    await load(network, write_mod, "work", WORK, durable=True, restart=FAST, max_attempts=1)
+    assert (await start(network, 1, at_once=True, poison=True)).error == "dead_lettered"
+    await network.shutdown()
+    await network.initialize()
+    assert (await start(network, 1, at_once=True)).data == [1, 1]
+
+
 # -- mods and quarantines
 
 

@@ -1,4 +1,4 @@
-"""Events that were in flight when their mod died: tried again alone, the one that kills is found and kept as a dead letter."""
+"""Events that were in flight when their mod died: tried again, the one that kills is found and kept as a dead letter."""
 
 from __future__ import annotations
 
@@ -67,9 +67,7 @@ async def in_flight(network: AgentNetwork, count: int) -> None:
     await until(lambda: notes.exists() and notes.read_bytes().count(b"\n") >= count)
 
 
-async def test_events_in_flight_are_tried_again_one_at_a_time_and_in_order(
-    network: AgentNetwork, write_mod: WriteMod
-) -> None:
+async def test_events_in_flight_are_tried_again_in_order(network: AgentNetwork, write_mod: WriteMod) -> None:
     await load(network, write_mod, "work", WORK, restart=FAST)
     tasks = [start(network, n) for n in range(8)]
     await in_flight(network, 8)

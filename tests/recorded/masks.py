@@ -11,9 +11,9 @@ from typing import Any
 import msgpack
 
 PROSE = {"message", "error_message", "reason", "traceback", "last_words", "last_error", "log", "line", "description"}
-NUMBERS = {"pid", "port", "timestamp", "at", "last_seen", "uptime", "max_rss", "bytes"}
+NUMBERS = {"pid", "network_pid", "port", "timestamp", "at", "last_seen", "uptime", "max_rss", "bytes"}
 TIMELY = re.compile(r".*(_at|_ms|_seconds)$")
-WORDS = {"secret", "secret_hash", "fingerprint", "python", "modvisor"}
+WORDS = {"secret", "secret_hash", "fingerprint", "python", "modvisor", "boot"}
 WHOLE = {"resources", "compiled", "code"}
 """Hidden whatever they are, but for text: the code of an error is no compiled code."""
 ID = re.compile(r"\b[0-9a-f]{32}\b")

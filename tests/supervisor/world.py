@@ -28,6 +28,7 @@ from modvisor.supervisor.fleet.commands import ModCommands
 from modvisor.supervisor.fleet.registry import ModRegistry
 from modvisor.supervisor.fleet.restored import ModRecords
 from modvisor.supervisor.fleet.upkeep import ModUpkeep
+from modvisor.supervisor.journal.deaths import Record
 from modvisor.supervisor.journal.journal import Journal
 from modvisor.supervisor.journal.records import Checkpoint, DeadLetter, DurableEvent, LastRun, Quarantine, StorageFull
 from modvisor.supervisor.journal.state_dir import StateDir
@@ -151,10 +152,10 @@ class MemoryJournal(Journal):
                 del self.accepted[seq]
             raise
 
-    def charge(self, seq: int, attempt: int) -> None:
-        self.accepted[seq] = replace(self.accepted[seq], attempt=attempt)
+    def charge(self, seq: int, record: Record) -> None:
+        self.accepted[seq] = replace(self.accepted[seq], attempt=record.attempt, record=record)
 
-    def answered(self, seq: int) -> None:
+    def answered(self, seq: int, answer: bytes | None = None) -> None:
         self.answers[seq] += 1
         del self.accepted[seq]
 
