@@ -171,8 +171,7 @@ class AgentNetwork(Operations):
         kept = await anyio.to_thread.run_sync(parts.journal.open)
         if fresh:
             kept = _without_mods(kept, parts.journal)
-        await parts.journal.note_deaths(await anyio.to_thread.run_sync(left_by_last_run, self.state_dir.marks))
-        forget_last_run(self.state_dir.marks)
+        await self._note_deaths(parts.journal)
         parts.agents.restore(kept.agents, kept.channels)
         parts.records.restore(kept)
         await anyio.to_thread.run_sync(parts.enforcement.open)
@@ -182,6 +181,16 @@ class AgentNetwork(Operations):
         _check_started(await self._load_mods(parts, kept))
         await parts.servers.start(admin=admin)
         parts.tasks.start_soon(self._background, parts)
+
+    async def _note_deaths(self, journal: Journal) -> None:
+        """Charge the durable events that the last run was ended by. A full disk must not stop a start."""
+        marks = self.state_dir.marks
+        try:
+            await journal.note_deaths(await anyio.to_thread.run_sync(left_by_last_run, marks))
+        except JournalError as error:
+            logger.error("which events ended the last run is not noted: %s; they are tried again uncharged", error)
+        else:
+            forget_last_run(marks)
 
     async def _load_mods(self, parts: NetworkParts, kept: LastRun) -> list[tuple[ModConfig, EventResponse]]:
         """Load the mods of the file, then the mods that the journal kept.

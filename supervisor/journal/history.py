@@ -5,14 +5,19 @@ The statements stand here, apart from those of `store`: nothing in the network d
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Iterable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+from ...ipc.errors import Unserializable
+from ...ipc.messages import pack
 from .records import LetterHead
 from .rows import TABLES, DamagedRow, Decoder, letter_head, text_of
+
+logger = logging.getLogger("modvisor.journal")
 
 BUSY_TIMEOUT = 5.0  # seconds to wait for a network that starts meanwhile
 
@@ -88,3 +93,12 @@ class JournalAtRest:
                 with suppress(DamagedRow):
                     found.append((decode or known.decode)(row))
         return found
+
+
+def packed_for_people(what: str, data: dict[str, Any]) -> bytes | None:
+    """Pack what is only looked at. What cannot be packed is logged, and must disturb nobody."""
+    try:
+        return pack(data)
+    except Unserializable as error:
+        logger.error("%s cannot be kept: %s", what, error)
+        return None

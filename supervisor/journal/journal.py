@@ -17,11 +17,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from ...ipc.errors import Code, ModvisorError, Unserializable
+from ...ipc.errors import Code, ModvisorError
 from ...ipc.event import Event
 from ...ipc.messages import pack
 from ..config import JournalConfig
 from .durable_table import Totals
+from .history import packed_for_people
 from .opening import connect, reopen
 from .records import AnsweredBefore, DeadLetter, JournalError, KeptMod, LastRun, Quarantine, StorageFull
 from .store import Store
@@ -344,13 +345,13 @@ class Journal:
 
     def keep_crash(self, mod_id: str, at: float, report: dict[str, Any]) -> None:
         """Keep a crash report, as plain data. The oldest make room for it."""
-        if (packed := _packed_for_people("crash report", report)) is not None:
+        if (packed := packed_for_people("crash report", report)) is not None:
             self._queue("crash report", lambda store: store.keep_crash(mod_id, at, packed))
 
     def keep_stats(self, stats: dict[str, Any]) -> None:
         """Keep the figures of this run, as plain data, in place of earlier ones."""
         at = time.time()
-        if (packed := _packed_for_people("figures", stats)) is not None:
+        if (packed := packed_for_people("figures", stats)) is not None:
             self._queue("figures", lambda store: store.keep_stats(at, packed))
 
     # -- the whole
@@ -445,12 +446,3 @@ class Journal:
 def _packed_event(event: dict[str, Any]) -> bytes:
     """Pack an event for the disk, which never holds an agent's secret. Raises `Unserializable`."""
     return pack({key: value for key, value in event.items() if key != "secret"})
-
-
-def _packed_for_people(what: str, data: dict[str, Any]) -> bytes | None:
-    """Pack what is only looked at. What cannot be packed is logged, and must disturb nobody."""
-    try:
-        return pack(data)
-    except Unserializable as error:
-        logger.error("%s cannot be kept: %s", what, error)
-        return None

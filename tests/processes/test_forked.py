@@ -34,7 +34,7 @@ LOOKS = """
             return EventResponse(True, data={
                 "signals": {name: text.split(" at ")[0] for name, text in signals.items()},
                 "mask": [int(signum) for signum in signal.pthread_sigmask(signal.SIG_BLOCK, ())],
-                "fds": [kind for kind in kinds if not kind.startswith("/proc/")],
+                "fds": [kind for kind in kinds if not kind.startswith("/proc/") and not kind.endswith(".mark")],
                 "leader": [os.getsid(0) == os.getpid(), os.getpgrp() == os.getpid()],
                 "gc": gc.isenabled(), "threads": threading.active_count(), "umask": os.umask(0o22),
                 "env": sorted(os.environ), "cwd": os.getcwd(), "main": threading.current_thread().name,

@@ -74,9 +74,13 @@ async def test_while_one_mod_goes_mad_another_answers_all_the_time(
     failed = await mad
     assert failed.error == ("limit_hit" if kind == "memory" else "dead_lettered"), failed
     assert "mad" in str(failed.message)
+    reports = network.get_crashes("mad")
     if kind != "memory":
-        reports = network.get_crashes("mad")
-        assert [report["alone"] for report in reports] == [False, True], "tried again alone, and found guilty"
+        # A mod that has ended its pipe works on until it is killed. If it waits then, nothing names the event, and one
+        # death more is needed.
+        assert len(reports) in ((2, 3) if kind in ("garbage", "close") else (2,))
+        assert not reports[0]["alone"]
+        assert all(report["alone"] for report in reports[1:]), "tried again alone, and found guilty"
         report = reports[1]
         cause, detail = CRASHES[kind]
         assert report["cause"] == cause
@@ -90,7 +94,7 @@ async def test_while_one_mod_goes_mad_another_answers_all_the_time(
     assert answered > 0
     assert (await network.process_event(Event("mad.sane", "agent:alice"))).success, "it is back"
     stats = network.get_network_stats()["mods"]
-    assert stats["mad"]["restarts"] == (0 if kind == "memory" else 2)
+    assert stats["mad"]["restarts"] == (0 if kind == "memory" else len(reports))
     assert stats["echo"]["restarts"] == 0
 
 

@@ -209,7 +209,7 @@ async def test_a_mod_that_cannot_start_is_a_failed_response_and_leaves_nothing(
     [
         ("nowhere.at.all", {}, "import_failed", "no module named 'nowhere'"),
         ("./missing", {}, "bad_config", "missing"),
-        ("../escape", {}, "invalid_event", "expected 'pkg.mods.wiki', 'pkg.module:Class' or './name'"),
+        ("../escape", {}, "bad_config", "expected 'pkg.mods.wiki', 'pkg.module:Class' or './name'"),
         ("./echo", {"mod_id": "Not OK"}, "bad_config", "Not OK"),
         ("./echo", {"limits": {"memory": "lots"}}, "bad_config", "lots"),
         ("./echo", {"config": {"x": object()}}, "bad_config", "x"),

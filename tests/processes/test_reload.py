@@ -411,7 +411,7 @@ async def test_a_reload_from_another_path_is_one_of_the_same_mod(network: AgentN
     assert await up(network) == {"count": 2, "version": "2.0"}
     assert list(network.get_loaded_mods()) == ["counter"]
     wrong = await network.reload_mod("counter", "../escape")
-    assert (wrong.success, wrong.error) == (False, "invalid_event")
+    assert (wrong.success, wrong.error) == (False, "bad_config")
     missing = await network.reload_mod("counter", "./missing")
     assert (missing.error, missing.data["step"]) == ("no_mod_class", "import")
     assert (await up(network))["version"] == "2.0"

@@ -279,5 +279,5 @@ async def test_a_damaged_journal_is_set_aside(
     network.state_dir.database.write_bytes(b"this is no database " * 100)
     with caplog.at_level(logging.WARNING):
         await network.initialize()
-    assert "it was set aside as network.db.damaged-" in caplog.text
+    assert "The damaged file is now network.db.damaged-" in caplog.text
     assert (await network.register_agent("alice")).success

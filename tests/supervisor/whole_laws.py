@@ -139,8 +139,8 @@ class WholeLaws:
             handled = [journey.event.payload for journey in keeper.incarnation.in_flight.handling.values()]
             assert not keeper.incarnation.in_flight.is_busy, f"mod {keeper.mod_id} handles {handled} for ever"
         caller = keeper.caller
-        books = caller._admitted, caller._granted, caller._suspect, caller.depth, len(keeper.durable)
-        assert books == (0, 0, None, 0, 0), f"an event of {keeper.mod_id} is lost in the books: {books}"
+        books = caller._admitted, caller._granted, caller._trial, caller.depth, len(keeper.durable)
+        assert books == (0, 0, set(), 0, 0), f"an event of {keeper.mod_id} is lost in the books: {books}"
 
     @staticmethod
     def is_busy(keeper: Keeper) -> bool:
