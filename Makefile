@@ -25,7 +25,7 @@ run: $(VENV)/.installed  ## start the example network and replay this repository
 	@$(BIN)/python examples/run.py
 
 # Two processes, each with whole files, those that come first in the tree first; in one: make test ARGS="-n 0".
-TWO := -n 2 --dist loadfile --no-loadscope-reorder
+TWO := -n 3 --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/.installed  ## the tests, in two processes (three and a half minutes)
 	@$(BIN)/python -m pytest -m "not slow" $(TWO) $(ARGS)

@@ -109,6 +109,7 @@ def test_a_folder_that_is_no_repository_is_named(tmp_path: Path) -> None:
     assert f"git log failed in {tmp_path}" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_tour_that_is_ended_ends_its_network(tmp_path: Path) -> None:
     folder, repository = tmp_path / "examples", tmp_path / "repository"
     shutil.copytree(ROOT / "examples", folder, ignore=shutil.ignore_patterns(".modvisor"))

@@ -181,6 +181,7 @@ def test_a_replay_that_is_interrupted_says_what_it_has_done(
         pass
 
 
+@pytest.mark.slow
 def test_ten_thousand_letters_are_listed_and_purged(fragile: Served, cli: Command, serve: Serve) -> None:
     fragile.stop()
     bury(fragile.folder, 10_000)

@@ -242,6 +242,7 @@ async def test_members_that_come_at_once_from_one_address_are_all_let_in(make_ne
         assert not door_of(served).dismissed
 
 
+@pytest.mark.slow
 async def test_what_waits_at_the_turnstile_waits_for_us_and_not_for_its_client(
     make_network: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

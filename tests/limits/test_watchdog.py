@@ -271,6 +271,7 @@ def test_a_folder_is_due_in_its_turn_and_when_enough_was_written(tmp_path: Path)
     assert not watched.is_disk_due(now + 2000)
 
 
+@pytest.mark.slow
 @on_linux
 def test_a_mod_that_starves_behind_the_others_does_not_come_back(start: Start) -> None:
     """It uses little since others want the core, and would use more: that it waits counts as if it ran."""

@@ -31,8 +31,9 @@ from tests.guardians import templates
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("started_guardians")]
 
+# On Linux the guardian launches by default, so the other launcher is tried with the slow tests.
 KINDS = [
-    ExecLauncher,
+    pytest.param(ExecLauncher, marks=[pytest.mark.slow] if sys.platform == "linux" else []),
     pytest.param(
         GuardianLauncher, marks=pytest.mark.skipif(sys.platform != "linux", reason="the guardian is Linux only")
     ),

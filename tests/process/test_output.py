@@ -7,6 +7,7 @@ import pytest
 from modvisor.supervisor.process.output import BURST, BYTE_RATE, LINE_RATE, READ_SIZE, Budget
 
 
+@pytest.mark.slow
 def test_what_a_mod_normally_prints_is_read_at_once() -> None:
     budget = Budget(0.0)
     assert not any(budget.spend(0.0, b"x" * 99 + b"\n") for _ in range(10_000)), "a burst"

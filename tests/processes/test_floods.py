@@ -221,6 +221,7 @@ async def test_more_requests_than_one_worker_may_have(
     assert network.get_network_stats()["mods"]["flood"]["restarts"] == 0
 
 
+@pytest.mark.slow
 async def test_a_handler_that_waits_for_more_of_its_own_events_than_it_may_send(
     network: AgentNetwork, write_mod: WriteMod
 ) -> None:
@@ -280,6 +281,7 @@ async def test_a_flood_of_notifications(
     assert network.get_network_stats()["mods"]["flood"]["restarts"] == 0
 
 
+@pytest.mark.slow
 async def test_requests_and_their_cancellation_without_end(
     network: AgentNetwork, write_mod: WriteMod, neighbour: Neighbour
 ) -> None:
@@ -319,6 +321,7 @@ async def test_requests_and_their_cancellation_without_end(
     assert memory() - before < 100_000_000
 
 
+@pytest.mark.slow
 async def test_a_worker_that_stops_reading_its_pipe(
     network: AgentNetwork, write_mod: WriteMod, neighbour: Neighbour
 ) -> None:
@@ -368,6 +371,7 @@ async def test_a_worker_that_stops_reading_its_pipe(
     assert neighbour.answers > 20
 
 
+@pytest.mark.slow
 async def test_a_worker_that_does_not_read_its_answers(
     network: AgentNetwork, write_mod: WriteMod, neighbour: Neighbour
 ) -> None:
@@ -396,6 +400,7 @@ async def test_a_worker_that_does_not_read_its_answers(
     await until(lambda: keeper.crashes.last is not None)
 
 
+@pytest.mark.slow
 async def test_a_mod_that_sends_large_events_without_waiting(
     network: AgentNetwork, write_mod: WriteMod, neighbour: Neighbour
 ) -> None:

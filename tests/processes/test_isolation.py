@@ -152,6 +152,7 @@ async def test_a_stopped_worker_is_told_as_stopped_and_killed_though_it_cannot_d
     assert (await network.process_event(Event("test.ping", "agent:alice", payload={"i": 1}))).success
 
 
+@pytest.mark.slow
 async def test_a_supervisor_that_stood_still_itself_blames_nobody(network: AgentNetwork, write_mod: WriteMod) -> None:
     """As when a machine is suspended: the ping is unanswered far beyond its time, and nobody could have answered it."""
     loaded = await network.load_mod(write_mod("echo"), limits={"hang_timeout": 0.4})

@@ -98,7 +98,7 @@ SOFT = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["async def", "def"])
+@pytest.mark.parametrize("kind", ["async def", pytest.param("def", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("doing", SOFT)
 async def test_a_handler_that_wants_too_much_fails_and_its_mod_lives(
     network: AgentNetwork, write_mod: WriteMod, doing: str, kind: str
@@ -135,6 +135,7 @@ async def test_what_a_handler_had_collected_is_given_back(network: AgentNetwork,
 # -- the end of that mod alone
 
 
+@pytest.mark.slow
 async def test_many_processes_that_are_over_the_memory_limit_together(
     network: AgentNetwork, write_mod: WriteMod
 ) -> None:
@@ -311,6 +312,7 @@ async def test_a_mod_that_leaks_is_replaced_and_no_event_is_lost(network: AgentN
 # -- behind the others
 
 
+@pytest.mark.slow
 async def test_a_spinner_gets_what_others_leave_over_until_it_stops(
     network: AgentNetwork, write_mod: WriteMod, monkeypatch: pytest.MonkeyPatch
 ) -> None:

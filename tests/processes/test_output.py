@@ -120,6 +120,7 @@ async def test_nothing_of_a_burst_is_delayed(start: Start, printed: Printed) -> 
     await exit_of(process)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_burst")
 async def test_nothing_of_a_flood_is_lost_or_changed(start: Start, printed: Printed) -> None:
     process = start("for n in range(5000): print('x' * 40, n)", printed)

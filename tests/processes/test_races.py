@@ -97,7 +97,9 @@ async def test_a_command_that_is_given_up_is_finished_all_the_same(
         assert answer.success, answer
 
 
-@pytest.mark.parametrize("moment", range(12))
+@pytest.mark.parametrize(
+    "moment", [*range(0, 12, 3), *(pytest.param(n, marks=pytest.mark.slow) for n in range(12) if n % 3)]
+)
 async def test_a_reload_that_is_given_up_at_any_moment_leaves_one_that_serves(
     network: AgentNetwork, write_mod: WriteMod, moment: int
 ) -> None:

@@ -40,6 +40,7 @@ def crowded(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.send_signal(signal.SIGTERM)
 
 
+@pytest.mark.slow
 async def test_strangers_cannot_take_the_descriptors_of_the_operator_and_the_mods(
     crowded: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:

@@ -156,7 +156,7 @@ def is_gone(pid: int) -> bool:
         return True
 
 
-@pytest.mark.parametrize("doing", ["nothing", "spin", "stopped", "deaf", "bomb"])
+@pytest.mark.parametrize("doing", ["nothing", "spin", "stopped", "deaf", pytest.param("bomb", marks=pytest.mark.slow)])
 async def test_nothing_outlives_a_supervisor_that_is_killed(
     tmp_path: Path, write_mod: WriteMod, marked: Marked, doing: str
 ) -> None:
@@ -185,6 +185,7 @@ async def test_a_supervisor_whose_sockets_another_process_holds(
         await until(lambda: marked.alive() == {holder}, timeout=SECOND)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["guardian", "supervisor"])
 async def test_guardian_and_supervisor_killed_at_the_same_moment(
     tmp_path: Path, write_mod: WriteMod, marked: Marked, first: str
@@ -280,6 +281,7 @@ async def test_a_supervisor_killed_after_its_guardian(tmp_path: Path, write_mod:
         await marked.gone_within(SECOND)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stopped", ["guardian", "wardens", "both"])
 async def test_a_supervisor_killed_while_those_who_end_its_workers_are_stopped(
     tmp_path: Path, write_mod: WriteMod, marked: Marked, stopped: str
@@ -313,6 +315,7 @@ async def test_two_networks_in_one_process(
     assert one.get_loaded_mods()["echo"]["pid"] != other.get_loaded_mods()["echo"]["pid"]
 
 
+@pytest.mark.slow
 async def test_a_fork_bomb_is_unloaded(network: AgentNetwork, tmp_path: Path, write_mod: WriteMod) -> None:
     source, marks = leaver(tmp_path, "bomb")
     assert (await network.load_mod(write_mod("leaver", source))).success

@@ -62,7 +62,7 @@ async def ask(network: AgentNetwork) -> Any:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("launch", ["fork", "exec"])
+@pytest.mark.parametrize("launch", ["fork", pytest.param("exec", marks=pytest.mark.slow)])
 async def test_the_next_worker_need_not_compile_and_never_runs_what_was_edited(
     network: AgentNetwork, write_mod: Callable[..., str], launch: str
 ) -> None:
