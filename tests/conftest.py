@@ -26,9 +26,14 @@ from tests.guardians import forked_guardians, is_possible, templates
 
 # Neither a deadline per example nor the health check that times the making of examples: both compare with the clock, so a
 # busy machine fails them. What takes too long is for pytest's own timeout. A failure prints the line that repeats it
-# anywhere; the examples differ from run to run, so that many runs find more than one does.
+# anywhere; the examples differ from run to run, so that many short runs find more than one does.
 settings.register_profile(
-    "modvisor", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True, derandomize=False
+    "modvisor",
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+    derandomize=False,
 )
 settings.load_profile("modvisor")
 

@@ -191,6 +191,7 @@ def test_ten_thousand_letters_are_listed_and_purged(fragile: Served, cli: Comman
     assert cli.json("dlq", "purge", "--all")["data"] == {"removed": 10_000}
 
 
+@pytest.mark.slow
 def test_all_are_replayed_however_many_pages_they_are(fragile: Served, cli: Command, serve: Serve) -> None:
     fragile.stop()
     bury(fragile.folder, 2 * PAGE + 1)

@@ -173,7 +173,7 @@ def content(message: Message) -> Any:
     return message.result if isinstance(message, Response) else message.params
 
 
-@pytest.mark.parametrize("number_of_frames", [100_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number_of_frames", [30_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 @pytest.mark.timeout(300)
 def test_random_frames(tell: Callable[[str], None], number_of_frames: int) -> None:
     """Give each frame to a connection in use: it is a message, a typed error or incomplete."""

@@ -237,6 +237,7 @@ async def test_a_guardian_hears_of_its_children_though_the_supervisor_blocks_the
     await until(lambda: gone(running.process.warden))
 
 
+@pytest.mark.slow
 async def test_many_are_launched_at_once(run: Start, make: Any) -> None:
     launcher = make("print('ready', os.getpid()); sys.exit(int(os.getpid()) % 100)")
     all_of_them = await asyncio.gather(*(run(launcher=launcher) for _ in range(20)))
@@ -349,6 +350,7 @@ async def test_a_signal(run: Start) -> None:
     assert (exit.code, exit.signal, str(exit)) == (None, signal.SIGTERM, "signal SIGTERM")
 
 
+@pytest.mark.slow
 async def test_what_it_used(run: Start) -> None:
     running = await run("""
         memory = bytearray(60_000_000)

@@ -158,7 +158,7 @@ def memory() -> int:
     return psutil.Process().memory_info().rss
 
 
-@pytest.mark.parametrize("kind", ["coroutines", "thread"])
+@pytest.mark.parametrize("kind", ["coroutines", pytest.param("thread", marks=pytest.mark.slow)])
 async def test_a_mod_that_emits_in_a_tight_loop(
     kind: str, network: AgentNetwork, write_mod: WriteMod, neighbour: Neighbour
 ) -> None:
@@ -179,6 +179,7 @@ async def test_a_mod_that_emits_in_a_tight_loop(
     assert network.get_network_stats()["mods"]["flood"]["restarts"] == 0
 
 
+@pytest.mark.slow
 async def test_more_requests_than_one_worker_may_have(
     network: AgentNetwork, write_mod: WriteMod, neighbour: Neighbour
 ) -> None:

@@ -166,7 +166,7 @@ def live(
 
 @pytest.mark.parametrize(
     ("rounds", "most_lines"),
-    [(6, 500), pytest.param(50, 2000, marks=[pytest.mark.slow, pytest.mark.timeout(300)])],
+    [(3, 500), pytest.param(50, 2000, marks=[pytest.mark.slow, pytest.mark.timeout(300)])],
 )
 async def test_no_accepted_event_is_lost_and_the_same_mods_come_back(
     tmp_path: Path, write_mod: WriteMod, marked: Marked, rounds: int, most_lines: int

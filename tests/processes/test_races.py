@@ -230,6 +230,7 @@ async def test_a_state_directory_that_cannot_be_written_fails_the_mod_alone(
     assert "second" in str(response.message)
 
 
+@pytest.mark.slow
 async def test_many_large_answers_at_once(network: AgentNetwork, write_mod: WriteMod) -> None:
     await load(network, write_mod, "large", """
         @mod_event_handler("large.get")
