@@ -24,11 +24,12 @@ $(VENV)/.installed: pyproject.toml
 run: $(VENV)/.installed  ## start the example network and replay this repository's own history through it
 	@$(BIN)/python examples/run.py
 
-# Two processes, each with whole files, those that come first in the tree first; in one: make test ARGS="-n 0".
-TWO := -n 3 --dist loadfile --no-loadscope-reorder
+# Three processes keep two cores busy while some tests wait. Each has whole files, those that come first in the tree first.
+# In one process: make test ARGS="-n 0".
+THREE := -n 3 --dist loadfile --no-loadscope-reorder
 
-test: $(VENV)/.installed  ## the tests, in two processes (three and a half minutes)
-	@$(BIN)/python -m pytest -m "not slow" $(TWO) $(ARGS)
+test: $(VENV)/.installed  ## the tests, in three processes (three minutes)
+	@$(BIN)/python -m pytest -m "not slow" $(THREE) $(ARGS)
 
 # What a worker's life depends on, with workers that are not forked; all of it: make test ARGS="--launch exec tests/processes".
 LIFE := $(patsubst %,tests/processes/test_%.py,endings forked isolation limits loading reload trees)
@@ -37,9 +38,10 @@ test-all: $(VENV)/.installed  ## the slow ones too: the wheel, real peers, long 
 	@$(BIN)/python -m pytest -m "slow" $(ARGS)
 	@$(BIN)/python -m pytest -m "not slow" --launch exec $(LIFE)
 
-# Seconds by hand: make long FOR=60
-long: $(VENV)/.installed  ## an hour of random histories of a whole network, on a virtual clock
+# Seconds and kills by hand: make long FOR=60 KILLS=10
+long: $(VENV)/.installed  ## an hour of random histories of a whole network on a virtual clock, then 100 kills of a supervisor, twice
 	@MODVISOR_LIFE_SECONDS=$(or $(FOR),3600) $(BIN)/python -m pytest tests/supervisor/test_whole_life.py -k for_long -s $(ARGS)
+	@MODVISOR_KILLS=$(or $(KILLS),100) $(BIN)/python -m pytest tests/processes/test_killed_by_an_event.py -k held_against_no_event -m slow $(ARGS)
 
 $(VENV)/.coverage: $(VENV)/.installed
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --group coverage
@@ -49,7 +51,7 @@ $(VENV)/.coverage: $(VENV)/.installed
 coverage: $(VENV)/.coverage  ## which lines the tests run, per folder and file, forked workers included
 	@rm -rf build/coverage
 	@mkdir -p build/coverage
-	@PYTHONPATH=$(CURDIR)/tests/measured $(BIN)/python -m pytest -m "not slow" $(TWO) $(ARGS) || echo "some tests failed while they were measured"
+	@PYTHONPATH=$(CURDIR)/tests/measured $(BIN)/python -m pytest -m "not slow" $(THREE) $(ARGS) || echo "some tests failed while they were measured"
 	@export COVERAGE_FILE=build/coverage/data; $(BIN)/python -m coverage combine --quiet && \
 		$(BIN)/python -m coverage report --skip-covered --sort=cover && \
 		for folder in ipc mods worker supervisor $(wildcard supervisor/*/); do \

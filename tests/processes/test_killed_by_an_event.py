@@ -19,6 +19,9 @@ from modvisor.supervisor import AgentNetwork, Event
 from tests.processes.conftest import Marked
 from tests.processes.test_events import HEAD
 
+KILLS = int(os.environ.get("MODVISOR_KILLS", "6"))
+"""How often the supervisor is killed in a long test; `make long` says 100."""
+
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform != "linux", reason="needs a guardian")]
 
 WriteMod = Callable[..., str]
@@ -179,8 +182,8 @@ async def test_a_durable_event_that_kills_the_supervisor_ends_as_a_dead_letter(
     ("kinds", "kills"),
     [
         (["wait", "thread"], 1),
-        pytest.param(["wait"], 100, marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
-        pytest.param(["wait", "thread", "block"], 100, marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
+        pytest.param(["wait"], KILLS, marks=[pytest.mark.slow, pytest.mark.timeout(1000)]),
+        pytest.param(["wait", "thread", "block"], KILLS, marks=[pytest.mark.slow, pytest.mark.timeout(1000)]),
     ],
 )
 async def test_kills_from_outside_are_held_against_no_event(
