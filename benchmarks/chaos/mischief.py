@@ -9,8 +9,8 @@ from modvisor.supervisor.process.crashes import Cause
 NOW, SOON, THREAD = "now", "soon", "thread"
 """When a mod does it: in the handler before the answer, a moment later, or in a thread."""
 
-EXITED, SIGNAL, HANG, LIMIT, LIE, START = (
-    Cause.EXITED, Cause.SIGNAL, Cause.HANG, Cause.LIMIT_HIT, Cause.PROTOCOL_VIOLATION, Cause.START_FAILURE,
+EXITED, SIGNAL, HANG, STOPPED, LIMIT, LIE, START = (
+    Cause.EXITED, Cause.SIGNAL, Cause.HANG, Cause.STOPPED, Cause.LIMIT_HIT, Cause.PROTOCOL_VIOLATION, Cause.START_FAILURE,
 )  # fmt: skip
 MEMORY = Cause.OUT_OF_MEMORY
 """Causes that an unexplained SIGKILL may get while the kernel kills others for memory."""
@@ -53,14 +53,14 @@ INSIDE: dict[str, Mischief] = {
     # ends
     "exit_with_code": _ends(EXITED),
     "exit_cleanly": _ends(EXITED),
-    "exit_from_loop": _ends(EXITED),
+    "exit_from_loop": _may_end(how=(NOW, SOON, THREAD)),
     "exit_in_thread": _may_end(),
     "segfault": _ends(SIGNAL),
     "abort": _ends(SIGNAL),
     "signal_self": _ends(SIGNAL, MEMORY, how=(NOW, SOON)),
     "kill_group": _ends(SIGNAL, MEMORY),
     "interrupt": _ends(SIGNAL, EXITED, how=(NOW, SOON)),
-    "cancel_everything": _ends(EXITED),
+    "cancel_everything": _may_end(EXITED, how=(NOW, SOON, THREAD)),
     "bad_starts": _ends(EXITED, START, weight=3),
     "poison_exit": _poison("exit_with_code", EXITED),
     "poison_segfault": _poison("segfault", SIGNAL),
@@ -69,7 +69,7 @@ INSIDE: dict[str, Mischief] = {
     "block": _ends(HANG, how=(NOW, SOON)),
     "spin": _ends(HANG, how=(NOW, SOON)),
     "hold_the_gil": _ends(HANG),
-    "stop_self": _ends(HANG),
+    "stop_self": _ends(STOPPED, HANG),
     "spin_in_thread": _may_end(),
     # uses too much
     "leak": _may_end(LIMIT),
@@ -116,7 +116,7 @@ INSIDE: dict[str, Mischief] = {
 
 OUTSIDE: dict[str, Mischief] = {
     "kill_worker": Mischief(frozenset({SIGNAL, MEMORY}), True, (), 3),
-    "stop_worker": Mischief(frozenset({HANG}), True, (), 2),
+    "stop_worker": Mischief(frozenset({STOPPED, HANG}), True, (), 2),
     "terminate_worker": Mischief(frozenset({SIGNAL}), False, (), 1),
     "kill_warden": Mischief(frozenset({SIGNAL, MEMORY}), True, (), 1),
     "restart": Mischief(frozenset(), False, (), 2),

@@ -34,9 +34,10 @@ async def silent_connections(port: int) -> None:
 
     async def hold() -> None:
         while True:
-            reader, writer = await Client(port).open()
+            client = Client(port)
+            reader, _ = await client.open()
             await reader.read()
-            writer.transport.abort()
+            client.close()
 
     await _many(4500, hold)
 
@@ -46,7 +47,8 @@ async def unfinished_bodies(port: int) -> None:
 
     async def send() -> None:
         while True:
-            _, writer = await Client(port).open()
+            client = Client(port)
+            _, writer = await client.open()
             writer.write(head("POST", "/api/send_event", 62 * MB) + b'{"a": "')
             for _ in range(61):
                 writer.write(b"x" * MB)
@@ -148,10 +150,11 @@ async def held_polls(port: int) -> None:
 
     async def hold() -> None:
         while True:
-            reader, writer = await Client(port).open()
+            connection = Client(port)
+            reader, writer = await connection.open()
             writer.write(head("GET", path, 0))
             await reader.read()
-            writer.transport.abort()
+            connection.close()
 
     await _many(4500, hold)
 
@@ -192,12 +195,13 @@ async def _registered(client: Client, name: str) -> str:
 async def _raw(port: int, connections: int, sent: bytes) -> None:
     async def send() -> None:
         while True:
-            reader, writer = await Client(port).open()
+            client = Client(port)
+            reader, writer = await client.open()
             writer.write(sent)
             await writer.drain()
             async with asyncio.timeout(5):
                 await reader.read(1_000_000)
-            writer.transport.abort()
+            client.close()
 
     await _many(connections, send)
 

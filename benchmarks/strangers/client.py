@@ -22,6 +22,7 @@ class Client:
 
     async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._streams is None or self._streams[0].at_eof():
+            self.close()
             self._streams = await asyncio.open_connection("127.0.0.1", self._port, local_addr=(self._source, 0))
         return self._streams
 
@@ -38,6 +39,9 @@ class Client:
                 length = int(value)
         found = await reader.readexactly(length)
         return status, json.loads(found) if found else None
+
+    def __del__(self) -> None:
+        self.close()
 
     def close(self) -> None:
         if self._streams is not None:

@@ -156,7 +156,7 @@ def innocents(count: int, kinds: list[str], seconds: float, prefix: str = "e") -
         pytest.param("and waits", 2, 2, marks=pytest.mark.slow),
         pytest.param("and returns", 3, 3, marks=pytest.mark.slow),
         pytest.param("by a command", 2, 2, marks=pytest.mark.slow),
-        pytest.param("unseen", 2, 5, marks=pytest.mark.slow),
+        pytest.param("unseen", 2, 7, marks=pytest.mark.slow),
     ],
 )
 async def test_a_durable_event_that_kills_the_supervisor_ends_as_a_dead_letter(
