@@ -34,8 +34,9 @@ test: $(VENV)/.installed  ## the tests, in three processes (three minutes)
 # What a worker's life depends on, with workers that are not forked; all of it: make test ARGS="--launch exec tests/processes".
 LIFE := $(patsubst %,tests/processes/test_%.py,endings forked isolation limits loading reload trees)
 
-test-all: $(VENV)/.installed  ## the slow ones too: the wheel, real peers, long loops; workers that are not forked
-	@$(BIN)/python -m pytest -m "slow" $(ARGS)
+test-all: $(VENV)/.installed  ## the slow ones too: the wheel, real peers, long loops, what measures; workers that are not forked
+	@$(BIN)/python -m pytest -m "slow" -n 2 --dist loadfile --ignore tests/benchmarks $(ARGS)
+	@$(BIN)/python -m pytest -m "slow" tests/benchmarks $(ARGS)
 	@$(BIN)/python -m pytest -m "not slow" --launch exec $(LIFE)
 
 # Seconds and kills by hand: make long FOR=60 KILLS=10
