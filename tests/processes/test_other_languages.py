@@ -21,7 +21,10 @@ pytestmark = pytest.mark.anyio
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text("utf-8")
 
-RAW = """#!{python}
+# The first lines start Python for a shell: a path with a space cannot stand behind "#!".
+RAW = """#!/bin/sh
+'''exec' "{python}" "$0" "$@"
+' '''
 # A worker that knows the protocol and nothing of modvisor.
 import os, socket, struct, sys, msgpack
 assert "modvisor" not in sys.modules
