@@ -222,15 +222,15 @@ class Connection:
         asked[request_id] = waiter
         return request_id, EVENT_FRAME.pack(EVENT_AT + len(packed), EVENT_START, request_id, EVENT_REST) + packed
 
-    def answer(self, request_id: int, response: EventResponse) -> bytes | None:
-        """Frame the answer to an event. None: it is not of the usual form, see `respond`."""
+    def answer(self, request_id: int, response: EventResponse | None) -> bytes | None:
+        """Frame the answer to an event, None if it is passed on. Return None: it is not of the usual form, see `respond`."""
         data = answer_frame(request_id, response)
         if data is None:
             return None
         if self._broken is not None:
             raise self._useless()
         if len(data) >= self._size_to_check:
-            self._check_size(len(data) - _HEADER.size, lambda: weight(response.data))
+            self._check_size(len(data) - _HEADER.size, lambda: 0 if response is None else weight(response.data))
         if (heavy := self._to_answer.pop(request_id, None)) is None:
             raise self._not_open(request_id)
         self._weight -= heavy

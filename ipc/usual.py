@@ -27,6 +27,9 @@ from .stepwise import STEPWISE
 _EVENT_HEAD, _ANSWER_HEAD = struct.Struct(">3sQ13s"), struct.Struct(">3sQ11s")
 EVENT_START, EVENT_REST = b"\x94\x00\xcf", b"\xa5event\x81\xa5event"
 _ANSWER_START, _ANSWER_REST = b"\x94\x01\xcf", b"\xc0\x81\xa8response"
+
+# [1, id, null, null]: the mod passes the event on.
+_PASS, _PASS_FRAME, _PASS_REST = struct.Struct(">3sQ2s"), struct.Struct(">I3sQ2s"), b"\xc0\xc0"
 EVENT_AT, _ANSWER_AT = _EVENT_HEAD.size, _ANSWER_HEAD.size
 
 # With the length of the frame before it.
@@ -37,22 +40,21 @@ _TEXT = frozenset({str})
 
 
 class _Missing(Exception):
-    """msgspec is not there."""
+    """msgspec is not there: no frame is of the usual form."""
 
 
+def _missing(_value: Any, /) -> Any:
+    raise _Missing
+
+
+# Bound here, because a mod may replace the functions of the module.
+_encode = _event_in = _response_in = _missing
+_NOT_USUAL: tuple[type[Exception], ...] = (_Missing,)
 if msgspec is not None:
-    # Bound here, because a mod may replace the functions of the module.
     _encode = msgspec.msgpack.Encoder().encode
     _event_in = msgspec.msgpack.Decoder(Event).decode
     _response_in = msgspec.msgpack.Decoder(EventResponse).decode
     _NOT_USUAL = (msgspec.MsgspecError, InvalidEvent, UnicodeError, RecursionError, OverflowError, TypeError)
-else:  # no frame is of the usual form
-    _NOT_USUAL = (_Missing,)
-
-    def _encode(_value: Any) -> bytes:
-        raise _Missing
-
-    _event_in = _response_in = _encode
 
 
 # -- reading
@@ -75,7 +77,7 @@ def event_answer(frame: memoryview) -> Response | None:
     """Return the answer in this frame, an `EventResponse` as its result. None: it is not of this form."""
     size = len(frame)
     if not _ANSWER_AT < size < STEPWISE:
-        return None
+        return _passed(frame) if size == _PASS.size else None
     start, request_id, rest = _ANSWER_HEAD.unpack_from(frame)
     if start != _ANSWER_START or rest != _ANSWER_REST:
         return None
@@ -83,6 +85,13 @@ def event_answer(frame: memoryview) -> Response | None:
         return Response(request_id, None, _response_in(frame[_ANSWER_AT:]), size)
     except _NOT_USUAL:
         return None
+
+
+def _passed(frame: memoryview) -> Response | None:
+    start, request_id, rest = _PASS.unpack(frame)
+    if start != _ANSWER_START or rest != _PASS_REST:
+        return None
+    return Response(request_id, None, None, _PASS.size)
 
 
 # -- writing
@@ -103,8 +112,10 @@ def usual_event(event: Event) -> bytes | None:
         return None
 
 
-def answer_frame(request_id: int, response: EventResponse) -> bytes | None:
-    """Return the frame of an answer. None: it is not of the usual form."""
+def answer_frame(request_id: int, response: EventResponse | None) -> bytes | None:
+    """Return the frame of an answer, None for an event that is passed on. None: it is not of the usual form."""
+    if response is None:
+        return _PASS_FRAME.pack(_PASS.size, _ANSWER_START, request_id, _PASS_REST)
     data = response.data
     if (
         type(response) is not EventResponse

@@ -149,10 +149,10 @@ class Worker:
 
     def _respond(self, request: Request, answer: EventResponse | Event | None, handler: str) -> None:
         try:
-            if isinstance(answer, EventResponse):
-                self._pipe.answer(request.id, answer)
+            if isinstance(answer, Event):
+                self._pipe.respond(request.id, {"event": answer.to_dict()})
             else:
-                self._pipe.respond(request.id, None if answer is None else {"event": answer.to_dict()})
+                self._pipe.answer(request.id, answer)
         except (FrameTooLarge, Unserializable) as error:
             told = f"handler {handler} answered with what cannot be sent: {error}"
             raise HandlerFailed(told, code=error.code, handler=handler) from None

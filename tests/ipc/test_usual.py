@@ -177,6 +177,15 @@ def test_the_usual_frames_are_read_and_written_in_one_pass() -> None:
     assert response.result == EventResponse(True, "done", {"n": 1, "list": [1.5, True, None]})
 
 
+def test_an_event_that_is_passed_on_is_told_apart_from_an_answer() -> None:
+    for package in (ipc, plain_ipc):
+        ours, theirs = package.connection.Connection(), package.connection.Connection(takes_events=True)
+        request_id, data = ours.event(pack({"event_name": "a.b"}), "waiter")
+        theirs.receive_data(data)
+        (response,) = ours.receive_data(theirs.answer(request_id, None))
+        assert (response.id, response.error, response.result, response.waiter) == (request_id, None, None, "waiter")
+
+
 def test_only_a_worker_takes_an_event_from_a_frame() -> None:
     (request,) = Connection().receive_data(framed(EVENT_HEAD, {"event_name": "a.b"}, []))
     assert request == Request(7, "event", {"event": {"event_name": "a.b"}})
