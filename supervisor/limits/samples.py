@@ -18,7 +18,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import psutil
@@ -79,6 +79,10 @@ class _Past:
     percent: float | None = None  # the newest figure
     uss: int | None = None
     uss_at: float = -math.inf
+    tree: list[Process] = field(default_factory=list)  # when the figures below were read
+    figures_at: float = -math.inf
+    open_files: int | None = None
+    disk_bytes: tuple[int | None, int | None] = (None, None)
 
 
 class Sampler(ABC):
@@ -106,12 +110,19 @@ class Sampler(ABC):
         self._most_cpu = 100.0 * (os.cpu_count() or 1)
 
     def sample(
-        self, pids: Iterable[int], members: Mapping[int, Iterable[int]] = MappingProxyType({})
+        self,
+        pids: Iterable[int],
+        members: Mapping[int, Iterable[int]] = MappingProxyType({}),
+        *,
+        thorough: bool = True,
     ) -> dict[int, ProcessSample]:
         """Return a sample of each of ``pids`` that is alive. Blocks: call it in a thread.
 
         Args:
             members: processes known to belong to a worker, by its pid: those of its cgroup.
+            thorough: also read the files and disk bytes of workers whose trees have used no
+                processor time since they were last read. Otherwise these figures may be as old as
+                that of USS.
 
         Raises:
             OSError: the process table cannot be read (we are out of file descriptors, say).
@@ -124,6 +135,8 @@ class Sampler(ABC):
             self._pasts.pop(pid, None)
         cpu = {pid: self._cpu_percent(tree, now) for pid, tree in trees.items()}
         self._measure_some_uss(trees, now)
+        for pid, tree in trees.items():
+            self._read_figures(self._pasts[pid], tree, now, thorough)
         return {pid: self._sample_of(tree, cpu[pid], wall) for pid, tree in trees.items()}
 
     def forget(self, pid: int) -> None:
@@ -152,14 +165,15 @@ class Sampler(ABC):
 
     def _sample_of(self, tree: list[Process], cpu: float | None, wall: float) -> ProcessSample:
         pid = tree[0].pid
-        read_bytes, write_bytes = self._disk_bytes(pid)
+        past = self._pasts[pid]
+        read_bytes, write_bytes = past.disk_bytes
         return ProcessSample(
             pid=pid,
             cpu_percent=cpu,
             rss=sum(process.rss for process in tree),
-            uss=self._pasts[pid].uss,
+            uss=past.uss,
             threads=sum(process.threads for process in tree),
-            open_files=self._open_files(pid),
+            open_files=past.open_files,
             read_bytes=read_bytes,
             write_bytes=write_bytes,
             children=len(tree) - 1,
@@ -167,6 +181,13 @@ class Sampler(ABC):
             zombies=sum(process.ended for process in tree),
             tree=tuple(process.pid for process in tree),
         )
+
+    def _read_figures(self, past: _Past, tree: list[Process], now: float, thorough: bool) -> None:
+        """Read the figures that cost a look into further files, unless they are known to be the same."""
+        if thorough or tree != past.tree or now - past.figures_at >= self._uss_interval:
+            pid = tree[0].pid
+            past.tree, past.figures_at = tree, now
+            past.open_files, past.disk_bytes = self._open_files(pid), self._disk_bytes(pid)
 
     def _cpu_percent(self, tree: list[Process], now: float) -> float | None:
         """Return the CPU time since a pass at least `_SHORTEST` ago, in percent of a core.
@@ -212,8 +233,10 @@ class LinuxSampler(Sampler):
     worker.
     """
 
+    _table: Mapping[int, Process] = MappingProxyType({})
+
     def _trees(self, pids: set[int], members: Mapping[int, Iterable[int]]) -> Iterator[list[Process]]:
-        table = read_process_table()
+        self._table = table = read_process_table(self._table)
         for pid, tree in trees_of(table.values(), pids, members).items():
             yield [table[pid], *(table[member] for member in tree if member != pid and member in table)]
 
