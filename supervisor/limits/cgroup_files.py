@@ -13,6 +13,7 @@ from pathlib import Path
 logger = logging.getLogger("modvisor.cgroups")
 
 _CHUNK = 16 * 1024  # bytes: some two thousand pids
+_HALF_A_PAGE = 2048
 
 
 def read(path: Path | str) -> str:
@@ -63,10 +64,12 @@ def pids_below(path: Path) -> set[int]:
 
 
 def _all_of(fd: int) -> bytes:
-    parts = [os.read(fd, _CHUNK)]
-    while parts[-1]:
-        parts.append(os.read(fd, _CHUNK))
-    return b"".join(parts)
+    """Read to the end. The kernel gives a page at a time, so less than half a page is all there is."""
+    data = part = os.read(fd, _CHUNK)
+    while len(part) >= _HALF_A_PAGE:
+        part = os.read(fd, _CHUNK)
+        data += part
+    return data
 
 
 def _has_no_folders(path: Path) -> bool:

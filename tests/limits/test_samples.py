@@ -410,6 +410,18 @@ def test_a_forgotten_worker_begins_anew(made_up: MadeUpSampler, clock: Clock) ->
     assert cpu_of(made_up, process(10, cpu=2.0)) is None
 
 
+def test_uss_of_a_worker_that_does_nothing_is_measured_seldom(made_up: MadeUpSampler, clock: Clock) -> None:
+    made_up.trees = {10: [process(10)], 20: [process(20)]}
+    for step in range(20):
+        clock.now += 15.0
+        made_up.trees[20] = [process(20, cpu=step * 0.01)]
+        made_up.sample([10, 20], thorough=False)
+    assert (made_up.measured.count(10), made_up.measured.count(20)) == (1, 10)
+    clock.now += 15.0
+    made_up.sample([10, 20], thorough=False)
+    assert made_up.measured.count(10) == 2
+
+
 def test_figures_of_a_worker_that_does_nothing_are_read_once_in_an_interval(
     made_up: MadeUpSampler, clock: Clock
 ) -> None:
