@@ -12,6 +12,7 @@ memory.
 from __future__ import annotations
 
 import struct
+import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from typing import Any
@@ -48,7 +49,7 @@ MAX_REQUESTS = 10_000
 """Default cap on unanswered requests, each way: a silent peer must not fill our memory."""
 
 _READ = 256 * 1024  # bytes of one read, unless a larger frame is expected
-_FIRST = 16 * 1024  # bytes of the first reads: many pipes never need more
+_FIRST = 4 * 1024  # bytes of the first reads: pipes of mods that are hardly asked never need more
 _ROOM = 4096  # bytes that `buffer` offers at least
 _KEPT = 16 * 1024  # up to this size a response keeps its frame, to be remembered by it
 _SCANNED = range(1024, 64 * 1024)  # sizes of the frames that are scanned before they are decoded
@@ -57,6 +58,15 @@ _HEADER = struct.Struct(">I")
 _PLACE = struct.Struct(">QQ")  # of lent bytes: where they begin, how many they are
 _REST = 64 * 1024  # cap on a message without its lent bytes
 _ABANDONED = object()  # replaces a waiter that gave up
+
+
+class _OfThread(threading.local):
+    """What all connections of a thread share: a scanner takes 42 KB."""
+
+    scanner: msgpack.Unpacker | None = None
+
+
+_of_thread = _OfThread()
 
 
 class FrameDecoder:
@@ -100,12 +110,12 @@ class FrameDecoder:
 
     def _make_room(self) -> None:
         held = self._end - self._start
-        wanted = _READ
+        wanted = step = min(4 * len(self._buffer), _READ)
         if held >= 4:
-            wanted = max(_READ, 4 + _HEADER.unpack_from(self._buffer, self._start)[0])
+            wanted = max(step, 4 + _HEADER.unpack_from(self._buffer, self._start)[0])
         # Grow with what really arrived, so that a length alone cannot make us allocate.
         # Doubling keeps the number of copies linear.
-        size = min(wanted, max(2 * held, _READ))
+        size = min(wanted, max(2 * held, step))
         fresh = bytearray(max(size, held + _ROOM))
         fresh[:held] = memoryview(self._buffer)[self._start : self._end]
         self._buffer, self._start, self._end = fresh, 0, held
@@ -166,7 +176,6 @@ class Connection:
         self._size_to_check = min(max_frame, LARGE) - EVENT_AT
         self._borrowing = 0  # bytes that the message being decoded has borrowed so far
         self.copied = 0  # bytes borrowed by all messages; the reader resets it
-        self._scanner = msgpack.Unpacker(read_size=1024)
 
     @property
     def in_flight(self) -> int:
@@ -343,13 +352,17 @@ class Connection:
         nothing. A smaller one costs less than scanning all small frames would, and it is the last
         frame of its peer.
         """
+        scanner, _of_thread.scanner = _of_thread.scanner or msgpack.Unpacker(read_size=1024), None
+        begin = scanner.tell()
         try:
-            self._scanner.feed(frame)
-            self._scanner.skip()
+            scanner.feed(frame)
+            scanner.skip()
         except (ValueError, msgpack.UnpackException) as error:
             raise RemoteProtocolError(
                 f"frame of {len(frame)} bytes is not a msgpack value: {error or type(error).__name__}"
             ) from None
+        if scanner.tell() - begin == len(frame):  # else it still holds what follows the value
+            _of_thread.scanner = scanner
 
     def _accept(self, request: Request, heavy: int) -> None:
         to_answer = self._to_answer

@@ -16,8 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import anyio.to_thread
-
 from ...ipc import shared_memory
 from ...ipc.errors import ModvisorError
 from ...ipc.spinning import Spinner
@@ -26,7 +24,7 @@ from ..config import AUTO, ModConfig, NetworkConfig, Redaction, with_mod_file
 from ..journal import StateDir
 from ..limits import Enforcement
 from ..process import Interpreter, ModLog, Program, is_shortage, probe
-from ..sources import CompiledCode, Home, SnapshotStore, has_home, read_home, search_path
+from ..sources import CompiledCode, Home, SnapshotStore, has_home, in_thread, read_home, search_path
 from .incarnation import StartFailed, StartOrder
 
 SPIN = 100e-6
@@ -91,7 +89,7 @@ class Recipe:
         place = config, self.network.base_dir, self.search_path
         if not has_home(*place):
             return read_home(*place)  # nothing to read, so it needs no thread
-        return await anyio.to_thread.run_sync(read_home, *place)
+        return await in_thread(read_home, *place)
 
     def log_of(self, mod_id: str) -> ModLog:
         """Make the log that the output of a mod goes to."""
@@ -178,7 +176,7 @@ async def _runs_under(config: ModConfig) -> Interpreter | Program | None:
 async def _completed(config: ModConfig, home: Home) -> ModConfig:
     if home.file is None:  # nothing to parse, so it needs no thread
         return with_mod_file(config, None, home.said)
-    return await anyio.to_thread.run_sync(with_mod_file, config, home.file, home.said)
+    return await in_thread(with_mod_file, config, home.file, home.said)
 
 
 @contextmanager

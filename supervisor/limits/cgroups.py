@@ -55,7 +55,7 @@ class Cgroup:
 
     def pids(self) -> set[int]:
         """Return the processes in this cgroup, and in cgroups that they made below it."""
-        return set[int]().union(*(files.pids(folder) for folder in files.folders(self.path)))
+        return files.pids_below(self.path)
 
     def kill(self) -> bool:
         """Send SIGKILL to all processes in it at once. Return False on kernels before 5.14."""
