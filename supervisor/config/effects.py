@@ -28,7 +28,9 @@ TOP = "the file"
 _TABLE: Mapping[str, Mapping[Effect, str]] = {
     TOP: {Effect.NOW: "allowed_mods redact"},
     "network": {
-        Effect.RESTART: "name id host port event_timeout polling storage mod_paths watch cgroups preload preload_timeout",
+        Effect.RESTART: (
+            "name id host port event_timeout polling event_loop storage mod_paths watch cgroups preload preload_timeout"
+        ),
     },
     "mods[]": {
         Effect.MODS: (

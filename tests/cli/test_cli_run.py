@@ -83,6 +83,26 @@ def test_for_people_it_prints_lines(tmp_path: Path, write_mod: Callable[..., str
     assert process.returncode == 0
 
 
+def test_it_runs_on_the_loop_that_its_file_names(start: Start) -> None:
+    running = start(network=NETWORK.replace("port: 0", "port: 0, event_loop: asyncio"), ready=False)
+    assert running.until("ready")["event_loop"] == "asyncio"
+    assert running.end() == 0
+
+
+def test_a_broken_uvloop_costs_a_warning_and_not_the_start(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "uvloop.py").write_text("raise ImportError('loop.so: undefined symbol')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"))
+    running = start(ready=False)
+    assert running.until("ready")["event_loop"] == "asyncio"
+    assert running.end() == 0
+    (told,) = (line for line in running.stderr.splitlines() if "uvloop" in line)
+    assert "loop.so: undefined symbol" in told
+    assert "pip install --force-reinstall uvloop" in told
+
+
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_in_order(running: Running, signum: int) -> None:
     assert running.workers
