@@ -1,4 +1,4 @@
-"""Run a benchmark on the event loop of `modvisor run`."""
+"""Run a benchmark on the event loop of `modvisor run`, and with the turns that it asks for."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from modvisor.supervisor.clock import new_loop
+from modvisor.supervisor.limits import favour_events
 
 T = TypeVar("T")
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
+    favour_events()
     with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(main)

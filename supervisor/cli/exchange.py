@@ -42,7 +42,7 @@ def exchange(
     http = h11.Connection(our_role=h11.CLIENT)
     sized = headers if body is None else headers | {"Content-Length": str(len(body))}
     try:
-        encoded = [(name, value.encode("latin-1")) for name, value in sized.items()]
+        encoded = [(name.encode("ascii"), value.encode("latin-1")) for name, value in sized.items()]
         request = http.send(h11.Request(method=method, target=target, headers=encoded)) or b""
         data = b"" if body is None else http.send(h11.Data(body)) or b""
         end = http.send(h11.EndOfMessage()) or b""

@@ -21,10 +21,11 @@ from anyio.abc import TaskGroup
 
 from ...ipc.errors import Code, ModvisorError
 from ..clock import new_loop
-from ..config import ConfigError, NetworkConfig, check_open, load_config
+from ..config import AUTO, ConfigError, NetworkConfig, check_open, load_config
 from ..fleet import Changes, Saved
 from ..journal import StateDirBusy
 from ..lifecycle import State
+from ..limits import favour_events
 from ..network import AgentNetwork
 from ..runtime import NoUvloop, ease_collector, loop_name
 from ..sources import HOW_TO_INSTALL, can_watch
@@ -87,6 +88,8 @@ def run_network(file: NetworkFile, output: Output, log_level: str, *, fresh: boo
         handler.setFormatter(_Masking(network))
     detach(network.lost_output)
     serve = _Run(file, network, Reporter(output), fresh).serve
+    if config.scheduling == AUTO:
+        favour_events()
     make_loop = partial(new_loop, config.event_loop)
     try:
         anyio.run(serve, backend="asyncio", backend_options={"loop_factory": make_loop})

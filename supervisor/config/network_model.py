@@ -250,6 +250,14 @@ class NetworkConfig:
         "twice the CPU. `uvloop`: no start without it. A Python program that runs a network chooses its own loop",
         section="network",
     )
+    scheduling: str = key(
+        AUTO,
+        auto_or_off,
+        "`auto`: `modvisor run` asks the kernel for short turns on the processor (Linux 6.12), for itself and all mods, "
+        "so that events do not wait behind what computes, and for three times the usual share for itself where it may "
+        "(root or CAP_SYS_NICE). `off`: it runs as any program",
+        section="network",
+    )
     storage: Path = field(
         metadata=about(
             or_null(absolute_path),

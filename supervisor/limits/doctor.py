@@ -23,6 +23,7 @@ from ..runtime import INSTALL, REPAIR, UVLOOP, NoUvloop, choose_loop
 from .enforcement import LIMITS, enforced_by
 from .host import Host, has_memfd, has_pidfd, has_subreaper, look_at_host
 from .subtree import CONTROLLERS
+from .turns import turn_of
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 _WORSE = (OK, WARN, FAIL)
@@ -141,6 +142,7 @@ def _processes() -> Iterator[Check]:
         "pidfd": (has_pidfd(), "the network learns of the end of a process at once", "Linux 5.3"),
         "subreaper": (has_subreaper(), "processes that a worker leaves behind are found and ended", "Linux 3.4"),
         "memfd": (has_memfd(), "stack dumps are kept apart from the log", "Linux 3.17"),
+        "short turns": (turn_of() is not None, "events do not wait behind what computes", "Linux 6.12"),
     }
     for name, (has, meaning, since) in means.items():
         if has:
