@@ -25,6 +25,12 @@ An event makes some tens of objects, and they are gone when it is answered. With
 busy network spent a sixth of its time looking at the objects of events in flight."""
 
 
+SWITCH = 0.0005
+"""Seconds for which a thread may compute while the event loop waits for the interpreter.
+
+With Python's own 5 ms, an event takes that much longer whenever a thread of the network decodes a
+large frame, packs rows for the journal or looks at processes."""
+
 AUTO, UVLOOP, ASYNCIO = LOOPS = ("auto", "uvloop", "asyncio")
 """What the key ``network.event_loop`` may say."""
 
@@ -98,6 +104,11 @@ def warn_of_fault(choice: LoopChoice) -> None:
             choice.fault,
             REPAIR,
         )
+
+
+def share_interpreter() -> None:
+    """Let the event loop go on soon while another thread of this process computes."""
+    sys.setswitchinterval(SWITCH)
 
 
 def ease_collector() -> None:

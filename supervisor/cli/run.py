@@ -27,7 +27,7 @@ from ..journal import StateDirBusy
 from ..lifecycle import State
 from ..limits import favour_events
 from ..network import AgentNetwork
-from ..runtime import NoUvloop, ease_collector, loop_name
+from ..runtime import NoUvloop, ease_collector, loop_name, share_interpreter
 from ..sources import HOW_TO_INSTALL, can_watch
 from .exits import CliError, ExitCode, mistakes
 from .output import Output, printable
@@ -88,6 +88,7 @@ def run_network(file: NetworkFile, output: Output, log_level: str, *, fresh: boo
         handler.setFormatter(_Masking(network))
     detach(network.lost_output)
     serve = _Run(file, network, Reporter(output), fresh).serve
+    share_interpreter()
     if config.scheduling == AUTO:
         favour_events()
     make_loop = partial(new_loop, config.event_loop)

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from modvisor.supervisor.clock import new_loop
-from modvisor.supervisor.runtime import ASYNCIO, UVLOOP, NoUvloop, choose_loop, has_uvloop, loop_name
+from modvisor.supervisor.runtime import (
+    ASYNCIO,
+    SWITCH,
+    UVLOOP,
+    NoUvloop,
+    choose_loop,
+    has_uvloop,
+    loop_name,
+    share_interpreter,
+)
 
 BROKEN = "raise ImportError('uvloop/loop.so: undefined symbol: uv_wrong')"
 
@@ -22,7 +32,7 @@ def uvloop_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str 
     """Put another uvloop before the installed one; None: uninstall it."""
 
     def put(source: str | None) -> None:
-        monkeypatch.delitem(__import__("sys").modules, "uvloop", raising=False)
+        monkeypatch.delitem(sys.modules, "uvloop", raising=False)
         if source is None:
             monkeypatch.setattr("sys.path", [])
             return
@@ -75,3 +85,13 @@ def test_without_uvloop_asyncio_is_taken_without_a_word(
     assert not caplog.records
     with pytest.raises(NoUvloop, match=r"pip install 'modvisor\[fast\]'"):
         new_loop("uvloop")
+
+
+def test_a_thread_that_computes_lets_the_loop_go_on_soon() -> None:
+    usual = sys.getswitchinterval()
+    try:
+        share_interpreter()
+        assert sys.getswitchinterval() == pytest.approx(SWITCH)
+        assert usual / 5 > SWITCH
+    finally:
+        sys.setswitchinterval(usual)
