@@ -34,10 +34,16 @@ test: $(VENV)/.installed  ## the tests, in three processes (three minutes)
 # What a worker's life depends on, with workers that are not forked; all of it: make test ARGS="--launch exec tests/processes".
 LIFE := $(patsubst %,tests/processes/test_%.py,endings forked isolation limits loading reload trees)
 
-test-all: $(VENV)/.installed  ## the slow ones too: the wheel, real peers, long loops, what measures; workers that are not forked
+# What meets the event loop most: `modvisor run` and the tests are on uvloop where it is installed, so here on asyncio's own.
+LOOP := $(patsubst %,tests/processes/test_%.py,durable events exclusive fairness floods output redelivery reload) \
+	$(patsubst %,tests/http/test_%.py,bodies servers streams) \
+	$(patsubst %,tests/ipc/test_%.py,pipe spinning writing reading)
+
+test-all: $(VENV)/.installed  ## the slow ones too: the wheel, real peers, long loops, what measures; workers that are not forked; asyncio's loop
 	@$(BIN)/python -m pytest -m "slow" -n 2 --dist loadfile --ignore tests/benchmarks $(ARGS)
 	@$(BIN)/python -m pytest -m "slow" tests/benchmarks $(ARGS)
 	@$(BIN)/python -m pytest -m "not slow" --launch exec $(LIFE)
+	@$(BIN)/python -m pytest -m "not slow" --loop asyncio -n 2 --dist loadfile $(LOOP)
 
 # Seconds and kills by hand: make long FOR=60 KILLS=10
 long: $(VENV)/.installed  ## an hour of random histories of a whole network on a virtual clock, then 100 kills of a supervisor, twice

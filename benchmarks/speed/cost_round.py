@@ -17,20 +17,18 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from importlib import import_module
-from importlib.util import find_spec
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from modvisor.supervisor import AgentNetwork, Event
 
+from ..running import run
 from .calibration import Scale, step_us
 from .processes import cpu_seconds, own_memory, resident
 from .timing import in_flight, latencies, now
 from .work import Fields, check, ping
 
-T = TypeVar("T")
 Figures = dict[str, float]
 
 FOLDER = Path(__file__).parent  # the one with mods/
@@ -143,12 +141,6 @@ def _ease_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
-
-
-def run(main: Coroutine[Any, Any, T]) -> T:
-    loop = import_module("uvloop").new_event_loop if find_spec("uvloop") is not None else None
-    with asyncio.Runner(loop_factory=loop) as runner:
-        return runner.run(main)
 
 
 def main() -> None:

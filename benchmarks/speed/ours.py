@@ -22,11 +22,12 @@ from modvisor.ipc.messages import pack
 from modvisor.supervisor import AgentNetwork, Event, EventResponse
 from modvisor.supervisor.runtime import ease_collector
 
+from ..running import run
 from ..saving import save_to_answer
 from .asking import Peer, answer
 from .asking import ask as ask_process
 from .calibration import step_us
-from .cost_round import FOLDER, at_once, per_event, run
+from .cost_round import FOLDER, at_once, per_event
 from .networks import Asked, succeed
 from .plan import Plan
 from .processes import cpu_seconds, own_memory, parent, resident
