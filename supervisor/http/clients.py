@@ -27,9 +27,20 @@ def client_address(scope: Scope, http: HttpConfig) -> IPAddress | None:
         scope: the ASGI scope of the request (`request.scope`).
     """
     peer = peer_address(scope)
+    if peer is None or not http.trusted_proxies:
+        return peer
+    return behind_proxies(peer, Headers(scope=scope).getlist("x-forwarded-for"), http)
+
+
+def behind_proxies(peer: IPAddress | None, forwarded: list[str], http: HttpConfig) -> IPAddress | None:
+    """Return the address for which the proxies speak, the peer's own if it is no trusted proxy.
+
+    Args:
+        forwarded: the values of `X-Forwarded-For`.
+    """
     if peer is None or not is_in(peer, http.trusted_proxies):
         return peer
-    entries = [entry for line in Headers(scope=scope).getlist("x-forwarded-for") for entry in line.split(",")]
+    entries = [entry for line in forwarded for entry in line.split(",")]
     while entries and is_in(peer, http.trusted_proxies):
         named = parsed(entries.pop())
         if named is None:  # the proxy does not say whom it speaks for

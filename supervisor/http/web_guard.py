@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from starlette.datastructures import Headers
@@ -28,7 +28,7 @@ logger = logging.getLogger("modvisor.http")
 _READING = ("GET", "HEAD", "OPTIONS")
 _MOST_NAMED = 100  # refused names that are logged; a stranger can make up any number
 
-_Refusal = tuple[int, str, str]
+Refusal = tuple[int, str, str]
 
 
 class WebGuard:
@@ -47,7 +47,7 @@ class WebGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        refusal = self._refusal(scope["method"], headers)
+        refusal = self.refusal(scope["method"], headers)
         if refusal is not None:
             status, code, message = refusal
             self._log_once(message)
@@ -57,7 +57,12 @@ class WebGuard:
         app = self._for_pages(origins) if origins and "origin" in headers else self._app
         await app(scope, receive, send)
 
-    def _refusal(self, method: str, headers: Headers) -> _Refusal | None:
+    def refusal(self, method: str, headers: Mapping[str, str]) -> Refusal | None:
+        """Return status, code and message for a request that is refused; None: it may pass.
+
+        Args:
+            headers: by name in lower case.
+        """
         host = headers.get("host")
         if host is not None and not self._is_ours(host):
             text = f"the name {host[:100]!r} is not this network's; if it is, add it to 'http.hosts'"
@@ -99,7 +104,7 @@ class WebGuard:
         )
 
 
-def _is_json(headers: Headers) -> bool:
+def _is_json(headers: Mapping[str, str]) -> bool:
     """Return whether the body is declared as JSON, or there is none."""
     if "content-type" not in headers:
         return headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
