@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from starlette.applications import Starlette
@@ -124,9 +124,9 @@ class AgentsApi:
         body = await self._intake.read_json(request, is_known=self._may_send_much(asked))
         return Answer(await self._send_event(asked, body))
 
-    async def _send_event_directly(self, asked: Asked, body: bytes, http: HttpProtocol) -> bytes:
+    def _send_event_directly(self, asked: Asked, body: bytes, http: HttpProtocol) -> Coroutine[Any, Any, bytes]:
         self._may_send_much(asked)  # notes who sends it; nothing that comes this way is large
-        return await self._send_event(asked, self._intake.small_json(body))
+        return self._send_event(asked, self._intake.small_json(body))
 
     async def _send_event(self, asked: Asked, body: dict[str, Any]) -> bytes:
         try:
@@ -143,14 +143,21 @@ class AgentsApi:
         """Take events out of the inbox, unless the client is gone and could not read them."""
         poll = self._poll_of(self._asked(request))
         await read_body(request, SMALL_BODY)  # an unread body would hide that the client is gone
-        body = await self._poll(poll, lambda: until_disconnected(request.receive), request.is_disconnected)
+
+        async def until_event() -> None:
+            await first_of(lambda: self._event(poll), lambda: until_disconnected(request.receive), self._stopping.wait)
+
+        body = await self._poll(poll, until_event, request.is_disconnected)
         return Response() if body is None else Answer(body)
 
     async def _poll_directly(self, asked: Asked, body: bytes, http: HttpProtocol) -> bytes:
-        async def is_lost() -> bool:
-            return http.is_lost
+        poll = self._poll_of(asked)
 
-        return await self._poll(self._poll_of(asked), http.until_lost, is_lost) or b""
+        async def until_event() -> None:
+            with http.waiting():
+                await self._event(poll)
+
+        return await self._poll(poll, until_event, http.is_disconnected) or b""
 
     def _poll_of(self, asked: Asked) -> _Poll:
         agent_id, secret = credentials(asked)
@@ -159,14 +166,19 @@ class AgentsApi:
         return _Poll(asked, agent_id, secret, WAIT.of(asked) or 0.0, LIMIT.of(asked))
 
     async def _poll(
-        self, poll: _Poll, until_gone: Callable[[], Awaitable[Any]], is_gone: Callable[[], Awaitable[bool]]
+        self, poll: _Poll, until_event: Callable[[], Awaitable[None]], is_gone: Callable[[], Awaitable[bool]]
     ) -> bytes | None:
-        """Return the answer to a poll; None if the client is gone."""
+        """Return the answer to a poll; None if the client is gone.
+
+        Args:
+            until_event: waits for the first event, or until nobody waits for it any more.
+        """
         network, agent_id = self._network, poll.agent_id
         try:
             self._authenticate(poll)
             if poll.wait:
-                await self._until_event(poll, until_gone)
+                with parked(poll.asked.connection):
+                    await until_event()
                 self._authenticate(poll)  # the id may have been taken over meanwhile
             if await is_gone():
                 return None
@@ -176,13 +188,8 @@ class AgentsApi:
             return to_json({**failure_body(error.code, str(error)), "messages": [], "agent_id": agent_id})
         return render_poll(agent_id, events, network.dropped_events(agent_id))
 
-    async def _until_event(self, poll: _Poll, until_gone: Callable[[], Awaitable[Any]]) -> None:
-        with parked(poll.asked.connection):
-            await first_of(
-                lambda: self._network.poll_events(poll.agent_id, wait=poll.wait, limit=0),
-                until_gone,
-                self._stopping.wait,
-            )
+    async def _event(self, poll: _Poll) -> None:
+        await self._network.poll_events(poll.agent_id, wait=poll.wait, limit=0)
 
     # -- who asks
 
@@ -207,8 +214,12 @@ class AgentsApi:
 
     def _counted(self, asked: Asked) -> str | None:
         """Return the name under which the client's address is counted; None: it is not counted."""
-        address = asked.address
-        return None if address is None or is_exempt(address, self._network.config.http) else counted_as(address)
+        address, connection = asked.address, asked.connection
+        if address is None or is_exempt(address, self._network.config.http):
+            return None
+        if connection is not None and address is connection.peer:
+            return connection.counted
+        return counted_as(address)
 
     def _authenticate(self, poll: _Poll) -> None:
         if not self._knows(poll.asked, poll.agent_id, poll.secret):

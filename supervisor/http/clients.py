@@ -7,7 +7,7 @@ wrote about another trusted proxy is the client. What stands before it may be fo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from starlette.datastructures import Headers
@@ -73,8 +73,8 @@ def counted_as(address: IPAddress) -> str:
     return str(ip_network((int(address) >> _SITE << _SITE, _SITE)))
 
 
-def is_in(address: IPAddress, networks: Iterable[IPNetwork]) -> bool:
-    return any(address in network for network in networks)
+def is_in(address: IPAddress, networks: Collection[IPNetwork]) -> bool:
+    return bool(networks) and any(address in network for network in networks)
 
 
 def parsed(text: str) -> IPAddress | None:

@@ -48,6 +48,7 @@ class Connection(asyncio.BufferedProtocol):
         rank: who holds it.
         holder: the address that it is counted for, or the agent that holds it.
         peer: the address of the other end; None for a unix socket.
+        counted: the name under which this address is counted.
         phase: what it waited for at the last look.
         since: when that began.
         parked: a request waits for an event, which may take as long as it likes.
@@ -60,7 +61,7 @@ class Connection(asyncio.BufferedProtocol):
         turnstile: Turnstile | None = None,
     ) -> None:
         self.rank = Rank.STRANGER
-        self.holder = ""
+        self.holder = self.counted = ""
         self.peer: IPAddress | None = None
         self.phase = Phase.HEAD
         self.since = self._mark = asyncio.get_running_loop().time()

@@ -10,23 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from ...ipc.errors import ModvisorError
 from ..config import NetworkConfig
 from .asked import Asked
 from .clients import behind_proxies
 from .connection import Connection
-from .failures import failure_body, status_of
 from .heads import Head, read_query
-from .protocol import Answered, Answering, HttpProtocol, Route
+from .protocol import HttpProtocol, Route
 from .web_guard import WebGuard
-from .wire import to_json
 
 Endpoint = Callable[[Asked, bytes, HttpProtocol], Coroutine[Any, Any, bytes]]
-"""Returns the body of an answer with status 200; raises `ModvisorError` for a failure."""
 
 
 class DirectRoutes:
-    """Finds the endpoint of an ordinary request, and answers with what the endpoint returns.
+    """Finds the endpoint of an ordinary request.
 
     Args:
         endpoints: by method and path.
@@ -37,7 +33,7 @@ class DirectRoutes:
     def __init__(
         self, endpoints: Mapping[tuple[str, str], Endpoint], guard: WebGuard, config: Callable[[], NetworkConfig]
     ) -> None:
-        self._routes = {where: self._answering(endpoint) for where, endpoint in endpoints.items()}
+        self._routes = {where: self._of(endpoint) for where, endpoint in endpoints.items()}
         self._guard = guard
         self._config = config
 
@@ -48,9 +44,9 @@ class DirectRoutes:
             return None
         return None if self._guard.refusal(head.method, head.headers) is not None else route
 
-    def _answering(self, endpoint: Endpoint) -> Route:
-        def begin(head: Head, body: bytes, http: HttpProtocol) -> Answering:
-            return _answer(endpoint(self._asked(head, http.app_state["connection"]), body, http))
+    def _of(self, endpoint: Endpoint) -> Route:
+        def begin(head: Head, body: bytes, http: HttpProtocol) -> Coroutine[Any, Any, bytes]:
+            return endpoint(self._asked(head, http.app_state["connection"]), body, http)
 
         return begin
 
@@ -58,10 +54,3 @@ class DirectRoutes:
         forwarded = head.headers.get("x-forwarded-for")
         address = behind_proxies(connection.peer, [] if forwarded is None else [forwarded], self._config().http)
         return Asked(head.headers, read_query(head.query), connection, address)
-
-
-async def _answer(work: Coroutine[Any, Any, bytes]) -> Answered:
-    try:
-        return 200, await work
-    except ModvisorError as error:
-        return status_of(error.code), to_json(failure_body(error.code, str(error), **error.details))

@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
+import anyio
 import h11
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 from uvicorn.server import ServerState
 
-from ...ipc.errors import Code
-from .failures import INTERNAL_ERROR, failure_body
+from ...ipc.errors import Code, ModvisorError
+from .failures import INTERNAL_ERROR, failure_body, status_of
 from .heads import Head, read_head
 from .parser import Parser
 from .wire import to_json
@@ -35,14 +37,19 @@ logger = logging.getLogger("modvisor.http")
 _uvicorn_log = logging.getLogger("modvisor.http.uvicorn")
 _uvicorn_log.setLevel(logging.ERROR)
 
-Answered = tuple[int, bytes]  # status, JSON
-Answering = Coroutine[Any, Any, Answered]
+MOST_HEADS = 4
+"""Heads that a connection remembers: a client sends the same again and again."""
+
+LONG_HEAD = 1024
+"""Bytes above which a head is not remembered."""
 
 
 class Route(Protocol):
-    """Answers an ordinary request. An exception is a mistake of ours."""
+    """Answers an ordinary request."""
 
-    def __call__(self, head: Head, body: bytes, http: HttpProtocol) -> Answering: ...
+    def __call__(self, head: Head, body: bytes, http: HttpProtocol) -> Coroutine[Any, Any, bytes]:
+        """Return the body of an answer with status 200; raise `ModvisorError` for a failure."""
+        ...
 
 
 class Direct(Protocol):
@@ -78,7 +85,9 @@ class HttpProtocol(H11Protocol):
         self._missing: tuple[Head, Route] | None = None  # an ordinary request whose body has not come
         self._is_ending = False
         self._rests_since = 0.0
-        self._lost = asyncio.Event()
+        self._heads: dict[bytes, Head] = {}
+        self._is_between = False  # for certain: uvicorn's way has nothing to do
+        self._wait: anyio.CancelScope | None = None
 
     @property
     def is_reading(self) -> bool:
@@ -99,11 +108,25 @@ class HttpProtocol(H11Protocol):
         else:
             self._go_on(data, head, route)
 
+    def data_received(self, data: bytes) -> None:
+        self._is_between = False
+        super().data_received(data)
+
     def _head_of(self, data: bytes) -> Head | None:
         """Return the head of an ordinary request that begins here, if none is being read or answered."""
-        conn = self.conn
-        is_between = conn.our_state is h11.IDLE and conn.their_state is h11.IDLE and not conn.trailing_data[0]
-        return read_head(data) if is_between and not self.flow.write_paused else None
+        if not self._is_between:
+            conn = self.conn
+            is_idle = conn.our_state is h11.IDLE and conn.their_state is h11.IDLE
+            self._is_between = is_idle and not conn.trailing_data[0]
+        if not self._is_between or self.flow.write_paused:
+            return None
+        text = data[: data.find(b"\r\n\r\n") + 4]
+        head = self._heads.get(text)
+        if head is None and (head := read_head(text)) is not None and head.size < LONG_HEAD:
+            if len(self._heads) == MOST_HEADS:
+                self._heads.clear()
+            self._heads[text] = head
+        return head
 
     def _route(self, head: Head) -> Route | None:
         if self._direct is None or head.size + head.length > READ_SIZE:
@@ -120,32 +143,33 @@ class HttpProtocol(H11Protocol):
         if left < 0:  # another request behind it, before the answer: rare
             self.data_received(data)
             return
-        work = self._answer(route(head, data[head.size :], self), head)
-        self.answering = task = self.loop.create_task(work)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        self.answering = self.loop.create_task(self._answer(route, head, data[head.size :]))
+        self.tasks.add(self.answering)
 
-    async def _answer(self, work: Answering, head: Head) -> None:
+    async def _answer(self, route: Route, head: Head, body: bytes) -> None:
         try:
-            status, body = await work
+            status, answer = 200, await route(head, body, self)
+        except ModvisorError as error:
+            status, answer = status_of(error.code), to_json(failure_body(error.code, str(error), **error.details))
         except asyncio.CancelledError:
-            status, body = 503, to_json(failure_body(Code.NOT_RUNNING, "the network is shutting down"))
+            status, answer = 503, to_json(failure_body(Code.NOT_RUNNING, "the network is shutting down"))
         except Exception:  # logged without the query, which may hold a secret
             logger.exception("%s %s failed", head.method, head.path)
-            status, body = 500, to_json(failure_body(Code.INTERNAL, INTERNAL_ERROR))
-        self._write(status, body)
+            status, answer = 500, to_json(failure_body(Code.INTERNAL, INTERNAL_ERROR))
+        self._write(status, answer)
         self._rest()
 
     def _write(self, status: int, body: bytes) -> None:
         """Write an answer as `answers.Answer` and uvicorn do."""
         if self.transport.is_closing():
             return
-        head = b"HTTP/1.1 %d %b\r\n%bcache-control: no-store\r\ncontent-length: %d\r\ncontent-type: application/json\r\n\r\n"
         common = b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
-        self.transport.write(head % (status, STATUS_PHRASES[status], common, len(body)) + body)
+        self.transport.write(_ANSWER % (status, STATUS_PHRASES[status], common, len(body), body))
 
     def _rest(self) -> None:
         """Wait for the next request."""
+        if self.answering is not None:
+            self.tasks.discard(self.answering)
         self.answering = None
         self.answered += 1
         self.server_state.total_requests += 1
@@ -160,6 +184,25 @@ class HttpProtocol(H11Protocol):
             data, self._unread = self._unread, b""
             self.flow.resume_reading()
             self.ordinary_received(data)
+
+    # -- requests that wait for an event
+
+    async def is_disconnected(self) -> bool:
+        """Return whether the client is gone, as Starlette's `Request` does."""
+        return self.transport.is_closing()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Leave the block when the client is gone, or the server stops."""
+        with anyio.CancelScope() as self._wait:
+            if self.transport.is_closing() or self._is_ending:
+                self._wait.cancel()
+            yield
+        self._wait = None
+
+    def _end_wait(self) -> None:
+        if self._wait is not None:
+            self._wait.cancel()
 
     # -- the keep-alive timer goes on while ordinary requests come: a new one for each would cost more
 
@@ -181,7 +224,7 @@ class HttpProtocol(H11Protocol):
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         self._unread, self._missing = b"", None
-        self._lost.set()
+        self._end_wait()
 
     def shutdown(self) -> None:
         """Close the connection when its request is answered."""
@@ -191,14 +234,7 @@ class HttpProtocol(H11Protocol):
             self.data_received(data)
         if self.answering is None:
             super().shutdown()
-
-    @property
-    def is_lost(self) -> bool:
-        return self.transport.is_closing()
-
-    async def until_lost(self) -> None:
-        """Wait until the client is gone."""
-        await self._lost.wait()
+        self._end_wait()
 
     def cancel(self) -> None:
         """Cancel an ordinary request: it is answered with 503."""
@@ -208,6 +244,15 @@ class HttpProtocol(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         self.transport.write(last_words(400, Code.BAD_INPUT, "this is no valid HTTP request"))
         self.transport.close()
+
+
+_ANSWER = b"""\
+HTTP/1.1 %d %b\r
+%bcache-control: no-store\r
+content-length: %d\r
+content-type: application/json\r
+\r
+%b"""
 
 
 def last_words(status: int, code: str, message: str) -> bytes:

@@ -26,6 +26,7 @@ from .clients import parsed
 logger = logging.getLogger("modvisor.http")
 
 _READING = ("GET", "HEAD", "OPTIONS")
+_MOST_HOSTS, _LONG_HOST = 100, 100  # hosts that are remembered, and their characters
 _MOST_NAMED = 100  # refused names that are logged; a stranger can make up any number
 
 Refusal = tuple[int, str, str]
@@ -43,6 +44,8 @@ class WebGuard:
         self._config = config
         self._own_name = socket.gethostname().lower()
         self._named: set[str] = set()
+        self._ours: set[str] = set()  # hosts that are this network's by the file that was in force
+        self._judged_by: NetworkConfig | None = None
         self._for_pages = lru_cache(maxsize=4)(self._with_cors)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,10 +79,20 @@ class WebGuard:
         return None
 
     def _is_ours(self, host: str) -> bool:
+        config = self._config()
+        if config is not self._judged_by or len(self._ours) > _MOST_HOSTS:
+            self._judged_by, self._ours = config, set()
+        if host in self._ours:
+            return True
+        is_ours = self._is_name_of(config, host)
+        if is_ours and len(host) < _LONG_HOST:
+            self._ours.add(host)
+        return is_ours
+
+    def _is_name_of(self, config: NetworkConfig, host: str) -> bool:
         name = _without_port(host.strip().lower())
         if "." not in name or parsed(name) is not None:
             return True
-        config = self._config()
         return name in (config.host.lower(), self._own_name) or any(_fits(name, each) for each in config.http.hosts)
 
     def _is_let_in(self, origin: str, host: str) -> bool:

@@ -62,7 +62,7 @@ def from_json(body: bytes | bytearray) -> dict[str, Any]:
     try:
         data = _decoder.decode(body)
     except (msgspec.DecodeError, ValueError, RecursionError):  # rare
-        return _from_any_json(body)
+        return from_json_by_python(body)
     if type(data) is not dict:
         raise BadBody(f"the body must be a JSON object, got {_kind(data)}")
     if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _is_deep(data):
@@ -70,7 +70,7 @@ def from_json(body: bytes | bytearray) -> dict[str, Any]:
     return data
 
 
-def _from_any_json(body: bytes | bytearray) -> dict[str, Any]:
+def from_json_by_python(body: bytes | bytearray) -> dict[str, Any]:
     """Do as `from_json` does, with the standard library: it takes NaN, and says what is wrong where."""
     try:
         text = body.decode("utf-8-sig")
