@@ -56,6 +56,9 @@ class AgentsApi:
     Args:
         stopping: set when the server stops, which ends long-polls.
         make_room: closes the connection whose body takes longest.
+
+    Attributes:
+        intake: reads the bodies.
     """
 
     def __init__(
@@ -63,7 +66,7 @@ class AgentsApi:
     ) -> None:
         self._network = network
         self._stopping = stopping or asyncio.Event()
-        self._intake = Intake(lambda: network.config.http, make_room)
+        self.intake = Intake(lambda: network.config.http, make_room)
 
     def app(self) -> Starlette:
         return json_app(
@@ -100,7 +103,7 @@ class AgentsApi:
         return to_json({"success": True, "status": "healthy", "data": data})
 
     async def register(self, request: Request) -> Response:
-        asked, body = self._asked(request), await self._intake.read_json(request)
+        asked, body = self._asked(request), await self.intake.read_json(request)
         agent_id = _agent_id(body)
         payload = {"agent_id": agent_id, **{key.name: key.of(body) for key in DESCRIBING}}
         event = Event("system.register_agent", agent_id, payload=payload, secret=SECRET.of(body))
@@ -112,7 +115,7 @@ class AgentsApi:
         return Answer({"success": True, **{name: response.data[name] for name in names}})
 
     async def unregister(self, request: Request) -> Response:
-        asked, body = self._asked(request), await self._intake.read_json(request)
+        asked, body = self._asked(request), await self.intake.read_json(request)
         agent_id = _agent_id(body)
         event = Event("system.unregister_agent", agent_id, payload={"agent_id": agent_id}, secret=SECRET.of(body))
         response = await self._network.process_external_event(event, address=self._counted(asked))
@@ -121,12 +124,12 @@ class AgentsApi:
     async def send_event(self, request: Request) -> Response:
         """Answer with 200 even if the event failed: OpenAgents' client reads no other body."""
         asked = self._asked(request)
-        body = await self._intake.read_json(request, is_known=self._may_send_much(asked))
+        body = await self.intake.read_json(request, is_known=self._may_send_much(asked))
         return Answer(await self._send_event(asked, body))
 
     def _send_event_directly(self, asked: Asked, body: bytes, http: HttpProtocol) -> Coroutine[Any, Any, bytes]:
         self._may_send_much(asked)  # notes who sends it; nothing that comes this way is large
-        return self._send_event(asked, self._intake.small_json(body))
+        return self._send_event(asked, self.intake.small_json(body))
 
     async def _send_event(self, asked: Asked, body: dict[str, Any]) -> bytes:
         try:
@@ -198,7 +201,7 @@ class AgentsApi:
 
     def _may_send_much(self, asked: Asked) -> bool:
         agent_id, secret = credentials(asked)
-        return self._knows(asked, agent_id, secret) or self._intake.is_known(asked.connection, asked.address)
+        return self._knows(asked, agent_id, secret) or self.intake.is_known(asked.connection, asked.address)
 
     def _knows(self, asked: Asked, agent_id: str | None, secret: str | None) -> bool:
         """Return whether the secret is the agent's; then the connection is no stranger's."""
@@ -210,7 +213,7 @@ class AgentsApi:
     def _note_known(self, asked: Asked, agent_id: str) -> None:
         if asked.connection is not None:
             asked.connection.belongs_to(agent_id, is_member=self._network.is_member(agent_id))
-        self._intake.know(asked.address)
+        self.intake.know(asked.address)
 
     def _counted(self, asked: Asked) -> str | None:
         """Return the name under which the client's address is counted; None: it is not counted."""

@@ -28,11 +28,17 @@ class DirectRoutes:
         endpoints: by method and path.
         guard: refuses what web pages may have caused.
         config: returns the network file in force.
+        keep: counts the bytes of requests that have not come whole.
     """
 
     def __init__(
-        self, endpoints: Mapping[tuple[str, str], Endpoint], guard: WebGuard, config: Callable[[], NetworkConfig]
+        self,
+        endpoints: Mapping[tuple[str, str], Endpoint],
+        guard: WebGuard,
+        config: Callable[[], NetworkConfig],
+        keep: Callable[[int], None],
     ) -> None:
+        self.keep = keep
         self._routes = {where: self._of(endpoint) for where, endpoint in endpoints.items()}
         self._guard = guard
         self._config = config

@@ -148,9 +148,13 @@ class Intake:
         return True
 
     def take_small(self, size: int, room: _Room) -> None:
-        self._small += size
         room.small += size
-        if self._small > self._limits().bodies // 4:
+        self.keep(size)
+
+    def keep(self, change: int) -> None:
+        """Count bytes of small bodies. If they become too many, the slowest has to go."""
+        self._small += change
+        if change > 0 and self._small > self._limits().bodies // 4:
             self._make_room()
 
 

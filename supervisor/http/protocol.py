@@ -59,6 +59,10 @@ class Direct(Protocol):
         """Return the route of a request; None if it must go uvicorn's way."""
         ...
 
+    def keep(self, change: int) -> None:
+        """Count the bytes of requests that have not come whole, or that wait."""
+        ...
+
 
 class HttpProtocol(H11Protocol):
     """HTTP without uvicorn's access log, whose lines hold the query and so the secrets of polls.
@@ -81,13 +85,14 @@ class HttpProtocol(H11Protocol):
         self.answering: asyncio.Task[None] | None = None
         self.answered = 0
         self._direct = direct
-        self._unread = b""  # the part of an ordinary request that has come, or what came before its answer
+        self._unread = b""  # the part of an ordinary request that has come, or what came before an answer
         self._missing: tuple[Head, Route] | None = None  # an ordinary request whose body has not come
         self._is_ending = False
         self._rests_since = 0.0
         self._heads: dict[bytes, Head] = {}
         self._is_between = False  # for certain: uvicorn's way has nothing to do
         self._wait: anyio.CancelScope | None = None
+        self._common, self._common_of = b"", self.server_state.default_headers
 
     @property
     def is_reading(self) -> bool:
@@ -99,7 +104,7 @@ class HttpProtocol(H11Protocol):
     def ordinary_received(self, data: bytes) -> None:
         """Take what a client sent that has proved who it is."""
         if self.answering is not None:
-            self._unread += data
+            self._keep(self._unread + data)
             self.flow.pause_reading()
         elif self._missing is not None:
             self._go_on(self._unread + data, *self._missing)
@@ -137,14 +142,27 @@ class HttpProtocol(H11Protocol):
         """Answer the request if it is whole."""
         left = head.size + head.length - len(data)
         if left > 0:
-            self._unread, self._missing = data, (head, route)
+            self._keep(data)
+            self._missing = head, route
             return
-        self._unread, self._missing = b"", None
+        self._take_kept()
         if left < 0:  # another request behind it, before the answer: rare
             self.data_received(data)
             return
         self.answering = self.loop.create_task(self._answer(route, head, data[head.size :]))
         self.tasks.add(self.answering)
+
+    def _keep(self, data: bytes) -> None:
+        """Keep what cannot be answered yet."""
+        if self._direct is not None:
+            self._direct.keep(len(data) - len(self._unread))
+        self._unread = data
+
+    def _take_kept(self) -> bytes:
+        data, self._missing = self._unread, None
+        if data:
+            self._keep(b"")
+        return data
 
     async def _answer(self, route: Route, head: Head, body: bytes) -> None:
         try:
@@ -163,8 +181,10 @@ class HttpProtocol(H11Protocol):
         """Write an answer as `answers.Answer` and uvicorn do."""
         if self.transport.is_closing():
             return
-        common = b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
-        self.transport.write(_ANSWER % (status, STATUS_PHRASES[status], common, len(body), body))
+        headers = self.server_state.default_headers
+        if headers is not self._common_of or not self._common:  # every half second, for the date
+            self._common_of, self._common = headers, b"".join([b"%b: %b\r\n" % header for header in headers])
+        self.transport.write(_ANSWER % (status, STATUS_PHRASES[status], self._common, len(body), body))
 
     def _rest(self) -> None:
         """Wait for the next request."""
@@ -180,8 +200,7 @@ class HttpProtocol(H11Protocol):
         self._rests_since = self.loop.time()
         if self.timeout_keep_alive_task is None:
             self._rest_for(self.timeout_keep_alive)
-        if self._unread:
-            data, self._unread = self._unread, b""
+        if data := self._take_kept():
             self.flow.resume_reading()
             self.ordinary_received(data)
 
@@ -197,8 +216,10 @@ class HttpProtocol(H11Protocol):
         with anyio.CancelScope() as self._wait:
             if self.transport.is_closing() or self._is_ending:
                 self._wait.cancel()
-            yield
-        self._wait = None
+            try:
+                yield
+            finally:
+                self._wait = None
 
     def _end_wait(self) -> None:
         if self._wait is not None:
@@ -223,15 +244,14 @@ class HttpProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
-        self._unread, self._missing = b"", None
+        self._take_kept()
         self._end_wait()
 
     def shutdown(self) -> None:
         """Close the connection when its request is answered."""
         self._is_ending = True
         if self._missing is not None:  # uvicorn waits for the rest of it
-            data, self._unread, self._missing = self._unread, b"", None
-            self.data_received(data)
+            self.data_received(self._take_kept())
         if self.answering is None:
             super().shutdown()
         self._end_wait()

@@ -71,7 +71,7 @@ class Servers:
             door = Door(lambda: self._network.config.http)
             agents = AgentsApi(self._network, self._stopping, door.make_room_for_bodies)
             guarded = self._guarded(self._tcp_app(agents))
-            direct = DirectRoutes(agents.direct(), guarded, lambda: self._network.config)
+            direct = DirectRoutes(agents.direct(), guarded, lambda: self._network.config, agents.intake.keep)
             sock = await tcp_socket(config.host, config.port)
             self.port = sock.getsockname()[1]
             await self._serve(guarded, sock, door, direct)

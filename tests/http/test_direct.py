@@ -16,7 +16,7 @@ from modvisor.supervisor import AgentNetwork, Event
 from modvisor.supervisor.http import embedded
 from modvisor.supervisor.http.protocol import HttpProtocol
 from tests.conftest import until
-from tests.http.serving import TALKER, Served, serving, shared_network
+from tests.http.serving import TALKER, Served, intake_of, serving, shared_network
 
 pytestmark = pytest.mark.anyio
 
@@ -212,8 +212,10 @@ async def test_a_request_may_come_in_pieces(served: Served) -> None:
         for count, cut in enumerate((head, head + 1, len(asked) - 1), 1):
             alice.writer.write(asked[:cut])
             await until(lambda: alice.protocol.is_reading)
+            assert intake_of(served)._small == cut, "the part that has come counts"
             alice.writer.write(asked[cut:])
             assert b'"i":1' in await alice.answer()
+            assert intake_of(served)._small == 0
             assert alice.protocol.answered == count
         alice.writer.write(asked[: head - 5])  # a head in two pieces is left to h11
         await until(lambda: bool(alice.protocol.conn.trailing_data[0]))
@@ -237,10 +239,12 @@ async def test_requests_that_come_before_the_answer_wait_for_it(served: Served) 
         asked = [post("/api/send_event", ping(secret, payload={"i": number})) for number in range(3)]
         alice.writer.write(b"".join(asked))
         await until(lambda: alice.protocol.flow.read_paused)
+        assert intake_of(served)._small == sum(map(len, asked))
         await served.network.process_event(Event("test.note", "system:system", "agent:alice", {"text": "hi"}))
         assert b'"text":"hi"' in await alice.answer()
         for number in range(3):
             assert b'"i":%d' % number in await alice.answer()
+        assert intake_of(served)._small == 0
 
 
 # -- how long they may take
@@ -268,6 +272,7 @@ async def test_a_body_that_stalls_is_dismissed(make_network: Make, monkeypatch: 
         answer = await alice.reader.read()
         assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
         assert b"the body did not come within 0.1 s" in answer
+        await until(lambda: intake_of(served)._small == 0)
 
 
 async def test_a_connection_rests_as_long_as_any_other(served: Served) -> None:
