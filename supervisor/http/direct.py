@@ -38,10 +38,10 @@ class DirectRoutes:
         config: Callable[[], NetworkConfig],
         keep: Callable[[int], None],
     ) -> None:
-        self.keep = keep
         self._routes = {where: self._of(endpoint) for where, endpoint in endpoints.items()}
         self._guard = guard
         self._config = config
+        self._keep = keep
 
     def route(self, head: Head) -> Route | None:
         """Return the route of a request; None if it must go the long way."""
@@ -49,6 +49,9 @@ class DirectRoutes:
         if route is None or head.length > self._config().http.anonymous_body:
             return None
         return None if self._guard.refusal(head.method, head.headers) is not None else route
+
+    def keep(self, change: int) -> None:
+        self._keep(change)
 
     def _of(self, endpoint: Endpoint) -> Route:
         def begin(head: Head, body: bytes, http: HttpProtocol) -> Coroutine[Any, Any, bytes]:
