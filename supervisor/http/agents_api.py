@@ -139,7 +139,8 @@ class AgentsApi:
             return to_json({**refusal, "event_id": body.get("event_id"), "event_name": body.get("event_name")})
         if asked.connection is not None and asked.connection.rank is Rank.STRANGER:
             self._knows(asked, event.source_agent, event.secret)
-        response = await self._network.process_external_event(event, address=self._counted(asked))
+        counted = self._counted(asked)
+        response = await self._network.process_external_event(event, address=counted, keep=False)
         return render_answer(event, response)
 
     async def poll(self, request: Request) -> Response:
