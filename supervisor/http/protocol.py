@@ -102,7 +102,7 @@ class HttpProtocol(H11Protocol):
     # -- ordinary requests
 
     def ordinary_received(self, data: bytes) -> None:
-        """Take what a client sent that has proved who it is."""
+        """Take what a client sent that is no stranger."""
         if self.answering is not None:
             self._keep(self._unread + data)
             self.flow.pause_reading()

@@ -184,6 +184,17 @@ async def test_strangers_take_the_long_way(served: Served) -> None:
         assert stranger.protocol.answered == 0
 
 
+async def test_behind_a_trusted_proxy_the_forwarded_address_counts(
+    make_network: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = make_network({"port": 0}, http={"trusted_proxies": ["127.0.0.1"]})
+    async with serving(network) as served, wire(served) as proxy:
+        poll = get("/api/poll?agent_id=alice&secret=wrong", "X-Forwarded-For: 198.51.100.1, 192.0.2.9")
+        assert b'"error":"unauthenticated"' in await proxy.ask(poll)
+        assert proxy.protocol.answered == 1
+        assert "refused a poll of agent 'alice' at 192.0.2.9" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("line", "status"), [("Host: evil.example.com", b"403"), ("Origin: http://evil.example.com", b"403")]
 )
