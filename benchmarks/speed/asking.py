@@ -24,6 +24,9 @@ TIMEOUT = 120.0
 MARK = "PYTHONSPEED"
 """The variable by which processes of a run are told. Workers inherit what begins with PYTHON."""
 
+CLIENT = "PYTHONSPEEDCLIENT"
+"""The variable that names the interpreter of the client over HTTP: the same for every network."""
+
 Run = Callable[[Awaitable[dict[str, float]]], dict[str, float]]
 
 
@@ -70,6 +73,7 @@ def ask(peer: Peer, plan: Plan, folder: Path) -> dict[str, float]:
         "TMPDIR": str(folder),
         "PYTHONPATH": str(ROOT),
         "RAY_USAGE_STATS_ENABLED": "0",
+        CLIENT: sys.executable,
         **{name: value for name, value in os.environ.items() if name == MARK},
     }
     process = subprocess.Popen(

@@ -29,6 +29,7 @@ from .asking import ask as ask_process
 from .calibration import step_us
 from .cost_round import FOLDER, at_once, per_event
 from .networks import Asked, succeed
+from .over_http import AGENTS, over_http
 from .plan import Plan
 from .processes import cpu_seconds, own_memory, parent, resident
 from .rows import OURS
@@ -121,6 +122,14 @@ async def fan_out(scene: Scene) -> Figures:
     async with serving(scene, "./echo", agents={"inbox_size": plan.news, "expire_after": None}) as asked:
         network, told = asked.network, {"delivered": plan.receivers}
         return await asked.fan_out(network.register_agent, network.poll_events, told)
+
+
+async def http(scene: Scene) -> Figures:
+    """Send events over HTTP, from a process of its own, as 64 agents with a connection each."""
+    async with serving(scene, "./echo", network={"port": 0}, agents={"guests_per_address": AGENTS}) as asked:
+        pids, port = _pids(asked), asked.network.port
+        assert port is not None
+        return await over_http(port, "mod:echo", scene.plan.seconds, lambda: cpu_seconds(pids))
 
 
 async def blobs(scene: Scene) -> Figures:
@@ -234,7 +243,7 @@ async def _swarm(plan: Plan) -> Figures:
 
 PARTS: dict[str, Callable[[Scene], Awaitable[Figures]]] = {
     part.__name__: part
-    for part in (life, recovery, save, memory, polled, unpolled, many, cost, wide, path, fan_out, blobs, swarm)
+    for part in (life, recovery, save, memory, polled, unpolled, many, cost, wide, path, fan_out, http, blobs, swarm)
 }
 
 if __name__ == "__main__":

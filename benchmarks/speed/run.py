@@ -77,6 +77,7 @@ class Run:
 
 
 async def _counted(part: Part, scene: Scene) -> tuple[Figures, list[str]]:
+    await leftovers.open_first_stream()
     before = Census.take()
     found = await part(scene)
     return found, await leftovers.nothing_more_than(before)

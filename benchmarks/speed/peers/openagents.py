@@ -12,6 +12,7 @@ from openagents.sdk.network import AgentNetwork
 
 from ..asking import answer
 from ..networks import Asked, succeed
+from ..over_http import over_http
 from ..plan import Plan
 from ..work import PATH, ping
 
@@ -42,6 +43,9 @@ async def _events(asked: Asked) -> dict[str, float]:
     found["in_flight_64"] = await asked.per_second(64)
     found["in_flight_256"] = await asked.per_second(256)
     found["path_64"] = await asked.per_second(64, lambda: ping(None, PATH))
+    [transport] = network.topology.transports.values()
+    _, port = transport.runner.addresses[0]
+    found |= await over_http(port, MODS + "echo", asked.plan.seconds)
     for path in mods:
         await succeed(network.unload_mod(path))
     return found | await asked.fan_out(
