@@ -4,9 +4,9 @@
     python -m benchmarks.speed.cost --against /path/to/other/.venv/bin/python
 
 With `--against`, this interpreter's modvisor and the other's take turns, and the ratio (this
-checkout over the other) is taken within each pair. The cost of an event with 64 in flight is
-compared batch by batch, of two networks that wait for each other. All else is compared in rounds,
-each in new processes.
+checkout over the other) is taken within each pair. The cost of an event with 64 or 256 in flight,
+through one mod or two, is compared batch by batch, of two networks that wait for each other. All
+else is compared in rounds, each in new processes.
 Figures of CPU are scaled processor time (`calibration`). All other times are wall clock: believe
 only differences that are larger than their spread.
 """
@@ -41,10 +41,19 @@ WHERE = "import pathlib, modvisor.supervisor as found; print(pathlib.Path(found.
 LABELS = {
     "supervisor_us": "supervisor, CPU µs per event, 64 in flight, scaled",
     "worker_us": "worker, CPU µs per event, 64 in flight, scaled",
+    "supervisor_256_us": "supervisor, CPU µs per event, 256 in flight, scaled",
+    "worker_256_us": "worker, CPU µs per event, 256 in flight, scaled",
+    "supervisor_path_us": "supervisor, CPU µs per event, two mods in a row, 64 in flight, scaled",
+    "passing_us": "worker that passes it on, CPU µs per event, scaled",
+    "answering_us": "worker that then answers it, CPU µs per event, scaled",
     "supervisor_alone_us": "supervisor, CPU µs per event, one at a time, polling off, scaled",
     "worker_alone_us": "worker, CPU µs per event, one at a time, polling off, scaled",
     "round_trip_p50_us": "round trip p50, µs",
     "round_trip_off_p50_us": "round trip p50, polling off, µs",
+    "durable_64": "durable events per second, 64 in flight",
+    "durable_64_p99_us": "durable events, p99 with 64 in flight, µs",
+    "durable_64.cpu_us": "supervisor, CPU µs per durable event, scaled",
+    "durable_64.workers_us": "worker, CPU µs per durable event, scaled",
     "supervisor_rss_MB": "supervisor, RSS, MB",
     "supervisor_uss_MB": "supervisor, USS, MB",
     "worker_idle_uss_MB": "idle worker, USS, MB",
@@ -72,7 +81,7 @@ class Checkout:
     def round(self, quick: bool) -> Round:
         words = ["quick"] if quick else []
         found: Round = {}
-        for part in ("events", "start"):
+        for part in ("events", "durable", "start"):
             found |= json.loads(self._output("-m", "benchmarks.speed.cost_round", part, *words))
         for name, word in (("help", "--help"), ("version", "version")):
             starts = [self._command(name, word) for _ in range(1 if quick else COMMANDS)]
@@ -209,7 +218,7 @@ def main() -> None:
         return
     for head, checkout in zip(heads, checkouts, strict=False):
         print(f"{head}: {checkout.root}")
-    title = f"medians of {options.rounds} rounds (smallest to largest; 64 in flight: middle half)"
+    title = f"medians of {options.rounds} rounds (smallest to largest; many in flight: middle half)"
     print(f"{title:76} " + "".join(head.ljust(36) for head in heads))
     print("\n".join(lines(columns)))
 
