@@ -85,7 +85,7 @@ $(PEERS)/.ready: pyproject.toml $(VENV)/.installed
 	@$(PEERS)/bin/python -m pip install -qq --disable-pip-version-check --group peers
 	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["peers"], end="")' > $@
 
-bench: $(VENV)/.installed $(PEERS)/.ready  ## our figures beside the machine's floor and others', into docs/ (four minutes)
+bench: $(VENV)/.installed $(PEERS)/.ready  ## our figures beside the machine's floor and others', into docs/ (five minutes)
 	@$(BIN)/python -m benchmarks.speed --write docs $(ARGS)
 
 bench-smoke: $(VENV)/.installed  ## every measurement of it once, with tiny counts: does it work? (20 seconds)

@@ -28,7 +28,7 @@ from .rows import COLUMNS, Row, matching
 from .run import Run
 from .showing import page, table
 
-WIDTH = 200  # of the table, where the output is no terminal
+WIDTH = 240  # of the table, where the output is no terminal
 
 
 def main() -> None:

@@ -11,10 +11,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from .networks import ROOT
 from .plan import Plan
@@ -26,6 +27,7 @@ MARK = "PYTHONSPEED"
 """The variable by which processes of a run are told. Workers inherit what begins with PYTHON."""
 
 Run = Callable[[Awaitable[Figures]], Figures]
+Measure = Callable[[], Figures]
 
 
 def _foreign() -> str:
@@ -99,6 +101,26 @@ def ask(peer: Peer, plan: Plan, folder: Path) -> Figures:
     if process.returncode:
         raise PeerFailed((errors.strip().splitlines() or ["it printed nothing"])[-1])
     return json.loads(out)
+
+
+@contextmanager
+def by_line(command: Sequence[str], **how: Any) -> Iterator[Measure]:
+    """Start a program that prints one JSON object for each line that it reads. Yield what asks it.
+
+    So two programs can take turns, in the same moments.
+    """
+    with subprocess.Popen(command, **how, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        asked, told = process.stdin, process.stdout
+
+        def measure() -> Figures:
+            print(file=asked, flush=True)
+            return json.loads(told.readline())
+
+        yield measure
+        asked.close()
+        told.read()
 
 
 def answer(measure: Callable[[Plan], Awaitable[Figures]], run: Run = asyncio.run) -> None:

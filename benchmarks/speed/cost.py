@@ -27,6 +27,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from .asking import Measure, by_line
 from .calibration import Scale
 from .timing import now
 from .verdict import Spread
@@ -46,18 +47,18 @@ LABELS = {
     "supervisor_path_us": "supervisor, CPU µs per event, two mods in a row, 64 in flight, scaled",
     "passing_us": "worker that passes it on, CPU µs per event, scaled",
     "answering_us": "worker that then answers it, CPU µs per event, scaled",
-    "supervisor_alone_us": "supervisor, CPU µs per event, one at a time, polling off, scaled",
-    "worker_alone_us": "worker, CPU µs per event, one at a time, polling off, scaled",
-    "round_trip_p50_us": "round trip p50, µs",
-    "round_trip_off_p50_us": "round trip p50, polling off, µs",
+    "off_p50_us.cpu_us": "supervisor, CPU µs per event, one at a time, polling off, scaled",
+    "off_p50_us.workers_us": "worker, CPU µs per event, one at a time, polling off, scaled",
+    "rtt_p50_us": "round trip p50, µs",
+    "off_p50_us": "round trip p50, polling off, µs",
     "durable_64": "durable events per second, 64 in flight",
     "durable_64_p99_us": "durable events, p99 with 64 in flight, µs",
     "durable_64.cpu_us": "supervisor, CPU µs per durable event, scaled",
     "durable_64.workers_us": "worker, CPU µs per durable event, scaled",
-    "supervisor_rss_MB": "supervisor, RSS, MB",
-    "supervisor_uss_MB": "supervisor, USS, MB",
-    "worker_idle_uss_MB": "idle worker, USS, MB",
-    "worker_used_uss_MB": "used worker, USS, MB",
+    "uss_idle_MB": "idle worker, USS, MB",
+    "uss_busy_MB": "used worker, USS, MB",
+    "supervisor_rss_MB": "supervisor with 4 bundled mods, RSS, MB",
+    "supervisor_uss_MB": "supervisor with 4 bundled mods, USS, MB",
     "start_4_mods_ms": "start with 4 bundled mods, ms",
     "start_4_mods_cpu_ms": "start with 4 bundled mods, supervisor's CPU ms, scaled",
     "help_ms": "modvisor --help, ms",
@@ -81,7 +82,7 @@ class Checkout:
     def round(self, quick: bool) -> Round:
         words = ["quick"] if quick else []
         found: Round = {}
-        for part in ("events", "durable", "start"):
+        for part in ("polled", "unpolled", "durable", "memory", "start"):
             found |= json.loads(self._output("-m", "benchmarks.speed.cost_round", part, *words))
         for name, word in (("help", "--help"), ("version", "version")):
             starts = [self._command(name, word) for _ in range(1 if quick else COMMANDS)]
@@ -89,22 +90,12 @@ class Checkout:
         return found
 
     @contextmanager
-    def batches(self, quick: bool) -> Iterator[Callable[[], Round]]:
+    def batches(self, quick: bool) -> Iterator[Measure]:
         """Start a network. Yield a function that measures one batch."""
         command = [self._python, "-m", "benchmarks.speed.cost_round", "batches", *(["quick"] if quick else [])]
         how = {name: value for name, value in self._how().items() if name in ("cwd", "env")}
-        with subprocess.Popen(command, **how, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            asked, told = process.stdin, process.stdout
-
-            def measure() -> Round:
-                print(file=asked, flush=True)
-                return json.loads(told.readline())
-
+        with by_line(command, **how) as measure:
             yield measure
-            asked.close()
-            told.read()
 
     def _output(self, *words: str) -> str:
         done = subprocess.run([self._python, *words], **self._how(), text=True, check=False)

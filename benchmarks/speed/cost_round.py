@@ -1,10 +1,10 @@
 """Measure one round of `cost`, with the modvisor that this interpreter imports.
 
-    python -m benchmarks.speed.cost_round batches|events|durable|start [quick]
+    python -m benchmarks.speed.cost_round batches|polled|unpolled|durable|memory|start [quick]
 
 Prints one JSON object; `batches` prints one for each line that it reads, so that two checkouts can
-take turns batch by batch, in the same moments. It uses documented public names only, so it
-measures any checkout. Linux.
+take turns batch by batch, in the same moments. It uses documented public names only, as `ours` does,
+so it measures any checkout. Linux.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import statistics
 import sys
 import tempfile
 import time
@@ -22,18 +21,16 @@ from pathlib import Path
 
 from modvisor.supervisor import AgentNetwork
 
-from .calibration import Meter, Scale, step_us
+from .calibration import Meter, Scale
 from .networks import Asked
-from .ours import durable
+from .ours import durable, memory, polled, unpolled
 from .plan import Plan
 from .processes import own_memory, resident
-from .serving import UNPOLLED, Part, Scene, run, serving
-from .timing import Figures, in_flight, latencies, now
+from .serving import Part, Scene, run, serving
+from .timing import Figures, in_flight, now
 from .work import PATH, Fields, ping
 
-WHOLE = Plan(batch=1000, batches=8)
-QUICK = Plan(seconds=0.05, warm_up=20, busy=100, batch=100, batches=1)
-ALONE = 300
+QUICK = Plan(seconds=0.05, warm_up=20, busy=100, batch=100)
 BUNDLED = [f"modvisor.mods.workspace.{name}" for name in ("wiki", "project", "messaging", "analytics")]
 MODS = ("./echo", {"path": "./echo", "id": "wide", "limits": {"concurrency": 256}}, "./passing", "./answering")
 
@@ -80,43 +77,6 @@ async def _batch(asked: Asked, kind: Kind) -> Figures:
     return {key: used / count * 1e6 for key, used in ({kind.supervisor: meter.own} | workers).items()}
 
 
-async def events(scene: Scene) -> Figures:
-    """Measure memory and round trips of a network with one mod; then its costs without polling."""
-    busy, found = scene.plan.busy, {}
-    async with serving(scene, "./echo") as asked:
-        (pid,) = asked.pids()
-        found["worker_idle_uss_MB"] = own_memory(pid)
-        await _many(asked, busy)
-        found["worker_used_uss_MB"] = own_memory(pid)
-        await _many(asked, 5 * busy)
-        found["round_trip_p50_us"] = latencies(await one_by_one(asked))["p50_us"]
-        found["supervisor_rss_MB"], found["supervisor_uss_MB"] = resident(os.getpid()), own_memory(os.getpid())
-    async with serving(scene.beside("unpolled"), "./echo", network=UNPOLLED) as asked:
-        await one_by_one(asked)
-        alone = []
-        for _ in range(scene.plan.batches):
-            with Meter(asked.pids()) as meter:
-                times = await one_by_one(asked)
-            alone.append([each / len(times) * 1e6 for each in (meter.own, *meter.others)])
-        found["supervisor_alone_us"], found["worker_alone_us"] = map(statistics.median, zip(*alone, strict=True))
-        found["round_trip_off_p50_us"] = latencies(await one_by_one(asked))["p50_us"]
-    return found | {"job_step_us": step_us()}
-
-
-async def _many(asked: Asked, count: int) -> None:
-    await in_flight(asked.ask, (ping() for _ in range(count)), 64)
-
-
-async def one_by_one(asked: Asked) -> list[float]:
-    """Send events, each when the one before is answered. Return their times in seconds."""
-    times = []
-    for _ in range(min(ALONE, asked.plan.busy)):
-        fields, begin = ping(), now()
-        await asked.ask(fields)
-        times.append(now() - begin)
-    return times
-
-
 async def start(scene: Scene) -> Figures:
     """Measure the start of a network with the four bundled mods, the first in its process."""
     config = {"network": {"name": "speed", "storage": str(scene.folder / "state")}, "mods": BUNDLED}
@@ -128,16 +88,18 @@ async def start(scene: Scene) -> Figures:
             cpu, took = time.process_time() - cpu, now() - begin
             states = {mod["state"] for mod in network.get_loaded_mods().values()}
             assert states == {"ready"}, states
+            memory = {"supervisor_rss_MB": resident(os.getpid()), "supervisor_uss_MB": own_memory(os.getpid())}
         finally:
             await network.shutdown()
-    return {"start_4_mods_ms": took * 1e3, "start_4_mods_cpu_ms": cpu * 1e3 * scale.factor}
+    job = {"job_step_us": scale.step_us}
+    return {"start_4_mods_ms": took * 1e3, "start_4_mods_cpu_ms": cpu * 1e3 * scale.factor} | memory | job
 
 
-PARTS: dict[str, Part] = {part.__name__: part for part in (batches, events, durable, start)}
+PARTS: dict[str, Part] = {part.__name__: part for part in (batches, polled, unpolled, durable, memory, start)}
 
 
 def main() -> None:
-    plan = QUICK if "quick" in sys.argv else WHOLE
+    plan = QUICK if "quick" in sys.argv else Plan()
     with tempfile.TemporaryDirectory() as folder:
         print(json.dumps(run(PARTS[sys.argv[1]](Scene(plan, Path(folder))))))
 

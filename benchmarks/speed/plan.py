@@ -19,7 +19,8 @@ class Plan:
         slow_rounds: rounds in which the slow peers are asked.
         agents_online: over HTTP.
         mods, agents, served: how far growth is measured.
-        batch: events by which the cost of one is measured; `batches`: of these, for a median.
+        batch: events by which the cost of one is measured, where two networks take turns.
+        pairs: of such batches, in each round of growth.
         serving: time to serve that many; None: as long as it takes.
     """
 
@@ -42,12 +43,12 @@ class Plan:
     mods: int = 200
     agents: int = 10_000
     served: int = 1_000_000
-    batch: int = 5000
-    batches: int = 3
+    batch: int = 1000
+    pairs: int = 12
     serving: float | None = 30.0
 
 
 SMOKE = Plan(
     rounds=1, seconds=0.05, warm_up=20, cycles=1, saves=1, workers=1, busy=50, receivers=50, news=10, issues=1,
-    many=8, idle=0.2, settling=0.1, agents_online=4, mods=3, agents=50, served=500, batch=100, batches=1,
+    many=8, idle=0.2, settling=0.1, agents_online=4, mods=3, agents=50, served=500, batch=100, pairs=1,
 )  # fmt: skip

@@ -337,14 +337,18 @@ def test_numbers_have_three_digits_or_so(value: float, said: str) -> None:
 # -- growth
 
 
-def test_growth_is_told_in_percent_of_the_near_point() -> None:
-    assert growth.growth(20.0, 22.0) == pytest.approx(10)
-    assert growth.growth(20.0, 19.0) == pytest.approx(-5)
+def test_growth_is_the_median_of_the_pairs_in_percent() -> None:
+    assert growth.growth([(20.0, 22.0)]) == pytest.approx(10)
+    assert growth.growth([(20.0, 19.0), (10.0, 9.5), (20.0, 90.0)]) == pytest.approx(-5)
 
 
-async def test_growth_is_measured_once_in_each_round_there_and_back(tmp_path: Path) -> None:
-    found = await growth.mods(Scene(replace(SMOKE, rounds=2), tmp_path))
-    assert len(found) == 2
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", growth.HOLD)
+async def test_networks_that_hold_many_and_one_take_turns(kind: str, tmp_path: Path) -> None:
+    scene = Scene(replace(SMOKE, rounds=1), tmp_path)
+    (found,) = await growth.measured(kind, scene)
+    assert -100 < found < 1000
+    assert scene.notes == []
 
 
 # -- what is kept
