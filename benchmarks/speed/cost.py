@@ -34,7 +34,7 @@ from .verdict import Spread
 
 BENCHMARKS = Path(__file__).parent.parent
 TIMEOUT = 120.0
-BATCHES = 12  # pairs of batches for each round
+BATCHES, QUICK_BATCHES = 12, 2  # pairs of batches for each round
 COMMANDS = 3  # starts of a command in a round; its figure is their median
 FORGOTTEN = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
 WHERE = "import pathlib, modvisor.supervisor as found; print(pathlib.Path(found.__file__).parent.parent)"
@@ -79,11 +79,16 @@ class Checkout:
         self._home = home
         self.root = self._output("-c", WHERE).strip()
 
+    def warm_up(self) -> None:
+        """Start it once, so that its files are read and its bytecode is written."""
+        self._output("-m", "benchmarks.speed.cost_round", "start", "quick")
+        self._command("help", "--help")
+
     def round(self, quick: bool) -> Round:
         words = ["quick"] if quick else []
         found: Round = {}
-        for part in ("polled", "unpolled", "durable", "memory", "start"):
-            found |= json.loads(self._output("-m", "benchmarks.speed.cost_round", part, *words))
+        for parts in (("polled", "unpolled", "durable", "memory"), ("start",)):
+            found |= json.loads(self._output("-m", "benchmarks.speed.cost_round", *parts, *words))
         for name, word in (("help", "--help"), ("version", "version")):
             starts = [self._command(name, word) for _ in range(1 if quick else COMMANDS)]
             found |= {key: statistics.median(start[key] for start in starts) for key in starts[0]}
@@ -129,7 +134,7 @@ def measured(checkouts: Sequence[Checkout], rounds: int, quick: bool) -> list[li
     found: list[list[Round]] = [[] for _ in checkouts]
     turns = list(zip(checkouts, found, strict=True))
     for checkout in checkouts:
-        checkout.round(quick=True)  # bytecode is written, files are read
+        checkout.warm_up()
     for number in range(rounds):
         print(f"round {number + 1} of {rounds} …", file=sys.stderr, flush=True)
         for checkout, its_rounds in turns if number % 2 == 0 else reversed(turns):
@@ -157,7 +162,8 @@ def fresh_networks(checkouts: Sequence[Checkout], rounds: int, quick: bool) -> l
     found: list[list[Round]] = [[] for _ in checkouts]
     for number in range(rounds):
         print(f"batches {number + 1} of {rounds} …", file=sys.stderr, flush=True)
-        for its, more in zip(found, batch_by_batch(checkouts, BATCHES, quick), strict=True):
+        pairs = QUICK_BATCHES if quick else BATCHES
+        for its, more in zip(found, batch_by_batch(checkouts, pairs, quick), strict=True):
             its += more
     return found
 

@@ -1,6 +1,6 @@
 """Measure one round of `cost`, with the modvisor that this interpreter imports.
 
-    python -m benchmarks.speed.cost_round batches|polled|unpolled|durable|memory|start [quick]
+    python -m benchmarks.speed.cost_round batches|polled|unpolled|durable|memory|start ... [quick]
 
 Prints one JSON object; `batches` prints one for each line that it reads, so that two checkouts can
 take turns batch by batch, in the same moments. It uses documented public names only, as `ours` does,
@@ -30,7 +30,7 @@ from .serving import Part, Scene, run, serving
 from .timing import Figures, in_flight, now
 from .work import PATH, Fields, ping
 
-QUICK = Plan(seconds=0.05, warm_up=20, busy=100, batch=100)
+QUICK = Plan(seconds=0.05, warm_up=20, workers=1, busy=100, batch=100)
 BUNDLED = [f"modvisor.mods.workspace.{name}" for name in ("wiki", "project", "messaging", "analytics")]
 MODS = ("./echo", {"path": "./echo", "id": "wide", "limits": {"concurrency": 256}}, "./passing", "./answering")
 
@@ -99,9 +99,12 @@ PARTS: dict[str, Part] = {part.__name__: part for part in (batches, polled, unpo
 
 
 def main() -> None:
-    plan = QUICK if "quick" in sys.argv else Plan()
-    with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(run(PARTS[sys.argv[1]](Scene(plan, Path(folder))))))
+    words = sys.argv[1:]
+    plan, found = QUICK if "quick" in words else Plan(), {}
+    for part in (word for word in words if word != "quick"):
+        with tempfile.TemporaryDirectory() as folder:
+            found |= run(PARTS[part](Scene(plan, Path(folder))))
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
