@@ -6,5 +6,5 @@ them for modvisor and OpenAgents, `workers` for a pipe, a pool and an actor, `fl
 pair. `serving` starts a network of ours; `ours` and `growth` measure it; `peers/` are the others.
 `run` lets all take turns. `verdict` judges; `showing` and `chart` show.
 
-`cost` compares two checkouts, with `cost_round` in each. `budget` takes the steps of an event alone.
+`cost` compares two checkouts, with `cost_round` in each. `profiling` shows what an event calls.
 """

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from .calibration import Meter
 from .plan import Plan
@@ -21,16 +21,15 @@ class Echo:
 
     Args:
         core: where it runs.
-        awake: it does not sleep until bytes come.
     """
 
-    def __init__(self, size: int = 1, *, core: int | None = None, awake: bool = False) -> None:
+    def __init__(self, size: int = 1, *, core: int | None = None) -> None:
         self.socket, theirs = socket.socketpair()
         self.pid = os.fork()
         if self.pid == 0:
             try:
                 self.socket.close()
-                (_serve_awake if awake else _serve)(theirs, bytearray(size))
+                _serve(theirs, bytearray(size))
             finally:
                 os._exit(0)
         theirs.close()
@@ -54,15 +53,6 @@ class Echo:
 def _serve(sock: socket.socket, buffer: bytearray) -> None:
     while _fill(sock, buffer):
         sock.sendall(buffer)
-
-
-def _serve_awake(sock: socket.socket, buffer: bytearray) -> None:
-    sock.setblocking(False)
-    while True:
-        with suppress(BlockingIOError):
-            if not sock.recv_into(buffer):
-                return
-            sock.send(buffer)
 
 
 def _fill(sock: socket.socket, buffer: bytearray) -> int:

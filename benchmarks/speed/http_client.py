@@ -3,7 +3,7 @@
     python -m benchmarks.speed.http_client PORT DESTINATION AGENTS WARM_UP SECONDS
 
 It prints a line when all agents are registered and have sent their share of `WARM_UP` events, waits
-for a line, and prints how many answers came in how many seconds. Sockets and epoll are used
+for a line, and prints how many answers came, and how long they took. Sockets and epoll are used
 directly: the client must not be what is measured. Standard library only, the same for every network.
 """
 
@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from http.client import HTTPConnection
 
-from .timing import now
+from .timing import latencies, now
 from .work import check, ping
 
 LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
@@ -43,29 +43,30 @@ class Agent:
         event_id = "c" + fields["event_id"][1:]  # the network may have sent as many events itself
         event = {"event_name": fields["event_name"], "event_id": event_id, "payload": fields["payload"]}
         body = json.dumps(event | self._given)
+        self._begin = now()
         self.socket.sendall(
             f"POST /api/send_event HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
         )
 
-    def has_answer(self) -> bool:
-        """Read what has come. Raise `WrongAnswer` if it is a whole answer, and a wrong one."""
+    def took(self) -> float | None:
+        """Read what has come. Return the seconds that the answer took, if it is whole and right."""
         came = self.socket.recv(65536)
         assert came, "the network closed a connection"
         self._came += came
         head, end, body = self._came.partition(b"\r\n\r\n")
         length = LENGTH.search(head)
         if not end or length is None or len(body) < int(length[1]):
-            return False
-        self._came = b""
+            return None
+        took, self._came = now() - self._begin, b""
         answer = json.loads(body)
         check(self._fields, answer["success"], answer["data"])
-        return True
+        return took
 
 
-def answered(agents: list[Agent], goes_on: Callable[[int], bool]) -> int:
-    """Keep all agents asking while `goes_on`, which is told how many answers came. Return how many."""
-    by_socket, done = {agent.socket.fileno(): agent for agent in agents}, 0
+def answered(agents: list[Agent], goes_on: Callable[[int], bool]) -> list[float]:
+    """Keep all agents asking while `goes_on`, which is told how many answers came. Return their times."""
+    by_socket, times = {agent.socket.fileno(): agent for agent in agents}, []
     with select.epoll() as poll:
         for number, agent in by_socket.items():
             poll.register(number, select.EPOLLIN)
@@ -75,13 +76,13 @@ def answered(agents: list[Agent], goes_on: Callable[[int], bool]) -> int:
             ready = poll.poll(PATIENCE)
             assert ready, f"no answer for {PATIENCE:g} s"
             for number, _ in ready:
-                if by_socket[number].has_answer():
-                    done += 1
-                    if goes_on(done):
+                if (took := by_socket[number].took()) is not None:
+                    times.append(took)
+                    if goes_on(len(times)):
                         by_socket[number].ask()
                     else:
                         asking -= 1
-    return done
+    return times
 
 
 def main(port: int, destination: str, count: int, warm_up: int, seconds: float) -> None:
@@ -90,8 +91,9 @@ def main(port: int, destination: str, count: int, warm_up: int, seconds: float) 
     print("ready", flush=True)
     sys.stdin.readline()
     end, used = now() + seconds, time.process_time()
-    done = answered(agents, lambda done: now() < end)
-    print(json.dumps({"done": done, "cpu_us": (time.process_time() - used) / done * 1e6}), flush=True)
+    times = answered(agents, lambda done: now() < end)
+    used = (time.process_time() - used) / len(times)
+    print(json.dumps({"done": len(times), "cpu_us": used * 1e6, **latencies(times)}), flush=True)
 
 
 if __name__ == "__main__":

@@ -102,7 +102,8 @@ class Asked:
             client.stdin.write(b"\n")
             told = json.loads(await client.stdout.readline())
         await client.communicate()
-        return meter.throughput("http_64", told["done"]) | {"http_client_us": told["cpu_us"]}
+        found = meter.throughput("http_64", told.pop("done")) | {"http_client_us": told.pop("cpu_us")}
+        return found | {f"http_{name}": value for name, value in told.items()}
 
     async def mod_lives(
         self,
@@ -110,14 +111,14 @@ class Asked:
         path: str,
         first: Callable[[], Awaitable[object]],
         after: Callable[[Any], None],
-        pause: float = 0.0,
+        ready: Callable[[], Awaitable[object]] | None = None,
         **entry: Any,
     ) -> Figures:
         """Measure from load to first answer, and the unload.
 
         Args:
             first: asks the mod once; `after`: gets the response to the load, after the unload.
-            pause: seconds before each load.
+            ready: waits until a load may begin.
         """
         loaded = None
 
@@ -130,7 +131,7 @@ class Asked:
             await succeed(self.network.unload_mod(path))
             after(loaded)
 
-        start, stop = await lives(self.plan.cycles, load, unload, pause)
+        start, stop = await lives(self.plan.cycles, load, unload, ready)
         return {f"load_{short}_ms": start, f"unload_{short}_ms": stop}
 
     async def fan_out(

@@ -9,8 +9,8 @@ import signal
 import statistics
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import anyio.to_thread
 import psutil
@@ -20,7 +20,7 @@ from modvisor.supervisor import ConfigError, Event, EventResponse
 from ..saving import save_to_answer
 from .asking import Peer, answer
 from .asking import ask as ask_process
-from .networks import free_port, succeed
+from .networks import Asked, free_port, succeed
 from .processes import cpu_seconds, own_memory, parent, resident
 from .rows import OURS
 from .serving import UNPOLLED, Part, Scene, run, serving
@@ -28,6 +28,7 @@ from .timing import Figures, awaited_trips, lasting, median_ms, megabytes_per_se
 from .work import BLOBS, PATH, blob, ping
 
 WIKI = "modvisor.mods.workspace.wiki"
+LOOK = 0.005  # seconds
 
 
 # -- events
@@ -97,32 +98,36 @@ async def blobs(scene: Scene) -> Figures:
 
 
 async def life(scene: Scene) -> Figures:
-    return await _life(scene, "", {})
+    async with serving(scene) as asked:
+        return await _life(asked, "")
 
 
 async def spare(scene: Scene) -> Figures:
-    """Load into a worker that was forked before. In the pause before a load, the next one is forked."""
+    """Load into a worker that was started before. A load begins when there is one."""
     try:
-        return await _life(scene, "_spare", {"spares": 1}, scene.plan.renewal)
-    except ConfigError as error:
-        scene.notes.append(f"with a spare worker: not measured: {error}")
-        return {}
+        async with serving(scene, network={"spares": 1}) as asked:
+
+            async def waiting() -> None:
+                while not asked.network.get_network_stats()["spares"]["waiting"]:  # noqa: ASYNC110
+                    await asyncio.sleep(LOOK)
+
+            return await _life(asked, "_spare", waiting)
+    except ConfigError:
+        return {}  # this network keeps no spare workers
 
 
-async def _life(scene: Scene, kind: str, network: dict[str, Any], pause: float = 0.0) -> Figures:
+async def _life(asked: Asked, kind: str, ready: Callable[[], Awaitable[object]] | None = None) -> Figures:
     """Load and unload. The first load does not count: some work is done once for all mods."""
     search = {"source_id": "agent:alice", "destination_id": "mod:wiki", "payload": {"query": "speed"}}
+
+    async def first() -> None:
+        await succeed(asked.network.process_event(Event("wiki.page.search", **search)))
 
     def gone(loaded: EventResponse) -> None:
         assert not psutil.pid_exists(loaded.data["pid"]), f"the worker of {loaded} is there after its unload"
 
-    async with serving(scene, network=network) as asked:
-
-        async def first() -> None:
-            await succeed(asked.network.process_event(Event("wiki.page.search", **search)))
-
-        found = await asked.mod_lives("wiki" + kind, WIKI, first, gone, pause, config={"public": True})
-        return found | await asked.mod_lives("echo" + kind, "./echo", lambda: asked.ask(ping()), gone, pause)
+    found = await asked.mod_lives("wiki" + kind, WIKI, first, gone, ready, config={"public": True})
+    return found | await asked.mod_lives("echo" + kind, "./echo", lambda: asked.ask(ping()), gone, ready)
 
 
 async def recovery(scene: Scene) -> Figures:

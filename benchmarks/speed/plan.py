@@ -12,7 +12,6 @@ class Plan:
     Attributes:
         seconds: duration of each loop that measures; `warm_up`: events before it.
         cycles: loads and unloads, and kills, in a round; `saves`: of a mod's file.
-        renewal: pause before a load, in which a spare worker is forked.
         workers: alive at once when memory is measured; `busy`: events that each of them gets.
         news: broadcasts to all `receivers` before the inboxes are emptied; `issues`: how often.
         many: mods in one network; they idle for `idle` after `settling`.
@@ -28,7 +27,6 @@ class Plan:
     seconds: float = 0.4
     warm_up: int = 1000
     cycles: int = 10
-    renewal: float = 0.05
     saves: int = 2
     workers: int = 4
     busy: int = 2000

@@ -98,6 +98,8 @@ ROWS = (
     Row("path_64", "all the way through two matching mods, 64 in flight", "events/s", "path",
         (at_least(2, OPENAGENTS),)),
     Row("http_64", "over HTTP, 64 agents with kept connections", "events/s", "http", (at_least(2, OPENAGENTS),)),
+    Row("http_p50_us", "… round trip, p50", "µs", "http", compared=OPENAGENTS),
+    Row("http_p99_us", "… p99", "µs", "http", compared=OPENAGENTS),
     Row("http_client_us", "… processor time of the client, not scaled", "µs", "http"),
     Row("durable_64", "durable, 64 in flight", "events/s", "durable", (at_least(0.9, BEFORE),)),
     Row("durable_64_p99_us", "… p99", "µs", "durable", (Goal(1.1, BEFORE),)),

@@ -64,12 +64,17 @@ def megabytes_per_second(size: int, times: Sequence[float]) -> float:
 
 
 async def lives(
-    cycles: int, start: Callable[[], Any], stop: Callable[[], Any], pause: float = 0.0
+    cycles: int, start: Callable[[], Any], stop: Callable[[], Any], ready: Callable[[], Awaitable[object]] | None = None
 ) -> tuple[float, float]:
-    """Start and stop `cycles` times, and once before. Return the medians in milliseconds."""
+    """Start and stop `cycles` times, and once before. Return the medians in milliseconds.
+
+    Args:
+        ready: waits until a start may begin; that is not measured.
+    """
     starts, stops = [], []
     for _ in range(cycles + 1):
-        await asyncio.sleep(pause)
+        if ready is not None:
+            await ready()
         for times, call in ((starts, start), (stops, stop)):
             begin = now()
             if isawaitable(done := call()):

@@ -24,6 +24,7 @@ from benchmarks.speed.asking import PEERS, Peer, PeerFailed, ask, other_checkout
 from benchmarks.speed.calibration import CPU, JOB, PER_CPU, WORKERS
 from benchmarks.speed.chart import PANELS, draw
 from benchmarks.speed.plan import SMOKE
+from benchmarks.speed.profiling import profiled
 from benchmarks.speed.record import Record, machine, read
 from benchmarks.speed.rows import (
     COLUMNS,
@@ -109,7 +110,8 @@ def test_quantiles_are_values_that_were_measured(times: list[float]) -> None:
 
 async def test_each_answer_over_http_is_counted_and_its_processor_time_is_told(tmp_path: Path) -> None:
     found = await ours.http(Scene(SMOKE, tmp_path))
-    assert found.keys() == {"http_64", "http_client_us"} | {"http_64" + what for what in (CPU, WORKERS, JOB, PER_CPU)}
+    told = {row.key for row in ROWS if row.part == "http"}
+    assert found.keys() == told | {"http_64" + what for what in (CPU, WORKERS, JOB, PER_CPU)}
     assert all(value > 0 for value in found.values())
 
 
@@ -349,6 +351,13 @@ async def test_networks_that_hold_many_and_one_take_turns(kind: str, tmp_path: P
     (found,) = await growth.measured(kind, scene)
     assert -100 < found < 1000
     assert scene.notes == []
+
+
+async def test_a_profile_counts_the_calls_of_an_event_on_both_sides(tmp_path: Path) -> None:
+    found = await profiled(Scene(SMOKE, tmp_path), width=4, count=20)
+    calls = {side: {each.name: each.calls for each in called} for side, called in found.items()}
+    assert any(name.endswith(" process_event") and count == 20 for name, count in calls["supervisor"].items())
+    assert any(name.startswith("profiled/mod.py") and count == 20 for name, count in calls["worker"].items())
 
 
 # -- what is kept
