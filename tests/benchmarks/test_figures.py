@@ -177,6 +177,7 @@ def test_the_processor_time_and_the_job_stand_beside_the_wall_clock() -> None:
     found = [{OURS: figures | {"in_flight_64" + JOB: 0.93}, OPENAGENTS: {"in_flight_64": 23_000.0}}]
     text = shown([MANY], found)
     assert "CPU 21.5 + 14.2 µs, job 0.93" in text
+    assert "| 46,000<br>CPU 21.5 + 14.2 µs, job 0.93 |" in page(Record("", machine(), found))
     assert "2.00 × OpenAgents" in text
 
 
