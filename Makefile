@@ -7,7 +7,7 @@ PEERS  := .venv-peers/openagents
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all long coverage check format house docs diagram bench bench-smoke cost crossings chaos reloads strangers clean
+.PHONY: help run test test-all long coverage check format house docs diagram bench bench-smoke cost profile crossings chaos reloads strangers clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -93,6 +93,9 @@ bench-smoke: $(VENV)/.installed  ## every measurement of it once, with tiny coun
 
 cost: $(VENV)/.installed  ## processor time per event, memory, starts; beside another checkout: ARGS="--against PYTHON"
 	@$(BIN)/python -m benchmarks.speed.cost $(ARGS)
+
+profile: $(VENV)/.installed  ## which functions an event calls in supervisor and worker, how often; one at a time: ARGS="--width 1"
+	@$(BIN)/python -m benchmarks.speed.profiling $(ARGS)
 
 crossings: $(VENV)/.installed  ## how many files a load, an event, a reload, a restart and an unload cross
 	@$(BIN)/python benchmarks/crossings.py $(ARGS)

@@ -116,7 +116,10 @@ def by_line(command: Sequence[str], **how: Any) -> Iterator[Measure]:
 
         def measure() -> Figures:
             print(file=asked, flush=True)
-            return json.loads(told.readline())
+            line = told.readline()
+            if not line:
+                raise PeerFailed(f"{' '.join(command)} ended without figures; what it said stands above")
+            return json.loads(line)
 
         yield measure
         asked.close()
