@@ -5,8 +5,8 @@
 
 With `--against`, this interpreter's modvisor and the other's take turns, and the ratio (this
 checkout over the other) is taken within each pair. The cost of an event with 64 or 256 in flight,
-through one mod or two, is compared batch by batch, of two networks that wait for each other. All
-else is compared in rounds, each in new processes.
+through one mod or two, or durable, is compared batch by batch, of two networks that wait for each
+other. All else is compared in rounds, each in new processes.
 Figures of CPU are scaled processor time (`calibration`). All other times are wall clock: believe
 only differences that are larger than their spread.
 """
@@ -47,14 +47,14 @@ LABELS = {
     "supervisor_path_us": "supervisor, CPU µs per event, two mods in a row, 64 in flight, scaled",
     "passing_us": "worker that passes it on, CPU µs per event, scaled",
     "answering_us": "worker that then answers it, CPU µs per event, scaled",
+    "supervisor_durable_us": "supervisor, CPU µs per durable event, 64 in flight, scaled",
+    "worker_durable_us": "worker, CPU µs per durable event, 64 in flight, scaled",
+    "durable_per_s": "durable events per second, 64 in flight",
+    "durable_p99_us": "durable events, p99 with 64 in flight, µs",
     "off_p50_us.cpu_us": "supervisor, CPU µs per event, one at a time, polling off, scaled",
     "off_p50_us.workers_us": "worker, CPU µs per event, one at a time, polling off, scaled",
     "rtt_p50_us": "round trip p50, µs",
     "off_p50_us": "round trip p50, polling off, µs",
-    "durable_64": "durable events per second, 64 in flight",
-    "durable_64_p99_us": "durable events, p99 with 64 in flight, µs",
-    "durable_64.cpu_us": "supervisor, CPU µs per durable event, scaled",
-    "durable_64.workers_us": "worker, CPU µs per durable event, scaled",
     "uss_idle_MB": "idle worker, USS, MB",
     "uss_busy_MB": "used worker, USS, MB",
     "supervisor_rss_MB": "supervisor with 4 bundled mods, RSS, MB",
@@ -87,7 +87,7 @@ class Checkout:
     def round(self, quick: bool) -> Round:
         words = ["quick"] if quick else []
         found: Round = {}
-        for parts in (("polled", "unpolled", "durable", "memory"), ("start",)):
+        for parts in (("polled", "unpolled", "memory"), ("start",)):
             found |= json.loads(self._output("-m", "benchmarks.speed.cost_round", *parts, *words))
         for name, word in (("help", "--help"), ("version", "version")):
             starts = [self._command(name, word) for _ in range(1 if quick else COMMANDS)]

@@ -1,6 +1,6 @@
 """Measure one round of `cost`, with the modvisor that this interpreter imports.
 
-    python -m benchmarks.speed.cost_round batches|polled|unpolled|durable|memory|start ... [quick]
+    python -m benchmarks.speed.cost_round batches|polled|unpolled|memory|start ... [quick]
 
 Prints one JSON object; `batches` prints one for each line that it reads, so that two checkouts can
 take turns batch by batch, in the same moments. It uses documented public names only, as `ours` does,
@@ -23,16 +23,22 @@ from modvisor.supervisor import AgentNetwork
 
 from .calibration import Meter, Scale
 from .networks import Asked
-from .ours import durable, memory, polled, unpolled
+from .ours import memory, polled, unpolled
 from .plan import Plan
 from .processes import own_memory, resident
 from .serving import Part, Scene, run, serving
-from .timing import Figures, in_flight, now
+from .timing import Figures, in_flight, latencies, now
 from .work import PATH, Fields, ping
 
 QUICK = Plan(seconds=0.05, warm_up=20, workers=1, busy=100, batch=100)
 BUNDLED = [f"modvisor.mods.workspace.{name}" for name in ("wiki", "project", "messaging", "analytics")]
-MODS = ("./echo", {"path": "./echo", "id": "wide", "limits": {"concurrency": 256}}, "./passing", "./answering")
+MODS = (
+    "./echo",
+    {"path": "./echo", "id": "wide", "limits": {"concurrency": 256}},
+    {"path": "./echo", "id": "durable", "durable": True},
+    "./passing",
+    "./answering",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +47,21 @@ class Kind:
 
     Attributes:
         supervisor: the key of the supervisor's processor time; `workers`: of each mod's.
+        wall: how the keys of events per second and of the p99 begin; None: they are not told.
     """
 
     supervisor: str
     workers: dict[str, str]
     width: int
     make: Callable[[], Fields]
+    wall: str | None = None
 
 
 KINDS = (
     Kind("supervisor_us", {"echo": "worker_us"}, 64, ping),
     Kind("supervisor_256_us", {"wide": "worker_256_us"}, 256, lambda: ping("mod:wide")),
     Kind("supervisor_path_us", {"passing": "passing_us", "answering": "answering_us"}, 64, lambda: ping(None, PATH)),
+    Kind("supervisor_durable_us", {"durable": "worker_durable_us"}, 64, lambda: ping("mod:durable"), "durable"),
 )
 
 
@@ -71,10 +80,16 @@ async def batches(scene: Scene) -> Figures:
 
 async def _batch(asked: Asked, kind: Kind) -> Figures:
     loaded, count = asked.network.get_loaded_mods(), asked.plan.batch
+    times, wall = [], {}
     with Meter([loaded[mod_id]["pid"] for mod_id in kind.workers]) as meter:
-        await in_flight(asked.ask, (kind.make() for _ in range(count)), kind.width)
-    workers = dict(zip(kind.workers.values(), meter.others, strict=True))
-    return {key: used / count * 1e6 for key, used in ({kind.supervisor: meter.own} | workers).items()}
+        if kind.wall is None:
+            await in_flight(asked.ask, (kind.make() for _ in range(count)), kind.width)
+        else:
+            times = await asked.times((kind.make() for _ in range(count)), kind.width)
+    if kind.wall is not None:
+        wall = {f"{kind.wall}_per_s": count / meter.seconds, f"{kind.wall}_p99_us": latencies(times)["p99_us"]}
+    used = {kind.supervisor: meter.own} | dict(zip(kind.workers.values(), meter.others, strict=True))
+    return {key: seconds / count * 1e6 for key, seconds in used.items()} | wall
 
 
 async def start(scene: Scene) -> Figures:
@@ -95,7 +110,7 @@ async def start(scene: Scene) -> Figures:
     return {"start_4_mods_ms": took * 1e3, "start_4_mods_cpu_ms": cpu * 1e3 * scale.factor} | memory | job
 
 
-PARTS: dict[str, Part] = {part.__name__: part for part in (batches, polled, unpolled, durable, memory, start)}
+PARTS: dict[str, Part] = {part.__name__: part for part in (batches, polled, unpolled, memory, start)}
 
 
 def main() -> None:

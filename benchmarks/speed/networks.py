@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -76,17 +76,22 @@ class Asked:
 
     async def timed_throughput(self, key: str, width: int) -> Figures:
         """Do the same, and take the time of each event."""
-        times: list[float] = []
+        await self.warm_up()
+        with Meter(self.pids()) as meter:
+            times = await self.times(lasting(self.plan.seconds, self.ping), width)
+        return meter.throughput(key, len(times)) | {f"{key}_p99_us": latencies(times)["p99_us"]}
+
+    async def times(self, events: Iterable[Fields], width: int) -> list[float]:
+        """Send all events with `width` in flight. Return the seconds that each took."""
+        found: list[float] = []
 
         async def send(fields: Fields) -> None:
             begin = now()
             await self.ask(fields)
-            times.append(now() - begin)
+            found.append(now() - begin)
 
-        await self.warm_up()
-        with Meter(self.pids()) as meter:
-            await in_flight(send, lasting(self.plan.seconds, self.ping), width)
-        return meter.throughput(key, len(times)) | {f"{key}_p99_us": latencies(times)["p99_us"]}
+        await in_flight(send, events, width)
+        return found
 
     async def http(self, port: int) -> Figures:
         """Measure events per second of agents in another process, which use the port of the network."""
