@@ -153,6 +153,7 @@ class Connection:
     ) -> None:
         self.max_frame = max_frame
         self.max_requests = max_requests
+        self._takes_events = takes_events
         self._usual: Callable[[memoryview], Message | None] = event_request if takes_events else event_answer
         self.frames = FrameDecoder(max_frame)
         self.next_id = 0
@@ -171,6 +172,11 @@ class Connection:
     def in_flight(self) -> int:
         """Our unanswered requests, abandoned ones included."""
         return len(self._asked)
+
+    @property
+    def is_expecting(self) -> bool:
+        """Whether the peer is to send something soon: a response, or the next event."""
+        return bool(self._asked) or (self._takes_events and not self._to_answer)
 
     @property
     def owed(self) -> int:
@@ -225,7 +231,9 @@ class Connection:
             raise self._useless()
         if len(data) >= self._size_to_check:
             self._check_size(len(data) - _HEADER.size, lambda: weight(response.data))
-        self._answered(request_id)
+        if (heavy := self._to_answer.pop(request_id, None)) is None:
+            raise self._not_open(request_id)
+        self._weight -= heavy
         return data
 
     def respond(self, request_id: int, result: Any, *, has_large: bool = False) -> bytes:
@@ -356,14 +364,8 @@ class Connection:
         if request_id not in self._to_answer:
             raise self._not_open(request_id)
         data = self._frame(message, has_large)
-        self._answered(request_id)
+        self._weight -= self._to_answer.pop(request_id)
         return data
-
-    def _answered(self, request_id: int) -> None:
-        heavy = self._to_answer.pop(request_id, None)
-        if heavy is None:
-            raise self._not_open(request_id)
-        self._weight -= heavy
 
     def _borrow(self, code: int, data: bytes) -> Any:
         """Return what a msgpack extension type stands for: lent bytes, if it is our type."""

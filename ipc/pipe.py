@@ -169,6 +169,7 @@ class Pipe(PipeReader, PipeWriter):
         """Send a notification; drop it silently if the pipe is closed."""
         if self._closed is None:
             self._write(self._connection.notify(method, params))
+            self._cork()  # many may follow
 
     # -- answering
 

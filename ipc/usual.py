@@ -35,12 +35,24 @@ EVENT_FRAME, _ANSWER_FRAME = struct.Struct(">I3sQ13s"), struct.Struct(">I3sQ11s"
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _TEXT = frozenset({str})
 
+
+class _Missing(Exception):
+    """msgspec is not there."""
+
+
 if msgspec is not None:
     # Bound here, because a mod may replace the functions of the module.
     _encode = msgspec.msgpack.Encoder().encode
     _event_in = msgspec.msgpack.Decoder(Event).decode
     _response_in = msgspec.msgpack.Decoder(EventResponse).decode
     _NOT_USUAL = (msgspec.MsgspecError, InvalidEvent, UnicodeError, RecursionError, OverflowError, TypeError)
+else:  # no frame is of the usual form
+    _NOT_USUAL = (_Missing,)
+
+    def _encode(_value: Any) -> bytes:
+        raise _Missing
+
+    _event_in = _response_in = _encode
 
 
 # -- reading
@@ -48,7 +60,7 @@ if msgspec is not None:
 
 def event_request(frame: memoryview) -> Request | None:
     """Return the request in this frame, with an `Event` as its params. None: it is not of this form."""
-    if not EVENT_AT < len(frame) < STEPWISE or msgspec is None:
+    if not EVENT_AT < len(frame) < STEPWISE:
         return None
     start, request_id, rest = _EVENT_HEAD.unpack_from(frame)
     if start != EVENT_START or rest != EVENT_REST:
@@ -62,7 +74,7 @@ def event_request(frame: memoryview) -> Request | None:
 def event_answer(frame: memoryview) -> Response | None:
     """Return the answer in this frame, an `EventResponse` as its result. None: it is not of this form."""
     size = len(frame)
-    if not _ANSWER_AT < size < STEPWISE or msgspec is None:
+    if not _ANSWER_AT < size < STEPWISE:
         return None
     start, request_id, rest = _ANSWER_HEAD.unpack_from(frame)
     if start != _ANSWER_START or rest != _ANSWER_REST:
@@ -95,8 +107,7 @@ def answer_frame(request_id: int, response: EventResponse) -> bytes | None:
     """Return the frame of an answer. None: it is not of the usual form."""
     data = response.data
     if (
-        msgspec is None
-        or type(response) is not EventResponse
+        type(response) is not EventResponse
         or not (_is_plain(data) if type(data) is dict else type(data) in _SCALARS)
         or not (response.message is None or type(response.message) is str)
         or response.event_name is not None

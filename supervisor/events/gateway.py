@@ -155,9 +155,15 @@ class Gateway:
                 response, memory = await self._way_of(journey)
             else:  # the usual event: it is for one mod
                 try:
-                    response, memory = self._heard(journey, mod.mod_id, await mod.ask(journey))
+                    answer = await mod.ask(journey)
                 except _PROBLEMS as problem:
                     response, memory = replies.problem_of(mod.mod_id, problem), False
+                else:
+                    if type(answer) is EventResponse:
+                        counters.answered += 1
+                        response, memory = answer, journey.answer or True
+                    else:
+                        response, memory = replies.taken(mod.mod_id), True
         except BaseException:
             self._answers.finish(key, None)
             raise

@@ -148,7 +148,7 @@ ODD = [{1, 2}, frozenset(), Decimal(1), UUID(int=1), Colour.RED, Point(), dateti
        datetime(2026, 1, 1), EventResponse(True), object(), (1, {2}), [Decimal(1)], {"x": {3}}, {Colour.RED: 1}]  # fmt: skip
 
 
-@pytest.mark.parametrize("odd", ODD, ids=repr)
+@pytest.mark.parametrize("odd", ODD, ids=[type(odd).__name__ + str(n) for n, odd in enumerate(ODD)])
 def test_what_msgpack_cannot_carry_is_not_carried_by_msgspec_either(odd: Any) -> None:
     event, answer = Event("a.b", payload={"deep": [{"odd": odd}], "odd": odd}), EventResponse(True, data={"odd": odd})
     assert usual.usual_event(event) is None
