@@ -88,6 +88,7 @@ class Admission:
         """Admit events by these settings from now on."""
         self.config = config
         self._has_turns = has_turns(config)
+        self._concurrency, self._event_timeout = config.limits.concurrency, config.limits.event_timeout
 
     @property
     def in_flight_count(self) -> int:
@@ -148,7 +149,7 @@ class Admission:
 
     def takes(self, journey: Journey) -> bool:
         """Whether this event would be handled at once, or may wait."""
-        if self._is_free() or self._fits(journey):
+        if self._free() is not None or self._fits(journey):
             return True
         (count, held), limits = self._tally.of(journey), self.config.limits
         return has_share(count, self._waiting_now(), 1, limits.queue) and has_share(
@@ -263,6 +264,10 @@ class Admission:
     def _leave(self, journey: Journey) -> None:
         """Free the event's slot."""
         self._admitted -= 1
+        self._left(journey)
+
+    def _left(self, journey: Journey) -> None:
+        """Let those go on that wait for the slot that an event has left."""
         if self._trial:
             self._trial.discard(journey)
         if self._depth:
@@ -278,15 +283,11 @@ class Admission:
             if kind is Queue.WAITING:
                 self._tally.remove(journey)
 
-    def _is_free(self) -> bool:
-        """Whether a new event may be handled at once."""
-        return (
-            self._in_flight is not None
-            and self._admitted < self.config.limits.concurrency
-            and not self._granted
-            and not self._trial
-            and not self._depth
-        )
+    def _free(self) -> InFlight | None:
+        """Return the incarnation that may handle a new event at once, if there is one."""
+        if self._admitted >= self._concurrency or self._granted or self._depth or self._trial:
+            return None
+        return self._in_flight
 
     def overloaded(self, but: int = 0) -> Unanswered:
         """Return the failure of an event that finds no room among those that wait, ``but`` itself."""
@@ -312,7 +313,7 @@ class Admission:
 
     def _next(self) -> Queue | None:
         """Return the queue whose turn it is. None: nothing waits, or no slot is free."""
-        if self._admitted >= self.config.limits.concurrency:
+        if self._admitted >= self._concurrency:
             return None
         if self._trial:
             return self._trial_queue if self._is_of_trial(self._trial_queue) else None
