@@ -15,7 +15,7 @@ from pathlib import Path
 import anyio.to_thread
 import psutil
 
-from modvisor.supervisor import ConfigError, Event, EventResponse
+from modvisor.supervisor import Event, EventResponse
 
 from ..saving import save_to_answer
 from .asking import Peer, answer
@@ -104,16 +104,13 @@ async def life(scene: Scene) -> Figures:
 
 async def spare(scene: Scene) -> Figures:
     """Load into a worker that was started before. A load begins when there is one."""
-    try:
-        async with serving(scene, network={"spares": 1}) as asked:
+    async with serving(scene, network={"spares": 1}) as asked:
 
-            async def waiting() -> None:
-                while not asked.network.get_network_stats()["spares"]["waiting"]:  # noqa: ASYNC110
-                    await asyncio.sleep(LOOK)
+        async def waiting() -> None:
+            while not asked.network.get_network_stats()["spares"]["waiting"]:  # noqa: ASYNC110
+                await asyncio.sleep(LOOK)
 
-            return await _life(asked, "_spare", waiting)
-    except ConfigError:
-        return {}  # this network keeps no spare workers
+        return await _life(asked, "_spare", waiting)
 
 
 async def _life(asked: Asked, kind: str, ready: Callable[[], Awaitable[object]] | None = None) -> Figures:
