@@ -1,123 +1,101 @@
-"""Agents that send events over HTTP, each on a connection that it keeps. The same for every network.
+"""Send events over HTTP: each agent on a connection that it keeps, one request at a time.
 
-    python -m benchmarks.speed.http_client PORT AGENTS SECONDS DESTINATION
+    python -m benchmarks.speed.http_client PORT DESTINATION AGENTS WARM_UP SECONDS
 
-It runs in a process of its own and does little more than copy bytes, so that the network is what is
-measured. Prints one JSON object. A wrong answer ends it.
+It prints a line when all agents are registered and have sent their share of `WARM_UP` events, waits
+for a line, and prints how many answers came, and how long they took. Sockets and epoll are used
+directly: the client must not be what is measured. Standard library only, the same for every network.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
+import re
+import select
 import sys
-from importlib import import_module
-from importlib.util import find_spec
-from typing import Any
+import time
+from collections.abc import Callable
+from http.client import HTTPConnection
 
 from .timing import latencies, now
 from .work import check, ping
 
-HEAD = (
-    b"%b %b HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAccept: */*\r\nUser-Agent: speed\r\n"
-    b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-)
-LENGTH = b"content-length:"
-WARM_UP = 0.2  # seconds
-
-
-class Connection(asyncio.Protocol):
-    """A connection that asks for one thing at a time."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._unread = b""
-        self._loop = asyncio.get_running_loop()
-        self._answer: asyncio.Future[tuple[bytes, Any]] = self._loop.create_future()
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        self._unread += data
-        head, blank, rest = self._unread.partition(b"\r\n\r\n")
-        if not blank:
-            return
-        _, _, behind = head.lower().partition(LENGTH)
-        if len(rest) >= int(behind.partition(b"\r\n")[0]):
-            self._unread = b""
-            self._answer.set_result((head[9:12], json.loads(rest)))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self._answer.done():
-            self._answer.set_exception(exc or ConnectionError("the network has closed the connection"))
-
-    async def ask(self, method: bytes, path: bytes, body: bytes) -> Any:
-        self._answer = self._loop.create_future()
-        self.transport.write(HEAD % (method, path, self._port, len(body), body))
-        status, answer = await self._answer
-        assert status == b"200", (status, answer)
-        return answer
+LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
+PATIENCE = 10.0  # seconds without any answer
 
 
 class Agent:
-    """A registered agent, which sends one event after the other."""
+    """A registered agent, its connection, and the answer that it waits for."""
 
-    def __init__(self, connection: Connection, name: str, secret: str, destination: str) -> None:
-        self._connection = connection
-        self._destination = destination
-        self._common = {"source_id": name, "metadata": {}, "visibility": "network", "secret": secret}
-        self.times: list[float] = []
+    def __init__(self, port: int, name: str, destination: str) -> None:
+        connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        body = json.dumps({"agent_id": name, "metadata": {}})
+        connection.request("POST", "/api/register", body, {"Content-Type": "application/json"})
+        registered = json.loads(connection.getresponse().read())
+        assert registered["success"], registered
+        self._given = {"source_id": name, "secret": registered["secret"], "target_agent_id": destination}
+        self.socket = connection.sock
+        self._connection = connection  # it would close the socket
+        self._came = b""
 
-    @classmethod
-    async def register(cls, port: int, name: str, destination: str) -> Agent:
-        _, connection = await asyncio.get_running_loop().create_connection(lambda: Connection(port), "127.0.0.1", port)
-        about = {"agent_id": name, "metadata": {}}
-        answer = await connection.ask(b"POST", b"/api/register", json.dumps(about).encode())
-        return cls(connection, name, answer["secret"], destination)
+    def ask(self) -> None:
+        self._fields = fields = ping()
+        event_id = "c" + fields["event_id"][1:]  # the network may have sent as many events itself
+        event = {"event_name": fields["event_name"], "event_id": event_id, "payload": fields["payload"]}
+        body = json.dumps(event | self._given)
+        self._begin = now()
+        self.socket.sendall(
+            f"POST /api/send_event HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
+        )
 
-    async def send_until(self, end: float) -> None:
-        while now() < end:
-            # The network may have had the ids of `ping` from its own process, and would not process them again.
-            fields = {**ping(self._destination), "event_id": os.urandom(16).hex()}
-            body = {**fields, "target_agent_id": fields["destination_id"], **self._common}
-            begin = now()
-            answer = await self._connection.ask(b"POST", b"/api/send_event", json.dumps(body).encode())
-            self.times.append(now() - begin)
-            check(fields, answer["success"], answer["data"])
+    def took(self) -> float | None:
+        """Read what has come. Return the seconds that the answer took, if it is whole and right."""
+        came = self.socket.recv(65536)
+        assert came, "the network closed a connection"
+        self._came += came
+        head, end, body = self._came.partition(b"\r\n\r\n")
+        length = LENGTH.search(head)
+        if not end or length is None or len(body) < int(length[1]):
+            return None
+        took, self._came = now() - self._begin, b""
+        answer = json.loads(body)
+        check(self._fields, answer["success"], answer["data"])
+        return took
 
-    def leave(self) -> None:
-        self._connection.transport.close()
+
+def answered(agents: list[Agent], goes_on: Callable[[int], bool]) -> list[float]:
+    """Keep all agents asking while `goes_on`, which is told how many answers came. Return their times."""
+    by_socket, times = {agent.socket.fileno(): agent for agent in agents}, []
+    with select.epoll() as poll:
+        for number, agent in by_socket.items():
+            poll.register(number, select.EPOLLIN)
+            agent.ask()
+        asking = len(agents)
+        while asking:
+            ready = poll.poll(PATIENCE)
+            assert ready, f"no answer for {PATIENCE:g} s"
+            for number, _ in ready:
+                if (took := by_socket[number].took()) is not None:
+                    times.append(took)
+                    if goes_on(len(times)):
+                        by_socket[number].ask()
+                    else:
+                        asking -= 1
+    return times
 
 
-async def measure(port: int, count: int, seconds: float, destination: str) -> dict[str, float]:
-    agents = [await Agent.register(port, f"speed{number}", destination) for number in range(count)]
-    await _send(agents, WARM_UP)
+def main(port: int, destination: str, count: int, warm_up: int, seconds: float) -> None:
+    agents = [Agent(port, f"agent{number}", destination) for number in range(count)]
+    answered(agents, lambda done: done < warm_up)
     print("ready", flush=True)
     sys.stdin.readline()
-    for agent in agents:
-        agent.times.clear()
-    begin = now()
-    await _send(agents, seconds)
-    took = now() - begin
-    times = [each for agent in agents for each in agent.times]
-    for agent in agents:
-        agent.leave()
-    return {"events": len(times), "seconds": took, **latencies(times)}
-
-
-async def _send(agents: list[Agent], seconds: float) -> None:
-    end = now() + seconds
-    await asyncio.gather(*(agent.send_until(end) for agent in agents))
-
-
-def main() -> None:
-    port, count, seconds, destination = sys.argv[1:]
-    loop = import_module("uvloop").new_event_loop if find_spec("uvloop") is not None else None
-    with asyncio.Runner(loop_factory=loop) as runner:
-        print(json.dumps(runner.run(measure(int(port), int(count), float(seconds), destination))))
+    end, used = now() + seconds, time.process_time()
+    times = answered(agents, lambda done: now() < end)
+    used = (time.process_time() - used) / len(times)
+    print(json.dumps({"done": len(times), "cpu_us": used * 1e6, **latencies(times)}), flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    port, destination, count, warm_up, seconds = sys.argv[1:]
+    main(int(port), destination, int(count), int(warm_up), float(seconds))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import tempfile
 import time
 import uuid
@@ -36,15 +35,6 @@ def temporary_files_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         tempfile.tempdir = before
-
-
-async def open_first_stream() -> None:
-    """Open a stream and close it. From the first one on, uvloop keeps a descriptor in reserve."""
-    ours, theirs = socket.socketpair()
-    with theirs:
-        _, writer = await asyncio.open_connection(sock=ours)
-        writer.close()
-        await writer.wait_closed()
 
 
 async def nothing_more_than(before: Census) -> list[str]:
