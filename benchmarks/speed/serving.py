@@ -1,4 +1,4 @@
-"""Run a network of ours as `modvisor run` does. Public names only, so it measures any checkout."""
+"""Run a network of ours as `modvisor run` does. What an older checkout lacks is left out: it is measured, too."""
 
 from __future__ import annotations
 
@@ -70,7 +70,19 @@ async def serving(
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run on uvloop where it is installed."""
-    loop = import_module("uvloop").new_event_loop if find_spec("uvloop") is not None else None
-    with asyncio.Runner(loop_factory=loop) as runner:
+    """Run on the event loop of `modvisor run`, with its turns between threads, as far as the checkout has them.
+
+    Not with its priority (`scheduling`): what else the machine does is to meet modvisor and the
+    peers alike.
+    """
+    share_interpreter = getattr(import_module("modvisor.supervisor.runtime"), "share_interpreter", None)
+    if share_interpreter is not None:
+        share_interpreter()
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(main)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if find_spec("modvisor.supervisor.clock") is not None:
+        return import_module("modvisor.supervisor.clock").new_loop
+    return import_module("uvloop").new_event_loop if find_spec("uvloop") is not None else None
