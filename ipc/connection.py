@@ -12,13 +12,14 @@ memory.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from typing import Any
 
 import msgpack
 
 from .errors import FrameTooLarge, LocalProtocolError, PipeBusy, RemoteProtocolError, Unserializable
+from .event import EventResponse
 from .messages import (
     LARGE,
     LENT_BYTES,
@@ -37,6 +38,7 @@ from .messages import (
 )
 from .shared_memory import BEGIN, LARGE_BYTES, Borrowed, Lent
 from .stepwise import STEPWISE, StepwiseDecoder
+from .usual import EVENT_AT, EVENT_FRAME, EVENT_REST, EVENT_START, answer_frame, event_answer, event_request
 
 MAX_FRAME = 64 * 1024 * 1024
 """Default cap on one message, bytes: room for a payload of 16 MiB with overhead, small beside a
@@ -55,10 +57,6 @@ _HEADER = struct.Struct(">I")
 _PLACE = struct.Struct(">QQ")  # of lent bytes: where they begin, how many they are
 _REST = 64 * 1024  # cap on a message without its lent bytes
 _ABANDONED = object()  # replaces a waiter that gave up
-
-# What precedes an event in the frame of its request, [0, id, "event", {"event": …}].
-_EVENT_HEAD = struct.Struct(">I3sQ13s")
-_EVENT_START, _EVENT_REST = b"\x94\x00\xcf", b"\xa5event\x81\xa5event"
 
 
 class FrameDecoder:
@@ -120,18 +118,19 @@ class FrameDecoder:
         Raises:
             RemoteProtocolError: a frame longer than the cap is announced.
         """
-        self._end += count
-        self._was_full = self._end == len(self._buffer)
-        view = memoryview(self._buffer)
-        while self._end - self._start >= 4:
-            (length,) = _HEADER.unpack_from(view, self._start)
-            if length > self._max_frame:
-                raise RemoteProtocolError(f"frame of {length} bytes announced; the cap is {self._max_frame}")
-            begin = self._start + 4
-            if self._end - begin < length:
+        self._end = end = self._end + count
+        self._was_full = end == len(self._buffer)
+        view, at, most = memoryview(self._buffer), self._start, self._max_frame
+        while end - at >= 4:
+            (length,) = _HEADER.unpack_from(view, at)
+            if length > most:
+                raise RemoteProtocolError(f"frame of {length} bytes announced; the cap is {most}")
+            begin = at + 4
+            at = begin + length
+            if at > end:
                 return
-            self._start = begin + length
-            yield view[begin : self._start]
+            self._start = at
+            yield view[begin:at]
 
 
 class Connection:
@@ -143,14 +142,18 @@ class Connection:
     Args:
         max_frame: cap on one message in bytes, each way.
         max_requests: cap on unanswered requests, each way.
+        takes_events: the peer asks about events.
 
     Attributes:
         next_id: the id of our next request.
     """
 
-    def __init__(self, *, max_frame: int = MAX_FRAME, max_requests: int = MAX_REQUESTS) -> None:
+    def __init__(
+        self, *, max_frame: int = MAX_FRAME, max_requests: int = MAX_REQUESTS, takes_events: bool = False
+    ) -> None:
         self.max_frame = max_frame
         self.max_requests = max_requests
+        self._usual: Callable[[memoryview], Message | None] = event_request if takes_events else event_answer
         self.frames = FrameDecoder(max_frame)
         self.next_id = 0
         self._asked: dict[int, Any] = {}  # our unanswered requests, each with its waiter
@@ -159,6 +162,7 @@ class Connection:
         self._broken: RemoteProtocolError | None = None
         self.borrowed = Borrowed()
         self.lent: Lent | None = None  # where we lend large bytes, if the peer borrows
+        self._size_to_check = min(max_frame, LARGE) - EVENT_AT
         self._borrowing = 0  # bytes that the message being decoded has borrowed so far
         self.copied = 0  # bytes borrowed by all messages; the reader resets it
         self._scanner = msgpack.Unpacker(read_size=1024)
@@ -201,17 +205,28 @@ class Connection:
 
     def event(self, packed: bytes, waiter: Any = None) -> tuple[int, bytes]:
         """Frame an `EVENT` request. The event is packed already, perhaps for several targets."""
-        if len(self._asked) >= self.max_requests:
+        asked, request_id = self._asked, self.next_id
+        if len(asked) >= self.max_requests:
             raise self._busy()
         if self._broken is not None:
             raise self._useless()
-        size = _EVENT_HEAD.size - _HEADER.size + len(packed)
-        if size > self.max_frame or size >= LARGE:
-            self._check_size(size, lambda: packed_weight(packed))
-        request_id = self.next_id
-        self.next_id += 1
-        self._asked[request_id] = waiter
-        return request_id, _EVENT_HEAD.pack(size, _EVENT_START, request_id, _EVENT_REST) + packed
+        if len(packed) >= self._size_to_check:
+            self._check_size(len(packed) + EVENT_AT, lambda: packed_weight(packed))
+        self.next_id = request_id + 1
+        asked[request_id] = waiter
+        return request_id, EVENT_FRAME.pack(EVENT_AT + len(packed), EVENT_START, request_id, EVENT_REST) + packed
+
+    def answer(self, request_id: int, response: EventResponse) -> bytes | None:
+        """Frame the answer to an event. None: it is not of the usual form, see `respond`."""
+        data = answer_frame(request_id, response)
+        if data is None:
+            return None
+        if self._broken is not None:
+            raise self._useless()
+        if len(data) >= self._size_to_check:
+            self._check_size(len(data) - _HEADER.size, lambda: weight(response.data))
+        self._answered(request_id)
+        return data
 
     def respond(self, request_id: int, result: Any, *, has_large: bool = False) -> bytes:
         """Frame the answer to a request of the peer."""
@@ -254,36 +269,50 @@ class Connection:
         if self._broken is not None:
             raise RemoteProtocolError(f"the connection is of no further use: {self._broken}")
         try:
+            usual, asked = self._usual, self._asked
             for frame in self.frames.advance(count):
-                size, heavy = len(frame), None
-                if size < STEPWISE:
-                    if size in _SCANNED:
-                        self._scan(frame)
-                    message = decode(frame, self._borrow)
-                else:
-                    decoder = StepwiseDecoder(frame, self._borrow)
-                    yield from decoder.steps()
-                    message, heavy = shaped(decoder.value, size), size + decoder.weight
-                if self._borrowing:
-                    size += self._borrowing
-                    self.copied += self._borrowing
-                    self._borrowing = 0
-                    self.borrowed.give_back()
+                message = usual(frame)
+                if message is None:
+                    message = yield from self._unusual(frame)
+                elif type(message) is Request:
+                    self._accept(message, len(frame))
                 if type(message) is Response:
-                    waiter = self._asked.pop(message.id, self)
+                    waiter = asked.pop(message.id, self)
                     if waiter is self:
                         raise RemoteProtocolError(f"answer to request {message.id}, which is not open")
                     if waiter is _ABANDONED:
                         continue
-                    message.waiter, message.size = waiter, size
-                    if size <= _KEPT:
+                    message.waiter = waiter
+                    if message.size <= _KEPT:
                         message.frame = bytes(frame)
-                elif type(message) is Request:
-                    self._accept(message, size, heavy)
                 yield message
         except RemoteProtocolError as error:
             self._broken = error
             raise
+
+    def _unusual(self, frame: memoryview) -> Generator[None, None, Message]:
+        """Decode a frame of any form, a large one in steps. The generator returns the message."""
+        size, heavy = len(frame), None
+        if size < STEPWISE:
+            if size in _SCANNED:
+                self._scan(frame)
+            message = decode(frame, self._borrow)
+        else:
+            decoder = StepwiseDecoder(frame, self._borrow)
+            yield from decoder.steps()
+            message, heavy = shaped(decoder.value, size), size + decoder.weight
+        if self._borrowing:
+            size += self._borrowing
+            self.copied += self._borrowing
+            self._borrowing = 0
+            self.borrowed.give_back()
+        if type(message) is Response:
+            message.size = size
+        elif type(message) is Request:
+            if heavy is None:
+                heavy = size if size < _WEIGHED else max(size, weight(message.params))
+            self._accept(message, heavy)
+        return message
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> list[Message]:
         """Do as `received` for bytes in memory, of any length. Return the messages."""
@@ -314,22 +343,27 @@ class Connection:
                 f"frame of {len(frame)} bytes is not a msgpack value: {error or type(error).__name__}"
             ) from None
 
-    def _accept(self, request: Request, size: int, heavy: int | None) -> None:
-        if request.id in self._to_answer:
+    def _accept(self, request: Request, heavy: int) -> None:
+        to_answer = self._to_answer
+        if request.id in to_answer:
             raise RemoteProtocolError(f"request id {request.id} is used twice")
-        if len(self._to_answer) >= self.max_requests:
-            raise RemoteProtocolError(f"{len(self._to_answer)} requests are unanswered; the cap is {self.max_requests}")
-        if heavy is None:
-            heavy = size if size < _WEIGHED else max(size, weight(request.params))
-        self._to_answer[request.id] = heavy
+        if len(to_answer) >= self.max_requests:
+            raise RemoteProtocolError(f"{len(to_answer)} requests are unanswered; the cap is {self.max_requests}")
+        to_answer[request.id] = heavy
         self._weight += heavy
 
     def _answer(self, request_id: int, message: list[Any], has_large: bool = False) -> bytes:
         if request_id not in self._to_answer:
-            raise LocalProtocolError(f"request {request_id} is not open: answered already, or never asked")
+            raise self._not_open(request_id)
         data = self._frame(message, has_large)
-        self._weight -= self._to_answer.pop(request_id)
+        self._answered(request_id)
         return data
+
+    def _answered(self, request_id: int) -> None:
+        heavy = self._to_answer.pop(request_id, None)
+        if heavy is None:
+            raise self._not_open(request_id)
+        self._weight -= heavy
 
     def _borrow(self, code: int, data: bytes) -> Any:
         """Return what a msgpack extension type stands for: lent bytes, if it is our type."""
@@ -372,6 +406,10 @@ class Connection:
             raise FrameTooLarge(
                 f"message of {size} bytes, whose values take up {heavy} bytes of memory; the cap is {MAX_UNPACKED}"
             )
+
+    @staticmethod
+    def _not_open(request_id: int) -> LocalProtocolError:
+        return LocalProtocolError(f"request {request_id} is not open: answered already, or never asked")
 
     def _busy(self) -> PipeBusy:
         return PipeBusy(f"{len(self._asked)} requests are unanswered; the cap is {self.max_requests}")

@@ -12,27 +12,31 @@ _PASS = 0.001  # seconds between two looks at who is due, at least
 
 
 class Deadlines:
-    """Raises TimeoutError in futures that are not done by their deadline, within a millisecond."""
+    """Raises TimeoutError in futures that are not done by their deadline, within a millisecond.
+
+    Attributes:
+        due: the loop time of each future's deadline. To take one out is what `remove` does.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._due: dict[asyncio.Future[Any], float] = {}
+        self.due: dict[asyncio.Future[Any], float] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._next = float("inf")  # when the timer rings; no future is due before
 
     def add(self, future: asyncio.Future[Any], due: float) -> None:
         """Let ``future`` wait until loop time ``due``. Call `remove` when it is done."""
-        self._due[future] = due
+        self.due[future] = due
         if due < self._next:
             self._ring_at(due)
 
     def remove(self, future: asyncio.Future[Any]) -> None:
         """Forget a future. The timer stays: when it rings, it is set for the next one due."""
-        self._due.pop(future, None)
+        self.due.pop(future, None)
 
     def close(self) -> None:
         """Forget all futures."""
-        self._due.clear()
+        self.due.clear()
         if self._timer is not None:
             self._timer.cancel()
 
@@ -45,9 +49,9 @@ class Deadlines:
     def _ring(self) -> None:
         self._timer, self._next = None, float("inf")
         now = self._loop.time()
-        for future in [future for future, due in self._due.items() if due <= now]:
-            del self._due[future]
+        for future in [future for future, due in self.due.items() if due <= now]:
+            del self.due[future]
             if not future.done():
                 future.set_exception(TimeoutError())
-        if self._due:
-            self._ring_at(max(min(self._due.values()), now + _PASS))
+        if self.due:
+            self._ring_at(max(min(self.due.values()), now + _PASS))

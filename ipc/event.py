@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
-from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from .address import AGENT, Address, InvalidId, parse_address
 from .errors import InvalidEvent, shown
+from .record import Record, field, record
 from .topic import check_event_name
 
 VISIBILITIES = frozenset({"public", "network", "channel", "direct", "restricted", "mod_only"})
@@ -19,6 +21,24 @@ MAX_DEPTH = 100
 MAX_EVENT_ID = 256
 """Characters of an id. Ids of answered events are remembered; they are not a place for data."""
 
+
+LEVELS = 5
+"""Levels of containers up to which a value is decoded straight into its place, see `usual`."""
+
+if TYPE_CHECKING:
+    Data = dict[str, Any]
+    Value = Any
+    Seconds = float
+else:
+    # What msgspec decodes straight into these fields. All else takes the long way (see `usual`):
+    # bytes, datetimes, keys that are not text, and what is nested deeper.
+    Seconds = int | float
+    Value = _scalar = str | int | float | bool | None
+    for _ in range(LEVELS):
+        Value = _scalar | list[Value] | dict[str, Value]
+    Data = dict[str, Value]
+
+_INFINITE = float("inf")
 
 # Made in advance: to ask the kernel for each id would double the cost of building an event.
 _ids: list[str] = []
@@ -35,8 +55,12 @@ def new_event_id() -> str:
             _ids.extend(digits[at : at + 32] for at in range(0, len(digits), 32))
 
 
-@dataclass(slots=True)
-class Event:
+def _no_payload() -> Data:
+    return {}  # not `dict` itself: msgspec would leave an empty payload out
+
+
+@record
+class Event(Record):
     """Something that happened or is asked for.
 
     Raises `InvalidEvent` when built with a name, id or type that does not follow the grammar.
@@ -65,11 +89,11 @@ class Event:
     event_name: str
     source_id: str | None = None
     destination_id: str | None = None
-    payload: dict[str, Any] = field(default_factory=dict)
+    payload: Data = field(default_factory=_no_payload)
     event_id: str = field(default_factory=new_event_id)
-    timestamp: float = field(default_factory=time.time)
-    metadata: dict[str, Any] = field(default_factory=dict)
-    timeout: float | None = None
+    timestamp: Seconds = field(default_factory=time.time)
+    metadata: Data = field(default_factory=dict)
+    timeout: Seconds | None = None
     visibility: str = "network"
     allowed_agents: list[str] | None = None
     requires_response: bool = False
@@ -84,6 +108,27 @@ class Event:
     attempt: int = 1
 
     def __post_init__(self) -> None:
+        # Most events pass by one look at what is remembered of their names.
+        timeout = self.timeout
+        if (
+            type(self.payload) is dict
+            and type(self.metadata) is dict
+            and type(self.event_id) is str
+            and 0 < len(self.event_id) <= MAX_EVENT_ID
+            and type(self.timestamp) is float
+            and (timeout is None or (type(timeout) is float and 0.0 < timeout < _INFINITE))
+            and type(self.event_name) is str
+            and type(self.visibility) is str
+        ):
+            try:
+                _check_names(self.event_name, self.source_id, self.destination_id, self.visibility)
+            except TypeError:  # an id that cannot be hashed
+                self._check_fields()
+        else:
+            self._check_fields()
+
+    def _check_fields(self) -> None:
+        """Check one field after the other. Raise `InvalidEvent`, which names the first wrong one."""
         if type(self.event_name) is not str:
             raise _wrong("event_name", "text such as 'wiki.page.create'", self.event_name)
         check_event_name(self.event_name)
@@ -93,14 +138,11 @@ class Event:
             raise _wrong("metadata", "a dict", self.metadata)
         if type(self.event_id) is not str or not 0 < len(self.event_id) <= MAX_EVENT_ID:
             raise _wrong("event_id", f"text of 1 to {MAX_EVENT_ID} characters", self.event_id)
-        if self.source_id is not None:
-            _check_address("source_id", self.source_id)
-        if self.destination_id is not None:
-            _check_address("destination_id", self.destination_id)
-        if self.timeout is not None and not (_is_number(self.timeout) and 0 < self.timeout < float("inf")):
+        _check_address("source_id", self.source_id)
+        _check_address("destination_id", self.destination_id)
+        if self.timeout is not None and not (_is_number(self.timeout) and 0 < self.timeout < _INFINITE):
             raise _wrong("timeout", "a positive number of seconds", self.timeout)
-        if type(self.visibility) is not str or self.visibility not in VISIBILITIES:
-            raise _wrong("visibility", f"one of {', '.join(sorted(VISIBILITIES))}", self.visibility)
+        _check_visibility(self.visibility)
         if not _is_number(self.timestamp):
             raise _wrong("timestamp", "Unix seconds", self.timestamp)
 
@@ -137,9 +179,9 @@ class Event:
             out["destination_id"] = self.destination_id
         if self.metadata:
             out["metadata"] = self.metadata
-        rare = _rare_of(self)
-        if rare != _RARE_DEFAULTS:
-            for name, value, default in zip(_RARE, rare, _RARE_DEFAULTS, strict=True):
+        rare = rare_of(self)
+        if rare != RARE_DEFAULTS:
+            for name, value, default in zip(_RARE, rare, RARE_DEFAULTS, strict=True):
                 if value != default:
                     out[name] = value
         return out
@@ -184,33 +226,19 @@ class Event:
 
     def twin(self) -> Event:
         """Return a copy that shares payload, metadata and allowed_agents with the original."""
-        twin = object.__new__(Event)  # without the checks
-        # Field by field: a loop over the fields would take four times as long.
-        twin.event_name = self.event_name
-        twin.source_id = self.source_id
-        twin.destination_id = self.destination_id
-        twin.payload = self.payload
-        twin.event_id = self.event_id
-        twin.timestamp = self.timestamp
-        twin.metadata = self.metadata
-        twin.timeout = self.timeout
-        twin.visibility = self.visibility
-        twin.allowed_agents = self.allowed_agents
-        twin.requires_response = self.requires_response
-        twin.response_to = self.response_to
-        twin.thread_name = self.thread_name
-        twin.text_representation = self.text_representation
-        twin.secret = self.secret
-        twin.source_agent_group = self.source_agent_group
-        twin.via = self.via
-        twin.cause = self.cause
-        twin.hops = self.hops
-        twin.attempt = self.attempt
-        return twin
+        return self.__copy__()
 
 
-@dataclass(slots=True)
-class EventResponse:
+def types_of_fields() -> dict[str, Any]:
+    """Return the type of each field of an event, as its readers know it."""
+    return {**get_type_hints(Event), **_ANY_DATA, "timestamp": float, "timeout": float | None}
+
+
+_ANY_DATA = {"payload": dict[str, Any], "metadata": dict[str, Any]}
+
+
+@record
+class EventResponse(Record):
     """What the sender of an event gets back.
 
     Attributes:
@@ -223,7 +251,7 @@ class EventResponse:
 
     success: bool
     message: str | None = None
-    data: Any = None
+    data: Value = None
     event_name: str | None = None
 
     def __post_init__(self) -> None:
@@ -288,6 +316,8 @@ def copy_data(value: Any) -> Any:
 
 def check_depth(what: str, value: Any) -> None:
     """Raise `InvalidEvent` if plain data is nested deeper than `MAX_DEPTH`. It has no cycles."""
+    if type(value) is dict and _CONTAINERS.isdisjoint(map(type, value.values())):
+        return
     level = [value] if type(value) in _CONTAINERS else []
     depth = 0
     while level:
@@ -312,14 +342,14 @@ def _containers_in(containers: list[Any]) -> list[Any]:
 
 _FEW = 16  # up to so many items, a loop is as fast
 _CONTAINERS = frozenset({dict, list, tuple})
-_FIELDS = {f.name: f for f in fields(Event)}
+_FIELDS = {field.name: field for field in dataclasses.fields(Event)}  # type: ignore[arg-type]
 # Fields that an event seldom has. They are sent only when they differ from their default.
 _RARE = (
     "timeout", "visibility", "allowed_agents", "requires_response", "response_to", "thread_name",
     "text_representation", "secret", "source_agent_group", "via", "cause", "hops", "attempt",
 )  # fmt: skip
-_RARE_DEFAULTS = tuple(_FIELDS[name].default for name in _RARE)
-_rare_of = attrgetter(*_RARE)
+RARE_DEFAULTS = tuple(_FIELDS[name].default for name in _RARE)
+rare_of = attrgetter(*_RARE)
 _TEXT = (str, type(None))
 # Fields that __post_init__ does not check, for speed: our own code sets them. `from_dict` does.
 _CHECKED: dict[str, tuple[type, ...]] = {
@@ -342,17 +372,32 @@ _CHECKED_TEXT = {
 }
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+@lru_cache(maxsize=8192)
+def _check_names(event_name: str, source_id: Any, destination_id: Any, visibility: str) -> None:
+    check_event_name(event_name)
+    _check_address("source_id", source_id)
+    _check_address("destination_id", destination_id)
+    _check_visibility(visibility)
+
+
+def _check_visibility(value: Any) -> None:
+    if type(value) is not str or value not in VISIBILITIES:
+        raise _wrong("visibility", f"one of {', '.join(sorted(VISIBILITIES))}", value)
 
 
 def _check_address(field_name: str, value: Any) -> None:
+    if value is None:
+        return
     try:
         parse_address(value)
     except InvalidId as error:
         raise InvalidEvent(f"{field_name}: {error}") from None
     except TypeError:  # unhashable: not text
         raise _wrong(field_name, "text such as 'agent:alice'", value) from None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _wrong(field_name: str, expected: str, value: Any) -> InvalidEvent:

@@ -11,12 +11,13 @@ describes every method, for authors of workers in other languages.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgpack
 
 from .errors import RemoteProtocolError, Unserializable
+from .record import Record, record
 
 PROTOCOL = 1
 """To be raised by a change that a peer of the previous version would not understand."""
@@ -51,17 +52,25 @@ QUERY = "query"  # {"what": "agents" | "channels" | "members" | "groups", …}
 CANCEL = "cancel"  # notification {"id": request id}: the response is no longer wanted
 
 
-class Request(NamedTuple):
+@record
+class Request(Record):
+    """A request.
+
+    Attributes:
+        params: a map or None; of an event that was read in one pass, the `Event` (see `usual`).
+    """
+
     id: int
     method: str
     params: Any
 
 
-@dataclass(slots=True)
-class Response:
+@record
+class Response(Record):
     """A response.
 
     Attributes:
+        result: of an event that was answered, and read in one pass, the `EventResponse`.
         size: bytes of its frame, borrowed bytes included: what it costs to remember.
         waiter: what was passed with the request, see `Connection.request`.
         frame: the frame itself, if it is small.
@@ -71,8 +80,8 @@ class Response:
     error: dict[str, Any] | None
     result: Any
     size: int
-    waiter: Any = field(default=None, compare=False, repr=False)
-    frame: bytes | None = field(default=None, compare=False, repr=False)
+    waiter: Any = None
+    frame: bytes | None = None
 
 
 class Notification(NamedTuple):

@@ -16,8 +16,10 @@ from typing import Any
 from .connection import MAX_FRAME, MAX_REQUESTS, Connection
 from .deadlines import Deadlines
 from .errors import ModvisorError, PipeClosed, RequestFailed
+from .event import EventResponse
 from .messages import CANCEL, Response
 from .reading import NotificationHandler, PipeReader, RequestHandler
+from .shared_memory import has_large
 from .spinning import Spinner
 from .writing import HIGH_WATER, PipeWriter
 
@@ -38,6 +40,7 @@ class Pipe(PipeReader, PipeWriter):
         max_requests: cap on unanswered requests, each way.
         max_buffer: cap on bytes that wait for a peer that does not read; above it the pipe breaks.
         spinner: keeps the loop awake while the response to an event is expected.
+        takes_events: the peer asks about events: the end of a worker.
     """
 
     def __init__(
@@ -51,11 +54,12 @@ class Pipe(PipeReader, PipeWriter):
         max_requests: int = MAX_REQUESTS,
         max_buffer: int | None = None,
         spinner: Spinner | None = None,
+        takes_events: bool = False,
     ) -> None:
         sock.setblocking(False)
         self._sock = sock
         self._loop = asyncio.get_running_loop()
-        self._connection = Connection(max_frame=max_frame, max_requests=max_requests)
+        self._connection = Connection(max_frame=max_frame, max_requests=max_requests, takes_events=takes_events)
         self._deadlines = Deadlines(self._loop)
         self._spinner = spinner
         self._closed = None
@@ -97,9 +101,15 @@ class Pipe(PipeReader, PipeWriter):
             raise _again(self._closed)
         future: asyncio.Future[Response] = self._loop.create_future()
         request_id, data = self._connection.request(method, params, future, has_large=has_large)
-        self._begun(future, data, due)
-        if has_large and self._spinner is not None:
-            self._spinner.expect(_FOR_LARGE)
+        self._write(data)
+        if self._closed is not None:
+            raise self._unsent(future)
+        if due is not None:
+            self._deadlines.add(future, due)
+        if has_large:
+            self._watch_lent()
+            if self._spinner is not None:
+                self._spinner.expect(_FOR_LARGE)
         return request_id, future
 
     def begin_event(self, packed: bytes, due: float) -> tuple[int, asyncio.Future[Response]]:
@@ -108,18 +118,19 @@ class Pipe(PipeReader, PipeWriter):
             raise _again(self._closed)
         future: asyncio.Future[Response] = self._loop.create_future()
         request_id, data = self._connection.event(packed, future)
-        self._begun(future, data, due)
+        self._write(data)
+        if self._closed is not None:
+            raise self._unsent(future)
+        self._deadlines.add(future, due)
         if self._spinner is not None and self._connection.in_flight == 1:  # else it expects already
             self._spinner.expect()
         return request_id, future
 
-    def _begun(self, future: asyncio.Future[Response], data: bytes, due: float | None) -> None:
-        self._write(data)
-        if self._closed is not None:  # this write ended the pipe: the peer got no whole frame of it
-            future.exception()  # else asyncio logs that nobody retrieved it
-            raise _again(self._closed)
-        if due is not None:
-            self._deadlines.add(future, due)
+    def _unsent(self, future: asyncio.Future[Response]) -> ModvisorError:
+        """Return why a write has ended the pipe: the peer got no whole frame of it."""
+        assert self._closed is not None
+        future.exception()  # else asyncio logs that nobody retrieved it
+        return _again(self._closed)
 
     async def finish(self, request_id: int, future: asyncio.Future[Response]) -> Response:
         """Wait for the response: the second half of `call`."""
@@ -130,6 +141,8 @@ class Pipe(PipeReader, PipeWriter):
             raise
         if (error := response.error) is not None:
             raise RequestFailed(error["message"], code=error["code"], **keywords(error["details"]))
+        if type(response.result) is EventResponse:  # it was read as the answer to an event, and is none
+            response.result = {"response": response.result.to_dict()}
         return response
 
     def give_up(
@@ -170,8 +183,20 @@ class Pipe(PipeReader, PipeWriter):
         """
         if self._closed is None:
             self._write(self._connection.respond(request_id, result, has_large=has_large))
-            if has_large and self._spinner is not None:
-                self._spinner.expect(_FOR_LARGE)
+            if has_large:
+                self._watch_lent()
+                if self._spinner is not None:
+                    self._spinner.expect(_FOR_LARGE)
+
+    def answer(self, request_id: int, response: EventResponse) -> None:
+        """Answer an event; raise as `respond` does."""
+        if self._closed is not None:
+            return
+        data = self._connection.answer(request_id, response)
+        if data is not None:
+            self._write(data)
+        else:
+            self.respond(request_id, {"response": response.to_dict()}, has_large=has_large(response.data))
 
     def refuse(self, request_id: int, code: str, message: str, details: dict[str, Any] | None = None) -> None:
         """Answer a request with an error."""

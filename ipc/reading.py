@@ -174,6 +174,7 @@ class PipeReader:
         unread = self._unread
         assert unread is not None
         self._is_in_steps = False
+        due, connection = self._deadlines.due, self._connection
         try:
             for message in unread:
                 if message is None:  # a large message is being decoded: others have their turn
@@ -182,7 +183,7 @@ class PipeReader:
                 if type(message) is Response:
                     waiter = message.waiter
                     message.waiter = None  # a circle of references would be left to the collector
-                    self._deadlines.remove(waiter)
+                    due.pop(waiter, None)
                     if not waiter.done():
                         waiter.set_result(message)
                 else:
@@ -190,8 +191,8 @@ class PipeReader:
                     most -= 1
                     if most == 0 or self._pause or self._closed is not None:
                         return most
-                if self._connection.copied > TURN_BYTES:
-                    self._connection.copied = 0
+                if connection.copied > TURN_BYTES:
+                    connection.copied = 0
                     return most
         except ProtocolError as error:
             self._end(_broken_by(error))

@@ -79,9 +79,9 @@ class PipeWriter:
         """Send the first frame of a turn at once if the peer is idle; else batch it."""
         self._out.append(data)
         self.buffered += len(data)
-        if self._lent is not None and self._lent.is_used and self._shrinking is None:
-            self._shrinking = self._loop.call_later(_MEMORY_KEPT, self._shrink)
-        if not self._waiting_for_writable and not self._corked:
+        if self._corked and self.buffered <= self._max_buffer:
+            return  # it leaves at the end of this turn
+        if not self._corked and not self._waiting_for_writable:
             self._corked = True
             self._loop.call_soon(self._uncork)
             if self._connection.in_flight <= FEW and self._connection.owed <= FEW:
@@ -151,6 +151,11 @@ class PipeWriter:
             waiter = self._drain_waiters.popleft()
             if not waiter.done():
                 waiter.set_result(None)
+
+    def _watch_lent(self) -> None:
+        """Free the shared memory when it has not been used for a while."""
+        if self._lent is not None and self._lent.is_used and self._shrinking is None and self._closed is None:
+            self._shrinking = self._loop.call_later(_MEMORY_KEPT, self._shrink)
 
     def _shrink(self) -> None:
         self._shrinking = None

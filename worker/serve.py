@@ -22,7 +22,7 @@ from ..ipc.errors import Code, FrameTooLarge, LocalProtocolError, ModvisorError,
 from ..ipc.event import Event, EventResponse
 from ..ipc.messages import Hello, Notification, Request
 from ..ipc.pipe import HIGH_WATER, Pipe
-from ..ipc.shared_memory import has_large, is_possible
+from ..ipc.shared_memory import is_possible
 from . import limits, marking, pool_child, stdio
 from .context import current_cause
 from .crash import MAX_MESSAGE
@@ -69,7 +69,9 @@ class Worker:
         self._starter = Starter()
         if isinstance(self._loop, WorkerLoop):
             self._loop.on_nested = self._starter.begin_later
-        self._pipe = Pipe(sock, on_request=self._take, on_notification=self._note, on_close=self._pipe_ended)
+        self._pipe = Pipe(
+            sock, on_request=self._take, on_notification=self._note, on_close=self._pipe_ended, takes_events=True
+        )
         self._life = Life(self._pipe)
         self._calls: dict[str, Call] = {
             **self._life.calls,
@@ -130,7 +132,9 @@ class Worker:
         current_cause.set(request.id)
         marking.begin(request.id)
         try:
-            event = Event.from_dict(request.params["event"])
+            event = request.params
+            if type(event) is not Event:
+                event = Event.from_dict((event or {}).get("event"))
             answer, handler = await self._life.dispatcher().ask(event)
             # One after the other: many large answers would pile up before the core reads the first.
             if self._pipe.buffered > HIGH_WATER:
@@ -151,8 +155,10 @@ class Worker:
 
     def _respond(self, request: Request, answer: EventResponse | Event | None, handler: str) -> None:
         try:
-            large = isinstance(answer, EventResponse) and has_large(answer.data)
-            self._pipe.respond(request.id, _wire(answer), has_large=large)
+            if isinstance(answer, EventResponse):
+                self._pipe.answer(request.id, answer)
+            else:
+                self._pipe.respond(request.id, None if answer is None else {"event": answer.to_dict()})
         except (FrameTooLarge, Unserializable) as error:
             told = f"handler {handler} answered with what cannot be sent: {error}"
             raise HandlerFailed(told, code=error.code, handler=handler) from None
@@ -273,9 +279,3 @@ def _be_the_main_module() -> None:
 
 def _plain(error: Exception) -> str:
     return str(error)[:MAX_MESSAGE].encode("utf-8", "backslashreplace").decode()
-
-
-def _wire(answer: EventResponse | Event | None) -> dict[str, Any] | None:
-    if answer is None:
-        return None
-    return {"response" if isinstance(answer, EventResponse) else "event": answer.to_dict()}

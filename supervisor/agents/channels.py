@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
-from ...ipc.address import CHANNEL, parse_address
+from ...ipc.address import AGENT, CHANNEL, parse_address
 from ...ipc.errors import Code
 from ..config import AgentsConfig, GroupConfig
 from .agent import Agent
@@ -65,6 +65,11 @@ class Channels:
 
     def get(self, agent_id: str) -> Agent | None:
         return self._agents.get(agent_id)
+
+    def speaking(self, source_id: str) -> Agent | None:
+        """Return the agent that the source of an event names."""
+        source = parse_address(source_id)
+        return self._agents.get(source.id) if source.role == AGENT else None
 
     def seen(self, agent: Agent) -> None:
         """Note that the agent is alive, which puts off its expiry."""

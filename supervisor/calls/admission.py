@@ -91,6 +91,7 @@ class Admission:
         """Admit events by these settings from now on."""
         self.config = config
         self._has_turns = has_turns(config)
+        self._concurrency, self._event_timeout = config.limits.concurrency, config.limits.event_timeout
 
     @property
     def in_flight_count(self) -> int:
@@ -152,7 +153,7 @@ class Admission:
 
     def takes(self, journey: Journey) -> bool:
         """Whether this event would be handled at once, or may wait."""
-        if self._is_free() or self._fits(journey):
+        if self._free() is not None or self._fits(journey):
             return True
         (count, held), limits = self._tally.of(journey), self.config.limits
         return has_share(count, self._waiting_now(), 1, limits.queue) and has_share(
@@ -270,6 +271,10 @@ class Admission:
         """Free the event's slot."""
         if journey.deaths is None or not self.beside.leave(journey):
             self._admitted -= 1
+        self._left(journey)
+
+    def _left(self, journey: Journey) -> None:
+        """Let those go on that wait for the slot that an event has left."""
         if self._trial:
             self._trial.discard(journey)
         if self._depth:
@@ -287,15 +292,11 @@ class Admission:
             if kind is Queue.WAITING:
                 self._tally.remove(journey)
 
-    def _is_free(self) -> bool:
-        """Whether a new event may be handled at once."""
-        return (
-            self._in_flight is not None
-            and self._admitted < self.config.limits.concurrency
-            and not self._granted
-            and not self._trial
-            and not self._depth
-        )
+    def _free(self) -> InFlight | None:
+        """Return the incarnation that may handle a new event at once, if there is one."""
+        if self._admitted >= self._concurrency or self._granted or self._depth or self._trial:
+            return None
+        return self._in_flight
 
     def overloaded(self, but: int = 0) -> Unanswered:
         """Return the failure of an event that finds no room among those that wait, ``but`` itself."""
@@ -321,7 +322,7 @@ class Admission:
 
     def _pump_beside(self) -> None:
         """Give the trial process the suspects whose turn it is, unless others are tried elsewhere."""
-        while not self._trial and (kind := self.beside.next_line(self.config.limits.concurrency)) is not None:
+        while not self._trial and (kind := self.beside.next_line(self._concurrency)) is not None:
             slot, journey = next(iter(self._queues[kind].items()))
             self._forget(kind, slot)
             if not slot.done():
@@ -340,7 +341,7 @@ class Admission:
 
     def _next(self) -> Queue | None:
         """Return the queue whose turn it is. None: nothing waits, or no slot is free."""
-        if self._admitted >= self.config.limits.concurrency:
+        if self._admitted >= self._concurrency:
             return None
         if self._trial:
             return self._trial_queue if self._is_of_trial(self._trial_queue) else None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from time import perf_counter
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol
 
 from ...ipc.errors import (
     Code,
@@ -15,7 +16,7 @@ from ...ipc.errors import (
 )
 from ...ipc.event import Event, EventResponse
 from ...ipc.messages import EVENT, Response
-from ...ipc.pipe import keywords
+from ...ipc.pipe import HIGH_WATER, keywords
 from ...ipc.shared_memory import has_large
 from ..config import AT_LEAST_ONCE, ModConfig
 from ..process import CrashReport
@@ -44,6 +45,20 @@ def _queue_of(journey: Journey) -> Queue:
     if deaths is None or not deaths.is_suspect:
         return Queue.AHEAD
     return Queue.LAST if deaths.is_last else Queue.SUSPECT
+
+
+class Place(NamedTuple):
+    """Where an event waits.
+
+    Attributes:
+        in_turn: a suspect whose turn came but that was not sent: it goes before the other suspects.
+    """
+
+    queue: Queue
+    in_turn: bool = False
+
+
+_NEW = Place(Queue.WAITING)
 
 
 class _NotSent(Exception):
@@ -82,8 +97,8 @@ class Caller(Admission):
     async def ask(self, journey: Journey, attempt: int = 1) -> Answer:
         """Ask the mod about an event.
 
-        This is one coroutine from the slot to the answer: each further one takes a twentieth of an
-        event's time.
+        The usual event finds a free slot and is answered. It takes this one coroutine: each further
+        one takes a twentieth of an event's time. All others leave it for `_ask_in_turn`.
 
         Args:
             attempt: more than 1 for an event whose earlier attempts are known from the journal;
@@ -93,84 +108,149 @@ class Caller(Admission):
             Unanswered: no usable answer; ``code`` says why.
             FrameTooLarge, Unserializable: the event itself cannot be sent to any mod.
         """
-        counters = self.counters
-        counters.events_in += 1
+        self.counters.events_in += 1
         journey.attempt = attempt
-        queue = Queue.WAITING if journey.deaths is None else _queue_of(journey)
-        # True for a suspect whose turn came but that was not sent: it goes before the other suspects.
-        in_turn = False
-        has_turns = self._has_turns
+        in_flight = self._free()
+        if (
+            in_flight is None
+            or self._has_turns
+            or journey.parent is not None
+            or journey.deaths is not None
+            or in_flight.pressing
+            or in_flight.pipe.buffered > HIGH_WATER
+        ):
+            return await self._ask_in_turn(journey)
+        self._admitted += 1
+        started = perf_counter()  # not every loop's own clock has microseconds
         try:
-            if journey.deaths is not None and journey.deaths.is_enough(self.config.max_attempts):
-                journey.attempt -= 1  # the attempt that would come next does not
-                raise await self._bury(
-                    journey, f"the network was killed while mod {self.mod_id} was handling the event"
-                )
+            request_id, future = self._begin(in_flight, journey)
+            try:
+                response = await future
+            except (asyncio.CancelledError, TimeoutError):
+                in_flight.pipe.give_up(request_id, future)
+                raise
+            finally:
+                in_flight.finished(request_id)
+            result = response.result
+            answer = result if type(result) is EventResponse else self._answer(response)
+        except Exception as problem:  # noqa: BLE001 - it is raised again, unless the event may wait again
+            place = await self._counted(self._after(problem, in_flight, journey, _NEW, started))
+        else:
+            return self._answered(journey, answer, response, started)
+        finally:
+            self._admitted -= 1
+            if self._trial or self._depth:
+                self._left(journey)
+        return await self._ask_in_turn(journey, place)
+
+    async def _ask_in_turn(self, journey: Journey, place: Place | None = None) -> Answer:
+        """Ask about an event that waits for its turn, a slot or room in the pipe, or not for the first time.
+
+        Args:
+            place: where it waits, if it was asked about on the straight way.
+        """
+        has_turns = self._has_turns and place is None
+        try:
+            if place is None:
+                place = await self._first_place(journey)
             if has_turns:
-                await self._take_turn(journey, is_new=attempt == 1)
+                await self._take_turn(journey, is_new=journey.attempt == 1)
             while True:
-                in_flight = self._exempt_in_flight(journey) if journey.parent is not None else None
+                in_flight = self._exempt_in_flight(journey)
                 exempt = in_flight is not None
-                if in_flight is None and queue is Queue.WAITING and self._is_free():
-                    in_flight = cast(InFlight, self._in_flight)
-                    self._admitted += 1
-                elif in_flight is None:
-                    in_flight = await self._admit(journey, queue, first=in_turn)
-                    in_flight.give_back()
-                started = perf_counter()  # not every loop's own clock has microseconds
+                if in_flight is None:
+                    in_flight = await self._slot(journey, place)
+                started = perf_counter()
                 try:
-                    if in_flight.is_clear:
-                        request_id, future = self._begin(in_flight, journey)
-                    else:
-                        request_id, future = await self._begin_in_turn(in_flight, journey)
-                    try:
-                        response = await future
-                    except (asyncio.CancelledError, TimeoutError):
-                        late = self._turns.leave_later(journey) if has_turns else None
-                        in_flight.pipe.give_up(request_id, future, late)
-                        raise
-                    finally:
-                        in_flight.finished(request_id)
+                    response = await self._respond_to(in_flight, journey, has_turns=has_turns)
                     answer = self._answer(response)
-                except Unanswered as failure:
-                    if failure.code in (Code.MOD_CRASHED, Code.MOD_UNLOADED) and journey.seq is not None:
-                        journey.attempt += 1  # the worker was ended, and had begun with the event
-                        self._ledger.charge(journey)
-                    raise
-                except _NotSent:
-                    self.lost(in_flight)
-                    in_turn = queue in (Queue.SUSPECT, Queue.LAST)
-                    queue = Queue.AHEAD if queue is Queue.WAITING else queue
-                    continue
-                except (PipeBroken, PipeClosed):
-                    # The event was sent, and its incarnation has ended.
-                    in_turn = False
-                    queue = await self._died_with(in_flight, journey)
-                    continue
-                except TimeoutError:
-                    waited = perf_counter() - started
-                    raise self._failure(
-                        f"mod {self.mod_id} did not answer within {waited:.3g} s", Code.TIMEOUT
-                    ) from None
-                except PipeBusy as error:
-                    raise Unanswered(f"mod {self.mod_id} is overloaded: {error}", code=Code.OVERLOADED) from None
+                except Exception as problem:  # noqa: BLE001 - as in `ask`
+                    place = await self._after(problem, in_flight, journey, place, started)
+                else:
+                    return self._answered(journey, answer, response, started)
                 finally:
                     if not exempt:
                         self._leave(journey)
-                counters.latency.add(perf_counter() - started)
-                if type(answer) is EventResponse:
-                    counters.answered += 1
-                    journey.answer = response.frame
-                else:
-                    counters.passed += 1
-                    journey.answer = None
-                return answer
         except Unanswered as failure:
             self._count(failure)
             raise
         finally:
             if has_turns:
                 self._turns.leave(journey)
+
+    async def _first_place(self, journey: Journey) -> Place:
+        """Return where an event waits at first; bury it if it is to blame for enough deaths."""
+        deaths = journey.deaths
+        if deaths is None:
+            return _NEW
+        if deaths.is_enough(self.config.max_attempts):
+            journey.attempt -= 1  # the attempt that would come next does not
+            raise await self._bury(journey, f"the network was killed while mod {self.mod_id} was handling the event")
+        return Place(_queue_of(journey))
+
+    async def _slot(self, journey: Journey, place: Place) -> InFlight:
+        """Take a slot; wait for it if none is free."""
+        if place.queue is Queue.WAITING and (in_flight := self._free()) is not None:
+            self._admitted += 1
+        else:
+            in_flight = await self._admit(journey, place.queue, first=place.in_turn)
+            in_flight.give_back()
+        return in_flight
+
+    async def _respond_to(self, in_flight: InFlight, journey: Journey, *, has_turns: bool) -> Response:
+        """Send the event, and wait for its response."""
+        if in_flight.is_clear:
+            request_id, future = self._begin(in_flight, journey)
+        else:
+            request_id, future = await self._begin_in_turn(in_flight, journey)
+        try:
+            return await future
+        except (asyncio.CancelledError, TimeoutError):
+            late = self._turns.leave_later(journey) if has_turns else None
+            in_flight.pipe.give_up(request_id, future, late)
+            raise
+        finally:
+            in_flight.finished(request_id)
+
+    def _answered(self, journey: Journey, answer: Answer, response: Response, started: float) -> Answer:
+        counters = self.counters
+        counters.latency.add(perf_counter() - started)
+        if type(answer) is EventResponse:
+            counters.answered += 1
+            journey.answer = response.frame
+        else:
+            counters.passed += 1
+            journey.answer = None
+        return answer
+
+    async def _counted(self, place: Awaitable[Place]) -> Place:
+        try:
+            return await place
+        except Unanswered as failure:
+            self._count(failure)
+            raise
+
+    async def _after(
+        self, problem: Exception, in_flight: InFlight, journey: Journey, place: Place, started: float
+    ) -> Place:
+        """Return where an event waits now that was not answered. Raise the problem if it waits no more."""
+        match problem:
+            case _NotSent():
+                self.lost(in_flight)
+                if place.queue is Queue.WAITING:
+                    return Place(Queue.AHEAD)
+                return Place(place.queue, in_turn=place.queue in (Queue.SUSPECT, Queue.LAST))
+            case PipeBroken() | PipeClosed():  # the event was sent, and its incarnation has ended
+                return Place(await self._died_with(in_flight, journey))
+            case Unanswered(code=Code.MOD_CRASHED | Code.MOD_UNLOADED) if journey.seq is not None:
+                journey.attempt += 1  # the worker was ended, and had begun with the event
+                self._ledger.charge(journey)
+            case TimeoutError():
+                text = f"mod {self.mod_id} did not answer within {perf_counter() - started:.3g} s"
+                raise self._failure(text, Code.TIMEOUT) from None
+            case PipeBusy():
+                raise Unanswered(f"mod {self.mod_id} is overloaded: {problem}", code=Code.OVERLOADED) from None
+        raise problem
 
     def _count(self, failure: Unanswered) -> None:
         self.counters.failed += 1
@@ -233,15 +313,17 @@ class Caller(Admission):
         Returns the request's id and the future of its response, which times out at ``due``.
         """
         if due is None:
-            due = self._due(journey)
+            due = journey.deadline if journey.allowed is None and self._event_timeout is None else self._due(journey)
+        pipe = in_flight.pipe
         if journey.seq is not None and in_flight.traces is not None:
-            in_flight.traces.sends(in_flight.pipe.next_id, journey.seq, journey.attempt)
+            in_flight.traces.sends(pipe.next_id, journey.seq, journey.attempt)
         try:
-            if has_large(journey.event.payload):
+            packed = journey.usual
+            if packed is None and has_large(journey.event.payload):
                 journey.own()
-                asked = in_flight.pipe.begin(EVENT, {"event": journey.to_dict()}, due, has_large=True)
+                asked = pipe.begin(EVENT, {"event": journey.to_dict()}, due, has_large=True)
             else:
-                asked = in_flight.pipe.begin_event(journey.packed, due)
+                asked = pipe.begin_event(packed or journey.packed, due)
         except (PipeBroken, PipeClosed):
             raise _NotSent from None
         in_flight.handling[asked[0]] = journey
@@ -262,7 +344,7 @@ class Caller(Admission):
             in_flight.give_back()
 
     def _due(self, journey: Journey) -> float:
-        due, limit = journey.deadline, self.config.limits.event_timeout
+        due, limit = journey.deadline, self._event_timeout
         if journey.allowed is not None:
             due = min(due, self._loop.time() + journey.allowed)
         return due if limit is None else min(due, self._loop.time() + limit)
@@ -270,6 +352,8 @@ class Caller(Admission):
     def _answer(self, response: Response) -> Answer:
         """Check and return what the worker answered: it is a stranger's data."""
         result, error = response.result, response.error
+        if type(result) is EventResponse:
+            return result
         if error is not None:
             code = error["code"] if error["code"] in _CODES else Code.HANDLER_ERROR
             raise self._failure(f"mod {self.mod_id}: {error['message']}", code, **keywords(error["details"]))

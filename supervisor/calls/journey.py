@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+
 from ...ipc.address import SYSTEM
 from ...ipc.errors import Unserializable
 from ...ipc.event import Event
 from ...ipc.messages import pack, unpack
+from ...ipc.usual import usual_event
 from ..config import Split
 from .deaths import Deaths
 
@@ -18,7 +21,7 @@ MAX_HOPS = 32
 _KEPT = 64 * 1024  # bytes up to which a packed event is kept for the next mod
 
 
-class Journey:
+class Journey(msgspec.Struct, eq=False):
     """An accepted event and what the core knows of it.
 
     Attributes:
@@ -36,57 +39,30 @@ class Journey:
         deaths: what is known of it from processes that died with it. None: none did.
         owner: who sent the event: a text that tells the present owner of an agent's id from former
             and later ones. None: not known yet.
-
-    Args:
         is_shared: the event's payload and metadata still belong to its sender, who may change them
             while the network waits for something. Code that is about to wait, or to keep the event,
             calls `own` first; code that has just sent it, afterwards.
     """
 
-    __slots__ = (
-        "_is_shared",
-        "_packed",
-        "_size",
-        "allowed",
-        "answer",
-        "attempt",
-        "deadline",
-        "deaths",
-        "event",
-        "owner",
-        "parent",
-        "seq",
-        "versions",
-    )
-
-    def __init__(
-        self,
-        event: Event,
-        deadline: float,
-        parent: Journey | None = None,
-        allowed: float | None = None,
-        *,
-        is_shared: bool = False,
-    ) -> None:
-        self.event = event
-        self.deadline = deadline
-        self.allowed = allowed
-        self.parent = parent
-        self.attempt = 1
-        self.seq: int | None = None
-        self.versions: dict[str, str | None] | None = None
-        self._size: int | None = None
-        self._packed: bytes | None = None
-        self._is_shared = is_shared
-        self.answer: bytes | None = None
-        self.deaths: Deaths | None = None
-        self.owner: str | None = None
+    event: Event
+    deadline: float
+    parent: Journey | None = None
+    allowed: float | None = None
+    is_shared: bool = False
+    attempt: int = 1
+    seq: int | None = None
+    versions: dict[str, str | None] | None = None
+    answer: bytes | None = None
+    deaths: Deaths | None = None
+    owner: str | None = None
+    _size: int | None = None
+    _packed: bytes | None = None
 
     def own(self) -> None:
         """Copy the event's content, as it was when it came, away from its sender."""
-        if not self._is_shared:
+        if not self.is_shared:
             return
-        self._is_shared = False
+        self.is_shared = False
         event = self.event
         if self._packed is None:
             event.unshare()
@@ -116,13 +92,24 @@ class Journey:
         """
         if self.attempt > 1:
             return pack(self.to_dict())
+        packed = self.usual
+        return self._kept(pack(self.event.to_dict())) if packed is None else packed
+
+    @property
+    def usual(self) -> bytes | None:
+        """The event as `packed`, if it is of the usual form and asked about for the first time."""
+        if self.attempt > 1:
+            return None
         packed = self._packed
-        if packed is None:
-            packed = pack(self.event.to_dict())
-            if len(packed) <= _KEPT:
-                self._packed = packed
-            else:
-                self.own()
+        if packed is None and (packed := usual_event(self.event)) is not None:
+            return self._kept(packed)
+        return packed
+
+    def _kept(self, packed: bytes) -> bytes:
+        if len(packed) <= _KEPT:
+            self._packed = packed
+        else:
+            self.own()
         return packed
 
     def to_dict(self) -> dict[str, Any]:

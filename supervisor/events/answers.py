@@ -86,33 +86,37 @@ class Answers:
 
     def finish(self, key: Key, response: EventResponse | None, *, remember: Memory = False) -> None:
         """Note the answer to an event. ``response``: None if its sender gave up."""
-        answer = remember if type(remember) is bytes else None
-        if answer is None and remember and response is not None:
-            answer = _stored(response)
-        size = 0 if answer is None else len(answer) + _OVERHEAD
-        if size > self._max_bytes:
+        entries = self._entries
+        answer = remember if type(remember) is bytes else _stored(response) if remember else None
+        if answer is not None and len(answer) + _OVERHEAD > self._max_bytes:
             answer = None
-        entry = self._entries.get(key)
-        if isinstance(entry, (bytes, _Large)):  # the event was answered before
-            if answer is None:
-                return
-            self._bytes -= len(entry) + _OVERHEAD
-        else:
-            if entry is not None and not entry.done():
+        if (entry := entries.get(key)) is not None:
+            if isinstance(entry, (bytes, _Large)):  # the event was answered before
+                return self._replace(key, entry, answer)
+            if not entry.done():
                 entry.set_result(response)
-            if answer is None:
-                self._entries.pop(key, None)
-                return
-            self._answered.append(key)
-        self._entries[key] = answer
-        self._bytes += size
-        while self._bytes > self._max_bytes or len(self._answered) > self._max_entries:
+        if answer is None:
+            entries.pop(key, None)
+            return None
+        entries[key] = answer
+        self._answered.append(key)
+        self._bytes += len(answer) + _OVERHEAD
+        if self._bytes > self._max_bytes or len(self._answered) > self._max_entries:
+            self._evict()
+        return None
+
+    def _replace(self, key: Key, former: bytes | _Large, answer: bytes | _Large | None) -> None:
+        if answer is not None:
+            self._entries[key] = answer
+            self._bytes += len(answer) - len(former)
             self._evict()
 
     def _evict(self) -> None:
-        oldest = self._entries.pop(self._answered.popleft())
-        assert isinstance(oldest, (bytes, _Large))
-        self._bytes -= len(oldest) + _OVERHEAD
+        """Forget the oldest answers, until the others fit."""
+        while self._bytes > self._max_bytes or len(self._answered) > self._max_entries:
+            oldest = self._entries.pop(self._answered.popleft())
+            assert isinstance(oldest, (bytes, _Large))
+            self._bytes -= len(oldest) + _OVERHEAD
 
 
 class _Large:
@@ -129,11 +133,13 @@ class _Large:
         return self._size
 
 
-def _stored(response: EventResponse) -> bytes | _Large | None:
+def _stored(response: EventResponse | None) -> bytes | _Large | None:
     """Return a response as it is stored.
 
     None if it cannot be packed: no mod and no delivery gives such a response.
     """
+    if response is None:
+        return None
     try:
         if has_large(response.data):
             return _Large(response)

@@ -33,6 +33,7 @@ from ..fleet import Entry, Mod, ModRegistry, NotInAudience
 from . import replies
 from .answers import Answers, Key, Memory
 from .senders import INSIDE, Sender, authenticated
+from .walk import Walk
 
 logger = logging.getLogger("modvisor.gateway")
 
@@ -43,6 +44,8 @@ LATE_ANSWER = "system.notification.late_answer"
 """The event that brings an agent a durable mod's answer when the agent's request has timed out.
 
 Payload: ``event_id``, ``event_name``, ``success``, ``message``, ``data``."""
+
+_PROBLEMS = (Unanswered, FrameTooLarge, Unserializable)  # of one mod with one event
 
 CommandHandler = Callable[[Event, Sender], Awaitable[EventResponse]]
 
@@ -86,7 +89,8 @@ class Gateway:
 
     def from_inside(self, event: Event) -> Coroutine[Any, Any, EventResponse]:
         """Take a trusted event from the program that runs the network, or from its operator."""
-        return self._process(Journey(event.twin(), self._deadline(event), is_shared=True), INSIDE)
+        timeout = self._event_timeout if event.timeout is None else event.timeout
+        return self._process(Journey(event.twin(), self._loop.time() + timeout, is_shared=True), INSIDE)
 
     async def from_outside(self, event: Event, address: str | None = None) -> EventResponse:
         """Take an event from an agent, which must prove who it is.
@@ -127,40 +131,32 @@ class Gateway:
     async def _process(self, journey: Journey, sender: Sender) -> EventResponse:
         """See an event from its door to its response.
 
-        From here to one mod there is `Caller.ask`, then the pipe, and no coroutine between them:
-        each costs.
+        The usual event is for one mod, which is asked here: from here to that mod there is
+        `Caller.ask`, then the pipe. Each coroutine in between would cost a twentieth of the event.
         """
-        event = journey.event
-        self._counters.processed += 1
+        event, counters = journey.event, self._counters
+        counters.processed += 1
         event.timestamp = time.time()
         event.secret = None  # the door has checked it, and no receiver may see it
-        owner = event.source_id
-        if (source := event.source) is not None and source.role == AGENT:
-            agent = self._agents.get(source.id)
-            if agent is not None:
-                owner = agent.owner
-                event.source_agent_group = event.source_agent_group or agent.group
+        name, owner = event.event_name, event.source_id
+        if owner is not None and (agent := self._agents.speaking(owner)) is not None:
+            owner = agent.owner
+            event.source_agent_group = event.source_agent_group or agent.group
         key = (owner, event.event_id)
-        if event.event_name.startswith("system."):
+        if name.startswith("system."):
             return await self._commanded(key, journey, sender)
         journey.owner = owner
         if not self._answers.begins(key) and (repeated := await self._repeated(key, journey)) is not None:
             return repeated
         try:
-            destination = event.destination
-            mod: Mod | EventResponse | None = None
-            if destination is not None and destination.role == MOD:
-                mod = self._addressed(journey, destination.id)
-            if self._mods.router.has_observers and not isinstance(mod, EventResponse):
-                self._copy_to_observers(journey)
+            router = self._mods.router
+            mod = None if router.has_observers else router.known.get((event.destination_id, name))
             if mod is None:
-                response, memory = await self._walk(_Walk(journey))
-            elif isinstance(mod, EventResponse):
-                response, memory = mod, False
-            else:
+                response, memory = await self._way_of(journey)
+            else:  # the usual event: it is for one mod
                 try:
                     response, memory = self._heard(journey, mod.mod_id, await mod.ask(journey))
-                except (Unanswered, FrameTooLarge, Unserializable) as problem:
+                except _PROBLEMS as problem:
                     response, memory = replies.problem_of(mod.mod_id, problem), False
         except BaseException:
             self._answers.finish(key, None)
@@ -168,7 +164,12 @@ class Gateway:
         self._answers.finish(key, response, remember=memory)
         if self.taps:
             journey.own()
-        return self._finished(event, response)
+        response.event_name = name
+        if not response.success:
+            counters.failed += 1
+        for tap in self.taps:
+            tap((event, response))
+        return response
 
     async def _commanded(self, key: Key, journey: Journey, sender: Sender) -> EventResponse:
         """Have the network answer a ``system.*`` event; a retry of a change gets the first answer."""
@@ -225,10 +226,28 @@ class Gateway:
 
     # -- one mod
 
-    def _addressed(self, journey: Journey, name: str) -> Mod | EventResponse:
+    def _way_of(self, journey: Journey) -> Coroutine[Any, Any, tuple[EventResponse, Memory]]:
+        """Give observers their copies, then ask the mod that the event is for, or all that match."""
+        destination = journey.event.destination
+        mod = None
+        if destination is not None and destination.role == MOD:
+            mod = self._mod_named(journey, destination.id)
+        if self._mods.router.has_observers and not isinstance(mod, EventResponse):
+            self._copy_to_observers(journey)
+        return self._walk(Walk(journey)) if mod is None else self._ask_one(journey, mod)
+
+    async def _ask_one(self, journey: Journey, mod: Mod | EventResponse) -> tuple[EventResponse, Memory]:
+        if isinstance(mod, EventResponse):
+            return mod, False
+        try:
+            return self._heard(journey, mod.mod_id, await mod.ask(journey))
+        except _PROBLEMS as problem:
+            return replies.problem_of(mod.mod_id, problem), False
+
+    def _mod_named(self, journey: Journey, name: str) -> Mod | EventResponse:
         """Return the mod that ``mod:NAME`` means for this event, or a failure that says why not."""
-        event_name = journey.event.event_name
-        mod = self._mods.router.known(name, event_name)
+        event_name, router = journey.event.event_name, self._mods.router
+        mod = router.known.get((journey.event.destination_id, event_name))
         if mod is not None:
             return mod
         try:
@@ -244,19 +263,19 @@ class Gateway:
             self._copy_to_observers(journey)
             return replies.no_handler(mod.mod_id, event_name, manifest.patterns)
         if mod.mod_id == name and self._mods.families.split_of(name) is None:
-            self._mods.router.know(name, event_name, mod)
+            router.know(journey.event.destination_id, event_name, mod)
         return mod
 
     def _heard(self, journey: Journey, mod_id: str, answer: Answer) -> tuple[EventResponse, Memory]:
         """Return the response to an event that ends at this mod, and what to remember of it."""
-        if isinstance(answer, EventResponse):
+        if type(answer) is EventResponse:
             self._counters.answered += 1
             return answer, journey.answer or True
         return replies.taken(mod_id), True
 
     # -- all mods that match
 
-    async def _walk(self, walk: _Walk, after: str | None = None) -> tuple[EventResponse, Memory]:
+    async def _walk(self, walk: Walk, after: str | None = None) -> tuple[EventResponse, Memory]:
         """Ask the matching mods in load order, until one of them answers. Then conclude.
 
         A mod that returns an event changes the event for the mods behind it, and for delivery.
@@ -305,7 +324,7 @@ class Gateway:
         route = self._mods.router.route(event_name)
         return tuple(later for later in route.asked if order.get(later.mod_id, -1) > here)
 
-    def _concluded(self, walk: _Walk) -> tuple[EventResponse, Memory]:
+    def _concluded(self, walk: Walk) -> tuple[EventResponse, Memory]:
         if walk.response is not None:
             self._counters.answered += 1
             return walk.response, walk.journey.answer or True
@@ -315,7 +334,7 @@ class Gateway:
 
     # -- no mod has answered
 
-    def _deliver(self, walk: _Walk) -> tuple[EventResponse, Memory]:
+    def _deliver(self, walk: Walk) -> tuple[EventResponse, Memory]:
         """Deliver the event to the inboxes of its destination.
 
         The failure of a mod is told all the same.
@@ -363,7 +382,7 @@ class Gateway:
         journey = Journey(event, self._deadline(event))
         try:
             answer = await mod.ask_again(journey)
-        except (Unanswered, FrameTooLarge, Unserializable) as problem:
+        except _PROBLEMS as problem:
             return self._finished(event, replies.problem_of(mod.mod_id, problem))
         response, _ = await self._go_on(journey, mod.mod_id, answer)
         return self._finished(event, response)
@@ -392,7 +411,7 @@ class Gateway:
         if answer is not None:
             journey = journey.with_event(replies.merged(journey.event, answer))
         journey.settle(family_of(mod_id), mod_id)
-        return await self._walk(_Walk(journey, asked=1), after=mod_id)
+        return await self._walk(Walk(journey, asked=1), after=mod_id)
 
     def _tell_late(self, journey: Journey, response: EventResponse) -> None:
         event = journey.event
@@ -418,22 +437,3 @@ class Gateway:
             entry.target.notify(data)
         for entry in route.observers:
             entry.target.observe(data)
-
-
-class _Walk:
-    """What came of asking the mods: a response, or the event as they left it and what went wrong.
-
-    Attributes:
-        asked: how many mods were asked.
-        pending: a durable mod that accepted the event and will answer later.
-        problems: mods that gave no answer, in the order in which they were asked.
-    """
-
-    __slots__ = ("asked", "journey", "pending", "problems", "response")
-
-    def __init__(self, journey: Journey, asked: int = 0) -> None:
-        self.journey = journey
-        self.asked = asked
-        self.response: EventResponse | None = None
-        self.pending: tuple[str, Unanswered] | None = None
-        self.problems: list[tuple[str, Unanswered]] = []

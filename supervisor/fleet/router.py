@@ -49,7 +49,12 @@ class Entry(Generic[T]):
 
 
 class Router(Generic[T]):
-    """The mods in load order, and a cache of routes by event name."""
+    """The mods in load order, and a cache of routes by event name.
+
+    Attributes:
+        known: by destination and event name, the one mod that is known to handle such events from
+            every source.
+    """
 
     def __init__(self) -> None:
         self._asked: TopicTable[int] = TopicTable()
@@ -58,14 +63,14 @@ class Router(Generic[T]):
         self._is_arranged = True  # the tables fit the entries
         self.has_observers = False
         self._cache: dict[str, Route[Entry[T]]] = {}
-        self._known: dict[tuple[str, str], T] = {}
+        self.known: dict[tuple[str | None, str], T] = {}
 
     def replace(self, entries: Iterable[Entry[T]]) -> None:
         """Route among ``entries``, given in load order, from now on."""
         self._entries = list(entries)
         self._is_arranged = False
         self.has_observers = any(entry.observes for entry in self._entries)
-        self._cache, self._known = {}, {}
+        self._cache, self.known = {}, {}
 
     def _arrange(self) -> None:
         """Put the patterns into tables.
@@ -93,15 +98,11 @@ class Router(Generic[T]):
             )
         return route
 
-    def known(self, mod_id: str, event_name: str) -> T | None:
-        """Return a mod that is known to handle events of this name from every source."""
-        return self._known.get((mod_id, event_name))
-
-    def know(self, mod_id: str, event_name: str, target: T) -> None:
-        """Have `known` return ``target`` until the entries are replaced."""
-        if len(self._known) >= CACHE_SIZE:
-            self._known.clear()
-        self._known[mod_id, event_name] = target
+    def know(self, destination_id: str | None, event_name: str, target: T) -> None:
+        """Keep ``target`` in `known` until the entries are replaced."""
+        if len(self.known) >= CACHE_SIZE:
+            self.known.clear()
+        self.known[destination_id, event_name] = target
 
     def _in_load_order(self, table: TopicTable[int], event_name: str) -> tuple[Entry[T], ...]:
         return tuple(self._entries[index] for index in sorted(set(table.match(event_name))))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_type_hints
-
-from ...ipc.event import Event
+from ...ipc.event import types_of_fields
 from ..agents import MAX_POLL_WAIT
 from ..fleet import Health
 from .openagents import OPTIONAL
@@ -39,7 +37,7 @@ REGISTER = Spec(
 )
 UNREGISTER = Spec("Leave", DONE, body=body_of(AGENT_ID, SECRET, is_closed=False))
 
-_EVENT = get_type_hints(Event)
+_EVENT = types_of_fields()
 EVENT_ANSWER: Schema = object_of(
     success={"type": "boolean"}, message=TEXT, data=ANYTHING, event_id=ANYTHING, event_name=ANYTHING
 )

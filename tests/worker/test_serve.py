@@ -47,7 +47,7 @@ async def test_an_event_that_is_cancelled_before_its_first_line_is_answered_all_
         pipe._uncork()
         await until(lambda: pipe.in_flight == 1)
         go.set()
-        assert (await calls[0][1]).result == {"response": {"success": True}}
+        assert (await calls[0][1]).result == EventResponse(True)
     finally:
         await worker.close()
         pipe.close()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_type_hints
-
-from ....ipc.event import Event
+from ....ipc.event import types_of_fields
 from ...config import ENTRY_KEYS
 from ...fleet import LoadedMod, ModStats, NetworkStats, Reach, Resources, SupervisorStats, WorkerStats
 from ...journal import DeadLetter, LetterHead
@@ -150,7 +148,7 @@ ROLLBACK = Spec("Undo the last promotion", DONE)
 
 # -- events
 
-_EVENT = get_type_hints(Event)
+_EVENT = types_of_fields()
 _EVENT_KEYS = tuple(key_as_it_is(name, "as in an event", or_null(schema_of(kind))) for name, kind in _EVENT.items())
 SEND = Spec("Send an event", EVENT_ANSWER, body=body_of(*_EVENT_KEYS, is_closed=False))
 EVENTS = key_list("events", "the events, in their order", OBJECT, "events")
