@@ -160,9 +160,8 @@ class ModCommands:
             await self.records.check_room(mod.config)
         except JournalError as error:
             return failure(mod.config, error, f"mod {mod.mod_id} was not unloaded: {error}")
-        await self._unload(mod, timeout)
         try:
-            await self.records.forget(mod)
+            await self._unload(mod, timeout, forget=True)
         except JournalError as error:
             text = f"mod {mod.mod_id} was unloaded, and the next start of the network would load it again: {error}"
             return failure(mod.config, error, text)
@@ -176,13 +175,19 @@ class ModCommands:
             for mod in reversed(list(self.mods)):
                 tasks.start_soon(self._unload, mod, None, True)
 
-    async def _unload(self, mod: Mod, timeout: float | None, keep_state: bool = False) -> None:
+    async def _unload(self, mod: Mod, timeout: float | None, keep_state: bool = False, *, forget: bool = False) -> None:
         if mod.command is not None:
             mod.command.cancel()
         async with mod.lock:
-            if mod in self.mods:  # the cancelled load may have ended it
-                # Shielded: half an unload would leave a process behind.
-                await shielded(self._end(mod, timeout, keep_state))
+            # Shielded: half an unload would leave a process behind, or come back at the next start.
+            await shielded(self._end_and_forget(mod, timeout, keep_state, forget))
+
+    async def _end_and_forget(self, mod: Mod, timeout: float | None, keep_state: bool, forget: bool) -> None:
+        """Raises `JournalError`; the mod has ended then."""
+        if mod in self.mods:  # the cancelled load may have ended it
+            await self._end(mod, timeout, keep_state)
+        if forget:
+            await self.records.forget(mod)
 
     async def _end(self, mod: Mod, timeout: float | None = None, keep_state: bool = False) -> None:
         """End a mod, loaded or half loaded, and forget it.

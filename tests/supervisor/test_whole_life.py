@@ -371,7 +371,8 @@ class WholeLife(RuleBasedStateMachine):
     def _serve_again(self) -> None:
         """Each mod serves, or does when it is asked to."""
         for mod in self.world.mods:
-            for _ in range(1 + 3 * len(self.world.sent)):  # deadly events that were kept are tried again
+            # Deadly events that were kept are tried again, at most three times alone, and twice together.
+            for _ in range(3 + 3 * len(self.world.sent)):
                 if mod.state is State.READY:
                     break
                 answer = self.run(self.network.restart_mod(mod.mod_id))
