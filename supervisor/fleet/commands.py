@@ -161,7 +161,11 @@ class ModCommands:
         except JournalError as error:
             return failure(mod.config, error, f"mod {mod.mod_id} was not unloaded: {error}")
         try:
-            await self._unload(mod, timeout, forget=True)
+            try:
+                await self._unload(mod, timeout)
+            finally:  # also if the caller gives up just as it has ended: the next start must not bring it back
+                forgotten = self.records.forget_if_gone(mod)
+            await forgotten
         except JournalError as error:
             text = f"mod {mod.mod_id} was unloaded, and the next start of the network would load it again: {error}"
             return failure(mod.config, error, text)
@@ -175,19 +179,13 @@ class ModCommands:
             for mod in reversed(list(self.mods)):
                 tasks.start_soon(self._unload, mod, None, True)
 
-    async def _unload(self, mod: Mod, timeout: float | None, keep_state: bool = False, *, forget: bool = False) -> None:
+    async def _unload(self, mod: Mod, timeout: float | None, keep_state: bool = False) -> None:
         if mod.command is not None:
             mod.command.cancel()
         async with mod.lock:
-            # Shielded: half an unload would leave a process behind, or come back at the next start.
-            await shielded(self._end_and_forget(mod, timeout, keep_state, forget))
-
-    async def _end_and_forget(self, mod: Mod, timeout: float | None, keep_state: bool, forget: bool) -> None:
-        """Raises `JournalError`; the mod has ended then."""
-        if mod in self.mods:  # the cancelled load may have ended it
-            await self._end(mod, timeout, keep_state)
-        if forget:
-            await self.records.forget(mod)
+            if mod in self.mods:  # the cancelled load may have ended it
+                # Shielded: half an unload would leave a process behind.
+                await shielded(self._end(mod, timeout, keep_state))
 
     async def _end(self, mod: Mod, timeout: float | None = None, keep_state: bool = False) -> None:
         """End a mod, loaded or half loaded, and forget it.
