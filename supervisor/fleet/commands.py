@@ -169,8 +169,7 @@ class ModCommands:
         except JournalError as error:
             text = f"mod {mod.mod_id} was unloaded, and the next start of the network would load it again: {error}"
             return failure(mod.config, error, text)
-        data = {"mod_id": mod.mod_id, "mod_path": mod.config.path}
-        return EventResponse(True, f"mod {mod.mod_id} unloaded", data)
+        return EventResponse(True, f"mod {mod.mod_id} unloaded", {"mod_id": mod.mod_id, "mod_path": mod.config.path})
 
     async def close(self) -> None:
         """Unload every mod, all at once, newest first."""
