@@ -166,6 +166,8 @@ def test_a_crash_says_what_was_used_and_who_is_to_blame() -> None:
         "  was handling a.b from agent:ann (attempt 2)",
         "  which was under suspicion and handled alone: the event is to blame, not the mod",
     ]
+    trial = crash_text({**REPORT, "trial": True}).splitlines()[-1]
+    assert trial == "  it was a trial process, beside the one that serves, which went on"
     first = {"event_id": "f", "event_name": "a.c", "source_id": None, "attempt": 1}
     together = {**REPORT, "alone": False, "usage": None, "resources": None, "in_flight_count": 9,
                 "in_flight": [first, *REPORT["in_flight"] * 8]}  # fmt: skip
