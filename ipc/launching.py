@@ -22,6 +22,11 @@ ORDER_FDS = 4
 output, the worker's dump file."""
 
 
+SUPERVISOR_NICE = -5
+"""The niceness that the supervisor takes for itself where it may: three times the usual share of the
+processor. The guardian gives it up, so that mods have the usual share."""
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """Supervisor to guardian: start a worker.

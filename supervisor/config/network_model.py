@@ -9,6 +9,7 @@ from typing import Any
 
 from ...ipc.address import parse_address
 from ...ipc.errors import InvalidEvent
+from ..runtime import LOOPS
 from .env_values import EnvValue, password_hash, token
 from .http_model import HttpConfig
 from .keys import about, key, readers_of, section
@@ -240,6 +241,21 @@ class NetworkConfig:
         "`auto`: network and mods stay awake for up to 100 µs when an answer or the next event is due, which makes a "
         "round trip several times shorter. They do it only while it pays and no other process wants the core. "
         "`off`: they sleep at once",
+        section="network",
+    )
+    event_loop: str = key(
+        AUTO,
+        one_of(*LOOPS),
+        "what `modvisor run` runs on. `auto`: uvloop where it can be imported, else asyncio's own loop, which takes "
+        "twice the CPU. `uvloop`: no start without it. A Python program that runs a network chooses its own loop",
+        section="network",
+    )
+    scheduling: str = key(
+        AUTO,
+        auto_or_off,
+        "`auto`: `modvisor run` asks the kernel for short turns on the processor (Linux 6.12), for itself and all mods, "
+        "so that events do not wait behind what computes, and for three times the usual share for itself where it may "
+        "(root or CAP_SYS_NICE). `off`: it runs as any program",
         section="network",
     )
     storage: Path = field(

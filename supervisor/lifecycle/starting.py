@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import anyio.to_thread
-
 from ...ipc import shared_memory
 from ...ipc.errors import ModvisorError
 from ...ipc.spinning import Spinner
@@ -28,7 +26,7 @@ from ..config import AUTO, ModConfig, NetworkConfig, Redaction, with_mod_file
 from ..journal import StateDir
 from ..limits import Enforcement
 from ..process import Interpreter, ModLog, Program, is_shortage, probe
-from ..sources import CompiledCode, Home, SnapshotStore, has_home, read_home, search_path
+from ..sources import CompiledCode, Home, SnapshotStore, has_home, in_thread, read_home, search_path
 from .incarnation import StartFailed, StartOrder
 from .spares import Spares
 
@@ -106,7 +104,7 @@ class Recipe:
         place = config, self.network.base_dir, self.search_path
         if not has_home(*place):
             return read_home(*place)  # nothing to read, so it needs no thread
-        found = await anyio.to_thread.run_sync(read_home, *place)
+        found = await in_thread(read_home, *place)
         self._just_read = config, found, asyncio.get_running_loop().time()
         return found
 
@@ -204,7 +202,7 @@ async def _runs_under(config: ModConfig) -> Interpreter | Program | None:
 async def _completed(config: ModConfig, home: Home) -> ModConfig:
     if home.file is None:  # nothing to parse, so it needs no thread
         return with_mod_file(config, None, home.said)
-    return await anyio.to_thread.run_sync(with_mod_file, config, home.file, home.said)
+    return await in_thread(with_mod_file, config, home.file, home.said)
 
 
 @contextmanager

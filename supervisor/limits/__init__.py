@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .enforcement import Enforcement, LimitsInForce, limits_stats
     from .over_limit import Exceeded
     from .samples import ProcessSample, make_sampler
+    from .turns import favour_events
 else:  # hidden from type checkers, which would take any name for one of the room
     __getattr__ = lazily(
         __name__,
@@ -25,4 +26,5 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         enforcement="Enforcement LimitsInForce limits_stats",
         over_limit="Exceeded",
         samples="ProcessSample make_sampler",
+        turns="favour_events",
     )

@@ -34,7 +34,7 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
-from ...ipc.launching import MAX_SIZE, ORDER_FDS, Imported, Importing, Order, decode, encode
+from ...ipc.launching import MAX_SIZE, ORDER_FDS, SUPERVISOR_NICE, Imported, Importing, Order, decode, encode
 from ..signals import restore_defaults
 from ..sources import installed_folders
 from . import tree
@@ -166,9 +166,16 @@ def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
     return data, fds.tolist()
 
 
+def _take_the_usual_share() -> None:
+    """Give up the larger share of the processor that the supervisor took for itself."""
+    if os.getpriority(os.PRIO_PROCESS, 0) == SUPERVISOR_NICE:
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
+
+
 def main(control: socket.socket, supervisor: int, modules: list[str]) -> None:
     """Serve the supervisor whose pid is ``supervisor``. Its workers find ``modules`` imported."""
     restore_defaults()
+    _take_the_usual_share()
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(signum, signal.SIG_IGN)  # meant for the supervisor, which ends us
     Deaths.listen()
