@@ -7,7 +7,7 @@ PEERS  := .venv-peers/openagents
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all long coverage check format house docs diagram bench bench-smoke cost crossings chaos reloads strangers clean
+.PHONY: help run test test-all long coverage check format house docs diagram bench bench-smoke cost profile crossings chaos reloads strangers clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -91,7 +91,7 @@ $(PEERS)/.ready: pyproject.toml $(VENV)/.installed
 	@$(PEERS)/bin/python -m pip install -qq --disable-pip-version-check --group peers
 	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["peers"], end="")' > $@
 
-bench: $(VENV)/.installed $(PEERS)/.ready  ## our figures beside the machine's floor and others', into docs/ (four minutes)
+bench: $(VENV)/.installed $(PEERS)/.ready  ## our figures beside the machine's floor and others', into docs/ (five minutes)
 	@$(BIN)/python -m benchmarks.speed --write docs $(ARGS)
 
 bench-smoke: $(VENV)/.installed  ## every measurement of it once, with tiny counts: does it work? (20 seconds)
@@ -99,6 +99,9 @@ bench-smoke: $(VENV)/.installed  ## every measurement of it once, with tiny coun
 
 cost: $(VENV)/.installed  ## processor time per event, memory, starts; beside another checkout: ARGS="--against PYTHON"
 	@$(BIN)/python -m benchmarks.speed.cost $(ARGS)
+
+profile: $(VENV)/.installed  ## which functions an event calls in supervisor and worker, how often; one at a time: ARGS="--width 1"
+	@$(BIN)/python -m benchmarks.speed.profiling $(ARGS)
 
 crossings: $(VENV)/.installed  ## how many files a load, an event, a reload, a restart and an unload cross
 	@$(BIN)/python benchmarks/crossings.py $(ARGS)

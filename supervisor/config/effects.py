@@ -28,6 +28,7 @@ TOP = "the file"
 _TABLE: Mapping[str, Mapping[Effect, str]] = {
     TOP: {Effect.NOW: "allowed_mods redact"},
     "network": {
+        Effect.NOW: "spares",
         Effect.RESTART: (
             "name id host port event_timeout polling event_loop scheduling storage mod_paths watch cgroups preload "
             "preload_timeout"

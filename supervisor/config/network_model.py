@@ -295,6 +295,12 @@ class NetworkConfig:
     preload_timeout: float = key(
         60.0, duration(), "how long the import of one module of `preload` may take", section="network"
     )
+    spares: int = key(
+        0,
+        whole(0, 64),
+        "worker processes that are started ahead and wait for a mod, see [Spare workers](#spare-workers)",
+        section="network",
+    )
     mods: tuple[ModConfig, ...] = key(
         (),
         Reader("list of mods", read_mods),

@@ -29,9 +29,6 @@ from .starting import naming
 from .states import State, Trigger
 from .trial import Probation
 
-STALL = 0.25
-"""Seconds by which our own timers may be late before a measurement of a mod is mistrusted."""
-
 
 class Keeper(Machine):
     """Keeps one worker of a mod alive; of a mod with one worker, the mod.
@@ -280,10 +277,13 @@ class Keeper(Machine):
 
     async def _live(self, incarnation: Incarnation) -> None:
         """Feed the observers and watch the loop of one incarnation, until its process ends."""
+        hang_timeout = self.config.limits.hang_timeout
+        heartbeat = self._shared.heartbeats.follow(
+            incarnation.pipe, hang_timeout, lambda: self._hangs(incarnation, hang_timeout)
+        )
         try:
             async with anyio.create_task_group() as self._life:
                 self._life.start_soon(self.copies.feed, incarnation.in_flight)
-                self._life.start_soon(self._watch, incarnation)
                 if self.state is State.ENDING:  # since before it was followed
                     facts = Facts(incarnation, reason=str(incarnation.pipe.closed))
                     self._life.start_soon(self._kill_soon, facts)
@@ -291,22 +291,14 @@ class Keeper(Machine):
                 self._life.cancel_scope.cancel()
         finally:
             self._life = None
+            heartbeat.stop()
         self.incarnation = None
         self.ended(Facts(incarnation, incarnation.process.exited.result()), of=incarnation.number)
 
-    async def _watch(self, incarnation: Incarnation) -> None:
-        """Ping the mod's own event loop."""
-        hang_timeout = self.config.limits.hang_timeout
-        while incarnation.pipe.closed is None:
-            await anyio.sleep(hang_timeout / 2)
-            due = self._loop.time() + hang_timeout
-            if await incarnation.answers(hang_timeout) or incarnation.pipe.closed is not None:
-                continue
-            if self._loop.time() - due > STALL:  # our own loop stood still: the answer may lie in the pipe
-                continue
-            incarnation.end(*_why_silent(incarnation, hang_timeout))
-            self.happened(Trigger.HEARTBEAT_MISSED, of=incarnation.number, facts=Facts(incarnation))
-            return
+    def _hangs(self, incarnation: Incarnation, hang_timeout: float) -> None:
+        """End an incarnation whose event loop has not answered a ping."""
+        incarnation.end(*_why_silent(incarnation, hang_timeout))
+        self.happened(Trigger.HEARTBEAT_MISSED, of=incarnation.number, facts=Facts(incarnation))
 
     async def _wait_and_try(self, delay: float, due: Trigger) -> None:
         """Start the next incarnation after ``delay`` seconds."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ..faces import lazily
 
 if TYPE_CHECKING:
+    from .cgroups import Cgroup
     from .doctor import FAIL, Check, HostReport, examine_host, storage_fault
     from .enforcement import Enforcement, LimitsInForce, limits_stats
     from .over_limit import Exceeded
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 else:  # hidden from type checkers, which would take any name for one of the room
     __getattr__ = lazily(
         __name__,
+        cgroups="Cgroup",
         doctor="Check FAIL HostReport examine_host storage_fault",
         enforcement="Enforcement LimitsInForce limits_stats",
         over_limit="Exceeded",

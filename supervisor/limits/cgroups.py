@@ -4,7 +4,8 @@ the kernel's limits.
     …/BASE/                         the cgroup that this process was started in
         modvisor-NETWORK-PID/       one per network, locked (flock) by its owner while it lives
             supervisor/             this process, if BASE hands controllers down and so may hold
-            none ID.N/                   incarnation N of the mod ID
+            ID.N/                   incarnation N of the mod ID
+            spare.N/                the spare worker N, also when it has become a mod's
 
 Whatever fails leaves fewer means, and never keeps a mod from loading. `Cgroups.means` and
 `Cgroups.reason` say what can be done here, and why not more. `subtree.py` finds BASE.
@@ -60,7 +61,7 @@ class Cgroup:
 
     def pids(self) -> set[int]:
         """Return the processes in this cgroup, and in cgroups that they made below it."""
-        return set[int]().union(*(files.pids(folder) for folder in files.folders(self.path)))
+        return files.pids_below(self.path)
 
     def kill(self) -> bool:
         """Send SIGKILL to all processes in it at once. Return False on kernels before 5.14."""
@@ -153,8 +154,8 @@ class Cgroups:
     def used(self) -> bool:
         return self.path is not None
 
-    def create(self, name: str, limits: LimitsConfig) -> Cgroup | None:
-        """Make the cgroup of one incarnation and write its limits.
+    def create(self, name: str, limits: LimitsConfig | None = None) -> Cgroup | None:
+        """Make the cgroup of one incarnation and write its limits, if they are known already.
 
         It is a new one in any case. One of the same name may be about to be removed, which kills
         the processes in it: a mod that was loaded again counts its incarnations from 1.
@@ -170,7 +171,8 @@ class Cgroups:
             logger.warning("no cgroup for %s: %s", name, error)
             return None
         cgroup = Cgroup(path)
-        self._write_limits(cgroup, limits)
+        if limits is not None:
+            self.write_limits(cgroup, limits)
         return cgroup
 
     def close(self) -> None:
@@ -263,7 +265,8 @@ class Cgroups:
 
     # -- limits
 
-    def _write_limits(self, cgroup: Cgroup, limits: LimitsConfig) -> None:
+    def write_limits(self, cgroup: Cgroup, limits: LimitsConfig) -> None:
+        """Limit a cgroup, which may hold processes already."""
         if "memory" in self._controllers:
             self._limit(cgroup, "memory", "memory.max", limits.memory)
             self._limit(cgroup, "memory_soft", "memory.high", limits.memory_soft)

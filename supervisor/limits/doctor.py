@@ -37,6 +37,9 @@ These are pipe, output, stack dumps, the warden's socket and the log. The first 
 while the mod is replaced.
 """
 
+SPARE_MEMORY = 7_000_000
+"""Bytes of its own that a spare worker takes with its warden while it waits, see `lifecycle.spares`."""
+
 FEW_FILES = 1024
 LITTLE_SPACE = 1_000_000_000  # bytes
 
@@ -97,6 +100,7 @@ def examine_host(config: NetworkConfig | None = None) -> HostReport:
     if config is not None:
         checks.extend(_mod(mod, host) for mod in config.mods if mod.enabled)
         checks.extend(_all_mods(config, host))
+        checks.extend(_spares(config))
     return HostReport(tuple(checks))
 
 
@@ -307,6 +311,16 @@ def _all_mods(config: NetworkConfig, host: Host) -> Iterator[Check]:
             "so the kernel may kill a mod that is within its own limit"
         )
         yield Check("memory of all mods", WARN, text, "make the limits smaller, or run fewer mods here")
+
+
+def _spares(config: NetworkConfig) -> Iterator[Check]:
+    """Say what waiting for mods costs, if the file wants that."""
+    if config.spares:
+        text = (
+            f"{config.spares} wait for a mod, with about {_size(config.spares * SPARE_MEMORY)} of memory together; "
+            "'modvisor stats' says how many wait in a running network"
+        )
+        yield Check("spare workers", OK, text)
 
 
 def _value(key: str, value: float) -> str:

@@ -713,7 +713,7 @@ def test_mistakes_at_the_top(mistakes, monkeypatch, text, expected):
         ("mods: []", "1: network: the key is missing; write at least 'network: {name: demo}'"),
         ("network:", "1: network.name: the key is missing; give the network a name"),
         ("network: demo", "1: network: expected a mapping with cgroups, event_loop, event_timeout, host, id, "
-         "mod_paths, name, polling, port, preload, preload_timeout, scheduling, storage, watch, got 'demo'"),
+         "mod_paths, name, polling, port, preload, preload_timeout, scheduling, spares, storage, watch, got 'demo'"),
         ("network: {name: x, polling: on}", "1: network.polling: expected auto or off, got true"),
         ("network: {name: x, polling: always}", "1: network.polling: expected auto or off, got 'always'"),
         ("network: {name: x, preload: numpy}", "1: network.preload: expected a list such as [numpy], got 'numpy'"),

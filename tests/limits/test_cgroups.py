@@ -439,6 +439,16 @@ def test_cgroups_of_a_mod_of_its_own_are_its(groups: Cgroups, start: Start) -> N
     assert cgroup.remove()
 
 
+def test_a_crowd_in_a_cgroup_is_read_to_the_last(tmp_path: Path) -> None:
+    pids = set(range(100_000, 110_000))
+    (tmp_path / "cgroup.procs").write_text("".join(f"{pid}\n" for pid in pids))
+    assert Cgroup(tmp_path).pids() == pids
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "cgroup.procs").write_text("7\n")
+    assert Cgroup(tmp_path).pids() == pids | {7}
+    assert Cgroup(tmp_path / "gone").pids() == set()
+
+
 def test_what_a_dead_network_left_is_cleared_away(base: Path, start: Start) -> None:
     left = base / "modvisor-dead-999999"
     (left / "wiki.1").mkdir(parents=True)

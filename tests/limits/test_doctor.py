@@ -254,3 +254,10 @@ def test_a_mod_that_is_not_enabled_is_not_looked_at(tmp_path: Path) -> None:
         base_dir=tmp_path,
     )
     assert "mod wiki" not in by_name(examine_host(config))
+
+
+def test_spare_workers_are_said_to_take_memory(tmp_path: Path, make_config: Callable[..., NetworkConfig]) -> None:
+    config = parse_config({"network": {"name": "n", "spares": 2}}, base_dir=tmp_path)
+    check = by_name(examine_host(config))["spare workers"]
+    assert (check.status, check.text.startswith("2 wait for a mod, with about 14.0 MB")) == (OK, True)
+    assert "spare workers" not in by_name(examine_host(make_config()))
