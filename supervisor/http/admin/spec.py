@@ -99,7 +99,7 @@ _ENTRY = tuple(
         _entry_key,
         (
             "config", "env", "permissions", "speak_for", "limits", "restart", "delivery", "max_attempts", "durable",
-            "checkpoint_every", "probation", "reload", "workers", "partition_by", "overlap", "aliases", "watch",
+            "suspects", "checkpoint_every", "probation", "reload", "workers", "partition_by", "overlap", "aliases", "watch",
             "audience", "version", "paths", "python", "command", "launch", "requires", "optional",
         ),
     )
