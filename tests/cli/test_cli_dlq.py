@@ -166,7 +166,7 @@ def test_a_replay_that_is_interrupted_says_what_it_has_done(
     cli.ok("reload", "work")
     with warm.Popen([*COMMAND, "--json", "dlq", "replay", "--all"], stdout=subprocess.PIPE) as replaying:
         try:
-            while cli.json("stats", "work")["traffic"]["in_flight"] == 0 or ids(cli) != [slow]:
+            while ids(cli) != [slow] or cli.json("stats", "work")["traffic"]["in_flight"] == 0:  # in this order
                 assert replaying.poll() is None
             replaying.send_signal(signal.SIGINT)
             out, _ = replaying.communicate(timeout=DEADLINE)
