@@ -24,6 +24,8 @@ class Manifest:
         file: the file that defines the class.
         resumable: whether it can be deactivated and activated again: it opens nothing exclusive, or
             closes it in deactivate().
+        side_by_side: whether another process of the mod may handle events beside this one: it opens
+            nothing in activate(), and its answers depend on nothing that only one process knows.
         enforced: which limits the process itself enforces, and the means: ``{"memory":
             "RLIMIT_DATA", …}``.
     """
@@ -35,6 +37,7 @@ class Manifest:
     observes: tuple[str, ...]
     file: str
     resumable: bool = False
+    side_by_side: bool = False
     enforced: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -46,6 +49,7 @@ class Manifest:
             "observes": list(self.observes),
             "file": self.file,
             "resumable": self.resumable,
+            "side_by_side": self.side_by_side,
             "enforced": dict(self.enforced),
         }
 
@@ -69,6 +73,7 @@ class Manifest:
                     _patterns(observes),
                     file[:4096],
                     data.get("resumable") is True,
+                    data.get("side_by_side") is True,
                     _enforced(data.get("enforced")),
                 )  # fmt: skip
         raise RemoteProtocolError(

@@ -1,8 +1,4 @@
-"""Look through a frame before it is decoded, so that a stranger's lists allocate no memory.
-
-A list may announce as many items as its frame has bytes. A thousand such lists within each other
-bring no item, but allocate 12 MB for 4 kB of frame.
-"""
+"""Look through a frame before any value of it is built: is it one whole msgpack value?"""
 
 from __future__ import annotations
 
@@ -13,9 +9,7 @@ import msgpack
 from .errors import RemoteProtocolError
 
 SCANNED = range(1024, 64 * 1024)
-"""Sizes of the frames that are scanned. In a larger one, such a list allocates memory that is never
-touched, which costs nothing. A smaller one costs less than scanning all small frames would, and it
-is the last frame of its peer."""
+"""The sizes, in bytes, of the frames that are scanned before they are decoded, see `scan`."""
 
 
 class _OfThread(threading.local):
@@ -28,10 +22,13 @@ _of_thread = _OfThread()
 
 
 def scan(frame: memoryview) -> None:
-    """Check that a frame begins with a whole value. Nothing of it is built.
+    """Check that a frame is one whole value, before any of it is built.
 
-    Raises:
-        RemoteProtocolError: it does not.
+    A list may announce as many items as its frame has bytes. A thousand such lists within each
+    other bring no item, but allocate 12 MB for 4 kB of frame. Frames of other sizes are not
+    scanned. In a larger one, such a list allocates memory that is never touched, which costs
+    nothing. A smaller one costs less than scanning all small frames would, and it is the last
+    frame of its peer.
     """
     scanner, _of_thread.scanner = _of_thread.scanner or msgpack.Unpacker(read_size=1024), None
     begin = scanner.tell()

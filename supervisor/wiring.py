@@ -90,7 +90,7 @@ class NetworkParts:
 
     def _worker_pids(self) -> list[int]:
         workers = (worker for mod in self.mods for worker in mod.keepers)
-        return [worker.incarnation.pid for worker in workers if worker.incarnation is not None]
+        return [incarnation.pid for worker in workers for incarnation in worker.incarnations]
 
     def _resources_of(self, pid: int) -> dict[str, Any] | None:
         sample = self.monitor.of(pid)

@@ -289,6 +289,22 @@ def _has_version(cls: type[BaseMod]) -> bool:
     return any("version" in vars(each) for each in cls.__mro__ if each is not BaseMod)
 
 
+_OF_ONE_PROCESS = (
+    "activate", "deactivate", "get_state", "set_state", "merge_state", "split_state", "on_dependency",
+)  # fmt: skip
+"""A mod that overrides one of these holds something that only one process has, or hears of changes."""
+
+
+def is_side_by_side(cls: type[BaseMod], patterns: Iterable[str], observes: Iterable[str]) -> bool:
+    """Return whether a second process of the mod answers as the first one does.
+
+    Observers and notifications of the network go to one process, and are remembered there.
+    """
+    if any(getattr(cls, name) is not getattr(BaseMod, name) for name in _OF_ONE_PROCESS):
+        return False
+    return not any(observes) and not any(pattern.startswith("system.") for pattern in patterns)
+
+
 def _manifest(cls: type[BaseMod], dispatcher: Dispatcher, enforced: dict[str, str]) -> Manifest:
     return Manifest(
         mod_class=f"{cls.__module__}:{cls.__qualname__}",
@@ -298,5 +314,6 @@ def _manifest(cls: type[BaseMod], dispatcher: Dispatcher, enforced: dict[str, st
         observes=dispatcher.observes,
         file=getattr(sys.modules.get(cls.__module__), "__file__", None) or "",
         resumable=cls.activate is BaseMod.activate or cls.deactivate is not BaseMod.deactivate,
+        side_by_side=is_side_by_side(cls, dispatcher.patterns, dispatcher.observes),
         enforced=enforced,
     )

@@ -11,6 +11,7 @@ from ...ipc.errors import Code, ModvisorError
 from ...ipc.partition import SOURCE
 from ..config import ModConfig
 from ..shares import has_share
+from .beside import Beside
 from .fair_queue import FairQueue, Tally
 from .in_flight import InFlight
 from .journey import Journey
@@ -55,7 +56,8 @@ class Admission:
     Events that may have killed an incarnation are suspects (`blame`). They are tried in groups:
     while one group is in flight, nothing else is, so that a death is blamed on the group. An event
     that is known to have killed one is tried alone and last: when no other event is in flight or
-    waits, or after `PATIENCE`.
+    waits, or after `PATIENCE`. If the mod permits it, they are tried in a process of their own, and
+    nothing waits for them (`beside`).
 
     Of a mod with ``partition_by``, an event waits for the turn of its key before all this.
     """
@@ -77,6 +79,7 @@ class Admission:
         self._queues: dict[Queue, OrderedDict[asyncio.Future[InFlight], Journey] | FairQueue] = {
             kind: FairQueue() if kind is Queue.WAITING else OrderedDict() for kind in Queue
         }
+        self.beside = Beside((kind, line) for kind in _SUSPECTS if isinstance(line := self._queues[kind], OrderedDict))
         self._tally = Tally()  # of new events that wait for their turn or for a slot
         self._depth = 0  # of all queues
         self._waiting_bytes = 0
@@ -93,7 +96,8 @@ class Admission:
     @property
     def in_flight_count(self) -> int:
         """How many events are being handled."""
-        return sum(len(in_flight.handling) for in_flight in (self._in_flight, self._draining) if in_flight is not None)
+        three = self._in_flight, self._draining, self.beside.in_flight
+        return sum(len(in_flight.handling) for in_flight in three if in_flight is not None)
 
     @property
     def depth(self) -> int:
@@ -126,7 +130,7 @@ class Admission:
         self._in_flight, self._away = None, reason
         self._turns.refuse(Unanswered(str(reason), code=reason.code))
         for kind, queue in self._queues.items():
-            is_suspect = kind in (Queue.SUSPECT, Queue.LAST)
+            is_suspect = kind in _SUSPECTS
             code = CUT_SHORT.get(reason.code, Code.MOD_CRASHED) if is_suspect else reason.code
             for slot in list(queue):
                 if not slot.done():
@@ -137,7 +141,7 @@ class Admission:
 
         Call it before the tasks that wait for answers run.
         """
-        in_flight.lost(self._trial)
+        in_flight.lost(self.beside.trial if self.beside.lost(in_flight) else self._trial)
         if self._in_flight is in_flight:
             self._in_flight = None
         if self._draining is in_flight:
@@ -190,7 +194,7 @@ class Admission:
     def _exempt_in_flight(self, journey: Journey) -> InFlight | None:
         if journey.parent is None:
             return None
-        for in_flight in (self._draining, self._in_flight):
+        for in_flight in (self.beside.in_flight, self._draining, self._in_flight):
             if in_flight is None or in_flight.pipe.closed is not None or not in_flight.handling:
                 continue
             if journey.descends_from(set(in_flight.handling.values())):
@@ -235,6 +239,8 @@ class Admission:
             if first and isinstance(queue, OrderedDict):
                 _put_back(queue)
         self._waiting_bytes += journey.size
+        if kind in _SUSPECTS:
+            self.beside.want()
         if kind is Queue.LAST:
             self._watch_last()
         if kind is Queue.WAITING:
@@ -263,7 +269,8 @@ class Admission:
 
     def _leave(self, journey: Journey) -> None:
         """Free the event's slot."""
-        self._admitted -= 1
+        if journey.deaths is None or not self.beside.leave(journey):
+            self._admitted -= 1
         self._left(journey)
 
     def _left(self, journey: Journey) -> None:
@@ -278,6 +285,8 @@ class Admission:
         if journey is not None:
             self._depth -= 1
             self._waiting_bytes -= journey.size
+            if kind in _SUSPECTS:
+                self.beside.changed.set()
             if kind is Queue.LAST and not self._queues[kind]:
                 self._watch_last()
             if kind is Queue.WAITING:
@@ -297,19 +306,38 @@ class Admission:
 
     def _pump(self) -> None:
         """Grant the free slots to events that wait."""
+        if self.beside.is_on:
+            self._pump_beside()
         while self._in_flight is not None and (kind := self._next()) is not None:
             slot, journey = next(iter(self._queues[kind].items()))
             self._forget(kind, slot)
             if slot.done():
                 continue
-            if kind in (Queue.SUSPECT, Queue.LAST):
+            if kind in _SUSPECTS:
                 self._trial.add(journey)
                 self._trial_queue = kind
                 self._watch_last()
             self._admitted += 1
-            self._granted += 1
-            self._in_flight.reserve()  # a drain waits for the event
-            slot.set_result(self._in_flight)
+            self._grant(slot, self._in_flight)
+
+    def _pump_beside(self) -> None:
+        """Give the trial process the suspects whose turn it is, unless others are tried elsewhere."""
+        while not self._trial and (kind := self.beside.next_line(self._concurrency)) is not None:
+            slot, journey = next(iter(self._queues[kind].items()))
+            self._forget(kind, slot)
+            if not slot.done():
+                self._grant(slot, self.beside.take(journey))
+
+    def _grant(self, slot: asyncio.Future[InFlight], in_flight: InFlight) -> None:
+        self._granted += 1
+        in_flight.reserve()  # a drain waits for the event
+        slot.set_result(in_flight)
+
+    def try_beside(self, in_flight: InFlight | None) -> None:
+        """Try suspects in this process from now on; None: where `beside` says."""
+        if in_flight is not None:
+            self.beside.open(in_flight)
+        self._pump()
 
     def _next(self) -> Queue | None:
         """Return the queue whose turn it is. None: nothing waits, or no slot is free."""
@@ -318,9 +346,11 @@ class Admission:
         if self._trial:
             return self._trial_queue if self._is_of_trial(self._trial_queue) else None
         kind = next((kind for kind in self._order() if self._queues[kind]), None)
-        return None if kind in (Queue.SUSPECT, Queue.LAST) and self._admitted else kind
+        return None if kind in _SUSPECTS and self._admitted else kind
 
     def _order(self) -> tuple[Queue, ...]:
+        if self.beside.is_on:
+            return _INNOCENT
         return _WITH_OVERDUE if self._is_overdue else tuple(Queue)
 
     def _is_of_trial(self, kind: Queue) -> bool:
@@ -349,6 +379,8 @@ class Admission:
         self._pump()
 
 
+_SUSPECTS = (Queue.SUSPECT, Queue.LAST)
+_INNOCENT = (Queue.AHEAD, Queue.WAITING)
 _WITH_OVERDUE = (Queue.SUSPECT, Queue.AHEAD, Queue.LAST, Queue.WAITING)
 
 

@@ -14,6 +14,8 @@ and all of them are suspects. The same holds for a kill for memory: whoever runs
 gone need not be who took it. If an event runs alone each time that this happens, it is given up all
 the same (`UNPROVEN`).
 
+A trial that the network cut short (a reload, an unload) changes nothing: the suspects stay suspects.
+
 How often an event was handled (`attempt`) is for the handler to see. Only charges count.
 """
 
@@ -113,8 +115,8 @@ def judge(
         tried: those of them that are suspects on trial.
     """
     end, by_id = end_of(report), dict(dead)
-    if end is End.ASKED or not dead:
-        return Verdict()
+    if end is End.ASKED or not dead:  # a trial that the network cut short has shown nothing
+        return Verdict(groups=(tuple(tried),), in_trial=True) if tried else Verdict()
     in_trial, makes_none, marks = bool(tried), marks is None, marks or Marks()
     first = {journey: _first_cause(journey, set(by_id.values())) for journey in by_id.values()}
     events = list(tried) or list(dict.fromkeys(first.values()))

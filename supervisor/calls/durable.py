@@ -18,6 +18,7 @@ from anyio.abc import TaskGroup
 from ...ipc.errors import Code, FrameTooLarge, ModvisorError, Unserializable
 from ...ipc.event import Event, EventResponse
 from ...ipc.messages import pack, unpack
+from ..config import AT_LEAST_ONCE
 from ..journal import IN_TURN, AnsweredBefore, DurableEvent, Journal
 from ..shares import has_share, source_of
 from .admission import Unanswered
@@ -212,7 +213,7 @@ class DurableEvents:
         finally:
             if room is not None:
                 room.release()
-        if isinstance(outcome, Unanswered) and self._is_not_yet(outcome):
+        if isinstance(outcome, Unanswered) and self._is_not_yet(case, outcome):
             self._end(case, self._not_yet(str(outcome)))
             return
         buried = isinstance(outcome, Unanswered) and outcome.code == Code.DEAD_LETTERED
@@ -242,11 +243,14 @@ class DurableEvents:
             _wake(waiter)
         return bool(case.waiters)
 
-    def _is_not_yet(self, failure: Unanswered) -> bool:
+    def _is_not_yet(self, case: _Case, failure: Unanswered) -> bool:
         """Whether the event stays accepted after this failure, since the mod is away.
 
-        Other failures are answers.
+        Other failures are answers. So is any failure of an event that was begun and may not be
+        repeated.
         """
+        if self._caller.config.delivery != AT_LEAST_ONCE and case.journey.attempt > case.attempt:
+            return False
         return self._caller.away is not None and failure.code in (
             self._caller.away.code,
             Code.MOD_CRASHED,

@@ -32,7 +32,17 @@ if TYPE_CHECKING:
         with_changes,
     )
     from .mod_file import MOD_FILE_NAME, ModFile, mod_file_given, mod_file_keys, read_mod_file, with_mod_file
-    from .mod_model import AT_LEAST_ONCE, FORK, STOP_FIRST, LimitsConfig, ModConfig, PlaceOf, RestartConfig
+    from .mod_model import (
+        AT_LEAST_ONCE,
+        BESIDE,
+        FORK,
+        SIDE_BY_SIDE,
+        STOP_FIRST,
+        LimitsConfig,
+        ModConfig,
+        PlaceOf,
+        RestartConfig,
+    )
     from .network_file import check_open, is_allowed, load_config, parse_config
     from .network_model import AgentsConfig, GroupConfig, JournalConfig, NetworkConfig
     from .reader import Location, hint
@@ -62,7 +72,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
             "with_bundled_permissions with_changes"
         ),
         mod_file="MOD_FILE_NAME ModFile mod_file_given mod_file_keys read_mod_file with_mod_file",
-        mod_model="AT_LEAST_ONCE FORK LimitsConfig ModConfig PlaceOf RestartConfig STOP_FIRST",
+        mod_model="AT_LEAST_ONCE BESIDE FORK LimitsConfig ModConfig PlaceOf RestartConfig SIDE_BY_SIDE STOP_FIRST",
         network_file="check_open is_allowed load_config parse_config",
         network_model="AgentsConfig GroupConfig JournalConfig NetworkConfig",
         reader="Location hint",

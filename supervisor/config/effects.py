@@ -36,8 +36,8 @@ _TABLE: Mapping[str, Mapping[Effect, str]] = {
     },
     "mods[]": {
         Effect.MODS: (
-            "path name id enabled required config permissions speak_for delivery max_attempts durable "
-            "checkpoint_every workers partition_by overlap reload launch probation aliases watch version paths python "
+            "path name id enabled required config permissions speak_for delivery max_attempts suspects "
+            "durable checkpoint_every workers partition_by overlap reload launch probation aliases watch version paths python "
             "command requires optional"
         ),
     },

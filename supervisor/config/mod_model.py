@@ -32,6 +32,7 @@ from .versions import Requirement
 POLICIES = ("permanent", "transient", "temporary")
 AT_LEAST_ONCE, AT_MOST_ONCE = DELIVERIES = ("at_least_once", "at_most_once")
 SIDE_BY_SIDE, STOP_FIRST = RELOADS = ("side_by_side", "stop_first")
+BESIDE, ALONE = SUSPECTS = ("beside", "alone")
 FORK, EXEC = LAUNCHES = ("fork", "exec")
 
 MAX_WORKERS = 256  # of one mod, on one machine
@@ -234,6 +235,14 @@ class ModConfig:
         whole(1, 100),
         "how many processes an event may kill before it becomes a [dead letter](#journal); deaths that it is not to "
         "blame for [do not count](events.md#when-a-process-dies)",
+        in_mod_file=True,
+    )
+    suspects: str = key(
+        BESIDE,
+        one_of(*SUSPECTS),
+        "where an event is tried again that may have killed the mod's process: `beside` tries it in a process of its "
+        "own, while the mod serves, [if the mod permits that](events.md#trial-processes); `alone` lets other events "
+        "wait meanwhile",
         in_mod_file=True,
     )
     durable: bool = key(

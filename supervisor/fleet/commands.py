@@ -160,14 +160,16 @@ class ModCommands:
             await self.records.check_room(mod.config)
         except JournalError as error:
             return failure(mod.config, error, f"mod {mod.mod_id} was not unloaded: {error}")
-        await self._unload(mod, timeout)
         try:
-            await self.records.forget(mod)
+            try:
+                await self._unload(mod, timeout)
+            finally:  # also if the caller gives up just as it has ended: the next start must not bring it back
+                forgotten = self.records.forget_if_gone(mod)
+            await forgotten
         except JournalError as error:
             text = f"mod {mod.mod_id} was unloaded, and the next start of the network would load it again: {error}"
             return failure(mod.config, error, text)
-        data = {"mod_id": mod.mod_id, "mod_path": mod.config.path}
-        return EventResponse(True, f"mod {mod.mod_id} unloaded", data)
+        return EventResponse(True, f"mod {mod.mod_id} unloaded", {"mod_id": mod.mod_id, "mod_path": mod.config.path})
 
     async def close(self) -> None:
         """Unload every mod, all at once, newest first."""

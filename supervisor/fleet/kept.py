@@ -87,6 +87,7 @@ def divide(kept: Iterable[ModConfig], entries: Mapping[str, ModConfig]) -> Divis
             made.others.append(mod)
     taken = entries.keys() - made.instead.keys()
     made.others = [replace(mod, aliases=mod.aliases - taken) for mod in made.others]
+    made.instead = {entry: replace(mod, aliases=mod.aliases - taken) for entry, mod in made.instead.items()}
     return made
 
 

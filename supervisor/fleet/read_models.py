@@ -92,6 +92,7 @@ class WorkerStats(ReadModel):
 
     Attributes:
         pid, incarnation, uptime: None while no process serves; ``uptime`` is in seconds.
+        trial_pid: of the process that tries suspects beside it; None: there is none.
         limits: by key, the limit and what enforces it; see `limits_stats`.
         crashes: how many incarnations have crashed.
     """
@@ -103,6 +104,7 @@ class WorkerStats(ReadModel):
     observes: tuple[str, ...]
     state: str
     pid: int | None
+    trial_pid: int | None
     incarnation: int | None
     uptime: float | None
     loaded_at: float | None

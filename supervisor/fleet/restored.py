@@ -6,6 +6,7 @@ whether the run ended by itself. The file rules for the mods that it names.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -169,15 +170,25 @@ class ModRecords:
         except JournalError as error:
             logger.error("how mod %s runs now could not be kept for the next run: %s", mod.mod_id, error)
 
-    async def forget(self, mod: Mod) -> None:
-        """Drop a mod that was unloaded. Returns when the journal has done so on disk."""
+    def forget_if_gone(self, mod: Mod) -> asyncio.Future[None]:
+        """Drop a mod that was unloaded; one that is loaded stays.
+
+        The future is done when the journal has done so on disk. It may raise `JournalError`.
+        """
 
         def forget() -> None:
+            if mod in self._mods:
+                return
             self._journal.forget_mod(mod.mod_id, [worker.mod_id for worker in mod.keepers])
             self._keep_promotions(mod)
 
-        _, saved = self._journal.together("unloaded mod", forget)
-        await saved
+        try:
+            _, saved = self._journal.together("unloaded mod", forget)
+        except JournalError as error:
+            saved = asyncio.get_running_loop().create_future()
+            saved.set_exception(error)
+        saved.add_done_callback(lambda done: done.cancelled() or done.exception())  # perhaps nobody waits for it
+        return saved
 
     def drop(self, mod: Mod) -> None:
         """Drop the entry of a mod whose load was given up."""

@@ -20,14 +20,16 @@ from ...ipc.manifest import Manifest
 from ..calls import Journey
 from ..config import ModConfig
 from ..journal import Quarantine
-from ..process import Cause, ModLog, shielded
+from ..process import ModLog, shielded
 from ..sources import SourceFiles, files_read
+from .heartbeats import why_silent
 from .incarnation import Incarnation, Listeners, StartFailed
 from .listener import Shared
 from .machine import Facts, Machine
 from .starting import naming
 from .states import State, Trigger
 from .trial import Probation
+from .trial_process import TrialProcess
 
 
 class Keeper(Machine):
@@ -38,6 +40,7 @@ class Keeper(Machine):
     Attributes:
         command: cancels the load, reload or swap that is under way.
         start_ms: milliseconds from launch to ready, of the newest start that a command asked for.
+        beside: the trial process, which runs suspects beside the incarnation that serves.
         files_read: files that a first start had read when it failed.
     """
 
@@ -46,6 +49,7 @@ class Keeper(Machine):
         self.lock = anyio.Lock()
         self.command: anyio.CancelScope | None = None
         self.start_ms: float | None = None
+        self.beside = TrialProcess(self, self.caller, shared.tasks, shared.heartbeats)
         self.files_read: tuple[str, ...] = ()
         self._keeping: anyio.CancelScope | None = None  # of the task that follows the incarnation
         self._kept = anyio.Event()  # set when that task has ended
@@ -92,6 +96,10 @@ class Keeper(Machine):
         """
         if self.state is not State.STARTING:
             self.happened(Trigger.START_REQUESTED)
+        async with self.beside.held(self.config.limits.drain_timeout, wait=True):
+            return await self._started(from_snapshot)
+
+    async def _started(self, from_snapshot: bool) -> Manifest:
         began = time.perf_counter()
         try:
             incarnation = await self.start_incarnation(
@@ -151,7 +159,7 @@ class Keeper(Machine):
         order = await shared.recipe.order(found, number)
         if order.traces is not None:
             order.traces.committed = shared.journal.committed
-        listeners = Listeners(self._request, shared.listener.cancelled, self._lost, self._exceeded)
+        listeners = Listeners(self._request, shared.listener.cancelled, self._lost_pipe, self._exceeded)
         incarnation = await Incarnation.start(order, shared.launcher, log, listeners)
         shared.tasks.start_soon(self._clear_traces, incarnation, name=f"traces-{config.mod_id}")
         if not from_snapshot:
@@ -209,12 +217,14 @@ class Keeper(Machine):
         self.happened(Trigger.ACTIVATED, facts=Facts(incarnation))
         if (ended := incarnation.pipe.closed) is not None:  # at this very moment
             self._lost(incarnation, ended)
+        self.beside.served()
 
     async def keep_sources(self, incarnation: Incarnation) -> None:
         """Keep the sources of a version that serves, which a restart runs."""
         probation = self.probation
         if await self.kept.keep(incarnation, on_trial=probation is not None) and probation is not None:
             probation.sources_kept = True
+        self.beside.look()
         self._shared.listener.changed()
 
     async def take_checkpoint(self, incarnation: Incarnation, state: Any, version: str) -> None:
@@ -230,6 +240,24 @@ class Keeper(Machine):
         else:
             text = f"mod {self.mod_id}: no checkpoint is kept of a worker that does not serve yet, or no more"
             raise ModvisorError(text, code=Code.CONFLICT)
+
+    def _lost_pipe(self, incarnation: Incarnation, reason: ModvisorError) -> None:
+        self._lost(incarnation, reason)
+        self.beside.lost(incarnation)
+
+    # -- suspects
+
+    async def start_trial(self) -> Incarnation:
+        incarnation = await self.start_incarnation(from_snapshot=True, active=True)
+        if not incarnation.from_snapshot:  # the working files may be newer than what serves
+            await shielded(incarnation.kill("its kept sources are gone"))
+            raise StartFailed(f"mod {self.mod_id}: its kept sources are gone")
+        return incarnation
+
+    @property
+    def incarnations(self) -> list[Incarnation]:
+        """The processes that handle events: the one that serves, and the trial process."""
+        return [each for each in (self.incarnation, self.beside.incarnation) if each is not None]
 
     # -- follow
 
@@ -297,7 +325,7 @@ class Keeper(Machine):
 
     def _hangs(self, incarnation: Incarnation, hang_timeout: float) -> None:
         """End an incarnation whose event loop has not answered a ping."""
-        incarnation.end(*_why_silent(incarnation, hang_timeout))
+        incarnation.end(*why_silent(incarnation, hang_timeout))
         self.happened(Trigger.HEARTBEAT_MISSED, of=incarnation.number, facts=Facts(incarnation))
 
     async def _wait_and_try(self, delay: float, due: Trigger) -> None:
@@ -377,9 +405,8 @@ class Keeper(Machine):
         # Events that still wait are refused; those in flight may finish.
         code, what = (Code.NOT_RUNNING, "shut down") if keep_state else (Code.NO_SUCH_MOD, "unloaded")
         self._refuse(Facts(reason=f"mod {self.mod_id} is being {what}"), code)
-        if incarnation is not None:
-            left = (deadline - loop.time()) / 2
-            await self._finish(incarnation, min(left, limits.drain_timeout), keep_state)
+        patience = min((deadline - loop.time()) / 2, limits.drain_timeout)
+        await asyncio.gather(self._finish(incarnation, patience, keep_state), self.beside.end(patience))
         # Sources are removed while the process ends, because there is nothing else to do. When the
         # network ends they stay until then: a supervisor that is killed meanwhile needs them.
         forgetting = asyncio.ensure_future(self.kept.forget_quietly(self.mod_id)) if forget and not keep_state else None
@@ -394,22 +421,13 @@ class Keeper(Machine):
             elif forget:
                 await self.kept.forget_quietly(self.mod_id)
 
-    async def _finish(self, incarnation: Incarnation, seconds: float, keep_state: bool) -> None:
+    async def _finish(self, incarnation: Incarnation | None, seconds: float, keep_state: bool) -> None:
         """Let the events in flight finish, unless the loop of the worker is blocked."""
+        if incarnation is None:
+            return
         in_flight, keep_state = incarnation.in_flight, keep_state and self.checkpoints.are_kept
         if not (in_flight.is_busy or keep_state) or not await incarnation.answers(seconds / 2):
             return
         deadline = self._loop.time() + seconds / 2
         if await incarnation.drained(deadline) and keep_state:
             await self.checkpoints.keep_last(incarnation, deadline)
-
-
-def _why_silent(incarnation: Incarnation, hang_timeout: float) -> tuple[str, Cause]:
-    """Return why a worker does not answer, in words and as a cause."""
-    if (by := incarnation.process.stopped_by()) is None:
-        return f"its event loop was blocked for more than {hang_timeout:g} s", Cause.HANG
-    return (
-        f"its process was stopped by {by} when it did not answer for {hang_timeout:g} s; to stop a worker for longer, "
-        "raise its limits.hang_timeout",
-        Cause.STOPPED,
-    )

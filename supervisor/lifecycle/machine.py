@@ -24,7 +24,7 @@ from ..calls import Caller, CopyQueue, DurableEvents, ModCounters, events_of
 from ..config import ModConfig, fingerprint
 from ..journal import Quarantine
 from ..limits import Exceeded
-from ..process import Cause, CrashLog, Exit, ModLog
+from ..process import Cause, CrashLog, CrashReport, Exit, ModLog
 from .checkpoints import Checkpoints
 from .crash_report import report_of_end, report_of_start
 from .incarnation import LAST_MOMENT, Incarnation, StartFailed
@@ -33,6 +33,7 @@ from .listener import Shared
 from .restart import GiveUp, Restart, RestartPolicy
 from .states import Action, State, Trigger, next_move
 from .trial import Probation, Trial
+from .trial_process import permits_trials
 
 logger = logging.getLogger("modvisor.keeper")
 
@@ -146,6 +147,18 @@ class Machine:
         self.adopt(config, log)
         self._shared.listener.changed()
 
+    def permits_trials(self) -> bool:
+        """Whether suspects are to wait for a trial process of the version that serves.
+
+        On probation there is none: the first crash brings the previous version back.
+        """
+        if self.probation is not None or self.checkpoints.are_kept:
+            return False
+        return self.kept.has_snapshot and permits_trials(self.config, self.manifest)
+
+    def can_start_trial(self) -> bool:
+        return self.state is State.READY
+
     # -- what happened
 
     def happened(self, trigger: Trigger, *, of: int | None = None, facts: Facts | None = None) -> None:
@@ -183,21 +196,43 @@ class Machine:
 
     def _report(self, facts: Facts) -> None:
         """Add a crash report to the log of crashes, and give it to the events that died."""
-        incarnation, mask = facts.incarnation, self._shared.recipe.redaction.text
+        incarnation = facts.incarnation
         if incarnation is None or facts.exit is None:
             assert facts.error is not None
-            report = report_of_start(self.mod_id, self.number, facts.error, self.log).masked(mask)
+            report = self._masked(report_of_start(self.mod_id, self.number, facts.error, self.log))
             self.last_error = f"restart failed: {report.detail}"
         else:
-            report = report_of_end(incarnation, facts.exit, self.resources_of(incarnation)).masked(mask)
+            report = self._report_of(incarnation, facts.exit)
             self.last_error = f"incarnation {incarnation.number} (pid {incarnation.pid}) ended: {report.detail}"
-        if incarnation is not None and not incarnation.in_flight.report.done():
+        self._add(report)
+        logger.warning("mod %s: %s", self.mod_id, self.last_error)
+
+    def report_trial(self, incarnation: Incarnation, exit: Exit) -> bool:
+        """Report the end of a trial process; return whether the suspects explain it.
+
+        It changes nothing else: the mod goes on serving.
+        """
+        report = replace(self._report_of(incarnation, exit), trial=True)
+        self._add(report)
+        text = "mod %s: its trial process, incarnation %d (pid %d), ended: %s"
+        logger.warning(text, self.mod_id, incarnation.number, incarnation.pid, report.detail)
+        return report.alone
+
+    def _report_of(self, incarnation: Incarnation, exit: Exit) -> CrashReport:
+        """Return the report of an end, judge by it, and give it to the events that died."""
+        report = self._masked(report_of_end(incarnation, exit, self.resources_of(incarnation)))
+        if not incarnation.in_flight.report.done():
             verdict = incarnation.in_flight.judge(report)
             report = replace(report, running=events_of(verdict.named), alone=not verdict.is_of_mod)
             incarnation.in_flight.report.set_result(report)
+        return report
+
+    def _masked(self, report: CrashReport) -> CrashReport:
+        return report.masked(self._shared.recipe.redaction.text)
+
+    def _add(self, report: CrashReport) -> None:
         self.crashes.add(report)
         self._shared.journal.keep_crash(self.mod_id, report.at, report.to_dict())
-        logger.warning("mod %s: %s", self.mod_id, self.last_error)
 
     def _decide(self, facts: Facts) -> tuple[Trigger, str | None]:
         """Return what an end amounts to, and why the mod stays down if it does."""

@@ -71,6 +71,15 @@ async def replace_worker(
     Raises:
         ReloadFailed: at any step before the switch.
     """
+    async with keeper.beside.held(config.limits.drain_timeout):
+        return await _replaced(
+            keeper, config, from_snapshot=from_snapshot, on_probation=on_probation, tentative=tentative
+        )
+
+
+async def _replaced(
+    keeper: Keeper, config: ModConfig, *, from_snapshot: bool, on_probation: bool, tentative: bool
+) -> Reloaded:
     if from_snapshot or keeper.incarnation is None:
         await keeper.trial.end()
     if keeper.incarnation is None:
@@ -102,7 +111,8 @@ async def revert(keeper: Keeper, probation: Probation, why: str) -> None:
     """
     failed, number = keeper.mod_id, keeper.serving
     try:
-        done = await _to_previous(keeper, probation)
+        async with keeper.beside.held(probation.config.limits.drain_timeout):
+            done = await _to_previous(keeper, probation)
     except ReloadFailed as error:
         logger.error("mod %s could not be rolled back (%s), the new version stays: %s", failed, why, error)
         if keeper.probation is probation:

@@ -48,6 +48,8 @@ class CrashReport:
         running: the events of ``in_flight`` whose handlers ran at the end, as far as the worker marks
             that; the others waited for something.
         alone: it was handling suspected events, and nothing else, so they are to blame, not the mod.
+        trial: it was a trial process, beside the one that serves: that one went on, and the end does
+            not count against the mod.
         resources: the newest sample before the end; None if it ended before the first sample.
         usage: what the kernel counted over its whole life: cpu_seconds, max_rss (bytes); None if
             unknown.
@@ -66,6 +68,7 @@ class CrashReport:
     in_flight: list[dict[str, Any]]
     in_flight_count: int
     alone: bool = False
+    trial: bool = False
     resources: dict[str, Any] | None = None
     usage: dict[str, Any] | None = None
     running: list[dict[str, Any]] = field(default_factory=list)

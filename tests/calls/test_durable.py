@@ -32,6 +32,7 @@ class FakeCaller:
         self.away: ModvisorError | None = None
         self.asked: list[tuple[Any, int]] = []
         self.answers: dict[Any, asyncio.Future[Any]] = {}
+        self.journeys: dict[Any, Journey] = {}
 
     def takes(self, journey: Journey) -> bool:
         return True
@@ -45,6 +46,7 @@ class FakeCaller:
     async def ask(self, journey: Journey, attempt: int) -> Any:
         n = journey.event.payload["n"]
         self.asked.append((n, attempt))
+        self.journeys[n] = journey
         self.answers[n] = asyncio.get_running_loop().create_future()
         answer = await self.answers[n]
         if isinstance(answer, Exception):
@@ -242,6 +244,24 @@ async def test_an_event_stays_accepted_when_its_mod_goes_away(durable: Durable) 
     with pytest.raises(Unanswered, match="has accepted the event and will handle it when it is back") as caught:
         await task
     assert (caught.value.code, durable.journal.answers, durable.late) == (Code.PENDING, [], [])
+
+
+@pytest.mark.parametrize(("delivery", "is_kept"), [("at_least_once", True), ("at_most_once", False)])
+async def test_an_event_that_was_begun_stays_accepted_only_if_it_may_be_repeated(
+    durable: Durable, delivery: str, is_kept: bool
+) -> None:
+    await durable.events.resume()
+    durable.caller.config = replace(durable.caller.config, delivery=delivery)
+    journey = journey_of(1)
+    task = asyncio.create_task(durable.events.ask(journey))
+    await settle()
+    durable.caller.away = AWAY
+    durable.caller.journeys[1].attempt += 1  # its worker died while it handled the event
+    await durable.answer(1, Unanswered("mod work ended", code=Code.MOD_CRASHED))
+    with pytest.raises(Unanswered) as caught:
+        await task
+    assert caught.value.code == (Code.PENDING if is_kept else Code.MOD_CRASHED)
+    assert durable.journal.answers == ([] if is_kept else [101])
 
 
 async def test_events_that_are_held_back_are_told_that_the_mod_went_away(durable: Durable) -> None:

@@ -429,7 +429,7 @@ def test_one_mod_is_checked_like_an_entry():
     assert str(caught.value).splitlines() == [
         "ID: unknown key; known here: aliases, audience, checkpoint_every, command, config, delivery, durable, enabled, env, "
         "id, launch, limits, max_attempts, name, optional, overlap, partition_by, path, paths, permissions, probation, "
-        "python, reload, required, requires, restart, speak_for, version, watch, workers",
+        "python, reload, required, requires, restart, speak_for, suspects, version, watch, workers",
         "restart.policy: expected one of permanent, transient, temporary, got 'always'",
     ]
 

@@ -62,6 +62,13 @@ def test_a_place_has_one_holder_and_an_alias_of_the_file_is_nobody_elses() -> No
     assert made.others[0].aliases == {"x"}
 
 
+def test_the_holder_of_a_place_gives_an_alias_to_the_mod_of_the_file_that_has_it_as_its_id() -> None:
+    file = entries("pkg.b", "pkg.d")
+    made = divide([kept("c", file["b"], aliases=["b", "d"])], file)
+    assert told(made) == {**NOTHING, "instead": {"b": "c"}}
+    assert made.instead["b"].aliases == {"b"}
+
+
 def test_an_alias_tells_a_swap_where_nothing_else_does() -> None:
     file = entries("pkg.a")
     assert told(divide([kept("c", aliases=["a"])], file)) == {**NOTHING, "instead": {"a": "c"}}

@@ -17,6 +17,7 @@ MANIFEST = Manifest(
     observes=("*",),
     file="/srv/mods/wiki/mod.py",
     resumable=True,
+    side_by_side=True,
     enforced={"memory": "RLIMIT_DATA"},
 )
 
@@ -26,9 +27,11 @@ def test_a_manifest_is_read_as_it_is_written() -> None:
 
 
 def test_what_an_older_worker_leaves_out_has_a_default() -> None:
-    data = {key: value for key, value in MANIFEST.to_dict().items() if key not in ("resumable", "enforced")}
+    data = {
+        key: value for key, value in MANIFEST.to_dict().items() if key not in ("resumable", "side_by_side", "enforced")
+    }
     found = Manifest.from_dict(data)
-    assert (found.resumable, found.enforced) == (False, {})
+    assert (found.resumable, found.side_by_side, found.enforced) == (False, False, {})
 
 
 @pytest.mark.parametrize(

@@ -113,12 +113,15 @@ class Life(RuleBasedStateMachine):
         mod=MODS,
         starts=st.lists(st.sampled_from(STARTS), max_size=1),
         observes=st.booleans(),
+        side_by_side=st.booleans(),
         in_quarantine=st.sampled_from([*[False] * 9, True]),
     )
-    def begin(self, mod: dict[str, Any], starts: list[str], observes: bool, in_quarantine: bool) -> None:
+    def begin(
+        self, mod: dict[str, Any], starts: list[str], observes: bool, side_by_side: bool, in_quarantine: bool
+    ) -> None:
         async def make() -> None:
             self.world = World(self.folder, **{**mod, "limits": {**LIMITS, **mod["limits"]}})
-            self.world.conduct.observes = observes
+            self.world.conduct.observes, self.world.conduct.side_by_side = observes, side_by_side
             self.world.conduct.starts.extend(starts)
             self.laws = Laws(self.world)
             opening = asyncio.ensure_future(self.world.open(in_quarantine=in_quarantine))

@@ -94,7 +94,7 @@ async def test_while_one_mod_goes_mad_another_answers_all_the_time(
     assert answered > 0
     assert (await network.process_event(Event("mad.sane", "agent:alice"))).success, "it is back"
     stats = network.get_network_stats()["mods"]
-    assert stats["mad"]["restarts"] == (0 if kind == "memory" else len(reports))
+    assert stats["mad"]["restarts"] == (0 if kind == "memory" else sum(not report["trial"] for report in reports))
     assert stats["echo"]["restarts"] == 0
 
 

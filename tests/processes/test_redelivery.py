@@ -116,7 +116,8 @@ async def test_the_event_that_kills_is_found_in_one_more_crash_and_not_blamed_on
 async def test_events_that_come_meanwhile_wait_behind_those_under_suspicion(
     network: AgentNetwork, write_mod: WriteMod
 ) -> None:
-    await load(network, write_mod, "work", WORK, restart={"first_delay": 0.2, "max_delay": 0.2})
+    """Where no trial process may run beside."""
+    await load(network, write_mod, "work", WORK, suspects="alone", restart={"first_delay": 0.2, "max_delay": 0.2})
     suspects = [start(network, n) for n in range(3)]
     await in_flight(network, 3)
     os.kill(network.get_loaded_mods()["work"]["pid"], signal.SIGKILL)

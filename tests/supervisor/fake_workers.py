@@ -61,6 +61,7 @@ class Conduct:
     holds_pipe: bool = False  # something it started keeps its end of the pipe open
     observes: bool = False
     resumable: bool = False  # it can be activated again after a deactivate
+    side_by_side: bool = False  # two of them may handle events at once
 
 
 @dataclass
@@ -292,6 +293,7 @@ class FakeWorker:
             **_MANIFEST,
             "observes": ["work.*"] if self.conduct.observes else [],
             "resumable": self.conduct.resumable,
+            "side_by_side": self.conduct.side_by_side,
         }
 
     async def _activate(self) -> None:

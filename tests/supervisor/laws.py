@@ -163,7 +163,13 @@ class Laws:
         at_once = [each for each in worker.handling.values() if not each.nested]
         if len(at_once) > self.world.mod.limits.concurrency:
             self.broken(f"{len(at_once)} events at once")
-        trial = {journey.event.event_id for journey in self.world.keeper.caller._trial}
+        keeper = self.world.keeper
+        suspects = keeper.caller._trial
+        if keeper.beside.incarnation is not None and keeper.beside.incarnation.pid == worker.pid:
+            suspects = keeper.caller.beside.trial
+            if not suspects:
+                self.broken(f"event {handling.event['payload']['n']} is no suspect, and handled beside")
+        trial = {journey.event.event_id for journey in suspects}
         if trial and not trial >= {each.id for each in at_once}:
             self.broken(f"event {handling.event['payload']['n']}: suspects {trial} are not alone: {at_once}")
 
@@ -264,6 +270,7 @@ class Laws:
             return
         resting = (State.READY, State.FAILED, State.QUARANTINED, State.STOPPED)
         assert keeper.state in resting, f"the mod is {keeper.state} for ever"
+        assert keeper.beside.incarnation is None, "suspects are tried for ever"
         if keeper.state is State.READY:
             assert keeper.incarnation is not None
             assert keeper.caller._in_flight is keeper.incarnation.in_flight, "a mod that is ready is not fed events"
@@ -272,7 +279,7 @@ class Laws:
         books = (
             caller._admitted,
             caller._granted,
-            len(caller._trial),
+            len(caller._trial) + len(caller.beside.trial),
             caller.depth,
             caller._waiting_bytes,
             len(keeper.durable),

@@ -75,6 +75,12 @@ ENTRY = st.fixed_dictionaries(
 )
 
 
+def _with_trials(entry: dict[str, Any]) -> dict[str, Any]:
+    """Change a mod so that it permits trial processes, and has restarts left."""
+    limits, restart = {**entry["limits"], "concurrency": 4, "queue": 10}, {**entry["restart"], "max_restarts": 10}
+    return {**entry, "limits": limits, "restart": restart, "checkpoint_every": None, "reload": "side_by_side"}
+
+
 def path_of(mod_id: str) -> str:
     return f"pkg.{mod_id.partition('@')[0]}"
 
@@ -127,16 +133,19 @@ class WholeLife(RuleBasedStateMachine):
         entries=st.fixed_dictionaries(dict.fromkeys(IDS, ENTRY)),
         workers=st.sampled_from([None, None, None, 2]),
         resumable=st.booleans(),
+        side_by_side=st.booleans(),
     )
-    def begin(self, entries: dict[str, Any], workers: int | None, resumable: bool) -> None:
+    def begin(self, entries: dict[str, Any], workers: int | None, resumable: bool, side_by_side: bool) -> None:
         self.entries = entries
+        if side_by_side:
+            entries.update({mod_id: _with_trials(entry) for mod_id, entry in entries.items()})
         for mod_id in ("b", "d"):
             entries[mod_id] = {**entries[mod_id], "workers": workers}
 
         async def make() -> None:
             self.world = WholeWorld(Path(self.folder.name), [self.entry("a"), self.entry("b")])
             self.world.editions = dict.fromkeys(map(path_of, IDS), 1)
-            self.world.conduct.resumable = resumable
+            self.world.conduct.resumable, self.world.conduct.side_by_side = resumable, side_by_side
             self.laws = WholeLaws(self.world)
             await self.world.start()
 
@@ -155,6 +164,11 @@ class WholeLife(RuleBasedStateMachine):
     def send(self, to: str, do: str, count: int, everybody: bool, timeout: float | None, pause: float) -> None:
         destination = "agent:broadcast" if everybody else f"mod:{to}"
         self.do(lambda: [self.world.send(destination, do, timeout=timeout) for _ in range(count)], pause)
+
+    @rule(to=MOD_IDS, do=st.sampled_from(["poison", "poison later", "spin", "nest poison"]), pause=PAUSES)
+    def send_a_deadly_one_among_others(self, to: str, do: str, pause: float) -> None:
+        destination = f"mod:{to}"
+        self.do(lambda: [self.world.send(destination, each) for each in ("slow", do, "slow", "answer")], pause)
 
     @precondition(lambda self: any(not sent.task.done() for sent in self.world.sent))
     @rule(index=st.integers(0, 20), pause=PAUSES)
@@ -357,7 +371,8 @@ class WholeLife(RuleBasedStateMachine):
     def _serve_again(self) -> None:
         """Each mod serves, or does when it is asked to."""
         for mod in self.world.mods:
-            for _ in range(1 + 3 * len(self.world.sent)):  # deadly events that were kept are tried again
+            # Deadly events that were kept are tried again, at most three times alone, and twice together.
+            for _ in range(3 + 3 * len(self.world.sent)):
                 if mod.state is State.READY:
                     break
                 answer = self.run(self.network.restart_mod(mod.mod_id))

@@ -112,6 +112,10 @@ class WholeLaws:
             assert keeper.incarnation is not None, f"mod {keeper.mod_id} is {keeper.state} and fed events"
             assert fed is keeper.incarnation.in_flight, f"another incarnation of {keeper.mod_id} is fed events"
             assert keeper.state is State.READY, f"mod {keeper.mod_id} is {keeper.state} and fed events"
+        tried = keeper.beside.incarnation
+        if tried is not None and keeper.incarnation is not None and tried.pipe.closed is None:
+            versions = tried.manifest, keeper.incarnation.manifest
+            assert versions[0] == versions[1], f"mod {keeper.mod_id} tries suspects with another version: {versions}"
 
     # -- when nothing happens any more
 
@@ -133,17 +137,21 @@ class WholeLaws:
 
     @staticmethod
     def _check_keeper_at_rest(keeper: Keeper) -> None:
+        assert keeper.beside.incarnation is None, f"mod {keeper.mod_id} tries suspects for ever"
         if keeper.state is State.READY:
             assert keeper.incarnation is not None
             assert keeper.caller._in_flight is keeper.incarnation.in_flight, f"{keeper.mod_id} is ready and not fed"
             handled = [journey.event.payload for journey in keeper.incarnation.in_flight.handling.values()]
             assert not keeper.incarnation.in_flight.is_busy, f"mod {keeper.mod_id} handles {handled} for ever"
         caller = keeper.caller
-        books = caller._admitted, caller._granted, caller._trial, caller.depth, len(keeper.durable)
-        assert books == (0, 0, set(), 0, 0), f"an event of {keeper.mod_id} is lost in the books: {books}"
+        suspects = len(caller._trial), len(caller.beside.trial)
+        books = caller._admitted, caller._granted, suspects, caller.depth, len(keeper.durable)
+        assert books == (0, 0, (0, 0), 0, 0), f"an event of {keeper.mod_id} is lost in the books: {books}"
 
     @staticmethod
     def is_busy(keeper: Keeper) -> bool:
+        if keeper.beside.incarnation is not None:
+            return True
         return bool(keeper.caller.in_flight_count or keeper.caller.depth or keeper.state not in AT_REST)
 
     def _check_disk(self, disk: OnDisk) -> None:
@@ -187,7 +195,8 @@ class WholeLaws:
                 assert mod_id in now, f"mod {mod_id} was loaded, and is not any more: {list(now)}"
         for entry in () if self.disk_was_full else entries:
             holders = [mod.mod_id for mod in now.values() if _place(mod) == entry]
-            serve = [*holders, *([entry] if entry in now and entry not in holders else [])]
+            own = [entry] if entry in now and entry not in holders and _place(now[entry]) is None else []
+            serve = [*holders, *own]
             explicit = entry in now and now[entry].config.spec is not None
             assert len(serve) == 1 or explicit, f"for mod {entry} of the file there are {serve} of {list(now)}"
         for mod in now.values():
@@ -201,7 +210,7 @@ def _place(mod: Mod) -> str | None:
 def _pids_of(keeper: Keeper) -> set[int]:
     """The pids of the processes that a keeper has: the one that serves, and the one that rests."""
     resting: Any = keeper.probation.resting if keeper.probation is not None else None
-    return {each.pid for each in (keeper.incarnation, resting) if each is not None and not each.process.exited.done()}
+    return {each.pid for each in (*keeper.incarnations, resting) if each is not None and not each.process.exited.done()}
 
 
 async def turns(count: int) -> None:

@@ -15,7 +15,7 @@ from modvisor.ipc.errors import Code, RemoteProtocolError
 from modvisor.ipc.pipe import Pipe
 from modvisor.mods.base import BaseMod
 from modvisor.worker import limits
-from modvisor.worker.life import MAX_NEWS, Life
+from modvisor.worker.life import MAX_NEWS, Life, is_side_by_side
 from modvisor.worker.loader import LoadFailed
 from modvisor.worker.sources import LOCAL
 from tests.conftest import until
@@ -120,6 +120,7 @@ async def test_a_load_imports_configures_and_initializes(params: Callable[..., d
     assert manifest["patterns"] == ["notes.add"]
     assert (manifest["version"], manifest["description"]) == ("3.4", "Notes.")
     assert manifest["enforced"] == {"memory": "RLIMIT_DATA"}
+    assert manifest["side_by_side"]
     assert config["seen"] == ("notes", 2)
     assert (os.environ["NOTES"], sys.path[0]) == ("yes", "/first")
     assert [Path(file).name for file in life.own_files()] == ["mod.py"]
@@ -127,6 +128,24 @@ async def test_a_load_imports_configures_and_initializes(params: Callable[..., d
     await life.calls["shutdown"]({})
     assert life.is_shut_down
     await life.close(1.0)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["activate", "deactivate", "get_state", "set_state", "merge_state", "split_state", "on_dependency"],
+)
+async def test_a_mod_that_holds_what_one_process_has_does_not_run_side_by_side(name: str) -> None:
+    class Plain(BaseMod):
+        def initialize(self) -> bool:
+            return True
+
+    assert is_side_by_side(Plain, ["work.do", "*"], [])
+    assert not is_side_by_side(type("Holds", (Plain,), {name: lambda self, *_: None}), ["work.do"], [])
+
+
+async def test_a_mod_that_hears_of_changes_does_not_run_side_by_side() -> None:
+    assert not is_side_by_side(BaseMod, ["work.do"], ["*"])
+    assert not is_side_by_side(BaseMod, ["work.do", "system.notification.register_agent"], [])
 
 
 async def test_a_load_that_the_mod_refuses(params: Callable[..., dict[str, Any]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .tables import NOTHING, clock, decimal, duration, size, whole
+from .figures import NOTHING, clock, decimal, duration, size, whole
 
 
 def crash_text(report: dict[str, Any]) -> str:
@@ -22,6 +22,8 @@ def crash_text(report: dict[str, Any]) -> str:
         lines.append(f"  was handling {names}" + (f" and {more} more" if more else ""))
         if report.get("alone"):
             lines.append("  which was under suspicion and handled alone: the event is to blame, not the mod")
+    if report.get("trial"):
+        lines.append("  it was a trial process, beside the one that serves, which went on")
     words = report["traceback"] or "\n".join(report["log"][-5:])
     lines += [f"    {line}" for line in words.splitlines()]
     return "\n".join(lines)
