@@ -175,7 +175,7 @@ class Inboxes(Channels):
             inbox = agent.inbox
             # Nearly every receiver takes this branch. It does what `_put` does without the call:
             # a thousand inboxes then take a fifth of the time.
-            if agent.arrival is None and len(inbox.events) < most and inbox.size <= most_bytes:
+            if agent.arrival is None and 0 < len(inbox.events) < most and inbox.size <= most_bytes:
                 inbox.events.append(item)
                 inbox.size += size
                 reached += 1

@@ -17,6 +17,7 @@ Memory = bool | bytes
 it came in."""
 
 _OVERHEAD = 256  # bytes that an entry takes beside the answer itself
+_ROOM = 256  # of this many answers one is forgotten early: to forget one for each event costs more
 
 
 class Answers:
@@ -113,14 +114,18 @@ class Answers:
         if answer is not None:
             self._entries[key] = answer
             self._bytes += len(answer) - len(former)
-            self._evict()
+            if self._bytes > self._max_bytes:
+                self._evict()
 
     def _evict(self) -> None:
-        """Forget the oldest answers, until the others fit."""
-        while self._bytes > self._max_bytes or len(self._answered) > self._max_entries:
-            oldest = self._entries.pop(self._answered.popleft())
+        """Forget the oldest answers, until the others fit with a little room for the next ones."""
+        entries, answered, size = self._entries, self._answered, self._bytes
+        most, most_bytes = (limit - limit // _ROOM for limit in (self._max_entries, self._max_bytes))
+        while size > most_bytes or len(answered) > most:
+            oldest = entries.pop(answered.popleft())
             assert isinstance(oldest, (bytes, _Large))
-            self._bytes -= len(oldest) + _OVERHEAD
+            size -= len(oldest) + _OVERHEAD
+        self._bytes = size
 
 
 class _Large:

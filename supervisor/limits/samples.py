@@ -18,8 +18,9 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import psutil
 
@@ -73,6 +74,14 @@ class ProcessSample:
     tree: tuple[int, ...] = ()
 
 
+Doing = tuple[tuple[Any, ...], ...]
+"""What each process of a tree is and has used, without the core that it ran on last."""
+
+
+def _doing(tree: list[Process]) -> Doing:
+    return tuple(process[:-1] for process in tree)
+
+
 @dataclass(slots=True)
 class _Past:
     """What the sampler remembers of a worker from one pass to the next."""
@@ -83,8 +92,8 @@ class _Past:
     percent: float | None = None  # the newest figure
     uss: int | None = None
     uss_at: float = -math.inf
-    uss_tree: list[Process] = field(default_factory=list)  # when it was measured
-    tree: list[Process] = field(default_factory=list)  # when the figures below were read
+    uss_doing: Doing = ()  # when it was measured
+    doing: Doing = ()  # when the figures below were read
     figures_at: float = -math.inf
     open_files: int | None = None
     disk_bytes: tuple[int | None, int | None] = (None, None)
@@ -190,9 +199,10 @@ class Sampler(ABC):
 
     def _read_figures(self, past: _Past, tree: list[Process], now: float, thorough: bool) -> None:
         """Read the figures that cost a look into further files, unless they are known to be the same."""
-        if thorough or tree != past.tree or now - past.figures_at >= self._uss_interval:
+        doing = _doing(tree)
+        if thorough or doing != past.doing or now - past.figures_at >= self._uss_interval:
             pid = tree[0].pid
-            past.tree, past.figures_at = tree, now
+            past.doing, past.figures_at = doing, now
             past.open_files, past.disk_bytes = self._open_files(pid), self._disk_bytes(pid)
 
     def _cpu_percent(self, tree: list[Process], now: float) -> float | None:
@@ -221,10 +231,10 @@ class Sampler(ABC):
             (past, pid)
             for past, pid in workers
             if (age := now - past.uss_at) >= self._uss_interval
-            and (thorough or trees[pid] != past.uss_tree or age >= _IDLE_INTERVALS * self._uss_interval)
+            and (thorough or _doing(trees[pid]) != past.uss_doing or age >= _IDLE_INTERVALS * self._uss_interval)
         ]
         for past, pid in heapq.nsmallest(self._uss_budget(len(workers), now), due, key=lambda each: each[0].uss_at):
-            past.uss, past.uss_at, past.uss_tree = self._uss(pid), now, trees[pid]
+            past.uss, past.uss_at, past.uss_doing = self._uss(pid), now, _doing(trees[pid])
 
     def _uss_budget(self, workers: int, now: float) -> int:
         """Return how many to measure now: of all workers, the share of the interval since the last

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
 from contextlib import suppress
 from typing import Any
@@ -17,6 +18,20 @@ from modvisor.supervisor.agents.inbox import MAX_SOURCES, OTHERS, Inbox, Losses
 from .registries import Registry
 
 pytestmark = pytest.mark.anyio
+
+
+def test_an_inbox_that_nothing_ever_came_into_takes_little_memory_and_shares_no_events() -> None:
+    tracemalloc.start()
+    try:
+        inboxes = [Inbox() for _ in range(100)]
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken / len(inboxes) < 300
+    inboxes[0].append(Event("chat.message"), 10, "agent:alice")
+    assert [len(inbox) for inbox in inboxes[:3]] == [1, 0, 0]
+    with pytest.raises(IndexError):
+        inboxes[1].popleft()
 
 
 def test_an_inbox_is_first_in_first_out_and_counts_bytes() -> None:

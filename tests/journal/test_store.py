@@ -90,6 +90,16 @@ def test_an_answer_is_remembered_within_its_bounds(make: Callable[..., Store]) -
     assert store.totals.answer_bytes == len(ANSWER), "old answers go when a new one comes"
 
 
+def test_an_event_and_its_answer_take_four_statements(make: Callable[..., Store]) -> None:
+    store = make()
+    store.answered(accept(store, "first").seq, ANSWER)
+    statements: list[str] = []
+    store.connection.set_trace_callback(statements.append)
+    for number in range(10):
+        store.answered(accept(store, f"event-{number}").seq, ANSWER)
+    assert len(statements) == 4 * 10
+
+
 def test_every_worker_of_a_mod_and_its_successor_know_its_answers(make: Callable[..., Store]) -> None:
     store = make()
     store.answered(accept(store, "one", mod_id="wiki#0").seq, ANSWER)

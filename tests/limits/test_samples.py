@@ -442,6 +442,14 @@ def test_figures_of_a_worker_that_did_something_are_read_in_every_pass(made_up: 
         clock.now += 0.1
 
 
+def test_a_worker_that_only_went_to_another_core_has_done_nothing(made_up: MadeUpSampler, clock: Clock) -> None:
+    for stat in (b"on core 0", b"on core 1"):  # it answered a ping
+        made_up.trees = {10: [process(10)._replace(stat=stat)]}
+        made_up.sample([10], thorough=False)
+        clock.now += 10.0
+    assert made_up.figures_read == 1
+
+
 def test_whoever_asks_for_fresh_figures_gets_them(made_up: MadeUpSampler) -> None:
     made_up.trees = {10: [process(10)]}
     for number in (1, 2):
