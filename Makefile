@@ -7,7 +7,7 @@ PEERS  := .venv-peers/openagents
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all long coverage check format house docs diagram bench bench-smoke cost crossings chaos reloads strangers clean
+.PHONY: help run test test-all long coverage check format house docs diagram bench bench-smoke cost profile crossings chaos reloads strangers clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,10 +34,16 @@ test: $(VENV)/.installed  ## the tests, in three processes (three minutes)
 # What a worker's life depends on, with workers that are not forked; all of it: make test ARGS="--launch exec tests/processes".
 LIFE := $(patsubst %,tests/processes/test_%.py,endings forked isolation limits loading reload trees)
 
-test-all: $(VENV)/.installed  ## the slow ones too: the wheel, real peers, long loops, what measures; workers that are not forked
+# What meets the event loop most: `modvisor run` and the tests are on uvloop where it is installed, so here on asyncio's own.
+LOOP := $(patsubst %,tests/processes/test_%.py,durable events exclusive fairness floods output redelivery reload) \
+	$(patsubst %,tests/http/test_%.py,bodies servers streams) \
+	$(patsubst %,tests/ipc/test_%.py,pipe spinning writing reading)
+
+test-all: $(VENV)/.installed  ## the slow ones too: the wheel, real peers, long loops, what measures; workers that are not forked; asyncio's loop
 	@$(BIN)/python -m pytest -m "slow" -n 2 --dist loadfile --ignore tests/benchmarks $(ARGS)
 	@$(BIN)/python -m pytest -m "slow" tests/benchmarks $(ARGS)
 	@$(BIN)/python -m pytest -m "not slow" --launch exec $(LIFE)
+	@$(BIN)/python -m pytest -m "not slow" --loop asyncio -n 2 --dist loadfile $(LOOP)
 
 # Seconds and kills by hand: make long FOR=60 KILLS=10
 long: $(VENV)/.installed  ## an hour of random histories of a whole network on a virtual clock, then 100 kills of a supervisor, twice
@@ -85,7 +91,7 @@ $(PEERS)/.ready: pyproject.toml $(VENV)/.installed
 	@$(PEERS)/bin/python -m pip install -qq --disable-pip-version-check --group peers
 	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["peers"], end="")' > $@
 
-bench: $(VENV)/.installed $(PEERS)/.ready  ## our figures beside the machine's floor and others', into docs/ (four minutes)
+bench: $(VENV)/.installed $(PEERS)/.ready  ## our figures beside the machine's floor and others', into docs/ (five minutes)
 	@$(BIN)/python -m benchmarks.speed --write docs $(ARGS)
 
 bench-smoke: $(VENV)/.installed  ## every measurement of it once, with tiny counts: does it work? (20 seconds)
@@ -93,6 +99,9 @@ bench-smoke: $(VENV)/.installed  ## every measurement of it once, with tiny coun
 
 cost: $(VENV)/.installed  ## processor time per event, memory, starts; beside another checkout: ARGS="--against PYTHON"
 	@$(BIN)/python -m benchmarks.speed.cost $(ARGS)
+
+profile: $(VENV)/.installed  ## which functions an event calls in supervisor and worker, how often; one at a time: ARGS="--width 1"
+	@$(BIN)/python -m benchmarks.speed.profiling $(ARGS)
 
 crossings: $(VENV)/.installed  ## how many files a load, an event, a reload, a restart and an unload cross
 	@$(BIN)/python benchmarks/crossings.py $(ARGS)

@@ -9,12 +9,12 @@ switch and answer are included. Meanwhile the mod is asked each millisecond, as 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import statistics
 import tempfile
 from pathlib import Path
 
 from ending import machine
+from running import run
 from saving import save_to_answer
 
 from modvisor.supervisor import AgentNetwork
@@ -30,7 +30,7 @@ async def _alone(saves: int) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=20)
-    times = sorted(each * 1000 for each in asyncio.run(_alone(parser.parse_args().rounds)))
+    times = sorted(each * 1000 for each in run(_alone(parser.parse_args().rounds)))
     print(machine())
     print(
         f"save to the first answer of the new code, {len(times)} saves: p50 {statistics.median(times):.1f} ms, "

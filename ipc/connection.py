@@ -12,6 +12,7 @@ memory.
 from __future__ import annotations
 
 import struct
+import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from typing import Any
@@ -48,7 +49,7 @@ MAX_REQUESTS = 10_000
 """Default cap on unanswered requests, each way: a silent peer must not fill our memory."""
 
 _READ = 256 * 1024  # bytes of one read, unless a larger frame is expected
-_FIRST = 16 * 1024  # bytes of the first reads: many pipes never need more
+_FIRST = 4 * 1024  # bytes of the first reads: pipes of mods that are hardly asked never need more
 _ROOM = 4096  # bytes that `buffer` offers at least
 _KEPT = 16 * 1024  # up to this size a response keeps its frame, to be remembered by it
 _SCANNED = range(1024, 64 * 1024)  # sizes of the frames that are scanned before they are decoded
@@ -57,6 +58,15 @@ _HEADER = struct.Struct(">I")
 _PLACE = struct.Struct(">QQ")  # of lent bytes: where they begin, how many they are
 _REST = 64 * 1024  # cap on a message without its lent bytes
 _ABANDONED = object()  # replaces a waiter that gave up
+
+
+class _OfThread(threading.local):
+    """What all connections of a thread share: a scanner takes 42 KB."""
+
+    scanner: msgpack.Unpacker | None = None
+
+
+_of_thread = _OfThread()
 
 
 class FrameDecoder:
@@ -100,12 +110,12 @@ class FrameDecoder:
 
     def _make_room(self) -> None:
         held = self._end - self._start
-        wanted = _READ
+        wanted = step = min(4 * len(self._buffer), _READ)
         if held >= 4:
-            wanted = max(_READ, 4 + _HEADER.unpack_from(self._buffer, self._start)[0])
+            wanted = max(step, 4 + _HEADER.unpack_from(self._buffer, self._start)[0])
         # Grow with what really arrived, so that a length alone cannot make us allocate.
         # Doubling keeps the number of copies linear.
-        size = min(wanted, max(2 * held, _READ))
+        size = min(wanted, max(2 * held, step))
         fresh = bytearray(max(size, held + _ROOM))
         fresh[:held] = memoryview(self._buffer)[self._start : self._end]
         self._buffer, self._start, self._end = fresh, 0, held
@@ -153,6 +163,7 @@ class Connection:
     ) -> None:
         self.max_frame = max_frame
         self.max_requests = max_requests
+        self._takes_events = takes_events
         self._usual: Callable[[memoryview], Message | None] = event_request if takes_events else event_answer
         self.frames = FrameDecoder(max_frame)
         self.next_id = 0
@@ -165,12 +176,16 @@ class Connection:
         self._size_to_check = min(max_frame, LARGE) - EVENT_AT
         self._borrowing = 0  # bytes that the message being decoded has borrowed so far
         self.copied = 0  # bytes borrowed by all messages; the reader resets it
-        self._scanner = msgpack.Unpacker(read_size=1024)
 
     @property
     def in_flight(self) -> int:
         """Our unanswered requests, abandoned ones included."""
         return len(self._asked)
+
+    @property
+    def is_expecting(self) -> bool:
+        """Whether the peer is to send something soon: a response, or the next event."""
+        return bool(self._asked) or (self._takes_events and not self._to_answer)
 
     @property
     def owed(self) -> int:
@@ -216,16 +231,18 @@ class Connection:
         asked[request_id] = waiter
         return request_id, EVENT_FRAME.pack(EVENT_AT + len(packed), EVENT_START, request_id, EVENT_REST) + packed
 
-    def answer(self, request_id: int, response: EventResponse) -> bytes | None:
-        """Frame the answer to an event. None: it is not of the usual form, see `respond`."""
+    def answer(self, request_id: int, response: EventResponse | None) -> bytes | None:
+        """Frame the answer to an event, None if it is passed on. Return None: it is not of the usual form, see `respond`."""
         data = answer_frame(request_id, response)
         if data is None:
             return None
         if self._broken is not None:
             raise self._useless()
         if len(data) >= self._size_to_check:
-            self._check_size(len(data) - _HEADER.size, lambda: weight(response.data))
-        self._answered(request_id)
+            self._check_size(len(data) - _HEADER.size, lambda: 0 if response is None else weight(response.data))
+        if (heavy := self._to_answer.pop(request_id, None)) is None:
+            raise self._not_open(request_id)
+        self._weight -= heavy
         return data
 
     def respond(self, request_id: int, result: Any, *, has_large: bool = False) -> bytes:
@@ -335,13 +352,17 @@ class Connection:
         nothing. A smaller one costs less than scanning all small frames would, and it is the last
         frame of its peer.
         """
+        scanner, _of_thread.scanner = _of_thread.scanner or msgpack.Unpacker(read_size=1024), None
+        begin = scanner.tell()
         try:
-            self._scanner.feed(frame)
-            self._scanner.skip()
+            scanner.feed(frame)
+            scanner.skip()
         except (ValueError, msgpack.UnpackException) as error:
             raise RemoteProtocolError(
                 f"frame of {len(frame)} bytes is not a msgpack value: {error or type(error).__name__}"
             ) from None
+        if scanner.tell() - begin == len(frame):  # else it still holds what follows the value
+            _of_thread.scanner = scanner
 
     def _accept(self, request: Request, heavy: int) -> None:
         to_answer = self._to_answer
@@ -356,14 +377,8 @@ class Connection:
         if request_id not in self._to_answer:
             raise self._not_open(request_id)
         data = self._frame(message, has_large)
-        self._answered(request_id)
+        self._weight -= self._to_answer.pop(request_id)
         return data
-
-    def _answered(self, request_id: int) -> None:
-        heavy = self._to_answer.pop(request_id, None)
-        if heavy is None:
-            raise self._not_open(request_id)
-        self._weight -= heavy
 
     def _borrow(self, code: int, data: bytes) -> Any:
         """Return what a msgpack extension type stands for: lent bytes, if it is our type."""

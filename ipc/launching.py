@@ -22,6 +22,11 @@ ORDER_FDS = 4
 output, the worker's dump file."""
 
 
+SUPERVISOR_NICE = -5
+"""The niceness that the supervisor takes for itself where it may: three times the usual share of the
+processor. The guardian gives it up, so that mods have the usual share."""
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """Supervisor to guardian: start a worker.
@@ -32,20 +37,30 @@ class Order:
             which has imported all that a worker needs.
         cgroup: a folder; a forked worker begins in this cgroup if the system allows that. Empty:
             none.
+        is_ahead: nobody waits for this worker yet, so a forked one may do ahead what a load would
+            have it do.
     """
 
     argv: list[bytes]
     env: dict[bytes, bytes]
     cwd: bytes
     cgroup: bytes = b""
+    is_ahead: bool = False
 
     @classmethod
     def of(
-        cls, argv: list[str], env: dict[str, str], cwd: str | os.PathLike[str], cgroup: str | os.PathLike[str] = ""
+        cls,
+        argv: list[str],
+        env: dict[str, str],
+        cwd: str | os.PathLike[str],
+        cgroup: str | os.PathLike[str] = "",
+        *,
+        is_ahead: bool = False,
     ) -> Order:
         """Build an order from text, encoded as the system encodes it."""
         variables = {os.fsencode(name): os.fsencode(value) for name, value in env.items()}
-        return cls([os.fsencode(argument) for argument in argv], variables, os.fsencode(cwd), os.fsencode(cgroup))
+        words = [os.fsencode(argument) for argument in argv]
+        return cls(words, variables, os.fsencode(cwd), os.fsencode(cgroup), is_ahead)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +146,8 @@ def encode(message: Message) -> bytes:
 def decode(data: bytes) -> Message:
     """Return the message in one datagram; raise `RemoteProtocolError` for anything else."""
     match unpack(data):
-        case ["Order", [*argv], dict(env), bytes(cwd), bytes(cgroup)]:
-            return Order(argv, env, cwd, cgroup)
+        case ["Order", [*argv], dict(env), bytes(cwd), bytes(cgroup), bool(is_ahead)]:
+            return Order(argv, env, cwd, cgroup, is_ahead)
         case ["Started", int(pid), int(warden), int(start_time), bool(in_cgroup)]:
             return Started(pid, warden, start_time, in_cgroup)
         case ["Importing", str(name)]:

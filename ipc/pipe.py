@@ -169,6 +169,7 @@ class Pipe(PipeReader, PipeWriter):
         """Send a notification; drop it silently if the pipe is closed."""
         if self._closed is None:
             self._write(self._connection.notify(method, params))
+            self._cork()  # many may follow
 
     # -- answering
 
@@ -188,14 +189,14 @@ class Pipe(PipeReader, PipeWriter):
                 if self._spinner is not None:
                     self._spinner.expect(_FOR_LARGE)
 
-    def answer(self, request_id: int, response: EventResponse) -> None:
-        """Answer an event; raise as `respond` does."""
+    def answer(self, request_id: int, response: EventResponse | None) -> None:
+        """Answer an event, or pass it on with None; raise as `respond` does."""
         if self._closed is not None:
             return
         data = self._connection.answer(request_id, response)
         if data is not None:
             self._write(data)
-        else:
+        elif response is not None:
             self.respond(request_id, {"response": response.to_dict()}, has_large=has_large(response.data))
 
     def refuse(self, request_id: int, code: str, message: str, details: dict[str, Any] | None = None) -> None:

@@ -110,7 +110,7 @@ class PipeReader:
             if self._spinner is not None:
                 self._spinner.came()
             self._take_turn()
-            if self._spinner is not None and self._connection.in_flight:
+            if self._spinner is not None and self._connection.is_expecting:
                 self._spinner.expect()
 
     def _go_on(self) -> None:

@@ -27,6 +27,9 @@ from .stepwise import STEPWISE
 _EVENT_HEAD, _ANSWER_HEAD = struct.Struct(">3sQ13s"), struct.Struct(">3sQ11s")
 EVENT_START, EVENT_REST = b"\x94\x00\xcf", b"\xa5event\x81\xa5event"
 _ANSWER_START, _ANSWER_REST = b"\x94\x01\xcf", b"\xc0\x81\xa8response"
+
+# [1, id, null, null]: the mod passes the event on.
+_PASS, _PASS_FRAME, _PASS_REST = struct.Struct(">3sQ2s"), struct.Struct(">I3sQ2s"), b"\xc0\xc0"
 EVENT_AT, _ANSWER_AT = _EVENT_HEAD.size, _ANSWER_HEAD.size
 
 # With the length of the frame before it.
@@ -35,8 +38,19 @@ EVENT_FRAME, _ANSWER_FRAME = struct.Struct(">I3sQ13s"), struct.Struct(">I3sQ11s"
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _TEXT = frozenset({str})
 
+
+class _Missing(Exception):
+    """msgspec is not there: no frame is of the usual form."""
+
+
+def _missing(_value: Any, /) -> Any:
+    raise _Missing
+
+
+# Bound here, because a mod may replace the functions of the module.
+_encode = _event_in = _response_in = _missing
+_NOT_USUAL: tuple[type[Exception], ...] = (_Missing,)
 if msgspec is not None:
-    # Bound here, because a mod may replace the functions of the module.
     _encode = msgspec.msgpack.Encoder().encode
     _event_in = msgspec.msgpack.Decoder(Event).decode
     _response_in = msgspec.msgpack.Decoder(EventResponse).decode
@@ -48,7 +62,7 @@ if msgspec is not None:
 
 def event_request(frame: memoryview) -> Request | None:
     """Return the request in this frame, with an `Event` as its params. None: it is not of this form."""
-    if not EVENT_AT < len(frame) < STEPWISE or msgspec is None:
+    if not EVENT_AT < len(frame) < STEPWISE:
         return None
     start, request_id, rest = _EVENT_HEAD.unpack_from(frame)
     if start != EVENT_START or rest != EVENT_REST:
@@ -62,8 +76,8 @@ def event_request(frame: memoryview) -> Request | None:
 def event_answer(frame: memoryview) -> Response | None:
     """Return the answer in this frame, an `EventResponse` as its result. None: it is not of this form."""
     size = len(frame)
-    if not _ANSWER_AT < size < STEPWISE or msgspec is None:
-        return None
+    if not _ANSWER_AT < size < STEPWISE:
+        return _passed(frame) if size == _PASS.size else None
     start, request_id, rest = _ANSWER_HEAD.unpack_from(frame)
     if start != _ANSWER_START or rest != _ANSWER_REST:
         return None
@@ -71,6 +85,13 @@ def event_answer(frame: memoryview) -> Response | None:
         return Response(request_id, None, _response_in(frame[_ANSWER_AT:]), size)
     except _NOT_USUAL:
         return None
+
+
+def _passed(frame: memoryview) -> Response | None:
+    start, request_id, rest = _PASS.unpack(frame)
+    if start != _ANSWER_START or rest != _PASS_REST:
+        return None
+    return Response(request_id, None, None, _PASS.size)
 
 
 # -- writing
@@ -91,12 +112,13 @@ def usual_event(event: Event) -> bytes | None:
         return None
 
 
-def answer_frame(request_id: int, response: EventResponse) -> bytes | None:
-    """Return the frame of an answer. None: it is not of the usual form."""
+def answer_frame(request_id: int, response: EventResponse | None) -> bytes | None:
+    """Return the frame of an answer, None for an event that is passed on. None: it is not of the usual form."""
+    if response is None:
+        return _PASS_FRAME.pack(_PASS.size, _ANSWER_START, request_id, _PASS_REST)
     data = response.data
     if (
-        msgspec is None
-        or type(response) is not EventResponse
+        type(response) is not EventResponse
         or not (_is_plain(data) if type(data) is dict else type(data) in _SCALARS)
         or not (response.message is None or type(response.message) is str)
         or response.event_name is not None

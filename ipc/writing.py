@@ -19,7 +19,8 @@ HIGH_WATER = 1024 * 1024
 
 FEW = 4
 """Up to this many unanswered requests, in either direction, each message is sent at once: the peer
-has nothing else to do. Above it, all messages of one turn of the loop leave together."""
+has nothing else to do. Above it, all messages of one turn of the loop leave together. So do the
+answers to requests that came together, from the second on."""
 
 _COPIED = 64 * 1024  # larger messages are sent alone, without being copied into a batch
 _BATCH = 256 * 1024  # bytes of the largest batch
@@ -42,7 +43,7 @@ class PipeWriter:
         self.buffered = 0
         self._max_buffer = max_buffer
         self._out: deque[memoryview | bytes] = deque()
-        self._corked = False  # something was written in this turn: the rest of the turn is batched
+        self._corked = False  # what is written waits for the end of the turn
         self._waiting_for_writable = False
         self._drain_waiters: deque[asyncio.Future[None]] = deque()
         self._lent: Lent | None = None
@@ -76,27 +77,37 @@ class PipeWriter:
         await self._drained(0)
 
     def _write(self, data: bytes) -> None:
-        """Send the first frame of a turn at once if the peer is idle; else batch it."""
+        """Send a frame at once if the peer has little else to do. If not, batch it."""
         self._out.append(data)
         self.buffered += len(data)
-        if self._corked and self.buffered <= self._max_buffer:
-            return  # it leaves at the end of this turn
-        if not self._corked and not self._waiting_for_writable:
-            self._corked = True
-            self._loop.call_soon(self._uncork)
+        if self._corked or self._waiting_for_writable:
+            if self.buffered > self._max_buffer:
+                self._relieve()
+        else:
             if self._connection.in_flight <= FEW and self._connection.owed <= FEW:
                 self._send()
-        elif self.buffered > self._max_buffer:
-            if not self._waiting_for_writable:
-                self._send()
-            if self.buffered > self._max_buffer:
-                text = f"the peer does not read its pipe: {self.buffered} bytes are waiting for it"
-                self._end(PipeBroken(text, code=Code.PROTOCOL_ERROR))
+                if not self._connection.frames.pending:  # no further request was read with this one
+                    return
+            self._cork()
+
+    def _cork(self) -> None:
+        """Batch what is written in the rest of this turn of the loop."""
+        if not self._corked and self._closed is None:
+            self._corked = True
+            self._loop.call_soon(self._uncork)
 
     def _uncork(self) -> None:
         self._corked = False
         if self._out and not self._waiting_for_writable and self._closed is None:
             self._send()
+
+    def _relieve(self) -> None:
+        """Send what the kernel takes. End the pipe if more than the cap is still waiting."""
+        if not self._waiting_for_writable:
+            self._send()
+        if self.buffered > self._max_buffer:
+            text = f"the peer does not read its pipe: {self.buffered} bytes are waiting for it"
+            self._end(PipeBroken(text, code=Code.PROTOCOL_ERROR))
 
     def _send(self) -> None:
         """Give the kernel as much as it takes, and the rest when it takes more."""

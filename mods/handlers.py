@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import FunctionType, MethodType
 from typing import Any, TypeVar
 
 from ..ipc.errors import Code, InvalidEvent, ModvisorError
@@ -71,8 +72,7 @@ def collect_handlers(mod: object) -> list[Handler]:
         InvalidHandler: the message names the mod's class, the method and what was expected.
     """
     handlers = []
-    for name in _method_names(type(mod)):
-        definition = inspect.getattr_static(mod, name)
+    for name, definition in _definitions(mod).items():
         if isinstance(definition, (staticmethod, classmethod)):
             definition = definition.__func__
         marks = getattr(definition, _MARK, None)
@@ -91,14 +91,38 @@ def collect_handlers(mod: object) -> list[Handler]:
     return handlers
 
 
-def _method_names(cls: type) -> list[str]:
-    """Return the attribute names of a class, each once, even if they are overridden."""
-    return list(dict.fromkeys(name for base in reversed(cls.__mro__) for name in vars(base)))
+def _definitions(mod: object) -> dict[str, Any]:
+    """Return what the classes of ``mod`` define, by name; where a name is overridden, the last definition."""
+    found: dict[str, Any] = {}
+    for base in reversed(type(mod).__mro__):
+        found.update(vars(base))
+    for name in found.keys() & getattr(mod, "__dict__", {}).keys():
+        found[name] = inspect.getattr_static(mod, name)  # the instance has it too, and perhaps hides it
+    return found
+
+
+_GENERATORS = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+
+
+def _takes_one(bound: Any) -> bool:
+    """Return whether this is surely an ordinary method that can be called with an event; `inspect` knows the others.
+
+    A mod may have dozens of handlers, and `inspect.signature` takes some 30 µs for each.
+    """
+    function = getattr(bound, "__func__", None)
+    if type(bound) is not MethodType or type(function) is not FunctionType or vars(function).keys() - {_MARK}:
+        return False
+    code = function.__code__
+    required = code.co_argcount - len(function.__defaults__ or ())
+    plain = not code.co_kwonlyargcount and not code.co_flags & _GENERATORS
+    return plain and required <= 2 <= code.co_argcount
 
 
 def _verify_signature(where: str, bound: Any) -> None:
     if not callable(bound):
         raise InvalidHandler(f"{where} is marked with @mod_event_handler but is not a method")
+    if _takes_one(bound):
+        return
     if inspect.isasyncgenfunction(bound) or inspect.isgeneratorfunction(bound):
         raise InvalidHandler(f"{where} is a generator; a handler returns an EventResponse, an Event or None")
     try:

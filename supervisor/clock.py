@@ -7,7 +7,7 @@ for no deadline: an agent is not expired, a mod does not hang, an event is not l
 How a pause is seen: the loop expects to turn every `BEAT` seconds. A turn that is late by more than
 `TOLERANCE` was late because of a pause, and all of the delay is taken off the clock.
 
-`new_loop` makes a loop whose timers follow this clock, with uvloop too; `modvisor run` uses it. A
+`new_loop` makes a loop whose timers follow this clock, uvloop's or asyncio's; `modvisor run` uses it. A
 network in a loop of another kind keeps such a clock for its agents (`awake_time`).
 """
 
@@ -20,7 +20,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
-from .runtime import has_uvloop
+from .runtime import AUTO, choose_loop, warn_of_fault
 
 BEAT = 0.25
 """Seconds between two turns of a loop that has nothing to do."""
@@ -84,9 +84,20 @@ def awake_time(loop: asyncio.AbstractEventLoop) -> AwakeTime | None:
     return getattr(loop, "awake", None)
 
 
-def new_loop() -> asyncio.AbstractEventLoop:
-    """Return an event loop that knows of pauses: uvloop's, where uvloop is installed, or asyncio's."""
-    return _uvloop() if has_uvloop() else AwakeLoop()
+def new_loop(wanted: str = AUTO) -> asyncio.AbstractEventLoop:
+    """Return an event loop that knows of pauses: uvloop's, where uvloop is installed, or asyncio's.
+
+    Logs a warning if uvloop is installed and cannot be imported.
+
+    Args:
+        wanted: the value of the key ``network.event_loop``.
+
+    Raises:
+        NoUvloop: uvloop was asked for and cannot be used.
+    """
+    choice = choose_loop(wanted)
+    warn_of_fault(choice)
+    return AwakeLoop() if choice.uvloop is None else _uvloop(choice.uvloop)
 
 
 def _beat(loop: Any) -> None:
@@ -104,9 +115,7 @@ class AwakeLoop(asyncio.SelectorEventLoop):
         _beat(self)
 
 
-def _uvloop() -> asyncio.AbstractEventLoop:
-    import uvloop  # an optional dependency
-
+def _uvloop(uvloop: Any) -> asyncio.AbstractEventLoop:
     class AwakeUvloop(uvloop.Loop):
         """uvloop by `AwakeTime`. Its own timers know no pauses, so each is checked when it rings."""
 

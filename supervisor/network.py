@@ -179,6 +179,7 @@ class AgentNetwork(Operations):
         await _start_launcher(parts.mods)
         self._parts = parts
         _check_started(await self._load_mods(parts, kept))
+        parts.tasks.start_soon(parts.mods.spares.run, name="spares")
         await parts.servers.start(admin=admin)
         parts.tasks.start_soon(self._background, parts)
 

@@ -62,16 +62,20 @@ class Operations(Inspection):
         # Returned without an await, which would cost every event one coroutine more.
         return self._parts.gateway.from_inside(event)
 
-    async def process_external_event(self, event: Event, *, address: str | None = None) -> EventResponse:
+    async def process_external_event(
+        self, event: Event, *, address: str | None = None, keep: bool = True
+    ) -> EventResponse:
         """Process an event from outside: it must come from an agent and carry its secret.
 
         Args:
             address: the name under which the sender's address is counted, such as ``192.0.2.7``;
                 None: no count per address holds for it.
+            keep: leave the caller's event as it is. Without it, the network takes the event over,
+                which saves a copy; nobody else may hold its data then.
         """
         if self._parts is None or self._closing:
             return _not_running(event)
-        return await self._parts.gateway.from_outside(event, address)
+        return await self._parts.gateway.from_outside(event, address, keep=keep)
 
     async def poll_events(self, agent_id: str, *, wait: float = 0.0, limit: int | None = None) -> list[Event]:
         """Take the events out of an agent's inbox.

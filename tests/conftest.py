@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from modvisor.supervisor import AgentNetwork
+from modvisor.supervisor.clock import new_loop
 from modvisor.supervisor.process.guarded import GuardedProcess, GuardianLauncher
 from modvisor.supervisor.process.launch import Launch
+from modvisor.supervisor.runtime import AUTO, LOOPS
 from tests import warm
 from tests.guardians import forked_guardians, is_possible, templates
 
@@ -41,6 +44,8 @@ settings.load_profile("modvisor")
 def pytest_addoption(parser: pytest.Parser) -> None:
     text = "how the workers of networks in the tests' own process come to be, where a test does not ask for more"
     parser.addoption("--launch", choices=("fork", "exec"), default="fork", help=text)
+    text = "the event loop of networks in the tests' own process: as `modvisor run` chooses it, or one of the two"
+    parser.addoption("--loop", choices=LOOPS, default=AUTO, help=text)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -99,8 +104,8 @@ ECHO = """
 
 
 @pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    return "asyncio"
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    return "asyncio", {"loop_factory": partial(new_loop, request.config.getoption("--loop"))}
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -42,16 +42,16 @@ def fork_sibling() -> int:
     assert place is not None
     assert robust is not None
     head, size = ctypes.c_void_p(), ctypes.c_size_t()
-    clone._libc.syscall(robust[1], 0, ctypes.byref(head), ctypes.byref(size))
+    clone.libc.syscall(robust[1], 0, ctypes.byref(head), ctypes.byref(size))
     arguments = clone._Arguments(
         flags=CLONE_PARENT | clone._CLONE_CHILD_SETTID | clone._CLONE_CHILD_CLEARTID, child_tid=place
     )
     reference, length = ctypes.byref(arguments), ctypes.c_size_t(ctypes.sizeof(arguments))
     clone._python.PyOS_BeforeFork()
-    pid = clone._libc.syscall(clone._CLONE3, reference, length)
+    pid = clone.libc.syscall(clone._CLONE3, reference, length)
     if pid == 0:
         clone._python.PyOS_AfterFork_Child()
-        clone._libc.syscall(robust[0], head, size)
+        clone.libc.syscall(robust[0], head, size)
         return 0
     clone._python.PyOS_AfterFork_Parent()
     if pid < 0:
@@ -81,8 +81,7 @@ def be_guardian(order: dict[str, Any], control: int, stderr: int) -> None:
 def main() -> None:
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)  # those of a terminal: the tests end us
-    guardian.import_common()
-    guardian.installed_folders()
+    guardian.prepare()
     os.set_inheritable(int(sys.argv[1]), False)
     work = serve(socket.socket(fileno=int(sys.argv[1])))
     if work is not None:

@@ -132,7 +132,8 @@ class Life:
         if (mark := params.get("mark")) is not None:
             marking.install(mark, params.get("network_pid", -1))
         os.environ.update(params.get("env") or {})
-        enforced = limits.apply(params.get("limits") or {})
+        asked = params.get("limits", {})
+        enforced = {} if asked is None else limits.apply(asked)  # None: in a rehearsal they would be the guardian's
         _prepend_to_path(params.get("sys_path", ()))
         cls = self._find_class(params)
         mod = self._instantiate(cls, params["mod_id"])

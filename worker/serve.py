@@ -84,32 +84,26 @@ class Worker:
     # -- reading
 
     def _take(self, request: Request) -> None:
-        if request.method == messages.PING:
-            self._pipe.respond(request.id, None)
-            return
         try:
             if request.method == messages.EVENT:
                 task = self._starter.start(self._handle(request))
+            elif request.method == messages.PING:
+                return self._pipe.respond(request.id, None)
             else:
                 self._starter.defer()
                 task = self._loop.create_task(self._serve_call(request))
         except BaseException as error:  # noqa: BLE001 - whatever it is, the requests behind this one are innocent
-            self._refuse_failed(request, error)
-            return
+            return self._refuse_failed(request, error)
         if task is not None:
             self._tasks[request.id] = task
             task.add_done_callback(lambda task: self._done(request, task))
-        else:
-            self._expect_next()
+        return None
 
     def _done(self, request: Request, task: asyncio.Task[None]) -> None:
         if task.cancelled():  # before its first line: later, it answers a cancellation itself
             self._refuse_cancelled(request)
         self._tasks.pop(request.id, None)
         self._cancelled.discard(request.id)
-        self._expect_next()
-
-    def _expect_next(self) -> None:
         if self._life.spinner is not None and not self._tasks:
             self._life.spinner.expect()
 
@@ -155,10 +149,10 @@ class Worker:
 
     def _respond(self, request: Request, answer: EventResponse | Event | None, handler: str) -> None:
         try:
-            if isinstance(answer, EventResponse):
-                self._pipe.answer(request.id, answer)
+            if isinstance(answer, Event):
+                self._pipe.respond(request.id, {"event": answer.to_dict()})
             else:
-                self._pipe.respond(request.id, None if answer is None else {"event": answer.to_dict()})
+                self._pipe.answer(request.id, answer)
         except (FrameTooLarge, Unserializable) as error:
             told = f"handler {handler} answered with what cannot be sent: {error}"
             raise HandlerFailed(told, code=error.code, handler=handler) from None

@@ -8,16 +8,27 @@ depend on that.
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterable
 
 _KEPT = {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGXFSZ}
 """Two signals that cannot be handled, and two that Python itself ignores in every program."""
 
 
-def restore_defaults() -> None:
-    """Give every signal the handler of a fresh interpreter, and block none."""
+def handled() -> tuple[int, ...]:
+    """Return the signals that are handled, or ignored, in another way than in a fresh process."""
+    others = signal.valid_signals() - _KEPT
+    # None: faulthandler's; it stays.
+    return tuple(signum for signum in others if signal.getsignal(signum) not in (signal.SIG_DFL, None))
+
+
+def restore_defaults(which: Iterable[int] | None = None) -> None:
+    """Give every signal the handler of a fresh interpreter, and block none.
+
+    Args:
+        which: what `handled` returned, if that is known.
+    """
     signal.set_wakeup_fd(-1)
-    for signum in signal.valid_signals() - _KEPT:
-        if signal.getsignal(signum) not in (signal.SIG_DFL, None):  # None: faulthandler's; it stays
-            signal.signal(signum, signal.SIG_DFL)
+    for signum in handled() if which is None else which:
+        signal.signal(signum, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -9,7 +9,6 @@ promise gives exit status 1. Figures of time are printed only.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 import os
 import random
@@ -17,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 from ..ending import finish
+from ..running import run as run_as_network
 from .run import run
 from .summary import lines
 
@@ -34,7 +34,7 @@ def main() -> None:
     )
     print(f"seed {seed}, {options.seconds:g} s", flush=True)
     with tempfile.TemporaryDirectory(prefix="modvisor-chaos-") as folder:
-        summary = asyncio.run(run(seed, options.seconds, Path(folder) / "state"))
+        summary = run_as_network(run(seed, options.seconds, Path(folder) / "state"))
     finish(summary, lines, options.json)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import random
+import time
 from array import array
 from collections import defaultdict
 from typing import Any
@@ -45,7 +46,6 @@ class Load:
         self._secrets: list[str] = []
         self._sending: set[asyncio.Task[None]] = set()
         self._polling: list[asyncio.Task[None]] = []
-        self._loop = asyncio.get_running_loop()
 
     async def open(self) -> None:
         """Register the agents and begin to read their inboxes."""
@@ -62,20 +62,20 @@ class Load:
     async def run(self, phase: str, seconds: float) -> None:
         """Send events to every mod for so many seconds, evenly spread."""
         self.phase = phase
-        begin, gap = self._loop.time(), 1 / self._rate
+        begin, gap = time.monotonic(), 1 / self._rate
         due = [(begin + gap * index / len(MODS), mod_id) for index, mod_id in enumerate(MODS)]
         heapq.heapify(due)
         while due[0][0] < begin + seconds:
             at, mod_id = due[0]
-            if at > self._loop.time():
-                await asyncio.sleep(at - self._loop.time())
+            if at > time.monotonic():
+                await asyncio.sleep(at - time.monotonic())
             self._send_work(mod_id, at)
             heapq.heapreplace(due, (at + gap, mod_id))
 
     async def settled(self, timeout: float) -> None:
         """Wait until every event was answered, late ones too, for `timeout` seconds at most."""
-        end = self._loop.time() + timeout
-        while (self._sending or self._ledger.unsettled) and self._loop.time() < end:  # noqa: ASYNC110
+        end = time.monotonic() + timeout
+        while (self._sending or self._ledger.unsettled) and time.monotonic() < end:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
     # -- sending
@@ -89,7 +89,7 @@ class Load:
         """Tell a mod to misbehave."""
         patience = self._chance.uniform(*PATIENCE)
         payload = {"act": name, "number": number, "how": act.how, "once": once, "seed": act.seed, "patience": patience}
-        self._send(act.mod_id, "act", payload, patience, self._loop.time())
+        self._send(act.mod_id, "act", payload, patience, time.monotonic())
 
     def _send(self, mod_id: str, what: str, payload: dict[str, Any], timeout: float | None, due: float) -> None:
         agent = self._chance.randrange(AGENTS)
@@ -103,7 +103,7 @@ class Load:
         task.add_done_callback(self._sending.discard)
 
     async def _see(self, event: Event, number: int, mod_id: str, due: float) -> None:
-        phase, now = self.phase, self._loop.time()
+        phase, now = self.phase, time.monotonic()
         begun = now if now - due <= TIMER else due + TIMER
         response = await self._process(event)
         self._ledger.settle(number, response)
@@ -111,7 +111,7 @@ class Load:
             self.wrong.append(f"event {number} for {mod_id} was answered with {response.data!r}")
         if mod_id in MAD:
             return
-        self.latencies[phase].append(self._loop.time() - begun)
+        self.latencies[phase].append(time.monotonic() - begun)
         if not response.success:
             self.wrong.append(f"event {number} for {mod_id}, which is steady, failed: {response.message}")
         elif number % RETRIED == 0:

@@ -95,9 +95,9 @@ class Outside:
 
     async def carry_out(self, acts: list[Act]) -> None:
         """Do each act at its time, counted from now."""
-        begin = asyncio.get_running_loop().time()
+        begin = time.monotonic()
         for number, act in enumerate(acts):
-            await asyncio.sleep(max(0.0, begin + act.at - asyncio.get_running_loop().time()))
+            await asyncio.sleep(max(0.0, begin + act.at - time.monotonic()))
             if act.name in TABLE and act.name not in OUTSIDE:
                 mischief = TABLE[act.name]
                 self.done[act.name] += 1

@@ -9,12 +9,12 @@ A broken promise gives exit status 1. Figures of time are printed only.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 import tempfile
 from pathlib import Path
 
 from ..ending import finish
+from ..running import run as run_as_network
 from .run import Plan, run
 from .summary import lines
 
@@ -43,7 +43,7 @@ def main() -> None:
         workers=options.workers,
     )
     with tempfile.TemporaryDirectory(prefix="modvisor-reloads-") as folder:
-        summary = asyncio.run(run(plan, Path(folder) / "state"))
+        summary = run_as_network(run(plan, Path(folder) / "state"))
     finish(summary, lines, options.json)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from array import array
 from collections import Counter, defaultdict
 
@@ -53,14 +54,14 @@ class Load:
     async def run(self, phase: str, seconds: float | None = None) -> None:
         """Send until `end` is called, or for so many seconds."""
         self._over = False
-        begin, number = self._loop.time(), 0
+        begin, number = time.monotonic(), 0
         while not self._over and (seconds is None or number < seconds * self._rate):
             burst = 0
-            while burst < BURST and begin + number / self._rate <= (now := self._loop.time()):
+            while burst < BURST and begin + number / self._rate <= (now := time.monotonic()):
                 self._send(phase, begin + number / self._rate, now)
                 number, burst = number + 1, burst + 1
-            await asyncio.sleep(max(0.0, begin + number / self._rate - self._loop.time()))
-        self.seconds[phase] = self._loop.time() - begin
+            await asyncio.sleep(max(0.0, begin + number / self._rate - time.monotonic()))
+        self.seconds[phase] = time.monotonic() - begin
 
     def end(self) -> None:
         self._over = True
@@ -89,7 +90,7 @@ class Load:
     async def _see(self, event: Event, phase: str, due: float) -> None:
         source, number = str(event.source_id), event.payload["n"]
         response = await self._network.process_event(event)
-        self.latencies[phase].append(self._loop.time() - due)
+        self.latencies[phase].append(time.monotonic() - due)
         if response.success and response.data == number:
             self.answered[source] += 1
             return

@@ -1,7 +1,7 @@
 """Measure how fast the network is, beside the floor of the machine and beside others.
 
     python -m benchmarks.speed [--rounds N] [--only ROW ...] [--no-peers] [--full]
-        [--json FILE] [--write FOLDER]
+        [--against PYTHON] [--json FILE] [--write FOLDER]
     python -m benchmarks.speed --smoke
     python -m benchmarks.speed --show FILE [--write FOLDER]
 
@@ -13,12 +13,14 @@ from __future__ import annotations
 import argparse
 import datetime
 import logging
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
+from .asking import PEERS, other_checkout
 from .chart import draw
 from .plan import SMOKE, Plan
 from .record import Record, machine, read
@@ -26,7 +28,7 @@ from .rows import COLUMNS, Row, matching
 from .run import Run
 from .showing import page, table
 
-WIDTH = 200  # of the table, where the output is no terminal
+WIDTH = 240  # of the table, where the output is no terminal
 
 
 def main() -> None:
@@ -47,6 +49,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="how often everything is measured (5)")
     parser.add_argument("--only", action="append", default=[], metavar="ROW", help="rows of this name, key or part")
     parser.add_argument("--no-peers", action="store_true", help="modvisor and the floor only")
+    parser.add_argument("--against", metavar="PYTHON", help="durable events of another checkout, by its interpreter")
     parser.add_argument("--smoke", action="store_true", help="modvisor and the floor once, with tiny counts")
     parser.add_argument("--full", action="store_true", help="serve all of a million events, however long it takes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every round to this file")
@@ -76,7 +79,8 @@ def _measured(options: argparse.Namespace, rows: list[Row]) -> Record:
     record = Record(datetime.datetime.now(datetime.UTC).date().isoformat(), machine())
     console = Console(stderr=True)
     run = Run(plan, rows, record, lambda text: console.print(f"[dim]{text} …[/dim]"))
-    run.go(peers=not (options.no_peers or options.smoke))
+    others = [other_checkout(os.path.abspath(options.against))] if options.against is not None else []
+    run.go([*others, *(() if options.no_peers or options.smoke else PEERS)])
     return record
 
 

@@ -11,20 +11,29 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from .networks import ROOT
 from .plan import Plan
-from .rows import OPENAGENTS, PIPE, POOL, RAY
+from .rows import BEFORE, OPENAGENTS, PIPE, POOL, RAY
+from .timing import Figures
 
-ROOT = Path(__file__).parent.parent.parent
 TIMEOUT = 120.0
 MARK = "PYTHONSPEED"
 """The variable by which processes of a run are told. Workers inherit what begins with PYTHON."""
 
-Run = Callable[[Awaitable[dict[str, float]]], dict[str, float]]
+Run = Callable[[Awaitable[Figures]], Figures]
+Measure = Callable[[], Figures]
+
+
+def _foreign() -> str:
+    """Return the interpreter of the peers' own environment."""
+    peers = Path(os.environ.get("MODVISOR_PEERS_DIR") or ROOT / ".venv-peers")
+    return str(peers / "openagents" / "bin" / "python")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,47 +42,50 @@ class Peer:
 
     Attributes:
         program: the module, and its arguments.
-        is_foreign: it runs in the peers' own environment.
+        python: returns the interpreter that runs it.
         is_slow: a round takes half a minute.
     """
 
     column: str
     program: str
-    is_foreign: bool = False
+    python: Callable[[], str] = lambda: sys.executable
     is_slow: bool = False
-
-    @property
-    def python(self) -> str:
-        peers = Path(os.environ.get("MODVISOR_PEERS_DIR") or ROOT / ".venv-peers")
-        return str(peers / "openagents" / "bin" / "python") if self.is_foreign else sys.executable
 
 
 PEERS = (
-    Peer(OPENAGENTS, "benchmarks.speed.peers.openagents", is_foreign=True),
+    Peer(OPENAGENTS, "benchmarks.speed.peers.openagents", _foreign),
     Peer(PIPE, "benchmarks.speed.peers.calls pipe"),
     Peer(POOL, "benchmarks.speed.peers.calls pool"),
-    Peer(RAY, "benchmarks.speed.peers.actor", is_foreign=True, is_slow=True),
+    Peer(RAY, "benchmarks.speed.peers.actor", _foreign, is_slow=True),
 )
+
+
+def other_checkout(python: str) -> Peer:
+    """Return the modvisor of another checkout: that which the interpreter `python` imports."""
+    return Peer(BEFORE, "benchmarks.speed.ours durable", lambda: python)
 
 
 class PeerFailed(Exception):
     """A program ended without figures."""
 
 
-def ask(peer: Peer, plan: Plan, folder: Path) -> dict[str, float]:
+def ask(peer: Peer, plan: Plan, folder: Path) -> Figures:
     """Return the figures of one round. `folder` is the program's home. Raises `PeerFailed`."""
-    if not Path(peer.python).exists():
-        raise PeerFailed("not installed (make bench installs it)")
+    python = peer.python()
+    if not Path(python).exists():
+        raise PeerFailed(f"not installed: there is no {python} (make bench installs the peers)")
+    link = folder / "benchmarks"  # the root has more: a `modvisor` that hides the one of the interpreter
+    link.symlink_to(ROOT / "benchmarks")
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(folder),
         "TMPDIR": str(folder),
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(link.parent),
         "RAY_USAGE_STATS_ENABLED": "0",
         **{name: value for name, value in os.environ.items() if name == MARK},
     }
     process = subprocess.Popen(
-        [peer.python, "-m", *peer.program.split()],
+        [python, "-m", *peer.program.split()],
         cwd=folder, env=environment, text=True, start_new_session=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
@@ -85,12 +97,36 @@ def ask(peer: Peer, plan: Plan, folder: Path) -> dict[str, float]:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # its session, with all that it may have left
         process.communicate()
+        link.unlink()
     if process.returncode:
         raise PeerFailed((errors.strip().splitlines() or ["it printed nothing"])[-1])
     return json.loads(out)
 
 
-def answer(measure: Callable[[Plan], Awaitable[dict[str, float]]], run: Run = asyncio.run) -> None:
+@contextmanager
+def by_line(command: Sequence[str], **how: Any) -> Iterator[Measure]:
+    """Start a program that prints one JSON object for each line that it reads. Yield what asks it.
+
+    So two programs can take turns, in the same moments.
+    """
+    with subprocess.Popen(command, **how, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        asked, told = process.stdin, process.stdout
+
+        def measure() -> Figures:
+            print(file=asked, flush=True)
+            line = told.readline()
+            if not line:
+                raise PeerFailed(f"{' '.join(command)} ended without figures; what it said stands above")
+            return json.loads(line)
+
+        yield measure
+        asked.close()
+        told.read()
+
+
+def answer(measure: Callable[[Plan], Awaitable[Figures]], run: Run = asyncio.run) -> None:
     """Measure as asked. All that the program prints itself goes to standard error."""
     with os.fdopen(os.dup(1), "w") as out:
         os.dup2(2, 1)

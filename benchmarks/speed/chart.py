@@ -69,16 +69,17 @@ def _row(found: Line, column: str, y: int) -> str:
     name = f'<text{bold} x="{LEFT - 12}" y="{y + 4}" text-anchor="end">{escape(COLUMNS[column])}</text>'
     track, mark, value = f'<path class="track" d="M{LEFT} {y}h{TRACK}"/>', "", "–"
     if cell is not None:
-        low, middle, high = (_place(found, value) for value in (cell.low, cell.median, cell.high))
+        figure = cell.figure
+        low, middle, high = (_place(found, value) for value in (figure.low, figure.median, figure.high))
         mark = f'<path class="{kind}" d="M{low} {y}H{high}" stroke-width="3"/>'
         mark += f'<circle class="{kind}" cx="{middle}" cy="{y}" r="5"/>'
-        value = number(cell.median)
+        value = number(figure.median)
     return f'{name}{track}{mark}<text{bold} x="{LEFT + TRACK + 72}" y="{y + 4}" text-anchor="end">{value}</text>'
 
 
 def _place(found: Line, value: float) -> float:
     """Return where a value lies on the scale of its panel."""
-    low = math.log(min(cell.low for cell in found.cells.values()))
-    high = math.log(max(cell.high for cell in found.cells.values()))
+    low = math.log(min(cell.figure.low for cell in found.cells.values()))
+    high = math.log(max(cell.figure.high for cell in found.cells.values()))
     share = (math.log(value) - low) / (high - low) if high > low else 0.5
     return round(LEFT + 8 + share * (TRACK - 16), 1)

@@ -4,9 +4,9 @@
     python -m benchmarks.speed.cost --against /path/to/other/.venv/bin/python
 
 With `--against`, this interpreter's modvisor and the other's take turns, and the ratio (this
-checkout over the other) is taken within each pair. The cost of an event with 64 in flight is
-compared batch by batch, of two networks that wait for each other. All else is compared in rounds,
-each in new processes.
+checkout over the other) is taken within each pair. The cost of an event with 64 or 256 in flight,
+through one mod or two, or durable, is compared batch by batch, of two networks that wait for each
+other. All else is compared in rounds, each in new processes.
 Figures of CPU are scaled processor time (`calibration`). All other times are wall clock: believe
 only differences that are larger than their spread.
 """
@@ -27,13 +27,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from .asking import Measure, by_line
 from .calibration import Scale
 from .timing import now
 from .verdict import Spread
 
 BENCHMARKS = Path(__file__).parent.parent
 TIMEOUT = 120.0
-BATCHES = 12  # pairs of batches for each round
+BATCHES, QUICK_BATCHES = 12, 2  # pairs of batches for each round
 COMMANDS = 3  # starts of a command in a round; its figure is their median
 FORGOTTEN = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
 WHERE = "import pathlib, modvisor.supervisor as found; print(pathlib.Path(found.__file__).parent.parent)"
@@ -41,14 +42,23 @@ WHERE = "import pathlib, modvisor.supervisor as found; print(pathlib.Path(found.
 LABELS = {
     "supervisor_us": "supervisor, CPU µs per event, 64 in flight, scaled",
     "worker_us": "worker, CPU µs per event, 64 in flight, scaled",
-    "supervisor_alone_us": "supervisor, CPU µs per event, one at a time, polling off, scaled",
-    "worker_alone_us": "worker, CPU µs per event, one at a time, polling off, scaled",
-    "round_trip_p50_us": "round trip p50, µs",
-    "round_trip_off_p50_us": "round trip p50, polling off, µs",
-    "supervisor_rss_MB": "supervisor, RSS, MB",
-    "supervisor_uss_MB": "supervisor, USS, MB",
-    "worker_idle_uss_MB": "idle worker, USS, MB",
-    "worker_used_uss_MB": "used worker, USS, MB",
+    "supervisor_256_us": "supervisor, CPU µs per event, 256 in flight, scaled",
+    "worker_256_us": "worker, CPU µs per event, 256 in flight, scaled",
+    "supervisor_path_us": "supervisor, CPU µs per event, two mods in a row, 64 in flight, scaled",
+    "passing_us": "worker that passes it on, CPU µs per event, scaled",
+    "answering_us": "worker that then answers it, CPU µs per event, scaled",
+    "supervisor_durable_us": "supervisor, CPU µs per durable event, 64 in flight, scaled",
+    "worker_durable_us": "worker, CPU µs per durable event, 64 in flight, scaled",
+    "durable_per_s": "durable events per second, 64 in flight",
+    "durable_p99_us": "durable events, p99 with 64 in flight, µs",
+    "off_p50_us.cpu_us": "supervisor, CPU µs per event, one at a time, polling off, scaled",
+    "off_p50_us.workers_us": "worker, CPU µs per event, one at a time, polling off, scaled",
+    "rtt_p50_us": "round trip p50, µs",
+    "off_p50_us": "round trip p50, polling off, µs",
+    "uss_idle_MB": "idle worker, USS, MB",
+    "uss_busy_MB": "used worker, USS, MB",
+    "supervisor_rss_MB": "supervisor with 4 bundled mods, RSS, MB",
+    "supervisor_uss_MB": "supervisor with 4 bundled mods, USS, MB",
     "start_4_mods_ms": "start with 4 bundled mods, ms",
     "start_4_mods_cpu_ms": "start with 4 bundled mods, supervisor's CPU ms, scaled",
     "help_ms": "modvisor --help, ms",
@@ -69,33 +79,28 @@ class Checkout:
         self._home = home
         self.root = self._output("-c", WHERE).strip()
 
+    def warm_up(self) -> None:
+        """Start it once, so that its files are read and its bytecode is written."""
+        self._output("-m", "benchmarks.speed.cost_round", "start", "quick")
+        self._command("help", "--help")
+
     def round(self, quick: bool) -> Round:
         words = ["quick"] if quick else []
         found: Round = {}
-        for part in ("events", "start"):
-            found |= json.loads(self._output("-m", "benchmarks.speed.cost_round", part, *words))
+        for parts in (("polled", "unpolled", "memory"), ("start",)):
+            found |= json.loads(self._output("-m", "benchmarks.speed.cost_round", *parts, *words))
         for name, word in (("help", "--help"), ("version", "version")):
             starts = [self._command(name, word) for _ in range(1 if quick else COMMANDS)]
             found |= {key: statistics.median(start[key] for start in starts) for key in starts[0]}
         return found
 
     @contextmanager
-    def batches(self, quick: bool) -> Iterator[Callable[[], Round]]:
+    def batches(self, quick: bool) -> Iterator[Measure]:
         """Start a network. Yield a function that measures one batch."""
         command = [self._python, "-m", "benchmarks.speed.cost_round", "batches", *(["quick"] if quick else [])]
         how = {name: value for name, value in self._how().items() if name in ("cwd", "env")}
-        with subprocess.Popen(command, **how, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            asked, told = process.stdin, process.stdout
-
-            def measure() -> Round:
-                print(file=asked, flush=True)
-                return json.loads(told.readline())
-
+        with by_line(command, **how) as measure:
             yield measure
-            asked.close()
-            told.read()
 
     def _output(self, *words: str) -> str:
         done = subprocess.run([self._python, *words], **self._how(), text=True, check=False)
@@ -129,7 +134,7 @@ def measured(checkouts: Sequence[Checkout], rounds: int, quick: bool) -> list[li
     found: list[list[Round]] = [[] for _ in checkouts]
     turns = list(zip(checkouts, found, strict=True))
     for checkout in checkouts:
-        checkout.round(quick=True)  # bytecode is written, files are read
+        checkout.warm_up()
     for number in range(rounds):
         print(f"round {number + 1} of {rounds} …", file=sys.stderr, flush=True)
         for checkout, its_rounds in turns if number % 2 == 0 else reversed(turns):
@@ -157,7 +162,8 @@ def fresh_networks(checkouts: Sequence[Checkout], rounds: int, quick: bool) -> l
     found: list[list[Round]] = [[] for _ in checkouts]
     for number in range(rounds):
         print(f"batches {number + 1} of {rounds} …", file=sys.stderr, flush=True)
-        for its, more in zip(found, batch_by_batch(checkouts, BATCHES, quick), strict=True):
+        pairs = QUICK_BATCHES if quick else BATCHES
+        for its, more in zip(found, batch_by_batch(checkouts, pairs, quick), strict=True):
             its += more
     return found
 
@@ -209,7 +215,7 @@ def main() -> None:
         return
     for head, checkout in zip(heads, checkouts, strict=False):
         print(f"{head}: {checkout.root}")
-    title = f"medians of {options.rounds} rounds (smallest to largest; 64 in flight: middle half)"
+    title = f"medians of {options.rounds} rounds (smallest to largest; many in flight: middle half)"
     print(f"{title:76} " + "".join(head.ljust(36) for head in heads))
     print("\n".join(lines(columns)))
 

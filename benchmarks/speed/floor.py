@@ -6,10 +6,12 @@ import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
+from .calibration import Meter
 from .plan import Plan
-from .timing import lasting, latencies, median_ms, megabytes_per_second, now, trips
+from .rows import TWO_CORES
+from .timing import Figures, lasting, latencies, median_ms, megabytes_per_second, now, trips
 from .work import BLOBS, EVENT_SIZE
 from .workers import worker_lives
 
@@ -19,16 +21,15 @@ class Echo:
 
     Args:
         core: where it runs.
-        awake: it does not sleep until bytes come.
     """
 
-    def __init__(self, size: int = 1, *, core: int | None = None, awake: bool = False) -> None:
+    def __init__(self, size: int = 1, *, core: int | None = None) -> None:
         self.socket, theirs = socket.socketpair()
         self.pid = os.fork()
         if self.pid == 0:
             try:
                 self.socket.close()
-                (_serve_awake if awake else _serve)(theirs, bytearray(size))
+                _serve(theirs, bytearray(size))
             finally:
                 os._exit(0)
         theirs.close()
@@ -52,15 +53,6 @@ class Echo:
 def _serve(sock: socket.socket, buffer: bytearray) -> None:
     while _fill(sock, buffer):
         sock.sendall(buffer)
-
-
-def _serve_awake(sock: socket.socket, buffer: bytearray) -> None:
-    sock.setblocking(False)
-    while True:
-        with suppress(BlockingIOError):
-            if not sock.recv_into(buffer):
-                return
-            sock.send(buffer)
 
 
 def _fill(sock: socket.socket, buffer: bytearray) -> int:
@@ -90,38 +82,42 @@ def passed(
     size: int, seconds: float, ours: int | None = None, theirs: int | None = None, fewest: int = 1
 ) -> list[float]:
     """Return the times of round trips of so many bytes, on these cores if any are given."""
-
-    def whole(data: bytes, came: int) -> None:
-        assert came == size, f"{came} of {size} bytes came back"
-
     data = os.urandom(size)
     with pinned(ours):
         echo = Echo(size, core=theirs)
         try:
-            return trips(echo.call, whole, lasting(seconds, lambda: data, fewest))
+            return trips(echo.call, _whole, lasting(seconds, lambda: data, fewest))
         finally:
             echo.stop()
 
 
-async def events(plan: Plan) -> dict[str, float]:
+def _whole(data: bytes, came: int) -> None:
+    assert came == len(data), f"{came} of {len(data)} bytes came back"
+
+
+async def events(plan: Plan) -> Figures:
     """Measure round trips as the kernel places them, then on one core, then on a core each."""
-    found = {f"rtt_{name}": value for name, value in latencies(passed(EVENT_SIZE, plan.seconds)).items()}
+    echo, data = Echo(EVENT_SIZE), os.urandom(EVENT_SIZE)
+    with Meter([echo.pid]) as meter:
+        times = trips(echo.call, _whole, lasting(plan.seconds, lambda: data))
+    echo.stop()
+    found = meter.round_trips("rtt", times)
     cores, seconds = sorted(os.sched_getaffinity(0)), plan.seconds / 4
     found["rtt_one_core_p50_us"] = latencies(passed(EVENT_SIZE, seconds, cores[0], cores[0]))["p50_us"]
     if len(cores) > 1:
-        found["rtt_two_cores_p50_us"] = latencies(passed(EVENT_SIZE, seconds, cores[0], cores[1]))["p50_us"]
+        found[TWO_CORES] = latencies(passed(EVENT_SIZE, seconds, cores[0], cores[1]))["p50_us"]
     return found
 
 
-async def blobs(plan: Plan) -> dict[str, float]:
+async def blobs(plan: Plan) -> Figures:
     return {key: megabytes_per_second(size, passed(size, plan.seconds, fewest=3)) for key, size in BLOBS.items()}
 
 
-async def life(plan: Plan) -> dict[str, float]:
+async def life(plan: Plan) -> Figures:
     return await worker_lives(plan.cycles, Echo)
 
 
-async def recovery(plan: Plan) -> dict[str, float]:
+async def recovery(plan: Plan) -> Figures:
     """Measure from a kill until the next process, forked after the reaping, has answered."""
     times = []
     for _ in range(plan.cycles):
@@ -136,7 +132,7 @@ async def recovery(plan: Plan) -> dict[str, float]:
     return {"recovery_ms": median_ms(times)}
 
 
-BESIDE: dict[str, Callable[[Plan], Awaitable[dict[str, float]]]] = {
+BESIDE: dict[str, Callable[[Plan], Awaitable[Figures]]] = {
     "polled": events,
     "blobs": blobs,
     "life": life,

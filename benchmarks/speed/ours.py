@@ -3,82 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
 import statistics
+import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import anyio.to_thread
 import psutil
 
-from modvisor.ipc.messages import pack
-from modvisor.supervisor import AgentNetwork, Event, EventResponse
-from modvisor.supervisor.runtime import ease_collector
+from modvisor.supervisor import Event, EventResponse
 
 from ..saving import save_to_answer
 from .asking import Peer, answer
 from .asking import ask as ask_process
-from .calibration import step_us
-from .cost_round import FOLDER, at_once, per_event, run
-from .networks import Asked, succeed
-from .plan import Plan
+from .networks import Asked, free_port, succeed
 from .processes import cpu_seconds, own_memory, parent, resident
 from .rows import OURS
-from .timing import awaited_trips, lasting, median_ms, megabytes_per_second, now
-from .work import BLOBS, EVENT_SIZE, PATH, blob, ping
-
-Figures = dict[str, float]
+from .serving import UNPOLLED, Part, Scene, run, serving
+from .timing import Figures, awaited_trips, lasting, median_ms, megabytes_per_second, now
+from .work import BLOBS, PATH, blob, ping
 
 WIKI = "modvisor.mods.workspace.wiki"
-UNPOLLED = {"polling": "off"}
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """Where one part is measured.
-
-    Attributes:
-        folder: an empty folder for this part alone.
-        notes: what a reader of the figures must know.
-    """
-
-    plan: Plan
-    folder: Path
-    notes: list[str] = field(default_factory=list)
-
-
-@asynccontextmanager
-async def serving(
-    scene: Scene, *mods: Any, network: dict[str, Any] | None = None, base_dir: Path = FOLDER, **keys: Any
-) -> AsyncIterator[Asked]:
-    """Run a network with these mods and other keys, in a process set up as by `modvisor run`."""
-    own = {"name": "speed", "storage": str(scene.folder / "state"), **(network or {})}
-    config = {"network": own, "mods": list(mods), **keys}
-    async with AgentNetwork.from_config(config, base_dir=base_dir) as running:
-        failed = [mod_id for mod_id, mod in running.get_loaded_mods().items() if mod["state"] != "ready"]
-        assert not failed, f"not ready: {failed}"
-        thresholds = gc.get_threshold()
-        ease_collector()
-        try:
-            yield Asked(running, Event, scene.plan)
-        finally:
-            gc.set_threshold(*thresholds)
-            gc.unfreeze()
+LOOK = 0.005  # seconds
 
 
 # -- events
 
 
 async def polled(scene: Scene) -> Figures:
-    size = len(pack(Event(**ping()).to_dict()))
-    assert size == EVENT_SIZE, f"the event has {size} bytes; see work.py"
     async with serving(scene, "./echo") as asked:
         return await asked.round_trips()
 
@@ -90,29 +46,32 @@ async def unpolled(scene: Scene) -> Figures:
 
 async def many(scene: Scene) -> Figures:
     async with serving(scene, "./echo") as asked:
-        return {"in_flight_64": await asked.per_second(64)}
-
-
-async def cost(scene: Scene) -> Figures:
-    """Measure the processor time of one event, scaled by a fixed job in the same moments."""
-    async with serving(scene, "./echo") as asked:
-        await asked.warm_up()
-        supervisor, worker = await per_event(asked.network, at_once, scene.plan.batches, scene.plan.batch)
-    return {"supervisor_us": supervisor, "worker_us": worker, "job_step_us": step_us()}
+        return await asked.throughput("in_flight_64", 64)
 
 
 async def wide(scene: Scene) -> Figures:
     async with serving(scene, {"path": "./echo", "limits": {"concurrency": 256}}) as asked:
-        return {"in_flight_256": await asked.per_second(256)}
+        return await asked.throughput("in_flight_256", 256)
 
 
 async def path(scene: Scene) -> Figures:
     """Send events without a destination: the first mod passes them on, the second one answers."""
     async with serving(scene, "./passing", "./answering") as asked:
-        rate = await asked.per_second(64, lambda: ping(None, PATH))
+        found = await asked.throughput("path_64", 64, lambda: ping(None, PATH))
         traffic = {mod_id: mod["traffic"] for mod_id, mod in asked.network.get_network_stats()["mods"].items()}
         assert traffic["passing"]["passed"] == traffic["answering"]["answered"] > 0, traffic
-        return {"path_64": rate}
+        return found
+
+
+async def http(scene: Scene) -> Figures:
+    port = free_port()
+    async with serving(scene, "./echo", network={"port": port}) as asked:
+        return await asked.http(port)
+
+
+async def durable(scene: Scene) -> Figures:
+    async with serving(scene, {"path": "./echo", "durable": True}) as asked:
+        return await asked.timed_throughput("durable_64", 64)
 
 
 async def fan_out(scene: Scene) -> Figures:
@@ -139,20 +98,33 @@ async def blobs(scene: Scene) -> Figures:
 
 
 async def life(scene: Scene) -> Figures:
-    """Load and unload. The first load does not count: some work is done once for all mods."""
+    async with serving(scene) as asked:
+        return await _life(asked, "")
 
+
+async def spare(scene: Scene) -> Figures:
+    """Load into a worker that was started before. A load begins when there is one."""
+    async with serving(scene, network={"spares": 1}) as asked:
+
+        async def waiting() -> None:
+            while not asked.network.get_network_stats()["spares"]["waiting"]:  # noqa: ASYNC110
+                await asyncio.sleep(LOOK)
+
+        return await _life(asked, "_spare", waiting)
+
+
+async def _life(asked: Asked, kind: str, ready: Callable[[], Awaitable[object]] | None = None) -> Figures:
+    """Load and unload. The first load does not count: some work is done once for all mods."""
     search = {"source_id": "agent:alice", "destination_id": "mod:wiki", "payload": {"query": "speed"}}
+
+    async def first() -> None:
+        await succeed(asked.network.process_event(Event("wiki.page.search", **search)))
 
     def gone(loaded: EventResponse) -> None:
         assert not psutil.pid_exists(loaded.data["pid"]), f"the worker of {loaded} is there after its unload"
 
-    async with serving(scene) as asked:
-
-        async def first() -> None:
-            await succeed(asked.network.process_event(Event("wiki.page.search", **search)))
-
-        found = await asked.mod_lives("wiki", WIKI, first, gone, config={"public": True})
-        return found | await asked.mod_lives("echo", "./echo", lambda: asked.ask(ping()), gone)
+    found = await asked.mod_lives("wiki" + kind, WIKI, first, gone, ready, config={"public": True})
+    return found | await asked.mod_lives("echo" + kind, "./echo", lambda: asked.ask(ping()), gone, ready)
 
 
 async def recovery(scene: Scene) -> Figures:
@@ -164,7 +136,7 @@ async def recovery(scene: Scene) -> Figures:
             await asked.ask(ping())
             made = asked.made(ping())
             begin = now()
-            os.kill(_pids(asked)[0], signal.SIGKILL)
+            os.kill(asked.pids()[0], signal.SIGKILL)
             response = await asked.call(made)
             times.append(now() - begin)
             asked.check(made, response)
@@ -183,18 +155,14 @@ async def memory(scene: Scene) -> Figures:
     """Measure workers that are alive at once, before and after their events; and their wardens."""
     names = [f"echo{number}" for number in range(scene.plan.workers)]
     async with serving(scene, *({"path": "./echo", "id": name} for name in names)) as asked:
-        pids = _pids(asked)
+        pids = asked.pids()
         found = {"uss_idle_MB": _mean_memory(pids), "uss_warden_MB": _mean_memory([parent(pid) for pid in pids])}
         for name in names:
             for _ in range(scene.plan.busy):
                 await asked.ask(ping(f"mod:{name}"))
         found["uss_busy_MB"] = _mean_memory(pids)
-        assert pids == _pids(asked), "a worker was replaced"
+        assert pids == asked.pids(), "a worker was replaced"
     return found
-
-
-def _pids(asked: Asked) -> list[int]:
-    return [mod["pid"] for mod in asked.network.get_loaded_mods().values()]
 
 
 def _mean_memory(pids: list[int]) -> float:
@@ -206,14 +174,15 @@ def _mean_memory(pids: list[int]) -> float:
 
 async def swarm(scene: Scene) -> Figures:
     """Measure many mods in one network, in a new process: earlier parts would be in its memory."""
-    return await anyio.to_thread.run_sync(ask_process, Peer(OURS, __name__), scene.plan, scene.folder)
+    program = f"{__name__} {_swarm.__name__}"
+    return await anyio.to_thread.run_sync(ask_process, Peer(OURS, program), scene.plan, scene.folder)
 
 
-async def _swarm(plan: Plan) -> Figures:
-    logging.getLogger("modvisor").setLevel(logging.ERROR)
+async def _swarm(scene: Scene) -> Figures:
+    plan = scene.plan
     begin = now()
     mods = [{"path": "./echo", "id": f"echo{number}"} for number in range(plan.many)]
-    async with serving(Scene(plan, Path.cwd()), *mods) as asked:
+    async with serving(scene, *mods) as asked:
         took = now() - begin
         assert len(asked.network.get_loaded_mods()) == plan.many
         for number in range(plan.many):
@@ -231,10 +200,13 @@ async def _swarm(plan: Plan) -> Figures:
         }
 
 
-PARTS: dict[str, Callable[[Scene], Awaitable[Figures]]] = {
+PARTS: dict[str, Part] = {
     part.__name__: part
-    for part in (life, recovery, save, memory, polled, unpolled, many, cost, wide, path, fan_out, blobs, swarm)
-}
+    for part in (
+        life, spare, recovery, save, memory, polled, unpolled, many, wide, path, http, durable, fan_out, blobs, swarm,
+    )
+}  # fmt: skip
 
 if __name__ == "__main__":
-    answer(_swarm, run)
+    logging.getLogger("modvisor").setLevel(logging.ERROR)
+    answer(lambda plan: (PARTS | {"_swarm": _swarm})[sys.argv[1]](Scene(plan, Path.cwd())), run)

@@ -14,11 +14,13 @@ class Plan:
         cycles: loads and unloads, and kills, in a round; `saves`: of a mod's file.
         workers: alive at once when memory is measured; `busy`: events that each of them gets.
         news: broadcasts to all `receivers` before the inboxes are emptied; `issues`: how often.
-        many: mods in one network, in `many_rounds` rounds; they idle for `idle` after `settling`.
+        many: mods in one network; they idle for `idle` after `settling`.
         slow_rounds: rounds in which the slow peers are asked.
-        mods, agents, served: the points between which growth is measured.
-        batch: events by which the cost of one is measured; `batches`: of these, where it is scaled.
-        serving: time to reach the last point of `served`; None: as long as it takes.
+        agents_online: over HTTP.
+        mods, agents, served: how far growth is measured.
+        batch: events by which the cost of one is measured, where two networks take turns.
+        pairs: of such batches, in each round of growth.
+        serving: time to serve that many; None: as long as it takes.
     """
 
     rounds: int = 5
@@ -32,19 +34,19 @@ class Plan:
     news: int = 100
     issues: int = 2
     many: int = 200
-    many_rounds: int = 2
     slow_rounds: int = 2
-    idle: float = 5.0
+    idle: float = 3.0
     settling: float = 1.5
-    mods: tuple[int, ...] = (1, 10, 50, 200)
-    agents: tuple[int, ...] = (1, 100, 1_000, 10_000)
-    served: tuple[int, ...] = (1, 10_000, 100_000, 1_000_000)
-    batch: int = 5000
-    batches: int = 3
-    serving: float | None = 25.0
+    agents_online: int = 64
+    mods: int = 200
+    agents: int = 10_000
+    served: int = 1_000_000
+    batch: int = 1000
+    pairs: int = 12
+    serving: float | None = 30.0
 
 
 SMOKE = Plan(
     rounds=1, seconds=0.05, warm_up=20, cycles=1, saves=1, workers=1, busy=50, receivers=50, news=10, issues=1,
-    many=8, many_rounds=1, idle=0.2, settling=0.1, mods=(1, 3), agents=(1, 50), served=(1, 500), batch=100, batches=1,
+    many=8, idle=0.2, settling=0.1, agents_online=4, mods=3, agents=50, served=500, batch=100, pairs=1,
 )  # fmt: skip

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from .record import Record
 from .rows import COLUMNS, FLOOR, OURS, ROWS, Row, short
-from .verdict import MISSED, Line, Spread, line
+from .verdict import MISSED, Cell, Line, Mark, line, wakeups
 from .work import EVENT_SIZE
 
 
@@ -25,48 +25,70 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.2f}"
 
 
-def cells(record: Record, rows: Sequence[Row]) -> list[list[str]]:
+def lines(record: Record, rows: Sequence[Row]) -> list[Line]:
+    return [line(row, record.rounds) for row in rows]
+
+
+def cells(record: Record, found: Sequence[Line]) -> list[list[str]]:
     """Return the heads of the columns, then the cells of each row. Goals are the last two."""
     columns = columns_of(record)
-    found = [["", "unit", *(COLUMNS[column] for column in columns), "ratio", "goal", ""]]
-    for each in (line(row, record.rounds) for row in rows):
-        figures = [_spread(each.cells.get(column)) for column in columns]
-        found.append([each.row.label, each.row.unit, *figures, *_comparison(each)])
-    return found
+    shown = [["", "unit", *(COLUMNS[column] for column in columns), "ratio", "goal", ""]]
+    for each in found:
+        figures = [_cell(each.cells.get(column)) for column in columns]
+        shown.append([each.row.label, each.row.unit, *figures, *_comparison(each)])
+    return shown
 
 
-def _spread(found: Spread | None) -> str:
+def _cell(found: Cell | None) -> str:
+    """Write the figure, and below it the processor time of an event and the step of the job."""
     if found is None:
         return "–"
-    span = "" if found.low == found.high else f" ({number(found.low)} to {number(found.high)})"
-    return f"{number(found.median)}{span}"
+    figure = found.figure
+    span = "" if figure.low == figure.high else f" ({number(figure.low)} to {number(figure.high)})"
+    used = [number(spread.median) for spread in (found.cpu, found.workers) if spread is not None]
+    job = f", job {number(found.job.median)}" if found.job is not None else ""
+    beside = f"\nCPU {' + '.join(used)} µs{job}" if used else ""
+    return f"{number(figure.median)}{span}{beside}"
 
 
 def _comparison(line: Line) -> tuple[str, str, str]:
-    """Return the ratio, the goal, and whether the goal is met."""
-    ratio = "–" if line.ratio is None else f"{number(line.ratio.median)} × {short(line.row.reference or '')}"
-    if line.row.goal is None:
-        return ratio, "", ""
-    return ratio, str(line.row.goal), MISSED.upper() if line.verdict == MISSED else str(line.verdict)
+    """Return the ratios, the goals, and whether they are met: in each, one line for each mark."""
+    marks = line.marks
+    verdicts = (MISSED.upper() if mark.verdict == MISSED else mark.verdict or "" for mark in marks)
+    goals = (str(mark.goal or "") for mark in marks)
+    return "\n".join(map(_ratio, marks)) or "–", "\n".join(goals), "\n".join(verdicts)
+
+
+def _ratio(mark: Mark) -> str:
+    if mark.ratio is None or mark.reference is None:
+        return "–"
+    cpu = "" if mark.cpu is None else f" (CPU {number(mark.cpu.median)} ×)"
+    return f"{number(mark.ratio.median)} × {short(mark.reference)}{cpu}"
 
 
 def table(record: Record, rows: Sequence[Row], goals: bool = True) -> Table:
     """Make the table of the terminal. Without goals, nothing is judged."""
-    head, *found = (row if goals else row[:-2] for row in cells(record, rows))
-    made = Table(title=f"event of {EVENT_SIZE} bytes; median of the rounds (smallest to largest)")
+    found = lines(record, rows)
+    head, *shown = (row if goals else row[:-2] for row in cells(record, found))
+    made = Table(title=f"event of {EVENT_SIZE} bytes; median of the rounds (smallest to largest); {_host(record)}")
     for text in head:
         made.add_column(text)
-    for row in found:
-        figures = (text.replace(" (", "\n(") for text in row[2:])
-        made.add_row(*row[:2], *figures, style="bold" if row[-1] == MISSED.upper() else None)
+    for row, each in zip(shown, found, strict=True):
+        end = 2 + len(columns_of(record))
+        figures = (text.replace(" (", "\n(") for text in row[2:end])
+        made.add_row(*row[:2], *figures, *row[end:], style="bold" if goals and each.missed else None)
     return made
+
+
+def _host(record: Record) -> str:
+    return f"{wakeups(record.rounds)} wakeups"
 
 
 def page(record: Record) -> str:
     """Write docs/figures.md, so that no figure of it is written by hand."""
     machine = record.machine
-    head, *found = cells(record, ROWS)
-    rows = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *found)]
+    head, *found = cells(record, lines(record, ROWS))
+    rows = [f"| {' | '.join(row)} |".replace("\n", "<br>") for row in (head, ["---"] * len(head), *found)]
     said = [
         *(f"- {COLUMNS[column]}: {why}" for column, why in record.absent.items()),
         *(f"- {n}" for n in record.notes),
@@ -74,8 +96,9 @@ def page(record: Record) -> str:
     return f"""# Figures
 
 Written by `make bench` on {record.date}: {machine["cores"]} cores, {machine["system"]}, Python {machine["python"]}, \
-load {machine["load"]:.1f} when it began; {len(record.rounds)} rounds, an event of {EVENT_SIZE} bytes.
-Medians, in brackets the smallest and the largest; [how it is measured](performance.md).
+load {machine["load"]:.1f} when it began; {len(record.rounds)} rounds, an event of {EVENT_SIZE} bytes, {_host(record)}.
+Medians, in brackets the smallest and the largest. CPU is the scaled processor time of an event: of the process that \
+asks + of those that answer. Job is a step of the fixed job that scales it. [How it is measured](performance.md).
 
 ![modvisor's figures beside those of others](speed.svg)
 

@@ -11,11 +11,12 @@ from inspect import isawaitable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+Figures = dict[str, float]
 
 now = time.perf_counter
 
 
-def latencies(times: Sequence[float]) -> dict[str, float]:
+def latencies(times: Sequence[float]) -> Figures:
     """Return the p50 and the p99 of these seconds, in microseconds."""
     ordered = sorted(times)
     return {"p50_us": ordered[len(ordered) // 2] * 1e6, "p99_us": ordered[int(len(ordered) * 0.99)] * 1e6}
@@ -62,10 +63,18 @@ def megabytes_per_second(size: int, times: Sequence[float]) -> float:
     return size * len(times) / sum(times) / 1e6
 
 
-async def lives(cycles: int, start: Callable[[], Any], stop: Callable[[], Any]) -> tuple[float, float]:
-    """Start and stop `cycles` times, and once before. Return the medians in milliseconds."""
+async def lives(
+    cycles: int, start: Callable[[], Any], stop: Callable[[], Any], ready: Callable[[], Awaitable[object]] | None = None
+) -> tuple[float, float]:
+    """Start and stop `cycles` times, and once before. Return the medians in milliseconds.
+
+    Args:
+        ready: waits until a start may begin; that is not measured.
+    """
     starts, stops = [], []
     for _ in range(cycles + 1):
+        if ready is not None:
+            await ready()
         for times, call in ((starts, start), (stops, stop)):
             begin = now()
             if isawaitable(done := call()):
@@ -76,10 +85,10 @@ async def lives(cycles: int, start: Callable[[], Any], stop: Callable[[], Any]) 
 
 def written_ahead(
     submit: Callable[[T], Any], collect: Callable[[T, Any], object], events: Iterable[T], width: int
-) -> float:
-    """Return events per second: with `width` outstanding, collect the oldest, submit the next."""
+) -> int:
+    """With `width` outstanding, collect the oldest and submit the next. Return how many there were."""
     waiting: deque[tuple[T, Any]] = deque()
-    done, begin = 0, now()
+    done = 0
     for event in events:
         waiting.append((event, submit(event)))
         if len(waiting) == width:
@@ -88,14 +97,7 @@ def written_ahead(
     while waiting:
         collect(*waiting.popleft())
         done += 1
-    return done / (now() - begin)
-
-
-async def per_second(send: Callable[[T], Coroutine[Any, Any, object]], events: Iterable[T], width: int) -> float:
-    """Return events per second with `width` in flight. Making the events counts."""
-    begin = now()
-    done = await in_flight(send, events, width)
-    return done / (now() - begin)
+    return done
 
 
 async def in_flight(send: Callable[[T], Coroutine[Any, Any, object]], events: Iterable[T], width: int) -> int:

@@ -7,9 +7,10 @@ import statistics
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from .calibration import Meter
 from .plan import Plan
 from .processes import own_memory
-from .timing import lasting, latencies, lives, megabytes_per_second, trips, written_ahead
+from .timing import Figures, lasting, lives, megabytes_per_second, trips, written_ahead
 from .work import BLOBS, Fields, blob, check, ping
 
 
@@ -30,7 +31,7 @@ class Worker(Protocol):
 Start = Callable[[], Worker]
 
 
-async def measure(plan: Plan, start: Start) -> dict[str, float]:
+async def measure(plan: Plan, start: Start) -> Figures:
     """Do all that such a worker can do of what a mod does."""
     worker = start()
     try:
@@ -40,17 +41,20 @@ async def measure(plan: Plan, start: Start) -> dict[str, float]:
     return found | await worker_lives(plan.cycles, start) | _memory(plan, [start() for _ in range(plan.workers)])
 
 
-def _events(plan: Plan, worker: Worker) -> dict[str, float]:
+def _events(plan: Plan, worker: Worker) -> Figures:
     def call(fields: Fields) -> Fields:
         return worker.collect(worker.submit(fields))
 
     trips(call, _check, (ping() for _ in range(plan.warm_up)))
-    times = trips(call, _check, lasting(plan.seconds, ping))
-    found = {f"rtt_{name}": value for name, value in latencies(times).items()}
+    with Meter([worker.pid]) as meter:
+        times = trips(call, _check, lasting(plan.seconds, ping))
+    found = meter.round_trips("rtt", times)
     for width in (64, 256):
-        found[f"in_flight_{width}"] = written_ahead(
-            worker.submit, lambda fields, it: _check(fields, worker.collect(it)), lasting(plan.seconds, ping), width
-        )
+        with Meter([worker.pid]) as meter:
+            done = written_ahead(
+                worker.submit, lambda fields, it: _check(fields, worker.collect(it)), lasting(plan.seconds, ping), width
+            )
+        found |= meter.throughput(f"in_flight_{width}", done)
     for key, size in BLOBS.items():
         data = os.urandom(size)
         assert call(blob(data))["data"]["blob"] == data
@@ -59,14 +63,14 @@ def _events(plan: Plan, worker: Worker) -> dict[str, float]:
     return found
 
 
-async def worker_lives(cycles: int, start: Callable[[], Any]) -> dict[str, float]:
+async def worker_lives(cycles: int, start: Callable[[], Any]) -> Figures:
     """Measure from start to first answer, and from stop until the process is reaped."""
     running = []
     load, unload = await lives(cycles, lambda: running.append(start()), lambda: running.pop().stop())
-    return {"load_echo_ms": load, "unload_ms": unload}
+    return {"load_echo_ms": load, "unload_echo_ms": unload}
 
 
-def _memory(plan: Plan, workers: list[Worker]) -> dict[str, float]:
+def _memory(plan: Plan, workers: list[Worker]) -> Figures:
     idle = statistics.mean(own_memory(worker.pid) for worker in workers)
     for worker in workers:
         for _ in range(plan.busy):

@@ -8,11 +8,11 @@ Honest agents that are refused, or wait too long, and bounds that do not hold gi
 from __future__ import annotations
 
 import argparse
-import asyncio
 import tempfile
 from pathlib import Path
 
 from ..ending import finish
+from ..running import run as run_as_network
 from .run import ALL, run
 from .summary import lines
 
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the summary to this file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="modvisor-strangers-") as folder:
-        summary = asyncio.run(run(Path(folder), options.seconds, options.only))
+        summary = run_as_network(run(Path(folder), options.seconds, options.only))
     finish(summary, lines, options.json)
 
 

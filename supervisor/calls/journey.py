@@ -101,8 +101,12 @@ class Journey(msgspec.Struct, eq=False):
         if self.attempt > 1:
             return None
         packed = self._packed
-        if packed is None and (packed := usual_event(self.event)) is not None:
-            return self._kept(packed)
+        if packed is None:
+            packed = usual_event(self.event)
+            if packed is not None:
+                if len(packed) > _KEPT:
+                    return self._kept(packed)
+                self._packed = packed
         return packed
 
     def _kept(self, packed: bytes) -> bytes:

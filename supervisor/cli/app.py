@@ -1,13 +1,19 @@
-"""The ``modvisor`` program: which commands there are, in the order of its help."""
+"""The ``modvisor`` program: which commands there are, in the order of its help.
+
+Each command is imported and built when it is asked for: `modvisor ps` waits for no other one.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator, MutableMapping
+from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
-from . import dlq, events, life, mods, scaffold, versions
 from .exits import ExitCode
 from .options import command, root
 from .output import complain, give_up_stdout
@@ -16,11 +22,103 @@ from .streams import CannotWrite, prepare
 PROGRAM = "modvisor"
 NETWORK, MODS, EVENTS, AUTHORS = "The network", "Its mods", "Its events", "Writing mods"
 
+COMMANDS = (
+    (NETWORK, "life", "run validate doctor reconfigure backup stop version"),
+    (MODS, "mods", "mods=available ps stats load unload reload swap restart"),
+    (MODS, "versions", "audience promote rollback"),
+    (MODS, "mods", "crashes logs"),
+    (EVENTS, "events", "send events replay"),
+    (AUTHORS, "scaffold", "new"),
+    (EVENTS, "dlq", "dlq"),
+)
+"""Panel of the help, file of this room, its commands: each with its function if that has another name."""
+
+DEAD_LETTERS = "ls show=show_letter replay purge"
+
+
+class _Lazily(MutableMapping[str, Any]):
+    """Commands by name. Each is built when it is looked up."""
+
+    def __init__(self, homes: dict[str, tuple[str, str, str]]) -> None:
+        self._homes = homes  # name -> file, function, panel
+        self._built: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._built:
+            self._built[name] = _build(name, *self._homes[name])
+        return self._built[name]
+
+    def __setitem__(self, name: str, built: Any) -> None:
+        self._built[name] = built
+
+    def __delitem__(self, name: str) -> None:
+        del self._homes[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._homes)
+
+    def __len__(self) -> int:
+        return len(self._homes)
+
+
+class _Program(TyperGroup):
+    """The program: it knows the names of all commands, and builds those that are used."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**more)
+        self.commands = _Lazily(_homes())
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.commands)
+
+
+def _homes() -> dict[str, tuple[str, str, str]]:
+    return {
+        name: (file, function or name, panel)
+        for panel, file, words in COMMANDS
+        for name, _, function in (word.partition("=") for word in words.split())
+    }
+
+
+def _build(name: str, file: str, function: str, panel: str) -> Any:
+    if name == "dlq":
+        group: Any = get_command(_dead_letters())
+        group.rich_help_panel = panel
+        return group
+    alone = _typer()
+    _add(alone, name, file, function, panel)
+    return get_command(alone)
+
+
+def _dead_letters() -> typer.Typer:
+    letters = _typer(name="dlq", no_args_is_help=True)
+
+    @letters.callback()
+    @root
+    def dead_letters() -> None:
+        """Dead letters: events that were given up because their mod died of them, again and again."""
+
+    for name, _, function in (word.partition("=") for word in DEAD_LETTERS.split()):
+        _add(letters, name, "dlq", function or name, None)
+    return letters
+
+
+def _add(to: typer.Typer, name: str, file: str, function: str, panel: str | None) -> None:
+    made = getattr(import_module(f".{file}", __package__), function)
+    to.command(name, rich_help_panel=panel)(command(made, short_file=name != "logs"))  # its -f follows
+
+
+def _typer(**more: Any) -> typer.Typer:
+    # A traceback is for the authors of modvisor: keep it plain.
+    return typer.Typer(rich_markup_mode="rich", pretty_exceptions_enable=False, add_completion=False, **more)
+
+
 app = typer.Typer(
     name=PROGRAM,
+    cls=_Program,
     no_args_is_help=True,
     rich_markup_mode="rich",
-    pretty_exceptions_enable=False,  # a traceback is for the authors of modvisor: keep it plain
+    pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -29,34 +127,6 @@ app = typer.Typer(
 @root
 def modvisor() -> None:
     """An event network for AI agents whose mods each run in a worker process."""
-
-
-def _add(panel: str, *functions: Callable[..., None]) -> None:
-    for function in functions:
-        app.command(function.__name__, rich_help_panel=panel)(command(function))
-
-
-_add(NETWORK, life.run, life.validate, life.doctor, life.reconfigure, life.backup)
-_add(NETWORK, life.stop, life.version)
-app.command("mods", rich_help_panel=MODS)(command(mods.available))
-_add(MODS, mods.ps, mods.stats, mods.load, mods.unload, mods.reload, mods.swap, mods.restart)
-_add(MODS, versions.audience, versions.promote, versions.rollback, mods.crashes)
-app.command("logs", rich_help_panel=MODS)(command(mods.logs, short_file=False))  # -f follows
-_add(EVENTS, events.send, events.events, events.replay)
-_add(AUTHORS, scaffold.new)
-
-letters = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
-app.add_typer(letters, name="dlq", rich_help_panel=EVENTS)
-
-
-@letters.callback()
-@root
-def dead_letters() -> None:
-    """Dead letters: events that were given up because their mod died of them, again and again."""
-
-
-for name, function in {"ls": dlq.ls, "show": dlq.show_letter, "replay": dlq.replay, "purge": dlq.purge}.items():
-    letters.command(name)(command(function))
 
 
 def main() -> None:

@@ -1,9 +1,8 @@
-"""A running network's admin API, over its unix socket or HTTP. Plain ``http.client``: httpx takes 100 ms to import."""
+"""A running network's admin API, over its unix socket or HTTP."""
 
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import os
 import socket
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from .exchange import Answer, Broken, exchange
 from .exits import CliError, ExitCode, request_failed, request_refused
 from .target import Target
 
@@ -21,7 +21,6 @@ CONNECT_TIMEOUT = 5.0  # seconds
 ANSWER_TIMEOUT = 30.0  # seconds, for requests that the supervisor answers from memory
 AS_LONG_AS_IT_TAKES = None  # for requests that wait for a mod: the network has its own deadlines
 MAX_SOCKET_PATH = 107  # bytes a unix socket's address holds, without the final NUL
-READ_SIZE = 64 * 1024  # bytes
 MAX_LINE = 64 * 1024 * 1024  # bytes of one streamed JSON line; an event is far smaller
 
 
@@ -67,26 +66,17 @@ class Client:
     @contextlib.contextmanager
     def _exchange(
         self, method: str, path: str, query: dict[str, Any] | None, body: Any, timeout: float | None
-    ) -> Iterator[http.client.HTTPResponse]:
-        connection = self._connect()
-        try:
-            with self._explained(timeout):
-                _set_timeout(connection, timeout)
-                with contextlib.suppress(
-                    BrokenPipeError
-                ):  # the network may have answered before it had read everything
-                    connection.request(method, self._target_path(path, query), _encode(body), self._headers())
-                answer = connection.getresponse()
-                if answer.status >= 400:
-                    raise self._refused(answer.status, answer.read())
-                yield answer
-        finally:
-            connection.close()
+    ) -> Iterator[Answer]:
+        with self._connect() as connection, self._explained(timeout):
+            connection.settimeout(timeout)
+            answer = exchange(connection, method, self._target_path(path, query), self._headers(), _encode(body))
+            if answer.status >= 400:
+                raise self._refused(answer.status, answer.read())
+            yield answer
 
-    def _connect(self) -> http.client.HTTPConnection:
-        connection = _connection(self.target)
+    def _connect(self) -> socket.socket:
         try:
-            connection.connect()
+            return _connected(self.target)
         except FileNotFoundError:
             raise self._no_network(f"no socket at {self.target.socket}") from None
         except ConnectionRefusedError:
@@ -98,7 +88,6 @@ class Client:
         except OSError as error:
             where = self.target.url or self.target.socket
             raise self._no_network(f"{where}: {error.strerror or error}") from None
-        return connection
 
     @contextlib.contextmanager
     def _explained(self, timeout: float | None) -> Iterator[None]:
@@ -109,7 +98,7 @@ class Client:
             raise CliError(
                 ExitCode.NO_ANSWER, f"the network of {self.target} did not answer within {timeout:g} seconds"
             ) from None
-        except (ConnectionError, http.client.HTTPException) as error:
+        except (ConnectionError, Broken) as error:
             raise CliError(
                 ExitCode.NO_ANSWER, f"the network of {self.target} went away before it had answered ({error!r})"
             ) from None
@@ -147,18 +136,18 @@ class Client:
         return f"{base}{PREFIX}{path}" + (f"?{urlencode(given)}" if given else "")
 
     def _headers(self) -> dict[str, str]:
-        headers = {"Content-Type": "application/json", "Accept": "application/json", "Connection": "close"}
+        headers = {"Host": _host(self.target), "Connection": "close"}
+        headers |= {"Content-Type": "application/json", "Accept": "application/json"}
         return headers | ({"Authorization": f"Bearer {self.target.token}"} if self.target.token else {})
 
 
-def _lines(answer: http.client.HTTPResponse) -> Iterator[bytes]:
-    """Read one line. ``answer.readline`` would take a broken connection for the end."""
+def _lines(answer: Answer) -> Iterator[bytes]:
     held = b""
-    while data := answer.read1(READ_SIZE):
+    for data in answer.body:
         *lines, held = (held + data).split(b"\n")
         yield from lines
         if len(held) > MAX_LINE:
-            raise http.client.HTTPException(f"a line longer than {MAX_LINE} bytes")
+            raise Broken(f"a line longer than {MAX_LINE} bytes")
     yield held
 
 
@@ -202,28 +191,32 @@ def _connect_below(connection: socket.socket, path: Path) -> None:
         os.close(folder)
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost")
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = connect_unix(self._path)
-
-
-def _connection(target: Target) -> http.client.HTTPConnection:
+def _connected(target: Target) -> socket.socket:
     if target.url is None:
         assert target.socket is not None
-        return _UnixConnection(target.socket)
+        return connect_unix(target.socket)
     parts = urlsplit(target.url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     assert parts.hostname is not None
-    return kind(parts.hostname, parts.port, timeout=CONNECT_TIMEOUT)
+    is_secure = parts.scheme == "https"
+    connection = socket.create_connection((parts.hostname, parts.port or (443 if is_secure else 80)), CONNECT_TIMEOUT)
+    return _secured(connection, parts.hostname) if is_secure else connection
 
 
-def _set_timeout(connection: http.client.HTTPConnection, timeout: float | None) -> None:
-    assert connection.sock is not None
-    connection.sock.settimeout(timeout)
+def _secured(connection: socket.socket, host: str) -> socket.socket:
+    import ssl  # 6 ms, which commands over the socket do not have to wait for
+
+    try:
+        return ssl.create_default_context().wrap_socket(connection, server_hostname=host)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _host(target: Target) -> str:
+    """Return the value of the header; a name in other letters as DNS has it."""
+    if target.url is None:
+        return "localhost"
+    return urlsplit(target.url).netloc.rpartition("@")[2].encode("idna").decode()
 
 
 def _encode(body: Any) -> bytes | None:

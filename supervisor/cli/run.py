@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -20,12 +21,13 @@ from anyio.abc import TaskGroup
 
 from ...ipc.errors import Code, ModvisorError
 from ..clock import new_loop
-from ..config import ConfigError, NetworkConfig, check_open, load_config
+from ..config import AUTO, ConfigError, NetworkConfig, check_open, load_config
 from ..fleet import Changes, Saved
 from ..journal import StateDirBusy
 from ..lifecycle import State
+from ..limits import favour_events
 from ..network import AgentNetwork
-from ..runtime import ease_collector
+from ..runtime import NoUvloop, ease_collector, loop_name, share_interpreter
 from ..sources import HOW_TO_INSTALL, can_watch
 from .exits import CliError, ExitCode, mistakes
 from .output import Output, printable
@@ -86,7 +88,14 @@ def run_network(file: NetworkFile, output: Output, log_level: str, *, fresh: boo
         handler.setFormatter(_Masking(network))
     detach(network.lost_output)
     serve = _Run(file, network, Reporter(output), fresh).serve
-    anyio.run(serve, backend="asyncio", backend_options={"loop_factory": new_loop})
+    share_interpreter()
+    if config.scheduling == AUTO:
+        favour_events()
+    make_loop = partial(new_loop, config.event_loop)
+    try:
+        anyio.run(serve, backend="asyncio", backend_options={"loop_factory": make_loop})
+    except NoUvloop as error:
+        raise CliError(ExitCode.START_FAILED, f"{file.path}: network.event_loop: {error}") from None
 
 
 class _Masking(logging.Formatter):
@@ -210,6 +219,7 @@ class Reporter:
             "happened": "ready",
             "name": network.config.name,
             "pid": os.getpid(),
+            "event_loop": loop_name(asyncio.get_running_loop()),
             "host": network.config.host,
             "port": network.port,
             "url": _url(network),

@@ -28,7 +28,11 @@ TOP = "the file"
 _TABLE: Mapping[str, Mapping[Effect, str]] = {
     TOP: {Effect.NOW: "allowed_mods redact"},
     "network": {
-        Effect.RESTART: "name id host port event_timeout polling storage mod_paths watch cgroups preload preload_timeout",
+        Effect.NOW: "spares",
+        Effect.RESTART: (
+            "name id host port event_timeout polling event_loop scheduling storage mod_paths watch cgroups preload "
+            "preload_timeout"
+        ),
     },
     "mods[]": {
         Effect.MODS: (
@@ -42,7 +46,7 @@ _TABLE: Mapping[str, Mapping[Effect, str]] = {
     "mods[].limits": {
         Effect.MODS: (
             "concurrency queue queue_bytes observe_queue event_timeout start_timeout hang_timeout drain_timeout "
-            "shutdown_timeout term_timeout unload_timeout memory memory_soft disk cpu cpu_seconds open_files "
+            "shutdown_timeout term_timeout unload_timeout memory memory_soft disk cpu cpu_yield cpu_seconds open_files "
             "processes threads log_rate"
         ),
     },

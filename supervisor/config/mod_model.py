@@ -102,6 +102,12 @@ class LimitsConfig:
         or_null(number(0.01, 10_000)),
         "processor cores; while a mod uses more, it gets only what other mods leave over. null: no limit",
     )
+    cpu_yield: float | None = key(
+        0.8,
+        or_null(number(0.01, 10_000)),
+        "processor cores; a mod that uses more while the machine has more to run than cores has a third of the usual "
+        "share, from a fifth of a second on and until it uses half of it. null: never",
+    )
     cpu_seconds: int | None = key(
         None, _maybe_count, "processor time of one process over its whole life (`RLIMIT_CPU`); null: no limit"
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...ipc.address import parse_address
 from ...ipc.errors import InvalidEvent
+from ..runtime import LOOPS
 from .env_values import EnvValue, password_hash, token
 from .http_model import HttpConfig
 from .keys import about, key, readers_of, section
@@ -242,6 +243,21 @@ class NetworkConfig:
         "`off`: they sleep at once",
         section="network",
     )
+    event_loop: str = key(
+        AUTO,
+        one_of(*LOOPS),
+        "what `modvisor run` runs on. `auto`: uvloop where it can be imported, else asyncio's own loop, which takes "
+        "twice the CPU. `uvloop`: no start without it. A Python program that runs a network chooses its own loop",
+        section="network",
+    )
+    scheduling: str = key(
+        AUTO,
+        auto_or_off,
+        "`auto`: `modvisor run` asks the kernel for short turns on the processor (Linux 6.12), for itself and all mods, "
+        "so that events do not wait behind what computes, and for three times the usual share for itself where it may "
+        "(root or CAP_SYS_NICE). `off`: it runs as any program",
+        section="network",
+    )
     storage: Path = field(
         metadata=about(
             or_null(absolute_path),
@@ -278,6 +294,12 @@ class NetworkConfig:
     )
     preload_timeout: float = key(
         60.0, duration(), "how long the import of one module of `preload` may take", section="network"
+    )
+    spares: int = key(
+        0,
+        whole(0, 64),
+        "worker processes that are started ahead and wait for a mod, see [Spare workers](#spare-workers)",
+        section="network",
     )
     mods: tuple[ModConfig, ...] = key(
         (),

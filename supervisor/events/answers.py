@@ -87,10 +87,9 @@ class Answers:
     def finish(self, key: Key, response: EventResponse | None, *, remember: Memory = False) -> None:
         """Note the answer to an event. ``response``: None if its sender gave up."""
         entries = self._entries
-        answer = remember if type(remember) is bytes else _stored(response) if remember else None
-        if answer is not None and len(answer) + _OVERHEAD > self._max_bytes:
-            answer = None
-        if (entry := entries.get(key)) is not None:
+        answer = remember if type(remember) is bytes else self._fitting(response) if remember else None
+        entry = entries.get(key)
+        if entry is not None:
             if isinstance(entry, (bytes, _Large)):  # the event was answered before
                 return self._replace(key, entry, answer)
             if not entry.done():
@@ -104,6 +103,11 @@ class Answers:
         if self._bytes > self._max_bytes or len(self._answered) > self._max_entries:
             self._evict()
         return None
+
+    def _fitting(self, response: EventResponse | None) -> bytes | _Large | None:
+        """Return a response as it is stored. None: it is too large to be remembered."""
+        answer = _stored(response)
+        return None if answer is None or len(answer) + _OVERHEAD > self._max_bytes else answer
 
     def _replace(self, key: Key, former: bytes | _Large, answer: bytes | _Large | None) -> None:
         if answer is not None:

@@ -92,17 +92,19 @@ class Gateway:
         timeout = self._event_timeout if event.timeout is None else event.timeout
         return self._process(Journey(event.twin(), self._loop.time() + timeout, is_shared=True), INSIDE)
 
-    async def from_outside(self, event: Event, address: str | None = None) -> EventResponse:
+    async def from_outside(self, event: Event, address: str | None = None, *, keep: bool = True) -> EventResponse:
         """Take an event from an agent, which must prove who it is.
 
         Args:
             address: the name under which the sender's address is counted; None: it is not counted.
+            keep: leave the caller's event as it is.
         """
         try:
             sender = authenticated(event, self._agents, address)
         except ModvisorError as refusal:
             return self._refused(event, refusal.code, str(refusal), address)
-        event = event.copy()
+        if keep:
+            event = event.copy()
         # A stranger cannot say what only the network knows of an event.
         event.via = event.cause = event.source_agent_group = None
         event.hops, event.attempt = 0, 1
@@ -155,9 +157,15 @@ class Gateway:
                 response, memory = await self._way_of(journey)
             else:  # the usual event: it is for one mod
                 try:
-                    response, memory = self._heard(journey, mod.mod_id, await mod.ask(journey))
+                    answer = await mod.ask(journey)
                 except _PROBLEMS as problem:
                     response, memory = replies.problem_of(mod.mod_id, problem), False
+                else:
+                    if type(answer) is EventResponse:
+                        counters.answered += 1
+                        response, memory = answer, journey.answer or True
+                    else:
+                        response, memory = replies.taken(mod.mod_id), True
         except BaseException:
             self._answers.finish(key, None)
             raise

@@ -20,7 +20,7 @@ from ..config import ModConfig, NetworkConfig, mod_config
 from ..journal import KeptMod
 from ..lifecycle import State
 from ..process import shielded
-from ..sources import Offer, Plan, Present, Unmet, available, facts_of, plan, supplier
+from ..sources import Offer, Plan, Present, Unmet, available, facts_of, in_thread, plan, supplier
 from .commands import ModCommands
 from .dependents import names_of
 from .responses import failure
@@ -239,7 +239,7 @@ class Loading:
             settled, home = await self._mods.as_files_say(config)
             if with_version and home.folder is not None:
                 named = config.path.partition(":")[2] or None
-                said = await anyio.to_thread.run_sync(facts_of, home.folder, named)
+                said = await in_thread(facts_of, home.folder, named)
                 version = settled.declared or said.version
         except ModvisorError:
             settled = config

@@ -36,18 +36,22 @@ class ResourceMonitor:
         """Take one sample of every worker now."""
         pids = [*self._pids(), os.getpid()]
         try:
-            await anyio.to_thread.run_sync(self.take, pids)
+            await anyio.to_thread.run_sync(lambda: self.take(pids, thorough=True))
         except OSError as error:  # for example out of descriptors: the last samples stay
             logger.warning("no resource samples this time: %s", error)
 
     def take(
-        self, pids: Iterable[int], members: Mapping[int, Iterable[int]] = MappingProxyType({})
+        self,
+        pids: Iterable[int],
+        members: Mapping[int, Iterable[int]] = MappingProxyType({}),
+        *,
+        thorough: bool = False,
     ) -> Mapping[int, ProcessSample]:
         """Sample the trees of ``pids`` and this process; see `Sampler.sample`.
 
         Any thread may call it."""
         with self._sampling:
-            self._samples = self._sampler.sample([*pids, os.getpid()], members)
+            self._samples = self._sampler.sample([*pids, os.getpid()], members, thorough=thorough)
             return self._samples
 
     def of(self, pid: int) -> ProcessSample | None:

@@ -284,6 +284,7 @@ class NetworkStats(ReadModel):
     Attributes:
         started_at: Unix seconds; 0 before the first start.
         journal: see `Journal.stats`; empty unless the network runs.
+        spares: see `SpareCounts`; empty unless the network runs.
         mods: by id, in load order.
         families: by name; only those that are divided.
     """
@@ -298,6 +299,7 @@ class NetworkStats(ReadModel):
     events: NetworkCounters
     supervisor: SupervisorStats
     journal: dict[str, Any]
+    spares: dict[str, int]
     dynamic_mods: LoadedMods
     mods: dict[str, ModStats]
     families: dict[str, FamilyStats]

@@ -30,7 +30,7 @@ from ..config import (
     with_bundled_permissions,
 )
 from ..journal import Journal, KeptMod, StateDir
-from ..lifecycle import CancelHandler, Incarnation, Keeper, Probation, Recipe, Shared, State
+from ..lifecycle import CancelHandler, Incarnation, Keeper, Probation, Recipe, Shared, Spares, State
 from ..limits import Enforcement
 from ..process import Launcher
 from ..sources import Home, SnapshotStore, search_path
@@ -58,6 +58,7 @@ class ModRegistry:
         is_starting: the mods of the file and of the previous run are being loaded.
         is_closing: the network is shutting down; nothing may be loaded.
         listeners: called when a mod, its state or its version has changed.
+        spares: the workers that wait for a mod.
         upkeep: set before the first mod is loaded.
     """
 
@@ -87,7 +88,8 @@ class ModRegistry:
         self.listeners: list[Callable[[], None]] = [self.dependents.announce]
         self.upkeep: Upkeep
         self._reading = anyio.Lock()
-        self._recipe = Recipe(config, state, snapshots, enforcement)
+        self.spares = Spares(launcher, enforcement, config.spares)
+        self._recipe = Recipe(config, state, snapshots, enforcement, self.spares)
         self._shared = Shared(self._recipe, launcher, journal, ledger, config.event_timeout, tasks, listener=self)
         # Called with every event, so these are the network's own, without a hop; see `Listener`.
         self.request = on_request
@@ -317,6 +319,7 @@ class ModRegistry:
     def use_config(self, config: NetworkConfig) -> None:
         """Follow the rules of a changed network file from now on."""
         self._config = self._recipe.network = config
+        self.spares.want(config.spares)
         self.redaction.use(config.redact)
 
     @property
@@ -354,7 +357,8 @@ class ModRegistry:
         await self._shared.launcher.start()
 
     async def close_launcher(self) -> None:
-        """End what starts workers, after every mod has ended."""
+        """End the spare workers and what starts workers, after every mod has ended."""
+        await self.spares.close()
         await self._shared.launcher.close()
 
 

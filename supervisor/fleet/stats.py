@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Protocol, TypeVar
 
 from ...ipc.partition import SOURCE
@@ -107,6 +107,7 @@ def network_stats(network: NetworkView) -> NetworkStats:
             os.getpid(), resources(running.monitor.of(os.getpid()) if running else None), network.output_lost
         ),
         journal=running.journal.stats() if running is not None else {},
+        spares=asdict(running.mods.spares.counts) if running is not None else {},
         dynamic_mods=_dynamic_mods(loaded),
         mods=all_mod_stats(running) if running is not None else {},
         families=running.mods.families.stats() if running is not None else {},

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -26,13 +26,16 @@ from .agents_spec import (
     UNREGISTER,
     WAIT,
 )
-from .answers import Answer, event_answer, get, json_app, post, response_answer
+from .answers import Answer, get, json_app, post, render_answer, response_answer
+from .asked import Asked
 from .bodies import SMALL_BODY, credentials, read_body
-from .clients import IPAddress, client_address, counted_as, is_exempt
-from .connection import Rank, connection_of, parked
+from .clients import counted_as, is_exempt
+from .connection import Rank, parked
+from .direct import Endpoint
 from .failures import failure_body
 from .intake import Intake
 from .openagents import event_from, event_to
+from .protocol import HttpProtocol
 from .streams import first_of, until_disconnected
 from .wire import BadBody, to_json
 
@@ -42,133 +45,205 @@ if TYPE_CHECKING:
 logger = logging.getLogger("modvisor.http")
 
 
-def agents_app(
-    network: Operations, stopping: asyncio.Event | None = None, make_room: Callable[[], None] = lambda: None
-) -> Starlette:
-    """Make the application that agents talk to.
+def agents_app(network: Operations) -> Starlette:
+    """Make the application that agents talk to."""
+    return AgentsApi(network).app()
+
+
+class AgentsApi:
+    """What agents ask of a network.
 
     Args:
         stopping: set when the server stops, which ends long-polls.
         make_room: closes the connection whose body takes longest.
+
+    Attributes:
+        intake: reads the bodies.
     """
-    api = _AgentsApi(network, stopping or asyncio.Event(), make_room)
-    return json_app(
-        [
-            get("/api/health", api.health, HEALTH),
-            post("/api/register", api.register, REGISTER),
-            post("/api/send_event", api.send_event, SEND_EVENT),
-            get("/api/poll", api.poll, POLL),
-            post("/api/unregister", api.unregister, UNREGISTER),
-        ]
-    )
 
-
-class _AgentsApi:
-    def __init__(self, network: Operations, stopping: asyncio.Event, make_room: Callable[[], None]) -> None:
+    def __init__(
+        self, network: Operations, stopping: asyncio.Event | None = None, make_room: Callable[[], None] = lambda: None
+    ) -> None:
         self._network = network
-        self._stopping = stopping
-        self._intake = Intake(lambda: network.config.http, make_room)
+        self._stopping = stopping or asyncio.Event()
+        self.intake = Intake(lambda: network.config.http, make_room)
+
+    def app(self) -> Starlette:
+        return json_app(
+            [
+                get("/api/health", self.health, HEALTH),
+                post("/api/register", self.register, REGISTER),
+                post("/api/send_event", self.send_event, SEND_EVENT),
+                get("/api/poll", self.poll, POLL),
+                post("/api/unregister", self.unregister, UNREGISTER),
+            ]
+        )
+
+    def direct(self) -> dict[tuple[str, str], Endpoint]:
+        """Return the endpoints of the routes that are asked all the time."""
+        return {
+            ("GET", "/api/health"): self._health_directly,
+            ("POST", "/api/send_event"): self._send_event_directly,
+            ("GET", "/api/poll"): self._poll_directly,
+        }
+
+    # -- routes
 
     async def health(self, request: Request) -> Response:
+        return Answer(self._health(self._asked(request)))
+
+    async def _health_directly(self, asked: Asked, body: bytes, http: HttpProtocol) -> bytes:
+        return self._health(asked)
+
+    def _health(self, asked: Asked) -> bytes:
         data = self._network.health()
-        agent_id, secret = credentials(request)
-        if agent_id is not None and self._knows(request, agent_id, secret):
+        agent_id, secret = credentials(asked)
+        if agent_id is not None and self._knows(asked, agent_id, secret):
             data["agents"] = self._network.agent_directory()
-        return Answer({"success": True, "status": "healthy", "data": data})
+        return to_json({"success": True, "status": "healthy", "data": data})
 
     async def register(self, request: Request) -> Response:
-        body = await self._intake.read_json(request)
+        asked, body = self._asked(request), await self.intake.read_json(request)
         agent_id = _agent_id(body)
         payload = {"agent_id": agent_id, **{key.name: key.of(body) for key in DESCRIBING}}
         event = Event("system.register_agent", agent_id, payload=payload, secret=SECRET.of(body))
-        response = await self._network.process_external_event(event, address=self._counted(request))
+        response = await self._network.process_external_event(event, address=self._counted(asked))
         if not response.success:
             return response_answer(response)
-        self._note_known(request, agent_id)  # no sign of life: the agent has not come back yet
+        self._note_known(asked, agent_id)  # no sign of life: the agent has not come back yet
         names = ("network_name", "network_id", "secret", "assigned_group")
         return Answer({"success": True, **{name: response.data[name] for name in names}})
 
     async def unregister(self, request: Request) -> Response:
-        body = await self._intake.read_json(request)
+        asked, body = self._asked(request), await self.intake.read_json(request)
         agent_id = _agent_id(body)
         event = Event("system.unregister_agent", agent_id, payload={"agent_id": agent_id}, secret=SECRET.of(body))
-        response = await self._network.process_external_event(event, address=self._counted(request))
+        response = await self._network.process_external_event(event, address=self._counted(asked))
         return Answer({"success": True}) if response.success else response_answer(response)
 
     async def send_event(self, request: Request) -> Response:
         """Answer with 200 even if the event failed: OpenAgents' client reads no other body."""
-        body = await self._intake.read_json(request, is_known=self._may_send_much(request))
+        asked = self._asked(request)
+        body = await self.intake.read_json(request, is_known=self._may_send_much(asked))
+        return Answer(await self._send_event(asked, body))
+
+    def _send_event_directly(self, asked: Asked, body: bytes, http: HttpProtocol) -> Coroutine[Any, Any, bytes]:
+        self._may_send_much(asked)  # notes who sends it; nothing that comes this way is large
+        return self._send_event(asked, self.intake.small_json(body))
+
+    async def _send_event(self, asked: Asked, body: dict[str, Any]) -> bytes:
         try:
             event = event_from(body)
         except InvalidEvent as error:
             refusal = failure_body(error.code, str(error))
-            return Answer({**refusal, "event_id": body.get("event_id"), "event_name": body.get("event_name")})
-        if (connection := connection_of(request)) is not None and connection.rank is Rank.STRANGER:
-            self._knows(request, event.source_agent, event.secret)
-        response = await self._network.process_external_event(event, address=self._counted(request))
-        return event_answer(event, response)
+            return to_json({**refusal, "event_id": body.get("event_id"), "event_name": body.get("event_name")})
+        if asked.connection is not None and asked.connection.rank is Rank.STRANGER:
+            self._knows(asked, event.source_agent, event.secret)
+        counted = self._counted(asked)
+        response = await self._network.process_external_event(event, address=counted, keep=False)
+        return render_answer(event, response)
 
     async def poll(self, request: Request) -> Response:
         """Take events out of the inbox, unless the client is gone and could not read them."""
-        agent_id, secret = credentials(request)
+        poll = self._poll_of(self._asked(request))
+        await read_body(request, SMALL_BODY)  # an unread body would hide that the client is gone
+
+        async def until_event() -> None:
+            await first_of(lambda: self._event(poll), lambda: until_disconnected(request.receive), self._stopping.wait)
+
+        body = await self._poll(poll, until_event, request.is_disconnected)
+        return Response() if body is None else Answer(body)
+
+    async def _poll_directly(self, asked: Asked, body: bytes, http: HttpProtocol) -> bytes:
+        poll = self._poll_of(asked)
+
+        async def until_event() -> None:
+            with http.waiting():
+                await self._event(poll)
+
+        return await self._poll(poll, until_event, http.is_disconnected) or b""
+
+    def _poll_of(self, asked: Asked) -> _Poll:
+        agent_id, secret = credentials(asked)
         if agent_id is None:
             raise BadBody("agent_id: missing in the query")
-        wait, limit = WAIT.of(request) or 0.0, LIMIT.of(request)
-        await read_body(request, SMALL_BODY)  # an unread body would hide that the client is gone
+        return _Poll(asked, agent_id, secret, WAIT.of(asked) or 0.0, LIMIT.of(asked))
+
+    async def _poll(
+        self, poll: _Poll, until_event: Callable[[], Awaitable[None]], is_gone: Callable[[], Awaitable[bool]]
+    ) -> bytes | None:
+        """Return the answer to a poll; None if the client is gone.
+
+        Args:
+            until_event: waits for the first event, or until nobody waits for it any more.
+        """
+        network, agent_id = self._network, poll.agent_id
         try:
-            self._authenticate(request, agent_id, secret)
-            if wait:
-                await self._until_event(request, agent_id, wait)
-                self._authenticate(request, agent_id, secret)  # the id may have been taken over meanwhile
-            if await request.is_disconnected():
-                return Response()
-            events = await self._network.poll_events(agent_id, limit=limit)
+            self._authenticate(poll)
+            if poll.wait:
+                with parked(poll.asked.connection):
+                    await until_event()
+                self._authenticate(poll)  # the id may have been taken over meanwhile
+            if await is_gone():
+                return None
+            events = await network.poll_events(agent_id, limit=poll.limit)
         except ModvisorError as error:
             # With status 200, for the same reason as in `send_event`.
-            return Answer({**failure_body(error.code, str(error)), "messages": [], "agent_id": agent_id})
-        return Answer(render_poll(agent_id, events, self._network.dropped_events(agent_id)))
+            return to_json({**failure_body(error.code, str(error)), "messages": [], "agent_id": agent_id})
+        return render_poll(agent_id, events, network.dropped_events(agent_id))
 
-    async def _until_event(self, request: Request, agent_id: str, wait: float) -> None:
-        with parked(connection_of(request)):
-            await first_of(
-                lambda: self._network.poll_events(agent_id, wait=wait, limit=0),
-                lambda: until_disconnected(request.receive),
-                self._stopping.wait,
-            )
+    async def _event(self, poll: _Poll) -> None:
+        await self._network.poll_events(poll.agent_id, wait=poll.wait, limit=0)
 
-    def _may_send_much(self, request: Request) -> bool:
-        agent_id, secret = credentials(request)
-        return self._knows(request, agent_id, secret) or self._intake.is_known(request, self._address_of(request))
+    # -- who asks
 
-    def _address_of(self, request: Request) -> IPAddress | None:
-        return client_address(request.scope, self._network.config.http)
+    def _asked(self, request: Request) -> Asked:
+        return Asked.by(request, self._network.config.http)
 
-    def _knows(self, request: Request, agent_id: str | None, secret: str | None) -> bool:
+    def _may_send_much(self, asked: Asked) -> bool:
+        agent_id, secret = credentials(asked)
+        return self._knows(asked, agent_id, secret) or self.intake.is_known(asked.connection, asked.address)
+
+    def _knows(self, asked: Asked, agent_id: str | None, secret: str | None) -> bool:
         """Return whether the secret is the agent's; then the connection is no stranger's."""
         if agent_id is None or not self._network.authenticate(agent_id, secret):
             return False
-        self._note_known(request, agent_id)
+        self._note_known(asked, agent_id)
         return True
 
-    def _note_known(self, request: Request, agent_id: str) -> None:
-        if (connection := connection_of(request)) is not None:
-            connection.belongs_to(agent_id, is_member=self._network.is_member(agent_id))
-        self._intake.know(self._address_of(request))
+    def _note_known(self, asked: Asked, agent_id: str) -> None:
+        if asked.connection is not None:
+            asked.connection.belongs_to(agent_id, is_member=self._network.is_member(agent_id))
+        self.intake.know(asked.address)
 
-    def _counted(self, request: Request) -> str | None:
+    def _counted(self, asked: Asked) -> str | None:
         """Return the name under which the client's address is counted; None: it is not counted."""
-        address = self._address_of(request)
-        return None if address is None or is_exempt(address, self._network.config.http) else counted_as(address)
+        address, connection = asked.address, asked.connection
+        if address is None or is_exempt(address, self._network.config.http):
+            return None
+        if connection is not None and address is connection.peer:
+            return connection.counted
+        return counted_as(address)
 
-    def _authenticate(self, request: Request, agent_id: str, secret: str | None) -> None:
-        if not self._knows(request, agent_id, secret):
-            who = self._counted(request) or "a trusted address"
-            text = f"refused a poll of agent {shown(agent_id)} at {who}: not registered, or a wrong secret"
+    def _authenticate(self, poll: _Poll) -> None:
+        if not self._knows(poll.asked, poll.agent_id, poll.secret):
+            who = self._counted(poll.asked) or "a trusted address"
+            text = f"refused a poll of agent {shown(poll.agent_id)} at {who}: not registered, or a wrong secret"
             self._network.note_refusal(Code.UNAUTHENTICATED, who, text)
             raise ModvisorError(
-                f"agent {agent_id!r} is not registered or its secret is wrong; register and send the secret you get",
+                f"agent {poll.agent_id!r} is not registered or its secret is wrong; register and send the secret you get",
                 code=Code.UNAUTHENTICATED,
             )
+
+
+class _Poll(NamedTuple):
+    """A poll of an agent's inbox, as it is asked for."""
+
+    asked: Asked
+    agent_id: str
+    secret: str | None
+    wait: float
+    limit: int | None
 
 
 def render_poll(agent_id: str, events: list[Event], dropped: dict[str, Any] | None = None) -> bytes:

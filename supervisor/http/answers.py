@@ -65,8 +65,13 @@ def response_answer(response: EventResponse) -> Answer:
 
 def event_answer(event: Event, response: EventResponse) -> Answer:
     """Answer with the response to an event. The HTTP status is 200, even if the event failed."""
+    return Answer(render_answer(event, response))
+
+
+def render_answer(event: Event, response: EventResponse) -> bytes:
+    """Return the response to an event as JSON."""
     named = {"event_id": event.event_id, "event_name": event.event_name}
-    return Answer(render_response({**response_body(response), **named}))
+    return render_response({**response_body(response), **named})
 
 
 # -- applications

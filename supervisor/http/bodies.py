@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from starlette.requests import Request
 
@@ -18,6 +19,18 @@ class TooLarge(ModvisorError):
     """The body is larger than the limit."""
 
     code = Code.TOO_LARGE
+
+
+class Said(Protocol):
+    """What a request says besides its body."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers, by name in lower case."""
+        ...
+
+    @property
+    def query_params(self) -> Mapping[str, str]: ...
 
 
 # -- the body
@@ -88,13 +101,13 @@ def check_keys(body: dict[str, Any], known: frozenset[str]) -> None:
 # -- the query
 
 
-def check_query(request: Request, *known: str) -> None:
+def check_query(request: Said, *known: str) -> None:
     """Raise `BadBody` for an unknown key: a request with a misspelt filter would ask for more."""
     if unknown := sorted(request.query_params.keys() - set(known)):
         raise BadBody(f"unknown keys {', '.join(map(repr, unknown[:10]))}; known are {', '.join(sorted(known))}")
 
 
-def number_query(request: Request, key: str, default: float | None, low: float, high: float) -> float | None:
+def number_query(request: Said, key: str, default: float | None, low: float, high: float) -> float | None:
     """Return a number of the query; raises `BadBody`."""
     text = request.query_params.get(key)
     if text is None:
@@ -108,7 +121,7 @@ def number_query(request: Request, key: str, default: float | None, low: float, 
     return value
 
 
-def whole_query(request: Request, key: str, default: int | None, low: int, high: int) -> int | None:
+def whole_query(request: Said, key: str, default: int | None, low: int, high: int) -> int | None:
     """Return a whole number of the query; raises `BadBody`."""
     text = request.query_params.get(key)
     if text is None:
@@ -118,7 +131,7 @@ def whole_query(request: Request, key: str, default: int | None, low: int, high:
     return int(text)
 
 
-def flag_query(request: Request, key: str) -> bool:
+def flag_query(request: Said, key: str) -> bool:
     """Return whether the query has `key=1` or `key=true`; raises `BadBody`."""
     text = request.query_params.get(key, "0").lower()
     if text not in ("0", "1", "false", "true"):
@@ -129,7 +142,7 @@ def flag_query(request: Request, key: str) -> bool:
 # -- who sends it
 
 
-def credentials(request: Request) -> tuple[str | None, str | None]:
+def credentials(request: Said) -> tuple[str | None, str | None]:
     """Return agent id and secret.
 
     OpenAgents' client sends them in the query. Headers are safer: proxies log queries, not headers.
@@ -140,7 +153,7 @@ def credentials(request: Request) -> tuple[str | None, str | None]:
     return agent_id.removeprefix("agent:") if agent_id else None, secret
 
 
-def bearer_of(request: Request) -> str | None:
+def bearer_of(request: Said) -> str | None:
     """Return the token of the header `Authorization: Bearer TOKEN`."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip(" ") if scheme.lower() == "bearer" else None

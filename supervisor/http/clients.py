@@ -7,7 +7,7 @@ wrote about another trusted proxy is the client. What stands before it may be fo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from starlette.datastructures import Headers
@@ -27,9 +27,20 @@ def client_address(scope: Scope, http: HttpConfig) -> IPAddress | None:
         scope: the ASGI scope of the request (`request.scope`).
     """
     peer = peer_address(scope)
+    if peer is None or not http.trusted_proxies:
+        return peer
+    return behind_proxies(peer, Headers(scope=scope).getlist("x-forwarded-for"), http)
+
+
+def behind_proxies(peer: IPAddress | None, forwarded: list[str], http: HttpConfig) -> IPAddress | None:
+    """Return the address for which the proxies speak, the peer's own if it is no trusted proxy.
+
+    Args:
+        forwarded: the values of `X-Forwarded-For`.
+    """
     if peer is None or not is_in(peer, http.trusted_proxies):
         return peer
-    entries = [entry for line in Headers(scope=scope).getlist("x-forwarded-for") for entry in line.split(",")]
+    entries = [entry for line in forwarded for entry in line.split(",")]
     while entries and is_in(peer, http.trusted_proxies):
         named = parsed(entries.pop())
         if named is None:  # the proxy does not say whom it speaks for
@@ -62,8 +73,8 @@ def counted_as(address: IPAddress) -> str:
     return str(ip_network((int(address) >> _SITE << _SITE, _SITE)))
 
 
-def is_in(address: IPAddress, networks: Iterable[IPNetwork]) -> bool:
-    return any(address in network for network in networks)
+def is_in(address: IPAddress, networks: Collection[IPNetwork]) -> bool:
+    return bool(networks) and any(address in network for network in networks)
 
 
 def parsed(text: str) -> IPAddress | None:

@@ -8,32 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import h11
 from starlette.requests import Request
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from ...ipc.errors import Code
-from .failures import failure_body
-from .parser import Parser
+from .clients import IPAddress
+from .protocol import READ_SIZE, HttpProtocol, last_words
 from .turnstile import Turnstile
-from .wire import to_json
-
-READ_SIZE = 16 * 1024
-"""Bytes of one read. A read of 256 KB that holds chunks of one byte takes uvicorn a second."""
 
 WINDOW = 10.0
 """Seconds over which the floor of bytes per second is measured."""
-
-_PHRASES = {400: "Bad Request", 408: "Request Timeout", 503: "Service Unavailable"}
-
-# uvicorn warns about each request that is no HTTP; a stranger could fill the log.
-_uvicorn_log = logging.getLogger("modvisor.http.uvicorn")
-_uvicorn_log.setLevel(logging.ERROR)
 
 
 class Phase(enum.Enum):
@@ -54,30 +41,14 @@ class Rank(enum.IntEnum):
     KNOWN = 3  # the operator, and what `trusted_proxies` and `trusted_addresses` name
 
 
-class HttpProtocol(H11Protocol):
-    """HTTP without uvicorn's access log, whose lines hold the query and so the secrets of polls.
-
-    `access_log=False` in uvicorn's config would silence the access log of every other server in
-    this process, too.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.access_log = False
-        self.logger = _uvicorn_log
-        self.conn = Parser()
-
-    def send_400_response(self, msg: str) -> None:
-        self.transport.write(last_words(400, Code.BAD_INPUT, "this is no valid HTTP request"))
-        self.transport.close()
-
-
 class Connection(asyncio.BufferedProtocol):
     """A connection, with uvicorn's protocol inside.
 
     Attributes:
         rank: who holds it.
         holder: the address that it is counted for, or the agent that holds it.
+        peer: the address of the other end; None for a unix socket.
+        counted: the name under which this address is counted.
         phase: what it waited for at the last look.
         since: when that began.
         parked: a request waits for an event, which may take as long as it likes.
@@ -85,12 +56,13 @@ class Connection(asyncio.BufferedProtocol):
 
     def __init__(
         self,
-        http: Callable[[Connection], H11Protocol],
+        http: Callable[[Connection], HttpProtocol],
         gone: Callable[[Connection], None],
         turnstile: Turnstile | None = None,
     ) -> None:
         self.rank = Rank.STRANGER
-        self.holder = ""
+        self.holder = self.counted = ""
+        self.peer: IPAddress | None = None
         self.phase = Phase.HEAD
         self.since = self._mark = asyncio.get_running_loop().time()
         self.parked = False
@@ -98,7 +70,7 @@ class Connection(asyncio.BufferedProtocol):
         self._turnstile = turnstile
         self._unread = b""  # what waits at the turnstile
         self._is_dismissed = False
-        self._cycle: Any = None
+        self._request: tuple[Any, int] = (None, 0)
         self._received = self._marked = 0
         self._unsent = self._sent = 0
         self._buffer = _shared_buffer
@@ -118,7 +90,7 @@ class Connection(asyncio.BufferedProtocol):
         self._received += nbytes
         data = bytes(self._buffer[:nbytes])
         if self._turnstile is None or self.rank is not Rank.STRANGER:
-            self.http.data_received(data)
+            self.http.ordinary_received(data)
         elif self._unread:
             self._unread += data
         elif self._turnstile.has_place():
@@ -163,8 +135,9 @@ class Connection(asyncio.BufferedProtocol):
         http = self.http
         # What waits at the turnstile waits for us, not for the client.
         phase = Phase.ANSWER if self._unread else _phase(http)
-        if phase is not self.phase or http.cycle is not self._cycle:
-            self.phase, self._cycle = phase, http.cycle
+        request = http.cycle, http.answered
+        if phase is not self.phase or request != self._request:
+            self.phase, self._request = phase, request
             self.since = now
             self._restart_window(now)
         return phase
@@ -240,23 +213,18 @@ def parked(connection: Connection | None) -> Iterator[None]:
         connection.parked = False
 
 
-def last_words(status: int, code: str, message: str) -> bytes:
-    """Return a whole answer, for a connection that is closed behind it."""
-    body = to_json(failure_body(code, message))
-    head = (
-        f"HTTP/1.1 {status} {_PHRASES[status]}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
-        "cache-control: no-store\r\nconnection: close\r\n\r\n"
-    )
-    return head.encode() + body
-
-
-def _phase(http: H11Protocol) -> Phase:
+def _phase(http: HttpProtocol) -> Phase:
     cycle = http.cycle
+    if http.answering is not None:
+        return Phase.ANSWER
+    if http.is_reading:
+        return Phase.BODY
     if http.conn.their_state is h11.SEND_BODY:
         return Phase.BODY
     if cycle is not None and not cycle.response_complete:
         return Phase.ANSWER
-    return Phase.HEAD if cycle is None or http.conn.trailing_data[0] else Phase.IDLE
+    is_new = cycle is None and not http.answered
+    return Phase.HEAD if is_new or http.conn.trailing_data[0] else Phase.IDLE
 
 
 # One for all: what is read is copied out before the next read.

@@ -73,7 +73,8 @@ class Door:
     def enter(self, connection: Connection, peer: str) -> None:
         self._connections.add(connection)
         http, address = self._limits(), parsed(peer) or IPv4Address(0)
-        connection.holder = counted_as(address)
+        connection.peer = address
+        connection.counted = connection.holder = counted_as(address)
         if is_exempt(address, http) or is_in(address, http.trusted_proxies):
             connection.rank = Rank.KNOWN
 

@@ -18,10 +18,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...ipc.errors import Code
 from .answers import failure
-from .connection import Connection, HttpProtocol, Rank
+from .connection import Connection, Rank
 from .door import INTERVAL, Door
 from .failures import INTERNAL_ERROR
 from .listener import Listener
+from .protocol import Direct, HttpProtocol
 
 logger = logging.getLogger("modvisor.http")
 
@@ -76,11 +77,13 @@ class EmbeddedServer(uvicorn.Server):
 
     Args:
         door: decides who gets in and who may stay. None: everybody, for as long as they like.
+        direct: knows the routes that are answered without the application.
     """
 
-    def __init__(self, app: ASGIApp, door: Door | None = None) -> None:
+    def __init__(self, app: ASGIApp, door: Door | None = None, direct: Direct | None = None) -> None:
         self._requests = OpenRequests(app)
         self._door = door
+        self._direct = direct
         super().__init__(
             uvicorn.Config(
                 self._requests,
@@ -107,7 +110,7 @@ class EmbeddedServer(uvicorn.Server):
     def _connection(self) -> Connection:
         def http(connection: Connection) -> HttpProtocol:
             # uvicorn gives each request a copy of this as `scope["state"]`.
-            return HttpProtocol(self.config, self.server_state, {"connection": connection})
+            return HttpProtocol(self.config, self.server_state, {"connection": connection}, self._direct)
 
         if self._door is None:
             connection = Connection(http, self._gone)
@@ -135,18 +138,23 @@ class EmbeddedServer(uvicorn.Server):
         """
         self.listener.close()
         await _turns()
-        for connection in list(self.server_state.connections):
+        for connection in self._protocols():
             with suppress(LocalProtocolError):  # an error is closing it already
                 connection.shutdown()
         await self._tasks_end(GRACE)
         self._requests.cancel()
+        for connection in self._protocols():
+            connection.cancel()
         await self._tasks_end(_LAST_WORDS)
         for task in list(self.server_state.tasks):
             task.cancel()
-        for connection in list(self.server_state.connections):
+        for connection in self._protocols():
             connection.transport.abort()
         await self._tasks_end(_LAST_WORDS)
         await _turns()
+
+    def _protocols(self) -> list[HttpProtocol]:
+        return [each for each in self.server_state.connections if isinstance(each, HttpProtocol)]
 
     async def _tasks_end(self, seconds: float) -> None:
         if tasks := list(self.server_state.tasks):

@@ -24,8 +24,8 @@ from ...ipc.errors import Code, ModvisorError
 from ..config import HttpConfig
 from .bodies import MAX_BODY, TooLarge, announced_length
 from .clients import IPAddress, counted_as
-from .connection import Rank, connection_of
-from .json_bounds import JsonBounds
+from .connection import Connection, Rank, connection_of
+from .json_bounds import JsonBounds, is_within
 from .wire import from_json
 
 LARGE_JSON = 256 * 1024  # bytes above which a body is parsed in a thread
@@ -64,9 +64,8 @@ class Intake:
         if len(self._known) > MOST_KNOWN:
             del self._known[next(iter(self._known))]
 
-    def is_known(self, request: Request, address: IPAddress | None) -> bool:
+    def is_known(self, connection: Connection | None, address: IPAddress | None) -> bool:
         """Return whether whoever sends this is no stranger, as far as can be told before its body."""
-        connection = connection_of(request)
         if address is None or (connection is not None and connection.rank in (Rank.AGENT, Rank.MEMBER)):
             return True
         seen = self._known.get(counted_as(address))
@@ -95,6 +94,13 @@ class Intake:
                 "the agent's id and secret in the headers 'X-Agent-Id' and 'Authorization: Bearer SECRET'",
                 limit=limit,
             ) from None
+
+    def small_json(self, body: bytes) -> dict[str, Any]:
+        """Return the JSON object in a small body that has come; raises `TooLarge` or `BadBody`."""
+        most = self._limits().json_values
+        if not is_within(body, most):
+            JsonBounds(most).feed(body)
+        return from_json(body)
 
     async def _read(self, request: Request, limit: int, room: _Room) -> bytearray:
         body, bounds = bytearray(), JsonBounds(self._limits().json_values)
@@ -142,9 +148,13 @@ class Intake:
         return True
 
     def take_small(self, size: int, room: _Room) -> None:
-        self._small += size
         room.small += size
-        if self._small > self._limits().bodies // 4:
+        self.keep(size)
+
+    def keep(self, change: int) -> None:
+        """Count bytes of small bodies. If they become too many, the slowest has to go."""
+        self._small += change
+        if change > 0 and self._small > self._limits().bodies // 4:
             self._make_room()
 
 

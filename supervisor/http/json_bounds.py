@@ -24,6 +24,12 @@ _LEVELS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NO_BRACKETS = bytes(set(range(256)) - _LEVELS.keys())
 
 
+def is_within(body: bytes, most: int) -> bool:
+    """Return whether a whole body is within the bounds for certain, whatever is text in it."""
+    opened = body.count(b"[") + body.count(b"{")
+    return opened <= MAX_DEPTH and opened + body.count(b",") <= most
+
+
 class JsonBounds:
     """Counts what comes, and refuses what is more than `most` values or deeper than `MAX_DEPTH`.
 

@@ -16,8 +16,9 @@ from contextlib import suppress
 
 from ...ipc.errors import Code
 from ..process import reserve
-from .connection import Connection, last_words
+from .connection import Connection
 from .door import Door
+from .protocol import last_words
 
 logger = logging.getLogger("modvisor.http")
 

@@ -6,9 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from starlette.requests import Request
-
-from .bodies import check_keys, check_query, flag_of, flag_query, number_query, text_of, whole_query
+from .bodies import Said, check_keys, check_query, flag_of, flag_query, number_query, text_of, whole_query
 from .schemas import ANYTHING, OBJECT, TEXT, Schema, or_null
 from .wire import BadBody
 
@@ -20,7 +18,7 @@ class Query:
     name: str
     doc: str
     schema: Schema
-    of: Callable[[Request], Any] = field(repr=False)
+    of: Callable[[Said], Any] = field(repr=False)
     """Return the value; raises `BadBody`."""
 
 
@@ -42,7 +40,7 @@ def query_flag(name: str, doc: str) -> Query:
     return Query(name, doc, {"enum": ["0", "1", "false", "true"]}, lambda request: flag_query(request, name))
 
 
-def check_known(request: Request, *queries: Query) -> None:
+def check_known(request: Said, *queries: Query) -> None:
     """Raise `BadBody` for a key of the query that is none of these."""
     check_query(request, *(each.name for each in queries))
 

@@ -21,9 +21,10 @@ from ...ipc.errors import Code
 from ..agents import Guesses, RefusalLog
 from ..config import AgentsConfig
 from .admin.app import admin_app
-from .agents_api import agents_app
+from .agents_api import AgentsApi
 from .answers import failure
 from .bodies import bearer_of
+from .direct import DirectRoutes
 from .door import Door
 from .embedded import EmbeddedServer
 from .sockets import tcp_socket, unix_socket
@@ -68,10 +69,12 @@ class Servers:
         config = self._network.config
         if config.port is not None:
             door = Door(lambda: self._network.config.http)
-            app = self._tcp_app(door)
+            agents = AgentsApi(self._network, self._stopping, door.make_room_for_bodies)
+            guarded = self._guarded(self._tcp_app(agents))
+            direct = DirectRoutes(agents.direct(), guarded, lambda: self._network.config, agents.intake.keep)
             sock = await tcp_socket(config.host, config.port)
             self.port = sock.getsockname()[1]
-            await self._serve(self._guarded(app), sock, door)
+            await self._serve(guarded, sock, door, direct)
             logger.debug("agents connect to http://%s:%s", config.host, self.port)
         if admin:
             path = self._network.state_dir.admin_socket
@@ -95,19 +98,21 @@ class Servers:
             self._network.state_dir.admin_socket.unlink(missing_ok=True)
         self.port = None
 
-    def _tcp_app(self, door: Door) -> ASGIApp:
-        agents = agents_app(self._network, self._stopping, door.make_room_for_bodies)
+    def _tcp_app(self, api: AgentsApi) -> ASGIApp:
+        agents = api.app()
         token = self._network.config.admin.token
         if token is None:
             return agents
         admin, guesses = admin_app(self._network, self._stopping), Guesses(lambda: self._network.config.agents)
         return AdminGate(agents, admin, token.resolve(), self._network.note_refusal, guesses)
 
-    def _guarded(self, app: ASGIApp) -> ASGIApp:
+    def _guarded(self, app: ASGIApp) -> WebGuard:
         return WebGuard(app, lambda: self._network.config)
 
-    async def _serve(self, app: ASGIApp, sock: socket.socket, door: Door | None = None) -> None:
-        server = EmbeddedServer(app, door)
+    async def _serve(
+        self, app: ASGIApp, sock: socket.socket, door: Door | None = None, direct: DirectRoutes | None = None
+    ) -> None:
+        server = EmbeddedServer(app, door, direct)
         try:
             await server.open(sock)
         except BaseException:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from starlette.datastructures import Headers
@@ -26,9 +26,10 @@ from .clients import parsed
 logger = logging.getLogger("modvisor.http")
 
 _READING = ("GET", "HEAD", "OPTIONS")
+_MOST_HOSTS, _LONG_HOST = 100, 100  # hosts that are remembered, and their characters
 _MOST_NAMED = 100  # refused names that are logged; a stranger can make up any number
 
-_Refusal = tuple[int, str, str]
+Refusal = tuple[int, str, str]
 
 
 class WebGuard:
@@ -43,11 +44,13 @@ class WebGuard:
         self._config = config
         self._own_name = socket.gethostname().lower()
         self._named: set[str] = set()
+        self._ours: set[str] = set()  # hosts that are this network's by the file that was in force
+        self._judged_by: NetworkConfig | None = None
         self._for_pages = lru_cache(maxsize=4)(self._with_cors)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        refusal = self._refusal(scope["method"], headers)
+        refusal = self.refusal(scope["method"], headers)
         if refusal is not None:
             status, code, message = refusal
             self._log_once(message)
@@ -57,7 +60,12 @@ class WebGuard:
         app = self._for_pages(origins) if origins and "origin" in headers else self._app
         await app(scope, receive, send)
 
-    def _refusal(self, method: str, headers: Headers) -> _Refusal | None:
+    def refusal(self, method: str, headers: Mapping[str, str]) -> Refusal | None:
+        """Return status, code and message for a request that is refused; None: it may pass.
+
+        Args:
+            headers: by name in lower case.
+        """
         host = headers.get("host")
         if host is not None and not self._is_ours(host):
             text = f"the name {host[:100]!r} is not this network's; if it is, add it to 'http.hosts'"
@@ -71,10 +79,20 @@ class WebGuard:
         return None
 
     def _is_ours(self, host: str) -> bool:
+        config = self._config()
+        if config is not self._judged_by or len(self._ours) > _MOST_HOSTS:
+            self._judged_by, self._ours = config, set()
+        if host in self._ours:
+            return True
+        is_ours = self._is_name_of(config, host)
+        if is_ours and len(host) < _LONG_HOST:
+            self._ours.add(host)
+        return is_ours
+
+    def _is_name_of(self, config: NetworkConfig, host: str) -> bool:
         name = _without_port(host.strip().lower())
         if "." not in name or parsed(name) is not None:
             return True
-        config = self._config()
         return name in (config.host.lower(), self._own_name) or any(_fits(name, each) for each in config.http.hosts)
 
     def _is_let_in(self, origin: str, host: str) -> bool:
@@ -99,7 +117,7 @@ class WebGuard:
         )
 
 
-def _is_json(headers: Headers) -> bool:
+def _is_json(headers: Mapping[str, str]) -> bool:
     """Return whether the body is declared as JSON, or there is none."""
     if "content-type" not in headers:
         return headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers

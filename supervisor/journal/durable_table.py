@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ class Totals:
     dead_letter_bytes: int = 0
     checkpoints: int = 0
     answer_bytes: int = 0
+    oldest_answer: float = -math.inf  # no remembered answer is older (Unix seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,14 @@ EventKey = tuple[str, str]
 An agent is named by `Agent.owner`, or by its ``source_id`` in rows that modvisor 0.2 wrote."""
 
 
+_ANSWERED = "mod = ? AND source_id = ? AND event_id = ? AND at >= ?"
+
+# In one statement: every new event asks this.
+_KNOWN = f"""\
+SELECT (SELECT seq FROM durable WHERE mod_id = ? AND source_id = ? AND event_id = ?),
+       (SELECT number FROM answer WHERE {_ANSWERED})"""
+
+
 class DurableTable:
     """Durable events, from their acceptance to their answer, and the answers for retries.
 
@@ -63,16 +73,11 @@ class DurableTable:
             StorageFull: a limit is reached.
         """
         totals, config = self.totals, self._config
-        known = self._execute(
-            "SELECT seq FROM durable WHERE mod_id = ? AND source_id = ? AND event_id = ?", (mod_id, *key)
-        ).fetchone()
-        if known is not None:
-            return Accepted(known[0], fresh=False)
-        answered = self._where(
-            "answer", "mod = ? AND source_id = ? AND event_id = ? AND at >= ?",
-            mod_of(mod_id), *key, at - config.answer_age,
-        )  # fmt: skip
-        if answered:
+        of_answer = (mod_of(mod_id), *key, at - config.answer_age)
+        seq, number = self._execute(_KNOWN, (mod_id, *key, *of_answer)).fetchone()
+        if seq is not None:
+            return Accepted(seq, fresh=False)
+        if number is not None and (answered := self._where("answer", _ANSWERED, *of_answer)):
             return Accepted(0, fresh=False, answer=answered[0])
         if totals.durable_events >= config.durable_events:
             raise StorageFull(
@@ -152,11 +157,18 @@ class DurableTable:
             (*key, now, size, answer),
         )
         totals.answer_bytes += size
+        totals.oldest_answer = min(totals.oldest_answer, now)
+        if totals.answer_bytes > self._config.answer_bytes or totals.oldest_answer < now - self._config.answer_age:
+            self._forget_old_answers(now)
+
+    def _forget_old_answers(self, now: float) -> None:
+        totals = self.totals
         while (oldest := self._execute("SELECT number, at, size FROM answer ORDER BY number LIMIT 1").fetchone()) and (
             totals.answer_bytes > self._config.answer_bytes or oldest[1] < now - self._config.answer_age
         ):
             self._execute("DELETE FROM answer WHERE number = ?", (oldest[0],))
             totals.answer_bytes -= oldest[2]
+        totals.oldest_answer = now if oldest is None else min(now, oldest[1])
 
     def pending(self, mod_id: str, after: int = 0, limit: int = 1000) -> list[DurableEvent]:
         """Return the first ``limit`` unanswered events of a mod above number ``after``, in order.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .keeper import Keeper
     from .listener import Shared
     from .reload import replace_worker, revert
+    from .spares import Spares
     from .starting import Recipe
     from .states import COMING_BACK, DOWN, State
     from .trial import Probation
@@ -27,6 +28,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         keeper="Keeper",
         listener="Shared",
         reload="replace_worker revert",
+        spares="Spares",
         starting="Recipe",
         states="COMING_BACK DOWN State",
         trial="Probation",

@@ -40,6 +40,7 @@ from ..process import (
     shielded,
 )
 from ..sources import Home
+from .spares import Spare
 
 LAST_MOMENT = 1.0
 """Seconds that a worker may take to end by itself after its pipe closed: its own exit says more."""
@@ -76,6 +77,7 @@ class StartOrder:
         python: the interpreter that the worker runs under; None: the network's own.
         spinner: spins for the worker's answers; None: its answers wake the loop.
         traces: what it leaves on disk in case that it dies, or the supervisor.
+        spare: the process that is to become the worker; None: one is started.
     """
 
     config: ModConfig
@@ -86,6 +88,7 @@ class StartOrder:
     python: Interpreter | Program | None = None
     spinner: Spinner | None = None
     traces: Traces | None = None
+    spare: Spare | None = None
 
     @property
     def mod_id(self) -> str:
@@ -182,16 +185,15 @@ class Incarnation:
         output = log.lines_of_a_process(log_rate)
         try:
             async with asyncio.timeout_at(deadline):
-                process = await launcher.launch(
-                    Launch(
-                        output.feed,
-                        output.end,
-                        log_rate=log_rate,
-                        python=order.python,
-                        fork=order.config.launch == FORK,
-                        cgroup=None if order.limits_in_force.cgroup is None else order.limits_in_force.cgroup.path,
-                    )
+                launch = Launch(
+                    output.feed,
+                    output.end,
+                    log_rate=log_rate,
+                    python=order.python,
+                    fork=order.config.launch == FORK,
+                    cgroup=None if order.limits_in_force.cgroup is None else order.limits_in_force.cgroup.path,
                 )
+                process = await launcher.launch(launch) if order.spare is None else order.spare.become(launch)
         except BaseException as error:
             order.limits_in_force.ended()
             if order.traces is not None:

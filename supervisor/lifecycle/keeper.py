@@ -22,7 +22,7 @@ from ..config import ModConfig
 from ..journal import Quarantine
 from ..process import ModLog, shielded
 from ..sources import SourceFiles, files_read
-from .heartbeat import falls_silent
+from .crash_report import why_silent
 from .incarnation import Incarnation, Listeners, StartFailed
 from .listener import Shared
 from .machine import Facts, Machine
@@ -49,7 +49,7 @@ class Keeper(Machine):
         self.lock = anyio.Lock()
         self.command: anyio.CancelScope | None = None
         self.start_ms: float | None = None
-        self.beside = TrialProcess(self, self.caller, shared.tasks)
+        self.beside = TrialProcess(self, self.caller, shared.tasks, shared.heartbeats)
         self.files_read: tuple[str, ...] = ()
         self._keeping: anyio.CancelScope | None = None  # of the task that follows the incarnation
         self._kept = anyio.Event()  # set when that task has ended
@@ -305,10 +305,13 @@ class Keeper(Machine):
 
     async def _live(self, incarnation: Incarnation) -> None:
         """Feed the observers and watch the loop of one incarnation, until its process ends."""
+        hang_timeout = self.config.limits.hang_timeout
+        heartbeat = self._shared.heartbeats.follow(
+            incarnation.pipe, hang_timeout, lambda: self._hangs(incarnation, hang_timeout)
+        )
         try:
             async with anyio.create_task_group() as self._life:
                 self._life.start_soon(self.copies.feed, incarnation.in_flight)
-                self._life.start_soon(self._watch, incarnation)
                 if self.state is State.ENDING:  # since before it was followed
                     facts = Facts(incarnation, reason=str(incarnation.pipe.closed))
                     self._life.start_soon(self._kill_soon, facts)
@@ -316,13 +319,14 @@ class Keeper(Machine):
                 self._life.cancel_scope.cancel()
         finally:
             self._life = None
+            heartbeat.stop()
         self.incarnation = None
         self.ended(Facts(incarnation, incarnation.process.exited.result()), of=incarnation.number)
 
-    async def _watch(self, incarnation: Incarnation) -> None:
-        """Ping the mod's own event loop."""
-        if await falls_silent(incarnation, self.config.limits.hang_timeout):
-            self.happened(Trigger.HEARTBEAT_MISSED, of=incarnation.number, facts=Facts(incarnation))
+    def _hangs(self, incarnation: Incarnation, hang_timeout: float) -> None:
+        """End an incarnation whose event loop has not answered a ping."""
+        incarnation.end(*why_silent(incarnation, hang_timeout))
+        self.happened(Trigger.HEARTBEAT_MISSED, of=incarnation.number, facts=Facts(incarnation))
 
     async def _wait_and_try(self, delay: float, due: Trigger) -> None:
         """Start the next incarnation after ``delay`` seconds."""

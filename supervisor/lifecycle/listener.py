@@ -6,7 +6,7 @@ A keeper imports nothing of the network above it. What it needs comes down as da
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from anyio.abc import TaskGroup
@@ -16,6 +16,7 @@ from ..calls import Late, Ledger
 from ..config import ModConfig
 from ..journal import Journal, KeptMod
 from ..process import Launcher
+from .heartbeats import Heartbeats
 from .incarnation import Incarnation
 from .starting import Recipe
 from .trial import Probation
@@ -88,6 +89,7 @@ class Shared:
         event_timeout: seconds an event has unless it says otherwise.
         tasks: the network's root task group.
         listener: whom the keepers tell what happens.
+        heartbeats: asks their workers whether they hang.
     """
 
     recipe: Recipe
@@ -97,3 +99,4 @@ class Shared:
     event_timeout: float
     tasks: TaskGroup
     listener: Listener[Any]
+    heartbeats: Heartbeats = field(default_factory=Heartbeats)

@@ -9,7 +9,6 @@ window. So consecutive failures without a healthy spell between them are limited
 from __future__ import annotations
 
 import random
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -57,8 +56,7 @@ class RestartPolicy:
         self._config = config
         self._jitter = jitter
         self._first_delay = min(config.first_delay, config.max_delay)
-        # A decision needs no more ends than one above the limit.
-        self._exits: deque[float] = deque(maxlen=config.max_restarts + 1)
+        self._exits: list[float] = []
         self.reset()
 
     def exited(
@@ -87,9 +85,9 @@ class RestartPolicy:
         if not charged:
             return Restart(self._first_delay * (1 - JITTER * self._jitter()))
         self._in_a_row += 1
-        self._exits.append(now)
-        while now > self._exits[0] + self._config.window:
-            self._exits.popleft()
+        # A decision needs no more ends than one above the limit.
+        newest = [*self._exits, now][-(self._config.max_restarts + 1) :]
+        self._exits = [at for at in newest if now <= at + self._config.window]
         reason = self._reason_to_give_up()
         return Restart(self._take_delay()) if reason is None else GiveUp(reason)
 

@@ -9,14 +9,14 @@ start needs besides (whether required mods are loaded) is asked between its two 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
-
-import anyio.to_thread
 
 from ...ipc import shared_memory
 from ...ipc.errors import ModvisorError
@@ -26,14 +26,19 @@ from ..config import AUTO, ModConfig, NetworkConfig, Redaction, with_mod_file
 from ..journal import StateDir
 from ..limits import Enforcement
 from ..process import Interpreter, ModLog, Program, is_shortage, probe
-from ..sources import CompiledCode, Home, SnapshotStore, has_home, read_home, search_path
+from ..sources import CompiledCode, Home, SnapshotStore, has_home, in_thread, read_home, search_path
 from .incarnation import StartFailed, StartOrder
+from .spares import Spares
 
 SPIN = 100e-6
 """Seconds to stay awake for the answer to an event, see `ipc.spinning`.
 
 Most quick answers come within.
 """
+
+
+JUST = 0.05
+"""Seconds within which one load does not read the mod's files twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +64,28 @@ class Recipe:
         state: says where storage and logs of a mod lie.
         snapshots: the kept sources of the last good versions.
         enforcement: prepares the limits of a worker.
+        spares: the workers that wait for a mod.
 
     Attributes:
         redaction: what is masked; it learns the variables that mods are given.
     """
 
     def __init__(
-        self, network: NetworkConfig, state: StateDir, snapshots: SnapshotStore, enforcement: Enforcement
+        self,
+        network: NetworkConfig,
+        state: StateDir,
+        snapshots: SnapshotStore,
+        enforcement: Enforcement,
+        spares: Spares,
     ) -> None:
         self.network = network
+        self.spares = spares
         self.snapshots = snapshots
         self.compiled = CompiledCode()
         self.redaction = Redaction(network.redact)
         self._state = state
         self._enforcement = enforcement
+        self._just_read: tuple[ModConfig, tuple[ModConfig, Home], float] | None = None
         self._spinner = Spinner(SPIN) if network.polling == AUTO else None
 
     # -- places
@@ -91,7 +104,16 @@ class Recipe:
         place = config, self.network.base_dir, self.search_path
         if not has_home(*place):
             return read_home(*place)  # nothing to read, so it needs no thread
-        return await anyio.to_thread.run_sync(read_home, *place)
+        found = await in_thread(read_home, *place)
+        self._just_read = config, found, asyncio.get_running_loop().time()
+        return found
+
+    async def _read_home_once(self, config: ModConfig) -> tuple[ModConfig, Home]:
+        """`read_home`, unless the very load that goes on here has just read it to see what the mod requires."""
+        just, self._just_read = self._just_read, None
+        if just is not None and just[0] is config and asyncio.get_running_loop().time() - just[2] < JUST:
+            return just[1]
+        return await self.read_home(config)
 
     def log_of(self, mod_id: str) -> ModLog:
         """Make the log that the output of a mod goes to."""
@@ -113,7 +135,7 @@ class Recipe:
         with naming(config.mod_id):
             snapshot = await self.snapshots.read(config.mod_id) if from_snapshot else None
             if snapshot is None:
-                return Found(*await self.read_home(config))
+                return Found(*await self._read_home_once(config))
             completed = await _completed(config, snapshot.home)
             return Found(completed, snapshot.home, snapshot.modules)
 
@@ -127,19 +149,21 @@ class Recipe:
         config = found.config
         with naming(config.mod_id):
             python = await _runs_under(config)
-            params = self._load_params(config, found.home)
+            storage = self._state.storage_of(config.mod_id)
+            params = self._load_params(config, found.home, storage)
         if found.modules is not None:
             params["snapshot"] = found.modules
         if python is None:  # another Python has another code
             params["compiled"] = self.compiled.of((config.path, found.home.folder))
-        limits_in_force = self._enforcement.prepare(config, number, self._state.storage_of(config.mod_id))
-        params["limits"] = limits_in_force.worker_limits()
         traces = Traces(self._state.marks / f"{config.mod_id}.{number}", durable=config.durable)
         if traces.has_mark:
             params["mark"], params["network_pid"] = str(traces.mark_file), os.getpid()
-        return StartOrder(config, number, params, limits_in_force, found.home, python, self._spinner, traces)
+        spare = self.spares.take(config)
+        limits_in_force = self._enforcement.prepare(config, number, storage, None if spare is None else spare.cgroup)
+        params["limits"] = limits_in_force.worker_limits()
+        return StartOrder(config, number, params, limits_in_force, found.home, python, self._spinner, traces, spare)
 
-    def _load_params(self, config: ModConfig, home: Home) -> dict[str, Any]:
+    def _load_params(self, config: ModConfig, home: Home, storage: Path) -> dict[str, Any]:
         """The `load` parameters, see ``docs/protocol.md``, without snapshot and limits.
 
         Raises `ConfigError`, OSError.
@@ -157,7 +181,7 @@ class Recipe:
             "sys_path": [*map(str, config.paths), *path],
             "config": config.config,
             "env": env,
-            "storage_path": str(self._state.storage_of(config.mod_id)),
+            "storage_path": str(storage),
             "network_name": self.network.name,
             "concurrency": config.limits.concurrency,
             "checkpoint_every": config.checkpoint_every,
@@ -178,7 +202,7 @@ async def _runs_under(config: ModConfig) -> Interpreter | Program | None:
 async def _completed(config: ModConfig, home: Home) -> ModConfig:
     if home.file is None:  # nothing to parse, so it needs no thread
         return with_mod_file(config, None, home.said)
-    return await anyio.to_thread.run_sync(with_mod_file, config, home.file, home.said)
+    return await in_thread(with_mod_file, config, home.file, home.said)
 
 
 @contextmanager

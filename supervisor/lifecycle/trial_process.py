@@ -46,7 +46,8 @@ from ...ipc.partition import LEAST_LOADED
 from ..calls import Caller
 from ..config import AT_LEAST_ONCE, BESIDE, SIDE_BY_SIDE, ModConfig
 from ..process import Cause, Exit, shielded
-from .heartbeat import falls_silent
+from .crash_report import why_silent
+from .heartbeats import Heartbeats
 from .incarnation import LAST_MOMENT, Incarnation, StartFailed
 from .restart import Restart, RestartPolicy
 
@@ -100,13 +101,14 @@ class TrialProcess:
         incarnation: the process; None while there is none.
     """
 
-    def __init__(self, mod: Tried, caller: Caller, tasks: TaskGroup) -> None:
+    def __init__(self, mod: Tried, caller: Caller, tasks: TaskGroup, heartbeats: Heartbeats) -> None:
         self.incarnation: Incarnation | None = None
         self._mod = mod
         self._caller = caller
         self._beside = caller.beside
         self._beside.want = self.look
         self._tasks = tasks
+        self._heartbeats = heartbeats
         self._loop = asyncio.get_running_loop()
         self._lost = anyio.Event()  # set when the pipe of the process has ended
         self._restart = caller.config.restart
@@ -222,12 +224,17 @@ class TrialProcess:
 
     async def _follow(self, incarnation: Incarnation) -> None:
         """Watch the process until it ends; end it when no suspect is left."""
-        async with anyio.create_task_group() as life:
-            life.start_soon(self._end_when_idle, incarnation)
-            life.start_soon(self._end_when_silent, incarnation)
-            life.start_soon(self._end_when_lost, incarnation)
-            await asyncio.shield(incarnation.process.exited)
-            life.cancel_scope.cancel()
+        hung, hang_timeout = anyio.Event(), self._caller.config.limits.hang_timeout
+        heartbeat = self._heartbeats.follow(incarnation.pipe, hang_timeout, hung.set)
+        try:
+            async with anyio.create_task_group() as life:
+                life.start_soon(self._end_when_idle, incarnation)
+                life.start_soon(self._end_when_hung, incarnation, hung, hang_timeout)
+                life.start_soon(self._end_when_lost, incarnation)
+                await asyncio.shield(incarnation.process.exited)
+                life.cancel_scope.cancel()
+        finally:
+            heartbeat.stop()
         if not incarnation.in_flight.report.done():  # nobody asked for it
             self._ended(incarnation, incarnation.process.exited.result())
 
@@ -238,10 +245,12 @@ class TrialProcess:
         self._beside.close()
         await shielded(incarnation.stop(self._loop.time() + self._caller.config.limits.unload_timeout))
 
-    async def _end_when_silent(self, incarnation: Incarnation) -> None:
-        if await falls_silent(incarnation, self._caller.config.limits.hang_timeout):
-            await incarnation.dump_stacks()
-            incarnation.kill_now()
+    @staticmethod
+    async def _end_when_hung(incarnation: Incarnation, hung: anyio.Event, hang_timeout: float) -> None:
+        await hung.wait()
+        incarnation.end(*why_silent(incarnation, hang_timeout))
+        await incarnation.dump_stacks()
+        incarnation.kill_now()
 
     async def _end_when_lost(self, incarnation: Incarnation) -> None:
         """Kill a process whose pipe has ended. It may end by itself first: its own exit says more."""

@@ -12,15 +12,19 @@ from typing import TYPE_CHECKING
 from ..faces import lazily
 
 if TYPE_CHECKING:
+    from .cgroups import Cgroup
     from .doctor import FAIL, Check, HostReport, examine_host, storage_fault
     from .enforcement import Enforcement, LimitsInForce, limits_stats
     from .over_limit import Exceeded
     from .samples import ProcessSample, make_sampler
+    from .turns import favour_events
 else:  # hidden from type checkers, which would take any name for one of the room
     __getattr__ = lazily(
         __name__,
+        cgroups="Cgroup",
         doctor="Check FAIL HostReport examine_host storage_fault",
         enforcement="Enforcement LimitsInForce limits_stats",
         over_limit="Exceeded",
         samples="ProcessSample make_sampler",
+        turns="favour_events",
     )

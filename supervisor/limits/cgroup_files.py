@@ -12,6 +12,9 @@ from pathlib import Path
 
 logger = logging.getLogger("modvisor.cgroups")
 
+_CHUNK = 16 * 1024  # bytes: some two thousand pids
+_HALF_A_PAGE = 2048
+
 
 def read(path: Path | str) -> str:
     """Return the text of a file, or "" if it is missing or hidden from us."""
@@ -37,8 +40,44 @@ def write(path: Path, text: str) -> bool:
 
 
 def pids(path: Path) -> set[int]:
-    """Return the processes in one cgroup, without the cgroups below it."""
-    return {int(pid) for pid in read(path / "cgroup.procs").split()}
+    """Return the processes in one cgroup, without the cgroups below it.
+
+    The watchdog asks this of every worker's cgroup in every pass.
+    """
+    try:
+        fd = os.open(f"{path}/cgroup.procs", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return set()
+    try:
+        return {int(pid) for pid in _all_of(fd).split()}
+    except OSError:
+        return set()
+    finally:
+        os.close(fd)
+
+
+def pids_below(path: Path) -> set[int]:
+    """Return the processes in a cgroup and in the cgroups below it."""
+    if _has_no_folders(path):
+        return pids(path)
+    return set[int]().union(*(pids(folder) for folder in folders(path)))
+
+
+def _all_of(fd: int) -> bytes:
+    """Read to the end. The kernel gives a page at a time, so less than half a page is all there is."""
+    data = part = os.read(fd, _CHUNK)
+    while len(part) >= _HALF_A_PAGE:
+        part = os.read(fd, _CHUNK)
+        data += part
+    return data
+
+
+def _has_no_folders(path: Path) -> bool:
+    """Tell by the links of a folder: its name, its ".", and the ".." of each folder in it."""
+    try:
+        return os.stat(path).st_nlink == 2
+    except OSError:
+        return False
 
 
 def flat_keyed(text: str) -> dict[str, int]:

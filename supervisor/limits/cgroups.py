@@ -4,7 +4,8 @@ the kernel's limits.
     …/BASE/                         the cgroup that this process was started in
         modvisor-NETWORK-PID/       one per network, locked (flock) by its owner while it lives
             supervisor/             this process, if BASE hands controllers down and so may hold
-            none ID.N/                   incarnation N of the mod ID
+            ID.N/                   incarnation N of the mod ID
+            spare.N/                the spare worker N, also when it has become a mod's
 
 Whatever fails leaves fewer means, and never keeps a mod from loading. `Cgroups.means` and
 `Cgroups.reason` say what can be done here, and why not more. `subtree.py` finds BASE.
@@ -28,6 +29,9 @@ from .subtree import CONTROLLERS, LEAF, OWNED, PREFIX, Hierarchy, find_subtree, 
 
 logger = logging.getLogger("modvisor.cgroups")
 
+WEIGHT, SMALL_WEIGHT, SUPERVISOR_WEIGHT = 100, 33, 1000
+"""``cpu.weight`` of a mod, of a mod that yields, and of the supervisor beside all its mods."""
+
 _REMOVE_ATTEMPTS = 50
 _REMOVE_PAUSE = 0.01  # seconds; a killed process leaves its cgroup a moment after it died
 
@@ -40,11 +44,13 @@ class Cgroup:
         enforced: the limits that the kernel enforces here, each with the file that holds it:
             ``{"memory": "cgroup memory.max", …}``.
         idles: whether the whole group can be run behind all others.
+        weighs: whether the group has a share of the processor that can be changed.
     """
 
     path: Path
     enforced: dict[str, str] = field(default_factory=dict)
     idles: bool = False
+    weighs: bool = False
 
     def add(self, pid: int) -> bool:
         """Move a process here; its children follow.
@@ -55,7 +61,7 @@ class Cgroup:
 
     def pids(self) -> set[int]:
         """Return the processes in this cgroup, and in cgroups that they made below it."""
-        return set[int]().union(*(files.pids(folder) for folder in files.folders(self.path)))
+        return files.pids_below(self.path)
 
     def kill(self) -> bool:
         """Send SIGKILL to all processes in it at once. Return False on kernels before 5.14."""
@@ -64,6 +70,15 @@ class Cgroup:
     def idle(self, on: bool) -> bool:
         """Run the group behind all others, or with its usual share again."""
         return self.idles and files.write(self.path / "cpu.idle", "1" if on else "0")
+
+    def weigh(self, small: bool) -> bool:
+        """Give the group a third of the usual share of the processor, or the usual share again."""
+        return self.weighs and files.write(self.path / "cpu.weight", str(SMALL_WEIGHT if small else WEIGHT))
+
+    def cpu_seconds(self) -> float | None:
+        """Return the processor time that the group has used; None where the kernel does not say."""
+        used = files.flat_keyed(files.read(self.path / "cpu.stat")).get("usage_usec")
+        return None if used is None else used / 1e6
 
     def memory(self) -> int | None:
         """Return the bytes charged to the group, cached pages of files included.
@@ -139,8 +154,8 @@ class Cgroups:
     def used(self) -> bool:
         return self.path is not None
 
-    def create(self, name: str, limits: LimitsConfig) -> Cgroup | None:
-        """Make the cgroup of one incarnation and write its limits.
+    def create(self, name: str, limits: LimitsConfig | None = None) -> Cgroup | None:
+        """Make the cgroup of one incarnation and write its limits, if they are known already.
 
         It is a new one in any case. One of the same name may be about to be removed, which kills
         the processes in it: a mod that was loaded again counts its incarnations from 1.
@@ -156,7 +171,8 @@ class Cgroups:
             logger.warning("no cgroup for %s: %s", name, error)
             return None
         cgroup = Cgroup(path)
-        self._write_limits(cgroup, limits)
+        if limits is not None:
+            self.write_limits(cgroup, limits)
         return cgroup
 
     def close(self) -> None:
@@ -204,6 +220,8 @@ class Cgroups:
             arrived = set(files.read(self.path / "cgroup.controllers").split())
             problem = _hand_down(self.path, available & arrived)
         self._controllers = frozenset(files.read(self.path / "cgroup.subtree_control").split())
+        if "cpu" in self._controllers and (self.path / LEAF).is_dir():
+            files.write(self.path / LEAF / "cpu.weight", str(SUPERVISOR_WEIGHT))
         if problem is not None:
             return problem
         if missing := [name for name in CONTROLLERS if name not in self._controllers]:
@@ -247,7 +265,8 @@ class Cgroups:
 
     # -- limits
 
-    def _write_limits(self, cgroup: Cgroup, limits: LimitsConfig) -> None:
+    def write_limits(self, cgroup: Cgroup, limits: LimitsConfig) -> None:
+        """Limit a cgroup, which may hold processes already."""
         if "memory" in self._controllers:
             self._limit(cgroup, "memory", "memory.max", limits.memory)
             self._limit(cgroup, "memory_soft", "memory.high", limits.memory_soft)
@@ -258,6 +277,8 @@ class Cgroups:
             # pids.max counts threads, and each process has one: `threads` is the limit of both
             # together.
             self._limit(cgroup, "threads", "pids.max", limits.threads)
+        if "cpu" in self._controllers:
+            cgroup.weighs = (cgroup.path / "cpu.weight").exists()
         if "cpu" in self._controllers and limits.cpu is not None:
             # Not cpu.max: a mod over its share may use what others leave. The watchdog sets
             # cpu.idle then.

@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from ..config import LimitsConfig, ModConfig, NetworkConfig
+from ..runtime import INSTALL, REPAIR, UVLOOP, NoUvloop, choose_loop
 from .enforcement import LIMITS, enforced_by
 from .host import Host, has_memfd, has_pidfd, has_subreaper, look_at_host
 from .subtree import CONTROLLERS
+from .turns import turn_of
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 _WORSE = (OK, WARN, FAIL)
@@ -34,6 +36,9 @@ FILES_PER_MOD = 8
 These are pipe, output, stack dumps, the warden's socket and the log. The first four exist twice
 while the mod is replaced.
 """
+
+SPARE_MEMORY = 7_000_000
+"""Bytes of its own that a spare worker takes with its warden while it waits, see `lifecycle.spares`."""
 
 FEW_FILES = 1024
 LITTLE_SPACE = 1_000_000_000  # bytes
@@ -83,6 +88,7 @@ def examine_host(config: NetworkConfig | None = None) -> HostReport:
     checks = [
         _python(),
         _platform(),
+        _event_loop(config),
         *_processes(),
         _groups(host),
         _namespaces(host),
@@ -94,6 +100,7 @@ def examine_host(config: NetworkConfig | None = None) -> HostReport:
     if config is not None:
         checks.extend(_mod(mod, host) for mod in config.mods if mod.enabled)
         checks.extend(_all_mods(config, host))
+        checks.extend(_spares(config))
     return HostReport(tuple(checks))
 
 
@@ -117,12 +124,29 @@ def _platform() -> Check:
     return Check("platform", FAIL, f"{text} is not supported", "use Linux or macOS")
 
 
+def _event_loop(config: NetworkConfig | None) -> Check:
+    """Check which event loop `modvisor run` gets."""
+    name, wanted = "event loop", "auto" if config is None else config.event_loop
+    try:
+        choice = choose_loop(wanted)
+    except NoUvloop as error:
+        return Check(name, FAIL, f"'event_loop: {UVLOOP}' of the network cannot be had: {error}")
+    if choice.uvloop is not None:
+        return Check(name, OK, str(choice))
+    if choice.fault is not None:
+        return Check(name, WARN, f"{choice}, because uvloop cannot be imported ({choice.fault})", REPAIR)
+    if wanted != "auto":
+        return Check(name, OK, f"{choice}, as the network file says")
+    return Check(name, OK, f"{choice}; uvloop, which takes half of the CPU per event, is not installed", INSTALL)
+
+
 def _processes() -> Iterator[Check]:
     """Check what the supervision of processes rests on."""
     means = {
         "pidfd": (has_pidfd(), "the network learns of the end of a process at once", "Linux 5.3"),
         "subreaper": (has_subreaper(), "processes that a worker leaves behind are found and ended", "Linux 3.4"),
         "memfd": (has_memfd(), "stack dumps are kept apart from the log", "Linux 3.17"),
+        "short turns": (turn_of() is not None, "events do not wait behind what computes", "Linux 6.12"),
     }
     for name, (has, meaning, since) in means.items():
         if has:
@@ -287,6 +311,16 @@ def _all_mods(config: NetworkConfig, host: Host) -> Iterator[Check]:
             "so the kernel may kill a mod that is within its own limit"
         )
         yield Check("memory of all mods", WARN, text, "make the limits smaller, or run fewer mods here")
+
+
+def _spares(config: NetworkConfig) -> Iterator[Check]:
+    """Say what waiting for mods costs, if the file wants that."""
+    if config.spares:
+        text = (
+            f"{config.spares} wait for a mod, with about {_size(config.spares * SPARE_MEMORY)} of memory together; "
+            "'modvisor stats' says how many wait in a running network"
+        )
+        yield Check("spare workers", OK, text)
 
 
 def _value(key: str, value: float) -> str:

@@ -63,9 +63,16 @@ class Enforcement:
                 cgroup = await self._gone.get()
                 await anyio.to_thread.run_sync(cgroup.remove)
 
-    def prepare(self, config: ModConfig, number: int, storage: Path) -> LimitsInForce:
-        """Prepare the limits of incarnation ``number`` of a mod before its process is started."""
-        cgroup = self.cgroups.create(f"{config.mod_id}.{number}", config.limits)
+    def prepare(self, config: ModConfig, number: int, storage: Path, cgroup: Cgroup | None = None) -> LimitsInForce:
+        """Prepare the limits of incarnation ``number`` of a mod before its process loads anything.
+
+        Args:
+            cgroup: the cgroup that its process is in already; None: one is made.
+        """
+        if cgroup is None:
+            cgroup = self.cgroups.create(f"{config.mod_id}.{number}", config.limits)
+        else:
+            self.cgroups.write_limits(cgroup, config.limits)
         return LimitsInForce(self, config, number, storage, cgroup)
 
     def gone(self, cgroup: Cgroup) -> None:

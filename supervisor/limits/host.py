@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from .subtree import Subtree, find_subtree
 
-_CAP_SYS_NICE = 23
+CAP_SYS_NICE = 23
 _PR_GET_CHILD_SUBREAPER = 37
 
 # Tried in a process of its own, as a worker would: in this process it could not be undone.
@@ -49,7 +49,7 @@ def look_at_host(groups_allowed: bool) -> Host:
         groups=groups,
         is_root=is_root,
         namespaces=namespaces,
-        can_return=_has_capability(_CAP_SYS_NICE),
+        can_return=has_capability(CAP_SYS_NICE),
         memory=_physical_memory(),
         group_means=group_means(groups),
         rlimits=rlimits(namespaces),
@@ -122,7 +122,8 @@ def _can_have_namespace() -> bool:
     return done.returncode == 0
 
 
-def _has_capability(number: int) -> bool:
+def has_capability(number: int) -> bool:
+    """Return whether this process has a capability in effect."""
     with suppress(OSError), open("/proc/self/status", encoding="ascii", errors="replace") as file:
         for line in file:
             if line.startswith("CapEff:"):

@@ -5,9 +5,12 @@ A SIGKILL alone does not say who sent it.
 
 from __future__ import annotations
 
+import re
+
 from .cgroups import Cgroup
 
 VMSTAT = "/proc/vmstat"
+_OOM_KILLS = re.compile(rb"^oom_kill (\d+)$", re.MULTILINE)
 
 
 class OomCheck:
@@ -49,7 +52,8 @@ def machine_oom_kills(path: str = VMSTAT) -> int | None:
     not count.
     """
     try:
-        with open(path, encoding="ascii") as file:
-            return next((int(line.split()[1]) for line in file if line.startswith("oom_kill ")), None)
+        with open(path, "rb", buffering=0) as file:
+            found = _OOM_KILLS.search(file.read())
     except OSError:
         return None
+    return None if found is None else int(found[1])

@@ -27,6 +27,7 @@ class Process(NamedTuple):
     cpu: float  # seconds, including children that ended and were reaped
     rss: int
     threads: int
+    stat: bytes = b""  # what all of this was read from; the same bytes say that nothing has changed
 
 
 def parse_stat(pid: int, stat: bytes) -> Process:
@@ -82,11 +83,20 @@ def _reach(start: list[int], by_parent: dict[int, list[int]]) -> set[int]:
     return found
 
 
-def read_process_table() -> dict[int, Process]:
+def read_process_table(before: Mapping[int, Process] = MappingProxyType({})) -> dict[int, Process]:
+    """Read ``/proc``.
+
+    Args:
+        before: the last table. What a process was in it is not parsed again if it has not changed.
+    """
     table: dict[int, Process] = {}
     for name in os.listdir("/proc"):
         if name.isdecimal() and (stat := read_proc(f"/proc/{name}/stat")):
-            table[int(name)] = parse_stat(int(name), stat)
+            pid = int(name)
+            known = before.get(pid)
+            if known is None or known.stat != stat:
+                known = parse_stat(pid, stat)._replace(stat=stat)
+            table[pid] = known
     return table
 
 

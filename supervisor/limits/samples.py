@@ -18,7 +18,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import psutil
@@ -27,6 +27,10 @@ from .process_table import UNSEEN, Link, Process, figure_of, read_proc, read_pro
 
 _USS_SHARE = 0.25
 """The largest share of the workers whose USS one pass may measure, however rare the passes are."""
+
+_IDLE_INTERVALS = 10
+"""After so many intervals the USS of a worker that has done nothing is measured again: only others
+can change it, by giving up pages that they shared with it."""
 
 _SHORTEST = 1.0
 """The shortest time in seconds over which to measure CPU: the system counts in hundredths of a
@@ -79,6 +83,11 @@ class _Past:
     percent: float | None = None  # the newest figure
     uss: int | None = None
     uss_at: float = -math.inf
+    uss_tree: list[Process] = field(default_factory=list)  # when it was measured
+    tree: list[Process] = field(default_factory=list)  # when the figures below were read
+    figures_at: float = -math.inf
+    open_files: int | None = None
+    disk_bytes: tuple[int | None, int | None] = (None, None)
 
 
 class Sampler(ABC):
@@ -88,6 +97,7 @@ class Sampler(ABC):
 
     USS is expensive: the kernel walks all pages of a process. So one pass measures the USS of a few
     workers only, those that have waited longest, and no worker more than once in `uss_interval`.
+    A worker that has done nothing since is left out, unless the caller wants fresh figures.
     The number is such that a round over all workers takes the interval: of 200 workers sampled
     every 5 s with an interval of 30 s, each pass measures 34. The other samples carry the last
     figure.
@@ -106,12 +116,19 @@ class Sampler(ABC):
         self._most_cpu = 100.0 * (os.cpu_count() or 1)
 
     def sample(
-        self, pids: Iterable[int], members: Mapping[int, Iterable[int]] = MappingProxyType({})
+        self,
+        pids: Iterable[int],
+        members: Mapping[int, Iterable[int]] = MappingProxyType({}),
+        *,
+        thorough: bool = True,
     ) -> dict[int, ProcessSample]:
         """Return a sample of each of ``pids`` that is alive. Blocks: call it in a thread.
 
         Args:
             members: processes known to belong to a worker, by its pid: those of its cgroup.
+            thorough: read the files and disk bytes of all workers. Otherwise, of a worker whose
+                tree has used no processor time since, they are those of the last `uss_interval`,
+                and its USS is older.
 
         Raises:
             OSError: the process table cannot be read (we are out of file descriptors, say).
@@ -123,7 +140,9 @@ class Sampler(ABC):
         for pid in wanted - trees.keys():
             self._pasts.pop(pid, None)
         cpu = {pid: self._cpu_percent(tree, now) for pid, tree in trees.items()}
-        self._measure_some_uss(trees, now)
+        for pid, tree in trees.items():
+            self._read_figures(self._pasts[pid], tree, now, thorough)
+        self._measure_some_uss(trees, now, thorough)
         return {pid: self._sample_of(tree, cpu[pid], wall) for pid, tree in trees.items()}
 
     def forget(self, pid: int) -> None:
@@ -152,14 +171,15 @@ class Sampler(ABC):
 
     def _sample_of(self, tree: list[Process], cpu: float | None, wall: float) -> ProcessSample:
         pid = tree[0].pid
-        read_bytes, write_bytes = self._disk_bytes(pid)
+        past = self._pasts[pid]
+        read_bytes, write_bytes = past.disk_bytes
         return ProcessSample(
             pid=pid,
             cpu_percent=cpu,
             rss=sum(process.rss for process in tree),
-            uss=self._pasts[pid].uss,
+            uss=past.uss,
             threads=sum(process.threads for process in tree),
-            open_files=self._open_files(pid),
+            open_files=past.open_files,
             read_bytes=read_bytes,
             write_bytes=write_bytes,
             children=len(tree) - 1,
@@ -167,6 +187,13 @@ class Sampler(ABC):
             zombies=sum(process.ended for process in tree),
             tree=tuple(process.pid for process in tree),
         )
+
+    def _read_figures(self, past: _Past, tree: list[Process], now: float, thorough: bool) -> None:
+        """Read the figures that cost a look into further files, unless they are known to be the same."""
+        if thorough or tree != past.tree or now - past.figures_at >= self._uss_interval:
+            pid = tree[0].pid
+            past.tree, past.figures_at = tree, now
+            past.open_files, past.disk_bytes = self._open_files(pid), self._disk_bytes(pid)
 
     def _cpu_percent(self, tree: list[Process], now: float) -> float | None:
         """Return the CPU time since a pass at least `_SHORTEST` ago, in percent of a core.
@@ -188,11 +215,16 @@ class Sampler(ABC):
             past.cpu, past.at = cpu, now
         return past.percent
 
-    def _measure_some_uss(self, pids: Iterable[int], now: float) -> None:
-        workers = [(self._pasts[pid], pid) for pid in pids]
-        due = [(past, pid) for past, pid in workers if now - past.uss_at >= self._uss_interval]
+    def _measure_some_uss(self, trees: Mapping[int, list[Process]], now: float, thorough: bool) -> None:
+        workers = [(self._pasts[pid], pid) for pid in trees]
+        due = [
+            (past, pid)
+            for past, pid in workers
+            if (age := now - past.uss_at) >= self._uss_interval
+            and (thorough or trees[pid] != past.uss_tree or age >= _IDLE_INTERVALS * self._uss_interval)
+        ]
         for past, pid in heapq.nsmallest(self._uss_budget(len(workers), now), due, key=lambda each: each[0].uss_at):
-            past.uss, past.uss_at = self._uss(pid), now
+            past.uss, past.uss_at, past.uss_tree = self._uss(pid), now, trees[pid]
 
     def _uss_budget(self, workers: int, now: float) -> int:
         """Return how many to measure now: of all workers, the share of the interval since the last
@@ -212,8 +244,10 @@ class LinuxSampler(Sampler):
     worker.
     """
 
+    _table: Mapping[int, Process] = MappingProxyType({})
+
     def _trees(self, pids: set[int], members: Mapping[int, Iterable[int]]) -> Iterator[list[Process]]:
-        table = read_process_table()
+        self._table = table = read_process_table(self._table)
         for pid, tree in trees_of(table.values(), pids, members).items():
             yield [table[pid], *(table[member] for member in tree if member != pid and member in table)]
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 TASK_JUMP = 30
 """How many processes and threads the machine may gain between two passes."""
 
+CORES = os.cpu_count() or 1
+
 MEMORY_JUMP = 64 * 1024 * 1024
 """How many bytes of available memory the machine may lose between two passes."""
 
@@ -46,6 +48,13 @@ class Tripwires:
             and self._available_then is not None
             and available < self._available_then - MEMORY_JUMP
         )
+
+    def crowded(self) -> bool:
+        """Return whether the machine has more to run than cores. This thread, which runs, counts."""
+        try:
+            return self._loads is not None and int(os.pread(self._loads, 64, 0).split()[3].split(b"/")[0]) > CORES
+        except (OSError, IndexError, ValueError):
+            return False
 
     def close(self) -> None:
         """Close the two files. No tripwire is touched afterwards."""

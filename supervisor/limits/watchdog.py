@@ -45,9 +45,13 @@ NEAR_INTERVAL = 0.25
 TRIPWIRE_INTERVAL = 0.05
 """Seconds between two looks at the tripwires."""
 
+GREED_INTERVAL = 0.1
+"""Seconds between two looks at what each mod computes, while the machine is crowded."""
+
 # The largest share of the time that passes may take: a pass that takes long is followed by a pause.
 SAMPLE_SHARE = 1 / 400  # with 200 mods the passes are 4 s apart
 NEAR_SHARE = 1 / 20
+GREED_SHARE = 1 / 50
 TRIPPED_SHARE = 1 / 2
 
 YOUNG_INTERVAL = 0.6
@@ -98,6 +102,7 @@ class Watchdog:
         self._watched: dict[int, WatchedTree] = {}
         self._stopping = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._greed_due = -math.inf  # monotonic
         self._young_until = -math.inf  # monotonic: when the newest worker is no longer young
         self.passes = 0
         self.looks = 0
@@ -131,6 +136,11 @@ class Watchdog:
         """Return whether the worker's tree runs behind all others."""
         tree = self._watched.get(pid)
         return tree is not None and tree.is_idle
+
+    def yields(self, pid: int) -> bool:
+        """Return whether the worker's tree has a smaller share of the processor (`limits.cpu_yield`)."""
+        tree = self._watched.get(pid)
+        return tree is not None and tree.greed.yields
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -175,7 +185,11 @@ class Watchdog:
             self.looks += 1
             if now < self._young_until:  # a worker was started meanwhile
                 due = min(due, now + YOUNG_INTERVAL)
-            if now >= earliest and self._watched and tripwires.touched():
+            if not self._watched:
+                continue
+            if now >= self._greed_due:
+                self.judge_greed(tripwires.crowded())
+            if now >= earliest and tripwires.touched():
                 return
 
     def sample_all(self) -> bool:
@@ -184,14 +198,29 @@ class Watchdog:
         Blocks: call it in a thread.
         """
         self.passes += 1
-        with self._lock:
-            trees = list(self._watched.values())
+        trees = self._trees()
         reserve.refill()
         try:
             return reserve.with_spare(lambda: self._sample(trees))
         except OSError as error:  # the reserve is used up
             logger.warning("the processes of the mods could not be sampled; the next pass tries again: %s", error)
             return False
+
+    def judge_greed(self, crowded: bool) -> None:
+        """Give mods that compute while others wait a smaller share of the processor, or the usual one again.
+
+        Looks at each mod if the machine is crowded, otherwise at those whose share is small.
+        """
+        began = time.monotonic()
+        for tree in self._trees():
+            if crowded or tree.greed.yields:
+                tree.judge_greed(time.monotonic())
+        took = time.monotonic() - began
+        self._greed_due = began + max(GREED_INTERVAL, took / GREED_SHARE)
+
+    def _trees(self) -> list[WatchedTree]:
+        with self._lock:
+            return list(self._watched.values())
 
     def _sample(self, trees: list[WatchedTree]) -> bool:
         groups = {tree.pid: tree.cgroup.pids() for tree in trees if tree.cgroup is not None}

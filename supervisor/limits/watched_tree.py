@@ -10,14 +10,16 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..config import LimitsConfig
-from .background import set_idle
+from .background import set_idle, set_small_share
 from .cgroups import Cgroup
 from .disk_usage import disk_usage
+from .greed import Greed
 from .over_limit import Exceeded, Reading, Watch
+from .process_table import parse_stat, read_proc
 from .samples import ProcessSample, memory_held, seconds_waited
 
 logger = logging.getLogger("modvisor.watchdog")
@@ -27,6 +29,11 @@ DISK_INTERVAL = 10.0
 
 DISK_SHARE = 0.01
 """The largest share of the time that looking into one folder may take."""
+
+_YIELDS = {
+    True: "computes while others wait for the processor: it has a third of the usual share until it uses less",
+    False: "has its usual share of the processor again",
+}
 
 _SWITCHED = {
     True: "uses more than its share of the CPU: it now runs only when nobody else wants to",
@@ -45,6 +52,7 @@ class WatchedTree:
         is_idle: whether the kernel was told to run the tree behind all others.
         stays_idle: whether the kernel refuses to take that back.
         waited: when the waiting time of the threads was read last, and what it was.
+        greed: whether the tree must have a smaller share of the processor; ``pids``: who has it then.
         disk_due: monotonic seconds of the next look into the folder.
         written: bytes that the worker has written to disk; ``written_at_look``: at the last look.
     """
@@ -61,10 +69,15 @@ class WatchedTree:
     is_idle: bool = False
     stays_idle: bool = False
     waited: tuple[float, float] | None = None
+    greed: Greed = field(init=False)
+    pids: tuple[int, ...] = ()
     disk_due: float = 0.0
     disk_used: int | None = None
     written: int = 0
     written_at_look: int | None = None
+
+    def __post_init__(self) -> None:
+        self.greed = Greed(self.limits.cpu_yield)
 
     # -- processes
 
@@ -73,7 +86,7 @@ class WatchedTree:
         reading = self._reading(sample)
         if self.watch.doubts(reading):
             reading = _exact(reading, sample)
-        self.newest = reading
+        self.newest, self.pids = reading, sample.tree
         if sample.write_bytes is not None:
             self.written = sample.write_bytes
         return self.watch.take(reading)
@@ -109,6 +122,9 @@ class WatchedTree:
         wanted = self.watch.idle
         if self.stays_idle or (not wanted and not self.is_idle):
             return
+        if wanted and self.greed.yields:  # it is behind all others now
+            self._set_small_share(False)
+            self.greed = Greed(self.limits.cpu_yield)
         if self.cgroup is not None and self.cgroup.idle(wanted):
             done = True
         else:
@@ -125,6 +141,28 @@ class WatchedTree:
             )
             return
         self.is_idle = wanted and done
+
+    def judge_greed(self, now: float) -> None:
+        """Make the tree's share of the processor smaller, or usual again, as `Greed` says."""
+        if self.is_idle or self.greed.limit is None:
+            return
+        before = self.greed.yields
+        waited = seconds_waited(self.pids) if before else None
+        self.greed.take(now, self._seconds_used() + (waited or 0.0))
+        if self.greed.yields != before and not self._set_small_share(self.greed.yields):
+            self.greed = Greed(None)  # the kernel has no means for it
+
+    def _seconds_used(self) -> float:
+        if self.cgroup is not None and (used := self.cgroup.cpu_seconds()) is not None:
+            return used
+        stats = {pid: read_proc(f"/proc/{pid}/stat") for pid in self.pids or (self.pid,)}
+        return sum(parse_stat(pid, stat).cpu for pid, stat in stats.items() if stat)
+
+    def _set_small_share(self, on: bool) -> bool:
+        logger.info("mod %s %s", self.mod_id, _YIELDS[on])
+        if self.cgroup is not None and self.cgroup.weigh(on):
+            return True
+        return sys.platform == "linux" and set_small_share(self.pids or (self.pid,), on)
 
     # -- its storage folder
 

@@ -6,7 +6,6 @@ There is one report for each end that nobody asked for.
 from __future__ import annotations
 
 import signal
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
@@ -106,16 +105,16 @@ class CrashLog:
     """The newest reports of one mod, oldest first."""
 
     def __init__(self) -> None:
-        self._reports: deque[CrashReport] = deque(maxlen=KEPT)
+        self._reports: list[CrashReport] = []
         self.total = 0
 
     def add(self, report: CrashReport) -> None:
-        self._reports.append(report)
+        self._reports = [*self._reports, report][-KEPT:]
         self.total += 1
 
     def recall(self, reports: Iterable[CrashReport]) -> None:
         """Put the reports of the previous run before all others. They are not counted."""
-        self._reports = deque([*reports, *self._reports], maxlen=KEPT)
+        self._reports = [*reports, *self._reports][-KEPT:]
 
     def __iter__(self):
         return iter(self._reports)

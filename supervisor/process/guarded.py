@@ -237,7 +237,8 @@ class GuardianLauncher:
             try:
                 command, environment = command_and_environment(self._python, launch.python)
                 fork = launch.fork and launch.python is None and self._python == sys.executable
-                order = Order.of([] if fork else command, environment, self._cwd, launch.cgroup or "")
+                words = [] if fork else command
+                order = Order.of(words, environment, self._cwd, launch.cgroup or "", is_ahead=launch.is_ahead)
                 async with self._sending:  # one at a time: each launch waits until the guardian takes its order
                     guardian = self._current()
                     await guardian.imported()

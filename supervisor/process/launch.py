@@ -28,6 +28,7 @@ class Launch:
             without such a process, and a ``python`` of its own, start a fresh interpreter instead.
         cgroup: the folder of the cgroup to start the worker in, where the launcher can do that. The
             worker's `WorkerProcess.in_cgroup` says whether it did.
+        is_ahead: nobody waits for the worker yet.
     """
 
     on_output: Callable[[bytes], None]
@@ -36,3 +37,4 @@ class Launch:
     python: Interpreter | Program | None = None
     fork: bool = True
     cgroup: Path | None = None
+    is_ahead: bool = False

@@ -154,10 +154,12 @@ class _KeptLines:
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._lines: deque[str] = deque()
+        self._lines: deque[str] | tuple[()] = ()  # most mods print nothing, and an empty deque takes 700 bytes
         self._size = 0
 
     def extend(self, lines: list[str]) -> None:
+        if isinstance(self._lines, tuple):
+            self._lines = deque()
         for line in lines:
             self._lines.append(line)
             self._size += len(line)

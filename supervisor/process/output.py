@@ -50,6 +50,11 @@ class WorkerOutput:
         os.set_blocking(self._fd, False)
         self._loop.add_reader(self._fd, self._readable)
 
+    def hand_over(self, on_data: Callable[[bytes], None], byte_rate: int) -> None:
+        """Give what is read from now on to another function, within a budget of its own."""
+        self._on_data = on_data
+        self._budget = Budget(self._loop.time(), byte_rate)
+
     async def next(self) -> None:
         """Wait until more output is read."""
         self._next = self._loop.create_future()

@@ -7,11 +7,11 @@ import fcntl
 import os
 import signal
 import socket
+import sys
 import tempfile
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from .launch import Launch
 from .output import WorkerOutput
@@ -74,6 +74,7 @@ class Exit:
 
 
 _STOPPED_BY = {b"T": "a signal (SIGSTOP, SIGTSTP)", b"t": "a debugger"}
+_CANNOT_RUN = frozenset({*_STOPPED_BY, b"Z", b"X", *([b""] if sys.platform == "linux" else [])})
 
 
 class DumpFile:
@@ -169,10 +170,30 @@ class WorkerProcess(ABC):
 
     def stopped_by(self) -> str | None:
         """Return what has stopped the process (its state is T or t); None if it runs, or nobody knows."""
-        with suppress(OSError):
-            stat = Path(f"/proc/{self.pid}/stat").read_bytes()
-            return _STOPPED_BY.get(stat[stat.rindex(b")") + 2 :][:1])
-        return None
+        return _STOPPED_BY.get(self._state())
+
+    def can_run(self) -> bool:
+        """Return whether the process has neither ended nor been stopped, as far as the system says."""
+        return not self.exited.done() and self._state() not in _CANNOT_RUN
+
+    def _state(self) -> bytes:
+        """Return the state of proc_pid_stat(5), such as b"S"; b"" if there is no such process or no ``/proc``."""
+        try:
+            fd = os.open(f"/proc/{self.pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return b""
+        try:
+            stat = os.read(fd, 1024)
+        except OSError:  # it ended in between
+            return b""
+        finally:
+            os.close(fd)
+        return stat[stat.rindex(b")") + 2 :][:1]
+
+    def become(self, launch: Launch) -> None:
+        """Be the worker of ``launch`` from now on: its output goes there. Nothing is started."""
+        self._on_output, self._on_end = launch.on_output, launch.on_end
+        self._output.hand_over(launch.on_output, launch.log_rate)
 
     async def next_output(self) -> None:
         """Wait until the worker, or a process that it started, has printed something more."""

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import anyio.to_thread
-
 from ...ipc.errors import RemoteProtocolError
 from ...ipc.messages import pack, unpack
 from ..config import ModFile, Requirement
 from ..process import is_shortage, reserve
 from .home import Home
+from .reading import in_thread
 from .saved_files import SourceFiles, source_files
 
 _NOWHERE = Home()
@@ -74,11 +73,11 @@ class SnapshotStore:
             self._write(target, data)
             return made_of
 
-        return await anyio.to_thread.run_sync(keep)
+        return await in_thread(keep)
 
     async def accept(self, mod_id: str) -> None:
         """Make the version on trial the last good one; raises `OSError`."""
-        await anyio.to_thread.run_sync(os.replace, self._trial(mod_id), self._file(mod_id))
+        await in_thread(os.replace, self._trial(mod_id), self._file(mod_id))
 
     async def read(self, mod_id: str) -> Snapshot | None:
         """Return the last good version; None if there is none, or if its file is damaged.
@@ -86,12 +85,12 @@ class SnapshotStore:
         Raises:
             OSError: the supervisor has no descriptor left to read it.
         """
-        kept = await anyio.to_thread.run_sync(self._read, mod_id)
+        kept = await in_thread(self._read, mod_id)
         return None if kept is None else kept.snapshot
 
     async def is_of(self, mod_id: str, mod_path: str, asked: str | None = None) -> bool:
         """Tell whether the id's snapshot is of this mod_path and this requested version."""
-        kept = await anyio.to_thread.run_sync(self._read, mod_id)
+        kept = await in_thread(self._read, mod_id)
         return kept is not None and (kept.mod_path, kept.asked) == (mod_path, asked)
 
     async def forget(self, mod_id: str) -> None:
@@ -101,7 +100,7 @@ class SnapshotStore:
             for file in (self._file(mod_id), self._trial(mod_id)):
                 file.unlink(missing_ok=True)
 
-        await anyio.to_thread.run_sync(unlink)
+        await in_thread(unlink)
 
     def _file(self, mod_id: str) -> Path:
         return self._folder / f"{mod_id}.msgpack"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.speed import calibration, cost
-from benchmarks.speed.calibration import QUIET, STEPS, Scale
+from benchmarks.speed.calibration import QUIET, STEPS, Meter, Scale
 from benchmarks.speed.verdict import Spread
 
 ROOT = Path(__file__).parent.parent.parent
@@ -31,6 +32,23 @@ def test_a_machine_of_half_the_speed_is_scaled_away(monkeypatch: pytest.MonkeyPa
     assert scale.factor == pytest.approx(0.5)
 
 
+def test_a_meter_keeps_the_processes_apart() -> None:
+    command = [sys.executable, "-c", "print(flush=True); input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as idle:
+        assert idle.stdout is not None
+        idle.stdout.readline()
+        with Meter([idle.pid, os.getpid()]) as meter:
+            sum(range(100_000))
+        idle.communicate(b"\n")
+    asleep, itself = meter.others
+    assert asleep < meter.own
+    assert itself > 0
+    found = meter.throughput("key", 10)
+    assert found.keys() == {"key", "key.cpu_us", "key.workers_us", "key.job_us", "key.per_cpu_s"}
+    assert found["key.cpu_us"] == pytest.approx(meter.own * 1e5)
+    assert found["key.per_cpu_s"] == pytest.approx(10 / (meter.own + sum(meter.others)))
+
+
 def test_a_ratio_is_of_a_pair_of_rounds() -> None:
     ours, theirs = [{"worker_us": 10.0}, {"worker_us": 30.0}], [{"worker_us": 10.0}, {"worker_us": 20.0}]
     assert cost.ratios(ours, theirs) == [{"worker_us": 1.0}, {"worker_us": 1.5}]
@@ -47,12 +65,15 @@ def test_two_checkouts_take_turns_and_neither_is_always_first() -> None:
         def __init__(self, name: str) -> None:
             self.name = name
 
+        def warm_up(self) -> None:
+            turns.append(f"warm {self.name}")
+
         def round(self, quick: bool) -> cost.Round:
             turns.append(self.name)
             return {"worker_us": float(len(turns))}
 
     found = cost.measured([Stub("a"), Stub("b")], rounds=2, quick=False)
-    assert turns == ["a", "b", *"ab", *"ba"], "one round each is not counted: it reads files and writes bytecode"
+    assert turns == ["warm a", "warm b", *"ab", *"ba"]
     assert found == [[{"worker_us": 3.0}, {"worker_us": 6.0}], [{"worker_us": 4.0}, {"worker_us": 5.0}]]
 
 

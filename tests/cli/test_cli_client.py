@@ -17,6 +17,8 @@ from modvisor.supervisor.cli.client import Client, peer_pid
 from modvisor.supervisor.cli.exits import CliError, ExitCode
 from modvisor.supervisor.cli.target import Target
 
+from .conftest import Served
+
 Serve = Callable[[bytes], Client]
 
 
@@ -96,12 +98,55 @@ def test_nobody_behind_a_socket_that_is_there(tmp_path: Path) -> None:
     assert peer_pid(tmp_path / "s.sock") is None
 
 
-def test_a_short_command_does_not_wait_for_tables_nor_for_another_http_client() -> None:
-    script = """
-import sys, typer  # which may itself import rich
-before = set(sys.modules)
-import modvisor.supervisor.cli.client
-print({"rich", "httpx"} & (set(sys.modules) - before) or "neither")
+def test_a_server_that_does_not_speak_tls_is_no_network(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            with listening.accept()[0] as connection:
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        url = f"https://127.0.0.1:{listening.getsockname()[1]}"
+        with pytest.raises(CliError, match=f"no network is running for {url}"):
+            Client(Target(url=url)).get("/mods")
+        thread.join()
+
+
+TELL = """
+import sys
+from modvisor.supervisor.cli import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+wanted = set(sys.stdin.read().split())
+loaded = set(sys.modules)
+print("|", *sorted(wanted & loaded))
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout == "neither\n"
+NEVER = (
+    "asyncio anyio httpx http.client email ssl yaml msgpack msgspec psutil starlette uvicorn uvloop sqlite3 resolvelib"
+)
+OTHERS = [f"modvisor.supervisor.cli.{name}" for name in ("dlq", "events", "life", "scaffold")]
+
+
+@pytest.mark.parametrize(
+    ("command", "unused"),
+    [("--json ps", ["rich", *OTHERS]), ("ps", OTHERS), ("version", ["rich", "h11", "socket", *OTHERS[:2]])],
+)
+def test_a_command_imports_what_it_uses_and_no_more(asked: Served, command: str, unused: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TELL, *command.split()],
+        input=" ".join([NEVER, *unused]), capture_output=True, text=True, timeout=30, check=True,
+    )  # fmt: skip
+    assert done.stdout.rpartition("|")[2].split() == []
+    assert "modvisor" in done.stdout or "echo" in done.stdout
+
+
+def test_the_packages_of_the_network_import_late() -> None:
+    script = (
+        "import sys; before = set(sys.modules); import modvisor.supervisor; print(*sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    assert [name for name in done.stdout.split() if name.startswith("modvisor")] == ["modvisor", "modvisor.supervisor"]
+    assert not set(NEVER.split()) & set(done.stdout.split())

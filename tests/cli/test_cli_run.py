@@ -13,8 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from modvisor.ipc.launching import SUPERVISOR_NICE
 from modvisor.supervisor import AgentNetwork
 from modvisor.supervisor.cli.run import _Masking
+from modvisor.supervisor.limits.turns import TURN, turn_of
 from tests import warm
 
 from .conftest import COMMAND, DEADLINE, NETWORK, Command, Running
@@ -81,6 +83,38 @@ def test_for_people_it_prints_lines(tmp_path: Path, write_mod: Callable[..., str
     assert rest.splitlines() == ["SIGINT: stopping; once more to kill", "stopped"]
     assert errors == "", "nothing is said twice"
     assert process.returncode == 0
+
+
+def test_it_runs_on_the_loop_that_its_file_names(start: Start) -> None:
+    running = start(network=NETWORK.replace("port: 0", "port: 0, event_loop: asyncio"), ready=False)
+    assert running.until("ready")["event_loop"] == "asyncio"
+    assert running.end() == 0
+
+
+@pytest.mark.skipif(turn_of() is None, reason="this kernel knows no turns of a process")
+@pytest.mark.parametrize("scheduling", ["auto", "off"])
+def test_network_and_mods_have_short_turns_and_the_network_a_larger_share(start: Start, scheduling: str) -> None:
+    running = start(network=NETWORK.replace("port: 0", f"port: 0, scheduling: {scheduling}"), ready=False)
+    (echo,) = running.until("ready")["mods"]
+    assert {turn_of(running.pid), turn_of(echo["pid"])} == {TURN if scheduling == "auto" else turn_of()}
+    assert os.getpriority(os.PRIO_PROCESS, echo["pid"]) == 0
+    if os.geteuid() == 0:
+        assert os.getpriority(os.PRIO_PROCESS, running.pid) == (SUPERVISOR_NICE if scheduling == "auto" else 0)
+    assert running.end() == 0
+
+
+def test_a_broken_uvloop_costs_a_warning_and_not_the_start(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "uvloop.py").write_text("raise ImportError('loop.so: undefined symbol')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"))
+    running = start(ready=False)
+    assert running.until("ready")["event_loop"] == "asyncio"
+    assert running.end() == 0
+    (told,) = (line for line in running.stderr.splitlines() if "uvloop" in line)
+    assert "loop.so: undefined symbol" in told
+    assert "pip install --force-reinstall uvloop" in told
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])

@@ -48,6 +48,20 @@ def test_storage_is_read_as_the_network_reads_it(tmp_path: Path, storage: str) -
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        'network: {name: demo, "st\\x6frage": state}',
+        "network: {name: demo, storage: state}",
+        "x: &x {storage: state}\nnetwork: {name: demo, <<: *x}",
+    ],
+)
+def test_a_storage_in_other_writing_is_found_beside_a_network_at_the_default_place(tmp_path: Path, text: str) -> None:
+    (tmp_path / ".modvisor" / "run").mkdir(parents=True)
+    (tmp_path / ".modvisor" / "run" / "admin.sock").touch()
+    assert storage_of(write(tmp_path, text)) == tmp_path / "state"
+
+
+@pytest.mark.parametrize(
     "text", ["network: {name: demo, prot: 1}", "mods: 7", "", "- a\n- list", "network: 3", "network: {storage: null}"]
 )
 def test_mistakes_elsewhere_do_not_matter(tmp_path: Path, text: str) -> None:

@@ -557,7 +557,7 @@ def test_too_deep_through_aliases(mistakes):
             "id: My Wiki",
             "mods[0].id: mod id 'My Wiki': expected lower-case letters, digits, '_', '.', '@', '-' (1 to 128, no '..')",
         ),
-        ("limits: 5", "mods[0].limits: expected a mapping with concurrency, cpu, cpu_seconds, disk, drain_timeout, "
+        ("limits: 5", "mods[0].limits: expected a mapping with concurrency, cpu, cpu_seconds, cpu_yield, disk, drain_timeout, "
          "event_timeout, hang_timeout, log_rate, memory, memory_soft, observe_queue, open_files, processes, queue, "
          "queue_bytes, shutdown_timeout, start_timeout, term_timeout, threads, unload_timeout, got 5"),
         ("limits: {queue: -1}", "mods[0].limits.queue: expected a whole number from 0 to 1000000000, got -1"),
@@ -712,8 +712,8 @@ def test_mistakes_at_the_top(mistakes, monkeypatch, text, expected):
     [
         ("mods: []", "1: network: the key is missing; write at least 'network: {name: demo}'"),
         ("network:", "1: network.name: the key is missing; give the network a name"),
-        ("network: demo", "1: network: expected a mapping with cgroups, event_timeout, host, id, mod_paths, name, polling, "
-         "port, preload, preload_timeout, storage, watch, got 'demo'"),
+        ("network: demo", "1: network: expected a mapping with cgroups, event_loop, event_timeout, host, id, "
+         "mod_paths, name, polling, port, preload, preload_timeout, scheduling, spares, storage, watch, got 'demo'"),
         ("network: {name: x, polling: on}", "1: network.polling: expected auto or off, got true"),
         ("network: {name: x, polling: always}", "1: network.polling: expected auto or off, got 'always'"),
         ("network: {name: x, preload: numpy}", "1: network.preload: expected a list such as [numpy], got 'numpy'"),

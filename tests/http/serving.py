@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 from modvisor.supervisor import AgentNetwork
+from modvisor.supervisor.http.intake import Intake
 from modvisor.supervisor.http.sockets import reachable
 
 JSON = {"Content-Type": "application/json"}
@@ -105,6 +106,13 @@ class Served:
         assert self.network._parts is not None
         agent = self.network._parts.agents.get(agent_id)
         return agent is not None and agent.arrival is not None and bool(agent.arrival._waiters)
+
+
+def intake_of(served: Served) -> Intake:
+    assert served.network._parts is not None
+    [server, *_] = served.network._parts.servers._servers
+    route = server._requests._app._app.routes[1]  # type: ignore[attr-defined]
+    return route.endpoint.__self__.intake
 
 
 @asynccontextmanager

@@ -13,9 +13,8 @@ import pytest
 
 from modvisor.supervisor import AgentNetwork
 from modvisor.supervisor.http import intake as intake_file
-from modvisor.supervisor.http.intake import Intake
 from tests.conftest import until
-from tests.http.serving import Served, serving
+from tests.http.serving import Served, intake_of, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -53,13 +52,6 @@ async def unfinished(
     finally:
         for _, writer in opened:
             writer.transport.abort()
-
-
-def intake_of(served: Served) -> Intake:
-    assert served.network._parts is not None
-    [server, *_] = served.network._parts.servers._servers
-    route = server._requests._app._app.routes[1]  # type: ignore[attr-defined]
-    return route.endpoint.__self__._intake
 
 
 def note(size: int, **more: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modvisor.supervisor.http.bodies import TooLarge
-from modvisor.supervisor.http.json_bounds import JsonBounds
+from modvisor.supervisor.http.json_bounds import JsonBounds, is_within
 from modvisor.supervisor.http.wire import MAX_DEPTH, BadBody
 
 TEXTS = st.text() | st.text(alphabet='\\"[]{},:x')
@@ -61,6 +61,19 @@ def test_what_is_no_json_is_counted_the_same_in_pieces(body: bytes, cuts: list[i
     for piece in pieces(body, cuts):
         split.feed(piece)
     assert (whole.values, whole._depth, whole._in_text) == (split.values, split._depth, split._in_text)
+
+
+@given(VALUES | st.lists(st.lists(st.none(), max_size=3), max_size=8), st.integers(min_value=0, max_value=20))
+def test_a_body_that_is_within_the_bounds_for_certain_is_within_them(value: Any, most: int) -> None:
+    body = json.dumps(value).encode()
+    if is_within(body, most):
+        JsonBounds(most).feed(body)
+
+
+def test_a_short_body_without_brackets_in_its_texts_is_within_the_bounds_for_certain() -> None:
+    assert is_within(b'{"a": [1, 2], "b": "c, d"}', 5)
+    assert not is_within(b'{"a": [1, 2], "b": "c, d"}', 4)
+    assert not is_within(b"[" * (MAX_DEPTH + 1), 1000)
 
 
 def test_too_many_values_are_refused_before_the_rest_comes() -> None:

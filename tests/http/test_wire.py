@@ -8,11 +8,11 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from modvisor.ipc.errors import Unserializable
-from modvisor.supervisor.http.wire import MAX_DEPTH, BadBody, from_json, to_json
+from modvisor.supervisor.http.wire import MAX_DEPTH, BadBody, from_json, from_json_by_python, to_json
 
 
 def strict(data: bytes) -> Any:
@@ -169,3 +169,59 @@ def test_a_surrogate_pair_is_one_character() -> None:
 
 def test_nan_of_python_clients_is_taken() -> None:
     assert str(from_json(b'{"a": NaN}')["a"]) == "nan"
+
+
+# -- two readers
+
+PIECES = st.sampled_from(
+    [
+        "{", "}", "[", "]", ",", ":", '"', '"a"', '"b"', '"a":', "null", "true", "NaN", "-Infinity", "0", "-0", "-0.0", "01",
+        "1.", ".5", "1e5", "1E400", "-1e-400", "18446744073709551615", "18446744073709551616", "9" * 400, "9" * 5000,
+        "0.1e1", '"\\ud800"', '"\\udc00"', '"\\ud83d\\ude00"', '"\\u0000"', '"\\x"', '"\x01"', '"\x7f"', '"é"', " ", "\n", "\t",
+        "\x0c", "\x00", "\ufeff", "/", "\u2028",
+    ]
+)  # fmt: skip
+NEARLY = st.lists(PIECES, max_size=12).map(lambda pieces: "".join(pieces).encode())
+IN_OBJECT = st.lists(PIECES, max_size=8).map(lambda pieces: ('{"a":' + "".join(pieces) + "}").encode())
+LOOSE = st.dictionaries(
+    st.text(),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+        max_leaves=12,
+    ),
+    max_size=4,
+)
+
+
+def outcome(read: Any, body: bytes) -> Any:
+    """Return what is read, or the refusal. As text: it tells 1 from 1.0 and True, and NaN equals itself."""
+    try:
+        return repr(read(body))
+    except BadBody as refusal:
+        return str(refusal)
+
+
+WRITTEN = st.builds(
+    lambda data, is_ascii: json.dumps(data, ensure_ascii=is_ascii).encode("utf-8", "surrogatepass"),
+    LOOSE,
+    st.booleans(),
+)
+BROKEN = st.builds(
+    lambda body, at, byte: body[: at % len(body)] + byte + body[at % len(body) + 1 :],
+    WRITTEN,
+    st.integers(min_value=0),
+    st.binary(max_size=2),
+)
+
+
+@given(NEARLY | IN_OBJECT | WRITTEN | BROKEN)
+@example(b'{"a":1,"b":2,"a":3}')
+@example(b'{"a":' + b"[" * MAX_DEPTH + b"]" * MAX_DEPTH + b"}")
+@example(b'{"a":' + b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1) + b"}")
+@example(b'{"a":' + b"[" * 100_000)
+@example(b'\xef\xbb\xbf{"a":1}')
+@example(b'{"\xc0\x80":1}')
+@example(b'{"a":9007199254740993.0,"b":123456789012345678901234567890.5}')
+def test_a_body_is_read_and_refused_as_the_standard_library_does(body: bytes) -> None:
+    assert outcome(from_json, body) == outcome(from_json_by_python, body)

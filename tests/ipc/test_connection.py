@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import tracemalloc
 from contextlib import suppress
 from typing import Any
 
@@ -48,6 +49,28 @@ def test_an_error_and_a_notification() -> None:
     assert isinstance(response, Response)
     assert response.error == {"code": "import_failed", "message": "no module", "details": {"where": "x.py:1"}}
     assert theirs.receive_data(ours.notify("cancel", {"id": 7})) == [Notification("cancel", {"id": 7})]
+
+
+@pytest.mark.parametrize("rest", [b"\x01", b"\xc1", b""])
+def test_what_a_stranger_sends_too_much_reaches_no_other_connection(rest: bytes) -> None:
+    body = msgpack.packb([2, "note", {"text": "x" * 2000}]) + rest
+    with suppress(RemoteProtocolError):
+        Connection().receive_data(struct.pack(">I", len(body)) + body)
+    for text in ("y" * 1500, "z" * 3000):
+        assert Connection().receive_data(frame([2, "note", {"text": text}])) == [Notification("note", {"text": text})]
+
+
+def test_a_connection_that_is_hardly_used_takes_little_memory() -> None:
+    Connection().receive_data(frame([2, "note", {"text": "x" * 2000}]))  # what all connections of a thread share
+    tracemalloc.start()
+    try:
+        held = [Connection() for _ in range(50)]
+        for connection in held:
+            connection.receive_data(frame([2, "note", {"text": "x" * 2000}]))
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken / len(held) < 8 * 1024
 
 
 @given(st.lists(st.dictionaries(st.text(max_size=3), st.binary(max_size=50), max_size=3), max_size=8), st.data())

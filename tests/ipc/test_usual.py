@@ -148,7 +148,7 @@ ODD = [{1, 2}, frozenset(), Decimal(1), UUID(int=1), Colour.RED, Point(), dateti
        datetime(2026, 1, 1), EventResponse(True), object(), (1, {2}), [Decimal(1)], {"x": {3}}, {Colour.RED: 1}]  # fmt: skip
 
 
-@pytest.mark.parametrize("odd", ODD, ids=repr)
+@pytest.mark.parametrize("odd", ODD, ids=[type(odd).__name__ + str(n) for n, odd in enumerate(ODD)])
 def test_what_msgpack_cannot_carry_is_not_carried_by_msgspec_either(odd: Any) -> None:
     event, answer = Event("a.b", payload={"deep": [{"odd": odd}], "odd": odd}), EventResponse(True, data={"odd": odd})
     assert usual.usual_event(event) is None
@@ -175,6 +175,15 @@ def test_the_usual_frames_are_read_and_written_in_one_pass() -> None:
     assert answered is not None
     (response,) = ours.receive_data(answered)
     assert response.result == EventResponse(True, "done", {"n": 1, "list": [1.5, True, None]})
+
+
+def test_an_event_that_is_passed_on_is_told_apart_from_an_answer() -> None:
+    for package in (ipc, plain_ipc):
+        ours, theirs = package.connection.Connection(), package.connection.Connection(takes_events=True)
+        request_id, data = ours.event(pack({"event_name": "a.b"}), "waiter")
+        theirs.receive_data(data)
+        (response,) = ours.receive_data(theirs.answer(request_id, None))
+        assert (response.id, response.error, response.result, response.waiter) == (request_id, None, None, "waiter")
 
 
 def test_only_a_worker_takes_an_event_from_a_frame() -> None:

@@ -12,8 +12,10 @@ from modvisor.supervisor.config import ModConfig
 from modvisor.supervisor.config.network_file import parse_config
 from modvisor.supervisor.journal.state_dir import StateDir
 from modvisor.supervisor.lifecycle.incarnation import StartFailed
+from modvisor.supervisor.lifecycle.spares import Spares
 from modvisor.supervisor.lifecycle.starting import Recipe, naming
 from modvisor.supervisor.limits.enforcement import Enforcement
+from modvisor.supervisor.process.launcher import make_launcher
 from tests.supervisor.world import MemorySnapshots
 
 pytestmark = pytest.mark.anyio
@@ -31,7 +33,8 @@ def make_recipe(folder: Path, **mod: Any) -> tuple[Recipe, ModConfig]:
         {"network": {"name": "paper", "cgroups": False}, "mods": [{"path": "pkg.work", **mod}]}, base_dir=folder
     )
     enforcement = Enforcement(network.network_id, False, lambda _pids, _groups: {})
-    return Recipe(network, StateDir(folder / "state"), MemorySnapshots(), enforcement), network.mods[0]
+    spares = Spares(make_launcher(folder), enforcement, network.spares)
+    return Recipe(network, StateDir(folder / "state"), MemorySnapshots(), enforcement, spares), network.mods[0]
 
 
 async def test_a_worker_is_told_what_the_config_says(tmp_path: Path) -> None:
@@ -63,6 +66,21 @@ async def test_known_code_goes_to_the_next_worker_of_the_same_mod(tmp_path: Path
     recipe.compiled.take(("pkg.work", None), {"pkg.work": module})
     order = await recipe.order(await recipe.find(config, from_snapshot=False), 1)
     assert list(order.params["compiled"]) == ["/work.py"]
+
+
+async def test_a_load_reads_the_files_of_its_mod_once_and_the_next_one_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modvisor.supervisor.lifecycle.starting.JUST", 60)
+    file = tmp_path / "mods" / "work" / "mod.yaml"
+    file.parent.mkdir(parents=True)
+    (file.parent / "mod.py").touch()
+    file.write_text("version: '1.0'\n")
+    recipe, config = make_recipe(tmp_path, path="./work")
+    await recipe.read_home(config)
+    file.write_text("version: '2.0'\n")
+    assert (await recipe.find(config, from_snapshot=False)).config.declared == "1.0"
+    assert (await recipe.find(config, from_snapshot=False)).config.declared == "2.0"
 
 
 async def test_a_changed_network_file_counts_from_the_next_start_on(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ class Kernel:
         if "pids" in controllers:
             files |= {"pids.max": "max", "pids.events": "max 7\n"}
         if "cpu" in controllers:
-            files |= {"cpu.idle": "0"}
+            files |= {"cpu.idle": "0", "cpu.weight": "100", "cpu.stat": "usage_usec 2500000\nuser_usec 1\n"}
         if (path / "cgroup.procs").exists():  # it is there, and only its controllers change
             del files["cgroup.procs"], files["cgroup.subtree_control"]
         for name, text in files.items():
@@ -182,6 +182,12 @@ def test_limits_are_written_where_there_are_controllers(make_kernel: Callable[..
     assert texts(cgroup.path, "cpu.idle") == ["1"]
     assert cgroup.idle(False)
     assert texts(cgroup.path, "cpu.idle") == ["0"]
+    assert texts(kernel.own, "cpu.weight") == ["1000"], "the supervisor beside all mods"
+    assert cgroup.weigh(True)
+    assert texts(cgroup.path, "cpu.weight") == ["33"]
+    assert cgroup.weigh(False)
+    assert texts(cgroup.path, "cpu.weight") == ["100"]
+    assert cgroup.cpu_seconds() == 2.5
     assert cgroup.add(4711)
     assert cgroup.pids() == {4711}
     assert cgroup.kill()
@@ -431,6 +437,16 @@ def test_cgroups_of_a_mod_of_its_own_are_its(groups: Cgroups, start: Start) -> N
     assert cgroup.kill()
     assert process.wait() == -signal.SIGKILL
     assert cgroup.remove()
+
+
+def test_a_crowd_in_a_cgroup_is_read_to_the_last(tmp_path: Path) -> None:
+    pids = set(range(100_000, 110_000))
+    (tmp_path / "cgroup.procs").write_text("".join(f"{pid}\n" for pid in pids))
+    assert Cgroup(tmp_path).pids() == pids
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "cgroup.procs").write_text("7\n")
+    assert Cgroup(tmp_path).pids() == pids | {7}
+    assert Cgroup(tmp_path / "gone").pids() == set()
 
 
 def test_what_a_dead_network_left_is_cleared_away(base: Path, start: Start) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
+import platform
 import resource
 import sys
 from collections.abc import Callable
@@ -20,6 +22,7 @@ from modvisor.supervisor.limits import doctor
 from modvisor.supervisor.limits.doctor import FAIL, OK, WARN, Check, HostReport, examine_host
 from modvisor.supervisor.limits.host import Host, group_means, rlimits
 from modvisor.supervisor.limits.subtree import Hierarchy, Subtree
+from modvisor.supervisor.runtime import has_uvloop
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux")
 
@@ -69,6 +72,26 @@ def test_this_host_can_run_networks() -> None:
     assert {f"limit {key}" for key in doctor.LIMITS} <= checks.keys()
     assert all(check.remedy for check in report.checks if check.status == FAIL)
     assert json.loads(json.dumps(report.to_dict()))["checks"][0]["name"] == "python"
+
+
+def test_it_says_which_event_loop_a_network_gets(
+    make_config: Callable[..., NetworkConfig], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def found(**network: Any) -> Check:
+        return by_name(examine_host(make_config(**network)))["event loop"]
+
+    assert (
+        found(event_loop="asyncio").text == f"asyncio of Python {platform.python_version()}, as the network file says"
+    )
+    if has_uvloop():
+        assert found() == Check("event loop", OK, f"uvloop {importlib.metadata.version('uvloop')}")
+    (tmp_path / "uvloop.py").write_text("raise ImportError('undefined symbol')")
+    monkeypatch.delitem(sys.modules, "uvloop", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert found().status == WARN
+    assert "uvloop cannot be imported (ImportError: undefined symbol)" in found().text
+    assert "--force-reinstall uvloop" in str(found().remedy)
+    assert found(event_loop="uvloop").status == FAIL
 
 
 def test_it_changes_nothing(tmp_path: Path, make_config: Callable[..., NetworkConfig]) -> None:
@@ -231,3 +254,10 @@ def test_a_mod_that_is_not_enabled_is_not_looked_at(tmp_path: Path) -> None:
         base_dir=tmp_path,
     )
     assert "mod wiki" not in by_name(examine_host(config))
+
+
+def test_spare_workers_are_said_to_take_memory(tmp_path: Path, make_config: Callable[..., NetworkConfig]) -> None:
+    config = parse_config({"network": {"name": "n", "spares": 2}}, base_dir=tmp_path)
+    check = by_name(examine_host(config))["spare workers"]
+    assert (check.status, check.text.startswith("2 wait for a mod, with about 14.0 MB")) == (OK, True)
+    assert "spare workers" not in by_name(examine_host(make_config()))

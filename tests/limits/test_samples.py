@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modvisor.supervisor.limits import samples as procs
-from modvisor.supervisor.limits.process_table import Process, parse_stat, trees_of
+from modvisor.supervisor.limits.process_table import Process, parse_stat, read_process_table, trees_of
 from modvisor.supervisor.limits.samples import LinuxSampler, PsutilSampler, Sampler, make_sampler
 
 on_linux = sys.platform == "linux"
@@ -295,6 +295,16 @@ def test_no_name_confuses_the_parser(name: bytes) -> None:
     assert parse_stat(42, STAT % (42, name)) == parse_stat(42, STAT % (42, b"python"))
 
 
+@needs_proc
+def test_a_process_that_has_done_nothing_is_not_parsed_again(worker: Worker) -> None:
+    table = read_process_table()
+    while (later := read_process_table(table))[worker.pid] is not table[worker.pid]:  # it goes to sleep meanwhile
+        table = later
+    worker.do("memory")
+    now = read_process_table(table)[worker.pid]
+    assert now.rss > table[worker.pid].rss
+
+
 def process(pid: int, parent: int = 1, session: int = 0, *, started: float = 1.0, cpu: float = 0.0) -> Process:
     return Process(pid, parent, session or pid, started, ended=False, cpu=cpu, rss=100, threads=1)
 
@@ -333,6 +343,7 @@ class MadeUpSampler(Sampler):
         super().__init__(clock=clock, uss_interval=uss_interval)
         self.trees: dict[int, list[Process]] = {}
         self.measured: list[int] = []
+        self.figures_read = 0
 
     def _trees(self, pids: set[int], members: Mapping[int, Iterable[int]]) -> Iterator[list[Process]]:
         return (self.trees[pid] for pid in sorted(pids) if pid in self.trees)
@@ -342,6 +353,7 @@ class MadeUpSampler(Sampler):
         return 1000 + len(self.measured)
 
     def _open_files(self, pid: int) -> int | None:
+        self.figures_read += 1
         return 3
 
     def _disk_bytes(self, pid: int) -> tuple[int | None, int | None]:
@@ -396,6 +408,45 @@ def test_a_forgotten_worker_begins_anew(made_up: MadeUpSampler, clock: Clock) ->
     made_up.forget(99)
     clock.now += 2.0
     assert cpu_of(made_up, process(10, cpu=2.0)) is None
+
+
+def test_uss_of_a_worker_that_does_nothing_is_measured_seldom(made_up: MadeUpSampler, clock: Clock) -> None:
+    made_up.trees = {10: [process(10)], 20: [process(20)]}
+    for step in range(20):
+        clock.now += 15.0
+        made_up.trees[20] = [process(20, cpu=step * 0.01)]
+        made_up.sample([10, 20], thorough=False)
+    assert (made_up.measured.count(10), made_up.measured.count(20)) == (1, 10)
+    clock.now += 15.0
+    made_up.sample([10, 20], thorough=False)
+    assert made_up.measured.count(10) == 2
+
+
+def test_figures_of_a_worker_that_does_nothing_are_read_once_in_an_interval(
+    made_up: MadeUpSampler, clock: Clock
+) -> None:
+    made_up.trees = {10: [process(10)]}
+    read = []
+    for _ in range(8):
+        assert made_up.sample([10], thorough=False)[10].open_files == 3
+        read.append(made_up.figures_read)
+        clock.now += 10.0
+    assert read == [1, 1, 1, 2, 2, 2, 3, 3]
+
+
+def test_figures_of_a_worker_that_did_something_are_read_in_every_pass(made_up: MadeUpSampler, clock: Clock) -> None:
+    for number, tree in enumerate([[process(10)], [process(10, cpu=0.01)], [process(10, cpu=0.01), process(11)]], 1):
+        made_up.trees = {10: tree}
+        made_up.sample([10], thorough=False)
+        assert made_up.figures_read == number
+        clock.now += 0.1
+
+
+def test_whoever_asks_for_fresh_figures_gets_them(made_up: MadeUpSampler) -> None:
+    made_up.trees = {10: [process(10)]}
+    for number in (1, 2):
+        made_up.sample([10])
+        assert made_up.figures_read == number
 
 
 def test_uss_is_carried_until_it_is_due(made_up: MadeUpSampler, clock: Clock) -> None:

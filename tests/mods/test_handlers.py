@@ -75,6 +75,7 @@ async def generator(self: Any, event: Event) -> Any:
     [
         (lambda self: None, r"Broken\.handle\(\): a handler takes exactly \(self, event\)"),
         (lambda self, event, more: None, r"Broken\.handle\(event, more\): a handler takes exactly \(self, event\)"),
+        (lambda self, event, *, more: None, r"Broken\.handle\(event, \*, more\): a handler takes exactly"),
         (generator, r"Broken\.handle is a generator"),
         (type("Thing", (), {})(), r"Broken\.handle is marked with @mod_event_handler but is not a method"),
     ],
@@ -82,6 +83,21 @@ async def generator(self: Any, event: Event) -> Any:
 def test_a_method_that_cannot_be_a_handler_is_named(handler: Any, said: str) -> None:
     with pytest.raises(InvalidHandler, match=said):
         collect_handlers(mod_with(handler))
+
+
+def test_what_a_mod_puts_in_place_of_a_handler_is_no_handler() -> None:
+    class Hiding(Base):
+        def __init__(self) -> None:
+            self.second = print
+
+    assert [handler.name for handler in collect_handlers(Hiding())] == ["first"]
+
+
+@pytest.mark.parametrize(
+    "handler", [lambda self, event, more=1: None, lambda self, *events: None, lambda self, event=None: None]
+)
+def test_a_handler_may_take_more_than_the_event_if_it_need_not(handler: Any) -> None:
+    assert [handler.name for handler in collect_handlers(mod_with(handler))] == ["handle"]
 
 
 def test_a_bad_pattern_is_named_when_the_mod_is_loaded() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modvisor.supervisor.clock import BEAT, TOLERANCE, AwakeLoop, AwakeTime, new_loop
+from modvisor.supervisor.clock import BEAT, TOLERANCE, AwakeTime, new_loop
+from modvisor.supervisor.runtime import ASYNCIO, UVLOOP, has_uvloop
 
 PAUSE = BEAT + TOLERANCE + 0.3  # seconds; shorter ones are not told from a busy machine
 
@@ -59,9 +61,11 @@ def test_it_never_runs_backwards_and_never_ahead(steps: list[tuple[float, bool]]
         last = now
 
 
-@pytest.fixture(params=[AwakeLoop, new_loop], ids=["asyncio", "installed"])
+@pytest.fixture(params=[ASYNCIO, UVLOOP])
 def loop(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
-    return request.param
+    if request.param == UVLOOP and not has_uvloop():
+        pytest.skip("uvloop is not installed here")
+    return partial(new_loop, request.param)
 
 
 def test_deadlines_are_put_off_by_a_pause(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:

@@ -31,14 +31,16 @@ import traceback
 from array import array
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
-from ...ipc.launching import MAX_SIZE, ORDER_FDS, Imported, Importing, Order, decode, encode
+from ...ipc.launching import MAX_SIZE, ORDER_FDS, SUPERVISOR_NICE, Imported, Importing, Order, decode, encode
 from ..signals import restore_defaults
 from ..sources import installed_folders
 from . import tree
-from .clone import adopt_orphans, continue_with_parent
-from .forked import Forked, run
+from .clone import adopt_orphans, continue_with_parent, fork_without_hooks
+from .forked import Forked, of_the_guardian, run
+from .rehearsal import rehearse
 from .warden import Deaths, not_started, serve
 
 PATIENCE = 1.0
@@ -59,11 +61,13 @@ A mod's own code is never among them: each worker imports it afresh."""
 class Guardian:
     """Forks wardens, reaps them, kills what dead wardens left."""
 
-    def __init__(self, control: socket.socket, supervisor: int) -> None:
+    def __init__(self, control: socket.socket, supervisor: int, fork: Callable[[], int]) -> None:
         self._control = control
+        self._new_process = fork
         self._supervisor = supervisor
         self._deaths = Deaths()
         self._wardens: set[int] = set()
+        self._environment: dict[bytes, bytes] | None = None  # of the workers forked last
 
     def serve(self) -> None:
         """Obey until the supervisor is gone or closes the socket."""
@@ -84,15 +88,24 @@ class Guardian:
         try:
             order = decode(data)
             assert isinstance(order, Order)
+            if not order.argv:
+                self._have_environment(order.env)
             self._fork(order, fds)
         finally:
             for fd in fds:
                 os.close(fd)
         return True
 
+    def _have_environment(self, wanted: dict[bytes, bytes]) -> None:
+        """Set the variables here for all workers that are forked, instead of in each of them."""
+        if wanted != self._environment:
+            os.environb.clear()
+            os.environb.update(wanted)
+            self._environment = wanted
+
     def _fork(self, order: Order, fds: list[int]) -> None:
         try:
-            warden = os.fork()
+            warden = self._new_process()
         except OSError as error:
             with socket.socket(fileno=os.dup(fds[0])) as warden:
                 warden.send(encode(not_started(error)))
@@ -153,9 +166,16 @@ def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
     return data, fds.tolist()
 
 
+def _take_the_usual_share() -> None:
+    """Give up the larger share of the processor that the supervisor took for itself."""
+    if os.getpriority(os.PRIO_PROCESS, 0) == SUPERVISOR_NICE:
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
+
+
 def main(control: socket.socket, supervisor: int, modules: list[str]) -> None:
     """Serve the supervisor whose pid is ``supervisor``. Its workers find ``modules`` imported."""
     restore_defaults()
+    _take_the_usual_share()
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(signum, signal.SIG_IGN)  # meant for the supervisor, which ends us
     Deaths.listen()
@@ -165,16 +185,25 @@ def main(control: socket.socket, supervisor: int, modules: list[str]) -> None:
     watched = os.pidfd_open(supervisor) if os.getppid() == supervisor else -1
     if os.getppid() != supervisor:
         return  # the supervisor has died already
-    import_common()
+    prepare()
     if modules:
         control.send(encode(import_all(modules, lambda name: control.send(encode(Importing(name))))))
-    installed_folders()
+    of_the_guardian()
     gc.collect()
     gc.freeze()  # the collector would touch, and so copy, every page that a warden shares with us
     gc.disable()
-    guardian = Guardian(control, watched)
+    # A module may have threads or locks that its own hooks take care of.
+    guardian = Guardian(control, watched, os.fork if modules else fork_without_hooks)
     guardian.serve()
     guardian.end()
+
+
+@lru_cache(maxsize=1)  # once for each process
+def prepare() -> None:
+    """Do what every worker would do, so that it is done before they are forked."""
+    import_common()
+    installed_folders()
+    rehearse()
 
 
 def import_common() -> None:

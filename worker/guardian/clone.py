@@ -14,6 +14,7 @@ that no other thread holds a lock of the library.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 import sys
@@ -26,8 +27,8 @@ _PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER, _PR_GET_TID_ADDRESS = 
 _ROBUST_LIST = {"x86_64": (273, 274), "aarch64": (99, 100)}  # set_robust_list, get_robust_list
 
 # PyDLL keeps the interpreter's lock: the child must return into Python holding it, as with os.fork.
-_libc = ctypes.PyDLL(None)
-_libc.syscall.restype = ctypes.c_long
+libc = ctypes.PyDLL(None, use_errno=True)
+libc.syscall.restype = ctypes.c_long
 _python = ctypes.pythonapi
 
 
@@ -63,10 +64,32 @@ def fork_into(folder: bytes) -> int | None:
         os.close(group)
 
 
+def fork_without_hooks() -> int:
+    """Fork; what Python and its libraries registered for forks does not run. Raise OSError.
+
+    The hooks make new locks for `threading`, seed `random`, and the like. A warden needs none of
+    that, and each page that they write to would be memory of its own. A process that it forks in
+    turn, by `os.fork` or `fork_into`, is as complete as any other: the hooks run there.
+    """
+    tid_address = _tid_address()
+    if tid_address is None:
+        return os.fork()
+    arguments = _Arguments(
+        flags=_CLONE_CHILD_SETTID | _CLONE_CHILD_CLEARTID, child_tid=tid_address, exit_signal=signal.SIGCHLD
+    )
+    pid = libc.syscall(_CLONE3, ctypes.byref(arguments), ctypes.c_size_t(ctypes.sizeof(arguments)))
+    if pid >= 0:
+        return pid
+    number = ctypes.get_errno()
+    if number in (errno.ENOSYS, errno.EPERM):  # an old kernel; a container that forbids the call
+        return os.fork()
+    raise OSError(number, os.strerror(number))
+
+
 def _clone(group: int, tid_address: int, robust: tuple[int, int]) -> int | None:
     set_list, get_list = robust
     head, size = ctypes.c_void_p(), ctypes.c_size_t()
-    _libc.syscall(get_list, 0, ctypes.byref(head), ctypes.byref(size))
+    libc.syscall(get_list, 0, ctypes.byref(head), ctypes.byref(size))
     arguments = _Arguments(
         flags=_CLONE_INTO_CGROUP | _CLONE_CHILD_SETTID | _CLONE_CHILD_CLEARTID,
         child_tid=tid_address,
@@ -75,11 +98,11 @@ def _clone(group: int, tid_address: int, robust: tuple[int, int]) -> int | None:
     )
     reference, length = ctypes.byref(arguments), ctypes.c_size_t(ctypes.sizeof(arguments))
     _python.PyOS_BeforeFork()
-    pid = _libc.syscall(_CLONE3, reference, length)
+    pid = libc.syscall(_CLONE3, reference, length)
     if pid == 0:
         _python.PyOS_AfterFork_Child()
         if head:
-            _libc.syscall(set_list, head, size)
+            libc.syscall(set_list, head, size)
         return 0
     _python.PyOS_AfterFork_Parent()
     return pid if pid > 0 else None
@@ -90,7 +113,7 @@ def _tid_address() -> int | None:
     if sys.platform != "linux" or not _is_glibc():
         return None
     found = ctypes.c_void_p()
-    if _libc.prctl(_PR_GET_TID_ADDRESS, ctypes.byref(found), 0, 0, 0) != 0 or not found.value:
+    if libc.prctl(_PR_GET_TID_ADDRESS, ctypes.byref(found), 0, 0, 0) != 0 or not found.value:
         return None
     return found.value if ctypes.c_int.from_address(found.value).value == os.getpid() else None
 
@@ -103,20 +126,18 @@ def _is_glibc() -> bool:
 
 # -- prctl
 
-_libc_with_errno = ctypes.CDLL(None, use_errno=True)
-
 
 def set_name(name: bytes) -> None:
     """Set the name that the list of processes shows: at most 15 bytes."""
-    _libc_with_errno.prctl(_PR_SET_NAME, name, 0, 0, 0)
+    libc.prctl(_PR_SET_NAME, name, 0, 0, 0)
 
 
 def adopt_orphans() -> None:
     """Become the new parent of every descendant that loses its own (a subreaper)."""
-    if _libc_with_errno.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "cannot become a subreaper")
 
 
 def continue_with_parent() -> None:
     """Have the kernel send SIGCONT when the parent dies, in case this process is stopped then."""
-    _libc_with_errno.prctl(_PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)

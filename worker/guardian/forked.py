@@ -19,54 +19,54 @@ import os
 import socket
 import sys
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import NoReturn
 
-from ...ipc.launching import Order
 from .. import crash, lifeline, stdio
 from ..endings import end_objects_at_exit, run_exit_handlers
 from ..serve import main
-from ..signals import restore_defaults
+from ..signals import handled, restore_defaults
 from ..sources import own_modules
-from .clone import set_name
+from .clone import libc, set_name
+from .rehearsal import rehearse
 
 _COMMAND = b"python\0-P\0-m\0modvisor.worker\0"
 """What the list of processes shows: the command of a worker that was not forked."""
-
-_libc = ctypes.PyDLL(None)  # made before the fork
 
 
 class Forked(BaseException):
     """Raised in the forked process, caught at the top of the program.
 
     Args:
+        is_ahead: see `Order`.
         sock, lifeline, output, dump: descriptors. The fork keeps duplicates of its own.
     """
 
-    def __init__(self, order: Order, sock: int, lifeline: int, output: int, dump: int) -> None:
+    def __init__(self, is_ahead: bool, sock: int, lifeline: int, output: int, dump: int) -> None:
         super().__init__()
-        self.order = order
+        self.is_ahead = is_ahead
         self.sock, self.lifeline, self.output, self.dump = (
             fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in (sock, lifeline, output, dump)
         )
 
 
 def run(forked: Forked) -> NoReturn:
-    """Be the worker of the order, until its end."""
-    order, sock, pipe, dump = forked.order, forked.sock, forked.lifeline, forked.dump
+    """Be a worker, until its end. The guardian has set the variables of its order."""
+    sock, pipe, dump = forked.sock, forked.lifeline, forked.dump
+    signals, place = of_the_guardian()
     os.setsid()
     _redirect(forked.output)
-    restore_defaults()
-    os.environb.clear()
-    os.environb.update(order.env)
+    restore_defaults(signals)
     sys.argv[:] = ["modvisor.worker"]
     set_name(b"modvisor-worker")
-    with suppress(OSError, ValueError):
-        _show(_COMMAND)
+    _show(_COMMAND, *place)
     lifeline.hold(pipe)
     crash.install(dump)
     end_objects_at_exit(own_modules)
     gc.enable()
+    if forked.is_ahead:
+        rehearse(rounds=1)
     leave(main(socket.socket(fileno=sock)))
 
 
@@ -83,10 +83,19 @@ def _redirect(output: int) -> None:
     sys.stderr = sys.__stderr__ = open(2, "w", closefd=False)  # noqa: SIM115
 
 
-def _show(command: bytes) -> None:
+@lru_cache(maxsize=1)  # the guardian fills it, before workers are forked
+def of_the_guardian() -> tuple[tuple[int, ...], tuple[int, int]]:
+    """Return what a worker inherits and undoes: the signals handled, and where the arguments begin and end."""
+    place = 0, 0
+    with suppress(OSError, ValueError):
+        stat = Path("/proc/self/stat").read_bytes()
+        begin, end = map(int, stat[stat.rindex(b")") + 2 :].split()[45:47])
+        place = begin, end
+    return handled(), place
+
+
+def _show(command: bytes, begin: int, end: int) -> None:
     """Overwrite the arguments that the guardian was started with, which this process inherited."""
-    stat = Path("/proc/self/stat").read_bytes()
-    begin, end = map(int, stat[stat.rindex(b")") + 2 :].split()[45:47])
     if end - begin > len(command):
         ctypes.memmove(begin, command.ljust(end - begin, b"\0"), end - begin)
 
@@ -102,5 +111,5 @@ def leave(status: int) -> NoReturn:
     stdio.flush()
     # Not os._exit: libraries in C have buffers and exit handlers of their own.
     # PyDLL keeps the interpreter's lock, so no other Python thread runs meanwhile.
-    _libc.exit(status)
+    libc.exit(status)
     raise AssertionError("exit(3) returned")

@@ -66,7 +66,7 @@ def serve(order: Order, fds: list[int], supervisor: int) -> None:
             if worker is None:
                 worker = os.fork()
         if not worker:
-            forked = Forked(order, fds[1], lifeline, fds[2], fds[3])
+            forked = Forked(order.is_ahead, fds[1], lifeline, fds[2], fds[3])
             control.close()
             deaths.close()
             os.close(held)

@@ -11,6 +11,7 @@ import ray
 
 from ..asking import answer
 from ..plan import Plan
+from ..timing import Figures
 from ..work import Fields, echo
 from ..workers import first, measure
 
@@ -49,7 +50,7 @@ class RayWorker:
                 time.sleep(0.0005)
 
 
-async def round_of_ray(plan: Plan) -> dict[str, float]:
+async def round_of_ray(plan: Plan) -> Figures:
     ray.init(num_cpus=2, include_dashboard=False, object_store_memory=512 << 20, log_to_driver=False)
     try:
         return await measure(plan, RayWorker)

@@ -28,6 +28,7 @@ def network_table(stats: dict[str, Any]) -> Table:
         ("supervisor", f"pid {whole(supervisor.get('pid'))}, {size(supervisor.get('rss'))} RSS, "
                        f"{percent(supervisor.get('cpu_percent'))} CPU"),
         *_lost_rows(supervisor.get("output_lost")),
+        *_spare_rows(stats.get("spares") or {}),
         *((f"events {label(name)}", whole(value)) for name, value in (stats.get("events") or {}).items()),
         *_journal_rows(stats.get("journal") or {}),
     ]  # fmt: skip
@@ -37,6 +38,13 @@ def network_table(stats: dict[str, Any]) -> Table:
 def _lost_rows(lost: int | None) -> Iterator[tuple[str, str]]:
     if lost:
         yield "output lost", f"{lost} messages could not be written to the network's stdout and stderr"
+
+
+def _spare_rows(spares: dict[str, int]) -> Iterator[tuple[str, str]]:
+    """Yield how many spare workers wait, if the config wants any."""
+    if spares.get("wanted"):
+        lost = f", {spares['lost']} lost while they waited" if spares["lost"] else ""
+        yield "spare workers", f"{spares['waiting']} of {spares['wanted']} wait, {spares['taken']} taken{lost}"
 
 
 def _journal_rows(journal: dict[str, Any]) -> Iterator[tuple[str, str]]:

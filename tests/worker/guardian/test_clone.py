@@ -84,3 +84,42 @@ def test_what_is_no_cgroup_is_refused_and_nothing_is_forked(folder: str) -> None
     found = run(Path(folder))
     assert found["refused"] is True
     assert found["hooks"] in ([], ["before", "parent"])
+
+
+WITHOUT_HOOKS = """
+import json, os, random, sys
+from modvisor.worker.guardian.clone import fork_without_hooks
+
+hooks = []
+os.register_at_fork(before=lambda: hooks.append("before"), after_in_parent=lambda: hooks.append("parent"),
+                    after_in_child=lambda: hooks.append("child"))
+reading, writing = os.pipe()
+pid = fork_without_hooks()
+if pid:
+    os.close(writing)
+    with open(reading) as told:
+        seen = json.load(told)
+    ended = os.waitpid(pid, 0)
+    print(json.dumps({"same_pid": seen.pop("pid") == pid, "parent": seen.pop("parent") == os.getpid(),
+                      "status": os.waitstatus_to_exitcode(ended[1]), "hooks": hooks, "seen": seen}))
+else:
+    mine = list(hooks)
+    grandchild = os.fork()
+    if not grandchild:
+        import threading
+        thread = threading.Thread(target=hooks.append, args=["thread"])
+        thread.start()
+        thread.join()
+        os._exit(7 if hooks == ["before", "child", "thread"] else 1)
+    seen = {"pid": os.getpid(), "parent": os.getppid(), "hooks": mine,
+            "fork": os.waitstatus_to_exitcode(os.waitpid(grandchild, 0)[1])}
+    with open(writing, "w") as told:
+        json.dump(seen, told)
+    os._exit(3)
+"""
+
+
+def test_a_fork_without_hooks_runs_none_and_forks_complete_processes() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_HOOKS], capture_output=True, text=True, check=True, timeout=30)
+    found = json.loads(done.stdout)
+    assert found == {"same_pid": True, "parent": True, "status": 3, "hooks": [], "seen": {"hooks": [], "fork": 7}}

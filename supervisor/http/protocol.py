@@ -1,0 +1,285 @@
+"""HTTP on one connection: uvicorn's protocol, with a short way for ordinary requests in front of it.
+
+- `data_received` is uvicorn's way: h11 reads the request, and an ASGI application answers it.
+- `ordinary_received` looks first whether the request is an ordinary one for a route that is asked all
+  the time (`direct`). Such a request is answered right away: a fifth of the work. Whatever else comes
+  goes uvicorn's way, byte for byte.
+
+A connection has one request at a time. What comes before its answer waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import anyio
+import h11
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
+from uvicorn.server import ServerState
+
+from ...ipc.errors import Code, ModvisorError
+from .failures import INTERNAL_ERROR, failure_body, status_of
+from .heads import Head, read_head
+from .parser import Parser
+from .wire import to_json
+
+READ_SIZE = 16 * 1024
+"""Bytes of one read. A read of 256 KB that holds chunks of one byte takes uvicorn a second."""
+
+logger = logging.getLogger("modvisor.http")
+
+# uvicorn warns about each request that is no HTTP; a stranger could fill the log.
+_uvicorn_log = logging.getLogger("modvisor.http.uvicorn")
+_uvicorn_log.setLevel(logging.ERROR)
+
+MOST_HEADS = 4
+"""Heads that a connection remembers: a client sends the same again and again."""
+
+LONG_HEAD = 1024
+"""Bytes above which a head is not remembered."""
+
+
+class Route(Protocol):
+    """Answers an ordinary request."""
+
+    def __call__(self, head: Head, body: bytes, http: HttpProtocol) -> Coroutine[Any, Any, bytes]:
+        """Return the body of an answer with status 200; raise `ModvisorError` for a failure."""
+        ...
+
+
+class Direct(Protocol):
+    """Knows the routes that are answered without ASGI."""
+
+    def route(self, head: Head) -> Route | None:
+        """Return the route of a request; None if it must go uvicorn's way."""
+        ...
+
+    def keep(self, change: int) -> None:
+        """Count the bytes of requests that have not come whole, or that wait."""
+        ...
+
+
+class HttpProtocol(H11Protocol):
+    """HTTP without uvicorn's access log, whose lines hold the query and so the secrets of polls.
+
+    `access_log=False` in uvicorn's config would silence the access log of every other server in
+    this process, too.
+
+    Attributes:
+        answering: the ordinary request that is being answered.
+        answered: how many ordinary requests were answered.
+    """
+
+    def __init__(
+        self, config: Config, server_state: ServerState, app_state: dict[str, Any], direct: Direct | None = None
+    ) -> None:
+        super().__init__(config, server_state, app_state)
+        self.access_log = False
+        self.logger = _uvicorn_log
+        self.conn = Parser()
+        self.answering: asyncio.Task[None] | None = None
+        self.answered = 0
+        self._direct = direct
+        self._unread = b""  # the part of an ordinary request that has come, or what came before an answer
+        self._missing: tuple[Head, Route] | None = None  # an ordinary request whose body has not come
+        self._is_ending = False
+        self._rests_since = 0.0
+        self._heads: dict[bytes, Head] = {}
+        self._is_between = False  # for certain: uvicorn's way has nothing to do
+        self._wait: anyio.CancelScope | None = None
+        self._common, self._common_of = b"", self.server_state.default_headers
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether the rest of an ordinary request is waited for."""
+        return self._missing is not None
+
+    # -- ordinary requests
+
+    def ordinary_received(self, data: bytes) -> None:
+        """Take what a client sent that is no stranger."""
+        if self.answering is not None:
+            self._keep(self._unread + data)
+            self.flow.pause_reading()
+        elif self._missing is not None:
+            self._go_on(self._unread + data, *self._missing)
+        elif (head := self._head_of(data)) is None or (route := self._route(head)) is None:
+            self.data_received(data)
+        else:
+            self._go_on(data, head, route)
+
+    def data_received(self, data: bytes) -> None:
+        self._is_between = False
+        super().data_received(data)
+
+    def _head_of(self, data: bytes) -> Head | None:
+        """Return the head of an ordinary request that begins here, if none is being read or answered."""
+        if not self._is_between:
+            conn = self.conn
+            is_idle = conn.our_state is h11.IDLE and conn.their_state is h11.IDLE
+            self._is_between = is_idle and not conn.trailing_data[0]
+        if not self._is_between or self.flow.write_paused:
+            return None
+        text = data[: data.find(b"\r\n\r\n") + 4]
+        head = self._heads.get(text)
+        if head is None and (head := read_head(text)) is not None and head.size < LONG_HEAD:
+            if len(self._heads) == MOST_HEADS:
+                self._heads.clear()
+            self._heads[text] = head
+        return head
+
+    def _route(self, head: Head) -> Route | None:
+        if self._direct is None or head.size + head.length > READ_SIZE:
+            return None
+        return self._direct.route(head)
+
+    def _go_on(self, data: bytes, head: Head, route: Route) -> None:
+        """Answer the request if it is whole."""
+        left = head.size + head.length - len(data)
+        if left > 0:
+            self._keep(data)
+            self._missing = head, route
+            return
+        self._take_kept()
+        if left < 0:  # another request behind it, before the answer: rare
+            self.data_received(data)
+            return
+        self.answering = self.loop.create_task(self._answer(route, head, data[head.size :]))
+        self.tasks.add(self.answering)
+
+    def _keep(self, data: bytes) -> None:
+        """Keep what cannot be answered yet."""
+        if self._direct is not None:
+            self._direct.keep(len(data) - len(self._unread))
+        self._unread = data
+
+    def _take_kept(self) -> bytes:
+        data, self._missing = self._unread, None
+        if data:
+            self._keep(b"")
+        return data
+
+    async def _answer(self, route: Route, head: Head, body: bytes) -> None:
+        try:
+            status, answer = 200, await route(head, body, self)
+        except ModvisorError as error:
+            status, answer = status_of(error.code), to_json(failure_body(error.code, str(error), **error.details))
+        except asyncio.CancelledError:
+            status, answer = 503, to_json(failure_body(Code.NOT_RUNNING, "the network is shutting down"))
+        except Exception:  # logged without the query, which may hold a secret
+            logger.exception("%s %s failed", head.method, head.path)
+            status, answer = 500, to_json(failure_body(Code.INTERNAL, INTERNAL_ERROR))
+        self._write(status, answer)
+        self._rest()
+
+    def _write(self, status: int, body: bytes) -> None:
+        """Write an answer as `answers.Answer` and uvicorn do."""
+        if self.transport.is_closing():
+            return
+        headers = self.server_state.default_headers
+        if headers is not self._common_of or not self._common:  # every half second, for the date
+            self._common_of, self._common = headers, b"".join([b"%b: %b\r\n" % header for header in headers])
+        self.transport.write(_ANSWER % (status, STATUS_PHRASES[status], self._common, len(body), body))
+
+    def _rest(self) -> None:
+        """Wait for the next request."""
+        if self.answering is not None:
+            self.tasks.discard(self.answering)
+        self.answering = None
+        self.answered += 1
+        self.server_state.total_requests += 1
+        if self._is_ending:
+            self.transport.close()
+        if self.transport.is_closing():
+            return
+        self._rests_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._rest_for(self.timeout_keep_alive)
+        if data := self._take_kept():
+            self.flow.resume_reading()
+            self.ordinary_received(data)
+
+    # -- requests that wait for an event
+
+    async def is_disconnected(self) -> bool:
+        """Return whether the client is gone, as Starlette's `Request` does."""
+        return self.transport.is_closing()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Leave the block when the client is gone, or the server stops."""
+        with anyio.CancelScope() as self._wait:
+            if self.transport.is_closing() or self._is_ending:
+                self._wait.cancel()
+            try:
+                yield
+            finally:
+                self._wait = None
+
+    def _end_wait(self) -> None:
+        if self._wait is not None:
+            self._wait.cancel()
+
+    # -- the keep-alive timer goes on while ordinary requests come: a new one for each would cost more
+
+    def _rest_for(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.timeout_keep_alive_task = None
+        is_busy = self.answering is not None or self._missing is not None
+        left = self.timeout_keep_alive if is_busy else self._rests_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0 and not self.transport.is_closing():
+            self._rest_for(left)
+        else:
+            super().timeout_keep_alive_handler()
+
+    # -- the end
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+        self._take_kept()
+        self._end_wait()
+
+    def shutdown(self) -> None:
+        """Close the connection when its request is answered."""
+        self._is_ending = True
+        if self._missing is not None:  # uvicorn waits for the rest of it
+            self.data_received(self._take_kept())
+        if self.answering is None:
+            super().shutdown()
+        self._end_wait()
+
+    def cancel(self) -> None:
+        """Cancel an ordinary request: it is answered with 503."""
+        if self.answering is not None:
+            self.answering.cancel()
+
+    def send_400_response(self, msg: str) -> None:
+        self.transport.write(last_words(400, Code.BAD_INPUT, "this is no valid HTTP request"))
+        self.transport.close()
+
+
+_ANSWER = b"""\
+HTTP/1.1 %d %b\r
+%bcache-control: no-store\r
+content-length: %d\r
+content-type: application/json\r
+\r
+%b"""
+
+
+def last_words(status: int, code: str, message: str) -> bytes:
+    """Return a whole answer, for a connection that is closed behind it."""
+    body = to_json(failure_body(code, message))
+    head = (
+        f"HTTP/1.1 {status} {STATUS_PHRASES[status].decode()}\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(body)}\r\ncache-control: no-store\r\nconnection: close\r\n\r\n"
+    )
+    return head.encode() + body

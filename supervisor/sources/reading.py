@@ -1,0 +1,29 @@
+"""Run what reads and writes a mod's files in a thread: a few at a time, however many mods start together.
+
+Reading a mod is mostly Python, which more threads do not speed up. Without a limit, the start of a
+large network makes forty threads, and the memory of their stacks and of all that they read stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import anyio.to_thread
+from anyio import CapacityLimiter
+from anyio.lowlevel import RunVar
+
+T = TypeVar("T")
+
+AT_ONCE = 3
+"""Calls that run at the same time: enough to keep a core busy while one of them waits for a disk."""
+
+_limiter = RunVar[CapacityLimiter]("modvisor-files")
+
+
+async def in_thread(function: Callable[..., T], *args: Any) -> T:
+    """Call a function that blocks, and return what it returns."""
+    limiter = _limiter.get(None)
+    if limiter is None:
+        _limiter.set(limiter := CapacityLimiter(AT_ONCE))
+    return await anyio.to_thread.run_sync(function, *args, limiter=limiter)
