@@ -12,7 +12,6 @@ memory.
 from __future__ import annotations
 
 import struct
-import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from typing import Any
@@ -37,6 +36,7 @@ from .messages import (
     shaped,
     weight,
 )
+from .scanning import SCANNED, scan
 from .shared_memory import BEGIN, LARGE_BYTES, Borrowed, Lent
 from .stepwise import STEPWISE, StepwiseDecoder
 from .usual import EVENT_AT, EVENT_FRAME, EVENT_REST, EVENT_START, answer_frame, event_answer, event_request
@@ -52,21 +52,11 @@ _READ = 256 * 1024  # bytes of one read, unless a larger frame is expected
 _FIRST = 4 * 1024  # bytes of the first reads: pipes of mods that are hardly asked never need more
 _ROOM = 4096  # bytes that `buffer` offers at least
 _KEPT = 16 * 1024  # up to this size a response keeps its frame, to be remembered by it
-_SCANNED = range(1024, 64 * 1024)  # sizes of the frames that are scanned before they are decoded
 _WEIGHED = 512  # bytes of a request from which on its values are weighed; a smaller one is light
 _HEADER = struct.Struct(">I")
 _PLACE = struct.Struct(">QQ")  # of lent bytes: where they begin, how many they are
 _REST = 64 * 1024  # cap on a message without its lent bytes
 _ABANDONED = object()  # replaces a waiter that gave up
-
-
-class _OfThread(threading.local):
-    """What all connections of a thread share: a scanner takes 42 KB."""
-
-    scanner: msgpack.Unpacker | None = None
-
-
-_of_thread = _OfThread()
 
 
 class FrameDecoder:
@@ -311,8 +301,8 @@ class Connection:
         """Decode a frame of any form, a large one in steps. The generator returns the message."""
         size, heavy = len(frame), None
         if size < STEPWISE:
-            if size in _SCANNED:
-                self._scan(frame)
+            if size in SCANNED:
+                scan(frame)
             message = decode(frame, self._borrow)
         else:
             decoder = StepwiseDecoder(frame, self._borrow)
@@ -342,27 +332,6 @@ class Connection:
             messages.extend(message for message in self.received(count) if message is not None)
             view = view[count:]
         return messages
-
-    def _scan(self, frame: memoryview) -> None:
-        """Check that a frame is one whole value, before any of it is built.
-
-        A list may announce as many items as its frame has bytes. A thousand such lists within each
-        other bring no item, but allocate 12 MB for 4 kB of frame. Frames of other sizes are not
-        scanned. In a larger one, such a list allocates memory that is never touched, which costs
-        nothing. A smaller one costs less than scanning all small frames would, and it is the last
-        frame of its peer.
-        """
-        scanner, _of_thread.scanner = _of_thread.scanner or msgpack.Unpacker(read_size=1024), None
-        begin = scanner.tell()
-        try:
-            scanner.feed(frame)
-            scanner.skip()
-        except (ValueError, msgpack.UnpackException) as error:
-            raise RemoteProtocolError(
-                f"frame of {len(frame)} bytes is not a msgpack value: {error or type(error).__name__}"
-            ) from None
-        if scanner.tell() - begin == len(frame):  # else it still holds what follows the value
-            _of_thread.scanner = scanner
 
     def _accept(self, request: Request, heavy: int) -> None:
         to_answer = self._to_answer

@@ -52,18 +52,18 @@ else:
 
         def record(cls):
             """Complete a subclass of `Record`."""
-            cls.__dataclass_fields__ = _dataclass_fields(cls)
+            cls.__dataclass_fields__ = _dataclass_of(cls).__dataclass_fields__  # so `dataclasses.replace` works
             return cls
 
 
-def _dataclass_fields(cls: Any) -> dict[str, Any]:
-    """Return what `dataclasses.fields` reads."""
-    fields = []
-    for name, default in zip(reversed(cls.__struct_fields__), reversed(cls.__struct_defaults__), strict=False):
+def _dataclass_of(cls: Any) -> Any:
+    """Return a dataclass with the same fields."""
+    names, defaults = cls.__struct_fields__, cls.__struct_defaults__
+    required = len(names) - len(defaults)
+    fields = [(name, Any) for name in names[:required]]
+    for name, default in zip(names[required:], defaults, strict=True):
         fields.append((name, Any, _as_dataclass_field(default)))
-    known = {name for name, _, _ in fields}
-    fields += [(name, Any) for name in reversed(cls.__struct_fields__) if name not in known]
-    return dataclasses.make_dataclass(cls.__name__, reversed(fields)).__dataclass_fields__
+    return dataclasses.make_dataclass(cls.__name__, fields)
 
 
 def _as_dataclass_field(default: Any) -> Any:

@@ -154,7 +154,7 @@ def backup(
 
 
 def _show_backup(done: dict[str, Any]) -> None:
-    from .render.tables import size
+    from .render.figures import size
 
     print(printable(f"{done['message']} ({size(done['data']['bytes'])})"))
 

@@ -62,7 +62,7 @@ def stats(
 
 def _last_stats(client: Client, output: Output, nobody: CliError, wanted: bool) -> dict[str, Any]:
     from .at_rest import last_stats, left
-    from .render.tables import clock
+    from .render.figures import clock
 
     if not wanted:
         if nobody.code is ExitCode.NO_NETWORK and client.target.storage is not None:
@@ -355,7 +355,7 @@ def _mods_of_file(settings: Settings) -> list[dict[str, Any]]:
 
 
 def _show_available(found: list[dict[str, Any]]) -> None:
-    from .render.mods import available_table
+    from .render.available import available_table
 
     show(available_table(found))
     for mod in found:

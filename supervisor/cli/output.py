@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from .columns import Columns, is_styled
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
@@ -59,22 +61,30 @@ def write(text: str) -> None:
     print(text.encode(encoding, "replace").decode(encoding), flush=True)
 
 
-def show(*parts: RenderableType, width: int = TABLE_WIDTH) -> None:
+def show(*parts: RenderableType | Columns, width: int = TABLE_WIDTH) -> None:
     """Write tables and styled text to stdout; styled only on a terminal, and not with NO_COLOR.
 
     Args:
         width: columns a table may have even if the terminal has fewer.
     """
+    for part in parts:
+        if isinstance(part, Columns):
+            for line in part.lines(styled=is_styled()):
+                write(line)
+        else:
+            _show_rich(part, width)
+
+
+def _show_rich(part: RenderableType, width: int) -> None:
     from rich.console import ConsoleDimensions
     from rich.table import Table
 
     out = console()
-    for part in parts:
-        is_table = isinstance(part, Table)
-        columns = max(out.width, width, _table_width(part) if is_table else 0)
-        # Columns and lines: with columns alone rich takes a dumb terminal for one of 80 columns.
-        out.size = ConsoleDimensions(columns, out.height)
-        out.print(part, soft_wrap=not is_table)
+    is_table = isinstance(part, Table)
+    columns = max(out.width, width, _table_width(part) if is_table else 0)
+    # Columns and lines: with columns alone rich takes a dumb terminal for one of 80 columns.
+    out.size = ConsoleDimensions(columns, out.height)
+    out.print(part, soft_wrap=not is_table)
 
 
 def _table_width(table: Table) -> int:

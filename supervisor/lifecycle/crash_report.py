@@ -47,14 +47,3 @@ def report_of_start(mod_id: str, number: int, error: StartFailed, log: ModLog) -
         cause=Cause.START_FAILURE, detail=str(error), traceback=error.details.get("traceback"),
         log=log.tail(REPORTED_LINES), in_flight=[], in_flight_count=0,
     )  # fmt: skip
-
-
-def why_silent(incarnation: Incarnation, hang_timeout: float) -> tuple[str, Cause]:
-    """Return why a worker does not answer, in words and as a cause."""
-    if (by := incarnation.process.stopped_by()) is None:
-        return f"its event loop was blocked for more than {hang_timeout:g} s", Cause.HANG
-    return (
-        f"its process was stopped by {by} when it did not answer for {hang_timeout:g} s; to stop a worker for longer, "
-        "raise its limits.hang_timeout",
-        Cause.STOPPED,
-    )

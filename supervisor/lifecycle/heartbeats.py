@@ -16,6 +16,8 @@ from ...ipc import messages
 from ...ipc.errors import ModvisorError
 from ...ipc.messages import Response
 from ...ipc.pipe import Pipe
+from ..process import Cause
+from .incarnation import Incarnation
 
 STALL = 0.25
 """Seconds by which our own timer may be late before a missing answer is mistrusted: it may lie in
@@ -164,3 +166,14 @@ class Heartbeats:
                 self._push(beat)
         if self._looks:
             self._ring_at(max(self._looks[0][0], now + APART))
+
+
+def why_silent(incarnation: Incarnation, hang_timeout: float) -> tuple[str, Cause]:
+    """Return why a worker does not answer, in words and as a cause."""
+    if (by := incarnation.process.stopped_by()) is None:
+        return f"its event loop was blocked for more than {hang_timeout:g} s", Cause.HANG
+    return (
+        f"its process was stopped by {by} when it did not answer for {hang_timeout:g} s; to stop a worker for longer, "
+        "raise its limits.hang_timeout",
+        Cause.STOPPED,
+    )

@@ -22,7 +22,7 @@ from ..config import ModConfig
 from ..journal import Quarantine
 from ..process import ModLog, shielded
 from ..sources import SourceFiles, files_read
-from .crash_report import why_silent
+from .heartbeats import why_silent
 from .incarnation import Incarnation, Listeners, StartFailed
 from .listener import Shared
 from .machine import Facts, Machine

@@ -46,8 +46,7 @@ from ...ipc.partition import LEAST_LOADED
 from ..calls import Caller
 from ..config import AT_LEAST_ONCE, BESIDE, SIDE_BY_SIDE, ModConfig
 from ..process import Cause, Exit, shielded
-from .crash_report import why_silent
-from .heartbeats import Heartbeats
+from .heartbeats import Heartbeats, why_silent
 from .incarnation import LAST_MOMENT, Incarnation, StartFailed
 from .restart import Restart, RestartPolicy
 
@@ -224,17 +223,12 @@ class TrialProcess:
 
     async def _follow(self, incarnation: Incarnation) -> None:
         """Watch the process until it ends; end it when no suspect is left."""
-        hung, hang_timeout = anyio.Event(), self._caller.config.limits.hang_timeout
-        heartbeat = self._heartbeats.follow(incarnation.pipe, hang_timeout, hung.set)
-        try:
-            async with anyio.create_task_group() as life:
-                life.start_soon(self._end_when_idle, incarnation)
-                life.start_soon(self._end_when_hung, incarnation, hung, hang_timeout)
-                life.start_soon(self._end_when_lost, incarnation)
-                await asyncio.shield(incarnation.process.exited)
-                life.cancel_scope.cancel()
-        finally:
-            heartbeat.stop()
+        async with anyio.create_task_group() as life:
+            life.start_soon(self._end_when_idle, incarnation)
+            life.start_soon(self._end_when_silent, incarnation)
+            life.start_soon(self._end_when_lost, incarnation)
+            await asyncio.shield(incarnation.process.exited)
+            life.cancel_scope.cancel()
         if not incarnation.in_flight.report.done():  # nobody asked for it
             self._ended(incarnation, incarnation.process.exited.result())
 
@@ -245,9 +239,13 @@ class TrialProcess:
         self._beside.close()
         await shielded(incarnation.stop(self._loop.time() + self._caller.config.limits.unload_timeout))
 
-    @staticmethod
-    async def _end_when_hung(incarnation: Incarnation, hung: anyio.Event, hang_timeout: float) -> None:
-        await hung.wait()
+    async def _end_when_silent(self, incarnation: Incarnation) -> None:
+        hang_timeout, is_silent = self._caller.config.limits.hang_timeout, anyio.Event()
+        heartbeat = self._heartbeats.follow(incarnation.pipe, hang_timeout, is_silent.set)
+        try:
+            await is_silent.wait()
+        finally:
+            heartbeat.stop()
         incarnation.end(*why_silent(incarnation, hang_timeout))
         await incarnation.dump_stacks()
         incarnation.kill_now()

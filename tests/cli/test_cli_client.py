@@ -132,7 +132,7 @@ OTHERS = [f"modvisor.supervisor.cli.{name}" for name in ("dlq", "events", "life"
 
 @pytest.mark.parametrize(
     ("command", "unused"),
-    [("--json ps", ["rich", *OTHERS]), ("ps", OTHERS), ("version", ["rich", "h11", "socket", *OTHERS[:2]])],
+    [("--json ps", ["rich", *OTHERS]), ("ps", ["rich", *OTHERS]), ("version", ["rich", "h11", "socket", *OTHERS[:2]])],
 )
 def test_a_command_imports_what_it_uses_and_no_more(asked: Served, command: str, unused: list[str]) -> None:
     done = subprocess.run(

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 
 import pytest
 
+from modvisor.supervisor.cli.columns import Cell, Columns
 from modvisor.supervisor.cli.output import TABLE_WIDTH, printable, show, write
+from modvisor.supervisor.cli.render.available import available_table
 from modvisor.supervisor.cli.render.crashes import crash_text
 from modvisor.supervisor.cli.render.events import event_line
-from modvisor.supervisor.cli.render.mods import available_table, mods_table, troubles
+from modvisor.supervisor.cli.render.figures import duration, size
+from modvisor.supervisor.cli.render.mods import mods_table, troubles
 from modvisor.supervisor.cli.render.stats import mod_table, network_table
-from modvisor.supervisor.cli.render.tables import duration, json_text, size
+from modvisor.supervisor.cli.render.tables import json_text
 
 MOD = {
     "mod_id": "wiki",
@@ -221,3 +225,14 @@ def test_text_that_the_encoding_cannot_carry_is_replaced(monkeypatch: pytest.Mon
     assert out.buffer.getvalue() == b"Gr??e ?\n"  # pyright: ignore[reportAttributeAccessIssue]
     monkeypatch.undo()
     out.close()
+
+
+def test_columns_stand_below_one_another_whatever_letters_they_hold() -> None:
+    made = Columns(["ID", "N", "END"], right=["N"])
+    made.add_row(Cell("wiki", "green"), Cell("7"), Cell("x"))
+    made.add_row(Cell("日本"), Cell("1234"))
+    plain = list(made.lines(styled=False))
+    assert plain == ["ID       N  END", "wiki     7  x", "日本  1234"]
+    styled = list(made.lines(styled=True))
+    assert styled[1].startswith("\x1b[32mwiki\x1b[0m")
+    assert [re.sub(r"\x1b\[\d+m", "", line) for line in styled] == plain

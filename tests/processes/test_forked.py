@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -63,3 +65,30 @@ async def test_what_is_asked_for_is_checked(network: AgentNetwork, write_mod: Ca
     refused = await network.load_mod(write_mod("echo"), launch="spawn")
     assert refused.error == "bad_config"
     assert "expected one of fork, exec" in str(refused.message)
+
+
+THREADS = """
+    import os, threading
+    from modvisor.mods import BaseMod, EventResponse, mod_event_handler
+
+    class Threads(BaseMod):
+        def initialize(self):
+            self.together = threading.Barrier(6)
+
+        @mod_event_handler("threads.meet")
+        def meet(self, event):
+            held = bytearray(2000)
+            self.together.wait(20)
+            begins = [int(line.partition("-")[0], 16) for line in open("/proc/self/maps") if " rw-p " in line]
+            arenas = sum(begin % (64 << 20) == 0 for begin in begins)  # where the C library puts all but the first
+            return EventResponse(True, data={"arenas": arenas, "seen": os.environ.get("MALLOC_ARENA_MAX")})
+"""
+
+
+@pytest.mark.skipif(not os.confstr("CS_GNU_LIBC_VERSION"), reason="another C library has no arenas")
+async def test_threads_of_a_forked_worker_share_two_arenas(
+    network: AgentNetwork, write_mod: Callable[..., str]
+) -> None:
+    assert (await network.load_mod(write_mod("threads", THREADS))).success
+    answers = await asyncio.gather(*(network.process_event(Event("threads.meet", f"agent:a{n}")) for n in range(6)))
+    assert [answer.data for answer in answers] == [{"arenas": 1, "seen": None}] * 6

@@ -134,15 +134,12 @@ async def test_limits_and_cgroup_hold_as_in_a_new_worker(network: AgentNetwork, 
 
 
 async def test_a_mod_with_a_process_of_its_own_leaves_the_spare_alone(
-    network: AgentNetwork, write_mod: WriteMod
+    network: AgentNetwork, write_mod: WriteMod, tmp_path: Path
 ) -> None:
-    (waiting,) = await wait_for(network)
-    path = write_mod("echo")
-    for mod_id, how in {"unforked": {"launch": "exec"}, "other": {"python": sys.executable}}.items():
-        loaded = await network.load_mod(path, mod_id=mod_id, **how)
-        assert loaded.success, loaded
-        assert loaded.data["pid"] != waiting
-    assert await wait_for(network) == [waiting]
+    path, kept_by = write_mod("echo"), network._running().mods.spares  # type: ignore[attr-defined]
+    for how in ({"launch": "exec"}, {"python": sys.executable}, {"command": ["sh"]}):
+        assert kept_by.take(mod_config(path, base_dir=tmp_path, **how)) is None
+    assert spares(network) == {"wanted": 1, "waiting": 1, "taken": 0, "lost": 0}
 
 
 async def test_a_worker_that_was_a_spare_crashes_and_restarts_as_any_other(

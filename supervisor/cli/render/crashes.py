@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .tables import NOTHING, clock, decimal, duration, size, whole
+from .figures import NOTHING, clock, decimal, duration, size, whole
 
 
 def crash_text(report: dict[str, Any]) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 
 from rich.table import Table
 
-from .tables import NOTHING, clock, decimal, pairs, whole
+from .figures import NOTHING, clock, decimal, whole
+from .tables import pairs
 
 
 def event_line(record: dict[str, Any]) -> str:

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from ..output import printable
 from .crashes import crash_text
-from .tables import cell, clock, json_text, pairs, table
+from .figures import clock
+from .tables import cell, json_text, pairs, table
 
 
 def heads_table(heads: Iterable[dict[str, Any]]) -> Table:

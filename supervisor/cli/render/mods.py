@@ -5,26 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
-from .tables import NOTHING, cell, decimal, duration, percent, share, size, state, table, whole
+from ..columns import Cell, Columns
+from ..output import printable
+from .figures import NOTHING, decimal, duration, percent, share, size, state_style, whole
 
 _LEFT = ("ID", "VERSION", "STATE")
 _RIGHT = ("PID", "UP", "CPU", "RSS", "USS", "IN", "FAILED", "P50 ms", "P99 ms", "RESTARTS")
 
 
-def mods_table(mods: Iterable[dict[str, Any]]) -> Table:
+def mods_table(mods: Iterable[dict[str, Any]]) -> Columns:
     """Return the table of ``modvisor ps``: a line per mod, the versions of a mod below each other."""
     rows = _by_family(mods)
     are_divided = any(mod.get("reaches", "everyone") != "everyone" for mod in rows)
-    made = table()
-    for name in _LEFT:
-        made.add_column(name, no_wrap=True)
-    for name in (*_RIGHT, "SHARE") if are_divided else _RIGHT:
-        made.add_column(name, justify="right", no_wrap=True)
-    if are_divided:
-        made.add_column("AUDIENCE", overflow="fold")
+    right = (*_RIGHT, "SHARE") if are_divided else _RIGHT
+    made = Columns([*_LEFT, *right, *(["AUDIENCE"] if are_divided else [])], right=right)
     for mod in rows:
         more = [cell(share(mod.get("share"))), cell(mod.get("reaches"))] if are_divided else []
         made.add_row(*_mod_cells(mod), *more)
@@ -41,7 +35,12 @@ def _by_family(mods: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return [mod for versions in families.values() for mod in versions]
 
 
-def _mod_cells(mod: dict[str, Any]) -> list[Text]:
+def cell(value: Any, style: str = "") -> Cell:
+    """Return a cell without what would control a terminal: ids and versions come from mods."""
+    return Cell(NOTHING if value is None else printable(str(value)), style)
+
+
+def _mod_cells(mod: dict[str, Any]) -> list[Cell]:
     resources, traffic = mod.get("resources") or {}, mod.get("traffic") or {}
     plain = [
         whole(mod.get("pid")),
@@ -55,22 +54,8 @@ def _mod_cells(mod: dict[str, Any]) -> list[Text]:
         decimal(traffic.get("latency_p99_ms")),
         whole(mod.get("restarts")),
     ]
-    names = [cell(mod.get("mod_id")), cell(mod.get("version")), state(mod.get("state"))]
+    names = [cell(mod.get("mod_id")), cell(mod.get("version")), cell(mod.get("state"), state_style(mod.get("state")))]
     return [*names, *map(cell, plain)]
-
-
-def available_table(mods: Iterable[dict[str, Any]]) -> Table:
-    """Return the table of ``modvisor mods``: a line per mod that could be loaded."""
-    made = table()
-    for name in ("NAME", "VERSIONS", "FROM", "LOADED", "PATH", "REQUIRES", "DESCRIPTION"):
-        made.add_column(name, no_wrap=name != "DESCRIPTION")
-    for mod in mods:
-        versions = ", ".join(version or "?" for version in mod["versions"])
-        requires = [*mod["requires"], *(f"({name})" for name in mod["optional"])]
-        lists = [", ".join(words) or NOTHING for words in (mod["loaded"], [mod["mod_path"]], requires)]
-        plain = [versions or NOTHING, mod["source"], *lists, mod["description"] or NOTHING]
-        made.add_row(cell(mod["name"], "red" if mod["error"] else ""), *map(cell, plain))
-    return made
 
 
 def troubles(mods: Iterable[dict[str, Any]]) -> list[str]:

@@ -8,8 +8,9 @@ from typing import Any
 from rich.table import Table
 
 from .crashes import why
+from .figures import NOTHING, clock, duration, label, percent, share, size, whole
 from .mods import trouble, way_back
-from .tables import NOTHING, clock, duration, label, pairs, percent, share, size, whole
+from .tables import pairs
 
 _SIZES = frozenset({"memory", "memory_soft", "disk"})  # limits in bytes
 

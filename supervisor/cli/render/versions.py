@@ -7,7 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
-from .tables import cell, decimal, share, state, table, whole
+from .figures import decimal, share, whole
+from .tables import cell, state, table
 
 _LEFT = ("ID", "VERSION", "STATE", "AUDIENCE")
 _RIGHT = ("SHARE", "IN", "FAILED", "P50 ms", "P99 ms")

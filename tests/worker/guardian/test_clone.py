@@ -87,7 +87,7 @@ def test_what_is_no_cgroup_is_refused_and_nothing_is_forked(folder: str) -> None
 
 
 WITHOUT_HOOKS = """
-import json, os, random, sys
+import json, os
 from modvisor.worker.guardian.clone import fork_without_hooks
 
 hooks = []
