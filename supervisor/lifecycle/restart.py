@@ -19,6 +19,11 @@ TRANSIENT, TEMPORARY = "transient", "temporary"
 MAX_PROBE_DELAY = 3600.0
 """Seconds between two probes at most, unless the first probe is set to wait longer."""
 
+STARVED = 0.1
+"""Seconds to wait at least for what a start takes, whatever the config says.
+
+No limit ends such restarts. Without a pause they would take the whole processor."""
+
 JITTER = 0.25
 """The largest share of a delay that chance takes off.
 
@@ -81,7 +86,7 @@ class RestartPolicy:
         if uptime >= self._config.healthy_after:
             self._settle()
         if starved:
-            return Restart(self._take_delay())
+            return Restart(max(STARVED, self._take_delay()))
         if not charged:
             return Restart(self._first_delay * (1 - JITTER * self._jitter()))
         self._in_a_row += 1

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modvisor.supervisor.config import ConfigError, RestartConfig, mod_config
-from modvisor.supervisor.lifecycle.restart import GiveUp, Restart, RestartPolicy
+from modvisor.supervisor.lifecycle.restart import STARVED, GiveUp, Restart, RestartPolicy
 
 
 def no_jitter() -> float:
@@ -49,6 +49,12 @@ def test_a_start_that_the_supervisor_lacked_means_for_never_counts() -> None:
     policy = RestartPolicy(RestartConfig(max_restarts=1, first_delay=1.0, max_delay=4.0), jitter=lambda: 0.0)
     delays = [policy.exited(0.0, clean=False, uptime=0.0, starved=True) for _ in range(5)]
     assert delays == [Restart(1.0), Restart(2.0), Restart(4.0), Restart(4.0), Restart(4.0)]
+
+
+def test_a_start_that_the_supervisor_lacked_means_for_is_never_tried_again_without_a_pause() -> None:
+    policy = steady(first_delay=0.0, max_delay=0.0)
+    delays = [policy.exited(0.0, clean=False, uptime=0.0, starved=True) for _ in range(3)]
+    assert delays == [Restart(STARVED)] * 3
 
 
 def test_an_exit_that_needs_no_restart_is_not_counted() -> None:

@@ -195,7 +195,9 @@ class WholeLaws:
                 assert mod_id in now, f"mod {mod_id} was loaded, and is not any more: {list(now)}"
         for entry in () if self.disk_was_full else entries:
             holders = [mod.mod_id for mod in now.values() if _place(mod) == entry]
-            own = [entry] if entry in now and entry not in holders and _place(now[entry]) is None else []
+            # A mod of the file may have the place of another one, while a third has its own.
+            is_elsewhere = bool(holders) and entry in now and _place(now[entry]) is not None
+            own = [entry] if entry in now and entry not in holders and not is_elsewhere else []
             serve = [*holders, *own]
             explicit = entry in now and now[entry].config.spec is not None
             assert len(serve) == 1 or explicit, f"for mod {entry} of the file there are {serve} of {list(now)}"
