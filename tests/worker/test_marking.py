@@ -40,6 +40,12 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def anyio_backend() -> str:
+    """As in a worker, whose loop is asyncio's own: the marks are made in its handles."""
+    return "asyncio"
+
+
+@pytest.fixture
 async def marks(file: Path) -> Marked:
     marking.install(str(file), NETWORK)
     return Marked(file)
