@@ -36,7 +36,7 @@ TELLS = """
             return EventResponse(True, data={
                 "prefix": sys.prefix, "python": list(sys.version_info[:2]), "echo": event.payload,
                 "msgpack": msgpack.Packer.__module__, "supervisor": find_spec("modvisor.supervisor") is not None,
-                "seen": [name for name in ("anyio", "yaml", "psutil", "pytest") if find_spec(name)],
+                "seen": [name for name in ("anyio", "yaml", "psutil", "pytest", "msgspec") if find_spec(name)],
             })
 """
 
