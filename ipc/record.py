@@ -60,7 +60,7 @@ def _dataclass_of(cls: Any) -> Any:
     """Return a dataclass with the same fields."""
     names, defaults = cls.__struct_fields__, cls.__struct_defaults__
     required = len(names) - len(defaults)
-    fields = [(name, Any) for name in names[:required]]
+    fields: list[Any] = [(name, Any) for name in names[:required]]
     for name, default in zip(names[required:], defaults, strict=True):
         fields.append((name, Any, _as_dataclass_field(default)))
     return dataclasses.make_dataclass(cls.__name__, fields)
