@@ -100,11 +100,12 @@ class GuardianProcess:
         """
         return await asyncio.shield(self._imported)
 
-    def _imports(self) -> None:
+    def _imports(self) -> bool:
+        """Note what the guardian says of its imports. Return whether it began with another one."""
         try:
             message = decode(self._sock.recv(MAX_SIZE))
         except BlockingIOError:
-            return
+            return False
         except (OSError, RemoteProtocolError):  # it has died: `_died` reports that
             message = None
         if self._late is not None:
@@ -112,11 +113,12 @@ class GuardianProcess:
         if isinstance(message, Importing):
             self._importing = message.name
             self._late = self._loop.call_later(self._preload_timeout, self._import_hangs, message.name)
-            return
+            return True
         self._loop.remove_reader(self._sock)
         if isinstance(message, Imported) and not self._imported.done():
             self._report(message)
             self._imported.set_result(message.failures)
+        return False
 
     def _import_hangs(self, name: str) -> None:
         why = f"its import took more than {self._preload_timeout:g} s (network.preload_timeout)"
@@ -204,6 +206,8 @@ class GuardianProcess:
             pass
         self._loop.remove_reader(self._stderr)
         self._stderr.close()
+        while not self._imported.done() and self._sock.fileno() >= 0 and self._imports():
+            pass  # its last word may be unread: the name of the import that ended it
         if self._late is not None:
             self._late.cancel()
         if not self._imported.done():
