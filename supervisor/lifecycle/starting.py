@@ -98,22 +98,27 @@ class Recipe:
     async def read_home(self, config: ModConfig) -> tuple[ModConfig, Home]:
         """Find the mod in the version asked for, and complete its config by its files.
 
+        The load that asks for it here goes on with what was read (`_read_home_once`).
+
         Raises:
             ModvisorError: it is not there, or its mod.yaml has mistakes.
         """
-        place = config, self.network.base_dir, self.search_path
-        if not has_home(*place):
-            return read_home(*place)  # nothing to read, so it needs no thread
-        found = await in_thread(read_home, *place)
+        found = await self._read_home(config)
         self._just_read = config, found, asyncio.get_running_loop().time()
         return found
 
     async def _read_home_once(self, config: ModConfig) -> tuple[ModConfig, Home]:
-        """`read_home`, unless the very load that goes on here has just read it to see what the mod requires."""
+        """Read the home, unless the very load that goes on here has just read it to see what the mod requires."""
         just, self._just_read = self._just_read, None
         if just is not None and just[0] is config and asyncio.get_running_loop().time() - just[2] < JUST:
             return just[1]
-        return await self.read_home(config)
+        return await self._read_home(config)
+
+    async def _read_home(self, config: ModConfig) -> tuple[ModConfig, Home]:
+        place = config, self.network.base_dir, self.search_path
+        if not has_home(*place):
+            return read_home(*place)  # nothing to read, so it needs no thread
+        return await in_thread(read_home, *place)
 
     def log_of(self, mod_id: str) -> ModLog:
         """Make the log that the output of a mod goes to."""
