@@ -85,6 +85,7 @@ THREADS = """
 """
 
 
+@pytest.mark.forked
 @pytest.mark.skipif(not os.confstr("CS_GNU_LIBC_VERSION"), reason="another C library has no arenas")
 async def test_threads_of_a_forked_worker_share_two_arenas(
     network: AgentNetwork, write_mod: Callable[..., str]
