@@ -29,6 +29,7 @@ from .work import BLOBS, PATH, blob, ping
 
 WIKI = "modvisor.mods.workspace.wiki"
 LOOK = 0.005  # seconds
+REST = 0.15  # seconds until a new spare worker is at rest
 
 
 # -- events
@@ -103,12 +104,13 @@ async def life(scene: Scene) -> Figures:
 
 
 async def spare(scene: Scene) -> Figures:
-    """Load into a worker that was started before. A load begins when there is one."""
+    """Load into a worker that was started before and has come to rest: it touches its pages ahead."""
     async with serving(scene, network={"spares": 1}) as asked:
 
         async def waiting() -> None:
             while not asked.network.get_network_stats()["spares"]["waiting"]:  # noqa: ASYNC110
                 await asyncio.sleep(LOOK)
+            await asyncio.sleep(REST)
 
         return await _life(asked, "_spare", waiting)
 
