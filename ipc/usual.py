@@ -99,12 +99,10 @@ def _passed(frame: memoryview) -> Response | None:
 
 def usual_event(event: Event) -> bytes | None:
     """Return an event as msgpack bytes. None: it is not of the usual form."""
-    if (
-        event.metadata
-        or not (rare_of(event) == RARE_DEFAULTS or _SCALARS.issuperset(map(type, rare_of(event))))
-        or not _is_plain(event.payload)
-        or msgspec is None
-    ):
+    rare = rare_of(event)
+    if event.metadata or not (rare == RARE_DEFAULTS or _SCALARS.issuperset(map(type, rare))):
+        return None
+    if not _is_plain(event.payload):
         return None
     try:
         return _encode(event)

@@ -131,8 +131,7 @@ class Caller(Admission):
                 raise
             finally:
                 in_flight.finished(request_id)
-            result = response.result
-            answer = result if type(result) is EventResponse else self._answer(response)
+            answer = self._answer(response)
         except Exception as problem:  # noqa: BLE001 - it is raised again, unless the event may wait again
             place = await self._counted(self._after(problem, in_flight, journey, _NEW, started))
         else:
@@ -323,7 +322,7 @@ class Caller(Admission):
                 journey.own()
                 asked = pipe.begin(EVENT, {"event": journey.to_dict()}, due, has_large=True)
             else:
-                asked = pipe.begin_event(packed or journey.packed, due)
+                asked = pipe.begin_event(packed or journey.pack_the_long_way(), due)
         except (PipeBroken, PipeClosed):
             raise _NotSent from None
         in_flight.handling[asked[0]] = journey

@@ -90,24 +90,22 @@ class Journey(msgspec.Struct, eq=False):
 
         Raises `Unserializable`.
         """
-        if self.attempt > 1:
-            return pack(self.to_dict())
         packed = self.usual
-        return self._kept(pack(self.event.to_dict())) if packed is None else packed
+        return self.pack_the_long_way() if packed is None else packed
 
     @property
     def usual(self) -> bytes | None:
-        """The event as `packed`, if it is of the usual form and asked about for the first time."""
+        """The event as `packed`, if it is asked about for the first time and is packed already, or usual."""
         if self.attempt > 1:
             return None
-        packed = self._packed
-        if packed is None:
-            packed = usual_event(self.event)
-            if packed is not None:
-                if len(packed) > _KEPT:
-                    return self._kept(packed)
-                self._packed = packed
-        return packed
+        if self._packed is None and (packed := usual_event(self.event)) is not None:
+            return self._kept(packed)
+        return self._packed
+
+    def pack_the_long_way(self) -> bytes:
+        """Return the event as `packed`, if it is not of the usual form. Raises `Unserializable`."""
+        packed = pack(self.to_dict())
+        return packed if self.attempt > 1 else self._kept(packed)
 
     def _kept(self, packed: bytes) -> bytes:
         if len(packed) <= _KEPT:

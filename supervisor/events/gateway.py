@@ -136,8 +136,8 @@ class Gateway:
         The usual event is for one mod, which is asked here: from here to that mod there is
         `Caller.ask`, then the pipe. Each coroutine in between would cost a twentieth of the event.
         """
-        event, counters = journey.event, self._counters
-        counters.processed += 1
+        event = journey.event
+        self._counters.processed += 1
         event.timestamp = time.time()
         event.secret = None  # the door has checked it, and no receiver may see it
         name, owner = event.event_name, event.source_id
@@ -154,30 +154,23 @@ class Gateway:
             router = self._mods.router
             mod = None if router.has_observers else router.known.get((event.destination_id, name))
             if mod is None:
-                response, memory = await self._way_of(journey)
-            else:  # the usual event: it is for one mod
+                mod = self._addressed(journey)
+            if mod is None:
+                response, memory = await self._walk(Walk(journey))
+            elif isinstance(mod, EventResponse):
+                response, memory = mod, False
+            else:  # the usual event
                 try:
-                    answer = await mod.ask(journey)
+                    response, memory = self._heard(journey, mod.mod_id, await mod.ask(journey))
                 except _PROBLEMS as problem:
                     response, memory = replies.problem_of(mod.mod_id, problem), False
-                else:
-                    if type(answer) is EventResponse:
-                        counters.answered += 1
-                        response, memory = answer, journey.answer or True
-                    else:
-                        response, memory = replies.taken(mod.mod_id), True
         except BaseException:
             self._answers.finish(key, None)
             raise
         self._answers.finish(key, response, remember=memory)
         if self.taps:
             journey.own()
-        response.event_name = name
-        if not response.success:
-            counters.failed += 1
-        for tap in self.taps:
-            tap((event, response))
-        return response
+        return self._finished(event, response)
 
     async def _commanded(self, key: Key, journey: Journey, sender: Sender) -> EventResponse:
         """Have the network answer a ``system.*`` event; a retry of a change gets the first answer."""
@@ -199,9 +192,8 @@ class Gateway:
         response.event_name = event.event_name
         if not response.success:
             self._counters.failed += 1
-        if self.taps:
-            for tap in self.taps:
-                tap((event, response))
+        for tap in self.taps:
+            tap((event, response))
         return response
 
     async def _repeated(self, key: Key, journey: Journey) -> EventResponse | None:
@@ -234,23 +226,18 @@ class Gateway:
 
     # -- one mod
 
-    def _way_of(self, journey: Journey) -> Coroutine[Any, Any, tuple[EventResponse, Memory]]:
-        """Give observers their copies, then ask the mod that the event is for, or all that match."""
+    def _addressed(self, journey: Journey) -> Mod | EventResponse | None:
+        """Return the one mod that an event is for, or a failure that says why there is none.
+
+        None: the event is for all mods that match. Observers get their copies here.
+        """
         destination = journey.event.destination
         mod = None
         if destination is not None and destination.role == MOD:
             mod = self._mod_named(journey, destination.id)
         if self._mods.router.has_observers and not isinstance(mod, EventResponse):
             self._copy_to_observers(journey)
-        return self._walk(Walk(journey)) if mod is None else self._ask_one(journey, mod)
-
-    async def _ask_one(self, journey: Journey, mod: Mod | EventResponse) -> tuple[EventResponse, Memory]:
-        if isinstance(mod, EventResponse):
-            return mod, False
-        try:
-            return self._heard(journey, mod.mod_id, await mod.ask(journey))
-        except _PROBLEMS as problem:
-            return replies.problem_of(mod.mod_id, problem), False
+        return mod
 
     def _mod_named(self, journey: Journey, name: str) -> Mod | EventResponse:
         """Return the mod that ``mod:NAME`` means for this event, or a failure that says why not."""
