@@ -107,9 +107,7 @@ class Pipe(PipeReader, PipeWriter):
         if due is not None:
             self._deadlines.add(future, due)
         if has_large:
-            self._watch_lent()
-            if self._spinner is not None:
-                self._spinner.expect(_FOR_LARGE)
+            self._lent_some()
         return request_id, future
 
     def begin_event(self, packed: bytes, due: float) -> tuple[int, asyncio.Future[Response]]:
@@ -125,6 +123,12 @@ class Pipe(PipeReader, PipeWriter):
         if self._spinner is not None and self._connection.in_flight == 1:  # else it expects already
             self._spinner.expect()
         return request_id, future
+
+    def _lent_some(self) -> None:
+        """Note that large bytes are on their way: what follows takes longer, and their memory is freed later."""
+        self._watch_lent()
+        if self._spinner is not None:
+            self._spinner.expect(_FOR_LARGE)
 
     def _unsent(self, future: asyncio.Future[Response]) -> ModvisorError:
         """Return why a write has ended the pipe: the peer got no whole frame of it."""
@@ -185,9 +189,7 @@ class Pipe(PipeReader, PipeWriter):
         if self._closed is None:
             self._write(self._connection.respond(request_id, result, has_large=has_large))
             if has_large:
-                self._watch_lent()
-                if self._spinner is not None:
-                    self._spinner.expect(_FOR_LARGE)
+                self._lent_some()
 
     def answer(self, request_id: int, response: EventResponse | None) -> None:
         """Answer an event, or pass it on with None; raise as `respond` does."""

@@ -63,11 +63,7 @@ def from_json(body: bytes | bytearray) -> dict[str, Any]:
         data = _decoder.decode(body)
     except (msgspec.DecodeError, ValueError, RecursionError):  # rare
         return from_json_by_python(body)
-    if type(data) is not dict:
-        raise BadBody(f"the body must be a JSON object, got {_kind(data)}")
-    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _is_deep(data):
-        raise BadBody(f"the body is nested deeper than {MAX_DEPTH} levels")
-    return data
+    return _shallow_object(data, brackets=body.count(b"[") + body.count(b"{"))
 
 
 def from_json_by_python(body: bytes | bytearray) -> dict[str, Any]:
@@ -81,15 +77,21 @@ def from_json_by_python(body: bytes | bytearray) -> dict[str, Any]:
         raise BadBody(f"the body is not JSON: {error}") from None
     except RecursionError:
         raise BadBody(f"the body is nested deeper than {MAX_DEPTH} levels") from None
-    if type(data) is not dict:
-        raise BadBody(f"the body must be a JSON object, got {_kind(data)}")
-    if text.count("[") + text.count("{") > MAX_DEPTH and _is_deep(data):
-        raise BadBody(f"the body is nested deeper than {MAX_DEPTH} levels")
+    _shallow_object(data, brackets=text.count("[") + text.count("{"))
     if "\\u" in text and _LONE_SURROGATE.search(text):
         try:
             json.dumps(data, ensure_ascii=False).encode()
         except UnicodeEncodeError:  # it can be neither stored nor sent to a mod
             raise BadBody("the body has text that is not valid Unicode (half of a surrogate pair)") from None
+    return data
+
+
+def _shallow_object(data: Any, brackets: int) -> dict[str, Any]:
+    """Return what was decoded from a body with so many opening brackets; raises `BadBody`."""
+    if type(data) is not dict:
+        raise BadBody(f"the body must be a JSON object, got {_kind(data)}")
+    if brackets > MAX_DEPTH and _is_deep(data):
+        raise BadBody(f"the body is nested deeper than {MAX_DEPTH} levels")
     return data
 
 
