@@ -24,11 +24,6 @@ Make = Callable[..., AgentNetwork]
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
 async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
     folder: Path = tmp_path_factory.mktemp("direct")
     async with shared_network(folder, {"talker": TALKER}) as served:

@@ -21,11 +21,6 @@ SESAME = {"agent_group": "friends", "password_hash": password("sesame")}
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
 async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
     folder: Path = tmp_path_factory.mktemp("strangers")
     async with shared_network(

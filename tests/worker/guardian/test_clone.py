@@ -17,25 +17,39 @@ from modvisor.supervisor.limits.subtree import find_subtree
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has cgroups")
 
 # Runs in a process of its own, with a single thread like a warden.
-LOOKS = """
+# Of the programs below: what is before the fork, what the parent does, how the child ends.
+BEGIN = """
 import json, os, sys, threading
-from modvisor.worker.guardian.clone import fork_into
+from modvisor.worker.guardian.clone import fork_into, fork_without_hooks
 
 hooks = []
 os.register_at_fork(before=lambda: hooks.append("before"), after_in_parent=lambda: hooks.append("parent"),
                     after_in_child=lambda: hooks.append("child"))
 reading, writing = os.pipe()
-pid = fork_into(os.fsencode(sys.argv[1]))
-if pid is None:
-    print(json.dumps({"refused": True, "hooks": hooks}))
-elif pid:
+"""
+PARENT = """
     os.close(writing)
     with open(reading) as told:
         seen = json.load(told)
     ended = os.waitpid(pid, 0)
     print(json.dumps({"same_pid": seen.pop("pid") == pid, "parent": seen.pop("parent") == os.getpid(),
                       "status": os.waitstatus_to_exitcode(ended[1]), "hooks": hooks, "seen": seen}))
-else:
+"""
+END = """
+    with open(writing, "w") as told:
+        json.dump(seen, told)
+    os._exit(3)
+"""
+
+LOOKS = (
+    BEGIN
+    + """
+pid = fork_into(os.fsencode(sys.argv[1]))
+if pid is None:
+    print(json.dumps({"refused": True, "hooks": hooks}))
+elif pid:"""
+    + PARENT
+    + """else:
     lock = threading.Lock()
     thread = threading.Thread(target=lock.acquire)
     thread.start()
@@ -47,10 +61,9 @@ else:
             "thread": threading.get_native_id() == os.getpid(), "alone": threading.active_count(),
             "fork": os.waitstatus_to_exitcode(os.waitpid(grandchild, 0)[1]),
             "cgroup": open("/proc/self/cgroup").read().strip().endswith("/" + os.path.basename(sys.argv[1]))}
-    with open(writing, "w") as told:
-        json.dump(seen, told)
-    os._exit(3)
 """
+    + END
+)
 
 
 def run(folder: Path) -> dict[str, Any]:
@@ -86,37 +99,25 @@ def test_what_is_no_cgroup_is_refused_and_nothing_is_forked(folder: str) -> None
     assert found["hooks"] in ([], ["before", "parent"])
 
 
-WITHOUT_HOOKS = """
-import json, os
-from modvisor.worker.guardian.clone import fork_without_hooks
-
-hooks = []
-os.register_at_fork(before=lambda: hooks.append("before"), after_in_parent=lambda: hooks.append("parent"),
-                    after_in_child=lambda: hooks.append("child"))
-reading, writing = os.pipe()
+WITHOUT_HOOKS = (
+    BEGIN
+    + """
 pid = fork_without_hooks()
-if pid:
-    os.close(writing)
-    with open(reading) as told:
-        seen = json.load(told)
-    ended = os.waitpid(pid, 0)
-    print(json.dumps({"same_pid": seen.pop("pid") == pid, "parent": seen.pop("parent") == os.getpid(),
-                      "status": os.waitstatus_to_exitcode(ended[1]), "hooks": hooks, "seen": seen}))
-else:
+if pid:"""
+    + PARENT
+    + """else:
     mine = list(hooks)
     grandchild = os.fork()
     if not grandchild:
-        import threading
         thread = threading.Thread(target=hooks.append, args=["thread"])
         thread.start()
         thread.join()
         os._exit(7 if hooks == ["before", "child", "thread"] else 1)
     seen = {"pid": os.getpid(), "parent": os.getppid(), "hooks": mine,
             "fork": os.waitstatus_to_exitcode(os.waitpid(grandchild, 0)[1])}
-    with open(writing, "w") as told:
-        json.dump(seen, told)
-    os._exit(3)
 """
+    + END
+)
 
 
 def test_a_fork_without_hooks_runs_none_and_forks_complete_processes() -> None:
