@@ -16,11 +16,14 @@ import os, subprocess, sys, threading
 from modvisor.supervisor.limits import turns
 turns.favour_events()
 found = [turns.turn_of()]
-threading.Thread(target=lambda: found.append(turns.turn_of())).start()
+thread = threading.Thread(target=lambda: found.append(turns.turn_of()))
+thread.start()
+thread.join()
 child = "from modvisor.supervisor.limits import turns; print(turns.turn_of())"
 found.append(int(subprocess.run([sys.executable, "-c", child], capture_output=True, text=True).stdout))
-session = open("/proc/self/autogroup").read().split()[-1] if os.path.exists("/proc/self/autogroup") else "none"
-print(*found, os.getpriority(os.PRIO_PROCESS, 0), session)
+autogroup = open("/proc/self/autogroup").read().split() if os.path.exists("/proc/self/autogroup") else []
+# The file is empty for a process of the first session: nobody has called setsid above it.
+print(*found, os.getpriority(os.PRIO_PROCESS, 0), autogroup[-1] if autogroup else "none")
 """
 
 
