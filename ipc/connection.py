@@ -19,7 +19,6 @@ from typing import Any
 import msgpack
 
 from .errors import FrameTooLarge, LocalProtocolError, PipeBusy, RemoteProtocolError, Unserializable
-from .event import EventResponse
 from .messages import (
     LARGE,
     LENT_BYTES,
@@ -39,7 +38,7 @@ from .messages import (
 from .scanning import SCANNED, scan
 from .shared_memory import BEGIN, LARGE_BYTES, Borrowed, Lent
 from .stepwise import STEPWISE, StepwiseDecoder
-from .usual import EVENT_AT, EVENT_FRAME, EVENT_REST, EVENT_START, answer_frame, event_answer, event_request
+from .usual import EVENT_AT, EVENT_FRAME, EVENT_REST, EVENT_START, NOT_USUAL, Answer, EventRequest, read_answer, read_request
 
 MAX_FRAME = 64 * 1024 * 1024
 """Default cap on one message, bytes: room for a payload of 16 MiB with overhead, small beside a
@@ -154,7 +153,7 @@ class Connection:
         self.max_frame = max_frame
         self.max_requests = max_requests
         self._takes_events = takes_events
-        self._usual: Callable[[memoryview], Message | None] = event_request if takes_events else event_answer
+        self._read: Callable[[memoryview], Message] = read_request if takes_events else read_answer
         self.frames = FrameDecoder(max_frame)
         self.next_id = 0
         self._asked: dict[int, Any] = {}  # our unanswered requests, each with its waiter
@@ -221,20 +220,6 @@ class Connection:
         asked[request_id] = waiter
         return request_id, EVENT_FRAME.pack(EVENT_AT + len(packed), EVENT_START, request_id, EVENT_REST) + packed
 
-    def answer(self, request_id: int, response: EventResponse | None) -> bytes | None:
-        """Frame the answer to an event, None if it is passed on. Return None: it is not of the usual form, see `respond`."""
-        data = answer_frame(request_id, response)
-        if data is None:
-            return None
-        if self._broken is not None:
-            raise self._useless()
-        if len(data) >= self._size_to_check:
-            self._check_size(len(data) - _HEADER.size, lambda: 0 if response is None else weight(response.data))
-        if (heavy := self._to_answer.pop(request_id, None)) is None:
-            raise self._not_open(request_id)
-        self._weight -= heavy
-        return data
-
     def respond(self, request_id: int, result: Any, *, has_large: bool = False) -> bytes:
         """Frame the answer to a request of the peer."""
         return self._answer(request_id, [RESPONSE, request_id, None, result], has_large)
@@ -275,23 +260,26 @@ class Connection:
         """
         if self._broken is not None:
             raise RemoteProtocolError(f"the connection is of no further use: {self._broken}")
+        read, asked = self._read, self._asked
         try:
-            usual, asked = self._usual, self._asked
             for frame in self.frames.advance(count):
-                message = usual(frame)
+                try:
+                    message = read(frame) if len(frame) < STEPWISE else None
+                except NOT_USUAL:
+                    message = None
                 if message is None:
                     message = yield from self._unusual(frame)
-                elif type(message) is Request:
+                elif type(message) is EventRequest:
                     self._accept(message, len(frame))
-                if type(message) is Response:
+                else:
+                    message.frame = bytes(frame) if len(frame) <= _KEPT else None
+                if isinstance(message, Response):
                     waiter = asked.pop(message.id, self)
                     if waiter is self:
                         raise RemoteProtocolError(f"answer to request {message.id}, which is not open")
                     if waiter is _ABANDONED:
                         continue
                     message.waiter = waiter
-                    if message.size <= _KEPT:
-                        message.frame = bytes(frame)
                 yield message
         except RemoteProtocolError as error:
             self._broken = error
@@ -307,14 +295,14 @@ class Connection:
         else:
             decoder = StepwiseDecoder(frame, self._borrow)
             yield from decoder.steps()
-            message, heavy = shaped(decoder.value, size), size + decoder.weight
+            message, heavy = shaped(decoder.value), size + decoder.weight
         if self._borrowing:
             size += self._borrowing
             self.copied += self._borrowing
             self._borrowing = 0
             self.borrowed.give_back()
         if type(message) is Response:
-            message.size = size
+            message.frame = bytes(frame) if size <= _KEPT else None
         elif type(message) is Request:
             if heavy is None:
                 heavy = size if size < _WEIGHED else max(size, weight(message.params))

@@ -21,6 +21,7 @@ from .messages import CANCEL, Response
 from .reading import NotificationHandler, PipeReader, RequestHandler
 from .shared_memory import has_large
 from .spinning import Spinner
+from .usual import Answered
 from .writing import HIGH_WATER, PipeWriter
 
 _FOR_LARGE = 10  # times the patience for a small message: large bytes are copied twice on their way
@@ -145,8 +146,8 @@ class Pipe(PipeReader, PipeWriter):
             raise
         if (error := response.error) is not None:
             raise RequestFailed(error["message"], code=error["code"], **keywords(error["details"]))
-        if type(response.result) is EventResponse:  # it was read as the answer to an event, and is none
-            response.result = {"response": response.result.to_dict()}
+        if type(response.result) is Answered:  # it was read as the answer to an event, and is none
+            response.result = {"response": response.result.response.to_dict()}
         return response
 
     def give_up(
@@ -193,12 +194,9 @@ class Pipe(PipeReader, PipeWriter):
 
     def answer(self, request_id: int, response: EventResponse | None) -> None:
         """Answer an event, or pass it on with None; raise as `respond` does."""
-        if self._closed is not None:
-            return
-        data = self._connection.answer(request_id, response)
-        if data is not None:
-            self._write(data)
-        elif response is not None:
+        if response is None:
+            self.respond(request_id, None)
+        else:
             self.respond(request_id, {"response": response.to_dict()}, has_large=has_large(response.data))
 
     def refuse(self, request_id: int, code: str, message: str, details: dict[str, Any] | None = None) -> None:

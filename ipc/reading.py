@@ -180,7 +180,7 @@ class PipeReader:
                 if message is None:  # a large message is being decoded: others have their turn
                     self._is_in_steps = True
                     return most
-                if type(message) is Response:
+                if isinstance(message, Response):
                     waiter = message.waiter
                     message.waiter = None  # a circle of references would be left to the collector
                     due.pop(waiter, None)
@@ -205,7 +205,7 @@ class PipeReader:
         return most
 
     def _handle(self, message: Message) -> None:
-        if type(message) is Request:
+        if isinstance(message, Request):
             self._on_request(message)
         elif type(message) is Notification:
             self.charge()

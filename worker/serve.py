@@ -23,6 +23,7 @@ from ..ipc.event import Event, EventResponse
 from ..ipc.messages import Hello, Notification, Request
 from ..ipc.pipe import HIGH_WATER, Pipe
 from ..ipc.shared_memory import is_possible
+from ..ipc.usual import Asked
 from . import limits, marking, pool_child, stdio
 from .context import current_cause
 from .crash import MAX_MESSAGE
@@ -126,9 +127,8 @@ class Worker:
         current_cause.set(request.id)
         marking.begin(request.id)
         try:
-            event = request.params
-            if type(event) is not Event:
-                event = Event.from_dict((event or {}).get("event"))
+            params = request.params
+            event = params.event if type(params) is Asked else Event.from_dict((params or {}).get("event"))
             answer, handler = await self._life.dispatcher().ask(event)
             # One after the other: many large answers would pile up before the core reads the first.
             if self._pipe.buffered > HIGH_WATER:

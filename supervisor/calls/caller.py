@@ -18,6 +18,7 @@ from ...ipc.event import Event, EventResponse
 from ...ipc.messages import EVENT, Response
 from ...ipc.pipe import HIGH_WATER, keywords
 from ...ipc.shared_memory import has_large
+from ...ipc.usual import Answer as UsualAnswer
 from ..config import AT_LEAST_ONCE, ModConfig
 from ..process import CrashReport
 from .admission import CUT_SHORT, Admission, Queue, Unanswered
@@ -351,8 +352,8 @@ class Caller(Admission):
     def _answer(self, response: Response) -> Answer:
         """Check and return what the worker answered: it is a stranger's data."""
         result, error = response.result, response.error
-        if type(result) is EventResponse:
-            return result
+        if type(response) is UsualAnswer:  # checked as it was read
+            return None if result is None else result.response
         if error is not None:
             code = error["code"] if error["code"] in _CODES else Code.HANDLER_ERROR
             raise self._failure(f"mod {self.mod_id}: {error['message']}", code, **keywords(error["details"]))
