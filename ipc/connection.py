@@ -55,6 +55,7 @@ _WEIGHED = 512  # bytes of a request from which on its values are weighed; a sma
 _HEADER = struct.Struct(">I")
 _PLACE = struct.Struct(">QQ")  # of lent bytes: where they begin, how many they are
 _REST = 64 * 1024  # cap on a message without its lent bytes
+_event_frame = EVENT_FRAME.pack
 _ABANDONED = object()  # replaces a waiter that gave up
 
 
@@ -119,9 +120,9 @@ class FrameDecoder:
         """
         self._end = end = self._end + count
         self._was_full = end == len(self._buffer)
-        view, at, most = memoryview(self._buffer), self._start, self._max_frame
+        view, at, most, announced = memoryview(self._buffer), self._start, self._max_frame, _HEADER.unpack_from
         while end - at >= 4:
-            (length,) = _HEADER.unpack_from(view, at)
+            (length,) = announced(view, at)
             if length > most:
                 raise RemoteProtocolError(f"frame of {length} bytes announced; the cap is {most}")
             begin = at + 4
@@ -162,7 +163,7 @@ class Connection:
         self._broken: RemoteProtocolError | None = None
         self.borrowed = Borrowed()
         self.lent: Lent | None = None  # where we lend large bytes, if the peer borrows
-        self._size_to_check = min(max_frame, LARGE) - EVENT_AT
+        self._size_to_check = min(max_frame + 1, LARGE)
         self._borrowing = 0  # bytes that the message being decoded has borrowed so far
         self.copied = 0  # bytes borrowed by all messages; the reader resets it
 
@@ -209,16 +210,16 @@ class Connection:
 
     def event(self, packed: bytes, waiter: Any = None) -> tuple[int, bytes]:
         """Frame an `EVENT` request. The event is packed already, perhaps for several targets."""
-        asked, request_id = self._asked, self.next_id
+        asked, request_id, size = self._asked, self.next_id, EVENT_AT + len(packed)
         if len(asked) >= self.max_requests:
             raise self._busy()
         if self._broken is not None:
             raise self._useless()
-        if len(packed) >= self._size_to_check:
-            self._check_size(len(packed) + EVENT_AT, lambda: packed_weight(packed))
+        if size >= self._size_to_check:
+            self._check_size(size, lambda: packed_weight(packed))
         self.next_id = request_id + 1
         asked[request_id] = waiter
-        return request_id, EVENT_FRAME.pack(EVENT_AT + len(packed), EVENT_START, request_id, EVENT_REST) + packed
+        return request_id, _event_frame(size, EVENT_START, request_id, EVENT_REST) + packed
 
     def respond(self, request_id: int, result: Any, *, has_large: bool = False) -> bytes:
         """Frame the answer to a request of the peer."""
@@ -263,23 +264,26 @@ class Connection:
         read, asked = self._read, self._asked
         try:
             for frame in self.frames.advance(count):
+                size = len(frame)
                 try:
-                    message = read(frame) if len(frame) < STEPWISE else None
+                    message = read(frame) if size < STEPWISE else None
                 except NOT_USUAL:
                     message = None
                 if message is None:
                     message = yield from self._unusual(frame)
                 elif type(message) is EventRequest:
-                    self._accept(message, len(frame))
+                    self._accept(message, size)
+                    yield message
+                    continue
                 else:
-                    message.frame = bytes(frame) if len(frame) <= _KEPT else None
+                    message.frame = bytes(frame) if size <= _KEPT else None
                 if isinstance(message, Response):
-                    waiter = asked.pop(message.id, self)
-                    if waiter is self:
-                        raise RemoteProtocolError(f"answer to request {message.id}, which is not open")
+                    try:
+                        message.waiter = waiter = asked.pop(message.id)
+                    except KeyError:
+                        raise RemoteProtocolError(f"answer to request {message.id}, which is not open") from None
                     if waiter is _ABANDONED:
                         continue
-                    message.waiter = waiter
                 yield message
         except RemoteProtocolError as error:
             self._broken = error
@@ -366,7 +370,7 @@ class Connection:
         except Unserializable:
             pack(message[-1])  # names the place in the params or the result, not in the frame
             raise
-        if len(body) > self.max_frame or len(body) >= LARGE:
+        if len(body) >= self._size_to_check:
             self._check_size(len(body), lambda: weight(message[-1]))
         return _HEADER.pack(len(body)) + body
 

@@ -117,12 +117,16 @@ class Pipe(PipeReader, PipeWriter):
             raise _again(self._closed)
         future: asyncio.Future[Response] = self._loop.create_future()
         request_id, data = self._connection.event(packed, future)
-        self._write(data)
-        if self._closed is not None:
-            raise self._unsent(future)
+        if self._corked:  # it leaves with the others of this turn
+            self._out.append(data)
+            self.buffered += len(data)
+        else:
+            self._write(data)
+            if self._closed is not None:
+                raise self._unsent(future)
+            if self._spinner is not None and self._connection.in_flight == 1:  # else it expects already
+                self._spinner.expect()
         self._deadlines.add(future, due)
-        if self._spinner is not None and self._connection.in_flight == 1:  # else it expects already
-            self._spinner.expect()
         return request_id, future
 
     def _lent_some(self) -> None:

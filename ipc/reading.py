@@ -177,15 +177,15 @@ class PipeReader:
         due, connection = self._deadlines.due, self._connection
         try:
             for message in unread:
-                if message is None:  # a large message is being decoded: others have their turn
-                    self._is_in_steps = True
-                    return most
                 if isinstance(message, Response):
                     waiter = message.waiter
                     message.waiter = None  # a circle of references would be left to the collector
                     due.pop(waiter, None)
                     if not waiter.done():
                         waiter.set_result(message)
+                elif message is None:  # a large message is being decoded: others have their turn
+                    self._is_in_steps = True
+                    return most
                 else:
                     self._handle(message)
                     most -= 1
