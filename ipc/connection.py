@@ -38,7 +38,16 @@ from .messages import (
 from .scanning import SCANNED, scan
 from .shared_memory import BEGIN, LARGE_BYTES, Borrowed, Lent
 from .stepwise import STEPWISE, StepwiseDecoder
-from .usual import EVENT_AT, EVENT_FRAME, EVENT_REST, EVENT_START, NOT_USUAL, Answer, EventRequest, read_answer, read_request
+from .usual import (
+    EVENT_AT,
+    EVENT_FRAME,
+    EVENT_REST,
+    EVENT_START,
+    NOT_USUAL,
+    EventRequest,
+    read_answer,
+    read_request,
+)
 
 MAX_FRAME = 64 * 1024 * 1024
 """Default cap on one message, bytes: room for a payload of 16 MiB with overhead, small beside a
@@ -55,7 +64,7 @@ _WEIGHED = 512  # bytes of a request from which on its values are weighed; a sma
 _HEADER = struct.Struct(">I")
 _PLACE = struct.Struct(">QQ")  # of lent bytes: where they begin, how many they are
 _REST = 64 * 1024  # cap on a message without its lent bytes
-_event_frame = EVENT_FRAME.pack
+_header, _event_frame = _HEADER.pack, EVENT_FRAME.pack
 _ABANDONED = object()  # replaces a waiter that gave up
 
 
@@ -223,12 +232,12 @@ class Connection:
 
     def respond(self, request_id: int, result: Any, *, has_large: bool = False) -> bytes:
         """Frame the answer to a request of the peer."""
-        return self._answer(request_id, [RESPONSE, request_id, None, result], has_large)
+        return self._answered(request_id, self._frame([RESPONSE, request_id, None, result], has_large))
 
     def refuse(self, request_id: int, code: str, message: str, details: dict[str, Any] | None = None) -> bytes:
         """Frame an error as the answer to a request of the peer."""
         error = {"code": str(code), "message": message, "details": details or {}}
-        return self._answer(request_id, [RESPONSE, request_id, error, None])
+        return self._answered(request_id, self._frame([RESPONSE, request_id, error, None]))
 
     def notify(self, method: str, params: Any) -> bytes:
         """Frame a notification."""
@@ -272,7 +281,7 @@ class Connection:
                 if message is None:
                     message = yield from self._unusual(frame)
                 elif type(message) is EventRequest:
-                    self._accept(message, size)
+                    self._accept(message.id, size)
                     yield message
                     continue
                 else:
@@ -310,7 +319,7 @@ class Connection:
         elif type(message) is Request:
             if heavy is None:
                 heavy = size if size < _WEIGHED else max(size, weight(message.params))
-            self._accept(message, heavy)
+            self._accept(message.id, heavy)
         return message
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> list[Message]:
@@ -325,20 +334,21 @@ class Connection:
             view = view[count:]
         return messages
 
-    def _accept(self, request: Request, heavy: int) -> None:
+    def _accept(self, request_id: int, heavy: int) -> None:
         to_answer = self._to_answer
-        if request.id in to_answer:
-            raise RemoteProtocolError(f"request id {request.id} is used twice")
+        if request_id in to_answer:
+            raise RemoteProtocolError(f"request id {request_id} is used twice")
         if len(to_answer) >= self.max_requests:
             raise RemoteProtocolError(f"{len(to_answer)} requests are unanswered; the cap is {self.max_requests}")
-        to_answer[request.id] = heavy
+        to_answer[request_id] = heavy
         self._weight += heavy
 
-    def _answer(self, request_id: int, message: list[Any], has_large: bool = False) -> bytes:
-        if request_id not in self._to_answer:
-            raise self._not_open(request_id)
-        data = self._frame(message, has_large)
-        self._weight -= self._to_answer.pop(request_id)
+    def _answered(self, request_id: int, data: bytes) -> bytes:
+        """Note that a request of the peer is answered by this frame."""
+        try:
+            self._weight -= self._to_answer.pop(request_id)
+        except KeyError:
+            raise LocalProtocolError(f"request {request_id} is not open: answered already, or never asked") from None
         return data
 
     def _borrow(self, code: int, data: bytes) -> Any:
@@ -372,7 +382,7 @@ class Connection:
             raise
         if len(body) >= self._size_to_check:
             self._check_size(len(body), lambda: weight(message[-1]))
-        return _HEADER.pack(len(body)) + body
+        return _header(len(body)) + body
 
     def _check_size(self, size: int, weigh: Callable[[], int]) -> None:
         """Raise `FrameTooLarge` for a message that the peer would refuse, ending the connection."""
@@ -382,10 +392,6 @@ class Connection:
             raise FrameTooLarge(
                 f"message of {size} bytes, whose values take up {heavy} bytes of memory; the cap is {MAX_UNPACKED}"
             )
-
-    @staticmethod
-    def _not_open(request_id: int) -> LocalProtocolError:
-        return LocalProtocolError(f"request {request_id} is not open: answered already, or never asked")
 
     def _busy(self) -> PipeBusy:
         return PipeBusy(f"{len(self._asked)} requests are unanswered; the cap is {self.max_requests}")

@@ -16,7 +16,7 @@ from typing import Any
 from .connection import MAX_FRAME, MAX_REQUESTS, Connection
 from .deadlines import Deadlines
 from .errors import ModvisorError, PipeClosed, RequestFailed
-from .event import EventResponse
+from .event import Event, EventResponse
 from .messages import CANCEL, Response
 from .reading import NotificationHandler, PipeReader, RequestHandler
 from .shared_memory import has_large
@@ -196,12 +196,16 @@ class Pipe(PipeReader, PipeWriter):
             if has_large:
                 self._lent_some()
 
-    def answer(self, request_id: int, response: EventResponse | None) -> None:
-        """Answer an event, or pass it on with None; raise as `respond` does."""
-        if response is None:
+    def answer(self, request_id: int, answer: EventResponse | Event | None) -> None:
+        """Answer an event, or pass it on, changed or with None; raise as `respond` does."""
+        if answer is None:
             self.respond(request_id, None)
-        else:
-            self.respond(request_id, {"response": response.to_dict()}, has_large=has_large(response.data))
+        elif isinstance(answer, Event):
+            self.respond(request_id, {"event": answer.to_dict()})
+        elif has_large(answer.data):
+            self.respond(request_id, {"response": answer.to_dict()}, has_large=True)
+        elif self._closed is None:
+            self._write(self._connection.respond(request_id, {"response": answer.to_dict()}))
 
     def refuse(self, request_id: int, code: str, message: str, details: dict[str, Any] | None = None) -> None:
         """Answer a request with an error."""

@@ -174,7 +174,7 @@ class PipeReader:
         unread = self._unread
         assert unread is not None
         self._is_in_steps = False
-        due, connection = self._deadlines.due, self._connection
+        due, connection, on_request = self._deadlines.due, self._connection, self._on_request
         try:
             for message in unread:
                 if isinstance(message, Response):
@@ -187,7 +187,11 @@ class PipeReader:
                     self._is_in_steps = True
                     return most
                 else:
-                    self._handle(message)
+                    if isinstance(message, Request):
+                        on_request(message)
+                    else:
+                        self.charge()
+                        self._on_notification(message)
                     most -= 1
                     if most == 0 or self._pause or self._closed is not None:
                         return most
@@ -203,13 +207,6 @@ class PipeReader:
         if self._unread is unread:  # else a loop inside a handler has read on
             self._unread = None
         return most
-
-    def _handle(self, message: Message) -> None:
-        if isinstance(message, Request):
-            self._on_request(message)
-        elif type(message) is Notification:
-            self.charge()
-            self._on_notification(message)
 
     def _read_the_rest(self) -> None:
         """Handle what lies in the pipe at this moment, and no more.

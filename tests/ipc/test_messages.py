@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-import msgpack
 import pytest
 
 from modvisor.ipc.errors import RemoteProtocolError, Unserializable
