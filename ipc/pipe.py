@@ -126,7 +126,10 @@ class Pipe(PipeReader, PipeWriter):
                 raise self._unsent(future)
             if self._spinner is not None and self._connection.in_flight == 1:  # else it expects already
                 self._spinner.expect()
-        self._deadlines.add(future, due)
+        deadlines = self._deadlines
+        deadlines.due[future] = due  # as `Deadlines.add`, without a call
+        if due < deadlines.next:
+            deadlines.ring_at(due)
         return request_id, future
 
     def _lent_some(self) -> None:

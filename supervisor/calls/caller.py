@@ -112,9 +112,13 @@ class Caller(Admission):
         counters = self.counters
         counters.events_in += 1
         journey.attempt = attempt
-        in_flight = self._free()
+        in_flight = self._in_flight
         if (
             in_flight is None
+            or self._admitted >= self._concurrency
+            or self._depth
+            or self._granted
+            or self._trial
             or self._has_turns
             or journey.parent is not None
             or journey.deaths is not None
