@@ -44,7 +44,7 @@ from .usual import (
     EVENT_REST,
     EVENT_START,
     NOT_USUAL,
-    EventRequest,
+    Answer,
     read_answer,
     read_request,
 )
@@ -56,6 +56,10 @@ worker's memory limit."""
 MAX_REQUESTS = 10_000
 """Default cap on unanswered requests, each way: a silent peer must not fill our memory."""
 
+TURN_BYTES = 1024 * 1024
+"""Bytes copied from shared memory in one turn of the loop, and one message more. Without this cap a
+peer could make us copy without end, at no cost of its own."""
+
 _READ = 256 * 1024  # bytes of one read, unless a larger frame is expected
 _FIRST = 4 * 1024  # bytes of the first reads: pipes of mods that are hardly asked never need more
 _ROOM = 4096  # bytes that `buffer` offers at least
@@ -65,7 +69,16 @@ _HEADER = struct.Struct(">I")
 _PLACE = struct.Struct(">QQ")  # of lent bytes: where they begin, how many they are
 _REST = 64 * 1024  # cap on a message without its lent bytes
 _header, _event_frame = _HEADER.pack, EVENT_FRAME.pack
-_ABANDONED = object()  # replaces a waiter that gave up
+
+
+class _Abandoned:
+    """Replaces a waiter that gave up: it gets no response."""
+
+    def done(self) -> bool:
+        return True
+
+
+_ABANDONED = _Abandoned()
 
 
 class FrameDecoder:
@@ -155,6 +168,7 @@ class Connection:
 
     Attributes:
         next_id: the id of our next request.
+        due: until when each waiter waits. An answered one is taken out.
     """
 
     def __init__(
@@ -167,6 +181,7 @@ class Connection:
         self.frames = FrameDecoder(max_frame)
         self.next_id = 0
         self._asked: dict[int, Any] = {}  # our unanswered requests, each with its waiter
+        self.due: dict[Any, float] = {}
         self._to_answer: dict[int, int] = {}  # the peer's unanswered requests, each with its weight
         self._weight = 0  # sum of these weights
         self._broken: RemoteProtocolError | None = None
@@ -202,7 +217,7 @@ class Connection:
         """Frame a request. Return its id and the bytes.
 
         Args:
-            waiter: whoever waits for the response; it comes back as `Response.waiter`.
+            waiter: the future of the response; None: `received` yields it.
             has_large: ``params`` holds large bytes, see `ipc.shared_memory`.
 
         Raises:
@@ -260,17 +275,19 @@ class Connection:
     # -- bytes in, messages out
 
     def received(self, count: int) -> Iterator[Message | None]:
-        """Check and yield the messages that end in the ``count`` bytes just put into `frames`.
+        """Check the messages that end in the ``count`` bytes just put into `frames`.
 
-        A large message is decoded in steps: between two of them, None is yielded, and others may be
-        served before the next is asked for.
+        Yields requests, notifications, and answers for which nobody waits. Every other answer
+        is handed to its waiter. A large message is decoded in steps: between two of them, None is
+        yielded, and others may be served before the next is asked for. So it is when `TURN_BYTES`
+        were copied.
 
         Raises:
             RemoteProtocolError: the peer broke the rules, now or earlier.
         """
         if self._broken is not None:
             raise RemoteProtocolError(f"the connection is of no further use: {self._broken}")
-        read, asked = self._read, self._asked
+        read, asked, due = self._read, self._asked, self.due
         try:
             for frame in self.frames.advance(count):
                 size = len(frame)
@@ -280,20 +297,26 @@ class Connection:
                     message = None
                 if message is None:
                     message = yield from self._unusual(frame)
-                elif type(message) is EventRequest:
+                elif type(message) is Answer:
+                    message.frame = bytes(frame) if size <= _KEPT else None
+                else:
                     self._accept(message.id, size)
+                if not isinstance(message, Response):
                     yield message
                     continue
-                else:
-                    message.frame = bytes(frame) if size <= _KEPT else None
-                if isinstance(message, Response):
-                    try:
-                        message.waiter = waiter = asked.pop(message.id)
-                    except KeyError:
-                        raise RemoteProtocolError(f"answer to request {message.id}, which is not open") from None
-                    if waiter is _ABANDONED:
-                        continue
-                yield message
+                try:
+                    waiter = asked.pop(message.id)
+                except KeyError:
+                    raise RemoteProtocolError(f"answer to request {message.id}, which is not open") from None
+                if waiter is None:
+                    yield message
+                    continue
+                due.pop(waiter, None)
+                if not waiter.done():
+                    waiter.set_result(message)
+                if self.copied > TURN_BYTES:
+                    self.copied = 0
+                    yield None
         except RemoteProtocolError as error:
             self._broken = error
             raise

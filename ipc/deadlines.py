@@ -14,14 +14,17 @@ _PASS = 0.001  # seconds between two looks at who is due, at least
 class Deadlines:
     """Raises TimeoutError in futures that are not done by their deadline, within a millisecond.
 
+    Args:
+        due: where the deadlines stand; others may take them out.
+
     Attributes:
         due: the loop time of each future's deadline. To take one out is what `remove` does.
         next: when the timer rings. No future is due before.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, due: dict[asyncio.Future[Any], float] | None = None) -> None:
         self._loop = loop
-        self.due: dict[asyncio.Future[Any], float] = {}
+        self.due = {} if due is None else due
         self._timer: asyncio.TimerHandle | None = None
         self.next = float("inf")
 

@@ -71,14 +71,12 @@ class Response(Record):
 
     Attributes:
         result: a value; of an event's answer that was read in one pass, a record (see `usual`).
-        waiter: what was passed with the request, see `Connection.request`.
         frame: the frame itself, if it is small.
     """
 
     id: int
     error: dict[str, Any] | None
     result: Any
-    waiter: Any = None
     frame: bytes | None = None
 
 

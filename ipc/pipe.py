@@ -61,7 +61,7 @@ class Pipe(PipeReader, PipeWriter):
         self._sock = sock
         self._loop = asyncio.get_running_loop()
         self._connection = Connection(max_frame=max_frame, max_requests=max_requests, takes_events=takes_events)
-        self._deadlines = Deadlines(self._loop)
+        self._deadlines = Deadlines(self._loop, self._connection.due)
         self._spinner = spinner
         self._closed = None
         self._on_close = on_close

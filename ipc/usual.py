@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     UNSET = None
 elif msgspec is not None:
     Id = Annotated[int, msgspec.Meta(ge=0)]
-    # No peer can send a value of this type: fields of ours that are not part of the frame.
+    # No peer can send a value of this type: it is for a field of ours that is not part of the frame.
     Never, UNSET = msgspec.UnsetType, msgspec.UNSET
 else:
     Id, Never, UNSET = int, Any, None
@@ -65,7 +65,6 @@ class Answer(Response, array_like=True, tag=1):
     id: Id
     error: None
     result: Answered | None
-    waiter: Never = UNSET
     frame: Never = UNSET
 
 

@@ -182,10 +182,10 @@ def test_the_usual_frames_are_read_and_written_in_one_pass() -> None:
 def test_an_event_that_is_passed_on_is_told_apart_from_an_answer() -> None:
     for package in (ipc, plain_ipc):
         ours, theirs = package.connection.Connection(), package.connection.Connection(takes_events=True)
-        request_id, data = ours.event(pack({"event_name": "a.b"}), "waiter")
+        request_id, data = ours.event(pack({"event_name": "a.b"}))
         theirs.receive_data(data)
         (response,) = ours.receive_data(theirs.respond(request_id, None))
-        assert (response.id, response.error, response.result, response.waiter) == (request_id, None, None, "waiter")
+        assert (response.id, response.error, response.result) == (request_id, None, None)
 
 
 def test_only_a_worker_takes_an_event_from_a_frame() -> None:
