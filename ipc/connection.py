@@ -45,8 +45,10 @@ from .usual import (
     EVENT_START,
     NOT_USUAL,
     Answer,
-    read_answer,
-    read_request,
+    EventRequest,
+    SentEvent,
+    read_in_supervisor,
+    read_in_worker,
 )
 
 MAX_FRAME = 64 * 1024 * 1024
@@ -177,7 +179,7 @@ class Connection:
         self.max_frame = max_frame
         self.max_requests = max_requests
         self._takes_events = takes_events
-        self._read: Callable[[memoryview], Message] = read_request if takes_events else read_answer
+        self._read: Callable[[memoryview], Message] = read_in_worker if takes_events else read_in_supervisor
         self.frames = FrameDecoder(max_frame)
         self.next_id = 0
         self._asked: dict[int, Any] = {}  # our unanswered requests, each with its waiter
@@ -299,8 +301,11 @@ class Connection:
                     message = yield from self._unusual(frame)
                 elif type(message) is Answer:
                     message.frame = bytes(frame) if size <= _KEPT else None
-                else:
+                elif type(message) is EventRequest:
                     self._accept(message.id, size)
+                elif type(message) is SentEvent:
+                    event = message.params.event
+                    self._accept(message.id, size if size < _WEIGHED else max(size, weight(event.payload)))
                 if not isinstance(message, Response):
                     yield message
                     continue

@@ -68,6 +68,31 @@ class Answer(Response, array_like=True, tag=1):
     frame: Never = UNSET
 
 
+@record
+class Sent(Record):
+    event: Event
+    cause: int | list[int] | None = None
+
+
+@record
+class SentEvent(Request, array_like=True, tag=0):
+    """A worker sends an event into the network."""
+
+    id: Id
+    method: Literal["send_event"]
+    params: Sent
+
+
+@record
+class Told(Response, array_like=True, tag=1):
+    """The response to an event that a worker has sent."""
+
+    id: Id
+    error: None
+    result: EventResponse
+    frame: Never = UNSET
+
+
 class Missing(Exception):
     """msgspec is not there: no frame is of the usual form."""
 
@@ -77,14 +102,14 @@ def _missing(_value: Any, /) -> Any:
 
 
 # Bound here, because a mod may replace the functions of the module.
-_encode = _raw = read_request = read_answer = _missing
+_encode = _raw = read_in_worker = read_in_supervisor = _missing
 NOT_USUAL: tuple[type[Exception], ...] = (Missing,)
 """Why a frame is not of the usual form, or cannot be written as one."""
 
 if msgspec is not None:
     _raw, _encode = msgspec.Raw, msgspec.msgpack.Encoder().encode
-    read_request = msgspec.msgpack.Decoder(EventRequest).decode
-    read_answer = msgspec.msgpack.Decoder(Answer).decode
+    read_in_worker = msgspec.msgpack.Decoder(EventRequest | Told).decode
+    read_in_supervisor = msgspec.msgpack.Decoder(Answer | SentEvent).decode
     NOT_USUAL = (msgspec.MsgspecError, InvalidEvent, UnicodeError, RecursionError, OverflowError, TypeError)
 
 

@@ -105,7 +105,7 @@ class WorkerContext(CommonContext):
                 answer = await self._pipe.request(SEND_EVENT, {"event": data, "cause": current_cause.get()})
             except RequestFailed as error:
                 return EventResponse.failure(error.code, str(error), **error.details)
-        return EventResponse.from_dict(answer)
+        return answer if type(answer) is EventResponse else EventResponse.from_dict(answer)
 
     async def _save(self, state: Any) -> None:
         self._check_loop("checkpoint")

@@ -112,13 +112,14 @@ class Gateway:
 
     async def from_mod(self, event: Event, mod: ModConfig, cause: Origin | None) -> EventResponse:
         """Take an event from a worker. `mod_requests` has checked and stamped it."""
-        deadline = self._deadline(event, MAX_TIMEOUT)
-        if cause is not None and cause.hops >= MAX_HOPS:
-            return self._refused(event, Code.LOOP, f"more than {MAX_HOPS} events caused one another; the chain was cut")
-        event.hops = cause.hops + 1 if cause is not None else 0
-        event.cause = cause.event_id if cause is not None else None
-        journey = Journey(event, deadline, cause.journey if cause is not None else None)
-        return await self._process(journey, Sender(mod=mod))
+        deadline, parent = self._deadline(event, MAX_TIMEOUT), None
+        event.hops, event.cause = 0, None
+        if cause is not None:
+            if cause.hops >= MAX_HOPS:
+                text = f"more than {MAX_HOPS} events caused one another; the chain was cut"
+                return self._refused(event, Code.LOOP, text)
+            event.hops, event.cause, parent = cause.hops + 1, cause.event_id, cause.journey
+        return await self._process(Journey(event, deadline, parent), Sender(mod=mod))
 
     def _deadline(self, event: Event, most: float = math.inf) -> float:
         return self._loop.time() + (self._event_timeout if event.timeout is None else min(event.timeout, most))
