@@ -30,11 +30,12 @@ from .answers import Answer, get, json_app, post, render_answer, response_answer
 from .asked import Asked
 from .bodies import SMALL_BODY, credentials, read_body
 from .clients import counted_as, is_exempt
-from .connection import Rank, parked
+from .connection import parked
 from .direct import Endpoint
 from .failures import failure_body
 from .intake import Intake
 from .openagents import event_from, event_to
+from .places import Rank
 from .protocol import HttpProtocol
 from .streams import first_of, until_disconnected
 from .wire import BadBody, to_json
