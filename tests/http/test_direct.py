@@ -140,6 +140,12 @@ LONG_WAY = "TE: trailers"  # a header that no ordinary request has
         ("GET", "/api/poll?agent_id=alice&secret=wrong", None),
         ("GET", "/api/poll", None),
         ("GET", "/api/poll?agent_id=alice&wait=x", None),
+        ("POST", "/api/register", b'{"agent_id": "alice"}'),
+        ("POST", "/api/register", b'{"agent_id": "mod:wiki"}'),
+        ("POST", "/api/register", b'{"agent_id": "bob", "agent_group": "nobody"}'),
+        ("POST", "/api/register", b'{"agent_id": "a b"}'),
+        ("POST", "/api/register", b'{"agent_id": "bob", "metadata": "x"}'),
+        ("POST", "/api/register", b"[]"),
         ("GET", "/api/health", None),
         ("GET", "/api/health?agent_id=nobody", None),
     ],
@@ -174,6 +180,17 @@ async def test_headers_prove_who_polls(served: Served) -> None:
         answer = await alice.ask(get("/api/poll", "X-Agent-Id: agent:alice", f"Authorization: bearer {secret}"))
         assert answer.endswith(b'{"success":true,"messages":[],"agent_id":"alice"}')
         assert alice.protocol.answered == 1
+
+
+async def test_an_agent_that_registers_on_the_short_way_is_known_as_on_the_long_one(served: Served) -> None:
+    for way in ((), (LONG_WAY,)):
+        async with wire(served) as alice:
+            answer = await alice.ask(post("/api/register", {"agent_id": "alice"}, *way))
+            secret = json.loads(answer.partition(b"\r\n\r\n")[2])["secret"]
+            assert alice.protocol.answered == (0 if way else 1)
+            assert alice.protocol.app_state["connection"].holder == "agent alice"
+            assert b'"i":1' in await alice.ask(post("/api/send_event", ping(secret)))
+        await served.forget_agents()
 
 
 async def test_strangers_take_the_short_way_as_well(served: Served) -> None:
