@@ -187,7 +187,7 @@ class Connection:
         self._to_answer: dict[int, int] = {}  # the peer's unanswered requests, each with its weight
         self._weight = 0  # sum of these weights
         self._broken: RemoteProtocolError | None = None
-        self.borrowed = Borrowed()
+        self.borrowed = Borrowed(is_trusted=takes_events)  # whoever asks about events is the core
         self.lent: Lent | None = None  # where we lend large bytes, if the peer borrows
         self._size_to_check = min(max_frame + 1, LARGE)
         self._borrowing = 0  # bytes that the message being decoded has borrowed so far
@@ -434,13 +434,16 @@ def _split_off(value: Any, parts: list[bytes], at: int) -> tuple[Any, int]:
     Returns:
         the data with a place for each of them, and where the next ones are to begin.
     """
-    kind = type(value)
-    if kind is bytes and len(value) >= LARGE_BYTES:
-        parts.append(value)
-        return msgpack.ExtType(LENT_BYTES, _PLACE.pack(at, len(value))), at + len(value)
-    if kind is dict:
-        rest = {}
-        for key, item in value.items():
+    if type(value) is not dict:
+        return value, at
+    rest = {}
+    for key, item in value.items():
+        if type(item) is dict:
             rest[key], at = _split_off(item, parts, at)
-        return rest, at
-    return value, at
+        elif type(item) is bytes and len(item) >= LARGE_BYTES:
+            parts.append(item)
+            rest[key] = msgpack.ExtType(LENT_BYTES, _PLACE.pack(at, len(item)))
+            at += len(item)
+        else:
+            rest[key] = item
+    return rest, at
