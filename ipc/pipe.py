@@ -201,14 +201,16 @@ class Pipe(PipeReader, PipeWriter):
 
     def answer(self, request_id: int, answer: EventResponse | Event | None) -> None:
         """Answer an event, or pass it on, changed or with None; raise as `respond` does."""
+        if self._closed is not None:
+            return
         if answer is None:
-            self.respond(request_id, None)
+            self._write(self._connection.respond(request_id, None))
         elif isinstance(answer, Event):
             self.respond(request_id, {"event": answer.to_dict()})
         elif has_large(answer.data):
             self.respond(request_id, {"response": answer.to_dict()}, has_large=True)
-        elif self._closed is None:
-            self._write(self._connection.respond(request_id, {"response": answer.to_dict()}))
+        else:
+            self._write(self._connection.answer(request_id, answer.to_dict()))
 
     def refuse(self, request_id: int, code: str, message: str, details: dict[str, Any] | None = None) -> None:
         """Answer a request with an error."""

@@ -20,10 +20,12 @@ from .event import RARE_DEFAULTS, Event, EventResponse, rare_of
 from .messages import Request, Response, pack
 from .record import Record, msgspec, record
 
-# What precedes an event in [0, id, "event", {"event": …}], with the length of the frame before it.
-EVENT_FRAME = struct.Struct(">I3sQ13s")
+# What precedes an event in [0, id, "event", {"event": …}], and a response in
+# [1, id, null, {"response": …}], with the length of the frame before it.
+EVENT_FRAME, ANSWER_FRAME = struct.Struct(">I3sQ13s"), struct.Struct(">I3sQ11s")
 EVENT_START, EVENT_REST = b"\x94\x00\xcf", b"\xa5event\x81\xa5event"
-EVENT_AT = EVENT_FRAME.size - 4
+ANSWER_START, ANSWER_REST = b"\x94\x01\xcf", b"\xc0\x81\xa8response"
+EVENT_AT, ANSWER_AT = EVENT_FRAME.size - 4, ANSWER_FRAME.size - 4
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 

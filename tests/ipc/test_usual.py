@@ -233,7 +233,7 @@ def test_the_usual_frames_are_read_and_written_in_one_pass() -> None:
     request_id, data = ours.event(packed)
     assert theirs.receive_data(data) == [usual.EventRequest(request_id, "event", usual.Asked(event))]
     answer = EventResponse(True, "done", {"n": 1, "list": [1.5, True, None]})
-    (response,) = ours.receive_data(theirs.respond(request_id, {"response": answer.to_dict()}))
+    (response,) = ours.receive_data(theirs.answer(request_id, answer.to_dict()))
     assert type(response) is usual.Answer
     assert response.result == usual.Answered(answer)
 
