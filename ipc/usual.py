@@ -6,6 +6,8 @@ it has the last word. Here a frame is refused by one of `NOT_USUAL`, and a value
 msgpack would do the same. So both ways give the same values or the same refusal, and without msgspec
 there is one way.
 
+The types are unknown to the garbage collector (``gc=False``): nothing in a frame refers to it.
+
 Why the values of the usual form are bounded: a payload is nested at most six levels deep (see
 `event.Value`), its keys are text, and msgspec makes no room for more than has come.
 """
@@ -42,12 +44,12 @@ else:
 
 
 @record
-class Asked(Record):
+class Asked(Record, gc=False):
     event: Event
 
 
 @record
-class EventRequest(Request, array_like=True, tag=0):
+class EventRequest(Request, array_like=True, tag=0, gc=False):
     """The supervisor asks about an event."""
 
     id: Id
@@ -56,12 +58,12 @@ class EventRequest(Request, array_like=True, tag=0):
 
 
 @record
-class Answered(Record):
+class Answered(Record, gc=False):
     response: EventResponse
 
 
 @record
-class Answer(Response, array_like=True, tag=1):
+class Answer(Response, array_like=True, tag=1, gc=False):
     """The answer to an event; ``result`` is None if the mod passes the event on."""
 
     id: Id
@@ -71,13 +73,13 @@ class Answer(Response, array_like=True, tag=1):
 
 
 @record
-class Sent(Record):
+class Sent(Record, gc=False):
     event: Event
     cause: int | list[int] | None = None
 
 
 @record
-class SentEvent(Request, array_like=True, tag=0):
+class SentEvent(Request, array_like=True, tag=0, gc=False):
     """A worker sends an event into the network."""
 
     id: Id
@@ -86,7 +88,7 @@ class SentEvent(Request, array_like=True, tag=0):
 
 
 @record
-class Told(Response, array_like=True, tag=1):
+class Told(Response, array_like=True, tag=1, gc=False):
     """The response to an event that a worker has sent."""
 
     id: Id

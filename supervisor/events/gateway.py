@@ -90,7 +90,7 @@ class Gateway:
     def from_inside(self, event: Event) -> Coroutine[Any, Any, EventResponse]:
         """Take a trusted event from the program that runs the network, or from its operator."""
         timeout = self._event_timeout if event.timeout is None else event.timeout
-        return self._process(Journey(event.twin(), self._loop.time() + timeout, is_shared=True), INSIDE)
+        return self._process(Journey(event.__copy__(), self._loop.time() + timeout, is_shared=True), INSIDE)
 
     async def from_outside(self, event: Event, address: str | None = None, *, keep: bool = True) -> EventResponse:
         """Take an event from an agent, which must prove who it is.
