@@ -63,8 +63,8 @@ _TABLE: Mapping[str, Mapping[Effect, str]] = {
     },
     "http": {
         Effect.NOW: (
-            "trusted_proxies trusted_addresses hosts origins connections connections_per_address header_timeout "
-            "body_timeout min_rate anonymous_body bodies json_values"
+            "trusted_proxies trusted_addresses hosts origins connections connections_per_address connections_per_agent "
+            "header_timeout body_timeout min_rate anonymous_body bodies json_values"
         ),
     },
     "admin": {Effect.RESTART: "token"},

@@ -50,6 +50,12 @@ class HttpConfig:
         "connections of one address whose clients have not proved who they are, by a secret or a group's password; "
         "those above are closed after 5 s",
     )
+    connections_per_agent: int = key(
+        100,
+        whole(1),
+        "connections of one agent that has not joined a group with its password; when it opens one more, the oldest of "
+        "those that wait for it, or for an event, is closed",
+    )
     header_timeout: float = key(10.0, duration(), "how long a client may take to send a request without its body")
     body_timeout: float = key(120.0, duration(), "how long a client may take to send the body of a request")
     min_rate: int = key(

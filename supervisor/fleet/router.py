@@ -54,6 +54,7 @@ class Router(Generic[T]):
     Attributes:
         known: by destination and event name, the one mod that is known to handle such events from
             every source.
+        usual: the same as `known`; empty if there are observers, who get copies of all these events.
     """
 
     def __init__(self) -> None:
@@ -64,6 +65,7 @@ class Router(Generic[T]):
         self.has_observers = False
         self._cache: dict[str, Route[Entry[T]]] = {}
         self.known: dict[tuple[str | None, str], T] = {}
+        self.usual = self.known
 
     def replace(self, entries: Callable[[], Iterable[Entry[T]]], has_observers: bool) -> None:
         """Route among other entries from now on.
@@ -76,6 +78,7 @@ class Router(Generic[T]):
         self._renewed = entries
         self.has_observers = has_observers
         self._cache, self.known = {}, {}
+        self.usual = {} if self.has_observers else self.known
 
     def _arrange(self, entries: Iterable[Entry[T]]) -> None:
         """Put the patterns into tables."""

@@ -26,15 +26,16 @@ from .agents_spec import (
     UNREGISTER,
     WAIT,
 )
-from .answers import Answer, get, json_app, post, render_answer, response_answer
+from .answers import Answer, get, json_app, post, render_answer, render_response, response_answer, response_body
 from .asked import Asked
 from .bodies import SMALL_BODY, credentials, read_body
 from .clients import counted_as, is_exempt
-from .connection import Rank, parked
+from .connection import parked
 from .direct import Endpoint
-from .failures import failure_body
+from .failures import failure_body, status_of
 from .intake import Intake
 from .openagents import event_from, event_to
+from .places import Rank
 from .protocol import HttpProtocol
 from .streams import first_of, until_disconnected
 from .wire import BadBody, to_json
@@ -83,6 +84,7 @@ class AgentsApi:
         """Return the endpoints of the routes that are asked all the time."""
         return {
             ("GET", "/api/health"): self._health_directly,
+            ("POST", "/api/register"): self._register_directly,
             ("POST", "/api/send_event"): self._send_event_directly,
             ("GET", "/api/poll"): self._poll_directly,
         }
@@ -103,16 +105,23 @@ class AgentsApi:
         return to_json({"success": True, "status": "healthy", "data": data})
 
     async def register(self, request: Request) -> Response:
-        asked, body = self._asked(request), await self.intake.read_json(request)
+        status, answer = await self._register(self._asked(request), await self.intake.read_json(request))
+        return Answer(answer, status)
+
+    async def _register_directly(self, asked: Asked, body: bytes, http: HttpProtocol) -> tuple[int, bytes]:
+        return await self._register(asked, self.intake.small_json(body))
+
+    async def _register(self, asked: Asked, body: dict[str, Any]) -> tuple[int, bytes]:
+        """Return status and body of the answer to a registration."""
         agent_id = _agent_id(body)
         payload = {"agent_id": agent_id, **{key.name: key.of(body) for key in DESCRIBING}}
         event = Event("system.register_agent", agent_id, payload=payload, secret=SECRET.of(body))
         response = await self._network.process_external_event(event, address=self._counted(asked))
         if not response.success:
-            return response_answer(response)
+            return status_of(response.error), render_response(response_body(response))
         self._note_known(asked, agent_id)  # no sign of life: the agent has not come back yet
         names = ("network_name", "network_id", "secret", "assigned_group")
-        return Answer({"success": True, **{name: response.data[name] for name in names}})
+        return 200, to_json({"success": True, **{name: response.data[name] for name in names}})
 
     async def unregister(self, request: Request) -> Response:
         asked, body = self._asked(request), await self.intake.read_json(request)

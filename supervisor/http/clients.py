@@ -8,6 +8,7 @@ wrote about another trusted proxy is the client. What stands before it may be fo
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from starlette.datastructures import Headers
@@ -52,7 +53,13 @@ def behind_proxies(peer: IPAddress | None, forwarded: list[str], http: HttpConfi
 def peer_address(scope: Scope) -> IPAddress | None:
     """Return the address of the other end of the connection; None for a unix socket."""
     client = scope.get("client")
-    return None if client is None else parsed(client[0])
+    return None if client is None else peer_named(client[0])
+
+
+@lru_cache(maxsize=4096)
+def peer_named(host: str) -> IPAddress | None:
+    """Return the address of a peer by the text that the kernel has for it."""
+    return parsed(host)
 
 
 def is_exempt(address: IPAddress | None, http: HttpConfig) -> bool:
@@ -63,6 +70,7 @@ def is_exempt(address: IPAddress | None, http: HttpConfig) -> bool:
     return address is None or is_in(address, http.trusted_addresses)
 
 
+@lru_cache(maxsize=4096)
 def counted_as(address: IPAddress) -> str:
     """Return the name under which an address is counted.
 

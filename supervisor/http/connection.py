@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Protocol
 
 import h11
 from starlette.requests import Request
 
 from .clients import IPAddress
+from .places import Rank
 from .protocol import READ_SIZE, HttpProtocol, last_words
 from .turnstile import Turnstile
 
@@ -32,13 +35,11 @@ class Phase(enum.Enum):
     IDLE = "the next request"
 
 
-class Rank(enum.IntEnum):
-    """Who holds a connection. When there are too many, the lowest rank goes first."""
+class Keeper(Protocol):
+    """Knows all connections; see `Door`."""
 
-    STRANGER = 0
-    AGENT = 1  # has a secret
-    MEMBER = 2  # has joined a group with its password
-    KNOWN = 3  # the operator, and what `trusted_proxies` and `trusted_addresses` name
+    def rank(self, connection: Connection, rank: Rank, holder: str) -> None: ...
+    def leave(self, connection: Connection) -> None: ...
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -54,27 +55,25 @@ class Connection(asyncio.BufferedProtocol):
         parked: a request waits for an event, which may take as long as it likes.
     """
 
-    def __init__(
-        self,
-        http: Callable[[Connection], HttpProtocol],
-        gone: Callable[[Connection], None],
-        turnstile: Turnstile | None = None,
-    ) -> None:
+    def __init__(self, http: Callable[[Connection], HttpProtocol], keeper: Keeper | None) -> None:
         self.rank = Rank.STRANGER
         self.holder = self.counted = ""
         self.peer: IPAddress | None = None
         self.phase = Phase.HEAD
         self.since = self._mark = asyncio.get_running_loop().time()
         self.parked = False
-        self._gone = gone
-        self._turnstile = turnstile
+        self._keeper = keeper
+        self._turnstile: Turnstile | None = None
+        self._has_passed = keeper is not None  # the first piece passed before there was a connection
         self._unread = b""  # what waits at the turnstile
+        self._is_queued = False
         self._is_dismissed = False
         self._request: tuple[Any, int] = (None, 0)
         self._received = self._marked = 0
         self._unsent = self._sent = 0
         self._buffer = _shared_buffer
         self.http = http(self)
+        self.http.in_turn = self.in_turn
 
     # -- the protocol
 
@@ -89,31 +88,62 @@ class Connection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         self._received += nbytes
         data = bytes(self._buffer[:nbytes])
-        if self._turnstile is None or self.rank is not Rank.STRANGER:
+        if self._turnstile is None:
             self.http.ordinary_received(data)
         elif self._unread:
             self._unread += data
-        elif self._turnstile.has_place():
-            with self.working():
-                self.http.data_received(data)
+        elif self._has_passed or self._turnstile.has_place(nbytes):
+            self._has_passed = False
+            self._count(partial(self.http.ordinary_received, data))
         else:
             self._unread = data
             self.http.transport.pause_reading()
-            self._turnstile.queue(self._pass_turnstile)
+            self._queue(self._turnstile, self._read, nbytes)
 
-    def working(self) -> AbstractContextManager[None]:
-        """Count what the block takes as time of a stranger, if one holds the connection."""
-        if self._turnstile is None or self.rank is not Rank.STRANGER:
-            return nullcontext()
-        return self._turnstile.working()
-
-    def _pass_turnstile(self) -> None:
+    def _read(self) -> None:
         data, self._unread = self._unread, b""
+        self.http.ordinary_received(data)
+        if not self.http.flow.read_paused:
+            self.http.transport.resume_reading()
+
+    # -- what strangers and guests send is read in turns
+
+    def take_rank(self, rank: Rank, turnstile: Turnstile | None) -> None:
+        """Take a rank, and the turnstile that whoever has this rank passes."""
+        self.rank, self._turnstile = rank, turnstile
+
+    def in_turn(self, work: Callable[[], None]) -> None:
+        """Do what is to be done for a request when this connection has its turn."""
+        turnstile = self._turnstile
+        if turnstile is None:
+            work()
+        elif turnstile.has_place():
+            self._count(work)
+        else:
+            self._queue(turnstile, work)
+
+    def kept(self, seconds: float) -> None:
+        """Note for how long a request on this connection has kept the loop."""
+        if self._turnstile is not None:
+            self._turnstile.kept(seconds)
+
+    @property
+    def is_strangers(self) -> bool:
+        return self._turnstile is not None and self.rank is Rank.STRANGER
+
+    def _queue(self, turnstile: Turnstile, work: Callable[[], None], size: int = 0) -> None:
+        self._is_queued = True
+        turnstile.queue(self.counted, partial(self._go_on, work), size)
+
+    def _go_on(self, work: Callable[[], None]) -> None:
+        self._is_queued = False
         if not self.http.transport.is_closing():
-            with self.working():
-                self.http.data_received(data)
-            if not self.http.flow.read_paused:
-                self.http.transport.resume_reading()
+            self._count(work)
+
+    def _count(self, work: Callable[[], None]) -> None:
+        began = time.thread_time()
+        work()
+        self.kept(time.thread_time() - began)
 
     def eof_received(self) -> None:
         self.http.eof_received()
@@ -125,7 +155,8 @@ class Connection(asyncio.BufferedProtocol):
         self.http.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._gone(self)
+        if self._keeper is not None:
+            self._keeper.leave(self)
         self.http.connection_lost(exc)
 
     # -- how long the client lets it wait
@@ -134,7 +165,7 @@ class Connection(asyncio.BufferedProtocol):
         """Note what the connection waits for, and since when."""
         http = self.http
         # What waits at the turnstile waits for us, not for the client.
-        phase = Phase.ANSWER if self._unread else _phase(http)
+        phase = Phase.ANSWER if self._is_queued else _phase(http)
         request = http.cycle, http.answered
         if phase is not self.phase or request != self._request:
             self.phase, self._request = phase, request
@@ -164,10 +195,9 @@ class Connection(asyncio.BufferedProtocol):
     def _restart_window(self, now: float) -> None:
         self._mark, self._marked, self._sent = now, self._received, 0
 
-    @property
-    def is_waiting(self) -> bool:
-        """Whether nothing is lost but time if the connection is closed."""
-        return self.parked or self.phase is not Phase.ANSWER
+    def waits(self, now: float) -> bool:
+        """Return whether nothing is lost but time if the connection is closed now."""
+        return self.look(now) is not Phase.ANSWER or self.parked or self._is_queued
 
     @property
     def has_spoken(self) -> bool:
@@ -190,9 +220,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def belongs_to(self, agent_id: str, *, is_member: bool) -> None:
         """Note that an agent has proved who it is on this connection."""
-        rank = Rank.MEMBER if is_member else Rank.AGENT
-        if self.rank <= rank:
-            self.rank, self.holder = rank, f"agent {agent_id}"
+        rank, holder = Rank.MEMBER if is_member else Rank.AGENT, f"agent {agent_id}"
+        if self._keeper is not None and self.rank <= rank and (self.rank, self.holder) != (rank, holder):
+            self._keeper.rank(self, rank, holder)
 
 
 def connection_of(request: Request) -> Connection | None:

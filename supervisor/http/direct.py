@@ -7,7 +7,7 @@ where it gets the same answer as ever.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 from ..config import NetworkConfig
@@ -15,10 +15,11 @@ from .asked import Asked
 from .clients import behind_proxies
 from .connection import Connection
 from .heads import Head, read_query
-from .protocol import HttpProtocol, Route
+from .protocol import Answered, HttpProtocol, Route
+from .turnstile import in_steps
 from .web_guard import WebGuard
 
-Endpoint = Callable[[Asked, bytes, HttpProtocol], Coroutine[Any, Any, bytes]]
+Endpoint = Callable[[Asked, bytes, HttpProtocol], Coroutine[Any, Any, Answered]]
 
 
 class DirectRoutes:
@@ -54,8 +55,10 @@ class DirectRoutes:
         self._keep(change)
 
     def _of(self, endpoint: Endpoint) -> Route:
-        def begin(head: Head, body: bytes, http: HttpProtocol) -> Coroutine[Any, Any, bytes]:
-            return endpoint(self._asked(head, http.app_state["connection"]), body, http)
+        def begin(head: Head, body: bytes, http: HttpProtocol) -> Awaitable[Answered]:
+            connection: Connection = http.app_state["connection"]
+            answering = endpoint(self._asked(head, connection), body, http)
+            return in_steps(answering, connection.kept) if connection.is_strangers else answering
 
         return begin
 

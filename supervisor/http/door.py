@@ -2,15 +2,16 @@
 
 Rules:
 
-- A newcomer gets in. When all places are taken, it takes the place of a connection that waits for its
-  client: of an agent that holds more than one address may, then of a stranger, then of any agent, each
-  time of the address or agent that holds the most. Members of a group with a password keep theirs.
+- A newcomer gets in. When all places are taken, it takes the place of another (see `places`).
 - A connection is a stranger's until its client has proved who it is. An address may hold only so
   many of them for longer than `PATIENCE`: agents that come at once behind one address have
-  the time to say who they are.
+  the time to say who they are. An agent that nobody vouches for may hold only so many, too.
 - A client that keeps a request waiting, or sends or reads too slowly, is dismissed.
+- What strangers and guests send is read in turns; what members of a group with a password send is
+  read as it comes.
 
-One look at all connections each `INTERVAL` decides this, so a request costs nothing.
+One look at all connections each `INTERVAL` decides how long they may stay, so a request costs nothing.
+Closing a connection takes the loop ten times as long as looking at it, so many are closed in slices.
 """
 
 from __future__ import annotations
@@ -26,17 +27,29 @@ import anyio.lowlevel
 
 from ...ipc.errors import Code
 from ..config import HttpConfig
-from .clients import counted_as, is_exempt, is_in, parsed
-from .connection import Connection, Phase, Rank
+from .clients import counted_as, is_exempt, is_in, peer_named
+from .connection import Connection, Phase
+from .places import Places, Rank
+from .silent import Silent
 from .turnstile import Turnstile
 
 logger = logging.getLogger("modvisor.http")
 
 INTERVAL = 0.5  # seconds between two looks
 PATIENCE = 5.0  # seconds that a stranger has to say who it is before its address is counted
-BATCH = 16  # the part of all connections, 1 in so many, that goes at once when there is no place
 AT_ONCE = 200  # connections that are looked at in one turn of the loop
+CLOSED_AT_ONCE = 20  # connections that are closed in one turn of the loop
 REPORT_EVERY = 60.0  # seconds between two lines of the log that say who was dismissed
+
+STRANGERS_PER_TURN = 4
+STRANGERS_REST = 3.0
+"""Strangers rest so many times as long as they have kept the loop: they get a quarter of it."""
+
+GUESTS_PER_TURN = 16
+"""Requests of agents that nobody vouches for, in one turn of the loop. They need no rest: when nobody
+else has something to do, the loop turns again at once."""
+
+Held = Connection | Silent
 
 
 class Door:
@@ -47,13 +60,15 @@ class Door:
 
     Attributes:
         turnstile: what strangers send passes it.
+        guests: what agents send passes it that have a secret, and that nobody vouches for.
         dismissed: how many connections were dismissed so far, by reason.
     """
 
     def __init__(self, limits: Callable[[], HttpConfig]) -> None:
         self._limits = limits
-        self._connections: set[Connection] = set()
-        self.turnstile = Turnstile()
+        self._connections: Places[Held] = Places()
+        self.turnstile = Turnstile(STRANGERS_PER_TURN, STRANGERS_REST)
+        self.guests = Turnstile(GUESTS_PER_TURN, 0.0)
         self.dismissed: Counter[str] = Counter()
         self._unreported: Counter[tuple[str, str]] = Counter()
         self._reported = asyncio.get_running_loop().time()
@@ -66,48 +81,65 @@ class Door:
         Args:
             descriptor: of its socket. The kernel gives the lowest that is free.
         """
-        if len(self._connections) < self._limits().connections and descriptor < _last_descriptor():
+        http = self._limits()
+        if len(self._connections) < http.connections and descriptor < _last_descriptor():
             return True
-        return self._make_room()
+        to_go = self._connections.to_go(asyncio.get_running_loop().time(), http.connections_per_address)
+        if to_go is not None:
+            self._dismiss(to_go, "gave its place to another", None)
+        return to_go is not None
 
-    def enter(self, connection: Connection, peer: str) -> None:
-        self._connections.add(connection)
-        http, address = self._limits(), parsed(peer) or IPv4Address(0)
-        connection.peer = address
-        connection.counted = connection.holder = counted_as(address)
+    def enter(self, silent: Silent, peer: str) -> None:
+        """Count a connection that has just come."""
+        http, address = self._limits(), peer_named(peer) or IPv4Address(0)
+        silent.peer, silent.holder = address, counted_as(address)
         if is_exempt(address, http) or is_in(address, http.trusted_proxies):
-            connection.rank = Rank.KNOWN
+            silent.rank = Rank.KNOWN
+        self._connections.enter(silent)
 
-    def leave(self, connection: Connection) -> None:
-        self._connections.discard(connection)
+    def goes_on(self, silent: Silent, connection: Connection) -> None:
+        """Count a connection that has spoken in the place of the silent one that it was."""
+        self._connections.leave(silent)
+        connection.peer = silent.peer
+        connection.counted = connection.holder = silent.holder
+        if silent.heard is not None:
+            connection.since -= silent.heard - silent.since
+        connection.take_rank(silent.rank, self._turnstile_of(silent.rank))
+        self._connections.enter(connection)
+
+    def rank(self, connection: Connection, rank: Rank, holder: str) -> None:
+        """Note that an agent has proved on a connection who it is."""
+        if connection not in self._connections:  # it was dismissed
+            return
+        self._connections.leave(connection)
+        connection.holder = holder
+        connection.take_rank(rank, self._turnstile_of(rank))
+        self._connections.enter(connection)
+        if rank is Rank.AGENT:
+            self._hold_agent_to_count(connection)
+
+    def leave(self, connection: Held) -> None:
+        self._connections.leave(connection)
 
     def turn_away(self, peer: str) -> None:
         self._count("found no place", peer)
 
-    def _make_room(self) -> bool:
-        """Dismiss some connections that wait for their clients, those that matter least."""
-        now = asyncio.get_running_loop().time()
-        held = Counter(connection.holder for connection in self._connections)
-        for connection in self._connections:
-            connection.look(now)
-        waiting = [each for each in self._connections if each.is_waiting and each.rank < Rank.MEMBER]
-        most = self._limits().connections_per_address
-        # An agent that holds more than an address may goes before strangers, who may have just come.
-        waiting.sort(
-            key=lambda each: (
-                0 if each.rank is Rank.AGENT and held[each.holder] > most else 1 + each.rank,
-                -held[each.holder],
-                each.since,
-            )
-        )
-        for connection in waiting[: max(1, len(self._connections) // BATCH)]:
-            self._dismiss(connection, "gave its place to another", None)
-        return bool(waiting)
+    def _turnstile_of(self, rank: Rank) -> Turnstile | None:
+        return {Rank.STRANGER: self.turnstile, Rank.AGENT: self.guests}.get(rank)
+
+    def _hold_agent_to_count(self, newest: Connection) -> None:
+        """Dismiss the connection of an agent that waits and is its oldest, if it has too many."""
+        held = self._connections.of(newest.rank, newest.holder)
+        if len(held) > self._limits().connections_per_agent:
+            now = asyncio.get_running_loop().time()
+            oldest = next((each for each in held if each is not newest and each.waits(now)), None)
+            if oldest is not None:
+                self._dismiss(oldest, "was one too many of its agent", None)
 
     def make_room_for_bodies(self) -> None:
         """Dismiss the stranger whose body has been coming for the longest time."""
         now = asyncio.get_running_loop().time()
-        reading = [each for each in self._connections if each.rank is Rank.STRANGER and each.look(now) is Phase.BODY]
+        reading = [each for held in self._connections.by_strangers() for each in held if each.look(now) is Phase.BODY]
         if reading:
             self._dismiss(min(reading, key=lambda each: each.since), "sent no whole body", None)
 
@@ -115,39 +147,47 @@ class Door:
 
     async def look(self, now: float) -> None:
         """Dismiss whom the limits do not allow to stay."""
-        http = self._limits()
+        http, closed = self._limits(), 0
         for number, connection in enumerate(list(self._connections)):
-            if number % AT_ONCE == AT_ONCE - 1:
+            if number % AT_ONCE == AT_ONCE - 1 or closed == CLOSED_AT_ONCE:
+                closed = 0
                 await anyio.lowlevel.checkpoint()
-            if connection not in self._connections:
-                continue
-            phase = connection.look(now)
-            waited = now - connection.since
-            if phase is Phase.HEAD and waited > http.header_timeout:
-                text = f"no whole request came within {http.header_timeout:g} s"
-                self._dismiss(connection, "sent no request", 408 if connection.has_spoken else None, text)
-            elif phase is Phase.BODY and waited > http.body_timeout:
-                text = f"the body did not come within {http.body_timeout:g} s"
-                self._dismiss(connection, "sent no whole body", 408, text)
-            elif connection.is_slow(now, http.min_rate):
-                text = f"the client sends or reads less than {http.min_rate} bytes per second"
-                self._dismiss(connection, "was too slow", 408, text)
-        self._hold_to_count(now, http.connections_per_address)
+            if connection in self._connections:
+                closed += self._judge(connection, now, http)
+        await self._hold_to_count(now, http.connections_per_address)
         self._report(now)
 
-    def _hold_to_count(self, now: float, most: int) -> None:
-        strangers: dict[str, list[Connection]] = {}
-        for connection in self._connections:
-            if connection.rank is Rank.STRANGER:
-                strangers.setdefault(connection.holder, []).append(connection)
-        for held in strangers.values():
-            if (over := len(held) - most) > 0:
-                patient = [each for each in held if each.is_waiting and now - each.since > PATIENCE]
-                for connection in sorted(patient, key=lambda each: each.since)[:over]:
-                    self._dismiss(connection, "was one too many of its address", None)
+    def _judge(self, connection: Held, now: float, http: HttpConfig) -> bool:
+        """Dismiss a connection that keeps us waiting, and return whether it did."""
+        phase = connection.look(now)
+        waited = now - connection.since
+        if phase is Phase.HEAD and waited > http.header_timeout:
+            text = f"no whole request came within {http.header_timeout:g} s"
+            self._dismiss(connection, "sent no request", 408 if connection.has_spoken else None, text)
+        elif phase is Phase.BODY and waited > http.body_timeout:
+            text = f"the body did not come within {http.body_timeout:g} s"
+            self._dismiss(connection, "sent no whole body", 408, text)
+        elif connection.is_slow(now, http.min_rate):
+            text = f"the client sends or reads less than {http.min_rate} bytes per second"
+            self._dismiss(connection, "was too slow", 408, text)
+        else:
+            return False
+        return True
 
-    def _dismiss(self, connection: Connection, why: str, status: int | None, message: str = "") -> None:
-        self._connections.discard(connection)
+    async def _hold_to_count(self, now: float, most: int) -> None:
+        too_many: list[Held] = []
+        for held in self._connections.by_strangers():
+            if (over := len(held) - most) > 0:
+                patient = [each for each in held if each.look(now) is not Phase.ANSWER and now - each.since > PATIENCE]
+                too_many += sorted(patient, key=lambda each: each.since)[:over]
+        for number, connection in enumerate(too_many, 1):
+            if connection in self._connections and connection.rank is Rank.STRANGER:
+                self._dismiss(connection, "was one too many of its address", None)
+            if number % CLOSED_AT_ONCE == 0:
+                await anyio.lowlevel.checkpoint()
+
+    def _dismiss(self, connection: Held, why: str, status: int | None, message: str = "") -> None:
+        self._connections.leave(connection)
         self._count(why, connection.holder)
         connection.dismiss(status, Code.TIMEOUT, message)
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Awaitable, Coroutine
 from contextlib import suppress
+from typing import Any, cast
 
 import anyio
 import anyio.lowlevel
@@ -18,11 +20,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...ipc.errors import Code
 from .answers import failure
-from .connection import Connection, Rank
+from .connection import Connection
 from .door import INTERVAL, Door
 from .failures import INTERNAL_ERROR
 from .listener import Listener
+from .places import Rank
 from .protocol import Direct, HttpProtocol
+from .turnstile import in_steps
 
 logger = logging.getLogger("modvisor.http")
 
@@ -53,7 +57,7 @@ class OpenRequests:
         with anyio.CancelScope() as cancellation:
             self._scopes.add(cancellation)
             try:
-                await self._app(scope, receive, noting)
+                await _counted(self._app(scope, receive, noting), scope)
             except Exception:  # logged without the query, which may hold a secret
                 logger.exception("%s %s failed", scope.get("method"), scope.get("path"))
                 if not started:
@@ -67,6 +71,14 @@ class OpenRequests:
         """Cancel every request. A request without an answer so far is answered with 503."""
         for cancellation in list(self._scopes):
             cancellation.cancel()
+
+
+def _counted(answering: Awaitable[None], scope: Scope) -> Awaitable[None]:
+    """Count the time that a stranger's request keeps the loop."""
+    connection: Connection | None = scope.get("state", {}).get("connection")
+    if connection is None or not connection.is_strangers:
+        return answering
+    return in_steps(cast("Coroutine[Any, Any, None]", answering), connection.kept)
 
 
 class EmbeddedServer(uvicorn.Server):
@@ -112,15 +124,10 @@ class EmbeddedServer(uvicorn.Server):
             # uvicorn gives each request a copy of this as `scope["state"]`.
             return HttpProtocol(self.config, self.server_state, {"connection": connection}, self._direct)
 
+        connection = Connection(http, self._door)
         if self._door is None:
-            connection = Connection(http, self._gone)
             connection.rank = Rank.KNOWN
-            return connection
-        return Connection(http, self._gone, self._door.turnstile)
-
-    def _gone(self, connection: Connection) -> None:
-        if self._door is not None:
-            self._door.leave(connection)
+        return connection
 
     async def tick(self) -> None:
         """Keep the `Date` header up to date, and dismiss whom the door no longer lets stay."""

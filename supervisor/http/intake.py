@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -24,8 +24,9 @@ from ...ipc.errors import Code, ModvisorError
 from ..config import HttpConfig
 from .bodies import MAX_BODY, TooLarge, announced_length
 from .clients import IPAddress, counted_as
-from .connection import Connection, Rank, connection_of
+from .connection import Connection, connection_of
 from .json_bounds import JsonBounds, is_within
+from .places import Rank
 from .wire import from_json
 
 LARGE_JSON = 256 * 1024  # bytes above which a body is parsed in a thread
@@ -82,9 +83,7 @@ class Intake:
             async with self._room(request, announced) as room:
                 body = await self._read(request, limit, room)
                 if len(body) <= LARGE_JSON:
-                    connection = connection_of(request)
-                    with nullcontext() if connection is None else connection.working():
-                        return from_json(body)
+                    return from_json(body)
                 return await anyio.to_thread.run_sync(from_json, body, limiter=self._parsing)
         except TooLarge as error:
             if is_known or error.details.get("limit") != limit:

@@ -7,19 +7,11 @@ body that is no JSON the counts mean nothing; the parser refuses it later.
 
 from __future__ import annotations
 
-import re
 from itertools import accumulate
 
 from .bodies import TooLarge
 from .wire import MAX_DEPTH, BadBody
 
-# A text, or the beginning of one that goes on in the next piece: its quote and a backslash at its
-# end are kept. Possessive, so that no piece takes longer than its length.
-_TEXT = re.compile(
-    rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|(")[^"\\]*+(?:\\.[^"\\]*+)*+(\\?)\Z',
-    re.DOTALL,
-)
-_REST_OF_TEXT = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _LEVELS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NO_BRACKETS = bytes(set(range(256)) - _LEVELS.keys())
 
@@ -46,29 +38,17 @@ class JsonBounds:
 
     def feed(self, piece: bytes) -> None:
         """Count a piece; raises `TooLarge` or `BadBody`."""
-        structure = _TEXT.sub(rb"\1\2", self._after_text(piece))
-        if structure.endswith(b"\\"):
-            self._is_escaping, structure = True, structure[:-1]
-        if structure.endswith(b'"'):
-            self._in_text, structure = True, structure[:-1]
+        if not piece:
+            return
+        if self._is_escaping:
+            piece = piece[1:]
+        # Without what is escaped, every quote begins or ends a text.
+        unescaped = piece.replace(b"\\\\", b"")
+        self._is_escaping = unescaped.endswith(b"\\")
+        parts = unescaped.replace(b'\\"', b"").split(b'"')
+        structure = b"".join(parts[self._in_text :: 2])
+        self._in_text ^= len(parts) % 2 == 0
         self._count(structure)
-
-    def _after_text(self, piece: bytes) -> bytes:
-        """Return what follows the text in which the last piece ended."""
-        if not self._in_text or not piece:
-            return piece
-        start = 1 if self._is_escaping else 0
-        self._is_escaping = False
-        rest = _REST_OF_TEXT.match(piece, start)
-        assert rest is not None  # it matches nothing at all, too
-        end = rest.end()
-        if end == len(piece):
-            return b""
-        if piece[end : end + 1] == b"\\":  # at the end of the piece
-            self._is_escaping = True
-            return b""
-        self._in_text = False
-        return piece[end + 1 :]
 
     def _count(self, structure: bytes) -> None:
         opened = structure.count(b"[") + structure.count(b"{")

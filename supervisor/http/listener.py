@@ -2,7 +2,7 @@
 
 asyncio's own server accepts as many at once as the kernel has queued, 2,048 or more, before any of
 them can be looked at, and they would take every descriptor. This listener takes some at a time, and
-asks the door.
+asks the door. A connection that has not sent a byte stays in the hall (see `silent`).
 """
 
 from __future__ import annotations
@@ -11,18 +11,22 @@ import asyncio
 import errno
 import logging
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from ...ipc.errors import Code
 from ..process import reserve
 from .connection import Connection
 from .door import Door
+from .places import Rank
 from .protocol import last_words
+from .silent import Hall, Silent
 
 logger = logging.getLogger("modvisor.http")
 
-BURST = 16  # connections that are accepted in one turn of the loop
+BURST = 64  # connections that are accepted in one turn of the loop
 RETRY = 0.1  # seconds until the next try when the process has no descriptor left
 
 _NO_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -44,6 +48,7 @@ class Listener:
         self._setups: set[asyncio.Task[None]] = set()
         self._retry: asyncio.TimerHandle | None = None
         self._is_closed = False
+        self._hall = None if door is None else Hall(self._heard, door.leave)
 
     def start(self) -> None:
         self._loop.add_reader(self._sock, self._accept)
@@ -58,6 +63,8 @@ class Listener:
         else:
             self._loop.remove_reader(self._sock)
         self._sock.close()
+        if self._hall is not None:
+            self._hall.close()
 
     def refill(self) -> None:
         """Take the descriptors in reserve again, after they were needed."""
@@ -79,16 +86,38 @@ class Listener:
             self._take(accepted, address[0] if isinstance(address, tuple) else "")
 
     def _take(self, accepted: socket.socket, peer: str) -> None:
-        door = self._door
-        if door is not None and not door.lets_in(accepted.fileno()):
+        door, hall = self._door, self._hall
+        if door is None or hall is None:
+            self._connect_to(accepted, self._connect())
+        elif door.lets_in(accepted.fileno()):
+            silent = Silent(accepted, self._loop.time())
+            door.enter(silent, peer)
+            hall.enter(silent)
+        else:
             door.turn_away(peer)
             with suppress(OSError):
                 accepted.send(last_words(503, Code.BUSY, "the network has no place for another connection; try again"))
             accepted.close()
+
+    def _heard(self, silent: Silent) -> None:
+        """Let a connection that has spoken go on, when it is the turn of its address."""
+        assert self._door is not None
+        turnstile = self._door.turnstile
+        if silent.rank is Rank.KNOWN or turnstile.has_place():
+            self._begin(silent)
+        else:
+            turnstile.queue(silent.holder, partial(self._begin, silent))
+
+    def _begin(self, silent: Silent) -> None:
+        if silent.is_closed or self._door is None:  # it was dismissed
             return
+        began = time.thread_time()
         connection = self._connect()
-        if door is not None:
-            door.enter(connection, peer)
+        self._door.goes_on(silent, connection)
+        self._connect_to(silent.sock, connection)
+        connection.kept(time.thread_time() - began)
+
+    def _connect_to(self, accepted: socket.socket, connection: Connection) -> None:
         setup = self._loop.create_task(self._set_up(accepted, connection))
         self._setups.add(setup)
         setup.add_done_callback(self._setups.discard)

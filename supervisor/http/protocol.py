@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -44,11 +44,15 @@ LONG_HEAD = 1024
 """Bytes above which a head is not remembered."""
 
 
+Answered = bytes | tuple[int, bytes]
+"""The body of an answer, with its status unless that is 200."""
+
+
 class Route(Protocol):
     """Answers an ordinary request."""
 
-    def __call__(self, head: Head, body: bytes, http: HttpProtocol) -> Coroutine[Any, Any, bytes]:
-        """Return the body of an answer with status 200; raise `ModvisorError` for a failure."""
+    def __call__(self, head: Head, body: bytes, http: HttpProtocol) -> Awaitable[Answered]:
+        """Return the answer; raise `ModvisorError` for a failure."""
         ...
 
 
@@ -73,6 +77,7 @@ class HttpProtocol(H11Protocol):
     Attributes:
         answering: the ordinary request that is being answered.
         answered: how many ordinary requests were answered.
+        in_turn: does what is to be done for a request when the connection has its turn.
     """
 
     def __init__(
@@ -84,10 +89,12 @@ class HttpProtocol(H11Protocol):
         self.conn = Parser()
         self.answering: asyncio.Task[None] | None = None
         self.answered = 0
+        self.in_turn: Callable[[Callable[[], None]], None] = _at_once
         self._direct = direct
         self._unread = b""  # the part of an ordinary request that has come, or what came before an answer
         self._missing: tuple[Head, Route] | None = None  # an ordinary request whose body has not come
         self._is_ending = False
+        self._is_behind = False
         self._rests_since = 0.0
         self._heads: dict[bytes, Head] = {}
         self._is_between = False  # for certain: uvicorn's way has nothing to do
@@ -102,7 +109,7 @@ class HttpProtocol(H11Protocol):
     # -- ordinary requests
 
     def ordinary_received(self, data: bytes) -> None:
-        """Take what a client sent that is no stranger."""
+        """Take what a client sent."""
         if self.answering is not None:
             self._keep(self._unread + data)
             self.flow.pause_reading()
@@ -116,6 +123,17 @@ class HttpProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         self._is_between = False
         super().data_received(data)
+
+    def on_response_complete(self) -> None:
+        self._is_behind = True
+        super().on_response_complete()
+        self._is_behind = False
+
+    def handle_events(self) -> None:
+        if self._is_behind and self.conn.trailing_data[0]:  # a request that came before the answer to the last one
+            self.in_turn(super().handle_events)
+        else:
+            super().handle_events()
 
     def _head_of(self, data: bytes) -> Head | None:
         """Return the head of an ordinary request that begins here, if none is being read or answered."""
@@ -146,10 +164,11 @@ class HttpProtocol(H11Protocol):
             self._missing = head, route
             return
         self._take_kept()
-        if left < 0:  # another request behind it, before the answer: rare
-            self.data_received(data)
-            return
-        self.answering = self.loop.create_task(self._answer(route, head, data[head.size :]))
+        end = head.size + head.length
+        if left < 0:  # another request behind it, before the answer
+            self._keep(data[end:])
+            self.flow.pause_reading()
+        self.answering = self.loop.create_task(self._answer(route, head, data[head.size : end]))
         self.tasks.add(self.answering)
 
     def _keep(self, data: bytes) -> None:
@@ -166,7 +185,8 @@ class HttpProtocol(H11Protocol):
 
     async def _answer(self, route: Route, head: Head, body: bytes) -> None:
         try:
-            status, answer = 200, await route(head, body, self)
+            answered = await route(head, body, self)
+            status, answer = (200, answered) if isinstance(answered, bytes) else answered
         except ModvisorError as error:
             status, answer = status_of(error.code), to_json(failure_body(error.code, str(error), **error.details))
         except asyncio.CancelledError:
@@ -200,9 +220,14 @@ class HttpProtocol(H11Protocol):
         self._rests_since = self.loop.time()
         if self.timeout_keep_alive_task is None:
             self._rest_for(self.timeout_keep_alive)
-        if data := self._take_kept():
-            self.flow.resume_reading()
-            self.ordinary_received(data)
+        if self._unread:
+            self.in_turn(self._next)
+
+    def _next(self) -> None:
+        """Go on with what came before the answer."""
+        data = self._take_kept()
+        self.flow.resume_reading()
+        self.ordinary_received(data)
 
     # -- requests that wait for an event
 
@@ -264,6 +289,10 @@ class HttpProtocol(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         self.transport.write(last_words(400, Code.BAD_INPUT, "this is no valid HTTP request"))
         self.transport.close()
+
+
+def _at_once(work: Callable[[], None]) -> None:
+    work()
 
 
 _ANSWER = b"""\

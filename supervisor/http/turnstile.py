@@ -1,63 +1,108 @@
-"""Strangers take turns: in one turn of the loop only some of what they sent is read.
+"""Who sends something takes turns: in one turn of the loop only some of what came is read.
 
 The loop reads from every connection that has sent something before it begins again. A hundred
-connections of one stranger would take all of that time, and everybody else would wait for them.
+connections of one client would take all of that time, and everybody else would wait for them.
+
+What waits stands in lanes, one for each address, and the lanes take turns: whoever sends much from
+one address waits for itself.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+import types
+from collections import OrderedDict, deque
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 Pass = Callable[[], None]
 
-PER_TURN = 4  # pieces of at most `connection.READ_SIZE` bytes
-REST = 3.0  # strangers rest so many times as long as they have kept the loop: they get a quarter of it
+WEIGHT = 2048
+"""Bytes of a piece that count as one more: what is to be done for a piece grows with it."""
+
+LONGEST_REST = 0.25  # seconds; one costly request must not keep all others waiting for long
 
 
 class Turnstile:
-    """Lets some through in each turn of the loop. The others queue, first come, first served."""
+    """Lets some through in each turn of the loop. The others queue, in the order in which they came.
 
-    def __init__(self) -> None:
+    Args:
+        per_turn: pieces that are read in one turn; large ones count several times, see `WEIGHT`.
+        rest: after it has kept the loop, nobody passes for so many times as long.
+    """
+
+    def __init__(self, per_turn: int, rest: float) -> None:
         self._loop = asyncio.get_running_loop()
-        self._queue: deque[Pass] = deque()
-        self._left = PER_TURN
+        self._per_turn, self._rest = per_turn, rest
+        self._lanes: OrderedDict[str, deque[tuple[Pass, int]]] = OrderedDict()
+        self._left = per_turn
         self._is_turning = False
         self._rests_until = 0.0
 
-    def has_place(self) -> bool:
-        """Return whether the caller may go on at once, and count it."""
+    def __len__(self) -> int:
+        """Return how many wait."""
+        return sum(map(len, self._lanes.values()))
+
+    def has_place(self, size: int = 0) -> bool:
+        """Return whether the caller may go on at once with so many bytes, and count it."""
         if not self._is_turning:
             self._is_turning = True
             self._loop.call_soon(self._turn)
-        if not self._left or self._queue or self._loop.time() < self._rests_until:
+        if self._left <= 0 or self._lanes or self._loop.time() < self._rests_until:
             return False
-        self._left -= 1
+        self._left -= 1 + size // WEIGHT
         return True
 
-    def queue(self, go_on: Pass) -> None:
-        """Call `go_on` in one of the next turns. It must not raise."""
-        self._queue.append(go_on)
+    def queue(self, lane: str, go_on: Pass, size: int = 0) -> None:
+        """Call `go_on` in one of the next turns. It must not raise.
 
-    @contextmanager
-    def working(self) -> Iterator[None]:
-        """Count the time of the block as time that strangers have kept the loop."""
-        began = self._loop.time()
-        try:
-            yield
-        finally:
-            ended = self._loop.time()
-            self._rests_until = max(ended, self._rests_until) + REST * (ended - began)
+        Args:
+            lane: the address that it is done for.
+        """
+        if (queue := self._lanes.get(lane)) is None:
+            queue = self._lanes[lane] = deque()
+        queue.append((go_on, size))
+
+    def kept(self, seconds: float) -> None:
+        """Note that what passed has kept the loop so long."""
+        if self._rest:
+            now = self._loop.time()
+            self._rests_until = min(max(now, self._rests_until) + self._rest * seconds, now + LONGEST_REST)
 
     def _turn(self) -> None:
-        self._left = PER_TURN
-        while self._queue and self._left and self._loop.time() >= self._rests_until:
-            self._left -= 1
-            self._queue.popleft()()
-        self._is_turning = bool(self._queue)
-        if self._is_turning:
+        self._left = self._per_turn
+        while self._lanes and self._left > 0 and self._loop.time() >= self._rests_until:
+            lane, queue = self._lanes.popitem(last=False)
+            go_on, size = queue.popleft()
+            self._left -= 1 + size // WEIGHT
+            if queue:
+                self._lanes[lane] = queue
+            go_on()
+        self._is_turning = bool(self._lanes)
+        if not self._is_turning:
+            self._left = self._per_turn
+        elif self._rest:
             self._loop.call_at(self._rests_until, self._turn)
         else:
-            self._left = PER_TURN
+            self._loop.call_soon(self._turn)
+
+
+@types.coroutine
+def in_steps(work: Coroutine[Any, Any, T], kept: Callable[[float], None]) -> Generator[Any, Any, T]:
+    """Run a coroutine, and tell `kept` for how long each of its steps has kept the loop."""
+    step: Callable[[Any], Any] = work.send
+    sent: Any = None
+    while True:
+        began = time.thread_time()
+        try:
+            waits_for = step(sent)
+        except StopIteration as end:
+            return end.value
+        finally:
+            kept(time.thread_time() - began)
+        try:
+            step, sent = work.send, (yield waits_for)
+        except BaseException as error:  # noqa: BLE001 - it is cancelled, which `work` must see
+            step, sent = work.throw, error

@@ -437,7 +437,9 @@ async def test_an_event_that_comes_as_the_client_goes_is_not_lost(served: Served
     """Both are known by the time the poll wakes up: the client's end decides."""
     bob = await served.register("bob")
     _, writer = await asyncio.open_connection("127.0.0.1", served.network.port)
-    writer.write(f"GET /api/poll?agent_id=bob&secret={bob}&wait=60 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    writer.write(
+        f"GET /api/poll?agent_id=bob&secret={bob}&wait=60 HTTP/1.1\r\nHost: x\r\nTE: trailers\r\n\r\n".encode()
+    )
     await until(lambda: served.waits("bob"))
     assert served.network._parts is not None
     [server] = [server for server in served.network._parts.servers._servers if server.server_state.tasks]

@@ -39,8 +39,17 @@ async def served(shared: Served) -> AsyncIterator[Served]:
 class Wire:
     """A connection to the port, byte by byte, and the server's end of it."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, protocol: HttpProtocol) -> None:
-        self.reader, self.writer, self.protocol = reader, writer, protocol
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, served: Served) -> None:
+        self.reader, self.writer = reader, writer
+        assert served.network._parts is not None
+        self._server = served.network._parts.servers._servers[0]
+
+    @property
+    def protocol(self) -> HttpProtocol:
+        """The server's end, which is there from the first byte on."""
+        mine = self.writer.get_extra_info("sockname")
+        [found] = [each for each in self._server._protocols() if each.client == mine]
+        return found
 
     async def answer(self) -> bytes:
         """Return the next answer, head and body."""
@@ -57,15 +66,9 @@ class Wire:
 
 @asynccontextmanager
 async def wire(served: Served) -> AsyncIterator[Wire]:
-    assert served.network._parts is not None
-    connections = served.network._parts.servers._servers[0].server_state.connections
-    before = set(connections)
     reader, writer = await asyncio.open_connection("127.0.0.1", served.network.port)
     try:
-        await until(lambda: len(connections) > len(before))
-        [protocol] = set(connections) - before
-        assert isinstance(protocol, HttpProtocol)
-        yield Wire(reader, writer, protocol)
+        yield Wire(reader, writer, served)
     finally:
         writer.transport.abort()
 
@@ -79,7 +82,7 @@ async def alices(served: Served) -> AsyncIterator[tuple[Wire, str]]:
 
 async def registered(opened: Wire, **proof: str) -> str:
     """Register alice on this connection. Return her secret."""
-    answer = await opened.ask(post("/api/register", {"agent_id": "alice", **proof}))
+    answer = await opened.ask(post("/api/register", {"agent_id": "alice", **proof}, LONG_WAY))
     return json.loads(answer.partition(b"\r\n\r\n")[2])["secret"]
 
 
@@ -137,6 +140,12 @@ LONG_WAY = "TE: trailers"  # a header that no ordinary request has
         ("GET", "/api/poll?agent_id=alice&secret=wrong", None),
         ("GET", "/api/poll", None),
         ("GET", "/api/poll?agent_id=alice&wait=x", None),
+        ("POST", "/api/register", b'{"agent_id": "alice"}'),
+        ("POST", "/api/register", b'{"agent_id": "mod:wiki"}'),
+        ("POST", "/api/register", b'{"agent_id": "bob", "agent_group": "nobody"}'),
+        ("POST", "/api/register", b'{"agent_id": "a b"}'),
+        ("POST", "/api/register", b'{"agent_id": "bob", "metadata": "x"}'),
+        ("POST", "/api/register", b"[]"),
         ("GET", "/api/health", None),
         ("GET", "/api/health?agent_id=nobody", None),
     ],
@@ -173,10 +182,21 @@ async def test_headers_prove_who_polls(served: Served) -> None:
         assert alice.protocol.answered == 1
 
 
-async def test_strangers_take_the_long_way(served: Served) -> None:
+async def test_an_agent_that_registers_on_the_short_way_is_known_as_on_the_long_one(served: Served) -> None:
+    for way in ((), (LONG_WAY,)):
+        async with wire(served) as alice:
+            answer = await alice.ask(post("/api/register", {"agent_id": "alice"}, *way))
+            secret = json.loads(answer.partition(b"\r\n\r\n")[2])["secret"]
+            assert alice.protocol.answered == (0 if way else 1)
+            assert alice.protocol.app_state["connection"].holder == "agent alice"
+            assert b'"i":1' in await alice.ask(post("/api/send_event", ping(secret)))
+        await served.forget_agents()
+
+
+async def test_strangers_take_the_short_way_as_well(served: Served) -> None:
     async with wire(served) as stranger:
         assert (await stranger.ask(get("/api/health"))).startswith(b"HTTP/1.1 200 OK\r\n")
-        assert stranger.protocol.answered == 0
+        assert stranger.protocol.answered == 1
 
 
 async def test_behind_a_trusted_proxy_the_forwarded_address_counts(
@@ -283,13 +303,14 @@ async def test_a_body_that_stalls_is_dismissed(make_network: Make, monkeypatch: 
 
 async def test_a_connection_rests_as_long_as_any_other(served: Served) -> None:
     async with wire(served) as alice:
+        await alice.ask(get("/api/health"))
         alice.protocol.timeout_keep_alive = 0.05  # type: ignore[assignment]
-        secret = await registered(alice)
+        secret, protocol = await registered(alice), alice.protocol
         poll = get(f"/api/poll?agent_id=alice&secret={secret}&wait=0.2")
         assert b'"messages":[]' in await alice.ask(poll)
         async with asyncio.timeout(10):
             assert await alice.reader.read() == b""
-        assert alice.protocol.answered == 1
+        assert protocol.answered == 2
 
 
 # -- the end

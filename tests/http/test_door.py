@@ -18,8 +18,7 @@ from modvisor.supervisor import AgentNetwork, Event
 from modvisor.supervisor.http import connection as connection_file
 from modvisor.supervisor.http import door as door_file
 from modvisor.supervisor.http import embedded
-from modvisor.supervisor.http import turnstile as turnstile_file
-from modvisor.supervisor.http.connection import Rank
+from modvisor.supervisor.http.places import Rank
 from tests.conftest import until
 from tests.http.serving import Served, serving
 
@@ -246,11 +245,11 @@ async def test_members_that_come_at_once_from_one_address_are_all_let_in(make_ne
 async def test_what_waits_at_the_turnstile_waits_for_us_and_not_for_its_client(
     make_network: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turnstile_file, "REST", 1000.0)  # so that the queue hardly moves
+    monkeypatch.setattr(door_file, "STRANGERS_REST", 1000.0)  # so that the queue hardly moves
     async with open_port(make_network, header_timeout=0.1) as served, clients(served, 12) as opened:
         for _, writer in opened:
             writer.write(GET)
-        await until(lambda: len(door_of(served).turnstile._queue) > 3)
+        await until(lambda: len(door_of(served).turnstile) > 3)
         assert (await opened[-1][0].readline()) == b"HTTP/1.1 200 OK\r\n"
         assert not door_of(served).dismissed
 
@@ -298,12 +297,12 @@ async def test_strangers_take_turns_and_nobody_is_forgotten(make_network: Make) 
         turnstile = door_of(served).turnstile
         for _, writer in opened:
             writer.write(GET * 3)
-        await until(lambda: bool(turnstile._queue))
+        await until(lambda: len(turnstile) > 0)
         alice = await served.register("alice")
         assert (await served.poll("alice", alice))["success"]
         for reader, _ in opened:
             for _ in range(3):
                 assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
                 await reader.readuntil(b'"agents":{}}}')
-        assert not turnstile._queue
+        assert not len(turnstile)
         assert not turnstile._is_turning

@@ -305,7 +305,8 @@ async def test_the_end_comes_soon_whatever_is_open(make_network: Make, write_mod
         following = asyncio.create_task(read("/admin/v1/mods/talker/log?follow=1"))
         _, uploading = await asyncio.open_connection("127.0.0.1", network.port)
         uploading.write(
-            b"POST /api/send_event HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
+            b"POST /api/send_event HTTP/1.1\r\nHost: x\r\nTE: trailers\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 500\r\n\r\n{"
         )
         _, idle = await asyncio.open_connection("127.0.0.1", network.port)
         await until(lambda: served.waits("bob") and served.requests_in_flight() == 5)
