@@ -23,7 +23,7 @@ from .protocol import READ_SIZE, HttpProtocol, last_words
 from .turnstile import Turnstile
 
 WINDOW = 10.0
-"""Seconds over which the floor of bytes per second is measured."""
+"""Seconds over which the floor of bytes per second (`http.min_rate`) is measured. Its documentation names them."""
 
 
 class Phase(enum.Enum):
@@ -92,12 +92,14 @@ class Connection(asyncio.BufferedProtocol):
             self.http.ordinary_received(data)
         elif self._unread:
             self._unread += data
+            self.http.transport.pause_reading()
         elif self._has_passed or self._turnstile.has_place(nbytes):
             self._has_passed = False
             self._count(partial(self.http.ordinary_received, data))
         else:
             self._unread = data
-            self.http.transport.pause_reading()
+            if self.rank is Rank.STRANGER:  # an agent hardly ever sends more before it is answered
+                self.http.transport.pause_reading()
             self._queue(self._turnstile, self._read, nbytes)
 
     def _read(self) -> None:
@@ -141,6 +143,9 @@ class Connection(asyncio.BufferedProtocol):
             self._count(work)
 
     def _count(self, work: Callable[[], None]) -> None:
+        if self.rank is not Rank.STRANGER:
+            work()
+            return
         began = time.thread_time()
         work()
         self.kept(time.thread_time() - began)

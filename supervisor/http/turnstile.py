@@ -30,12 +30,13 @@ class Turnstile:
 
     Args:
         per_turn: pieces that are read in one turn; large ones count several times, see `WEIGHT`.
-        rest: after it has kept the loop, nobody passes for so many times as long.
+        share: returns the part of the loop's time that may be taken: after what has passed has kept the
+            loop, nobody passes for a while. 1: there is no rest.
     """
 
-    def __init__(self, per_turn: int, rest: float) -> None:
+    def __init__(self, per_turn: int, share: Callable[[], float] = lambda: 1.0) -> None:
         self._loop = asyncio.get_running_loop()
-        self._per_turn, self._rest = per_turn, rest
+        self._per_turn, self._share = per_turn, share
         self._lanes: OrderedDict[str, deque[tuple[Pass, int]]] = OrderedDict()
         self._left = per_turn
         self._is_turning = False
@@ -50,7 +51,7 @@ class Turnstile:
         if not self._is_turning:
             self._is_turning = True
             self._loop.call_soon(self._turn)
-        if self._left <= 0 or self._lanes or self._loop.time() < self._rests_until:
+        if self._left <= 0 or self._lanes or (self._rests_until and self._loop.time() < self._rests_until):
             return False
         self._left -= 1 + size // WEIGHT
         return True
@@ -67,9 +68,10 @@ class Turnstile:
 
     def kept(self, seconds: float) -> None:
         """Note that what passed has kept the loop so long."""
-        if self._rest:
+        rest = seconds / self._share() - seconds
+        if rest > 0:
             now = self._loop.time()
-            self._rests_until = min(max(now, self._rests_until) + self._rest * seconds, now + LONGEST_REST)
+            self._rests_until = min(max(now, self._rests_until) + rest, now + LONGEST_REST)
 
     def _turn(self) -> None:
         self._left = self._per_turn
@@ -83,7 +85,7 @@ class Turnstile:
         self._is_turning = bool(self._lanes)
         if not self._is_turning:
             self._left = self._per_turn
-        elif self._rest:
+        elif self._loop.time() < self._rests_until:
             self._loop.call_at(self._rests_until, self._turn)
         else:
             self._loop.call_soon(self._turn)

@@ -337,10 +337,9 @@ async def test_an_event_that_comes_as_the_client_goes_is_not_lost(served: Served
 
 
 async def test_when_the_server_stops_polls_end_and_other_requests_are_told(
-    make_network: Make, write_mod: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    make_network: Make, write_mod: Callable[..., str]
 ) -> None:
-    monkeypatch.setattr(embedded, "GRACE", 0.1)
-    network = make_network({"port": 0}, mods=[write_mod("talker", TALKER)])
+    network = make_network({"port": 0}, http={"stop_timeout": 0.1}, mods=[write_mod("talker", TALKER)])
     async with serving(network) as served, wire(served) as poller, wire(served) as sender:
         secret = await registered(sender, secret=await registered(poller))
         poller.writer.write(get(f"/api/poll?agent_id=alice&secret={secret}&wait=60"))

@@ -23,7 +23,7 @@ async def turns(number: int) -> None:
 
 
 async def test_in_one_turn_some_pass_and_the_others_in_the_next_ones() -> None:
-    turnstile, passed = Turnstile(4, 0.0), list[int]()
+    turnstile, passed = Turnstile(4), list[int]()
     for number in range(20):
         if turnstile.has_place():
             passed.append(number)
@@ -37,7 +37,7 @@ async def test_in_one_turn_some_pass_and_the_others_in_the_next_ones() -> None:
 
 
 async def test_who_sends_little_does_not_wait_behind_who_sends_much() -> None:
-    turnstile, passed = Turnstile(1, 0.0), list[str]()
+    turnstile, passed = Turnstile(1), list[str]()
     for _ in range(1000):
         turnstile.queue("flooder", partial(passed.append, "flooder"))
     turnstile.queue("honest", partial(passed.append, "honest"))
@@ -47,14 +47,14 @@ async def test_who_sends_little_does_not_wait_behind_who_sends_much() -> None:
 
 
 async def test_a_large_piece_takes_the_places_of_several() -> None:
-    turnstile = Turnstile(4, 0.0)
+    turnstile = Turnstile(4)
     assert turnstile.has_place(8 * WEIGHT)
     assert not turnstile.has_place()
 
 
 async def test_what_kept_the_loop_is_followed_by_a_rest_but_not_by_a_long_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turnstile_file, "LONGEST_REST", 0.2)
-    turnstile, passed = Turnstile(4, 3.0), list[float]()
+    turnstile, passed = Turnstile(4, lambda: 0.25), list[float]()
     loop = asyncio.get_running_loop()
     turnstile.kept(1000.0)
     rested = loop.time()
