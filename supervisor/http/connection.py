@@ -95,7 +95,10 @@ class Connection(asyncio.BufferedProtocol):
             self.http.transport.pause_reading()
         elif self._has_passed or self._turnstile.has_place(nbytes):
             self._has_passed = False
-            self._count(partial(self.http.ordinary_received, data))
+            if self.rank is Rank.STRANGER:
+                self._count(partial(self.http.ordinary_received, data))
+            else:
+                self.http.ordinary_received(data)
         else:
             self._unread = data
             if self.rank is Rank.STRANGER:  # an agent hardly ever sends more before it is answered

@@ -40,9 +40,10 @@ AT_ONCE = 200  # connections that are looked at in one turn of the loop
 CLOSED_AT_ONCE = 20  # connections that are closed in one turn of the loop
 REPORT_EVERY = 60.0  # seconds between two lines of the log that say who was dismissed
 
-STRANGERS_PER_TURN, GUESTS_PER_TURN = 4, 16
+STRANGERS_PER_TURN, GUESTS_PER_TURN = 4, 64
 """Small pieces that are read in one turn of the loop. Guests are agents that nobody vouches for. They
-need no rest: when nobody else has something to do, the loop turns again at once."""
+need no rest: when nobody else has something to do, the loop turns again at once. Sixteen at once took
+8 % more CPU for a request: what is sent to a mod in one turn leaves together."""
 
 # None of these is a key of the network file: they say how long one turn of the loop is (some
 # milliseconds), which is nothing that one network needs otherwise than another.

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 Pass = Callable[[], None]
 
-WEIGHT = 2048
+WEIGHT = 1024
 """Bytes of a piece that count as one more: what is to be done for a piece grows with it."""
 
 LONGEST_REST = 0.25  # seconds; one costly request must not keep all others waiting for long

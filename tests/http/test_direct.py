@@ -250,6 +250,13 @@ async def test_a_request_may_come_in_pieces(served: Served) -> None:
         assert (alice.protocol.answered, alice.protocol.is_reading) == (3, False)
 
 
+async def test_a_stranger_that_goes_in_the_middle_of_a_body_leaves_nothing(served: Served) -> None:
+    async with wire(served) as stranger:
+        stranger.writer.write(post("/api/register", {"agent_id": "alice"})[:-1])
+        await until(lambda: intake_of(served)._small > 0)
+    await until(lambda: intake_of(served)._small == 0)
+
+
 async def test_requests_that_come_at_once_are_answered_in_order(served: Served) -> None:
     async with alices(served) as (alice, secret):
         asked = [post("/api/send_event", ping(secret, payload={"i": number})) for number in range(9)]
