@@ -19,7 +19,6 @@ from typing import Any
 import msgpack
 
 from .errors import FrameTooLarge, LocalProtocolError, PipeBusy, RemoteProtocolError, Unserializable
-from .event import EventResponse
 from .messages import (
     LARGE,
     LENT_BYTES,
@@ -39,7 +38,16 @@ from .messages import (
 from .scanning import SCANNED, scan
 from .shared_memory import BEGIN, LARGE_BYTES, Borrowed, Lent
 from .stepwise import STEPWISE, StepwiseDecoder
-from .usual import EVENT_AT, EVENT_FRAME, EVENT_REST, EVENT_START, answer_frame, event_answer, event_request
+from .usual import (
+    EVENT_AT,
+    EVENT_FRAME,
+    EVENT_REST,
+    EVENT_START,
+    NOT_USUAL,
+    Answer,
+    read_answer,
+    read_request,
+)
 
 MAX_FRAME = 64 * 1024 * 1024
 """Default cap on one message, bytes: room for a payload of 16 MiB with overhead, small beside a
@@ -47,6 +55,10 @@ worker's memory limit."""
 
 MAX_REQUESTS = 10_000
 """Default cap on unanswered requests, each way: a silent peer must not fill our memory."""
+
+TURN_BYTES = 1024 * 1024
+"""Bytes copied from shared memory in one turn of the loop, and one message more. Without this cap a
+peer could make us copy without end, at no cost of its own."""
 
 _READ = 256 * 1024  # bytes of one read, unless a larger frame is expected
 _FIRST = 4 * 1024  # bytes of the first reads: pipes of mods that are hardly asked never need more
@@ -56,7 +68,17 @@ _WEIGHED = 512  # bytes of a request from which on its values are weighed; a sma
 _HEADER = struct.Struct(">I")
 _PLACE = struct.Struct(">QQ")  # of lent bytes: where they begin, how many they are
 _REST = 64 * 1024  # cap on a message without its lent bytes
-_ABANDONED = object()  # replaces a waiter that gave up
+_header, _event_frame = _HEADER.pack, EVENT_FRAME.pack
+
+
+class _Abandoned:
+    """Replaces a waiter that gave up: it gets no response."""
+
+    def done(self) -> bool:
+        return True
+
+
+_ABANDONED = _Abandoned()
 
 
 class FrameDecoder:
@@ -120,9 +142,9 @@ class FrameDecoder:
         """
         self._end = end = self._end + count
         self._was_full = end == len(self._buffer)
-        view, at, most = memoryview(self._buffer), self._start, self._max_frame
+        view, at, most, announced = memoryview(self._buffer), self._start, self._max_frame, _HEADER.unpack_from
         while end - at >= 4:
-            (length,) = _HEADER.unpack_from(view, at)
+            (length,) = announced(view, at)
             if length > most:
                 raise RemoteProtocolError(f"frame of {length} bytes announced; the cap is {most}")
             begin = at + 4
@@ -146,6 +168,7 @@ class Connection:
 
     Attributes:
         next_id: the id of our next request.
+        due: until when each waiter waits. An answered one is taken out.
     """
 
     def __init__(
@@ -154,16 +177,17 @@ class Connection:
         self.max_frame = max_frame
         self.max_requests = max_requests
         self._takes_events = takes_events
-        self._usual: Callable[[memoryview], Message | None] = event_request if takes_events else event_answer
+        self._read: Callable[[memoryview], Message] = read_request if takes_events else read_answer
         self.frames = FrameDecoder(max_frame)
         self.next_id = 0
         self._asked: dict[int, Any] = {}  # our unanswered requests, each with its waiter
+        self.due: dict[Any, float] = {}
         self._to_answer: dict[int, int] = {}  # the peer's unanswered requests, each with its weight
         self._weight = 0  # sum of these weights
         self._broken: RemoteProtocolError | None = None
-        self.borrowed = Borrowed()
+        self.borrowed = Borrowed(is_trusted=takes_events)  # whoever asks about events is the core
         self.lent: Lent | None = None  # where we lend large bytes, if the peer borrows
-        self._size_to_check = min(max_frame, LARGE) - EVENT_AT
+        self._size_to_check = min(max_frame + 1, LARGE)
         self._borrowing = 0  # bytes that the message being decoded has borrowed so far
         self.copied = 0  # bytes borrowed by all messages; the reader resets it
 
@@ -193,7 +217,7 @@ class Connection:
         """Frame a request. Return its id and the bytes.
 
         Args:
-            waiter: whoever waits for the response; it comes back as `Response.waiter`.
+            waiter: the future of the response; None: `received` yields it.
             has_large: ``params`` holds large bytes, see `ipc.shared_memory`.
 
         Raises:
@@ -210,39 +234,25 @@ class Connection:
 
     def event(self, packed: bytes, waiter: Any = None) -> tuple[int, bytes]:
         """Frame an `EVENT` request. The event is packed already, perhaps for several targets."""
-        asked, request_id = self._asked, self.next_id
+        asked, request_id, size = self._asked, self.next_id, EVENT_AT + len(packed)
         if len(asked) >= self.max_requests:
             raise self._busy()
         if self._broken is not None:
             raise self._useless()
-        if len(packed) >= self._size_to_check:
-            self._check_size(len(packed) + EVENT_AT, lambda: packed_weight(packed))
+        if size >= self._size_to_check:
+            self._check_size(size, lambda: packed_weight(packed))
         self.next_id = request_id + 1
         asked[request_id] = waiter
-        return request_id, EVENT_FRAME.pack(EVENT_AT + len(packed), EVENT_START, request_id, EVENT_REST) + packed
-
-    def answer(self, request_id: int, response: EventResponse | None) -> bytes | None:
-        """Frame the answer to an event, None if it is passed on. Return None: it is not of the usual form, see `respond`."""
-        data = answer_frame(request_id, response)
-        if data is None:
-            return None
-        if self._broken is not None:
-            raise self._useless()
-        if len(data) >= self._size_to_check:
-            self._check_size(len(data) - _HEADER.size, lambda: 0 if response is None else weight(response.data))
-        if (heavy := self._to_answer.pop(request_id, None)) is None:
-            raise self._not_open(request_id)
-        self._weight -= heavy
-        return data
+        return request_id, _event_frame(size, EVENT_START, request_id, EVENT_REST) + packed
 
     def respond(self, request_id: int, result: Any, *, has_large: bool = False) -> bytes:
         """Frame the answer to a request of the peer."""
-        return self._answer(request_id, [RESPONSE, request_id, None, result], has_large)
+        return self._answered(request_id, self._frame([RESPONSE, request_id, None, result], has_large))
 
     def refuse(self, request_id: int, code: str, message: str, details: dict[str, Any] | None = None) -> bytes:
         """Frame an error as the answer to a request of the peer."""
         error = {"code": str(code), "message": message, "details": details or {}}
-        return self._answer(request_id, [RESPONSE, request_id, error, None])
+        return self._answered(request_id, self._frame([RESPONSE, request_id, error, None]))
 
     def notify(self, method: str, params: Any) -> bytes:
         """Frame a notification."""
@@ -265,34 +275,48 @@ class Connection:
     # -- bytes in, messages out
 
     def received(self, count: int) -> Iterator[Message | None]:
-        """Check and yield the messages that end in the ``count`` bytes just put into `frames`.
+        """Check the messages that end in the ``count`` bytes just put into `frames`.
 
-        A large message is decoded in steps: between two of them, None is yielded, and others may be
-        served before the next is asked for.
+        Yields requests, notifications, and answers for which nobody waits. Every other answer
+        is handed to its waiter. A large message is decoded in steps: between two of them, None is
+        yielded, and others may be served before the next is asked for. So it is when `TURN_BYTES`
+        were copied.
 
         Raises:
             RemoteProtocolError: the peer broke the rules, now or earlier.
         """
         if self._broken is not None:
             raise RemoteProtocolError(f"the connection is of no further use: {self._broken}")
+        read, asked, due = self._read, self._asked, self.due
         try:
-            usual, asked = self._usual, self._asked
             for frame in self.frames.advance(count):
-                message = usual(frame)
+                size = len(frame)
+                try:
+                    message = read(frame) if size < STEPWISE else None
+                except NOT_USUAL:
+                    message = None
                 if message is None:
                     message = yield from self._unusual(frame)
-                elif type(message) is Request:
-                    self._accept(message, len(frame))
-                if type(message) is Response:
-                    waiter = asked.pop(message.id, self)
-                    if waiter is self:
-                        raise RemoteProtocolError(f"answer to request {message.id}, which is not open")
-                    if waiter is _ABANDONED:
-                        continue
-                    message.waiter = waiter
-                    if message.size <= _KEPT:
-                        message.frame = bytes(frame)
-                yield message
+                elif type(message) is Answer:
+                    message.frame = bytes(frame) if size <= _KEPT else None
+                else:
+                    self._accept(message.id, size)
+                if not isinstance(message, Response):
+                    yield message
+                    continue
+                try:
+                    waiter = asked.pop(message.id)
+                except KeyError:
+                    raise RemoteProtocolError(f"answer to request {message.id}, which is not open") from None
+                if waiter is None:
+                    yield message
+                    continue
+                due.pop(waiter, None)
+                if not waiter.done():
+                    waiter.set_result(message)
+                if self.copied > TURN_BYTES:
+                    self.copied = 0
+                    yield None
         except RemoteProtocolError as error:
             self._broken = error
             raise
@@ -307,18 +331,18 @@ class Connection:
         else:
             decoder = StepwiseDecoder(frame, self._borrow)
             yield from decoder.steps()
-            message, heavy = shaped(decoder.value, size), size + decoder.weight
+            message, heavy = shaped(decoder.value), size + decoder.weight
         if self._borrowing:
             size += self._borrowing
             self.copied += self._borrowing
             self._borrowing = 0
             self.borrowed.give_back()
         if type(message) is Response:
-            message.size = size
+            message.frame = bytes(frame) if size <= _KEPT else None
         elif type(message) is Request:
             if heavy is None:
                 heavy = size if size < _WEIGHED else max(size, weight(message.params))
-            self._accept(message, heavy)
+            self._accept(message.id, heavy)
         return message
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> list[Message]:
@@ -333,20 +357,21 @@ class Connection:
             view = view[count:]
         return messages
 
-    def _accept(self, request: Request, heavy: int) -> None:
+    def _accept(self, request_id: int, heavy: int) -> None:
         to_answer = self._to_answer
-        if request.id in to_answer:
-            raise RemoteProtocolError(f"request id {request.id} is used twice")
+        if request_id in to_answer:
+            raise RemoteProtocolError(f"request id {request_id} is used twice")
         if len(to_answer) >= self.max_requests:
             raise RemoteProtocolError(f"{len(to_answer)} requests are unanswered; the cap is {self.max_requests}")
-        to_answer[request.id] = heavy
+        to_answer[request_id] = heavy
         self._weight += heavy
 
-    def _answer(self, request_id: int, message: list[Any], has_large: bool = False) -> bytes:
-        if request_id not in self._to_answer:
-            raise self._not_open(request_id)
-        data = self._frame(message, has_large)
-        self._weight -= self._to_answer.pop(request_id)
+    def _answered(self, request_id: int, data: bytes) -> bytes:
+        """Note that a request of the peer is answered by this frame."""
+        try:
+            self._weight -= self._to_answer.pop(request_id)
+        except KeyError:
+            raise LocalProtocolError(f"request {request_id} is not open: answered already, or never asked") from None
         return data
 
     def _borrow(self, code: int, data: bytes) -> Any:
@@ -378,9 +403,9 @@ class Connection:
         except Unserializable:
             pack(message[-1])  # names the place in the params or the result, not in the frame
             raise
-        if len(body) > self.max_frame or len(body) >= LARGE:
+        if len(body) >= self._size_to_check:
             self._check_size(len(body), lambda: weight(message[-1]))
-        return _HEADER.pack(len(body)) + body
+        return _header(len(body)) + body
 
     def _check_size(self, size: int, weigh: Callable[[], int]) -> None:
         """Raise `FrameTooLarge` for a message that the peer would refuse, ending the connection."""
@@ -390,10 +415,6 @@ class Connection:
             raise FrameTooLarge(
                 f"message of {size} bytes, whose values take up {heavy} bytes of memory; the cap is {MAX_UNPACKED}"
             )
-
-    @staticmethod
-    def _not_open(request_id: int) -> LocalProtocolError:
-        return LocalProtocolError(f"request {request_id} is not open: answered already, or never asked")
 
     def _busy(self) -> PipeBusy:
         return PipeBusy(f"{len(self._asked)} requests are unanswered; the cap is {self.max_requests}")
@@ -408,13 +429,16 @@ def _split_off(value: Any, parts: list[bytes], at: int) -> tuple[Any, int]:
     Returns:
         the data with a place for each of them, and where the next ones are to begin.
     """
-    kind = type(value)
-    if kind is bytes and len(value) >= LARGE_BYTES:
-        parts.append(value)
-        return msgpack.ExtType(LENT_BYTES, _PLACE.pack(at, len(value))), at + len(value)
-    if kind is dict:
-        rest = {}
-        for key, item in value.items():
+    if type(value) is not dict:
+        return value, at
+    rest = {}
+    for key, item in value.items():
+        if type(item) is dict:
             rest[key], at = _split_off(item, parts, at)
-        return rest, at
-    return value, at
+        elif type(item) is bytes and len(item) >= LARGE_BYTES:
+            parts.append(item)
+            rest[key] = msgpack.ExtType(LENT_BYTES, _PLACE.pack(at, len(item)))
+            at += len(item)
+        else:
+            rest[key] = item
+    return rest, at

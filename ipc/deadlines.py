@@ -14,21 +14,25 @@ _PASS = 0.001  # seconds between two looks at who is due, at least
 class Deadlines:
     """Raises TimeoutError in futures that are not done by their deadline, within a millisecond.
 
+    Args:
+        due: where the deadlines stand; others may take them out.
+
     Attributes:
         due: the loop time of each future's deadline. To take one out is what `remove` does.
+        next: when the timer rings. No future is due before.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, due: dict[asyncio.Future[Any], float] | None = None) -> None:
         self._loop = loop
-        self.due: dict[asyncio.Future[Any], float] = {}
+        self.due = {} if due is None else due
         self._timer: asyncio.TimerHandle | None = None
-        self._next = float("inf")  # when the timer rings; no future is due before
+        self.next = float("inf")
 
     def add(self, future: asyncio.Future[Any], due: float) -> None:
         """Let ``future`` wait until loop time ``due``. Call `remove` when it is done."""
         self.due[future] = due
-        if due < self._next:
-            self._ring_at(due)
+        if due < self.next:
+            self.ring_at(due)
 
     def remove(self, future: asyncio.Future[Any]) -> None:
         """Forget a future. The timer stays: when it rings, it is set for the next one due."""
@@ -40,18 +44,19 @@ class Deadlines:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _ring_at(self, due: float) -> None:
+    def ring_at(self, due: float) -> None:
+        """Let the timer ring at loop time ``due``."""
         if self._timer is not None:
             self._timer.cancel()
-        self._next = due
+        self.next = due
         self._timer = self._loop.call_at(due, self._ring)
 
     def _ring(self) -> None:
-        self._timer, self._next = None, float("inf")
+        self._timer, self.next = None, float("inf")
         now = self._loop.time()
         for future in [future for future, due in self.due.items() if due <= now]:
             del self.due[future]
             if not future.done():
                 future.set_exception(TimeoutError())
         if self.due:
-            self._ring_at(max(min(self.due.values()), now + _PASS))
+            self.ring_at(max(min(self.due.values()), now + _PASS))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -21,6 +20,10 @@ MAX_DEPTH = 100
 MAX_EVENT_ID = 256
 """Characters of an id. Ids of answered events are remembered; they are not a place for data."""
 
+
+MAX_KNOWN = 8192
+"""Combinations of names, ids and visibility that are remembered as checked. They come from outside,
+so there is a cap."""
 
 LEVELS = 5
 """Levels of containers up to which a value is decoded straight into its place, see `usual`."""
@@ -108,7 +111,7 @@ class Event(Record):
     attempt: int = 1
 
     def __post_init__(self) -> None:
-        # Most events pass by one look at what is remembered of their names.
+        # Most events have names that were checked before.
         timeout = self.timeout
         if (
             type(self.payload) is dict
@@ -121,11 +124,11 @@ class Event(Record):
             and type(self.visibility) is str
         ):
             try:
-                _check_names(self.event_name, self.source_id, self.destination_id, self.visibility)
+                if (self.event_name, self.source_id, self.destination_id, self.visibility) in _known_names:
+                    return
             except TypeError:  # an id that cannot be hashed
-                self._check_fields()
-        else:
-            self._check_fields()
+                pass
+        self._check_fields()
 
     def _check_fields(self) -> None:
         """Check one field after the other. Raise `InvalidEvent`, which names the first wrong one."""
@@ -145,6 +148,9 @@ class Event(Record):
         _check_visibility(self.visibility)
         if not _is_number(self.timestamp):
             raise _wrong("timestamp", "Unix seconds", self.timestamp)
+        if len(_known_names) >= MAX_KNOWN:
+            _known_names.clear()
+        _known_names.add((self.event_name, self.source_id, self.destination_id, self.visibility))
 
     @property
     def source(self) -> Address | None:
@@ -340,6 +346,7 @@ def _containers_in(containers: list[Any]) -> list[Any]:
     return found
 
 
+_known_names: set[tuple[Any, ...]] = set()  # event_name, source_id, destination_id, visibility
 _FEW = 16  # up to so many items, a loop is as fast
 _CONTAINERS = frozenset({dict, list, tuple})
 _FIELDS = {field.name: field for field in dataclasses.fields(Event)}  # type: ignore[arg-type]
@@ -370,14 +377,6 @@ _CHECKED_TEXT = {
     name: " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
     for name, kinds in _CHECKED.items()
 }
-
-
-@lru_cache(maxsize=8192)
-def _check_names(event_name: str, source_id: Any, destination_id: Any, visibility: str) -> None:
-    check_event_name(event_name)
-    _check_address("source_id", source_id)
-    _check_address("destination_id", destination_id)
-    _check_visibility(visibility)
 
 
 def _check_visibility(value: Any) -> None:

@@ -57,7 +57,7 @@ class Request(Record):
     """A request.
 
     Attributes:
-        params: a map or None; of an event that was read in one pass, the `Event` (see `usual`).
+        params: a map or None; of an event that was read in one pass, a record (see `usual`).
     """
 
     id: int
@@ -70,17 +70,13 @@ class Response(Record):
     """A response.
 
     Attributes:
-        result: of an event that was answered, and read in one pass, the `EventResponse`.
-        size: bytes of its frame, borrowed bytes included: what it costs to remember.
-        waiter: what was passed with the request, see `Connection.request`.
+        result: a value; of an event's answer that was read in one pass, a record (see `usual`).
         frame: the frame itself, if it is small.
     """
 
     id: int
     error: dict[str, Any] | None
     result: Any
-    size: int
-    waiter: Any = None
     frame: bytes | None = None
 
 
@@ -213,17 +209,17 @@ def not_a_value(size: int, error: Exception) -> RemoteProtocolError:
 
 def decode(frame: bytes | bytearray | memoryview, ext_hook: Callable[[int, bytes], Any] = msgpack.ExtType) -> Message:
     """Return the message in one frame; raise `RemoteProtocolError` if it has none of the shapes."""
-    return shaped(unpack(frame, ext_hook), len(frame))
+    return shaped(unpack(frame, ext_hook))
 
 
-def shaped(message: Any, frame_size: int) -> Message:
+def shaped(message: Any) -> Message:
     """Return the message that a frame's value stands for; raise `RemoteProtocolError` if none."""
     if type(message) is list and message:  # a match statement would take three times as long
         kind, size = message[0], len(message)
         if kind == RESPONSE and size == 4:
             _, id, error, result = message
             if type(id) is int and id >= 0 and (error is None or _is_error(error)):
-                return Response(id, error, result, frame_size)
+                return Response(id, error, result)
         elif kind == REQUEST and size == 4:
             _, id, method, params = message
             if type(id) is int and id >= 0 and type(method) is str and _is_params(params):

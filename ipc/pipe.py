@@ -16,11 +16,12 @@ from typing import Any
 from .connection import MAX_FRAME, MAX_REQUESTS, Connection
 from .deadlines import Deadlines
 from .errors import ModvisorError, PipeClosed, RequestFailed
-from .event import EventResponse
+from .event import Event, EventResponse
 from .messages import CANCEL, Response
 from .reading import NotificationHandler, PipeReader, RequestHandler
 from .shared_memory import has_large
 from .spinning import Spinner
+from .usual import Answered
 from .writing import HIGH_WATER, PipeWriter
 
 _FOR_LARGE = 10  # times the patience for a small message: large bytes are copied twice on their way
@@ -60,7 +61,7 @@ class Pipe(PipeReader, PipeWriter):
         self._sock = sock
         self._loop = asyncio.get_running_loop()
         self._connection = Connection(max_frame=max_frame, max_requests=max_requests, takes_events=takes_events)
-        self._deadlines = Deadlines(self._loop)
+        self._deadlines = Deadlines(self._loop, self._connection.due)
         self._spinner = spinner
         self._closed = None
         self._on_close = on_close
@@ -116,12 +117,19 @@ class Pipe(PipeReader, PipeWriter):
             raise _again(self._closed)
         future: asyncio.Future[Response] = self._loop.create_future()
         request_id, data = self._connection.event(packed, future)
-        self._write(data)
-        if self._closed is not None:
-            raise self._unsent(future)
-        self._deadlines.add(future, due)
-        if self._spinner is not None and self._connection.in_flight == 1:  # else it expects already
-            self._spinner.expect()
+        if self._corked:  # it leaves with the others of this turn
+            self._out.append(data)
+            self.buffered += len(data)
+        else:
+            self._write(data)
+            if self._closed is not None:
+                raise self._unsent(future)
+            if self._spinner is not None and self._connection.in_flight == 1:  # else it expects already
+                self._spinner.expect()
+        deadlines = self._deadlines
+        deadlines.due[future] = due  # as `Deadlines.add`, without a call
+        if due < deadlines.next:
+            deadlines.ring_at(due)
         return request_id, future
 
     def _lent_some(self) -> None:
@@ -145,8 +153,8 @@ class Pipe(PipeReader, PipeWriter):
             raise
         if (error := response.error) is not None:
             raise RequestFailed(error["message"], code=error["code"], **keywords(error["details"]))
-        if type(response.result) is EventResponse:  # it was read as the answer to an event, and is none
-            response.result = {"response": response.result.to_dict()}
+        if type(response.result) is Answered:  # it was read as the answer to an event, and is none
+            response.result = {"response": response.result.response.to_dict()}
         return response
 
     def give_up(
@@ -191,15 +199,16 @@ class Pipe(PipeReader, PipeWriter):
             if has_large:
                 self._lent_some()
 
-    def answer(self, request_id: int, response: EventResponse | None) -> None:
-        """Answer an event, or pass it on with None; raise as `respond` does."""
-        if self._closed is not None:
-            return
-        data = self._connection.answer(request_id, response)
-        if data is not None:
-            self._write(data)
-        elif response is not None:
-            self.respond(request_id, {"response": response.to_dict()}, has_large=has_large(response.data))
+    def answer(self, request_id: int, answer: EventResponse | Event | None) -> None:
+        """Answer an event, or pass it on, changed or with None; raise as `respond` does."""
+        if answer is None:
+            self.respond(request_id, None)
+        elif isinstance(answer, Event):
+            self.respond(request_id, {"event": answer.to_dict()})
+        elif has_large(answer.data):
+            self.respond(request_id, {"response": answer.to_dict()}, has_large=True)
+        elif self._closed is None:
+            self._write(self._connection.respond(request_id, {"response": answer.to_dict()}))
 
     def refuse(self, request_id: int, code: str, message: str, details: dict[str, Any] | None = None) -> None:
         """Answer a request with an error."""

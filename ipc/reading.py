@@ -17,10 +17,10 @@ import termios
 from collections.abc import Callable, Iterator
 
 from . import shared_memory
-from .connection import Connection
+from .connection import TURN_BYTES, Connection
 from .deadlines import Deadlines
 from .errors import ModvisorError, PipeBroken, ProtocolError, RemoteProtocolError
-from .messages import Message, Notification, Request, Response
+from .messages import Message, Notification, Request
 from .spinning import Spinner
 
 TURN = 16
@@ -28,10 +28,6 @@ TURN = 16
 it sets off, so a peer that sends without end holds the loop for about a millisecond at a time.
 Everybody else has a turn between two such turns. Responses are not counted: there are no more of
 them than we asked for."""
-
-TURN_BYTES = 1024 * 1024
-"""Bytes copied from shared memory in one turn, and one message more. Without this cap a peer could
-make us copy without end, at no cost of its own."""
 
 RATE = 20_000.0
 BURST = 20_000.0
@@ -174,23 +170,20 @@ class PipeReader:
         unread = self._unread
         assert unread is not None
         self._is_in_steps = False
-        due, connection = self._deadlines.due, self._connection
+        connection, on_request = self._connection, self._on_request
         try:
             for message in unread:
                 if message is None:  # a large message is being decoded: others have their turn
                     self._is_in_steps = True
                     return most
-                if type(message) is Response:
-                    waiter = message.waiter
-                    message.waiter = None  # a circle of references would be left to the collector
-                    due.pop(waiter, None)
-                    if not waiter.done():
-                        waiter.set_result(message)
-                else:
-                    self._handle(message)
-                    most -= 1
-                    if most == 0 or self._pause or self._closed is not None:
-                        return most
+                if isinstance(message, Request):
+                    on_request(message)
+                elif type(message) is Notification:
+                    self.charge()
+                    self._on_notification(message)
+                most -= 1
+                if most == 0 or self._pause or self._closed is not None:
+                    return most
                 if connection.copied > TURN_BYTES:
                     connection.copied = 0
                     return most
@@ -203,13 +196,6 @@ class PipeReader:
         if self._unread is unread:  # else a loop inside a handler has read on
             self._unread = None
         return most
-
-    def _handle(self, message: Message) -> None:
-        if type(message) is Request:
-            self._on_request(message)
-        elif type(message) is Notification:
-            self.charge()
-            self._on_notification(message)
 
     def _read_the_rest(self) -> None:
         """Handle what lies in the pipe at this moment, and no more.

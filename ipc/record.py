@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     @dataclass_transform(field_specifiers=(dataclasses.field,))
     class Record:
+        def __init_subclass__(cls, array_like: bool = False, tag: int | None = None) -> None: ...
         def __copy__(self: T) -> T: ...
 
     def record(cls: type[T]) -> type[T]: ...
@@ -32,6 +33,9 @@ else:
 
         class Record:
             __slots__ = ()
+
+            def __init_subclass__(cls, **_how_msgspec_reads_it):
+                super().__init_subclass__()
 
             def __copy__(self):
                 """Return a copy with the same values, without the checks."""

@@ -138,6 +138,11 @@ class PipeWriter:
     def _batch(self) -> bytes:
         """Join the small messages at the head of the queue. The batch replaces them there."""
         out, parts, size = self._out, [], 0
+        if self.buffered <= _BATCH:
+            chunk = b"".join(out)
+            out.clear()
+            out.append(chunk)
+            return chunk
         while out and size + len(out[0]) <= _BATCH:
             part = out.popleft()
             parts.append(part)

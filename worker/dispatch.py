@@ -10,7 +10,7 @@ import linecache
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from typing import Any
 
@@ -63,8 +63,11 @@ class Dispatcher:
         self.patterns = tuple(patterns)
         self.observes = tuple(observes)
 
-    def ask(self, event: Event) -> Coroutine[Any, Any, tuple[Answer, str]]:
+    async def ask(self, event: Event, handlers: list[Handler] | None = None) -> tuple[Answer, str]:
         """Ask the handlers in turn until one answers. The later ones get an event that was changed.
+
+        Args:
+            handlers: ask these; None: those whose patterns match.
 
         Returns:
             the answer and the name of its handler. The answer is an `EventResponse`, a changed
@@ -73,14 +76,10 @@ class Dispatcher:
         Raises:
             HandlerFailed: a handler raised; the later ones are not asked.
         """
-        handlers = self._known.get(event.event_name)
-        if handlers is None:
+        if handlers is None and (handlers := self._known.get(event.event_name)) is None:
             if len(self._known) >= MAX_KNOWN:
                 self._known.clear()
             handlers = self._known[event.event_name] = self._asked.match(event.event_name)
-        return self._first_answer(handlers, event)
-
-    async def _first_answer(self, handlers: list[Handler], event: Event) -> tuple[Answer, str]:
         by = ""
         for handler in handlers:
             try:
@@ -110,7 +109,7 @@ class Dispatcher:
         failures = []
         for handler in handlers:
             try:
-                await self._first_answer([handler], event)
+                await self.ask(event, [handler])
             except HandlerFailed as failure:
                 failures.append(failure)
             except asyncio.CancelledError as error:

@@ -37,7 +37,7 @@ class Starter:
             the task that goes on with it; None when it has ended already.
         """
         host = self._host
-        if not host.is_free:
+        if not host.is_waiting or host.wake.done():  # as `is_free`, without a call
             return self._start_later(work)
         context = copy_context()
         host.is_waiting = False  # the work may run a loop inside the loop, which starts more work
@@ -46,7 +46,7 @@ class Starter:
             waits_for = context.run(work.send, None)
         except StopIteration:
             host.is_waiting = True
-            if not host.is_free:  # the work has cancelled its own task
+            if host.wake.done():  # the work has cancelled its own task
                 self._prepare()
             return None
         except BaseException:
@@ -87,7 +87,7 @@ class _Host:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._begun: tuple[Work, Context, Any] | None = None
-        self._wake: asyncio.Future[None] = loop.create_future()
+        self.wake: asyncio.Future[None] = loop.create_future()
         self.is_waiting = False
         self._context = copy_context()
         self.task = loop.create_task(self._live(), context=self._context)
@@ -95,7 +95,7 @@ class _Host:
     @property
     def is_free(self) -> bool:
         """Whether it waits for work. A task that has not run yet could lose it if cancelled."""
-        return self.is_waiting and not self._wake.done()
+        return self.is_waiting and not self.wake.done()
 
     def take(self, work: Work, context: Context, waits_for: Any) -> None:
         """Go on with work that was begun in this task and in ``context``.
@@ -106,14 +106,14 @@ class _Host:
         self._begun = work, context, waits_for
         # The host's own steps run the work: they are marked with its event.
         self._context.run(current_cause.set, context.get(current_cause))
-        if not self._wake.done():
-            self._wake.set_result(None)
+        if not self.wake.done():
+            self.wake.set_result(None)
 
     async def _live(self) -> None:
         self.is_waiting = True
         cancelled = False
         try:
-            await self._wake
+            await self.wake
         except CancelledError:  # perhaps meant for the work, before `take` was called
             if self._begun is None:
                 raise

@@ -33,6 +33,8 @@ from .context import Cause, current_cause
 words = memoryview(bytearray(SIZE)).cast("Q")
 """The memory: private until `install`."""
 
+_loop: asyncio.AbstractEventLoop | None = None  # the one whose callbacks are marked
+_network = -1  # pid of the supervisor
 _free = list(range(FIRST_THREAD, WORDS, 2))
 _of_thread: dict[int, int] = {}  # the event's word of each marked thread, by ident
 
@@ -49,7 +51,7 @@ def install(file: str, network: int) -> None:
     Args:
         network: pid of the supervisor.
     """
-    global words
+    global words, _loop, _network
     try:
         fd = os.open(file, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
@@ -57,11 +59,18 @@ def install(file: str, network: int) -> None:
     with suppress(OSError, ValueError):
         words = memoryview(mmap.mmap(fd, SIZE)).cast("Q")
         words[IN_USE] = 1
-        _mark_callbacks(asyncio.get_running_loop())
-        _mark_threads()
-        _mark_ends(network)
-        os.register_at_fork(after_in_child=_forget)
+        _loop, _network = asyncio.get_running_loop(), network
+        wrap()
     os.close(fd)
+
+
+@functools.lru_cache(maxsize=1)  # once for each process; the guardian does it for those that it forks
+def wrap() -> None:
+    """Wrap what is marked. Nothing is, until `install`."""
+    _mark_callbacks()
+    _mark_threads()
+    _mark_ends()
+    os.register_at_fork(after_in_child=_forget)
 
 
 def _forget() -> None:
@@ -91,8 +100,8 @@ def _batch(cause: Any) -> int:
 # -- the event loop
 
 
-def _mark_callbacks(loop: asyncio.AbstractEventLoop) -> None:
-    """Mark each callback of this loop while it runs.
+def _mark_callbacks() -> None:
+    """Mark each callback of the worker's loop while it runs.
 
     asyncio has no public hook for this. A task factory would have to wrap each coroutine, and the
     mod would see the wrapper. Every callback of a loop is run by `Handle._run`, a task's step and a
@@ -101,7 +110,8 @@ def _mark_callbacks(loop: asyncio.AbstractEventLoop) -> None:
     run = asyncio.Handle._run
 
     def _run(self: Any) -> None:
-        if self._loop is not loop:
+        loop = self._loop
+        if loop is not _loop:
             return run(self)
         context, marked = self._context, words
         cause, before = context.get(current_cause), marked[LOOP]
@@ -182,17 +192,17 @@ def _word_here() -> int:
 # -- calls for the end
 
 
-def _mark_ends(network: int) -> None:
+def _mark_ends() -> None:
     """Note whose handler asks the system to end this process or the network."""
 
     def is_ours(pid: Any) -> bool:
-        return isinstance(pid, int) and (pid <= 0 or pid in (os.getpid(), os.getppid(), network))
+        return isinstance(pid, int) and (pid <= 0 or pid in (os.getpid(), os.getppid(), _network))
 
     def group_is_ours(group: Any) -> bool:
-        return group in {0, *(os.getpgid(pid) for pid in (0, network) if _lives(pid))}
+        return group in {0, *(os.getpgid(pid) for pid in (0, _network) if _lives(pid))}
 
     def command_is_ours(command: Any) -> bool:
-        return _kills(command, {str(os.getpid()), str(network)})
+        return _kills(command, {str(os.getpid()), str(_network)})
 
     _note(os, "_exit", lambda *_: True)
     _note(os, "abort", lambda *_: True)

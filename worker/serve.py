@@ -19,10 +19,11 @@ from typing import Any
 from .. import ipc
 from ..ipc import messages
 from ..ipc.errors import Code, FrameTooLarge, LocalProtocolError, ModvisorError, RemoteProtocolError, Unserializable
-from ..ipc.event import Event, EventResponse
+from ..ipc.event import Event
 from ..ipc.messages import Hello, Notification, Request
 from ..ipc.pipe import HIGH_WATER, Pipe
 from ..ipc.shared_memory import is_possible
+from ..ipc.usual import Asked
 from . import limits, marking, pool_child, stdio
 from .context import current_cause
 from .crash import MAX_MESSAGE
@@ -126,14 +127,18 @@ class Worker:
         current_cause.set(request.id)
         marking.begin(request.id)
         try:
-            event = request.params
-            if type(event) is not Event:
-                event = Event.from_dict((event or {}).get("event"))
+            params = request.params
+            event = params.event if type(params) is Asked else Event.from_dict((params or {}).get("event"))
             answer, handler = await self._life.dispatcher().ask(event)
+            pipe = self._pipe
             # One after the other: many large answers would pile up before the core reads the first.
-            if self._pipe.buffered > HIGH_WATER:
-                await self._pipe.writable()
-            self._respond(request, answer, handler)
+            if pipe.buffered > HIGH_WATER:
+                await pipe.writable()
+            try:
+                pipe.answer(request.id, answer)
+            except (FrameTooLarge, Unserializable) as error:
+                told = f"handler {handler} answered with what cannot be sent: {error}"
+                raise HandlerFailed(told, code=error.code, handler=handler) from None
         except asyncio.CancelledError:
             self._refuse_cancelled(request)
         except ModvisorError as error:
@@ -146,16 +151,6 @@ class Worker:
             limits.reserve.hold()
         except BaseException as error:  # noqa: BLE001 - an answer of a class that cannot be read, say
             self._refuse_failed(request, error)
-
-    def _respond(self, request: Request, answer: EventResponse | Event | None, handler: str) -> None:
-        try:
-            if isinstance(answer, Event):
-                self._pipe.respond(request.id, {"event": answer.to_dict()})
-            else:
-                self._pipe.answer(request.id, answer)
-        except (FrameTooLarge, Unserializable) as error:
-            told = f"handler {handler} answered with what cannot be sent: {error}"
-            raise HandlerFailed(told, code=error.code, handler=handler) from None
 
     async def _observe(self, params: dict[str, Any]) -> dict[str, int]:
         return await self._give_each(params, self._life.dispatcher().observe)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
-from ...ipc.address import AGENT, CHANNEL, parse_address
+from ...ipc.address import CHANNEL, parse_address
 from ...ipc.errors import Code
 from ..config import AgentsConfig, GroupConfig
 from .agent import Agent
@@ -33,6 +33,9 @@ class Channels:
         commit: runs a change, and returns its result and a future. The future is done when all that
             the change told ``on_change`` is on disk, and raises if it is not. None: nothing is on
             disk.
+
+    Attributes:
+        by_source: each agent by what an event may name as its source, for the way of an event.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Channels:
         self._on_change = on_change
         self._now = now
         self._agents: dict[str, Agent] = {}
+        self.by_source: dict[str | None, Agent] = {}
         self._channels: dict[str, dict[str, None]] = {}  # name -> members in joining order
         self._memberships: dict[str, set[str]] = {}  # agent id -> names of its channels
         self._guests = Guests()
@@ -62,11 +66,6 @@ class Channels:
 
     def get(self, agent_id: str) -> Agent | None:
         return self._agents.get(agent_id)
-
-    def speaking(self, source_id: str) -> Agent | None:
-        """Return the agent that the source of an event names."""
-        source = parse_address(source_id)
-        return self._agents.get(source.id) if source.role == AGENT else None
 
     def seen(self, agent: Agent) -> None:
         """Note that the agent is alive, which puts off its expiry."""

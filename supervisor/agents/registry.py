@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from ...ipc.address import check_agent_id
+from ...ipc.address import AGENT, check_agent_id
 from ...ipc.errors import Code, RemoteProtocolError, Unserializable
 from ...ipc.messages import pack, unpack
 from ..config import AgentsConfig, GroupConfig
@@ -126,7 +126,14 @@ class AgentRegistry(Inboxes):
         if (present := self._agents.get(agent.agent_id)) is not None:
             self._guests.leave(present)
         self._agents[agent.agent_id] = agent
+        for source in _sources_of(agent.agent_id):
+            self.by_source[source] = agent
         self._guests.enter(agent)
+
+    def _drop(self, agent_id: str) -> Agent | None:
+        for source in _sources_of(agent_id):
+            self.by_source.pop(source, None)
+        return self._agents.pop(agent_id, None)
 
     def restore(self, agents: Iterable[Agent], channels: dict[str, list[str]]) -> None:
         """Take over the agents that the journal kept, with their secrets, groups and channels."""
@@ -140,7 +147,7 @@ class AgentRegistry(Inboxes):
 
     def unregister(self, agent_id: str) -> Agent | None:
         """Forget an agent and its memberships; None if no agent has this id."""
-        agent = self._agents.pop(agent_id, None)
+        agent = self._drop(agent_id)
         if agent is None:
             return None
         self._guests.leave(agent)
@@ -167,7 +174,7 @@ class AgentRegistry(Inboxes):
         if former is not None:
             self._enroll(former)
             return
-        del self._agents[agent.agent_id]
+        self._drop(agent.agent_id)
         self._guests.leave(agent)
         self.unsubscribe(agent)
         for name in list(self._memberships.get(agent.agent_id, ())):
@@ -321,6 +328,11 @@ def hash_secret(secret: str) -> bytes:
 
 def _has_secret(agent: Agent, secret: str | None) -> bool:
     return bool(secret) and hmac.compare_digest(agent.secret_hash, hash_secret(secret))
+
+
+def _sources_of(agent_id: str) -> tuple[str, str]:
+    """Return the two forms in which the source of an event may name an agent."""
+    return agent_id, f"{AGENT}:{agent_id}"
 
 
 def _end_polls(agent: Agent) -> None:

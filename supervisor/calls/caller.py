@@ -18,6 +18,7 @@ from ...ipc.event import Event, EventResponse
 from ...ipc.messages import EVENT, Response
 from ...ipc.pipe import HIGH_WATER, keywords
 from ...ipc.shared_memory import has_large
+from ...ipc.usual import Answer as UsualAnswer
 from ..config import AT_LEAST_ONCE, ModConfig
 from ..process import CrashReport
 from .admission import CUT_SHORT, Admission, Queue, Unanswered
@@ -108,11 +109,16 @@ class Caller(Admission):
             Unanswered: no usable answer; ``code`` says why.
             FrameTooLarge, Unserializable: the event itself cannot be sent to any mod.
         """
-        self.counters.events_in += 1
+        counters = self.counters
+        counters.events_in += 1
         journey.attempt = attempt
-        in_flight = self._free()
+        in_flight = self._in_flight
         if (
             in_flight is None
+            or self._admitted >= self._concurrency
+            or self._depth
+            or self._granted
+            or self._trial
             or self._has_turns
             or journey.parent is not None
             or journey.deaths is not None
@@ -131,11 +137,14 @@ class Caller(Admission):
                 raise
             finally:
                 in_flight.finished(request_id)
-            answer = self._answer(response)
+            if type(response) is not UsualAnswer or (answered := response.result) is None:
+                return self._answered(journey, response, started)
+            counters.latency.add(perf_counter() - started)
+            counters.answered += 1
+            journey.answer = response.frame
+            return answered.response
         except Exception as problem:  # noqa: BLE001 - it is raised again, unless the event may wait again
             place = await self._counted(self._after(problem, in_flight, journey, _NEW, started))
-        else:
-            return self._answered(journey, answer, response, started)
         finally:
             self._admitted -= 1
             if self._trial or self._depth:
@@ -162,11 +171,9 @@ class Caller(Admission):
                 started = perf_counter()
                 try:
                     response = await self._respond_to(in_flight, journey, has_turns=has_turns)
-                    answer = self._answer(response)
+                    return self._answered(journey, response, started)
                 except Exception as problem:  # noqa: BLE001 - as in `ask`
                     place = await self._after(problem, in_flight, journey, place, started)
-                else:
-                    return self._answered(journey, answer, response, started)
                 finally:
                     if not exempt:
                         self._leave(journey)
@@ -211,8 +218,9 @@ class Caller(Admission):
         finally:
             in_flight.finished(request_id)
 
-    def _answered(self, journey: Journey, answer: Answer, response: Response, started: float) -> Answer:
-        counters = self.counters
+    def _answered(self, journey: Journey, response: Response, started: float) -> Answer:
+        """Count what the worker answered, and return it."""
+        answer, counters = self._answer(response), self.counters
         counters.latency.add(perf_counter() - started)
         if type(answer) is EventResponse:
             counters.answered += 1
@@ -317,12 +325,13 @@ class Caller(Admission):
         if journey.seq is not None and in_flight.traces is not None:
             in_flight.traces.sends(pipe.next_id, journey.seq, journey.attempt)
         try:
-            packed = journey.usual
-            if packed is None and has_large(journey.event.payload):
+            if (packed := journey.usual) is not None:
+                asked = pipe.begin_event(packed, due)
+            elif has_large(journey.event.payload):
                 journey.own()
                 asked = pipe.begin(EVENT, {"event": journey.to_dict()}, due, has_large=True)
             else:
-                asked = pipe.begin_event(packed or journey.pack_the_long_way(), due)
+                asked = pipe.begin_event(journey.pack_the_long_way(), due)
         except (PipeBroken, PipeClosed):
             raise _NotSent from None
         in_flight.handling[asked[0]] = journey
@@ -351,8 +360,8 @@ class Caller(Admission):
     def _answer(self, response: Response) -> Answer:
         """Check and return what the worker answered: it is a stranger's data."""
         result, error = response.result, response.error
-        if type(result) is EventResponse:
-            return result
+        if type(response) is UsualAnswer:  # checked as it was read
+            return None if result is None else result.response
         if error is not None:
             code = error["code"] if error["code"] in _CODES else Code.HANDLER_ERROR
             raise self._failure(f"mod {self.mod_id}: {error['message']}", code, **keywords(error["details"]))

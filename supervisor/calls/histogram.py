@@ -2,24 +2,32 @@
 
 The method is that of the HDR histogram (Gil Tene, hdrhistogram.org). The width of a bucket grows
 with the value, so that the relative error is the same for 20 µs and for 20 s. Each power of two has
-eight buckets of equal width. The bucket of a value follows from the length of its binary form,
-without a logarithm or a search.
+eight buckets of equal width. The bucket of a value is found by bisection in C, among 248.
 """
 
 from __future__ import annotations
 
 import math
 from array import array
+from bisect import bisect_left
 
 _UNITS = 8_000_000.0
 """Units in a second: 1/8 µs, so that the eight buckets of the first octave (1 to 2 µs) are whole
 units wide."""
 
-_TOP = 2**33
-"""The first value out of range, in units: 1074 s. A network waits for nothing longer; if it does,
-`max` tells."""
+_BUCKETS = 30 * 8 + 8
+"""30 octaves from 1 µs up, and eight buckets of one unit below 1 µs. The range ends at 1074 s. A
+network waits for nothing longer; if it does, `max` tells."""
 
-_BUCKETS = 30 * 8 + 8  # 30 octaves from 1 µs up, and eight buckets of one unit below 1 µs
+
+def _low(index: int) -> tuple[int, int]:
+    """Return where a bucket begins, and how wide it is, in units."""
+    shift = max(0, (index >> 3) - 1)
+    return (index - (shift << 3)) << shift, 1 << shift
+
+
+# Each begins a float earlier, so that a value where a bucket begins is greater than this.
+_BORDERS = tuple(math.nextafter(_low(index)[0] / _UNITS, 0.0) for index in range(1, _BUCKETS))
 
 
 class LatencyHistogram:
@@ -48,10 +56,7 @@ class LatencyHistogram:
 
         Below zero (or NaN) it counts as zero, above the range as the end of the range.
         """
-        units = int(seconds * _UNITS) if 0.0 < seconds < _TOP / _UNITS else _clamped(seconds)
-        # The four leading bits are a one, and three that pick one of the octave's eight buckets.
-        shift = units.bit_length() - 4
-        self._counts[(shift << 3) + (units >> shift) if shift > 0 else units] += 1
+        self._counts[bisect_left(_BORDERS, seconds)] += 1
         if seconds > self.max:
             self.max = seconds
 
@@ -88,12 +93,7 @@ class LatencyHistogram:
         raise AssertionError("rank beyond the count")
 
 
-def _clamped(seconds: float) -> int:
-    return _TOP - 1 if seconds > 0.0 else 0
-
-
 def _middle(index: int) -> float:
-    """Return the middle of a bucket in seconds: the inverse of `LatencyHistogram.add`."""
-    shift = max(0, (index >> 3) - 1)
-    low = (index - (shift << 3)) << shift
-    return (low + (1 << shift) / 2) / _UNITS
+    """Return the middle of a bucket in seconds."""
+    low, width = _low(index)
+    return (low + width / 2) / _UNITS

@@ -79,12 +79,11 @@ class InFlight:
 
     def finished(self, request_id: int) -> None:
         """Note that a request was answered, or that its answer is no longer waited for."""
-        journey = self.handling.pop(request_id, None)
-        if journey is not None:
-            if journey.seq is not None and self.traces is not None:
-                self.traces.done(request_id)
-            event = journey.event
-            self._finished[request_id % MAX_FINISHED] = request_id, event.event_id, event.hops
+        journey = self.handling.pop(request_id)
+        if journey.seq is not None and self.traces is not None:
+            self.traces.done(request_id)
+        event = journey.event
+        self._finished[request_id % MAX_FINISHED] = request_id, event.event_id, event.hops
         if self._idle is not None:
             self._wake()
 

@@ -98,20 +98,22 @@ class Journey(msgspec.Struct, eq=False):
         """The event as `packed`, if it is asked about for the first time and is packed already, or usual."""
         if self.attempt > 1:
             return None
-        if self._packed is None and (packed := usual_event(self.event)) is not None:
-            return self._kept(packed)
-        return self._packed
+        packed = self._packed
+        if packed is None and (packed := usual_event(self.event)) is not None:
+            if len(packed) > _KEPT:
+                self.own()
+            else:
+                self._packed = packed
+        return packed
 
     def pack_the_long_way(self) -> bytes:
         """Return the event as `packed`, if it is not of the usual form. Raises `Unserializable`."""
         packed = pack(self.to_dict())
-        return packed if self.attempt > 1 else self._kept(packed)
-
-    def _kept(self, packed: bytes) -> bytes:
-        if len(packed) <= _KEPT:
-            self._packed = packed
-        else:
-            self.own()
+        if self.attempt == 1:
+            if len(packed) > _KEPT:
+                self.own()
+            else:
+                self._packed = packed
         return packed
 
     def to_dict(self) -> dict[str, Any]:

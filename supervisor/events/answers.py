@@ -37,8 +37,8 @@ class Answers:
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         # A key has its remembered answer or, while its event is in flight, a future that duplicates
-        # wait for (None until there is a duplicate: most events are never repeated).
-        self._entries: dict[Key, bytes | _Large | asyncio.Future[EventResponse | None] | None] = {}
+        # wait for (the key itself until there is a duplicate: most events are never repeated).
+        self._entries: dict[Key, bytes | _Large | asyncio.Future[EventResponse | None] | Key] = {}
         self._answered: deque[Key] = deque()  # in the order of their answers, the oldest first
         self._bytes = 0
 
@@ -63,7 +63,7 @@ class Answers:
                 return _unpacked(entry)
             if isinstance(entry, _Large):
                 return _copy(entry.response)
-            if entry is None:
+            if isinstance(entry, tuple):
                 entry = self._entries[key] = asyncio.get_running_loop().create_future()
             try:
                 async with asyncio.timeout_at(deadline):
@@ -76,24 +76,20 @@ class Answers:
             # The first sender gave up: the next one to ask is the first.
 
     def begins(self, key: Key) -> bool:
-        """Note that an event with this key is in flight.
+        """Note that an event with this key, a tuple of its own, is in flight.
 
         Returns False if the key is known already: see `repeated`.
         """
-        if key in self._entries:
-            return False
-        self._entries[key] = None
-        return True
+        return self._entries.setdefault(key, key) is key
 
     def finish(self, key: Key, response: EventResponse | None, *, remember: Memory = False) -> None:
         """Note the answer to an event. ``response``: None if its sender gave up."""
         entries = self._entries
         answer = remember if type(remember) is bytes else self._fitting(response) if remember else None
-        entry = entries.get(key)
-        if entry is not None:
+        if (entry := entries.get(key)) is not key and entry is not None:
             if isinstance(entry, (bytes, _Large)):  # the event was answered before
                 return self._replace(key, entry, answer)
-            if not entry.done():
+            if isinstance(entry, asyncio.Future) and not entry.done():
                 entry.set_result(response)
         if answer is None:
             entries.pop(key, None)

@@ -136,40 +136,46 @@ class Gateway:
         The usual event is for one mod, which is asked here: from here to that mod there is
         `Caller.ask`, then the pipe. Each coroutine in between would cost a twentieth of the event.
         """
-        event = journey.event
-        self._counters.processed += 1
+        event, counters, answers = journey.event, self._counters, self._answers
+        counters.processed += 1
         event.timestamp = time.time()
         event.secret = None  # the door has checked it, and no receiver may see it
         name, owner = event.event_name, event.source_id
-        if owner is not None and (agent := self._agents.speaking(owner)) is not None:
+        if (agent := self._agents.by_source.get(owner)) is not None:
             owner = agent.owner
             event.source_agent_group = event.source_agent_group or agent.group
         key = (owner, event.event_id)
         if name.startswith("system."):
             return await self._commanded(key, journey, sender)
         journey.owner = owner
-        if not self._answers.begins(key) and (repeated := await self._repeated(key, journey)) is not None:
+        if not answers.begins(key) and (repeated := await self._repeated(key, journey)) is not None:
             return repeated
         try:
-            router = self._mods.router
-            mod = None if router.has_observers else router.known.get((event.destination_id, name))
+            mod = self._mods.router.usual.get((event.destination_id, name))
             if mod is None:
                 mod = self._addressed(journey)
             if mod is None:
                 response, memory = await self._walk(Walk(journey))
-            elif isinstance(mod, EventResponse):
+            elif type(mod) is EventResponse:
                 response, memory = mod, False
             else:  # the usual event
                 try:
-                    response, memory = self._heard(journey, mod.mod_id, await mod.ask(journey))
+                    response, memory = await mod.ask(journey), journey.answer or True
+                    if type(response) is EventResponse:
+                        counters.answered += 1
+                    else:
+                        response = replies.taken(mod.mod_id)
                 except _PROBLEMS as problem:
                     response, memory = replies.problem_of(mod.mod_id, problem), False
         except BaseException:
-            self._answers.finish(key, None)
+            answers.finish(key, None)
             raise
-        self._answers.finish(key, response, remember=memory)
+        answers.finish(key, response, remember=memory)
         if self.taps:
             journey.own()
+        elif response.success:
+            response.event_name = name
+            return response
         return self._finished(event, response)
 
     async def _commanded(self, key: Key, journey: Journey, sender: Sender) -> EventResponse:

@@ -54,6 +54,7 @@ class Router(Generic[T]):
     Attributes:
         known: by destination and event name, the one mod that is known to handle such events from
             every source.
+        usual: the same as `known`; empty if there are observers, who get copies of all these events.
     """
 
     def __init__(self) -> None:
@@ -64,6 +65,7 @@ class Router(Generic[T]):
         self.has_observers = False
         self._cache: dict[str, Route[Entry[T]]] = {}
         self.known: dict[tuple[str | None, str], T] = {}
+        self.usual = self.known
 
     def replace(self, entries: Iterable[Entry[T]]) -> None:
         """Route among ``entries``, given in load order, from now on."""
@@ -71,6 +73,7 @@ class Router(Generic[T]):
         self._is_arranged = False
         self.has_observers = any(entry.observes for entry in self._entries)
         self._cache, self.known = {}, {}
+        self.usual = {} if self.has_observers else self.known
 
     def _arrange(self) -> None:
         """Put the patterns into tables.

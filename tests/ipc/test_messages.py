@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-import msgpack
 import pytest
 
 from modvisor.ipc.errors import RemoteProtocolError, Unserializable
@@ -46,8 +45,8 @@ ERROR = {"code": "timeout", "message": "too late", "details": {}}
     [
         ([0, 7, "ping", None], Request(7, "ping", None)),
         ([0, 0, "event", {"event": {}}], Request(0, "event", {"event": {}})),
-        ([1, 7, None, [1, 2]], Response(7, None, [1, 2], 7)),
-        ([1, 7, ERROR, None], Response(7, ERROR, None, len(msgpack.packb([1, 7, ERROR, None])))),
+        ([1, 7, None, [1, 2]], Response(7, None, [1, 2])),
+        ([1, 7, ERROR, None], Response(7, ERROR, None)),
         ([2, "cancel", {"id": 7}], Notification("cancel", {"id": 7})),
     ],
 )

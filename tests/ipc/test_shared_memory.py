@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import mmap
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import msgpack
 import pytest
 
 from modvisor.ipc import shared_memory, writing
-from modvisor.ipc.errors import FrameTooLarge, ModvisorError, PipeBroken, Unserializable
+from modvisor.ipc.errors import FrameTooLarge, ModvisorError, PipeBroken, RemoteProtocolError, Unserializable
 from modvisor.ipc.messages import LENT_BYTES, REQUEST, Request
 from modvisor.ipc.pipe import Pipe
 from modvisor.ipc.shared_memory import BEGIN, LARGE_BYTES, Borrowed, Lent, has_large
@@ -128,8 +129,8 @@ async def test_memory_that_is_not_used_is_freed(pair: tuple[End, End], monkeypat
     await ours.echo({"blob": os.urandom(1_000_000)})
     assert ours.pipe._lent is not None
     fd = ours.pipe._lent._fd
-    assert os.fstat(fd).st_size > 1_000_000
-    await until(lambda: os.fstat(fd).st_size == BEGIN)
+    assert os.fstat(fd).st_blocks * 512 > 1_000_000
+    await until(lambda: os.fstat(fd).st_blocks * 512 == BEGIN)
     await until(lambda: ours.pipe._shrinking is None)
     blob = os.urandom(500_000)
     assert await ours.echo({"blob": blob}) == {"blob": blob}, "and it is allocated again when it is needed"
@@ -141,7 +142,8 @@ async def test_descriptors_end_with_the_pipe() -> None:
     for end in (ours, theirs):
         end.pipe.lend()
     await ours.echo({"blob": bytes(LARGE_BYTES)})
-    assert len(os.listdir("/proc/self/fd")) == len(before) + 6, "two sockets; two memories, each open at both ends"
+    mapped = 2 * shared_memory.is_mappable
+    assert len(os.listdir("/proc/self/fd")) == len(before) + 6 + mapped, "two sockets; two memories, each at both ends"
     ours.pipe.close()
     theirs.pipe.close()
     assert set(os.listdir("/proc/self/fd")) == before
@@ -257,6 +259,102 @@ def test_memory_holds_one_message_until_it_is_given_back() -> None:
     assert lent.lend([b"three"])
     assert borrowed.read(BEGIN, 5) == b"three"
     lent.close()
+    borrowed.close()
+
+
+@pytest.fixture
+def memory() -> Iterator[tuple[Lent, int]]:
+    """Memory that lends 1 MB, and the descriptor of it that a peer would get."""
+    lent = Lent()
+    assert lent.lend([b"x" * 1_000_000])
+    fd = os.dup(lent.to_send)
+    yield lent, fd
+    lent.close()
+    os.close(fd)
+
+
+if_mapped = pytest.mark.skipif(not shared_memory.is_mappable, reason="memory is not mapped on this host")
+
+
+@if_mapped
+def test_mapped_memory_cannot_be_made_shorter_or_sealed_by_the_peer(memory: tuple[Lent, int]) -> None:
+    _, fd = memory
+    with pytest.raises(PermissionError):
+        os.ftruncate(fd, BEGIN)
+    with pytest.raises(PermissionError):
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW)
+
+
+@if_mapped
+def test_a_peer_that_makes_holes_ends_the_mapping_and_not_the_lending(memory: tuple[Lent, int]) -> None:
+    lent, fd = memory
+    assert lent._mapped is not None
+    with mmap.mmap(fd, 0) as theirs:
+        theirs.madvise(mmap.MADV_REMOVE)
+    assert lent.lend([b"y" * 1_000_000])
+    assert lent.lend([b"z" * 1_000_000]) is False, "it is lent"
+    assert lent._mapped is None
+    assert os.pread(fd, 1_000_000, BEGIN) == b"y" * 1_000_000
+    os.pwrite(fd, b"\0", 0)
+    assert lent.lend([b"z" * 3_000_000])
+    assert os.pread(fd, 3_000_000, BEGIN) == b"z" * 3_000_000
+
+
+@if_mapped
+def test_page_faults_of_what_is_lent_do_not_end_the_mapping(memory: tuple[Lent, int]) -> None:
+    lent, fd = memory
+    os.pwrite(fd, b"\0", 0)
+    with mmap.mmap(-1, 1_000_000) as untouched, memoryview(untouched) as view:
+        assert lent.lend([view])  # type: ignore[list-item]
+        assert lent._mapped is not None
+
+
+@if_mapped
+def test_unused_memory_is_freed_after_its_peer_has_made_it_longer(memory: tuple[Lent, int]) -> None:
+    lent, fd = memory
+    os.pwrite(fd, b"\0", 0)
+    os.ftruncate(fd, 1 << 60)
+    assert lent.shrink()
+    assert not lent.shrink()
+    assert os.fstat(fd).st_blocks * 512 == BEGIN
+    assert lent.lend([b"again"])
+    assert os.pread(fd, 5, BEGIN) == b"again"
+
+
+@pytest.mark.parametrize("is_trusted", [True, False])
+def test_only_a_peer_that_is_trusted_has_its_holes_filled(memory: tuple[Lent, int], is_trusted: bool) -> None:
+    _, fd = memory
+    with mmap.mmap(fd, 0) as theirs:
+        theirs.madvise(mmap.MADV_REMOVE)
+    borrowed = Borrowed(is_trusted)
+    borrowed.use(os.dup(fd))
+    assert borrowed.read(BEGIN, 1_000_000) == bytes(1_000_000)
+    borrowed.close()
+    assert (os.fstat(fd).st_blocks > 0) is (is_trusted and shared_memory.is_mappable)
+
+
+def test_memory_that_could_become_shorter_is_not_mapped() -> None:
+    fd = memfd(BEGIN + 10_000)
+    borrowed = Borrowed(is_trusted=True)
+    borrowed.use(os.dup(fd))
+    assert borrowed.read(BEGIN, 10_000) == bytes(10_000)
+    os.ftruncate(fd, BEGIN + 9_000)
+    with pytest.raises(RemoteProtocolError, match="ends after 9000 of 10000 bytes"):
+        borrowed.read(BEGIN, 10_000)
+    borrowed.close()
+    os.close(fd)
+
+
+def test_borrowed_memory_that_grows_is_mapped_anew(memory: tuple[Lent, int]) -> None:
+    lent, fd = memory
+    borrowed = Borrowed(is_trusted=True)
+    borrowed.use(os.dup(fd))
+    assert borrowed.read(BEGIN, 1_000_000) == b"x" * 1_000_000
+    borrowed.give_back()
+    assert lent.lend([b"y" * 5_000_000])
+    assert borrowed.read(BEGIN, 5_000_000) == b"y" * 5_000_000
+    with pytest.raises(RemoteProtocolError, match="shared memory ends after"):
+        borrowed.read(BEGIN, 50_000_000)
     borrowed.close()
 
 

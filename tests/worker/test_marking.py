@@ -8,6 +8,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ NETWORK = 99_999_999  # a pid that no process has
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A mark in use; what `install` changes in Python is changed back."""
     for place, name in [
-        (marking, "words"),
+        *((marking, name) for name in ("words", "_loop", "_network")),
         (asyncio.Handle, "_run"),
         (ThreadPoolExecutor, "submit"),
         (threading.Thread, "start"),
@@ -34,6 +35,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ]:
         monkeypatch.setattr(place, name, getattr(place, name))
     monkeypatch.setattr(os, "register_at_fork", lambda **_: None)
+    monkeypatch.setattr(marking, "wrap", lru_cache(marking.wrap.__wrapped__))
     file = tmp_path / "a.mark"
     file.write_bytes(mark.empty_page())
     return file
@@ -91,6 +93,18 @@ async def handler(request: int, marks: Marked) -> list[int | None]:
     timer = asyncio.get_running_loop().create_future()
     asyncio.get_running_loop().call_later(0.001, lambda: timer.set_result(marks.loop))
     return [*said, await timer, marks.loop]
+
+
+async def test_what_was_wrapped_before_a_fork_is_not_wrapped_again(file: Path) -> None:
+    marking.wrap()
+    wrapped = os.kill, asyncio.Handle._run
+    os.kill(os.getpid(), 0)
+    await asyncio.sleep(0)
+    assert not any(marking.words), "nothing is marked yet"
+    marking.install(str(file), NETWORK)
+    assert (os.kill, asyncio.Handle._run) == wrapped
+    marking.begin(7)
+    assert Marked(file).loop == 7
 
 
 async def test_each_step_of_a_handler_and_of_its_children_is_marked(marks: Marked) -> None:

@@ -12,6 +12,7 @@ import pytest
 from modvisor.ipc.event import Event, EventResponse
 from modvisor.ipc.messages import CANCEL, EVENT
 from modvisor.ipc.pipe import Pipe
+from modvisor.ipc.usual import Answered
 from modvisor.mods.handlers import Handler
 from modvisor.worker.dispatch import Dispatcher
 from modvisor.worker.serve import Worker
@@ -47,7 +48,7 @@ async def test_an_event_that_is_cancelled_before_its_first_line_is_answered_all_
         pipe._uncork()
         await until(lambda: pipe.in_flight == 1)
         go.set()
-        assert (await calls[0][1]).result == EventResponse(True)
+        assert (await calls[0][1]).result == Answered(EventResponse(True))
     finally:
         await worker.close()
         pipe.close()

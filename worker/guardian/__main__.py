@@ -35,6 +35,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ...ipc.launching import MAX_SIZE, ORDER_FDS, SUPERVISOR_NICE, Imported, Importing, Order, decode, encode
+from .. import marking
 from ..signals import restore_defaults
 from ..sources import installed_folders
 from . import tree
@@ -189,6 +190,7 @@ def main(control: socket.socket, supervisor: int, modules: list[str]) -> None:
     if modules:
         control.send(encode(import_all(modules, lambda name: control.send(encode(Importing(name))))))
     of_the_guardian()
+    marking.wrap()  # here, because what each worker made anew would be memory of its own
     gc.collect()
     gc.freeze()  # the collector would touch, and so copy, every page that a warden shares with us
     gc.disable()
