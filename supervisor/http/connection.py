@@ -103,7 +103,7 @@ class Connection(asyncio.BufferedProtocol):
             self._unread = data
             if self.rank is Rank.STRANGER:  # an agent hardly ever sends more before it is answered
                 self.http.transport.pause_reading()
-            self._queue(self._turnstile, self._read, nbytes)
+            self._queue(self._turnstile, self._read)
 
     def _read(self) -> None:
         data, self._unread = self._unread, b""
@@ -136,14 +136,15 @@ class Connection(asyncio.BufferedProtocol):
     def is_strangers(self) -> bool:
         return self._turnstile is not None and self.rank is Rank.STRANGER
 
-    def _queue(self, turnstile: Turnstile, work: Callable[[], None], size: int = 0) -> None:
+    def _queue(self, turnstile: Turnstile, work: Callable[[], None]) -> None:
         self._is_queued = True
-        turnstile.queue(self.counted, partial(self._go_on, work), size)
+        turnstile.queue(self.counted, partial(self._go_on, work))
 
-    def _go_on(self, work: Callable[[], None]) -> None:
-        self._is_queued = False
+    def _go_on(self, work: Callable[[], None]) -> int:
+        size, self._is_queued = len(self._unread), False
         if not self.http.transport.is_closing():
             self._count(work)
+        return size
 
     def _count(self, work: Callable[[], None]) -> None:
         if self.rank is not Rank.STRANGER:

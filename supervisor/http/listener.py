@@ -113,15 +113,17 @@ class Listener:
             self._heard.add(silent)
             turnstile.queue(silent.holder, partial(self._begin, silent))
 
-    def _begin(self, silent: Silent) -> None:
+    def _begin(self, silent: Silent) -> int:
+        """Set a connection up that has spoken. What it said is read later."""
         self._heard.discard(silent)
         if silent.is_closed or self._door is None:  # it was dismissed
-            return
+            return 0
         began = time.thread_time()
         connection = self._connect()
         self._door.goes_on(silent, connection)
         self._connect_to(silent.sock, connection)
         connection.kept(time.thread_time() - began)
+        return 0
 
     def _connect_to(self, accepted: socket.socket, connection: Connection) -> None:
         setup = self._loop.create_task(self._set_up(accepted, connection))

@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-Pass = Callable[[], None]
+Pass = Callable[[], int]
 
 WEIGHT = 1024
 """Bytes of a piece that count as one more: what is to be done for a piece grows with it."""
@@ -37,7 +37,7 @@ class Turnstile:
     def __init__(self, per_turn: int, share: Callable[[], float] = lambda: 1.0) -> None:
         self._loop = asyncio.get_running_loop()
         self._per_turn, self._share = per_turn, share
-        self._lanes: OrderedDict[str, deque[tuple[Pass, int]]] = OrderedDict()
+        self._lanes: OrderedDict[str, deque[Pass]] = OrderedDict()
         self._left = per_turn
         self._is_turning = False
         self._rests_until = 0.0
@@ -56,15 +56,15 @@ class Turnstile:
         self._left -= 1 + size // WEIGHT
         return True
 
-    def queue(self, lane: str, go_on: Pass, size: int = 0) -> None:
-        """Call `go_on` in one of the next turns. It must not raise.
+    def queue(self, lane: str, go_on: Pass) -> None:
+        """Call `go_on` in one of the next turns. It returns how many bytes it went on with, and must not raise.
 
         Args:
             lane: the address that it is done for.
         """
         if (queue := self._lanes.get(lane)) is None:
             queue = self._lanes[lane] = deque()
-        queue.append((go_on, size))
+        queue.append(go_on)
 
     def kept(self, seconds: float) -> None:
         """Note that what passed has kept the loop so long."""
@@ -77,11 +77,10 @@ class Turnstile:
         self._left = self._per_turn
         while self._lanes and self._left > 0 and self._loop.time() >= self._rests_until:
             lane, queue = self._lanes.popitem(last=False)
-            go_on, size = queue.popleft()
-            self._left -= 1 + size // WEIGHT
+            go_on = queue.popleft()
             if queue:
                 self._lanes[lane] = queue
-            go_on()
+            self._left -= 1 + go_on() // WEIGHT
         self._is_turning = bool(self._lanes)
         if not self._is_turning:
             self._left = self._per_turn
