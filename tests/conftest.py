@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import re
 import signal
@@ -64,6 +65,12 @@ def _pass_no_ignored_signal_on() -> None:
     for signum in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:  # these two Python sees to
         if signal.getsignal(signum) == signal.SIG_IGN:
             signal.signal(signum, lambda _signum, _frame: None)
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was collected out of each later search for garbage: that is most objects of the process, and they stay."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
