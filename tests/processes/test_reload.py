@@ -76,6 +76,7 @@ class Load:
                 self.counts[source].append(answer.data["count"])
             else:
                 self.failed.append(answer)
+                await asyncio.sleep(0)  # a refusal comes at once: without a turn for others, this would never be ended
 
     def end(self) -> None:
         self._ending = True
