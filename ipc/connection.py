@@ -314,20 +314,22 @@ class Connection:
                     message = read(frame) if size < STEPWISE else None
                 except NOT_USUAL:
                     message = None
-                if message is None:
-                    message = yield from self._unusual(frame)
-                elif type(message) is Answer:
+                kind = type(message)
+                if kind is Answer:
                     message.frame = bytes(frame) if size <= _KEPT else None
-                elif type(message) is EventRequest:
+                elif kind is EventRequest:
                     self._accept(message.id, size)
                     yield message
                     continue
-                elif type(message) is SentEvent:
-                    event = message.params.event
-                    self._accept(message.id, size if size < _WEIGHED else max(size, weight(event.payload)))
-                if not isinstance(message, Response):
-                    yield message
-                    continue
+                else:
+                    if kind is SentEvent:
+                        event = message.params.event
+                        self._accept(message.id, size if size < _WEIGHED else max(size, weight(event.payload)))
+                    elif message is None:
+                        message = yield from self._unusual(frame)
+                    if not isinstance(message, Response):
+                        yield message
+                        continue
                 try:
                     waiter = asked.pop(message.id)
                 except KeyError:
