@@ -92,10 +92,14 @@ class FairLine(Generic[T]):
         """
         tally = self._up_to_date(most, most_bytes)
         source = tally.heaviest(source, size)
-        index = tally.held[source].places[0] - self._taken
+        self._drop(tally.held[source].places[0] - self._taken, tally)
+        return source
+
+    def _drop(self, index: int, tally: _Tally) -> tuple[T, int, str]:
+        """Drop the event at an index of `events`, the oldest of its source, and return it."""
         item = self.events[index]
         assert item is not None
-        tally.remove(index + self._taken, source, item[1])
+        tally.remove(index + self._taken, item[2], item[1])
         self.events[index] = None
         self.size -= item[1]
         self._gone += 1
@@ -103,7 +107,7 @@ class FairLine(Generic[T]):
             self._clear()
         elif self._gone > len(self):
             self._close_gaps()
-        return source
+        return item
 
     def _up_to_date(self, most: int, most_bytes: int) -> _Tally:
         tally = self._tally

@@ -40,6 +40,7 @@ class Honest:
         self._port = port
         self._numbers = count()
         self._heard: set[int] = set()
+        self._listens = asyncio.Event()
         self.notes = Notes()
 
     async def run(self) -> None:
@@ -96,6 +97,7 @@ class Honest:
 
     async def _come(self) -> None:
         """Register one agent after another, each over a connection of its own."""
+        await self._listens.wait()  # they send to whoever listens
         while True:
             client = Client(self._port)
             await self._noting(self._come_and_go(client, f"newcomer-{next(self._numbers)}"))
@@ -118,6 +120,7 @@ class Honest:
     async def _listen(self) -> None:
         client = Client(self._port)
         secret = await self._register(client, "honest-0")
+        self._listens.set()
         while True:
             path = f"/api/poll?agent_id=honest-0&secret={secret}&wait=1"
             status, answer = await client.request("GET", path)

@@ -41,7 +41,12 @@ agent_groups: {{members: {{password_hash: {PASSWORD}}}}}
 
 @dataclass
 class Phase:
-    """What one attack did to the network and to honest agents."""
+    """What one attack did to the network and to honest agents.
+
+    Attributes:
+        network_cpu: parts of a core that the network's process took.
+        attacker_cpu: parts of a core that the attack took, which the others did not have.
+    """
 
     attack: str
     refused: int
@@ -51,6 +56,8 @@ class Phase:
     memory_mb: float
     descriptors: int
     journal_mb: float
+    network_cpu: float = 0.0
+    attacker_cpu: float = 0.0
 
 
 @dataclass
@@ -115,10 +122,13 @@ async def _phase(name: str, honest: Honest, process: psutil.Process, port: int, 
         command = [sys.executable, "-m", "benchmarks.strangers.attacks", name, str(port)]
         attacker = await asyncio.create_subprocess_exec(*command)
     most, descriptors, ends = before, 0, time.monotonic() + seconds
+    taken = _cpu(process)
     while time.monotonic() < ends:
         await asyncio.sleep(0.1)
         most, descriptors = max(most, process.memory_info().rss), max(descriptors, process.num_fds())
+    taken, attacked = _cpu(process) - taken, 0.0
     if attacker is not None:
+        attacked = _cpu(psutil.Process(attacker.pid))
         attacker.kill()
         await attacker.wait()
     return Phase(
@@ -130,7 +140,14 @@ async def _phase(name: str, honest: Honest, process: psutil.Process, port: int, 
         memory_mb=(most - before) / 1e6,
         descriptors=descriptors,
         journal_mb=(_journal(folder) - journal) / 1e6,
+        network_cpu=taken / seconds,
+        attacker_cpu=attacked / seconds,
     )
+
+
+def _cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
 
 
 def _journal(folder: Path) -> int:

@@ -14,9 +14,6 @@ from .agent import Agent
 from .guests import Guests
 from .refusal import Refusal
 
-MAX_CHANNELS = 10_000  # in the network: the journal and the lists hold every channel
-MAX_MEMBERSHIPS = 1000  # channels of one agent, so that no agent alone can use up MAX_CHANNELS
-
 T = TypeVar("T")
 
 
@@ -119,8 +116,8 @@ class Channels:
 
         Raises:
             InvalidEvent: the name is no name of a channel.
-            Refusal: no_such_agent; or overloaded, if the network has `MAX_CHANNELS` channels or the
-                agent is in `MAX_MEMBERSHIPS` of them; or too_many, if the guests at its address
+            Refusal: no_such_agent; or overloaded, if the network has `max_channels` channels or the
+                agent is in `channels_per_agent` of them; or too_many, if the guests at its address
                 are.
         """
         parse_address(f"{CHANNEL}:{channel}")
@@ -129,13 +126,17 @@ class Channels:
         joined = self._memberships.get(agent_id, ())
         if channel in joined:
             return
-        if len(joined) >= MAX_MEMBERSHIPS:
+        if len(joined) >= self._config.channels_per_agent:
             raise Refusal(
-                f"agent {agent_id!r} is in {MAX_MEMBERSHIPS} channels, which is the most; leave one first",
+                f"agent {agent_id!r} is in {len(joined)} channels, which is the most ('agents.channels_per_agent'); "
+                "leave one first",
                 code=Code.OVERLOADED,
             )
-        if channel not in self._channels and len(self._channels) >= MAX_CHANNELS:
-            raise Refusal(f"the network has {MAX_CHANNELS} channels, which is the most", code=Code.OVERLOADED)
+        if channel not in self._channels and len(self._channels) >= self._config.max_channels:
+            raise Refusal(
+                f"the network has {len(self._channels)} channels, which is the most ('agents.max_channels')",
+                code=Code.OVERLOADED,
+            )
         self._check_guest(self._agents[agent_id], channel)
         self._enter(channel, agent_id)
         self._on_change("join", {"channel": channel, "agent_id": agent_id})
@@ -147,13 +148,13 @@ class Channels:
             return
         if agent.address is not None:
             joined = sum(len(self._memberships.get(guest, ())) for guest in self._guests.at(agent.address))
-            if joined >= MAX_MEMBERSHIPS:
+            if joined >= self._config.channels_per_agent:
                 raise Refusal(
-                    f"the agents without a password at {agent.address} are in {joined} channels, which is the most; "
-                    "leave one first, or join a group with its password",
+                    f"the agents without a password at {agent.address} are in {joined} channels, which is the most "
+                    "('agents.channels_per_agent'); leave one first, or join a group with its password",
                     code=Code.TOO_MANY,
                 )
-        most = int(MAX_CHANNELS * self._guest_share(agent))
+        most = int(self._config.max_channels * self._guest_share(agent))
         if channel not in self._channels and len(self._channels) >= most:
             raise Refusal(
                 f"the network has {len(self._channels)} channels, and the rest is kept for agents with a password "

@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from heapq import heapify, heapreplace
 from typing import Any
 
 from ...ipc.address import AGENT, BROADCAST, CHANNEL, GROUP, Address, parse_address
@@ -29,7 +30,12 @@ from .inbox import Losses
 from .refusal import Refusal
 from .subscriptions import Subscription, SubscriptionIndex
 
-MAX_POLL_WAIT = 60.0  # seconds that one poll may wait for an event
+_SPARE = 10
+"""When guests' mail is too much, 1 / 2**_SPARE of the bound is freed at once."""
+
+MAX_POLL_WAIT = 60.0
+"""Seconds that one poll may wait for an event. No key of the network file: it stands in the API's
+description, so that a client can rely on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +132,11 @@ class Inboxes(Channels):
             return Delivered(0)
         source = source_of(event) if source is None else source
         if destination.role == AGENT and destination.id != BROADCAST:
-            return self._deliver_to_one(event, destination.id, source)
-        return self._deliver_to_many(event, destination, source)
+            delivered = self._deliver_to_one(event, destination.id, source)
+        else:
+            delivered = self._deliver_to_many(event, destination, source)
+        self._hold_guests_to_bound()
+        return delivered
 
     def tell(self, agent_id: str, event: Event) -> bool:
         """Put an event of the network's own into one inbox, whatever the agent subscribes to.
@@ -136,7 +145,9 @@ class Inboxes(Channels):
             False if the agent is gone or its inbox is full.
         """
         agent = self._agents.get(agent_id)
-        return agent is not None and self._put(agent, event, packed_size(event), source_of(event))
+        took = agent is not None and self._put(agent, event, packed_size(event), source_of(event))
+        self._hold_guests_to_bound()
+        return took
 
     def _deliver_to_one(self, event: Event, agent_id: str, source: str) -> Delivered:
         agent = self._agents.get(agent_id)
@@ -178,6 +189,8 @@ class Inboxes(Channels):
             if agent.arrival is None and 0 < len(inbox.events) < most and inbox.size <= most_bytes:
                 inbox.events.append(item)
                 inbox.size += size
+                if inbox.mail is not None:
+                    inbox.mail.enter(copy, size)
                 reached += 1
             elif self._put(agent, copy, size, source):
                 reached += 1
@@ -210,6 +223,19 @@ class Inboxes(Channels):
         if agent.arrival is not None:
             agent.arrival.set()
         return True
+
+    def _hold_guests_to_bound(self) -> None:
+        """Drop what waits for guests while it is too much, the oldest events of who holds the most."""
+        mail, most = self._guests.mail, self._config.guest_inbox_bytes
+        if mail.size <= most:
+            return
+        most -= most >> _SPARE  # so that not every event has to look for who holds the most
+        heap = [(-agent.inbox.size, agent.agent_id) for agent in self._agents.values() if agent.inbox.mail is not None]
+        heapify(heap)
+        while mail.size > most and heap[0][0]:
+            agent = self._agents[heap[0][1]]
+            _lose(agent, agent.inbox.drop_oldest())
+            heapreplace(heap, (-agent.inbox.size, agent.agent_id))
 
     @property
     def _rejects(self) -> bool:

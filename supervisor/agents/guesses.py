@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterable
 
 from ..config import AgentsConfig
 
-MAX_PAIRS = 10_000  # pairs of address and group that are remembered, about 2 MB
+MAX_PAIRS = 10_000
+"""Pairs of address and group that are remembered, about 2 MB. No key of the network file: who has more
+addresses than that to guess from gains nothing by one that is forgotten."""
 
 
 class Guesses:

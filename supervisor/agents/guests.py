@@ -3,6 +3,8 @@
 A guest registered from outside without a password. Anybody can make any number of them, so there
 are quotas: guests of one address, and guests in all while agents with a password may come. An
 agent that gives a password later, or that code inside the network registers, is no guest.
+
+What waits for guests is bounded for all of them together, too: each may have an inbox of its own.
 """
 
 from __future__ import annotations
@@ -12,13 +14,19 @@ from collections.abc import Collection
 from ...ipc.errors import Code
 from ..config import AgentsConfig
 from .agent import Agent
+from .inbox import GuestMail
 from .refusal import Refusal
 
 
 class Guests:
-    """Counts the guests of a network, in all and per address."""
+    """Counts the guests of a network, in all and per address.
+
+    Attributes:
+        mail: what waits for all of them.
+    """
 
     def __init__(self) -> None:
+        self.mail = GuestMail()
         self._at: dict[str, set[str]] = {}  # the ids of the guests at each address
         self._count = 0
 
@@ -57,6 +65,7 @@ class Guests:
         """Count an agent, if it is a guest."""
         if agent.is_guest:
             self._count += 1
+            agent.inbox.count_in(self.mail)
             if agent.address is not None:
                 self._at.setdefault(agent.address, set()).add(agent.agent_id)
 
@@ -64,6 +73,7 @@ class Guests:
         """Count an agent no longer."""
         if agent.is_guest:
             self._count -= 1
+            agent.inbox.count_in(None)
             if agent.address is not None:
                 self._at[agent.address].discard(agent.agent_id)
                 if not self._at[agent.address]:

@@ -14,6 +14,7 @@ from ...ipc.event import Event
 
 logger = logging.getLogger("modvisor.refused")
 
+# No keys of the network file: they bound the log and its memory, and refuse nobody anything.
 MINUTE = 60.0
 MAX_KINDS = 1000  # pairs of kind and address that are told apart within one minute; the rest are one
 OTHERS = "other addresses"

@@ -56,15 +56,16 @@ _TABLE: Mapping[str, Mapping[Effect, str]] = {
     "agent_groups.NAME": {Effect.NOW: "permissions password_hash"},
     "agents": {
         Effect.NOW: (
-            "inbox_size inbox_policy expire_after max_agents default_group inbox_bytes metadata_bytes guest_share "
-            "guests_per_address guest_return wrong_passwords password_delay password_delay_max subscriptions patterns "
-            "all_patterns"
+            "inbox_size inbox_policy expire_after max_agents max_channels channels_per_agent default_group inbox_bytes "
+            "metadata_bytes guest_share guests_per_address guest_inbox_bytes guest_return wrong_passwords password_delay "
+            "password_delay_max subscriptions patterns all_patterns"
         ),
     },
     "http": {
         Effect.NOW: (
             "trusted_proxies trusted_addresses hosts origins connections connections_per_address connections_per_agent "
-            "header_timeout body_timeout min_rate anonymous_body bodies json_values"
+            "stranger_timeout stranger_share header_timeout body_timeout keep_alive stop_timeout min_rate anonymous_body "
+            "bodies json_values"
         ),
     },
     "admin": {Effect.RESTART: "token"},

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .address_values import IPNetwork, host_name, ip_addresses, web_origin
 from .keys import key
-from .values import duration, list_of, size, whole
+from .values import duration, list_of, number, size, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,16 @@ class HttpConfig:
         100,
         whole(1),
         "connections of one address whose clients have not proved who they are, by a secret or a group's password; "
-        "those above are closed after 5 s",
+        "those above are closed after `stranger_timeout`",
+    )
+    stranger_timeout: float = key(
+        5.0, duration(), "how long a client may take to prove who it is before its connection counts for its address"
+    )
+    stranger_share: float = key(
+        0.25,
+        number(0.01, 1),
+        "the part of the time of the network's event loop that requests of clients may take that have not proved who "
+        "they are; the rest is kept for agents and mods",
     )
     connections_per_agent: int = key(
         100,
@@ -58,6 +67,17 @@ class HttpConfig:
     )
     header_timeout: float = key(10.0, duration(), "how long a client may take to send a request without its body")
     body_timeout: float = key(120.0, duration(), "how long a client may take to send the body of a request")
+    keep_alive: float = key(
+        75.0,
+        duration(),
+        "how long a connection may wait for its next request; longer than clients and proxies keep idle connections, so "
+        "that none sends into a closing one",
+    )
+    stop_timeout: float = key(
+        1.0,
+        duration(),
+        "how long requests may take to end by themselves when the network stops; long polls and streams end at once",
+    )
     min_rate: int = key(
         1000, size(1), "bytes per second that a client must send of a body, or read of an answer, over 10 s"
     )

@@ -95,10 +95,16 @@ class AgentsConfig:
     guest_share: float = key(
         0.5,
         number(0, 1),
-        "the part of `max_agents` and of `all_patterns` that guests may fill while an agent group has a password; the "
-        "rest is kept for agents that give one",
+        "the part of `max_agents`, `max_channels` and `all_patterns` that guests may fill while an agent group has a "
+        "password; the rest is kept for agents that give one",
     )
     guests_per_address: int = key(256, whole(1), "guests registered at once from one address")
+    guest_inbox_bytes: int = key(
+        256 * 1024 * 1024,
+        size(1000),
+        "how large the events that wait for all guests may be together, each event once however many wait for it; above "
+        "it the guest that holds the most loses its oldest events, whatever `inbox_policy` says, and is told",
+    )
     guest_return: float | None = key(
         60.0,
         or_null(duration()),
@@ -122,6 +128,8 @@ class AgentsConfig:
         "patterns in all subscriptions of one agent together; a pattern counts once for each channel of its subscription",
     )
     all_patterns: int = key(200_000, whole(1), "patterns in the subscriptions of all agents together")
+    max_channels: int = key(10_000, whole(1), "channels in the network; one ends with its last member")
+    channels_per_agent: int = key(1000, whole(1), "channels of one agent, and of all guests at one address together")
 
 
 @dataclass(frozen=True, slots=True)

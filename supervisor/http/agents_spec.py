@@ -9,7 +9,7 @@ from .openagents import OPTIONAL
 from .params import Spec, body_of, key_as_it_is, key_text, query_number, query_text, query_whole
 from .schemas import ANYTHING, OBJECT, TEXT, Schema, array_of, object_of, or_null, schema_of
 
-MAX_POLL_LIMIT = 1_000_000
+MAX_POLL_LIMIT = 1_000_000  # more than an inbox holds; it stands in the API's description
 
 DONE: Schema = object_of(success={"type": "boolean"})
 

@@ -11,8 +11,8 @@ from ...ipc.connection import MAX_FRAME
 from ...ipc.errors import Code, ModvisorError
 from .wire import BadBody, from_json
 
-MAX_BODY = MAX_FRAME  # a larger event could not be sent to a mod
-SMALL_BODY = 64 * 1024  # for requests that need no body
+MAX_BODY = MAX_FRAME  # a larger event could not be sent to a mod, so it is no key of the network file
+SMALL_BODY = 64 * 1024  # for requests that need no body, so nobody needs more
 
 
 class TooLarge(ModvisorError):

@@ -23,7 +23,7 @@ from .protocol import READ_SIZE, HttpProtocol, last_words
 from .turnstile import Turnstile
 
 WINDOW = 10.0
-"""Seconds over which the floor of bytes per second is measured."""
+"""Seconds over which the floor of bytes per second (`http.min_rate`) is measured. Its documentation names them."""
 
 
 class Phase(enum.Enum):
@@ -92,13 +92,18 @@ class Connection(asyncio.BufferedProtocol):
             self.http.ordinary_received(data)
         elif self._unread:
             self._unread += data
+            self.http.transport.pause_reading()
         elif self._has_passed or self._turnstile.has_place(nbytes):
             self._has_passed = False
-            self._count(partial(self.http.ordinary_received, data))
+            if self.rank is Rank.STRANGER:
+                self._count(partial(self.http.ordinary_received, data))
+            else:
+                self.http.ordinary_received(data)
         else:
             self._unread = data
-            self.http.transport.pause_reading()
-            self._queue(self._turnstile, self._read, nbytes)
+            if self.rank is Rank.STRANGER:  # an agent hardly ever sends more before it is answered
+                self.http.transport.pause_reading()
+            self._queue(self._turnstile, self._read)
 
     def _read(self) -> None:
         data, self._unread = self._unread, b""
@@ -131,16 +136,20 @@ class Connection(asyncio.BufferedProtocol):
     def is_strangers(self) -> bool:
         return self._turnstile is not None and self.rank is Rank.STRANGER
 
-    def _queue(self, turnstile: Turnstile, work: Callable[[], None], size: int = 0) -> None:
+    def _queue(self, turnstile: Turnstile, work: Callable[[], None]) -> None:
         self._is_queued = True
-        turnstile.queue(self.counted, partial(self._go_on, work), size)
+        turnstile.queue(self.counted, partial(self._go_on, work))
 
-    def _go_on(self, work: Callable[[], None]) -> None:
-        self._is_queued = False
+    def _go_on(self, work: Callable[[], None]) -> int:
+        size, self._is_queued = len(self._unread), False
         if not self.http.transport.is_closing():
             self._count(work)
+        return size
 
     def _count(self, work: Callable[[], None]) -> None:
+        if self.rank is not Rank.STRANGER:
+            work()
+            return
         began = time.thread_time()
         work()
         self.kept(time.thread_time() - began)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, cast
 
@@ -19,6 +19,7 @@ from h11 import LocalProtocolError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...ipc.errors import Code
+from ..config import HttpConfig
 from .answers import failure
 from .connection import Connection
 from .door import INTERVAL, Door
@@ -30,10 +31,7 @@ from .turnstile import in_steps
 
 logger = logging.getLogger("modvisor.http")
 
-GRACE = 1.0  # seconds in which requests may end by themselves when the server stops
-_LAST_WORDS = 0.4  # seconds for the answers of the requests that are then cancelled
-# Seconds. Longer than clients keep idle connections, so that no client sends into a closing one.
-KEEP_ALIVE = 75.0
+_LAST_WORDS = 0.4  # seconds for the answers of requests that are cancelled when the server stops
 
 
 class OpenRequests:
@@ -90,9 +88,17 @@ class EmbeddedServer(uvicorn.Server):
     Args:
         door: decides who gets in and who may stay. None: everybody, for as long as they like.
         direct: knows the routes that are answered without the application.
+        limits: returns the limits in force.
     """
 
-    def __init__(self, app: ASGIApp, door: Door | None = None, direct: Direct | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        door: Door | None = None,
+        direct: Direct | None = None,
+        limits: Callable[[], HttpConfig] = HttpConfig,
+    ) -> None:
+        self._limits = limits
         self._requests = OpenRequests(app)
         self._door = door
         self._direct = direct
@@ -105,7 +111,6 @@ class EmbeddedServer(uvicorn.Server):
                 log_config=None,
                 proxy_headers=False,  # loopback is decided by the true peer, not by a header
                 server_header=False,
-                timeout_keep_alive=int(KEEP_ALIVE),
             )
         )
 
@@ -122,7 +127,9 @@ class EmbeddedServer(uvicorn.Server):
     def _connection(self) -> Connection:
         def http(connection: Connection) -> HttpProtocol:
             # uvicorn gives each request a copy of this as `scope["state"]`.
-            return HttpProtocol(self.config, self.server_state, {"connection": connection}, self._direct)
+            return HttpProtocol(
+                self.config, self.server_state, {"connection": connection}, self._direct, self._limits().keep_alive
+            )
 
         connection = Connection(http, self._door)
         if self._door is None:
@@ -148,7 +155,7 @@ class EmbeddedServer(uvicorn.Server):
         for connection in self._protocols():
             with suppress(LocalProtocolError):  # an error is closing it already
                 connection.shutdown()
-        await self._tasks_end(GRACE)
+        await self._tasks_end(self._limits().stop_timeout)
         self._requests.cancel()
         for connection in self._protocols():
             connection.cancel()

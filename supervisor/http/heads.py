@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
+# No keys of the network file: what is above them is read by h11, which has bounds of its own (see `parser`).
 MOST_LINES = 64
 MOST_DIGITS = 7  # of a Content-Length
 

@@ -29,10 +29,11 @@ from .json_bounds import JsonBounds, is_within
 from .places import Rank
 from .wire import from_json
 
-LARGE_JSON = 256 * 1024  # bytes above which a body is parsed in a thread
+# No keys of the network file: `http.bodies` and `http.anonymous_body` bound what is read, and these say how.
+LARGE_JSON = 256 * 1024  # bytes above which a body is parsed in a thread: it would keep the loop for a millisecond
 REMEMBERED = 600.0  # seconds for which an address is known where an agent was seen
-MOST_KNOWN = 10_000  # addresses
-PATIENCE = 15.0  # seconds that a large body waits for room
+MOST_KNOWN = 10_000  # addresses, about 2 MB
+PATIENCE = 15.0  # seconds that a large body waits for room; clients wait for an answer for 30 s and more
 STEP = 1024 * 1024  # bytes; how the room of a body without a length grows
 
 

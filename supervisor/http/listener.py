@@ -26,7 +26,8 @@ from .silent import Hall, Silent
 
 logger = logging.getLogger("modvisor.http")
 
-BURST = 64  # connections that are accepted in one turn of the loop
+# No keys of the network file: `http.connections` bounds them all, and these say how long one turn of the loop is.
+BURST = 64  # connections that are accepted in one turn of the loop, at about 20 µs each
 RETRY = 0.1  # seconds until the next try when the process has no descriptor left
 
 _NO_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -45,10 +46,11 @@ class Listener:
         self._connect = connect
         self._door = door
         self._loop = asyncio.get_running_loop()
+        self._heard: set[Silent] = set()  # that wait for their turn
         self._setups: set[asyncio.Task[None]] = set()
         self._retry: asyncio.TimerHandle | None = None
         self._is_closed = False
-        self._hall = None if door is None else Hall(self._heard, door.leave)
+        self._hall = None if door is None else Hall(self._speaks, door.leave)
 
     def start(self) -> None:
         self._loop.add_reader(self._sock, self._accept)
@@ -65,6 +67,8 @@ class Listener:
         self._sock.close()
         if self._hall is not None:
             self._hall.close()
+        for silent in self._heard:
+            silent.dismiss(None)
 
     def refill(self) -> None:
         """Take the descriptors in reserve again, after they were needed."""
@@ -99,23 +103,27 @@ class Listener:
                 accepted.send(last_words(503, Code.BUSY, "the network has no place for another connection; try again"))
             accepted.close()
 
-    def _heard(self, silent: Silent) -> None:
+    def _speaks(self, silent: Silent) -> None:
         """Let a connection that has spoken go on, when it is the turn of its address."""
         assert self._door is not None
         turnstile = self._door.turnstile
         if silent.rank is Rank.KNOWN or turnstile.has_place():
             self._begin(silent)
         else:
+            self._heard.add(silent)
             turnstile.queue(silent.holder, partial(self._begin, silent))
 
-    def _begin(self, silent: Silent) -> None:
+    def _begin(self, silent: Silent) -> int:
+        """Set a connection up that has spoken. What it said is read later."""
+        self._heard.discard(silent)
         if silent.is_closed or self._door is None:  # it was dismissed
-            return
+            return 0
         began = time.thread_time()
         connection = self._connect()
         self._door.goes_on(silent, connection)
         self._connect_to(silent.sock, connection)
         connection.kept(time.thread_time() - began)
+        return 0
 
     def _connect_to(self, accepted: socket.socket, connection: Connection) -> None:
         setup = self._loop.create_task(self._set_up(accepted, connection))

@@ -6,6 +6,7 @@ from typing import Any
 
 import h11
 
+# No keys of the network file: they follow from what h11 takes for a line and for a chunk. No client needs more.
 MAX_HEAD = 16 * 1024
 """Bytes of a request without its body."""
 

@@ -29,7 +29,8 @@ from .parser import Parser
 from .wire import to_json
 
 READ_SIZE = 16 * 1024
-"""Bytes of one read. A read of 256 KB that holds chunks of one byte takes uvicorn a second."""
+"""Bytes of one read. A read of 256 KB that holds chunks of one byte takes uvicorn a second. No key of
+the network file: it says how long one turn of the loop is."""
 
 logger = logging.getLogger("modvisor.http")
 
@@ -38,7 +39,8 @@ _uvicorn_log = logging.getLogger("modvisor.http.uvicorn")
 _uvicorn_log.setLevel(logging.ERROR)
 
 MOST_HEADS = 4
-"""Heads that a connection remembers: a client sends the same again and again."""
+"""Heads that a connection remembers: a client sends the same again and again. No key of the network
+file, as it is for speed alone."""
 
 LONG_HEAD = 1024
 """Bytes above which a head is not remembered."""
@@ -81,10 +83,17 @@ class HttpProtocol(H11Protocol):
     """
 
     def __init__(
-        self, config: Config, server_state: ServerState, app_state: dict[str, Any], direct: Direct | None = None
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        direct: Direct | None = None,
+        keep_alive: float | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state)
         self.access_log = False
+        if keep_alive is not None:
+            self.timeout_keep_alive = keep_alive  # type: ignore[assignment] # uvicorn's setting takes no fractions
         self.logger = _uvicorn_log
         self.conn = Parser()
         self.answering: asyncio.Task[None] | None = None
@@ -204,7 +213,7 @@ class HttpProtocol(H11Protocol):
         headers = self.server_state.default_headers
         if headers is not self._common_of or not self._common:  # every half second, for the date
             self._common_of, self._common = headers, b"".join([b"%b: %b\r\n" % header for header in headers])
-        self.transport.write(_ANSWER % (status, STATUS_PHRASES[status], self._common, len(body), body))
+        self.transport.write(_whole_answer(status, self._common, body))
 
     def _rest(self) -> None:
         """Wait for the next request."""
@@ -304,11 +313,11 @@ content-type: application/json\r
 %b"""
 
 
+def _whole_answer(status: int, headers: bytes, body: bytes) -> bytes:
+    """Return an answer with its head, in which these headers are."""
+    return _ANSWER % (status, STATUS_PHRASES[status], headers, len(body), body)
+
+
 def last_words(status: int, code: str, message: str) -> bytes:
     """Return a whole answer, for a connection that is closed behind it."""
-    body = to_json(failure_body(code, message))
-    head = (
-        f"HTTP/1.1 {status} {STATUS_PHRASES[status].decode()}\r\ncontent-type: application/json\r\n"
-        f"content-length: {len(body)}\r\ncache-control: no-store\r\nconnection: close\r\n\r\n"
-    )
-    return head.encode() + body
+    return _whole_answer(status, b"connection: close\r\n", to_json(failure_body(code, message)))

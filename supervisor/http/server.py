@@ -84,7 +84,7 @@ class Servers:
             logger.debug("the admin API is at %s", path)
 
     async def stop(self) -> None:
-        """Stop to serve. Long-polls and streams end at once, other requests within a second.
+        """Stop to serve. Long-polls and streams end at once, other requests within `http.stop_timeout`.
 
         It may be called again.
         """
@@ -112,7 +112,7 @@ class Servers:
     async def _serve(
         self, app: ASGIApp, sock: socket.socket, door: Door | None = None, direct: DirectRoutes | None = None
     ) -> None:
-        server = EmbeddedServer(app, door, direct)
+        server = EmbeddedServer(app, door, direct, lambda: self._network.config.http)
         try:
             await server.open(sock)
         except BaseException:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ...ipc.errors import Code, ModvisorError
 
-BACKLOG = 2048
+BACKLOG = 2048  # connections that the kernel holds until they are accepted; net.core.somaxconn bounds it
 # Bytes of sockaddr_un.sun_path, the zero at its end included.
 _SUN_PATH = 108 if sys.platform == "linux" else 104
 

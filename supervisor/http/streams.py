@@ -16,7 +16,7 @@ from .wire import to_json
 T = TypeVar("T")
 Write = Callable[[Iterable[bytes]], Awaitable[None]]
 
-_BATCH = 256  # the most lines in one write
+_BATCH = 256  # the most lines in one write; no key, as no reader sees where a write ends
 
 
 async def first_of(*waits: Callable[[], Awaitable[Any]]) -> None:

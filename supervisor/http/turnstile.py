@@ -17,9 +17,9 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-Pass = Callable[[], None]
+Pass = Callable[[], int]
 
-WEIGHT = 2048
+WEIGHT = 1024
 """Bytes of a piece that count as one more: what is to be done for a piece grows with it."""
 
 LONGEST_REST = 0.25  # seconds; one costly request must not keep all others waiting for long
@@ -30,13 +30,14 @@ class Turnstile:
 
     Args:
         per_turn: pieces that are read in one turn; large ones count several times, see `WEIGHT`.
-        rest: after it has kept the loop, nobody passes for so many times as long.
+        share: returns the part of the loop's time that may be taken: after what has passed has kept the
+            loop, nobody passes for a while. 1: there is no rest.
     """
 
-    def __init__(self, per_turn: int, rest: float) -> None:
+    def __init__(self, per_turn: int, share: Callable[[], float] = lambda: 1.0) -> None:
         self._loop = asyncio.get_running_loop()
-        self._per_turn, self._rest = per_turn, rest
-        self._lanes: OrderedDict[str, deque[tuple[Pass, int]]] = OrderedDict()
+        self._per_turn, self._share = per_turn, share
+        self._lanes: OrderedDict[str, deque[Pass]] = OrderedDict()
         self._left = per_turn
         self._is_turning = False
         self._rests_until = 0.0
@@ -50,40 +51,40 @@ class Turnstile:
         if not self._is_turning:
             self._is_turning = True
             self._loop.call_soon(self._turn)
-        if self._left <= 0 or self._lanes or self._loop.time() < self._rests_until:
+        if self._left <= 0 or self._lanes or (self._rests_until and self._loop.time() < self._rests_until):
             return False
         self._left -= 1 + size // WEIGHT
         return True
 
-    def queue(self, lane: str, go_on: Pass, size: int = 0) -> None:
-        """Call `go_on` in one of the next turns. It must not raise.
+    def queue(self, lane: str, go_on: Pass) -> None:
+        """Call `go_on` in one of the next turns. It returns how many bytes it went on with, and must not raise.
 
         Args:
             lane: the address that it is done for.
         """
         if (queue := self._lanes.get(lane)) is None:
             queue = self._lanes[lane] = deque()
-        queue.append((go_on, size))
+        queue.append(go_on)
 
     def kept(self, seconds: float) -> None:
         """Note that what passed has kept the loop so long."""
-        if self._rest:
+        rest = seconds / self._share() - seconds
+        if rest > 0:
             now = self._loop.time()
-            self._rests_until = min(max(now, self._rests_until) + self._rest * seconds, now + LONGEST_REST)
+            self._rests_until = min(max(now, self._rests_until) + rest, now + LONGEST_REST)
 
     def _turn(self) -> None:
         self._left = self._per_turn
         while self._lanes and self._left > 0 and self._loop.time() >= self._rests_until:
             lane, queue = self._lanes.popitem(last=False)
-            go_on, size = queue.popleft()
-            self._left -= 1 + size // WEIGHT
+            go_on = queue.popleft()
             if queue:
                 self._lanes[lane] = queue
-            go_on()
+            self._left -= 1 + go_on() // WEIGHT
         self._is_turning = bool(self._lanes)
         if not self._is_turning:
             self._left = self._per_turn
-        elif self._rest:
+        elif self._loop.time() < self._rests_until:
             self._loop.call_at(self._rests_until, self._turn)
         else:
             self._loop.call_soon(self._turn)

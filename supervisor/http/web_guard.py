@@ -26,6 +26,7 @@ from .clients import parsed
 logger = logging.getLogger("modvisor.http")
 
 _READING = ("GET", "HEAD", "OPTIONS")
+# No keys of the network file: they bound what is remembered for speed, and for the log.
 _MOST_HOSTS, _LONG_HOST = 100, 100  # hosts that are remembered, and their characters
 _MOST_NAMED = 100  # refused names that are logged; a stranger can make up any number
 

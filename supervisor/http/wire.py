@@ -21,9 +21,9 @@ from typing import Any
 
 import msgspec
 
-from ...ipc.errors import Code, ModvisorError, Unserializable
+from ...ipc.errors import Code, InvalidEvent, ModvisorError, Unserializable
+from ...ipc.event import MAX_DEPTH, check_depth
 
-MAX_DEPTH = 100  # levels of nesting in a request; Python's recursion and msgpack allow more
 _MAX_OUT = 600  # levels of nesting in an answer: msgpack carries 511
 _MAX_INT_BITS = 8192  # Python refuses to write much longer integers in decimal
 
@@ -90,8 +90,11 @@ def _shallow_object(data: Any, brackets: int) -> dict[str, Any]:
     """Return what was decoded from a body with so many opening brackets; raises `BadBody`."""
     if type(data) is not dict:
         raise BadBody(f"the body must be a JSON object, got {_kind(data)}")
-    if brackets > MAX_DEPTH and _is_deep(data):
-        raise BadBody(f"the body is nested deeper than {MAX_DEPTH} levels")
+    if brackets > MAX_DEPTH:
+        try:
+            check_depth("the body", data)
+        except InvalidEvent:
+            raise BadBody(f"the body is nested deeper than {MAX_DEPTH} levels") from None
     return data
 
 
@@ -171,21 +174,6 @@ def _float_name(value: float) -> str:
     if isnan(value):
         return "NaN"
     return "Infinity" if value > 0 else "-Infinity"
-
-
-def _is_deep(data: Any) -> bool:
-    """Return whether `data` is nested deeper than MAX_DEPTH. Recursion could not tell."""
-    level = [data]
-    for _ in range(MAX_DEPTH):
-        level = [
-            item
-            for holder in level
-            for item in (holder.values() if isinstance(holder, dict) else holder)
-            if isinstance(item, (dict, list))
-        ]
-        if not level:
-            return False
-    return True
 
 
 def _kind(data: Any) -> str:

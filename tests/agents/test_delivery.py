@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from modvisor.supervisor import Event
-from modvisor.supervisor.agents import Refusal, channels, delivery
+from modvisor.supervisor.agents import Refusal, delivery
 from modvisor.supervisor.config import parse_config
 from tests.conftest import until
 
@@ -40,10 +40,8 @@ def test_a_channel_goes_with_its_last_member() -> None:
     assert {data["channel"] for kind, data in registry.changes[-3:] if kind == "leave"} == {"general", "other"}
 
 
-def test_one_agent_cannot_use_up_the_channels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channels, "MAX_MEMBERSHIPS", 3)
-    monkeypatch.setattr(channels, "MAX_CHANNELS", 4)
-    registry = Registry()
+def test_one_agent_cannot_use_up_the_channels() -> None:
+    registry = Registry(channels_per_agent=3, max_channels=4)
     for agent_id in ("alice", "bob"):
         registry.register(agent_id, {})
 
@@ -68,9 +66,9 @@ def test_one_agent_cannot_use_up_the_channels(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_after_many_joins_and_leaves_nothing_is_left() -> None:
-    registry = Registry()
+    registry = Registry(max_channels=1000)
     registry.register("alice", {})
-    for number in range(channels.MAX_CHANNELS + 1):
+    for number in range(1001):
         registry.join(f"c{number}", "alice")
         registry.leave(f"c{number}", "alice")
     assert (registry.channels(), registry._memberships) == ([], {})

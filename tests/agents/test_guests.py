@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modvisor.ipc.event import Event
-from modvisor.supervisor.agents import Refusal, RefusalLog, channels
+from modvisor.supervisor.agents import Refusal, RefusalLog
 from modvisor.supervisor.agents import guesses as guessing
 from modvisor.supervisor.agents import refusals as refusing
 from modvisor.supervisor.agents.guesses import Guesses
@@ -130,10 +130,8 @@ def test_guests_are_counted_and_known_after_a_restart() -> None:
     assert registry.expired() == ["alice"], "it has not come back"
 
 
-def test_guests_cannot_use_up_the_channels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channels, "MAX_CHANNELS", 8)
-    monkeypatch.setattr(channels, "MAX_MEMBERSHIPS", 3)
-    registry = Registry(FRIENDS)
+def test_guests_cannot_use_up_the_channels() -> None:
+    registry = Registry(FRIENDS, max_channels=8, channels_per_agent=3)
 
     def joins(agent_id: str, channel: str) -> str | None:
         try:

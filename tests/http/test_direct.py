@@ -250,6 +250,13 @@ async def test_a_request_may_come_in_pieces(served: Served) -> None:
         assert (alice.protocol.answered, alice.protocol.is_reading) == (3, False)
 
 
+async def test_a_stranger_that_goes_in_the_middle_of_a_body_leaves_nothing(served: Served) -> None:
+    async with wire(served) as stranger:
+        stranger.writer.write(post("/api/register", {"agent_id": "alice"})[:-1])
+        await until(lambda: intake_of(served)._small > 0)
+    await until(lambda: intake_of(served)._small == 0)
+
+
 async def test_requests_that_come_at_once_are_answered_in_order(served: Served) -> None:
     async with alices(served) as (alice, secret):
         asked = [post("/api/send_event", ping(secret, payload={"i": number})) for number in range(9)]
@@ -337,10 +344,9 @@ async def test_an_event_that_comes_as_the_client_goes_is_not_lost(served: Served
 
 
 async def test_when_the_server_stops_polls_end_and_other_requests_are_told(
-    make_network: Make, write_mod: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    make_network: Make, write_mod: Callable[..., str]
 ) -> None:
-    monkeypatch.setattr(embedded, "GRACE", 0.1)
-    network = make_network({"port": 0}, mods=[write_mod("talker", TALKER)])
+    network = make_network({"port": 0}, http={"stop_timeout": 0.1}, mods=[write_mod("talker", TALKER)])
     async with serving(network) as served, wire(served) as poller, wire(served) as sender:
         secret = await registered(sender, secret=await registered(poller))
         poller.writer.write(get(f"/api/poll?agent_id=alice&secret={secret}&wait=60"))

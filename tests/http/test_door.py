@@ -44,11 +44,14 @@ async def open_port(make_network: Make, **http: Any) -> AsyncIterator[Served]:
 
 
 @asynccontextmanager
-async def clients(served: Served, count: int) -> AsyncIterator[list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]:
+async def clients(
+    served: Served, count: int, source: str = "127.0.0.1"
+) -> AsyncIterator[list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]:
     async with AsyncExitStack() as stack:
         opened = []
         for _ in range(count):
-            reader, writer = await asyncio.open_connection("127.0.0.1", served.network.port)
+            port = served.network.port
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
             stack.callback(writer.transport.abort)
             opened.append((reader, writer))
         yield opened
@@ -159,11 +162,8 @@ async def test_patient_requests_stay(make_network: Make, monkeypatch: pytest.Mon
 # -- how many
 
 
-async def test_strangers_above_the_count_of_their_address_are_closed(
-    make_network: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(door_file, "PATIENCE", 0.1)
-    async with open_port(make_network, connections_per_address=5) as served:
+async def test_strangers_above_the_count_of_their_address_are_closed(make_network: Make) -> None:
+    async with open_port(make_network, connections_per_address=5, stranger_timeout=0.1) as served:
         alice = await served.register("alice")  # this connection is hers from now on
         async with clients(served, 20) as opened:
             await until(lambda: ranks(served) == [Rank.STRANGER] * 5 + [Rank.AGENT])
@@ -173,9 +173,8 @@ async def test_strangers_above_the_count_of_their_address_are_closed(
 
 
 @pytest.mark.parametrize("trusted", ["trusted_addresses", "trusted_proxies"])
-async def test_named_addresses_have_no_count(make_network: Make, monkeypatch: pytest.MonkeyPatch, trusted: str) -> None:
-    monkeypatch.setattr(door_file, "PATIENCE", 0.0)
-    limits = {"connections_per_address": 2, trusted: ["127.0.0.1"]}
+async def test_named_addresses_have_no_count(make_network: Make, trusted: str) -> None:
+    limits = {"connections_per_address": 2, "stranger_timeout": 0.001, trusted: ["127.0.0.1"]}
     async with open_port(make_network, **limits) as served, clients(served, 10) as opened:
         await until(lambda: ranks(served) == [Rank.KNOWN] * 10)
         for reader, writer in opened:
@@ -215,6 +214,26 @@ async def test_an_agent_that_holds_all_places_gives_some_to_others_and_members_n
             assert len((await keeping)["messages"]) == 1
 
 
+async def test_an_agent_that_opens_too_many_connections_loses_the_oldest_that_wait(make_network: Make) -> None:
+    async with open_port(make_network, connections_per_agent=5) as served:
+        for name, proof in (("greedy", {}), ("member", {"password_hash": PASSWORD})):
+            secret = await served.register(name, **proof)
+            poll = f"GET /api/poll?agent_id={name}&secret={secret}&wait=60 HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+            async with clients(served, 8) as opened:
+                for number, (_, writer) in enumerate(opened, 2):
+                    writer.write(poll)
+                    most = 100 if proof else 5
+                    held = door_of(served)._connections.of
+                    await until(lambda: len(held(*held_by[name])) == min(number, most))  # noqa: B023
+                if not proof:
+                    assert [await answer_of(reader) for reader, _ in opened[:3]] == [b""] * 3
+            await until(lambda: len(held(*held_by[name])) <= 1)  # noqa: B023
+        assert door_of(served).dismissed == {"was one too many of its agent": 4}
+
+
+held_by = {"greedy": (Rank.AGENT, "agent greedy"), "member": (Rank.MEMBER, "agent member")}
+
+
 async def test_with_all_places_taken_by_members_a_newcomer_is_told_so(make_network: Make) -> None:
     async with open_port(make_network, connections=8) as served:
         secret = await served.register("member", password_hash=PASSWORD)
@@ -242,11 +261,12 @@ async def test_members_that_come_at_once_from_one_address_are_all_let_in(make_ne
 
 
 @pytest.mark.slow
-async def test_what_waits_at_the_turnstile_waits_for_us_and_not_for_its_client(
-    make_network: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(door_file, "STRANGERS_REST", 1000.0)  # so that the queue hardly moves
-    async with open_port(make_network, header_timeout=0.1) as served, clients(served, 12) as opened:
+async def test_what_waits_at_the_turnstile_waits_for_us_and_not_for_its_client(make_network: Make) -> None:
+    # With so small a share the queue hardly moves.
+    async with (
+        open_port(make_network, header_timeout=0.1, stranger_share=0.01) as served,
+        clients(served, 12) as opened,
+    ):
         for _, writer in opened:
             writer.write(GET)
         await until(lambda: len(door_of(served).turnstile) > 3)
@@ -254,9 +274,7 @@ async def test_what_waits_at_the_turnstile_waits_for_us_and_not_for_its_client(
         assert not door_of(served).dismissed
 
 
-async def test_who_was_dismissed_is_told_once_a_minute(
-    make_network: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_who_was_dismissed_is_told_once_a_minute(make_network: Make, caplog: pytest.LogCaptureFixture) -> None:
     async with open_port(make_network, header_timeout=0.05) as served:
         async with clients(served, 30) as opened:
             for reader, _ in opened:
@@ -306,3 +324,81 @@ async def test_strangers_take_turns_and_nobody_is_forgotten(make_network: Make) 
                 await reader.readuntil(b'"agents":{}}}')
         assert not len(turnstile)
         assert not turnstile._is_turning
+
+
+async def test_who_floods_from_one_address_waits_for_itself(make_network: Make) -> None:
+    async with (
+        open_port(make_network, stranger_share=0.02) as served,
+        clients(served, 60, "127.66.0.1") as flood,
+        clients(served, 1) as [(reader, writer)],
+    ):
+        for _, attacking in flood:
+            attacking.write(GET * 5)
+        await until(lambda: len(door_of(served).turnstile) > 20)
+        writer.write(GET)
+        assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        assert len(door_of(served).turnstile) > 10
+
+
+async def test_requests_behind_one_another_take_their_turns_one_by_one(make_network: Make) -> None:
+    async with (
+        open_port(make_network, stranger_share=0.02) as served,
+        clients(served, 1, "127.66.0.1") as [(many, flooding)],
+        clients(served, 1) as [(reader, writer)],
+    ):
+        for long in (b"", b"TE: trailers\r\n"):  # a header that leads past the short way
+            flooding.write(GET.replace(b"\r\n\r\n", b"\r\n" + long + b"\r\n") * 20)
+            await many.readline()
+            writer.write(GET)
+            assert await reader.readuntil(b'"agents":{}}}')
+            [flooder] = [each for each in door_of(served)._connections if each.holder == "127.66.0.1"]
+            answered = flooder.http.server_state.total_requests
+            assert answered < 19
+            for _ in range(20):
+                await many.readuntil(b'"agents":{}}}')
+            flooder.http.server_state.total_requests = 0
+
+
+async def test_agents_that_nobody_vouches_for_take_turns_too(
+    make_network: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door_file, "GUESTS_PER_TURN", 1)
+    async with open_port(make_network) as served, clients(served, 40) as opened:
+        secret = await served.register("guest")
+        poll = f"GET /api/poll?agent_id=guest&secret={secret} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        for _ in range(2):
+            for _, writer in opened:
+                writer.write(poll)
+            for reader, _ in opened:
+                assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+                await reader.readuntil(b'"guest"}')
+        guests, queued = door_of(served).guests, list[str]()
+        queue = guests.queue
+
+        def noting(lane: str, *rest: Any) -> None:
+            queued.append(lane)
+            queue(lane, *rest)
+
+        monkeypatch.setattr(guests, "queue", noting)
+        for _, writer in opened:
+            writer.write(poll)
+        for reader, _ in opened:
+            await reader.readuntil(b'"guest"}')
+        assert set(queued) == {"127.0.0.1"}
+        assert len(guests) == 0
+
+
+async def test_the_end_closes_who_is_silent_and_who_waits_for_a_turn(make_network: Make) -> None:
+    async with (
+        open_port(make_network, stranger_share=0.01) as served,
+        clients(served, 10) as silent,
+        clients(served, 40) as speaking,
+    ):
+        for _, writer in speaking:
+            writer.write(GET)
+        await until(lambda: len(door_of(served).turnstile) > 10)
+        assert served.network._parts is not None
+        await served.network._parts.servers.stop()
+        for reader, _ in [*silent, *speaking]:
+            answer = await answer_of(reader)
+            assert not answer or answer.startswith(b"HTTP/1.1 200 OK\r\n")

@@ -272,7 +272,7 @@ async def test_a_client_that_goes_in_the_middle_of_a_body(make_network: Make, ca
     async with serving(make_network({"port": 0})) as served:
         _, writer = await asyncio.open_connection("127.0.0.1", served.network.port)
         writer.write(
-            b"POST /api/register HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"POST /api/register HTTP/1.1\r\nHost: x\r\nTE: trailers\r\nContent-Type: application/json\r\n"
             b'Content-Length: 500\r\n\r\n{"agent_id": '
         )
         await until(lambda: served.requests_in_flight() == 1)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from itertools import count
+from typing import TypeVar
 
 import pytest
 
@@ -16,19 +17,26 @@ from tests.conftest import until
 
 pytestmark = pytest.mark.anyio
 
+T = TypeVar("T")
+
 
 async def turns(number: int) -> None:
     for _ in range(number):
         await asyncio.sleep(0)
 
 
+def note(passed: list[T], what: T, size: int = 0) -> int:
+    passed.append(what)
+    return size
+
+
 async def test_in_one_turn_some_pass_and_the_others_in_the_next_ones() -> None:
-    turnstile, passed = Turnstile(4, 0.0), list[int]()
+    turnstile, passed = Turnstile(4), list[int]()
     for number in range(20):
         if turnstile.has_place():
             passed.append(number)
         else:
-            turnstile.queue("a", partial(passed.append, number))
+            turnstile.queue("a", partial(note, passed, number))
     assert passed == [0, 1, 2, 3]
     await turns(2)
     assert 8 <= len(passed) < 20
@@ -37,29 +45,35 @@ async def test_in_one_turn_some_pass_and_the_others_in_the_next_ones() -> None:
 
 
 async def test_who_sends_little_does_not_wait_behind_who_sends_much() -> None:
-    turnstile, passed = Turnstile(1, 0.0), list[str]()
+    turnstile, passed = Turnstile(1), list[str]()
     for _ in range(1000):
-        turnstile.queue("flooder", partial(passed.append, "flooder"))
-    turnstile.queue("honest", partial(passed.append, "honest"))
+        turnstile.queue("flooder", partial(note, passed, "flooder"))
+    turnstile.queue("honest", partial(note, passed, "honest"))
     assert not turnstile.has_place()
     await until(lambda: "honest" in passed)
     assert passed.index("honest") <= 2
 
 
 async def test_a_large_piece_takes_the_places_of_several() -> None:
-    turnstile = Turnstile(4, 0.0)
+    turnstile = Turnstile(4)
     assert turnstile.has_place(8 * WEIGHT)
     assert not turnstile.has_place()
+    passed = list[int]()
+    for number in range(3):
+        turnstile.queue("a", partial(note, passed, number, 8 * WEIGHT))
+    await turns(1)
+    assert passed == [0]
+    await until(lambda: passed == [0, 1, 2])
 
 
 async def test_what_kept_the_loop_is_followed_by_a_rest_but_not_by_a_long_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turnstile_file, "LONGEST_REST", 0.2)
-    turnstile, passed = Turnstile(4, 3.0), list[float]()
+    turnstile, passed = Turnstile(4, lambda: 0.25), list[float]()
     loop = asyncio.get_running_loop()
     turnstile.kept(1000.0)
     rested = loop.time()
     assert not turnstile.has_place()
-    turnstile.queue("a", lambda: passed.append(loop.time()))
+    turnstile.queue("a", lambda: note(passed, loop.time()))
     await until(lambda: bool(passed))
     assert 0.19 <= passed[0] - rested < 5
 

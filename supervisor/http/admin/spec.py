@@ -38,6 +38,7 @@ from ..schemas import (
     without_required,
 )
 
+# No keys of the network file: they are of the operator's own requests, and stand in the API's description.
 MAX_LINES = 100_000  # of a log in one request
 MAX_TIMEOUT = 3600.0  # seconds an unload may take
 MAX_CONCURRENCY = 1000  # events of one batch at the same time
