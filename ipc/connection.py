@@ -103,7 +103,7 @@ class Connection:
         self.max_frame = max_frame
         self.max_requests = max_requests
         self._takes_events = takes_events
-        self._read: Callable[[memoryview], Message] = read_in_worker if takes_events else read_in_supervisor
+        self._read: Callable[[memoryview], Any] = read_in_worker if takes_events else read_in_supervisor
         self.frames = FrameDecoder(max_frame)
         self.next_id = 0
         self._asked: dict[int, Any] = {}  # our unanswered requests, each with its waiter
@@ -234,15 +234,14 @@ class Connection:
                     message = read(frame) if size < STEPWISE else None
                 except NOT_USUAL:
                     message = None
-                kind = type(message)
-                if kind is Answer:
+                if type(message) is Answer:
                     message.frame = bytes(frame) if size <= _KEPT else None
-                elif kind is EventRequest:
+                elif type(message) is EventRequest:
                     self._accept(message.id, size)
                     yield message
                     continue
                 else:
-                    if kind is SentEvent:
+                    if type(message) is SentEvent:
                         event = message.params.event
                         self._accept(message.id, size if size < _WEIGHED else max(size, weight(event.payload)))
                     elif message is None:
