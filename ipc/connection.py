@@ -39,14 +39,20 @@ from .scanning import SCANNED, scan
 from .shared_memory import BEGIN, LARGE_BYTES, Borrowed, Lent
 from .stepwise import STEPWISE, StepwiseDecoder
 from .usual import (
+    ANSWER_AT,
+    ANSWER_FRAME,
+    ANSWER_REST,
+    ANSWER_START,
     EVENT_AT,
     EVENT_FRAME,
     EVENT_REST,
     EVENT_START,
     NOT_USUAL,
     Answer,
-    read_answer,
-    read_request,
+    EventRequest,
+    SentEvent,
+    read_in_supervisor,
+    read_in_worker,
 )
 
 MAX_FRAME = 64 * 1024 * 1024
@@ -68,7 +74,7 @@ _WEIGHED = 512  # bytes of a request from which on its values are weighed; a sma
 _HEADER = struct.Struct(">I")
 _PLACE = struct.Struct(">QQ")  # of lent bytes: where they begin, how many they are
 _REST = 64 * 1024  # cap on a message without its lent bytes
-_header, _event_frame = _HEADER.pack, EVENT_FRAME.pack
+_header, _event_frame, _answer_frame = _HEADER.pack, EVENT_FRAME.pack, ANSWER_FRAME.pack
 
 
 class _Abandoned:
@@ -177,7 +183,7 @@ class Connection:
         self.max_frame = max_frame
         self.max_requests = max_requests
         self._takes_events = takes_events
-        self._read: Callable[[memoryview], Message] = read_request if takes_events else read_answer
+        self._read: Callable[[memoryview], Message] = read_in_worker if takes_events else read_in_supervisor
         self.frames = FrameDecoder(max_frame)
         self.next_id = 0
         self._asked: dict[int, Any] = {}  # our unanswered requests, each with its waiter
@@ -245,6 +251,19 @@ class Connection:
         asked[request_id] = waiter
         return request_id, _event_frame(size, EVENT_START, request_id, EVENT_REST) + packed
 
+    def answer(self, request_id: int, response: dict[str, Any]) -> bytes:
+        """Frame the answer to an event: as `respond` with ``{"response": response}``, in one step."""
+        try:
+            body = pack(response)
+        except Unserializable:  # raised again, naming the place
+            return self.respond(request_id, {"response": response})
+        size = ANSWER_AT + len(body)
+        if self._broken is not None:
+            raise self._useless()
+        if size >= self._size_to_check:
+            self._check_size(size, lambda: weight(response))
+        return self._answered(request_id, _answer_frame(size, ANSWER_START, request_id, ANSWER_REST) + body)
+
     def respond(self, request_id: int, result: Any, *, has_large: bool = False) -> bytes:
         """Frame the answer to a request of the peer."""
         return self._answered(request_id, self._frame([RESPONSE, request_id, None, result], has_large))
@@ -299,8 +318,13 @@ class Connection:
                     message = yield from self._unusual(frame)
                 elif type(message) is Answer:
                     message.frame = bytes(frame) if size <= _KEPT else None
-                else:
+                elif type(message) is EventRequest:
                     self._accept(message.id, size)
+                    yield message
+                    continue
+                elif type(message) is SentEvent:
+                    event = message.params.event
+                    self._accept(message.id, size if size < _WEIGHED else max(size, weight(event.payload)))
                 if not isinstance(message, Response):
                     yield message
                     continue

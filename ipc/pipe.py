@@ -21,7 +21,7 @@ from .messages import CANCEL, Response
 from .reading import NotificationHandler, PipeReader, RequestHandler
 from .shared_memory import has_large
 from .spinning import Spinner
-from .usual import Answered
+from .usual import Answer, Told
 from .writing import HIGH_WATER, PipeWriter
 
 _FOR_LARGE = 10  # times the patience for a small message: large bytes are copied twice on their way
@@ -146,6 +146,15 @@ class Pipe(PipeReader, PipeWriter):
 
     async def finish(self, request_id: int, future: asyncio.Future[Response]) -> Response:
         """Wait for the response: the second half of `call`."""
+        response = await self.answered(request_id, future)
+        if type(response) is Answer and response.result is not None:
+            response.result = {"response": response.result.response.to_dict()}
+        elif type(response) is Told:
+            response.result = response.result.to_dict()
+        return response
+
+    async def answered(self, request_id: int, future: asyncio.Future[Response]) -> Response:
+        """Do as `finish`, and leave a result as it was read: as a record, if it is of the usual form."""
         try:
             response = await future
         except (asyncio.CancelledError, TimeoutError):
@@ -153,8 +162,6 @@ class Pipe(PipeReader, PipeWriter):
             raise
         if (error := response.error) is not None:
             raise RequestFailed(error["message"], code=error["code"], **keywords(error["details"]))
-        if type(response.result) is Answered:  # it was read as the answer to an event, and is none
-            response.result = {"response": response.result.response.to_dict()}
         return response
 
     def give_up(
@@ -201,14 +208,16 @@ class Pipe(PipeReader, PipeWriter):
 
     def answer(self, request_id: int, answer: EventResponse | Event | None) -> None:
         """Answer an event, or pass it on, changed or with None; raise as `respond` does."""
+        if self._closed is not None:
+            return
         if answer is None:
-            self.respond(request_id, None)
+            self._write(self._connection.respond(request_id, None))
         elif isinstance(answer, Event):
             self.respond(request_id, {"event": answer.to_dict()})
         elif has_large(answer.data):
             self.respond(request_id, {"response": answer.to_dict()}, has_large=True)
-        elif self._closed is None:
-            self._write(self._connection.respond(request_id, {"response": answer.to_dict()}))
+        else:
+            self._write(self._connection.answer(request_id, answer.to_dict()))
 
     def refuse(self, request_id: int, code: str, message: str, details: dict[str, Any] | None = None) -> None:
         """Answer a request with an error."""

@@ -6,6 +6,8 @@ it has the last word. Here a frame is refused by one of `NOT_USUAL`, and a value
 msgpack would do the same. So both ways give the same values or the same refusal, and without msgspec
 there is one way.
 
+The types are unknown to the garbage collector (``gc=False``): nothing in a frame refers to it.
+
 Why the values of the usual form are bounded: a payload is nested at most six levels deep (see
 `event.Value`), its keys are text, and msgspec makes no room for more than has come.
 """
@@ -20,10 +22,12 @@ from .event import RARE_DEFAULTS, Event, EventResponse, rare_of
 from .messages import Request, Response, pack
 from .record import Record, msgspec, record
 
-# What precedes an event in [0, id, "event", {"event": …}], with the length of the frame before it.
-EVENT_FRAME = struct.Struct(">I3sQ13s")
+# What precedes an event in [0, id, "event", {"event": …}], and a response in
+# [1, id, null, {"response": …}], with the length of the frame before it.
+EVENT_FRAME, ANSWER_FRAME = struct.Struct(">I3sQ13s"), struct.Struct(">I3sQ11s")
 EVENT_START, EVENT_REST = b"\x94\x00\xcf", b"\xa5event\x81\xa5event"
-EVENT_AT = EVENT_FRAME.size - 4
+ANSWER_START, ANSWER_REST = b"\x94\x01\xcf", b"\xc0\x81\xa8response"
+EVENT_AT, ANSWER_AT = EVENT_FRAME.size - 4, ANSWER_FRAME.size - 4
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 
@@ -40,12 +44,12 @@ else:
 
 
 @record
-class Asked(Record):
+class Asked(Record, gc=False):
     event: Event
 
 
 @record
-class EventRequest(Request, array_like=True, tag=0):
+class EventRequest(Request, array_like=True, tag=0, gc=False):
     """The supervisor asks about an event."""
 
     id: Id
@@ -54,17 +58,42 @@ class EventRequest(Request, array_like=True, tag=0):
 
 
 @record
-class Answered(Record):
+class Answered(Record, gc=False):
     response: EventResponse
 
 
 @record
-class Answer(Response, array_like=True, tag=1):
+class Answer(Response, array_like=True, tag=1, gc=False):
     """The answer to an event; ``result`` is None if the mod passes the event on."""
 
     id: Id
     error: None
     result: Answered | None
+    frame: Never = UNSET
+
+
+@record
+class Sent(Record, gc=False):
+    event: Event
+    cause: int | list[int] | None = None
+
+
+@record
+class SentEvent(Request, array_like=True, tag=0, gc=False):
+    """A worker sends an event into the network."""
+
+    id: Id
+    method: Literal["send_event"]
+    params: Sent
+
+
+@record
+class Told(Response, array_like=True, tag=1, gc=False):
+    """The response to an event that a worker has sent."""
+
+    id: Id
+    error: None
+    result: EventResponse
     frame: Never = UNSET
 
 
@@ -77,14 +106,14 @@ def _missing(_value: Any, /) -> Any:
 
 
 # Bound here, because a mod may replace the functions of the module.
-_encode = _raw = read_request = read_answer = _missing
+_encode = _raw = read_in_worker = read_in_supervisor = _missing
 NOT_USUAL: tuple[type[Exception], ...] = (Missing,)
 """Why a frame is not of the usual form, or cannot be written as one."""
 
 if msgspec is not None:
     _raw, _encode = msgspec.Raw, msgspec.msgpack.Encoder().encode
-    read_request = msgspec.msgpack.Decoder(EventRequest).decode
-    read_answer = msgspec.msgpack.Decoder(Answer).decode
+    read_in_worker = msgspec.msgpack.Decoder(EventRequest | Told).decode
+    read_in_supervisor = msgspec.msgpack.Decoder(Answer | SentEvent).decode
     NOT_USUAL = (msgspec.MsgspecError, InvalidEvent, UnicodeError, RecursionError, OverflowError, TypeError)
 
 

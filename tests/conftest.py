@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import re
 import signal
 import subprocess
+import sys
 import textwrap
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from httpx import create_ssl_context
 from hypothesis import HealthCheck, settings
 
 from modvisor.supervisor import AgentNetwork
@@ -61,6 +65,12 @@ def _pass_no_ignored_signal_on() -> None:
     for signum in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:  # these two Python sees to
         if signal.getsignal(signum) == signal.SIG_IGN:
             signal.signal(signum, lambda _signum, _frame: None)
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was collected out of each later search for garbage: that is most objects of the process, and they stay."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -138,6 +148,20 @@ def warm_python_ends() -> Iterator[None]:
 def started_guardians(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests about guardians and what they fork: each is started as in production."""
     monkeypatch.setattr("modvisor.supervisor.process.guardian_process.subprocess", subprocess)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clients_built_quickly() -> Iterator[None]:
+    """Have the clients of httpx share what none of them uses: here they speak plain HTTP.
+
+    Each reads all certificates for a TLS context of its own (20 ms), and httpcore searches ``sys.path`` with each
+    request for a package that is not installed.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("httpx._transports.default.create_ssl_context", cache(create_ssl_context))
+        if find_spec("sniffio") is None:
+            patch.setitem(sys.modules, "sniffio", None)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

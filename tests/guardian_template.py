@@ -6,6 +6,7 @@ Imports what a guardian does and no more: each guardian is as large as this proc
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ from typing import Any
 
 from modvisor.worker.guardian import __main__ as guardian
 from modvisor.worker.guardian import clone
-from modvisor.worker.guardian.forked import Forked, run
+from modvisor.worker.guardian.forked import Forked, leave, run
 
 CLONE_PARENT = 0x8000
 
@@ -74,7 +75,7 @@ def be_guardian(order: dict[str, Any], control: int, stderr: int) -> None:
     except Forked as fresh:
         forked = fresh
     else:
-        sys.exit()
+        leave(0)
     run(forked)
 
 
@@ -82,6 +83,8 @@ def main() -> None:
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)  # those of a terminal: the tests end us
     guardian.prepare()
+    gc.collect()
+    gc.freeze()  # each guardian collects before it serves, and would copy every page that it shares with us
     os.set_inheritable(int(sys.argv[1]), False)
     work = serve(socket.socket(fileno=int(sys.argv[1])))
     if work is not None:

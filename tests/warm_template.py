@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import io
 import os
@@ -43,6 +44,8 @@ def import_all() -> None:
             importlib.import_module(found.name)
     for name in NEEDED_LATE:
         importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
 
 
 def become(order: dict[str, Any], fds: list[int]) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .caller import Answer, Caller, Ledger
     from .copies import CopyQueue
     from .counters import ModCounters, NetworkCounters
+    from .crew import Crew
     from .durable import DurableEvents, Late
     from .histogram import LatencyHistogram
     from .in_flight import InFlight, Origin
@@ -27,6 +28,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         caller="Answer Caller Ledger",
         copies="CopyQueue",
         counters="ModCounters NetworkCounters",
+        crew="Crew",
         durable="DurableEvents Late",
         histogram="LatencyHistogram",
         in_flight="InFlight Origin",

@@ -191,6 +191,11 @@ class Admission:
 
     # -- the caller's side
 
+    @property
+    def _has_exempt(self) -> bool:
+        """Whether an event may belong to another incarnation than the serving one, see `_exempt_in_flight`."""
+        return self._draining is not None or self.beside.in_flight is not None
+
     def _exempt_in_flight(self, journey: Journey) -> InFlight | None:
         if journey.parent is None:
             return None

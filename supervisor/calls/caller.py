@@ -120,7 +120,7 @@ class Caller(Admission):
             or self._granted
             or self._trial
             or self._has_turns
-            or journey.parent is not None
+            or (journey.parent is not None and self._has_exempt)
             or journey.deaths is not None
             or in_flight.pressing
             or in_flight.pipe.buffered > HIGH_WATER

@@ -23,8 +23,8 @@ class Crew:
         self._over: asyncio.Future[None] | None = None  # done when nothing is to be held any more
         self._is_dismissed = False
 
-    def start(self, function: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
-        """Call a coroutine function in a task."""
+    def start(self, function: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> asyncio.Task[None]:
+        """Call a coroutine function in a task. Return the task."""
         loop, self._is_dismissed = asyncio.get_running_loop(), False
         if self._over is None:
             over = loop.create_future()
@@ -33,6 +33,7 @@ class Crew:
         task = loop.create_task(function(*args))
         self._running.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def dismiss(self) -> None:
         """Leave the task group as soon as the last task has ended, until `start` is called again."""

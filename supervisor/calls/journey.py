@@ -21,8 +21,10 @@ MAX_HOPS = 32
 _KEPT = 64 * 1024  # bytes up to which a packed event is kept for the next mod
 
 
-class Journey(msgspec.Struct, eq=False):
+class Journey(msgspec.Struct, eq=False, gc=False):
     """An accepted event and what the core knows of it.
+
+    Nothing that it holds refers to it, so the garbage collector need not know it.
 
     Attributes:
         deadline: loop time at which the sender stops waiting. Infinite for an event that a durable

@@ -90,7 +90,7 @@ class Gateway:
     def from_inside(self, event: Event) -> Coroutine[Any, Any, EventResponse]:
         """Take a trusted event from the program that runs the network, or from its operator."""
         timeout = self._event_timeout if event.timeout is None else event.timeout
-        return self._process(Journey(event.twin(), self._loop.time() + timeout, is_shared=True), INSIDE)
+        return self._process(Journey(event.__copy__(), self._loop.time() + timeout, is_shared=True), INSIDE)
 
     async def from_outside(self, event: Event, address: str | None = None, *, keep: bool = True) -> EventResponse:
         """Take an event from an agent, which must prove who it is.
@@ -112,13 +112,14 @@ class Gateway:
 
     async def from_mod(self, event: Event, mod: ModConfig, cause: Origin | None) -> EventResponse:
         """Take an event from a worker. `mod_requests` has checked and stamped it."""
-        deadline = self._deadline(event, MAX_TIMEOUT)
-        if cause is not None and cause.hops >= MAX_HOPS:
-            return self._refused(event, Code.LOOP, f"more than {MAX_HOPS} events caused one another; the chain was cut")
-        event.hops = cause.hops + 1 if cause is not None else 0
-        event.cause = cause.event_id if cause is not None else None
-        journey = Journey(event, deadline, cause.journey if cause is not None else None)
-        return await self._process(journey, Sender(mod=mod))
+        deadline, parent = self._deadline(event, MAX_TIMEOUT), None
+        event.hops, event.cause = 0, None
+        if cause is not None:
+            if cause.hops >= MAX_HOPS:
+                text = f"more than {MAX_HOPS} events caused one another; the chain was cut"
+                return self._refused(event, Code.LOOP, text)
+            event.hops, event.cause, parent = cause.hops + 1, cause.event_id, cause.journey
+        return await self._process(Journey(event, deadline, parent), Sender(mod=mod))
 
     def _deadline(self, event: Event, most: float = math.inf) -> float:
         return self._loop.time() + (self._event_timeout if event.timeout is None else min(event.timeout, most))
@@ -277,7 +278,7 @@ class Gateway:
     # -- all mods that match
 
     async def _walk(self, walk: Walk, after: str | None = None) -> tuple[EventResponse, Memory]:
-        """Ask the matching mods in load order, until one of them answers. Then conclude.
+        """Ask the matching mods in load order, until one of them answers. If none does, deliver.
 
         A mod that returns an event changes the event for the mods behind it, and for delivery.
 
@@ -286,37 +287,33 @@ class Gateway:
         """
         journey = walk.journey
         event = journey.event
-        entries, position = self._mods.router.route(event.event_name).asked, 0
-        if after is not None:
-            entries = self._after(after, event.event_name)
-        while position < len(entries):
-            entry = entries[position]
-            position += 1
+        route = self._mods.router.route(event.event_name).asked
+        entries = iter(route if after is None else self._after(after, event.event_name))
+        while (entry := next(entries, None)) is not None:
             if event.source_id == entry.address:
                 continue
-            if entry.split is not None and walk.journey.version_of(entry.split) != entry.mod_id:
+            if entry.split is not None and journey.version_of(entry.split) != entry.mod_id:
                 continue
             walk.asked += 1
             try:
-                answer = await entry.target.ask(walk.journey)
+                answer = await entry.target.ask(journey)
             except Unanswered as problem:
                 if problem.code == Code.PENDING:  # accepted: the event goes on from there later
-                    walk.pending = entry.mod_id, problem
-                    break
+                    return replies.problem_of(entry.mod_id, problem), False
                 walk.problems.append((entry.mod_id, problem))
                 if self._loop.time() >= journey.deadline:
                     break
                 continue
             except (FrameTooLarge, Unserializable) as error:
                 return replies.unsendable(error), False
-            if isinstance(answer, EventResponse):
-                walk.response = answer
-                break
+            if type(answer) is EventResponse:
+                self._counters.answered += 1
+                return answer, journey.answer or True
             if answer is not None:
                 event = replies.merged(event, answer)
-                walk.journey = journey.with_event(event)
-                entries, position = self._after(entry.mod_id, event.event_name), 0
-        return self._concluded(walk)
+                walk.journey = journey = journey.with_event(event)
+                entries = iter(self._after(entry.mod_id, event.event_name))
+        return self._deliver(walk)
 
     def _after(self, mod_id: str, event_name: str) -> tuple[Entry[Mod], ...]:
         """Return the mods behind a mod in load order that match the event, which may be renamed."""
@@ -324,14 +321,6 @@ class Gateway:
         here = order.get(mod_id, -1)
         route = self._mods.router.route(event_name)
         return tuple(later for later in route.asked if order.get(later.mod_id, -1) > here)
-
-    def _concluded(self, walk: Walk) -> tuple[EventResponse, Memory]:
-        if walk.response is not None:
-            self._counters.answered += 1
-            return walk.response, walk.journey.answer or True
-        if walk.pending is not None:
-            return replies.problem_of(*walk.pending), False
-        return self._deliver(walk)
 
     # -- no mod has answered
 

@@ -5,20 +5,22 @@ A worker is a stranger: whatever it asks is checked, and done in its own name.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import anyio
 from anyio.abc import TaskGroup
 
 from ...ipc import messages
 from ...ipc.address import MOD, SYSTEM, parse_address
 from ...ipc.errors import Code, FrameTooLarge, InvalidEvent, ModvisorError, Unserializable, shown
-from ...ipc.event import Event, EventResponse
+from ...ipc.event import Event
 from ...ipc.messages import Request
 from ...ipc.pipe import HIGH_WATER
+from ...ipc.usual import Sent
 from ..agents import AgentRegistry
+from ..calls import Crew
 from ..config import ModConfig
 from ..lifecycle import Incarnation, Keeper
 from .gateway import Gateway
@@ -38,7 +40,7 @@ Without it, a thousand events of the largest size would take 64 GB."""
 REFUSAL = 2.0  # what a refused request costs (see `Pipe.charge`): twice a notification
 
 
-_Call = Callable[[Keeper, Incarnation, dict[str, Any]], Awaitable[Any]]
+_Call = Callable[[Keeper, Incarnation, Any], Awaitable[Any]]  # with the params of the request
 
 
 class ModRequests:
@@ -61,10 +63,10 @@ class ModRequests:
         answering: Callable[[ModConfig, str], str] = lambda _mod, destination: destination,
     ) -> None:
         self._answering = answering
-        self._tasks = tasks
+        self._crew = Crew(tasks)
         self._agents = agents
         self._gateway = gateway
-        self._open: dict[Incarnation, dict[int, anyio.CancelScope]] = {}
+        self._open: dict[Incarnation, dict[int, asyncio.Task[None]]] = {}
         self._calls: dict[str, _Call] = {
             messages.SEND_EVENT: self._send_event,
             messages.QUERY: self._query,
@@ -85,20 +87,23 @@ class ModRequests:
             pipe.charge(REFUSAL)
             pipe.refuse(request.id, Code.BUSY, self._too_many(incarnation))
         else:
-            self._open.setdefault(incarnation, {})[request.id] = anyio.CancelScope()
-            self._tasks.start_soon(self._answer, call, keeper, incarnation, request)
+            mine = self._open.setdefault(incarnation, {})
+            mine[request.id] = self._crew.start(self._answer, call, keeper, incarnation, request, mine)
 
     def cancel(self, incarnation: Incarnation, request_id: int | None = None) -> None:
         """Cancel a request that the worker gave up, and what it caused.
 
         None: all requests of a worker that is gone.
         """
-        scopes = self._open.get(incarnation, {})
-        if request_id is None:
-            for scope in list(scopes.values()):
-                scope.cancel()
-        elif (scope := scopes.get(request_id)) is not None:
-            scope.cancel()
+        mine, loop = self._open.get(incarnation, {}), asyncio.get_running_loop()
+        for each in list(mine) if request_id is None else [request_id]:
+            if (task := mine.pop(each, None)) is not None:
+                loop.call_soon(task.cancel)  # when it has begun, so that it answers
+        self._forget(incarnation, mine)
+
+    def _forget(self, incarnation: Incarnation, mine: dict[int, asyncio.Task[None]]) -> None:
+        if not mine and self._open.get(incarnation) is mine:
+            del self._open[incarnation]
 
     @staticmethod
     def _too_many(incarnation: Incarnation) -> str:
@@ -112,17 +117,19 @@ class ModRequests:
         keeper: Keeper,
         incarnation: Incarnation,
         request: Request,
+        mine: dict[int, asyncio.Task[None]],
     ) -> None:
+        """Answer a request, one of ``mine``: the open requests of its worker that it has not given up."""
         pipe = incarnation.pipe
-        scope = self._open[incarnation][request.id]
         try:
-            with scope:
-                answer = await call(keeper, incarnation, request.params or {})
-                if pipe.buffered > HIGH_WATER:
-                    await pipe.writable()
-                pipe.respond(request.id, answer)
-            if scope.cancelled_caught:
-                pipe.refuse(request.id, Code.TIMEOUT, "cancelled by the worker")
+            answer = await call(keeper, incarnation, request.params)
+            if pipe.buffered > HIGH_WATER:
+                await pipe.writable()
+            pipe.respond(request.id, answer)
+        except asyncio.CancelledError:
+            if request.id in mine:  # the network ends
+                raise
+            pipe.refuse(request.id, Code.TIMEOUT, "cancelled by the worker")
         except (FrameTooLarge, Unserializable) as error:
             pipe.refuse(request.id, error.code, f"the answer cannot be sent: {error}")
         except ModvisorError as error:
@@ -131,12 +138,15 @@ class ModRequests:
             logger.exception("mod %s: its request %s failed", incarnation.mod_id, request.method)
             pipe.refuse(request.id, Code.INTERNAL, "internal error; the network's log has the traceback")
         finally:
-            del self._open[incarnation][request.id]
-            if not self._open[incarnation]:
-                del self._open[incarnation]
+            mine.pop(request.id, None)
+            self._forget(incarnation, mine)
 
-    async def _send_event(self, keeper: Keeper, incarnation: Incarnation, params: dict[str, Any]) -> dict[str, Any]:
-        event = Event.from_dict(params.get("event"))
+    async def _send_event(self, keeper: Keeper, incarnation: Incarnation, params: Any) -> dict[str, Any]:
+        if type(params) is Sent:  # checked as it was read
+            event, cause = params.event, params.cause
+        else:
+            params = params or {}
+            event, cause = Event.from_dict(params.get("event")), params.get("cause")
         mod = incarnation.config  # during a swap the keeper's config is that of another mod
         own = f"{MOD}:{mod.name}"
         event.source_id = event.source_id or own
@@ -149,12 +159,12 @@ class ModRequests:
         if event.destination_id is not None and event.destination_id.startswith(f"{MOD}:"):
             event.destination_id = self._answering(mod, event.destination_id)
         event.via, event.secret, event.source_agent_group, event.attempt = own, None, None, 1
-        cause = incarnation.in_flight.origin(params.get("cause"))
         keeper.counters.events_out += 1
-        response: EventResponse = await self._gateway.from_mod(event, mod, cause)
+        response = await self._gateway.from_mod(event, mod, incarnation.in_flight.origin(cause))
         return response.to_dict()
 
-    async def _checkpoint(self, keeper: Keeper, incarnation: Incarnation, params: dict[str, Any]) -> None:
+    async def _checkpoint(self, keeper: Keeper, incarnation: Incarnation, params: Any) -> None:
+        params = params or {}
         version = params.get("version")
         if "state" not in params or not isinstance(version, str):
             raise InvalidEvent("checkpoint: expected {state: anything, version: text}")
@@ -167,7 +177,8 @@ class ModRequests:
             return False
         return not allowed.isdisjoint({str(source), f"{source.role}:*", "*"})
 
-    async def _query(self, _keeper: Keeper, _incarnation: Incarnation, params: dict[str, Any]) -> Any:
+    async def _query(self, _keeper: Keeper, _incarnation: Incarnation, params: Any) -> Any:
+        params = params or {}
         match params.get("what"):
             case "agents":
                 return [

@@ -88,6 +88,8 @@ class Dependents:
         Raises:
             ModvisorError: ``needed``: mods that require the old one cannot work with the new one.
         """
+        if not any(_config(mod).requires for mod in self._mods):
+            return
         before = self.loaded()
         new = Present(config.name, names_of(config), version)
         after = [new if mod.mod_id == old_id else mod for mod in before]
@@ -123,7 +125,7 @@ class Dependents:
 
         This runs in the middle of a change, so it awaits nothing and raises nothing.
         """
-        asking = [mod for mod in self._mods if _needs(mod)]
+        asking = [mod for mod in self._mods if (config := _config(mod)).requires or config.optional]
         if not asking and not self._told:
             return
         serving = {mod.mod_id: status for mod in self._mods if (status := _status(mod)) is not None}
@@ -170,11 +172,6 @@ def _present(mod: Mod) -> Present:
 def _config(mod: Mod) -> ModConfig:
     """Return the config that its worker runs, with what its mod.yaml and its class say."""
     return mod.keepers[0].config
-
-
-def _needs(mod: Mod) -> bool:
-    config = _config(mod)
-    return bool(config.requires or config.optional)
 
 
 def _status(mod: Mod) -> tuple[int, ...] | None:

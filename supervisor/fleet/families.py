@@ -46,8 +46,8 @@ class Families:
     def __init__(self, journal: Journal, changed: Callable[[], None]) -> None:
         self._journal = journal
         self._changed = changed
-        self._members: dict[str, list[Mod]] = {}
-        self._splits: dict[str, Split] = {}
+        self._arranged: tuple[dict[str, list[Mod]], dict[str, Split]] = {}, {}  # see `_members` and `_splits`
+        self._to_arrange: tuple[Iterable[Mod], bool] | None = None
         self._before: dict[str, list[Split]] = {}  # the split before each promotion, the newest last
         self._promoted: dict[str, int] = {}  # by mod id, from the previous run
         self._counted: dict[str, dict[str, int]] = {}  # events by version, when the split was made
@@ -55,26 +55,46 @@ class Families:
     # -- the splits
 
     def arrange(self, mods: Iterable[Mod], *, closing: bool = False) -> None:
-        """Split the sources anew.
+        """Split the sources anew before they are asked about again.
 
         Args:
             mods: in load order.
             closing: all mods are being unloaded, so none takes over the sources of another.
         """
-        members: dict[str, list[Mod]] = {}
-        for mod in mods:
-            if mod.is_member and (closing or mod.state is not State.DRAINING):
-                members.setdefault(family_of(mod.mod_id), []).append(mod)
-        self._members = members
-        self._splits = {
-            family: self._split(family, versions)
-            for family, versions in members.items()
-            if len(versions) > 1 or versions[0].audience is not None
-        }
+        self._to_arrange = mods, closing
+        if any(mod.audience is not None or "@" in mod.mod_id for mod in mods):
+            self._as_arranged()  # the events of each version count from now on
+
+    @property
+    def _members(self) -> dict[str, list[Mod]]:
+        """The versions of each family, in load order."""
+        return self._as_arranged()[0]
+
+    @property
+    def _splits(self) -> dict[str, Split]:
+        """The splits of the families that are divided."""
+        return self._as_arranged()[1]
+
+    def _as_arranged(self) -> tuple[dict[str, list[Mod]], dict[str, Split]]:
+        """Return members and splits. Made when they are asked for: a start changes them with each mod."""
+        if self._to_arrange is not None:
+            mods, closing = self._to_arrange
+            self._to_arrange = None
+            members: dict[str, list[Mod]] = {}
+            for mod in mods:
+                if mod.is_member and (closing or mod.state is not State.DRAINING):
+                    members.setdefault(family_of(mod.mod_id), []).append(mod)
+            splits = {
+                family: self._split(family, versions)
+                for family, versions in members.items()
+                if len(versions) > 1 or versions[0].audience is not None
+            }
+            self._arranged = members, splits
+        return self._arranged
 
     def _split(self, family: str, mods: list[Mod]) -> Split:
         versions = tuple(_version(mod) for mod in mods)
-        current = self._splits.get(family)
+        current = self._arranged[1].get(family)
         if current is not None and current.versions == versions:
             return current
         self._counted[family] = {mod.mod_id: mod.counters.events_in for mod in mods}

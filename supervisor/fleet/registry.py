@@ -266,14 +266,15 @@ class ModRegistry:
 
     def changed(self) -> None:
         """Follow a change of a mod, which may have another id now."""
-        if any(mod_id != mod.mod_id for mod_id, mod in self._mods.items()):
+        if any(mod_id != mod.config.mod_id for mod_id, mod in self._mods.items()):
             self._mods = {mod.mod_id: mod for mod in self}  # in the same order
         self.rebuild_routes()
 
     def rebuild_routes(self) -> None:
-        """Split the families and make the routes anew, and tell the listeners."""
+        """Have the families split and the routes made anew, and tell the listeners."""
         self.families.arrange(self, closing=self.is_closing)
-        self.router.replace(map(self._entry, self._in_service()))
+        has_observers = any(mod.manifest is not None and mod.manifest.observes for mod in self._in_service())
+        self.router.replace(lambda: map(self._entry, self._in_service()), has_observers)
         for tell in self.listeners:
             tell()
 

@@ -6,7 +6,7 @@ then the order in which mods were loaded), and no processes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -61,26 +61,28 @@ class Router(Generic[T]):
         self._asked: TopicTable[int] = TopicTable()
         self._observers: TopicTable[int] = TopicTable()
         self._entries: list[Entry[T]] = []
-        self._is_arranged = True  # the tables fit the entries
+        self._renewed: Callable[[], Iterable[Entry[T]]] | None = None  # until the tables fit its entries
         self.has_observers = False
         self._cache: dict[str, Route[Entry[T]]] = {}
         self.known: dict[tuple[str | None, str], T] = {}
         self.usual = self.known
 
-    def replace(self, entries: Iterable[Entry[T]]) -> None:
-        """Route among ``entries``, given in load order, from now on."""
-        self._entries = list(entries)
-        self._is_arranged = False
-        self.has_observers = any(entry.observes for entry in self._entries)
+    def replace(self, entries: Callable[[], Iterable[Entry[T]]], has_observers: bool) -> None:
+        """Route among other entries from now on.
+
+        Args:
+            entries: returns them in load order. Called at the next event, because a start and an
+                unload replace the entries several times.
+            has_observers: whether one of them observes.
+        """
+        self._renewed = entries
+        self.has_observers = has_observers
         self._cache, self.known = {}, {}
         self.usual = {} if self.has_observers else self.known
 
-    def _arrange(self) -> None:
-        """Put the patterns into tables.
-
-        This waits for the next event, because one unload replaces the entries several times.
-        """
-        self._is_arranged = True
+    def _arrange(self, entries: Iterable[Entry[T]]) -> None:
+        """Put the patterns into tables."""
+        self._entries = list(entries)
         self._asked, self._observers = TopicTable(), TopicTable()
         for index, entry in enumerate(self._entries):
             for pattern in entry.patterns:
@@ -92,8 +94,9 @@ class Router(Generic[T]):
         """Return the mods that an event of this name goes to. The caller leaves out its source."""
         route = self._cache.get(event_name)
         if route is None:
-            if not self._is_arranged:
-                self._arrange()
+            if (renewed := self._renewed) is not None:
+                self._renewed = None
+                self._arrange(renewed())
             if len(self._cache) >= CACHE_SIZE:
                 self._cache.clear()
             route = self._cache[event_name] = Route(

@@ -80,7 +80,7 @@ class Fleet:
         mod = FakeMod(mod_id, say, patterns)
         self.mods.append(mod)
         self._entries.append(Entry(mod_id, patterns, observes, mod))
-        self.router.replace(self._entries)
+        self.router.replace(lambda: self._entries, any(entry.observes for entry in self._entries))
         return mod
 
 

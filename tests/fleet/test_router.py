@@ -17,7 +17,8 @@ def test_an_event_goes_to_every_matching_mod_once_in_load_order(
     mods: list[tuple[tuple[str, ...], tuple[str, ...]]], names: list[str]
 ) -> None:
     router: Router[int] = Router()
-    router.replace(Entry(f"mod{index}", asked, observes, index) for index, (asked, observes) in enumerate(mods))
+    entries = [Entry(f"mod{index}", asked, observes, index) for index, (asked, observes) in enumerate(mods)]
+    router.replace(lambda: entries, any(observes for _, observes in mods))
     for event_name in names + names:  # the second time from the cache
         route = router.route(event_name)
         for found, which in ((route.asked, 0), (route.observers, 1)):
@@ -30,10 +31,26 @@ def test_an_event_goes_to_every_matching_mod_once_in_load_order(
 def test_a_change_of_mods_is_seen_at_once() -> None:
     router: Router[str] = Router()
     assert router.route("a.b").asked == ()
-    router.replace([Entry("one", ("a.*",), (), "one")])
+    router.replace(lambda: [Entry("one", ("a.*",), (), "one")], False)
     assert [entry.target for entry in router.route("a.b").asked] == ["one"]
-    router.replace([])
+    router.replace(list, False)
     assert router.route("a.b").asked == ()
+
+
+def test_entries_are_made_once_however_often_they_were_replaced_before_an_event() -> None:
+    router: Router[str] = Router()
+    made: list[str] = []
+
+    def entries(name: str) -> list[Entry[str]]:
+        made.append(name)
+        return [Entry(name, ("a.*",), (), name)]
+
+    for name in ("one", "two", "three"):
+        router.replace(lambda name=name: entries(name), True)
+        assert router.has_observers
+    for event_name in ("a.b", "a.c"):
+        assert [entry.target for entry in router.route(event_name).asked] == ["three"]
+    assert made == ["three"]
 
 
 def test_names_from_outside_cannot_fill_the_cache() -> None:

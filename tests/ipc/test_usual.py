@@ -26,6 +26,8 @@ from modvisor.ipc.messages import Request, pack, unpack
 from .plain import plain_ipc
 
 EVENT_HEAD = b"\x94\x00\xcf" + bytes(7) + b"\x07" + b"\xa5event\x81\xa5event"
+SENT_HEAD = b"\x94\x00\xcf" + bytes(7) + b"\x07" + b"\xaasend_event"
+TOLD_HEAD = b"\x94\x01\xcf" + bytes(8) + b"\xc0"
 ANSWER_HEAD = b"\x94\x01\xcf" + bytes(8) + b"\xc0\x81\xa8response"
 
 text = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
@@ -65,6 +67,13 @@ fields_of_an_event = st.fixed_dictionaries(
 fields_of_a_response = st.fixed_dictionaries(
     {}, optional={"success": st.booleans() | values, "message": text | values, "data": values, "extra": values}
 )
+fields_of_a_sent_event = st.fixed_dictionaries(
+    {"event": fields_of_an_event},
+    optional={
+        "cause": st.none() | st.integers(-1, 9) | st.lists(st.integers(0, 3), max_size=3) | values,
+        "extra": values,
+    },
+)
 edits = st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=3)
 
 
@@ -91,11 +100,47 @@ def event_in(package: Any, frame: bytes) -> str:
         return "no event"
     except package.errors.ModvisorError as refusal:
         return f"{type(refusal).__name__}: {refusal}"
+    return shown(request, event, frame)
+
+
+def shown(request: Any, event: Any, frame: bytes) -> str:
     if event.event_id.encode() not in frame:
         event.event_id = "made here"
     if abs(event.timestamp - time.time()) < 60:
         event.timestamp = 0.0
     return f"{request.id} {event!r}"
+
+
+def sent_in(package: Any, frame: bytes) -> str:
+    """Return the event that the core finds in a frame of a worker, or why it refuses it."""
+    try:
+        (request,) = package.connection.Connection().receive_data(frame)
+        if not isinstance(request, package.messages.Request) or request.method != "send_event":
+            return repr(request)
+        params = request.params or {}
+        if isinstance(params, dict):
+            event, cause = package.event.Event.from_dict(params.get("event")), params.get("cause")
+        else:
+            event, cause = params.event, params.cause
+    except package.errors.ModvisorError as refusal:
+        return f"{type(refusal).__name__}: {refusal}"
+    return f"{shown(request, event, frame)} caused by {cause!r}"
+
+
+def told_in(package: Any, frame: bytes) -> str:
+    """Return the response to the request 0 that a worker finds in a frame, or why it refuses it."""
+    connection = package.connection.Connection(takes_events=True)
+    connection.request("send_event", None)
+    try:
+        (response,) = connection.receive_data(frame)
+        if not isinstance(response, package.messages.Response):
+            return repr(response)
+        result = response.result
+        if response.error is None and not isinstance(result, package.event.EventResponse):
+            result = package.event.EventResponse.from_dict(result)
+    except package.errors.ModvisorError as refusal:
+        return f"{type(refusal).__name__}: {refusal}"
+    return f"{response.id} {response.error!r} {result!r}"
 
 
 def answer_in(package: Any, frame: bytes) -> str:
@@ -128,6 +173,20 @@ def test_an_event_is_read_alike(fields: Any, edits: list[tuple[int, int]], cut: 
 def test_an_answer_is_read_alike(fields: Any, edits: list[tuple[int, int]], cut: int) -> None:
     frame = framed(ANSWER_HEAD, fields, edits, cut)
     assert answer_in(ipc, frame) == answer_in(plain_ipc, frame)
+
+
+@settings(max_examples=200)
+@given(fields_of_a_sent_event, edits, st.sampled_from([0, 0, 0, 1, 5]))
+def test_an_event_of_a_worker_is_read_alike(fields: Any, edits: list[tuple[int, int]], cut: int) -> None:
+    frame = framed(SENT_HEAD, fields, edits, cut)
+    assert sent_in(ipc, frame) == sent_in(plain_ipc, frame)
+
+
+@settings(max_examples=200)
+@given(fields_of_a_response, edits, st.sampled_from([0, 0, 0, 1, 5]))
+def test_the_response_to_a_worker_is_read_alike(fields: Any, edits: list[tuple[int, int]], cut: int) -> None:
+    frame = framed(TOLD_HEAD, fields, edits, cut)
+    assert told_in(ipc, frame) == told_in(plain_ipc, frame)
 
 
 @given(st.dictionaries(text | st.integers(0, 9), values, max_size=5))
@@ -174,9 +233,20 @@ def test_the_usual_frames_are_read_and_written_in_one_pass() -> None:
     request_id, data = ours.event(packed)
     assert theirs.receive_data(data) == [usual.EventRequest(request_id, "event", usual.Asked(event))]
     answer = EventResponse(True, "done", {"n": 1, "list": [1.5, True, None]})
-    (response,) = ours.receive_data(theirs.respond(request_id, {"response": answer.to_dict()}))
+    (response,) = ours.receive_data(theirs.answer(request_id, answer.to_dict()))
     assert type(response) is usual.Answer
     assert response.result == usual.Answered(answer)
+
+
+def test_an_event_of_a_worker_and_the_response_to_it_are_read_in_one_pass() -> None:
+    core, worker = Connection(), Connection(takes_events=True)
+    event = Event("a.b", "mod:wiki", "mod:store", {"n": 1})
+    request_id, data = worker.request("send_event", {"event": event.to_dict(), "cause": [3, 1]})
+    assert core.receive_data(data) == [usual.SentEvent(request_id, "send_event", usual.Sent(event, [3, 1]))]
+    answer = EventResponse(True, "done", {"n": 1})
+    (response,) = worker.receive_data(core.respond(request_id, answer.to_dict()))
+    assert type(response) is usual.Told
+    assert response.result == answer
 
 
 def test_an_event_that_is_passed_on_is_told_apart_from_an_answer() -> None:

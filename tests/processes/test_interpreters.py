@@ -41,17 +41,21 @@ TELLS = """
 """
 
 
-def pythons(minors: range) -> list[str]:
-    """Those that can be found and run: on PATH, and installed beside this one."""
+def newest(minors: range) -> str:
+    """Return the newest other Python 3 of these minors that is found and runs. Skip the test if there is none.
+
+    Runs when a test asks, not while tests are collected: each process of the tests collects them all.
+    """
     beside = Path(sys.base_prefix).parent
-    named = [(shutil.which(f"python3.{minor}"), *beside.glob(f"*/bin/python3.{minor}")) for minor in minors]
-    found = [str(python) for group in named for python in group if python is not None]
-    tried = [subprocess.run([python, "-c", "pass"], capture_output=True, check=False) for python in found]
-    return [python for python, done in zip(found, tried, strict=True) if done.returncode == 0]
+    for minor in sorted(set(minors) - {sys.version_info.minor}, reverse=True):
+        for python in (*beside.glob(f"*/bin/python3.{minor}"), shutil.which(f"python3.{minor}")):
+            if python is not None and _runs(str(python)):
+                return str(python)
+    pytest.skip("no such Python is here")
 
 
-OTHERS = [python for python in pythons(range(11, 20)) if not python.endswith(f"python3.{sys.version_info.minor}")]
-OLD = pythons(range(8, 11))
+def _runs(python: str) -> bool:
+    return subprocess.run([python, "-c", "pass"], capture_output=True, check=False).returncode == 0
 
 
 def make_venv(folder: Path) -> Path:
@@ -91,11 +95,10 @@ async def test_in_a_venv_of_its_own_a_mod_has_what_it_needs_and_sees_nothing_of_
     assert worker_pids() == set()
 
 
-@pytest.mark.skipif(not OTHERS, reason="no other Python is here")
 async def test_under_another_python_msgpack_is_the_one_that_fits_all(
     network: AgentNetwork, write_mod: WriteMod
 ) -> None:
-    python = OTHERS[-1]
+    python = newest(range(11, 20))
     loaded = await network.load_mod(write_mod("tells", TELLS), python=python)
     assert loaded.success, loaded
     data = await told(network, "tells")
@@ -205,9 +208,8 @@ async def test_one_that_was_mended_is_tried_again_and_a_reload_leaves_the_old_on
     assert (await network.reload_mod("tells")).success
 
 
-@pytest.mark.skipif(not OLD, reason="no old Python is here")
 async def test_a_real_python_that_is_too_old(network: AgentNetwork, write_mod: WriteMod) -> None:
-    failed = await network.load_mod(write_mod("tells", TELLS), python=OLD[-1])
+    failed = await network.load_mod(write_mod("tells", TELLS), python=newest(range(8, 11)))
     assert (failed.error, failed.data["python"].startswith("3.")) == ("bad_python", True)
 
 

@@ -40,7 +40,7 @@ from ..signals import restore_defaults
 from ..sources import installed_folders
 from . import tree
 from .clone import adopt_orphans, continue_with_parent, fork_without_hooks
-from .forked import Forked, of_the_guardian, run
+from .forked import Forked, leave, of_the_guardian, run
 from .rehearsal import rehearse
 from .warden import Deaths, not_started, serve
 
@@ -260,5 +260,5 @@ if __name__ == "__main__":
         forked = fresh
     else:
         control.close()
-        sys.exit()
+        leave(0)
     run(forked)

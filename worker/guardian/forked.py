@@ -104,7 +104,7 @@ def _show(command: bytes, begin: int, end: int) -> None:
 
 
 def leave(status: int) -> NoReturn:
-    """End this process. If daemon threads are left, leave the ordinary way, which can end them."""
+    """End this process: a forked worker, or the guardian. With daemon threads, leave the ordinary way, which ends them."""
     run_exit_handlers()
     if len(sys._current_frames()) > 1:
         sys.exit(status)
