@@ -146,15 +146,20 @@ class Pipe(PipeReader, PipeWriter):
 
     async def finish(self, request_id: int, future: asyncio.Future[Response]) -> Response:
         """Wait for the response: the second half of `call`."""
-        response = await self.answered(request_id, future)
+        response = await self._answered(request_id, future)
         if type(response) is Answer and response.result is not None:
             response.result = {"response": response.result.response.to_dict()}
         elif type(response) is Told:
             response.result = response.result.to_dict()
         return response
 
-    async def answered(self, request_id: int, future: asyncio.Future[Response]) -> Response:
-        """Do as `finish`, and leave a result as it was read: as a record, if it is of the usual form."""
+    async def ask(self, method: str, params: Any) -> Any:
+        """Do as `request`, and leave the result as it was read: as a record, if it is of the usual form."""
+        if self.buffered > HIGH_WATER:
+            await self.writable()
+        return (await self._answered(*self.begin(method, params))).result
+
+    async def _answered(self, request_id: int, future: asyncio.Future[Response]) -> Response:
         try:
             response = await future
         except (asyncio.CancelledError, TimeoutError):

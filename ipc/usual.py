@@ -127,7 +127,8 @@ def usual_event(event: Event) -> bytes | None:
     """
     rare, payload = rare_of(event), event.payload
     if (
-        event.metadata
+        type(payload) is not dict
+        or event.metadata
         or not (rare == RARE_DEFAULTS or _SCALARS.issuperset(map(type, rare)))
         or bytes in map(type, payload.values())  # they may be large, see `shared_memory`
     ):
