@@ -39,11 +39,14 @@ LOOP := $(patsubst %,tests/processes/test_%.py,durable events exclusive fairness
 	$(patsubst %,tests/http/test_%.py,bodies servers streams) \
 	$(patsubst %,tests/ipc/test_%.py,pipe spinning writing reading)
 
+# What takes seconds or minutes has a core for each process.
+TWO := -n 2 --dist loadfile
+
 test-all: $(VENV)/.installed  ## the slow ones too: the wheel, real peers, long loops, what measures; workers that are not forked; asyncio's loop
-	@$(BIN)/python -m pytest -m "slow" -n 2 --dist loadfile --ignore tests/benchmarks $(ARGS)
-	@$(BIN)/python -m pytest -m "slow" tests/benchmarks $(ARGS)
-	@$(BIN)/python -m pytest -m "not slow" --launch exec $(LIFE)
-	@$(BIN)/python -m pytest -m "not slow" --loop asyncio -n 2 --dist loadfile $(LOOP)
+	@$(BIN)/python -m pytest -m "slow" $(TWO) --ignore tests/benchmarks $(ARGS)
+	@$(BIN)/python -m pytest -m "slow" $(TWO) tests/benchmarks $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow" $(TWO) --launch exec $(LIFE)
+	@$(BIN)/python -m pytest -m "not slow" $(TWO) --loop asyncio $(LOOP)
 
 # Seconds and kills by hand: make long FOR=60 KILLS=10
 long: $(VENV)/.installed  ## an hour of random histories of a whole network on a virtual clock, then 100 kills of a supervisor, twice

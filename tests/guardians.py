@@ -32,6 +32,9 @@ COMMAND = [sys.executable, "-P", "-m", "modvisor.worker.guardian"]
 templates: set[int] = set()
 """The templates' pids: children of this process that no network started."""
 
+stand_ins: set[str] = set()
+"""Programs of tests that stand in for this Python, and start a guardian as it does."""
+
 
 class Template:
     """The process that guardians are forked from, and the way to it."""
@@ -50,8 +53,8 @@ class Template:
         return self._process.pid
 
     def fits(self, args: list[str], environment: Mapping[str, str]) -> bool:
-        is_plain = len(args) == len(COMMAND) + 2 and args[:-2] == COMMAND
-        return is_plain and _of_python(environment) == self._variables
+        is_plain = len(args) == len(COMMAND) + 2 and args[1:-2] == COMMAND[1:]
+        return is_plain and args[0] in {COMMAND[0], *stand_ins} and _of_python(environment) == self._variables
 
     def fork(self, control: int, stderr: int, environment: Mapping[str, str]) -> int:
         with self._turn:

@@ -12,9 +12,14 @@ import signal
 import socket
 import sys
 import types
+from functools import cache
 from typing import Any
 
+import typer.main
+
 from modvisor.supervisor import cli
+from modvisor.supervisor.cli.app import app
+from modvisor.worker.guardian.forked import leave
 
 from .guardian_template import serve
 
@@ -34,16 +39,18 @@ def main() -> None:
         for signum, handler in usual.items():
             signal.signal(signum, handler)
         become(order, fds)
-        run(order["words"], order["folder"])
+        finish(run(order["words"], order["folder"]))
 
 
 def import_all() -> None:
-    """Import once what the command and a network import."""
+    """Import once what the command and a network import, and build the command."""
     for found in pkgutil.walk_packages(cli.__path__, f"{cli.__name__}."):
         if not found.name.endswith("__main__"):
             importlib.import_module(found.name)
     for name in NEEDED_LATE:
         importlib.import_module(name)
+    typer.main.get_command = cache(typer.main.get_command)  # typer builds the program anew for each command
+    typer.main.get_command(app)
     gc.collect()
     gc.freeze()
 
@@ -69,17 +76,36 @@ def _stream(fd: int, errors: str, *, by_line: bool) -> io.TextIOWrapper:
     return io.TextIOWrapper(raw, errors=errors, line_buffering=by_line, write_through=at_once)
 
 
-def run(words: list[str], folder: str) -> None:
-    """Run what follows ``python`` on a command line: ``-m MODULE …`` or ``-c CODE …``."""
+def run(words: list[str], folder: str) -> int:
+    """Run what follows ``python`` on a command line: ``-m MODULE …`` or ``-c CODE …``. Return its status."""
     how, what, *rest = words
     sys.argv = [how, *rest]
     sys.path[0] = folder if how == "-m" else ""
-    if how == "-m":
-        runpy.run_module(what, run_name="__main__", alter_sys=True)
-    else:
-        main_module = types.ModuleType("__main__")
-        sys.modules["__main__"] = main_module
-        exec(compile(what, "<string>", "exec"), main_module.__dict__)
+    try:
+        if how == "-m":
+            runpy.run_module(what, run_name="__main__", alter_sys=True)
+        else:
+            main_module = types.ModuleType("__main__")
+            sys.modules["__main__"] = main_module
+            exec(compile(what, "<string>", "exec"), main_module.__dict__)
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            raise
+        return int(end.code or 0)
+    return 0
+
+
+def finish(status: int) -> None:
+    """End as a worker does that was forked: finalizing would copy all memory that is shared with the template.
+
+    What the collector would end, and complain of, at the end of a program is ended before.
+    """
+    gc.collect()
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        sys.exit(status)
+    leave(status)
 
 
 if __name__ == "__main__":

@@ -53,8 +53,8 @@ def openagents_python() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another test run may be at it
         if not (ready.exists() and ready.read_text() == REQUIREMENT):
             venv.create(folder, clear=True, with_pip=True)
-            install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", REQUIREMENT]
-            subprocess.run(install, check=True, timeout=800)
+            pip = [python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+            subprocess.run([*pip, "--no-compile", REQUIREMENT], check=True, timeout=800)
             ready.write_text(REQUIREMENT)
     return python
 

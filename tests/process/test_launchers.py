@@ -27,9 +27,12 @@ from modvisor.supervisor.process.launcher import Launcher, make_launcher
 from modvisor.supervisor.process.output import READ_SIZE
 from modvisor.supervisor.process.process import DUMP_SIZE, Exit, WorkerProcess
 from tests.conftest import child_pids, open_files, until
-from tests.guardians import templates
+from tests.guardians import stand_ins, templates
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("started_guardians")]
+pytestmark = pytest.mark.anyio
+
+started = pytest.mark.usefixtures("started_guardians")
+"""For tests about the guardian itself, and about what comes down to a worker from the supervisor."""
 
 # On Linux the guardian launches by default, so the other launcher is tried with the slow tests.
 KINDS = [
@@ -128,6 +131,7 @@ async def make(kind: Any, tmp_path: Path) -> AsyncIterator[Callable[..., Launche
             stand_in = tmp_path / f"python{len(made)}"
             stand_in.write_text(INTERPRETER.format(command=command, python=f"'{sys.executable}'"))
             stand_in.chmod(0o755)
+            stand_ins.add(str(stand_in))
             python = str(stand_in)
         made.append(kind(cwd, python))
         return made[-1]
@@ -135,6 +139,7 @@ async def make(kind: Any, tmp_path: Path) -> AsyncIterator[Callable[..., Launche
     yield make
     for launcher in made:
         await launcher.close()
+    stand_ins.clear()
 
 
 @pytest.fixture
@@ -180,6 +185,7 @@ async def test_a_worker_leads_its_session_and_group_and_works_where_it_should(ru
     await running.says("cwd", str(tmp_path.resolve()))
 
 
+@started
 async def test_a_worker_inherits_nothing_but_what_it_needs(make: Any, run: Start) -> None:
     """Neither descriptors nor variables."""
     os.environ["A_SECRET_OF_THE_SUPERVISOR"] = "s3cret"
@@ -197,7 +203,7 @@ async def test_a_worker_inherits_nothing_but_what_it_needs(make: Any, run: Start
 
 
 @pytest.fixture
-def ignored_signals() -> Iterator[None]:
+def ignored_signals(started_guardians: None) -> Iterator[None]:
     """As under ``nohup``, in the background of a shell, and below somebody who blocks signals."""
     former = {signum: signal.signal(signum, signal.SIG_IGN) for signum in FROM_OUTSIDE}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGUSR2, signal.SIGTERM})
@@ -320,6 +326,7 @@ async def test_a_launch_that_is_given_up_leaves_nothing(make: Any, run: Start) -
     await until(lambda: len({c.pid for c in mine.children(recursive=True) if not gone(c.pid)} - templates) <= 1)
 
 
+@started
 @guardian_only
 async def test_a_launch_that_is_given_up_before_its_answer_is_read_ends_in_order(
     guarded: GuardianLauncher, caplog: pytest.LogCaptureFixture
@@ -366,6 +373,7 @@ async def test_what_it_used(run: Start) -> None:
         assert exit.usage.max_rss < 200_000_000
 
 
+@started
 @guardian_only
 async def test_what_a_warden_did_not_read_does_not_drown_what_it_said(guarded: GuardianLauncher, run: Start) -> None:
     running = await run("wait()")
@@ -592,6 +600,7 @@ async def guarded(make: Any) -> GuardianLauncher:
     return launcher
 
 
+@started
 @guardian_only
 async def test_a_worker_costs_the_supervisor_four_descriptors(guarded: GuardianLauncher, run: Start) -> None:
     before = len(open_files())
@@ -600,6 +609,7 @@ async def test_a_worker_costs_the_supervisor_four_descriptors(guarded: GuardianL
     assert len(open_files()) - before == 3 * 4
 
 
+@started
 @guardian_only
 async def test_the_death_of_the_guardian_disturbs_no_worker(guarded: GuardianLauncher, run: Start) -> None:
     old = await run(launcher=guarded)
@@ -613,6 +623,7 @@ async def test_the_death_of_the_guardian_disturbs_no_worker(guarded: GuardianLau
     assert "most recent call first" in await new.process.dumped(5)
 
 
+@started
 @guardian_only
 async def test_a_guardian_that_dies_over_a_launch(guarded: GuardianLauncher, run: Start) -> None:
     """At any moment: the launch goes on with another one, each worker is told of exactly once."""
@@ -626,6 +637,7 @@ async def test_a_guardian_that_dies_over_a_launch(guarded: GuardianLauncher, run
     assert all(gone(running.process.pid) for running in started)
 
 
+@started
 @guardian_only
 async def test_a_guardian_that_cannot_start_is_an_os_error_that_ends(
     make: Any, run: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -643,6 +655,7 @@ async def test_a_guardian_that_cannot_start_is_an_os_error_that_ends(
     assert "exit code 1" in caplog.text
 
 
+@started
 @guardian_only
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSTOP])
 async def test_a_worker_that_turns_on_its_warden_ends(
@@ -669,6 +682,7 @@ wait()
         os.kill(running.process.warden, signal.SIGCONT)
 
 
+@started
 @guardian_only
 async def test_a_stopped_guardian_is_continued_for_a_launch(guarded: GuardianLauncher, run: Start) -> None:
     """Whoever stopped it: a mod runs as the same user."""
@@ -684,6 +698,7 @@ async def test_a_stopped_guardian_is_continued_for_a_launch(guarded: GuardianLau
     assert not guardian.is_running()
 
 
+@started
 @guardian_only
 async def test_a_guardian_that_cannot_be_continued_is_replaced(
     guarded: GuardianLauncher, run: Start, monkeypatch: pytest.MonkeyPatch
@@ -700,6 +715,7 @@ async def test_a_guardian_that_cannot_be_continued_is_replaced(
     assert stubborn.ended.done()
 
 
+@started
 @guardian_only
 async def test_a_warden_that_dies_while_the_guardian_is_stopped(make: Any, run: Start) -> None:
     launcher = make("print('ready'); wait()")
@@ -712,6 +728,7 @@ async def test_a_warden_that_dies_while_the_guardian_is_stopped(make: Any, run: 
     await until(lambda: gone(running.process.pid))
 
 
+@started
 @guardian_only
 async def test_signals_of_a_terminal_do_not_reach_the_guardian(guarded: GuardianLauncher, run: Start) -> None:
     running = await run(launcher=guarded)
@@ -724,6 +741,7 @@ async def test_signals_of_a_terminal_do_not_reach_the_guardian(guarded: Guardian
     assert (await running.exit()).signal == signal.SIGKILL
 
 
+@started
 @guardian_only
 async def test_a_guardian_that_never_had_an_order_is_not_waited_for(
     kind: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
@@ -744,6 +762,7 @@ async def test_a_guardian_that_never_had_an_order_is_not_waited_for(
     assert caplog.text == ""
 
 
+@started
 @guardian_only
 async def test_a_guardian_that_had_an_order_ends_by_itself_after_its_wardens(
     guarded: GuardianLauncher, run: Start
@@ -756,6 +775,7 @@ async def test_a_guardian_that_had_an_order_ends_by_itself_after_its_wardens(
     assert gone(running.process.warden)
 
 
+@started
 @guardian_only
 async def test_a_guardian_that_preloads_ends_by_itself_with_what_its_modules_started(
     kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
