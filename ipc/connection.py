@@ -19,6 +19,7 @@ from typing import Any
 import msgpack
 
 from .errors import FrameTooLarge, LocalProtocolError, PipeBusy, RemoteProtocolError, Unserializable
+from .frames import MAX_FRAME, FrameDecoder
 from .messages import (
     LARGE,
     LENT_BYTES,
@@ -55,10 +56,6 @@ from .usual import (
     read_in_worker,
 )
 
-MAX_FRAME = 64 * 1024 * 1024
-"""Default cap on one message, bytes: room for a payload of 16 MiB with overhead, small beside a
-worker's memory limit."""
-
 MAX_REQUESTS = 10_000
 """Default cap on unanswered requests, each way: a silent peer must not fill our memory."""
 
@@ -66,9 +63,6 @@ TURN_BYTES = 1024 * 1024
 """Bytes copied from shared memory in one turn of the loop, and one message more. Without this cap a
 peer could make us copy without end, at no cost of its own."""
 
-_READ = 256 * 1024  # bytes of one read, unless a larger frame is expected
-_FIRST = 4 * 1024  # bytes of the first reads: pipes of mods that are hardly asked never need more
-_ROOM = 4096  # bytes that `buffer` offers at least
 _KEPT = 16 * 1024  # up to this size a response keeps its frame, to be remembered by it
 _WEIGHED = 512  # bytes of a request from which on its values are weighed; a smaller one is light
 _HEADER = struct.Struct(">I")
@@ -85,80 +79,6 @@ class _Abandoned:
 
 
 _ABANDONED = _Abandoned()
-
-
-class FrameDecoder:
-    """Cuts a stream of bytes into frames, copying each byte at most a constant number of times.
-
-    Fill the view that `buffer` returns, tell `advance` how much was filled, and take all frames
-    before the next `buffer`. The memory grows with what arrived, never with a length that was only
-    announced.
-    """
-
-    __slots__ = ("_buffer", "_end", "_max_frame", "_start", "_was_full")
-
-    def __init__(self, max_frame: int = MAX_FRAME) -> None:
-        self._max_frame = max_frame
-        self._buffer = bytearray(_FIRST)
-        self._start = 0  # first byte not yet taken
-        self._end = 0  # first byte not yet filled
-        self._was_full = False  # the last read filled the buffer: more waits in the socket
-
-    @property
-    def pending(self) -> int:
-        """Received bytes that are not yet a whole frame."""
-        return self._end - self._start
-
-    @property
-    def capacity(self) -> int:
-        """Bytes of memory in use: never much more than the largest frame."""
-        return len(self._buffer)
-
-    def buffer(self) -> memoryview:
-        """Return where to put the next bytes; never empty."""
-        if self._start == self._end:
-            self._start = self._end = 0
-            if len(self._buffer) > _READ:  # a large frame has passed: free its memory
-                self._buffer = bytearray(_READ)
-            elif self._was_full and len(self._buffer) < _READ:
-                self._buffer = bytearray(4 * len(self._buffer))
-        elif len(self._buffer) - self._end < _ROOM:
-            self._make_room()
-        return memoryview(self._buffer)[self._end :]
-
-    def _make_room(self) -> None:
-        held = self._end - self._start
-        wanted = step = min(4 * len(self._buffer), _READ)
-        if held >= 4:
-            wanted = max(step, 4 + _HEADER.unpack_from(self._buffer, self._start)[0])
-        # Grow with what really arrived, so that a length alone cannot make us allocate.
-        # Doubling keeps the number of copies linear.
-        size = min(wanted, max(2 * held, step))
-        fresh = bytearray(max(size, held + _ROOM))
-        fresh[:held] = memoryview(self._buffer)[self._start : self._end]
-        self._buffer, self._start, self._end = fresh, 0, held
-
-    def advance(self, count: int) -> Iterator[memoryview]:
-        """Take ``count`` bytes just written to `buffer`, and yield every whole frame.
-
-        A frame is valid until the next one is asked for.
-
-        Raises:
-            RemoteProtocolError: a frame longer than the cap is announced.
-        """
-        self._end = end = self._end + count
-        self._was_full = end == len(self._buffer)
-        view, at, most, announced = memoryview(self._buffer), self._start, self._max_frame, _HEADER.unpack_from
-        while end - at >= 4:
-            (length,) = announced(view, at)
-            if length > most:
-                raise RemoteProtocolError(f"frame of {length} bytes announced; the cap is {most}")
-            begin = at + 4
-            at = begin + length
-            if at > end:
-                return
-            self._start = at
-            yield view[begin:at]
 
 
 class Connection:
@@ -183,7 +103,7 @@ class Connection:
         self.max_frame = max_frame
         self.max_requests = max_requests
         self._takes_events = takes_events
-        self._read: Callable[[memoryview], Message] = read_in_worker if takes_events else read_in_supervisor
+        self._read: Callable[[memoryview], Any] = read_in_worker if takes_events else read_in_supervisor
         self.frames = FrameDecoder(max_frame)
         self.next_id = 0
         self._asked: dict[int, Any] = {}  # our unanswered requests, each with its waiter
@@ -314,20 +234,21 @@ class Connection:
                     message = read(frame) if size < STEPWISE else None
                 except NOT_USUAL:
                     message = None
-                if message is None:
-                    message = yield from self._unusual(frame)
-                elif type(message) is Answer:
+                if type(message) is Answer:
                     message.frame = bytes(frame) if size <= _KEPT else None
                 elif type(message) is EventRequest:
                     self._accept(message.id, size)
                     yield message
                     continue
-                elif type(message) is SentEvent:
-                    event = message.params.event
-                    self._accept(message.id, size if size < _WEIGHED else max(size, weight(event.payload)))
-                if not isinstance(message, Response):
-                    yield message
-                    continue
+                else:
+                    if type(message) is SentEvent:
+                        event = message.params.event
+                        self._accept(message.id, size if size < _WEIGHED else max(size, weight(event.payload)))
+                    elif message is None:
+                        message = yield from self._unusual(frame)
+                    if not isinstance(message, Response):
+                        yield message
+                        continue
                 try:
                     waiter = asked.pop(message.id)
                 except KeyError:

@@ -21,7 +21,7 @@ from .messages import CANCEL, Response
 from .reading import NotificationHandler, PipeReader, RequestHandler
 from .shared_memory import has_large
 from .spinning import Spinner
-from .usual import Answer, Told
+from .usual import Answered
 from .writing import HIGH_WATER, PipeWriter
 
 _FOR_LARGE = 10  # times the patience for a small message: large bytes are copied twice on their way
@@ -146,15 +146,21 @@ class Pipe(PipeReader, PipeWriter):
 
     async def finish(self, request_id: int, future: asyncio.Future[Response]) -> Response:
         """Wait for the response: the second half of `call`."""
-        response = await self.answered(request_id, future)
-        if type(response) is Answer and response.result is not None:
-            response.result = {"response": response.result.response.to_dict()}
-        elif type(response) is Told:
-            response.result = response.result.to_dict()
+        response = await self._answered(request_id, future)
+        result = response.result  # read as the answer to an event, perhaps, and it is none
+        if isinstance(result, Answered):
+            response.result = {"response": result.response.to_dict()}
+        elif isinstance(result, EventResponse):
+            response.result = result.to_dict()
         return response
 
-    async def answered(self, request_id: int, future: asyncio.Future[Response]) -> Response:
-        """Do as `finish`, and leave a result as it was read: as a record, if it is of the usual form."""
+    async def ask(self, method: str, params: Any) -> Any:
+        """Do as `request`, and leave the result as it was read: as a record, if it is of the usual form."""
+        if self.buffered > HIGH_WATER:
+            await self.writable()
+        return (await self._answered(*self.begin(method, params))).result
+
+    async def _answered(self, request_id: int, future: asyncio.Future[Response]) -> Response:
         try:
             response = await future
         except (asyncio.CancelledError, TimeoutError):

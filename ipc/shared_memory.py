@@ -9,13 +9,13 @@ the first message that uses it. The memory is freed when it has not been used fo
 
 What is read is a copy, so it does not change while it is looked at.
 
-To copy to and from a mapping takes two thirds of the time of `pwrite` and `pread`. A process that
-touches a mapped page behind the end of its file is killed. So only memory that cannot become
-shorter is mapped: it is sealed. Two dangers are left. A peer may make holes in the memory, which
-whoever touches them fills, at the expense of his own time and memory limit:
+**Mappings.** To copy to and from a mapping takes two thirds of the time of `pwrite` and `pread`. But
+a process that touches a mapped page behind the end of its file is killed. So only memory that is
+sealed against shrinking is mapped. A peer can still make holes in it. Whoever touches a hole fills
+it, which takes his time and counts against his memory limit:
 
-- `Lent` watches for page faults, of which there are none in memory that is filled already. At the
-  first sign of holes it stops using the mapping.
+- `Lent` watches for page faults: memory that is filled causes none. If there are holes, it stops
+  using the mapping.
 - `Borrowed` maps only the memory of a peer that it trusts: a worker maps the core's. `pread` fills
   no holes.
 """
@@ -109,12 +109,13 @@ class Lent:
 
     def _make_room(self, size: int) -> None:
         """Have memory of this size, mapped and filled if it is to be mapped."""
-        if size > self._size:
-            self._size = -(-size // _GROWTH) * _GROWTH
-            os.ftruncate(self._fd, self._size)
+        rounded = -(-size // _GROWTH) * _GROWTH
+        if rounded > self._size:
+            os.ftruncate(self._fd, rounded)
+            self._size = rounded
         if self._is_mapping and (self._mapped is None or len(self._mapped) < size):
             self._unmap()
-            self._mapped = mmap.mmap(self._fd, self._size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
+            self._mapped = mmap.mmap(self._fd, rounded, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
 
     def _put(self, part: bytes, at: int) -> None:
         """Copy a part into the memory."""

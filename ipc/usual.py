@@ -53,7 +53,7 @@ class EventRequest(Request, array_like=True, tag=0, gc=False):
     """The supervisor asks about an event."""
 
     id: Id
-    method: Literal["event"]
+    method: Literal["event"]  # type: ignore[assignment] - narrower, as all of these: nobody assigns to it
     params: Asked
 
 
@@ -67,7 +67,7 @@ class Answer(Response, array_like=True, tag=1, gc=False):
     """The answer to an event; ``result`` is None if the mod passes the event on."""
 
     id: Id
-    error: None
+    error: None  # type: ignore[assignment]
     result: Answered | None
     frame: Never = UNSET
 
@@ -83,7 +83,7 @@ class SentEvent(Request, array_like=True, tag=0, gc=False):
     """A worker sends an event into the network."""
 
     id: Id
-    method: Literal["send_event"]
+    method: Literal["send_event"]  # type: ignore[assignment]
     params: Sent
 
 
@@ -92,7 +92,7 @@ class Told(Response, array_like=True, tag=1, gc=False):
     """The response to an event that a worker has sent."""
 
     id: Id
-    error: None
+    error: None  # type: ignore[assignment]
     result: EventResponse
     frame: Never = UNSET
 
@@ -127,13 +127,14 @@ def usual_event(event: Event) -> bytes | None:
     """
     rare, payload = rare_of(event), event.payload
     if (
-        event.metadata
+        type(payload) is not dict
+        or event.metadata
         or not (rare == RARE_DEFAULTS or _SCALARS.issuperset(map(type, rare)))
         or bytes in map(type, payload.values())  # they may be large, see `shared_memory`
     ):
         return None
     try:
-        event.payload = _raw(pack(payload))
+        event.payload = _raw(pack(payload))  # type: ignore[assignment] - only while it is written
         return _encode(event)
     except (Unserializable, *NOT_USUAL):  # the long way says what is wrong
         return None

@@ -140,7 +140,7 @@ class AgentNetwork(Operations):
         try:
             self._acquire()
             async with anyio.create_task_group() as tasks:
-                parts = NetworkParts(self, tasks)
+                parts = NetworkParts(self, tasks, serves=admin or self.config.port is not None)
                 try:
                     await self._start(parts, admin, fresh)
                     started.set_result(None)
@@ -180,7 +180,8 @@ class AgentNetwork(Operations):
         self._parts = parts
         _check_started(await self._load_mods(parts, kept))
         parts.tasks.start_soon(parts.mods.spares.run, name="spares")
-        await parts.servers.start(admin=admin)
+        if parts.servers is not None:
+            await parts.servers.start(admin=admin)
         parts.tasks.start_soon(self._background, parts)
 
     async def _note_deaths(self, journal: Journal) -> None:
@@ -224,7 +225,8 @@ class AgentNetwork(Operations):
             self._keep_stats_now(parts)  # before the mods are unloaded
         await parts.commands.close()
         await parts.mods.close_launcher()
-        await parts.servers.stop()
+        if parts.servers is not None:
+            await parts.servers.stop()
         await anyio.to_thread.run_sync(parts.enforcement.close)
         self._parts, self._closing = None, False
         await anyio.to_thread.run_sync(parts.journal.close)

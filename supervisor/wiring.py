@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
+from . import http
 from .agents import AgentRegistry
 from .clock import AwakeTime, awake_time
 from .commands import SystemCommands
@@ -25,7 +26,6 @@ from .fleet import (
     Saved,
     resources,
 )
-from .http import Servers
 from .journal import Journal
 from .limits import Enforcement
 from .operations import Operations
@@ -34,9 +34,14 @@ from .sources import SnapshotStore
 
 
 class NetworkParts:
-    """The parts of a running network. Operations use those that `inspection.Parts` names."""
+    """The parts of a running network. Operations use those that `inspection.Parts` names.
 
-    def __init__(self, network: Operations, tasks: TaskGroup) -> None:
+    Args:
+        serves: the network has a port or an admin socket. Without them, what serves HTTP is not imported: it takes up
+            6 MB.
+    """
+
+    def __init__(self, network: Operations, tasks: TaskGroup, *, serves: bool) -> None:
         config, state = network.config, network.state_dir
         self.tasks = tasks
         self.background = anyio.CancelScope()
@@ -82,11 +87,11 @@ class NetworkParts:
         self.autoreload = Autoreload(self.commands, network._is_watched, self._saved)
         self._requests = ModRequests(tasks, self.agents, self.gateway, self.mods.dependents.answering)
         self.loading = Loading(self.commands)
-        self.servers = Servers(network, tasks)
+        self.servers = http.Servers(network, tasks) if serves else None
 
     @property
     def port(self) -> int | None:
-        return self.servers.port
+        return None if self.servers is None else self.servers.port
 
     def _worker_pids(self) -> list[int]:
         workers = (worker for mod in self.mods for worker in mod.keepers)

@@ -236,7 +236,8 @@ def child_pids() -> set[int]:
     """Direct children of this process, zombies included; without the template of its guardians."""
     children = set()
     for task in os.listdir("/proc/self/task"):
-        children.update(map(int, Path(f"/proc/self/task/{task}/children").read_text().split()))
+        with suppress(FileNotFoundError):  # a thread that has ended meanwhile
+            children.update(map(int, Path(f"/proc/self/task/{task}/children").read_text().split()))
     return children - templates
 
 

@@ -149,7 +149,10 @@ def _is_let(arrow: Arrow) -> bool:
 
 
 def past_a_face() -> list[Arrow]:
-    """Return the imports that reach into another room of `supervisor/` instead of asking its face."""
+    """Return the imports that reach into another room of `supervisor/` instead of asking its face.
+
+    `from . import room` is an import of the face, too: its names are imported when they are used.
+    """
     return [arrow for arrow in arrows() if _is_past_a_face(arrow)]
 
 
@@ -157,7 +160,9 @@ def _is_past_a_face(arrow: Arrow) -> bool:
     here, there = room_of(arrow.file), room_of(arrow.to)
     if here == there or here in NOT_THROUGH_FACES or not here.startswith("supervisor/"):
         return False
-    return (ROOT / there).is_dir() and there.startswith("supervisor/") and arrow.module != there.replace("/", ".")
+    if not (ROOT / there).is_dir() or not there.startswith("supervisor/"):
+        return False
+    return arrow.module != there.replace("/", ".") and arrow.to != f"{there}/__init__.py"
 
 
 def hidden() -> list[tuple[str, int, str]]:

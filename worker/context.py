@@ -14,7 +14,7 @@ from ..ipc.address import MOD
 from ..ipc.errors import RequestFailed
 from ..ipc.event import Event, EventResponse
 from ..ipc.messages import CHECKPOINT, QUERY, SEND_EVENT
-from ..ipc.pipe import HIGH_WATER, Pipe
+from ..ipc.pipe import Pipe
 
 T = TypeVar("T")
 
@@ -100,13 +100,9 @@ class WorkerContext(CommonContext):
         data = event.to_dict()
         if timeout is not None:
             data["timeout"] = timeout
-        pipe = self._pipe
         async with self._sending:
-            if pipe.buffered > HIGH_WATER:
-                await pipe.writable()
             try:
-                asked = pipe.begin(SEND_EVENT, {"event": data, "cause": current_cause.get()})
-                answer = (await pipe.answered(*asked)).result
+                answer = await self._pipe.ask(SEND_EVENT, {"event": data, "cause": current_cause.get()})
             except RequestFailed as error:
                 return EventResponse.failure(error.code, str(error), **error.details)
         return answer if type(answer) is EventResponse else EventResponse.from_dict(answer)

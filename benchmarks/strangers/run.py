@@ -46,6 +46,8 @@ class Phase:
     Attributes:
         network_cpu: parts of a core that the network's process took.
         attacker_cpu: parts of a core that the attack took, which the others did not have.
+        core_wait: parts of the time in which the network's event loop could run and had no core. On a
+            quiet machine it is small; where it is not, the latencies are those of the machine.
     """
 
     attack: str
@@ -58,6 +60,7 @@ class Phase:
     journal_mb: float
     network_cpu: float = 0.0
     attacker_cpu: float = 0.0
+    core_wait: float = 0.0
 
 
 @dataclass
@@ -122,11 +125,11 @@ async def _phase(name: str, honest: Honest, process: psutil.Process, port: int, 
         command = [sys.executable, "-m", "benchmarks.strangers.attacks", name, str(port)]
         attacker = await asyncio.create_subprocess_exec(*command)
     most, descriptors, ends = before, 0, time.monotonic() + seconds
-    taken = _cpu(process)
+    taken, waited = _cpu(process), _waited(process.pid)
     while time.monotonic() < ends:
         await asyncio.sleep(0.1)
         most, descriptors = max(most, process.memory_info().rss), max(descriptors, process.num_fds())
-    taken, attacked = _cpu(process) - taken, 0.0
+    taken, waited, attacked = _cpu(process) - taken, _waited(process.pid) - waited, 0.0
     if attacker is not None:
         attacked = _cpu(psutil.Process(attacker.pid))
         attacker.kill()
@@ -142,12 +145,21 @@ async def _phase(name: str, honest: Honest, process: psutil.Process, port: int, 
         journal_mb=(_journal(folder) - journal) / 1e6,
         network_cpu=taken / seconds,
         attacker_cpu=attacked / seconds,
+        core_wait=waited / seconds,
     )
 
 
 def _cpu(process: psutil.Process) -> float:
     times = process.cpu_times()
     return times.user + times.system
+
+
+def _waited(pid: int) -> float:
+    """Return for how many seconds the main thread of a process could run and had no core; 0 if no Linux tells."""
+    try:
+        return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0
 
 
 def _journal(folder: Path) -> int:

@@ -137,9 +137,13 @@ class Caller(Admission):
                 raise
             finally:
                 in_flight.finished(request_id)
-            if type(response) is not UsualAnswer or (answered := response.result) is None:
+            if type(response) is not UsualAnswer:
                 return self._answered(journey, response, started)
             counters.latency.add(perf_counter() - started)
+            if (answered := response.result) is None:
+                counters.passed += 1
+                journey.answer = None
+                return None
             counters.answered += 1
             journey.answer = response.frame
             return answered.response

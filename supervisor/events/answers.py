@@ -96,8 +96,8 @@ class Answers:
             return None
         entries[key] = answer
         self._answered.append(key)
-        self._bytes += len(answer) + _OVERHEAD
-        if self._bytes > self._max_bytes or len(self._answered) > self._max_entries:
+        self._bytes = size = self._bytes + len(answer) + _OVERHEAD
+        if size > self._max_bytes or len(self._answered) > self._max_entries:
             self._evict()
         return None
 

@@ -157,7 +157,7 @@ class Gateway:
                 mod = self._addressed(journey)
             if mod is None:
                 response, memory = await self._walk(Walk(journey))
-            elif type(mod) is EventResponse:
+            elif isinstance(mod, EventResponse):
                 response, memory = mod, False
             else:  # the usual event
                 try:
@@ -306,7 +306,7 @@ class Gateway:
                 continue
             except (FrameTooLarge, Unserializable) as error:
                 return replies.unsendable(error), False
-            if type(answer) is EventResponse:
+            if isinstance(answer, EventResponse):
                 self._counters.answered += 1
                 return answer, journey.answer or True
             if answer is not None:

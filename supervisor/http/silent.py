@@ -106,7 +106,9 @@ class Hall:
     def _look(self) -> None:
         assert self._set is not None
         for descriptor, events in self._set.poll(0, AT_ONCE):
-            silent = self._silent[descriptor]
+            silent = self._silent.get(descriptor)
+            if silent is None:  # it was dismissed
+                continue
             self.leave(silent)
             if events & ~select.EPOLLIN and _has_nothing(silent.sock):
                 silent.sock.close()

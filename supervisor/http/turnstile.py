@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 Pass = Callable[[], int]
 
-WEIGHT = 1024
-"""Bytes of a piece that count as one more: what is to be done for a piece grows with it."""
+WEIGHT, MORE = 1024, 3
+"""Each `WEIGHT` bytes of a piece count as `MORE` small pieces: what is to be done for it grows with it."""
 
 LONGEST_REST = 0.25  # seconds; one costly request must not keep all others waiting for long
 
@@ -53,7 +53,7 @@ class Turnstile:
             self._loop.call_soon(self._turn)
         if self._left <= 0 or self._lanes or (self._rests_until and self._loop.time() < self._rests_until):
             return False
-        self._left -= 1 + size // WEIGHT
+        self._left -= _places(size)
         return True
 
     def queue(self, lane: str, go_on: Pass) -> None:
@@ -80,7 +80,7 @@ class Turnstile:
             go_on = queue.popleft()
             if queue:
                 self._lanes[lane] = queue
-            self._left -= 1 + go_on() // WEIGHT
+            self._left -= _places(go_on())
         self._is_turning = bool(self._lanes)
         if not self._is_turning:
             self._left = self._per_turn
@@ -88,6 +88,11 @@ class Turnstile:
             self._loop.call_at(self._rests_until, self._turn)
         else:
             self._loop.call_soon(self._turn)
+
+
+def _places(size: int) -> int:
+    """Return how many places a piece of so many bytes takes."""
+    return 1 + size // WEIGHT * MORE
 
 
 @types.coroutine

@@ -13,19 +13,17 @@ import stat
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
+from types import ModuleType
 
 import anyio
 
 from ..config import MOD_FILE_NAME, ModConfig
 from .home import folder_of, module_file
 from .saved_files import MAX_FILES, SKIPPED, UNSURE, digest, may_be_code
-
-try:
-    from watchfiles import awatch
-except ImportError:  # an extra: only networks under development need it
-    awatch = None
 
 HOW_TO_INSTALL = "watching files needs the package watchfiles; install it with: pip install 'modvisor[watch]'"
 
@@ -77,8 +75,19 @@ class Seen:
 
 
 def can_watch() -> bool:
-    """Tell whether the library watchfiles is installed."""
-    return awatch is not None
+    """Tell whether the library watchfiles is installed.
+
+    It is an extra, and imported when it is used first: only networks under development need it.
+    """
+    return _library() is not None
+
+
+@lru_cache(maxsize=1)
+def _library() -> ModuleType | None:
+    try:
+        return import_module("watchfiles")
+    except ImportError:
+        return None
 
 
 def code_place(mod: ModConfig, base_dir: Path, search: list[str]) -> CodePlace:
@@ -136,8 +145,9 @@ async def changes_in(folders: Iterable[str], stop: anyio.Event) -> AsyncIterator
     Raises:
         OSError: a folder does not exist, or the system has no more watches.
     """
-    assert awatch is not None, HOW_TO_INSTALL
-    found = awatch(
+    library = _library()
+    assert library is not None, HOW_TO_INSTALL
+    found = library.awatch(
         *folders, watch_filter=None, step=STEP, debounce=DEBOUNCE, stop_event=stop, recursive=False,
         ignore_permission_denied=True,
     )  # fmt: skip

@@ -280,7 +280,7 @@ async def test_who_was_dismissed_is_told_once_a_minute(make_network: Make, caplo
             for reader, _ in opened:
                 await answer_of(reader)
         await door_of(served).look(time.monotonic() + door_file.REPORT_EVERY)
-        lines = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+        lines = [record.message for record in caplog.records if record.name == "modvisor.http"]
         assert lines == [
             "30 connections were closed in the last minute: the client sent no request; the most, 30, of 127.0.0.1"
         ]
@@ -402,3 +402,10 @@ async def test_the_end_closes_who_is_silent_and_who_waits_for_a_turn(make_networ
         for reader, _ in [*silent, *speaking]:
             answer = await answer_of(reader)
             assert not answer or answer.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+async def test_a_connection_without_a_next_request_is_closed_after_its_time(make_network: Make) -> None:
+    async with open_port(make_network, keep_alive=0.05) as served, clients(served, 2) as opened:
+        for (reader, writer), long in zip(opened, (b"", b"TE: trailers\r\n"), strict=True):
+            writer.write(GET.replace(b"\r\n\r\n", b"\r\n" + long + b"\r\n"))
+            assert (await answer_of(reader)).endswith(b'"agents":{}}}')

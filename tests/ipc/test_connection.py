@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from modvisor.ipc.connection import Connection, FrameDecoder
+from modvisor.ipc.connection import Connection
 from modvisor.ipc.errors import (
     FrameTooLarge,
     LocalProtocolError,
@@ -23,6 +23,7 @@ from modvisor.ipc.errors import (
     RemoteProtocolError,
     Unserializable,
 )
+from modvisor.ipc.frames import FrameDecoder
 from modvisor.ipc.messages import Notification, Request, Response
 
 

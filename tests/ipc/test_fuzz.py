@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from modvisor.ipc import connection as connection_module
 from modvisor.ipc import messages
-from modvisor.ipc.connection import Connection, FrameDecoder
+from modvisor.ipc.connection import Connection
 from modvisor.ipc.errors import (
     FrameTooLarge,
     InvalidEvent,
@@ -34,6 +34,7 @@ from modvisor.ipc.errors import (
     RequestFailed,
 )
 from modvisor.ipc.event import MAX_DEPTH, Event, EventResponse
+from modvisor.ipc.frames import FrameDecoder
 from modvisor.ipc.manifest import Manifest
 from modvisor.ipc.messages import Hello, Message, Request, Response, decode, unpack
 from modvisor.ipc.pipe import Pipe

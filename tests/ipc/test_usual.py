@@ -225,6 +225,13 @@ def test_a_rare_field_that_cannot_be_carried_is_not_carried(field: str) -> None:
     assert usual.usual_event(event) is None
 
 
+def test_a_payload_that_somebody_has_replaced_by_a_list_takes_the_long_way() -> None:
+    event = Event("a.b")
+    event.payload = [1]  # type: ignore[assignment]
+    assert usual.usual_event(event) is None
+    assert event.payload == [1]
+
+
 def test_the_usual_frames_are_read_and_written_in_one_pass() -> None:
     ours, theirs = Connection(), Connection(takes_events=True)
     event = Event("a.b", "agent:alice", "mod:wiki", {"text": "é", "tags": ["x", 1], "deep": [{"a": {"b": [None]}}]})

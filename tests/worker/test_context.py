@@ -35,6 +35,8 @@ class FakePipe:
             raise self.answer
         return self.answer
 
+    ask = request
+
 
 def context_on(pipe: FakePipe) -> WorkerContext:
     return WorkerContext(cast(Pipe, pipe), "wiki", "net", Path("/srv/wiki"), version="1.2", replica=1)
