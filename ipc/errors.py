@@ -24,6 +24,7 @@ class Code(StrEnum):
     BAD_INPUT = "bad_input"
     INVALID_EVENT = "invalid_event"
     UNKNOWN_EVENT = "unknown_event"
+    BAD_CONFIG = "bad_config"
     UNSERIALIZABLE = "unserializable"
     TOO_LARGE = "too_large"
     LOOP = "loop"

@@ -11,6 +11,9 @@ from .topic import check_pattern
 MAX_ENFORCED = 20
 MAX_PATTERNS = 1000  # enough for any mod's handlers; patterns are not a place for data
 
+OPENAGENTS = "openagents"
+"""The `Manifest.host` of mods of OpenAgents."""
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
@@ -26,6 +29,7 @@ class Manifest:
             closes it in deactivate().
         side_by_side: whether another process of the mod may handle events beside this one: it opens
             nothing in activate(), and its answers depend on nothing that only one process knows.
+        host: which framework's mod it is, such as `OPENAGENTS`; None: one of modvisor.
         enforced: which limits the process itself enforces, and the means: ``{"memory":
             "RLIMIT_DATA", …}``.
     """
@@ -38,6 +42,7 @@ class Manifest:
     file: str
     resumable: bool = False
     side_by_side: bool = False
+    host: str | None = None
     enforced: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -50,6 +55,7 @@ class Manifest:
             "file": self.file,
             "resumable": self.resumable,
             "side_by_side": self.side_by_side,
+            "host": self.host,
             "enforced": dict(self.enforced),
         }
 
@@ -74,11 +80,17 @@ class Manifest:
                     file[:4096],
                     data.get("resumable") is True,
                     data.get("side_by_side") is True,
+                    _host(data.get("host")),
                     _enforced(data.get("enforced")),
                 )  # fmt: skip
         raise RemoteProtocolError(
             "manifest: expected {mod_class, version, description, file: text, patterns, observes: lists of patterns}"
         )
+
+
+def _host(value: Any) -> str | None:
+    """Return the name of a framework. A name that is none is dropped: only known names mean anything."""
+    return value[:64] if isinstance(value, str) and value else None
 
 
 def _enforced(value: Any) -> dict[str, str]:

@@ -36,17 +36,21 @@ OBSERVE = "observe"  # {"events": [event, …]}: copies for observers; answered 
 NOTIFY = "notify"  # {"events": [event, …]}: for every matching handler, whose answers are dropped
 PING = "ping"  # answered from the mod's own event loop
 GET_STATE = "get_state"
+SHOW_STATE = "show_state"  # -> what the mod's get_state() says to people and programs
 SET_STATE = "set_state"  # {"state": …, "from_version": …}
 PART = "part"  # {"states": […], "from_version": …, "count": n} -> n states, merged and split
 SNAPSHOT = "snapshot"  # -> the sources the mod runs on, see worker.sources
 SHUTDOWN = "shutdown"  # call the mod's shutdown(), then end the worker
 DEPENDENCY = "dependency"  # notification {"mod_id", "what"}: news of a mod that it requires or uses
+CHANGES = "changes"  # notification {"changes": [[kind, …], …]}: of what it holds a mirror of
 
 # A worker tells or asks the supervisor.
 HELLO = "hello"  # notification, the first frame of a worker
 SEND_EVENT = "send_event"  # {"event": …, "cause": id of the request being handled} -> response
 CHECKPOINT = "checkpoint"  # {"state": …, "version": text} -> null, once it is saved
 QUERY = "query"  # {"what": "agents" | "channels" | "members" | "groups", …}
+CHANNEL = "channel"  # {"do": "join" | "leave" | "close", "channel": …, "agent_id": …} -> null
+MIRROR = "mirror"  # -> null, after notifications of this name with all agents, groups and channels
 
 # Either side.
 CANCEL = "cancel"  # notification {"id": request id}: the response is no longer wanted

@@ -63,6 +63,7 @@ class SystemCommands:
             "system.unregister_agent": _once(self._unregister),
             "system.list_agents": _Command(self._list_agents, for_mods=None),
             "system.list_mods": _Command(self._list_mods, for_mods=None),
+            "system.kick_agent": _once(self._kick, "agents"),
             "system.poll_messages": _once(self._poll),
             "system.subscribe_events": _once(self._subscribe),
             "system.unsubscribe_events": _once(
@@ -172,6 +173,16 @@ class SystemCommands:
     async def _unregister(self, event: Event, sender: Sender) -> EventResponse:
         agent = self._subject(event, sender, "agents")
         return await self._network.remove_agent(agent.agent_id, "unregistered")
+
+    async def _kick(self, event: Event, sender: Sender) -> EventResponse:
+        target = _Given(event).text("target_agent_id")
+        if target is None:
+            raise Refusal("target_agent_id: expected the id of the agent to kick")
+        if sender.agent is not None and sender.agent.agent_id == target:
+            raise Refusal("an agent cannot kick itself; use system.unregister_agent")
+        by = sender.agent.agent_id if sender.agent is not None else str(event.source_id)
+        kicked = await self._network.kick_agent(target, by)
+        return _answer(event, str(kicked.message), **kicked.data) if kicked.success else kicked
 
     async def _list_agents(self, event: Event, sender: Sender) -> EventResponse:
         agents = [

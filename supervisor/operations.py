@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from ..ipc.address import AGENT
+from ..ipc.address import AGENT, BROADCAST, Address
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import Event, EventResponse
 from .agents import RefusalLog
@@ -300,13 +301,36 @@ class Operations(Inspection):
         }
         return EventResponse(True, f"agent {agent_id} registered", data)
 
-    async def remove_agent(self, agent_id: str, reason: str) -> EventResponse:
-        """Unregister an agent, on disk too, and tell the mods. ``reason``: unregistered or expired.
+    async def kick_agent(self, agent_id: str, by: str) -> EventResponse:
+        """Unregister an agent, keep its id away for `agents.kick_cooldown`, and tell all agents.
 
         Raises `ModvisorError`.
+
+        Args:
+            by: who kicked it, for the agents.
+        """
+        agents = self._running().agents
+        agent = agents.get(agent_id)
+        response = await self.remove_agent(agent_id, "kicked")
+        if response.success and agent is not None:
+            data = {"target_agent_id": agent_id, "kicked_by": by, "target_group": agent.group}
+            told = {**data, "reason": "kicked by an administrator", "timestamp": int(time.time())}
+            event = Event("system.agent_kicked", "system:system", f"{AGENT}:{BROADCAST}", told)
+            agents.deliver(event, Address(AGENT, BROADCAST))
+            response.data = data
+        return response
+
+    async def remove_agent(self, agent_id: str, reason: str) -> EventResponse:
+        """Unregister an agent, on disk too, and tell the mods.
+
+        Raises `ModvisorError`.
+
+        Args:
+            reason: unregistered, expired or kicked.
         """
         parts = self._running()
-        if await parts.agents.kept(lambda: parts.agents.unregister(agent_id)) is None:
+        remove = parts.agents.kick if reason == "kicked" else parts.agents.unregister
+        if await parts.agents.kept(lambda: remove(agent_id)) is None:
             return EventResponse.failure(Code.NO_SUCH_AGENT, f"no agent {agent_id!r} is registered")
         payload = {"agent_id": agent_id, "reason": reason}
         parts.gateway.notify_mods(Event("system.notification.unregister_agent", "system:system", payload=payload))

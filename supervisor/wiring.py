@@ -30,7 +30,7 @@ from .journal import Journal
 from .limits import Enforcement
 from .operations import Operations
 from .process import make_launcher
-from .sources import SnapshotStore
+from .sources import SnapshotStore, modules_to_preload
 
 
 class NetworkParts:
@@ -65,7 +65,7 @@ class NetworkParts:
             enforcement=self.enforcement,
             journal=self.journal,
             ledger=LetterLedger(self.journal),
-            launcher=make_launcher(config.base_dir, config.preload, config.preload_timeout),
+            launcher=make_launcher(config.base_dir, modules_to_preload(config), config.preload_timeout),
             snapshots=snapshots,
         )
         self.records = ModRecords(self.mods, self.journal, snapshots)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .agent import Agent
     from .delivery import MAX_POLL_WAIT
     from .guesses import Guesses
+    from .mirrors import Mirror
     from .refusal import Refusal
     from .refusals import RefusalLog
     from .registry import AgentRegistry
@@ -23,6 +24,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         agent="Agent",
         delivery="MAX_POLL_WAIT",
         guesses="Guesses",
+        mirrors="Mirror",
         refusal="Refusal",
         refusals="RefusalLog",
         registry="AgentRegistry",

@@ -12,6 +12,7 @@ from ...ipc.errors import Code
 from ..config import AgentsConfig, GroupConfig
 from .agent import Agent
 from .guests import Guests
+from .mirrors import CLOSE, JOIN, LEAVE, Mirrors
 from .refusal import Refusal
 
 T = TypeVar("T")
@@ -36,6 +37,7 @@ class Channels:
 
     Attributes:
         by_source: each agent by what an event may name as its source, for the way of an event.
+        mirrors: the copies of all this, which are told every change.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Channels:
         self._channels: dict[str, dict[str, None]] = {}  # name -> members in joining order
         self._memberships: dict[str, set[str]] = {}  # agent id -> names of its channels
         self._guests = Guests()
+        self.mirrors = Mirrors()
 
     def __len__(self) -> int:
         return len(self._agents)
@@ -87,25 +90,41 @@ class Channels:
         Raises:
             What ``change`` raises. JournalError: it could not be kept, so it was taken back.
         """
-        if self._commit is None:
-            return change()
+        result, saved = self.begin(change)
+        if saved is not None:
+            await asyncio.shield(saved)  # a caller that gives up changes nothing: the change is on its way
+        return result
+
+    def begin(self, change: Callable[[], T]) -> tuple[T, asyncio.Future[None] | None]:
+        """Make a change of agents or channels: the first half of `kept`.
+
+        Returns:
+            its result, and a future that is done when it is on disk, and raises JournalError if it
+            was taken back. None: nothing is on disk.
+        """
+        with self.mirrors.together():
+            if self._commit is None:
+                return change(), None
+            return self._begun(self._commit, change)
+
+    def _begun(self, commit: Commit, change: Callable[[], T]) -> tuple[T, asyncio.Future[None]]:
         undo: list[Callable[[], object]] = []
 
         def settle(saved: asyncio.Future[None]) -> None:
             if not saved.cancelled() and saved.exception() is not None:
-                _run_backwards(undo)
+                with self.mirrors.together():
+                    _run_backwards(undo)
 
         self._undo = undo
         try:
-            result, saved = self._commit("agents", change)
+            result, saved = commit("agents", change)
         except BaseException:
             _run_backwards(undo)
             raise
         finally:
             self._undo = None
         saved.add_done_callback(settle)
-        await asyncio.shield(saved)  # a caller that gives up changes nothing: the change is on its way
-        return result
+        return result, saved
 
     def _can_undo(self, step: Callable[[], object]) -> None:
         if self._undo is not None:
@@ -184,7 +203,8 @@ class Channels:
         """Remove a channel and all its memberships; raises `Refusal` (no_such_channel)."""
         members = list(self._members_of(channel))
         for agent_id in members:
-            self._forget(channel, agent_id)
+            self._take_out(channel, agent_id)
+        self.mirrors.note(CLOSE, channel)
         self._on_change("remove_channel", {"channel": channel})
         self._can_undo(lambda: [self._enter_again(channel, agent_id) for agent_id in members])
 
@@ -197,6 +217,7 @@ class Channels:
     def _enter(self, channel: str, agent_id: str) -> None:
         self._channels.setdefault(channel, {})[agent_id] = None
         self._memberships.setdefault(agent_id, set()).add(channel)
+        self.mirrors.note(JOIN, channel, agent_id)
 
     def _exit(self, channel: str, agent_id: str) -> None:
         self._forget(channel, agent_id)
@@ -212,7 +233,12 @@ class Channels:
             self._enter(channel, agent_id)
 
     def _forget(self, channel: str, agent_id: str) -> None:
-        """End a membership. Keep no channel without members and no agent without channels."""
+        """End a membership."""
+        self._take_out(channel, agent_id)
+        self.mirrors.note(LEAVE, channel, agent_id)
+
+    def _take_out(self, channel: str, agent_id: str) -> None:
+        """End a membership, and tell nobody. Keep no channel without members and no agent without channels."""
         members, joined = self._channels[channel], self._memberships[agent_id]
         del members[agent_id]
         joined.discard(channel)

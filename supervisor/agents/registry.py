@@ -24,6 +24,8 @@ from ..config import AgentsConfig, GroupConfig
 from .agent import Agent
 from .delivery import Commit, Inboxes
 from .guesses import Guesses
+from .kicked import Kicked
+from .mirrors import GONE, REGISTERED
 from .refusal import Refusal
 from .subscriptions import Subscription
 
@@ -52,6 +54,7 @@ class AgentRegistry(Inboxes):
     ) -> None:
         super().__init__(config, groups, on_change, now, commit)
         self._guesses = Guesses(lambda: self._config, now)
+        self._kicked = Kicked(lambda: self._config, now)
 
     def register(
         self,
@@ -84,10 +87,12 @@ class AgentRegistry(Inboxes):
 
         Raises:
             InvalidId: the id does not follow the grammar.
-            Refusal: id_taken, unauthenticated, forbidden, bad_input, too_large, too_many,
-                no_such_group or overloaded. Nothing has changed then.
+            Refusal: id_taken, unauthenticated, forbidden, bad_input, too_large, too_many (also: its
+                agent was kicked), no_such_group or overloaded. Nothing has changed then.
         """
         check_agent_id(agent_id)
+        if not trusted:
+            self._kicked.check(agent_id)
         metadata, packed = _storable(metadata, self._config.metadata_bytes)
         present = self._agents.get(agent_id)
         claim = _Claim(secret, group, password_hash, trusted, manages, address)
@@ -120,6 +125,11 @@ class AgentRegistry(Inboxes):
                 code=Code.OVERLOADED,
             )
         if is_guest:
+            if self._config.requires_password:
+                raise Refusal(
+                    "this network takes only agents that give the password of a group; register with its 'password_hash'",
+                    code=Code.UNAUTHENTICATED,
+                )
             self._guests.check(self._config, address, is_shared=self._has_passwords)
 
     def _enroll(self, agent: Agent) -> None:
@@ -129,6 +139,7 @@ class AgentRegistry(Inboxes):
         for source in _sources_of(agent.agent_id):
             self.by_source[source] = agent
         self._guests.enter(agent)
+        self.mirrors.note(REGISTERED, agent.agent_id, agent.metadata, agent.group)
 
     def _drop(self, agent_id: str) -> Agent | None:
         for source in _sources_of(agent_id):
@@ -155,9 +166,17 @@ class AgentRegistry(Inboxes):
         self.unsubscribe(agent)
         for name in list(self._memberships.get(agent_id, ())):
             self._exit(name, agent_id)
+        self.mirrors.note(GONE, agent_id)
         self._on_change("unregister", {"agent_id": agent_id})
         self._can_undo(lambda: self._come_back(agent, subscriptions))
         _end_polls(agent)
+        return agent
+
+    def kick(self, agent_id: str) -> Agent | None:
+        """Forget an agent as `unregister` does, and keep its id away for `agents.kick_cooldown`."""
+        agent = self.unregister(agent_id)
+        if agent is not None:
+            self._kicked.note(agent_id)
         return agent
 
     def _come_back(self, agent: Agent, subscriptions: dict[str, Subscription]) -> None:
@@ -179,6 +198,7 @@ class AgentRegistry(Inboxes):
         self.unsubscribe(agent)
         for name in list(self._memberships.get(agent.agent_id, ())):
             self._forget(name, agent.agent_id)
+        self.mirrors.note(GONE, agent.agent_id)
 
     def expired(self) -> list[str]:
         """Return the ids of agents that were not seen for longer than `agents.expire_after`.

@@ -226,7 +226,7 @@ class Gateway:
         journey.own()
         data = event.to_dict()
         for entry in observers:
-            if event.source_id == entry.address:
+            if event.source_id in entry.addresses:
                 continue
             if entry.split is None or journey.version_of(entry.split) == entry.mod_id:
                 entry.target.observe(data)
@@ -264,7 +264,8 @@ class Gateway:
         if not any(matches(pattern, event_name) for pattern in manifest.patterns):
             self._copy_to_observers(journey)
             return replies.no_handler(mod.mod_id, event_name, manifest.patterns)
-        if mod.mod_id == name and self._mods.families.split_of(name) is None:
+        is_its_name = mod.mod_id == name or mod.config.path == name
+        if is_its_name and self._mods.families.split_of(mod.mod_id) is None:
             router.know(journey.event.destination_id, event_name, mod)
         return mod
 
@@ -290,7 +291,7 @@ class Gateway:
         route = self._mods.router.route(event.event_name).asked
         entries = iter(route if after is None else self._after(after, event.event_name))
         while (entry := next(entries, None)) is not None:
-            if event.source_id == entry.address:
+            if event.source_id in entry.addresses:
                 continue
             if entry.split is not None and journey.version_of(entry.split) != entry.mod_id:
                 continue

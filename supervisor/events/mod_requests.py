@@ -24,6 +24,7 @@ from ..calls import Crew
 from ..config import ModConfig
 from ..lifecycle import Incarnation, Keeper
 from .gateway import Gateway
+from .mirror_requests import MirrorRequests
 
 logger = logging.getLogger("modvisor.mod_requests")
 
@@ -67,8 +68,13 @@ class ModRequests:
         self._agents = agents
         self._gateway = gateway
         self._open: dict[Incarnation, dict[int, asyncio.Task[None]]] = {}
+        self._mirrors = MirrorRequests(agents)
+        # Each runs until its first wait in the order in which the requests came: a mod that lets an
+        # agent join a channel and then sends to the channel counts on it.
         self._calls: dict[str, _Call] = {
             messages.SEND_EVENT: self._send_event,
+            messages.CHANNEL: self._mirrors.channel,
+            messages.MIRROR: self._mirrors.mirror,
             messages.QUERY: self._query,
             messages.CHECKPOINT: self._checkpoint,
         }
@@ -95,6 +101,8 @@ class ModRequests:
 
         None: all requests of a worker that is gone.
         """
+        if request_id is None:
+            self._mirrors.forget(incarnation)
         mine, loop = self._open.get(incarnation, {}), asyncio.get_running_loop()
         for each in list(mine) if request_id is None else [request_id]:
             if (task := mine.pop(each, None)) is not None:
@@ -172,6 +180,8 @@ class ModRequests:
 
     @staticmethod
     def _may_speak_for(mod: ModConfig, source_id: str) -> bool:
+        if mod.host is not None and source_id == f"{MOD}:{mod.path}":  # what its framework calls it
+            return True
         source, allowed = parse_address(source_id), mod.speak_for
         if source.role == SYSTEM:  # no config can grant the network's own name
             return False

@@ -93,6 +93,8 @@ class WorkerStats(ReadModel):
     Attributes:
         pid, incarnation, uptime: None while no process serves; ``uptime`` is in seconds.
         trial_pid: of the process that tries suspects beside it; None: there is none.
+        host: which framework's mod it is, as its worker says; None: one of modvisor.
+        permissions, speak_for: what it may do, also without a line of config.
         limits: by key, the limit and what enforces it; see `limits_stats`.
         crashes: how many incarnations have crashed.
     """
@@ -113,6 +115,9 @@ class WorkerStats(ReadModel):
     requires: tuple[str, ...]
     optional: tuple[str, ...]
     dependency: bool
+    host: str | None
+    permissions: tuple[str, ...]
+    speak_for: tuple[str, ...]
     resources: Resources
     limits: Mapping[str, Mapping[str, float | str | None]]
     traffic: Traffic

@@ -12,6 +12,7 @@ from ..config import (
     ModConfig,
     NetworkConfig,
     changed_keys,
+    host_given,
     in_force,
     mod_file_given,
     with_bundled_permissions,
@@ -72,7 +73,7 @@ async def apply_changes(loading: Loading, old: NetworkConfig, new: NetworkConfig
             continue
         if holds(mod.config.instead_of, config):
             changes.swapped[mod_id] = mod.mod_id
-        elif mod.mod_id != mod_id or _differs(mod.config.as_asked, config):
+        elif mod.mod_id != mod_id or _differs(mod.config, config):
             changes.changed[mod_id] = await loading.commands.swap(mod.mod_id, config)
     _regroup(mods, old, wanted, changes)
     if mods.put_in_order(list(wanted), but=new_ones):
@@ -83,9 +84,13 @@ async def apply_changes(loading: Loading, old: NetworkConfig, new: NetworkConfig
 def _differs(runs: ModConfig, config: ModConfig) -> bool:
     """Tell whether an entry asks for something else than what runs.
 
-    A key that is given with its default value overrides the mod's mod.yaml, too.
+    A key that is given with its default value overrides the mod's mod.yaml, too, and what the mods
+    of another framework may do.
     """
-    return runs != config or mod_file_given(runs) != mod_file_given(config)
+    asked = runs.as_asked
+    if asked != config or mod_file_given(asked) != mod_file_given(config):
+        return True
+    return runs.host is not None and host_given(asked) != host_given(config)
 
 
 def _in_place_of(mods: ModRegistry, mod_id: str) -> Mod | None:

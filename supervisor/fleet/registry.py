@@ -284,7 +284,9 @@ class ModRegistry:
     def _entry(self, mod: Mod) -> Entry[Mod]:
         manifest, split = mod.manifest, self.families.split_of(mod.mod_id)
         patterns = self.families.patterns_of_siblings(mod) if manifest is None else manifest.patterns
-        return Entry(mod.mod_id, patterns, () if manifest is None else manifest.observes, mod, split)
+        # Another framework calls its mods by their paths.
+        path = None if mod.keepers[0].config.host is None else mod.config.path
+        return Entry(mod.mod_id, patterns, () if manifest is None else manifest.observes, mod, split, path)
 
     # -- what keepers tell and ask (`Listener`)
 

@@ -34,7 +34,8 @@ class Entry(Generic[T]):
     Attributes:
         target: what the caller gets back.
         split: how the sources are split among its family; None if it serves every source.
-        address: the source of the events that it sends.
+        path: what it is called besides its id; None: nothing.
+        addresses: the sources of the events that it sends.
     """
 
     mod_id: str
@@ -42,10 +43,12 @@ class Entry(Generic[T]):
     observes: tuple[str, ...]
     target: T
     split: Split | None = None
-    address: str = field(init=False)
+    path: str | None = None
+    addresses: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "address", f"{MOD}:{self.mod_id}")
+        names = (self.mod_id,) if self.path is None else (self.mod_id, self.path)
+        object.__setattr__(self, "addresses", tuple(f"{MOD}:{name}" for name in names))
 
 
 class Router(Generic[T]):
@@ -76,13 +79,20 @@ class Router(Generic[T]):
             has_observers: whether one of them observes.
         """
         self._renewed = entries
+        self._entries = []  # a mod that was unloaded is not held until the next event
         self.has_observers = has_observers
         self._cache, self.known = {}, {}
         self.usual = {} if self.has_observers else self.known
 
-    def _arrange(self, entries: Iterable[Entry[T]]) -> None:
-        """Put the patterns into tables."""
-        self._entries = list(entries)
+    def arranged(self) -> list[Entry[T]]:
+        """Return the entries in load order. Put their patterns into tables, if that was not done yet."""
+        if (renewed := self._renewed) is not None:
+            self._renewed = None
+            self._arrange(list(renewed()))
+        return self._entries
+
+    def _arrange(self, entries: list[Entry[T]]) -> None:
+        self._entries = entries
         self._asked, self._observers = TopicTable(), TopicTable()
         for index, entry in enumerate(self._entries):
             for pattern in entry.patterns:
@@ -94,9 +104,7 @@ class Router(Generic[T]):
         """Return the mods that an event of this name goes to. The caller leaves out its source."""
         route = self._cache.get(event_name)
         if route is None:
-            if (renewed := self._renewed) is not None:
-                self._renewed = None
-                self._arrange(renewed())
+            self.arranged()
             if len(self._cache) >= CACHE_SIZE:
                 self._cache.clear()
             route = self._cache[event_name] = Route(

@@ -262,6 +262,9 @@ def _worker_stats(worker: Keeper, monitor: ResourceMonitor) -> WorkerStats:
         requires=tuple(map(str, worker.config.requires)),
         optional=tuple(map(str, worker.config.optional)),
         dependency=worker.config.dependency,
+        host=worker.config.host,
+        permissions=tuple(sorted(worker.config.permissions)),
+        speak_for=tuple(sorted(worker.config.speak_for)),
         resources=resources(monitor.of(incarnation.pid) if incarnation is not None else None),
         limits=limits_stats(
             worker.config.limits,

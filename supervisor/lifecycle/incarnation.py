@@ -24,7 +24,7 @@ from ...ipc.messages import Hello, Notification, Request
 from ...ipc.pipe import Pipe
 from ...ipc.spinning import Spinner
 from ..calls import InFlight, Traces, events_of
-from ..config import FORK, ModConfig, check_version
+from ..config import FORK, ModConfig, as_host_says, check_version
 from ..limits import Exceeded, LimitsInForce
 from ..process import (
     REPORTED_EVENTS,
@@ -232,7 +232,7 @@ class Incarnation:
             check_version(order.config.version, order.config.declared, manifest.version)
         except ModvisorError as error:
             raise StartFailed(f"mod {order.mod_id}: {error}", code=error.code, **error.details) from None
-        self.manifest = manifest
+        self.manifest, self.config = manifest, as_host_says(order.config, manifest.host)
 
     def _start_failure(self, error: BaseException, order: StartOrder, exit: Exit, log: ModLog) -> BaseException:
         """Return one typed failure that names the mod and the cause."""
@@ -248,7 +248,9 @@ class Incarnation:
             case RemoteProtocolError():
                 return StartFailed(f"mod {mod}: {error}", code=Code.PROTOCOL_ERROR, log=last)
             case PipeBroken() | PipeClosed():
-                how = f"the worker ended with {exit}" if exit.signal != signal.SIGKILL else str(error)
+                how = (
+                    f"the worker ended with {exit}" if exit.signal != signal.SIGKILL else self.end_reason or str(error)
+                )
                 return StartFailed(f"mod {mod}: {how} before it was ready", log=last)
             case FrameTooLarge() | Unserializable():
                 return StartFailed(f"mod {mod}: its config cannot be sent: {error}", code=error.code)

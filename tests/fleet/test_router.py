@@ -58,3 +58,8 @@ def test_names_from_outside_cannot_fill_the_cache() -> None:
     for n in range(CACHE_SIZE * 2 + 10):
         router.route(f"a.b{n}")
     assert len(router._cache) <= CACHE_SIZE
+
+
+def test_a_mod_sends_under_its_id_and_under_its_path_if_it_has_one() -> None:
+    assert Entry("wiki", (), (), None).addresses == ("mod:wiki",)
+    assert Entry("wiki", (), (), None, path="their.mods.wiki").addresses == ("mod:wiki", "mod:their.mods.wiki")
