@@ -25,8 +25,10 @@ class BaseMod:
         context: what a mod may ask of its network, see `ModContext`. Set before `initialize`.
         version: the mod's version (PEP 440), shown in stats and handed to `set_state`.
         description: one sentence for lists.
+        config_schema: a JSON Schema that ``config`` must follow, checked before `initialize`. It may
+            stand in the mod.yaml instead. It needs the library of ``modvisor[schema]``.
         requires, optional: mods that this mod needs, or uses when they are loaded, such as
-            ``["messaging>=2,<3"]``. Write all four class attributes as literals: the network reads
+            ``["messaging>=2,<3"]``. Write these two, and version and description, as literals: the network reads
             them from the source before it runs anything.
     """
 
@@ -34,6 +36,7 @@ class BaseMod:
     description: ClassVar[str] = ""
     requires: ClassVar[Sequence[str]] = ()
     optional: ClassVar[Sequence[str]] = ()
+    config_schema: ClassVar[dict[str, Any] | None] = None
 
     config: dict[str, Any]
     context: ModContext

@@ -24,6 +24,7 @@ NETWORK, MODS, EVENTS, AUTHORS = "The network", "Its mods", "Its events", "Writi
 
 COMMANDS = (
     (NETWORK, "life", "run validate doctor reconfigure backup stop version"),
+    (NETWORK, "importing", "import=import_file"),
     (MODS, "mods", "mods=available ps stats load unload reload swap restart"),
     (MODS, "versions", "audience promote rollback"),
     (MODS, "mods", "crashes logs"),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .audience import Audience, FamilyVersion, Split, family_of
     from .audience_values import misfit, read_audience, shares_over_100
     from .effects import ORDER, Effect, changed_keys, in_force
+    from .hosted import as_host_says, host_given
     from .http_model import HttpConfig
     from .mod_entry import (
         BUNDLED,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
         PlaceOf,
         RestartConfig,
     )
-    from .network_file import check_open, is_allowed, load_config, parse_config
+    from .network_file import check_open, is_allowed, load_config, parse_config, read_data
     from .network_model import AgentsConfig, GroupConfig, JournalConfig, NetworkConfig
     from .reader import Location, hint
     from .redaction import Redaction, redacted_in
@@ -66,6 +67,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         audience="Audience FamilyVersion Split family_of",
         audience_values="misfit read_audience shares_over_100",
         effects="Effect ORDER changed_keys in_force",
+        hosted="as_host_says host_given",
         http_model="HttpConfig",
         mod_entry=(
             "BUNDLED ENTRY_KEYS entry_hash fingerprint is_as_quarantined mod_config with_aliases "
@@ -73,7 +75,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         ),
         mod_file="MOD_FILE_NAME ModFile mod_file_given mod_file_keys read_mod_file with_mod_file",
         mod_model="AT_LEAST_ONCE BESIDE FORK LimitsConfig ModConfig PlaceOf RestartConfig SIDE_BY_SIDE STOP_FIRST",
-        network_file="check_open is_allowed load_config parse_config",
+        network_file="check_open is_allowed load_config parse_config read_data",
         network_model="AgentsConfig GroupConfig JournalConfig NetworkConfig",
         reader="Location hint",
         redaction="Redaction redacted_in",

@@ -53,12 +53,12 @@ _TABLE: Mapping[str, Mapping[Effect, str]] = {
     "mods[].restart": {
         Effect.MODS: "policy max_restarts window first_delay max_delay healthy_after probe_after",
     },
-    "agent_groups.NAME": {Effect.NOW: "permissions password_hash"},
+    "agent_groups.NAME": {Effect.NOW: "permissions password_hash description metadata"},
     "agents": {
         Effect.NOW: (
-            "inbox_size inbox_policy expire_after max_agents max_channels channels_per_agent default_group inbox_bytes "
-            "metadata_bytes guest_share guests_per_address guest_inbox_bytes guest_return wrong_passwords password_delay "
-            "password_delay_max subscriptions patterns all_patterns"
+            "inbox_size inbox_policy expire_after max_agents max_channels channels_per_agent default_group requires_password "
+            "inbox_bytes metadata_bytes guest_share guests_per_address guest_inbox_bytes guest_return kick_cooldown "
+            "wrong_passwords password_delay password_delay_max subscriptions patterns all_patterns"
         ),
     },
     "http": {
@@ -153,7 +153,7 @@ def _differences(place: str, name: str, before: Any, after: Any) -> Iterator[Cha
         for field_name, key in _keys(after):
             values = getattr(before, field_name), getattr(after, field_name)
             yield from _differences(f"{place}.{key.name}", f"{name}.{key.name}", *values)
-    elif isinstance(before, dict) and isinstance(after, dict):
+    elif isinstance(before, dict) and isinstance(after, dict) and place not in EFFECTS:
         for part in [*after, *(before.keys() - after.keys())]:
             if part in before and part in after:
                 yield from _differences(f"{place}.NAME", f"{name}.{part}", before[part], after[part])
@@ -176,6 +176,6 @@ def _in_force(place: str, before: Any, after: Any) -> Any:
             for field_name, key in _keys(after)
         }
         return replace(after, **taken)  # type: ignore[type-var]
-    if isinstance(before, dict) and isinstance(after, dict):
+    if isinstance(before, dict) and isinstance(after, dict) and place not in EFFECTS:
         return after if _effect_of_all(f"{place}.NAME") is Effect.NOW else before
     return after if _effect(place) is Effect.NOW else before

@@ -119,8 +119,13 @@ def token(value: Any, at: Location) -> Any:
 @reader("64 hexadecimal digits")
 def password_hash(value: Any, at: Location) -> Any:
     """Read a SHA-256 in hexadecimal."""
-    if isinstance(value, str) and re.fullmatch(r"[0-9A-Fa-f]{64}", value):
+    if isinstance(value, str) and is_sha256(value):
         return value.lower()
     return at.wrong(
         "expected the SHA-256 of the password, 64 hexadecimal digits; print it with: printf %s PASSWORD | sha256sum"
     )
+
+
+def is_sha256(text: str) -> bool:
+    """Tell whether a text is a SHA-256 in hexadecimal."""
+    return re.fullmatch(r"[0-9A-Fa-f]{64}", text) is not None

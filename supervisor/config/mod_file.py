@@ -16,7 +16,7 @@ from .mod_entry import check_language, check_limits
 from .mod_model import LimitsConfig, ModConfig, RestartConfig
 from .name_values import version
 from .reader import Location, Reader
-from .values import read_keys, text
+from .values import plain, read_keys, text
 from .yaml_bounds import MOD_FILE
 from .yaml_source import BROKEN, Source, parse_yaml, read_text
 
@@ -33,6 +33,7 @@ def _section_keys(kind: type) -> Reader:
 MOD_FILE_READERS: dict[str, Reader] = {
     "version": version,
     "description": text,
+    "config_schema": plain,
     **{name: each.reader for name, each in keys_of(ModConfig).items() if each.in_mod_file},
     "limits": _section_keys(LimitsConfig),
     "restart": _section_keys(RestartConfig),
@@ -99,14 +100,14 @@ def with_mod_file(asked: ModConfig, file: ModFile | None, said: Mapping[str, Any
     check_limits(limits, restart, at)
     check_language(found, at)
     at.source.check()
-    declared = found.pop("version", None)
+    declared, schema = found.pop("version", None), found.pop("config_schema", None)
     found.pop("description", None)  # shown in lists of mods, and no part of the config
     own = {**said, **{key: value for key, value in found.items() if key not in asked.given}}
     # The network file may name the one where the mod.yaml names the other.
     for given, other in (("python", "command"), ("command", "python")):
         if getattr(asked, given) is not None:
             own.pop(other, None)
-    return replace(asked, limits=limits, restart=restart, declared=declared, asked=asked, **own)
+    return replace(asked, limits=limits, restart=restart, declared=declared, config_schema=schema, asked=asked, **own)
 
 
 def _location(file: ModFile) -> Location:

@@ -180,7 +180,9 @@ class ModConfig:
         given: the keys that were given, such as ``durable`` and ``limits.memory``. A mod.yaml does
             not change these.
         declared: the version that its mod.yaml says.
-        asked: the config before a mod.yaml completed it.
+        config_schema: the JSON Schema of ``config`` that its mod.yaml says.
+        asked: the config before a mod.yaml or its worker completed it.
+        host: which framework's mod it is, as its worker says; None: one of modvisor, or not known yet.
     """
 
     path: str = field(metadata=about(mod_path, "what to load"))
@@ -211,13 +213,16 @@ class ModConfig:
         ),
     )
     permissions: frozenset[str] = key(
-        frozenset(), permission_set, "which `system.*` events the mod may send: `mods`, `agents`, `channels`"
+        frozenset(),
+        permission_set,
+        "which `system.*` events the mod may send: `mods`, `agents`, `channels`; without this key, a mod of OpenAgents "
+        "has `channels`",
     )
     speak_for: frozenset[str] = key(
         frozenset(),
         set_of(speaker, "['agent:alice']"),
         "other sources in whose name the mod may send events: `agent:alice`, `mod:wiki`, every agent (`agent:*`), "
-        "every mod (`mod:*`), or everybody (`*`)",
+        "every mod (`mod:*`), or everybody (`*`); without this key, a mod of OpenAgents may speak for every agent",
     )
     limits: LimitsConfig = key(LimitsConfig(), section(LimitsConfig), "see [limits](#modslimits)", in_mod_file=True)
     restart: RestartConfig = key(
@@ -361,7 +366,9 @@ class ModConfig:
     spec: dict[str, Any] | None = field(default=None, compare=False, repr=False)
     given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
     declared: str | None = field(default=None, compare=False, repr=False)
+    config_schema: dict[str, Any] | None = field(default=None, compare=False, repr=False)
     asked: ModConfig | None = field(default=None, compare=False, repr=False)
+    host: str | None = None
 
     @property
     def name(self) -> str:

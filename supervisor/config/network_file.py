@@ -17,7 +17,9 @@ from ...ipc.address import MAX_ID
 from ...ipc.errors import ModvisorError
 from .audience_values import check_groups
 from .keys import ConfigKey, keys_of, readers_of
+from .mod_entry import ENTRY_KEYS
 from .network_model import AdminConfig, LogConfig, NetworkConfig
+from .openagents_file import is_openagents, translated
 from .reader import Location, hint, reader
 from .token_strength import is_open, weakness
 from .values import read_keys
@@ -26,18 +28,44 @@ from .yaml_source import BROKEN, ConfigError, Problem, Source, format_key, load_
 MAX_NAMED = 3  # parts of a key such as mods[1].requires
 
 
-def load_config(path: str | Path) -> NetworkConfig:
+def load_config(path: str | Path, *, base_dir: str | Path | None = None) -> NetworkConfig:
     """Read a network file.
+
+    Args:
+        base_dir: where relative paths start; None: at the folder of the file.
 
     Raises:
         ConfigError: lists every mistake in the file, or the reason why it cannot be read.
     """
-    source = Source(str(path))
-    data = load_yaml(str(path), source)
+    data, source = read_data(path)
     file = Path(os.path.abspath(path))
-    config = BROKEN if data is BROKEN else _read_network(data, Location(source, file.parent), file)
+    at = Location(source, file.parent if base_dir is None else Path(os.path.abspath(base_dir)))
+    config = BROKEN if data is BROKEN else _read_network(data, at, file)
     source.check()
     return config
+
+
+def read_data(path: str | Path) -> tuple[Any, Source]:
+    """Return the data of a network file in our own words, and the source of its problems.
+
+    The file may be one of OpenAgents: see `openagents_file`. In such a file ``${VAR}`` is plain text.
+    """
+    source = Source(str(path))
+    data = load_yaml(str(path), source)
+    if data is BROKEN or not _is_openagents(data):
+        return data, source
+    source = Source(str(path))
+    return _in_own_words(load_yaml(str(path), source, environ=None), source)
+
+
+def _is_openagents(data: Any) -> bool:
+    return is_openagents(data, _TOP.keys() - {"network"})
+
+
+def _in_own_words(data: Any, source: Source) -> tuple[Any, Source]:
+    if not _is_openagents(data):
+        return data, source
+    return translated(data, source, {"": _TOP.keys() - {"network"}, "network": _NETWORK, "mods": ENTRY_KEYS})
 
 
 def parse_config(data: dict[str, Any], *, base_dir: str | Path) -> NetworkConfig:
@@ -48,9 +76,9 @@ def parse_config(data: dict[str, Any], *, base_dir: str | Path) -> NetworkConfig
     Raises:
         ConfigError: lists every mistake.
     """
-    at = Location(Source(), Path(os.path.abspath(base_dir)))
-    config = _read_network(data, at, None)
-    at.source.check()
+    data, source = _in_own_words(data, Source())
+    config = _read_network(data, Location(source, Path(os.path.abspath(base_dir))), None)
+    source.check()
     return config
 
 

@@ -31,6 +31,7 @@ from .values import (
     number,
     one_of,
     or_null,
+    plain,
     read_keys,
     size,
     text,
@@ -61,6 +62,10 @@ class GroupConfig:
             "password",
         ),
     )
+    description: str | None = key(None, or_null(text), "what the group is for, for people")
+    metadata: dict[str, Any] = field(
+        default_factory=dict, metadata=about(plain, "any plain data about the group, for programs")
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,11 @@ class AgentsConfig:
         None,
         or_null(text),
         "the group in `agent_groups` of agents that register without a password; null: no group",
+    )
+    requires_password: bool = key(
+        False,
+        flag,
+        "true: an agent from outside registers only with the password of a group",
     )
     inbox_bytes: int = key(
         16 * 1024 * 1024,
@@ -109,6 +119,11 @@ class AgentsConfig:
         60.0,
         or_null(duration()),
         "a guest that sends no request for so long after its registration is removed; null: it is as any agent",
+    )
+    kick_cooldown: float | None = key(
+        60.0,
+        or_null(duration()),
+        "how long the id of an agent that was kicked (`system.kick_agent`) cannot be registered; null: it can at once",
     )
     wrong_passwords: int = key(
         5, whole(0), "how many wrong passwords for one group are answered at once to one address; then it must wait"
@@ -297,7 +312,8 @@ class NetworkConfig:
     preload: tuple[str, ...] = key(
         (),
         list_of(module, "[numpy]"),
-        "libraries that many mods import, see below; never a mod's own code",
+        "libraries that many mods import, see below; never a mod's own code. Without this key, what the mods of "
+        "OpenAgents in the file need, see [openagents.md](openagents.md#mods)",
         section="network",
     )
     preload_timeout: float = key(

@@ -100,6 +100,11 @@ class Source:
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
 
+    @property
+    def is_translated(self) -> bool:
+        """Whether the data was written in the words of another framework."""
+        return False
+
     def report(self, key: Key, message: str, line: int | None = None, code: str = BAD_CONFIG) -> Any:
         """Add a mistake; returns `BROKEN` in place of the value.
 
@@ -111,14 +116,15 @@ class Source:
         if len(self.problems) >= MAX_PROBLEMS:
             text = f"more than {MAX_PROBLEMS} mistakes; mend these first"
             raise ConfigError([*self.problems, Problem(self.file, None, "", text)])
-        self.problems.append(self._problem(key, message, line, code))
+        self.problems.append(self.problem(key, message, line, code))
         return BROKEN
 
     def warn(self, key: Key, message: str) -> None:
         """Add a warning."""
-        self.warnings.append(self._problem(key, message, None))
+        self.warnings.append(self.problem(key, message, None))
 
-    def _problem(self, key: Key, message: str, line: int | None, code: str = BAD_CONFIG) -> Problem:
+    def problem(self, key: Key, message: str, line: int | None, code: str = BAD_CONFIG) -> Problem:
+        """Return a problem with the name and the line of its key."""
         return Problem(self.file, line or self.line(key), format_key(key), message, code)
 
     def line(self, key: Key) -> int | None:
@@ -151,14 +157,15 @@ def shorten(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def load_yaml(path: str, source: Source) -> Any:
+def load_yaml(path: str, source: Source, environ: Mapping[str, str] | None = os.environ) -> Any:
     """Return the data of a network file, None if it is empty, `BROKEN` if it cannot be read at all.
 
     Reports mistakes to ``source``. Makes plain data only: None, bool, int, float, str, bytes, list
-    and dict. Replaces ``${VAR}`` in its values by variables of the environment.
+    and dict. Replaces ``${VAR}`` in its values by variables of ``environ``; None: leaves them as
+    they are.
     """
     text = read_text(path, source, NETWORK_FILE)
-    return BROKEN if text is BROKEN else parse_yaml(text, source, environ=os.environ)
+    return BROKEN if text is BROKEN else parse_yaml(text, source, environ=environ)
 
 
 def read_text(path: str, source: Source, bounds: Bounds) -> Any:
