@@ -7,11 +7,13 @@ import sys
 from collections.abc import Iterator
 from importlib.machinery import ModuleSpec, PathFinder
 
+from ...ipc.config_schema import WrongConfig, check_config
 from ..config import ConfigError, NetworkConfig, Problem
 from ..fleet import unmet_requirements
 from ..http import check_address
 from ..journal import StateDir
 from ..limits import storage_fault
+from ..sources import folder_of, search_path, undefined_names
 
 
 def preflight(config: NetworkConfig) -> list[Problem]:
@@ -24,7 +26,14 @@ def preflight(config: NetworkConfig) -> list[Problem]:
     """
     return [
         Problem(str(config.file or ""), config.lines.get(key), key, message)
-        for key, message in (*_preload(config), *_address(config), *_storage(config), *_requirements(config))
+        for key, message in (
+            *_preload(config),
+            *_address(config),
+            *_storage(config),
+            *_requirements(config),
+            *_configs(config),
+            *_sources(config),
+        )
     ]
 
 
@@ -72,3 +81,26 @@ def _requirements(config: NetworkConfig) -> Iterator[tuple[str, str]]:
     places = {mod.mod_id: index for index, mod in enumerate(config.mods)}
     for mod_id, error in unmet_requirements(config).items():
         yield f"mods[{places[mod_id]}].requires", f"mod {mod_id} would not start: {error}"
+
+
+def _configs(config: NetworkConfig) -> Iterator[tuple[str, str]]:
+    """Check each mod's config by the schema in its mod.yaml. A schema in a class is known to its worker only."""
+    for index, mod in enumerate(config.mods):
+        if mod.enabled and mod.config_schema is not None:
+            try:
+                check_config(mod.config, mod.config_schema, f"mod {mod.mod_id}")
+            except WrongConfig as error:
+                yield f"mods[{index}].config", str(error)
+
+
+def _sources(config: NetworkConfig) -> Iterator[tuple[str, str]]:
+    """Find the names that the import of a mod would stumble over."""
+    search = [*search_path(config), *sys.path]
+    for index, mod in enumerate(config.mods):
+        folder = folder_of(mod, config.base_dir, search) if mod.command is None else None
+        if not mod.enabled or folder is None:
+            continue
+        for file in (folder / "__init__.py", folder / "mod.py"):
+            for line, name in undefined_names(file.read_bytes() if file.is_file() else b"")[:1]:
+                text = f"{file}:{line}: NameError: name {name!r} is not defined; import it, or define it before"
+                yield f"mods[{index}]", f"mod {mod.mod_id} cannot be imported: {text}"

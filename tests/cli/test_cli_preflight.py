@@ -47,6 +47,14 @@ def problems(cli: Command, tmp_path: Path) -> Callable[[str], list[tuple[int, st
 Problems = Callable[[str], list[Any]]
 
 
+def test_a_config_that_does_not_follow_the_schema_of_its_mod(problems: Problems, write_mod: Callable[..., str]) -> None:
+    folder = Path(write_mod("echo").removeprefix("./"))
+    (Path("mods") / folder / "mod.yaml").write_text("config_schema: {properties: {most: {type: integer}}}\n")
+    ((line, key, message),) = problems("network: {name: a}\nmods:\n  - path: ./echo\n    config: {most: many}\n")
+    assert (line, key) == (4, "mods[0].config")
+    assert "config.most: 'many' is not of type 'integer'" in message
+
+
 def test_a_taken_port(problems: Problems, taken: int) -> None:
     ((line, key, message),) = problems(f"network:\n  name: a\n  port: {taken}\n")
     assert (line, key) == (3, "network.port")
@@ -148,3 +156,12 @@ def test_warnings_are_shown(cli: Command, tmp_path: Path, write_mod: WriteMod) -
     (warning,) = cli.json("validate", "network.yaml")["warnings"]
     assert (warning["line"], warning["key"]) == (2, "mods[0].config.country")
     assert "YAML reads no as false" in cli("validate", "network.yaml").output
+
+
+def test_a_mod_whose_import_would_fail_is_named_with_file_and_line(problems: Problems, write_mod: WriteMod) -> None:
+    write_mod("assistant", "import logging\n\nclass Assistant(BaseMod):\n    pass\n")
+    write_mod("fine")
+    ((line, key, message),) = problems("network: {name: n}\nmods:\n- ./fine\n- {path: ./assistant}\n")
+    assert (line, key) == (4, "mods[1]")
+    assert message.startswith("mod assistant cannot be imported: ")
+    assert "mods/assistant/mod.py:3: NameError: name 'BaseMod' is not defined" in message
