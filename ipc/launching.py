@@ -21,6 +21,9 @@ ORDER_FDS = 4
 """Descriptors that come with an `Order`: the warden's socket, the worker's socket, the worker's
 output, the worker's dump file."""
 
+AHEAD = "?"
+"""In the guardian's command, before the name of a module that is imported if it can be: a mod of a
+framework, or what hosts such mods."""
 
 SUPERVISOR_NICE = -5
 """The niceness that the supervisor takes for itself where it may: three times the usual share of the

@@ -1,6 +1,6 @@
-"""``guardian_template.py FD …``: fork guardians as asked on the socket FD. See `tests.guardians`, which starts it.
+"""``guardian_template.py FD [MODULE…] NAME``: fork guardians as asked on the socket FD. See `tests.guardians`, which starts it.
 
-Imports what a guardian does and no more: each guardian is as large as this process.
+Imports what a guardian does, and these modules, and no more: each guardian is as large as this process.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def be_guardian(order: dict[str, Any], control: int, stderr: int) -> None:
     os.environ.clear()
     os.environ.update(order["environment"])
     try:
-        guardian.main(socket.socket(fileno=control), order["supervisor"], [])
+        guardian.main(socket.socket(fileno=control), order["supervisor"], order["modules"])
     except Forked as fresh:
         forked = fresh
     else:
@@ -83,6 +83,7 @@ def main() -> None:
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)  # those of a terminal: the tests end us
     guardian.prepare()
+    guardian.import_all(sys.argv[2:-1])
     gc.collect()
     gc.freeze()  # each guardian collects before it serves, and would copy every page that it shares with us
     os.set_inheritable(int(sys.argv[1]), False)

@@ -3,9 +3,10 @@
 A network starts a guardian of its own, so nearly every test with a mod waited for the start of a Python and its imports.
 Here a template does that once for each process of the tests. A guardian that is forked from it is one like any other: a
 process of its own and a child of the network's process, since the kernel makes it a sibling of the template
-(``CLONE_PARENT``). A guardian that begins otherwise is started as usual: one that preloads modules, runs under another
-interpreter or has other variables for Python. Tests about guardians ask for ``started_guardians``; networks in processes
-of their own use none of this.
+(``CLONE_PARENT``). Guardians that preload something for mods of OpenAgents, a second's work, come from a template that has
+imported all of these mods. A guardian that begins otherwise is started as usual: one that preloads other modules, runs under
+another interpreter or has other variables for Python. Tests about guardians ask for ``started_guardians``; networks in
+processes of their own use none of this.
 """
 
 from __future__ import annotations
@@ -24,10 +25,15 @@ from typing import Any
 
 import pytest
 
+from modvisor.ipc.launching import AHEAD
 from modvisor.worker.guardian import clone
+from tests.openagents.script import MODS
 
 TEMPLATE = Path(__file__).with_name("guardian_template.py")
 COMMAND = [sys.executable, "-P", "-m", "modvisor.worker.guardian"]
+
+OPENAGENTS = (f"{AHEAD}modvisor.worker.hosts.openagents.warm", *(f"{AHEAD}{path}.mod" for path in MODS))
+"""What guardians preload if a network file names all mods of OpenAgents."""
 
 templates: set[int] = set()
 """The templates' pids: children of this process that no network started."""
@@ -37,28 +43,32 @@ stand_ins: set[str] = set()
 
 
 class Template:
-    """The process that guardians are forked from, and the way to it."""
+    """The process that guardians are forked from, and the way to it.
 
-    def __init__(self) -> None:
+    Args:
+        modules: what it imports besides, as a guardian that preloads them.
+    """
+
+    def __init__(self, modules: tuple[str, ...] = ()) -> None:
         self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._turn = threading.Lock()
         self._variables = _of_python(os.environ)
         with theirs:
             # The last words are what a guardian's own arguments would be: workers write over them.
-            command = [sys.executable, "-P", str(TEMPLATE), str(theirs.fileno()), "modvisor.worker.guardian"]
+            command = [sys.executable, "-P", str(TEMPLATE), str(theirs.fileno()), *modules, "modvisor.worker.guardian"]
             self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], start_new_session=True)
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
-    def fits(self, args: list[str], environment: Mapping[str, str]) -> bool:
-        is_plain = len(args) == len(COMMAND) + 2 and args[1:-2] == COMMAND[1:]
-        return is_plain and args[0] in {COMMAND[0], *stand_ins} and _of_python(environment) == self._variables
+    def fits(self, environment: Mapping[str, str]) -> bool:
+        return _of_python(environment) == self._variables
 
-    def fork(self, control: int, stderr: int, environment: Mapping[str, str]) -> int:
+    def fork(self, args: list[str], control: int, stderr: int, environment: Mapping[str, str]) -> int:
         with self._turn:
-            order = json.dumps({"supervisor": os.getpid(), "environment": dict(environment)})
+            modules = args[len(COMMAND) + 2 :]
+            order = json.dumps({"supervisor": os.getpid(), "environment": dict(environment), "modules": modules})
             socket.send_fds(self._sock, [order.encode()], [control, stderr])
             return int(self._sock.recv(100))
 
@@ -72,13 +82,39 @@ def _of_python(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name.startswith("PYTHON")}
 
 
+class Templates:
+    """The templates of this process, by what they have imported. Each is started when it is first needed."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._found: dict[tuple[str, ...], Template] = {}
+
+    def for_guardian(self, args: list[str], environment: Mapping[str, str]) -> Template | None:
+        """Return the template for a guardian with these arguments; None if it must be started as usual."""
+        asked = args[len(COMMAND) + 2 :]
+        is_usual = args[0] in {COMMAND[0], *stand_ins} and args[1 : len(COMMAND)] == COMMAND[1:]
+        if not (is_usual and all(name.startswith((AHEAD, "openagents")) for name in asked)):
+            return None
+        modules = OPENAGENTS if asked else ()
+        with self._turn:
+            if modules not in self._found:
+                self._found[modules] = Template(modules)
+                templates.add(self._found[modules].pid)
+        template = self._found[modules]
+        return template if template.fits(environment) else None
+
+    def close(self) -> None:
+        for template in self._found.values():
+            template.close()
+
+
 class ForkedPopen(subprocess.Popen[bytes]):
     """As of a program that was started, for a process that was forked."""
 
     def __init__(self, template: Template, args: list[str], control: int, environment: Mapping[str, str]) -> None:
         read, write = os.pipe()
         try:
-            self.pid = template.fork(control, write, environment)
+            self.pid = template.fork(args, control, write, environment)
         finally:
             os.close(write)
         self.args = args
@@ -92,11 +128,10 @@ class ForkedPopen(subprocess.Popen[bytes]):
 @contextmanager
 def forked_guardians() -> Iterator[None]:
     """Have the networks of this process get their guardians from a template."""
-    template = Template()
-    templates.add(template.pid)
+    found = Templates()
 
     def popen(args: list[str], *, pass_fds: list[int], env: Mapping[str, str], **how: Any) -> subprocess.Popen[bytes]:
-        if template.fits(args, env):
+        if (template := found.for_guardian(args, env)) is not None:
             return ForkedPopen(template, args, pass_fds[0], env)
         return subprocess.Popen(args, pass_fds=pass_fds, env=env, **how)
 
@@ -104,7 +139,7 @@ def forked_guardians() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("modvisor.supervisor.process.guardian_process.subprocess", stand_in)
         yield
-    template.close()
+    found.close()
 
 
 def is_possible() -> bool:

@@ -35,10 +35,20 @@ FLOORS = tuple(MAY)
 
 SUPERVISOR_ROOMS = (
     *("config", "process", "limits", "sources", "agents", "journal", "calls", "lifecycle", "fleet", "events"),
-    *("inspection.py", "operations.py", "commands.py", "http", "wiring.py", "network.py", "__init__.py", "cli"),
+    *(
+        "inspection.py",
+        "operations.py",
+        "commands.py",
+        "http",
+        "wiring.py",
+        "network.py",
+        "openagents",
+        "__init__.py",
+        "cli",
+    ),
 )
 ROOMS = (
-    *("ipc", "mods", "mods/workspace", "worker", "worker/guardian"),
+    *("ipc", "mods", "mods/workspace", "worker/hosts", "worker/hosts/openagents", "worker", "worker/guardian"),
     *(f"supervisor/{room}" for room in SUPERVISOR_ROOMS),
     "modvisor",
 )

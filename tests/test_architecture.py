@@ -94,6 +94,20 @@ print(sorted(heavy & {name.split(".")[0] for name in sys.modules}), [n for n in 
     assert done.stdout.strip() == "[] []"
 
 
+def test_another_framework_is_imported_only_by_the_room_that_hosts_its_mods() -> None:
+    """Never by the supervisor, nor by a worker of our mods."""
+    importers = {
+        house.room_of(file)
+        for file in house.files()
+        for node in ast.walk(house.tree_of(file))
+        if (isinstance(node, ast.Import) and any(alias.name.startswith("openagents") for alias in node.names))
+        or (isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").startswith("openagents"))
+    }
+    assert importers == {"worker/hosts/openagents", "worker/guardian"}
+    mods = {file for file in house.files() if file.startswith("worker/guardian/") and "openagents" in file}
+    assert mods == {"worker/guardian/rehearsed_openagents.py"}
+
+
 def test_the_face_offers_what_it_lists_and_imports_it_late() -> None:
     script = """
 import sys

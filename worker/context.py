@@ -91,9 +91,9 @@ class WorkerContext(CommonContext):
         replica: int | None = None,
     ) -> None:
         super().__init__(mod_id, network_name, storage_path, replica)
+        self.version = version  # of the mod, of which its checkpoints are
         self._pipe = pipe
         self._sending = asyncio.Semaphore(MAX_SENDING)
-        self._version = version
 
     async def send_event(self, event: Event, timeout: float | None = None) -> EventResponse:
         self._check_loop("send_event")
@@ -109,7 +109,7 @@ class WorkerContext(CommonContext):
 
     async def _save(self, state: Any) -> None:
         self._check_loop("checkpoint")
-        await self._pipe.request(CHECKPOINT, {"state": state, "version": self._version})
+        await self._pipe.request(CHECKPOINT, {"state": state, "version": self.version})
 
     async def agents(self) -> list[dict[str, Any]]:
         return await self._query("agents")

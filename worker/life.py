@@ -20,16 +20,18 @@ from typing import Any
 import msgpack
 
 from ..ipc import messages
+from ..ipc.config_schema import WrongConfig, check_config
 from ..ipc.errors import Code, ModvisorError, RemoteProtocolError
 from ..ipc.manifest import Manifest
+from ..ipc.messages import Notification
 from ..ipc.pipe import Pipe
 from ..ipc.spinning import Spinner
 from ..mods.base import BaseMod
-from ..mods.handlers import collect_handlers
 from . import limits, marking, pool_child, stdio
 from .context import WorkerContext
 from .crash import describe
 from .dispatch import Dispatcher, is_being_cancelled
+from .hosts import Host, Place, kind_of
 from .loader import LoadFailed, find_mod_class, sources_for
 from .sources import Sources
 
@@ -64,6 +66,7 @@ class Life:
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
         self._mod: BaseMod | None = None
+        self._host: Host | None = None
         self._sources: Sources | None = None
         self._executor: ThreadPoolExecutor | None = None
         self._dispatcher: Dispatcher | None = None
@@ -80,6 +83,7 @@ class Life:
             messages.ACTIVATE: self._activate,
             messages.DEACTIVATE: self._deactivate,
             messages.GET_STATE: self._get_state,
+            messages.SHOW_STATE: self._show_state,
             messages.SET_STATE: self._set_state,
             messages.PART: self._part,
             messages.SNAPSHOT: self._snapshot,
@@ -116,6 +120,8 @@ class Life:
             result = getattr(self._mod, name)(*args)
             if asyncio.iscoroutine(result):
                 result = await result
+        except LoadFailed:  # of a step that its host names better
+            raise
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError) and is_being_cancelled():
                 raise
@@ -135,16 +141,18 @@ class Life:
         asked = params.get("limits", {})
         enforced = {} if asked is None else limits.apply(asked)  # None: in a rehearsal they would be the guardian's
         _prepend_to_path(params.get("sys_path", ()))
-        cls = self._find_class(params)
-        mod = self._instantiate(cls, params["mod_id"])
-        mod.config = params.get("config") or {}
-        mod.context = self._context(params, str(cls.version))
+        found = self._find_class(params)
+        _check_config(
+            params.get("config") or {}, {"mod.yaml": params.get("config_schema"), found.__qualname__: _schema_of(found)}
+        )
+        host = self._host = self._host_of(found, params)
+        mod = self._make(host, params["mod_id"])
         self._executor = ThreadPoolExecutor(
             max_workers=params.get("concurrency", 64),
             thread_name_prefix="handler",
             initializer=limits.allow_stack,
         )
-        self._dispatcher = Dispatcher(collect_handlers(mod), self._executor, self.own_files)
+        self._dispatcher = Dispatcher(host.handlers(), self._executor, self.own_files)
         self._mod = mod
         self._checkpoint_every = params.get("checkpoint_every")
         if params.get("shelf"):
@@ -153,35 +161,56 @@ class Life:
             self.spinner = Spinner(PATIENCE)
             self._pipe.spin_with(self.spinner)
         await self.call("initialize")
-        return _manifest(cls, self._dispatcher, enforced).to_dict()
+        return _manifest(host, self._dispatcher, enforced).to_dict()
 
-    def _find_class(self, params: dict[str, Any]) -> type[BaseMod]:
+    def _find_class(self, params: dict[str, Any]) -> type:
         mod_path = params["mod_path"]
         self._sources = sources_for(mod_path, params.get("folder"), params.get("snapshot"), params.get("compiled"))
         self._sources.install()
         packer = os.path.dirname(os.path.dirname(msgpack.__file__))
         os.environ[pool_child.VARIABLE] = json.dumps([self._sources.package, self._sources.folder, packer])
-        cls = find_mod_class(mod_path, self._sources)
+        return find_mod_class(mod_path, self._sources)
+
+    def _host_of(self, found: type, params: dict[str, Any]) -> Host:
+        context = self._context(params)
+        place = Place(
+            self._pipe,
+            params["mod_path"],
+            params.get("network_id") or params["network_name"],
+            params.get("config") or {},
+            context,
+            self.failed,
+        )
+        host = kind_of(found)(found, place)
+        cls = host.mod_class
         if (declared := params.get("version")) is not None and not _has_version(cls):
             cls.version = declared
-        return cls
+        context.version = str(cls.version)
+        return host
 
-    def _instantiate(self, cls: type[BaseMod], mod_id: str) -> BaseMod:
+    def _make(self, host: Host, mod_id: str) -> BaseMod:
         try:
-            return cls()
+            return host.make()
         except BaseException as error:  # noqa: BLE001 - the constructor is the mod's code
-            what = f"mod {mod_id}: {cls.__qualname__}() failed"
+            what = f"mod {mod_id}: {host.mod_class.__qualname__}() failed"
             raise self.failed(what, error, note=" (the constructor takes no arguments)") from None
 
-    def _context(self, params: dict[str, Any], version: str) -> WorkerContext:
+    def _context(self, params: dict[str, Any]) -> WorkerContext:
         return WorkerContext(
             self._pipe,
             params["mod_id"],
             params["network_name"],
             Path(params["storage_path"]),
-            version=version,
             replica=params.get("replica"),
         )
+
+    def note(self, notification: Notification) -> None:
+        """Take a notification of the core: news of a mod, or what the mod's host asked to be told."""
+        params = notification.params
+        if notification.method == messages.DEPENDENCY and isinstance(params, dict):
+            self.tell_news(str(params.get("mod_id")), str(params.get("what")))
+        elif self._host is not None:
+            self._host.note(notification)
 
     # -- activate
 
@@ -237,6 +266,10 @@ class Life:
         assert self._mod is not None
         return {"state": await self.call("get_state"), "version": str(type(self._mod).version)}
 
+    async def _show_state(self, _params: dict[str, Any]) -> Any:
+        """Return what get_state() says. A mod whose state is bytes for its next process has show_state() for that."""
+        return await self.call("show_state" if hasattr(self._mod, "show_state") else "get_state")
+
     async def _set_state(self, params: dict[str, Any]) -> None:
         await self.call("set_state", params.get("state"), params.get("from_version", ""))
 
@@ -284,6 +317,20 @@ def _prepend_to_path(folders: Iterable[str]) -> None:
     sys.path[:] = [*folders, *(entry for entry in sys.path if entry not in folders)]
 
 
+def _schema_of(cls: type) -> Any:
+    return getattr(cls, "config_schema", None)
+
+
+def _check_config(config: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """Check the config by each schema that is declared; raises `LoadFailed`."""
+    for where, schema in schemas.items():
+        try:
+            if schema is not None:
+                check_config(config, schema, where)
+        except WrongConfig as error:
+            raise LoadFailed(str(error), code=error.code, **error.details) from None
+
+
 def _has_version(cls: type[BaseMod]) -> bool:
     """Return whether a mod's class names its version. If not, its mod.yaml does."""
     return any("version" in vars(each) for each in cls.__mro__ if each is not BaseMod)
@@ -305,15 +352,17 @@ def is_side_by_side(cls: type[BaseMod], patterns: Iterable[str], observes: Itera
     return not any(observes) and not any(pattern.startswith("system.") for pattern in patterns)
 
 
-def _manifest(cls: type[BaseMod], dispatcher: Dispatcher, enforced: dict[str, str]) -> Manifest:
+def _manifest(host: Host, dispatcher: Dispatcher, enforced: dict[str, str]) -> Manifest:
+    cls, patterns = host.mod_class, host.patterns()
     return Manifest(
         mod_class=f"{cls.__module__}:{cls.__qualname__}",
         version=str(cls.version),
         description=str(cls.description),
-        patterns=dispatcher.patterns,
+        patterns=patterns,
         observes=dispatcher.observes,
         file=getattr(sys.modules.get(cls.__module__), "__file__", None) or "",
         resumable=cls.activate is BaseMod.activate or cls.deactivate is not BaseMod.deactivate,
-        side_by_side=is_side_by_side(cls, dispatcher.patterns, dispatcher.observes),
+        side_by_side=is_side_by_side(cls, patterns, dispatcher.observes),
         enforced=enforced,
+        host=host.framework,
     )

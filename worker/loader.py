@@ -8,19 +8,10 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from ..ipc.errors import Code, ModvisorError
-from ..mods.base import BaseMod
+from ..ipc.errors import Code
 from .crash import describe
+from .hosts import LoadFailed, WrongChoice, chosen, is_mod_class
 from .sources import Sources, local_name
-
-
-class LoadFailed(ModvisorError):
-    """A mod that cannot be loaded.
-
-    If its own code failed, ``details`` has ``where`` (file:line) and ``traceback``.
-    """
-
-    code = Code.IMPORT_FAILED
 
 
 def sources_for(
@@ -36,7 +27,7 @@ def sources_for(
     return Sources(package, folder, snapshot, compiled)
 
 
-def find_mod_class(mod_path: str, sources: Sources) -> type[BaseMod]:
+def find_mod_class(mod_path: str, sources: Sources) -> type:
     """Import what ``mod_path`` names and return its mod class.
 
     Raises:
@@ -73,7 +64,7 @@ def _import(name: str, mod_path: str, sources: Sources) -> ModuleType:
             and (name == error.name or name.startswith(error.name + "."))
         ):
             text = f"{mod_path}: no module named {error.name!r} on the mod's path ({_path_text()})"
-            raise LoadFailed(text + _hint(mod_path)) from None
+            raise LoadFailed(text + _hint(error)) from None
         raise _import_failed(mod_path, error, sources) from None
 
 
@@ -83,15 +74,17 @@ def _import_failed(mod_path: str, error: BaseException, sources: Sources) -> Loa
     if isinstance(error, SystemExit):
         cause = f"the module called sys.exit({error.code!r}) while being imported"
     at = f" at {told['where']}" if told["where"] else ""
-    return LoadFailed(f"{mod_path}: import failed{at}: {cause}", where=told["where"], traceback=told["traceback"])
+    return LoadFailed(
+        f"{mod_path}: import failed{at}: {cause}{_hint(error)}", where=told["where"], traceback=told["traceback"]
+    )
 
 
-def _named_class(module: ModuleType, name: str, mod_path: str, sources: Sources) -> type[BaseMod]:
+def _named_class(module: ModuleType, name: str, mod_path: str, sources: Sources) -> type:
     try:
         found = getattr(module, name, None)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a module may run code for a name that it lacks
         raise _import_failed(mod_path, error, sources) from None
-    if isinstance(found, type) and issubclass(found, BaseMod) and found is not BaseMod:
+    if isinstance(found, type) and is_mod_class(found):
         return found
     what = "does not exist" if found is None else f"is not a subclass of modvisor.mods.BaseMod but {_kind(found)}"
     where = getattr(module, "__file__", None) or f"the module {module.__name__}"
@@ -100,27 +93,27 @@ def _named_class(module: ModuleType, name: str, mod_path: str, sources: Sources)
 
 def _kind(found: object) -> str:
     if isinstance(found, type):
-        return "another class" if found is not BaseMod else "BaseMod itself"
+        return "BaseMod itself" if found.__name__ == "BaseMod" else "another class"
     return f"a {type(found).__name__}"  # not its repr, which may be code of the mod
 
 
-def _only_class(module: ModuleType, sources: Sources, mod_path: str) -> type[BaseMod]:
+def _only_class(module: ModuleType, sources: Sources, mod_path: str) -> type:
     """Return the mod class that ``module`` defines or imports from its package. Never guess."""
-    classes = {
-        id(value): value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, BaseMod) and value is not BaseMod
-    }.values()
+    classes = {id(value): value for value in vars(module).values() if is_mod_class(value)}.values()
     own = [cls for cls in classes if cls.__module__ == module.__name__]
     candidates = own or [cls for cls in classes if cls.__module__.startswith(sources.package + ".")]
     # A base class of another candidate is not a second mod.
     candidates = [cls for cls in candidates if not any(cls in other.__mro__[1:] for other in candidates)]
-    if len(candidates) == 1:
-        return candidates[0]
+    try:
+        said = chosen(candidates, module, sources.package.rpartition(".")[2])
+    except WrongChoice as error:
+        raise LoadFailed(f"{mod_path}: {error}", code=Code.NO_MOD_CLASS) from None
+    if said is not None or len(candidates) == 1:
+        return said or candidates[0]
     where = getattr(module, "__file__", None) or ", ".join(getattr(module, "__path__", ()))
     if not candidates:
         raise LoadFailed(
-            f"{mod_path}: no subclass of modvisor.mods.BaseMod is defined in {where}; expected exactly one{_hint(mod_path)}",
+            f"{mod_path}: no subclass of modvisor.mods.BaseMod is defined in {where}; expected exactly one",
             code=Code.NO_MOD_CLASS,
         )
     names = sorted(cls.__qualname__ for cls in candidates)
@@ -132,22 +125,13 @@ def _only_class(module: ModuleType, sources: Sources, mod_path: str) -> type[Bas
     )
 
 
-def _hint(mod_path: str) -> str:
-    """Say what to load instead of a mod of OpenAgents, whose mods have another base class and do not run here."""
-    package = mod_path.partition(":")[0].removesuffix(".mod").split(".")
-    if package[0] != "openagents":
+def _hint(error: BaseException) -> str:
+    """Say what to install if an import failed because OpenAgents is not there."""
+    if not isinstance(error, ModuleNotFoundError) or error.name != "openagents":
         return ""
-    found = f"modvisor.mods.workspace.{package[-1]}"
-    hint = "; mods of OpenAgents do not run in modvisor: "
-    return hint + (f"load {found}" if find_ours(found) else "write it as a modvisor.mods.BaseMod, see docs/mods.md")
-
-
-def find_ours(name: str) -> bool:
-    """Return whether modvisor brings a mod of this name."""
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ValueError:
-        return False
+    return (
+        f"; pip install 'modvisor[openagents]' for {sys.executable} to run mods of OpenAgents, see docs/openagents.md"
+    )
 
 
 def _path_text() -> str:

@@ -110,15 +110,14 @@ class Worker:
 
     def _note(self, notification: Notification) -> None:
         self._starter.defer()
-        params = notification.params
-        if notification.method == messages.CANCEL:
-            request_id = (params or {}).get("id", -1)
-            task = self._tasks.get(request_id)
-            if task is not None:
-                self._cancelled.add(request_id)
-                task.cancel()
-        elif notification.method == messages.DEPENDENCY and isinstance(params, dict):
-            self._life.tell_news(str(params.get("mod_id")), str(params.get("what")))
+        if notification.method != messages.CANCEL:
+            return self._life.note(notification)
+        request_id = (notification.params or {}).get("id", -1)
+        task = self._tasks.get(request_id)
+        if task is not None:
+            self._cancelled.add(request_id)
+            task.cancel()
+        return None
 
     # -- events
 

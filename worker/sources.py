@@ -17,6 +17,7 @@ import site
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from hashlib import blake2b
 from importlib.abc import Loader, MetaPathFinder
@@ -24,6 +25,8 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import MAGIC_NUMBER, decode_source, spec_from_file_location
 from types import CodeType, ModuleType
 from typing import Any
+
+from . import ahead
 
 LOCAL = "local_mods"
 """The parent package of ``./name`` mods, so that a folder does not shadow a library of its name."""
@@ -71,7 +74,28 @@ class Sources(MetaPathFinder):
 
     def install(self) -> None:
         """Become the first finder that is asked for a module."""
+        self._take_over()
         sys.meta_path.insert(0, self)
+
+    def _take_over(self) -> None:
+        """Keep the own modules that were imported ahead if they are what an import would give now; else drop them."""
+        modules = ahead.imported_ahead(self.package)
+        paths = {name: path for name, module in modules.items() if (path := getattr(module, "__file__", None))}
+        found = {name: self._source_now(name, path) for name, path in paths.items()}
+        if self.folder is None and all(ahead.is_as_imported(name, source) for name, source in found.items()):
+            for name, path in paths.items():
+                self.remember(name, path, found[name])
+        else:
+            for name in modules:
+                del sys.modules[name]
+
+    def _source_now(self, fullname: str, path: str) -> bytes:
+        """Return the source that an import would run now; nothing if there is none."""
+        if self._snapshot:
+            return self._snapshot.get(fullname, {}).get("source", b"")
+        with suppress(OSError), open(path, "rb") as file:
+            return file.read()
+        return b""
 
     # -- finding
 

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from ..ipc.config_schema import check_config
 from ..ipc.event import Event, EventResponse
 from ..ipc.messages import pack, unpack
 from ..mods.base import BaseMod
@@ -88,6 +89,8 @@ class ModHarness(Generic[M]):
         self._storage_path.mkdir(parents=True, exist_ok=True)
         self.context = RecordingContext(self._mod_id, self._storage_path)
         self.mod.context = self.context
+        if (schema := self.mod.config_schema) is not None:
+            check_config(self.mod.config, schema, type(self.mod).__qualname__)
         self._dispatcher = Dispatcher(collect_handlers(self.mod), self._executor)
         for name in ("initialize", "activate"):
             if await self.call(name) is False:

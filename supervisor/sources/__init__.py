@@ -24,11 +24,13 @@ if TYPE_CHECKING:
         look_at_files,
         mark_unsure,
     )
+    from .frameworks import modules_to_preload
     from .home import Home, folder_of, has_home, read_home, search_path, with_mod_files
     from .reading import in_thread
     from .resolve import Offer, Plan, Present, Unmet, circle_of, in_a_circle, plan, supplier, unmet
     from .saved_files import Decision, Digests, SourceFiles, changed_files, decide, files_read, made_of, touched_files
     from .snapshots import SnapshotStore
+    from .undefined import undefined_names
 else:  # hidden from type checkers, which would take any name for one of the room
     __getattr__ = lazily(
         __name__,
@@ -36,9 +38,11 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         compiled="CompiledCode",
         facts="facts_of",
         file_watch="CodePlace HOW_TO_INSTALL Seen can_watch changes_in code_place look_at_files mark_unsure",
+        frameworks="modules_to_preload",
         home="Home folder_of has_home read_home search_path with_mod_files",
         reading="in_thread",
         resolve="Offer Plan Present Unmet circle_of in_a_circle plan supplier unmet",
         saved_files="Decision Digests SourceFiles changed_files decide files_read made_of touched_files",
         snapshots="SnapshotStore",
+        undefined="undefined_names",
     )

@@ -18,6 +18,7 @@ MANIFEST = Manifest(
     file="/srv/mods/wiki/mod.py",
     resumable=True,
     side_by_side=True,
+    host="openagents",
     enforced={"memory": "RLIMIT_DATA"},
 )
 
@@ -27,11 +28,10 @@ def test_a_manifest_is_read_as_it_is_written() -> None:
 
 
 def test_what_an_older_worker_leaves_out_has_a_default() -> None:
-    data = {
-        key: value for key, value in MANIFEST.to_dict().items() if key not in ("resumable", "side_by_side", "enforced")
-    }
+    newer = ("resumable", "side_by_side", "host", "enforced")
+    data = {key: value for key, value in MANIFEST.to_dict().items() if key not in newer}
     found = Manifest.from_dict(data)
-    assert (found.resumable, found.side_by_side, found.enforced) == (False, False, {})
+    assert (found.resumable, found.side_by_side, found.host, found.enforced) == (False, False, None, {})
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,11 @@ def test_what_is_no_manifest(change: dict[str, Any], said: str) -> None:
 @pytest.mark.parametrize("enforced", [None, 7, ["memory"], {1: "x", "memory": 2}])
 def test_means_that_are_no_text_are_left_out(enforced: Any) -> None:
     assert Manifest.from_dict({**MANIFEST.to_dict(), "enforced": enforced}).enforced == {}
+
+
+@pytest.mark.parametrize("host", ["", 7, ["openagents"]])
+def test_a_host_that_is_no_name_is_none(host: Any) -> None:
+    assert Manifest.from_dict({**MANIFEST.to_dict(), "host": host}).host is None
 
 
 def test_the_text_of_a_stranger_is_cut() -> None:

@@ -254,6 +254,7 @@ class Life(RuleBasedStateMachine):
         if self.world.mod.durable:
             assert self.world.journal.accepted == {}, "an accepted event was forgotten"
         self.run(self.world.ask.unload(MOD))
+        self.world.dismiss_the_network()
         self.go_on(1e-6)
         self.laws.check_end()
         assert self.complaints == []

@@ -101,7 +101,7 @@ class WholeLaws:
         names = Counter(name for mod in mods for name in {mod.mod_id, *mod.config.aliases})
         assert all(count == 1 for count in names.values()), f"several mods of one name: {names}"
         in_service = [mod.mod_id for mod in mods if mod.is_member and mod.state is not State.DRAINING]
-        routed = [entry.mod_id for entry in parts.mods.router._entries]  # pyright: ignore[reportOptionalMemberAccess]
+        routed = [entry.mod_id for entry in parts.mods.router.arranged()]  # pyright: ignore[reportOptionalMemberAccess]
         assert routed == in_service, "routes are not what is loaded"
         for keeper in (keeper for mod in mods for keeper in mod.keepers):
             self._check_keeper(keeper)

@@ -341,6 +341,10 @@ class World:
         self.gateway = Gateway(self.mods, self.agents, _no_commands, NetworkCounters(), config.event_timeout)
         self._requests = ModRequests(tasks, self.agents, self.gateway)
 
+    def dismiss_the_network(self) -> None:
+        """End what belongs to the network and to no mod: the task that holds those that answer workers."""
+        self._requests._crew.dismiss()
+
     async def _late(self, journey: Journey, mod_id: str, outcome: Any) -> None:
         self.late.append((journey, outcome))
         await self.gateway.late(journey, mod_id, outcome)

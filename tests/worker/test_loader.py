@@ -108,8 +108,12 @@ def test_a_local_folder_shadows_nothing_and_may_import_its_neighbours(
         ),
         ({"bad11.py": "def __getattr__(name): 1 / 0\n"}, "bad11:Wiki", "import_failed", "ZeroDivisionError"),
         ({"bad9/notes.txt": ""}, "bad9", "no_mod_class", "neither mod.py nor __init__.py"),
-        ({}, "openagents.mods.workspace.wiki", "import_failed", "load modvisor.mods.workspace.wiki"),
-        ({}, "openagents.mods.games.agentworld", "import_failed", "write it as a modvisor.mods.BaseMod"),
+        (
+            {},
+            "openagents.mods.workspace.nothing",
+            "import_failed",
+            "no module named 'openagents.mods.workspace.nothing'",
+        ),
     ],
 )
 def test_a_failure_names_cause_and_place(

@@ -34,6 +34,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         *((os, name) for name in ("_exit", "abort", "kill", "killpg", "system")),
     ]:
         monkeypatch.setattr(place, name, getattr(place, name))
+    monkeypatch.setattr(marking, "words", memoryview(bytearray(mark.SIZE)).cast("Q"))  # others may have marked theirs
     monkeypatch.setattr(os, "register_at_fork", lambda **_: None)
     monkeypatch.setattr(marking, "wrap", lru_cache(marking.wrap.__wrapped__))
     file = tmp_path / "a.mark"

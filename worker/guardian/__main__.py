@@ -34,14 +34,15 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
-from ...ipc.launching import MAX_SIZE, ORDER_FDS, SUPERVISOR_NICE, Imported, Importing, Order, decode, encode
+from ...ipc.launching import AHEAD, MAX_SIZE, ORDER_FDS, SUPERVISOR_NICE, Imported, Importing, Order, decode, encode
 from .. import marking
+from ..ahead import import_ahead
 from ..signals import restore_defaults
 from ..sources import installed_folders
 from . import tree
 from .clone import adopt_orphans, continue_with_parent, fork_without_hooks
 from .forked import Forked, leave, of_the_guardian, run
-from .rehearsal import rehearse
+from .rehearsal import OPENAGENTS, rehearse
 from .warden import Deaths, not_started, serve
 
 PATIENCE = 1.0
@@ -49,6 +50,9 @@ PATIENCE = 1.0
 at all needs less."""
 
 _PASS = 0.05  # seconds between two looks at what is left
+
+HOST = "modvisor.worker.hosts.openagents.host"
+"""What hosts mods of OpenAgents. It is imported here if the network has such mods."""
 
 COMMON = (
     "difflib", "json", "sqlite3", "unicodedata",
@@ -189,6 +193,8 @@ def main(control: socket.socket, supervisor: int, modules: list[str]) -> None:
     prepare()
     if modules:
         control.send(encode(import_all(modules, lambda name: control.send(encode(Importing(name))))))
+        if HOST in sys.modules:
+            rehearse(module=OPENAGENTS)
     of_the_guardian()
     marking.wrap()  # here, because what each worker made anew would be memory of its own
     gc.collect()
@@ -225,8 +231,13 @@ def import_all(names: Iterable[str], begin: Callable[[str], object] = lambda nam
         begin(name)
         before = threads()
         try:
-            importlib.import_module(name)
+            if name.startswith(AHEAD):
+                import_ahead(name.removeprefix(AHEAD))
+            else:
+                importlib.import_module(name)
         except BaseException as error:  # noqa: BLE001 - importing runs their code
+            if name.startswith(AHEAD):  # a load of the mod says what is wrong with it
+                continue
             failures[name] = f"{type(error).__name__}: {error}"[:1000].encode("utf-8", "backslashreplace").decode()
         if started := {thread: text for thread, text in threads().items() if thread not in before}:
             left[name] = ", ".join(sorted(started.values()))[:1000]

@@ -22,6 +22,7 @@ from typing import Any
 
 from ...ipc import messages
 from ...ipc.event import Event
+from ...ipc.messages import Request
 from ...ipc.pipe import Pipe
 from ...ipc.shared_memory import is_possible
 from ..running import run
@@ -34,13 +35,16 @@ AT_ONCE = 16
 PATIENCE = 5.0
 """Seconds after which the rehearsal is given up. It takes 0.01."""
 
-_MODULE = f"{__package__}.rehearsed"
+OURS = f"{__package__}.rehearsed"
+OPENAGENTS = f"{__package__}.rehearsed_openagents"
+"""The mods of a rehearsal, as modules."""
+
 _LOAD: dict[str, Any] = {
     "mod_id": "rehearsal",
-    "mod_path": _MODULE,
     "config": {},
     "storage_path": "/",
     "network_name": "rehearsal",
+    "network_id": "rehearsal",
     "concurrency": AT_ONCE,
     "shelf": is_possible,
     "compiled": {},
@@ -48,30 +52,33 @@ _LOAD: dict[str, Any] = {
 }
 """Parameters of `load`, of a core that limits nothing: a limit would be one of the guardian."""
 
+_AGENT = {"agent_id": "rehearsal", "metadata": {}, "group": "rehearsal"}
+_MIRROR = {"agents": [_AGENT], "channels": {}, "groups": {"rehearsal": ["rehearsal"]}, "last": True}
 
-def rehearse(rounds: int = ROUNDS) -> None:
-    """Serve the mod `rehearsed` for a while. Call this in the main thread, without a loop.
+
+def rehearse(rounds: int = ROUNDS, module: str = OURS) -> None:
+    """Serve one of the mods of a rehearsal for a while. Call this in the main thread, without a loop.
 
     Workers run without a rehearsal too, so a failure is only reported.
     """
     try:
-        with _undone():
-            run(_play(rounds))
+        with _undone(module):
+            run(_play(module, rounds))
     except Exception:  # noqa: BLE001 - whatever it is
         traceback.print_exc()
 
 
-async def _play(rounds: int) -> int:
+async def _play(module: str, rounds: int) -> int:
     async with asyncio.timeout(PATIENCE):
-        return await _serve_a_while(rounds)
+        return await _serve_a_while(module, rounds)
 
 
-async def _serve_a_while(rounds: int) -> int:
+async def _serve_a_while(module: str, rounds: int) -> int:
     here, there = socket.socketpair()
     worker = Worker(there)
-    core = Pipe(here, on_request=_ignore, on_notification=_ignore, on_close=_ignore)
+    core = Pipe(here, on_request=lambda request: _answer(core, request), on_notification=_ignore, on_close=_ignore)
     try:
-        await _ask_all(core, rounds)
+        await _ask_all(core, module, rounds)
         await worker.ended.wait()
         await worker.close()
     finally:
@@ -80,9 +87,9 @@ async def _serve_a_while(rounds: int) -> int:
     return worker.exit_status
 
 
-async def _ask_all(core: Pipe, rounds: int) -> None:
+async def _ask_all(core: Pipe, module: str, rounds: int) -> None:
     """Ask what a core asks of a worker, from its load to its shutdown."""
-    await core.request(messages.LOAD, _LOAD)
+    await core.request(messages.LOAD, {**_LOAD, "mod_path": module})
     await core.request(messages.ACTIVATE, {})
     for number in range(rounds):
         await asyncio.gather(*(_ask(core, number, index) for index in range(AT_ONCE)))
@@ -97,12 +104,19 @@ async def _ask(core: Pipe, number: int, index: int) -> None:
     await core.request(messages.EVENT, {"event": event.to_dict()})
 
 
+def _answer(core: Pipe, request: Request) -> None:
+    """Answer what a mod asks: whom it sends events and what the network is like."""
+    if request.method == messages.MIRROR:
+        core.notify(messages.MIRROR, _MIRROR)
+    core.respond(request.id, {"success": True} if request.method == messages.SEND_EVENT else None)
+
+
 def _ignore(_what: object) -> None:
-    """Answer nothing: the mod asks for nothing."""
+    """Drop what the worker tells."""
 
 
 @contextmanager
-def _undone() -> Iterator[None]:
+def _undone(module: str) -> Iterator[None]:
     """Undo at the end what a worker sets up for one mod: variables, the search for modules, a signal."""
     variables, finders, path = dict(os.environ), list(sys.meta_path), list(sys.path)
     interrupt = signal.getsignal(signal.SIGINT)
@@ -111,6 +125,6 @@ def _undone() -> Iterator[None]:
     finally:
         signal.signal(signal.SIGINT, interrupt)
         sys.meta_path[:], sys.path[:] = finders, path
-        sys.modules.pop(_MODULE, None)
+        sys.modules.pop(module, None)
         for name in os.environ.keys() - variables:
             del os.environ[name]

@@ -28,8 +28,7 @@ before = state()
 rehearsal.rehearse(2)
 rehearsal.rehearse(1)
 after = state()
-rehearsal._LOAD["mod_path"] = "no_such_mod"
-rehearsal.rehearse(1)
+rehearsal.rehearse(1, "no_such_mod")
 print(json.dumps([before, after, state()]))
 """
 
