@@ -78,7 +78,7 @@ def test_every_command_of_the_network_is_in_its_table() -> None:
     shown = set(re.findall(r"`(system\.[a-z_.]+)`", EVENTS))
     known = set(SystemCommands(None, None)._commands)  # type: ignore[arg-type]
     assert known - {"system.ping_agent"} == shown - {
-        "system.notification.register_agent", "system.notification.unregister_agent",
+        "system.notification.register_agent", "system.notification.unregister_agent", "system.agent_kicked",
     }  # fmt: skip
 
 

@@ -158,6 +158,23 @@ def test_the_group_of_a_new_agent(how: dict[str, Any], outcome: str) -> None:
     assert (code if agent is None else agent.group) == outcome
 
 
+@pytest.mark.parametrize(
+    ("how", "outcome"),
+    [
+        ({}, "unauthenticated"),
+        ({"group": "guests"}, "unauthenticated"),
+        ({"password_hash": password("books")}, "readers"),
+        ({"trusted": True}, None),
+        ({"manages": frozenset({"agents"})}, None),
+    ],
+)
+def test_a_network_may_require_a_password(how: dict[str, Any], outcome: str | None) -> None:
+    registry = Registry(GROUPS, requires_password=True)
+    code = refused(registry, "alice", **how)
+    agent = registry.get("alice")
+    assert (code if agent is None else agent.group) == outcome
+
+
 def test_permissions_are_those_of_the_group_as_configured_now() -> None:
     registry = Registry(GROUPS)
     alice, _ = registry.register("alice", {}, group="admins", trusted=True)
