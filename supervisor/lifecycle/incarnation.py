@@ -211,10 +211,11 @@ class Incarnation:
                 await order.limits_in_force.started(process.pid, self._exceeded, in_cgroup=process.in_cgroup)
                 await self._handshake(order)
         except BaseException as error:  # noqa: BLE001 - a cancelled start must leave no process either
+            ended = self.end_reason
             exit = await shielded(self.kill("it did not start"))
             if order.traces is not None:
                 order.traces.remove()
-            raise self._start_failure(error, order, exit, log) from None
+            raise self._start_failure(error, order, exit, ended) from None
         return self
 
     async def _handshake(self, order: StartOrder) -> None:
@@ -234,9 +235,9 @@ class Incarnation:
             raise StartFailed(f"mod {order.mod_id}: {error}", code=error.code, **error.details) from None
         self.manifest, self.config = manifest, as_host_says(order.config, manifest.host)
 
-    def _start_failure(self, error: BaseException, order: StartOrder, exit: Exit, log: ModLog) -> BaseException:
-        """Return one typed failure that names the mod and the cause."""
-        mod, last = order.mod_id, log.tail(20)
+    def _start_failure(self, error: BaseException, order: StartOrder, exit: Exit, ended: str | None) -> BaseException:
+        """Return one typed failure that names the mod and the cause; ``ended``: why the supervisor ended it, if it did."""
+        mod, last = order.mod_id, self.log.tail(20)
         if self.end_cause is Cause.LIMIT_HIT:
             return StartFailed(f"mod {mod}: {self.end_reason} before it was ready", code=Code.LIMIT_HIT, log=last)
         match error:
@@ -248,9 +249,7 @@ class Incarnation:
             case RemoteProtocolError():
                 return StartFailed(f"mod {mod}: {error}", code=Code.PROTOCOL_ERROR, log=last)
             case PipeBroken() | PipeClosed():
-                how = (
-                    f"the worker ended with {exit}" if exit.signal != signal.SIGKILL else self.end_reason or str(error)
-                )
+                how = f"the worker ended with {exit}" if exit.signal != signal.SIGKILL else ended or str(error)
                 return StartFailed(f"mod {mod}: {how} before it was ready", log=last)
             case FrameTooLarge() | Unserializable():
                 return StartFailed(f"mod {mod}: its config cannot be sent: {error}", code=error.code)
