@@ -23,14 +23,19 @@ class Crew:
         self._over: asyncio.Future[None] | None = None  # done when nothing is to be held any more
         self._is_dismissed = False
 
-    def start(self, function: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> asyncio.Task[None]:
-        """Call a coroutine function in a task. Return the task."""
-        loop, self._is_dismissed = asyncio.get_running_loop(), False
+    def gather(self) -> None:
+        """Start the task that holds the others, if there is none; `start` does so otherwise."""
+        self._is_dismissed = False
         if self._over is None:
-            over = loop.create_future()
+            over = asyncio.get_running_loop().create_future()
             self._tasks.start_soon(self._hold, over, name="crew")
             self._over = over
-        task = loop.create_task(function(*args))
+
+    def start(self, function: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> asyncio.Task[None]:
+        """Call a coroutine function in a task. Return the task."""
+        if self._over is None or self._is_dismissed:
+            self.gather()
+        task = asyncio.get_running_loop().create_task(function(*args))
         self._running.add(task)
         task.add_done_callback(self._ended)
         return task

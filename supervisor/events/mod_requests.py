@@ -65,6 +65,7 @@ class ModRequests:
     ) -> None:
         self._answering = answering
         self._crew = Crew(tasks)
+        self._crew.gather()  # it stays: requests come as long as the network runs
         self._agents = agents
         self._gateway = gateway
         self._open: dict[Incarnation, dict[int, asyncio.Task[None]]] = {}

@@ -81,8 +81,17 @@ class Door:
             descriptor: of its socket. The kernel gives the lowest that is free.
         """
         http = self._limits()
-        if len(self._connections) < http.connections and descriptor < _last_descriptor():
+        if len(self._connections) < http.connections and descriptor < last_descriptor():
             return True
+        return self._make_place(http)
+
+    def make_places(self) -> None:
+        """Dismiss some: the process had no descriptor for a newcomer, although some are kept for others."""
+        for _ in range(CLOSED_AT_ONCE):
+            if not self._make_place(self._limits()):
+                return
+
+    def _make_place(self, http: HttpConfig) -> bool:
         to_go = self._connections.to_go(asyncio.get_running_loop().time(), http.connections_per_address)
         if to_go is not None:
             self._dismiss(to_go, "gave its place to another", None)
@@ -211,7 +220,7 @@ class Door:
         self._reported = now
 
 
-def _last_descriptor() -> int:
+def last_descriptor() -> int:
     """Return the first descriptor that strangers may not have. The rest is for mods and the operator."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft in (resource.RLIM_INFINITY, -1):

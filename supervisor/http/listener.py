@@ -19,7 +19,7 @@ from functools import partial
 from ...ipc.errors import Code
 from ..process import reserve
 from .connection import Connection
-from .door import Door
+from .door import Door, last_descriptor
 from .places import Rank
 from .protocol import last_words
 from .silent import Hall, Silent
@@ -94,7 +94,7 @@ class Listener:
         if door is None or hall is None:
             self._connect_to(accepted, self._connect())
         elif door.lets_in(accepted.fileno()):
-            silent = Silent(accepted, self._loop.time())
+            silent = Silent(_lowered(accepted), self._loop.time())
             door.enter(silent, peer)
             hall.enter(silent)
         else:
@@ -141,6 +141,8 @@ class Listener:
     def _pause(self, error: OSError) -> None:
         """Wait until a descriptor may be free; the connections wait in the kernel."""
         logger.error("cannot accept connections: %s; trying again", error.strerror)
+        if self._door is not None:
+            self._door.make_places()
         self._loop.remove_reader(self._sock)
         self._retry = self._loop.call_later(RETRY, self._go_on)
 
@@ -148,3 +150,19 @@ class Listener:
         self._retry = None
         self.refill()
         self.start()
+
+
+def _lowered(sock: socket.socket) -> socket.socket:
+    """Move a connection to the lowest descriptor that is free, if it has one that is kept for others.
+
+    It took the place of another, whose descriptor is free now. Would that one go to the next newcomer,
+    who then takes nobody's place, the descriptors above would fill up.
+    """
+    if sock.fileno() < last_descriptor():
+        return sock
+    try:
+        lower = sock.dup()
+    except OSError:  # no descriptor is left
+        return sock
+    sock.close()
+    return lower
