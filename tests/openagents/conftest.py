@@ -1,4 +1,4 @@
-"""Mods written for OpenAgents on the spot, importable by its network in this process and by workers."""
+"""What OpenAgents' own network records of the script, and mods written on the spot, importable by it and by workers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from .driver import Driver, Record
+from .script import SCRIPT
+from .theirs import their_network
+
 _numbers = itertools.count()
 
 HEAD = """
@@ -19,6 +23,14 @@ from openagents.models.event import Event
 from openagents.models.event_response import EventResponse
 from openagents.sdk.base_mod import BaseMod, mod_event_handler
 """
+
+
+@pytest.fixture
+async def theirs(tmp_path: Path) -> list[Record]:
+    """What everybody sees of the script in OpenAgents' own network, in this process."""
+    folder = tmp_path / "theirs"
+    async with their_network(folder) as network:
+        return await Driver(network, str(folder)).run(SCRIPT)
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ import pytest
 from .driver import Driver, Record
 from .ours import our_network
 from .script import MODS, SCRIPT, Send
-from .theirs import their_network
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -36,13 +35,6 @@ def asked_by(number: int) -> list[str]:
     first = step.name.partition(".")[0]
     owner = OWNERS.get(step.name) or OWNERS.get(first, first)
     return list({turn, *(path for path in PATHS if path.endswith(f".{owner}"))})
-
-
-@pytest.fixture
-async def theirs(tmp_path: Path) -> list[Record]:
-    folder = tmp_path / "theirs"
-    async with their_network(folder) as network:
-        return await Driver(network, str(folder)).run(SCRIPT)
 
 
 async def test_mods_may_be_reloaded_between_any_two_events(theirs: list[Record], tmp_path: Path) -> None:

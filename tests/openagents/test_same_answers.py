@@ -9,16 +9,8 @@ import pytest
 from .driver import Driver, Record
 from .ours import our_network
 from .script import MODS, SCRIPT
-from .theirs import their_network
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
-
-
-@pytest.fixture
-async def theirs(tmp_path: Path) -> list[Record]:
-    folder = tmp_path / "theirs"
-    async with their_network(folder) as network:
-        return await Driver(network, str(folder)).run(SCRIPT)
 
 
 async def test_all_mods_answer_and_deliver_as_in_their_own_network(theirs: list[Record], tmp_path: Path) -> None:
