@@ -32,6 +32,8 @@ export interface Due {
   credit: number;
 }
 
+const NOTHING = { event_id: "" } as ReceivedEvent;
+
 export class Stream {
   /** In the order of the stream. The first `#done` are acknowledged, and are cut off in one go. */
   #line: Held[] = [];
@@ -80,10 +82,11 @@ export class Stream {
   /** Take a push; return the events that are new. */
   push(pushed: readonly Pushed[]): Held[] {
     const fresh: Held[] = [];
-    for (const { cursor, event } of pushed) {
-      const known = this.#repeated(cursor, event.event_id);
-      if (known !== undefined) this.#charge(known, cursor);
-      else fresh.push(this.#hold(cursor, event));
+    for (const item of pushed) {
+      const known = this.#repeated(item.cursor, idOf(item));
+      if (known !== undefined) this.#charge(known, item.cursor);
+      else if (item.event !== undefined) fresh.push(this.#hold(item.cursor, item.event));
+      else this.handled(this.#hold(item.cursor, NOTHING)); // the event cannot come: only its place counts
     }
     return fresh;
   }
@@ -152,4 +155,8 @@ export class Stream {
       this.#isAckDue = true;
     }
   }
+}
+
+function idOf(item: Pushed): string {
+  return item.event?.event_id ?? item.undeliverable?.event_id ?? "";
 }
