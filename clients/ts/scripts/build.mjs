@@ -19,7 +19,7 @@ const withTests = process.argv.includes("tests");
 for (const folder of ["dist", "build"]) await rm(`${root}/${folder}`, { recursive: true, force: true });
 await mkdir(`${root}/dist`);
 await Promise.all([bundle("index", "browser"), bundle("node", "node"), declarations(), license()]);
-if (withTests) await tests();
+if (withTests) await Promise.all([tests(), cases()]);
 
 async function bundle(name, platform) {
   const banner = { js: "// Holds @msgpack/msgpack, see msgpack.LICENSE.txt." };
