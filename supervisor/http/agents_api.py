@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from ...ipc.address import check_agent_id
 from ...ipc.errors import Code, InvalidEvent, ModvisorError, shown
-from ...ipc.event import Event
+from ...ipc.event import Event, EventResponse
 from .agents_spec import (
     AGENT_ID,
     DESCRIBING,
@@ -59,13 +59,14 @@ class AgentsApi:
         make_room: closes the connection whose body takes longest.
 
     Attributes:
+        network: the network that is asked.
         intake: reads the bodies.
     """
 
     def __init__(
         self, network: Operations, stopping: asyncio.Event | None = None, make_room: Callable[[], None] = lambda: None
     ) -> None:
-        self._network = network
+        self.network = network
         self._stopping = stopping or asyncio.Event()
         self.intake = Intake(lambda: network.config.http, make_room)
 
@@ -98,10 +99,10 @@ class AgentsApi:
         return self._health(asked)
 
     def _health(self, asked: Asked) -> bytes:
-        data = self._network.health()
+        data = self.network.health()
         agent_id, secret = credentials(asked)
         if agent_id is not None and self._knows(asked, agent_id, secret):
-            data["agents"] = self._network.agent_directory()
+            data["agents"] = self.network.agent_directory()
         return to_json({"success": True, "status": "healthy", "data": data})
 
     async def register(self, request: Request) -> Response:
@@ -115,19 +116,25 @@ class AgentsApi:
         """Return status and body of the answer to a registration."""
         agent_id = _agent_id(body)
         payload = {"agent_id": agent_id, **{key.name: key.of(body) for key in DESCRIBING}}
-        event = Event("system.register_agent", agent_id, payload=payload, secret=SECRET.of(body))
-        response = await self._network.process_external_event(event, address=self._counted(asked))
+        response = await self.register_agent(asked, payload, SECRET.of(body))
         if not response.success:
             return status_of(response.error), render_response(response_body(response))
-        self._note_known(asked, agent_id)  # no sign of life: the agent has not come back yet
         names = ("network_name", "network_id", "secret", "assigned_group")
         return 200, to_json({"success": True, **{name: response.data[name] for name in names}})
+
+    async def register_agent(self, asked: Asked, payload: dict[str, Any], secret: str | None) -> EventResponse:
+        """Register an agent; the payload is that of `system.register_agent`."""
+        event = Event("system.register_agent", payload["agent_id"], payload=payload, secret=secret)
+        response = await self.network.process_external_event(event, address=self.counted(asked))
+        if response.success:
+            self.note_known(asked, payload["agent_id"])  # no sign of life: the agent has not come back yet
+        return response
 
     async def unregister(self, request: Request) -> Response:
         asked, body = self._asked(request), await self.intake.read_json(request)
         agent_id = _agent_id(body)
         event = Event("system.unregister_agent", agent_id, payload={"agent_id": agent_id}, secret=SECRET.of(body))
-        response = await self._network.process_external_event(event, address=self._counted(asked))
+        response = await self.network.process_external_event(event, address=self.counted(asked))
         return Answer({"success": True}) if response.success else response_answer(response)
 
     async def send_event(self, request: Request) -> Response:
@@ -148,8 +155,8 @@ class AgentsApi:
             return to_json({**refusal, "event_id": body.get("event_id"), "event_name": body.get("event_name")})
         if asked.connection is not None and asked.connection.rank is Rank.STRANGER:
             self._knows(asked, event.source_agent, event.secret)
-        counted = self._counted(asked)
-        response = await self._network.process_external_event(event, address=counted, keep=False)
+        counted = self.counted(asked)
+        response = await self.network.process_external_event(event, address=counted, keep=False)
         return render_answer(event, response)
 
     async def poll(self, request: Request) -> Response:
@@ -186,13 +193,15 @@ class AgentsApi:
         Args:
             until_event: waits for the first event, or until nobody waits for it any more.
         """
-        network, agent_id = self._network, poll.agent_id
+        network, agent_id = self.network, poll.agent_id
         try:
-            self._authenticate(poll)
+            self.authenticate(poll.asked, agent_id, poll.secret, "a poll")
             if poll.wait:
                 with parked(poll.asked.connection):
                     await until_event()
-                self._authenticate(poll)  # the id may have been taken over meanwhile
+                self.authenticate(
+                    poll.asked, agent_id, poll.secret, "a poll"
+                )  # the id may have been taken over meanwhile
             if await is_gone():
                 return None
             events = await network.poll_events(agent_id, limit=poll.limit)
@@ -202,12 +211,12 @@ class AgentsApi:
         return render_poll(agent_id, events, network.dropped_events(agent_id))
 
     async def _event(self, poll: _Poll) -> None:
-        await self._network.poll_events(poll.agent_id, wait=poll.wait, limit=0)
+        await self.network.poll_events(poll.agent_id, wait=poll.wait, limit=0)
 
     # -- who asks
 
     def _asked(self, request: Request) -> Asked:
-        return Asked.by(request, self._network.config.http)
+        return Asked.by(request, self.network.config.http)
 
     def _may_send_much(self, asked: Asked) -> bool:
         agent_id, secret = credentials(asked)
@@ -215,32 +224,33 @@ class AgentsApi:
 
     def _knows(self, asked: Asked, agent_id: str | None, secret: str | None) -> bool:
         """Return whether the secret is the agent's; then the connection is no stranger's."""
-        if agent_id is None or not self._network.authenticate(agent_id, secret):
+        if agent_id is None or not self.network.authenticate(agent_id, secret):
             return False
-        self._note_known(asked, agent_id)
+        self.note_known(asked, agent_id)
         return True
 
-    def _note_known(self, asked: Asked, agent_id: str) -> None:
+    def note_known(self, asked: Asked, agent_id: str) -> None:
         if asked.connection is not None:
-            asked.connection.belongs_to(agent_id, is_member=self._network.is_member(agent_id))
+            asked.connection.belongs_to(agent_id, is_member=self.network.is_member(agent_id))
         self.intake.know(asked.address)
 
-    def _counted(self, asked: Asked) -> str | None:
+    def counted(self, asked: Asked) -> str | None:
         """Return the name under which the client's address is counted; None: it is not counted."""
         address, connection = asked.address, asked.connection
-        if address is None or is_exempt(address, self._network.config.http):
+        if address is None or is_exempt(address, self.network.config.http):
             return None
         if connection is not None and address is connection.peer:
             return connection.counted
         return counted_as(address)
 
-    def _authenticate(self, poll: _Poll) -> None:
-        if not self._knows(poll.asked, poll.agent_id, poll.secret):
-            who = self._counted(poll.asked) or "a trusted address"
-            text = f"refused a poll of agent {shown(poll.agent_id)} at {who}: not registered, or a wrong secret"
-            self._network.note_refusal(Code.UNAUTHENTICATED, who, text)
+    def authenticate(self, asked: Asked, agent_id: str, secret: str | None, what: str) -> None:
+        """Check that whoever asks for this has the agent's secret; raises `ModvisorError` (unauthenticated)."""
+        if not self._knows(asked, agent_id, secret):
+            who = self.counted(asked) or "a trusted address"
+            text = f"refused {what} of agent {shown(agent_id)} at {who}: not registered, or a wrong secret"
+            self.network.note_refusal(Code.UNAUTHENTICATED, who, text)
             raise ModvisorError(
-                f"agent {poll.agent_id!r} is not registered or its secret is wrong; register and send the secret you get",
+                f"agent {agent_id!r} is not registered or its secret is wrong; register and send the secret you get",
                 code=Code.UNAUTHENTICATED,
             )
 

@@ -102,7 +102,7 @@ class Intake:
             JsonBounds(most).feed(body)
         return from_json(body)
 
-    async def _read(self, request: Request, limit: int, room: _Room) -> bytearray:
+    async def _read(self, request: Request, limit: int, room: Room) -> bytearray:
         body, bounds = bytearray(), JsonBounds(self._limits().json_values)
         async for piece in request.stream():
             if len(body) + len(piece) > limit:
@@ -115,22 +115,33 @@ class Intake:
     # -- room for all of them
 
     @asynccontextmanager
-    async def _room(self, request: Request, announced: int) -> AsyncIterator[_Room]:
+    async def _room(self, request: Request, announced: int) -> AsyncIterator[Room]:
         connection = connection_of(request)
-        is_stranger = connection is not None and connection.rank is Rank.STRANGER
-        room = _Room(self, is_stranger)
+        room = self.open_room(is_stranger=connection is not None and connection.rank is Rank.STRANGER)
         try:
             if announced > self._limits().anonymous_body:
                 await self._wait_for(announced, room)
             yield room
         finally:
-            self._small -= room.small
-            if room.large:
-                self._large -= room.large
-                self._freed.set()
-                self._freed = anyio.Event()
+            self.close_room(room)
 
-    async def _wait_for(self, size: int, room: _Room) -> None:
+    def open_room(self, *, is_stranger: bool) -> Room:
+        return Room(self, is_stranger)
+
+    def close_room(self, room: Room) -> None:
+        """Give the room back, which is empty then."""
+        self._small -= room.small
+        if room.large:
+            self._large -= room.large
+            self._freed.set()
+            self._freed = anyio.Event()
+        room.small = room.large = 0
+
+    async def in_thread(self, parse: Callable[[bytes], dict[str, Any]], body: bytes) -> dict[str, Any]:
+        """Parse a large body in a thread, one at a time."""
+        return await anyio.to_thread.run_sync(parse, body, limiter=self._parsing)
+
+    async def _wait_for(self, size: int, room: Room) -> None:
         with suppress(TimeoutError), anyio.fail_after(PATIENCE):
             async with self._line:
                 while not self.take_large(size, room):
@@ -138,7 +149,7 @@ class Intake:
                 return
         raise _busy()
 
-    def take_large(self, size: int, room: _Room) -> bool:
+    def take_large(self, size: int, room: Room) -> bool:
         """Give room for a large body. Half of all room is for those who have proved who they are."""
         most = self._limits().bodies // (2 if room.is_stranger else 1)
         if self._large and self._large + size > most:  # a body of the largest size fits alone
@@ -147,7 +158,7 @@ class Intake:
         room.large += size
         return True
 
-    def take_small(self, size: int, room: _Room) -> None:
+    def take_small(self, size: int, room: Room) -> None:
         room.small += size
         self.keep(size)
 
@@ -158,7 +169,7 @@ class Intake:
             self._make_room()
 
 
-class _Room:
+class Room:
     """The room that one body has.
 
     Attributes:
