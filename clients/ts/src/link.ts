@@ -118,7 +118,7 @@ export class Link {
   #happened(happening: Happening): void {
     if (happening.kind === "welcome") this.#welcomed();
     else if (happening.kind === "refused") this.#refused(happening);
-    else if (happening.kind === "complaint") this.lastError = happening.error;
+    else if (happening.kind === "closing") this.lastError = happening.error;
     this.options.report(happening);
   }
 

@@ -32,8 +32,10 @@ export type Happening =
   | { kind: "undeliverable"; event: Undeliverable }
   /** The hello was refused. Only if it is final there is nothing more to try. */
   | { kind: "refused"; error: ModvisorClientError; isFinal: boolean; waitMs: number | null }
-  /** The network did not understand a message, or says why it closes the connection. */
-  | { kind: "complaint"; error: ModvisorClientError };
+  /** The network did not understand a message. */
+  | { kind: "complaint"; error: ModvisorClientError }
+  /** The network says why it is about to close the connection. */
+  | { kind: "closing"; error: ModvisorClientError };
 
 /** A request in bytes; they are the same on each connection. */
 export interface Request {
@@ -170,7 +172,7 @@ export class Session {
       case "error":
         return this.#refused(frame);
       case "closing":
-        return [{ kind: "complaint", error: errorOf(frame.error, frame.message) }];
+        return [{ kind: "closing", error: errorOf(frame.error, frame.message) }];
       default: // a pong, or a message of a newer network
         return [];
     }

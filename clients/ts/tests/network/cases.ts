@@ -171,19 +171,21 @@ export const cases: Record<string, (bench: Bench) => Promise<void>> = {
   async "handlers get events by patterns, one after the other"(bench) {
     const [alice, bob] = [await bench.agent("h-alice"), await bench.agent("h-bob")];
     const seen: unknown[] = [];
+    const handled = new Counter();
     let running = 0;
     const stop = bob.on("chat.*", async ({ payload }) => {
       running += 1;
       await bob.request("lab.echo");
       seen.push([payload.number, running]);
       running -= 1;
+      handled.add();
     });
     const all = bob.events();
     for (let number = 1; number <= 3; number += 1) await alice.send("chat.message", { number }, { to: "h-bob" });
-    await first(3, all);
+    await handled.until(3);
     stop();
     await alice.send("chat.message", { number: 4 }, { to: "h-bob" });
-    equal((await all.next()).value?.payload, { number: 4 });
+    equal((await first(4, all)).at(-1)?.payload, { number: 4 });
     equal(seen, [
       [1, 1],
       [2, 1],
@@ -254,7 +256,7 @@ export const cases: Record<string, (bench: Bench) => Promise<void>> = {
   async "a network that was restarted is joined again"(bench) {
     const url = await bench.lab.own();
     const statuses: Status[] = [];
-    const onStatus = (status: Status) => statuses.push(status);
+    const onStatus = (status: Status) => void statuses.push(status);
     const [alice, bob] = [await bench.agent("alice", { onStatus }, url), await bench.agent("bob", {}, url)];
     await bench.lab.restart(url);
     const events = bob.events();
@@ -276,11 +278,11 @@ export const cases: Record<string, (bench: Bench) => Promise<void>> = {
 
   async "a connection that is dead is noticed"(bench) {
     const wire = await bench.lab.wire(await bench.lab.shared());
-    const changed = new Statuses();
-    const alice = await bench.agent("d-alice", { onStatus: changed.add }, wire);
-    const lost = changed.until("reconnecting");
+    const lost = new Counter();
+    const onStatus = (status: Status) => void (status === "reconnecting" && lost.add());
+    const alice = await bench.agent("d-alice", { onStatus }, wire);
     await bench.lab.silence(wire);
-    await lost;
+    await lost.until(1);
     await bench.lab.mend(wire);
     equal((await alice.send("lab.echo")).success, true);
   },
@@ -319,16 +321,20 @@ export const cases: Record<string, (bench: Bench) => Promise<void>> = {
   },
 };
 
-/** Statuses of a client, as they come. */
-class Statuses {
-  #waiting: [Status, () => void][] = [];
+/** Counts what happened, for somebody who waits for it. */
+class Counter {
+  #count = 0;
+  #wanted = 0;
+  #resolve = (): void => {};
 
-  readonly add = (status: Status): void => {
-    this.#waiting.filter(([wanted]) => wanted === status).forEach(([, resolve]) => resolve());
+  readonly add = (): void => {
+    this.#count += 1;
+    if (this.#count === this.#wanted) this.#resolve();
   };
 
-  until(status: Status): Promise<void> {
-    return new Promise((resolve) => this.#waiting.push([status, resolve]));
+  async until(count: number): Promise<void> {
+    this.#wanted = count;
+    if (this.#count < count) await new Promise<void>((resolve) => (this.#resolve = resolve));
   }
 }
 

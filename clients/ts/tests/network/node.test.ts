@@ -47,9 +47,8 @@ test("the secret file is for its user alone, and one that others can read is ref
 test("files are sent by their paths", async () => {
   const path = join(folder, "file");
   await writeFile(path, "hi");
-  const alice = await AgentClient.connect(await lab.shared(), "node-bob");
+  await using alice = await AgentClient.connect(await lab.shared(), "node-bob");
   const digest = await alice.request<{ file: { size: number } }>("lab.digest", {}, { files: { file: path } });
   assert.equal(digest.file.size, 2);
   await assert.rejects(alice.send("lab.digest", {}, { files: { file: join(folder, "none") } }), BadUse);
-  await alice.close();
 });
