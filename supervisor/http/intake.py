@@ -12,8 +12,9 @@ Rules:
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 import anyio
@@ -26,6 +27,7 @@ from .bodies import MAX_BODY, TooLarge, announced_length
 from .clients import IPAddress, counted_as
 from .connection import Connection, connection_of
 from .json_bounds import JsonBounds, is_within
+from .packed import from_msgpack, is_packed
 from .places import Rank
 from .wire import from_json
 
@@ -35,6 +37,8 @@ REMEMBERED = 600.0  # seconds for which an address is known where an agent was s
 MOST_KNOWN = 10_000  # addresses, about 2 MB
 PATIENCE = 15.0  # seconds that a large body waits for room; clients wait for an answer for 30 s and more
 STEP = 1024 * 1024  # bytes; how the room of a body without a length grows
+
+Parse = Callable[[bytes | bytearray], dict[str, Any]]
 
 
 class Intake:
@@ -76,16 +80,17 @@ class Intake:
     # -- reading
 
     async def read_json(self, request: Request, *, is_known: bool = False) -> dict[str, Any]:
-        """Read the JSON object in the body; raises `TooLarge`, `BadBody`, or `busy`."""
+        """Read the object in the body, JSON or msgpack; raises `TooLarge`, `BadBody`, or `busy`."""
         http = self._limits()
+        parse = self._parser(request.headers)
         limit = MAX_BODY if is_known else http.anonymous_body
         try:
             announced = announced_length(request, limit)
             async with self._room(request, announced) as room:
                 body = await self._read(request, limit, room)
                 if len(body) <= LARGE_JSON:
-                    return from_json(body)
-                return await anyio.to_thread.run_sync(from_json, body, limiter=self._parsing)
+                    return parse(body)
+                return await self.in_thread(parse, body)
         except TooLarge as error:
             if is_known or error.details.get("limit") != limit:
                 raise
@@ -95,19 +100,28 @@ class Intake:
                 limit=limit,
             ) from None
 
-    def small_json(self, body: bytes) -> dict[str, Any]:
-        """Return the JSON object in a small body that has come; raises `TooLarge` or `BadBody`."""
+    def small_json(self, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
+        """Return the object in a small body that has come; raises `TooLarge` or `BadBody`."""
         most = self._limits().json_values
+        if is_packed(headers):
+            return from_msgpack(body, most)
         if not is_within(body, most):
             JsonBounds(most).feed(body)
         return from_json(body)
 
+    def _parser(self, headers: Mapping[str, str]) -> Parse:
+        if is_packed(headers):
+            return partial(from_msgpack, most=self._limits().json_values)
+        return from_json
+
     async def _read(self, request: Request, limit: int, room: Room) -> bytearray:
-        body, bounds = bytearray(), JsonBounds(self._limits().json_values)
+        body = bytearray()
+        bounds = None if is_packed(request.headers) else JsonBounds(self._limits().json_values)
         async for piece in request.stream():
             if len(body) + len(piece) > limit:
                 raise TooLarge(f"the body is larger than {limit} bytes", limit=limit)
-            bounds.feed(piece)
+            if bounds is not None:
+                bounds.feed(piece)
             room.hold(len(body) + len(piece))
             body += piece
         return body
@@ -137,7 +151,7 @@ class Intake:
             self._freed = anyio.Event()
         room.small = room.large = 0
 
-    async def in_thread(self, parse: Callable[[bytes], dict[str, Any]], body: bytes) -> dict[str, Any]:
+    async def in_thread(self, parse: Parse, body: bytes | bytearray) -> dict[str, Any]:
         """Parse a large body in a thread, one at a time."""
         return await anyio.to_thread.run_sync(parse, body, limiter=self._parsing)
 

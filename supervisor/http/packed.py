@@ -6,6 +6,7 @@ the top, and no extension types but times.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ...ipc.errors import InvalidEvent, RemoteProtocolError
@@ -17,9 +18,24 @@ from .wire import BadBody
 MEDIA_TYPE = "application/msgpack"
 
 
-def to_msgpack(value: Any) -> bytes:
+class Packed(bytes):
+    """The body of an answer in msgpack. Any other is JSON."""
+
+
+def is_packed(headers: Mapping[str, str]) -> bool:
+    """Return whether the body of a request is declared as msgpack."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower() == MEDIA_TYPE
+
+
+def wants_packed(headers: Mapping[str, str]) -> bool:
+    """Return whether the answer should be msgpack. One that names no form gets JSON."""
+    accepted = headers.get("accept", "")
+    return MEDIA_TYPE in accepted and MEDIA_TYPE in (each.partition(";")[0].strip() for each in accepted.split(","))
+
+
+def to_msgpack(value: Any) -> Packed:
     """Return `value` as msgpack; raises `Unserializable`, which names the first place that cannot be written."""
-    return pack(value)
+    return Packed(pack(value))
 
 
 def from_msgpack(body: bytes | bytearray, most: int) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from uvicorn.server import ServerState
 from ...ipc.errors import Code, ModvisorError
 from .failures import INTERNAL_ERROR, failure_body, status_of
 from .heads import Head, read_head
-from .packed import MEDIA_TYPE
+from .packed import MEDIA_TYPE, Packed
 from .parser import Parser
 from .phase import Phase
 from .wire import to_json
@@ -374,10 +374,6 @@ content-length: %d\r
 content-type: %b\r
 \r
 %b"""
-
-
-class Packed(bytes):
-    """The body of an answer in msgpack. Any other is JSON."""
 
 
 def _whole_answer(status: int, headers: bytes, body: bytes) -> bytes:

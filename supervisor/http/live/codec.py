@@ -29,7 +29,7 @@ class Codec(Protocol):
         """Return plain data as bytes; raises `Unserializable`."""
         ...
 
-    def decode(self, data: bytes, most: int) -> dict[str, Any]:
+    def decode(self, data: bytes | bytearray, most: int) -> dict[str, Any]:
         """Return the map in a message that holds at most so many values; raises `BadBody` or `TooLarge`."""
         ...
 
@@ -48,7 +48,7 @@ class Json:
     def encode(self, value: Any) -> bytes:
         return to_json(value)
 
-    def decode(self, data: bytes, most: int) -> dict[str, Any]:
+    def decode(self, data: bytes | bytearray, most: int) -> dict[str, Any]:
         if not is_within(data, most):
             JsonBounds(most).feed(data)
         return from_json(data)
@@ -68,7 +68,7 @@ class Msgpack:
     def encode(self, value: Any) -> bytes:
         return to_msgpack(value)
 
-    def decode(self, data: bytes, most: int) -> dict[str, Any]:
+    def decode(self, data: bytes | bytearray, most: int) -> dict[str, Any]:
         return from_msgpack(data, most)
 
     def item(self, cursor: str, key: str, encoded: bytes) -> bytes:

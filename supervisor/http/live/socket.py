@@ -208,7 +208,7 @@ class WebSocket:
             self._is_decoding = False
             self.go_on()
 
-    def _decoded(self, data: bytes) -> dict[str, Any]:
+    def _decoded(self, data: bytes | bytearray) -> dict[str, Any]:
         return self.codec.decode(data, self._limits().json_values)
 
     def _is_malformed(self, error: ModvisorError, data: bytes) -> None:
