@@ -22,7 +22,7 @@ import anyio.to_thread
 from ..ipc.address import AGENT, BROADCAST, Address
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import Event, EventResponse
-from .agents import RefusalLog
+from .agents import RefusalLog, Stream
 from .config import ModConfig, NetworkConfig, in_force, load_config, mod_config
 from .events import DeadLetters
 from .fleet import Changes, apply_changes
@@ -93,6 +93,18 @@ class Operations(Inspection):
         if agent is None:
             raise ModvisorError(f"no agent {agent_id!r} is registered", code=Code.NO_SUCH_AGENT)
         return await agents.poll(agent, wait, limit)
+
+    def open_stream(self, agent_id: str, wake: Callable[[], None], cursor: str | None = None) -> Stream:
+        """Begin to push an agent's events to a connection; see `Stream`. A former stream of the agent ends.
+
+        Raises:
+            ModvisorError: no_such_agent or not_running.
+        """
+        agents = self._running().agents
+        agent = agents.get(agent_id)
+        if agent is None:
+            raise ModvisorError(f"no agent {agent_id!r} is registered", code=Code.NO_SUCH_AGENT)
+        return agents.open_stream(agent, wake, cursor)
 
     def dropped_events(self, agent_id: str) -> dict[str, Any] | None:
         """Return what an agent's inbox dropped or refused since this was last asked.

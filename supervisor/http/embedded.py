@@ -26,7 +26,7 @@ from .door import INTERVAL, Door
 from .failures import INTERNAL_ERROR
 from .listener import Listener
 from .places import Rank
-from .protocol import Direct, HttpProtocol
+from .protocol import Direct, HttpProtocol, Upgrades
 from .turnstile import in_steps
 
 logger = logging.getLogger("modvisor.http")
@@ -89,6 +89,7 @@ class EmbeddedServer(uvicorn.Server):
         door: decides who gets in and who may stay. None: everybody, for as long as they like.
         direct: knows the routes that are answered without the application.
         limits: returns the limits in force.
+        upgrades: makes WebSockets of connections. None: nothing does.
     """
 
     def __init__(
@@ -97,8 +98,10 @@ class EmbeddedServer(uvicorn.Server):
         door: Door | None = None,
         direct: Direct | None = None,
         limits: Callable[[], HttpConfig] = HttpConfig,
+        upgrades: Upgrades | None = None,
     ) -> None:
         self._limits = limits
+        self._upgrades = upgrades
         self._requests = OpenRequests(app)
         self._door = door
         self._direct = direct
@@ -127,9 +130,9 @@ class EmbeddedServer(uvicorn.Server):
     def _connection(self) -> Connection:
         def http(connection: Connection) -> HttpProtocol:
             # uvicorn gives each request a copy of this as `scope["state"]`.
-            return HttpProtocol(
-                self.config, self.server_state, {"connection": connection}, self._direct, self._limits().keep_alive
-            )
+            state = {"connection": connection}
+            keep_alive = self._limits().keep_alive
+            return HttpProtocol(self.config, self.server_state, state, self._direct, keep_alive, self._upgrades)
 
         connection = Connection(http, self._door)
         if self._door is None:

@@ -27,6 +27,7 @@ from .bodies import bearer_of
 from .direct import DirectRoutes
 from .door import Door
 from .embedded import EmbeddedServer
+from .live.upgrades import Upgrades
 from .sockets import tcp_socket, unix_socket
 from .web_guard import WebGuard
 
@@ -72,9 +73,10 @@ class Servers:
             agents = AgentsApi(self._network, self._stopping, door.make_room_for_bodies)
             guarded = self._guarded(self._tcp_app(agents))
             direct = DirectRoutes(agents.direct(), guarded, lambda: self._network.config, agents.intake.keep)
+            upgrades = Upgrades(agents, guarded, lambda: self._network.config)
             sock = await tcp_socket(config.host, config.port)
             self.port = sock.getsockname()[1]
-            await self._serve(guarded, sock, door, direct)
+            await self._serve(guarded, sock, door, direct, upgrades)
             logger.debug("agents connect to http://%s:%s", config.host, self.port)
         if admin:
             path = self._network.state_dir.admin_socket
@@ -110,9 +112,14 @@ class Servers:
         return WebGuard(app, lambda: self._network.config)
 
     async def _serve(
-        self, app: ASGIApp, sock: socket.socket, door: Door | None = None, direct: DirectRoutes | None = None
+        self,
+        app: ASGIApp,
+        sock: socket.socket,
+        door: Door | None = None,
+        direct: DirectRoutes | None = None,
+        upgrades: Upgrades | None = None,
     ) -> None:
-        server = EmbeddedServer(app, door, direct, lambda: self._network.config.http)
+        server = EmbeddedServer(app, door, direct, lambda: self._network.config.http, upgrades)
         try:
             await server.open(sock)
         except BaseException:
