@@ -306,6 +306,25 @@ async def test_an_event_whose_handling_failed_with_the_program_comes_again(serve
             assert (await bob.events().next(5)).event_name == "chat.one"
 
 
+async def test_a_handler_may_end_its_event_when_the_client_is_closed(served: Served, tmp_path: Path) -> None:
+    path, ended, began = tmp_path / "bob.secret", [], anyio.Event()
+    async with agent(served, "ann") as ann:
+        async with agent(served, "bob", secret_file=path) as bob:
+
+            @bob.on("chat.*")
+            async def work(event: Event) -> None:
+                began.set()
+                await bob.send("test.ping")
+                ended.append(event.event_name)
+
+            for name in ("chat.one", "chat.two"):
+                await ann.send(name, to="bob")
+            await began.wait()
+        assert ended == ["chat.one"]
+        async with agent(served, "bob", secret_file=path) as bob:
+            assert (await bob.events().next(5)).event_name == "chat.two"
+
+
 async def test_who_does_not_read_gets_no_more_than_the_credit(served: Served) -> None:
     async with agent(served, "ann") as ann, agent(served, "bob", window=4) as bob:
         mail = bob.events()

@@ -6,7 +6,6 @@ import hashlib
 import logging
 import re
 import ssl
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -20,13 +19,13 @@ import anyio.to_thread
 from .address import DEFAULT_PORT, Address
 from .commands import Commands
 from .errors import BadUse, Closed, ModvisorClientError, Timeout, Unreachable
-from .event import Event, Response, new_event_id
+from .event import REPLY, Event, Response, new_event_id
 from .frames import LARGE
 from .inflow import WINDOW, Arrived, Inflow
 from .link import Link, Waiter
-from .mailboxes import Mailboxes
 from .outgoing import event_of, files_of, is_large
 from .patterns import check_patterns
+from .reception import Reception
 from .secret_file import read_secret, remove_secret, write_secret
 from .session import Delivered, Identity, Lost, Session, Welcomed
 from .streams import EventStream, Handler, Listening
@@ -42,11 +41,11 @@ DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
 GRACE = 10.0
 """Seconds that a client waits for an answer after the event's own deadline."""
 
+GOODBYE = 5.0
+"""Seconds that handlers have to end their event, and then that the network has to take the last acks."""
+
 MOST = 128 * 1024 * 1024
 """Bytes of a message from the network."""
-
-REPLY = "agent.reply"
-"""The name of the event with which an agent answers another one's request."""
 
 _AGENT_ID = re.compile(r"[A-Za-z0-9_.@-]+")
 
@@ -132,10 +131,8 @@ class AgentClient(Commands):
         self._leaves = (secret is None and secret_file is None) if leave is None else leave
         self._connect_timeout, self._reconnects = connect_timeout, reconnect
         self._inflow = Inflow(window)
-        self._mailboxes = Mailboxes(self._handled)
+        self._reception = Reception(self._handled, self)
         self._session: Session[Waiter] = Session(self._identity, self._inflow)
-        self._listening: list[Listening] = []
-        self._replies: dict[str, Waiter] = {}
         self._link: Link | None = None
         self._uploads: Uploads | None = None
         self._context: ssl.SSLContext | None = None
@@ -155,7 +152,7 @@ class AgentClient(Commands):
         self._link = Link(
             self._session, partial(connect, self._url, self._context, MOST), self, reconnects=self._reconnects
         )
-        self._tasks, self._thread = anyio.create_task_group(), threading.get_ident()
+        self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         try:
             self._tasks.start_soon(self._link.run)
@@ -163,8 +160,7 @@ class AgentClient(Commands):
         except BaseException:
             await self._stop()
             raise
-        for listening in self._listening:
-            self._start(listening)
+        self._reception.start(self._tasks)
         return self
 
     async def _until_connected(self, link: Link) -> None:
@@ -178,9 +174,10 @@ class AgentClient(Commands):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if kind is None:
-            self._mailboxes.finish()
-        with anyio.move_on_after(5, shield=True):
+        with anyio.move_on_after(GOODBYE, shield=True):
+            if kind is None:
+                await self._reception.finish()
+        with anyio.move_on_after(GOODBYE, shield=True):
             await self._say_goodbye()
         await self._stop()
 
@@ -196,7 +193,7 @@ class AgentClient(Commands):
     async def _stop(self) -> None:
         self._tasks.cancel_scope.cancel()
         await self._tasks.__aexit__(None, None, None)
-        self._mailboxes.end(None)
+        self._reception.end(self._end or Closed(f"agent {self.agent_id} was closed"))
         if self._uploads is not None:
             with anyio.CancelScope(shield=True):
                 await self._uploads.aclose()
@@ -224,7 +221,7 @@ class AgentClient(Commands):
     @property
     def unclaimed(self) -> int:
         """How many events came that no handler and no stream wanted."""
-        return self._mailboxes.unclaimed
+        return self._reception.unclaimed
 
     # -- sending
 
@@ -285,7 +282,7 @@ class AgentClient(Commands):
             ModvisorClientError: the error of the answer's code, such as `NoSuchMod`.
         """
         event_id = more.pop("event_id", None) or new_event_id()
-        reply = self._replies[event_id] = Waiter()
+        reply = self._reception.expect(event_id)
         try:
             with anyio.fail_after(timeout + GRACE):
                 sent = await self.send(
@@ -300,7 +297,7 @@ class AgentClient(Commands):
                 raise
             raise Timeout(f"no answer to {event_name} from {to or 'any mod'} within {timeout:g} s") from None
         finally:
-            del self._replies[event_id]
+            self._reception.forget(event_id)
 
     async def reply(self, event: Event, data: Any = None) -> Response:
         """Answer the request of another agent."""
@@ -366,19 +363,7 @@ class AgentClient(Commands):
         wants are dropped as soon as there is a stream or a handler.
         """
         self._opened()
-        stream = EventStream(self._mailboxes, check_patterns(patterns), self._settle_soon)
-        self._tasks.start_soon(self._give_out)
-        return stream
-
-    def _settle_soon(self) -> None:
-        """Settle dropped streams in the next turn of the loop. The collector of garbage may call this in any thread."""
-        if self._end is None and threading.get_ident() == self._thread:
-            with suppress(RuntimeError):  # the client is being closed
-                self._tasks.start_soon(self._give_out)
-
-    async def _give_out(self) -> None:
-        """Give out what came before there was a stream; a task, so that streams made in one go all get it."""
-        self._mailboxes.give_out()
+        return self._reception.stream(patterns)
 
     def on(self, *patterns: str, concurrency: int = 1) -> Callable[[SomeHandler], SomeHandler]:
         """Have a function called with each event whose name matches.
@@ -395,19 +380,10 @@ class AgentClient(Commands):
         checked = check_patterns(patterns)
 
         def decorate(handler: SomeHandler) -> SomeHandler:
-            listening = Listening(handler, checked, concurrency)
-            self._listening.append(listening)
-            if self._link is not None:
-                self._start(listening)
+            self._reception.add(Listening(handler, checked, concurrency))
             return handler
 
         return decorate
-
-    def _start(self, listening: Listening) -> None:
-        box = self._mailboxes.open(listening.patterns)
-        for _ in range(listening.concurrency):
-            self._tasks.start_soon(listening.work, self._mailboxes, box, self)
-        self._tasks.start_soon(self._give_out)
 
     def _handled(self, arrived: Arrived) -> None:
         self._inflow.handled(arrived)
@@ -423,19 +399,7 @@ class AgentClient(Commands):
         self._ready.set()
 
     def delivered(self, events: Delivered) -> None:
-        if self._replies:
-            self._mailboxes.deliver([arrived for arrived in events.events if not self._is_reply(arrived)])
-        else:
-            self._mailboxes.deliver(events.events)
-
-    def _is_reply(self, arrived: Arrived) -> bool:
-        event = arrived.event
-        waiter = self._replies.get(event.response_to or "")
-        if waiter is None or event.event_name != REPLY:
-            return False
-        waiter.answer(Response.in_reply(event))
-        self._handled(arrived)
-        return True
+        self._reception.deliver(events.events)
 
     def lost_events(self, lost: Lost) -> None:
         self.losses += lost.events
@@ -447,6 +411,4 @@ class AgentClient(Commands):
         self._end = error
         self._ready.set()
         self._over.set()
-        for waiter in self._replies.values():
-            waiter.answer(error)
-        self._mailboxes.end(None if isinstance(error, Closed) else error)
+        self._reception.end(error)

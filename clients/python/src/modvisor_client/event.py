@@ -9,6 +9,9 @@ from typing import Any
 
 from .errors import ModvisorClientError, of_code
 
+REPLY = "agent.reply"
+"""The name of the event with which an agent answers another one's request."""
+
 
 def new_event_id() -> str:
     """Return a random id: 128 bits as 32 hexadecimal digits."""

@@ -10,7 +10,7 @@ Rules:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import anyio
 
@@ -137,12 +137,20 @@ class Mailboxes:
         while self._dropped:
             self.close(self._dropped.popleft())
 
-    def finish(self) -> None:
-        """Count as handled what the owners have taken."""
+    def finish(self, working: Collection[Mailbox]) -> None:
+        """Let nobody take anything any more.
+
+        Args:
+            working: mailboxes whose owners say themselves when they are done. What the others have
+                taken counts as handled.
+        """
         self.settle()
         for box in self._boxes:
-            for arrived in list(box.taken):
-                self.done(box, arrived)
+            box.queue.clear()
+            box.end(None)
+            if box not in working:
+                for arrived in list(box.taken):
+                    self.done(box, arrived)
 
     def end(self, error: ModvisorClientError | None) -> None:
         """Let nothing come any more, for the reason of an error, if there is one."""
