@@ -24,6 +24,9 @@ PRIVILEGES, PROCESSES, USER, FOLDERS, NETWORK, EXEC, SYSCALLS = PARTS = (
 )  # fmt: skip
 """The parts of a cell, in the order in which people read of them; the keys of a report."""
 
+OWN_NAMESPACE = "user namespace"
+"""The means by which a worker's processes are counted apart from others of its user."""
+
 NOT = "not: "
 """Begins the means of a part that is ordered and cannot be enforced. The reason follows."""
 
@@ -41,7 +44,8 @@ class Cell:
             others.
         files: one of `FILES`.
         hidden: folders and files that the mod must not see, unless `files` is `ALL`.
-        storage: the mod's own folder; its working folder, too, unless `files` is `ALL`.
+        storage: the mod's own folder.
+        folder: the working folder; empty: that of the order.
         read, write: more folders and files that it may see. If `files` is `LISTED`, it sees these,
             its storage and a /tmp of its own.
         network: hosts that the mod reaches, through a relay; none if empty; None: the network of
@@ -49,6 +53,7 @@ class Cell:
         exec: whether the mod may start programs.
         syscalls: whether system calls beyond the usual ones are refused.
         user: uid and gid that the worker takes; -1: those of the network.
+        tmp: bytes of its own /tmp; 0: the usual.
     """
 
     profile: str = OFF
@@ -57,29 +62,39 @@ class Cell:
     files: str = ALL
     hidden: tuple[bytes, ...] = ()
     storage: bytes = b""
+    folder: bytes = b""
     read: tuple[bytes, ...] = ()
     write: tuple[bytes, ...] = ()
     network: tuple[str, ...] | None = None
     exec: bool = True
     syscalls: bool = False
     user: int = -1
+    tmp: int = 0
 
     def to_list(self) -> list[Any]:
         """Return it as plain data, for an order or a `load` request."""
         return [getattr(self, each.name) for each in fields(self)]
+
+    def is_alike(self, other: Cell) -> bool:
+        """Return whether both need the same namespaces."""
+        return self._spaces() == other._spaces()
+
+    def _spaces(self) -> tuple[bool, bool, bool]:
+        return self.processes, self.files != ALL, self.network is not None
 
     @classmethod
     def from_list(cls, data: Any) -> Cell:
         """Build a cell from plain data; raise `RemoteProtocolError`."""
         match data:
             case [
-                str(profile), bool(required), bool(processes), str(files), [*hidden], bytes(storage), [*read],
-                [*write], list() | tuple() | None as network, bool(exec), bool(syscalls), int(user),
+                str(profile), bool(required), bool(processes), str(files), [*hidden], bytes(storage),
+                bytes(folder), [*read], [*write], list() | tuple() | None as network, bool(exec), bool(syscalls),
+                int(user), int(tmp),
             ] if profile in PROFILES and files in FILES:  # fmt: skip
                 hosts = None if network is None else tuple(map(str, network))
                 return cls(
-                    profile, required, processes, files, _paths(hidden), storage, _paths(read), _paths(write), hosts,
-                    exec, syscalls, user,
+                    profile, required, processes, files, _paths(hidden), storage, folder, _paths(read), _paths(write), hosts,
+                    exec, syscalls, user, tmp,
                 )  # fmt: skip
         raise RemoteProtocolError("not a cell")
 

@@ -91,6 +91,10 @@ class Started:
     cell: dict[str, str] = field(default_factory=dict)
 
 
+NOT_CONFINED = -1
+"""`NotStarted.errno` if the host cannot enforce the worker's cell."""
+
+
 @dataclass(frozen=True, slots=True)
 class NotStarted:
     """Guardian or warden to supervisor: starting the worker failed with this `OSError`."""

@@ -13,7 +13,7 @@ from modvisor.ipc.messages import pack, unpack
 CELLS = [
     Cell(),
     Cell(DEFAULT, False, True, HIDDEN, (b"/state", b"/net\xff.yaml"), b"/state/mods/wiki"),
-    Cell(STRICT, True, True, LISTED, (), b"/s", (b"/usr",), (b"/data",), ("example.com",), False, True, 100_001),
+    Cell(STRICT, True, True, LISTED, (), b"/s", b"/s", (b"/usr",), (b"/data",), ("example.com",), False, True, 100_001),
     Cell(network=()),
 ]
 
