@@ -66,7 +66,8 @@ def _become(order: Order, fds: list[int], output: int, space: Space, telling: in
             signal.signal(signum, signal.SIG_DFL)
         report = {}
         if order.cell is not None:
-            limits.offer_to_the_oom_killer()
+            if space.is_roots:  # whose /proc is read-only from then on
+                limits.offer_to_the_oom_killer()
             report = confine(order.cell, space, execs=True)
         os.write(telling, pack({"report": report}))
         os.execve(order.argv[0], [*order.argv, *(str(fd) for fd in fds)], order.env)
