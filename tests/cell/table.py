@@ -1,7 +1,7 @@
 """What each attack gets under each profile, as root and as a plain user: the one table of tests and of docs/security.md.
 
-A cell is ``open`` or ``stopped``. The tests make the attack and compare; the page is printed from
-here (`docs/print_security.py`).
+A cell is ``open`` or ``stopped``. The tests make the attack and compare; `page` prints the
+page from here.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ SECTIONS: dict[str, dict[str, Row]] = {
         "writes_the_journal": _row("a change of the journal", "OO", "OO", "SS", "SS"),
         "lists_the_state_folder": _row("the names of what is in the state folder", "OO", "OO", "SS", "SS"),
         "writes_into_the_state_folder": _row("files of its own in the state folder", "OO", "OO", "SS", "SS"),
+        "reads_secret_files_that_were_replaced": _row("these files once they were replaced", "OO", "OO", "SS", "SS"),
         "uncovers_what_mounts_hide": _row("what mounts hide, below them", "OO", "OO", "SS", "SS"),
         "opens_files_by_handle": _row("files by their number in the file system, past all folders", "OS", "OS", "SS", "SS"),
         "reads_the_supervisors_variables": _row("environment variables of the supervisor", "OO", "OS", "SS", "SS"),
@@ -61,6 +62,7 @@ SECTIONS: dict[str, dict[str, Row]] = {
         "takes_descriptors_of_others": _row("open files and sockets of the supervisor and of mods", "OO", "OS", "SS", "SS"),
         "signals_the_supervisor": _row("signals to the supervisor, SIGKILL too", "OO", "OO", "SS", "SS"),
         "signals_the_guardian": _row("signals to the process that starts workers", "OO", "OO", "SS", "SS"),
+        "uses_its_warden": _row("what its warden has: the process above its own", "OO", "OS", "SS", "SS"),
         "asks_the_admin_socket": _row("the operator's API over its socket", "OO", "OO", "SS", "SS"),
         "speaks_in_the_name_of_others": _row("events in the name of others, by forged messages", "SS", "SS", "SS", "SS"),
         "commands_the_network": _row("commands to the network without a permission", "SS", "SS", "SS", "SS"),
@@ -82,6 +84,7 @@ SECTIONS: dict[str, dict[str, Row]] = {
         "lists_the_programs_of_others": _row("the list of the host's processes and their arguments", "OO", "OO", "SS", "SS"),
         "passes_descriptors_to_a_sibling": _row("open files shared with a mod that wants them", "OO", "OO", "OO", "SS"),
         "uses_up_what_the_user_may_have": _row("all that a user may have, so that others get none", "OS", "OS", "SS", "SS"),
+        "uses_up_watches_of_files": _row("all watches of files that a user may have", "SO", "SO", "SO", "SO"),
     },
     "The user and the host": {
         "reads_the_users_files": _row("other files that the user may read", "OO", "OO", "OO", "SS"),

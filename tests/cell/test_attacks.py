@@ -14,6 +14,11 @@ from .world import Results, World
 
 PROFILES = (OFF,)  # that there are today
 
+MISTAKES = ("AttributeError", "KeyError", "NameError", "TypeError", "IndexError")
+"""Why a way fails that is not written well."""
+
+REPLACED = "reads_secret_files_that_were_replaced"
+
 MARKS = {
     "reads_the_network_file": "network",
     "reads_the_env_file": "sibling",
@@ -42,7 +47,9 @@ def result() -> Iterator[Callable[[str, str], tuple[World, Results]]]:
         if profile == BARE:
             return world, world.attacked_bare([name for name in names if name not in FORGERIES])
         world.load(f"attacker-{profile}")
-        return world, world.attacked(f"attacker-{profile}", names)
+        results = world.attacked(f"attacker-{profile}", names)
+        world.replace_files()
+        return world, results | world.attacked(f"attacker-{profile}", [REPLACED])
 
     yield made
     for world in worlds.values():
@@ -67,6 +74,7 @@ def test_attack(name: str, profile: str, user: str, result: Callable[[str, str],
     if (expected := TABLE[name].cells[profile, user]) == STOPPED:
         assert found["got"] == {}
         assert found["failed"], "nothing was tried"
+        assert not [why for why in found["failed"].values() if why.startswith(MISTAKES)]
     elif expected == OPEN:
         assert found["got"], found["failed"]
     if name in MARKS:

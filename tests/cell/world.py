@@ -144,6 +144,7 @@ class World:
             "terminal": terminal,
             "journal_handle": _handle(where["journal"]),
             "is_hidden": False,
+            "supervisor_uid": self.uid,
         }
         self.known |= self.sent("victim.where", "mod:victim")["data"]
         self.known |= _control_groups(self.known["supervisor"], self.known["sibling"])
@@ -188,9 +189,17 @@ class World:
         """Have this attacker try these attacks."""
         return self.sent("attack.try", f"mod:{mod_id}", names=names, known=self.known | more)["data"]
 
+    def replace_files(self) -> None:
+        """Replace the files of the operator by copies, as an editor does."""
+        for name in ("network.yaml", "secret.env"):
+            path, new = self.folder / "net" / name, self.folder / "net" / f"{name}.new"
+            shutil.copy2(path, new)
+            os.chown(new, self.uid, self.uid)
+            new.replace(path)
+
     def attacked_bare(self, names: list[str]) -> Results:
         """Have a process of the user try these attacks, which no network started."""
-        known = {**self.known, "storage": str(self.folder / "bare"), "own": 0}
+        known = {**self.known, "storage": str(self.folder / "bare"), "warden": self.known["sibling_warden"]}
         out, _ = self._python("tests.cell.bare").communicate(json.dumps({"known": known, "names": names}, default=list))
         return json.loads(out)
 

@@ -135,6 +135,12 @@ def replaces_the_network_file(aim: Aim) -> Ways:
 
 
 @attack
+def reads_secret_files_that_were_replaced(aim: Aim) -> Ways:
+    """Read files that the operator replaced while the mod ran, as an editor does: by renaming a new one over them."""
+    return {"the network file": lambda: _read(aim.network_file), "the file of secrets": lambda: _read(aim.env_file)}
+
+
+@attack
 def uncovers_what_mounts_hide(aim: Aim) -> Ways:
     """Take mounts away, or look below them, with the rights of a namespace of one's own."""
 

@@ -251,3 +251,26 @@ def uses_up_what_the_user_may_have(aim: Aim) -> Ways:
                     each.close()
 
     return {"descriptors in flight": parked}
+
+
+@attack
+def uses_up_watches_of_files(aim: Aim) -> Ways:
+    """Hold all watches of files that a user may have, so that no other process of the user gets one."""
+
+    def held() -> str:
+        if os.geteuid() != aim.supervisor_uid or os.geteuid() == 0:  # root is not alone on its machine
+            raise PermissionError("these are not the watches of the supervisor's user")
+        fds = []
+        try:
+            while len(fds) < 900:
+                fds.append(calls.checked(calls.libc.inotify_init1(0o2000000)))
+        except OSError as error:
+            if error.errno != errno.EMFILE:
+                raise
+            return f"no more after {len(fds)}"
+        finally:
+            for fd in fds:
+                os.close(fd)
+        raise PermissionError("there are more")
+
+    return {"inotify": held}

@@ -22,7 +22,7 @@ class Attacker(BaseMod):
         known: dict[str, Any] = {
             **event.payload["known"],
             "storage": str(self.context.storage_path),
-            "own": os.getpid(),
+            "warden": os.getppid(),
         }
         results = all_tried(known, [name for name in names if name in ATTACKS])
         results |= await forged(self.context, known, [name for name in names if name in FORGERIES])

@@ -104,6 +104,36 @@ def writes_the_guardians_memory(aim: Aim) -> Ways:
     return {"by /proc/PID/mem": by_file, "by process_vm_writev": by_call}
 
 
+@attack
+def uses_its_warden(aim: Aim) -> Ways:
+    """Use the process above its own, which has more rights."""
+    warden = aim.warden
+
+    def opened() -> str:
+        names = os.listdir(f"/proc/{warden}/fd")
+        for name in names:
+            os.close(os.open(f"/proc/{warden}/fd/{name}/.", os.O_PATH))
+        return f"{len(names)} descriptors"
+
+    def taken() -> str:
+        process = os.pidfd_open(warden)
+        try:
+            os.close(calls.syscall("pidfd_getfd", process, 3, 0))
+        finally:
+            os.close(process)
+        return "a descriptor"
+
+    return {
+        "its descriptors": lambda: f"{len(os.listdir(f'/proc/{warden}/fd'))} are listed",
+        "its open folders": opened,
+        "one of its descriptors": taken,
+        "its root": lambda: ", ".join(os.listdir(f"/proc/{warden}/root/")),
+        "its variables": lambda: Path(f"/proc/{warden}/environ").read_bytes()[:100] or b"none",
+        "its memory": lambda: str(os.close(os.open(f"/proc/{warden}/mem", os.O_RDWR))),
+        "under a debugger": _traced(warden),
+    }
+
+
 def _traced(pid: int) -> Way:
     def trace() -> str:
         calls.checked(calls.libc.ptrace(_PTRACE_SEIZE, pid, None, None))
