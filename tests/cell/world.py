@@ -74,6 +74,7 @@ class World:
             mods:
               - path: ./victim
                 required: true
+                sandbox: 'off'
                 env: {{SECRET: {{from: 'file:secret.env'}}}}
                 config: {{number: {self.number}, shared: {self.folder}/shared, log: {self.secrets["log"]}}}
         """
