@@ -9,10 +9,10 @@ from functools import cache
 import pytest
 
 from .mods.attacker.wire import FORGERIES
-from .table import BARE, OFF, OPEN, STOPPED, TABLE, USERS
+from .table import BARE, DEFAULT, OFF, OPEN, STOPPED, TABLE, USERS
 from .world import Results, World
 
-PROFILES = (OFF,)  # that there are today
+PROFILES = (OFF, DEFAULT)
 
 MISTAKES = ("AttributeError", "KeyError", "NameError", "TypeError", "IndexError")
 """Why a way fails that is not written well."""
@@ -46,8 +46,8 @@ def result() -> Iterator[Callable[[str, str], tuple[World, Results]]]:
         world, names = worlds[user], list(TABLE)
         if profile == BARE:
             return world, world.attacked_bare([name for name in names if name not in FORGERIES])
-        world.load(f"attacker-{profile}")
-        results = world.attacked(f"attacker-{profile}", names)
+        world.load(f"attacker-{profile}", sandbox=profile)
+        results = world.attacked(f"attacker-{profile}", names, is_hidden=profile != OFF)
         world.replace_files()
         return world, results | world.attacked(f"attacker-{profile}", [REPLACED])
 
@@ -83,4 +83,4 @@ def test_attack(name: str, profile: str, user: str, result: Callable[[str, str],
 
 @pytest.mark.parametrize("user", USERS_HERE)
 def test_the_network_lives_on(user: str, result: Callable[[str, str], tuple[World, Results]]) -> None:
-    assert result(OFF, user)[0].is_alive()
+    assert result(DEFAULT, user)[0].is_alive()

@@ -94,8 +94,13 @@ async def test_descriptors_that_come_over_the_pipe_are_not_kept(played: Callable
     """)
     assert not answer.success, "the pipe is broken"
     await network.restart_mod("trickster")
-    before = len(open_files())
+    before = _passages()
     await network.process_event(Event("trick.play", "agent:a", "mod:trickster", timeout=5.0))
     await network.restart_mod("trickster")
-    await until(lambda: len(open_files()) <= before)
+    await until(lambda: _passages() <= before)
     assert await is_sound(network)
+
+
+def _passages() -> int:
+    """How many pipes and sockets this process has open."""
+    return len([each for each in open_files() if "pipe:" in each or "socket:" in each])

@@ -124,14 +124,20 @@ def writes_the_network_file(aim: Aim) -> Ways:
 def replaces_the_network_file(aim: Aim) -> Ways:
     """Put another network file where the next start or SIGHUP reads it."""
     folder = os.path.dirname(aim.network_file)
+    return {"a file beside it": lambda: _planted(folder), "by its folder": lambda: _renamed(folder)}
 
-    def renamed() -> str:
-        aside = os.path.join(os.path.dirname(folder), uuid.uuid4().hex)
-        os.rename(folder, aside)
-        os.rename(aside, folder)
-        return f"{folder} can be renamed, and another folder put in its place"
 
-    return {"a file beside it": lambda: _planted(folder), "by its folder": renamed}
+@attack
+def moves_the_folder_above_the_networks(aim: Aim) -> Ways:
+    """Put another folder where the next start looks for the network's: a folder above it can be renamed."""
+    return {"by its name": lambda: _renamed(os.path.dirname(os.path.dirname(aim.network_file)))}
+
+
+def _renamed(folder: str) -> str:
+    aside = os.path.join(os.path.dirname(folder), f"modvisor-{uuid.uuid4().hex}")
+    os.rename(folder, aside)
+    os.rename(aside, folder)
+    return f"{folder} can be renamed, and another folder put in its place"
 
 
 @attack
@@ -253,16 +259,18 @@ def changes_what_a_sibling_is_restarted_from(aim: Aim) -> Ways:
 
 
 @attack
-def changes_the_code_of_others(aim: Aim) -> Ways:
-    """Change what another mod or the supervisor imports at its next start."""
-    ways: Ways = {}
-    for name, path in {
-        "a sibling": aim.sibling_code,
-        "modvisor": aim.house,
-        "site-packages": aim.site_packages,
-    }.items():
-        ways[f"of {name}"] = lambda path=path: _planted(path)
-    return ways
+def changes_the_code_of_a_sibling(aim: Aim) -> Ways:
+    """Change what another mod imports at its next load."""
+    return _ways_to(aim, aim.sibling_code, _planted)
+
+
+@attack
+def changes_the_code_of_the_network(aim: Aim) -> Ways:
+    """Change what the supervisor imports at its next start."""
+    return {
+        "of modvisor": lambda: _planted(aim.house),
+        "of a library": lambda: _planted(aim.site_packages),
+    }
 
 
 # -- the user's and the system's
