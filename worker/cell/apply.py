@@ -64,9 +64,9 @@ def _take(report: dict[str, str], part: str, step: Callable[[], str]) -> None:
 
 def _own_files(cell: Cell, space: Space) -> str:
     space.need(NEWNS)
-    mounts.hide(cell)
+    means = mounts.hide(cell)
     if cell.folder:
         os.chdir(cell.folder)
     if space.is_roots:
         mounts.protect_machine()
-    return "mount namespace"
+    return means
