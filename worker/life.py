@@ -28,6 +28,7 @@ from ..ipc.pipe import Pipe
 from ..ipc.spinning import Spinner
 from ..mods.base import BaseMod
 from . import limits, marking, pool_child, stdio
+from .confining import confined
 from .context import WorkerContext
 from .crash import describe
 from .dispatch import Dispatcher, is_being_cancelled
@@ -140,6 +141,7 @@ class Life:
         os.environ.update(params.get("env") or {})
         asked = params.get("limits", {})
         enforced = {} if asked is None else limits.apply(asked)  # None: in a rehearsal they would be the guardian's
+        report = confined(params.get("cell"))
         _prepend_to_path(params.get("sys_path", ()))
         found = self._find_class(params)
         _check_config(
@@ -161,7 +163,7 @@ class Life:
             self.spinner = Spinner(PATIENCE)
             self._pipe.spin_with(self.spinner)
         await self.call("initialize")
-        return _manifest(host, self._dispatcher, enforced).to_dict()
+        return _manifest(host, self._dispatcher, enforced, report).to_dict()
 
     def _find_class(self, params: dict[str, Any]) -> type:
         mod_path = params["mod_path"]
@@ -352,7 +354,7 @@ def is_side_by_side(cls: type[BaseMod], patterns: Iterable[str], observes: Itera
     return not any(observes) and not any(pattern.startswith("system.") for pattern in patterns)
 
 
-def _manifest(host: Host, dispatcher: Dispatcher, enforced: dict[str, str]) -> Manifest:
+def _manifest(host: Host, dispatcher: Dispatcher, enforced: dict[str, str], report: dict[str, str]) -> Manifest:
     cls, patterns = host.mod_class, host.patterns()
     return Manifest(
         mod_class=f"{cls.__module__}:{cls.__qualname__}",
@@ -364,5 +366,6 @@ def _manifest(host: Host, dispatcher: Dispatcher, enforced: dict[str, str]) -> M
         resumable=cls.activate is BaseMod.activate or cls.deactivate is not BaseMod.deactivate,
         side_by_side=is_side_by_side(cls, patterns, dispatcher.observes),
         enforced=enforced,
+        cell=report,
         host=host.framework,
     )

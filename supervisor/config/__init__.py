@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from .network_model import AgentsConfig, GroupConfig, JournalConfig, NetworkConfig
     from .reader import Location, hint
     from .redaction import Redaction, redacted_in
+    from .sandbox_model import Sandbox, resolved_sandbox
     from .values import AUTO, absolute_path, duration
     from .versions import (
         Requirement,
@@ -79,6 +80,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         network_model="AgentsConfig GroupConfig JournalConfig NetworkConfig",
         reader="Location hint",
         redaction="Redaction redacted_in",
+        sandbox_model="Sandbox resolved_sandbox",
         values="AUTO absolute_path duration",
         versions=(
             "Requirement WrongVersion check_version matching_version newest_final_version parse_version "

@@ -18,6 +18,7 @@ from .mod_file import MOD_FILE_READERS
 from .mod_model import LimitsConfig, RestartConfig
 from .network_file import TOP_KEYS
 from .network_model import AdminConfig, AgentsConfig, GroupConfig, JournalConfig, LogConfig, NetworkConfig
+from .sandbox_model import SandboxConfig
 
 TABLES: dict[str, dict[str, ConfigKey]] = {
     "the file": TOP_KEYS,
@@ -27,6 +28,7 @@ TABLES: dict[str, dict[str, ConfigKey]] = {
     "mods[].audience": keys_of(Audience),
     "mods[].limits": keys_of(LimitsConfig),
     "mods[].restart": keys_of(RestartConfig),
+    "mods[].sandbox": keys_of(SandboxConfig),
     "agent_groups.NAME": keys_of(GroupConfig),
     "agents": keys_of(AgentsConfig),
     "http": keys_of(HttpConfig),
