@@ -38,6 +38,8 @@ SUPERVISOR_ROOMS = (
     *(
         "inspection.py",
         "operations.py",
+        "command.py",
+        "agent_commands.py",
         "commands.py",
         "http",
         "wiring.py",
