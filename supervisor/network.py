@@ -172,7 +172,7 @@ class AgentNetwork(Operations):
         if fresh:
             kept = _without_mods(kept, parts.journal)
         await self._note_deaths(parts.journal)
-        parts.agents.restore(kept.agents, kept.channels)
+        parts.agents.restore(kept.agents, kept.channels, kept.private, kept.invites)
         parts.records.restore(kept)
         await anyio.to_thread.run_sync(parts.enforcement.open)
         parts.tasks.start_soon(parts.enforcement.run, name="enforcement")

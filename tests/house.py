@@ -37,6 +37,7 @@ SUPERVISOR_ROOMS = (
     *("config", "process", "limits", "sources", "agents", "journal", "calls", "lifecycle", "fleet", "events"),
     *(
         "inspection.py",
+        "agent_operations.py",
         "operations.py",
         "command.py",
         "agent_commands.py",

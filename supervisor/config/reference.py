@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from .agents_model import AgentsConfig, GroupConfig, GuestsConfig, QuotaConfig
 from .audience import Audience
 from .effects import Effect, names_by_effect
 from .env_values import FROM_KEYS
@@ -17,7 +18,7 @@ from .mod_entry import ENTRY_KEYS
 from .mod_file import MOD_FILE_READERS
 from .mod_model import LimitsConfig, RestartConfig
 from .network_file import TOP_KEYS
-from .network_model import AdminConfig, AgentsConfig, GroupConfig, JournalConfig, LogConfig, NetworkConfig
+from .network_model import AdminConfig, JournalConfig, LogConfig, NetworkConfig
 
 TABLES: dict[str, dict[str, ConfigKey]] = {
     "the file": TOP_KEYS,
@@ -28,7 +29,10 @@ TABLES: dict[str, dict[str, ConfigKey]] = {
     "mods[].limits": keys_of(LimitsConfig),
     "mods[].restart": keys_of(RestartConfig),
     "agent_groups.NAME": keys_of(GroupConfig),
+    "agent_groups.NAME.quota": keys_of(QuotaConfig),
     "agents": keys_of(AgentsConfig),
+    "agents.guests": keys_of(GuestsConfig),
+    "agents.guests.quota": keys_of(QuotaConfig),
     "http": keys_of(HttpConfig),
     "admin": keys_of(AdminConfig),
     "journal": keys_of(JournalConfig),

@@ -35,6 +35,14 @@ _CHANGES = {
     "join": "INSERT OR IGNORE INTO member (channel, agent_id) VALUES (:channel, :agent_id)",
     "leave": "DELETE FROM member WHERE channel = :channel AND agent_id = :agent_id",
     "remove_channel": "DELETE FROM member WHERE channel = :channel",
+    "private": "INSERT OR REPLACE INTO private_channel VALUES (:channel, :created_by, :created_at)",
+    "open": "DELETE FROM private_channel WHERE channel = :channel",
+    "invite": (
+        "INSERT OR REPLACE INTO invite VALUES "
+        "(:invite_id, :secret_hash, :agent_group, :agent, :uses, :expires_at, :created_at, :created_by)"
+    ),
+    "spend_invite": "UPDATE invite SET uses = :uses WHERE invite_id = :invite_id",
+    "revoke_invite": "DELETE FROM invite WHERE invite_id = :invite_id",
 }
 _NO_GUEST = {"guest": False, "address": None, "returned": True}
 _SIZES = {
@@ -81,6 +89,8 @@ class Store(DurableTable):
             clean=clean,
             families=dict(self._all("family")),
             crashes=self._crashes(),
+            private=dict(self._all("private_channel")),
+            invites=self._all("invite", "ORDER BY created_at"),
         )
         self.recount()
         self._aging = Aging(self._last_seen())
