@@ -73,12 +73,18 @@ class AgentCommands:
         rights = sender.agent.rights if sender.agent is not None else None
         return Manager(permissions, rights) if "agents" in permissions else None
 
-    def _subject(self, event: Event, sender: Sender, permission: str = "agents") -> Agent:
+    def _subject(self, event: Event, sender: Sender) -> Agent:
         """Return the agent that a command is about: the payload's ``agent_id``, or the sender.
 
-        Another agent than the sender needs ``permission``, and may have no permission that the
-        sender lacks.
+        Another agent than the sender needs the permission `agents`, and may have no permission that
+        the sender lacks.
         """
+        agent = self._permitted(event, sender, "agents")
+        self._check_rank(agent.agent_id, sender)
+        return agent
+
+    def _permitted(self, event: Event, sender: Sender, permission: str) -> Agent:
+        """Return the agent that a command is about. Another one than the sender needs ``permission``."""
         agent_id = _named(event)
         if not self._is_own(agent_id, sender) and not self.has(sender, permission):
             raise Refusal(
@@ -89,7 +95,6 @@ class AgentCommands:
         agent = self._agents.get(agent_id)
         if agent is None:
             raise Refusal(f"no agent {agent_id!r} is registered", code=Code.NO_SUCH_AGENT)
-        self._check_rank(agent_id, sender)
         return agent
 
     def _is_own(self, agent_id: str, sender: Sender) -> bool:
@@ -204,7 +209,7 @@ class AgentCommands:
     # -- channels
 
     async def _create_channel(self, event: Event, sender: Sender) -> EventResponse:
-        agent, given = self._subject(event, sender, "channels"), Given(event)
+        agent, given = self._permitted(event, sender, "channels"), Given(event)
         channel, private = given.channel(), given.flag("private")
         await self._agents.kept(lambda: self._agents.create(channel, agent.agent_id, private=private))
         return answered(event, f"channel {channel} made", channel_id=channel, agent_id=agent.agent_id, private=private)

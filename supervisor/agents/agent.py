@@ -35,7 +35,7 @@ class Agent:
         rights: what it may do, which its group says.
         gate: its rights, if what it sends must be looked at; None: it may send everything.
         pace: what it has sent of late, if that is limited.
-        redeemed: the hash of the invite's code that registered it, and its ``last_seen`` then.
+        redeemed: of the invite that registered it: the code's hash, ``last_seen`` then, the address.
         owner: what tells this owner of the id from former and later ones, also after a restart.
     """
 
@@ -58,7 +58,7 @@ class Agent:
     rights: Rights = _UNKNOWN
     gate: Rights | None = None
     pace: Pace | None = None
-    redeemed: tuple[bytes, float] | None = None
+    redeemed: tuple[bytes, float, str | None] | None = None
     owner: str = field(init=False)
 
     def __post_init__(self) -> None:

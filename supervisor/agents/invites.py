@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -72,6 +72,7 @@ class Invites:
 
     def __init__(self) -> None:
         self._invites: dict[str, Invite] = {}
+        self._revoked: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._invites)
@@ -83,14 +84,27 @@ class Invites:
         return self._invites.get(invite_id)
 
     def put(self, invite: Invite) -> None:
-        """Keep an invite, in place of the one with its id. One without uses is forgotten."""
-        if invite.uses > 0:
-            self._invites[invite.invite_id] = invite
-        else:
-            self._invites.pop(invite.invite_id, None)
+        self._invites[invite.invite_id] = invite
+        self._revoked.discard(invite.invite_id)
 
-    def drop(self, invite_id: str) -> Invite | None:
-        return self._invites.pop(invite_id, None)
+    def revoke(self, invite_id: str) -> None:
+        self._invites.pop(invite_id, None)
+        self._revoked.add(invite_id)
+
+    def spend(self, invite: Invite) -> int:
+        """Use an invite up once, and return how many uses are left. After the last it is forgotten."""
+        left = self._invites[invite.invite_id].uses - 1
+        if left:
+            self._invites[invite.invite_id] = replace(invite, uses=left)
+        else:
+            del self._invites[invite.invite_id]
+        return left
+
+    def give_back(self, invite: Invite) -> None:
+        """Undo one `spend`, whatever else was done with the invite since then."""
+        if invite.invite_id not in self._revoked:
+            left = self._invites.get(invite.invite_id)
+            self._invites[invite.invite_id] = replace(invite, uses=1 if left is None else left.uses + 1)
 
     def with_code(self, code: str, now: float) -> Invite | None:
         """Return the invite of a code; None if there is none, or it has expired."""

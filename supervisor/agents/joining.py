@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ...ipc.errors import Code
@@ -60,8 +59,8 @@ class Admission(NamedTuple):
     Attributes:
         invite: the invite that it uses up, if it uses one.
         is_guest: whether nothing vouches for the agent.
-        is_again: whether the same invite has registered this agent before, which has not been seen
-            since: the first answer was lost.
+        is_again: whether the same invite has registered this agent before from the same address, and
+            it has not been seen since: the first answer was lost.
     """
 
     group: str | None
@@ -195,7 +194,7 @@ class Joining(Inboxes):
         made = Invite(invite_id, hash_code(code), group, agents, uses, now + expires, now, by)
         self._invites.put(made)
         self._on_change("invite", {**made.to_dict(), "secret_hash": made.secret_hash})
-        self._can_undo(lambda: self._invites.drop(invite_id))
+        self._can_undo(lambda: self._invites.revoke(invite_id))
         return made, code
 
     def _check_invite(self, group: str | None, agents: str | None, manager: Manager | None) -> None:
@@ -242,19 +241,15 @@ class Joining(Inboxes):
                 self._forget_invite(invite)
 
     def _forget_invite(self, invite: Invite) -> None:
-        self._invites.drop(invite.invite_id)
+        self._invites.revoke(invite.invite_id)
         self._on_change("revoke_invite", {"invite_id": invite.invite_id})
         self._can_undo(lambda: self._invites.put(invite))
 
     def _spend(self, invite: Invite) -> None:
         """Use an invite up once, together with the registration."""
-        left = replace(invite, uses=invite.uses - 1)
-        if not left.uses:
-            self._forget_invite(invite)
-            return
-        self._invites.put(left)
-        self._on_change("spend_invite", {"invite_id": invite.invite_id, "uses": left.uses})
-        self._can_undo(lambda: self._invites.put(invite))
+        left = self._invites.spend(invite)
+        self._on_change("spend_invite" if left else "revoke_invite", {"invite_id": invite.invite_id})
+        self._can_undo(lambda: self._invites.give_back(invite))
 
     def _invited(self, claim: Claim) -> Invite | None:
         """Return the invite that a claim brings. Raises `Refusal` if it is no good."""
@@ -383,8 +378,8 @@ def _was_invited_just_now(agent: Agent, claim: Claim) -> bool:
     """Return whether the invite of this claim registered the agent, and it was not seen since."""
     if agent.redeemed is None or not claim.invite:
         return False
-    hashed, seen = agent.redeemed
-    return agent.last_seen == seen and is_same(hashed.hex(), hash_code(claim.invite).hex())
+    hashed, seen, address = agent.redeemed
+    return agent.last_seen == seen and address == claim.address and is_same(hashed.hex(), hash_code(claim.invite).hex())
 
 
 def _no_such_group(name: str) -> Refusal:

@@ -112,8 +112,10 @@ class AgentRegistry(Joining):
         self._save(agent, packed)
         if admitted.invite is not None:
             self._spend(admitted.invite)
-        if invite:
-            agent.redeemed = hash_code(invite), agent.last_seen
+            if admitted.invite.uses == 1:  # others may have the code of one with more
+                agent.redeemed = hash_code(invite or ""), agent.last_seen, address
+        elif admitted.is_again:
+            agent.redeemed = hash_code(invite or ""), agent.last_seen, address
         self._enroll(agent)
         self._can_undo(lambda: self._put_back(agent, present))
         if present is not None:

@@ -41,7 +41,7 @@ _CHANGES = {
         "INSERT OR REPLACE INTO invite VALUES "
         "(:invite_id, :secret_hash, :agent_group, :agent, :uses, :expires_at, :created_at, :created_by)"
     ),
-    "spend_invite": "UPDATE invite SET uses = :uses WHERE invite_id = :invite_id",
+    "spend_invite": "UPDATE invite SET uses = uses - 1 WHERE invite_id = :invite_id",
     "revoke_invite": "DELETE FROM invite WHERE invite_id = :invite_id",
 }
 _NO_GUEST = {"guest": False, "address": None, "returned": True}
