@@ -682,6 +682,35 @@ def test_mistakes_in_a_mod(mistakes, text, expected):
             "digits; print one with: modvisor hash-password",
         ),
         (
+            "agent_groups: {g: {password_hash: '$argon2id$v=19$m=9000000,t=2,p=1$YWFhYWFhYWE$YWFhYWFhYWFhYWFhYWFhYQ'}}",
+            "agent_groups.g.password_hash: a check of this argon2id takes too much (at most m=1048576, t=100, p=16); "
+            "print one with: modvisor hash-password",
+        ),
+        (
+            "agent_groups: {g: {send: 'chat.*'}}",
+            "agent_groups.g.send: expected a list such as ['chat.*'], got 'chat.*'",
+        ),
+        (
+            "agent_groups: {g: {receive: [Chat]}}",
+            "agent_groups.g.receive[0]: 'Chat': expected an event name ('wiki.page.create'), a prefix ('wiki.*') or '*'",
+        ),
+        (
+            "agent_groups: {g: {quota: {events_per_second: 0}}}",
+            "agent_groups.g.quota.events_per_second: expected a number from 0.001 to 1e+09, got 0",
+        ),
+        (
+            "agents: {guests: {quota: {inbox: 5}}}",
+            "agents.guests.quota.inbox: unknown key; did you mean 'inbox_size'?",
+        ),
+        (
+            "agents: {registration: password}",
+            "agents.registration: expected one of open, group_password, invite, closed, got 'password'",
+        ),
+        (
+            "agents: {reserved: [a b]}",
+            "agents.reserved[0]: expected the id of an agent such as 'admin', or a pattern such as 'bot-*', got 'a b'",
+        ),
+        (
             "allowed_mods:",
             "allowed_mods: expected a list; write [] to allow no mod, or remove the key to allow every mod",
         ),
@@ -884,6 +913,32 @@ def test_any_data_loads_or_is_reported(data):
 
 
 # -- the example and the manual
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "agents: {registration: group_password}",
+            [
+                "agents.registration: no group in agent_groups has a password_hash, so agents register only with an invite"
+            ],
+        ),
+        ("agents: {registration: invite}", []),
+        (
+            "agents: {requires_password: true}",
+            [
+                "agents.requires_password: this is the older name of a key; write 'registration: group_password' instead",
+                "agents.requires_password: no group in agent_groups has a password_hash, so agents register only with an "
+                "invite",
+            ],
+        ),
+    ],
+)
+def test_what_is_said_of_registration_beside_the_file(load, text, expected):
+    config = load(named(text))
+    assert [f"{each.key}: {each.message}" for each in config.warnings] == expected
+    assert config.agents.registration == ("invite" if "invite" in text else "group_password")
 
 
 def test_the_bundled_example():
