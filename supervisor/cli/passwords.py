@@ -21,7 +21,7 @@ would cost guessers more, and the network, which checks what strangers send."""
 def hash_password(
     settings: Settings,
     sha256: Annotated[
-        bool, typer.Option("--sha256", help="What is typed or read is the password's SHA-256, as older files have it.")
+        bool, typer.Option("--hashed", help="What is typed or read is the password's SHA-256, as older files have it.")
     ] = False,
 ) -> None:
     """Print the hash of a group's password, for its password_hash in the network file.
@@ -49,7 +49,7 @@ def _checked_sha256(text: str) -> str:
     from ..config import is_sha256
 
     if not is_sha256(text):
-        raise CliError(ExitCode.USAGE, "--sha256: expected 64 hexadecimal digits")
+        raise CliError(ExitCode.USAGE, "--hashed: expected 64 hexadecimal digits")
     return text.lower()
 
 

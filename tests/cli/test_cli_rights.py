@@ -34,8 +34,8 @@ def test_a_network_file_takes_what_hash_password_prints(cli: Command, tmp_path: 
     assert is_of(stored, "se$ame böok")
     assert is_of(cli.json("hash-password", stdin="x")["password_hash"], "x")
     known = hashlib.sha256(b"x").hexdigest().upper()
-    assert is_of(cli.ok("hash-password", "--sha256", stdin=f"{known}\n").strip(), "x"), "without the password"
-    assert "64 hexadecimal digits" in cli("hash-password", "--sha256", stdin="x").stderr
+    assert is_of(cli.ok("hash-password", "--hashed", stdin=f"{known}\n").strip(), "x"), "without the password"
+    assert "64 hexadecimal digits" in cli("hash-password", "--hashed", stdin="x").stderr
 
 
 def test_a_plain_sha_256_works_with_a_warning(cli: Command, tmp_path: Path) -> None:
