@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .address_values import IPNetwork
     from .audience import Audience, FamilyVersion, Split, family_of
     from .audience_values import misfit, read_audience, shares_over_100
+    from .audit_model import BEST_EFFORT, NO_AUDIT, STRICT, AuditConfig
     from .effects import ORDER, Effect, changed_keys, in_force
     from .hosted import as_host_says, host_given
     from .http_model import HttpConfig
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from .network_model import AgentsConfig, GroupConfig, JournalConfig, NetworkConfig
     from .reader import Location, hint
     from .redaction import Redaction, redacted_in
+    from .tls_model import TlsConfig, bare_bind
     from .values import AUTO, absolute_path, duration
     from .versions import (
         Requirement,
@@ -66,6 +68,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         address_values="IPNetwork",
         audience="Audience FamilyVersion Split family_of",
         audience_values="misfit read_audience shares_over_100",
+        audit_model="AuditConfig BEST_EFFORT NO_AUDIT STRICT",
         effects="Effect ORDER changed_keys in_force",
         hosted="as_host_says host_given",
         http_model="HttpConfig",
@@ -79,6 +82,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         network_model="AgentsConfig GroupConfig JournalConfig NetworkConfig",
         reader="Location hint",
         redaction="Redaction redacted_in",
+        tls_model="TlsConfig bare_bind",
         values="AUTO absolute_path duration",
         versions=(
             "Requirement WrongVersion check_version matching_version newest_final_version parse_version "
