@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, Never
 
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import Event, EventResponse
 from .agents import MAX_POLL_WAIT, Agent, AgentRegistry, Refusal
+from .audit import acting
 from .config import ENTRY_KEYS, hint
 from .events import Sender
 from .operations import Operations
@@ -98,7 +100,8 @@ class SystemCommands:
         try:
             self._check_permission(event, sender, command)
             _check_keys(event, command)
-            return await command.run(event, sender)
+            with _acting(event, sender):
+                return await command.run(event, sender)
         except ModvisorError as error:
             if error.code in (Code.FORBIDDEN, Code.UNAUTHENTICATED, Code.TOO_MANY):
                 self._network.note_refused(event, str(error), error.code, sender.address)
@@ -407,6 +410,15 @@ def _who(sender: Sender, event: Event) -> str:
     if sender.mod is not None:
         return f"mod {sender.mod.mod_id}"
     return f"agent {sender.agent.agent_id!r}" if sender.agent is not None else str(event.source_id)
+
+
+def _acting(event: Event, sender: Sender) -> AbstractContextManager[None]:
+    """Name the sender for the audit. What is trusted is done by whoever sends it, such as an operator."""
+    if sender.mod is not None:
+        return acting(f"mod:{sender.mod.mod_id}")
+    if sender.trusted:
+        return nullcontext()
+    return acting(str(event.source_id) if sender.agent is None else f"agent:{sender.agent.agent_id}", sender.address)
 
 
 def _answer(event: Event, message: str, **data: Any) -> EventResponse:

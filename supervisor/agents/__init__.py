@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .delivery import MAX_POLL_WAIT
     from .guesses import Guesses
     from .mirrors import Mirror
+    from .operators import OperatorToken, OperatorTokens, Scope
     from .refusal import Refusal
     from .refusals import RefusalLog
     from .registry import AgentRegistry
@@ -25,6 +26,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         delivery="MAX_POLL_WAIT",
         guesses="Guesses",
         mirrors="Mirror",
+        operators="OperatorToken OperatorTokens Scope",
         refusal="Refusal",
         refusals="RefusalLog",
         registry="AgentRegistry",

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...ipc.errors import Code, ModvisorError
 from ...ipc.event import Event
-from ..agents import Agent
+from ..agents import Agent, OperatorToken
 from .deaths import Record
 
 
@@ -159,6 +159,7 @@ class LastRun:
         quarantines: by mod id.
         families: the promotions of each family, by name, as plain data.
         crashes: crash reports by mod id, as plain data, the oldest first.
+        audit_head: number and seal of the newest record of the audit; None: there was none.
         clean: the last run closed the journal, or there was no last run.
     """
 
@@ -169,3 +170,5 @@ class LastRun:
     clean: bool = True
     families: dict[str, dict[str, Any]] = field(default_factory=dict)
     crashes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    tokens: list[OperatorToken] = field(default_factory=list)
+    audit_head: tuple[int, bytes] | None = None
