@@ -177,7 +177,7 @@ class AgentNetwork(Operations):
         await self._note_deaths(parts.journal)
         await parts.audit.open(kept.audit_head)
         parts.tokens = OperatorTokens(kept.tokens)
-        parts.agents.restore(kept.agents, kept.channels)
+        parts.agents.restore(kept.agents, kept.channels, kept.private, kept.invites)
         parts.records.restore(kept)
         await anyio.to_thread.run_sync(parts.enforcement.open)
         parts.tasks.start_soon(parts.enforcement.run, name="enforcement")

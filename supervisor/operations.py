@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,11 +18,10 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from ..ipc.address import AGENT, BROADCAST, Address
+from ..ipc.address import AGENT
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import Event, EventResponse
-from .audit import Actor
-from .audited import Audited
+from .agent_operations import AgentOperations, not_running
 from .config import ModConfig, NetworkConfig, changed_keys, in_force, load_config, mod_config
 from .events import DeadLetters
 from .fleet import Changes, apply_changes
@@ -32,7 +30,7 @@ from .sources import HOW_TO_INSTALL, can_watch
 logger = logging.getLogger("modvisor.network")
 
 
-class Operations(Audited):
+class Operations(AgentOperations):
     """The requests that a network takes.
 
     A request that fails is a response with ``success=False``, never an exception. Methods that do
@@ -74,7 +72,7 @@ class Operations(Audited):
                 which saves a copy; nobody else may hold its data then.
         """
         if self._parts is None or self._closing:
-            return _not_running(event)
+            return not_running(event)
         return await self._parts.gateway.from_outside(event, address, keep=keep)
 
     async def poll_events(self, agent_id: str, *, wait: float = 0.0, limit: int | None = None) -> list[Event]:
@@ -124,7 +122,7 @@ class Operations(Audited):
                 ``paths``, ``env``, ``limits`` …
         """
         if (parts := self._parts) is None:
-            return _not_running()
+            return not_running()
         try:
             mod = self._entry(mod_path, mod_id=mod_id, config=config, **more)
         except ModvisorError as error:
@@ -143,7 +141,7 @@ class Operations(Audited):
                 (``needed``).
         """
         if (parts := self._parts) is None:
-            return _not_running()
+            return not_running()
         unload = partial(parts.loading.unload, mod, timeout, cascade=cascade)
         return await self._recorded("mod.unload", mod, unload, cascade=cascade)
 
@@ -166,7 +164,7 @@ class Operations(Audited):
             config: the new free-form part of the mod's config, if it changes.
         """
         if (parts := self._parts) is None:
-            return _not_running()
+            return not_running()
         reload = partial(parts.commands.reload, mod, config, mod_path)
         return await self._recorded("mod.reload", mod, reload, mod_path=mod_path, config=config is not None)
 
@@ -176,7 +174,7 @@ class Operations(Audited):
         It brings back a mod that is quarantined, has failed or has ended.
         """
         if (parts := self._parts) is None:
-            return _not_running()
+            return not_running()
         return await self._recorded("mod.restart", mod, lambda: parts.commands.restart(mod))
 
     async def swap_mod(
@@ -201,7 +199,7 @@ class Operations(Audited):
             alias: let the old id name the new mod.
         """
         if (parts := self._parts) is None:
-            return _not_running()
+            return not_running()
         try:
             wanted = self._entry(mod_path, mod_id=mod_id, config=config, **more)
         except ModvisorError as error:
@@ -241,7 +239,7 @@ class Operations(Audited):
                 another one.
         """
         if (parts := self._parts) is None:
-            return _not_running()
+            return not_running()
         audience: dict[str, Any] = {"percent": percent, "groups": groups, "agents": agents}
         change = partial(parts.families.set_audience, mod, everyone=everyone, **audience)
         return await self._recorded("mod.audience", mod, change, everyone=everyone, **audience)
@@ -253,7 +251,7 @@ class Operations(Audited):
         that `rollback_mod` can take back), versions (each with reaches, share of the events,
         latencies).
         """
-        return _not_running() if self._parts is None else self._parts.families.show(mod)
+        return not_running() if self._parts is None else self._parts.families.show(mod)
 
     async def promote_mod(self, mod: str) -> EventResponse:
         """Give a version the events of every source at once.
@@ -261,109 +259,14 @@ class Operations(Audited):
         The other versions stay loaded without events.
         """
         if (parts := self._parts) is None:
-            return _not_running()
+            return not_running()
         return await self._recorded("mod.promote", mod, lambda: parts.families.promote(mod))
 
     async def rollback_mod(self, mod: str) -> EventResponse:
         """Take back the newest promotion of a family (by its name, or a mod's id or path)."""
         if (parts := self._parts) is None:
-            return _not_running()
+            return not_running()
         return await self._recorded("mod.rollback", mod, lambda: parts.families.rollback(mod))
-
-    # -- agents
-
-    async def register_agent(
-        self, agent_id: str, metadata: dict[str, Any] | None = None, *, group: str | None = None
-    ) -> EventResponse:
-        """Register an agent from inside.
-
-        ``data``: agent_id, secret, assigned_group, network_name, network_id.
-        """
-        try:
-            return await self.add_agent(agent_id, metadata or {}, group=group, trusted=True)
-        except ModvisorError as error:
-            return EventResponse.failure(error.code, str(error))
-
-    async def unregister_agent(self, agent_id: str) -> EventResponse:
-        """Forget an agent."""
-        if self._parts is None:
-            return _not_running()
-        try:
-            return await self.remove_agent(agent_id, "unregistered")
-        except ModvisorError as error:
-            return EventResponse.failure(error.code, str(error))
-
-    async def add_agent(self, agent_id: str, metadata: dict[str, Any], **how: Any) -> EventResponse:
-        """Register an agent (see `AgentRegistry.register`), on disk too, and tell the mods.
-
-        Raises `ModvisorError`.
-        """
-        parts = self._running()
-        gives_password = how.get("password_hash") is not None
-        if gives_password:
-            parts.audit.check()
-        agent, secret = await parts.agents.kept(lambda: parts.agents.register(agent_id, metadata, **how))
-        parts.gateway.notify_mods(
-            Event("system.notification.register_agent", "system:system",
-                  payload={"agent_id": agent_id, "metadata": metadata, "group": agent.group})
-        )  # fmt: skip
-        if gives_password:
-            by = Actor(f"{AGENT}:{agent_id}", how.get("address"))
-            self.audit_note("agent.login", on=agent_id, detail={"group": agent.group}, by=by)
-        data = {
-            "agent_id": agent_id,
-            "secret": secret,
-            "assigned_group": agent.group,
-            "network_name": self.config.name,
-            "network_id": self.config.network_id,
-        }
-        return EventResponse(True, f"agent {agent_id} registered", data)
-
-    async def kick_agent(self, agent_id: str, by: str) -> EventResponse:
-        """Unregister an agent, keep its id away for `agents.kick_cooldown`, and tell all agents.
-
-        Raises `ModvisorError`.
-
-        Args:
-            by: who kicked it, for the agents.
-        """
-        agents = self._running().agents
-        agent = agents.get(agent_id)
-        remove = partial(self.remove_agent, agent_id, "kicked")
-        response = await self.audited("agent.kick", on=agent_id, do=remove)
-        if response.success and agent is not None:
-            data = {"target_agent_id": agent_id, "kicked_by": by, "target_group": agent.group}
-            told = {**data, "reason": "kicked by an administrator", "timestamp": int(time.time())}
-            event = Event("system.agent_kicked", "system:system", f"{AGENT}:{BROADCAST}", told)
-            agents.deliver(event, Address(AGENT, BROADCAST))
-            response.data = data
-        return response
-
-    async def remove_agent(self, agent_id: str, reason: str) -> EventResponse:
-        """Unregister an agent, on disk too, and tell the mods.
-
-        Raises `ModvisorError`.
-
-        Args:
-            reason: unregistered, expired or kicked.
-        """
-        parts = self._running()
-        remove = parts.agents.kick if reason == "kicked" else parts.agents.unregister
-        if await parts.agents.kept(lambda: remove(agent_id)) is None:
-            return EventResponse.failure(Code.NO_SUCH_AGENT, f"no agent {agent_id!r} is registered")
-        payload = {"agent_id": agent_id, "reason": reason}
-        parts.gateway.notify_mods(Event("system.notification.unregister_agent", "system:system", payload=payload))
-        return EventResponse(True, f"agent {agent_id} {reason}", {"agent_id": agent_id})
-
-    def authenticate(self, agent_id: str, secret: str | None) -> bool:
-        """Whether ``secret`` is the secret of this agent."""
-        return self._parts is not None and self._parts.agents.authenticate(agent_id, secret) is not None
-
-    def is_member(self, agent_id: str) -> bool:
-        """Whether the agent has joined a group that has a password."""
-        agent = self._parts.agents.get(agent_id) if self._parts is not None else None
-        group = self.config.agent_groups.get(agent.group) if agent is not None and agent.group else None
-        return group is not None and group.password_hash is not None
 
     # -- the network as a whole
 
@@ -433,12 +336,5 @@ def _bad_entry(mod_path: str, error: ModvisorError) -> EventResponse:
     return EventResponse.failure(error.code, f"{mod_path}: {error}", mod_path=mod_path)
 
 
-def _not_running(event: Event | None = None) -> EventResponse:
-    text = "the network is not running (not initialized yet, or shutting down)"
-    response = EventResponse.failure(Code.NOT_RUNNING, text)
-    response.event_name = event.event_name if event is not None else None
-    return response
-
-
 async def _refused(event: Event) -> EventResponse:
-    return _not_running(event)
+    return not_running(event)

@@ -6,8 +6,13 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..config import AgentsConfig
 from .inbox import Inbox, Losses
+from .pace import Pace
+from .rights import Rights
 from .subscriptions import Subscription
+
+_UNKNOWN = Rights(AgentsConfig())  # until the agent is enrolled
 
 
 @dataclass(slots=True)
@@ -27,6 +32,10 @@ class Agent:
         is_guest: whether nobody vouches for it, see `guests`.
         address: the name under which a guest's address is counted; None: it is not counted.
         has_returned: whether it has sent a request since its registration.
+        rights: what it may do, which its group says.
+        gate: its rights, if what it sends must be looked at; None: it may send everything.
+        pace: what it has sent of late, if that is limited.
+        redeemed: of the invite that registered it: the code's hash, ``last_seen`` then, the address.
         owner: what tells this owner of the id from former and later ones, also after a restart.
     """
 
@@ -46,6 +55,10 @@ class Agent:
     is_guest: bool = False
     address: str | None = None
     has_returned: bool = True
+    rights: Rights = _UNKNOWN
+    gate: Rights | None = None
+    pace: Pace | None = None
+    redeemed: tuple[bytes, float, str | None] | None = None
     owner: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -54,11 +67,16 @@ class Agent:
     def _name_owner(self) -> None:
         self.owner = f"agent:{self.agent_id} {self.registered_at!r}"
 
+    def use(self, rights: Rights) -> None:
+        """Have these rights from now on."""
+        self.rights = rights
+        self.gate = rights if rights.is_gated else None
+
     def take_over(self, present: Agent) -> None:
         """Go on as ``present``, the same agent: keep what waits for it."""
         self.registered_at = present.registered_at
         self._name_owner()
         self.inbox, self.subscriptions = present.inbox, present.subscriptions
-        self.dropped, self.losses = present.dropped, present.losses
+        self.dropped, self.losses, self.pace = present.dropped, present.losses, present.pace
         self.is_guest = self.is_guest and present.is_guest
         self.address, self.has_returned = present.address if self.is_guest else None, True

@@ -25,6 +25,8 @@ class Effect(StrEnum):
 
 TOP = "the file"
 
+_QUOTA = "events_per_second bytes_per_second subscriptions inbox_size inbox_bytes"
+
 _TABLE: Mapping[str, Mapping[Effect, str]] = {
     TOP: {Effect.NOW: "allowed_mods redact"},
     "network": {
@@ -54,14 +56,20 @@ _TABLE: Mapping[str, Mapping[Effect, str]] = {
     "mods[].restart": {
         Effect.MODS: "policy max_restarts window first_delay max_delay healthy_after probe_after",
     },
-    "agent_groups.NAME": {Effect.NOW: "permissions password_hash description metadata"},
+    "agent_groups.NAME": {
+        Effect.NOW: "permissions password_hash description metadata send receive directory may_register"
+    },
+    "agent_groups.NAME.quota": {Effect.NOW: _QUOTA},
     "agents": {
         Effect.NOW: (
             "inbox_size inbox_policy expire_after max_agents max_channels channels_per_agent default_group requires_password "
             "inbox_bytes metadata_bytes guest_share guests_per_address guest_inbox_bytes guest_return kick_cooldown "
-            "wrong_passwords password_delay password_delay_max subscriptions patterns all_patterns"
+            "wrong_passwords password_delay password_delay_max subscriptions patterns all_patterns registration "
+            "reserved directory password_queue max_invites"
         ),
     },
+    "agents.guests": {Effect.NOW: "send receive directory"},
+    "agents.guests.quota": {Effect.NOW: _QUOTA},
     "http": {
         Effect.NOW: (
             "trusted_proxies trusted_addresses hosts origins connections connections_per_address connections_per_agent "

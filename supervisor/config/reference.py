@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from .agents_model import AgentsConfig, GroupConfig, GuestsConfig, QuotaConfig
 from .audience import Audience
 from .audit_model import AuditConfig
 from .effects import Effect, names_by_effect
@@ -18,7 +19,7 @@ from .mod_entry import ENTRY_KEYS
 from .mod_file import MOD_FILE_READERS
 from .mod_model import LimitsConfig, RestartConfig
 from .network_file import TOP_KEYS
-from .network_model import AdminConfig, AgentsConfig, GroupConfig, JournalConfig, LogConfig, NetworkConfig
+from .network_model import AdminConfig, JournalConfig, LogConfig, NetworkConfig
 from .tls_model import TlsConfig
 
 TABLES: dict[str, dict[str, ConfigKey]] = {
@@ -31,7 +32,10 @@ TABLES: dict[str, dict[str, ConfigKey]] = {
     "mods[].limits": keys_of(LimitsConfig),
     "mods[].restart": keys_of(RestartConfig),
     "agent_groups.NAME": keys_of(GroupConfig),
+    "agent_groups.NAME.quota": keys_of(QuotaConfig),
     "agents": keys_of(AgentsConfig),
+    "agents.guests": keys_of(GuestsConfig),
+    "agents.guests.quota": keys_of(QuotaConfig),
     "http": keys_of(HttpConfig),
     "admin": keys_of(AdminConfig),
     "journal": keys_of(JournalConfig),

@@ -101,7 +101,7 @@ class AgentsApi:
         data = self._network.health()
         agent_id, secret = credentials(asked)
         if agent_id is not None and self._knows(asked, agent_id, secret):
-            data["agents"] = self._network.agent_directory()
+            data["agents"] = self._network.agents_known_to(agent_id)
         return to_json({"success": True, "status": "healthy", "data": data})
 
     async def register(self, request: Request) -> Response:

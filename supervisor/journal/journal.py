@@ -173,7 +173,7 @@ class Journal:
         """Keep a change of agents or channels.
 
         Args:
-            kind: register, unregister, join, leave, remove_channel, token or revoke_token.
+            kind: register, unregister, join, leave, private, invite … (`store` has them all).
             data: its parameters, with ``metadata`` packed.
         """
         self._queue(kind, lambda store: store.change(kind, data))

@@ -16,7 +16,7 @@ from ...ipc.address import check_agent_id, is_mod_path, parse_address
 from ...ipc.errors import ModvisorError
 from ...ipc.event import Event, EventResponse
 from ...ipc.messages import unpack
-from ..agents import Agent, OperatorToken, Scope
+from ..agents import Agent, Invite, OperatorToken, Scope
 from .deaths import Record
 from .records import Checkpoint, DeadLetter, DurableEvent, KeptMod, LetterHead, Quarantine
 
@@ -60,6 +60,21 @@ def member(row: Row) -> tuple[str, str]:
     _raised_by(parse_address, f"channel:{channel}")
     _raised_by(check_agent_id, agent_id)
     return channel, agent_id
+
+
+def private_channel(row: Row) -> tuple[str, str | None]:
+    """Return the channel, and the id of the agent that made it."""
+    _check(row, channel=_text, created_by=_text_or_none)
+    channel, created_by = row
+    _raised_by(parse_address, f"channel:{channel}")
+    return channel, created_by
+
+
+def invite(row: Row) -> Invite:
+    _check(row, invite_id=_text, secret_hash=_bytes, agent_group=_text_or_none, agents=_text_or_none, uses=_attempts,
+           expires_at=_time, created_at=_time, created_by=_text)  # fmt: skip
+    invite_id, secret_hash, group, agents, uses, expires_at, created_at, created_by = row
+    return Invite(invite_id, secret_hash, group, agents, uses, float(expires_at), float(created_at), created_by)
 
 
 def kept_mod(row: Row) -> KeptMod:
@@ -177,6 +192,13 @@ TABLES = {
         "agent_id, metadata, agent_group, secret_hash, registered_at, guest, address, returned", agent,
     ),
     "member": Table("channel member", "channel members", "agent_id", "channel, agent_id", member),
+    "private_channel": Table(
+        "private channel", "private channels", "channel", "channel, created_by", private_channel
+    ),
+    "invite": Table(
+        "invite", "invites", "invite_id",
+        "invite_id, secret_hash, agent_group, agents, uses, expires_at, created_at, created_by", invite,
+    ),
     "mod": Table("loaded mod", "loaded mods", "mod_id", "mod_id, path, spec, position, loaded_at", kept_mod),
     "quarantine": Table(
         "quarantine", "quarantines", "mod_id", "mod_id, path, reason, at, fingerprint", quarantine

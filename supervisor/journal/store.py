@@ -39,6 +39,14 @@ _CHANGES = {
         "INSERT OR REPLACE INTO token VALUES (:name, :secret_hash, :scope, :created_at, :created_by, :expires_at)"
     ),
     "revoke_token": "DELETE FROM token WHERE name = :name",
+    "private": "INSERT OR REPLACE INTO private_channel VALUES (:channel, :created_by, :created_at)",
+    "open": "DELETE FROM private_channel WHERE channel = :channel",
+    "invite": (
+        "INSERT OR REPLACE INTO invite VALUES "
+        "(:invite_id, :secret_hash, :agent_group, :agent, :uses, :expires_at, :created_at, :created_by)"
+    ),
+    "spend_invite": "UPDATE invite SET uses = uses - 1 WHERE invite_id = :invite_id",
+    "revoke_invite": "DELETE FROM invite WHERE invite_id = :invite_id",
 }
 _NO_GUEST = {"guest": False, "address": None, "returned": True}
 _SIZES = {
@@ -87,6 +95,8 @@ class Store(DurableTable):
             crashes=self._crashes(),
             tokens=self._all("token", "ORDER BY created_at, name"),
             audit_head=next(iter(self._all("audit_head")), None),
+            private=dict(self._all("private_channel")),
+            invites=self._all("invite", "ORDER BY created_at"),
         )
         self.recount()
         self._aging = Aging(self._last_seen())

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from argon2.low_level import Type, verify_secret
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -683,8 +684,8 @@ def test_mistakes_in_a_mod(mistakes, text, expected):
         ),
         (
             "agent_groups: {g: {password_hash: s3cret}}",
-            "agent_groups.g.password_hash: expected the SHA-256 of the password, 64 hexadecimal digits; "
-            "print it with: printf %s PASSWORD | sha256sum",
+            "agent_groups.g.password_hash: expected argon2id ('$argon2id$v=19$…') or a SHA-256 of 64 hexadecimal "
+            "digits; print one with: modvisor hash-password",
         ),
         (
             "allowed_mods:",
@@ -897,8 +898,11 @@ def test_the_bundled_example():
     assert [mod.path for mod in config.mods] == [
         f"modvisor.mods.workspace.{name}" for name in ("wiki", "project", "messaging", "analytics")
     ]
-    secret = hashlib.sha256(b"change-me").hexdigest()
-    assert config.agent_groups == {"admins": GroupConfig("admins", PERMISSIONS, secret)}
+    (admins,) = config.agent_groups.values()
+    assert (admins.name, admins.permissions, config.warnings) == ("admins", PERMISSIONS, ())
+    assert verify_secret(
+        (admins.password_hash or "").encode(), hashlib.sha256(b"change-me").hexdigest().encode(), Type.ID
+    )
     assert config.allowed_mods == ("modvisor.mods.*", "./*")
 
 

@@ -20,6 +20,10 @@ from modvisor.supervisor.config.yaml_source import ConfigError
 
 HASH = hashlib.sha256(b"a long password").hexdigest()
 WIKI = "openagents.mods.workspace.wiki"
+PLAIN = (
+    "this is a plain SHA-256, from which a password can be guessed fast; replace it by what 'modvisor hash-password' "
+    "prints for the same password"
+)
 SMALLEST = "network: {name: Team, mode: centralized}\n"
 
 FILE = f"""
@@ -120,7 +124,7 @@ def test_a_network_that_requires_passwords_takes_no_agent_without_one(load) -> N
     config = load(
         f"network: {{name: T, mode: centralized, requires_password: true, agent_groups: {{a: {{password_hash: {HASH}}}}}}}"
     )
-    assert config.agents.requires_password
+    assert config.agents.registration == "group_password"
     assert config.agents.default_group is None
 
 
@@ -131,6 +135,8 @@ def test_what_has_no_counterpart_is_told_with_its_line(load) -> None:
         "7: network.transports[0]: the transport grpc is ignored: agents reach modvisor over HTTP",
         "26: log_level: is ignored: say 'modvisor run --log-level debug'",
         "2: network: ignored, because modvisor has nothing like it: encryption_enabled, max_connections",
+        f"14: network.agent_groups.admin.password_hash: {PLAIN}",
+        f"17: network.agent_groups.users.password_hash: {PLAIN}",
     ]
 
 
