@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ..ipc.errors import Code
 from ..ipc.event import Event, EventResponse
 from .agents import (
@@ -125,7 +127,10 @@ class AgentCommands:
 
     async def _unregister(self, event: Event, sender: Sender) -> EventResponse:
         agent = self._subject(event, sender)
-        return await self._network.remove_agent(agent.agent_id, "unregistered")
+        remove = partial(self._network.remove_agent, agent.agent_id, "unregistered")
+        if sender.agent is agent:
+            return await remove()
+        return await self._network.audited("agent.remove", on=agent.agent_id, do=remove)
 
     async def _kick(self, event: Event, sender: Sender) -> EventResponse:
         target = Given(event).text("target_agent_id")
@@ -242,7 +247,8 @@ class AgentCommands:
 
     async def _remove_channel(self, event: Event, sender: Sender) -> EventResponse:
         channel = Given(event).channel()
-        await self._agents.kept(lambda: self._agents.remove_channel(channel))
+        remove = partial(self._agents.kept, lambda: self._agents.remove_channel(channel))
+        await self._network.audited("channel.remove", on=channel, do=remove)
         return answered(event, f"channel {channel} removed", channel_id=channel)
 
     async def _list_channels(self, event: Event, sender: Sender) -> EventResponse:

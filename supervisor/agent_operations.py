@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 from ..ipc.address import AGENT, BROADCAST, Address
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import Event, EventResponse
 from .agents import Manager, known_by, known_to
+from .audit import Actor
+from .audited import Audited
 from .fleet import agent_directory
-from .inspection import Inspection
 
 DAY = 86400.0
 
 
-class AgentOperations(Inspection):
+class AgentOperations(Audited):
     """The requests about agents that a network takes; see `Operations`."""
 
     async def register_agent(
@@ -48,12 +50,19 @@ class AgentOperations(Inspection):
         """
         agents = (parts := self._running()).agents
         given = how.get("group"), how.get("password_hash"), how.get("address")
+        gives_password = how.get("password_hash") is not None
+        if gives_password:
+            parts.audit.check()
         proved = await agents.prove(agent_id, *given)
         agent, secret = await agents.kept(lambda: agents.register(agent_id, metadata, proved=proved, **how))
         parts.gateway.notify_mods(
             Event("system.notification.register_agent", "system:system",
                   payload={"agent_id": agent_id, "metadata": metadata, "group": agent.group})
         )  # fmt: skip
+        if gives_password or how.get("invite") is not None:
+            by = Actor(f"{AGENT}:{agent_id}", how.get("address"))
+            detail = {"group": agent.group, "by": "password" if gives_password else "invite"}
+            self.audit_note("agent.login", on=agent_id, detail=detail, by=by)
         data = {
             "agent_id": agent_id,
             "secret": secret,
@@ -74,7 +83,8 @@ class AgentOperations(Inspection):
         agents = self._running().agents
         agent = agents.get(agent_id)
         told_to = None if agent is None else known_by(agent, agents)
-        response = await self.remove_agent(agent_id, "kicked")
+        remove = partial(self.remove_agent, agent_id, "kicked")
+        response = await self.audited("agent.kick", on=agent_id, do=remove)
         if response.success and agent is not None:
             data = {"target_agent_id": agent_id, "kicked_by": by, "target_group": agent.group}
             told = {**data, "reason": "kicked by an administrator", "timestamp": int(time.time())}
@@ -147,7 +157,10 @@ class AgentOperations(Inspection):
         how = {"group": group, "agents": agent, "uses": uses, "expires": expires, "by": by, "manager": manager}
         try:
             agents = self._running().agents
-            invite, code = await agents.kept(lambda: agents.invite(**how))
+            detail = {"group": group, "agent": agent, "uses": uses, "expires": expires}
+            invite, code = await self.audited(
+                "invite.create", do=lambda: agents.kept(lambda: agents.invite(**how)), detail=detail
+            )
         except ModvisorError as error:
             return EventResponse.failure(error.code, str(error))
         return EventResponse(True, f"invite {invite.invite_id} made", {"invite": code, **invite.to_dict()})
@@ -160,7 +173,9 @@ class AgentOperations(Inspection):
         """Take an invite back. ``data``: invite_id."""
         try:
             agents = self._running().agents
-            await agents.kept(lambda: agents.revoke_invite(invite_id, manager))
+            await self.audited(
+                "invite.revoke", on=invite_id, do=lambda: agents.kept(lambda: agents.revoke_invite(invite_id, manager))
+            )
         except ModvisorError as error:
             return EventResponse.failure(error.code, str(error))
         return EventResponse(True, f"invite {invite_id} revoked", {"invite_id": invite_id})

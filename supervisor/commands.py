@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager, nullcontext
 
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import Event, EventResponse
 from .agent_commands import AgentCommands
 from .agents import AgentRegistry, Refusal
+from .audit import acting
 from .command import EVERY, Command, Given, answered, check_keys, failure, once, short_name, who_is
 from .config import ENTRY_KEYS
 from .events import Sender
@@ -54,7 +56,8 @@ class SystemCommands:
         try:
             self._check_permission(event, sender, command)
             check_keys(event, command)
-            return await command.run(event, sender)
+            with _acting(event, sender):
+                return await command.run(event, sender)
         except ModvisorError as error:
             if error.code in (Code.FORBIDDEN, Code.UNAUTHENTICATED, Code.TOO_MANY):
                 self._network.note_refused(event, str(error), error.code, sender.address)
@@ -151,3 +154,12 @@ class SystemCommands:
     async def _list_available(self, event: Event, sender: Sender) -> EventResponse:
         mods = await self._network.available_mods()
         return answered(event, f"{len(mods)} mods could be loaded", mods=mods)
+
+
+def _acting(event: Event, sender: Sender) -> AbstractContextManager[None]:
+    """Name the sender for the audit. What is trusted is done by whoever sends it, such as an operator."""
+    if sender.mod is not None:
+        return acting(f"mod:{sender.mod.mod_id}")
+    if sender.trusted:
+        return nullcontext()
+    return acting(str(event.source_id) if sender.agent is None else f"agent:{sender.agent.agent_id}", sender.address)

@@ -22,8 +22,7 @@ from ..ipc.address import AGENT
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import Event, EventResponse
 from .agent_operations import AgentOperations, not_running
-from .agents import RefusalLog
-from .config import ModConfig, NetworkConfig, in_force, load_config, mod_config
+from .config import ModConfig, NetworkConfig, changed_keys, in_force, load_config, mod_config
 from .events import DeadLetters
 from .fleet import Changes, apply_changes
 from .sources import HOW_TO_INSTALL, can_watch
@@ -45,7 +44,6 @@ class Operations(AgentOperations):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config)
         self._closing = False  # events in flight finish, new events are refused
-        self.refusals = RefusalLog()
         self._stop_requested: asyncio.Event | None = None
         self._reconfiguring = anyio.Lock()
         self.read_file: Callable[[], NetworkConfig] | None = None
@@ -123,13 +121,14 @@ class Operations(AgentOperations):
             more: other keys of a mod's entry in the network file: ``version``, ``python``,
                 ``paths``, ``env``, ``limits`` …
         """
-        if self._parts is None:
+        if (parts := self._parts) is None:
             return not_running()
         try:
             mod = self._entry(mod_path, mod_id=mod_id, config=config, **more)
         except ModvisorError as error:
             return _bad_entry(mod_path, error)
-        return await self._parts.loading.load(mod)
+        detail = {"mod_path": mod_path, "version": more.get("version"), "keys": sorted(more)}
+        return await self._recorded("mod.load", mod.mod_id, lambda: parts.loading.load(mod), **detail)
 
     async def unload_mod(self, mod: str, *, timeout: float | None = None, cascade: bool = False) -> EventResponse:
         """Drain a mod (by id or path) and end its worker.
@@ -141,9 +140,10 @@ class Operations(AgentOperations):
             cascade: unload the mods that need it first. Without it, a mod that is needed is refused
                 (``needed``).
         """
-        if self._parts is None:
+        if (parts := self._parts) is None:
             return not_running()
-        return await self._parts.loading.unload(mod, timeout, cascade=cascade)
+        unload = partial(parts.loading.unload, mod, timeout, cascade=cascade)
+        return await self._recorded("mod.unload", mod, unload, cascade=cascade)
 
     async def reload_mod(
         self, mod: str, mod_path: str | None = None, config: dict[str, Any] | None = None
@@ -163,14 +163,19 @@ class Operations(AgentOperations):
             mod_path: the new place of the code, if it changes.
             config: the new free-form part of the mod's config, if it changes.
         """
-        return not_running() if self._parts is None else await self._parts.commands.reload(mod, config, mod_path)
+        if (parts := self._parts) is None:
+            return not_running()
+        reload = partial(parts.commands.reload, mod, config, mod_path)
+        return await self._recorded("mod.reload", mod, reload, mod_path=mod_path, config=config is not None)
 
     async def restart_mod(self, mod: str) -> EventResponse:
         """Start a new incarnation of the version that was last ready.
 
         It brings back a mod that is quarantined, has failed or has ended.
         """
-        return not_running() if self._parts is None else await self._parts.commands.restart(mod)
+        if (parts := self._parts) is None:
+            return not_running()
+        return await self._recorded("mod.restart", mod, lambda: parts.commands.restart(mod))
 
     async def swap_mod(
         self,
@@ -193,13 +198,14 @@ class Operations(AgentOperations):
             mod_id: the new mod's id; the last part of ``mod_path`` if left out.
             alias: let the old id name the new mod.
         """
-        if self._parts is None:
+        if (parts := self._parts) is None:
             return not_running()
         try:
             wanted = self._entry(mod_path, mod_id=mod_id, config=config, **more)
         except ModvisorError as error:
             return _bad_entry(mod_path, error)
-        return await self._parts.commands.swap(mod, wanted, alias=alias)
+        detail = {"mod_path": mod_path, "mod_id": wanted.mod_id, "version": more.get("version"), "keys": sorted(more)}
+        return await self._recorded("mod.swap", mod, lambda: parts.commands.swap(mod, wanted, alias=alias), **detail)
 
     def _entry(self, mod_path: str, **asked: Any) -> ModConfig:
         mod = mod_config(mod_path, base_dir=self.config.base_dir, **asked)
@@ -232,10 +238,11 @@ class Operations(AgentOperations):
             everyone: remove the mod's own audience: it becomes the default version, unless there is
                 another one.
         """
-        if self._parts is None:
+        if (parts := self._parts) is None:
             return not_running()
-        audience = {"percent": percent, "groups": groups, "agents": agents}
-        return await self._parts.families.set_audience(mod, everyone=everyone, **audience)
+        audience: dict[str, Any] = {"percent": percent, "groups": groups, "agents": agents}
+        change = partial(parts.families.set_audience, mod, everyone=everyone, **audience)
+        return await self._recorded("mod.audience", mod, change, everyone=everyone, **audience)
 
     def get_audience(self, mod: str) -> EventResponse:
         """Describe the family of a mod (by the family's name, or a mod's id or path).
@@ -251,23 +258,15 @@ class Operations(AgentOperations):
 
         The other versions stay loaded without events.
         """
-        return not_running() if self._parts is None else await self._parts.families.promote(mod)
+        if (parts := self._parts) is None:
+            return not_running()
+        return await self._recorded("mod.promote", mod, lambda: parts.families.promote(mod))
 
     async def rollback_mod(self, mod: str) -> EventResponse:
         """Take back the newest promotion of a family (by its name, or a mod's id or path)."""
-        return not_running() if self._parts is None else await self._parts.families.rollback(mod)
-
-    # -- what was refused
-
-    def note_refused(self, event: Event, why: str, code: str = Code.FORBIDDEN, address: str | None = None) -> None:
-        """Count and log an event that its sender was not allowed to send."""
-        self.counters.refused += 1
-        self.refusals.note_event(event, why, code, address)
-
-    def note_refusal(self, kind: str, who: str, text: str) -> None:
-        """Count and log a request that was refused; see `RefusalLog.note`."""
-        self.counters.refused += 1
-        self.refusals.note(kind, who, text)
+        if (parts := self._parts) is None:
+            return not_running()
+        return await self._recorded("mod.rollback", mod, lambda: parts.families.rollback(mod))
 
     # -- the network as a whole
 
@@ -284,7 +283,8 @@ class Operations(AgentOperations):
         Raises:
             ModvisorError: not_running, or why the copy could not be written.
         """
-        return await self._running().journal.backup(Path(target))
+        copy = partial(self._running().journal.backup, Path(target))
+        return await self.audited("network.backup", on=str(target), do=copy)
 
     async def reconfigure(self, config: NetworkConfig) -> Changes:
         """Apply a changed network file: unload removed mods, reload changed mods, load new mods.
@@ -295,7 +295,7 @@ class Operations(AgentOperations):
             ModvisorError: not_running.
         """
         async with self._reconfiguring:
-            return await self._reconfigure(config)
+            return await self._reconfigured(config)
 
     async def read_file_again(self) -> Changes:
         """Read the network file again, with the options of this run, and apply it.
@@ -310,7 +310,14 @@ class Operations(AgentOperations):
             raise ModvisorError(text, code=Code.CONFLICT)
         async with self._reconfiguring:
             read = self.read_file or partial(load_config, file)
-            return await self._reconfigure(await anyio.to_thread.run_sync(read))
+            return await self._reconfigured(await anyio.to_thread.run_sync(read))
+
+    async def _reconfigured(self, config: NetworkConfig) -> Changes:
+        """Apply a configuration, and record it as its own `audit.mode` says."""
+        changed = [key.name for key in changed_keys(self.config, config)]
+        reconfigure = partial(self._reconfigure, config)
+        detail = {"keys": changed, "file": None if config.file is None else str(config.file)}
+        return await self.audited("network.reconfigure", do=reconfigure, detail=detail, mode=config.audit.mode)
 
     async def _reconfigure(self, config: NetworkConfig) -> Changes:
         parts, taken = self._running(), in_force(self.config, config)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .invites import MAX_LIFE, MAX_USES, Invite
     from .joining import Manager
     from .mirrors import Mirror
+    from .operators import OperatorToken, OperatorTokens, Scope
     from .refusal import Refusal
     from .refusals import RefusalLog
     from .registry import AgentRegistry
@@ -41,6 +42,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         invites="Invite MAX_LIFE MAX_USES",
         joining="Manager",
         mirrors="Mirror",
+        operators="OperatorToken OperatorTokens Scope",
         refusal="Refusal",
         refusals="RefusalLog",
         registry="AgentRegistry",

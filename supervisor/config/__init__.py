@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .agents_model import ALL, CLOSED, GROUP, GROUP_PASSWORD, INVITE, OPEN, AgentsConfig, GroupConfig, QuotaConfig
     from .audience import Audience, FamilyVersion, Split, family_of
     from .audience_values import misfit, read_audience, shares_over_100
+    from .audit_model import BEST_EFFORT, NO_AUDIT, STRICT, AuditConfig
     from .effects import ORDER, Effect, changed_keys, in_force
     from .env_values import is_sha256
     from .hosted import as_host_says, host_given
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from .network_model import JournalConfig, NetworkConfig
     from .reader import Location, hint
     from .redaction import Redaction, redacted_in
+    from .tls_model import TlsConfig, bare_bind
     from .values import AUTO, absolute_path, duration
     from .versions import (
         Requirement,
@@ -70,6 +72,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         agents_model="ALL AgentsConfig CLOSED GROUP GROUP_PASSWORD GroupConfig INVITE OPEN QuotaConfig",
         audience="Audience FamilyVersion Split family_of",
         audience_values="misfit read_audience shares_over_100",
+        audit_model="AuditConfig BEST_EFFORT NO_AUDIT STRICT",
         effects="Effect ORDER changed_keys in_force",
         env_values="is_sha256",
         hosted="as_host_says host_given",
@@ -85,6 +88,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         network_model="JournalConfig NetworkConfig",
         reader="Location hint",
         redaction="Redaction redacted_in",
+        tls_model="TlsConfig bare_bind",
         values="AUTO absolute_path duration",
         versions=(
             "Requirement WrongVersion check_version matching_version newest_final_version parse_version "

@@ -32,10 +32,11 @@ _TABLE: Mapping[str, Mapping[Effect, str]] = {
     "network": {
         Effect.NOW: "spares",
         Effect.RESTART: (
-            "name id host port event_timeout polling event_loop scheduling storage mod_paths watch cgroups preload "
+            "name id host port insecure event_timeout polling event_loop scheduling storage mod_paths watch cgroups preload "
             "preload_timeout"
         ),
     },
+    "network.tls": {Effect.RESTART: "cert key client_ca client_required"},
     "mods[]": {
         Effect.MODS: (
             "path name id enabled required config permissions speak_for delivery max_attempts suspects "
@@ -76,12 +77,16 @@ _TABLE: Mapping[str, Mapping[Effect, str]] = {
             "bodies json_values"
         ),
     },
-    "admin": {Effect.RESTART: "token"},
+    "admin": {Effect.NOW: "remote", Effect.RESTART: "token"},
     "journal": {
         Effect.RESTART: (
             "sync dead_letters dead_letter_bytes dead_letter_age durable_events durable_bytes checkpoint_bytes "
             "crash_reports crash_report_bytes stats_every answer_bytes answer_age"
         ),
+    },
+    "audit": {
+        Effect.NOW: "mode refused_bytes",
+        Effect.RESTART: "file_bytes files key_file syslog",
     },
     "logs": {Effect.RESTART: "max_bytes backups"},
 }

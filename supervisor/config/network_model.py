@@ -11,6 +11,7 @@ from ...ipc.address import parse_address
 from ...ipc.errors import InvalidEvent
 from ..runtime import LOOPS
 from .agents_model import AgentsConfig, GroupConfig
+from .audit_model import AuditConfig, audit_section
 from .env_values import EnvValue, token
 from .http_model import HttpConfig
 from .keys import about, key, readers_of, section
@@ -19,6 +20,7 @@ from .mod_model import ModConfig
 from .name_values import network_id
 from .reader import Location, Reader, reader
 from .redaction import redacted_keys
+from .tls_model import TlsConfig, tls_section
 from .values import (
     AUTO,
     absolute_path,
@@ -50,6 +52,11 @@ class AdminConfig:
         or_null(token),
         "what the operator's requests must carry; `from` works as in [env](#modsenvname); must not be empty. null: "
         "no token",
+    )
+    remote: bool = key(
+        False,
+        flag,
+        "true: the operator may come from other machines, over TLS and with a token; false: from this machine only",
     )
 
 
@@ -137,7 +144,18 @@ class NetworkConfig:
     host: str = key(
         "127.0.0.1",
         text,
-        "the address to listen on; `0.0.0.0` is every address of the machine",
+        "the address to listen on; `0.0.0.0` is every address of the machine. An address that other machines can reach "
+        "needs `tls`, or `insecure: true`",
+        section="network",
+    )
+    tls: TlsConfig | None = key(
+        None, tls_section, "the certificate of the HTTP port, see [tls](#networktls)", section="network"
+    )
+    insecure: bool = key(
+        False,
+        flag,
+        "true: other machines may reach the network without TLS, for a trusted network or a container behind a proxy; "
+        "every start warns of it",
         section="network",
     )
     port: int | None = key(
@@ -249,4 +267,5 @@ class NetworkConfig:
     journal: JournalConfig = key(
         JournalConfig(), section(JournalConfig), "what outlives the network's process, see [journal](#journal)"
     )
+    audit: AuditConfig = key(AuditConfig(), audit_section, "the record of who did what, see [audit](#audit)")
     log: LogConfig = key(LogConfig(), section(LogConfig), "the mods' log files, see [logs](#logs)", name="logs")

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from .env_values import ARGON2ID, is_sha256
 from .reader import got, hint
+from .token_strength import is_open
 from .yaml_source import BAD_CONFIG, BROKEN, Key, Problem, Source
 
 HTTP_HOST, HTTP_PORT = "0.0.0.0", 8700  # where OpenAgents listens unless the file says otherwise
@@ -143,8 +144,13 @@ class _File:
         self._put(("network", "port"), HTTP_PORT if port is None else port, (*place, "port"))
         if "host" not in http:
             self._note(place, f"no host is given, so the network listens on {HTTP_HOST}: every address of the machine")
+        host = http.get("host", HTTP_HOST)
+        if isinstance(host, str) and is_open(host) and not {"tls", "insecure"} & self._network.keys():
+            # OpenAgents listens so without a word. Each start warns of it.
+            self._put(("network", "insecure"), True, place)
         if isinstance(tls := http.get("tls"), dict) and tls.get("enabled"):
-            self._wrong((*place, "tls"), "modvisor serves no TLS; put a proxy before it, and remove this key")
+            text = "name the certificate in 'network.tls: {cert: FILE, key: FILE}', and remove this key"
+            self._wrong((*place, "tls"), text)
         if more := sorted(map(str, http.keys() - {"host", "port", "tls"})):
             self._note(place, f"ignored: {', '.join(more)}; modvisor serves its own HTTP API only")
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from .agents_model import AgentsConfig, GroupConfig, GuestsConfig, QuotaConfig
 from .audience import Audience
+from .audit_model import AuditConfig
 from .effects import Effect, names_by_effect
 from .env_values import FROM_KEYS
 from .http_model import HttpConfig
@@ -19,10 +20,12 @@ from .mod_file import MOD_FILE_READERS
 from .mod_model import LimitsConfig, RestartConfig
 from .network_file import TOP_KEYS
 from .network_model import AdminConfig, JournalConfig, LogConfig, NetworkConfig
+from .tls_model import TlsConfig
 
 TABLES: dict[str, dict[str, ConfigKey]] = {
     "the file": TOP_KEYS,
     "network": keys_of(NetworkConfig, "network"),
+    "network.tls": keys_of(TlsConfig),
     "mods[]": ENTRY_KEYS,
     "mods[].env.NAME": FROM_KEYS,
     "mods[].audience": keys_of(Audience),
@@ -36,6 +39,7 @@ TABLES: dict[str, dict[str, ConfigKey]] = {
     "http": keys_of(HttpConfig),
     "admin": keys_of(AdminConfig),
     "journal": keys_of(JournalConfig),
+    "audit": keys_of(AuditConfig),
     "logs": keys_of(LogConfig),
 }
 """The sections of a network file, each with its keys."""

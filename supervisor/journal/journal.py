@@ -354,6 +354,8 @@ class Journal:
         if (packed := packed_for_people("figures", stats)) is not None:
             self._queue("figures", lambda store: store.keep_stats(at, packed))
 
+    keep_audit_head = _queued("newest record of the audit", Store.keep_audit_head)
+
     # -- the whole
 
     async def backup(self, target: Path) -> int:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from modvisor.ipc.errors import ModvisorError
 from modvisor.supervisor.config import yaml_source
+from modvisor.supervisor.config.audit_model import AuditConfig
 from modvisor.supervisor.config.env_values import EnvValue
 from modvisor.supervisor.config.mod_entry import parse_mod
 from modvisor.supervisor.config.mod_model import LimitsConfig, ModConfig, RestartConfig
@@ -28,6 +29,7 @@ from modvisor.supervisor.config.network_model import (
     LogConfig,
     NetworkConfig,
 )
+from modvisor.supervisor.config.tls_model import TlsConfig
 from modvisor.supervisor.config.yaml_bounds import Bounds
 from modvisor.supervisor.config.yaml_source import ConfigError
 
@@ -112,6 +114,7 @@ network:
   id: Team.1
   host: 0.0.0.0
   port: 0
+  tls: {{cert: server.pem, key: /etc/key.pem, client_ca: ca.pem, client_required: true}}
   event_timeout: 2m
   storage: state
   mod_paths: [lib, {tmp_path}]
@@ -159,7 +162,8 @@ agent_groups:
   guests:
 allowed_mods: ["./*", "modvisor.mods.*"]
 agents: {{inbox_size: 5, inbox_policy: reject, expire_after: null, max_agents: 9, default_group: guests}}
-admin: {{token: {{from: "file:token"}}}}
+admin: {{token: {{from: "file:token"}}, remote: true}}
+audit: {{mode: best_effort, file_bytes: 1MB, files: 2, key_file: audit.key, refused_bytes: 2KB, syslog: true}}
 logs: {{max_bytes: 64KB, backups: 0}}
 journal: {{sync: full, dead_letters: 1, dead_letter_bytes: 2MB, dead_letter_age: 1h, durable_events: 3, durable_bytes: 4MB,
   checkpoint_bytes: 5MB}}
@@ -169,6 +173,8 @@ journal: {{sync: full, dead_letters: 1, dead_letter_bytes: 2MB, dead_letter_age:
         network_id="Team.1",
         host="0.0.0.0",
         port=0,
+        tls=TlsConfig(tmp_path / "server.pem", Path("/etc/key.pem"), tmp_path / "ca.pem", True),
+        audit=AuditConfig("best_effort", 1_000_000, 2, tmp_path / "audit.key", 2000, Path("/dev/log")),
         event_timeout=120.0,
         base_dir=tmp_path,
         file=tmp_path / "network.yaml",
@@ -228,7 +234,7 @@ journal: {{sync: full, dead_letters: 1, dead_letter_bytes: 2MB, dead_letter_age:
         },
         allowed_mods=("./*", "modvisor.mods.*"),
         agents=AgentsConfig(5, "reject", None, 9, "guests"),
-        admin=AdminConfig(EnvValue(file=tmp_path / "token")),
+        admin=AdminConfig(EnvValue(file=tmp_path / "token"), remote=True),
         log=LogConfig(64_000, 0),
     )
     assert {name: value.resolve() for name, value in config.mods[1].env.items()} == {
@@ -466,7 +472,7 @@ def test_large_file(mistakes, monkeypatch):
     [
         (
             "- a",
-            "1: expected a mapping with admin, agent_groups, agents, allowed_mods, http, journal, logs, mods, network, "
+            "1: expected a mapping with admin, agent_groups, agents, allowed_mods, audit, http, journal, logs, mods, network, "
             "redact, got a list",
         ),
         (b"network:\n  name: caf\xe9", "2: byte 0xe9 is not UTF-8; save the file as UTF-8"),
@@ -742,8 +748,8 @@ def test_mistakes_at_the_top(mistakes, monkeypatch, text, expected):
     [
         ("mods: []", "1: network: the key is missing; write at least 'network: {name: demo}'"),
         ("network:", "1: network.name: the key is missing; give the network a name"),
-        ("network: demo", "1: network: expected a mapping with cgroups, event_loop, event_timeout, host, id, "
-         "mod_paths, name, polling, port, preload, preload_timeout, scheduling, spares, storage, watch, got 'demo'"),
+        ("network: demo", "1: network: expected a mapping with cgroups, event_loop, event_timeout, host, id, insecure, "
+         "mod_paths, name, polling, port, preload, preload_timeout, scheduling, spares, storage, tls, watch, got 'demo'"),
         ("network: {name: x, polling: on}", "1: network.polling: expected auto or off, got true"),
         ("network: {name: x, polling: always}", "1: network.polling: expected auto or off, got 'always'"),
         ("network: {name: x, preload: numpy}", "1: network.preload: expected a list such as [numpy], got 'numpy'"),

@@ -104,6 +104,9 @@ def test_it_listens_where_openagents_would(load) -> None:
     config = load(SMALLEST)
     assert (config.host, config.port) == ("0.0.0.0", 8700)
     assert any("listens on 0.0.0.0" in each for each in notices(config))
+    assert config.insecure
+    secure = load("network: {name: Team, mode: centralized, tls: {cert: c.pem, key: k.pem}}")
+    assert (secure.insecure, secure.tls.cert.name) == (False, "c.pem")
     config = load("network: {name: T, mode: centralized, host: 127.0.0.1, port: 8570, transport: websocket}")
     assert (config.host, config.port) == ("127.0.0.1", 8570)
     config = load("network: {name: T, transports: [{type: grpc, config: {port: 1}}]}")
@@ -202,7 +205,7 @@ network:
     starts = [
         "4: network.mode: expected centralized, got 'decentralized'",
         "5: network.node_id: expected letters",
-        "8: network.transports[0].config.tls: modvisor serves no TLS",
+        "8: network.transports[0].config.tls: name the certificate in 'network.tls: {cert: FILE, key: FILE}'",
         "8: network.transports[0].config.port: expected a whole number",
         "12: network.agent_groups.g: needs a 'password_hash'",
         "14: network.mods[0].name: mod_path 'not a path'",
