@@ -46,6 +46,7 @@ export class AgentClient {
   #state: "new" | "open" | "closed" = "new";
   #error: ModvisorClientError | null = null;
   #flushes = false;
+  readonly #whenOnline = (): void => this.reconnect();
   #connected: { resolve(): void; reject(error: Error): void } | null = null;
 
   /** Prepare a client; `connect()` connects it. */
@@ -93,9 +94,15 @@ export class AgentClient {
         resolve: () => (clearTimeout(timer), resolve()),
         reject: (error) => (clearTimeout(timer), reject(error)),
       };
+      globalThis.addEventListener?.("online", this.#whenOnline); // of browsers
       this.#link.open();
     });
     return this;
+  }
+
+  /** Connect at once if the connection is lost, instead of after a while: whoever knows that the network is back may say so. */
+  reconnect(): void {
+    this.#link.retry();
   }
 
   // -- what is known
@@ -366,6 +373,7 @@ export class AgentClient {
   }
 
   #finish(forRequests: ModvisorClientError, forIterators: ModvisorClientError | null): void {
+    globalThis.removeEventListener?.("online", this.#whenOnline);
     this.#connected?.reject(forRequests);
     this.#session.end(forRequests);
     this.#replies.end(forRequests);

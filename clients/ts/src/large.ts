@@ -22,7 +22,9 @@ export interface Sender {
 /** Return the body of an event. The files become values of its payload. */
 export function bodyOf(event: SentEvent, files: Record<string, Blob>, sender: Sender): Blob {
   const { payload, ...rest } = event;
-  const fields = Object.entries({ ...rest, source_id: sender.agentId }).filter(([, value]) => value !== undefined);
+  const fields = Object.entries({ ...rest, source_id: sender.agentId, secret: sender.secret }).filter(
+    ([, value]) => value !== undefined,
+  );
   const values = Object.entries(payload ?? {}).filter(([key, value]) => value !== undefined && !(key in files));
   const contents = Object.entries(files);
   return new Blob([

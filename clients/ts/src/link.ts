@@ -57,6 +57,7 @@ export class Link {
 
   /** Begin to connect. */
   open(): void {
+    this.#retryTimer = undefined;
     const socket = this.#newSocket();
     if (socket === null) return;
     socket.binaryType = "arraybuffer";
@@ -66,6 +67,13 @@ export class Link {
     socket.onerror = () => {}; // the close says it, too
     this.#socket = socket;
     this.#watchTimer = setTimeout(() => this.#drop("no welcome came in time"), HELLO_MS);
+  }
+
+  /** Connect now, if an attempt waits for its time. */
+  retry(): void {
+    if (this.#retryTimer === undefined) return;
+    clearTimeout(this.#retryTimer);
+    this.open();
   }
 
   /** Send what the session has to send. */
@@ -109,8 +117,7 @@ export class Link {
       this.session.receive(frame).forEach((happening) => this.#happened(happening));
     } catch (error) {
       if (!(error instanceof RemoteProtocolError)) throw error;
-      this.lastError = error;
-      return this.#drop(error.message);
+      return this.#drop(error.message, error);
     }
     this.flush();
   }
@@ -208,7 +215,7 @@ export class Link {
 
   #clearTimers(): void {
     for (const timer of [this.#retryTimer, this.#watchTimer, this.#settleTimer]) clearTimeout(timer);
-    this.#settleTimer = undefined;
+    this.#retryTimer = this.#settleTimer = undefined;
   }
 }
 

@@ -34,9 +34,9 @@ export class Bench {
     readonly store: (name: string) => SecretStore,
   ) {}
 
-  /** Connect an agent to the network that all cases share, or to another one. */
+  /** Connect an agent, to the network itself or over a wire. */
   async agent(name: string, options: AgentOptions = {}, url?: string): Promise<AgentClient> {
-    const client = new AgentClient(url ?? (await this.lab.shared()), name, options);
+    const client = new AgentClient(url ?? (await this.lab.url()), name, options);
     this.#clients.push(client);
     return await client.connect();
   }
@@ -226,7 +226,7 @@ export const cases: Record<string, (bench: Bench) => Promise<void>> = {
   },
 
   async "a connection that is lost is resumed, and no event is lost or repeated"(bench) {
-    const wire = await bench.lab.wire(await bench.lab.shared());
+    const wire = await bench.lab.wire();
     const [alice, bob] = [await bench.agent("x-alice"), await bench.agent("x-bob", { window: 16 }, wire)];
     const count = 200;
     const sent = sendNumbers(alice, "x-bob", count);
@@ -243,7 +243,7 @@ export const cases: Record<string, (bench: Bench) => Promise<void>> = {
   },
 
   async "an event that is sent over a connection that is lost is handled once"(bench) {
-    const wire = await bench.lab.wire(await bench.lab.shared());
+    const wire = await bench.lab.wire();
     const [alice, bob] = [await bench.agent("o-alice", {}, wire), await bench.agent("o-bob")];
     const held = alice.request("lab.hold", { key: "o" });
     await bob.request("lab.began", { key: "o" });
@@ -254,14 +254,14 @@ export const cases: Record<string, (bench: Bench) => Promise<void>> = {
   },
 
   async "a network that was restarted is joined again"(bench) {
-    const url = await bench.lab.own();
     const statuses: Status[] = [];
     const onStatus = (status: Status) => void statuses.push(status);
-    const [alice, bob] = [await bench.agent("alice", { onStatus }, url), await bench.agent("bob", {}, url)];
-    await bench.lab.restart(url);
+    const [alice, bob] = [await bench.agent("j-alice", { onStatus }), await bench.agent("j-bob")];
+    await bench.lab.restart();
+    for (const agent of [alice, bob]) agent.reconnect(); // instead of waiting for the next attempt
     const events = bob.events();
     await bob.request("lab.echo");
-    equal((await alice.send("chat.message", {}, { to: "bob" })).delivered, 1);
+    equal((await alice.send("chat.message", {}, { to: "j-bob" })).delivered, 1);
     equal(names(await first(1, events)), ["chat.message"]);
     equal(statuses, ["connected", "reconnecting", "connected"]);
   },
@@ -277,7 +277,7 @@ export const cases: Record<string, (bench: Bench) => Promise<void>> = {
   },
 
   async "a connection that is dead is noticed"(bench) {
-    const wire = await bench.lab.wire(await bench.lab.shared());
+    const wire = await bench.lab.wire();
     const lost = new Counter();
     const onStatus = (status: Status) => void (status === "reconnecting" && lost.add());
     const alice = await bench.agent("d-alice", { onStatus }, wire);
@@ -288,7 +288,7 @@ export const cases: Record<string, (bench: Bench) => Promise<void>> = {
   },
 
   async "who does not read gets no more than the credit"(bench) {
-    const wire = await bench.lab.wire(await bench.lab.shared());
+    const wire = await bench.lab.wire();
     const [alice, bob] = [await bench.agent("q-alice"), await bench.agent("q-bob", { window: 4 }, wire)];
     const events = bob.events();
     const text = "x".repeat(50_000);

@@ -4,13 +4,12 @@ import { Network } from "./network.js";
 import { Wire } from "./wire.js";
 
 export interface Lab {
-  /** Return the address of the network that the cases share. */
-  shared(): Promise<string>;
-  /** Start a network of the case's own; return its address. */
-  own(): Promise<string>;
-  restart(url: string): Promise<void>;
-  /** Return the address of a wire to a network. */
-  wire(url: string): Promise<string>;
+  /** Return the address of the network, which the cases share. */
+  url(): Promise<string>;
+  /** End the network, with all its connections, and start it again. */
+  restart(): Promise<void>;
+  /** Return the address of a new wire to the network. */
+  wire(): Promise<string>;
   cut(wire: string): Promise<void>;
   silence(wire: string): Promise<void>;
   mend(wire: string): Promise<void>;
@@ -22,30 +21,23 @@ export interface Lab {
 
 /** The lab itself, in the process that runs the tests. */
 export class RealLab implements Lab {
-  readonly #networks = new Map<string, Network>();
+  #network: Promise<Network> | null = null;
   readonly #wires = new Map<string, Wire>();
-  #shared: Promise<string> | null = null;
 
   /** `origin` is that of the pages with cases. */
   constructor(private readonly origin = "http://127.0.0.1:1") {}
 
-  shared(): Promise<string> {
-    this.#shared ??= this.own();
-    return this.#shared;
+  async url(): Promise<string> {
+    this.#network ??= Network.start(this.origin);
+    return (await this.#network).url;
   }
 
-  async own(): Promise<string> {
-    const network = await Network.start(this.origin);
-    this.#networks.set(network.url, network);
-    return network.url;
+  async restart(): Promise<void> {
+    await (await this.#network)?.restart();
   }
 
-  async restart(url: string): Promise<void> {
-    await this.#networks.get(url)!.restart();
-  }
-
-  async wire(url: string): Promise<string> {
-    const wire = await Wire.to(url);
+  async wire(): Promise<string> {
+    const wire = await Wire.to(await this.url());
     this.#wires.set(wire.url, wire);
     return wire.url;
   }
@@ -75,6 +67,6 @@ export class RealLab implements Lab {
 
   async close(): Promise<void> {
     await Promise.all([...this.#wires.values()].map((wire) => wire.close()));
-    await Promise.all([...this.#networks.values()].map((network) => network.stop()));
+    await (await this.#network)?.stop();
   }
 }

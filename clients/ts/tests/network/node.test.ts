@@ -36,18 +36,18 @@ for (const [name, run] of Object.entries(cases)) {
 
 test("the secret file is for its user alone, and one that others can read is refused", async () => {
   const secretFile = join(folder, "agents", "alice.secret");
-  const alice = await AgentClient.connect(await lab.shared(), "node-alice", { secretFile });
+  const alice = await AgentClient.connect(await lab.url(), "node-alice", { secretFile });
   await alice.close();
   assert.equal((await stat(secretFile)).mode & 0o777, 0o600);
   assert.equal(await readFile(secretFile, "utf8"), `${alice.secret}\n`);
   await chmod(secretFile, 0o640);
-  await assert.rejects(AgentClient.connect(await lab.shared(), "node-alice", { secretFile }), BadUse);
+  await assert.rejects(AgentClient.connect(await lab.url(), "node-alice", { secretFile }), BadUse);
 });
 
 test("files are sent by their paths", async () => {
   const path = join(folder, "file");
   await writeFile(path, "hi");
-  await using alice = await AgentClient.connect(await lab.shared(), "node-bob");
+  await using alice = await AgentClient.connect(await lab.url(), "node-bob");
   const digest = await alice.request<{ file: { size: number } }>("lab.digest", {}, { files: { file: path } });
   assert.equal(digest.file.size, 2);
   await assert.rejects(alice.send("lab.digest", {}, { files: { file: join(folder, "none") } }), BadUse);

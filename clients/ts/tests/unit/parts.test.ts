@@ -81,7 +81,13 @@ test("the body of a large event is one msgpack map, whatever its size", async ()
     const payload = Object.fromEntries(Array.from({ length: 20 }, (_, index) => [`key${index}`, index]));
     const event = { event_name: "a.b", event_id: "e1", payload };
     const body = bodyOf(event, { file: new Blob([file]) }, { agentId: "alice", secret: "s" });
-    const expected = { event_name: "a.b", event_id: "e1", source_id: "alice", payload: { ...payload, file } };
+    const expected = {
+      event_name: "a.b",
+      event_id: "e1",
+      source_id: "alice",
+      secret: "s",
+      payload: { ...payload, file },
+    };
     assert.deepEqual(decode(await body.arrayBuffer()), expected);
   }
 });
