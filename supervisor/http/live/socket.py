@@ -134,7 +134,9 @@ class WebSocket:
         return self._queued <= MOST_QUEUED and self.outgoing.owed <= MOST_UNTAKEN
 
     def _regulate(self) -> None:
-        """Read on from the client when all that came is looked through."""
+        """Give room back that is not needed, and read on from the client when all that came is looked through."""
+        if (self._room.small or self._room.large) and not self._held:
+            self._intake.close_room(self._room)
         flow = self._http.flow
         if self._raw:
             flow.pause_reading()
@@ -154,17 +156,15 @@ class WebSocket:
         try:
             for frame in frames:
                 self._add(frame)  # type: ignore[arg-type] # there is no HTTP request any more
-            self._hold()
+            self._room.hold(self._held)
         except ModvisorError as error:
             self.end(closing.close_code(error.code), error.code, str(error))
         return len(frames) + 1
 
-    def _hold(self) -> None:
-        """Count what is held of the messages that are not taken; raises `busy`."""
-        if held := len(self._message) + len(self._protocol.reader.buffer) + self._queued:
-            self._room.hold(held)
-        elif self._room.small or self._room.large:
-            self._intake.close_room(self._room)
+    @property
+    def _held(self) -> int:
+        """Bytes of the messages that are not taken."""
+        return len(self._message) + len(self._protocol.reader.buffer) + self._queued
 
     def _add(self, frame: Frame) -> None:
         """Add a frame to the message that it belongs to."""
@@ -282,6 +282,8 @@ class WebSocket:
     def _has_ended(self) -> None:
         if self._protocol.close_rcvd is not None:  # both sides have said it
             self._http.transport.close()
+        elif self._protocol.eof_sent and self._http.transport.can_write_eof():
+            self._http.transport.write_eof()
         if self.is_over:
             return
         self.is_over = True
