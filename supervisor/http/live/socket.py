@@ -15,6 +15,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Protocol
 
 from websockets.frames import Frame, Opcode
@@ -151,6 +152,7 @@ class WebSocket:
         self._protocol.receive_data(data)
         frames = self._protocol.events_received()
         if self.outgoing.flush() or self._protocol.state is not OPEN:
+            self._take_last(frames)
             self._has_ended()
             return len(frames) + 1
         try:
@@ -160,6 +162,16 @@ class WebSocket:
         except ModvisorError as error:
             self.end(closing.close_code(error.code), error.code, str(error))
         return len(frames) + 1
+
+    def _take_last(self, frames: list[Any]) -> None:
+        """Take what a client said right before it closed: it may be an ack, or an event."""
+        if self._protocol.close_rcvd is None:
+            return
+        with suppress(ModvisorError):  # nobody would read why
+            for frame in frames:
+                self._add(frame)
+        while self._messages and self._may_take():
+            self._take(self._messages.popleft())
 
     @property
     def _held(self) -> int:
