@@ -7,8 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ..config import AgentsConfig
 from .inbox import Inbox, Losses
+from .pace import Pace
+from .rights import Rights
 from .subscriptions import Subscription
+
+_UNKNOWN = Rights(AgentsConfig())  # until the agent is enrolled
 
 
 class Pushing(Protocol):
@@ -48,6 +53,10 @@ class Agent:
         is_guest: whether nobody vouches for it, see `guests`.
         address: the name under which a guest's address is counted; None: it is not counted.
         has_returned: whether it has sent a request since its registration.
+        rights: what it may do, which its group says.
+        gate: its rights, if what it sends must be looked at; None: it may send everything.
+        pace: what it has sent of late, if that is limited.
+        redeemed: of the invite that registered it: the code's hash, ``last_seen`` then, the address.
         owner: what tells this owner of the id from former and later ones, also after a restart.
     """
 
@@ -68,6 +77,10 @@ class Agent:
     is_guest: bool = False
     address: str | None = None
     has_returned: bool = True
+    rights: Rights = _UNKNOWN
+    gate: Rights | None = None
+    pace: Pace | None = None
+    redeemed: tuple[bytes, float, str | None] | None = None
     owner: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -76,12 +89,17 @@ class Agent:
     def _name_owner(self) -> None:
         self.owner = f"agent:{self.agent_id} {self.registered_at!r}"
 
+    def use(self, rights: Rights) -> None:
+        """Have these rights from now on."""
+        self.rights = rights
+        self.gate = rights if rights.is_gated else None
+
     def take_over(self, present: Agent) -> None:
         """Go on as ``present``, the same agent: keep what waits for it."""
         self.registered_at = present.registered_at
         self._name_owner()
         self.inbox, self.subscriptions = present.inbox, present.subscriptions
-        self.dropped, self.losses = present.dropped, present.losses
+        self.dropped, self.losses, self.pace = present.dropped, present.losses, present.pace
         if self.inbox.has_pushed:  # deliveries that look at the line alone would overfill it
             self.arrival = Arrival()
         self.is_guest = self.is_guest and present.is_guest

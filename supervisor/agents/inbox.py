@@ -35,6 +35,11 @@ class Inbox(FairLine[Event]):
         """How many events take room in here: those that wait, and those that were pushed."""
         return len(self) + len(self._pushed or ())
 
+    def held_by(self, source: str) -> tuple[int, int]:
+        count, size = super().held_by(source)
+        sizes = [each[1] for each in self._pushed.items if each[2] == source] if self._pushed else []
+        return count + len(sizes), size + sum(sizes)
+
     # -- events that are pushed
 
     @property

@@ -120,7 +120,7 @@ class AgentsApi:
         data = self.network.health()
         agent_id, secret = credentials(asked)
         if agent_id is not None and self._knows(asked, agent_id, secret):
-            data["agents"] = self.network.agent_directory()
+            data["agents"] = self.network.agents_known_to(agent_id)
         return to_json({"success": True, "status": "healthy", "data": data})
 
     async def register(self, request: Request) -> Response:

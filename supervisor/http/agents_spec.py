@@ -20,6 +20,7 @@ DESCRIBING = (
     key_as_it_is("metadata", "describes the agent", or_null(OBJECT)),
     key_as_it_is("password_hash", "SHA-256 (hexadecimal) of the password of the group to join", or_null(TEXT)),
     key_as_it_is("agent_group", "name of the group to join", or_null(TEXT)),
+    key_as_it_is("invite", "an invite, which may name the id and the group", or_null(TEXT)),
 )
 _PROOF = (
     query_text("agent_id", "the agent that asks; or the header `X-Agent-Id`"),

@@ -44,6 +44,7 @@ class Connection(asyncio.BufferedProtocol):
         phase: what it waited for at the last look.
         since: when that began.
         parked: a request waits for an event, which may take as long as it likes.
+        abandon: ends the set-up of the connection, which TLS may make a long one; None: there is no need.
     """
 
     def __init__(self, http: Callable[[Connection], HttpProtocol], keeper: Keeper | None) -> None:
@@ -53,6 +54,7 @@ class Connection(asyncio.BufferedProtocol):
         self.phase = Phase.HEAD
         self.since = self._mark = asyncio.get_running_loop().time()
         self.parked = False
+        self.abandon: Callable[[], object] | None = None
         self._keeper = keeper
         self._turnstile: Turnstile | None = None
         self._has_passed = keeper is not None  # the first piece passed before there was a connection
@@ -208,6 +210,8 @@ class Connection(asyncio.BufferedProtocol):
     def dismiss(self, status: int | None, code: str = "", message: str = "") -> None:
         """Close the connection, with an answer if one can still be given."""
         http, self._is_dismissed = self.http, True
+        if http.transport is None and self.abandon is not None:
+            self.abandon()
         if http.transport is None or http.transport.is_closing():
             return
         if http.socket is not None:

@@ -27,6 +27,7 @@ from .failures import INTERNAL_ERROR
 from .listener import Listener
 from .places import Rank
 from .protocol import Direct, HttpProtocol, Upgrades
+from .tls import Certificate
 from .turnstile import in_steps
 
 logger = logging.getLogger("modvisor.http")
@@ -90,6 +91,7 @@ class EmbeddedServer(uvicorn.Server):
         direct: knows the routes that are answered without the application.
         limits: returns the limits in force.
         upgrades: makes WebSockets of connections. None: nothing does.
+        certificate: None: connections are plain.
     """
 
     def __init__(
@@ -99,9 +101,11 @@ class EmbeddedServer(uvicorn.Server):
         direct: Direct | None = None,
         limits: Callable[[], HttpConfig] = HttpConfig,
         upgrades: Upgrades | None = None,
+        certificate: Certificate | None = None,
     ) -> None:
         self._limits = limits
         self._upgrades = upgrades
+        self._certificate = certificate
         self._requests = OpenRequests(app)
         self._door = door
         self._direct = direct
@@ -123,7 +127,9 @@ class EmbeddedServer(uvicorn.Server):
         self.lifespan = self.config.lifespan_class(self.config)
         await self.on_tick(0)
         await self.lifespan.startup()
-        self.listener = Listener(sock, self._connection, self._door)
+        self.listener = Listener(
+            sock, self._connection, self._door, self._certificate, lambda: self._limits().header_timeout
+        )
         self.listener.start()
         self.started = True
 
@@ -145,6 +151,8 @@ class EmbeddedServer(uvicorn.Server):
             await anyio.sleep(INTERVAL)
             await self.on_tick(0)
             self.listener.refill()
+            if self._certificate is not None:
+                await self._certificate.look()
             if self._door is not None:
                 await self._door.look(asyncio.get_running_loop().time())
 

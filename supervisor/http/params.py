@@ -87,6 +87,16 @@ def key_whole(name: str, default: int, low: int, high: int, doc: str) -> Key:
     return Key(name, doc, {"type": "integer", "minimum": low, "maximum": high}, read)
 
 
+def key_number(name: str, default: float, low: float, high: float, doc: str) -> Key:
+    def read(body: dict[str, Any]) -> float:
+        value = body.get(name, default)
+        if type(value) not in (int, float) or not low <= value <= high:
+            raise BadBody(f"{name}: expected a number from {low:g} to {high:g}")
+        return float(value)
+
+    return Key(name, doc, {"type": "number", "minimum": low, "maximum": high}, read)
+
+
 def key_list(name: str, doc: str, items: Schema, what: str) -> Key:
     def read(body: dict[str, Any]) -> list[Any]:
         value = body.get(name)

@@ -187,7 +187,7 @@ class Session:
         try:
             self._socket.send(answer)
         except Unserializable as error:
-            text = f"the event was processed, but its answer cannot be written: data.{error}"
+            text = f"the event was processed, but its answer cannot be written: {error}"
             self._socket.send({**answer, **failure_body(Code.UNSERIALIZABLE, text)})
 
     async def _unregister(self, number: int) -> None:
