@@ -174,9 +174,9 @@ class AgentClient:
         """Wait until the connection ends for good, while handlers work."""
         self._run(lambda me: me.run())
 
-    def unregister(self) -> None:
+    def unregister(self) -> Response:
         """Leave the network for good."""
-        self._run(lambda me: me.unregister())
+        return self._run(lambda me: me.unregister())
 
     def command(self, name: str, **payload: Any) -> Any:
         """Send `system.NAME` and return the data of its answer."""
