@@ -47,6 +47,8 @@ GOODBYE = 5.0
 MOST = 128 * 1024 * 1024
 """Bytes of a message from the network."""
 
+UNREGISTER = "system.unregister_agent"
+
 _AGENT_ID = re.compile(r"[A-Za-z0-9_.@-]+")
 
 SomeHandler = TypeVar("SomeHandler", bound=Handler)
@@ -257,6 +259,8 @@ class AgentClient(Commands):
             Unreachable: the connection was lost and did not come back.
             BadUse: the payload holds what cannot travel.
         """
+        if event_name == UNREGISTER and (payload or {}).get("agent_id", self.agent_id) == self.agent_id:
+            return await self.unregister()  # the connection ends with it, so it is no event like others
         event = event_of(event_name, payload, to, timeout, event_id, metadata, fields)
         limit = None if timeout is None else timeout + GRACE
         if files:
@@ -345,14 +349,15 @@ class AgentClient(Commands):
             )
         return self._link
 
-    async def unregister(self) -> None:
+    async def unregister(self) -> Response:
         """Leave the network for good: the id is free, the secret worthless, and the connection ends."""
-        link = self._opened()
+        link, response = self._opened(), Response(True, f"agent {self.agent_id} has left")
         link.expect_the_end()
         with suppress(Closed):  # the connection may end with the answer on its way
-            (await self._ask("unregister", {})).check()
+            response = (await self._ask("unregister", {})).check()
         if self._secret_file is not None:
             await anyio.to_thread.run_sync(remove_secret, self._secret_file)
+        return response
 
     # -- receiving
 
