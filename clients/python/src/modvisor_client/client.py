@@ -18,7 +18,7 @@ import anyio.to_thread
 
 from .address import DEFAULT_PORT, Address
 from .commands import Commands
-from .errors import BadUse, Closed, ModvisorClientError, Timeout, Unreachable
+from .errors import BadUse, Closed, ModvisorClientError, NoSuchAgent, Timeout, Unreachable
 from .event import REPLY, Event, Response, new_event_id
 from .frames import LARGE
 from .inflow import WINDOW, Arrived, Inflow
@@ -294,6 +294,8 @@ class AgentClient(Commands):
                 )
             if to is None or sent.delivered is None:
                 return sent.check().data
+            if not sent.delivered:
+                raise NoSuchAgent(f"{event_name} to {to} reached no agent")
             with anyio.fail_after(timeout):
                 return (await reply.wait()).check().data
         except TimeoutError as error:
