@@ -385,7 +385,7 @@ class Incarnation:
                 self._listeners.on_cancel(self, request_id)
         elif notification.method == messages.CONFINED and not self._is_confined:  # what a mod says later does not count
             self._is_confined = True
-            self.cell |= as_report((notification.params or {}).get("report"))
+            self.cell |= as_report((notification.params or {}).get("cell"))
         elif notification.method == messages.HELLO and not self._hello.done():
             try:
                 self._hello.set_result(Hello.from_dict(notification.params))
