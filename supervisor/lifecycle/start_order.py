@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...ipc.cell import Cell
@@ -46,6 +46,7 @@ class StartOrder:
         traces: what it leaves on disk in case that it dies, or the supervisor.
         spare: the process that is to become the worker; None: one is started.
         cell: what the worker is confined to.
+        told: what was said already of cells that this host does not enforce.
     """
 
     config: ModConfig
@@ -58,6 +59,7 @@ class StartOrder:
     traces: Traces | None = None
     spare: Spare | None = None
     cell: Cell | None = None
+    told: set[str] = field(default_factory=set)
 
     @property
     def mod_id(self) -> str:

@@ -87,6 +87,7 @@ class Recipe:
         self.redaction = Redaction(network.redact)
         self._state = state
         self._enforcement = enforcement
+        self._told: set[str] = set()
         self._just_read: tuple[ModConfig, tuple[ModConfig, Home], float] | None = None
         self._spinner = Spinner(SPIN) if network.polling == AUTO else None
 
@@ -170,7 +171,7 @@ class Recipe:
         limits_in_force = self._enforcement.prepare(config, number, storage, None if spare is None else spare.cgroup)
         params["limits"] = limits_in_force.worker_limits()
         return StartOrder(
-            config, number, params, limits_in_force, found.home, python, self._spinner, traces, spare, cell
+            config, number, params, limits_in_force, found.home, python, self._spinner, traces, spare, cell, self._told
         )
 
     def _cell_of(self, config: ModConfig, home: Home, storage: Path, traces: Traces, path: list[str]) -> Cell:
