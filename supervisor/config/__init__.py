@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .audience import Audience, FamilyVersion, Split, family_of
     from .audience_values import misfit, read_audience, shares_over_100
     from .effects import ORDER, Effect, changed_keys, in_force
+    from .host_values import HostRule, parsed_host
     from .hosted import as_host_says, host_given
     from .http_model import HttpConfig
     from .mod_entry import (
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from .network_model import AgentsConfig, GroupConfig, JournalConfig, NetworkConfig
     from .reader import Location, hint
     from .redaction import Redaction, redacted_in
+    from .relay_model import RelayConfig
     from .sandbox_model import Sandbox, resolved_sandbox
     from .values import AUTO, absolute_path, duration
     from .versions import (
@@ -68,6 +70,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         audience="Audience FamilyVersion Split family_of",
         audience_values="misfit read_audience shares_over_100",
         effects="Effect ORDER changed_keys in_force",
+        host_values="HostRule parsed_host",
         hosted="as_host_says host_given",
         http_model="HttpConfig",
         mod_entry=(
@@ -80,6 +83,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         network_model="AgentsConfig GroupConfig JournalConfig NetworkConfig",
         reader="Location hint",
         redaction="Redaction redacted_in",
+        relay_model="RelayConfig",
         sandbox_model="Sandbox resolved_sandbox",
         values="AUTO absolute_path duration",
         versions=(

@@ -69,6 +69,7 @@ _TABLE: Mapping[str, Mapping[Effect, str]] = {
             "bodies json_values"
         ),
     },
+    "relay": {Effect.RESTART: "connections connect_timeout idle_timeout"},
     "admin": {Effect.RESTART: "token"},
     "journal": {
         Effect.RESTART: (

@@ -18,6 +18,7 @@ from .mod_file import MOD_FILE_READERS
 from .mod_model import LimitsConfig, RestartConfig
 from .network_file import TOP_KEYS
 from .network_model import AdminConfig, AgentsConfig, GroupConfig, JournalConfig, LogConfig, NetworkConfig
+from .relay_model import RelayConfig
 from .sandbox_model import SandboxConfig
 
 TABLES: dict[str, dict[str, ConfigKey]] = {
@@ -32,6 +33,7 @@ TABLES: dict[str, dict[str, ConfigKey]] = {
     "agent_groups.NAME": keys_of(GroupConfig),
     "agents": keys_of(AgentsConfig),
     "http": keys_of(HttpConfig),
+    "relay": keys_of(RelayConfig),
     "admin": keys_of(AdminConfig),
     "journal": keys_of(JournalConfig),
     "logs": keys_of(LogConfig),

@@ -35,7 +35,7 @@ from ..process import (
     WorkerProcess,
     shielded,
 )
-from .cells import explained, for_process, not_started
+from .cells import explained, for_process, not_started, relay_for
 from .start_order import StartFailed, StartOrder
 
 LAST_MOMENT = 1.0
@@ -78,6 +78,7 @@ class Incarnation:
         self.limits_in_force = order.limits_in_force
         self.process = process
         self.cell = dict(process.cell)  # the means of each part that is in force
+        self.relay = relay_for(order, process)
         self.log = log
         self._loop = asyncio.get_running_loop()
         self.started = self._loop.time()
