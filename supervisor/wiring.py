@@ -10,7 +10,9 @@ import anyio
 from anyio.abc import TaskGroup
 
 from . import http
-from .agents import AgentRegistry
+from .agents import AgentRegistry, OperatorTokens
+from .audit import Audit
+from .cell import Peers
 from .clock import AwakeTime, awake_time
 from .commands import SystemCommands
 from .events import DeadLetters, Gateway, LetterLedger, ModRequests
@@ -46,6 +48,9 @@ class NetworkParts:
         self.tasks = tasks
         self.background = anyio.CancelScope()
         self.journal = Journal(state.database, config.journal)
+        self.tokens = OperatorTokens()
+        self.audit = Audit(state.root, lambda: network.config.audit, self.journal.keep_audit_head, config.network_id)
+        network.refusals.minute = self.audit.refused
         self.awake = awake_time(asyncio.get_running_loop()) or AwakeTime()
         self.agents = AgentRegistry(
             config.agents, config.agent_groups, self.journal.record, self.awake.time, self.journal.together
@@ -53,6 +58,8 @@ class NetworkParts:
         self.monitor = ResourceMonitor(self._worker_pids)
         snapshots = SnapshotStore(state.snapshots)
         self.enforcement = Enforcement(config.network_id, config.cgroups, self.monitor.take)
+        launcher = make_launcher(config.base_dir, modules_to_preload(config), config.preload_timeout)
+        peers = Peers(lambda: launcher.roots, lambda: self.enforcement.cgroups.path)
         self.mods = ModRegistry(
             config,
             state,
@@ -65,7 +72,7 @@ class NetworkParts:
             enforcement=self.enforcement,
             journal=self.journal,
             ledger=LetterLedger(self.journal),
-            launcher=make_launcher(config.base_dir, modules_to_preload(config), config.preload_timeout),
+            launcher=launcher,
             snapshots=snapshots,
         )
         self.records = ModRecords(self.mods, self.journal, snapshots)
@@ -87,7 +94,7 @@ class NetworkParts:
         self.autoreload = Autoreload(self.commands, network._is_watched, self._saved)
         self._requests = ModRequests(tasks, self.agents, self.gateway, self.mods.dependents.answering)
         self.loading = Loading(self.commands)
-        self.servers = http.Servers(network, tasks) if serves else None
+        self.servers = http.Servers(network, tasks, peers.refusal) if serves else None
 
     @property
     def port(self) -> int | None:

@@ -34,10 +34,14 @@ MAY = {
 FLOORS = tuple(MAY)
 
 SUPERVISOR_ROOMS = (
-    *("config", "process", "limits", "sources", "agents", "journal", "calls", "lifecycle", "fleet", "events"),
+    *("config", "process", "limits", "sources", "agents", "journal", "audit", "calls", "lifecycle", "fleet", "events"),
     *(
         "inspection.py",
+        "audited.py",
+        "agent_operations.py",
         "operations.py",
+        "command.py",
+        "agent_commands.py",
         "commands.py",
         "http",
         "wiring.py",
@@ -79,6 +83,11 @@ def files() -> tuple[str, ...]:
     """Return every product file, as a path below the root."""
     found = (path for floor in FLOORS for path in (ROOT / floor).rglob("*.py"))
     return tuple(sorted(path.relative_to(ROOT).as_posix() for path in found))
+
+
+@cache
+def known() -> frozenset[str]:
+    return frozenset(files())
 
 
 @cache
@@ -137,7 +146,7 @@ def _file_of(name: str) -> str | None:
     for inside in (parts, parts[:-1]):
         path = "/".join(inside or ["modvisor"])
         for file in (f"{path}.py", f"{path}/__init__.py"):
-            if file in files():
+            if file in known():
                 return file
     return None
 

@@ -149,9 +149,8 @@ def allow_stack() -> None:
 
 
 def offer_to_the_oom_killer() -> None:
-    """Raise this process's score, once: what forked this worker may have done so."""
+    """Raise the score by which the kernel chooses whom to kill."""
     with suppress(OSError, ValueError), open("/proc/self/oom_score_adj", "r+") as file:
         own = int(file.read())
-        if own < OOM_STEP:
-            file.seek(0)
-            file.write(str(own + OOM_STEP))
+        file.seek(0)
+        file.write(str(min(1000, own + OOM_STEP)))

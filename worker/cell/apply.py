@@ -97,10 +97,9 @@ class _Steps:
     def _own_files(self) -> str:
         cell, space = self._cell, self._space
         space.need(NEWNS)
-        mounts.hide(cell)
+        means = mounts.hide(cell)
         if space.is_roots:
             mounts.protect_machine()
-        means = "mount namespace"
         if cell.files == LISTED:
             means = view.enter(cell)
             self._has_view = True

@@ -1,9 +1,9 @@
 """What a mod sees of the file system: its mount namespace, changed before its code runs.
 
 A folder that a mod must not see gets an empty, read-only one in its place. What the mod may see
-below it, such as its own storage, is mounted there again. A file that it must not see gets a file
-in its place that nobody may open. The mounts cannot be undone: the mod has no capability, and in a
-further namespace of its own the kernel locks them.
+below it, such as its own storage, is mounted there again. A file that it must not see is hidden by
+its name (`overlays`), or gets a file in its place that nobody may open. The mounts cannot be undone:
+the mod has no capability, and in a further namespace of its own the kernel locks them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterable
 
 from ...ipc.cell import Cell
+from . import overlays
 from .calls import (
     INERT,
     MOUNT_ATTR_RDONLY,
@@ -38,15 +39,27 @@ def own_machine() -> None:
     set_attributes(b"/sys", MOUNT_ATTR_RDONLY)
     if os.path.isdir("/dev/shm"):
         mount(b"tmpfs", b"/dev/shm", b"tmpfs", INERT, b"mode=1777")
+    if os.path.ismount("/dev/mqueue"):
+        mount(b"mqueue", b"/dev/mqueue", b"mqueue", INERT)
     if os.path.isdir("/dev/pts"):
         mount(b"devpts", b"/dev/pts", b"devpts", MS_NOSUID | MS_NOEXEC, _TERMINALS)
 
 
-def hide(cell: Cell) -> None:
-    """Hide what the cell says, except what it may see below that. Raise `NotEnforced`."""
+def hide(cell: Cell) -> str:
+    """Hide what the cell says, except what it may see below that. Return the means.
+
+    Raises:
+        NotEnforced: the system refuses a mount.
+    """
     folders = [path for path in cell.hidden if os.path.isdir(path)]
-    shown = _trees(path for path in (cell.storage, *cell.read, *cell.write) if _is_inside(path, folders))
+    kept = (cell.storage, *cell.read, *cell.write)
+    files = [path for path in cell.hidden if path not in kept and not _is_below(path, folders)]
+    wanted = overlays.by_folder(files) if folders else {}
+    shown = _trees(
+        path for path in kept if _is_inside(path, folders) or (path not in cell.read and _is_inside(path, wanted))
+    )
     try:
+        covered = _cover(wanted, folders)
         for folder in folders:
             _empty(folder, {path: is_folder for path, (_, is_folder) in shown.items()})
         for path, (tree, _) in shown.items():
@@ -56,7 +69,21 @@ def hide(cell: Cell) -> None:
             os.close(tree)
     for folder in folders:
         set_attributes(folder, MOUNT_ATTR_RDONLY, recursive=False)
-    _hide_files((path for path in cell.hidden if not _is_below(path, folders)), folders)
+    left = [file for file in files if os.path.dirname(file) not in covered]
+    _hide_files(left, folders)
+    return "mount namespace" if not left else f"mount namespace ({_listed(left)} would be seen when replaced)"
+
+
+def _cover(wanted: dict[bytes, list[bytes]], folders: list[bytes]) -> list[bytes]:
+    """Cover folders by overlays. Return which. The first of the hidden folders holds what they need."""
+    if not wanted:
+        return []
+    mount(b"tmpfs", folders[0], b"tmpfs", INERT, _EMPTY)
+    return overlays.cover(wanted, folders[0])
+
+
+def _listed(files: list[bytes]) -> str:
+    return ", ".join(file.decode("utf-8", "replace") for file in files)
 
 
 def _trees(paths: Iterable[bytes]) -> dict[bytes, tuple[int, bool]]:
@@ -85,6 +112,7 @@ def _make_place(path: bytes, is_folder: bool) -> None:
 
 
 def _hide_files(files: Iterable[bytes], folders: list[bytes]) -> None:
+    """Cover files one by one, where their folder could not be covered."""
     for file in files:
         if folders and os.path.exists(file):
             mount(os.path.join(folders[0], _NOTHING), file, None, MS_BIND)
@@ -114,6 +142,7 @@ def protect_machine() -> None:
     the devices it sees those alone that every user may open. Raise `NotEnforced`.
     """
     mount(b"", b"/proc", None, MS_REMOUNT | MS_BIND | MS_RDONLY | INERT)
+    set_attributes(b"/sys", MOUNT_ATTR_RDONLY)
     _own_devices()
 
 

@@ -67,7 +67,8 @@ def _become(order: Order, fds: list[int], output: int, space: Space, telling: in
             signal.signal(signum, signal.SIG_DFL)
         report, program = {}, LastExec(order.argv[0])
         if order.cell is not None:
-            limits.offer_to_the_oom_killer()
+            if space.is_roots:  # whose /proc is read-only from then on
+                limits.offer_to_the_oom_killer()
             report = confine(order.cell, space, program)
         os.write(telling, pack({"report": report}))
         program.go([*order.argv, *(b"%d" % fd for fd in fds)], order.env)

@@ -55,13 +55,14 @@ def _possible(flags: int) -> tuple[int, str]:
 def _try(flags: int) -> str:
     """Return why a child cannot live in these namespaces; "" if it can."""
     reading, writing = os.pipe()
+    space = Space(flags)  # before the fork: inside, the user has no name until it is mapped
     try:
         try:
             child = fork_apart(flags, hooks=False)
         except OSError as error:
             return f"{_names(flags)} namespaces are refused: {error.strerror}"
         if not child:
-            _be_tried(Space(flags), writing)
+            _be_tried(space, writing)
         os.close(writing)
         writing = -1
         said = os.read(reading, MAX_REASON).decode("utf-8", "replace")
