@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ..faces import lazily
 
 if TYPE_CHECKING:
+    from .means import examine_sandboxes
     from .peers import Peers
     from .profile import cell_of, hidden_paths, sandbox_of, spare_cell
     from .relay import Relay, proxy_environment
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 else:  # hidden from type checkers, which would take any name for one of the room
     __getattr__ = lazily(
         __name__,
+        means="examine_sandboxes",
         peers="Peers",
         profile="cell_of hidden_paths sandbox_of spare_cell",
         relay="Relay proxy_environment",

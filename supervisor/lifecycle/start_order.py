@@ -47,6 +47,7 @@ class StartOrder:
         spare: the process that is to become the worker; None: one is started.
         cell: what the worker is confined to.
         relay: bounds of the relay by which it reaches its hosts.
+        told: what was said already of cells that this host does not enforce.
     """
 
     config: ModConfig
@@ -60,6 +61,7 @@ class StartOrder:
     spare: Spare | None = None
     cell: Cell | None = None
     relay: RelayConfig = field(default_factory=RelayConfig)
+    told: set[str] = field(default_factory=set)
 
     @property
     def mod_id(self) -> str:

@@ -88,6 +88,7 @@ class Recipe:
         self._state = state
         self._uids = Uids(state.root, *network.sandbox_uids)
         self._enforcement = enforcement
+        self._told: set[str] = set()
         self._just_read: tuple[ModConfig, tuple[ModConfig, Home], float] | None = None
         self._spinner = Spinner(SPIN) if network.polling == AUTO else None
 
@@ -187,6 +188,7 @@ class Recipe:
             spare,
             cell,
             self.network.relay,
+            self._told,
         )
 
     async def _user_of(self, config: ModConfig, storage: Path) -> int:
