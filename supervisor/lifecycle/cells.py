@@ -8,8 +8,9 @@ from typing import Any
 
 from ...ipc.cell import OFF, OWN_NAMESPACE, USER, Cell, missing
 from ...ipc.errors import Code, ModvisorError
+from ..cell import Relay
 from ..process import WorkerProcess
-from .start_order import StartFailed
+from .start_order import StartFailed, StartOrder
 
 logger = logging.getLogger("modvisor.cell")
 
@@ -21,6 +22,15 @@ def for_process(params: dict[str, Any], cell: Cell | None, process: WorkerProces
         limits["tasks"] = None
     more = {"cell": cell.to_list()} if process.is_forked and cell is not None else {}
     return {**params, "limits": limits, **more}
+
+
+def relay_for(order: StartOrder, process: WorkerProcess) -> Relay | None:
+    """Open the way to the hosts of the mod, until the process ends. None: it has none, or needs none."""
+    if process.relay_socket is None or order.cell is None:
+        return None
+    relay = Relay(order.mod_id, process.relay_socket, order.cell.network or (), order.relay)
+    process.exited.add_done_callback(lambda _exit: relay.close())
+    return relay
 
 
 def tell_gaps(mod_id: str, cell: Cell | None, report: Mapping[str, str], told: set[str]) -> None:

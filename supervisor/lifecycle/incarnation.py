@@ -36,7 +36,7 @@ from ..process import (
     WorkerProcess,
     shielded,
 )
-from .cells import explained, for_process, not_started, sandbox_stats, tell_gaps
+from .cells import explained, for_process, not_started, relay_for, sandbox_stats, tell_gaps
 from .start_order import StartFailed, StartOrder
 
 LAST_MOMENT = 1.0
@@ -79,6 +79,7 @@ class Incarnation:
         self.limits_in_force = order.limits_in_force
         self.process = process
         self.cell = dict(process.cell)  # the means of each part that is in force
+        self.relay = relay_for(order, process)
         self._ordered_cell = order.cell
         self._is_confined = not process.is_forked
         self.log = log
