@@ -116,7 +116,7 @@ class Servers:
         )
 
     def _guarded(self, app: ASGIApp) -> WebGuard:
-        return WebGuard(app, lambda: self._network.config)
+        return WebGuard(app, lambda: self._network.config, self._network.count_refusal)
 
     async def _serve(
         self,
