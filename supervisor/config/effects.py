@@ -74,7 +74,7 @@ _TABLE: Mapping[str, Mapping[Effect, str]] = {
         Effect.NOW: (
             "trusted_proxies trusted_addresses hosts origins connections connections_per_address connections_per_agent "
             "stranger_timeout stranger_share header_timeout body_timeout keep_alive stop_timeout min_rate anonymous_body "
-            "bodies json_values"
+            "bodies json_values ws_ping ws_credit ws_in_flight"
         ),
     },
     "admin": {Effect.NOW: "remote", Effect.RESTART: "token"},

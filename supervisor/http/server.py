@@ -28,6 +28,7 @@ from .bodies import bearer_of
 from .direct import DirectRoutes
 from .door import Door
 from .embedded import EmbeddedServer
+from .live.upgrades import Upgrades
 from .sockets import CannotListen, tcp_socket, unix_socket
 from .tls import Certificate
 from .web_guard import WebGuard
@@ -74,10 +75,11 @@ class Servers:
             agents = AgentsApi(self._network, self._stopping, door.make_room_for_bodies)
             guarded = self._guarded(self._tcp_app(agents))
             direct = DirectRoutes(agents.direct(), guarded, lambda: self._network.config, agents.intake.keep)
+            upgrades = Upgrades(agents, guarded, lambda: self._network.config)
             certificate = await self._certificate()
             sock = await tcp_socket(config.host, config.port)
             self.port = sock.getsockname()[1]
-            await self._serve(guarded, sock, door, direct, certificate)
+            await self._serve(guarded, sock, door, direct, certificate, upgrades)
             logger.debug("agents connect to port %s of %s", self.port, config.host)
         if admin:
             path = self._network.state_dir.admin_socket
@@ -131,8 +133,9 @@ class Servers:
         door: Door | None = None,
         direct: DirectRoutes | None = None,
         certificate: Certificate | None = None,
+        upgrades: Upgrades | None = None,
     ) -> None:
-        server = EmbeddedServer(app, door, direct, lambda: self._network.config.http, certificate)
+        server = EmbeddedServer(app, door, direct, lambda: self._network.config.http, certificate, upgrades)
         try:
             await server.open(sock)
         except BaseException:
