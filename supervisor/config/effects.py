@@ -33,7 +33,7 @@ _TABLE: Mapping[str, Mapping[Effect, str]] = {
         Effect.NOW: "spares",
         Effect.RESTART: (
             "name id host port insecure event_timeout polling event_loop scheduling storage mod_paths watch cgroups preload "
-            "preload_timeout"
+            "preload_timeout sandbox sandbox_fallback sandbox_uids"
         ),
     },
     "network.tls": {Effect.RESTART: "cert key client_ca client_required"},
@@ -41,7 +41,7 @@ _TABLE: Mapping[str, Mapping[Effect, str]] = {
         Effect.MODS: (
             "path name id enabled required config permissions speak_for delivery max_attempts suspects "
             "durable checkpoint_every workers partition_by overlap reload launch probation aliases watch version paths python "
-            "command requires optional"
+            "command requires optional sandbox_fallback"
         ),
     },
     "mods[].env.NAME": {Effect.MODS: "from"},
@@ -53,6 +53,7 @@ _TABLE: Mapping[str, Mapping[Effect, str]] = {
             "processes threads log_rate"
         ),
     },
+    "mods[].sandbox": {Effect.MODS: "profile processes files network exec syscalls user read write tmp"},
     "mods[].restart": {
         Effect.MODS: "policy max_restarts window first_delay max_delay healthy_after probe_after",
     },

@@ -90,8 +90,8 @@ class EmbeddedServer(uvicorn.Server):
         door: decides who gets in and who may stay. None: everybody, for as long as they like.
         direct: knows the routes that are answered without the application.
         limits: returns the limits in force.
-        certificate: None: connections are plain.
         upgrades: makes WebSockets of connections. None: nothing does.
+        certificate: None: connections are plain.
     """
 
     def __init__(
@@ -100,12 +100,12 @@ class EmbeddedServer(uvicorn.Server):
         door: Door | None = None,
         direct: Direct | None = None,
         limits: Callable[[], HttpConfig] = HttpConfig,
-        certificate: Certificate | None = None,
         upgrades: Upgrades | None = None,
+        certificate: Certificate | None = None,
     ) -> None:
         self._limits = limits
-        self._certificate = certificate
         self._upgrades = upgrades
+        self._certificate = certificate
         self._requests = OpenRequests(app)
         self._door = door
         self._direct = direct

@@ -436,7 +436,7 @@ def test_one_mod_is_checked_like_an_entry():
     assert str(caught.value).splitlines() == [
         "ID: unknown key; known here: aliases, audience, checkpoint_every, command, config, delivery, durable, enabled, env, "
         "id, launch, limits, max_attempts, name, optional, overlap, partition_by, path, paths, permissions, probation, "
-        "python, reload, required, requires, restart, speak_for, suspects, version, watch, workers",
+        "python, reload, required, requires, restart, sandbox, sandbox_fallback, speak_for, suspects, version, watch, workers",
         "restart.policy: expected one of permanent, transient, temporary, got 'always'",
     ]
 
@@ -749,7 +749,8 @@ def test_mistakes_at_the_top(mistakes, monkeypatch, text, expected):
         ("mods: []", "1: network: the key is missing; write at least 'network: {name: demo}'"),
         ("network:", "1: network.name: the key is missing; give the network a name"),
         ("network: demo", "1: network: expected a mapping with cgroups, event_loop, event_timeout, host, id, insecure, "
-         "mod_paths, name, polling, port, preload, preload_timeout, scheduling, spares, storage, tls, watch, got 'demo'"),
+         "mod_paths, name, polling, port, preload, preload_timeout, sandbox, sandbox_fallback, "
+         "sandbox_uids, scheduling, spares, storage, tls, watch, got 'demo'"),
         ("network: {name: x, polling: on}", "1: network.polling: expected auto or off, got true"),
         ("network: {name: x, polling: always}", "1: network.polling: expected auto or off, got 'always'"),
         ("network: {name: x, preload: numpy}", "1: network.preload: expected a list such as [numpy], got 'numpy'"),
