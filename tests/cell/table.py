@@ -125,3 +125,77 @@ SECTIONS: dict[str, dict[str, Row]] = {
 
 TABLE: dict[str, Row] = {name: row for rows in SECTIONS.values() for name, row in rows.items()}
 """All rows, in the order in which the attacks are made: what only looks comes first."""
+
+PROCESSES, FILES, PRIVILEGES = "processes", "files", "privileges"
+
+ALONE: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        (
+            "finds_open_files",
+            "finds_secrets_in_its_own_memory",
+            "opens_files_by_handle",
+            "reads_the_supervisors_variables",
+            "reads_the_supervisors_memory",
+            "writes_the_guardians_memory",
+            "uses_its_warden",
+            "speaks_in_the_name_of_others",
+            "commands_the_network",
+            "enters_the_namespaces_of_others",
+            "uses_up_what_the_user_may_have",
+            "types_into_the_operators_terminal",
+            "dumps_its_core",
+            "listens_to_the_wire",
+            "makes_a_device_node",
+            "mounts_a_file_system",
+            "changes_its_root",
+            "rules_the_machine",
+            "raises_its_limits",
+            "loads_code_into_the_kernel",
+            "holds_up_the_kernel",
+            "makes_a_setuid_file",
+        ),
+        (PROCESSES, FILES, PRIVILEGES),
+    ),
+    **dict.fromkeys(
+        (
+            "takes_descriptors_of_others",
+            "signals_the_supervisor",
+            "signals_the_guardian",
+            "reads_a_siblings_memory",
+            "reads_a_siblings_shared_memory",
+            "reads_a_siblings_keys",
+            "signals_a_sibling",
+            "traces_processes",
+            "watches_others_by_perf",
+            "slows_others_down",
+            "lists_the_programs_of_others",
+            "opens_the_operators_terminal",
+            "changes_control_groups",
+        ),
+        (PROCESSES,),
+    ),
+    **dict.fromkeys(
+        (
+            "reads_the_network_file",
+            "writes_the_network_file",
+            "replaces_the_network_file",
+            "reads_the_env_file",
+            "reads_the_journal",
+            "writes_the_journal",
+            "lists_the_state_folder",
+            "writes_into_the_state_folder",
+            "reads_secret_files_that_were_replaced",
+            "uncovers_what_mounts_hide",
+            "reads_a_siblings_storage",
+            "writes_a_siblings_storage",
+            "reads_a_siblings_log",
+            "changes_what_a_sibling_is_restarted_from",
+            "changes_the_code_of_a_sibling",
+            "reads_a_raw_disk",
+            "changes_kernel_settings",
+            "asks_the_admin_socket",
+        ),
+        (FILES,),
+    ),
+}
+"""The parts of `default` that stop an attack each alone. `privileges` are in force with each other part."""
