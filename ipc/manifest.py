@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .cell import as_report
 from .errors import InvalidEvent, RemoteProtocolError
 from .topic import check_pattern
 
@@ -33,8 +32,6 @@ class Manifest:
         host: which framework's mod it is, such as `OPENAGENTS`; None: one of modvisor.
         enforced: which limits the process itself enforces, and the means: ``{"memory":
             "RLIMIT_DATA", …}``.
-        cell: the means of each part of the cell that the process itself has confined itself to,
-            see `ipc.cell`.
     """
 
     mod_class: str
@@ -47,7 +44,6 @@ class Manifest:
     side_by_side: bool = False
     host: str | None = None
     enforced: dict[str, str] = field(default_factory=dict)
-    cell: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -61,7 +57,6 @@ class Manifest:
             "side_by_side": self.side_by_side,
             "host": self.host,
             "enforced": dict(self.enforced),
-            "cell": dict(self.cell),
         }
 
     @classmethod
@@ -87,7 +82,6 @@ class Manifest:
                     data.get("side_by_side") is True,
                     _host(data.get("host")),
                     _enforced(data.get("enforced")),
-                    as_report(data.get("cell")),
                 )  # fmt: skip
         raise RemoteProtocolError(
             "manifest: expected {mod_class, version, description, file: text, patterns, observes: lists of patterns}"

@@ -82,6 +82,11 @@ def files() -> tuple[str, ...]:
 
 
 @cache
+def known() -> frozenset[str]:
+    return frozenset(files())
+
+
+@cache
 def tree_of(file: str) -> ast.Module:
     return ast.parse((ROOT / file).read_text())
 
@@ -137,7 +142,7 @@ def _file_of(name: str) -> str | None:
     for inside in (parts, parts[:-1]):
         path = "/".join(inside or ["modvisor"])
         for file in (f"{path}.py", f"{path}/__init__.py"):
-            if file in files():
+            if file in known():
                 return file
     return None
 

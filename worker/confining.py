@@ -20,18 +20,18 @@ def by(step: Callable[[Cell], dict[str, str]]) -> None:
     _steps[:] = [step]
 
 
-def confined(cell: list[Any] | None) -> dict[str, str]:
+def confined(cell: list[Any]) -> dict[str, str]:
     """Confine this process, before any code of the mod runs in it. Return the report.
 
     Args:
-        cell: the parameter of `load`; None: there is nothing to do.
+        cell: the parameter of `load`.
 
     Raises:
         ModvisorError: a part of the cell is required and cannot be enforced.
     """
     report: dict[str, str] = {}
     try:
-        for step in _steps if cell is not None else ():
+        for step in _steps:
             report |= step(Cell.from_list(cell))
     except NotEnforced as error:
         raise ModvisorError(str(error), code=Code.NOT_CONFINED) from None

@@ -141,7 +141,8 @@ class Life:
         os.environ.update(params.get("env") or {})
         asked = params.get("limits", {})
         enforced = {} if asked is None else limits.apply(asked)  # None: in a rehearsal they would be the guardian's
-        report = confined(params.get("cell"))
+        if (cell := params.get("cell")) is not None:
+            self._pipe.notify(messages.CONFINED, {"report": confined(cell)})
         _prepend_to_path(params.get("sys_path", ()))
         found = self._find_class(params)
         _check_config(
@@ -163,7 +164,7 @@ class Life:
             self.spinner = Spinner(PATIENCE)
             self._pipe.spin_with(self.spinner)
         await self.call("initialize")
-        return _manifest(host, self._dispatcher, enforced, report).to_dict()
+        return _manifest(host, self._dispatcher, enforced).to_dict()
 
     def _find_class(self, params: dict[str, Any]) -> type:
         mod_path = params["mod_path"]
@@ -354,7 +355,7 @@ def is_side_by_side(cls: type[BaseMod], patterns: Iterable[str], observes: Itera
     return not any(observes) and not any(pattern.startswith("system.") for pattern in patterns)
 
 
-def _manifest(host: Host, dispatcher: Dispatcher, enforced: dict[str, str], report: dict[str, str]) -> Manifest:
+def _manifest(host: Host, dispatcher: Dispatcher, enforced: dict[str, str]) -> Manifest:
     cls, patterns = host.mod_class, host.patterns()
     return Manifest(
         mod_class=f"{cls.__module__}:{cls.__qualname__}",
@@ -366,6 +367,5 @@ def _manifest(host: Host, dispatcher: Dispatcher, enforced: dict[str, str], repo
         resumable=cls.activate is BaseMod.activate or cls.deactivate is not BaseMod.deactivate,
         side_by_side=is_side_by_side(cls, patterns, dispatcher.observes),
         enforced=enforced,
-        cell=report,
         host=host.framework,
     )

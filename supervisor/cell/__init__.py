@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ..faces import lazily
 
 if TYPE_CHECKING:
+    from .peers import Peers
     from .profile import cell_of, hidden_paths, spare_cell
 else:  # hidden from type checkers, which would take any name for one of the room
-    __getattr__ = lazily(__name__, profile="cell_of hidden_paths spare_cell")
+    __getattr__ = lazily(__name__, peers="Peers", profile="cell_of hidden_paths spare_cell")

@@ -27,6 +27,7 @@ from .bodies import bearer_of
 from .direct import DirectRoutes
 from .door import Door
 from .embedded import EmbeddedServer
+from .protocol import last_words
 from .sockets import tcp_socket, unix_socket
 from .web_guard import WebGuard
 
@@ -43,11 +44,17 @@ _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")  # headers that proxi
 class Servers:
     """Starts and stops the servers of a network.
 
+    Args:
+        refuses: returns why the process at the other end of a connection is refused at the admin socket.
+
     Attributes:
         port: the TCP port that the network listens on, or None.
     """
 
-    def __init__(self, network: Operations, tasks: TaskGroup) -> None:
+    def __init__(
+        self, network: Operations, tasks: TaskGroup, refuses: Callable[[socket.socket], str | None] = lambda _: None
+    ) -> None:
+        self._refuses = refuses
         self._network = network
         self._tasks = tasks
         self._stopping = asyncio.Event()
@@ -78,7 +85,7 @@ class Servers:
             logger.debug("agents connect to http://%s:%s", config.host, self.port)
         if admin:
             path = self._network.state_dir.admin_socket
-            sock = unix_socket(path)
+            sock = unix_socket(path, self._refused_peer)
             self._has_admin_socket = True
             await self._serve(self._guarded(admin_app(self._network, self._stopping)), sock)
             logger.debug("the admin API is at %s", path)
@@ -105,6 +112,15 @@ class Servers:
             return agents
         admin, guesses = admin_app(self._network, self._stopping), Guesses(lambda: self._network.config.agents)
         return AdminGate(agents, admin, token.resolve(), self._network.note_refusal, guesses)
+
+    def _refused_peer(self, connection: socket.socket) -> bytes | None:
+        """Return the answer for a process that may not speak to the admin socket; None if it may."""
+        if (reason := self._refuses(connection)) is None:
+            return None
+        self._network.note_refusal(
+            str(Code.FORBIDDEN), "unix socket", f"refused a connection to the admin socket: {reason}"
+        )
+        return last_words(403, Code.FORBIDDEN, f"the admin socket is not for processes of mods: {reason}")
 
     def _guarded(self, app: ASGIApp) -> WebGuard:
         return WebGuard(app, lambda: self._network.config)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...ipc import messages
+from ...ipc.cell import as_report
 from ...ipc.errors import (
     Code,
     FrameTooLarge,
@@ -78,6 +79,7 @@ class Incarnation:
         self.limits_in_force = order.limits_in_force
         self.process = process
         self.cell = dict(process.cell)  # the means of each part that is in force
+        self._is_confined = not process.is_forked
         self.log = log
         self._loop = asyncio.get_running_loop()
         self.started = self._loop.time()
@@ -174,7 +176,6 @@ class Incarnation:
         manifest = Manifest.from_dict(
             await self.pipe.request(messages.LOAD, for_process(order.params, order.cell, self.process))
         )
-        self.cell |= manifest.cell
         try:
             check_version(order.config.version, order.config.declared, manifest.version)
         except ModvisorError as error:
@@ -375,6 +376,9 @@ class Incarnation:
             request_id = (notification.params or {}).get("id")
             if type(request_id) is int:
                 self._listeners.on_cancel(self, request_id)
+        elif notification.method == messages.CONFINED and not self._is_confined:  # what a mod says later does not count
+            self._is_confined = True
+            self.cell |= as_report((notification.params or {}).get("report"))
         elif notification.method == messages.HELLO and not self._hello.done():
             try:
                 self._hello.set_result(Hello.from_dict(notification.params))

@@ -214,6 +214,11 @@ class GuardianLauncher:
                 return process
         raise OSError(errno.EPIPE, "the guardian, which starts the workers, dies each time (see the log)")
 
+    @property
+    def roots(self) -> frozenset[int]:
+        guardian = () if self._guardian is None else (self._guardian.pid,)
+        return frozenset((*guardian, *(pid for each in self._running for pid in (each.pid, each.warden))))
+
     async def close(self) -> None:
         """Kill the workers that still run, wait until they are gone, end the guardian."""
         running = list(self._running)

@@ -134,6 +134,7 @@ def test_what_a_part_leaves_behind_is_a_problem(monkeypatch: pytest.MonkeyPatch)
 OWN = [each for each in PEERS if each.python() == sys.executable]
 
 
+@pytest.mark.slow  # `make bench-smoke` asks them all, too
 @pytest.mark.parametrize("peer", [*OWN, other_checkout(sys.executable)], ids=lambda peer: peer.column)
 def test_a_peer_is_asked_in_a_process_of_its_own(peer: Peer, tmp_path: Path) -> None:
     found = ask(peer, SMOKE, tmp_path)

@@ -267,7 +267,7 @@ def test_the_same_bytes_are_the_same_messages_however_they_are_cut() -> None:
         assert len(whole[0]) >= len(valid), f"seed {seed}"
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.lists(st.binary(max_size=60).map(framed) | st.binary(max_size=60), max_size=6), st.data())
 def test_any_bytes_in_any_pieces(parts: list[bytes], data: st.DataObject) -> None:
     stream = b"".join(parts)
@@ -446,7 +446,7 @@ nearly = st.builds(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(anything | nearly)
 def test_any_value_is_what_it_should_be_or_a_typed_error(value: Any) -> None:
     parse(value)

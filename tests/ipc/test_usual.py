@@ -161,28 +161,28 @@ def answer_in(package: Any, frame: bytes) -> str:
     return f"{response.id} {response.error!r} {result!r} {response.frame!r}"
 
 
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(fields_of_an_event, edits, st.sampled_from([0, 0, 0, 1, 5]))
 def test_an_event_is_read_alike(fields: Any, edits: list[tuple[int, int]], cut: int) -> None:
     frame = framed(EVENT_HEAD, fields, edits, cut)
     assert event_in(ipc, frame) == event_in(plain_ipc, frame)
 
 
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(fields_of_a_response, edits, st.sampled_from([0, 0, 0, 1, 5]))
 def test_an_answer_is_read_alike(fields: Any, edits: list[tuple[int, int]], cut: int) -> None:
     frame = framed(ANSWER_HEAD, fields, edits, cut)
     assert answer_in(ipc, frame) == answer_in(plain_ipc, frame)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(fields_of_a_sent_event, edits, st.sampled_from([0, 0, 0, 1, 5]))
 def test_an_event_of_a_worker_is_read_alike(fields: Any, edits: list[tuple[int, int]], cut: int) -> None:
     frame = framed(SENT_HEAD, fields, edits, cut)
     assert sent_in(ipc, frame) == sent_in(plain_ipc, frame)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(fields_of_a_response, edits, st.sampled_from([0, 0, 0, 1, 5]))
 def test_the_response_to_a_worker_is_read_alike(fields: Any, edits: list[tuple[int, int]], cut: int) -> None:
     frame = framed(TOLD_HEAD, fields, edits, cut)

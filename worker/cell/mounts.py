@@ -39,6 +39,8 @@ def own_machine() -> None:
     set_attributes(b"/sys", MOUNT_ATTR_RDONLY)
     if os.path.isdir("/dev/shm"):
         mount(b"tmpfs", b"/dev/shm", b"tmpfs", INERT, b"mode=1777")
+    if os.path.ismount("/dev/mqueue"):
+        mount(b"mqueue", b"/dev/mqueue", b"mqueue", INERT)
     if os.path.isdir("/dev/pts"):
         mount(b"devpts", b"/dev/pts", b"devpts", MS_NOSUID | MS_NOEXEC, _TERMINALS)
 
