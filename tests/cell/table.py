@@ -104,7 +104,7 @@ SECTIONS: dict[str, dict[str, Row]] = {
         "sends_datagrams_and_dns": _row("datagrams, DNS among them", "OO", "OO", "OO", "SS"),
         "reaches_other_services_sockets": _row("sockets of other services: ssh-agent, D-Bus", "OO", "OO", "OO", "SS"),
         "listens_to_the_wire": _row("raw sockets", "OS", "SS", "SS", "SS"),
-        "opens_sockets_of_rare_kinds": _row("sockets of rare kinds: netlink, vsock, ciphers", "OO", "OO", "OO", "SS"),
+        "opens_sockets_of_rare_kinds": _row("sockets of rare kinds: vsock, Bluetooth, ciphers", "OO", "OO", "OO", "SS"),
         "leaves_its_network": _row("a network of its own, with every right in it", "O?", "O?", "O?", "SS"),
     },
     "The kernel": {
@@ -131,6 +131,7 @@ PROCESSES, FILES, PRIVILEGES = "processes", "files", "privileges"
 ALONE: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
         (
+            "asks_the_admin_socket",
             "finds_open_files",
             "finds_secrets_in_its_own_memory",
             "opens_files_by_handle",
@@ -156,6 +157,7 @@ ALONE: dict[str, tuple[str, ...]] = {
         ),
         (PROCESSES, FILES, PRIVILEGES),
     ),
+    **dict.fromkeys(("reads_a_siblings_keys", "changes_control_groups"), (PROCESSES, FILES)),
     **dict.fromkeys(
         (
             "takes_descriptors_of_others",
@@ -163,14 +165,12 @@ ALONE: dict[str, tuple[str, ...]] = {
             "signals_the_guardian",
             "reads_a_siblings_memory",
             "reads_a_siblings_shared_memory",
-            "reads_a_siblings_keys",
             "signals_a_sibling",
             "traces_processes",
             "watches_others_by_perf",
             "slows_others_down",
             "lists_the_programs_of_others",
             "opens_the_operators_terminal",
-            "changes_control_groups",
         ),
         (PROCESSES,),
     ),
@@ -193,7 +193,6 @@ ALONE: dict[str, tuple[str, ...]] = {
             "changes_the_code_of_a_sibling",
             "reads_a_raw_disk",
             "changes_kernel_settings",
-            "asks_the_admin_socket",
         ),
         (FILES,),
     ),

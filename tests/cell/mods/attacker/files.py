@@ -294,10 +294,10 @@ def reads_the_systems_files(aim: Aim) -> Ways:
 @attack
 def writes_into_the_common_temporary_folder(aim: Aim) -> Ways:
     def written() -> str:
-        path = f"/tmp/modvisor-planted-{aim.number}"
+        path = f"/tmp/modvisor-planted-{aim.number}-{uuid.uuid4().hex}"
         with open(path, "w") as file:
             file.write("planted")
-        return path
+        return path  # whether others see it, the test looks
 
     return {"a file": written}
 
@@ -397,7 +397,7 @@ def finds_open_files(aim: Aim) -> Ways:
     """Use descriptors that were left open."""
 
     def found() -> str:
-        allowed = ("/dev/null", "/memfd:", aim.marks, aim.storage, "/dev/shm/")
+        allowed = ("/dev/null", "/null", "/memfd:", aim.marks, aim.storage, "/dev/shm/")
         left = []
         for name in os.listdir("/proc/self/fd"):
             with suppress(FileNotFoundError):
