@@ -65,7 +65,7 @@ SECTIONS: dict[str, dict[str, Row]] = {
         "signals_the_supervisor": _row("signals to the supervisor, SIGKILL too", "OO", "OO", "SS", "SS"),
         "signals_the_guardian": _row("signals to the process that starts workers", "OO", "OO", "SS", "SS"),
         "uses_its_warden": _row("what its warden has: the process above its own", "OO", "SS", "SS", "SS"),
-        "asks_the_admin_socket": _row("the operator's API over its socket", "OO", "OO", "SS", "SS"),
+        "asks_the_admin_socket": _row("the operator's API over its socket", "OO", "SS", "SS", "SS"),
         "speaks_in_the_name_of_others": _row("events in the name of others, by forged messages", "SS", "SS", "SS", "SS"),
         "commands_the_network": _row("commands to the network without a permission", "SS", "SS", "SS", "SS"),
     },
