@@ -13,12 +13,12 @@ help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 # Installed anew when what it depends on changes; --editable, so that the sources here are what runs.
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.installed: pyproject.toml clients/python/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "modvisor needs Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing modvisor and its tools into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable . --group test --group check
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable clients/python --editable . --group test --group check
 	@touch $@
 
 run: $(VENV)/.installed  ## start the example network and replay this repository's own history through it
@@ -120,4 +120,4 @@ strangers: $(VENV)/.installed  ## what strangers may do to the port while honest
 	@$(BIN)/python -m benchmarks.strangers $(ARGS)
 
 clean:  ## remove what make made
-	@rm -rf $(VENV) .venv-peers build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .venv-peers build dist *.egg-info clients/python/build clients/python/src/*.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -18,7 +18,8 @@ import anyio.to_thread
 from ..ipc.address import check_mod_id
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import Event, EventResponse
-from .agents import AgentRegistry
+from .agents import AgentRegistry, OperatorTokens
+from .audit import Audit
 from .calls import NetworkCounters
 from .config import ModConfig, NetworkConfig, Redaction
 from .events import DeadLetters, Gateway
@@ -52,6 +53,8 @@ class Parts(Protocol):
     """The parts of a running network that operations use. `wiring` makes them."""
 
     journal: Journal
+    audit: Audit
+    tokens: OperatorTokens
     agents: AgentRegistry
     mods: ModRegistry
     commands: ModCommands

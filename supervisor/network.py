@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -18,8 +19,10 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
+from ..ipc import __version__
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import EventResponse
+from .agents import OperatorTokens
 from .calls import forget_last_run, left_by_last_run
 from .clock import keep_beating
 from .config import ModConfig, NetworkConfig, load_config, parse_config
@@ -172,12 +175,16 @@ class AgentNetwork(Operations):
         if fresh:
             kept = _without_mods(kept, parts.journal)
         await self._note_deaths(parts.journal)
-        parts.agents.restore(kept.agents, kept.channels)
+        await parts.audit.open(kept.audit_head)
+        parts.tokens = OperatorTokens(kept.tokens)
+        parts.agents.restore(kept.agents, kept.channels, kept.private, kept.invites)
         parts.records.restore(kept)
         await anyio.to_thread.run_sync(parts.enforcement.open)
         parts.tasks.start_soon(parts.enforcement.run, name="enforcement")
         await _start_launcher(parts.mods)
         self._parts = parts
+        parts.tasks.start_soon(parts.audit.run, name="audit")
+        self.audit_note("network.start", detail={"version": __version__, "pid": os.getpid(), "uid": os.getuid()})
         _check_started(await self._load_mods(parts, kept))
         parts.tasks.start_soon(parts.mods.spares.run, name="spares")
         if parts.servers is not None:
@@ -228,7 +235,10 @@ class AgentNetwork(Operations):
         if parts.servers is not None:
             await parts.servers.stop()
         await anyio.to_thread.run_sync(parts.enforcement.close)
+        self.refusals.tell()
+        self.audit_note("network.stop", detail={"pid": os.getpid()})
         self._parts, self._closing = None, False
+        await parts.audit.close()
         await anyio.to_thread.run_sync(parts.journal.close)
 
     async def _background(self, parts: NetworkParts) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,20 +18,20 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from ..ipc.address import AGENT, BROADCAST, Address
+from ..ipc.address import AGENT
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import Event, EventResponse
-from .agents import RefusalLog
-from .config import ModConfig, NetworkConfig, in_force, load_config, mod_config
+from .agent_operations import AgentOperations, not_running
+from .agents import Stream
+from .config import ModConfig, NetworkConfig, changed_keys, in_force, load_config, mod_config
 from .events import DeadLetters
 from .fleet import Changes, apply_changes
-from .inspection import Inspection
 from .sources import HOW_TO_INSTALL, can_watch
 
 logger = logging.getLogger("modvisor.network")
 
 
-class Operations(Inspection):
+class Operations(AgentOperations):
     """The requests that a network takes.
 
     A request that fails is a response with ``success=False``, never an exception. Methods that do
@@ -46,7 +45,6 @@ class Operations(Inspection):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config)
         self._closing = False  # events in flight finish, new events are refused
-        self.refusals = RefusalLog()
         self._stop_requested: asyncio.Event | None = None
         self._reconfiguring = anyio.Lock()
         self.read_file: Callable[[], NetworkConfig] | None = None
@@ -75,7 +73,7 @@ class Operations(Inspection):
                 which saves a copy; nobody else may hold its data then.
         """
         if self._parts is None or self._closing:
-            return _not_running(event)
+            return not_running(event)
         return await self._parts.gateway.from_outside(event, address, keep=keep)
 
     async def poll_events(self, agent_id: str, *, wait: float = 0.0, limit: int | None = None) -> list[Event]:
@@ -93,6 +91,18 @@ class Operations(Inspection):
         if agent is None:
             raise ModvisorError(f"no agent {agent_id!r} is registered", code=Code.NO_SUCH_AGENT)
         return await agents.poll(agent, wait, limit)
+
+    def open_stream(self, agent_id: str, wake: Callable[[], None], cursor: str | None = None) -> Stream:
+        """Begin to push an agent's events to a connection; see `Stream`. A former stream of the agent ends.
+
+        Raises:
+            ModvisorError: no_such_agent or not_running.
+        """
+        agents = self._running().agents
+        agent = agents.get(agent_id)
+        if agent is None:
+            raise ModvisorError(f"no agent {agent_id!r} is registered", code=Code.NO_SUCH_AGENT)
+        return agents.open_stream(agent, wake, cursor)
 
     def dropped_events(self, agent_id: str) -> dict[str, Any] | None:
         """Return what an agent's inbox dropped or refused since this was last asked.
@@ -124,13 +134,14 @@ class Operations(Inspection):
             more: other keys of a mod's entry in the network file: ``version``, ``python``,
                 ``paths``, ``env``, ``limits`` …
         """
-        if self._parts is None:
-            return _not_running()
+        if (parts := self._parts) is None:
+            return not_running()
         try:
             mod = self._entry(mod_path, mod_id=mod_id, config=config, **more)
         except ModvisorError as error:
             return _bad_entry(mod_path, error)
-        return await self._parts.loading.load(mod)
+        detail = {"mod_path": mod_path, "version": more.get("version"), "keys": sorted(more)}
+        return await self._recorded("mod.load", mod.mod_id, lambda: parts.loading.load(mod), **detail)
 
     async def unload_mod(self, mod: str, *, timeout: float | None = None, cascade: bool = False) -> EventResponse:
         """Drain a mod (by id or path) and end its worker.
@@ -142,9 +153,10 @@ class Operations(Inspection):
             cascade: unload the mods that need it first. Without it, a mod that is needed is refused
                 (``needed``).
         """
-        if self._parts is None:
-            return _not_running()
-        return await self._parts.loading.unload(mod, timeout, cascade=cascade)
+        if (parts := self._parts) is None:
+            return not_running()
+        unload = partial(parts.loading.unload, mod, timeout, cascade=cascade)
+        return await self._recorded("mod.unload", mod, unload, cascade=cascade)
 
     async def reload_mod(
         self, mod: str, mod_path: str | None = None, config: dict[str, Any] | None = None
@@ -164,14 +176,19 @@ class Operations(Inspection):
             mod_path: the new place of the code, if it changes.
             config: the new free-form part of the mod's config, if it changes.
         """
-        return _not_running() if self._parts is None else await self._parts.commands.reload(mod, config, mod_path)
+        if (parts := self._parts) is None:
+            return not_running()
+        reload = partial(parts.commands.reload, mod, config, mod_path)
+        return await self._recorded("mod.reload", mod, reload, mod_path=mod_path, config=config is not None)
 
     async def restart_mod(self, mod: str) -> EventResponse:
         """Start a new incarnation of the version that was last ready.
 
         It brings back a mod that is quarantined, has failed or has ended.
         """
-        return _not_running() if self._parts is None else await self._parts.commands.restart(mod)
+        if (parts := self._parts) is None:
+            return not_running()
+        return await self._recorded("mod.restart", mod, lambda: parts.commands.restart(mod))
 
     async def swap_mod(
         self,
@@ -194,13 +211,14 @@ class Operations(Inspection):
             mod_id: the new mod's id; the last part of ``mod_path`` if left out.
             alias: let the old id name the new mod.
         """
-        if self._parts is None:
-            return _not_running()
+        if (parts := self._parts) is None:
+            return not_running()
         try:
             wanted = self._entry(mod_path, mod_id=mod_id, config=config, **more)
         except ModvisorError as error:
             return _bad_entry(mod_path, error)
-        return await self._parts.commands.swap(mod, wanted, alias=alias)
+        detail = {"mod_path": mod_path, "mod_id": wanted.mod_id, "version": more.get("version"), "keys": sorted(more)}
+        return await self._recorded("mod.swap", mod, lambda: parts.commands.swap(mod, wanted, alias=alias), **detail)
 
     def _entry(self, mod_path: str, **asked: Any) -> ModConfig:
         mod = mod_config(mod_path, base_dir=self.config.base_dir, **asked)
@@ -233,10 +251,11 @@ class Operations(Inspection):
             everyone: remove the mod's own audience: it becomes the default version, unless there is
                 another one.
         """
-        if self._parts is None:
-            return _not_running()
-        audience = {"percent": percent, "groups": groups, "agents": agents}
-        return await self._parts.families.set_audience(mod, everyone=everyone, **audience)
+        if (parts := self._parts) is None:
+            return not_running()
+        audience: dict[str, Any] = {"percent": percent, "groups": groups, "agents": agents}
+        change = partial(parts.families.set_audience, mod, everyone=everyone, **audience)
+        return await self._recorded("mod.audience", mod, change, everyone=everyone, **audience)
 
     def get_audience(self, mod: str) -> EventResponse:
         """Describe the family of a mod (by the family's name, or a mod's id or path).
@@ -245,116 +264,22 @@ class Operations(Inspection):
         that `rollback_mod` can take back), versions (each with reaches, share of the events,
         latencies).
         """
-        return _not_running() if self._parts is None else self._parts.families.show(mod)
+        return not_running() if self._parts is None else self._parts.families.show(mod)
 
     async def promote_mod(self, mod: str) -> EventResponse:
         """Give a version the events of every source at once.
 
         The other versions stay loaded without events.
         """
-        return _not_running() if self._parts is None else await self._parts.families.promote(mod)
+        if (parts := self._parts) is None:
+            return not_running()
+        return await self._recorded("mod.promote", mod, lambda: parts.families.promote(mod))
 
     async def rollback_mod(self, mod: str) -> EventResponse:
         """Take back the newest promotion of a family (by its name, or a mod's id or path)."""
-        return _not_running() if self._parts is None else await self._parts.families.rollback(mod)
-
-    # -- agents
-
-    async def register_agent(
-        self, agent_id: str, metadata: dict[str, Any] | None = None, *, group: str | None = None
-    ) -> EventResponse:
-        """Register an agent from inside.
-
-        ``data``: agent_id, secret, assigned_group, network_name, network_id.
-        """
-        try:
-            return await self.add_agent(agent_id, metadata or {}, group=group, trusted=True)
-        except ModvisorError as error:
-            return EventResponse.failure(error.code, str(error))
-
-    async def unregister_agent(self, agent_id: str) -> EventResponse:
-        """Forget an agent."""
-        if self._parts is None:
-            return _not_running()
-        try:
-            return await self.remove_agent(agent_id, "unregistered")
-        except ModvisorError as error:
-            return EventResponse.failure(error.code, str(error))
-
-    async def add_agent(self, agent_id: str, metadata: dict[str, Any], **how: Any) -> EventResponse:
-        """Register an agent (see `AgentRegistry.register`), on disk too, and tell the mods.
-
-        Raises `ModvisorError`.
-        """
-        parts = self._running()
-        agent, secret = await parts.agents.kept(lambda: parts.agents.register(agent_id, metadata, **how))
-        parts.gateway.notify_mods(
-            Event("system.notification.register_agent", "system:system",
-                  payload={"agent_id": agent_id, "metadata": metadata, "group": agent.group})
-        )  # fmt: skip
-        data = {
-            "agent_id": agent_id,
-            "secret": secret,
-            "assigned_group": agent.group,
-            "network_name": self.config.name,
-            "network_id": self.config.network_id,
-        }
-        return EventResponse(True, f"agent {agent_id} registered", data)
-
-    async def kick_agent(self, agent_id: str, by: str) -> EventResponse:
-        """Unregister an agent, keep its id away for `agents.kick_cooldown`, and tell all agents.
-
-        Raises `ModvisorError`.
-
-        Args:
-            by: who kicked it, for the agents.
-        """
-        agents = self._running().agents
-        agent = agents.get(agent_id)
-        response = await self.remove_agent(agent_id, "kicked")
-        if response.success and agent is not None:
-            data = {"target_agent_id": agent_id, "kicked_by": by, "target_group": agent.group}
-            told = {**data, "reason": "kicked by an administrator", "timestamp": int(time.time())}
-            event = Event("system.agent_kicked", "system:system", f"{AGENT}:{BROADCAST}", told)
-            agents.deliver(event, Address(AGENT, BROADCAST))
-            response.data = data
-        return response
-
-    async def remove_agent(self, agent_id: str, reason: str) -> EventResponse:
-        """Unregister an agent, on disk too, and tell the mods.
-
-        Raises `ModvisorError`.
-
-        Args:
-            reason: unregistered, expired or kicked.
-        """
-        parts = self._running()
-        remove = parts.agents.kick if reason == "kicked" else parts.agents.unregister
-        if await parts.agents.kept(lambda: remove(agent_id)) is None:
-            return EventResponse.failure(Code.NO_SUCH_AGENT, f"no agent {agent_id!r} is registered")
-        payload = {"agent_id": agent_id, "reason": reason}
-        parts.gateway.notify_mods(Event("system.notification.unregister_agent", "system:system", payload=payload))
-        return EventResponse(True, f"agent {agent_id} {reason}", {"agent_id": agent_id})
-
-    def authenticate(self, agent_id: str, secret: str | None) -> bool:
-        """Whether ``secret`` is the secret of this agent."""
-        return self._parts is not None and self._parts.agents.authenticate(agent_id, secret) is not None
-
-    def is_member(self, agent_id: str) -> bool:
-        """Whether the agent has joined a group that has a password."""
-        agent = self._parts.agents.get(agent_id) if self._parts is not None else None
-        group = self.config.agent_groups.get(agent.group) if agent is not None and agent.group else None
-        return group is not None and group.password_hash is not None
-
-    def note_refused(self, event: Event, why: str, code: str = Code.FORBIDDEN, address: str | None = None) -> None:
-        """Count and log an event that its sender was not allowed to send."""
-        self.counters.refused += 1
-        self.refusals.note_event(event, why, code, address)
-
-    def note_refusal(self, kind: str, who: str, text: str) -> None:
-        """Count and log a request that was refused; see `RefusalLog.note`."""
-        self.counters.refused += 1
-        self.refusals.note(kind, who, text)
+        if (parts := self._parts) is None:
+            return not_running()
+        return await self._recorded("mod.rollback", mod, lambda: parts.families.rollback(mod))
 
     # -- the network as a whole
 
@@ -371,7 +296,8 @@ class Operations(Inspection):
         Raises:
             ModvisorError: not_running, or why the copy could not be written.
         """
-        return await self._running().journal.backup(Path(target))
+        copy = partial(self._running().journal.backup, Path(target))
+        return await self.audited("network.backup", on=str(target), do=copy)
 
     async def reconfigure(self, config: NetworkConfig) -> Changes:
         """Apply a changed network file: unload removed mods, reload changed mods, load new mods.
@@ -382,7 +308,7 @@ class Operations(Inspection):
             ModvisorError: not_running.
         """
         async with self._reconfiguring:
-            return await self._reconfigure(config)
+            return await self._reconfigured(config)
 
     async def read_file_again(self) -> Changes:
         """Read the network file again, with the options of this run, and apply it.
@@ -397,7 +323,14 @@ class Operations(Inspection):
             raise ModvisorError(text, code=Code.CONFLICT)
         async with self._reconfiguring:
             read = self.read_file or partial(load_config, file)
-            return await self._reconfigure(await anyio.to_thread.run_sync(read))
+            return await self._reconfigured(await anyio.to_thread.run_sync(read))
+
+    async def _reconfigured(self, config: NetworkConfig) -> Changes:
+        """Apply a configuration, and record it as its own `audit.mode` says."""
+        changed = [key.name for key in changed_keys(self.config, config)]
+        reconfigure = partial(self._reconfigure, config)
+        detail = {"keys": changed, "file": None if config.file is None else str(config.file)}
+        return await self.audited("network.reconfigure", do=reconfigure, detail=detail, mode=config.audit.mode)
 
     async def _reconfigure(self, config: NetworkConfig) -> Changes:
         parts, taken = self._running(), in_force(self.config, config)
@@ -416,12 +349,5 @@ def _bad_entry(mod_path: str, error: ModvisorError) -> EventResponse:
     return EventResponse.failure(error.code, f"{mod_path}: {error}", mod_path=mod_path)
 
 
-def _not_running(event: Event | None = None) -> EventResponse:
-    text = "the network is not running (not initialized yet, or shutting down)"
-    response = EventResponse.failure(Code.NOT_RUNNING, text)
-    response.event_name = event.event_name if event is not None else None
-    return response
-
-
 async def _refused(event: Event) -> EventResponse:
-    return _not_running(event)
+    return not_running(event)

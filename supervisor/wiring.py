@@ -10,7 +10,8 @@ import anyio
 from anyio.abc import TaskGroup
 
 from . import http
-from .agents import AgentRegistry
+from .agents import AgentRegistry, OperatorTokens
+from .audit import Audit
 from .cell import Peers
 from .clock import AwakeTime, awake_time
 from .commands import SystemCommands
@@ -47,6 +48,9 @@ class NetworkParts:
         self.tasks = tasks
         self.background = anyio.CancelScope()
         self.journal = Journal(state.database, config.journal)
+        self.tokens = OperatorTokens()
+        self.audit = Audit(state.root, lambda: network.config.audit, self.journal.keep_audit_head, config.network_id)
+        network.refusals.minute = self.audit.refused
         self.awake = awake_time(asyncio.get_running_loop()) or AwakeTime()
         self.agents = AgentRegistry(
             config.agents, config.agent_groups, self.journal.record, self.awake.time, self.journal.together

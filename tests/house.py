@@ -34,10 +34,14 @@ MAY = {
 FLOORS = tuple(MAY)
 
 SUPERVISOR_ROOMS = (
-    *("config", "process", "limits", "sources", "agents", "journal", "calls", "lifecycle", "fleet", "events"),
+    *("config", "process", "limits", "sources", "agents", "journal", "audit", "calls", "lifecycle", "fleet", "events"),
     *(
         "inspection.py",
+        "audited.py",
+        "agent_operations.py",
         "operations.py",
+        "command.py",
+        "agent_commands.py",
         "commands.py",
         "http",
         "wiring.py",

@@ -1,13 +1,17 @@
-"""The wheel: built from a copy of the sources, installed in a clean environment, and a network run from it."""
+"""The wheels: built from a copy of the sources, installed in a clean environment, and a network run from them."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+
+import modvisor
+import modvisor_client
 
 ROOT = Path(__file__).parent.parent
 
@@ -37,17 +41,36 @@ def run(*command: str | Path, cwd: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_the_wheel_runs_a_network_in_a_clean_environment(tmp_path: Path) -> None:
+def copy_of_the_sources(tmp_path: Path) -> Path:
     sources = tmp_path / "sources"
     tracked = run("git", "ls-files", "-z", cwd=ROOT).split("\0")
     for name in filter(None, tracked):
         if (ROOT / name).is_file():
             (sources / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, sources / name)
-    run(sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path / "dist", sources, cwd=tmp_path)
-    (wheel,) = (tmp_path / "dist").glob("modvisor-*.whl")
+    return sources
+
+
+def wheel_of(sources: Path, tmp_path: Path) -> Path:
+    """Build the wheel of the distribution in a folder."""
+    dist = tmp_path / "dist" / sources.name
+    run(sys.executable, "-m", "build", "--wheel", "--outdir", dist, sources, cwd=tmp_path)
+    (wheel,) = dist.glob("*.whl")
+    return wheel
+
+
+def test_the_client_has_the_version_of_the_network_that_requires_it() -> None:
+    assert modvisor_client.__version__ == modvisor.__version__
+    major, minor = (int(part) for part in modvisor.__version__.split(".")[:2])
+    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert f"modvisor-client>={major}.{minor},<{major}.{minor + 1}" in dependencies
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_wheel_runs_a_network_in_a_clean_environment(tmp_path: Path) -> None:
+    sources = copy_of_the_sources(tmp_path)
+    wheel, client = wheel_of(sources, tmp_path), wheel_of(sources / "clients" / "python", tmp_path)
     listing = run(sys.executable, "-m", "zipfile", "-l", wheel, cwd=tmp_path)
     top = {line.split("/")[0] for line in listing.splitlines()[1:]}
     assert {name for name in top if not name.startswith("modvisor-")} == {"modvisor"}
@@ -55,7 +78,7 @@ def test_the_wheel_runs_a_network_in_a_clean_environment(tmp_path: Path) -> None
 
     run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
     python = tmp_path / "venv" / "bin" / "python"
-    run(python, "-m", "pip", "install", "--quiet", wheel, cwd=tmp_path)
+    run(python, "-m", "pip", "install", "--quiet", client, wheel, cwd=tmp_path)
     (tmp_path / "run.py").write_text(SCRIPT)
     printed = run(python, "-I", tmp_path / "run.py", tmp_path / "net", cwd=tmp_path)
     assert printed.strip() == f"{['ready'] * 4} from the wheel True"

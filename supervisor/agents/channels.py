@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Protocol, TypeVar
 
 from ...ipc.address import CHANNEL, parse_address
@@ -14,8 +14,12 @@ from .agent import Agent
 from .guests import Guests
 from .mirrors import CLOSE, JOIN, LEAVE, Mirrors
 from .refusal import Refusal
+from .rights import Rulebook
 
 T = TypeVar("T")
+
+_OPEN = object()
+"""Stands for the maker of a channel that is not private."""
 
 
 class Commit(Protocol):
@@ -37,6 +41,7 @@ class Channels:
 
     Attributes:
         by_source: each agent by what an event may name as its source, for the way of an event.
+        private: the private channels, each with the id of the agent that made it.
         mirrors: the copies of all this, which are told every change.
     """
 
@@ -58,7 +63,9 @@ class Channels:
         self.by_source: dict[str | None, Agent] = {}
         self._channels: dict[str, dict[str, None]] = {}  # name -> members in joining order
         self._memberships: dict[str, set[str]] = {}  # agent id -> names of its channels
+        self.private: dict[str, str | None] = {}
         self._guests = Guests()
+        self._rules = Rulebook(config, groups)
         self.mirrors = Mirrors()
 
     def __len__(self) -> int:
@@ -78,6 +85,13 @@ class Channels:
 
     def channels(self) -> list[str]:
         return list(self._channels)
+
+    def channels_of(self, agent_id: str) -> Collection[str]:
+        """Return the names of the channels that an agent is in."""
+        return self._memberships.get(agent_id, ())
+
+    def is_member(self, channel: str, agent_id: str) -> bool:
+        return agent_id in self._channels.get(channel, ())
 
     def channel_members(self, channel: str) -> list[str] | None:
         """Return the agent ids in joining order, None for an unknown channel."""
@@ -161,6 +175,32 @@ class Channels:
         self._on_change("join", {"channel": channel, "agent_id": agent_id})
         self._can_undo(lambda: self._leave_again(channel, agent_id))
 
+    def create(self, channel: str, agent_id: str, *, private: bool = False) -> None:
+        """Make a channel with one member. Only members see a private channel, and send to it.
+
+        Raises:
+            Refusal: conflict: there is a channel of this name; or as for `join`.
+        """
+        if channel in self._channels:  # also if it is private: the name is taken, whoever asks
+            raise Refusal(f"there is a channel {channel!r} already; choose another name", code=Code.CONFLICT)
+        self.join(channel, agent_id)
+        if private:
+            self.private[channel] = agent_id
+            self._on_change("private", {"channel": channel, "created_by": agent_id, "created_at": time.time()})
+
+    def check_invitation(self, agent_id: str) -> None:
+        """Raise `Refusal` (overloaded) if an agent is in too many channels for others to add it to one more.
+
+        What is left are channels that it joins itself: nobody can fill them up.
+        """
+        joined, most = len(self.channels_of(agent_id)), self._config.channels_per_agent
+        if joined >= most // 2:
+            raise Refusal(
+                f"agent {agent_id!r} is in {joined} channels; to more than half of 'agents.channels_per_agent' "
+                f"({most}) nobody can add it",
+                code=Code.OVERLOADED,
+            )
+
     def _check_guest(self, agent: Agent, channel: str) -> None:
         """Raise `Refusal` if a guest may not join one more channel."""
         if not agent.is_guest:
@@ -181,14 +221,11 @@ class Channels:
                 code=Code.OVERLOADED,
             )
 
+    _has_passwords = False  # `joining` knows better
+
     def _guest_share(self, agent: Agent) -> float:
         """Return which part of what all agents share together this agent may fill."""
         return self._config.guest_share if agent.is_guest and self._has_passwords else 1.0
-
-    @property
-    def _has_passwords(self) -> bool:
-        """Whether agents with a password may come, for which room is kept."""
-        return any(group.password_hash for group in self._groups.values())
 
     def leave(self, channel: str, agent_id: str) -> None:
         """End a membership. A channel goes away with its last member.
@@ -201,12 +238,18 @@ class Channels:
 
     def remove_channel(self, channel: str) -> None:
         """Remove a channel and all its memberships; raises `Refusal` (no_such_channel)."""
-        members = list(self._members_of(channel))
+        members, private = list(self._members_of(channel)), self.private.get(channel, _OPEN)
         for agent_id in members:
             self._take_out(channel, agent_id)
         self.mirrors.note(CLOSE, channel)
         self._on_change("remove_channel", {"channel": channel})
-        self._can_undo(lambda: [self._enter_again(channel, agent_id) for agent_id in members])
+        self._note_end(channel, private)
+        self._can_undo(lambda: [self._enter_again(channel, agent_id, private) for agent_id in members])
+
+    def _note_end(self, channel: str, private: Any) -> None:
+        """Tell the journal if a private channel has ended: one of its name may be open."""
+        if private is not _OPEN and channel not in self._channels:
+            self._on_change("open", {"channel": channel})
 
     def _members_of(self, channel: str) -> dict[str, None]:
         members = self._channels.get(channel)
@@ -220,17 +263,22 @@ class Channels:
         self.mirrors.note(JOIN, channel, agent_id)
 
     def _exit(self, channel: str, agent_id: str) -> None:
+        private = self.private.get(channel, _OPEN)
         self._forget(channel, agent_id)
         self._on_change("leave", {"channel": channel, "agent_id": agent_id})
-        self._can_undo(lambda: self._enter_again(channel, agent_id))
+        self._note_end(channel, private)
+        self._can_undo(lambda: self._enter_again(channel, agent_id, private))
 
     def _leave_again(self, channel: str, agent_id: str) -> None:
         if agent_id in self._channels.get(channel, ()):
             self._forget(channel, agent_id)
 
-    def _enter_again(self, channel: str, agent_id: str) -> None:
-        if agent_id in self._agents:
-            self._enter(channel, agent_id)
+    def _enter_again(self, channel: str, agent_id: str, private: Any) -> None:
+        if agent_id not in self._agents:
+            return
+        if private is not _OPEN and channel not in self._channels:
+            self.private[channel] = private
+        self._enter(channel, agent_id)
 
     def _forget(self, channel: str, agent_id: str) -> None:
         """End a membership."""
@@ -244,6 +292,7 @@ class Channels:
         joined.discard(channel)
         if not members:
             del self._channels[channel]
+            self.private.pop(channel, None)
         if not joined:
             del self._memberships[agent_id]
 

@@ -24,10 +24,11 @@ from ...ipc.messages import pack
 from ...ipc.topic import check_pattern
 from ..config import AgentsConfig, GroupConfig
 from ..shares import has_share, source_of
-from .agent import Agent
+from .agent import Agent, Arrival
 from .channels import Channels, Commit, no_such_agent, no_such_channel
 from .inbox import Losses
 from .refusal import Refusal
+from .streams import Stream
 from .subscriptions import Subscription, SubscriptionIndex
 
 _SPARE = 10
@@ -70,9 +71,11 @@ class Inboxes(Channels):
 
         Raises:
             InvalidEvent: a pattern or a channel does not follow the grammar.
-            Refusal: overloaded: the agent, or all agents together, have as many as they may.
+            Refusal: overloaded: the agent, or all agents together, have as many as they may; or
+                forbidden: no event of a pattern may reach the agent.
         """
         self._check_subscriptions(agent, len(patterns) * max(1, len(channels)))
+        _check_receives(agent, list(map(check_pattern, patterns)))
         names = [channel.removeprefix(f"{CHANNEL}:") for channel in channels]
         for name in names:
             parse_address(f"{CHANNEL}:{name}")
@@ -97,7 +100,7 @@ class Inboxes(Channels):
         config, subscribed = self._config, self._subscribed
         held = sum(subscription.size for subscription in agent.subscriptions.values())
         for have, most, what in (
-            (len(agent.subscriptions) + 1, config.subscriptions, "subscriptions ('agents.subscriptions')"),
+            (len(agent.subscriptions) + 1, agent.rights.subscriptions, "subscriptions ('agents.subscriptions')"),
             (held + more, config.patterns, "patterns in its subscriptions ('agents.patterns')"),
         ):
             if have > most:
@@ -158,10 +161,12 @@ class Inboxes(Channels):
             return Delivered(0)
         if agent.subscriptions and agent_id not in self._subscribed.wanting(event.event_name, None):
             return Delivered(0)
+        rights = agent.rights
+        if rights in self._rules.deaf(event.event_name):
+            return Delivered(0)
         if not self._put(agent, event.copy(), packed_size(event), source):
-            config = self._config
             raise Refusal(
-                f"the inbox of agent {agent_id!r} is full ({config.inbox_size} events, {config.inbox_bytes} bytes)",
+                f"the inbox of agent {agent_id!r} is full ({rights.inbox_size} events, {rights.inbox_bytes} bytes)",
                 code=Code.INBOX_FULL,
             )
         return Delivered(1)
@@ -171,10 +176,12 @@ class Inboxes(Channels):
         channel = destination.id if destination.role == CHANNEL else None
         copy, size, item = event, 0, None
         wanting = self._subscribed.wanting(event.event_name, channel)
-        most, most_bytes = self._config.inbox_size, self._config.inbox_bytes
+        most, most_bytes = self._rules.least_inbox
+        deaf = self._rules.deaf(event.event_name)
         for agent in self._receivers(destination):
             if (
                 agent.agent_id == sender
+                or (deaf and agent.rights in deaf)
                 or (allowed is not None and agent.agent_id not in allowed)
                 or (agent.subscriptions and agent.agent_id not in wanting)
             ):
@@ -243,10 +250,12 @@ class Inboxes(Channels):
 
     def _make_room(self, agent: Agent, size: int, source: str) -> bool:
         """Drop events until an event of this size fits; False if dropping would not help."""
-        inbox, most, most_bytes = agent.inbox, self._config.inbox_size, self._config.inbox_bytes
+        inbox, most, most_bytes = agent.inbox, agent.rights.inbox_size, agent.rights.inbox_bytes
         if size > most_bytes:
             return False
-        while len(inbox) >= most or inbox.size + size > most_bytes:
+        while inbox.held >= most or inbox.size + size > most_bytes:
+            if not inbox:  # what was pushed fills it
+                return False
             _lose(agent, inbox.drop_of_heaviest(most, most_bytes, source, size))
         return True
 
@@ -255,11 +264,11 @@ class Inboxes(Channels):
 
         See `shares`: one source can fill the inbox, and others find room all the same.
         """
-        inbox, most, most_bytes = agent.inbox, self._config.inbox_size, self._config.inbox_bytes
-        if len(inbox) < most and inbox.size + size <= most_bytes:
+        inbox, most, most_bytes = agent.inbox, agent.rights.inbox_size, agent.rights.inbox_bytes
+        if inbox.held < most and inbox.size + size <= most_bytes:
             return True
         count, held = inbox.held_by(source)
-        return has_share(count, len(inbox), 1, most) and has_share(held, inbox.size, size, most_bytes)
+        return has_share(count, inbox.held, 1, most) and has_share(held, inbox.size, size, most_bytes)
 
     # -- out of inboxes
 
@@ -272,13 +281,25 @@ class Inboxes(Channels):
         belongs to the new session.
         """
         self.seen(agent)
-        if not agent.inbox and wait > 0:
+        inbox = agent.inbox
+        if not (inbox or (inbox.has_pushed and agent.stream is None)) and wait > 0:
             await self._arrival(agent, wait)
             self.seen(agent)
         if self._agents.get(agent.agent_id) is not agent:
             return []
-        count = len(agent.inbox) if limit is None else min(limit, len(agent.inbox))
-        return [agent.inbox.popleft().copy() for _ in range(count)]
+        most = inbox.held if limit is None else limit
+        # What a stream pushed that has ended may never have come.
+        again = inbox.take_pushed(most) if inbox.has_pushed and agent.stream is None else []
+        taken = [inbox.popleft() for _ in range(min(most - len(again), len(inbox)))]
+        return [event.copy() for event in (*again, *taken)]
+
+    def open_stream(self, agent: Agent, wake: Callable[[], None], cursor: str | None = None) -> Stream:
+        """Begin to push the events of an agent to a connection. A former stream of the agent ends.
+
+        Arguments are as in `Stream`.
+        """
+        self.seen(agent)
+        return Stream(agent, self._agents.get, wake, cursor)
 
     def take_losses(self, agent: Agent) -> Losses | None:
         """Return what the inbox lost since this was last asked; None if it lost nothing."""
@@ -288,7 +309,7 @@ class Inboxes(Channels):
         return losses
 
     async def _arrival(self, agent: Agent, wait: float) -> None:
-        agent.arrival = agent.arrival or asyncio.Event()
+        agent.arrival = agent.arrival or Arrival()
         agent.arrival.clear()
         agent.polling += 1
         try:
@@ -307,6 +328,17 @@ def packed_size(event: Event) -> int:
         return len(pack(data))
     except Unserializable:  # no mod could get this event, but an agent in this process can
         return len(repr(data))
+
+
+def _check_receives(agent: Agent, patterns: list[str]) -> None:
+    """Raise `Refusal` for a pattern none of whose events may reach the agent: it would wait in vain."""
+    for pattern in patterns:
+        if not agent.rights.receive.overlap(pattern) and not pattern.startswith("system."):
+            raise Refusal(
+                f"no event that matches {pattern!r} reaches agent {agent.agent_id!r}: {agent.rights.whose} may receive "
+                f"{agent.rights.receive}",
+                code=Code.FORBIDDEN,
+            )
 
 
 def _lose(agent: Agent, source: str) -> None:

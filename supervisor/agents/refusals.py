@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ...ipc.event import Event
@@ -33,10 +34,15 @@ class RefusalLog:
     logged as a number when the minute is over.
 
     It is used in the event loop.
+
+    Attributes:
+        minute: is told kind, address, number and first text of all that was refused within a minute.
     """
 
     def __init__(self) -> None:
         self._sums: dict[tuple[str, str], _Sum] = {}
+        self._over: asyncio.TimerHandle | None = None
+        self.minute: Callable[[Iterable[tuple[str, str, int, str]]], None] = lambda sums: None
 
     def note(self, kind: str, who: str, text: str) -> None:
         """Log that a request was refused.
@@ -46,14 +52,19 @@ class RefusalLog:
             who: the address or the name that the request came from.
             text: what was refused, to whom and why.
         """
+        if self.count(kind, who, text):
+            logger.warning("%s", text)
+
+    def count(self, kind: str, who: str, text: str) -> bool:
+        """Count a refused request without a line of the log. Return whether it is the first of its kind."""
         key = (kind, who) if (kind, who) in self._sums or len(self._sums) < MAX_KINDS else (kind, OTHERS)
         if (known := self._sums.get(key)) is not None:
             known.more += 1
-            return
-        if not self._sums:
-            asyncio.get_running_loop().call_later(MINUTE, self._tell)
+            return False
+        if self._over is None:
+            self._over = asyncio.get_running_loop().call_later(MINUTE, self.tell)
         self._sums[key] = _Sum(text)
-        logger.warning("%s", text)
+        return True
 
     def note_event(self, event: Event, why: str, code: str, address: str | None = None) -> None:
         """Log that an event was refused, which came from this address if it is known."""
@@ -61,9 +72,13 @@ class RefusalLog:
         text = f"refused {event.event_name} from {event.source_id}{at}: {why}"
         self.note(str(code), address or str(event.source_id), text)
 
-    def _tell(self) -> None:
-        """Log the sums of the minute that is over."""
+    def tell(self) -> None:
+        """Log the sums of the minute that is over, or that ends now."""
         sums, self._sums = self._sums, {}
+        if self._over is not None:
+            self._over.cancel()
+            self._over = None
+        self.minute([(kind, who, each.more + 1, each.first) for (kind, who), each in sums.items()])
         for (kind, who), each in sums.items():
             if each.more:
                 text = "%d more requests from %s within a minute were refused (%s); the first: %s"

@@ -14,34 +14,27 @@ import hmac
 import math
 import secrets
 import time
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from ...ipc.address import AGENT, check_agent_id
 from ...ipc.errors import Code, RemoteProtocolError, Unserializable
+from ...ipc.event import Event
 from ...ipc.messages import pack, unpack
-from ..config import AgentsConfig, GroupConfig
+from ..config import AgentsConfig, GroupConfig, QuotaConfig
 from .agent import Agent
-from .delivery import Commit, Inboxes
-from .guesses import Guesses
+from .delivery import Commit, packed_size
+from .invites import Invite, hash_code
+from .joining import Claim, Joining, Manager
 from .kicked import Kicked
 from .mirrors import GONE, REGISTERED
+from .pace import Pace, PaceOfAddresses
 from .refusal import Refusal
+from .rights import Rights, Rulebook
 from .subscriptions import Subscription
 
 
-class _Claim(NamedTuple):
-    """What a request to register asks for, and what it proves; see `AgentRegistry.register`."""
-
-    secret: str | None
-    group: str | None
-    password_hash: str | None
-    trusted: bool
-    manages: frozenset[str] | None
-    address: str | None
-
-
-class AgentRegistry(Inboxes):
+class AgentRegistry(Joining):
     """All agents and channels of a network, with the rights of each agent."""
 
     def __init__(
@@ -53,8 +46,8 @@ class AgentRegistry(Inboxes):
         commit: Commit | None = None,
     ) -> None:
         super().__init__(config, groups, on_change, now, commit)
-        self._guesses = Guesses(lambda: self._config, now)
         self._kicked = Kicked(lambda: self._config, now)
+        self._paces = PaceOfAddresses()
 
     def register(
         self,
@@ -66,8 +59,10 @@ class AgentRegistry(Inboxes):
         secret: str | None = None,
         retake: bool = False,
         trusted: bool = False,
-        manages: frozenset[str] | None = None,
+        manages: Manager | frozenset[str] | None = None,
         address: str | None = None,
+        invite: str | None = None,
+        proved: frozenset[str] = frozenset(),
     ) -> tuple[Agent, str]:
         """Register an agent, or take over a live id with its secret or with its group's password.
 
@@ -76,11 +71,13 @@ class AgentRegistry(Inboxes):
             secret: the present secret of the id, for an agent that takes its id over.
             retake: the caller has checked this secret already.
             trusted: the request comes from inside: it gets any group and any id without proof.
-            manages: permissions of a caller that manages agents (None: it does not). It needs no
-                password for a group, and no secret for a live id, whose permissions it has itself.
+            manages: what a caller that manages agents may do (None: it does not). It needs no
+                password for a group, and no secret for a live id, whose rights it has itself.
                 It can give nothing that it does not have.
             address: the name under which the caller's address is counted; None: no count per
                 address holds for it.
+            invite: the code of an invite.
+            proved: the argon2id passwords that ``password_hash`` is, see `prove`.
 
         Returns:
             the agent and its new secret.
@@ -95,11 +92,12 @@ class AgentRegistry(Inboxes):
             self._kicked.check(agent_id)
         metadata, packed = _storable(metadata, self._config.metadata_bytes)
         present = self._agents.get(agent_id)
-        claim = _Claim(secret, group, password_hash, trusted, manages, address)
-        assigned = self._assign_group(claim)
-        is_guest = not (trusted or manages is not None or self._gave_password(claim, assigned))
+        manager = Manager(manages) if isinstance(manages, frozenset) else manages
+        claim = Claim(agent_id, secret, group, password_hash, trusted, manager, address, invite, proved)
+        admitted = self._admit(claim, present)
+        assigned, is_guest = admitted.group, admitted.is_guest
         if present is not None:
-            if not (trusted or retake):
+            if not (trusted or retake or admitted.is_again):
                 self._check_retake(present, claim)
             if assigned is None:
                 assigned = present.group
@@ -112,6 +110,12 @@ class AgentRegistry(Inboxes):
         if present is not None:
             agent.take_over(present)
         self._save(agent, packed)
+        if admitted.invite is not None:
+            self._spend(admitted.invite)
+            if admitted.invite.uses == 1:  # others may have the code of one with more
+                agent.redeemed = hash_code(invite or ""), agent.last_seen, address
+        elif admitted.is_again:
+            agent.redeemed = hash_code(invite or ""), agent.last_seen, address
         self._enroll(agent)
         self._can_undo(lambda: self._put_back(agent, present))
         if present is not None:
@@ -125,17 +129,13 @@ class AgentRegistry(Inboxes):
                 code=Code.OVERLOADED,
             )
         if is_guest:
-            if self._config.requires_password:
-                raise Refusal(
-                    "this network takes only agents that give the password of a group; register with its 'password_hash'",
-                    code=Code.UNAUTHENTICATED,
-                )
             self._guests.check(self._config, address, is_shared=self._has_passwords)
 
     def _enroll(self, agent: Agent) -> None:
         if (present := self._agents.get(agent.agent_id)) is not None:
             self._guests.leave(present)
         self._agents[agent.agent_id] = agent
+        agent.use(self._rules.of(agent.group))
         for source in _sources_of(agent.agent_id):
             self.by_source[source] = agent
         self._guests.enter(agent)
@@ -146,8 +146,14 @@ class AgentRegistry(Inboxes):
             self.by_source.pop(source, None)
         return self._agents.pop(agent_id, None)
 
-    def restore(self, agents: Iterable[Agent], channels: dict[str, list[str]]) -> None:
-        """Take over the agents that the journal kept, with their secrets, groups and channels."""
+    def restore(
+        self,
+        agents: Iterable[Agent],
+        channels: dict[str, list[str]],
+        private: Mapping[str, str | None] | None = None,
+        invites: Iterable[Invite] = (),
+    ) -> None:
+        """Take over what the journal kept: agents with their secrets and groups, channels, invites."""
         for agent in agents:
             agent.last_seen = self._now()
             self._enroll(agent)
@@ -155,6 +161,9 @@ class AgentRegistry(Inboxes):
             for agent_id in members:
                 if agent_id in self._agents:
                     self._enter(name, agent_id)
+        self.private.update((name, maker) for name, maker in (private or {}).items() if name in self._channels)
+        for invite in invites:
+            self._invites.put(invite)
 
     def unregister(self, agent_id: str) -> Agent | None:
         """Forget an agent and its memberships; None if no agent has this id."""
@@ -250,6 +259,10 @@ class AgentRegistry(Inboxes):
     def use_groups(self, groups: dict[str, GroupConfig], config: AgentsConfig) -> None:
         """Use the groups and limits of a network file that was read again."""
         self._groups, self._config = groups, config
+        self._rules = Rulebook(config, groups)
+        self._passwords.keep_only(group.password_hash for group in groups.values())
+        for agent in self._agents.values():
+            agent.use(self._rules.of(agent.group))
 
     def members_of_groups(self) -> dict[str, list[str]]:
         """Return group name -> ids of its members. Configured groups without members are included."""
@@ -259,86 +272,62 @@ class AgentRegistry(Inboxes):
                 members.setdefault(agent.group, []).append(agent.agent_id)
         return members
 
-    def _group_of(self, agent: Agent) -> GroupConfig | None:
-        return self._groups.get(agent.group) if agent.group is not None else None
-
-    def _assign_group(self, claim: _Claim) -> str | None:
-        """Return the group that is asked for by name or by password, or the default group."""
-        name = claim.group
-        if name:
-            group = self._groups.get(name)
-            if group is None:
-                raise Refusal(f"agent_group {name!r} is not configured", code=Code.NO_SUCH_GROUP)
-            if not claim.trusted:
-                self._check_may_join(group, claim)
-            return name
-        if claim.password_hash:
-            guarded = [group for group in self._groups.values() if group.password_hash]
-            found = self._with_password(guarded, claim)
-            if found is None:
-                raise Refusal("no agent group has this password", code=Code.UNAUTHENTICATED)
-            return found.name
-        return self._config.default_group
-
-    def _gave_password(self, claim: _Claim, assigned: str | None) -> bool:
-        """Return whether the caller was assigned this group for its password."""
-        group = self._groups.get(assigned) if assigned is not None else None
-        return bool(claim.password_hash and group is not None and group.password_hash)
-
-    def _with_password(self, groups: list[GroupConfig], claim: _Claim) -> GroupConfig | None:
-        """Return the group whose password was given, or None. This counts wrong passwords.
-
-        Raises:
-            Refusal: too_many: the address has given too many wrong passwords for these groups.
-        """
-        address = claim.address
-        names = [group.name for group in groups] if claim.password_hash else []
-        if address is not None and (wait := self._guesses.wait(address, names)) > 0:
-            raise Refusal(
-                f"too many wrong passwords from {address}; try again in {math.ceil(wait)} s",
-                code=Code.TOO_MANY,
-                retry_after=math.ceil(wait),
-            )
-        found = next((group for group in groups if _same(group.password_hash, claim.password_hash)), None)
-        if found is None and address is not None:
-            self._guesses.wrong(address, names)
-        return found
-
-    def _check_may_join(self, group: GroupConfig, claim: _Claim) -> None:
-        if claim.manages is not None and not claim.password_hash:
-            if more := group.permissions - claim.manages:
-                raise Refusal(
-                    f"agent_group {group.name!r} may do more than you ({_listed(more)}); give its password",
-                    code=Code.FORBIDDEN,
-                )
-        elif group.password_hash is None:
-            if group.permissions:  # otherwise any agent could join and have them
-                raise Refusal(
-                    f"agent_group {group.name!r} has permissions but no password; only code inside the network can assign it",
-                    code=Code.FORBIDDEN,
-                )
-        elif self._with_password([group], claim) is None:
-            raise Refusal(f"wrong password for agent_group {group.name!r}", code=Code.UNAUTHENTICATED)
-
-    def _check_retake(self, agent: Agent, claim: _Claim) -> None:
+    def _check_retake(self, agent: Agent, claim: Claim) -> None:
         """Raise `Refusal` unless the caller proves that it may take over the id of a live agent."""
         if _has_secret(agent, claim.secret):
             return
         group = self._group_of(agent)
         if group is not None and group.password_hash and self._with_password([group], claim):
             return
-        if claim.manages is None:
+        if claim.manager is None:
             raise Refusal(
                 f"agent id {agent.agent_id!r} is taken by a live agent; unregister it with its secret, register with "
                 "its secret or its group's password, or choose another id",
                 code=Code.ID_TAKEN,
             )
-        if more := self.permissions_of(agent) - claim.manages:
+        if more := claim.manager.lacks(agent.rights):
             raise Refusal(
-                f"agent {agent.agent_id!r} may do more than you ({_listed(more)}); give its secret or its group's "
+                f"agent {agent.agent_id!r} may do more than you ({', '.join(more)}); give its secret or its group's "
                 "password",
                 code=Code.FORBIDDEN,
             )
+
+    def check_rank(self, agent: Agent, permissions: frozenset[str]) -> None:
+        """Raise `Refusal` (forbidden) if an agent has permissions that who manages it lacks."""
+        if more := agent.rights.permissions - permissions:
+            raise Refusal(
+                f"agent {agent.agent_id!r} may do more than you ({', '.join(sorted(more))}), so only the agent itself and "
+                "those that have these permissions can do this",
+                code=Code.FORBIDDEN,
+            )
+
+    # -- what an agent may send
+
+    def check_sending(self, agent: Agent, gate: Rights, event: Event) -> None:
+        """Count an event that an agent sends, if it is one that it may send.
+
+        Raises:
+            Refusal: forbidden; or too_many, if its quota is used up.
+        """
+        name, quota = event.event_name, gate.quota
+        if name not in gate.send and not name.startswith("system."):
+            text = f"agent {agent.agent_id!r} may not send {name}: {gate.whose} may send {gate.send}"
+            raise Refusal(text, code=Code.FORBIDDEN)
+        size = 0 if quota.bytes_per_second is None else packed_size(event)
+        wait = self._pace_of(agent).take(self._now(), quota.events_per_second, size, quota.bytes_per_second)
+        if wait:
+            raise Refusal(
+                f"agent {agent.agent_id!r} sends more than its quota ({_in_words(quota)}); try again in {math.ceil(wait)} s",
+                code=Code.TOO_MANY,
+                retry_after=math.ceil(wait),
+            )
+
+    def _pace_of(self, agent: Agent) -> Pace:
+        if agent.address is not None:
+            return self._paces.at(agent.address)
+        if agent.pace is None:
+            agent.pace = Pace()
+        return agent.pace
 
 
 def hash_secret(secret: str) -> bytes:
@@ -361,15 +350,6 @@ def _end_polls(agent: Agent) -> None:
         agent.arrival.set()
 
 
-def _same(expected: str | None, given: str | None) -> bool:
-    """Compare two hexadecimal hashes in constant time. `given` may be any text."""
-    if not expected or not given:
-        return False
-    # As bytes: compare_digest takes no text beyond ASCII.
-    ours, theirs = (text.lower().encode("utf-8", "surrogatepass") for text in (expected, given))
-    return hmac.compare_digest(ours, theirs)
-
-
 def _storable(metadata: Any, most: int) -> tuple[dict[str, Any], bytes]:
     """Return metadata as a restart will give it back, and packed for the journal.
 
@@ -390,5 +370,7 @@ def _storable(metadata: Any, most: int) -> tuple[dict[str, Any], bytes]:
     )
 
 
-def _listed(permissions: frozenset[str]) -> str:
-    return ", ".join(sorted(permissions))
+def _in_words(quota: QuotaConfig) -> str:
+    events, size = quota.events_per_second, quota.bytes_per_second
+    given = [] if events is None else [f"{events:g} events"]
+    return " and ".join([*given, *([] if size is None else [f"{size} bytes"])]) + " per second"

@@ -25,6 +25,8 @@ NETWORK, MODS, EVENTS, AUTHORS = "The network", "Its mods", "Its events", "Writi
 COMMANDS = (
     (NETWORK, "life", "run validate doctor reconfigure backup stop version"),
     (NETWORK, "importing", "import=import_file"),
+    (NETWORK, "invites", "invite"),
+    (NETWORK, "passwords", "hash-password=hash_password"),
     (MODS, "mods", "mods=available ps stats load unload reload swap restart"),
     (MODS, "versions", "audience promote rollback"),
     (MODS, "mods", "crashes logs"),
@@ -34,7 +36,14 @@ COMMANDS = (
 )
 """Panel of the help, file of this room, its commands: each with its function if that has another name."""
 
-DEAD_LETTERS = "ls show=show_letter replay purge"
+GROUPS = {
+    "dlq": (
+        "ls show=show_letter replay purge",
+        "Dead letters: events that were given up because their mod died of them, again and again.",
+    ),
+    "invite": ("create list=ls revoke", "Invites: codes with which agents register, once, until they expire."),
+}
+"""Groups of commands: the commands of each, with their functions as in `COMMANDS`, and its help."""
 
 
 class _Lazily(MutableMapping[str, Any]):
@@ -82,8 +91,8 @@ def _homes() -> dict[str, tuple[str, str, str]]:
 
 
 def _build(name: str, file: str, function: str, panel: str) -> Any:
-    if name == "dlq":
-        group: Any = get_command(_dead_letters())
+    if name in GROUPS:
+        group: Any = get_command(_group(name, file, *GROUPS[name]))
         group.rich_help_panel = panel
         return group
     alone = _typer()
@@ -91,17 +100,15 @@ def _build(name: str, file: str, function: str, panel: str) -> Any:
     return get_command(alone)
 
 
-def _dead_letters() -> typer.Typer:
-    letters = _typer(name="dlq", no_args_is_help=True)
+def _group(name: str, file: str, words: str, text: str) -> typer.Typer:
+    def about() -> None: ...
 
-    @letters.callback()
-    @root
-    def dead_letters() -> None:
-        """Dead letters: events that were given up because their mod died of them, again and again."""
-
-    for name, _, function in (word.partition("=") for word in DEAD_LETTERS.split()):
-        _add(letters, name, "dlq", function or name, None)
-    return letters
+    about.__doc__ = text
+    group = _typer(name=name, no_args_is_help=True)
+    group.callback()(root(about))
+    for each, _, function in (word.partition("=") for word in words.split()):
+        _add(group, each, file, function or each, None)
+    return group
 
 
 def _add(to: typer.Typer, name: str, file: str, function: str, panel: str | None) -> None:

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from importlib.machinery import ModuleSpec, PathFinder
 
 from ...ipc.config_schema import WrongConfig, check_config
-from ..config import ConfigError, NetworkConfig, Problem
+from ..audit import NoKey, read_key
+from ..config import NO_AUDIT, ConfigError, NetworkConfig, Problem
 from ..fleet import unmet_requirements
-from ..http import check_address
+from ..http import BadCertificate, check_address, context_of
 from ..journal import StateDir
 from ..limits import storage_fault
 from ..sources import folder_of, search_path, undefined_names
@@ -29,7 +30,9 @@ def preflight(config: NetworkConfig) -> list[Problem]:
         for key, message in (
             *_preload(config),
             *_address(config),
+            *_certificate(config),
             *_storage(config),
+            *_audit_key(config),
             *_requirements(config),
             *_configs(config),
             *_sources(config),
@@ -70,6 +73,22 @@ def _address(config: NetworkConfig) -> Iterator[tuple[str, str]]:
     if (fault := check_address(config.host, config.port)) is not None:
         key = "network.host" if "'host'" in fault else "network.port"
         yield key, f"cannot listen on {config.host}, port {config.port}: {fault}"
+
+
+def _certificate(config: NetworkConfig) -> Iterator[tuple[str, str]]:
+    if config.tls is not None:
+        try:
+            context_of(config.tls)
+        except BadCertificate as error:
+            yield "network.tls", str(error).removeprefix("network.tls: ")
+
+
+def _audit_key(config: NetworkConfig) -> Iterator[tuple[str, str]]:
+    if config.audit.key_file is not None and config.audit.mode != NO_AUDIT:
+        try:
+            read_key(config.audit.key_file)
+        except NoKey as error:
+            yield "audit.key_file", str(error)
 
 
 def _storage(config: NetworkConfig) -> Iterator[tuple[str, str]]:

@@ -258,8 +258,8 @@ class Reporter:
 
 
 def _url(network: AgentNetwork) -> str | None:
-    host = network.config.host
-    return None if network.port is None else f"http://{f'[{host}]' if ':' in host else host}:{network.port}"
+    host, scheme = network.config.host, "http" if network.config.tls is None else "https"
+    return None if network.port is None else f"{scheme}://{f'[{host}]' if ':' in host else host}:{network.port}"
 
 
 def _mod(stats: dict[str, Any]) -> dict[str, Any]:

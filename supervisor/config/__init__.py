@@ -1,8 +1,8 @@
 """What a network file, a mod's entry and a `mod.yaml` may say. Reports every mistake at once.
 
-Each key is a field in `mod_model` or `network_model`, with its default, reader and meaning.
-`mod_entry` reads the entries of mods, and `network_file` reads the whole file. `reference` prints
-the tables of docs/config.md.
+Each key is a field in `mod_model`, `agents_model`, `http_model` or `network_model`, with its
+default, reader and meaning. `mod_entry` reads the entries of mods, and `network_file` reads the
+whole file. `reference` prints the tables of docs/config.md.
 
 May import: `ipc`.
 Never: looks at a mod's code, starts anything, or writes a file.
@@ -16,9 +16,12 @@ from ..faces import lazily
 
 if TYPE_CHECKING:
     from .address_values import IPNetwork
+    from .agents_model import ALL, CLOSED, GROUP, GROUP_PASSWORD, INVITE, OPEN, AgentsConfig, GroupConfig, QuotaConfig
     from .audience import Audience, FamilyVersion, Split, family_of
     from .audience_values import misfit, read_audience, shares_over_100
+    from .audit_model import BEST_EFFORT, NO_AUDIT, STRICT, AuditConfig
     from .effects import ORDER, Effect, changed_keys, in_force
+    from .env_values import is_sha256
     from .hosted import as_host_says, host_given
     from .http_model import HttpConfig
     from .mod_entry import (
@@ -44,11 +47,13 @@ if TYPE_CHECKING:
         PlaceOf,
         RestartConfig,
     )
+    from .name_values import is_agent_pattern
     from .network_file import check_open, is_allowed, load_config, parse_config, read_data
-    from .network_model import AgentsConfig, GroupConfig, JournalConfig, NetworkConfig
+    from .network_model import JournalConfig, NetworkConfig
     from .reader import Location, hint
     from .redaction import Redaction, redacted_in
     from .sandbox_model import Sandbox, resolved_sandbox
+    from .tls_model import TlsConfig, bare_bind
     from .values import AUTO, absolute_path, duration
     from .versions import (
         Requirement,
@@ -65,9 +70,12 @@ else:  # hidden from type checkers, which would take any name for one of the roo
     __getattr__ = lazily(
         __name__,
         address_values="IPNetwork",
+        agents_model="ALL AgentsConfig CLOSED GROUP GROUP_PASSWORD GroupConfig INVITE OPEN QuotaConfig",
         audience="Audience FamilyVersion Split family_of",
         audience_values="misfit read_audience shares_over_100",
+        audit_model="AuditConfig BEST_EFFORT NO_AUDIT STRICT",
         effects="Effect ORDER changed_keys in_force",
+        env_values="is_sha256",
         hosted="as_host_says host_given",
         http_model="HttpConfig",
         mod_entry=(
@@ -76,11 +84,13 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         ),
         mod_file="MOD_FILE_NAME ModFile mod_file_given mod_file_keys read_mod_file with_mod_file",
         mod_model="AT_LEAST_ONCE BESIDE FORK LimitsConfig ModConfig PlaceOf RestartConfig SIDE_BY_SIDE STOP_FIRST",
+        name_values="is_agent_pattern",
         network_file="check_open is_allowed load_config parse_config read_data",
-        network_model="AgentsConfig GroupConfig JournalConfig NetworkConfig",
+        network_model="JournalConfig NetworkConfig",
         reader="Location hint",
         redaction="Redaction redacted_in",
         sandbox_model="Sandbox resolved_sandbox",
+        tls_model="TlsConfig bare_bind",
         values="AUTO absolute_path duration",
         versions=(
             "Requirement WrongVersion check_version matching_version newest_final_version parse_version "

@@ -25,15 +25,18 @@ class Effect(StrEnum):
 
 TOP = "the file"
 
+_QUOTA = "events_per_second bytes_per_second subscriptions inbox_size inbox_bytes"
+
 _TABLE: Mapping[str, Mapping[Effect, str]] = {
     TOP: {Effect.NOW: "allowed_mods redact"},
     "network": {
         Effect.NOW: "spares",
         Effect.RESTART: (
-            "name id host port event_timeout polling event_loop scheduling storage mod_paths watch cgroups preload "
+            "name id host port insecure event_timeout polling event_loop scheduling storage mod_paths watch cgroups preload "
             "preload_timeout sandbox sandbox_fallback sandbox_uids"
         ),
     },
+    "network.tls": {Effect.RESTART: "cert key client_ca client_required"},
     "mods[]": {
         Effect.MODS: (
             "path name id enabled required config permissions speak_for delivery max_attempts suspects "
@@ -54,27 +57,37 @@ _TABLE: Mapping[str, Mapping[Effect, str]] = {
     "mods[].restart": {
         Effect.MODS: "policy max_restarts window first_delay max_delay healthy_after probe_after",
     },
-    "agent_groups.NAME": {Effect.NOW: "permissions password_hash description metadata"},
+    "agent_groups.NAME": {
+        Effect.NOW: "permissions password_hash description metadata send receive directory may_register"
+    },
+    "agent_groups.NAME.quota": {Effect.NOW: _QUOTA},
     "agents": {
         Effect.NOW: (
             "inbox_size inbox_policy expire_after max_agents max_channels channels_per_agent default_group requires_password "
             "inbox_bytes metadata_bytes guest_share guests_per_address guest_inbox_bytes guest_return kick_cooldown "
-            "wrong_passwords password_delay password_delay_max subscriptions patterns all_patterns"
+            "wrong_passwords password_delay password_delay_max subscriptions patterns all_patterns registration "
+            "reserved directory password_queue max_invites"
         ),
     },
+    "agents.guests": {Effect.NOW: "send receive directory"},
+    "agents.guests.quota": {Effect.NOW: _QUOTA},
     "http": {
         Effect.NOW: (
             "trusted_proxies trusted_addresses hosts origins connections connections_per_address connections_per_agent "
             "stranger_timeout stranger_share header_timeout body_timeout keep_alive stop_timeout min_rate anonymous_body "
-            "bodies json_values"
+            "bodies json_values ws_ping ws_credit ws_in_flight"
         ),
     },
-    "admin": {Effect.RESTART: "token"},
+    "admin": {Effect.NOW: "remote", Effect.RESTART: "token"},
     "journal": {
         Effect.RESTART: (
             "sync dead_letters dead_letter_bytes dead_letter_age durable_events durable_bytes checkpoint_bytes "
             "crash_reports crash_report_bytes stats_every answer_bytes answer_age"
         ),
+    },
+    "audit": {
+        Effect.NOW: "mode refused_bytes",
+        Effect.RESTART: "file_bytes files key_file syslog",
     },
     "logs": {Effect.RESTART: "max_bytes backups"},
 }

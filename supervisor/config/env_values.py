@@ -116,14 +116,33 @@ def token(value: Any, at: Location) -> Any:
     return found
 
 
-@reader("64 hexadecimal digits")
+ARGON2ID = re.compile(
+    r"\$argon2id\$v=19\$m=([1-9][0-9]{0,9}),t=([1-9][0-9]{0,9}),p=([1-9][0-9]{0,9})"
+    r"\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{16,86}"
+)
+_MOST = (1024 * 1024, 100, 16)  # KiB of memory, passes, lanes: every check takes that much of the network's machine
+_HOW = "print one with: modvisor hash-password"
+
+
+@reader("argon2id or SHA-256")
 def password_hash(value: Any, at: Location) -> Any:
-    """Read a SHA-256 in hexadecimal."""
+    """Read what is stored of a password: argon2id over its SHA-256, or the SHA-256 in hexadecimal."""
     if isinstance(value, str) and is_sha256(value):
+        at.source.warn(
+            at.key,
+            "this is a plain SHA-256, from which a password can be guessed fast; replace it by what "
+            "'modvisor hash-password' prints for the same password",
+        )
         return value.lower()
-    return at.wrong(
-        "expected the SHA-256 of the password, 64 hexadecimal digits; print it with: printf %s PASSWORD | sha256sum"
-    )
+    if not isinstance(value, str) or (found := ARGON2ID.fullmatch(value)) is None:
+        # In {…} YAML ends a text at its first comma.
+        quotes = " whole, in quotes" if isinstance(value, str) and value.startswith("$argon2") else ""
+        return at.wrong(f"expected argon2id ('$argon2id$v=19$…'){quotes} or a SHA-256 of 64 hexadecimal digits; {_HOW}")
+    if any(int(given) > most for given, most in zip(found.groups(), _MOST, strict=True)):
+        return at.wrong(
+            f"a check of this argon2id takes too much (at most m={_MOST[0]}, t={_MOST[1]}, p={_MOST[2]}); {_HOW}"
+        )
+    return value
 
 
 def is_sha256(text: str) -> bool:

@@ -11,13 +11,15 @@ from packaging.requirements import InvalidRequirement
 from ...ipc.address import AGENT, BROADCAST, MAX_ID, MOD, SYSTEM, check_mod_id, check_mod_path, parse_address
 from ...ipc.errors import InvalidEvent
 from ...ipc.partition import is_partition
+from ...ipc.topic import check_pattern
 from .reader import Location, got, hint, reader
-from .values import set_of, text
+from .values import list_of, set_of, text
 from .versions import Requirement, parse_version
 from .yaml_source import BROKEN
 
 PERMISSIONS = frozenset({"mods", "agents", "channels"})
 
+_AGENT_PATTERN = re.compile(rf"[A-Za-z0-9_.@*-]{{1,{MAX_ID}}}")
 _NETWORK_ID = re.compile(rf"(?!\.)[A-Za-z0-9_.@-]{{1,{MAX_ID}}}")
 
 
@@ -108,6 +110,35 @@ def group_name(value: Any, at: Location) -> Any:
         return found if found is BROKEN else parse_address(f"group:{found}").id
     except InvalidEvent:
         return at.wrong(f"expected the name of a group, got {got(value)}")
+
+
+@reader("pattern")
+def event_pattern(value: Any, at: Location) -> Any:
+    """Read the name of an event, a prefix such as ``chat.*``, or ``*``."""
+    try:
+        return check_pattern(value) if isinstance(value, str) else text(value, at)
+    except InvalidEvent as error:
+        return at.wrong(str(error).removeprefix("pattern "))
+
+
+event_patterns = list_of(event_pattern, "['chat.*']")
+
+
+@reader("name or pattern")
+def agent_pattern(value: Any, at: Location) -> Any:
+    """Read the id of an agent, in which ``*`` stands for any characters."""
+    found = text(value, at)
+    if found is BROKEN or is_agent_pattern(found):
+        return found
+    return at.wrong(f"expected the id of an agent such as 'admin', or a pattern such as 'bot-*', got {got(found)}")
+
+
+def is_agent_pattern(name: str) -> bool:
+    """Tell whether a text is an agent's id, or a pattern of ids."""
+    return _AGENT_PATTERN.fullmatch(name) is not None and ".." not in name
+
+
+agent_patterns = list_of(agent_pattern, "[admin, 'bot-*']")
 
 
 @reader("`source`, `least_loaded` or a path")

@@ -15,12 +15,14 @@ from typing import Any
 
 from ...ipc.address import MAX_ID
 from ...ipc.errors import ModvisorError
+from .agents_model import GROUP_PASSWORD
 from .audience_values import check_groups
 from .keys import ConfigKey, keys_of, readers_of
 from .mod_entry import ENTRY_KEYS
 from .network_model import AdminConfig, LogConfig, NetworkConfig
 from .openagents_file import is_openagents, translated
 from .reader import Location, hint, reader
+from .tls_model import bare_bind
 from .token_strength import is_open, weakness
 from .values import read_keys
 from .yaml_source import BROKEN, ConfigError, Problem, Source, format_key, load_yaml
@@ -111,6 +113,7 @@ def _read_network(data: Any, at: Location, file: Path | None) -> Any:
     if isinstance(data, dict) and "network" not in data:
         (at / "network").wrong("the key is missing; write at least 'network: {name: demo}'")
     _check_default_group(data, found, at)
+    _check_registration(data, found, at)
     _check_allowed(found, at)
     _check_preload(found, at)
     if isinstance(data, dict) and ("agent_groups" in found or "agent_groups" not in data):
@@ -118,6 +121,8 @@ def _read_network(data: Any, at: Location, file: Path | None) -> Any:
     network = {"name": "", **found.pop("network", {})}
     if isinstance(network.get("port"), int) and (weak := _weak_token(found.get("admin"), network.get("host"))):
         (at / "admin" / "token").wrong(weak)
+    if isinstance(network.get("port"), int) and (bare := _bare_bind(network)):
+        (at / "network" / "host").wrong(bare)
     return NetworkConfig(
         network_id=network.pop("id", None) or _slug(network["name"]),
         base_dir=at.base_dir,
@@ -132,13 +137,25 @@ def _read_network(data: Any, at: Location, file: Path | None) -> Any:
 
 
 def check_open(config: NetworkConfig) -> None:
-    """Raise `ConfigError` if strangers can reach the network and guess its admin token.
+    """Raise `ConfigError` if strangers can reach the network and guess its admin token, or listen in.
 
     A file is checked when it is read; this is for a host or port that was changed afterwards.
     """
-    if config.port is not None and (weak := _weak_token(config.admin, config.host)):
-        file = "" if config.file is None else str(config.file)
-        raise ConfigError([Problem(file, config.lines.get("admin.token"), "admin.token", weak)])
+    if config.port is None:
+        return
+    file = "" if config.file is None else str(config.file)
+    found = {
+        "network.host": bare_bind(config.host, config.tls, config.insecure),
+        "admin.token": _weak_token(config.admin, config.host),
+    }
+    problems = [Problem(file, config.lines.get(name), name, text) for name, text in found.items() if text]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _bare_bind(network: dict[str, Any]) -> str | None:
+    host = network.get("host")
+    return None if host is None else bare_bind(host, network.get("tls"), network.get("insecure", False))
 
 
 def _weak_token(admin: AdminConfig | None, host: str | None) -> str | None:
@@ -172,6 +189,17 @@ def _check_default_group(data: Any, found: dict[str, Any], at: Location) -> None
         (at / "agents" / "default_group").wrong(
             f"no group {agents.default_group!r} in agent_groups; {hint(agents.default_group, groups)}"
         )
+
+
+def _check_registration(data: Any, found: dict[str, Any], at: Location) -> None:
+    """Warn of a way to register that nobody can go."""
+    agents, groups = found.get("agents"), found.get("agent_groups", {})
+    if agents is None or agents.registration != GROUP_PASSWORD or any(each.password_hash for each in groups.values()):
+        return
+    if "agent_groups" in found or "agent_groups" not in data:  # else the groups could not be read
+        key = "requires_password" if agents.requires_password else "registration"
+        text = "no group in agent_groups has a password_hash, so agents register only with an invite"
+        at.source.warn((at / "agents" / key).key, text)
 
 
 def _check_allowed(found: dict[str, Any], at: Location) -> None:

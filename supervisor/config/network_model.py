@@ -10,15 +10,18 @@ from typing import Any
 from ...ipc.address import parse_address
 from ...ipc.errors import InvalidEvent
 from ..runtime import LOOPS
-from .env_values import EnvValue, password_hash, token
+from .agents_model import AgentsConfig, GroupConfig
+from .audit_model import AuditConfig, audit_section
+from .env_values import EnvValue, token
 from .http_model import HttpConfig
 from .keys import about, key, readers_of, section
 from .mod_entry import read_mods
 from .mod_model import ModConfig
-from .name_values import network_id, permission_set
+from .name_values import network_id
 from .reader import Location, Reader, reader
 from .redaction import redacted_keys
 from .sandbox_model import FAIL, FALLBACKS, SandboxConfig, sandbox, uid_range
+from .tls_model import TlsConfig, tls_section
 from .values import (
     AUTO,
     absolute_path,
@@ -29,10 +32,8 @@ from .values import (
     list_of,
     mapping_of,
     module,
-    number,
     one_of,
     or_null,
-    plain,
     read_keys,
     size,
     text,
@@ -40,112 +41,7 @@ from .values import (
 )
 from .yaml_source import Problem
 
-INBOX_POLICIES = ("drop_oldest", "reject")
 SYNCS = ("normal", "full")
-
-
-@dataclass(frozen=True, slots=True)
-class GroupConfig:
-    """A group that agents join with a password, of which ``password_hash`` is the SHA-256."""
-
-    name: str
-    permissions: frozenset[str] = key(
-        frozenset(),
-        permission_set,
-        "`mods`: load, unload and reload mods; `agents`: manage agents; `channels`: manage channels",
-    )
-    password_hash: str | None = field(
-        default=None,
-        repr=False,
-        metadata=about(
-            or_null(password_hash),
-            "the SHA-256 of the password, printed by `printf %s 'YOUR PASSWORD' | sha256sum`; null: nobody joins by "
-            "password",
-        ),
-    )
-    description: str | None = key(None, or_null(text), "what the group is for, for people")
-    metadata: dict[str, Any] = field(
-        default_factory=dict, metadata=about(plain, "any plain data about the group, for programs")
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class AgentsConfig:
-    """Limits that hold for every agent. Times in seconds, sizes in bytes."""
-
-    inbox_size: int = key(1000, whole(1), "events that wait for an agent to poll them")
-    inbox_policy: str = key(
-        "drop_oldest",
-        one_of(*INBOX_POLICIES),
-        "when an inbox is full by number or size: `drop_oldest` drops the oldest events of the source that takes up "
-        "most of it, `reject` refuses the new event and tells its sender. With `reject`, the events of one source fill "
-        "an inbox at most, and those of other sources have as much room again. The agent is told what it did not get",
-    )
-    expire_after: float | None = key(
-        300.0, or_null(duration()), "an agent that neither polls nor sends requests for so long is removed; null: never"
-    )
-    max_agents: int = key(10_000, whole(1), "agents registered at once")
-    default_group: str | None = key(
-        None,
-        or_null(text),
-        "the group in `agent_groups` of agents that register without a password; null: no group",
-    )
-    requires_password: bool = key(
-        False,
-        flag,
-        "true: an agent from outside registers only with the password of a group",
-    )
-    inbox_bytes: int = key(
-        16 * 1024 * 1024,
-        size(1000),
-        "how large the waiting events may be together, counted as they travel to a mod; a larger event is refused",
-    )
-    metadata_bytes: int = key(
-        16 * 1024, size(100), "how large the metadata of one agent may be, as packed for the disk"
-    )
-    guest_share: float = key(
-        0.5,
-        number(0, 1),
-        "the part of `max_agents`, `max_channels` and `all_patterns` that guests may fill while an agent group has a "
-        "password; the rest is kept for agents that give one",
-    )
-    guests_per_address: int = key(256, whole(1), "guests registered at once from one address")
-    guest_inbox_bytes: int = key(
-        256 * 1024 * 1024,
-        size(1000),
-        "how large the events that wait for all guests may be together, each event once however many wait for it; above "
-        "it the guest that holds the most loses its oldest events, whatever `inbox_policy` says, and is told",
-    )
-    guest_return: float | None = key(
-        60.0,
-        or_null(duration()),
-        "a guest that sends no request for so long after its registration is removed; null: it is as any agent",
-    )
-    kick_cooldown: float | None = key(
-        60.0,
-        or_null(duration()),
-        "how long the id of an agent that was kicked (`system.kick_agent`) cannot be registered; null: it can at once",
-    )
-    wrong_passwords: int = key(
-        5, whole(0), "how many wrong passwords for one group are answered at once to one address; then it must wait"
-    )
-    password_delay: float = key(
-        1.0,
-        duration(),
-        "how long the address must wait after one more wrong password for that group; the time doubles each time",
-    )
-    password_delay_max: float = key(
-        300.0, duration(), "the longest time it must wait; wrong passwords that are older are forgotten"
-    )
-    subscriptions: int = key(1000, whole(1), "subscriptions of one agent")
-    patterns: int = key(
-        1000,
-        whole(1),
-        "patterns in all subscriptions of one agent together; a pattern counts once for each channel of its subscription",
-    )
-    all_patterns: int = key(200_000, whole(1), "patterns in the subscriptions of all agents together")
-    max_channels: int = key(10_000, whole(1), "channels in the network; one ends with its last member")
-    channels_per_agent: int = key(1000, whole(1), "channels of one agent, and of all guests at one address together")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +53,11 @@ class AdminConfig:
         or_null(token),
         "what the operator's requests must carry; `from` works as in [env](#modsenvname); must not be empty. null: "
         "no token",
+    )
+    remote: bool = key(
+        False,
+        flag,
+        "true: the operator may come from other machines, over TLS and with a token; false: from this machine only",
     )
 
 
@@ -244,7 +145,18 @@ class NetworkConfig:
     host: str = key(
         "127.0.0.1",
         text,
-        "the address to listen on; `0.0.0.0` is every address of the machine",
+        "the address to listen on; `0.0.0.0` is every address of the machine. An address that other machines can reach "
+        "needs `tls`, or `insecure: true`",
+        section="network",
+    )
+    tls: TlsConfig | None = key(
+        None, tls_section, "the certificate of the HTTP port, see [tls](#networktls)", section="network"
+    )
+    insecure: bool = key(
+        False,
+        flag,
+        "true: other machines may reach the network without TLS, for a trusted network or a container behind a proxy; "
+        "every start warns of it",
         section="network",
     )
     port: int | None = key(
@@ -377,4 +289,5 @@ class NetworkConfig:
     journal: JournalConfig = key(
         JournalConfig(), section(JournalConfig), "what outlives the network's process, see [journal](#journal)"
     )
+    audit: AuditConfig = key(AuditConfig(), audit_section, "the record of who did what, see [audit](#audit)")
     log: LogConfig = key(LogConfig(), section(LogConfig), "the mods' log files, see [logs](#logs)", name="logs")

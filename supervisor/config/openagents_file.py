@@ -15,8 +15,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from .env_values import is_sha256
+from .env_values import ARGON2ID, is_sha256
 from .reader import got, hint
+from .token_strength import is_open
 from .yaml_source import BAD_CONFIG, BROKEN, Key, Problem, Source
 
 HTTP_HOST, HTTP_PORT = "0.0.0.0", 8700  # where OpenAgents listens unless the file says otherwise
@@ -143,8 +144,13 @@ class _File:
         self._put(("network", "port"), HTTP_PORT if port is None else port, (*place, "port"))
         if "host" not in http:
             self._note(place, f"no host is given, so the network listens on {HTTP_HOST}: every address of the machine")
+        host = http.get("host", HTTP_HOST)
+        if isinstance(host, str) and is_open(host) and not {"tls", "insecure"} & self._network.keys():
+            # OpenAgents listens so without a word. Each start warns of it.
+            self._put(("network", "insecure"), True, place)
         if isinstance(tls := http.get("tls"), dict) and tls.get("enabled"):
-            self._wrong((*place, "tls"), "modvisor serves no TLS; put a proxy before it, and remove this key")
+            text = "name the certificate in 'network.tls: {cert: FILE, key: FILE}', and remove this key"
+            self._wrong((*place, "tls"), text)
         if more := sorted(map(str, http.keys() - {"host", "port", "tls"})):
             self._note(place, f"ignored: {', '.join(more)}; modvisor serves its own HTTP API only")
 
@@ -195,7 +201,7 @@ class _File:
         if taken:
             self._out["agent_groups"] = taken
         if needs_password:
-            self._agents("requires_password", True, ("network", "requires_password"))
+            self._agents("registration", "group_password", ("network", "requires_password"))
             for name, group in groups.items():
                 if isinstance(group, dict) and not group.get("password_hash"):
                     self._wrong((*at, name), "needs a 'password_hash', because 'requires_password' is true")
@@ -206,11 +212,11 @@ class _File:
         taken = {key: value for key, value in group.items() if key in _GROUP_KEYS and value not in (None, "")}
         self._unknown(group.keys() - _GROUP_KEYS, _GROUP_KEYS, at)
         secret = group.get("password_hash")
-        if isinstance(secret, str) and secret and not is_sha256(secret):
+        if isinstance(secret, str) and secret and not (is_sha256(secret) or ARGON2ID.fullmatch(secret)):
             self._wrong(
                 (*at, "password_hash"),
                 f"expected a SHA-256, 64 hexadecimal digits, got {_kind_of_hash(secret)}: agents send the SHA-256 of the "
-                "password, so nobody could prove that one; print it with: printf %s PASSWORD | sha256sum",
+                "password, so nobody could prove that one; print one with: modvisor hash-password",
             )
             del taken["password_hash"]
         if name == ADMIN and secret and "permissions" not in group:

@@ -21,7 +21,7 @@ MASK = "***"
 
 SECRET_KEYS = (
     "*secret*", "*password*", "*passwd*", "*passphrase*", "token", "*_token", "*api_key*", "*apikey*", "*access_key*",
-    "*private_key*", "*credential*", "authorization", "cookie", "set_cookie",
+    "*private_key*", "*credential*", "authorization", "cookie", "set_cookie", "invite",
 )  # fmt: skip
 """Keys whose values are always masked. Case does not matter, and `-` counts as `_`."""
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from .agents_model import AgentsConfig, GroupConfig, GuestsConfig, QuotaConfig
 from .audience import Audience
+from .audit_model import AuditConfig
 from .effects import Effect, names_by_effect
 from .env_values import FROM_KEYS
 from .http_model import HttpConfig
@@ -17,12 +19,14 @@ from .mod_entry import ENTRY_KEYS
 from .mod_file import MOD_FILE_READERS
 from .mod_model import LimitsConfig, RestartConfig
 from .network_file import TOP_KEYS
-from .network_model import AdminConfig, AgentsConfig, GroupConfig, JournalConfig, LogConfig, NetworkConfig
+from .network_model import AdminConfig, JournalConfig, LogConfig, NetworkConfig
 from .sandbox_model import SandboxConfig
+from .tls_model import TlsConfig
 
 TABLES: dict[str, dict[str, ConfigKey]] = {
     "the file": TOP_KEYS,
     "network": keys_of(NetworkConfig, "network"),
+    "network.tls": keys_of(TlsConfig),
     "mods[]": ENTRY_KEYS,
     "mods[].env.NAME": FROM_KEYS,
     "mods[].audience": keys_of(Audience),
@@ -30,10 +34,14 @@ TABLES: dict[str, dict[str, ConfigKey]] = {
     "mods[].restart": keys_of(RestartConfig),
     "mods[].sandbox": keys_of(SandboxConfig),
     "agent_groups.NAME": keys_of(GroupConfig),
+    "agent_groups.NAME.quota": keys_of(QuotaConfig),
     "agents": keys_of(AgentsConfig),
+    "agents.guests": keys_of(GuestsConfig),
+    "agents.guests.quota": keys_of(QuotaConfig),
     "http": keys_of(HttpConfig),
     "admin": keys_of(AdminConfig),
     "journal": keys_of(JournalConfig),
+    "audit": keys_of(AuditConfig),
     "logs": keys_of(LogConfig),
 }
 """The sections of a network file, each with its keys."""

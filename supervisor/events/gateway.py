@@ -102,7 +102,7 @@ class Gateway:
         try:
             sender = authenticated(event, self._agents, address)
         except ModvisorError as refusal:
-            return self._refused(event, refusal.code, str(refusal), address)
+            return self._refused(event, refusal.code, str(refusal), address, **refusal.details)
         if keep:
             event = event.copy()
         # A stranger cannot say what only the network knows of an event.
@@ -124,10 +124,12 @@ class Gateway:
     def _deadline(self, event: Event, most: float = math.inf) -> float:
         return self._loop.time() + (self._event_timeout if event.timeout is None else min(event.timeout, most))
 
-    def _refused(self, event: Event, code: str, message: str, address: str | None = None) -> EventResponse:
+    def _refused(
+        self, event: Event, code: str, message: str, address: str | None = None, **details: Any
+    ) -> EventResponse:
         self._counters.refused += 1
         self._refusals.note_event(event, message, code, address)
-        return EventResponse(False, message, {"error": str(code)}, event.event_name)
+        return EventResponse(False, message, {"error": str(code), **details}, event.event_name)
 
     # -- the way
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...ipc.address import AGENT
+from ...ipc.address import AGENT, CHANNEL
 from ...ipc.errors import Code, ModvisorError
 from ...ipc.event import Event
-from ..agents import Agent, AgentRegistry
+from ..agents import Agent, AgentRegistry, check_may_send_to
 from ..config import ModConfig
 
 # Commands that an agent may use before it is registered.
@@ -38,8 +38,9 @@ def authenticated(event: Event, agents: AgentRegistry, address: str | None = Non
     """Return the sender of an event from outside, which came from this address.
 
     Raises:
-        ModvisorError: forbidden, if the source is no agent; unauthenticated, if the secret is not
-            the agent's.
+        ModvisorError: forbidden, if the source is no agent, or may not send this event;
+            unauthenticated, if the secret is not the agent's; too_many, if its quota is used up;
+            no_such_channel, if the event is for a private channel of others.
     """
     source = event.source
     if event.event_name in _OPEN_COMMANDS:
@@ -57,4 +58,8 @@ def authenticated(event: Event, agents: AgentRegistry, address: str | None = Non
             f"agent {source.id!r} is not registered or its secret is wrong; register and send the secret you get",
             code=Code.UNAUTHENTICATED,
         )
+    if agent.gate is not None:
+        agents.check_sending(agent, agent.gate, event)
+    if agents.private and (destination := event.destination) is not None and destination.role == CHANNEL:
+        check_may_send_to(agent, destination.id, agents)
     return Sender(agent=agent, address=address)

@@ -13,9 +13,11 @@ from ..faces import lazily
 if TYPE_CHECKING:
     from .server import Servers
     from .sockets import CannotListen, check_address
+    from .tls import BadCertificate, context_of
 
 __getattr__ = lazily(
     __name__,
     server="Servers",
     sockets="CannotListen check_address",
+    tls="BadCertificate context_of",
 )

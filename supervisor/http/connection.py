@@ -7,7 +7,6 @@ pieces, so that no piece keeps the loop for long, and it remembers what `door` d
 from __future__ import annotations
 
 import asyncio
-import enum
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,21 +17,13 @@ import h11
 from starlette.requests import Request
 
 from .clients import IPAddress
+from .phase import Phase
 from .places import Rank
 from .protocol import READ_SIZE, HttpProtocol, last_words
 from .turnstile import Turnstile
 
 WINDOW = 10.0
 """Seconds over which the floor of bytes per second (`http.min_rate`) is measured. Its documentation names them."""
-
-
-class Phase(enum.Enum):
-    """What a connection waits for."""
-
-    HEAD = "the head of a request"
-    BODY = "the body of a request"
-    ANSWER = "our answer"
-    IDLE = "the next request"
 
 
 class Keeper(Protocol):
@@ -53,6 +44,7 @@ class Connection(asyncio.BufferedProtocol):
         phase: what it waited for at the last look.
         since: when that began.
         parked: a request waits for an event, which may take as long as it likes.
+        abandon: ends the set-up of the connection, which TLS may make a long one; None: there is no need.
     """
 
     def __init__(self, http: Callable[[Connection], HttpProtocol], keeper: Keeper | None) -> None:
@@ -62,6 +54,7 @@ class Connection(asyncio.BufferedProtocol):
         self.phase = Phase.HEAD
         self.since = self._mark = asyncio.get_running_loop().time()
         self.parked = False
+        self.abandon: Callable[[], object] | None = None
         self._keeper = keeper
         self._turnstile: Turnstile | None = None
         self._has_passed = keeper is not None  # the first piece passed before there was a connection
@@ -217,7 +210,12 @@ class Connection(asyncio.BufferedProtocol):
     def dismiss(self, status: int | None, code: str = "", message: str = "") -> None:
         """Close the connection, with an answer if one can still be given."""
         http, self._is_dismissed = self.http, True
+        if http.transport is None and self.abandon is not None:
+            self.abandon()
         if http.transport is None or http.transport.is_closing():
+            return
+        if http.socket is not None:
+            http.socket.dismiss(status, code, message)
             return
         is_unanswered = http.cycle is None or http.cycle.response_complete or not http.cycle.response_started
         if status is not None and is_unanswered and not http.transport.get_write_buffer_size():
@@ -254,6 +252,8 @@ def parked(connection: Connection | None) -> Iterator[None]:
 
 def _phase(http: HttpProtocol) -> Phase:
     cycle = http.cycle
+    if http.socket is not None:
+        return http.socket.phase
     if http.answering is not None:
         return Phase.ANSWER
     if http.is_reading:

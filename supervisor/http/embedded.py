@@ -26,7 +26,8 @@ from .door import INTERVAL, Door
 from .failures import INTERNAL_ERROR
 from .listener import Listener
 from .places import Rank
-from .protocol import Direct, HttpProtocol
+from .protocol import Direct, HttpProtocol, Upgrades
+from .tls import Certificate
 from .turnstile import in_steps
 
 logger = logging.getLogger("modvisor.http")
@@ -89,6 +90,8 @@ class EmbeddedServer(uvicorn.Server):
         door: decides who gets in and who may stay. None: everybody, for as long as they like.
         direct: knows the routes that are answered without the application.
         limits: returns the limits in force.
+        upgrades: makes WebSockets of connections. None: nothing does.
+        certificate: None: connections are plain.
     """
 
     def __init__(
@@ -97,8 +100,12 @@ class EmbeddedServer(uvicorn.Server):
         door: Door | None = None,
         direct: Direct | None = None,
         limits: Callable[[], HttpConfig] = HttpConfig,
+        upgrades: Upgrades | None = None,
+        certificate: Certificate | None = None,
     ) -> None:
         self._limits = limits
+        self._upgrades = upgrades
+        self._certificate = certificate
         self._requests = OpenRequests(app)
         self._door = door
         self._direct = direct
@@ -120,16 +127,18 @@ class EmbeddedServer(uvicorn.Server):
         self.lifespan = self.config.lifespan_class(self.config)
         await self.on_tick(0)
         await self.lifespan.startup()
-        self.listener = Listener(sock, self._connection, self._door)
+        self.listener = Listener(
+            sock, self._connection, self._door, self._certificate, lambda: self._limits().header_timeout
+        )
         self.listener.start()
         self.started = True
 
     def _connection(self) -> Connection:
         def http(connection: Connection) -> HttpProtocol:
             # uvicorn gives each request a copy of this as `scope["state"]`.
-            return HttpProtocol(
-                self.config, self.server_state, {"connection": connection}, self._direct, self._limits().keep_alive
-            )
+            state = {"connection": connection}
+            keep_alive = self._limits().keep_alive
+            return HttpProtocol(self.config, self.server_state, state, self._direct, keep_alive, self._upgrades)
 
         connection = Connection(http, self._door)
         if self._door is None:
@@ -142,6 +151,8 @@ class EmbeddedServer(uvicorn.Server):
             await anyio.sleep(INTERVAL)
             await self.on_tick(0)
             self.listener.refill()
+            if self._certificate is not None:
+                await self._certificate.look()
             if self._door is not None:
                 await self._door.look(asyncio.get_running_loop().time())
 

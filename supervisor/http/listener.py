@@ -23,6 +23,7 @@ from .door import Door, last_descriptor
 from .places import Rank
 from .protocol import last_words
 from .silent import Hall, Silent
+from .tls import GOODBYE, HANDSHAKE, Certificate
 
 logger = logging.getLogger("modvisor.http")
 
@@ -39,12 +40,23 @@ class Listener:
     Args:
         connect: makes the protocol of a connection.
         door: decides who gets in. None: everybody does, with descriptors of the reserve if there are no others.
+        certificate: None: connections are plain.
+        patience: returns the seconds that a handshake of TLS may take.
     """
 
-    def __init__(self, sock: socket.socket, connect: Callable[[], Connection], door: Door | None) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        connect: Callable[[], Connection],
+        door: Door | None,
+        certificate: Certificate | None = None,
+        patience: Callable[[], float] = lambda: 10.0,
+    ) -> None:
         self._sock = sock
         self._connect = connect
         self._door = door
+        self._certificate = certificate
+        self._patience = patience
         self._loop = asyncio.get_running_loop()
         self._heard: set[Silent] = set()  # that wait for their turn
         self._setups: set[asyncio.Task[None]] = set()
@@ -69,6 +81,9 @@ class Listener:
             self._hall.close()
         for silent in self._heard:
             silent.dismiss(None)
+        if self._certificate is not None:
+            for setup in self._setups:
+                setup.cancel()
 
     def refill(self) -> None:
         """Take the descriptors in reserve again, after they were needed."""
@@ -99,9 +114,7 @@ class Listener:
             hall.enter(silent)
         else:
             door.turn_away(peer)
-            with suppress(OSError):
-                accepted.send(last_words(503, Code.BUSY, "the network has no place for another connection; try again"))
-            accepted.close()
+            _tell_and_close(accepted, 503, Code.BUSY, "the network has no place for another connection; try again")
 
     def _speaks(self, silent: Silent) -> None:
         """Let a connection that has spoken go on, when it is the turn of its address."""
@@ -118,25 +131,45 @@ class Listener:
         self._heard.discard(silent)
         if silent.is_closed or self._door is None:  # it was dismissed
             return 0
+        if self._certificate is not None and not _speaks_tls(silent.sock):
+            self._door.leave(silent)
+            _tell_and_close(
+                silent.sock, 400, Code.BAD_INPUT, "this port speaks HTTPS only: use https:// in the address"
+            )
+            return 0
         began = time.thread_time()
         connection = self._connect()
         self._door.goes_on(silent, connection)
         self._connect_to(silent.sock, connection)
-        connection.kept(time.thread_time() - began)
+        handshake = 0.0 if self._certificate is None else self._certificate.cost
+        connection.kept(time.thread_time() - began + handshake)
         return 0
 
     def _connect_to(self, accepted: socket.socket, connection: Connection) -> None:
         setup = self._loop.create_task(self._set_up(accepted, connection))
+        if self._certificate is not None:
+            connection.abandon = setup.cancel
         self._setups.add(setup)
         setup.add_done_callback(self._setups.discard)
 
     async def _set_up(self, accepted: socket.socket, connection: Connection) -> None:
         try:
-            await self._loop.connect_accepted_socket(lambda: connection, accepted)
-        except OSError:  # the client is gone already
+            if self._certificate is None:
+                await self._loop.connect_accepted_socket(lambda: connection, accepted)
+            else:
+                await self._loop.connect_accepted_socket(
+                    lambda: connection,
+                    accepted,
+                    ssl=self._certificate.context,
+                    ssl_handshake_timeout=self._patience(),
+                    ssl_shutdown_timeout=GOODBYE,
+                )
+        except BaseException as error:
             accepted.close()
             if self._door is not None:
                 self._door.leave(connection)
+            if not isinstance(error, (OSError, asyncio.CancelledError)):  # the client is gone, or was dismissed
+                raise
 
     def _pause(self, error: OSError) -> None:
         """Wait until a descriptor may be free; the connections wait in the kernel."""
@@ -150,6 +183,20 @@ class Listener:
         self._retry = None
         self.refill()
         self.start()
+
+
+def _speaks_tls(sock: socket.socket) -> bool:
+    """Return whether the first byte of a client is one of TLS, or none has come."""
+    try:
+        return sock.recv(1, socket.MSG_PEEK) in (HANDSHAKE, b"")
+    except OSError:
+        return True
+
+
+def _tell_and_close(sock: socket.socket, status: int, code: str, message: str) -> None:
+    with suppress(OSError):
+        sock.send(last_words(status, code, message))
+    sock.close()
 
 
 def _lowered(sock: socket.socket) -> socket.socket:

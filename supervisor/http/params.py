@@ -87,6 +87,16 @@ def key_whole(name: str, default: int, low: int, high: int, doc: str) -> Key:
     return Key(name, doc, {"type": "integer", "minimum": low, "maximum": high}, read)
 
 
+def key_number(name: str, default: float, low: float, high: float, doc: str) -> Key:
+    def read(body: dict[str, Any]) -> float:
+        value = body.get(name, default)
+        if type(value) not in (int, float) or not low <= value <= high:
+            raise BadBody(f"{name}: expected a number from {low:g} to {high:g}")
+        return float(value)
+
+    return Key(name, doc, {"type": "number", "minimum": low, "maximum": high}, read)
+
+
 def key_list(name: str, doc: str, items: Schema, what: str) -> Key:
     def read(body: dict[str, Any]) -> list[Any]:
         value = body.get(name)
@@ -152,7 +162,9 @@ class Spec:
 
     Attributes:
         answer: the schema of an answer with status 200.
-        media_type: of this answer; of NDJSON the schema is that of a line.
+        media_type: of this answer; of NDJSON the schema is that of a line, of server-sent events that of the data.
+        packed: whether body and answer may be msgpack, too.
+        status: of this answer; 101 has none.
     """
 
     summary: str
@@ -160,6 +172,8 @@ class Spec:
     query: tuple[Query, ...] = ()
     body: Body | None = None
     media_type: str = "application/json"
+    packed: bool = False
+    status: int = 200
 
     def check(self, body: dict[str, Any]) -> None:
         """Raise `BadBody` for a key of the body that the route does not know."""

@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.to_thread
 from anyio.abc import TaskGroup
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ...ipc.errors import Code
 from ..agents import Guesses, RefusalLog
-from ..config import AgentsConfig
+from ..config import AgentsConfig, bare_bind
 from .admin.app import admin_app
 from .agents_api import AgentsApi
 from .answers import failure
@@ -27,8 +28,10 @@ from .bodies import bearer_of
 from .direct import DirectRoutes
 from .door import Door
 from .embedded import EmbeddedServer
+from .live.upgrades import Upgrades
 from .protocol import last_words
-from .sockets import tcp_socket, unix_socket
+from .sockets import CannotListen, tcp_socket, unix_socket
+from .tls import Certificate
 from .web_guard import WebGuard
 
 if TYPE_CHECKING:
@@ -79,10 +82,12 @@ class Servers:
             agents = AgentsApi(self._network, self._stopping, door.make_room_for_bodies)
             guarded = self._guarded(self._tcp_app(agents))
             direct = DirectRoutes(agents.direct(), guarded, lambda: self._network.config, agents.intake.keep)
+            upgrades = Upgrades(agents, guarded, lambda: self._network.config)
+            certificate = await self._certificate()
             sock = await tcp_socket(config.host, config.port)
             self.port = sock.getsockname()[1]
-            await self._serve(guarded, sock, door, direct)
-            logger.debug("agents connect to http://%s:%s", config.host, self.port)
+            await self._serve(guarded, sock, door, direct, upgrades, certificate)
+            logger.debug("agents connect to port %s of %s", self.port, config.host)
         if admin:
             path = self._network.state_dir.admin_socket
             sock = unix_socket(path, self._refused_peer)
@@ -105,6 +110,18 @@ class Servers:
             self._network.state_dir.admin_socket.unlink(missing_ok=True)
         self.port = None
 
+    async def _certificate(self) -> Certificate | None:
+        """Read the certificate, if there is one. Raises `CannotListen`, `BadCertificate`."""
+        config = self._network.config
+        if (bare := bare_bind(config.host, config.tls, config.insecure)) is not None:
+            raise CannotListen(f"cannot listen on {config.host}: {bare}")
+        if config.tls is not None:
+            return await anyio.to_thread.run_sync(Certificate, config.tls)
+        if bare_bind(config.host, None, False) is not None:
+            logger.warning("other machines reach %s without TLS, as 'network.insecure' says: whoever is on the way reads "
+                           "secrets and events", config.host)  # fmt: skip
+        return None
+
     def _tcp_app(self, api: AgentsApi) -> ASGIApp:
         agents = api.app()
         token = self._network.config.admin.token
@@ -126,9 +143,15 @@ class Servers:
         return WebGuard(app, lambda: self._network.config)
 
     async def _serve(
-        self, app: ASGIApp, sock: socket.socket, door: Door | None = None, direct: DirectRoutes | None = None
+        self,
+        app: ASGIApp,
+        sock: socket.socket,
+        door: Door | None = None,
+        direct: DirectRoutes | None = None,
+        upgrades: Upgrades | None = None,
+        certificate: Certificate | None = None,
     ) -> None:
-        server = EmbeddedServer(app, door, direct, lambda: self._network.config.http)
+        server = EmbeddedServer(app, door, direct, lambda: self._network.config.http, upgrades, certificate)
         try:
             await server.open(sock)
         except BaseException:

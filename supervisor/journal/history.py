@@ -84,6 +84,11 @@ class JournalAtRest:
         """Return why mods are in quarantine, by mod id."""
         return {found.mod_id: found.reason for found in self._rows("quarantine", "")}
 
+    def audit_head(self) -> tuple[int, bytes] | None:
+        """Return number and seal of the newest record of the audit, or None."""
+        found = self._rows("audit_head", "")
+        return found[0] if found else None
+
     def _rows(self, table: str, rest: str, values: Iterable[Any] = (), decode: Decoder | None = None) -> list[Any]:
         known, found = TABLES[table], list[Any]()
         if self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone() is None:

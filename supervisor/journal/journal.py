@@ -173,7 +173,7 @@ class Journal:
         """Keep a change of agents or channels.
 
         Args:
-            kind: register, unregister, join, leave or remove_channel.
+            kind: register, unregister, join, leave, private, invite … (`store` has them all).
             data: its parameters, with ``metadata`` packed.
         """
         self._queue(kind, lambda store: store.change(kind, data))
@@ -353,6 +353,8 @@ class Journal:
         at = time.time()
         if (packed := packed_for_people("figures", stats)) is not None:
             self._queue("figures", lambda store: store.keep_stats(at, packed))
+
+    keep_audit_head = _queued("newest record of the audit", Store.keep_audit_head)
 
     # -- the whole
 

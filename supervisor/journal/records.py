@@ -7,7 +7,7 @@ from typing import Any
 
 from ...ipc.errors import Code, ModvisorError
 from ...ipc.event import Event
-from ..agents import Agent
+from ..agents import Agent, Invite, OperatorToken
 from .deaths import Record
 
 
@@ -158,7 +158,10 @@ class LastRun:
         mods: in load order.
         quarantines: by mod id.
         families: the promotions of each family, by name, as plain data.
+        private: the private channels, each with the id of the agent that made it.
+        invites: those that were neither used up nor revoked.
         crashes: crash reports by mod id, as plain data, the oldest first.
+        audit_head: number and seal of the newest record of the audit; None: there was none.
         clean: the last run closed the journal, or there was no last run.
     """
 
@@ -169,3 +172,7 @@ class LastRun:
     clean: bool = True
     families: dict[str, dict[str, Any]] = field(default_factory=dict)
     crashes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    private: dict[str, str | None] = field(default_factory=dict)
+    invites: list[Invite] = field(default_factory=list)
+    tokens: list[OperatorToken] = field(default_factory=list)
+    audit_head: tuple[int, bytes] | None = None

@@ -16,7 +16,7 @@ from ...ipc.address import check_agent_id, is_mod_path, parse_address
 from ...ipc.errors import ModvisorError
 from ...ipc.event import Event, EventResponse
 from ...ipc.messages import unpack
-from ..agents import Agent
+from ..agents import Agent, Invite, OperatorToken, Scope
 from .deaths import Record
 from .records import Checkpoint, DeadLetter, DurableEvent, KeptMod, LetterHead, Quarantine
 
@@ -60,6 +60,21 @@ def member(row: Row) -> tuple[str, str]:
     _raised_by(parse_address, f"channel:{channel}")
     _raised_by(check_agent_id, agent_id)
     return channel, agent_id
+
+
+def private_channel(row: Row) -> tuple[str, str | None]:
+    """Return the channel, and the id of the agent that made it."""
+    _check(row, channel=_text, created_by=_text_or_none)
+    channel, created_by = row
+    _raised_by(parse_address, f"channel:{channel}")
+    return channel, created_by
+
+
+def invite(row: Row) -> Invite:
+    _check(row, invite_id=_text, secret_hash=_bytes, agent_group=_text_or_none, agents=_text_or_none, uses=_attempts,
+           expires_at=_time, created_at=_time, created_by=_text)  # fmt: skip
+    invite_id, secret_hash, group, agents, uses, expires_at, created_at, created_by = row
+    return Invite(invite_id, secret_hash, group, agents, uses, float(expires_at), float(created_at), created_by)
 
 
 def kept_mod(row: Row) -> KeptMod:
@@ -130,6 +145,20 @@ def last_stats(row: Row) -> tuple[float, dict[str, Any]]:
     return float(at), mapping(stats)
 
 
+def token(row: Row) -> OperatorToken:
+    _check(row, name=_text, secret_hash=_bytes, scope=_text, created_at=_time, created_by=_text,
+           expires_at=_time_or_none)  # fmt: skip
+    name, secret_hash, scope, created_at, created_by, expires_at = row
+    return OperatorToken(name, secret_hash, _raised_by(Scope.of, scope), created_at, created_by, expires_at)
+
+
+def audit_head(row: Row) -> tuple[int, bytes]:
+    """Return number and seal of the newest record of the audit."""
+    _check(row, number=_number, seal=_bytes)
+    number, seal = row
+    return number, seal
+
+
 def letter_head(row: Row) -> LetterHead:
     """Return the letter of a row without its large parts."""
     letter = dead_letter(row)
@@ -163,6 +192,13 @@ TABLES = {
         "agent_id, metadata, agent_group, secret_hash, registered_at, guest, address, returned", agent,
     ),
     "member": Table("channel member", "channel members", "agent_id", "channel, agent_id", member),
+    "private_channel": Table(
+        "private channel", "private channels", "channel", "channel, created_by", private_channel
+    ),
+    "invite": Table(
+        "invite", "invites", "invite_id",
+        "invite_id, secret_hash, agent_group, agents, uses, expires_at, created_at, created_by", invite,
+    ),
     "mod": Table("loaded mod", "loaded mods", "mod_id", "mod_id, path, spec, position, loaded_at", kept_mod),
     "quarantine": Table(
         "quarantine", "quarantines", "mod_id", "mod_id, path, reason, at, fingerprint", quarantine
@@ -179,6 +215,11 @@ TABLES = {
         "letter_id, mod_id, event, attempts, code, reason, report, at", dead_letter,
     ),
     "crash": Table("crash report", "crash reports", "number", "mod_id, at, report", crash),
+    "token": Table(
+        "operator's token", "operators' tokens", "name",
+        "name, secret_hash, scope, created_at, created_by, expires_at", token,
+    ),
+    "audit_head": Table("number of the audit", "numbers of the audit", "one", "number, seal", audit_head),
     "last_stats": Table("record of the last figures", "records of the last figures", "one", "at, stats", last_stats),
 }  # fmt: skip
 """The tables whose rows are checked. A table that is not named here is copied as it is."""
@@ -235,6 +276,10 @@ def _attempts(value: Any) -> bool:
 
 def _time(value: Any) -> bool:
     return type(value) in (int, float) and 0 <= value < _LATEST
+
+
+def _time_or_none(value: Any) -> bool:
+    return value is None or _time(value)
 
 
 def _mod_id(value: Any) -> bool:

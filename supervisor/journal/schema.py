@@ -78,6 +78,22 @@ MIGRATIONS = (
         at REAL NOT NULL, size INTEGER NOT NULL, answer BLOB NOT NULL, UNIQUE (mod, source_id, event_id)
     ) STRICT;
     """,
+    # Who may come in: tokens of operators, invites of agents, private channels. And the newest record
+    # of the audit, by which `modvisor audit verify` finds a file that was cut.
+    """
+    CREATE TABLE token (
+        name TEXT PRIMARY KEY, secret_hash BLOB NOT NULL, scope TEXT NOT NULL, created_at REAL NOT NULL,
+        created_by TEXT NOT NULL, expires_at REAL
+    ) STRICT;
+    CREATE TABLE audit_head (
+        one INTEGER PRIMARY KEY CHECK (one = 1), number INTEGER NOT NULL, seal BLOB NOT NULL, at REAL NOT NULL
+    ) STRICT;
+    CREATE TABLE invite (
+        invite_id TEXT PRIMARY KEY, secret_hash BLOB NOT NULL, agent_group TEXT, agents TEXT, uses INTEGER NOT NULL,
+        expires_at REAL NOT NULL, created_at REAL NOT NULL, created_by TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE private_channel (channel TEXT PRIMARY KEY, created_by TEXT, created_at REAL NOT NULL) STRICT;
+    """,
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 

@@ -35,6 +35,18 @@ _CHANGES = {
     "join": "INSERT OR IGNORE INTO member (channel, agent_id) VALUES (:channel, :agent_id)",
     "leave": "DELETE FROM member WHERE channel = :channel AND agent_id = :agent_id",
     "remove_channel": "DELETE FROM member WHERE channel = :channel",
+    "token": (
+        "INSERT OR REPLACE INTO token VALUES (:name, :secret_hash, :scope, :created_at, :created_by, :expires_at)"
+    ),
+    "revoke_token": "DELETE FROM token WHERE name = :name",
+    "private": "INSERT OR REPLACE INTO private_channel VALUES (:channel, :created_by, :created_at)",
+    "open": "DELETE FROM private_channel WHERE channel = :channel",
+    "invite": (
+        "INSERT OR REPLACE INTO invite VALUES "
+        "(:invite_id, :secret_hash, :agent_group, :agent, :uses, :expires_at, :created_at, :created_by)"
+    ),
+    "spend_invite": "UPDATE invite SET uses = uses - 1 WHERE invite_id = :invite_id",
+    "revoke_invite": "DELETE FROM invite WHERE invite_id = :invite_id",
 }
 _NO_GUEST = {"guest": False, "address": None, "returned": True}
 _SIZES = {
@@ -81,6 +93,10 @@ class Store(DurableTable):
             clean=clean,
             families=dict(self._all("family")),
             crashes=self._crashes(),
+            tokens=self._all("token", "ORDER BY created_at, name"),
+            audit_head=next(iter(self._all("audit_head")), None),
+            private=dict(self._all("private_channel")),
+            invites=self._all("invite", "ORDER BY created_at"),
         )
         self.recount()
         self._aging = Aging(self._last_seen())
@@ -114,6 +130,10 @@ class Store(DurableTable):
 
     def keep_crash(self, mod_id: str, at: float, report: bytes) -> None:
         keep_crash(self.connection, mod_id, at, report, self._config.crash_reports, self._config.crash_report_bytes)
+
+    def keep_audit_head(self, number: int, seal: bytes, at: float) -> None:
+        """Keep number and seal of the newest record of the audit."""
+        self._execute("INSERT OR REPLACE INTO audit_head VALUES (1, ?, ?, ?)", (number, seal, at))
 
     def keep_stats(self, at: float, stats: bytes) -> None:
         keep_stats(self.connection, at, stats)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..config import GROUP_PASSWORD
 from .core import Core
 from .topology import Topology
 
@@ -39,7 +40,7 @@ def network_stats(core: Core, topology: Topology) -> dict[str, Any]:
             for name, group in config.agent_groups.items()
         ],
         "default_agent_group": config.agents.default_group,
-        "requires_password": config.agents.requires_password,
+        "requires_password": config.agents.registration == GROUP_PASSWORD,
         "mods": [{"name": mod.path, "enabled": mod.enabled, "config": mod.config} for mod in config.mods],
         "dynamic_mods": {"loaded": list(loaded), "count": len(loaded), "details": loaded},
         "topology_mode": "centralized",

@@ -256,12 +256,12 @@ async def test_refusals_are_summed_per_minute_kind_and_address(
     ]
     assert len(told) == 4, "one line for each, and one for all beyond the bound"
     caplog.clear()
-    log._tell()
+    log.tell()
     assert [record.getMessage() for record in caplog.records] == [
         "2079 more requests from 192.0.2.1 within a minute were refused (unauthenticated); the first: " + told[0],
         "48 more requests from other addresses within a minute were refused (forbidden); the first: refused 1",
     ]
     caplog.clear()
-    log._tell()
+    log.tell()
     log.note("forbidden", "192.0.2.1", "refused once more")
     assert [record.levelno for record in caplog.records] == [logging.WARNING]

@@ -63,7 +63,7 @@ def test_a_taken_port(problems: Problems, taken: int) -> None:
 
 @pytest.mark.parametrize("host", ["192.0.2.7", "no.such.host.invalid"])
 def test_a_foreign_address(problems: Problems, host: str) -> None:
-    ((line, key, message),) = problems(f"network:\n  name: a\n  host: {host}\n  port: 0\n")
+    ((line, key, message),) = problems(f"network:\n  name: a\n  host: {host}\n  port: 0\n  insecure: true\n")
     assert (line, key) == (3, "network.host")
     assert "correct 'host' in the network file" in message
 
@@ -127,12 +127,12 @@ WEAK = [
 def test_a_guessable_token_on_an_open_address_is_refused(
     cli: Command, tmp_path: Path, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = "network:\n  name: a\n  host: {}\n  port: 0\nadmin:\n  token: {}\n"
+    text = "network:\n  name: a\n  insecure: true\n  host: {}\n  port: 0\nadmin:\n  token: {}\n"
     monkeypatch.setenv("WEAK", token)
     for written in (f"'{token}'", "${WEAK}", "{from: 'env:WEAK'}"):
         (tmp_path / "network.yaml").write_text(text.format("0.0.0.0", written))
         (problem,) = cli.json("validate", "network.yaml", code=4)["problems"]
-        assert (problem["line"], problem["key"]) == (6, "admin.token")
+        assert (problem["line"], problem["key"]) == (7, "admin.token")
         assert token not in problem["message"]
         (tmp_path / "network.yaml").write_text(text.format("127.0.0.1", written))
         assert cli.json("validate", "network.yaml")["valid"]
@@ -145,9 +145,26 @@ def test_a_guessable_token_on_an_open_address_is_refused(
     "token", ["8f14e45fceea167a5a36dedd4bea2543", "correct horse battery staple", "kJ3-_x9QpL0aZw7T"]
 )
 def test_a_token_that_cannot_be_guessed_is_taken(cli: Command, tmp_path: Path, token: str) -> None:
-    text = f"network: {{name: a, host: 0.0.0.0, port: 0}}\nadmin: {{token: '{token}'}}\n"
+    text = f"network: {{name: a, host: 0.0.0.0, port: 0, insecure: true}}\nadmin: {{token: '{token}'}}\n"
     (tmp_path / "network.yaml").write_text(text)
     assert cli.json("validate", "network.yaml")["valid"]
+
+
+def test_an_open_address_without_tls_is_refused_with_the_next_step(cli: Command, tmp_path: Path) -> None:
+    (tmp_path / "network.yaml").write_text("network:\n  name: a\n  port: 0\n")
+    refused = cli("run", "network.yaml", "--host", "0.0.0.0")
+    assert refused.exit_code == 4
+    assert "other machines can reach 0.0.0.0" in refused.output
+    (tmp_path / "network.yaml").write_text("network: {name: a, port: 0, tls: {cert: c.pem, key: k.pem}}\n")
+    (problem,) = cli.json("validate", "network.yaml", code=4)["problems"]
+    assert problem["key"] == "network.tls"
+    assert "c.pem cannot be read" in problem["message"]
+
+
+def test_a_key_of_the_audit_that_is_missing_is_found(problems: Problems) -> None:
+    ((line, key, message),) = problems("network: {name: a}\naudit:\n  key_file: audit.key\n")
+    assert (line, key) == (3, "audit.key_file")
+    assert "make one with" in message
 
 
 def test_warnings_are_shown(cli: Command, tmp_path: Path, write_mod: WriteMod) -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from argon2.low_level import Type, verify_secret
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from modvisor.ipc.errors import ModvisorError
 from modvisor.supervisor.config import yaml_source
+from modvisor.supervisor.config.audit_model import AuditConfig
 from modvisor.supervisor.config.env_values import EnvValue
 from modvisor.supervisor.config.mod_entry import parse_mod
 from modvisor.supervisor.config.mod_model import LimitsConfig, ModConfig, RestartConfig
@@ -27,6 +29,7 @@ from modvisor.supervisor.config.network_model import (
     LogConfig,
     NetworkConfig,
 )
+from modvisor.supervisor.config.tls_model import TlsConfig
 from modvisor.supervisor.config.yaml_bounds import Bounds
 from modvisor.supervisor.config.yaml_source import ConfigError
 
@@ -111,6 +114,7 @@ network:
   id: Team.1
   host: 0.0.0.0
   port: 0
+  tls: {{cert: server.pem, key: /etc/key.pem, client_ca: ca.pem, client_required: true}}
   event_timeout: 2m
   storage: state
   mod_paths: [lib, {tmp_path}]
@@ -158,7 +162,8 @@ agent_groups:
   guests:
 allowed_mods: ["./*", "modvisor.mods.*"]
 agents: {{inbox_size: 5, inbox_policy: reject, expire_after: null, max_agents: 9, default_group: guests}}
-admin: {{token: {{from: "file:token"}}}}
+admin: {{token: {{from: "file:token"}}, remote: true}}
+audit: {{mode: best_effort, file_bytes: 1MB, files: 2, key_file: audit.key, refused_bytes: 2KB, syslog: true}}
 logs: {{max_bytes: 64KB, backups: 0}}
 journal: {{sync: full, dead_letters: 1, dead_letter_bytes: 2MB, dead_letter_age: 1h, durable_events: 3, durable_bytes: 4MB,
   checkpoint_bytes: 5MB}}
@@ -168,6 +173,8 @@ journal: {{sync: full, dead_letters: 1, dead_letter_bytes: 2MB, dead_letter_age:
         network_id="Team.1",
         host="0.0.0.0",
         port=0,
+        tls=TlsConfig(tmp_path / "server.pem", Path("/etc/key.pem"), tmp_path / "ca.pem", True),
+        audit=AuditConfig("best_effort", 1_000_000, 2, tmp_path / "audit.key", 2000, Path("/dev/log")),
         event_timeout=120.0,
         base_dir=tmp_path,
         file=tmp_path / "network.yaml",
@@ -227,7 +234,7 @@ journal: {{sync: full, dead_letters: 1, dead_letter_bytes: 2MB, dead_letter_age:
         },
         allowed_mods=("./*", "modvisor.mods.*"),
         agents=AgentsConfig(5, "reject", None, 9, "guests"),
-        admin=AdminConfig(EnvValue(file=tmp_path / "token")),
+        admin=AdminConfig(EnvValue(file=tmp_path / "token"), remote=True),
         log=LogConfig(64_000, 0),
     )
     assert {name: value.resolve() for name, value in config.mods[1].env.items()} == {
@@ -465,7 +472,7 @@ def test_large_file(mistakes, monkeypatch):
     [
         (
             "- a",
-            "1: expected a mapping with admin, agent_groups, agents, allowed_mods, http, journal, logs, mods, network, "
+            "1: expected a mapping with admin, agent_groups, agents, allowed_mods, audit, http, journal, logs, mods, network, "
             "redact, got a list",
         ),
         (b"network:\n  name: caf\xe9", "2: byte 0xe9 is not UTF-8; save the file as UTF-8"),
@@ -677,8 +684,37 @@ def test_mistakes_in_a_mod(mistakes, text, expected):
         ),
         (
             "agent_groups: {g: {password_hash: s3cret}}",
-            "agent_groups.g.password_hash: expected the SHA-256 of the password, 64 hexadecimal digits; "
-            "print it with: printf %s PASSWORD | sha256sum",
+            "agent_groups.g.password_hash: expected argon2id ('$argon2id$v=19$…') or a SHA-256 of 64 hexadecimal "
+            "digits; print one with: modvisor hash-password",
+        ),
+        (
+            "agent_groups: {g: {password_hash: '$argon2id$v=19$m=9000000,t=2,p=1$YWFhYWFhYWE$YWFhYWFhYWFhYWFhYWFhYQ'}}",
+            "agent_groups.g.password_hash: a check of this argon2id takes too much (at most m=1048576, t=100, p=16); "
+            "print one with: modvisor hash-password",
+        ),
+        (
+            "agent_groups: {g: {send: 'chat.*'}}",
+            "agent_groups.g.send: expected a list such as ['chat.*'], got 'chat.*'",
+        ),
+        (
+            "agent_groups: {g: {receive: [Chat]}}",
+            "agent_groups.g.receive[0]: 'Chat': expected an event name ('wiki.page.create'), a prefix ('wiki.*') or '*'",
+        ),
+        (
+            "agent_groups: {g: {quota: {events_per_second: 0}}}",
+            "agent_groups.g.quota.events_per_second: expected a number from 0.001 to 1e+09, got 0",
+        ),
+        (
+            "agents: {guests: {quota: {inbox: 5}}}",
+            "agents.guests.quota.inbox: unknown key; did you mean 'inbox_size'?",
+        ),
+        (
+            "agents: {registration: password}",
+            "agents.registration: expected one of open, group_password, invite, closed, got 'password'",
+        ),
+        (
+            "agents: {reserved: [a b]}",
+            "agents.reserved[0]: expected the id of an agent such as 'admin', or a pattern such as 'bot-*', got 'a b'",
         ),
         (
             "allowed_mods:",
@@ -712,9 +748,9 @@ def test_mistakes_at_the_top(mistakes, monkeypatch, text, expected):
     [
         ("mods: []", "1: network: the key is missing; write at least 'network: {name: demo}'"),
         ("network:", "1: network.name: the key is missing; give the network a name"),
-        ("network: demo", "1: network: expected a mapping with cgroups, event_loop, event_timeout, host, id, "
+        ("network: demo", "1: network: expected a mapping with cgroups, event_loop, event_timeout, host, id, insecure, "
          "mod_paths, name, polling, port, preload, preload_timeout, sandbox, sandbox_fallback, "
-         "sandbox_uids, scheduling, spares, storage, watch, got 'demo'"),
+         "sandbox_uids, scheduling, spares, storage, tls, watch, got 'demo'"),
         ("network: {name: x, polling: on}", "1: network.polling: expected auto or off, got true"),
         ("network: {name: x, polling: always}", "1: network.polling: expected auto or off, got 'always'"),
         ("network: {name: x, preload: numpy}", "1: network.preload: expected a list such as [numpy], got 'numpy'"),
@@ -886,14 +922,43 @@ def test_any_data_loads_or_is_reported(data):
 # -- the example and the manual
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "agents: {registration: group_password}",
+            [
+                "agents.registration: no group in agent_groups has a password_hash, so agents register only with an invite"
+            ],
+        ),
+        ("agents: {registration: invite}", []),
+        (
+            "agents: {requires_password: true}",
+            [
+                "agents.requires_password: this is the older name of a key; write 'registration: group_password' instead",
+                "agents.requires_password: no group in agent_groups has a password_hash, so agents register only with an "
+                "invite",
+            ],
+        ),
+    ],
+)
+def test_what_is_said_of_registration_beside_the_file(load, text, expected):
+    config = load(named(text))
+    assert [f"{each.key}: {each.message}" for each in config.warnings] == expected
+    assert config.agents.registration == ("invite" if "invite" in text else "group_password")
+
+
 def test_the_bundled_example():
     config = load_config(ROOT / "examples" / "network.yaml")
     assert (config.name, config.host, config.port) == ("demo", "127.0.0.1", 8700)
     assert [mod.path for mod in config.mods] == [
         f"modvisor.mods.workspace.{name}" for name in ("wiki", "project", "messaging", "analytics")
     ]
-    secret = hashlib.sha256(b"change-me").hexdigest()
-    assert config.agent_groups == {"admins": GroupConfig("admins", PERMISSIONS, secret)}
+    (admins,) = config.agent_groups.values()
+    assert (admins.name, admins.permissions, config.warnings) == ("admins", PERMISSIONS, ())
+    assert verify_secret(
+        (admins.password_hash or "").encode(), hashlib.sha256(b"change-me").hexdigest().encode(), Type.ID
+    )
     assert config.allowed_mods == ("modvisor.mods.*", "./*")
 
 

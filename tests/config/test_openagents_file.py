@@ -20,6 +20,10 @@ from modvisor.supervisor.config.yaml_source import ConfigError
 
 HASH = hashlib.sha256(b"a long password").hexdigest()
 WIKI = "openagents.mods.workspace.wiki"
+PLAIN = (
+    "this is a plain SHA-256, from which a password can be guessed fast; replace it by what 'modvisor hash-password' "
+    "prints for the same password"
+)
 SMALLEST = "network: {name: Team, mode: centralized}\n"
 
 FILE = f"""
@@ -100,6 +104,9 @@ def test_it_listens_where_openagents_would(load) -> None:
     config = load(SMALLEST)
     assert (config.host, config.port) == ("0.0.0.0", 8700)
     assert any("listens on 0.0.0.0" in each for each in notices(config))
+    assert config.insecure
+    secure = load("network: {name: Team, mode: centralized, tls: {cert: c.pem, key: k.pem}}")
+    assert (secure.insecure, secure.tls.cert.name) == (False, "c.pem")
     config = load("network: {name: T, mode: centralized, host: 127.0.0.1, port: 8570, transport: websocket}")
     assert (config.host, config.port) == ("127.0.0.1", 8570)
     config = load("network: {name: T, transports: [{type: grpc, config: {port: 1}}]}")
@@ -117,7 +124,7 @@ def test_a_network_that_requires_passwords_takes_no_agent_without_one(load) -> N
     config = load(
         f"network: {{name: T, mode: centralized, requires_password: true, agent_groups: {{a: {{password_hash: {HASH}}}}}}}"
     )
-    assert config.agents.requires_password
+    assert config.agents.registration == "group_password"
     assert config.agents.default_group is None
 
 
@@ -128,6 +135,8 @@ def test_what_has_no_counterpart_is_told_with_its_line(load) -> None:
         "7: network.transports[0]: the transport grpc is ignored: agents reach modvisor over HTTP",
         "26: log_level: is ignored: say 'modvisor run --log-level debug'",
         "2: network: ignored, because modvisor has nothing like it: encryption_enabled, max_connections",
+        f"14: network.agent_groups.admin.password_hash: {PLAIN}",
+        f"17: network.agent_groups.users.password_hash: {PLAIN}",
     ]
 
 
@@ -196,7 +205,7 @@ network:
     starts = [
         "4: network.mode: expected centralized, got 'decentralized'",
         "5: network.node_id: expected letters",
-        "8: network.transports[0].config.tls: modvisor serves no TLS",
+        "8: network.transports[0].config.tls: name the certificate in 'network.tls: {cert: FILE, key: FILE}'",
         "8: network.transports[0].config.port: expected a whole number",
         "12: network.agent_groups.g: needs a 'password_hash'",
         "14: network.mods[0].name: mod_path 'not a path'",

@@ -463,7 +463,8 @@ async def test_an_unknown_route_lists_the_known_ones(served: Served, method: str
     body = response.json()
     assert (body["success"], body["error"]) == (False, "not_found")
     assert body["data"]["routes"] == [
-        "GET /api/health", "POST /api/register", "POST /api/send_event", "GET /api/poll", "POST /api/unregister",
+        "GET /api/health", "POST /api/register", "POST /api/send_event", "GET /api/poll", "GET /api/events",
+        "POST /api/unregister", "GET /ws",
     ]  # fmt: skip
 
 
@@ -503,7 +504,7 @@ async def test_secrets_of_the_query_are_in_no_log(served: Served, caplog: pytest
     caplog.set_level(logging.DEBUG)
     secret = await served.register("alice")
     await served.poll("alice", secret)
-    served.network.refusals._tell()  # else this refusal may only be counted
+    served.network.refusals.tell()  # else this refusal may only be counted
     await served.poll("alice", secret + "x")
     ours = [record for record in caplog.records if not record.name.startswith(("httpx", "httpcore", "hpack"))]
     assert ours

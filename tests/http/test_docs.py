@@ -45,7 +45,7 @@ def test_every_code_in_the_table_has_its_status() -> None:
 def test_every_route_of_the_operator_stands_in_the_table() -> None:
     app = admin_app(AgentNetwork.from_config({"network": {"name": "n"}}))
     known = {
-        f"{method} {re.sub(r'{mod:path}', 'MOD', route.path).replace('{letter}', 'ID')}"
+        f"{method} {re.sub(r'{[a-z]+}', 'ID', route.path.replace('{mod:path}', 'MOD'))}"
         for route in app.routes
         if isinstance(route, Route)
         for method in route.methods or ()

@@ -37,6 +37,15 @@ class FakeNetwork:
     def describe_mods(self) -> list[Any]:
         return [{"mod_id": "wiki"}]
 
+    def list_invites(self) -> list[Any]:
+        return []
+
+    async def make_invite(self, **asked: Any) -> EventResponse:
+        return EventResponse(True, "make_invite", asked)
+
+    async def revoke_invite(self, *asked: Any) -> EventResponse:
+        return EventResponse(True, "revoke_invite", {"asked": asked})
+
     def get_audience(self, *args: Any) -> EventResponse:
         return EventResponse(True, "get_audience", [list(args), {}])
 
@@ -172,8 +181,9 @@ async def test_an_unknown_command_is_answered_with_those_there_are(net: Net) -> 
     assert "system.* knows register_agent, unregister_agent, list_agents" in str(response.message)
 
 
+READS_WITH_RIGHTS = {"list_invites"}
 READING = {"list_agents", "list_mods", "get_channel_members", "list_channels", "health_check"}
-CHANNELS = {"add_channel_member", "remove_channel_member", "remove_channel"}
+CHANNELS = {"create_channel", "add_channel_member", "remove_channel_member", "remove_channel"}
 
 
 async def test_what_a_mod_needs_for_each_command(net: Net) -> None:
@@ -212,6 +222,6 @@ async def test_only_the_operator_gives_rights_and_limits_by_a_load(net: Net, key
 
 async def test_what_a_retry_does_not_repeat(net: Net) -> None:
     """All that changes something, but for a registration, whose answer holds a secret."""
-    reads = READING | {"mod.list", "mod.available", "heartbeat", "ping_agent"}
+    reads = READING | READS_WITH_RIGHTS | {"mod.list", "mod.available", "heartbeat", "ping_agent"}
     others = {name.removeprefix("system.") for name in net.commands._commands} - reads
     assert {name.removeprefix("system.") for name in net.commands.repeated} == others - {"register_agent"}

@@ -20,6 +20,7 @@ from ..failures import BROKEN_FILE_STATUS
 from ..wire import BadBody
 from . import spec
 from .events import EventRoutes
+from .invites import InviteRoutes
 from .letters import LetterRoutes
 from .mods import ModRoutes
 
@@ -38,6 +39,7 @@ def admin_app(network: Operations, stopping: asyncio.Event | None = None) -> Sta
     stopping = stopping or asyncio.Event()
     whole, mods = NetworkRoutes(network), ModRoutes(network, stopping)
     events, letters = EventRoutes(network, stopping), LetterRoutes(network)
+    invites = InviteRoutes(network)
     # A mod may be named by its path, and './name' has a slash.
     mod, letter = f"{V1}/mods/{{mod:path}}", f"{V1}/dead-letters/{{letter}}"
     return json_app(
@@ -65,6 +67,9 @@ def admin_app(network: Operations, stopping: asyncio.Event | None = None) -> Sta
             get(letter, letters.show, spec.LETTER),
             delete(letter, letters.remove, spec.REMOVE_LETTER),
             post(f"{letter}/replay", letters.replay, spec.REPLAY),
+            get(f"{V1}/invites", invites.list, spec.INVITES),
+            post(f"{V1}/invites", invites.create, spec.INVITE),
+            delete(f"{V1}/invites/{{invite}}", invites.revoke, spec.REVOKE_INVITE),
             post(f"{V1}/backup", whole.backup, spec.BACKUP),
             post(f"{V1}/reconfigure", whole.reconfigure, spec.RECONFIGURE),
             post(f"{V1}/shutdown", whole.shutdown, spec.SHUTDOWN),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ....ipc.event import types_of_fields
+from ...agents import MAX_LIFE, MAX_USES
 from ...config import ENTRY_KEYS
 from ...fleet import LoadedMod, ModStats, NetworkStats, Reach, Resources, SupervisorStats, WorkerStats
 from ...journal import DeadLetter, LetterHead
@@ -15,6 +16,7 @@ from ..params import (
     key_as_it_is,
     key_flag,
     key_list,
+    key_number,
     key_object,
     key_text,
     key_whole,
@@ -182,3 +184,21 @@ REPLAY = Spec(
     "Give the event of a dead letter to its mod again",
     merged(DONE, object_of(letter_id=_WHOLE, event_name=ANYTHING)),
 )
+
+# -- invites
+
+_INVITE = object_of(
+    invite_id=TEXT, agent_group=or_null(TEXT), agent=or_null(TEXT), uses=_WHOLE, expires_at=_NUMBER, created_at=_NUMBER,
+    created_by=TEXT,
+)  # fmt: skip
+INVITES = Spec("List the invites that can still be used, oldest first", object_of(invites=array_of(_INVITE)))
+INVITED_GROUP = key_text("group", "the group that the invited agents join")
+INVITED = key_text("agent", "the id that it is for, or a pattern such as `bot-*`; without it, any that is not reserved")
+INVITE_EXPIRES = key_number("expires", 86400.0, 0.001, MAX_LIFE, "seconds until it can no longer be used")
+INVITE_USES = key_whole("uses", 1, 1, MAX_USES, "how many agents it registers")
+INVITE = Spec(
+    "Make an invite, whose code is in `data.invite`, this once",
+    DONE,
+    body=body_of(INVITED_GROUP, INVITED, INVITE_EXPIRES, INVITE_USES, may_be_missing=True),
+)
+REVOKE_INVITE = Spec("Take an invite back", DONE)

@@ -1,0 +1,264 @@
+"""The audit of a network that runs: records from the event loop, lines on the disk.
+
+One thread at a time writes. Records that come meanwhile wait, and are written together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from ...ipc.errors import Code, ModvisorError
+from ..config import BEST_EFFORT, NO_AUDIT, STRICT, AuditConfig
+from .actors import Actor, actor
+from .chain import Head
+from .file import AuditFile
+from .key import made_key, read_key
+from .records import Record, record, refused
+from .syslog import tell_syslog
+
+logger = logging.getLogger("modvisor.audit")
+
+T = TypeVar("T")
+
+# No keys of the network file: they bound the memory and the log of an audit that cannot be written.
+MOST_WAITING = 1000
+RETRY = 10.0  # seconds between two tries to write what waits
+COMPLAIN_EVERY = 60.0  # seconds between two lines of the log
+
+KEY_FILE, FOLDER = "audit.key", "audit"  # in the state directory
+
+
+class NotAudited(ModvisorError):
+    """The audit cannot be written, so nothing was done."""
+
+    code = Code.STORAGE_FULL
+
+
+class Audit:
+    """Takes records.
+
+    Args:
+        root: the state directory.
+        config: returns the configuration in force.
+        keep_head: keeps number, seal and time of the newest line in the journal.
+    """
+
+    def __init__(
+        self, root: Path, config: Callable[[], AuditConfig], keep_head: Callable[[int, bytes, float], None], name: str
+    ) -> None:
+        self._folder = root / FOLDER
+        self._key_file = root / KEY_FILE
+        self._config = config
+        self._keep_head = keep_head
+        self._name = name
+        self._file: AuditFile | None = None
+        self._sealed: tuple[int, bytes] | None = None
+        self._waiting: deque[tuple[Record, asyncio.Future[None] | None]] = deque()
+        self._lost = 0  # records that found no place to wait in
+        self._wake = asyncio.Event()
+        self._writing = anyio.Lock()
+        self._failed_since: str | None = None
+        self._complained = float("-inf")
+
+    # -- life
+
+    async def open(self, sealed: tuple[int, bytes] | None) -> None:
+        """Begin to write, behind the last line of the last run.
+
+        A disk that cannot be written does not stop this: it is tried again.
+
+        Args:
+            sealed: number and seal of the newest line, as the journal knows them.
+
+        Raises:
+            NoKey: the key that the network file names cannot be used.
+        """
+        self._sealed = sealed
+        if self._config().mode != NO_AUDIT:
+            with suppress(OSError):  # the first record says why
+                await anyio.to_thread.run_sync(self._opened)
+
+    async def run(self) -> None:
+        """Write what comes, until this is cancelled."""
+        while True:
+            with anyio.move_on_after(RETRY if self._waiting else None):
+                await self._wake.wait()
+            self._wake.clear()
+            await self._write_waiting()
+
+    async def close(self) -> None:
+        """Write what waits, and end."""
+        await self._write_waiting()
+        if self._waiting:
+            logger.error("%d records of the audit are lost: %s", len(self._waiting) + self._lost, self._failed_since)
+        if self._file is not None:
+            self._file.close()
+
+    # -- what is recorded
+
+    def note(
+        self, what: str, on: str | None, outcome: str, detail: Mapping[str, Any] | None = None, by: Actor | None = None
+    ) -> None:
+        """Record what has happened."""
+        if self._config().mode != NO_AUDIT:
+            self._put(record(by or actor(), what, on, outcome, detail))
+
+    def refused(self, sums: Iterable[tuple[str, str, int, str]]) -> None:
+        """Record the requests that were refused within a minute; see `records.refused`."""
+        config = self._config()
+        if config.mode != NO_AUDIT:
+            for each in refused(sums, config.refused_bytes):
+                self._put(each)
+
+    def check(self) -> None:
+        """Raise `NotAudited` if the mode is strict and the last record could not be written."""
+        if self._failed_since is not None and self._config().mode == STRICT:
+            raise _not_audited(self._failed_since)
+
+    async def audited(
+        self,
+        what: str,
+        on: str | None,
+        do: Callable[[], Awaitable[T]],
+        detail: Mapping[str, Any] | None = None,
+        mode: str | None = None,
+    ) -> T:
+        """Do something that is recorded, and return what ``do`` returns.
+
+        Args:
+            mode: instead of the mode in force.
+
+        Raises:
+            NotAudited: the mode is strict, and the record cannot be written. ``do`` was not called.
+            Whatever ``do`` raises.
+        """
+        mode = mode or self._config().mode
+        if mode == NO_AUDIT:
+            return await do()
+        by = actor()
+        if mode == STRICT:
+            await self._write(record(by, what, on, "asked", detail))
+        try:
+            result = await do()
+        except BaseException as error:
+            self._put(record(by, what, on, _failure_of(error), {**(detail or {}), "error": str(error)}))
+            raise
+        await self._settle(record(by, what, on, *_outcome_of(result, detail or {})), mode)
+        return result
+
+    # -- how it gets to the disk
+
+    async def _settle(self, outcome: Record, mode: str) -> None:
+        """Record what has been done. A failure is logged: the command is done."""
+        if mode == BEST_EFFORT:
+            self._put(outcome)
+            return
+        with suppress(NotAudited), anyio.CancelScope(shield=True):
+            await self._write(outcome)
+
+    def _put(self, each: Record, future: asyncio.Future[None] | None = None) -> None:
+        if future is None and len(self._waiting) >= MOST_WAITING:
+            self._lost += 1
+            return
+        self._waiting.append((each, future))
+        self._wake.set()
+
+    async def _write(self, each: Record) -> None:
+        """Write a record, with those that wait. Raises `NotAudited`."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._put(each, future)
+        await self._write_waiting()
+        await future
+
+    async def _write_waiting(self) -> None:
+        async with self._writing:
+            with anyio.CancelScope(shield=True):
+                while self._waiting and await self._write_batch():
+                    pass
+
+    async def _write_batch(self) -> bool:
+        """Write what waits. Return whether that worked."""
+        batch, self._waiting = list(self._waiting), deque()
+        lost, self._lost = self._lost, 0
+        records = [each for each, _ in batch]
+        if lost:
+            records.insert(0, record(Actor("audit"), "audit.lost", None, "failed", {"records": lost}))
+        try:
+            head, sealed = await anyio.to_thread.run_sync(self._append, records)
+        except (OSError, ModvisorError) as error:
+            self._lost += lost
+            self._keep_waiting(batch, error)
+            return False
+        self._written(batch, head, sealed)
+        return True
+
+    def _opened(self) -> AuditFile:
+        """Return the file to write to. Blocks. Raises OSError, `NoKey`."""
+        if self._file is None:
+            config, given = self._config(), self._config().key_file
+            key = made_key(self._key_file) if given is None else read_key(given)
+            file = AuditFile(self._folder, key, most_bytes=config.file_bytes, most_files=config.files)
+            file.resume(self._sealed)
+            self._file = file
+        return self._file
+
+    def _append(self, records: list[Record]) -> tuple[Head, bytes]:
+        head, sealed = self._opened().append(records)
+        if (socket := self._config().syslog) is not None:
+            tell_syslog(socket, f"{self._name}: newest record of the audit {head.number}:{head.mac[:32]}")
+        return head, sealed
+
+    def _written(self, batch: list[tuple[Record, asyncio.Future[None] | None]], head: Head, sealed: bytes) -> None:
+        self._keep_head(head.number, sealed, time.time())
+        if self._failed_since is not None:
+            logger.warning("the audit is written again")
+        self._failed_since = None
+        for _, future in batch:
+            if future is not None and not future.done():
+                future.set_result(None)
+
+    def _keep_waiting(self, batch: list[tuple[Record, asyncio.Future[None] | None]], error: Exception) -> None:
+        """Keep records that could not be written, but for those whose commands are refused."""
+        self._failed_since = str(error)
+        notes = [each for each in batch if each[1] is None][:MOST_WAITING]
+        self._lost += sum(future is None for _, future in batch) - len(notes)
+        self._waiting.extendleft(reversed(notes))
+        for _, future in batch:
+            if future is None:
+                continue
+            if not future.done():
+                future.set_exception(_not_audited(self._failed_since))
+        self._wake.clear()  # tried again after a while, or with the next command
+        if time.monotonic() - self._complained > COMPLAIN_EVERY:
+            self._complained = time.monotonic()
+            logger.error("the audit in %s cannot be written: %s", self._folder, error)
+
+
+def _not_audited(why: str) -> NotAudited:
+    return NotAudited(
+        f"the audit cannot be written ({why}), so nothing was changed; make room, or set 'audit: best_effort' and "
+        "read the network file again"
+    )
+
+
+def _failure_of(error: BaseException) -> str:
+    if isinstance(error, ModvisorError):
+        return str(error.code)
+    return "failed" if isinstance(error, Exception) else "cancelled"
+
+
+def _outcome_of(result: Any, detail: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    if getattr(result, "success", True):
+        return "ok", detail
+    error, message = getattr(result, "error", None), getattr(result, "message", None)
+    return str(error or "failed"), {**detail, **({"message": message} if message else {})}

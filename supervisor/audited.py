@@ -1,0 +1,154 @@
+"""What is recorded of the requests to a network, and who may operate it from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+from ..ipc.errors import Code
+from ..ipc.event import Event, EventResponse
+from .agents import OperatorToken, RefusalLog, Scope
+from .audit import Actor, NotAudited, actor
+from .config import NetworkConfig
+from .inspection import Inspection
+
+T = TypeVar("T")
+
+
+class Audited(Inspection):
+    """The audit of a network, its log of refusals, and its operators' tokens."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__(config)
+        self.refusals = RefusalLog()
+
+    # -- the audit
+
+    async def audited(
+        self,
+        what: str,
+        *,
+        do: Callable[[], Awaitable[T]],
+        on: str | None = None,
+        detail: Mapping[str, Any] | None = None,
+        mode: str | None = None,
+    ) -> T:
+        """Do something that changes the network, and record it with its outcome.
+
+        Who does it says `audit.acting`.
+
+        Args:
+            what: its name, such as `mod.load`.
+            on: what it is done to.
+            detail: plain data without secrets.
+            mode: instead of `audit.mode`.
+
+        Returns:
+            What ``do`` returns.
+
+        Raises:
+            NotAudited: the mode is strict and the audit cannot be written; ``do`` was not called.
+            ModvisorError: not_running. Whatever ``do`` raises.
+        """
+        return await self._running().audit.audited(what, on, do, detail, mode)
+
+    def audit_note(
+        self,
+        what: str,
+        *,
+        on: str | None = None,
+        outcome: str = "ok",
+        detail: Mapping[str, Any] | None = None,
+        by: Actor | None = None,
+    ) -> None:
+        """Record what has happened. Does not wait for the disk."""
+        if self._parts is not None:
+            self._parts.audit.note(what, on, outcome, detail, by)
+
+    async def _recorded(
+        self, what: str, on: str, do: Callable[[], Awaitable[EventResponse]], **detail: Any
+    ) -> EventResponse:
+        """Do the same for a request whose failures are responses."""
+        given = {key: value for key, value in detail.items() if value is not None}
+        try:
+            return await self.audited(what, on=on, do=do, detail=given)
+        except NotAudited as error:
+            return EventResponse.failure(error.code, str(error))
+
+    # -- refusals
+
+    def note_refused(self, event: Event, why: str, code: str = Code.FORBIDDEN, address: str | None = None) -> None:
+        """Count and log an event that its sender was not allowed to send."""
+        self.counters.refused += 1
+        self.refusals.note_event(event, why, code, address)
+
+    def note_refusal(self, kind: str, who: str, text: str) -> None:
+        """Count and log a request that was refused; see `RefusalLog.note`."""
+        self.counters.refused += 1
+        self.refusals.note(kind, who, text)
+
+    def count_refusal(self, kind: str, who: str, text: str) -> None:
+        """Count a request that was refused, and that somebody else logs."""
+        self.counters.refused += 1
+        self.refusals.count(kind, who, text)
+
+    # -- operators
+
+    async def create_token(self, name: str, scope: str, lasts: float | None = None) -> dict[str, Any]:
+        """Make a token for an operator.
+
+        Args:
+            scope: read, operate or admin.
+            lasts: seconds; None: it never expires.
+
+        Returns:
+            name, scope, expires_at, and token: what the operator must send. It cannot be read again.
+
+        Raises:
+            ModvisorError: bad_input, conflict: the name is taken; storage_full; not_running.
+        """
+        parts = self._running()
+        made, secret = parts.tokens.make(name, Scope.of(scope), lasts, actor().who)
+
+        async def keep() -> None:
+            _, kept = parts.journal.together("token", lambda: parts.journal.record("token", _row(made)))
+            await kept
+            parts.tokens.enter(made)
+
+        detail = {"scope": made.scope.word, "expires_at": made.expires_at}
+        await self.audited("token.create", on=name, do=keep, detail=detail)
+        return {"name": name, **detail, "token": secret}
+
+    async def revoke_token(self, name: str) -> None:
+        """Forget an operator's token, from now on.
+
+        Raises:
+            ModvisorError: not_found, storage_full, not_running.
+        """
+        parts = self._running()
+
+        async def revoke() -> None:
+            token = parts.tokens.revoke(name)
+            try:
+                _, kept = parts.journal.together("token", lambda: parts.journal.record("revoke_token", {"name": name}))
+                await kept
+            except BaseException:
+                parts.tokens.enter(token)
+                raise
+
+        await self.audited("token.revoke", on=name, do=revoke)
+
+    def list_tokens(self) -> list[dict[str, object]]:
+        """Return what people see of each operator's token. Raises `ModvisorError` (not_running)."""
+        return self._running().tokens.described()
+
+
+def _row(token: OperatorToken) -> dict[str, Any]:
+    return {
+        "name": token.name,
+        "secret_hash": token.secret_hash,
+        "scope": token.scope.word,
+        "created_at": token.created_at,
+        "created_by": token.created_by,
+        "expires_at": token.expires_at,
+    }
