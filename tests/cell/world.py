@@ -149,7 +149,16 @@ class World:
             "supervisor_uid": self.uid,
         }
         self.known |= self.sent("victim.where", "mod:victim")["data"]
+        self.known["folders"] = [[found.st_dev, found.st_ino] for found in map(os.stat, self._folders())]
         self.known |= _control_groups(self.known["supervisor"], self.known["sibling"])
+
+    def _folders(self) -> list[str]:
+        """The folders that attacks try to write to."""
+        names = ("state", "snapshots", "marks", "sibling_storage", "sibling_code", "house", "site_packages")
+        return [
+            *(self.known[name] for name in names),
+            *map(str, (self.folder, self.folder / "net", self.folder / "home")),
+        ]
 
     def _python(self, module: str, *arguments: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
         is_other = self.uid != os.geteuid()
