@@ -40,13 +40,14 @@ MARKS = {
 @pytest.fixture(scope="module")
 def result() -> Iterator[Callable[[str, str], tuple[World, Results]]]:
     """All attacks of a profile and a user are made at once, when the first test asks for one of them."""
-    worlds: dict[str, World] = {}
+    worlds: dict[tuple[str, bool], World] = {}
 
     @cache
     def made(profile: str, user: str) -> tuple[World, Results]:
-        if user not in worlds:
-            worlds[user] = World(user)
-        world, names = worlds[user], list(TABLE)
+        of = user, profile in FAST
+        if of not in worlds:
+            worlds[of] = World(user, is_warm=profile in FAST)
+        world, names = worlds[of], list(TABLE)
         if profile == BARE:
             return world, world.attacked_bare([name for name in names if name not in FORGERIES])
         world.load(f"attacker-{profile}", sandbox=profile)

@@ -22,6 +22,7 @@ from typing import Any
 import psutil
 
 import modvisor
+from tests import warm
 
 from .table import ROOT
 
@@ -39,12 +40,15 @@ def canary(kind: str) -> str:
 class World:
     """Attributes:
     user: ``root`` or ``user``.
+    is_warm: fork the network's process from one that has imported all (`tests.warm`). Its first variables are that
+        one's, so it has no secret among them.
     secrets: the canaries, by where they are.
     known: what the attacker knows.
     """
 
-    def __init__(self, user: str, network: str = "", mods: str = "") -> None:
+    def __init__(self, user: str, network: str = "", *, is_warm: bool = False) -> None:
         self.user = user
+        self._is_warm = is_warm
         self.uid = os.geteuid() if user == ROOT or os.geteuid() else random.randrange(61184, 65519)
         self.secrets = {
             kind: canary(kind) for kind in ("network", "environ", "memory", "sibling", "private", "service", "log")
@@ -54,13 +58,13 @@ class World:
         self.folder.chmod(0o755)
         self._sockets: list[socket.socket] = []
         self._master, self._slave = pty.openpty()
-        self._write_files(network, mods)
+        self._write_files(network)
         self.known: dict[str, Any] = self._services()
         self._start()
 
     # -- what there is before the network
 
-    def _write_files(self, network: str, mods: str) -> None:
+    def _write_files(self, network: str) -> None:
         for name in ("net", "home", "shared", "bare", "outside"):
             (self.folder / name).mkdir()
         shutil.copytree(MODS, self.folder / "net/mods", ignore=shutil.ignore_patterns("__pycache__"))
@@ -78,9 +82,7 @@ class World:
                 env: {{SECRET: {{from: 'file:secret.env'}}}}
                 config: {{number: {self.number}, shared: {self.folder}/shared, log: {self.secrets["log"]}}}
         """
-        (self.folder / "net/network.yaml").write_text(
-            textwrap.dedent(text) + textwrap.indent(textwrap.dedent(mods), "  ")
-        )
+        (self.folder / "net/network.yaml").write_text(textwrap.dedent(text))
         for path in (self.folder, *self.folder.rglob("*")):
             os.chown(path, self.uid, self.uid)
             is_code = "mods" in path.parts  # which a mod with a uid of its own reads, too
@@ -125,13 +127,13 @@ class World:
     def _start(self) -> None:
         terminal = os.ttyname(self._slave)
         os.chown(terminal, self.uid, -1)
-        variables = {name: value for name, value in os.environ.items() if name in ("PATH", "LANG", "TMPDIR")}
+        variables = {"PATH": os.environ["PATH"], **warm.read_at_start(os.environ)}
         variables |= {"SUPERVISORS": self.secrets["environ"], "MEMORY_FILE": str(self.folder / "net/memory")}
         self._process = self._python(
             "tests.cell.host",
             str(self.folder / "net/network.yaml"),
             terminal,
-            env=variables | {"PYTHONPATH": str(ROOM)},
+            env=variables,
         )
         where = self._answer()
         (self.folder / "net/memory").unlink()
@@ -161,13 +163,11 @@ class World:
         ]
 
     def _python(self, module: str, *arguments: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
-        is_other = self.uid != os.geteuid()
-        how = [str(Path(__file__).with_name("as_user.py")), str(self.uid)] if is_other else ["-P", "-m"]
-        return subprocess.Popen(
-            [sys.executable, *how, module, *arguments],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOM, start_new_session=True,
-            env=env or {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOM)},
-        )  # fmt: skip
+        words = [sys.executable, "-m", module, *arguments, str(self.uid)]
+        streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "cwd": ROOM}
+        if self._is_warm:
+            return warm.Popen(words, env=env, **streams)
+        return subprocess.Popen(words, env=env, text=True, start_new_session=True, **streams)
 
     def ask(self, **order: Any) -> Any:
         assert self._process.stdin is not None
