@@ -111,8 +111,9 @@ class Served:
 def intake_of(served: Served) -> Intake:
     assert served.network._parts is not None
     [server, *_] = served.network._parts.servers._servers
-    route = server._requests._app._app.routes[1]  # type: ignore[attr-defined]
-    return route.endpoint.__self__.intake
+    guarded: Any = server._requests._app
+    gate = guarded._app
+    return gate._agents.routes[1].endpoint.__self__.intake
 
 
 @asynccontextmanager
