@@ -112,7 +112,7 @@ async def _say(talk: Talk, kind: str, what: Any) -> None:
     talk.socket.transport.write(frame.serialize(mask=True))
 
 
-@settings(max_examples=25, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
 @given(form=st.sampled_from([JSON, MSGPACK]), is_agent=st.booleans(), script=SCRIPTS)
 async def test_whatever_is_said_is_answered_or_refused(
     served: Served, form: str, is_agent: bool, script: Drawn, caplog: pytest.LogCaptureFixture

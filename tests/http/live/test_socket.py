@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -273,15 +272,3 @@ async def test_a_request_and_a_socket_on_one_connection(served: Served) -> None:
         writer.write(head.encode() + b"\r\n")
         assert b"101" in await reader.readuntil(b"\r\n\r\n")
     writer.transport.abort()
-
-
-@pytest.mark.parametrize("form", [JSON, MSGPACK])
-async def test_no_message_breaks_anything(served: Served, form: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Bytes of any kind on a connection of an agent: it is answered or closed, and nothing is logged as our mistake."""
-    for _ in range(20):
-        async with talking(served, form) as alice:
-            await alice.register("alice", **({"secret": alice.secret} if alice.secret else {}))
-            alice.socket.transport.write(os.urandom(400))
-            await alice.socket.wait_closed()
-        await served.forget_agents()
-    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
