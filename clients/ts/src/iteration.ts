@@ -56,6 +56,7 @@ export class EventIterator implements Consumer, AsyncIterableIterator<ReceivedEv
   }
 
   take(held: Held): void {
+    if (this.#ended) return; // it comes again when the agent is back
     const waiter = this.#waiters.shift();
     if (waiter === undefined) this.#queue.push(held);
     else waiter.resolve(this.#give(held));
@@ -91,6 +92,7 @@ export class EventIterator implements Consumer, AsyncIterableIterator<ReceivedEv
 export class EventHandler implements Consumer {
   #queue: Held[] = [];
   #active = 0;
+  #isEnded = false;
   readonly #running = new Set<Promise<void>>();
 
   /** `handle` never rejects. */
@@ -102,6 +104,7 @@ export class EventHandler implements Consumer {
   ) {}
 
   take(held: Held): void {
+    if (this.#isEnded) return; // it comes again when the agent is back
     this.#queue.push(held);
     if (this.#active >= this.concurrency) return;
     this.#active += 1;
@@ -110,6 +113,7 @@ export class EventHandler implements Consumer {
   }
 
   end(): void {
+    this.#isEnded = true;
     this.#queue = [];
   }
 

@@ -92,6 +92,14 @@ export const cases: Record<string, (bench: Bench) => Promise<void>> = {
     await rejects(bench.agent("g-mallory", { group: "members", password: "guess" }), Unauthenticated);
   },
 
+  async "an invitation lets an agent into a group, once"(bench) {
+    const bob = await bench.agent("in-bob", { group: "members", password: "open sesame" });
+    const { invite } = await bob.command<{ invite: string }>("invite", { agent_group: "members" });
+    const alice = await bench.agent("in-alice", { invite });
+    equal(alice.group, "members");
+    await rejects(bench.agent("in-mallory", { invite }), Unauthenticated);
+  },
+
   async "a network that is not there is unreachable"(bench) {
     const url = await bench.lab.nowhere();
     await rejects(bench.agent("alice", { connectTimeoutMs: 300 }, url), Unreachable);
