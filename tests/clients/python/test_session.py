@@ -18,6 +18,8 @@ from modvisor_client.session import Answered, Complained, Delivered, Identity, L
 
 FRAMES = Path(__file__).parents[3] / "docs" / "openapi" / "frames.json"
 
+LIMITS = {"message_bytes": 1, "credit": 64, "in_flight": 9, "ping": 20.0}
+
 
 @cache
 def validator(kind: str) -> Any:
@@ -34,7 +36,7 @@ def checked(frame: dict[str, Any]) -> dict[str, Any]:
 def welcome(**more: Any) -> dict[str, Any]:
     frame = {
         "type": "welcome", "id": 0, "agent_id": "ann", "network_id": "n", "network_name": "n", "assigned_group": None,
-        "cursor": "1.0", "resumed": False, "limits": {"message_bytes": 1, "credit": 64, "in_flight": 9, "ping": 20.0}, **more,
+        "cursor": "1.0", "resumed": False, "limits": LIMITS, **more,
     }  # fmt: skip
     validator("FromNetwork").validate(frame)
     return frame
@@ -76,11 +78,27 @@ def test_requests_without_an_answer_are_sent_again_as_they_were() -> None:
     event = {"event_name": "test.ping", "event_id": "e1", "payload": {"i": 1}}
     _, first = session.request("send", {"event": event}, "first")
     number, second = session.request("send", {"event": {**event, "event_id": "e2"}}, "second")
+    assert list(session.messages()) == [first, second]
     checked(unpack(first))
     answer = {"type": "response", "id": number, "success": True, "message": "pong", "data": {"i": 1}}
     assert session.received(answer) == Answered("second", Response(True, "pong", {"i": 1}))
     session.disconnected(was_refused=False)
-    assert session.unanswered() == [first] != [second]
+    session.hello()
+    assert list(session.messages()) == []
+    session.received(welcome(resumed=True))
+    assert list(session.messages()) == [first]
+
+
+def test_no_more_requests_are_under_way_than_the_network_reads() -> None:
+    session = make("s")
+    session.received(welcome(resumed=True, limits={**LIMITS, "in_flight": 2}))
+    sent = [session.request("send", {"event": {"event_name": "test.ping"}}, str(i)) for i in range(4)]
+    session.forget(sent[2][0])
+    assert list(session.messages()) == [sent[0][1], sent[1][1]]
+    session.forget(sent[1][0])  # the network works on it all the same
+    assert list(session.messages()) == []
+    session.received({"type": "response", "id": sent[1][0], "success": True, "message": "", "data": None})
+    assert list(session.messages()) == [sent[3][1]]
 
 
 def test_an_answer_that_nobody_waits_for_is_let_go() -> None:
@@ -89,7 +107,7 @@ def test_an_answer_that_nobody_waits_for_is_let_go() -> None:
     number, _ = session.request("send", {"event": {"event_name": "test.ping"}}, "one")
     session.forget(number)
     assert session.received({"type": "response", "id": number, "success": True, "message": "", "data": None}) is None
-    assert session.unanswered() == session.waiters() == []
+    assert list(session.messages()) == session.waiters() == []
 
 
 def test_events_are_acked_and_credit_comes_back() -> None:

@@ -324,7 +324,7 @@ class AgentClient(Commands):
             self._session.forget(number)
             return await self._upload(content["event"], seconds)
         try:
-            link.post(message)
+            link.wake()
             return await _within(seconds, waiter, "the network did not answer")
         finally:
             self._session.forget(number)
