@@ -76,6 +76,9 @@ class AgentClient(Commands):
         secret: the agent's present secret, to be the same agent as before.
         secret_file: keeps the secret, so that the agent is the same at the next start. It is made
             with mode 0600.
+        cursor: `event.cursor` of the last event that an earlier run handled. A program that writes it
+            down together with what it does with an event handles each one once, even if it is
+            killed in between. It needs the secret of then, too.
         leave: whether the agent unregisters at the end. Default: unless it has a `secret` or
             `secret_file` to come back with.
         window: how many events may be on the way to the program at once.
@@ -102,6 +105,7 @@ class AgentClient(Commands):
         invite: str | None = None,
         secret: str | None = None,
         secret_file: str | Path | None = None,
+        cursor: str | None = None,
         leave: bool | None = None,
         window: int = WINDOW,
         connect_timeout: float = 10.0,
@@ -132,7 +136,7 @@ class AgentClient(Commands):
         self._secret_file = None if secret_file is None else Path(secret_file).expanduser()
         self._leaves = (secret is None and secret_file is None) if leave is None else leave
         self._connect_timeout, self._reconnects = connect_timeout, reconnect
-        self._inflow = Inflow(window)
+        self._inflow = Inflow(window, cursor)
         self._reception = Reception(self._handled, self)
         self._session: Session[Waiter] = Session(self._identity, self._inflow)
         self._link: Link | None = None
