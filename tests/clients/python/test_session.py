@@ -9,11 +9,14 @@ from typing import Any
 
 import jsonschema
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modvisor_client.errors import BadUse, IdTaken, RemoteProtocolError, Unauthenticated
 from modvisor_client.event import Response
 from modvisor_client.frames import unpack
 from modvisor_client.inflow import Inflow
+from modvisor_client.patterns import matches
 from modvisor_client.session import Answered, Complained, Delivered, Identity, Lost, Refused, Session, Welcomed
 
 FRAMES = Path(__file__).parents[3] / "docs" / "openapi" / "frames.json"
@@ -204,3 +207,45 @@ def test_what_cannot_travel_is_refused_before_anybody_waits_for_it() -> None:
     with pytest.raises(BadUse, match="cannot be sent: can not serialize 'object'"):
         session.request("send", {"event": {"payload": {"x": object()}}}, "one")
     assert session.waiters() == []
+
+
+_scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=4), st.binary(max_size=4))
+_values = st.recursive(
+    _scalars,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=4), inner, max_size=3)),
+    max_leaves=6,
+)
+_keys = ("id", "error", "message", "data", "events", "cursor", "sources", "limits", "resumed", "secret", "success")
+_frames = st.fixed_dictionaries(
+    {"type": st.sampled_from(["welcome", "response", "error", "events", "dropped", "closing", "pong", "weather"])},
+    optional={
+        **dict.fromkeys(_keys, _values),
+        "events": st.one_of(
+            _values, st.lists(st.fixed_dictionaries({"cursor": _values, "event": _values}), max_size=3)
+        ),
+    },
+)
+
+
+@given(st.lists(_frames, max_size=6))
+def test_whatever_a_network_sends_is_understood_or_an_error_of_its_protocol(frames: list[dict[str, Any]]) -> None:
+    session = make("s")
+    session.received(welcome())
+    session.request("send", {"event": {"event_name": "test.ping"}}, "one")
+    for frame in frames:
+        try:
+            outcome = session.received(frame)
+        except RemoteProtocolError:
+            return
+        for arrived in outcome.events if isinstance(outcome, Delivered) else ():
+            assert matches("*", arrived.event.event_name) or matches("a.*", arrived.event.event_name)
+            session.inflow.handled(arrived)
+        list(session.messages())
+
+
+@given(st.binary(max_size=40))
+def test_bytes_that_are_no_message_are_an_error_of_its_protocol(data: bytes) -> None:
+    try:
+        assert isinstance(unpack(data)["type"], str)
+    except RemoteProtocolError:
+        return

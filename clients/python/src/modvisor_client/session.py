@@ -185,7 +185,7 @@ class Session(Generic[Waiter]):
             return None  # of a newer network
         try:
             return take(self, frame)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise RemoteProtocolError(f"a message {frame['type']!r} of the network is malformed: {error!r}") from error
 
     def _welcomed(self, frame: Frame) -> Welcomed:
@@ -199,7 +199,7 @@ class Session(Generic[Waiter]):
         self._most_under_way = max(1, int(limits.get("in_flight") or USUAL_IN_FLIGHT))
         self._under_way.clear()
         self._unsent = deque(self._requests)  # again, in their order
-        self.inflow.connected(frame["cursor"], is_resumed=bool(frame.get("resumed")))
+        self.inflow.connected(_text(frame["cursor"]), is_resumed=bool(frame.get("resumed")))
         return Welcomed(
             frame.get("assigned_group"),
             frame.get("network_id"),
@@ -227,7 +227,7 @@ class Session(Generic[Waiter]):
         return None if waiter is None else Answered(waiter, error)
 
     def _delivered(self, frame: Frame) -> Delivered:
-        fresh = (self.inflow.arrived(pushed["cursor"], pushed["event"]) for pushed in frame["events"])
+        fresh = (self.inflow.arrived(_text(pushed["cursor"]), pushed["event"]) for pushed in frame["events"])
         return Delivered([arrived for arrived in fresh if arrived is not None])
 
     def _lost(self, frame: Frame) -> Lost:
@@ -264,3 +264,9 @@ class Session(Generic[Waiter]):
         self._outdated, self.identity.secret = self.identity.secret, None
         self.may_hold_the_id = False
         return True
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("expected text")
+    return value
