@@ -40,6 +40,17 @@ INSTALL = "install it: pip install 'modvisor[fast]'"
 logger = logging.getLogger("modvisor.runtime")
 
 
+def name_the_loop() -> None:
+    """Tell sniffio, if it is installed, that this task and all that it begins run on asyncio.
+
+    anyio asks sniffio then, and sniffio finds no loop in a plain callback, such as that of a pipe
+    that ends: a callback is no task. `anyio.run` tells it by itself, `asyncio.run` does not.
+    """
+    sniffio = sys.modules.get("sniffio")  # anyio has imported it if it can be
+    if sniffio is not None:
+        sniffio.current_async_library_cvar.set("asyncio")
+
+
 class NoUvloop(Exception):
     """uvloop was asked for and cannot be used. The message says why, and what to do."""
 
