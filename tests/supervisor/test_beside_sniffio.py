@@ -10,6 +10,7 @@ from pathlib import Path
 
 PROGRAM = """
 import asyncio, os, signal, sys
+import sniffio
 from modvisor import AgentNetwork, Event
 
 async def main():
@@ -23,6 +24,7 @@ async def main():
             await asyncio.sleep(0.01)
         answer = await network.process_event(Event("test.ping", "agent:ann", payload={"i": 1}))
         print(answer.data, complaints)
+    print(sniffio.thread_local.name)
 
 asyncio.run(main())
 """
@@ -34,4 +36,4 @@ def test_a_mod_that_dies_is_restarted(write_mod: Callable[..., str], tmp_path: P
     write_mod("echo")
     command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
-    assert done.stdout == "{'pong': 1, 'version': '1.0'} []\n", done.stderr
+    assert done.stdout == "{'pong': 1, 'version': '1.0'} []\nNone\n", done.stderr
