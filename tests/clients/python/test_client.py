@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import socket
 import stat
-from collections.abc import AsyncIterator, Callable
-from hashlib import sha256
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +12,11 @@ import anyio
 import pytest
 
 from modvisor_client import AgentClient, Event, errors
-from tests.http.serving import TALKER, Served, shared_network
+from tests.http.serving import Served
+
+from .conftest import GROUPS, PASSWORD
 
 pytestmark = pytest.mark.anyio
-
-PASSWORD = "crew's own"
-GROUPS = {"crew": {"password_hash": sha256(PASSWORD.encode()).hexdigest(), "permissions": []}}
-
-
-@pytest.fixture(scope="module")
-async def served_by_all(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    folder = tmp_path_factory.mktemp("network")
-    async with shared_network(folder, {"talker": TALKER}, agent_groups=GROUPS) as served:
-        yield served
-
-
-@pytest.fixture
-async def served(served_by_all: Served) -> AsyncIterator[Served]:
-    yield served_by_all
-    await served_by_all.forget_agents()
 
 
 def agent(served: Served, agent_id: str, **more: Any) -> AgentClient:
@@ -43,7 +28,7 @@ async def test_connects_and_leaves(served: Served) -> None:
         assert me.is_connected
         assert me.network_name == "test"
         assert [found["name"] for found in await me.agents()] == ["Ann"]
-        assert [mod["mod_id"] for mod in await me.mods()] == ["talker"]
+        assert [mod["mod_id"] for mod in await me.mods()] == ["talker", "wiki"]
     assert not me.is_connected
     assert not served.network.agent_directory()
     with pytest.raises(errors.Closed, match="ann has left"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import modvisor_client
 from modvisor_client import AgentClient, errors
 from modvisor_client.sync import AgentClient as SyncClient
 from tests import warm
-from tests.http.serving import Served, shared_network
+from tests.http.serving import Served
 
 pytestmark = pytest.mark.anyio
 
@@ -28,13 +27,6 @@ def blocks(page: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", PAGES[page], re.DOTALL)
 
 
-@pytest.fixture(scope="module")
-async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    folder = tmp_path_factory.mktemp("network")
-    async with shared_network(folder, {}, mods=["modvisor.mods.workspace.wiki"]) as served:
-        yield served
-
-
 async def run(program: str, served: Served) -> str:
     """Run an example of the docs at this network's port. Return what it prints."""
     program = program.replace("127.0.0.1:8700", f"127.0.0.1:{served.network.port}")
@@ -43,6 +35,7 @@ async def run(program: str, served: Served) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 async def test_whole_programs_run(served: Served) -> None:
     whole = [block for page in PAGES for block in blocks(page) if "127.0.0.1" in block]
     printed = [await run(program, served) for program in whole]

@@ -39,6 +39,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
         yield served
 
 
+@pytest.mark.slow
 async def test_no_event_is_lost_or_done_twice(served: Served, tmp_path: Path) -> None:
     events, url, done = 200, f"http://127.0.0.1:{served.network.port}", tmp_path / "done"
     done.touch()

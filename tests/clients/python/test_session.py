@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modvisor_client.errors import BadUse, IdTaken, RemoteProtocolError, Unauthenticated
@@ -227,20 +227,25 @@ _frames = st.fixed_dictionaries(
 )
 
 
-@given(st.lists(_frames, max_size=6))
-def test_whatever_a_network_sends_is_understood_or_an_error_of_its_protocol(frames: list[dict[str, Any]]) -> None:
-    session = make("s")
-    session.received(welcome())
-    session.request("send", {"event": {"event_name": "test.ping"}}, "one")
-    for frame in frames:
-        try:
-            outcome = session.received(frame)
-        except RemoteProtocolError:
-            return
-        for arrived in outcome.events if isinstance(outcome, Delivered) else ():
-            assert matches("*", arrived.event.event_name) or matches("a.*", arrived.event.event_name)
-            session.inflow.handled(arrived)
-        list(session.messages())
+@pytest.mark.parametrize("examples", [10, pytest.param(1000, marks=pytest.mark.slow)])
+def test_whatever_a_network_sends_is_understood_or_an_error_of_its_protocol(examples: int) -> None:
+    @settings(max_examples=examples)
+    @given(st.lists(_frames, max_size=6))
+    def tried(frames: list[dict[str, Any]]) -> None:
+        session = make("s")
+        session.received(welcome())
+        session.request("send", {"event": {"event_name": "test.ping"}}, "one")
+        for frame in frames:
+            try:
+                outcome = session.received(frame)
+            except RemoteProtocolError:
+                return
+            for arrived in outcome.events if isinstance(outcome, Delivered) else ():
+                assert matches("*", arrived.event.event_name) or matches("a.*", arrived.event.event_name)
+                session.inflow.handled(arrived)
+            list(session.messages())
+
+    tried()
 
 
 @given(st.binary(max_size=40))
