@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
+from modvisor.supervisor import AgentNetwork
 from modvisor_client import AgentClient, Event, errors
 from tests.http.serving import Served
 
@@ -201,6 +202,37 @@ async def test_subscriptions_and_channels(served: Served) -> None:
         assert await ann.members("general") == ["ann"]
         with pytest.raises(errors.NoSuchChannel):
             await ann.members("nowhere")
+
+
+async def test_a_private_channel_is_its_members_alone(served: Served) -> None:
+    async with agent(served, "ann") as ann, agent(served, "bob") as bob, agent(served, "eve") as eve:
+        await ann.create_channel("cabal", private=True)
+        await ann.add_member("cabal", "bob")
+        assert sorted(await bob.members("cabal")) == ["ann", "bob"]
+        with pytest.raises(errors.NoSuchChannel):
+            await eve.members("cabal")
+        assert (await eve.send("chat.message", to="channel:cabal")).error == "no_such_channel"
+        mail = bob.events()
+        await ann.send("chat.message", {"text": "psst"}, to="channel:cabal")
+        assert (await mail.next(5)).text == "psst"
+
+
+async def test_an_invite_lets_an_agent_in(make_network: Callable[..., AgentNetwork], tmp_path: Path) -> None:
+    network = make_network({"port": 0}, agents={"registration": "invite"})
+    await network.initialize()
+    url = f"http://127.0.0.1:{network.port}"
+    for invite in (None, "inv-nothing"):
+        with pytest.raises(errors.Unauthenticated):
+            async with AgentClient(url, "ann", invite=invite):
+                pass
+    code = (await network.make_invite(agent="ann")).data["invite"]
+    async with AgentClient(url, "ann", invite=code, secret_file=tmp_path / "secret") as me:
+        assert me.is_connected
+    async with AgentClient(url, "ann", secret_file=tmp_path / "secret", leave=True):
+        pass
+    with pytest.raises(errors.Unauthenticated):
+        async with AgentClient(url, "ann", invite=code):
+            pass
 
 
 async def test_group_with_password(served: Served) -> None:

@@ -120,7 +120,7 @@ class Stream(RuleBasedStateMachine):
         assert not self.waiting
 
 
-@pytest.mark.parametrize("examples", [15, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [15, pytest.param(150, marks=pytest.mark.slow)])
 def test_nothing_is_lost_or_repeated_whatever_breaks(examples: int) -> None:
     run_state_machine_as_test(Stream, settings=settings(max_examples=examples))
 

@@ -227,7 +227,7 @@ _frames = st.fixed_dictionaries(
 )
 
 
-@pytest.mark.parametrize("examples", [10, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [10, pytest.param(150, marks=pytest.mark.slow)])
 def test_whatever_a_network_sends_is_understood_or_an_error_of_its_protocol(examples: int) -> None:
     @settings(max_examples=examples)
     @given(st.lists(_frames, max_size=6))
