@@ -30,7 +30,7 @@ from .fleet import ModRegistry
 from .journal import Journal, JournalError, LastRun
 from .operations import Operations
 from .process import reserve
-from .runtime import open_missing_descriptors
+from .runtime import named_loop, open_missing_descriptors
 from .wiring import NetworkParts
 
 logger = logging.getLogger("modvisor.network")
@@ -136,7 +136,7 @@ class AgentNetwork(Operations):
     async def _own(self, started: asyncio.Future[None], admin: bool, fresh: bool) -> None:
         """Run the network. This task owns all others: no process and no lock outlives it."""
         assert self._stop_requested is not None
-        with reserve.kept():
+        with named_loop(), reserve.kept():
             await self._run(started, self._stop_requested, admin, fresh)
 
     async def _run(self, started: asyncio.Future[None], stop: asyncio.Event, admin: bool, fresh: bool) -> None:

@@ -9,6 +9,9 @@ import gc
 import logging
 import os
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -38,6 +41,34 @@ REPAIR = "reinstall it (pip install --force-reinstall uvloop), or set 'event_loo
 INSTALL = "install it: pip install 'modvisor[fast]'"
 
 logger = logging.getLogger("modvisor.runtime")
+
+
+class _Named(threading.local):
+    networks = 0
+
+
+_named = _Named()
+
+
+@contextmanager
+def named_loop() -> Iterator[None]:
+    """Tell sniffio, if it is installed, that this thread runs asyncio, as long as one network runs in it.
+
+    anyio asks sniffio then, and sniffio finds no loop in a plain callback, such as that of a pipe
+    that ends: a callback is no task. `anyio.run` tells it for what it begins, `asyncio.run` does not.
+    """
+    sniffio = sys.modules.get("sniffio")  # anyio has imported it if it can be
+    if sniffio is None:
+        yield
+        return
+    _named.networks += 1
+    sniffio.thread_local.name = "asyncio"
+    try:
+        yield
+    finally:
+        _named.networks -= 1
+        if not _named.networks:
+            sniffio.thread_local.name = None
 
 
 class NoUvloop(Exception):

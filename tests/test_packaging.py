@@ -6,12 +6,15 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from anyio import to_thread
 
 import modvisor
 import modvisor_client
+from modvisor import AgentNetwork
 
 ROOT = Path(__file__).parent.parent
 
@@ -66,21 +69,86 @@ def test_the_client_has_the_version_of_the_network_that_requires_it() -> None:
     assert f"modvisor-client>={major}.{minor},<{major}.{minor + 1}" in dependencies
 
 
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The wheels of the network and of the client."""
+    folder = tmp_path_factory.mktemp("wheels")
+    sources = copy_of_the_sources(folder)
+    return wheel_of(sources, folder), wheel_of(sources / "clients" / "python", folder)
+
+
+def environment(folder: Path, *installed: Path) -> Path:
+    """Make an environment with these wheels, and what they require. Return its Python."""
+    run(sys.executable, "-m", "venv", folder / "venv", cwd=folder)
+    python = folder / "venv" / "bin" / "python"
+    run(python, "-m", "pip", "install", "--quiet", *installed, cwd=folder)
+    return python
+
+
+def contents(wheel: Path) -> str:
+    return run(sys.executable, "-m", "zipfile", "-l", wheel, cwd=wheel.parent)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_wheel_runs_a_network_in_a_clean_environment(tmp_path: Path) -> None:
-    sources = copy_of_the_sources(tmp_path)
-    wheel, client = wheel_of(sources, tmp_path), wheel_of(sources / "clients" / "python", tmp_path)
-    listing = run(sys.executable, "-m", "zipfile", "-l", wheel, cwd=tmp_path)
+def test_the_wheel_runs_a_network_in_a_clean_environment(wheels: tuple[Path, Path], tmp_path: Path) -> None:
+    listing = contents(wheels[0])
     top = {line.split("/")[0] for line in listing.splitlines()[1:]}
     assert {name for name in top if not name.startswith("modvisor-")} == {"modvisor"}
     assert listing.count("py.typed") == 1
 
-    run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
-    python = tmp_path / "venv" / "bin" / "python"
-    run(python, "-m", "pip", "install", "--quiet", client, wheel, cwd=tmp_path)
+    python = environment(tmp_path, *wheels)
     (tmp_path / "run.py").write_text(SCRIPT)
     printed = run(python, "-I", tmp_path / "run.py", tmp_path / "net", cwd=tmp_path)
     assert printed.strip() == f"{['ready'] * 4} from the wheel True"
     assert run(python, "-P", "-m", "modvisor", "version", cwd=tmp_path).startswith("modvisor ")
     assert "validate" in run(tmp_path / "venv" / "bin" / "modvisor", "--help", cwd=tmp_path)
+
+
+CLIENT = """
+import asyncio, sys
+from importlib.util import find_spec
+from pathlib import Path
+import modvisor_client, modvisor_client.sync
+
+async def main(url):
+    async with modvisor_client.AgentClient(url, "ann", secret_file="secret") as me:
+        mail = me.events("chat.*")
+        print(await me.request("test.ping", {"i": 1}))
+        await me.send("chat.large", {"name": "x"}, to="ann", files={"data": "large"})
+        event = await mail.next(20)
+        print(event.event_name, len(event.payload["data"]))
+
+Path("large").write_bytes(bytes(2_000_000))
+asyncio.run(main(sys.argv[1]))
+absent = ("modvisor", "uvicorn", "starlette", "yaml", "msgspec", "psutil", "typer", "uvloop", "trio")
+print([name for name in absent if find_spec(name)])
+with modvisor_client.sync.AgentClient(sys.argv[1], "ann", secret_file="secret", leave=True) as me:
+    print(me.request("test.ping", {"i": 2}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.anyio
+async def test_the_client_talks_to_a_network_from_a_clean_environment_with_it_alone(
+    wheels: tuple[Path, Path], tmp_path: Path, make_network: Callable[..., AgentNetwork], write_mod: Callable[..., str]
+) -> None:
+    listing = contents(wheels[1])
+    top = {line.split("/")[0] for line in listing.splitlines()[1:]}
+    assert {name for name in top if not name.startswith("modvisor_client-")} == {"modvisor_client"}
+    assert listing.count("py.typed") == 1
+
+    network = make_network({"port": 0}, mods=[write_mod("echo")])
+    await network.initialize()
+    python = await to_thread.run_sync(environment, tmp_path, wheels[1])
+    (tmp_path / "agent.py").write_text(CLIENT)
+    url = f"http://127.0.0.1:{network.port}"
+    printed = await to_thread.run_sync(lambda: run(python, "-I", tmp_path / "agent.py", url, cwd=tmp_path))
+    assert printed.splitlines() == [
+        "{'pong': 1, 'version': '1.0'}",
+        "chat.large 2000000",
+        "[]",
+        "{'pong': 2, 'version': '1.0'}",
+    ]
+    assert not network.agent_directory()

@@ -67,7 +67,8 @@ def agent(
     try:
         asyncio.run(_talk(url_of(settings), agent_id, options, output, stay=stay))
     except ModvisorClientError as error:
-        raise CliError(_exit_code(error.code), f"{error} ({error.code})", _failure(error)) from None
+        hint = "; --ca names the certificate to trust" if error.code == "untrusted" and ca is None else ""
+        raise CliError(_exit_code(error.code), f"{error}{hint} ({error.code})", _failure(error)) from None
 
 
 def url_of(settings: Settings) -> str:

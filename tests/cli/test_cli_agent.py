@@ -20,6 +20,7 @@ from modvisor.supervisor.cli.chat import Command as Slash
 from modvisor.supervisor.cli.chat import Mistake, Said, event_text, read_line, response_text
 from modvisor_client import Event, Response
 from tests import warm
+from tests.http.certificates import Certificates
 
 from .conftest import COMMAND, DEADLINE, Command, Served
 
@@ -122,6 +123,16 @@ def test_a_group_is_joined_by_its_password(
     assert "group crew" in cli("agent", "alice", "--group", "crew", stdin="test.ping\n").stderr
     monkeypatch.setenv("MODVISOR_PASSWORD", "guess")
     assert cli("agent", "alice", "--group", "crew", stdin="").exit_code == 6
+
+
+def test_over_tls_a_certificate_is_trusted_by_its_file(
+    cli: Command, serve: Callable[..., Served], tmp_path: Path
+) -> None:
+    Certificates.at(tmp_path)
+    serve("network: {name: demo, port: 0, tls: {cert: cert.pem, key: key.pem}}\nmods: [{path: ./echo}]\n")
+    assert '{"pong": 1' in cli.ok("agent", "alice", "--ca", "ca.pem", stdin='test.ping {"i": 1}\n')
+    refused = cli("agent", "alice", stdin="")
+    assert (refused.exit_code, "--ca names the certificate to trust (untrusted)" in refused.stderr) == (6, True)
 
 
 def test_no_network_and_no_port_are_told(cli: Command, serve: Callable[..., Served]) -> None:

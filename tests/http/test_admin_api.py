@@ -93,6 +93,7 @@ async def test_status(talking: Served, tmp_path: Path) -> None:
         "pid": os.getpid(),
         "host": "127.0.0.1",
         "port": talking.network.port,
+        "tls": False,
         "storage": str(tmp_path / "state"),
         "config_file": None,
         "mods": [{"mod_id": "talker", "state": "ready"}],

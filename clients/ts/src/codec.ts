@@ -10,7 +10,16 @@ export type Packed = string | Uint8Array<ArrayBuffer>;
 
 // Keys whose value is undefined are left out, as in JSON.
 const encoder = new Encoder({ ignoreUndefined: true });
-const decoder = new Decoder();
+// Any agent can choose the keys of its events, so none may stop a message. The library refuses `__proto__`, which would
+// change the object instead of being a key of it: it is called `__proto` here.
+const keys = new Decoder()["keyDecoder"];
+const decoder = new Decoder({
+  keyDecoder: {
+    canBeCached: (size) => keys?.canBeCached(size) ?? false,
+    decode: (bytes, start, size) => otherThanProto(keys?.decode(bytes, start, size) ?? ""),
+  },
+  mapKeyConverter: (key) => (typeof key === "string" ? key : String(key)),
+});
 
 export interface Codec {
   readonly subprotocol: string;
@@ -53,6 +62,10 @@ export function packed(value: unknown): Uint8Array<ArrayBuffer> {
 /** Return the value in msgpack from the network. */
 export function unpacked(data: ArrayBuffer): unknown {
   return decoder.decode(data);
+}
+
+function otherThanProto(key: string): string {
+  return key === "__proto__" ? "__proto" : key;
 }
 
 function checked(read: () => unknown): FromNetwork {

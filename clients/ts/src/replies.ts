@@ -47,5 +47,6 @@ export class Replies {
 
 function errorIn(payload: Record<string, unknown>): ModvisorClientError {
   const code = typeof payload.error === "string" ? payload.error : "handler_error";
-  return errorOf(code, String(payload.message ?? ""), isMapping(payload.data) ? payload.data : {});
+  const message = typeof payload.message === "string" ? payload.message : "";
+  return errorOf(code, message, isMapping(payload.data) ? payload.data : {});
 }

@@ -12,9 +12,18 @@
 
 import type { Codec, Packed } from "./codec.js";
 import { errorOf, IdTaken, ModvisorClientError, RemoteProtocolError } from "./errors.js";
-import { EventResponse } from "./response.js";
+import { EventResponse, isMapping } from "./response.js";
 import { Stream, type Due, type Held } from "./stream.js";
-import type { Dropped, ErrorFrame, FromClient, FromNetwork, SentEvent, Undeliverable, Welcome } from "./wire.js";
+import type {
+  Dropped,
+  ErrorFrame,
+  FromClient,
+  FromNetwork,
+  Pushed,
+  SentEvent,
+  Undeliverable,
+  Welcome,
+} from "./wire.js";
 
 /** How an agent introduces itself. */
 export interface Credentials {
@@ -182,7 +191,7 @@ export class Session {
   }
 
   #welcomed(welcome: Welcome): Happening {
-    if (this.#isLive || typeof welcome.cursor !== "string" || typeof welcome.limits !== "object") {
+    if (this.#isLive || typeof welcome.cursor !== "string" || !isMapping(welcome.limits)) {
       throw new RemoteProtocolError("a welcome that was not expected, or without cursor and limits");
     }
     this.#isLive = true;
@@ -281,6 +290,11 @@ export class Session {
   }
 }
 
-function isPush(items: unknown): items is Parameters<Stream["push"]>[0] {
-  return Array.isArray(items) && items.every((item) => typeof item?.cursor === "string");
+function isPush(items: unknown): items is Pushed[] {
+  return Array.isArray(items) && items.every((item) => typeof item?.cursor === "string" && isPushed(item));
+}
+
+function isPushed({ event, undeliverable }: Pushed): boolean {
+  if (event === undefined || event === null) return isMapping(undeliverable);
+  return isMapping(event) && typeof event.event_name === "string" && isMapping(event.payload);
 }

@@ -101,6 +101,7 @@ class NetworkRoutes:
                 "version": __version__,
                 "host": config.host,
                 "port": network.port,
+                "tls": config.tls is not None,
                 "uptime_seconds": stats["uptime_seconds"],
                 "started_at": stats["started_at"],
                 "storage": str(config.storage),

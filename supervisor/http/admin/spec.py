@@ -71,9 +71,9 @@ STATS: Schema = merged(
 STATUS = Spec(
     "See name, process, address, mods and their states",
     object_of(
-        name=TEXT, network_id=TEXT, pid=_WHOLE, version=TEXT, host=TEXT, port=or_null(_WHOLE), uptime_seconds=_NUMBER,
-        started_at=_NUMBER, storage=TEXT, config_file=or_null(TEXT), mods=array_of(object_of(mod_id=TEXT, state=TEXT)),
-        agents=_WHOLE,
+        name=TEXT, network_id=TEXT, pid=_WHOLE, version=TEXT, host=TEXT, port=or_null(_WHOLE), tls=_FLAG,
+        uptime_seconds=_NUMBER, started_at=_NUMBER, storage=TEXT, config_file=or_null(TEXT),
+        mods=array_of(object_of(mod_id=TEXT, state=TEXT)), agents=_WHOLE,
     ),
 )  # fmt: skip
 FIGURES = Spec("See everything that is counted and measured", STATS)

@@ -4,34 +4,20 @@ from __future__ import annotations
 
 import socket
 import stat
-from collections.abc import AsyncIterator, Callable
-from hashlib import sha256
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
+from modvisor.supervisor import AgentNetwork
 from modvisor_client import AgentClient, Event, errors
-from tests.http.serving import TALKER, Served, shared_network
+from tests.http.serving import Served
+
+from .conftest import GROUPS, PASSWORD
 
 pytestmark = pytest.mark.anyio
-
-PASSWORD = "crew's own"
-GROUPS = {"crew": {"password_hash": sha256(PASSWORD.encode()).hexdigest(), "permissions": []}}
-
-
-@pytest.fixture(scope="module")
-async def served_by_all(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    folder = tmp_path_factory.mktemp("network")
-    async with shared_network(folder, {"talker": TALKER}, agent_groups=GROUPS) as served:
-        yield served
-
-
-@pytest.fixture
-async def served(served_by_all: Served) -> AsyncIterator[Served]:
-    yield served_by_all
-    await served_by_all.forget_agents()
 
 
 def agent(served: Served, agent_id: str, **more: Any) -> AgentClient:
@@ -43,7 +29,7 @@ async def test_connects_and_leaves(served: Served) -> None:
         assert me.is_connected
         assert me.network_name == "test"
         assert [found["name"] for found in await me.agents()] == ["Ann"]
-        assert [mod["mod_id"] for mod in await me.mods()] == ["talker"]
+        assert [mod["mod_id"] for mod in await me.mods()] == ["talker", "wiki"]
     assert not me.is_connected
     assert not served.network.agent_directory()
     with pytest.raises(errors.Closed, match="ann has left"):
@@ -216,6 +202,37 @@ async def test_subscriptions_and_channels(served: Served) -> None:
         assert await ann.members("general") == ["ann"]
         with pytest.raises(errors.NoSuchChannel):
             await ann.members("nowhere")
+
+
+async def test_a_private_channel_is_its_members_alone(served: Served) -> None:
+    async with agent(served, "ann") as ann, agent(served, "bob") as bob, agent(served, "eve") as eve:
+        await ann.create_channel("cabal", private=True)
+        await ann.add_member("cabal", "bob")
+        assert sorted(await bob.members("cabal")) == ["ann", "bob"]
+        with pytest.raises(errors.NoSuchChannel):
+            await eve.members("cabal")
+        assert (await eve.send("chat.message", to="channel:cabal")).error == "no_such_channel"
+        mail = bob.events()
+        await ann.send("chat.message", {"text": "psst"}, to="channel:cabal")
+        assert (await mail.next(5)).text == "psst"
+
+
+async def test_an_invite_lets_an_agent_in(make_network: Callable[..., AgentNetwork], tmp_path: Path) -> None:
+    network = make_network({"port": 0}, agents={"registration": "invite"})
+    await network.initialize()
+    url = f"http://127.0.0.1:{network.port}"
+    for invite in (None, "inv-nothing"):
+        with pytest.raises(errors.Unauthenticated):
+            async with AgentClient(url, "ann", invite=invite):
+                pass
+    code = (await network.make_invite(agent="ann")).data["invite"]
+    async with AgentClient(url, "ann", invite=code, secret_file=tmp_path / "secret") as me:
+        assert me.is_connected
+    async with AgentClient(url, "ann", secret_file=tmp_path / "secret", leave=True):
+        pass
+    with pytest.raises(errors.Unauthenticated):
+        async with AgentClient(url, "ann", invite=code):
+            pass
 
 
 async def test_group_with_password(served: Served) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from modvisor_client.inflow import Arrived, Inflow
 
@@ -119,7 +120,9 @@ class Stream(RuleBasedStateMachine):
         assert not self.waiting
 
 
-TestStream = Stream.TestCase
+@pytest.mark.parametrize("examples", [15, pytest.param(150, marks=pytest.mark.slow)])
+def test_nothing_is_lost_or_repeated_whatever_breaks(examples: int) -> None:
+    run_state_machine_as_test(Stream, settings=settings(max_examples=examples))
 
 
 @given(st.permutations(range(6)))

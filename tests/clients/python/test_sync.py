@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
@@ -13,15 +12,9 @@ import pytest
 import modvisor_client
 from modvisor_client import errors
 from modvisor_client.sync import AgentClient
-from tests.http.serving import TALKER, Served, shared_network
+from tests.http.serving import Served
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(scope="module")
-async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    async with shared_network(tmp_path_factory.mktemp("network"), {"talker": TALKER}) as served:
-        yield served
 
 
 async def in_a_thread(program: Any, served: Served) -> None:

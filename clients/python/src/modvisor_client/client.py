@@ -76,6 +76,9 @@ class AgentClient(Commands):
         secret: the agent's present secret, to be the same agent as before.
         secret_file: keeps the secret, so that the agent is the same at the next start. It is made
             with mode 0600.
+        cursor: `event.cursor` of the last event that an earlier run handled. A program that writes it
+            down together with what it does with an event handles each one once, even if it is
+            killed in between. It needs the secret of then, too.
         leave: whether the agent unregisters at the end. Default: unless it has a `secret` or
             `secret_file` to come back with.
         window: how many events may be on the way to the program at once.
@@ -102,6 +105,7 @@ class AgentClient(Commands):
         invite: str | None = None,
         secret: str | None = None,
         secret_file: str | Path | None = None,
+        cursor: str | None = None,
         leave: bool | None = None,
         window: int = WINDOW,
         connect_timeout: float = 10.0,
@@ -132,7 +136,7 @@ class AgentClient(Commands):
         self._secret_file = None if secret_file is None else Path(secret_file).expanduser()
         self._leaves = (secret is None and secret_file is None) if leave is None else leave
         self._connect_timeout, self._reconnects = connect_timeout, reconnect
-        self._inflow = Inflow(window)
+        self._inflow = Inflow(window, cursor)
         self._reception = Reception(self._handled, self)
         self._session: Session[Waiter] = Session(self._identity, self._inflow)
         self._link: Link | None = None
@@ -285,23 +289,19 @@ class AgentClient(Commands):
         Raises:
             ModvisorClientError: the error of the answer's code, such as `NoSuchMod`.
         """
+        if to is None:
+            sent = await self.send(event_name, payload, timeout=timeout, requires_response=True, **more)
+            return sent.check().data
         event_id = more.pop("event_id", None) or new_event_id()
         reply = self._reception.expect(event_id)
+        more |= {"to": to, "timeout": timeout, "event_id": event_id, "requires_response": True}
         try:
-            with anyio.fail_after(timeout + GRACE):
-                sent = await self.send(
-                    event_name, payload, to=to, timeout=timeout, event_id=event_id, requires_response=True, **more
-                )
-            if to is None or sent.delivered is None:
+            sent = await self.send(event_name, payload, **more)
+            if sent.delivered is None:
                 return sent.check().data
             if not sent.delivered:
                 raise NoSuchAgent(f"{event_name} to {to} reached no agent")
-            with anyio.fail_after(timeout):
-                return (await reply.wait()).check().data
-        except TimeoutError as error:
-            if isinstance(error, ModvisorClientError):
-                raise
-            raise Timeout(f"no answer to {event_name} from {to or 'any mod'} within {timeout:g} s") from None
+            return (await _within(timeout, reply, f"no answer to {event_name} from {to}")).check().data
         finally:
             self._reception.forget(event_id)
 
@@ -324,13 +324,8 @@ class AgentClient(Commands):
             self._session.forget(number)
             return await self._upload(content["event"], seconds)
         try:
-            link.post(message)
-            with anyio.fail_after(seconds):
-                return await waiter.wait()
-        except TimeoutError as error:
-            if isinstance(error, ModvisorClientError):
-                raise
-            raise Timeout(f"the network did not answer within {seconds:g} s") from None
+            link.wake()
+            return await _within(seconds, waiter, "the network did not answer")
         finally:
             self._session.forget(number)
 
@@ -419,3 +414,12 @@ class AgentClient(Commands):
         self._ready.set()
         self._over.set()
         self._reception.end(error)
+
+
+async def _within(seconds: float | None, waiter: Waiter, otherwise: str) -> Response:
+    """Wait for an answer. Raise `Timeout` if it does not come in time."""
+    if seconds is None:
+        return await waiter.wait()
+    with anyio.move_on_after(seconds):
+        return await waiter.wait()
+    raise Timeout(f"{otherwise} within {seconds:g} s")

@@ -40,6 +40,14 @@ class Commands:
         """Give up a subscription; without an id, all of them."""
         await self.command("unsubscribe_events", agent_id=self.agent_id, subscription_id=subscription_id)
 
+    async def create_channel(self, channel: str, *, private: bool = False) -> None:
+        """Make a channel, and become its first member. Of a private one only its members know."""
+        await self.command("create_channel", channel_id=channel, private=private)
+
+    async def add_member(self, channel: str, agent_id: str) -> None:
+        """Make another agent a member: of a private channel any member may, else it needs a permission."""
+        await self.command("add_channel_member", channel_id=channel, agent_id=agent_id)
+
     async def join(self, channel: str) -> None:
         """Become a member of a channel, which is made if it does not exist."""
         await self.command("add_channel_member", channel_id=channel, agent_id=self.agent_id)

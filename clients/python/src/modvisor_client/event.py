@@ -30,6 +30,7 @@ class Event:
         timestamp: when the network accepted it, in Unix seconds.
         requires_response: whether the sender waits for a reply; see `AgentClient.reply`.
         response_to: the id of the event that this one replies to.
+        cursor: the event's place in the agent's stream, see `AgentClient`.
     """
 
     event_name: str
@@ -47,11 +48,26 @@ class Event:
     text_representation: str | None = None
     visibility: str = "network"
     allowed_agents: list[str] | None = None
+    cursor: str | None = None
 
     @classmethod
-    def from_wire(cls, data: Mapping[str, Any]) -> Event:
-        """Build an event from a frame. Keys that this version does not know are left out."""
-        return cls(**{name: data[name] for name in _FIELDS if name in data})
+    def from_wire(cls, data: Mapping[str, Any], cursor: str | None = None) -> Event:
+        """Build an event from a frame. Keys that this version does not know are left out.
+
+        Raises:
+            ValueError, TypeError: a field that the client itself reads is not what it must be.
+        """
+        event = cls(**{name: data[name] for name in _FIELDS if name in data})
+        if not (
+            isinstance(event.event_name, str)
+            and isinstance(event.event_id, str)
+            and isinstance(event.source_id, str | None)
+            and isinstance(event.response_to, str | None)
+            and isinstance(event.payload, dict)
+        ):
+            raise ValueError("an event with a field of the wrong type")
+        event.cursor = cursor
+        return event
 
     @property
     def text(self) -> str | None:
@@ -62,7 +78,7 @@ class Event:
         return found if isinstance(found, str) else None
 
 
-_FIELDS = tuple(one.name for one in fields(Event))
+_FIELDS = tuple(one.name for one in fields(Event) if one.name != "cursor")
 
 
 @dataclass(slots=True)

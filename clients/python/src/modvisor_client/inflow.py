@@ -55,9 +55,10 @@ class Inflow:
 
     Args:
         window: credit of a new connection.
+        cursor: of the last event that an earlier run of the program handled.
     """
 
-    def __init__(self, window: int = WINDOW) -> None:
+    def __init__(self, window: int = WINDOW, cursor: str | None = None) -> None:
         self.window = window
         self._unacked: dict[str, Arrived] = {}
         """By cursor, in the order of the stream. The first one is not handled."""
@@ -69,7 +70,7 @@ class Inflow:
         """What was handled last. An ack of it may have been lost."""
         self._done_before: set[Key] = set()
         """What was handled last when the stream began anew."""
-        self._handled_to: str | None = None
+        self._handled_to = cursor
         self._acked: str | None = None
         self._owed = 0
 
@@ -110,7 +111,7 @@ class Inflow:
         if known is not None:
             self._arrived_again(known)
             return None
-        arrived = Arrived(Event.from_wire(data))
+        arrived = Arrived(Event.from_wire(data, cursor))
         orphan = self._known_of_old(arrived) if self._orphans or self._done_before else None
         one = self._unacked[cursor] = orphan or arrived
         one.cursor = cursor

@@ -190,6 +190,14 @@ class AgentClient:
         """Give up a subscription; without an id, all of them."""
         self._run(lambda me: me.unsubscribe(subscription_id))
 
+    def create_channel(self, channel: str, *, private: bool = False) -> None:
+        """Make a channel, and become its first member."""
+        self._run(lambda me: me.create_channel(channel, private=private))
+
+    def add_member(self, channel: str, agent_id: str) -> None:
+        """Make another agent a member of a channel."""
+        self._run(lambda me: me.add_member(channel, agent_id))
+
     def join(self, channel: str) -> None:
         """Become a member of a channel."""
         self._run(lambda me: me.join(channel))

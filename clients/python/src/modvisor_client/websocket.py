@@ -161,7 +161,7 @@ async def connect(address: Address, context: ssl.SSLContext | None, max_message:
             address.host, address.port, tls=address.is_secure, ssl_context=context, tls_standard_compatible=False
         )
     except ssl.SSLError as error:
-        raise Untrusted(f"{address}: {error}; `verify` names the certificate to trust") from error
+        raise Untrusted(f"the certificate of {address} is not trusted: {error}") from error
     except (OSError, anyio.BrokenResourceError) as error:
         raise Unreachable(f"no network answers at {address}: {_root_of(error)}") from error
     protocol = ClientProtocol(
@@ -193,7 +193,7 @@ async def _shake_hands(socket: WebSocket, protocol: ClientProtocol, address: Add
         await socket.flush()  # a ping may have come with the answer
     except WebSocketClosed as error:
         if protocol.handshake_exc is None and protocol.close_rcvd is None and protocol.close_sent is None:
-            raise Unreachable(f"{address} closed the connection") from error
+            raise _closed(address) from error
     if protocol.handshake_exc is not None:
         raise _refusal(protocol.handshake_exc, address) from protocol.handshake_exc
 
@@ -210,5 +210,10 @@ def _refusal(error: Exception, address: Address) -> ModvisorClientError:
                 return Unreachable(f"{address} takes no connection now: HTTP {status}")
             return RemoteProtocolError(f"{address} is no network of modvisor: HTTP {status} at {address.path}/ws")
     if isinstance(error, InvalidMessage):
-        return Unreachable(f"{address} closed the connection")
+        return _closed(address)
     return RemoteProtocolError(f"{address} is no network of modvisor: {error}")
+
+
+def _closed(address: Address) -> Unreachable:
+    hint = "; perhaps it wants a certificate of this client: `cert`" if address.is_secure else ""
+    return Unreachable(f"{address} closed the connection{hint}")

@@ -155,6 +155,16 @@ export const cases: Record<string, (bench: Bench) => Promise<void>> = {
     await rejects(bob.send("lab.echo", { file }), BadUse);
   },
 
+  async "no event stops those behind it, whatever it holds"(bench) {
+    const [alice, bob] = [await bench.agent("odd-alice"), await bench.agent("odd-bob")];
+    const events = bob.events();
+    await alice.send("chat.message", JSON.parse('{"__proto__": {"evil": true}, "constructor": 1}'), { to: "odd-bob" });
+    await alice.send("chat.message", { text: "hi" }, { to: "odd-bob" });
+    const [odd, plain] = await first(2, events);
+    equal([Object.keys(odd!.payload), "evil" in odd!.payload], [["__proto", "constructor"], false]);
+    equal(plain!.payload, { text: "hi" });
+  },
+
   async "large payloads and files arrive whole"(bench) {
     const alice = await bench.agent("l-alice", { secretStore: bench.store("l-alice") });
     const large = new Uint8Array(3_000_000).map((_, index) => index % 251);

@@ -1,4 +1,4 @@
-/** The list of cases in Node, and what only Node has: the secret file and files by path. */
+/** The list of cases in Node, what only Node has (the secret file, files by path), and the program in the README. */
 
 import assert from "node:assert/strict";
 import { chmod, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
@@ -10,6 +10,7 @@ import { AgentClient, BadUse, fileSecret } from "@modvisor/client";
 
 import { Bench, cases } from "./cases.js";
 import { RealLab } from "./lab.js";
+import { ROOT, run } from "./programs.js";
 
 const lab = new RealLab();
 let folder = "";
@@ -51,4 +52,12 @@ test("files are sent by their paths", async () => {
   const digest = await alice.request<{ file: { size: number } }>("lab.digest", {}, { files: { file: path } });
   assert.equal(digest.file.size, 2);
   await assert.rejects(alice.send("lab.digest", {}, { files: { file: join(folder, "none") } }), BadUse);
+});
+
+test("the program in the README does what the README says", { timeout: 20_000 }, async () => {
+  const readme = await readFile(new URL("README.md", ROOT), "utf8");
+  const [program, output] = ["js", "text"].map(
+    (language) => readme.split("```" + language + "\n")[1]!.split("```")[0]!,
+  );
+  assert.equal(await run("readme", program!, { MODVISOR_URL: await lab.url() }), output);
 });

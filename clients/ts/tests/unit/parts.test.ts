@@ -3,16 +3,18 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { decode } from "@msgpack/msgpack";
+import { decode, encode } from "@msgpack/msgpack";
 
 import { parseAddress } from "../../src/address.js";
 import { Backoff } from "../../src/backoff.js";
 import { codecOf } from "../../src/codec.js";
-import { BadUse, errorOf, NetworkError, NoSuchMod, TooMany } from "../../src/errors.js";
+import { BadUse, errorOf, HandlerError, NetworkError, NoSuchMod, TooMany } from "../../src/errors.js";
 import { bodyOf } from "../../src/large.js";
 import { checkPatterns, matches } from "../../src/patterns.js";
+import { Replies } from "../../src/replies.js";
 import { EventResponse } from "../../src/response.js";
 import { passwordHash } from "../../src/secrets.js";
+import type { ReceivedEvent } from "../../src/wire.js";
 
 test("addresses are taken as users write them", () => {
   const http = { ws: "ws://localhost:8700/ws", http: "http://localhost:8700" };
@@ -75,6 +77,33 @@ test("bytes travel in msgpack, and are refused in JSON", () => {
   assert.throws(() => codecOf("msgpack").pack({ ...frame, event: { ...event, payload: { f: () => 1 } } }), BadUse);
 });
 
+test("no key of a mapping stops a message", () => {
+  const keys = new Map<unknown, unknown>([
+    [1, 1],
+    [1.5, 2],
+    [true, 3],
+    [null, 4],
+    [new Uint8Array([7, 8]), 5],
+    ["constructor", 6],
+    ["__proto__", { evil: true }],
+  ]);
+  const packed = packMap([...keys].map(([key, value]) => [encode(key), encode(value)]));
+  const frame = codecOf("msgpack").unpack(
+    new Uint8Array([0x82, ...encode("type"), ...encode("x"), ...encode("map"), ...packed]).buffer,
+  );
+  const read = (frame as unknown as { map: Record<string, unknown> }).map;
+  assert.deepEqual(Object.keys(read).sort(), ["1", "1.5", "7,8", "__proto", "constructor", "null", "true"]);
+  assert.equal(Object.getPrototypeOf(read), Object.prototype);
+});
+
+test("a reply that is nonsense is an error, too", async () => {
+  const replies = new Replies();
+  const reply = replies.expect("e1");
+  const payload = { success: false, message: { toString: 1 }, error: {} };
+  assert.ok(replies.take({ event_name: "agent.reply", response_to: "e1", payload } as unknown as ReceivedEvent));
+  await assert.rejects(reply, HandlerError);
+});
+
 test("the body of a large event is one msgpack map, whatever its size", async () => {
   for (const size of [0, 255, 65_535, 65_536, 3_000_000]) {
     const file = new Uint8Array(size).fill(7);
@@ -95,3 +124,7 @@ test("the body of a large event is one msgpack map, whatever its size", async ()
 test("a password is hashed as the network expects", async () => {
   assert.equal(await passwordHash("open sesame"), "41ef4bb0b23661e66301aac36066912dac037827b4ae63a7b1165a5aa93ed4eb");
 });
+
+function packMap(pairs: readonly (readonly [Uint8Array, Uint8Array])[]): number[] {
+  return [0x80 | pairs.length, ...pairs.flatMap(([key, value]) => [...key, ...value])];
+}

@@ -131,6 +131,44 @@ test("what breaks the protocol is an error of the other side", () => {
   assert.throws(() => codecOf("msgpack").unpack(new Uint8Array([0xc1]).buffer), RemoteProtocolError);
 });
 
+test("whatever the other side sends, it is taken or an error of the other side", () => {
+  const event = { event_name: "a.b", event_id: "e1", source_id: "bob", payload: {}, requires_response: false };
+  const messages = [
+    { type: "welcome", id: 0, cursor: "a.1", resumed: true, secret: "s", limits: LIMITS },
+    {
+      type: "events",
+      events: [
+        { cursor: "a.1", event },
+        { cursor: "a.2", undeliverable: { event_id: "e2" } },
+      ],
+    },
+    { type: "response", id: 1, success: true, message: "", data: { delivered: 1 } },
+    { type: "error", id: 1, error: "too_many", message: "", data: { retry_after: 1 } },
+    { type: "dropped", events: 1, sources: { bob: 1 } },
+    { type: "closing", error: "not_running", message: "" },
+  ];
+  const values = [undefined, null, true, -1, 1e300, "", "x", [], [null], {}, { type: 1 }];
+  for (const isLive of [false, true]) {
+    for (const message of messages) {
+      for (const changed of changesOf(message, values)) {
+        const session = newSession();
+        session.hello();
+        if (isLive) welcome(session);
+        send(session, "e1");
+        session.take();
+        try {
+          session.receive(changed as FromNetwork);
+        } catch (error) {
+          assert.ok(error instanceof RemoteProtocolError, `${JSON.stringify(changed)}: ${error}`);
+        }
+        session.take();
+        session.lost();
+        session.hello();
+      }
+    }
+  }
+});
+
 test("a message of a newer network, and an answer that nobody waits for, change nothing", () => {
   const session = newSession();
   session.hello();
@@ -180,4 +218,14 @@ function read(bytes: Packed): FromClient {
 function eventId(bytes: Packed): unknown {
   const frame = read(bytes);
   return frame.type === "send" ? frame.event.event_id : null;
+}
+
+/** Return a value with each of its parts, however deep, replaced by each of the values. */
+function* changesOf(whole: unknown, values: readonly unknown[]): Generator<unknown> {
+  if (typeof whole !== "object" || whole === null) return;
+  for (const [key, part] of Object.entries(whole)) {
+    const replaced = [...values, ...changesOf(part, values)];
+    for (const value of replaced)
+      yield Array.isArray(whole) ? whole.with(Number(key), value) : { ...whole, [key]: value };
+  }
 }
