@@ -7,7 +7,7 @@ PEERS  := .venv-peers/openagents
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all long coverage check format house docs diagram bench bench-smoke cost profile crossings chaos reloads strangers clean
+.PHONY: help run test test-all long coverage check format house docs diagram bench bench-smoke cost profile crossings chaos reloads strangers agents clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,9 +49,10 @@ test-all: $(VENV)/.installed  ## the slow ones too: the wheel, real peers, the T
 	@$(BIN)/python -m pytest -m "not slow" $(TWO) --loop asyncio $(LOOP)
 
 # Seconds and kills by hand: make long FOR=60 KILLS=10
-long: $(VENV)/.installed  ## an hour of random histories of a whole network on a virtual clock, then 100 kills of a supervisor, twice
+long: $(VENV)/.installed  ## an hour of random histories of a whole network on a virtual clock, 100 kills of a supervisor, twice, and of agents
 	@MODVISOR_LIFE_SECONDS=$(or $(FOR),3600) $(BIN)/python -m pytest tests/supervisor/test_whole_life.py -k for_long -s $(ARGS)
 	@MODVISOR_KILLS=$(or $(KILLS),100) $(BIN)/python -m pytest tests/processes/test_killed_by_an_event.py -k held_against_no_event -m slow $(ARGS)
+	@$(BIN)/python -m benchmarks.agents --kills $(or $(KILLS),100)
 
 $(VENV)/.coverage: $(VENV)/.installed
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --group coverage
@@ -118,6 +119,9 @@ reloads: $(VENV)/.installed  ## 100 reloads in a row of a mod under 5,000 events
 
 strangers: $(VENV)/.installed  ## what strangers may do to the port while honest agents work, with its bounds (two minutes)
 	@$(BIN)/python -m benchmarks.strangers $(ARGS)
+
+agents: $(VENV)/.installed  ## 500 agents on WebSockets, 100 killed and back, and a thousand that never read; every event is counted (two minutes)
+	@$(BIN)/python -m benchmarks.agents $(ARGS)
 
 clean:  ## remove what make made
 	@rm -rf clients/ts/node_modules clients/ts/build clients/ts/dist

@@ -43,6 +43,8 @@ def values(schema: Schema) -> st.SearchStrategy[Any]:
     for key in ("anyOf", "oneOf"):
         if key in schema:
             return st.one_of([values(each) for each in schema[key]])
+    if "const" in schema:
+        return st.just(schema["const"])
     if "enum" in schema:
         return st.sampled_from(schema["enum"])
     match schema.get("type"):

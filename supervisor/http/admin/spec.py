@@ -113,7 +113,7 @@ AVAILABLE = Spec(
     object_of(
         mods=array_of(
             object_of(
-                name=TEXT, mod_path=TEXT, source=TEXT, where=TEXT, versions=array_of(TEXT), description=TEXT,
+                name=TEXT, mod_path=TEXT, source=TEXT, where=TEXT, versions=array_of(or_null(TEXT)), description=TEXT,
                 requires=array_of(TEXT), optional=array_of(TEXT), error=or_null(TEXT), loaded=array_of(TEXT),
             )
         )
