@@ -9,14 +9,19 @@ from typing import Any
 
 import jsonschema
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modvisor_client.errors import BadUse, IdTaken, RemoteProtocolError, Unauthenticated
 from modvisor_client.event import Response
 from modvisor_client.frames import unpack
 from modvisor_client.inflow import Inflow
+from modvisor_client.patterns import matches
 from modvisor_client.session import Answered, Complained, Delivered, Identity, Lost, Refused, Session, Welcomed
 
 FRAMES = Path(__file__).parents[3] / "docs" / "openapi" / "frames.json"
+
+LIMITS = {"message_bytes": 1, "credit": 64, "in_flight": 9, "ping": 20.0}
 
 
 @cache
@@ -34,7 +39,7 @@ def checked(frame: dict[str, Any]) -> dict[str, Any]:
 def welcome(**more: Any) -> dict[str, Any]:
     frame = {
         "type": "welcome", "id": 0, "agent_id": "ann", "network_id": "n", "network_name": "n", "assigned_group": None,
-        "cursor": "1.0", "resumed": False, "limits": {"message_bytes": 1, "credit": 64, "in_flight": 9, "ping": 20.0}, **more,
+        "cursor": "1.0", "resumed": False, "limits": LIMITS, **more,
     }  # fmt: skip
     validator("FromNetwork").validate(frame)
     return frame
@@ -76,11 +81,27 @@ def test_requests_without_an_answer_are_sent_again_as_they_were() -> None:
     event = {"event_name": "test.ping", "event_id": "e1", "payload": {"i": 1}}
     _, first = session.request("send", {"event": event}, "first")
     number, second = session.request("send", {"event": {**event, "event_id": "e2"}}, "second")
+    assert list(session.messages()) == [first, second]
     checked(unpack(first))
     answer = {"type": "response", "id": number, "success": True, "message": "pong", "data": {"i": 1}}
     assert session.received(answer) == Answered("second", Response(True, "pong", {"i": 1}))
     session.disconnected(was_refused=False)
-    assert session.unanswered() == [first] != [second]
+    session.hello()
+    assert list(session.messages()) == []
+    session.received(welcome(resumed=True))
+    assert list(session.messages()) == [first]
+
+
+def test_no_more_requests_are_under_way_than_the_network_reads() -> None:
+    session = make("s")
+    session.received(welcome(resumed=True, limits={**LIMITS, "in_flight": 2}))
+    sent = [session.request("send", {"event": {"event_name": "test.ping"}}, str(i)) for i in range(4)]
+    session.forget(sent[2][0])
+    assert list(session.messages()) == [sent[0][1], sent[1][1]]
+    session.forget(sent[1][0])  # the network works on it all the same
+    assert list(session.messages()) == []
+    session.received({"type": "response", "id": sent[1][0], "success": True, "message": "", "data": None})
+    assert list(session.messages()) == [sent[3][1]]
 
 
 def test_an_answer_that_nobody_waits_for_is_let_go() -> None:
@@ -89,7 +110,7 @@ def test_an_answer_that_nobody_waits_for_is_let_go() -> None:
     number, _ = session.request("send", {"event": {"event_name": "test.ping"}}, "one")
     session.forget(number)
     assert session.received({"type": "response", "id": number, "success": True, "message": "", "data": None}) is None
-    assert session.unanswered() == session.waiters() == []
+    assert list(session.messages()) == session.waiters() == []
 
 
 def test_events_are_acked_and_credit_comes_back() -> None:
@@ -186,3 +207,45 @@ def test_what_cannot_travel_is_refused_before_anybody_waits_for_it() -> None:
     with pytest.raises(BadUse, match="cannot be sent: can not serialize 'object'"):
         session.request("send", {"event": {"payload": {"x": object()}}}, "one")
     assert session.waiters() == []
+
+
+_scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=4), st.binary(max_size=4))
+_values = st.recursive(
+    _scalars,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=4), inner, max_size=3)),
+    max_leaves=6,
+)
+_keys = ("id", "error", "message", "data", "events", "cursor", "sources", "limits", "resumed", "secret", "success")
+_frames = st.fixed_dictionaries(
+    {"type": st.sampled_from(["welcome", "response", "error", "events", "dropped", "closing", "pong", "weather"])},
+    optional={
+        **dict.fromkeys(_keys, _values),
+        "events": st.one_of(
+            _values, st.lists(st.fixed_dictionaries({"cursor": _values, "event": _values}), max_size=3)
+        ),
+    },
+)
+
+
+@given(st.lists(_frames, max_size=6))
+def test_whatever_a_network_sends_is_understood_or_an_error_of_its_protocol(frames: list[dict[str, Any]]) -> None:
+    session = make("s")
+    session.received(welcome())
+    session.request("send", {"event": {"event_name": "test.ping"}}, "one")
+    for frame in frames:
+        try:
+            outcome = session.received(frame)
+        except RemoteProtocolError:
+            return
+        for arrived in outcome.events if isinstance(outcome, Delivered) else ():
+            assert matches("*", arrived.event.event_name) or matches("a.*", arrived.event.event_name)
+            session.inflow.handled(arrived)
+        list(session.messages())
+
+
+@given(st.binary(max_size=40))
+def test_bytes_that_are_no_message_are_an_error_of_its_protocol(data: bytes) -> None:
+    try:
+        assert isinstance(unpack(data)["type"], str)
+    except RemoteProtocolError:
+        return

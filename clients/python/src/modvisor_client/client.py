@@ -289,23 +289,19 @@ class AgentClient(Commands):
         Raises:
             ModvisorClientError: the error of the answer's code, such as `NoSuchMod`.
         """
+        if to is None:
+            sent = await self.send(event_name, payload, timeout=timeout, requires_response=True, **more)
+            return sent.check().data
         event_id = more.pop("event_id", None) or new_event_id()
         reply = self._reception.expect(event_id)
+        more |= {"to": to, "timeout": timeout, "event_id": event_id, "requires_response": True}
         try:
-            with anyio.fail_after(timeout + GRACE):
-                sent = await self.send(
-                    event_name, payload, to=to, timeout=timeout, event_id=event_id, requires_response=True, **more
-                )
-            if to is None or sent.delivered is None:
+            sent = await self.send(event_name, payload, **more)
+            if sent.delivered is None:
                 return sent.check().data
             if not sent.delivered:
                 raise NoSuchAgent(f"{event_name} to {to} reached no agent")
-            with anyio.fail_after(timeout):
-                return (await reply.wait()).check().data
-        except TimeoutError as error:
-            if isinstance(error, ModvisorClientError):
-                raise
-            raise Timeout(f"no answer to {event_name} from {to or 'any mod'} within {timeout:g} s") from None
+            return (await _within(timeout, reply, f"no answer to {event_name} from {to}")).check().data
         finally:
             self._reception.forget(event_id)
 
@@ -328,13 +324,8 @@ class AgentClient(Commands):
             self._session.forget(number)
             return await self._upload(content["event"], seconds)
         try:
-            link.post(message)
-            with anyio.fail_after(seconds):
-                return await waiter.wait()
-        except TimeoutError as error:
-            if isinstance(error, ModvisorClientError):
-                raise
-            raise Timeout(f"the network did not answer within {seconds:g} s") from None
+            link.wake()
+            return await _within(seconds, waiter, "the network did not answer")
         finally:
             self._session.forget(number)
 
@@ -423,3 +414,12 @@ class AgentClient(Commands):
         self._ready.set()
         self._over.set()
         self._reception.end(error)
+
+
+async def _within(seconds: float | None, waiter: Waiter, otherwise: str) -> Response:
+    """Wait for an answer. Raise `Timeout` if it does not come in time."""
+    if seconds is None:
+        return await waiter.wait()
+    with anyio.move_on_after(seconds):
+        return await waiter.wait()
+    raise Timeout(f"{otherwise} within {seconds:g} s")

@@ -52,8 +52,20 @@ class Event:
 
     @classmethod
     def from_wire(cls, data: Mapping[str, Any], cursor: str | None = None) -> Event:
-        """Build an event from a frame. Keys that this version does not know are left out."""
+        """Build an event from a frame. Keys that this version does not know are left out.
+
+        Raises:
+            ValueError, TypeError: a field that the client itself reads is not what it must be.
+        """
         event = cls(**{name: data[name] for name in _FIELDS if name in data})
+        if not (
+            isinstance(event.event_name, str)
+            and isinstance(event.event_id, str)
+            and isinstance(event.source_id, str | None)
+            and isinstance(event.response_to, str | None)
+            and isinstance(event.payload, dict)
+        ):
+            raise ValueError("an event with a field of the wrong type")
         event.cursor = cursor
         return event
 

@@ -32,7 +32,7 @@ from .websocket import WebSocket, WebSocketClosed
 logger = logging.getLogger("modvisor_client")
 
 HELLO_TIMEOUT = 15.0
-"""Seconds until the network must have answered the hello."""
+"""Seconds for a connection to stand, and then for the hello to be answered."""
 
 SILENCE = 20.0
 """Seconds without a message after which the network is asked whether it lives, unless it says another number."""
@@ -134,14 +134,6 @@ class Link:
     def is_connected(self) -> bool:
         return self._session.is_welcome
 
-    def post(self, message: bytes) -> None:
-        """Send a message of a request, now or over the next connection."""
-        if self._end is not None:
-            raise self._end
-        if self._session.is_welcome:
-            self._outbox.append(message)
-            self.wake()
-
     def wake(self) -> None:
         """Have the writer look for something to send: messages, acks, credit."""
         self._has_work = True
@@ -195,7 +187,7 @@ class Link:
     async def _live_once(self) -> ModvisorClientError:
         """Connect, and stay so as long as it goes. Return why it ended."""
         self._offline_since = self._offline_since or anyio.current_time()
-        socket = await self._connect()
+        socket = await self._connected()
         end: ModvisorClientError = Unreachable(DROPPED)
         was_refused = False
         try:
@@ -211,6 +203,11 @@ class Link:
             self._session.disconnected(was_refused=was_refused)
             await socket.close()
         return end
+
+    async def _connected(self) -> WebSocket:
+        with anyio.move_on_after(HELLO_TIMEOUT):
+            return await self._connect()
+        raise Unreachable(f"no network answered in {HELLO_TIMEOUT:g} s")
 
     async def _read(self, socket: WebSocket) -> tuple[bool, ModvisorClientError]:
         """Take in what comes. Return whether the network ended it with a reason, and the reason."""
@@ -258,7 +255,7 @@ class Link:
                     await self._work.wait()
                 self._has_work = False
                 messages, self._outbox = self._outbox, []
-                messages.extend(pack(report) for report in self._session.reports())
+                messages.extend(self._session.messages())
                 await socket.send(*messages)
                 if self._is_leaving:
                     break
@@ -286,7 +283,6 @@ class Link:
         self._backoff.reset()
         ping = welcome.limits.get("ping")
         self._silence = float(ping) if ping else SILENCE
-        self._outbox.extend(self._session.unanswered())
         await self._listener.welcomed(welcome)
 
     # -- its ends

@@ -8,6 +8,7 @@ event id, so that the network handles it once.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -19,6 +20,9 @@ from .inflow import Arrived, Inflow
 
 HELLO = 0
 """The id of the request that a connection begins with."""
+
+USUAL_IN_FLIGHT = 64
+"""Requests that may wait for their answers, if the network names no number."""
 
 Waiter = TypeVar("Waiter")
 
@@ -99,6 +103,9 @@ class Session(Generic[Waiter]):
         self.identity = identity
         self.inflow = inflow
         self._requests: dict[int, tuple[bytes, Waiter]] = {}
+        self._unsent: deque[int] = deque()
+        self._under_way: set[int] = set()
+        self._most_under_way = 1
         self._last_id = HELLO
         self._is_registering = False
         self._outdated: str | None = None
@@ -122,21 +129,31 @@ class Session(Generic[Waiter]):
     def request(self, kind: str, content: Frame, waiter: Waiter) -> tuple[int, bytes]:
         """Return the number and the message of a new request, which waits for its answer from now on.
 
+        It is sent by `messages`, unless it is forgotten before.
+
         Raises:
             BadUse: it holds a value that cannot travel.
         """
         self._last_id += 1
         message = pack({"type": kind, "id": self._last_id, **content})
         self._requests[self._last_id] = (message, waiter)
+        self._unsent.append(self._last_id)
         return self._last_id, message
+
+    def messages(self) -> Iterator[bytes]:
+        """Yield what the network is to be told: requests, as many as it reads at once, and reports."""
+        if not self.is_welcome:
+            return
+        while self._unsent and len(self._under_way) < self._most_under_way:
+            number = self._unsent.popleft()
+            if number in self._requests:
+                self._under_way.add(number)
+                yield self._requests[number][0]
+        yield from map(pack, self.reports())
 
     def forget(self, number: int) -> None:
         """Wait no longer for the answer to a request."""
         self._requests.pop(number, None)
-
-    def unanswered(self) -> list[bytes]:
-        """Return the requests to send again over a new connection, in their order."""
-        return [message for message, _ in self._requests.values()]
 
     def waiters(self) -> list[Waiter]:
         """Return who waits for an answer, and forget them: none will come."""
@@ -168,7 +185,7 @@ class Session(Generic[Waiter]):
             return None  # of a newer network
         try:
             return take(self, frame)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise RemoteProtocolError(f"a message {frame['type']!r} of the network is malformed: {error!r}") from error
 
     def _welcomed(self, frame: Frame) -> Welcomed:
@@ -178,18 +195,26 @@ class Session(Generic[Waiter]):
             self._outdated = None
         self.may_hold_the_id = False
         self.is_welcome = True
-        self.inflow.connected(frame["cursor"], is_resumed=bool(frame.get("resumed")))
+        limits = frame.get("limits") or {}
+        self._most_under_way = max(1, int(limits.get("in_flight") or USUAL_IN_FLIGHT))
+        self._under_way.clear()
+        self._unsent = deque(self._requests)  # again, in their order
+        self.inflow.connected(_text(frame["cursor"]), is_resumed=bool(frame.get("resumed")))
         return Welcomed(
             frame.get("assigned_group"),
             frame.get("network_id"),
             frame.get("network_name"),
-            frame.get("limits") or {},
+            limits,
             secret is not None,
         )
 
     def _answered(self, frame: Frame) -> Answered[Waiter] | None:
-        _, waiter = self._requests.pop(frame["id"], (None, None))
+        waiter = self._answered_by(frame["id"])
         return None if waiter is None else Answered(waiter, Response.from_wire(frame))
+
+    def _answered_by(self, number: int) -> Waiter | None:
+        self._under_way.discard(number)
+        return self._requests.pop(number, (b"", None))[1]
 
     def _failed(self, frame: Frame) -> Answered[Waiter] | Refused | Complained | None:
         error = of_code(str(frame["error"]), str(frame.get("message") or frame["error"]), frame.get("data"))
@@ -198,11 +223,11 @@ class Session(Generic[Waiter]):
             return Refused(error)
         if number is None:
             return Complained(error)
-        _, waiter = self._requests.pop(number, (None, None))
+        waiter = self._answered_by(number)
         return None if waiter is None else Answered(waiter, error)
 
     def _delivered(self, frame: Frame) -> Delivered:
-        fresh = (self.inflow.arrived(pushed["cursor"], pushed["event"]) for pushed in frame["events"])
+        fresh = (self.inflow.arrived(_text(pushed["cursor"]), pushed["event"]) for pushed in frame["events"])
         return Delivered([arrived for arrived in fresh if arrived is not None])
 
     def _lost(self, frame: Frame) -> Lost:
@@ -239,3 +264,9 @@ class Session(Generic[Waiter]):
         self._outdated, self.identity.secret = self.identity.secret, None
         self.may_hold_the_id = False
         return True
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("expected text")
+    return value
