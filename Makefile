@@ -42,7 +42,7 @@ LOOP := $(patsubst %,tests/processes/test_%.py,durable events exclusive fairness
 # What takes seconds or minutes has a core for each process.
 TWO := -n 2 --dist loadfile
 
-test-all: $(VENV)/.installed  ## the slow ones too: the wheel, real peers, long loops, what measures; workers that are not forked; asyncio's loop
+test-all: $(VENV)/.installed  ## the slow ones too: the wheel, real peers, the TypeScript client in Node and Chromium, long loops, what measures; workers that are not forked; asyncio's loop
 	@$(BIN)/python -m pytest -m "slow" $(TWO) --ignore tests/benchmarks $(ARGS)
 	@$(BIN)/python -m pytest -m "slow" $(TWO) tests/benchmarks $(ARGS)
 	@$(BIN)/python -m pytest -m "not slow" $(TWO) --launch exec $(LIFE)

@@ -54,7 +54,7 @@ after(async () => {
 });
 
 for (const name of Object.keys(cases)) {
-  test(name, { timeout: 20_000 }, async () => {
+  test(name, { timeout: 40_000 }, async () => {
     await page.evaluate((name) => window.runCase(name), name);
   });
 }

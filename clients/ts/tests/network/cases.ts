@@ -281,7 +281,7 @@ export const cases: Record<string, (bench: Bench) => Promise<void>> = {
     await bob.request("lab.echo");
     equal((await alice.send("chat.message", {}, { to: "j-bob" })).delivered, 1);
     equal(names(await first(1, events)), ["chat.message"]);
-    equal(statuses, ["connected", "reconnecting", "connected"]);
+    equal(statuses.slice(0, 3), ["connected", "reconnecting", "connected"]);
   },
 
   async "a newer connection of the same agent takes over"(bench) {

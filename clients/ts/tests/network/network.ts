@@ -82,7 +82,7 @@ function networkFile(origin: string, withTls: boolean): string {
   const tls = withTls ? { cert: "server.pem", key: "server.key" } : null;
   return JSON.stringify({
     network: { name: "lab", host: "127.0.0.1", port: 0, tls },
-    http: { origins: [origin], ws_ping: "0.5s" },
+    http: { origins: [origin], ws_ping: "1s" },
     agent_groups: { members: { password_hash: PASSWORD_HASH, permissions: ["agents"] } },
     mods: ["./lab"],
   });

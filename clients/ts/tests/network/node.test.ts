@@ -25,7 +25,7 @@ after(async () => {
 });
 
 for (const [name, run] of Object.entries(cases)) {
-  test(name, { timeout: 20_000 }, async () => {
+  test(name, { timeout: 40_000 }, async () => {
     const bench = new Bench(lab, (key) => fileSecret(join(folder, key)));
     try {
       await run(bench);
@@ -54,7 +54,7 @@ test("files are sent by their paths", async () => {
   await assert.rejects(alice.send("lab.digest", {}, { files: { file: join(folder, "none") } }), BadUse);
 });
 
-test("the program in the README does what the README says", { timeout: 20_000 }, async () => {
+test("the program in the README does what the README says", { timeout: 40_000 }, async () => {
   const readme = await readFile(new URL("README.md", ROOT), "utf8");
   const [program, output] = ["js", "text"].map(
     (language) => readme.split("```" + language + "\n")[1]!.split("```")[0]!,
