@@ -1,4 +1,4 @@
-"""Print the OpenAPI documents of both HTTP APIs into docs/openapi from their routes: ``make docs``."""
+"""Print into docs/openapi the OpenAPI documents of both APIs, and the schemas of the messages of `/ws`: ``make docs``."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 from modvisor.supervisor.http.documents import documents
+from modvisor.supervisor.http.live import frames
 
 FOLDER = Path(__file__).with_name("openapi")
 
 FOLDER.mkdir(exist_ok=True)
-for name, document in documents().items():
+for name, document in {**documents(), "frames": frames.document()}.items():
     (FOLDER / f"{name}.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8")

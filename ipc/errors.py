@@ -68,6 +68,7 @@ class Code(StrEnum):
     WRONG_VERSION = "wrong_version"
     BAD_PYTHON = "bad_python"
     BAD_COMMAND = "bad_command"
+    NOT_CONFINED = "not_confined"
     UNMET_REQUIREMENT = "unmet_requirement"
     DEPENDENCY_FAILED = "dependency_failed"
     NEEDED = "needed"

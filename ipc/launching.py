@@ -8,8 +8,10 @@ See ``worker/guardian/__main__.py`` for who sends what. Pure: bytes in, messages
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
+from .cell import Cell, as_report
 from .errors import RemoteProtocolError
 from .messages import pack, unpack
 
@@ -42,6 +44,8 @@ class Order:
             none.
         is_ahead: nobody waits for this worker yet, so a forked one may do ahead what a load would
             have it do.
+        cell: what the worker is confined to. A forked worker gets only the namespaces of it; the
+            rest comes with its `load`. None: nothing, not even its capabilities are dropped.
     """
 
     argv: list[bytes]
@@ -49,6 +53,7 @@ class Order:
     cwd: bytes
     cgroup: bytes = b""
     is_ahead: bool = False
+    cell: Cell | None = None
 
     @classmethod
     def of(
@@ -59,11 +64,12 @@ class Order:
         cgroup: str | os.PathLike[str] = "",
         *,
         is_ahead: bool = False,
+        cell: Cell | None = None,
     ) -> Order:
         """Build an order from text, encoded as the system encodes it."""
         variables = {os.fsencode(name): os.fsencode(value) for name, value in env.items()}
         words = [os.fsencode(argument) for argument in argv]
-        return cls(words, variables, os.fsencode(cwd), os.fsencode(cgroup), is_ahead)
+        return cls(words, variables, os.fsencode(cwd), os.fsencode(cgroup), is_ahead, cell)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +79,20 @@ class Started:
     Attributes:
         start_time: as in proc_pid_stat(5); together with the pid it names one process.
         in_cgroup: whether the worker began in the cgroup of its order.
+        cell: the means of each part of the cell that is in force so far, see `ipc.cell`. A
+            descriptor may come with the message: the socket on which the network's relay listens
+            for the mod.
     """
 
     pid: int
     warden: int
     start_time: int
     in_cgroup: bool = False
+    cell: dict[str, str] = field(default_factory=dict)
+
+
+NOT_CONFINED = -1
+"""`NotStarted.errno` if the host cannot enforce the worker's cell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,16 +157,20 @@ Message = Order | Importing | Imported | Started | NotStarted | Signal | Kill | 
 
 
 def encode(message: Message) -> bytes:
-    return pack([type(message).__name__, *(getattr(message, name) for name in message.__slots__)])
+    return pack([type(message).__name__, *(_plain(getattr(message, name)) for name in message.__slots__)])
+
+
+def _plain(value: Any) -> Any:
+    return value.to_list() if isinstance(value, Cell) else value
 
 
 def decode(data: bytes) -> Message:
     """Return the message in one datagram; raise `RemoteProtocolError` for anything else."""
     match unpack(data):
-        case ["Order", [*argv], dict(env), bytes(cwd), bytes(cgroup), bool(is_ahead)]:
-            return Order(argv, env, cwd, cgroup, is_ahead)
-        case ["Started", int(pid), int(warden), int(start_time), bool(in_cgroup)]:
-            return Started(pid, warden, start_time, in_cgroup)
+        case ["Order", [*argv], dict(env), bytes(cwd), bytes(cgroup), bool(is_ahead), cell]:
+            return Order(argv, env, cwd, cgroup, is_ahead, None if cell is None else Cell.from_list(cell))
+        case ["Started", int(pid), int(warden), int(start_time), bool(in_cgroup), dict(cell)]:
+            return Started(pid, warden, start_time, in_cgroup, as_report(cell))
         case ["Importing", str(name)]:
             return Importing(name)
         case ["Imported", dict(failures), dict(threads)]:

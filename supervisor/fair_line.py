@@ -35,7 +35,7 @@ class FairLine(Generic[T]):
 
     def __init__(self) -> None:
         self.events: deque[tuple[T, int, str] | None] = _EMPTY
-        self.size = 0
+        self.size: int = 0
         self._gone = 0  # how many None there are
         self._taken = 0  # items that were taken from the front, since the tally was made
         self._tally: _Tally | None = None  # None: nobody has looked at the sources

@@ -22,6 +22,7 @@ from ..ipc.address import AGENT
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import Event, EventResponse
 from .agent_operations import AgentOperations, not_running
+from .agents import Stream
 from .config import ModConfig, NetworkConfig, changed_keys, in_force, load_config, mod_config
 from .events import DeadLetters
 from .fleet import Changes, apply_changes
@@ -90,6 +91,18 @@ class Operations(AgentOperations):
         if agent is None:
             raise ModvisorError(f"no agent {agent_id!r} is registered", code=Code.NO_SUCH_AGENT)
         return await agents.poll(agent, wait, limit)
+
+    def open_stream(self, agent_id: str, wake: Callable[[], None], cursor: str | None = None) -> Stream:
+        """Begin to push an agent's events to a connection; see `Stream`. A former stream of the agent ends.
+
+        Raises:
+            ModvisorError: no_such_agent or not_running.
+        """
+        agents = self._running().agents
+        agent = agents.get(agent_id)
+        if agent is None:
+            raise ModvisorError(f"no agent {agent_id!r} is registered", code=Code.NO_SUCH_AGENT)
+        return agents.open_stream(agent, wake, cursor)
 
     def dropped_events(self, agent_id: str) -> dict[str, Any] | None:
         """Return what an agent's inbox dropped or refused since this was last asked.

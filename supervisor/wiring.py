@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup
 from . import http
 from .agents import AgentRegistry, OperatorTokens
 from .audit import Actor, Audit
+from .cell import Peers
 from .clock import AwakeTime, awake_time
 from .commands import SystemCommands
 from .events import DeadLetters, Gateway, LetterLedger, ModRequests
@@ -57,6 +58,8 @@ class NetworkParts:
         self.monitor = ResourceMonitor(self._worker_pids)
         snapshots = SnapshotStore(state.snapshots)
         self.enforcement = Enforcement(config.network_id, config.cgroups, self.monitor.take)
+        launcher = make_launcher(config.base_dir, modules_to_preload(config), config.preload_timeout)
+        peers = Peers(lambda: launcher.roots, lambda: self.enforcement.cgroups.path)
         self.mods = ModRegistry(
             config,
             state,
@@ -69,7 +72,7 @@ class NetworkParts:
             enforcement=self.enforcement,
             journal=self.journal,
             ledger=LetterLedger(self.journal),
-            launcher=make_launcher(config.base_dir, modules_to_preload(config), config.preload_timeout),
+            launcher=launcher,
             snapshots=snapshots,
         )
         self.records = ModRecords(self.mods, self.journal, snapshots)
@@ -91,7 +94,7 @@ class NetworkParts:
         self.autoreload = Autoreload(self.commands, network._is_watched, self._saved)
         self._requests = ModRequests(tasks, self.agents, self.gateway, self.mods.dependents.answering)
         self.loading = Loading(self.commands)
-        self.servers = http.Servers(network, tasks) if serves else None
+        self.servers = http.Servers(network, tasks, peers.refusal) if serves else None
 
     @property
     def port(self) -> int | None:

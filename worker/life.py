@@ -28,6 +28,7 @@ from ..ipc.pipe import Pipe
 from ..ipc.spinning import Spinner
 from ..mods.base import BaseMod
 from . import limits, marking, pool_child, stdio
+from .confining import confined
 from .context import WorkerContext
 from .crash import describe
 from .dispatch import Dispatcher, is_being_cancelled
@@ -140,6 +141,8 @@ class Life:
         os.environ.update(params.get("env") or {})
         asked = params.get("limits", {})
         enforced = {} if asked is None else limits.apply(asked)  # None: in a rehearsal they would be the guardian's
+        if (cell := params.get("cell")) is not None:
+            self._pipe.notify(messages.CONFINED, {"report": confined(cell)})
         _prepend_to_path(params.get("sys_path", ()))
         found = self._find_class(params)
         _check_config(

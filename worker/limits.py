@@ -8,9 +8,7 @@ that asked for too much.
 from __future__ import annotations
 
 import mmap
-import os
 import resource
-import sys
 from contextlib import suppress
 from typing import Any
 
@@ -33,7 +31,8 @@ _LIMITS = {
     "disk": resource.RLIMIT_FSIZE,  # Python ignores SIGXFSZ, so a write beyond it fails with EFBIG
 }
 
-_CLONE_NEWUSER = 0x10000000
+WARDENS = 1
+"""Processes in the worker's user namespace that are not the mod's."""
 
 applied: dict[str, int] = {}
 """The limits of this process as the core asked for them, so that a failure can name the number."""
@@ -75,8 +74,10 @@ def apply(limits: dict[str, Any]) -> dict[str, str]:
     Args:
         limits: ``{"memory", "disk": bytes, "cpu_seconds": s, "open_files", "tasks", "stacks": n}``.
             Keys that are absent or None mean no limit. ``tasks`` counts the mod's processes and
-            threads together; the supervisor asks for it if it has no better means. ``stacks`` is
-            the number of the worker's own threads, see `allow_stack`.
+            threads together; the supervisor asks for it if it has no better means, and if the
+            worker has a user namespace of its own: elsewhere RLIMIT_NPROC counts all processes of
+            the user, and none of root. ``stacks`` is the number of the worker's own threads, see
+            `allow_stack`.
 
     Returns:
         the means of each limit that is enforced: ``{"memory": "RLIMIT_DATA", …}``, with the keys of
@@ -84,9 +85,9 @@ def apply(limits: dict[str, Any]) -> dict[str, str]:
         the process becomes that hard limit: a worker may lower its limits, not raise them.
     """
     _set(resource.RLIMIT_CORE, 0, 0)  # a crashing mod must not fill the disk
-    _offer_to_the_oom_killer()
+    offer_to_the_oom_killer()
     enforced: dict[str, str] = {}
-    if limits.get("tasks") is not None and _limit_tasks(limits["tasks"]):
+    if (tasks := limits.get("tasks")) is not None and _set(resource.RLIMIT_NPROC, tasks + WARDENS, tasks + WARDENS):
         enforced["tasks"] = "RLIMIT_NPROC in a user namespace"
     for key, which in _LIMITS.items():
         value = limits.get(key)
@@ -147,75 +148,9 @@ def allow_stack() -> None:
 # -- out of memory
 
 
-def _offer_to_the_oom_killer() -> None:
+def offer_to_the_oom_killer() -> None:
+    """Raise the score by which the kernel chooses whom to kill."""
     with suppress(OSError, ValueError), open("/proc/self/oom_score_adj", "r+") as file:
         own = int(file.read())
         file.seek(0)
         file.write(str(min(1000, own + OOM_STEP)))
-
-
-# -- processes and threads of a user who has others
-
-
-def _limit_tasks(value: int) -> bool:
-    """Set RLIMIT_NPROC in a user namespace of its own, where it counts this mod alone.
-
-    Outside, it counts all processes of the user, and none of root. Some systems allow a new
-    namespace but not to map the user into it, which would leave the process without an identity. So
-    a child tries first.
-    """
-    if not can_limit_tasks():
-        return False
-    try:
-        _enter_user_namespace()
-    except OSError:
-        return False
-    return _set(resource.RLIMIT_NPROC, value, value)
-
-
-def can_limit_tasks() -> bool:
-    """Return whether this process could limit its tasks in a user namespace of its own."""
-    return sys.platform == "linux" and os.geteuid() != 0 and _child_succeeds(_enter_user_namespace)
-
-
-def _enter_user_namespace() -> None:
-    """Raise OSError if that is not allowed."""
-    uid, gid = os.geteuid(), os.getegid()
-    _unshare_user()
-    _write("/proc/self/setgroups", "deny")  # else an unprivileged process may not map its group
-    _write("/proc/self/uid_map", f"{uid} {uid} 1")
-    _write("/proc/self/gid_map", f"{gid} {gid} 1")
-
-
-def _unshare_user() -> None:
-    if sys.version_info >= (3, 12):
-        os.unshare(_CLONE_NEWUSER)
-        return
-    import ctypes  # late, because it is large and needed on 3.11 only
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(_CLONE_NEWUSER) != 0:
-        raise OSError(ctypes.get_errno(), "unshare(CLONE_NEWUSER)")
-
-
-def _write(path: str, text: str) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, text.encode())
-    finally:
-        os.close(fd)
-
-
-def _child_succeeds(step: Any) -> bool:
-    try:
-        pid = os.fork()
-    except OSError:
-        return False
-    if pid == 0:
-        try:
-            step()
-            os._exit(0)
-        except BaseException:  # noqa: BLE001 - the child must not return
-            os._exit(1)
-    _, status = os.waitpid(pid, 0)
-    return status == 0

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .refusal import Refusal
     from .refusals import RefusalLog
     from .registry import AgentRegistry
+    from .streams import Stream
 else:  # hidden from type checkers, which would take any name for one of the room
     __getattr__ = lazily(
         __name__,
@@ -46,4 +47,5 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         refusal="Refusal",
         refusals="RefusalLog",
         registry="AgentRegistry",
+        streams="Stream",
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from ..config import AgentsConfig
 from .inbox import Inbox, Losses
@@ -13,6 +14,25 @@ from .rights import Rights
 from .subscriptions import Subscription
 
 _UNKNOWN = Rights(AgentsConfig())  # until the agent is enrolled
+
+
+class Pushing(Protocol):
+    """Pushes an agent's events to a connection; see `streams.Stream`."""
+
+    def give_way(self) -> None:
+        """End, since a newer one takes over."""
+        ...
+
+
+class Arrival(asyncio.Event):
+    """Set when an event arrives. It wakes the polls that wait, and the connection that events are pushed on."""
+
+    wake: Callable[[], None] | None = None
+
+    def set(self) -> None:
+        super().set()
+        if self.wake is not None:
+            self.wake()
 
 
 @dataclass(slots=True)
@@ -27,8 +47,9 @@ class Agent:
         last_seen_at: wall-clock time of its last request, for people.
         dropped: number of events lost because the inbox was full.
         losses: those of them that the agent has not been told of.
-        arrival: set when an event arrives; None until the first poll waits.
-        polling: number of polls that wait right now. An agent with a waiting poll does not expire.
+        arrival: set when an event arrives; None until the first poll waits, or the first stream begins.
+        polling: number of polls and streams that wait right now. An agent that waits does not expire.
+        stream: what pushes its events to a connection.
         is_guest: whether nobody vouches for it, see `guests`.
         address: the name under which a guest's address is counted; None: it is not counted.
         has_returned: whether it has sent a request since its registration.
@@ -50,8 +71,9 @@ class Agent:
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
     dropped: int = 0
     losses: Losses = field(default_factory=Losses)
-    arrival: asyncio.Event | None = None
+    arrival: Arrival | None = None
     polling: int = 0
+    stream: Pushing | None = None
     is_guest: bool = False
     address: str | None = None
     has_returned: bool = True
@@ -78,5 +100,7 @@ class Agent:
         self._name_owner()
         self.inbox, self.subscriptions = present.inbox, present.subscriptions
         self.dropped, self.losses, self.pace = present.dropped, present.losses, present.pace
+        if self.inbox.has_pushed:  # deliveries that look at the line alone would overfill it
+            self.arrival = Arrival()
         self.is_guest = self.is_guest and present.is_guest
         self.address, self.has_returned = present.address if self.is_guest else None, True

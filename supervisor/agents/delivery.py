@@ -24,10 +24,11 @@ from ...ipc.messages import pack
 from ...ipc.topic import check_pattern
 from ..config import AgentsConfig, GroupConfig
 from ..shares import has_share, source_of
-from .agent import Agent
+from .agent import Agent, Arrival
 from .channels import Channels, Commit, no_such_agent, no_such_channel
 from .inbox import Losses
 from .refusal import Refusal
+from .streams import Stream
 from .subscriptions import Subscription, SubscriptionIndex
 
 _SPARE = 10
@@ -252,7 +253,9 @@ class Inboxes(Channels):
         inbox, most, most_bytes = agent.inbox, agent.rights.inbox_size, agent.rights.inbox_bytes
         if size > most_bytes:
             return False
-        while len(inbox) >= most or inbox.size + size > most_bytes:
+        while inbox.held >= most or inbox.size + size > most_bytes:
+            if not inbox:  # what was pushed fills it
+                return False
             _lose(agent, inbox.drop_of_heaviest(most, most_bytes, source, size))
         return True
 
@@ -262,10 +265,10 @@ class Inboxes(Channels):
         See `shares`: one source can fill the inbox, and others find room all the same.
         """
         inbox, most, most_bytes = agent.inbox, agent.rights.inbox_size, agent.rights.inbox_bytes
-        if len(inbox) < most and inbox.size + size <= most_bytes:
+        if inbox.held < most and inbox.size + size <= most_bytes:
             return True
         count, held = inbox.held_by(source)
-        return has_share(count, len(inbox), 1, most) and has_share(held, inbox.size, size, most_bytes)
+        return has_share(count, inbox.held, 1, most) and has_share(held, inbox.size, size, most_bytes)
 
     # -- out of inboxes
 
@@ -278,13 +281,25 @@ class Inboxes(Channels):
         belongs to the new session.
         """
         self.seen(agent)
-        if not agent.inbox and wait > 0:
+        inbox = agent.inbox
+        if not (inbox or (inbox.has_pushed and agent.stream is None)) and wait > 0:
             await self._arrival(agent, wait)
             self.seen(agent)
         if self._agents.get(agent.agent_id) is not agent:
             return []
-        count = len(agent.inbox) if limit is None else min(limit, len(agent.inbox))
-        return [agent.inbox.popleft().copy() for _ in range(count)]
+        most = inbox.held if limit is None else limit
+        # What a stream pushed that has ended may never have come.
+        again = inbox.take_pushed(most) if inbox.has_pushed and agent.stream is None else []
+        taken = [inbox.popleft() for _ in range(min(most - len(again), len(inbox)))]
+        return [event.copy() for event in (*again, *taken)]
+
+    def open_stream(self, agent: Agent, wake: Callable[[], None], cursor: str | None = None) -> Stream:
+        """Begin to push the events of an agent to a connection. A former stream of the agent ends.
+
+        Arguments are as in `Stream`.
+        """
+        self.seen(agent)
+        return Stream(agent, self._agents.get, wake, cursor)
 
     def take_losses(self, agent: Agent) -> Losses | None:
         """Return what the inbox lost since this was last asked; None if it lost nothing."""
@@ -294,7 +309,7 @@ class Inboxes(Channels):
         return losses
 
     async def _arrival(self, agent: Agent, wait: float) -> None:
-        agent.arrival = agent.arrival or asyncio.Event()
+        agent.arrival = agent.arrival or Arrival()
         agent.arrival.clear()
         agent.polling += 1
         try:

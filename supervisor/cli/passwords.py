@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import sys
 from getpass import getpass
+from typing import Annotated
+
+import typer
 
 from .exits import CliError, ExitCode
 from .output import Output
@@ -15,21 +18,43 @@ MEMORY, PASSES, LANES = 19 * 1024, 2, 1
 would cost guessers more, and the network, which checks what strangers send."""
 
 
-def hash_password(settings: Settings) -> None:
+def hash_password(
+    settings: Settings,
+    sha256: Annotated[
+        bool, typer.Option("--hashed", help="What is typed or read is the password's SHA-256, as older files have it.")
+    ] = False,
+) -> None:
     """Print the hash of a group's password, for its password_hash in the network file.
 
     The password is asked for twice on a terminal, and read from standard input otherwise.
     """
-    found = hashed(_asked() if sys.stdin.isatty() else _read())
+    given = _asked() if _is_terminal() else _read()
+    found = hashed(_checked_sha256(given) if sha256 else sent(given))
     Output(as_json=settings.json).document({"password_hash": found}, lambda: print(found))
 
 
-def hashed(password: str) -> str:
-    """Return argon2id over the SHA-256 of a password, which is what agents send."""
+def hashed(sha256: str) -> str:
+    """Return argon2id over the SHA-256 of a password."""
     from argon2 import PasswordHasher  # 10 ms, which no other command has to wait for
 
-    sent = hashlib.sha256(password.encode("utf-8", "surrogateescape")).hexdigest()
-    return PasswordHasher(time_cost=PASSES, memory_cost=MEMORY, parallelism=LANES).hash(sent)
+    return PasswordHasher(time_cost=PASSES, memory_cost=MEMORY, parallelism=LANES).hash(sha256)
+
+
+def sent(password: str) -> str:
+    """Return what agents send of a password."""
+    return hashlib.sha256(password.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _checked_sha256(text: str) -> str:
+    from ..config import is_sha256
+
+    if not is_sha256(text):
+        raise CliError(ExitCode.USAGE, "--hashed: expected 64 hexadecimal digits")
+    return text.lower()
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def _asked() -> str:

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from .network_model import AdminConfig, JournalConfig, NetworkConfig
     from .reader import Location, hint
     from .redaction import Redaction, redacted_in
+    from .sandbox_model import Sandbox, resolved_sandbox
     from .tls_model import TlsConfig, bare_bind
     from .values import AUTO, absolute_path, duration
     from .versions import (
@@ -88,6 +89,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         network_model="AdminConfig JournalConfig NetworkConfig",
         reader="Location hint",
         redaction="Redaction redacted_in",
+        sandbox_model="Sandbox resolved_sandbox",
         tls_model="TlsConfig bare_bind",
         values="AUTO absolute_path duration",
         versions=(

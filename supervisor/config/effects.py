@@ -33,7 +33,7 @@ _TABLE: Mapping[str, Mapping[Effect, str]] = {
         Effect.NOW: "spares",
         Effect.RESTART: (
             "name id host port insecure event_timeout polling event_loop scheduling storage mod_paths watch cgroups preload "
-            "preload_timeout"
+            "preload_timeout sandbox sandbox_fallback sandbox_uids"
         ),
     },
     "network.tls": {Effect.RESTART: "cert key client_ca client_required"},
@@ -41,7 +41,7 @@ _TABLE: Mapping[str, Mapping[Effect, str]] = {
         Effect.MODS: (
             "path name id enabled required config permissions speak_for delivery max_attempts suspects "
             "durable checkpoint_every workers partition_by overlap reload launch probation aliases watch version paths python "
-            "command requires optional"
+            "command requires optional sandbox_fallback"
         ),
     },
     "mods[].env.NAME": {Effect.MODS: "from"},
@@ -53,6 +53,7 @@ _TABLE: Mapping[str, Mapping[Effect, str]] = {
             "processes threads log_rate"
         ),
     },
+    "mods[].sandbox": {Effect.MODS: "profile processes files network exec syscalls user read write tmp"},
     "mods[].restart": {
         Effect.MODS: "policy max_restarts window first_delay max_delay healthy_after probe_after",
     },
@@ -74,7 +75,7 @@ _TABLE: Mapping[str, Mapping[Effect, str]] = {
         Effect.NOW: (
             "trusted_proxies trusted_addresses hosts origins connections connections_per_address connections_per_agent "
             "stranger_timeout stranger_share header_timeout body_timeout keep_alive stop_timeout min_rate anonymous_body "
-            "bodies json_values"
+            "bodies json_values ws_ping ws_credit ws_in_flight"
         ),
     },
     "admin": {Effect.NOW: "remote", Effect.RESTART: "token"},

@@ -135,7 +135,9 @@ def password_hash(value: Any, at: Location) -> Any:
         )
         return value.lower()
     if not isinstance(value, str) or (found := ARGON2ID.fullmatch(value)) is None:
-        return at.wrong(f"expected argon2id ('$argon2id$v=19$…') or a SHA-256 of 64 hexadecimal digits; {_HOW}")
+        # In {…} YAML ends a text at its first comma.
+        quotes = " whole, in quotes" if isinstance(value, str) and value.startswith("$argon2") else ""
+        return at.wrong(f"expected argon2id ('$argon2id$v=19$…'){quotes} or a SHA-256 of 64 hexadecimal digits; {_HOW}")
     if any(int(given) > most for given, most in zip(found.groups(), _MOST, strict=True)):
         return at.wrong(
             f"a check of this argon2id takes too much (at most m={_MOST[0]}, t={_MOST[1]}, p={_MOST[2]}); {_HOW}"

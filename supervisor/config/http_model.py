@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .address_values import IPNetwork, host_name, ip_addresses, web_origin
 from .keys import key
-from .values import duration, list_of, number, size, whole
+from .values import duration, list_of, number, or_null, size, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,4 +93,22 @@ class HttpConfig:
     )
     json_values: int = key(
         100_000, whole(1000), "items of arrays and keys of objects in one body; a larger body is refused while it comes"
+    )
+    ws_ping: float | None = key(
+        20.0,
+        or_null(duration()),
+        "a WebSocket connection that has said nothing for so long is pinged, and closed if it says nothing for as long "
+        "again. null: never",
+    )
+    ws_credit: int = key(
+        1024,
+        whole(1),
+        "the most events that the network may push on one WebSocket connection before the agent gives it more credit; "
+        "what an agent gives above it is cut off",
+    )
+    ws_in_flight: int = key(
+        64,
+        whole(1),
+        "events that one WebSocket connection may have sent that are not answered; what it sends behind them is read "
+        "when one of them is",
     )

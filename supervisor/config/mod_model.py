@@ -11,6 +11,7 @@ from .audience_values import audience
 from .env_values import EnvValue, variable
 from .keys import about, key, section
 from .name_values import mod_id, mod_path, partition, permission_set, requirement, speaker, version
+from .sandbox_model import FALLBACKS, SandboxConfig, sandbox
 from .values import (
     command,
     duration,
@@ -344,6 +345,17 @@ class ModConfig:
         "a worker in another language: the program and its arguments, such as `[./wiki-worker]`; it speaks "
         "[the protocol](protocol.md). null: the mod is Python",
         in_mod_file=True,
+    )
+    sandbox: SandboxConfig | None = key(
+        None,
+        or_null(sandbox),
+        "what the mod's processes may reach, see [sandbox](#modssandbox); null: as the [network](#network) says",
+    )
+    sandbox_fallback: str | None = key(
+        None,
+        or_null(one_of(*FALLBACKS)),
+        "what happens if this host cannot enforce the `sandbox`: `fail`: the mod is not loaded; `warn`: it is, with what "
+        "can be enforced; null: as the [network](#network) says",
     )
     requires: tuple[Requirement, ...] = key(
         (),

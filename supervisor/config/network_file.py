@@ -15,6 +15,7 @@ from typing import Any
 
 from ...ipc.address import MAX_ID
 from ...ipc.errors import ModvisorError
+from .agents_model import GROUP_PASSWORD
 from .audience_values import check_groups
 from .keys import ConfigKey, keys_of, readers_of
 from .mod_entry import ENTRY_KEYS
@@ -112,6 +113,7 @@ def _read_network(data: Any, at: Location, file: Path | None) -> Any:
     if isinstance(data, dict) and "network" not in data:
         (at / "network").wrong("the key is missing; write at least 'network: {name: demo}'")
     _check_default_group(data, found, at)
+    _check_registration(data, found, at)
     _check_allowed(found, at)
     _check_preload(found, at)
     if isinstance(data, dict) and ("agent_groups" in found or "agent_groups" not in data):
@@ -187,6 +189,17 @@ def _check_default_group(data: Any, found: dict[str, Any], at: Location) -> None
         (at / "agents" / "default_group").wrong(
             f"no group {agents.default_group!r} in agent_groups; {hint(agents.default_group, groups)}"
         )
+
+
+def _check_registration(data: Any, found: dict[str, Any], at: Location) -> None:
+    """Warn of a way to register that nobody can go."""
+    agents, groups = found.get("agents"), found.get("agent_groups", {})
+    if agents is None or agents.registration != GROUP_PASSWORD or any(each.password_hash for each in groups.values()):
+        return
+    if "agent_groups" in found or "agent_groups" not in data:  # else the groups could not be read
+        key = "requires_password" if agents.requires_password else "registration"
+        text = "no group in agent_groups has a password_hash, so agents register only with an invite"
+        at.source.warn((at / "agents" / key).key, text)
 
 
 def _check_allowed(found: dict[str, Any], at: Location) -> None:

@@ -20,6 +20,7 @@ from .mod_model import ModConfig
 from .name_values import network_id
 from .reader import Location, Reader, reader
 from .redaction import redacted_keys
+from .sandbox_model import FAIL, FALLBACKS, SandboxConfig, sandbox, uid_range
 from .tls_model import TlsConfig, tls_section
 from .values import (
     AUTO,
@@ -235,6 +236,27 @@ class NetworkConfig:
         0,
         whole(0, 64),
         "worker processes that are started ahead and wait for a mod, see [Spare workers](#spare-workers)",
+        section="network",
+    )
+    sandbox: SandboxConfig | None = key(
+        None,
+        or_null(sandbox),
+        "what the processes of mods may reach that say nothing of it, see [sandbox](#modssandbox). null: `default`, and "
+        "what this host cannot enforce of it is warned of",
+        section="network",
+    )
+    sandbox_fallback: str = key(
+        FAIL,
+        one_of(*FALLBACKS),
+        "what happens if this host cannot enforce a `sandbox` that the network or the mod asks for: `fail`: the mod is "
+        "not loaded; `warn`: it is, with what can be enforced",
+        section="network",
+    )
+    sandbox_uids: tuple[int, int] = key(
+        (1_500_000_000, 10_000),
+        uid_range,
+        "the first of the user ids that mods with `user: own` get if the network runs as root, and how many; no other "
+        "program may use them",
         section="network",
     )
     mods: tuple[ModConfig, ...] = key(

@@ -20,6 +20,7 @@ from .mod_file import MOD_FILE_READERS
 from .mod_model import LimitsConfig, RestartConfig
 from .network_file import TOP_KEYS
 from .network_model import AdminConfig, JournalConfig, LogConfig, NetworkConfig
+from .sandbox_model import SandboxConfig
 from .tls_model import TlsConfig
 
 TABLES: dict[str, dict[str, ConfigKey]] = {
@@ -31,6 +32,7 @@ TABLES: dict[str, dict[str, ConfigKey]] = {
     "mods[].audience": keys_of(Audience),
     "mods[].limits": keys_of(LimitsConfig),
     "mods[].restart": keys_of(RestartConfig),
+    "mods[].sandbox": keys_of(SandboxConfig),
     "agent_groups.NAME": keys_of(GroupConfig),
     "agent_groups.NAME.quota": keys_of(QuotaConfig),
     "agents": keys_of(AgentsConfig),

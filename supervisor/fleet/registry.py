@@ -18,6 +18,7 @@ from ...ipc.errors import Code, ModvisorError
 from ...ipc.event import EventResponse
 from ...ipc.messages import Request
 from ..calls import Late, Ledger
+from ..cell import spare_cell
 from ..config import (
     Audience,
     ConfigError,
@@ -88,7 +89,7 @@ class ModRegistry:
         self.listeners: list[Callable[[], None]] = [self.dependents.announce]
         self.upkeep: Upkeep
         self._reading = anyio.Lock()
-        self.spares = Spares(launcher, enforcement, config.spares)
+        self.spares = Spares(launcher, enforcement, config.spares, spare_cell(config))
         self._recipe = Recipe(config, state, snapshots, enforcement, self.spares)
         self._shared = Shared(self._recipe, launcher, journal, ledger, config.event_timeout, tasks, listener=self)
         # Called with every event, so these are the network's own, without a hop; see `Listener`.

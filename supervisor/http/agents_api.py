@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,20 +12,36 @@ from starlette.responses import Response
 
 from ...ipc.address import check_agent_id
 from ...ipc.errors import Code, InvalidEvent, ModvisorError, shown
-from ...ipc.event import Event
+from ...ipc.event import Event, EventResponse
+from ...ipc.topic import check_pattern
 from .agents_spec import (
     AGENT_ID,
+    CURSOR,
     DESCRIBING,
+    EVENTS,
     HEALTH,
     LIMIT,
+    NAMES,
     POLL,
     REGISTER,
     SECRET,
     SEND_EVENT,
+    SOCKET,
     UNREGISTER,
     WAIT,
 )
-from .answers import Answer, get, json_app, post, render_answer, render_response, response_answer, response_body
+from .answers import (
+    Answer,
+    Write,
+    failure,
+    get,
+    json_app,
+    post,
+    render_answer,
+    render_response,
+    response_answer,
+    response_body,
+)
 from .asked import Asked
 from .bodies import SMALL_BODY, credentials, read_body
 from .clients import counted_as, is_exempt
@@ -34,16 +49,17 @@ from .connection import parked
 from .direct import Endpoint
 from .failures import failure_body, status_of
 from .intake import Intake
-from .openagents import event_from, event_to
+from .live.sse import EventStream
+from .openagents import event_from
+from .packed import to_msgpack, wants_packed
 from .places import Rank
+from .polled import render_poll
 from .protocol import HttpProtocol
 from .streams import first_of, until_disconnected
 from .wire import BadBody, to_json
 
 if TYPE_CHECKING:
     from ..operations import Operations
-
-logger = logging.getLogger("modvisor.http")
 
 
 def agents_app(network: Operations) -> Starlette:
@@ -59,13 +75,14 @@ class AgentsApi:
         make_room: closes the connection whose body takes longest.
 
     Attributes:
+        network: the network that is asked.
         intake: reads the bodies.
     """
 
     def __init__(
         self, network: Operations, stopping: asyncio.Event | None = None, make_room: Callable[[], None] = lambda: None
     ) -> None:
-        self._network = network
+        self.network = network
         self._stopping = stopping or asyncio.Event()
         self.intake = Intake(lambda: network.config.http, make_room)
 
@@ -76,7 +93,9 @@ class AgentsApi:
                 post("/api/register", self.register, REGISTER),
                 post("/api/send_event", self.send_event, SEND_EVENT),
                 get("/api/poll", self.poll, POLL),
+                get("/api/events", self.events, EVENTS),
                 post("/api/unregister", self.unregister, UNREGISTER),
+                get("/ws", self.no_socket, SOCKET),
             ]
         )
 
@@ -98,10 +117,10 @@ class AgentsApi:
         return self._health(asked)
 
     def _health(self, asked: Asked) -> bytes:
-        data = self._network.health()
+        data = self.network.health()
         agent_id, secret = credentials(asked)
         if agent_id is not None and self._knows(asked, agent_id, secret):
-            data["agents"] = self._network.agents_known_to(agent_id)
+            data["agents"] = self.network.agents_known_to(agent_id)
         return to_json({"success": True, "status": "healthy", "data": data})
 
     async def register(self, request: Request) -> Response:
@@ -109,26 +128,34 @@ class AgentsApi:
         return Answer(answer, status)
 
     async def _register_directly(self, asked: Asked, body: bytes, http: HttpProtocol) -> tuple[int, bytes]:
-        return await self._register(asked, self.intake.small_json(body))
+        return await self._register(asked, self.intake.small_json(asked.headers, body))
 
     async def _register(self, asked: Asked, body: dict[str, Any]) -> tuple[int, bytes]:
         """Return status and body of the answer to a registration."""
         agent_id = _agent_id(body)
         payload = {"agent_id": agent_id, **{key.name: key.of(body) for key in DESCRIBING}}
-        event = Event("system.register_agent", agent_id, payload=payload, secret=SECRET.of(body))
-        response = await self._network.process_external_event(event, address=self._counted(asked))
+        response = await self.register_agent(asked, payload, SECRET.of(body))
         if not response.success:
-            return status_of(response.error), render_response(response_body(response))
-        self._note_known(asked, agent_id)  # no sign of life: the agent has not come back yet
+            return status_of(response.error), render_response(response_body(response), _writer(asked))
         names = ("network_name", "network_id", "secret", "assigned_group")
-        return 200, to_json({"success": True, **{name: response.data[name] for name in names}})
+        return 200, _writer(asked)({"success": True, **{name: response.data[name] for name in names}})
+
+    async def register_agent(self, asked: Asked, payload: dict[str, Any], secret: str | None) -> EventResponse:
+        """Register an agent; the payload is that of `system.register_agent`."""
+        event = Event("system.register_agent", payload["agent_id"], payload=payload, secret=secret)
+        response = await self.network.process_external_event(event, address=self.counted(asked))
+        if response.success:
+            self.note_known(asked, payload["agent_id"])  # no sign of life: the agent has not come back yet
+        return response
 
     async def unregister(self, request: Request) -> Response:
         asked, body = self._asked(request), await self.intake.read_json(request)
         agent_id = _agent_id(body)
         event = Event("system.unregister_agent", agent_id, payload={"agent_id": agent_id}, secret=SECRET.of(body))
-        response = await self._network.process_external_event(event, address=self._counted(asked))
-        return Answer({"success": True}) if response.success else response_answer(response)
+        response = await self.network.process_external_event(event, address=self.counted(asked))
+        if not response.success:
+            return response_answer(response)
+        return Answer(_writer(asked)({"success": True}))
 
     async def send_event(self, request: Request) -> Response:
         """Answer with 200 even if the event failed: OpenAgents' client reads no other body."""
@@ -138,19 +165,19 @@ class AgentsApi:
 
     def _send_event_directly(self, asked: Asked, body: bytes, http: HttpProtocol) -> Coroutine[Any, Any, bytes]:
         self._may_send_much(asked)  # notes who sends it; nothing that comes this way is large
-        return self._send_event(asked, self.intake.small_json(body))
+        return self._send_event(asked, self.intake.small_json(asked.headers, body))
 
     async def _send_event(self, asked: Asked, body: dict[str, Any]) -> bytes:
         try:
             event = event_from(body)
         except InvalidEvent as error:
             refusal = failure_body(error.code, str(error))
-            return to_json({**refusal, "event_id": body.get("event_id"), "event_name": body.get("event_name")})
+            return _writer(asked)({**refusal, "event_id": body.get("event_id"), "event_name": body.get("event_name")})
         if asked.connection is not None and asked.connection.rank is Rank.STRANGER:
             self._knows(asked, event.source_agent, event.secret)
-        counted = self._counted(asked)
-        response = await self._network.process_external_event(event, address=counted, keep=False)
-        return render_answer(event, response)
+        counted = self.counted(asked)
+        response = await self.network.process_external_event(event, address=counted, keep=False)
+        return render_answer(event, response, _writer(asked))
 
     async def poll(self, request: Request) -> Response:
         """Take events out of the inbox, unless the client is gone and could not read them."""
@@ -186,28 +213,48 @@ class AgentsApi:
         Args:
             until_event: waits for the first event, or until nobody waits for it any more.
         """
-        network, agent_id = self._network, poll.agent_id
+        network, agent_id, write = self.network, poll.agent_id, _writer(poll.asked)
         try:
-            self._authenticate(poll)
+            self.authenticate(poll.asked, agent_id, poll.secret, "a poll")
             if poll.wait:
                 with parked(poll.asked.connection):
                     await until_event()
-                self._authenticate(poll)  # the id may have been taken over meanwhile
+                self.authenticate(
+                    poll.asked, agent_id, poll.secret, "a poll"
+                )  # the id may have been taken over meanwhile
             if await is_gone():
                 return None
             events = await network.poll_events(agent_id, limit=poll.limit)
         except ModvisorError as error:
             # With status 200, for the same reason as in `send_event`.
-            return to_json({**failure_body(error.code, str(error)), "messages": [], "agent_id": agent_id})
-        return render_poll(agent_id, events, network.dropped_events(agent_id))
+            return write({**failure_body(error.code, str(error)), "messages": [], "agent_id": agent_id})
+        return render_poll(agent_id, events, network.dropped_events(agent_id), write)
+
+    async def events(self, request: Request) -> Response:
+        """Write events as they come, until the client goes."""
+        asked = self._asked(request)
+        agent_id, secret = credentials(asked)
+        if agent_id is None:
+            raise BadBody("agent_id: missing in the query")
+        names = tuple(check_pattern(each.strip()) for each in (NAMES.of(asked) or "").split(",") if each.strip())
+        self.authenticate(asked, agent_id, secret, "a stream of events")
+        cursor = asked.headers.get("last-event-id") or CURSOR.of(asked) or None
+        return EventStream(self.network, agent_id, names, cursor, self._stopping, asked.connection)
+
+    async def no_socket(self, request: Request) -> Response:
+        """Answer a request for a WebSocket that is no handshake; see `live.upgrades`."""
+        text = "connect with a WebSocket client, by HTTP/1.1: ws://HOST:PORT/ws"
+        answer = failure(Code.BAD_INPUT, text, 426)
+        answer.headers["upgrade"] = "websocket"
+        return answer
 
     async def _event(self, poll: _Poll) -> None:
-        await self._network.poll_events(poll.agent_id, wait=poll.wait, limit=0)
+        await self.network.poll_events(poll.agent_id, wait=poll.wait, limit=0)
 
     # -- who asks
 
     def _asked(self, request: Request) -> Asked:
-        return Asked.by(request, self._network.config.http)
+        return Asked.by(request, self.network.config.http)
 
     def _may_send_much(self, asked: Asked) -> bool:
         agent_id, secret = credentials(asked)
@@ -215,32 +262,33 @@ class AgentsApi:
 
     def _knows(self, asked: Asked, agent_id: str | None, secret: str | None) -> bool:
         """Return whether the secret is the agent's; then the connection is no stranger's."""
-        if agent_id is None or not self._network.authenticate(agent_id, secret):
+        if agent_id is None or not self.network.authenticate(agent_id, secret):
             return False
-        self._note_known(asked, agent_id)
+        self.note_known(asked, agent_id)
         return True
 
-    def _note_known(self, asked: Asked, agent_id: str) -> None:
+    def note_known(self, asked: Asked, agent_id: str) -> None:
         if asked.connection is not None:
-            asked.connection.belongs_to(agent_id, is_member=self._network.is_member(agent_id))
+            asked.connection.belongs_to(agent_id, is_member=self.network.is_member(agent_id))
         self.intake.know(asked.address)
 
-    def _counted(self, asked: Asked) -> str | None:
+    def counted(self, asked: Asked) -> str | None:
         """Return the name under which the client's address is counted; None: it is not counted."""
         address, connection = asked.address, asked.connection
-        if address is None or is_exempt(address, self._network.config.http):
+        if address is None or is_exempt(address, self.network.config.http):
             return None
         if connection is not None and address is connection.peer:
             return connection.counted
         return counted_as(address)
 
-    def _authenticate(self, poll: _Poll) -> None:
-        if not self._knows(poll.asked, poll.agent_id, poll.secret):
-            who = self._counted(poll.asked) or "a trusted address"
-            text = f"refused a poll of agent {shown(poll.agent_id)} at {who}: not registered, or a wrong secret"
-            self._network.note_refusal(Code.UNAUTHENTICATED, who, text)
+    def authenticate(self, asked: Asked, agent_id: str, secret: str | None, what: str) -> None:
+        """Check that whoever asks for this has the agent's secret; raises `ModvisorError` (unauthenticated)."""
+        if not self._knows(asked, agent_id, secret):
+            who = self.counted(asked) or "a trusted address"
+            text = f"refused {what} of agent {shown(agent_id)} at {who}: not registered, or a wrong secret"
+            self.network.note_refusal(Code.UNAUTHENTICATED, who, text)
             raise ModvisorError(
-                f"agent {poll.agent_id!r} is not registered or its secret is wrong; register and send the secret you get",
+                f"agent {agent_id!r} is not registered or its secret is wrong; register and send the secret you get",
                 code=Code.UNAUTHENTICATED,
             )
 
@@ -255,29 +303,9 @@ class _Poll(NamedTuple):
     limit: int | None
 
 
-def render_poll(agent_id: str, events: list[Event], dropped: dict[str, Any] | None = None) -> bytes:
-    """Return the answer of a poll. An event that JSON cannot carry is listed as undeliverable.
-
-    Args:
-        dropped: what the agent's inbox lost since the last poll, see `Operations.dropped_events`.
-    """
-    messages: list[bytes] = []
-    undeliverable: list[dict[str, Any]] = []
-    for event in events:
-        try:
-            messages.append(to_json(event_to(event)))
-        # A timestamp that is no time raises ValueError or OverflowError.
-        except (ModvisorError, ValueError, OverflowError) as error:
-            logger.error(
-                "event %s (%s) cannot be sent to agent %s: %s", event.event_id, event.event_name, agent_id, error
-            )
-            undeliverable.append({"event_id": event.event_id, "event_name": event.event_name, "error": str(error)})
-    rest: dict[str, Any] = {"agent_id": agent_id}
-    if undeliverable:
-        rest["undeliverable"] = undeliverable
-    if dropped is not None:
-        rest["dropped"] = dropped
-    return b'{"success":true,"messages":[' + b",".join(messages) + b"]," + to_json(rest)[1:]
+def _writer(asked: Asked) -> Write:
+    """Return what writes an answer in the form that the client asks for."""
+    return to_msgpack if wants_packed(asked.headers) else to_json
 
 
 def _agent_id(body: dict[str, Any]) -> str:

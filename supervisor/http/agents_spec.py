@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...ipc.event import types_of_fields
 from ..agents import MAX_POLL_WAIT
 from ..fleet import Health
+from .live.events import EVENT
 from .openagents import OPTIONAL
 from .params import Spec, body_of, key_as_it_is, key_text, query_number, query_text, query_whole
 from .schemas import ANYTHING, OBJECT, TEXT, Schema, array_of, object_of, or_null, schema_of
@@ -35,8 +36,9 @@ REGISTER = Spec(
     "Become an agent",
     object_of(success={"const": True}, network_name=TEXT, network_id=TEXT, secret=TEXT, assigned_group=or_null(TEXT)),
     body=body_of(AGENT_ID, *DESCRIBING, SECRET, is_closed=False),
+    packed=True,
 )
-UNREGISTER = Spec("Leave", DONE, body=body_of(AGENT_ID, SECRET, is_closed=False))
+UNREGISTER = Spec("Leave", DONE, body=body_of(AGENT_ID, SECRET, is_closed=False), packed=True)
 
 _EVENT = types_of_fields()
 EVENT_ANSWER: Schema = object_of(
@@ -53,6 +55,7 @@ SEND_EVENT = Spec(
         *(key_as_it_is(name, "as in an event", or_null(schema_of(_EVENT[name]))) for name in OPTIONAL),
         is_closed=False,
     ),
+    packed=True,
 )
 
 WAIT = query_number("wait", 0.0, 0.0, MAX_POLL_WAIT, "seconds to wait for the first event")
@@ -65,8 +68,20 @@ POLLED: Schema = object_of(
     payload=OBJECT,
     metadata=OBJECT,
 )
+NAMES = query_text(
+    "names", "patterns such as `chat.*`, with commas between them; events that match none are passed over"
+)
+CURSOR = query_text("cursor", "the `id` of the last event that the client has got; or the header `Last-Event-ID`")
+EVENTS = Spec(
+    "Get events as they are delivered (server-sent events)",
+    EVENT,
+    query=(*_PROOF, NAMES, CURSOR),
+    media_type="text/event-stream",
+)
+SOCKET = Spec("Open a WebSocket, whose messages frames.json describes", DONE, status=101)
 POLL = Spec(
     "Take what was delivered",
     object_of(success={"type": "boolean"}, messages=array_of(POLLED), agent_id=TEXT),
     query=(*_PROOF, WAIT, LIMIT),
+    packed=True,
 )

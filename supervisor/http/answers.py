@@ -16,19 +16,25 @@ from ...ipc.errors import Code, ModvisorError, Unserializable
 from ...ipc.event import Event, EventResponse
 from ..agents import Scope
 from .failures import INTERNAL_ERROR, failure_body, status_of
+from .packed import MEDIA_TYPE, Packed
 from .params import Spec
 from .wire import to_json
 
+Write = Callable[[Any], bytes]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Answer(Response):
-    """JSON that no cache keeps: answers carry secrets, and events taken out of an inbox."""
+    """JSON that no cache keeps: answers carry secrets, and events taken out of an inbox.
+
+    `Packed` content is msgpack.
+    """
 
     media_type = "application/json"
 
     def __init__(self, content: Any, status: int = 200, background: BackgroundTask | None = None) -> None:
-        super().__init__(content, status, {"cache-control": "no-store"}, background=background)
+        kind = MEDIA_TYPE if isinstance(content, Packed) else None
+        super().__init__(content, status, {"cache-control": "no-store"}, kind, background)
 
     def render(self, content: Any) -> bytes:
         return content if isinstance(content, bytes) else to_json(content)
@@ -46,17 +52,21 @@ def response_body(response: EventResponse) -> dict[str, Any]:
     return failure_body(response.error, message, {} if response.data is None else response.data)
 
 
-def render_response(body: dict[str, Any]) -> bytes:
-    """Return the body of a response as JSON.
+def render_response(body: dict[str, Any], write: Write = to_json) -> bytes:
+    """Return the body of a response as JSON, or in the form that `write` writes.
 
-    If JSON cannot carry its data, the answer is a failure that names the place in the data and says
-    that the event was processed.
+    If this form cannot carry its data, the answer is a failure that names the place in the data and
+    says that the event was processed.
     """
     try:
-        return to_json(body)
+        return write(body)
     except Unserializable as error:
-        text = f"the event was processed, but its answer cannot be written as JSON: data.{error}"
-        return to_json({**body, **failure_body(Code.UNSERIALIZABLE, text)})
+        text = f"the event was processed, but its answer cannot be written as {_form(write)}: data.{error}"
+        return write({**body, **failure_body(Code.UNSERIALIZABLE, text)})
+
+
+def _form(write: Write) -> str:
+    return "JSON" if write is to_json else "msgpack"
 
 
 def response_answer(response: EventResponse) -> Answer:
@@ -69,10 +79,10 @@ def event_answer(event: Event, response: EventResponse) -> Answer:
     return Answer(render_answer(event, response))
 
 
-def render_answer(event: Event, response: EventResponse) -> bytes:
-    """Return the response to an event as JSON."""
+def render_answer(event: Event, response: EventResponse, write: Write = to_json) -> bytes:
+    """Return the response to an event, see `render_response`."""
     named = {"event_id": event.event_id, "event_name": event.event_name}
-    return render_response({**response_body(response), **named})
+    return render_response({**response_body(response), **named}, write)
 
 
 # -- applications

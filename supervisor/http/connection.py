@@ -7,7 +7,6 @@ pieces, so that no piece keeps the loop for long, and it remembers what `door` d
 from __future__ import annotations
 
 import asyncio
-import enum
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,21 +17,13 @@ import h11
 from starlette.requests import Request
 
 from .clients import IPAddress
+from .phase import Phase
 from .places import Rank
 from .protocol import READ_SIZE, HttpProtocol, last_words
 from .turnstile import Turnstile
 
 WINDOW = 10.0
 """Seconds over which the floor of bytes per second (`http.min_rate`) is measured. Its documentation names them."""
-
-
-class Phase(enum.Enum):
-    """What a connection waits for."""
-
-    HEAD = "the head of a request"
-    BODY = "the body of a request"
-    ANSWER = "our answer"
-    IDLE = "the next request"
 
 
 class Keeper(Protocol):
@@ -223,6 +214,9 @@ class Connection(asyncio.BufferedProtocol):
             self.abandon()
         if http.transport is None or http.transport.is_closing():
             return
+        if http.socket is not None:
+            http.socket.dismiss(status, code, message)
+            return
         is_unanswered = http.cycle is None or http.cycle.response_complete or not http.cycle.response_started
         if status is not None and is_unanswered and not http.transport.get_write_buffer_size():
             http.transport.write(last_words(status, code, message))
@@ -258,6 +252,8 @@ def parked(connection: Connection | None) -> Iterator[None]:
 
 def _phase(http: HttpProtocol) -> Phase:
     cycle = http.cycle
+    if http.socket is not None:
+        return http.socket.phase
     if http.answering is not None:
         return Phase.ANSWER
     if http.is_reading:

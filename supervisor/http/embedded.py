@@ -26,7 +26,7 @@ from .door import INTERVAL, Door
 from .failures import INTERNAL_ERROR
 from .listener import Listener
 from .places import Rank
-from .protocol import Direct, HttpProtocol
+from .protocol import Direct, HttpProtocol, Upgrades
 from .tls import Certificate
 from .turnstile import in_steps
 
@@ -90,6 +90,7 @@ class EmbeddedServer(uvicorn.Server):
         door: decides who gets in and who may stay. None: everybody, for as long as they like.
         direct: knows the routes that are answered without the application.
         limits: returns the limits in force.
+        upgrades: makes WebSockets of connections. None: nothing does.
         certificate: None: connections are plain.
     """
 
@@ -99,9 +100,11 @@ class EmbeddedServer(uvicorn.Server):
         door: Door | None = None,
         direct: Direct | None = None,
         limits: Callable[[], HttpConfig] = HttpConfig,
+        upgrades: Upgrades | None = None,
         certificate: Certificate | None = None,
     ) -> None:
         self._limits = limits
+        self._upgrades = upgrades
         self._certificate = certificate
         self._requests = OpenRequests(app)
         self._door = door
@@ -133,9 +136,9 @@ class EmbeddedServer(uvicorn.Server):
     def _connection(self) -> Connection:
         def http(connection: Connection) -> HttpProtocol:
             # uvicorn gives each request a copy of this as `scope["state"]`.
-            return HttpProtocol(
-                self.config, self.server_state, {"connection": connection}, self._direct, self._limits().keep_alive
-            )
+            state = {"connection": connection}
+            keep_alive = self._limits().keep_alive
+            return HttpProtocol(self.config, self.server_state, state, self._direct, keep_alive, self._upgrades)
 
         connection = Connection(http, self._door)
         if self._door is None:

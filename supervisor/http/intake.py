@@ -12,8 +12,9 @@ Rules:
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 import anyio
@@ -26,6 +27,7 @@ from .bodies import MAX_BODY, TooLarge, announced_length
 from .clients import IPAddress, counted_as
 from .connection import Connection, connection_of
 from .json_bounds import JsonBounds, is_within
+from .packed import from_msgpack, is_packed
 from .places import Rank
 from .wire import from_json
 
@@ -35,6 +37,8 @@ REMEMBERED = 600.0  # seconds for which an address is known where an agent was s
 MOST_KNOWN = 10_000  # addresses, about 2 MB
 PATIENCE = 15.0  # seconds that a large body waits for room; clients wait for an answer for 30 s and more
 STEP = 1024 * 1024  # bytes; how the room of a body without a length grows
+
+Parse = Callable[[bytes | bytearray], dict[str, Any]]
 
 
 class Intake:
@@ -76,16 +80,17 @@ class Intake:
     # -- reading
 
     async def read_json(self, request: Request, *, is_known: bool = False) -> dict[str, Any]:
-        """Read the JSON object in the body; raises `TooLarge`, `BadBody`, or `busy`."""
+        """Read the object in the body, JSON or msgpack; raises `TooLarge`, `BadBody`, or `busy`."""
         http = self._limits()
+        parse = self._parser(request.headers)
         limit = MAX_BODY if is_known else http.anonymous_body
         try:
             announced = announced_length(request, limit)
             async with self._room(request, announced) as room:
                 body = await self._read(request, limit, room)
                 if len(body) <= LARGE_JSON:
-                    return from_json(body)
-                return await anyio.to_thread.run_sync(from_json, body, limiter=self._parsing)
+                    return parse(body)
+                return await self.in_thread(parse, body)
         except TooLarge as error:
             if is_known or error.details.get("limit") != limit:
                 raise
@@ -95,19 +100,28 @@ class Intake:
                 limit=limit,
             ) from None
 
-    def small_json(self, body: bytes) -> dict[str, Any]:
-        """Return the JSON object in a small body that has come; raises `TooLarge` or `BadBody`."""
+    def small_json(self, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
+        """Return the object in a small body that has come; raises `TooLarge` or `BadBody`."""
         most = self._limits().json_values
+        if is_packed(headers):
+            return from_msgpack(body, most)
         if not is_within(body, most):
             JsonBounds(most).feed(body)
         return from_json(body)
 
-    async def _read(self, request: Request, limit: int, room: _Room) -> bytearray:
-        body, bounds = bytearray(), JsonBounds(self._limits().json_values)
+    def _parser(self, headers: Mapping[str, str]) -> Parse:
+        if is_packed(headers):
+            return partial(from_msgpack, most=self._limits().json_values)
+        return from_json
+
+    async def _read(self, request: Request, limit: int, room: Room) -> bytearray:
+        body = bytearray()
+        bounds = None if is_packed(request.headers) else JsonBounds(self._limits().json_values)
         async for piece in request.stream():
             if len(body) + len(piece) > limit:
                 raise TooLarge(f"the body is larger than {limit} bytes", limit=limit)
-            bounds.feed(piece)
+            if bounds is not None:
+                bounds.feed(piece)
             room.hold(len(body) + len(piece))
             body += piece
         return body
@@ -115,22 +129,33 @@ class Intake:
     # -- room for all of them
 
     @asynccontextmanager
-    async def _room(self, request: Request, announced: int) -> AsyncIterator[_Room]:
+    async def _room(self, request: Request, announced: int) -> AsyncIterator[Room]:
         connection = connection_of(request)
-        is_stranger = connection is not None and connection.rank is Rank.STRANGER
-        room = _Room(self, is_stranger)
+        room = self.open_room(is_stranger=connection is not None and connection.rank is Rank.STRANGER)
         try:
             if announced > self._limits().anonymous_body:
                 await self._wait_for(announced, room)
             yield room
         finally:
-            self._small -= room.small
-            if room.large:
-                self._large -= room.large
-                self._freed.set()
-                self._freed = anyio.Event()
+            self.close_room(room)
 
-    async def _wait_for(self, size: int, room: _Room) -> None:
+    def open_room(self, *, is_stranger: bool) -> Room:
+        return Room(self, is_stranger)
+
+    def close_room(self, room: Room) -> None:
+        """Give the room back, which is empty then."""
+        self._small -= room.small
+        if room.large:
+            self._large -= room.large
+            self._freed.set()
+            self._freed = anyio.Event()
+        room.small = room.large = 0
+
+    async def in_thread(self, parse: Parse, body: bytes | bytearray) -> dict[str, Any]:
+        """Parse a large body in a thread, one at a time."""
+        return await anyio.to_thread.run_sync(parse, body, limiter=self._parsing)
+
+    async def _wait_for(self, size: int, room: Room) -> None:
         with suppress(TimeoutError), anyio.fail_after(PATIENCE):
             async with self._line:
                 while not self.take_large(size, room):
@@ -138,7 +163,7 @@ class Intake:
                 return
         raise _busy()
 
-    def take_large(self, size: int, room: _Room) -> bool:
+    def take_large(self, size: int, room: Room) -> bool:
         """Give room for a large body. Half of all room is for those who have proved who they are."""
         most = self._limits().bodies // (2 if room.is_stranger else 1)
         if self._large and self._large + size > most:  # a body of the largest size fits alone
@@ -147,7 +172,7 @@ class Intake:
         room.large += size
         return True
 
-    def take_small(self, size: int, room: _Room) -> None:
+    def take_small(self, size: int, room: Room) -> None:
         room.small += size
         self.keep(size)
 
@@ -158,7 +183,7 @@ class Intake:
             self._make_room()
 
 
-class _Room:
+class Room:
     """The room that one body has.
 
     Attributes:

@@ -16,7 +16,7 @@ _LEVELS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NO_BRACKETS = bytes(set(range(256)) - _LEVELS.keys())
 
 
-def is_within(body: bytes, most: int) -> bool:
+def is_within(body: bytes | bytearray, most: int) -> bool:
     """Return whether a whole body is within the bounds for certain, whatever is text in it."""
     opened = body.count(b"[") + body.count(b"{")
     return opened <= MAX_DEPTH and opened + body.count(b",") <= most
@@ -36,7 +36,7 @@ class JsonBounds:
         self._in_text = False
         self._is_escaping = False  # the last byte was a backslash in a text
 
-    def feed(self, piece: bytes) -> None:
+    def feed(self, piece: bytes | bytearray) -> None:
         """Count a piece; raises `TooLarge` or `BadBody`."""
         if not piece:
             return

@@ -9,7 +9,8 @@ from typing import Any
 from ...ipc import __version__
 from .answers import SpecRoute
 from .failures import STATUS
-from .params import Body, Query
+from .packed import MEDIA_TYPE
+from .params import Body, Query, Spec
 from .schemas import Schema, object_of
 
 FAILURE: Schema = object_of(
@@ -20,6 +21,8 @@ FAILURE: Schema = object_of(
     data={},
 )
 """Every answer with a status of 400 or more."""
+
+SWITCHING = 101  # the status of a handshake
 
 _PATH_PARAMETER = re.compile(r"\{(\w+)(?::path)?\}")
 
@@ -44,20 +47,28 @@ def _operation(route: SpecRoute) -> dict[str, Any]:
     in_path = [_parameter(name, "path", {"type": "string"}) for name in _PATH_PARAMETER.findall(route.path)]
     parameters = [*in_path, *map(_query_parameter, spec.query)]
     failure = {"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}}
-    statuses = ", ".join(map(str, sorted({*STATUS.values(), 405, 408, 415, 422})))
+    statuses = ", ".join(map(str, sorted({*STATUS.values(), 405, 408, 415, 422, 426})))
     return {
         "summary": spec.summary,
         **({"parameters": parameters} if parameters else {}),
-        **({"requestBody": _request_body(spec.body)} if spec.body is not None else {}),
+        **({"requestBody": _request_body(spec.body, spec.packed)} if spec.body is not None else {}),
         "responses": {
-            "200": {"description": "done", "content": {spec.media_type: {"schema": spec.answer}}},
+            str(spec.status): _answer(spec),
             "default": {"description": f"a failure: {statuses}", "content": failure},
         },
     }
 
 
-def _request_body(body: Body) -> dict[str, Any]:
-    return {"required": not body.may_be_missing, "content": {"application/json": {"schema": body.schema}}}
+def _answer(spec: Spec) -> dict[str, Any]:
+    if spec.status == SWITCHING:
+        return {"description": "the connection is a WebSocket now"}
+    kinds = (spec.media_type, *((MEDIA_TYPE,) if spec.packed else ()))
+    return {"description": "done", "content": {kind: {"schema": spec.answer} for kind in kinds}}
+
+
+def _request_body(body: Body, packed: bool) -> dict[str, Any]:
+    kinds = ("application/json", *((MEDIA_TYPE,) if packed else ()))
+    return {"required": not body.may_be_missing, "content": {kind: {"schema": body.schema} for kind in kinds}}
 
 
 def _query_parameter(query: Query) -> dict[str, Any]:

@@ -162,7 +162,9 @@ class Spec:
 
     Attributes:
         answer: the schema of an answer with status 200.
-        media_type: of this answer; of NDJSON the schema is that of a line.
+        media_type: of this answer; of NDJSON the schema is that of a line, of server-sent events that of the data.
+        packed: whether body and answer may be msgpack, too.
+        status: of this answer; 101 has none.
     """
 
     summary: str
@@ -170,6 +172,8 @@ class Spec:
     query: tuple[Query, ...] = ()
     body: Body | None = None
     media_type: str = "application/json"
+    packed: bool = False
+    status: int = 200
 
     def check(self, body: dict[str, Any]) -> None:
         """Raise `BadBody` for a key of the body that the route does not know."""

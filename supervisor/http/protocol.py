@@ -5,14 +5,15 @@
   the time (`direct`). Such a request is answered right away: a fifth of the work. Whatever else comes
   goes uvicorn's way, byte for byte.
 
-A connection has one request at a time. What comes before its answer waits.
+A connection has one request at a time. What comes before its answer waits. One that has become a
+WebSocket has none any more: all that comes goes to its socket.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -25,7 +26,9 @@ from uvicorn.server import ServerState
 from ...ipc.errors import Code, ModvisorError
 from .failures import INTERNAL_ERROR, failure_body, status_of
 from .heads import Head, read_head
+from .packed import MEDIA_TYPE, Packed
 from .parser import Parser
+from .phase import Phase
 from .wire import to_json
 
 READ_SIZE = 16 * 1024
@@ -70,6 +73,30 @@ class Direct(Protocol):
         ...
 
 
+class Socket(Protocol):
+    """A WebSocket that a connection has become; see `live.socket`."""
+
+    @property
+    def phase(self) -> Phase: ...
+    def received(self, data: bytes) -> None: ...
+    def resumed(self) -> None: ...
+    def dismiss(self, status: int | None, code: str, message: str) -> None: ...
+    def stop(self, *, at_once: bool = False) -> None: ...
+    def lost(self) -> None: ...
+
+
+class Upgrades(Protocol):
+    """Makes WebSockets of connections; see `live.upgrades`."""
+
+    def takes(self, scope: Any) -> bool:
+        """Return whether this request may become a WebSocket. If not, it is answered like any other."""
+        ...
+
+    def upgrade(self, http: HttpProtocol) -> Socket | None:
+        """Answer the request; None: it was no valid handshake."""
+        ...
+
+
 class HttpProtocol(H11Protocol):
     """HTTP without uvicorn's access log, whose lines hold the query and so the secrets of polls.
 
@@ -80,6 +107,7 @@ class HttpProtocol(H11Protocol):
         answering: the ordinary request that is being answered.
         answered: how many ordinary requests were answered.
         in_turn: does what is to be done for a request when the connection has its turn.
+        socket: what the connection has become; None: it speaks HTTP.
     """
 
     def __init__(
@@ -89,8 +117,11 @@ class HttpProtocol(H11Protocol):
         app_state: dict[str, Any],
         direct: Direct | None = None,
         keep_alive: float | None = None,
+        upgrades: Upgrades | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state)
+        self.socket: Socket | None = None
+        self._upgrades = upgrades
         self.access_log = False
         if keep_alive is not None:
             self.timeout_keep_alive = keep_alive  # type: ignore[assignment] # uvicorn's setting takes no fractions
@@ -119,7 +150,9 @@ class HttpProtocol(H11Protocol):
 
     def ordinary_received(self, data: bytes) -> None:
         """Take what a client sent."""
-        if self.answering is not None:
+        if self.socket is not None:
+            self.socket.received(data)
+        elif self.answering is not None:
             self._keep(self._unread + data)
             self.flow.pause_reading()
         elif self._missing is not None:
@@ -143,6 +176,28 @@ class HttpProtocol(H11Protocol):
             self.in_turn(super().handle_events)
         else:
             super().handle_events()
+
+    # -- a connection that becomes a WebSocket
+
+    def _should_upgrade(self) -> bool:
+        return self._upgrades is not None and self._upgrades.takes(self.scope)
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        assert self._upgrades is not None
+        self.socket = self._upgrades.upgrade(self)
+        if self.socket is not None and (behind := self.conn.trailing_data[0]):
+            self.socket.received(behind)
+
+    def do(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do this in a task, which the end of the server waits for."""
+        task = self.loop.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.socket is not None:
+            self.socket.resumed()
 
     def _head_of(self, data: bytes) -> Head | None:
         """Return the head of an ordinary request that begins here, if none is being read or answered."""
@@ -276,6 +331,9 @@ class HttpProtocol(H11Protocol):
     # -- the end
 
     def connection_lost(self, exc: Exception | None) -> None:
+        socket, self.socket = self.socket, None
+        if socket is not None:
+            socket.lost()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         self._take_kept()
@@ -284,6 +342,9 @@ class HttpProtocol(H11Protocol):
     def shutdown(self) -> None:
         """Close the connection when its request is answered."""
         self._is_ending = True
+        if self.socket is not None:
+            self.socket.stop()
+            return
         if self._missing is not None:  # uvicorn waits for the rest of it
             self.data_received(self._take_kept())
         if self.answering is None:
@@ -291,7 +352,9 @@ class HttpProtocol(H11Protocol):
         self._end_wait()
 
     def cancel(self) -> None:
-        """Cancel an ordinary request: it is answered with 503."""
+        """Cancel an ordinary request: it is answered with 503. A WebSocket ends."""
+        if self.socket is not None:
+            self.socket.stop(at_once=True)
         if self.answering is not None:
             self.answering.cancel()
 
@@ -308,14 +371,15 @@ _ANSWER = b"""\
 HTTP/1.1 %d %b\r
 %bcache-control: no-store\r
 content-length: %d\r
-content-type: application/json\r
+content-type: %b\r
 \r
 %b"""
 
 
 def _whole_answer(status: int, headers: bytes, body: bytes) -> bytes:
     """Return an answer with its head, in which these headers are."""
-    return _ANSWER % (status, STATUS_PHRASES[status], headers, len(body), body)
+    kind = MEDIA_TYPE.encode() if type(body) is Packed else b"application/json"
+    return _ANSWER % (status, STATUS_PHRASES[status], headers, len(body), kind, body)
 
 
 def last_words(status: int, code: str, message: str) -> bytes:

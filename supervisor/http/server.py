@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import anyio
@@ -12,6 +13,7 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 from starlette.types import ASGIApp
 
+from ...ipc.errors import Code
 from ..agents import Guesses
 from ..config import bare_bind
 from .admin.app import admin_app
@@ -20,6 +22,8 @@ from .direct import DirectRoutes
 from .door import Door
 from .embedded import EmbeddedServer
 from .gate import AdminGate, SocketGate
+from .live.upgrades import Upgrades
+from .protocol import last_words
 from .sockets import CannotListen, tcp_socket, unix_socket
 from .tls import Certificate
 from .web_guard import WebGuard
@@ -33,11 +37,17 @@ logger = logging.getLogger("modvisor.http")
 class Servers:
     """Starts and stops the servers of a network.
 
+    Args:
+        refuses: returns why the process at the other end of a connection is refused at the admin socket.
+
     Attributes:
         port: the TCP port that the network listens on, or None.
     """
 
-    def __init__(self, network: Operations, tasks: TaskGroup) -> None:
+    def __init__(
+        self, network: Operations, tasks: TaskGroup, refuses: Callable[[socket.socket], str | None] = lambda _: None
+    ) -> None:
+        self._refuses = refuses
         self._network = network
         self._tasks = tasks
         self._stopping = asyncio.Event()
@@ -62,14 +72,15 @@ class Servers:
             agents = AgentsApi(self._network, self._stopping, door.make_room_for_bodies)
             guarded = self._guarded(self._tcp_app(agents))
             direct = DirectRoutes(agents.direct(), guarded, lambda: self._network.config, agents.intake.keep)
+            upgrades = Upgrades(agents, guarded, lambda: self._network.config)
             certificate = await self._certificate()
             sock = await tcp_socket(config.host, config.port)
             self.port = sock.getsockname()[1]
-            await self._serve(guarded, sock, door, direct, certificate)
+            await self._serve(guarded, sock, door, direct, upgrades, certificate)
             logger.debug("agents connect to port %s of %s", self.port, config.host)
         if admin:
             path = self._network.state_dir.admin_socket
-            sock = unix_socket(path)
+            sock = unix_socket(path, self._refused_peer)
             self._has_admin_socket = True
             await self._serve(self._guarded(SocketGate(admin_app(self._network, self._stopping))), sock)
             logger.debug("the admin API is at %s", path)
@@ -115,6 +126,15 @@ class Servers:
             login=lambda by: network.audit_note("operator.login", by=by),
         )
 
+    def _refused_peer(self, connection: socket.socket) -> bytes | None:
+        """Return the answer for a process that may not speak to the admin socket; None if it may."""
+        if (reason := self._refuses(connection)) is None:
+            return None
+        self._network.note_refusal(
+            str(Code.FORBIDDEN), "unix socket", f"refused a connection to the admin socket: {reason}"
+        )
+        return last_words(403, Code.FORBIDDEN, f"the admin socket is not for processes of mods: {reason}")
+
     def _guarded(self, app: ASGIApp) -> WebGuard:
         return WebGuard(app, lambda: self._network.config, self._network.count_refusal)
 
@@ -124,9 +144,10 @@ class Servers:
         sock: socket.socket,
         door: Door | None = None,
         direct: DirectRoutes | None = None,
+        upgrades: Upgrades | None = None,
         certificate: Certificate | None = None,
     ) -> None:
-        server = EmbeddedServer(app, door, direct, lambda: self._network.config.http, certificate)
+        server = EmbeddedServer(app, door, direct, lambda: self._network.config.http, upgrades, certificate)
         try:
             await server.open(sock)
         except BaseException:

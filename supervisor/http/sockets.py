@@ -8,9 +8,10 @@ import os
 import socket
 import stat
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from ...ipc.errors import Code, ModvisorError
 
@@ -56,15 +57,34 @@ def check_address(host: str, port: int) -> str | None:
     return None
 
 
-def unix_socket(path: Path) -> socket.socket:
+class _Asking(socket.socket):
+    """A listening socket that asks of each connection whether it is refused, and says so to those that are."""
+
+    refuses: Callable[[socket.socket], bytes | None]
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        accepted, address = super().accept()
+        if (answer := self.refuses(accepted)) is None:
+            return accepted, address
+        with accepted, suppress(OSError):
+            accepted.setblocking(False)
+            accepted.send(answer)
+        raise ConnectionAbortedError
+
+
+def unix_socket(path: Path, refuses: Callable[[socket.socket], bytes | None] = lambda _: None) -> socket.socket:
     """Return a listening socket at `path` that only this user can reach.
 
     A socket that a dead process left there is replaced.
 
+    Args:
+        refuses: returns the answer for a process that is refused; None if it is not.
+
     Raises:
         CannotListen: names the path.
     """
-    sock = socket.socket(socket.AF_UNIX)
+    sock = _Asking(socket.AF_UNIX)
+    sock.refuses = refuses
     try:
         _remove_stale(path)
         with reachable(path) as name:

@@ -22,6 +22,7 @@ from ...ipc.errors import Code
 from ..config import NetworkConfig
 from .answers import failure
 from .clients import client_address, counted_as, parsed
+from .packed import MEDIA_TYPE
 
 logger = logging.getLogger("modvisor.http")
 
@@ -86,8 +87,11 @@ class WebGuard:
         if origin is not None and not self._is_let_in(origin.lower(), (host or "").lower()):
             text = f"pages of {origin[:100]!r} may not call this network; if they may, add it to 'http.origins'"
             return 403, Code.FORBIDDEN, text
-        if method not in _READING and not _is_json(headers):
-            return 415, Code.BAD_INPUT, "send the body as JSON, with the header 'Content-Type: application/json'"
+        if method not in _READING and not _is_ours(headers):
+            text = (
+                "send the body as JSON, with the header 'Content-Type: application/json', or as 'application/msgpack'"
+            )
+            return 415, Code.BAD_INPUT, text
         return None
 
     def _is_ours(self, host: str) -> bool:
@@ -129,12 +133,12 @@ class WebGuard:
         )
 
 
-def _is_json(headers: Mapping[str, str]) -> bool:
-    """Return whether the body is declared as JSON, or there is none."""
+def _is_ours(headers: Mapping[str, str]) -> bool:
+    """Return whether the body is declared as JSON or msgpack, which no page can send unasked, or there is none."""
     if "content-type" not in headers:
         return headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
     kind = headers["content-type"].partition(";")[0].strip().lower()
-    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+    return kind in ("application/json", MEDIA_TYPE) or (kind.startswith("application/") and kind.endswith("+json"))
 
 
 def _without_port(host: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...ipc import messages
+from ...ipc.cell import as_report
 from ...ipc.errors import (
     Code,
     FrameTooLarge,
@@ -22,82 +23,27 @@ from ...ipc.errors import (
 from ...ipc.manifest import Manifest
 from ...ipc.messages import Hello, Notification, Request
 from ...ipc.pipe import Pipe
-from ...ipc.spinning import Spinner
-from ..calls import InFlight, Traces, events_of
-from ..config import FORK, ModConfig, as_host_says, check_version
-from ..limits import Exceeded, LimitsInForce
+from ..calls import InFlight, events_of
+from ..config import FORK, as_host_says, check_version
+from ..limits import Exceeded
 from ..process import (
     REPORTED_EVENTS,
     Cause,
     Exit,
-    Interpreter,
     Launch,
     Launcher,
     ModLog,
-    Program,
     WorkerProcess,
-    is_shortage,
     shielded,
 )
-from ..sources import Home
-from .spares import Spare
+from .cells import explained, for_process, not_started
+from .start_order import StartFailed, StartOrder
 
 LAST_MOMENT = 1.0
 """Seconds that a worker may take to end by itself after its pipe closed: its own exit says more."""
 
 DUMP_TIME = 0.5
 """Seconds that a hanging worker has to write its stacks."""
-
-
-class StartFailed(ModvisorError):
-    """A worker did not come to serve. ``details``: where, traceback, log (its last lines).
-
-    Attributes:
-        starved: the supervisor, or the machine, had no descriptors, processes or memory left. That is
-            not the mod's fault.
-    """
-
-    code = Code.START_FAILED
-    starved = False
-
-    def for_want(self, error: BaseException) -> StartFailed:
-        """Note whether ``error``, which this failure comes from, is a shortage."""
-        self.starved = is_shortage(error)
-        return self
-
-
-@dataclass(frozen=True, slots=True)
-class StartOrder:
-    """All that a worker must know to become a mod.
-
-    Attributes:
-        config: the mod that the worker becomes, completed by the mod.yaml in its ``home``.
-        params: parameters of the `load` request, see ``docs/protocol.md``.
-        limits_in_force: the limits, ready for the process.
-        python: the interpreter that the worker runs under; None: the network's own.
-        spinner: spins for the worker's answers; None: its answers wake the loop.
-        traces: what it leaves on disk in case that it dies, or the supervisor.
-        spare: the process that is to become the worker; None: one is started.
-    """
-
-    config: ModConfig
-    number: int
-    params: dict[str, Any]
-    limits_in_force: LimitsInForce
-    home: Home
-    python: Interpreter | Program | None = None
-    spinner: Spinner | None = None
-    traces: Traces | None = None
-    spare: Spare | None = None
-
-    @property
-    def mod_id(self) -> str:
-        return self.config.mod_id
-
-    @property
-    def timeout(self) -> float:
-        """Seconds allowed from launch to ready."""
-        return self.config.limits.start_timeout
 
 
 RequestHandler = Callable[["Incarnation", Request], None]
@@ -132,6 +78,8 @@ class Incarnation:
         self.from_snapshot = "snapshot" in order.params
         self.limits_in_force = order.limits_in_force
         self.process = process
+        self.cell = dict(process.cell)  # the means of each part that is in force
+        self._is_confined = not process.is_forked
         self.log = log
         self._loop = asyncio.get_running_loop()
         self.started = self._loop.time()
@@ -156,8 +104,7 @@ class Incarnation:
         )
         self.in_flight = InFlight(self.pipe, self.why_ended, order.traces)
         # End of file is not enough: a process that the worker forked may hold the other end, and
-        # must
-        # not go on speaking for it.
+        # must not go on speaking for it.
         process.exited.add_done_callback(lambda _exit: self.pipe.close_after_reading())
         process.exited.add_done_callback(lambda _exit: self.limits_in_force.ended())
 
@@ -192,19 +139,17 @@ class Incarnation:
                     python=order.python,
                     fork=order.config.launch == FORK,
                     cgroup=None if order.limits_in_force.cgroup is None else order.limits_in_force.cgroup.path,
+                    cell=order.cell,
                 )
                 process = await launcher.launch(launch) if order.spare is None else order.spare.become(launch)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - it is raised again
             order.limits_in_force.ended()
             if order.traces is not None:
                 order.traces.remove()
             if isinstance(error, TimeoutError):
                 text = f"mod {order.mod_id}: no worker was started within its start timeout of {order.timeout:g} s"
                 raise StartFailed(text, code=Code.START_TIMEOUT) from None
-            if isinstance(error, OSError):
-                text = f"mod {order.mod_id}: no worker could be started: {error}"
-                raise StartFailed(text).for_want(error) from None
-            raise
+            raise not_started(order.mod_id, error) from None
         self = cls(order, process, log, listeners)
         try:
             async with asyncio.timeout_at(deadline):
@@ -228,7 +173,9 @@ class Incarnation:
             )
         if hello.shared_memory:
             self.pipe.lend()
-        manifest = Manifest.from_dict(await self.pipe.request(messages.LOAD, order.params))
+        manifest = Manifest.from_dict(
+            await self.pipe.request(messages.LOAD, for_process(order.params, order.cell, self.process))
+        )
         try:
             check_version(order.config.version, order.config.declared, manifest.version)
         except ModvisorError as error:
@@ -245,7 +192,7 @@ class Incarnation:
                 text = f"mod {mod}: not ready within its start timeout of {order.timeout:g} s"
                 return StartFailed(text, code=Code.START_TIMEOUT, log=last)
             case RequestFailed():
-                return StartFailed(f"mod {mod}: {error}", code=error.code, **{"log": last, **error.details})
+                return StartFailed(f"mod {mod}: {explained(error)}", code=error.code, **{"log": last, **error.details})
             case RemoteProtocolError():
                 return StartFailed(f"mod {mod}: {error}", code=Code.PROTOCOL_ERROR, log=last)
             case PipeBroken() | PipeClosed():
@@ -429,6 +376,9 @@ class Incarnation:
             request_id = (notification.params or {}).get("id")
             if type(request_id) is int:
                 self._listeners.on_cancel(self, request_id)
+        elif notification.method == messages.CONFINED and not self._is_confined:  # what a mod says later does not count
+            self._is_confined = True
+            self.cell |= as_report((notification.params or {}).get("report"))
         elif notification.method == messages.HELLO and not self._hello.done():
             try:
                 self._hello.set_result(Hello.from_dict(notification.params))

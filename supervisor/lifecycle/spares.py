@@ -22,6 +22,8 @@ from itertools import count
 
 import anyio
 
+from ...ipc.cell import Cell
+from ...ipc.errors import ModvisorError
 from ..config import FORK, ModConfig
 from ..limits import Cgroup, Enforcement
 from ..process import Exit, Launch, Launcher, WorkerProcess, worker_environment
@@ -49,12 +51,14 @@ class Spare:
         cgroup: the cgroup that it began in, without limits so far; None: it is in none of its own.
         environment: the variables that it was started with.
         said: what it has printed, up to `MAX_SAID` bytes.
+        cell: whose namespaces it is in.
     """
 
     process: WorkerProcess
     cgroup: Cgroup | None
     environment: dict[str, str]
     said: bytearray
+    cell: Cell
     is_taken: bool = False
 
     def become(self, launch: Launch) -> WorkerProcess:
@@ -81,8 +85,9 @@ class SpareCounts:
 class Spares:
     """Keeps as many spare workers as the config wants. `run` starts them, `take` gives them away."""
 
-    def __init__(self, launcher: Launcher, enforcement: Enforcement, wanted: int) -> None:
+    def __init__(self, launcher: Launcher, enforcement: Enforcement, wanted: int, cell: Cell) -> None:
         self._launcher = launcher
+        self._cell = cell
         self._enforcement = enforcement
         self._wanted = wanted
         self._waiting: list[Spare] = []  # the oldest first
@@ -107,10 +112,12 @@ class Spares:
         del self._waiting[number:]
         self._missing.set()
 
-    def take(self, config: ModConfig) -> Spare | None:
+    def take(self, config: ModConfig, cell: Cell) -> Spare | None:
         """Return a spare that can become the worker of this mod; None: the mod needs a new process."""
         self._rest(REST)
         if config.python is not None or config.command is not None or config.launch != FORK:
+            return None
+        if not cell.is_alike(self._cell):
             return None
         environment = worker_environment(os.environ) if self._waiting else {}
         while self._waiting:
@@ -155,16 +162,18 @@ class Spares:
         cgroup = self._enforcement.cgroups.create(f"{NAME}.{next(self._numbers)}")
         said, environment = bytearray(), worker_environment(os.environ)
         folder = None if cgroup is None else cgroup.path
-        launch = Launch(lambda data: said.extend(data[: MAX_SAID - len(said)]), cgroup=folder, is_ahead=True)
+        launch = Launch(
+            lambda data: said.extend(data[: MAX_SAID - len(said)]), cgroup=folder, is_ahead=True, cell=self._cell
+        )
         try:
             process = await self._launcher.launch(launch)
         except BaseException as error:
             self._remove(cgroup)
-            if not isinstance(error, OSError):
+            if not isinstance(error, (OSError, ModvisorError)):
                 raise
             self._retry_later(f"no spare worker could be started: {error}")
             return
-        spare = Spare(process, cgroup, environment, said)
+        spare = Spare(process, cgroup, environment, said, self._cell)
         process.exited.add_done_callback(lambda exit: self._ended(spare, exit.result()))
         self._waiting.append(spare)
 

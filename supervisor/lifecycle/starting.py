@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from ...ipc import shared_memory
+from ...ipc.cell import Cell
 from ...ipc.errors import ModvisorError
 from ...ipc.spinning import Spinner
 from ..calls import Traces
+from ..cell import cell_of
 from ..config import AUTO, ModConfig, NetworkConfig, Redaction, with_mod_file
 from ..journal import StateDir
 from ..limits import Enforcement
@@ -163,10 +165,19 @@ class Recipe:
         traces = Traces(self._state.marks / f"{config.mod_id}.{number}", durable=config.durable)
         if traces.has_mark:
             params["mark"], params["network_pid"] = str(traces.mark_file), os.getpid()
-        spare = self.spares.take(config)
+        cell = self._cell_of(config, found.home, storage, traces, params["sys_path"])
+        spare = self.spares.take(config, cell)
         limits_in_force = self._enforcement.prepare(config, number, storage, None if spare is None else spare.cgroup)
         params["limits"] = limits_in_force.worker_limits()
-        return StartOrder(config, number, params, limits_in_force, found.home, python, self._spinner, traces, spare)
+        return StartOrder(
+            config, number, params, limits_in_force, found.home, python, self._spinner, traces, spare, cell
+        )
+
+    def _cell_of(self, config: ModConfig, home: Home, storage: Path, traces: Traces, path: list[str]) -> Cell:
+        """Return what the worker is confined to. It imports from ``path``, and from the mod's own folder."""
+        code = [Path(each) for each in path if each]
+        code += [folder for folder in (home.folder, config.python and config.python.parent.parent) if folder]
+        return cell_of(config, self.network, state=self._state.root, storage=storage, mark=traces.mark_file, code=code)
 
     def _load_params(self, config: ModConfig, home: Home, storage: Path) -> dict[str, Any]:
         """The `load` parameters, see ``docs/protocol.md``, without snapshot and limits.

@@ -141,6 +141,10 @@ class ExecLauncher:
             ours.pop_all()
         return process
 
+    @property
+    def roots(self) -> frozenset[int]:
+        return frozenset(each.pid for each in self._running)
+
     async def close(self) -> None:
         """Kill the workers that still run, and wait until they are gone."""
         running = list(self._running)

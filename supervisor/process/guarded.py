@@ -18,6 +18,7 @@ import sys
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from ...ipc import launching
 from ...ipc.errors import Code, ModvisorError, RemoteProtocolError
 from ...ipc.launching import (
     MAX_SIZE,
@@ -75,6 +76,7 @@ class GuardedProcess(WorkerProcess):
         super().__init__(started.pid, sock, output, dump, launch)
         self.warden = started.warden
         self.in_cgroup = started.in_cgroup
+        self.cell = dict(started.cell)
         self._guardian = guardian
         self._start_time = started.start_time
         self._control = warden
@@ -212,6 +214,11 @@ class GuardianLauncher:
                 return process
         raise OSError(errno.EPIPE, "the guardian, which starts the workers, dies each time (see the log)")
 
+    @property
+    def roots(self) -> frozenset[int]:
+        guardian = () if self._guardian is None else (self._guardian.pid,)
+        return frozenset((*guardian, *(pid for each in self._running for pid in (each.pid, each.warden))))
+
     async def close(self) -> None:
         """Kill the workers that still run, wait until they are gone, end the guardian."""
         running = list(self._running)
@@ -238,7 +245,9 @@ class GuardianLauncher:
                 command, environment = command_and_environment(self._python, launch.python)
                 fork = launch.fork and launch.python is None and self._python == sys.executable
                 words = [] if fork else command
-                order = Order.of(words, environment, self._cwd, launch.cgroup or "", is_ahead=launch.is_ahead)
+                order = Order.of(
+                    words, environment, self._cwd, launch.cgroup or "", is_ahead=launch.is_ahead, cell=launch.cell
+                )
                 async with self._sending:  # one at a time: each launch waits until the guardian takes its order
                     guardian = self._current()
                     await guardian.imported()
@@ -248,11 +257,12 @@ class GuardianLauncher:
             finally:
                 ends.close_theirs()
             with guardian.expected():
-                started = await _answer(ends.warden)
+                started, passed = await _answer(ends.warden)
             if started is None:
                 return None
             ours.pop_all()
         process = GuardedProcess(started, ends.warden, ends.sock, ends.output, ends.dump, launch, guardian)
+        process.is_forked, process.relay_socket = fork, passed
         self._running.add(process)
         process.exited.add_done_callback(lambda _exit: self._running.discard(process))
         return process
@@ -283,30 +293,59 @@ class _Ends:
             self.close, self.close_theirs = opened.pop_all().close, far.pop_all().close
 
 
-async def _answer(warden: socket.socket) -> Started | None:
-    """Wait for the answer to an order. Return None if the guardian or the warden died over it.
+async def _answer(warden: socket.socket) -> tuple[Started | None, socket.socket | None]:
+    """Wait for the answer to an order, and the socket that may come with it.
+
+    Return None if the guardian or the warden died over it.
 
     If this is cancelled, the worker is ended first, so that a cancelled launch leaves none.
 
     Raises:
         OSError: the worker could not be started.
+        ModvisorError: the host cannot enforce its cell.
     """
     warden.setblocking(False)
     try:
-        data = await asyncio.get_running_loop().sock_recv(warden, MAX_SIZE)
+        data, passed = await _received(warden)
     except ConnectionResetError:
-        return None
+        return None, None
     except asyncio.CancelledError:
         await shielded(_call_off(warden))
         raise
     if not data:
-        return None
+        return None, None
     match decode(data):
         case Started() as started:
-            return started
+            return started, passed
+        case NotStarted(errno=launching.NOT_CONFINED, message=message):
+            raise ModvisorError(message, code=Code.NOT_CONFINED)
         case NotStarted(number, message):
             raise OSError(number, message)
     raise OSError(errno.EPROTO, "the warden gave an answer that does not fit the order")
+
+
+async def _received(warden: socket.socket) -> tuple[bytes, socket.socket | None]:
+    """Receive one message, and the descriptor that comes with it, as a socket."""
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            data, fds, _, _ = socket.recv_fds(warden, MAX_SIZE, 1)
+            break
+        except BlockingIOError:
+            await _readable(loop, warden)
+    if not fds:
+        return data, None
+    os.set_inheritable(fds[0], False)
+    return data, socket.socket(fileno=fds[0])
+
+
+async def _readable(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+    readable = loop.create_future()
+    loop.add_reader(sock, lambda: readable.done() or readable.set_result(None))
+    try:
+        await readable
+    finally:
+        loop.remove_reader(sock)
 
 
 async def _call_off(warden: socket.socket) -> None:

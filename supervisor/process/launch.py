@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...ipc.cell import Cell
 from .interpreters import Interpreter
 from .output import BYTE_RATE
 from .programs import Program
@@ -29,6 +30,7 @@ class Launch:
         cgroup: the folder of the cgroup to start the worker in, where the launcher can do that. The
             worker's `WorkerProcess.in_cgroup` says whether it did.
         is_ahead: nobody waits for the worker yet.
+        cell: what the worker is confined to; None: nothing.
     """
 
     on_output: Callable[[bytes], None]
@@ -38,3 +40,4 @@ class Launch:
     fork: bool = True
     cgroup: Path | None = None
     is_ahead: bool = False
+    cell: Cell | None = None

@@ -33,6 +33,11 @@ class Launcher(Protocol):
         """
         ...
 
+    @property
+    def roots(self) -> frozenset[int]:
+        """The pids of the processes below which all processes of workers are, as far as nobody lost them."""
+        ...
+
     async def close(self) -> None:
         """End every worker at once, with everything it started. May be called again."""
         ...

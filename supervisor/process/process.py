@@ -107,6 +107,10 @@ class WorkerProcess(ABC):
     Attributes:
         sock: our end of the pipe; the code that takes it closes it.
         in_cgroup: whether it was started in the cgroup of its `Launch`.
+        is_forked: whether it is confined to its cell by its `load`; else it was before it began.
+        cell: the means of each part of its cell that is in force, see `ipc.cell`.
+        relay_socket: where the mod knocks that reaches hosts through the relay; the code that takes
+            it closes it. None: it has no such place.
         exited: resolves once, after its whole tree was killed and it was reaped. Without a guardian
             only its process group is killed.
     """
@@ -123,6 +127,9 @@ class WorkerProcess(ABC):
         self.pid = pid
         self.sock = sock
         self.in_cgroup = False
+        self.is_forked = False
+        self.cell: dict[str, str] = {}
+        self.relay_socket: socket.socket | None = None
         self.exited: asyncio.Future[Exit] = self._loop.create_future()
         self._output = WorkerOutput(output, launch.on_output, launch.log_rate)
         self._on_output, self._on_end = launch.on_output, launch.on_end

@@ -131,7 +131,7 @@ def test_an_event_in_flight_is_finished_before_the_end(
 ) -> None:
     write_mod("slow", SLOW)
     running = start(network=NETWORK + "  - path: ./slow\n")
-    morning = running.folder / "morning"
+    morning = running.folder / "mods" / "morning"  # a mod does not see new files beside the network file
     with subprocess.Popen(
         [*COMMAND, "send", "slow.nap.take", '{"until": "MORNING"}'.replace("MORNING", str(morning))],
         stdout=subprocess.PIPE,

@@ -16,7 +16,7 @@ _VALUES: tuple[Any, ...] = (
     # Tried in this order; the first that a reader takes and that differs is used.
     True, False, 7, 2_000_000, 0.5, 0.25, "7s", "off", _HASH, "1.2", "least_loaded", [], ["."], ["wiki"], ["agent:alice"],
     ["mods"], ["10.0.0.1"], ["example.com"], ["https://example.com"], {"A": "b"}, {"cert": "c", "key": "k"}, "strict",
-    sys.executable, "mod", ["sh"],
+    sys.executable, "mod", ["sh"], [7, 7],
 )  # fmt: skip
 
 

@@ -436,7 +436,7 @@ def test_one_mod_is_checked_like_an_entry():
     assert str(caught.value).splitlines() == [
         "ID: unknown key; known here: aliases, audience, checkpoint_every, command, config, delivery, durable, enabled, env, "
         "id, launch, limits, max_attempts, name, optional, overlap, partition_by, path, paths, permissions, probation, "
-        "python, reload, required, requires, restart, speak_for, suspects, version, watch, workers",
+        "python, reload, required, requires, restart, sandbox, sandbox_fallback, speak_for, suspects, version, watch, workers",
         "restart.policy: expected one of permanent, transient, temporary, got 'always'",
     ]
 
@@ -688,6 +688,35 @@ def test_mistakes_in_a_mod(mistakes, text, expected):
             "digits; print one with: modvisor hash-password",
         ),
         (
+            "agent_groups: {g: {password_hash: '$argon2id$v=19$m=9000000,t=2,p=1$YWFhYWFhYWE$YWFhYWFhYWFhYWFhYWFhYQ'}}",
+            "agent_groups.g.password_hash: a check of this argon2id takes too much (at most m=1048576, t=100, p=16); "
+            "print one with: modvisor hash-password",
+        ),
+        (
+            "agent_groups: {g: {send: 'chat.*'}}",
+            "agent_groups.g.send: expected a list such as ['chat.*'], got 'chat.*'",
+        ),
+        (
+            "agent_groups: {g: {receive: [Chat]}}",
+            "agent_groups.g.receive[0]: 'Chat': expected an event name ('wiki.page.create'), a prefix ('wiki.*') or '*'",
+        ),
+        (
+            "agent_groups: {g: {quota: {events_per_second: 0}}}",
+            "agent_groups.g.quota.events_per_second: expected a number from 0.001 to 1e+09, got 0",
+        ),
+        (
+            "agents: {guests: {quota: {inbox: 5}}}",
+            "agents.guests.quota.inbox: unknown key; did you mean 'inbox_size'?",
+        ),
+        (
+            "agents: {registration: password}",
+            "agents.registration: expected one of open, group_password, invite, closed, got 'password'",
+        ),
+        (
+            "agents: {reserved: [a b]}",
+            "agents.reserved[0]: expected the id of an agent such as 'admin', or a pattern such as 'bot-*', got 'a b'",
+        ),
+        (
             "allowed_mods:",
             "allowed_mods: expected a list; write [] to allow no mod, or remove the key to allow every mod",
         ),
@@ -720,7 +749,8 @@ def test_mistakes_at_the_top(mistakes, monkeypatch, text, expected):
         ("mods: []", "1: network: the key is missing; write at least 'network: {name: demo}'"),
         ("network:", "1: network.name: the key is missing; give the network a name"),
         ("network: demo", "1: network: expected a mapping with cgroups, event_loop, event_timeout, host, id, insecure, "
-         "mod_paths, name, polling, port, preload, preload_timeout, scheduling, spares, storage, tls, watch, got 'demo'"),
+         "mod_paths, name, polling, port, preload, preload_timeout, sandbox, sandbox_fallback, "
+         "sandbox_uids, scheduling, spares, storage, tls, watch, got 'demo'"),
         ("network: {name: x, polling: on}", "1: network.polling: expected auto or off, got true"),
         ("network: {name: x, polling: always}", "1: network.polling: expected auto or off, got 'always'"),
         ("network: {name: x, preload: numpy}", "1: network.preload: expected a list such as [numpy], got 'numpy'"),
@@ -890,6 +920,32 @@ def test_any_data_loads_or_is_reported(data):
 
 
 # -- the example and the manual
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "agents: {registration: group_password}",
+            [
+                "agents.registration: no group in agent_groups has a password_hash, so agents register only with an invite"
+            ],
+        ),
+        ("agents: {registration: invite}", []),
+        (
+            "agents: {requires_password: true}",
+            [
+                "agents.requires_password: this is the older name of a key; write 'registration: group_password' instead",
+                "agents.requires_password: no group in agent_groups has a password_hash, so agents register only with an "
+                "invite",
+            ],
+        ),
+    ],
+)
+def test_what_is_said_of_registration_beside_the_file(load, text, expected):
+    config = load(named(text))
+    assert [f"{each.key}: {each.message}" for each in config.warnings] == expected
+    assert config.agents.registration == ("invite" if "invite" in text else "group_password")
 
 
 def test_the_bundled_example():

@@ -463,7 +463,8 @@ async def test_an_unknown_route_lists_the_known_ones(served: Served, method: str
     body = response.json()
     assert (body["success"], body["error"]) == (False, "not_found")
     assert body["data"]["routes"] == [
-        "GET /api/health", "POST /api/register", "POST /api/send_event", "GET /api/poll", "POST /api/unregister",
+        "GET /api/health", "POST /api/register", "POST /api/send_event", "GET /api/poll", "GET /api/events",
+        "POST /api/unregister", "GET /ws",
     ]  # fmt: skip
 
 

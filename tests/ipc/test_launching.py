@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from modvisor.ipc.cell import DEFAULT, HIDDEN, Cell
 from modvisor.ipc.errors import RemoteProtocolError
 from modvisor.ipc.launching import (
     Ended,
@@ -26,7 +27,9 @@ from modvisor.ipc.messages import pack
 MESSAGES = [
     Order([b"/usr/bin/python3", b"-m"], {b"PATH": b"/bin"}, b"/srv", b"/sys/fs/cgroup/x"),
     Order([], {}, b"/"),
+    Order([b"/srv/worker"], {}, b"/", cell=Cell(DEFAULT, True, True, HIDDEN, (b"/state",), b"/state/mods/wiki")),
     Started(7, 6, 4711, True),
+    Started(7, 6, 4711, cell={"processes": "PID namespace", "network": "not: refused"}),
     NotStarted(13, "Permission denied"),
     Importing("numpy"),
     Imported({"numpy": "ModuleNotFoundError: No module named 'numpy'"}, {"grpc": "2 of native code"}),

@@ -20,6 +20,7 @@ class Worker:
     def __init__(self, sock: socket.socket) -> None:
         self.stream = sock.makefile("rwb")
         self.asked = 0
+        self.process = os.urandom(8).hex()
         self.answers: dict[int, Any] = {}
         self.agents: dict[str, Any] = {}
         self.channels: dict[str, list[str]] = {}
@@ -117,7 +118,7 @@ class Worker:
     def event(self, params: Any) -> Any:
         event = params["event"]
         name, payload = event["event_name"], event.get("payload", {})
-        data: Any = {"pid": os.getpid(), "event": event}
+        data: Any = {"pid": self.process, "event": event}
         if name == "foreign.show":
             data |= {"agents": self.agents, "channels": self.channels, "changes": self.changes}
             data |= {"early": self.early, "network_id": self.network_id}

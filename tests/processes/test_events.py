@@ -131,9 +131,11 @@ async def test_bad_answers_are_failures_that_name_mod_and_cause(network: AgentNe
 
         @mod_event_handler("test.ok")
         def ok(self, event):
-            return EventResponse(True, data=os.getpid())
+            return EventResponse(True, data=self.process)
+
+        process = os.urandom(8).hex()
     """)  # fmt: skip
-    pid = (await send(network, "test.ok")).data
+    process = (await send(network, "test.ok")).data
     answers = {
         name: await send(network, f"test.{name}") for name in ("unserializable", "huge", "number", "exit", "refuse")
     }
@@ -144,7 +146,7 @@ async def test_bad_answers_are_failures_that_name_mod_and_cause(network: AgentNe
     assert "the cap is 67108864" in str(answers["huge"].message)
     assert "handler number returned int" in str(answers["number"].message)
     assert answers["refuse"].data["field"] == "colour"
-    assert (await send(network, "test.ok")).data == pid, "the mod lives and the pipe is in step"
+    assert (await send(network, "test.ok")).data == process, "the mod lives and the pipe is in step"
     traffic = network.get_network_stats()["mods"]["odd"]["traffic"]
     assert (traffic["failed"], traffic["answered"]) == (4, 3)
 
@@ -287,7 +289,9 @@ async def test_past_its_deadline_an_event_fails_the_handler_is_cancelled_and_the
         async def state(self, event):
             while self.cancelled < event.payload.get("least", 0):  # an event may overtake a cancellation
                 await asyncio.sleep(0)
-            return EventResponse(True, data=[self.cancelled, os.getpid()])
+            return EventResponse(True, data=[self.cancelled, self.process])
+
+        process = os.urandom(8).hex()
     """)  # fmt: skip
     before = (await send(network, "test.state")).data
     late = await network.process_event(Event("test.hang", "agent:alice", timeout=0.05))

@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -54,6 +55,7 @@ async def test_a_forked_worker_looks_like_one_that_was_not(
         loaded = await network.load_mod(path, mod_id=launch, launch=launch)
         assert loaded.success, loaded
         seen[launch] = (await network.process_event(Event("looks.at", destination_id=f"mod:{launch}"))).data
+        assert Path(seen[launch].pop("cwd")) == network.state_dir.storage_of(launch)
         process = psutil.Process(loaded.data["pid"])
         assert "modvisor.worker" in process.cmdline()
         assert (await network.unload_mod(launch)).success

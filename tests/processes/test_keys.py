@@ -42,7 +42,7 @@ KEYED = """
 
     @mod_event_handler("key.told")
     async def what_was_told(self, event):
-        return EventResponse(True, data={"told": self.told, "pid": os.getpid()})
+        return EventResponse(True, data={"told": self.told})
 """
 RESTART = {"first_delay": 0, "max_delay": 0, "max_restarts": 100}
 Tasks = list[asyncio.Task[EventResponse]]

@@ -81,7 +81,7 @@ from modvisor.supervisor import AgentNetwork, Event
 base, attempts, events = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
 
 async def main():
-    mod = {"path": "./work", "durable": True, "max_attempts": attempts}
+    mod = {"path": "./work", "durable": True, "max_attempts": attempts, "sandbox": "off"}  # in a cell it could not
     network = AgentNetwork.from_config({"network": {"name": "n", "storage": "state"}, "mods": [mod]}, base_dir=base)
     await network.initialize()
     sent = [network.process_event(Event(name, "agent:a", payload=payload, event_id=event_id))

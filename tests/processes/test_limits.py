@@ -14,6 +14,7 @@ import pytest
 
 from modvisor.supervisor import AgentNetwork, Event
 from tests.conftest import until
+from tests.pids import heard
 from tests.processes.test_events import load
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
@@ -53,12 +54,12 @@ async def load_both(network: AgentNetwork, write_mod: WriteMod, body: str, limit
     sane = """
         @mod_event_handler("mad.sane")
         async def sane(self, event):
-            return EventResponse(True, data=os.getpid())
+            return EventResponse(True, data=f"{os.getpid()} {os.stat('/proc/self/ns/pid').st_ino}")
 """
     # What it dies of is not tried again: one bomb per test is enough.
     more = {"delivery": "at_most_once", **more}
     await load(network, write_mod, "mad", f"{body}\n{sane}", limits=limits, **more)
-    return (await network.process_event(Event("mad.sane"))).data
+    return heard((await network.process_event(Event("mad.sane"))).data)
 
 
 async def crash_of(network: AgentNetwork) -> dict[str, Any]:
@@ -67,7 +68,7 @@ async def crash_of(network: AgentNetwork) -> dict[str, Any]:
 
 
 async def is_same(network: AgentNetwork, pid: int) -> bool:
-    return (await network.process_event(Event("mad.sane"))).data == pid
+    return heard((await network.process_event(Event("mad.sane"))).data) == pid
 
 
 def go(timeout: float = 30.0, **payload: Any) -> Event:
@@ -193,7 +194,7 @@ async def test_a_fork_bomb(network: AgentNetwork, write_mod: WriteMod) -> None:
             await asyncio.Event().wait()
     """, {"processes": 50})  # fmt: skip
     bomb = await network.process_event(Event("mad.sane"))
-    assert bomb.data == pid
+    assert heard(bomb.data) == pid
     async with answering(network):
         began = time.monotonic()
         assert (await network.process_event(go())).error == "mod_crashed"

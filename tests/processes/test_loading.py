@@ -17,6 +17,7 @@ from modvisor.supervisor import AgentNetwork, Event
 from modvisor.supervisor.journal.state_dir import StateDirBusy
 from modvisor.supervisor.network import StartError
 from tests.conftest import ECHO, child_pids, open_files, until, worker_pids
+from tests.pids import beside
 
 pytestmark = pytest.mark.anyio
 
@@ -324,7 +325,8 @@ async def test_until_the_network_has_ended_a_mod_can_come_back(
     network = make_network()
     async with network:
         kept = network.state_dir.snapshots / "late.msgpack"
-        assert (await network.load_mod(path, config={"kept": str(kept)})).success
+        seeing = {"files": "all"}
+        assert (await network.load_mod(path, config={"kept": str(kept)}, sandbox=seeing)).success
         assert kept.exists()
         seen = network.state_dir.storage_of("late") / "seen"
     assert seen.read_text() == "True"
@@ -397,7 +399,8 @@ async def test_children_of_a_mod_go_with_it(network: AgentNetwork, write_mod: Wr
                 return EventResponse(True, data=child.pid)
     """
     await network.load_mod(write_mod("parent", parent))
-    child = (await network.process_event(Event("test.spawn"))).data
+    worker = network.get_loaded_mods()["parent"]["pid"]
+    child = beside((await network.process_event(Event("test.spawn"))).data, worker)
     assert psutil.pid_exists(child)
     await network.unload_mod("parent")
     await until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)

@@ -21,6 +21,7 @@ from modvisor.supervisor.process.launch import Launch
 from modvisor.supervisor.process.output import LAST_OUTPUT, LINE_RATE, READ_SIZE
 from modvisor.supervisor.process.process import DumpFile, Exit, WorkerProcess
 from tests.conftest import open_files, until
+from tests.pids import beside
 from tests.processes.test_events import load
 
 pytestmark = pytest.mark.anyio
@@ -199,7 +200,8 @@ async def test_a_mod_leaves_a_flooder_behind_and_crashes(network: AgentNetwork, 
         async def go(self, event):
             os._exit(3)
     """, delivery="at_most_once")  # fmt: skip
-    flooder = psutil.Process((await network.process_event(Event("leaver.flood"))).data)
+    worker = network.get_loaded_mods()["leaver"]["pid"]
+    flooder = psutil.Process(beside((await network.process_event(Event("leaver.flood"))).data, worker))
     try:
         assert (await network.process_event(Event("leaver.go"))).error == "mod_crashed"
         assert (await network.process_event(Event("test.ping", payload={"i": 1}))).data["pong"] == 1

@@ -16,6 +16,7 @@ import pytest
 
 from modvisor.supervisor import AgentNetwork, Event
 from tests.conftest import ECHO, until, worker_pids
+from tests.pids import heard
 from tests.processes.test_events import load, send
 
 pytestmark = pytest.mark.anyio
@@ -421,7 +422,7 @@ async def test_a_process_left_behind_does_not_go_on_speaking_for_its_mod(
             if os.fork() == 0:
                 os.setsid()
                 import pathlib, time
-                pathlib.Path(event.payload["mark"]).write_text(str(os.getpid()))
+                pathlib.Path(event.payload["mark"]).write_text(f"{os.getpid()} {os.stat('/proc/self/ns/pid').st_ino}")
                 time.sleep(30)
                 os._exit(0)
             await asyncio.Event().wait()
@@ -430,7 +431,7 @@ async def test_a_process_left_behind_does_not_go_on_speaking_for_its_mod(
     event = Event("forker.go", "agent:alice", payload={"mark": str(mark)}, timeout=25)
     flying = asyncio.create_task(network.process_event(event))
     await until(lambda: mark.exists() and mark.read_text() != "")
-    left = psutil.Process(int(mark.read_text()))
+    left = psutil.Process(heard(mark.read_text()))
     try:
         async with asyncio.timeout(5):
             assert (await network.unload_mod("forker", timeout=0.5)).success

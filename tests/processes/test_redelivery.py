@@ -21,12 +21,14 @@ WriteMod = Callable[..., str]
 
 # Holds events until it is told to go on; dies of those that are poison. Every call is noted in a file, before anything happens.
 WORK = """
+    process = int.from_bytes(os.urandom(6), "big")
+
     def initialize(self):
         self.gate = asyncio.Event()
 
     def note(self, event):
         with open(self.context.storage_path / "calls", "a") as file:
-            file.write(f"{event.payload['n']} {event.attempt} {os.getpid()}\\n")
+            file.write(f"{event.payload['n']} {event.attempt} {self.process}\\n")
 
     @mod_event_handler("work.do")
     async def do(self, event):
@@ -50,7 +52,7 @@ def traffic(network: AgentNetwork, mod: str = "work") -> dict[str, Any]:
 
 
 def calls(network: AgentNetwork, mod: str = "work") -> list[list[int]]:
-    """[n, attempt, pid] of every call of the handler, in order."""
+    """[n, attempt, process] of every call of the handler, in order."""
     text = (network.state_dir.storage_of(mod) / "calls").read_text()
     return [[int(number) for number in line.split()] for line in text.splitlines()]
 

@@ -27,6 +27,7 @@ PARTED = """
 
     class Parted(BaseMod):
         version = "1.0"
+        process = os.urandom(8).hex()  # each imports anew
 
         def initialize(self):
             self.counts = {}
@@ -43,7 +44,7 @@ PARTED = """
             self.counts[key] = self.counts.get(key, 0) + 1
             return EventResponse(True, data={
                 "count": self.counts[key], "version": self.version, "replica": self.context.replica,
-                "storage": str(self.context.storage_path), "pid": os.getpid()})
+                "storage": str(self.context.storage_path), "process": self.process})
 
         @mod_event_handler("count.ask_another")
         async def ask_another(self, event):
@@ -87,7 +88,7 @@ async def test_each_source_has_its_worker_and_each_worker_its_own(network: Agent
             answer = await up(network, f"agent:a{n}")
             assert answer["count"] == turn
             assert answer["replica"] == partition_of(f"agent:a{n}", 4)
-            seen[answer["replica"]].add((answer["pid"], answer["storage"]))
+            seen[answer["replica"]].add((answer["process"], answer["storage"]))
     assert sorted(seen) == [0, 1, 2, 3]
     folder = network.state_dir.storage_of("parted")
     for replica, own in seen.items():
@@ -336,7 +337,7 @@ async def test_what_was_accepted_for_other_workers_is_handled_by_those_there_are
 ) -> None:
     waits = PARTED.replace("            key = event", "            await self.gate()\n            key = event") + """
         async def gate(self):
-            while not (self.context.storage_path.parent / "open").exists():
+            while not (self.context.storage_path / "open").exists():
                 await asyncio.sleep(0.01)
 """  # fmt: skip
     path = write_mod("parted", waits)
@@ -347,7 +348,8 @@ async def test_what_was_accepted_for_other_workers_is_handled_by_those_there_are
         accepted = await network.process_event(Event("count.up", f"agent:a{n}", timeout=0.1))
         assert accepted.error == "pending", accepted
     await network.shutdown()
-    (network.state_dir.storage_of("parted") / "open").touch()
+    for index in range(2):
+        (network.state_dir.storage_of(f"parted#{index}") / "open").touch()
     network = make_network(mods=[{**entry, "workers": 2}])
     await network.initialize()
     await until(lambda: network.get_network_stats()["journal"]["durable_events"] == 0)

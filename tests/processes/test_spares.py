@@ -16,7 +16,9 @@ from typing import Any
 import psutil
 import pytest
 
+from modvisor.ipc.cell import Cell
 from modvisor.supervisor import AgentNetwork, Event
+from modvisor.supervisor.cell import spare_cell
 from modvisor.supervisor.config import ModConfig, mod_config
 from modvisor.supervisor.config.network_file import parse_config
 from modvisor.supervisor.config.yaml_source import ConfigError
@@ -107,6 +109,7 @@ async def test_to_its_mod_a_spare_is_like_any_other_worker(network: AgentNetwork
         loaded = await network.load_mod(path, mod_id=launch, launch=launch)
         assert loaded.success, loaded
         seen[launch] = await ask(network, "looks.at", launch)
+        assert Path(seen[launch].pop("cwd")) == network.state_dir.storage_of(launch)
         assert "modvisor.worker" in psutil.Process(loaded.data["pid"]).cmdline()
     assert spares(network)["taken"] == 1, "the forked one was a spare"
     assert seen["fork"] == seen["exec"]
@@ -138,7 +141,7 @@ async def test_a_mod_with_a_process_of_its_own_leaves_the_spare_alone(
 ) -> None:
     path, kept_by = write_mod("echo"), network._running().mods.spares  # type: ignore[attr-defined]
     for how in ({"launch": "exec"}, {"python": sys.executable}, {"command": ["sh"]}):
-        assert kept_by.take(mod_config(path, base_dir=tmp_path, **how)) is None
+        assert kept_by.take(mod_config(path, base_dir=tmp_path, **how), spare_cell(network.config)) is None
     assert spares(network) == {"wanted": 1, "waiting": 1, "taken": 0, "lost": 0}
 
 
@@ -264,7 +267,7 @@ async def test_there_is_no_spare_unless_the_config_wants_one(make_network: MakeN
 @asynccontextmanager
 async def kept(launcher: Launcher, wanted: int = 1) -> AsyncIterator[Spares]:
     """Spares that are kept until the end of the block, and then ended."""
-    spares = Spares(launcher, Enforcement("n", False, lambda _pids, _groups: {}), wanted)
+    spares = Spares(launcher, Enforcement("n", False, lambda _pids, _groups: {}), wanted, Cell())
     running = asyncio.create_task(spares.run())
     try:
         yield spares
@@ -286,7 +289,7 @@ async def test_none_is_started_while_workers_are_asked_for(
     loop = asyncio.get_running_loop()
     async with kept(make_launcher(tmp_path)) as spares:
         asked = loop.time()
-        assert spares.take(mod) is None
+        assert spares.take(mod, Cell()) is None
         await until(lambda: spares.counts.waiting == 1)
         assert loop.time() >= asked + 0.1
 
@@ -295,7 +298,7 @@ async def test_what_a_spare_has_printed_is_in_the_log_of_its_mod(tmp_path: Path,
     launcher = make_launcher(tmp_path)
     async with kept(launcher) as spares:
         await until(lambda: spares.counts.waiting == 1)
-        spare = spares.take(mod)
+        spare = spares.take(mod, Cell())
         assert spare is not None
         spare.said += b"before\n"
         said: list[bytes] = []

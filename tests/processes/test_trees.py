@@ -18,6 +18,7 @@ import pytest
 from modvisor.supervisor import AgentNetwork, Event
 from tests import warm
 from tests.conftest import ECHO, until
+from tests.pids import outside
 from tests.processes.conftest import Marked
 
 pytestmark = [
@@ -42,7 +43,10 @@ LEAVE = """
     MARKS = Path({marks!r})
 
     def mark():
-        (MARKS / str(os.getpid())).touch()
+        own = MARKS / str(os.getpid())
+        new = own.with_suffix(".new")
+        new.write_text(f"{{os.getpid()}} {{os.stat('/proc/self/ns/pid').st_ino}}")
+        new.rename(own)
 
     def in_session():
         if os.fork() == 0:
@@ -146,7 +150,15 @@ def leaver(tmp_path: Path, doing: str = "nothing") -> tuple[str, Callable[[], li
     marks = tmp_path / "marks"
     marks.mkdir(exist_ok=True)
     source = textwrap.dedent(LEAVE).format(marks=str(marks), doing=doing)
-    return source, lambda: [int(file.name) for file in marks.iterdir()]
+    known: dict[tuple[int, int], int] = {}
+
+    def pids() -> list[int]:
+        said = [file.read_text().split() for file in marks.iterdir() if not file.suffix]
+        if fresh := {(int(inner), int(of)) for inner, of in said} - known.keys():
+            known.update(outside(fresh))
+        return list(known.values())
+
+    return source, pids
 
 
 def is_gone(pid: int) -> bool:

@@ -14,6 +14,7 @@ import pytest
 
 from modvisor.supervisor import AgentNetwork, Event
 from tests.conftest import until
+from tests.pids import heard, namespace
 from tests.processes.test_events import load
 from tests.processes.test_redelivery import FAST, traffic
 
@@ -35,7 +36,7 @@ WORK = """
                 pass
         if how == "wait":
             await asyncio.sleep(0.3)
-        return EventResponse(True, data=[os.getpid(), event.attempt])
+        return EventResponse(True, data=[f"{os.getpid()} {os.stat('/proc/self/ns/pid').st_ino}", event.attempt])
 """
 
 
@@ -60,11 +61,11 @@ async def test_a_mod_serves_while_its_culprit_is_tried(
     culprit = send(network, how="exit", gate=str(tmp_path / "gate"))
     tried = await trial_pid(network)
     answers = [await send(network) for _ in range(20)]
-    assert {answer.data[0] for answer in answers} == {stats(network)["pid"]}
+    assert {heard(answer.data[0]) for answer in answers} == {stats(network)["pid"]}
     assert stats(network)["trial_pid"] == tried, "the trial goes on"
     (tmp_path / "gate").touch()
     assert (await culprit).error == "dead_lettered"
-    assert stats(network)["pid"] == answers[0].data[0], "the mod serves on"
+    assert stats(network)["pid"] == heard(answers[0].data[0]), "the mod serves on"
     assert (stats(network)["restarts"], stats(network)["crashes"]) == (1, 2)
     assert [(crash["pid"] == tried, crash["trial"]) for crash in network.get_crashes("work")] == [
         (False, False),
@@ -74,12 +75,15 @@ async def test_a_mod_serves_while_its_culprit_is_tried(
 
 
 async def test_a_suspect_that_does_not_kill_is_answered_by_its_own_process(
-    network: AgentNetwork, write_mod: WriteMod
+    network: AgentNetwork, write_mod: WriteMod, tmp_path: Path
 ) -> None:
     await load(network, write_mod, "work", WORK, restart=FAST)
-    pid, attempt = (await send(network, how="exit once")).data
-    assert (pid == stats(network)["pid"], attempt) == (False, 2)
-    await until(lambda: not psutil.pid_exists(pid))
+    answering = send(network, how="exit once", gate=str(tmp_path / "gate"))
+    tried = await trial_pid(network)
+    (tmp_path / "gate").touch()
+    said, attempt = (await answering).data
+    assert (namespace(stats(network)["pid"]) == int(said.split()[1]), attempt) == (False, 2)
+    await until(lambda: not psutil.pid_exists(tried))
     assert (stats(network)["restarts"], len(network.get_crashes("work"))) == (1, 1)
 
 
@@ -105,9 +109,10 @@ async def test_unnamed_suspects_are_tried_beside(network: AgentNetwork, write_mo
     await until(lambda: traffic(network)["in_flight"] == 6)
     os.kill(stats(network)["pid"], signal.SIGKILL)
     tried = await trial_pid(network)
-    assert (await send(network)).data[0] == stats(network)["pid"]
+    assert heard((await send(network)).data[0]) == stats(network)["pid"]
+    trial = namespace(tried)
     (tmp_path / "gate").touch()
-    assert [(await each).data for each in suspects] == [[tried, 2]] * 6
+    assert [(int((await each).data[0].split()[1]), (await each).data[1]) for each in suspects] == [(trial, 2)] * 6
 
 
 @pytest.mark.parametrize("command", ["reload", "unload", pytest.param("shutdown", marks=pytest.mark.slow)])

@@ -122,51 +122,6 @@ print(json.dumps([grown - 100_000_000 - 20 * limits.stack_size(), refused]))
     assert child({"memory": 100_000_000, "stacks": 20}, after) == [0, True]
 
 
-@on_linux
-@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
-def test_processes_of_a_user_who_has_others_are_counted_apart() -> None:
-    """Each of two workers may have ten tasks, and outside the user stays the same."""
-    after = """
-made, failed = [], None
-for _ in range(30):
-    try: pid = os.fork()
-    except OSError as error:
-        failed = error.errno
-        break
-    if pid == 0:
-        import signal; signal.pause()
-    made.append(pid)
-answer = [told, len(made), failed, os.getuid(), os.getgid()]
-for pid in made:
-    os.kill(pid, 9)
-    os.waitpid(pid, 0)
-print(json.dumps(answer))
-"""
-    told, made, failed, uid, gid = child({"tasks": 10}, after, BECOME_NOBODY)
-    if not told:
-        pytest.skip("user namespaces are not allowed here")
-    assert told == {"tasks": "RLIMIT_NPROC in a user namespace"}
-    assert (made, failed) == (9, errno.EAGAIN)
-    assert (uid, gid) == (NOBODY, NOBODY)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="of root")
-def test_no_rlimit_counts_the_processes_of_root() -> None:
-    assert child({"tasks": 10}, "print(json.dumps(told))") == {}
-
-
-@on_linux
-@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
-def test_a_refused_namespace_breaks_nothing() -> None:
-    before = f"""{BECOME_NOBODY}
-def refused():
-    raise PermissionError
-limits._unshare_user = refused
-"""
-    after = "print(json.dumps([told, resource.getrlimit(resource.RLIMIT_NPROC)[0] == 10, os.getuid()]))"
-    assert child({"tasks": 10}, after, before) == [{}, False, NOBODY]
-
-
 # -- the reserve
 
 

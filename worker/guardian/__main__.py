@@ -43,6 +43,7 @@ from . import tree
 from .clone import adopt_orphans, continue_with_parent, fork_without_hooks
 from .forked import Forked, leave, of_the_guardian, run
 from .rehearsal import OPENAGENTS, rehearse
+from .spaces import Spaces
 from .warden import Deaths, not_started, serve
 
 PATIENCE = 1.0
@@ -66,9 +67,10 @@ A mod's own code is never among them: each worker imports it afresh."""
 class Guardian:
     """Forks wardens, reaps them, kills what dead wardens left."""
 
-    def __init__(self, control: socket.socket, supervisor: int, fork: Callable[[], int]) -> None:
+    def __init__(self, control: socket.socket, supervisor: int, fork: Callable[[], int], spaces: Spaces) -> None:
         self._control = control
         self._new_process = fork
+        self._spaces = spaces
         self._supervisor = supervisor
         self._deaths = Deaths()
         self._wardens: set[int] = set()
@@ -110,7 +112,8 @@ class Guardian:
 
     def _fork(self, order: Order, fds: list[int]) -> None:
         try:
-            warden = self._new_process()
+            space = self._spaces.of(order.cell)
+            warden = self._spaces.fork(space) if space.flags else self._new_process()
         except OSError as error:
             with socket.socket(fileno=os.dup(fds[0])) as warden:
                 warden.send(encode(not_started(error)))
@@ -122,7 +125,7 @@ class Guardian:
         try:
             self._control.close()
             self._deaths.close()
-            serve(order, fds, self._supervisor)
+            serve(order, fds, self._supervisor, space)
             status = 0
         except Forked:
             fds.clear()  # the warden has closed them
@@ -201,7 +204,8 @@ def main(control: socket.socket, supervisor: int, modules: list[str]) -> None:
     gc.freeze()  # the collector would touch, and so copy, every page that a warden shares with us
     gc.disable()
     # A module may have threads or locks that its own hooks take care of.
-    guardian = Guardian(control, watched, os.fork if modules else fork_without_hooks)
+    hooks = bool(modules)
+    guardian = Guardian(control, watched, os.fork if hooks else fork_without_hooks, Spaces(hooks=hooks))
     guardian.serve()
     guardian.end()
 

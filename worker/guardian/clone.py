@@ -1,4 +1,4 @@
-"""Calls of Linux that Python lacks: fork into a cgroup, and prctl(2).
+"""Calls of Linux that Python lacks: fork into a cgroup or into namespaces, and prctl(2).
 
 Why fork into a cgroup: to move a process into one, the kernel waits until every processor has
 passed a quiescent state. That takes some 10 ms, longer than the rest of a start. A process that
@@ -74,9 +74,7 @@ def fork_without_hooks() -> int:
     tid_address = _tid_address()
     if tid_address is None:
         return os.fork()
-    arguments = _Arguments(
-        flags=_CLONE_CHILD_SETTID | _CLONE_CHILD_CLEARTID, child_tid=tid_address, exit_signal=signal.SIGCHLD
-    )
+    arguments = _arguments(0, tid_address)
     pid = libc.syscall(_CLONE3, ctypes.byref(arguments), ctypes.c_size_t(ctypes.sizeof(arguments)))
     if pid >= 0:
         return pid
@@ -86,16 +84,38 @@ def fork_without_hooks() -> int:
     raise OSError(number, os.strerror(number))
 
 
-def _clone(group: int, tid_address: int, robust: tuple[int, int]) -> int | None:
+def fork_apart(flags: int, *, hooks: bool) -> int:
+    """Fork into new namespaces. Raise OSError if the system refuses: then there is no child.
+
+    Args:
+        flags: of clone(2), such as ``CLONE_NEWPID``.
+        hooks: whether the hooks for forks run, see `fork_without_hooks`.
+    """
+    tid_address = _tid_address()
+    machine = _ROBUST_LIST.get(os.uname().machine)
+    if tid_address is None or machine is None:
+        raise OSError(errno.ENOSYS, "not with this C library")
+    if hooks:
+        pid = _clone(0, tid_address, machine, flags)
+    else:
+        arguments = _arguments(flags, tid_address)
+        pid = libc.syscall(_CLONE3, ctypes.byref(arguments), ctypes.c_size_t(ctypes.sizeof(arguments)))
+    if pid is None or pid < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return pid
+
+
+def _arguments(flags: int, tid_address: int, group: int = 0) -> _Arguments:
+    more = _CLONE_CHILD_SETTID | _CLONE_CHILD_CLEARTID
+    return _Arguments(flags=flags | more, child_tid=tid_address, exit_signal=signal.SIGCHLD, cgroup=group)
+
+
+def _clone(group: int, tid_address: int, robust: tuple[int, int], flags: int = _CLONE_INTO_CGROUP) -> int | None:
     set_list, get_list = robust
     head, size = ctypes.c_void_p(), ctypes.c_size_t()
     libc.syscall(get_list, 0, ctypes.byref(head), ctypes.byref(size))
-    arguments = _Arguments(
-        flags=_CLONE_INTO_CGROUP | _CLONE_CHILD_SETTID | _CLONE_CHILD_CLEARTID,
-        child_tid=tid_address,
-        exit_signal=signal.SIGCHLD,
-        cgroup=group,
-    )
+    arguments = _arguments(flags, tid_address, group)
     reference, length = ctypes.byref(arguments), ctypes.c_size_t(ctypes.sizeof(arguments))
     _python.PyOS_BeforeFork()
     pid = libc.syscall(_CLONE3, reference, length)

@@ -14,6 +14,9 @@ The warden ends the tree when the worker ends, when the supervisor says so, and 
 is gone: the socket ends, or the supervisor's process (a process that it forked may still hold the
 socket open). When the warden itself is killed, the lifeline kills the worker's group
 (`worker.lifeline`; the warden alone holds the write end). The guardian kills the rest.
+
+In a cell (`worker.cell`) the warden is the first process of a PID namespace. Then the kernel does
+all that: it gives the warden every orphan, and ends the tree with it.
 """
 
 from __future__ import annotations
@@ -27,8 +30,24 @@ import sys
 import time
 from contextlib import suppress
 
-from ...ipc.launching import MAX_SIZE, Ended, Kill, Message, NotStarted, Order, Signal, Started, decode, encode
-from . import tree
+from ...ipc.launching import (
+    MAX_SIZE,
+    NOT_CONFINED,
+    Ended,
+    Kill,
+    Message,
+    NotStarted,
+    Order,
+    Signal,
+    Started,
+    decode,
+    encode,
+)
+from .. import confining
+from ..cell.apply import confine
+from ..cell.namespaces import Space
+from ..cell.refusal import NotEnforced
+from . import program, tree
 from .clone import adopt_orphans, continue_with_parent, fork_into, set_name
 from .forked import Forked
 
@@ -38,28 +57,30 @@ killed (it waits for a dead disk, or belongs to another user). The guardian goes
 
 _PASS = 0.01  # seconds between two looks; killed processes usually end within
 
-# Made before the fork: each page that a warden writes to takes up memory of its own.
-_SIGNALS = sorted(map(int, signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
 
-
-def serve(order: Order, fds: list[int], supervisor: int) -> None:
+def serve(order: Order, fds: list[int], supervisor: int, space: Space) -> None:
     """Start the worker of ``order``, and watch over it until no process of its tree is left.
 
     Args:
         fds: the descriptors of the order, see `ipc.launching`. All but the first are closed here.
         supervisor: pidfd of the supervisor, or -1.
+        space: the namespaces that this process was cloned into.
     """
     set_name(b"modvisor-warden")
-    adopt_orphans()
     continue_with_parent()
     control = socket.socket(fileno=fds[0])
     deaths = Deaths()
     lifeline, held = os.pipe()
     try:
+        space.enter()
+        if not space.is_init:  # otherwise the kernel gives it the orphans anyway
+            adopt_orphans()
+        confining.by(lambda cell: confine(cell, space))
         os.chdir(order.cwd)
-        in_cgroup = False
+        in_cgroup, report = False, space.report()
         if order.argv:
-            worker = _spawn(order, fds[1], lifeline, fds[2], fds[3])
+            worker, confined = program.begin(order, fds[1], lifeline, fds[2], fds[3], space)
+            report |= confined
         else:
             worker = fork_into(order.cgroup) if order.cgroup else None
             in_cgroup = worker is not None
@@ -70,44 +91,29 @@ def serve(order: Order, fds: list[int], supervisor: int) -> None:
             control.close()
             deaths.close()
             os.close(held)
+            space.leave_outside()
             if supervisor >= 0:
                 os.close(supervisor)
             raise forked
         os.chdir("/")  # the warden must not keep a file system busy
-    except OSError as error:
+    except (OSError, NotEnforced, program.NotBegun) as error:
         _send(control, not_started(error))
         control.close()
         return
     finally:
         for fd in (lifeline, *fds[1:]):
             os.close(fd)
-    _send(control, Started(worker, os.getpid(), tree.start_time(worker), in_cgroup))
-    _Warden(control, worker, supervisor, deaths).watch()
+    pid, start_time = space.seen_from_outside(worker)
+    space.leave_outside()
+    _send(control, Started(pid, space.pid, start_time, in_cgroup, report))
+    _Warden(control, worker, supervisor, deaths, space).watch()
     control.close()
     os.close(held)
 
 
-def _spawn(order: Order, sock: int, lifeline: int, output: int, dump: int) -> int:
-    """Start the worker in a session of its own, with default signals. Raise OSError."""
-    for fd in (sock, lifeline, dump):
-        os.set_inheritable(fd, True)
-    return os.posix_spawn(
-        order.argv[0],
-        [*order.argv, *(str(fd) for fd in (sock, lifeline, dump))],
-        order.env,
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_DUP2, output, 1),
-            (os.POSIX_SPAWN_DUP2, output, 2),
-        ],
-        setsid=True,
-        setsigmask=(),
-        setsigdef=_SIGNALS,
-    )
-
-
 class _Warden:
-    def __init__(self, control: socket.socket, worker: int, supervisor: int, deaths: Deaths) -> None:
+    def __init__(self, control: socket.socket, worker: int, supervisor: int, deaths: Deaths, space: Space) -> None:
+        self._space = space
         self._control = control
         self._worker = worker
         self._supervisor = supervisor
@@ -176,12 +182,20 @@ class _Warden:
             return
         deadline, thorough = time.monotonic() + PATIENCE, False
         while self._status is None or time.monotonic() < deadline:
-            tree.kill(lambda: tree.below(os.getpid(), thorough=thorough))  # noqa: B023 - called at once
+            self._kill(thorough)
             if self._reap_all(time.monotonic() + _PASS):
                 return
             thorough = not thorough
         with suppress(OSError):  # the guardian's end closes its stderr
             print(f"warden of {self._worker}: still there: {tree.below(os.getpid())}", file=sys.stderr)  # noqa: T201
+
+    def _kill(self, thorough: bool) -> None:
+        """Kill what lives below this process: in a PID namespace of its own, by one call that no fork escapes."""
+        if not self._space.is_init:
+            tree.kill(lambda: tree.below(os.getpid(), thorough=thorough))
+            return
+        with suppress(ProcessLookupError):
+            os.kill(-1, signal.SIGKILL)
 
     def _reap_all(self, deadline: float) -> bool:
         """Reap what ends. Return True when no child is left, False at the deadline."""
@@ -234,7 +248,11 @@ class Deaths:
         os.close(self._told)
 
 
-def not_started(error: OSError) -> NotStarted:
+def not_started(error: OSError | NotEnforced | program.NotBegun) -> NotStarted:
+    if isinstance(error, NotEnforced):
+        return NotStarted(NOT_CONFINED, str(error))
+    if isinstance(error, program.NotBegun):
+        return NotStarted(error.errno, error.text)
     return NotStarted(
         error.errno or 0, f"{error.strerror}: {os.fsdecode(error.filename)}" if error.filename else str(error.strerror)
     )

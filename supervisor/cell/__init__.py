@@ -1,0 +1,19 @@
+"""Decide what the processes of a mod may reach, and know who knocks at the operator's door.
+
+`ipc.cell` is what it orders, `worker.cell` is what confines the process.
+
+May import: `limits`, `process`, `config`, `ipc`.
+Never: knows events or states of a mod.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..faces import lazily
+
+if TYPE_CHECKING:
+    from .peers import Peers
+    from .profile import cell_of, hidden_paths, spare_cell
+else:  # hidden from type checkers, which would take any name for one of the room
+    __getattr__ = lazily(__name__, peers="Peers", profile="cell_of hidden_paths spare_cell")

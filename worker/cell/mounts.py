@@ -1,0 +1,171 @@
+"""What a mod sees of the file system: its mount namespace, changed before its code runs.
+
+A folder that a mod must not see gets an empty, read-only one in its place. What the mod may see
+below it, such as its own storage, is mounted there again. A file that it must not see is hidden by
+its name (`overlays`), or gets a file in its place that nobody may open. The mounts cannot be undone:
+the mod has no capability, and in a further namespace of its own the kernel locks them.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+
+from ...ipc.cell import Cell
+from . import overlays
+from .calls import (
+    INERT,
+    MOUNT_ATTR_RDONLY,
+    MS_BIND,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_RDONLY,
+    MS_REMOUNT,
+    mount,
+    move_mount,
+    open_tree,
+    set_attributes,
+)
+
+_NOTHING = b".hidden"  # in an empty folder: the file that stands for hidden ones
+_EMPTY = b"mode=0755,size=256k,nr_inodes=512"
+
+_TERMINALS = b"newinstance,ptmxmode=0666,mode=0620"
+
+
+def own_machine() -> None:
+    """Give the mod a /dev/shm and terminals of its own, and /sys with its cgroups read-only. Raise `NotEnforced`."""
+    set_attributes(b"/sys", MOUNT_ATTR_RDONLY)
+    if os.path.isdir("/dev/shm"):
+        mount(b"tmpfs", b"/dev/shm", b"tmpfs", INERT, b"mode=1777")
+    if os.path.ismount("/dev/mqueue"):
+        mount(b"mqueue", b"/dev/mqueue", b"mqueue", INERT)
+    if os.path.isdir("/dev/pts"):
+        mount(b"devpts", b"/dev/pts", b"devpts", MS_NOSUID | MS_NOEXEC, _TERMINALS)
+
+
+def hide(cell: Cell) -> str:
+    """Hide what the cell says, except what it may see below that. Return the means.
+
+    Raises:
+        NotEnforced: the system refuses a mount.
+    """
+    folders = [path for path in cell.hidden if os.path.isdir(path)]
+    kept = (cell.storage, *cell.read, *cell.write)
+    files = [path for path in cell.hidden if path not in kept and not _is_below(path, folders)]
+    wanted = overlays.by_folder(files) if folders else {}
+    shown = _trees(
+        path for path in kept if _is_inside(path, folders) or (path not in cell.read and _is_inside(path, wanted))
+    )
+    try:
+        covered = _cover(wanted, folders)
+        for folder in folders:
+            _empty(folder, {path: is_folder for path, (_, is_folder) in shown.items()})
+        for path, (tree, _) in shown.items():
+            move_mount(tree, path)
+    finally:
+        for tree, _ in shown.values():
+            os.close(tree)
+    for folder in folders:
+        set_attributes(folder, MOUNT_ATTR_RDONLY, recursive=False)
+    left = [file for file in files if os.path.dirname(file) not in covered]
+    _hide_files(left, folders)
+    return "mount namespace" if not left else f"mount namespace ({_listed(left)} would be seen when replaced)"
+
+
+def _cover(wanted: dict[bytes, list[bytes]], folders: list[bytes]) -> list[bytes]:
+    """Cover folders by overlays. Return which. The first of the hidden folders holds what they need."""
+    if not wanted:
+        return []
+    mount(b"tmpfs", folders[0], b"tmpfs", INERT, _EMPTY)
+    return overlays.cover(wanted, folders[0])
+
+
+def _listed(files: list[bytes]) -> str:
+    return ", ".join(file.decode("utf-8", "replace") for file in files)
+
+
+def _trees(paths: Iterable[bytes]) -> dict[bytes, tuple[int, bool]]:
+    """Return, for each path that exists, a copy of its mount, and whether it is a folder."""
+    trees: dict[bytes, tuple[int, bool]] = {}
+    for path in paths:
+        if path not in trees and os.path.exists(path):
+            trees[path] = open_tree(path), os.path.isdir(path)
+    return trees
+
+
+def _empty(folder: bytes, shown: dict[bytes, bool]) -> None:
+    """Mount an empty folder in the place of this one, with places for what is shown below it."""
+    mount(b"tmpfs", folder, b"tmpfs", INERT, _EMPTY)
+    os.close(os.open(os.path.join(folder, _NOTHING), os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0))
+    for path, is_folder in shown.items():
+        if _is_inside(path, [folder]):
+            _make_place(path, is_folder)
+
+
+def _make_place(path: bytes, is_folder: bool) -> None:
+    """Make what something can be mounted on."""
+    os.makedirs(path if is_folder else os.path.dirname(path), exist_ok=True)
+    if not is_folder:
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+
+
+def _hide_files(files: Iterable[bytes], folders: list[bytes]) -> None:
+    """Cover files one by one, where their folder could not be covered."""
+    for file in files:
+        if folders and os.path.exists(file):
+            mount(os.path.join(folders[0], _NOTHING), file, None, MS_BIND)
+            mount(b"", file, None, MS_BIND | MS_REMOUNT | MS_RDONLY | INERT)
+
+
+def _is_inside(path: bytes, folders: Iterable[bytes]) -> bool:
+    return path not in (folders := list(folders)) and _is_below(path, folders)
+
+
+def _is_below(path: bytes, folders: Iterable[bytes]) -> bool:
+    """Return whether a path is one of the folders, or lies in one."""
+    return any(path == folder or path.startswith(folder.rstrip(b"/") + b"/") for folder in folders)
+
+
+# -- root
+
+_EVERYBODY = stat.S_IROTH | stat.S_IWOTH
+_DEVICES = b"mode=0755,size=64k,nr_inodes=1k"
+
+
+def protect_machine() -> None:
+    """Keep a worker of root from what is root's own: /proc and /sys are read-only, disks are not there.
+
+    Without capabilities root is a user like any other, who owns the switches of the machine. No
+    capability is asked of who writes to /proc/sys or opens a disk, only the rights of files. So of
+    the devices it sees those alone that every user may open. Raise `NotEnforced`.
+    """
+    mount(b"", b"/proc", None, MS_REMOUNT | MS_BIND | MS_RDONLY | INERT)
+    set_attributes(b"/sys", MOUNT_ATTR_RDONLY)
+    _own_devices()
+
+
+def _own_devices() -> None:
+    kept = {entry.name: entry for entry in os.scandir(b"/dev") if _is_for_everybody(entry)}
+    trees = _trees(entry.path for entry in kept.values() if not entry.is_symlink())
+    links = {entry.path: os.readlink(entry.path) for entry in kept.values() if entry.is_symlink()}
+    try:
+        mount(b"tmpfs", b"/dev", b"tmpfs", MS_NOSUID | MS_NOEXEC, _DEVICES)
+        for path, target in {**links, b"/dev/ptmx": b"pts/ptmx"}.items():
+            os.symlink(target, path)
+        for path, (tree, is_folder) in trees.items():
+            _make_place(path, is_folder)
+            move_mount(tree, path)
+    finally:
+        for tree, _ in trees.values():
+            os.close(tree)
+    set_attributes(b"/dev", MOUNT_ATTR_RDONLY, recursive=False)
+
+
+def _is_for_everybody(entry: os.DirEntry[bytes]) -> bool:
+    if entry.name == b"ptmx":  # it leads to the terminals beside it, also where it is mounted again
+        return False
+    if entry.is_symlink() or entry.name in (b"shm", b"pts", b"mqueue"):
+        return True
+    return stat.S_ISCHR(mode := entry.stat(follow_symlinks=False).st_mode) and mode & _EVERYBODY == _EVERYBODY
