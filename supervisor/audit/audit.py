@@ -51,16 +51,24 @@ class Audit:
         root: the state directory.
         config: returns the configuration in force.
         keep_head: keeps number, seal and time of the newest line in the journal.
+        name: of the network, for the system's log.
+        mask: masks secrets in the texts of failures.
     """
 
     def __init__(
-        self, root: Path, config: Callable[[], AuditConfig], keep_head: Callable[[int, bytes, float], None], name: str
+        self,
+        root: Path,
+        config: Callable[[], AuditConfig],
+        keep_head: Callable[[int, bytes, float], None],
+        name: str,
+        mask: Callable[[str], str] = lambda text: text,
     ) -> None:
         self._folder = root / FOLDER
         self._key_file = root / KEY_FILE
         self._config = config
         self._keep_head = keep_head
         self._name = name
+        self._mask = mask
         self._file: AuditFile | None = None
         self._sealed: tuple[int, bytes] | None = None
         self._waiting: deque[tuple[Record, asyncio.Future[None] | None]] = deque()
@@ -151,10 +159,17 @@ class Audit:
         try:
             result = await do()
         except BaseException as error:
-            self._put(record(by, what, on, _failure_of(error), {**(detail or {}), "error": str(error)}))
+            self._put(record(by, what, on, _failure_of(error), {**(detail or {}), "error": self._mask(str(error))}))
             raise
-        await self._settle(record(by, what, on, *_outcome_of(result, detail or {})), mode)
+        await self._settle(record(by, what, on, *self._outcome_of(result, detail or {})), mode)
         return result
+
+    def _outcome_of(self, result: Any, detail: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+        if getattr(result, "success", True):
+            return "ok", detail
+        error, message = getattr(result, "error", None), getattr(result, "message", None)
+        told = {"message": self._mask(str(message))} if message else {}
+        return str(error or "failed"), {**detail, **told}
 
     # -- how it gets to the disk
 
@@ -255,10 +270,3 @@ def _failure_of(error: BaseException) -> str:
     if isinstance(error, ModvisorError):
         return str(error.code)
     return "failed" if isinstance(error, Exception) else "cancelled"
-
-
-def _outcome_of(result: Any, detail: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    if getattr(result, "success", True):
-        return "ok", detail
-    error, message = getattr(result, "error", None), getattr(result, "message", None)
-    return str(error or "failed"), {**detail, **({"message": message} if message else {})}

@@ -125,6 +125,17 @@ async def test_what_a_mod_does_bears_its_name_whoever_loaded_it(make_network: Ma
     assert ("mod:boss", None, "mod.unload", "ok") in told(network, "who", "from", "what", "outcome")
 
 
+async def test_the_text_of_a_failure_tells_no_secret(make_network: Make, write_mod: Write) -> None:
+    network = make_network()
+    await network.initialize()
+    source = "import os\nraise RuntimeError(os.environ['API_KEY'])\n"
+    response = await network.load_mod(write_mod("broken", source), env={"API_KEY": "a hidden value"})
+    assert not response.success
+    await network.shutdown()
+    assert records(network)[-2]["outcome"] == response.error
+    assert "a hidden value" not in json.dumps(records(network))
+
+
 async def test_refused_requests_are_summed(make_network: Make) -> None:
     network = make_network()
     await network.initialize()
