@@ -55,6 +55,7 @@ class NetworkParts:
             self.journal.keep_audit_head,
             config.network_id,
             lambda text: network.redaction.text(text),
+            is_full=config.journal.sync == "full",
         )
         network.refusals.minute = self.audit.refused
         self.awake = awake_time(asyncio.get_running_loop()) or AwakeTime()

@@ -171,6 +171,7 @@ async def test_a_killed_network_leaves_an_audit_that_is_sound(make_network: Make
     network = make_network()
     await network.initialize()
     await network.unload_mod("nothing")
+    await until(lambda: not network._running().audit._is_unsynced)
     await network._running().journal.committed()
     copy = {path: path.read_bytes() for path in network.state_dir.root.rglob("*") if path.is_file()}
     await network.shutdown()
