@@ -100,13 +100,18 @@ class Audit:
         self._sealed = sealed
         if self._config().mode != NO_AUDIT:
             with suppress(OSError):  # the first record says why
-                await anyio.to_thread.run_sync(self._opened)
+                await anyio.to_thread.run_sync(lambda: self._opened().prepare())
 
     async def run(self) -> None:
         """Write what comes, until this is cancelled."""
+        loop = asyncio.get_running_loop()
         while True:
-            with anyio.move_on_after(RETRY if self._waiting else SYNC_EVERY if self._is_unsynced else None):
-                await self._wake.wait()
+            timer = None
+            if self._waiting or self._is_unsynced:
+                timer = loop.call_later(RETRY if self._waiting else SYNC_EVERY, self._wake.set)
+            await self._wake.wait()
+            if timer is not None:
+                timer.cancel()
             self._wake.clear()
             await self._write_waiting()
             if self._is_unsynced and time.monotonic() - self._synced >= SYNC_EVERY:

@@ -71,6 +71,10 @@ class AuditFile:
             self._first.append(record(_BY, GAP, None, "failed", {"from": head.number + 1, "to": number}))
         self._head = Head(number, head.mac)
 
+    def prepare(self) -> None:
+        """Open the file to write to. Raises OSError."""
+        self._opened()
+
     def append(self, records: Iterable[Record]) -> None:
         """Write records. They survive the end of the process; `sync` makes them survive a power failure.
 

@@ -58,7 +58,12 @@ async def test_what_needs_a_restart_is_said(tmp_path: Path) -> None:
         assert sorted(changes.needs_restart) == ["event_timeout", "id", "name"]
 
 
+TLS = {"cert": "a.pem", "key": "b.pem", "client_ca": "c.pem"}
 GIVEN = {  # values that other keys must fit
+    "network.tls.cert": {**TLS, "cert": "other.pem"},
+    "network.tls.key": {**TLS, "key": "other.pem"},
+    "network.tls.client_ca": {**TLS, "client_ca": "other.pem"},
+    "network.tls.client_required": {**TLS, "client_required": True},
     "agents.default_group": {"default_group": "staff"},
     "network.name": {"name": "other", "id": "demo"},
 }
@@ -66,7 +71,7 @@ GIVEN = {  # values that other keys must fit
 
 async def test_each_key_of_the_network_does_what_the_table_says(tmp_path: Path) -> None:
     """Change every key of the file but those of mods, one after the other, in one network that runs."""
-    base: dict[str, Any] = {"network": {"name": "demo"}, "agent_groups": {"staff": {}, "NAME": {}}}
+    base: dict[str, Any] = {"network": {"name": "demo", "tls": TLS}, "agent_groups": {"staff": {}, "NAME": {}}}
     keys = [name for name in EFFECTS if not name.startswith("mods[]")]
     async with AgentNetwork.from_config(base, base_dir=tmp_path) as network:
         for name in keys:
