@@ -33,6 +33,7 @@ COMMANDS = (
     (MODS, "versions", "audience promote rollback"),
     (MODS, "mods", "crashes logs"),
     (EVENTS, "events", "send events replay"),
+    (EVENTS, "agent", "agent"),
     (AUTHORS, "scaffold", "new"),
     (EVENTS, "dlq", "dlq"),
 )
