@@ -63,11 +63,13 @@ def spare_cell(network: NetworkConfig) -> Cell:
 def hidden_paths(network: NetworkConfig, state: Path) -> list[Path]:
     """Return what holds secrets, or leads to processes that do what they are told.
 
-    These are the state folder, the network file and the files that its values come from, and the
-    sockets of this user's, or the machine's, services.
+    These are the state folder, the network file, the files that its values come from, its private
+    keys, and the sockets of this user's, or the machine's, services.
     """
     secrets = [network.admin.token, *(value for mod in network.mods for value in mod.env.values())]
     files = [value.file for value in secrets if value is not None and value.file is not None]
+    keys = [network.audit.key_file, None if network.tls is None else network.tls.key]
+    files += [key for key in keys if key is not None]
     runtime = Path(f"/run/user/{os.geteuid()}")
     doors = map(Path, ROOTS_DOORS) if os.geteuid() == 0 else ()
     found = [state, *([network.file] if network.file is not None else []), *files, runtime, *doors]
