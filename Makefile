@@ -79,10 +79,11 @@ format: $(VENV)/.installed  ## put the sources into shape
 house: $(VENV)/.installed  ## print rooms, long files, circles of imports, imports that run up
 	@$(BIN)/python -m tests.house
 
-docs: $(VENV)/.installed  ## print into docs/ what is printed from the code: the keys of config.md, the drawing of lifecycle.md, the OpenAPI documents
+docs: $(VENV)/.installed  ## print into docs/ what is printed from the code: the keys of config.md, the drawing of lifecycle.md, the OpenAPI documents, the attacks of security.md
 	@$(BIN)/python docs/print_keys.py
 	@$(BIN)/python docs/print_openapi.py
 	@$(BIN)/python docs/draw_lifecycle.py
+	@$(BIN)/python -m tests.cell.page
 
 diagram: docs
 

@@ -47,7 +47,7 @@ class SandboxConfig:
     profile: str | None = key(
         None,
         or_null(profile),
-        "`off`, `default` or `strict`, see [sandbox.md](sandbox.md); null: that of the network, and there: `default`",
+        "`off`, `default` or `strict`, see [security.md](security.md); null: that of the network, and there: `default`",
     )
     processes: str | None = key(
         None,

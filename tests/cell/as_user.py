@@ -1,7 +1,7 @@
-"""``python tests/cell/as_user.py UID MODULE ARGUMENT…``: run a module as another user, who has no rights of root's.
+"""Makes a process of root one of another user, who has no rights of root's.
 
 Python and this repository may lie below a folder that only root may enter, such as root's home. So that folder is covered, in
-a mount namespace of this process, by one that holds nothing but them. Run as root.
+a mount namespace of the process, by one that holds nothing but them.
 """
 
 from __future__ import annotations
@@ -11,11 +11,17 @@ import os
 import sys
 from pathlib import Path
 
+ROOM = Path(__file__).resolve().parents[2]
+
 _NEWNS, _BIND, _MOVE, _REC, _PRIVATE = 0x20000, 4096, 8192, 16384, 1 << 18
+_SET_DUMPABLE = 4
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def main(uid: int, needed: list[Path], command: list[str]) -> None:
+def become(uid: int) -> None:
+    """Be this user from now on, as if the user had started this program."""
+    needed = {Path(path).resolve() for path in (sys.base_prefix, sys.prefix, ROOM)}
+    needed = {path for path in needed if not any(path != other and path.is_relative_to(other) for other in needed)}
     closed = {
         folder: [path for path in needed if path.is_relative_to(folder)] for folder in map(_closed, needed) if folder
     }
@@ -23,11 +29,11 @@ def main(uid: int, needed: list[Path], command: list[str]) -> None:
         _checked(_libc.unshare(_NEWNS))
         _mount("none", "/", "", _REC | _PRIVATE)
     for folder, paths in closed.items():
-        _cover(folder, paths)
+        _cover(folder, sorted(paths))
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
-    os.execv(sys.executable, [sys.executable, *command])
+    _checked(_libc.prctl(_SET_DUMPABLE, 1, 0, 0, 0))
 
 
 def _closed(path: Path) -> Path | None:
@@ -54,10 +60,3 @@ def _mount(source: str, target: str, kind: str, flags: int = 0) -> None:
 def _checked(result: int) -> None:
     if result != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-
-
-if __name__ == "__main__":
-    room = Path(__file__).resolve().parents[2]
-    needed = {Path(path).resolve() for path in (sys.base_prefix, sys.prefix, room)}
-    needed = {path for path in needed if not any(path != other and path.is_relative_to(other) for other in needed)}
-    main(int(sys.argv[1]), sorted(needed), ["-P", "-m", *sys.argv[2:]])

@@ -1,4 +1,4 @@
-"""``python -m tests.cell.host NETWORK.yaml``: a network in a process of its own, which tests talk to over its pipes.
+"""``python -m tests.cell.host NETWORK.yaml TERMINAL UID``: a network in a process of its own, which tests talk to by pipes.
 
 It says where its secrets are, then answers orders, one a line: ``{"do": METHOD, "args": […], "more": {…}}`` for a method of
 `AgentNetwork`, ``{"event": {…}}`` for an event.
@@ -12,12 +12,15 @@ import json
 import os
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from modvisor.ipc.event import Event
 from modvisor.supervisor import AgentNetwork
 from modvisor.supervisor.runtime import choose_loop
+
+from .as_user import become
 
 
 async def main(file: str, terminal: str) -> None:
@@ -69,6 +72,10 @@ def _say(what: Any) -> None:
 
 
 if __name__ == "__main__":
+    with suppress(PermissionError):  # it leads a session already
+        os.setsid()
+    if int(sys.argv[3]) != os.geteuid():
+        become(int(sys.argv[3]))
     loop = choose_loop()
     with asyncio.Runner(loop_factory=loop.uvloop.new_event_loop if loop.uvloop else None) as runner:
         runner.run(main(sys.argv[1], sys.argv[2]))

@@ -65,7 +65,7 @@ SECTIONS: dict[str, dict[str, Row]] = {
         "signals_the_supervisor": _row("signals to the supervisor, SIGKILL too", "OO", "OO", "SS", "SS"),
         "signals_the_guardian": _row("signals to the process that starts workers", "OO", "OO", "SS", "SS"),
         "uses_its_warden": _row("what its warden has: the process above its own", "OO", "SS", "SS", "SS"),
-        "asks_the_admin_socket": _row("the operator's API over its socket", "OO", "OO", "SS", "SS"),
+        "asks_the_admin_socket": _row("the operator's API over its socket", "OO", "SS", "SS", "SS"),
         "speaks_in_the_name_of_others": _row("events in the name of others, by forged messages", "SS", "SS", "SS", "SS"),
         "commands_the_network": _row("commands to the network without a permission", "SS", "SS", "SS", "SS"),
     },
@@ -94,7 +94,7 @@ SECTIONS: dict[str, dict[str, Row]] = {
         "reads_the_systems_files": _row("the system's files that everybody may read", "OO", "OO", "OO", "SS"),
         "writes_into_the_common_temporary_folder": _row("files in /tmp that others see", "OO", "OO", "OO", "SS"),
         "runs_a_shell": _row("other programs", "OO", "OO", "OO", "SS"),
-        "makes_a_setuid_file": _row("a program that gives the mod's rights to every user", "OO", "OO", "SS", "SS"),
+        "makes_a_setuid_file": _row("a program that gives the mod's rights to every user", "OO", "OO", "OO", "SS"),
         "opens_the_operators_terminal": _row("what the operator types, and what the terminal shows", "OO", "OO", "SS", "SS"),
         "types_into_the_operators_terminal": _row("commands typed into the operator's terminal", "?S", "SS", "SS", "SS"),
         "dumps_its_core": _row("its memory in a file", "OO", "SS", "SS", "SS"),
@@ -104,7 +104,7 @@ SECTIONS: dict[str, dict[str, Row]] = {
         "sends_datagrams_and_dns": _row("datagrams, DNS among them", "OO", "OO", "OO", "SS"),
         "reaches_other_services_sockets": _row("sockets of other services: ssh-agent, D-Bus", "OO", "OO", "OO", "SS"),
         "listens_to_the_wire": _row("raw sockets", "OS", "SS", "SS", "SS"),
-        "opens_sockets_of_rare_kinds": _row("sockets of rare kinds: netlink, vsock, ciphers", "OO", "OO", "OO", "SS"),
+        "opens_sockets_of_rare_kinds": _row("sockets of rare kinds: vsock, Bluetooth, ciphers", "OO", "OO", "OO", "SS"),
         "leaves_its_network": _row("a network of its own, with every right in it", "O?", "O?", "O?", "SS"),
     },
     "The kernel": {
@@ -125,3 +125,75 @@ SECTIONS: dict[str, dict[str, Row]] = {
 
 TABLE: dict[str, Row] = {name: row for rows in SECTIONS.values() for name, row in rows.items()}
 """All rows, in the order in which the attacks are made: what only looks comes first."""
+
+PROCESSES, FILES, PRIVILEGES = "processes", "files", "privileges"
+
+ALONE: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        (
+            "asks_the_admin_socket",
+            "finds_open_files",
+            "finds_secrets_in_its_own_memory",
+            "opens_files_by_handle",
+            "reads_the_supervisors_variables",
+            "reads_the_supervisors_memory",
+            "writes_the_guardians_memory",
+            "uses_its_warden",
+            "speaks_in_the_name_of_others",
+            "commands_the_network",
+            "enters_the_namespaces_of_others",
+            "uses_up_what_the_user_may_have",
+            "types_into_the_operators_terminal",
+            "dumps_its_core",
+            "listens_to_the_wire",
+            "makes_a_device_node",
+            "mounts_a_file_system",
+            "changes_its_root",
+            "rules_the_machine",
+            "raises_its_limits",
+            "loads_code_into_the_kernel",
+            "holds_up_the_kernel",
+        ),
+        (PROCESSES, FILES, PRIVILEGES),
+    ),
+    **dict.fromkeys(("reads_a_siblings_keys", "changes_control_groups"), (PROCESSES, FILES)),
+    **dict.fromkeys(
+        (
+            "takes_descriptors_of_others",
+            "signals_the_supervisor",
+            "signals_the_guardian",
+            "reads_a_siblings_memory",
+            "reads_a_siblings_shared_memory",
+            "signals_a_sibling",
+            "traces_processes",
+            "watches_others_by_perf",
+            "slows_others_down",
+            "lists_the_programs_of_others",
+            "opens_the_operators_terminal",
+        ),
+        (PROCESSES,),
+    ),
+    **dict.fromkeys(
+        (
+            "reads_the_network_file",
+            "writes_the_network_file",
+            "replaces_the_network_file",
+            "reads_the_env_file",
+            "reads_the_journal",
+            "writes_the_journal",
+            "lists_the_state_folder",
+            "writes_into_the_state_folder",
+            "reads_secret_files_that_were_replaced",
+            "uncovers_what_mounts_hide",
+            "reads_a_siblings_storage",
+            "writes_a_siblings_storage",
+            "reads_a_siblings_log",
+            "changes_what_a_sibling_is_restarted_from",
+            "changes_the_code_of_a_sibling",
+            "reads_a_raw_disk",
+            "changes_kernel_settings",
+        ),
+        (FILES,),
+    ),
+}
+"""The parts of `default` that stop an attack each alone. `privileges` are in force with each other part."""

@@ -9,13 +9,16 @@ from functools import cache
 import pytest
 
 from .mods.attacker.wire import FORGERIES
-from .table import BARE, DEFAULT, OFF, OPEN, STOPPED, TABLE, USERS
+from .table import BARE, DEFAULT, OFF, OPEN, STOPPED, STRICT, TABLE, USERS
 from .world import Results, World
 
 PROFILES = (OFF, DEFAULT)
 
 MISTAKES = ("AttributeError", "KeyError", "NameError", "TypeError", "IndexError")
 """Why a way fails that is not written well."""
+
+FAST = (DEFAULT, STRICT)
+"""What `make test` tries. That attacks work where nothing stops them, the slow tests show."""
 
 REPLACED = "reads_secret_files_that_were_replaced"
 
@@ -37,13 +40,14 @@ MARKS = {
 @pytest.fixture(scope="module")
 def result() -> Iterator[Callable[[str, str], tuple[World, Results]]]:
     """All attacks of a profile and a user are made at once, when the first test asks for one of them."""
-    worlds: dict[str, World] = {}
+    worlds: dict[tuple[str, bool], World] = {}
 
     @cache
     def made(profile: str, user: str) -> tuple[World, Results]:
-        if user not in worlds:
-            worlds[user] = World(user)
-        world, names = worlds[user], list(TABLE)
+        of = user, profile in FAST
+        if of not in worlds:
+            worlds[of] = World(user, is_warm=profile in FAST)
+        world, names = worlds[of], list(TABLE)
         if profile == BARE:
             return world, world.attacked_bare([name for name in names if name not in FORGERIES])
         world.load(f"attacker-{profile}", sandbox=profile)
@@ -59,7 +63,7 @@ def result() -> Iterator[Callable[[str, str], tuple[World, Results]]]:
 USERS_HERE = USERS if os.geteuid() == 0 else USERS[1:]  # only root can run a network as root
 
 CELLS = [
-    (name, profile, user)
+    pytest.param(name, profile, user, marks=[] if profile in FAST else [pytest.mark.slow])
     for name in TABLE
     for profile in (BARE, *PROFILES)
     for user in USERS_HERE

@@ -60,6 +60,7 @@ async def asked(tmp_path: Path, write_mod: Callable[..., str]) -> Any:
         yield ask
 
 
+@pytest.mark.slow  # in the table of attacks, too
 async def test_they_stay_hidden_when_they_are_replaced(asked: Any, tmp_path: Path) -> None:
     for name in ("network.yaml", "secrets/token"):
         new = tmp_path / f"{name}.new"

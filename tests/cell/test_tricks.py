@@ -11,7 +11,7 @@ import pytest
 from modvisor.supervisor import AgentNetwork, Event, EventResponse
 from tests.conftest import ECHO, open_files, until, worker_pids
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 HEAD = """
     import asyncio, ctypes, os, signal, socket, struct, sys, threading, time
@@ -59,7 +59,6 @@ async def test_a_worker_that_has_its_warden_trace_it_is_ended(played: Callable[.
     assert await is_sound(network)
 
 
-@pytest.mark.slow  # the thread that stands still is waited for
 async def test_threads_and_siblings_that_the_warden_does_not_know_end_with_the_worker(
     played: Callable[..., Any],
 ) -> None:

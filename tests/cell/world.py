@@ -22,6 +22,7 @@ from typing import Any
 import psutil
 
 import modvisor
+from tests import warm
 
 from .table import ROOT
 
@@ -39,12 +40,15 @@ def canary(kind: str) -> str:
 class World:
     """Attributes:
     user: ``root`` or ``user``.
+    is_warm: fork the network's process from one that has imported all (`tests.warm`). Its first variables are that
+        one's, so it has no secret among them.
     secrets: the canaries, by where they are.
     known: what the attacker knows.
     """
 
-    def __init__(self, user: str, network: str = "", mods: str = "") -> None:
+    def __init__(self, user: str, network: str = "", *, is_warm: bool = False) -> None:
         self.user = user
+        self._is_warm = is_warm
         self.uid = os.geteuid() if user == ROOT or os.geteuid() else random.randrange(61184, 65519)
         self.secrets = {
             kind: canary(kind) for kind in ("network", "environ", "memory", "sibling", "private", "service", "log")
@@ -54,13 +58,13 @@ class World:
         self.folder.chmod(0o755)
         self._sockets: list[socket.socket] = []
         self._master, self._slave = pty.openpty()
-        self._write_files(network, mods)
+        self._write_files(network)
         self.known: dict[str, Any] = self._services()
         self._start()
 
     # -- what there is before the network
 
-    def _write_files(self, network: str, mods: str) -> None:
+    def _write_files(self, network: str) -> None:
         for name in ("net", "home", "shared", "bare", "outside"):
             (self.folder / name).mkdir()
         shutil.copytree(MODS, self.folder / "net/mods", ignore=shutil.ignore_patterns("__pycache__"))
@@ -78,12 +82,11 @@ class World:
                 env: {{SECRET: {{from: 'file:secret.env'}}}}
                 config: {{number: {self.number}, shared: {self.folder}/shared, log: {self.secrets["log"]}}}
         """
-        (self.folder / "net/network.yaml").write_text(
-            textwrap.dedent(text) + textwrap.indent(textwrap.dedent(mods), "  ")
-        )
+        (self.folder / "net/network.yaml").write_text(textwrap.dedent(text))
         for path in (self.folder, *self.folder.rglob("*")):
             os.chown(path, self.uid, self.uid)
-            path.chmod(0o700 if path.is_dir() else 0o600)
+            is_code = "mods" in path.parts  # which a mod with a uid of its own reads, too
+            path.chmod(0o755 if path.is_dir() else 0o644 if is_code else 0o600)
 
     def _services(self) -> dict[str, Any]:
         """Start services of the host: everything of the user may reach them, as agents of ssh and buses."""
@@ -124,13 +127,13 @@ class World:
     def _start(self) -> None:
         terminal = os.ttyname(self._slave)
         os.chown(terminal, self.uid, -1)
-        variables = {name: value for name, value in os.environ.items() if name in ("PATH", "LANG", "TMPDIR")}
+        variables = {"PATH": os.environ["PATH"], **warm.read_at_start(os.environ)}
         variables |= {"SUPERVISORS": self.secrets["environ"], "MEMORY_FILE": str(self.folder / "net/memory")}
         self._process = self._python(
             "tests.cell.host",
             str(self.folder / "net/network.yaml"),
             terminal,
-            env=variables | {"PYTHONPATH": str(ROOM)},
+            env=variables,
         )
         where = self._answer()
         (self.folder / "net/memory").unlink()
@@ -148,16 +151,23 @@ class World:
             "supervisor_uid": self.uid,
         }
         self.known |= self.sent("victim.where", "mod:victim")["data"]
+        self.known["folders"] = [[found.st_dev, found.st_ino] for found in map(os.stat, self._folders())]
         self.known |= _control_groups(self.known["supervisor"], self.known["sibling"])
 
+    def _folders(self) -> list[str]:
+        """The folders that attacks try to write to."""
+        names = ("state", "snapshots", "marks", "sibling_storage", "sibling_code", "house", "site_packages")
+        return [
+            *(self.known[name] for name in names),
+            *map(str, (self.folder, self.folder / "net", self.folder / "home")),
+        ]
+
     def _python(self, module: str, *arguments: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
-        is_other = self.uid != os.geteuid()
-        how = [str(Path(__file__).with_name("as_user.py")), str(self.uid)] if is_other else ["-P", "-m"]
-        return subprocess.Popen(
-            [sys.executable, *how, module, *arguments],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOM, start_new_session=True,
-            env=env or {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOM)},
-        )  # fmt: skip
+        words = [sys.executable, "-m", module, *arguments, str(self.uid)]
+        streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "cwd": ROOM}
+        if self._is_warm:
+            return warm.Popen(words, env=env, **streams)
+        return subprocess.Popen(words, env=env, text=True, start_new_session=True, **streams)
 
     def ask(self, **order: Any) -> Any:
         assert self._process.stdin is not None
@@ -188,7 +198,7 @@ class World:
 
     def attacked(self, mod_id: str, names: list[str], **more: Any) -> Results:
         """Have this attacker try these attacks."""
-        return self.sent("attack.try", f"mod:{mod_id}", names=names, known=self.known | more)["data"]
+        return self._seen(self.sent("attack.try", f"mod:{mod_id}", names=names, known=self.known | more)["data"])
 
     def replace_files(self) -> None:
         """Replace the files of the operator by copies, as an editor does."""
@@ -202,7 +212,15 @@ class World:
         """Have a process of the user try these attacks, which no network started."""
         known = {**self.known, "storage": str(self.folder / "bare"), "warden": self.known["sibling_warden"]}
         out, _ = self._python("tests.cell.bare").communicate(json.dumps({"known": known, "names": names}, default=list))
-        return json.loads(out)
+        return self._seen(json.loads(out))
+
+    def _seen(self, results: Results) -> Results:
+        """Take a file in /tmp for what it is: the mod may have a /tmp of its own."""
+        if (found := results.get("writes_into_the_common_temporary_folder")) is not None:
+            for way, path in list(found["got"].items()):
+                if not Path(path).exists():
+                    found["failed"][way] = f"nobody else sees {found['got'].pop(way)}"
+        return results
 
     def is_alive(self) -> bool:
         return self._process.poll() is None and self.sent("victim.who", "mod:victim")["success"]
@@ -215,7 +233,8 @@ class World:
             each.close()
         os.close(self._slave)
         os.close(self._master)
-        Path(f"/tmp/modvisor-planted-{self.number}").unlink(missing_ok=True)
+        for planted in Path("/tmp").glob(f"modvisor-planted-{self.number}-*"):
+            planted.unlink()
         shutil.rmtree(self.folder)
 
 

@@ -68,12 +68,24 @@ def _opened_to_write(path: str) -> str:
     return f"{path} is open for writing"
 
 
-def _planted(folder: str) -> str:
-    path = os.path.join(folder, f"planted-{uuid.uuid4().hex}")
-    with open(path, "x") as file:
-        file.write("planted")
-    os.unlink(path)
-    return f"a file can be made in {folder}"
+def _planted_by(aim: Aim) -> Callable[[str], str]:
+    """Return what makes a file in a folder, and looks whether it is the folder that others see there."""
+
+    def planted(folder: str) -> str:
+        path = os.path.join(folder, f"planted-{uuid.uuid4().hex}")
+        with open(path, "x") as file:
+            file.write("planted")
+        os.unlink(path)
+        _check_shared(aim, folder)
+        return f"a file can be made in {folder}"
+
+    return planted
+
+
+def _check_shared(aim: Aim, folder: str) -> None:
+    found = os.stat(folder)
+    if [found.st_dev, found.st_ino] not in aim.folders:
+        raise PermissionError(f"{folder} is a folder of its own in that place")
 
 
 # -- the network's
@@ -112,7 +124,7 @@ def lists_the_state_folder(aim: Aim) -> Ways:
 
 @attack
 def writes_into_the_state_folder(aim: Aim) -> Ways:
-    return _ways_to(aim, aim.state, _planted)
+    return _ways_to(aim, aim.state, _planted_by(aim))
 
 
 @attack
@@ -124,19 +136,20 @@ def writes_the_network_file(aim: Aim) -> Ways:
 def replaces_the_network_file(aim: Aim) -> Ways:
     """Put another network file where the next start or SIGHUP reads it."""
     folder = os.path.dirname(aim.network_file)
-    return {"a file beside it": lambda: _planted(folder), "by its folder": lambda: _renamed(folder)}
+    return {"a file beside it": lambda: _planted_by(aim)(folder), "by its folder": lambda: _renamed(aim, folder)}
 
 
 @attack
 def moves_the_folder_above_the_networks(aim: Aim) -> Ways:
     """Put another folder where the next start looks for the network's: a folder above it can be renamed."""
-    return {"by its name": lambda: _renamed(os.path.dirname(os.path.dirname(aim.network_file)))}
+    return {"by its name": lambda: _renamed(aim, os.path.dirname(os.path.dirname(aim.network_file)))}
 
 
-def _renamed(folder: str) -> str:
+def _renamed(aim: Aim, folder: str) -> str:
     aside = os.path.join(os.path.dirname(folder), f"modvisor-{uuid.uuid4().hex}")
     os.rename(folder, aside)
     os.rename(aside, folder)
+    _check_shared(aim, folder)
     return f"{folder} can be renamed, and another folder put in its place"
 
 
@@ -202,12 +215,15 @@ def _secret(path: str) -> bytes:
 @attack
 def enters_the_namespaces_of_others(aim: Aim) -> Ways:
     def entered(pid: int, kind: str) -> Way:
-        def enter() -> bytes:
-            fd = os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY)
-            calls.checked(calls.libc.setns(fd, 0))
-            return b"in the namespaces of another"
+        def enter() -> str | bytes:
+            with open(f"/proc/{pid}/ns/{kind}") as namespace:  # refused, mostly, and then no child is needed
+                return apart(lambda: in_there(namespace.fileno()))()
 
-        return apart(enter)
+        return enter
+
+    def in_there(namespace: int) -> str:
+        calls.checked(calls.libc.setns(namespace, 0))
+        return "in the namespaces of another"
 
     kinds = ("mnt", "user", "pid", "net", "ipc")
     return {f"{kind} of {name}": entered(pid, kind) for name, pid in _pids(aim).items() for kind in kinds}
@@ -243,7 +259,7 @@ def reads_a_siblings_storage(aim: Aim) -> Ways:
 
 @attack
 def writes_a_siblings_storage(aim: Aim) -> Ways:
-    return _ways_to(aim, aim.sibling_storage, _planted)
+    return _ways_to(aim, aim.sibling_storage, _planted_by(aim))
 
 
 @attack
@@ -255,21 +271,21 @@ def reads_a_siblings_log(aim: Aim) -> Ways:
 def changes_what_a_sibling_is_restarted_from(aim: Aim) -> Ways:
     """Change the snapshot of a mod's sources, or the marks that say which events killed it."""
     kept = (aim.snapshots, aim.marks)
-    return {f"{name} in {path}": way for path in kept for name, way in _ways_to(aim, path, _planted).items()}
+    return {f"{name} in {path}": way for path in kept for name, way in _ways_to(aim, path, _planted_by(aim)).items()}
 
 
 @attack
 def changes_the_code_of_a_sibling(aim: Aim) -> Ways:
     """Change what another mod imports at its next load."""
-    return _ways_to(aim, aim.sibling_code, _planted)
+    return _ways_to(aim, aim.sibling_code, _planted_by(aim))
 
 
 @attack
 def changes_the_code_of_the_network(aim: Aim) -> Ways:
     """Change what the supervisor imports at its next start."""
     return {
-        "of modvisor": lambda: _planted(aim.house),
-        "of a library": lambda: _planted(aim.site_packages),
+        "of modvisor": lambda: _planted_by(aim)(aim.house),
+        "of a library": lambda: _planted_by(aim)(aim.site_packages),
     }
 
 
@@ -283,7 +299,7 @@ def reads_the_users_files(aim: Aim) -> Ways:
 
 @attack
 def writes_the_users_files(aim: Aim) -> Ways:
-    return _ways_to(aim, os.path.dirname(aim.private_file), _planted)
+    return _ways_to(aim, os.path.dirname(aim.private_file), _planted_by(aim))
 
 
 @attack
@@ -294,10 +310,10 @@ def reads_the_systems_files(aim: Aim) -> Ways:
 @attack
 def writes_into_the_common_temporary_folder(aim: Aim) -> Ways:
     def written() -> str:
-        path = f"/tmp/modvisor-planted-{aim.number}"
+        path = f"/tmp/modvisor-planted-{aim.number}-{uuid.uuid4().hex}"
         with open(path, "w") as file:
             file.write("planted")
-        return path
+        return path  # whether others see it, the test looks
 
     return {"a file": written}
 
@@ -397,7 +413,7 @@ def finds_open_files(aim: Aim) -> Ways:
     """Use descriptors that were left open."""
 
     def found() -> str:
-        allowed = ("/dev/null", "/memfd:", aim.marks, aim.storage, "/dev/shm/")
+        allowed = ("/dev/null", "/null", "/memfd:", aim.marks, aim.storage, "/dev/shm/")
         left = []
         for name in os.listdir("/proc/self/fd"):
             with suppress(FileNotFoundError):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from contextlib import suppress
 from typing import Any
 
 from modvisor.mods import BaseMod, Event, EventResponse, mod_event_handler
@@ -27,3 +29,12 @@ class Attacker(BaseMod):
         results = all_tried(known, [name for name in names if name in ATTACKS])
         results |= await forged(self.context, known, [name for name in names if name in FORGERIES])
         return EventResponse(True, data=results)
+
+    @mod_event_handler("attack.kill")
+    async def kill(self, event: Event) -> EventResponse:
+        """Kill every process that can be killed."""
+        for pid in event.payload["pids"]:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        os.kill(-1, signal.SIGKILL)
+        os.abort()

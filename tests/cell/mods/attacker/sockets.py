@@ -160,7 +160,6 @@ def opens_sockets_of_rare_kinds(aim: Aim) -> Ways:
             return "open"
 
     kinds = {
-        "netlink": (socket.AF_NETLINK, socket.SOCK_RAW),
         "vsock": (socket.AF_VSOCK, socket.SOCK_STREAM),
         "the kernel's ciphers": (socket.AF_ALG, socket.SOCK_SEQPACKET),
         "keys of IPsec": (15, socket.SOCK_RAW),
