@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 from ..faces import lazily
 
 if TYPE_CHECKING:
+    from .authors import check_author, may_be_run, without_authors
     from .peers import Peers
-    from .profile import cell_of, hidden_paths, spare_cell
+    from .profile import cell_of, hidden_paths, sandbox_of, spare_cell
 else:  # hidden from type checkers, which would take any name for one of the room
-    __getattr__ = lazily(__name__, peers="Peers", profile="cell_of hidden_paths spare_cell")
+    __getattr__ = lazily(
+        __name__,
+        authors="check_author may_be_run without_authors",
+        peers="Peers",
+        profile="cell_of hidden_paths sandbox_of spare_cell",
+    )
