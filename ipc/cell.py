@@ -30,6 +30,9 @@ OWN_NAMESPACE = "user namespace"
 NOT = "not: "
 """Begins the means of a part that is ordered and cannot be enforced. The reason follows."""
 
+RELAY_PORT = 3128
+"""Where the network's relay listens in a mod's network namespace, on 127.0.0.1: the usual port of such a proxy."""
+
 MAX_REPORT, MAX_MEANS = 20, 300  # entries, characters
 
 

@@ -46,7 +46,7 @@ CHANGES = "changes"  # notification {"changes": [[kind, …], …]}: of what it 
 
 # A worker tells or asks the supervisor.
 HELLO = "hello"  # notification, the first frame of a worker
-CONFINED = "confined"  # notification {"report": {part: means}}, before any code of the mod runs; see `ipc.cell`
+CONFINED = "confined"  # notification {"cell": {part: means}}, before any code of the mod runs; see `ipc.cell`
 SEND_EVENT = "send_event"  # {"event": …, "cause": id of the request being handled} -> response
 CHECKPOINT = "checkpoint"  # {"state": …, "version": text} -> null, once it is saved
 QUERY = "query"  # {"what": "agents" | "channels" | "members" | "groups", …}

@@ -142,7 +142,7 @@ class Life:
         asked = params.get("limits", {})
         enforced = {} if asked is None else limits.apply(asked)  # None: in a rehearsal they would be the guardian's
         if (cell := params.get("cell")) is not None:
-            self._pipe.notify(messages.CONFINED, {"report": confined(cell)})
+            self._pipe.notify(messages.CONFINED, {"cell": confined(cell)})
         _prepend_to_path(params.get("sys_path", ()))
         found = self._find_class(params)
         _check_config(

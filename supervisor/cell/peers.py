@@ -18,6 +18,8 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ..process import is_shortage, reserve
+
 _SO_PEERPIDFD = 77  # Linux 6.5
 _NS_GET_PARENT = 0xB702
 _UCRED = struct.Struct("3i")
@@ -45,6 +47,9 @@ class Peers:
         pid, user, _ = _UCRED.unpack(credentials)
         if pid == 0 or (user == 0 and os.geteuid() != 0):  # it is outside of our PID namespace; no mod is root then
             return None
+        return reserve.with_spare(lambda: self._examine(connection, pid))
+
+    def _examine(self, connection: socket.socket, pid: int) -> str | None:
         with _held(connection, pid) as is_alive:
             reason = self._reason(pid)
             return reason if is_alive() else "the process that connected has ended"
@@ -59,6 +64,8 @@ class Peers:
             if any(_is_inside(pid, kind) for kind in ("pid", "user")):
                 return "it is in a namespace of its own, as mods are"
         except (OSError, ValueError) as error:
+            if is_shortage(error):
+                raise
             if isinstance(error, PermissionError) and _namespace("self", "user") != _FIRST_USER_NAMESPACE:
                 return None  # it is above our own user namespace
             return "nobody knows whose process it is"

@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from ...ipc.cell import ALL, Cell
+from ...ipc.cell import ALL, LISTED, Cell
 from ..config import ModConfig, NetworkConfig, Sandbox, resolved_sandbox
+from .readable import readable
 
 ROOTS_DOORS = (
     "/run/systemd/private", "/run/dbus", "/run/docker.sock", "/run/docker", "/run/containerd", "/run/podman", "/run/crio",
@@ -29,6 +30,7 @@ def cell_of(
     storage: Path,
     mark: Path | None = None,
     code: Iterable[Path] = (),
+    user: int = -1,
 ) -> Cell:
     """Return the cell of one worker of a mod.
 
@@ -37,15 +39,20 @@ def cell_of(
         storage: the worker's own folder in it.
         mark: the file in which the worker marks whose handler runs.
         code: folders that it imports from, which may lie in a hidden one.
+        user: the user id that it takes; -1: that of the network.
     """
     sandbox = sandbox_of(config, network)
     if sandbox.files == ALL:
-        return _cell(sandbox)
+        return _cell(sandbox, user)
     # The arguments of a program are relative to the folder of the network file.
     folder = storage if config.command is None else network.base_dir
-    read = _paths((*sandbox.read, *code))
-    write = _paths((*sandbox.write, *([] if mark is None else [mark])))
-    return _cell(sandbox, _paths(hidden_paths(network, state)), _path(storage), _path(folder), read, write)
+    write = (*sandbox.write, *([] if mark is None else [mark]))
+    hidden = _paths(hidden_paths(network, state))
+    if sandbox.files == LISTED:  # with the links that lead there
+        read = (*sandbox.read, *readable(config, network.base_dir, code))
+        return _cell(sandbox, user, hidden, _path(storage), _path(folder), _with_links(read), _with_links(write))
+    read = (*sandbox.read, *code)
+    return _cell(sandbox, user, hidden, _path(storage), _path(folder), _paths(read), _paths(write))
 
 
 def spare_cell(network: NetworkConfig) -> Cell:
@@ -69,6 +76,7 @@ def hidden_paths(network: NetworkConfig, state: Path) -> list[Path]:
 
 def _cell(
     sandbox: Sandbox,
+    user: int = -1,
     hidden: tuple[bytes, ...] = (),
     storage: bytes = b"",
     folder: bytes = b"",
@@ -88,12 +96,18 @@ def _cell(
         network=sandbox.network,
         exec=sandbox.exec,
         syscalls=sandbox.syscalls,
+        user=user,
         tmp=sandbox.tmp,
     )
 
 
 def _paths(paths: Iterable[Path]) -> tuple[bytes, ...]:
     return tuple(dict.fromkeys(map(_path, paths)))
+
+
+def _with_links(paths: Iterable[Path]) -> tuple[bytes, ...]:
+    """Return the paths, and where they lead."""
+    return tuple(dict.fromkeys(found for path in paths for found in (os.fsencode(path.absolute()), _path(path))))
 
 
 def _path(path: Path) -> bytes:

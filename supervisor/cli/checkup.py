@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..cell import examine_sandboxes
 from ..config import ConfigError, NetworkConfig, Problem, load_config
 from ..limits import FAIL, Check, HostReport, examine_host
 from ..sources import with_mod_files
@@ -51,6 +52,7 @@ def check_up(file: Path | None) -> Checkup:
         except ConfigError as error:
             problems = tuple(error.problems)
     report = examine_host(config)
+    report = HostReport((*report.checks, *examine_sandboxes(config)))
     if config is not None:
         stumbles = (each for each in preflight(config) if each.key != "network.storage")  # the host's report has it
         report = HostReport((*report.checks, *(Check(each.key, FAIL, each.message) for each in stumbles)))

@@ -27,16 +27,19 @@ Config = Annotated[
 ]
 
 
-def ps(settings: Settings) -> None:
+def ps(
+    settings: Settings,
+    wide: Annotated[bool, typer.Option("--wide", "-w", help="Also show what confines each mod.")] = False,
+) -> None:
     """List the loaded mods with their resources and traffic."""
     answer = connect(settings).get("/mods")
-    Output(as_json=settings.json).document(answer, lambda: _show_mods(answer["mods"]))
+    Output(as_json=settings.json).document(answer, lambda: _show_mods(answer["mods"], wide=wide))
 
 
-def _show_mods(mods: list[dict[str, Any]]) -> None:
+def _show_mods(mods: list[dict[str, Any]], *, wide: bool) -> None:
     from .render.mods import mods_table, troubles
 
-    show(mods_table(mods))
+    show(mods_table(mods, wide=wide))
     for trouble in troubles(mods):
         print(printable(trouble))
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .audit_model import BEST_EFFORT, NO_AUDIT, STRICT, AuditConfig
     from .effects import ORDER, Effect, changed_keys, in_force
     from .env_values import is_sha256
+    from .host_values import HostRule, parsed_host
     from .hosted import as_host_says, host_given
     from .http_model import HttpConfig
     from .mod_entry import (
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from .network_model import JournalConfig, NetworkConfig
     from .reader import Location, hint
     from .redaction import Redaction, redacted_in
+    from .relay_model import RelayConfig
     from .sandbox_model import Sandbox, resolved_sandbox
     from .tls_model import TlsConfig, bare_bind
     from .values import AUTO, absolute_path, duration
@@ -76,6 +78,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         audit_model="AuditConfig BEST_EFFORT NO_AUDIT STRICT",
         effects="Effect ORDER changed_keys in_force",
         env_values="is_sha256",
+        host_values="HostRule parsed_host",
         hosted="as_host_says host_given",
         http_model="HttpConfig",
         mod_entry=(
@@ -89,6 +92,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         network_model="JournalConfig NetworkConfig",
         reader="Location hint",
         redaction="Redaction redacted_in",
+        relay_model="RelayConfig",
         sandbox_model="Sandbox resolved_sandbox",
         tls_model="TlsConfig bare_bind",
         values="AUTO absolute_path duration",

@@ -38,9 +38,14 @@ def host_name(value: Any, at: Location) -> Any:
     found = text(value, at)
     if found is BROKEN:
         return BROKEN
-    if found == "*" or (_HOST.fullmatch(found) and len(found) <= 253):
+    if is_host_name(found):
         return found.lower()
     return at.wrong(f"expected a host name without port, such as agents.example.com or *.example.com, got {got(found)}")
+
+
+def is_host_name(found: str) -> bool:
+    """Return whether it is a name, or a pattern of names, as `host_name` reads it."""
+    return found == "*" or (_HOST.fullmatch(found) is not None and len(found) <= 253)
 
 
 @reader("web origin")

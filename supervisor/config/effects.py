@@ -78,6 +78,7 @@ _TABLE: Mapping[str, Mapping[Effect, str]] = {
             "bodies json_values ws_ping ws_credit ws_in_flight"
         ),
     },
+    "relay": {Effect.RESTART: "connections connect_timeout idle_timeout"},
     "admin": {Effect.NOW: "remote", Effect.RESTART: "token"},
     "journal": {
         Effect.RESTART: (

@@ -20,6 +20,7 @@ from .mod_model import ModConfig
 from .name_values import network_id
 from .reader import Location, Reader, reader
 from .redaction import redacted_keys
+from .relay_model import RelayConfig
 from .sandbox_model import FAIL, FALLBACKS, SandboxConfig, sandbox, uid_range
 from .tls_model import TlsConfig, tls_section
 from .values import (
@@ -284,6 +285,9 @@ class NetworkConfig:
     )
     http: HttpConfig = key(
         HttpConfig(), section(HttpConfig), "what the HTTP server takes from strangers, see [http](#http)"
+    )
+    relay: RelayConfig = key(
+        RelayConfig(), section(RelayConfig), "how mods in a cell reach their hosts, see [relay](#relay)"
     )
     admin: AdminConfig = key(AdminConfig(), section(AdminConfig), "access for the operator, see [admin](#admin)")
     journal: JournalConfig = key(

@@ -20,6 +20,7 @@ from .mod_file import MOD_FILE_READERS
 from .mod_model import LimitsConfig, RestartConfig
 from .network_file import TOP_KEYS
 from .network_model import AdminConfig, JournalConfig, LogConfig, NetworkConfig
+from .relay_model import RelayConfig
 from .sandbox_model import SandboxConfig
 from .tls_model import TlsConfig
 
@@ -39,6 +40,7 @@ TABLES: dict[str, dict[str, ConfigKey]] = {
     "agents.guests": keys_of(GuestsConfig),
     "agents.guests.quota": keys_of(QuotaConfig),
     "http": keys_of(HttpConfig),
+    "relay": keys_of(RelayConfig),
     "admin": keys_of(AdminConfig),
     "journal": keys_of(JournalConfig),
     "audit": keys_of(AuditConfig),

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ...ipc.cell import ALL, DEFAULT, HIDDEN, LISTED, OFF, PROFILES, STRICT
+from .host_values import host_rule
 from .keys import key, readers_of
 from .reader import Location, Reader, got
-from .values import absolute_path, flag, list_of, one_of, or_null, read_keys, size, text, whole
+from .values import absolute_path, flag, list_of, one_of, or_null, read_keys, size, whole
 from .yaml_source import BROKEN
 
 FAIL, WARN = FALLBACKS = ("fail", "warn")
@@ -19,7 +20,7 @@ NETWORK = "network"
 MAX_UID = 2**31 - 2
 """The kernel knows more, some file systems and tools do not."""
 
-_hosts = list_of(text, "[api.example.com]")
+_hosts = list_of(host_rule, "[api.example.com]")
 _paths = list_of(absolute_path, "[/srv/data]")
 
 

@@ -96,6 +96,8 @@ class WorkerStats(ReadModel):
         host: which framework's mod it is, as its worker says; None: one of modvisor.
         permissions, speak_for: what it may do, also without a line of config.
         limits: by key, the limit and what enforces it; see `limits_stats`.
+        sandbox: the profile of its process, what enforces each part, and what is not enforced; None
+            while no process serves.
         crashes: how many incarnations have crashed.
     """
 
@@ -120,6 +122,7 @@ class WorkerStats(ReadModel):
     speak_for: tuple[str, ...]
     resources: Resources
     limits: Mapping[str, Mapping[str, float | str | None]]
+    sandbox: Mapping[str, Any] | None
     traffic: Traffic
     restarts: int
     recycled: int

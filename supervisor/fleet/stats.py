@@ -271,6 +271,7 @@ def _worker_stats(worker: Keeper, monitor: ResourceMonitor) -> WorkerStats:
             manifest.enforced if manifest is not None else {},
             incarnation.limits_in_force.cgroup if incarnation is not None else None,
         ),
+        sandbox=incarnation.sandbox if incarnation is not None else None,
         traffic=_traffic(worker),
         restarts=counters.restarts,
         recycled=counters.recycled,

@@ -12,11 +12,12 @@ from ..faces import lazily
 
 if TYPE_CHECKING:
     from .handover import Reloaded, ReloadFailed, activate, failing_at, give, rest, resume, version_of
-    from .incarnation import CancelHandler, Incarnation, StartFailed
+    from .incarnation import CancelHandler, Incarnation
     from .keeper import Keeper
     from .listener import Shared
     from .reload import replace_worker, revert
     from .spares import Spares
+    from .start_order import StartFailed
     from .starting import Recipe
     from .states import COMING_BACK, DOWN, State
     from .trial import Probation
@@ -24,11 +25,12 @@ else:  # hidden from type checkers, which would take any name for one of the roo
     __getattr__ = lazily(
         __name__,
         handover="ReloadFailed Reloaded activate failing_at give rest resume version_of",
-        incarnation="CancelHandler Incarnation StartFailed",
+        incarnation="CancelHandler Incarnation",
         keeper="Keeper",
         listener="Shared",
         reload="replace_worker revert",
         spares="Spares",
+        start_order="StartFailed",
         starting="Recipe",
         states="COMING_BACK DOWN State",
         trial="Probation",

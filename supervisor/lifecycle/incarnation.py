@@ -36,7 +36,7 @@ from ..process import (
     WorkerProcess,
     shielded,
 )
-from .cells import explained, for_process, not_started
+from .cells import explained, for_process, not_started, relay_for, sandbox_stats, tell_gaps
 from .start_order import StartFailed, StartOrder
 
 LAST_MOMENT = 1.0
@@ -79,6 +79,8 @@ class Incarnation:
         self.limits_in_force = order.limits_in_force
         self.process = process
         self.cell = dict(process.cell)  # the means of each part that is in force
+        self.relay = relay_for(order, process)
+        self._ordered_cell = order.cell
         self._is_confined = not process.is_forked
         self.log = log
         self._loop = asyncio.get_running_loop()
@@ -111,6 +113,11 @@ class Incarnation:
     @property
     def pid(self) -> int:
         return self.process.pid
+
+    @property
+    def sandbox(self) -> dict[str, Any]:
+        """What confines it, see `sandbox_stats`."""
+        return sandbox_stats(self._ordered_cell, self.cell)
 
     @property
     def uptime(self) -> float:
@@ -176,6 +183,7 @@ class Incarnation:
         manifest = Manifest.from_dict(
             await self.pipe.request(messages.LOAD, for_process(order.params, order.cell, self.process))
         )
+        tell_gaps(order.mod_id, order.cell, self.cell, order.told)
         try:
             check_version(order.config.version, order.config.declared, manifest.version)
         except ModvisorError as error:
@@ -378,7 +386,7 @@ class Incarnation:
                 self._listeners.on_cancel(self, request_id)
         elif notification.method == messages.CONFINED and not self._is_confined:  # what a mod says later does not count
             self._is_confined = True
-            self.cell |= as_report((notification.params or {}).get("report"))
+            self.cell |= as_report((notification.params or {}).get("cell"))
         elif notification.method == messages.HELLO and not self._hello.done():
             try:
                 self._hello.set_result(Hello.from_dict(notification.params))

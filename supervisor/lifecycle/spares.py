@@ -85,9 +85,9 @@ class SpareCounts:
 class Spares:
     """Keeps as many spare workers as the config wants. `run` starts them, `take` gives them away."""
 
-    def __init__(self, launcher: Launcher, enforcement: Enforcement, wanted: int, cell: Cell) -> None:
+    def __init__(self, launcher: Launcher, enforcement: Enforcement, wanted: int, cell: Cell | None = None) -> None:
         self._launcher = launcher
-        self._cell = cell
+        self._cell = cell or Cell()
         self._enforcement = enforcement
         self._wanted = wanted
         self._waiting: list[Spare] = []  # the oldest first

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...ipc.cell import Cell
 from ...ipc.errors import Code, ModvisorError
 from ...ipc.spinning import Spinner
 from ..calls import Traces
-from ..config import ModConfig
+from ..config import ModConfig, RelayConfig
 from ..limits import LimitsInForce
 from ..process import Interpreter, Program, is_shortage
 from ..sources import Home
@@ -46,6 +46,8 @@ class StartOrder:
         traces: what it leaves on disk in case that it dies, or the supervisor.
         spare: the process that is to become the worker; None: one is started.
         cell: what the worker is confined to.
+        relay: bounds of the relay by which it reaches its hosts.
+        told: what was said already of cells that this host does not enforce.
     """
 
     config: ModConfig
@@ -58,6 +60,8 @@ class StartOrder:
     traces: Traces | None = None
     spare: Spare | None = None
     cell: Cell | None = None
+    relay: RelayConfig = field(default_factory=RelayConfig)
+    told: set[str] = field(default_factory=set)
 
     @property
     def mod_id(self) -> str:

@@ -23,7 +23,17 @@ from ...ipc.cell import Cell
 from ...ipc.errors import ModvisorError
 from ...ipc.spinning import Spinner
 from ..calls import Traces
-from ..cell import cell_of, check_author, may_be_run, sandbox_of, without_authors
+from ..cell import (
+    Uids,
+    belongs_to,
+    cell_of,
+    check_author,
+    give_once,
+    may_be_run,
+    proxy_environment,
+    sandbox_of,
+    without_authors,
+)
 from ..config import AUTO, ModConfig, NetworkConfig, Redaction, Sandbox, with_mod_file
 from ..journal import StateDir
 from ..limits import Enforcement
@@ -86,7 +96,9 @@ class Recipe:
         self.compiled = CompiledCode()
         self.redaction = Redaction(network.redact)
         self._state = state
+        self._uids = Uids(state.root, *network.sandbox_uids)
         self._enforcement = enforcement
+        self._told: set[str] = set()
         self._just_read: tuple[ModConfig, tuple[ModConfig, Home], float] | None = None
         self._spinner = Spinner(SPIN) if network.polling == AUTO else None
 
@@ -159,6 +171,7 @@ class Recipe:
             check_author(config, sandbox, found.home.folder)
             python = await _runs_under(config, sandbox)
             storage = self._state.storage_of(config.mod_id)
+            user = await self._user_of(config, storage)
             params = self._load_params(config, found.home, storage)
         if found.modules is not None:
             params["snapshot"] = found.modules
@@ -167,20 +180,47 @@ class Recipe:
         traces = Traces(self._state.marks / f"{config.mod_id}.{number}", durable=config.durable)
         if traces.has_mark:
             params["mark"], params["network_pid"] = str(traces.mark_file), os.getpid()
-        cell = self._cell_of(config, found.home, storage, traces, params["sys_path"])
+            if user >= 0:
+                os.chown(traces.mark_file, user, user)
+        cell = self._cell_of(config, found.home, storage, traces, params["sys_path"], user)
+        if cell.network:
+            params["env"] = proxy_environment() | params["env"]
         spare = self.spares.take(config, cell)
         limits_in_force = self._enforcement.prepare(config, number, storage, None if spare is None else spare.cgroup)
         params["limits"] = limits_in_force.worker_limits()
         return StartOrder(
-            config, number, params, limits_in_force, found.home, python, self._spinner, traces, spare, cell
+            config,
+            number,
+            params,
+            limits_in_force,
+            found.home,
+            python,
+            self._spinner,
+            traces,
+            spare,
+            cell,
+            self.network.relay,
+            self._told,
         )
 
-    def _cell_of(self, config: ModConfig, home: Home, storage: Path, traces: Traces, path: list[str]) -> Cell:
+    async def _user_of(self, config: ModConfig, storage: Path) -> int:
+        """Return the user id that the mod's processes take, or -1: that of the network. Its storage belongs to it then."""
+        if os.geteuid() != 0:
+            return -1
+        user = self._uids.of(config.name) if sandbox_of(config, self.network).user else -1
+        if not belongs_to(storage, max(user, 0)):
+            await in_thread(give_once, config.mod_id, storage, max(user, 0))
+        return user
+
+    def _cell_of(
+        self, config: ModConfig, home: Home, storage: Path, traces: Traces, path: list[str], user: int
+    ) -> Cell:
         """Return what the worker is confined to. It imports from ``path``, and from the mod's own folder."""
         code = [Path(each) for each in path if each]
         code += [folder for folder in (home.folder, config.python and config.python.parent.parent) if folder]
         code = without_authors(config, sandbox_of(config, self.network), code)
-        return cell_of(config, self.network, state=self._state.root, storage=storage, mark=traces.mark_file, code=code)
+        mark = traces.mark_file
+        return cell_of(config, self.network, state=self._state.root, storage=storage, mark=mark, code=code, user=user)
 
     def _load_params(self, config: ModConfig, home: Home, storage: Path) -> dict[str, Any]:
         """The `load` parameters, see ``docs/protocol.md``, without snapshot and limits.

@@ -13,7 +13,7 @@ from ..faces import lazily
 
 if TYPE_CHECKING:
     from .cgroups import Cgroup
-    from .doctor import FAIL, Check, HostReport, examine_host, storage_fault
+    from .doctor import FAIL, OK, WARN, Check, HostReport, examine_host, storage_fault
     from .enforcement import Enforcement, LimitsInForce, limits_stats
     from .over_limit import Exceeded
     from .samples import ProcessSample, make_sampler
@@ -22,7 +22,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
     __getattr__ = lazily(
         __name__,
         cgroups="Cgroup",
-        doctor="Check FAIL HostReport examine_host storage_fault",
+        doctor="Check FAIL HostReport OK WARN examine_host storage_fault",
         enforcement="Enforcement LimitsInForce limits_stats",
         over_limit="Exceeded",
         samples="ProcessSample make_sampler",

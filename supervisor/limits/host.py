@@ -16,7 +16,10 @@ CAP_SYS_NICE = 23
 _PR_GET_CHILD_SUBREAPER = 37
 
 # Tried in a process of its own, as a worker would: in this process it could not be undone.
-_TRY_NAMESPACE = "import sys; from modvisor.worker.limits import can_limit_tasks; sys.exit(not can_limit_tasks())"
+_TRY_NAMESPACE = (
+    "import sys; from modvisor.worker.guardian.trial import PROFILES, try_cell; "
+    "sys.exit('user' not in try_cell(PROFILES[0]))"
+)
 
 
 @dataclass(frozen=True, slots=True)

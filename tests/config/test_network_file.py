@@ -473,7 +473,7 @@ def test_large_file(mistakes, monkeypatch):
         (
             "- a",
             "1: expected a mapping with admin, agent_groups, agents, allowed_mods, audit, http, journal, logs, mods, network, "
-            "redact, got a list",
+            "redact, relay, got a list",
         ),
         (b"network:\n  name: caf\xe9", "2: byte 0xe9 is not UTF-8; save the file as UTF-8"),
         ("network: {name: x}\nmods: [", "2: not valid YAML: expected the node content, but found '<stream end>'"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from modvisor.ipc.cell import Cell
 from modvisor.ipc.errors import Code, ModvisorError
 from modvisor.supervisor.config import ModConfig
 from modvisor.supervisor.config.network_file import parse_config
@@ -33,7 +34,7 @@ def make_recipe(folder: Path, **mod: Any) -> tuple[Recipe, ModConfig]:
         {"network": {"name": "paper", "cgroups": False}, "mods": [{"path": "pkg.work", **mod}]}, base_dir=folder
     )
     enforcement = Enforcement(network.network_id, False, lambda _pids, _groups: {})
-    spares = Spares(make_launcher(folder), enforcement, network.spares)
+    spares = Spares(make_launcher(folder), enforcement, network.spares, Cell())
     return Recipe(network, StateDir(folder / "state"), MemorySnapshots(), enforcement, spares), network.mods[0]
 
 

@@ -14,7 +14,7 @@ PROSE = {"message", "error_message", "reason", "traceback", "last_words", "last_
 NUMBERS = {"pid", "network_pid", "port", "timestamp", "at", "last_seen", "uptime", "max_rss", "bytes"}
 TIMELY = re.compile(r".*(_at|_ms|_seconds)$")
 WORDS = {"secret", "secret_hash", "fingerprint", "python", "modvisor", "boot"}
-WHOLE = {"resources", "compiled", "code"}
+WHOLE = {"resources", "sandbox", "cell", "compiled", "code"}
 """Hidden whatever they are, but for text: the code of an error is no compiled code."""
 ID = re.compile(r"\b[0-9a-f]{32}\b")
 DIGEST = re.compile(r"\b[0-9a-f]{64}\b")

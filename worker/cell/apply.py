@@ -7,66 +7,123 @@ guardian and the warden (`namespaces`). What follows: code of the mod.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 
-from ...ipc.cell import ALL, FOLDERS, NOT, OFF, PRIVILEGES, PROCESSES, USER, Cell, missing
-from . import capabilities, mounts
+from ...ipc.cell import (
+    ALL,
+    EXEC,
+    FOLDERS,
+    LISTED,
+    NOT,
+    OFF,
+    PRIVILEGES,
+    PROCESSES,
+    SYSCALLS,
+    USER,
+    Cell,
+    missing,
+)
+from . import capabilities, landlock, mounts, seccomp, view
+from .last_exec import LastExec
 from .namespaces import NEWNS, NEWUSER, Space
 from .refusal import NotEnforced
 
 
-def confine(cell: Cell, space: Space, *, execs: bool = False) -> dict[str, str]:
+def confine(cell: Cell, space: Space, program: LastExec | None = None) -> dict[str, str]:
     """Confine this process, which has one thread. Return the report: the means of each part.
 
     Args:
-        execs: the process becomes another program, which undoes what holds for its memory alone.
+        program: what the process is to become, which undoes what holds for its memory alone.
 
     Raises:
         NotEnforced: a part of a required cell cannot be enforced. The process must not go on.
     """
-    report: dict[str, str] = {}
-    for part, step in _steps(cell, space, execs):
-        _take(report, part, step)
+    report = _Steps(cell, space, program).take_all()
     if cell.required and (gaps := missing(report)):
         raise NotEnforced("; ".join(f"{part}: {why}" for part, why in gaps.items()))
     return report
 
 
-def _steps(cell: Cell, space: Space, execs: bool) -> Iterator[tuple[str, Callable[[], str]]]:
-    """Return what to do for which part, in order."""
-    if cell.processes:
-        yield PROCESSES, space.own_processes
-    if cell.files != ALL:
-        yield FOLDERS, lambda: _own_files(cell, space)
-    if cell.user >= 0:
-        yield USER, lambda: capabilities.become(cell.user)
-    yield PRIVILEGES, capabilities.drop_all
-    if cell.profile != OFF:
-        yield PRIVILEGES, capabilities.forbid_new
-        if not (execs or space.has(NEWUSER)):  # whose user may look at it from outside, and nobody else
-            yield PRIVILEGES, capabilities.hide_memory
+class _Steps:
+    """The steps of one process, and what came of them."""
+
+    def __init__(self, cell: Cell, space: Space, program: LastExec | None) -> None:
+        self._cell = cell
+        self._space = space
+        self._program = program
+        self._report: dict[str, str] = {}
+        self._has_view = False
+
+    def take_all(self) -> dict[str, str]:
+        """Take every step that the cell asks for, in order. Return the report."""
+        cell = self._cell
+        if cell.processes:
+            self._take(self._space.own_processes, PROCESSES)
+        if cell.files != ALL:
+            self._take(self._own_files, FOLDERS)
+        if self._program is not None and not cell.exec:
+            self._take(self._program.be_the_last, EXEC)
+        if cell.user >= 0:
+            self._take(lambda: capabilities.become(cell.user), USER)
+        self._take(capabilities.drop_all, PRIVILEGES)
+        if cell.profile != OFF or self._walled or self._filtered:
+            self._take(capabilities.forbid_new, PRIVILEGES)  # no wall and no filter without it
+        if cell.profile != OFF and self._program is None and not self._space.has(NEWUSER):
+            self._take(capabilities.hide_memory, PRIVILEGES)  # nobody looks into a user namespace from outside
+        if self._walled:
+            self._take(self._wall, *self._walled)
+        if self._filtered:
+            self._take(self._filter, *self._filtered)
+        return self._report
+
+    @property
+    def _walled(self) -> list[str]:
+        return [FOLDERS] if self._cell.files == LISTED else [PROCESSES] if self._cell.processes else []
+
+    @property
+    def _filtered(self) -> list[str]:
+        cell = self._cell
+        return [*([SYSCALLS] if cell.syscalls or cell.profile != OFF else []), *([] if cell.exec else [EXEC])]
+
+    def _wall(self) -> str:
+        if self._cell.files != LISTED:
+            return landlock.scope()
+        return landlock.restrict(self._cell, in_view=self._has_view, execs=self._program is not None)
+
+    def _filter(self) -> str:
+        return seccomp.restrict(self._cell, -1 if self._program is None else self._program.descriptor)
+
+    def _own_files(self) -> str:
+        cell, space = self._cell, self._space
+        space.need(NEWNS)
+        means = mounts.hide(cell)
+        if space.is_roots:
+            mounts.protect_machine()
+        if cell.files == LISTED:
+            means = view.enter(cell)
+            self._has_view = True
+        _go_to(cell.folder, cell.storage)
+        return means
+
+    def _take(self, step: Callable[[], str], *parts: str) -> None:
+        """Take one step, and add its means to these parts of the report."""
+        try:
+            means = step()
+        except NotEnforced as error:
+            means = f"{NOT}{error}"
+        except OSError as error:
+            means = f"{NOT}{error.strerror}: {os.fsdecode(error.filename or '')}"
+        for part in parts:
+            before = self._report.get(part)
+            if before is None or (means.startswith(NOT) and not before.startswith(NOT)):
+                self._report[part] = means
+            elif not means.startswith(NOT):
+                self._report[part] = f"{before}; {means}" if before.startswith(NOT) else f"{before}, {means}"
 
 
-def _take(report: dict[str, str], part: str, step: Callable[[], str]) -> None:
-    """Take one step, and add its means to the report."""
-    before = report.get(part)
-    try:
-        means = step()
-    except NotEnforced as error:
-        means = f"{NOT}{error}"
-    except OSError as error:
-        means = f"{NOT}{error.strerror}: {os.fsdecode(error.filename or '')}"
-    if before is None or means.startswith(NOT):
-        report[part] = means
-    elif not before.startswith(NOT):
-        report[part] = f"{before}, {means}"
-
-
-def _own_files(cell: Cell, space: Space) -> str:
-    space.need(NEWNS)
-    means = mounts.hide(cell)
-    if cell.folder:
-        os.chdir(cell.folder)
-    if space.is_roots:
-        mounts.protect_machine()
-    return means
+def _go_to(*folders: bytes) -> None:
+    """Make the first of these folders that is there the working folder."""
+    for folder in folders:
+        with suppress(OSError):
+            return os.chdir(folder)

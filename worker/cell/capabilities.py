@@ -26,19 +26,23 @@ class _Sets(ctypes.Structure):
 
 
 def drop_all() -> str:
-    """Drop every capability: bounding, ambient, inheritable, permitted, effective. Return the means.
-
-    The bounding set keeps root's programs, and those with capabilities of their own, from regaining
-    them. Only who has CAP_SETPCAP may reduce it; who has not never had a capability to pass on.
-    """
-    with suppress(NotEnforced):  # EPERM, as said; EINVAL behind the last capability
-        for number in range(_MOST):
-            prctl(_PR_CAPBSET_DROP, number)
+    """Drop every capability: bounding, ambient, inheritable, permitted, effective. Return the means."""
+    _leave_bounding_set()
     with suppress(NotEnforced):  # before Linux 4.3 there is no ambient set
         prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     header, none = _Header(_VERSION_3, 0), _Sets()
     checked(libc.capset(ctypes.byref(header), ctypes.byref(none)), "capset")
     return "no capabilities"
+
+
+def _leave_bounding_set() -> None:
+    """Keep root's programs, and those with capabilities of their own, from regaining them.
+
+    Only who has CAP_SETPCAP may do that; who has not never had a capability to pass on.
+    """
+    with suppress(NotEnforced):  # EPERM, as said; EINVAL behind the last capability
+        for number in range(_MOST):
+            prctl(_PR_CAPBSET_DROP, number)
 
 
 def forbid_new() -> str:
@@ -55,6 +59,7 @@ def hide_memory() -> str:
 
 def become(user: int) -> str:
     """Take this uid and gid, and no other group. Return the means."""
+    _leave_bounding_set()  # while it still may
     try:
         os.setgroups([])
         os.setresgid(user, user, user)

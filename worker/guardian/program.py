@@ -16,6 +16,7 @@ from ...ipc.launching import NOT_CONFINED, Order
 from ...ipc.messages import pack
 from .. import limits
 from ..cell.apply import confine
+from ..cell.last_exec import LastExec
 from ..cell.namespaces import Space
 from ..cell.refusal import NotEnforced
 from ..signals import restore_defaults
@@ -64,13 +65,13 @@ def _become(order: Order, fds: list[int], output: int, space: Space, telling: in
         restore_defaults()
         for signum in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, other programs do not
             signal.signal(signum, signal.SIG_DFL)
-        report = {}
+        report, program = {}, LastExec(order.argv[0])
         if order.cell is not None:
             if space.is_roots:  # whose /proc is read-only from then on
                 limits.offer_to_the_oom_killer()
-            report = confine(order.cell, space, execs=True)
+            report = confine(order.cell, space, program)
         os.write(telling, pack({"report": report}))
-        os.execve(order.argv[0], [*order.argv, *(str(fd) for fd in fds)], order.env)
+        program.go([*order.argv, *(b"%d" % fd for fd in fds)], order.env)
     except NotEnforced as error:
         _tell(telling, NOT_CONFINED, str(error))
     except OSError as error:

@@ -46,6 +46,7 @@ from ...ipc.launching import (
 from .. import confining
 from ..cell.apply import confine
 from ..cell.namespaces import Space
+from ..cell.outside import open_way
 from ..cell.refusal import NotEnforced
 from . import program, tree
 from .clone import adopt_orphans, continue_with_parent, fork_into, set_name
@@ -71,13 +72,15 @@ def serve(order: Order, fds: list[int], supervisor: int, space: Space) -> None:
     control = socket.socket(fileno=fds[0])
     deaths = Deaths()
     lifeline, held = os.pipe()
+    way = -1
     try:
         space.enter()
+        outside, way = open_way(order.cell, space)
         if not space.is_init:  # otherwise the kernel gives it the orphans anyway
             adopt_orphans()
         confining.by(lambda cell: confine(cell, space))
         os.chdir(order.cwd)
-        in_cgroup, report = False, space.report()
+        in_cgroup, report = False, space.report() | outside
         if order.argv:
             worker, confined = program.begin(order, fds[1], lifeline, fds[2], fds[3], space)
             report |= confined
@@ -92,6 +95,8 @@ def serve(order: Order, fds: list[int], supervisor: int, space: Space) -> None:
             deaths.close()
             os.close(held)
             space.leave_outside()
+            if way >= 0:
+                os.close(way)  # the mod could accept its own connections on it
             if supervisor >= 0:
                 os.close(supervisor)
             raise forked
@@ -105,7 +110,7 @@ def serve(order: Order, fds: list[int], supervisor: int, space: Space) -> None:
             os.close(fd)
     pid, start_time = space.seen_from_outside(worker)
     space.leave_outside()
-    _send(control, Started(pid, space.pid, start_time, in_cgroup, report))
+    _send(control, Started(pid, space.pid, start_time, in_cgroup, report), way)
     _Warden(control, worker, supervisor, deaths, space).watch()
     control.close()
     os.close(held)
@@ -258,6 +263,9 @@ def not_started(error: OSError | NotEnforced | program.NotBegun) -> NotStarted:
     )
 
 
-def _send(control: socket.socket, message: Message) -> None:
+def _send(control: socket.socket, message: Message, passed: int = -1) -> None:
+    """Send a message, and a descriptor with it, which is closed here."""
     with suppress(BrokenPipeError, ConnectionResetError):  # the supervisor is gone
-        control.send(encode(message))
+        socket.send_fds(control, [encode(message)], [passed] if passed >= 0 else [])
+    if passed >= 0:
+        os.close(passed)

@@ -13,18 +13,32 @@ _LEFT = ("ID", "VERSION", "STATE")
 _RIGHT = ("PID", "UP", "CPU", "RSS", "USS", "IN", "FAILED", "P50 ms", "P99 ms", "RESTARTS")
 
 
-def mods_table(mods: Iterable[dict[str, Any]]) -> Columns:
-    """Return the table of ``modvisor ps``: a line per mod, the versions of a mod below each other."""
+def mods_table(mods: Iterable[dict[str, Any]], *, wide: bool = False) -> Columns:
+    """Return the table of ``modvisor ps``: a line per mod, the versions of a mod below each other.
+
+    Args:
+        wide: with what confines each mod.
+    """
     rows = _by_family(mods)
     are_divided = any(mod.get("reaches", "everyone") != "everyone" for mod in rows)
     right = (*_RIGHT, "SHARE") if are_divided else _RIGHT
-    made = Columns([*_LEFT, *right, *(["AUDIENCE"] if are_divided else [])], right=right)
+    last = [*(["AUDIENCE"] if are_divided else []), *(["SANDBOX"] if wide else [])]
+    made = Columns([*_LEFT, *right, *last], right=right)
     for mod in rows:
         more = [cell(share(mod.get("share"))), cell(mod.get("reaches"))] if are_divided else []
-        made.add_row(*_mod_cells(mod), *more)
+        made.add_row(*_mod_cells(mod), *more, *([cell(confined(mod))] if wide else []))
         for worker in mod.get("workers", ()):
-            made.add_row(*_mod_cells(worker))
+            made.add_row(*_mod_cells(worker), *(Cell("") for _ in more), *([cell(confined(worker))] if wide else []))
     return made
+
+
+def confined(mod: dict[str, Any]) -> str | None:
+    """Return what confines a mod in one line: its profile, the means of each part, what is not enforced."""
+    if not (sandbox := mod.get("sandbox")):
+        return None
+    means = [f"{part}: {by}" for part, by in sandbox["enforced_by"].items()]
+    gaps = [f"{part}: NOT ENFORCED" for part in sandbox["not_enforced"]]
+    return f"{sandbox['profile']} ({'; '.join((*gaps, *means))})"
 
 
 def _by_family(mods: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

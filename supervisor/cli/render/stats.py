@@ -9,7 +9,7 @@ from rich.table import Table
 
 from .crashes import why
 from .figures import NOTHING, clock, duration, label, percent, share, size, whole
-from .mods import trouble, way_back
+from .mods import confined, trouble, way_back
 from .tables import pairs
 
 _SIZES = frozenset({"memory", "memory_soft", "disk"})  # limits in bytes
@@ -94,7 +94,17 @@ def _workers(mod: dict[str, Any]) -> str:
     return "\n".join(f"{each['mod_id']} {each['state']}, pid {whole(each['pid'])}" for each in mod["workers"])
 
 
-_TOLD_OF_A_MOD = {"quarantined": _quarantine, "last_crash": _last_crash, "share": _share, "workers": _workers}
+def _sandbox(mod: dict[str, Any]) -> str:
+    return confined(mod) or NOTHING
+
+
+_TOLD_OF_A_MOD = {
+    "quarantined": _quarantine,
+    "last_crash": _last_crash,
+    "share": _share,
+    "workers": _workers,
+    "sandbox": _sandbox,
+}
 _TOLD_ELSEWHERE = frozenset({"audience"})  # in words: reaches
 
 

@@ -104,6 +104,7 @@ _ENTRY = tuple(
             "config", "env", "permissions", "speak_for", "limits", "restart", "delivery", "max_attempts", "durable",
             "suspects", "checkpoint_every", "probation", "reload", "workers", "partition_by", "overlap", "aliases", "watch",
             "audience", "version", "paths", "python", "command", "launch", "requires", "optional",
+            "sandbox", "sandbox_fallback",
         ),
     )
 )  # fmt: skip

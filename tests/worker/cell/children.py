@@ -1,0 +1,74 @@
+"""Runs a function in a forked child, whose confinement ends with it, and returns what it returned."""
+
+from __future__ import annotations
+
+import ctypes
+import encodings.idna  # noqa: F401 - as another user a child may not be able to import
+import os
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+NOBODY = 65534
+_PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def in_child(step: Callable[[], Any], *, user: int = 0) -> Any:
+    """Return what ``step`` returns in a child of its own, which has one thread; raise what it raises.
+
+    Args:
+        user: the user that the child is, if this process is root.
+    """
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(reading)
+            _become(user)
+            answer = True, step()
+        except BaseException as error:  # noqa: BLE001 - the parent raises it
+            answer = False, error
+        try:
+            os.write(writing, pickle.dumps(answer))
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as file:
+        data = file.read()
+    _, status = os.waitpid(pid, 0)
+    if not data:
+        return os.waitstatus_to_exitcode(status)
+    good, found = pickle.loads(data)
+    if not good:
+        raise found
+    return found
+
+
+def _become(user: int) -> None:
+    if user and os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(user)
+        os.setuid(user)
+        _libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)  # as a process that was started by this user
+
+
+def no_new_privs() -> None:
+    _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def errno_of(step: Callable[[], Any]) -> int:
+    """Return with which errno a step fails; 0: it does not."""
+    try:
+        step()
+    except OSError as error:
+        return error.errno or -1
+    return 0
+
+
+def call(number: int, *arguments: int) -> int:
+    """Make a system call. Return its errno; 0: it was made."""
+    ctypes.set_errno(0)
+    result = _libc.syscall(ctypes.c_long(number), *(ctypes.c_long(each) for each in arguments))
+    return ctypes.get_errno() if result == -1 else 0
