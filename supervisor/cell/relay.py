@@ -15,10 +15,11 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -114,8 +115,12 @@ class Relay:
         for task in self._tasks:
             task.cancel()
 
-    def _run(self, work: object) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
+    async def closed(self) -> None:
+        """Wait until nothing of it is left after `close`."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -243,13 +248,13 @@ class Relay:
 async def _request(client: socket.socket) -> tuple[bytes, bytes]:
     """Return the first line of a request, and what came after its headers; raise `Failed`."""
     loop, head = asyncio.get_running_loop(), b""
-    while b"\r\n\r\n" not in head:
-        if len(head) > MAX_HEAD:
-            raise Failed(400, f"the request has more than {MAX_HEAD} bytes")
+    while (end := head.find(b"\r\n\r\n")) < 0 and len(head) <= MAX_HEAD:
         data = await loop.sock_recv(client, MAX_HEAD)
         if not data:
             raise OSError(errno.ECONNRESET, "closed within a request")
         head += data
+    if not 0 <= end <= MAX_HEAD:
+        raise Failed(400, f"the request has more than {MAX_HEAD} bytes")
     lines, _, rest = head.partition(b"\r\n\r\n")
     return lines.split(b"\r\n", 1)[0], rest
 

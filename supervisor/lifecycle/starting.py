@@ -23,11 +23,21 @@ from ...ipc.cell import Cell
 from ...ipc.errors import ModvisorError
 from ...ipc.spinning import Spinner
 from ..calls import Traces
-from ..cell import Uids, belongs_to, cell_of, give_once, proxy_environment, sandbox_of
-from ..config import AUTO, ModConfig, NetworkConfig, Redaction, with_mod_file
+from ..cell import (
+    Uids,
+    belongs_to,
+    cell_of,
+    check_author,
+    give_once,
+    may_be_run,
+    proxy_environment,
+    sandbox_of,
+    without_authors,
+)
+from ..config import AUTO, ModConfig, NetworkConfig, Redaction, Sandbox, with_mod_file
 from ..journal import StateDir
 from ..limits import Enforcement
-from ..process import Interpreter, ModLog, Program, is_shortage, probe
+from ..process import Interpreter, ModLog, Program, is_shortage, probe, unprobed
 from ..sources import CompiledCode, Home, SnapshotStore, has_home, in_thread, read_home, search_path
 from .incarnation import StartFailed, StartOrder
 from .spares import Spares
@@ -156,8 +166,10 @@ class Recipe:
                 folder cannot be made.
         """
         config = found.config
+        sandbox = sandbox_of(config, self.network)
         with naming(config.mod_id):
-            python = await _runs_under(config)
+            check_author(config, sandbox, found.home.folder)
+            python = await _runs_under(config, sandbox)
             storage = self._state.storage_of(config.mod_id)
             user = await self._user_of(config, storage)
             params = self._load_params(config, found.home, storage)
@@ -206,6 +218,7 @@ class Recipe:
         """Return what the worker is confined to. It imports from ``path``, and from the mod's own folder."""
         code = [Path(each) for each in path if each]
         code += [folder for folder in (home.folder, config.python and config.python.parent.parent) if folder]
+        code = without_authors(config, sandbox_of(config, self.network), code)
         mark = traces.mark_file
         return cell_of(config, self.network, state=self._state.root, storage=storage, mark=mark, code=code, user=user)
 
@@ -238,13 +251,15 @@ class Recipe:
         }
 
 
-async def _runs_under(config: ModConfig) -> Interpreter | Program | None:
+async def _runs_under(config: ModConfig, sandbox: Sandbox) -> Interpreter | Program | None:
     """Return what the worker runs under, if not the network's own interpreter."""
     if config.command is not None:
         program = Program(config.command)
         program.check()
         return program
-    return None if config.python is None else await probe(config.python)
+    if config.python is None:
+        return None
+    return await probe(config.python) if may_be_run(config, sandbox) else await in_thread(unprobed, config.python)
 
 
 async def _completed(config: ModConfig, home: Home) -> ModConfig:

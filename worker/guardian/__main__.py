@@ -37,6 +37,7 @@ from pathlib import Path
 from ...ipc.launching import AHEAD, MAX_SIZE, ORDER_FDS, SUPERVISOR_NICE, Imported, Importing, Order, decode, encode
 from .. import marking
 from ..ahead import import_ahead
+from ..cell import seccomp
 from ..signals import restore_defaults
 from ..sources import installed_folders
 from . import tree
@@ -215,6 +216,7 @@ def prepare() -> None:
     """Do what every worker would do, so that it is done before they are forked."""
     import_common()
     installed_folders()
+    seccomp.prepare()
     rehearse()
 
 
