@@ -29,6 +29,8 @@ _COMMON = frozenset(
     b"/ /dev /dev/shm /etc /home /mnt /opt /proc /run /srv /sys /tmp /usr /usr/local /var /var/lib /var/run /var/tmp".split()
 )
 
+_OCTAL = re.compile(rb"\\(\d{3})")  # how mountinfo writes blanks
+
 MOST = 200
 """Entries of a folder that are looked at for folders in it. Each that is mounted again takes 10 µs."""
 
@@ -67,7 +69,7 @@ def cover(folders: Mapping[bytes, list[bytes]], spare: bytes) -> list[bytes]:
 def _mount_points() -> list[bytes]:
     with open("/proc/self/mountinfo", "rb") as file:
         fields = [line.split(b" ", 5)[4] for line in file]
-    return [re.sub(rb"\\(\d{3})", lambda found: bytes([int(found[1], 8)]), point) for point in fields]
+    return [_OCTAL.sub(lambda found: bytes([int(found[1], 8)]), point) if b"\\" in point else point for point in fields]
 
 
 def _inside(folder: bytes, points: Iterable[bytes]) -> list[bytes]:
