@@ -11,7 +11,7 @@ from anyio.abc import TaskGroup
 
 from . import http
 from .agents import AgentRegistry, OperatorTokens
-from .audit import Audit
+from .audit import Actor, Audit
 from .cell import Peers
 from .clock import AwakeTime, awake_time
 from .commands import SystemCommands
@@ -109,5 +109,7 @@ class NetworkParts:
         return None if sample is None else resources(sample).to_dict()
 
     def _saved(self, saved: Saved) -> None:
+        outcome = "ok" if saved.response.success else str(saved.response.error)
+        self.audit.note("mod.reload", saved.mod_id, outcome, {"files": list(saved.files[:5])}, Actor("watch"))
         for tell in self.saves:
             tell(saved)
