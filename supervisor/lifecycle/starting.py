@@ -24,6 +24,7 @@ from ...ipc.errors import ModvisorError
 from ...ipc.spinning import Spinner
 from ..calls import Traces
 from ..cell import (
+    OnRefused,
     Uids,
     belongs_to,
     cell_of,
@@ -80,6 +81,7 @@ class Recipe:
 
     Attributes:
         redaction: what is masked; it learns the variables that mods are given.
+        on_refused: called with mod, host and reason when a mod may not reach a host.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Recipe:
         self.compiled = CompiledCode()
         self.redaction = Redaction(network.redact)
         self._state = state
+        self.on_refused: OnRefused = lambda _mod_id, _where, _why: None
         self._uids = Uids(state.root, *network.sandbox_uids)
         self._enforcement = enforcement
         self._told: set[str] = set()
@@ -181,7 +184,8 @@ class Recipe:
         if traces.has_mark:
             params["mark"], params["network_pid"] = str(traces.mark_file), os.getpid()
             if user >= 0:
-                os.chown(traces.mark_file, user, user)
+                with naming(config.mod_id):
+                    os.chown(traces.mark_file, user, user)
         cell = self._cell_of(config, found.home, storage, traces, params["sys_path"], user)
         if cell.network:
             params["env"] = proxy_environment() | params["env"]
@@ -200,6 +204,7 @@ class Recipe:
             spare,
             cell,
             self.network.relay,
+            self.on_refused,
             self._told,
         )
 
