@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .peers import Peers
     from .profile import cell_of, hidden_paths, sandbox_of, spare_cell
     from .relay import OnRefused, Relay, proxy_environment
-    from .uids import Uids, belongs_to, give_once
+    from .uids import Uids, belongs_to, check_code, give_once
 else:  # hidden from type checkers, which would take any name for one of the room
     __getattr__ = lazily(
         __name__,
@@ -27,5 +27,5 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         peers="Peers",
         profile="cell_of hidden_paths sandbox_of spare_cell",
         relay="OnRefused Relay proxy_environment",
-        uids="Uids belongs_to give_once",
+        uids="Uids belongs_to check_code give_once",
     )

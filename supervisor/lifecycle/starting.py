@@ -29,6 +29,7 @@ from ..cell import (
     belongs_to,
     cell_of,
     check_author,
+    check_code,
     give_once,
     may_be_run,
     proxy_environment,
@@ -175,6 +176,8 @@ class Recipe:
             python = await _runs_under(config, sandbox)
             storage = self._state.storage_of(config.mod_id)
             user = await self._user_of(config, storage)
+            if user >= 0 and found.home.folder is not None:
+                check_code(found.home.folder, user)
             params = self._load_params(config, found.home, storage)
         if found.modules is not None:
             params["snapshot"] = found.modules
