@@ -113,5 +113,7 @@ class NetworkParts:
         self.audit.note("mod.connect", host, "refused", {"why": why}, Actor(f"mod:{mod_id}"))
 
     def _saved(self, saved: Saved) -> None:
+        outcome = "ok" if saved.response.success else str(saved.response.error)
+        self.audit.note("mod.reload", saved.mod_id, outcome, {"files": list(saved.files[:5])}, Actor("watch"))
         for tell in self.saves:
             tell(saved)
