@@ -79,11 +79,12 @@ format: $(VENV)/.installed  ## put the sources into shape
 house: $(VENV)/.installed  ## print rooms, long files, circles of imports, imports that run up
 	@$(BIN)/python -m tests.house
 
-docs: $(VENV)/.installed  ## print into docs/ what is printed from the code: the keys of config.md, the drawing of lifecycle.md, the OpenAPI documents, the attacks of security.md
+docs: $(VENV)/.installed  ## print what is printed from the code: docs' keys, drawing, OpenAPI documents and attacks, the types of clients/ts
 	@$(BIN)/python docs/print_keys.py
 	@$(BIN)/python docs/print_openapi.py
 	@$(BIN)/python docs/draw_lifecycle.py
 	@$(BIN)/python -m tests.cell.page
+	@test ! -d clients/ts/node_modules || npm --prefix clients/ts run --silent generate
 
 diagram: docs
 
@@ -120,4 +121,5 @@ strangers: $(VENV)/.installed  ## what strangers may do to the port while honest
 	@$(BIN)/python -m benchmarks.strangers $(ARGS)
 
 clean:  ## remove what make made
+	@rm -rf clients/ts/node_modules clients/ts/build clients/ts/dist
 	@rm -rf $(VENV) .venv-peers build dist *.egg-info clients/python/build clients/python/src/*.egg-info .pytest_cache .ruff_cache .hypothesis

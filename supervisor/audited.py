@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from ..ipc.errors import Code
 from ..ipc.event import Event, EventResponse
-from .agents import OperatorToken, RefusalLog, Scope
+from .agents import OperatorTokens, RefusalLog, Scope
 from .audit import Actor, NotAudited, actor
 from .config import NetworkConfig
 from .inspection import Inspection
@@ -111,7 +111,7 @@ class Audited(Inspection):
         made, secret = parts.tokens.make(name, Scope.of(scope), lasts, actor().who)
 
         async def keep() -> None:
-            _, kept = parts.journal.together("token", lambda: parts.journal.record("token", _row(made)))
+            _, kept = parts.journal.together("token", lambda: parts.journal.record("token", made.to_row()))
             await kept
             parts.tokens.enter(made)
 
@@ -138,17 +138,9 @@ class Audited(Inspection):
 
         await self.audited("token.revoke", on=name, do=revoke)
 
+    def tokens_in_force(self) -> OperatorTokens:
+        return self._parts.tokens if self._parts is not None else OperatorTokens()
+
     def list_tokens(self) -> list[dict[str, object]]:
         """Return what people see of each operator's token. Raises `ModvisorError` (not_running)."""
         return self._running().tokens.described()
-
-
-def _row(token: OperatorToken) -> dict[str, Any]:
-    return {
-        "name": token.name,
-        "secret_hash": token.secret_hash,
-        "scope": token.scope.word,
-        "created_at": token.created_at,
-        "created_by": token.created_by,
-        "expires_at": token.expires_at,
-    }

@@ -11,7 +11,7 @@ from anyio.abc import TaskGroup
 
 from . import http
 from .agents import AgentRegistry, OperatorTokens
-from .audit import Audit
+from .audit import Actor, Audit
 from .cell import Peers
 from .clock import AwakeTime, awake_time
 from .commands import SystemCommands
@@ -75,6 +75,7 @@ class NetworkParts:
             launcher=launcher,
             snapshots=snapshots,
         )
+        self.mods.tell_refused_hosts(self._host_refused)
         self.records = ModRecords(self.mods, self.journal, snapshots)
         self.commands = ModCommands(self.mods, self.records, self.journal, snapshots)
         self.mods.upkeep = ModUpkeep(self.mods, self.records, tasks)
@@ -108,6 +109,11 @@ class NetworkParts:
         sample = self.monitor.of(pid)
         return None if sample is None else resources(sample).to_dict()
 
+    def _host_refused(self, mod_id: str, host: str, why: str) -> None:
+        self.audit.note("mod.connect", host, "refused", {"why": why}, Actor(f"mod:{mod_id}"))
+
     def _saved(self, saved: Saved) -> None:
+        outcome = "ok" if saved.response.success else str(saved.response.error)
+        self.audit.note("mod.reload", saved.mod_id, outcome, {"files": list(saved.files[:5])}, Actor("watch"))
         for tell in self.saves:
             tell(saved)

@@ -177,11 +177,12 @@ class Inboxes(Channels):
         copy, size, item = event, 0, None
         wanting = self._subscribed.wanting(event.event_name, channel)
         most, most_bytes = self._rules.least_inbox
-        deaf = self._rules.deaf(event.event_name)
-        for agent in self._receivers(destination):
+        receivers = self._receivers(destination)
+        if deaf := self._rules.deaf(event.event_name):
+            receivers = (agent for agent in receivers if agent.rights not in deaf)
+        for agent in receivers:
             if (
                 agent.agent_id == sender
-                or (deaf and agent.rights in deaf)
                 or (allowed is not None and agent.agent_id not in allowed)
                 or (agent.subscriptions and agent.agent_id not in wanting)
             ):

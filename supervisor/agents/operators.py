@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 from ...ipc.errors import Code
 from .refusal import Refusal
@@ -63,6 +64,17 @@ class OperatorToken:
 
     def is_expired(self, now: float) -> bool:
         return self.expires_at is not None and now >= self.expires_at
+
+    def to_row(self) -> dict[str, Any]:
+        """Return what the journal keeps of it."""
+        return {
+            "name": self.name,
+            "secret_hash": self.secret_hash,
+            "scope": self.scope.word,
+            "created_at": self.created_at,
+            "created_by": self.created_by,
+            "expires_at": self.expires_at,
+        }
 
 
 class OperatorTokens:

@@ -51,7 +51,7 @@ _PAUSE = 0.1  # seconds before the next attempt to accept, when there are no des
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 _REASONS = {400: "Bad Request", 403: "Forbidden", 405: "Method Not Allowed", 502: "Bad Gateway", 504: "Gateway Timeout"}
 
-OnRefused = Callable[[str, str], None]
+OnRefused = Callable[[str, str, str], None]
 
 
 def proxy_environment() -> dict[str, str]:
@@ -86,7 +86,7 @@ class Relay:
         listener: listens in the worker's network namespace; the relay closes it.
         rules: the hosts, as the config has them.
         limits: bounds of one relay.
-        on_refused: called with the host and the reason when a request is refused.
+        on_refused: called with mod, host and reason for each refused host that the log names.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Relay:
         listener: socket.socket,
         rules: tuple[str, ...],
         limits: RelayConfig,
-        on_refused: OnRefused = lambda _target, _why: None,
+        on_refused: OnRefused = lambda _mod_id, _where, _why: None,
     ) -> None:
         self.traffic = Traffic()
         self._mod_id = mod_id
@@ -215,7 +215,7 @@ class Relay:
         if where not in self._announced and len(self._announced) < ANNOUNCED:
             self._announced.add(where)
             logger.warning("mod %s may not connect to %s: %s (see 'sandbox.network')", self._mod_id, where, why)
-        self._on_refused(where, why)
+            self._on_refused(self._mod_id, where, why)
 
     # -- passing on
 

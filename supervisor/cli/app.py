@@ -26,11 +26,14 @@ COMMANDS = (
     (NETWORK, "life", "run validate doctor reconfigure backup stop version"),
     (NETWORK, "importing", "import=import_file"),
     (NETWORK, "invites", "invite"),
+    (NETWORK, "tokens", "token"),
+    (NETWORK, "audits", "audit"),
     (NETWORK, "passwords", "hash-password=hash_password"),
     (MODS, "mods", "mods=available ps stats load unload reload swap restart"),
     (MODS, "versions", "audience promote rollback"),
     (MODS, "mods", "crashes logs"),
     (EVENTS, "events", "send events replay"),
+    (EVENTS, "agent", "agent"),
     (AUTHORS, "scaffold", "new"),
     (EVENTS, "dlq", "dlq"),
 )
@@ -41,6 +44,8 @@ GROUPS = {
         "ls show=show_letter replay purge",
         "Dead letters: events that were given up because their mod died of them, again and again.",
     ),
+    "audit": ("show verify", "The audit: who did what, when, from where, with which outcome."),
+    "token": ("create list=ls revoke", "Tokens of operators, who reach the network with --url."),
     "invite": ("create list=ls revoke", "Invites: codes with which agents register, once, until they expire."),
 }
 """Groups of commands: the commands of each, with their functions as in `COMMANDS`, and its help."""

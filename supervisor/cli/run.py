@@ -20,6 +20,7 @@ import psutil
 from anyio.abc import TaskGroup
 
 from ...ipc.errors import Code, ModvisorError
+from ..audit import acting
 from ..clock import new_loop
 from ..config import AUTO, ConfigError, NetworkConfig, check_open, load_config
 from ..fleet import Changes, Saved
@@ -184,7 +185,8 @@ class _Run:
             logger.warning("SIGHUP came before the network was ready; nothing is changed")
             return
         try:
-            changes = await self._network.read_file_again()
+            with acting("signal:SIGHUP"):
+                changes = await self._network.read_file_again()
         except ConfigError as error:
             logger.error("nothing is changed: %s", mistakes(self._file.path, error))
             self._reporter.kept(error)

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     )
     from .name_values import is_agent_pattern
     from .network_file import check_open, is_allowed, load_config, parse_config, read_data
-    from .network_model import JournalConfig, NetworkConfig
+    from .network_model import AdminConfig, JournalConfig, NetworkConfig
     from .reader import Location, hint
     from .redaction import Redaction, redacted_in
     from .relay_model import RelayConfig
@@ -89,7 +89,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         mod_model="AT_LEAST_ONCE BESIDE FORK LimitsConfig ModConfig PlaceOf RestartConfig SIDE_BY_SIDE STOP_FIRST",
         name_values="is_agent_pattern",
         network_file="check_open is_allowed load_config parse_config read_data",
-        network_model="JournalConfig NetworkConfig",
+        network_model="AdminConfig JournalConfig NetworkConfig",
         reader="Location hint",
         redaction="Redaction redacted_in",
         relay_model="RelayConfig",

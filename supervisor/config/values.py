@@ -27,9 +27,9 @@ AUTO, OFF = "auto", "off"
 MAX_COUNT = 1_000_000_000  # no count here can mean more, and every system call takes it
 MAX_SIZE = 2**63 - 1  # the largest value of a resource limit
 
-_DURATION = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?(ms|s|m|h)")
+_DURATION = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?(ms|s|m|h|d)")
 # Decimal, because 700 * 0.001 is not 0.7 in floats.
-_SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
+_SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600), "d": Decimal(86400)}
 
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?([kmgt]?b|[kmgt]ib)", re.IGNORECASE | re.ASCII)
 _THOUSANDS = {"TB": 10**12, "GB": 10**9, "MB": 10**6, "KB": 10**3}
@@ -121,7 +121,7 @@ def _fix(value: Any) -> str:
 
 
 def duration(*, zero: bool = False) -> Reader:
-    """Read seconds as float, from a number or ``"500ms"``, ``"30s"``, ``"2m"``, ``"1h"``."""
+    """Read seconds as float, from a number or ``"500ms"``, ``"30s"``, ``"2m"``, ``"1h"``, ``"30d"``."""
 
     def read(value: Any, at: Location) -> Any:
         value = _plain(value, at)

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from ...ipc.errors import Code, ModvisorError, Unserializable
 from ...ipc.event import Event, EventResponse
+from ..agents import Scope
 from .failures import INTERNAL_ERROR, failure_body, status_of
 from .packed import MEDIA_TYPE, Packed
 from .params import Spec
@@ -88,25 +89,30 @@ def render_answer(event: Event, response: EventResponse, write: Write = to_json)
 
 
 class SpecRoute(Route):
-    """A route that says what it takes and answers."""
+    """A route that says what it takes and answers.
 
-    def __init__(self, method: str, path: str, endpoint: Endpoint, spec: Spec) -> None:
+    Attributes:
+        scope: what an operator must be allowed to do; None: everything, or the route is the agents'.
+    """
+
+    def __init__(self, method: str, path: str, endpoint: Endpoint, spec: Spec, scope: Scope | None = None) -> None:
         super().__init__(path, endpoint, methods=[method])
         # Starlette would add HEAD to GET, which would take events out of an inbox and drop them.
         self.methods = {method}
         self.spec = spec
+        self.scope = scope
 
 
-def get(path: str, endpoint: Endpoint, spec: Spec) -> SpecRoute:
-    return SpecRoute("GET", path, endpoint, spec)
+def get(path: str, endpoint: Endpoint, spec: Spec, scope: Scope | None = None) -> SpecRoute:
+    return SpecRoute("GET", path, endpoint, spec, scope)
 
 
-def post(path: str, endpoint: Endpoint, spec: Spec) -> SpecRoute:
-    return SpecRoute("POST", path, endpoint, spec)
+def post(path: str, endpoint: Endpoint, spec: Spec, scope: Scope | None = None) -> SpecRoute:
+    return SpecRoute("POST", path, endpoint, spec, scope)
 
 
-def delete(path: str, endpoint: Endpoint, spec: Spec) -> SpecRoute:
-    return SpecRoute("DELETE", path, endpoint, spec)
+def delete(path: str, endpoint: Endpoint, spec: Spec, scope: Scope | None = None) -> SpecRoute:
+    return SpecRoute("DELETE", path, endpoint, spec, scope)
 
 
 def json_app(routes: Sequence[SpecRoute]) -> Starlette:

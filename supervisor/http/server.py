@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
-import math
 import socket
 from collections.abc import Callable
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from ...ipc.errors import Code
-from ..agents import Guesses, RefusalLog
-from ..config import AgentsConfig, bare_bind
+from ..agents import Guesses
+from ..config import bare_bind
 from .admin.app import admin_app
 from .agents_api import AgentsApi
-from .answers import failure
-from .bodies import bearer_of
 from .direct import DirectRoutes
 from .door import Door
 from .embedded import EmbeddedServer
+from .gate import AdminGate, SocketGate
 from .live.upgrades import Upgrades
 from .protocol import last_words
 from .sockets import CannotListen, tcp_socket, unix_socket
@@ -38,10 +32,6 @@ if TYPE_CHECKING:
     from ..operations import Operations
 
 logger = logging.getLogger("modvisor.http")
-
-# What is guessed, and where from (see `Guesses`): every address of this machine is as good as another.
-_TOKEN, _HERE = "admin.token", "this machine"
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")  # headers that proxies add
 
 
 class Servers:
@@ -92,7 +82,7 @@ class Servers:
             path = self._network.state_dir.admin_socket
             sock = unix_socket(path, self._refused_peer)
             self._has_admin_socket = True
-            await self._serve(self._guarded(admin_app(self._network, self._stopping)), sock)
+            await self._serve(self._guarded(SocketGate(admin_app(self._network, self._stopping))), sock)
             logger.debug("the admin API is at %s", path)
 
     async def stop(self) -> None:
@@ -123,12 +113,18 @@ class Servers:
         return None
 
     def _tcp_app(self, api: AgentsApi) -> ASGIApp:
-        agents = api.app()
-        token = self._network.config.admin.token
-        if token is None:
-            return agents
-        admin, guesses = admin_app(self._network, self._stopping), Guesses(lambda: self._network.config.agents)
-        return AdminGate(agents, admin, token.resolve(), self._network.note_refusal, guesses)
+        network, token = self._network, self._network.config.admin.token
+        return AdminGate(
+            api.app(),
+            admin_app(network, self._stopping),
+            None if token is None else token.resolve(),
+            network.note_refusal,
+            Guesses(lambda: network.config.agents),
+            tokens=network.tokens_in_force,
+            config=lambda: network.config.admin,
+            http=lambda: network.config.http,
+            login=lambda by: network.audit_note("operator.login", by=by),
+        )
 
     def _refused_peer(self, connection: socket.socket) -> bytes | None:
         """Return the answer for a process that may not speak to the admin socket; None if it may."""
@@ -140,7 +136,7 @@ class Servers:
         return last_words(403, Code.FORBIDDEN, f"the admin socket is not for processes of mods: {reason}")
 
     def _guarded(self, app: ASGIApp) -> WebGuard:
-        return WebGuard(app, lambda: self._network.config)
+        return WebGuard(app, lambda: self._network.config, self._network.count_refusal)
 
     async def _serve(
         self,
@@ -165,74 +161,3 @@ class Servers:
             await server.tick()
         except Exception:  # the server goes on without its clock
             logger.exception("the clock of the HTTP server ended; the Date header stands still")
-
-
-_NO_TOKEN = "send the header 'Authorization: Bearer TOKEN' with the token of 'admin.token'"
-_WRONG_TOKEN = "the token in the header 'Authorization' is not that of 'admin.token'"
-
-
-class AdminGate:
-    """Lets requests to `/admin` pass on the TCP port if they are from this machine and have the token.
-
-    All other requests go to the agents' application.
-    """
-
-    def __init__(
-        self,
-        agents: ASGIApp,
-        admin: ASGIApp,
-        token: str,
-        note: Callable[[str, str, str], None] | None = None,
-        guesses: Guesses | None = None,
-    ) -> None:
-        self._note = note or RefusalLog().note
-        self._guesses = Guesses(AgentsConfig) if guesses is None else guesses
-        self._agents = agents
-        self._admin = admin
-        self._token = token.encode("utf-8", "surrogateescape")
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not (scope["path"] + "/").startswith("/admin/"):
-            await self._agents(scope, receive, send)
-            return
-        request = Request(scope)
-        who = str(request.client.host) if request.client is not None else "nobody"
-        refusal = self._waits(request) or self._refusal(request)
-        if refusal is not None:
-            if refusal[0] == Code.UNAUTHENTICATED and bearer_of(request):
-                self._guesses.wrong(_HERE, [_TOKEN])
-            self._note(str(refusal[0]), who, f"refused {request.method} {request.url.path} from {who}: {refusal[1]}")
-        app = self._admin if refusal is None else _refused(*refusal)
-        await app(scope, receive, send)
-
-    def _waits(self, request: Request) -> tuple[Code, str] | None:
-        """Refuse a token, right or wrong, after too many wrong ones from this machine."""
-        wait = self._guesses.wait(_HERE, [_TOKEN]) if bearer_of(request) and _is_loopback(request) else 0.0
-        if not wait:
-            return None
-        return Code.TOO_MANY, f"too many wrong tokens; try again in {math.ceil(wait)} s, or use the unix socket"
-
-    def _refusal(self, request: Request) -> tuple[Code, str] | None:
-        if not _is_loopback(request):
-            return Code.FORBIDDEN, "the admin API is served to this machine only"
-        # Header values arrive as Latin-1 text. Compare the bytes that the client sent.
-        given = (bearer_of(request) or "").encode("latin-1")
-        if not hmac.compare_digest(given, self._token):
-            return Code.UNAUTHENTICATED, _WRONG_TOKEN if given else _NO_TOKEN
-        return None
-
-
-def _is_loopback(request: Request) -> bool:
-    """Return whether the client is on this machine, and not behind a proxy on this machine."""
-    if request.client is None or any(name in request.headers for name in _FORWARDED):
-        return False
-    address = ip_address(request.client.host.partition("%")[0])
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback
-
-
-def _refused(code: Code, message: str) -> Response:
-    answer = failure(code, message)
-    if code == Code.UNAUTHENTICATED:
-        answer.headers["www-authenticate"] = "Bearer"
-    return answer

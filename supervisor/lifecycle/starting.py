@@ -24,10 +24,12 @@ from ...ipc.errors import ModvisorError
 from ...ipc.spinning import Spinner
 from ..calls import Traces
 from ..cell import (
+    OnRefused,
     Uids,
     belongs_to,
     cell_of,
     check_author,
+    check_code,
     give_once,
     may_be_run,
     proxy_environment,
@@ -80,6 +82,7 @@ class Recipe:
 
     Attributes:
         redaction: what is masked; it learns the variables that mods are given.
+        on_refused: called with mod, host and reason when a mod may not reach a host.
     """
 
     def __init__(
@@ -96,6 +99,7 @@ class Recipe:
         self.compiled = CompiledCode()
         self.redaction = Redaction(network.redact)
         self._state = state
+        self.on_refused: OnRefused = lambda _mod_id, _where, _why: None
         self._uids = Uids(state.root, *network.sandbox_uids)
         self._enforcement = enforcement
         self._told: set[str] = set()
@@ -172,6 +176,8 @@ class Recipe:
             python = await _runs_under(config, sandbox)
             storage = self._state.storage_of(config.mod_id)
             user = await self._user_of(config, storage)
+            if user >= 0 and found.home.folder is not None:
+                check_code(found.home.folder, user)
             params = self._load_params(config, found.home, storage)
         if found.modules is not None:
             params["snapshot"] = found.modules
@@ -181,7 +187,8 @@ class Recipe:
         if traces.has_mark:
             params["mark"], params["network_pid"] = str(traces.mark_file), os.getpid()
             if user >= 0:
-                os.chown(traces.mark_file, user, user)
+                with naming(config.mod_id):
+                    os.chown(traces.mark_file, user, user)
         cell = self._cell_of(config, found.home, storage, traces, params["sys_path"], user)
         if cell.network:
             params["env"] = proxy_environment() | params["env"]
@@ -200,6 +207,7 @@ class Recipe:
             spare,
             cell,
             self.network.relay,
+            self.on_refused,
             self._told,
         )
 

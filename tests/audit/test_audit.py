@@ -21,7 +21,7 @@ from modvisor.supervisor import AgentNetwork, Event
 from modvisor.supervisor.audit.actors import acting
 from modvisor.supervisor.audit.chain import Head
 from modvisor.supervisor.audit.key import read_key
-from modvisor.supervisor.audit.verify import verify
+from modvisor.supervisor.audit.verifying import verify
 from modvisor.supervisor.journal import JournalAtRest
 from tests.conftest import until
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modvisor.supervisor.audit.chain import Head, chained, checked, seal
-from modvisor.supervisor.audit.verify import Place, Verdict, verify_lines
+from modvisor.supervisor.audit.verifying import Place, Verdict, verify_lines
 
 KEY = b"k" * 32
 RECORDS = st.lists(

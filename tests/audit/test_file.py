@@ -17,7 +17,7 @@ from modvisor.supervisor.audit.chain import checked
 from modvisor.supervisor.audit.file import CURRENT, AuditFile, audit_files
 from modvisor.supervisor.audit.key import NoKey, made_key, read_key
 from modvisor.supervisor.audit.records import record, refused
-from modvisor.supervisor.audit.verify import Verdict, verify
+from modvisor.supervisor.audit.verifying import Verdict, verify
 
 KEY = b"k" * 32
 

@@ -42,7 +42,7 @@ class Mod:
     """The mod's side of a relay."""
 
     def __init__(self, rules: tuple[str, ...], limits: RelayConfig = LIMITS) -> None:
-        self.refused: list[tuple[str, str]] = []
+        self.refused: list[tuple[str, str, str]] = []
         listener = socket.create_server(("127.0.0.1", 0))
         self.port = listener.getsockname()[1]
         self.relay = Relay("wiki", listener, rules, limits, lambda *told: self.refused.append(told))
@@ -98,7 +98,7 @@ async def test_other_hosts_and_private_addresses_are_refused_and_told(target: st
         said = await own.ask(f"CONNECT {target.format(port=port)} HTTP/1.1")
         assert said.startswith(b"HTTP/1.1 403 Forbidden\r\n")
         assert why in said
-        assert [where for where, _ in own.refused] == [target.format(port=port).replace("[", "").replace("]", "")]
+        assert [where for _, where, _ in own.refused] == [target.format(port=port).replace("[", "").replace("]", "")]
 
 
 @pytest.mark.parametrize(

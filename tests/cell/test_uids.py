@@ -11,7 +11,7 @@ import pytest
 
 from modvisor.ipc.errors import ModvisorError
 from modvisor.supervisor.cell import uids
-from modvisor.supervisor.cell.uids import FILE, Uids, belongs_to, give, give_once
+from modvisor.supervisor.cell.uids import FILE, Uids, belongs_to, check_code, give, give_once
 
 as_root = pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="root on Linux")
 
@@ -108,3 +108,18 @@ def test_a_run_that_was_cut_short_is_done_again(
     assert [record.getMessage() for record in caplog.records] == [
         "mod wiki: its storage belongs to user 5000 now: 5 files"
     ]
+
+
+def test_code_that_its_user_may_not_read_is_named_with_what_to_do(tmp_path: Path) -> None:
+    folder = tmp_path / "wiki"
+    folder.mkdir(mode=0o755)
+    file = folder / "mod.py"
+    file.touch(0o644)
+    check_code(folder, 5000)
+    for path, mode in ((file, 0o600), (folder, 0o711)):
+        before = path.stat().st_mode
+        path.chmod(mode)
+        with pytest.raises(ModvisorError, match=f"user 5000, who may not read {path}; open it with 'chmod -R o\\+rX"):
+            check_code(folder, 5000)
+        path.chmod(before)
+    check_code(folder, os.geteuid())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import sys
@@ -123,6 +124,7 @@ async def test_a_strict_mod_reaches_listed_hosts_alone(
     write_mod: Callable[..., str],
     secret: str,
     caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
 ) -> None:
     caplog.set_level(logging.WARNING, "modvisor.relay")
     async with greeting() as port:
@@ -136,6 +138,9 @@ async def test_a_strict_mod_reaches_listed_hosts_alone(
         assert found["straight"].startswith("ConnectionRefusedError")
         assert "mod probe may not connect to other.example:443" in caplog.text
         await network.shutdown()
+        lines = (tmp_path / "state" / "audit" / "audit.jsonl").read_text().splitlines()
+        (refused,) = (record for record in map(json.loads, lines) if record["what"] == "mod.connect")
+        assert (refused["who"], refused["on"], refused["outcome"]) == ("mod:probe", "other.example:443", "refused")
 
 
 async def test_parts_of_a_strict_cell_can_be_loosened(

@@ -304,6 +304,11 @@ export class Needed extends LoadError {
   static override readonly code: string = "needed";
 }
 
+/** The mod cannot be confined as its entry asks. */
+export class NotConfined extends LoadError {
+  static override readonly code: string = "not_confined";
+}
+
 /** The network does not understand the client. */
 export class ProtocolError extends NetworkError {
   static override readonly code: string = "protocol_error";
@@ -372,6 +377,7 @@ const KINDS: readonly (typeof ModvisorClientError)[] = [
   UnmetRequirement,
   DependencyFailed,
   Needed,
+  NotConfined,
   ProtocolError,
   ProtocolMismatch,
   InternalError,

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ....ipc import __version__
+from ...agents import Scope
 from ...config import ConfigError
 from ...fleet import Changes
 from ..answers import Answer, delete, failure, get, json_app, post, response_body
@@ -23,11 +24,14 @@ from .events import EventRoutes
 from .invites import InviteRoutes
 from .letters import LetterRoutes
 from .mods import ModRoutes
+from .tokens import TokenRoutes
 
 if TYPE_CHECKING:
     from ...operations import Operations
 
 V1 = "/admin/v1"
+
+READ, OPERATE, ADMIN = Scope.READ, Scope.OPERATE, Scope.ADMIN
 
 
 def admin_app(network: Operations, stopping: asyncio.Event | None = None) -> Starlette:
@@ -39,40 +43,43 @@ def admin_app(network: Operations, stopping: asyncio.Event | None = None) -> Sta
     stopping = stopping or asyncio.Event()
     whole, mods = NetworkRoutes(network), ModRoutes(network, stopping)
     events, letters = EventRoutes(network, stopping), LetterRoutes(network)
-    invites = InviteRoutes(network)
+    invites, tokens = InviteRoutes(network), TokenRoutes(network)
     # A mod may be named by its path, and './name' has a slash.
     mod, letter = f"{V1}/mods/{{mod:path}}", f"{V1}/dead-letters/{{letter}}"
     return json_app(
         [
-            get(f"{V1}/status", whole.status, spec.STATUS),
-            get(f"{V1}/stats", whole.stats, spec.FIGURES),
-            get(f"{V1}/mods", mods.list, spec.MODS),
-            get(f"{V1}/mods/available", mods.available, spec.AVAILABLE),
-            post(f"{V1}/mods", mods.load, spec.LOAD),
-            post(f"{mod}/reload", mods.reload, spec.RELOAD),
-            post(f"{mod}/swap", mods.swap, spec.SWAP),
-            post(f"{mod}/restart", mods.restart, spec.RESTART),
-            get(f"{mod}/log", mods.log, spec.LOG),
-            delete(mod, mods.unload, spec.UNLOAD),
-            get(f"{V1}/crashes", mods.crashes, spec.CRASHES),
-            get(f"{V1}/events", events.watch, spec.WATCH),
-            post(f"{V1}/events", events.send, spec.SEND),
-            post(f"{V1}/events/batch", events.send_batch, spec.BATCH),
-            get(f"{mod}/audience", mods.audience, spec.AUDIENCE),
-            post(f"{mod}/audience", mods.change_audience, spec.CHANGE_AUDIENCE),
-            post(f"{mod}/promote", mods.promote, spec.PROMOTE),
-            post(f"{mod}/rollback", mods.rollback, spec.ROLLBACK),
-            get(f"{V1}/dead-letters", letters.list, spec.LETTERS),
-            delete(f"{V1}/dead-letters", letters.remove_some, spec.REMOVE_LETTERS),
-            get(letter, letters.show, spec.LETTER),
-            delete(letter, letters.remove, spec.REMOVE_LETTER),
-            post(f"{letter}/replay", letters.replay, spec.REPLAY),
-            get(f"{V1}/invites", invites.list, spec.INVITES),
-            post(f"{V1}/invites", invites.create, spec.INVITE),
-            delete(f"{V1}/invites/{{invite}}", invites.revoke, spec.REVOKE_INVITE),
-            post(f"{V1}/backup", whole.backup, spec.BACKUP),
-            post(f"{V1}/reconfigure", whole.reconfigure, spec.RECONFIGURE),
-            post(f"{V1}/shutdown", whole.shutdown, spec.SHUTDOWN),
+            get(f"{V1}/status", whole.status, spec.STATUS, READ),
+            get(f"{V1}/stats", whole.stats, spec.FIGURES, READ),
+            get(f"{V1}/mods", mods.list, spec.MODS, READ),
+            get(f"{V1}/mods/available", mods.available, spec.AVAILABLE, READ),
+            post(f"{V1}/mods", mods.load, spec.LOAD, ADMIN),
+            post(f"{mod}/reload", mods.reload, spec.RELOAD, OPERATE),
+            post(f"{mod}/swap", mods.swap, spec.SWAP, ADMIN),
+            post(f"{mod}/restart", mods.restart, spec.RESTART, OPERATE),
+            get(f"{mod}/log", mods.log, spec.LOG, READ),
+            delete(mod, mods.unload, spec.UNLOAD, OPERATE),
+            get(f"{V1}/crashes", mods.crashes, spec.CRASHES, READ),
+            get(f"{V1}/events", events.watch, spec.WATCH, READ),
+            post(f"{V1}/events", events.send, spec.SEND, OPERATE),
+            post(f"{V1}/events/batch", events.send_batch, spec.BATCH, OPERATE),
+            get(f"{mod}/audience", mods.audience, spec.AUDIENCE, READ),
+            post(f"{mod}/audience", mods.change_audience, spec.CHANGE_AUDIENCE, OPERATE),
+            post(f"{mod}/promote", mods.promote, spec.PROMOTE, OPERATE),
+            post(f"{mod}/rollback", mods.rollback, spec.ROLLBACK, OPERATE),
+            get(f"{V1}/dead-letters", letters.list, spec.LETTERS, READ),
+            delete(f"{V1}/dead-letters", letters.remove_some, spec.REMOVE_LETTERS, OPERATE),
+            get(letter, letters.show, spec.LETTER, READ),
+            delete(letter, letters.remove, spec.REMOVE_LETTER, OPERATE),
+            post(f"{letter}/replay", letters.replay, spec.REPLAY, OPERATE),
+            get(f"{V1}/invites", invites.list, spec.INVITES, ADMIN),
+            post(f"{V1}/invites", invites.create, spec.INVITE, ADMIN),
+            delete(f"{V1}/invites/{{invite}}", invites.revoke, spec.REVOKE_INVITE, ADMIN),
+            get(f"{V1}/tokens", tokens.list, spec.TOKENS, ADMIN),
+            post(f"{V1}/tokens", tokens.create, spec.TOKEN, ADMIN),
+            delete(f"{V1}/tokens/{{token}}", tokens.revoke, spec.REVOKE_TOKEN, ADMIN),
+            post(f"{V1}/backup", whole.backup, spec.BACKUP, ADMIN),
+            post(f"{V1}/reconfigure", whole.reconfigure, spec.RECONFIGURE, ADMIN),
+            post(f"{V1}/shutdown", whole.shutdown, spec.SHUTDOWN, ADMIN),
         ]
     )
 
@@ -129,6 +136,8 @@ class NetworkRoutes:
             return _broken_file(error)
 
     async def shutdown(self, request: Request) -> Response:
+        self._network.audit_note("network.shutdown")
+
         async def stop() -> None:
             self._network.request_stop()
 

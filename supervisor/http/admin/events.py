@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
@@ -12,10 +12,12 @@ from starlette.responses import Response
 from ....ipc.errors import Unserializable
 from ....ipc.event import Event, EventResponse
 from ....ipc.topic import check_pattern, matches
+from ...agents import Scope
 from ..answers import Answer, event_answer
 from ..bodies import json_body
 from ..streams import LineStream, Write, json_line, next_items
 from .batch import operator_event, process_batch
+from .scopes import check_scope
 from .spec import BATCH, CONCURRENCY, EVENTS, IN_ORDER, PATTERN, WATCH_LIMIT
 
 if TYPE_CHECKING:
@@ -31,14 +33,21 @@ class EventRoutes:
 
     async def send(self, request: Request) -> Response:
         event = operator_event(await json_body(request))
+        self._check([event.event_name], request)
         return event_answer(event, await self._network.process_event(event))
 
     async def send_batch(self, request: Request) -> Response:
         body = await json_body(request)
         BATCH.check(body)
         events, concurrency, in_order = EVENTS.of(body), CONCURRENCY.of(body), IN_ORDER.of(body)
+        self._check((each.get("event_name") for each in events if isinstance(each, dict)), request)
         results = await process_batch(events, self._network.process_event, concurrency=concurrency, in_order=in_order)
         return Answer({"results": results})
+
+    def _check(self, names: Iterable[Any], request: Request) -> None:
+        """Refuse commands from whoever may not give them: the operator's events are trusted."""
+        if any(isinstance(name, str) and name.startswith("system.") for name in names):
+            check_scope(self._network, request, Scope.ADMIN, "an event system.*")
 
     async def watch(self, request: Request) -> Response:
         pattern = check_pattern(PATTERN.of(request))

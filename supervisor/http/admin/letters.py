@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -43,12 +44,15 @@ class LetterRoutes:
     async def replay(self, request: Request) -> Response:
         letter_id = _letter_id(request)
         response = await self._letters.replay(letter_id)
+        outcome = "ok" if response.success else str(response.error)
+        self._network.audit_note("letter.replay", on=str(letter_id), outcome=outcome)
         named = {"letter_id": letter_id, "event_name": response.event_name}
         return Answer(render_response({**response_body(response), **named}))
 
     async def remove(self, request: Request) -> Response:
         letter_id = _letter_id(request)
-        if not await self._letters.purge(letter_id=letter_id):
+        purge = partial(self._letters.purge, letter_id=letter_id)
+        if not await self._network.audited("letter.remove", on=str(letter_id), do=purge):
             return failure(Code.NOT_FOUND, f"there is no dead letter {letter_id}")
         return _removed(1)
 
@@ -60,7 +64,9 @@ class LetterRoutes:
             raise BadBody("all: means every dead letter; leave out either 'all', or both 'mod' and 'older_than'")
         if not every and mod_id is None and older_than is None:
             raise BadBody("say which dead letters to remove: mod=MOD, older_than=SECONDS (or both), or all=1")
-        return _removed(await self._letters.purge(mod_id=mod_id, older_than=older_than))
+        purge = partial(self._letters.purge, mod_id=mod_id, older_than=older_than)
+        detail = {"mod": mod_id, "older_than": older_than}
+        return _removed(await self._network.audited("letter.remove", do=purge, detail=detail))
 
     async def _mod_id(self, request: Request) -> str | None:
         """Return the id of the mod that the query names by id or path. It need not be loaded.

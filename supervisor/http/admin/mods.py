@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ...agents import Scope
 from ..answers import Answer, response_answer
 from ..bodies import json_body, optional_json_body
 from ..streams import LineStream, Write, json_line, next_items
+from .scopes import check_scope
 from .spec import (
     ALIAS,
     CASCADE,
@@ -66,6 +68,8 @@ class ModRoutes:
         body = await optional_json_body(request)
         RELOAD.check(body)
         path, config = MOVED_PATH.of(body), CONFIG.of(body)
+        if path is not None or config is not None:
+            check_scope(self._network, request, Scope.ADMIN, "a reload with another path or config")
         return response_answer(await self._network.reload_mod(_mod(request), path, config))
 
     async def swap(self, request: Request) -> Response:

@@ -203,3 +203,19 @@ INVITE = Spec(
     body=body_of(INVITED_GROUP, INVITED, INVITE_EXPIRES, INVITE_USES, may_be_missing=True),
 )
 REVOKE_INVITE = Spec("Take an invite back", DONE)
+
+# -- operators' tokens
+
+_TOKEN = object_of(
+    name=TEXT, scope=TEXT, created_at=_NUMBER, created_by=TEXT, expires_at=or_null(_NUMBER), expired=_FLAG
+)  # fmt: skip
+TOKENS = Spec("List the operators' tokens, without their secrets", object_of(tokens=array_of(_TOKEN)))
+TOKEN_NAME = key_text("name", "what people call it", missing="missing; give the token a name")
+TOKEN_SCOPE = key_text("scope", "`read`, `operate` or `admin`", missing="missing; give read, operate or admin")
+TOKEN_EXPIRES = key_number("expires", 0.0, 0.0, MAX_LIFE, "seconds until it is of no use; 0: never")
+TOKEN = Spec(
+    "Make an operator's token, which is in `data.token`, this once",
+    DONE,
+    body=body_of(TOKEN_NAME, TOKEN_SCOPE, TOKEN_EXPIRES),
+)
+REVOKE_TOKEN = Spec("Revoke an operator's token", DONE)

@@ -168,6 +168,9 @@ async def test_an_agent_answers_the_request_of_another_one(served: Served, caplo
             await ann.request("other.thing", to="bob", timeout=0.05)
         with pytest.raises(errors.NoSuchAgent):
             await ann.request("math.add", to="carol")
+        await ann.join("alone")
+        with pytest.raises(errors.NoSuchAgent, match="reached no agent"):
+            await ann.request("math.add", to="channel:alone")
     assert "the handler of math.fail failed" in caplog.text
 
 

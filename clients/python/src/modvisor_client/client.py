@@ -18,7 +18,7 @@ import anyio.to_thread
 
 from .address import DEFAULT_PORT, Address
 from .commands import Commands
-from .errors import BadUse, Closed, ModvisorClientError, Timeout, Unreachable
+from .errors import BadUse, Closed, ModvisorClientError, NoSuchAgent, Timeout, Unreachable
 from .event import REPLY, Event, Response, new_event_id
 from .frames import LARGE
 from .inflow import WINDOW, Arrived, Inflow
@@ -46,6 +46,8 @@ GOODBYE = 5.0
 
 MOST = 128 * 1024 * 1024
 """Bytes of a message from the network."""
+
+UNREGISTER = "system.unregister_agent"
 
 _AGENT_ID = re.compile(r"[A-Za-z0-9_.@-]+")
 
@@ -257,6 +259,8 @@ class AgentClient(Commands):
             Unreachable: the connection was lost and did not come back.
             BadUse: the payload holds what cannot travel.
         """
+        if event_name == UNREGISTER and (payload or {}).get("agent_id", self.agent_id) == self.agent_id:
+            return await self.unregister()  # the connection ends with it, so it is no event like others
         event = event_of(event_name, payload, to, timeout, event_id, metadata, fields)
         limit = None if timeout is None else timeout + GRACE
         if files:
@@ -290,6 +294,8 @@ class AgentClient(Commands):
                 )
             if to is None or sent.delivered is None:
                 return sent.check().data
+            if not sent.delivered:
+                raise NoSuchAgent(f"{event_name} to {to} reached no agent")
             with anyio.fail_after(timeout):
                 return (await reply.wait()).check().data
         except TimeoutError as error:
@@ -345,14 +351,15 @@ class AgentClient(Commands):
             )
         return self._link
 
-    async def unregister(self) -> None:
+    async def unregister(self) -> Response:
         """Leave the network for good: the id is free, the secret worthless, and the connection ends."""
-        link = self._opened()
+        link, response = self._opened(), Response(True, f"agent {self.agent_id} has left")
         link.expect_the_end()
         with suppress(Closed):  # the connection may end with the answer on its way
-            (await self._ask("unregister", {})).check()
+            response = (await self._ask("unregister", {})).check()
         if self._secret_file is not None:
             await anyio.to_thread.run_sync(remove_secret, self._secret_file)
+        return response
 
     # -- receiving
 

@@ -362,6 +362,12 @@ class DependencyFailed(LoadError):
     code = "dependency_failed"
 
 
+class NotConfined(LoadError):
+    """The mod cannot be confined as its entry asks."""
+
+    code = "not_confined"
+
+
 class Needed(LoadError):
     """Other mods need the mod."""
 

@@ -6,6 +6,7 @@ One task reads (`receive`), and one task writes (`send`, `flush`): nobody else t
 from __future__ import annotations
 
 import json
+import logging
 import ssl
 from collections import deque
 from contextlib import suppress
@@ -24,6 +25,9 @@ from .errors import ModvisorClientError, RemoteProtocolError, Unreachable, Untru
 from .frames import FRAGMENT, SUBPROTOCOL
 
 READ = 64 * 1024
+
+_quiet = logging.getLogger("modvisor_client.websocket")
+_quiet.setLevel(logging.INFO)  # its debug messages show the bytes of messages, secrets included
 _DATA = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 
 
@@ -160,7 +164,9 @@ async def connect(address: Address, context: ssl.SSLContext | None, max_message:
         raise Untrusted(f"{address}: {error}; `verify` names the certificate to trust") from error
     except (OSError, anyio.BrokenResourceError) as error:
         raise Unreachable(f"no network answers at {address}: {_root_of(error)}") from error
-    protocol = ClientProtocol(parse_uri(address.ws), subprotocols=[Subprotocol(SUBPROTOCOL)], max_size=max_message)
+    protocol = ClientProtocol(
+        parse_uri(address.ws), subprotocols=[Subprotocol(SUBPROTOCOL)], max_size=max_message, logger=_quiet
+    )
     socket = WebSocket(stream, protocol)
     try:
         await _shake_hands(socket, protocol, address)

@@ -25,10 +25,10 @@ export class RealLab implements Lab {
   readonly #wires = new Map<string, Wire>();
 
   /** `origin` is that of the pages with cases. */
-  constructor(private readonly origin = "http://127.0.0.1:1") {}
+  constructor(private readonly origin?: string) {}
 
   async url(): Promise<string> {
-    this.#network ??= Network.start(this.origin);
+    this.#network ??= Network.start(this.origin === undefined ? {} : { origin: this.origin });
     return (await this.#network).url;
   }
 
