@@ -82,6 +82,7 @@ class NetworkParts:
             launcher=launcher,
             snapshots=snapshots,
         )
+        self.mods.tell_refused_hosts(self._host_refused)
         self.records = ModRecords(self.mods, self.journal, snapshots)
         self.commands = ModCommands(self.mods, self.records, self.journal, snapshots)
         self.mods.upkeep = ModUpkeep(self.mods, self.records, tasks)
@@ -114,6 +115,9 @@ class NetworkParts:
     def _resources_of(self, pid: int) -> dict[str, Any] | None:
         sample = self.monitor.of(pid)
         return None if sample is None else resources(sample).to_dict()
+
+    def _host_refused(self, mod_id: str, host: str, why: str) -> None:
+        self.audit.note("mod.connect", host, "refused", {"why": why}, Actor(f"mod:{mod_id}"))
 
     def _saved(self, saved: Saved) -> None:
         outcome = "ok" if saved.response.success else str(saved.response.error)

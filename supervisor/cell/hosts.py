@@ -16,9 +16,14 @@ IPAddress = IPv4Address | IPv6Address
 
 _TARGET = re.compile(r"(?P<host>\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9._-]{1,255}):(?P<port>[0-9]{1,5})", re.ASCII)
 
+# Not public, whatever a version of Python says of them.
 _NOT_PUBLIC = (
     ip_network("168.63.129.16/32"),  # Azure: metadata and keys of the machine, at a public address
+    ip_network("192.0.0.0/24"),  # of protocols, and Oracle's metadata
+    ip_network("192.88.99.0/24"),  # relays of 6to4
     ip_network("64:ff9b:1::/48"),  # local translation to IPv4
+    ip_network("3fff::/20"),  # documentation
+    ip_network("5f00::/16"),  # segment routing
     ip_network("fec0::/10"),  # site-local
 )
 _NAT64 = ip_network("64:ff9b::/96")

@@ -19,31 +19,38 @@ _FLOORS = "ipc", "mods", "worker", "modvisor", "__init__.py"
 """What a worker imports of modvisor. The supervisor's code is of no use to it."""
 
 
+_OF_A_PREFIX = "bin", "lib", "lib64", "share", "pyvenv.cfg", "etc/ssl", "ssl"
+"""What Python has in its folder. What else lies there may be somebody's project, or a home."""
+
+
 def readable(config: ModConfig, base_dir: Path, code: Iterable[Path]) -> list[Path]:
     """Return what the mod's processes must read to run.
 
+    Of a folder in which this process happens to look for modules, such as that of the program or of
+    the network file, the mod sees its own package alone.
+
     Args:
         base_dir: the folder of the network file, where a program's arguments may lie.
-        code: the folders that it imports from. The folder of the network file is none of them: of
-            that the mod sees its own package.
+        code: the folders that it imports from.
     """
-    found = [*(path for path in code if path != base_dir), *_package(config, base_dir)]
+    found: list[Path] = []
+    for folder in dict.fromkeys((*code, base_dir)):
+        if config.python is not None and folder == config.python.parent.parent:
+            continue
+        is_by_chance = folder == base_dir or (str(folder) in sys.path and not _is_of_python(folder))
+        found += _package(config, folder) if is_by_chance else [folder]
     if config.command is not None:
         return [*found, *_words(config.command, base_dir)]
     if config.python is not None:
-        return [
-            *found,
-            *_environment(config.python),
-            *(HOUSE / floor for floor in _FLOORS),
-            Path(msgpack_folder(), "msgpack"),
-        ]
+        msgpack = Path(msgpack_folder(), "msgpack")
+        return [*found, *_environment(config.python), *(HOUSE / floor for floor in _FLOORS), msgpack]
     return [*found, *_own()]
 
 
-def _package(config: ModConfig, base_dir: Path) -> list[Path]:
-    """Return where the first part of the mod's path lies in the folder of the network file."""
+def _package(config: ModConfig, folder: Path) -> list[Path]:
+    """Return where the first part of the mod's path lies in a folder."""
     first = config.path.partition(":")[0].removeprefix("./").partition(".")[0]
-    return [base_dir / first, base_dir / f"{first}.py"]
+    return [folder / first, folder / f"{first}.py"]
 
 
 def _words(command: tuple[str, ...], base_dir: Path) -> list[Path]:
@@ -52,17 +59,26 @@ def _words(command: tuple[str, ...], base_dir: Path) -> list[Path]:
     return [path for path in found if path.is_file()]
 
 
-@lru_cache(maxsize=64)
 def _environment(python: Path) -> list[Path]:
     """Return the folders of an interpreter, and of the one that its virtual environment was made from."""
-    folders = [python.parent.parent]
-    real = Path(os.path.realpath(python)).parent.parent
-    return folders if real == folders[0] else [*folders, real]
+    return _of_prefixes((python.parent.parent, Path(os.path.realpath(python)).parent.parent))
 
 
 @lru_cache(maxsize=1)
 def _own() -> list[Path]:
     """Return the folders of the network's own interpreter, with its packages and modvisor."""
-    prefixes = [sys.prefix, sys.base_prefix, sys.exec_prefix, *sysconfig.get_paths().values()]
-    paths = [Path(entry) for entry in sys.path if entry and Path(entry) != Path.cwd()]
-    return list(dict.fromkeys([*map(Path, prefixes), *paths, *(HOUSE / floor for floor in _FLOORS)]))
+    paths = [Path(found) for found in sysconfig.get_paths().values() if _is_of_python(Path(found))]
+    return list(dict.fromkeys([*_of_prefixes(_prefixes()), *paths, *(HOUSE / floor for floor in _FLOORS)]))
+
+
+def _prefixes() -> tuple[Path, ...]:
+    return Path(sys.prefix), Path(sys.base_prefix), Path(sys.exec_prefix)
+
+
+def _of_prefixes(prefixes: Iterable[Path]) -> list[Path]:
+    return [prefix / name for prefix in dict.fromkeys(prefixes) for name in _OF_A_PREFIX]
+
+
+def _is_of_python(folder: Path) -> bool:
+    """Return whether a folder belongs to the network's own interpreter."""
+    return any(folder.is_relative_to(found) for found in _of_prefixes(_prefixes()))

@@ -15,10 +15,11 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -50,7 +51,7 @@ _PAUSE = 0.1  # seconds before the next attempt to accept, when there are no des
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 _REASONS = {400: "Bad Request", 403: "Forbidden", 405: "Method Not Allowed", 502: "Bad Gateway", 504: "Gateway Timeout"}
 
-OnRefused = Callable[[str, str], None]
+OnRefused = Callable[[str, str, str], None]
 
 
 def proxy_environment() -> dict[str, str]:
@@ -85,7 +86,7 @@ class Relay:
         listener: listens in the worker's network namespace; the relay closes it.
         rules: the hosts, as the config has them.
         limits: bounds of one relay.
-        on_refused: called with the host and the reason when a request is refused.
+        on_refused: called with mod, host and reason for each refused host that the log names.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class Relay:
         listener: socket.socket,
         rules: tuple[str, ...],
         limits: RelayConfig,
-        on_refused: OnRefused = lambda _target, _why: None,
+        on_refused: OnRefused = lambda _mod_id, _where, _why: None,
     ) -> None:
         self.traffic = Traffic()
         self._mod_id = mod_id
@@ -114,8 +115,12 @@ class Relay:
         for task in self._tasks:
             task.cancel()
 
-    def _run(self, work: object) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
+    async def closed(self) -> None:
+        """Wait until nothing of it is left after `close`."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -210,7 +215,7 @@ class Relay:
         if where not in self._announced and len(self._announced) < ANNOUNCED:
             self._announced.add(where)
             logger.warning("mod %s may not connect to %s: %s (see 'sandbox.network')", self._mod_id, where, why)
-        self._on_refused(where, why)
+            self._on_refused(self._mod_id, where, why)
 
     # -- passing on
 
@@ -243,13 +248,13 @@ class Relay:
 async def _request(client: socket.socket) -> tuple[bytes, bytes]:
     """Return the first line of a request, and what came after its headers; raise `Failed`."""
     loop, head = asyncio.get_running_loop(), b""
-    while b"\r\n\r\n" not in head:
-        if len(head) > MAX_HEAD:
-            raise Failed(400, f"the request has more than {MAX_HEAD} bytes")
+    while (end := head.find(b"\r\n\r\n")) < 0 and len(head) <= MAX_HEAD:
         data = await loop.sock_recv(client, MAX_HEAD)
         if not data:
             raise OSError(errno.ECONNRESET, "closed within a request")
         head += data
+    if not 0 <= end <= MAX_HEAD:
+        raise Failed(400, f"the request has more than {MAX_HEAD} bytes")
     lines, _, rest = head.partition(b"\r\n\r\n")
     return lines.split(b"\r\n", 1)[0], rest
 

@@ -81,6 +81,16 @@ class Uids:
         new.replace(self._file)
 
 
+def check_code(folder: Path, uid: int) -> None:
+    """Raise `ModvisorError` if a user may not read the code in a folder. OSError: nobody can."""
+    for path in (folder, *folder.glob("*.py")):
+        found = path.stat()
+        needed = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(found.st_mode) else 0)
+        if found.st_uid != uid and found.st_mode & needed != needed:
+            text = f"its processes run as user {uid}, who may not read {path}; open it with 'chmod -R o+rX {folder}'"
+            raise ModvisorError(f"{text}, or set 'user: network' in its sandbox", code=Code.INVALID_MOD)
+
+
 def belongs_to(folder: Path, uid: int) -> bool:
     """Return whether a storage folder was given to this user, and all that was in it."""
     return os.stat(folder, follow_symlinks=False).st_uid == uid

@@ -18,7 +18,7 @@ from ...ipc.errors import Code, ModvisorError
 from ...ipc.event import EventResponse
 from ...ipc.messages import Request
 from ..calls import Late, Ledger
-from ..cell import spare_cell
+from ..cell import OnRefused, spare_cell
 from ..config import (
     Audience,
     ConfigError,
@@ -97,6 +97,10 @@ class ModRegistry:
         self.cancelled = on_cancel
         self.late_answer = late
         self.resources_of = resources_of
+
+    def tell_refused_hosts(self, listener: OnRefused) -> None:
+        """Call ``listener`` with mod, host and reason when a mod may not reach a host."""
+        self._recipe.on_refused = listener
 
     # -- looking up
 

@@ -28,7 +28,7 @@ def relay_for(order: StartOrder, process: WorkerProcess) -> Relay | None:
     """Open the way to the hosts of the mod, until the process ends. None: it has none, or needs none."""
     if process.relay_socket is None or order.cell is None:
         return None
-    relay = Relay(order.mod_id, process.relay_socket, order.cell.network or (), order.relay)
+    relay = Relay(order.mod_id, process.relay_socket, order.cell.network or (), order.relay, order.on_refused)
     process.exited.add_done_callback(lambda _exit: relay.close())
     return relay
 

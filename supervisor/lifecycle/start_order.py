@@ -9,6 +9,7 @@ from ...ipc.cell import Cell
 from ...ipc.errors import Code, ModvisorError
 from ...ipc.spinning import Spinner
 from ..calls import Traces
+from ..cell import OnRefused
 from ..config import ModConfig, RelayConfig
 from ..limits import LimitsInForce
 from ..process import Interpreter, Program, is_shortage
@@ -47,6 +48,7 @@ class StartOrder:
         spare: the process that is to become the worker; None: one is started.
         cell: what the worker is confined to.
         relay: bounds of the relay by which it reaches its hosts.
+        on_refused: called with mod, host and reason when the relay refuses a host.
         told: what was said already of cells that this host does not enforce.
     """
 
@@ -61,6 +63,7 @@ class StartOrder:
     spare: Spare | None = None
     cell: Cell | None = None
     relay: RelayConfig = field(default_factory=RelayConfig)
+    on_refused: OnRefused = lambda _mod_id, _where, _why: None
     told: set[str] = field(default_factory=set)
 
     @property

@@ -23,11 +23,23 @@ from ...ipc.cell import Cell
 from ...ipc.errors import ModvisorError
 from ...ipc.spinning import Spinner
 from ..calls import Traces
-from ..cell import Uids, belongs_to, cell_of, give_once, proxy_environment, sandbox_of
-from ..config import AUTO, ModConfig, NetworkConfig, Redaction, with_mod_file
+from ..cell import (
+    OnRefused,
+    Uids,
+    belongs_to,
+    cell_of,
+    check_author,
+    check_code,
+    give_once,
+    may_be_run,
+    proxy_environment,
+    sandbox_of,
+    without_authors,
+)
+from ..config import AUTO, ModConfig, NetworkConfig, Redaction, Sandbox, with_mod_file
 from ..journal import StateDir
 from ..limits import Enforcement
-from ..process import Interpreter, ModLog, Program, is_shortage, probe
+from ..process import Interpreter, ModLog, Program, is_shortage, probe, unprobed
 from ..sources import CompiledCode, Home, SnapshotStore, has_home, in_thread, read_home, search_path
 from .incarnation import StartFailed, StartOrder
 from .spares import Spares
@@ -70,6 +82,7 @@ class Recipe:
 
     Attributes:
         redaction: what is masked; it learns the variables that mods are given.
+        on_refused: called with mod, host and reason when a mod may not reach a host.
     """
 
     def __init__(
@@ -86,6 +99,7 @@ class Recipe:
         self.compiled = CompiledCode()
         self.redaction = Redaction(network.redact)
         self._state = state
+        self.on_refused: OnRefused = lambda _mod_id, _where, _why: None
         self._uids = Uids(state.root, *network.sandbox_uids)
         self._enforcement = enforcement
         self._told: set[str] = set()
@@ -156,10 +170,14 @@ class Recipe:
                 folder cannot be made.
         """
         config = found.config
+        sandbox = sandbox_of(config, self.network)
         with naming(config.mod_id):
-            python = await _runs_under(config)
+            check_author(config, sandbox, found.home.folder)
+            python = await _runs_under(config, sandbox)
             storage = self._state.storage_of(config.mod_id)
             user = await self._user_of(config, storage)
+            if user >= 0 and found.home.folder is not None:
+                check_code(found.home.folder, user)
             params = self._load_params(config, found.home, storage)
         if found.modules is not None:
             params["snapshot"] = found.modules
@@ -169,7 +187,8 @@ class Recipe:
         if traces.has_mark:
             params["mark"], params["network_pid"] = str(traces.mark_file), os.getpid()
             if user >= 0:
-                os.chown(traces.mark_file, user, user)
+                with naming(config.mod_id):
+                    os.chown(traces.mark_file, user, user)
         cell = self._cell_of(config, found.home, storage, traces, params["sys_path"], user)
         if cell.network:
             params["env"] = proxy_environment() | params["env"]
@@ -188,6 +207,7 @@ class Recipe:
             spare,
             cell,
             self.network.relay,
+            self.on_refused,
             self._told,
         )
 
@@ -206,6 +226,7 @@ class Recipe:
         """Return what the worker is confined to. It imports from ``path``, and from the mod's own folder."""
         code = [Path(each) for each in path if each]
         code += [folder for folder in (home.folder, config.python and config.python.parent.parent) if folder]
+        code = without_authors(config, sandbox_of(config, self.network), code)
         mark = traces.mark_file
         return cell_of(config, self.network, state=self._state.root, storage=storage, mark=mark, code=code, user=user)
 
@@ -238,13 +259,15 @@ class Recipe:
         }
 
 
-async def _runs_under(config: ModConfig) -> Interpreter | Program | None:
+async def _runs_under(config: ModConfig, sandbox: Sandbox) -> Interpreter | Program | None:
     """Return what the worker runs under, if not the network's own interpreter."""
     if config.command is not None:
         program = Program(config.command)
         program.check()
         return program
-    return None if config.python is None else await probe(config.python)
+    if config.python is None:
+        return None
+    return await probe(config.python) if may_be_run(config, sandbox) else await in_thread(unprobed, config.python)
 
 
 async def _completed(config: ModConfig, home: Home) -> ModConfig:

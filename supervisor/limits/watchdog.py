@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from contextvars import Context, copy_context
 from pathlib import Path
 
 import anyio
@@ -102,6 +103,7 @@ class Watchdog:
         self._watched: dict[int, WatchedTree] = {}
         self._stopping = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._context = Context()
         self._greed_due = -math.inf  # monotonic
         self._young_until = -math.inf  # monotonic: when the newest worker is no longer young
         self.passes = 0
@@ -145,6 +147,9 @@ class Watchdog:
     async def run(self) -> None:
         """Watch until cancelled."""
         self._loop = asyncio.get_running_loop()
+        self._context = (
+            copy_context()
+        )  # a report begins tasks: with sniffio installed, anyio asks the context for the loop
         self._stopping.clear()
         threads = [
             threading.Thread(target=target, name=name, daemon=True)
@@ -249,7 +254,7 @@ class Watchdog:
         for exceeded in found:
             if self._loop is not None:
                 with suppress(RuntimeError):  # the loop is closed: nobody listens any more
-                    self._loop.call_soon_threadsafe(self._report_in_loop, tree, exceeded)
+                    self._loop.call_soon_threadsafe(self._report_in_loop, tree, exceeded, context=self._context)
 
     def _report_in_loop(self, tree: WatchedTree, exceeded: Exceeded) -> None:
         if self._watched.get(tree.pid) is tree:

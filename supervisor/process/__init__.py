@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         last_traceback,
     )
     from .descriptors import is_shortage, reserve
-    from .interpreters import BOOTSTRAP, Interpreter, msgpack_folder, probe, worker_environment
+    from .interpreters import BOOTSTRAP, Interpreter, msgpack_folder, probe, unprobed, worker_environment
     from .launch import Launch
     from .launcher import Launcher, make_launcher
     from .log import ModLog, read_tail
@@ -34,7 +34,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         __name__,
         crashes="Cause CrashLog CrashReport REPORTED_EVENTS REPORTED_LINES crash_cause crash_detail last_traceback",
         descriptors="is_shortage reserve",
-        interpreters="BOOTSTRAP Interpreter msgpack_folder probe worker_environment",
+        interpreters="BOOTSTRAP Interpreter msgpack_folder probe unprobed worker_environment",
         launch="Launch",
         launcher="Launcher make_launcher",
         log="ModLog read_tail",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -41,6 +42,9 @@ except ImportError:
     packs = None
 print(json.dumps([list(sys.version_info[:3]), packs]))
 """
+
+_VERSION = re.compile(r"^version(?:_info)?\s*=\s*(\d{1,3}\.\d{1,3}(?:\.\d{1,3})?)", re.MULTILINE)
+_NAMED = re.compile(r"python(\d{1,3}\.\d{1,3})")
 
 BOOTSTRAP = Path(__file__).parents[2] / "worker" / "bootstrap.py"
 
@@ -115,6 +119,28 @@ async def probe(python: Path) -> Interpreter:
         OSError: this process has no descriptors, processes or memory left.
     """
     return await anyio.to_thread.run_sync(_probe, python)
+
+
+def unprobed(python: Path) -> Interpreter:
+    """Return an interpreter without running it, for one that is not trusted outside of its mod's cell.
+
+    Its version is what its virtual environment says, or its name; ``?`` if neither does.
+
+    Raises:
+        BadPython: it is no executable file.
+    """
+    if not os.access(python, os.X_OK) or not os.path.isfile(python):
+        raise BadPython(f"the interpreter {python} is not an executable file")
+    return Interpreter(python, _said_version(python))
+
+
+def _said_version(python: Path) -> str:
+    with suppress(OSError, UnicodeDecodeError):
+        text = (python.parent.parent / "pyvenv.cfg").read_text("utf-8")
+        if (found := _VERSION.search(text)) is not None:
+            return found[1]
+    name = _NAMED.fullmatch(os.path.basename(os.path.realpath(python)))
+    return name[1] if name is not None else "?"
 
 
 def _probe(python: Path) -> Interpreter:

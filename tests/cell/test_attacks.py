@@ -12,7 +12,7 @@ from .mods.attacker.wire import FORGERIES
 from .table import BARE, DEFAULT, OFF, OPEN, STOPPED, STRICT, TABLE, USERS
 from .world import Results, World
 
-PROFILES = (OFF, DEFAULT)
+PROFILES = (OFF, DEFAULT, STRICT)
 
 MISTAKES = ("AttributeError", "KeyError", "NameError", "TypeError", "IndexError")
 """Why a way fails that is not written well."""

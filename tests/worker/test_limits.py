@@ -122,6 +122,55 @@ print(json.dumps([grown - 100_000_000 - 20 * limits.stack_size(), refused]))
     assert child({"memory": 100_000_000, "stacks": 20}, after) == [0, True]
 
 
+IN_A_SPACE_OF_ITS_OWN = f"""
+from modvisor.ipc.cell import Cell
+from modvisor.worker.cell.apply import confine
+from modvisor.worker.guardian.spaces import Spaces
+{BECOME_NOBODY}
+spaces = Spaces(hooks=False)
+space = spaces.of(Cell())
+warden = spaces.fork(space) if space.flags else sys.exit(print("null"))
+if warden:
+    os.waitpid(warden, 0)
+    sys.exit(0)
+space.enter()
+worker = os.fork()
+if worker:
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]))
+confine(Cell(), space)
+"""
+
+
+@on_linux
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_processes_of_a_user_who_has_others_are_counted_apart() -> None:
+    """Each of two workers may have ten tasks, and outside the user stays the same."""
+    after = """
+made, failed = [], None
+for _ in range(30):
+    try: pid = os.fork()
+    except OSError as error:
+        failed = error.errno
+        break
+    if pid == 0:
+        import signal; signal.pause()
+    made.append(pid)
+answer = [told, len(made), failed, os.getuid(), os.getgid()]
+for pid in made:
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+print(json.dumps(answer), flush=True)
+os._exit(0)
+"""
+    found = child({"tasks": 10}, after, IN_A_SPACE_OF_ITS_OWN)
+    if found is None:
+        pytest.skip("user namespaces are not allowed here")
+    told, made, failed, uid, gid = found
+    assert told == {"tasks": "RLIMIT_NPROC in a user namespace"}
+    assert (made, failed) == (9, errno.EAGAIN)
+    assert (uid, gid) == (NOBODY, NOBODY)
+
+
 # -- the reserve
 
 

@@ -10,7 +10,7 @@ import ctypes
 import errno
 import os
 
-from ...ipc.cell import OFF, Cell
+from ...ipc.cell import DEFAULT, OFF, STRICT, Cell
 from . import syscalls
 from .bpf import MACHINES
 from .calls import libc
@@ -36,7 +36,7 @@ def restrict(cell: Cell, program: int = -1) -> str:
 
     Args:
         program: if the mod may not start programs, but this process is yet to become one: the
-            descriptor from which that can be done, see `worker.cell.program`.
+            descriptor from which that can be done, see `worker.cell.last_exec`.
 
     Raises:
         NotEnforced: the kernel has no seccomp, or a machine is not known here.
@@ -44,15 +44,28 @@ def restrict(cell: Cell, program: int = -1) -> str:
     machine = os.uname().machine
     if machine not in MACHINES:
         raise NotEnforced(f"no list of system calls for {machine}, only for {', '.join(MACHINES)}")
+    code, means = _filter(cell, program, machine)
+    return _install(code, 0 if cell.syscalls else _SPEC_ALLOW, machine, means) if code else ""
+
+
+def prepare() -> None:
+    """Make the usual filters, for all workers that are forked from this process."""
+    machine = os.uname().machine
+    if machine in MACHINES:
+        for cell in (Cell(DEFAULT, processes=True), Cell(STRICT, processes=True, exec=False, syscalls=True)):
+            _filter(cell, -1, machine)
+
+
+def _filter(cell: Cell, program: int, machine: str) -> tuple[bytes, str]:
+    """Return the filter and what it is called; b"" if the cell needs none."""
     if cell.syscalls:
         code = syscalls.listed(machine, may_exec=cell.exec, only=program, may_share=cell.processes)
-        return _install(code, 0, machine, "seccomp: only the usual calls")
+        return code, "seccomp: only the usual calls"
     if cell.profile != OFF:
-        code = syscalls.guarded(machine, may_exec=cell.exec, only=program)
-        return _install(code, _SPEC_ALLOW, machine, "seccomp: none of the dangerous calls")
+        return syscalls.guarded(machine, may_exec=cell.exec, only=program), "seccomp: none of the dangerous calls"
     if not cell.exec:
-        return _install(syscalls.without_exec(machine, only=program), _SPEC_ALLOW, machine, "seccomp: no exec")
-    return ""
+        return syscalls.without_exec(machine, only=program), "seccomp: no exec"
+    return b"", ""
 
 
 def _install(code: bytes, flags: int, machine: str, means: str) -> str:

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 
 from ...ipc.cell import DEFAULT, HIDDEN, LISTED, NOT, OFF, PRIVILEGES, STRICT, Cell, as_report
 from ..cell.apply import confine
+from ..cell.outside import open_way
 from ..cell.refusal import NotEnforced
 from .clone import fork_without_hooks
 from .spaces import Spaces
@@ -48,7 +49,8 @@ def _report_of(cell: Cell) -> dict[str, str]:
             report = {PRIVILEGES: f"{NOT}the trial failed"}
             try:
                 space.enter()
-                report = {**space.report(), **confine(cell, space)}
+                outside, _ = open_way(cell, space)
+                report = {**space.report(), **outside, **confine(cell, space)}
             except NotEnforced as error:
                 report = {PRIVILEGES: f"{NOT}{error}"}
             os.write(writing, json.dumps(report).encode())

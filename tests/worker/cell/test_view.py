@@ -6,8 +6,9 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -40,16 +41,17 @@ def in_view(cell: Cell, step: Callable[[], Any], user: int, *, hides: bool = Fal
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
+def place() -> Iterator[Path]:
     """A folder that every user may enter, with code, storage and what is not the mod's."""
-    for each in (tmp_path, *list(tmp_path.parents)[:2]):
-        each.chmod(0o755)
-    for name in ("code", "storage", "secret"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "file").write_text(name)
-    (tmp_path / "storage").chmod(0o777)
-    (tmp_path / "link").symlink_to("code")
-    return tmp_path
+    with TemporaryDirectory(prefix="modvisor-") as folder:
+        place = Path(folder)
+        place.chmod(0o755)
+        for name in ("code", "storage", "secret"):
+            (place / name).mkdir()
+            (place / name / "file").write_text(name)
+        (place / "storage").chmod(0o777)
+        (place / "link").symlink_to("code")
+        yield place
 
 
 def cell_for(place: Path, *read: str, **more: Any) -> Cell:
