@@ -106,7 +106,9 @@ WORKS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("start", ["fork", "exec", "python"])
+@pytest.mark.parametrize(
+    "start", ["fork", pytest.param("exec", marks=pytest.mark.slow), pytest.param("python", marks=pytest.mark.slow)]
+)
 async def test_a_strict_mod_works_and_sees_nothing_else(
     start: str, make_network: Callable[..., AgentNetwork], write_mod: Callable[..., str], secret: str
 ) -> None:
@@ -154,6 +156,7 @@ async def test_parts_of_a_strict_cell_can_be_loosened(
     assert (found["program"], found["secret"], found["user"]) == (0, "secret", os.geteuid())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="root")
 async def test_a_mods_storage_goes_with_its_user_and_back(
     make_network: Callable[..., AgentNetwork], write_mod: Callable[..., str], secret: str, tmp_path: Path
