@@ -42,6 +42,8 @@ _COMMON = frozenset(
 
 _SOURCE, _FLAGS = b"modvisor", MS_RDONLY | MS_NOSUID | MS_NODEV
 
+_OCTAL = re.compile(rb"\\(\d{3})")  # how mountinfo writes blanks
+
 MOST = 200
 """Entries of a folder that are looked at for folders in it. Each that is mounted again takes 10 µs."""
 
@@ -96,7 +98,7 @@ def _mounts() -> list[tuple[bytes, bytes, bytes]]:
 
 
 def _unescaped(point: bytes) -> bytes:
-    return re.sub(rb"\\(\d{3})", lambda found: bytes([int(found[1], 8)]), point)
+    return _OCTAL.sub(lambda found: bytes([int(found[1], 8)]), point) if b"\\" in point else point
 
 
 def _inside(folder: bytes, points: Iterable[bytes]) -> list[bytes]:

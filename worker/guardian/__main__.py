@@ -38,6 +38,7 @@ from ...ipc.launching import AHEAD, MAX_SIZE, ORDER_FDS, SUPERVISOR_NICE, Import
 from .. import marking
 from ..ahead import import_ahead
 from ..cell import seccomp
+from ..cell.mounts import devices
 from ..signals import restore_defaults
 from ..sources import installed_folders
 from . import tree
@@ -229,6 +230,8 @@ def prepare() -> None:
     """Do what every worker would do, so that it is done before they are forked."""
     import_common()
     installed_folders()
+    if os.geteuid() == 0:  # workers of root see some of them alone
+        devices()
     seccomp.prepare()
     rehearse()
 
