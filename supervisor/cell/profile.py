@@ -57,7 +57,8 @@ def cell_of(
 
 def spare_cell(network: NetworkConfig) -> Cell:
     """Return the cell of a worker that waits for a mod which says nothing of its sandbox."""
-    return _cell(resolved_sandbox(None, network.sandbox, network.sandbox_fallback))
+    hidden = _paths(hidden_paths(network, network.storage))
+    return _cell(resolved_sandbox(None, network.sandbox, network.sandbox_fallback), hidden=hidden)
 
 
 def hidden_paths(network: NetworkConfig, state: Path) -> list[Path]:

@@ -161,7 +161,7 @@ def test_a_replay_of_all_does_not_meet_the_letters_it_makes(cli: Command, die: C
 def test_a_replay_that_is_interrupted_says_what_it_has_done(
     fragile: Served, cli: Command, die: Callable[..., int], write_mod: Callable[..., str], tmp_path: Path
 ) -> None:
-    quick, slow = die(1), die(2, until=str(tmp_path / "mods" / "morning"))
+    quick, slow = die(1), die(2, until=str(tmp_path / "morning"))
     write_mod("fragile", MENDED)
     cli.ok("reload", "work")
     with warm.Popen([*COMMAND, "--json", "dlq", "replay", "--all"], stdout=subprocess.PIPE) as replaying:
@@ -176,7 +176,7 @@ def test_a_replay_that_is_interrupted_says_what_it_has_done(
     document = json.loads(out)
     assert (document["success"], document["data"], document["done"]) == (False, {"error": "interrupted"}, 1)
     assert [outcome["letter_id"] for outcome in document["outcomes"]] == [quick]
-    (tmp_path / "mods" / "morning").touch()  # the network finishes what was begun
+    (tmp_path / "morning").touch()  # the network finishes what was begun
     while ids(cli):
         pass
 

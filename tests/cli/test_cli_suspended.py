@@ -57,7 +57,7 @@ async def test_nothing_is_late_because_the_network_was_suspended(
     ready = running.until("ready")
     secret = post(ready["url"], "/api/register", agent_id="bob")["secret"]
     pids = [running.pid, ready["mods"][0]["pid"]][: 2 if with_worker else 1]
-    morning = tmp_path / "mods" / "morning"
+    morning = tmp_path / "morning"
     payload = json.dumps({"until": str(morning)})
     with subprocess.Popen([*COMMAND, "send", "nap.take", payload], stdout=subprocess.PIPE, text=True) as sender:
         await until(lambda: cli.json("stats", "napper")["traffic"]["in_flight"] == 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-from .refusal import refused
+from .refusal import NotEnforced, refused
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND = 1, 2, 4, 8, 32, 4096
 MS_REC, MS_SLAVE = 0x4000, 0x80000
@@ -29,21 +29,28 @@ def checked(result: int, what: str) -> int:
     return result
 
 
+def _failed(what: str, path: bytes) -> NotEnforced:
+    return refused(f"{what} {path.decode('utf-8', 'replace')}", ctypes.get_errno())
+
+
 def mount(source: bytes, target: bytes, kind: bytes | None, flags: int, options: bytes | None = None) -> None:
-    result = libc.mount(source, target, kind, ctypes.c_ulong(flags), options)
-    checked(result, f"mount {target.decode('utf-8', 'replace')}")
+    if libc.mount(source, target, kind, ctypes.c_ulong(flags), options):
+        raise _failed("mount", target)
 
 
 def open_tree(path: bytes) -> int:
     """Return a descriptor of a copy of the mounts at and below ``path``, which are mounted nowhere yet."""
     flags = _OPEN_TREE_CLONE | _CLOEXEC | _AT_RECURSIVE
-    return checked(libc.syscall(_OPEN_TREE, _AT_FDCWD, path, flags), f"open_tree {path.decode('utf-8', 'replace')}")
+    tree = libc.syscall(_OPEN_TREE, _AT_FDCWD, path, flags)
+    if tree < 0:
+        raise _failed("open_tree", path)
+    return tree
 
 
 def move_mount(tree: int, target: bytes) -> None:
     """Mount what `open_tree` returned."""
-    result = libc.syscall(_MOVE_MOUNT, tree, b"", _AT_FDCWD, target, _MOVE_MOUNT_F_EMPTY_PATH)
-    checked(result, f"move_mount {target.decode('utf-8', 'replace')}")
+    if libc.syscall(_MOVE_MOUNT, tree, b"", _AT_FDCWD, target, _MOVE_MOUNT_F_EMPTY_PATH):
+        raise _failed("move_mount", target)
 
 
 class _Attributes(ctypes.Structure):
@@ -57,8 +64,8 @@ def set_attributes(path: bytes, attributes: int, *, tree: int = _AT_FDCWD, recur
     asked = _Attributes(attr_set=attributes)
     flags = (_AT_RECURSIVE if recursive else 0) | (0 if path else _AT_EMPTY_PATH)
     size = ctypes.c_size_t(ctypes.sizeof(asked))
-    result = libc.syscall(_MOUNT_SETATTR, tree, path, flags, ctypes.byref(asked), size)
-    checked(result, f"mount_setattr {path.decode('utf-8', 'replace')}")
+    if libc.syscall(_MOUNT_SETATTR, tree, path, flags, ctypes.byref(asked), size):
+        raise _failed("mount_setattr", path)
 
 
 def prctl(option: int, value: int = 0, more: int = 0) -> None:

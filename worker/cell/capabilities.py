@@ -40,9 +40,10 @@ def _leave_bounding_set() -> None:
 
     Only who has CAP_SETPCAP may do that; who has not never had a capability to pass on.
     """
-    with suppress(NotEnforced):  # EPERM, as said; EINVAL behind the last capability
-        for number in range(_MOST):
-            prctl(_PR_CAPBSET_DROP, number)
+    drop, zero = libc.prctl, ctypes.c_ulong(0)
+    for number in range(_MOST):
+        if drop(_PR_CAPBSET_DROP, ctypes.c_ulong(number), zero, zero, zero):
+            break  # EPERM, as said; EINVAL behind the last capability
 
 
 def forbid_new() -> str:

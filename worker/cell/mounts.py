@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
+from functools import lru_cache
 
 from ...ipc.cell import Cell
 from . import overlays
@@ -147,9 +148,8 @@ def protect_machine() -> None:
 
 
 def _own_devices() -> None:
-    kept = {entry.name: entry for entry in os.scandir(b"/dev") if _is_for_everybody(entry)}
-    trees = _trees(entry.path for entry in kept.values() if not entry.is_symlink())
-    links = {entry.path: os.readlink(entry.path) for entry in kept.values() if entry.is_symlink()}
+    kept, links = devices()
+    trees = _trees(kept)
     try:
         mount(b"tmpfs", b"/dev", b"tmpfs", MS_NOSUID | MS_NOEXEC, _DEVICES)
         for path, target in {**links, b"/dev/ptmx": b"pts/ptmx"}.items():
@@ -161,6 +161,22 @@ def _own_devices() -> None:
         for tree, _ in trees.values():
             os.close(tree)
     set_attributes(b"/dev", MOUNT_ATTR_RDONLY, recursive=False)
+
+
+def devices() -> tuple[tuple[bytes, ...], dict[bytes, bytes]]:
+    """Return the devices that every user may open, and the links beside them with where they lead.
+
+    They are looked up once, by the guardian, and again when something came into /dev or left it.
+    """
+    return _devices(os.stat(b"/dev").st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _devices(_changed: int) -> tuple[tuple[bytes, ...], dict[bytes, bytes]]:
+    with os.scandir(b"/dev") as entries:
+        kept = [entry for entry in entries if _is_for_everybody(entry)]
+    links = {entry.path: os.readlink(entry.path) for entry in kept if entry.is_symlink()}
+    return tuple(entry.path for entry in kept if not entry.is_symlink()), links
 
 
 def _is_for_everybody(entry: os.DirEntry[bytes]) -> bool:

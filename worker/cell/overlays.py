@@ -5,9 +5,10 @@ an overlay covers the folder of the file: it shows the folder as it is, now and 
 name. The overlay is read-only, so the mod can put no other file there, either: whoever writes the
 network file decides what runs.
 
-An overlay remembers names that it did not find, and shows no mounts. So the folders in it, and all
-that is mounted below, are mounted on it again: the mod sees each file in them as soon as it is
-there, and may write to them. The folder of the mods alone becomes read-only.
+An overlay remembers names that it did not find, until it is told to forget them (`refresh`), and
+shows no mounts. So the folders in it, and all that is mounted below, are mounted on it again: the
+mod sees each file in them as soon as it is there, and may write to them. The folder of the mods
+alone becomes read-only.
 
 A folder in which many things lie, such as the user's home, is not covered: a mod may have to write
 there. The files in it are covered one by one (`mounts`).
@@ -22,12 +23,26 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from itertools import islice
 
-from .calls import MOUNT_ATTR_RDONLY, MS_NODEV, MS_NOSUID, MS_RDONLY, mount, move_mount, open_tree, set_attributes
+from .calls import (
+    MOUNT_ATTR_RDONLY,
+    MS_NODEV,
+    MS_NOSUID,
+    MS_RDONLY,
+    MS_REMOUNT,
+    mount,
+    move_mount,
+    open_tree,
+    set_attributes,
+)
 from .refusal import NotEnforced
 
 _COMMON = frozenset(
     b"/ /dev /dev/shm /etc /home /mnt /opt /proc /run /srv /sys /tmp /usr /usr/local /var /var/lib /var/run /var/tmp".split()
 )
+
+_SOURCE, _FLAGS = b"modvisor", MS_RDONLY | MS_NOSUID | MS_NODEV
+
+_OCTAL = re.compile(rb"\\(\d{3})")  # how mountinfo writes blanks
 
 MOST = 200
 """Entries of a folder that are looked at for folders in it. Each that is mounted again takes 10 µs."""
@@ -50,7 +65,7 @@ def cover(folders: Mapping[bytes, list[bytes]], spare: bytes) -> list[bytes]:
     Args:
         spare: an empty folder in memory, for what stands for the hidden names.
     """
-    points = _mount_points()
+    points = [point for point, _, _ in _mounts()]
     trees = {folder: {path: open_tree(path) for path in _inside(folder, points)} for folder in folders}
     opened = {folder: os.open(folder, os.O_PATH | os.O_CLOEXEC) for folder in folders}
     try:
@@ -64,10 +79,26 @@ def cover(folders: Mapping[bytes, list[bytes]], spare: bytes) -> list[bytes]:
             os.close(fd)
 
 
-def _mount_points() -> list[bytes]:
+def refresh() -> None:
+    """Have the overlays of this mount namespace forget the names that they did not find."""
+    for point, kind, source in _mounts():
+        if (kind, source) == (b"overlay", _SOURCE):
+            with suppress(NotEnforced):
+                mount(_SOURCE, point, b"overlay", MS_REMOUNT | _FLAGS)
+
+
+def _mounts() -> list[tuple[bytes, bytes, bytes]]:
+    """Return the mount points, the kind of file system of each, and its source."""
+    found: list[tuple[bytes, bytes, bytes]] = []
     with open("/proc/self/mountinfo", "rb") as file:
-        fields = [line.split(b" ", 5)[4] for line in file]
-    return [re.sub(rb"\\(\d{3})", lambda found: bytes([int(found[1], 8)]), point) for point in fields]
+        for fields in (line.split(b" ") for line in file):
+            at = fields.index(b"-")
+            found.append((_unescaped(fields[4]), fields[at + 1], fields[at + 2]))
+    return found
+
+
+def _unescaped(point: bytes) -> bytes:
+    return _OCTAL.sub(lambda found: bytes([int(found[1], 8)]), point) if b"\\" in point else point
 
 
 def _inside(folder: bytes, points: Iterable[bytes]) -> list[bytes]:
@@ -87,7 +118,7 @@ def _is_covered(folder: bytes, opened: int, names: list[bytes], spare: bytes) ->
         hidden = os.open(place, os.O_PATH | os.O_CLOEXEC)
         try:
             layers = b"lowerdir=/proc/self/fd/%d:/proc/self/fd/%d" % (hidden, opened)
-            mount(b"overlay", folder, b"overlay", MS_RDONLY | MS_NOSUID | MS_NODEV, layers)
+            mount(_SOURCE, folder, b"overlay", _FLAGS, layers)
         finally:
             os.close(hidden)
         return True

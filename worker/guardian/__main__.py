@@ -38,9 +38,11 @@ from ...ipc.launching import AHEAD, MAX_SIZE, ORDER_FDS, SUPERVISOR_NICE, Import
 from .. import marking
 from ..ahead import import_ahead
 from ..cell import seccomp
+from ..cell.mounts import devices
 from ..signals import restore_defaults
 from ..sources import installed_folders
 from . import tree
+from .arrivals import Arrivals
 from .clone import adopt_orphans, continue_with_parent, fork_without_hooks
 from .forked import Forked, leave, of_the_guardian, run
 from .rehearsal import OPENAGENTS, rehearse
@@ -74,18 +76,21 @@ class Guardian:
         self._spaces = spaces
         self._supervisor = supervisor
         self._deaths = Deaths()
+        self._arrivals = Arrivals()
+        self._poll = select.poll()
         self._wardens: set[int] = set()
         self._environment: dict[bytes, bytes] | None = None  # of the workers forked last
 
     def serve(self) -> None:
         """Obey until the supervisor is gone or closes the socket."""
-        poll = select.poll()
         for fd in (self._control.fileno(), self._deaths.fd, self._supervisor):
             if fd >= 0:
-                poll.register(fd, select.POLLIN)
+                self._poll.register(fd, select.POLLIN)
         while True:
-            for fd, _ in poll.poll(None if self._clean() else 1000 * _PASS):
-                if fd == self._supervisor or (fd == self._control.fileno() and not self._take()):
+            for fd, _ in self._poll.poll(None if self._clean() else 1000 * _PASS):
+                if fd == self._arrivals.fd:
+                    self._tell_wardens()
+                elif fd == self._supervisor or (fd == self._control.fileno() and not self._take()):
                     return
 
     def _take(self) -> bool:
@@ -98,11 +103,19 @@ class Guardian:
             assert isinstance(order, Order)
             if not order.argv:
                 self._have_environment(order.env)
+            if order.cell is not None and self._arrivals.watch(order.cell):
+                self._poll.register(self._arrivals.fd, select.POLLIN)
             self._fork(order, fds)
         finally:
             for fd in fds:
                 os.close(fd)
         return True
+
+    def _tell_wardens(self) -> None:
+        self._arrivals.forget()
+        for warden in self._wardens:
+            with suppress(ProcessLookupError):
+                os.kill(warden, signal.SIGHUP)
 
     def _have_environment(self, wanted: dict[bytes, bytes]) -> None:
         """Set the variables here for all workers that are forked, instead of in each of them."""
@@ -126,6 +139,7 @@ class Guardian:
         try:
             self._control.close()
             self._deaths.close()
+            self._arrivals.close()
             serve(order, fds, self._supervisor, space)
             status = 0
         except Forked:
@@ -185,7 +199,7 @@ def main(control: socket.socket, supervisor: int, modules: list[str]) -> None:
     """Serve the supervisor whose pid is ``supervisor``. Its workers find ``modules`` imported."""
     restore_defaults()
     _take_the_usual_share()
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
         signal.signal(signum, signal.SIG_IGN)  # meant for the supervisor, which ends us
     Deaths.listen()
     os.chdir("/")
@@ -216,6 +230,8 @@ def prepare() -> None:
     """Do what every worker would do, so that it is done before they are forked."""
     import_common()
     installed_folders()
+    if os.geteuid() == 0:  # workers of root see some of them alone
+        devices()
     seccomp.prepare()
     rehearse()
 

@@ -44,6 +44,7 @@ from ...ipc.launching import (
     encode,
 )
 from .. import confining
+from ..cell import overlays
 from ..cell.apply import confine
 from ..cell.namespaces import Space
 from ..cell.outside import open_way
@@ -173,7 +174,8 @@ class _Warden:
 
     def _bury(self) -> bool:
         """Reap ended orphans. Return whether the worker has ended, which is not reaped here."""
-        self._deaths.forget()
+        if signal.SIGHUP in self._deaths.forget():
+            overlays.refresh()
         with suppress(ChildProcessError):
             while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
                 if ended.si_pid == self._worker:
@@ -227,8 +229,12 @@ class Deaths:
 
     @staticmethod
     def listen() -> None:
-        """Handle SIGCHLD in Python, in this process and those forked from it."""
-        signal.signal(signal.SIGCHLD, lambda _signum, _frame: None)
+        """Handle SIGCHLD and SIGHUP in Python, in this process and those forked from it.
+
+        SIGHUP is the guardian's word to wardens, see `arrivals`. That of a terminal does no harm.
+        """
+        for signum in (signal.SIGCHLD, signal.SIGHUP):
+            signal.signal(signum, lambda _signum, _frame: None)
 
     def __init__(self) -> None:
         self.fd, self._told = os.pipe()
@@ -238,10 +244,15 @@ class Deaths:
         self._poll = select.poll()
         self._poll.register(self.fd, select.POLLIN)
 
-    def forget(self) -> None:
-        """Forget the deaths so far. Reap after this call, not before: no death must be missed."""
+    def forget(self) -> bytes:
+        """Forget the deaths so far. Reap after this call, not before: no death must be missed.
+
+        Returns:
+            the signals that have come.
+        """
         with suppress(BlockingIOError):
-            os.read(self.fd, 4096)
+            return os.read(self.fd, 4096)
+        return b""
 
     def wait(self, timeout: float) -> None:
         """Wait until a child ends, at most ``timeout`` seconds."""
