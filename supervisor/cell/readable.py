@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..config import ModConfig
 from ..process import BOOTSTRAP, msgpack_folder
+from .authors import names
 
 HOUSE = BOOTSTRAP.parents[1]
 """The folder of modvisor's sub-packages."""
@@ -40,7 +41,7 @@ def readable(config: ModConfig, base_dir: Path, code: Iterable[Path]) -> list[Pa
         is_by_chance = folder == base_dir or (str(folder) in sys.path and not _is_of_python(folder))
         found += _package(config, folder) if is_by_chance else [folder]
     if config.command is not None:
-        return [*found, *_words(config.command, base_dir)]
+        return [*found, *_words(config.command[:1] if names(config, "command") else config.command, base_dir)]
     if config.python is not None:
         msgpack = Path(msgpack_folder(), "msgpack")
         return [*found, *_environment(config.python), *(HOUSE / floor for floor in _FLOORS), msgpack]
@@ -54,7 +55,7 @@ def _package(config: ModConfig, folder: Path) -> list[Path]:
 
 
 def _words(command: tuple[str, ...], base_dir: Path) -> list[Path]:
-    """Return the program, and its arguments that are files."""
+    """Return the program, and its arguments that are files, as far as the network's file names them."""
     found = [Path(os.path.realpath(command[0])), *(base_dir / word for word in command)]
     return [path for path in found if path.is_file()]
 

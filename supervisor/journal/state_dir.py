@@ -38,6 +38,7 @@ class StateDir:
         mods/ID/            a mod's own files (context.storage_path)
         logs/ID.log         a mod's output
         snapshots/          the sources of the last good version of each mod
+        uids.json           the user ids of mods that have one of their own
         run/admin.sock      the admin API
         run/marks/          which events each worker has in hand
 

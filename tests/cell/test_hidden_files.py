@@ -81,6 +81,7 @@ async def test_what_lies_beside_them_is_seen_also_later(asked: Any, tmp_path: Pa
     assert (tmp_path / "data" / "own").read_text() == "written"
 
 
+@pytest.mark.slow
 async def test_what_was_not_there_before_is_seen_when_it_comes(asked: Any, tmp_path: Path) -> None:
     assert await asked("read", "later") is None
     (tmp_path / "later").write_text("later")

@@ -29,7 +29,7 @@ def result() -> Iterator[Callable[[str, str], Results]]:
     @cache
     def made(start: str, user: str) -> Results:
         if user not in worlds:
-            worlds[user] = World(user, network=", spares: 1")
+            worlds[user] = World(user, network=", spares: 1", is_warm=True)
         mod_id = f"started-by-{start.replace(' ', '-')}"
         worlds[user].load(mod_id, **STARTS[start])
         return worlds[user].attacked(mod_id, list(TABLE), is_hidden=True)
@@ -52,7 +52,7 @@ def test_it_gets_no_more(start: str, user: str, result: Callable[[str, str], Res
 )
 @pytest.mark.parametrize("profile", [DEFAULT, STRICT])
 def test_a_mod_that_kills_all_it_can_kills_itself(profile: str) -> None:
-    world = World(USER)
+    world = World(USER, is_warm=True)
     try:
         world.load("killer", sandbox=profile)
         pids = [world.known[who] for who in ("supervisor", "guardian", "sibling", "sibling_warden")]

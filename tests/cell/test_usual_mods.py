@@ -9,7 +9,7 @@ import pytest
 
 from modvisor.supervisor import AgentNetwork, Event
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 BUNDLED = ("wiki", "project", "messaging", "analytics")
 

@@ -53,7 +53,7 @@ class World:
         self.secrets = {
             kind: canary(kind) for kind in ("network", "environ", "memory", "sibling", "private", "service", "log")
         }
-        self.number = uuid.uuid4().hex[:12]
+        self.number = f"n{uuid.uuid4().hex[:12]}"  # never a number to YAML
         self.folder = Path(tempfile.mkdtemp(prefix="modvisor-cell-"))
         self.folder.chmod(0o755)
         self._sockets: list[socket.socket] = []

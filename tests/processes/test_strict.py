@@ -16,6 +16,7 @@ import pytest
 
 from modvisor.ipc.cell import STRICT
 from modvisor.supervisor import AgentNetwork, Event, EventResponse
+from tests.processes.test_other_languages import RAW
 
 pytestmark = [
     pytest.mark.anyio,
@@ -105,7 +106,9 @@ WORKS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("start", ["fork", "exec", "python"])
+@pytest.mark.parametrize(
+    "start", ["fork", pytest.param("exec", marks=pytest.mark.slow), pytest.param("python", marks=pytest.mark.slow)]
+)
 async def test_a_strict_mod_works_and_sees_nothing_else(
     start: str, make_network: Callable[..., AgentNetwork], write_mod: Callable[..., str], secret: str
 ) -> None:
@@ -153,6 +156,7 @@ async def test_parts_of_a_strict_cell_can_be_loosened(
     assert (found["program"], found["secret"], found["user"]) == (0, "secret", os.geteuid())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="root")
 async def test_a_mods_storage_goes_with_its_user_and_back(
     make_network: Callable[..., AgentNetwork], write_mod: Callable[..., str], secret: str, tmp_path: Path
@@ -167,3 +171,32 @@ async def test_a_mods_storage_goes_with_its_user_and_back(
         owners.append((file.stat().st_uid, file.parent.stat().st_uid))
         await network.shutdown()
     assert owners == [(0, 0), (1_500_000_000, 1_500_000_000), (0, 0)]
+
+
+async def test_a_strict_program_of_another_language_starts_and_starts_no_other(
+    make_network: Callable[..., AgentNetwork], tmp_path: Path
+) -> None:
+    (tmp_path / "mods" / "raw").mkdir(parents=True)
+    (tmp_path / "worker.py").write_text("#" + RAW.split("# A worker", 1)[1].replace("{{", "{").replace("}}", "}"))
+    entry = {"path": "./raw", "command": [sys.executable, "worker.py", "one"], "required": True}
+    sandbox = {"profile": STRICT, "read": [sys.prefix, sys.base_prefix]}
+    network = make_network(mods=[{**entry, "sandbox": sandbox}])
+    await network.initialize()
+    response = await network.process_event(Event("raw.echo", "agent:alice", destination_id="mod:raw"))
+    assert response.success, response
+    assert response.data["args"] == ["one"]
+    assert network.get_network_stats()["mods"]["raw"]["sandbox"]["enforced_by"]["exec"].startswith("one exec")
+
+
+async def test_a_strict_script_is_refused_with_what_to_do(
+    make_network: Callable[..., AgentNetwork], tmp_path: Path
+) -> None:
+    (tmp_path / "mods" / "raw").mkdir(parents=True)
+    script = tmp_path / "mods" / "raw" / "worker"
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    network = make_network()
+    await network.initialize()
+    response = await network.load_mod("./raw", command=["mods/raw/worker"], sandbox=STRICT)
+    assert not response.success
+    assert "is a script, whose interpreter would be started next; set 'exec: true'" in response.message

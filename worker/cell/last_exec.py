@@ -12,7 +12,7 @@ from __future__ import annotations
 import fcntl
 import os
 import resource
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from .refusal import NotEnforced
 
@@ -50,6 +50,6 @@ class LastExec:
             os.close(fd)
         return "one exec"
 
-    def go(self, argv: Sequence[bytes], env: Mapping[bytes, bytes]) -> None:
+    def go(self, argv: list[bytes], env: Mapping[bytes, bytes]) -> None:
         """Become the program. Returns only by OSError."""
         os.execve(self._path if self.descriptor < 0 else self.descriptor, argv, env)

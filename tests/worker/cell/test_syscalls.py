@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modvisor.worker.cell import syscalls
@@ -52,6 +52,7 @@ def _holds(test: Test, low: int) -> bool:
     return {BITS: bool(low & test.value), IS: low == test.value, IS_NOT: low != test.value}[test.how]
 
 
+@settings(max_examples=15)  # of five calls each
 @given(st.data())
 def test_a_filter_does_what_its_rules_say(data: st.DataObject) -> None:
     found = data.draw(st.dictionaries(st.integers(0, 600), rules.map(tuple), max_size=8))
