@@ -132,6 +132,10 @@ class Door:
     def turn_away(self, peer: str) -> None:
         self._count("found no place", peer)
 
+    def failed_handshake(self, connection: Connection) -> None:
+        """Count a client with which no TLS could be agreed on, for want of a certificate for example."""
+        self._count("failed the handshake of TLS", connection.holder)
+
     def _turnstile_of(self, rank: Rank) -> Turnstile | None:
         return {Rank.STRANGER: self.turnstile, Rank.AGENT: self.guests}.get(rank)
 

@@ -11,6 +11,7 @@ import asyncio
 import errno
 import logging
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -168,6 +169,8 @@ class Listener:
             accepted.close()
             if self._door is not None:
                 self._door.leave(connection)
+                if isinstance(error, ssl.SSLError):
+                    self._door.failed_handshake(connection)
             if not isinstance(error, (OSError, asyncio.CancelledError)):  # the client is gone, or was dismissed
                 raise
 

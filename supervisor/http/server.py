@@ -136,7 +136,7 @@ class Servers:
         return last_words(403, Code.FORBIDDEN, f"the admin socket is not for processes of mods: {reason}")
 
     def _guarded(self, app: ASGIApp) -> WebGuard:
-        return WebGuard(app, lambda: self._network.config)
+        return WebGuard(app, lambda: self._network.config, self._network.count_refusal)
 
     async def _serve(
         self,

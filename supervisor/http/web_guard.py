@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ...ipc.errors import Code
 from ..config import NetworkConfig
 from .answers import failure
-from .clients import parsed
+from .clients import client_address, counted_as, parsed
 from .packed import MEDIA_TYPE
 
 logger = logging.getLogger("modvisor.http")
@@ -39,11 +39,18 @@ class WebGuard:
 
     Args:
         config: returns the network file in force.
+        count: is told of each refusal: its code, the address, and a text.
     """
 
-    def __init__(self, app: ASGIApp, config: Callable[[], NetworkConfig]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        config: Callable[[], NetworkConfig],
+        count: Callable[[str, str, str], object] = lambda code, who, text: None,
+    ) -> None:
         self._app = app
         self._config = config
+        self._count = count
         self._own_name = socket.gethostname().lower()
         self._named: set[str] = set()
         self._ours: set[str] = set()  # hosts that are this network's by the file that was in force
@@ -56,6 +63,10 @@ class WebGuard:
         if refusal is not None:
             status, code, message = refusal
             self._log_once(message)
+            address = client_address(scope, self._config().http)
+            self._count(
+                code, "socket" if address is None else counted_as(address), f"refused {scope['path']}: {message}"
+            )
             await failure(code, message, status)(scope, receive, send)
             return
         origins = self._config().http.origins
