@@ -136,7 +136,7 @@ class AgentsApi:
         payload = {"agent_id": agent_id, **{key.name: key.of(body) for key in DESCRIBING}}
         response = await self.register_agent(asked, payload, SECRET.of(body))
         if not response.success:
-            return status_of(response.error), render_response(response_body(response), _writer(asked))
+            return status_of(response.error), render_response(response_body(response))
         names = ("network_name", "network_id", "secret", "assigned_group")
         return 200, _writer(asked)({"success": True, **{name: response.data[name] for name in names}})
 

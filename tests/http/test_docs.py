@@ -24,7 +24,9 @@ from modvisor.supervisor.fleet.read_models import (
 )
 from modvisor.supervisor.http.admin.app import admin_app
 from modvisor.supervisor.http.admin.spec import LOAD
+from modvisor.supervisor.http.agents_api import agents_app
 from modvisor.supervisor.http.failures import STATUS, status_of
+from modvisor.supervisor.http.live import closing, frames
 from modvisor.supervisor.process.crashes import Cause, CrashReport
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "http.md").read_text()
@@ -101,3 +103,32 @@ def test_every_figure_stands_in_its_table(head: str, keys: Iterable[str]) -> Non
 def test_every_cause_of_a_crash_is_named() -> None:
     [row] = re.findall(r"^\| `cause` \| (.*) \|$", PAGE, re.MULTILINE)
     assert re.findall(r"`([a-z_]+)`", row) == [str(cause) for cause in Cause]
+
+
+# -- agents
+
+
+def test_every_route_of_the_agents_stands_in_the_table() -> None:
+    app = agents_app(AgentNetwork.from_config({"network": {"name": "n"}}))
+    known = {
+        f"{method} {route.path}" for route in app.routes if isinstance(route, Route) for method in route.methods or ()
+    }
+    assert set(re.findall(r"^\| `([A-Z]+ /(?:api/[a-z_]+|ws))` \|", PAGE, re.MULTILINE)) == known
+
+
+@pytest.mark.parametrize(
+    ("head", "kinds"),
+    [
+        ("the client says", list(frames.FROM_CLIENT)),
+        ("the network says", [each["properties"]["type"]["const"] for each in frames.FROM_NETWORK.values()]),
+    ],
+)
+def test_every_message_of_a_websocket_stands_in_the_table(head: str, kinds: list[str]) -> None:
+    rows = PAGE.partition(f"\n| {head} | |\n|---|---|\n")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `([a-z]+)` \|", rows, re.MULTILINE) == kinds
+
+
+def test_every_close_code_stands_in_the_table() -> None:
+    ours = {value for name, value in vars(closing).items() if name.isupper() and isinstance(value, int)}
+    rows = PAGE.partition("#### Close codes")[2].partition("\n\n###")[0]
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", rows, re.MULTILINE)} == ours | {1002}

@@ -23,7 +23,9 @@ if (withTests) await Promise.all([tests(), cases()]);
 
 async function bundle(name, platform) {
   const banner = { js: "// Holds @msgpack/msgpack, see msgpack.LICENSE.txt." };
-  await build({ ...common, entryPoints: [`src/${name}.ts`], outdir: "dist", external: ["ws"], platform, banner });
+  const mainFields = ["module", "main"];
+  const entryPoints = [`src/${name}.ts`];
+  await build({ ...common, entryPoints, outdir: "dist", external: ["ws"], platform, mainFields, banner });
 }
 
 async function declarations() {

@@ -4,11 +4,13 @@
 
 import { parseAddress } from "./address.js";
 import { codecOf } from "./codec.js";
+import { asList, Commands, type Patterns } from "./commands.js";
 import { Consumers } from "./consumers.js";
 import { BadUse, Closed, ModvisorClientError, NoSuchAgent, Unserializable } from "./errors.js";
+import { handle, type Handler } from "./handling.js";
 import { EventHandler, EventIterator } from "./iteration.js";
 import { Link } from "./link.js";
-import type { AgentOptions, Platform, SendOptions, Status } from "./options.js";
+import type { AgentOptions, HandlerOptions, Platform, SendOptions, Status } from "./options.js";
 import { checkPatterns } from "./patterns.js";
 import { Replies, REPLY } from "./replies.js";
 import { isMapping, type EventResponse } from "./response.js";
@@ -17,32 +19,41 @@ import { Sending } from "./sending.js";
 import { Session, type Happening } from "./session.js";
 import { openPlatformSocket } from "./sockets.js";
 import type { Held } from "./stream.js";
-import type { ReceivedEvent, SentEvent } from "./wire.js";
+import type { Dropped, ReceivedEvent, SentEvent } from "./wire.js";
 
 type Payload = Record<string, unknown>;
-type Patterns = string | readonly string[];
-/** Takes an event. What it returns is sent to a sender that waits for a reply. */
-export type Handler = (event: ReceivedEvent) => unknown;
-
 const WINDOW = 64;
-const TIMEOUT_MS = 40_000;
+/** So long a request may take, unless it says otherwise. */
+const REQUEST_MS = 30_000;
 /** What a client waits longer than the event may take, for a connection that was lost. */
 const GRACE_MS = 10_000;
 const CONNECT_MS = 10_000;
-const LEAVE_MS = 5_000;
+/** So long handlers have to end their event when the client is closed, and the network to take the leave. */
+const GOODBYE_MS = 5_000;
+const AGENT_ID = /^[A-Za-z0-9_.@-]+$/;
 
 const BROWSER: Platform = {
   openSocket: openPlatformSocket,
   openFile: (path) => Promise.reject(new BadUse(`file ${JSON.stringify(path)}: a browser takes a Blob or File`)),
 };
 
-export class AgentClient {
+/**
+ * An agent's connection to a network.
+ *
+ * A lost connection is replaced, and nothing is lost or repeated: the network keeps events until they
+ * are handled, and a request that has no answer is sent again with the same event id.
+ */
+export class AgentClient extends Commands {
   readonly #session: Session;
   readonly #link: Link;
   readonly #sending: Sending;
   readonly #replies = new Replies();
   readonly #consumers: Consumers;
   readonly #leaves: boolean;
+  readonly #over: Promise<ModvisorClientError | null>;
+  #isOver: (error: ModvisorClientError | null) => void = () => {};
+  #closing: Promise<void> | null = null;
+  #losses = 0;
   #state: "new" | "open" | "closed" = "new";
   #error: ModvisorClientError | null = null;
   #flushes = false;
@@ -56,6 +67,8 @@ export class AgentClient {
     private readonly options: AgentOptions = {},
     platform: Platform = BROWSER,
   ) {
+    super();
+    checkOptions(agentId, options);
     const codec = codecOf(options.format ?? "msgpack");
     const { metadata = {}, group = null, invite = null, secret = null } = options;
     const credentials = { metadata, group, invite, secret, passwordHash: options.passwordHash ?? null };
@@ -64,12 +77,14 @@ export class AgentClient {
     this.#session.hello(); // metadata that cannot travel fails here
     this.#consumers = new Consumers((held) => this.#handled(held));
     this.#leaves = secret === null && options.secretStore === undefined;
+    this.#over = new Promise((resolve) => (this.#isOver = resolve));
     this.#link = new Link(this.#session, {
       url: address.ws,
       codec,
       openSocket: platform.openSocket,
+      reconnects: options.reconnects ?? true,
       report: (happening) => this.#happened(happening),
-      changed: (isConnected) => this.#changed(isConnected ? "connected" : "reconnecting"),
+      changed: (isConnected) => this.#changed(isConnected),
       ended: (error) => this.#end(error),
     });
     this.#sending = new Sending(agentId, address.http, this.#session, this.#link, platform);
@@ -134,18 +149,29 @@ export class AgentClient {
     return this.#consumers.unclaimed;
   }
 
+  /** How many events the network dropped because the agent's inbox was full. */
+  get losses(): number {
+    return this.#losses;
+  }
+
+  /** Wait until the client is closed; throws why the connection ended for good, such as `TakenOver`. */
+  async ended(): Promise<void> {
+    const error = await this.#over;
+    if (error !== null) throw error;
+  }
+
   // -- sending
 
   /**
    * Send an event and return what became of it. An event that fails is an unsuccessful response.
    *
    * Over a lost connection the event is sent again, and handled once. Throws `Timeout` or `Unreachable`
-   * if no answer came in time, and `Closed` on a client that is closed.
+   * if no answer came in time, `BadUse` for what cannot travel, and `Closed` on a client that is closed.
    */
   async send(name: string, payload: Payload = {}, options: SendOptions = {}): Promise<EventResponse> {
     this.#checkOpen();
     const event = eventOf(name, payload, options);
-    const waitMs = options.timeoutMs === undefined ? this.#timeoutMs : options.timeoutMs + GRACE_MS;
+    const waitMs = options.timeoutMs === undefined ? null : options.timeoutMs + GRACE_MS;
     return await this.#sending.send(event, options.files, waitMs, options.signal);
   }
 
@@ -155,13 +181,14 @@ export class AgentClient {
    * A mod answers by its response. If agents got the event, the first reply of one of them is the answer.
    */
   async request<T = unknown>(name: string, payload: Payload = {}, options: SendOptions = {}): Promise<T> {
-    const eventId = options.eventId ?? newEventId();
+    const { eventId = newEventId(), timeoutMs = REQUEST_MS } = options;
     const reply = this.#replies.expect(eventId);
     try {
-      const response = await this.send(name, payload, { ...options, eventId, requiresResponse: true });
+      const response = await this.send(name, payload, { ...options, eventId, timeoutMs, requiresResponse: true });
       const { data, delivered } = response.check();
+      if (options.to === undefined || delivered === null) return data as T;
       if (delivered === 0) throw new NoSuchAgent(`${name} was delivered to nobody who could reply`);
-      return (delivered === null ? data : await this.#replied(reply, name, options)) as T;
+      return (await this.#replied(reply, name, timeoutMs, options.signal)) as T;
     } finally {
       this.#replies.forget(eventId);
     }
@@ -170,6 +197,11 @@ export class AgentClient {
   /** Reply to an event whose sender waits for it (`requires_response`). */
   async reply(event: ReceivedEvent, data: unknown = null): Promise<EventResponse> {
     return await this.#reply(event, { success: true, data });
+  }
+
+  /** Reply with a failure, which the sender's `request` throws. */
+  async refuse(event: ReceivedEvent, error: ModvisorClientError): Promise<EventResponse> {
+    return await this.#reply(event, { success: false, error: error.code, message: error.message });
   }
 
   // -- receiving
@@ -181,53 +213,17 @@ export class AgentClient {
     return iterator;
   }
 
-  /** Call a function with each event that matches, one after the other. Returns what stops it. */
-  on(patterns: Patterns, handler: Handler): () => void {
-    const consumer = new EventHandler(checkPatterns(asList(patterns)), this.#consumers, (event) =>
-      this.#handle(event, handler),
-    );
+  /**
+   * Call a function with each event that matches, one after the other. Returns what stops it.
+   *
+   * What the function returns is the reply, if the sender waits for one. If it fails, `onError` is told,
+   * and such a sender, too.
+   */
+  on(patterns: Patterns, handler: Handler, { concurrency = 1 }: HandlerOptions = {}): () => void {
+    const call = (event: ReceivedEvent) => handle(event, handler, this, (error) => this.#report(error, event));
+    const consumer = new EventHandler(checkPatterns(asList(patterns)), this.#consumers, concurrency, call);
     this.#consumers.add(consumer);
     return () => consumer.stop();
-  }
-
-  // -- what the network answers itself
-
-  /** Get only events that match these patterns, and those of other subscriptions; returns the subscription's id. */
-  async subscribe(patterns: Patterns, channels: Patterns = []): Promise<string> {
-    const asked = { event_patterns: asList(patterns), channels: asList(channels) };
-    return (await this.#command<{ subscription_id: string }>("subscribe_events", asked)).subscription_id;
-  }
-
-  /** End a subscription; without an id: all of them. */
-  async unsubscribe(subscriptionId?: string): Promise<void> {
-    await this.#command("unsubscribe_events", { subscription_id: subscriptionId });
-  }
-
-  /** Become a member of a channel. */
-  async join(channel: string): Promise<void> {
-    await this.#command("add_channel_member", { channel_id: channel });
-  }
-
-  /** Leave a channel. */
-  async leave(channel: string): Promise<void> {
-    await this.#command("remove_channel_member", { channel_id: channel });
-  }
-
-  /** Return the ids of a channel's members. */
-  async members(channel: string): Promise<string[]> {
-    return (await this.#command<{ members: string[] }>("get_channel_members", { channel_id: channel })).members;
-  }
-
-  async channels(): Promise<unknown> {
-    return (await this.#command<{ channels: unknown }>("list_channels")).channels;
-  }
-
-  async agents(): Promise<Payload[]> {
-    return (await this.#command<{ agents: Payload[] }>("list_agents")).agents;
-  }
-
-  async mods(): Promise<Payload[]> {
-    return (await this.#command<{ mods: Payload[] }>("list_mods")).mods;
   }
 
   // -- leaving
@@ -238,19 +234,15 @@ export class AgentClient {
   }
 
   /**
-   * Close the connection. Events that are not handled stay in the agent's inbox for the next time.
+   * Close the connection. Handlers may end the event that they have. What nobody has seen stays in the
+   * agent's inbox for the next time.
    *
    * The agent leaves the network, unless it can come back: its secret was given, or is kept in a store.
    * `leave` says otherwise.
    */
   async close({ leave = this.#leaves }: { leave?: boolean } = {}): Promise<void> {
-    if (this.#state === "closed") return;
-    const wasLive = this.#session.isLive;
-    this.#state = "closed";
-    if (leave && wasLive) await this.#unregister();
-    if (leave) await this.options.secretStore?.remove();
-    await this.#link.stop();
-    this.#finish(new Closed("the client was closed"), null);
+    this.#closing ??= this.#close(leave);
+    await this.#closing;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -259,12 +251,8 @@ export class AgentClient {
 
   // -- how it is done: sending
 
-  get #timeoutMs(): number {
-    return this.options.timeoutMs ?? TIMEOUT_MS;
-  }
-
-  async #replied(reply: Promise<unknown>, name: string, options: SendOptions): Promise<unknown> {
-    return await this.#sending.inTime(name, options.timeoutMs ?? this.#timeoutMs, options.signal, async (ended) => {
+  async #replied(reply: Promise<unknown>, name: string, timeoutMs: number, signal?: AbortSignal): Promise<unknown> {
+    return await this.#sending.inTime(name, timeoutMs, signal, async (ended) => {
       const late = new Promise<never>((_, reject) => {
         ended.addEventListener("abort", () => reject(ended.reason), { once: true });
       });
@@ -272,22 +260,8 @@ export class AgentClient {
     });
   }
 
-  async #command<T = unknown>(name: string, payload: Payload = {}): Promise<T> {
-    return (await this.send(`system.${name}`, payload)).check().data as T;
-  }
-
   async #reply(event: ReceivedEvent, payload: Payload): Promise<EventResponse> {
     return await this.send(REPLY, payload, { to: event.source_id ?? "", responseTo: event.event_id });
-  }
-
-  async #unregister(): Promise<void> {
-    const left = new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, LEAVE_MS);
-      const done = () => (clearTimeout(timer), resolve());
-      this.#session.unregister(done, done);
-    });
-    this.#link.flush();
-    await left;
   }
 
   #checkOpen(): void {
@@ -301,7 +275,7 @@ export class AgentClient {
     if (happening.kind === "welcome") this.#welcomed(happening.welcome.secret);
     else if (happening.kind === "events")
       this.#consumers.offer(happening.events.filter((held) => !this.#isReply(held)));
-    else if (happening.kind === "dropped") this.options.onDropped?.(happening.dropped);
+    else if (happening.kind === "dropped") this.#dropped(happening.dropped);
     else if (happening.kind === "complaint") this.#report(happening.error);
     else if (happening.kind === "undeliverable") {
       const { event_name: name, error } = happening.event;
@@ -331,20 +305,9 @@ export class AgentClient {
     return isReply;
   }
 
-  async #handle(event: ReceivedEvent, handler: Handler): Promise<void> {
-    try {
-      const data = await handler(event);
-      if (event.requires_response && data !== undefined && data !== null) await this.reply(event, data);
-    } catch (error) {
-      this.#report(error, event);
-      if (event.requires_response) await this.#replyFailed(event, error);
-    }
-  }
-
-  async #replyFailed(event: ReceivedEvent, error: unknown): Promise<void> {
-    const message = `the handler of agent ${this.agentId} failed: ${error instanceof Error ? error.message : error}`;
-    const failed = this.#reply(event, { success: false, error: "handler_error", message });
-    await failed.catch((second: unknown) => this.#report(second, event));
+  #dropped(dropped: Dropped): void {
+    this.#losses += dropped.events;
+    this.options.onDropped?.(dropped);
   }
 
   #handled(held: Held): void {
@@ -359,8 +322,30 @@ export class AgentClient {
 
   // -- how it is done: ends
 
-  #changed(status: Status): void {
-    this.options.onStatus?.(status, status === "connected" ? null : this.#link.lastError);
+  #changed(isConnected: boolean): void {
+    this.#sending.connected(isConnected);
+    if (isConnected) this.#tell("connected", null);
+    else this.#tell("reconnecting", this.#link.lastError);
+  }
+
+  #tell(status: Status, error: ModvisorClientError | null): void {
+    this.options.onStatus?.(status, error);
+  }
+
+  async #close(leaves: boolean): Promise<void> {
+    if (this.#state === "open") await within(GOODBYE_MS, this.#consumers.finish());
+    if (this.#state === "closed") return;
+    this.#state = "closed";
+    if (leaves && this.#session.isLive) await within(GOODBYE_MS, this.#unregister());
+    if (leaves) await this.options.secretStore?.remove();
+    await this.#link.stop();
+    this.#finish(new Closed("the client was closed"), null);
+  }
+
+  async #unregister(): Promise<void> {
+    const left = new Promise<unknown>((resolve) => this.#session.unregister(resolve, resolve));
+    this.#link.flush();
+    await left;
   }
 
   /** End for good, for this reason. */
@@ -378,7 +363,9 @@ export class AgentClient {
     this.#session.end(forRequests);
     this.#replies.end(forRequests);
     this.#consumers.end(forIterators);
-    this.options.onStatus?.("closed", forIterators);
+    this.#sending.connected(true);
+    this.#isOver(forIterators);
+    this.#tell("closed", forIterators);
   }
 
   #report(error: unknown, event: ReceivedEvent | null = null): void {
@@ -405,6 +392,19 @@ function eventOf(name: string, payload: Payload, options: SendOptions): SentEven
   };
 }
 
-function asList(patterns: Patterns): readonly string[] {
-  return typeof patterns === "string" ? [patterns] : patterns;
+function checkOptions(agentId: string, { window = 1 }: AgentOptions): void {
+  if (!AGENT_ID.test(agentId)) {
+    const shown = JSON.stringify(agentId);
+    throw new BadUse(`agentId ${shown}: expected letters, digits, '_', '.', '@', '-', such as 'alice'`);
+  }
+  if (!Number.isInteger(window) || window < 1) {
+    throw new BadUse(`window ${window}: expected a whole number of at least 1`);
+  }
+}
+
+/** Wait for a promise, but not for longer than this. */
+async function within(ms: number, promise: Promise<unknown>): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, ms)));
+  await Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }

@@ -12,6 +12,8 @@ import type { Held } from "./stream.js";
 export interface Consumer {
   readonly patterns: readonly string[];
   take(held: Held): void;
+  /** Take nothing more; resolves when what was begun is handled. */
+  finish(): Promise<void>;
   /** No more events come; with an error if the connection failed. */
   end(error: Error | null): void;
 }
@@ -33,8 +35,13 @@ export class Consumers {
     if (this.#waiting.length > 0) queueMicrotask(() => this.offer(this.#waiting.splice(0)));
   }
 
-  remove(consumer: Consumer): void {
+  /** Remove a consumer. The events that it has not begun with are for the others, or for the next one. */
+  remove(consumer: Consumer, queue: readonly Held[]): void {
     this.#all.delete(consumer);
+    const isLast = this.#all.size === 0 && this.#ended === null;
+    const waiting = queue.filter((held) => isLast && held.takers === 1);
+    for (const held of queue) if (!waiting.includes(held)) this.release(held);
+    this.#waiting.unshift(...waiting);
   }
 
   offer(events: readonly Held[]): void {
@@ -46,6 +53,11 @@ export class Consumers {
   release(held: Held): void {
     held.takers -= 1;
     if (held.takers === 0) this.handled(held);
+  }
+
+  /** Let nothing new begin; resolves when what was begun is handled. */
+  async finish(): Promise<void> {
+    await Promise.all([...this.#all].map((consumer) => consumer.finish()));
   }
 
   end(error: Error | null): void {

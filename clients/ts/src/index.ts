@@ -1,4 +1,4 @@
 /** The client for browsers, and for every other place with `WebSocket` and `fetch`. */
 
-export { AgentClient, type Handler } from "./client.js";
+export { AgentClient } from "./client.js";
 export * from "./common.js";

@@ -6,7 +6,7 @@ import type { ReceivedEvent } from "./wire.js";
 
 interface Owner {
   release(held: Held): void;
-  remove(consumer: Consumer): void;
+  remove(consumer: Consumer, queue: readonly Held[]): void;
 }
 
 interface Waiter {
@@ -41,13 +41,18 @@ export class EventIterator implements Consumer, AsyncIterableIterator<ReceivedEv
     return new Promise((resolve, reject) => this.#waiters.push({ resolve, reject }));
   }
 
-  /** Stop: what is queued counts as handled. */
+  /** Stop. What the loop has got is handled. */
   return(): Promise<IteratorResult<ReceivedEvent, undefined>> {
-    this.owner.remove(this);
     this.#finishGiven();
-    for (const held of this.#queue.splice(0)) this.owner.release(held);
+    this.owner.remove(this, this.#queue.splice(0));
     this.end(null);
     return Promise.resolve(DONE);
+  }
+
+  finish(): Promise<void> {
+    this.#finishGiven();
+    this.end(null);
+    return Promise.resolve();
   }
 
   take(held: Held): void {
@@ -82,39 +87,47 @@ export class EventIterator implements Consumer, AsyncIterableIterator<ReceivedEv
   }
 }
 
-/** Calls a function with one event after the other, in order. */
+/** Calls a function with events, in order: one after the other, or as many at once as it may. */
 export class EventHandler implements Consumer {
   #queue: Held[] = [];
-  #isRunning = false;
+  #active = 0;
+  readonly #running = new Set<Promise<void>>();
 
   /** `handle` never rejects. */
   constructor(
     readonly patterns: readonly string[],
     private readonly owner: Owner,
+    private readonly concurrency: number,
     private readonly handle: (event: ReceivedEvent) => Promise<void>,
   ) {}
 
   take(held: Held): void {
     this.#queue.push(held);
-    if (!this.#isRunning) void this.#run();
+    if (this.#active >= this.concurrency) return;
+    this.#active += 1;
+    const run = this.#run().finally(() => this.#running.delete(run));
+    this.#running.add(run);
   }
 
   end(): void {
     this.#queue = [];
   }
 
-  /** Stop: what is queued counts as handled. */
+  /** Stop. What the function has begun with goes on. */
   stop(): void {
-    this.owner.remove(this);
-    for (const held of this.#queue.splice(0)) this.owner.release(held);
+    this.owner.remove(this, this.#queue.splice(0));
+  }
+
+  async finish(): Promise<void> {
+    this.end();
+    await Promise.all(this.#running);
   }
 
   async #run(): Promise<void> {
-    this.#isRunning = true;
     for (let held = this.#queue.shift(); held !== undefined; held = this.#queue.shift()) {
       await this.handle(held.event);
       this.owner.release(held);
     }
-    this.#isRunning = false;
+    this.#active -= 1;
   }
 }

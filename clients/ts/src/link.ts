@@ -17,6 +17,8 @@ export interface LinkOptions {
   url: string;
   codec: Codec;
   openSocket: OpenSocket;
+  /** Whether a lost connection is replaced. */
+  reconnects: boolean;
   /** Told of what happens. */
   report(happening: Happening): void;
   /** Told that the connection stands, or is lost and tried again. */
@@ -155,6 +157,7 @@ export class Link {
     const final = finalError(code, reason, this.lastError);
     if (final !== null) return this.#end(final);
     this.lastError ??= new Unreachable(`${this.options.url}: no connection (${code}${reason && `: ${reason}`})`);
+    if (wasLive && !this.options.reconnects) return this.#end(this.lastError);
     const waitMs = this.#waitMs ?? this.#backoff.next();
     this.#waitMs = null;
     this.#retryTimer = setTimeout(() => this.open(), waitMs);

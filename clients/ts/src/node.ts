@@ -46,6 +46,5 @@ async function openFile(path: string): Promise<Blob> {
   }
 }
 
-export type { Handler } from "./client.js";
 export * from "./common.js";
 export { fileSecret } from "./secret_file.js";

@@ -23,10 +23,10 @@ export interface AgentOptions {
   secret?: string;
   /** Keeps the secret between two runs. In Node also `secretFile`. */
   secretStore?: SecretStore;
-  /** Most events that are held here and not handled yet. Default: 64. */
+  /** Most events that are here and not handled yet. Default: 64. */
   window?: number;
-  /** How long an event may wait for its answer, unless `send` says otherwise. Default: 40,000. */
-  timeoutMs?: number;
+  /** Whether a lost connection is replaced. Default: yes. */
+  reconnects?: boolean;
   /** How long the first connection is tried. Default: 10,000. */
   connectTimeoutMs?: number;
   /** Default: msgpack. JSON carries no bytes. */
@@ -39,13 +39,21 @@ export interface AgentOptions {
   onError?(error: unknown, event: ReceivedEvent | null): void;
 }
 
+export interface HandlerOptions {
+  /** How many events are handled at once. Default: 1. */
+  concurrency?: number;
+}
+
 export interface SendOptions {
   /** `bob`, `agent:broadcast`, `channel:ID`, `group:ID`, `mod:ID`. Without it: any mod that handles the event. */
   to?: string;
   metadata?: Record<string, unknown>;
   /** Makes a repetition of the call a retry: the event is handled once. Random unless given. */
   eventId?: string;
-  /** How long the event may take. The client waits 10 s longer, for a connection that was lost. */
+  /**
+   * How long the event may take. The client waits 10 s longer, for a connection that was lost.
+   * Default: as the network says; of a request, 30,000.
+   */
   timeoutMs?: number;
   visibility?: string;
   allowedAgents?: string[];

@@ -12,9 +12,16 @@ import type { SentEvent } from "./wire.js";
 /** Messages over this size go by HTTP. */
 const LARGE = 1_000_000;
 
+/** So long a request without a deadline waits for a connection that was lost. */
+const OFFLINE_MS = 60_000;
+
 type Files = NonNullable<SendOptions["files"]>;
 
 export class Sending {
+  /** What has no deadline of its own. */
+  readonly #unlimited = new Set<AbortController>();
+  #offline: ReturnType<typeof setTimeout> | undefined;
+
   /** `http` is the address that the routes of the HTTP API follow. */
   constructor(
     private readonly agentId: string,
@@ -25,7 +32,12 @@ export class Sending {
   ) {}
 
   /** Send an event; throw `Timeout` or `Unreachable` after `waitMs`, or what `signal` is aborted with. */
-  async send(event: SentEvent, files: Files | undefined, waitMs: number, signal?: AbortSignal): Promise<EventResponse> {
+  async send(
+    event: SentEvent,
+    files: Files | undefined,
+    waitMs: number | null,
+    signal?: AbortSignal,
+  ): Promise<EventResponse> {
     return await this.inTime(event.event_name, waitMs, signal, async (ended) => {
       if (files !== undefined) return await this.#sendLarge(event, await this.#opened(files), ended);
       const request = this.session.pack(event);
@@ -37,21 +49,33 @@ export class Sending {
   /** Do something that ends when its signal is aborted: after `waitMs`, or by the caller's signal. */
   async inTime<T>(
     name: string,
-    waitMs: number,
+    waitMs: number | null,
     signal: AbortSignal | undefined,
     act: (ended: AbortSignal) => Promise<T>,
   ): Promise<T> {
     signal?.throwIfAborted();
     const end = new AbortController();
     const abort = () => end.abort(signal?.reason);
-    const timer = setTimeout(() => end.abort(this.#late(name, waitMs)), waitMs);
+    const timer = waitMs === null ? undefined : setTimeout(() => end.abort(this.#late(name, waitMs)), waitMs);
+    if (waitMs === null) this.#unlimited.add(end);
     signal?.addEventListener("abort", abort, { once: true });
     try {
       return await act(end.signal);
     } finally {
       clearTimeout(timer);
+      this.#unlimited.delete(end);
       signal?.removeEventListener("abort", abort);
     }
+  }
+
+  /** Note whether there is a connection: what has no deadline fails after a minute without one. */
+  connected(isConnected: boolean): void {
+    clearTimeout(this.#offline);
+    if (!isConnected) this.#offline = setTimeout(() => this.#giveUp(), OFFLINE_MS);
+  }
+
+  #giveUp(): void {
+    for (const end of this.#unlimited) end.abort(this.unreachable());
   }
 
   /** Return why there is no connection. */

@@ -13,7 +13,7 @@
 import type { Codec, Packed } from "./codec.js";
 import { errorOf, IdTaken, ModvisorClientError, RemoteProtocolError } from "./errors.js";
 import { EventResponse } from "./response.js";
-import { Stream, type Held } from "./stream.js";
+import { Stream, type Due, type Held } from "./stream.js";
 import type { Dropped, ErrorFrame, FromClient, FromNetwork, SentEvent, Undeliverable, Welcome } from "./wire.js";
 
 /** How an agent introduces itself. */
@@ -67,6 +67,8 @@ export class Session {
   #inFlight = 0;
   #lastId = HELLO_ID;
   #isRegistering = false;
+  /** A secret that was refused: it may still prove that a live id is ours. */
+  #outdated: string | null = null;
   #registrationLostAt: number | null = null;
 
   /** `now` returns milliseconds. */
@@ -94,7 +96,8 @@ export class Session {
     const who = { id: HELLO_ID, agent_id: this.agentId, credit: this.stream.window };
     this.#isRegistering = secret === null;
     if (secret !== null) return this.codec.pack({ type: "resume", ...who, secret, cursor: this.stream.cursor });
-    return this.codec.pack({ type: "register", ...who, metadata, group, password_hash: passwordHash, invite });
+    const joining = { metadata, group, password_hash: passwordHash, invite, secret: this.#outdated };
+    return this.codec.pack({ type: "register", ...who, ...joining });
   }
 
   /** Note that the connection is gone. */
@@ -185,7 +188,10 @@ export class Session {
     this.#isLive = true;
     this.#registrationLostAt = null;
     this.welcome = welcome;
-    if (welcome.secret !== undefined) this.credentials.secret = welcome.secret;
+    if (welcome.secret !== undefined) {
+      this.credentials.secret = welcome.secret;
+      this.#outdated = null;
+    }
     this.stream.welcome(welcome.resumed, welcome.cursor);
     return { kind: "welcome", welcome };
   }
@@ -224,6 +230,7 @@ export class Session {
     const wasRegistering = this.#isRegistering;
     this.#isRegistering = false;
     if (error.code === "unauthenticated" && !wasRegistering) {
+      this.#outdated = this.credentials.secret;
       this.credentials.secret = null;
       return { kind: "refused", error, isFinal: false, waitMs: 0 };
     }
@@ -255,8 +262,8 @@ export class Session {
     this.#unsent.splice(0, taken);
   }
 
-  #acknowledge(due: { cursor: string; credit: number }): void {
-    this.#put({ type: "ack", cursor: due.cursor });
+  #acknowledge(due: Due): void {
+    if (due.cursor !== null) this.#put({ type: "ack", cursor: due.cursor });
     if (due.credit > 0) this.#put({ type: "credit", events: due.credit });
   }
 

@@ -15,6 +15,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Protocol
 
 from websockets.frames import Frame, Opcode
@@ -134,7 +135,9 @@ class WebSocket:
         return self._queued <= MOST_QUEUED and self.outgoing.owed <= MOST_UNTAKEN
 
     def _regulate(self) -> None:
-        """Read on from the client when all that came is looked through."""
+        """Give room back that is not needed, and read on from the client when all that came is looked through."""
+        if (self._room.small or self._room.large) and not self._held:
+            self._intake.close_room(self._room)
         flow = self._http.flow
         if self._raw:
             flow.pause_reading()
@@ -149,22 +152,31 @@ class WebSocket:
         self._protocol.receive_data(data)
         frames = self._protocol.events_received()
         if self.outgoing.flush() or self._protocol.state is not OPEN:
+            self._take_last(frames)
             self._has_ended()
             return len(frames) + 1
         try:
             for frame in frames:
                 self._add(frame)  # type: ignore[arg-type] # there is no HTTP request any more
-            self._hold()
+            self._room.hold(self._held)
         except ModvisorError as error:
             self.end(closing.close_code(error.code), error.code, str(error))
         return len(frames) + 1
 
-    def _hold(self) -> None:
-        """Count what is held of the messages that are not taken; raises `busy`."""
-        if held := len(self._message) + len(self._protocol.reader.buffer) + self._queued:
-            self._room.hold(held)
-        elif self._room.small or self._room.large:
-            self._intake.close_room(self._room)
+    def _take_last(self, frames: list[Any]) -> None:
+        """Take what a client said right before it closed: it may be an ack, or an event."""
+        if self._protocol.close_rcvd is None:
+            return
+        with suppress(ModvisorError):  # nobody would read why
+            for frame in frames:
+                self._add(frame)
+        while self._messages and self._may_take():
+            self._take(self._messages.popleft())
+
+    @property
+    def _held(self) -> int:
+        """Bytes of the messages that are not taken."""
+        return len(self._message) + len(self._protocol.reader.buffer) + self._queued
 
     def _add(self, frame: Frame) -> None:
         """Add a frame to the message that it belongs to."""
@@ -282,6 +294,8 @@ class WebSocket:
     def _has_ended(self) -> None:
         if self._protocol.close_rcvd is not None:  # both sides have said it
             self._http.transport.close()
+        elif self._protocol.eof_sent and self._http.transport.can_write_eof():
+            self._http.transport.write_eof()
         if self.is_over:
             return
         self.is_over = True

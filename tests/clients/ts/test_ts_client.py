@@ -27,7 +27,7 @@ def test_its_version_is_that_of_the_network():
 def test_each_code_has_a_class_with_the_name_of_the_python_client():
     source = (FOLDER / "src" / "errors.ts").read_text("utf-8")
     found = re.findall(r'export class (\w+) extends \w+ \{\s+static override readonly code: string = "(\w+)";', source)
-    ours = {name: code for name, code in found}
+    ours = dict(found)
     assert set(Code) <= set(ours.values())
     assert ours == {
         kind.__name__: kind.code for kind in errors.BY_CODE.values() if kind is not errors.ModvisorClientError

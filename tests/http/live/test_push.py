@@ -70,6 +70,20 @@ async def test_what_is_not_acked_comes_again_and_what_is_never_does(served: Serv
     assert welcome["cursor"].partition(".")[0] == first[0][0].partition(".")[0]
 
 
+async def test_an_ack_right_before_the_close_is_heard(served: Served) -> None:
+    async with talking(served) as alice:
+        await alice.register("alice")
+        await tell(served, 2)
+        [(cursor, _), *_] = await alice.events(2)
+        ack = Frame(Opcode.TEXT, json.dumps({"type": "ack", "cursor": cursor}).encode())
+        close = Frame(Opcode.CLOSE, (1000).to_bytes(2, "big"))
+        alice.socket.transport.write(ack.serialize(mask=True) + close.serialize(mask=True))
+        assert (await alice.closed())[0] == 1000
+    async with talking(served) as again:
+        await again.ask("resume", agent_id="alice", secret=alice.secret)
+        assert numbers(await again.events(1)) == [1]
+
+
 async def test_no_more_is_pushed_than_there_is_credit_and_a_poll_takes_the_rest(served: Served) -> None:
     async with talking(served) as alice:
         await alice.register("alice", credit=2)

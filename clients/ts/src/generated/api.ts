@@ -61,6 +61,10 @@ export interface RegisterRequest {
    */
   agent_group?: string | null;
   /**
+   * an invite, which may name the id and the group
+   */
+  invite?: string | null;
+  /**
    * the present secret of the id
    */
   secret?: string | null;

@@ -221,7 +221,7 @@ export const cases: Record<string, (bench: Bench) => Promise<void>> = {
     await bob.unsubscribe(subscription);
     await alice.send("news.world.old", {}, { to: "channel:s-channel" });
     equal(names(await first(2, events)), ["chat.message", "news.world.old"]);
-    await bob.leave("s-channel");
+    await bob.part("s-channel");
     ok(!(await bob.members("s-channel").catch(() => [] as string[])).includes("s-bob"), "bob has left");
   },
 
@@ -305,19 +305,55 @@ export const cases: Record<string, (bench: Bench) => Promise<void>> = {
     );
   },
 
-  async "a client that is closed ends its iterators, and events that it did not handle come again"(bench) {
+  async "a client that is closed ends its iterators, and what they have not seen stays in the inbox"(bench) {
     const store = bench.store("z-bob");
     const [alice, bob] = [await bench.agent("z-alice"), await bench.agent("z-bob", { secretStore: store })];
     const events = bob.events();
     for (const number of [1, 2, 3]) await alice.send("chat.message", { number }, { to: "z-bob" });
-    equal((await first(2, events)).length, 2); // the second is in hand, and not handled
+    equal((await first(2, events)).length, 2); // the second is in hand
     await bob.close();
     equal(await events.next(), { done: true, value: undefined });
     const again = await bench.agent("z-bob", { secretStore: store });
-    equal(
-      (await first(2, again.events())).map(({ payload }) => payload.number),
-      [2, 3],
-    );
+    equal((await first(1, again.events()))[0]?.payload, { number: 3 });
+  },
+
+  async "a handler may end its event when the client is closed"(bench) {
+    const store = bench.store("y-bob");
+    const [alice, bob] = [await bench.agent("y-alice"), await bench.agent("y-bob", { secretStore: store })];
+    const begun = new Counter();
+    bob.on("chat.*", async () => {
+      begun.add();
+      return await bob.request("lab.hold", { key: "y" });
+    });
+    const asked = alice.request("chat.message", {}, { to: "y-bob" });
+    await begun.until(1);
+    await alice.request("lab.began", { key: "y" });
+    const closed = bob.close();
+    await alice.request("lab.release", { key: "y" });
+    equal(await asked, { count: 1 });
+    await closed;
+    await rejects(bob.send("lab.echo"), Closed);
+  },
+
+  async "without reconnecting the first loss is the end"(bench) {
+    const wire = await bench.lab.wire();
+    const alice = await bench.agent("v-alice", { reconnects: false }, wire);
+    const held = alice.send("lab.hold", { key: "v" });
+    await bench.lab.cut(wire);
+    await rejects(held, Unreachable);
+    await rejects(alice.ended(), Unreachable);
+  },
+
+  async "an agent that was removed registers again"(bench) {
+    const statuses = new Counter();
+    const onStatus = (status: Status) => void (status === "connected" && statuses.add());
+    const alice = await bench.agent("rm-alice", { onStatus });
+    const bob = await bench.agent("rm-bob", { group: "members", password: "open sesame" });
+    const { secret } = alice;
+    await bob.command("unregister_agent", { agent_id: "rm-alice" });
+    await statuses.until(2);
+    equal((await alice.send("lab.echo")).success, true);
+    ok(alice.secret !== secret, "it has a new secret");
   },
 };
 

@@ -70,7 +70,7 @@ function networkFile(origin: string): string {
   return JSON.stringify({
     network: { name: "lab", host: "127.0.0.1", port: 0 },
     http: { origins: [origin], ws_ping: "0.5s" },
-    agent_groups: { members: { password_hash: PASSWORD_HASH } },
+    agent_groups: { members: { password_hash: PASSWORD_HASH, permissions: ["agents"] } },
     mods: ["./lab"],
   });
 }
