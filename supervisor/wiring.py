@@ -49,7 +49,14 @@ class NetworkParts:
         self.background = anyio.CancelScope()
         self.journal = Journal(state.database, config.journal)
         self.tokens = OperatorTokens()
-        self.audit = Audit(state.root, lambda: network.config.audit, self.journal.keep_audit_head, config.network_id)
+        self.audit = Audit(
+            state.root,
+            lambda: network.config.audit,
+            self.journal.keep_audit_head,
+            config.network_id,
+            lambda text: network.redaction.text(text),
+            is_full=config.journal.sync == "full",
+        )
         network.refusals.minute = self.audit.refused
         self.awake = awake_time(asyncio.get_running_loop()) or AwakeTime()
         self.agents = AgentRegistry(

@@ -33,6 +33,7 @@ T = TypeVar("T")
 # No keys of the network file: they bound the memory and the log of an audit that cannot be written.
 MOST_WAITING = 1000
 RETRY = 10.0  # seconds between two tries to write what waits
+SYNC_EVERY = 1.0  # seconds until the disk must keep what was written, and the journal knows the newest line
 COMPLAIN_EVERY = 60.0  # seconds between two lines of the log
 
 KEY_FILE, FOLDER = "audit.key", "audit"  # in the state directory
@@ -51,16 +52,29 @@ class Audit:
         root: the state directory.
         config: returns the configuration in force.
         keep_head: keeps number, seal and time of the newest line in the journal.
+        name: of the network, for the system's log.
+        mask: masks secrets in the texts of failures.
+        is_full: whether each record must survive a power failure before its command is done (`journal.sync`).
     """
 
     def __init__(
-        self, root: Path, config: Callable[[], AuditConfig], keep_head: Callable[[int, bytes, float], None], name: str
+        self,
+        root: Path,
+        config: Callable[[], AuditConfig],
+        keep_head: Callable[[int, bytes, float], None],
+        name: str,
+        mask: Callable[[str], str] = lambda text: text,
+        is_full: bool = False,
     ) -> None:
         self._folder = root / FOLDER
         self._key_file = root / KEY_FILE
         self._config = config
         self._keep_head = keep_head
         self._name = name
+        self._mask = mask
+        self._is_full = is_full
+        self._is_unsynced = False
+        self._synced = time.monotonic()
         self._file: AuditFile | None = None
         self._sealed: tuple[int, bytes] | None = None
         self._waiting: deque[tuple[Record, asyncio.Future[None] | None]] = deque()
@@ -91,14 +105,18 @@ class Audit:
     async def run(self) -> None:
         """Write what comes, until this is cancelled."""
         while True:
-            with anyio.move_on_after(RETRY if self._waiting else None):
+            with anyio.move_on_after(RETRY if self._waiting else SYNC_EVERY if self._is_unsynced else None):
                 await self._wake.wait()
             self._wake.clear()
             await self._write_waiting()
+            if self._is_unsynced and time.monotonic() - self._synced >= SYNC_EVERY:
+                await self._sync()
 
     async def close(self) -> None:
         """Write what waits, and end."""
         await self._write_waiting()
+        if self._is_unsynced:
+            await self._sync()
         if self._waiting:
             logger.error("%d records of the audit are lost: %s", len(self._waiting) + self._lost, self._failed_since)
         if self._file is not None:
@@ -151,10 +169,17 @@ class Audit:
         try:
             result = await do()
         except BaseException as error:
-            self._put(record(by, what, on, _failure_of(error), {**(detail or {}), "error": str(error)}))
+            self._put(record(by, what, on, _failure_of(error), {**(detail or {}), "error": self._mask(str(error))}))
             raise
-        await self._settle(record(by, what, on, *_outcome_of(result, detail or {})), mode)
+        await self._settle(record(by, what, on, *self._outcome_of(result, detail or {})), mode)
         return result
+
+    def _outcome_of(self, result: Any, detail: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+        if getattr(result, "success", True):
+            return "ok", detail
+        error, message = getattr(result, "error", None), getattr(result, "message", None)
+        told = {"message": self._mask(str(message))} if message else {}
+        return str(error or "failed"), {**detail, **told}
 
     # -- how it gets to the disk
 
@@ -194,13 +219,26 @@ class Audit:
         if lost:
             records.insert(0, record(Actor("audit"), "audit.lost", None, "failed", {"records": lost}))
         try:
-            head, sealed = await anyio.to_thread.run_sync(self._append, records)
+            await anyio.to_thread.run_sync(self._append, records)
         except (OSError, ModvisorError) as error:
             self._lost += lost
             self._keep_waiting(batch, error)
             return False
-        self._written(batch, head, sealed)
+        self._written(batch)
         return True
+
+    async def _sync(self) -> None:
+        """Have the disk keep what was written, and tell the journal how far that is."""
+        self._is_unsynced, self._synced = False, time.monotonic()
+        async with self._writing:
+            with anyio.CancelScope(shield=True):
+                try:
+                    head, sealed = await anyio.to_thread.run_sync(self._synced_head)
+                except OSError as error:
+                    self._is_full = True  # the next command waits for the disk
+                    self._complain(error)
+                    return
+        self._keep_head(head.number, sealed, time.time())
 
     def _opened(self) -> AuditFile:
         """Return the file to write to. Blocks. Raises OSError, `NoKey`."""
@@ -212,14 +250,22 @@ class Audit:
             self._file = file
         return self._file
 
-    def _append(self, records: list[Record]) -> tuple[Head, bytes]:
-        head, sealed = self._opened().append(records)
+    def _append(self, records: list[Record]) -> None:
+        file = self._opened()
+        file.append(records)
+        if self._is_full:
+            file.sync()
+
+    def _synced_head(self) -> tuple[Head, bytes]:
+        assert self._file is not None
+        head, sealed = self._file.sync()
         if (socket := self._config().syslog) is not None:
             tell_syslog(socket, f"{self._name}: newest record of the audit {head.number}:{head.mac[:32]}")
         return head, sealed
 
-    def _written(self, batch: list[tuple[Record, asyncio.Future[None] | None]], head: Head, sealed: bytes) -> None:
-        self._keep_head(head.number, sealed, time.time())
+    def _written(self, batch: list[tuple[Record, asyncio.Future[None] | None]]) -> None:
+        self._is_unsynced = True
+        self._wake.set()  # the time until the next sync begins
         if self._failed_since is not None:
             logger.warning("the audit is written again")
         self._failed_since = None
@@ -229,7 +275,7 @@ class Audit:
 
     def _keep_waiting(self, batch: list[tuple[Record, asyncio.Future[None] | None]], error: Exception) -> None:
         """Keep records that could not be written, but for those whose commands are refused."""
-        self._failed_since = str(error)
+        self._complain(error)
         notes = [each for each in batch if each[1] is None][:MOST_WAITING]
         self._lost += sum(future is None for _, future in batch) - len(notes)
         self._waiting.extendleft(reversed(notes))
@@ -237,8 +283,11 @@ class Audit:
             if future is None:
                 continue
             if not future.done():
-                future.set_exception(_not_audited(self._failed_since))
+                future.set_exception(_not_audited(str(error)))
         self._wake.clear()  # tried again after a while, or with the next command
+
+    def _complain(self, error: Exception) -> None:
+        self._failed_since = str(error)
         if time.monotonic() - self._complained > COMPLAIN_EVERY:
             self._complained = time.monotonic()
             logger.error("the audit in %s cannot be written: %s", self._folder, error)
@@ -255,10 +304,3 @@ def _failure_of(error: BaseException) -> str:
     if isinstance(error, ModvisorError):
         return str(error.code)
     return "failed" if isinstance(error, Exception) else "cancelled"
-
-
-def _outcome_of(result: Any, detail: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    if getattr(result, "success", True):
-        return "ok", detail
-    error, message = getattr(result, "error", None), getattr(result, "message", None)
-    return str(error or "failed"), {**detail, **({"message": message} if message else {})}

@@ -71,8 +71,8 @@ class AuditFile:
             self._first.append(record(_BY, GAP, None, "failed", {"from": head.number + 1, "to": number}))
         self._head = Head(number, head.mac)
 
-    def append(self, records: Iterable[Record]) -> tuple[Head, bytes]:
-        """Write records to the disk. Return the new head and its seal.
+    def append(self, records: Iterable[Record]) -> None:
+        """Write records. They survive the end of the process; `sync` makes them survive a power failure.
 
         Raises:
             OSError: nothing of them is kept.
@@ -84,6 +84,12 @@ class AuditFile:
             descriptor = self._opened()
         self._write(descriptor, [*self._first, *records])
         self._first = []
+
+    def sync(self) -> tuple[Head, bytes]:
+        """Have the disk keep what was written. Return the newest line and its seal. Raises OSError."""
+        assert self._head is not None
+        if self._descriptor is not None:
+            os.fsync(self._descriptor)
         return self._head, seal(self._key, self._head)
 
     def close(self) -> None:
@@ -102,7 +108,6 @@ class AuditFile:
             left = memoryview(b"".join(lines))
             while left:
                 left = left[os.write(descriptor, left) :]
-            os.fsync(descriptor)
         except OSError:
             self._sound = os.fstat(descriptor).st_ino, size
             self.close()  # the next try opens the file again, and removes what does not count
@@ -156,6 +161,7 @@ class AuditFile:
             surplus = []
         else:
             self._write(descriptor, [record(_BY, REMOVED, None, "ok", {"until": until})])
+        os.fsync(descriptor)
         self._path.rename(self._folder / _name(self._head.number))
         self.close()
         for each in surplus:

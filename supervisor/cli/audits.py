@@ -118,7 +118,7 @@ def _folder(settings: Settings, state: Path | None) -> Path:
             ExitCode.USAGE,
             "the audit is read from its files, on the machine of the network: name the network file, or --state",
         )
-    return state if state is not None else storage_of(settings.network_file)
+    return state.absolute() if state is not None else storage_of(settings.network_file)
 
 
 def _key(settings: Settings, state: Path | None, folder: Path, given: Path | None) -> bytes:

@@ -125,6 +125,17 @@ async def test_what_a_mod_does_bears_its_name_whoever_loaded_it(make_network: Ma
     assert ("mod:boss", None, "mod.unload", "ok") in told(network, "who", "from", "what", "outcome")
 
 
+async def test_the_text_of_a_failure_tells_no_secret(make_network: Make, write_mod: Write) -> None:
+    network = make_network()
+    await network.initialize()
+    source = "import os\nraise RuntimeError(os.environ['API_KEY'])\n"
+    response = await network.load_mod(write_mod("broken", source), env={"API_KEY": "a hidden value"})
+    assert not response.success
+    await network.shutdown()
+    assert records(network)[-2]["outcome"] == response.error
+    assert "a hidden value" not in json.dumps(records(network))
+
+
 async def test_refused_requests_are_summed(make_network: Make) -> None:
     network = make_network()
     await network.initialize()
@@ -160,6 +171,7 @@ async def test_a_killed_network_leaves_an_audit_that_is_sound(make_network: Make
     network = make_network()
     await network.initialize()
     await network.unload_mod("nothing")
+    await until(lambda: not network._running().audit._is_unsynced)
     await network._running().journal.committed()
     copy = {path: path.read_bytes() for path in network.state_dir.root.rglob("*") if path.is_file()}
     await network.shutdown()

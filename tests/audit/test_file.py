@@ -35,7 +35,8 @@ def a_record(text: str = "", **detail: Any) -> dict[str, Any]:
 
 
 def sealed_of(audit: AuditFile, *records: dict[str, Any]) -> tuple[int, bytes]:
-    head, seal = audit.append(records or (a_record(),))
+    audit.append(records or (a_record(),))
+    head, seal = audit.sync()
     return head.number, seal
 
 

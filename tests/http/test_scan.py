@@ -27,8 +27,8 @@ COMMON = (
     "/api/agents", "/api/mods", "/api/events", "/admin", "/admin/", "/admin/v1", "/admin/v2/status", "//admin/v1/status",
     "/api/../admin/v1/status", "/api/%2e%2e/admin/v1/status", "/ADMIN/v1/status", "/admin/v1/status/", "/ws", "/debug",
 )  # fmt: skip
-HIDDEN = ("canary-agent", "canary-channel", "canary-mod", "canary-token", "state", "mods", "Traceback")
-"""What no answer to a stranger may hold: names of agents, channels, mods, tokens, and of folders of this machine."""
+HIDDEN = ("canary-agent", "canary-channel", "canary-token", "Traceback")
+"""What no answer to a stranger may hold: names of agents, channels and tokens."""
 
 
 @pytest.fixture(scope="module", params=["open", "closed"])
@@ -68,29 +68,31 @@ def succeeded(answer: httpx.Response) -> bool:
 BODIES: tuple[dict[str, Any], ...] = (
     {},
     {"agent_id": "mallory", "event_name": "system.mod.load", "source_id": "mallory", "payload": {"mod_path": "canary"}},
-    {"agent_id": "canary-agent", "event_name": "system.list_agents", "source_id": "system:system", "secret": "guess"},
-    {"agent_id": "canary-agent", "event_name": "system.list_mods", "source_id": "agent:canary-agent"},
+    {"agent_id": "somebody", "event_name": "system.list_agents", "source_id": "system:system", "secret": "guess"},
+    {"agent_id": "somebody", "event_name": "system.list_mods", "source_id": "mod:canary-mod"},
     {"path": "./canary-mod", "name": "mine", "scope": "admin"},
 )
 
 
-async def test_a_stranger_reaches_health_and_registration_only(scanned: Served) -> None:
+@pytest.mark.parametrize(
+    "methods", [("GET", "POST"), pytest.param(METHODS, marks=pytest.mark.slow)], ids=["few", "all"]
+)
+async def test_a_stranger_reaches_health_and_registration_only(scanned: Served, methods: tuple[str, ...]) -> None:
     reached, told = set[str](), []
     for path in targets():
-        for method in METHODS:
-            for body in BODIES if method in ("POST", "PUT", "PATCH") else BODIES[:1]:
-                sent = {"json": body} if body else {}
-                query = {"agent_id": "canary-agent", "secret": "guess"} if method == "GET" else {}
+        for method in methods:
+            for body in BODIES if method == "POST" and methods is METHODS else BODIES[:2]:
+                sent = {"json": body} if body and method in ("POST", "PUT", "PATCH") else {}
+                query = {"agent_id": "somebody", "secret": "guess"} if method == "GET" else {}
                 answer = await scanned.agents.request(method, path, params=query, **sent)
-                assert answer.status_code < 500 or answer.status_code in (501, 503), (method, path, answer.text)
+                assert answer.status_code < 500 or answer.status_code == 501, (method, path, answer.text)
                 told.append(answer.text)
                 if succeeded(answer):
                     reached.add(f"{method} {path}")
     is_open = scanned.network.config.agents.registration == "open"
-    assert reached - {"POST /api/unregister"} == {"GET /api/health", *(["POST /api/register"] if is_open else [])}
-    found = {word for word in HIDDEN for text in told if f'"{word}"' in text or f"/{word}/" in text}
-    assert found == set()
-    assert scanned.network.is_running
+    assert reached == {"GET /api/health", *(["POST /api/register"] if is_open else [])}
+    folder = str(scanned.network.state_dir.root.parent)
+    assert [text for text in told for word in (*HIDDEN, folder) if word in text] == []
     assert list(scanned.network.get_loaded_mods()) == ["canary-mod"]
     assert scanned.network.agent_directory().keys() >= {"canary-agent"}
 
@@ -136,7 +138,7 @@ async def test_what_was_refused_is_in_the_audit_summed(scanned: Served) -> None:
     network = scanned.network
     for _ in range(30):
         await scanned.agents.get("/admin/v1/status")
-        await scanned.agents.get("/api/poll", params={"agent_id": "canary-agent", "secret": "guess"})
+        await scanned.agents.get("/api/poll", params={"agent_id": "somebody", "secret": "guess"})
         await scanned.agents.get("/api/health", headers={"Host": "evil.example.com"})
     network.refusals.tell()
     await network.audited("test.mark", do=network.sample_resources)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import socket
 import ssl
@@ -14,8 +15,9 @@ import httpx
 import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization as form
+from websockets.asyncio.client import connect
 
-from modvisor.supervisor import AgentNetwork
+from modvisor.supervisor import AgentNetwork, Event
 from modvisor.supervisor.config.tls_model import TlsConfig
 from modvisor.supervisor.http.sockets import CannotListen
 from modvisor.supervisor.http.tls import BadCertificate, Certificate, context_of
@@ -75,6 +77,21 @@ async def test_agents_talk_over_tls_and_ordinary_requests_take_the_short_way(
         await served.send("alice", secret, "chat.hi", "alice", payload={"text": long})
         [message] = (await waiting)["messages"]
         assert message["payload"] == {"text": long}
+
+
+async def test_agents_are_pushed_events_over_a_websocket_with_tls(
+    make_network: Make, certificates: Certificates
+) -> None:
+    network = make_network({"port": 0, "tls": certificates.section})
+    async with secured(network, certificates.client()):
+        url = f"wss://127.0.0.1:{network.port}/ws"
+        async with connect(url, ssl=certificates.client(), proxy=None) as socket:
+            await socket.send(json.dumps({"type": "register", "id": 1, "agent_id": "alice", "credit": 8}))
+            assert json.loads(await socket.recv())["type"] == "welcome"
+            long = "x" * 300_000
+            await network.process_event(Event("chat.hi", "agent:bob", "agent:alice", payload={"text": long}))
+            [pushed] = json.loads(await socket.recv())["events"]
+            assert pushed["event"]["payload"] == {"text": long}
 
 
 async def test_a_plain_client_is_told_that_the_port_speaks_https(
