@@ -111,7 +111,7 @@ class Served:
 def intake_of(served: Served) -> Intake:
     assert served.network._parts is not None
     [server, *_] = served.network._parts.servers._servers
-    route = server._requests._app._app.routes[1]  # type: ignore[attr-defined]
+    route = server._requests._app._app._agents.routes[1]  # type: ignore[attr-defined]
     return route.endpoint.__self__.intake
 
 
