@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modvisor.ipc.event import Event, EventResponse
@@ -87,6 +87,7 @@ async def test_the_directory_of_a_group_says_whom_its_agents_see(net: Net) -> No
     assert hear == ["system.agent_kicked"], "who did not know of it does not hear of it"
 
 
+@settings(max_examples=40)
 @given(
     st.lists(st.sampled_from(["staff", "hermits", "open", None]), min_size=1, max_size=6),
     st.lists(st.tuples(st.integers(0, 2), st.integers(0, 5)), max_size=8),
