@@ -13,18 +13,30 @@ def known_to(viewer: Agent, agents: Channels) -> list[Agent]:
     """Return the agents that ``viewer`` may know of: itself, and what `agents.directory` says."""
     if viewer.rights.knows_all:
         return list(agents)
-    ids = {viewer.agent_id}
-    for channel in agents.channels_of(viewer.agent_id):
-        ids.update(agents.channel_members(channel) or ())
-    group = viewer.group if viewer.rights.directory == GROUP else None
-    return [agent for agent in agents if agent.agent_id in ids or (group is not None and agent.group == group)]
+    near = _near(viewer, agents)
+    return [agent for agent in agents if agent.agent_id in near or _knows(viewer, agent)]
 
 
 def known_by(agent: Agent, agents: Channels) -> list[str] | None:
     """Return the ids of those that may know of an agent; None: all agents may."""
     if all(viewer.rights.knows_all for viewer in agents):
         return None
-    return [viewer.agent_id for viewer in agents if viewer.rights.knows_all or agent in known_to(viewer, agents)]
+    near = _near(agent, agents)
+    return [viewer.agent_id for viewer in agents if _knows(viewer, agent) or viewer.agent_id in near]
+
+
+def _near(agent: Agent, agents: Channels) -> set[str]:
+    """Return the ids of all that are in a channel with an agent, and its own."""
+    found = {agent.agent_id}
+    for channel in agents.channels_of(agent.agent_id):
+        found.update(agents.channel_members(channel) or ())
+    return found
+
+
+def _knows(viewer: Agent, agent: Agent) -> bool:
+    """Return whether an agent may know of another one, whatever channels they are in."""
+    rights = viewer.rights
+    return rights.knows_all or (rights.directory == GROUP and viewer.group is not None and agent.group == viewer.group)
 
 
 def channels_known_to(viewer: Agent, agents: Channels) -> list[str]:

@@ -124,7 +124,7 @@ def event_pattern(value: Any, at: Location) -> Any:
 event_patterns = list_of(event_pattern, "['chat.*']")
 
 
-@reader("name or pattern")
+@reader("id pattern")
 def agent_pattern(value: Any, at: Location) -> Any:
     """Read the id of an agent, in which ``*`` stands for any characters."""
     found = text(value, at)

@@ -6,13 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from modvisor.ipc.event import Event, EventResponse
 from modvisor.supervisor import AgentNetwork
-from modvisor.supervisor.config import ModConfig
+from modvisor.supervisor.agents import known_by, known_to
+from modvisor.supervisor.config import GroupConfig, ModConfig
 from modvisor.supervisor.events import Sender
 
-from .registries import password
+from .registries import Registry, password
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
@@ -82,6 +85,29 @@ async def test_the_directory_of_a_group_says_whom_its_agents_see(net: Net) -> No
     assert kicked.success
     hear = [event.event_name for agent_id in ("ann", "ida") for event in await net.network.poll_events(agent_id)]
     assert hear == ["system.agent_kicked"], "who did not know of it does not hear of it"
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.sampled_from(["staff", "hermits", "open", None]), min_size=1, max_size=6),
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 5)), max_size=8),
+)
+def test_who_knows_an_agent_is_who_may_list_it(groups: list[str | None], joined: list[tuple[int, int]]) -> None:
+    config = {
+        "staff": GroupConfig("staff", directory="group"),
+        "hermits": GroupConfig("hermits", directory="none"),
+        "open": GroupConfig("open"),
+    }
+    registry = Registry(config)
+    for number, group in enumerate(groups):
+        registry.register(f"a{number}", {}, group=group)
+    for channel, number in joined:
+        if number < len(groups):
+            registry.join(f"c{channel}", f"a{number}")
+    for agent in registry:
+        told = known_by(agent, registry)
+        listing = [viewer.agent_id for viewer in registry if agent in known_to(viewer, registry)]
+        assert listing == (told if told is not None else [each.agent_id for each in registry])
 
 
 async def test_a_private_channel_exists_for_its_members_only(net: Net) -> None:

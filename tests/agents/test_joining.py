@@ -267,7 +267,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_whatever_the_disk_does_an_invite_is_used_no_more_than_it_says(steps: list[tuple[str, Any]]) -> None:
     async def run() -> None:
         disk = Disk()
