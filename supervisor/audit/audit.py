@@ -237,13 +237,16 @@ class Audit:
         self._is_unsynced, self._synced = False, time.monotonic()
         async with self._writing:
             with anyio.CancelScope(shield=True):
-                try:
-                    head, sealed = await anyio.to_thread.run_sync(self._synced_head)
-                except OSError as error:
-                    self._is_full = True  # the next command waits for the disk
-                    self._complain(error)
-                    return
-        self._keep_head(head.number, sealed, time.time())
+                await self._sync_now()
+
+    async def _sync_now(self) -> None:
+        try:
+            head, sealed = await anyio.to_thread.run_sync(self._synced_head)
+        except OSError as error:
+            self._is_full = True  # the next command waits for the disk
+            self._complain(error)
+        else:
+            self._keep_head(head.number, sealed, time.time())
 
     def _opened(self) -> AuditFile:
         """Return the file to write to. Blocks. Raises OSError, `NoKey`."""
