@@ -154,7 +154,7 @@ class Relay:
     async def _connect(self, client: socket.socket) -> None:
         """Read a request, connect, and pass bytes on until both ends are done."""
         loop = asyncio.get_running_loop()
-        host = ""
+        host, port = "", 0
         try:
             async with asyncio.timeout(self._limits.connect_timeout):
                 line, rest = await _request(client)
