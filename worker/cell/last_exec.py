@@ -52,4 +52,4 @@ class LastExec:
 
     def go(self, argv: list[bytes], env: Mapping[bytes, bytes]) -> None:
         """Become the program. Returns only by OSError."""
-        os.execve(self._path if self.descriptor < 0 else self.descriptor, argv, env)
+        os.execve(self._path if self.descriptor < 0 else self.descriptor, list(argv), env)
