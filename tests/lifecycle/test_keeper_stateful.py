@@ -27,6 +27,7 @@ from hypothesis.stateful import (
 
 from modvisor.supervisor.lifecycle.states import State
 from modvisor.supervisor.process.process import Exit
+from modvisor.supervisor.runtime import named_loop
 from tests.supervisor.fake_workers import DEADLY, HARMLESS, STARTS
 from tests.supervisor.laws import Laws
 from tests.supervisor.virtual_time import VirtualTimeLoop
@@ -93,7 +94,8 @@ class Life(RuleBasedStateMachine):
         self.world: World
 
     def run(self, what: Coroutine[Any, Any, Any]) -> Any:
-        return self.loop.run_until_complete(what)
+        with named_loop():
+            return self.loop.run_until_complete(what)
 
     def do(self, thing: Callable[[], Any], pause: float) -> None:
         """Do something; then the world goes on for ``pause`` turns of the loop (an int), or seconds."""

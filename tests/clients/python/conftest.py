@@ -1,4 +1,4 @@
-"""The network that the tests of the client share: a talking mod, a wiki, a group with a password."""
+"""The network that the tests of one file share: a talking mod, a wiki, a group with a password."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PASSWORD = "crew's own"
 GROUPS = {"crew": {"password_hash": sha256(PASSWORD.encode()).hexdigest(), "permissions": []}}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def served_to_all(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
     folder = tmp_path_factory.mktemp("network")
     mods = ["./talker", "modvisor.mods.workspace.wiki"]
