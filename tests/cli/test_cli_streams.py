@@ -175,6 +175,7 @@ def quiet(tmp_path: Path, write_mod: Callable[..., str]) -> Iterator[Callable[..
         each.process.wait(DEADLINE)
 
 
+@pytest.mark.slow
 async def test_a_network_without_usable_streams_serves_and_counts(quiet: Callable[..., Quiet], cli: Command) -> None:
     network = quiet("<&- >/dev/full 2>&-")
     await network.serves(cli)

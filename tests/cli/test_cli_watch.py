@@ -42,6 +42,7 @@ def test_a_save_is_told_as_it_happens(start: Start, cli: Command, write_mod: Wri
     assert running.left() == set()
 
 
+@pytest.mark.slow
 def test_for_people_it_prints_a_line_for_each_save(write_mod: WriteMod, tmp_path: Path) -> None:
     write_mod("echo")
     (tmp_path / "network.yaml").write_text(NETWORK)
@@ -85,6 +86,7 @@ def test_a_mod_that_is_loaded_to_be_watched(running: Running, cli: Command, writ
         again.communicate(timeout=DEADLINE)
 
 
+@pytest.mark.slow
 def test_without_the_library_it_says_how_to_install_it(write_mod: WriteMod, tmp_path: Path) -> None:
     write_mod("echo")
     (tmp_path / "network.yaml").write_text(NETWORK)
@@ -98,6 +100,7 @@ def test_without_the_library_it_says_how_to_install_it(write_mod: WriteMod, tmp_
     assert not (tmp_path / ".modvisor").exists(), "nothing was started"
 
 
+@pytest.mark.slow
 def test_a_file_that_asks_for_it_is_a_warning_and_a_load_that_does_a_mistake(
     cli: Command, write_mod: WriteMod, tmp_path: Path
 ) -> None:

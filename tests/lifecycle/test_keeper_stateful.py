@@ -33,7 +33,7 @@ from tests.supervisor.laws import Laws
 from tests.supervisor.virtual_time import VirtualTimeLoop
 from tests.supervisor.world import MOD, World
 
-EXAMPLES = int(os.environ.get("MODVISOR_STATEFUL_EXAMPLES") or 40)
+EXAMPLES = int(os.environ.get("MODVISOR_STATEFUL_EXAMPLES") or 30)
 STEPS = int(os.environ.get("MODVISOR_STATEFUL_STEPS") or 30)
 
 LIMITS = {

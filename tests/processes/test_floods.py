@@ -262,7 +262,7 @@ async def test_a_handler_that_waits_for_more_of_its_own_events_than_it_may_send(
         assert outcomes["ok"] >= min(50, count)
 
 
-@pytest.mark.parametrize("method", ["cancel", "no_such_notification"])
+@pytest.mark.parametrize("method", ["cancel", pytest.param("no_such_notification", marks=pytest.mark.slow)])
 async def test_a_flood_of_notifications(
     method: str, network: AgentNetwork, write_mod: WriteMod, neighbour: Neighbour
 ) -> None:
@@ -460,7 +460,7 @@ BOMB = """
 """
 
 
-@pytest.mark.parametrize("item", ["01", "dc000a" + "00" * 10])
+@pytest.mark.parametrize("item", ["01", pytest.param("dc000a" + "00" * 10, marks=pytest.mark.slow)])
 async def test_a_bomb_of_small_values_ends_its_mod_while_others_are_served(
     item: str, network: AgentNetwork, write_mod: WriteMod, neighbour: Neighbour
 ) -> None:

@@ -100,7 +100,10 @@ SOFT = {
 
 
 @pytest.mark.parametrize("kind", ["async def", pytest.param("def", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("doing", SOFT)
+@pytest.mark.parametrize(
+    "doing",
+    [pytest.param(doing, marks=pytest.mark.slow if doing.startswith("small things") else ()) for doing in SOFT],
+)
 async def test_a_handler_that_wants_too_much_fails_and_its_mod_lives(
     network: AgentNetwork, write_mod: WriteMod, doing: str, kind: str
 ) -> None:

@@ -26,7 +26,13 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("plan", KINDS.values(), ids=KINDS)
+ALWAYS = ("reload", "durable", "workers")  # the others, too, by `make test-all`
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [pytest.param(plan, id=kind, marks=() if kind in ALWAYS else pytest.mark.slow) for kind, plan in KINDS.items()],
+)
 async def test_every_event_is_handled_once_and_in_order(
     plan: Plan, tmp_path: Path, tell: Callable[[str], None]
 ) -> None:

@@ -144,7 +144,7 @@ async def test_a_worker_that_dies_is_the_trouble_of_its_keys_alone(network: Agen
     assert (await up(network, sources[0]))["count"] == 3, "the others were replaced with their state"
 
 
-@pytest.mark.parametrize("durable", [False, True])
+@pytest.mark.parametrize("durable", [pytest.param(False, marks=pytest.mark.slow), True])
 async def test_a_reload_replaces_one_by_one_and_loses_nothing(
     network: AgentNetwork, write_mod: WriteMod, durable: bool
 ) -> None:
@@ -195,7 +195,10 @@ async def test_a_worker_that_fails_on_probation_takes_all_back(network: AgentNet
     await until(lambda: len(worker_pids()) == 3)
 
 
-@pytest.mark.parametrize(("former", "later"), [(4, 2), (2, 5), (1, 3)])
+@pytest.mark.parametrize(
+    ("former", "later"),
+    [(4, 2), pytest.param(2, 5, marks=pytest.mark.slow), pytest.param(1, 3, marks=pytest.mark.slow)],
+)
 async def test_another_number_of_workers_parts_the_state_anew(
     network: AgentNetwork, write_mod: WriteMod, former: int, later: int
 ) -> None:
@@ -298,7 +301,7 @@ async def test_they_come_back_with_the_network(network: AgentNetwork, write_mod:
     assert len(worker_pids()) == 3
 
 
-@pytest.mark.parametrize(("former", "later"), [(4, 2), (2, 5)])
+@pytest.mark.parametrize(("former", "later"), [(2, 5), pytest.param(4, 2, marks=pytest.mark.slow)])
 async def test_another_number_after_a_restart_of_the_network(
     make_network: Callable[..., AgentNetwork], write_mod: WriteMod, former: int, later: int
 ) -> None:

@@ -168,7 +168,14 @@ def is_gone(pid: int) -> bool:
         return True
 
 
-@pytest.mark.parametrize("doing", ["nothing", "spin", "stopped", "deaf", pytest.param("bomb", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "doing",
+    [
+        "spin",
+        *(pytest.param(doing, marks=pytest.mark.slow) for doing in ("nothing", "stopped", "deaf")),
+        pytest.param("bomb", marks=pytest.mark.slow),
+    ],
+)
 async def test_nothing_outlives_a_supervisor_that_is_killed(
     tmp_path: Path, write_mod: WriteMod, marked: Marked, doing: str
 ) -> None:
@@ -184,6 +191,7 @@ async def test_nothing_outlives_a_supervisor_that_is_killed(
     assert all(is_gone(pid) for pid in marks())
 
 
+@pytest.mark.slow
 async def test_a_supervisor_whose_sockets_another_process_holds(
     tmp_path: Path, write_mod: WriteMod, marked: Marked
 ) -> None:
@@ -241,6 +249,7 @@ async def test_an_end_of_one_mod_takes_its_processes_and_nobody_elses(
     assert not any(is_gone(pid) for pid in trees["other"]())
 
 
+@pytest.mark.slow
 async def test_the_guardian_is_killed_under_load(network: AgentNetwork, tmp_path: Path, write_mod: WriteMod) -> None:
     """No worker is disturbed, loads go on, and an unload of an older worker still leaves nothing."""
     source, marks = leaver(tmp_path)

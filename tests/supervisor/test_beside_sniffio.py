@@ -8,6 +8,8 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
+
 PROGRAM = """
 import asyncio, os, signal, sys
 import sniffio
@@ -30,6 +32,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 def test_a_mod_that_dies_is_restarted(write_mod: Callable[..., str], tmp_path: Path) -> None:
     """The end of its pipe is told in a plain callback, where sniffio finds no loop by itself."""
     assert find_spec("sniffio") is not None
