@@ -98,8 +98,8 @@ class _Run:
         self._summary = summary
         self._marked = marked
         config = {
-            # The players note their pids, and turn on their wardens: in a PID namespace they could not.
-            "network": {"name": "chaos", "storage": str(storage), "sandbox": {"processes": "shared"}},
+            # The players note their pids and turn on their wardens: in a cell they could do neither.
+            "network": {"name": "chaos", "storage": str(storage), "sandbox": "off"},
             "agents": {"expire_after": None, "inbox_size": 100_000},
         }
         self._network = AgentNetwork.from_config(config, base_dir=MODS_FOLDER)

@@ -11,7 +11,12 @@ import pytest
 from benchmarks.chaos.run import run
 from benchmarks.chaos.summary import lines
 
-pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform != "linux", reason="needs a guardian")]
+# Guardians of its own: the template of the tests would count as left over when it is started meanwhile.
+pytestmark = [
+    pytest.mark.usefixtures("started_guardians"),
+    pytest.mark.anyio,
+    pytest.mark.skipif(sys.platform != "linux", reason="needs a guardian"),
+]
 
 
 @pytest.mark.timeout(180)
