@@ -227,8 +227,10 @@ class World:
 
     def close(self) -> None:
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait(20)
+        self._process.stdout.close()
         for each in self._sockets:
             each.close()
         os.close(self._slave)
