@@ -234,10 +234,10 @@ class Audit:
 
     async def _sync(self) -> None:
         """Have the disk keep what was written, and tell the journal how far that is."""
-        self._is_unsynced, self._synced = False, time.monotonic()
         async with self._writing:
             with anyio.CancelScope(shield=True):
                 await self._sync_now()
+                self._is_unsynced, self._synced = False, time.monotonic()
 
     async def _sync_now(self) -> None:
         try:
