@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 FOLDER = Path(__file__).parents[2] / "docs" / "openapi"
 DOCUMENTS = documents()
-MINUTES = float(os.environ.get("FUZZ_MINUTES", "0.2"))
+MINUTES = float(os.environ.get("FUZZ_MINUTES", "0.1"))
 """How long the long form fuzzes each API."""
 
 # Those that end the network, write files, or have no end.
