@@ -183,6 +183,12 @@ async def test_a_killed_network_leaves_an_audit_that_is_sound(make_network: Make
 # -- when it cannot be written
 
 
+def has_begun(root: Path) -> bool:
+    """Whether the first line is written: the start of the network."""
+    file = root / "audit" / "audit.jsonl"
+    return file.exists() and file.stat().st_size > 0
+
+
 def break_folder(root: Path) -> None:
     """Put a file in the place of the folder: nobody can write into it, not even root."""
     (root / "audit").rename(root / "audit.away")
@@ -229,7 +235,7 @@ async def test_strict_refuses_what_changes_something_while_it_cannot_be_written(
 async def test_best_effort_goes_on_and_writes_what_it_kept_when_it_can(make_network: Make, write_mod: Write) -> None:
     network = make_network(audit="best_effort")
     await network.initialize()
-    await until(lambda: (network.state_dir.root / "audit").exists())
+    await until(lambda: has_begun(network.state_dir.root))
     break_folder(network.state_dir.root)
     assert (await network.load_mod(write_mod("echo"))).success
     mend_folder(network.state_dir.root)
@@ -242,7 +248,7 @@ async def test_best_effort_goes_on_and_writes_what_it_kept_when_it_can(make_netw
 async def test_the_changed_mode_lets_its_own_change_pass(make_network: Make) -> None:
     network = make_network()
     await network.initialize()
-    await until(lambda: (network.state_dir.root / "audit").exists())
+    await until(lambda: has_begun(network.state_dir.root))
     break_folder(network.state_dir.root)
     config = network.config
     with pytest.raises(ModvisorError, match="the audit cannot be written"):
