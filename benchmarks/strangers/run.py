@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
 import psutil
 
+from ..served import served
 from .attacks import ATTACKS
 from .honest import PASSWORD, Honest, Notes, crowd
 
@@ -93,27 +91,10 @@ async def run(folder: Path, seconds: float, names: list[str]) -> Summary:
     return summary
 
 
-@asynccontextmanager
-async def _network(folder: Path) -> AsyncIterator[tuple[psutil.Process, int]]:
+def _network(folder: Path) -> AbstractAsyncContextManager[tuple[psutil.Process, int]]:
     (folder / "mods" / "echo").mkdir(parents=True)
     (folder / "mods" / "echo" / "mod.py").write_text(MOD)
-    (folder / "network.yaml").write_text(NETWORK)
-    with (folder / "log").open("wb") as log:
-        command = [sys.executable, "-m", "modvisor", "run", str(folder / "network.yaml")]
-        process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
-        try:
-            yield psutil.Process(process.pid), await _port(folder / ".modvisor" / "run" / "admin.sock")
-        finally:
-            process.terminate()
-            await process.wait()
-
-
-async def _port(admin: Path) -> int:
-    async with asyncio.timeout(30):
-        while not os.path.exists(admin):  # noqa: ASYNC110, ASYNC240 - another process makes it
-            await asyncio.sleep(0.05)
-    async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(admin)), base_url="http://admin") as client:
-        return (await client.get("/admin/v1/status")).json()["port"]
+    return served(folder, NETWORK)
 
 
 async def _phase(name: str, honest: Honest, process: psutil.Process, port: int, folder: Path, seconds: float) -> Phase:

@@ -6,9 +6,7 @@ import asyncio
 import hashlib
 import json
 import logging
-import os
 import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +22,7 @@ from modvisor.supervisor.audit.key import read_key
 from modvisor.supervisor.audit.verifying import verify
 from modvisor.supervisor.journal import JournalAtRest
 from tests.conftest import until
+from tests.disks import fill, in_memory
 
 pytestmark = pytest.mark.anyio
 
@@ -271,17 +270,8 @@ async def test_off_writes_nothing(make_network: Make, write_mod: Write) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small file system")
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m,mode=700", "tmpfs", folder], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
+    with in_memory(tmp_path / "disk", "4m") as folder:
+        yield folder
 
 
 async def test_a_full_disk_refuses_commands_until_there_is_room(
@@ -290,24 +280,15 @@ async def test_a_full_disk_refuses_commands_until_there_is_room(
     network = make_network({"storage": str(small_disk / "state")})
     await network.initialize()
     assert (await network.load_mod(write_mod("echo"))).success
-    fill(small_disk)
+    ballast = fill(small_disk)
     answers = [await network.restart_mod("echo") for _ in range(40)]  # the last page of the file has some room
     assert answers[-1].error == "storage_full"
     assert "No space left on device" in str(answers[-1].message)
     assert [each.levelno for each in caplog.records if "the audit in" in each.getMessage()] == [logging.ERROR]
-    (small_disk / "filler").unlink()
+    ballast.unlink()
     assert (await network.restart_mod("echo")).success
     await network.shutdown()
     assert check(network) == []
-
-
-def fill(disk: Path) -> None:
-    with (disk / "filler").open("wb", buffering=0) as file:
-        try:
-            while file.write(b"x" * 4096):
-                pass
-        except OSError:
-            return
 
 
 async def test_a_start_on_a_full_disk_takes_no_commands_and_is_no_failure_of_the_audit(

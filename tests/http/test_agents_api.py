@@ -28,13 +28,6 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
         yield served
 
 
-@pytest.fixture
-async def served(shared: Served) -> AsyncIterator[Served]:
-    """A network with a mod that answers ``test.*``; the same for all tests, with no agent at first."""
-    yield shared
-    await shared.forget_agents()
-
-
 # -- health
 
 

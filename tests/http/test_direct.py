@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,24 +15,11 @@ from modvisor.supervisor import AgentNetwork, Event
 from modvisor.supervisor.http import embedded
 from modvisor.supervisor.http.protocol import HttpProtocol
 from tests.conftest import until
-from tests.http.serving import TALKER, Served, intake_of, serving, shared_network
+from tests.http.serving import TALKER, Served, intake_of, serving
 
 pytestmark = pytest.mark.anyio
 
 Make = Callable[..., AgentNetwork]
-
-
-@pytest.fixture(scope="module")
-async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    folder: Path = tmp_path_factory.mktemp("direct")
-    async with shared_network(folder, {"talker": TALKER}) as served:
-        yield served
-
-
-@pytest.fixture
-async def served(shared: Served) -> AsyncIterator[Served]:
-    yield shared
-    await shared.forget_agents()
 
 
 class Wire:

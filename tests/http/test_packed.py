@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,25 +12,12 @@ import pytest
 from modvisor.supervisor.http.bodies import TooLarge
 from modvisor.supervisor.http.packed import MEDIA_TYPE, from_msgpack, wants_packed
 from modvisor.supervisor.http.wire import BadBody
-from tests.http.serving import TALKER, Served, shared_network
+from tests.http.serving import Served
 
 pytestmark = pytest.mark.anyio
 
 PACKED = {"Content-Type": MEDIA_TYPE, "Accept": MEDIA_TYPE}
 WHEN = datetime.datetime(2026, 1, 31, 12, tzinfo=datetime.UTC)
-
-
-@pytest.fixture(scope="module")
-async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    folder: Path = tmp_path_factory.mktemp("packed")
-    async with shared_network(folder, {"talker": TALKER}) as served:
-        yield served
-
-
-@pytest.fixture
-async def served(shared: Served) -> AsyncIterator[Served]:
-    yield shared
-    await shared.forget_agents()
 
 
 def unpacked(answer: httpx.Response) -> Any:

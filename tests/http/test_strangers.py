@@ -33,12 +33,6 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
         yield served
 
 
-@pytest.fixture
-async def served(shared: Served) -> AsyncIterator[Served]:
-    yield shared
-    await shared.forget_agents()
-
-
 async def register(served: Served, agent_id: str, address: str, **more: Any) -> httpx.Response:
     return await served.agents.post(
         "/api/register", json={"agent_id": agent_id, **more}, headers={"x-forwarded-for": address}

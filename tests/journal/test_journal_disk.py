@@ -16,7 +16,7 @@ import textwrap
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from modvisor.supervisor.journal.opening import WAL_LIMIT
 from modvisor.supervisor.journal.records import DeadLetter, JournalError, Quarantine, StorageFull
 from modvisor.supervisor.journal.writer import Job
 from tests.conftest import until
+from tests.disks import fill, in_memory
 
 pytestmark = pytest.mark.anyio
 
@@ -141,11 +142,7 @@ Room = Callable[[], None]  # makes room again
 @contextmanager
 def a_full_disk(folder: Path, journal: Journal) -> Iterator[Room]:
     """A file system of its own, 2 MB, filled to the last byte."""
-    ballast = folder / "ballast"
-    with ballast.open("wb", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(b"x" * 4096)
-    yield ballast.unlink
+    yield fill(folder).unlink
 
 
 @contextmanager
@@ -179,17 +176,8 @@ def no_larger_files(folder: Path, journal: Journal) -> Iterator[Room]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small file system")
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m,mode=700", "tmpfs", folder], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
+    with in_memory(tmp_path / "disk", "2m") as folder:
+        yield folder
 
 
 async def refuses_until_there_is_room(

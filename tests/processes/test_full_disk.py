@@ -6,12 +6,11 @@ What a kill would leave is read from a copy of the journal's files.
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import pytest
 from modvisor.supervisor import AgentNetwork, Event, EventResponse
 from modvisor.supervisor.journal import Journal, LastRun
 from tests.agents.registries import password
+from tests.disks import fill, in_memory, mounted
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform != "linux", reason="mounts a small disk")]
 
@@ -27,31 +27,11 @@ WriteMod = Callable[..., str]
 Mend = Callable[[], None] | None
 
 
-def mount(folder: Path, *arguments: str) -> None:
-    folder.mkdir()
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small file system")
-    mounted = subprocess.run(["mount", *arguments, folder], capture_output=True, text=True, check=False)
-    if mounted.returncode != 0:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
-
-
 @contextmanager
 def full(folder: Path) -> Iterator[Callable[[], Mend]]:
     """A file system of its own, filled to the last byte."""
-    mount(folder, "-t", "tmpfs", "-o", "size=4m,mode=700", "tmpfs")
-    ballast = folder / "ballast"
-
-    def fill() -> Mend:
-        with ballast.open("wb", buffering=0) as file, suppress(OSError):
-            while True:
-                file.write(b"x" * 4096)
-        return ballast.unlink
-
-    try:
-        yield fill
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
+    with in_memory(folder, "4m"):
+        yield lambda: fill(folder).unlink
 
 
 @contextmanager
@@ -67,7 +47,6 @@ def read_only(folder: Path) -> Iterator[Callable[[], Mend]]:
     )
     if made is None or made.returncode != 0:
         pytest.skip("no ext4 can be made here")
-    mount(folder, "-o", "loop,errors=remount-ro", str(image))
 
     def abort() -> Mend:
         subprocess.run(["mount", "-o", "remount,abort", folder], capture_output=True, check=False)
@@ -75,10 +54,8 @@ def read_only(folder: Path) -> Iterator[Callable[[], Mend]]:
             (folder / "probe").touch()
         return None
 
-    try:
+    with mounted(folder, "-o", "loop,errors=remount-ro", str(image)):
         yield abort
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
 
 
 def left_by_a_kill(state: Path, folder: Path) -> LastRun:

@@ -33,12 +33,6 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
         yield served
 
 
-@pytest.fixture
-async def served(shared: Served) -> AsyncIterator[Served]:
-    yield shared
-    await shared.forget_agents()
-
-
 async def tell(served: Served, count: int, start: int = 0, to: str = "alice", **payload: Any) -> None:
     for number in range(start, start + count):
         event = Event("chat.message", "system:system", to, payload={"i": number, **payload})

@@ -28,12 +28,6 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
 
 
 @pytest.fixture
-async def served(shared: Served) -> AsyncIterator[Served]:
-    yield shared
-    await shared.forget_agents()
-
-
-@pytest.fixture
 async def alice(served: Served) -> AsyncIterator[Talk]:
     async with talking(served) as talk:
         await talk.register("alice")

@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,24 +17,11 @@ from websockets.uri import parse_uri
 from modvisor.supervisor import AgentNetwork
 from tests.conftest import until
 from tests.http.live.talking import JSON, MSGPACK, sockets_of, talking
-from tests.http.serving import TALKER, Served, intake_of, serving, shared_network
+from tests.http.serving import Served, intake_of, serving
 
 pytestmark = pytest.mark.anyio
 
 Make = Callable[..., AgentNetwork]
-
-
-@pytest.fixture(scope="module")
-async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    folder: Path = tmp_path_factory.mktemp("socket")
-    async with shared_network(folder, {"talker": TALKER}) as served:
-        yield served
-
-
-@pytest.fixture
-async def served(shared: Served) -> AsyncIterator[Served]:
-    yield shared
-    await shared.forget_agents()
 
 
 class Raw:

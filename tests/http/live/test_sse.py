@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,24 +15,11 @@ from modvisor.supervisor import AgentNetwork, Event
 from modvisor.supervisor.http.live.sse import KEPT
 from tests.conftest import until
 from tests.http.live.talking import talking
-from tests.http.serving import TALKER, Served, serving, shared_network
+from tests.http.serving import Served, serving
 
 pytestmark = pytest.mark.anyio
 
 Make = Callable[..., AgentNetwork]
-
-
-@pytest.fixture(scope="module")
-async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    folder: Path = tmp_path_factory.mktemp("sse")
-    async with shared_network(folder, {"talker": TALKER}) as served:
-        yield served
-
-
-@pytest.fixture
-async def served(shared: Served) -> AsyncIterator[Served]:
-    yield shared
-    await shared.forget_agents()
 
 
 class Listening:
