@@ -6,14 +6,14 @@ import { parseAddress } from "./address.js";
 import { codecOf } from "./codec.js";
 import { asList, Commands, type Patterns } from "./commands.js";
 import { Consumers } from "./consumers.js";
-import { BadUse, Closed, ModvisorClientError, NoSuchAgent, Unserializable } from "./errors.js";
+import { BadUse, Closed, ModvisorClientError, NoSuchAgent, Timeout, Unserializable } from "./errors.js";
 import { handle, type Handler } from "./handling.js";
 import { EventHandler, EventIterator } from "./iteration.js";
 import { Link } from "./link.js";
 import type { AgentOptions, HandlerOptions, Platform, SendOptions, Status } from "./options.js";
 import { checkPatterns } from "./patterns.js";
 import { Replies, REPLY } from "./replies.js";
-import { isMapping, type EventResponse } from "./response.js";
+import { EventResponse, isMapping } from "./response.js";
 import { newEventId, passwordHash } from "./secrets.js";
 import { Sending } from "./sending.js";
 import { Session, type Happening } from "./session.js";
@@ -30,6 +30,7 @@ const GRACE_MS = 10_000;
 const CONNECT_MS = 10_000;
 /** So long handlers have to end their event when the client is closed, and the network to take the leave. */
 const GOODBYE_MS = 5_000;
+const UNREGISTER = "system.unregister_agent";
 const AGENT_ID = /^[A-Za-z0-9_.@-]+$/;
 
 const BROWSER: Platform = {
@@ -53,6 +54,8 @@ export class AgentClient extends Commands {
   readonly #over: Promise<ModvisorClientError | null>;
   #isOver: (error: ModvisorClientError | null) => void = () => {};
   #closing: Promise<void> | null = null;
+  /** Why the agent has not left the network; null: it has. */
+  #stays: Error | null = new Closed("the client is closed, and the agent has not left");
   #losses = 0;
   #state: "new" | "open" | "closed" = "new";
   #error: ModvisorClientError | null = null;
@@ -169,8 +172,9 @@ export class AgentClient extends Commands {
    * if no answer came in time, `BadUse` for what cannot travel, and `Closed` on a client that is closed.
    */
   async send(name: string, payload: Payload = {}, options: SendOptions = {}): Promise<EventResponse> {
+    if (name === UNREGISTER && this.#isMe(payload.agent_id)) return await this.#sendFarewell();
     this.#checkOpen();
-    const event = eventOf(name, payload, options);
+    const event = eventOf(name, payload, options, this.options.traceparent?.());
     const waitMs = options.timeoutMs === undefined ? null : options.timeoutMs + GRACE_MS;
     return await this.#sending.send(event, options.files, waitMs, options.signal);
   }
@@ -228,9 +232,17 @@ export class AgentClient extends Commands {
 
   // -- leaving
 
-  /** Leave the network: the id is free, and what waited in the inbox is gone. The client is closed. */
+  /**
+   * Leave the network: the id is free, and what waited in the inbox is gone. The client is closed.
+   *
+   * Throws why the agent could not leave: what the network refuses with, `Unreachable` or `Timeout`. Its
+   * secret is kept then.
+   */
   async unregister(): Promise<void> {
-    await this.close({ leave: true });
+    this.#checkOpen();
+    this.#closing ??= this.#close(true, true);
+    await this.#closing;
+    if (this.#stays !== null) throw this.#stays;
   }
 
   /**
@@ -238,7 +250,8 @@ export class AgentClient extends Commands {
    * agent's inbox for the next time.
    *
    * The agent leaves the network, unless it can come back: its secret was given, or is kept in a store.
-   * `leave` says otherwise.
+   * `leave` says otherwise. An agent that cannot leave, since it has no connection or the network refuses,
+   * keeps its secret; `unregister` would say so.
    */
   async close({ leave = this.#leaves }: { leave?: boolean } = {}): Promise<void> {
     this.#closing ??= this.#close(leave);
@@ -250,6 +263,17 @@ export class AgentClient extends Commands {
   }
 
   // -- how it is done: sending
+
+  /** Leave: the connection ends with it, so it is no event like others. */
+  async #sendFarewell(): Promise<EventResponse> {
+    await this.unregister();
+    return new EventResponse({ success: true, message: `agent ${this.agentId} has left`, data: null });
+  }
+
+  /** Return whether a command about this agent, or about none, is about this one. */
+  #isMe(agentId: unknown): boolean {
+    return agentId === undefined || agentId === null || agentId === this.agentId || agentId === `agent:${this.agentId}`;
+  }
 
   async #replied(reply: Promise<unknown>, name: string, timeoutMs: number, signal?: AbortSignal): Promise<unknown> {
     return await this.#sending.inTime(name, timeoutMs, signal, async (ended) => {
@@ -332,25 +356,31 @@ export class AgentClient extends Commands {
     this.options.onStatus?.(status, error);
   }
 
-  async #close(leaves: boolean): Promise<void> {
+  /** `insists`: whether to wait for a connection to leave over. */
+  async #close(leaves: boolean, insists = false): Promise<void> {
     if (this.#state === "open") await within(GOODBYE_MS, this.#consumers.finish());
     if (this.#state === "closed") return;
     this.#state = "closed";
-    if (leaves && this.#session.isLive) await within(GOODBYE_MS, this.#unregister());
-    if (leaves) await this.options.secretStore?.remove();
+    if (leaves && (insists || this.#session.isLive)) this.#stays = await this.#unregister();
+    if (this.#stays === null) await this.options.secretStore?.remove();
     await this.#link.stop();
     this.#finish(new Closed("the client was closed"), null);
   }
 
-  async #unregister(): Promise<void> {
-    const left = new Promise<unknown>((resolve) => this.#session.unregister(resolve, resolve));
+  /** Leave the network; return why that failed, or null. */
+  async #unregister(): Promise<Error | null> {
+    const answered = new Promise<EventResponse | Error>((resolve) => this.#session.unregister(resolve, resolve));
     this.#link.flush();
-    await left;
+    const answer = await within(GOODBYE_MS, answered);
+    if (answer instanceof Error) return answer;
+    if (answer !== undefined) return answer.success ? null : answer.exception();
+    if (!this.#session.isLive) return this.#sending.unreachable();
+    return new Timeout(`the network did not answer in ${GOODBYE_MS / 1000} s`);
   }
 
   /** End for good, for this reason. */
   #end(error: ModvisorClientError): void {
-    if (this.#state === "closed") return;
+    if (this.#state === "closed") return this.#session.end(error);
     this.#state = "closed";
     this.#error = error;
     void this.#link.stop();
@@ -374,14 +404,14 @@ export class AgentClient extends Commands {
   }
 }
 
-function eventOf(name: string, payload: Payload, options: SendOptions): SentEvent {
+function eventOf(name: string, payload: Payload, options: SendOptions, traceparent?: string): SentEvent {
   if (!isMapping(payload)) throw new BadUse("payload: expected an object");
   return {
     event_name: name,
     event_id: options.eventId ?? newEventId(),
     destination_id: options.to,
     payload,
-    metadata: options.metadata,
+    metadata: traceparent === undefined ? options.metadata : { traceparent, ...options.metadata },
     timeout: options.timeoutMs === undefined ? undefined : options.timeoutMs / 1000,
     visibility: options.visibility,
     allowed_agents: options.allowedAgents,
@@ -402,9 +432,9 @@ function checkOptions(agentId: string, { window = 1 }: AgentOptions): void {
   }
 }
 
-/** Wait for a promise, but not for longer than this. */
-async function within(ms: number, promise: Promise<unknown>): Promise<void> {
+/** Wait for a promise, but not for longer than this; return undefined then. */
+async function within<T>(ms: number, promise: Promise<T>): Promise<T | undefined> {
   let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, ms)));
-  await Promise.race([promise, late]).finally(() => clearTimeout(timer));
+  const late = new Promise<undefined>((resolve) => (timer = setTimeout(() => resolve(undefined), ms)));
+  return await Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }

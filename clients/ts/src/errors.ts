@@ -209,6 +209,21 @@ export class StorageFull extends NetworkError {
   static override readonly code: string = "storage_full";
 }
 
+/** The servers that join the network's nodes do not answer. It connects again by itself. */
+export class ClusterDown extends NetworkError {
+  static override readonly code: string = "cluster_down";
+}
+
+/** The servers that join the network's nodes refuse this node. */
+export class ClusterRefused extends NetworkError {
+  static override readonly code: string = "cluster_refused";
+}
+
+/** The node may not run the mod any more. Another node takes it over. */
+export class LeaseLost extends NetworkError {
+  static override readonly code: string = "lease_lost";
+}
+
 /** The network starts or stops. */
 export class NotRunning extends NetworkError {
   static override readonly code: string = "not_running";
@@ -359,6 +374,9 @@ const KINDS: readonly (typeof ModvisorClientError)[] = [
   DeadLettered,
   Pending,
   StorageFull,
+  ClusterDown,
+  ClusterRefused,
+  LeaseLost,
   NotRunning,
   Busy,
   ImportFailed,

@@ -48,7 +48,8 @@ export async function post(url: string, body: Blob, sender: Sender, signal: Abor
   };
   const answer = await answered(url, { method: "POST", headers, body, signal });
   if (!isMapping(answer.body)) throw new Unreachable(`${url}: an answer that is none of modvisor's (${answer.status})`);
-  return new EventResponse(answer.body as unknown as Answer);
+  const said = answer.body as unknown as Answer;
+  return new EventResponse({ ...said, message: said.message || `HTTP ${answer.status}` });
 }
 
 async function answered(url: string, request: RequestInit): Promise<{ status: number; body: unknown }> {

@@ -81,7 +81,7 @@ export class Link {
   /** Send what the session has to send. */
   flush(): void {
     if (this.#socket === null || !this.session.isLive) return;
-    for (const bytes of this.session.take()) this.#socket.send(bytes);
+    this.#send(this.#socket);
     this.#settleTimer ??= setTimeout(() => this.#settle(), SETTLE_MS);
   }
 
@@ -212,8 +212,11 @@ export class Link {
     clearTimeout(this.#settleTimer);
     this.#settleTimer = undefined;
     this.session.settle();
-    if (this.#socket === null || !this.session.isLive) return;
-    for (const bytes of this.session.take()) this.#socket.send(bytes);
+    if (this.#socket !== null) this.#send(this.#socket);
+  }
+
+  #send(socket: Socket): void {
+    for (const bytes of this.session.take()) socket.send(bytes);
   }
 
   #clearTimers(): void {

@@ -31,6 +31,11 @@ export interface AgentOptions {
   connectTimeoutMs?: number;
   /** Default: msgpack. JSON carries no bytes. */
   format?: Format;
+  /**
+   * Returns the `traceparent` (W3C Trace Context) of the span in which an event is sent; it travels in the event's
+   * metadata, and the network goes on in its trace. Undefined: the event is not part of a trace.
+   */
+  traceparent?(): string | undefined;
   /** Told that the connection stands, is lost and tried again, or is closed for good. */
   onStatus?(status: Status, error: ModvisorClientError | null): void;
   /** Told how many events were lost because the inbox was full, and whose. */

@@ -76,6 +76,8 @@ export class Session {
   #inFlight = 0;
   #lastId = HELLO_ID;
   #isRegistering = false;
+  /** The request to leave, if there was one. */
+  #farewell: number | null = null;
   /** A secret that was refused: it may still prove that a live id is ours. */
   #outdated: string | null = null;
   #registrationLostAt: number | null = null;
@@ -149,9 +151,10 @@ export class Session {
     return () => this.#answered(request.id, () => {});
   }
 
-  /** Leave the network. */
+  /** Leave the network. If it does not know the agent any more, the agent has left. */
   unregister(settle: Open["settle"], fail: Open["fail"]): void {
-    this.send(this.#packed({ type: "unregister", id: this.#nextId() }), settle, fail);
+    this.#farewell = this.#nextId();
+    this.send(this.#packed({ type: "unregister", id: this.#farewell }), settle, fail);
   }
 
   ping(): void {
@@ -239,6 +242,7 @@ export class Session {
     const wasRegistering = this.#isRegistering;
     this.#isRegistering = false;
     if (error.code === "unauthenticated" && !wasRegistering) {
+      if (this.#hasLeft()) return { kind: "refused", error, isFinal: true, waitMs: null };
       this.#outdated = this.credentials.secret;
       this.credentials.secret = null;
       return { kind: "refused", error, isFinal: false, waitMs: 0 };
@@ -246,6 +250,14 @@ export class Session {
     const seconds = error.data.retry_after;
     const waitMs = typeof seconds === "number" ? seconds * 1000 : null;
     return { kind: "refused", error, isFinal: !this.#canPass(error), waitMs };
+  }
+
+  /** Return whether the network has removed the agent by its own wish: the answer to that was lost. */
+  #hasLeft(): boolean {
+    if (this.#farewell === null || !this.#open.has(this.#farewell)) return false;
+    const response = new EventResponse({ success: true, message: `agent ${this.agentId} has left`, data: null });
+    this.#answered(this.#farewell, (open) => open.settle(response));
+    return true;
   }
 
   /** Return whether the hello may succeed later. Our own lost registration holds the id for a while. */

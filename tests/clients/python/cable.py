@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 import anyio
@@ -13,6 +13,7 @@ class Cable:
     """Passes bytes on between a port of its own and the network's.
 
     Attributes:
+        tries: how many connections were asked for.
         plugged: how many connections were made over it.
         passed: how many pieces went through, in both directions.
     """
@@ -20,12 +21,13 @@ class Cable:
     def __init__(self, port: int) -> None:
         self.target = port
         self.port = 0
-        self.plugged = self.passed = 0
-        self._flows = anyio.Event()
-        self._flows.set()
+        self.tries = self.plugged = self.passed = 0
+        self._flows, self._answers_flow = anyio.Event(), anyio.Event()
+        self.let_go()
         self._ends: set[ByteStream] = set()
 
     async def _plug_in(self, near: SocketStream) -> None:
+        self.tries += 1
         try:
             far = await anyio.connect_tcp("127.0.0.1", self.target)
         except OSError:
@@ -34,15 +36,15 @@ class Cable:
         self.plugged += 1
         self._ends |= {near, far}
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._pass_on, near, far)
-            tasks.start_soon(self._pass_on, far, near)
+            tasks.start_soon(self._pass_on, near, far, lambda: self._flows)
+            tasks.start_soon(self._pass_on, far, near, lambda: self._answers_flow)
         self._ends -= {near, far}
 
-    async def _pass_on(self, source: ByteStream, sink: ByteStream) -> None:
+    async def _pass_on(self, source: ByteStream, sink: ByteStream, flows: Callable[[], anyio.Event]) -> None:
         with suppress(anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
             while True:
                 data = await source.receive()
-                await self._flows.wait()
+                await flows().wait()
                 await sink.send(data)
                 self.passed += 1
         await anyio.aclose_forcefully(sink)
@@ -55,10 +57,15 @@ class Cable:
 
     def hold(self) -> None:
         """Let nothing through any more; connections stand."""
-        self._flows = anyio.Event()
+        self._flows = self._answers_flow = anyio.Event()
+
+    def hold_answers(self) -> None:
+        """Let nothing through that the network says; connections stand."""
+        self._answers_flow = anyio.Event()
 
     def let_go(self) -> None:
         self._flows.set()
+        self._answers_flow.set()
 
 
 @asynccontextmanager

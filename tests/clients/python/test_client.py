@@ -379,8 +379,10 @@ async def test_what_is_too_large_for_the_network_is_refused_and_the_client_goes_
     with path.open("wb") as file:
         file.truncate(65 * 1024 * 1024)
     async with agent(served, "ann") as me:
+        refused = await me.send("chat.file", to="ann", files={"data": path})
+        assert (refused.success, refused.error) == (False, "too_large")
         with pytest.raises(errors.TooLarge):
-            await me.send("chat.file", to="ann", files={"data": path})
+            await me.request("chat.file", to="ann", files={"data": path})
         assert (await me.send("test.ping")).success
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -114,12 +115,102 @@ async def test_sends_wait_for_the_connection(served: Served, cable: Cable) -> No
         cable.target = 1  # nobody answers there
         await cable.cut()
         await until(lambda: not bob.is_connected)
-        with pytest.raises(errors.Timeout, match="did not answer"):
+        with pytest.raises(errors.Timeout, match=r"did not answer within 0\.02 s, since there is no connection: "):
             await bob._ask("send", {"event": {"event_name": "test.ping"}}, 0.02)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(bob.request, "test.ping")
             await anyio.lowlevel.checkpoint()
             cable.target = served.network.port or 0
+
+
+async def test_an_agent_that_unregisters_without_a_connection_leaves_over_the_next_one(
+    served: Served, cable: Cable, tmp_path: Path
+) -> None:
+    async with agent(cable.port, "bob", secret_file=tmp_path / "secret") as bob:
+        cable.target = 1  # nobody answers there
+        await cable.cut()
+        await until(lambda: not bob.is_connected)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(bob.unregister)
+            tries = cable.tries
+            await until(lambda: cable.tries > tries)
+            assert (tmp_path / "secret").exists()
+            assert "bob" in served.network.agent_directory()
+            cable.target = served.network.port or 0
+        assert not (tmp_path / "secret").exists()
+        assert not served.network.agent_directory()
+
+
+async def test_an_agent_whose_goodbye_lost_its_answer_has_left(served: Served, cable: Cable, tmp_path: Path) -> None:
+    async with agent(cable.port, "bob", secret_file=tmp_path / "secret") as bob:
+        cable.hold_answers()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(bob.unregister)
+            await until(lambda: not served.network.agent_directory())
+            assert (tmp_path / "secret").exists()
+            await cable.cut()
+            cable.let_go()
+        assert not (tmp_path / "secret").exists()
+        assert not served.network.agent_directory(), "it is not registered again"
+        with pytest.raises(errors.Closed, match="bob has left"):
+            await bob.send("test.ping")
+
+
+async def test_a_goodbye_that_did_not_reach_the_network_fails_and_the_secret_is_kept(
+    served: Served, cable: Cable, tmp_path: Path
+) -> None:
+    async with agent(cable.port, "bob", secret_file=tmp_path / "secret", reconnect=False) as bob:
+        cable.hold()
+        async with anyio.create_task_group() as tasks:
+
+            async def leave() -> None:
+                with pytest.raises(errors.Unreachable):
+                    await bob.unregister()
+
+            tasks.start_soon(leave)
+            await anyio.lowlevel.checkpoint()
+            await cable.cut()
+        assert (tmp_path / "secret").exists()
+        assert "bob" in served.network.agent_directory()
+
+
+@pytest.fixture
+async def strict(make_network: Callable[..., AgentNetwork]) -> AgentNetwork:
+    """A network that takes one event of its guests in a hundred seconds."""
+    network = make_network({"port": 0}, agents={"guests": {"quota": {"events_per_second": 0.01}}})
+    await network.initialize()
+    return network
+
+
+async def use_up_quota(bob: AgentClient) -> None:
+    while (await bob.send("test.ping")).error != "too_many":
+        pass
+
+
+async def test_a_goodbye_that_is_refused_leaves_agent_and_secret_as_they_were(
+    strict: AgentNetwork, tmp_path: Path
+) -> None:
+    async with (
+        cable_to(strict.port or 0) as cable,
+        agent(cable.port, "bob", secret_file=tmp_path / "secret") as bob,
+    ):
+        await use_up_quota(bob)
+        with pytest.raises(errors.TooMany):
+            await bob.unregister()
+        assert (tmp_path / "secret").exists()
+        assert "bob" in strict.agent_directory()
+        await cable.cut()
+        await until(lambda: cable.plugged == 2 and bob.is_connected)
+
+
+async def test_a_refused_goodbye_at_the_end_still_ends_the_tasks_of_the_client(strict: AgentNetwork) -> None:
+    before = asyncio.all_tasks()
+    with pytest.raises(errors.TooMany):
+        async with agent(strict.port, "bob") as bob:
+            await use_up_quota(bob)
+    assert asyncio.all_tasks() - before - {asyncio.current_task()} == set()
+    with pytest.raises(errors.Closed):
+        await bob.send("test.ping")
 
 
 async def test_a_newer_connection_takes_over(served: Served) -> None:

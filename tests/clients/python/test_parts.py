@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from modvisor.ipc.errors import Code
 from modvisor.ipc.topic import check_pattern
 from modvisor.ipc.topic import matches as network_matches
-from modvisor_client import AgentClient, errors, pieces
+from modvisor_client import AgentClient, errors, pieces, upload
 from modvisor_client.address import Address
 from modvisor_client.backoff import MOST, Backoff
 from modvisor_client.errors import BadUse, NetworkError
@@ -40,7 +41,7 @@ def test_an_address_is_read_as_users_write_it(url: str, ws: str, http: str) -> N
 
 
 @pytest.mark.parametrize(
-    "url", ["", "ftp://x", "http://", "http://x:99999", "http://x:a", "http://x?a=1", "http://u@x"]
+    "url", ["", "ftp://x", "http://", "http://x:99999", "http://x:a", "http://x?a=1", "http://u@x", "http://[::1"]
 )
 def test_an_address_that_is_none_is_refused_with_an_example(url: str) -> None:
     with pytest.raises(BadUse, match=r"expected the address of a network, such as 'http://127\.0\.0\.1:8700'"):
@@ -164,3 +165,36 @@ def test_large_values_are_cut_and_a_file_is_named(tmp_path: Path) -> None:
         FileBytes.of(tmp_path / "nothing")
     with pytest.raises(BadUse, match="cannot be sent"):
         list(pieces_of({"x": object()}))
+
+
+def _nested(depth: int) -> list[Any]:
+    inner: list[Any] = []
+    for _ in range(depth):
+        inner = [inner]
+    return inner
+
+
+@pytest.mark.parametrize("value", [{"text": "\ud800" * 70_000}, {"deep": _nested(5000)}], ids=["surrogates", "deep"])
+def test_what_cannot_travel_is_bad_use_also_in_pieces(value: Any) -> None:
+    with pytest.raises(BadUse, match="cannot be sent: "):
+        list(pieces_of(value))
+
+
+def test_views_of_memory_travel_as_their_bytes() -> None:
+    numbers, bytes_of = array("i", range(40_000)), bytes(range(256)) * 1000
+    for view, expected in ((memoryview(numbers), numbers.tobytes()), (memoryview(bytes_of)[::2], bytes_of[::2])):
+        whole = b"".join(bytes(piece) for piece in pieces_of({"view": view}) if not isinstance(piece, FileBytes))
+        assert msgpack.unpackb(whole) == {"view": expected}
+
+
+@pytest.mark.anyio
+async def test_a_name_that_no_host_can_have_is_unreachable() -> None:
+    with pytest.raises(errors.Unreachable, match="no network answers"):
+        async with AgentClient("http://\u2024\u2024:80", "ann", connect_timeout=0.01):
+            pass
+
+
+@pytest.mark.anyio
+async def test_a_file_that_is_gone_when_it_is_sent_is_bad_use(tmp_path: Path) -> None:
+    with pytest.raises(BadUse, match=r"file .*/gone: No such file"):
+        [part async for part in upload._file(FileBytes(tmp_path / "gone", 5))]

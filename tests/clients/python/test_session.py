@@ -145,7 +145,7 @@ def test_the_error_of_a_request_goes_to_who_asked() -> None:
         {"type": "error", "id": number, "error": "bad_input", "message": "colour: unknown", "data": {}}
     )
     assert isinstance(outcome, Answered)
-    assert (outcome.waiter, str(outcome.answer)) == ("one", "colour: unknown")
+    assert (outcome.waiter, outcome.answer.error, outcome.answer.message) == ("one", "bad_input", "colour: unknown")
     outcome = session.received({"type": "error", "error": "bad_input", "message": "cursor: unknown", "data": {}})
     assert isinstance(outcome, Complained)
     outcome = session.received({"type": "dropped", "events": 3, "sources": {"agent:bob": 3}})

@@ -17,6 +17,6 @@ from .errors import ModvisorClientError
 from .event import Event, Response
 from .streams import EventStream
 
-__version__ = "0.6.0"
+__version__ = "0.8.0"
 
 __all__ = ["AgentClient", "Event", "EventStream", "ModvisorClientError", "Response", "__version__", "errors"]

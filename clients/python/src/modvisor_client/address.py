@@ -27,8 +27,8 @@ class Address:
     @classmethod
     def parse(cls, url: str) -> Address:
         """Read `http://HOST:PORT`; also https, ws, wss, and HOST:PORT alone."""
-        split = urlsplit(url if "://" in url else f"http://{url}")
         try:
+            split = urlsplit(url if "://" in url else f"http://{url}")
             port = split.port
         except ValueError:
             raise _wrong(url) from None

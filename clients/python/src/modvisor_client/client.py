@@ -30,6 +30,7 @@ from .secret_file import read_secret, remove_secret, write_secret
 from .session import Delivered, Identity, Lost, Session, Welcomed
 from .streams import EventStream, Handler, Listening
 from .tls import Certificate, Verify, make_context
+from .tracing import traced
 from .websocket import connect
 
 if TYPE_CHECKING:
@@ -180,21 +181,26 @@ class AgentClient(Commands):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        with anyio.move_on_after(GOODBYE, shield=True):
-            if kind is None:
-                await self._reception.finish()
-        with anyio.move_on_after(GOODBYE, shield=True):
-            await self._say_goodbye()
-        await self._stop()
+        try:
+            with anyio.move_on_after(GOODBYE, shield=True):
+                if kind is None:
+                    await self._reception.finish()
+            with anyio.move_on_after(GOODBYE, shield=True):
+                await self._say_goodbye()
+        finally:
+            await self._stop()
 
     async def _say_goodbye(self) -> None:
         link = self._link
         if link is None or self._end is not None:
             return
-        if self._leaves and link.is_connected:
-            await self.unregister()
-        link.say_goodbye()
-        await self._over.wait()
+        try:
+            if self._leaves and link.is_connected:
+                with suppress(Unreachable):
+                    await self.unregister()
+        finally:
+            link.say_goodbye()
+            await self._over.wait()
 
     async def _stop(self) -> None:
         self._tasks.cancel_scope.cancel()
@@ -252,6 +258,7 @@ class AgentClient(Commands):
                 while they are sent.
             timeout: seconds until the event is given up. None: as the network says.
             event_id: repeats an earlier event: the network answers as it did then.
+            metadata: besides these, an event carries the current span of OpenTelemetry, if there is one.
             fields: other fields of an event: `visibility`, `allowed_agents`, `thread_name`,
                 `text_representation`, `requires_response`, `response_to`.
 
@@ -263,9 +270,9 @@ class AgentClient(Commands):
             Unreachable: the connection was lost and did not come back.
             BadUse: the payload holds what cannot travel.
         """
-        if event_name == UNREGISTER and (payload or {}).get("agent_id", self.agent_id) == self.agent_id:
+        if event_name == UNREGISTER and self._is_me((payload or {}).get("agent_id")):
             return await self.unregister()  # the connection ends with it, so it is no event like others
-        event = event_of(event_name, payload, to, timeout, event_id, metadata, fields)
+        event = event_of(event_name, payload, to, timeout, event_id, traced(metadata), fields)
         limit = None if timeout is None else timeout + GRACE
         if files:
             event["payload"] |= await anyio.to_thread.run_sync(files_of, files)
@@ -316,9 +323,14 @@ class AgentClient(Commands):
     async def _reply(self, event: Event, payload: dict[str, Any]) -> Response:
         return await self.send(REPLY, payload, to=event.source_id, response_to=event.event_id)
 
-    async def _ask(self, kind: str, content: dict[str, Any], seconds: float | None = 60.0) -> Response:
-        link = self._opened()
-        waiter = Waiter()
+    def _is_me(self, agent_id: Any) -> bool:
+        """Return whether a command about this agent, or about none, is about this one."""
+        return agent_id is None or agent_id in (self.agent_id, f"agent:{self.agent_id}")
+
+    async def _ask(
+        self, kind: str, content: dict[str, Any], seconds: float | None = 60.0, waiter: Waiter | None = None
+    ) -> Response:
+        link, waiter = self._opened(), waiter or Waiter()
         number, message = self._session.request(kind, content, waiter)
         if len(message) > LARGE and kind == "send":
             self._session.forget(number)
@@ -326,6 +338,10 @@ class AgentClient(Commands):
         try:
             link.wake()
             return await _within(seconds, waiter, "the network did not answer")
+        except Timeout as error:
+            if link.is_connected:
+                raise
+            raise Timeout(f"{error}, since there is no connection: {link.last_error}") from None
         finally:
             self._session.forget(number)
 
@@ -347,11 +363,15 @@ class AgentClient(Commands):
         return self._link
 
     async def unregister(self) -> Response:
-        """Leave the network for good: the id is free, the secret worthless, and the connection ends."""
-        link, response = self._opened(), Response(True, f"agent {self.agent_id} has left")
-        link.expect_the_end()
-        with suppress(Closed):  # the connection may end with the answer on its way
-            response = (await self._ask("unregister", {})).check()
+        """Leave the network for good: the id is free, the secret worthless, and the connection ends.
+
+        Raises:
+            Unreachable, Timeout: the network did not answer, and the agent may still be there. Its
+                secret is kept. Or the error with which the network refused.
+        """
+        link, waiter = self._opened(), Waiter()
+        with link.expecting_the_end(waiter):
+            response = (await self._ask("unregister", {}, waiter=waiter)).check()
         if self._secret_file is not None:
             await anyio.to_thread.run_sync(remove_secret, self._secret_file)
         return response

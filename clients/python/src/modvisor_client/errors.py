@@ -183,7 +183,7 @@ class NotFound(NetworkError):
 
 
 class Conflict(NetworkError):
-    """The request does not fit what is there."""
+    """The request contradicts the present state, such as a name that is in use."""
 
     code = "conflict"
 
@@ -254,6 +254,24 @@ class StorageFull(NetworkError):
     code = "storage_full"
 
 
+class ClusterDown(NetworkError):
+    """The servers that join the network's nodes do not answer. It connects again by itself."""
+
+    code = "cluster_down"
+
+
+class ClusterRefused(NetworkError):
+    """The servers that join the network's nodes refuse this node."""
+
+    code = "cluster_refused"
+
+
+class LeaseLost(NetworkError):
+    """The node may not run the mod any more. Another node takes it over."""
+
+    code = "lease_lost"
+
+
 class NotRunning(NetworkError):
     """The network starts or stops."""
 
@@ -267,7 +285,7 @@ class Busy(NetworkError):
 
 
 class LoadError(NetworkError):
-    """The base of what can go wrong with the load of a mod."""
+    """A mod could not be loaded. Each reason has a class of its own."""
 
     code = "start_failed"
 

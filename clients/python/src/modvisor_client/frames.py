@@ -34,7 +34,7 @@ def pack(frame: Frame) -> bytes:
     """
     try:
         return _packer.pack(frame)
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, BufferError) as error:
         raise BadUse(CANNOT_TRAVEL.format(error)) from error
 
 
@@ -46,7 +46,7 @@ def unpack(data: bytes) -> Frame:
     """
     try:
         frame = msgpack.unpackb(data, timestamp=3, strict_map_key=False)
-    except Exception as error:  # msgpack raises many kinds
+    except (ValueError, TypeError, RecursionError, OverflowError, MemoryError, msgpack.UnpackException) as error:
         raise RemoteProtocolError(f"a message of the network is no msgpack: {error}") from error
     if not isinstance(frame, dict) or not isinstance(frame.get("type"), str):
         raise RemoteProtocolError("a message of the network is no map with a type")

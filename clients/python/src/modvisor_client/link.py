@@ -6,8 +6,8 @@ One task reads and one writes. What is read goes through the `Session`, which kn
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 import anyio
@@ -43,7 +43,9 @@ OFFLINE = 60.0
 HELD_ID = 90.0
 """Seconds for which an id that is taken may be held by a lost registration of this client's own."""
 
-PASSING = frozenset({"too_many", "overloaded", "busy", "not_running", "timeout", "internal_error", "unreachable"})
+PASSING = frozenset(
+    {"too_many", "overloaded", "busy", "not_running", "storage_full", "timeout", "internal_error", "unreachable"}
+)
 """Codes of refusals that may be gone with the next attempt."""
 
 REFUSING = frozenset({4400, 4401, 4403, 4409, 4429})
@@ -71,8 +73,10 @@ class Waiter:
         self._answer: Response | ModvisorClientError | None = None
 
     def answer(self, answer: Response | ModvisorClientError) -> None:
-        self._answer = answer
-        self._answered.set()
+        """Take the answer. A later one does not count."""
+        if not self._answered.is_set():
+            self._answer = answer
+            self._answered.set()
 
     async def wait(self) -> Response:
         """Return the response, or raise the error that came instead."""
@@ -110,19 +114,18 @@ class Link:
         listener: Listener,
         *,
         reconnects: bool = True,
-        backoff: Backoff | None = None,
     ) -> None:
         self._session = session
         self._connect = connect
         self._listener = listener
         self._reconnects = reconnects
-        self._backoff = backoff or Backoff()
+        self._backoff = Backoff()
         self._outbox: list[bytes] = []
         self._work = anyio.Event()
         self._has_work = False
         self._is_leaving = self._is_last = self._was_connected = False
+        self._farewells: set[Waiter] = set()
         self._attempts = anyio.CancelScope()
-        self._connection: anyio.CancelScope | None = None
         self._offline_since: float | None = None
         self._silence = SILENCE
         self._end: ModvisorClientError | None = None
@@ -139,14 +142,18 @@ class Link:
         self._has_work = True
         self._work.set()
 
-    def drop(self) -> None:
-        """Close the present connection, as if it were lost."""
-        if self._connection is not None:
-            self._connection.cancel()
+    @contextmanager
+    def expecting_the_end(self, farewell: Waiter) -> Iterator[None]:
+        """While the block waits for this answer, the network may remove the agent.
 
-    def expect_the_end(self) -> None:
-        """Note that the next close is no loss: the agent asked for it."""
-        self._is_last = True
+        A connection that ends before the answer is replaced, and the request is sent again. If the
+        network does not know the agent by then, it has left.
+        """
+        self._farewells.add(farewell)
+        try:
+            yield
+        finally:
+            self._farewells.discard(farewell)
 
     def say_goodbye(self) -> None:
         """Have the last acks sent, and the connection closed for good; `run` ends then."""
@@ -194,12 +201,10 @@ class Link:
             self._outbox = [pack(self._session.hello())]
             self.wake()
             async with anyio.create_task_group() as tasks:
-                self._connection = tasks.cancel_scope
                 tasks.start_soon(self._write, socket)
                 was_refused, end = await self._read(socket)
                 tasks.cancel_scope.cancel()
         finally:
-            self._connection = None
             self._session.disconnected(was_refused=was_refused)
             await socket.close()
         return end
@@ -265,6 +270,7 @@ class Link:
         """Pass on what came."""
         match outcome:
             case Answered(waiter, answer):
+                self._is_last |= waiter in self._farewells and answer.success
                 waiter.answer(answer)
             case Delivered():
                 self._listener.delivered(outcome)
@@ -294,6 +300,10 @@ class Link:
 
     def _wait_after(self, error: ModvisorClientError) -> float | None:
         """Return the seconds to wait before the next attempt; None: there is none."""
+        if self._farewells and self._session.is_forgotten(error):
+            self._is_last = True
+            for farewell in self._farewells:
+                farewell.answer(Response(True, f"agent {self._agent_id} has left"))
         if self._is_last or (self._was_connected and not self._reconnects):
             return None
         if self._session.may_register_instead(error):

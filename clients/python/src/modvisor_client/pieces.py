@@ -53,9 +53,9 @@ _packer = msgpack.Packer(datetime=True, autoreset=True)
 
 
 def pieces_of(value: Any) -> Iterator[Piece]:
-    """Yield the msgpack of a value in pieces, small ones joined."""
+    """Yield the msgpack of a value in pieces, small ones joined. Raise `BadUse` for one that cannot travel."""
     joined = bytearray()
-    for piece in _parts(value):
+    for piece in _checked(_parts(value)):
         if isinstance(piece, FileBytes) or len(piece) > SMALL:
             if joined:
                 yield bytes(joined)
@@ -68,6 +68,13 @@ def pieces_of(value: Any) -> Iterator[Piece]:
             joined.clear()
     if joined:
         yield bytes(joined)
+
+
+def _checked(parts: Iterator[Piece]) -> Iterator[Piece]:
+    try:
+        yield from parts
+    except RecursionError:
+        raise BadUse(CANNOT_TRAVEL.format("nested too deeply")) from None
 
 
 def size_of(pieces: Iterable[Piece]) -> int:
@@ -88,11 +95,13 @@ def _parts(value: Any) -> Iterator[Piece]:
     elif isinstance(value, FileBytes):
         yield _bin_header(value.size)
         yield value
-    elif isinstance(value, bytes | bytearray | memoryview) and len(value) > SMALL:
-        yield _bin_header(len(value))
+    elif isinstance(value, memoryview) and not value.c_contiguous:
+        yield from _parts(value.tobytes())
+    elif isinstance(value, bytes | bytearray | memoryview) and memoryview(value).nbytes > SMALL:
+        yield _bin_header(memoryview(value).nbytes)
         yield from _cut(value)
     elif isinstance(value, str) and len(value) > SMALL:
-        data = value.encode()
+        data = _encoded(value)
         yield struct.pack(">BI", 0xDB, len(data))
         yield from _cut(data)
     else:
@@ -103,6 +112,13 @@ def _cut(data: bytes | bytearray | memoryview) -> Iterator[memoryview]:
     view = memoryview(data).cast("B")
     for at in range(0, len(view), PIECE):
         yield view[at : at + PIECE]
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise BadUse(CANNOT_TRAVEL.format(error.reason)) from None
 
 
 def _packed(value: Any) -> bytes:

@@ -54,10 +54,10 @@ class Welcomed:
 
 @dataclass(frozen=True)
 class Answered(Generic[Waiter]):
-    """A request has its answer: a response, or the error that refused it."""
+    """A request has its answer. One that was refused is answered by an unsuccessful response."""
 
     waiter: Waiter
-    answer: Response | ModvisorClientError
+    answer: Response
 
 
 @dataclass(frozen=True)
@@ -217,14 +217,14 @@ class Session(Generic[Waiter]):
         return self._requests.pop(number, (b"", None))[1]
 
     def _failed(self, frame: Frame) -> Answered[Waiter] | Refused | Complained | None:
-        error = of_code(str(frame["error"]), str(frame.get("message") or frame["error"]), frame.get("data"))
-        number = frame.get("id")
+        code, message, data = str(frame["error"]), str(frame.get("message") or frame["error"]), frame.get("data")
+        error, number = of_code(code, message, data), frame.get("id")
         if not self.is_welcome:
             return Refused(error)
         if number is None:
             return Complained(error)
         waiter = self._answered_by(number)
-        return None if waiter is None else Answered(waiter, error)
+        return None if waiter is None else Answered(waiter, Response(False, message, {**(data or {}), "error": code}))
 
     def _delivered(self, frame: Frame) -> Delivered:
         fresh = (self.inflow.arrived(_text(pushed["cursor"]), pushed["event"]) for pushed in frame["events"])
@@ -253,13 +253,17 @@ class Session(Generic[Waiter]):
             self.may_hold_the_id = True
         self.was_welcome, self.is_welcome = self.is_welcome, False
 
-    def may_register_instead(self, error: ModvisorClientError) -> bool:
-        """Note why the hello was refused. Return whether to try again as a new agent.
+    def is_forgotten(self, error: ModvisorClientError) -> bool:
+        """Return whether the network does not know the agent any more.
 
-        The network may have forgotten the agent: it expired, or its state was removed.
+        It was removed or expired, or the network lost its state.
         """
         was_refused = self._is_registering and not self.was_welcome
-        if was_refused or not isinstance(error, Unauthenticated):
+        return not was_refused and isinstance(error, Unauthenticated)
+
+    def may_register_instead(self, error: ModvisorClientError) -> bool:
+        """Note why the hello was refused. Return whether to try again as a new agent."""
+        if not self.is_forgotten(error):
             return False
         self._outdated, self.identity.secret = self.identity.secret, None
         self.may_hold_the_id = False

@@ -124,7 +124,7 @@ class Listening:
             answer = await self._call(event)
             if answer is not None and event.requires_response:
                 await replier.reply(event, answer)
-        except Exception as error:
+        except Exception as error:  # of the user's code; the next event still gets its turn
             logger.exception("the handler of %s failed at event %s", event.event_name, event.event_id)
             if event.requires_response:
                 await self._report(event, error, replier)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import anyio
@@ -13,9 +13,9 @@ import msgpack
 
 from .address import Address
 from .backoff import Backoff
-from .errors import BadUse, Closed, ModvisorClientError, RemoteProtocolError, Unreachable, of_code
+from .errors import BadUse, Closed, RemoteProtocolError, Unreachable
 from .event import Response
-from .pieces import PIECE, FileBytes, pieces_of, size_of
+from .pieces import PIECE, FileBytes, Piece, pieces_of, size_of
 from .session import Identity
 
 logger = logging.getLogger("modvisor_client")
@@ -60,26 +60,24 @@ class Uploads:
         secret, agent_id = self._identity.secret, self._identity.agent_id
         if secret is None:
             raise Closed(f"agent {agent_id} is not registered any more")
-        body = {**event, "source_id": agent_id, "secret": secret}
+        pieces = list(pieces_of({**event, "source_id": agent_id, "secret": secret}))
         answer = await self._http.post(
             f"{self._address.http}/api/send_event",
-            content=_sent(body),
+            content=_sent(pieces),
             headers={
                 "Content-Type": MSGPACK,
                 "Accept": MSGPACK,
-                "Content-Length": str(size_of(pieces_of(body))),
+                "Content-Length": str(size_of(pieces)),
                 "X-Agent-Id": agent_id,
                 "Authorization": f"Bearer {secret}",
             },
         )
         said = _content(answer)
-        if answer.status_code != 200:
-            raise _refusal(said, answer.status_code)
-        return Response.from_wire(said)
+        return Response.from_wire({**said, "message": said.get("message") or f"HTTP {answer.status_code}"})
 
 
-async def _sent(body: dict[str, Any]) -> AsyncIterator[bytes]:
-    for piece in pieces_of(body):
+async def _sent(pieces: Iterable[Piece]) -> AsyncIterator[bytes]:
+    for piece in pieces:
         if isinstance(piece, FileBytes):
             async for part in _file(piece):
                 yield part
@@ -89,13 +87,16 @@ async def _sent(body: dict[str, Any]) -> AsyncIterator[bytes]:
 
 async def _file(piece: FileBytes) -> AsyncIterator[bytes]:
     left = piece.size
-    async with await anyio.open_file(piece.path, "rb") as file:
-        while left:
-            part = await file.read(min(PIECE, left))
-            if not part:
-                raise BadUse(f"file {piece.path}: became shorter while it was sent")
-            left -= len(part)
-            yield part
+    try:
+        async with await anyio.open_file(piece.path, "rb") as file:
+            while left:
+                part = await file.read(min(PIECE, left))
+                if not part:
+                    raise BadUse(f"file {piece.path}: became shorter while it was sent")
+                left -= len(part)
+                yield part
+    except OSError as error:
+        raise BadUse(f"file {piece.path}: {error.strerror}") from error
 
 
 def _content(answer: httpx.Response) -> dict[str, Any]:
@@ -107,7 +108,3 @@ def _content(answer: httpx.Response) -> dict[str, Any]:
     if not isinstance(said, dict):
         raise RemoteProtocolError(f"HTTP {answer.status_code} without an answer that can be read")
     return said
-
-
-def _refusal(said: dict[str, Any], status: int) -> ModvisorClientError:
-    return of_code(str(said.get("error")), str(said.get("message") or f"HTTP {status}"), said.get("data"))

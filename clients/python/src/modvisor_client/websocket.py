@@ -162,7 +162,7 @@ async def connect(address: Address, context: ssl.SSLContext | None, max_message:
         )
     except ssl.SSLError as error:
         raise Untrusted(f"the certificate of {address} is not trusted: {error}") from error
-    except (OSError, anyio.BrokenResourceError) as error:
+    except (OSError, anyio.BrokenResourceError, UnicodeError) as error:  # no name of a host holds such letters
         raise Unreachable(f"no network answers at {address}: {_root_of(error)}") from error
     protocol = ClientProtocol(
         parse_uri(address.ws), subprotocols=[Subprotocol(SUBPROTOCOL)], max_size=max_message, logger=_quiet

@@ -13,6 +13,8 @@ import {
   NoSuchGroup,
   TakenOver,
   Timeout,
+  TooLarge,
+  TooMany,
   Unauthenticated,
   Unreachable,
   type AgentOptions,
@@ -62,6 +64,47 @@ export const cases: Record<string, (bench: Bench) => Promise<void>> = {
     await alice.unregister();
     const again = await bench.agent("u-alice");
     ok(again.secret !== alice.secret, "the id was free");
+  },
+
+  async "an agent leaves by unregister over the next connection, if the first one is lost"(bench) {
+    const wire = await bench.lab.wire();
+    const store = bench.store("ul-alice");
+    const alice = await bench.agent("ul-alice", { secretStore: store }, wire);
+    await bench.lab.silence(wire);
+    const left = alice.unregister();
+    equal(await store.load(), alice.secret);
+    await bench.lab.mend(wire);
+    await bench.lab.cut(wire);
+    await left;
+    equal(await store.load(), null);
+    ok(!(await isThere(await bench.agent("ul-bob"), "ul-alice")), "alice is gone");
+  },
+
+  async "an agent leaves by the event of that name, and is not registered again"(bench) {
+    const alice = await bench.agent("ue-alice");
+    equal((await alice.send("system.unregister_agent", { agent_id: "ue-alice" })).success, true);
+    ok(!(await isThere(await bench.agent("ue-bob"), "ue-alice")), "alice is gone");
+    await rejects(alice.send("lab.echo"), Closed);
+  },
+
+  async "an agent whose goodbye does not reach the network keeps its secret"(bench) {
+    const wire = await bench.lab.wire();
+    const store = bench.store("us-alice");
+    const alice = await bench.agent("us-alice", { secretStore: store, reconnects: false }, wire);
+    await bench.lab.silence(wire);
+    const left = rejects(alice.unregister(), Unreachable);
+    await bench.lab.cut(wire);
+    await left;
+    equal(await store.load(), alice.secret);
+    equal((await bench.agent("us-alice", { secretStore: store })).secret, alice.secret);
+  },
+
+  async "an agent whose goodbye is refused keeps its secret"(bench) {
+    const store = bench.store("uq-alice");
+    const alice = await bench.agent("uq-alice", { secretStore: store, group: "paced", password: "open sesame" });
+    while ((await alice.send("lab.echo")).error !== "too_many");
+    await rejects(alice.unregister(), TooMany);
+    equal(await store.load(), alice.secret);
   },
 
   async "a secret that is kept makes it the same agent again"(bench) {
@@ -119,6 +162,13 @@ export const cases: Record<string, (bench: Bench) => Promise<void>> = {
     equal([error.code, error.data.group, error.message], ["no_such_group", "x", "there is no such group"]);
     await rejects(alice.request("chat.message", {}, { to: "f-nobody" }), NoSuchAgent);
     equal((await alice.send("Not A Name")).error, "invalid_event");
+  },
+
+  async "an event that is too large is a response, too"(bench) {
+    const alice = await bench.agent("tl-alice", { secretStore: bench.store("tl-alice") });
+    const files = { file: new Blob(Array.from({ length: 65 }, () => new Uint8Array(1024 * 1024))) };
+    equal((await alice.send("lab.digest", {}, { files })).error, "too_large");
+    await rejects(alice.request("lab.digest", {}, { files }), TooLarge);
   },
 
   async "an event that is not answered in time is a timeout"(bench) {
@@ -241,6 +291,19 @@ export const cases: Record<string, (bench: Bench) => Promise<void>> = {
     equal(names(await first(2, events)), ["chat.message", "news.world.old"]);
     await bob.part("s-channel");
     ok(!(await bob.members("s-channel").catch(() => [] as string[])).includes("s-bob"), "bob has left");
+  },
+
+  async "an event names the span that it is sent in, unless its metadata does"(bench) {
+    const span = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const spans = [span, undefined, span];
+    const alice = await bench.agent("tp-alice", { traceparent: () => spans.shift() });
+    const bob = await bench.agent("tp-bob");
+    await alice.send("chat.line.said", {}, { to: "tp-bob", metadata: { own: 1 } });
+    await alice.send("chat.line.said", {}, { to: "tp-bob" });
+    await alice.send("chat.line.said", {}, { to: "tp-bob", metadata: { traceparent: "mine" } });
+    const got: unknown[] = [];
+    for await (const { metadata } of bob.events()) if (got.push(metadata?.["traceparent"]) === 3) break;
+    equal(got, [span, undefined, "mine"]);
   },
 
   async "a connection that is lost is resumed, and no event is lost or repeated"(bench) {

@@ -83,7 +83,10 @@ function networkFile(origin: string, withTls: boolean): string {
   return JSON.stringify({
     network: { name: "lab", host: "127.0.0.1", port: 0, tls },
     http: { origins: [origin], ws_ping: "1s" },
-    agent_groups: { members: { password_hash: PASSWORD_HASH, permissions: ["agents"] } },
+    agent_groups: {
+      members: { password_hash: PASSWORD_HASH, permissions: ["agents"] },
+      paced: { password_hash: PASSWORD_HASH, quota: { events_per_second: 0.01 } },
+    },
     mods: ["./lab"],
   });
 }

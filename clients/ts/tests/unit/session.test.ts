@@ -39,6 +39,23 @@ test("a secret that the network does not know is forgotten, and the agent regist
   assert.ok(final?.kind === "refused" && final.isFinal);
 });
 
+test("an agent whose goodbye lost its answer has left, if the network does not know it any more", () => {
+  const session = newSession({ secret: "s1" });
+  session.hello();
+  welcome(session);
+  const answers: boolean[] = [];
+  session.unregister(
+    ({ success }) => answers.push(success),
+    () => answers.push(false),
+  );
+  assert.equal(session.take().map(read)[0]?.type, "unregister");
+  session.lost();
+  session.hello();
+  const [refused] = session.receive(error("unauthenticated"));
+  assert.ok(refused?.kind === "refused" && refused.isFinal);
+  assert.deepEqual([answers, session.credentials.secret], [[true], "s1"]);
+});
+
 test("a busy network is asked again, after as long as it says", () => {
   const session = newSession();
   session.hello();
