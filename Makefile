@@ -4,10 +4,11 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PEERS  := .venv-peers/openagents
+SITE   := .venv-docs
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all long coverage check format house docs diagram bench bench-smoke cost profile crossings chaos reloads strangers agents clean
+.PHONY: help run test test-all long deploy-test coverage check format house docs docs-site diagram bench bench-smoke cost profile crossings chaos reloads strangers agents cluster frames screenshots clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,7 +36,7 @@ $(VENV)/.rewritten: $(VENV)/.installed $(TESTS)
 		$(BIN)/python -m pytest -q --collect-only $$half >/dev/null 2>&1 & done; wait
 	@touch $@
 
-test: $(VENV)/.rewritten  ## the tests, in three processes (three minutes)
+test: $(VENV)/.rewritten  ## the tests, in three processes (four minutes)
 	@$(BIN)/python -m pytest -m "not slow" $(THREE) $(ARGS)
 
 # What a worker's life depends on, with workers that are not forked; all of it: make test ARGS="--launch exec tests/processes".
@@ -56,10 +57,18 @@ test-all: $(VENV)/.installed  ## the slow ones too: the wheel, real peers, the T
 	@$(BIN)/python -m pytest -m "not slow" $(TWO) --loop asyncio $(LOOP)
 
 # Seconds and kills by hand: make long FOR=60 KILLS=10
-long: $(VENV)/.installed  ## an hour of random histories of a whole network on a virtual clock, 100 kills of a supervisor, twice, and of agents
+long: $(VENV)/.installed  ## an hour of random histories of a whole network on a virtual clock, 100 kills of a supervisor, three times, and of agents; a million random frames
 	@MODVISOR_LIFE_SECONDS=$(or $(FOR),3600) $(BIN)/python -m pytest tests/supervisor/test_whole_life.py -k for_long -s $(ARGS)
 	@MODVISOR_KILLS=$(or $(KILLS),100) $(BIN)/python -m pytest tests/processes/test_killed_by_an_event.py -k held_against_no_event -m slow $(ARGS)
+	@MODVISOR_KILLS=$(or $(KILLS),100) $(BIN)/python -m pytest tests/processes/test_killed_supervisor.py -m slow $(ARGS)
+	@MODVISOR_FRAMES=1000000 $(BIN)/python -m pytest tests/ipc/test_fuzz.py -k random_frames -m slow $(ARGS)
+	@MODVISOR_HISTORIES=$(or $(KILLS),100) $(BIN)/python -m pytest tests/cluster/test_watches.py -m slow $(ARGS)
 	@$(BIN)/python -m benchmarks.agents --kills $(or $(KILLS),100)
+
+# What is fetched and built lies in build/deploy, so the second time takes half as long.
+deploy-test: $(VENV)/.installed  ## the unit under a booted systemd, the image built and run; needs root, mmdebstrap, systemd-container, buildah
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --group deploy
+	@MODVISOR_DEPLOY=1 $(BIN)/python -m pytest -m slow tests/deploy $(ARGS)
 
 $(VENV)/.coverage: $(VENV)/.installed
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --group coverage
@@ -89,10 +98,28 @@ house: $(VENV)/.installed  ## print rooms, long files, circles of imports, impor
 
 docs: $(VENV)/.installed  ## print what is printed from the code: docs' keys, drawing, OpenAPI documents and attacks, the types of clients/ts
 	@$(BIN)/python docs/print_keys.py
+	@$(BIN)/python docs/print_metrics.py
+	@$(BIN)/python docs/print_errors.py
+	@$(BIN)/python docs/print_commands.py
+	@$(BIN)/python docs/print_comparison.py
 	@$(BIN)/python docs/print_openapi.py
+	@$(BIN)/python docs/print_routes.py
 	@$(BIN)/python docs/draw_lifecycle.py
 	@$(BIN)/python -m tests.cell.page
 	@test ! -d clients/ts/node_modules || npm --prefix clients/ts run --silent generate
+	@test ! -e $(SITE)/.ready || $(MAKE) --no-print-directory docs-site
+
+# What builds the site imports nothing of modvisor, and has an environment of its own. It is used once or twice:
+# without a pip of its own and without bytecode, it takes a third of the processor time.
+$(SITE)/.ready: pyproject.toml $(VENV)/.installed
+	@echo "installing what builds the site into $(SITE) ..."
+	@test -x $(SITE)/bin/python || $(PYTHON) -m venv --without-pip $(SITE)
+	@$(BIN)/python -m pip --python $(SITE)/bin/python install -qq --no-compile --disable-pip-version-check --group docs
+	@touch $@
+
+docs-site: $(SITE)/.ready  ## the documentation as a site that needs no server and no network, into build/site; links are checked
+	@NO_MKDOCS_2_WARNING=1 $(SITE)/bin/python -m mkdocs build --strict --config-file docs/site/mkdocs.yml
+	@echo "build/site/index.html"
 
 diagram: docs
 
@@ -106,6 +133,7 @@ $(PEERS)/.ready: pyproject.toml $(VENV)/.installed
 
 bench: $(VENV)/.installed $(PEERS)/.ready  ## our figures beside the machine's floor and others', into docs/ (five minutes)
 	@$(BIN)/python -m benchmarks.speed --write docs $(ARGS)
+	@$(BIN)/python docs/print_comparison.py
 
 bench-smoke: $(VENV)/.installed  ## every measurement of it once, with tiny counts: does it work? (20 seconds)
 	@$(BIN)/python -m benchmarks.speed --smoke
@@ -125,12 +153,26 @@ chaos: $(VENV)/.installed  ## ten of twenty mods misbehave in every way there is
 reloads: $(VENV)/.installed  ## 100 reloads in a row of a mod under 5,000 events per second; every event is counted
 	@$(BIN)/python -m benchmarks.reloads $(ARGS)
 
+# Both drive Chromium by what the TypeScript client is tested with.
+clients/ts/node_modules: clients/ts/package-lock.json
+	@npm --prefix clients/ts ci --no-progress
+	@touch $@
+
+frames: $(VENV)/.installed clients/ts/node_modules  ## how much of each frame the dashboard scripts, with a thousand mods (five minutes); fewer: ARGS="--mods 100"
+	@$(BIN)/python -m benchmarks.board $(ARGS)
+
+screenshots: $(VENV)/.installed clients/ts/node_modules  ## the dashboard's pictures in docs/screenshots, of a real network in Chromium (two minutes)
+	@$(BIN)/python -m docs.screenshots
+
 strangers: $(VENV)/.installed  ## what strangers may do to the port while honest agents work, with its bounds (two minutes)
 	@$(BIN)/python -m benchmarks.strangers $(ARGS)
 
 agents: $(VENV)/.installed  ## 500 agents on WebSockets, 100 killed and back, and a thousand that never read; every event is counted (two minutes)
 	@$(BIN)/python -m benchmarks.agents $(ARGS)
 
+cluster: $(VENV)/.installed  ## three nodes and three NATS servers, of which some die, stop or are cut off; every event is counted (four minutes; best as root)
+	@$(BIN)/python -m benchmarks.nodes $(ARGS)
+
 clean:  ## remove what make made
 	@rm -rf clients/ts/node_modules clients/ts/build clients/ts/dist
-	@rm -rf $(VENV) .venv-peers build dist *.egg-info clients/python/build clients/python/src/*.egg-info .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .venv-peers $(SITE) build dist *.egg-info clients/python/build clients/python/src/*.egg-info .pytest_cache .ruff_cache .hypothesis

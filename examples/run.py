@@ -39,15 +39,16 @@ def running_network(port: int | None) -> Iterator[subprocess.Popen[str]]:
     """Start a network and wait until it is ready. Stop it at the end."""
     options = [] if port is None else ["--port", str(port)]
     with subprocess.Popen(modvisor("run", str(NETWORK), *options), stdout=subprocess.PIPE, text=True) as network:
+        assert network.stdout is not None
+        printer = threading.Thread(target=pass_on, args=(network.stdout,), daemon=True)
         try:
-            assert network.stdout is not None
             for line in network.stdout:
                 print(line, end="", flush=True)
                 if line.startswith(READY):
                     break
             else:
                 raise SystemExit(network.wait() or 1)  # its own message says why it did not start
-            threading.Thread(target=pass_on, args=(network.stdout,), daemon=True).start()
+            printer.start()
             yield network
         finally:
             # Ask the network to stop, instead of sending a signal. Its terminal or service manager
@@ -56,6 +57,8 @@ def running_network(port: int | None) -> Iterator[subprocess.Popen[str]]:
             if subprocess.run(stop, check=False, capture_output=True).returncode and network.poll() is None:
                 network.send_signal(signal.SIGTERM)
             network.wait()
+            if printer.is_alive():
+                printer.join()  # it reads to the end before the pipe is closed
 
 
 def pass_on(lines: IO[str]) -> None:

@@ -3,4 +3,4 @@
 May import: nothing of the house. Knows neither networks nor mods.
 """
 
-__version__ = "0.6.0"
+__version__ = "0.8.0"

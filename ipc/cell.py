@@ -8,7 +8,7 @@ Each answers with a report: for each part of the cell the means that enforce it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -82,6 +82,13 @@ class Cell:
         """Return whether both need the same namespaces."""
         return self._spaces() == other._spaces()
 
+    def not_hidden(self, paths: Iterable[bytes]) -> list[bytes]:
+        """Return which of these paths its mod still sees, though nothing says that it may."""
+        if self.files != HIDDEN:
+            return []
+        shown = (self.storage, *self.read, *self.write)
+        return [path for path in paths if path not in self.hidden and not any(_is_in(each, path) for each in shown)]
+
     def _spaces(self) -> tuple[bool, bool, bool]:
         return self.processes, self.files != ALL, self.network is not None
 
@@ -100,6 +107,10 @@ class Cell:
                     exec, syscalls, user, tmp,
                 )  # fmt: skip
         raise RemoteProtocolError("not a cell")
+
+
+def _is_in(path: bytes, folder: bytes) -> bool:
+    return path == folder or path.startswith(folder + b"/")
 
 
 def _paths(values: list[Any]) -> tuple[bytes, ...]:

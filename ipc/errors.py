@@ -49,11 +49,15 @@ class Code(StrEnum):
     MOD_CRASHED = "mod_crashed"
     MOD_UNLOADED = "mod_unloaded"
     MOD_AWAY = "mod_away"
+    LEASE_LOST = "lease_lost"
     LIMIT_HIT = "limit_hit"
     DEAD_LETTERED = "dead_lettered"
     PENDING = "pending"
     STORAGE_FULL = "storage_full"
     NOT_RUNNING = "not_running"
+    # many machines
+    CLUSTER_DOWN = "cluster_down"
+    CLUSTER_REFUSED = "cluster_refused"
     # loading
     IMPORT_FAILED = "import_failed"
     NO_MOD_CLASS = "no_mod_class"

@@ -139,6 +139,16 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
+class Hide:
+    """Supervisor to warden: the mod must not see these files and folders from now on, either.
+
+    To the guardian: watch their folders, since whoever replaces such a file uncovers it.
+    """
+
+    paths: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """Warden to supervisor: no process of the tree is left.
 
@@ -153,7 +163,7 @@ class Ended:
     max_rss: int
 
 
-Message = Order | Importing | Imported | Started | NotStarted | Signal | Kill | Ended
+Message = Order | Importing | Imported | Started | NotStarted | Signal | Kill | Hide | Ended
 
 
 def encode(message: Message) -> bytes:
@@ -181,6 +191,8 @@ def decode(data: bytes) -> Message:
             return Signal(signum, group)
         case ["Kill", bytes(cgroup)]:
             return Kill(cgroup)
+        case ["Hide", [*paths]] if all(isinstance(path, bytes) for path in paths):
+            return Hide(paths)
         case ["Ended", int(status), float(cpu_seconds), int(max_rss)]:
             return Ended(status, cpu_seconds, max_rss)
     raise RemoteProtocolError("not a message between supervisor, guardian and warden")

@@ -49,6 +49,7 @@ HELLO = "hello"  # notification, the first frame of a worker
 CONFINED = "confined"  # notification {"cell": {part: means}}, before any code of the mod runs; see `ipc.cell`
 SEND_EVENT = "send_event"  # {"event": …, "cause": id of the request being handled} -> response
 CHECKPOINT = "checkpoint"  # {"state": …, "version": text} -> null, once it is saved
+FILES = "files"  # {"do": "put" | "get" | "list" | "drop", "name": …, "data": bytes} -> see `mods.context.ModFiles`
 QUERY = "query"  # {"what": "agents" | "channels" | "members" | "groups", …}
 CHANNEL = "channel"  # {"do": "join" | "leave" | "close", "channel": …, "agent_id": …} -> null
 MIRROR = "mirror"  # -> null, after notifications of this name with all agents, groups and channels

@@ -106,7 +106,7 @@ def _missing(_value: Any, /) -> Any:
 
 
 # Bound here, because a mod may replace the functions of the module.
-_encode = _raw = read_in_worker = read_in_supervisor = _missing
+_encode = _raw = read_in_worker = read_in_supervisor = read_event = _missing
 NOT_USUAL: tuple[type[Exception], ...] = (Missing,)
 """Why a frame is not of the usual form, or cannot be written as one."""
 
@@ -114,6 +114,7 @@ if msgspec is not None:
     _raw, _encode = msgspec.Raw, msgspec.msgpack.Encoder().encode
     read_in_worker = msgspec.msgpack.Decoder(EventRequest | Told).decode
     read_in_supervisor = msgspec.msgpack.Decoder(Answer | SentEvent).decode
+    read_event = msgspec.msgpack.Decoder(Event).decode
     NOT_USUAL = (msgspec.MsgspecError, InvalidEvent, UnicodeError, RecursionError, OverflowError, TypeError)
 
 

@@ -5,7 +5,7 @@ from ..ipc.event import Event, EventResponse
 from ..ipc.partition import partition_of
 from ..ipc.topic import check_pattern, matches
 from .base import BaseMod
-from .context import ModContext
+from .context import ModContext, ModFiles
 from .handlers import mod_event_handler
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "EventResponse",
     "InvalidEvent",
     "ModContext",
+    "ModFiles",
     "ModvisorError",
     "Refused",
     "check_pattern",

@@ -12,6 +12,38 @@ from ..ipc.event import Event, EventResponse
 T = TypeVar("T")
 
 
+class ModFiles(Protocol):
+    """Small files of a mod, kept by the network: with the journal, or in a cluster where every node reaches them.
+
+    They outlive reloads, restarts, an unload and the network itself, and are in its backups. In a
+    cluster they are there on whichever node runs the mod; of a mod that runs on all nodes, each node
+    keeps its own. The workers of a mod share them. How large they may be is said by ``file_bytes``,
+    ``mod_files_bytes`` and ``mod_files`` of the network file's `journal`.
+
+    Names are text of up to 200 bytes without control characters; they name no folders, but may have
+    slashes in them.
+
+    Each method raises `RequestFailed`: the file is too large, there is no room, or this node has
+    lost the mod to another one, whose files an older holder cannot change.
+    """
+
+    async def put(self, name: str, data: bytes) -> None:
+        """Keep a file, in place of an earlier one of this name. On return it is kept, before that the earlier one."""
+        ...
+
+    async def get(self, name: str) -> bytes | None:
+        """Return a file; None if there is none of this name."""
+        ...
+
+    async def list(self, prefix: str = "") -> list[str]:
+        """Return the names of the files that begin so, sorted."""
+        ...
+
+    async def drop(self, name: str) -> bool:
+        """Delete a file. Return whether it was there."""
+        ...
+
+
 class ModContext(Protocol):
     """The only way from a mod to its network. The worker provides it.
 
@@ -29,6 +61,15 @@ class ModContext(Protocol):
         ...
 
     @property
+    def fencing_token(self) -> int:
+        """A number that grows each time the mod moves to another node, or 0 on a network of one machine.
+
+        Pass it along with what the mod writes elsewhere: whoever keeps that can refuse an older
+        number, which comes from a node that has lost the mod and does not know it yet.
+        """
+        ...
+
+    @property
     def network_name(self) -> str:
         """The name of the network, as its file gives it."""
         ...
@@ -39,6 +80,11 @@ class ModContext(Protocol):
 
         It exists, and survives reloads, restarts and the network itself.
         """
+        ...
+
+    @property
+    def files(self) -> ModFiles:
+        """Small files that move with the mod when another node takes it over."""
         ...
 
     @property

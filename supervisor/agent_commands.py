@@ -17,6 +17,8 @@ from .agents import (
     check_may_take_out,
     known_to,
     members_known_to,
+    no_such_agent,
+    no_such_channel,
 )
 from .command import EVERY, Command, Given, agent_id_of, answered, once, who_is
 from .events import Sender
@@ -64,22 +66,23 @@ class AgentCommands:
     def permissions_of(self, sender: Sender) -> frozenset[str]:
         if sender.mod is not None:
             return sender.mod.permissions
-        return self._agents.permissions_of(sender.agent) if sender.agent is not None else frozenset()
+        return sender.agent.rights.permissions if sender.agent is not None else frozenset()
 
     def has(self, sender: Sender, permission: str) -> bool:
         return sender.trusted or permission in self.permissions_of(sender)
 
     def _manager(self, sender: Sender) -> Manager | None:
         """Return what the sender may give to others; None: it does not manage agents."""
-        permissions = self.permissions_of(sender)
-        rights = sender.agent.rights if sender.agent is not None else None
-        return Manager(permissions, rights) if "agents" in permissions else None
+        return self._held_by(sender) if "agents" in self.permissions_of(sender) else None
+
+    def _held_by(self, sender: Sender) -> Manager:
+        return Manager(self.permissions_of(sender), sender.agent.rights if sender.agent is not None else None)
 
     def _subject(self, event: Event, sender: Sender) -> Agent:
         """Return the agent that a command is about: the payload's ``agent_id``, or the sender.
 
-        Another agent than the sender needs the permission `agents`, and may have no permission that
-        the sender lacks.
+        Another agent than the sender needs the permission `agents`, and may do nothing that the
+        sender may not.
         """
         agent = self._permitted(event, sender, "agents")
         self._check_rank(agent.agent_id, sender)
@@ -96,17 +99,17 @@ class AgentCommands:
             )
         agent = self._agents.get(agent_id)
         if agent is None:
-            raise Refusal(f"no agent {agent_id!r} is registered", code=Code.NO_SUCH_AGENT)
+            raise no_such_agent(agent_id)
         return agent
 
     def _is_own(self, agent_id: str, sender: Sender) -> bool:
         return sender.agent is not None and sender.agent.agent_id == agent_id
 
     def _check_rank(self, agent_id: str, sender: Sender) -> None:
-        """Raise `Refusal` if another agent has permissions that the sender lacks."""
+        """Raise `Refusal` if another agent may do what the sender may not."""
         agent = self._agents.get(agent_id)
         if agent is not None and not sender.trusted and not self._is_own(agent_id, sender):
-            self._agents.check_rank(agent, self.permissions_of(sender))
+            self._agents.check_rank(agent, self._held_by(sender))
 
     # -- agents
 
@@ -242,7 +245,7 @@ class AgentCommands:
         elif (found := self._agents.channel_members(channel)) is not None:
             members = found
         else:
-            raise Refusal(f"no channel {channel!r}", code=Code.NO_SUCH_CHANNEL)
+            raise no_such_channel(channel)
         return answered(event, f"{len(members)} members", channel_id=channel, members=members)
 
     async def _remove_channel(self, event: Event, sender: Sender) -> EventResponse:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from ..ipc.address import AGENT, BROADCAST, Address
+from ..ipc.address import AGENT, BROADCAST, Address, check_agent_id
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import Event, EventResponse
 from .agents import Manager, known_by, known_to
 from .audit import Actor
-from .audited import Audited
+from .audited import Audited, not_running
 from .fleet import agent_directory
 
 DAY = 86400.0
@@ -94,6 +95,32 @@ class AgentOperations(Audited):
             agents.deliver(event, Address(AGENT, BROADCAST))
             response.data = data
         return response
+
+    async def forget_agent(self, agent_id: str) -> EventResponse:
+        """Delete what the network keeps of an agent, whether it is registered or not, and tell the mods.
+
+        ``data``: agent_id, inbox (events that waited for it), and what was deleted on disk, see
+        `Forgotten`. What mods keep of it, backups and the audit stay.
+        """
+        try:
+            return await self.audited("agent.forget", on=agent_id, do=partial(self._forget_agent, agent_id))
+        except ModvisorError as error:
+            return EventResponse.failure(error.code, str(error))
+
+    async def _forget_agent(self, agent_id: str) -> EventResponse:
+        check_agent_id(agent_id)
+        parts = self._running()
+        agent = parts.agents.get(agent_id)
+        inbox = 0 if agent is None else len(agent.inbox)
+        forgotten = await parts.journal.forget_agent(agent_id)
+        await parts.agents.kept(lambda: parts.agents.forget(agent_id))
+        if agent is None and forgotten.is_empty:
+            text = f"nothing is kept of an agent {agent_id!r}; see 'system.list_agents' for the agents there are"
+            return EventResponse.failure(Code.NO_SUCH_AGENT, text)
+        payload = {"agent_id": agent_id, "reason": "forgotten"}
+        parts.gateway.notify_mods(Event("system.notification.unregister_agent", "system:system", payload=payload))
+        data = {"agent_id": agent_id, "inbox": inbox, **asdict(forgotten)}
+        return EventResponse(True, f"agent {agent_id} is forgotten", data)
 
     async def remove_agent(self, agent_id: str, reason: str) -> EventResponse:
         """Unregister an agent, on disk too, and tell the mods.
@@ -179,10 +206,3 @@ class AgentOperations(Audited):
         except ModvisorError as error:
             return EventResponse.failure(error.code, str(error))
         return EventResponse(True, f"invite {invite_id} revoked", {"invite_id": invite_id})
-
-
-def not_running(event: Event | None = None) -> EventResponse:
-    text = "the network is not running (not initialized yet, or shutting down)"
-    response = EventResponse.failure(Code.NOT_RUNNING, text)
-    response.event_name = event.event_name if event is not None else None
-    return response

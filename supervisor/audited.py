@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -10,17 +11,21 @@ from ..ipc.event import Event, EventResponse
 from .agents import OperatorTokens, RefusalLog, Scope
 from .audit import Actor, NotAudited, actor
 from .config import NetworkConfig
-from .inspection import Inspection
+from .inspection import Parts
+from .overview import Overview
+from .progress import UnderWay
 
 T = TypeVar("T")
 
 
-class Audited(Inspection):
+class Audited(Overview):
     """The audit of a network, its log of refusals, and its operators' tokens."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config)
         self.refusals = RefusalLog()
+        self.under_way = UnderWay()
+        self._tokens_change = asyncio.Lock()  # two changes of one name would undo each other
 
     # -- the audit
 
@@ -50,7 +55,9 @@ class Audited(Inspection):
             NotAudited: the mode is strict and the audit cannot be written; ``do`` was not called.
             ModvisorError: not_running. Whatever ``do`` raises.
         """
-        return await self._running().audit.audited(what, on, do, detail, mode)
+        audit = self._running().audit
+        with self.under_way.begun(what, on):
+            return await audit.audited(what, on, do, detail, mode)
 
     def audit_note(
         self,
@@ -66,12 +73,14 @@ class Audited(Inspection):
             self._parts.audit.note(what, on, outcome, detail, by)
 
     async def _recorded(
-        self, what: str, on: str, do: Callable[[], Awaitable[EventResponse]], **detail: Any
+        self, what: str, on: str, do: Callable[[Parts], Awaitable[EventResponse]], **detail: Any
     ) -> EventResponse:
         """Do the same for a request whose failures are responses."""
+        if (parts := self._parts) is None:
+            return not_running()
         given = {key: value for key, value in detail.items() if value is not None}
         try:
-            return await self.audited(what, on=on, do=do, detail=given)
+            return await self.audited(what, on=on, do=lambda: do(parts), detail=given)
         except NotAudited as error:
             return EventResponse.failure(error.code, str(error))
 
@@ -94,30 +103,34 @@ class Audited(Inspection):
 
     # -- operators
 
-    async def create_token(self, name: str, scope: str, lasts: float | None = None) -> dict[str, Any]:
+    async def create_token(
+        self, name: str, scope: str, lasts: float | None = None, *, payloads: bool = False
+    ) -> dict[str, Any]:
         """Make a token for an operator.
 
         Args:
             scope: read, operate or admin.
             lasts: seconds; None: it never expires.
+            payloads: it may read what events carry; `admin` may in any case.
 
         Returns:
-            name, scope, expires_at, and token: what the operator must send. It cannot be read again.
+            name, scope, payloads, expires_at, and token: what the operator must send. It cannot be read again.
 
         Raises:
             ModvisorError: bad_input, conflict: the name is taken; storage_full; not_running.
         """
-        parts = self._running()
-        made, secret = parts.tokens.make(name, Scope.of(scope), lasts, actor().who)
+        async with self._tokens_change:
+            parts = self._running()
+            made, secret = parts.tokens.make(name, Scope.of(scope), lasts, actor().who, payloads=payloads)
 
-        async def keep() -> None:
-            _, kept = parts.journal.together("token", lambda: parts.journal.record("token", made.to_row()))
-            await kept
-            parts.tokens.enter(made)
+            async def keep() -> None:
+                _, kept = parts.journal.together("token", lambda: parts.journal.record("token", made.to_row()))
+                await kept
+                parts.tokens.enter(made)
 
-        detail = {"scope": made.scope.word, "expires_at": made.expires_at}
-        await self.audited("token.create", on=name, do=keep, detail=detail)
-        return {"name": name, **detail, "token": secret}
+            detail = {"scope": made.scope.word, "payloads": made.reads_payloads, "expires_at": made.expires_at}
+            await self.audited("token.create", on=name, do=keep, detail=detail)
+            return {"name": name, **detail, "token": secret}
 
     async def revoke_token(self, name: str) -> None:
         """Forget an operator's token, from now on.
@@ -125,18 +138,20 @@ class Audited(Inspection):
         Raises:
             ModvisorError: not_found, storage_full, not_running.
         """
-        parts = self._running()
+        async with self._tokens_change:
+            parts = self._running()
 
-        async def revoke() -> None:
-            token = parts.tokens.revoke(name)
-            try:
-                _, kept = parts.journal.together("token", lambda: parts.journal.record("revoke_token", {"name": name}))
-                await kept
-            except BaseException:
-                parts.tokens.enter(token)
-                raise
+            async def revoke() -> None:
+                token = parts.tokens.revoke(name)
+                try:
+                    row = {"name": name}
+                    _, kept = parts.journal.together("token", lambda: parts.journal.record("revoke_token", row))
+                    await kept
+                except BaseException:
+                    parts.tokens.enter(token)
+                    raise
 
-        await self.audited("token.revoke", on=name, do=revoke)
+            await self.audited("token.revoke", on=name, do=revoke)
 
     def tokens_in_force(self) -> OperatorTokens:
         return self._parts.tokens if self._parts is not None else OperatorTokens()
@@ -144,3 +159,10 @@ class Audited(Inspection):
     def list_tokens(self) -> list[dict[str, object]]:
         """Return what people see of each operator's token. Raises `ModvisorError` (not_running)."""
         return self._running().tokens.described()
+
+
+def not_running(event: Event | None = None) -> EventResponse:
+    text = "the network is not running (not initialized yet, or shutting down)"
+    response = EventResponse.failure(Code.NOT_RUNNING, text)
+    response.event_name = event.event_name if event is not None else None
+    return response

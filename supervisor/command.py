@@ -69,7 +69,7 @@ class Given:
 
     def texts(self, name: str) -> list[str]:
         value = self._payload.get(name) or []
-        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        if isinstance(value, list) and set(map(type, value)) <= {str}:
             return value
         raise Refusal(f"{name}: expected a list of texts")
 

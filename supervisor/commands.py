@@ -62,7 +62,7 @@ class SystemCommands:
             if error.code in (Code.FORBIDDEN, Code.UNAUTHENTICATED, Code.TOO_MANY):
                 self._network.note_refused(event, str(error), error.code, sender.address)
             return failure(error.code, str(error), **error.details)
-        except Exception:
+        except Exception:  # a mistake of ours must not end the connection or the mod that asked
             logger.exception("%s from %s failed", event.event_name, event.source_id)
             return failure(
                 Code.INTERNAL, f"{event.event_name} failed inside the network; the network's log has the traceback"

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from heapq import merge
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -22,14 +23,20 @@ from .agents import AgentRegistry, OperatorTokens
 from .audit import Audit
 from .calls import NetworkCounters
 from .config import ModConfig, NetworkConfig, Redaction
-from .events import DeadLetters, Gateway
+from .events import DeadLetters, Gateway, Ways
 from .fleet import (
     Audiences,
     Autoreload,
+    Everywhere,
+    History,
     Loading,
     ModCommands,
     ModRegistry,
+    ModRows,
     NetworkView,
+    Orders,
+    Plans,
+    Readiness,
     ResourceMonitor,
     Saved,
     agent_directory,
@@ -37,9 +44,12 @@ from .fleet import (
     health,
     loaded_mods,
     network_stats,
+    readiness,
+    supervisor_stats,
 )
 from .journal import Journal, StateDir
 from .lifecycle import Keeper
+from .metrics import Figures, Series, figures_of, series_of
 from .process import read_tail
 from .sources import available
 
@@ -47,6 +57,7 @@ LISTENER_SIZE = 10_000  # items that a slow listener may lag behind
 
 Item = TypeVar("Item")
 Put = Callable[[Item], None]
+Finished = tuple[Event, EventResponse]
 
 
 class Parts(Protocol):
@@ -63,12 +74,22 @@ class Parts(Protocol):
     families: Audiences
     dead_letters: DeadLetters
     loading: Loading
+    orders: Orders
     autoreload: Autoreload
     saves: list[Callable[[Saved], None]]
+    history: History
+    plans: Plans
+    rows: ModRows
+    ways: Ways
 
     @property
     def port(self) -> int | None:
         """The TCP port that the network listens on, or None."""
+        ...
+
+    @property
+    def at_the_edge(self) -> dict[str, Any]:
+        """The figures of what stands around the network, as `Figures` has them."""
         ...
 
 
@@ -76,16 +97,21 @@ class Inspection:
     """What can be seen of a network.
 
     Before it runs, and after it, there are no mods and no agents to be seen.
+
+    Attributes:
+        everywhere: looks at all nodes of a cluster; None without one.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
         self.config = config
         self.state_dir = StateDir(config.storage)
         self.counters = NetworkCounters()
+        self.everywhere: Everywhere | None = None
         self._parts: Parts | None = None
         self._started_at = 0.0  # wall clock
         self._started = 0.0  # monotonic clock
         self._output_lost = 0
+        self._closing = False  # events in flight finish, new events are refused
 
     @property
     def is_running(self) -> bool:
@@ -109,12 +135,41 @@ class Inspection:
         return self._parts.port if self._parts is not None else None
 
     @property
+    def address(self) -> str | None:
+        """The URL at which agents reach this process, or None."""
+        if self.port is None:
+            return None
+        host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
+        return f"{'http' if self.config.tls is None else 'https'}://{host}:{self.port}"
+
+    @property
     def uptime(self) -> float:
         return time.monotonic() - self._started if self._parts is not None else 0.0
 
     def health(self) -> dict[str, Any]:
         """Return what ``GET /api/health`` shows to anybody."""
         return health(self._view()).to_dict()
+
+    def readiness(self) -> Readiness:
+        """Return whether the network takes events and every mod marked ``required`` serves."""
+        return replace(readiness(self._view()), is_running=self.is_running and not self._closing)
+
+    def look_everywhere(self, node: str | None) -> Everywhere | None:
+        """Return what looks at all nodes; None without a cluster. Raises `ModvisorError` if a node is named then."""
+        if self.everywhere is None and node is not None:
+            text = f"this network has no nodes, and {node!r} was named; it has no 'cluster' section in its file"
+            raise ModvisorError(text, code=Code.BAD_INPUT)
+        return self.everywhere
+
+    async def metric_series(self) -> Series:
+        """Return the series of all metrics, as plain data."""
+        figures = await self.figures()
+        return await anyio.to_thread.run_sync(series_of, figures)
+
+    async def figures(self) -> Figures:
+        """Return what is counted and measured, as metrics are made of it."""
+        more = {} if self._parts is None else self._parts.at_the_edge
+        return await figures_of(self._view(), **more)
 
     def agent_directory(self) -> dict[str, dict[str, Any]]:
         """Return the registered agents as ``GET /api/health`` shows them to an agent."""
@@ -127,6 +182,10 @@ class Inspection:
         Reads memory only; samples are at most seconds old.
         """
         return network_stats(self._view()).to_dict()
+
+    def supervisor_figures(self) -> dict[str, Any]:
+        """Return what the network's own process uses."""
+        return supervisor_stats(self._view()).to_dict()
 
     def lost_output(self) -> None:
         """Count a message that this process could not write to its stdout or stderr."""
@@ -152,6 +211,15 @@ class Inspection:
         Each: mod_id, mod_path, loaded_at, state, pid, version.
         """
         return {mod_id: mod.to_dict() for mod_id, mod in loaded_mods(self._view().mods).items()}
+
+    def mods_here(self) -> set[str]:
+        """Return the ids of the mods of which this process runs a worker."""
+        return {mod.mod_id for mod in self._view().mods if mod.keepers}
+
+    def mod_nodes(self) -> dict[str, str | None]:
+        """Return the node that runs each loaded mod, by id; None: no node does now, or there is no cluster."""
+        own = None if self.config.cluster is None else self.config.cluster.node
+        return {mod.mod_id: own if mod.keepers else getattr(mod, "node", None) for mod in self._view().mods}
 
     async def available_mods(self) -> list[dict[str, Any]]:
         """Find what could be loaded, without importing any of it. The network need not run.
@@ -182,8 +250,17 @@ class Inspection:
         """
         mods = self._running().mods
         keepers = [worker for one in mods for worker in one.keepers] if mod is None else self._loaded_workers(mod)
-        reports = [report for keeper in keepers for report in keeper.crashes]
+        since = self._crashes_since()
+        reports = [report for keeper in keepers for report in keeper.crashes if report.at >= since]
         return [report.to_dict() for report in sorted(reports, key=lambda report: report.at)]
+
+    def _crashes_since(self) -> float:
+        """Return the wall time of the oldest crash report to show.
+
+        At the start the journal has dropped what was too old; this run has none before it is as old.
+        """
+        age = self.config.journal.crash_report_age
+        return time.time() - age if self.uptime > age else 0.0
 
     def mod_log(self, mod: str, lines: int = 100) -> list[str]:
         """Return the last lines of a mod's log.
@@ -245,15 +322,20 @@ class Inspection:
 
     # -- what happens from now on
 
-    def tap(self) -> AbstractContextManager[asyncio.Queue[tuple[Event, EventResponse]]]:
+    def tap(
+        self, wanted: Callable[[Finished], bool] = lambda each: True
+    ) -> AbstractContextManager[asyncio.Queue[Finished]]:
         """Follow the finished events with their responses.
 
         A reader that lags loses the newest ones.
 
         The events belong to the network: read them, do not change them.
+
+        Args:
+            wanted: returns whether an event is put into the queue. It is called at once with each.
         """
         taps = self._running().gateway.taps
-        return _listened((taps.append, taps.remove))
+        return _listened((taps.append, taps.remove), wanted=wanted)
 
     def follow_log(self, mod: str) -> AbstractContextManager[asyncio.Queue[str]]:
         """Follow the new lines of a loaded mod's log. A reader that lags loses the newest ones.
@@ -274,16 +356,18 @@ class Inspection:
 @contextmanager
 def _listened(
     *listeners: tuple[Callable[[Put[Item]], None], Callable[[Put[Item]], None]],
+    wanted: Callable[[Item], bool] = lambda item: True,
 ) -> Iterator[asyncio.Queue[Item]]:
     """Make a queue that is fed until the block ends; while it is full, new items are dropped.
 
     Args:
         listeners: for each source of items, how to add a listener and how to remove it.
+        wanted: returns whether an item is put into the queue.
     """
     queue: asyncio.Queue[Item] = asyncio.Queue(LISTENER_SIZE)
 
     def put(item: Item) -> None:
-        if not queue.full():
+        if wanted(item) and not queue.full():
             queue.put_nowait(item)
 
     for add, _ in listeners:

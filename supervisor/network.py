@@ -174,10 +174,13 @@ class AgentNetwork(Operations):
         kept = await anyio.to_thread.run_sync(parts.journal.open)
         if fresh:
             kept = _without_mods(kept, parts.journal)
+        if parts.cluster is not None:
+            await parts.cluster.join()
         await self._note_deaths(parts.journal)
         await parts.audit.open(kept.audit_head)
         parts.tokens = OperatorTokens(kept.tokens)
-        parts.agents.restore(kept.agents, kept.channels, kept.private, kept.invites)
+        if parts.cluster is None:  # else all nodes keep them together
+            parts.agents.restore(kept.agents, kept.channels, kept.private, kept.invites)
         parts.records.restore(kept)
         await anyio.to_thread.run_sync(parts.enforcement.open)
         parts.tasks.start_soon(parts.enforcement.run, name="enforcement")
@@ -217,7 +220,9 @@ class AgentNetwork(Operations):
                 tasks.cancel_scope.cancel()
 
             tasks.start_soon(cancel_at_shutdown, self._stop_requested)
-            outcomes = await parts.loading.start(kept.mods)
+            # In a cluster all nodes keep together which mods were loaded.
+            cluster = parts.cluster
+            outcomes = await (parts.loading.start(kept.mods) if cluster is None else cluster.start(parts))
             parts.records.started()
             tasks.cancel_scope.cancel()
         if self._stop_requested.is_set():
@@ -226,6 +231,8 @@ class AgentNetwork(Operations):
 
     async def _stop(self, parts: NetworkParts) -> None:
         """Refuse new events, drain and end the mods, stop the servers, close the journal."""
+        if parts.cluster is not None:
+            await parts.cluster.leave()
         self._closing = True
         parts.background.cancel()
         if self._parts is not None and self.config.journal.stats_every is not None:
@@ -235,8 +242,13 @@ class AgentNetwork(Operations):
         if parts.servers is not None:
             await parts.servers.stop()
         await anyio.to_thread.run_sync(parts.enforcement.close)
+        if parts.tracer is not None:
+            await anyio.to_thread.run_sync(parts.tracer.close)
         self.refusals.tell()
         self.audit_note("network.stop", detail={"pid": os.getpid()})
+        if parts.cluster is not None:
+            self.everywhere = None
+            await parts.cluster.close()
         self._parts, self._closing = None, False
         await parts.audit.close()
         await anyio.to_thread.run_sync(parts.journal.close)
@@ -247,6 +259,8 @@ class AgentNetwork(Operations):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._expire_agents, parts, name="agent-expiry")
                 tasks.start_soon(self._keep_stats, parts, name="stats")
+                if parts.servers is not None:
+                    tasks.start_soon(self._keep_history, parts, name="history")
                 tasks.start_soon(parts.autoreload.run, name="watcher")
 
     async def _keep_stats(self, parts: NetworkParts) -> None:
@@ -265,7 +279,7 @@ class AgentNetwork(Operations):
         while True:
             await anyio.sleep(EXPIRY_INTERVAL)
             for agent_id in parts.agents.expired():
-                with suppress(JournalError):  # the journal logs why; the agent stays, and expires again
+                with suppress(ModvisorError):  # what keeps it logs why; the agent stays, and expires again
                     await self.remove_agent(agent_id, "expired")
 
 

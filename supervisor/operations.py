@@ -21,11 +21,12 @@ import anyio.to_thread
 from ..ipc.address import AGENT
 from ..ipc.errors import Code, ModvisorError
 from ..ipc.event import Event, EventResponse
-from .agent_operations import AgentOperations, not_running
+from .agent_operations import AgentOperations
 from .agents import Stream
+from .audited import not_running
 from .config import ModConfig, NetworkConfig, changed_keys, in_force, load_config, mod_config
 from .events import DeadLetters
-from .fleet import Changes, apply_changes
+from .fleet import Changes
 from .sources import HOW_TO_INSTALL, can_watch
 
 logger = logging.getLogger("modvisor.network")
@@ -44,7 +45,6 @@ class Operations(AgentOperations):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config)
-        self._closing = False  # events in flight finish, new events are refused
         self._stop_requested: asyncio.Event | None = None
         self._reconfiguring = anyio.Lock()
         self.read_file: Callable[[], NetworkConfig] | None = None
@@ -86,11 +86,22 @@ class Operations(AgentOperations):
         Raises:
             ModvisorError: no_such_agent or not_running.
         """
-        agents = self._running().agents
-        agent = agents.get(agent_id.removeprefix(f"{AGENT}:"))
-        if agent is None:
-            raise ModvisorError(f"no agent {agent_id!r} is registered", code=Code.NO_SUCH_AGENT)
-        return await agents.poll(agent, wait, limit)
+        agent = self._agent(agent_id)
+        return await self._running().agents.poll(agent, wait, limit)
+
+    async def bring_home(self, agent_id: str) -> None:
+        """Have this node hold what waits for an agent, before a stream of it is opened. One node alone always does.
+
+        Raises:
+            ModvisorError: no_such_agent or not_running; or why it cannot be brought here. The agent may try again.
+        """
+        agent = self._agent(agent_id)
+        await self._running().agents.bring_home(agent)
+
+    def is_home(self, agent_id: str) -> bool:
+        """Return whether this node holds what waits for an agent. Raises as `bring_home`."""
+        agent = self._agent(agent_id)
+        return self._running().agents.is_home(agent)
 
     def open_stream(self, agent_id: str, wake: Callable[[], None], cursor: str | None = None) -> Stream:
         """Begin to push an agent's events to a connection; see `Stream`. A former stream of the agent ends.
@@ -98,11 +109,8 @@ class Operations(AgentOperations):
         Raises:
             ModvisorError: no_such_agent or not_running.
         """
-        agents = self._running().agents
-        agent = agents.get(agent_id)
-        if agent is None:
-            raise ModvisorError(f"no agent {agent_id!r} is registered", code=Code.NO_SUCH_AGENT)
-        return agents.open_stream(agent, wake, cursor)
+        agent = self._agent(agent_id)
+        return self._running().agents.open_stream(agent, wake, cursor)
 
     def dropped_events(self, agent_id: str) -> dict[str, Any] | None:
         """Return what an agent's inbox dropped or refused since this was last asked.
@@ -134,14 +142,14 @@ class Operations(AgentOperations):
             more: other keys of a mod's entry in the network file: ``version``, ``python``,
                 ``paths``, ``env``, ``limits`` …
         """
-        if (parts := self._parts) is None:
+        if self._parts is None:
             return not_running()
         try:
             mod = self._entry(mod_path, mod_id=mod_id, config=config, **more)
         except ModvisorError as error:
             return _bad_entry(mod_path, error)
         detail = {"mod_path": mod_path, "version": more.get("version"), "keys": sorted(more)}
-        return await self._recorded("mod.load", mod.mod_id, lambda: parts.loading.load(mod), **detail)
+        return await self._recorded("mod.load", mod.mod_id, lambda parts: parts.orders.load(mod), **detail)
 
     async def unload_mod(self, mod: str, *, timeout: float | None = None, cascade: bool = False) -> EventResponse:
         """Drain a mod (by id or path) and end its worker.
@@ -153,10 +161,9 @@ class Operations(AgentOperations):
             cascade: unload the mods that need it first. Without it, a mod that is needed is refused
                 (``needed``).
         """
-        if (parts := self._parts) is None:
-            return not_running()
-        unload = partial(parts.loading.unload, mod, timeout, cascade=cascade)
-        return await self._recorded("mod.unload", mod, unload, cascade=cascade)
+        return await self._recorded(
+            "mod.unload", mod, lambda parts: parts.orders.unload(mod, timeout, cascade=cascade), cascade=cascade
+        )
 
     async def reload_mod(
         self, mod: str, mod_path: str | None = None, config: dict[str, Any] | None = None
@@ -176,19 +183,17 @@ class Operations(AgentOperations):
             mod_path: the new place of the code, if it changes.
             config: the new free-form part of the mod's config, if it changes.
         """
-        if (parts := self._parts) is None:
-            return not_running()
-        reload = partial(parts.commands.reload, mod, config, mod_path)
-        return await self._recorded("mod.reload", mod, reload, mod_path=mod_path, config=config is not None)
+        detail = {"mod_path": mod_path, "config": config is not None}
+        return await self._recorded(
+            "mod.reload", mod, lambda parts: parts.orders.reload(mod, config, mod_path), **detail
+        )
 
     async def restart_mod(self, mod: str) -> EventResponse:
         """Start a new incarnation of the version that was last ready.
 
         It brings back a mod that is quarantined, has failed or has ended.
         """
-        if (parts := self._parts) is None:
-            return not_running()
-        return await self._recorded("mod.restart", mod, lambda: parts.commands.restart(mod))
+        return await self._recorded("mod.restart", mod, lambda parts: parts.orders.restart(mod))
 
     async def swap_mod(
         self,
@@ -211,14 +216,16 @@ class Operations(AgentOperations):
             mod_id: the new mod's id; the last part of ``mod_path`` if left out.
             alias: let the old id name the new mod.
         """
-        if (parts := self._parts) is None:
+        if self._parts is None:
             return not_running()
         try:
             wanted = self._entry(mod_path, mod_id=mod_id, config=config, **more)
         except ModvisorError as error:
             return _bad_entry(mod_path, error)
         detail = {"mod_path": mod_path, "mod_id": wanted.mod_id, "version": more.get("version"), "keys": sorted(more)}
-        return await self._recorded("mod.swap", mod, lambda: parts.commands.swap(mod, wanted, alias=alias), **detail)
+        return await self._recorded(
+            "mod.swap", mod, lambda parts: parts.orders.swap(mod, wanted, alias=alias), **detail
+        )
 
     def _entry(self, mod_path: str, **asked: Any) -> ModConfig:
         mod = mod_config(mod_path, base_dir=self.config.base_dir, **asked)
@@ -251,11 +258,14 @@ class Operations(AgentOperations):
             everyone: remove the mod's own audience: it becomes the default version, unless there is
                 another one.
         """
-        if (parts := self._parts) is None:
-            return not_running()
         audience: dict[str, Any] = {"percent": percent, "groups": groups, "agents": agents}
-        change = partial(parts.families.set_audience, mod, everyone=everyone, **audience)
-        return await self._recorded("mod.audience", mod, change, everyone=everyone, **audience)
+        return await self._recorded(
+            "mod.audience",
+            mod,
+            lambda parts: parts.orders.set_audience(mod, everyone=everyone, **audience),
+            everyone=everyone,
+            **audience,
+        )
 
     def get_audience(self, mod: str) -> EventResponse:
         """Describe the family of a mod (by the family's name, or a mod's id or path).
@@ -271,15 +281,11 @@ class Operations(AgentOperations):
 
         The other versions stay loaded without events.
         """
-        if (parts := self._parts) is None:
-            return not_running()
-        return await self._recorded("mod.promote", mod, lambda: parts.families.promote(mod))
+        return await self._recorded("mod.promote", mod, lambda parts: parts.orders.promote(mod))
 
     async def rollback_mod(self, mod: str) -> EventResponse:
         """Take back the newest promotion of a family (by its name, or a mod's id or path)."""
-        if (parts := self._parts) is None:
-            return not_running()
-        return await self._recorded("mod.rollback", mod, lambda: parts.families.rollback(mod))
+        return await self._recorded("mod.rollback", mod, lambda parts: parts.orders.rollback(mod))
 
     # -- the network as a whole
 
@@ -322,7 +328,7 @@ class Operations(AgentOperations):
             text = "the network was started without a file, so there is no file to read again"
             raise ModvisorError(text, code=Code.CONFLICT)
         async with self._reconfiguring:
-            read = self.read_file or partial(load_config, file)
+            read = self.read_file or partial(load_config, file, node=self.config.node)
             return await self._reconfigured(await anyio.to_thread.run_sync(read))
 
     async def _reconfigured(self, config: NetworkConfig) -> Changes:
@@ -334,7 +340,7 @@ class Operations(AgentOperations):
 
     async def _reconfigure(self, config: NetworkConfig) -> Changes:
         parts, taken = self._running(), in_force(self.config, config)
-        changes = await apply_changes(parts.loading, self.config, config)
+        changes = await parts.orders.reconfigure(self.config, config)
         parts.agents.use_groups(taken.agent_groups, taken.agents)
         self.config = taken
         return changes

@@ -32,9 +32,9 @@ def in_memory(folder: Path, size: str) -> AbstractContextManager[Path]:
 
 
 def fill(disk: Path) -> Path:
-    """Fill a disk to the last byte. Return the file to remove for room."""
+    """Fill a disk to the last byte, once more if something was freed. Return the file to remove for room."""
     ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+    with ballast.open("ab", buffering=0) as file, suppress(OSError):
         while True:
             file.write(b"x" * 4096)
     return ballast

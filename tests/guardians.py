@@ -38,6 +38,9 @@ OPENAGENTS = (f"{AHEAD}modvisor.worker.hosts.openagents.warm", *(f"{AHEAD}{path}
 templates: set[int] = set()
 """The templates' pids: children of this process that no network started."""
 
+template_sockets: set[int] = set()
+"""The descriptors of the ways to templates. They stay open, whichever test needs a template first."""
+
 stand_ins: set[str] = set()
 """Programs of tests that stand in for this Python, and start a guardian as it does."""
 
@@ -51,6 +54,7 @@ class Template:
 
     def __init__(self, modules: tuple[str, ...] = ()) -> None:
         self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        template_sockets.add(self._sock.fileno())
         self._turn = threading.Lock()
         self._variables = _of_python(os.environ)
         with theirs:
@@ -73,6 +77,8 @@ class Template:
             return int(self._sock.recv(100))
 
     def close(self) -> None:
+        self._sock.shutdown(socket.SHUT_RDWR)  # a forked process may hold a copy of this end
+        template_sockets.discard(self._sock.fileno())
         self._sock.close()
         self._process.wait()
 

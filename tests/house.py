@@ -34,9 +34,11 @@ MAY = {
 FLOORS = tuple(MAY)
 
 SUPERVISOR_ROOMS = (
-    *("config", "process", "limits", "sources", "agents", "journal", "audit", "calls", "lifecycle", "fleet", "events"),
+    *("config", "process", "limits", "sources", "agents", "journal", "audit", "tracing", "calls", "lifecycle"),
+    *("fleet", "events", "metrics", "cluster"),
     *(
         "inspection.py",
+        "overview.py",
         "audited.py",
         "agent_operations.py",
         "operations.py",
@@ -56,6 +58,14 @@ ROOMS = (
     *(f"supervisor/{room}" for room in SUPERVISOR_ROOMS),
     "modvisor",
 )
+# The folders inside a room, from the ground up. They are imported file by file: only the room has a face.
+INSIDE = {
+    "supervisor/cluster": ("link", "nodes", "mods", "events", "kept", "agents", "moving", "cluster.py", "__init__.py"),
+    "supervisor/cli": (
+        *("settings.py", "terminal", "client", "options", "render", "at_rest", "graph", "top", "running", "commands"),
+        *("app.py", "__init__.py", "__main__.py"),
+    ),
+}
 FLAT = "supervisor (flat)"
 
 # The command line starts fast because it imports files instead of faces, and late.
@@ -96,6 +106,21 @@ def tree_of(file: str) -> ast.Module:
 
 
 @cache
+def imports_of(file: str) -> tuple[tuple[ast.Import | ast.ImportFrom, str | None], ...]:
+    """Return the imports of a file, each with the function that it stands in. Expressions hold none, and are most nodes."""
+    found = list[tuple[ast.Import | ast.ImportFrom, str | None]]()
+    todo: list[tuple[ast.AST, str | None]] = [(tree_of(file), None)]
+    while todo:
+        node, function = todo.pop()
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            found.append((node, function))
+        elif not isinstance(node, ast.expr):
+            inner = node.name if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else function
+            todo += [(child, inner) for child in ast.iter_child_nodes(node)]
+    return tuple(sorted(found, key=lambda each: each[0].lineno))
+
+
+@cache
 def lines_of(file: str) -> int:
     return len((ROOT / file).read_text().splitlines())
 
@@ -114,11 +139,11 @@ def arrows() -> list[Arrow]:
 @cache
 def arrows_of(file: str) -> tuple[Arrow, ...]:
     found = []
-    for node in ast.walk(tree_of(file)):
+    for node, _function in imports_of(file):
         if isinstance(node, ast.ImportFrom):
             module = _named(file, node)
             found += [(node.lineno, f"{module}.{alias.name}", module) for alias in node.names]
-        elif isinstance(node, ast.Import):
+        else:
             found += [(node.lineno, alias.name, alias.name) for alias in node.names]
     seen = (Arrow(file, line, to, _short(module)) for line, name, module in found if (to := _file_of(name)))
     return tuple(dict.fromkeys(arrow for arrow in seen if arrow.to != file))
@@ -161,6 +186,21 @@ def _runs_up(arrow: Arrow) -> bool:
     return FLAT not in (here, there) and ROOMS.index(there) > ROOMS.index(here)
 
 
+def upward_inside() -> list[Arrow]:
+    """Return the imports that run up between the folders inside one room."""
+    return [
+        arrow
+        for arrow in arrows()
+        for room, order in INSIDE.items()
+        if arrow.file.startswith(room + "/") and arrow.to.startswith(room + "/")
+        if order.index(_folder(arrow.to, room)) > order.index(_folder(arrow.file, room))
+    ]
+
+
+def _folder(file: str, room: str) -> str:
+    return file.removeprefix(room + "/").split("/")[0]
+
+
 def _is_let(arrow: Arrow) -> bool:
     floor, module = arrow.file.split("/")[0], arrow.to.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
     may = {floor, *MAY[floor]}
@@ -187,13 +227,11 @@ def _is_past_a_face(arrow: Arrow) -> bool:
 def hidden() -> list[tuple[str, int, str]]:
     """Return the relative imports inside functions: file, line, function. The command line defers its own."""
     return [
-        (file, node.lineno, function.name)
+        (file, node.lineno, function)
         for file in files()
         if room_of(file) != "supervisor/cli"
-        for function in ast.walk(tree_of(file))
-        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
-        for node in ast.walk(function)
-        if isinstance(node, ast.ImportFrom) and node.level
+        for node, function in imports_of(file)
+        if function is not None and isinstance(node, ast.ImportFrom) and node.level
     ]
 
 

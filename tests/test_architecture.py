@@ -34,6 +34,10 @@ def test_imports_point_down_only() -> None:
     assert not mended, f"no longer an import that runs up, take it out of STILL_UP: {sorted(mended)}"
 
 
+def test_imports_between_the_folders_of_a_room_point_down_only() -> None:
+    assert not [str(arrow) for arrow in house.upward_inside()]
+
+
 def test_a_room_is_imported_through_its_face() -> None:
     fresh = [str(arrow) for arrow in house.past_a_face() if (arrow.file, arrow.to) not in STILL_PAST_A_FACE]
     assert not fresh, "import these from the room, whose __init__.py re-exports its face:\n" + "\n".join(fresh)
@@ -99,7 +103,7 @@ def test_another_framework_is_imported_only_by_the_room_that_hosts_its_mods() ->
     importers = {
         house.room_of(file)
         for file in house.files()
-        for node in ast.walk(house.tree_of(file))
+        for node, _function in house.imports_of(file)
         if (isinstance(node, ast.Import) and any(alias.name.startswith("openagents") for alias in node.names))
         or (isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").startswith("openagents"))
     }

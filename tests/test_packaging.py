@@ -81,7 +81,7 @@ def environment(folder: Path, *installed: Path) -> Path:
     """Make an environment with these wheels, and what they require. Return its Python."""
     run(sys.executable, "-m", "venv", folder / "venv", cwd=folder)
     python = folder / "venv" / "bin" / "python"
-    run(python, "-m", "pip", "install", "--quiet", *installed, cwd=folder)
+    run(python, "-m", "pip", "install", "--quiet", "--no-compile", *installed, cwd=folder)
     return python
 
 

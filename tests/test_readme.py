@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from modvisor.supervisor import AgentNetwork, Event
-from modvisor.supervisor.commands import SystemCommands
+from modvisor.supervisor.command import EVERY
+from modvisor.supervisor.commands import LOAD_KEYS, SystemCommands
+from tests import warm
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -25,14 +26,8 @@ def blocks(language: str, page: str = README) -> list[str]:
 def test_the_library_tour_prints_what_it_says(tmp_path: Path) -> None:
     (tmp_path / "network.yaml").write_text(blocks("yaml")[0])
     (tmp_path / "tour.py").write_text(blocks("python")[0])
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "tour.py"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    code = "import runpy, warnings; warnings.simplefilter('error'); runpy.run_path('tour.py', run_name='__main__')"
+    done = warm.run([sys.executable, "-c", code], cwd=tmp_path, timeout=60)
     assert (done.stdout, done.stderr, done.returncode) == (blocks("text")[0], "", 0)
 
 
@@ -63,23 +58,28 @@ def test_the_test_of_a_mod_that_is_shown_passes(tmp_path: Path, write_mod: Calla
         "import pytest\n\n@pytest.fixture\ndef anyio_backend():\n    return 'asyncio'\n"
     )
     (tmp_path / "test_guestbook.py").write_text(blocks("python", MODS)[0])
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = warm.run_pytest(folder=tmp_path, timeout=60)
     assert "1 passed" in done.stdout, done.stdout
 
 
 def test_every_command_of_the_network_is_in_its_table() -> None:
     shown = set(re.findall(r"`(system\.[a-z_.]+)`", EVENTS))
     known = set(SystemCommands(None, None)._commands)  # type: ignore[arg-type]
-    assert known - {"system.ping_agent"} == shown - {
+    assert known == shown - {
         "system.notification.register_agent", "system.notification.unregister_agent", "system.agent_kicked",
     }  # fmt: skip
+
+
+def test_what_a_command_of_the_network_takes_is_in_its_row() -> None:
+    """The keys of a mod's entry, which an operator may give, stand in docs/config.md."""
+    for name, command in SystemCommands(None, None)._commands.items():  # type: ignore[arg-type]
+        if command.keys is None:  # whatever is given
+            continue
+        [row] = [row for row in EVENTS.splitlines() if row.startswith("| ") and f"`{name}`" in row]
+        taken = (
+            command.keys - EVERY - LOAD_KEYS - {"path", "mod_path", "mod", "channel"}
+        )  # other words for keys that are there
+        assert {key for key in taken if not re.search(rf"\b{key}\b", row)} == set(), name
 
 
 def test_the_links_lead_somewhere() -> None:

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.guardians import is_possible, templates
+from tests.guardians import is_possible, template_sockets, templates
 
 ROOT = Path(__file__).parent.parent
 READ_AT_START = ("PYTHON", "LC_", "LANG", "MALLOC_")
@@ -30,6 +30,7 @@ class Template:
 
     def __init__(self) -> None:
         self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        template_sockets.add(self._sock.fileno())
         self.variables = read_at_start(os.environ)
         with theirs:
             command = [sys.executable, "-m", "tests.warm_template", str(theirs.fileno())]
@@ -38,10 +39,16 @@ class Template:
 
     def fork(self, words: list[str], folder: str, environment: Mapping[str, str], fds: list[int]) -> int:
         order = {"words": words, "folder": folder, "environment": dict(environment)}
-        socket.send_fds(self._sock, [json.dumps(order).encode()], fds)
-        return int(self._sock.recv(100))
+        try:
+            socket.send_fds(self._sock, [json.dumps(order).encode()], fds)
+            return int(self._sock.recv(100))
+        except BaseException:  # a test's timeout, say: the next command would take this one's answer for its own
+            close()
+            raise
 
     def close(self) -> None:
+        self._sock.shutdown(socket.SHUT_RDWR)  # a forked process may hold a copy of this end
+        template_sockets.discard(self._sock.fileno())
         self._sock.close()
         self._process.wait()
         templates.discard(self._process.pid)
@@ -91,6 +98,12 @@ class Popen(subprocess.Popen[str]):
         self.pid = self._template.fork(*self._order, fds)
         self._child_created = True
         self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
+
+
+def run_pytest(*words: str, folder: Path, timeout: float) -> subprocess.CompletedProcess[str]:
+    """Run pytest with these words in a folder. Its plugin of anyio is there before its assertions can be rewritten."""
+    options = ["-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    return run([sys.executable, "-m", "pytest", *words, *options], cwd=folder, timeout=timeout)
 
 
 def run(args: list[str], *, timeout: float, **how: Any) -> subprocess.CompletedProcess[str]:

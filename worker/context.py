@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from ..ipc.address import MOD
 from ..ipc.errors import RequestFailed
 from ..ipc.event import Event, EventResponse
-from ..ipc.messages import CHECKPOINT, QUERY, SEND_EVENT
+from ..ipc.messages import CHECKPOINT, FILES, QUERY, SEND_EVENT
 from ..ipc.pipe import Pipe
 
 T = TypeVar("T")
@@ -30,10 +30,51 @@ The core knows the event of that request. It links to it what the handler sends,
 the handler leaves behind send."""
 
 
+class Files(ABC):
+    """What the files of a worker and those of a test share. See `modvisor.mods.ModFiles`."""
+
+    def __init__(self, check_loop: Callable[[str], None]) -> None:
+        self._check_loop = check_loop
+
+    async def put(self, name: str, data: bytes) -> None:
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f"context.files.put({name!r}, …): expected bytes, got {type(data).__name__}")
+        await self._ask("put", name=name, data=bytes(data))
+
+    async def get(self, name: str) -> bytes | None:
+        return await self._ask("get", name=name)
+
+    async def list(self, prefix: str = "") -> list[str]:
+        return [name for name in await self._ask("list") if name.startswith(prefix)]
+
+    async def drop(self, name: str) -> bool:
+        return await self._ask("drop", name=name)
+
+    async def _ask(self, do: str, **params: Any) -> Any:
+        self._check_loop(f"files.{do}")
+        return await self._answer({"do": do, **params})
+
+    @abstractmethod
+    async def _answer(self, params: dict[str, Any]) -> Any:
+        """Return what comes of a request `messages.FILES`."""
+
+
+class WorkerFiles(Files):
+    """The files of a mod, which the core keeps."""
+
+    def __init__(self, pipe: Pipe, check_loop: Callable[[str], None]) -> None:
+        super().__init__(check_loop)
+        self._pipe = pipe
+
+    async def _answer(self, params: dict[str, Any]) -> Any:
+        return await self._pipe.request(FILES, params)
+
+
 class CommonContext(ABC):
     """What the context of a worker and the context of a test (`worker.testing`) share."""
 
     def __init__(self, mod_id: str, network_name: str, storage_path: Path, replica: int | None = None) -> None:
+        self.fencing_token = 0
         self._loop = asyncio.get_running_loop()
         self.mod_id = mod_id
         self.replica = replica
@@ -89,8 +130,11 @@ class WorkerContext(CommonContext):
         storage_path: Path,
         version: str = "0.0.0",
         replica: int | None = None,
+        fencing_token: int = 0,
     ) -> None:
         super().__init__(mod_id, network_name, storage_path, replica)
+        self.fencing_token = fencing_token
+        self.files = WorkerFiles(pipe, self._check_loop)
         self.version = version  # of the mod, of which its checkpoints are
         self._pipe = pipe
         self._sending = asyncio.Semaphore(MAX_SENDING)

@@ -136,13 +136,13 @@ class Life:
 
     async def _load(self, params: dict[str, Any]) -> dict[str, Any]:
         """Import the mod, instantiate and configure it, and call its initialize()."""
-        if (mark := params.get("mark")) is not None:
-            marking.install(mark, params.get("network_pid", -1))
         os.environ.update(params.get("env") or {})
         asked = params.get("limits", {})
         enforced = {} if asked is None else limits.apply(asked)  # None: in a rehearsal they would be the guardian's
         if (cell := params.get("cell")) is not None:
             self._pipe.notify(messages.CONFINED, {"cell": confined(cell)})
+        if (mark := params.get("mark")) is not None:  # a cell shows the file: before that, it may be hidden
+            marking.install(mark, params.get("network_pid", -1))
         _prepend_to_path(params.get("sys_path", ()))
         found = self._find_class(params)
         _check_config(
@@ -205,6 +205,7 @@ class Life:
             params["network_name"],
             Path(params["storage_path"]),
             replica=params.get("replica"),
+            fencing_token=params.get("fencing_token", 0),
         )
 
     def note(self, notification: Notification) -> None:

@@ -195,15 +195,17 @@ class Worker:
             self._pipe.respond(request.id, await call(request.params or {}))
             if hasattr(self._loop, "_nest_patched"):  # by nest_asyncio
                 self._starter.begin_later()
-            if request.method == messages.SHUTDOWN:
-                await self._pipe.flush()
-                self.ended.set()
         except asyncio.CancelledError:
             self._refuse_cancelled(request)
         except ModvisorError as error:
             self._fail_call(request, error)
         except BaseException as error:  # noqa: BLE001 - the mod's own failure
             self._fail_call(request, self._life.failed(f"{request.method} failed", error))
+        if (
+            request.method == messages.SHUTDOWN
+        ):  # also if it failed: files are still to be written, exit handlers to run
+            await self._pipe.flush()
+            self.ended.set()
 
     def _fail_call(self, request: Request, error: ModvisorError) -> None:
         stdio.report(error)

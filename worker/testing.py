@@ -17,13 +17,39 @@ from typing import Any, Generic, TypeVar
 
 from ..ipc.config_schema import check_config
 from ..ipc.event import Event, EventResponse
+from ..ipc.file_name import checked_file_name
 from ..ipc.messages import pack, unpack
 from ..mods.base import BaseMod
 from ..mods.handlers import collect_handlers
-from .context import CommonContext
+from .context import CommonContext, Files
 from .dispatch import Dispatcher
 
 M = TypeVar("M", bound=BaseMod)
+
+
+class MemoryFiles(Files):
+    """The files of a mod under test.
+
+    Attributes:
+        kept: by name. A test may put files there before, and look at them afterwards.
+    """
+
+    def __init__(self, check_loop: Callable[[str], None]) -> None:
+        super().__init__(check_loop)
+        self.kept: dict[str, bytes] = {}
+
+    async def _answer(self, params: dict[str, Any]) -> Any:
+        if params["do"] == "list":
+            return sorted(self.kept)
+        name = checked_file_name(params["name"])
+        match params["do"]:
+            case "put":
+                self.kept[name] = params["data"]
+            case "drop":
+                return self.kept.pop(name, None) is not None
+            case _:
+                return self.kept.get(name)
+        return None
 
 
 class RecordingContext(CommonContext):
@@ -32,6 +58,7 @@ class RecordingContext(CommonContext):
     Attributes:
         sent: every event that the mod sent, in order.
         checkpoints: every state that it saved, in order.
+        files: its files, in memory.
         responder: called with each sent event; the mod gets what it returns (default: success).
     """
 
@@ -40,6 +67,7 @@ class RecordingContext(CommonContext):
         self.sent: list[Event] = []
         self.checkpoints: list[Any] = []
         self.responder: Callable[[Event], EventResponse] = lambda event: EventResponse(True, data={"delivered": 0})
+        self.files = MemoryFiles(self._check_loop)
         self.agent_list: list[dict[str, Any]] = []
         self.members: dict[str, list[str]] = {}
         self.group_members: dict[str, list[str]] = {}

@@ -19,8 +19,10 @@ _UNKNOWN = Rights(AgentsConfig())  # until the agent is enrolled
 class Pushing(Protocol):
     """Pushes an agent's events to a connection; see `streams.Stream`."""
 
-    def give_way(self) -> None:
-        """End, since a newer one takes over."""
+    kind: str
+
+    def give_way(self, *, is_moved: bool = False) -> None:
+        """End, since a newer one takes over; with ``is_moved``, since the agent is to connect again."""
         ...
 
 
@@ -54,9 +56,9 @@ class Agent:
         address: the name under which a guest's address is counted; None: it is not counted.
         has_returned: whether it has sent a request since its registration.
         rights: what it may do, which its group says.
-        gate: its rights, if what it sends must be looked at; None: it may send everything.
         pace: what it has sent of late, if that is limited.
         redeemed: of the invite that registered it: the code's hash, ``last_seen`` then, the address.
+        home: the node that holds its inbox; None: the network has one node.
         owner: what tells this owner of the id from former and later ones, also after a restart.
     """
 
@@ -78,9 +80,9 @@ class Agent:
     address: str | None = None
     has_returned: bool = True
     rights: Rights = _UNKNOWN
-    gate: Rights | None = None
     pace: Pace | None = None
     redeemed: tuple[bytes, float, str | None] | None = None
+    home: str | None = None
     owner: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -88,11 +90,6 @@ class Agent:
 
     def _name_owner(self) -> None:
         self.owner = f"agent:{self.agent_id} {self.registered_at!r}"
-
-    def use(self, rights: Rights) -> None:
-        """Have these rights from now on."""
-        self.rights = rights
-        self.gate = rights if rights.is_gated else None
 
     def take_over(self, present: Agent) -> None:
         """Go on as ``present``, the same agent: keep what waits for it."""

@@ -75,11 +75,12 @@ class Inboxes(Channels):
                 forbidden: no event of a pattern may reach the agent.
         """
         self._check_subscriptions(agent, len(patterns) * max(1, len(channels)))
-        _check_receives(agent, list(map(check_pattern, patterns)))
+        checked = tuple(map(check_pattern, patterns))
+        _check_receives(agent, checked)
         names = [channel.removeprefix(f"{CHANNEL}:") for channel in channels]
         for name in names:
             parse_address(f"{CHANNEL}:{name}")
-        subscription = Subscription(uuid.uuid4().hex, tuple(map(check_pattern, patterns)), frozenset(names))
+        subscription = Subscription(uuid.uuid4().hex, checked, frozenset(names))
         self._subscribe(agent, subscription)
         return subscription
 
@@ -331,7 +332,7 @@ def packed_size(event: Event) -> int:
         return len(repr(data))
 
 
-def _check_receives(agent: Agent, patterns: list[str]) -> None:
+def _check_receives(agent: Agent, patterns: Iterable[str]) -> None:
     """Raise `Refusal` for a pattern none of whose events may reach the agent: it would wait in vain."""
     for pattern in patterns:
         if not agent.rights.receive.overlap(pattern) and not pattern.startswith("system."):

@@ -5,13 +5,13 @@ The code is random and stored nowhere; its hash is. Its first part names the inv
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
+
+from .hashes import is_hash_of
 
 PREFIX = "inv"
 MAX_USES = 10_000
@@ -109,7 +109,7 @@ class Invites:
     def with_code(self, code: str, now: float) -> Invite | None:
         """Return the invite of a code; None if there is none, or it has expired."""
         invite = self._invites.get(code.split("-")[1] if code.count("-") >= 2 else "")
-        if invite is None or invite.expires_at <= now or not hmac.compare_digest(invite.secret_hash, hash_code(code)):
+        if invite is None or invite.expires_at <= now or not is_hash_of(invite.secret_hash, code):
             return None
         return invite
 
@@ -118,8 +118,3 @@ def new_code() -> tuple[str, str]:
     """Return the id of a new invite and its code."""
     invite_id = secrets.token_hex(6)
     return invite_id, f"{PREFIX}-{invite_id}-{secrets.token_urlsafe(24)}"
-
-
-def hash_code(code: str) -> bytes:
-    """Return the SHA-256 of a code. It need not be slow: a random code cannot be guessed."""
-    return hashlib.sha256(code.encode("utf-8", "surrogatepass")).digest()

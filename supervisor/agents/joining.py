@@ -16,7 +16,8 @@ from ..config import CLOSED, GROUP_PASSWORD, INVITE, OPEN, AgentsConfig, GroupCo
 from .agent import Agent
 from .delivery import Commit, Inboxes
 from .guesses import Guesses
-from .invites import MAX_LIFE, MAX_USES, Invite, Invites, hash_code, is_reserved, new_code
+from .hashes import hash_of, is_hash_of
+from .invites import MAX_LIFE, MAX_USES, Invite, Invites, is_reserved, new_code
 from .passwords import Passwords, is_argon2id, is_same
 from .refusal import Refusal
 from .rights import Rights
@@ -27,8 +28,11 @@ _INVITES = ":invites"  # as the group for which wrong codes are counted; no grou
 class Manager(NamedTuple):
     """Who manages agents from outside: it can give nothing that it does not have.
 
+    Nor can it do anything to an agent whose rights it lacks.
+
     Attributes:
-        rights: of an agent; None: a mod, which may send and receive everything.
+        rights: of an agent; None: a mod, which may send and receive everything, and registers no
+            reserved id.
     """
 
     permissions: frozenset[str]
@@ -36,7 +40,9 @@ class Manager(NamedTuple):
 
     def lacks(self, rights: Rights) -> list[str]:
         """Return in words what these rights give, and the manager does not have."""
-        return sorted(rights.permissions - self.permissions) if self.rights is None else rights.beyond(self.rights)
+        if self.rights is not None:
+            return rights.beyond(self.rights)
+        return [*sorted(rights.permissions - self.permissions), *rights.registers_beyond(())]
 
 
 class Claim(NamedTuple):
@@ -191,7 +197,7 @@ class Joining(Inboxes):
             text = f"there are {len(self._invites)} invites, which is the most ('agents.max_invites'); revoke one first"
             raise Refusal(text, code=Code.OVERLOADED)
         now, (invite_id, code) = time.time(), new_code()
-        made = Invite(invite_id, hash_code(code), group, agents, uses, now + expires, now, by)
+        made = Invite(invite_id, hash_of(code), group, agents, uses, now + expires, now, by)
         self._invites.put(made)
         self._on_change("invite", {**made.to_dict(), "secret_hash": made.secret_hash})
         self._can_undo(lambda: self._invites.revoke(invite_id))
@@ -379,7 +385,7 @@ def _was_invited_just_now(agent: Agent, claim: Claim) -> bool:
     if agent.redeemed is None or not claim.invite:
         return False
     hashed, seen, address = agent.redeemed
-    return agent.last_seen == seen and address == claim.address and is_same(hashed.hex(), hash_code(claim.invite).hex())
+    return agent.last_seen == seen and address == claim.address and is_hash_of(hashed, claim.invite)
 
 
 def _no_such_group(name: str) -> Refusal:

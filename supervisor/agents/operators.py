@@ -5,7 +5,6 @@ The network knows the SHA-256 of a token only. A token is random and long, so a 
 
 from __future__ import annotations
 
-import hashlib
 import re
 import secrets
 import time
@@ -15,6 +14,7 @@ from enum import IntEnum
 from typing import Any
 
 from ...ipc.errors import Code
+from .hashes import hash_of
 from .refusal import Refusal
 
 PREFIX = "mvt_"
@@ -53,6 +53,7 @@ class OperatorToken:
 
     Attributes:
         expires_at: None: never.
+        payloads: it may read what events carry (`read_payloads`), as each token with the scope ADMIN may.
     """
 
     name: str
@@ -61,6 +62,11 @@ class OperatorToken:
     created_at: float
     created_by: str
     expires_at: float | None
+    payloads: bool = False
+
+    @property
+    def reads_payloads(self) -> bool:
+        return self.payloads or self.scope is Scope.ADMIN
 
     def is_expired(self, now: float) -> bool:
         return self.expires_at is not None and now >= self.expires_at
@@ -74,6 +80,7 @@ class OperatorToken:
             "created_at": self.created_at,
             "created_by": self.created_by,
             "expires_at": self.expires_at,
+            "payloads": self.payloads,
         }
 
 
@@ -95,11 +102,14 @@ class OperatorTokens:
     def __iter__(self) -> Iterator[OperatorToken]:
         return iter(self._by_name.values())
 
-    def make(self, name: str, scope: Scope, lasts: float | None, by: str) -> tuple[OperatorToken, str]:
+    def make(
+        self, name: str, scope: Scope, lasts: float | None, by: str, *, payloads: bool = False
+    ) -> tuple[OperatorToken, str]:
         """Return a new token, which is not yet one of these, and what the operator must send.
 
         Args:
             lasts: seconds; None: it never expires.
+            payloads: it may read what events carry.
 
         Raises:
             Refusal: bad_input, conflict: the name is taken; too_many.
@@ -113,7 +123,7 @@ class OperatorTokens:
             raise Refusal(f"there are {len(self)} tokens, which is the most; revoke some", code=Code.TOO_MANY)
         secret, now = PREFIX + secrets.token_urlsafe(32), self._now()
         expires_at = None if lasts is None else now + lasts
-        return OperatorToken(name, hash_of(secret), scope, now, by, expires_at), secret
+        return OperatorToken(name, hash_of(secret), scope, now, by, expires_at, payloads), secret
 
     def enter(self, token: OperatorToken) -> None:
         self._by_name[token.name] = token
@@ -133,7 +143,7 @@ class OperatorTokens:
 
         The time that this takes tells something of the hash, which is of no use to anybody.
         """
-        return self._by_hash.get(hashlib.sha256(secret).digest())
+        return self._by_hash.get(hash_of(secret))
 
     def is_valid(self, token: OperatorToken) -> bool:
         return self._by_name.get(token.name) is token and not token.is_expired(self._now())
@@ -144,6 +154,7 @@ class OperatorTokens:
             {
                 "name": token.name,
                 "scope": token.scope.word,
+                "payloads": token.reads_payloads,
                 "created_at": token.created_at,
                 "created_by": token.created_by,
                 "expires_at": token.expires_at,
@@ -151,7 +162,3 @@ class OperatorTokens:
             }
             for token in self
         ]
-
-
-def hash_of(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode()).digest()

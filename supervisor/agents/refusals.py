@@ -44,16 +44,17 @@ class RefusalLog:
         self._over: asyncio.TimerHandle | None = None
         self.minute: Callable[[Iterable[tuple[str, str, int, str]]], None] = lambda sums: None
 
-    def note(self, kind: str, who: str, text: str) -> None:
+    def note(self, kind: str, who: str, text: str, **about: str | None) -> None:
         """Log that a request was refused.
 
         Args:
             kind: the code of the failure.
             who: the address or the name that the request came from.
             text: what was refused, to whom and why.
+            about: ids that a line of the log has besides its text.
         """
         if self.count(kind, who, text):
-            logger.warning("%s", text)
+            logger.warning("%s", text, extra={"code": kind, "from": who, **about})
 
     def count(self, kind: str, who: str, text: str) -> bool:
         """Count a refused request without a line of the log. Return whether it is the first of its kind."""
@@ -70,7 +71,8 @@ class RefusalLog:
         """Log that an event was refused, which came from this address if it is known."""
         at = "" if address is None else f" at {address}"
         text = f"refused {event.event_name} from {event.source_id}{at}: {why}"
-        self.note(str(code), address or str(event.source_id), text)
+        who = str(event.source_id)
+        self.note(str(code), address or who, text, agent=who.removeprefix("agent:"), event_id=event.event_id)
 
     def tell(self) -> None:
         """Log the sums of the minute that is over, or that ends now."""

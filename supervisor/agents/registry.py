@@ -1,16 +1,14 @@
 """Who is registered: secrets, groups, permissions, subscriptions.
 
 An agent's id belongs to whoever has its secret. The registry stores hashes of secrets only. Three
-ways lead to a live id: its secret, the password of its group, or a manager of agents that has all
-the permissions that the agent has. No way leads to more permissions than the caller proved.
+ways lead to a live id: its secret, the password of its group, or a manager of agents that may do
+all that the agent may. No way leads to more rights than the caller proved.
 
 What a stranger can have without a password is bounded: see `guests` and `guesses`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import math
 import secrets
 import time
@@ -24,13 +22,14 @@ from ...ipc.messages import pack, unpack
 from ..config import AgentsConfig, GroupConfig, QuotaConfig
 from .agent import Agent
 from .delivery import Commit, packed_size
-from .invites import Invite, hash_code
+from .hashes import hash_of, is_hash_of
+from .invites import Invite
 from .joining import Claim, Joining, Manager
 from .kicked import Kicked
 from .mirrors import GONE, REGISTERED
 from .pace import Pace, PaceOfAddresses
 from .refusal import Refusal
-from .rights import Rights, Rulebook
+from .rights import Rulebook
 from .subscriptions import Subscription
 
 
@@ -104,7 +103,7 @@ class AgentRegistry(Joining):
         else:
             self._check_room(is_guest, address)
         new_secret = secrets.token_urlsafe(32)
-        agent = Agent(agent_id, metadata, assigned, hash_secret(new_secret), time.time(), self._now(), time.time())
+        agent = Agent(agent_id, metadata, assigned, hash_of(new_secret), time.time(), self._now(), time.time())
         if is_guest:
             agent.is_guest, agent.address, agent.has_returned = True, address, address is None
         if present is not None:
@@ -113,13 +112,13 @@ class AgentRegistry(Joining):
         if admitted.invite is not None:
             self._spend(admitted.invite)
             if admitted.invite.uses == 1:  # others may have the code of one with more
-                agent.redeemed = hash_code(invite or ""), agent.last_seen, address
+                agent.redeemed = hash_of(invite or ""), agent.last_seen, address
         elif admitted.is_again:
-            agent.redeemed = hash_code(invite or ""), agent.last_seen, address
+            agent.redeemed = hash_of(invite or ""), agent.last_seen, address
         self._enroll(agent)
         self._can_undo(lambda: self._put_back(agent, present))
         if present is not None:
-            _end_polls(present)
+            end_polls(present)
         return agent, new_secret
 
     def _check_room(self, is_guest: bool, address: str | None) -> None:
@@ -135,7 +134,7 @@ class AgentRegistry(Joining):
         if (present := self._agents.get(agent.agent_id)) is not None:
             self._guests.leave(present)
         self._agents[agent.agent_id] = agent
-        agent.use(self._rules.of(agent.group))
+        agent.rights = self._rules.of(agent.group)
         for source in _sources_of(agent.agent_id):
             self.by_source[source] = agent
         self._guests.enter(agent)
@@ -178,7 +177,7 @@ class AgentRegistry(Joining):
         self.mirrors.note(GONE, agent_id)
         self._on_change("unregister", {"agent_id": agent_id})
         self._can_undo(lambda: self._come_back(agent, subscriptions))
-        _end_polls(agent)
+        end_polls(agent)
         return agent
 
     def kick(self, agent_id: str) -> Agent | None:
@@ -187,6 +186,14 @@ class AgentRegistry(Joining):
         if agent is not None:
             self._kicked.note(agent_id)
         return agent
+
+    def forget(self, agent_id: str) -> Agent | None:
+        """Forget an agent as `unregister` does, the invites for its id alone, and which channels it made."""
+        for invite in self._invites:
+            if invite.agents == agent_id:
+                self._forget_invite(invite)
+        self.private.update({name: None for name, maker in self.private.items() if maker == agent_id})
+        return self.unregister(agent_id)
 
     def _come_back(self, agent: Agent, subscriptions: dict[str, Subscription]) -> None:
         """Undo an unregistration."""
@@ -239,6 +246,13 @@ class AgentRegistry(Joining):
             },
         )
 
+    async def bring_home(self, agent: Agent) -> None:
+        """Have this node hold an agent's inbox, before its events are taken. A network of one node always does."""
+
+    def is_home(self, agent: Agent) -> bool:
+        """Return whether this node holds the agent's inbox."""
+        return True
+
     # -- who an agent is, and what it may do
 
     def authenticate(self, agent_id: str, secret: str | None) -> Agent | None:
@@ -252,17 +266,18 @@ class AgentRegistry(Joining):
         self.seen(agent)
         return agent
 
-    def permissions_of(self, agent: Agent) -> frozenset[str]:
-        group = self._group_of(agent)
-        return group.permissions if group is not None else frozenset()
-
     def use_groups(self, groups: dict[str, GroupConfig], config: AgentsConfig) -> None:
         """Use the groups and limits of a network file that was read again."""
         self._groups, self._config = groups, config
         self._rules = Rulebook(config, groups)
         self._passwords.keep_only(group.password_hash for group in groups.values())
         for agent in self._agents.values():
-            agent.use(self._rules.of(agent.group))
+            agent.rights = self._rules.of(agent.group)
+
+    @property
+    def groups(self) -> dict[str, GroupConfig]:
+        """The groups of the network file, by name."""
+        return self._groups
 
     def members_of_groups(self) -> dict[str, list[str]]:
         """Return group name -> ids of its members. Configured groups without members are included."""
@@ -292,24 +307,25 @@ class AgentRegistry(Joining):
                 code=Code.FORBIDDEN,
             )
 
-    def check_rank(self, agent: Agent, permissions: frozenset[str]) -> None:
-        """Raise `Refusal` (forbidden) if an agent has permissions that who manages it lacks."""
-        if more := agent.rights.permissions - permissions:
+    def check_rank(self, agent: Agent, manager: Manager) -> None:
+        """Raise `Refusal` (forbidden) if an agent may do what who manages it may not."""
+        if more := manager.lacks(agent.rights):
             raise Refusal(
-                f"agent {agent.agent_id!r} may do more than you ({', '.join(sorted(more))}), so only the agent itself and "
-                "those that have these permissions can do this",
+                f"agent {agent.agent_id!r} may do more than you ({', '.join(more)}), so only the agent itself and "
+                "those that may do all of this can do it",
                 code=Code.FORBIDDEN,
             )
 
     # -- what an agent may send
 
-    def check_sending(self, agent: Agent, gate: Rights, event: Event) -> None:
-        """Count an event that an agent sends, if it is one that it may send.
+    def check_sending(self, agent: Agent, event: Event) -> None:
+        """Count an event that an agent sends whose rights are gated, if it is one that it may send.
 
         Raises:
             Refusal: forbidden; or too_many, if its quota is used up.
         """
-        name, quota = event.event_name, gate.quota
+        name, gate = event.event_name, agent.rights
+        quota = gate.quota
         if name not in gate.send and not name.startswith("system."):
             text = f"agent {agent.agent_id!r} may not send {name}: {gate.whose} may send {gate.send}"
             raise Refusal(text, code=Code.FORBIDDEN)
@@ -330,13 +346,8 @@ class AgentRegistry(Joining):
         return agent.pace
 
 
-def hash_secret(secret: str) -> bytes:
-    """Return the SHA-256 of a secret. It need not be slow: a random secret cannot be guessed."""
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
-
-
 def _has_secret(agent: Agent, secret: str | None) -> bool:
-    return bool(secret) and hmac.compare_digest(agent.secret_hash, hash_secret(secret))
+    return bool(secret) and is_hash_of(agent.secret_hash, secret)
 
 
 def _sources_of(agent_id: str) -> tuple[str, str]:
@@ -344,7 +355,7 @@ def _sources_of(agent_id: str) -> tuple[str, str]:
     return agent_id, f"{AGENT}:{agent_id}"
 
 
-def _end_polls(agent: Agent) -> None:
+def end_polls(agent: Agent) -> None:
     """Wake the polls that wait with a secret that is no longer valid, so that they end."""
     if agent.arrival is not None:
         agent.arrival.set()

@@ -1,7 +1,7 @@
 """What an agent may send, receive, use up and know, which its group says. Pure.
 
 A group has one `Rights`, and each agent refers to that of its group. What is asked for every event
-is prepared: an agent that may send everything has no `gate`, and a name of an event is compared
+is prepared: an agent that may send everything is not `is_gated`, and a name of an event is compared
 with patterns once.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from ...ipc.topic import matches
 from ..config import ALL, AgentsConfig, GroupConfig, QuotaConfig
+from .invites import is_reserved
 
 _MOST_NAMES = 10_000  # event names that are remembered, of which strangers can invent any number
 _NOBODY: frozenset[Rights] = frozenset()
@@ -72,7 +73,7 @@ class Rights:
         said = agents.guests if group is None else group
         self.whose = "agents in no group" if group is None else f"agent_group {group.name!r}"
         self.permissions: frozenset[str] = frozenset() if group is None else group.permissions
-        self.may_register = () if group is None else group.may_register
+        self.may_register: tuple[str, ...] = () if group is None else group.may_register
         self.send, self.receive = Patterns(said.send), Patterns(said.receive)
         self.quota: QuotaConfig = said.quota
         self.directory = said.directory or agents.directory
@@ -93,7 +94,15 @@ class Rights:
             *sorted(self.permissions - others.permissions),
             *(f"send {pattern}" for pattern in self.send.beyond(others.send)),
             *(f"receive {pattern}" for pattern in self.receive.beyond(others.receive)),
+            *self.registers_beyond(others.may_register),
         ]
+
+    def registers_beyond(self, others: Iterable[str]) -> list[str]:
+        """Return in words which ids these agents may register that match none of these patterns.
+
+        A `*` of a pattern is matched by a `*` alone, which then matches all that it stands for.
+        """
+        return [f"register {pattern}" for pattern in self.may_register if not is_reserved(pattern, others)]
 
 
 def _or(own: int | None, usual: int) -> int:

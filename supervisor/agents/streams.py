@@ -24,7 +24,11 @@ class Stream:
 
     Attributes:
         resumed: whether the cursor was one of this inbox: the agent gets what is behind it, and nothing twice.
+        kind: of the connection, for people.
+        is_moved: it has ended because the agent's inbox is at another node now, to which nobody connected as the agent.
     """
+
+    kind = "ws"
 
     def __init__(
         self,
@@ -39,6 +43,7 @@ class Stream:
         self._wake = wake
         known = None if cursor is None else self._pushed.number_of(cursor)
         self.resumed = known is not None
+        self.is_moved = False
         if known is not None:
             agent.inbox.handled(known)
         self._at = self._pushed.handled
@@ -53,8 +58,9 @@ class Stream:
         agent.arrival.wake = self._wake
         agent.polling += 1  # it does not expire
 
-    def give_way(self) -> None:
-        """End, since a newer stream of the agent takes over."""
+    def give_way(self, *, is_moved: bool = False) -> None:
+        """End, since a newer stream of the agent takes over; see `is_moved` for the other reason."""
+        self.is_moved = is_moved
         self.close()
         self._wake()
 

@@ -6,7 +6,6 @@ patterns there are. An agent without subscriptions is not in it: such an agent w
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Container
 from dataclasses import dataclass
 
@@ -39,13 +38,16 @@ class SubscriptionIndex:
 
     def __init__(self) -> None:
         # Counts, because several subscriptions of an agent may have the same pattern.
-        self._agents: dict[tuple[str, str | None], Counter[str]] = {}
+        self._agents: dict[tuple[str, str | None], dict[str, int]] = {}
         self.size = 0
 
     def add(self, agent_id: str, subscription: Subscription) -> None:
         self.size += subscription.size
         for place in _places(subscription):
-            self._agents.setdefault(place, Counter())[agent_id] += 1
+            if (agents := self._agents.get(place)) is None:
+                self._agents[place] = {agent_id: 1}
+            else:
+                agents[agent_id] = agents.get(agent_id, 0) + 1
 
     def remove(self, agent_id: str, subscription: Subscription) -> None:
         self.size -= subscription.size

@@ -73,6 +73,7 @@ class Audit:
         self._name = name
         self._mask = mask
         self._is_full = is_full
+        self._must_sync = False  # a sync failed: until one works, each record waits for the disk
         self._is_unsynced = False
         self._synced = time.monotonic()
         self._file: AuditFile | None = None
@@ -87,7 +88,7 @@ class Audit:
     # -- life
 
     async def open(self, sealed: tuple[int, bytes] | None) -> None:
-        """Begin to write, behind the last line of the last run.
+        """Begin to write after the last line of the last run.
 
         A disk that cannot be written does not stop this: it is tried again.
 
@@ -233,8 +234,10 @@ class Audit:
         return True
 
     async def _sync(self) -> None:
-        """Have the disk keep what was written, and tell the journal how far that is."""
+        """Sync the file to the disk, and tell the journal which line is the newest."""
         async with self._writing:
+            if not self._is_unsynced:  # `close` has done it meanwhile, and the journal may be closed
+                return
             with anyio.CancelScope(shield=True):
                 await self._sync_now()
                 self._is_unsynced, self._synced = False, time.monotonic()
@@ -243,7 +246,7 @@ class Audit:
         try:
             head, sealed = await anyio.to_thread.run_sync(self._synced_head)
         except OSError as error:
-            self._is_full = True  # the next command waits for the disk
+            self._must_sync = True
             self._complain(error)
         else:
             self._keep_head(head.number, sealed, time.time())
@@ -261,8 +264,9 @@ class Audit:
     def _append(self, records: list[Record]) -> None:
         file = self._opened()
         file.append(records)
-        if self._is_full:
+        if self._is_full or self._must_sync:
             file.sync()
+            self._must_sync = False
 
     def _synced_head(self) -> tuple[Head, bytes]:
         assert self._file is not None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from .actors import Actor
@@ -23,8 +23,6 @@ logger = logging.getLogger("modvisor.audit")
 CURRENT = "audit.jsonl"
 _READ = 64 * 1024  # bytes that are read at a time to find the last line
 _BY = Actor("audit")
-
-Kept = Callable[[Head, bytes], None]
 
 
 def audit_files(folder: Path) -> list[Path]:
@@ -90,7 +88,7 @@ class AuditFile:
         self._first = []
 
     def sync(self) -> tuple[Head, bytes]:
-        """Have the disk keep what was written. Return the newest line and its seal. Raises OSError."""
+        """Sync the file to the disk. Return the newest line and its seal. Raises OSError."""
         assert self._head is not None
         if self._descriptor is not None:
             os.fsync(self._descriptor)
@@ -132,7 +130,8 @@ class AuditFile:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise FileExistsError(f"{self._path} is no file")
             self._mend(descriptor)
-            _sync(self._folder)
+            if not os.fstat(descriptor).st_size:  # it may be new
+                _sync(self._folder)
         except BaseException:
             os.close(descriptor)
             raise
@@ -210,17 +209,23 @@ def _last_line(key: bytes, path: Path) -> tuple[Line | None, int]:
             torn = lines.pop()
             if wanted < size:
                 lines = lines[1:]  # it begins before what was read
-            if torn and checked(key, torn) is not None:
-                lines.append(torn)
-            sound = (place for place in range(len(lines) - 1, -1, -1) if checked(key, lines[place]) is not None)
-            if (place := next(sound, None)) is not None:
-                found, behind = checked(key, lines[place]), len(lines) - 1 - place
-            elif wanted >= size:
-                return None, len(lines)
+            found = checked(key, torn) if torn else None
+            if found is None:
+                found, behind = _last_sound(key, lines)
+            if found is None and wanted >= size:
+                break
             wanted *= 4
         return found, behind
     finally:
         os.close(descriptor)
+
+
+def _last_sound(key: bytes, lines: list[bytes]) -> tuple[Line | None, int]:
+    """Return the last of these lines that was written with the key, and how many are behind it."""
+    for behind, line in enumerate(reversed(lines)):
+        if (found := checked(key, line)) is not None:
+            return found, behind
+    return None, len(lines)
 
 
 def _tail(descriptor: int, size: int, length: int = _READ) -> bytes:

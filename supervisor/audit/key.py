@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 
 from ...ipc.errors import Code, ModvisorError
+from ..causes import cause
 
 logger = logging.getLogger("modvisor.audit")
 
@@ -31,7 +32,8 @@ def read_key(file: Path) -> bytes:
         key = file.read_bytes().strip()
         mode = stat.S_IMODE(file.stat().st_mode)
     except OSError as error:
-        raise NoKey(f"the key of the audit cannot be read from {file}: {error.strerror}{_how_to_make(file)}") from None
+        why = cause(error, file)
+        raise NoKey(f"the key of the audit cannot be read from {file}: {why}{_how_to_make(file)}") from None
     if len(key) < SHORTEST:
         text = f"the key of the audit in {file} has {len(key)} characters; at least {SHORTEST} are needed"
         raise NoKey(text + _how_to_make(file))

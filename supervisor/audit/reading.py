@@ -13,7 +13,7 @@ Wanted = Callable[[dict[str, Any]], bool]
 
 
 def newest(folder: Path, wanted: Wanted, limit: int) -> list[dict[str, Any]]:
-    """Return the newest records that are wanted, oldest first. Lines that are none are left out.
+    """Return the newest records that are wanted, oldest first. Lines that are no records are left out.
 
     Raises:
         OSError: a file cannot be read.

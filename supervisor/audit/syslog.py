@@ -1,4 +1,4 @@
-"""Tells the system's log the newest line of the audit, which others than the network can keep."""
+"""Tells the system's log the newest line of the audit, so that the network is not the only one that keeps it."""
 
 from __future__ import annotations
 

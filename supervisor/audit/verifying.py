@@ -149,7 +149,7 @@ class _Check:
         self._note(place, line)
 
     def _take_from_missing(self, place: Place, number: int) -> None:
-        """Report a line that stands behind a later one: it was moved, or is there twice."""
+        """Report a line that stands after a later one: it was moved, or is there twice."""
         for position, gap in enumerate(self._missing):
             if number in gap:
                 self._missing[position : position + 1] = [

@@ -86,7 +86,7 @@ def end_of(report: CrashReport | None) -> End:
         return End.OWN if report.detail.startswith("cpu_seconds") else End.LIMIT
     if report.cause is Cause.SIGNAL and not report.detail.endswith(_OWN_SIGNALS):
         return End.OUTSIDE
-    return End.OUTSIDE if report.cause is Cause.START_FAILURE else End.OWN
+    return End.OUTSIDE if report.cause in (Cause.START_FAILURE, Cause.LEASE_LOST) else End.OWN
 
 
 _OWN_SIGNALS = tuple(

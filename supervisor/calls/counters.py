@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
 
 from .histogram import LatencyHistogram
 
@@ -30,6 +32,8 @@ class ModCounters:
         observe_dropped: copies that were dropped because their queue was full or their incarnation
             ended.
         restarts: incarnations that were started after a crash.
+        restarts_by: the same, by the cause of the crash.
+        crashes_by: ends that nobody asked for, by cause, those of trial processes included.
         latency: seconds from sending an event to the worker until its answer.
     """
 
@@ -48,6 +52,8 @@ class ModCounters:
     observed: int = 0
     observe_dropped: int = 0
     restarts: int = 0
+    restarts_by: Counter[str] = field(default_factory=Counter)
+    crashes_by: Counter[str] = field(default_factory=Counter)
     latency: LatencyHistogram = field(default_factory=LatencyHistogram)
 
 
@@ -74,3 +80,16 @@ class NetworkCounters:
     refused: int = 0
     repeated: int = 0
     inbox_dropped: int = 0
+
+
+def added_up(counters: Iterable[ModCounters]) -> ModCounters:
+    """Return the sums of counters."""
+    total = ModCounters()
+    for each in counters:
+        for name in (column.name for column in fields(ModCounters)):
+            value = getattr(each, name)
+            if isinstance(value, LatencyHistogram):
+                total.latency.merge(value)
+            else:
+                setattr(total, name, getattr(total, name) + value)
+    return total

@@ -19,12 +19,13 @@ from ...ipc.errors import Code, FrameTooLarge, ModvisorError, Unserializable
 from ...ipc.event import Event, EventResponse
 from ...ipc.messages import pack, unpack
 from ..config import AT_LEAST_ONCE
-from ..journal import IN_TURN, AnsweredBefore, DurableEvent, Journal
+from ..journal import IN_TURN, AnsweredBefore, DurableEvent
 from ..shares import has_share, source_of
 from .admission import Unanswered
 from .caller import Answer, Caller
 from .crew import Crew
 from .deaths import Deaths
+from .durable_log import DurableLog
 from .journey import Journey
 
 logger = logging.getLogger("modvisor.durable")
@@ -64,7 +65,7 @@ class DurableEvents:
         late: called with an answer that no sender waits for any more.
     """
 
-    def __init__(self, caller: Caller, journal: Journal, tasks: TaskGroup, event_timeout: float, late: Late) -> None:
+    def __init__(self, caller: Caller, journal: DurableLog, tasks: TaskGroup, event_timeout: float, late: Late) -> None:
         self._caller = caller
         self._journal = journal
         self._crew = Crew(tasks)
@@ -116,6 +117,11 @@ class DurableEvents:
                 for case in self._take_held():
                     self._crew.start(self._see_through, case)
 
+    async def resume_again(self) -> None:
+        """Hand on what has come into the journal by another way than `ask`."""
+        self._caught_up = False
+        await self.resume()
+
     def pause(self) -> None:
         """Hold back newer events, since the mod is away (`Caller.away`), until `resume` has run."""
         self._spell += 1
@@ -159,7 +165,7 @@ class DurableEvents:
         if not caller.takes(journey) or not has_room:
             raise caller.overloaded()
         kept = self._without_deadline(journey.event, journey.parent)
-        kept.versions, kept.owner = journey.versions, journey.owner
+        kept.versions, kept.owner, kept.trace = journey.versions, journey.owner, journey.trace
         case = self._begin(_Case(kept))
         try:
             kept.seq = await self._journal.accept(caller.mod_id, journey.event, journey.owner)

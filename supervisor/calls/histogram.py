@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_left
+from itertools import accumulate
+from operator import mul
 
 _UNITS = 8_000_000.0
 """Units in a second: 1/8 µs, so that the eight buckets of the first octave (1 to 2 µs) are whole
@@ -77,6 +79,15 @@ class LatencyHistogram:
             return self.max
         return min(_middle(self._bucket_of_rank(rank)), self.max)
 
+    def quantiles(self, *parts: float) -> list[float | None]:
+        """Return several quantiles, as `quantile` does, in about the time of one."""
+        sums = list(accumulate(self._counts))
+        count = sums[-1]
+        if count == 0:
+            return [None] * len(parts)
+        ranks = [max(1, math.ceil(part * count)) for part in parts]
+        return [self.max if rank >= count else min(_middle(bisect_left(sums, rank)), self.max) for rank in ranks]
+
     def merge(self, other: LatencyHistogram) -> None:
         """Add all durations of ``other``."""
         counts = self._counts
@@ -84,6 +95,19 @@ class LatencyHistogram:
             if count:
                 counts[index] += count
         self.max = max(self.max, other.max)
+
+    def up_to(self, octave: int) -> int:
+        """Return how many durations were at most ``2 ** octave`` µs: exact, since a bucket ends there."""
+        return sum(self._counts[: 8 * (octave + 1)])
+
+    def total(self) -> float:
+        """Return the sum of all durations in seconds, with the error of a quantile."""
+        return sum(map(mul, self._counts, _MIDDLES))
+
+    def copy(self) -> LatencyHistogram:
+        twin = LatencyHistogram()
+        twin._counts, twin.max = self._counts[:], self.max
+        return twin
 
     def _bucket_of_rank(self, rank: int) -> int:
         for index, count in enumerate(self._counts):
@@ -97,3 +121,6 @@ def _middle(index: int) -> float:
     """Return the middle of a bucket in seconds."""
     low, width = _low(index)
     return (low + width / 2) / _UNITS
+
+
+_MIDDLES = tuple(_middle(index) for index in range(_BUCKETS))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -14,6 +14,9 @@ from ...ipc.messages import pack, unpack
 from ...ipc.usual import usual_event
 from ..config import Split
 from .deaths import Deaths
+
+if TYPE_CHECKING:
+    from ..tracing import Begun
 
 MAX_HOPS = 32
 """Events that may cause one another in a chain. A longer chain is a loop, not work."""
@@ -41,6 +44,7 @@ class Journey(msgspec.Struct, eq=False, gc=False):
         deaths: what is known of it from processes that died with it. None: none did.
         owner: who sent the event: a text that tells the present owner of an agent's id from former
             and later ones. None: not known yet.
+        trace: the span that the event is in now; None: it is not traced.
         is_shared: the event's payload and metadata still belong to its sender, who may change them
             while the network waits for something. Code that is about to wait, or to keep the event,
             calls `own` first; code that has just sent it, afterwards.
@@ -57,6 +61,7 @@ class Journey(msgspec.Struct, eq=False, gc=False):
     answer: bytes | None = None
     deaths: Deaths | None = None
     owner: str | None = None
+    trace: Begun | None = None
     _size: int | None = None
     _packed: bytes | None = None
 
@@ -72,6 +77,12 @@ class Journey(msgspec.Struct, eq=False, gc=False):
             sent = unpack(self._packed)
             event.payload, event.metadata = sent["payload"], sent.get("metadata", {})
             event.allowed_agents = sent.get("allowed_agents")
+
+    def mark(self, key: str, value: str) -> None:
+        """Set a value of the event's metadata, which all see that get the event from now on."""
+        self.own()
+        self.event.metadata = {**self.event.metadata, key: value}
+        self._packed = None
 
     @property
     def size(self) -> int:
@@ -128,7 +139,7 @@ class Journey(msgspec.Struct, eq=False, gc=False):
     def with_event(self, event: Event) -> Journey:
         """Return a journey that continues this one with a changed event."""
         journey = Journey(event, self.deadline, self.parent, self.allowed)
-        journey.versions, journey.owner = self.versions, self.owner
+        journey.versions, journey.owner, journey.trace = self.versions, self.owner, self.trace
         return journey
 
     @property

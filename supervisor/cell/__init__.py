@@ -1,4 +1,4 @@
-"""Decide what the processes of a mod may reach, and know who knocks at the operator's door.
+"""Decide what the processes of a mod may reach, and which processes may use the operator's socket.
 
 `ipc.cell` is what it orders, `worker.cell` is what confines the process.
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .authors import check_author, may_be_run, without_authors
     from .means import examine_sandboxes
     from .peers import Peers
-    from .profile import cell_of, hidden_paths, sandbox_of, spare_cell
+    from .profile import cell_of, hidden_paths, sandbox_of, secret_files, spare_cell
     from .relay import OnRefused, Relay, proxy_environment
     from .uids import Uids, belongs_to, check_code, give_once
 else:  # hidden from type checkers, which would take any name for one of the room
@@ -25,7 +25,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         authors="check_author may_be_run without_authors",
         means="examine_sandboxes",
         peers="Peers",
-        profile="cell_of hidden_paths sandbox_of spare_cell",
+        profile="cell_of hidden_paths sandbox_of secret_files spare_cell",
         relay="OnRefused Relay proxy_environment",
         uids="Uids belongs_to check_code give_once",
     )

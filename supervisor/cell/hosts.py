@@ -67,7 +67,7 @@ class Hosts:
         return f" with this port, only with {', '.join(map(str, ports))}" if ports else ""
 
     def check_address(self, address: IPAddress, port: int) -> None:
-        """Raise `Refused` for where a listed name leads if that is neither public nor listed."""
+        """Raise `Refused` if a listed name leads to an address that is neither public nor listed."""
         if not is_public(address) and not self._lists(address, port):
             raise Refused(f"the host is at {address}, which is not public, and not among its hosts")
 

@@ -85,7 +85,7 @@ class Peers:
 
 @contextmanager
 def _held(connection: socket.socket, pid: int) -> Iterator[Callable[[], bool]]:
-    """Yield what tells whether the process that connected lives: its pid is its own until then."""
+    """Yield a function that tells whether the process that connected still lives. While it does, no other has its pid."""
     fd = -1
     try:
         with suppress(OSError):  # an older kernel: the pid may have passed to another process before now

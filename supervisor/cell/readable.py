@@ -25,7 +25,17 @@ _OF_A_PREFIX = "bin", "lib", "lib64", "share", "pyvenv.cfg", "etc/ssl", "ssl"
 
 
 def readable(config: ModConfig, base_dir: Path, code: Iterable[Path]) -> list[Path]:
-    """Return what the mod's processes must read to run.
+    """Return what the mod's processes must read to run."""
+    return [*besides_python(config, base_dir, code), *(own_python() if runs_on_own(config) else ())]
+
+
+def runs_on_own(config: ModConfig) -> bool:
+    """Return whether a mod runs on the network's own interpreter."""
+    return config.command is config.python is None
+
+
+def besides_python(config: ModConfig, base_dir: Path, code: Iterable[Path]) -> list[Path]:
+    """Return what the mod's processes must read to run besides the network's own interpreter.
 
     Of a folder in which this process happens to look for modules, such as that of the program or of
     the network file, the mod sees its own package alone.
@@ -45,7 +55,7 @@ def readable(config: ModConfig, base_dir: Path, code: Iterable[Path]) -> list[Pa
     if config.python is not None:
         msgpack = Path(msgpack_folder(), "msgpack")
         return [*found, *_environment(config.python), *(HOUSE / floor for floor in _FLOORS), msgpack]
-    return [*found, *_own()]
+    return found
 
 
 def _package(config: ModConfig, folder: Path) -> list[Path]:
@@ -66,10 +76,10 @@ def _environment(python: Path) -> list[Path]:
 
 
 @lru_cache(maxsize=1)
-def _own() -> list[Path]:
+def own_python() -> tuple[Path, ...]:
     """Return the folders of the network's own interpreter, with its packages and modvisor."""
     paths = [Path(found) for found in sysconfig.get_paths().values() if _is_of_python(Path(found))]
-    return list(dict.fromkeys([*_of_prefixes(_prefixes()), *paths, *(HOUSE / floor for floor in _FLOORS)]))
+    return tuple(dict.fromkeys([*_of_prefixes(_prefixes()), *paths, *(HOUSE / floor for floor in _FLOORS)]))
 
 
 def _prefixes() -> tuple[Path, ...]:

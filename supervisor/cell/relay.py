@@ -116,7 +116,7 @@ class Relay:
             task.cancel()
 
     async def closed(self) -> None:
-        """Wait until nothing of it is left after `close`."""
+        """Wait until `close` has ended everything."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

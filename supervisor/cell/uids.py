@@ -133,7 +133,7 @@ def give_once(mod_id: str, folder: Path, uid: int) -> None:
 
 
 def _below(folder: int, device: int) -> Iterator[int]:
-    """Yield a descriptor of each file below, of a folder after what is in it. Each is closed after its turn."""
+    """Yield a descriptor of each file below a folder; of a folder after its contents. Each is closed after its turn."""
     for name in os.listdir(f"/proc/self/fd/{folder}"):
         with suppress(FileNotFoundError), _opened(name, folder) as fd:
             found = os.fstat(fd)

@@ -8,38 +8,54 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, MutableMapping
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 from typer.main import get_command
 
-from .exits import ExitCode
-from .options import command, root
-from .output import complain, give_up_stdout
-from .streams import CannotWrite, prepare
+from .options.helping import HelpedCommand, HelpedGroup
+from .options.options import command, root
+from .terminal.exits import ExitCode
+from .terminal.output import complain, give_up_stdout
+from .terminal.streams import CannotWrite, prepare
 
 PROGRAM = "modvisor"
 NETWORK, MODS, EVENTS, AUTHORS = "The network", "Its mods", "Its events", "Writing mods"
 
 COMMANDS = (
-    (NETWORK, "life", "run validate doctor reconfigure backup stop version"),
+    (NETWORK, "init", "init"),
+    (NETWORK, "life", "run"),
+    (NETWORK, "starting", "start"),
+    (NETWORK, "status", "status"),
+    (NETWORK, "life", "validate doctor reconfigure backup restore stop"),
+    (NETWORK, "open", "open=open_page"),
+    (NETWORK, "version", "version"),
     (NETWORK, "importing", "import=import_file"),
+    (NETWORK, "overview", "top graph"),
     (NETWORK, "invites", "invite"),
     (NETWORK, "tokens", "token"),
     (NETWORK, "audits", "audit"),
+    (NETWORK, "cluster.server", "cluster"),
+    (NETWORK, "cluster.nodes", "node"),
     (NETWORK, "passwords", "hash-password=hash_password"),
     (MODS, "mods", "mods=available ps stats load unload reload swap restart"),
     (MODS, "versions", "audience promote rollback"),
-    (MODS, "mods", "crashes logs"),
+    (MODS, "mods", "crashes"),
+    (MODS, "logs", "logs"),
     (EVENTS, "events", "send events replay"),
     (EVENTS, "agent", "agent"),
     (AUTHORS, "scaffold", "new"),
+    (AUTHORS, "schema", "schema completion"),
     (EVENTS, "dlq", "dlq"),
 )
-"""Panel of the help, file of this room, its commands: each with its function if that has another name."""
+"""Panel of the help, file in `commands/`, its commands: each with its function if that has another name."""
 
 GROUPS = {
+    "cluster": (
+        "up down cluster.nodes:status cluster.moving:import=import_state cluster.moving:export=export_state",
+        "A network on several machines: a NATS server to try one out, and how it is.",
+    ),
+    "node": ("ls drain", "The nodes of a cluster."),
     "dlq": (
         "ls show=show_letter replay purge",
         "Dead letters: events that were given up because their mod died of them, again and again.",
@@ -48,7 +64,10 @@ GROUPS = {
     "token": ("create list=ls revoke", "Tokens of operators, who reach the network with --url."),
     "invite": ("create list=ls revoke", "Invites: codes with which agents register, once, until they expire."),
 }
-"""Groups of commands: the commands of each, with their functions as in `COMMANDS`, and its help."""
+"""Groups of commands: the commands of each, with their functions as in `COMMANDS`, and its help.
+
+A command whose function stands in another file than that of its group has that before a colon.
+"""
 
 
 class _Lazily(MutableMapping[str, Any]):
@@ -76,7 +95,7 @@ class _Lazily(MutableMapping[str, Any]):
         return len(self._homes)
 
 
-class _Program(TyperGroup):
+class _Program(HelpedGroup):
     """The program: it knows the names of all commands, and builds those that are used."""
 
     def __init__(self, **more: Any) -> None:
@@ -109,16 +128,18 @@ def _group(name: str, file: str, words: str, text: str) -> typer.Typer:
     def about() -> None: ...
 
     about.__doc__ = text
-    group = _typer(name=name, no_args_is_help=True)
+    group = _typer(name=name, cls=HelpedGroup, no_args_is_help=True)
     group.callback()(root(about))
     for each, _, function in (word.partition("=") for word in words.split()):
-        _add(group, each, file, function or each, None)
+        home, _, name_there = each.rpartition(":")
+        _add(group, name_there, home or file, function or name_there, None)
     return group
 
 
 def _add(to: typer.Typer, name: str, file: str, function: str, panel: str | None) -> None:
-    made = getattr(import_module(f".{file}", __package__), function)
-    to.command(name, rich_help_panel=panel)(command(made, short_file=name != "logs"))  # its -f follows
+    made = getattr(import_module(f".commands.{file}", __package__), function)
+    short = name != "logs"  # its -f follows
+    to.command(name, cls=HelpedCommand, rich_help_panel=panel)(command(made, short_file=short))
 
 
 def _typer(**more: Any) -> typer.Typer:
@@ -136,10 +157,26 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from .commands.version import version_text
+
+        print(version_text())
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", "-V", help="Print the version and exit.", callback=_print_version, is_eager=True)
+]
+
+
 @app.callback()
 @root
-def modvisor() -> None:
-    """An event network for AI agents whose mods each run in a worker process."""
+def modvisor(version: Version = False) -> None:
+    """An event network for AI agents whose mods each run in a worker process.
+
+    Begin with 'modvisor init' in an empty folder, then 'modvisor run'.
+    """
 
 
 def main() -> None:

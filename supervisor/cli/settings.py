@@ -18,12 +18,18 @@ class Settings:
     socket: Path | None = None
     url: str | None = None
     token: str | None = None
+    node: str | None = None
 
     @property
     def named_file(self) -> Path | None:
         """The network file named by option or variable; None if none is."""
         variable = os.environ.get("MODVISOR_FILE")
         return self.file or (Path(variable) if variable else None)
+
+    @property
+    def named_node(self) -> str | None:
+        """The node of a cluster named by option or variable; None if none is."""
+        return self.node or os.environ.get("MODVISOR_NODE") or None
 
     @property
     def network_file(self) -> Path:

@@ -18,7 +18,7 @@ _HOST = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*", re.IGNORECASE)
 _WEB = ("http", "https")
 
 
-@reader("IP address")
+@reader("IP address", "string")
 def ip_addresses(value: Any, at: Location) -> Any:
     """Read one IP address, or the addresses that a prefix such as ``10.0.0.0/8`` names."""
     found = text(value, at)
@@ -32,7 +32,7 @@ def ip_addresses(value: Any, at: Location) -> Any:
         return at.wrong(f"expected an address such as 10.0.0.5 or a prefix such as 10.0.0.0/8, got {got(found)}")
 
 
-@reader("host name")
+@reader("host name", "string")
 def host_name(value: Any, at: Location) -> Any:
     """Read a host name; ``*.example.com`` is every name below example.com, ``*`` every name."""
     found = text(value, at)
@@ -48,7 +48,7 @@ def is_host_name(found: str) -> bool:
     return found == "*" or (_HOST.fullmatch(found) is not None and len(found) <= 253)
 
 
-@reader("web origin")
+@reader("web origin", "string")
 def web_origin(value: Any, at: Location) -> Any:
     """Read the origin of web pages: scheme, host, and port unless it is the scheme's own."""
     found = text(value, at)

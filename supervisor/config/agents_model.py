@@ -83,7 +83,7 @@ class GuestsConfig:
     quota: QuotaConfig = _quota_key("agentsguestsquota")
 
 
-@reader("true or false")
+@reader("true or false", "boolean")
 def _requires_password(value: Any, at: Location) -> Any:
     at.source.warn(at.key, "this is the older name of a key; write 'registration: group_password' instead")
     return flag(value, at)

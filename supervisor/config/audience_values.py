@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from .audience import Audience, family_of
-from .keys import readers_of
-from .reader import Location, got, hint, reader
+from .keys import keys_of, readers_of, schema_of
+from .reader import Location, Reader, got, hint
 from .values import read_keys
 from .yaml_source import Source
 
@@ -16,8 +16,7 @@ _ROUNDING = 1e-9  # 33.3 + 33.3 + 33.4 is a little more than 100
 _READERS = readers_of(Audience)
 
 
-@reader("mapping")
-def audience(value: Any, at: Location) -> Any:
+def _audience(value: Any, at: Location) -> Any:
     """Read an `Audience`. An empty one is most likely a mistake: ``percent: 0`` means nobody."""
     if not value and (value is None or isinstance(value, dict)):
         return at.wrong(
@@ -27,6 +26,9 @@ def audience(value: Any, at: Location) -> Any:
     if not isinstance(value, dict):
         return at.wrong(f"expected a mapping with agents, groups or percent, got {got(value)}")
     return Audience(**read_keys(value, at, _READERS))
+
+
+audience = Reader("mapping", _audience, schema=lambda: schema_of(keys_of(Audience)))
 
 
 def read_audience(data: dict[str, Any]) -> Audience:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .keys import key, readers_of
+from .keys import key, keys_of, readers_of, schema_of
 from .reader import Location, Reader, got
+from .schema_parts import Schema, either, of_type, words
 from .values import absolute_path, or_null, read_keys, size, whole
 
 STRICT, BEST_EFFORT, NO_AUDIT = "strict", "best_effort", "off"
@@ -33,7 +34,7 @@ class AuditConfig:
 
     mode: str = key(
         STRICT,
-        Reader("`strict`, `best_effort` or `off`", _mode),
+        Reader("`strict`, `best_effort` or `off`", _mode, schema=lambda: words(*MODES, False)),
         "`strict`: commands that change something are refused while the audit cannot be written; `best_effort`: they "
         "are not, and what could not be written is counted; `off`: there is no audit",
     )
@@ -55,7 +56,7 @@ class AuditConfig:
     )
     syslog: Path | None = key(
         None,
-        or_null(Reader("true, false or path", _syslog)),
+        or_null(Reader("true, false or path", _syslog, schema=lambda: of_type("boolean", "string"))),
         "true: number and MAC of the newest record also go to the system's log (`/dev/log`, or the socket at this "
         "path), which others than the network can keep",
     )
@@ -71,4 +72,8 @@ def _audit(value: Any, at: Location) -> Any:
     return AuditConfig(**read_keys(value, at, _TABLE))
 
 
-audit_section = Reader("mapping, or its `mode` alone", _audit, lambda _: "{}")
+def _schema() -> Schema:
+    return either(words(*MODES, False), schema_of(keys_of(AuditConfig)))
+
+
+audit_section = Reader("mapping, or its `mode` alone", _audit, lambda _: "{}", _schema)

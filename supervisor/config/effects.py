@@ -32,8 +32,8 @@ _TABLE: Mapping[str, Mapping[Effect, str]] = {
     "network": {
         Effect.NOW: "spares",
         Effect.RESTART: (
-            "name id host port insecure event_timeout polling event_loop scheduling storage mod_paths watch cgroups preload "
-            "preload_timeout sandbox sandbox_fallback sandbox_uids"
+            "name id host port insecure event_timeout polling event_loop log_format scheduling storage mod_paths watch cgroups "
+            "preload preload_timeout sandbox sandbox_fallback sandbox_uids"
         ),
     },
     "network.tls": {Effect.RESTART: "cert key client_ca client_required"},
@@ -54,6 +54,7 @@ _TABLE: Mapping[str, Mapping[Effect, str]] = {
         ),
     },
     "mods[].sandbox": {Effect.MODS: "profile processes files network exec syscalls user read write tmp"},
+    "mods[].placement": {Effect.MODS: "on spread", Effect.RESTART: "copies"},
     "mods[].restart": {
         Effect.MODS: "policy max_restarts window first_delay max_delay healthy_after probe_after",
     },
@@ -74,22 +75,34 @@ _TABLE: Mapping[str, Mapping[Effect, str]] = {
     "http": {
         Effect.NOW: (
             "trusted_proxies trusted_addresses hosts origins connections connections_per_address connections_per_agent "
-            "stranger_timeout stranger_share header_timeout body_timeout keep_alive stop_timeout min_rate anonymous_body "
-            "bodies json_values ws_ping ws_credit ws_in_flight"
+            "stranger_timeout stranger_share guest_share header_timeout body_timeout keep_alive stop_timeout min_rate "
+            "anonymous_body bodies json_values ws_ping ws_credit ws_in_flight"
         ),
     },
     "relay": {Effect.RESTART: "connections connect_timeout idle_timeout"},
     "admin": {Effect.NOW: "remote", Effect.RESTART: "token"},
+    "dashboard": {Effect.NOW: "enabled session sessions link_age live_streams ways"},
     "journal": {
         Effect.RESTART: (
             "sync dead_letters dead_letter_bytes dead_letter_age durable_events durable_bytes checkpoint_bytes "
-            "crash_reports crash_report_bytes stats_every answer_bytes answer_age"
+            "file_bytes mod_files_bytes mod_files crash_reports crash_report_bytes crash_report_age stats_every "
+            "answer_bytes answer_age"
         ),
     },
     "audit": {
         Effect.NOW: "mode refused_bytes",
         Effect.RESTART: "file_bytes files key_file syslog",
     },
+    "metrics": {Effect.NOW: "public cache"},
+    "tracing": {Effect.RESTART: "otlp sample follow per_second queue"},
+    "cluster": {
+        Effect.RESTART: (
+            "servers node network secret credentials nkey user password labels lease replicas wait timeout max_payload "
+            "inboxes allow_mixed"
+        ),
+    },
+    "cluster.tls": {Effect.RESTART: "ca cert key"},
+    "cluster.nodes.NAME": {Effect.RESTART: "labels host port"},
     "logs": {Effect.RESTART: "max_bytes backups"},
 }
 
@@ -164,7 +177,7 @@ def _differences(place: str, name: str, before: Any, after: Any) -> Iterator[Cha
     """Return what differs: a key, keys of a section, or named sections such as groups."""
     if before == after:
         return
-    if is_dataclass(before) and is_dataclass(after):
+    if is_dataclass(before) and is_dataclass(after) and any(_keys(after)):
         for field_name, key in _keys(after):
             values = getattr(before, field_name), getattr(after, field_name)
             yield from _differences(f"{place}.{key.name}", f"{name}.{key.name}", *values)
@@ -185,7 +198,7 @@ def _effect_of_all(section: str) -> Effect:
 
 
 def _in_force(place: str, before: Any, after: Any) -> Any:
-    if is_dataclass(before) and is_dataclass(after):
+    if is_dataclass(before) and is_dataclass(after) and any(_keys(after)):
         taken = {
             field_name: _in_force(f"{place}.{key.name}", getattr(before, field_name), getattr(after, field_name))
             for field_name, key in _keys(after)

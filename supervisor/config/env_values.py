@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ...ipc.errors import ModvisorError
-from .keys import ConfigKey
-from .reader import Location, got, reader
+from ..causes import cause
+from .keys import ConfigKey, schema_of
+from .reader import Location, Reader, got, reader
+from .schema_parts import Schema, either, of_type
 from .values import absolute_path, read_keys, usable
 from .yaml_source import BROKEN, ConfigError
 
@@ -44,7 +46,7 @@ class EnvValue:
         try:
             return Path(self.file or "").read_text("utf-8").removesuffix("\n").removesuffix("\r")
         except OSError as error:
-            raise _unresolved(f"cannot read the file {self.file}: {error.strerror}") from None
+            raise _unresolved(f"cannot read the file {self.file}: {cause(error, self.file or '')}") from None
         except UnicodeDecodeError:
             raise _unresolved(f"the file {self.file} is not UTF-8 text") from None
 
@@ -53,7 +55,7 @@ def _unresolved(message: str) -> ModvisorError:
     return ModvisorError(message, code=ConfigError.code)
 
 
-@reader("text")
+@reader("text", "string", pattern="^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$")
 def _source(value: Any, at: Location) -> Any:
     kind, _, where = value.partition(":") if isinstance(value, str) else ("", "", "")
     if kind == "env" and _VARIABLE.fullmatch(where):
@@ -75,8 +77,7 @@ FROM_KEYS = {
 _FROM = {name: each.reader for name, each in FROM_KEYS.items()}
 
 
-@reader("text, number or mapping")
-def env_value(value: Any, at: Location) -> Any:
+def _env_value(value: Any, at: Location) -> Any:
     """Read text, a number, or a mapping that says where the text comes from."""
     if isinstance(value, dict) and value:
         return read_keys(value, at, _FROM).get("from", BROKEN)
@@ -91,12 +92,18 @@ def env_value(value: Any, at: Location) -> Any:
     )
 
 
-@reader("environment variable")
-def variable(value: Any, at: Location) -> Any:
+def _variable(value: Any, at: Location) -> Any:
     """Read the value of an environment variable, whose name is the key."""
     if not _VARIABLE.fullmatch(str(at.key[-1])):
         return at.wrong("expected a variable name of letters, digits and '_' that does not start with a digit")
-    return env_value(value, at)
+    return _env_value(value, at)
+
+
+def _schema() -> Schema:
+    return either(of_type("string", "number"), schema_of(FROM_KEYS))
+
+
+variable = Reader("environment variable", _variable, schema=_schema)
 
 
 def resolved(value: EnvValue, at: Location) -> str:
@@ -107,13 +114,15 @@ def resolved(value: EnvValue, at: Location) -> str:
         return at.wrong(str(error))
 
 
-@reader("text, number or mapping")
-def token(value: Any, at: Location) -> Any:
+def _token(value: Any, at: Location) -> Any:
     """Read a secret that requests must carry."""
-    found = env_value(value, at)
+    found = _env_value(value, at)
     if found is not BROKEN and resolved(found, at) == "":  # would let in requests without a token
         return at.wrong("the token is empty; give one that cannot be guessed, or leave the key out")
     return found
+
+
+token = Reader("text, number or mapping", _token, schema=_schema)
 
 
 ARGON2ID = re.compile(
@@ -124,7 +133,7 @@ _MOST = (1024 * 1024, 100, 16)  # KiB of memory, passes, lanes: every check take
 _HOW = "print one with: modvisor hash-password"
 
 
-@reader("argon2id or SHA-256")
+@reader("argon2id or SHA-256", "string")
 def password_hash(value: Any, at: Location) -> Any:
     """Read what is stored of a password: argon2id over its SHA-256, or the SHA-256 in hexadecimal."""
     if isinstance(value, str) and is_sha256(value):

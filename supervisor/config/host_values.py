@@ -35,7 +35,7 @@ class HostRule:
     port: int | None = HTTPS
 
 
-@reader("host")
+@reader("host", "string")
 def host_rule(value: Any, at: Location) -> Any:
     """Read a host, as text that `parsed_host` takes."""
     found = text(value, at)

@@ -59,6 +59,12 @@ class HttpConfig:
         "the part of the time of the network's event loop that requests of clients may take that have not proved who "
         "they are; the rest is kept for agents and mods",
     )
+    guest_share: float = key(
+        0.5,
+        number(0.01, 1),
+        "the same for requests of agents that have not joined a group with its password, while an agent is connected "
+        "that has; 1: they may take all of it",
+    )
     connections_per_agent: int = key(
         100,
         whole(1),

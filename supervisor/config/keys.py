@@ -6,18 +6,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from functools import cache
 from typing import Any
 
+import yaml
+
 from .reader import Location, Reader
+from .schema_parts import Schema, object_of
 from .values import read_keys
 
 REQUIRED: Any = object()
 """Stands for the default of a key that must be given."""
 
 _KEY = "key"
+_LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,19 @@ class ConfigKey:
     in_mod_file: bool = False
     shown: str = ""
     default: Any = REQUIRED
+
+    @property
+    def is_required(self) -> bool:
+        """Whether the section that has no such key is a mistake."""
+        return self.default_text == "required"
+
+    @property
+    def schema(self) -> Schema:
+        """The JSON Schema of the value, with the meaning and the default."""
+        found = {**self.reader.schema(), "description": _plain(self.doc)}
+        if not self.shown and self.default is not REQUIRED:
+            found["default"] = yaml.safe_load(self.reader.written(self.default)) if self.default is not None else None
+        return found
 
     @property
     def default_text(self) -> str:
@@ -76,6 +94,11 @@ def key_of(each: Field[Any]) -> ConfigKey | None:
     return None if described is None else replace(described, name=described.name or each.name)
 
 
+def _plain(doc: str) -> str:
+    """Return a meaning without the links of its page."""
+    return _LINK.sub(r"\1", doc)
+
+
 def _default(each: Field[Any]) -> Any:
     if each.default_factory is not MISSING:
         return each.default_factory()
@@ -94,4 +117,10 @@ def section(kind: type) -> Reader:
     def read(value: Any, at: Location) -> Any:
         return kind(**read_keys(value, at, table))
 
-    return Reader("mapping", read, lambda _: "{}")
+    return Reader("mapping", read, lambda _: "{}", lambda: schema_of(keys_of(kind)))
+
+
+def schema_of(keys: Mapping[str, ConfigKey]) -> Schema:
+    """Return the JSON Schema of a section with these keys."""
+    required = [name for name, each in keys.items() if each.is_required]
+    return object_of({name: each.schema for name, each in keys.items()}, required)

@@ -20,7 +20,9 @@ from .env_values import resolved
 from .keys import ConfigKey, keys_of
 from .mod_model import LimitsConfig, ModConfig, PlaceOf, RestartConfig
 from .name_values import mod_path as read_mod_path
-from .reader import Location, got
+from .placement_model import check_placement
+from .reader import Location, Reader, got
+from .schema_parts import Schema, either, listed, nullable, object_of, of_type
 from .values import read_keys
 from .yaml_source import BROKEN, ConfigError, Problem, Source, format_key
 
@@ -43,7 +45,7 @@ _READERS = {name: each.reader for name, each in ENTRY_KEYS.items()}
 # -- the entries of the file
 
 
-def read_mods(value: Any, at: Location) -> Any:
+def _read_mods(value: Any, at: Location) -> Any:
     """Read the list ``mods`` as a tuple of `ModConfig`; reports ids and shares that clash."""
     if value is None:
         return ()
@@ -58,6 +60,17 @@ def read_mods(value: Any, at: Location) -> Any:
             _check_unique(mod, at / index, places)
     check_percents({mod.mod_id: mod.audience for mod in mods if mod.enabled}, places)
     return tuple(mods)
+
+
+def _schema() -> Schema:
+    shape = object_of({name: each.schema for name, each in ENTRY_KEYS.items()}, ["path"])
+    shape |= {"anyOf": [{"required": ["path"]}, {"required": ["name"]}]}
+    del shape["required"]
+    return nullable(listed(either(of_type("string"), shape)))
+
+
+list_of_mods = Reader("list of mods", _read_mods, schema=_schema)
+"""Reads the list ``mods`` as a tuple of `ModConfig`."""
 
 
 def _check_unique(mod: ModConfig, at: Location, places: dict[str, Location]) -> None:
@@ -75,12 +88,13 @@ def read_mod(value: Any, at: Location, from_file: bool) -> Any:
     if isinstance(value, str):
         path = read_mod_path(value, at)
         mod_id = _id_of(path, at)
-        return BROKEN if mod_id is BROKEN else ModConfig(path, mod_id, from_file=from_file)
+        return BROKEN if mod_id is BROKEN else ModConfig(path, mod_id, from_file=from_file, written=value)
     if not isinstance(value, dict):
         return at.wrong(f"expected a mod_path, or a mapping with a 'path', got {got(value)}")
     found = read_keys(value, at, _READERS)
     check_limits(found.get("limits", LimitsConfig()), found.get("restart", RestartConfig()), at)
     check_language(found, at)
+    check_placement(found, at)
     _check_env(found, at)
     alias = _path_key(value, at)
     path = found.pop(alias, BROKEN)
@@ -88,7 +102,8 @@ def read_mod(value: Any, at: Location, from_file: bool) -> Any:
     mod_id = found.pop("id", BROKEN) if "id" in value else _id_of(path, at / alias)
     if mod_id is BROKEN:
         return BROKEN
-    return ModConfig("" if path is BROKEN else path, mod_id, from_file=from_file, given=_given(value), **found)
+    path = "" if path is BROKEN else path
+    return ModConfig(path, mod_id, from_file=from_file, given=_given(value), written=value, **found)
 
 
 def _given(entry: dict[Any, Any]) -> frozenset[str]:
@@ -225,7 +240,8 @@ def fingerprint(config: ModConfig) -> str:
 
     Values at their default do not count, so a later version with more keys has the same hash.
     """
-    asked = asdict(replace(config.as_asked, spec=None, asked=None, given=frozenset(), audience=None, instead_of=None))
+    asked = replace(config.as_asked, spec=None, asked=None, given=frozenset(), audience=None, instead_of=None)
+    asked = asdict(replace(asked, written=None))
     usual = asdict(ModConfig("", ""))  # so that path and id count
     return _HASHED_SO + _hash(_differences(asked, usual))
 
@@ -256,8 +272,26 @@ def _differences(asked: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]
 def entry_hash(entry: ModConfig) -> str:
     """Return a hash of what an entry of the network file says, and of nothing that it leaves out.
 
-    So it stays the same in a later version that knows more keys.
+    So it stays the same in a later version that knows more keys. It is of what is written there: a
+    relative path counts as such, wherever the file lies.
     """
+    written = {"path": entry.written} if isinstance(entry.written, str) else entry.written
+    if not isinstance(written, dict):  # made by hand
+        return former_entry_hash(entry)
+    path = {"path": written.get("path", written.get("name"))}
+    return _WRITTEN_SO + _hash({key: value for key, value in written.items() if key != "name"} | path)
+
+
+def is_entry(kept: str, entry: ModConfig) -> bool:
+    """Whether an entry says what it said when ``kept`` was its hash."""
+    return kept == (entry_hash(entry) if kept.startswith(_WRITTEN_SO) else former_entry_hash(entry))
+
+
+_WRITTEN_SO = "2:"
+
+
+def former_entry_hash(entry: ModConfig) -> str:
+    """Return the hash that versions up to 0.7 kept of an entry. It is of absolute paths."""
     said: dict[str, Any] = {"path": entry.path, "mod_id": entry.mod_id}
     for name in entry.given - {"id", "name"}:
         key, _, inner = name.partition(".")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .keys import keys_of, readers_of
+from .keys import keys_of, readers_of, schema_of
 from .mod_entry import check_language, check_limits
 from .mod_model import LimitsConfig, ModConfig, RestartConfig
 from .name_values import version
@@ -27,7 +27,7 @@ _NOTHING: Mapping[str, Any] = {}
 def _section_keys(kind: type) -> Reader:
     """Read a section as a dict of its keys: the network's file overrides them one by one."""
     table = readers_of(kind)
-    return Reader("mapping", lambda value, at: read_keys(value, at, table))
+    return Reader("mapping", lambda value, at: read_keys(value, at, table), schema=lambda: schema_of(keys_of(kind)))
 
 
 MOD_FILE_READERS: dict[str, Reader] = {

@@ -11,6 +11,7 @@ from .audience_values import audience
 from .env_values import EnvValue, variable
 from .keys import about, key, section
 from .name_values import mod_id, mod_path, partition, permission_set, requirement, speaker, version
+from .placement_model import PlacementConfig, placement_section
 from .sandbox_model import FALLBACKS, SandboxConfig, sandbox
 from .values import (
     command,
@@ -180,6 +181,7 @@ class ModConfig:
         spec: the entry of a mod that the file does not name, as it was asked for.
         given: the keys that were given, such as ``durable`` and ``limits.memory``. A mod.yaml does
             not change these.
+        written: the entry of the network file as it is written there.
         declared: the version that its mod.yaml says.
         config_schema: the JSON Schema of ``config`` that its mod.yaml says.
         asked: the config before a mod.yaml or its worker completed it.
@@ -357,6 +359,9 @@ class ModConfig:
         "what happens if this host cannot enforce the `sandbox`: `fail`: the mod is not loaded; `warn`: it is, with what "
         "can be enforced; null: as the [network](#network) says",
     )
+    placement: PlacementConfig = key(
+        PlacementConfig(), placement_section, "on which nodes of a cluster it runs, see [placement](#modsplacement)"
+    )
     requires: tuple[Requirement, ...] = key(
         (),
         _requirements,
@@ -377,6 +382,7 @@ class ModConfig:
     )
     spec: dict[str, Any] | None = field(default=None, compare=False, repr=False)
     given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+    written: Any = field(default=None, compare=False, repr=False)
     declared: str | None = field(default=None, compare=False, repr=False)
     config_schema: dict[str, Any] | None = field(default=None, compare=False, repr=False)
     asked: ModConfig | None = field(default=None, compare=False, repr=False)

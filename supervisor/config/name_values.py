@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from packaging.requirements import InvalidRequirement
@@ -12,6 +15,7 @@ from ...ipc.address import AGENT, BROADCAST, MAX_ID, MOD, SYSTEM, check_mod_id, 
 from ...ipc.errors import InvalidEvent
 from ...ipc.partition import is_partition
 from ...ipc.topic import check_pattern
+from ..nearest import did_you_mean
 from .reader import Location, got, hint, reader
 from .values import list_of, set_of, text
 from .versions import Requirement, parse_version
@@ -23,7 +27,7 @@ _AGENT_PATTERN = re.compile(rf"[A-Za-z0-9_.@*-]{{1,{MAX_ID}}}")
 _NETWORK_ID = re.compile(rf"(?!\.)[A-Za-z0-9_.@-]{{1,{MAX_ID}}}")
 
 
-@reader("id")
+@reader("id", "string")
 def network_id(value: Any, at: Location) -> Any:
     """Read the id of a network."""
     found = text(value, at)
@@ -32,7 +36,7 @@ def network_id(value: Any, at: Location) -> Any:
     return at.wrong(f"expected letters, digits, '_', '.', '@', '-' (1 to {MAX_ID}, no '..'), got {got(found)}")
 
 
-@reader("mod path")
+@reader("mod path", "string")
 def mod_path(value: Any, at: Location) -> Any:
     """Read the path of a mod; the folder of ``./name`` must exist."""
     path = text(value, at)
@@ -45,11 +49,18 @@ def mod_path(value: Any, at: Location) -> Any:
     if path.startswith("./"):
         folders = (at.base_dir / "mods" / path[2:], at.base_dir / path[2:])
         if not any(map(os.path.isdir, folders)):
-            return at.wrong(f"no such mod: neither {folders[0]} nor {folders[1]} is a folder")
+            hint = did_you_mean(path, _mods_below(folders[0].parent))
+            return at.wrong(f"no such mod: neither {folders[0]} nor {folders[1]} is a folder{hint}")
     return path
 
 
-@reader("id")
+def _mods_below(folder: Path) -> Iterator[str]:
+    """Yield the paths of the mods in a folder, for who has mistyped one."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        yield from (f"./{entry.name}" for entry in entries if entry.is_dir())
+
+
+@reader("id", "string")
 def mod_id(value: Any, at: Location) -> Any:
     """Read the id of a mod."""
     found = text(value, at)
@@ -59,7 +70,7 @@ def mod_id(value: Any, at: Location) -> Any:
         return at.wrong(str(error).partition("; give")[0])
 
 
-@reader("permission")
+@reader("permission", "string", enum=sorted(PERMISSIONS))
 def permission(value: Any, at: Location) -> Any:
     """Read one of `PERMISSIONS`."""
     if isinstance(value, str) and value in PERMISSIONS:
@@ -70,7 +81,7 @@ def permission(value: Any, at: Location) -> Any:
 permission_set = set_of(permission, "[mods, agents]")
 
 
-@reader("source")
+@reader("source", "string")
 def speaker(value: Any, at: Location) -> Any:
     """Read a source that a mod may speak for, or a pattern of sources."""
     source = text(value, at)
@@ -85,7 +96,7 @@ def speaker(value: Any, at: Location) -> Any:
     return at.wrong(f"expected a source such as 'agent:alice', 'mod:wiki', 'agent:*' or '*', got {got(source)}")
 
 
-@reader("source")
+@reader("source", "string")
 def event_source(value: Any, at: Location) -> Any:
     """Read a source of events: an agent, a mod, or the network itself."""
     found = text(value, at)
@@ -102,7 +113,7 @@ def event_source(value: Any, at: Location) -> Any:
     return str(address)
 
 
-@reader("group")
+@reader("group", "string")
 def group_name(value: Any, at: Location) -> Any:
     """Read the name of a group of agents."""
     found = text(value, at)
@@ -112,7 +123,7 @@ def group_name(value: Any, at: Location) -> Any:
         return at.wrong(f"expected the name of a group, got {got(value)}")
 
 
-@reader("pattern")
+@reader("pattern", "string")
 def event_pattern(value: Any, at: Location) -> Any:
     """Read the name of an event, a prefix such as ``chat.*``, or ``*``."""
     try:
@@ -124,7 +135,7 @@ def event_pattern(value: Any, at: Location) -> Any:
 event_patterns = list_of(event_pattern, "['chat.*']")
 
 
-@reader("id pattern")
+@reader("id pattern", "string")
 def agent_pattern(value: Any, at: Location) -> Any:
     """Read the id of an agent, in which ``*`` stands for any characters."""
     found = text(value, at)
@@ -141,7 +152,7 @@ def is_agent_pattern(name: str) -> bool:
 agent_patterns = list_of(agent_pattern, "[admin, 'bot-*']")
 
 
-@reader("`source`, `least_loaded` or a path")
+@reader("`source`, `least_loaded` or a path", "string")
 def partition(value: Any, at: Location) -> Any:
     """Read the rule by which the workers of a mod share its events."""
     found = text(value, at)
@@ -150,7 +161,7 @@ def partition(value: Any, at: Location) -> Any:
     return at.wrong(f"expected source, least_loaded or a path such as payload.order.id, got {got(found)}")
 
 
-@reader("version (PEP 440)")
+@reader("version (PEP 440)", "string", "number")
 def version(value: Any, at: Location) -> Any:
     """Read a version of PEP 440 as it is written: ``1.10`` is not ``1.1``."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -161,7 +172,7 @@ def version(value: Any, at: Location) -> Any:
     return name
 
 
-@reader("requirement")
+@reader("requirement", "string")
 def requirement(value: Any, at: Location) -> Any:
     """Read the name of a mod and the versions of it that are accepted."""
     try:

@@ -9,19 +9,22 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ...ipc.address import MAX_ID
 from ...ipc.errors import ModvisorError
 from .agents_model import GROUP_PASSWORD
 from .audience_values import check_groups
-from .keys import ConfigKey, keys_of, readers_of
+from .cluster_model import MAX_NAME, NodeConfig, is_node_name, subject_name
+from .keys import ConfigKey, keys_of, readers_of, schema_of
 from .mod_entry import ENTRY_KEYS
 from .network_model import AdminConfig, LogConfig, NetworkConfig
+from .node_folder import NODES
 from .openagents_file import is_openagents, translated
-from .reader import Location, hint, reader
+from .reader import Location, Reader, hint
 from .tls_model import bare_bind
 from .token_strength import is_open, weakness
 from .values import read_keys
@@ -30,11 +33,12 @@ from .yaml_source import BROKEN, ConfigError, Problem, Source, format_key, load_
 MAX_NAMED = 3  # parts of a key such as mods[1].requires
 
 
-def load_config(path: str | Path, *, base_dir: str | Path | None = None) -> NetworkConfig:
+def load_config(path: str | Path, *, base_dir: str | Path | None = None, node: str | None = None) -> NetworkConfig:
     """Read a network file.
 
     Args:
         base_dir: where relative paths start; None: at the folder of the file.
+        node: which node of the cluster reads it; None: the one that the file names, or the host.
 
     Raises:
         ConfigError: lists every mistake in the file, or the reason why it cannot be read.
@@ -44,7 +48,7 @@ def load_config(path: str | Path, *, base_dir: str | Path | None = None) -> Netw
     at = Location(source, file.parent if base_dir is None else Path(os.path.abspath(base_dir)))
     config = BROKEN if data is BROKEN else _read_network(data, at, file)
     source.check()
-    return config
+    return at_node(config, node)
 
 
 def read_data(path: str | Path) -> tuple[Any, Source]:
@@ -81,7 +85,7 @@ def parse_config(data: dict[str, Any], *, base_dir: str | Path) -> NetworkConfig
     data, source = _in_own_words(data, Source())
     config = _read_network(data, Location(source, Path(os.path.abspath(base_dir))), None)
     source.check()
-    return config
+    return at_node(config)
 
 
 def is_allowed(allowed_mods: Iterable[str] | None, mod_path: str) -> bool:
@@ -92,13 +96,13 @@ def is_allowed(allowed_mods: Iterable[str] | None, mod_path: str) -> bool:
     return allowed_mods is None or any(fnmatchcase(mod_path, pattern) for pattern in allowed_mods)
 
 
-@reader("mapping")
-def _network_section(value: Any, at: Location) -> Any:
+def _read_section(value: Any, at: Location) -> Any:
     if value is None or (isinstance(value, dict) and "name" not in value):
         (at / "name").wrong("the key is missing; give the network a name")
     return read_keys(value, at, _NETWORK)
 
 
+_network_section = Reader("mapping", _read_section, schema=lambda: schema_of(keys_of(NetworkConfig, "network")))
 NETWORK_KEY = ConfigKey(_network_section, "name and address, see [network](#network)", name="network")
 TOP_KEYS = {"network": NETWORK_KEY, **keys_of(NetworkConfig)}
 
@@ -134,6 +138,41 @@ def _read_network(data: Any, at: Location, file: Path | None) -> Any:
         **network,
         **found,
     )
+
+
+def at_node(config: NetworkConfig, node: str | None = None) -> NetworkConfig:
+    """Return what the file says for one node: its labels, its address, a state folder of its own.
+
+    Args:
+        node: None: the one that the file names.
+
+    Raises:
+        ConfigError: the name is none, the file has no cluster, or the node must not listen where it would.
+    """
+    cluster = config.cluster
+    if cluster is None:
+        return config if node is None else _refused(config, "cluster", f"the key is missing, and {node!r} is a node")
+    name = cluster.node if node is None else node
+    if not is_node_name(name):
+        return _refused(
+            config, "cluster.node", f"expected 1 to {MAX_NAME} letters, digits, '_', '.', '-', got {name!r}"
+        )
+    of_node = cluster.nodes.get(name, NodeConfig())
+    cluster = replace(
+        cluster,
+        node=name,
+        labels=tuple(dict.fromkeys((*cluster.labels, *of_node.labels))),
+        network=cluster.network or subject_name(config.network_id),
+    )
+    host = config.host if of_node.host is None else of_node.host
+    port = config.port if of_node.port is None else of_node.port
+    config = replace(config, cluster=cluster, host=host, port=port, storage=config.storage / NODES / name)
+    check_open(config)
+    return config
+
+
+def _refused(config: NetworkConfig, key: str, text: str) -> NoReturn:
+    raise ConfigError([Problem("" if config.file is None else str(config.file), config.lines.get(key), key, text)])
 
 
 def check_open(config: NetworkConfig) -> None:

@@ -12,17 +12,22 @@ from ...ipc.errors import InvalidEvent
 from ..runtime import LOOPS
 from .agents_model import AgentsConfig, GroupConfig
 from .audit_model import AuditConfig, audit_section
+from .cluster_model import ClusterConfig, cluster_section
+from .dashboard_model import DashboardConfig
 from .env_values import EnvValue, token
 from .http_model import HttpConfig
-from .keys import about, key, readers_of, section
-from .mod_entry import read_mods
+from .keys import about, key, keys_of, readers_of, schema_of, section
+from .metrics_model import MetricsConfig
+from .mod_entry import list_of_mods
 from .mod_model import ModConfig
 from .name_values import network_id
 from .reader import Location, Reader, reader
 from .redaction import redacted_keys
 from .relay_model import RelayConfig
 from .sandbox_model import FAIL, FALLBACKS, SandboxConfig, sandbox, uid_range
+from .schema_parts import of_type
 from .tls_model import TlsConfig, tls_section
+from .tracing_model import TracingConfig
 from .values import (
     AUTO,
     absolute_path,
@@ -43,6 +48,7 @@ from .values import (
 from .yaml_source import Problem
 
 SYNCS = ("normal", "full")
+CONSOLE, JSON = LOG_FORMATS = ("console", "json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +93,12 @@ class JournalConfig:
     )
     durable_bytes: int = key(512 * 1024 * 1024, size(1000), "how large these events may be together")
     checkpoint_bytes: int = key(16 * 1024 * 1024, size(1000), "the largest checkpoint of a mod")
+    file_bytes: int = key(8 * 1024 * 1024, size(1000), "the largest file that a mod keeps with `context.files`")
+    mod_files_bytes: int = key(64 * 1024 * 1024, size(1000), "how large these files of one mod may be together")
+    mod_files: int = key(1000, whole(1), "how many of these files one mod may have")
     crash_reports: int = key(20, whole(0), "how many are kept of each mod; the oldest are deleted first")
     crash_report_bytes: int = key(16 * 1024 * 1024, size(0), "how large the crash reports of all mods may be together")
+    crash_report_age: float = key(30 * 86400.0, duration(), "how long crash reports are kept")
     stats_every: float | None = key(
         60.0,
         or_null(duration()),
@@ -103,8 +113,7 @@ class JournalConfig:
     answer_age: float = key(3600.0, duration(), "how long these answers are remembered")
 
 
-@reader("mapping")
-def _group(value: Any, at: Location) -> Any:
+def _read_group(value: Any, at: Location) -> Any:
     name = str(at.key[-1])
     try:
         parse_address(f"group:{name}")
@@ -113,7 +122,10 @@ def _group(value: Any, at: Location) -> Any:
     return GroupConfig(name=name, **read_keys(value, at, readers_of(GroupConfig)))
 
 
-@reader("list of patterns")
+_group = Reader("mapping", _read_group, schema=lambda: schema_of(keys_of(GroupConfig)))
+
+
+@reader("list of patterns", "array", items=of_type("string"))
 def _allowed_mods(value: Any, at: Location) -> Any:
     if value is None:  # every entry is commented out; that hardly means to allow everything
         return at.wrong("expected a list; write [] to allow no mod, or remove the key to allow every mod")
@@ -185,6 +197,13 @@ class NetworkConfig:
         one_of(*LOOPS),
         "what `modvisor run` runs on. `auto`: uvloop where it can be imported, else asyncio's own loop, which takes "
         "twice the CPU. `uvloop`: no start without it. A Python program that runs a network chooses its own loop",
+        section="network",
+    )
+    log_format: str = key(
+        CONSOLE,
+        one_of(*LOG_FORMATS),
+        "how `modvisor run` writes its own messages to stderr: `console`: lines for people; `json`: an object on each "
+        "line, see [metrics.md](metrics.md#logs)",
         section="network",
     )
     scheduling: str = key(
@@ -262,7 +281,7 @@ class NetworkConfig:
     )
     mods: tuple[ModConfig, ...] = key(
         (),
-        Reader("list of mods", read_mods),
+        list_of_mods,
         "the mods to run, in the order in which they are asked about an event, see [mods](#mods)",
     )
     agent_groups: dict[str, GroupConfig] = field(
@@ -290,8 +309,27 @@ class NetworkConfig:
         RelayConfig(), section(RelayConfig), "how mods in a cell reach their hosts, see [relay](#relay)"
     )
     admin: AdminConfig = key(AdminConfig(), section(AdminConfig), "access for the operator, see [admin](#admin)")
+    dashboard: DashboardConfig = key(
+        DashboardConfig(), section(DashboardConfig), "the operator's page, see [dashboard](#dashboard)"
+    )
     journal: JournalConfig = key(
         JournalConfig(), section(JournalConfig), "what outlives the network's process, see [journal](#journal)"
     )
     audit: AuditConfig = key(AuditConfig(), audit_section, "the record of who did what, see [audit](#audit)")
+    metrics: MetricsConfig = key(
+        MetricsConfig(), section(MetricsConfig), "the figures that Prometheus reads, see [metrics](#metrics)"
+    )
+    tracing: TracingConfig = key(
+        TracingConfig(), section(TracingConfig), "spans for OpenTelemetry, see [tracing](#tracing)"
+    )
+    cluster: ClusterConfig | None = key(
+        None,
+        cluster_section,
+        "one network on several machines, see [cluster](#cluster). null: on this one alone; `{}`: with every default",
+    )
     log: LogConfig = key(LogConfig(), section(LogConfig), "the mods' log files, see [logs](#logs)", name="logs")
+
+    @property
+    def node(self) -> str | None:
+        """The name of this node; None without a cluster."""
+        return None if self.cluster is None else self.cluster.node

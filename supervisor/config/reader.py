@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .schema_parts import Schema, of_type
 from .yaml_source import BAD_CONFIG, Key, Source, shorten
 
 ReadValue = Callable[[Any, "Location"], Any]
@@ -53,19 +54,25 @@ class Reader:
     Attributes:
         accepts: the kind of value, such as ``duration`` or ``1 or more``.
         written: writes a value that was read the way a network file would have it.
+        schema: returns a JSON Schema that accepts at least the same values; `dict`: all values.
     """
 
     accepts: str
     read: ReadValue
     written: Callable[[Any], str] = written_plain
+    schema: Callable[[], Schema] = dict
 
     def __call__(self, value: Any, at: Location) -> Any:
         return self.read(value, at)
 
 
-def reader(accepts: str) -> Callable[[ReadValue], Reader]:
-    """Make the decorated function a `Reader`."""
-    return lambda read: Reader(accepts, read)
+def reader(accepts: str, *kinds: str, **schema: Any) -> Callable[[ReadValue], Reader]:
+    """Make the decorated function a `Reader`.
+
+    Args:
+        kinds: the types of its JSON Schema, and ``schema`` what else that says.
+    """
+    return lambda read: Reader(accepts, read, schema=lambda: of_type(*kinds, **schema))
 
 
 def got(value: Any) -> str:

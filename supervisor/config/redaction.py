@@ -15,6 +15,7 @@ from typing import Any
 
 from .mod_model import ModConfig
 from .reader import Location, reader
+from .schema_parts import of_type
 from .yaml_source import Source, load_yaml
 
 MASK = "***"
@@ -39,7 +40,7 @@ _VALUE = re.compile(
 )
 
 
-@reader("list of keys")
+@reader("list of keys", "array", items=of_type("string"))
 def redacted_keys(value: Any, at: Location) -> Any:
     """Read names of keys, in which `*` stands for any characters."""
     if not isinstance(value, list):

@@ -11,18 +11,23 @@ from collections.abc import Iterable
 from .agents_model import AgentsConfig, GroupConfig, GuestsConfig, QuotaConfig
 from .audience import Audience
 from .audit_model import AuditConfig
+from .cluster_model import ClusterConfig, ClusterTlsConfig, NodeConfig
+from .dashboard_model import DashboardConfig
 from .effects import Effect, names_by_effect
 from .env_values import FROM_KEYS
 from .http_model import HttpConfig
 from .keys import ConfigKey, keys_of
+from .metrics_model import MetricsConfig
 from .mod_entry import ENTRY_KEYS
 from .mod_file import MOD_FILE_READERS
 from .mod_model import LimitsConfig, RestartConfig
 from .network_file import TOP_KEYS
 from .network_model import AdminConfig, JournalConfig, LogConfig, NetworkConfig
+from .placement_model import PlacementConfig
 from .relay_model import RelayConfig
 from .sandbox_model import SandboxConfig
 from .tls_model import TlsConfig
+from .tracing_model import TracingConfig
 
 TABLES: dict[str, dict[str, ConfigKey]] = {
     "the file": TOP_KEYS,
@@ -34,6 +39,7 @@ TABLES: dict[str, dict[str, ConfigKey]] = {
     "mods[].limits": keys_of(LimitsConfig),
     "mods[].restart": keys_of(RestartConfig),
     "mods[].sandbox": keys_of(SandboxConfig),
+    "mods[].placement": keys_of(PlacementConfig),
     "agent_groups.NAME": keys_of(GroupConfig),
     "agent_groups.NAME.quota": keys_of(QuotaConfig),
     "agents": keys_of(AgentsConfig),
@@ -42,8 +48,14 @@ TABLES: dict[str, dict[str, ConfigKey]] = {
     "http": keys_of(HttpConfig),
     "relay": keys_of(RelayConfig),
     "admin": keys_of(AdminConfig),
+    "dashboard": keys_of(DashboardConfig),
     "journal": keys_of(JournalConfig),
     "audit": keys_of(AuditConfig),
+    "metrics": keys_of(MetricsConfig),
+    "tracing": keys_of(TracingConfig),
+    "cluster": keys_of(ClusterConfig),
+    "cluster.tls": keys_of(ClusterTlsConfig),
+    "cluster.nodes.NAME": keys_of(NodeConfig),
     "logs": keys_of(LogConfig),
 }
 """The sections of a network file, each with its keys."""

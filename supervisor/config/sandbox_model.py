@@ -8,8 +8,9 @@ from typing import Any
 
 from ...ipc.cell import ALL, DEFAULT, HIDDEN, LISTED, OFF, PROFILES, STRICT
 from .host_values import host_rule
-from .keys import key, readers_of
+from .keys import key, keys_of, readers_of, schema_of
 from .reader import Location, Reader, got
+from .schema_parts import Schema, either, listed, words
 from .values import absolute_path, flag, list_of, one_of, or_null, read_keys, size, whole
 from .yaml_source import BROKEN
 
@@ -37,7 +38,7 @@ def _profile(value: Any, at: Location) -> Any:
 
 
 _word = one_of(*PROFILES)
-profile = Reader(_word.accepts, _profile)
+profile = Reader(_word.accepts, _profile, schema=lambda: words(*PROFILES, False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class SandboxConfig:
     )
     network: Any = key(
         None,
-        or_null(Reader("`all` or list of hosts", _network)),
+        or_null(Reader("`all` or list of hosts", _network, schema=lambda: either(words(ALL), _hosts.schema()))),
         "`all`: what the machine reaches; a list: these hosts alone, through a relay of the network; `[]`: none",
     )
     exec: bool | None = key(None, or_null(flag), "whether the mod may start programs")
@@ -118,7 +119,12 @@ def _uids(value: Any, at: Location) -> Any:
     return BROKEN
 
 
-uid_range = Reader("list of the first id and their number", _uids, lambda value: f"[{value[0]}, {value[1]}]")
+uid_range = Reader(
+    "list of the first id and their number",
+    _uids,
+    lambda value: f"[{value[0]}, {value[1]}]",
+    lambda: listed(whole(1, MAX_UID).schema(), minItems=2, maxItems=2),
+)
 
 
 _PARTS: dict[str, dict[str, Any]] = {
@@ -141,7 +147,11 @@ def _written(value: SandboxConfig) -> str:
     return value.profile or "{}"
 
 
-sandbox = Reader("`off`, `default`, `strict` or mapping", _read, _written)
+def _schema() -> Schema:
+    return either(profile.schema(), schema_of(keys_of(SandboxConfig)))
+
+
+sandbox = Reader("`off`, `default`, `strict` or mapping", _read, _written, _schema)
 """Reads a profile's name, or a mapping as a `SandboxConfig`."""
 
 

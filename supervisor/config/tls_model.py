@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from .keys import key as setting
-from .keys import readers_of
+from .keys import keys_of, readers_of, schema_of
 from .reader import Location, Reader
+from .schema_parts import nullable
 from .token_strength import is_open
 from .values import absolute_path, flag, or_null, read_keys
 from .yaml_source import BROKEN
@@ -49,7 +50,7 @@ def _tls(value: Any, at: Location) -> Any:
     return TlsConfig(**found)
 
 
-tls_section = Reader("mapping, or null", _tls)
+tls_section = Reader("mapping, or null", _tls, schema=lambda: nullable(schema_of(keys_of(TlsConfig))))
 
 
 def bare_bind(host: str, tls: TlsConfig | None, insecure: bool) -> str | None:

@@ -12,12 +12,14 @@ import re
 import shutil
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ...ipc.errors import Code, Unserializable
 from ...ipc.messages import pack
 from .reader import Location, Reader, got, hint, reader
+from .schema_parts import listed, named, nullable, of_type, words
 from .yaml_bounds import MAX_DEPTH
 from .yaml_doubts import has_leading_zero
 from .yaml_source import BROKEN
@@ -30,6 +32,7 @@ MAX_SIZE = 2**63 - 1  # the largest value of a resource limit
 _DURATION = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?(ms|s|m|h|d)")
 # Decimal, because 700 * 0.001 is not 0.7 in floats.
 _SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600), "d": Decimal(86400)}
+_EXPECTED = f"expected seconds or a duration such as '30s' (units: {', '.join(_SECONDS)})"
 
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?([kmgt]?b|[kmgt]ib)", re.IGNORECASE | re.ASCII)
 _THOUSANDS = {"TB": 10**12, "GB": 10**9, "MB": 10**6, "KB": 10**3}
@@ -42,7 +45,7 @@ _UNUSABLE = re.compile("[\0\ud800-\udfff]")
 # -- single values
 
 
-@reader("text")
+@reader("text", "string", pattern=r"\S")
 def text(value: Any, at: Location) -> Any:
     """Read text that is not blank."""
     if isinstance(value, (bool, int, float)):
@@ -61,7 +64,7 @@ def usable(value: str, at: Location) -> Any:
     return value
 
 
-@reader("module")
+@reader("module", "string")
 def module(value: Any, at: Location) -> Any:
     """Read the name of a Python module."""
     found = text(value, at)
@@ -70,7 +73,7 @@ def module(value: Any, at: Location) -> Any:
     return at.wrong(f"expected the name of a module, such as numpy or pandas.io, got {got(value)}")
 
 
-@reader("true or false")
+@reader("true or false", "boolean")
 def flag(value: Any, at: Location) -> Any:
     """Read true or false."""
     value = _plain(value, at)
@@ -92,7 +95,8 @@ def whole(low: int, high: int = MAX_COUNT) -> Reader:
             return value
         return at.wrong(f"expected a whole number from {low} to {high}, got {got(value)}{_fix(value)}")
 
-    return Reader(f"{low} or more" if high == MAX_COUNT else f"{low} to {high}", read)
+    accepts = f"{low} or more" if high == MAX_COUNT else f"{low} to {high}"
+    return Reader(accepts, read, schema=lambda: of_type("integer", minimum=low, maximum=high))
 
 
 def number(low: float, high: float) -> Reader:
@@ -104,7 +108,8 @@ def number(low: float, high: float) -> Reader:
             return float(value)
         return at.wrong(f"expected a number from {low:g} to {high:g}, got {got(value)}{_fix(value)}")
 
-    return Reader(f"number, {low:g} to {high:g}", read)
+    schema = partial(of_type, "number", minimum=low, maximum=high)
+    return Reader(f"number, {low:g} to {high:g}", read, schema=schema)
 
 
 def _fix(value: Any) -> str:
@@ -127,13 +132,15 @@ def duration(*, zero: bool = False) -> Reader:
         value = _plain(value, at)
         seconds = _in_seconds(value)
         if seconds is None:
-            return at.wrong(f"expected seconds or a duration such as '30s', got {got(value)}{_fix(value)}")
+            return at.wrong(f"{_EXPECTED}, got {got(value)}{_fix(value)}")
         if not 0 <= seconds <= MAX_COUNT or (seconds == 0 and not zero):
             least = "0 seconds or more" if zero else "more than 0 seconds"
             return at.wrong(f"expected {least}, at most {MAX_COUNT}, got {got(value)}")
         return float(seconds)
 
-    return Reader("duration (may be 0)" if zero else "duration", read, written_duration)
+    least = {"minimum" if zero else "exclusiveMinimum": 0, "maximum": MAX_COUNT}
+    schema = partial(of_type, "number", "string", **least, pattern=f"^{_DURATION.pattern}$")
+    return Reader("duration (may be 0)" if zero else "duration", read, written_duration, schema)
 
 
 def _in_seconds(value: Any) -> float | None:
@@ -145,10 +152,10 @@ def _in_seconds(value: Any) -> float | None:
 
 
 def written_duration(seconds: float) -> str:
-    """Write a duration with its largest fitting unit: ``1.5s``, ``2m``."""
+    """Write a duration with its largest fitting unit: ``1.5s``, ``2m``, ``30d``."""
     if 0 < seconds < 1:
         return f"{seconds * 1000:g}ms"
-    unit = next((unit for unit, size in (("h", 3600), ("m", 60)) if seconds and seconds % size == 0), "s")
+    unit = next((unit for unit in ("d", "h", "m") if seconds and seconds % float(_SECONDS[unit]) == 0), "s")
     return f"{seconds / float(_SECONDS[unit]):g}{unit}"
 
 
@@ -167,7 +174,10 @@ def size(low: int) -> Reader:
             return count
         return at.wrong(f"expected {low} bytes or more, got {got(value)}; give a unit, as in '512MB'")
 
-    return Reader(f"size, {written_size(low)} or more" if low else "size", read, written_size)
+    accepts = f"size, {written_size(low)} or more" if low else "size"
+    pattern = r"^[0-9]+(\.[0-9]+)? ?([kKmMgGtT][iI]?)?[bB]$"  # JSON Schema knows no flags
+    schema = partial(of_type, "integer", "string", minimum=low, maximum=MAX_SIZE, pattern=pattern)
+    return Reader(accepts, read, written_size, schema)
 
 
 def written_size(count: int) -> str:
@@ -178,23 +188,26 @@ def written_size(count: int) -> str:
     return str(count)
 
 
-def one_of(*words: str) -> Reader:
+def one_of(*accepted: str) -> Reader:
     """Read one of these words."""
 
     def read(value: Any, at: Location) -> Any:
-        if isinstance(value, str) and value in words:
+        if isinstance(value, str) and value in accepted:
             return value
-        return at.wrong(f"expected one of {', '.join(words)}, got {got(value)}")
+        return at.wrong(f"expected one of {', '.join(accepted)}, got {got(value)}")
 
-    return Reader(" or ".join((", ".join(f"`{word}`" for word in words[:-1]), f"`{words[-1]}`")), read)
+    accepts = " or ".join((", ".join(f"`{word}`" for word in accepted[:-1]), f"`{accepted[-1]}`"))
+    return Reader(accepts, read, schema=lambda: words(*accepted))
 
 
-@reader(f"`{AUTO}` or `{OFF}`")
-def auto_or_off(value: Any, at: Location) -> Any:
-    """Read `AUTO` or `OFF`. YAML reads the bare word off as false."""
+def _auto_or_off(value: Any, at: Location) -> Any:
     if value is False or value == OFF:
         return OFF
     return AUTO if value == AUTO else at.wrong(f"expected {AUTO} or {OFF}, got {got(value)}")
+
+
+auto_or_off = Reader(f"`{AUTO}` or `{OFF}`", _auto_or_off, schema=lambda: words(AUTO, OFF, False))
+"""Reads `AUTO` or `OFF`. YAML reads the bare word off as false."""
 
 
 # -- paths
@@ -205,21 +218,21 @@ def joined(base: Path, name: str) -> Path:
     return Path(os.path.abspath(base / os.path.expanduser(name)))
 
 
-@reader("path")
+@reader("path", "string")
 def absolute_path(value: Any, at: Location) -> Any:
     """Read a path; a relative one starts at the folder of its file."""
     name = text(value, at)
     return name if name is BROKEN else joined(at.base_dir, name)
 
 
-@reader("path")
+@reader("path", "string")
 def folder(value: Any, at: Location) -> Any:
     """Read the path of a folder that exists."""
     found = absolute_path(value, at)
     return found if found is BROKEN or os.path.isdir(found) else at.wrong(f"the folder {found} does not exist")
 
 
-@reader("path")
+@reader("path", "string")
 def interpreter(value: Any, at: Location) -> Any:
     """Read a Python: its path, a virtual environment, or a command on PATH. Does not start it."""
     name = text(value, at)
@@ -243,7 +256,7 @@ def interpreter(value: Any, at: Location) -> Any:
     return at.wrong(message, code=Code.BAD_PYTHON)
 
 
-@reader("list of texts")
+@reader("list of texts", "array", items=of_type("string", "number"), minItems=1)
 def command(value: Any, at: Location) -> Any:
     """Read a program with its arguments. The program is a path, or a command on PATH. Does not start it."""
     if not isinstance(value, (list, tuple)) or not value:
@@ -278,7 +291,7 @@ def _program(name: str, at: Location) -> Any:
 # -- free-form data
 
 
-@reader("mapping")
+@reader("mapping", "object", "null")
 def plain(value: Any, at: Location) -> Any:
     """Read a mapping that a message can carry to a worker, and copy it; None is empty."""
     if value is None:
@@ -318,7 +331,7 @@ def or_null(reader: Reader) -> Reader:
     def read(value: Any, at: Location) -> Any:
         return None if value is None else reader.read(value, at)
 
-    return Reader(f"{reader.accepts}, or null", read, reader.written)
+    return Reader(f"{reader.accepts}, or null", read, reader.written, lambda: nullable(reader.schema()))
 
 
 def list_of(reader: Reader, example: str) -> Reader:
@@ -330,7 +343,7 @@ def list_of(reader: Reader, example: str) -> Reader:
         found = [reader.read(item, at / index) for index, item in enumerate(value) if item is not BROKEN]
         return tuple(item for item in found if item is not BROKEN)
 
-    return Reader(f"list of {reader.accepts}s", read)
+    return Reader(f"list of {reader.accepts}s", read, schema=lambda: listed(reader.schema()))
 
 
 def set_of(reader: Reader, example: str) -> Reader:
@@ -341,7 +354,7 @@ def set_of(reader: Reader, example: str) -> Reader:
         found = items.read(value, at)
         return found if found is BROKEN else frozenset(found)
 
-    return Reader(items.accepts, read)
+    return Reader(items.accepts, read, schema=items.schema)
 
 
 def mapping_of(reader: Reader, what: str) -> Reader:
@@ -358,7 +371,7 @@ def mapping_of(reader: Reader, what: str) -> Reader:
         found = {key: reader.read(item, at / key_name(key, at)) for key, item in value.items() if item is not BROKEN}
         return {key: item for key, item in found.items() if item is not BROKEN}
 
-    return Reader(f"mapping of {what}", read)
+    return Reader(f"mapping of {what}", read, schema=lambda: named(reader.schema()))
 
 
 def read_keys(value: Any, at: Location, table: Mapping[str, Reader]) -> dict[str, Any]:

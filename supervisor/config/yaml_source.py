@@ -18,6 +18,7 @@ from yaml.reader import ReaderError
 from yaml.resolver import Resolver
 
 from ...ipc.errors import ModvisorError
+from ..causes import cause
 from .variables import BadVariable, Substituted, replace_variables
 from .yaml_bounds import MAX_DEPTH, NETWORK_FILE, Bounds, TooMuch, compose
 from .yaml_doubts import Doubt, doubt_of, has_leading_zero
@@ -31,6 +32,7 @@ Key = tuple[str | int, ...]
 """The path to a value: ``("mods", 1, "limits", "memory")`` is written ``mods[1].limits.memory``."""
 
 _TAG = "tag:yaml.org,2002:"
+_PLACEMENT, _ON = "placement", "on"  # YAML 1.1 reads this key as true, YAML 1.2 as the text that it is
 _MERGE = _TAG + "merge"
 _MAP, _SEQ = _TAG + "map", _TAG + "seq"
 # A lone '=' or '<<' as a value is text, too.
@@ -174,7 +176,7 @@ def read_text(path: str, source: Source, bounds: Bounds) -> Any:
         with open(path, "rb") as file:
             raw = file.read(bounds.size + 1)
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
-        return source.report((), f"cannot read the file: {getattr(error, 'strerror', None) or error}")
+        return source.report((), f"cannot read the file: {cause(error, path)}")
     if len(raw) > bounds.size:
         return source.report(
             (), f"the file is larger than {bounds.size} bytes; move data to other files and name those here"
@@ -311,6 +313,8 @@ class _NodeWalk:
         name = self._scalar(key_node, key)
         if name is BROKEN:
             return
+        if name is True and key_node.value == _ON and key[-1:] == (_PLACEMENT,):
+            name = _ON
         here = (*key, key_node.value)
         if not isinstance(name, str):
             kind = key_node.tag.removeprefix(_TAG)

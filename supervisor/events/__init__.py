@@ -11,15 +11,23 @@ from typing import TYPE_CHECKING
 from ..faces import lazily
 
 if TYPE_CHECKING:
+    from .answers import Answers, Memory
     from .dead_letters import DeadLetters, LetterLedger
-    from .gateway import Gateway
+    from .gateway import CommandHandler, Gateway
     from .mod_requests import ModRequests
     from .senders import Sender
+    from .traced import TracedGateway
+    from .walk import Walk
+    from .ways import Ways, brief
 else:  # hidden from type checkers, which would take any name for one of the room
     __getattr__ = lazily(
         __name__,
+        answers="Answers Memory",
         dead_letters="DeadLetters LetterLedger",
-        gateway="Gateway",
+        gateway="CommandHandler Gateway",
         mod_requests="ModRequests",
         senders="Sender",
+        traced="TracedGateway",
+        walk="Walk",
+        ways="Ways brief",
     )

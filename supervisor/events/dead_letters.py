@@ -12,9 +12,9 @@ from typing import Any
 
 from ...ipc.errors import Code, ModvisorError
 from ...ipc.event import Event, EventResponse
-from ..calls import Journey
+from ..calls import DurableLog, Journey, LetterStore
 from ..fleet import ModRegistry
-from ..journal import DeadLetter, Journal, Record
+from ..journal import DeadLetter, Record
 from ..process import CrashReport
 from .gateway import Gateway
 
@@ -24,8 +24,9 @@ logger = logging.getLogger("modvisor.dead_letters")
 class LetterLedger:
     """Writes into the journal what a caller tells of events that died with an incarnation."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: DurableLog, letters: LetterStore) -> None:
         self._journal = journal
+        self._letters = letters
 
     def charge(self, journey: Journey) -> None:
         """Keep the attempts of a durable event, and what counts against it, across restarts."""
@@ -49,7 +50,7 @@ class LetterLedger:
             at=time.time(),
         )
         try:
-            return await self._journal.bury(letter, seq=journey.seq)
+            return await self._letters.bury(letter, seq=journey.seq)
         except ModvisorError as error:
             logger.error("event %s of mod %s was given up and could not be kept as a dead letter: %s",
                          journey.event.event_id, mod_id, error)  # fmt: skip
@@ -59,7 +60,7 @@ class LetterLedger:
 class DeadLetters:
     """The dead letters, as an operator works with them."""
 
-    def __init__(self, journal: Journal, mods: ModRegistry, gateway: Gateway) -> None:
+    def __init__(self, journal: LetterStore, mods: ModRegistry, gateway: Gateway) -> None:
         self._journal = journal
         self._mods = mods
         self._gateway = gateway

@@ -34,6 +34,7 @@ from . import replies
 from .answers import Answers, Key, Memory
 from .senders import INSIDE, Sender, authenticated
 from .walk import Walk
+from .ways import Ways
 
 logger = logging.getLogger("modvisor.gateway")
 
@@ -62,6 +63,8 @@ class Gateway:
     Attributes:
         taps: called with each finished event and its response, e.g. by ``modvisor events``. Must
             not block.
+        answers: to events of late, for retries.
+        ways: records which mods are asked; None: nobody watches.
     """
 
     def __init__(
@@ -79,11 +82,12 @@ class Gateway:
         self._commands = commands
         self._counters = counters
         self._event_timeout = event_timeout
-        self._answers = Answers()
+        self.answers = self._answers = Answers()
         self._loop = asyncio.get_running_loop()
         self._refusals = refusals or RefusalLog()
         self._repeated_commands = repeated
         self.taps: list[Callable[[tuple[Event, EventResponse]], None]] = []
+        self.ways: Ways | None = None
 
     # -- the doors
 
@@ -176,6 +180,8 @@ class Gateway:
         answers.finish(key, response, remember=memory)
         if self.taps:
             journey.own()
+            if self.ways is not None and mod is not None and not isinstance(mod, EventResponse):
+                self.ways.addressed(mod, event, response, is_problem=memory is False)
         elif response.success:
             response.event_name = name
             return response
@@ -299,7 +305,7 @@ class Gateway:
                 continue
             walk.asked += 1
             try:
-                answer = await entry.target.ask(journey)
+                answer = await (entry.target.ask(journey) if self.ways is None else self.ways.asked(entry, journey))
             except Unanswered as problem:
                 if problem.code == Code.PENDING:  # accepted: the event goes on from there later
                     return replies.problem_of(entry.mod_id, problem), False

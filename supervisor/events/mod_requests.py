@@ -22,7 +22,9 @@ from ...ipc.usual import Sent
 from ..agents import AgentRegistry
 from ..calls import Crew
 from ..config import ModConfig
+from ..journal import FileStore
 from ..lifecycle import Incarnation, Keeper
+from .file_requests import FileRequests
 from .gateway import Gateway
 from .mirror_requests import MirrorRequests
 
@@ -53,6 +55,7 @@ class ModRequests:
     handler waits for what its own event sets off; and so do the answers to pings.
 
     Args:
+        files: keeps what mods put into ``context.files``.
         answering: for a mod and the ``mod:ID`` that it asked for, the ``mod:ID`` to ask instead.
     """
 
@@ -62,6 +65,7 @@ class ModRequests:
         agents: AgentRegistry,
         gateway: Gateway,
         answering: Callable[[ModConfig, str], str] = lambda _mod, destination: destination,
+        files: FileStore | None = None,
     ) -> None:
         self._answering = answering
         self._crew = Crew(tasks)
@@ -79,6 +83,8 @@ class ModRequests:
             messages.QUERY: self._query,
             messages.CHECKPOINT: self._checkpoint,
         }
+        if files is not None:
+            self._calls[messages.FILES] = FileRequests(files).answer
 
     def take(self, keeper: Keeper, incarnation: Incarnation, request: Request) -> None:
         """Take a request from the pipe. Must not block."""

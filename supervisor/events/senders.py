@@ -58,8 +58,8 @@ def authenticated(event: Event, agents: AgentRegistry, address: str | None = Non
             f"agent {source.id!r} is not registered or its secret is wrong; register and send the secret you get",
             code=Code.UNAUTHENTICATED,
         )
-    if agent.gate is not None:
-        agents.check_sending(agent, agent.gate, event)
+    if agent.rights.is_gated:
+        agents.check_sending(agent, event)
     if agents.private and (destination := event.destination) is not None and destination.role == CHANNEL:
         check_may_send_to(agent, destination.id, agents)
     return Sender(agent=agent, address=address)

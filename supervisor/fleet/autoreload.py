@@ -21,7 +21,7 @@ from anyio.abc import TaskGroup
 from ...ipc.errors import Code
 from ...ipc.event import EventResponse
 from ..config import ModConfig
-from ..lifecycle import COMING_BACK, State
+from ..lifecycle import COMING_BACK, Keeper, State
 from ..sources import (
     HOW_TO_INSTALL,
     CodePlace,
@@ -41,7 +41,7 @@ from ..sources import (
     touched_files,
 )
 from .commands import ModCommands
-from .workers import Mod
+from .workers import Mod, WorkerGroup
 
 logger = logging.getLogger("modvisor.watch")
 
@@ -234,7 +234,9 @@ class Autoreload:
     # -- what is watched
 
     async def _take_stock(self) -> None:
-        wanted = [mod for mod in self._registry if self._is_wanted(mod.config)]
+        wanted = [
+            mod for mod in self._registry if isinstance(mod, Keeper | WorkerGroup) and self._is_wanted(mod.config)
+        ]
         if wanted and not can_watch():
             if not self._warned:
                 ids = ", ".join(mod.mod_id for mod in wanted)
@@ -325,7 +327,7 @@ class Autoreload:
                 if decision is Decision.RELOAD:
                     was_idle = False
                     await self._reload(watched)
-        except Exception:
+        except Exception:  # a mistake here must not end the network
             logger.exception("mod %s: could not act on a save", watched.mod_id)
         finally:
             watched.is_busy = False

@@ -16,11 +16,9 @@ import anyio
 
 from ...ipc.errors import Code, ModvisorError
 from ...ipc.event import EventResponse
-from ...ipc.manifest import Manifest
 from ..config import ConfigError, ModConfig, is_allowed, with_aliases, with_changes
 from ..journal import Journal, JournalError
 from ..lifecycle import (
-    COMING_BACK,
     DOWN,
     Keeper,
     Reloaded,
@@ -32,10 +30,11 @@ from ..lifecycle import (
 )
 from ..process import shielded
 from ..sources import SnapshotStore
+from .claims import Rights
 from .kept import in_place_of, kept_entry
 from .registry import ModRegistry
 from .repartition import hand_on_count, keep_count, repartition
-from .responses import NOT_ALLOWED, failure
+from .responses import NOT_ALLOWED, OTHER_COPIES, failure, loaded, still_there
 from .restored import ModRecords
 from .rolling_reload import rolling_reload
 from .workers import Mod, WorkerGroup, configs_of, pids_of
@@ -51,6 +50,7 @@ class ModCommands:
         self.records = records
         self._journal = journal
         self._snapshots = snapshots
+        self.rights = Rights(mods.tokens)
 
     # -- load
 
@@ -69,7 +69,10 @@ class ModCommands:
                 with cancellable(mod):
                     return await self._load(mod, config, restored)
             except StartFailed as error:
-                return self._not_loaded(mod, config, error, restored)
+                response = self._not_loaded(mod, config, error, restored)
+                if mod not in self.mods:
+                    await self.rights.give_back(config.mod_id)
+                return response
             except JournalError as error:
                 await shielded(self._undo_load(mod, restored))
                 return failure(config, error, f"mod {config.mod_id} was not loaded: {error}")
@@ -82,6 +85,7 @@ class ModCommands:
 
     async def _load(self, mod: Mod, config: ModConfig, restored: bool) -> EventResponse:
         """Raises `StartFailed`, `JournalError`."""
+        await self.rights.take(config.mod_id)
         if (reason := self.records.stay_quarantined(mod)) is not None:
             self.mods.take_in(mod)
             return failure(config, ModvisorError(reason, code=Code.MOD_AWAY))
@@ -96,7 +100,7 @@ class ModCommands:
             await self.records.check_room(config)
         if isinstance(mod, WorkerGroup):
             await repartition(mod, self._journal)
-        loaded = _loaded(mod, await mod.start(from_snapshot=from_snapshot))
+        response = loaded(mod, await mod.start(from_snapshot=from_snapshot))
         if isinstance(mod, WorkerGroup):
             await keep_count(mod, self._journal)
         self.mods.take_in(mod)  # now that all its workers serve
@@ -104,7 +108,7 @@ class ModCommands:
             await self.records.remember_soon(mod)
         else:
             await self.records.remember(mod)
-        return loaded
+        return response
 
     def not_started(self, config: ModConfig, error: ModvisorError, *, restored: bool = False) -> EventResponse:
         """Fail the load of a mod that is not even tried, because of ``error``."""
@@ -194,6 +198,7 @@ class ModCommands:
             await mod.unload(timeout, keep_state=keep_state, forget=True)
         finally:
             self.mods.discard(mod)
+            await self.rights.give_back(mod.mod_id)
 
     # -- replace
 
@@ -214,7 +219,7 @@ class ModCommands:
                 return failure(mod.config, error)
             return await self._reload(mod, wanted)
 
-        return await self._commanded(id_or_path, "reload", do, lambda mod: f"reloaded, {_still_there(mod)}")
+        return await self._commanded(id_or_path, "reload", do, lambda mod: f"reloaded, {still_there(mod)}")
 
     async def _reload(self, mod: Mod, config: ModConfig) -> EventResponse:
         """Raises `ReloadFailed`, `JournalError`."""
@@ -272,10 +277,15 @@ class ModCommands:
         await self.records.check_room(mod.config, config)
         self.mods.reserved_ids.add(config.mod_id)
         try:
+            try:
+                await self.rights.take(config.mod_id)
+            except StartFailed as error:
+                raise ReloadFailed.at_start(error) from None
             done = await self._replace(mod, config)
             await self.records.remember(mod)
         finally:
             self.mods.reserved_ids.discard(config.mod_id)
+            await self.rights.give_back(config.mod_id if mod.mod_id == old_id else old_id)
         data = {"mod_id": config.mod_id, "mod_path": config.path, "former_id": old_id, **done.to_dict()}
         text = f"mod {old_id} swapped for {config.mod_id} ({done.pause_ms:.1f} ms pause)"
         return EventResponse(True, text, data)
@@ -345,6 +355,8 @@ class ModCommands:
 
     async def _replace(self, mod: Mod, config: ModConfig, *, from_snapshot: bool = False) -> Reloaded:
         """Replace the workers of a mod; raises `ReloadFailed`."""
+        if not isinstance(mod, Keeper | WorkerGroup) or self._other_copies(mod, config):
+            raise ReloadFailed(OTHER_COPIES, code=Code.CONFLICT, step="start")
         if isinstance(mod, Keeper) and config.workers is None:
             return await replace_worker(mod, config, from_snapshot=from_snapshot, on_probation=not from_snapshot)
         if isinstance(mod, WorkerGroup) and config.workers is not None:
@@ -354,6 +366,10 @@ class ModCommands:
             "unload it, and load it anew"
         )
         raise ReloadFailed(text, code=Code.CONFLICT, step="start")
+
+    def _other_copies(self, mod: Mod, config: ModConfig) -> bool:
+        """Whether a mod is to have another number of copies in its cluster."""
+        return self.mods.config.cluster is not None and config.placement.copies != mod.config.placement.copies
 
     async def _replace_workers(self, group: WorkerGroup, config: ModConfig, from_snapshot: bool) -> Reloaded:
         if all(worker.state in DOWN for worker in group.keepers):
@@ -430,21 +446,3 @@ def _held(lock: anyio.Lock) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _still_there(mod: Mod) -> str:
-    """Say what there is of a mod whose reload failed."""
-    if mod.incarnation is not None:
-        return "the old one still serves"
-    return "its restart goes on" if mod.state in COMING_BACK else "the mod is down"
-
-
-def _loaded(mod: Mod, manifest: Manifest) -> EventResponse:
-    data = {
-        "mod_id": mod.mod_id,
-        "mod_path": mod.config.path,
-        "version": manifest.version,
-        **pids_of(mod),
-        "patterns": list(manifest.patterns),
-    }
-    return EventResponse(True, f"mod {mod.mod_id} {manifest.version} loaded from {mod.config.path}", data)

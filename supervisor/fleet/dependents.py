@@ -16,7 +16,7 @@ from ...ipc.errors import Code, ModvisorError
 from ..config import ModConfig, Requirement
 from ..lifecycle import Incarnation, Keeper, State
 from ..sources import Present, circle_of, in_a_circle, supplier, unmet
-from .workers import Mod
+from .workers import Mod, WorkerGroup
 
 logger = logging.getLogger("modvisor.dependents")
 
@@ -171,10 +171,12 @@ def _present(mod: Mod) -> Present:
 
 def _config(mod: Mod) -> ModConfig:
     """Return the config that its worker runs, with what its mod.yaml and its class say."""
-    return mod.keepers[0].config
+    return mod.keepers[0].config if mod.keepers else mod.config
 
 
 def _status(mod: Mod) -> tuple[int, ...] | None:
     """Return the numbers of the incarnations that serve; None unless all workers do."""
+    if not isinstance(mod, Keeper | WorkerGroup):  # on another node, where each claim is a new incarnation
+        return (mod.token,) if mod.state is State.READY else None
     numbers: list[Any] = [None if each.incarnation is None else each.incarnation.number for each in mod.keepers]
     return tuple(numbers) if mod.state is State.READY and None not in numbers else None

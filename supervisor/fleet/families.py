@@ -100,6 +100,11 @@ class Families:
         self._counted[family] = {mod.mod_id: mod.counters.events_in for mod in mods}
         return Split(family, versions)
 
+    @property
+    def splits(self) -> Mapping[str, Split]:
+        """The splits of the families that are divided, by name."""
+        return self._splits
+
     def split_of(self, mod_id: str) -> Split | None:
         """Return how the family of a mod is split; None if its one version is for every source."""
         return self._splits.get(family_of(mod_id))
@@ -213,6 +218,33 @@ class Families:
         promoted = {mod.mod_id: mod.promoted for mod in mods if mod.promoted}
         before = [_to_plain(split) for split in self.promotions(family)]
         self._journal.keep_family(family, {"promoted": promoted, "before": before} if promoted or before else None)
+
+    # -- what nodes tell each other
+
+    def to_plain(self, family: str) -> dict[str, Any]:
+        """Return how a family is divided, and how it was before each promotion, as plain data."""
+        mods = self._members.get(family, [])
+        audiences = {mod.mod_id: None if mod.audience is None else mod.audience.to_plain() for mod in mods}
+        promoted = {mod.mod_id: mod.promoted for mod in mods}
+        before = [_to_plain(split) for split in self.promotions(family)]
+        return {"audiences": audiences, "promoted": promoted, "before": before}
+
+    def take(self, family: str, data: dict[str, Any], mods: Iterable[Mod]) -> bool:
+        """Divide a family as another node has; return whether anything is different now.
+
+        Raises KeyError, TypeError, ValueError, `ModvisorError` of wrong data.
+        """
+        audiences = {
+            mod_id: None if each is None else read_audience(each) for mod_id, each in data["audiences"].items()
+        }
+        wanted = {
+            mod: (audiences[mod.mod_id], int(data["promoted"][mod.mod_id])) for mod in mods if mod.mod_id in audiences
+        }
+        self._before[family] = [_from_plain(family, split) for split in data["before"]]
+        if all((mod.audience, mod.promoted) == each for mod, each in wanted.items()):
+            return False
+        self.change(wanted)
+        return True
 
     # -- stats
 

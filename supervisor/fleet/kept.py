@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..config import Audience, ModConfig, PlaceOf, entry_hash
+from ..config import Audience, ModConfig, PlaceOf, entry_hash, is_entry
 from ..journal import KeptMod
 
 
@@ -42,7 +42,9 @@ def in_place_of(new: ModConfig, old: ModConfig, entries: Mapping[str, ModConfig]
 
 def holds(place: PlaceOf | None, entry: ModConfig) -> bool:
     """Return whether a mod has the place of a mod of the file, whose entry is ``entry`` now."""
-    return place is not None and place.mod_id == entry.mod_id and place.entry in (None, entry_hash(entry))
+    if place is None or place.mod_id != entry.mod_id:
+        return False
+    return place.entry is None or is_entry(place.entry, entry)
 
 
 @dataclass(slots=True)

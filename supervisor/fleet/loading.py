@@ -20,10 +20,12 @@ from ..config import ModConfig, NetworkConfig, mod_config
 from ..journal import KeptMod
 from ..lifecycle import State
 from ..process import shielded
+from ..progress import tell
 from ..sources import Offer, Plan, Present, Unmet, available, facts_of, in_thread, plan, supplier
 from .commands import ModCommands
 from .dependents import names_of
 from .responses import failure
+from .workers import Mod
 
 Offers = Mapping[str, Sequence[Offer]]
 
@@ -139,25 +141,33 @@ class Loading:
         mod = self._mods.named(id_or_path)
         if isinstance(mod, EventResponse):
             return mod
-        if not cascade and (needed := self._mods.dependents.required_by(mod.mod_id)):
-            text = (
-                f"mod {mod.mod_id} is needed by {', '.join(needed)}; unload {'them' if len(needed) > 1 else 'it'} "
-                "first, or all together with 'cascade' (modvisor unload --cascade)"
-            )
-            return EventResponse.failure(
-                Code.NEEDED, text, mod_id=mod.mod_id, mod_path=mod.config.path, needed_by=needed
-            )
+        if not cascade and (refusal := self.needed(mod)) is not None:
+            return refusal
         gone: list[str] = []
-        for mod_id in self._dependents(mod.mod_id):
+        order = self.needing(mod.mod_id)
+        for mod_id in order:
+            tell(f"draining and ending {mod_id}", len(gone), len(order) + 1)
             response = await self.commands.unload(mod_id, timeout)
             if response.success:
                 gone.append(mod_id)
+        tell(f"draining and ending {mod.mod_id}", len(gone), len(order) + 1 if order else None)
         response = await self.commands.unload(mod.mod_id, timeout)
         if isinstance(response.data, dict) and response.success:
             response.data["unloaded"] = [*gone, mod.mod_id]
         return response
 
-    def _dependents(self, mod_id: str) -> list[str]:
+    def needed(self, mod: Mod) -> EventResponse | None:
+        """Return why a mod cannot be unloaded alone; None if it can."""
+        needed = self._mods.dependents.required_by(mod.mod_id)
+        if not needed:
+            return None
+        text = (
+            f"mod {mod.mod_id} is needed by {', '.join(needed)}; unload {'them' if len(needed) > 1 else 'it'} "
+            "first, or all together with 'cascade' (modvisor unload --cascade)"
+        )
+        return EventResponse.failure(Code.NEEDED, text, mod_id=mod.mod_id, mod_path=mod.config.path, needed_by=needed)
+
+    def needing(self, mod_id: str) -> list[str]:
         """Return all mods that need a mod, directly or not, each before the mods that it needs."""
         needed, found = self._mods.dependents.dependents(), dict.fromkeys([mod_id])
         ordered: list[str] = []
@@ -176,7 +186,7 @@ class Loading:
         """Return mods in the order in which they can be unloaded."""
         found: list[str] = []
         for mod_id in mod_ids:
-            for each in (*self._dependents(mod_id), mod_id):
+            for each in (*self.needing(mod_id), mod_id):
                 if each in mod_ids and each not in found:
                     found.append(each)
         return found

@@ -47,11 +47,12 @@ class ResourceMonitor:
         *,
         thorough: bool = False,
     ) -> Mapping[int, ProcessSample]:
-        """Sample the trees of ``pids`` and this process; see `Sampler.sample`.
+        """Sample the trees of ``pids``, and this process alone; see `Sampler.sample`.
 
         Any thread may call it."""
         with self._sampling:
-            self._samples = self._sampler.sample([*pids, os.getpid()], members, thorough=thorough)
+            own = os.getpid()
+            self._samples = self._sampler.sample([*pids, own], members, alone=own, thorough=thorough)
             return self._samples
 
     def of(self, pid: int) -> ProcessSample | None:

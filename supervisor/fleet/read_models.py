@@ -218,6 +218,19 @@ class ModDescription(ReadModel):
     state: str
 
 
+@dataclass(frozen=True, slots=True)
+class Plan(ReadModel):
+    """What a command on a mod would do.
+
+    Attributes:
+        text: in words.
+        affected: ids of the other mods that would notice.
+    """
+
+    text: str
+    affected: tuple[str, ...]
+
+
 # -- versions of one mod
 
 
@@ -323,6 +336,33 @@ class ModHealth(ReadModel):
 
 
 @dataclass(frozen=True, slots=True)
+class UnreadyMod(ReadModel):
+    """A mod marked ``required`` that does not serve."""
+
+    mod_id: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness(ReadModel):
+    """Whether a network does what it is there for.
+
+    Attributes:
+        mods: the mods that keep it from that.
+    """
+
+    is_running: bool
+    mods: tuple[UnreadyMod, ...]
+
+    @property
+    def is_ready(self) -> bool:
+        return self.is_running and not self.mods
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"mods": _plain(self.mods)}
+
+
+@dataclass(frozen=True, slots=True)
 class Transport(ReadModel):
     """A way to reach the network, as agents look for it."""
 
@@ -363,7 +403,7 @@ class Health(ReadModel):
 
 def latencies(latency: LatencyHistogram) -> tuple[float | None, float | None]:
     """Return the median and the 99th percentile in milliseconds; None without answers."""
-    p50, p99 = (latency.quantile(part) for part in (0.5, 0.99))
+    p50, p99 = latency.quantiles(0.5, 0.99)
     return _milliseconds(p50), _milliseconds(p99)
 
 

@@ -17,6 +17,7 @@ from ..config import (
     mod_file_given,
     with_bundled_permissions,
 )
+from ..progress import tell
 from .kept import holds
 from .loading import Loading
 from .registry import ModRegistry
@@ -39,6 +40,7 @@ class Changes:
     applied: list[str] = field(default_factory=list)
     needs_restart: list[str] = field(default_factory=list)
     swapped: dict[str, str] = field(default_factory=dict)  # mods that are not loaded, and who has their place
+    elsewhere: dict[str, str] = field(default_factory=dict)  # nodes whose file differs, and what to do about it
 
     @property
     def success(self) -> bool:
@@ -62,18 +64,21 @@ async def apply_changes(loading: Loading, old: NetworkConfig, new: NetworkConfig
     named = [*(mod.mod_id for mod in old.mods if mod.enabled), *(mod.mod_id for mod in mods if mod.config.from_file)]
     gone = [mod_id for mod_id in dict.fromkeys(named) if mod_id not in wanted]
     for mod_id in loading.dependents_first([mod_id for mod_id in gone if mods.get(mod_id) is not None]):
+        tell(f"unloading {mod_id}")
         changes.removed[mod_id] = await loading.unload(mod_id)
     runs_for = {mod_id: mods.get(mod_id) or _in_place_of(mods, mod_id) for mod_id in wanted}
     new_ones = {mod_id: mod for mod_id, mod in wanted.items() if runs_for[mod_id] is None}
     if new_ones:
+        tell(f"loading {', '.join(new_ones)}")
         changes.added = await loading.load_all(list(new_ones.values()))
-    for mod_id, config in wanted.items():
+    for done, (mod_id, config) in enumerate(wanted.items()):
         mod = runs_for[mod_id]
         if mod is None or mod not in mods:
             continue
         if holds(mod.config.instead_of, config):
             changes.swapped[mod_id] = mod.mod_id
-        elif mod.mod_id != mod_id or _differs(mod.config, config):
+        elif mod.mod_id != mod_id or differs(mod.config, config):
+            tell(f"reloading {mod_id}", done, len(wanted))
             changes.changed[mod_id] = await loading.commands.swap(mod.mod_id, config)
     _regroup(mods, old, wanted, changes)
     if mods.put_in_order(list(wanted), but=new_ones):
@@ -81,7 +86,7 @@ async def apply_changes(loading: Loading, old: NetworkConfig, new: NetworkConfig
     return changes
 
 
-def _differs(runs: ModConfig, config: ModConfig) -> bool:
+def differs(runs: ModConfig, config: ModConfig) -> bool:
     """Tell whether an entry asks for something else than what runs.
 
     A key that is given with its default value overrides the mod's mod.yaml, too, and what the mods

@@ -17,7 +17,7 @@ from anyio.abc import TaskGroup
 from ...ipc.errors import Code, ModvisorError
 from ...ipc.event import EventResponse
 from ...ipc.messages import Request
-from ..calls import Late, Ledger
+from ..calls import Caller, Late, Ledger
 from ..cell import OnRefused, spare_cell
 from ..config import (
     Audience,
@@ -31,8 +31,9 @@ from ..config import (
     with_bundled_permissions,
 )
 from ..journal import Journal, KeptMod, StateDir
-from ..lifecycle import CancelHandler, Incarnation, Keeper, Probation, Recipe, Shared, Spares, State
+from ..lifecycle import CancelHandler, Incarnation, Keeper, LeaseOf, Probation, Recipe, Shared, Spares, State
 from ..limits import Enforcement
+from ..nearest import did_you_mean
 from ..process import Launcher
 from ..sources import Home, SnapshotStore, search_path
 from .dependents import Dependents
@@ -61,6 +62,7 @@ class ModRegistry:
         listeners: called when a mod, its state or its version has changed.
         spares: the workers that wait for a mod.
         upkeep: set before the first mod is loaded.
+        told_reverted: called when a worker has gone back to its previous version by itself, with what happened.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class ModRegistry:
         ledger: Ledger,
         launcher: Launcher,
         snapshots: SnapshotStore,
+        caller: type[Caller] = Caller,
     ) -> None:
         self._config = config
         self.router: Router[Mod] = Router()
@@ -88,10 +91,11 @@ class ModRegistry:
         self.dependents = Dependents(self)
         self.listeners: list[Callable[[], None]] = [self.dependents.announce]
         self.upkeep: Upkeep
+        self.told_reverted: Callable[[Keeper, str], None] = lambda keeper, what: None
         self._reading = anyio.Lock()
         self.spares = Spares(launcher, enforcement, config.spares, spare_cell(config))
         self._recipe = Recipe(config, state, snapshots, enforcement, self.spares)
-        self._shared = Shared(self._recipe, launcher, journal, ledger, config.event_timeout, tasks, listener=self)
+        self._shared = Shared(self._recipe, launcher, journal, ledger, config.event_timeout, tasks, self, caller)
         # Called with every event, so these are the network's own, without a hop; see `Listener`.
         self.request = on_request
         self.cancelled = on_cancel
@@ -101,6 +105,10 @@ class ModRegistry:
     def tell_refused_hosts(self, listener: OnRefused) -> None:
         """Call ``listener`` with mod, host and reason when a mod may not reach a host."""
         self._recipe.on_refused = listener
+
+    def lease_by(self, lease_of: LeaseOf) -> None:
+        """Have the workers of a mod live by the lease that ``lease_of`` returns for its config, if it returns one."""
+        self._recipe.lease_of = lease_of
 
     # -- looking up
 
@@ -151,7 +159,9 @@ class ModRegistry:
 
     def no_such_mod(self, id_or_path: str) -> EventResponse:
         """Return the response to a command on a mod that is not loaded."""
-        text = f"no mod {id_or_path!r} is loaded (loaded: {', '.join(self._mods) or 'none'})"
+        names = [name for mod in self for name in (mod.mod_id, mod.config.path)]
+        hint = did_you_mean(id_or_path, names) or f" (loaded: {', '.join(self._mods) or 'none'})"
+        text = f"no mod {id_or_path!r} is loaded{hint}"
         return EventResponse.failure(Code.NO_SUCH_MOD, text, mod=id_or_path)
 
     # -- what may be loaded
@@ -215,10 +225,20 @@ class ModRegistry:
     def add(self, config: ModConfig) -> Mod:
         """Return the mod with this id, which is made and put in order unless it has its place."""
         if (mod := self._mods.get(config.mod_id)) is None:
-            mod = self._make(config)
-            mod.promoted = self.families.promoted(config.mod_id)
-            self._put_in_order(mod)
+            mod = self.make(config)
+            self.put(mod)
         return mod
+
+    def put(self, mod: Mod) -> None:
+        """Put a mod that was made elsewhere in order."""
+        mod.promoted = self.families.promoted(mod.mod_id)
+        self._put_in_order(mod)
+
+    def exchange(self, old: Mod, new: Mod) -> None:
+        """Put a mod in the place of the one with its id, because it comes to run here or goes elsewhere."""
+        new.audience, new.promoted, new.is_member = old.audience, old.promoted, old.is_member
+        self._mods = {mod_id: new if mod is old else mod for mod_id, mod in self._mods.items()}
+        self.rebuild_routes()
 
     def _put_in_order(self, mod: Mod) -> None:
         """Put a mod last, and a further version of a mod behind its siblings.
@@ -257,7 +277,8 @@ class ModRegistry:
         mod.close_log()
         self.rebuild_routes()
 
-    def _make(self, config: ModConfig) -> Mod:
+    def make(self, config: ModConfig) -> Keeper | WorkerGroup:
+        """Return what runs a mod. It is not part of the network yet."""
         if config.workers is None:
             return self.make_worker(config)
         return WorkerGroup(config, [self.make_worker(own) for own in configs_of(config)])
@@ -290,7 +311,8 @@ class ModRegistry:
         manifest, split = mod.manifest, self.families.split_of(mod.mod_id)
         patterns = self.families.patterns_of_siblings(mod) if manifest is None else manifest.patterns
         # Another framework calls its mods by their paths.
-        path = None if mod.keepers[0].config.host is None else mod.config.path
+        host = (mod.keepers[0].config if mod.keepers else mod.config).host
+        path = None if host is None else mod.config.path
         return Entry(mod.mod_id, patterns, () if manifest is None else manifest.observes, mod, split, path)
 
     # -- what keepers tell and ask (`Listener`)
@@ -306,6 +328,7 @@ class ModRegistry:
     def reverted(self, keeper: Keeper, what: str) -> None:
         """Follow up after the previous version has taken over again."""
         self.upkeep.reverted(keeper, what)
+        self.told_reverted(keeper, what)
 
     def entry_of(self, keeper: Keeper, config: ModConfig) -> KeptMod | None:
         """Return what the journal is to keep of a mod that becomes ``config``; None: nothing."""
@@ -334,6 +357,11 @@ class ModRegistry:
     def redaction(self) -> Redaction:
         """What is masked in logs and reports."""
         return self._recipe.redaction
+
+    @property
+    def tokens(self) -> dict[str, int]:
+        """The fencing tokens of the mods that run here, by id; see `Recipe`."""
+        return self._recipe.tokens
 
     @property
     def config(self) -> NetworkConfig:

@@ -25,7 +25,12 @@ logger = logging.getLogger("modvisor.records")
 
 
 class ModRecords:
-    """Reads back what the previous run kept, and keeps what the next run needs."""
+    """Reads back what the previous run kept, and keeps what the next run needs.
+
+    Attributes:
+        resumed: ids of mods that go on here from where another node left them: they start from their
+            last good version.
+    """
 
     def __init__(self, mods: ModRegistry, journal: Journal, snapshots: SnapshotStore) -> None:
         self._mods = mods
@@ -34,6 +39,7 @@ class ModRecords:
         self._quarantines: dict[str, Quarantine] = {}  # of the previous run, until the mod is loaded
         self._crashes: dict[str, list[CrashReport]] = {}  # of the previous run, likewise
         self._was_cut_off = False
+        self.resumed: set[str] = set()
 
     # -- the previous run
 
@@ -90,6 +96,15 @@ class ModRecords:
         for worker in mod.keepers:
             worker.crashes.recall(self._crashes.pop(worker.mod_id, ()))
 
+    def take_quarantines(self, mod_id: str, quarantines: Sequence[Quarantine]) -> None:
+        """Have the workers of a mod be in the quarantines that another node tells, and in no others."""
+        for worker in [each for each in self._quarantines if each == mod_id or each.startswith(f"{mod_id}#")]:
+            del self._quarantines[worker]
+            self._journal.release(worker)
+        for quarantine in quarantines:
+            self._quarantines[quarantine.mod_id] = quarantine
+            self._journal.quarantine(quarantine)
+
     def stay_quarantined(self, mod: Mod) -> str | None:
         """Keep the workers in quarantine that were in it when the previous run ended.
 
@@ -116,9 +131,10 @@ class ModRecords:
 
         Its last good version is what ran, its files may be in the middle of a change.
         """
+        goes_on = self._was_cut_off or mod.mod_id in self.resumed
         for worker in mod.keepers:
             config = worker.config
-            worker.kept.has_snapshot = self._was_cut_off and await self._snapshots.is_of(
+            worker.kept.has_snapshot = goes_on and await self._snapshots.is_of(
                 worker.mod_id, config.path, config.version
             )
         return any(worker.kept.has_snapshot for worker in mod.keepers)

@@ -31,6 +31,7 @@ from ..lifecycle import (
     version_of,
 )
 from ..process import shielded
+from ..progress import tell
 from .workers import WorkerGroup, configs_of
 
 
@@ -56,6 +57,7 @@ async def rolling_reload(
         return await _reshape(group, config, make)
     done: list[Reloaded] = []
     for index, (keeper, own) in enumerate(zip(group.keepers, configs_of(config), strict=True)):
+        tell(f"worker {index + 1} of {len(group.keepers)}", index, len(group.keepers))
         try:
             done.append(
                 await replace_worker(keeper, own, from_snapshot=from_snapshot, on_probation=True, tentative=True)
@@ -93,11 +95,13 @@ async def _reshape(group: WorkerGroup, config: ModConfig, make: Callable[[ModCon
     began, queued = perf_counter(), 0
     try:
         try:
-            for keeper in keepers:
+            for index, keeper in enumerate(keepers):
+                tell(f"starting worker {index + 1} of {len(keepers)}", index, len(keepers))
                 new.append(await keeper.start_incarnation())
         except StartFailed as error:
             raise ReloadFailed.at_start(error) from None
         began = perf_counter()
+        tell("handing over")
         await _settle(group, limits.drain_timeout)
         parts, version = await _split_states(group, new, limits.start_timeout)
         await _rest(group, resting, limits.start_timeout)
@@ -110,11 +114,7 @@ async def _reshape(group: WorkerGroup, config: ModConfig, make: Callable[[ModCon
             for keeper, part in zip(keepers, parts, strict=True):
                 keeper.checkpoints.keep_soon(part, version)
     except BaseException:
-        for keeper, incarnation in zip(keepers, new, strict=False):
-            await shielded(incarnation.kill("the reload failed"))
-            keeper.close_log()
-        for old in resting:
-            await shielded(resume(old, limits.start_timeout))
+        await shielded(_undo(keepers, new, resting, limits.start_timeout))
         raise
     finally:
         queued = group.reopen()
@@ -124,6 +124,15 @@ async def _reshape(group: WorkerGroup, config: ModConfig, make: Callable[[ModCon
         await keeper.keep_sources(incarnation)
     size = sum(len(messages.pack(part)) for part in parts if part is not None)
     return Reloaded(pause, queued, size, version_of(before), version_of(group.manifest), workers=len(keepers))
+
+
+async def _undo(keepers: list[Keeper], new: list[Incarnation], resting: list[Incarnation], timeout: float) -> None:
+    """End the new incarnations, and let the old ones go on. A caller that gives up again must not stop this half way."""
+    for keeper, incarnation in zip(keepers, new, strict=False):
+        await incarnation.kill("the reload failed")
+        keeper.close_log()
+    for old in resting:
+        await resume(old, timeout)
 
 
 async def _rest(group: WorkerGroup, resting: list[Incarnation], timeout: float) -> None:

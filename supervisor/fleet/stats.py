@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from ...ipc.partition import SOURCE
 from ..agents import Agent, AgentRegistry
-from ..calls import NetworkCounters
+from ..calls import ModCounters, NetworkCounters
 from ..config import NetworkConfig
 from ..journal import Journal
 from ..lifecycle import Keeper, State
@@ -31,11 +31,13 @@ from .read_models import (
     ModStats,
     NetworkStats,
     Reach,
+    Readiness,
     ReadModel,
     Resources,
     SupervisorStats,
     Traffic,
     Transport,
+    UnreadyMod,
     WorkerStats,
     latencies,
 )
@@ -103,15 +105,19 @@ def network_stats(network: NetworkView) -> NetworkStats:
         agent_count=network.agent_count,
         channel_count=len(running.agents.channels()) if running is not None else 0,
         events=replace(network.counters),
-        supervisor=SupervisorStats(
-            os.getpid(), resources(running.monitor.of(os.getpid()) if running else None), network.output_lost
-        ),
+        supervisor=supervisor_stats(network),
         journal=running.journal.stats() if running is not None else {},
         spares=asdict(running.mods.spares.counts) if running is not None else {},
         dynamic_mods=_dynamic_mods(loaded),
         mods=all_mod_stats(running) if running is not None else {},
         families=running.mods.families.stats() if running is not None else {},
     )
+
+
+def supervisor_stats(network: NetworkView) -> SupervisorStats:
+    """Return what the supervisor's own process uses."""
+    sample = network.running.monitor.of(os.getpid()) if network.running is not None else None
+    return SupervisorStats(os.getpid(), resources(sample), network.output_lost)
 
 
 def health(network: NetworkView) -> Health:
@@ -131,6 +137,12 @@ def health(network: NetworkView) -> Health:
         max_connections=network.config.agents.max_agents,
         mods=tuple(ModHealth(mod.config.path, mod.mod_id, mod.state is State.READY) for mod in network.mods),
     )
+
+
+def readiness(network: NetworkView) -> Readiness:
+    """Return whether a network takes events and every mod marked ``required`` serves."""
+    unready = [mod for mod in network.mods if mod.config.required and mod.state is not State.READY]
+    return Readiness(network.running is not None, tuple(UnreadyMod(mod.mod_id, str(mod.state)) for mod in unready))
 
 
 def agent_directory(agents: Iterable[Agent]) -> dict[str, AgentEntry]:
@@ -189,16 +201,18 @@ def describe_mods(mods: Iterable[Mod]) -> list[ModDescription]:
 def all_mod_stats(running: Running) -> dict[str, ModStats]:
     """Return the figures of every loaded mod, by id, in load order."""
     needed = running.mods.dependents.dependents()
-    return {
-        mod.mod_id: mod_stats(
-            mod,
-            running.monitor,
-            reach=running.mods.families.stats_of(mod),
-            watched_files=running.autoreload.count_of(mod.mod_id),
-            required_by=needed.get(mod.mod_id, ()),
-        )
-        for mod in running.mods
-    }
+    return {mod.mod_id: one_mod_stats(mod, running, needed.get(mod.mod_id, ())) for mod in running.mods}
+
+
+def one_mod_stats(mod: Mod, running: Running, required_by: Iterable[str] | None = None) -> ModStats:
+    """Return the figures of one of a network's mods."""
+    return mod_stats(
+        mod,
+        running.monitor,
+        reach=running.mods.families.stats_of(mod),
+        watched_files=running.autoreload.count_of(mod.mod_id),
+        required_by=running.mods.dependents.required_by(mod.mod_id) if required_by is None else required_by,
+    )
 
 
 def mod_stats(
@@ -208,8 +222,49 @@ def mod_stats(
     workers = tuple(_worker_stats(keeper, monitor) for keeper in mod.keepers)
     if isinstance(mod, Keeper):
         return ModStats(workers[0], reach, watched_files, tuple(required_by))
+    if not workers:
+        return ModStats(_elsewhere(mod), reach, None, tuple(required_by))
     together = _together(mod, workers)
     return ModStats(together, reach, watched_files, tuple(required_by), mod.config.partition_by or SOURCE, workers)
+
+
+def _elsewhere(mod: Mod) -> WorkerStats:
+    """Return what is known here of a mod that another node runs. Its traffic is what this node has sent there."""
+    config, manifest, counters = mod.config, mod.manifest, mod.counters
+    return WorkerStats(
+        mod_id=mod.mod_id,
+        mod_path=config.path,
+        version=manifest.version if manifest is not None else None,
+        patterns=tuple(manifest.patterns) if manifest is not None else (),
+        observes=tuple(manifest.observes) if manifest is not None else (),
+        state=str(mod.state),
+        pid=None,
+        trial_pid=None,
+        incarnation=None,
+        uptime=None,
+        loaded_at=mod.loaded_at,
+        start_ms=None,
+        last_error=mod.last_error,
+        requires=tuple(map(str, config.requires)),
+        optional=tuple(map(str, config.optional)),
+        dependency=config.dependency,
+        host=config.host,
+        permissions=tuple(sorted(config.permissions)),
+        speak_for=tuple(sorted(config.speak_for)),
+        resources=Resources(),
+        limits=limits_stats(config.limits, {}, None),
+        sandbox=None,
+        traffic=_traffic_of(counters),
+        restarts=0,
+        recycled=0,
+        rollbacks=0,
+        last_rollback=None,
+        on_probation_after=None,
+        quarantined=None,
+        crashes=0,
+        last_crash=None,
+        log_write_errors=0,
+    )
 
 
 def _together(mod: Mod, workers: Sequence[WorkerStats]) -> WorkerStats:
@@ -286,7 +341,16 @@ def _worker_stats(worker: Keeper, monitor: ResourceMonitor) -> WorkerStats:
 
 
 def _traffic(worker: Keeper) -> Traffic:
-    counters = worker.counters
+    return replace(
+        _traffic_of(worker.counters),
+        in_flight=worker.caller.in_flight_count,
+        queue_depth=worker.caller.depth,
+        durable_under_way=len(worker.durable),
+        observe_queue_depth=len(worker.copies),
+    )
+
+
+def _traffic_of(counters: ModCounters) -> Traffic:
     p50, p99 = latencies(counters.latency)
     return Traffic(
         events_in=counters.events_in,
@@ -300,10 +364,10 @@ def _traffic(worker: Keeper) -> Traffic:
         events_out=counters.events_out,
         observed=counters.observed,
         observe_dropped=counters.observe_dropped,
-        in_flight=worker.caller.in_flight_count,
-        queue_depth=worker.caller.depth,
-        durable_under_way=len(worker.durable),
-        observe_queue_depth=len(worker.copies),
+        in_flight=0,
+        queue_depth=0,
+        durable_under_way=0,
+        observe_queue_depth=0,
         latency_p50_ms=p50,
         latency_p99_ms=p99,
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import fields, replace
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
 
@@ -12,11 +12,15 @@ from ...ipc.errors import Code
 from ...ipc.event import Event, EventResponse
 from ...ipc.manifest import Manifest
 from ...ipc.partition import LEAST_LOADED, SOURCE, key_of, partition_of
-from ..calls import Journey, LatencyHistogram, ModCounters, Unanswered
+from ..calls import Journey, ModCounters, Unanswered, added_up
 from ..config import ModConfig
 from ..lifecycle import Incarnation, Keeper, StartFailed, State
 from ..process import shielded
 from ..sources import SourceFiles
+
+if TYPE_CHECKING:  # a network on one machine never imports them
+    from .copies import CopyGroup
+    from .elsewhere import ModElsewhere
 
 
 class WorkerGroup:
@@ -80,15 +84,7 @@ class WorkerGroup:
     @property
     def counters(self) -> ModCounters:
         """Return the sums of the counters of all workers."""
-        total = ModCounters()
-        for counters in (worker.counters for worker in self.keepers):
-            for field in fields(ModCounters):
-                value = getattr(counters, field.name)
-                if isinstance(value, LatencyHistogram):
-                    total.latency.merge(value)
-                else:
-                    setattr(total, field.name, getattr(total, field.name) + value)
-        return total
+        return added_up(worker.counters for worker in self.keepers)
 
     # -- events
 
@@ -195,8 +191,8 @@ class WorkerGroup:
         self.config = self.previous_config
 
 
-Mod = Keeper | WorkerGroup
-"""One mod of a network, with one worker or with several."""
+Mod: TypeAlias = "Keeper | WorkerGroup | ModElsewhere | CopyGroup"
+"""One mod of a network: with one worker here, with several, on another node, or with copies on several nodes."""
 
 
 def pids_of(mod: Mod) -> dict[str, Any]:
@@ -205,6 +201,8 @@ def pids_of(mod: Mod) -> dict[str, Any]:
     A pid is None while there is no process; ``pid`` is None if there are several workers.
     """
     pids = [worker.incarnation.pid if worker.incarnation is not None else None for worker in mod.keepers]
+    if not pids:  # it runs on another node
+        return {"pid": None}
     return {"pid": pids[0]} if isinstance(mod, Keeper) else {"pid": None, "pids": pids}
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from ...ipc.address import check_agent_id
 from ...ipc.errors import Code, InvalidEvent, ModvisorError, shown
@@ -49,12 +50,14 @@ from .connection import parked
 from .direct import Endpoint
 from .failures import failure_body, status_of
 from .intake import Intake
+from .live.codec import Encodings
 from .live.sse import EventStream
 from .openagents import event_from
 from .packed import to_msgpack, wants_packed
 from .places import Rank
 from .polled import render_poll
 from .protocol import HttpProtocol
+from .spans import in_trace_of
 from .streams import first_of, until_disconnected
 from .wire import BadBody, to_json
 
@@ -77,6 +80,7 @@ class AgentsApi:
     Attributes:
         network: the network that is asked.
         intake: reads the bodies.
+        encodings: the newest events as bytes, which streams and WebSockets share.
     """
 
     def __init__(
@@ -85,8 +89,15 @@ class AgentsApi:
         self.network = network
         self._stopping = stopping or asyncio.Event()
         self.intake = Intake(lambda: network.config.http, make_room)
+        self.encodings = Encodings()
+        self._is_traced = network.config.tracing.otlp is not None  # which needs a restart to change
 
-    def app(self) -> Starlette:
+    def app(self, more: Sequence[Route] = ()) -> Starlette:
+        """Make the application.
+
+        Args:
+            more: routes that are no agent's.
+        """
         return json_app(
             [
                 get("/api/health", self.health, HEALTH),
@@ -96,7 +107,8 @@ class AgentsApi:
                 get("/api/events", self.events, EVENTS),
                 post("/api/unregister", self.unregister, UNREGISTER),
                 get("/ws", self.no_socket, SOCKET),
-            ]
+            ],
+            more,
         )
 
     def direct(self) -> dict[tuple[str, str], Endpoint]:
@@ -175,6 +187,8 @@ class AgentsApi:
             return _writer(asked)({**refusal, "event_id": body.get("event_id"), "event_name": body.get("event_name")})
         if asked.connection is not None and asked.connection.rank is Rank.STRANGER:
             self._knows(asked, event.source_agent, event.secret)
+        if self._is_traced:
+            in_trace_of(event, asked.headers)
         counted = self.counted(asked)
         response = await self.network.process_external_event(event, address=counted, keep=False)
         return render_answer(event, response, _writer(asked))
@@ -224,6 +238,8 @@ class AgentsApi:
                 )  # the id may have been taken over meanwhile
             if await is_gone():
                 return None
+            if poll.wait and not network.is_home(agent_id):  # it moved meanwhile, and must not come back for this
+                return render_poll(agent_id, [], None, write)
             events = await network.poll_events(agent_id, limit=poll.limit)
         except ModvisorError as error:
             # With status 200, for the same reason as in `send_event`.
@@ -237,9 +253,9 @@ class AgentsApi:
         if agent_id is None:
             raise BadBody("agent_id: missing in the query")
         names = tuple(check_pattern(each.strip()) for each in (NAMES.of(asked) or "").split(",") if each.strip())
-        self.authenticate(asked, agent_id, secret, "a stream of events")
+        await self.come_home(asked, agent_id, secret, "a stream of events")
         cursor = asked.headers.get("last-event-id") or CURSOR.of(asked) or None
-        return EventStream(self.network, agent_id, names, cursor, self._stopping, asked.connection)
+        return EventStream(self.network, agent_id, names, cursor, self.encodings, self._stopping, asked.connection)
 
     async def no_socket(self, request: Request) -> Response:
         """Answer a request for a WebSocket that is no handshake; see `live.upgrades`."""
@@ -280,6 +296,12 @@ class AgentsApi:
         if connection is not None and address is connection.peer:
             return connection.counted
         return counted_as(address)
+
+    async def come_home(self, asked: Asked, agent_id: str, secret: str | None, what: str) -> None:
+        """Check that whoever asks for this is the agent, and have this node hold its events; raises `ModvisorError`."""
+        self.authenticate(asked, agent_id, secret, what)
+        await self.network.bring_home(agent_id)
+        self.authenticate(asked, agent_id, secret, what)  # the id may have been taken over meanwhile
 
     def authenticate(self, asked: Asked, agent_id: str, secret: str | None, what: str) -> None:
         """Check that whoever asks for this has the agent's secret; raises `ModvisorError` (unauthenticated)."""

@@ -115,8 +115,12 @@ def delete(path: str, endpoint: Endpoint, spec: Spec, scope: Scope | None = None
     return SpecRoute("DELETE", path, endpoint, spec, scope)
 
 
-def json_app(routes: Sequence[SpecRoute]) -> Starlette:
-    """Make an application whose errors are JSON, too."""
+def json_app(routes: Sequence[SpecRoute], more: Sequence[Route] = ()) -> Starlette:
+    """Make an application whose errors are JSON, too.
+
+    Args:
+        more: routes that are not named where a route is missing.
+    """
     known = [f"{method} {route.path}" for route in routes for method in sorted(route.methods or ())]
 
     async def no_route(request: Request, error: Exception) -> Response:
@@ -127,7 +131,7 @@ def json_app(routes: Sequence[SpecRoute]) -> Starlette:
         return answer
 
     app = Starlette(
-        routes=routes,
+        routes=[*routes, *more],
         exception_handlers={
             HTTPException: no_route,
             ModvisorError: _refused,

@@ -88,7 +88,7 @@ class Connection(asyncio.BufferedProtocol):
             self.http.transport.pause_reading()
         elif self._has_passed or self._turnstile.has_place(nbytes):
             self._has_passed = False
-            if self.rank is Rank.STRANGER:
+            if self.is_timed:
                 self._count(partial(self.http.ordinary_received, data))
             else:
                 self.http.ordinary_received(data)
@@ -126,8 +126,9 @@ class Connection(asyncio.BufferedProtocol):
             self._turnstile.kept(seconds)
 
     @property
-    def is_strangers(self) -> bool:
-        return self._turnstile is not None and self.rank is Rank.STRANGER
+    def is_timed(self) -> bool:
+        """Whether the time counts that requests on this connection keep the loop."""
+        return self._turnstile is not None and self._turnstile.is_limited
 
     def _queue(self, turnstile: Turnstile, work: Callable[[], None]) -> None:
         self._is_queued = True
@@ -140,7 +141,7 @@ class Connection(asyncio.BufferedProtocol):
         return size
 
     def _count(self, work: Callable[[], None]) -> None:
-        if self.rank is not Rank.STRANGER:
+        if not self.is_timed:
             work()
             return
         began = time.thread_time()

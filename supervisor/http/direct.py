@@ -58,7 +58,7 @@ class DirectRoutes:
         def begin(head: Head, body: bytes, http: HttpProtocol) -> Awaitable[Answered]:
             connection: Connection = http.app_state["connection"]
             answering = endpoint(self._asked(head, connection), body, http)
-            return in_steps(answering, connection.kept) if connection.is_strangers else answering
+            return in_steps(answering, connection.kept) if connection.is_timed else answering
 
         return begin
 

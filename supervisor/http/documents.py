@@ -11,6 +11,7 @@ from ..operations import Operations
 from .admin.app import admin_app
 from .agents_api import agents_app
 from .answers import SpecRoute
+from .board.page import board_routes
 from .openapi import document
 
 
@@ -27,8 +28,9 @@ def documents() -> dict[str, dict[str, Any]]:
         "operator": document(
             "modvisor: operator",
             "What the operator asks of a network, on the unix socket `run/admin.sock` in its storage folder, or on "
-            "`network.port` with the header `Authorization: Bearer TOKEN`.",
-            _routes(admin_app(network)),
+            "`network.port` with the header `Authorization: Bearer TOKEN`. The routes below `/board` are those of the page "
+            "at `/` of that port.",
+            [*_routes(admin_app(network)), *_routes(board_routes())],
         ),
     }
 

@@ -73,9 +73,9 @@ class OpenRequests:
 
 
 def _counted(answering: Awaitable[None], scope: Scope) -> Awaitable[None]:
-    """Count the time that a stranger's request keeps the loop."""
+    """Count the time that a request keeps the loop, if it may take a share of it only."""
     connection: Connection | None = scope.get("state", {}).get("connection")
-    if connection is None or not connection.is_strangers:
+    if connection is None or not connection.is_timed:
         return answering
     return in_steps(cast("Coroutine[Any, Any, None]", answering), connection.kept)
 

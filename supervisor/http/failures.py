@@ -32,8 +32,11 @@ STATUS: dict[str, int] = {
     Code.BUSY: 503,
     Code.INBOX_FULL: 503,
     Code.MOD_AWAY: 503,
+    Code.LEASE_LOST: 503,
     Code.MOD_UNLOADED: 503,
     Code.NOT_RUNNING: 503,
+    Code.CLUSTER_DOWN: 503,
+    Code.CLUSTER_REFUSED: 503,
     Code.OVERLOADED: 503,
     Code.TIMEOUT: 504,
 }

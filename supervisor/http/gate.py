@@ -1,4 +1,4 @@
-"""Who may use the admin API: over TCP whoever has a token, over the unix socket whoever can open it."""
+"""Who may use the admin API: over TCP whoever has a token or is logged in, over the unix socket whoever can open it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import hmac
 import math
 import socket
 import struct
-import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 
 from starlette.applications import Starlette
@@ -21,12 +20,14 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Asked
 
 from ...ipc.errors import Code
-from ..agents import Guesses, OperatorTokens, RefusalLog, Scope
+from ..agents import Guesses, OperatorToken, OperatorTokens, RefusalLog, Scope
 from ..audit import Actor, acting
 from ..config import AdminConfig, AgentsConfig, HttpConfig
 from .answers import SpecRoute, failure
+from .board.sessions import Grant, Session, Sessions
 from .bodies import bearer_of
 from .clients import client_address, counted_as, is_in, peer_address
+from .lately import Lately
 
 Login = Callable[[Actor], None]
 
@@ -34,16 +35,22 @@ Login = Callable[[Actor], None]
 _TOKEN, _HERE = "admin.token", "this machine"
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")  # headers that proxies add
 
-LOGIN_EVERY, MOST_LOGINS = 3600.0, 1000
-"""Seconds after which an operator who goes on working is recorded again, and how many are remembered. No keys
-of the network file: commands are recorded each."""
 
 OPERATOR = "modvisor.operator"  # the key of the ASGI scope that holds an `Operator`
 
 _NO_TOKEN = "send the header 'Authorization: Bearer TOKEN' with the token of 'admin.token', or one of 'modvisor token'"
 _WRONG_TOKEN = "the token in the header 'Authorization' is neither that of 'admin.token' nor one of 'modvisor token'"
 
+NO_CSRF = "a session needs the header 'X-Modvisor-CSRF' with each request that is no GET; log in again to get its value"
+_NO_SESSION = "you are logged out; log in with a token, or open the page with 'modvisor open'"
+
+CSRF = "x-modvisor-csrf"
+
 Refused = tuple[Code, str]
+
+
+def _always() -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +59,22 @@ class Operator:
 
     Attributes:
         address: None: the unix socket.
+        payloads: whether it may read what events carry.
+        is_in: returns whether it still may do all this: its token or session may end meanwhile.
+        token: what it has shown; None: none that could be revoked.
     """
 
     who: str
     scope: Scope
     address: str | None = None
+    payloads: bool = True
+    is_in: Callable[[], bool] = _always
+    token: OperatorToken | None = None
+
+    @property
+    def grant(self) -> Grant:
+        """What a link gives that this operator makes."""
+        return Grant(self.who, self.scope, self.payloads, self.token)
 
 
 def operator_of(request: Request) -> Operator | None:
@@ -64,8 +82,14 @@ def operator_of(request: Request) -> Operator | None:
     return request.scope.get(OPERATOR)
 
 
+def still_in(request: Request) -> Callable[[], bool]:
+    """Return what tells whether whoever sends a request still may: its token or session may end meanwhile."""
+    operator = operator_of(request)
+    return _always if operator is None else operator.is_in
+
+
 class AdminGate:
-    """Lets requests to `/admin` pass on the TCP port that carry a token with the scope for them.
+    """Lets requests to `/admin` pass on the TCP port that carry a token or a session with the scope for them.
 
     They must be from this machine, unless `admin.remote` lets others in over TLS. All other requests go
     to the agents' application, and so do those to `/admin` of a network that has no token.
@@ -75,6 +99,8 @@ class AdminGate:
         note: is told of each refusal: its code, whose it is, and a text.
         tokens: returns the tokens in force.
         login: is told who has come with a right token.
+        sessions: who is logged in to the dashboard.
+        is_gated: returns whether a path outside of `/admin` is the operator's, too.
     """
 
     def __init__(
@@ -89,6 +115,8 @@ class AdminGate:
         config: Callable[[], AdminConfig] = AdminConfig,
         http: Callable[[], HttpConfig] = HttpConfig,
         login: Login = lambda by: None,
+        sessions: Sessions | None = None,
+        is_gated: Callable[[str], bool] = lambda path: False,
     ) -> None:
         self._note = note or RefusalLog().note
         self._guesses = Guesses(AgentsConfig) if guesses is None else guesses
@@ -99,66 +127,95 @@ class AdminGate:
         self._config = config
         self._http = http
         self._login = login
-        self._logins: OrderedDict[tuple[str, str | None], float] = OrderedDict()
+        self.sessions = Sessions(is_valid=lambda token: tokens().is_valid(token)) if sessions is None else sessions
+        self._is_gated = is_gated
+        self._logins = Lately()
 
     async def __call__(self, scope: Asked, receive: Receive, send: Send) -> None:
-        is_admins = (scope["path"] + "/").startswith("/admin/")
-        if not is_admins or (self._token is None and not self._tokens()):
+        is_admins = (scope["path"] + "/").startswith("/admin/") or self._is_gated(scope["path"])
+        if not is_admins or not self.has_operators:
             await self._agents(scope, receive, send)
             return
         request = Request(scope)
-        address = self._address(request)
-        where = _HERE if _is_loopback(request) else address
-        found = self._waits(request, where) or self._judged(request, where, address)
+        found = self._judged(request)
         if isinstance(found, Operator):
             await self._let_in(found, scope, receive, send)
             return
-        self._note(str(found[0]), address, f"refused {request.method} {request.url.path} from {address}: {found[1]}")
-        await _refused(*found)(scope, receive, send)
+        self.tell(request, found)
+        await refused_answer(*found)(scope, receive, send)
+
+    def logged_in(self, operator: Operator) -> None:
+        """Tell the audit that an operator has come."""
+        self._logins.note((operator.who, operator.address))
+        self._login(Actor(operator.who, operator.address))
+
+    @property
+    def has_operators(self) -> bool:
+        """Whether there is a token, a session or a link: else there is no admin API to be seen."""
+        return self._token is not None or bool(self._tokens()) or bool(self.sessions)
+
+    def tell(self, request: Request, refused: Refused) -> None:
+        """Count and log a refusal."""
+        code, address = refused[0], self.address_of(request)
+        self._note(str(code), address, f"refused {request.method} {request.url.path} from {address}: {refused[1]}")
 
     async def _let_in(self, operator: Operator, scope: Asked, receive: Receive, send: Send) -> None:
-        key, now = (operator.who, operator.address), time.monotonic()
-        if now - self._logins.get(key, -LOGIN_EVERY) >= LOGIN_EVERY:
-            self._logins[key] = now
-            self._logins.move_to_end(key)
-            if len(self._logins) > MOST_LOGINS:
-                self._logins.popitem(last=False)
-            self._login(Actor(operator.who, operator.address))
+        if self._logins.is_due((operator.who, operator.address)):
+            self.logged_in(operator)
         scope[OPERATOR] = operator
         with acting(operator.who, operator.address):
             await self._admin(scope, receive, send)
 
-    def _address(self, request: Request) -> str:
+    def address_of(self, request: Request) -> str:
+        """Return the name under which the sender's address is counted."""
         address = client_address(request.scope, self._http())
         return "nobody" if address is None else counted_as(address)
 
-    def _waits(self, request: Request, where: str) -> Refused | None:
-        """Refuse a token, right or wrong, after too many wrong ones from there."""
-        wait = self._guesses.wait(where, [_TOKEN]) if bearer_of(request) else 0.0
-        if not wait:
-            return None
-        return Code.TOO_MANY, f"too many wrong tokens; try again in {math.ceil(wait)} s, or use the unix socket"
+    def _judged(self, request: Request) -> Operator | Refused:
+        given, cookie = bearer_of(request), request.cookies.get(self.cookie_name(request))
+        found = self._by_session(request, cookie) if cookie and not given else self.by_token(request, given or "")
+        if isinstance(found, tuple):
+            return found
+        needed = needed_scope(self._admin, request.scope)
+        if found.scope < needed:
+            has = "token" if found.token is not None or not cookie else "session"
+            return (
+                Code.FORBIDDEN,
+                f"{found.who} has a {has} with the scope '{found.scope.word}', and this needs '{needed.word}'",
+            )
+        return found
 
-    def _judged(self, request: Request, where: str, address: str) -> Operator | Refused:
-        if not _is_loopback(request) and not self._may_come_from_elsewhere(request):
-            return Code.FORBIDDEN, self._why_here_only()
-        # Header values arrive as Latin-1 text. Compare the bytes that the client sent.
-        given = (bearer_of(request) or "").encode("latin-1")
+    def by_token(self, request: Request, given: str) -> Operator | Refused:
+        """Return who sends a request with this token, or why it is refused. A wrong one counts as a guess."""
+        return self.proved(request, given, lambda: self._who_has(given, self.address_of(request)))
+
+    def proved(
+        self,
+        request: Request,
+        given: str,
+        find: Callable[[], Operator | Refused | None],
+        missing: str = _NO_TOKEN,
+        wrong: str = _WRONG_TOKEN,
+    ) -> Operator | Refused:
+        """Return whom ``find`` finds by a proof, or why the proof is refused; see `Guesses`."""
+        where = _HERE if _is_loopback(request) else self.address_of(request)
+        wait = self._guesses.wait(where, [_TOKEN]) if given else 0.0
+        if wait:
+            text = f"too many wrong tokens; try again in {math.ceil(wait)} s, or use the unix socket"
+            return Code.TOO_MANY, text
+        if (refused := self.refused_place(request)) is not None:
+            return refused
         if not given:
-            return Code.UNAUTHENTICATED, _NO_TOKEN
-        operator = self._who_has(given, address)
+            return Code.UNAUTHENTICATED, missing
+        operator = find()
         if operator is None:
             self._guesses.wrong(where, [_TOKEN])
-            return Code.UNAUTHENTICATED, _WRONG_TOKEN
-        if isinstance(operator, tuple):
-            return operator
-        needed = needed_scope(self._admin, request.scope)
-        if operator.scope < needed:
-            name, has = operator.who, operator.scope.word
-            return Code.FORBIDDEN, f"{name} has a token with the scope '{has}', and this needs '{needed.word}'"
+            return Code.UNAUTHENTICATED, wrong
         return operator
 
-    def _who_has(self, given: bytes, address: str) -> Operator | Refused | None:
+    def _who_has(self, text: str, address: str) -> Operator | Refused | None:
+        # Header values arrive as Latin-1 text. Compare the bytes that the client sent.
+        given = text.encode("latin-1", "replace")
         if self._token is not None and hmac.compare_digest(given, self._token):
             return Operator("operator:admin.token", Scope.ADMIN, address)
         tokens = self._tokens()
@@ -167,17 +224,54 @@ class AdminGate:
             return None
         if not tokens.is_valid(token):
             return Code.UNAUTHENTICATED, f"the token {token.name!r} has expired; make another one with 'modvisor token'"
-        return Operator(f"operator:{token.name}", token.scope, address)
+
+        is_in = partial(tokens.is_valid, token)
+        return Operator(f"operator:{token.name}", token.scope, address, token.reads_payloads, is_in, token)
+
+    def _by_session(self, request: Request, cookie: str) -> Operator | Refused:
+        """Return who is logged in with this cookie. Nobody guesses 256 bits, so a wrong one is no guess."""
+        if (refused := self.refused_place(request)) is not None:
+            return refused
+        session = self.sessions.find(cookie)
+        if session is None:
+            return Code.UNAUTHENTICATED, _NO_SESSION
+        if request.method != "GET" and not has_csrf(request, session):
+            return Code.FORBIDDEN, NO_CSRF
+        return self._logged_in(session, self.address_of(request))
+
+    def refused_place(self, request: Request) -> Refused | None:
+        """Return why operators may not come from where this request comes from; None if they may."""
+        if _is_loopback(request) or self._may_come_from_elsewhere(request):
+            return None
+        return Code.FORBIDDEN, self._why_here_only()
+
+    def _logged_in(self, session: Session, address: str) -> Operator:
+        grant = session.grant
+        is_open = partial(self.sessions.is_open, session)
+        return Operator(grant.who, grant.scope, address, grant.payloads, is_open, grant.token)
 
     def _may_come_from_elsewhere(self, request: Request) -> bool:
         """Return whether the request came over TLS, and the operator may come from other machines."""
-        if not self._config().remote:
-            return False
+        return self._config().remote and self.is_secure(request)
+
+    def is_secure(self, request: Request) -> bool:
+        """Return whether the request came over TLS, to us or to a trusted proxy."""
         if request.url.scheme == "https":
             return True
         peer = peer_address(request.scope)
         is_proxy = peer is not None and is_in(peer, self._http().trusted_proxies)
         return is_proxy and Headers(scope=request.scope).get("x-forwarded-proto", "").strip().lower() == "https"
+
+    def cookie_name(self, request: Request) -> str:
+        """Return the name of the session's cookie. Browsers send the cookies of one port to all ports of a host."""
+        port = (request.scope.get("server") or ("", None))[1]
+        return f"{'__Host-' if self.is_secure(request) else ''}modvisor_session{'' if port is None else f'_{port}'}"
+
+    def session_of(self, request: Request) -> tuple[str, Session] | None:
+        """Return who is logged in, with the secret of the cookie; None: nobody."""
+        secret = request.cookies.get(self.cookie_name(request))
+        session = self.sessions.find(secret) if secret else None
+        return None if session is None or secret is None else (secret, session)
 
     def _why_here_only(self) -> str:
         if self._config().remote:
@@ -196,6 +290,12 @@ class SocketGate:
         scope[OPERATOR] = Operator(who, Scope.ADMIN)
         with acting(who):
             await self._admin(scope, receive, send)
+
+
+def has_csrf(request: Request, session: Session) -> bool:
+    """Return whether a request carries what only a page of this network knows of its session."""
+    given = request.headers.get(CSRF, "").encode("latin-1", "replace")
+    return hmac.compare_digest(given, session.csrf.encode())
 
 
 def needed_scope(admin: ASGIApp, asked: Asked) -> Scope:
@@ -226,7 +326,7 @@ def _is_loopback(request: Request) -> bool:
     return (mapped or address).is_loopback
 
 
-def _refused(code: Code, message: str) -> Response:
+def refused_answer(code: Code, message: str) -> Response:
     answer = failure(code, message)
     if code == Code.UNAUTHENTICATED:
         answer.headers["www-authenticate"] = "Bearer"

@@ -50,6 +50,7 @@ def _operation(route: SpecRoute) -> dict[str, Any]:
     statuses = ", ".join(map(str, sorted({*STATUS.values(), 405, 408, 415, 422, 426})))
     return {
         "summary": spec.summary,
+        **({} if route.scope is None else {"description": f"It needs the scope `{route.scope.word}`."}),
         **({"parameters": parameters} if parameters else {}),
         **({"requestBody": _request_body(spec.body, spec.packed)} if spec.body is not None else {}),
         "responses": {

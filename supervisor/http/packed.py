@@ -22,9 +22,14 @@ class Packed(bytes):
     """The body of an answer in msgpack. Any other is JSON."""
 
 
+def media_type_of(headers: Mapping[str, str]) -> str:
+    """Return as what the body of a request is declared; empty if it is not."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 def is_packed(headers: Mapping[str, str]) -> bool:
     """Return whether the body of a request is declared as msgpack."""
-    return headers.get("content-type", "").partition(";")[0].strip().lower() == MEDIA_TYPE
+    return media_type_of(headers) == MEDIA_TYPE
 
 
 def wants_packed(headers: Mapping[str, str]) -> bool:
@@ -36,6 +41,11 @@ def wants_packed(headers: Mapping[str, str]) -> bool:
 def to_msgpack(value: Any) -> Packed:
     """Return `value` as msgpack; raises `Unserializable`, which names the first place that cannot be written."""
     return Packed(pack(value))
+
+
+def list_header(count: int) -> bytes:
+    """Return how a list of so many items begins in msgpack."""
+    return b"\xdd" + count.to_bytes(4, "big")
 
 
 def from_msgpack(body: bytes | bytearray, most: int) -> dict[str, Any]:

@@ -51,9 +51,17 @@ class Places(Generic[C]):
         self._held: dict[tuple[Rank, str], dict[C, None]] = {}  # of each holder, the oldest first
         self._chosen: deque[C] = deque()
         self._count = 0
+        self._of_rank = dict.fromkeys(Rank, 0)
 
     def __len__(self) -> int:
         return self._count
+
+    def by_rank(self) -> dict[str, int]:
+        """Return how many connections each rank holds."""
+        return {rank.name.lower(): count for rank, count in self._of_rank.items()}
+
+    def has(self, rank: Rank) -> bool:
+        return self._of_rank[rank] > 0
 
     def __iter__(self) -> Iterator[C]:
         for held in self._held.values():
@@ -72,7 +80,9 @@ class Places(Generic[C]):
 
     def enter(self, connection: C) -> None:
         held = self._held.setdefault((connection.rank, connection.holder), {})
-        self._count += connection not in held
+        if connection not in held:
+            self._count += 1
+            self._of_rank[connection.rank] += 1
         held[connection] = None
 
     def leave(self, connection: C) -> None:
@@ -81,6 +91,7 @@ class Places(Generic[C]):
         if connection in held:
             del held[connection]
             self._count -= 1
+            self._of_rank[connection.rank] -= 1
             if not held:
                 del self._held[key]
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import anyio
@@ -17,12 +18,16 @@ from ...ipc.errors import Code
 from ..agents import Guesses
 from ..config import bare_bind
 from .admin.app import admin_app
+from .admin.live import LiveView
 from .agents_api import AgentsApi
+from .board.page import Board
+from .board.sessions import Sessions
 from .direct import DirectRoutes
 from .door import Door
 from .embedded import EmbeddedServer
 from .gate import AdminGate, SocketGate
 from .live.upgrades import Upgrades
+from .probes import Probes
 from .protocol import last_words
 from .sockets import CannotListen, tcp_socket, unix_socket
 from .tls import Certificate
@@ -42,6 +47,7 @@ class Servers:
 
     Attributes:
         port: the TCP port that the network listens on, or None.
+        door: the connections of that port, or None.
     """
 
     def __init__(
@@ -53,7 +59,18 @@ class Servers:
         self._stopping = asyncio.Event()
         self._servers: list[EmbeddedServer] = []
         self._has_admin_socket = False
+        self._sessions = Sessions(
+            lambda: network.config.dashboard, lambda token: network.tokens_in_force().is_valid(token)
+        )
+        self._view = LiveView(network)
+        self._probes = Probes(network)
+        self.door: Door | None = None
         self.port: int | None = None
+
+    @cached_property
+    def _admin(self) -> ASGIApp:
+        """The operator's application, which the port and the unix socket share."""
+        return admin_app(self._network, self._stopping, self._sessions, self._view, self._probes)
 
     async def start(self, *, admin: bool) -> None:
         """Start to serve. When this returns, connections are accepted.
@@ -66,12 +83,14 @@ class Servers:
                 failure are ended by `stop`.
             ModvisorError: the admin token cannot be read.
         """
-        config = self._network.config
+        config, probes = self._network.config, self._probes
         if config.port is not None:
-            door = Door(lambda: self._network.config.http)
+            door = self.door = Door(lambda: self._network.config.http)
             agents = AgentsApi(self._network, self._stopping, door.make_room_for_bodies)
             guarded = self._guarded(self._tcp_app(agents))
-            direct = DirectRoutes(agents.direct(), guarded, lambda: self._network.config, agents.intake.keep)
+            direct = DirectRoutes(
+                agents.direct() | probes.direct(), guarded, lambda: self._network.config, agents.intake.keep
+            )
             upgrades = Upgrades(agents, guarded, lambda: self._network.config)
             certificate = await self._certificate()
             sock = await tcp_socket(config.host, config.port)
@@ -82,7 +101,7 @@ class Servers:
             path = self._network.state_dir.admin_socket
             sock = unix_socket(path, self._refused_peer)
             self._has_admin_socket = True
-            await self._serve(self._guarded(SocketGate(admin_app(self._network, self._stopping))), sock)
+            await self._serve(self._guarded(SocketGate(self._admin)), sock)
             logger.debug("the admin API is at %s", path)
 
     async def stop(self) -> None:
@@ -98,7 +117,7 @@ class Servers:
         if self._has_admin_socket:
             self._has_admin_socket = False
             self._network.state_dir.admin_socket.unlink(missing_ok=True)
-        self.port = None
+        self.port = self.door = None
 
     async def _certificate(self) -> Certificate | None:
         """Read the certificate, if there is one. Raises `CannotListen`, `BadCertificate`."""
@@ -114,9 +133,9 @@ class Servers:
 
     def _tcp_app(self, api: AgentsApi) -> ASGIApp:
         network, token = self._network, self._network.config.admin.token
-        return AdminGate(
-            api.app(),
-            admin_app(network, self._stopping),
+        gate = AdminGate(
+            api.app(self._probes.of_port()),
+            self._admin,
             None if token is None else token.resolve(),
             network.note_refusal,
             Guesses(lambda: network.config.agents),
@@ -124,7 +143,10 @@ class Servers:
             config=lambda: network.config.admin,
             http=lambda: network.config.http,
             login=lambda by: network.audit_note("operator.login", by=by),
+            sessions=self._sessions,
+            is_gated=self._probes.is_gated,
         )
+        return Board(gate, lambda: network.config)
 
     def _refused_peer(self, connection: socket.socket) -> bytes | None:
         """Return the answer for a process that may not speak to the admin socket; None if it may."""

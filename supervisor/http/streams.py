@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Any, TypeVar
 
 import anyio
@@ -16,6 +17,7 @@ from .wire import to_json
 T = TypeVar("T")
 Write = Callable[[Iterable[bytes]], Awaitable[None]]
 
+ASKED_EVERY = 1.0  # seconds; whoever loses its token is not read to for longer
 _BATCH = 256  # the most lines in one write; no key, as no reader sees where a write ends
 
 
@@ -59,20 +61,27 @@ def json_line(value: Any, otherwise: Callable[[Unserializable], Any]) -> bytes:
 
 
 class LineStream(Response):
-    """A response that writes lines of JSON as they come.
+    """A response that writes lines of JSON as they come, until the operator's token or session has ended.
 
     Args:
         produce: gets a function that writes lines, and returns when there are no more. An error
             that it raises before its first line is answered like any error.
         stopping: set when the server stops, which ends the response.
+        is_in: returns whether whoever reads still may, which is asked once a second.
     """
 
     media_type = "application/x-ndjson"
 
-    def __init__(self, produce: Callable[[Write], Awaitable[None]], stopping: asyncio.Event) -> None:
+    def __init__(
+        self,
+        produce: Callable[[Write], Awaitable[None]],
+        stopping: asyncio.Event,
+        is_in: Callable[[], bool] = lambda: True,
+    ) -> None:
         super().__init__()
         self._produce = produce
         self._stopping = stopping
+        self._is_in = is_in
         del self.headers["content-length"]
         self.headers["cache-control"] = "no-store"
 
@@ -87,8 +96,14 @@ class LineStream(Response):
 
         async def write(lines: Iterable[bytes]) -> None:
             await start()
-            await send({"type": "http.response.body", "body": b"".join(lines), "more_body": True})
+            if self._is_in():  # else nothing more is written, and `_until_out` ends this
+                await send({"type": "http.response.body", "body": b"".join(lines), "more_body": True})
 
-        await first_of(lambda: self._produce(write), lambda: until_disconnected(receive), self._stopping.wait)
+        produce = partial(self._produce, write)
+        await first_of(produce, partial(until_disconnected, receive), self._stopping.wait, self._until_out)
         await start()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _until_out(self) -> None:
+        while self._is_in():  # noqa: ASYNC110 - a token may end by the clock alone, which sets no event
+            await anyio.sleep(ASKED_EVERY)

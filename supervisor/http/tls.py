@@ -11,6 +11,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from ...ipc.errors import Code, ModvisorError
+from ..causes import cause
 from ..config import TlsConfig
 
 logger = logging.getLogger("modvisor.http")
@@ -108,7 +109,7 @@ def _unreadable(file: Path) -> str | None:
     try:
         text = file.read_bytes()
     except OSError as error:
-        return f"cannot be read: {error.strerror}"
+        return f"cannot be read: {cause(error, file)}"
     return None if b"-----BEGIN" in text else "is not in PEM (it has no line '-----BEGIN …')"
 
 

@@ -46,6 +46,11 @@ class Turnstile:
         """Return how many wait."""
         return sum(map(len, self._lanes.values()))
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether less than all of the loop's time may be taken, so that it counts what has passed."""
+        return self._share() < 1
+
     def has_place(self, size: int = 0) -> bool:
         """Return whether the caller may go on at once with so many bytes, and count it."""
         if not self._is_turning:

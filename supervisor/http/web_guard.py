@@ -22,7 +22,7 @@ from ...ipc.errors import Code
 from ..config import NetworkConfig
 from .answers import failure
 from .clients import client_address, counted_as, parsed
-from .packed import MEDIA_TYPE
+from .packed import MEDIA_TYPE, media_type_of
 
 logger = logging.getLogger("modvisor.http")
 
@@ -137,7 +137,7 @@ def _is_ours(headers: Mapping[str, str]) -> bool:
     """Return whether the body is declared as JSON or msgpack, which no page can send unasked, or there is none."""
     if "content-type" not in headers:
         return headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
-    kind = headers["content-type"].partition(";")[0].strip().lower()
+    kind = media_type_of(headers)
     return kind in ("application/json", MEDIA_TYPE) or (kind.startswith("application/") and kind.endswith("+json"))
 
 

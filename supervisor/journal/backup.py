@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 from ...ipc.errors import Code
+from ..causes import cause
 from .records import JournalError
 
 _STEP_PAGES = 1000  # 4 MB: events wait a few milliseconds for each step
@@ -54,25 +55,34 @@ def copy_database(
     except OSError as error:
         if error.errno not in _BAD_NAME:
             raise
-        raise JournalError(f"{target} cannot be written: {error.strerror}", code=Code.BAD_INPUT) from None
+        raise JournalError(f"{target} cannot be written: {cause(error, target)}", code=Code.BAD_INPUT) from None
 
 
 def _write(source: sqlite3.Connection, target: Path, between: Callable[[int, int, int], None]) -> int:
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    size = write_copy(source, part, between)
+    try:
+        part.replace(target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    sync_folder(target.parent)
+    return size
+
+
+def write_copy(source: sqlite3.Connection, part: Path, between: Callable[[int, int, int], None]) -> int:
+    """Copy ``source`` to the new file ``part``, on disk when this returns. Return its bytes."""
     descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         _copy(source, part, between)
         os.fsync(descriptor)
-        size = os.fstat(descriptor).st_size
-        part.replace(target)
+        return os.fstat(descriptor).st_size
     except BaseException:
         part.unlink(missing_ok=True)
         part.with_name(f"{part.name}-journal").unlink(missing_ok=True)
         raise
     finally:
         os.close(descriptor)
-    _sync_folder(target.parent)
-    return size
 
 
 def _refuse_itself(file: Path, target: Path) -> None:
@@ -112,7 +122,8 @@ def _copy(source: sqlite3.Connection, part: Path, between: Callable[[int, int, i
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a -wal beside it
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Have the disk keep the names in a folder."""
     entry = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(entry)

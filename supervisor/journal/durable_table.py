@@ -26,6 +26,11 @@ class Totals:
     answer_bytes: int = 0
     oldest_answer: float = -math.inf  # no remembered answer is older (Unix seconds)
 
+    def shown(self) -> dict[str, int]:
+        """Return those that stats show."""
+        names = ("durable_events", "durable_bytes", "dead_letters", "dead_letter_bytes", "checkpoints")
+        return {name: getattr(self, name) for name in names}
+
 
 @dataclass(frozen=True, slots=True)
 class Accepted:

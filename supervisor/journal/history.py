@@ -38,6 +38,11 @@ def keep_crash(
     )  # fmt: skip
 
 
+def drop_old_crashes(connection: sqlite3.Connection, horizon: float) -> None:
+    """Delete the crash reports from before this wall time."""
+    connection.execute("DELETE FROM crash WHERE at < ?", (horizon,))
+
+
 def keep_stats(connection: sqlite3.Connection, at: float, stats: bytes) -> None:
     """Keep the packed figures of this run, in place of earlier ones."""
     connection.execute("INSERT OR REPLACE INTO last_stats VALUES (1, ?, ?)", (at, stats))

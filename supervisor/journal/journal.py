@@ -36,8 +36,7 @@ T = TypeVar("T")
 MAX_WAITING = 20_000
 """How many jobs may wait for the disk.
 
-A disk that works does 20,000 jobs in a second. More jobs mean that it hangs. Senders would then
-wait past their deadlines, while their events fill the memory.
+A disk that works does 20,000 jobs in a second. With more it hangs, and senders wait past deadlines.
 """
 
 _DEFAULTS = JournalConfig()
@@ -61,7 +60,7 @@ def _asked(
     """Make a method that waits for the result of ``run``."""
 
     async def ask(self: Journal, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._ask(what, lambda store: run(store, *args, **kwargs))
+        return await self.ask(what, lambda store: run(store, *args, **kwargs))
 
     ask.__doc__ = run.__doc__
     return ask
@@ -187,6 +186,7 @@ class Journal:
         spec = pack(mod.spec)
         self._queue("loaded mod", lambda store: store.keep_mod(mod, spec))
 
+    forget_agent = _asked("forgotten agent", Store.forget_agent)
     try_room = _asked("the disk was tried", Store.try_room)
     drop_mod = _queued("unloaded mod", Store.drop_mod)
 
@@ -248,15 +248,14 @@ class Journal:
         """
         packed = pack(state)
         if len(packed) > self._config.checkpoint_bytes:
-            raise ModvisorError(
-                f"the checkpoint of mod {mod_id} takes {len(packed)} bytes, more than the {self._config.checkpoint_bytes} of "
-                "journal.checkpoint_bytes",
-                code=Code.TOO_LARGE,
-            )
+            most = f"{self._config.checkpoint_bytes} of journal.checkpoint_bytes"
+            text = f"the checkpoint of mod {mod_id} takes {len(packed)} bytes, more than the {most}"
+            raise ModvisorError(text, code=Code.TOO_LARGE)
         at = time.time()
-        await self._ask("checkpoint", lambda store: store.save_checkpoint(mod_id, version, packed, at))
+        await self.ask("checkpoint", lambda store: store.save_checkpoint(mod_id, version, packed, at))
 
     checkpoint = _asked("checkpoint", Store.checkpoint)
+    checkpoint_head = _asked("head of a checkpoint", Store.checkpoint_head)
     drop_checkpoint = _queued("dropped checkpoint", Store.drop_checkpoint)
 
     # -- durable events
@@ -322,7 +321,7 @@ class Journal:
         """
         event = _packed_event(letter.event)
         report = None if letter.report is None else pack(letter.report)
-        return await self._ask("dead letter", lambda store: store.bury(letter, event, report, seq))
+        return await self.ask("dead letter", lambda store: store.bury(letter, event, report, seq))
 
     dead_letters = _asked("dead letters", Store.dead_letters)
     letter_heads = _asked("dead letters", Store.letter_heads)
@@ -339,7 +338,7 @@ class Journal:
             older_than: age in seconds.
         """
         until = None if older_than is None else time.time() - older_than
-        return await self._ask("dead letters", lambda store: store.forget_dead_letters(letter_id, mod_id, until))
+        return await self.ask("dead letters", lambda store: store.forget_dead_letters(letter_id, mod_id, until))
 
     # -- for people to look back at
 
@@ -373,6 +372,11 @@ class Journal:
         self._submit(Backup(target, Job("backup", None, future)))
         return await future
 
+    @property
+    def waiting(self) -> int:
+        """How many changes wait for the disk."""
+        return 0 if self._writer is None else self._writer.waiting
+
     def stats(self) -> dict[str, Any]:
         """Return counts and sizes in bytes.
 
@@ -381,11 +385,7 @@ class Journal:
         writer = self._writer
         totals = Totals() if writer is None else writer.store.totals
         return {
-            "durable_events": totals.durable_events,
-            "durable_bytes": totals.durable_bytes,
-            "dead_letters": totals.dead_letters,
-            "dead_letter_bytes": totals.dead_letter_bytes,
-            "checkpoints": totals.checkpoints,
+            **totals.shown(),
             "file_bytes": 0 if writer is None else writer.file_bytes,
             "write_errors": 0 if writer is None else writer.write_errors,
             "last_error": None if writer is None else writer.last_error,
@@ -411,7 +411,7 @@ class Journal:
         if self._writer is None or not self._writer.submit(Job(what, run, again=again, about=about)):
             logger.error("a change (%s) came when the journal %s was not open; it is lost", what, self._file)
 
-    async def _ask(self, what: str, run: Callable[[Store], T]) -> T:
+    async def ask(self, what: str, run: Callable[[Store], T]) -> T:
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._submit(Job(what, run, future))
         return await future
@@ -421,8 +421,7 @@ class Journal:
             raise JournalError(f"the journal {self._file} is not open", code=Code.NOT_RUNNING)
 
     def _check_waiting(self, size: int) -> None:
-        waiting = 0 if self._writer is None else self._writer.waiting
-        if waiting > MAX_WAITING:
+        if (waiting := self.waiting) > MAX_WAITING:
             raise StorageFull(f"{waiting} changes wait for the disk, which does not keep up; try again later")
         if self._accepting_bytes + size > self._config.durable_bytes:
             raise StorageFull(

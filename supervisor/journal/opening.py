@@ -51,13 +51,13 @@ def connect(file: Path, *, full_sync: bool, read: Callable[[sqlite3.Connection],
         return _connect(file, full_sync, read, keep_damaged)
     except Foreign:
         pass
-    except Exception as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         if not is_damage(error):
             raise
         mend(file, damage, error)
     try:
         return _connect(file, full_sync, read, lambda error: _set_aside(file, error))
-    except Exception as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         if not is_damage(error):
             raise
         return _connect(file, full_sync, read, lambda error: None)  # a new file
@@ -72,7 +72,7 @@ def mend(file: Path, damage: Damage, why: BaseException) -> None:
     lost = damage.told()
     logger.warning(
         "%s was damaged (%s). All that can be read was kept; lost: %s. The damaged file is now %s%s; lost agents "
-        "must register again",
+        "must register again. To go back to a copy instead: modvisor restore FILE",
         file, why, lost or "nothing that is known", damage.aside.name,
         f", its unreadable rows are in {damage.rows_file.name}" if damage.rows_file.exists() else "",
     )  # fmt: skip

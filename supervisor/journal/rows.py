@@ -147,9 +147,10 @@ def last_stats(row: Row) -> tuple[float, dict[str, Any]]:
 
 def token(row: Row) -> OperatorToken:
     _check(row, name=_text, secret_hash=_bytes, scope=_text, created_at=_time, created_by=_text,
-           expires_at=_time_or_none)  # fmt: skip
-    name, secret_hash, scope, created_at, created_by, expires_at = row
-    return OperatorToken(name, secret_hash, _raised_by(Scope.of, scope), created_at, created_by, expires_at)
+           expires_at=_time_or_none, payloads=_number)  # fmt: skip
+    name, secret_hash, word, created_at, created_by, expires_at, payloads = row
+    scope = _raised_by(Scope.of, word)
+    return OperatorToken(name, secret_hash, scope, created_at, created_by, expires_at, bool(payloads))
 
 
 def audit_head(row: Row) -> tuple[int, bytes]:
@@ -217,7 +218,7 @@ TABLES = {
     "crash": Table("crash report", "crash reports", "number", "mod_id, at, report", crash),
     "token": Table(
         "operator's token", "operators' tokens", "name",
-        "name, secret_hash, scope, created_at, created_by, expires_at", token,
+        "name, secret_hash, scope, created_at, created_by, expires_at, payloads", token,
     ),
     "audit_head": Table("number of the audit", "numbers of the audit", "one", "number, seal", audit_head),
     "last_stats": Table("record of the last figures", "records of the last figures", "one", "at, stats", last_stats),

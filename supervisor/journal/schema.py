@@ -94,6 +94,17 @@ MIGRATIONS = (
     ) STRICT;
     CREATE TABLE private_channel (channel TEXT PRIMARY KEY, created_by TEXT, created_at REAL NOT NULL) STRICT;
     """,
+    # Which operators may read what events carry. Those with the scope `admin` may in any case.
+    """
+    ALTER TABLE token ADD COLUMN payloads INTEGER NOT NULL DEFAULT 0;
+    """,
+    # Files that mods keep with the network (`context.files`).
+    """
+    CREATE TABLE file (
+        mod TEXT NOT NULL, name TEXT NOT NULL, at REAL NOT NULL, size INTEGER NOT NULL, data BLOB NOT NULL,
+        PRIMARY KEY (mod, name)
+    ) STRICT;
+    """,
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 

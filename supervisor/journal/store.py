@@ -19,7 +19,8 @@ from .aging import Aging
 from .damage import Damage
 from .deaths import BOOT_ID
 from .durable_table import DurableTable, Totals, mod_of
-from .history import keep_crash, keep_stats
+from .forgetting import Forgotten, forget_agent
+from .history import drop_old_crashes, keep_crash, keep_stats
 from .records import Checkpoint, DeadLetter, KeptMod, LastRun, LetterHead, Quarantine
 from .rows import TABLES, DamagedRow, Decoder, letter_head
 
@@ -36,7 +37,8 @@ _CHANGES = {
     "leave": "DELETE FROM member WHERE channel = :channel AND agent_id = :agent_id",
     "remove_channel": "DELETE FROM member WHERE channel = :channel",
     "token": (
-        "INSERT OR REPLACE INTO token VALUES (:name, :secret_hash, :scope, :created_at, :created_by, :expires_at)"
+        "INSERT OR REPLACE INTO token VALUES "
+        "(:name, :secret_hash, :scope, :created_at, :created_by, :expires_at, :payloads)"
     ),
     "revoke_token": "DELETE FROM token WHERE name = :name",
     "private": "INSERT OR REPLACE INTO private_channel VALUES (:channel, :created_by, :created_at)",
@@ -85,6 +87,8 @@ class Store(DurableTable):
         clean, self._same_boot = last is None, last is not None and last[0] == BOOT_ID
         if not (clean or self._same_boot):
             self.suspect_all()
+        self._aging = Aging(self._last_seen())
+        drop_old_crashes(self.connection, self._aging.horizon(self._config.crash_report_age))
         kept = LastRun(
             agents=self._all("agent"),
             channels=self._channels(),
@@ -99,7 +103,6 @@ class Store(DurableTable):
             invites=self._all("invite", "ORDER BY created_at"),
         )
         self.recount()
-        self._aging = Aging(self._last_seen())
         self._execute("INSERT OR REPLACE INTO owner VALUES (1, ?, ?, NULL, ?)", (os.getpid(), time.time(), BOOT_ID))
         return kept
 
@@ -201,6 +204,12 @@ class Store(DurableTable):
     def change(self, kind: str, data: dict[str, Any]) -> None:
         self._execute(_CHANGES[kind], {**_NO_GUEST, **data})
 
+    def forget_agent(self, agent_id: str) -> Forgotten:
+        """Delete what is kept of an agent. Return what that was."""
+        forgotten = forget_agent(self.connection, agent_id)
+        self.recount()
+        return forgotten
+
     def keep_mod(self, mod: KeptMod, spec: bytes) -> None:
         self._execute(
             "INSERT OR REPLACE INTO mod VALUES (?, ?, ?, ?, ?)",
@@ -242,6 +251,8 @@ class Store(DurableTable):
         if self._execute("SELECT 1 FROM checkpoint WHERE mod_id = ?", (former,)).fetchone() is not None:
             self.drop_checkpoint(mod_id)
             self._execute("UPDATE checkpoint SET mod_id = ? WHERE mod_id = ?", (mod_id, former))
+        if mod_of(former) == former:
+            self._execute("UPDATE OR REPLACE file SET mod = ? WHERE mod = ?", (mod_id, former))
         self._execute("UPDATE OR IGNORE answer SET mod = ? WHERE mod = ?", (mod_of(mod_id), mod_of(former)))
         # An event that the successor has accepted too stays where it is: it is the same event.
         self._execute("UPDATE OR IGNORE durable SET mod_id = ? WHERE mod_id = ?", (mod_id, former))
@@ -269,6 +280,10 @@ class Store(DurableTable):
         found = self._where("checkpoint", "mod_id = ?", mod_id)
         return found[0] if found else None
 
+    def checkpoint_head(self, mod_id: str) -> tuple[str, float, int] | None:
+        """Return version, time and bytes of the mod's newest checkpoint, or None."""
+        return self._execute("SELECT version, at, size FROM checkpoint WHERE mod_id = ?", (mod_id,)).fetchone()
+
     # -- dead letters
 
     def bury(self, letter: DeadLetter, event: bytes, report: bytes | None, seq: int | None) -> int:
@@ -291,8 +306,9 @@ class Store(DurableTable):
         return letter_id
 
     def retain(self) -> None:
-        """Drop dead letters that exceed the limits of age, number or bytes, the oldest first."""
+        """Drop crash reports that are too old, and dead letters over the limits of age, number or bytes."""
         totals, config = self.totals, self._config
+        drop_old_crashes(self.connection, self._aging.horizon(config.crash_report_age))
         self._remove_letters("at < ?", self._aging.horizon(config.dead_letter_age))
         while totals.dead_letters > config.dead_letters or totals.dead_letter_bytes > config.dead_letter_bytes:
             if not self._remove_letters("letter_id = (SELECT min(letter_id) FROM dead_letter)"):

@@ -15,11 +15,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ...ipc.errors import Code, ModvisorError
+from ..progress import teller
 from .backup import copy_database
 from .records import JournalError, StorageFull
 from .schema import is_damage, primary_code
@@ -90,6 +91,7 @@ class Backup:
 
     target: Path
     job: Job
+    moved: Callable[[int, int], None] = field(default_factory=teller)  # told the copied pages, and how many there are
 
 
 class _Closing(Exception):
@@ -300,6 +302,7 @@ class Writer:
         job = backup.job
 
         def between(status: int, remaining: int, total: int) -> None:
+            backup.moved(total - remaining, total)
             self._round(0)
             if self._ending:
                 raise _Closing("the journal was closed")
@@ -355,8 +358,10 @@ def _translated(job: Job) -> Exception:
         return error
     if isinstance(error, _Closing):
         return JournalError(f"{job.what}: {error}", code=Code.NOT_RUNNING)
-    kind = StorageFull if _no_room(error) else JournalError
-    made = kind(f"{job.what}: {error}")
+    if _no_room(error):
+        made = StorageFull(f"{job.what}: {error}; free some space (modvisor doctor says where), and it goes on")
+    else:
+        made = JournalError(f"{job.what}: {error}")
     made.__cause__ = error
     return made
 

@@ -10,7 +10,8 @@ from anyio.abc import TaskGroup
 
 from ...ipc import messages
 from ...ipc.errors import ModvisorError
-from ..journal import Checkpoint, Journal
+from ..calls import CheckpointStore
+from ..journal import Checkpoint
 from ..process import shielded
 from .incarnation import Incarnation, StartFailed
 
@@ -25,7 +26,7 @@ class Checkpoints:
             over at a reload becomes a checkpoint, too.
     """
 
-    def __init__(self, mod_id: str, journal: Journal, tasks: TaskGroup, *, are_kept: bool) -> None:
+    def __init__(self, mod_id: str, journal: CheckpointStore, tasks: TaskGroup, *, are_kept: bool) -> None:
         self.mod_id = mod_id
         self.are_kept = are_kept
         self._journal = journal

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...ipc import messages
 from ...ipc.cell import as_report
@@ -35,9 +36,13 @@ from ..process import (
     ModLog,
     WorkerProcess,
     shielded,
+    where_it_was,
 )
 from .cells import explained, for_process, not_started, relay_for, sandbox_stats, tell_gaps
 from .start_order import StartFailed, StartOrder
+
+if TYPE_CHECKING:
+    from ..process import Leases
 
 LAST_MOMENT = 1.0
 """Seconds that a worker may take to end by itself after its pipe closed: its own exit says more."""
@@ -148,8 +153,10 @@ class Incarnation:
                     cgroup=None if order.limits_in_force.cgroup is None else order.limits_in_force.cgroup.path,
                     cell=order.cell,
                 )
-                process = await launcher.launch(launch) if order.spare is None else order.spare.become(launch)
+                process = await (launcher.launch(launch) if order.spare is None else order.spare.become(launch))
         except BaseException as error:  # noqa: BLE001 - it is raised again
+            if order.spare is not None:
+                order.spare.kill()
             order.limits_in_force.ended()
             if order.traces is not None:
                 order.traces.remove()
@@ -164,11 +171,18 @@ class Incarnation:
                 await self._handshake(order)
         except BaseException as error:  # noqa: BLE001 - a cancelled start must leave no process either
             ended = self.end_reason
-            exit = await shielded(self.kill("it did not start"))
-            if order.traces is not None:
-                order.traces.remove()
+            # In one piece: a caller that gives up between two would leave the process.
+            exit = await shielded(self._end_start(order, dumps=isinstance(error, TimeoutError)))
             raise self._start_failure(error, order, exit, ended) from None
         return self
+
+    async def _end_start(self, order: StartOrder, *, dumps: bool) -> Exit:
+        if dumps:
+            await self.dump_stacks()
+        exit = await self.kill("it did not start")
+        if order.traces is not None:
+            order.traces.remove()
+        return exit
 
     async def _handshake(self, order: StartOrder) -> None:
         hello = await self._hello
@@ -180,6 +194,8 @@ class Incarnation:
             )
         if hello.shared_memory:
             self.pipe.lend()
+        if order.lease is not None:
+            await self._live_by(order.lease)
         manifest = Manifest.from_dict(
             await self.pipe.request(messages.LOAD, for_process(order.params, order.cell, self.process))
         )
@@ -190,6 +206,13 @@ class Incarnation:
             raise StartFailed(f"mod {order.mod_id}: {error}", code=error.code, **error.details) from None
         self.manifest, self.config = manifest, as_host_says(order.config, manifest.host)
 
+    async def _live_by(self, lease: Leases) -> None:
+        """Let the worker die with the lease, before any code of the mod runs in it."""
+        try:
+            await lease.hold(self.process, lambda: self.end("the lease of its node ended", Cause.LEASE_LOST))
+        except (OSError, ModvisorError) as error:
+            raise not_started(self.mod_id, error) from None
+
     def _start_failure(self, error: BaseException, order: StartOrder, exit: Exit, ended: str | None) -> BaseException:
         """Return one typed failure that names the mod and the cause; ``ended``: why the supervisor ended it, if it did."""
         mod, last = order.mod_id, self.log.tail(20)
@@ -197,8 +220,9 @@ class Incarnation:
             return StartFailed(f"mod {mod}: {self.end_reason} before it was ready", code=Code.LIMIT_HIT, log=last)
         match error:
             case TimeoutError():
-                text = f"mod {mod}: not ready within its start timeout of {order.timeout:g} s"
-                return StartFailed(text, code=Code.START_TIMEOUT, log=last)
+                stacks = self.process.stack_dump().rstrip()
+                text = f"mod {mod}: not ready within its start timeout of {order.timeout:g} s{where_it_was(stacks)}"
+                return StartFailed(text, code=Code.START_TIMEOUT, log=last, traceback=stacks or None)
             case RequestFailed():
                 return StartFailed(f"mod {mod}: {explained(error)}", code=error.code, **{"log": last, **error.details})
             case RemoteProtocolError():
@@ -334,7 +358,8 @@ class Incarnation:
         loop, limits = self._loop, self.config.limits
         try:
             async with asyncio.timeout_at(min(deadline, loop.time() + limits.shutdown_timeout)):
-                await self.pipe.request(messages.SHUTDOWN, {})
+                with suppress(RequestFailed):  # the mod's shutdown() raised; its process ends all the same
+                    await self.pipe.request(messages.SHUTDOWN, {})
                 return await asyncio.shield(self.process.exited)
         except (TimeoutError, ModvisorError):
             pass  # it hangs, refuses or has ended: go on with the signals

@@ -123,6 +123,8 @@ class Keeper(Machine):
     def not_started(self, why: str, reason: str | None = None) -> None:
         """Take note that the mod was not started; events are refused with ``reason`` or ``why``."""
         self.last_error, self.loaded_at = why, None
+        if self.state is State.STOPPED:  # the mod was taken away meanwhile, and ended so
+            return
         self.happened(Trigger.START_FAILED, facts=Facts(reason=reason or why))
 
     def stay_quarantined(self, quarantine: Quarantine) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 from anyio.abc import TaskGroup
 
 from ...ipc.messages import Request
-from ..calls import Late, Ledger
+from ..calls import Caller, Late, Ledger
 from ..config import ModConfig
 from ..journal import Journal, KeptMod
 from ..process import Launcher
@@ -89,6 +89,7 @@ class Shared:
         event_timeout: seconds an event has unless it says otherwise.
         tasks: the network's root task group.
         listener: whom the keepers tell what happens.
+        caller: makes what asks a mod about events.
         heartbeats: asks their workers whether they hang.
     """
 
@@ -99,4 +100,5 @@ class Shared:
     event_timeout: float
     tasks: TaskGroup
     listener: Listener[Any]
+    caller: type[Caller] = Caller
     heartbeats: Heartbeats = field(default_factory=Heartbeats)

@@ -20,7 +20,7 @@ from anyio.abc import TaskGroup
 from ...ipc.errors import Code, ModvisorError, PipeClosed
 from ...ipc.manifest import Manifest
 from ...ipc.messages import Request
-from ..calls import Caller, CopyQueue, DurableEvents, ModCounters, events_of
+from ..calls import CopyQueue, DurableEvents, ModCounters, events_of
 from ..config import ModConfig, fingerprint
 from ..journal import Quarantine
 from ..limits import Exceeded
@@ -74,7 +74,7 @@ class Machine:
         self.config = config
         self.log = log
         self.counters = ModCounters()
-        self.caller = Caller(config, self.counters, shared.ledger)
+        self.caller = shared.caller(config, self.counters, shared.ledger)
         self.durable = DurableEvents(
             self.caller, shared.journal, shared.tasks, shared.event_timeout, shared.listener.late_answer
         )
@@ -192,7 +192,7 @@ class Machine:
         trigger, why = self._decide(facts)
         self.happened(trigger, facts=Facts(facts.incarnation, facts.exit, facts.error, why or facts.reason))
         if why is not None:
-            logger.error("%s", why)
+            logger.error("%s", why, extra={"mod": self.mod_id})
 
     def _report(self, facts: Facts) -> None:
         """Add a crash report to the log of crashes, and give it to the events that died."""
@@ -232,6 +232,7 @@ class Machine:
 
     def _add(self, report: CrashReport) -> None:
         self.crashes.add(report)
+        self.counters.crashes_by[str(report.cause)] += 1
         self._shared.journal.keep_crash(self.mod_id, report.at, report.to_dict())
 
     def _decide(self, facts: Facts) -> tuple[Trigger, str | None]:
@@ -325,6 +326,9 @@ class Machine:
 
     def _count_restart(self, facts: Facts) -> None:
         self.counters.restarts += 1
+        ends = [report.cause for report in self.crashes if not report.trial]
+        if ends:
+            self.counters.restarts_by[str(ends[-1])] += 1
 
     def _recycle(self, facts: Facts) -> None:
         self._shared.listener.recycle(self, facts.reason)

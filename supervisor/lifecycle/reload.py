@@ -25,6 +25,7 @@ from ...ipc.errors import Code, ModvisorError
 from ...ipc.manifest import Manifest
 from ..config import STOP_FIRST, ModConfig
 from ..process import shielded
+from ..progress import tell_step
 from .handover import (
     Handed,
     Reloaded,
@@ -177,6 +178,7 @@ async def _start_instead(keeper: Keeper, config: ModConfig, from_snapshot: bool)
 
 async def _started(keeper: Keeper, config: ModConfig, from_snapshot: bool) -> Incarnation:
     """Raises `ReloadFailed`."""
+    tell_step("starting the new process")
     try:
         return await keeper.start_incarnation(config=config, from_snapshot=from_snapshot)
     except StartFailed as error:
@@ -401,6 +403,7 @@ async def _drain(keeper: Keeper, old: Incarnation, seconds: float) -> None:
 
     So the state that is handed over has seen them.
     """
+    tell_step("waiting for the events in flight")
     deadline = asyncio.get_running_loop().time() + seconds
     try:
         async with asyncio.timeout_at(deadline):
@@ -417,6 +420,7 @@ async def _state_to_keep(keeper: Keeper, old: Incarnation, timeout: float, fallb
         fallback: the state to go back to if the old incarnation, which has failed, cannot answer and
             has no checkpoint.
     """
+    tell_step("handing the state over")
     with failing_at("get_state", timeout):
         try:
             state = await state_of(old, timeout)
@@ -431,6 +435,7 @@ async def _state_to_keep(keeper: Keeper, old: Incarnation, timeout: float, fallb
 
 
 async def _end(incarnations: list[Incarnation], config: ModConfig) -> None:
+    tell_step("ending the old process")
     deadline = asyncio.get_running_loop().time() + config.limits.unload_timeout
     for incarnation in incarnations:
         await shielded(incarnation.stop(deadline))

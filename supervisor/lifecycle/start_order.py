@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...ipc.cell import Cell
 from ...ipc.errors import Code, ModvisorError
@@ -15,6 +15,9 @@ from ..limits import LimitsInForce
 from ..process import Interpreter, Program, is_shortage
 from ..sources import Home
 from .spares import Spare
+
+if TYPE_CHECKING:
+    from ..process import Leases
 
 
 class StartFailed(ModvisorError):
@@ -50,6 +53,7 @@ class StartOrder:
         relay: bounds of the relay by which it reaches its hosts.
         on_refused: called with mod, host and reason when the relay refuses a host.
         told: what was said already of cells that this host does not enforce.
+        lease: what the worker lives by; None: it runs as long as it is wanted.
     """
 
     config: ModConfig
@@ -65,6 +69,7 @@ class StartOrder:
     relay: RelayConfig = field(default_factory=RelayConfig)
     on_refused: OnRefused = lambda _mod_id, _where, _why: None
     told: set[str] = field(default_factory=set)
+    lease: Leases | None = None
 
     @property
     def mod_id(self) -> str:

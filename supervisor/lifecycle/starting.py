@@ -12,11 +12,11 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...ipc import shared_memory
 from ...ipc.cell import Cell
@@ -34,6 +34,7 @@ from ..cell import (
     may_be_run,
     proxy_environment,
     sandbox_of,
+    secret_files,
     without_authors,
 )
 from ..config import AUTO, ModConfig, NetworkConfig, Redaction, Sandbox, with_mod_file
@@ -44,12 +45,17 @@ from ..sources import CompiledCode, Home, SnapshotStore, has_home, in_thread, re
 from .incarnation import StartFailed, StartOrder
 from .spares import Spares
 
+if TYPE_CHECKING:
+    from ..process import Leases
+
 SPIN = 100e-6
 """Seconds to stay awake for the answer to an event, see `ipc.spinning`.
 
 Most quick answers come within.
 """
 
+
+LeaseOf = Callable[[ModConfig], "Leases | None"]
 
 JUST = 0.05
 """Seconds within which one load does not read the mod's files twice."""
@@ -81,8 +87,11 @@ class Recipe:
         spares: the workers that wait for a mod.
 
     Attributes:
+        tokens: by the id of a mod or of its copy, the fencing tokens of the claims under which they run; none
+            without a cluster.
         redaction: what is masked; it learns the variables that mods are given.
         on_refused: called with mod, host and reason when a mod may not reach a host.
+        lease_of: returns the lease that the worker of a mod lives by; None: it needs none.
     """
 
     def __init__(
@@ -97,12 +106,15 @@ class Recipe:
         self.spares = spares
         self.snapshots = snapshots
         self.compiled = CompiledCode()
+        self.tokens: dict[str, int] = {}
         self.redaction = Redaction(network.redact)
         self._state = state
         self.on_refused: OnRefused = lambda _mod_id, _where, _why: None
+        self.lease_of: LeaseOf = lambda _config: None
         self._uids = Uids(state.root, *network.sandbox_uids)
         self._enforcement = enforcement
         self._told: set[str] = set()
+        self._secrets: dict[Path, None] = {}  # files with secrets of all mods that were started
         self._just_read: tuple[ModConfig, tuple[ModConfig, Home], float] | None = None
         self._spinner = Spinner(SPIN) if network.polling == AUTO else None
 
@@ -175,10 +187,12 @@ class Recipe:
             check_author(config, sandbox, found.home.folder)
             python = await _runs_under(config, sandbox)
             storage = self._state.storage_of(config.mod_id)
-            user = await self._user_of(config, storage)
+            user = await self._user_of(config, sandbox, storage)
             if user >= 0 and found.home.folder is not None:
                 check_code(found.home.folder, user)
             params = self._load_params(config, found.home, storage)
+        if token := self.tokens.get(config.mod_id) or self.tokens.get(config.name):
+            params["fencing_token"] = token
         if found.modules is not None:
             params["snapshot"] = found.modules
         if python is None:  # another Python has another code
@@ -189,7 +203,7 @@ class Recipe:
             if user >= 0:
                 with naming(config.mod_id):
                     os.chown(traces.mark_file, user, user)
-        cell = self._cell_of(config, found.home, storage, traces, params["sys_path"], user)
+        cell = self._cell_of(config, sandbox, found.home, storage, traces, params["sys_path"], user)
         if cell.network:
             params["env"] = proxy_environment() | params["env"]
         spare = self.spares.take(config, cell)
@@ -209,26 +223,37 @@ class Recipe:
             self.network.relay,
             self.on_refused,
             self._told,
+            self.lease_of(config),
         )
 
-    async def _user_of(self, config: ModConfig, storage: Path) -> int:
+    async def _user_of(self, config: ModConfig, sandbox: Sandbox, storage: Path) -> int:
         """Return the user id that the mod's processes take, or -1: that of the network. Its storage belongs to it then."""
         if os.geteuid() != 0:
             return -1
-        user = self._uids.of(config.name) if sandbox_of(config, self.network).user else -1
+        user = self._uids.of(config.name) if sandbox.user else -1
         if not belongs_to(storage, max(user, 0)):
             await in_thread(give_once, config.mod_id, storage, max(user, 0))
         return user
 
     def _cell_of(
-        self, config: ModConfig, home: Home, storage: Path, traces: Traces, path: list[str], user: int
+        self, config: ModConfig, sandbox: Sandbox, home: Home, storage: Path, traces: Traces, path: list[str], user: int
     ) -> Cell:
         """Return what the worker is confined to. It imports from ``path``, and from the mod's own folder."""
         code = [Path(each) for each in path if each]
         code += [folder for folder in (home.folder, config.python and config.python.parent.parent) if folder]
-        code = without_authors(config, sandbox_of(config, self.network), code)
-        mark = traces.mark_file
-        return cell_of(config, self.network, state=self._state.root, storage=storage, mark=mark, code=code, user=user)
+        code = without_authors(config, sandbox, code)
+        self._secrets |= dict.fromkeys(secret_files(config))
+        return cell_of(
+            config,
+            self.network,
+            sandbox=sandbox,
+            state=self._state.root,
+            storage=storage,
+            mark=traces.mark_file,
+            code=code,
+            secrets=self._secrets,
+            user=user,
+        )
 
     def _load_params(self, config: ModConfig, home: Home, storage: Path) -> dict[str, Any]:
         """The `load` parameters, see ``docs/protocol.md``, without snapshot and limits.

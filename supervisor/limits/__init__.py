@@ -13,6 +13,7 @@ from ..faces import lazily
 
 if TYPE_CHECKING:
     from .cgroups import Cgroup
+    from .disk_usage import bytes_below
     from .doctor import FAIL, OK, WARN, Check, HostReport, examine_host, storage_fault
     from .enforcement import Enforcement, LimitsInForce, limits_stats
     from .over_limit import Exceeded
@@ -22,6 +23,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
     __getattr__ = lazily(
         __name__,
         cgroups="Cgroup",
+        disk_usage="bytes_below",
         doctor="Check FAIL HostReport OK WARN examine_host storage_fault",
         enforcement="Enforcement LimitsInForce limits_stats",
         over_limit="Exceeded",

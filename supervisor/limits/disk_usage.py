@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,3 +37,8 @@ def disk_usage(folder: Path, given_up: Callable[[], bool] = lambda: False) -> in
                         seen.add((status.st_dev, status.st_ino))
                     total += 512 * status.st_blocks
     return total
+
+
+def bytes_below(folders: Iterable[Path]) -> int:
+    """Return the bytes on disk of all files below these folders; see `disk_usage`."""
+    return sum(map(disk_usage, folders))

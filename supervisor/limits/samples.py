@@ -129,12 +129,14 @@ class Sampler(ABC):
         pids: Iterable[int],
         members: Mapping[int, Iterable[int]] = MappingProxyType({}),
         *,
+        alone: int | None = None,
         thorough: bool = True,
     ) -> dict[int, ProcessSample]:
         """Return a sample of each of ``pids`` that is alive. Blocks: call it in a thread.
 
         Args:
             members: processes known to belong to a worker, by its pid: those of its cgroup.
+            alone: a process whose tree is not counted: the supervisor, of which all workers descend.
             thorough: read the files and disk bytes of all workers. Otherwise, of a worker whose
                 tree has used no processor time since, they are those of the last `uss_interval`,
                 and its USS is older.
@@ -145,7 +147,8 @@ class Sampler(ABC):
         self._drop_forgotten()
         wanted = set(pids)
         now, wall = self._clock(), time.time()
-        trees = {tree[0].pid: tree for tree in self._trees(wanted, members) if not tree[0].ended}
+        found = {tree[0].pid: tree for tree in self._trees(wanted, members) if not tree[0].ended}
+        trees = {pid: tree[:1] if pid == alone else tree for pid, tree in found.items()}
         for pid in wanted - trees.keys():
             self._pasts.pop(pid, None)
         cpu = {pid: self._cpu_percent(tree, now) for pid, tree in trees.items()}

@@ -27,10 +27,7 @@ class Core(AgentNetwork):
 
     def agent(self, agent_id: str) -> Agent:
         """Return a registered agent. Raises `ModvisorError`: not_running or no_such_agent."""
-        agent = self._running().agents.get(agent_id.removeprefix("agent:"))
-        if agent is None:
-            raise ModvisorError(f"no agent {agent_id!r} is registered", code=Code.NO_SUCH_AGENT)
-        return agent
+        return self._agent(agent_id)
 
     def change(self, change: Callable[[AgentRegistry], T]) -> T:
         """Change agents or channels now. What cannot be kept on disk is taken back, and logged there.

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
         crash_cause,
         crash_detail,
         last_traceback,
+        where_it_was,
     )
     from .descriptors import is_shortage, reserve
     from .interpreters import BOOTSTRAP, Interpreter, msgpack_folder, probe, unprobed, worker_environment
     from .launch import Launch
     from .launcher import Launcher, make_launcher
+    from .leases import Leases, boottime
     from .log import ModLog, read_tail
     from .process import Exit, WorkerProcess
     from .programs import Program
@@ -32,11 +34,15 @@ if TYPE_CHECKING:
 else:  # hidden from type checkers, which would take any name for one of the room
     __getattr__ = lazily(
         __name__,
-        crashes="Cause CrashLog CrashReport REPORTED_EVENTS REPORTED_LINES crash_cause crash_detail last_traceback",
+        crashes=(
+            "Cause CrashLog CrashReport REPORTED_EVENTS REPORTED_LINES crash_cause crash_detail last_traceback "
+            "where_it_was"
+        ),
         descriptors="is_shortage reserve",
         interpreters="BOOTSTRAP Interpreter msgpack_folder probe unprobed worker_environment",
         launch="Launch",
         launcher="Launcher make_launcher",
+        leases="Leases boottime",
         log="ModLog read_tail",
         process="Exit WorkerProcess",
         programs="Program",

@@ -19,7 +19,7 @@ from pathlib import Path
 from .descriptors import reserve
 from .interpreters import command_and_environment
 from .launch import Launch
-from .process import STACK_SIGNAL, DumpFile, Exit, Usage, WorkerProcess
+from .process import STACK_SIGNAL, DumpFile, Exit, Usage, WorkerProcess, no_more
 
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # getrusage(2) gives bytes there, KiB elsewhere
 
@@ -103,11 +103,14 @@ class ExecLauncher:
         self._cwd = cwd
         self._python = python
         self._running: set[ChildProcess] = set()
+        self._is_closed = False
 
     async def start(self) -> None:
         """Do nothing: there is nothing to prepare."""
 
     async def launch(self, launch: Launch) -> ChildProcess:
+        if self._is_closed:
+            raise no_more()
         process = reserve.with_spare(lambda: self._launch(launch))
         self._running.add(process)
         process.exited.add_done_callback(lambda _exit: self._running.discard(process))
@@ -146,7 +149,8 @@ class ExecLauncher:
         return frozenset(each.pid for each in self._running)
 
     async def close(self) -> None:
-        """Kill the workers that still run, and wait until they are gone."""
+        """Kill the workers that still run, and wait until they are gone. No other one is started."""
+        self._is_closed = True
         running = list(self._running)
         for process in running:
             process.kill()

@@ -5,10 +5,13 @@ There is one report for each end that nobody asked for.
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from .process import Exit
@@ -29,6 +32,7 @@ class Cause(StrEnum):
     PROTOCOL_VIOLATION = "protocol_violation"  # it broke the rules of the pipe; the network killed it
     LIMIT_HIT = "limit_hit"  # over a limit; killed by the network, or by the kernel (SIGXCPU: cpu_seconds)
     START_FAILURE = "start_failure"  # it failed to start
+    LEASE_LOST = "lease_lost"  # the lease of its node ended, under which alone an exclusive mod runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +144,19 @@ def crash_detail(exit: Exit, reason: str | None, cpu_seconds: int | None) -> str
     if exit.signal == signal.SIGXCPU:
         return f"cpu_seconds: used up all of {cpu_seconds}" if cpu_seconds is not None else str(exit)
     return str(exit)
+
+
+_FRAME = re.compile(r'^  File "([^"<]+)", line (\d+) in (\S+)$', re.MULTILINE)
+_OURS = str(Path(__file__).parents[2]) + os.sep
+_LIBRARIES = ("/lib/python", "/site-packages/")
+
+
+def where_it_was(stacks: str) -> str:
+    """Return, for the end of a sentence, where in the mod's own code a process was; "" if no thread was there."""
+    for file, line, function in _FRAME.findall(stacks):
+        if not file.startswith(_OURS) and not any(each in file for each in _LIBRARIES):
+            return f"; it was at {file}:{line} in {function}"
+    return ""
 
 
 # The first words of a traceback, a fatal error and a stack dump.

@@ -15,14 +15,17 @@ import signal
 import socket
 import struct
 import sys
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from ...ipc import launching
+from ...ipc.cell import Cell
 from ...ipc.errors import Code, ModvisorError, RemoteProtocolError
 from ...ipc.launching import (
     MAX_SIZE,
     Ended,
+    Hide,
     Kill,
     Message,
     NotStarted,
@@ -36,7 +39,7 @@ from .descriptors import reserve
 from .guardian_process import IMPORTING, GuardianProcess
 from .interpreters import command_and_environment
 from .launch import Launch
-from .process import STACK_SIGNAL, DumpFile, Exit, Usage, WorkerProcess
+from .process import STACK_SIGNAL, DumpFile, Exit, Usage, WorkerProcess, no_more
 from .shield import shielded
 
 logger = logging.getLogger("modvisor.guardian")
@@ -72,11 +75,17 @@ class GuardedProcess(WorkerProcess):
         dump: DumpFile,
         launch: Launch,
         guardian: GuardianProcess,
+        hidden: Mapping[bytes, None],
+        hide: Callable[[Cell | None], Awaitable[None]],
     ) -> None:
         super().__init__(started.pid, sock, output, dump, launch)
         self.warden = started.warden
         self.in_cgroup = started.in_cgroup
         self.cell = dict(started.cell)
+        self._cell_of_mod = None if launch.is_ahead else launch.cell
+        self._hidden = hidden  # from any mod, now and later
+        self._hide_from_all = hide
+        self._also_hidden: set[bytes] = set()
         self._guardian = guardian
         self._start_time = started.start_time
         self._control = warden
@@ -93,6 +102,19 @@ class GuardedProcess(WorkerProcess):
 
     def dump_stacks(self) -> None:
         self._tell(Signal(STACK_SIGNAL, group=False))
+
+    async def become(self, launch: Launch) -> None:
+        await super().become(launch)
+        self._cell_of_mod = launch.cell
+        await self._hide_from_all(launch.cell)
+        self.hide_more()
+
+    def hide_more(self) -> None:
+        """Hide from the mod what is hidden from any, unless its cell says that it sees that. A spare has no mod yet."""
+        cell = self._cell_of_mod
+        if cell is not None and (more := set(cell.not_hidden(self._hidden)) - self._also_hidden):
+            self._also_hidden |= more
+            self._tell(Hide(sorted(more)))
 
     def _tell(self, message: Message) -> None:
         if self._control.fileno() >= 0:
@@ -197,7 +219,9 @@ class GuardianLauncher:
         self._preload = preload
         self._preload_timeout = preload_timeout
         self._guardian: GuardianProcess | None = None
+        self._is_closed = False
         self._running: set[GuardedProcess] = set()
+        self._hidden: dict[bytes, None] = {}  # what is hidden from any mod so far
         self._sending = asyncio.Lock()
 
     async def start(self) -> None:
@@ -208,6 +232,7 @@ class GuardianLauncher:
             raise ModvisorError(text, code=Code.START_FAILED, modules=sorted(failures))
 
     async def launch(self, launch: Launch) -> GuardedProcess:
+        await self._hide(launch.cell)
         for _ in range(ATTEMPTS):
             process = await self._try_launch(launch)
             if process is not None:
@@ -220,7 +245,8 @@ class GuardianLauncher:
         return frozenset((*guardian, *(pid for each in self._running for pid in (each.pid, each.warden))))
 
     async def close(self) -> None:
-        """Kill the workers that still run, wait until they are gone, end the guardian."""
+        """Kill the workers that still run, wait until they are gone, end the guardian. No other one is started."""
+        self._is_closed = True
         running = list(self._running)
         for process in running:
             process.kill()
@@ -230,11 +256,24 @@ class GuardianLauncher:
             await guardian.end()
 
     def _current(self) -> GuardianProcess:
+        if self._is_closed:  # a start that was under way would have a guardian that nobody ends
+            raise no_more()
         if self._guardian is None or self._guardian.ended.done():
             self._guardian = reserve.with_spare(
                 lambda: GuardianProcess(self._python, self._preload, self._preload_timeout)
             )
         return self._guardian
+
+    async def _hide(self, cell: Cell | None) -> None:
+        """Hide from the mods that run what is hidden from a further one."""
+        more = [path for path in (() if cell is None else cell.hidden) if path not in self._hidden]
+        if not more:
+            return
+        self._hidden |= dict.fromkeys(more)
+        for process in self._running:
+            process.hide_more()
+        if self._guardian is not None:  # of a worker that is forked ahead, it knows no cell of a mod
+            await self._guardian.order(encode(Hide(more)), [])
 
     async def _try_launch(self, launch: Launch) -> GuardedProcess | None:
         """Launch once. Return None if the guardian or the warden died over it."""
@@ -261,9 +300,12 @@ class GuardianLauncher:
             if started is None:
                 return None
             ours.pop_all()
-        process = GuardedProcess(started, ends.warden, ends.sock, ends.output, ends.dump, launch, guardian)
+        process = GuardedProcess(
+            started, ends.warden, ends.sock, ends.output, ends.dump, launch, guardian, self._hidden, self._hide
+        )
         process.is_forked, process.relay_socket = fork, passed
         self._running.add(process)
+        process.hide_more()
         process.exited.add_done_callback(lambda _exit: self._running.discard(process))
         return process
 

@@ -30,6 +30,7 @@ class Launcher(Protocol):
 
         Raises:
             OSError: the system has no process, descriptor or memory left.
+            ModvisorError: not_running: the launcher is closed.
         """
         ...
 
@@ -39,7 +40,7 @@ class Launcher(Protocol):
         ...
 
     async def close(self) -> None:
-        """End every worker at once, with everything it started. May be called again."""
+        """End every worker at once, with everything it started, and start no other one. May be called again."""
         ...
 
 

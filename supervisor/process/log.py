@@ -127,7 +127,7 @@ class ModLog:
             for line in lines:
                 if listener in self._listeners:  # a listener may remove itself or another one
                     listener(line)
-        except Exception:
+        except Exception:  # a listener must not end the reading of what the mod prints
             _logger.exception("a listener of the log %s failed and is removed", self._file.path)
             self.remove_listener(listener)
 

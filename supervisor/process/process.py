@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass
 
+from ...ipc.errors import Code, ModvisorError
 from .launch import Launch
 from .output import WorkerOutput
 
@@ -197,7 +198,7 @@ class WorkerProcess(ABC):
             os.close(fd)
         return stat[stat.rindex(b")") + 2 :][:1]
 
-    def become(self, launch: Launch) -> None:
+    async def become(self, launch: Launch) -> None:
         """Be the worker of ``launch`` from now on: its output goes there. Nothing is started."""
         self._on_output, self._on_end = launch.on_output, launch.on_end
         self._output.hand_over(launch.on_output, launch.log_rate)
@@ -219,3 +220,8 @@ class WorkerProcess(ABC):
         self._on_end()
         if not self.exited.done():
             self.exited.set_result(exit)
+
+
+def no_more() -> ModvisorError:
+    """Return the failure of a launch that comes after the launcher was closed."""
+    return ModvisorError("the network stops, and starts no worker any more", code=Code.NOT_RUNNING)

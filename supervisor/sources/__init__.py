@@ -25,10 +25,23 @@ if TYPE_CHECKING:
         mark_unsure,
     )
     from .frameworks import modules_to_preload
-    from .home import Home, folder_of, has_home, read_home, search_path, with_mod_files
+    from .home import Home, folder_of, has_home, module_file, read_home, search_path, with_mod_files
     from .reading import in_thread
     from .resolve import Offer, Plan, Present, Unmet, circle_of, in_a_circle, plan, supplier, unmet
-    from .saved_files import Decision, Digests, SourceFiles, changed_files, decide, files_read, made_of, touched_files
+    from .saved_files import (
+        MAX_FILES,
+        SKIPPED,
+        Decision,
+        Digests,
+        SourceFiles,
+        changed_files,
+        decide,
+        digest,
+        files_read,
+        made_of,
+        may_be_code,
+        touched_files,
+    )
     from .snapshots import SnapshotStore
     from .undefined import undefined_names
 else:  # hidden from type checkers, which would take any name for one of the room
@@ -39,10 +52,13 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         facts="facts_of",
         file_watch="CodePlace HOW_TO_INSTALL Seen can_watch changes_in code_place look_at_files mark_unsure",
         frameworks="modules_to_preload",
-        home="Home folder_of has_home read_home search_path with_mod_files",
+        home="Home folder_of has_home module_file read_home search_path with_mod_files",
         reading="in_thread",
         resolve="Offer Plan Present Unmet circle_of in_a_circle plan supplier unmet",
-        saved_files="Decision Digests SourceFiles changed_files decide files_read made_of touched_files",
+        saved_files=(
+            "Decision Digests MAX_FILES SKIPPED SourceFiles changed_files decide digest files_read made_of "
+            "may_be_code touched_files"
+        ),
         snapshots="SnapshotStore",
         undefined="undefined_names",
     )

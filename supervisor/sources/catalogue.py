@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,7 @@ class Available:
             "description": first.description,
             "requires": list(map(str, first.requires)),
             "optional": list(map(str, first.optional)),
+            "config_schema": first.config_schema,
             "error": "; ".join(dict.fromkeys(filter(None, problems))) or None,
         }
 
@@ -192,7 +193,7 @@ def _completed(facts: ModFacts, fallback: ModFacts | None) -> ModFacts:
     if fallback is None:
         return facts
     version, description = facts.version or fallback.version, facts.description or fallback.description
-    return ModFacts(version, description, facts.requires, facts.optional, facts.problem)
+    return replace(facts, version=version, description=description)
 
 
 def _subfolders(folder: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ class ModFacts:
     Attributes:
         version: None if only the running mod can tell.
         requires, optional: other mods that it needs, or uses when they are loaded.
+        config_schema: the JSON Schema of its config, if one is written where it can be read.
         problem: why it cannot be loaded, for people; None if no reason is visible.
     """
 
@@ -30,6 +32,7 @@ class ModFacts:
     requires: tuple[Requirement, ...] = ()
     optional: tuple[Requirement, ...] = ()
     problem: str | None = None
+    config_schema: dict[str, Any] | None = None
 
 
 def facts_of(folder: Path, class_name: str | None = None) -> ModFacts:
@@ -47,7 +50,7 @@ def facts_of(folder: Path, class_name: str | None = None) -> ModFacts:
             problems.clear()
     except ConfigError as error:  # the first line names the place
         problems.append(str(error).splitlines()[0])
-    version, description = said.get("version"), said.get("description")
+    version, description, schema = said.get("version"), said.get("description"), said.get("config_schema")
     requirements = {}
     for key in ("requires", "optional"):
         requirements[key] = _requirements(key, said.get(key, ()), problems)
@@ -55,6 +58,7 @@ def facts_of(folder: Path, class_name: str | None = None) -> ModFacts:
         version=version if isinstance(version, str) else None,
         description=description if isinstance(description, str) else "",
         problem="; ".join(problems) or None,
+        config_schema=schema if isinstance(schema, dict) and _is_json(schema) else None,
         **requirements,
     )
 
@@ -104,6 +108,15 @@ def _source(file: Path) -> bytes:
     if len(source) > MAX_SOURCE:
         raise BadSource(f" is larger than {MAX_SOURCE} bytes; say in mod.yaml what it requires, and its version")
     return source
+
+
+def _is_json(value: Any) -> bool:
+    """Tell whether JSON can carry a value: a literal in a class may hold a set, or bytes."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _requirements(key: str, values: Any, problems: list[str]) -> tuple[Requirement, ...]:

@@ -30,6 +30,7 @@ from ..config import (
     versions_in_order,
     with_mod_file,
 )
+from ..nearest import did_you_mean
 from ..process import is_shortage
 from .facts import class_requirements, facts_of
 
@@ -221,10 +222,17 @@ def _version_folder(root: Path, mod_path: str, asked: str | None) -> Path:
         return folders[name]
     own = facts_of(root).version if has_own(root) else None
     if own is None and not has_own(root) and folders:
-        raise _not_there(f"there is no version {asked} of {mod_path}", root, folders)
+        raise _no_version(asked, mod_path, root, folders)
     if own is not None and not same_version(own, asked):
-        raise _not_there(f"there is no version {asked} of {mod_path}", root, folders, own)
+        raise _no_version(asked, mod_path, root, folders, own)
     return root  # it may have the requested version: its worker will tell
+
+
+def _no_version(
+    asked: str, mod_path: str, root: Path, folders: dict[str, Path], own: str | None = None
+) -> ModvisorError:
+    hint = did_you_mean(asked, [*folders, *([own] if own else [])])
+    return _not_there(f"there is no version {asked} of {mod_path}{hint}", root, folders, own)
 
 
 def _not_there(text: str, root: Path, folders: dict[str, Path], own: str | None = None) -> ModvisorError:

@@ -194,6 +194,22 @@ async def test_a_manager_can_do_nothing_to_who_may_do_more(net: Net) -> None:
     assert (await commands(Event("system.kick_agent", "mod:m", payload={"target_agent_id": "gus"}), mod)).success
 
 
+async def test_who_may_send_or_receive_more_may_do_more(make_network: Make) -> None:
+    narrow = {"permissions": ["agents"], "password_hash": password("order"), "receive": ["chat.*"]}
+    network = make_network(agent_groups={**GROUPS, "moderators": narrow})
+    await network.initialize()
+    net = Net(network)
+    await net.register("mo", "moderators")
+    await net.register("gus", "staff")
+    for command, payload in {
+        "kick_agent": {"target_agent_id": "gus"},
+        "poll_messages": {"agent_id": "gus"},
+        "register_agent": {"agent_id": "gus"},
+    }.items():
+        response = await net.ask("mo", command, **payload)
+        assert "may do more than you (receive *)" in str(response.message), command
+
+
 async def test_managers_invite(net: Net) -> None:
     await net.register("mo", "moderators")
     assert await net.error("mo", "invite", agent_group="admins") == "forbidden"

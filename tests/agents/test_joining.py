@@ -407,6 +407,21 @@ def test_a_manager_gives_nothing_that_it_does_not_have() -> None:
         registry.revoke_invite(theirs.invite_id, moderator)
 
 
+def test_a_manager_does_not_reach_reserved_ids_through_a_group_that_may_register_them() -> None:
+    groups = {
+        "admins": GroupConfig("admins", frozenset({"agents"}), password("sesame"), may_register=("boss*",)),
+        "moderators": GroupConfig("moderators", frozenset({"agents"}), password("order")),
+    }
+    registry = Registry(groups, reserved=("boss*",))
+    moderator, admin = manager(registry, "mo", "order"), manager(registry, "ada", "sesame")
+    for lesser in (moderator, Manager(frozenset({"agents"}))):
+        assert refused(registry, "x", group="admins", manages=lesser) == "forbidden"
+        assert refused(registry, "ada", manages=lesser) == "forbidden", "it would have what the live id has"
+        with pytest.raises(Refusal, match=r"may do more than you \(register boss\*\)"):
+            registry.invite(group="admins", manager=lesser)
+    assert refused(registry, "x", group="admins", manages=admin) is None
+
+
 def test_a_manager_registers_nobody_with_more_rights_where_strangers_cannot_register() -> None:
     registry = Registry(GROUPS, registration="group_password")
     moderator, admin = manager(registry, "mo", "order"), manager(registry, "ada", "sesame")

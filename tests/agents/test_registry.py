@@ -9,7 +9,7 @@ import pytest
 from modvisor.ipc.errors import InvalidEvent
 from modvisor.ipc.messages import unpack
 from modvisor.supervisor.agents import Refusal
-from modvisor.supervisor.agents.registry import hash_secret
+from modvisor.supervisor.agents.hashes import hash_of
 from modvisor.supervisor.config import GroupConfig
 
 from .registries import Registry, password
@@ -93,7 +93,7 @@ def test_a_secret_is_known_to_its_agent_only() -> None:
         ("bob", secret),
     ):
         assert registry.authenticate(agent_id, given) is None
-    assert alice.secret_hash == hash_secret(secret)
+    assert alice.secret_hash == hash_of(secret)
     assert secret not in repr(registry.changes)
 
 
@@ -179,11 +179,11 @@ def test_permissions_are_those_of_the_group_as_configured_now() -> None:
     registry = Registry(GROUPS)
     alice, _ = registry.register("alice", {}, group="admins", trusted=True)
     bob, _ = registry.register("bob", {})
-    assert registry.permissions_of(alice) == {"mods", "agents"}
-    assert registry.permissions_of(bob) == frozenset()
+    assert alice.rights.permissions == {"mods", "agents"}
+    assert bob.rights.permissions == frozenset()
     assert registry.members_of_groups() == {"admins": ["alice"], "readers": [], "guests": [], "unguarded": []}
     registry.use_groups({"readers": GROUPS["readers"]}, registry._config)
-    assert registry.permissions_of(alice) == frozenset(), "its group is no longer configured"
+    assert alice.rights.permissions == frozenset(), "its group is no longer configured"
     assert registry.members_of_groups() == {"readers": [], "admins": ["alice"]}
 
 
@@ -216,7 +216,7 @@ def test_agents_that_the_journal_kept_come_back_with_groups_and_channels() -> No
     registry.restore([alice], {"general": ["alice"]})
     assert registry.expired() == [], "the time before the restart does not count"
     assert registry.authenticate("alice", secret) is alice
-    assert registry.permissions_of(alice) == {"mods", "agents"}
+    assert alice.rights.permissions == {"mods", "agents"}
     assert registry.channel_members("general") == ["alice"]
     assert registry.changes == [], "the journal has all of this"
 

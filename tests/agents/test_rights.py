@@ -71,6 +71,23 @@ def test_beyond_is_told_in_words() -> None:
     assert least.beyond(most) == ["agents"]
 
 
+@pytest.mark.parametrize(
+    ("mine", "theirs", "more"),
+    [
+        (("boss*",), (), ["register boss*"]),
+        (("boss-1", "boss-*"), ("BOSS*",), []),
+        (("*",), ("boss*",), ["register *"]),
+        (("boss*",), ("boss-1", "boss-*"), ["register boss*"]),
+    ],
+)
+def test_ids_that_others_may_not_register_are_beyond(
+    mine: tuple[str, ...], theirs: tuple[str, ...], more: list[str]
+) -> None:
+    ours, others = (Rights(AgentsConfig(), GroupConfig("g", may_register=each)) for each in (mine, theirs))
+    assert ours.beyond(others) == more
+    assert ours.beyond(ours) == []
+
+
 # -- what is sent
 
 
@@ -78,19 +95,20 @@ def sent(registry: Registry, agent_id: str, name: str, **fields: Any) -> str | N
     """Return the code with which an event is refused at the door, None if it is not."""
     agent = registry.get(agent_id)
     assert agent is not None
-    if agent.gate is None:
+    if not agent.rights.is_gated:
         return None
     try:
-        registry.check_sending(agent, agent.gate, Event(name, agent_id, **fields))
+        registry.check_sending(agent, Event(name, agent_id, **fields))
     except Refusal as refusal:
         return str(refusal.code)
     return None
 
 
-def test_an_agent_that_may_send_everything_has_no_gate() -> None:
+def test_an_agent_that_may_send_everything_is_not_gated() -> None:
     registry = Registry({"free": GroupConfig("free", receive=("a.*",), quota=quota(inbox_size=1, subscriptions=1))})
     agent, _ = registry.register("alice", {}, group="free")
-    assert (agent.gate, registry.register("bob", {})[0].gate) == (None, None)
+    assert not agent.rights.is_gated
+    assert not registry.register("bob", {})[0].rights.is_gated
 
 
 def test_an_agent_sends_what_its_group_may_send_and_commands() -> None:
@@ -159,9 +177,9 @@ def test_who_waits_as_long_as_it_is_told_is_taken() -> None:
     registry = Registry({"g": GroupConfig("g", quota=quota(events_per_second=2))})
     agent, _ = registry.register("alice", {}, group="g")
     assert [sent(registry, "alice", "a.b") for _ in range(3)] == [None, None, "too_many"]
-    assert agent.gate is not None
+    assert agent.rights.is_gated
     with pytest.raises(Refusal, match=r"more than its quota \(2 events per second\); try again in 1 s") as caught:
-        registry.check_sending(agent, agent.gate, Event("system.heartbeat", "alice"))
+        registry.check_sending(agent, Event("system.heartbeat", "alice"))
     registry.time += caught.value.details["retry_after"]
     assert sent(registry, "alice", "a.b") is None
 

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import os
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,8 +17,10 @@ import pytest
 
 from modvisor.ipc.errors import ModvisorError
 from modvisor.supervisor import AgentNetwork, Event
+from modvisor.supervisor.audit import audit as room
 from modvisor.supervisor.audit.actors import acting
 from modvisor.supervisor.audit.chain import Head
+from modvisor.supervisor.audit.file import AuditFile
 from modvisor.supervisor.audit.key import read_key
 from modvisor.supervisor.audit.verifying import verify
 from modvisor.supervisor.journal import JournalAtRest
@@ -280,15 +283,65 @@ async def test_a_full_disk_refuses_commands_until_there_is_room(
     network = make_network({"storage": str(small_disk / "state")})
     await network.initialize()
     assert (await network.load_mod(write_mod("echo"))).success
-    ballast = fill(small_disk)
-    answers = [await network.restart_mod("echo") for _ in range(40)]  # the last page of the file has some room
+    answers = [await network.restart_mod("echo")]
+    while answers[-1].success:  # the last page of the file has some room, and each restart frees a worker's mark
+        fill(small_disk)
+        answers.append(await network.restart_mod("echo"))
     assert answers[-1].error == "storage_full"
     assert "No space left on device" in str(answers[-1].message)
+    await until(lambda: len(list(network.state_dir.marks.iterdir())) == 1)  # the other workers freed theirs
+    ballast = fill(small_disk)
+    assert {(await network.restart_mod("echo")).error for _ in range(20)} == {"storage_full"}
     assert [each.levelno for each in caplog.records if "the audit in" in each.getMessage()] == [logging.ERROR]
     ballast.unlink()
     assert (await network.restart_mod("echo")).success
     await network.shutdown()
     assert check(network) == []
+
+
+def counted_syncs(monkeypatch: pytest.MonkeyPatch) -> list[AuditFile]:
+    syncs: list[AuditFile] = []
+    sync = AuditFile.sync
+    monkeypatch.setattr(AuditFile, "sync", lambda file: (syncs.append(file), sync(file))[1])
+    return syncs
+
+
+async def test_after_a_sync_that_failed_records_wait_for_the_disk_until_one_works(
+    make_network: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(room, "SYNC_EVERY", 1000.0)
+    network = make_network()
+    await network.initialize()
+    await until(lambda: has_begun(network.state_dir.root))
+    audit = network._running().audit
+    assert audit._file is not None
+    assert audit._file._descriptor is not None
+    reader, writer = os.pipe()
+    os.dup2(writer, audit._file._descriptor, inheritable=False)  # nobody can sync a pipe
+    await audit._sync()
+    assert "cannot be written: [Errno 22]" in caplog.text
+    syncs = counted_syncs(monkeypatch)
+    for _ in range(3):
+        assert (await network.unload_mod("nothing")).error == "no_such_mod"
+    assert len(syncs) == 1, "for the first record alone"
+    os.close(reader), os.close(writer)
+    await network.shutdown()
+    assert check(network) == []
+
+
+async def test_what_is_synced_at_the_end_is_not_synced_again_after_it(
+    make_network: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "SYNC_EVERY", 1000.0)
+    network = make_network()
+    await network.initialize()
+    await until(lambda: has_begun(network.state_dir.root))
+    audit, syncs = network._running().audit, counted_syncs(monkeypatch)
+    async with asyncio.TaskGroup() as tasks, audit._writing:
+        for _ in range(2):
+            tasks.create_task(audit._sync())
+        await asyncio.sleep(0)
+    assert len(syncs) == 1
 
 
 async def test_a_start_on_a_full_disk_takes_no_commands_and_is_no_failure_of_the_audit(

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from modvisor.supervisor.audit import file as room
 from modvisor.supervisor.audit.actors import Actor
 from modvisor.supervisor.audit.chain import checked
 from modvisor.supervisor.audit.file import CURRENT, AuditFile, audit_files
@@ -58,6 +59,24 @@ def test_a_later_run_goes_on_behind_the_last_line(tmp_path: Path) -> None:
     verdict = verified(tmp_path, sealed)
     assert (verdict.findings, verdict.last) == ([], 6)
     assert (tmp_path / CURRENT).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_later_run_checks_the_last_line_once_and_syncs_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders: list[Path] = []
+    lines: list[bytes] = []
+    sync, check = room._sync, room.checked
+    monkeypatch.setattr(room, "_sync", lambda folder: (folders.append(folder), sync(folder))[1])
+    monkeypatch.setattr(room, "checked", lambda key, line: (lines.append(line), check(key, line))[1])
+    audit = an_audit(tmp_path)
+    sealed = sealed_of(audit)
+    audit.close()
+    assert (folders, lines) == ([tmp_path], [])
+    audit = an_audit(tmp_path, sealed)
+    audit.prepare()
+    audit.close()
+    assert (len(folders), len(lines)) == (1, 1)
 
 
 def test_full_files_are_put_aside_and_the_oldest_make_room(tmp_path: Path) -> None:

@@ -86,3 +86,19 @@ def test_the_maximum_is_kept_beyond_the_range() -> None:
 def test_a_quantile_that_is_none_is_refused(q: float) -> None:
     with pytest.raises(ValueError, match="from 0 to 1"):
         filled([1.0]).quantile(q)
+
+
+@given(st.lists(latencies), st.integers(min_value=0, max_value=29))
+def test_how_many_were_at_most_a_power_of_two_is_exact(values: list[float], octave: int) -> None:
+    border = 2**octave * 1e-6
+    apart = [
+        value for value in values if not math.isclose(value, border, rel_tol=1e-12)
+    ]  # at the border either is right
+    assert filled(apart).up_to(octave) == sum(value < border for value in apart)
+
+
+@given(st.lists(latencies))
+def test_the_sum_is_close_to_the_exact_one_and_a_copy_has_it(values: list[float]) -> None:
+    histogram = filled(values)
+    assert histogram.total() == pytest.approx(math.fsum(values), rel=0.0626)
+    assert histogram.copy().total() == histogram.total()

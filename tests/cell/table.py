@@ -60,7 +60,7 @@ SECTIONS: dict[str, dict[str, Row]] = {
         "opens_files_by_handle": _row("files by their number in the file system, past all folders", "OS", "SS", "SS", "SS"),
         "reads_the_supervisors_variables": _row("environment variables of the supervisor", "OO", "SS", "SS", "SS"),
         "reads_the_supervisors_memory": _row("memory of the supervisor", "OO", "SS", "SS", "SS"),
-        "writes_the_guardians_memory": _row("the process that all workers are forked from", "SS", "SS", "SS", "SS"),
+        "writes_the_guardians_memory": _row("the process that all workers are forked from", "OO", "SS", "SS", "SS"),
         "takes_descriptors_of_others": _row("open files and sockets of the supervisor and of mods", "OO", "OS", "SS", "SS"),
         "signals_the_supervisor": _row("signals to the supervisor, SIGKILL too", "OO", "OO", "SS", "SS"),
         "signals_the_guardian": _row("signals to the process that starts workers", "OO", "OO", "SS", "SS"),

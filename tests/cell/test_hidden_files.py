@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from modvisor.supervisor import AgentNetwork, Event
+from tests.conftest import until
 
 pytestmark = pytest.mark.anyio
 
@@ -94,3 +95,48 @@ async def test_no_other_network_file_and_no_other_code_can_be_put_there(asked: A
     for name in ("network.yml", "network.yaml", "mods/look/mod.py", "mods/other"):
         assert await asked("write", name) == "handler_error", name
     assert (tmp_path / "network.yaml").read_text() == FILE
+
+
+@pytest.mark.parametrize("spares", [0, 1])
+async def test_a_secret_file_of_a_mod_that_is_loaded_later_is_hidden_from_those_that_run(
+    tmp_path: Path, write_mod: Callable[..., str], spares: int
+) -> None:
+    write_mod("look", LOOK)
+    (tmp_path / "keys").mkdir()
+    for name in ("token", "other", "mine"):
+        (tmp_path / "keys" / name).write_text(name)
+    (tmp_path / "network.yaml").write_text(f"network: {{name: demo, sandbox: default, spares: {spares}}}\n")
+    async with AgentNetwork.load(tmp_path / "network.yaml") as network:
+
+        async def load(mod_id: str, **more: Any) -> None:
+            await until(lambda: network.get_network_stats()["spares"]["waiting"] == spares)
+            answer = await network.load_mod("./look", mod_id=mod_id, **more)
+            assert answer.success, answer.message
+
+        async def read(mod_id: str, name: str) -> Any:
+            path = str(tmp_path / "keys" / name)
+            answer = await network.process_event(Event("look.read", "agent:a", f"mod:{mod_id}", {"path": path}))
+            return answer.data if answer.success else answer.error
+
+        await load("early")
+        may_read = {"profile": "default", "read": [str(tmp_path / "keys" / "token")]}
+        await load("allowed", sandbox=may_read)
+        assert [await read("early", name) for name in ("token", "other")] == ["token", "other"]
+        await load("late", env={"TOKEN": {"from": f"file:{tmp_path}/keys/token"}})
+        while await read("early", "token") == "token":  # its warden hears of it meanwhile
+            pass
+        assert await read("early", "token") == "handler_error"
+        assert await read("late", "token") is None
+        assert await read("allowed", "token") == "token"
+        assert [await read("early", name) for name in ("other", "mine")] == ["other", "mine"]
+        await load("allowed-later", sandbox=may_read)
+
+        new = tmp_path / "keys" / "token.new"
+        new.write_text("new")
+        new.replace(tmp_path / "keys" / "token")
+        while await read("early", "token") == "new":  # until the warden has covered it again
+            pass
+        assert await read("early", "token") == "handler_error"
+        assert [await read(mod_id, "token") for mod_id in ("allowed", "allowed-later")] == ["new", "new"]
+        await load("last")
+        assert await read("last", "token") is None

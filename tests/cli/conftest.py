@@ -50,7 +50,7 @@ def program_built_once() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No setting of the shell that runs the tests, and nothing but tmp_path to find a network file in."""
-    for name in ("MODVISOR_FILE", "MODVISOR_URL", "MODVISOR_TOKEN", "FORCE_COLOR", "NO_COLOR"):
+    for name in ("MODVISOR_FILE", "MODVISOR_URL", "MODVISOR_TOKEN", "MODVISOR_NODE", "FORCE_COLOR", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)
@@ -124,6 +124,12 @@ class Running:
         """Workers that are still there."""
         return {pid for pid in self.workers if psutil.pid_exists(pid) and _is_worker(pid)}
 
+    def wait_for_wardens(self) -> None:
+        """Wait until wardens have ended the workers, as they do when the supervisor was killed: a moment after it."""
+        for pid in self.left():
+            with suppress(psutil.NoSuchProcess):
+                psutil.Process(pid).wait(DEADLINE)
+
     def kill(self) -> None:
         if self.process.poll() is None:
             self.note_workers()
@@ -152,6 +158,7 @@ class Served:
         self.network = AgentNetwork.load(folder / "network.yaml")
         with ExitStack() as ends:
             portal = ends.enter_context(start_blocking_portal("asyncio"))
+            self.call = portal.call
             ends.callback(portal.call, self.network.shutdown)
             portal.call(lambda: self.network.initialize(admin=True))
             self._ends = ends.pop_all()

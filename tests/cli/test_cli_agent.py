@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from modvisor.supervisor.cli.chat import Command as Slash
-from modvisor.supervisor.cli.chat import Mistake, Said, event_text, read_line, response_text
+from modvisor.supervisor.cli.terminal.chat import Command as Slash
+from modvisor.supervisor.cli.terminal.chat import Mistake, Said, event_text, read_line, response_text
 from modvisor_client import Event, Response
 from tests import warm
 from tests.http.certificates import Certificates
@@ -87,6 +87,13 @@ def test_lines_of_a_pipe_are_done_in_order(cli: Command, asked: Served) -> None:
     assert "agent alice of demo; /help lists what can be typed" in result.stderr
     assert "error: hello: expected the name of an event" in result.stderr
     assert not asked.network.agent_directory()
+
+
+def test_a_command_that_is_refused_does_not_end_the_session(cli: Command, asked: Served) -> None:
+    result = cli("agent", "alice", stdin='/part nowhere\ntest.ping {"i": 4}\n')
+    assert result.exit_code == 0, result.output
+    refused, answer = result.stdout.splitlines()
+    assert (refused, answer) == ("! no channel 'nowhere' (no_such_channel)", '= ok {"pong": 4, "version": "1.0"}')
 
 
 def test_json_is_a_line_for_each_answer_and_event(cli: Command, asked: Served) -> None:

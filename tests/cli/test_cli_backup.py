@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sqlite3
@@ -77,6 +78,107 @@ def test_a_copy_is_put_back(served: Served, cli: Command, serve: Serve, tmp_path
     serve(network=None)
     assert [mod["mod_id"] for mod in cli.json("ps")["mods"]] == ["echo", "second"]
     assert cli.json("send", "system.list_agents")["data"]["agents"][0]["agent_id"] == "ann"
+
+
+def test_the_command_puts_a_copy_back_and_keeps_the_former_journal(
+    served: Served, cli: Command, serve: Serve, tmp_path: Path
+) -> None:
+    register(cli, "ann")
+    cli.ok("backup", "copy.db")
+    register(cli, "bob")
+    running = cli("restore", "copy.db")
+    assert (running.exit_code, "'modvisor stop' stops it" in running.stderr) == (7, True)
+    served.stop()
+    done = cli.json("restore", "copy.db")["data"]
+    assert agents_in(Path(done["path"])) == ["ann"]
+    assert agents_in(Path(done["replaced"])) == ["ann", "bob"]
+    assert stat.S_IMODE(Path(done["path"]).stat().st_mode) == 0o600
+    serve(network=None)
+    assert cli.json("send", "system.list_agents")["data"]["agents"][0]["agent_id"] == "ann"
+
+
+def test_what_is_put_back_is_audited_and_the_audit_is_sound_at_the_next_start(
+    served: Served, cli: Command, serve: Serve, tmp_path: Path
+) -> None:
+    cli.ok("backup", "copy.db")
+    cli.ok("unload", "echo")
+    served.stop()
+    cli.ok("restore", "copy.db")
+    serve(network=None).stop()
+    records = cli.json("audit", "show", "--what", "journal.restore")["records"]
+    assert [(each["on"], each["outcome"]) for each in records] == [
+        (str(tmp_path / "copy.db"), "asked"),
+        (str(tmp_path / "copy.db"), "ok"),
+    ]
+    assert records[0]["who"].startswith(f"command:uid {os.getuid()} ")
+    assert cli.json("audit", "verify")["success"]
+
+
+def test_what_cannot_be_audited_is_not_put_back(served: Served, cli: Command, tmp_path: Path) -> None:
+    register(cli, "ann")
+    cli.ok("backup", "copy.db")
+    register(cli, "bob")
+    served.stop()
+    audit = tmp_path / ".modvisor" / "audit"
+    audit.rename(audit.with_name("elsewhere"))
+    audit.write_text("")
+    result = cli("restore", "copy.db")
+    assert result.exit_code == 1
+    assert "the audit cannot be written" in result.stderr
+    assert agents_in(tmp_path / ".modvisor" / "network.db") == ["ann", "bob"]
+
+
+def test_a_copy_is_put_into_a_state_directory_that_is_not_there_yet(
+    served: Served, cli: Command, tmp_path: Path
+) -> None:
+    register(cli, "ann")
+    cli.ok("backup", "copy.db")
+    served.stop()
+    shutil.rmtree(tmp_path / ".modvisor")
+    assert cli.json("restore", "copy.db")["data"]["replaced"] is None
+    assert agents_in(tmp_path / ".modvisor" / "network.db") == ["ann"]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "it is empty, and no journal"),
+        (b"no database" * 100, "file is not a database"),
+        (None, "a later modvisor wrote it"),
+    ],
+)
+def test_what_is_no_journal_is_not_put_back(
+    content: bytes | None, why: str, served: Served, cli: Command, tmp_path: Path
+) -> None:
+    register(cli, "ann")
+    cli.ok("backup", "copy.db")
+    served.stop()
+    if content is None:
+        with closing(sqlite3.connect(tmp_path / "copy.db")) as database:
+            database.execute("PRAGMA user_version = 9000")
+    else:
+        (tmp_path / "copy.db").write_bytes(content)
+    result = cli("restore", "copy.db")
+    assert result.exit_code == 1
+    assert why in result.stderr
+    assert agents_in(tmp_path / ".modvisor" / "network.db") == ["ann"]
+    assert not list((tmp_path / ".modvisor").glob("*.part"))
+
+
+def test_a_copy_is_put_back_in_the_place_of_a_damaged_journal(served: Served, cli: Command, tmp_path: Path) -> None:
+    register(cli, "ann")
+    cli.ok("backup", "copy.db")
+    served.stop()
+    (tmp_path / ".modvisor" / "network.db").write_bytes(b"torn" * 5000)
+    done = cli.json("restore", "copy.db")["data"]
+    assert agents_in(Path(done["path"])) == ["ann"]
+    assert Path(done["replaced"]).read_bytes() == b"torn" * 5000
+
+
+def test_a_copy_that_is_not_there_and_a_network_elsewhere(cli: Command, tmp_path: Path) -> None:
+    (tmp_path / "network.yaml").write_text(NETWORK)
+    assert cli("restore", "copy.db").stderr.strip() == "error: there is no file copy.db"
+    assert cli("restore", "copy.db", "--url", "http://127.0.0.1:1").exit_code == 2
 
 
 def test_over_http_the_path_is_the_networks(serve: Serve, cli: Command, tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from modvisor.supervisor.cli.client import Client, peer_pid
-from modvisor.supervisor.cli.exits import CliError, ExitCode
-from modvisor.supervisor.cli.target import Target
+from modvisor.supervisor.cli.client.client import Client, peer_pid
+from modvisor.supervisor.cli.client.target import Target
+from modvisor.supervisor.cli.terminal.exits import CliError, ExitCode
 
 from .conftest import Served
 
@@ -127,7 +127,7 @@ print("|", *sorted(wanted & loaded))
 NEVER = (
     "asyncio anyio httpx http.client email ssl yaml msgpack msgspec psutil starlette uvicorn uvloop sqlite3 resolvelib"
 )
-OTHERS = [f"modvisor.supervisor.cli.{name}" for name in ("dlq", "events", "life", "scaffold")]
+OTHERS = [f"modvisor.supervisor.cli.commands.{name}" for name in ("dlq", "events", "life", "scaffold")]
 
 
 @pytest.mark.parametrize(

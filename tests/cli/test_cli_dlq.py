@@ -16,7 +16,7 @@ import pytest
 
 from modvisor.ipc.event import Event
 from modvisor.ipc.messages import pack
-from modvisor.supervisor.cli.dlq import PAGE
+from modvisor.supervisor.cli.commands.dlq import PAGE
 from tests import warm
 
 from .conftest import COMMAND, DEADLINE, Command, Served, Shell
@@ -100,6 +100,13 @@ def test_letters_are_listed_and_shown(cli: Command, die: Callable[..., int]) -> 
     letter = cli.json("dlq", "show", str(second))
     assert letter["event"]["payload"] == {"n": 2, "poison": True, "note": "\x1b[31mred"}
     assert letter["report"]["detail"] == "exit code 3"
+
+
+def test_a_mod_that_is_not_there_is_named_with_the_one_that_was_meant(fragile: Served, cli: Command) -> None:
+    assert "no mod" not in cli("dlq", "ls", "work").stderr
+    missed = cli("dlq", "ls", "wrk")
+    assert (missed.exit_code, missed.stdout) == (0, "no dead letters of mod wrk\n")
+    assert missed.stderr == "no mod 'wrk' is loaded; did you mean 'work'?\n"
 
 
 def test_a_list_has_pages(cli: Command, die: Callable[..., int]) -> None:
@@ -221,7 +228,7 @@ def test_letters_are_purged(fragile: Served, cli: Command, serve: Serve, die: Ca
         (("purge",), "say which, in one way: IDs; --mod MOD, --older-than DURATION or both; --all for every one (got nothing)"),
         (("purge", "7", "--all"), "say which, in one way"),
         (("purge", "--all", "--mod", "work"), "say which, in one way"),
-        (("purge", "--older-than", "soon"), "--older-than: expected seconds or a duration such as '30s', got 'soon'"),
+        (("purge", "--older-than", "soon"), "--older-than: expected seconds or a duration such as '30s' (units: ms, s"),
         (("purge", "--older-than", "0"), "--older-than: expected more than 0 seconds"),
         (("purge", "x7"), "ID 'x7': expected the number of a dead letter, as 'modvisor dlq ls' shows it"),
         (("show", "work"), "ID 'work': expected the number of a dead letter"),

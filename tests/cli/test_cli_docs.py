@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 import typer.main
 
-from modvisor.supervisor.cli import client, complete, run, settings, target
+from modvisor.supervisor.cli import settings
 from modvisor.supervisor.cli.app import app
-from modvisor.supervisor.cli.exits import ExitCode
+from modvisor.supervisor.cli.client import client, target
+from modvisor.supervisor.cli.options import complete
+from modvisor.supervisor.cli.running import run
+from modvisor.supervisor.cli.terminal.exits import ExitCode
 from modvisor.supervisor.process.crashes import Cause
 
 TEXT = (Path(__file__).parents[2] / "docs" / "cli.md").read_text("utf-8")
@@ -70,6 +73,6 @@ def test_every_cause_of_a_crash_is_documented() -> None:
 def test_every_variable_is_documented() -> None:
     source = "".join(map(inspect.getsource, (client, complete, run, settings, target)))
     used = set(re.findall(r'environ\.get\("(\w+)"\)', source))
-    assert used == {"MODVISOR_FILE", "MODVISOR_URL", "MODVISOR_TOKEN"}
+    assert used == {"MODVISOR_FILE", "MODVISOR_URL", "MODVISOR_TOKEN", "MODVISOR_NODE"}
     for name in used:
         assert f"`{name}`" in section("Options of every command")

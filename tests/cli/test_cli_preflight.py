@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,21 @@ def test_a_storage_that_cannot_be_made(problems: Problems, storage: str) -> None
     ((line, key, message),) = problems(f"network:\n  name: a\n  storage: {storage}\n")
     assert (line, key) == (3, "network.storage")
     assert "cannot be made" in message
+
+
+def test_a_storage_that_others_can_change(problems: Problems, tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state").chmod(0o777)
+    ((line, key, message),) = problems("network:\n  name: a\n  storage: state\n")
+    assert (line, key) == (3, "network.storage")
+    assert "every user can write to the state directory" in message
+
+
+def test_an_event_loop_that_cannot_be_had(problems: Problems, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    ((line, key, message),) = problems("network:\n  name: a\n  event_loop: uvloop\n")
+    assert (line, key) == (3, "network.event_loop")
+    assert "uvloop" in message
 
 
 @pytest.mark.parametrize("module", ["no_such_module", "json.no_such_module", "json.decoder.inner", "no_such.module"])

@@ -9,8 +9,6 @@ import sys
 
 import pytest
 
-from modvisor.supervisor.cli.columns import Cell, Columns
-from modvisor.supervisor.cli.output import TABLE_WIDTH, printable, show, write
 from modvisor.supervisor.cli.render.available import available_table
 from modvisor.supervisor.cli.render.crashes import crash_text
 from modvisor.supervisor.cli.render.events import event_line
@@ -18,6 +16,8 @@ from modvisor.supervisor.cli.render.figures import duration, size
 from modvisor.supervisor.cli.render.mods import mods_table, troubles
 from modvisor.supervisor.cli.render.stats import mod_table, network_table
 from modvisor.supervisor.cli.render.tables import json_text
+from modvisor.supervisor.cli.terminal.columns import Cell, Columns
+from modvisor.supervisor.cli.terminal.output import TABLE_WIDTH, printable, show, write
 
 MOD = {
     "mod_id": "wiki",
@@ -93,6 +93,12 @@ def test_json_shows_letters_of_any_script_and_escapes_what_controls_a_terminal()
     assert json.loads(text)["bad"] == "\x1b[2J\u202e\x9b"
 
 
+@pytest.mark.parametrize("text", ["日本\u3000語", "10\u00a0000 €", "👩\u200d👩\u200d👧", "می\u200cخواهم"])
+def test_spaces_and_joiners_of_other_scripts_are_text(text: str) -> None:
+    assert printable(text) == text
+    assert text in json_text({"name": text}).plain
+
+
 def test_json_is_escaped_where_its_letters_cannot_be_written() -> None:
     ascii_only = io.TextIOWrapper(io.BytesIO(), "ascii")
     with pytest.MonkeyPatch.context() as patch:
@@ -108,7 +114,9 @@ def test_what_a_mod_says_is_never_markup_nor_a_terminal_command() -> None:
 
 
 def test_troubles_name_the_mod_once_and_indent_the_rest() -> None:
-    assert troubles([MOD, {**BROKEN, "state": "failed"}]) == ["old is failed: exited\n    Traceback …"]
+    assert troubles([MOD, {**BROKEN, "state": "failed"}]) == [
+        "old is failed: exited\n    Traceback …\n    mend it, then: modvisor reload old"
+    ]
 
 
 def test_a_quarantine_comes_with_its_reason_and_the_way_back() -> None:
@@ -116,7 +124,8 @@ def test_a_quarantine_comes_with_its_reason_and_the_way_back() -> None:
     mod = {**BROKEN, "quarantined": why}
     assert troubles([mod]) == [
         "old is quarantined: ended 6 times within 60 s\n"
-        "    bring it back with: modvisor restart old (when its files were changed: modvisor reload old)"
+        "    bring it back with: modvisor restart old (when its files were changed: modvisor reload old); "
+        "modvisor crashes old says why"
     ]
     text = shown(mod_table(mod))
     assert "ended 6 times within 60 s" in text
@@ -236,3 +245,29 @@ def test_columns_stand_below_one_another_whatever_letters_they_hold() -> None:
     styled = list(made.lines(styled=True))
     assert styled[1].startswith("\x1b[32mwiki\x1b[0m")
     assert [re.sub(r"\x1b\[\d+m", "", line) for line in styled] == plain
+
+
+def test_a_mod_that_failed_to_start_comes_with_what_to_do() -> None:
+    mod = {**BROKEN, "state": "failed", "last_error": "mod old: no such key"}
+    assert troubles([mod]) == ["old is failed: no such key\n    mend it, then: modvisor reload old"]
+
+
+@pytest.mark.parametrize(
+    ("used", "soft", "told"),
+    [
+        (89, None, []),
+        (90, 80, ["free it with: modvisor restart big"]),
+        (95, None, [
+            "free it with: modvisor restart big; with 'limits.memory_soft', the network does so in time, without losing "
+            "an event"
+        ]),
+    ],
+)  # fmt: skip
+def test_a_mod_that_has_nearly_all_of_its_memory_is_named_before_it_fails(
+    used: int, soft: int | None, told: list[str]
+) -> None:
+    limits = {"memory": {"limit": 100_000_000}, "memory_soft": {"limit": soft}}
+    mod = {"mod_id": "big", "state": "ready", "limits": limits, "resources": {"rss": used * 1_000_000}}
+    said = troubles([mod])
+    assert [line.strip() for text in said for line in text.splitlines()[1:]] == told
+    assert all(text.startswith(f"big uses {used}.0 MB of the 100.0 MB that 'limits.memory' allows") for text in said)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from modvisor.supervisor.cli import replay
-from modvisor.supervisor.cli.replay import Replay, Summary, parse_line
+from modvisor.supervisor.cli.client import replay
+from modvisor.supervisor.cli.client.replay import Replay, Summary, parse_line
 
 EVENT = {"event_name": "a.b", "source_id": "agent:ann", "event_id": "e1", "later_field": 1}
 

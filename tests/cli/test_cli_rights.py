@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from argon2.low_level import Type, verify_secret
 
-from modvisor.supervisor.cli import passwords
+from modvisor.supervisor.cli.commands import passwords
 from modvisor.supervisor.config import load_config
 
 from .conftest import Command, Served

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 
 import psutil
@@ -15,7 +17,7 @@ import pytest
 
 from modvisor.ipc.launching import SUPERVISOR_NICE
 from modvisor.supervisor import AgentNetwork
-from modvisor.supervisor.cli.run import _Masking
+from modvisor.supervisor.cli.running.run import _Masking
 from modvisor.supervisor.limits.turns import TURN, turn_of
 from tests import warm
 
@@ -44,6 +46,21 @@ STARTS_SLOWLY = """
             print("initializing", flush=True)
             time.sleep(30)
 """
+
+
+def test_a_network_on_every_address_prints_one_that_can_be_opened(tmp_path: Path, cli: Command) -> None:
+    file = "network: {name: demo, host: 0.0.0.0, port: 0, insecure: true}\nadmin: {token: a-token-of-some-length}\n"
+    (tmp_path / "network.yaml").write_text(file)
+    with warm.Popen([*COMMAND, "run"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            said = list(takewhile(lambda line: not line.startswith("ready in "), process.stdout))
+            told = cli("status").stdout
+        finally:
+            process.kill()
+    [line] = [line for line in said if line.startswith("  http ")]
+    assert re.fullmatch(r"  http     http://127\.0\.0\.1:\d+ \(and every other address of this machine\)\n", line)
+    assert line in told
 
 
 def test_says_where_it_listens_and_what_it_loaded(start: Start, tmp_path: Path, write_mod: Callable[..., str]) -> None:
@@ -166,6 +183,7 @@ def test_a_second_signal_kills(start: Start, cli: Command, write_mod: Callable[.
             assert running.end(signal.SIGINT) == 128 + signal.SIGINT
         finally:
             sender.kill()
+    running.wait_for_wardens()
     assert running.left() == set()
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from modvisor.supervisor.cli.output import Output
-from modvisor.supervisor.cli.streams import MAX_UNWRITTEN, CannotWrite, Outlet, _Sink, write_all
+from modvisor.supervisor.cli.terminal.output import Output
+from modvisor.supervisor.cli.terminal.streams import MAX_UNWRITTEN, CannotWrite, Outlet, _Sink, write_all
 from tests.conftest import until
 
 from .conftest import COMMAND, DEADLINE, NETWORK, Command

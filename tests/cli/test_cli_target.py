@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from modvisor.supervisor.cli.exits import CliError, ExitCode
+from modvisor.supervisor.cli.client.target import find_target, storage_at_start, storage_of
 from modvisor.supervisor.cli.settings import Settings
-from modvisor.supervisor.cli.target import find_target, storage_of
+from modvisor.supervisor.cli.terminal.exits import CliError, ExitCode
+from modvisor.supervisor.journal import StateDir
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -78,3 +79,52 @@ def test_a_file_that_does_not_say_needs_the_socket(tmp_path: Path, text: str) ->
     (tmp_path / ".modvisor" / "run").mkdir(parents=True)
     (tmp_path / ".modvisor" / "run" / "admin.sock").touch()
     assert storage_of(file) == tmp_path / ".modvisor"
+
+
+# -- nodes of a cluster
+
+
+def node_folder(base: Path, name: str, *, runs: bool) -> tuple[Path, StateDir]:
+    state = StateDir(base / ".modvisor" / "nodes" / name)
+    if runs:
+        state.acquire()
+    else:
+        state.root.mkdir(parents=True)
+    return state.root, state
+
+
+def test_a_node_that_runs_here_is_found_without_its_name(tmp_path: Path) -> None:
+    (tmp_path / "network.yaml").write_text("network: {name: demo}\ncluster: {}\n")
+    node_folder(tmp_path, "a", runs=False)
+    folder, state = node_folder(tmp_path, "b", runs=True)
+    try:
+        target = find_target(Settings(file=tmp_path / "network.yaml"))
+        assert (target.storage, target.node) == (folder, None)
+        assert str(target).endswith("network.yaml, node b")
+    finally:
+        state.release()
+
+
+def test_a_named_node_that_runs_elsewhere_is_asked_for_at_one_that_runs_here(tmp_path: Path) -> None:
+    (tmp_path / "network.yaml").write_text("network: {name: demo}\ncluster: {}\n")
+    folder, state = node_folder(tmp_path, "b", runs=True)
+    try:
+        target = find_target(Settings(file=tmp_path / "network.yaml", node="c"))
+        assert (target.storage, target.node) == (folder, "c")
+    finally:
+        state.release()
+    alone = find_target(Settings(file=tmp_path / "network.yaml", node="b"))
+    assert (alone.storage, alone.node) == (folder, "b")
+    assert alone.start.endswith("--node b")
+
+
+def test_the_folder_of_a_start_is_that_of_its_node(tmp_path: Path) -> None:
+    file = tmp_path / "network.yaml"
+    file.write_text("network: {name: demo}\n")
+    assert storage_at_start(file, None) == tmp_path / ".modvisor"
+    file.write_text("network: {name: demo}\ncluster: {node: a}\n")
+    assert storage_at_start(file, None) == tmp_path / ".modvisor" / "nodes" / "a"
+    assert storage_at_start(file, "b") == tmp_path / ".modvisor" / "nodes" / "b"
+    file.write_text("network: {name: demo}\ncluster: {node: a/b}\n")
+    with pytest.raises(CliError, match="has 1 mistake"):
+        storage_at_start(file, None)

@@ -20,10 +20,10 @@ def test_a_token_made_while_nothing_ran_opens_the_next_network(
     cli: Command, serve: Callable[..., Served], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     serve(WITHOUT).stop()
-    made = cli.json("token", "create", "ci", "--scope", "read", "--expires", "30d")["data"]
-    assert made["scope"] == "read"
+    made = cli.json("token", "create", "ci", "--scope", "read", "--expires", "30d", "--payloads")["data"]
+    assert (made["scope"], made["payloads"]) == ("read", True)
     assert [each["name"] for each in cli.json("token", "list")["tokens"]] == ["ci"]
-    assert "ci" in cli.ok("token", "list")
+    assert "read, read_payloads" in cli.ok("token", "list")
     assert cli("token", "create", "ci", "--scope", "admin").exit_code == 1
     served = serve(None)
     monkeypatch.setenv("MODVISOR_TOKEN", made["token"])

@@ -435,8 +435,9 @@ def test_one_mod_is_checked_like_an_entry():
         parse_mod({"path": WIKI, "ID": "x", "restart": {"policy": "always"}}, base_dir=ROOT)
     assert str(caught.value).splitlines() == [
         "ID: unknown key; known here: aliases, audience, checkpoint_every, command, config, delivery, durable, enabled, env, "
-        "id, launch, limits, max_attempts, name, optional, overlap, partition_by, path, paths, permissions, probation, "
-        "python, reload, required, requires, restart, sandbox, sandbox_fallback, speak_for, suspects, version, watch, workers",
+        "id, launch, limits, max_attempts, name, optional, overlap, partition_by, path, paths, permissions, placement, "
+        "probation, python, reload, required, requires, restart, sandbox, sandbox_fallback, speak_for, suspects, version, "
+        "watch, workers",
         "restart.policy: expected one of permanent, transient, temporary, got 'always'",
     ]
 
@@ -472,8 +473,8 @@ def test_large_file(mistakes, monkeypatch):
     [
         (
             "- a",
-            "1: expected a mapping with admin, agent_groups, agents, allowed_mods, audit, http, journal, logs, mods, network, "
-            "redact, relay, got a list",
+            "1: expected a mapping with admin, agent_groups, agents, allowed_mods, audit, cluster, dashboard, http, journal, "
+            "logs, metrics, mods, network, redact, relay, tracing, got a list",
         ),
         (b"network:\n  name: caf\xe9", "2: byte 0xe9 is not UTF-8; save the file as UTF-8"),
         ("network: {name: x}\nmods: [", "2: not valid YAML: expected the node content, but found '<stream end>'"),
@@ -586,11 +587,11 @@ def test_too_deep_through_aliases(mistakes):
         ),
         (
             "limits: {start_timeout: 1:30}",
-            "mods[0].limits.start_timeout: expected seconds or a duration such as '30s', got '1:30'",
+            "mods[0].limits.start_timeout: expected seconds or a duration such as '30s' (units: ms, s, m, h, d), got '1:30'",
         ),
         (
             "limits: {start_timeout: .nan}",
-            "mods[0].limits.start_timeout: expected seconds or a duration such as '30s', got nan",
+            "mods[0].limits.start_timeout: expected seconds or a duration such as '30s' (units: ms, s, m, h, d), got nan",
         ),
         (
             "limits: {start_timeout: .inf}",
@@ -648,7 +649,7 @@ def test_too_deep_through_aliases(mistakes):
         ),
         (
             "env: {A: {from: 'file:/no/such'}}",
-            "mods[0].env.A: cannot read the file /no/such: No such file or directory",
+            "mods[0].env.A: cannot read the file /no/such: No such file or directory: the folder /no does not exist",
         ),
     ],
 )  # fmt: skip
@@ -749,7 +750,7 @@ def test_mistakes_at_the_top(mistakes, monkeypatch, text, expected):
         ("mods: []", "1: network: the key is missing; write at least 'network: {name: demo}'"),
         ("network:", "1: network.name: the key is missing; give the network a name"),
         ("network: demo", "1: network: expected a mapping with cgroups, event_loop, event_timeout, host, id, insecure, "
-         "mod_paths, name, polling, port, preload, preload_timeout, sandbox, sandbox_fallback, "
+         "log_format, mod_paths, name, polling, port, preload, preload_timeout, sandbox, sandbox_fallback, "
          "sandbox_uids, scheduling, spares, storage, tls, watch, got 'demo'"),
         ("network: {name: x, polling: on}", "1: network.polling: expected auto or off, got true"),
         ("network: {name: x, polling: always}", "1: network.polling: expected auto or off, got 'always'"),
@@ -973,6 +974,7 @@ def test_the_examples_in_the_manual_load(load, tmp_path, monkeypatch, block):
         (tmp_path / folder).mkdir(parents=True)
     for file in ("hello.pem", "admin-token"):
         (tmp_path / "secrets" / file).write_text("x")
+    (tmp_path / "secrets" / "cluster").write_text("ea1c5a9145c8606059e0a4c4")
     load(block if block.startswith("network:") else named(block))
 
 

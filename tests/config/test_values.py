@@ -45,7 +45,7 @@ def test_a_duration_that_is_written_is_read_back(seconds: float) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "written"),
-    [(0.0, "0s"), (0.1, "100ms"), (1.5, "1.5s"), (60.0, "1m"), (90.0, "90s"), (2592000.0, "720h")],
+    [(0.0, "0s"), (0.1, "100ms"), (1.5, "1.5s"), (60.0, "1m"), (90.0, "90s"), (7200.0, "2h"), (2592000.0, "30d")],
 )
 def test_a_duration_has_its_largest_fitting_unit(seconds: float, written: str) -> None:
     assert written_duration(seconds) == written

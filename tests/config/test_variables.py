@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modvisor.supervisor.cli.target import storage_of
+from modvisor.supervisor.cli.client.target import storage_of
 from modvisor.supervisor.config.mod_file import ModFile, mod_file_keys
 from modvisor.supervisor.config.network_file import load_config, parse_config
 from modvisor.supervisor.config.network_model import NetworkConfig

@@ -57,7 +57,7 @@ class Store:
         mods: Any = SimpleNamespace(
             find=lambda mod_id: mod_id if self.loaded and mod_id == "work" else None, redaction=Redaction()
         )
-        self.ledger = LetterLedger(journal)
+        self.ledger = LetterLedger(journal, journal)
         self.letters = DeadLetters(journal, mods, self)  # type: ignore[arg-type]
 
     async def replay(self, event: Event, mod: Any) -> EventResponse:

@@ -112,7 +112,7 @@ def intake_of(served: Served) -> Intake:
     assert served.network._parts is not None
     [server, *_] = served.network._parts.servers._servers
     guarded: Any = server._requests._app
-    gate = guarded._app
+    gate = guarded._app._gate
     return gate._agents.routes[1].endpoint.__self__.intake
 
 

@@ -388,6 +388,33 @@ async def test_agents_that_nobody_vouches_for_take_turns_too(
         assert len(guests) == 0
 
 
+async def test_guests_rest_only_while_a_member_is_connected(make_network: Make) -> None:
+    async with open_port(make_network, guest_share=0.01) as served, clients(served, 2) as opened:
+        guest, proof = await served.register("guest"), {"agent_group": "members", "password_hash": PASSWORD}
+        once = {"Connection": "close"}
+        joined = await served.agents.post("/api/register", json={"agent_id": "member", **proof}, headers=once)
+        member = joined.json()["secret"]
+        (reader, writer), (theirs, other) = opened
+
+        async def poll(agent: str, secret: str, where: tuple[Any, Any]) -> None:
+            where[1].write(f"GET /api/poll?agent_id={agent}&secret={secret} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert await where[0].readline() == b"HTTP/1.1 200 OK\r\n"
+            await where[0].readuntil(f'"{agent}"}}'.encode())
+
+        door = door_of(served)
+        await until(lambda: not door.guests.is_limited)  # the connection of the registration has ended
+        for _ in range(5):
+            await poll("guest", guest, (reader, writer))
+        assert not door.guests.is_limited
+        assert door.guests._rests_until == 0
+        await poll("member", member, (theirs, other))
+        assert door.guests.is_limited
+        await poll("guest", guest, (reader, writer))
+        assert door.guests._rests_until > 0
+        other.transport.abort()
+        await until(lambda: not door.guests.is_limited)
+
+
 async def test_the_end_closes_who_is_silent_and_who_waits_for_a_turn(make_network: Make) -> None:
     async with (
         open_port(make_network, stranger_share=0.01) as served,

@@ -16,6 +16,7 @@ import pytest
 from modvisor.supervisor import AgentNetwork, Event
 from modvisor.supervisor.http.documents import documents
 from tests.agents.registries import password
+from tests.guardians import templates
 from tests.http.serving import TALKER, Served, shared_network
 
 pytestmark = pytest.mark.anyio
@@ -90,7 +91,13 @@ async def test_a_stranger_reaches_health_and_registration_only(scanned: Served, 
                 if succeeded(answer):
                     reached.add(f"{method} {path}")
     is_open = scanned.network.config.agents.registration == "open"
-    assert reached == {"GET /api/health", *(["POST /api/register"] if is_open else [])}
+    probes = ("/healthz", "/readyz")
+    reached -= {f"HEAD {path}" for path in probes}  # the short form does not try it
+    assert reached == {
+        "GET /api/health",
+        *(f"GET {path}" for path in probes),
+        *(["POST /api/register"] if is_open else []),
+    }
     folder = str(scanned.network.state_dir.root.parent)
     assert [text for text in told for word in (*HIDDEN, folder) if word in text] == []
     assert list(scanned.network.get_loaded_mods()) == ["canary-mod"]
@@ -125,9 +132,10 @@ async def scanned_bytes(network: AgentNetwork, words: bytes) -> bytes:
 
 async def test_the_processes_of_the_network_listen_on_its_port_alone(scanned: Served) -> None:
     ours = psutil.Process()
+    started = [child for child in ours.children(recursive=True) if child.pid not in templates]
     listening = {
         (each.laddr.ip, each.laddr.port)
-        for process in [ours, *ours.children(recursive=True)]
+        for process in [ours, *started]
         for each in process.net_connections("inet")
         if each.status == psutil.CONN_LISTEN or each.type == socket.SOCK_DGRAM
     }

@@ -115,10 +115,23 @@ class Client:
     def bodies(self) -> list[bytes]:
         return [message["body"] for message in self.sent if message["type"] == "http.response.body"]
 
-    async def run(self, produce: Callable[[Write], Any], stopping: asyncio.Event | None = None) -> None:
-        stream = LineStream(produce, stopping or asyncio.Event())
+    async def run(self, produce: Callable[[Write], Any], stopping: asyncio.Event | None = None, **more: Any) -> None:
+        stream = LineStream(produce, stopping or asyncio.Event(), **more)
         async with asyncio.timeout(10):
             await stream({"type": "http"}, self.receive, self.send)
+
+
+async def test_a_stream_writes_nothing_to_an_operator_whose_session_has_ended() -> None:
+    is_in = [True]
+
+    async def produce(write: Write) -> None:
+        await write([b"1\n"])
+        is_in[0] = False
+        await write([b"2\n"])
+
+    client = Client()
+    await client.run(produce, is_in=lambda: is_in[0])
+    assert client.bodies == [b"1\n", b""]
 
 
 async def test_a_stream_ends_with_its_lines() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from modvisor.supervisor import AgentNetwork
-from tests.http.serving import JSON, Served, serving
+from modvisor.supervisor import AgentNetwork, Event
+from tests.conftest import until
+from tests.http.serving import JSON, TALKER, Served, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -100,6 +102,60 @@ async def test_a_name_is_given_once(make_network: Make) -> None:
         await made(served, "ci", "read")
         answer = await served.admin.post(f"{V1}/tokens", json={"name": "ci", "scope": "admin"})
         assert (answer.status_code, answer.json()["error"]) == (409, "conflict")
+
+
+async def test_of_two_that_ask_for_one_name_at_once_one_gets_it(make_network: Make) -> None:
+    network = make_network()
+    async with serving(network) as served:
+        body = {"name": "ci", "scope": "read"}
+        answers = await asyncio.gather(*(served.admin.post(f"{V1}/tokens", json=body) for _ in range(4)))
+        assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409]
+        [token] = [answer.json()["data"]["token"] for answer in answers if answer.status_code == 200]
+        assert network.tokens_in_force().find(token.encode()) is not None
+        both = (served.admin.delete(f"{V1}/tokens/ci"), served.admin.post(f"{V1}/tokens", json=body))
+        assert [answer.status_code for answer in await asyncio.gather(*both)] == [200, 200]
+        assert [each["name"] for each in network.list_tokens()] == ["ci"]
+
+
+@pytest.mark.parametrize(
+    ("path", "first"), [("/mods/talker/log?follow=true", "said before"), ("/events?pattern=test.*", "listening")]
+)
+async def test_a_stream_ends_with_its_token(
+    make_network: Make, write_mod: Callable[..., str], path: str, first: str
+) -> None:
+    network = make_network({"port": 0}, mods=[write_mod("talker", TALKER)])
+    async with serving(network) as served:
+        revoked = await made(served, "revoked", "read", payloads=True)
+        other = await made(served, "other", "read", payloads=True)
+        await network.process_event(Event("test.say", payload={"text": "said before"}))
+        await until(lambda: "said before" in str(network.mod_log("talker", 10)))
+
+        async def read(token: str, seen: list[str]) -> None:
+            headers = {"Authorization": f"Bearer {token}"}
+            async with served.agents.stream("GET", f"{V1}{path}", headers=headers) as answer:
+                async for line in answer.aiter_lines():
+                    seen.append(line)
+
+        mine: list[str] = []
+        others: list[str] = []
+        async with asyncio.TaskGroup() as tasks:
+            reading = tasks.create_task(read(revoked, mine))
+            still_reading = tasks.create_task(read(other, others))
+            await until(lambda: first in str(mine) and first in str(others))
+            await network.revoke_token("revoked")
+            await reading
+            await network.process_event(Event("test.say", payload={"text": "said after"}))
+            await until(lambda: "said after" in str(others))
+            still_reading.cancel()
+        assert "said after" not in str(mine)
+
+
+async def test_a_stream_ends_when_its_token_expires(make_network: Make) -> None:
+    network = make_network({"port": 0})
+    async with serving(network) as served:
+        token = await made(served, "short", "read", expires=0.3)
+        async with served.agents.stream("GET", f"{V1}/events", headers={"Authorization": f"Bearer {token}"}) as answer:
+            assert [line async for line in answer.aiter_lines()] == ['{"listening":true}']
 
 
 async def test_commands_over_each_way_are_in_the_audit_with_their_senders(

@@ -40,6 +40,8 @@ from modvisor.ipc.messages import Hello, Message, Request, Response, decode, unp
 from modvisor.ipc.pipe import Pipe
 
 SEED = int(os.environ.get("MODVISOR_FUZZ_SEED") or random.SystemRandom().getrandbits(32))
+MANY = int(os.environ.get("MODVISOR_FRAMES", "100000"))
+"""Frames of the slow test. `make long` sends more."""
 
 MAX_FRAME = 4096
 MOST = 256 * 1024 + MAX_FRAME + 8192
@@ -174,8 +176,8 @@ def content(message: Message) -> Any:
     return message.result if isinstance(message, Response) else message.params
 
 
-@pytest.mark.parametrize("number_of_frames", [30_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
-@pytest.mark.timeout(300)
+@pytest.mark.parametrize("number_of_frames", [15_000, pytest.param(MANY, marks=pytest.mark.slow)])
+@pytest.mark.timeout(600)
 def test_random_frames(tell: Callable[[str], None], number_of_frames: int) -> None:
     """Give each frame to a connection in use: it is a message, a typed error or incomplete."""
     counts: Counter[str] = Counter()

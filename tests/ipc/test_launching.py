@@ -11,6 +11,7 @@ from modvisor.ipc.cell import DEFAULT, HIDDEN, Cell
 from modvisor.ipc.errors import RemoteProtocolError
 from modvisor.ipc.launching import (
     Ended,
+    Hide,
     Imported,
     Importing,
     Kill,
@@ -35,6 +36,7 @@ MESSAGES = [
     Imported({"numpy": "ModuleNotFoundError: No module named 'numpy'"}, {"grpc": "2 of native code"}),
     Signal(12, True),
     Kill(b""),
+    Hide([b"/srv/token", b"/run/docker"]),
     Ended(9, 1.5, 4096),
 ]
 
@@ -46,7 +48,16 @@ def test_a_message_is_read_as_it_is_written(message: Message) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [None, [], ["Order"], ["Order", [], {}, "/", b""], ["Signal", "9", True], ["Ended", 0, 1, 2], ["Boo", 1]],
+    [
+        None,
+        [],
+        ["Order"],
+        ["Order", [], {}, "/", b""],
+        ["Signal", "9", True],
+        ["Ended", 0, 1, 2],
+        ["Hide", ["/srv"]],
+        ["Boo", 1],
+    ],
 )
 def test_anything_else_is_refused(value: Any) -> None:
     with pytest.raises(RemoteProtocolError, match="not a message between"):

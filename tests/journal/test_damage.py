@@ -180,7 +180,7 @@ async def test_damage_found_while_the_network_runs_is_mended(file: Path, caplog:
         with closing(sqlite3.connect(file)) as other:
             names = ("durable", "sqlite_autoindex_durable_1")
             roots = other.execute("SELECT rootpage FROM sqlite_master WHERE name IN (?, ?)", names).fetchall()
-        await journal._ask("cache", lambda store: store.connection.execute("PRAGMA shrink_memory").fetchall())
+        await journal.ask("cache", lambda store: store.connection.execute("PRAGMA shrink_memory").fetchall())
         with file.open("r+b") as disk:
             for (root,) in roots:
                 disk.seek((root - 1) * 4096)

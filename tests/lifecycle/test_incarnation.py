@@ -67,6 +67,18 @@ def now() -> float:
 # -- start
 
 
+async def test_a_start_that_is_given_up_while_its_late_worker_is_asked_for_its_stacks_leaves_no_process(
+    place: Place,
+) -> None:
+    starting = asyncio.create_task(place.start("mute"))
+    while not place.launcher.workers:
+        await asyncio.sleep(0)
+    place.worker.process.dump_stacks = lambda: starting.cancel()  # type: ignore[assignment]
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert place.launcher.living == []
+
+
 async def test_a_worker_that_has_loaded_its_mod_is_not_ready_before_it_is_activated(place: Place) -> None:
     incarnation = await place.start()
     assert incarnation.manifest is not None

@@ -196,6 +196,16 @@ def test_several_workers_at_once_are_told_apart(sampler: Sampler, start_worker: 
     assert samples[other.pid].threads == 4
 
 
+def test_a_supervisor_counts_itself_alone(sampler: Sampler, worker: Worker) -> None:
+    worker.do("child")
+    own = os.getpid()
+    samples = sampler.sample([worker.pid, own], alone=own)
+    assert {pid: (sample.children, len(sample.tree)) for pid, sample in samples.items()} == {
+        worker.pid: (1, 2),
+        own: (0, 1),
+    }
+
+
 def test_a_worker_that_ended_is_absent(sampler: Sampler, start_worker: Callable[[], Worker]) -> None:
     living, dead = start_worker(), start_worker()
     pids = [living.pid, dead.pid]

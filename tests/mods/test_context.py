@@ -26,7 +26,7 @@ def test_every_promised_method_is_there_with_its_parameters(context: type) -> No
 @pytest.mark.parametrize("context", [WorkerContext, RecordingContext])
 def test_every_promised_attribute_is_set(context: type) -> None:
     attributes = {name for name, value in PROMISED.items() if isinstance(value, property)}
-    assert attributes == {"mod_id", "replica", "network_name", "storage_path", "log"}
+    assert attributes == {"mod_id", "replica", "network_name", "storage_path", "log", "fencing_token", "files"}
     assigned = {
         name for base in context.__mro__[:-1] if "__init__" in vars(base) for name in base.__init__.__code__.co_names
     }

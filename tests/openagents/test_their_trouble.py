@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 from modvisor.supervisor import AgentNetwork
 from modvisor.supervisor.cli.app import app
-from modvisor.supervisor.fleet import Mod
+from modvisor.supervisor.fleet.workers import WorkerGroup
+from modvisor.supervisor.lifecycle import Keeper
 from tests.conftest import child_pids, open_files, worker_pids
 
 from .ours import Agent, Ours, our_network
@@ -92,7 +93,7 @@ async def test_many_cycles_work_and_nothing_of_them_is_left(network: Ours, alice
 
     def left() -> tuple[Any, ...]:
         gc.collect()
-        mods = sum(isinstance(thing, Mod) for thing in gc.get_objects())
+        mods = sum(isinstance(thing, Keeper | WorkerGroup) for thing in gc.get_objects())
         return open_files(), child_pids(), worker_pids(), len(asyncio.all_tasks()), mods
 
     await cycle()

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
 
-from modvisor.supervisor.process.crashes import Cause, crash_cause, last_traceback
+from modvisor.supervisor.process import crashes
+from modvisor.supervisor.process.crashes import Cause, crash_cause, last_traceback, where_it_was
 from modvisor.supervisor.process.process import Exit
 
 
@@ -63,3 +65,16 @@ def test_no_last_words() -> None:
 )
 def test_every_end_has_a_cause(exit: Exit, known: Cause | None, cause: Cause) -> None:
     assert crash_cause(exit, known) is cause
+
+
+def test_where_a_process_was_is_the_first_frame_of_the_mods_own_code() -> None:
+    ours = Path(crashes.__file__).parents[2] / "worker" / "life.py"
+    stacks = (
+        "Current thread 0x1 (most recent call first):\n"
+        '  File "/usr/lib/python3.11/time.py", line 1 in sleep\n'
+        f'  File "{ours}", line 166 in _load\n'
+        '  File "/srv/mods/slow/mod.py", line 7 in initialize\n'
+        '  File "/srv/mods/slow/mod.py", line 99 in elsewhere\n'
+    )
+    assert where_it_was(stacks) == "; it was at /srv/mods/slow/mod.py:7 in initialize"
+    assert where_it_was("") == where_it_was('  File "<frozen runpy>", line 88 in _run_code') == ""

@@ -16,7 +16,10 @@ pytestmark = [
     pytest.mark.anyio,
     pytest.mark.parametrize(
         "launch",
-        ["exec", pytest.param("fork", marks=pytest.mark.skipif(sys.platform != "linux", reason="nothing is forked"))],
+        [
+            pytest.param("exec", marks=pytest.mark.slow if sys.platform == "linux" else ()),
+            pytest.param("fork", marks=pytest.mark.skipif(sys.platform != "linux", reason="nothing is forked")),
+        ],
     ),
 ]
 
@@ -66,6 +69,12 @@ RAISES = """
 """
 
 
+RAISES_IN_SHUTDOWN = """
+        async def shutdown(self):
+            raise ValueError("not now")
+"""
+
+
 @pytest.mark.parametrize("more", ["", DAEMON], ids=["alone", "with a daemon thread"])
 async def test_what_a_mod_left_open_is_written_and_ends(
     network: AgentNetwork, write_mod: Callable[..., str], launch: str, more: str
@@ -82,6 +91,18 @@ async def test_what_a_mod_left_open_is_written_and_ends(
     assert list(folder.glob("temporary*")) == []
     assert [(folder / name).read_text() for name in ("died", "exit", "finalized")] == ["died", "in order", "in order"]
     assert "last words" in network.mod_log("leaves")[-1]
+
+
+async def test_a_mod_whose_shutdown_raises_ends_like_any_other(
+    network: AgentNetwork, write_mod: Callable[..., str], launch: str
+) -> None:
+    path = write_mod("leaves", LEAVES.format(more=RAISES_IN_SHUTDOWN))
+    assert (await network.load_mod(path, launch=launch, limits={"shutdown_timeout": 20})).success
+    assert (await network.unload_mod("leaves")).success
+    assert any("ValueError: not now" in line for line in network.mod_log("leaves"))
+    folder = network.state_dir.storage_of("leaves")
+    assert (folder / "text").read_text() == "not flushed"
+    assert [(folder / name).read_text() for name in ("died", "exit", "finalized")] == ["died", "in order", "in order"]
 
 
 async def test_a_thread_that_is_to_be_waited_for_is(

@@ -19,7 +19,7 @@ from modvisor.supervisor import AgentNetwork, Event
 from tests.processes.conftest import Marked
 from tests.processes.test_events import HEAD
 
-KILLS = int(os.environ.get("MODVISOR_KILLS", "6"))
+KILLS = int(os.environ.get("MODVISOR_KILLS", "3"))
 """How often the supervisor is killed in a long test; `make long` says 100."""
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform != "linux", reason="needs a guardian")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import sqlite3
@@ -22,6 +23,9 @@ from tests.processes.test_events import HEAD
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform != "linux", reason="needs a guardian")]
 
 WriteMod = Callable[..., str]
+
+KILLS = int(os.environ.get("MODVISOR_KILLS", "8"))
+"""Of the slow test. `make long` kills more often."""
 
 SECOND = 1.0
 """In which all its processes must be gone."""
@@ -166,7 +170,7 @@ def live(
 
 @pytest.mark.parametrize(
     ("rounds", "most_lines"),
-    [(3, 500), pytest.param(50, 2000, marks=[pytest.mark.slow, pytest.mark.timeout(300)])],
+    [(3, 500), pytest.param(KILLS, 2000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])],
 )
 async def test_no_accepted_event_is_lost_and_the_same_mods_come_back(
     tmp_path: Path, write_mod: WriteMod, marked: Marked, rounds: int, most_lines: int

@@ -177,7 +177,7 @@ BROKEN = {
     "hangs": (BASE + "async def initialize(self):\n        import asyncio\n        await asyncio.Event().wait()\n",
               "start_timeout", "start timeout of 1 s"),
     "blocks": (BASE + "def initialize(self):\n        import threading\n        threading.Event().wait()\n",
-               "start_timeout", "start timeout of 1 s"),
+               "start_timeout", "mod.py:5 in initialize"),
     "bad_handler": ("from modvisor.mods import BaseMod, mod_event_handler\nclass W(BaseMod):\n"
                     "    @mod_event_handler('Not.A.Name')\n    async def handle(self, event): pass\n",
                     "invalid_mod", "W.handle: pattern 'Not.A.Name'"),

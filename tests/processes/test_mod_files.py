@@ -1,128 +1,100 @@
-"""A mod.yaml beside a mod's code: in force when the mod is loaded and reloaded, and as good as its last good version."""
+"""Files that mods keep with the network (`context.files`): they outlive the mod and the network, within limits."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import modvisor.supervisor.config.mod_file as mod_file_reader
-from modvisor.supervisor import AgentNetwork
-from tests.conftest import until
+from modvisor.ipc.errors import Code
+from modvisor.supervisor import AgentNetwork, Event, EventResponse
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
-WriteMod = Callable[..., str]
+FILING = """
+    from modvisor.ipc.errors import RequestFailed
+    from modvisor.mods import BaseMod, EventResponse, mod_event_handler
 
+    class Filing(BaseMod):
+        @mod_event_handler("file.do")
+        async def do(self, event):
+            try:
+                done = await getattr(self.context.files, event.payload["do"])(*event.payload["args"])
+            except RequestFailed as error:
+                return EventResponse.failure(error.code, str(error))
+            return EventResponse(True, data={"done": done})
+"""
 
-@pytest.fixture
-def mod_file(tmp_path: Path, write_mod: WriteMod) -> Path:
-    write_mod("echo")
-    file = tmp_path / "mods" / "echo" / "mod.yaml"
-    file.write_text("limits: {memory: 300MB, concurrency: 4}\nrestart: {first_delay: 10ms}\n")
-    return file
-
-
-def limit(network: AgentNetwork, key: str) -> Any:
-    return network.get_network_stats()["mods"]["echo"]["limits"][key]["limit"]
-
-
-async def test_it_is_in_force_and_the_network_goes_before(network: AgentNetwork, mod_file: Path) -> None:
-    assert (await network.load_mod("./echo", limits={"open_files": 99})).success
-    assert (limit(network, "memory"), limit(network, "open_files")) == (300_000_000, 99)
-    assert (await network.reload_mod("echo", config={"x": 1})).success
-    assert (limit(network, "memory"), limit(network, "open_files")) == (300_000_000, 99)
-    await network.unload_mod("echo")
-    assert (await network.load_mod("./echo", limits={"memory": "400MB"})).success
-    assert limit(network, "memory") == 400_000_000
+Do = Callable[..., Any]
 
 
-async def test_an_edit_is_taken_over_by_a_reload_and_mistakes_leave_the_old_one(
-    network: AgentNetwork, mod_file: Path
+async def ask(
+    network: AgentNetwork, do: str, *args: Any, mod: str = "filing", source: str = "agent:a"
+) -> EventResponse:
+    return await network.process_event(Event("file.do", source, f"mod:{mod}", payload={"do": do, "args": args}))
+
+
+async def done(network: AgentNetwork, do: str, *args: Any, **more: Any) -> Any:
+    response = await ask(network, do, *args, **more)
+    assert response.success, response.message
+    return response.data["done"]
+
+
+async def test_files_outlive_a_reload_a_crash_an_unload_and_the_network(
+    make_network: Callable[..., AgentNetwork], write_mod: Callable[..., str], tmp_path: Path
 ) -> None:
-    assert (await network.load_mod("./echo")).success
-    mod_file.write_text("limits: {memory: 350MB}")
-    assert (await network.reload_mod("echo")).success
-    assert limit(network, "memory") == 350_000_000
-    mod_file.write_text("limits:\n  memory: plenty")
-    failed = await network.reload_mod("echo")
-    assert failed.error == "bad_config"
-    assert f"{mod_file}:2: limits.memory: expected a size" in str(failed.message)
-    assert network.get_loaded_mods()["echo"]["state"] == "ready"
-    assert limit(network, "memory") == 350_000_000
-    await network.unload_mod("echo")
-    failed = await network.load_mod("./echo")
-    assert (failed.error, str(mod_file) in str(failed.message)) == ("bad_config", True)
-    assert network.get_loaded_mods() == {}
-
-
-async def test_a_restart_after_a_fault_runs_the_last_good_one(network: AgentNetwork, mod_file: Path) -> None:
-    assert (await network.load_mod("./echo")).success
-    mod_file.write_text("half an edit: [")
-    os.kill(network.get_loaded_mods()["echo"]["pid"], signal.SIGKILL)
-    await until(lambda: network.get_network_stats()["mods"]["echo"]["restarts"] == 1)
-    assert limit(network, "memory") == 300_000_000
-
-
-async def test_a_changed_network_file_is_compared_with_what_was_asked_for(
-    make_network: Callable[..., AgentNetwork], mod_file: Path
-) -> None:
-    network = make_network(mods=["./echo"])
+    path = write_mod("filing", FILING)
+    network = make_network(mods=[{"path": path, "workers": 2}])
     await network.initialize()
-    assert limit(network, "memory") == 300_000_000
-    same = make_network(mods=["./echo"]).config
-    assert (await network.reconfigure(same)).changed == {}
-    other = make_network(mods=[{"path": "./echo", "limits": {"memory": "200MB"}}]).config
-    assert (await network.reconfigure(other)).changed["echo"].success
-    assert limit(network, "memory") == 200_000_000
+    for number in range(4):  # of sources that have different workers
+        await done(network, "put", f"notes/{number}", bytes([number]), source=f"agent:{number}")
+    await done(network, "put", "notes/0", b"new")
+    assert (await network.reload_mod("filing")).success
+    assert (await network.restart_mod("filing")).success
+    assert await done(network, "list", "notes/") == [f"notes/{number}" for number in range(4)]
+    assert await done(network, "drop", "notes/3") is True
+    assert await done(network, "drop", "notes/3") is False
+    await network.unload_mod("filing")
+    await network.backup(tmp_path / "copy.db")
+    await network.shutdown()
+    (tmp_path / "state" / "network.db").unlink()
+    (tmp_path / "copy.db").rename(tmp_path / "state" / "network.db")
+    again = make_network(mods=[{"path": path}, {"path": write_mod("other", FILING)}])
+    await again.initialize()
+    assert await done(again, "get", "notes/0") == b"new"
+    assert await done(again, "get", "notes/3") is None
+    assert await done(again, "list", mod="other") == [], "another mod has files of its own"
 
 
-async def test_a_mistake_of_a_mod_of_the_file_is_its_own(
-    make_network: Callable[..., AgentNetwork], write_mod: WriteMod, mod_file: Path
+async def test_what_is_over_a_limit_is_refused_and_the_former_file_stays(
+    make_network: Callable[..., AgentNetwork], write_mod: Callable[..., str]
 ) -> None:
-    write_mod("fine")
-    mod_file.write_text("limits: 3")
-    network = make_network(mods=["./echo", "./fine"])
+    limits = {"file_bytes": 2000, "mod_files_bytes": 3000, "mod_files": 3}
+    network = make_network(mods=[{"path": write_mod("filing", FILING)}], journal=limits)
     await network.initialize()
-    states = {mod: entry["state"] for mod, entry in network.get_loaded_mods().items()}
-    assert states == {"echo": "failed", "fine": "ready"}
-    assert str(mod_file) in network.get_network_stats()["mods"]["echo"]["last_error"]
-    mod_file.write_text("")
-    assert (await network.reload_mod("echo")).success
-
-
-async def test_a_mod_yaml_is_read_beside_the_loop(
-    network: AgentNetwork, mod_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is the mod's file, and may take a second to read: the network serves meanwhile."""
-    threads: set[int] = set()
-    parse = mod_file_reader.parse_yaml
-
-    def noted(*args: Any, **more: Any) -> Any:
-        threads.add(threading.get_ident())
-        return parse(*args, **more)
-
-    monkeypatch.setattr(mod_file_reader, "parse_yaml", noted)
-    assert (await network.load_mod("./echo")).success
-    assert (await network.reload_mod("./echo")).success
-    assert (await network.restart_mod("./echo")).success
-    assert threads
-    assert threading.get_ident() not in threads
-
-
-async def test_loads_keep_the_order_in_which_they_were_asked_for(
-    network: AgentNetwork, write_mod: WriteMod, tmp_path: Path
-) -> None:
-    names = [f"mod{index}" for index in range(6)]
-    for name in names:
-        write_mod(name)
-    (tmp_path / "mods" / names[0] / "mod.yaml").write_text("# long\n" * 3000)
-    loads = [network.load_mod(f"./{name}") for name in names]
-    assert all(response.success for response in await asyncio.gather(*loads))
-    assert list(network.get_loaded_mods()) == names
+    await done(network, "put", "a", b"a" * 1500)
+    for refused, code, why in (
+        (
+            ("put", "a", b"b" * 2001),
+            Code.TOO_LARGE,
+            "'a' of mod filing takes 2001 bytes, more than the 2000 of journal.file_bytes",
+        ),
+        (
+            ("put", "b", b"b" * 1501),
+            Code.STORAGE_FULL,
+            "with 1501 more they would be over the limit of 3000 (journal.mod_files_bytes)",
+        ),
+        (("put", "", b""), Code.INVALID_EVENT, "the name of a file must be text that can be printed, got ''"),
+        (("get", "x" * 201), Code.INVALID_EVENT, "takes 201 bytes, more than the 200"),
+    ):
+        response = await ask(network, *refused)
+        assert (response.error, response.success) == (code, False)
+        assert why in str(response.message)
+    assert await done(network, "get", "a") == b"a" * 1500
+    await done(network, "put", "a", b"a" * 2000)
+    await done(network, "put", "b", b"")
+    await done(network, "put", "c", b"")
+    full = await ask(network, "put", "d", b"")
+    assert (full.error, "mod filing has 3 files" in str(full.message)) == (Code.STORAGE_FULL, True)

@@ -74,6 +74,29 @@ async def test_a_forked_worker_begins_with_it(
         await network.unload_mod("user")
 
 
+PREPARES = """
+import ctypes, os
+imported_by = []
+prepare = ctypes.CFUNCTYPE(None)(lambda: imported_by.append(os.getpid()))
+ctypes.CDLL(None).__register_atfork(prepare, None, None, None)
+"""
+"""Of native code, what pthread_atfork(3) calls: OpenBLAS ends its threads so."""
+
+
+async def test_what_a_library_does_before_a_fork_is_done_before_workers_are_forked(
+    make_network: Make, write_mod: Callable[..., str], library: Callable[..., str]
+) -> None:
+    name = library(PREPARES)
+    network = make_network({"preload": [name]})
+    await network.initialize()
+    guardian = network._running().mods._shared.launcher._guardian  # pyright: ignore
+    loaded = await network.load_mod(write_mod("user", USER.format(library=name)))
+    assert loaded.success, loaded
+    answer = await network.process_event(Event("user.ask", destination_id="mod:user"))
+    assert answer.data is not None
+    assert guardian.pid in answer.data[1], "the worker inherits what was done"
+
+
 async def test_the_next_guardian_imports_it_too(
     make_network: Make, write_mod: Callable[..., str], library: Callable[..., str]
 ) -> None:

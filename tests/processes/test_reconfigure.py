@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from modvisor.supervisor import AgentNetwork, Event
-from modvisor.supervisor.config.effects import EFFECTS, Effect
+from modvisor.supervisor.config.effects import EFFECTS, Effect, changed_keys, in_force
 from modvisor.supervisor.config.network_file import load_config, parse_config
 from modvisor.supervisor.config.reference import TABLES
 from tests.config.other_values import other_value
@@ -58,8 +58,19 @@ async def test_what_needs_a_restart_is_said(tmp_path: Path) -> None:
         assert sorted(changes.needs_restart) == ["event_timeout", "id", "name"]
 
 
+SECRET = "tested-with-a-secret-of-the-tests"
 TLS = {"cert": "a.pem", "key": "b.pem", "client_ca": "c.pem"}
-GIVEN = {  # values that other keys must fit
+CLUSTER_TLS = {"cert": "a.pem", "key": "b.pem", "ca": "c.pem"}
+CLUSTER = {
+    "cluster.secret": {"secret": "fed4c1b29a0e8d7766554433"},
+    "cluster.user": {"user": "node", "password": "a-password-of-the-tests"},
+    "cluster.password": {"user": "node", "password": "a-password-of-the-tests"},
+    "cluster.replicas": {"replicas": 3},
+    "cluster.tls.cert": {**CLUSTER_TLS, "cert": "other.pem"},
+    "cluster.tls.key": {**CLUSTER_TLS, "key": "other.pem"},
+    "cluster.tls.ca": {**CLUSTER_TLS, "ca": "other.pem"},
+}
+GIVEN = CLUSTER | {  # values that other keys must fit
     "network.tls.cert": {**TLS, "cert": "other.pem"},
     "network.tls.key": {**TLS, "key": "other.pem"},
     "network.tls.client_ca": {**TLS, "client_ca": "other.pem"},
@@ -76,7 +87,7 @@ ALSO = {"agents.requires_password": ["agents.registration"]}
 async def test_each_key_of_the_network_does_what_the_table_says(tmp_path: Path) -> None:
     """Change every key of the file but those of mods, one after the other, in one network that runs."""
     base: dict[str, Any] = {"network": {"name": "demo", "tls": TLS}, "agent_groups": {"staff": {}, "NAME": {}}}
-    keys = [name for name in EFFECTS if not name.startswith("mods[]")]
+    keys = [name for name in EFFECTS if not name.startswith(("mods[]", "cluster", "the file.cluster"))]
     async with AgentNetwork.from_config(base, base_dir=tmp_path) as network:
         for name in keys:
             changed = _changed(name, base, tmp_path)
@@ -92,6 +103,23 @@ async def test_each_key_of_the_network_does_what_the_table_says(tmp_path: Path) 
             again = await network.reconfigure(parse_config(changed, base_dir=tmp_path))
             assert (again.applied, again.needs_restart) == ([], expected[1]), f"{name}: told again"
             await network.reconfigure(parse_config(base, base_dir=tmp_path))
+
+
+@pytest.mark.parametrize("name", [name for name in EFFECTS if name.startswith("cluster")])
+def test_each_key_of_a_cluster_needs_a_restart(name: str, tmp_path: Path) -> None:
+    """They are compared here: a network that runs would need servers."""
+    cluster = {
+        "servers": ["nats://10.0.0.1"],
+        "secret": SECRET,
+        "node": "NAME",
+        "tls": CLUSTER_TLS,
+        "nodes": {"NAME": {}},
+    }
+    base: dict[str, Any] = {"network": {"name": "demo"}, "cluster": cluster}
+    before, after = (parse_config(data, base_dir=tmp_path) for data in (base, _changed(name, base, tmp_path)))
+    told = [key.name for key in changed_keys(before, after)]
+    assert any(name.startswith(each) for each in told), told
+    assert in_force(before, after).cluster == before.cluster
 
 
 def _changed(name: str, base: dict[str, Any], base_dir: Path) -> dict[str, Any]:

@@ -12,6 +12,9 @@ import msgpack
 
 from .masks import Masks
 
+AT_ANY_MOMENT = "audit_head"
+"""A table whose row comes when the audit has synced, before or after the session's other work."""
+
 
 def lines(file: Path, masks: Masks, *, schema: bool = True) -> Iterator[dict[str, Any]]:
     """Yield the schema, if it is asked for, then every row of every table."""
@@ -21,7 +24,7 @@ def lines(file: Path, masks: Masks, *, schema: bool = True) -> Iterator[dict[str
         if schema:
             yield {"user_version": version}
             yield from ({"schema": " ".join(sql.split())} for _, sql in made)
-        tables = [name for name, sql in made if sql.startswith("CREATE TABLE")]
+        tables = [name for name, sql in made if sql.startswith("CREATE TABLE") and name != AT_ANY_MOMENT]
         for table in tables:
             yield from _rows(connection, table, masks)
 

@@ -47,13 +47,27 @@ def test_a_folder_of_the_network_with_its_versions(tmp_path: Path) -> None:
     write(root / "versions" / "1.10", "1.10", mod_yaml="description: older\n")
     assert found(tmp_path)["./wiki"] == {
         "name": "wiki", "mod_path": "./wiki", "source": "network", "where": str(root), "versions": ["2.0", "1.10", "1.9"],
-        "description": "a Wiki", "requires": ["messaging<3,>=2"], "optional": [], "error": None,
+        "description": "a Wiki", "requires": ["messaging<3,>=2"], "optional": [],
+        "config_schema": None, "error": None,
     }  # fmt: skip
     (root / "mod.py").unlink()
     older = found(tmp_path)["./wiki"]
     assert (older["versions"], older["description"]) == (["1.10", "1.9"], "older"), (
         "the newest final one is what one gets"
     )
+
+
+def test_the_schema_of_a_config_is_found_in_the_class_and_in_mod_yaml(tmp_path: Path) -> None:
+    of_class = write(tmp_path / "mods" / "one", "1.0")
+    source = (of_class / "mod.py").read_text()
+    for name, schema in {"one": '{"type": "object"}', "two": '{"type": {1, 2}}', "three": "SCHEMA"}.items():
+        folder = write(tmp_path / "mods" / name, "1.0")
+        (folder / "mod.py").write_text(f"{source}    config_schema = {schema}\n")
+    write(tmp_path / "mods" / "four", "1.0", mod_yaml="config_schema: {required: [key]}\n")
+    mods = found(tmp_path)
+    assert mods["./one"]["config_schema"] == {"type": "object"}
+    assert mods["./four"]["config_schema"] == {"required": ["key"]}
+    assert mods["./two"]["config_schema"] is mods["./three"]["config_schema"] is None, "no JSON, or no literal"
 
 
 def test_what_mod_yaml_says_goes_before_the_class(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +21,8 @@ from modvisor.supervisor.config.versions import WrongVersion
 from modvisor.supervisor.config.yaml_source import ConfigError
 from modvisor.supervisor.sources.facts import facts_of
 from modvisor.supervisor.sources.home import Home, find_home, version_folders, with_mod_files
+
+PR_SET_DUMPABLE = 4
 
 
 def write(folder: Path, version: str, **files: str) -> Path:
@@ -95,6 +99,8 @@ def open_folder() -> Iterator[Path]:
         user = os.geteuid()
         yield Path(name)
         os.seteuid(user)
+        if sys.platform == "linux":  # as it was: whoever changes its user is not dumpable any more
+            ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
 
 
 def test_a_folder_that_cannot_be_read_is_that_mods_failure(open_folder: Path) -> None:

@@ -36,7 +36,7 @@ from tests.supervisor.virtual_time import VirtualTimeLoop
 from tests.supervisor.whole_laws import WholeLaws, turns
 from tests.supervisor.whole_world import BROKEN, LoopWriter, WholeWorld, in_loop, scratch
 
-EXAMPLES = int(os.environ.get("MODVISOR_LIFE_EXAMPLES") or 12)
+EXAMPLES = int(os.environ.get("MODVISOR_LIFE_EXAMPLES") or 8)
 STEPS = int(os.environ.get("MODVISOR_LIFE_STEPS") or 20)
 SECONDS = float(os.environ.get("MODVISOR_LIFE_SECONDS") or 0)
 

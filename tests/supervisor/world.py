@@ -331,7 +331,7 @@ class World:
             resources_of=lambda _pid: None,
             enforcement=self.enforcement,
             journal=self.journal,
-            ledger=LetterLedger(self.journal),
+            ledger=LetterLedger(self.journal, self.journal),
             launcher=self.launcher,
             snapshots=snapshots,
         )

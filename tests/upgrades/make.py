@@ -1,11 +1,12 @@
 """`PYTHON -m tests.upgrades.make FOLDER`: fill a fixture's `state/` with what the installed modvisor leaves behind.
 
 Run once per release, by the interpreter of that release, from a folder that holds the fixture's
-`network.yaml` and `mods/`. The network is killed while it handles a durable event.
+`network.yaml` and `mods/`. The network kills itself while its mod handles a durable event.
 """
 
 import asyncio
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -28,7 +29,10 @@ async def main(folder: Path) -> None:
     await network.process_event(Event("count.die", "agent:alice", "mod:fragile", payload={"why": "a dead letter"}))
     for _ in range(3):
         await network.process_event(Event("count.up", "agent:alice", "mod:counter"))
-    await network.process_event(Event("count.stop", "agent:alice", "mod:counter", payload={"pid": os.getpid()}))
+    asyncio.create_task(network.process_event(Event("count.stop", "agent:alice", "mod:counter")))  # noqa: RUF006
+    while not (folder / "state" / "mods" / "counter" / "stopped").exists():
+        await asyncio.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -125,6 +125,7 @@ print(json.dumps([grown - 100_000_000 - 20 * limits.stack_size(), refused]))
 IN_A_SPACE_OF_ITS_OWN = f"""
 from modvisor.ipc.cell import Cell
 from modvisor.worker.cell.apply import confine
+from modvisor.worker.cell.files import Files
 from modvisor.worker.guardian.spaces import Spaces
 {BECOME_NOBODY}
 spaces = Spaces(hooks=False)
@@ -137,7 +138,7 @@ space.enter()
 worker = os.fork()
 if worker:
     os._exit(os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]))
-confine(Cell(), space)
+confine(Cell(), Files(Cell(), space))
 """
 
 

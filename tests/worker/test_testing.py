@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from modvisor.ipc.errors import Unserializable
+from modvisor.ipc.errors import InvalidEvent, Unserializable
 from modvisor.ipc.event import Event, EventResponse
 from modvisor.mods.context import ModContext
 from modvisor.worker.testing import RecordingContext
@@ -44,3 +44,18 @@ async def test_the_loop_must_not_wait_for_itself(tmp_path: Path) -> None:
     assert await asyncio.to_thread(lambda: context.run_from_thread(context.channels())) == []
     with pytest.raises(RuntimeError, match="use 'await' there instead"):
         context.run_from_thread(context.channels())
+
+
+async def test_its_files_are_kept_in_memory_under_the_names_that_a_network_takes(tmp_path: Path) -> None:
+    context = RecordingContext("wiki", tmp_path)
+    await context.files.put("pages/home", b"1")
+    await context.files.put("pages/home", bytearray(b"2"))
+    context.files.kept["other"] = b"3"
+    assert (await context.files.list(), await context.files.list("pages/")) == (["other", "pages/home"], ["pages/home"])
+    assert await context.files.get("pages/home") == b"2"
+    assert (await context.files.drop("other"), await context.files.drop("other")) == (True, False)
+    assert await context.files.get("other") is None
+    with pytest.raises(InvalidEvent, match="must be text that can be printed"):
+        await context.files.put("a\nb", b"")
+    with pytest.raises(TypeError, match=r"context\.files\.put\('a', …\): expected bytes, got str"):
+        await context.files.put("a", "text")  # type: ignore[arg-type]

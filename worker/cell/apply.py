@@ -1,7 +1,7 @@
 """Confine this process to a cell: the whole order of it.
 
 Each step takes away what the later ones do not need. What was made before: the namespaces, by the
-guardian and the warden (`namespaces`). What follows: code of the mod.
+guardian and the warden (`namespaces`), and the mounts (`files`). What follows: code of the mod.
 """
 
 from __future__ import annotations
@@ -24,22 +24,27 @@ from ...ipc.cell import (
     Cell,
     missing,
 )
-from . import capabilities, landlock, mounts, seccomp, view
+from . import capabilities, landlock, mounts, seccomp
+from .files import Files, Made
 from .last_exec import LastExec
 from .namespaces import NEWNS, NEWUSER, Space
 from .refusal import NotEnforced
 
 
-def confine(cell: Cell, space: Space, program: LastExec | None = None) -> dict[str, str]:
+def confine(cell: Cell, files: Files, program: LastExec | None = None) -> dict[str, str]:
     """Confine this process, which has one thread. Return the report: the means of each part.
 
     Args:
+        files: the mounts, which the warden makes.
         program: what the process is to become, which undoes what holds for its memory alone.
 
     Raises:
         NotEnforced: a part of a required cell cannot be enforced. The process must not go on.
     """
-    report = _Steps(cell, space, program).take_all()
+    made = files.wait(cell)
+    if made.failure:
+        raise NotEnforced(made.failure)
+    report = _Steps(cell, files.space, made, program).take_all()
     if cell.required and (gaps := missing(report)):
         raise NotEnforced("; ".join(f"{part}: {why}" for part, why in gaps.items()))
     return report
@@ -48,12 +53,12 @@ def confine(cell: Cell, space: Space, program: LastExec | None = None) -> dict[s
 class _Steps:
     """The steps of one process, and what came of them."""
 
-    def __init__(self, cell: Cell, space: Space, program: LastExec | None) -> None:
+    def __init__(self, cell: Cell, space: Space, made: Made, program: LastExec | None) -> None:
         self._cell = cell
         self._space = space
+        self._made = made
         self._program = program
         self._report: dict[str, str] = {}
-        self._has_view = False
 
     def take_all(self) -> dict[str, str]:
         """Take every step that the cell asks for, in order. Return the report."""
@@ -89,22 +94,19 @@ class _Steps:
     def _wall(self) -> str:
         if self._cell.files != LISTED:
             return landlock.scope()
-        return landlock.restrict(self._cell, in_view=self._has_view, execs=self._program is not None)
+        return landlock.restrict(self._cell, in_view=self._made.in_view, execs=self._program is not None)
 
     def _filter(self) -> str:
         return seccomp.restrict(self._cell, -1 if self._program is None else self._program.descriptor)
 
     def _own_files(self) -> str:
-        cell, space = self._cell, self._space
-        space.need(NEWNS)
-        means = mounts.hide(cell)
-        if space.is_roots:
-            mounts.protect_machine()
-        if cell.files == LISTED:
-            means = view.enter(cell)
-            self._has_view = True
-        _go_to(cell.folder, cell.storage)
-        return means
+        self._space.need(NEWNS)
+        if self._made.gap:
+            raise NotEnforced(self._made.gap)
+        if self._space.is_roots:
+            mounts.seal_settings()
+        _go_to(self._cell.folder, self._cell.storage)
+        return self._made.means
 
     def _take(self, step: Callable[[], str], *parts: str) -> None:
         """Take one step, and add its means to these parts of the report."""

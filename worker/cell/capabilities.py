@@ -27,7 +27,7 @@ class _Sets(ctypes.Structure):
 
 def drop_all() -> str:
     """Drop every capability: bounding, ambient, inheritable, permitted, effective. Return the means."""
-    _leave_bounding_set()
+    leave_bounding_set()
     with suppress(NotEnforced):  # before Linux 4.3 there is no ambient set
         prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     header, none = _Header(_VERSION_3, 0), _Sets()
@@ -35,15 +35,24 @@ def drop_all() -> str:
     return "no capabilities"
 
 
-def _leave_bounding_set() -> None:
+def leave_bounding_set() -> None:
     """Keep root's programs, and those with capabilities of their own, from regaining them.
 
-    Only who has CAP_SETPCAP may do that; who has not never had a capability to pass on.
+    Only who has CAP_SETPCAP may do that; who has not never had a capability to pass on. A guardian of
+    root does it for all workers: the set is inherited, and itself it keeps what it has. A user namespace
+    begins with a full one.
     """
+    global _is_left
+    if _is_left and os.geteuid() == 0:
+        return
     drop, zero = libc.prctl, ctypes.c_ulong(0)
     for number in range(_MOST):
         if drop(_PR_CAPBSET_DROP, ctypes.c_ulong(number), zero, zero, zero):
             break  # EPERM, as said; EINVAL behind the last capability
+    _is_left = os.geteuid() == 0
+
+
+_is_left = False  # a process of root gets no further user namespace: `namespaces.wanted`
 
 
 def forbid_new() -> str:
@@ -60,7 +69,7 @@ def hide_memory() -> str:
 
 def become(user: int) -> str:
     """Take this uid and gid, and no other group. Return the means."""
-    _leave_bounding_set()  # while it still may
+    leave_bounding_set()  # while it still may
     try:
         os.setgroups([])
         os.setresgid(user, user, user)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
 
 from ...ipc.cell import Cell
@@ -19,15 +20,18 @@ from .calls import (
     INERT,
     MOUNT_ATTR_RDONLY,
     MS_BIND,
+    MS_MOVE,
     MS_NOEXEC,
     MS_NOSUID,
     MS_RDONLY,
+    MS_REC,
     MS_REMOUNT,
     mount,
     move_mount,
     open_tree,
     set_attributes,
 )
+from .refusal import NotEnforced
 
 _NOTHING = b".hidden"  # in an empty folder: the file that stands for hidden ones
 _EMPTY = b"mode=0755,size=256k,nr_inodes=512"
@@ -120,6 +124,25 @@ def _hide_files(files: Iterable[bytes], folders: list[bytes]) -> None:
             mount(b"", file, None, MS_BIND | MS_REMOUNT | MS_RDONLY | INERT)
 
 
+def hide_later(paths: Iterable[bytes], hidden: Iterable[bytes]) -> None:
+    """Cover more files and folders where `hide` has hidden these; what cannot be covered stays as it is."""
+    stand_in = next((file for folder in hidden if os.path.exists(file := os.path.join(folder, _NOTHING))), None)
+    if stand_in is None:
+        return
+    for path in paths:
+        with suppress(NotEnforced, OSError):  # it is not there, or not for us to cover
+            _hide_later(path, stand_in)
+
+
+def _hide_later(path: bytes, stand_in: bytes) -> None:
+    if not os.path.isdir(path):
+        if not os.path.samefile(path, stand_in):
+            _hide_files([path], [os.path.dirname(stand_in)])
+    elif not os.path.lexists(os.path.join(path, _NOTHING)):
+        _empty(path, {})
+        set_attributes(path, MOUNT_ATTR_RDONLY, recursive=False)
+
+
 def _is_inside(path: bytes, folders: Iterable[bytes]) -> bool:
     return path not in (folders := list(folders)) and _is_below(path, folders)
 
@@ -133,38 +156,42 @@ def _is_below(path: bytes, folders: Iterable[bytes]) -> bool:
 
 _EVERYBODY = stat.S_IROTH | stat.S_IWOTH
 _DEVICES = b"mode=0755,size=64k,nr_inodes=1k"
+_ASIDE = b"/tmp"  # where the devices are put together; a folder that each machine has
 
 
-def protect_machine() -> None:
-    """Keep a worker of root from what is root's own: /proc and /sys are read-only, disks are not there.
+def protect_machine(*, has_own: bool) -> None:
+    """Keep a worker of root from what is root's own: /sys is read-only, disks are not there.
 
     Without capabilities root is a user like any other, who owns the switches of the machine. No
     capability is asked of who writes to /proc/sys or opens a disk, only the rights of files. So of
-    the devices it sees those alone that every user may open. Raise `NotEnforced`.
+    the devices it sees those alone that every user may open. See `seal_settings` for /proc.
+
+    Args:
+        has_own: whether `own_machine` was called before.
+
+    Raises:
+        NotEnforced: the system refuses a mount.
     """
-    mount(b"", b"/proc", None, MS_REMOUNT | MS_BIND | MS_RDONLY | INERT)
-    set_attributes(b"/sys", MOUNT_ATTR_RDONLY)
-    _own_devices()
-
-
-def _own_devices() -> None:
+    if not has_own:
+        set_attributes(b"/sys", MOUNT_ATTR_RDONLY)
     kept, links = devices()
-    trees = _trees(kept)
-    try:
-        mount(b"tmpfs", b"/dev", b"tmpfs", MS_NOSUID | MS_NOEXEC, _DEVICES)
-        for path, target in {**links, b"/dev/ptmx": b"pts/ptmx"}.items():
-            os.symlink(target, path)
-        for path, (tree, is_folder) in trees.items():
-            _make_place(path, is_folder)
-            move_mount(tree, path)
-    finally:
-        for tree, _ in trees.values():
-            os.close(tree)
-    set_attributes(b"/dev", MOUNT_ATTR_RDONLY, recursive=False)
+    mount(b"tmpfs", _ASIDE, b"tmpfs", MS_NOSUID | MS_NOEXEC, _DEVICES)
+    for name, target in links.items():
+        os.symlink(target, _ASIDE + name)
+    for name, is_folder in kept.items():
+        (os.mkdir if is_folder else os.mknod)(_ASIDE + name)
+        mount(b"/dev" + name, _ASIDE + name, None, MS_BIND | MS_REC if is_folder else MS_BIND)
+    set_attributes(_ASIDE, MOUNT_ATTR_RDONLY, recursive=False)
+    mount(_ASIDE, b"/dev", None, MS_MOVE)  # at once: the worker opens devices meanwhile
 
 
-def devices() -> tuple[tuple[bytes, ...], dict[bytes, bytes]]:
-    """Return the devices that every user may open, and the links beside them with where they lead.
+def seal_settings() -> None:
+    """Make /proc read-only for a worker of root, who owns the switches of the machine. Raise `NotEnforced`."""
+    mount(b"", b"/proc", None, MS_REMOUNT | MS_BIND | MS_RDONLY | INERT)
+
+
+def devices() -> tuple[dict[bytes, bool], dict[bytes, bytes]]:
+    """Return what every user may open in /dev, and whether it is a folder, and the links there with where they lead.
 
     They are looked up once, by the guardian, and again when something came into /dev or left it.
     """
@@ -172,11 +199,12 @@ def devices() -> tuple[tuple[bytes, ...], dict[bytes, bytes]]:
 
 
 @lru_cache(maxsize=1)
-def _devices(_changed: int) -> tuple[tuple[bytes, ...], dict[bytes, bytes]]:
+def _devices(_changed: int) -> tuple[dict[bytes, bool], dict[bytes, bytes]]:
     with os.scandir(b"/dev") as entries:
         kept = [entry for entry in entries if _is_for_everybody(entry)]
-    links = {entry.path: os.readlink(entry.path) for entry in kept if entry.is_symlink()}
-    return tuple(entry.path for entry in kept if not entry.is_symlink()), links
+    links = {b"/" + entry.name: os.readlink(entry.path) for entry in kept if entry.is_symlink()}
+    opened = {b"/" + entry.name: entry.is_dir() for entry in kept if not entry.is_symlink()}
+    return opened, {**links, b"/ptmx": b"pts/ptmx"}
 
 
 def _is_for_everybody(entry: os.DirEntry[bytes]) -> bool:

@@ -15,7 +15,6 @@ import re
 from contextlib import suppress
 
 from ...ipc.cell import ALL, OWN_NAMESPACE, USER, Cell
-from . import mounts
 from .calls import INERT, MS_REC, MS_SLAVE, mount
 from .capabilities import leave_session_keyring
 from .refusal import NotEnforced, refused
@@ -78,7 +77,6 @@ class Space:
             self._proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             self._pid = int(os.readlink("self", dir_fd=self._proc))
             mount(b"proc", b"/proc", b"proc", INERT)
-            mounts.own_machine()
         if self.flags:
             leave_session_keyring()
 

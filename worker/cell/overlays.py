@@ -65,7 +65,9 @@ def cover(folders: Mapping[bytes, list[bytes]], spare: bytes) -> list[bytes]:
     Args:
         spare: an empty folder in memory, for what stands for the hidden names.
     """
-    points = [point for point, _, _ in _mounts()]
+    table = _table()
+    # Usually no mount lies in them, and then there is nothing to read in the table.
+    points = [point for point, _, _ in _mounts(table)] if any(_has(table, folder) for folder in folders) else []
     trees = {folder: {path: open_tree(path) for path in _inside(folder, points)} for folder in folders}
     opened = {folder: os.open(folder, os.O_PATH | os.O_CLOEXEC) for folder in folders}
     try:
@@ -81,19 +83,27 @@ def cover(folders: Mapping[bytes, list[bytes]], spare: bytes) -> list[bytes]:
 
 def refresh() -> None:
     """Have the overlays of this mount namespace forget the names that they did not find."""
-    for point, kind, source in _mounts():
+    for point, kind, source in _mounts(_table()):
         if (kind, source) == (b"overlay", _SOURCE):
             with suppress(NotEnforced):
                 mount(_SOURCE, point, b"overlay", MS_REMOUNT | _FLAGS)
 
 
-def _mounts() -> list[tuple[bytes, bytes, bytes]]:
+def _table() -> bytes:
+    with open("/proc/self/mountinfo", "rb", buffering=0) as file:
+        return file.readall()
+
+
+def _has(table: bytes, folder: bytes) -> bool:
+    return folder + b"/" in table or b"\\" in table  # as written, or with blanks, see `_OCTAL`
+
+
+def _mounts(table: bytes) -> list[tuple[bytes, bytes, bytes]]:
     """Return the mount points, the kind of file system of each, and its source."""
     found: list[tuple[bytes, bytes, bytes]] = []
-    with open("/proc/self/mountinfo", "rb") as file:
-        for fields in (line.split(b" ") for line in file):
-            at = fields.index(b"-")
-            found.append((_unescaped(fields[4]), fields[at + 1], fields[at + 2]))
+    for fields in (line.split(b" ") for line in table.splitlines()):
+        at = fields.index(b"-")
+        found.append((_unescaped(fields[4]), fields[at + 1], fields[at + 2]))
     return found
 
 

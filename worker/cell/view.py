@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Container
 from contextlib import suppress
 
 from ...ipc.cell import Cell
@@ -74,10 +75,11 @@ def _places(cell: Cell, links: dict[bytes, bytes]) -> dict[bytes, int]:
 
     A folder within another one that is shown alike needs no mount of its own.
     """
-    read = dict.fromkeys(path for each in (*SYSTEM, *cell.read) if (path := _found(each, links)))
-    write = dict.fromkeys(path for each in (cell.storage, *cell.write) if (path := _found(each, links)))
+    plain: set[bytes] = set()
+    read = dict.fromkeys(path for each in (*SYSTEM, *cell.read) if (path := _found(each, links, plain)))
+    write = dict.fromkeys(path for each in (cell.storage, *cell.write) if (path := _found(each, links, plain)))
     own = [path for path in (b"/proc", SHARED, *DEVICES) if os.path.exists(path)]
-    kept = [path for path in read if path not in write and not any(_is_below(path, other) for other in read)]
+    kept = [path for path in read if path not in write and not _is_below(path, read)]
     return {
         **dict.fromkeys(kept, _FOREIGN | MOUNT_ATTR_RDONLY),
         **dict.fromkeys(write, _FOREIGN),
@@ -85,12 +87,21 @@ def _places(cell: Cell, links: dict[bytes, bytes]) -> dict[bytes, int]:
     }
 
 
-def _is_below(path: bytes, other: bytes) -> bool:
-    return path != other and path.startswith(other.rstrip(b"/") + b"/")
+def _is_below(path: bytes, folders: Container[bytes]) -> bool:
+    while len(path) > 1:
+        path = path.rpartition(b"/")[0] or b"/"
+        if path in folders:
+            return True
+    return False
 
 
-def _found(path: bytes, links: dict[bytes, bytes]) -> bytes:
-    """Return where a path leads without links, and add the links on the way; b"" if it leads nowhere."""
+def _found(path: bytes, links: dict[bytes, bytes], plain: set[bytes]) -> bytes:
+    """Return where a path leads without links; b"" if it leads nowhere.
+
+    Args:
+        links: gets the links on the way.
+        plain: what is known to be no link; it gets more. Most paths begin alike.
+    """
     if not path or not os.path.exists(path):
         return b""
     left, at = path.split(b"/")[::-1], b""
@@ -100,11 +111,12 @@ def _found(path: bytes, links: dict[bytes, bytes]) -> bytes:
             at = os.path.dirname(at).rstrip(b"/")
         elif part not in (b"", b"."):
             here = at + b"/" + part
-            if os.path.islink(here):
+            if here not in plain and os.path.islink(here):
                 links[here] = target = os.readlink(here)
                 left += target.split(b"/")[::-1]
                 at = b"" if target.startswith(b"/") else at
             else:
+                plain.add(here)
                 at = here
     return at
 

@@ -29,15 +29,28 @@ import threading
 import time
 import traceback
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
-from ...ipc.launching import AHEAD, MAX_SIZE, ORDER_FDS, SUPERVISOR_NICE, Imported, Importing, Order, decode, encode
+from ...ipc.cell import HIDDEN
+from ...ipc.launching import (
+    AHEAD,
+    MAX_SIZE,
+    ORDER_FDS,
+    SUPERVISOR_NICE,
+    Hide,
+    Imported,
+    Importing,
+    Order,
+    decode,
+    encode,
+)
 from .. import marking
 from ..ahead import import_ahead
 from ..cell import seccomp
+from ..cell.capabilities import leave_bounding_set
 from ..cell.mounts import devices
 from ..signals import restore_defaults
 from ..sources import installed_folders
@@ -99,17 +112,27 @@ class Guardian:
         if not data:
             return False
         try:
-            order = decode(data)
-            assert isinstance(order, Order)
-            if not order.argv:
-                self._have_environment(order.env)
-            if order.cell is not None and self._arrivals.watch(order.cell):
-                self._poll.register(self._arrivals.fd, select.POLLIN)
-            self._fork(order, fds)
+            message = decode(data)
+            if isinstance(message, Hide):
+                self._watch(message.paths)
+            else:
+                assert isinstance(message, Order)
+                self._obey(message, fds)
         finally:
             for fd in fds:
                 os.close(fd)
         return True
+
+    def _obey(self, order: Order, fds: list[int]) -> None:
+        if not order.argv:
+            self._have_environment(order.env)
+        if order.cell is not None and order.cell.files == HIDDEN:
+            self._watch(order.cell.hidden)
+        self._fork(order, fds)
+
+    def _watch(self, hidden: Sequence[bytes]) -> None:
+        if self._arrivals.watch(hidden):
+            self._poll.register(self._arrivals.fd, select.POLLIN)
 
     def _tell_wardens(self) -> None:
         self._arrivals.forget()
@@ -209,10 +232,12 @@ def main(control: socket.socket, supervisor: int, modules: list[str]) -> None:
     if os.getppid() != supervisor:
         return  # the supervisor has died already
     prepare()
+    leave_bounding_set()
     if modules:
         control.send(encode(import_all(modules, lambda name: control.send(encode(Importing(name))))))
         if HOST in sys.modules:
             rehearse(module=OPENAGENTS)
+        settle()
     of_the_guardian()
     marking.wrap()  # here, because what each worker made anew would be memory of its own
     gc.collect()
@@ -264,6 +289,17 @@ def import_all(names: Iterable[str], begin: Callable[[str], object] = lambda nam
         if started := {thread: text for thread, text in threads().items() if thread not in before}:
             left[name] = ", ".join(sorted(started.values()))[:1000]
     return Imported(failures, left)
+
+
+def settle() -> None:
+    """Fork once, into a child that ends at once, so that libraries have done what they do before a fork.
+
+    OpenBLAS, say, stops its threads. A fork into namespaces or a cgroup is a system call of ours, of
+    which the C library knows nothing: what libraries registered there (pthread_atfork(3)) does not run.
+    """
+    if (child := os.fork()) == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
 
 
 _SAFE = b"openblas"

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 
-from ...ipc.cell import HIDDEN, Cell
 from ..cell.overlays import by_folder
 from .clone import libc
 
@@ -26,12 +26,14 @@ class Arrivals:
     def __init__(self) -> None:
         self.fd = -1
         self._watched: set[bytes] = set()
+        self._last: Sequence[bytes] = ()  # hidden paths whose folders are watched: those of most cells
 
-    def watch(self, cell: Cell) -> bool:
-        """Watch the folders of a cell's hidden files. Return whether `fd` is new."""
-        if cell.files != HIDDEN:
+    def watch(self, hidden: Sequence[bytes]) -> bool:
+        """Watch the folders of hidden files. Return whether `fd` is new."""
+        if hidden == self._last:
             return False
-        folders = by_folder(path for path in cell.hidden if not os.path.isdir(path)).keys() - self._watched
+        self._last = hidden
+        folders = by_folder(path for path in hidden if not os.path.isdir(path)).keys() - self._watched
         if not folders:
             return False
         is_new = self.fd < 0

@@ -21,6 +21,7 @@ import sys
 from contextlib import suppress
 
 _CLONE3 = 435  # on every architecture but alpha
+_CLONE = {"x86_64": 56, "aarch64": 220}
 _CLONE_INTO_CGROUP = 0x2_0000_0000
 _CLONE_CHILD_CLEARTID, _CLONE_CHILD_SETTID = 0x0020_0000, 0x0100_0000
 _PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER, _PR_GET_TID_ADDRESS = 1, 15, 36, 40
@@ -74,8 +75,7 @@ def fork_without_hooks() -> int:
     tid_address = _tid_address()
     if tid_address is None:
         return os.fork()
-    arguments = _arguments(0, tid_address)
-    pid = libc.syscall(_CLONE3, ctypes.byref(arguments), ctypes.c_size_t(ctypes.sizeof(arguments)))
+    pid = _fork(_arguments(0, tid_address))
     if pid >= 0:
         return pid
     number = ctypes.get_errno()
@@ -95,11 +95,7 @@ def fork_apart(flags: int, *, hooks: bool) -> int:
     machine = _ROBUST_LIST.get(os.uname().machine)
     if tid_address is None or machine is None:
         raise OSError(errno.ENOSYS, "not with this C library")
-    if hooks:
-        pid = _clone(0, tid_address, machine, flags)
-    else:
-        arguments = _arguments(flags, tid_address)
-        pid = libc.syscall(_CLONE3, ctypes.byref(arguments), ctypes.c_size_t(ctypes.sizeof(arguments)))
+    pid = _clone(0, tid_address, machine, flags) if hooks else _fork(_arguments(flags, tid_address))
     if pid is None or pid < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
@@ -111,14 +107,28 @@ def _arguments(flags: int, tid_address: int, group: int = 0) -> _Arguments:
     return _Arguments(flags=flags | more, child_tid=tid_address, exit_signal=signal.SIGCHLD, cgroup=group)
 
 
+def _fork(arguments: _Arguments) -> int:
+    """Call clone3(2), or clone(2) where that is refused. Return as they do: below 0 after an error.
+
+    A filter of system calls cannot look at the flags of clone3. So containers, and services with
+    ``RestrictNamespaces``, have no clone3 at all, and the flags that fit clone(2) are allowed.
+    """
+    pid = libc.syscall(_CLONE3, ctypes.byref(arguments), ctypes.c_size_t(ctypes.sizeof(arguments)))
+    number = _CLONE.get(os.uname().machine)
+    if pid >= 0 or ctypes.get_errno() != errno.ENOSYS or arguments.cgroup or number is None:
+        return pid
+    tid, none = ctypes.c_void_p(arguments.child_tid), ctypes.c_void_p()
+    last = (tid, none) if number == _CLONE["x86_64"] else (none, tid)
+    return libc.syscall(number, ctypes.c_ulong(arguments.flags | arguments.exit_signal), none, none, *last)
+
+
 def _clone(group: int, tid_address: int, robust: tuple[int, int], flags: int = _CLONE_INTO_CGROUP) -> int | None:
     set_list, get_list = robust
     head, size = ctypes.c_void_p(), ctypes.c_size_t()
     libc.syscall(get_list, 0, ctypes.byref(head), ctypes.byref(size))
     arguments = _arguments(flags, tid_address, group)
-    reference, length = ctypes.byref(arguments), ctypes.c_size_t(ctypes.sizeof(arguments))
     _python.PyOS_BeforeFork()
-    pid = libc.syscall(_CLONE3, reference, length)
+    pid = _fork(arguments)
     if pid == 0:
         _python.PyOS_AfterFork_Child()
         if head:

@@ -16,8 +16,8 @@ from ...ipc.launching import NOT_CONFINED, Order
 from ...ipc.messages import pack
 from .. import limits
 from ..cell.apply import confine
+from ..cell.files import Files
 from ..cell.last_exec import LastExec
-from ..cell.namespaces import Space
 from ..cell.refusal import NotEnforced
 from ..signals import restore_defaults
 
@@ -32,7 +32,7 @@ class NotBegun(Exception):
         self.errno, self.text = errno, text
 
 
-def begin(order: Order, sock: int, lifeline: int, output: int, dump: int, space: Space) -> tuple[int, dict[str, str]]:
+def begin(order: Order, sock: int, lifeline: int, output: int, dump: int, files: Files) -> tuple[int, dict[str, str]]:
     """Start the program in a session of its own, confined. Return its pid and the report.
 
     Raises:
@@ -42,7 +42,7 @@ def begin(order: Order, sock: int, lifeline: int, output: int, dump: int, space:
     try:
         pid = os.fork()
         if not pid:
-            _become(order, [sock, lifeline, dump], output, space, telling)
+            _become(order, [sock, lifeline, dump], output, files, telling)
     except OSError:
         os.close(told)
         raise
@@ -53,7 +53,7 @@ def begin(order: Order, sock: int, lifeline: int, output: int, dump: int, space:
     return pid, _report(pid, said)
 
 
-def _become(order: Order, fds: list[int], output: int, space: Space, telling: int) -> None:
+def _become(order: Order, fds: list[int], output: int, files: Files, telling: int) -> None:
     """Be the program. Never returns."""
     try:
         os.setsid()
@@ -67,9 +67,9 @@ def _become(order: Order, fds: list[int], output: int, space: Space, telling: in
             signal.signal(signum, signal.SIG_DFL)
         report, program = {}, LastExec(order.argv[0])
         if order.cell is not None:
-            if space.is_roots:  # whose /proc is read-only from then on
+            if files.space.is_roots:  # whose /proc is read-only from then on
                 limits.offer_to_the_oom_killer()
-            report = confine(order.cell, space, program)
+            report = confine(order.cell, files, program)
         os.write(telling, pack({"report": report}))
         program.go([*order.argv, *(b"%d" % fd for fd in fds)], order.env)
     except NotEnforced as error:

@@ -1,19 +1,24 @@
 """Forks wardens into the namespaces of their cells, as far as this system has them.
 
-What a system refuses is found out once, in a child: a namespace may be had, and a /proc for it not.
+What a system refuses is found out in a child: a namespace may be had, and a /proc for it not.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 
 from ...ipc.cell import Cell
+from ..cell.mounts import own_machine
 from ..cell.namespaces import NAMES, Space, lesser, wanted
 from ..cell.refusal import NotEnforced
 from .clone import fork_apart
 
 MAX_REASON = 500  # bytes
+
+AGAIN = 10.0
+"""Seconds after which a system that refused namespaces is asked again: it may have had too many just then."""
 
 
 class Spaces:
@@ -25,16 +30,18 @@ class Spaces:
 
     def __init__(self, *, hooks: bool) -> None:
         self._hooks = hooks
-        self._found: dict[int, tuple[int, str]] = {}  # by what was wanted: what there is, why not more
+        self._found: dict[int, tuple[int, str, float]] = {}  # by what was wanted: what there is, why not more, when
 
     def of(self, cell: Cell | None) -> Space:
         """Return the namespaces for the warden of this cell."""
         flags = 0 if cell is None else wanted(cell)
         if not flags:
             return Space()
-        if flags not in self._found:
-            self._found[flags] = _possible(flags)
-        return Space(*self._found[flags])
+        given, reason, asked = self._found.get(flags, (0, "", -AGAIN))
+        if given != flags and time.monotonic() >= asked + AGAIN:
+            given, reason = _possible(flags)
+            self._found[flags] = given, reason, time.monotonic()
+        return Space(given, reason)
 
     def fork(self, space: Space) -> int:
         """Fork into the namespaces. Raise OSError."""
@@ -76,9 +83,11 @@ def _try(flags: int) -> str:
 
 def _be_tried(space: Space, writing: int) -> None:
     status = 1
-    with suppress(BaseException):
+    with suppress(BaseException):  # this forked process must never return into its parent's code
         try:
             space.enter()
+            if space.is_init:
+                own_machine()
             status = 0
         except NotEnforced as error:
             os.write(writing, str(error).encode()[:MAX_REASON])

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 
 from ...ipc.cell import DEFAULT, HIDDEN, LISTED, NOT, OFF, PRIVILEGES, STRICT, Cell, as_report
 from ..cell.apply import confine
+from ..cell.files import Files
 from ..cell.outside import open_way
 from ..cell.refusal import NotEnforced
 from .clone import fork_without_hooks
@@ -45,12 +46,14 @@ def _report_of(cell: Cell) -> dict[str, str]:
     reading, writing = os.pipe()
     pid = spaces.fork(space) if space.flags else fork_without_hooks()
     if not pid:
-        with suppress(BaseException):
+        with suppress(BaseException):  # this forked process must never return into its parent's code
             report = {PRIVILEGES: f"{NOT}the trial failed"}
             try:
                 space.enter()
                 outside, _ = open_way(cell, space)
-                report = {**space.report(), **outside, **confine(cell, space)}
+                files = Files(cell, space)
+                files.make()
+                report = {**space.report(), **outside, **confine(cell, files)}
             except NotEnforced as error:
                 report = {PRIVILEGES: f"{NOT}{error}"}
             os.write(writing, json.dumps(report).encode())

@@ -34,6 +34,7 @@ from ...ipc.launching import (
     MAX_SIZE,
     NOT_CONFINED,
     Ended,
+    Hide,
     Kill,
     Message,
     NotStarted,
@@ -46,6 +47,7 @@ from ...ipc.launching import (
 from .. import confining
 from ..cell import overlays
 from ..cell.apply import confine
+from ..cell.files import Files
 from ..cell.namespaces import Space
 from ..cell.outside import open_way
 from ..cell.refusal import NotEnforced
@@ -79,11 +81,13 @@ def serve(order: Order, fds: list[int], supervisor: int, space: Space) -> None:
         outside, way = open_way(order.cell, space)
         if not space.is_init:  # otherwise the kernel gives it the orphans anyway
             adopt_orphans()
-        confining.by(lambda cell: confine(cell, space))
+        files = Files(order.cell, space, is_ahead=order.is_ahead)
+        confining.by(lambda cell: confine(cell, files))
         os.chdir(order.cwd)
         in_cgroup, report = False, space.report() | outside
         if order.argv:
-            worker, confined = program.begin(order, fds[1], lifeline, fds[2], fds[3], space)
+            files.make()
+            worker, confined = program.begin(order, fds[1], lifeline, fds[2], fds[3], files)
             report |= confined
         else:
             worker = fork_into(order.cgroup) if order.cgroup else None
@@ -96,6 +100,7 @@ def serve(order: Order, fds: list[int], supervisor: int, space: Space) -> None:
             deaths.close()
             os.close(held)
             space.leave_outside()
+            files.leave_telling()
             if way >= 0:
                 os.close(way)  # the mod could accept its own connections on it
             if supervisor >= 0:
@@ -112,14 +117,16 @@ def serve(order: Order, fds: list[int], supervisor: int, space: Space) -> None:
     pid, start_time = space.seen_from_outside(worker)
     space.leave_outside()
     _send(control, Started(pid, space.pid, start_time, in_cgroup, report), way)
-    _Warden(control, worker, supervisor, deaths, space).watch()
+    files.make()
+    files.leave_waiting()
+    _Warden(control, worker, supervisor, deaths, files).watch()
     control.close()
     os.close(held)
 
 
 class _Warden:
-    def __init__(self, control: socket.socket, worker: int, supervisor: int, deaths: Deaths, space: Space) -> None:
-        self._space = space
+    def __init__(self, control: socket.socket, worker: int, supervisor: int, deaths: Deaths, files: Files) -> None:
+        self._files = files
         self._control = control
         self._worker = worker
         self._supervisor = supervisor
@@ -170,12 +177,15 @@ class _Warden:
                     with suppress(OSError), open(os.path.join(cgroup, b"cgroup.kill"), "wb", buffering=0) as file:
                         file.write(b"1")
                 return True
+            case Hide(paths):
+                self._files.hide(paths)
         return False
 
     def _bury(self) -> bool:
         """Reap ended orphans. Return whether the worker has ended, which is not reaped here."""
         if signal.SIGHUP in self._deaths.forget():
             overlays.refresh()
+            self._files.hide()
         with suppress(ChildProcessError):
             while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
                 if ended.si_pid == self._worker:
@@ -198,7 +208,7 @@ class _Warden:
 
     def _kill(self, thorough: bool) -> None:
         """Kill what lives below this process: in a PID namespace of its own, by one call that no fork escapes."""
-        if not self._space.is_init:
+        if not self._files.space.is_init:
             tree.kill(lambda: tree.below(os.getpid(), thorough=thorough))
             return
         with suppress(ProcessLookupError):

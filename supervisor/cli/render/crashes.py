@@ -12,7 +12,7 @@ def crash_text(report: dict[str, Any]) -> str:
     """Return ``modvisor crashes`` for one report: when, what, why, the events in flight, and the last words."""
     version = report["version"] or NOTHING
     lines = [
-        f"{clock(report['at'], date=True)} {report['mod_id']} {version}: {why(report)}",
+        f"{clock(report['at'], date=True)} {_where(report)}{report['mod_id']} {version}: {why(report)}",
         f"  incarnation {report['incarnation']}, pid {report['pid'] or NOTHING}, after {duration(report['uptime'])}",
     ]
     lines += [f"  {line}" for line in _used(report)]
@@ -27,6 +27,10 @@ def crash_text(report: dict[str, Any]) -> str:
     words = report["traceback"] or "\n".join(report["log"][-5:])
     lines += [f"    {line}" for line in words.splitlines()]
     return "\n".join(lines)
+
+
+def _where(report: dict[str, Any]) -> str:
+    return f"{report['node']}: " if report.get("node") else ""
 
 
 def _in_flight(event: dict[str, Any]) -> str:

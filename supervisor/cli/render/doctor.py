@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..output import printable
+from ..terminal.output import printable
 
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 WIDTH = 80  # columns that the page is made for; on a wider terminal lines are longer

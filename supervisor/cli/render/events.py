@@ -18,6 +18,21 @@ def event_line(record: dict[str, Any]) -> str:
     return f"{head}  {outcome(response)}".replace("\n", " ")
 
 
+def brief_line(record: dict[str, Any]) -> str:
+    """Return a line about an event of which only names, times and the outcome are known."""
+    to = f" → {record['to']}" if record.get("to") else ""
+    head = f"{clock(record.get('at'))} {record.get('name')} {record.get('source') or NOTHING}{to}"
+    by = f" by {record['by']}" if record.get("by") else ""
+    taken = f" in {decimal(record['ms'])} ms" if record.get("ms") is not None else ""
+    return f"{head}  {_brief_outcome(record)}{by}{taken}".replace("\n", " ")
+
+
+def _brief_outcome(record: dict[str, Any]) -> str:
+    if not record.get("success"):
+        return str(record.get("error") or "failed")
+    return "ok" if record.get("delivered") is None else f"delivered to {record['delivered']}"
+
+
 def outcome(response: dict[str, Any]) -> str:
     """Return ``ok``, ``delivered to 3``, or the code and message of a failure."""
     data = response.get("data") if isinstance(response.get("data"), dict) else {}

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import RenderableType
 from rich.table import Table
 
-from ..output import printable
+from ..terminal.output import printable
 from .crashes import crash_text
 from .figures import clock
 from .tables import cell, json_text, pairs, table

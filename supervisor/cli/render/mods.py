@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..columns import Cell, Columns
-from ..output import printable
+from ..terminal.columns import Cell, Columns
+from ..terminal.output import printable
 from .figures import NOTHING, decimal, duration, percent, share, size, state_style, whole
 
 _LEFT = ("ID", "VERSION", "STATE")
@@ -22,13 +22,17 @@ def mods_table(mods: Iterable[dict[str, Any]], *, wide: bool = False) -> Columns
     rows = _by_family(mods)
     are_divided = any(mod.get("reaches", "everyone") != "everyone" for mod in rows)
     right = (*_RIGHT, "SHARE") if are_divided else _RIGHT
+    on_nodes = any("node" in mod for mod in rows)
     last = [*(["AUDIENCE"] if are_divided else []), *(["SANDBOX"] if wide else [])]
-    made = Columns([*_LEFT, *right, *last], right=right)
+    made = Columns([*(["NODE"] if on_nodes else []), *_LEFT, *right, *last], right=right)
     for mod in rows:
         more = [cell(share(mod.get("share"))), cell(mod.get("reaches"))] if are_divided else []
-        made.add_row(*_mod_cells(mod), *more, *([cell(confined(mod))] if wide else []))
+        node = [cell(mod.get("node"))] if on_nodes else []
+        made.add_row(*node, *_mod_cells(mod), *more, *([cell(confined(mod))] if wide else []))
         for worker in mod.get("workers", ()):
-            made.add_row(*_mod_cells(worker), *(Cell("") for _ in more), *([cell(confined(worker))] if wide else []))
+            made.add_row(
+                *node, *_mod_cells(worker), *(Cell("") for _ in more), *([cell(confined(worker))] if wide else [])
+            )
     return made
 
 
@@ -72,13 +76,40 @@ def _mod_cells(mod: dict[str, Any]) -> list[Cell]:
     return [*names, *map(cell, plain)]
 
 
+NEARLY_ALL = 0.9
+"""The part of its memory limit from which on a mod is said to be short of memory."""
+
+
 def troubles(mods: Iterable[dict[str, Any]]) -> list[str]:
-    """Return a text per mod that is down: why, and how to bring a quarantined mod back."""
-    return [
-        f"{mod['mod_id']} is {mod['state']}: {trouble(mod)}" + (f"\n    {way_back(mod)}" if _is_kept_down(mod) else "")
-        for mod in mods
-        if (mod.get("quarantined") or mod.get("last_error")) and mod.get("state") not in ("ready", "draining")
-    ]
+    """Return a text per mod that is down, or short of memory: why, and what to do."""
+    found = []
+    for mod in mods:
+        if mod.get("state") in ("ready", "draining"):
+            found += _short_of_memory(mod)
+        elif mod.get("quarantined") or mod.get("last_error"):
+            found.append(f"{mod['mod_id']} is {mod['state']}: {trouble(mod)}{_what_to_do(mod)}")
+    return found
+
+
+def _short_of_memory(mod: dict[str, Any]) -> list[str]:
+    limits = mod.get("limits") or {}
+    most = (limits.get("memory") or {}).get("limit")
+    used = (mod.get("resources") or {}).get("rss")
+    if not most or not used or used < NEARLY_ALL * most:
+        return []
+    text = f"{mod['mod_id']} uses {size(used)} of the {size(most)} that 'limits.memory' allows"
+    advice = f"free it with: modvisor restart {mod['mod_id']}"
+    if (limits.get("memory_soft") or {}).get("limit") is None:
+        advice += "; with 'limits.memory_soft', the network does so in time, without losing an event"
+    return [f"{text}\n    {advice}"]
+
+
+def _what_to_do(mod: dict[str, Any]) -> str:
+    if mod.get("state") == "quarantined":
+        return f"\n    {way_back(mod)}"
+    if mod.get("state") == "failed":
+        return f"\n    mend it, then: modvisor reload {mod['mod_id']}"
+    return ""
 
 
 def trouble(mod: dict[str, Any]) -> str:
@@ -89,10 +120,7 @@ def trouble(mod: dict[str, Any]) -> str:
     return text.replace("\n", "\n    ")
 
 
-def _is_kept_down(mod: dict[str, Any]) -> bool:
-    return mod.get("state") == "quarantined"
-
-
 def way_back(mod: dict[str, Any]) -> str:
     mod_id = mod["mod_id"]
-    return f"bring it back with: modvisor restart {mod_id} (when its files were changed: modvisor reload {mod_id})"
+    back = f"bring it back with: modvisor restart {mod_id} (when its files were changed: modvisor reload {mod_id})"
+    return f"{back}; modvisor crashes {mod_id} says why"

@@ -11,7 +11,7 @@ from rich.highlighter import JSONHighlighter
 from rich.table import Table
 from rich.text import Text
 
-from ..output import printable
+from ..terminal.output import is_shown, printable
 from .figures import NOTHING, state_style
 
 
@@ -42,7 +42,7 @@ def pairs(rows: Iterable[tuple[str, str]]) -> Table:
 def json_text(data: Any) -> Text:
     """Return data as coloured JSON. Letters of any script are shown; what could control a terminal is escaped."""
     text = json.dumps(data, indent=2, ensure_ascii=False, default=str)
-    text = "".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text)
+    text = "".join(each if is_shown(each) or each == "\n" else json.dumps(each)[1:-1] for each in text)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeError:

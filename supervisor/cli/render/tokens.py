@@ -21,6 +21,13 @@ def tokens_table(tokens: Iterable[dict[str, Any]]) -> Table:
         if each["expired"]:
             expires += " (expired)"
         made.add_row(
-            *map(cell, (each["name"], each["scope"], expires, clock(each["created_at"], date=True), each["created_by"]))
+            *map(
+                cell, (each["name"], scope_of(each), expires, clock(each["created_at"], date=True), each["created_by"])
+            )
         )
     return made
+
+
+def scope_of(token: dict[str, Any]) -> str:
+    """Return what a token may do, as people read it: ``read, read_payloads``."""
+    return f"{token['scope']}, read_payloads" if token.get("payloads") and token["scope"] != "admin" else token["scope"]

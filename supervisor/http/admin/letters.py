@@ -14,6 +14,8 @@ from ...events import DeadLetters
 from ..answers import Answer, failure, render_response, response_body
 from ..params import check_known
 from ..wire import BadBody
+from .payloads import LETTERS as LETTERS_READ
+from .payloads import Readers, may_read, without_payload
 from .spec import ALL, BEFORE, LETTERS, OF_MOD, OLDER_THAN, PAGE_SIZE, REMOVE_LETTERS
 
 if TYPE_CHECKING:
@@ -23,8 +25,9 @@ if TYPE_CHECKING:
 class LetterRoutes:
     """The routes `/dead-letters`. A letter outlives its mod: only a replay needs a loaded mod."""
 
-    def __init__(self, network: Operations) -> None:
+    def __init__(self, network: Operations, readers: Readers) -> None:
         self._network = network
+        self._readers = readers
 
     @property
     def _letters(self) -> DeadLetters:
@@ -39,7 +42,11 @@ class LetterRoutes:
         return Answer({"dead_letters": page, "next": page[-1]["letter_id"] if len(found) > limit else None})
 
     async def show(self, request: Request) -> Response:
-        return Answer(await self._letters.show(_letter_id(request)))
+        """Return one letter, with what its event carries only for whoever may read that."""
+        letter = await self._letters.show(letter_id := _letter_id(request))
+        if self._readers.reads(request, LETTERS_READ, str(letter_id)):
+            return Answer(letter)
+        return Answer({**letter, "event": without_payload(letter["event"], None), "payloads": False})
 
     async def replay(self, request: Request) -> Response:
         letter_id = _letter_id(request)
@@ -47,7 +54,10 @@ class LetterRoutes:
         outcome = "ok" if response.success else str(response.error)
         self._network.audit_note("letter.replay", on=str(letter_id), outcome=outcome)
         named = {"letter_id": letter_id, "event_name": response.event_name}
-        return Answer(render_response({**response_body(response), **named}))
+        body = response_body(response)
+        if response.success and not may_read(request):  # the mod's answer is as secret as the event
+            named |= {"message": "", "data": None, "payloads": False}
+        return Answer(render_response({**body, **named}))
 
     async def remove(self, request: Request) -> Response:
         letter_id = _letter_id(request)

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from ..answers import Answer
 from ..bodies import json_body
-from .spec import TOKEN, TOKEN_EXPIRES, TOKEN_NAME, TOKEN_SCOPE
+from .spec import TOKEN, TOKEN_EXPIRES, TOKEN_NAME, TOKEN_PAYLOADS, TOKEN_SCOPE
 
 if TYPE_CHECKING:
     from ...operations import Operations
@@ -28,7 +28,8 @@ class TokenRoutes:
         body = await json_body(request)
         TOKEN.check(body)
         name = TOKEN_NAME.of(body)
-        made = await self._network.create_token(name, TOKEN_SCOPE.of(body), TOKEN_EXPIRES.of(body) or None)
+        scope, lasts = TOKEN_SCOPE.of(body), TOKEN_EXPIRES.of(body) or None
+        made = await self._network.create_token(name, scope, lasts, payloads=TOKEN_PAYLOADS.of(body))
         return Answer({"success": True, "message": f"token {name} made", "data": made})
 
     async def revoke(self, request: Request) -> Response:

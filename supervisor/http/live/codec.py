@@ -9,7 +9,7 @@ from ....ipc.event import Event
 from ....ipc.messages import pack
 from ..json_bounds import JsonBounds, is_within
 from ..openagents import event_to
-from ..packed import from_msgpack, to_msgpack
+from ..packed import from_msgpack, list_header, to_msgpack
 from ..wire import from_json, to_json
 from .frames import PACKED, TEXTUAL
 
@@ -75,8 +75,7 @@ class Msgpack:
         return b"".join((self._ITEM, pack(cursor), pack(key), encoded))
 
     def events(self, items: Sequence[bytes]) -> bytes:
-        header = b"\xdd" + len(items).to_bytes(4, "big")  # a list of so many
-        return b"".join((self._EVENTS, header, *items))
+        return b"".join((self._EVENTS, list_header(len(items)), *items))
 
 
 JSON, MSGPACK = Json(), Msgpack()

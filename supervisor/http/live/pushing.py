@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from ....ipc.errors import ModvisorError
 from ....ipc.event import Event
 from ...agents import Stream
+from ..undeliverable import CANNOT_BE_WRITTEN, undeliverable
 from .codec import Codec, Encodings
 from .outgoing import Outgoing
-
-logger = logging.getLogger("modvisor.http")
 
 BATCH = 64 * 1024
 """Bytes of events in one message, unless a single event is larger. No key of the network file: clients
@@ -47,17 +44,23 @@ class Pushing:
         self._most_credit = most_credit
         self._credit = 0
         self._stream: Stream | None = None
+        self._agent_id = ""
         self._is_awake = False
         self._loop = asyncio.get_running_loop()
 
     def begin(self, stream: Stream, credit: int) -> None:
-        self._stream = stream
+        self._stream, self._agent_id = stream, stream.agent.agent_id
         self.credit(credit)
 
     def close(self) -> None:
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.close()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the stream is no longer the agent's."""
+        return self._stream is not None and self._stream.is_replaced
 
     # -- what the client says
 
@@ -108,8 +111,6 @@ class Pushing:
     def _item(self, cursor: str, event: Event) -> bytes:
         try:
             return self._codec.item(cursor, "event", self._encodings.of(event, self._codec))
-        # A timestamp that is no time raises ValueError or OverflowError.
-        except (ModvisorError, ValueError, OverflowError) as error:
-            logger.error("event %s (%s) cannot be sent to its agent: %s", event.event_id, event.event_name, error)
-            said = {"event_id": event.event_id, "event_name": event.event_name, "error": str(error)}
+        except CANNOT_BE_WRITTEN as error:
+            said = undeliverable(event, self._agent_id, error)
             return self._codec.item(cursor, "undeliverable", self._codec.encode(said))

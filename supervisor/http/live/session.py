@@ -22,7 +22,6 @@ from ..failures import INTERNAL_ERROR, failure_body
 from ..openagents import event_from
 from ..wire import BadBody
 from . import closing, frames
-from .codec import Encodings
 from .frames import FROM_CLIENT, Frame
 from .pushing import Pushing
 from .socket import WebSocket
@@ -30,6 +29,7 @@ from .socket import WebSocket
 logger = logging.getLogger("modvisor.http")
 
 _HELLO = (frames.REGISTER, frames.RESUME)
+_UNREGISTER, _REGISTER = "system.unregister_agent", "system.register_agent"
 _FOR_STRANGERS = (*_HELLO, frames.PING)
 
 
@@ -41,8 +41,8 @@ class Session:
         is_greeting: whether a hello is being answered. What comes behind it waits.
     """
 
-    def __init__(self, socket: WebSocket, api: AgentsApi, asked: Asked, encodings: Encodings) -> None:
-        self._socket, self._api, self._asked, self._encodings = socket, api, asked, encodings
+    def __init__(self, socket: WebSocket, api: AgentsApi, asked: Asked) -> None:
+        self._socket, self._api, self._asked = socket, api, asked
         self._network = api.network
         self.in_flight = 0
         self.is_greeting = self._is_leaving = False
@@ -88,7 +88,7 @@ class Session:
         elif frame is frames.PING:
             self._socket.send({"type": "pong", "id": frames.ID.of(message)})
         elif frame is frames.UNREGISTER:
-            self._wait_for(self._unregister(frames.ID.of(message)))
+            self._wait_for(self._leave(frames.ID.of(message), self._farewell()))
         else:
             hello = {key.name: key.of(message) for key in frame.body.keys}
             self.is_greeting = True
@@ -123,11 +123,12 @@ class Session:
         response = await self._api.register_agent(self._asked, payload, hello["secret"])
         if not response.success:
             raise _failed(response)
+        await self._network.bring_home(agent_id)
         self._begin(agent_id, response.data["secret"], hello, is_new=True)
 
     async def _resume(self, hello: dict[str, Any]) -> None:
         agent_id = hello["agent_id"].removeprefix("agent:")
-        self._api.authenticate(self._asked, agent_id, hello["secret"], "a resume")
+        await self._api.come_home(self._asked, agent_id, hello["secret"], "a resume")
         self._begin(agent_id, hello["secret"], hello, is_new=False)
 
     def _begin(self, agent_id: str, secret: str, hello: dict[str, Any], *, is_new: bool) -> None:
@@ -136,7 +137,9 @@ class Session:
             return
         socket, network, most = self._socket, self._network, self._network.config.http
         self._agent_id, self._secret = agent_id, secret
-        pushing = Pushing(self, socket.outgoing, socket.codec, self._encodings, lambda: network.config.http.ws_credit)
+        pushing = Pushing(
+            self, socket.outgoing, socket.codec, self._api.encodings, lambda: network.config.http.ws_credit
+        )
         stream = network.open_stream(agent_id, pushing.wake, hello.get("cursor"))
         self._pushing = pushing
         socket.know()
@@ -175,12 +178,19 @@ class Session:
 
     async def _sent(self, number: int, event: Event) -> None:
         try:
-            counted = self._api.counted(self._asked)
-            response = await self._network.process_external_event(event, address=counted, keep=False)
-            self._answer(number, response_body(response), event.event_id, event.event_name)
+            if event.event_name in (_UNREGISTER, _REGISTER):
+                await self._leave(number, event)
+            else:
+                await self._process(number, event)
         finally:
             self.in_flight -= 1
             self._socket.answered()
+
+    async def _process(self, number: int, event: Event) -> EventResponse:
+        counted = self._api.counted(self._asked)
+        response = await self._network.process_external_event(event, address=counted, keep=False)
+        self._answer(number, response_body(response), event.event_id, event.event_name)
+        return response
 
     def _answer(self, number: int, body: dict[str, Any], event_id: Any, event_name: Any) -> None:
         answer = {"type": "response", "id": number, **body, "event_id": event_id, "event_name": event_name}
@@ -190,15 +200,23 @@ class Session:
             text = f"the event was processed, but its answer cannot be written: {error}"
             self._socket.send({**answer, **failure_body(Code.UNSERIALIZABLE, text)})
 
-    async def _unregister(self, number: int) -> None:
-        event = Event("system.unregister_agent", self._agent_id, payload={"agent_id": self._agent_id})
-        event.secret = self._secret
+    def _farewell(self) -> Event:
+        return Event(_UNREGISTER, self._agent_id, payload={"agent_id": self._agent_id}, secret=self._secret)
+
+    async def _leave(self, number: int, event: Event) -> None:
+        """Process an event that may end the stream: the agent leaves, or registers anew and gets another secret.
+
+        The answer comes first, then the connection ends.
+        """
         self._is_leaving = True
-        response = await self._network.process_external_event(event, address=self._api.counted(self._asked))
-        self._is_leaving = False
-        self._answer(number, response_body(response), event.event_id, event.event_name)
-        if response.success:
+        try:
+            response = await self._process(number, event)
+        finally:
+            self._is_leaving = False
+        if response.success and event.event_name == _UNREGISTER and self._pushed.has_ended:
             self._socket.end(closing.LEFT)
+        else:
+            self._pushed.wake()  # looks whether the stream has ended for another reason
 
     # -- pushing
 
@@ -213,6 +231,9 @@ class Session:
         if stream.is_gone:
             text = "the agent was unregistered; register again"
             self._socket.end(closing.UNAUTHENTICATED, Code.UNAUTHENTICATED, text)
+        elif stream.is_moved:
+            text = "this node was cut off, and the agent's inbox is at another node; connect again"
+            self._socket.end(closing.MOVED, message=text)  # without an error clients connect again
         else:
             text = "another connection goes on as this agent"
             self._socket.end(closing.TAKEN_OVER, "taken_over", text)
@@ -239,7 +260,7 @@ class Session:
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
-        except Exception:
+        except Exception:  # a mistake at one message must not end the server
             logger.exception("a message of agent %s failed", self._agent_id or "(none)")
             self._socket.end(1011, Code.INTERNAL, INTERNAL_ERROR)
 

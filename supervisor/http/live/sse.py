@@ -7,26 +7,23 @@ client that connects again names the last event that it got, and gets what is be
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from ....ipc.errors import ModvisorError
 from ....ipc.event import Event
 from ....ipc.topic import matches
 from ...agents import Stream
 from ..connection import Connection, parked
-from ..openagents import event_to
 from ..streams import first_of, until_disconnected
+from ..undeliverable import CANNOT_BE_WRITTEN, undeliverable
 from ..wire import to_json
+from .codec import JSON, Encodings
 
 if TYPE_CHECKING:
     from ...operations import Operations
-
-logger = logging.getLogger("modvisor.http")
 
 MEDIA_TYPE = "text/event-stream"
 
@@ -44,6 +41,7 @@ class EventStream(Response):
     Args:
         names: patterns; events that match none of them are passed over.
         cursor: of the last event that the client has got.
+        encodings: what other streams have encoded already.
         stopping: set when the server stops, which ends the response.
     """
 
@@ -55,12 +53,13 @@ class EventStream(Response):
         agent_id: str,
         names: tuple[str, ...],
         cursor: str | None,
+        encodings: Encodings,
         stopping: asyncio.Event,
         connection: Connection | None,
     ) -> None:
         super().__init__()
         self._network, self._agent_id = network, agent_id
-        self._names, self._cursor = names, cursor
+        self._names, self._cursor, self._encodings = names, cursor, encodings
         self._stopping, self._connection = stopping, connection
         del self.headers["content-length"]
         self.headers.update({"cache-control": "no-store", "x-accel-buffering": "no"})
@@ -68,6 +67,7 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         woken = asyncio.Event()
         stream = self._network.open_stream(self._agent_id, woken.set, self._cursor)
+        stream.kind = "sse"
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             with parked(self._connection):
@@ -94,7 +94,7 @@ class EventStream(Response):
                     await woken.wait()
                 continue
             await write(b":\n\n")
-        why = "unauthenticated" if stream.is_gone else "taken_over"
+        why = "unauthenticated" if stream.is_gone else "moved" if stream.is_moved else "taken_over"
         await write(b'event: closing\ndata: {"error":"%b"}\n\n' % why.encode())
 
     def _next(self, stream: Stream) -> bytes:
@@ -115,10 +115,6 @@ class EventStream(Response):
 
     def _text(self, event: Event) -> bytes:
         try:
-            return b"event: %b\ndata: %b\n" % (event.event_name.encode(), to_json(event_to(event)))
-        # A timestamp that is no time raises ValueError or OverflowError.
-        except (ModvisorError, ValueError, OverflowError) as error:
-            logger.error("event %s (%s) cannot be sent to agent %s: %s",
-                         event.event_id, event.event_name, self._agent_id, error)  # fmt: skip
-            said = {"event_id": event.event_id, "event_name": event.event_name, "error": str(error)}
-            return b"event: undeliverable\ndata: %b\n" % to_json(said)
+            return b"event: %b\ndata: %b\n" % (event.event_name.encode(), self._encodings.of(event, JSON))
+        except CANNOT_BE_WRITTEN as error:
+            return b"event: undeliverable\ndata: %b\n" % to_json(undeliverable(event, self._agent_id, error))

@@ -21,7 +21,7 @@ from ..clients import behind_proxies
 from ..connection import Connection
 from ..protocol import HttpProtocol, last_words
 from ..web_guard import WebGuard
-from .codec import CODECS, JSON, Encodings
+from .codec import CODECS, JSON
 from .session import Session
 from .socket import WebSocket
 
@@ -43,7 +43,6 @@ class Upgrades:
 
     def __init__(self, api: AgentsApi, guard: WebGuard, config: Callable[[], NetworkConfig]) -> None:
         self._api, self._guard, self._config = api, guard, config
-        self._encodings = Encodings()
 
     def takes(self, scope: Any) -> bool:
         """Return whether this request may become a WebSocket. If not, it is answered like any other."""
@@ -79,7 +78,7 @@ class Upgrades:
             codec,
             lambda: self._config().http,
             self._api.intake,
-            lambda socket: Session(socket, self._api, asked, self._encodings),
+            lambda socket: Session(socket, self._api, asked),
         )
 
     def _asked(self, http: HttpProtocol) -> Asked:

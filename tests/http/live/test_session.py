@@ -171,6 +171,31 @@ async def test_an_agent_leaves(served: Served, alice: Talk) -> None:
     assert served.network.agent_directory() == {}
 
 
+@pytest.mark.parametrize("payload", [{}, {"agent_id": "alice"}, {"agent_id": "agent:alice"}])
+async def test_an_agent_leaves_by_an_event_and_is_answered_first(
+    served: Served, alice: Talk, payload: dict[str, str]
+) -> None:
+    answer = await alice.send("system.unregister_agent", payload=payload)
+    assert (answer["type"], answer["success"]) == ("response", True)
+    assert alice.others == []
+    assert await alice.closed() == (1000, {})
+    assert not served.network.agent_directory()
+
+
+async def test_an_agent_that_registers_anew_gets_its_new_secret_before_the_end(served: Served, alice: Talk) -> None:
+    answer = await alice.send("system.register_agent", payload={"metadata": {"name": "Alice"}})
+    assert (answer["type"], answer["success"], alice.others) == ("response", True, [])
+    assert (await alice.closed())[0] == 4409
+    async with talking(served) as again:
+        assert (await again.ask("resume", agent_id="alice", secret=answer["data"]["secret"]))["type"] == "welcome"
+
+
+async def test_an_agent_that_may_not_remove_another_one_stays(served: Served, alice: Talk) -> None:
+    await served.register("bob")
+    assert (await alice.send("system.unregister_agent", payload={"agent_id": "bob"}))["error"] == "forbidden"
+    assert (await alice.send("test.ping"))["success"]
+
+
 async def test_a_newer_connection_takes_over(served: Served, alice: Talk) -> None:
     async with talking(served) as newer:
         await newer.ask("resume", agent_id="alice", secret=alice.secret)

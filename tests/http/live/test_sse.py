@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
 
 from modvisor.supervisor import AgentNetwork, Event
+from modvisor.supervisor.http.live.codec import Json
 from modvisor.supervisor.http.live.sse import KEPT
 from tests.conftest import until
 from tests.http.live.talking import talking
@@ -71,6 +72,23 @@ async def test_events_come_as_they_are_delivered(served: Served) -> None:
         event = json.loads(first["data"])
         assert (event["payload"], event["source_type"], event["secret"]) == ({"i": 0}, "system", None)
         assert await stream.payloads(1) == [1]
+
+
+async def test_an_event_is_encoded_once_however_many_listen(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[Any] = []
+    encode = Json.encode
+    monkeypatch.setattr(Json, "encode", lambda codec, value: (encoded.append(value), encode(codec, value))[1])
+    async with AsyncExitStack() as stack:
+        streams = [
+            await stack.enter_async_context(listening(served, name, await served.register(name)))
+            for name in ("alice", "bob", "carol")
+        ]
+        for stream in streams:
+            await stream.next()
+        event = Event("chat.message", "system:system", "agent:broadcast", payload={"i": 7})
+        assert (await served.network.process_event(event)).data == {"delivered": 3}
+        assert [await stream.payloads(1) for stream in streams] == [[7]] * 3
+    assert len([value for value in encoded if value.get("event_name") == "chat.message"]) == 1
 
 
 async def test_a_client_that_comes_back_goes_on_behind_the_last_event_it_got(served: Served) -> None:

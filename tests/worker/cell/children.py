@@ -9,6 +9,8 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 NOBODY = 65534
 _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38
 
@@ -28,10 +30,14 @@ def in_child(step: Callable[[], Any], *, user: int = 0) -> Any:
             os.close(reading)
             _become(user)
             answer = True, step()
+        except pytest.skip.Exception as skipped:
+            answer = None, str(skipped)
         except BaseException as error:  # noqa: BLE001 - the parent raises it
             answer = False, error
         try:
             os.write(writing, pickle.dumps(answer))
+        except BaseException as error:  # noqa: BLE001 - what cannot be told as it is
+            os.write(writing, pickle.dumps((False, AssertionError(f"{answer!r} cannot be told: {error!r}"))))
         finally:
             os._exit(0)
     os.close(writing)
@@ -41,6 +47,8 @@ def in_child(step: Callable[[], Any], *, user: int = 0) -> Any:
     if not data:
         return os.waitstatus_to_exitcode(status)
     good, found = pickle.loads(data)
+    if good is None:
+        pytest.skip(found)
     if not good:
         raise found
     return found
@@ -52,6 +60,13 @@ def _become(user: int) -> None:
         os.setgid(user)
         os.setuid(user)
         _libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)  # as a process that was started by this user
+
+
+def unshare(flags: int) -> None:
+    """Have namespaces of its own; the error says why the system gives this user none."""
+    if _libc.unshare(flags) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"unshare({flags:#x}): {os.strerror(number)}")
 
 
 def no_new_privs() -> None:

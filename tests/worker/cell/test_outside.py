@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 
 from modvisor.ipc.cell import NETWORK, NOT, RELAY_PORT, STRICT, Cell
-from modvisor.worker.cell.calls import libc
 from modvisor.worker.cell.namespaces import NEWNET, NEWUSER, Space
 from modvisor.worker.cell.outside import open_way
 from modvisor.worker.cell.refusal import NotEnforced
-from tests.worker.cell.children import NOBODY, errno_of, in_child
+from tests.worker.cell.children import NOBODY, errno_of, in_child, unshare
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux")
 
@@ -23,8 +22,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux")
 def inside(step: Any, user: int) -> Any:
     def work() -> Any:
         space = Space(NEWNET | (NEWUSER if os.geteuid() else 0))
-        if libc.unshare(space.flags) != 0:
-            pytest.skip("no namespaces here")
+        unshare(space.flags)
         space.enter()
         return step(space)
 

@@ -124,3 +124,35 @@ def test_a_fork_without_hooks_runs_none_and_forks_complete_processes() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT_HOOKS], capture_output=True, text=True, check=True, timeout=30)
     found = json.loads(done.stdout)
     assert found == {"same_pid": True, "parent": True, "status": 3, "hooks": [], "seen": {"hooks": [], "fork": 7}}
+
+
+WITHOUT_CLONE3 = """
+import ctypes, errno, os
+from modvisor.worker.cell import bpf
+from modvisor.worker.cell.calls import libc
+from modvisor.worker.cell.seccomp import _install
+
+machine = os.uname().machine
+code = bpf.program(bpf.MACHINES[machine], {435: (bpf.Refusal(errno.ENOSYS),)}, [(0, bpf.ALLOW)])
+libc.prctl(38, 1, 0, 0, 0)  # no_new_privs
+_install(code, 0, machine, "")
+"""
+APART = """
+from modvisor.worker.guardian.clone import fork_apart
+outside = os.stat("/proc/self/ns/user").st_ino
+children = []
+for hooks in (True, False):
+    pid = fork_apart(0x1000_0000 | 0x2000_0000, hooks=hooks)  # user and PID namespaces
+    if not pid:
+        os._exit(7 if os.getpid() == 1 and os.stat("/proc/self/ns/user").st_ino != outside else 1)
+    children.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+print(children)
+"""
+
+
+def test_namespaces_are_had_where_a_filter_allows_clone_alone() -> None:
+    """As in a container, or in a service with RestrictNamespaces."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_CLONE3 + APART], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert done.stdout == "[7, 7]\n"

@@ -179,7 +179,7 @@ def unpack(mod: Any, data: bytes) -> Any:
     """Return what was pickled, with ``mod`` and its network in their places. Raises `StateRefused`."""
     try:
         return _Unpickler(io.BytesIO(data), mod).load()
-    except Exception as error:
+    except Exception as error:  # unpickling runs the code of its classes
         raise StateRefused(
             f"the state cannot be read by the new code ({type(error).__name__}: {error}); "
             "unload the mod and load it again to start without it"

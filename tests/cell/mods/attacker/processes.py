@@ -89,16 +89,20 @@ def reads_a_siblings_memory(aim: Aim) -> Ways:
 
 @attack
 def writes_the_guardians_memory(aim: Aim) -> Ways:
-    """Change the process that all workers are forked from. Its memory lies as that of its forks."""
-    address = ctypes.addressof(ctypes.c_char.in_dll(ctypes.pythonapi, "Py_Version"))
+    """Change the process that all workers are forked from."""
+
+    def writable() -> int:
+        with open(f"/proc/{aim.guardian}/maps") as maps:
+            return int(next(line for line in maps if " rw-p " in line).partition("-")[0], 16)
 
     def by_file() -> str:
+        address = writable()
         with open(f"/proc/{aim.guardian}/mem", "r+b", buffering=0) as file:
             data = os.pread(file.fileno(), 4, address)
             return f"its memory is open for writing; it begins with {data!r}"
 
     def by_call() -> str:
-        calls.read_memory(aim.guardian, address, 4)
+        calls.read_memory(aim.guardian, writable(), 4)
         return "its memory can be written"
 
     return {"by /proc/PID/mem": by_file, "by process_vm_writev": by_call}

@@ -1,0 +1,1 @@
+"""What stands on the command line: the options of every command, values, help, completion."""

@@ -1,0 +1,162 @@
+"""Gives what is kept of a mod, its files too, to the mod that takes its place under another id: a swap.
+
+In memory this is done at once, so that the successor answers the events. It is written down when the
+swap is recorded (`permit`), in atomic batches: each puts some events below the successor's subject and
+takes them away below the former one. A batch goes through only while this node holds both mods. What the
+successor writes itself waits until all is written down. If the node dies before the swap is recorded,
+nothing has changed; if it dies in the middle, the next node finishes this (`swapping`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from functools import partial
+
+from ....ipc.errors import Code, ModvisorError
+from ..link.names import token
+from .fenced import GONE, TTL, Conflict, Put, Write
+from .heads import Head
+from .mod_log import FORMERS, Kept, ModLog, name_of
+
+logger = logging.getLogger("modvisor.cluster")
+
+EVENTS_AT_ONCE, BYTES_AT_ONCE = 200, 2 * 1024 * 1024
+"""Of one batch, which has two messages for each event."""
+
+
+class HandingOn:
+    """Hands on, one after the other.
+
+    Args:
+        answer_age: seconds for which the answers of the former mod are kept.
+    """
+
+    def __init__(self, answer_age: float) -> None:
+        self._answer_age = answer_age
+        self._turn = asyncio.Lock()
+        self._tasks: dict[asyncio.Task[None], str] = {}
+        self._failed: dict[str, ModvisorError] = {}
+        self._permits: dict[str, asyncio.Event] = {}
+
+    def begin(self, former: str, source: ModLog, worker: str, target: ModLog) -> None:
+        """Give the events and the checkpoint of worker ``former`` to ``worker``, and write it down soon."""
+        given, before = source.give(former, target, worker), source.fenced.waiting()
+        files = source.give_files(target) if former == source.fenced.mod_id else []
+        target.formers = [source.fenced.root, *(root for root in source.formers if root != target.fenced.root)]
+        target.fenced.held += 1
+        source.heirs[former] = partial(self.begin, former, source, worker, target)
+        target.heirs.pop(worker, None)
+        puts = [*self._formers(target)]
+        self._permits.setdefault(target.fenced.mod_id, asyncio.Event())
+        task = asyncio.get_running_loop().create_task(
+            self._run((former, worker), source, target, given, before, puts, files)
+        )
+        self._tasks[task] = target.fenced.mod_id
+        task.add_done_callback(lambda done: self._ended(done, target))
+
+    def permit(self, mod_id: str) -> None:
+        """Write down what a mod was given: it has the place of the former one from now on."""
+        self._permits.setdefault(mod_id, asyncio.Event()).set()
+
+    async def give_up(self, source: ModLog, target: ModLog) -> None:
+        """Write nothing down: the successor did not serve, and in memory all has been given back."""
+        mods = {log.fenced.mod_id for log in (source, target)}
+        await _cancelled([task for task, mod_id in self._tasks.items() if mod_id in mods])
+        for log, other in ((source, target), (target, source)):
+            log.heirs.clear()
+            log.formers = [root for root in log.formers if root != other.fenced.root]
+
+    async def done(self, mod_id: str) -> None:
+        """Wait until all is written down that a mod was given.
+
+        Raises:
+            ModvisorError: mod_away: this node does not hold both mods any more.
+        """
+        while tasks := [task for task, target in self._tasks.items() if target == mod_id]:
+            await asyncio.wait(tasks)
+        self._permits.pop(mod_id, None)
+        if (error := self._failed.pop(mod_id, None)) is not None:
+            raise error
+
+    async def close(self, patience: float) -> None:
+        """Write what is still to be written down, as long as that may take."""
+        permitted = [task for task, mod_id in self._tasks.items() if self._permits[mod_id].is_set()]
+        if permitted:
+            await asyncio.wait(permitted, timeout=patience)
+        await _cancelled([*self._tasks])
+
+    async def _run(
+        self,
+        workers: tuple[str, str],
+        source: ModLog,
+        target: ModLog,
+        given: list[Kept],
+        before: list[Write],
+        puts: list[Put],
+        files: list[Head],
+    ) -> None:
+        try:
+            await self._permits[target.fenced.mod_id].wait()
+            async with self._turn, source.fenced.lock, target.fenced.lock:
+                await source.fenced.catch_up(before)
+                puts += await self._checkpoint(*workers, source, target)
+                for begin in range(0, len(files), EVENTS_AT_ONCE):
+                    await self._store(
+                        source, target, _moved_files(files[begin : begin + EVENTS_AT_ONCE], source, target)
+                    )
+                await self._write(source, target, given, puts)
+        except (ModvisorError, Conflict) as error:
+            mod_id, name = target.fenced.mod_id, source.fenced.mod_id
+            text = f"what is kept of mod {name} was not given to mod {mod_id}: another node has one of them by now"
+            logger.warning("%s (%s)", text, error)
+            self._failed[mod_id] = ModvisorError(text, code=Code.MOD_AWAY)
+
+    def _ended(self, task: asyncio.Task[None], target: ModLog) -> None:
+        del self._tasks[task]
+        target.fenced.release()
+
+    async def _write(self, source: ModLog, target: ModLog, given: list[Kept], puts: list[Put]) -> None:
+        for kept in given:
+            if len(puts) >= 2 * EVENTS_AT_ONCE or sum(len(put.data) for put in puts) >= BYTES_AT_ONCE:
+                await self._store(source, target, puts)
+                puts = []
+            puts += _moved(kept, source, target)
+        await self._store(source, target, puts)
+
+    @staticmethod
+    async def _store(source: ModLog, target: ModLog, puts: list[Put]) -> None:
+        if puts:
+            seq = await source.fenced.write_now([*puts, target.fenced.fence_put(target.fenced.fence.seq)])
+            target.fenced.fence = target.fenced.fence._replace(seq=seq + len(puts))
+
+    @staticmethod
+    async def _checkpoint(former: str, worker: str, source: ModLog, target: ModLog) -> list[Put]:
+        name = f"{token(former)}.c"
+        found = await source.fenced.newest(f"{source.fenced.root}.{name}")
+        if found is None or not found.data:
+            return []
+        body = [worker, *source.fenced.opened(found)[1:]]
+        return [target.fenced.put(f"{token(worker)}.c", body), source.fenced.put(name, None)]
+
+    def _formers(self, target: ModLog) -> Iterator[Put]:
+        if self._answer_age >= 1:
+            yield target.fenced.put(FORMERS, target.formers, {TTL: f"{int(self._answer_age)}s"})
+
+
+async def _cancelled(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+
+
+def _moved_files(files: list[Head], source: ModLog, target: ModLog) -> list[Put]:
+    given = [target.fenced.put(head.subject, list(head)) for head in files]
+    return [*given, *(source.fenced.put(head.subject, None) for head in files)]
+
+
+def _moved(kept: Kept, source: ModLog, target: ModLog) -> list[Put]:
+    name = f"{name_of(kept.key)}.e"
+    return [target.fenced.put(name, kept.body()), Put(f"{source.fenced.root}.{name}", b"", GONE)]

@@ -1,0 +1,148 @@
+"""The code of a mod is the same on every node that runs it, or the difference is refused and named."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modvisor.supervisor import AgentNetwork
+from tests.conftest import until
+
+from .networks import config_of_node, homes, ping
+from .servers import Servers
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
+
+SAYS = """
+from modvisor.mods import BaseMod, EventResponse, mod_event_handler
+from .words import WORD
+
+class Says(BaseMod):
+    @mod_event_handler("test.ping")
+    async def ping(self, event):
+        return EventResponse(True, data={{"says": "{}" + WORD}})
+"""
+
+Machine = Callable[..., AgentNetwork]
+
+
+def write(folder: Path, says: str) -> None:
+    """Write the mod as this machine has it."""
+    mod = folder / "mods/says"
+    mod.mkdir(parents=True, exist_ok=True)
+    (mod / "mod.py").write_text(SAYS.format(says))
+    (mod / "words.py").write_text('WORD = "!"\n')
+
+
+@pytest.fixture
+async def machine(servers: Servers, network_id: str, tmp_path: Path) -> AsyncIterator[Machine]:
+    """Make a node with a folder of its own: `machine("a", "old")`. All end with the test."""
+    made: list[AgentNetwork] = []
+
+    def node(name: str, says: str, placement: dict[str, Any], **cluster: Any) -> AgentNetwork:
+        folder = tmp_path / name / "net"
+        write(folder, says)
+        mods = [{"path": "./says", "placement": placement}]
+        config = config_of_node(servers, network_id, folder, name, mods, lease=1.0, **cluster)
+        made.append(AgentNetwork.from_config(config, base_dir=folder))
+        return made[-1]
+
+    yield node
+    for network in reversed(made):
+        await network.shutdown()
+
+
+def folder_of(network: AgentNetwork) -> Path:
+    return network.config.base_dir
+
+
+def state(network: AgentNetwork) -> str:
+    return network.get_loaded_mods()["says"]["state"]
+
+
+async def says(network: AgentNetwork) -> Any:
+    return (await ping(network, "says")).data["says"]
+
+
+async def notes(network: AgentNetwork) -> dict[str, str]:
+    """Return what `modvisor cluster status` says of mods whose code differs."""
+    assert network.everywhere is not None
+    return {f"{each['mod_id']}/{each['node']}": each["why"] for each in (await network.everywhere.overview())["mixed"]}
+
+
+ALL = {"copies": "all"}
+
+
+async def test_a_copy_with_the_same_files_elsewhere_on_the_disk_starts(machine: Machine) -> None:
+    a, b = machine("a", "one", ALL), machine("b", "one", ALL)
+    for network in (a, b):
+        await network.initialize()
+        assert (state(network), await says(network)) == ("ready", "one!")
+    assert await notes(b) == {}
+
+
+async def test_a_copy_with_other_files_is_refused_and_named_until_they_are_the_same(machine: Machine) -> None:
+    a, b = machine("a", "one", ALL), machine("b", "two", ALL)
+    await a.initialize()
+    await b.initialize()
+    assert state(b) == "failed"
+    why = b.get_network_stats()["mods"]["says"]["last_error"]
+    assert "this node's files are " in why
+    assert "node a runs " in why
+    assert "give all nodes the same files, then 'modvisor reload says'" in why
+    assert "says/b" in await notes(b)
+    refused = await a.reload_mod("says")
+    assert refused.error == "conflict"
+    assert "its files differ between the nodes (a: " in str(refused.message)
+    shutil.copytree(folder_of(a) / "mods", folder_of(b) / "mods", dirs_exist_ok=True)
+    done = await a.reload_mod("says")
+    assert done.success, done
+    assert (state(b), await says(b), await notes(b)) == ("ready", "one!", {})
+
+
+async def test_a_copy_that_was_refused_starts_when_no_other_node_runs_other_code(machine: Machine) -> None:
+    a, b = machine("a", "one", ALL), machine("b", "two", ALL)
+    await a.initialize()
+    await b.initialize()
+    assert state(b) == "failed"
+    await a.shutdown()
+    await until(lambda: state(b) == "ready")
+    assert await says(b) == "two!"
+
+
+async def test_an_upgrade_node_by_node_may_be_mixed_and_says_so(machine: Machine) -> None:
+    a, b = machine("a", "one", ALL), machine("b", "two", ALL, allow_mixed=True)
+    await a.initialize()
+    await b.initialize()
+    assert (await says(a), await says(b)) == ("one!", "two!")
+    assert "runs other code than other nodes (--allow-mixed): " in (await notes(b))["says/b"]
+    while "says/b" not in await notes(a):
+        pass
+
+
+async def test_of_two_copies_that_start_at_once_with_other_code_one_serves(machine: Machine) -> None:
+    a, b = machine("a", "one", ALL), machine("b", "two", ALL)
+    await asyncio.gather(a.initialize(), b.initialize())
+    await until(lambda: sorted([state(a), state(b)]) == ["failed", "ready"])
+
+
+async def test_a_takeover_runs_what_the_network_ran_and_names_other_files(machine: Machine) -> None:
+    a, b = machine("a", "one", {"on": ["a", "b"]}), machine("b", "two", {"on": ["a", "b"]})
+    await a.initialize()
+    await until(lambda: homes(a) == {"says": "a"})
+    await b.initialize()
+    await a.shutdown()
+    await until(lambda: homes(b) == {"says": "b"} and state(b) == "ready")
+    assert await says(b) == "one!", "the last good version, whatever the files of node b say"
+    assert "runs what the network ran last: the code " in (await notes(b))["says/b"]
+    done = await b.reload_mod("says")
+    assert done.success, done
+    assert (await says(b), await notes(b)) == ("two!", {})
+    late = machine("c", "one", {"on": ["a", "b"]})
+    await late.initialize()
+    assert await says(late) == "two!"

@@ -1,0 +1,126 @@
+"""A link outlives its servers: it connects again, serves again, and tells who waits what is not known."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import nats
+import pytest
+
+from modvisor.supervisor.cluster.link import Link, LinkDown, Nobody, Reply
+
+from .conftest import Linked
+from .servers import Server, Servers
+
+pytestmark = pytest.mark.anyio
+
+
+def changes(link: Link) -> asyncio.Queue[bool]:
+    """What the link tells of its connection from now on."""
+    told: asyncio.Queue[bool] = asyncio.Queue()
+    link.listeners.append(told.put_nowait)
+    return told
+
+
+def server_of(link: Link, servers: Servers) -> Server:
+    return next(server for server in servers.all if server.url == link.server)
+
+
+async def test_what_waits_fails_when_the_server_dies_and_all_is_served_again(
+    own_server: Servers, linked: Linked
+) -> None:
+    a = await linked(own_server, "a")
+    begun = asyncio.Event()
+    wiki = a.subject("mod", "wiki")
+    await a.serve(wiki, lambda body, reply: begun.set() if body == "hang" else reply(body))
+    told = changes(a)
+    asked = asyncio.ensure_future(a.ask(wiki, "hang", timeout=30))
+    await begun.wait()
+    own_server[0].kill()
+    with pytest.raises(LinkDown, match="the connection to the servers was lost") as error:
+        await asked
+    assert error.value.was_sent
+    assert await told.get() is False
+    with pytest.raises(LinkDown) as error:
+        await a.ask(wiki, 1, timeout=30)
+    assert not error.value.was_sent
+    a.tell(wiki, 1)  # is lost without a word
+    own_server[0].restart()
+    assert await told.get() is True
+    assert await a.ask(wiki, 2, timeout=30) == 2
+    assert a.problem == ""
+
+
+async def test_a_server_that_stands_still_is_left_for_another_one(three_servers: Servers, linked: Linked) -> None:
+    a = await linked(three_servers, "a", lease=1.0)
+    server, told = server_of(a, three_servers), changes(a)
+    server.stop()
+    try:
+        assert await told.get() is False
+        assert await told.get() is True
+        assert a.server != server.url
+    finally:
+        server.cont()
+
+
+async def test_an_answer_waits_for_the_next_connection(three_servers: Servers, linked: Linked) -> None:
+    a, b = await linked(three_servers, "a"), await linked(three_servers, "b")
+    while b.server == a.server:
+        b = await linked(three_servers, "b")
+    taken: asyncio.Queue[Reply] = asyncio.Queue()
+    wiki, told = b.subject("mod", "wiki"), changes(b)
+    await b.serve(wiki, lambda body, reply: taken.put_nowait(reply))
+    asked = asyncio.ensure_future(patiently(a, wiki))
+    reply = await taken.get()
+    b.connection().lose("the test says so")
+    assert await told.get() is False
+    reply("late")
+    assert await asked == "late"
+
+
+async def patiently(link: Link, subject: str) -> Any:
+    """Ask until the other servers know who serves the subject: it takes them a moment."""
+    while True:
+        try:
+            return await link.ask(subject, 1, timeout=30)
+        except Nobody:
+            await asyncio.sleep(0)
+
+
+async def test_a_strangers_message_is_dropped_and_counted(servers: Servers, linked: Linked) -> None:
+    a, b = await linked(servers, "a"), await linked(servers, "b", network="another")
+    got: list[Any] = []
+    wiki = a.subject("mod", "wiki")
+    await a.serve(wiki, lambda body, reply: got.append(body))
+    stranger = await nats.connect(servers[0].url)
+    place = wiki.encode()
+    for data in (
+        b"",
+        b"hello",
+        bytes(40),
+        b"\x02" + bytes(40),
+        b"\x01" + bytes(40),
+        b.seal.sealed(1, place),  # of another network
+        a.seal.sealed(1, a.subject("mod", "other").encode()),  # for another place
+        a.seal.sealed_bytes(b"\xc1", place),
+        a.seal.sealed("ours", place),
+    ):
+        await stranger.publish(wiki, data)
+    await stranger.flush()
+    await a.connection().flush()
+    assert got == ["ours"]
+    assert a.dropped == {"unsealed": 3, "other form": 1, "wrong seal": 3, "unreadable": 1}
+    await stranger.close()
+
+
+async def test_a_value_of_a_stranger_is_dropped_and_counted(servers: Servers, linked: Linked) -> None:
+    a = await linked(servers, "a")
+    bucket = await a.bucket("mods")
+    told: asyncio.Queue[Any] = asyncio.Queue()
+    watch = await bucket.watch("", lambda *what: told.put_nowait(what))
+    await a.js.publish(f"$KV.{bucket.name}.x", b"hello")
+    revision = await bucket.create("y", 1)
+    assert await told.get() == ("y", 1, revision)
+    assert a.dropped == {"unsealed": 1}
+    await watch.close()
