@@ -2,17 +2,19 @@
 
     python benchmarks/crossings.py [--rounds N] [--json] [--files OPERATION]
 
-`sys.setprofile` counts, in the supervisor's process, every call of a function (and every resumption
-of a coroutine) that is defined below `supervisor/` or `ipc/`. A change of file is a call in another
-file than the call before. The mod is the bundled wiki, in a network that holds nothing else. Each
-figure is the median of several networks. Only public names are used: the interpreter of any
-checkout counts that checkout.
+`sys.setprofile` counts, in the supervisor's process, every call of a function that is defined below
+`supervisor/` or `ipc/`. A change of file is a call in another file than the call before. The column
+`resumed` counts what an `await` adds to both: Python tells of a coroutine that goes on as of a call.
+Those are no calls that somebody reads, and are in no other column. The mod is the bundled wiki, in a
+network that holds nothing else. Each figure is the median of several networks. Only public names are
+used: the interpreter of any checkout counts that checkout.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import inspect
 import json
 import logging
 import statistics
@@ -31,6 +33,7 @@ from modvisor.supervisor import AgentNetwork, Event
 HOUSE = Path(modvisor.supervisor.__file__).parent.parent
 FLOORS = ("supervisor", "ipc")
 WIKI = "modvisor.mods.workspace.wiki"
+GOES_ON = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 OPERATIONS = ("load", "event", "reload", "restart", "unload")
 
 
@@ -39,18 +42,36 @@ class Walk:
 
     def __init__(self) -> None:
         self._below = tuple(f"{HOUSE / floor}/" for floor in FLOORS)
+        self._begun = set[FrameType]()
         self.files: list[str] = []
+        self.resumed = 0
 
     def __call__(self, frame: FrameType, what: str, _: Any) -> None:
         file = frame.f_code.co_filename
-        if what == "call" and file.startswith(self._below):
-            self.files.append(str(Path(file).relative_to(HOUSE)))
+        if what != "call" or not file.startswith(self._below):
+            return
+        if frame in self._begun:
+            self.resumed += 1
+            return
+        if frame.f_code.co_flags & GOES_ON:
+            self._begun.add(frame)
+        self.files.append(str(Path(file).relative_to(HOUSE)))
+
+    def end(self) -> None:
+        """Let go of the frames, and so of all that their variables hold."""
+        self._begun.clear()
 
     def figures(self) -> dict[str, int]:
         crossed = set(self.files)
         own = {file for file in crossed if file.startswith("supervisor/")}
         changes = sum(here != there for here, there in pairwise(self.files))
-        return {"files": len(crossed), "of_supervisor": len(own), "changes": changes, "calls": len(self.files)}
+        return {
+            "files": len(crossed),
+            "of_supervisor": len(own),
+            "changes": changes,
+            "calls": len(self.files),
+            "resumed": self.resumed,
+        }
 
 
 async def walked(operation: Awaitable[Any]) -> Walk:
@@ -61,6 +82,7 @@ async def walked(operation: Awaitable[Any]) -> Walk:
         response = await operation
     finally:
         sys.setprofile(before)
+        walk.end()
     assert response.success, response
     return walk
 
@@ -90,12 +112,13 @@ def counted(rounds: int) -> dict[str, dict[str, float]]:
 
 
 def lines(figures: dict[str, dict[str, float]]) -> list[str]:
-    head = f"{'':10} {'files':>6} {'of supervisor/':>15} {'changes of file':>16} {'calls':>6}"
+    head = f"{'':10} {'files':>6} {'of supervisor/':>15} {'changes of file':>16} {'calls':>6} {'resumed':>8}"
     return [head, *(_line(name, of) for name, of in figures.items())]
 
 
 def _line(name: str, of: dict[str, float]) -> str:
-    return f"{name:10} {of['files']:6g} {of['of_supervisor']:15g} {of['changes']:16g} {of['calls']:6g}"
+    figures = f"{of['files']:6g} {of['of_supervisor']:15g} {of['changes']:16g} {of['calls']:6g} {of['resumed']:8g}"
+    return f"{name:10} {figures}"
 
 
 def main() -> None:

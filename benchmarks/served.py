@@ -39,3 +39,9 @@ async def _port(admin: Path, patience: float) -> int:
             await asyncio.sleep(0.05)
     async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(admin)), base_url="http://admin") as client:
         return (await client.get("/admin/v1/status")).json()["port"]
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """Return the processor time that a process has used."""
+    times = process.cpu_times()
+    return times.user + times.system

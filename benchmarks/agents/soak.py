@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 
+from ..served import cpu_seconds
 from .audit import Audit, audit
 from .diary import Diary
 from .member import END, name_of
@@ -103,7 +104,7 @@ async def _disturb(
     rounds = -(-kills // crew[0].count)
     due = [begins + seconds * (0.2 + 0.7 * number / rounds) for number in range(rounds)]
     memory: list[tuple[float, float]] = []
-    before = _cpu(process)
+    before = cpu_seconds(process)
     while (now := time.time()) < ends:
         memory.append((now, process.memory_info().rss / 1e6))
         if due and now >= due[0]:
@@ -117,7 +118,7 @@ async def _disturb(
         if any(one.has_failed for one in crew):
             summary.problems.append("a process of agents has ended by itself; its error stands above")
             return
-    summary.cpu = (_cpu(process) - before) / seconds
+    summary.cpu = (cpu_seconds(process) - before) / seconds
     warm = [mb for when, mb in memory if when > begins + seconds * WARM]
     summary.memory_mb, summary.grown_mb = max(warm), warm[-1] - warm[0]
 
@@ -141,11 +142,6 @@ def _diaries(folder: Path, agents: int) -> list[Diary]:
 
 def _audit(folder: Path, agents: int) -> Audit:
     return audit(_diaries(folder, agents))
-
-
-def _cpu(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return times.user + times.system
 
 
 def _judge(summary: Soak, found: Audit, rate: float) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from ..served import served
+from ..served import cpu_seconds, served
 from .attacks import ATTACKS
 from .honest import PASSWORD, Honest, Notes, crowd
 
@@ -106,13 +106,13 @@ async def _phase(name: str, honest: Honest, process: psutil.Process, port: int, 
         command = [sys.executable, "-m", "benchmarks.strangers.attacks", name, str(port)]
         attacker = await asyncio.create_subprocess_exec(*command)
     most, descriptors, ends = before, 0, time.monotonic() + seconds
-    taken, waited = _cpu(process), _waited(process.pid)
+    taken, waited = cpu_seconds(process), _waited(process.pid)
     while time.monotonic() < ends:
         await asyncio.sleep(0.1)
         most, descriptors = max(most, process.memory_info().rss), max(descriptors, process.num_fds())
-    taken, waited, attacked = _cpu(process) - taken, _waited(process.pid) - waited, 0.0
+    taken, waited, attacked = cpu_seconds(process) - taken, _waited(process.pid) - waited, 0.0
     if attacker is not None:
-        attacked = _cpu(psutil.Process(attacker.pid))
+        attacked = cpu_seconds(psutil.Process(attacker.pid))
         attacker.kill()
         await attacker.wait()
     return Phase(
@@ -128,11 +128,6 @@ async def _phase(name: str, honest: Honest, process: psutil.Process, port: int, 
         attacker_cpu=attacked / seconds,
         core_wait=waited / seconds,
     )
-
-
-def _cpu(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return times.user + times.system
 
 
 def _waited(pid: int) -> float:

@@ -1,0 +1,1 @@
+"""One network on three machines, of which some die, stop or lose one another while agents work."""
