@@ -1,13 +1,21 @@
-"""Print the tables of keys into docs/config.md from the fields that hold them: ``make docs``."""
+"""Print what is made of the fields that hold the keys: the tables of docs/config.md, and docs/schema. ``make docs``."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from modvisor.supervisor.config import schema_text
 from modvisor.supervisor.config.reference import printed
 
-PAGE = Path(__file__).with_name("config.md")
+DOCS = Path(__file__).parent
 
-text = PAGE.read_text("utf-8")
-if (page := printed(text)) != text:
-    PAGE.write_text(page, "utf-8")
+
+def update(page: Path, text: str) -> None:
+    if not page.exists() or page.read_text("utf-8") != text:
+        page.write_text(text, "utf-8")
+
+
+update(DOCS / "config.md", printed((DOCS / "config.md").read_text("utf-8")))
+(DOCS / "schema").mkdir(exist_ok=True)
+for kind in ("network", "mod"):
+    update(DOCS / "schema" / f"{kind}.json", schema_text(kind))
