@@ -61,9 +61,9 @@ class Spare:
     cell: Cell
     is_taken: bool = False
 
-    def become(self, launch: Launch) -> WorkerProcess:
+    async def become(self, launch: Launch) -> WorkerProcess:
         """Be the worker of ``launch``, and return the process. What it has printed goes to that log."""
-        self.process.become(launch)
+        await self.process.become(launch)
         if self.said:
             launch.on_output(bytes(self.said))
         return self.process
@@ -167,15 +167,17 @@ class Spares:
         )
         try:
             process = await self._launcher.launch(launch)
-        except BaseException as error:
+        except (OSError, ModvisorError) as error:
             self._remove(cgroup)
-            if not isinstance(error, (OSError, ModvisorError)):
-                raise
             self._retry_later(f"no spare worker could be started: {error}")
             return
+        except BaseException:
+            self._remove(cgroup)
+            raise
         spare = Spare(process, cgroup, environment, said, self._cell)
         process.exited.add_done_callback(lambda exit: self._ended(spare, exit.result()))
         self._waiting.append(spare)
+        self.want(self._wanted)  # fewer may be wanted than when its start began
 
     def _retry_later(self, why: str) -> None:
         self._pause = min(max(FIRST_PAUSE, 2 * self._pause), LONGEST_PAUSE)
@@ -204,4 +206,3 @@ class Spares:
         self._scope.cancel()
         self.want(0)
         await self._stopped.wait()
-        self.want(0)  # the spare that was being started

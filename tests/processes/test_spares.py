@@ -27,6 +27,7 @@ from modvisor.supervisor.limits.enforcement import Enforcement
 from modvisor.supervisor.process.children import ExecLauncher
 from modvisor.supervisor.process.launch import Launch
 from modvisor.supervisor.process.launcher import Launcher, make_launcher
+from modvisor.supervisor.process.process import WorkerProcess
 from tests import warm
 from tests.conftest import until
 from tests.processes.conftest import Marked
@@ -302,7 +303,7 @@ async def test_what_a_spare_has_printed_is_in_the_log_of_its_mod(tmp_path: Path,
         assert spare is not None
         spare.said += b"before\n"
         said: list[bytes] = []
-        process = spare.become(Launch(said.append))
+        process = await spare.become(Launch(said.append))
         await spares.close()
         assert not process.exited.done(), "one that was taken is out of their hands"
         assert said == [b"before\n"]
@@ -326,6 +327,27 @@ async def test_the_end_ends_one_that_is_being_started(tmp_path: Path) -> None:
     async with kept(make_launcher(tmp_path), 8) as spares:
         await until(lambda: spares.counts.waiting >= 1)
     assert spares.counts.waiting == 0
+
+
+async def test_one_that_is_not_wanted_any_more_when_it_has_started_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher, started, go = make_launcher(tmp_path), asyncio.Queue[WorkerProcess](), asyncio.Event()
+    launch = launcher.launch
+
+    async def slow(what: Launch) -> WorkerProcess:
+        process = await launch(what)
+        started.put_nowait(process)
+        await go.wait()
+        return process
+
+    monkeypatch.setattr(launcher, "launch", slow)
+    async with kept(launcher) as spares:
+        process = await started.get()
+        spares.want(0)
+        go.set()
+        await process.exited
+        assert spares.counts.waiting == 0
 
 
 def test_the_number_of_spares_is_checked(tmp_path: Path) -> None:
