@@ -29,7 +29,9 @@ from modvisor.supervisor.process.guarded import GuardedProcess, GuardianLauncher
 from modvisor.supervisor.process.launch import Launch
 from modvisor.supervisor.runtime import AUTO, LOOPS
 from tests import warm
-from tests.guardians import forked_guardians, is_possible, templates
+from tests.guardians import forked_guardians, is_possible, template_sockets, templates
+
+pytest_plugins = ["tests.timeouts"]
 
 # Neither a deadline per example nor the health check that times the making of examples: both compare with the clock, so a
 # busy machine fails them. What takes too long is for pytest's own timeout. A failure prints the line that repeats it
@@ -54,6 +56,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     _pass_no_ignored_signal_on()
+    gc.disable()  # until all is collected: nearly all objects of a collection stay, and each search looks at them again
 
 
 def _pass_no_ignored_signal_on() -> None:
@@ -69,6 +72,7 @@ def _pass_no_ignored_signal_on() -> None:
 
 def pytest_collection_finish() -> None:
     """Keep what was collected out of each later search for garbage: that is most objects of the process, and they stay."""
+    gc.enable()
     gc.collect()
     gc.freeze()
 
@@ -172,6 +176,18 @@ def bytecode_may_be_written() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_child_is_left_unreaped() -> Iterator[None]:
+    """Name the file that left a zombie: a later one would count it among its workers."""
+    yield
+    zombies = []
+    for pid in child_pids():
+        with suppress(psutil.NoSuchProcess, ChildProcessError):  # reaped meanwhile
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE and os.waitpid(pid, 0):
+                zombies.append(pid)
+    assert not zombies, "a test has ended a process and has not waited for it"
+
+
 @pytest.fixture
 def write_mod(tmp_path: Path) -> Callable[..., str]:
     """Write ``mods/NAME/mod.py`` (and other files) below tmp_path; returns the mod_path ``./NAME``."""
@@ -225,6 +241,8 @@ def open_files() -> set[str]:
     """
     found = set()
     for fd in os.listdir("/proc/self/fd"):
+        if int(fd) in template_sockets:
+            continue
         with suppress(FileNotFoundError):
             target = os.readlink(f"/proc/self/fd/{fd}")
             if not target.startswith("/proc") and not re.match(r"/sys/fs/cgroup/.*modvisor-[^/]+/", target):
