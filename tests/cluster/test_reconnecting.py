@@ -9,6 +9,7 @@ import nats
 import pytest
 
 from modvisor.supervisor.cluster.link import Link, LinkDown, Nobody, Reply
+from modvisor.supervisor.cluster.link.connection import Connection
 
 from .conftest import Linked
 from .servers import Server, Servers
@@ -62,6 +63,43 @@ async def test_a_server_that_stands_still_is_left_for_another_one(three_servers:
         assert a.server != server.url
     finally:
         server.cont()
+
+
+async def test_a_wait_ends_with_the_connection(own_server: Servers, linked: Linked) -> None:
+    connection = (await linked(own_server, "a")).connection()
+    own_server[0].stop()
+    try:
+        waits = [connection.flush(timeout=1000), connection.subscribe("a.subject", lambda message: None)]
+        tasks = [asyncio.create_task(wait) for wait in waits]
+        await asyncio.sleep(0)
+        connection.lose("the test says so")
+        for task in tasks:
+            with pytest.raises(LinkDown):
+                await task
+    finally:
+        own_server[0].cont()
+
+
+async def test_a_connection_that_is_lost_before_it_is_used_is_made_anew(
+    own_server: Servers, linked: Linked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = await linked(own_server, "a")
+    subscribe, made = Connection.subscribe, []
+
+    async def lost_at_first(connection: Connection, *arguments: Any) -> Any:
+        subscription = await subscribe(connection, *arguments)
+        made.append(connection)
+        if made[0] is connection:
+            connection.lose("the test says so")
+        return subscription
+
+    monkeypatch.setattr(Connection, "subscribe", lost_at_first)
+    told = changes(a)
+    a.connection().lose("the test says so")
+    assert await told.get() is False
+    assert await told.get() is True
+    await a.connection().flush()
+    assert a.connection() is not made[0]
 
 
 async def test_an_answer_waits_for_the_next_connection(three_servers: Servers, linked: Linked) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from nats import errors
 from nats.aio.client import Client
@@ -21,6 +21,8 @@ from nats.aio.transport import TcpTransport
 from nats.js import JetStreamContext
 
 from .errors import LinkDown, NotPermitted, TooLarge
+
+T = TypeVar("T")
 
 logger = logging.getLogger("modvisor.cluster")
 
@@ -43,10 +45,12 @@ def not_permitted(said: str) -> NotPermitted:
 
 
 class _Client(Client):
-    """nats-py's client, which would send credentials in the open to a server without TLS.
+    """nats-py's client, without what stands in our way.
 
-    It also writes a ping past what waits to be sent, and its reader ends when the answer to a ping comes
-    that nobody waits for any more. Then the answer would not say that the server has seen all of it.
+    - It would send credentials in the open to a server without TLS.
+    - It writes a ping past what waits to be sent, so the answer does not say that the server has seen all of it.
+    - Its reader ends when the answer to a ping comes that nobody waits for any more.
+    - It writes what waits to a connection that was lost. uvloop refuses that, and then nobody is told of the loss.
     """
 
     must_be_tls = False
@@ -65,12 +69,22 @@ class _Client(Client):
             self._pongs[0] = asyncio.get_running_loop().create_future()
         await super()._process_pong()
 
+    async def _process_op_err(self, e: Exception) -> None:
+        self._pending, self._pending_data_size = [], 0
+        await super()._process_op_err(e)
+
 
 async def ended(task: asyncio.Task[None]) -> None:
     """Cancel a task until it has ended: nats-py swallows a cancellation now and then."""
     while not task.done():
         task.cancel()
         await asyncio.wait([task], timeout=0.05)
+
+
+def _forgotten(task: asyncio.Future[Any]) -> None:
+    """Take note of how a task has ended that nobody waits for any more."""
+    if not task.cancelled():
+        task.exception()
 
 
 class Receiver:
@@ -109,6 +123,7 @@ class Connection:
         self._is_open = False
         self._draining: set[asyncio.Task[None]] = set()
         self._beat: asyncio.Task[None] | None = None
+        self._over = asyncio.Event()
         self.refused: list[str] = []
         self.on_refused: Callable[[str], None] | None = None
 
@@ -142,8 +157,16 @@ class Connection:
         except BaseException:
             self.abort()
             raise
+        self.check_open()
         self._is_open = True
         self._beat = asyncio.get_running_loop().create_task(self._ping(every, timeout))
+
+    def check_open(self) -> None:
+        """Raise LinkDown if the connection was lost: it may have been while nobody had heard of it."""
+        if self._over.is_set():
+            raise LinkDown(
+                f"the connection to the servers was lost: {self._client.last_error or 'the server closed it'}"
+            )
 
     # -- what a connection can do
 
@@ -184,6 +207,8 @@ class Connection:
             return self.publish(subject, data, reply)  # it says what is wrong
         writer = transport._io_writer
         assert writer is not None
+        if writer.is_closing():
+            raise LinkDown("the connection to the servers was lost")
         if writer.transport.get_write_buffer_size() > MOST_WAITING:
             raise LinkDown(f"the server reads too slowly: {MOST_WAITING} bytes wait to be sent to it")
         writer.write(b"PUB %b %b %d\r\n%b\r\n" % (subject.encode(), reply.encode(), len(data), data))
@@ -197,7 +222,8 @@ class Connection:
         """
         receiver = cast("asyncio.Future[Msg]", Receiver(on))
         try:
-            subscription = await self._client.subscribe(subject, queue=queue, future=receiver)
+            subscribing = self._client.subscribe(subject, queue=queue, future=receiver)
+            subscription = await self._until_over(subscribing)
         except errors.Error as error:
             raise LinkDown(f"the connection to the servers is down: {error}") from None
         await self.flush()
@@ -207,8 +233,8 @@ class Connection:
         return subscription
 
     async def unsubscribe(self, subscription: Subscription) -> None:
-        with suppress(errors.Error):
-            await subscription.unsubscribe()
+        with suppress(errors.Error, LinkDown):
+            await self._until_over(subscription.unsubscribe())
 
     async def drain(self, subscription: Subscription) -> None:
         """End a subscription. What the server has sent before it hears of that is still handed over."""
@@ -218,15 +244,46 @@ class Connection:
         await asyncio.wait([task], timeout=DRAIN)
 
     async def _drained(self, subscription: Subscription) -> None:
-        with suppress(errors.Error, TimeoutError, OSError):
-            await subscription.drain()
+        with suppress(errors.Error, LinkDown, TimeoutError, OSError):
+            await self._until_over(subscription.drain())
 
     async def flush(self, timeout: float = 5.0) -> None:
         """Wait until the server has seen all that was sent. Raises LinkDown."""
         try:
-            await self._client.rtt(cast(int, timeout))
+            await self._answer(timeout)
         except (errors.Error, OSError, TimeoutError) as error:
             raise LinkDown(f"the connection to the servers is down: {error}", was_sent=True) from None
+
+    async def _until_over(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for nats-py, but not for longer than the connection lasts: it may wait for ever then.
+
+        Raises:
+            LinkDown: the connection was lost.
+            Exception: what nats-py raises.
+        """
+        task, over = asyncio.ensure_future(work), asyncio.ensure_future(self._over.wait())
+        try:
+            await asyncio.wait([task, over], return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise LinkDown("the connection to the servers was lost", was_sent=True)
+            return task.result()
+        except RuntimeError as error:  # of uvloop: the connection is closed, and its reader does not know it yet
+            raise LinkDown(f"the connection to the servers was lost: {error}", was_sent=True) from None
+        finally:
+            over.cancel()
+            task.add_done_callback(_forgotten)
+            task.cancel()
+
+    async def _answer(self, timeout: float) -> None:
+        """Ping the server, and wait for its answer. It has seen all that was sent before.
+
+        Raises:
+            TimeoutError: no answer came in time.
+            LinkDown: the connection was lost.
+            Exception: what nats-py and the system raise.
+        """
+        async with asyncio.timeout(timeout):
+            await self._until_over(self._client.rtt(cast(int, timeout)))
 
     def jetstream(self, timeout: float) -> JetStreamContext:
         return self._client.jetstream(timeout=timeout)
@@ -258,6 +315,7 @@ class Connection:
     def abort(self) -> None:
         """End the connection at once: what waits is not sent, and a server that reads no more is not waited for."""
         self._is_open = False
+        self._over.set()
         self._stop_pinging()
         writer = getattr(self._client._transport, "_io_writer", None)
         if writer is not None:
@@ -277,7 +335,7 @@ class Connection:
         while True:
             await asyncio.sleep(every)
             try:
-                await self._client.rtt(cast(int, timeout))
+                await self._answer(timeout)
             except Exception as error:  # noqa: BLE001 of whatever kind: the server did not answer
                 return self.lose(f"the server did not answer within {timeout:g} s ({type(error).__name__})")
 
@@ -295,4 +353,5 @@ class Connection:
             self.on_refused(said)
 
     async def _closed(self) -> None:
+        self._over.set()
         self.lose(str(self._client.last_error or "the server closed the connection"))

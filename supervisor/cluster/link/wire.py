@@ -214,6 +214,7 @@ class Wire:
         await connection.subscribe(self._replies.prefix + "*", self._replies.received)
         for served in self._served:
             served.subscription = await connection.subscribe(served.subject, served.received, served.queue)
+        connection.check_open()
         self._connection = connection
         self.most_answer = connection.max_payload - ROOM
         self.problem = ""
