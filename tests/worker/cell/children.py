@@ -6,10 +6,13 @@ import ctypes
 import encodings.idna  # noqa: F401 - as another user a child may not be able to import
 import os
 import pickle
+import signal
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+
+from modvisor.worker.guardian.clone import fork_apart
 
 NOBODY = 65534
 _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38
@@ -62,11 +65,19 @@ def _become(user: int) -> None:
         _libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)  # as a process that was started by this user
 
 
-def unshare(flags: int) -> None:
-    """Have namespaces of its own; the error says why the system gives this user none."""
-    if _libc.unshare(flags) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"unshare({flags:#x}): {os.strerror(number)}")
+def live_apart(flags: int) -> None:
+    """Go on as a child in namespaces of its own, as a warden begins; the error says why the system gives this user none.
+
+    unshare(2) gives no user namespace now and then to a process that has one thread, as this one.
+    """
+    pid = fork_apart(flags, hooks=True)
+    if not pid:
+        return
+    end = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if end < 0:
+        signal.signal(-end, signal.SIG_DFL)
+        os.kill(os.getpid(), -end)
+    os._exit(end)
 
 
 def no_new_privs() -> None:

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from modvisor.worker.cell.calls import libc
 from modvisor.worker.cell.capabilities import drop_all, leave_bounding_set
 from modvisor.worker.cell.namespaces import NEWUSER, map_user
-from tests.worker.cell.children import NOBODY, in_child
+from tests.worker.cell.children import NOBODY, in_child, live_apart
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux")
 
@@ -40,7 +39,9 @@ def test_what_a_guardian_of_root_has_left_is_left_for_its_workers_and_it_keeps_w
 def test_nothing_is_left_in_a_user_namespace_which_begins_with_everything(is_left: bool) -> None:
     def worker() -> list[dict[str, int]]:
         ids = os.geteuid(), os.getegid()
-        if libc.unshare(NEWUSER) != 0:
+        try:
+            live_apart(NEWUSER)
+        except OSError:
             pytest.skip("no user namespaces here")
         map_user(*ids)
         before = held()

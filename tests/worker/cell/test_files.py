@@ -16,7 +16,7 @@ from modvisor.worker.cell.apply import confine
 from modvisor.worker.cell.files import Files
 from modvisor.worker.cell.namespaces import NEWIPC, NEWNS, NEWUSER, Space
 from modvisor.worker.cell.refusal import NotEnforced
-from tests.worker.cell.children import NOBODY, in_child, unshare
+from tests.worker.cell.children import NOBODY, in_child, live_apart
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux")
 
@@ -26,7 +26,7 @@ def in_space(step: Callable[[Space], Any], user: int = 0) -> Any:
 
     def work() -> Any:
         space = Space(NEWNS | NEWIPC | (NEWUSER if os.geteuid() else 0))
-        unshare(space.flags)
+        live_apart(space.flags)
         space.enter()
         return step(space)
 

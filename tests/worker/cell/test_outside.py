@@ -14,7 +14,7 @@ from modvisor.ipc.cell import NETWORK, NOT, RELAY_PORT, STRICT, Cell
 from modvisor.worker.cell.namespaces import NEWNET, NEWUSER, Space
 from modvisor.worker.cell.outside import open_way
 from modvisor.worker.cell.refusal import NotEnforced
-from tests.worker.cell.children import NOBODY, errno_of, in_child, unshare
+from tests.worker.cell.children import NOBODY, errno_of, in_child, live_apart
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux")
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux")
 def inside(step: Any, user: int) -> Any:
     def work() -> Any:
         space = Space(NEWNET | (NEWUSER if os.geteuid() else 0))
-        unshare(space.flags)
+        live_apart(space.flags)
         space.enter()
         return step(space)
 

@@ -16,7 +16,7 @@ import pytest
 from modvisor.ipc.cell import LISTED, STRICT, Cell
 from modvisor.worker.cell import mounts, view
 from modvisor.worker.cell.namespaces import NEWIPC, NEWNS, NEWUSER, Space
-from tests.worker.cell.children import NOBODY, errno_of, in_child, unshare
+from tests.worker.cell.children import NOBODY, errno_of, in_child, live_apart
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux")
 
@@ -28,7 +28,7 @@ def in_view(cell: Cell, step: Callable[[], Any], user: int, *, hides: bool = Fal
 
     def work() -> Any:
         space = Space(NEWNS | NEWIPC | (NEWUSER if os.geteuid() else 0))
-        unshare(space.flags)
+        live_apart(space.flags)
         space.enter()
         if hides:
             mounts.hide(cell)

@@ -11,7 +11,7 @@ import pytest
 from modvisor.ipc.cell import DEFAULT, HIDDEN, Cell
 from modvisor.worker.cell.namespaces import NEWNS, NEWPID, NEWUSER, map_user
 from modvisor.worker.guardian import spaces
-from tests.worker.cell.children import in_child, unshare
+from tests.worker.cell.children import in_child, live_apart
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux")
 
@@ -22,7 +22,7 @@ LIMIT = Path("/proc/sys/user/max_pid_namespaces")
 def test_what_was_refused_is_asked_for_again_after_a_while(again: float) -> None:
     def step() -> list[bool]:
         ids = os.geteuid(), os.getegid()
-        unshare(NEWUSER)
+        live_apart(NEWUSER)
         map_user(*ids)
         spaces.AGAIN = again
         known, found = spaces.Spaces(hooks=False), []
