@@ -101,6 +101,11 @@ class NodeProcess:
     def log(self) -> str:
         return self._file.read_text()
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether its network has started, with the mods that it may run."""
+        return "ready in" in self.log
+
     def kill(self) -> None:
         """End the supervisor as a machine that loses its power."""
         self.process.kill()

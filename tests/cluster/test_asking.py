@@ -429,6 +429,7 @@ async def test_of_a_mod_with_a_copy_on_every_node_another_one_is_asked_when_the_
         config["network"]["sandbox"] = "off"  # the handler writes a file of the test
     others = {name: NodeProcess(config, tmp_path, marked.variable) for name, config in configs.items()}
     try:
+        await until(lambda: all(node.is_ready for node in others.values()), 30)  # or c is asked, which is there first
         a = nodes("a", entries)
         await a.initialize()
         for name in (once, more):

@@ -84,7 +84,7 @@ async def test_a_reload_is_done_though_the_node_that_asked_for_it_is_killed(
     mods = [{"path": write_mod("slow", STARTS), **writing(tmp_path), "placement": {"on": ["a"]}}]
     a, b = nodes("a", mods), process("b", mods)
     await a.initialize()
-    await until(lambda: "ready in" in b.log, LEASE * 10)
+    await until(lambda: b.is_ready, LEASE * 10)
     edit(tmp_path, "slow")
     command = [sys.executable, "-m", "modvisor", "reload", "slow", "--node", "b", "--file", str(tmp_path / "b.yaml")]
     with subprocess.Popen(command, env=os.environ | marked.variable, stderr=subprocess.PIPE, text=True) as asking:
