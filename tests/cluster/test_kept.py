@@ -12,10 +12,12 @@ from typing import Any
 
 import anyio
 import pytest
+from nats.js.errors import APIError
 
 from modvisor.ipc.errors import Code, ModvisorError
 from modvisor.supervisor.cluster.kept.journal import ClusterJournal
-from modvisor.supervisor.cluster.link import Link, NoQuorum
+from modvisor.supervisor.cluster.link import Link, LinkDown, NoQuorum
+from modvisor.supervisor.cluster.link.wire import Wire
 from modvisor.supervisor.cluster.nodes.stores import stores
 from tests.journal.kept_contract import CONFIG, Kept, KeptContract, event, letter
 
@@ -183,6 +185,46 @@ async def test_without_quorum_nothing_is_half_done(three_servers: Servers, linke
         await accepted(journal, 2)
         async with journal_of(await linked_soon(linked, three_servers, "b"), tmp_path, 2) as other:
             await journal.log.opened("work").fenced.flush()  # type: ignore[union-attr]
+            assert [each.event.payload["n"] for each in await other.pending("work")] == [0, 2]
+
+
+async def test_what_was_sent_by_a_lost_connection_and_given_up_is_not_stored_later(
+    servers: Servers, linked: Linked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that stands still has the event when its connection is lost, and hands it on after it was refused."""
+    link, late = await linked(servers, "a"), await linked(servers, "b")
+    sent: list[tuple[Any, ...]] = []
+    call, send = Wire.call, Wire.send
+
+    def held(wire: Wire, *message: Any) -> None:
+        sent.append(message)
+
+    async def slow(wire: Wire, subject: str, data: bytes, headers: Any = None, **more: Any) -> Any:
+        if wire is not link or not subject.endswith(".fence.e"):
+            return await call(wire, subject, data, headers, **more)
+        sent.append((subject, data, "", headers))
+        monkeypatch.setattr(Wire, "send", send)
+        monkeypatch.setattr(Wire, "call", refusing)
+        link.connection().lose("the test says so")
+        raise LinkDown("the connection was lost", was_sent=True)
+
+    async def refusing(wire: Wire, subject: str, *more: Any, **options: Any) -> Any:
+        if wire is link and subject.endswith(".fence.e"):
+            monkeypatch.setattr(Wire, "call", call)
+            raise APIError(code=503, err_code=10023, description="insufficient resources")
+        return await call(wire, subject, *more, **options)
+
+    async with journal_of(link, tmp_path, 1) as journal:
+        await journal.accept("work", event(0))
+        monkeypatch.setattr(Wire, "send", held)
+        monkeypatch.setattr(Wire, "call", slow)
+        with pytest.raises(ModvisorError, match="space"):
+            await journal.accept("work", event(1))
+        for subject, data, _, headers in sent:
+            late.send(subject, data, "", headers)
+        await late.connection().flush()
+        await journal.accept("work", event(2))
+        async with journal_of(late, tmp_path, 2) as other:
             assert [each.event.payload["n"] for each in await other.pending("work")] == [0, 2]
 
 

@@ -7,7 +7,9 @@ other node has raised the fence. A new holder raises it with its own fencing tok
 what is there. From then on the servers refuse whatever an older holder sends.
 
 One batch is under way at a time, and takes all that waits by then. The fence names its batch: after a
-timeout the same batch is sent again, until the fence says whether the first one was stored.
+timeout the same batch is sent again, until the fence says whether the first one was stored. What was
+sent by a connection that is gone may still be on its way, in a server that stands still: before such a
+batch is given up, the fence is moved, so that it comes too late whenever it comes.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import Any, NamedTuple
 from nats.js.errors import APIError
 
 from ....ipc.errors import Code, ModvisorError
+from ..link.connection import Connection
 from ..link.errors import ClusterError, LinkDown, NoQuorum
 from ..link.failures import is_taken, of_jetstream
 from ..link.jetstream import JetStream, Stored
@@ -301,22 +304,24 @@ class Fenced:
     async def _write_batch(self, writes: list[Write]) -> None:
         """Store a batch, however often that must be tried; give up what may be given up."""
         batch, pause = secrets.token_hex(8), 0.02
-        is_unsure = False
-        while writes := writes if is_unsure else [write for write in writes if not write.done.done()]:
+        unsure: set[Connection] = set()  # where a try may still be on its way
+        while writes := writes if unsure else [write for write in writes if not write.done.done()]:
+            on = self._wire.connection() if self._wire.is_connected else None
             try:
                 seq = await self._send(writes, batch)
             except APIError as error:
-                if (found := await self._fence_now()) is not None:
+                if (found := await self._outcome(batch, is_sure=unsure <= {on})) is not None:
                     if found.batch == batch:
                         return self._stored(writes, found.seq)
-                    is_unsure = False
+                    unsure.clear()
                     if is_taken(error):
                         writes = await self._without_conflicts(writes)
                         continue
                     self._refused(writes, of_jetstream(error, self._what))
             except ClusterError as error:
-                is_unsure = is_unsure or not isinstance(error, LinkDown) or error.was_sent
-                if not is_unsure and isinstance(error, LinkDown):
+                if on is not None and (not isinstance(error, LinkDown) or error.was_sent):
+                    unsure.add(on)
+                if not unsure and isinstance(error, LinkDown):
                     self._refused(writes, error)
                 logger.debug("%s; trying again", error)
             else:
@@ -351,21 +356,36 @@ class Fenced:
             write.end(number)
             number += len(write.puts)
 
-    async def _fence_now(self) -> Fence | None:
-        """Return the fence as it is; None: it cannot be read now.
+    async def _outcome(self, batch: str, *, is_sure: bool) -> Fence | None:
+        """Return the fence after a try of a batch was refused; None: what became of the batch is not known yet.
 
-        The servers handle what this node sends in order, so a batch that was sent before a refused one
-        is stored by now, or never will be.
+        Args:
+            is_sure: all tries were sent by the present connection. The servers handle what comes by one
+                connection in order, so a try before the refused one is stored by now, or never will be.
 
         Raises:
             ModvisorError: mod_away: another node has raised the fence.
         """
         try:
             found = await self._read_fence()
-        except ClusterError:
+            self._check(found)
+            if found.batch != batch:
+                if found.seq == self.fence.seq and not is_sure:
+                    await self._move_fence()
+                    return self.fence
+                self.fence = self.fence._replace(seq=found.seq)  # what moved it was given up, and stored all the same
+        except (ClusterError, APIError) as error:
+            logger.debug("%s; trying again", error)
             return None
-        self._check(found)
         return found
+
+    async def _move_fence(self) -> None:
+        """Store the fence anew: what names the one before comes too late from now on. Raises ClusterError, APIError."""
+        fence = self.fence._replace(batch=secrets.token_hex(8))
+        headers = {EXPECTED: str(self.fence.seq)}
+        data = self._sealed(fence)
+        seq = await self._jetstream.store(self._subject, data, headers, stream=self._stream, what=self._what)
+        self.fence = fence._replace(seq=seq)
 
     async def _without_conflicts(self, writes: list[Write]) -> list[Write]:
         """Return the writes without those whose conditions do not hold."""
