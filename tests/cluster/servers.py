@@ -94,8 +94,10 @@ class Server:
         self.process, self.is_stopped = None, False
 
     def stop(self) -> None:
+        """Have it stand still. All its threads do when this returns."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
         self.is_stopped = True
 
     def cont(self) -> None:

@@ -183,8 +183,8 @@ async def test_without_quorum_nothing_is_half_done(three_servers: Servers, linke
         for server in three_servers.all[1:]:
             server.cont()
         await accepted(journal, 2)
+        await journal.log.opened("work").fenced.flush()  # type: ignore[union-attr]
         async with journal_of(await linked_soon(linked, three_servers, "b"), tmp_path, 2) as other:
-            await journal.log.opened("work").fenced.flush()  # type: ignore[union-attr]
             assert [each.event.payload["n"] for each in await other.pending("work")] == [0, 2]
 
 
