@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(0.3)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(0.5)]
 
 @pytest.fixture(params=["uvloop", "asyncio"], autouse=True)
 def anyio_backend(request):
@@ -62,8 +62,8 @@ def test_what_hangs_is_ended(tmp_path: Path, pytestconfig: pytest.Config) -> Non
     pytest.importorskip("uvloop")
     (tmp_path / "test_hanging.py").write_text(HANGING)
     command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "-p", "no:schemathesis"]
-    command += ["-p", "tests.timeouts", "-c", "/dev/null", "--rootdir", str(tmp_path), str(tmp_path)]
+    command += ["-p", "tests.timeouts", "--tb", "native", "-c", "/dev/null", "--rootdir", str(tmp_path), str(tmp_path)]
     run = subprocess.run(command, cwd=pytestconfig.rootpath, capture_output=True, text=True, timeout=50)
     assert run.stdout.splitlines()[-1].startswith("8 failed, 2 passed, 2 errors"), run.stdout
-    assert run.stdout.count("Failed: Timeout (>0.3s)") >= 8
+    assert run.stdout.count("Failed: Timeout (>0.5s)") >= 8
     assert run.stdout.count("cleaned up") == 10
