@@ -43,7 +43,7 @@ def server(cli: Command, tmp_path: Path) -> Iterator[str]:
 
 
 def test_two_commands_show_two_nodes_that_serve_one_network(server: str, start: Start, cli: Command) -> None:
-    a, b = start("--node", "a", network=FILE, ready=False), start("--node", "b", network=FILE, ready=False)
+    a, b = start("--node", "a", network=FILE, ready=False), start("--node", "b", network=None, ready=False)
     assert [each.until("ready")["node"] for each in (a, b)] == ["a", "b"]
 
     # Any node answers for all; the command finds one that runs here.
@@ -87,7 +87,7 @@ def test_two_commands_show_two_nodes_that_serve_one_network(server: str, start: 
     assert "node c does not run on this machine" in cli("stop", "--node", "c").output
 
     # A third node gets the mod when the second hands it over.
-    start("--node", "c", network=FILE)
+    start("--node", "c", network=None)
     assert "node b has handed over 1 mod\n" in cli.ok("node", "drain", "b")
     assert "pong" in cli.ok("send", "test.ping", "--to", "mod:says"), "it waits until the third node has it"
     assert [mod["node"] for mod in cli.json("ps")["mods"] if mod["mod_id"] == "says"] == ["c"]
