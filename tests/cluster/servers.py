@@ -1,4 +1,4 @@
-"""Real NATS servers on loopback, for tests: the ports chosen by the kernel, all that they keep below one folder.
+"""Real NATS servers on loopback, for tests: all that they keep is below one folder.
 
 A server that was killed comes back with what it kept, on the port that it had. Whatever happens to
 a test, `close` ends every server by its pid.
@@ -23,6 +23,7 @@ from modvisor.supervisor.cluster.link import Link
 from modvisor.supervisor.config import ClusterConfig
 from modvisor.supervisor.config.env_values import EnvValue
 from tests.guardians import templates
+from tests.ports import free_port
 
 PROGRAM = shutil.which("nats-server", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
 SECRET = "tested-with-a-secret-of-the-tests"
@@ -127,7 +128,7 @@ class Servers:
     all: list[Server] = field(default_factory=list)
 
     def start(self) -> Servers:
-        ports, routes = _free_ports(self.count), _free_ports(self.count)
+        ports, routes = ([free_port() for _ in range(self.count)] for _ in range(2))
         for index in range(self.count):
             folder = self.folder / f"server{index}"
             folder.mkdir(parents=True, exist_ok=True)
@@ -174,15 +175,3 @@ class Servers:
     def close(self) -> None:
         for server in self.all:
             server.kill()
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that the kernel chose. They are known before the start, so that a server has its port again after a kill."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 from pathlib import Path
 
 import pytest
@@ -24,6 +23,7 @@ from modvisor.supervisor.cluster.link import (
 )
 from modvisor.supervisor.cluster.link import names as names_of_network
 from modvisor.supervisor.config.env_values import EnvValue
+from tests.ports import free_port
 
 from .conftest import Linked
 from .servers import Servers, config_of, link_to
@@ -33,9 +33,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def closed_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+    return free_port()
 
 
 async def test_no_server_answers(closed_port: int) -> None:

@@ -15,10 +15,11 @@ from httpx import AsyncClient
 from modvisor.supervisor import AgentNetwork, Event, EventResponse
 from modvisor_client import AgentClient
 from tests.conftest import until
+from tests.ports import free_port
 from tests.processes.conftest import Marked, marked
 
 from .networks import LEASE, NodeProcess, config_of_node, homes, name_for, take
-from .servers import Servers, _free_ports
+from .servers import Servers
 
 __all__ = ["marked"]
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90), pytest.mark.slow]
@@ -44,7 +45,7 @@ class Two:
     def __init__(self, servers: Servers, network_id: str, folder: Path, mods: list[dict[str, Any]], mark: Any) -> None:
         configs = {name: config_of_node(servers, network_id, folder, name, mods) for name in "ab"}
         configs["a"]["network"].update(host="127.0.0.1", port=0)
-        (port,) = _free_ports(1)
+        port = free_port()
         configs["b"]["network"].update(host="127.0.0.1", port=port)
         self.port_of_b, self.url_of_b = port, f"http://127.0.0.1:{port}"
         self.b = NodeProcess(configs["b"], folder, mark)

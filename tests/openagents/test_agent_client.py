@@ -10,11 +10,13 @@ import pytest
 from openagents.models.event import Event
 from openagents.sdk.client import AgentClient
 
+from tests.ports import free_port
+
 from .clients import Clients, can_connect, clients_of, plain
 from .driver import Driver, Record
 from .ours import Ours, our_network
 from .script import GROUPS, SCRIPT
-from .theirs import Theirs, free_port, their_network
+from .theirs import Theirs, their_network
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 

@@ -11,8 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.ports import free_port
+
 from .ours import Ours, our_network
-from .theirs import Theirs, free_port, their_network
+from .theirs import Theirs, their_network
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 

@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import difflib
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
+
 PROGRAMS = Path(__file__).parent / "programs"
 THEIR_IMPORT = "from openagents.sdk.network import AgentNetwork, Event\n"
 OUR_IMPORT = "from modvisor.openagents import AgentNetwork, Event\n"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 def printed(program: Path, folder: Path) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, redirect_stdout
@@ -72,9 +71,3 @@ async def their_network(
             if hasattr(ended, "__await__"):
                 await ended
         await network.shutdown()
-
-
-def free_port() -> int:
-    """Return a port for their network, which cannot choose one itself."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from modvisor.supervisor import AgentNetwork
 from modvisor_client import AgentClient, Event, errors
 from tests.http.serving import Served
+from tests.ports import free_port
 
 from .conftest import GROUPS, PASSWORD
 
@@ -386,19 +386,10 @@ async def test_what_is_too_large_for_the_network_is_refused_and_the_client_goes_
         assert (await me.send("test.ping")).success
 
 
-async def test_network_gone_before_the_first_connect_times_out(unused: Callable[[], int]) -> None:
+async def test_network_gone_before_the_first_connect_times_out() -> None:
     with pytest.raises(errors.Unreachable, match="no network answers at"):
-        async with AgentClient(f"http://127.0.0.1:{unused()}", "ann", connect_timeout=0.05):
+        async with AgentClient(f"http://127.0.0.1:{free_port()}", "ann", connect_timeout=0.05):
             pass
-
-
-@pytest.fixture
-def unused() -> Callable[[], int]:
-    def port() -> int:
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            return taken.getsockname()[1]
-
-    return port
 
 
 async def test_an_address_of_something_else_is_told_at_once(served: Served, tmp_path: Path) -> None:

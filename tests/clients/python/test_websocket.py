@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
@@ -15,6 +14,7 @@ from modvisor_client.address import Address
 from modvisor_client.errors import Forbidden, RemoteProtocolError, Unreachable
 from modvisor_client.frames import FRAGMENT, SUBPROTOCOL
 from modvisor_client.websocket import WebSocket, WebSocketClosed, connect
+from tests.ports import free_port
 
 pytestmark = pytest.mark.anyio
 
@@ -154,7 +154,6 @@ async def test_a_refused_upgrade_says_why(status: int, body: bytes, kind: type[E
 
 
 async def test_an_address_where_nobody_answers_is_named() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     with pytest.raises(Unreachable, match=rf"no network answers at http://127\.0\.0\.1:{port}: .*refused"):
         await connect(Address.parse(f"127.0.0.1:{port}"), None, MOST)
