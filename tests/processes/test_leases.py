@@ -74,7 +74,7 @@ async def main():
     network = AgentNetwork.from_config({"network": {"name": "n", "storage": "state"}}, base_dir=".")
     await network.initialize()
     leases = Leases()
-    await leases.begin(boottime() + 60)
+    await leases.begin(boottime() + 20)  # counts if the keeper is stopped before it reads a shorter one
     mods = network._parts.mods
     mods.lease_by(lambda config: leases if config.mod_id == "stamps" else None)
     for mod_id in ("stamps", "free"):
