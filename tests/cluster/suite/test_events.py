@@ -123,13 +123,15 @@ async def test_a_durable_event_outlives_its_worker_and_is_a_dead_letter_at_last(
     assert (await pair.send("durable.do", "mod:durable", n=1)).data == [1, 1]
     assert (await pair.send("durable.do", "mod:durable", n=2, kills=1)).data == [2, 2]
     assert (await pair.send("durable.do", "mod:durable", n=3, kills=2)).error == "dead_lettered"
-    for node in (pair.a, pair.b):  # each node lists it, and may replay it
-        (letter,) = await node.dead_letters.list()
+    for node in (pair.a, pair.b):  # each node lists it, and may replay it; the other one hears of it a moment later
+        while not (letters := await node.dead_letters.list()):
+            await asyncio.sleep(0)
+        (letter,) = letters
         assert (letter["mod_id"], letter["event"]["event_name"]) == ("durable", "durable.do")
     replayed = await pair.a.dead_letters.replay(letter["letter_id"])
     assert (replayed.success, replayed.data) == (True, [3, 1]), replayed
     for node in (pair.a, pair.b):
-        while await node.dead_letters.list():  # the other node hears of it a moment later
+        while await node.dead_letters.list():
             await asyncio.sleep(0)
 
 
