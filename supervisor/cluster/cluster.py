@@ -346,7 +346,8 @@ class Cluster:
 
     async def _end(self, mod: Unit) -> None:
         with anyio.CancelScope(shield=True):
-            await mod.unload(0.0)
+            async with mod.lock:  # a start that is under way would bring it back
+                await mod.unload(0.0)
 
     # -- the start of the network
 

@@ -12,6 +12,8 @@ import pytest
 from modvisor.ipc.errors import Code, ModvisorError
 from modvisor.supervisor import AgentNetwork
 from modvisor.supervisor.cluster.kept.snapshots import ClusterSnapshots
+from modvisor.supervisor.cluster.mods.codes import Codes
+from modvisor.supervisor.config import ModConfig
 from tests.conftest import until
 
 from .conftest import Linked
@@ -64,6 +66,51 @@ async def test_a_mod_whose_checkpoint_could_not_be_read_is_started_again_when_th
         assert (await ping(network, "waits")).success
     finally:
         own_server[0].cont()
+        await network.shutdown()
+
+
+PIDS = """
+    import os, pathlib
+    from modvisor.mods import BaseMod
+
+    class Pids(BaseMod):
+        def initialize(self):
+            (pathlib.Path(self.config["folder"]) / f"pid-{os.getpid()}").touch()
+"""
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+async def test_a_mod_whose_claim_is_lost_before_its_start_is_not_started_by_it(
+    servers: Servers, network_id: str, tmp_path: Path, write_mod: WriteMod, monkeypatch: pytest.MonkeyPatch, copies: int
+) -> None:
+    """The node loses its session while it compares files, and has another one before it goes on."""
+    refusal, compares, go_on = Codes.refusal, asyncio.Event(), asyncio.Event()
+
+    async def slow(codes: Codes, config: ModConfig, *, runs_snapshot: bool) -> str | None:
+        compares.set()
+        await go_on.wait()
+        return await refusal(codes, config, runs_snapshot=runs_snapshot)
+
+    monkeypatch.setattr(Codes, "refusal", slow)
+    entry: dict[str, Any] = {"placement": {"copies": copies}} if copies > 1 else {}
+    mods = [{"path": write_mod("pids", PIDS), "config": {"folder": str(tmp_path)}, "sandbox": "off", **entry}]
+    config = config_of_node(servers, network_id, tmp_path, "a", mods, lease=1.0)
+    network = AgentNetwork.from_config(config, base_dir=tmp_path)
+    starting = asyncio.create_task(network.initialize())
+    try:
+        await compares.wait()
+        cluster = network._running().cluster if network._parts else None
+        assert cluster is not None
+        first = cluster.session.id
+        await (await cluster.link.bucket("nodes")).delete("a")
+        await until(lambda: cluster.session.id not in (None, first))
+        go_on.set()
+        await starting
+        await until(lambda: network.get_loaded_mods()["pids"]["state"] == "ready")
+        alive = [file for file in tmp_path.glob("pid-*") if Path(f"/proc/{file.name.removeprefix('pid-')}").exists()]
+        assert len(alive) == copies
+    finally:
+        go_on.set()
         await network.shutdown()
 
 

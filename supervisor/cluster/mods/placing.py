@@ -214,17 +214,23 @@ class Placing:
                 tasks.start_soon(self._claim, mod_id, claims)
         claimed = time.monotonic()
         ours = [config for config in configs if config.mod_id in claims and self.is_open]
-        handed = {config.mod_id: await self._luggage.take(config.mod_id) for config in ours if self._is_handed(config)}
+        handed: dict[str, list[str]] = {}
+        async with anyio.create_task_group() as tasks:
+            for config in ours:
+                if self._is_handed(config):
+                    tasks.start_soon(self._luggage.take, config.mod_id, handed)
         for config in ours:
             self._keep_quarantined(config)
         came = [self._bring_home(config, claims[config.mod_id]) for config in ours]
         held_up = await self._start_all(came, claims)
-        for mod in came:
+        here = [mod for mod in came if self._is_here(mod)]
+        for mod in here:
+            if mod.mod_id in handed and mod.state is State.READY:
+                await self._luggage.unpacked(mod, handed[mod.mod_id])
             if mod.mod_id not in held_up:
-                self._luggage.unpacked(mod, handed.get(mod.mod_id, []))
                 self._tell_of(mod, former[mod.mod_id], begun, claimed)
         if held_up:
-            await self._end([mod.mod_id for mod in came if mod.mod_id in held_up])
+            await self._end([mod.mod_id for mod in here if mod.mod_id in held_up])
         if held_up or len(claims) < len(mod_ids):
             for mod_id in claims.keys() - held_up:  # these need not wait for the others
                 mod_ids.remove(mod_id)
@@ -238,7 +244,7 @@ class Placing:
         async with anyio.create_task_group() as tasks:
             for mod in came:
                 tasks.start_soon(self._check, mod, brought, held_up)
-        whole = [mod.config for mod in came if mod.mod_id in brought and mod.config.replica is None]
+        whole = [mod.config for mod in brought.values() if mod.config.replica is None and self._is_here(mod)]
         if whole:
             outcomes = await self._loading.load_all(
                 whole, restored=[each.mod_id for each in whole if not each.from_file]
@@ -273,15 +279,22 @@ class Placing:
     async def _start_copy(self, keeper: Keeper, held_up: set[str]) -> None:
         """Start a copy of a mod. One that does not start stays, with the reason."""
         records = self._loading.commands.records
-        records.recall_crashes(keeper)
-        if records.stay_quarantined(keeper) is not None:
-            return
-        try:
-            await keeper.start(from_snapshot=keeper.kept.has_snapshot)
-        except StartFailed as error:
-            logger.error("mod %s did not start: %s", keeper.mod_id, error)
-            if error.code == Code.CLUSTER_DOWN:
-                held_up.add(keeper.mod_id)
+        async with keeper.lock:
+            if not self._is_here(keeper):
+                return
+            records.recall_crashes(keeper)
+            if records.stay_quarantined(keeper) is not None:
+                return
+            try:
+                await keeper.start(from_snapshot=keeper.kept.has_snapshot)
+            except StartFailed as error:
+                logger.error("mod %s did not start: %s", keeper.mod_id, error)
+                if error.code == Code.CLUSTER_DOWN:
+                    held_up.add(keeper.mod_id)
+
+    def _is_here(self, mod: Runs) -> bool:
+        """Whether a mod that is about to start is still to run here: its claim may have been lost meanwhile."""
+        return unit_named(self._mods, mod.mod_id) is mod
 
     async def _check(self, mod: Runs, brought: dict[str, Runs], held_up: set[str]) -> None:
         """See whether a mod may start here. If other nodes run other code, it has failed with the reason."""
