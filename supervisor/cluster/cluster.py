@@ -305,7 +305,7 @@ class Cluster:
         self.statuses.listeners += [self.placing.told, self.asking.moved]
         self.codes.listeners += [self.placing.look]
         self.desired.listeners += [self._follow_records, self.doing.look]
-        self.session.listeners.extend([self.placing.look, self.doing.look, self._nodes_changed])
+        self.session.listeners.extend([self.placing.look, self.doing.look, self.desired.wake, self._nodes_changed])
         self.session.on_lost.append(self._lost)
         self.placing.listeners.append(self.doing.look)
 
