@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import Any
 
 import pytest
 
 from modvisor.ipc.errors import ModvisorError
-from modvisor.supervisor.cluster.link import Link
+from modvisor.supervisor.cluster.link import Link, NoQuorum
+from modvisor.supervisor.cluster.link.errors import Taken
 from modvisor.supervisor.cluster.mods.claims import NodeClaims
 from modvisor.supervisor.cluster.nodes.session import Session
 from modvisor.supervisor.fleet.claims import Claim
@@ -86,6 +89,39 @@ async def test_a_claim_is_handed_over_in_one_step(two: tuple[Member, Member]) ->
     assert not await a.claims.hand_over(first, "a", "a/1"), "it is not ours any more"
     await a.claims.release(first)
     assert b.claims.mine("wiki") == held, "an old claim releases nothing"
+
+
+@pytest.mark.parametrize("way", ["hand_over", "release"])
+async def test_a_claim_that_was_given_away_too_late_is_taken_back(
+    two: tuple[Member, Member], monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """What the servers did not answer in time they may do later: not after this node runs the mod again."""
+    a, b = two
+    first = await a.claims.claim("wiki")
+    assert first is not None
+    assert b.session.id is not None
+    bucket, late = a.claims._bucket, list[Callable[[], Awaitable[Any]]]()
+
+    def slow(write: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def stored_later(*args: Any) -> Any:
+            late.append(partial(write, *args))
+            raise NoQuorum("the servers did not answer in time")
+
+        return stored_later
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bucket, "update", slow(bucket.update))
+        patched.setattr(bucket, "delete", slow(bucket.delete))
+        with pytest.raises(NoQuorum):
+            await (a.claims.hand_over(first, "b", b.session.id) if way == "hand_over" else a.claims.release(first))
+    second = await a.claims.claim("wiki")
+    assert second is not None
+    assert second.token > first.token
+    assert await a.claims.claim("wiki") == second
+    with pytest.raises(Taken):
+        await late[0]()
+    await until(lambda: b.claims.held["wiki"].revision == second.token)
+    assert b.claims.node_of("wiki") == "a"
 
 
 async def test_the_claims_of_a_session_that_has_ended_are_free(two: tuple[Member, Member]) -> None:

@@ -61,6 +61,7 @@ class NodeClaims:
         self._is_exclusive = is_exclusive
         self._seen: set[str] = set()  # sessions that were alive at some time
         self._ended: dict[str, float] = {}  # sessions that have ended: when that came here
+        self._unsure: set[str] = set()  # mods whose claim was given away here by a write that may be stored later
         self._missed: dict[str, float] = {}  # sessions that were never seen: since when a claim names them
         self._watch: Watch | None = None
         self.held: dict[str, Held] = {}
@@ -100,6 +101,7 @@ class NodeClaims:
             self.held[mod_id] = Held(
                 mod_id, str(value["node"]), str(value["session"]), revision, bool(value.get("handed"))
             )
+        self._unsure.discard(mod_id)
         for tell in self.listeners:
             tell(mod_id)
 
@@ -140,16 +142,23 @@ class NodeClaims:
             text = f"mod {mod_id}: this node is cut off from the cluster, and may run no mod that runs once"
             raise ModvisorError(text, code=Code.MOD_AWAY)
         if held is not None and held.session == session:
-            return Claim(mod_id, held.revision)
+            if mod_id not in self._unsure:
+                return Claim(mod_id, held.revision)
+            return await self._write(mod_id, self._session.node, session, held, handed=True)  # that write fails now
         if held is not None and not self.is_gone(held):
             return None
         return await self._write(mod_id, self._session.node, session, held)
 
     async def hand_over(self, claim: Claim, node: str, session: str) -> bool:
-        """Give a claim to another node in one step; returns whether it was still ours."""
+        """Give a claim to another node in one step; returns whether it was still ours.
+
+        Raises:
+            ClusterError: it may be given to that node later, unless `claim` takes it back.
+        """
         held = self.held.get(claim.mod_id)
         if held is None or held.revision != claim.token:
             return False
+        self._unsure.add(claim.mod_id)
         return await self._write(claim.mod_id, node, session, held, handed=True) is not None
 
     async def _write(
@@ -170,6 +179,7 @@ class NodeClaims:
         held = self.held.get(claim.mod_id)
         if held is None or held.revision != claim.token:
             return
+        self._unsure.add(claim.mod_id)
         try:
             await self._bucket.delete(token(claim.mod_id), claim.token)
         except Taken:
