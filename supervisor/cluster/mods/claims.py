@@ -22,6 +22,9 @@ from ..nodes.session import Session
 
 logger = logging.getLogger("modvisor.cluster")
 
+FORGOTTEN = 600.0
+"""Seconds after which a session that has ended is forgotten, if no claim names it."""
+
 
 class Held(NamedTuple):
     """Who has a claim.
@@ -87,6 +90,15 @@ class NodeClaims:
         self._seen |= alive
         for session in alive:
             self._missed.pop(session, None)
+        self._forget_sessions(now)
+
+    def _forget_sessions(self, now: float) -> None:
+        """Forget sessions that no claim has named for long: a claim that is read late may still name one."""
+        named = {held.session for held in self.held.values()}
+        for session in [each for each, at in self._ended.items() if now - at > FORGOTTEN and each not in named]:
+            del self._ended[session]
+            self._seen.discard(session)
+        self._missed = {session: since for session, since in self._missed.items() if session in named}
 
     def _changed(self, key: str, value: Any, revision: int) -> None:
         if value is None:
@@ -119,12 +131,15 @@ class NodeClaims:
         """Whether the session of a claim has ended.
 
         A session that this node has never seen may have just begun: it counts as gone when it was
-        not heard of for longer than a session lives without being renewed.
+        not heard of for longer than a session lives without being renewed, by a node that hears of sessions.
         """
         if held.session == self._session.id or held.session in {info.session for info in self._session.nodes.values()}:
             return False
         if held.session in self._seen:
             return True
+        if self._session.is_blind:
+            self._missed[held.session] = time.monotonic()
+            return False
         since = self._missed.setdefault(held.session, time.monotonic())
         return time.monotonic() - since > self._patience
 

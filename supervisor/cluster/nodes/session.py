@@ -103,6 +103,11 @@ class Session:
         return self._members.nodes
 
     @property
+    def is_blind(self) -> bool:
+        """Whether this node does not hear now which nodes come and go."""
+        return self._members.is_blind
+
+    @property
     def deadline(self) -> float:
         """When the session ends unless it is renewed, in seconds of `boottime`; 0.0: there is none."""
         return self.leases.deadline
