@@ -11,6 +11,7 @@ import pytest
 
 from modvisor.ipc.errors import Code, ModvisorError
 from modvisor.supervisor import AgentNetwork
+from modvisor.supervisor.cluster.kept.mod_log import ModLog
 from modvisor.supervisor.cluster.kept.snapshots import ClusterSnapshots
 from modvisor.supervisor.cluster.mods.codes import Codes
 from modvisor.supervisor.config import ModConfig
@@ -156,3 +157,25 @@ async def test_which_version_ran_last_is_not_guessed_while_the_servers_are_away(
         with pytest.raises(ModvisorError, match="its last good version cannot be read") as failed:
             await kept.is_of("work", "./work")
         assert failed.value.code == Code.CLUSTER_DOWN
+
+
+async def test_what_is_kept_of_a_mod_is_read_while_that_of_another_one_is(
+    servers: Servers, linked: Linked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mods that come to a node together need not wait for one another: a read may take seconds while servers elect."""
+    async with journal_of(await linked(servers), tmp_path, 1) as journal:
+        begun, go_on, opened = asyncio.Event(), asyncio.Event(), ModLog.open
+
+        async def slow(log: ModLog) -> None:
+            if log.fenced.mod_id == "slow":
+                begun.set()
+                await go_on.wait()
+            await opened(log)
+
+        monkeypatch.setattr(ModLog, "open", slow)
+        first = asyncio.create_task(journal.log.of("slow"))
+        await begun.wait()
+        async with asyncio.timeout(10):
+            await journal.log.of("quick")
+        go_on.set()
+        assert await first is await journal.log.of("slow")
