@@ -95,7 +95,7 @@ async def test_a_mod_whose_claim_is_lost_before_its_start_is_not_started_by_it(
     monkeypatch.setattr(Codes, "refusal", slow)
     entry: dict[str, Any] = {"placement": {"copies": copies}} if copies > 1 else {}
     mods = [{"path": write_mod("pids", PIDS), "config": {"folder": str(tmp_path)}, "sandbox": "off", **entry}]
-    config = config_of_node(servers, network_id, tmp_path, "a", mods, lease=1.0)
+    config = config_of_node(servers, network_id, tmp_path, "a", mods, lease=2.0)
     network = AgentNetwork.from_config(config, base_dir=tmp_path)
     starting = asyncio.create_task(network.initialize())
     try:
@@ -113,6 +113,29 @@ async def test_a_mod_whose_claim_is_lost_before_its_start_is_not_started_by_it(
     finally:
         go_on.set()
         await network.shutdown()
+
+
+async def test_copies_that_go_on_need_not_wait_for_a_mod_that_starts_slowly(
+    servers: Servers, network_id: str, tmp_path: Path, write_mod: WriteMod
+) -> None:
+    mods: list[dict[str, Any]] = [
+        {"path": write_mod("slow", WAITS), "config": {"folder": str(tmp_path)}, "sandbox": "off"},
+        {"path": write_mod("quick", DIES), "placement": {"copies": 2}},
+    ]
+    (tmp_path / "go").touch()
+    config = config_of_node(servers, network_id, tmp_path, "a", mods, lease=2.0)
+    async with AgentNetwork.from_config(config, base_dir=tmp_path) as network:
+        cluster, states = network._running().cluster, network.get_loaded_mods
+        await until(lambda: {mod["state"] for mod in states().values()} == {"ready"})
+        (tmp_path / "go").unlink()
+        (tmp_path / "begun").unlink()
+        await (await cluster.link.bucket("nodes")).delete("a")
+        await until((tmp_path / "begun").exists)
+        await until(lambda: states()["quick"]["state"] == "ready")
+        assert (await ping(network, "quick")).success
+        assert states()["slow"]["state"] != "ready"
+        (tmp_path / "go").touch()
+        assert (await ping(network, "slow")).success
 
 
 DIES = """

@@ -245,15 +245,19 @@ class Placing:
             for mod in came:
                 tasks.start_soon(self._check, mod, brought, held_up)
         whole = [mod.config for mod in brought.values() if mod.config.replica is None and self._is_here(mod)]
-        if whole:
-            outcomes = await self._loading.load_all(
-                whole, restored=[each.mod_id for each in whole if not each.from_file]
-            )
-            held_up.update(mod_id for mod_id, answer in outcomes.items() if mod_id in claims and _is_held_up(answer))
+        copies = [mod for mod in brought.values() if isinstance(mod, Keeper) and mod.config.replica is not None]
         async with anyio.create_task_group() as tasks:
-            for mod in brought.values():
-                if isinstance(mod, Keeper) and mod.config.replica is not None:
-                    tasks.start_soon(self._start_copy, mod, held_up)
+            for copy in copies:
+                if copy.kept.has_snapshot:  # what it requires is not looked for, so it need not wait for that
+                    tasks.start_soon(self._start_copy, copy, held_up)
+            if whole:
+                restored = [each.mod_id for each in whole if not each.from_file]
+                outcomes = await self._loading.load_all(whole, restored=restored)
+                held_up.update(mod_id for mod_id, each in outcomes.items() if mod_id in claims and _is_held_up(each))
+        async with anyio.create_task_group() as tasks:
+            for copy in copies:
+                if copy.state is State.STARTING:
+                    tasks.start_soon(self._start_copy, copy, held_up)
         for config in whole:
             if (why := await self._codes.came_second(config)) is not None:
                 await self._end([config.mod_id])
