@@ -305,7 +305,7 @@ class Cluster:
         self.statuses.listeners += [self.placing.told, self.asking.moved]
         self.codes.listeners += [self.placing.look]
         self.desired.listeners += [self._follow_records, self.doing.look]
-        self.session.listeners.extend([self.placing.look, self.doing.look, self._nodes_changed])
+        self.session.listeners.extend([self.placing.look, self.doing.look, self.desired.wake, self._nodes_changed])
         self.session.on_lost.append(self._lost)
         self.placing.listeners.append(self.doing.look)
 
@@ -346,7 +346,8 @@ class Cluster:
 
     async def _end(self, mod: Unit) -> None:
         with anyio.CancelScope(shield=True):
-            await mod.unload(0.0)
+            async with mod.lock:  # a start that is under way would bring it back
+                await mod.unload(0.0)
 
     # -- the start of the network
 

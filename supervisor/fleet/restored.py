@@ -14,6 +14,7 @@ from typing import Any
 from ...ipc.errors import ModvisorError
 from ..config import ModConfig, family_of, is_as_quarantined, mod_config
 from ..journal import Journal, JournalError, KeptMod, LastRun, Quarantine
+from ..lifecycle import naming
 from ..process import CrashReport
 from ..sources import SnapshotStore
 from .kept import Division, divide, kept_entry
@@ -130,13 +131,16 @@ class ModRecords:
         """Return whether a mod starts from snapshots, because the previous run was cut off.
 
         Its last good version is what ran, its files may be in the middle of a change.
+
+        Raises `StartFailed`: which version that is cannot be told.
         """
         goes_on = self._was_cut_off or mod.mod_id in self.resumed
         for worker in mod.keepers:
             config = worker.config
-            worker.kept.has_snapshot = goes_on and await self._snapshots.is_of(
-                worker.mod_id, config.path, config.version
-            )
+            with naming(worker.mod_id):
+                worker.kept.has_snapshot = goes_on and await self._snapshots.is_of(
+                    worker.mod_id, config.path, config.version
+                )
         return any(worker.kept.has_snapshot for worker in mod.keepers)
 
     # -- the next run

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .reload import replace_worker, revert
     from .spares import Spares
     from .start_order import StartFailed
-    from .starting import LeaseOf, Recipe
+    from .starting import LeaseOf, Recipe, naming
     from .states import COMING_BACK, DOWN, State
     from .trial import Probation
 else:  # hidden from type checkers, which would take any name for one of the room
@@ -31,7 +31,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         reload="replace_worker revert",
         spares="Spares",
         start_order="StartFailed",
-        starting="LeaseOf Recipe",
+        starting="LeaseOf Recipe naming",
         states="COMING_BACK DOWN State",
         trial="Probation",
     )

@@ -86,7 +86,7 @@ class Checkpoints:
         Raises `StartFailed`; no process is left then.
         """
         try:
-            if (checkpoint := await self.newest()) is not None:
+            if (checkpoint := await self._read_for(incarnation)) is not None:
                 timeout = incarnation.config.limits.start_timeout
                 await incarnation.restore(checkpoint.state, checkpoint.version, timeout)
         except BaseException as error:
@@ -95,3 +95,14 @@ class Checkpoints:
                 text = f"mod {incarnation.mod_id}: its checkpoint cannot be read: {error}"
                 raise StartFailed(text, code=error.code) from None
             raise
+
+    async def _read_for(self, incarnation: Incarnation) -> Checkpoint | None:
+        """Read the newest checkpoint, which may take seconds in a cluster: no longer than the worker lives."""
+        reading = asyncio.ensure_future(self.newest())
+        try:
+            await asyncio.wait([reading, incarnation.process.exited], return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                raise StartFailed(f"mod {incarnation.mod_id}: the worker ended while its checkpoint was read")
+            return reading.result()
+        finally:
+            reading.cancel()

@@ -243,7 +243,7 @@ class Machine:
         incarnation, exit = facts.incarnation, facts.exit
         clean = exit is not None and exit.clean and incarnation is not None and incarnation.end_reason is None
         served = incarnation.served if incarnation is not None else 0.0
-        starved = facts.error is not None and facts.error.starved
+        starved = facts.error is not None and facts.error.is_for_want
         verdict = None if incarnation is None else incarnation.in_flight.verdict
         charged = verdict is None or verdict.is_of_mod
         match self._policy.exited(self._loop.time(), clean=clean, uptime=served, charged=charged, starved=starved):

@@ -31,6 +31,11 @@ class StartFailed(ModvisorError):
     code = Code.START_FAILED
     starved = False
 
+    @property
+    def is_for_want(self) -> bool:
+        """Whether something was away that the mod cannot help: a shortage, or the servers that have its checkpoint."""
+        return self.starved or self.code == Code.CLUSTER_DOWN
+
     def for_want(self, error: BaseException) -> StartFailed:
         """Note whether ``error``, which this failure comes from, is a shortage."""
         self.starved = is_shortage(error)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import Any
 
 import pytest
 
 from modvisor.ipc.errors import ModvisorError
-from modvisor.supervisor.cluster.link import Link
+from modvisor.supervisor.cluster.link import Link, NoQuorum
+from modvisor.supervisor.cluster.link.buckets import Watch
+from modvisor.supervisor.cluster.link.errors import Taken
+from modvisor.supervisor.cluster.mods import claims as claims_module
 from modvisor.supervisor.cluster.mods.claims import NodeClaims
 from modvisor.supervisor.cluster.nodes.session import Session
 from modvisor.supervisor.fleet.claims import Claim
@@ -88,6 +93,39 @@ async def test_a_claim_is_handed_over_in_one_step(two: tuple[Member, Member]) ->
     assert b.claims.mine("wiki") == held, "an old claim releases nothing"
 
 
+@pytest.mark.parametrize("way", ["hand_over", "release"])
+async def test_a_claim_that_was_given_away_too_late_is_taken_back(
+    two: tuple[Member, Member], monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """What the servers did not answer in time they may do later: not after this node runs the mod again."""
+    a, b = two
+    first = await a.claims.claim("wiki")
+    assert first is not None
+    assert b.session.id is not None
+    bucket, late = a.claims._bucket, list[Callable[[], Awaitable[Any]]]()
+
+    def slow(write: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def stored_later(*args: Any) -> Any:
+            late.append(partial(write, *args))
+            raise NoQuorum("the servers did not answer in time")
+
+        return stored_later
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bucket, "update", slow(bucket.update))
+        patched.setattr(bucket, "delete", slow(bucket.delete))
+        with pytest.raises(NoQuorum):
+            await (a.claims.hand_over(first, "b", b.session.id) if way == "hand_over" else a.claims.release(first))
+    second = await a.claims.claim("wiki")
+    assert second is not None
+    assert second.token > first.token
+    assert await a.claims.claim("wiki") == second
+    with pytest.raises(Taken):
+        await late[0]()
+    await until(lambda: b.claims.held["wiki"].revision == second.token)
+    assert b.claims.node_of("wiki") == "a"
+
+
 async def test_the_claims_of_a_session_that_has_ended_are_free(two: tuple[Member, Member]) -> None:
     a, b = two
     first = await a.claims.claim("wiki")
@@ -117,3 +155,34 @@ async def test_a_session_that_nobody_has_seen_is_not_robbed_at_once(two: tuple[M
 
     await robbed()
     assert [claim.mod_id for claim in claims] == ["wiki"]
+
+
+async def test_a_node_that_does_not_hear_of_sessions_takes_none_for_gone(
+    two: tuple[Member, Member], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = two
+    await (await a.link.bucket("claims")).create("wiki", {"node": "c", "session": "c/99"})
+    await until(lambda: "wiki" in b.claims.held)
+    b.claims._patience = -1.0  # what was not heard of is gone at once
+    with monkeypatch.context() as patched:
+        patched.setattr(Watch, "problem", "JetStream has no leader")
+        assert not b.claims.is_gone(b.claims.held["wiki"])
+    assert b.claims.is_gone(b.claims.held["wiki"])
+
+
+async def test_sessions_that_have_ended_are_forgotten_unless_a_claim_names_them(
+    two: tuple[Member, Member], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims_module, "FORGOTTEN", -1.0)
+    a, b = two
+    assert await a.claims.claim("wiki") is not None
+    session = a.session.id
+    await until(lambda: b.claims.node_of("wiki") == "a")
+    await a.session.leave()
+    await until(lambda: b.claims.node_of("wiki") is None)
+    held = b.claims.held["wiki"]
+    assert b.claims.is_gone(held)
+    assert b.claims.ended(held) is not None
+    assert await b.claims.claim("wiki") is not None
+    b.claims._look_at_sessions()
+    assert session not in b.claims._seen | b.claims._ended.keys()

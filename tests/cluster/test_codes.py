@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from modvisor.supervisor import AgentNetwork
+from modvisor.supervisor.cluster.link import NoQuorum
 from tests.conftest import until
 
 from .networks import config_of_node, homes, ping
@@ -146,3 +147,26 @@ async def test_a_takeover_runs_what_the_network_ran_and_names_other_files(machin
     late = machine("c", "one", {"on": ["a", "b"]})
     await late.initialize()
     assert await says(late) == "two!"
+
+
+async def test_what_code_a_node_runs_is_told_again_when_the_servers_did_not_take_it(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = machine("a", "old", {"copies": "all"})
+    await a.initialize()
+    codes = a._running().cluster.codes
+    await until(lambda: "a" in codes._told.get("says", {}))
+    before, put, refused = codes._told["says"]["a"], codes._bucket.put, list[str]()
+
+    async def refuse_one(key: str, value: Any) -> int:
+        if not refused:
+            refused.append(key)
+            raise NoQuorum("the servers did not answer in time")
+        return await put(key, value)
+
+    monkeypatch.setattr(codes._bucket, "put", refuse_one)
+    codes.notes["says"] = "what differs"  # as when its files were compared
+    codes.look()
+    await until(lambda: codes._told["says"]["a"] != before)
+    assert refused == ["code.says.a"]
+    assert codes._told["says"]["a"][2] == "what differs"

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from modvisor.supervisor.cluster.link.errors import NameTaken
+from modvisor.supervisor.cluster.link.errors import NameTaken, Taken
 from modvisor.supervisor.cluster.link.link import Link
 from modvisor.supervisor.cluster.nodes.session import Session
 from modvisor.supervisor.process.leases import boottime
@@ -212,6 +212,38 @@ async def test_a_renewal_whose_answer_was_lost_ends_nothing(servers: Servers, jo
     await bucket.update("a", session._numbered(sent), session._revision, ttl=1.0)  # nobody notes the new revision
     await until(lambda: session.deadline > sent + 1.0)
     assert session.id == held
+
+
+async def test_a_renewal_that_is_refused_because_the_one_before_it_is_under_way_ends_nothing(
+    servers: Servers, joined: Joined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A leader without a quorum refuses the second of two renewals, and reads out what was stored before both."""
+    session = await joined(servers, lease=1.0)
+    held, bucket, reasons, refused = session.id, session._bucket, list[str](), list[dict[str, Any]]()
+    session.on_lost.append(reasons.append)
+    assert bucket is not None
+    update = bucket.update
+
+    async def refuse_two(key: str, value: dict[str, Any], revision: int, *, ttl: float | None = None) -> int:
+        if len(refused) < 2:
+            refused.append(value)
+            raise Taken("it has another revision")
+        return await update(key, value, revision, ttl=ttl)
+
+    await until(lambda: session.nodes["a"].value["renewal"] > 1)
+    monkeypatch.setattr(bucket, "update", refuse_two)
+    await until(lambda: len(refused) == 2 and session.nodes["a"].value["renewal"] > refused[1]["renewal"])
+    assert (session.id, reasons) == (held, [])
+
+
+async def test_another_node_that_has_taken_the_key_ends_the_session_at_once(servers: Servers, joined: Joined) -> None:
+    session = await joined(servers, lease=2.0)
+    reasons: list[str] = []
+    session.on_lost.append(reasons.append)
+    bucket = await session._link.bucket("nodes")
+    await bucket.put("a", {**session._value, "instance": "another", "renewal": 1})
+    await until(lambda: bool(reasons))
+    assert reasons == ["another node has taken its name"]
 
 
 async def test_who_has_lost_its_key_ends_at_once(servers: Servers, joined: Joined) -> None:

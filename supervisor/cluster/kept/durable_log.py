@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -67,7 +67,7 @@ class ClusterLog:
         self._config = config
         self._token_of = token_of
         self._logs: dict[str, ModLog] = {}
-        self._opening = asyncio.Lock()
+        self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # by mod: none waits for another one
 
     async def open(self) -> None:
         """Make the stream if it is missing. Raises ClusterError."""
@@ -109,7 +109,7 @@ class ClusterLog:
             return log
         if not mod_token:
             raise ModvisorError(f"mod {name} is not held by this node now", code=Code.MOD_AWAY)
-        async with self._opening:
+        async with self._opening[name]:
             return await self._open(name, mod_token)
 
     async def _open(self, name: str, mod_token: int) -> ModLog:

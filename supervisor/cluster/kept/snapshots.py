@@ -67,10 +67,7 @@ class ClusterSnapshots(SnapshotStore):
         return await super().read(mod_id)
 
     async def is_of(self, mod_id: str, mod_path: str, asked: str | None = None) -> bool:
-        try:
-            await self._fetch(mod_id)
-        except OSError as error:
-            logger.warning("mod %s: %s; this node uses its own copy", mod_id, error)
+        await self._fetch(mod_id)
         return await super().is_of(mod_id, mod_path, asked)
 
     async def forget(self, mod_id: str) -> None:
@@ -118,7 +115,11 @@ class ClusterSnapshots(SnapshotStore):
             await self._files().drop(former[0])
 
     async def _fetch(self, mod_id: str) -> None:
-        """Have the version here that the network has. Raises OSError."""
+        """Have the version here that the network has.
+
+        Raises:
+            ModvisorError: it cannot be read now. What this node has, or its files, may be another version.
+        """
         if not self._log.is_here(mod_id):
             return
         try:
@@ -128,7 +129,7 @@ class ClusterSnapshots(SnapshotStore):
             if (data := await self._files().get(newest[0])) is not None:
                 await in_thread(self._write, self._file(mod_id), data)
         except ModvisorError as error:
-            raise OSError(f"the last good version of mod {mod_id} cannot be read: {error}") from None
+            raise ModvisorError(f"its last good version cannot be read: {error}", code=error.code) from None
 
     def _digest(self, mod_id: str) -> bytes | None:
         try:

@@ -22,6 +22,9 @@ from ..nodes.session import Session
 
 logger = logging.getLogger("modvisor.cluster")
 
+FORGOTTEN = 600.0
+"""Seconds after which a session that has ended is forgotten, if no claim names it."""
+
 
 class Held(NamedTuple):
     """Who has a claim.
@@ -61,6 +64,7 @@ class NodeClaims:
         self._is_exclusive = is_exclusive
         self._seen: set[str] = set()  # sessions that were alive at some time
         self._ended: dict[str, float] = {}  # sessions that have ended: when that came here
+        self._unsure: set[str] = set()  # mods whose claim was given away here by a write that may be stored later
         self._missed: dict[str, float] = {}  # sessions that were never seen: since when a claim names them
         self._watch: Watch | None = None
         self.held: dict[str, Held] = {}
@@ -86,6 +90,15 @@ class NodeClaims:
         self._seen |= alive
         for session in alive:
             self._missed.pop(session, None)
+        self._forget_sessions(now)
+
+    def _forget_sessions(self, now: float) -> None:
+        """Forget sessions that no claim has named for long: a claim that is read late may still name one."""
+        named = {held.session for held in self.held.values()}
+        for session in [each for each, at in self._ended.items() if now - at > FORGOTTEN and each not in named]:
+            del self._ended[session]
+            self._seen.discard(session)
+        self._missed = {session: since for session, since in self._missed.items() if session in named}
 
     def _changed(self, key: str, value: Any, revision: int) -> None:
         if value is None:
@@ -100,6 +113,7 @@ class NodeClaims:
             self.held[mod_id] = Held(
                 mod_id, str(value["node"]), str(value["session"]), revision, bool(value.get("handed"))
             )
+        self._unsure.discard(mod_id)
         for tell in self.listeners:
             tell(mod_id)
 
@@ -117,12 +131,15 @@ class NodeClaims:
         """Whether the session of a claim has ended.
 
         A session that this node has never seen may have just begun: it counts as gone when it was
-        not heard of for longer than a session lives without being renewed.
+        not heard of for longer than a session lives without being renewed, by a node that hears of sessions.
         """
         if held.session == self._session.id or held.session in {info.session for info in self._session.nodes.values()}:
             return False
         if held.session in self._seen:
             return True
+        if self._session.is_blind:
+            self._missed[held.session] = time.monotonic()
+            return False
         since = self._missed.setdefault(held.session, time.monotonic())
         return time.monotonic() - since > self._patience
 
@@ -140,16 +157,23 @@ class NodeClaims:
             text = f"mod {mod_id}: this node is cut off from the cluster, and may run no mod that runs once"
             raise ModvisorError(text, code=Code.MOD_AWAY)
         if held is not None and held.session == session:
-            return Claim(mod_id, held.revision)
+            if mod_id not in self._unsure:
+                return Claim(mod_id, held.revision)
+            return await self._write(mod_id, self._session.node, session, held, handed=True)  # that write fails now
         if held is not None and not self.is_gone(held):
             return None
         return await self._write(mod_id, self._session.node, session, held)
 
     async def hand_over(self, claim: Claim, node: str, session: str) -> bool:
-        """Give a claim to another node in one step; returns whether it was still ours."""
+        """Give a claim to another node in one step; returns whether it was still ours.
+
+        Raises:
+            ClusterError: it may be given to that node later, unless `claim` takes it back.
+        """
         held = self.held.get(claim.mod_id)
         if held is None or held.revision != claim.token:
             return False
+        self._unsure.add(claim.mod_id)
         return await self._write(claim.mod_id, node, session, held, handed=True) is not None
 
     async def _write(
@@ -170,6 +194,7 @@ class NodeClaims:
         held = self.held.get(claim.mod_id)
         if held is None or held.revision != claim.token:
             return
+        self._unsure.add(claim.mod_id)
         try:
             await self._bucket.delete(token(claim.mod_id), claim.token)
         except Taken:

@@ -10,6 +10,7 @@ named all the same.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
@@ -33,6 +34,9 @@ logger = logging.getLogger("modvisor.cluster")
 PREFIX = "code."
 LOOK = "code"
 """The part of the subject on which a node tells what its files are."""
+
+RETRY = 1.0
+"""Seconds until a node tells again what the servers did not take."""
 
 CodeOf = Callable[[str], Code | None]
 """Returns the code that a mod or worker runs here."""
@@ -281,10 +285,12 @@ class Codes:
             here = self._session.node
             for mod_id in [mod_id for mod_id, by_node in self._told.items() if here in by_node and mod_id not in own]:
                 await self._forget(mod_id)
+            is_told = True
             for mod_id, code in own.items():
                 if self._written.get(mod_id) != (code, self.notes.get(mod_id)):
-                    await self._tell(mod_id, code)
-            await self._wake.wait()
+                    is_told = bool(await self._tell(mod_id, code)) and is_told
+            with anyio.move_on_after(math.inf if is_told else RETRY):
+                await self._wake.wait()
 
     def _on_all_nodes(self) -> dict[str, Code]:
         here = [mod for mod in self._mods if mod.keepers and mod.config.placement.copies == ALL_NODES]

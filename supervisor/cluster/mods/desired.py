@@ -26,6 +26,9 @@ from .steps import LOAD, UNLOAD, Step
 MOST_PAST = 16
 """Commands of which a record keeps what they came to."""
 
+PAUSE = 0.1
+"""Seconds between two tries to write a record that nobody has changed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -171,10 +174,14 @@ class Desired:
             self.records.pop(mod_id, None)
         else:
             self.records[mod_id] = Record.from_plain(mod_id, value, revision)
-        self._moved.set()
-        self._moved = asyncio.Event()
+        self.wake()
         for tell in self.listeners:
             tell(mod_id)
+
+    def wake(self) -> None:
+        """Have those look again who wait for a command: it is over, too, when the last node that had to do it is gone."""
+        self._moved.set()
+        self._moved = asyncio.Event()
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Wait until the records are so."""
@@ -202,6 +209,8 @@ class Desired:
                     self._changed(entry.key, entry.value, entry.revision)
                 else:
                     self.records.pop(mod_id, None)
+                if self.records.get(mod_id, before).revision == before.revision:
+                    await asyncio.sleep(PAUSE)  # a write of before is neither stored nor refused yet
 
     async def forget_overrides(self) -> None:
         """Have the mods of the network file be as it says."""

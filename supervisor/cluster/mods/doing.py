@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import anyio
 from anyio.abc import TaskGroup
 
 from ....ipc.errors import Code, ModvisorError
@@ -18,6 +19,7 @@ from ....ipc.event import EventResponse
 from ...config import ALL_NODES, ModConfig, NetworkConfig, PlacementConfig, mod_config, with_changes
 from ...fleet import Changes, Loading, ModElsewhere, ModRegistry
 from ...lifecycle import Keeper
+from ..link.errors import ClusterError
 from ..nodes.session import Session
 from .audiences import SharedAudiences
 from .claims import NodeClaims
@@ -31,6 +33,9 @@ from .swapping import LeftToOthers, Swapping, runs_here
 from .wanted import Wanted, override_of, swapped_for
 
 logger = logging.getLogger("modvisor.cluster")
+
+PAUSE = 0.5
+"""Seconds between two tries to write down what a command has come to."""
 
 Done = tuple[EventResponse, dict[str, Any]]
 """What came of a command, and what changes in the record of its mod."""
@@ -254,15 +259,34 @@ class Doing:
                 text = f"mod {mod_id}: the {command.do} failed: {error}"
                 code = error.code if isinstance(error, ModvisorError) else Code.BAD_INPUT
                 response, changes = EventResponse.failure(code, text, mod_id=mod_id), {}
-            await self._desired.answer(command, mod_id, response, **changes)
+            await self._answer(command, mod_id, response, changes)
             await self._swapping.answered(mod_id)
         except LeftToOthers:
             logger.warning("mod %s: the %s is left to the next node that has the mod", mod_id, command.do)
+            await anyio.sleep(PAUSE)
         except ModvisorError as error:  # tried again, by whoever has the mod then
             logger.warning("mod %s: what came of the %s was not written: %s", mod_id, command.do, error)
+            await anyio.sleep(PAUSE)
         finally:
             self._begun.discard(command.id)
             self._placing.free(mod_id)
+        self.look()
+
+    async def _answer(self, command: Command, mod_id: str, response: EventResponse, changes: dict[str, Any]) -> None:
+        """Write down what a command has come to, which is done: nobody does it again while this node may say so.
+
+        Raises:
+            ClusterError: this node has lost its session, and with it the mod.
+        """
+        session = self._session.id
+        while True:
+            try:
+                return await self._desired.answer(command, mod_id, response, **changes)
+            except ClusterError as error:
+                if session is None or self._session.id != session:
+                    raise
+                logger.warning("mod %s: what came of the %s is written later: %s", mod_id, command.do, error)
+                await anyio.sleep(PAUSE)
 
     async def _load(self, mod_id: str, args: dict[str, Any]) -> Done:
         config = self._config_of(mod_id, args)

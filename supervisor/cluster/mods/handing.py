@@ -64,24 +64,25 @@ class Luggage:
         except ModvisorError as error:
             logger.error("mod %s: the state that it leaves stays as a checkpoint: %s", mod.mod_id, error)
 
-    async def take(self, mod_id: str) -> list[str]:
-        """Return the workers of a mod that has come here which keep no state otherwise."""
+    async def take(self, mod_id: str, into: dict[str, list[str]]) -> None:
+        """Learn which workers of a mod that has come here keep no state otherwise."""
         try:
             data = await self._files.get(_name(mod_id))
-            if data is None:
-                return []
-            await self._files.drop(_name(mod_id))
         except ModvisorError as error:
             logger.error("mod %s: the state that it takes along stays as a checkpoint: %s", mod_id, error)
-            return []
-        return unpack(data)
+        else:
+            into[mod_id] = [] if data is None else unpack(data)
 
-    def unpacked(self, mod: Runs, not_kept: list[str]) -> None:
-        """Forget the states that workers have taken which keep no checkpoints."""
+    async def unpacked(self, mod: Runs, not_kept: list[str]) -> None:
+        """Forget the states that workers have taken which keep no checkpoints. The mod serves: it needs them no more."""
         for keeper in mod.keepers:
             if keeper.mod_id in not_kept:
                 keeper.checkpoints.are_kept = keeper.config.checkpoint_every is not None
                 self._journal.drop_checkpoint(keeper.mod_id)
+        try:
+            await self._files.drop(_name(mod.mod_id))
+        except ModvisorError as error:
+            logger.warning("mod %s: what was sent along with it stays until it moves again: %s", mod.mod_id, error)
 
 
 def _name(mod_id: str) -> str:

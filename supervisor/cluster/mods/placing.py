@@ -24,7 +24,8 @@ from dataclasses import replace
 import anyio
 from anyio.abc import TaskGroup
 
-from ....ipc.errors import ModvisorError
+from ....ipc.errors import Code, ModvisorError
+from ....ipc.event import EventResponse
 from ...config import ModConfig
 from ...fleet import (
     Claim,
@@ -49,6 +50,9 @@ from .statuses import Status, Statuses
 from .wanted import Wanted
 
 logger = logging.getLogger("modvisor.cluster")
+
+PAUSE = 0.25
+"""Seconds until a mod is tried again that the servers held up: one of them may lead by then."""
 
 
 class Placing:
@@ -201,7 +205,7 @@ class Placing:
     # -- starting
 
     async def _start(self, mod_ids: list[str]) -> None:
-        """Claim mods and start those that this node has got."""
+        """Claim mods and start those that this node has got. What the servers held up is tried again soon."""
         configs = [self._wanted.units[mod_id] for mod_id in mod_ids]
         claims: dict[str, Claim] = {}
         former, begun = {mod_id: self._claims.held.get(mod_id) for mod_id in mod_ids}, time.monotonic()
@@ -210,25 +214,55 @@ class Placing:
                 tasks.start_soon(self._claim, mod_id, claims)
         claimed = time.monotonic()
         ours = [config for config in configs if config.mod_id in claims and self.is_open]
-        handed = {config.mod_id: await self._luggage.take(config.mod_id) for config in ours if self._is_handed(config)}
+        handed: dict[str, list[str]] = {}
+        async with anyio.create_task_group() as tasks:
+            for config in ours:
+                if self._is_handed(config):
+                    tasks.start_soon(self._luggage.take, config.mod_id, handed)
         for config in ours:
             self._keep_quarantined(config)
         came = [self._bring_home(config, claims[config.mod_id]) for config in ours]
-        brought = [mod for config, mod in zip(ours, came, strict=True) if await self._is_same(config, mod)]
-        whole = [mod.config for mod in brought if mod.config.replica is None]
-        if whole:
-            await self._loading.load_all(whole, restored=[each.mod_id for each in whole if not each.from_file])
+        held_up = await self._start_all(came, claims)
+        here = [mod for mod in came if self._is_here(mod)]
+        for mod in here:
+            if mod.mod_id in handed and mod.state is State.READY:
+                await self._luggage.unpacked(mod, handed[mod.mod_id])
+            if mod.mod_id not in held_up:
+                self._tell_of(mod, former[mod.mod_id], begun, claimed)
+        if held_up:
+            await self._end([mod.mod_id for mod in here if mod.mod_id in held_up])
+        if held_up or len(claims) < len(mod_ids):
+            for mod_id in claims.keys() - held_up:  # these need not wait for the others
+                mod_ids.remove(mod_id)
+                self.free(mod_id)
+            await anyio.sleep(PAUSE)
+
+    async def _start_all(self, came: list[Runs], claims: dict[str, Claim]) -> set[str]:
+        """Start mods that have come here. Returns those that could not be, because the servers were away."""
+        held_up: set[str] = set()
+        brought: dict[str, Runs] = {}
         async with anyio.create_task_group() as tasks:
-            for mod in brought:
-                if isinstance(mod, Keeper) and mod.config.replica is not None:
-                    tasks.start_soon(self._start_copy, mod)
+            for mod in came:
+                tasks.start_soon(self._check, mod, brought, held_up)
+        whole = [mod.config for mod in brought.values() if mod.config.replica is None and self._is_here(mod)]
+        copies = [mod for mod in brought.values() if isinstance(mod, Keeper) and mod.config.replica is not None]
+        async with anyio.create_task_group() as tasks:
+            for copy in copies:
+                if copy.kept.has_snapshot:  # what it requires is not looked for, so it need not wait for that
+                    tasks.start_soon(self._start_copy, copy, held_up)
+            if whole:
+                restored = [each.mod_id for each in whole if not each.from_file]
+                outcomes = await self._loading.load_all(whole, restored=restored)
+                held_up.update(mod_id for mod_id, each in outcomes.items() if mod_id in claims and _is_held_up(each))
+        async with anyio.create_task_group() as tasks:
+            for copy in copies:
+                if copy.state is State.STARTING:
+                    tasks.start_soon(self._start_copy, copy, held_up)
         for config in whole:
             if (why := await self._codes.came_second(config)) is not None:
                 await self._end([config.mod_id])
                 self._refuse(self._bring_home(config, claims[config.mod_id]), why)
-        for mod in came:
-            self._luggage.unpacked(mod, handed.get(mod.mod_id, []))
-            self._tell_of(mod, former[mod.mod_id], begun, claimed)
+        return held_up
 
     def _keep_quarantined(self, config: ModConfig) -> None:
         """Have the workers of a mod stay in the quarantine that they were in where the mod ran last."""
@@ -246,24 +280,39 @@ class Placing:
                 now - ended, begun - ended, claimed - begun, now - claimed,
             )  # fmt: skip
 
-    async def _start_copy(self, keeper: Keeper) -> None:
+    async def _start_copy(self, keeper: Keeper, held_up: set[str]) -> None:
         """Start a copy of a mod. One that does not start stays, with the reason."""
         records = self._loading.commands.records
-        records.recall_crashes(keeper)
-        if records.stay_quarantined(keeper) is not None:
-            return
-        try:
-            await keeper.start(from_snapshot=keeper.kept.has_snapshot)
-        except StartFailed as error:
-            logger.error("mod %s did not start: %s", keeper.mod_id, error)
+        async with keeper.lock:
+            if not self._is_here(keeper):
+                return
+            records.recall_crashes(keeper)
+            if records.stay_quarantined(keeper) is not None:
+                return
+            try:
+                await keeper.start(from_snapshot=keeper.kept.has_snapshot)
+            except StartFailed as error:
+                logger.error("mod %s did not start: %s", keeper.mod_id, error)
+                if error.code == Code.CLUSTER_DOWN:
+                    held_up.add(keeper.mod_id)
 
-    async def _is_same(self, config: ModConfig, mod: Runs) -> bool:
-        """Whether a mod may start here. If other nodes run other code, it has failed with the reason."""
-        goes_on = await self._loading.commands.records.find_snapshots(mod)
-        why = await self._codes.refusal(config, runs_snapshot=goes_on)
+    def _is_here(self, mod: Runs) -> bool:
+        """Whether a mod that is about to start is still to run here: its claim may have been lost meanwhile."""
+        return unit_named(self._mods, mod.mod_id) is mod
+
+    async def _check(self, mod: Runs, brought: dict[str, Runs], held_up: set[str]) -> None:
+        """See whether a mod may start here. If other nodes run other code, it has failed with the reason."""
+        try:
+            goes_on = await self._loading.commands.records.find_snapshots(mod)
+        except StartFailed as error:
+            logger.error("mod %s did not start: %s", mod.mod_id, error)
+            held_up.add(mod.mod_id)
+            return
+        why = await self._codes.refusal(mod.config, runs_snapshot=goes_on)
         if why is not None:
             self._refuse(mod, why)
-        return why is None
+        else:
+            brought[mod.mod_id] = mod
 
     def _refuse(self, mod: Runs, why: str) -> None:
         config = mod.config
@@ -371,3 +420,9 @@ class Placing:
             self._idle = anyio.Event()
             self.look()
             await self._idle.wait()
+
+
+def _is_held_up(answer: EventResponse) -> bool:
+    """Whether a mod did not start because the servers were away, which passes by itself, or did not for another mod's sake."""
+    data = answer.data if isinstance(answer.data, dict) else {}
+    return not answer.success and Code.CLUSTER_DOWN in (answer.error, data.get("reason"))

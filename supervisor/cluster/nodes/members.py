@@ -60,6 +60,11 @@ class Members:
         if watch is not None:
             await watch.close()
 
+    @property
+    def is_blind(self) -> bool:
+        """Whether the bucket of sessions cannot be followed now."""
+        return self._watch is None or bool(self._watch.problem)
+
     def tell(self) -> None:
         for listener in list(self.listeners):
             listener()

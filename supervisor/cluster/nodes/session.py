@@ -30,7 +30,7 @@ from ....ipc.errors import ModvisorError
 from ...config import ClusterConfig
 from ...process import Leases, boottime
 from ..link.buckets import Bucket, Entry
-from ..link.errors import ClusterError, Gone, NameTaken, Taken
+from ..link.errors import ClusterError, Gone, NameTaken, NoQuorum, Taken
 from ..link.link import Link
 from ..link.names import PROTOCOL, token
 from .members import Members, NodeInfo, session_id
@@ -101,6 +101,11 @@ class Session:
     def nodes(self) -> dict[str, NodeInfo]:
         """The nodes that are there, by name, this node among them."""
         return self._members.nodes
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether this node does not hear now which nodes come and go."""
+        return self._members.is_blind
 
     @property
     def deadline(self) -> float:
@@ -265,15 +270,23 @@ class Session:
             self._renewed(value["renewal"])
 
     async def _find_out(self) -> None:
-        """The key has another revision than expected: by a write of ours whose answer was lost, or the session is over."""
+        """A write was refused: a write of ours is stored whose answer was lost, or is on its way, or the session is over.
+
+        While an earlier write waits for a quorum, its leader refuses the next one and still reads out the one before
+        both. A leader that was replaced and does not know it reads out an old one, too. Neither is the end.
+        """
         assert self._bucket is not None
         found = await self._bucket.get(self._key)
-        number = found.value.get("renewal") if found is not None and self._is_ours(found) else None
-        if found is None or found.value.get("session") != self.id or number not in self._sent:
-            return self._lose("its key is gone" if found is None else "another node has taken its name")
-        self._revision = found.revision
-        self._renewed(number)
-        return None
+        if found is None:
+            return self._lose("its key is gone")
+        is_ours = self._is_ours(found)
+        if found.revision > self._revision and not is_ours:
+            return self._lose("another node has taken its name")
+        if found.revision > self._revision:
+            self._revision = found.revision
+        if is_ours and (number := found.value.get("renewal")) in self._sent:
+            return self._renewed(number)
+        raise NoQuorum("an earlier renewal is neither stored nor refused yet")
 
     def _renewed(self, number: int) -> None:
         """Put the deadline off: this write is stored."""
