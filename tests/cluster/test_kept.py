@@ -122,6 +122,31 @@ async def test_an_older_holder_is_refused_whatever_it_writes(servers: Servers, l
         new.answered(number, b"in time")
 
 
+async def test_what_an_older_holder_has_stored_in_time_is_there_for_the_next_one(
+    servers: Servers, linked: Linked, tmp_path: Path
+) -> None:
+    """It hears nothing of its large checkpoint until the next one has the mod: it must not take the file away."""
+    async with (
+        journal_of(await linked(servers, "a"), tmp_path, 1, checkpoint_bytes=1_000_000) as old,
+        journal_of(await linked(servers, "b"), tmp_path, 2) as new,
+    ):
+        fenced = (await old.log.of("work")).fenced
+        send = fenced._send
+
+        async def taken_over_then(*arguments: Any) -> int:
+            fenced._send = send  # type: ignore[method-assign]
+            await send(*arguments)
+            await new.log.of("work")
+            raise NoQuorum("the servers did not answer in time")
+
+        fenced._send = taken_over_then  # type: ignore[method-assign]
+        with pytest.raises(ModvisorError, match="runs on another node by now"):
+            await old.save_checkpoint("work", "old", bytes(300_000))
+        checkpoint = await new.checkpoint("work")
+        assert checkpoint is not None
+        assert checkpoint.state == bytes(300_000)
+
+
 async def test_a_node_that_was_shut_out_cannot_begin_again(servers: Servers, linked: Linked, tmp_path: Path) -> None:
     async with (
         journal_of(await linked(servers, "a"), tmp_path, 2) as new,
