@@ -81,6 +81,19 @@ async def test_a_wait_ends_with_the_connection(own_server: Servers, linked: Link
         own_server[0].cont()
 
 
+async def test_what_is_sent_before_a_loss_is_known_is_refused(servers: Servers, linked: Linked) -> None:
+    connection = (await linked(servers, "a")).connection()
+    client = connection._client
+    assert client._flusher_task is not None
+    client._flusher_task.cancel()  # as uvloop's refusal ends it
+    await asyncio.wait([client._flusher_task])
+    client._transport._io_writer.transport.abort()  # type: ignore[union-attr]
+    for _ in range(3):  # until its reader has heard of it, and then
+        with pytest.raises(LinkDown):
+            connection.publish("a.subject", b"x")
+        await asyncio.sleep(0)
+
+
 async def test_a_connection_that_is_lost_before_it_is_used_is_made_anew(
     own_server: Servers, linked: Linked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
