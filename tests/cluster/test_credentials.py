@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -235,6 +236,10 @@ async def test_a_node_reaches_what_it_needs_and_nothing_else(served: Serve) -> N
         with pytest.raises(NotPermitted, match=r"deploy/nats/permissions\.conf"):
             await link.call(subject, b"")
     assert link.problem
+    told: asyncio.Queue[bool] = asyncio.Queue()
+    link.listeners.append(told.put_nowait)
+    link.connection().lose("the test says so")
+    assert [await told.get(), await told.get()] == [False, True], "what was refused does not refuse the connection"
     await link.close()
 
 

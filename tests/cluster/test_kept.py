@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -122,6 +123,31 @@ async def test_an_older_holder_is_refused_whatever_it_writes(servers: Servers, l
         new.answered(number, b"in time")
 
 
+async def test_what_an_older_holder_has_stored_in_time_is_there_for_the_next_one(
+    servers: Servers, linked: Linked, tmp_path: Path
+) -> None:
+    """It hears nothing of its large checkpoint until the next one has the mod: it must not take the file away."""
+    async with (
+        journal_of(await linked(servers, "a"), tmp_path, 1, checkpoint_bytes=1_000_000) as old,
+        journal_of(await linked(servers, "b"), tmp_path, 2) as new,
+    ):
+        fenced = (await old.log.of("work")).fenced
+        send = fenced._send
+
+        async def taken_over_then(*arguments: Any) -> int:
+            fenced._send = send  # type: ignore[method-assign]
+            await send(*arguments)
+            await new.log.of("work")
+            raise NoQuorum("the servers did not answer in time")
+
+        fenced._send = taken_over_then  # type: ignore[method-assign]
+        with pytest.raises(ModvisorError, match="runs on another node by now"):
+            await old.save_checkpoint("work", "old", bytes(300_000))
+        checkpoint = await new.checkpoint("work")
+        assert checkpoint is not None
+        assert checkpoint.state == bytes(300_000)
+
+
 async def test_a_node_that_was_shut_out_cannot_begin_again(servers: Servers, linked: Linked, tmp_path: Path) -> None:
     async with (
         journal_of(await linked(servers, "a"), tmp_path, 2) as new,
@@ -155,6 +181,53 @@ async def test_dead_letters_are_seen_on_every_node(servers: Servers, linked: Lin
         assert await b.forget_dead_letters(letter_id=number) == 1
         await until(lambda: not a.letters._heads)
         assert await a.letter_heads() == []
+
+
+async def test_letters_whose_time_is_over_are_counted_no_more(servers: Servers, linked: Linked, tmp_path: Path) -> None:
+    async with journal_of(await linked(servers, "a"), tmp_path, 1, dead_letter_age=1000) as journal:
+        await journal.bury(replace(letter(1), at=time.time() - 2000))
+        await journal.bury(letter(2))
+        assert journal.stats()["dead_letters"] == 1
+        assert len(journal.letters._heads) == 1, "they take no memory either"
+
+
+async def test_an_event_is_not_kept_whose_sender_gave_up_as_it_was_stored(
+    servers: Servers, linked: Linked, tmp_path: Path
+) -> None:
+    async with journal_of(await linked(servers, "a"), tmp_path, 1) as journal:
+        log = await journal.log.of("work")
+        write, sending = log.fenced.write, []
+
+        def given_up_then(*puts: Any, **more: Any) -> Any:
+            begun = write(*puts, **more)
+            begun.done.add_done_callback(lambda _: sending[0].cancel())
+            return begun
+
+        log.fenced.write = given_up_then  # type: ignore[method-assign]
+        sending.append(asyncio.create_task(journal.accept("work", event(1))))
+        with pytest.raises(asyncio.CancelledError):
+            await sending[0]
+        log.fenced.write = write  # type: ignore[method-assign]
+        await journal.accept("work", event(2))
+        async with journal_of(await linked(servers, "b"), tmp_path, 2) as other:
+            assert [each.event.payload["n"] for each in await other.pending("work")] == [2]
+
+
+async def test_events_of_a_mod_that_has_moved_away_take_no_room(
+    servers: Servers, linked: Linked, tmp_path: Path
+) -> None:
+    tokens = {"work": 1, "other": 2}
+    config = replace(CONFIG, durable_events=1)
+    journal = ClusterJournal(tmp_path / "n.db", config, await linked(servers, "a"), lambda name: tokens[name])
+    await journal.join()
+    await journal.accept("work", event(1))
+    with pytest.raises(ModvisorError, match=r"journal\.durable_events"):
+        await journal.accept("other", event(2))
+    tokens["work"] = 0
+    assert journal.log.pending_counts() == {}
+    await journal.accept("other", event(2))
+    assert journal.log.pending_counts() == {"other": 1}
+    await journal.leave()
 
 
 async def test_an_event_larger_than_the_servers_take_is_refused(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
-from modvisor.supervisor.cluster.link import Nobody
+import pytest
+from nats.js.object_store import ObjectStore
+
+from modvisor.supervisor.cluster.link import ClusterError, Files, Nobody
+from modvisor.supervisor.cluster.link.files import _Chunks
 
 from .conftest import Linked
 from .servers import Servers
@@ -49,3 +53,49 @@ async def test_a_file(servers: Servers, linked: Linked) -> None:
     assert await files.get("large") == bytes(300_000)
     await files.drop("large")
     assert await files.get("large") is None
+
+
+LARGE = bytes(range(250)) * 4000
+
+
+@pytest.mark.parametrize("then", [None, b"new"], ids=["removed", "replaced"])
+async def test_a_file_is_removed_or_replaced_while_it_is_read(
+    servers: Servers, linked: Linked, monkeypatch: pytest.MonkeyPatch, then: bytes | None
+) -> None:
+    files = await (await linked(servers, "a")).files()
+    await files.put("large", LARGE)
+    get_info = ObjectStore.get_info
+
+    async def changed_then(store: ObjectStore, *arguments: Any) -> Any:
+        found = await get_info(store, *arguments)
+        monkeypatch.setattr(ObjectStore, "get_info", get_info)
+        await (files.drop("large") if then is None else files.put("large", then))
+        return found
+
+    monkeypatch.setattr(ObjectStore, "get_info", changed_then)
+    assert await files.get("large") == then
+
+
+async def test_a_file_is_read_on_when_the_connection_is_lost(
+    servers: Servers, linked: Linked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = await linked(servers, "a")
+    files, received = await a.files(), _Chunks.received
+    await files.put("large", LARGE)
+
+    def lost_then(chunks: _Chunks, *arguments: Any) -> None:
+        monkeypatch.setattr(_Chunks, "received", received)
+        received(chunks, *arguments)
+        a.connection().lose("the test says so")
+
+    monkeypatch.setattr(_Chunks, "received", lost_then)
+    assert await files.get("large") == LARGE
+
+
+async def test_a_file_of_which_a_part_is_gone_is_said_to_be_damaged(servers: Servers, linked: Linked) -> None:
+    a = await linked(servers, "a")
+    files: Files = await a.files()
+    await files.put("large", LARGE)
+    await a.jetstream.request(f"STREAM.PURGE.OBJ_{files.name}", {"keep": 2}, what="remove a part of it")
+    with pytest.raises(ClusterError, match=r"'large' .* is damaged: .* of its 1000017 bytes are there"):
+        await files.get("large")

@@ -12,7 +12,7 @@ import pytest
 from modvisor.ipc.errors import Code, ModvisorError
 from modvisor.supervisor.cluster.kept.journal import ClusterJournal
 from modvisor.supervisor.cluster.kept.mod_files import ClusterModFiles
-from modvisor.supervisor.cluster.link import Link
+from modvisor.supervisor.cluster.link import Link, NoQuorum
 from modvisor.supervisor.config import JournalConfig
 from modvisor.supervisor.journal import JournalFiles
 from tests.conftest import until
@@ -88,6 +88,31 @@ async def test_limits_hold_for_the_next_holder_and_nothing_former_stays(
     await new.files.drop("wiki", "a")
     stored = await link.js.object_store(link.names.stored("files"))
     assert [each.size for each in await stored.list()] == [1000 + 17]
+    await asyncio.gather(old.journal.leave(), new.journal.leave())
+
+
+async def test_a_swap_is_written_down_when_the_servers_answer_again(
+    servers: Servers, linked: Linked, tmp_path: Path
+) -> None:
+    old, new = Holder(await linked(servers, "a"), tmp_path, 1), Holder(await linked(servers, "b"), tmp_path, 2)
+    await old.journal.join()
+    await old.journal.save_checkpoint("wiki", "1", "state")
+    await old.journal.open_for("wiki", "wiki2")
+    fenced = (await old.journal.log.of("wiki")).fenced
+    newest = fenced.newest
+
+    async def fails_at_first(subject: str) -> Any:
+        fenced.newest = newest  # type: ignore[method-assign]
+        raise NoQuorum("the servers did not answer in time")
+
+    fenced.newest = fails_at_first  # type: ignore[method-assign]
+    old.journal.hand_on("wiki", "wiki2")
+    await old.journal.handed_on("wiki", "wiki2")
+    await new.journal.join()
+    assert await new.journal.checkpoint("wiki") is None
+    checkpoint = await new.journal.checkpoint("wiki2")
+    assert checkpoint is not None
+    assert checkpoint.state == "state"
     await asyncio.gather(old.journal.leave(), new.journal.leave())
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from modvisor.supervisor.cluster.link import Link, LinkDown, Nobody, Reply
 from modvisor.supervisor.cluster.link.connection import Connection
+from modvisor.supervisor.cluster.link.dialing import Dialer
 
 from .conftest import Linked
 from .servers import Server, Servers
@@ -80,6 +81,19 @@ async def test_a_wait_ends_with_the_connection(own_server: Servers, linked: Link
         own_server[0].cont()
 
 
+async def test_what_is_sent_before_a_loss_is_known_is_refused(servers: Servers, linked: Linked) -> None:
+    connection = (await linked(servers, "a")).connection()
+    client = connection._client
+    assert client._flusher_task is not None
+    client._flusher_task.cancel()  # as uvloop's refusal ends it
+    await asyncio.wait([client._flusher_task])
+    client._transport._io_writer.transport.abort()  # type: ignore[union-attr]
+    for _ in range(3):  # until its reader has heard of it, and then
+        with pytest.raises(LinkDown):
+            connection.publish("a.subject", b"x")
+        await asyncio.sleep(0)
+
+
 async def test_a_connection_that_is_lost_before_it_is_used_is_made_anew(
     own_server: Servers, linked: Linked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +114,93 @@ async def test_a_connection_that_is_lost_before_it_is_used_is_made_anew(
     assert await told.get() is True
     await a.connection().flush()
     assert a.connection() is not made[0]
+
+
+async def test_what_ends_to_be_served_while_a_connection_is_made(
+    own_server: Servers, linked: Linked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = await linked(own_server, "a"), await linked(own_server, "b")
+    one, two, three = (a.subject("mod", name) for name in ("one", "two", "three"))
+    first, *_ = [await a.serve(subject, lambda body, reply: reply(body)) for subject in (one, two, three)]
+    subscribe, told = Connection.subscribe, changes(a)
+
+    async def changed_then(connection: Connection, subject: str, *more: Any) -> Any:
+        subscription = await subscribe(connection, subject, *more)
+        if subject == one:
+            await first.close()
+        return subscription
+
+    monkeypatch.setattr(Connection, "subscribe", changed_then)
+    a.connection().lose("the test says so")
+    assert await told.get() is False
+    assert await told.get() is True
+    for subject in (two, three):
+        assert await b.ask(subject, subject, timeout=10) == subject
+    with pytest.raises(Nobody):
+        await b.ask(one, 1, timeout=10)
+
+
+async def test_what_is_served_without_a_connection_is_served_by_the_next_one(servers: Servers, linked: Linked) -> None:
+    a = await linked(servers, "a")
+    wiki, told = a.subject("mod", "wiki"), changes(a)
+    a.connection().lose("the test says so")
+    served = await a.serve(wiki, lambda body, reply: reply(body))
+    assert await told.get() is False
+    assert await told.get() is True
+    assert await a.ask(wiki, 1, timeout=10) == 1
+    await served.close()
+    with pytest.raises(Nobody):
+        await a.ask(wiki, 1, timeout=10)
+
+
+async def test_a_link_that_is_lost_as_it_opens_has_one_connection(
+    servers: Servers, linked: Linked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check, forever, dialed = Link.check, Dialer.forever, []
+
+    async def lost_then(link: Link) -> None:
+        monkeypatch.setattr(Link, "check", check)
+        link.connection().lose("the test says so")
+        await check(link)
+
+    async def noted(dialer: Dialer) -> Connection:
+        dialed.append(dialer)
+        return await forever(dialer)
+
+    monkeypatch.setattr(Link, "check", lost_then)
+    monkeypatch.setattr(Dialer, "forever", noted)
+    a = await linked(servers, "a", wait=True)
+    await a.connection().flush()
+    assert dialed == [], "it looks for another one"
+
+
+async def test_a_link_that_closes_gives_up_the_connection_that_it_makes(
+    servers: Servers, linked: Linked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, made = await linked(servers, "a"), asyncio.Queue[Connection]()
+
+    async def hangs(connection: Connection, *arguments: Any) -> Any:
+        made.put_nowait(connection)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Connection, "subscribe", hangs)
+    a.connection().lose("the test says so")
+    connection = await made.get()
+    await a.close()
+    with pytest.raises(LinkDown):
+        connection.check_open()
+
+
+async def test_an_answer_that_the_next_server_does_not_take_is_given_up(servers: Servers, linked: Linked) -> None:
+    a = await linked(servers, "a")
+    told = changes(a)
+    a.connection().lose("the test says so")
+    a.answer(a.subject("re", "asker", "1"), bytes(2_000_000))
+    for expected in (False, True):
+        assert await told.get() is expected
+    a.connection().lose("the test says so")
+    for expected in (False, True):
+        assert await told.get() is expected
 
 
 async def test_an_answer_waits_for_the_next_connection(three_servers: Servers, linked: Linked) -> None:

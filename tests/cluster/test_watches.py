@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from modvisor.supervisor.cluster.link import Bucket, ClusterError, Foreign, Link, Taken, Watch
+from modvisor.supervisor.cluster.link import Bucket, ClusterError, Foreign, Link, NoQuorum, Taken, Watch
+from modvisor.supervisor.cluster.link.following import Following
 
 from .conftest import Linked
 from .servers import Servers
@@ -114,6 +115,56 @@ async def write(bucket: Bucket, expected: dict[str, Any], chance: random.Random,
 async def test_nothing_is_missed_in_long_histories(own_server: Servers, linked: Linked, seed: int) -> None:
     chance = random.Random(1000 + seed)
     await history(own_server, linked, chance, chance.choice([0.0, 300.0]), steps=400 if HISTORIES > 1 else 100)
+
+
+async def test_a_reader_that_is_cut_off_as_it_begins_afresh_takes_no_key_for_gone(
+    servers: Servers, linked: Linked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, watcher = await linked(servers, "a"), await linked(servers, "b")
+    bucket, seen = await writer.bucket("claims"), await watcher.bucket("claims")
+    await bucket.put("k.1", 1)
+    mirror = Mirror()
+    watch = await watching(seen, mirror, 300.0)
+    create, begun = Following._create, []
+
+    async def cut_off_at_first(following: Following, is_fresh: bool) -> None:
+        begun.append(is_fresh)
+        if len(begun) == 1:
+            following._inbox += "elsewhere"  # nothing comes before the connection is lost
+            await create(following, is_fresh)
+            return lose(watcher)
+        return await create(following, is_fresh)
+
+    assert watch._following is not None
+    watch._following._heard = -1000.0  # it was away for long
+    monkeypatch.setattr(Following, "_create", cut_off_at_first)
+    lose(watcher)
+    while len(begun) < 2:
+        await asyncio.sleep(0.01)
+    await bucket.put("k.end", True)
+    await mirror.ended.wait()
+    assert mirror.values == {"k.1": 1, "k.end": True}
+    await watch.close()
+
+
+async def test_a_watch_that_could_not_begin_is_told_nothing_later(
+    servers: Servers, linked: Linked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = await linked(servers, "a")
+    bucket, create = await a.bucket("claims"), Following._create
+
+    async def made_all_the_same(following: Following, is_fresh: bool) -> None:
+        await create(following, is_fresh)
+        raise NoQuorum("no answer came in time")
+
+    told: list[Any] = []
+    monkeypatch.setattr(Following, "_create", made_all_the_same)
+    with pytest.raises(NoQuorum):
+        await bucket.watch("", lambda *what: told.append(what))
+    monkeypatch.setattr(Following, "_create", create)
+    await bucket.put("x", 1)
+    assert await bucket.all() != {}  # what was sent before has come, too
+    assert told == []
 
 
 async def test_a_key_with_a_life_of_its_own_is_told_to_be_gone(servers: Servers, linked: Linked) -> None:

@@ -17,7 +17,7 @@ from ..link.files import Files
 from ..link.link import Link
 from ..link.names import token
 from .durable_log import ClusterLog
-from .mod_log import ModLog
+from .mod_log import ModLog, may_be_stored
 
 logger = logging.getLogger("modvisor.cluster")
 
@@ -65,10 +65,12 @@ class ClusterCheckpoints:
         if log.fenced.held:
             log.fenced.write(log.fenced.put(_name(mod_id), body), is_lasting=True)
             return
+        write = log.fenced.write(log.fenced.put(_name(mod_id), body))
         try:
-            await asyncio.shield(log.fenced.write(log.fenced.put(_name(mod_id), body)).done)
+            await asyncio.shield(write.done)
         except ModvisorError:
-            await self._remove(file)
+            if not may_be_stored(write):
+                await self._remove(file)
             raise
         await self._remove("" if former is None else former[5])
 

@@ -184,8 +184,7 @@ class ClusterLog:
             async with asyncio.timeout(patience):
                 return await asyncio.shield(write.done)
         except BaseException as error:
-            if not write.done.done():
-                self._drop(log, kept, write)
+            self._drop(log, kept, write)  # it may be stored in the turn in which its sender gave up
             if isinstance(error, TimeoutError):
                 raise NoQuorum(
                     f"the NATS servers did not store the event within {patience:g} s; more than half of them must be "
@@ -205,8 +204,8 @@ class ClusterLog:
 
     def _check_room(self, mod_id: str, size: int) -> None:
         config = self._config
-        count = sum(len(log.kept) for log in self._logs.values())
-        taken = sum(log.size for log in self._logs.values())
+        held = self._held()
+        count, taken = sum(len(log.kept) for log in held), sum(log.size for log in held)
         if count >= config.durable_events:
             raise StorageFull(
                 f"{count} accepted events have no answer yet, and no more are kept (journal.durable_events)"
@@ -248,7 +247,11 @@ class ClusterLog:
 
     def pending_counts(self) -> dict[str, int]:
         """Return how many unanswered events the mods and workers have that this node holds."""
-        return Counter(kept.worker for log in self._logs.values() for kept in log.kept.values())
+        return Counter(kept.worker for log in self._held() for kept in log.kept.values())
+
+    def _held(self) -> list[ModLog]:
+        """Return the logs of the mods that this node holds now. Those of before stay for what is under way."""
+        return [log for name, log in self._logs.items() if log.fenced.token == self._token_of(name)]
 
 
 def _event_of(log: ModLog, kept: Kept) -> DurableEvent:

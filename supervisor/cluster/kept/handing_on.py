@@ -15,12 +15,16 @@ from collections.abc import Iterator
 from functools import partial
 
 from ....ipc.errors import Code, ModvisorError
+from ..link.errors import ClusterError
 from ..link.names import token
 from .fenced import GONE, TTL, Conflict, Put, Write
 from .heads import Head
 from .mod_log import FORMERS, Kept, ModLog, name_of
 
 logger = logging.getLogger("modvisor.cluster")
+
+PAUSE = 0.1
+"""Seconds between two tries to read what is to be given."""
 
 EVENTS_AT_ONCE, BYTES_AT_ONCE = 200, 2 * 1024 * 1024
 """Of one batch, which has two messages for each event."""
@@ -134,7 +138,13 @@ class HandingOn:
     @staticmethod
     async def _checkpoint(former: str, worker: str, source: ModLog, target: ModLog) -> list[Put]:
         name = f"{token(former)}.c"
-        found = await source.fenced.newest(f"{source.fenced.root}.{name}")
+        while True:
+            try:
+                found = await source.fenced.newest(f"{source.fenced.root}.{name}")
+                break
+            except ClusterError as error:  # the batches are tried until they are stored, too
+                logger.debug("%s; trying again", error)
+                await asyncio.sleep(PAUSE)
         if found is None or not found.data:
             return []
         body = [worker, *source.fenced.opened(found)[1:]]

@@ -134,12 +134,14 @@ class ClusterLetters:
         self._heads.pop(subject, None)
 
     def _living(self) -> dict[str, LetterHead]:
+        """Return the letters whose time is not over. The servers end them without a word."""
         oldest = time.time() - self._config.dead_letter_age
-        return {subject: head for subject, head in self._heads.items() if head.at >= oldest}
+        self._heads = {subject: head for subject, head in self._heads.items() if head.at >= oldest}
+        return self._heads
 
     def stats(self) -> dict[str, int]:
         """Return how many letters the network has, and their bytes: each node knows all of them."""
-        sizes = [head.size for head in self._heads.values()]
+        sizes = [head.size for head in self._living().values()]
         return {"dead_letters": len(sizes), "dead_letter_bytes": sum(sizes)}
 
     async def letter_heads(

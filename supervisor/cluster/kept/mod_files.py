@@ -20,7 +20,7 @@ from ..link.files import Files
 from ..link.link import Link
 from .durable_log import ClusterLog
 from .heads import Head, subject_of
-from .mod_log import ModLog
+from .mod_log import ModLog, may_be_stored
 
 logger = logging.getLogger("modvisor.cluster")
 
@@ -96,7 +96,8 @@ class ClusterModFiles:
         try:
             await asyncio.shield(write.done)
         except ModvisorError:
-            await self._remove(head)
+            if not may_be_stored(write):
+                await self._remove(head)
             raise
 
     async def _remove(self, head: Head | None) -> None:

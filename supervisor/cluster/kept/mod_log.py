@@ -240,6 +240,11 @@ class ModLog:
         self._leave(number)
 
 
+def may_be_stored(write: Write) -> bool:
+    """Return whether a write that has failed may be stored all the same, and the next holder has what it names."""
+    return write.is_sent and not write.is_dropped
+
+
 class _Backlog:
     """Reads what earlier holders left, until the fence that this holder raised."""
 

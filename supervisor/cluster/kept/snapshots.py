@@ -17,6 +17,7 @@ from ..link.link import Link
 from ..link.names import token
 from ..mods.digests import Code, code_that_runs
 from .durable_log import ClusterLog
+from .mod_log import may_be_stored
 
 _NOWHERE = Home()
 
@@ -106,10 +107,12 @@ class ClusterSnapshots(SnapshotStore):
             return
         log, file = await self._log.of(mod_id), f"snapshot.{token(mod_id)}.{secrets.token_hex(8)}"
         await self._files().put(file, data)
+        write = log.fenced.write(log.fenced.put(_name(mod_id), [file, digest]))
         try:
-            await asyncio.shield(log.fenced.write(log.fenced.put(_name(mod_id), [file, digest])).done)
+            await asyncio.shield(write.done)
         except ModvisorError:
-            await self._files().drop(file)
+            if not may_be_stored(write):
+                await self._files().drop(file)
             raise
         if former is not None:
             await self._files().drop(former[0])

@@ -174,7 +174,7 @@ class Connection:
         """Send a message, without waiting.
 
         Raises:
-            LinkDown: nothing was sent.
+            LinkDown: nothing was sent, unless `was_sent` says that it may have been.
             TooLarge: the server takes no message of this size.
         """
         if self._client.pending_data_size > MOST_WAITING:
@@ -189,9 +189,11 @@ class Connection:
             sending.send(None)
         except StopIteration:
             return
-        except errors.Error as error:
+        except (errors.Error, OSError, RuntimeError) as error:
             raise LinkDown(f"the connection to the servers is down: {error}") from None
         sending.close()
+        if self._client._flusher_task is None or self._client._flusher_task.done():  # nobody has heard of the loss yet
+            raise LinkDown("the connection to the servers was lost", was_sent=True)
         raise RuntimeError("this version of nats-py waits in publish(); modvisor needs one that does not")
 
     def publish_now(self, subject: str, data: bytes, reply: str = "") -> None:

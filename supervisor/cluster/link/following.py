@@ -85,7 +85,11 @@ class Following:
 
     async def start(self) -> None:
         """Begin to follow. Raises ClusterError if the first consumer cannot be made."""
-        await self._begin()
+        try:
+            await self._begin()
+        except BaseException:
+            await self._leave()  # a consumer whose making had no answer in time may be made all the same
+            raise
         self._wire.listeners.append(self._link_changed)
         self._task = asyncio.get_running_loop().create_task(self._keep())
 
@@ -129,6 +133,8 @@ class Following:
         is_fresh = not await self._can_go_on()
         self._inbox = f"{self._wire.subject('in', self._wire.instance)}.f{next(_numbers)}"
         self._consumer, self._awaited = 0, None
+        if is_fresh:
+            self._seq = 0  # if nothing comes of it, the next one does not go on where the last but one ended
         self._reader.begun(is_fresh)
         self._on = connection, await connection.subscribe(self._inbox, self._received)
         await self._create(is_fresh)
@@ -137,7 +143,7 @@ class Following:
         what = f"follow the stream {self._stream}"
         info = await self._jetstream.request(f"STREAM.INFO.{self._stream}", what=what)
         known, self._created = self._created, info["created"]
-        is_same = known == self._created and info["state"]["last_seq"] >= self._seq
+        is_same = known == self._created and info["state"]["last_seq"] >= self._seq > 0
         was_away = _now() - self._heard
         return is_same and was_away < self._memory
 

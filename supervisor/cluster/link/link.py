@@ -41,4 +41,4 @@ class Link(Wire):
         """Return the store of files of the network, made if it is missing."""
         stored = self.names.stored(FILES)
         await self.jetstream.stream(f"OBJ_{stored}", files_config(stored), what=f"make the store of files {stored}")
-        return Files(self, stored)
+        return Files(self.jetstream, stored)

@@ -24,7 +24,7 @@ from ...config import ClusterConfig
 from .bundles import ROOM, Bundles, answers_to, bundle_in
 from .connection import Connection, ended, not_permitted
 from .dialing import Dialer, Pause
-from .errors import ClusterError, LinkDown, Refused
+from .errors import ClusterError, LinkDown, Refused, TooLarge
 from .names import Names
 from .replies import Replies
 from .seal import HEAD_BYTES, NotSealed, Seal
@@ -192,7 +192,6 @@ class Wire:
         while True:
             await self._down.wait()
             await self._come_back()
-            self._down.clear()
             self._give_kept()
             self._tell(True)
 
@@ -202,8 +201,10 @@ class Wire:
             connection = await self._dialer.forever()
             try:
                 return await self._use(connection)
-            except ClusterError as error:
+            except BaseException as error:
                 connection.abort()
+                if not isinstance(error, ClusterError):
+                    raise
                 self.problem = str(error)
                 pause.tell(error)
                 await pause.wait()
@@ -212,12 +213,23 @@ class Wire:
         """Begin with a new connection: it knows nothing of what the last one served."""
         connection.on_refused = self._refused
         await connection.subscribe(self._replies.prefix + "*", self._replies.received)
-        for served in self._served:
-            served.subscription = await connection.subscribe(served.subject, served.received, served.queue)
+        await self._serve_on(connection)
         connection.check_open()
         self._connection = connection
+        self._down.clear()  # it may have been lost before `open` ended
         self.most_answer = connection.max_payload - ROOM
         self.problem = ""
+
+    async def _serve_on(self, connection: Connection) -> None:
+        """Subscribe to all that is served. Others begin and end to serve meanwhile."""
+        there: dict[Served, Subscription] = {}
+        while (wanted := set(self._served)) != there.keys():
+            for served in there.keys() - wanted:
+                await connection.unsubscribe(there.pop(served))
+            for served in wanted - there.keys():
+                there[served] = await connection.subscribe(served.subject, served.received, served.queue)
+        for served, subscription in there.items():
+            served.subscription = subscription
 
     def _lost(self, reason: str) -> None:
         if self._connection is None:  # while it was made ready; who makes it knows
@@ -301,19 +313,26 @@ class Wire:
     ) -> Served:
         """Have each message on a subject handed to `handler`, in order, in the loop.
 
+        Without a connection it is served as soon as there is one again.
+
         Args:
             subject: may end in `.*` or `.>`.
             queue: of all who serve the subject with one queue, one gets a message.
             in_bundles: what comes was sent by `bundles`, and is handed over packed.
 
         Raises:
-            LinkDown: it is served as soon as there is a connection again.
             NotPermitted: the servers let this node not use the subject.
         """
         served = Served(self, subject, handler, queue or "", in_bundles)
         self._served.append(served)
-        connection = self.connection()
-        served.subscription = await connection.subscribe(subject, served.received, served.queue)
+        if (connection := self._connection) is not None:
+            try:
+                served.subscription = await connection.subscribe(subject, served.received, served.queue)
+            except LinkDown as error:
+                connection.lose(str(error))  # the server may have heard of it, or may never
+            except BaseException:
+                self._served.remove(served)  # no later connection is refused for it
+                raise
         return served
 
     async def unserve(self, served: Served) -> None:
@@ -370,7 +389,7 @@ class Wire:
         while self._kept:
             to, data = self._kept.popleft()
             self._kept_bytes -= len(data)
-            with suppress(LinkDown):
+            with suppress(LinkDown, TooLarge):  # the next server may take less
                 self.send(to, data)
 
     @property
