@@ -12,6 +12,7 @@ that is gone is replaced by this node (`Homes.bring`).
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections import deque
 from collections.abc import Iterable
@@ -94,6 +95,7 @@ class Deliveries:
         self._lines: dict[str, _Line] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._files: Files | None = None
+        self._numbers = itertools.count(1)  # of files: each part has one of its own, which goes when it is answered
 
     async def open(self) -> None:
         """Take what comes from now on."""
@@ -216,7 +218,7 @@ class Deliveries:
     async def _rows(self, parts: list[_Part]) -> list[Any]:
         for part in parts:
             if isinstance(part.packed, bytes) and len(part.packed) > LARGE:
-                name = f"event/{self._link.instance}/{part.parcel.event.event_id}"
+                name = f"event/{self._link.instance}/{next(self._numbers)}"
                 await (await self._store()).put(name, part.packed)
                 part.packed = ["file", name]
                 part.done.add_done_callback(lambda _, name=name: self._spawn(self._drop(name)))
