@@ -47,6 +47,10 @@ def knows(network: AgentNetwork, agent_id: str) -> bool:
     return network._running().agents.get(agent_id) is not None  # type: ignore[attr-defined]
 
 
+def members(network: AgentNetwork, channel: str) -> set[str]:
+    return set(network._running().agents.channel_members(channel) or ())  # type: ignore[attr-defined]
+
+
 async def registered(at_a: AsyncClient, b: AgentNetwork) -> dict[str, str]:
     """Register alice at one node, and return her credentials when the other node knows them."""
     answer = (await at_a.post("/api/register", json={"agent_id": "alice"})).json()
@@ -67,6 +71,7 @@ async def test_agents_talk_whatever_nodes_they_are_connected_to(
         assert (await send(bob, "agent:alice", 2)).data["delivered"] == 1
         await alice.join("hall")
         await bob.join("hall")
+        await until(lambda: all(members(network, "hall") == {"alice", "bob"} for network in (a, b)))
         assert (await send(alice, "channel:hall", 3)).data["delivered"] == 1
         assert (await send(bob, "agent:broadcast", 4)).data["delivered"] == 1
         assert (await take(bob, 2), await take(alice, 2)) == ([1, 3], [2, 4])
