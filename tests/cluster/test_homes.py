@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from modvisor.supervisor.agents import Refusal
-from modvisor.supervisor.cluster.agents import homes
+from modvisor.supervisor.cluster.agents import homes, inboxes
 from modvisor.supervisor.cluster.agents.inbox_stream import InboxStream
-from modvisor.supervisor.cluster.link import Link
+from modvisor.supervisor.cluster.link import Link, LinkDown
 
 from .nodes import Node, Present, running, same, until
 from .servers import Servers
@@ -105,6 +106,57 @@ async def test_a_node_that_comes_back_has_what_waited_for_its_agents(servers: Se
         later = await Node(servers, network_id, "c", present).open()
         assert await later.texts("alice") == []
         await later.close()
+
+
+async def test_a_node_that_ends_while_it_writes_inboxes_writes_all_of_them(
+    servers: Servers, network_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, write = asyncio.Event(), InboxStream.write
+
+    async def write_late(self: InboxStream, subject: str, body: Any) -> int:
+        if not begun.is_set():
+            begun.set()
+            await asyncio.Event().wait()  # until the node ends
+        return await write(self, subject, body)
+
+    monkeypatch.setattr(InboxStream, "write", write_late)
+    async with running(servers, network_id, "a") as (a,):
+        await a.register("alice")
+        await a.send("agent:alice", "waits")
+        await begun.wait()
+    async with running(servers, network_id, "a") as (again,):
+        assert again.waits("alice") == ["waits"]
+
+
+async def test_an_event_that_is_taken_while_it_is_written_is_removed_though_the_servers_fail_first(
+    servers: Servers, network_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, failed, write = asyncio.Event(), asyncio.Event(), InboxStream.write
+    begun, request = asyncio.Event(), InboxStream._request
+
+    async def write_late(self: InboxStream, subject: str, body: Any) -> int:
+        begun.set()
+        await taken.wait()
+        return await write(self, subject, body)
+
+    async def fail_once(self: InboxStream, name: str, body: dict[str, Any]) -> None:
+        if not failed.is_set():
+            failed.set()
+            raise LinkDown("the servers are away")
+        await request(self, name, body)
+
+    monkeypatch.setattr(InboxStream, "write", write_late)
+    monkeypatch.setattr(InboxStream, "_request", fail_once)
+    monkeypatch.setattr(inboxes, "_AGAIN", 0.01)
+    async with running(servers, network_id, "a") as (a,):
+        await a.register("alice")
+        await a.send("agent:alice", 1)
+        await begun.wait()
+        assert await a.texts("alice") == [1]
+        taken.set()
+        await failed.wait()
+        while await InboxStream(a.link).read(f"{a.link.subject('inbox')}.>"):
+            await asyncio.sleep(0.01)
 
 
 async def test_what_an_agent_takes_is_removed_from_the_stream(servers: Servers, network_id: str) -> None:
