@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from modvisor.ipc.errors import ModvisorError
 from modvisor.supervisor.agents import Refusal
 from modvisor.supervisor.cluster.agents import homes, inboxes
 from modvisor.supervisor.cluster.agents.inbox_stream import InboxStream
@@ -231,6 +232,34 @@ async def test_of_two_nodes_that_an_agent_connects_to_one_becomes_its_home(serve
         assert home in ("b", "c")
         (there,) = (node for node in nodes if node.name == home)
         assert await there.texts("alice") == ["waits"]
+
+
+async def test_a_node_that_does_not_hear_that_it_became_the_home_brings_what_waits(
+    servers: Servers, network_id: str
+) -> None:
+    async with running(servers, network_id, "a", "b") as (a, b):
+        await a.register("alice")
+        alice = a.agents.get("alice")
+        assert alice is not None
+        a.agents.subscribe(alice, ["chat.*"], [])
+        await same(a, b)
+        await a.send("agent:alice", "waits")
+        jetstream = b.link.jetstream
+        store = jetstream.store
+
+        async def stored_unheard(*args: Any, **more: Any) -> int:
+            jetstream.store = store
+            await store(*args, **more)
+            raise LinkDown("the connection was lost before the answer came", was_sent=True)
+
+        jetstream.store = stored_unheard
+        with pytest.raises(ModvisorError):
+            await b.connect("alice")
+        await same(a, b)
+        await b.connect("alice")
+        moved = b.agents.get("alice")
+        assert moved is not None
+        assert (b.waits("alice"), len(moved.subscriptions), a.waits("alice")) == (["waits"], 1, [])
 
 
 async def test_an_agent_that_registers_again_elsewhere_keeps_its_inbox(servers: Servers, network_id: str) -> None:
