@@ -135,6 +135,27 @@ async def test_http_polls_at_any_node(servers: Servers, network_id: str, tmp_pat
             assert [each["payload"]["number"] for each in poll["messages"]] == [number]
 
 
+async def test_a_command_to_poll_by_another_node_returns_more_than_a_message_carries(
+    servers: Servers, network_id: str, tmp_path: Path
+) -> None:
+    async with (
+        network_of(servers, network_id, tmp_path, "a", "b") as (a, b),
+        AsyncClient(base_url=url(a)) as at_a,
+        AsyncClient(base_url=url(b)) as at_b,
+    ):
+        who = await registered(at_a, b)
+        assert (await at_a.get("/api/poll", params=who)).json()["messages"] == []
+        for number in range(3):
+            payload = {"number": number, "text": "x" * 500_000}
+            event = Event("chat.message", "system:system", "agent:alice", payload=payload)
+            assert (await a.process_event(event)).data["delivered"] == 1
+        poll = {"event_name": "system.poll_messages", "source_id": "alice", "secret": who["secret"]}
+        answer = (await at_b.post("/api/send_event", json=poll)).json()
+        assert answer["success"], answer
+        assert [each["payload"]["number"] for each in answer["data"]["messages"]] == [0, 1, 2]
+        assert a.is_home("alice")
+
+
 async def test_a_long_poll_at_one_node_ends_when_the_agent_moves(
     servers: Servers, network_id: str, tmp_path: Path
 ) -> None:

@@ -58,6 +58,17 @@ async def test_an_inbox_larger_than_a_message_moves(
         assert [text.split()[0] for text in b.waits("alice")] == [str(number) for number in range(60)]
 
 
+async def test_an_event_larger_than_a_message_moves(servers: Servers, network_id: str) -> None:
+    async with running(servers, network_id, "a", "b") as (a, b):
+        await a.register("alice")
+        await same(a, b)
+        large = "x" * 1_500_000
+        for text in (large, "small"):
+            await a.send("agent:alice", text)
+        await b.connect("alice")
+        assert b.waits("alice") == [large, "small"]
+
+
 async def test_events_that_come_while_an_agent_moves_are_behind_what_waited(servers: Servers, network_id: str) -> None:
     async with running(servers, network_id, "a", "b", "c") as nodes:
         a, b, c = nodes

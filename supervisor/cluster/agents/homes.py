@@ -26,6 +26,7 @@ from ..link.errors import ClusterError
 from ..link.link import Link
 from ..link.wire import Reply
 from .deliveries import Deliveries
+from .filed import FiledAnswers
 from .inboxes import Keeping, KeptInbox, event_of
 from .store import BucketStore
 
@@ -74,6 +75,7 @@ class Homes:
     ) -> None:
         self._link, self._nodes, self._agents, self._store, self._keeping = link, nodes, agents, store, keeping
         self._deliveries = Deliveries(link, agents, self)
+        self._pages = FiledAnswers(link, "inbox")
         self._moves: dict[str, _Move] = {}
         self._arrivals: dict[str, tuple[int, asyncio.Event]] = {}  # since which revision, and set at the end
         self._leaving: dict[tuple[str, str, int], list[Luggage]] = {}  # what an agent took along to a node, in pages
@@ -260,7 +262,7 @@ class Homes:
         while self.is_there(former):
             try:
                 question = [agent_id, self._link.node, revision, len(pages)]
-                said = await self._link.ask(subject, question, timeout=ANSWER)
+                said = await self._pages.taken(await self._link.ask(subject, question, timeout=ANSWER))
             except (ClusterError, TimeoutError) as error:
                 if asyncio.get_running_loop().time() > until:
                     text = f"node {former!r}, where agent {agent_id!r} was at home, does not answer; try again"
@@ -341,7 +343,12 @@ class Homes:
         if number == 0 and key not in self._leaving:  # else it is packed, and the answer was lost
             self._pack(key)
         pages = self._leaving.get(key)
-        reply(None if pages is None or number >= len(pages) else [pages[number], len(pages)])
+        try:
+            await self._pages.give(
+                reply, None if pages is None or number >= len(pages) else [pages[number], len(pages)]
+            )
+        except ModvisorError as error:  # the other node asks again
+            logger.warning("what agent %s takes along cannot be sent: %s", agent_id, error)
 
     async def _has_come(self, agent_id: str, revision: int) -> None:
         """Wait until what an agent takes along is here, unless it is to come later than the asking node has it."""
