@@ -24,7 +24,7 @@ from ...config import ClusterConfig
 from .bundles import ROOM, Bundles, answers_to, bundle_in
 from .connection import Connection, ended, not_permitted
 from .dialing import Dialer, Pause
-from .errors import ClusterError, LinkDown, Refused
+from .errors import ClusterError, LinkDown, Refused, TooLarge
 from .names import Names
 from .replies import Replies
 from .seal import HEAD_BYTES, NotSealed, Seal
@@ -370,7 +370,7 @@ class Wire:
         while self._kept:
             to, data = self._kept.popleft()
             self._kept_bytes -= len(data)
-            with suppress(LinkDown):
+            with suppress(LinkDown, TooLarge):  # it was given while nobody knew what the servers take
                 self.send(to, data)
 
     @property
