@@ -19,6 +19,7 @@ from ....ipc.errors import ModvisorError
 from ....ipc.event import Event
 from ....ipc.messages import pack, unpack
 from ...agents import Agent, Inbox
+from ..link.errors import TooLarge
 from ..link.names import Names
 
 logger = logging.getLogger("modvisor.cluster")
@@ -281,7 +282,12 @@ class Keeping:
             inbox.unwritten.pop(id(event), None)
             return
         unwritten = inbox.unwritten
-        number = await self._log.write(subject, [packed, size, source])
+        try:
+            number = await self._log.write(subject, [packed, size, source])
+        except TooLarge as error:  # tried again, it would hold up what others wait for
+            inbox.unwritten.pop(id(event), None)
+            logger.warning("event %s is kept in memory alone until its agent takes it: %s", event.event_id, error)
+            return
         if inbox.unwritten.pop(id(event), None) is not None:
             inbox.numbers[id(event)] = number
         elif inbox.unwritten is unwritten:  # taken meanwhile; what cannot be removed now is removed later
