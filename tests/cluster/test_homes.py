@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from modvisor.ipc.errors import ModvisorError
 from modvisor.supervisor.agents import Refusal
-from modvisor.supervisor.cluster.agents import homes, inboxes
+from modvisor.supervisor.cluster.agents import homes, inbox_stream, inboxes
 from modvisor.supervisor.cluster.agents.inbox_stream import InboxStream
 from modvisor.supervisor.cluster.link import Link, LinkDown
 
@@ -272,6 +273,56 @@ async def test_a_node_that_does_not_hear_that_it_became_the_home_brings_what_wai
         moved = b.agents.get("alice")
         assert moved is not None
         assert (b.waits("alice"), len(moved.subscriptions), a.waits("alice")) == (["waits"], 1, [])
+
+
+async def test_an_event_follows_an_agent_that_connects_elsewhere_while_its_lost_home_is_replaced(
+    servers: Servers, network_id: str
+) -> None:
+    async with running(servers, network_id, "a", "b", "c") as (a, b, c):
+        await c.register("alice")
+        await same(a, b, c)
+        await c.kill()
+        homes_of_a: Any = a.agents.elsewhere
+        bring = homes_of_a.bring
+
+        async def bring_and_lose(agent: Any, **how: Any) -> None:
+            await bring(agent, **how)
+            await b.connect("alice")
+            await same(a, b)
+
+        homes_of_a.bring = bring_and_lose
+        receipt = await a.send("agent:alice", "follows")
+        assert (receipt.reached, b.waits("alice")) == (1, ["follows"])
+
+
+async def test_a_node_that_only_parks_an_agent_does_not_take_it_from_where_it_connects(
+    servers: Servers, network_id: str
+) -> None:
+    async with running(servers, network_id, "a", "b", "c") as (a, b, c):
+        await c.register("alice")
+        await same(a, b, c)
+        await c.kill()
+        jetstream = a.link.jetstream
+        store = jetstream.store
+
+        async def store_late(*args: Any, **more: Any) -> int:
+            jetstream.store = store
+            await b.connect("alice")
+            return await store(*args, **more)
+
+        jetstream.store = store_late
+        receipt = await a.send("agent:alice", "parked")
+        assert (receipt.reached, b.waits("alice"), b.knows()["agents"]["alice"][3]) == (1, ["parked"], "b")
+
+
+async def test_a_stream_that_is_not_read_to_its_end_in_time_is_a_failure_of_the_servers(
+    servers: Servers, network_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_stream._Reader, "complete", lambda _: None)
+    async with running(servers, network_id, "a") as (a,):
+        a.link.config = replace(a.link.config, timeout=0.01)
+        with pytest.raises(ModvisorError, match="did not send all of it in time"):
+            await InboxStream(a.link).read(f"{a.link.subject('inbox')}.>")
 
 
 async def test_an_agent_that_registers_again_elsewhere_keeps_its_inbox(servers: Servers, network_id: str) -> None:
