@@ -83,8 +83,9 @@ class SharedAgents(MirroredAgents):
     def _mirror_home(self, agent: Agent, home: str | None, *, is_parked: bool) -> None:
         if home == agent.home:
             return
-        agent.home = home
-        if home == self.node:  # an earlier run of this node was its home
+        former, agent.home = agent.home, home
+        if home == self.node:  # written by an earlier run of this node, or by this one, which did not hear that it was
+            self.arriving[agent.agent_id] = former
             self._prepare(agent)
             return
         if agent.stream is not None:

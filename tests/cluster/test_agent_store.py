@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
 from modvisor.ipc.errors import Code, ModvisorError
 from modvisor.supervisor.agents import AgentRegistry, Refusal
+from modvisor.supervisor.cluster.agents.forgetting import BUCKET
+from modvisor.supervisor.cluster.agents.keys import agent_key
+from modvisor.supervisor.cluster.link import LinkDown
 from tests.agents.store_contract import CONFIG, GROUPS, AgentStoreContract
 
 from .nodes import Node, Present, running, same, until
@@ -122,6 +126,26 @@ async def test_an_invite_is_used_no_more_often_than_it_says(servers: Servers, ne
         assert sorted(isinstance(each, str) for each in registered) == [False, True, True]
         await same(*nodes)
         assert (len(nodes[0].knows()["agents"]), nodes[0].knows()["invites"]) == (2, {})
+
+
+async def test_an_agent_that_went_while_the_watch_was_away_goes_though_a_change_of_it_fails_meanwhile(
+    servers: Servers, network_id: str
+) -> None:
+    async with running(servers, network_id, "a") as (a,):
+        await a.register("alice")
+        store, jetstream, key = a.cluster._store, a.link.jetstream, agent_key("alice")
+        bucket = await a.link.bucket(BUCKET)
+
+        async def go_and_fail(*_: Any, **__: Any) -> int:
+            purged = {"filter": f"$KV.{bucket.name}.{key}"}
+            await jetstream.request(f"STREAM.PURGE.{bucket.stream}", purged, what="remove an agent without a mark")
+            store._told(key, None, store.revision_of("alice"))  # as a watch does that begins afresh
+            raise LinkDown("the connection was lost")
+
+        setattr(jetstream, "store", go_and_fail)  # noqa: B010
+        with pytest.raises(ModvisorError):
+            await a.agents.kept(lambda: a.agents.unregister("alice"))
+        await until(lambda: a.agents.get("alice") is None)
 
 
 async def test_changes_while_no_server_answers_are_taken_back_and_known_again(

@@ -47,6 +47,10 @@ def knows(network: AgentNetwork, agent_id: str) -> bool:
     return network._running().agents.get(agent_id) is not None  # type: ignore[attr-defined]
 
 
+def members(network: AgentNetwork, channel: str) -> set[str]:
+    return set(network._running().agents.channel_members(channel) or ())  # type: ignore[attr-defined]
+
+
 async def registered(at_a: AsyncClient, b: AgentNetwork) -> dict[str, str]:
     """Register alice at one node, and return her credentials when the other node knows them."""
     answer = (await at_a.post("/api/register", json={"agent_id": "alice"})).json()
@@ -67,6 +71,7 @@ async def test_agents_talk_whatever_nodes_they_are_connected_to(
         assert (await send(bob, "agent:alice", 2)).data["delivered"] == 1
         await alice.join("hall")
         await bob.join("hall")
+        await until(lambda: all(members(network, "hall") == {"alice", "bob"} for network in (a, b)))
         assert (await send(alice, "channel:hall", 3)).data["delivered"] == 1
         assert (await send(bob, "agent:broadcast", 4)).data["delivered"] == 1
         assert (await take(bob, 2), await take(alice, 2)) == ([1, 3], [2, 4])
@@ -128,6 +133,27 @@ async def test_http_polls_at_any_node(servers: Servers, network_id: str, tmp_pat
             assert (await network.process_event(unwanted)).data["delivered"] == 0
             poll = (await (at_b, at_a)[number % 2].get("/api/poll", params=who)).json()
             assert [each["payload"]["number"] for each in poll["messages"]] == [number]
+
+
+async def test_a_command_to_poll_by_another_node_returns_more_than_a_message_carries(
+    servers: Servers, network_id: str, tmp_path: Path
+) -> None:
+    async with (
+        network_of(servers, network_id, tmp_path, "a", "b") as (a, b),
+        AsyncClient(base_url=url(a)) as at_a,
+        AsyncClient(base_url=url(b)) as at_b,
+    ):
+        who = await registered(at_a, b)
+        assert (await at_a.get("/api/poll", params=who)).json()["messages"] == []
+        for number in range(3):
+            payload = {"number": number, "text": "x" * 500_000}
+            event = Event("chat.message", "system:system", "agent:alice", payload=payload)
+            assert (await a.process_event(event)).data["delivered"] == 1
+        poll = {"event_name": "system.poll_messages", "source_id": "alice", "secret": who["secret"]}
+        answer = (await at_b.post("/api/send_event", json=poll)).json()
+        assert answer["success"], answer
+        assert [each["payload"]["number"] for each in answer["data"]["messages"]] == [0, 1, 2]
+        assert a.is_home("alice")
 
 
 async def test_a_long_poll_at_one_node_ends_when_the_agent_moves(

@@ -10,6 +10,7 @@ from modvisor.ipc.errors import Code
 from modvisor.supervisor import Event
 from modvisor.supervisor.agents import Refusal
 from modvisor.supervisor.cluster.agents import deliveries
+from modvisor.supervisor.cluster.link.files import Files
 from modvisor.supervisor.config import GroupConfig
 
 from .nodes import Node, running, same, until
@@ -95,6 +96,32 @@ async def test_an_event_that_is_larger_than_a_message_goes_by_the_store_of_files
         assert (await a.send("agent:bob", large)).reached == 1
         assert (await a.send("agent:bob", "small")).reached == 1
         assert b.waits("bob") == [large, "small"]
+
+
+async def test_each_node_that_gets_a_large_event_has_a_file_of_its_own(
+    servers: Servers, network_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dropped, get, drop = asyncio.Event(), Files.get, Files.drop
+    async with running(servers, network_id, "a", "b", "c", groups=GROUPS) as nodes:
+        a, b, c = nodes
+        await _three(nodes)
+
+        async def get_late(self: Files, name: str) -> bytes | None:
+            if self._wire is c.link:
+                await dropped.wait()
+            return await get(self, name)
+
+        async def drop_and_say_so(self: Files, name: str) -> None:
+            await drop(self, name)
+            dropped.set()
+
+        monkeypatch.setattr(Files, "get", get_late)
+        monkeypatch.setattr(Files, "drop", drop_and_say_so)
+        monkeypatch.setattr(deliveries, "PATIENCE", 5.0)
+        large = "x" * (deliveries.LARGE + 1)
+        receipt = await a.send("channel:hall", large, source="agent:at.a")
+        assert (receipt.reached, receipt.lost) == (2, [])
+        assert [node.waits(f"at.{node.name}") for node in (b, c)] == [[large], [large]]
 
 
 async def test_an_agent_that_is_gone_gets_nothing(servers: Servers, network_id: str) -> None:

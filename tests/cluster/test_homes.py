@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from modvisor.ipc.errors import ModvisorError
 from modvisor.supervisor.agents import Refusal
-from modvisor.supervisor.cluster.agents import homes
+from modvisor.supervisor.cluster.agents import homes, inbox_stream, inboxes
 from modvisor.supervisor.cluster.agents.inbox_stream import InboxStream
-from modvisor.supervisor.cluster.link import Link
+from modvisor.supervisor.cluster.link import Link, LinkDown
 
 from .nodes import Node, Present, running, same, until
 from .servers import Servers
@@ -54,6 +57,18 @@ async def test_an_inbox_larger_than_a_message_moves(
             await a.send("agent:alice", f"{number} {'x' * 300}")
         await b.connect("alice")
         assert [text.split()[0] for text in b.waits("alice")] == [str(number) for number in range(60)]
+
+
+async def test_an_event_larger_than_a_message_moves(servers: Servers, network_id: str) -> None:
+    async with running(servers, network_id, "a", "b") as (a, b):
+        await a.register("alice")
+        await same(a, b)
+        large = "x" * 1_500_000
+        for text in (large, "small"):
+            await a.send("agent:alice", text)
+        await b.connect("alice")
+        assert b.waits("alice") == [large, "small"]
+        await until(lambda: _is_written(b))  # it is not tried again and again
 
 
 async def test_events_that_come_while_an_agent_moves_are_behind_what_waited(servers: Servers, network_id: str) -> None:
@@ -105,6 +120,57 @@ async def test_a_node_that_comes_back_has_what_waited_for_its_agents(servers: Se
         later = await Node(servers, network_id, "c", present).open()
         assert await later.texts("alice") == []
         await later.close()
+
+
+async def test_a_node_that_ends_while_it_writes_inboxes_writes_all_of_them(
+    servers: Servers, network_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, write = asyncio.Event(), InboxStream.write
+
+    async def write_late(self: InboxStream, subject: str, body: Any) -> int:
+        if not begun.is_set():
+            begun.set()
+            await asyncio.Event().wait()  # until the node ends
+        return await write(self, subject, body)
+
+    monkeypatch.setattr(InboxStream, "write", write_late)
+    async with running(servers, network_id, "a") as (a,):
+        await a.register("alice")
+        await a.send("agent:alice", "waits")
+        await begun.wait()
+    async with running(servers, network_id, "a") as (again,):
+        assert again.waits("alice") == ["waits"]
+
+
+async def test_an_event_that_is_taken_while_it_is_written_is_removed_though_the_servers_fail_first(
+    servers: Servers, network_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, failed, write = asyncio.Event(), asyncio.Event(), InboxStream.write
+    begun, request = asyncio.Event(), InboxStream._request
+
+    async def write_late(self: InboxStream, subject: str, body: Any) -> int:
+        begun.set()
+        await taken.wait()
+        return await write(self, subject, body)
+
+    async def fail_once(self: InboxStream, name: str, body: dict[str, Any]) -> None:
+        if not failed.is_set():
+            failed.set()
+            raise LinkDown("the servers are away")
+        await request(self, name, body)
+
+    monkeypatch.setattr(InboxStream, "write", write_late)
+    monkeypatch.setattr(InboxStream, "_request", fail_once)
+    monkeypatch.setattr(inboxes, "_AGAIN", 0.01)
+    async with running(servers, network_id, "a") as (a,):
+        await a.register("alice")
+        await a.send("agent:alice", 1)
+        await begun.wait()
+        assert await a.texts("alice") == [1]
+        taken.set()
+        await failed.wait()
+        while await InboxStream(a.link).read(f"{a.link.subject('inbox')}.>"):
+            await asyncio.sleep(0.01)
 
 
 async def test_what_an_agent_takes_is_removed_from_the_stream(servers: Servers, network_id: str) -> None:
@@ -179,6 +245,84 @@ async def test_of_two_nodes_that_an_agent_connects_to_one_becomes_its_home(serve
         assert home in ("b", "c")
         (there,) = (node for node in nodes if node.name == home)
         assert await there.texts("alice") == ["waits"]
+
+
+async def test_a_node_that_does_not_hear_that_it_became_the_home_brings_what_waits(
+    servers: Servers, network_id: str
+) -> None:
+    async with running(servers, network_id, "a", "b") as (a, b):
+        await a.register("alice")
+        alice = a.agents.get("alice")
+        assert alice is not None
+        a.agents.subscribe(alice, ["chat.*"], [])
+        await same(a, b)
+        await a.send("agent:alice", "waits")
+        jetstream = b.link.jetstream
+        store = jetstream.store
+
+        async def stored_unheard(*args: Any, **more: Any) -> int:
+            jetstream.store = store
+            await store(*args, **more)
+            raise LinkDown("the connection was lost before the answer came", was_sent=True)
+
+        jetstream.store = stored_unheard
+        with pytest.raises(ModvisorError):
+            await b.connect("alice")
+        await same(a, b)
+        await b.connect("alice")
+        moved = b.agents.get("alice")
+        assert moved is not None
+        assert (b.waits("alice"), len(moved.subscriptions), a.waits("alice")) == (["waits"], 1, [])
+
+
+async def test_an_event_follows_an_agent_that_connects_elsewhere_while_its_lost_home_is_replaced(
+    servers: Servers, network_id: str
+) -> None:
+    async with running(servers, network_id, "a", "b", "c") as (a, b, c):
+        await c.register("alice")
+        await same(a, b, c)
+        await c.kill()
+        homes_of_a: Any = a.agents.elsewhere
+        bring = homes_of_a.bring
+
+        async def bring_and_lose(agent: Any, **how: Any) -> None:
+            await bring(agent, **how)
+            await b.connect("alice")
+            await same(a, b)
+
+        homes_of_a.bring = bring_and_lose
+        receipt = await a.send("agent:alice", "follows")
+        assert (receipt.reached, b.waits("alice")) == (1, ["follows"])
+
+
+async def test_a_node_that_only_parks_an_agent_does_not_take_it_from_where_it_connects(
+    servers: Servers, network_id: str
+) -> None:
+    async with running(servers, network_id, "a", "b", "c") as (a, b, c):
+        await c.register("alice")
+        await same(a, b, c)
+        await c.kill()
+        jetstream = a.link.jetstream
+        store = jetstream.store
+
+        async def store_late(*args: Any, **more: Any) -> int:
+            jetstream.store = store
+            await b.connect("alice")
+            return await store(*args, **more)
+
+        jetstream.store = store_late
+        receipt = await a.send("agent:alice", "parked")
+        assert (receipt.reached, b.waits("alice"), b.knows()["agents"]["alice"][3]) == (1, ["parked"], "b")
+
+
+async def test_a_stream_that_is_not_read_to_its_end_in_time_is_a_failure_of_the_servers(
+    servers: Servers, network_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_stream._Reader, "complete", lambda _: None)
+    async with running(servers, network_id, "a") as (a,):
+        a.link.config = replace(a.link.config, timeout=0.01)
+        with pytest.raises(ModvisorError, match="did not send all of it in time"):
+            await InboxStream(a.link).read(f"{a.link.subject('inbox')}.>")
 
 
 async def test_an_agent_that_registers_again_elsewhere_keeps_its_inbox(servers: Servers, network_id: str) -> None:

@@ -218,6 +218,16 @@ async def test_an_answer_waits_for_the_next_connection(three_servers: Servers, l
     assert await asked == "late"
 
 
+async def test_an_answer_that_was_kept_and_is_too_large_does_not_end_the_link(servers: Servers, linked: Linked) -> None:
+    a = await linked(servers, "a")
+    told = changes(a)
+    for _ in range(2):
+        a.connection().lose("the test says so")
+        assert await told.get() is False
+        a.answer(a.subject("re", "another", "1"), "x" * 2_000_000)
+        assert await told.get() is True
+
+
 async def patiently(link: Link, subject: str) -> Any:
     """Ask until the other servers know who serves the subject: it takes them a moment."""
     while True:

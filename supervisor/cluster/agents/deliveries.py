@@ -12,6 +12,7 @@ that is gone is replaced by this node (`Homes.bring`).
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections import deque
 from collections.abc import Iterable
@@ -94,6 +95,7 @@ class Deliveries:
         self._lines: dict[str, _Line] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._files: Files | None = None
+        self._numbers = itertools.count(1)  # of files: each part has one of its own, which goes when it is answered
 
     async def open(self) -> None:
         """Take what comes from now on."""
@@ -148,26 +150,19 @@ class Deliveries:
         to: dict[str, list[str]] = {}
         for agent_id in ids:
             agent = self._agents.get(agent_id)
-            if agent is None:
-                receipt.gone.append(agent_id)
-            elif agent.home == self._link.node:
-                receipt.add(self._agents.receive(parcel, [agent_id]))
-            elif agent.home is None or not self._homes.is_there(agent.home):
-                if await self._here(agent):
-                    receipt.add(self._agents.receive(parcel, [agent_id]))
-                else:
-                    to.setdefault(agent.home or "", []).append(agent_id)
-            else:
-                to.setdefault(agent.home, []).append(agent_id)
+            if agent is not None and (agent.home is None or not self._homes.is_there(agent.home)):
+                await self._bring_here(agent)
+            answer = self._agents.receive(parcel, [agent_id])
+            receipt.add(answer)
+            if answer.away and (agent := self._agents.get(agent_id)) is not None:  # its home may be another one by now
+                to.setdefault(agent.home or "", []).append(agent_id)
         return [(home, self._queue(home, _Part(parcel, packed, each))) for home, each in to.items()]
 
-    async def _here(self, agent: Agent) -> bool:
+    async def _bring_here(self, agent: Agent) -> None:
         try:
             await self._homes.bring(agent, is_parked=True)
         except ModvisorError as error:
             logger.info("agent %s cannot be at home here yet: %s", agent.agent_id, error)
-            return False
-        return True
 
     def _queue(self, home: str, part: _Part) -> _Part:
         line = self._lines.setdefault(home, _Line())
@@ -216,7 +211,7 @@ class Deliveries:
     async def _rows(self, parts: list[_Part]) -> list[Any]:
         for part in parts:
             if isinstance(part.packed, bytes) and len(part.packed) > LARGE:
-                name = f"event/{self._link.instance}/{part.parcel.event.event_id}"
+                name = f"event/{self._link.instance}/{next(self._numbers)}"
                 await (await self._store()).put(name, part.packed)
                 part.packed = ["file", name]
                 part.done.add_done_callback(lambda _, name=name: self._spawn(self._drop(name)))

@@ -19,6 +19,7 @@ from ...events import Sender
 from ..link.errors import ClusterError
 from ..link.link import Link
 from ..link.wire import Reply
+from .filed import FiledAnswers
 
 AT_HOME = frozenset({"system.poll_messages", "system.subscribe_events", "system.unsubscribe_events"})
 
@@ -44,6 +45,7 @@ class HomeCommands:
     ) -> None:
         self._link, self._agents, self._commands, self._find_mod = link, agents, commands, find_mod
         self._tasks: set[asyncio.Task[None]] = set()
+        self._answers = FiledAnswers(link, "command")
 
     async def open(self) -> None:
         """Answer what other nodes send."""
@@ -81,6 +83,7 @@ class HomeCommands:
         ]
         try:
             said = await self._link.ask(self._subject(home), [event.to_dict(), row], timeout=timeout)
+            said = await self._answers.taken(said)
         except (ClusterError, TimeoutError) as error:
             text = f"node {home!r}, where the agent is at home, does not answer ({error or 'timed out'}); try again"
             return EventResponse.failure(Code.TIMEOUT, text)
@@ -102,4 +105,7 @@ class HomeCommands:
             response = EventResponse.failure(Code.UNAUTHENTICATED, f"{who} is not known at node {self._link.node!r}")
         else:
             response = await self._commands(Event.from_dict(data), Sender(trusted, agent, mod, address))
-        reply(response.to_dict())
+        try:
+            await self._answers.give(reply, response.to_dict())
+        except ClusterError as error:
+            reply(EventResponse.failure(error.code, f"the answer cannot be sent: {error}").to_dict())

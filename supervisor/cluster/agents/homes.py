@@ -26,6 +26,7 @@ from ..link.errors import ClusterError
 from ..link.link import Link
 from ..link.wire import Reply
 from .deliveries import Deliveries
+from .filed import FiledAnswers
 from .inboxes import Keeping, KeptInbox, event_of
 from .store import BucketStore
 
@@ -56,10 +57,16 @@ class Nodes(Protocol):
 
 @dataclass(slots=True)
 class _Move:
-    """A move that is under way, and how many wait for it."""
+    """A move that is under way.
+
+    Attributes:
+        waiting: how many wait for it.
+        is_parked: none of them has connected here.
+    """
 
     task: asyncio.Task[None]
     waiting: int = 0
+    is_parked: bool = True
 
 
 class Homes:
@@ -74,6 +81,7 @@ class Homes:
     ) -> None:
         self._link, self._nodes, self._agents, self._store, self._keeping = link, nodes, agents, store, keeping
         self._deliveries = Deliveries(link, agents, self)
+        self._pages = FiledAnswers(link, "inbox")
         self._moves: dict[str, _Move] = {}
         self._arrivals: dict[str, tuple[int, asyncio.Event]] = {}  # since which revision, and set at the end
         self._leaving: dict[tuple[str, str, int], list[Luggage]] = {}  # what an agent took along to a node, in pages
@@ -178,26 +186,33 @@ class Homes:
             ModvisorError: the servers or the former home do not answer. The agent may try again.
         """
         move = self._moves.get(agent.agent_id)
-        if move is None:
-            task = asyncio.get_running_loop().create_task(self._move(agent.agent_id, is_parked))
-            task.add_done_callback(lambda _: self._moves.pop(agent.agent_id, None))
+        if (
+            move is None or move.task.done()
+        ):  # of one that has ended without becoming the home there is nothing to wait for
+            task = asyncio.get_running_loop().create_task(self._move(agent.agent_id))
+            task.add_done_callback(lambda _: self._ended(agent.agent_id, task))
             move = self._moves[agent.agent_id] = _Move(task)
         move.waiting += 1
+        move.is_parked = move.is_parked and is_parked
         try:
             await asyncio.shield(move.task)  # whoever waits may give up, and others may wait, too
         finally:
             move.waiting -= 1
 
-    async def _move(self, agent_id: str, is_parked: bool) -> None:
-        until = asyncio.get_running_loop().time() + PATIENCE
+    def _ended(self, agent_id: str, task: asyncio.Task[None]) -> None:
+        if self._moves[agent_id].task is task:
+            del self._moves[agent_id]
+
+    async def _move(self, agent_id: str) -> None:
+        until, move = asyncio.get_running_loop().time() + PATIENCE, self._moves[agent_id]
         for _ in range(_TRIES):
             agent = self._agents.get(agent_id)
             if agent is None:
                 return
-            if agent.home != self._link.node and not await self._settle(agent, is_parked):
-                if not self._moves[
-                    agent_id
-                ].waiting:  # the agent has given up here, and gone to the node that was faster
+            if agent.home != self._link.node and not await self._settle(agent, move.is_parked):
+                if not move.waiting:  # the agent has given up here, and gone to the node that was faster
+                    return
+                if move.is_parked and agent.home is not None and self.is_there(agent.home):  # it is connected there
                     return
                 continue
             if agent_id in self._agents.arriving:
@@ -260,7 +275,7 @@ class Homes:
         while self.is_there(former):
             try:
                 question = [agent_id, self._link.node, revision, len(pages)]
-                said = await self._link.ask(subject, question, timeout=ANSWER)
+                said = await self._pages.taken(await self._link.ask(subject, question, timeout=ANSWER))
             except (ClusterError, TimeoutError) as error:
                 if asyncio.get_running_loop().time() > until:
                     text = f"node {former!r}, where agent {agent_id!r} was at home, does not answer; try again"
@@ -341,7 +356,12 @@ class Homes:
         if number == 0 and key not in self._leaving:  # else it is packed, and the answer was lost
             self._pack(key)
         pages = self._leaving.get(key)
-        reply(None if pages is None or number >= len(pages) else [pages[number], len(pages)])
+        try:
+            await self._pages.give(
+                reply, None if pages is None or number >= len(pages) else [pages[number], len(pages)]
+            )
+        except ModvisorError as error:  # the other node asks again
+            logger.warning("what agent %s takes along cannot be sent: %s", agent_id, error)
 
     async def _has_come(self, agent_id: str, revision: int) -> None:
         """Wait until what an agent takes along is here, unless it is to come later than the asking node has it."""

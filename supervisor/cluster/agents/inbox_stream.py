@@ -7,6 +7,7 @@ from typing import Any
 
 from nats.aio.msg import Msg
 
+from ..link.errors import NoQuorum
 from ..link.following import Following
 from ..link.link import Link
 from ..link.seal import NotSealed
@@ -39,6 +40,8 @@ class InboxStream:
         try:
             async with asyncio.timeout(10 * self._link.config.timeout):
                 await reader.done.wait()
+        except TimeoutError:
+            raise NoQuorum(f"could not read {subject}: the servers did not send all of it in time") from None
         finally:
             await following.close()
         return reader.found

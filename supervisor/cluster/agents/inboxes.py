@@ -19,6 +19,7 @@ from ....ipc.errors import ModvisorError
 from ....ipc.event import Event
 from ....ipc.messages import pack, unpack
 from ...agents import Agent, Inbox
+from ..link.errors import TooLarge
 from ..link.names import Names
 
 logger = logging.getLogger("modvisor.cluster")
@@ -232,33 +233,35 @@ class Keeping:
         async with self._busy:
             changed, self._changed = self._changed, set()
             gone, self._gone = self._gone, set()
-            found = [agent for each in changed if (agent := self._find(each)) is not None]
-            agents = [agent for agent in found if agent.home == self._node]
-            writes = [write for agent in agents for write in self._writes(agent)]
-            failures: list[BaseException] = []
-            for begin in range(0, len(writes), AT_ONCE):
-                done = await asyncio.gather(
-                    *(self._write(*write) for write in writes[begin : begin + AT_ONCE]), return_exceptions=True
-                )
-                failures += [each for each in done if each is not None]
-            for agent in agents:
-                failures += await self._tried(
-                    self._remove(agent), lambda agent=agent: self._changed.add(agent.agent_id)
-                )
-            for subject in gone:
-                failures += await self._tried(
-                    self._log.remove(subject, None), lambda subject=subject: self._gone.add(subject)
-                )
-            if failures:
+            try:
+                await self._flush(changed, gone)
+            except BaseException:  # if it was cancelled, too: the last flush of a node that ends has the rest
                 self._changed |= changed
-                raise failures[0]
+                self._gone |= gone
+                raise
+
+    async def _flush(self, changed: set[str], gone: set[str]) -> None:
+        found = [agent for each in changed if (agent := self._find(each)) is not None]
+        agents = [agent for agent in found if agent.home == self._node]
+        writes = [write for agent in agents for write in self._writes(agent)]
+        failures: list[BaseException] = []
+        for begin in range(0, len(writes), AT_ONCE):
+            done = await asyncio.gather(
+                *(self._write(*write) for write in writes[begin : begin + AT_ONCE]), return_exceptions=True
+            )
+            failures += [each for each in done if each is not None]
+        for agent in agents:
+            failures += await self._tried(self._remove(agent))
+        for subject in gone:
+            failures += await self._tried(self._log.remove(subject, None))
+        if failures:
+            raise failures[0]
 
     @staticmethod
-    async def _tried(work: Any, again: Callable[[], None]) -> list[BaseException]:
+    async def _tried(work: Any) -> list[BaseException]:
         try:
             await work
         except Exception as error:  # noqa: BLE001 - raised when all has been tried
-            again()
             return [error]
         return []
 
@@ -278,10 +281,18 @@ class Keeping:
         except ModvisorError:  # an event of this process alone
             inbox.unwritten.pop(id(event), None)
             return
-        number = await self._log.write(subject, [packed, size, source])
+        unwritten = inbox.unwritten
+        try:
+            number = await self._log.write(subject, [packed, size, source])
+        except TooLarge as error:  # tried again, it would hold up what others wait for
+            inbox.unwritten.pop(id(event), None)
+            logger.warning("event %s is kept in memory alone until its agent takes it: %s", event.event_id, error)
+            return
         if inbox.unwritten.pop(id(event), None) is not None:
             inbox.numbers[id(event)] = number
-        else:  # taken, or moved away, meanwhile
+        elif inbox.unwritten is unwritten:  # taken meanwhile; what cannot be removed now is removed later
+            inbox.removed.append(number)
+        else:  # moved away meanwhile
             await self._log.remove_one(number)
 
     async def _remove(self, agent: Agent) -> None:

@@ -310,7 +310,8 @@ class BucketStore:
         if known.pending:
             return
         seen, known.seen = known.seen, None
-        if seen is not None and seen[1] > known.revision:
+        # A key that went while the watch was away goes with the revision that was known of it.
+        if seen is not None and (seen[1] > known.revision or (seen[0] is None and seen[1] == known.revision)):
             self._apply(key, *seen)
         self._tell(key)
 

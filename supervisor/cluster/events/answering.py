@@ -21,7 +21,7 @@ from ..link.errors import ClusterError, LinkDown
 from ..link.link import Link
 from ..link.wire import Reply, Served
 from ..mods.claims import Held
-from .asking import CANCEL, SERVING, NodeAsking, subject_of
+from .asking import CANCEL, CONNECTED, SERVING, NodeAsking, subject_of
 from .frames import (
     FILE,
     BadFrame,
@@ -70,6 +70,7 @@ class Answering:
         self._wake = anyio.Event()
         self._loop = asyncio.get_running_loop()
         self.refused = 0
+        link.listeners.append(self._connected)
 
     def look(self) -> None:
         """Look soon at which mods are here."""
@@ -92,6 +93,7 @@ class Answering:
             (("node", self._link.node, CANCEL), self._cancelled),
             (("all", CANCEL), self._cancelled),
             (("all", SERVING), self._serving),
+            (("all", CONNECTED), self._reconnected),
         ):
             try:
                 self._told.append(await self._link.serve(subject(*parts), on))
@@ -124,6 +126,15 @@ class Answering:
     def _serving(self, body: Any, _reply: Reply) -> None:
         if type(body) is str:
             self._asking.moved(body)
+
+    def _connected(self, is_connected: bool) -> None:
+        if is_connected:
+            self._link.tell(self._link.subject("all", CONNECTED), self._link.node)
+            self.look()  # what began to serve meanwhile is not made known yet
+
+    def _reconnected(self, body: Any, _reply: Reply) -> None:
+        if type(body) is str:
+            self._asking.reconnected(body)
 
     # -- questions
 
@@ -187,7 +198,7 @@ class Answering:
         passage = question.passage
         if question.is_again:
             if passage in self._recent:
-                return reply(self._recent[passage])
+                return self._give(self._recent[passage], reply)
             if (asked := self._asked.get(passage)) is not None:
                 asked[1].append(reply)
                 return None
@@ -228,20 +239,24 @@ class Answering:
                 answer = await self._reply_to(mod_id, question, journey)
             self._recent.add(passage, answer)
             for reply in replies:
-                try:
-                    reply(answer)
-                except (ClusterError, Unserializable):
-                    reply(await self._carried(answer))
+                self._give(answer, reply)
         finally:
             passages.gone(journey)
             self._asked.pop(passage, None)
 
-    async def _carried(self, answer: Any) -> Any:
-        """Return what stands for an answer that no message can carry."""
+    def _give(self, answer: Any, reply: Reply) -> None:
         try:
-            return [FILE, await self._asking.large.put(pack(answer))]
+            reply(answer)
+        except (ClusterError, Unserializable):
+            self._start(self._carry(answer, reply))
+
+    async def _carry(self, answer: Any, reply: Reply) -> None:
+        """Give what stands for an answer that no message can carry."""
+        try:
+            reply([FILE, await self._asking.large.put(pack(answer))])
         except ModvisorError as error:
-            return problem(ModvisorError(f"the answer cannot be sent: {error}", code=error.code))
+            if self._link.is_connected or not isinstance(error, LinkDown):  # else it is asked for again afterwards
+                reply(problem(ModvisorError(f"the answer cannot be sent: {error}", code=error.code)))
 
     async def _reply_to(self, mod_id: str, question: Question, journey: Journey) -> Any:
         try:

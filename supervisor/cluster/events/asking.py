@@ -28,7 +28,7 @@ from .large import SPARE, Large
 from .lines import HolderGone, Line
 from .passages import Passages
 
-CANCEL, SERVING = "cancel", "serving"
+CANCEL, SERVING, CONNECTED = "cancel", "serving", "connected"
 PART = "all"
 
 
@@ -97,6 +97,20 @@ class NodeAsking:
         for (each, _), line in self._lines.items():
             if each == mod_id:
                 line.fail(self._is_gone)
+                line.wake()
+
+    def reconnected(self, node: str) -> None:
+        """Ask a node again that had lost its connection: questions to it, and its answers, may be lost with that.
+
+        Events that found nobody meanwhile wait for this, too: nothing else has changed.
+        """
+
+        def lost() -> LinkDown:
+            return LinkDown(f"node {node} lost its connection to the servers", was_sent=True)
+
+        for line in self._lines.values():
+            has_failed = line.fail(lambda holder: holder.node == node, lost)
+            if has_failed or line.holder is None or line.holder.node == node:
                 line.wake()
 
     def _connected(self, is_connected: bool) -> None:
@@ -314,7 +328,9 @@ class NodeAsking:
                     reply = unpack(await self.large.take(name))
                     self.large.drop(name)
             return heard(reply, journey)
-        except (BadFrame, RemoteProtocolError) as error:
+        except LinkDown as error:  # while the answer was fetched: the mod has handled the event
+            raise LinkDown(str(error), was_sent=True) from None
+        except (BadFrame, RemoteProtocolError, ClusterError) as error:
             raise Unanswered(f"mod {mod_id}: {error}", code=error.code) from None
 
     @staticmethod

@@ -72,11 +72,16 @@ class Line:
         self._returns.append(waiter)
         await self._wait(waiter, deadline)
 
-    def fail(self, is_gone: Callable[[Any], bool]) -> None:
-        """Give up what is in flight at nodes that are gone."""
-        for answer, holder, _ in list(self._in_flight.values()):
-            if not answer.done() and is_gone(holder):
-                answer.set_exception(HolderGone())
+    def fail(self, is_meant: Callable[[Any], bool], why: Callable[[], Exception] = HolderGone) -> bool:
+        """Give up what is in flight at some nodes: those that are gone, unless ``why`` says something else.
+
+        Returns:
+            whether there was something.
+        """
+        given_up = [answer for answer, holder, _ in self._in_flight.values() if not answer.done() and is_meant(holder)]
+        for answer in given_up:
+            answer.set_exception(why())
+        return bool(given_up)
 
     def wake(self) -> None:
         """Let all waiting events go on, in the order in which they came."""
