@@ -347,7 +347,7 @@ class Cluster:
     async def _end(self, mod: Unit) -> None:
         with anyio.CancelScope(shield=True):
             async with mod.lock:  # a start that is under way would bring it back
-                await mod.unload(0.0)
+                await mod.unload(0.0, leaves="this node was cut off from the cluster")
 
     # -- the start of the network
 

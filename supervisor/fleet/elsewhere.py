@@ -149,6 +149,8 @@ class ModElsewhere:
     def close_log(self) -> None:
         """It has no log here."""
 
-    async def unload(self, timeout: float | None = None, *, keep_state: bool = False, forget: bool = False) -> None:
+    async def unload(
+        self, timeout: float | None = None, *, keep_state: bool = False, forget: bool = False, leaves: str = ""
+    ) -> None:
         """Forget it here. Where it runs, it is unloaded by a command."""
         self.state = State.STOPPED

@@ -147,9 +147,12 @@ class WorkerGroup:
     async def _end_started(self) -> None:
         await asyncio.gather(*(worker.unload() for worker in self.keepers if worker.incarnation is not None))
 
-    async def unload(self, timeout: float | None = None, *, keep_state: bool = False, forget: bool = False) -> None:
+    async def unload(
+        self, timeout: float | None = None, *, keep_state: bool = False, forget: bool = False, leaves: str = ""
+    ) -> None:
         """End every worker, all at once; see `Keeper.unload`."""
-        await asyncio.gather(*(worker.unload(timeout, keep_state=keep_state, forget=forget) for worker in self.keepers))
+        how = {"keep_state": keep_state, "forget": forget}
+        await asyncio.gather(*(worker.unload(timeout, **how, leaves=leaves) for worker in self.keepers))
 
     def close_log(self) -> None:
         for worker in self.keepers:

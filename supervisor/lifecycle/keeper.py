@@ -391,13 +391,16 @@ class Keeper(Machine):
 
     # -- unload
 
-    async def unload(self, timeout: float | None = None, *, keep_state: bool = False, forget: bool = False) -> None:
+    async def unload(
+        self, timeout: float | None = None, *, keep_state: bool = False, forget: bool = False, leaves: str = ""
+    ) -> None:
         """Drain, shut down, end. Always succeeds; afterwards no process of the mod is left.
 
         Args:
             timeout: seconds for all of it; None: as the mod's limits say.
             keep_state: the network ends, and the mod's state is kept: one more checkpoint if it has any.
             forget: remove the kept sources, too: the mod does not come back by itself.
+            leaves: why the mod leaves this node for another one, as the events that still wait are told.
         """
         loop, limits = self._loop, self.config.limits
         deadline = loop.time() + (limits.unload_timeout if timeout is None else timeout)
@@ -406,6 +409,8 @@ class Keeper(Machine):
         self.happened(Trigger.UNLOAD_REQUESTED)
         # Events that still wait are refused; those in flight may finish.
         code, what = (Code.NOT_RUNNING, "shut down") if keep_state else (Code.NO_SUCH_MOD, "unloaded")
+        if leaves:
+            code, what = Code.MOD_AWAY, f"ended here: {leaves}"
         self._refuse(Facts(reason=f"mod {self.mod_id} is being {what}"), code)
         patience = min((deadline - loop.time()) / 2, limits.drain_timeout)
         await asyncio.gather(self._finish(incarnation, patience, keep_state), self.beside.end(patience))

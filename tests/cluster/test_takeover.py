@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
-from modvisor.supervisor import AgentNetwork
+from modvisor.supervisor import AgentNetwork, Event
 from tests.conftest import until
 from tests.processes.conftest import marked
 
@@ -21,12 +22,17 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 WriteMod = Callable[..., str]
 
 FENCED = """
+    import asyncio
     from modvisor.mods import BaseMod, EventResponse, mod_event_handler
 
     class Fenced(BaseMod):
         @mod_event_handler("test.ping")
         async def ping(self, event):
             return EventResponse(True, data={"token": self.context.fencing_token})
+
+        @mod_event_handler("test.hold")
+        async def hold(self, event):
+            await asyncio.Event().wait()
 """
 
 
@@ -51,13 +57,23 @@ async def test_the_mods_of_a_killed_node_go_on_elsewhere(nodes: Nodes, process: 
 async def test_a_node_that_is_cut_off_ends_its_mods_and_has_them_again_when_it_is_back(
     own_server: Servers, network_id: str, tmp_path: Path, write_mod: WriteMod
 ) -> None:
-    mods = [{"path": write_mod("fenced", FENCED)}, {"path": write_mod("every"), "placement": {"copies": "all"}}]
+    mods = [
+        {"path": write_mod("fenced", FENCED), "limits": {"concurrency": 1}},
+        {"path": write_mod("every"), "placement": {"copies": "all"}},
+    ]
     config = config_of_node(own_server, network_id, tmp_path, "a", mods)
     async with AgentNetwork.from_config(config, base_dir=tmp_path) as a:
         before = (await ping(a, "fenced")).data["token"]
         pid = a.get_loaded_mods()["fenced"]["pid"]
+        asked = [Event(name, "agent:alice", "mod:fenced") for name in ("test.hold", "test.ping")]
+        _, waits = tasks = [asyncio.create_task(a.process_event(event)) for event in asked]
+        await until(lambda: a.get_network_stats()["mods"]["fenced"]["traffic"]["queue_depth"] == 1)
         own_server[0].stop()
         await until(lambda: not psutil.pid_exists(pid), LEASE * 10)
+        refused = await waits
+        assert refused.error == "mod_away"
+        assert "cut off from the cluster" in str(refused.message)
+        assert not (await tasks[0]).success
         assert a.get_loaded_mods()["every"]["pid"] is not None, "what runs on all nodes goes on"
         assert (await ping(a, "every", i=1)).success
         own_server[0].cont()

@@ -389,7 +389,8 @@ class Placing:
             mod = unit_named(self._mods, mod_id)
             if mod is not None and not isinstance(mod, ModElsewhere):
                 self._stand_ins.tell(self._stand_ins.send_away(mod))
-                await shielded(mod.unload(0.0 if self._wanted.is_exclusive(mod_id) else None))
+                timeout = 0.0 if self._wanted.is_exclusive(mod_id) else None
+                await shielded(mod.unload(timeout, leaves="another node may run it"))
         self._mods.changed()
 
     async def end_copy(self, mod_id: str, timeout: float | None) -> None:
