@@ -16,6 +16,7 @@ import pytest
 from nats.js.errors import APIError
 
 from modvisor.ipc.errors import Code, ModvisorError
+from modvisor.supervisor.cluster.kept.fenced import EXPECTED, EXPECTED_OF, Conflict
 from modvisor.supervisor.cluster.kept.journal import ClusterJournal
 from modvisor.supervisor.cluster.link import Link, LinkDown, NoQuorum
 from modvisor.supervisor.cluster.link.wire import Wire
@@ -299,6 +300,48 @@ async def test_what_was_sent_by_a_lost_connection_and_given_up_is_not_stored_lat
         await journal.accept("work", event(2))
         async with journal_of(late, tmp_path, 2) as other:
             assert [each.event.payload["n"] for each in await other.pending("work")] == [0, 2]
+
+
+async def test_what_cannot_be_looked_up_for_a_moment_fails_no_batch(
+    servers: Servers, linked: Linked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with journal_of(await linked(servers, "a"), tmp_path, 1) as journal:
+        await journal.accept("work", event(0))
+        fenced = journal.log.opened("work").fenced  # type: ignore[union-attr]
+        newest, asked = fenced.newest, list[str]()
+
+        async def once_down(subject: str) -> Any:
+            asked.append(subject)
+            if len(asked) == 1:
+                raise LinkDown("the connection was lost")
+            return await newest(subject)
+
+        monkeypatch.setattr(fenced, "newest", once_down)
+        there = {EXPECTED: "1", EXPECTED_OF: f"{fenced.root}.other.e"}
+        refused = fenced.write(fenced.put("other.e", 1, there))
+        lasting = fenced.write(fenced.put("mine.e", 2), is_lasting=True)
+        with pytest.raises(Conflict):
+            await refused.done
+        await lasting.done
+        assert len(asked) == 2
+
+
+async def test_what_still_waits_at_the_end_is_told(own_server: Servers, linked: Linked, tmp_path: Path) -> None:
+    async with journal_of(await linked(own_server, "a"), tmp_path, 1) as journal:
+        await journal.accept("work", event(0))
+        fenced = journal.log.opened("work").fenced  # type: ignore[union-attr]
+        own_server[0].stop()
+        try:
+            under_way = fenced.write(fenced.put("one.e", 1), is_lasting=True)
+            while not under_way.is_sent:
+                await asyncio.sleep(0)
+            waits = fenced.write(fenced.put("two.e", 2), is_lasting=True)
+            await fenced.close()
+            for write in (under_way, waits):
+                with pytest.raises(NoQuorum, match="this node ends"):
+                    await write.done
+        finally:
+            own_server[0].cont()
 
 
 @pytest.mark.slow

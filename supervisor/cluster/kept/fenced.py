@@ -222,6 +222,11 @@ class Fenced:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
+        while self._waiting:
+            self._waiting.popleft().end(self._ended())
+
+    def _ended(self) -> NoQuorum:
+        return NoQuorum(f"could not {self._what}: this node ends, or another one has the mod")
 
     async def _run(self) -> None:
         await asyncio.sleep(0)  # so that all that this step of the loop writes goes together
@@ -239,7 +244,7 @@ class Fenced:
         except ModvisorError as error:
             self._fail(writes, error)
         except BaseException:
-            self._fail(writes, NoQuorum(f"could not {self._what}: this node ends"))
+            self._fail(writes, self._ended())
             raise
 
     def release(self) -> None:
@@ -391,7 +396,12 @@ class Fenced:
         """Return the writes without those whose conditions do not hold."""
         left: list[Write] = []
         for write in writes:
-            if write.is_conditional and await self._is_known(write):
+            try:
+                is_refused = write.is_conditional and await self._is_known(write)
+            except ClusterError as error:  # it stays in the batch, and is looked at when that is refused again
+                logger.debug("%s; trying again", error)
+                is_refused = False
+            if is_refused:
                 write.end(Conflict())
             else:
                 left.append(write)
