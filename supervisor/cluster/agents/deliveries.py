@@ -12,7 +12,6 @@ that is gone is replaced by this node (`Homes.bring`).
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections import deque
 from collections.abc import Iterable
@@ -23,8 +22,8 @@ from ....ipc.event import Event
 from ....ipc.messages import pack, unpack
 from ...agents import Agent, Parcel, Receipt, SharedAgents
 from ..link.errors import ClusterError, TooLarge
-from ..link.files import Files
 from ..link.link import Link
+from ..link.passing import Passing
 from ..link.wire import Reply
 
 logger = logging.getLogger("modvisor.cluster")
@@ -94,8 +93,7 @@ class Deliveries:
         self._link, self._agents, self._homes = link, agents, homes
         self._lines: dict[str, _Line] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._files: Files | None = None
-        self._numbers = itertools.count(1)  # of files: each part has one of its own, which goes when it is answered
+        self._passing = Passing(link, "event")  # each part has a file of its own, which goes when it is answered
 
     async def open(self) -> None:
         """Take what comes from now on."""
@@ -211,22 +209,10 @@ class Deliveries:
     async def _rows(self, parts: list[_Part]) -> list[Any]:
         for part in parts:
             if isinstance(part.packed, bytes) and len(part.packed) > LARGE:
-                name = f"event/{self._link.instance}/{next(self._numbers)}"
-                await (await self._store()).put(name, part.packed)
+                name = await self._passing.put(part.packed)
                 part.packed = ["file", name]
-                part.done.add_done_callback(lambda _, name=name: self._spawn(self._drop(name)))
+                part.done.add_done_callback(lambda _, name=name: self._spawn(self._passing.drop(name)))
         return [part.row() for part in parts]
-
-    async def _drop(self, name: str) -> None:
-        try:
-            await (await self._store()).drop(name)
-        except ModvisorError as error:
-            logger.info("file %s stays in the store: %s", name, error)
-
-    async def _store(self) -> Files:
-        if self._files is None:
-            self._files = await self._link.files()
-        return self._files
 
     # -- from others
 
@@ -238,10 +224,9 @@ class Deliveries:
 
     async def _fetch_and_receive(self, rows: list[Any], reply: Reply) -> None:
         """Take events of which some are in the store of files. Their node waits for the answer with the next ones."""
-        store = await self._store()
         for row in rows:
             if isinstance(row[2], list):
-                row[2] = await store.get(row[2][1])
+                row[2] = await self._passing.get(row[2][1])
         reply([self._put(row) for row in rows])
 
     def _put(self, row: list[Any]) -> list[Any]:

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import logging
 from typing import Any
 
-from ....ipc.errors import ModvisorError
 from ....ipc.messages import pack, unpack
 from ..link.errors import Gone, TooLarge
-from ..link.files import Files
 from ..link.link import Link
+from ..link.passing import Passing
 from ..link.wire import Reply
-
-logger = logging.getLogger("modvisor.cluster")
 
 _FILE = "file"
 _KEPT_FOR = 60.0  # seconds until a file is removed that nobody has fetched: who asked may be gone
@@ -28,19 +23,15 @@ class FiledAnswers:
     """
 
     def __init__(self, link: Link, what: str) -> None:
-        self._link, self._what = link, what
-        self._numbers = itertools.count(1)
-        self._files: Files | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._passing = Passing(link, what)
 
     async def give(self, reply: Reply, body: Any) -> None:
         """Answer another node. Raises ClusterError: the answer is large, and cannot be kept."""
         try:
             reply(body)
         except TooLarge:
-            name = f"{self._what}/{self._link.instance}/{next(self._numbers)}"
-            await (await self._store()).put(name, pack(body))
-            asyncio.get_running_loop().call_later(_KEPT_FOR, self._drop_soon, name)
+            name = await self._passing.put(pack(body))
+            asyncio.get_running_loop().call_later(_KEPT_FOR, self._passing.drop_soon, name)
             reply({_FILE: name})
 
     async def taken(self, said: Any) -> Any:
@@ -48,23 +39,8 @@ class FiledAnswers:
         if type(said) is not dict or said.keys() != {_FILE}:
             return said
         name = said[_FILE]
-        packed = await (await self._store()).get(name)
+        packed = await self._passing.get(name)
         if packed is None:
             raise Gone(f"the file '{name}' with the answer is not there any more")
-        self._drop_soon(name)
+        self._passing.drop_soon(name)
         return unpack(packed)
-
-    def _drop_soon(self, name: str) -> None:
-        self._tasks.add(task := asyncio.get_running_loop().create_task(self._drop(name)))
-        task.add_done_callback(self._tasks.discard)
-
-    async def _drop(self, name: str) -> None:
-        try:
-            await (await self._store()).drop(name)
-        except ModvisorError as error:
-            logger.info("file %s stays in the store: %s", name, error)
-
-    async def _store(self) -> Files:
-        if self._files is None:
-            self._files = await self._link.files()
-        return self._files

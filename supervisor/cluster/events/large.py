@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-import logging
-
 from ....ipc.errors import FrameTooLarge
-from ..link.errors import ClusterError
-from ..link.files import Files
 from ..link.link import Link
+from ..link.passing import Passing
 from ..link.seal import NotSealed
 from .frames import BadFrame
-
-logger = logging.getLogger("modvisor.cluster")
 
 SPARE = 4096
 """Bytes of a message that are left for what surrounds an event or an answer."""
@@ -23,14 +16,14 @@ class Large:
     """Carries large bodies of one node.
 
     Attributes:
+        drop: removes a file that nobody needs any more, later.
         carried: how many bodies went by a file.
     """
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._numbers = itertools.count(1)
-        self._files: Files | None = None
-        self._dropping: set[asyncio.Task[None]] = set()
+        self._passing = Passing(link, "passing")
+        self.drop = self._passing.drop_soon
         self.carried = 0
 
     def is_large(self, size: int) -> bool:
@@ -50,34 +43,16 @@ class Large:
                 "raise 'cluster.max_payload', or send less"
             )
             raise FrameTooLarge(text, limit=most)
-        name = f"passing/{self._link.instance}/{next(self._numbers)}"
-        await (await self._store()).put(name, packed)
+        name = await self._passing.put(packed)
         self.carried += 1
         return name
 
     async def take(self, name: str) -> bytes:
         """Return a large body. Raises ClusterError, BadFrame."""
         try:
-            packed = await (await self._store()).get(name)
+            packed = await self._passing.get(name)
         except NotSealed as error:
             raise BadFrame(f"a large message cannot be read: {error}") from None
         if packed is None:
             raise BadFrame("a large message is not in the files of the network any more")
         return packed
-
-    def drop(self, name: str) -> None:
-        """Remove a file that nobody needs any more, later."""
-        task = asyncio.get_running_loop().create_task(self._drop(name))
-        self._dropping.add(task)
-        task.add_done_callback(self._dropping.discard)
-
-    async def _drop(self, name: str) -> None:
-        try:
-            await (await self._store()).drop(name)
-        except ClusterError as error:
-            logger.warning("a file of a large message is left behind: %s", error)
-
-    async def _store(self) -> Files:
-        if self._files is None:
-            self._files = await self._link.files()
-        return self._files
