@@ -81,10 +81,7 @@ class Answering:
         await self._serve_all()
         while True:
             self._wake = anyio.Event()
-            try:
-                await self._follow()
-            except LinkDown:
-                logger.info("what this node serves is made known when it is connected again")
+            await self._follow()
             await self._wake.wait()
 
     async def _serve_all(self) -> None:
@@ -95,10 +92,7 @@ class Answering:
             (("all", SERVING), self._serving),
             (("all", CONNECTED), self._reconnected),
         ):
-            try:
-                self._told.append(await self._link.serve(subject(*parts), on))
-            except LinkDown:  # served as soon as there is a connection
-                continue
+            self._told.append(await self._link.serve(subject(*parts), on))
 
     async def _follow(self) -> None:
         wanted = {
@@ -128,9 +122,8 @@ class Answering:
             self._asking.moved(body)
 
     def _connected(self, is_connected: bool) -> None:
-        if is_connected:
+        if is_connected:  # the others also learn by this what began to be served meanwhile
             self._link.tell(self._link.subject("all", CONNECTED), self._link.node)
-            self.look()  # what began to serve meanwhile is not made known yet
 
     def _reconnected(self, body: Any, _reply: Reply) -> None:
         if type(body) is str:
