@@ -23,11 +23,11 @@ from .messages import Request, Response, pack
 from .record import Record, msgspec, record
 
 # What precedes an event in [0, id, "event", {"event": …}], and a response in
-# [1, id, null, {"response": …}], with the length of the frame before it.
-EVENT_FRAME, ANSWER_FRAME = struct.Struct(">I3sQ13s"), struct.Struct(">I3sQ11s")
+# [1, id, null, {"response": …}], with the length of the frame before it; and all of [1, id, null, null].
+EVENT_FRAME, ANSWER_FRAME, PASSED_FRAME = struct.Struct(">I3sQ13s"), struct.Struct(">I3sQ11s"), struct.Struct(">I3sQ2s")
 EVENT_START, EVENT_REST = b"\x94\x00\xcf", b"\xa5event\x81\xa5event"
-ANSWER_START, ANSWER_REST = b"\x94\x01\xcf", b"\xc0\x81\xa8response"
-EVENT_AT, ANSWER_AT = EVENT_FRAME.size - 4, ANSWER_FRAME.size - 4
+ANSWER_START, ANSWER_REST, PASSED_REST = b"\x94\x01\xcf", b"\xc0\x81\xa8response", b"\xc0\xc0"
+EVENT_AT, ANSWER_AT, PASSED_SIZE = EVENT_FRAME.size - 4, ANSWER_FRAME.size - 4, PASSED_FRAME.size - 4
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 # msgspec leaves out fields at their default, and tells at this place how many fields it has written.
