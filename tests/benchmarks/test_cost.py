@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.speed import calibration, cost
+from benchmarks.speed import calibration, cost, instructions
 from benchmarks.speed.calibration import QUIET, STEPS, Meter, Scale
 from benchmarks.speed.floor import pinned
 from benchmarks.speed.verdict import Spread
@@ -102,3 +103,13 @@ def test_it_measures_any_checkout_beside_this_one() -> None:
     for column in ("this", "other", "this / other"):
         assert found[column].keys() == cost.LABELS.keys()
         assert all(spread["median"] > 0 for spread in found[column].values())
+
+
+@pytest.mark.slow  # a network starts in valgrind
+@pytest.mark.skipif(shutil.which("callgrind_control") is None, reason="valgrind is not installed")
+def test_the_instructions_of_an_event_are_the_same_each_time(tmp_path: Path) -> None:
+    (tmp_path / "benchmarks").symlink_to(ROOT / "benchmarks")
+    checkout = cost.Checkout(sys.executable, tmp_path)
+    first, second = (instructions.per_event(checkout, "many", 500, tmp_path) for _ in range(2))
+    assert first > 10_000
+    assert second == pytest.approx(first, rel=0.05)
