@@ -60,6 +60,10 @@ ROOMS = (
 )
 # The folders inside a room, from the ground up. They are imported file by file: only the room has a face.
 INSIDE = {
+    "supervisor/http": (
+        *("content", "routes", "wire", "door", "access", "requests", "agents", "websocket", "probes.py"),
+        *("board", "admin", "embedded.py", "server.py", "documents.py", "__init__.py"),
+    ),
     "supervisor/cluster": ("link", "nodes", "mods", "events", "kept", "agents", "moving", "cluster.py", "__init__.py"),
     "supervisor/cli": (
         *("settings.py", "terminal", "client", "options", "render", "at_rest", "graph", "top", "running", "commands"),
