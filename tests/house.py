@@ -60,6 +60,10 @@ ROOMS = (
 )
 # The folders inside a room, from the ground up. They are imported file by file: only the room has a face.
 INSIDE = {
+    "supervisor/config": (
+        *("node_folder.py", "port_urls.py", "yaml", "values", "sections", "mods", "redaction.py", "network", "printed"),
+        "__init__.py",
+    ),
     "supervisor/http": (
         *("content", "routes", "wire", "door", "access", "requests", "agents", "websocket", "probes.py"),
         *("board", "admin", "embedded.py", "server.py", "documents.py", "__init__.py"),

@@ -15,7 +15,7 @@ from modvisor.supervisor.agents import rights as room
 from modvisor.supervisor.agents.pace import MAX_ADDRESSES, PaceOfAddresses
 from modvisor.supervisor.agents.rights import Patterns, Rights
 from modvisor.supervisor.config import AgentsConfig, GroupConfig, QuotaConfig
-from modvisor.supervisor.config.agents_model import GuestsConfig
+from modvisor.supervisor.config.sections.agents import GuestsConfig
 
 from .registries import Registry
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from modvisor.supervisor.config import parse_config
-from modvisor.supervisor.config.effects import EFFECTS, Effect, in_force
-from modvisor.supervisor.config.network_model import NetworkConfig
-from modvisor.supervisor.config.reference import TABLES
+from modvisor.supervisor.config.network.effects import EFFECTS, Effect, in_force
+from modvisor.supervisor.config.network.network import NetworkConfig
+from modvisor.supervisor.config.printed.reference import TABLES
 from modvisor.supervisor.fleet.loading import Loading
 from modvisor.supervisor.fleet.reconfigure import Changes, apply_changes
 from tests.config.other_values import other_value

@@ -17,10 +17,10 @@ from modvisor.ipc.event import Event, EventResponse
 from modvisor.supervisor.agents.registry import AgentRegistry
 from modvisor.supervisor.calls.counters import NetworkCounters
 from modvisor.supervisor.calls.journey import Journey
-from modvisor.supervisor.config.mod_entry import fingerprint
-from modvisor.supervisor.config.mod_model import ModConfig
-from modvisor.supervisor.config.network_file import parse_config
-from modvisor.supervisor.config.network_model import AgentsConfig
+from modvisor.supervisor.config.mods.entry import fingerprint
+from modvisor.supervisor.config.mods.mod import ModConfig
+from modvisor.supervisor.config.network.network import AgentsConfig
+from modvisor.supervisor.config.network.network_file import parse_config
 from modvisor.supervisor.events.dead_letters import LetterLedger
 from modvisor.supervisor.events.gateway import Gateway
 from modvisor.supervisor.events.mod_requests import ModRequests

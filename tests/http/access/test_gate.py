@@ -14,8 +14,8 @@ from starlette.types import Scope as Asked
 
 from modvisor.supervisor.agents.operators import OperatorTokens, Scope
 from modvisor.supervisor.audit.actors import Actor, actor
-from modvisor.supervisor.config.http_model import HttpConfig
-from modvisor.supervisor.config.network_model import AdminConfig
+from modvisor.supervisor.config.network.network import AdminConfig
+from modvisor.supervisor.config.sections.http import HttpConfig
 from modvisor.supervisor.http.access.gate import AdminGate, operator_of
 from modvisor.supervisor.http.routes.answers import Answer, get, json_app
 from modvisor.supervisor.http.routes.params import Spec

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import serialization as form
 from websockets.asyncio.client import connect
 
 from modvisor.supervisor import AgentNetwork, Event
-from modvisor.supervisor.config.tls_model import TlsConfig
+from modvisor.supervisor.config.sections.tls import TlsConfig
 from modvisor.supervisor.http.door.sockets import CannotListen
 from modvisor.supervisor.http.door.tls import BadCertificate, Certificate, context_of
 from tests.conftest import until
