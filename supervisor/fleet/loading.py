@@ -205,7 +205,7 @@ class Loading:
         configured = {name: instead.get(name) or by_id.get(name, entry) for name, entry in entries.items()}
         wanted = {mod.mod_id: mod for mod in (*configured.values(), *division.others)}
         for config in wanted.values():
-            self._mods.place(config)
+            self._mods.add(config)
         restored = [mod.mod_id for mod in wanted.values() if not mod.from_file]
         outcomes = await self.load_all(list(wanted.values()), restored=restored)
         return [(entries[name], outcomes[mod.mod_id]) for name, mod in configured.items()]
@@ -228,7 +228,7 @@ class Loading:
         by_id = {config.mod_id: config for config in configs}
         by_id |= {name: self._config_of(offer) for name, offer in made.offers.items()}
         for name in made.offers:
-            self._mods.place(by_id[name])
+            self._mods.add(by_id[name])
         start = _OrderedStart(self.commands, frozenset(restored), made.after)
         for name, requires in [
             *((mod.mod_id, mod.requires) for mod in wanted),

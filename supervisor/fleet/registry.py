@@ -1,13 +1,14 @@
-"""Which mods a network has, in which order they are asked, and the routes that follow.
+"""Which mods may join a network, and the routes that follow from those that did.
 
-The registry holds the mods and starts nothing. `commands` loads, replaces and unloads them,
-`upkeep` acts on them by itself, `restored` is what the journal keeps of them. Each puts its mods in
-and takes them out here. After every change of a mod the routes are made anew.
+`loaded` knows which mods there are and their order. The registry starts nothing: `commands` loads,
+replaces and unloads the mods, `upkeep` acts on them by itself, `restored` is what the journal keeps
+of them. Each puts its mods in and takes them out here. After every change of a mod the routes are
+made anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,7 +26,6 @@ from ..config import (
     ModConfig,
     NetworkConfig,
     Redaction,
-    family_of,
     is_allowed,
     misfit,
     with_bundled_permissions,
@@ -33,12 +33,12 @@ from ..config import (
 from ..journal import Journal, KeptMod, StateDir
 from ..lifecycle import CancelHandler, Incarnation, Keeper, LeaseOf, Probation, Recipe, Shared, Spares, State
 from ..limits import Enforcement
-from ..nearest import did_you_mean
 from ..process import Launcher
 from ..sources import Home, SnapshotStore, search_path
 from .dependents import Dependents
 from .families import Families
 from .kept import kept_entry
+from .loaded import LoadedMods
 from .responses import NOT_ALLOWED, failure
 from .router import Entry, Router
 from .workers import Mod, WorkerGroup, configs_of
@@ -52,8 +52,8 @@ class Upkeep(Protocol):
     def reverted(self, keeper: Keeper, what: str) -> None: ...
 
 
-class ModRegistry:
-    """The mods by id, in load order, with the routes that follow from them.
+class ModRegistry(LoadedMods):
+    """The mods in load order, with the routes that follow from them, and what may join them.
 
     Attributes:
         reserved_ids: ids that a swap under way will bring.
@@ -81,9 +81,9 @@ class ModRegistry:
         snapshots: SnapshotStore,
         caller: type[Caller] = Caller,
     ) -> None:
+        super().__init__()
         self._config = config
         self.router: Router[Mod] = Router()
-        self._mods: dict[str, Mod] = {}
         self.families = Families(journal, self.rebuild_routes)
         self.reserved_ids: set[str] = set()
         self.is_starting = True
@@ -110,60 +110,6 @@ class ModRegistry:
         """Have the workers of a mod live by the lease that ``lease_of`` returns for its config, if it returns one."""
         self._recipe.lease_of = lease_of
 
-    # -- looking up
-
-    def __iter__(self):
-        return iter(self._mods.values())
-
-    def __len__(self) -> int:
-        return len(self._mods)
-
-    def __contains__(self, mod: Mod) -> bool:
-        return self._mods.get(mod.mod_id) is mod
-
-    def find(self, id_or_path: str) -> Mod | None:
-        """Return the mod with this id, alias or mod_path (the first loaded one of a path)."""
-        if (found := self._mods.get(id_or_path)) is not None:
-            return found
-        for mod in self:
-            if id_or_path in mod.config.aliases:
-                return mod
-        return next((mod for mod in self if mod.config.path == id_or_path), None)
-
-    def get(self, mod_id: str) -> Mod | None:
-        """Return the mod with this very id."""
-        return self._mods.get(mod_id)
-
-    def mod_of(self, worker: Keeper) -> Mod:
-        """Return the mod that a worker is part of."""
-        return next((mod for mod in self if worker in mod.keepers), worker)
-
-    def named(self, id_or_path: str) -> Mod | EventResponse:
-        """Return the one mod that a command is about, or the refusal of the command.
-
-        A path that several mods were loaded from names none of them.
-        """
-        found = self.find(id_or_path)
-        if found is None:
-            return self.no_such_mod(id_or_path)
-        same = self.of_path(id_or_path)
-        if len(same) < 2 or found not in same or id_or_path in {found.mod_id, *found.config.aliases}:
-            return found
-        ids = [mod.mod_id for mod in same]
-        text = f"{len(ids)} mods were loaded from {id_or_path}: {', '.join(ids)}; name one of them by its id"
-        return EventResponse.failure(Code.CONFLICT, text, mod_path=id_or_path, mod_ids=ids)
-
-    def of_path(self, path: str) -> list[Mod]:
-        """Return the mods that were loaded from a path, in load order."""
-        return [mod for mod in self if mod.config.path == path]
-
-    def no_such_mod(self, id_or_path: str) -> EventResponse:
-        """Return the response to a command on a mod that is not loaded."""
-        names = [name for mod in self for name in (mod.mod_id, mod.config.path)]
-        hint = did_you_mean(id_or_path, names) or f" (loaded: {', '.join(self._mods) or 'none'})"
-        text = f"no mod {id_or_path!r} is loaded{hint}"
-        return EventResponse.failure(Code.NO_SUCH_MOD, text, mod=id_or_path)
-
     # -- what may be loaded
 
     def may_load(
@@ -180,36 +126,14 @@ class ModRegistry:
         is_checked = restored or config.from_file
         if not is_checked and (wrong := self.misfit(config.mod_id, config.audience, instead_of)) is not None:
             return failure(config, ModvisorError(wrong, code=ConfigError.code))
-        if (taken := self._taken_alias(config, instead_of)) is not None:
+        if (taken := self.taken_name(config, instead_of)) is not None:
             return failure(config, ModvisorError(taken, code=Code.ALREADY_LOADED))
-        return self._already_loaded(config)
-
-    def _already_loaded(self, config: ModConfig) -> EventResponse | None:
-        """Refuse an id that is in use. A mod that only has its place in the order may be loaded."""
-        loaded = self._mods.get(config.mod_id)
-        if loaded is None or (loaded.state is State.STARTING and not loaded.lock.statistics().locked):
-            return None
-        text = (
-            f"a mod with id {config.mod_id!r} is already loaded (from {loaded.config.path}, {loaded.state}); "
-            "unload or reload it, or choose another id"
-        )
-        return EventResponse.failure(Code.ALREADY_LOADED, text, mod_id=config.mod_id, mod_path=config.path)
+        return self.already_loaded(config)
 
     def misfit(self, mod_id: str, audience: Audience | None, instead_of: Mod | None = None) -> str | None:
         """Return why a mod cannot have an audience; None if it can."""
         others = {mod.mod_id: mod.audience for mod in self if mod is not instead_of}
         return misfit(mod_id, audience, others, self._config.agent_groups)
-
-    def _taken_alias(self, config: ModConfig, instead_of: Mod | None) -> str | None:
-        """Return which name of a mod is an alias of another one, or which alias is taken."""
-        for other in self:
-            if other is instead_of or other.mod_id == config.mod_id:
-                continue
-            if config.mod_id in other.config.aliases:
-                return f"the id {config.mod_id!r} is an alias of mod {other.mod_id}"
-            if taken := config.aliases & {other.mod_id, *other.config.aliases}:
-                return f"the alias {min(taken)!r} is taken by mod {other.mod_id}"
-        return None
 
     # -- order
 
@@ -217,14 +141,9 @@ class ModRegistry:
         """Return the enabled mods of the network file by id, in its order."""
         return {mod.mod_id: with_bundled_permissions(mod) for mod in self._config.mods if mod.enabled}
 
-    def place(self, config: ModConfig) -> None:
-        """Keep a place in the load order for a mod that is about to be loaded."""
-        if config.mod_id not in self._mods:
-            self.add(config)
-
     def add(self, config: ModConfig) -> Mod:
-        """Return the mod with this id, which is made and put in order unless it has its place."""
-        if (mod := self._mods.get(config.mod_id)) is None:
+        """Return the mod with this id; a new one is put in order."""
+        if (mod := self.get(config.mod_id)) is None:
             mod = self.make(config)
             self.put(mod)
         return mod
@@ -232,24 +151,13 @@ class ModRegistry:
     def put(self, mod: Mod) -> None:
         """Put a mod that was made elsewhere in order."""
         mod.promoted = self.families.promoted(mod.mod_id)
-        self._put_in_order(mod)
+        self._insert(mod)
 
     def exchange(self, old: Mod, new: Mod) -> None:
         """Put a mod in the place of the one with its id, because it comes to run here or goes elsewhere."""
         new.audience, new.promoted, new.is_member = old.audience, old.promoted, old.is_member
-        self._mods = {mod_id: new if mod is old else mod for mod_id, mod in self._mods.items()}
+        self._exchange(old, new)
         self.rebuild_routes()
-
-    def _put_in_order(self, mod: Mod) -> None:
-        """Put a mod last, and a further version of a mod behind its siblings.
-
-        So the version of each source is asked at the same point of the order.
-        """
-        order = list(self)
-        family = family_of(mod.mod_id)
-        siblings = [place for place, other in enumerate(order) if family_of(other.mod_id) == family]
-        order.insert(siblings[-1] + 1 if siblings else len(order), mod)
-        self._mods = {each.mod_id: each for each in order}
 
     def put_in_order(self, mod_ids: Sequence[str], but: Container[str] = ()) -> bool:
         """Order the mods as a start would: the mods of the file in its order, then the others.
@@ -257,13 +165,10 @@ class ModRegistry:
         Returns:
             whether the order of the mods has changed, not counting those of ``but``.
         """
-        named = [self._mods[mod_id] for mod_id in mod_ids if mod_id in self._mods]
-        wanted = list(_in_order(named))
-        present = [mod_id for mod_id in self._mods if mod_id in wanted]
-        if present != wanted:
-            self._mods = _in_order([*named, *(mod for mod in self if mod not in named)])
+        before, now = self._arrange(mod_ids)
+        if before != now:
             self.rebuild_routes()
-        return [each for each in present if each not in but] != [each for each in wanted if each not in but]
+        return [each for each in before if each not in but] != [each for each in now if each not in but]
 
     def take_in(self, mod: Mod) -> None:
         """Make a mod part of the network: it stays, even if it does not serve."""
@@ -272,8 +177,7 @@ class ModRegistry:
 
     def discard(self, mod: Mod) -> None:
         """Forget a mod that has ended."""
-        if mod in self:
-            del self._mods[mod.mod_id]
+        self._remove(mod)
         mod.close_log()
         self.rebuild_routes()
 
@@ -289,11 +193,9 @@ class ModRegistry:
         return Keeper(config, self._recipe.log_of(config.mod_id), self._shared, max(same, default=0))
 
     # -- routes
-
     def changed(self) -> None:
         """Follow a change of a mod, which may have another id now."""
-        if any(mod_id != mod.config.mod_id for mod_id, mod in self._mods.items()):
-            self._mods = {mod.mod_id: mod for mod in self}  # in the same order
+        self._follow_ids()
         self.rebuild_routes()
 
     def rebuild_routes(self) -> None:
@@ -396,11 +298,3 @@ class ModRegistry:
         """End the spare workers and what starts workers, after every mod has ended."""
         await self.spares.close()
         await self._shared.launcher.close()
-
-
-def _in_order(mods: Iterable[Mod]) -> dict[str, Mod]:
-    """Return mods by id in load order; each further version of a mod stands behind its siblings."""
-    families: dict[str, list[Mod]] = {}
-    for mod in mods:
-        families.setdefault(family_of(mod.mod_id), []).append(mod)
-    return {mod.mod_id: mod for siblings in families.values() for mod in siblings}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ...ipc.errors import ModvisorError
@@ -50,6 +51,18 @@ class ModRecords:
         self._crashes = {mod_id: [*_reports(found)] for mod_id, found in kept.crashes.items()}
         self._was_cut_off = not kept.clean
         self._mods.families.restore(kept.families)
+
+    def without_mods(self, kept: LastRun) -> LastRun:
+        """Forget the mods that the journal kept, their versions and their quarantines."""
+        for mod in kept.mods:
+            if place := mod.spec.get("instead_of"):  # its accepted events are for the mod that comes back
+                self._journal.hand_on(mod.mod_id, place[0])
+            self._journal.drop_mod(mod.mod_id)
+        for mod_id in kept.quarantines:
+            self._journal.release(mod_id)
+        for family in kept.families:
+            self._journal.keep_family(family, None)
+        return replace(kept, mods=[], quarantines={}, families={}, clean=True)
 
     def divided(self, kept: Iterable[KeptMod]) -> Division:
         """Return who is loaded at the start, and say where that is not what the network file says."""

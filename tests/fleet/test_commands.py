@@ -42,7 +42,7 @@ async def test_a_failed_swap_is_about_the_new_mod_and_frees_its_id(make_world: M
 
 async def test_a_swap_keeps_place_audience_and_alias(make_world: MakeWorld) -> None:
     world = await make_world(audience={"agents": ["alice"]})
-    world.mods.place(config("last"))
+    world.mods.add(config("last"))
     response = await world.ask.swap("work", config("wiki"), alias=True)
     assert (response.success, response.data["former_id"]) == (True, "work")
     first = next(iter(world.mods))
@@ -98,7 +98,7 @@ async def test_a_swap_of_a_mod_that_is_down_leaves_it_as_it_was_when_the_new_one
 async def test_a_load_that_is_refused_leaves_nothing_starting(make_world: MakeWorld) -> None:
     world = await make_world(aliases=["wiki"])
     wanted = config("wiki")
-    world.mods.place(wanted)
+    world.mods.add(wanted)
     response = await world.ask.load(wanted, restored=True)
     assert response.error == "already_loaded"
     mod = world.mods.get("wiki")

@@ -21,13 +21,13 @@ async def test_a_mod_is_found_by_id_alias_and_path(make_world: MakeWorld) -> Non
 async def test_a_version_stands_behind_its_siblings(make_world: MakeWorld) -> None:
     mods = (await make_world()).mods
     for mod_id in ("wiki", "shop", "wiki@2", "work@2"):
-        mods.place(config(mod_id))
+        mods.add(config(mod_id))
     assert [mod.mod_id for mod in mods] == ["work", "work@2", "wiki", "wiki@2", "shop"]
 
 
 async def test_a_placed_mod_may_be_loaded_and_a_loaded_one_may_not(make_world: MakeWorld) -> None:
     mods = (await make_world()).mods
-    mods.place(config("wiki"))
+    mods.add(config("wiki"))
     assert mods.may_load(config("wiki")) is None
     refused = mods.may_load(config("work"))
     assert refused is not None
