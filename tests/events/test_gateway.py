@@ -17,7 +17,7 @@ from modvisor.supervisor.config import ModConfig
 from modvisor.supervisor.config.network.network import AgentsConfig
 from modvisor.supervisor.events.gateway import LATE_ANSWER, MAX_TIMEOUT, Gateway
 from modvisor.supervisor.events.senders import Sender
-from modvisor.supervisor.fleet.router import Entry, Router
+from modvisor.supervisor.fleet.registry.router import Entry, Router
 from tests.conftest import until
 
 pytestmark = pytest.mark.anyio

@@ -117,7 +117,7 @@ EFFECTS: Mapping[str, Effect] = {
 ORDER = "mods (order)"
 """How a change of the order of the mods is named. It is applied now."""
 
-_ENTRIES = "mods"  # compared with the mods that run, see `modvisor.supervisor.fleet.reconfigure`
+_ENTRIES = "mods"  # compared with the mods that run, see `modvisor.supervisor.fleet.commands.reconfigure`
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Asked
 
-from modvisor.supervisor.agents.operators import OperatorTokens, Scope
+from modvisor.supervisor.agents.rights.operators import OperatorTokens, Scope
 from modvisor.supervisor.audit.actors import Actor, actor
 from modvisor.supervisor.config.network.network import AdminConfig
 from modvisor.supervisor.config.sections.http import HttpConfig

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modvisor.supervisor.agents.operators import OperatorToken, OperatorTokens, Scope
+from modvisor.supervisor.agents.rights.operators import OperatorToken, OperatorTokens, Scope
 from modvisor.supervisor.config.sections.dashboard import DashboardConfig
 from modvisor.supervisor.http.access.sessions import Grant, Sessions
 
