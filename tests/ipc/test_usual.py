@@ -220,7 +220,9 @@ def test_what_msgpack_cannot_carry_is_not_carried_by_msgspec_either(odd: Any) ->
 
 @pytest.mark.parametrize("addresses", [(None, None), ("agent:alice", None), (None, "mod:wiki"), ("alice", "mod:wiki")])
 @pytest.mark.parametrize("field", ["thread_name", "text_representation", "secret", "cause", "requires_response"])
-def test_a_rare_field_that_cannot_be_carried_is_not_carried(field: str, addresses: tuple[str | None, str | None]) -> None:
+def test_a_rare_field_that_cannot_be_carried_is_not_carried(
+    field: str, addresses: tuple[str | None, str | None]
+) -> None:
     event = Event("a.b", *addresses, payload={})
     setattr(event, field, Decimal(1))
     assert usual.usual_event(event) is None
