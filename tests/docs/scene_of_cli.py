@@ -5,14 +5,15 @@ from __future__ import annotations
 from .walking import Scene
 
 _CRASHES = """
-import asyncio, os
-from modvisor.mods import BaseMod
+import os
+from modvisor.mods import BaseMod, mod_event_handler
 
 class Crashes(BaseMod):
-    async def activate(self):
-        asyncio.get_running_loop().call_later(0.02, os._exit, 3)
+    @mod_event_handler("ends.process.end")
+    async def end(self, event):
+        os._exit(3)
 """
-_AT_ONCE = "restart: {first_delay: 0, max_delay: 0}\n"
+_AT_ONCE = "max_attempts: 1\nrestart: {first_delay: 0, max_delay: 0}\n"
 _SHOP = """
 from modvisor.mods import BaseMod, EventResponse, mod_event_handler
 
@@ -68,14 +69,20 @@ def _stopped_with(file: str) -> list[str]:
     return ["modvisor stop || true", "rm -rf .modvisor", f"cp ../parts/{file} network.yaml"]
 
 
-_TRAFFIC = (
-    "for n in $(seq 60); do admin http://admin/admin/v1/events"
-    """ --json '{"event_name": "shop.page.sell", "source_id": "agent:ann"}'; done"""
+_SAMPLED = """until admin http://admin/admin/v1/mods/hello | grep -q '"sampled_at":[0-9]'; do sleep 0.05; done"""
+_TRAFFIC = (  # it ends with the network
+    "while admin http://admin/admin/v1/events"
+    """ --json '{"event_name": "shop.page.sell", "source_id": "agent:ann"}'; do sleep 0.02; done"""
 )
 
 
-def _until(state: str) -> str:
-    return f'until admin http://admin/admin/v1/status | grep -q \'"state":"{state}"\'; do sleep 0.05; done'
+def _quarantined(mod: str) -> str:
+    """End the process of a mod until it is started no more."""
+    event = f'{{"event_name": "ends.process.end", "destination_id": "mod:{mod}"}}'
+    return (
+        f'until admin http://admin/admin/v1/mods/{mod} | grep -q \'"state":"quarantined"\'; '
+        f"do admin http://admin/admin/v1/events --json '{event}'; done"
+    )
 
 
 SCENE = Scene(
@@ -84,7 +91,7 @@ SCENE = Scene(
         "../parts/shop/mod.yaml": _AT_ONCE,
         "../parts/broken/mod.py": "import numpy_typo\n",
         "../parts/hello/mod.py": _HELLO,
-        "../parts/hello/mod.yaml": f"max_attempts: 2\nlimits: {{hang_timeout: 300ms}}\n{_AT_ONCE}",
+        "../parts/hello/mod.yaml": "restart: {first_delay: 0, max_delay: 0}\n",
         "../parts/mended.py": _HELLO.replace('("", "boom")', '("boom",)').replace("{name}", "{name or 'stranger'}"),
         "../parts/sells/mod.py": _SHOP.format(version="2.0"),
         "../parts/sells/versions/1.4/mod.py": _SHOP.format(version="1.4"),
@@ -107,7 +114,7 @@ SCENE = Scene(
             f"modvisor load {_WIKI}",
             "cp -r ../parts/shop mods",
             "modvisor load ./shop",
-            _until("quarantined"),
+            _quarantined("shop"),
         ],
         "## modvisor run": [*_stopped_with("run.yaml"), "cp -r ../parts/broken mods"],
         "modvisor run --watch": ["cp ../parts/watch.yaml network.yaml", "rm -rf .modvisor"],
@@ -149,7 +156,7 @@ SCENE = Scene(
             "modvisor unload hello",
             "cp ../parts/shop/mod.py mods/hello",
             "modvisor load ./hello",
-            _until("quarantined"),
+            _quarantined("hello"),
             "cp ../parts/hello/mod.py mods/hello",
         ],
         "## modvisor top": [
@@ -158,7 +165,7 @@ SCENE = Scene(
             "modvisor load ./hello --id search",
             "cp -r ../parts/shop mods/feed",
             "modvisor load ./feed",
-            _until("quarantined"),
+            _quarantined("feed"),
         ],
         "## modvisor graph": [
             "modvisor unload feed",
@@ -180,6 +187,9 @@ SCENE = Scene(
         ],
         "## modvisor audience": [f"modvisor load {_WIKI}"],
         "## modvisor crashes": [
+            "modvisor unload hello",
+            "modvisor load ./hello --limit hang_timeout=1s",
+            _SAMPLED,
             """modvisor send hello.greeting.get '{"name": "Endymion"}' --as agent:ada || true""",
         ],
         "## modvisor logs": ["modvisor load ./shop"],
