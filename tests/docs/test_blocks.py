@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from modvisor import BaseMod
-from modvisor.supervisor.config.mod_file import ModFile, mod_file_keys
-from modvisor.supervisor.config.network_file import load_config
+from modvisor.supervisor.config.mods.mod_file import MOD_FILE_READERS, ModFile, mod_file_keys
+from modvisor.supervisor.config.network.network_file import load_config
 from tests import warm
 
 from .not_run import NOT_RUN, NotRun, begins_of, row_of
@@ -24,8 +24,6 @@ BLOCKS = [block for page in names() for block in blocks_of(page)]
 WALKED = ("console", "sh")
 SHOWN = ("text", "mermaid")
 """What a program prints or a drawing says: nobody types it."""
-SECTIONS = {"network", "mods", "allowed_mods", "redact", "agents", "agent_groups", "http", "admin", "journal", "audit"}
-SECTIONS |= {"metrics", "tracing", "cluster", "logs", "relay", "dashboard"}
 
 
 def those(*languages: str) -> list[Block]:
@@ -78,11 +76,11 @@ def test_yaml_is_read_as_the_network_reads_it(block: Block, tmp_path: Path, monk
     (tmp_path / "venv" / "bin").mkdir(parents=True)
     (tmp_path / "venv" / "bin" / "python").symlink_to(sys.executable)
     keys = yaml.safe_load(text).keys()
-    if keys & SECTIONS:
+    if keys <= MOD_FILE_READERS.keys():
+        assert mod_file_keys(ModFile(str(tmp_path / "mod.yaml"), text)).keys() == keys
+    else:
         (tmp_path / "network.yaml").write_text(text if "network" in keys else f"network: {{name: demo}}\n{text}")
         load_config(tmp_path / "network.yaml")
-    else:
-        assert mod_file_keys(ModFile(str(tmp_path / "mod.yaml"), text)).keys() == keys
 
 
 @pytest.mark.parametrize("block", those("json"), ids=name)
