@@ -89,13 +89,12 @@ SCENES: dict[str, Scene] = {
     ),
     "mods.md": Scene(
         files={"network.yaml": "network: {name: demo, port: 8700}\n"},
-        before={"modvisor load": ["modvisor run"], "modvisor run --watch": ["modvisor stop"]},
+        before={"modvisor load": ["modvisor run"]},
     ),
     "metrics.md": Scene(
         files={"network.yaml": "network: {name: demo, port: 8700}\nmods: [./wiki]\n", "mods/wiki/mod.py": _ENDS},
         first=["modvisor run"],
         before={
-            "modvisor run --log-format json": ["modvisor stop"],
             '{"time"': ["modvisor send wiki.process.end || true"],
         },
     ),
