@@ -19,6 +19,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from tests import warm
 from tests.ports import free_port
 
@@ -96,12 +98,23 @@ class Shell:
         return own | self.variables
 
     def close(self) -> None:
-        """End what was started and still runs."""
+        """End what was started and still runs. Raises AssertionError if something is left nevertheless."""
         for running in list(self.running):
             running.end()
-        for file in self.root.glob("*/network.yaml"):
+        for file in self.root.rglob("network.yaml"):
             self.folder = file.parent
-            self.run("modvisor stop")
+            if (file.parent / ".modvisor" / "run" / "admin.sock").exists():
+                self.run("modvisor stop")
+            if (file.parent / ".modvisor" / "cluster").exists():
+                self.run("modvisor cluster down")
+        left = [process for process in psutil.process_iter(["cwd"]) if _is_below(self.root, process.info["cwd"])]
+        for process in left:
+            process.kill()
+        assert not left, left
+
+
+def _is_below(root: Path, folder: str | None) -> bool:
+    return folder is not None and Path(folder).is_relative_to(root)
 
 
 def plain_words(command: str) -> list[str] | None:
