@@ -413,7 +413,7 @@ class Cluster:
 
     # -- leaving
 
-    async def drain(self, is_over: Callable[[], bool] = lambda: False) -> None:
+    async def drain(self) -> None:
         """Move every mod that runs once to other nodes, without losing an event, and take no more."""
         self.placing.duties.is_draining = True
         self.session.describe(draining=True, soon=True)

@@ -130,6 +130,12 @@ class Duties:
             return Duty("hand", target)
         return NOTHING
 
+    def is_to_go(self, unit: str) -> bool:
+        """Whether a mod or copy that this node has belongs to another node, also if a command holds it here for now."""
+        if not self._wanted.units[unit].placement.is_exclusive or self._claims.mine(unit) is None:
+            return False
+        return self.target(unit) not in (None, self._session.node)
+
     def _may_go_to(self, node: str) -> bool:
         """Whether a mod may move to a node now: it stays for long, or this node is being drained."""
         if self.is_draining:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import anyio
@@ -96,7 +96,7 @@ class Placing:
         self._settled = settled
         self._busy: set[str] = set()
         self._wake = anyio.Event()
-        self._idle = anyio.Event()
+        self._looked = anyio.Event()
         self.listeners: list[Callable[[], None]] = []
         self.is_open = True
 
@@ -176,8 +176,8 @@ class Placing:
                 self._do(self._end, [mod_id])
         if to_start:
             self._do(self._start, to_start)
-        if not self._busy:
-            self._idle.set()
+        self._looked.set()
+        self._looked = anyio.Event()
 
     def _do(self, work: Callable[..., Awaitable[None]], mod_ids: list[str], *more: str) -> None:
         self._busy.update(mod_ids)
@@ -415,12 +415,12 @@ class Placing:
 
     # -- the end
 
-    async def drained(self, mod_ids: Iterable[str] | None = None) -> None:
-        """Wait until no mod runs here that another node may run."""
-        while self._busy or any(duty.do == "hand" for duty in self.duties.of_all().values()):
-            self._idle = anyio.Event()
-            self.look()
-            await self._idle.wait()
+    async def drained(self) -> None:
+        """Wait until this node has no mod that another node may run: none that still starts, none that a command holds."""
+        self.look()
+        await self._looked.wait()
+        while self._busy or any(map(self.duties.is_to_go, self._wanted.units)):
+            await self._looked.wait()
 
 
 def _is_held_up(answer: EventResponse) -> bool:
