@@ -348,8 +348,10 @@ class Placing:
             self._mods.put(mod)
             return mod
         exchange_unit(self._mods, stand_in, mod)
-        if config.mod_id in self._statuses.known:  # it has run before, here or elsewhere
+        if (status := self._statuses.known.get(config.mod_id)) is not None:  # it has run before, here or elsewhere
             self._loading.commands.records.resumed.add(config.mod_id)
+            if config.placement.is_exclusive:
+                status.recall_restarts(mod)
         return mod
 
     # -- going

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import anyio
@@ -16,7 +16,7 @@ from ....ipc.errors import ModvisorError
 from ....ipc.manifest import Manifest
 from ...config import fingerprint
 from ...fleet import Mod
-from ...lifecycle import State
+from ...lifecycle import RestartHistory, State
 from ..link.buckets import Bucket, Watch
 from ..link.errors import Taken
 from ..link.names import text_of, token
@@ -35,6 +35,7 @@ class Status:
         token: of the claim under which the node runs it.
         code: what it is made of, or was when it ran last; None if that is not known.
         quarantines: of its workers: id, reason and fingerprint of the config. The next node keeps them.
+        restarts: what counts of the ends of its workers, by their ids. The next node goes on counting from there.
         note: how its code differs from the files of the node, for people.
     """
 
@@ -47,6 +48,7 @@ class Status:
     loaded_at: float | None
     note: str | None = None
     quarantines: tuple[tuple[str, str, str], ...] = ()
+    restarts: tuple[tuple[str, RestartHistory], ...] = ()
 
     @classmethod
     def of(cls, mod: Mod, node: str, token: int, code: Code | None, note: str | None) -> Status:
@@ -55,7 +57,16 @@ class Status:
             for worker in mod.keepers
             if worker.quarantined is not None
         )
-        return cls(node, token, mod.state, mod.manifest, code, mod.last_error, mod.loaded_at, note, quarantines)
+        restarts = tuple((each.mod_id, each.restarts) for each in mod.keepers if each.restarts is not None)
+        return cls(
+            node, token, mod.state, mod.manifest, code, mod.last_error, mod.loaded_at, note, quarantines, restarts
+        )
+
+    def recall_restarts(self, mod: Mod) -> None:
+        """Have the workers of a mod that has come here go on counting their ends."""
+        told = dict(self.restarts)
+        for worker in mod.keepers:
+            worker.recall_restarts(told.get(worker.mod_id))
 
     def to_plain(self) -> dict[str, Any]:
         manifest = None if self.manifest is None else self.manifest.to_dict()
@@ -68,6 +79,7 @@ class Status:
             "code": None if self.code is None else self.code.to_plain(),
             "note": self.note,
             "quarantines": self.quarantines,
+            "restarts": [[name, *astuple(history)] for name, history in self.restarts],
             "error": self.error,
             "loaded_at": self.loaded_at,
         }
@@ -85,6 +97,10 @@ class Status:
             loaded_at=data["loaded_at"],
             note=data.get("note"),
             quarantines=tuple((str(name), str(why), str(asked)) for name, why, asked in data.get("quarantines", ())),
+            restarts=tuple(
+                (str(name), RestartHistory(asked, at, tuple(ages), *more))
+                for name, asked, at, ages, *more in data.get("restarts", ())
+            ),
         )
 
 
