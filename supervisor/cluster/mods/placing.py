@@ -119,8 +119,8 @@ class Placing:
 
     def _status_of(self, mod: Unit, token: int) -> Status:
         code, known = self._codes.of(mod.mod_id), self._statuses.known.get(mod.mod_id)
-        if code is None and known is not None:  # it did not serve here yet: what ran last is what counts
-            code = known.code
+        if code is None and known is not None and (known.token != token or mod.mod_id not in self._codes.refused):
+            code = known.code  # it did not serve here yet: what ran last is what counts
         status = Status.of(mod, self._session.node, token, code, self._codes.notes.get(mod.mod_id))
         if known is not None and mod.state is State.STARTING:  # this node may die before it has looked at them
             status = replace(status, quarantines=known.quarantines)
@@ -246,6 +246,7 @@ class Placing:
                 tasks.start_soon(self._check, mod, brought, held_up)
         whole = [mod.config for mod in brought.values() if mod.config.replica is None and self._is_here(mod)]
         copies = [mod for mod in brought.values() if isinstance(mod, Keeper) and mod.config.replica is not None]
+        go_on = {copy.mod_id for copy in copies if copy.kept.has_snapshot}
         async with anyio.create_task_group() as tasks:
             for copy in copies:
                 if copy.kept.has_snapshot:  # what it requires is not looked for, so it need not wait for that
@@ -258,11 +259,19 @@ class Placing:
             for copy in copies:
                 if copy.state is State.STARTING:
                     tasks.start_soon(self._start_copy, copy, held_up)
-        for config in whole:
+        fresh = [copy.config for copy in copies if copy.mod_id not in go_on and copy.state is State.READY]
+        for config in [*whole, *fresh]:
             if (why := await self._codes.came_second(config)) is not None:
-                await self._end([config.mod_id])
-                self._refuse(self._bring_home(config, claims[config.mod_id]), why)
+                await self._take_back(config, claims[config.mod_id], why)
         return held_up
+
+    async def _take_back(self, config: ModConfig, claim: Claim, why: str) -> None:
+        """End a mod that should not have started here, and forget the version that it ran."""
+        mod = unit_named(self._mods, config.mod_id)
+        await self._end([config.mod_id])
+        for keeper in () if mod is None else mod.keepers:
+            await keeper.kept.forget_quietly(keeper.mod_id)
+        self._refuse(self._bring_home(config, claim), why)
 
     def _keep_quarantined(self, config: ModConfig) -> None:
         """Have the workers of a mod stay in the quarantine that they were in where the mod ran last."""
