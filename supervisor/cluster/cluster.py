@@ -252,11 +252,12 @@ class Cluster:
             self._tasks,
             self._settled,
         )
+        assert self._journal is not None
+        assert self._snapshots is not None
         rolling = Rolling(
             parts.mods, self.desired, self._wanted, self.claims, self.statuses, self.session, self.placing, self.codes,
-            self._tasks,
+            self._tasks, self._snapshots,
         )  # fmt: skip
-        assert self._journal is not None
         self.doing = Doing(
             parts.mods,
             parts.loading,
@@ -302,7 +303,7 @@ class Cluster:
     def _listen(self, mods: ModRegistry) -> None:
         mods.listeners += [self.statuses.look, self.codes.look, self._mods_changed]
         self.claims.listeners += [self.placing.told, self.doing.look, self.asking.moved]
-        self.statuses.listeners += [self.placing.told, self.asking.moved]
+        self.statuses.listeners += [self.placing.told, self.asking.moved, self.doing.told]
         self.codes.listeners += [self.placing.look]
         self.desired.listeners += [self._follow_records, self.doing.look]
         self.session.listeners.extend([self.placing.look, self.doing.look, self.desired.wake, self._nodes_changed])

@@ -84,7 +84,7 @@ class Machine:
             config.mod_id, shared.journal, shared.tasks, are_kept=config.checkpoint_every is not None
         )
         self.kept = KeptSources(shared.recipe)
-        self.trial = Trial(self.caller, self.kept, shared.tasks, self._failed_on_trial)
+        self.trial = Trial(self.caller, self.kept, shared.tasks, self._failed_on_trial, shared.listener.changed)
         self.crashes = CrashLog()
         self.state = State.STARTING
         self.incarnation: Incarnation | None = None

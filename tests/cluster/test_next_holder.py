@@ -130,3 +130,23 @@ async def test_a_mod_that_falls_on_one_node_after_the_other_is_quarantined_as_on
     assert (await ping(other, "falls", fall=True)).success
     await until(lambda: other.get_loaded_mods()["falls"]["state"] == "quarantined")
     assert "is quarantined: ended 2 times within 60 s" in caplog.text
+
+
+async def test_the_config_of_a_reload_that_failed_on_probation_does_not_go_along(
+    nodes: Nodes, write_mod: WriteMod
+) -> None:
+    source = FALLS.replace("str(self.context.storage_path)", "self.config")
+    mods = [{"path": write_mod("falls", source), "config": {"color": "red"}, "probation": 600, "placement": ON}]
+    a, b = nodes("a", mods), nodes("b", mods)
+    await asyncio.gather(a.initialize(), b.initialize())
+    holder, other = (a, b) if homes(a) == {"falls": "a"} else (b, a)
+    assert (await other.reload_mod("falls", config={"color": "blue"})).success
+    assert (await ping(other, "falls", fall=True)).data == {"color": "blue"}
+    cluster = holder._running().cluster
+    assert cluster is not None
+    records = cluster.desired.records
+    await until(lambda: records["falls"].override is None)
+    assert (await ping(other, "falls")).data == {"color": "red"}
+    await holder.shutdown()
+    await until(lambda: homes(other) == {"falls": other.config.cluster.node if other.config.cluster else ""})
+    assert (await ping(other, "falls")).data == {"color": "red"}

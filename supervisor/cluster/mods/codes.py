@@ -103,7 +103,7 @@ class Codes:
         if value is None or (code := Code.from_plain(value["code"])) is None:
             by_node.pop(node, None)
         else:
-            by_node[node] = value["since"] or revision, code, value["note"]
+            by_node[node] = value.get("since") or revision, code, value["note"]
         self._seen.set()
         self._seen = anyio.Event()
         for tell in self.listeners:

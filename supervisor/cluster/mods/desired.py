@@ -62,6 +62,8 @@ class Record:
         steps: of a mod with copies, the newest step of the command with each copy, until the command is over.
         past: what the commands before it came to, the newest last, for those who ask late.
         generation: counts the changes of what runs.
+        code: of a mod with copies, the digest of what the newest reload has made of them; None: any will do.
+        before: what that reload has changed about the record, and the ``reload``: the id of its command.
     """
 
     mod_id: str
@@ -78,6 +80,8 @@ class Record:
     generation: int = 0
     revision: int = 0
     steps: Mapping[str, Step] = field(default_factory=dict)
+    code: str | None = None
+    before: dict[str, Any] | None = None
 
     def changed(self, **changes: Any) -> Record:
         """Return the record with another wish."""
@@ -119,6 +123,8 @@ class Record:
             "steps": {unit: step.to_plain() for unit, step in self.steps.items()},
             "past": self.past,
             "generation": self.generation,
+            "code": self.code,
+            "before": self.before,
         }
 
     @classmethod
@@ -139,6 +145,8 @@ class Record:
             generation=data["generation"],
             revision=revision,
             steps={unit: Step.from_plain(step) for unit, step in data.get("steps", {}).items()},
+            code=data.get("code"),
+            before=data.get("before"),
         )
 
 

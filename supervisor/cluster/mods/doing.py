@@ -79,6 +79,8 @@ class Doing:
         self.promote = audiences.promote
         self.rollback = audiences.rollback
         self._rolling = rolling
+        self._one_version = rolling.one_version
+        self._one_version.freed = self.look
         self._begun: set[str] = set()  # ids of commands
         self._do: dict[str, Callable[[str, dict[str, Any]], Awaitable[Done]]] = {
             LOAD: self._load,
@@ -139,12 +141,35 @@ class Doing:
         return await self._command(found.mod_id, RELOAD, {"entry": args})
 
     def reverted(self, keeper: Keeper, what: str) -> None:
-        """Have all copies of a mod go back, because one here has gone back to the version before by itself."""
-        mod_id = keeper.config.name
-        if keeper.config.replica is None or not self._wanted.has_copies(mod_id) or self._wanted.is_under_way(mod_id):
+        """Have all copies of a mod go back, because one here has gone back to the version before by itself.
+
+        Of a mod that runs once, the record goes back.
+        """
+        mod_id, record = keeper.config.name, self._desired.records.get(keeper.config.name)
+        if record is None or not self._wanted.is_exclusive(mod_id):
             return
-        why = f"copy {keeper.mod_id} has failed"
-        self._tasks.start_soon(self._command, mod_id, REVERT, {"why": why}, name=f"revert-{mod_id}")
+        if keeper.config.replica is None:
+            self._tasks.start_soon(self._went_back, mod_id, name=f"went-back-{mod_id}")
+            return
+        if keeper.mod_id in self._rolling.going_back:
+            return
+        reload = None if record.before is None else record.before["reload"]
+        if record.command is not None and record.command.do == RELOAD and keeper.mod_id in record.steps:
+            reload = record.command.id  # all go back when it is over
+        args = {"why": f"copy {keeper.mod_id} has failed", "reload": reload}
+        self._tasks.start_soon(self._command, mod_id, REVERT, args, name=f"revert-{mod_id}")
+
+    async def _went_back(self, mod_id: str) -> None:
+        """Record that a mod which runs once is wanted as it runs here: as before its reload."""
+        session = self._session.id
+        while self._session.id == session and runs_here(self._mods.get(mod_id)):
+            try:
+                await self._desired.edit(mod_id, lambda record: record.changed(**self._kept(mod_id)))
+            except ClusterError as error:
+                logger.warning("mod %s: that it has gone back is recorded later: %s", mod_id, error)
+                await anyio.sleep(PAUSE)
+            else:
+                return
 
     async def _on(self, mod: str, do: str, args: dict[str, Any]) -> EventResponse:
         found = self._mods.named(mod)
@@ -234,6 +259,7 @@ class Doing:
         for record in self._desired.records.values():
             command = record.command
             if command is None or command.id in self._begun or self.is_over(record):
+                self._one_version.look(record)
                 continue
             if self._placement_of(record.mod_id).has_copies:
                 self._rolling.look(record)
@@ -243,6 +269,11 @@ class Doing:
             if self._is_ready_for(record) and self._placing.reserve(record.mod_id):
                 self._begun.add(command.id)
                 self._tasks.start_soon(self._carry_out, command, record.mod_id, name=f"{command.do}-{record.mod_id}")
+
+    def told(self, unit: str) -> None:
+        """Follow a change of the status of a mod or copy."""
+        if (record := self._desired.records.get(unit.partition("#")[0])) is not None:
+            self._one_version.look(record)
 
     def _is_ready_for(self, record: Record) -> bool:
         """Whether the mod of a command is here, if it must be. The next node starts it first."""

@@ -36,6 +36,7 @@ class Status:
         code: what it is made of, or was when it ran last; None if that is not known.
         quarantines: of its workers: id, reason and fingerprint of the config. The next node keeps them.
         restarts: what counts of the ends of its workers, by their ids. The next node goes on counting from there.
+        on_trial: it is on probation: what it is made of may give way to the version before.
         note: how its code differs from the files of the node, for people.
     """
 
@@ -49,6 +50,7 @@ class Status:
     note: str | None = None
     quarantines: tuple[tuple[str, str, str], ...] = ()
     restarts: tuple[tuple[str, RestartHistory], ...] = ()
+    on_trial: bool = False
 
     @classmethod
     def of(cls, mod: Mod, node: str, token: int, code: Code | None, note: str | None) -> Status:
@@ -59,8 +61,9 @@ class Status:
         )
         restarts = tuple((each.mod_id, each.restarts) for each in mod.keepers if each.restarts is not None)
         return cls(
-            node, token, mod.state, mod.manifest, code, mod.last_error, mod.loaded_at, note, quarantines, restarts
-        )
+            node, token, mod.state, mod.manifest, code, mod.last_error, mod.loaded_at, note, quarantines, restarts,
+            on_trial=any(worker.probation is not None for worker in mod.keepers),
+        )  # fmt: skip
 
     def recall_restarts(self, mod: Mod) -> None:
         """Have the workers of a mod that has come here go on counting their ends."""
@@ -80,6 +83,7 @@ class Status:
             "note": self.note,
             "quarantines": self.quarantines,
             "restarts": [[name, *astuple(history)] for name, history in self.restarts],
+            "on_trial": self.on_trial,
             "error": self.error,
             "loaded_at": self.loaded_at,
         }
@@ -96,6 +100,7 @@ class Status:
             error=data["error"],
             loaded_at=data["loaded_at"],
             note=data.get("note"),
+            on_trial=bool(data.get("on_trial")),
             quarantines=tuple((str(name), str(why), str(asked)) for name, why, asked in data.get("quarantines", ())),
             restarts=tuple(
                 (str(name), RestartHistory(asked, at, tuple(ages), *more))
