@@ -49,6 +49,7 @@ from .mods.audiences import SharedAudiences
 from .mods.claims import Held, NodeClaims
 from .mods.codes import Codes
 from .mods.desired import Desired
+from .mods.divisions import Divisions
 from .mods.doing import Doing
 from .mods.duties import Duties
 from .mods.handing import Luggage
@@ -237,22 +238,18 @@ class Cluster:
         tracer = parts.tracer
         self.asking = NodeAsking(self.link, holders) if tracer is None else TracedAsking(self.link, holders, tracer)
         self.answering = Answering(self.link, parts.mods, self.asking, parts.gateway.answers)
+        assert self._journal is not None
         stand_ins = StandIns(parts.mods, self._wanted, self.claims, self.statuses, self.asking)
         self.placing = Placing(
-            parts.mods,
-            parts.loading,
-            self._wanted,
-            self.session,
-            self.claims,
+            parts.mods, parts.loading, self._wanted, self.session, self.claims,
             Duties(parts.mods, self._wanted, self.session, self.claims, self._settled, frozenset(self.config.labels)),
-            self.statuses,
-            self.codes,
-            stand_ins,
-            Luggage(self._files, parts.journal),
-            self._tasks,
-            self._settled,
-        )
-        assert self._journal is not None
+            self.statuses, self.codes, stand_ins, Luggage(self._files, parts.journal),
+            Divisions(
+                parts.loading, self.desired, self._wanted, self.claims, self.statuses, stand_ins, self._journal.splitting
+            ),
+            self._tasks, self._settled,
+        )  # fmt: skip
+        self.placing.duties.may_split = lambda: not self.file.others()
         assert self._snapshots is not None
         rolling = Rolling(
             parts.mods, self.desired, self._wanted, self.claims, self.statuses, self.session, self.placing, self.codes,

@@ -63,6 +63,8 @@ class Record:
         past: what the commands before it came to, the newest last, for those who ask late.
         generation: counts the changes of what runs.
         code: of a mod with copies, the digest of what the newest reload has made of them; None: any will do.
+        parts: of a mod with copies, for how many of them its states and events are kept; None: nothing is.
+        split: the number for which a node has begun to divide them.
         before: what that reload has changed about the record, and the ``reload``: the id of its command.
     """
 
@@ -82,6 +84,8 @@ class Record:
     steps: Mapping[str, Step] = field(default_factory=dict)
     code: str | None = None
     before: dict[str, Any] | None = None
+    parts: int | None = None
+    split: int | None = None
 
     def changed(self, **changes: Any) -> Record:
         """Return the record with another wish."""
@@ -125,6 +129,8 @@ class Record:
             "generation": self.generation,
             "code": self.code,
             "before": self.before,
+            "parts": self.parts,
+            "split": self.split,
         }
 
     @classmethod
@@ -147,6 +153,8 @@ class Record:
             steps={unit: Step.from_plain(step) for unit, step in data.get("steps", {}).items()},
             code=data.get("code"),
             before=data.get("before"),
+            parts=data.get("parts"),
+            split=data.get("split"),
         )
 
 

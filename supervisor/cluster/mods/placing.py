@@ -43,6 +43,7 @@ from ...process import shielded
 from ..nodes.session import Session
 from .claims import Held, NodeClaims
 from .codes import Codes, refused
+from .divisions import Divisions
 from .duties import Duties
 from .handing import Luggage, Runs, settle
 from .stand_ins import StandIns
@@ -79,6 +80,7 @@ class Placing:
         codes: Codes,
         stand_ins: StandIns,
         luggage: Luggage,
+        divisions: Divisions,
         tasks: TaskGroup,
         settled: float,
     ) -> None:
@@ -92,6 +94,7 @@ class Placing:
         self._codes = codes
         self._stand_ins = stand_ins
         self._luggage = luggage
+        self._divisions = divisions
         self._tasks = tasks
         self._settled = settled
         self._busy: set[str] = set()
@@ -172,6 +175,8 @@ class Placing:
                 to_start.append(mod_id)
             elif duty.do == "hand":
                 self._do(self._hand_over, [mod_id], duty.to)
+            elif duty.do == "split" and self.is_open:
+                self._do(self._split, [mod_id])
             elif duty.do == "end":
                 self._do(self._end, [mod_id])
         if to_start:
@@ -207,6 +212,7 @@ class Placing:
     async def _start(self, mod_ids: list[str]) -> None:
         """Claim mods and start those that this node has got. What the servers held up is tried again soon."""
         configs = [self._wanted.units[mod_id] for mod_id in mod_ids]
+        await self._divisions.note(configs)
         claims: dict[str, Claim] = {}
         former, begun = {mod_id: self._claims.held.get(mod_id) for mod_id in mod_ids}, time.monotonic()
         async with anyio.create_task_group() as tasks:
@@ -236,6 +242,10 @@ class Placing:
                 mod_ids.remove(mod_id)
                 self.free(mod_id)
             await anyio.sleep(PAUSE)
+
+    async def _split(self, mod_ids: list[str]) -> None:
+        for mod_id in mod_ids:
+            await self._divisions.split(mod_id, self._bring_home)
 
     async def _start_all(self, came: list[Runs], claims: dict[str, Claim]) -> set[str]:
         """Start mods that have come here. Returns those that could not be, because the servers were away."""

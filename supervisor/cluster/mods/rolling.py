@@ -165,7 +165,7 @@ class Rolling:
     def _changes(self, record: Record, command: Command, config: ModConfig, *, is_done: bool) -> dict[str, Any]:
         """Return what changes in the record of a mod."""
         if command.do == UNLOAD or (command.do == LOAD and not is_done):
-            return {"is_unloaded": True, "path": None, "spec": None, "code": None, "before": None}
+            return {"is_unloaded": True, "path": None, "spec": None, "code": None, "before": None, "parts": None}
         if command.do == REVERT and _is_of(command, record) and record.before is not None:
             return {**{name: record.before[name] for name in _CHANGED}, "before": None}
         if command.do != RELOAD or not is_done:
@@ -255,6 +255,8 @@ class Rolling:
     def _running(self, keeper: Keeper | None, unit: str) -> Keeper:
         if keeper is None:
             raise ModvisorError(f"{unit} is about to start here", code=Code.MOD_AWAY)
+        if self._wanted.is_uneven(keeper.config.name):
+            raise ModvisorError(f"{unit} does not run: {keeper.last_error}", code=Code.STATE_REFUSED)
         return keeper
 
 

@@ -1,0 +1,189 @@
+"""Divides what is kept of a mod among another number of copies: their states, and the accepted events.
+
+Whoever does it holds the claims of all copies, of those before and of those to come, and none of them
+runs. The states are written in one step, with a note of how many copies they are for; the events follow,
+batch by batch, each to where its key belongs now. If the node dies in the middle, the next one finds by the
+note which of the two is done, and goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ....ipc.errors import Code, ModvisorError
+from ....ipc.event import Event
+from ....ipc.messages import pack, unpack
+from ..link.errors import ClusterError, NoQuorum
+from ..link.link import Link
+from ..link.names import token
+from ..mods.divisions import Division, Part
+from .checkpoints import ClusterCheckpoints
+from .durable_log import ClusterLog
+from .fenced import GONE, TTL, Conflict, Put
+from .mod_log import FORMERS, Kept, ModLog, name_of
+
+logger = logging.getLogger("modvisor.cluster")
+
+NOTE = "parts.n"
+"""Below the first copy: for how many copies the states are."""
+
+LARGEST_MESSAGE = 16 * 1024
+"""Bytes of a state that is written with the others in one batch. A larger one is a file."""
+
+EVENTS_AT_ONCE, BYTES_AT_ONCE = 200, 2 * 1024 * 1024
+"""Of one batch, which has two messages for each event."""
+
+
+class Splitting:
+    """Divides what the cluster keeps of mods with copies.
+
+    Args:
+        answer_age: seconds for which the answers of the copies before are kept.
+    """
+
+    def __init__(self, link: Link, log: ClusterLog, checkpoints: ClusterCheckpoints, answer_age: float) -> None:
+        self._link = link
+        self._log = log
+        self._checkpoints = checkpoints
+        self._answer_age = answer_age
+
+    async def split(self, mod_id: str, asked: Division, owner_of: Callable[[Event], int], part: Part) -> None:
+        """Divide the states by `part`, and the events by `owner_of`, which returns the number of a copy.
+
+        Raises:
+            ModvisorError: it is not done, or not to the end; it can be tried again. What `part` raises: nothing is done.
+        """
+        jetstream, stream = self._link.jetstream, self._log.stream
+        logs = [
+            ModLog(jetstream, stream, f"{self._log.root}.{token(unit)}", unit, number)
+            for unit, number in asked.tokens.items()
+        ]
+        try:
+            await self._open(mod_id, logs)
+            if await self._current(logs[0], asked) != asked.number:
+                await self._split_states(logs, asked, part)
+            for log in logs:
+                await self._move_events(log, logs, owner_of)
+        except Conflict:
+            text = f"what is kept of mod {mod_id} was not divided: another node has one of its copies by now"
+            raise ModvisorError(text, code=Code.MOD_AWAY) from None
+        finally:
+            for log in logs:
+                await log.close()
+
+    async def _open(self, mod_id: str, logs: list[ModLog]) -> None:
+        patience = 5 * self._link.config.timeout
+        try:
+            async with asyncio.timeout(patience):
+                await asyncio.gather(*(log.open() for log in logs))
+        except TimeoutError:
+            raise NoQuorum(f"what is kept of mod {mod_id} could not be read within {patience:g} s") from None
+
+    @staticmethod
+    async def _current(first: ModLog, asked: Division) -> int:
+        """Return for how many copies the states are."""
+        found = await first.fenced.newest(f"{first.fenced.root}.{NOTE}")
+        noted = None if found is None or not found.data else int(first.fenced.opened(found))
+        return asked.parts if asked.towards is None or noted != asked.towards else asked.towards
+
+    # -- states
+
+    async def _split_states(self, logs: list[ModLog], asked: Division, part: Part) -> None:
+        heads = [await self._head(log) for log in logs]
+        states = [None if head is None else await self._state(head) for head in heads]
+        current = await self._current(logs[0], asked)
+        version = next((head[1] for head in heads[:current] if head is not None), None)
+        parts = [None] * asked.number if version is None else await part(states[:current], version)
+        puts, files = [logs[0].fenced.put(NOTE, asked.number)], list[str]()
+        for index, (log, head) in enumerate(zip(logs, heads, strict=True)):
+            state = parts[index] if index < asked.number else None
+            if state is not None and version is not None:
+                puts.append(log.fenced.put(_name(log), await self._body(log, version, state, files)))
+            elif head is not None:
+                puts.append(log.fenced.put(_name(log), None))
+            puts += self._formers(log, logs[:current])
+        try:
+            await _store(logs[0], logs[1:], puts)
+        except (ModvisorError, Conflict):
+            await self._drop(files)
+            raise
+        await self._drop([head[5] for head in heads if head is not None and head[5]])
+
+    async def _head(self, log: ModLog) -> list[Any] | None:
+        found = await log.fenced.newest(f"{log.fenced.root}.{_name(log)}")
+        return None if found is None or not found.data else log.fenced.opened(found)
+
+    async def _state(self, head: list[Any]) -> Any:
+        packed = head[4]
+        if head[5] and (packed := await self._checkpoints.files.get(head[5])) is None:
+            raise ModvisorError(f"the checkpoint of mod {head[0]} is gone: the file '{head[5]}' was deleted")
+        return unpack(packed)
+
+    async def _body(self, log: ModLog, version: str, state: Any, files: list[str]) -> list[Any]:
+        packed, file, mod_id = pack(state), "", log.fenced.mod_id
+        if len(packed) > LARGEST_MESSAGE:
+            file = f"checkpoint.{token(mod_id)}.{secrets.token_hex(8)}"
+            await self._checkpoints.files.put(file, packed)
+            files.append(file)
+        return [mod_id, version, time.time(), len(packed), b"" if file else packed, file]
+
+    def _formers(self, log: ModLog, before: list[ModLog]) -> Iterator[Put]:
+        """An event that comes again may have been answered by any of the copies before."""
+        if self._answer_age >= 1:
+            roots = [each.fenced.root for each in before if each is not log]
+            roots += [root for root in log.formers if root not in roots]
+            yield log.fenced.put(FORMERS, roots, {TTL: f"{int(self._answer_age)}s"})
+
+    async def _drop(self, files: list[str]) -> None:
+        for file in files:
+            try:
+                await self._checkpoints.files.drop(file)
+            except ClusterError as error:
+                logger.warning("a checkpoint that is not needed any more stays as the file %s: %s", file, error)
+
+    # -- events
+
+    async def _move_events(self, source: ModLog, logs: list[ModLog], owner_of: Callable[[Event], int]) -> None:
+        by_owner: defaultdict[int, list[Kept]] = defaultdict(list)
+        for kept in list(source.kept.values()):
+            by_owner[owner_of(Event.from_dict(unpack(kept.event)))].append(kept)
+        for owner, events in by_owner.items():
+            target, puts = logs[owner], list[Put]()
+            for kept in events:
+                if len(puts) >= 2 * EVENTS_AT_ONCE or sum(len(put.data) for put in puts) >= BYTES_AT_ONCE:
+                    await _store(source, [] if target is source else [target], puts)
+                    puts = []
+                puts += _moved(kept, source, target)
+            await _store(source, [] if target is source else [target], puts)
+
+
+def _name(log: ModLog) -> str:
+    return f"{token(log.fenced.mod_id)}.c"
+
+
+def _moved(kept: Kept, source: ModLog, target: ModLog) -> Iterator[Put]:
+    """Return what gives an event to a copy. That copy is opened once more, which is no further attempt."""
+    name = f"{name_of(kept.key)}.e"
+    attempt = source.attempt(kept)
+    moved = Kept(kept.number, target.fenced.mod_id, kept.key, kept.event, kept.at, target.term + 1,
+                 kept.record._replace(attempt=attempt))  # fmt: skip
+    yield target.fenced.put(name, moved.body())
+    if target is not source:
+        yield Put(f"{source.fenced.root}.{name}", b"", GONE)
+
+
+async def _store(first: ModLog, others: list[ModLog], puts: list[Put]) -> None:
+    """Store messages of several logs in one step, while no other node has any of them."""
+    if not puts:
+        return
+    fences = [each.fenced.fence_put(each.fenced.fence.seq) for each in others]
+    async with first.fenced.lock:
+        seq = await first.fenced.write_now([*puts, *fences])
+    for place, each in enumerate(others, seq + len(puts)):
+        each.fenced.fence = each.fenced.fence._replace(seq=place)
