@@ -210,3 +210,14 @@ async def test_what_code_a_node_runs_is_told_again_when_the_servers_did_not_take
     await until(lambda: codes._told["says"]["a"] != before)
     assert refused == ["code.says.a"]
     assert codes._told["says"]["a"][2] == "what differs"
+
+
+async def test_a_node_that_lacks_a_mod_which_another_one_loads_goes_on_with_its_commands(machine: Machine) -> None:
+    a, b = machine("a", "one", {"on": ["b"]}), machine("b", "one", {"on": ["b"]})
+    await asyncio.gather(a.initialize(), b.initialize())
+    shutil.copytree(folder_of(a) / "mods/says", folder_of(a) / "mods/only")
+    loaded = await a.load_mod("./only", placement={"on": ["a"]})
+    assert loaded.success, loaded
+    async with asyncio.timeout(10):
+        done = await a.reload_mod("says")
+    assert done.success, done

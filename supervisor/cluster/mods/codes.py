@@ -26,7 +26,7 @@ from ..link.buckets import Bucket, Watch
 from ..link.errors import ClusterError, Taken
 from ..link.link import Link
 from ..link.names import text_of, token
-from ..nodes.members import NodeInfo
+from ..nodes.members import NodeInfo, told_each
 from .digests import Code, asked_of, code_of_files
 from .statuses import Statuses
 
@@ -106,8 +106,7 @@ class Codes:
             by_node[node] = value.get("since") or revision, code, value["note"]
         self._seen.set()
         self._seen = anyio.Event()
-        for tell in self.listeners:
-            tell()
+        told_each(self.listeners)
 
     # -- what the nodes run
 

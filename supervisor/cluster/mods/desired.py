@@ -21,6 +21,7 @@ from ....ipc.event import EventResponse
 from ..link.buckets import Bucket, Watch
 from ..link.errors import Taken
 from ..link.names import text_of, token
+from ..nodes.members import told_each
 from .steps import LOAD, UNLOAD, Step
 
 MOST_PAST = 16
@@ -191,8 +192,7 @@ class Desired:
         else:
             self.records[mod_id] = Record.from_plain(mod_id, value, revision)
         self.wake()
-        for tell in self.listeners:
-            tell(mod_id)
+        told_each(self.listeners, mod_id)
 
     def wake(self) -> None:
         """Have those look again who wait for a command: it is over, too, when the last node that had to do it is gone."""

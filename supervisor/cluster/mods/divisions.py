@@ -87,12 +87,13 @@ class Divisions:
                 count = int(config.placement.copies)
                 await self._desired.edit(name, lambda found, count=count: _divided(found, found.parts or count))
 
-    async def split(self, unit: str, bring_home: Callable[[ModConfig, Claim], Any]) -> None:
-        """Divide what is kept of a mod, whose first copy this node should run.
+    async def split(self, bring_home: Callable[[ModConfig, Claim], Any], units: list[str]) -> None:
+        """Divide what is kept of the mod whose first copy this node should run: the only one of ``units``.
 
         Raises:
             ModvisorError: not now.
         """
+        (unit,) = units
         config = self._wanted.units[unit]
         name, record = config.name, self._desired.records[config.name]
         count = int(self._wanted.configs[name].placement.copies)

@@ -27,7 +27,7 @@ from .codes import Codes
 from .desired import Command, Desired, Record
 from .placement import allowed, chosen
 from .placing import Placing
-from .rolling import Rolling
+from .rolling import Rolling, code_of, why_failed
 from .steps import LOAD, RELOAD, RESTART, REVERT, SWAP, UNLOAD
 from .swapping import LeftToOthers, Swapping, runs_here
 from .wanted import Wanted, override_of, swapped_for
@@ -36,6 +36,9 @@ logger = logging.getLogger("modvisor.cluster")
 
 PAUSE = 0.5
 """Seconds between two tries to write down what a command has come to."""
+
+NOWHERE = PlacementConfig(on=("",))
+"""The placement of a mod that this node cannot read: it leaves the mod to others."""
 
 Done = tuple[EventResponse, dict[str, Any]]
 """What came of a command, and what changes in the record of its mod."""
@@ -228,7 +231,11 @@ class Doing:
             return config.placement
         record = self._desired.records.get(mod_id)
         if record is not None and record.command is not None and record.command.do == LOAD:
-            return self._config_of(mod_id, record.command.args).placement
+            try:
+                return self._config_of(mod_id, record.command.args).placement
+            except (ModvisorError, KeyError, TypeError, ValueError) as error:  # this node lacks the mod, or is older
+                logger.debug("mod %s cannot be read here from the command to load it: %s", mod_id, error)
+                return NOWHERE
         return PlacementConfig()
 
     def _config_of(self, mod_id: str, args: dict[str, Any]) -> ModConfig:
@@ -286,10 +293,9 @@ class Doing:
         try:
             try:
                 response, changes = await self._do[command.do](mod_id, command.args)
-            except (ModvisorError, KeyError, TypeError, ValueError) as error:
-                text = f"mod {mod_id}: the {command.do} failed: {error}"
-                code = error.code if isinstance(error, ModvisorError) else Code.BAD_INPUT
-                response, changes = EventResponse.failure(code, text, mod_id=mod_id), {}
+            except Exception as error:  # noqa: BLE001 - a command that fails must not end the node
+                text = f"mod {mod_id}: the {command.do} failed: {why_failed(error)}"
+                response, changes = EventResponse.failure(code_of(error), text, mod_id=mod_id), {}
             await self._answer(command, mod_id, response, changes)
             await self._swapping.answered(mod_id)
         except LeftToOthers:

@@ -20,6 +20,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 
 import anyio
 from anyio.abc import TaskGroup
@@ -40,6 +41,7 @@ from ...fleet import (
 from ...journal import Quarantine
 from ...lifecycle import Keeper, StartFailed, State
 from ...process import shielded
+from ..nodes.members import told_each
 from ..nodes.session import Session
 from .claims import Held, NodeClaims
 from .codes import Codes, refused
@@ -156,8 +158,11 @@ class Placing:
         """Do what is to be done until cancelled."""
         while True:
             self._wake = anyio.Event()
-            self.duties.note_sessions()
-            self._look_at_all()
+            try:
+                self.duties.note_sessions()
+                self._look_at_all()
+            except Exception:  # nor must what cannot be read of one mod
+                logger.exception("what is to be done about the mods cannot be seen; this is tried again")
             # What is judged by time alone: how long a node is there, and that a session was never seen.
             with anyio.move_on_after(self._settled / 2):
                 await self._wake.wait()
@@ -176,7 +181,7 @@ class Placing:
             elif duty.do == "hand":
                 self._do(self._hand_over, [mod_id], duty.to)
             elif duty.do == "split" and self.is_open:
-                self._do(self._split, [mod_id])
+                self._do(partial(self._divisions.split, self._bring_home), [mod_id])
             elif duty.do == "end":
                 self._do(self._end, [mod_id])
         if to_start:
@@ -200,8 +205,7 @@ class Placing:
         finally:
             self._busy.difference_update(mod_ids)
             self.look()
-            for tell in self.listeners:
-                tell()
+            told_each(self.listeners)
 
     async def _pause(self) -> None:
         with anyio.move_on_after(self._settled):
@@ -242,10 +246,6 @@ class Placing:
                 mod_ids.remove(mod_id)
                 self.free(mod_id)
             await anyio.sleep(PAUSE)
-
-    async def _split(self, mod_ids: list[str]) -> None:
-        for mod_id in mod_ids:
-            await self._divisions.split(mod_id, self._bring_home)
 
     async def _start_all(self, came: list[Runs], claims: dict[str, Claim]) -> set[str]:
         """Start mods that have come here. Returns those that could not be, because the servers were away."""

@@ -134,10 +134,10 @@ class Rolling:
     async def _answer(self, command: Command, turn: Turn, keeper: Keeper | None) -> EventResponse:
         try:
             return await self._do[command.do, turn.step](keeper, turn.unit, command.args)
-        except (ModvisorError, KeyError, TypeError, ValueError) as error:
-            code = error.code if isinstance(error, ModvisorError) else Code.BAD_INPUT
+        except Exception as error:  # noqa: BLE001 - as in `Doing`
             details = error.details if isinstance(error, ReloadFailed) else {}
-            return EventResponse.failure(code, f"{turn.unit} on node {self._session.node}: {error}", **details)
+            text = f"{turn.unit} on node {self._session.node}: {why_failed(error)}"
+            return EventResponse.failure(code_of(error), text, **details)
 
     async def _write(self, command: Command, mod_id: str, turn: Turn, step: Step) -> None:
         """Write a step down; whoever writes the last one says what came of the command."""
@@ -262,6 +262,21 @@ class Rolling:
 
 _CHANGED = ("path", "spec", "override", "code")
 """What a reload changes in the record of a mod."""
+
+
+def code_of(error: Exception) -> str:
+    """Return the code of what a command has failed with."""
+    if isinstance(error, ModvisorError):
+        return error.code
+    return Code.BAD_INPUT if isinstance(error, (KeyError, TypeError, ValueError)) else Code.INTERNAL
+
+
+def why_failed(error: Exception) -> str:
+    """Return what a command has failed with, for people. What nobody expected is logged with its traceback."""
+    if code_of(error) == Code.INTERNAL:
+        logger.error("a command failed", exc_info=error)
+        return repr(error)
+    return str(error)
 
 
 def _is_of(command: Command, record: Record) -> bool:

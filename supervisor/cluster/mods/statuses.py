@@ -20,6 +20,7 @@ from ...lifecycle import RestartHistory, State
 from ..link.buckets import Bucket, Watch
 from ..link.errors import Taken
 from ..link.names import text_of, token
+from ..nodes.members import told_each
 from .digests import Code
 
 logger = logging.getLogger("modvisor.cluster")
@@ -147,8 +148,7 @@ class Statuses:
                 self.look()
                 return
             self.known[mod_id] = status
-        for tell in self.listeners:
-            tell(mod_id)
+        told_each(self.listeners, mod_id)
 
     # -- telling
 
@@ -161,7 +161,11 @@ class Statuses:
         while True:
             await self._wake.wait()
             self._wake = anyio.Event()
-            own = self._own()
+            try:
+                own = self._own()
+            except Exception:
+                logger.exception("how the mods here are cannot be told; this is tried with the next change")
+                continue
             self._told = {mod_id: status for mod_id, status in self._told.items() if mod_id in own}
             for mod_id, status in own.items():
                 if self._told.get(mod_id) != status:

@@ -83,12 +83,12 @@ class Members:
 
 
 def told_each(listeners: Iterable[Callable[..., None]], *what: Any) -> None:
-    """Call listeners. One that raises keeps the news from no other one, and not from whoever tells it."""
+    """Call listeners. One that raises keeps the news from no other listener, and does not end who tells it."""
     for listener in list(listeners):
         try:
             listener(*what)
         except Exception:
-            logger.exception("a change of the nodes was not followed by all that should")
+            logger.exception("a change was not followed by all that should")
 
 
 def _is_renewal(before: NodeInfo | None, now: NodeInfo | None) -> bool:
