@@ -9,12 +9,18 @@ from typing import Any
 
 import pytest
 
+from modvisor.ipc.errors import ModvisorError
 from modvisor.ipc.partition import partition_of
 from modvisor.supervisor import AgentNetwork
+from modvisor.supervisor.cluster.moving.moving import export_state, import_state
+from modvisor.supervisor.config import parse_config
+from modvisor.supervisor.journal import StateDir
 from tests.conftest import until
 
-from .networks import Nodes, nodes
+from .networks import Nodes, config_of_node, nodes
+from .servers import Servers
 from .test_copies import COUNTING, ask, copies_of, serves
+from .test_moving import at
 
 __all__ = ["nodes"]
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
@@ -84,13 +90,13 @@ async def end(*networks: AgentNetwork) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("numbers", [(2, 3), (3, 2, 5)])
+@pytest.mark.parametrize("numbers", [(2, 3), (3, 2, 5), (1, 3, 1)])
 async def test_the_states_of_copies_are_split_when_their_number_changes(
     nodes: Nodes, write_mod: WriteMod, tmp_path: Path, numbers: tuple[int, ...]
 ) -> None:
     for round_, number in enumerate(numbers, 1):
         networks = await run(nodes, mods_of(write_mod, tmp_path, number), "a", "b")
-        expected = {key: [partition_of(key, number), round_, 1] for key in KEYS}
+        expected = {key: [partition_of(key, number) if number > 1 else None, round_, 1] for key in KEYS}
         assert await counts(networks[round_ % 2]) == expected
         await end(*networks)
 
@@ -149,3 +155,47 @@ async def test_copies_of_a_mod_that_cannot_split_its_state_do_not_start_and_go_o
     await end(network)
     (network,) = await run(nodes, mods_of(write_mod, tmp_path, 2, COUNTING), "a")
     assert (await ask(network, "1")).data["count"] == first["count"] + 1, "it was kept"
+
+
+@pytest.mark.slow
+async def test_what_a_mod_has_kept_on_one_machine_is_shared_by_its_copies_in_a_cluster_and_goes_back(
+    nodes: Nodes, servers: Servers, network_id: str, write_mod: WriteMod, tmp_path: Path
+) -> None:
+    mods, single = (mods_of(write_mod, tmp_path, number, durable=True) for number in (3, 1))
+    state = tmp_path / "alone"
+    config = {"network": {"name": "one", "storage": str(state)}, "mods": mods}
+    async with AgentNetwork.from_config(config, base_dir=tmp_path) as alone:
+        assert await counts(alone) == {key: [None, 1, 1] for key in KEYS}
+    clustered = parse_config(config_of_node(servers, network_id, tmp_path, "a", mods), base_dir=tmp_path)
+    await at(StateDir(state), import_state, clustered)
+    networks = await run(nodes, mods, "a", "b")
+    assert await counts(networks[1]) == {key: [partition_of(key, 3), 2, 1] for key in KEYS}
+    await end(*networks)
+    why = r"kept of mods with copies \(wiki\) is divided among them: set 'placement.copies: 1'"
+    with pytest.raises(ModvisorError, match=why):
+        await at(StateDir(tmp_path / "back"), export_state, clustered)
+    await end(*await run(nodes, single, "a"))
+    together = parse_config(config_of_node(servers, network_id, tmp_path, "a", single), base_dir=tmp_path)
+    moved = await at(StateDir(tmp_path / "back"), export_state, together)
+    assert moved.counts["checkpoints"] == 1
+    back = {"network": {"name": "one", "storage": str(tmp_path / "back")}, "mods": single}
+    async with AgentNetwork.from_config(back, base_dir=tmp_path) as alone:
+        assert await counts(alone) == {key: [None, 3, 1] for key in KEYS}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2, 3])
+async def test_what_workers_have_kept_on_one_machine_is_shared_by_copies_in_a_cluster(
+    nodes: Nodes, servers: Servers, network_id: str, write_mod: WriteMod, tmp_path: Path, workers: int
+) -> None:
+    (entry,) = mods = mods_of(write_mod, tmp_path, 3)
+    config = {
+        "network": {"name": "one", "storage": str(tmp_path / "alone")},
+        "mods": [{key: value for key, value in entry.items() if key != "placement"} | {"workers": workers}],
+    }
+    async with AgentNetwork.from_config(config, base_dir=tmp_path) as alone:
+        assert [count for _, count, _ in (await counts(alone)).values()] == [1] * len(KEYS)
+    clustered = parse_config(config_of_node(servers, network_id, tmp_path, "a", mods), base_dir=tmp_path)
+    await at(StateDir(tmp_path / "alone"), import_state, clustered)
+    (network,) = await run(nodes, mods, "a")
+    assert await counts(network) == {key: [partition_of(key, 3), 2, 1] for key in KEYS}

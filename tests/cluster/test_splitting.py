@@ -16,7 +16,7 @@ from modvisor.ipc.errors import Code, ModvisorError
 from modvisor.supervisor import Event
 from modvisor.supervisor.cluster.kept.journal import ClusterJournal
 from modvisor.supervisor.cluster.kept.splitting import LARGEST_MESSAGE, Splitting
-from modvisor.supervisor.cluster.mods.divisions import Division
+from modvisor.supervisor.cluster.mods.divisions import Division, units_among
 from modvisor.supervisor.journal import AnsweredBefore
 from tests.journal.kept_contract import CONFIG, event
 
@@ -62,7 +62,8 @@ async def filled(journal: ClusterJournal) -> None:
 
 
 def division(parts: int, number: int, token: int, towards: int | None = None) -> Division:
-    return Division(parts, towards, number, {f"wiki#{part}": token for part in range(max(parts, number))})
+    units = ["wiki", *units_among("wiki", parts), *units_among("wiki", number)]
+    return Division(parts, towards, number, dict.fromkeys(units, token))
 
 
 def owner_among(number: int) -> Callable[[Event], int]:
@@ -118,9 +119,22 @@ async def test_more_copies_share_the_states_and_the_events_and_fewer_do_too(open
     async with opened(4) as journal:
         await journal.splitting.split("wiki", division(3, 2, 4), owner_among(2), Parts(2))
     async with opened(5) as journal:
-        assert await kept(journal, 2) == divided(2, 3)
         assert await kept(journal, 3) == {**divided(2, 3), 2: ([], [], set())}
     assert more.asked == 1
+    async with opened(6) as journal:
+        await journal.splitting.split("wiki", division(2, 1, 6), owner_among(1), Parts(1))
+    async with opened(7) as journal:
+        (checkpoint, events) = await journal.checkpoint("wiki"), await journal.pending("wiki")
+        assert checkpoint is not None
+        assert checkpoint.state["of"] == [*EVENTS], "a mod without copies is one of one"
+        assert sorted(each.event.payload["n"] for each in events) == [n for n in EVENTS if n]
+    async with opened(8) as journal:
+        await journal.splitting.split("wiki", division(1, 2, 8), owner_among(2), Parts(2))
+    async with opened(9) as journal:
+        found = await kept(journal, 2)
+        assert {part: (state, sorted(events)) for part, (state, events, _) in found.items()} == {
+            part: (state, events) for part, (state, events, _) in divided(2, 5).items()
+        }
 
 
 async def test_a_node_that_dies_between_the_states_and_the_events_has_the_next_one_go_on(

@@ -1,9 +1,10 @@
 """Divides what is kept of a mod among another number of copies: their states, and the accepted events.
 
-Whoever does it holds the claims of all copies, of those before and of those to come, and none of them
-runs. The states are written in one step, with a note of how many copies they are for; the events follow,
-batch by batch, each to where its key belongs now. If the node dies in the middle, the next one finds by the
-note which of the two is done, and goes on.
+A mod without copies is one of one, under its own id. Whoever divides it holds the claims of the mod and
+of all copies, of those before and of those to come, and none of them runs. The states are written in one
+step, with a note of how many copies they are for; the events follow, batch by batch, each to where its
+key belongs now. If the node dies in the middle, the next one finds by the note which of the two is done,
+and goes on.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import logging
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ....ipc.errors import Code, ModvisorError
@@ -22,7 +23,7 @@ from ....ipc.messages import pack, unpack
 from ..link.errors import ClusterError, NoQuorum
 from ..link.link import Link
 from ..link.names import token
-from ..mods.divisions import Division, Part
+from ..mods.divisions import Division, Part, units_among
 from .checkpoints import ClusterCheckpoints
 from .durable_log import ClusterLog
 from .fenced import GONE, TTL, Conflict, Put
@@ -31,7 +32,7 @@ from .mod_log import FORMERS, Kept, ModLog, name_of
 logger = logging.getLogger("modvisor.cluster")
 
 NOTE = "parts.n"
-"""Below the first copy: for how many copies the states are."""
+"""Below the mod itself: for how many copies the states are."""
 
 LARGEST_MESSAGE = 16 * 1024
 """Bytes of a state that is written with the others in one batch. A larger one is a file."""
@@ -60,24 +61,27 @@ class Splitting:
             ModvisorError: it is not done, or not to the end; it can be tried again. What `part` raises: nothing is done.
         """
         jetstream, stream = self._link.jetstream, self._log.stream
-        logs = [
-            ModLog(jetstream, stream, f"{self._log.root}.{token(unit)}", unit, number)
+        logs = {
+            unit: ModLog(jetstream, stream, f"{self._log.root}.{token(unit)}", unit, number)
             for unit, number in asked.tokens.items()
-        ]
+        }
+        after = [logs[unit] for unit in units_among(mod_id, asked.number)]
         try:
-            await self._open(mod_id, logs)
-            if await self._current(logs[0], asked) != asked.number:
-                await self._split_states(logs, asked, part)
-            for log in logs:
-                await self._move_events(log, logs, owner_of)
+            await self._open(mod_id, logs.values())
+            current = await self._current(logs[mod_id], asked)
+            if current != asked.number:
+                before = [logs[unit] for unit in units_among(mod_id, current)]
+                await self._split_states(logs[mod_id], before, after, part)
+            for log in logs.values():
+                await self._move_events(log, after, owner_of)
         except Conflict:
             text = f"what is kept of mod {mod_id} was not divided: another node has one of its copies by now"
             raise ModvisorError(text, code=Code.MOD_AWAY) from None
         finally:
-            for log in logs:
+            for log in logs.values():
                 await log.close()
 
-    async def _open(self, mod_id: str, logs: list[ModLog]) -> None:
+    async def _open(self, mod_id: str, logs: Iterable[ModLog]) -> None:
         patience = 5 * self._link.config.timeout
         try:
             async with asyncio.timeout(patience):
@@ -86,34 +90,35 @@ class Splitting:
             raise NoQuorum(f"what is kept of mod {mod_id} could not be read within {patience:g} s") from None
 
     @staticmethod
-    async def _current(first: ModLog, asked: Division) -> int:
+    async def _current(whole: ModLog, asked: Division) -> int:
         """Return for how many copies the states are."""
-        found = await first.fenced.newest(f"{first.fenced.root}.{NOTE}")
-        noted = None if found is None or not found.data else int(first.fenced.opened(found))
+        found = await whole.fenced.newest(f"{whole.fenced.root}.{NOTE}")
+        noted = None if found is None or not found.data else int(whole.fenced.opened(found))
         return asked.parts if asked.towards is None or noted != asked.towards else asked.towards
 
     # -- states
 
-    async def _split_states(self, logs: list[ModLog], asked: Division, part: Part) -> None:
-        heads = [await self._head(log) for log in logs]
-        states = [None if head is None else await self._state(head) for head in heads]
-        current = await self._current(logs[0], asked)
-        version = next((head[1] for head in heads[:current] if head is not None), None)
-        parts = [None] * asked.number if version is None else await part(states[:current], version)
-        puts, files = [logs[0].fenced.put(NOTE, asked.number)], list[str]()
-        for index, (log, head) in enumerate(zip(logs, heads, strict=True)):
-            state = parts[index] if index < asked.number else None
+    async def _split_states(self, whole: ModLog, before: list[ModLog], after: list[ModLog], part: Part) -> None:
+        both = [*before, *(log for log in after if log not in before)]
+        heads = {log.fenced.mod_id: await self._head(log) for log in both}
+        former = [heads[log.fenced.mod_id] for log in before]
+        version = next((head[1] for head in former if head is not None), None)
+        states = [None if head is None else await self._state(head) for head in former]
+        parts = [None] * len(after) if version is None else await part(states, version)
+        puts, files = [whole.fenced.put(NOTE, len(after))], list[str]()
+        puts += [log.fenced.put(_name(log), None) for log in before if log not in after and heads[log.fenced.mod_id]]
+        for log, state in zip(after, parts, strict=True):
             if state is not None and version is not None:
                 puts.append(log.fenced.put(_name(log), await self._body(log, version, state, files)))
-            elif head is not None:
+            elif heads[log.fenced.mod_id] is not None:
                 puts.append(log.fenced.put(_name(log), None))
-            puts += self._formers(log, logs[:current])
+            puts += self._formers(log, before)
         try:
-            await _store(logs[0], logs[1:], puts)
+            await _store(whole, [log for log in both if log is not whole], puts)
         except (ModvisorError, Conflict):
             await self._drop(files)
             raise
-        await self._drop([head[5] for head in heads if head is not None and head[5]])
+        await self._drop([head[5] for head in heads.values() if head is not None and head[5]])
 
     async def _head(self, log: ModLog) -> list[Any] | None:
         found = await log.fenced.newest(f"{log.fenced.root}.{_name(log)}")
@@ -149,12 +154,12 @@ class Splitting:
 
     # -- events
 
-    async def _move_events(self, source: ModLog, logs: list[ModLog], owner_of: Callable[[Event], int]) -> None:
+    async def _move_events(self, source: ModLog, after: list[ModLog], owner_of: Callable[[Event], int]) -> None:
         by_owner: defaultdict[int, list[Kept]] = defaultdict(list)
         for kept in list(source.kept.values()):
             by_owner[owner_of(Event.from_dict(unpack(kept.event)))].append(kept)
         for owner, events in by_owner.items():
-            target, puts = logs[owner], list[Put]()
+            target, puts = after[owner], list[Put]()
             for kept in events:
                 if len(puts) >= 2 * EVENTS_AT_ONCE or sum(len(put.data) for put in puts) >= BYTES_AT_ONCE:
                     await _store(source, [] if target is source else [target], puts)

@@ -8,7 +8,7 @@ states, and gives the claims back.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
@@ -35,7 +35,7 @@ class Division(NamedTuple):
         parts: for how many copies it is kept, as far as that is recorded.
         towards: for how many a node that died began to divide it; None: none did.
         number: for how many copies it is to be kept.
-        tokens: the fencing tokens of all copies, by id, in their order.
+        tokens: the fencing tokens of the mod and of all copies, by id.
     """
 
     parts: int
@@ -46,6 +46,11 @@ class Division(NamedTuple):
 
 Part = Callable[[list[Any], str], Awaitable[list[Any]]]
 """Has the mod split states of a version; an item is None for a copy without a state."""
+
+
+def units_among(mod_id: str, number: int) -> list[str]:
+    """Return the ids of the copies of a mod, or of the mod, if it is the only one."""
+    return [mod_id] if number == 1 else [part_id(mod_id, part) for part in range(number)]
 
 
 class Splits(Protocol):
@@ -75,8 +80,11 @@ class Divisions:
         self._stand_ins = stand_ins
         self._kept = kept
 
-    async def note(self, configs: Iterable[ModConfig]) -> None:
+    async def note(self, configs: Sequence[ModConfig]) -> bool:
         """Record for how many copies mods are about to keep something, before the first one starts.
+
+        Returns:
+            whether something is to be divided first.
 
         Raises:
             ClusterError: not now.
@@ -84,8 +92,9 @@ class Divisions:
         for name in {config.name for config in configs if config.replica is not None}:
             config = self._wanted.configs.get(name)
             if config is not None and not self._wanted.is_divided(name):
-                count = int(config.placement.copies)
+                count = 1 if name in self._statuses.known else int(config.placement.copies)  # it ran without copies
                 await self._desired.edit(name, lambda found, count=count: _divided(found, found.parts or count))
+        return any(self._wanted.is_uneven(config.name) for config in configs)
 
     async def split(self, bring_home: Callable[[ModConfig, Claim], Any], units: list[str]) -> None:
         """Divide what is kept of the mod whose first copy this node should run: the only one of ``units``.
@@ -98,11 +107,12 @@ class Divisions:
         name, record = config.name, self._desired.records[config.name]
         count = int(self._wanted.configs[name].placement.copies)
         assert record.parts is not None
-        most = max(record.parts, record.split or 0, count)
+        numbers = {record.parts, record.split or count, count}
+        units_of_all = dict.fromkeys([name, *(each for number in numbers for each in units_among(name, number))])
         claims: dict[str, Claim] = {}
         keeper: Keeper | None = None
         try:
-            for each in (part_id(name, part) for part in range(most)):
+            for each in units_of_all:
                 claims[each] = await self._claimed(each)
             keeper = bring_home(config, claims[unit])
             assert keeper is not None
@@ -120,8 +130,9 @@ class Divisions:
             if keeper is not None and unit_named(self._loading.commands.mods, unit) is keeper:
                 self._stand_ins.send_away(keeper)  # it starts as any copy does
                 keeper.close_log()
-        for part in range(count, most):
-            await self._statuses.forget(part_id(name, part))
+        if not self._wanted.is_uneven(name):
+            for each in [each for each in units_of_all if each not in self._wanted.units]:
+                await self._statuses.forget(each)
 
     async def _claimed(self, unit: str) -> Claim:
         if (claim := await self._claims.claim(unit)) is None:

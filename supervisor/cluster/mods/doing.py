@@ -292,6 +292,8 @@ class Doing:
     async def _carry_out(self, command: Command, mod_id: str) -> None:
         try:
             try:
+                if command.do in (RELOAD, RESTART) and self._wanted.is_uneven(mod_id):
+                    raise ModvisorError("what is kept of its copies is not put together", code=Code.STATE_REFUSED)
                 response, changes = await self._do[command.do](mod_id, command.args)
             except Exception as error:  # noqa: BLE001 - a command that fails must not end the node
                 text = f"mod {mod_id}: the {command.do} failed: {why_failed(error)}"

@@ -119,9 +119,11 @@ class Duties:
             should = bool(allowed(placement, [self._here()]))  # also while this node is cut off
             return NOTHING if should == runs else RUN if should else END
         held, target = self._claims.held.get(mod_id), self.target(mod_id)
-        if config.replica is not None and not runs and self._wanted.is_uneven(config.name):
+        if not runs and self._wanted.is_uneven(config.name):
             is_free = held is None or self._claims.is_gone(held) or held.session == self._session.id
-            is_ours = config.replica == 0 and is_free and target == here and not self._wanted.is_going(config.name)
+            is_ours = (
+                config.replica in (0, None) and is_free and target == here and not self._wanted.is_going(config.name)
+            )
             return SPLIT if is_ours and self.may_split() else NOTHING
         if held is None or self._claims.is_gone(held):
             if runs:

@@ -28,16 +28,7 @@ from anyio.abc import TaskGroup
 from ....ipc.errors import Code, ModvisorError
 from ....ipc.event import EventResponse
 from ...config import ModConfig
-from ...fleet import (
-    Claim,
-    Loading,
-    ModElsewhere,
-    ModRegistry,
-    Unit,
-    exchange_unit,
-    unit_named,
-    units_of,
-)
+from ...fleet import Claim, Loading, ModElsewhere, ModRegistry, Unit, exchange_unit, unit_named, units_of
 from ...journal import Quarantine
 from ...lifecycle import Keeper, StartFailed, State
 from ...process import shielded
@@ -216,7 +207,8 @@ class Placing:
     async def _start(self, mod_ids: list[str]) -> None:
         """Claim mods and start those that this node has got. What the servers held up is tried again soon."""
         configs = [self._wanted.units[mod_id] for mod_id in mod_ids]
-        await self._divisions.note(configs)
+        if await self._divisions.note(configs):
+            return
         claims: dict[str, Claim] = {}
         former, begun = {mod_id: self._claims.held.get(mod_id) for mod_id in mod_ids}, time.monotonic()
         async with anyio.create_task_group() as tasks:

@@ -88,10 +88,14 @@ class Wanted:
         """Whether it is recorded for how many copies of a mod something is kept."""
         return mod_id in self._divided
 
+    def parts(self, mod_id: str) -> int:
+        """Return for how many copies of a mod something is kept; 1: under its own id."""
+        return self._divided.get(mod_id, (1, None))[0]
+
     def is_uneven(self, mod_id: str) -> bool:
         """Whether what is kept of a mod is for another number of copies than it has."""
         config, (parts, split) = self.configs.get(mod_id), self._divided.get(mod_id, (None, None))
-        if config is None or parts is None or not config.placement.has_copies:
+        if config is None or parts is None or not config.placement.is_exclusive or config.workers is not None:
             return False
         return split is not None or parts != config.placement.copies
 
