@@ -14,7 +14,7 @@ import logging
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ....ipc.errors import Code, ModvisorError
@@ -60,32 +60,43 @@ class Splitting:
         Raises:
             ModvisorError: it is not done, or not to the end; it can be tried again. What `part` raises: nothing is done.
         """
-        jetstream, stream = self._link.jetstream, self._log.stream
-        logs = {
-            unit: ModLog(jetstream, stream, f"{self._log.root}.{token(unit)}", unit, number)
-            for unit, number in asked.tokens.items()
-        }
-        after = [logs[unit] for unit in units_among(mod_id, asked.number)]
+        logs = self._logs_of(asked)
         try:
-            await self._open(mod_id, logs.values())
-            current = await self._current(logs[mod_id], asked)
+            await self._open(mod_id, logs)
+            again, current = 0, await self._current(logs[mod_id], asked)
             if current != asked.number:
-                before = [logs[unit] for unit in units_among(mod_id, current)]
-                await self._split_states(logs[mod_id], before, after, part)
+                former = units_among(mod_id, current)
+                heads = {unit: await self._head(log) for unit, log in logs.items()}
+                states = [await self._state(heads[unit]) for unit in former]
+                version = next((head[1] for unit in former if (head := heads[unit]) is not None), None)
+                parts = [None] * asked.number
+                if version is not None:
+                    parts = await part(states, version)
+                    await _closed(logs)  # its worker may have opened what is kept of the copy whose place it had
+                    again, logs = 1, self._logs_of(asked)
+                    await self._open(mod_id, logs)
+                await self._write_states(logs, mod_id, former, heads, version, parts)
+            after = [logs[unit] for unit in units_among(mod_id, asked.number)]
             for log in logs.values():
-                await self._move_events(log, after, owner_of)
+                await self._move_events(log, after, owner_of, again)
         except Conflict:
             text = f"what is kept of mod {mod_id} was not divided: another node has one of its copies by now"
             raise ModvisorError(text, code=Code.MOD_AWAY) from None
         finally:
-            for log in logs.values():
-                await log.close()
+            await _closed(logs)
 
-    async def _open(self, mod_id: str, logs: Iterable[ModLog]) -> None:
+    def _logs_of(self, asked: Division) -> dict[str, ModLog]:
+        jetstream, stream, root = self._link.jetstream, self._log.stream, self._log.root
+        return {
+            unit: ModLog(jetstream, stream, f"{root}.{token(unit)}", unit, claim)
+            for unit, claim in asked.tokens.items()
+        }
+
+    async def _open(self, mod_id: str, logs: dict[str, ModLog]) -> None:
         patience = 5 * self._link.config.timeout
         try:
             async with asyncio.timeout(patience):
-                await asyncio.gather(*(log.open() for log in logs))
+                await asyncio.gather(*(log.open() for log in logs.values()))
         except TimeoutError:
             raise NoQuorum(f"what is kept of mod {mod_id} could not be read within {patience:g} s") from None
 
@@ -98,23 +109,28 @@ class Splitting:
 
     # -- states
 
-    async def _split_states(self, whole: ModLog, before: list[ModLog], after: list[ModLog], part: Part) -> None:
-        both = [*before, *(log for log in after if log not in before)]
-        heads = {log.fenced.mod_id: await self._head(log) for log in both}
-        former = [heads[log.fenced.mod_id] for log in before]
-        version = next((head[1] for head in former if head is not None), None)
-        states = [None if head is None else await self._state(head) for head in former]
-        parts = [None] * len(after) if version is None else await part(states, version)
-        puts, files = [whole.fenced.put(NOTE, len(after))], list[str]()
-        puts += [log.fenced.put(_name(log), None) for log in before if log not in after and heads[log.fenced.mod_id]]
-        for log, state in zip(after, parts, strict=True):
-            if state is not None and version is not None:
+    async def _write_states(
+        self,
+        logs: dict[str, ModLog],
+        mod_id: str,
+        former: list[str],
+        heads: dict[str, list[Any] | None],
+        version: str | None,
+        parts: list[Any],
+    ) -> None:
+        """Put the states in the place of the former ones."""
+        whole, before = logs[mod_id], [logs[unit] for unit in former]
+        shares = dict(zip(units_among(mod_id, len(parts)), parts, strict=True))
+        puts, files = [whole.fenced.put(NOTE, len(parts))], list[str]()
+        for unit, log in logs.items():
+            if version is not None and (state := shares.get(unit)) is not None:
                 puts.append(log.fenced.put(_name(log), await self._body(log, version, state, files)))
-            elif heads[log.fenced.mod_id] is not None:
+            elif heads[unit] is not None:
                 puts.append(log.fenced.put(_name(log), None))
-            puts += self._formers(log, before)
+            if unit in shares:
+                puts += self._formers(log, before)
         try:
-            await _store(whole, [log for log in both if log is not whole], puts)
+            await _store(whole, [log for log in logs.values() if log is not whole], puts)
         except (ModvisorError, Conflict):
             await self._drop(files)
             raise
@@ -124,7 +140,9 @@ class Splitting:
         found = await log.fenced.newest(f"{log.fenced.root}.{_name(log)}")
         return None if found is None or not found.data else log.fenced.opened(found)
 
-    async def _state(self, head: list[Any]) -> Any:
+    async def _state(self, head: list[Any] | None) -> Any:
+        if head is None:
+            return None
         packed = head[4]
         if head[5] and (packed := await self._checkpoints.files.get(head[5])) is None:
             raise ModvisorError(f"the checkpoint of mod {head[0]} is gone: the file '{head[5]}' was deleted")
@@ -154,7 +172,9 @@ class Splitting:
 
     # -- events
 
-    async def _move_events(self, source: ModLog, after: list[ModLog], owner_of: Callable[[Event], int]) -> None:
+    async def _move_events(
+        self, source: ModLog, after: list[ModLog], owner_of: Callable[[Event], int], again: int
+    ) -> None:
         by_owner: defaultdict[int, list[Kept]] = defaultdict(list)
         for kept in list(source.kept.values()):
             by_owner[owner_of(Event.from_dict(unpack(kept.event)))].append(kept)
@@ -164,7 +184,7 @@ class Splitting:
                 if len(puts) >= 2 * EVENTS_AT_ONCE or sum(len(put.data) for put in puts) >= BYTES_AT_ONCE:
                     await _store(source, [] if target is source else [target], puts)
                     puts = []
-                puts += _moved(kept, source, target)
+                puts += _moved(kept, source, target, again)
             await _store(source, [] if target is source else [target], puts)
 
 
@@ -172,15 +192,24 @@ def _name(log: ModLog) -> str:
     return f"{token(log.fenced.mod_id)}.c"
 
 
-def _moved(kept: Kept, source: ModLog, target: ModLog) -> Iterator[Put]:
-    """Return what gives an event to a copy. That copy is opened once more, which is no further attempt."""
+def _moved(kept: Kept, source: ModLog, target: ModLog, again: int) -> Iterator[Put]:
+    """Return what gives an event to a copy. That copy is opened once more, which is no further attempt.
+
+    Args:
+        again: how many times more than once both were opened here.
+    """
     name = f"{name_of(kept.key)}.e"
-    attempt = source.attempt(kept)
+    attempt = source.attempt(kept) - again
     moved = Kept(kept.number, target.fenced.mod_id, kept.key, kept.event, kept.at, target.term + 1,
                  kept.record._replace(attempt=attempt))  # fmt: skip
     yield target.fenced.put(name, moved.body())
     if target is not source:
         yield Put(f"{source.fenced.root}.{name}", b"", GONE)
+
+
+async def _closed(logs: dict[str, ModLog]) -> None:
+    for log in logs.values():
+        await log.close()
 
 
 async def _store(first: ModLog, others: list[ModLog], puts: list[Put]) -> None:

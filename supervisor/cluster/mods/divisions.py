@@ -126,10 +126,11 @@ class Divisions:
             keeper.not_started(str(error))  # it stays, with the reason
             keeper = None
         finally:
-            await shielded(self._give_back([claim for each, claim in claims.items() if each != unit]))
+            stays = unit if keeper is None else None
             if keeper is not None and unit_named(self._loading.commands.mods, unit) is keeper:
-                self._stand_ins.send_away(keeper)  # it starts as any copy does
+                self._stand_ins.send_away(keeper)  # it is claimed anew, and starts as any copy does
                 keeper.close_log()
+            await shielded(self._give_back([claim for each, claim in claims.items() if each != stays]))
         if not self._wanted.is_uneven(name):
             for each in [each for each in units_of_all if each not in self._wanted.units]:
                 await self._statuses.forget(each)
