@@ -137,6 +137,9 @@ async def test_more_copies_share_the_states_and_the_events_and_fewer_do_too(open
         assert checkpoint is not None
         assert checkpoint.state["of"] == [*EVENTS], "a mod without copies is one of one"
         assert sorted(each.event.payload["n"] for each in events) == [n for n in EVENTS if n]
+        assert [(await journal.log.of(f"wiki#{part}")).formers for part in range(2)] == [[], []]
+        with pytest.raises(AnsweredBefore):
+            await journal.accept("wiki", event(0), "agent:alice")
     async with opened(8) as journal:
         await journal.splitting.split("wiki", division(1, 2, 8), owner_among(2), Parts(2))
     async with opened(9) as journal:

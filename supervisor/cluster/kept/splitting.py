@@ -129,6 +129,8 @@ class Splitting:
                 puts.append(log.fenced.put(_name(log), None))
             if unit in shares:
                 puts += self._formers(log, before)
+            elif log.formers:  # what it has answered goes with what it has kept
+                puts.append(log.fenced.put(FORMERS, None))
         try:
             await _store(whole, [log for log in logs.values() if log is not whole], puts)
         except (ModvisorError, Conflict):
