@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .invites import MAX_LIFE, MAX_USES, Invite
     from .joining import Manager
     from .mirrors import Mirror
-    from .moving import Luggage
+    from .moving import Leg, Luggage
     from .operators import OperatorToken, OperatorTokens, Scope
     from .parcels import Parcel, Receipt
     from .refusal import Refusal
@@ -55,7 +55,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         invites="Invite MAX_LIFE MAX_USES",
         joining="Manager",
         mirrors="Mirror",
-        moving="Luggage",
+        moving="Leg Luggage",
         operators="OperatorToken OperatorTokens Scope",
         parcels="Parcel Receipt",
         refusal="Refusal",
