@@ -60,7 +60,18 @@ ROOMS = (
 )
 # The folders inside a room, from the ground up. They are imported file by file: only the room has a face.
 INSIDE = {
-    "supervisor/cluster": ("link", "nodes", "mods", "events", "kept", "agents", "moving", "cluster.py", "__init__.py"),
+    "supervisor/cluster": (
+        "link",
+        "nodes",
+        "mods",
+        "events",
+        "kept",
+        "agents",
+        "moving",
+        "gateway.py",
+        "cluster.py",
+        "__init__.py",
+    ),
     "supervisor/cli": (
         *("settings.py", "terminal", "client", "options", "render", "at_rest", "graph", "top", "running", "commands"),
         *("app.py", "__init__.py", "__main__.py"),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ....ipc.errors import Code
 from ....ipc.event import Event, EventResponse
 from ...agents import Receipt, Refusal, SharedAgents, no_such_agent
-from ...events import Gateway, TracedGateway
+from ...events import Gateway
 
 if TYPE_CHECKING:
     from ...events import Memory, Walk
@@ -81,10 +81,6 @@ class SpreadGateway(Gateway):
         if not reached and receipt.lost:
             return None, _too_late("the nodes where its agents are at home")
         return reached, refusal
-
-
-class SpreadTracedGateway(SpreadGateway, TracedGateway):
-    """Records spans, too."""
 
 
 def _why(agent_id: str, receipt: Receipt) -> Refusal | None:

@@ -13,7 +13,7 @@ import anyio
 from ....ipc.errors import Code, ModvisorError, Unserializable
 from ....ipc.event import EventResponse
 from ....ipc.messages import pack
-from ...calls import Answer, Journey, Unanswered
+from ...calls import Answer, Journey, Unanswered, Unbegun
 from ...events import Answers
 from ...fleet import ModElsewhere, ModRegistry, WorkerGroup, unit_named, units_of
 from ...lifecycle import Keeper, State
@@ -41,7 +41,6 @@ from .recent import Recent
 logger = logging.getLogger("modvisor.cluster")
 
 _RUNS = (Keeper, WorkerGroup)
-_NOT_BEGUN = (Code.MOD_AWAY, Code.NO_SUCH_MOD, Code.NOT_RUNNING)
 
 
 class Answering:
@@ -261,9 +260,8 @@ class Answering:
 
     def _failed(self, mod_id: str, failure: BaseException) -> Any:
         """Return the answer to a question that failed. Raises what is no failure of it."""
-        if isinstance(failure, Unanswered):
-            begun = failure.code not in _NOT_BEGUN or "attempts" in failure.details or not self._has_left(mod_id)
-            return problem(failure, may_ask_again=not begun)
+        if isinstance(failure, Unbegun):
+            return problem(failure, may_ask_again=failure.is_moving or self._has_left(mod_id))
         if isinstance(failure, ModvisorError):
             return problem(failure)
         if not isinstance(failure, Exception):
@@ -294,7 +292,7 @@ class Answering:
     def _ask(self, mod_id: str, journey: Journey, attempt: int) -> Awaitable[Answer]:
         mod = unit_named(self._mods, mod_id)
         if mod is None or isinstance(mod, ModElsewhere):
-            raise Unanswered(f"mod {mod_id} has left node {self._link.node}", code=Code.MOD_AWAY)
+            raise Unbegun(f"mod {mod_id} has left node {self._link.node}", code=Code.MOD_AWAY)
         if attempt == 1 or mod.config.durable:
             return mod.ask(journey)
         keeper = mod.keeper_of(journey.event) if isinstance(mod, WorkerGroup) else mod
