@@ -25,6 +25,7 @@ from ..link.buckets import Bucket, Watch
 from ..link.errors import ClusterError, Taken
 from ..link.link import Link
 from ..link.names import text_of, token
+from ..link.wire import Handler
 from ..nodes.members import NodeInfo
 from .digests import Code, asked_of, code_of_files
 from .statuses import Statuses
@@ -271,12 +272,17 @@ class Codes:
             def asked(body: Any, reply: Callable[[Any], None]) -> None:
                 tasks.start_soon(answer, body, reply)
 
-            served = await self._link.serve(self._subject(self._session.node), asked)
-            try:
-                await self._tell_all()
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await served.close()
+            tasks.start_soon(self._serve, asked)
+            await self._tell_all()
+
+    async def _serve(self, asked: Handler) -> None:
+        what = "no other node can compare its files with those of this one"
+        served = await self._link.serve_at_last(self._subject(self._session.node), asked, what)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await served.close()
 
     async def _tell_all(self) -> None:
         while True:
