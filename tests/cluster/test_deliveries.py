@@ -125,6 +125,21 @@ async def test_each_node_that_gets_a_large_event_has_a_file_of_its_own(
         assert [node.waits(f"at.{node.name}") for node in (b, c)] == [[large], [large]]
 
 
+async def test_a_large_event_whose_file_is_gone_holds_up_no_other_one(
+    servers: Servers, network_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def gone(_: Files, name: str) -> None:
+        return None
+
+    async with running(servers, network_id, "a", "b") as (a, b):
+        await b.register("bob")
+        await same(a, b)
+        monkeypatch.setattr(Files, "get", gone)
+        sent = [asyncio.ensure_future(a.send("agent:bob", text)) for text in ("x" * (deliveries.LARGE + 1), "small")]
+        lost, reached = await asyncio.gather(*sent)
+        assert (lost.lost, reached.reached, b.waits("bob")) == (["bob"], 1, ["small"])
+
+
 async def test_an_agent_that_is_gone_gets_nothing(servers: Servers, network_id: str) -> None:
     async with running(servers, network_id, "a", "b") as (a, b):
         await b.register("bob")

@@ -143,6 +143,24 @@ async def test_an_event_that_no_node_takes_in_time_says_why_the_mod_left(nodes: 
     assert "before that: mod dies is being ended here: this node was cut off" in str(answer.message)
 
 
+async def test_nothing_is_kept_of_what_was_asked_of_mods_that_the_network_has_no_more(
+    nodes: Nodes, write_mod: WriteMod
+) -> None:
+    path = write_mod("dies", DIES)
+    b, a = nodes("b", []), nodes("a", [])
+    await asyncio.gather(a.initialize(), b.initialize())
+    lines: Any = cluster_of(a).asking._lines
+    for number in range(3):
+        name = f"dies{number}"
+        loaded = await b.load_mod(path, mod_id=name, placement={"on": ["b"]})
+        assert loaded.success, loaded
+        await until(lambda name=name: a.get_loaded_mods().get(name, {}).get("state") == "ready")
+        assert (await ping(a, name)).success
+        assert [mod_id for mod_id, _ in lines] == [name]
+        assert (await b.unload_mod(name)).success
+        await until(lambda: not a.get_loaded_mods())
+
+
 NOTES = """
     import os
     from modvisor.mods import BaseMod, EventResponse, mod_event_handler

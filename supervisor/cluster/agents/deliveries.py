@@ -257,6 +257,9 @@ class Deliveries:
 
     def _put(self, row: list[Any]) -> list[Any]:
         owner, event_id, packed, size, source, is_told, ids = row
+        if packed is None:  # its file is gone: asked again, it would hold up all that comes behind it
+            logger.warning("event %s did not come: its file is not in the store of the network any more", event_id)
+            return [0, 0, [], [], ids]
         event = Event.from_dict(unpack(packed))
         parcel = Parcel((owner, event_id), event, size, source, is_told)
         receipt = self._agents.receive(parcel, ids)
