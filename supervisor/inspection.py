@@ -169,7 +169,8 @@ class Inspection:
     async def figures(self) -> Figures:
         """Return what is counted and measured, as metrics are made of it."""
         more = {} if self._parts is None else self._parts.at_the_edge
-        return await figures_of(self._view(), **more)
+        tells = self.everywhere is None or self.everywhere.is_first
+        return await figures_of(self._view(), tells_shared=tells, **more)
 
     def agent_directory(self) -> dict[str, dict[str, Any]]:
         """Return the registered agents as ``GET /api/health`` shows them to an agent."""

@@ -136,7 +136,7 @@ class NetworkParts:
 
     def _kind_of_gateway(self) -> type[Gateway]:
         if self.cluster is not None:
-            return self.cluster.agents.gateway(is_traced=self.tracer is not None)
+            return self.cluster.gateway(is_traced=self.tracer is not None)
         return Gateway if self.tracer is None else TracedGateway
 
     def _answering(self, commands: SystemCommands) -> CommandHandler:

@@ -72,7 +72,10 @@ INSIDE = {
         *("read_models.py", "claims.py", "mods", "responses.py", "registry", "commands", "figures", "nodes"),
         "__init__.py",
     ),
-    "supervisor/cluster": ("link", "nodes", "mods", "events", "kept", "agents", "moving", "cluster.py", "__init__.py"),
+    "supervisor/cluster": (
+        *("link", "nodes", "mods", "events", "kept", "agents", "moving", "gateway.py", "cluster.py"),
+        "__init__.py",
+    ),
     "supervisor/http": (
         *("content", "routes", "wire", "door", "access", "requests", "agents", "websocket", "probes.py"),
         *("board", "admin", "embedded.py", "server.py", "documents.py", "__init__.py"),

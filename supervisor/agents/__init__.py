@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .inboxes.inbox import Inbox
     from .joining import Manager
     from .mirrors import Mirror
-    from .nodes.moving import Luggage
+    from .nodes.moving import Leg, Luggage
     from .nodes.parcels import Parcel, Receipt
     from .nodes.shared import SharedAgents
     from .nodes.store import AgentStore
@@ -45,7 +45,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         __name__,
         {
             "inboxes.inbox": "Inbox",
-            "nodes.moving": "Luggage",
+            "nodes.moving": "Leg Luggage",
             "nodes.parcels": "Parcel Receipt",
             "nodes.shared": "SharedAgents",
             "nodes.store": "AgentStore",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..faces import lazily
 
 if TYPE_CHECKING:
-    from .admission import Unanswered
+    from .admission import Unanswered, Unbegun
     from .caller import Answer, Caller, Ledger
     from .copies import CopyQueue
     from .counters import ModCounters, NetworkCounters, added_up
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 else:  # hidden from type checkers, which would take any name for one of the room
     __getattr__ = lazily(
         __name__,
-        admission="Unanswered",
+        admission="Unanswered Unbegun",
         caller="Answer Caller Ledger",
         copies="CopyQueue",
         counters="ModCounters NetworkCounters added_up",

@@ -31,6 +31,27 @@ class Unanswered(ModvisorError):
     code = Code.HANDLER_ERROR
 
 
+class Unbegun(Unanswered):
+    """A mod is away and has not begun with the event, or may begin with it again.
+
+    So another node may be asked that has the mod by now.
+
+    Attributes:
+        by: the `Caller` that refused the event.
+        is_moving: another node has the mod by now, or will, though it still runs here.
+    """
+
+    by: object = None
+    is_moving = False
+
+    @classmethod
+    def of(cls, reason: ModvisorError, by: object, *, is_moving: bool = False) -> Unbegun:
+        """Return the failure of an event that a mod refuses for this reason."""
+        error = cls(str(reason), code=reason.code)
+        error.by, error.is_moving = by, is_moving
+        return error
+
+
 CUT_SHORT: dict[str, Code] = {Code.NO_SUCH_MOD: Code.MOD_UNLOADED, Code.NOT_RUNNING: Code.NOT_RUNNING}
 """By the reason why a mod goes away by a command: how an event fails that it was handling."""
 
@@ -69,6 +90,7 @@ class Admission:
         self._in_flight: InFlight | None = None  # takes new events; None: they wait
         self._draining: InFlight | None = None  # finishes what it has, and takes no new events
         self._away: ModvisorError | None = None  # why events are refused at once, if they are
+        self._is_moving = False  # see `Unbegun`
         self._admitted = 0  # slots in use
         self._granted = 0  # slots granted to waiters that have not resumed yet
         # The suspects in flight, of one group: nothing else is admitted meanwhile.
@@ -122,19 +144,27 @@ class Admission:
         self._draining, self._in_flight = self._in_flight or self._draining, None
         return self._draining
 
-    def refuse(self, reason: ModvisorError) -> None:
+    def refuse(self, reason: ModvisorError, *, is_moving: bool = False) -> None:
         """Refuse every event at once, also those that wait.
 
         Suspects fail with a code of their own: the mod may have done half of what they ask for.
+
+        Args:
+            is_moving: see `Unbegun`.
         """
-        self._in_flight, self._away = None, reason
-        self._turns.refuse(Unanswered(str(reason), code=reason.code))
+        self._in_flight, self._away, self._is_moving = None, reason, is_moving
+        self._turns.refuse(self.unbegun())
         for kind, queue in self._queues.items():
-            is_suspect = kind in _SUSPECTS
-            code = CUT_SHORT.get(reason.code, Code.MOD_CRASHED) if is_suspect else reason.code
+            begun = CUT_SHORT.get(reason.code, Code.MOD_CRASHED) if kind in _SUSPECTS else None
             for slot in list(queue):
                 if not slot.done():
-                    slot.set_exception(Unanswered(str(reason), code=code))
+                    error = self.unbegun() if begun is None else Unanswered(str(reason), code=begun)
+                    slot.set_exception(error)
+
+    def unbegun(self) -> Unbegun:
+        """Return the failure of an event that is refused because the mod is away."""
+        assert self._away is not None
+        return Unbegun.of(self._away, self, is_moving=self._is_moving)
 
     def lost(self, in_flight: InFlight) -> None:
         """Note that this incarnation ended: new events wait.
@@ -212,7 +242,7 @@ class Admission:
         if turn is None:
             return
         if self._away is not None:
-            raise Unanswered(str(self._away), code=self._away.code)
+            raise self.unbegun()
         if is_new and journey.seq is None and not self._make_room(journey, 0):
             raise self.overloaded(but=1)
         journey.own()
@@ -230,7 +260,7 @@ class Admission:
             first: the suspect had a slot already and was not sent: it goes before the others.
         """
         if self._away is not None:
-            raise Unanswered(str(self._away), code=self._away.code)
+            raise self.unbegun()
         # A durable event was accepted already and waits in any case.
         if kind is Queue.WAITING and journey.seq is None and not self._make_room(journey):
             raise self.overloaded()

@@ -12,6 +12,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from copy import copy
 
 from anyio.abc import TaskGroup
 
@@ -21,7 +22,7 @@ from ...ipc.messages import pack, unpack
 from ..config import AT_LEAST_ONCE
 from ..journal import IN_TURN, AnsweredBefore, DurableEvent
 from ..shares import has_share, source_of
-from .admission import Unanswered
+from .admission import Unanswered, Unbegun
 from .caller import Answer, Caller
 from .crew import Crew
 from .deaths import Deaths
@@ -159,7 +160,7 @@ class DurableEvents:
     async def _accept(self, journey: Journey) -> _Case:
         caller = self._caller
         if caller.away is not None:
-            raise Unanswered(str(caller.away), code=caller.away.code)
+            raise caller.unbegun()
         limits, mine = caller.config.limits, self._held_by[source_of(journey.event)]
         has_room = has_share(mine, len(self._under_way), 1, limits.queue + limits.concurrency)
         if not caller.takes(journey) or not has_room:
@@ -173,7 +174,10 @@ class DurableEvents:
             self._end(case, _unpacked(before.answer))
             return case
         except ModvisorError as error:
-            failure = Unanswered(f"mod {caller.mod_id} cannot accept the event: {error}", code=error.code)
+            text = f"mod {caller.mod_id} cannot accept the event: {error}"
+            failure: Unanswered = Unanswered(text, code=error.code)
+            if error.code == Code.MOD_AWAY:  # another node has shut this one out, and keeps its events now
+                failure = Unbegun.of(failure, caller, is_moving=True)
             self._end(case, failure)
             raise failure from None
         except BaseException:
@@ -205,7 +209,7 @@ class DurableEvents:
             raise Unanswered(text, code=Code.PENDING)
         outcome = case.outcome.result()
         if isinstance(outcome, Unanswered):
-            raise Unanswered(str(outcome), code=outcome.code, **outcome.details)
+            raise copy(outcome)  # each sender has an exception of its own
         return outcome
 
     async def _see_through(self, case: _Case, room: asyncio.Semaphore | None = None) -> None:

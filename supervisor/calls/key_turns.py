@@ -6,6 +6,7 @@ A descendant of the event that has the turn runs at once: the event may wait for
 from __future__ import annotations
 
 import asyncio
+from copy import copy
 
 from ...ipc.errors import ModvisorError, Unserializable
 from ...ipc.event import Event
@@ -115,7 +116,7 @@ class KeyTurns:
         for line in self._lines.values():
             for turn in line.waiting.values():
                 if not turn.done():
-                    turn.set_exception(type(reason)(str(reason), code=reason.code))
+                    turn.set_exception(copy(reason))
 
     def _hand_on(self, key: bytes, line: _Line) -> None:
         while line.waiting:

@@ -1,7 +1,7 @@
 """One network on many machines, over NATS with JetStream.
 
 May import: the rooms below it and `ipc`. Its own rooms, from the ground up: `link`, `nodes`, `mods`, `events`, `kept`,
-`agents`, and `cluster.py`, which puts them together.
+`agents`, `gateway.py`, and `cluster.py`, which puts them together.
 Never: is imported without the key `cluster`. Nothing of nats-py leaves the room.
 """
 

@@ -40,6 +40,7 @@ from .agents.forgetting import ForgettingEverywhere
 from .events.answering import Answering
 from .events.asking import Holders, NodeAsking
 from .events.traced import TracedAsking
+from .gateway import gateway_of_node
 from .kept.journal import ClusterJournal
 from .kept.mod_files import ClusterModFiles
 from .kept.snapshots import ClusterSnapshots
@@ -54,7 +55,7 @@ from .mods.doing import Doing
 from .mods.duties import Duties
 from .mods.handing import Luggage
 from .mods.network_file import NetworkFile, Reconfiguring, as_notes
-from .mods.placing import Placing
+from .mods.placing import CUT_OFF, Placing
 from .mods.rolling import Rolling
 from .mods.stand_ins import StandIns
 from .mods.statuses import Statuses
@@ -98,6 +99,8 @@ class Cluster:
         asking: asks mods on other nodes.
         placing: runs this node's share of the mods.
     """
+
+    gateway = staticmethod(gateway_of_node)
 
     def __init__(self, config: NetworkConfig, tasks: TaskGroup) -> None:
         assert config.cluster is not None
@@ -345,7 +348,7 @@ class Cluster:
     async def _end(self, mod: Unit) -> None:
         with anyio.CancelScope(shield=True):
             async with mod.lock:  # a start that is under way would bring it back
-                await mod.unload(0.0, leaves="this node was cut off from the cluster")
+                await mod.unload(0.0, leaves=CUT_OFF)
 
     # -- the start of the network
 

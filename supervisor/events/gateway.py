@@ -27,7 +27,7 @@ from ...ipc.errors import Code, FrameTooLarge, ModvisorError, Unserializable
 from ...ipc.event import Event, EventResponse
 from ...ipc.topic import matches
 from ..agents import AgentRegistry, Refusal, RefusalLog
-from ..calls import MAX_HOPS, Answer, Journey, NetworkCounters, Origin, Unanswered
+from ..calls import MAX_HOPS, Answer, Journey, NetworkCounters, Origin, Unanswered, Unbegun
 from ..config import ModConfig, family_of
 from ..fleet import Entry, Mod, ModRegistry, NotInAudience
 from . import replies
@@ -168,7 +168,11 @@ class Gateway:
                 response, memory = mod, False
             else:  # the usual event
                 try:
-                    response, memory = await mod.ask(journey), journey.answer or True
+                    try:
+                        response = await mod.ask(journey)
+                    except Unbegun as problem:
+                        response = await self._ask_elsewhere(mod, journey, problem, None)
+                    memory = journey.answer or True
                     if type(response) is EventResponse:
                         counters.answered += 1
                     else:
@@ -306,7 +310,10 @@ class Gateway:
                 continue
             walk.asked += 1
             try:
-                answer = await (entry.target.ask(journey) if self.ways is None else self.ways.asked(entry, journey))
+                try:
+                    answer = await (entry.target.ask(journey) if self.ways is None else self.ways.asked(entry, journey))
+                except Unbegun as problem:
+                    answer = await self._ask_elsewhere(entry.target, journey, problem, entry)
             except Unanswered as problem:
                 if problem.code == Code.PENDING:  # accepted: the event goes on from there later
                     return replies.problem_of(entry.mod_id, problem), False
@@ -324,6 +331,10 @@ class Gateway:
                 walk.journey = journey = journey.with_event(event)
                 entries = iter(self._after(entry.mod_id, event.event_name))
         return self._deliver(walk)
+
+    async def _ask_elsewhere(self, mod: Mod, journey: Journey, problem: Unbegun, entry: Entry[Mod] | None) -> Answer:
+        """Ask the node that has the mod by now. A network of one node has no other."""
+        raise problem
 
     def _after(self, mod_id: str, event_name: str) -> tuple[Entry[Mod], ...]:
         """Return the mods behind a mod in load order that match the event, which may be renamed."""

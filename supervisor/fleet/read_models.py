@@ -162,6 +162,7 @@ class ModStats(ReadModel):
         figures: of its worker. With several workers: sums, and the identity of the mod.
         watched_files: how many of its files are watched; None if they are not.
         required_by: ids of the mods that would lack something without this one.
+        mixed: what differs between its code and that of other nodes, or its files; None: nothing.
         partition_by, workers: only of a mod with several workers.
     """
 
@@ -169,6 +170,7 @@ class ModStats(ReadModel):
     reach: Reach
     watched_files: int | None
     required_by: tuple[str, ...]
+    mixed: str | None = None
     partition_by: str | None = None
     workers: tuple[WorkerStats, ...] = ()
 
@@ -181,6 +183,7 @@ class ModStats(ReadModel):
             **self.reach.to_dict(),
             "watched_files": self.watched_files,
             "required_by": list(self.required_by),
+            "mixed": self.mixed,
         }
 
 

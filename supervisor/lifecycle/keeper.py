@@ -108,7 +108,8 @@ class Keeper(Machine):
         except BaseException as error:
             why = error if isinstance(error, StartFailed) else "whoever asked for it gave up"
             self.files_read = files_read(error.details) if isinstance(error, StartFailed) else ()
-            self.not_started(str(why), f"mod {self.mod_id} failed to start: {why}")
+            held_up = isinstance(error, StartFailed) and error.code == Code.CLUSTER_DOWN
+            self.not_started(str(why), f"mod {self.mod_id} failed to start: {why}", is_held_up=held_up)
             raise
         self.serve(incarnation)
         return await self.note_start(incarnation, began)
@@ -120,12 +121,16 @@ class Keeper(Machine):
         assert self.manifest is not None
         return self.manifest
 
-    def not_started(self, why: str, reason: str | None = None) -> None:
-        """Take note that the mod was not started; events are refused with ``reason`` or ``why``."""
+    def not_started(self, why: str, reason: str | None = None, *, is_held_up: bool = False) -> None:
+        """Take note that the mod was not started; events are refused with ``reason`` or ``why``.
+
+        Args:
+            is_held_up: the servers of the cluster were away, so it is tried again, here or on another node.
+        """
         self.last_error, self.loaded_at = why, None
         if self.state is State.STOPPED:  # the mod was taken away meanwhile, and ended so
             return
-        self.happened(Trigger.START_FAILED, facts=Facts(reason=reason or why))
+        self.happened(Trigger.START_FAILED, facts=Facts(reason=reason or why, is_held_up=is_held_up))
 
     def stay_quarantined(self, quarantine: Quarantine) -> None:
         """Stay in the quarantine of the previous run: no command has started the mod since."""
@@ -392,6 +397,10 @@ class Keeper(Machine):
         return incarnation
 
     # -- unload
+
+    def leave(self, why: str) -> None:
+        """Refuse the events that wait: the mod leaves this node for another one, where they may go on."""
+        self._refuse(Facts(reason=f"mod {self.mod_id} is being ended here: {why}"))
 
     async def unload(
         self, timeout: float | None = None, *, keep_state: bool = False, forget: bool = False, leaves: str = ""

@@ -46,6 +46,7 @@ class Facts:
     exit: Exit | None = None
     error: StartFailed | None = None
     reason: str = ""
+    is_held_up: bool = False  # by the servers of a cluster: another keeper, here or elsewhere, tries soon
 
 
 class Machine:
@@ -334,7 +335,7 @@ class Machine:
         self.caller.hold()
 
     def _refuse(self, facts: Facts, code: str = Code.MOD_AWAY) -> None:
-        self.caller.refuse(ModvisorError(facts.reason, code=code))
+        self.caller.refuse(ModvisorError(facts.reason, code=code), is_moving=facts.is_held_up)
         self.durable.pause()
 
     def _count_restart(self, facts: Facts) -> None:

@@ -99,6 +99,11 @@ def _journal(name: str) -> Callable[[Figures], Value]:
     return lambda figures: figures.journal.get(name)
 
 
+def _shared(value: Callable[[Figures], Value]) -> Callable[[Figures], Value]:
+    """Return what all nodes of a cluster know, at one of them: the sum over the nodes is right then."""
+    return lambda figures: value(figures) if figures.tells_shared else None
+
+
 _USED = (
     ("cpu_percent", GAUGE, "Use of one core since the sample before, in percent", "cpu_percent"),
     ("rss_bytes", GAUGE, "Resident memory of all its processes", "rss"),
@@ -110,15 +115,17 @@ _USED = (
     ("write_bytes", COUNTER, "Bytes that its first process has written to disk", "write_bytes"),
 )
 
+_AT_ONE = "; in a cluster, one node tells it for all"
+
 _OF_NETWORK = (
     _network("build", INFO, "Version and name of the network", lambda f: None),
     _network("up", GAUGE, "1 while the network takes events", lambda f: f.is_running),
     _network("start_time_seconds", GAUGE, "When the network started, in Unix seconds", lambda f: f.started_at),
     _network("uptime_seconds", GAUGE, "How long the network has run", lambda f: f.uptime),
     _network("mods", GAUGE, "Loaded mods by their state", lambda f: _mods_by_state(f), "state"),
-    _network("agents", GAUGE, "Registered agents", lambda f: f.inboxes.agents),
+    _network("agents", GAUGE, f"Registered agents{_AT_ONE}", _shared(lambda f: f.inboxes.agents)),
     _network("agents_connected", GAUGE, "Agents that wait for events right now", lambda f: f.inboxes.connected),
-    _network("channels", GAUGE, "Channels", lambda f: f.channels),
+    _network("channels", GAUGE, f"Channels{_AT_ONE}", _shared(lambda f: f.channels)),
     _network("inbox_events", GAUGE, "Events in all inboxes together", lambda f: f.inboxes.events),
     _network("inbox_bytes", GAUGE, "Approximate size of these events together", lambda f: f.inboxes.size),
     _network("inbox_events_max", GAUGE, "Events in the fullest inbox", lambda f: f.inboxes.most),
@@ -136,8 +143,9 @@ _OF_NETWORK = (
     _network("http_connections_limit", GAUGE, "The limit http.connections", lambda f: f.most_connections),
     _network("http_dismissed", COUNTER, "Connections that were closed because of their client, or to make room",
              lambda f: f.dismissed, "reason"),
-    _network("dead_letters", GAUGE, "Dead letters that are kept", _journal("dead_letters")),
-    _network("dead_letter_bytes", GAUGE, "How large the dead letters are together", _journal("dead_letter_bytes")),
+    _network("dead_letters", GAUGE, f"Dead letters that are kept{_AT_ONE}", _shared(_journal("dead_letters"))),
+    _network("dead_letter_bytes", GAUGE, f"How large the dead letters are together{_AT_ONE}",
+             _shared(_journal("dead_letter_bytes"))),
     _network("journal_durable_events", GAUGE, "Accepted events without an answer", _journal("durable_events")),
     _network("journal_durable_bytes", GAUGE, "How large these events are together", _journal("durable_bytes")),
     _network("journal_file_bytes", GAUGE, "Size of the journal's file and its log", _journal("file_bytes")),

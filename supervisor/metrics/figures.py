@@ -82,6 +82,7 @@ class Figures:
         connections: of the TCP port, by who holds them.
         dismissed: connections that were closed so that others find a place, by reason.
         traces: spans that were recorded, by what became of them.
+        tells_shared: this node tells what all nodes of a cluster know; one of them does.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Figures:
     most_connections: int = 0
     dismissed: Mapping[str, int] = field(default_factory=dict)
     traces: Mapping[str, int] = field(default_factory=dict)
+    tells_shared: bool = True
     workers: tuple[WorkerFigures, ...] = ()
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from modvisor.ipc.errors import Code, ModvisorError
 from modvisor.ipc.event import Event, EventResponse
-from modvisor.supervisor.calls import DurableEvents, Journey, Unanswered
+from modvisor.supervisor.calls import DurableEvents, Journey, Unanswered, Unbegun
 from modvisor.supervisor.config import LimitsConfig, ModConfig
 from modvisor.supervisor.journal.deaths import Record
 from modvisor.supervisor.journal.records import DurableEvent, StorageFull
@@ -39,6 +39,10 @@ class FakeCaller:
 
     def is_exempt(self, journey: Journey) -> bool:
         return journey.parent is not None
+
+    def unbegun(self) -> Unbegun:
+        assert self.away is not None
+        return Unbegun.of(self.away, self)
 
     def overloaded(self) -> Unanswered:
         return Unanswered("mod work is overloaded", code=Code.OVERLOADED)

@@ -119,6 +119,13 @@ def test_troubles_name_the_mod_once_and_indent_the_rest() -> None:
     ]
 
 
+def test_a_mod_that_runs_other_code_than_other_nodes_is_marked() -> None:
+    mods = [{**MOD, "node": "a", "mixed": None}, {**MOD, "node": "b", "mixed": "runs other code than other nodes"}]
+    lines = shown(mods_table(mods)).splitlines()
+    assert [f"{MOD['version']}*" in line for line in lines[1:]] == [False, True]
+    assert troubles(mods) == [f"* {MOD['mod_id']} on node b runs other code than other nodes"]
+
+
 def test_a_quarantine_comes_with_its_reason_and_the_way_back() -> None:
     why = "mod old is quarantined: ended 6 times within 60 s"
     mod = {**BROKEN, "quarantined": why}

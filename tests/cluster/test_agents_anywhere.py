@@ -12,6 +12,7 @@ import pytest
 from httpx import AsyncClient
 
 from modvisor.supervisor import AgentNetwork, Event
+from modvisor.supervisor.cluster.agents import deliveries
 from modvisor_client import AgentClient
 from tests.conftest import until
 
@@ -171,3 +172,30 @@ async def test_a_long_poll_at_one_node_ends_when_the_agent_moves(
         assert (await at_b.get("/api/poll", params=who)).json()["messages"] == []
         assert (await waits).json()["messages"] == []
         assert b.is_home("alice")
+
+
+@pytest.mark.parametrize("to", ["agent:bob", "channel:hall"])
+async def test_a_sender_hears_in_time_that_the_node_of_a_receiver_does_not_answer(
+    servers: Servers, network_id: str, tmp_path: Path, to: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "ANSWER", 0.1)
+    async with network_of(servers, network_id, tmp_path, "a", "b") as (a, b):
+        await b.register_agent("bob")
+        agents: Any = b._running().agents
+        await agents.kept(lambda: agents.join("hall", "bob"))
+        await until(lambda: members(a, "hall") == {"bob"})
+        go = asyncio.Event()
+        received: Any = agents.elsewhere._deliveries
+        put = received._put
+
+        def never(row: Any) -> Any:
+            if go.is_set():
+                return put(row)
+            raise TimeoutError("this node is busy with something else")
+
+        received._put = never
+        event = Event("chat.message", "agent:alice", to, payload={"number": 1}, timeout=0.2)
+        assert (await a.process_event(event)).error == "timeout"
+        go.set()
+        await until(lambda: len(agents.get("bob").inbox) == 1)
+        await until(lambda: a.counters.deliveries == 1)

@@ -126,6 +126,30 @@ async def test_an_upgrade_node_by_node_may_be_mixed_and_says_so(machine: Machine
     assert "runs other code than other nodes (--allow-mixed): " in (await notes(b))["says/b"]
     while "says/b" not in await notes(a):
         pass
+    of = {each["node"]: each["mixed"] for each in (await a.everywhere.mods(None))["mods"]}  # type: ignore[union-attr]
+    assert of["a"] is None
+    assert of["b"].startswith("runs other code than other nodes (--allow-mixed): ")
+    shutil.copytree(folder_of(b) / "mods", folder_of(a) / "mods", dirs_exist_ok=True)
+    assert (await b.reload_mod("says")).success
+    assert (await says(a), await says(b)) == ("two!", "two!")
+    await until(lambda: b.get_network_stats()["mods"]["says"]["mixed"] is None)
+    while await notes(a):
+        pass
+
+
+async def test_a_mixed_copy_is_none_any_more_when_the_other_node_has_its_files(machine: Machine) -> None:
+    a, b = machine("a", "one", ALL), machine("b", "two", ALL, allow_mixed=True)
+    await a.initialize()
+    await b.initialize()
+    assert "says/b" in await notes(b)
+    await a.shutdown()
+    shutil.rmtree(folder_of(a) / "state", ignore_errors=True)
+    again = machine("a", "two", ALL)
+    await again.initialize()
+    assert (await says(again), await says(b)) == ("two!", "two!")
+    while await notes(b):
+        pass
+    assert b.get_network_stats()["mods"]["says"]["mixed"] is None
 
 
 async def test_of_two_copies_that_start_at_once_with_other_code_one_serves(machine: Machine) -> None:

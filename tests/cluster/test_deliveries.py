@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 import pytest
 
 from modvisor.ipc.errors import Code
 from modvisor.supervisor import Event
-from modvisor.supervisor.agents import Refusal
+from modvisor.supervisor.agents import Parcel, Receipt, Refusal
 from modvisor.supervisor.cluster.agents import deliveries
 from modvisor.supervisor.cluster.link.files import Files
 from modvisor.supervisor.config import GroupConfig
@@ -124,6 +125,21 @@ async def test_each_node_that_gets_a_large_event_has_a_file_of_its_own(
         assert [node.waits(f"at.{node.name}") for node in (b, c)] == [[large], [large]]
 
 
+async def test_a_large_event_whose_file_is_gone_holds_up_no_other_one(
+    servers: Servers, network_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def gone(_: Files, name: str) -> None:
+        return None
+
+    async with running(servers, network_id, "a", "b") as (a, b):
+        await b.register("bob")
+        await same(a, b)
+        monkeypatch.setattr(Files, "get", gone)
+        sent = [asyncio.ensure_future(a.send("agent:bob", text)) for text in ("x" * (deliveries.LARGE + 1), "small")]
+        lost, reached = await asyncio.gather(*sent)
+        assert (lost.lost, reached.reached, b.waits("bob")) == (["bob"], 1, ["small"])
+
+
 async def test_an_agent_that_is_gone_gets_nothing(servers: Servers, network_id: str) -> None:
     async with running(servers, network_id, "a", "b") as (a, b):
         await b.register("bob")
@@ -149,3 +165,26 @@ async def test_a_delivery_outlives_a_server_that_is_killed_and_restarted(own_ser
         await asyncio.to_thread(own_server[0].restart)
         assert [receipt.reached for receipt in await asyncio.gather(*sent)] == [1] * 49
         assert b.waits("bob") == list(range(50))
+
+
+async def test_events_that_wait_behind_one_that_its_node_does_not_take_are_given_up_with_it(
+    servers: Servers, network_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "PATIENCE", 0.2)
+    monkeypatch.setattr(deliveries, "ANSWER", 0.05)
+    monkeypatch.setattr(deliveries, "BATCH", 1)  # each is a message of its own
+    async with running(servers, network_id, "a", "b") as (a, b):
+        await b.register("bob")
+        await same(a, b)
+        receive, heard = b.agents.receive, list[str]()
+
+        def never(parcel: Parcel, ids: Collection[str]) -> Receipt:
+            heard.append(parcel.event.payload["text"])
+            raise TimeoutError("this node is busy with something else")
+
+        b.agents.receive = never  # type: ignore[method-assign]
+        receipts = await asyncio.gather(*(a.send("agent:bob", f"event {number}") for number in range(5)))
+        assert [receipt.lost for receipt in receipts] == [["bob"]] * 5
+        assert set(heard) == {"event 0"}, "each has its patience from when it was sent"
+        b.agents.receive = receive  # type: ignore[method-assign]
+        assert (await a.send("agent:bob", "later")).reached == 1

@@ -1,8 +1,10 @@
-"""What moves with an agent from one node to another, as plain data. Pure."""
+"""What moves with an agent from one node to another, as plain data, and what is still to come. Pure."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from ....ipc.event import Event
@@ -14,6 +16,21 @@ from ..inboxes.subscriptions import Subscription
 from .given import Key
 
 Luggage = dict[str, Any]
+
+
+@dataclass(slots=True, eq=False)
+class Leg:
+    """One move of an agent to this node, while what it takes along has not come.
+
+    Attributes:
+        former: the node that was its home before; None: not known.
+        revision: of the agent's key, by which this node became its home; None: not known yet.
+        lock: held by whoever brings it, so that nobody else does meanwhile.
+    """
+
+    former: str | None
+    revision: int | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 def packed_up(agent: Agent, given: Iterable[Key]) -> Luggage:

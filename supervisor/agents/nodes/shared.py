@@ -28,7 +28,7 @@ from ..inboxes.subscriptions import Subscription
 from ..registry import end_polls
 from .given import Given, Key
 from .mirrored import MirroredAgents
-from .moving import Luggage, packed_up, unpack_into
+from .moving import Leg, Luggage, packed_up, unpack_into
 from .parcels import Parcel, Receipt
 from .store import AgentStore
 
@@ -42,7 +42,8 @@ class SharedAgents(MirroredAgents):
     Other arguments are as in `MirroredAgents`.
 
     Attributes:
-        arriving: the agents whose inboxes are on their way here, by id, with their former homes.
+        arriving: the agents whose inboxes are on their way here, by id: their moves to this node, oldest first.
+            There are several if an agent went on, and came back, before anything of it had come.
         outcome: what comes of the part of the newest delivery that went to other nodes.
     """
 
@@ -59,25 +60,32 @@ class SharedAgents(MirroredAgents):
         self._make_inbox = make_inbox
         self._given = Given()
         self._parcel: Parcel | None = None
-        self.arriving: dict[str, str | None] = {}
+        self.arriving: dict[str, list[Leg]] = {}
         self.outcome: asyncio.Future[Receipt] | None = None
 
     # -- homes
 
-    def settle_here(self, agent: Agent) -> None:
-        """Note that this node is the home of an agent now, as the store has it. Its inbox is still to come."""
-        self.arriving[agent.agent_id] = agent.home
+    def settle_here(self, agent: Agent, revision: int) -> None:
+        """Note that this node is the home of an agent now, as the store has it. Its inbox is still to come.
+
+        Args:
+            revision: of the agent's key in the store, since which it is.
+        """
+        self._is_to_come(agent.agent_id, Leg(agent.home, revision))
         agent.home = self.node
         self._prepare(agent)
 
+    def _is_to_come(self, agent_id: str, leg: Leg) -> None:
+        self.arriving.setdefault(agent_id, []).append(leg)
+
     def _enroll(self, agent: Agent) -> None:
         present = self._agents.get(agent.agent_id)
+        if present is not None and present.registered_at != agent.registered_at:  # it is another owner's
+            self.arriving.pop(agent.agent_id, None)
         if agent.home == self.node:
             if present is not None and present.home != self.node:
-                self.arriving[agent.agent_id] = present.home
+                self._is_to_come(agent.agent_id, Leg(present.home))
             self._prepare(agent)
-        elif present is not None and present.registered_at != agent.registered_at:
-            self.arriving.pop(agent.agent_id, None)
         super()._enroll(agent)
 
     def _mirror_home(self, agent: Agent, home: str | None, *, is_parked: bool) -> None:
@@ -85,7 +93,7 @@ class SharedAgents(MirroredAgents):
             return
         former, agent.home = agent.home, home
         if home == self.node:  # written by an earlier run of this node, or by this one, which did not hear that it was
-            self.arriving[agent.agent_id] = former
+            self._is_to_come(agent.agent_id, Leg(former))
             self._prepare(agent)
             return
         if agent.stream is not None:
@@ -234,7 +242,6 @@ class SharedAgents(MirroredAgents):
         self.unsubscribe(agent)
         if agent.home == self.node:
             return luggage
-        self.arriving.pop(agent.agent_id, None)
         if agent.stream is not None:
             agent.stream.give_way()
         end_polls(agent)
@@ -242,13 +249,22 @@ class SharedAgents(MirroredAgents):
 
     def take_in(self, agent: Agent, luggage: Luggage) -> None:
         """Give an agent what it took along from another node."""
-        self.arriving.pop(agent.agent_id, None)
         for subscription in unpack_into(agent, luggage):
             self._resubscribe(agent, subscription)
         for owner, event_id in luggage["given"]:
             self._given.note((owner, event_id), agent.agent_id)
         if agent.inbox:
             end_polls(agent)
+
+    def arrived(self, agent_id: str, leg: Leg) -> bool:
+        """Note that a move has ended; returns whether it was the oldest one that had not."""
+        legs = self.arriving.get(agent_id)
+        if legs is None or legs[0] is not leg:  # the agent is gone, or another one
+            return False
+        del legs[0]
+        if not legs:
+            del self.arriving[agent_id]
+        return True
 
     def _resubscribe(self, agent: Agent, subscription: Subscription) -> None:
         if subscription.subscription_id not in agent.subscriptions:

@@ -72,7 +72,9 @@ def _mod_cells(mod: dict[str, Any]) -> list[Cell]:
         decimal(traffic.get("latency_p99_ms")),
         whole(mod.get("restarts")),
     ]
-    names = [cell(mod.get("mod_id")), cell(mod.get("version")), cell(mod.get("state"), state_style(mod.get("state")))]
+    version = mod.get("version")
+    shown = f"{version or NOTHING}*" if mod.get("mixed") else version
+    names = [cell(mod.get("mod_id")), cell(shown), cell(mod.get("state"), state_style(mod.get("state")))]
     return [*names, *map(cell, plain)]
 
 
@@ -81,11 +83,14 @@ NEARLY_ALL = 0.9
 
 
 def troubles(mods: Iterable[dict[str, Any]]) -> list[str]:
-    """Return a text per mod that is down, or short of memory: why, and what to do."""
+    """Return a text per mod that is down, or short of memory, or runs other code than is expected: why, and what to do."""
     found = []
     for mod in mods:
         if mod.get("state") in ("ready", "draining"):
             found += _short_of_memory(mod)
+            if mod.get("mixed"):
+                where = f" on node {mod['node']}" if mod.get("node") else ""
+                found.append(f"* {mod['mod_id']}{where} {mod['mixed']}")
         elif mod.get("quarantined") or mod.get("last_error"):
             found.append(f"{mod['mod_id']} is {mod['state']}: {trouble(mod)}{_what_to_do(mod)}")
     return found

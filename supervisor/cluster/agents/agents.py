@@ -7,14 +7,12 @@ from collections.abc import Callable
 
 from ...agents import SharedAgents
 from ...config import AgentsConfig, GroupConfig, ModConfig
-from ...events import Gateway
 from ..link.link import Link
 from .forgetting import BUCKET
 from .home_commands import Commands, HomeCommands
 from .homes import Homes, Nodes
 from .inbox_stream import InboxStream
 from .inboxes import Keeping
-from .spread import SpreadGateway, SpreadTracedGateway
 from .store import BucketStore
 
 
@@ -53,11 +51,6 @@ class ClusterAgents:
         assert self._agents is not None
         self._commands = HomeCommands(self._link, self._agents, commands, find_mod)
         return self._commands
-
-    @staticmethod
-    def gateway(*, is_traced: bool) -> type[Gateway]:
-        """Return the kind of gateway that waits for deliveries at other nodes."""
-        return SpreadTracedGateway if is_traced else SpreadGateway
 
     async def open(self) -> None:
         """Read all agents, and begin to receive what comes for those of this node. Call it after `registry` and `commands`."""

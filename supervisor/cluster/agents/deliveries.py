@@ -52,17 +52,25 @@ class Homes(Protocol):
 
 
 class _Part:
-    """The part of a parcel that goes to one node."""
+    """The part of a parcel that goes to one node.
 
-    __slots__ = ("done", "ids", "packed", "parcel")
+    Attributes:
+        until: loop time at which it is given up.
+    """
 
-    def __init__(self, parcel: Parcel, packed: Any, ids: list[str]) -> None:
-        self.parcel, self.packed, self.ids = parcel, packed, ids
+    __slots__ = ("done", "ids", "packed", "parcel", "until")
+
+    def __init__(self, parcel: Parcel, packed: Any, ids: list[str], until: float) -> None:
+        self.parcel, self.packed, self.ids, self.until = parcel, packed, ids, until
         self.done: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
 
     @property
     def size(self) -> int:
         return len(self.packed) + sum(map(len, self.ids)) + 200
+
+    def ends(self, receipt: Receipt) -> None:
+        if not self.done.done():
+            self.done.set_result(receipt)
 
     def row(self) -> list[Any]:
         parcel = self.parcel
@@ -83,6 +91,13 @@ class _Line:
         while self.parts and size + self.parts[0].size <= BATCH:
             taken.append(self.parts.popleft())
             size += taken[-1].size
+        return taken
+
+    def overdue(self, now: float) -> list[_Part]:
+        """Remove the parts that are given up by now, and return them. What was put in first is given up first."""
+        taken: list[_Part] = []
+        while self.parts and self.parts[0].until <= now:
+            taken.append(self.parts.popleft())
         return taken
 
 
@@ -118,12 +133,12 @@ class Deliveries:
         except ModvisorError as error:  # only a program of this process can send such an event
             logger.warning("event %s cannot be sent to another node: %s", parcel.event.event_id, error)
             return self._nothing(Receipt(lost=[each for ids in parcel.to.values() for each in ids]))
-        parts = [(home, self._queue(home, _Part(parcel, packed, ids))) for home, ids in parcel.to.items()]
-        return self._spawn(self._carry(parcel, packed, parts))
-
-    async def _carry(self, parcel: Parcel, packed: bytes, parts: list[tuple[str, _Part]]) -> Receipt:
-        receipt, pause = Receipt(), _PAUSE
         until = asyncio.get_running_loop().time() + PATIENCE
+        parts = [(home, self._queue(home, _Part(parcel, packed, ids, until))) for home, ids in parcel.to.items()]
+        return self._spawn(self._carry(parcel, packed, parts, until))
+
+    async def _carry(self, parcel: Parcel, packed: bytes, parts: list[tuple[str, _Part]], until: float) -> Receipt:
+        receipt, pause = Receipt(), _PAUSE
         while parts:
             away: list[str] = []
             for _, part in parts:
@@ -138,11 +153,11 @@ class Deliveries:
             if pause > _PAUSE:
                 await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
-            parts = await self._again(parcel, packed, away, receipt)
+            parts = await self._again(parcel, packed, away, receipt, until)
         return receipt
 
     async def _again(
-        self, parcel: Parcel, packed: bytes, ids: Iterable[str], receipt: Receipt
+        self, parcel: Parcel, packed: bytes, ids: Iterable[str], receipt: Receipt, until: float
     ) -> list[tuple[str, _Part]]:
         """Deliver to agents that were not where they were looked for. Return what goes to other nodes."""
         to: dict[str, list[str]] = {}
@@ -154,7 +169,7 @@ class Deliveries:
             receipt.add(answer)
             if answer.away and (agent := self._agents.get(agent_id)) is not None:  # its home may be another one by now
                 to.setdefault(agent.home or "", []).append(agent_id)
-        return [(home, self._queue(home, _Part(parcel, packed, each))) for home, each in to.items()]
+        return [(home, self._queue(home, _Part(parcel, packed, each, until))) for home, each in to.items()]
 
     async def _bring_here(self, agent: Agent) -> None:
         try:
@@ -175,10 +190,7 @@ class Deliveries:
         try:
             while line.parts:
                 parts = line.batch()
-                for part, receipt in zip(parts, await self._answers(home, parts), strict=True):
-                    if not part.done.done():
-                        part.done.set_result(receipt)
-                parts = []
+                await self._send_batch(home, line, parts)
         finally:
             line.task = None
             for part in (*parts, *line.parts):  # it was cancelled
@@ -186,25 +198,39 @@ class Deliveries:
             if self._lines.get(home) is line:
                 del self._lines[home]
 
-    async def _answers(self, home: str, parts: list[_Part]) -> list[Receipt]:
-        """Send one message until it is answered, as long as its node is in the network."""
-        until = asyncio.get_running_loop().time() + PATIENCE
+    async def _send_batch(self, home: str, line: _Line, parts: list[_Part]) -> None:
+        """Send one message until it is answered, as long as its node is in the network. Each part has its own patience."""
         pause = _PAUSE
-        while self._homes.is_there(home):
+        while parts and self._homes.is_there(home):
             try:
                 rows = await self._rows(parts)
                 said = await self._link.ask(self._subject(home), rows, timeout=ANSWER)
-                return [Receipt(*each) for each in said]
+                for part, receipt in zip(parts, said, strict=True):
+                    part.ends(Receipt(*receipt))
+                return
             except TooLarge as error:
                 logger.warning("an event cannot be sent to node %s: %s", home, error)
-                return [Receipt(lost=part.ids) for part in parts]
+                return self._lose(parts)
             except (ClusterError, TimeoutError) as error:
-                if asyncio.get_running_loop().time() > until:
-                    logger.warning("node %s does not take events: %s", home, error)
-                    return [Receipt(lost=part.ids) for part in parts]
+                parts = self._give_up(home, line, parts, error)
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
-        return [Receipt(away=part.ids) for part in parts]
+        for part in parts:
+            part.ends(Receipt(away=part.ids))
+
+    def _give_up(self, home: str, line: _Line, parts: list[_Part], why: Exception) -> list[_Part]:
+        """Give up what is overdue, also of what waits behind the message; return what is left of the message."""
+        now = asyncio.get_running_loop().time()
+        overdue = [*(part for part in parts if part.until <= now), *line.overdue(now)]
+        if overdue:
+            logger.warning("node %s does not take %d events in time: %s", home, len(overdue), why)
+            self._lose(overdue)
+        return [part for part in parts if part.until > now]
+
+    @staticmethod
+    def _lose(parts: Iterable[_Part]) -> None:
+        for part in parts:
+            part.ends(Receipt(lost=part.ids))
 
     async def _rows(self, parts: list[_Part]) -> list[Any]:
         for part in parts:
@@ -231,6 +257,9 @@ class Deliveries:
 
     def _put(self, row: list[Any]) -> list[Any]:
         owner, event_id, packed, size, source, is_told, ids = row
+        if packed is None:  # its file is gone: asked again, it would hold up all that comes behind it
+            logger.warning("event %s did not come: its file is not in the store of the network any more", event_id)
+            return [0, 0, [], [], ids]
         event = Event.from_dict(unpack(packed))
         parcel = Parcel((owner, event_id), event, size, source, is_told)
         receipt = self._agents.receive(parcel, ids)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ....ipc.errors import Code, ModvisorError
-from ...agents import Agent, Luggage, Parcel, Receipt, SharedAgents
+from ...agents import Agent, Leg, Luggage, Parcel, Receipt, SharedAgents
 from ..link.errors import ClusterError
 from ..link.link import Link
 from ..link.wire import Reply
@@ -83,7 +83,6 @@ class Homes:
         self._deliveries = Deliveries(link, agents, self)
         self._pages = FiledAnswers(link, "inbox")
         self._moves: dict[str, _Move] = {}
-        self._arrivals: dict[str, tuple[int, asyncio.Event]] = {}  # since which revision, and set at the end
         self._leaving: dict[tuple[str, str, int], list[Luggage]] = {}  # what an agent took along to a node, in pages
         self._has_read = asyncio.Event()  # what an earlier run kept; before it, nothing is given away
         self._known: set[str] = set()
@@ -215,8 +214,7 @@ class Homes:
                 if move.is_parked and agent.home is not None and self.is_there(agent.home):  # it is connected there
                     return
                 continue
-            if agent_id in self._agents.arriving:
-                await self._arrive(agent, until)
+            await self._arrive(agent_id, until)
             if self._agents.get(agent_id) is agent and agent.home == self._link.node:
                 return
         text = f"agent {agent_id!r} connects at several nodes at once, and no node could become its home; try again"
@@ -237,30 +235,44 @@ class Homes:
             return False
         if isinstance(agent.inbox, KeptInbox):  # a node that was cut off: the home since then has what was written
             agent.inbox.doubt_written()
-        self._agents.settle_here(agent)
+        self._agents.settle_here(agent, self._store.revision_of(agent.agent_id))
         return True
 
-    async def _arrive(self, agent: Agent, until: float) -> None:
-        agent_id, ended = agent.agent_id, asyncio.Event()
-        revision = self._store.revision_of(agent_id)
-        self._arrivals[agent_id] = revision, ended
-        try:
-            luggage = await self._brought(agent, self._agents.arriving[agent_id], revision, until)
-            present = self._agents.get(agent_id)  # with a new secret it is another object
-            is_same = present is not None and present.registered_at == agent.registered_at
-            if present is not None and is_same and agent_id in self._agents.arriving:
-                self._take_in(present, luggage)
-        finally:
-            del self._arrivals[agent_id]
-            ended.set()
+    async def _arrive(self, agent_id: str, until: float, before: int | None = None) -> None:
+        """Bring what is still to come for an agent: what it took along to here, one move after the other.
 
-    async def _brought(self, agent: Agent, former: str | None, revision: int, until: float) -> Luggage:
-        luggage = None
-        if former is not None and former != self._link.node:
-            luggage = await self._luggage(agent.agent_id, former, revision, until)
+        Args:
+            before: leave the moves that came with this revision of its key or a later one.
+        """
+        while (leg := self._next_leg(agent_id, before)) is not None:
+            async with leg.lock:
+                if self._next_leg(agent_id, before) is leg:
+                    await self._bring_leg(agent_id, leg, until)
+
+    def _next_leg(self, agent_id: str, before: int | None) -> Leg | None:
+        legs, agent = self._agents.arriving.get(agent_id), self._agents.get(agent_id)
+        if legs is None or agent is None:
+            return None
+        leg = legs[0]
+        if leg.revision is None:  # it stays the same from now on: the former home keeps by it what it gives
+            went_on = agent.home != self._link.node or len(legs) > 1
+            known = self._store.revision_of(agent_id)
+            leg.revision = (known if before is None else min(before, known)) - 1 if went_on else known
+        return leg if before is None or leg.revision < before else None
+
+    async def _bring_leg(self, agent_id: str, leg: Leg, until: float) -> None:
+        agent, luggage = self._agents.get(agent_id), None
+        assert agent is not None
+        assert leg.revision is not None
+        if leg.former is not None and leg.former != self._link.node:
+            luggage = await self._luggage(agent_id, leg.former, leg.revision, until)
         if isinstance(agent.inbox, KeptInbox):
             agent.inbox.drop_doubted()
-        return await self._kept(agent) if luggage is None else luggage
+        if luggage is None:
+            luggage = await self._kept(agent)
+        present = self._agents.get(agent_id)  # with a new secret it is another object
+        if self._agents.arrived(agent_id, leg) and present is not None:
+            self._take_in(present, luggage)
 
     def _take_in(self, agent: Agent, luggage: Luggage) -> None:
         self._forget_pages(agent.agent_id)
@@ -350,7 +362,8 @@ class Homes:
             async with asyncio.timeout(ANSWER):
                 await self._has_read.wait()
                 await self._store.reached(agent_id, revision)
-                await self._has_come(agent_id, revision)
+                # Not what is to come later than the asking node has it: that node brings it here itself.
+                await self._arrive(agent_id, asyncio.get_running_loop().time() + ANSWER, before=revision)
         except (TimeoutError, ModvisorError):
             return  # the other node asks again
         if number == 0 and key not in self._leaving:  # else it is packed, and the answer was lost
@@ -362,15 +375,6 @@ class Homes:
             )
         except ModvisorError as error:  # the other node asks again
             logger.warning("what agent %s takes along cannot be sent: %s", agent_id, error)
-
-    async def _has_come(self, agent_id: str, revision: int) -> None:
-        """Wait until what an agent takes along is here, unless it is to come later than the asking node has it."""
-        agent = self._agents.get(agent_id)
-        is_left = agent_id in self._agents.arriving and agent_id not in self._arrivals
-        if agent is not None and is_left and agent.home != self._link.node:  # it registered here, and went on at once
-            await self._arrive(agent, asyncio.get_running_loop().time() + ANSWER)
-        while (arrival := self._arrivals.get(agent_id)) is not None and arrival[0] < revision:
-            await arrival[1].wait()
 
     def _pack(self, key: tuple[str, str, int]) -> None:
         agent = self._agents.get(key[0])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ....ipc.errors import Code
 from ....ipc.event import Event, EventResponse
 from ...agents import Receipt, Refusal, SharedAgents, no_such_agent
-from ...events import Gateway, TracedGateway
+from ...events import Gateway
 
 if TYPE_CHECKING:
     from ...events import Memory, Walk
@@ -33,9 +33,26 @@ class SpreadGateway(Gateway):
         if sent is None:
             return answer
         here = self._here
-        receipt = await asyncio.shield(sent)  # a sender that gives up stops no delivery
+        receipt = await self._receipt_of(sent, walk.journey.deadline)
         self._outcome = self._joined(walk.journey.event, here, receipt)
         return self._deliver(walk)
+
+    async def _receipt_of(self, sent: asyncio.Future[Receipt], deadline: float) -> Receipt | None:
+        """Return what came of a delivery elsewhere; None: nobody knows before the sender's deadline."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await asyncio.shield(sent)  # a sender that gives up stops no delivery
+        except TimeoutError:
+            sent.add_done_callback(self._count_late)
+            return None
+
+    def _count_late(self, sent: asyncio.Future[Receipt]) -> None:
+        if not sent.cancelled() and sent.exception() is None:
+            self._count(sent.result())
+
+    def _count(self, receipt: Receipt) -> None:
+        self._counters.deliveries += receipt.reached
+        self._counters.inbox_dropped += receipt.full
 
     def _to_inboxes(self, event: Event, share: str | None) -> _Outcome:
         """Deliver, and note what went to other nodes; or say what came of that."""
@@ -47,22 +64,23 @@ class SpreadGateway(Gateway):
         self._sent, self._here = self._agents.outcome, outcome
         return outcome
 
-    def _joined(self, event: Event, here: _Outcome, receipt: Receipt) -> _Outcome:
+    def _joined(self, event: Event, here: _Outcome, receipt: Receipt | None) -> _Outcome:
         """Return what came of a delivery, here and elsewhere."""
         reached, refusal = here
         destination = event.destination
-        self._counters.deliveries += receipt.reached
-        self._counters.inbox_dropped += receipt.full
+        if receipt is None:
+            receipt = Receipt(lost=[str(destination)])
+        else:
+            self._count(receipt)
         if not reached:
             self._counters.delivered += receipt.reached > 0
         if destination is not None and destination.role == "agent" and destination.id != "broadcast":
             why = None if receipt.reached else _why(destination.id, receipt)
             return (receipt.reached, None) if why is None else (None, why)
-        return (reached or 0) + receipt.reached, refusal
-
-
-class SpreadTracedGateway(SpreadGateway, TracedGateway):
-    """Records spans, too."""
+        reached = (reached or 0) + receipt.reached
+        if not reached and receipt.lost:
+            return None, _too_late("the nodes where its agents are at home")
+        return reached, refusal
 
 
 def _why(agent_id: str, receipt: Receipt) -> Refusal | None:
@@ -72,6 +90,9 @@ def _why(agent_id: str, receipt: Receipt) -> Refusal | None:
     if receipt.gone:
         return no_such_agent(agent_id)
     if receipt.lost:
-        text = f"timed out waiting for the node where agent {agent_id!r} is at home; the event may have reached it"
-        return Refusal(text, code=Code.TIMEOUT)
+        return _too_late(f"the node where agent {agent_id!r} is at home")
     return None
+
+
+def _too_late(what: str) -> Refusal:
+    return Refusal(f"timed out waiting for {what}; the event may have reached them", code=Code.TIMEOUT)

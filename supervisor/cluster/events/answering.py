@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import deque
 from collections.abc import Awaitable
 from typing import Any
@@ -13,13 +14,13 @@ import anyio
 from ....ipc.errors import Code, ModvisorError, Unserializable
 from ....ipc.event import EventResponse
 from ....ipc.messages import pack
-from ...calls import Answer, Journey, Unanswered
+from ...calls import Answer, Journey, Unanswered, Unbegun
 from ...events import Answers
 from ...fleet import ModElsewhere, ModRegistry, WorkerGroup, unit_named, units_of
 from ...lifecycle import Keeper, State
-from ..link.errors import ClusterError, LinkDown
+from ..link.errors import ClusterError, LinkDown, NotPermitted
 from ..link.link import Link
-from ..link.wire import Reply, Served
+from ..link.wire import PERMITTED_AGAIN, Handler, Reply, Served
 from ..mods.claims import Held
 from .asking import CANCEL, CONNECTED, SERVING, NodeAsking, subject_of
 from .frames import (
@@ -41,7 +42,6 @@ from .recent import Recent
 logger = logging.getLogger("modvisor.cluster")
 
 _RUNS = (Keeper, WorkerGroup)
-_NOT_BEGUN = (Code.MOD_AWAY, Code.NO_SUCH_MOD, Code.NOT_RUNNING)
 
 
 class Answering:
@@ -62,7 +62,15 @@ class Answering:
         self._asking = asking
         self._answers = answers
         self._served: dict[tuple[str, int], Served] = {}
-        self._told: list[Served] = []
+        subject = link.subject
+        self._on_told: dict[str, Handler] = {
+            subject("node", link.node, CANCEL): self._cancelled,
+            subject("all", CANCEL): self._cancelled,
+            subject("all", SERVING): self._serving,
+            subject("all", CONNECTED): self._reconnected,
+        }
+        self._told: dict[str, Served] = {}
+        self._not_permitted: set[str] = set()  # subjects
         self._asked: dict[Passage, tuple[asyncio.Task[None], list[Reply]]] = {}
         self._behind: dict[tuple[str, str | None], deque[tuple[Question | Filed, Reply]]] = {}
         self._recent = Recent()
@@ -77,22 +85,31 @@ class Answering:
         self._wake.set()
 
     async def run(self) -> None:
-        """Serve until cancelled."""
-        await self._serve_all()
+        """Serve until cancelled. What the servers do not permit is told, and tried again: the node goes on without."""
         while True:
             self._wake = anyio.Event()
+            await self._serve_all()
             await self._follow()
-            await self._wake.wait()
+            with anyio.move_on_after(PERMITTED_AGAIN if self._not_permitted else math.inf):
+                await self._wake.wait()
 
     async def _serve_all(self) -> None:
-        subject = self._link.subject
-        for parts, on in (
-            (("node", self._link.node, CANCEL), self._cancelled),
-            (("all", CANCEL), self._cancelled),
-            (("all", SERVING), self._serving),
-            (("all", CONNECTED), self._reconnected),
-        ):
-            self._told.append(await self._link.serve(subject(*parts), on))
+        what = "this node does not hear what others tell about their questions"
+        for subject, on in self._on_told.items():
+            if subject not in self._told and (served := await self._serve(subject, on, what)) is not None:
+                self._told[subject] = served
+
+    async def _serve(self, subject: str, on: Handler, what: str, **how: Any) -> Served | None:
+        """Serve a subject; None: the servers do not permit it, which is told once."""
+        try:
+            served = await self._link.serve(subject, on, **how)
+        except NotPermitted as error:
+            if subject not in self._not_permitted:
+                logger.error("%s: %s; it is tried again every %g s", what, error, PERMITTED_AGAIN)
+            self._not_permitted.add(subject)
+            return None
+        self._not_permitted.discard(subject)
+        return served
 
     async def _follow(self) -> None:
         wanted = {
@@ -102,16 +119,21 @@ class Answering:
         }
         for key in self._served.keys() - wanted:
             await self._served.pop(key).close()
+        subjects = {key: self._subject_of(*key) for key in wanted}
+        self._not_permitted &= {*self._on_told, *subjects.values()}
         for mod_id, token in wanted - self._served.keys():
-            subject = self._link.subject(*subject_of(mod_id, None, Held(mod_id, self._link.node, "", token)))
-            self._served[mod_id, token] = await self._link.serve(
-                subject, self._handler(mod_id), queue="h", in_bundles=True
-            )
-            self._link.tell(self._link.subject("all", SERVING), mod_id)
+            what = f"no other node can ask mod {mod_id} here"
+            subject, on = subjects[mod_id, token], self._handler(mod_id)
+            if (served := await self._serve(subject, on, what, queue="h", in_bundles=True)) is not None:
+                self._served[mod_id, token] = served
+                self._link.tell(self._link.subject("all", SERVING), mod_id)
+
+    def _subject_of(self, mod_id: str, token: int) -> str:
+        return self._link.subject(*subject_of(mod_id, None, Held(mod_id, self._link.node, "", token)))
 
     async def close(self) -> None:
         """Serve no more. What was asked before is answered as far as the mods still do."""
-        for served in [*self._served.values(), *self._told]:
+        for served in [*self._served.values(), *self._told.values()]:
             await served.close()
         self._served.clear()
         for task in [*self._tasks, *(task for task, _ in self._asked.values())]:
@@ -261,9 +283,8 @@ class Answering:
 
     def _failed(self, mod_id: str, failure: BaseException) -> Any:
         """Return the answer to a question that failed. Raises what is no failure of it."""
-        if isinstance(failure, Unanswered):
-            begun = failure.code not in _NOT_BEGUN or "attempts" in failure.details or not self._has_left(mod_id)
-            return problem(failure, may_ask_again=not begun)
+        if isinstance(failure, Unbegun):
+            return problem(failure, may_ask_again=failure.is_moving or self._has_left(mod_id))
         if isinstance(failure, ModvisorError):
             return problem(failure)
         if not isinstance(failure, Exception):
@@ -294,7 +315,7 @@ class Answering:
     def _ask(self, mod_id: str, journey: Journey, attempt: int) -> Awaitable[Answer]:
         mod = unit_named(self._mods, mod_id)
         if mod is None or isinstance(mod, ModElsewhere):
-            raise Unanswered(f"mod {mod_id} has left node {self._link.node}", code=Code.MOD_AWAY)
+            raise Unbegun(f"mod {mod_id} has left node {self._link.node}", code=Code.MOD_AWAY)
         if attempt == 1 or mod.config.durable:
             return mod.ask(journey)
         keeper = mod.keeper_of(journey.event) if isinstance(mod, WorkerGroup) else mod

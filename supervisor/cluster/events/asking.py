@@ -153,9 +153,16 @@ class NodeAsking:
             self.passages.end(number)
 
     def _line(self, mod_id: str, part: int | None) -> Line:
+        self._forget_lines()
         line = self._lines[mod_id, part] = Line()
         self._look_up(mod_id, part, line)
         return line
+
+    def _forget_lines(self) -> None:
+        """Forget the lines to mods that the network has no more."""
+        config_of = self._holders.config_of
+        for key in [key for key, line in self._lines.items() if not line.count and config_of(key[0]) is None]:
+            self._lines.pop(key).wake()  # it ends a question whether a node serves the mod
 
     def _overloaded(self, mod_id: str, line: Line) -> Unanswered:
         text = f"mod {mod_id} is overloaded: {line.count} events are under way to the node that has it"

@@ -223,6 +223,8 @@ class Connection:
             LinkDown, NotPermitted.
         """
         receiver = cast("asyncio.Future[Msg]", Receiver(on))
+        subject_said = f'"{subject.lower()}"'
+        self.refused = [said for said in self.refused if subject_said not in said]  # it may be permitted by now
         try:
             subscribing = self._client.subscribe(subject, queue=queue, future=receiver)
             subscription = await self._until_over(subscribing)
@@ -230,7 +232,7 @@ class Connection:
             raise LinkDown(f"the connection to the servers is down: {error}") from None
         await self.flush()
         for said in self.refused:
-            if f'"{subject.lower()}"' in said:
+            if subject_said in said:
                 raise not_permitted(said)
         return subscription
 

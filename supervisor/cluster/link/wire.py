@@ -24,12 +24,16 @@ from ...config import ClusterConfig
 from .bundles import ROOM, Bundles, answers_to, bundle_in
 from .connection import Connection, ended, not_permitted
 from .dialing import Dialer, Pause
-from .errors import ClusterError, LinkDown, Refused, TooLarge
+from .errors import ClusterError, LinkDown, NotPermitted, Refused, TooLarge
 from .names import Names
 from .replies import Replies
 from .seal import HEAD_BYTES, NotSealed, Seal
 
 logger = logging.getLogger("modvisor.cluster")
+
+MOST_TOLD = 1000  # refusals of the servers that the log does not say twice
+PERMITTED_AGAIN = 10.0
+"""Seconds until what the servers did not permit is tried again: somebody has to change their file."""
 
 MOST_KEPT = 4 * 1024 * 1024
 """Bytes of answers that are kept for the next connection. Who asked gave up long before they are so many."""
@@ -130,6 +134,7 @@ class Wire:
         self._kept_bytes = 0
         self._keeper: asyncio.Task[None] | None = None
         self._down = asyncio.Event()
+        self._not_permitted: set[str] = set()  # what the log has said already
 
     # -- its life
 
@@ -254,7 +259,9 @@ class Wire:
     def _refused(self, said: str) -> None:
         error = not_permitted(said)
         self.problem = str(error)
-        logger.error("%s", error)
+        if said not in self._not_permitted:  # it is tried again and again
+            self._not_permitted = {*self._not_permitted, said} if len(self._not_permitted) < MOST_TOLD else {said}
+            logger.error("%s", error)
         self._replies.not_permitted(said, error)
         self.bundles.not_permitted(said, error)
 
@@ -333,7 +340,25 @@ class Wire:
             except BaseException:
                 self._served.remove(served)  # no later connection is refused for it
                 raise
+            if f'"{subject.lower()}"' in self.problem:  # it was not permitted before
+                self.problem = ""
         return served
+
+    async def serve_at_last(self, subject: str, handler: Handler, what: str) -> Served:
+        """Serve as `serve` does, and wait until the servers permit it: the node goes on without.
+
+        Args:
+            what: is missing meanwhile, as the log says it.
+        """
+        is_told = False
+        while True:
+            try:
+                return await self.serve(subject, handler)
+            except NotPermitted as error:
+                if not is_told:
+                    logger.error("%s: %s; it is tried again every %g s", what, error, PERMITTED_AGAIN)
+                is_told = True
+            await asyncio.sleep(PERMITTED_AGAIN)
 
     async def unserve(self, served: Served) -> None:
         if served in self._served:

@@ -26,6 +26,7 @@ from ..link.buckets import Bucket, Watch
 from ..link.errors import ClusterError, Taken
 from ..link.link import Link
 from ..link.names import text_of, token
+from ..link.wire import Handler
 from ..nodes.members import NodeInfo, told_each
 from .digests import Code, asked_of, code_of_files
 from .statuses import Statuses
@@ -87,6 +88,8 @@ class Codes:
         self._watch: Watch | None = None
         self.refused: dict[str, Code] = {}
         self.notes: dict[str, str] = {}
+        self._mixed: dict[str, ModConfig] = {}  # mods on all nodes whose code is another one here
+        mods.code_notes = self.notes
         self.listeners: list[Callable[[], None]] = []
 
     async def open(self) -> None:
@@ -104,9 +107,22 @@ class Codes:
             by_node.pop(node, None)
         else:
             by_node[node] = value.get("since") or revision, code, value["note"]
+        self._drop_settled()
         self._seen.set()
         self._seen = anyio.Event()
         told_each(self.listeners)
+
+    def _drop_settled(self) -> None:
+        """Forget that the code of a mod is another one here, when that of the others is the same by now."""
+        for mod_id, config in list(self._mixed.items()):
+            ours = self.of(mod_id)
+            if ours is not None and all(code.digest == ours.digest for code in self.running(config).values()):
+                self._forget_note(mod_id)
+                self.look()
+
+    def _forget_note(self, mod_id: str) -> None:
+        self.notes.pop(mod_id, None)
+        self._mixed.pop(mod_id, None)
 
     # -- what the nodes run
 
@@ -151,7 +167,7 @@ class Codes:
             runs_snapshot: it starts from the version that the network ran last, so its files are only named.
         """
         self.refused.pop(config.mod_id, None)
-        self.notes.pop(config.mod_id, None)
+        self._forget_note(config.mod_id)
         running = self.running(config)
         asked = asked_of(config)
         if config.placement.copies != ALL_NODES:  # another path or version is asked for on purpose
@@ -160,7 +176,10 @@ class Codes:
             files = code.files if code.asked == asked else None
             ours = await self.here(config, files)
             if ours is not None and ours.digest != code.digest:
-                return self._judged(config.mod_id, ours, node, code, runs_snapshot=runs_snapshot)
+                why = self._judged(config.mod_id, ours, node, code, runs_snapshot=runs_snapshot)
+                if config.placement.copies == ALL_NODES and self._allow_mixed and not runs_snapshot:
+                    self._mixed[config.mod_id] = config
+                return why
         return None
 
     def _judged(self, mod_id: str, ours: Code, node: str, code: Code, *, runs_snapshot: bool) -> str | None:
@@ -193,7 +212,7 @@ class Codes:
     def accepted(self, mod_id: str) -> None:
         """Take note that a mod runs this node's files, as it was told to."""
         self.refused.pop(mod_id, None)
-        self.notes.pop(mod_id, None)
+        self._forget_note(mod_id)
         self.look()
 
     async def came_second(self, config: ModConfig) -> str | None:
@@ -272,16 +291,22 @@ class Codes:
             def asked(body: Any, reply: Callable[[Any], None]) -> None:
                 tasks.start_soon(answer, body, reply)
 
-            served = await self._link.serve(self._subject(self._session.node), asked)
-            try:
-                await self._tell_all()
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await served.close()
+            tasks.start_soon(self._serve, asked)
+            await self._tell_all()
+
+    async def _serve(self, asked: Handler) -> None:
+        what = "no other node can compare its files with those of this one"
+        served = await self._link.serve_at_last(self._subject(self._session.node), asked, what)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await served.close()
 
     async def _tell_all(self) -> None:
         while True:
             self._wake = anyio.Event()
+            self._drop_settled()
             own = self._on_several_nodes()
             here = self._session.node
             for mod_id in [mod_id for mod_id, by_node in self._told.items() if here in by_node and mod_id not in own]:

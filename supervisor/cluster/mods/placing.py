@@ -49,6 +49,10 @@ PAUSE = 0.25
 """Seconds until a mod is tried again that the servers held up: one of them may lead by then."""
 
 
+CUT_OFF, _ANOTHER = "this node was cut off from the cluster", "another node may run it"
+"""Why a mod leaves this node, as the events that wait for it are told."""
+
+
 class Placing:
     """Sees that this node runs its mods and no others.
 
@@ -377,7 +381,7 @@ class Placing:
             if unit_named(self._mods, mod_id) is not mod:
                 return
             logger.info("mod %s goes to node %s", mod_id, to)
-            stand_in = self._stand_ins.send_away(mod)
+            stand_in = self._stand_ins.send_away(mod, f"it goes to node {to}", finishes=True)
             stand_in.leaving = mod.keepers
             await settle(mod)
             not_kept = self._luggage.ask_for(mod)
@@ -401,9 +405,9 @@ class Placing:
         for mod_id in mod_ids:
             mod = unit_named(self._mods, mod_id)
             if mod is not None and not isinstance(mod, ModElsewhere):
-                self._stand_ins.tell(self._stand_ins.send_away(mod))
+                self._stand_ins.tell(self._stand_ins.send_away(mod, _ANOTHER))
                 timeout = 0.0 if self._wanted.is_exclusive(mod_id) else None
-                await shielded(mod.unload(timeout, leaves="another node may run it"))
+                await shielded(mod.unload(timeout, leaves=_ANOTHER))
         self._mods.changed()
 
     async def end_copy(self, mod_id: str, timeout: float | None) -> None:
@@ -423,7 +427,7 @@ class Placing:
         """Put a stand-in in the place of every mod that runs once; the caller ends the mods."""
         gone = [mod for mod in units_of(self._mods) if mod.keepers and self._wanted.is_exclusive(mod.mod_id)]
         for mod in gone:
-            self._stand_ins.send_away(mod)
+            self._stand_ins.send_away(mod, CUT_OFF)
         return gone
 
     # -- the end

@@ -85,9 +85,21 @@ class StandIns:
             mod.state, mod.token = status.state, status.token
         return before != (mod.node, mod.token, mod.state, mod.manifest, mod.last_error)
 
-    def send_away(self, mod: Unit) -> ModElsewhere:
+    def send_away(self, mod: Unit, why: str | None = None, *, finishes: bool = False) -> ModElsewhere:
+        """Put a stand-in in the place of a mod that leaves this node.
+
+        Events that wait for it go on at the stand-in, and at once: newer ones of their senders come behind them.
+
+        Args:
+            why: it leaves; None: it is unloaded, and goes nowhere.
+            finishes: a worker that serves handles what it has, also what waits.
+        """
         stand_in = ModElsewhere(mod.config, self._asking)
         stand_in.manifest, stand_in.loaded_at = mod.manifest, mod.loaded_at
         stand_in.state = State.RESTARTING
         exchange_unit(self._mods, mod, stand_in)
+        stand_in.let_others_first()
+        for keeper in mod.keepers:
+            if why is not None and (keeper.incarnation is None or not finishes):
+                keeper.leave(why)
         return stand_in

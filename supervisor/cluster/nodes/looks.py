@@ -45,6 +45,7 @@ class Serving(Protocol):
     """The way to the other nodes, as far as it is needed here."""
 
     async def serve(self, subject: str, handler: Callable[[Any, Reply], None]) -> Any: ...
+    async def serve_at_last(self, subject: str, handler: Callable[[Any, Reply], None], what: str) -> Any: ...
     def tell(self, subject: str, body: Any) -> None: ...
 
 
@@ -103,7 +104,9 @@ class Looks:
         """Answer until cancelled."""
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
-            served = await self._link.serve(self._subject("node", self._node, VIEW), self._asked)
+            served = await self._link.serve_at_last(
+                self._subject("node", self._node, VIEW), self._asked, "the other nodes cannot show this one"
+            )
             try:
                 await anyio.sleep_forever()
             finally:

@@ -66,6 +66,10 @@ class Views:
         self._timeout = timeout
         self._rows: dict[str, _NodeRows] = {}
 
+    @property
+    def is_first(self) -> bool:
+        return self.node == min(self._nodes(), default=None)
+
     # -- asking
 
     async def seen(self, node: str | None, what: str, *args: Any) -> list[Seen]:

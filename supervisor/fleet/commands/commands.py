@@ -116,8 +116,9 @@ class ModCommands:
             return self._refused(config, refusal, restored)
         mod = self.mods.add(config)
         self.records.recall_crashes(mod)
+        held_up = Code.CLUSTER_DOWN in (error.code, error.details.get("reason"))
         for worker in mod.keepers:
-            worker.not_started(str(error))
+            worker.not_started(str(error), is_held_up=held_up)
         return self._not_loaded(mod, config, error, restored)
 
     def _refused(self, config: ModConfig, refusal: EventResponse, restored: bool) -> EventResponse:

@@ -6,7 +6,7 @@ Everything is read from memory: counters, and samples that are at most seconds o
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Protocol, TypeVar
 
@@ -212,20 +212,33 @@ def one_mod_stats(mod: Mod, running: Running, required_by: Iterable[str] | None 
         reach=running.mods.families.stats_of(mod),
         watched_files=running.autoreload.count_of(mod.mod_id),
         required_by=running.mods.dependents.required_by(mod.mod_id) if required_by is None else required_by,
+        mixed=_mixed(mod, running.mods.code_notes),
     )
 
 
+def _mixed(mod: Mod, notes: Mapping[str, str]) -> str | None:
+    """Return what differs about the code of a mod, or of its copies here."""
+    found = [notes[name] for name in (mod.mod_id, *(each.mod_id for each in mod.keepers)) if name in notes]
+    return "; ".join(dict.fromkeys(found)) or None
+
+
 def mod_stats(
-    mod: Mod, monitor: ResourceMonitor, *, reach: Reach, watched_files: int | None, required_by: Iterable[str]
+    mod: Mod,
+    monitor: ResourceMonitor,
+    *,
+    reach: Reach,
+    watched_files: int | None,
+    required_by: Iterable[str],
+    mixed: str | None = None,
 ) -> ModStats:
     """Return the figures of one mod."""
     workers = tuple(_worker_stats(keeper, monitor) for keeper in mod.keepers)
     if isinstance(mod, Keeper):
-        return ModStats(workers[0], reach, watched_files, tuple(required_by))
+        return ModStats(workers[0], reach, watched_files, tuple(required_by), mixed)
     if not workers:
         return ModStats(_elsewhere(mod), reach, None, tuple(required_by))
-    together = _together(mod, workers)
-    return ModStats(together, reach, watched_files, tuple(required_by), mod.config.partition_by or SOURCE, workers)
+    together, divided_by = _together(mod, workers), mod.config.partition_by or SOURCE
+    return ModStats(together, reach, watched_files, tuple(required_by), mixed, divided_by, workers)
 
 
 def _elsewhere(mod: Mod) -> WorkerStats:

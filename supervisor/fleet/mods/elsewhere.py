@@ -7,6 +7,7 @@ know no difference: `ask` is the one place where the ways part.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from typing import Any, Protocol
 
@@ -77,6 +78,15 @@ class ModElsewhere:
         self.command: anyio.CancelScope | None = None
         self.counters = ModCounters()
         self._asking = asking
+        self._is_last = False  # what comes now stands behind the events that the keeper of before refuses
+
+    def let_others_first(self) -> None:
+        """Let events that are refused from now on in this turn of the loop come before new ones of it.
+
+        Those that are about to come stand before them in the loop's queue, and step behind them.
+        """
+        self._is_last = True
+        asyncio.get_running_loop().call_soon(setattr, self, "_is_last", False)
 
     @property
     def mod_id(self) -> str:
@@ -115,6 +125,8 @@ class ModElsewhere:
         return self._ask(journey)
 
     async def _ask(self, journey: Journey) -> EventResponse | Event | None:
+        if self._is_last:
+            await asyncio.sleep(0)
         counters = self.counters
         counters.events_in += 1
         try:

@@ -22,6 +22,11 @@ class Everywhere(Protocol):
     node: str
     """The name of this node."""
 
+    @property
+    def is_first(self) -> bool:
+        """Whether this node is the one that tells what all nodes know, where the figures of nodes are added up."""
+        ...
+
     def named(self, key: str, node: str | None) -> tuple[str, str | None]:
         """Return the mod and the node that the id of a row names, such as ``search/b``; else what was given."""
         ...

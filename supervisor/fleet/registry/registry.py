@@ -8,7 +8,7 @@ made anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -62,6 +62,7 @@ class ModRegistry(LoadedMods):
         listeners: called when a mod, its state or its version has changed.
         spares: the workers that wait for a mod.
         upkeep: set before the first mod is loaded.
+        code_notes: by the id of a mod or copy, what differs about the code that runs here; for people.
         told_reverted: called when a worker has gone back to its previous version by itself, with what happened.
     """
 
@@ -86,6 +87,7 @@ class ModRegistry(LoadedMods):
         self.router: Router[Mod] = Router()
         self.families = Families(journal, self.rebuild_routes)
         self.reserved_ids: set[str] = set()
+        self.code_notes: Mapping[str, str] = {}
         self.is_starting = True
         self.is_closing = False
         self.dependents = Dependents(self)

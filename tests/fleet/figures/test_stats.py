@@ -72,7 +72,8 @@ async def test_a_mod_with_one_worker(make_world: MakeWorld) -> None:
     reach = world.mods.families.stats_of(mod)
     figures = mod_stats(mod, MONITOR, reach=reach, watched_files=None, required_by=["shop"]).to_dict()
     assert (figures["state"], figures["traffic"]["answered"], figures["required_by"]) == ("ready", 1, ["shop"])
-    assert list(figures)[-6:] == ["family", "audience", "reaches", "share", "watched_files", "required_by"]
+    last = ["family", "audience", "reaches", "share", "watched_files", "required_by", "mixed"]
+    assert list(figures)[-7:] == last
     assert "workers" not in figures
     json.dumps(figures)
 
