@@ -16,8 +16,8 @@ from ..agent import Agent
 from ..mirrors import GONE
 from ..registry import AgentRegistry, end_polls
 from ..rights.invites import Invite
+from ..store import AgentStore
 from .parcels import Elsewhere
-from .store import AgentStore
 
 
 class MirroredAgents(AgentRegistry):

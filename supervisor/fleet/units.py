@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ...lifecycle import Keeper
-from ..mods.copies import CopyGroup, Member
-from ..mods.elsewhere import ModElsewhere
-from ..mods.workers import Mod, WorkerGroup
-from ..registry.registry import ModRegistry
+from ..lifecycle import Keeper
+from .mods.copies import CopyGroup, Member
+from .mods.elsewhere import ModElsewhere
+from .mods.workers import Mod, WorkerGroup
+from .registry.registry import ModRegistry
 
 Unit = Keeper | WorkerGroup | ModElsewhere
 """The entry of a mod that runs as a whole, or of one copy of a mod."""

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-from ....ipc.event import Event, EventResponse
+from ...ipc.event import Event, EventResponse
 
 SeenRow = tuple[int, dict[str, Any]]
 """The number of the look in which a row changed last, and the row."""
