@@ -232,19 +232,7 @@ class AgentRegistry(Joining):
         ]
 
     def _save(self, agent: Agent, packed: bytes) -> None:
-        self._on_change(
-            "register",
-            {
-                "agent_id": agent.agent_id,
-                "metadata": packed,
-                "group": agent.group,
-                "secret_hash": agent.secret_hash,
-                "registered_at": agent.registered_at,
-                "guest": agent.is_guest,
-                "address": agent.address,
-                "returned": agent.has_returned,
-            },
-        )
+        self._on_change("register", agent.record(packed))
 
     async def bring_home(self, agent: Agent) -> None:
         """Have this node hold an agent's inbox, before its events are taken. A network of one node always does."""

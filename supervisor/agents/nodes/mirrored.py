@@ -64,21 +64,11 @@ class MirroredAgents(AgentRegistry):
 
     def _save(self, agent: Agent, packed: bytes) -> None:
         agent.home = self.node
-        self._store.record("register", {**self.record_of(agent), "metadata": packed})
+        self._store.record("register", {**agent.record(packed), "home": agent.home})
 
     def record_of(self, agent: Agent) -> dict[str, Any]:
         """Return all that the store keeps of an agent."""
-        return {
-            "agent_id": agent.agent_id,
-            "metadata": pack(agent.metadata),
-            "group": agent.group,
-            "secret_hash": agent.secret_hash,
-            "registered_at": agent.registered_at,
-            "guest": agent.is_guest,
-            "address": agent.address,
-            "returned": agent.has_returned,
-            "home": agent.home,
-        }
+        return {**agent.record(pack(agent.metadata)), "home": agent.home}
 
     def remove_channel(self, channel: str) -> None:
         for agent_id in self._channels.get(channel, ()):
