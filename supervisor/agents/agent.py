@@ -22,7 +22,7 @@ class Pushing(Protocol):
     kind: str
 
     def give_way(self, *, is_moved: bool = False) -> None:
-        """End, since a newer one takes over; with ``is_moved``, since the agent is to connect again."""
+        """End, since a newer stream takes over; with ``is_moved``, since the agent must connect again."""
         ...
 
 

@@ -78,7 +78,7 @@ class MirroredAgents(AgentRegistry):
     # -- what other nodes have changed
 
     def mirror(self, kind: str, data: dict[str, Any]) -> None:
-        """Apply a change that another node has made. It is kept already."""
+        """Apply a change that another node has made and kept."""
         with self.mirrors.together():
             match kind:
                 case "register":
