@@ -65,12 +65,22 @@ INSIDE = {
         "__init__.py",
     ),
     "supervisor/agents": (
-        *("rights", "inboxes", "agent.py", "guests.py", "streams.py", "mirrors.py", "channels.py", "directory.py"),
+        *(
+            "store.py",
+            "rights",
+            "inboxes",
+            "agent.py",
+            "guests.py",
+            "streams.py",
+            "mirrors.py",
+            "channels.py",
+            "directory.py",
+        ),
         *("delivery.py", "joining.py", "registry.py", "described.py", "nodes", "__init__.py"),
     ),
     "supervisor/fleet": (
-        *("read_models.py", "claims.py", "mods", "responses.py", "registry", "commands", "figures", "nodes"),
-        "__init__.py",
+        *("read_models.py", "claims.py", "everywhere.py", "mods", "responses.py", "registry", "units.py"),
+        *("commands", "figures", "__init__.py"),
     ),
     "supervisor/cluster": (
         *("link", "nodes", "mods", "events", "kept", "agents", "moving", "gateway.py", "cluster.py"),

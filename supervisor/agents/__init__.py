@@ -1,7 +1,7 @@
 """Who is registered, with which rights, in which channels, and what waits in each inbox.
 
-May import: `config`, `ipc`. Its own rooms, from the ground up: `rights`, `inboxes`, the files beside them from `agent.py`
-to `registry.py`, which puts them together, and `nodes`, for a network of several nodes.
+May import: `config`, `ipc`. Its own rooms, from the ground up: `store.py`, `rights`, `inboxes`, the files from `agent.py` to
+`registry.py`, which stand on both, and `nodes`, which is imported with the key `cluster` only.
 Never: knows mods or their processes.
 """
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from .nodes.moving import Leg, Luggage
     from .nodes.parcels import Parcel, Receipt
     from .nodes.shared import SharedAgents
-    from .nodes.store import AgentStore
     from .registry import AgentRegistry
     from .rights.guesses import Guesses
     from .rights.hashes import hash_of
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from .rights.operators import OperatorToken, OperatorTokens, Scope
     from .rights.refusal import Refusal
     from .rights.refusal_log import RefusalLog
+    from .store import AgentStore
     from .streams import Stream
 else:  # hidden from type checkers, which would take any name for one of the room
     __getattr__ = lazily(
@@ -48,7 +48,6 @@ else:  # hidden from type checkers, which would take any name for one of the roo
             "nodes.moving": "Leg Luggage",
             "nodes.parcels": "Parcel Receipt",
             "nodes.shared": "SharedAgents",
-            "nodes.store": "AgentStore",
             "rights.guesses": "Guesses",
             "rights.hashes": "hash_of",
             "rights.invites": "Invite MAX_LIFE MAX_USES",
@@ -66,5 +65,6 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         joining="Manager",
         mirrors="Mirror",
         registry="AgentRegistry",
+        store="AgentStore",
         streams="Stream",
     )

@@ -22,7 +22,7 @@ class Pushing(Protocol):
     kind: str
 
     def give_way(self, *, is_moved: bool = False) -> None:
-        """End, since a newer one takes over; with ``is_moved``, since the agent is to connect again."""
+        """End, since a newer stream takes over; with ``is_moved``, since the agent must connect again."""
         ...
 
 
@@ -90,6 +90,19 @@ class Agent:
 
     def _name_owner(self) -> None:
         self.owner = f"agent:{self.agent_id} {self.registered_at!r}"
+
+    def record(self, metadata: bytes) -> dict[str, Any]:
+        """Return what outlives the network's end of an agent whose packed metadata is this, as plain data."""
+        return {
+            "agent_id": self.agent_id,
+            "metadata": metadata,
+            "group": self.group,
+            "secret_hash": self.secret_hash,
+            "registered_at": self.registered_at,
+            "guest": self.is_guest,
+            "address": self.address,
+            "returned": self.has_returned,
+        }
 
     def take_over(self, present: Agent) -> None:
         """Go on as ``present``, the same agent: keep what waits for it."""

@@ -224,7 +224,7 @@ class Channels:
     _has_passwords = False  # `joining` knows better
 
     def _guest_share(self, agent: Agent) -> float:
-        """Return which part of what all agents share together this agent may fill."""
+        """Return which part of the shared room this agent may fill."""
         return self._config.guest_share if agent.is_guest and self._has_passwords else 1.0
 
     def leave(self, channel: str, agent_id: str) -> None:
@@ -247,7 +247,7 @@ class Channels:
         self._can_undo(lambda: [self._enter_again(channel, agent_id, private) for agent_id in members])
 
     def _note_end(self, channel: str, private: Any) -> None:
-        """Tell the journal if a private channel has ended: one of its name may be open."""
+        """Tell the journal if a private channel has ended: a later channel of this name may be open."""
         if private is not _OPEN and channel not in self._channels:
             self._on_change("open", {"channel": channel})
 

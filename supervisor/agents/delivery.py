@@ -234,7 +234,7 @@ class Inboxes(Channels):
         return True
 
     def _hold_guests_to_bound(self) -> None:
-        """Drop what waits for guests while it is too much, the oldest events of who holds the most."""
+        """Drop events that wait for guests while there are too many: the oldest events of the guest that holds the most."""
         mail, most = self._guests.mail, self._config.guest_inbox_bytes
         if mail.size <= most:
             return
@@ -304,7 +304,7 @@ class Inboxes(Channels):
         return Stream(agent, self._agents.get, wake, cursor)
 
     def take_losses(self, agent: Agent) -> Losses | None:
-        """Return what the inbox lost since this was last asked; None if it lost nothing."""
+        """Return what the inbox lost since the last call; None if it lost nothing."""
         if not agent.losses.count:
             return None
         losses, agent.losses = agent.losses, Losses()

@@ -85,7 +85,7 @@ def _group(group: Any) -> dict[str, Any]:
 
 
 def _connected(agent: Agent) -> str | None:
-    """Return how an agent waits for its events right now; None: it does not."""
+    """Return how an agent waits for its events right now; None if it does not wait."""
     stream = agent.stream
     if stream is not None:
         return stream.kind

@@ -18,7 +18,7 @@ def known_to(viewer: Agent, agents: Channels) -> list[Agent]:
 
 
 def known_by(agent: Agent, agents: Channels) -> list[str] | None:
-    """Return the ids of those that may know of an agent; None: all agents may."""
+    """Return the ids of the agents that may know of an agent; None: all agents may."""
     if all(viewer.rights.knows_all for viewer in agents):
         return None
     near = _near(agent, agents)
@@ -26,7 +26,7 @@ def known_by(agent: Agent, agents: Channels) -> list[str] | None:
 
 
 def _near(agent: Agent, agents: Channels) -> set[str]:
-    """Return the ids of all that are in a channel with an agent, and its own."""
+    """Return the ids of all agents that share a channel with an agent, and its own id."""
     found = {agent.agent_id}
     for channel in agents.channels_of(agent.agent_id):
         found.update(agents.channel_members(channel) or ())

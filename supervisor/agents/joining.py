@@ -39,7 +39,7 @@ class Manager(NamedTuple):
     rights: Rights | None = None
 
     def lacks(self, rights: Rights) -> list[str]:
-        """Return in words what these rights give, and the manager does not have."""
+        """Return in words which of these rights the manager does not have."""
         if self.rights is not None:
             return rights.beyond(self.rights)
         return [*sorted(rights.permissions - self.permissions), *rights.registers_beyond(())]
@@ -96,7 +96,7 @@ class Joining(Inboxes):
     async def prove(
         self, agent_id: str, group: str | None, password_hash: str | None, address: str | None
     ) -> frozenset[str]:
-        """Check a password against those that are stored as argon2id, off the loop.
+        """Check a password against the stored argon2id hashes, off the loop.
 
         Returns:
             those that it is, for `register`. Nothing may be awaited before that, so that a wrong
@@ -119,13 +119,13 @@ class Joining(Inboxes):
             return await self._passwords.which(slow, password_hash)
 
     def _asked(self, name: str | None) -> list[GroupConfig]:
-        """Return the groups whose password a caller may give that names this group, or none."""
+        """Return the groups whose password a caller may give who names this group, or names no group."""
         if name:
             return [self._groups[name]] if name in self._groups else []
         return [group for group in self._groups.values() if group.password_hash]
 
     def _check_wait(self, address: str | None, names: list[str], what: str = "passwords") -> None:
-        """Raise `Refusal` (too_many) if the address has given too much that was wrong for these groups."""
+        """Raise `Refusal` (too_many) if the address has given too many wrong passwords for these groups."""
         if address is not None and (wait := self._guesses.wait(address, names)) > 0:
             raise Refusal(
                 f"too many wrong {what} from {address}; try again in {math.ceil(wait)} s",
@@ -148,7 +148,7 @@ class Joining(Inboxes):
 
     @property
     def _has_passwords(self) -> bool:
-        """Whether agents may come that somebody vouches for, for which room is kept."""
+        """Whether agents may come that an invite or a group's password vouches for: room is kept for them."""
         return len(self._invites) > 0 or any(group.password_hash for group in self._groups.values())
 
     # -- invites
@@ -224,7 +224,7 @@ class Joining(Inboxes):
             raise Refusal(text, code=Code.FORBIDDEN)
 
     def _may_give_away(self, agents: str, manager: Manager) -> bool:
-        """Return whether a manager may invite somebody under these ids, of which some may be reserved."""
+        """Return whether a manager may invite somebody under these ids. Some of the ids may be reserved."""
         reserved, mine = self._config.reserved, manager.rights.may_register if manager.rights is not None else ()
         if "*" in agents:  # which ids it reaches is not known
             return set(reserved).issubset(mine)
@@ -296,7 +296,7 @@ class Joining(Inboxes):
         return Admission(assigned, not is_vouched, invite)
 
     def _assign_group(self, claim: Claim, invite: Invite | None) -> str | None:
-        """Return the group of the invite, that is asked for by name or by password, or the default group."""
+        """Return the group that the invite, the name or the password gives, or the default group."""
         name = claim.group or (invite.group if invite is not None else None)
         if name:
             group = self._groups.get(name)
@@ -337,7 +337,7 @@ class Joining(Inboxes):
             raise Refusal(text, code=Code.UNAUTHENTICATED)
 
     def _check_reserved(self, claim: Claim, invite: Invite | None, joined: str | None) -> None:
-        """Raise `Refusal` if the id is reserved, and the caller is not one of those who may have it.
+        """Raise `Refusal` if the id is reserved and the caller may not have it.
 
         Args:
             joined: the group whose password was given.

@@ -125,7 +125,7 @@ class Mirror:
         return change[1] in to_come
 
     def pages(self) -> Iterator[list[Page]]:
-        """Yield all that there is, in steps.
+        """Yield the whole copy, in steps.
 
         Send the pages of a step at once, and all of them once. Between two steps, agents and channels
         may change. Only the last page has ``last``.
@@ -183,7 +183,7 @@ class _Pages:
             self._end_page()
 
     def taken(self, *, last: bool = False) -> list[Page]:
-        """Return all that was put, also what does not fill a page: it counts as sent from now on."""
+        """Return all values so far, also those of a page that is not full. They count as sent from now on."""
         self._page["last"] = last
         if last or self._count:
             self._end_page()

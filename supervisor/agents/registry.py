@@ -232,19 +232,7 @@ class AgentRegistry(Joining):
         ]
 
     def _save(self, agent: Agent, packed: bytes) -> None:
-        self._on_change(
-            "register",
-            {
-                "agent_id": agent.agent_id,
-                "metadata": packed,
-                "group": agent.group,
-                "secret_hash": agent.secret_hash,
-                "registered_at": agent.registered_at,
-                "guest": agent.is_guest,
-                "address": agent.address,
-                "returned": agent.has_returned,
-            },
-        )
+        self._on_change("register", agent.record(packed))
 
     async def bring_home(self, agent: Agent) -> None:
         """Have this node hold an agent's inbox, before its events are taken. A network of one node always does."""
@@ -308,7 +296,7 @@ class AgentRegistry(Joining):
             )
 
     def check_rank(self, agent: Agent, manager: Manager) -> None:
-        """Raise `Refusal` (forbidden) if an agent may do what who manages it may not."""
+        """Raise `Refusal` (forbidden) if an agent may do something that its manager may not do."""
         if more := manager.lacks(agent.rights):
             raise Refusal(
                 f"agent {agent.agent_id!r} may do more than you ({', '.join(more)}), so only the agent itself and "
@@ -319,7 +307,7 @@ class AgentRegistry(Joining):
     # -- what an agent may send
 
     def check_sending(self, agent: Agent, event: Event) -> None:
-        """Count an event that an agent sends whose rights are gated, if it is one that it may send.
+        """Count an event of an agent whose rights are limited, if it may send the event.
 
         Raises:
             Refusal: forbidden; or too_many, if its quota is used up.

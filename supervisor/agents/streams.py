@@ -76,7 +76,7 @@ class Stream:
 
     @property
     def cursor(self) -> str:
-        """Where the stream stands: of the event that was taken last."""
+        """Where the stream stands: the cursor of the event that was taken last."""
         return self._pushed.cursor(self._at)
 
     def take(self) -> tuple[str, Event] | None:

@@ -14,6 +14,7 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..on_disk import sync
 from .actors import Actor
 from .chain import START, Head, Line, chained, checked, seal
 from .records import GAP, REMOVED, Record, record
@@ -131,7 +132,7 @@ class AuditFile:
                 raise FileExistsError(f"{self._path} is no file")
             self._mend(descriptor)
             if not os.fstat(descriptor).st_size:  # it may be new
-                _sync(self._folder)
+                sync(self._folder)
         except BaseException:
             os.close(descriptor)
             raise
@@ -169,7 +170,7 @@ class AuditFile:
         self.close()
         for each in surplus:
             each.unlink(missing_ok=True)
-        _sync(self._folder)
+        sync(self._folder)
 
     def _last_number(self, path: Path) -> int | None:
         """Return the number of the last line of an older file; None if it has another name than we gave it."""
@@ -239,11 +240,3 @@ def _is_same(descriptor: int, path: Path) -> bool:
     except FileNotFoundError:
         return False
     return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

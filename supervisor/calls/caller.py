@@ -177,7 +177,7 @@ class Caller(Admission):
                 try:
                     response = await self._respond_to(in_flight, journey, has_turns=has_turns)
                     return self._answered(journey, response, started)
-                except Exception as problem:  # noqa: BLE001 - as in `ask`
+                except Exception as problem:  # noqa: BLE001 - it is raised again, unless the event may wait again
                     place = await self._after(problem, in_flight, journey, place, started)
                 finally:
                     if not exempt:

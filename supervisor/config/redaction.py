@@ -1,4 +1,4 @@
-"""What is masked wherever it is shown, or kept for people to look at: one list for all places.
+"""Masks secrets wherever they are shown, or kept for people to look at: one list for all places.
 
 Logs of mods and of the network, crash reports, dead letters as they are shown, the stream of
 events: all ask a `Redaction`. It knows keys, whose values are masked in data and in text, and

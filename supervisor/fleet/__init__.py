@@ -1,7 +1,7 @@
 """All mods of a network: which are loaded, who needs whom, versions and audiences, routes, figures.
 
-May import: the rooms below it and `ipc`. Its own rooms, from the ground up: `read_models.py`, `claims.py`, `mods`,
-`responses.py`, `registry`, `commands`, `figures`, and `nodes`, for a network of several nodes.
+May import: the rooms below it and `ipc`. Its own rooms, from the ground up: `read_models.py`, `claims.py`, `everywhere.py`,
+`mods`, `responses.py`, `registry`, `units.py`, `commands`, `figures`.
 Never: handles an event itself, and never speaks HTTP.
 """
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .commands.reconfigure import Changes, differs
     from .commands.restored import ModRecords
     from .commands.upkeep import ModUpkeep
+    from .everywhere import Everywhere, SeenRow
     from .figures.history import EVERY, History
     from .figures.monitor import ResourceMonitor
     from .figures.rows import ModRows
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
     from .mods.copies import CopyGroup, part_id, part_of, parts_of
     from .mods.elsewhere import Asking, ModElsewhere
     from .mods.workers import Mod, WorkerGroup
-    from .nodes.everywhere import Everywhere, SeenRow
-    from .nodes.units import Unit, exchange_unit, unit_named, units_of
     from .read_models import (
         Health,
         LoadedMod,
@@ -60,6 +59,7 @@ if TYPE_CHECKING:
     from .registry.kept import divide
     from .registry.registry import ModRegistry
     from .registry.router import Entry
+    from .units import Unit, exchange_unit, unit_named, units_of
 else:  # hidden from type checkers, which would take any name for one of the room
     __getattr__ = lazily(
         __name__,
@@ -84,16 +84,16 @@ else:  # hidden from type checkers, which would take any name for one of the roo
             "mods.copies": "CopyGroup part_id part_of parts_of",
             "mods.elsewhere": "Asking ModElsewhere",
             "mods.workers": "Mod WorkerGroup",
-            "nodes.everywhere": "Everywhere SeenRow",
-            "nodes.units": "Unit exchange_unit unit_named units_of",
             "registry.families": "NotInAudience",
             "registry.kept": "divide",
             "registry.registry": "ModRegistry",
             "registry.router": "Entry",
         },
         claims="Claim",
+        everywhere="Everywhere SeenRow",
         read_models=(
             "Health LoadedMod ModStats NetworkStats Plan Reach Readiness Resources SupervisorStats "
             "VersionStats WorkerStats"
         ),
+        units="Unit exchange_unit unit_named units_of",
     )

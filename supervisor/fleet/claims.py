@@ -41,7 +41,7 @@ class Claims(Protocol):
         ...
 
     async def release(self, claim: Claim) -> None:
-        """Give a right back. A right that was lost meanwhile stays with whoever has it now.
+        """Give a right back. A right that was lost meanwhile stays with its present owner.
 
         Raises:
             ModvisorError: it cannot be given back now; it ends by itself with the node's session.
@@ -95,7 +95,7 @@ class Rights:
         return self._held.pop(mod_id, None)
 
     def take_back(self, claim: Claim) -> None:
-        """Look after a claim again that was lent."""
+        """Take back a claim that was lent."""
         self._held[claim.mod_id] = claim
 
     async def give_back(self, mod_id: str) -> None:

@@ -348,10 +348,10 @@ class UnreadyMod(ReadModel):
 
 @dataclass(frozen=True, slots=True)
 class Readiness(ReadModel):
-    """Whether a network does what it is there for.
+    """Whether a network is ready: all mods marked ``required`` serve.
 
     Attributes:
-        mods: the mods that keep it from that.
+        mods: the mods marked ``required`` that do not serve.
     """
 
     is_running: bool

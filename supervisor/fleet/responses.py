@@ -36,7 +36,7 @@ def failure(config: ModConfig, error: ModvisorError, message: str | None = None)
 
 
 def still_there(mod: Mod) -> str:
-    """Say what there is of a mod whose reload failed."""
+    """Say what still runs of a mod whose reload failed."""
     if mod.incarnation is not None:
         return "the old one still serves"
     return "its restart goes on" if mod.state in COMING_BACK else "the mod is down"

@@ -73,7 +73,7 @@ class OpenRequests:
 
 
 def _counted(answering: Awaitable[None], scope: Scope) -> Awaitable[None]:
-    """Count the time that a request keeps the loop, if it may take a share of it only."""
+    """Count the time for which a request keeps the loop, if it may take only a share of the loop's time."""
     connection: Connection | None = scope.get("state", {}).get("connection")
     if connection is None or not connection.is_timed:
         return answering
@@ -146,7 +146,7 @@ class EmbeddedServer(uvicorn.Server):
         return connection
 
     async def tick(self) -> None:
-        """Keep the `Date` header up to date, and dismiss whom the door no longer lets stay."""
+        """Keep the `Date` header up to date, and dismiss connections that the door no longer lets stay."""
         while True:
             await anyio.sleep(INTERVAL)
             await self.on_tick(0)

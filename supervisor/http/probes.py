@@ -1,4 +1,4 @@
-"""What watches a network asks of it: does its loop turn, is it ready, and its figures for Prometheus.
+"""Answers monitoring: is the network alive, is it ready, and its figures for Prometheus.
 
 The operator's API has these routes, and so has the agents' port. `/metrics` needs a token there, unless
 `metrics.public` says otherwise (see `access.gate`).

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ...ipc.errors import Code
 from ..causes import cause
+from ..on_disk import sync
 from .records import JournalError
 
 _STEP_PAGES = 1000  # 4 MB: events wait a few milliseconds for each step
@@ -66,7 +67,7 @@ def _write(source: sqlite3.Connection, target: Path, between: Callable[[int, int
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    sync_folder(target.parent)
+    sync(target.parent)
     return size
 
 
@@ -120,12 +121,3 @@ def _copy(source: sqlite3.Connection, part: Path, between: Callable[[int, int, i
         copy.execute("PRAGMA synchronous = OFF")  # the whole file is synced once, at the end
         source.backup(copy, pages=_STEP_PAGES, progress=between)
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a -wal beside it
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the disk keep the names in a folder."""
-    entry = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(entry)
-    finally:
-        os.close(entry)

@@ -10,7 +10,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from ...ipc.errors import Code
-from .backup import sync_folder, write_copy
+from ..on_disk import sync
+from .backup import write_copy
 from .records import JournalError
 from .schema import check_schema
 
@@ -44,7 +45,7 @@ def restore_database(copy: Path, file: Path) -> Path | None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    sync_folder(file.parent)
+    sync(file.parent)
     return former
 
 

@@ -19,6 +19,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+from ..on_disk import sync
 from .damage import Damage
 from .rows import TABLES, DamagedRow, Row, text_of
 from .schema import INCREMENTAL, MIGRATIONS, SCHEMA_VERSION, check_schema, columns_of, expected_columns
@@ -59,12 +60,12 @@ def salvage(file: Path, damage: Damage) -> None:
             _copy_numbers(old, new)
             new.execute("DELETE FROM member WHERE agent_id NOT IN (SELECT agent_id FROM agent)")
             new.execute("COMMIT")
-        _sync(fresh)
+        sync(fresh)
         damage.write()
         for suffix in ("-wal", "-shm"):
             file.with_name(file.name + suffix).unlink(missing_ok=True)
         fresh.replace(file)
-        _sync(file.parent)
+        sync(file.parent)
     finally:
         _remove(work, fresh)
 
@@ -279,11 +280,3 @@ def _remove(*files: Path) -> None:
     for file in files:
         for suffix in ("", "-wal", "-shm", "-journal", "-model", "-model-journal"):
             file.with_name(file.name + suffix).unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from ...ipc.messages import pack, unpack
 from ..config import JournalConfig
-from .backup import sync_folder
+from ..on_disk import sync
 from .deaths import Record
 from .journal import Journal
 from .records import JournalError, KeptMod
@@ -188,7 +188,7 @@ def write_whole(file: Path, whole: Whole, config: JournalConfig) -> None:
         for suffix in ("", "-wal", "-shm"):
             with suppress(OSError):
                 part.with_name(part.name + suffix).unlink(missing_ok=True)
-    sync_folder(file.parent)
+    sync(file.parent)
 
 
 def was_opened(file: Path) -> bool:

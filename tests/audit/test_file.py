@@ -66,8 +66,8 @@ def test_a_later_run_checks_the_last_line_once_and_syncs_no_folder(
 ) -> None:
     folders: list[Path] = []
     lines: list[bytes] = []
-    sync, check = room._sync, room.checked
-    monkeypatch.setattr(room, "_sync", lambda folder: (folders.append(folder), sync(folder))[1])
+    sync, check = room.sync, room.checked
+    monkeypatch.setattr(room, "sync", lambda folder: (folders.append(folder), sync(folder))[1])
     monkeypatch.setattr(room, "checked", lambda key, line: (lines.append(line), check(key, line))[1])
     audit = an_audit(tmp_path)
     sealed = sealed_of(audit)

@@ -6,20 +6,12 @@ import { request } from "node:http";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 
-const { chromium } = createRequire(new URL("../../clients/ts/package.json", import.meta.url))("playwright-core");
+const ofClient = createRequire(new URL("../../clients/ts/package.json", import.meta.url));
+const { chromium } = ofClient("playwright-core");
 
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 // It may reach nothing but this machine: it looks for no updates, and takes part in no trials.
-const FLAGS = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-  "--disable-features=OptimizationHints,MediaRouter",
-];
+const FLAGS = ofClient("./tests/chromium.json");
 
 export const URL_OF_LAB = process.env.LAB_URL;
 const SOCKET = process.env.LAB_SOCKET;

@@ -19,8 +19,8 @@ import sys
 from modvisor.supervisor import AgentNetwork
 import modvisor.supervisor.wiring, modvisor.supervisor.http
 from modvisor.supervisor.agents import AgentRegistry
-found = [name for name in sys.modules if name.endswith((".shared", ".mirrored", ".moving", ".parcels", ".given"))
-         or ".supervisor.cluster." in f"{name}." or name.partition(".")[0] == "nats"]
+of_other_nodes = "modvisor.supervisor.cluster", "modvisor.supervisor.agents.nodes"
+found = [name for name in sys.modules if name.startswith(of_other_nodes) or name.partition(".")[0] == "nats"]
 print(*found)
 """
 

@@ -64,7 +64,7 @@ def rehearse(rounds: int = ROUNDS, module: str = OURS) -> None:
     try:
         with _undone(module):
             run(_play(module, rounds))
-    except Exception:  # noqa: BLE001 - whatever it is
+    except Exception:  # noqa: BLE001 - the mod of the rehearsal may raise anything, and workers run without it
         traceback.print_exc()
 
 

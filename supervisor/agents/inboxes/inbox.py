@@ -32,7 +32,7 @@ class Inbox(FairLine[Event]):
 
     @property
     def held(self) -> int:
-        """How many events take room in here: those that wait, and those that were pushed."""
+        """How many events take room in the inbox: waiting and pushed ones."""
         return len(self) + len(self._pushed or ())
 
     def held_by(self, source: str) -> tuple[int, int]:
@@ -53,7 +53,7 @@ class Inbox(FairLine[Event]):
         return bool(self._pushed)
 
     def push(self) -> bool:
-        """Move the oldest event that waits to those that were pushed. False: none waits."""
+        """Move the oldest waiting event to the pushed events. Return False if no event waits."""
         if self.first() is None:  # no gap is in front now
             return False
         item = self.events[0]
@@ -77,7 +77,7 @@ class Inbox(FairLine[Event]):
         return event, size, source
 
     def take_pushed(self, most: int) -> list[Event]:
-        """Take the oldest of the pushed events out, at most so many."""
+        """Take the oldest pushed events out, at most this many."""
         pushed = self._pushed or Pushed()
         return [self._pop_pushed(pushed)[0] for _ in range(min(most, len(pushed)))]
 
@@ -97,7 +97,7 @@ class Inbox(FairLine[Event]):
         return event
 
     def drop_oldest(self) -> str:
-        """Drop the oldest event that waits, or that was pushed if none waits. Return its source.
+        """Drop the oldest waiting event; if no event waits, the oldest pushed one. Return its source.
 
         Raises `IndexError`.
         """
@@ -109,7 +109,7 @@ class Inbox(FairLine[Event]):
         return item[2]
 
     def count_in(self, mail: GuestMail | None) -> None:
-        """Count what waits in here with the mail of guests, or no longer."""
+        """Count the waiting events as mail of guests, or no longer."""
         former, self.mail = self.mail, mail
         for item in (*self.events, *(self._pushed.items if self._pushed else ())):
             if item is not None and former is not None:

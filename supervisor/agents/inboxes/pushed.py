@@ -1,4 +1,4 @@
-"""Events that were pushed to an agent, and that it has not said it has handled. Pure.
+"""Events that were pushed to an agent and that it has not acknowledged. Pure.
 
 They have left the line of the inbox, and still take room in it. Each has a number: they are pushed in
 this order, and again with the same numbers after a broken connection. The numbers begin anew with

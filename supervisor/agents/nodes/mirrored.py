@@ -16,8 +16,8 @@ from ..agent import Agent
 from ..mirrors import GONE
 from ..registry import AgentRegistry, end_polls
 from ..rights.invites import Invite
+from ..store import AgentStore
 from .parcels import Elsewhere
-from .store import AgentStore
 
 
 class MirroredAgents(AgentRegistry):
@@ -64,21 +64,11 @@ class MirroredAgents(AgentRegistry):
 
     def _save(self, agent: Agent, packed: bytes) -> None:
         agent.home = self.node
-        self._store.record("register", {**self.record_of(agent), "metadata": packed})
+        self._store.record("register", {**agent.record(packed), "home": agent.home})
 
     def record_of(self, agent: Agent) -> dict[str, Any]:
         """Return all that the store keeps of an agent."""
-        return {
-            "agent_id": agent.agent_id,
-            "metadata": pack(agent.metadata),
-            "group": agent.group,
-            "secret_hash": agent.secret_hash,
-            "registered_at": agent.registered_at,
-            "guest": agent.is_guest,
-            "address": agent.address,
-            "returned": agent.has_returned,
-            "home": agent.home,
-        }
+        return {**agent.record(pack(agent.metadata)), "home": agent.home}
 
     def remove_channel(self, channel: str) -> None:
         for agent_id in self._channels.get(channel, ()):
@@ -88,7 +78,7 @@ class MirroredAgents(AgentRegistry):
     # -- what other nodes have changed
 
     def mirror(self, kind: str, data: dict[str, Any]) -> None:
-        """Apply a change that another node has made. It is kept already."""
+        """Apply a change that another node has made and kept."""
         with self.mirrors.together():
             match kind:
                 case "register":

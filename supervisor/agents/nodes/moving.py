@@ -1,4 +1,4 @@
-"""What moves with an agent from one node to another, as plain data, and what is still to come. Pure."""
+"""Packs and unpacks what moves with an agent from one node to another, as plain data, and what is still to come. Pure."""
 
 from __future__ import annotations
 

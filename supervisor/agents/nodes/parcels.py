@@ -1,4 +1,4 @@
-"""What reaches the agents of other nodes: an event for several of them, and what came of it."""
+"""Parcels: an event for agents of other nodes, and the receipt that says what came of it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Receipt:
     lost: list[str] = field(default_factory=list)
 
     def add(self, other: Receipt) -> None:
-        """Add what came of another part. Who was away is looked for elsewhere."""
+        """Add the receipt of another part. Its ``away`` is left out: those agents are looked for elsewhere."""
         self.reached += other.reached
         self.full += other.full
         self.gone += other.gone

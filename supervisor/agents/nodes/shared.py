@@ -26,11 +26,11 @@ from ..delivery import Delivered, packed_size
 from ..inboxes.inbox import Inbox
 from ..inboxes.subscriptions import Subscription
 from ..registry import end_polls
+from ..store import AgentStore
 from .given import Given, Key
 from .mirrored import MirroredAgents
 from .moving import Leg, Luggage, packed_up, unpack_into
 from .parcels import Parcel, Receipt
-from .store import AgentStore
 
 
 class SharedAgents(MirroredAgents):

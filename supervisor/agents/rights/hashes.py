@@ -1,4 +1,4 @@
-"""What is kept of a random secret, an invite's code or an operator's token: its SHA-256. Pure.
+"""Hashes secrets for keeping: a random secret, an invite's code or an operator's token becomes its SHA-256. Pure.
 
 It need not be slow: what is random and long cannot be guessed.
 """
@@ -15,5 +15,5 @@ def hash_of(secret: str | bytes) -> bytes:
 
 
 def is_hash_of(kept: bytes, given: str) -> bool:
-    """Return whether ``kept`` is the hash of a secret that somebody gives, in a time that tells nothing."""
+    """Return whether ``kept`` is the hash of the given secret. The comparison takes constant time."""
     return hmac.compare_digest(kept, hash_of(given))

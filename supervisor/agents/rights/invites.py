@@ -46,7 +46,7 @@ class Invite:
         return self.agents is None or fits(self.agents, agent_id)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what people may see of it."""
+        """Return the invite as people may see it: without its code."""
         return {
             "invite_id": self.invite_id,
             "agent_group": self.group,
@@ -59,7 +59,7 @@ class Invite:
 
 
 def fits(pattern: str, agent_id: str) -> bool:
-    """Return whether an id is, or matches, a name; in any case, so that no look-alike does not."""
+    """Return whether an id is, or matches, a name. Case does not matter, so that look-alikes match, too."""
     return fnmatchcase(agent_id.lower(), pattern.lower())
 
 

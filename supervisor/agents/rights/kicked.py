@@ -1,4 +1,4 @@
-"""Ids whose agents were kicked of late, and how long each of them stays away. Pure."""
+"""Ids whose agents were kicked lately, and how long each id stays away. Pure."""
 
 from __future__ import annotations
 

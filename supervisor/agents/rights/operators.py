@@ -139,7 +139,7 @@ class OperatorTokens:
         return token
 
     def find(self, secret: bytes) -> OperatorToken | None:
-        """Return the token that somebody sent, expired or not; None if it is none of these.
+        """Return the token that somebody sent, expired or not; None if the network has no such token.
 
         The time that this takes tells something of the hash, which is of no use to anybody.
         """

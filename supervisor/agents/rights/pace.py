@@ -18,7 +18,7 @@ for long, or has to begin with a second's worth again."""
 
 
 class Pace:
-    """What one sender has sent of late."""
+    """How much one sender has sent lately."""
 
     __slots__ = ("_bytes_paid", "_events_paid")
 
@@ -26,7 +26,7 @@ class Pace:
         self._events_paid = self._bytes_paid = 0.0  # until when
 
     def take(self, now: float, events: float | None, size: int, in_bytes: int | None) -> float:
-        """Take one more event, if it is in the quota.
+        """Count one more event, if it is within the quota.
 
         Args:
             now: a monotonic clock.

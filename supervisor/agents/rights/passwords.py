@@ -49,7 +49,7 @@ class Passwords:
         self._right: dict[str, bytes] = {}  # stored password -> keyed hash of what proved it
 
     def keep_only(self, stored: Iterable[str | None]) -> None:
-        """Forget what proved other passwords than these."""
+        """Forget the proofs of all other passwords."""
         known = set(stored)
         self._right = {each: proof for each, proof in self._right.items() if each in known}
 

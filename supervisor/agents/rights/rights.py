@@ -40,7 +40,7 @@ class Patterns:
         return "*" in self._patterns
 
     def beyond(self, others: Patterns) -> list[str]:
-        """Return those of these patterns that match a name which ``others`` do not match."""
+        """Return the patterns that match some name which ``others`` do not match."""
         return [pattern for pattern in self._patterns if not any(_covers(other, pattern) for other in others._patterns)]
 
     def overlap(self, pattern: str) -> bool:
@@ -56,7 +56,7 @@ def _covers(wide: str, narrow: str) -> bool:
 
 
 class Rights:
-    """What the agents of one group may do, or those that are in no group.
+    """What the agents of one group may do, or the agents that are in no group.
 
     Attributes:
         permissions: which commands they may use.
@@ -130,7 +130,7 @@ class Rulebook:
         return self._without_group if group is None else self._of.get(group, self._without_group)
 
     def deaf(self, event_name: str) -> frozenset[Rights]:
-        """Return the rights of those whom an event of this name does not reach."""
+        """Return the rights whose holders an event of this name does not reach."""
         if not self._choosy or event_name.startswith("system."):
             return _NOBODY
         found = self._deaf.get(event_name)

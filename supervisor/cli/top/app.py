@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 from rich.text import Text
 from textual.app import App, ComposeResult
-from textual.binding import Binding
 from textual.screen import Screen
 from textual.widgets import Input, Static
 
@@ -24,7 +23,7 @@ from .order import TROUBLE, arranged
 from .pages import STYLE as PAGE_STYLE
 from .pages import DetailsPage, events_page, log_page
 from .reading import Feed
-from .table import ModTable
+from .table import ModTable, quietly
 
 HINTS = (
     ("?", "keys"), ("q", "quit"), ("/", "filter"), ("Enter", "more"), ("L", "log"), ("e", "events"), ("R", "reload"),
@@ -60,19 +59,12 @@ class Top(App[None]):
     CSS = f"{TABLE_STYLE}{PAGE_STYLE}{DIALOG_STYLE}"
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar = [
-        *(Binding(key, f"order('{name}')", show=False) for key, name in ORDER_KEYS.items()),
-        Binding("slash", "filter", show=False),
-        Binding("question_mark,h", "keys", show=False),
-        Binding("enter", "details", show=False),
-        Binding("L", "log", show=False),
-        Binding("e", "events", show=False),
-        Binding("E", "all_events", show=False),
-        Binding("R", "act('reload')", show=False),
-        Binding("x", "act('restart')", show=False),
-        Binding("u", "act('unload')", show=False),
-        Binding("space", "hold", show=False),
-        Binding("escape", "clear", show=False),
-        Binding("q,ctrl+c", "quit", show=False),
+        *quietly({key: f"order('{name}')" for key, name in ORDER_KEYS.items()}),
+        *quietly(
+            {"slash": "filter", "question_mark,h": "keys", "space": "hold", "escape": "clear", "q,ctrl+c": "quit"}
+        ),
+        *quietly({"enter": "details", "L": "log", "e": "events", "E": "all_events"}),
+        *quietly({"R": "act('reload')", "x": "act('restart')", "u": "act('unload')"}),
     ]
 
     def __init__(self, client: Client, interval: float, *, is_plain: bool = False) -> None:

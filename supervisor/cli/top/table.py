@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -23,6 +24,11 @@ HEADING = Style(bold=True, underline=True)
 STALE = Style(dim=True)
 
 
+def quietly(keys: Mapping[str, str]) -> list[Binding]:
+    """Bind keys to actions. No footer names them: `?` shows the list of keys."""
+    return [Binding(key, action, show=False) for key, action in keys.items()]
+
+
 class ModTable(ScrollView, can_focus=True):
     """The mods, one of them chosen. The choice stays with the mod, wherever it moves.
 
@@ -31,12 +37,8 @@ class ModTable(ScrollView, can_focus=True):
     """
 
     BINDINGS: ClassVar = [
-        Binding("up,k", "move(-1)", show=False),
-        Binding("down,j", "move(1)", show=False),
-        Binding("pageup", "page(-1)", show=False),
-        Binding("pagedown", "page(1)", show=False),
-        Binding("home,g", "move(-1000000)", show=False),
-        Binding("end,G", "move(1000000)", show=False),
+        *quietly({"up,k": "move(-1)", "down,j": "move(1)", "pageup": "page(-1)", "pagedown": "page(1)"}),
+        *quietly({"home,g": "move(-1000000)", "end,G": "move(1000000)"}),
     ]
 
     class Opened(Message):

@@ -340,7 +340,7 @@ class Connection:
             await asyncio.sleep(every)
             try:
                 await self._answer(timeout)
-            except Exception as error:  # noqa: BLE001 of whatever kind: the server did not answer
+            except Exception as error:  # noqa: BLE001 - of whatever kind: the server did not answer
                 return self.lose(f"the server did not answer within {timeout:g} s ({type(error).__name__})")
 
     async def _failed(self, error: Exception) -> None:

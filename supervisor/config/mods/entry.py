@@ -291,7 +291,7 @@ _WRITTEN_SO = "2:"
 
 
 def former_entry_hash(entry: ModConfig) -> str:
-    """Return the hash that versions up to 0.7 kept of an entry. It is of absolute paths."""
+    """Return the hash that versions up to 0.7 kept of an entry. It depends on absolute paths."""
     said: dict[str, Any] = {"path": entry.path, "mod_id": entry.mod_id}
     for name in entry.given - {"id", "name"}:
         key, _, inner = name.partition(".")

@@ -1,4 +1,4 @@
-"""What mods of other frameworks may do without a line of config.
+"""The rights that mods of other frameworks have without a line of config.
 
 Their worker says which framework a mod is of (`Manifest.host`). What its entry says of ``speak_for``
 and ``permissions`` rules, also an empty list.

@@ -179,7 +179,7 @@ class _File:
         return found
 
     def _only_transport(self) -> tuple[dict[str, Any] | None, Key]:
-        """Return the same of a file without a list: it has one transport, which is HTTP unless it says otherwise."""
+        """Do as `_http` for a file without a list of transports: it has one, which is HTTP unless the file says otherwise."""
         kind = self._network.get("transport", "http")
         if kind not in ("http", "websocket"):  # OpenAgents serves HTTP for a websocket
             self._note(("network", "transport"), f"the transport {kind} is ignored: agents reach modvisor over HTTP")
@@ -216,7 +216,7 @@ class _File:
             self._wrong(
                 (*at, "password_hash"),
                 f"expected a SHA-256, 64 hexadecimal digits, got {_kind_of_hash(secret)}: agents send the SHA-256 of the "
-                "password, so nobody could prove that one; print one with: modvisor hash-password",
+                "password, so no agent could join with it; print one with: modvisor hash-password",
             )
             del taken["password_hash"]
         if name == ADMIN and secret and "permissions" not in group:
@@ -315,7 +315,7 @@ class _File:
 
 
 def _kind_of_hash(secret: str) -> str:
-    """Describe what is no SHA-256 without repeating it: it may be the password itself."""
+    """Describe a value that is not a SHA-256 without repeating it: it may be the password itself."""
     if secret.startswith(("$2a$", "$2b$", "$2y$")):
         return "a bcrypt hash"
     if secret.startswith("$argon2"):

@@ -1,4 +1,4 @@
-"""The keys about agents: limits, how they register, and what a group of them may do."""
+"""The keys about agents: limits, how agents register, and what a group of agents may do."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class QuotaConfig:
     bytes_per_second: int | None = key(
         None,
         or_null(size(1000)),
-        "how large these events may be together; one that is larger is taken after a rest, and waited for after it. "
+        "how large these events may be together; a larger event is taken after a rest, and the next event waits longer. "
         "null: any size",
     )
     subscriptions: int | None = key(None, or_null(whole(0)), "its subscriptions; null: `agents.subscriptions`")
@@ -160,7 +160,7 @@ class AgentsConfig:
         ALL,
         one_of(*DIRECTORIES),
         "which other agents `system.list_agents`, `system.get_channel_members` and `/api/health` show to an agent. "
-        "`all`; `group`: those of its group, and those that are in a channel with it; `none`: only those that are in a "
+        "`all`; `group`: the agents of its group, and those in a channel with it; `none`: only the agents that are in a "
         "channel with it. Holders of the permission `agents` see all",
     )
     guests: GuestsConfig = key(

@@ -1,4 +1,4 @@
-"""What the network file says of the audit."""
+"""The section ``audit``."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ class ClusterTlsConfig:
     ca: Path | None = key(
         None,
         or_null(absolute_path),
-        "certificates; the servers' certificate must be signed by one of them. null: those that the system trusts",
+        "certificates; the servers' certificate must be signed by one of them. null: the certificates that the system trusts",
     )
     cert: Path | None = key(
         None, or_null(absolute_path), "this node's own certificate, for servers that ask for one (`verify: true`)"
@@ -206,7 +206,7 @@ class ClusterConfig:
         None,
         or_null(token),
         "what only nodes of this network know, the same on each: every message between nodes is sealed with it. At "
-        "least 16 characters that cannot be guessed; `from` works as in [env](#modsenvname). null: the one that "
+        "least 16 characters that cannot be guessed; `from` works as in [env](#modsenvname). null: the secret that "
         "`modvisor cluster up` made",
     )
     credentials: Path | None = key(

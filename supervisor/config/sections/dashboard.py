@@ -1,4 +1,4 @@
-"""What the network file says of the dashboard, the page at `/` of the HTTP port."""
+"""The section ``dashboard``: the page at `/` of the HTTP port."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ class DashboardConfig:
         12 * 3600.0, duration(), "how long an operator stays logged in without a request; never longer than the token"
     )
     sessions: int = key(
-        100, whole(1), "operators who are logged in at once; one more logs out whoever was away for the longest time"
+        100,
+        whole(1),
+        "operators who are logged in at once; one more logs out the operator who was away for the longest time",
     )
     link_age: float = key(60.0, duration(), "how long the link of `modvisor open` can be used, once")
     live_streams: int = key(

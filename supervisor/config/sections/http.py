@@ -1,4 +1,4 @@
-"""What the HTTP server takes from strangers: whom it trusts, and how much of everything it holds."""
+"""The section ``http``: which addresses the server trusts, and how much it takes from strangers."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ class HttpConfig:
     guest_share: float = key(
         0.5,
         number(0.01, 1),
-        "the same for requests of agents that have not joined a group with its password, while an agent is connected "
-        "that has; 1: they may take all of it",
+        "the same for requests of agents that have not joined a group with its password, while an agent that has joined "
+        "one is connected; 1: they may take all of it",
     )
     connections_per_agent: int = key(
         100,
         whole(1),
-        "connections of one agent that has not joined a group with its password; when it opens one more, the oldest of "
-        "those that wait for it, or for an event, is closed",
+        "connections of one agent that has not joined a group with its password; when it opens one more, its "
+        "oldest connection that waits for a request or for an event is closed",
     )
     header_timeout: float = key(10.0, duration(), "how long a client may take to send a request without its body")
     body_timeout: float = key(120.0, duration(), "how long a client may take to send the body of a request")
@@ -115,6 +115,6 @@ class HttpConfig:
     ws_in_flight: int = key(
         64,
         whole(1),
-        "events that one WebSocket connection may have sent that are not answered; what it sends behind them is read "
-        "when one of them is",
+        "unanswered events that one WebSocket connection may have sent; further messages are read when one of these "
+        "events is answered",
     )

@@ -1,4 +1,4 @@
-"""What the network file says of the metrics."""
+"""The section ``metrics``: the figures that Prometheus reads."""
 
 from __future__ import annotations
 

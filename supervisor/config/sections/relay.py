@@ -1,4 +1,4 @@
-"""Bounds of the relays through which mods in a cell reach their hosts."""
+"""The section ``relay``: bounds of the relays through which mods in a cell reach their hosts."""
 
 from __future__ import annotations
 

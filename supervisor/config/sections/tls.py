@@ -1,4 +1,4 @@
-"""What the network file says of TLS, and which addresses need it."""
+"""The section ``network.tls``, and which addresses need TLS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the network file says of traces."""
+"""The section ``tracing``."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class TracingConfig:
     sample: float = key(
         0.1,
         number(0, 1),
-        "the share of the events of agents that are traced, apart from those that are part of a trace",
+        "the share of agents' events that are traced; it does not hold for events that are part of a trace already",
     )
     follow: bool = key(
         True,

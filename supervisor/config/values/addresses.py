@@ -1,4 +1,4 @@
-"""Readers of what is written of the network's neighbours: IP addresses, host names, web origins."""
+"""Readers of addresses: IP addresses, host names, web origins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows what YAML reads otherwise than its writer may have meant.
+"""Finds values that YAML may read in another way than their writer meant.
 
 YAML 1.1, which PyYAML reads, and YAML 1.2 differ in numbers and in words such as ``no``. A key with
 a reader of its own refuses what does not fit. Plain data takes anything, so there a value is refused

@@ -257,7 +257,7 @@ class _NodeWalk:
             self._open.discard(id(node))
 
     def _scalar_value(self, node: yaml.ScalarNode, key: Key) -> Any:
-        """Return a value that is no key: its variables are replaced, and its doubts are noted."""
+        """Return a value (not a key) with its variables replaced, and note its doubts."""
         if self._environ is not None and "$" in node.value and node.tag in _TEXT_TAGS:
             found = self._replaced(node, key, self._environ)
             if found is None:

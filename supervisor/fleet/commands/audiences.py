@@ -101,7 +101,7 @@ class Audiences:
         return EventResponse(True, text, self._data(mod))
 
     async def rollback(self, name: str) -> EventResponse:
-        """Split a family (by its name, or a mod's id or path) as before its last promotion."""
+        """Split a family (named by its name, or a mod's id or path) as it was before its last promotion."""
         family = self._family(name)
         if isinstance(family, EventResponse):
             return family

@@ -122,7 +122,7 @@ class _WatchedMod:
 
     @property
     def is_settled(self) -> bool:
-        """Whether it is known which files it runs, or that it runs none."""
+        """Whether it is known which files the mod runs, or that the mod runs none."""
         return self.sources is not None or self.mod.state is not State.STARTING
 
     def learn(self) -> None:

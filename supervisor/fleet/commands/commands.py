@@ -122,7 +122,7 @@ class ModCommands:
         return self._not_loaded(mod, config, error, restored)
 
     def _refused(self, config: ModConfig, refusal: EventResponse, restored: bool) -> EventResponse:
-        """Fail a load that was refused. A mod that had its place in the order already is not left starting."""
+        """Fail a load that was refused. A mod that already had a place in the order does not stay `starting`."""
         mod = self.mods.get(config.mod_id)
         if mod is not None and mod.config is config and mod.state is State.STARTING and not mod.is_member:
             for worker in mod.keepers:
@@ -133,7 +133,7 @@ class ModCommands:
         return refusal
 
     def _tell(self, config: ModConfig, why: str) -> None:
-        """Log that a mod did not start, unless the network fails to start for it and says so itself."""
+        """Log that a mod did not start, unless the network itself fails to start because of it, and says so."""
         if not (self.mods.is_starting and config.required):
             logger.error("mod %s did not start: %s", config.mod_id, why.removeprefix(f"mod {config.mod_id}: "))
 
@@ -422,7 +422,7 @@ class ModCommands:
             await worker.stop_keeping()
 
     def _hand_on(self, old_id: str, group: WorkerGroup) -> None:
-        """Have the journal keep under the id of a group what it has kept under its former one."""
+        """Have the journal keep under the new id of a group what it has kept under the former id."""
         position = list(self.mods).index(group)
         entry = kept_entry(group.config, group.audience, position, group.loaded_at)
         hand_on_count(old_id, group.mod_id, self._journal)

@@ -1,4 +1,4 @@
-"""The changes that can be asked of the mods of a network, whoever makes them.
+"""The changes that can be asked of the mods of a network: here, or on all nodes of a cluster.
 
 On one machine the network makes them itself (`LocalOrders`). In a cluster the node that has the mod
 makes them, whichever node is asked.

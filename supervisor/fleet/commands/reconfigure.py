@@ -87,7 +87,7 @@ async def apply_changes(loading: Loading, old: NetworkConfig, new: NetworkConfig
 
 
 def differs(runs: ModConfig, config: ModConfig) -> bool:
-    """Tell whether an entry asks for something else than what runs.
+    """Return whether an entry asks for something else than the mod that runs.
 
     A key that is given with its default value overrides the mod's mod.yaml, too, and what the mods
     of another framework may do.

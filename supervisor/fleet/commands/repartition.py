@@ -1,4 +1,4 @@
-"""Splits what was kept of a mod anew when it is loaded with another number of workers.
+"""Splits a mod's kept state and events anew when the mod is loaded with another number of workers.
 
 The journal keeps how many workers a mod had. If the number differs at the next load, the accepted
 events go to the workers that they belong to now, and the mod splits its state.

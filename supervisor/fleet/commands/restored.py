@@ -65,7 +65,7 @@ class ModRecords:
         return replace(kept, mods=[], quarantines={}, families={}, clean=True)
 
     def divided(self, kept: Iterable[KeptMod]) -> Division:
-        """Return who is loaded at the start, and say where that is not what the network file says."""
+        """Return which mods are loaded at the start, and log where this differs from the network file."""
         configs: list[ModConfig] = []
         for mod in kept:
             try:
@@ -111,7 +111,7 @@ class ModRecords:
             worker.crashes.recall(self._crashes.pop(worker.mod_id, ()))
 
     def take_quarantines(self, mod_id: str, quarantines: Sequence[Quarantine]) -> None:
-        """Have the workers of a mod be in the quarantines that another node tells, and in no others."""
+        """Put the workers of a mod into the quarantines that another node tells, and into no others."""
         for worker in [each for each in self._quarantines if each == mod_id or each.startswith(f"{mod_id}#")]:
             del self._quarantines[worker]
             self._journal.release(worker)
@@ -159,7 +159,7 @@ class ModRecords:
     # -- the next run
 
     async def check_room(self, *mods: ModConfig) -> None:
-        """Raise `JournalError` if what is to be done with mods could not be kept.
+        """Raise `JournalError` if the journal has no room for a change of mods.
 
         Asked before it is done: what has no room on the disk is refused as a whole. The network
         file rules for the mods that it names, so nothing is kept of them.
@@ -197,7 +197,7 @@ class ModRecords:
         await saved
 
     async def remember_soon(self, mod: Mod) -> None:
-        """Do the same for nobody who waits: a failure is logged."""
+        """Do as `remember`, without a caller that waits: a failure is logged."""
         try:
             await self.remember(mod)
         except JournalError as error:

@@ -1,4 +1,4 @@
-"""What each mod has used of late: processor time and memory, one point every few seconds, for sparklines.
+"""Keeps what each mod has used lately: processor time and memory, one point every few seconds, for sparklines.
 
 The points of a mod lie in two arrays of floats, 480 bytes together. All mods get their points at the
 same moments, so one position serves for all.

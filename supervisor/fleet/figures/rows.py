@@ -51,7 +51,7 @@ class Row:
         self.data: dict[str, Any] = {}
 
     def rate_of(self, events: int, seconds: float) -> float:
-        """Return the events per second since this was last asked. A mod that was loaded anew counts from 0."""
+        """Return the events per second since the last call. A mod that was loaded anew counts from 0."""
         passed, self.events = events - self.events, events
         if not passed or not seconds or not self.data:
             return 0.0

@@ -155,7 +155,7 @@ class ModElsewhere:
     # -- life
 
     async def start(self, *, from_snapshot: bool = False) -> Manifest:
-        """Refuse to start: it is claimed and gets a keeper before it runs here."""
+        """Refuse to start: the mod must be claimed and get a keeper before it runs here."""
         raise StartFailed(f"mod {self.mod_id} runs on another node", code=Code.MOD_AWAY)
 
     def close_log(self) -> None:
@@ -164,5 +164,5 @@ class ModElsewhere:
     async def unload(
         self, timeout: float | None = None, *, keep_state: bool = False, forget: bool = False, leaves: str = ""
     ) -> None:
-        """Forget it here. Where it runs, it is unloaded by a command."""
+        """Forget the mod here. A command unloads it on the node where it runs."""
         self.state = State.STOPPED

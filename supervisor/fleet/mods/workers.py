@@ -171,7 +171,7 @@ class WorkerGroup:
                 await asyncio.sleep(0.001)
 
     def reopen(self) -> int:
-        """Let events flow again. Returns how many have waited."""
+        """Let events flow again. Return how many events have waited."""
         return self._gate.open()
 
     def become(self, config: ModConfig, keepers: list[Keeper]) -> list[Keeper]:
@@ -188,7 +188,7 @@ class WorkerGroup:
         self.config = config
 
     def go_back(self) -> None:
-        """Take the config from before the last reload again. May be called twice."""
+        """Take back the config from before the last reload. It may be called twice."""
         if self.previous_config.mod_id != self.mod_id:
             self.audience = self.previous_config.audience
         self.config = self.previous_config
@@ -222,7 +222,7 @@ class _Gate:
         self._opened, self._room = asyncio.Event(), room
 
     def open(self) -> int:
-        """Let the events go on. Returns how many have waited."""
+        """Let the events go on. Return how many events have waited."""
         waited = self._waiting
         if self._opened is not None:
             self._opened.set()

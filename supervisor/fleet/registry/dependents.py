@@ -27,7 +27,7 @@ Status = tuple[str, tuple[int, ...]] | None
 
 
 def names_of(config: ModConfig) -> frozenset[str]:
-    """Return the names that others may require: its id, its aliases, the last part of its path."""
+    """Return the names by which others may require a mod: its id, its aliases, the last part of its path."""
     try:
         return frozenset({config.name, mod_id_of(config.path), *config.aliases})
     except InvalidId:  # the path gives no id, so the config names one
@@ -51,7 +51,7 @@ class Dependents:
         return [_present(mod) for mod in self._mods if mod.state is not State.DRAINING]
 
     def dependents(self) -> dict[str, list[str]]:
-        """Return, by mod id, the ids of the mods that would lack something without it."""
+        """Return, by mod id, the ids of the mods that would lack something without this mod."""
         loaded = self.loaded()
         failed = {mod.mod_id for mod in self._mods if mod.state is State.FAILED}
         found: dict[str, list[str]] = {}
@@ -108,7 +108,7 @@ class Dependents:
             )  # fmt: skip
 
     def answering(self, config: ModConfig, destination: str) -> str:
-        """Return where an event goes that a mod sends to ``mod:NAME``.
+        """Return the destination of an event that a mod sends to ``mod:NAME``.
 
         If NAME is something that it requires or uses, that is the mod that meets the requirement.
         """

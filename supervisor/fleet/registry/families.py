@@ -114,7 +114,7 @@ class Families:
         return self._members.get(family, [])
 
     def patterns_of_siblings(self, mod: Mod) -> tuple[str, ...]:
-        """Return patterns for a version that failed before it told its own.
+        """Return the patterns of its siblings for a version that failed before it declared its own.
 
         With these the router finds it: it keeps its sources although it does not serve.
         """
@@ -230,7 +230,7 @@ class Families:
         return {"audiences": audiences, "promoted": promoted, "before": before}
 
     def take(self, family: str, data: dict[str, Any], mods: Iterable[Mod]) -> bool:
-        """Divide a family as another node has; return whether anything is different now.
+        """Divide a family as another node has divided it. Return whether anything has changed.
 
         Raises KeyError, TypeError, ValueError, `ModvisorError` of wrong data.
         """

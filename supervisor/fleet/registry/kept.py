@@ -17,7 +17,7 @@ from ...journal import KeptMod
 
 
 def kept_entry(config: ModConfig, audience: Audience | None, position: int, loaded_at: float | None) -> KeptMod | None:
-    """Return what the journal keeps of a mod; None of a mod of the network file, which rules there."""
+    """Return what the journal keeps of a mod; None for a mod of the network file, where the file rules."""
     if config.spec is None:
         return None
     spec: dict[str, Any] = {key: value for key, value in config.spec.items() if key not in ("audience", "instead_of")}
@@ -29,7 +29,7 @@ def kept_entry(config: ModConfig, audience: Audience | None, position: int, load
 
 
 def in_place_of(new: ModConfig, old: ModConfig, entries: Mapping[str, ModConfig]) -> ModConfig:
-    """Return the mod that a swap brings, which is to have the place of ``old`` at the next start, too.
+    """Return the mod that a swap brings. It has the place of ``old`` at the next start, too.
 
     Args:
         entries: of the network file, by id.
@@ -49,7 +49,7 @@ def holds(place: PlaceOf | None, entry: ModConfig) -> bool:
 
 @dataclass(slots=True)
 class Division:
-    """Who is loaded at the start of a network.
+    """Which mods are loaded at the start of a network.
 
     Attributes:
         instead: by the id of a mod of the file, the mod that took its place.
@@ -65,7 +65,7 @@ class Division:
 
 
 def divide(kept: Iterable[ModConfig], entries: Mapping[str, ModConfig]) -> Division:
-    """Return who is loaded, of the mods that the journal kept and those of the network file.
+    """Return which mods are loaded, of the mods in the journal and the mods in the network file.
 
     Args:
         kept: in load order.

@@ -77,7 +77,7 @@ class LoadedMods:
         return EventResponse.failure(Code.NO_SUCH_MOD, text, mod=id_or_path)
 
     def taken_name(self, config: ModConfig, instead_of: Mod | None) -> str | None:
-        """Return which name of a mod is an alias of another one, or which alias is taken; None if all are free."""
+        """Return the name of a mod that is an alias of another mod, or its alias that is taken; None if all are free."""
         for other in self:
             if other is instead_of or other.mod_id == config.mod_id:
                 continue

@@ -1,4 +1,4 @@
-"""Which mods may join a network, and the routes that follow from those that did.
+"""Decides which mods may join a network, and makes the routes of the mods that did.
 
 `loaded` knows which mods there are and their order. The registry starts nothing: `commands` loads,
 replaces and unloads the mods, `upkeep` acts on them by itself, `restored` is what the journal keeps
@@ -196,7 +196,7 @@ class ModRegistry(LoadedMods):
 
     # -- routes
     def changed(self) -> None:
-        """Follow a change of a mod, which may have another id now."""
+        """Follow a change of a mod, whose id may have changed."""
         self._follow_ids()
         self.rebuild_routes()
 
@@ -235,7 +235,7 @@ class ModRegistry(LoadedMods):
         self.told_reverted(keeper, what)
 
     def entry_of(self, keeper: Keeper, config: ModConfig) -> KeptMod | None:
-        """Return what the journal is to keep of a mod that becomes ``config``; None: nothing."""
+        """Return what the journal must keep of a mod that becomes ``config``; None if nothing."""
         if keeper not in self:  # a worker of several: its mod is kept when all of them have followed
             return None
         return kept_entry(config, config.audience, list(self).index(keeper), keeper.loaded_at)

@@ -73,7 +73,7 @@ class Operator:
 
     @property
     def grant(self) -> Grant:
-        """What a link gives that this operator makes."""
+        """The rights that a link made by this operator gives."""
         return Grant(self.who, self.scope, self.payloads, self.token)
 
 
@@ -83,7 +83,7 @@ def operator_of(request: Request) -> Operator | None:
 
 
 def still_in(request: Request) -> Callable[[], bool]:
-    """Return what tells whether whoever sends a request still may: its token or session may end meanwhile."""
+    """Return a function that tells whether the sender may still go on: its token or session may end meanwhile."""
     operator = operator_of(request)
     return _always if operator is None else operator.is_in
 
@@ -151,7 +151,7 @@ class AdminGate:
 
     @property
     def has_operators(self) -> bool:
-        """Whether there is a token, a session or a link: else there is no admin API to be seen."""
+        """Whether a token, a session or a link exists. Without any, the port shows no admin API."""
         return self._token is not None or bool(self._tokens()) or bool(self.sessions)
 
     def tell(self, request: Request, refused: Refused) -> None:
@@ -197,7 +197,7 @@ class AdminGate:
         missing: str = _NO_TOKEN,
         wrong: str = _WRONG_TOKEN,
     ) -> Operator | Refused:
-        """Return whom ``find`` finds by a proof, or why the proof is refused; see `Guesses`."""
+        """Return the operator that ``find`` finds by a proof, or why the proof is refused; see `Guesses`."""
         where = _HERE if _is_loopback(request) else self.address_of(request)
         wait = self._guesses.wait(where, [_TOKEN]) if given else 0.0
         if wait:
@@ -240,7 +240,7 @@ class AdminGate:
         return self._logged_in(session, self.address_of(request))
 
     def refused_place(self, request: Request) -> Refused | None:
-        """Return why operators may not come from where this request comes from; None if they may."""
+        """Return why operators may not come from this request's address; None if they may."""
         if _is_loopback(request) or self._may_come_from_elsewhere(request):
             return None
         return Code.FORBIDDEN, self._why_here_only()
@@ -280,7 +280,7 @@ class AdminGate:
 
 
 class SocketGate:
-    """Names who asks over the unix socket: the user and the process that opened it."""
+    """Names the sender of a request over the unix socket: the user and the process that opened it."""
 
     def __init__(self, admin: ASGIApp) -> None:
         self._admin = admin

@@ -1,4 +1,4 @@
-"""What was recorded of late, so that it is not recorded again at each request. Pure."""
+"""Remembers what was recorded lately, so that it is not recorded again at each request. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Lately:
         self._noted: OrderedDict[Hashable, float] = OrderedDict()  # the longest ago first
 
     def is_due(self, what: Hashable) -> bool:
-        """Return whether something is to be recorded, because it was not of late."""
+        """Return whether something must be recorded, because it was not recorded in the last hour."""
         return self._now() - self._noted.get(what, -EVERY) >= EVERY
 
     def note(self, what: Hashable) -> None:
@@ -34,7 +34,7 @@ class Lately:
             self._noted.popitem(last=False)
 
     def is_first(self, what: Hashable) -> bool:
-        """Return whether something is to be recorded, and remember that it is."""
+        """Return whether something must be recorded, and remember that it was."""
         is_due = self.is_due(what)
         if is_due:
             self.note(what)

@@ -24,7 +24,7 @@ from ...config import DashboardConfig
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What somebody may do who has proved who it is.
+    """The rights of somebody who has proved who they are.
 
     Attributes:
         token: ends the grant with itself; None: it ends with the network.
@@ -91,7 +91,7 @@ class Sessions:
         return secret, session
 
     def find(self, secret: str) -> Session | None:
-        """Return the session of a cookie, and note that it is used; None if there is none any more."""
+        """Return the session of a cookie, and note that it is used; None if the session has ended."""
         key = hash_of(secret)
         session = self._sessions.get(key)
         if session is None or not self.is_open(session):
@@ -128,7 +128,7 @@ class Sessions:
         return code
 
     def redeem(self, code: str) -> Grant | None:
-        """Return what the link with this code gives; None if it was used, is too old, or never was one."""
+        """Return the rights that the link with this code gives; None if it was used, is too old, or never existed."""
         self._forget()
         grant, _ = self._links.pop(hash_of(code), (None, 0.0))
         return grant

@@ -134,7 +134,7 @@ class WebGuard:
 
 
 def _is_ours(headers: Mapping[str, str]) -> bool:
-    """Return whether the body is declared as JSON or msgpack, which no page can send unasked, or there is none."""
+    """Return whether the body is declared as JSON or msgpack, which no page can send unasked, or the request has no body."""
     if "content-type" not in headers:
         return headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
     kind = media_type_of(headers)

@@ -152,11 +152,11 @@ class Wanted:
         return True
 
     def until_told(self) -> float:
-        """Return the seconds until those that were skipped are told of."""
+        """Return the seconds until the watcher is told how many events were skipped."""
         return math.inf if self.most is None else max(0.0, self._told + 1 - self._now())
 
     def take_skipped(self) -> int:
-        """Return how many were skipped since this was last told, once a second; 0: it is not time to tell."""
+        """Return how many events were skipped since the watcher was last told, once a second; 0: it is not time yet."""
         if self.until_told() > 0:
             return 0
         skipped, self._skipped, self._told = self._skipped, 0, self._now()

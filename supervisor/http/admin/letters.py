@@ -42,7 +42,7 @@ class LetterRoutes:
         return Answer({"dead_letters": page, "next": page[-1]["letter_id"] if len(found) > limit else None})
 
     async def show(self, request: Request) -> Response:
-        """Return one letter, with what its event carries only for whoever may read that."""
+        """Return one letter. Only operators who may read payloads see what its event carries."""
         letter = await self._letters.show(letter_id := _letter_id(request))
         if self._readers.reads(request, LETTERS_READ, str(letter_id)):
             return Answer(letter)

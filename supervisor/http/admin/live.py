@@ -76,7 +76,7 @@ class LiveView:
             self._at = now
 
     def _since_rated(self, now: float) -> float | None:
-        """Return the seconds over which rates are taken. None: they stay as they are; 0: they are not known."""
+        """Return the seconds over which rates are taken. None: the rates stay as they are; 0: they are not known."""
         passed = now - self._rated_at
         if passed < RATED:
             return None

@@ -1,4 +1,4 @@
-"""What of a request needs a wider scope than its route."""
+"""Checks the scope of requests that need a wider one than their route."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class AgentsApi:
         """Make the application.
 
         Args:
-            more: routes that are no agent's.
+            more: routes that are not for agents.
         """
         return json_app(
             [
@@ -277,7 +277,7 @@ class AgentsApi:
         return self._knows(asked, agent_id, secret) or self.intake.is_known(asked.connection, asked.address)
 
     def _knows(self, asked: Asked, agent_id: str | None, secret: str | None) -> bool:
-        """Return whether the secret is the agent's; then the connection is no stranger's."""
+        """Return whether the secret is the agent's. If it is, the connection no longer counts as a stranger's."""
         if agent_id is None or not self.network.authenticate(agent_id, secret):
             return False
         self.note_known(asked, agent_id)
@@ -326,7 +326,7 @@ class _Poll(NamedTuple):
 
 
 def _writer(asked: Asked) -> Write:
-    """Return what writes an answer in the form that the client asks for."""
+    """Return the function that writes an answer in the form that the client asks for."""
     return to_msgpack if wants_packed(asked.headers) else to_json
 
 

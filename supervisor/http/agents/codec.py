@@ -85,9 +85,9 @@ CODECS: dict[str, Codec] = {codec.name: codec for codec in (MSGPACK, JSON)}
 
 
 class Encodings:
-    """Events as bytes, so that one that many agents get is encoded once.
+    """Events as bytes: an event that many agents get is encoded once.
 
-    It holds the newest, at most `_MOST` of them and `_MOST_BYTES`.
+    It holds the newest events, at most `_MOST`, and at most `_MOST_BYTES` of them.
     """
 
     _MOST, _MOST_BYTES = 256, 4 * 1024 * 1024

@@ -1,4 +1,4 @@
-"""Server-sent events: an agent's events on a response that stays open, for those who only listen.
+"""Server-sent events: an agent's events on a response that stays open, for agents that only listen.
 
 Nothing comes back on such a response. So what was written counts as handled, except the newest: a
 client that connects again names the last event that it got, and gets what is behind it.
@@ -98,7 +98,7 @@ class EventStream(Response):
         await write(b'event: closing\ndata: {"error":"%b"}\n\n' % why.encode())
 
     def _next(self, stream: Stream) -> bytes:
-        """Return what waits, as text; nothing if nothing does."""
+        """Return the events that wait, as text; empty if no event waits."""
         parts: list[bytes] = []
         size = 0
         if (lost := self._network.dropped_events(self._agent_id)) is not None:

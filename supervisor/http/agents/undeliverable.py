@@ -1,4 +1,4 @@
-"""What an agent is told of an event that the form which it asked for cannot carry."""
+"""Tells an agent of an event that cannot be written in the form that the agent asked for."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ CANNOT_BE_WRITTEN = (ModvisorError, ValueError, OverflowError)
 
 
 def undeliverable(event: Event, agent_id: str, error: Exception) -> dict[str, str]:
-    """Return what stands in the place of an event, and log it."""
+    """Return what the agent gets in place of the event, and log the failure."""
     logger.error("event %s (%s) cannot be sent to agent %s: %s", event.event_id, event.event_name, agent_id, error)
     return {"event_id": event.event_id, "event_name": event.event_name, "error": str(error)}

@@ -78,7 +78,7 @@ class Files:
         self._read: dict[str, tuple[int, File]] = {}
 
     def get(self, name: str) -> File | None:
-        """Return a file; None if there is none of this name, or of a kind that the page does not have."""
+        """Return a file; None if no file has this name, or the page has no files of this kind."""
         kind = KINDS.get(Path(name).suffix)
         if kind is None or _NAME.fullmatch(name) is None:
             return None

@@ -19,11 +19,11 @@ MEDIA_TYPE = "application/msgpack"
 
 
 class Packed(bytes):
-    """The body of an answer in msgpack. Any other is JSON."""
+    """The body of an answer in msgpack. Every other body is JSON."""
 
 
 def media_type_of(headers: Mapping[str, str]) -> str:
-    """Return as what the body of a request is declared; empty if it is not."""
+    """Return the media type that a request declares for its body; empty if it declares none."""
     return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
@@ -33,7 +33,7 @@ def is_packed(headers: Mapping[str, str]) -> bool:
 
 
 def wants_packed(headers: Mapping[str, str]) -> bool:
-    """Return whether the answer should be msgpack. One that names no form gets JSON."""
+    """Return whether the answer should be msgpack. A request that names no form gets JSON."""
     accepted = headers.get("accept", "")
     return MEDIA_TYPE in accepted and MEDIA_TYPE in (each.partition(";")[0].strip() for each in accepted.split(","))
 
@@ -44,7 +44,7 @@ def to_msgpack(value: Any) -> Packed:
 
 
 def list_header(count: int) -> bytes:
-    """Return how a list of so many items begins in msgpack."""
+    """Return the first bytes of a msgpack list with this many items."""
     return b"\xdd" + count.to_bytes(4, "big")
 
 

@@ -22,7 +22,7 @@ class TooLarge(ModvisorError):
 
 
 class Said(Protocol):
-    """What a request says besides its body."""
+    """The headers and the query of a request."""
 
     @property
     def headers(self) -> Mapping[str, str]:

@@ -34,7 +34,7 @@ def client_address(scope: Scope, http: HttpConfig) -> IPAddress | None:
 
 
 def behind_proxies(peer: IPAddress | None, forwarded: list[str], http: HttpConfig) -> IPAddress | None:
-    """Return the address for which the proxies speak, the peer's own if it is no trusted proxy.
+    """Return the address that trusted proxies name; the peer's own address if the peer is not a trusted proxy.
 
     Args:
         forwarded: the values of `X-Forwarded-For`.
@@ -63,7 +63,7 @@ def peer_named(host: str) -> IPAddress | None:
 
 
 def is_exempt(address: IPAddress | None, http: HttpConfig) -> bool:
-    """Return whether no count per address holds for this address (`http.trusted_addresses`).
+    """Return whether this address is not counted (`http.trusted_addresses`).
 
     The operator's unix socket has no address, and no count.
     """

@@ -127,7 +127,7 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def is_timed(self) -> bool:
-        """Whether the time counts that requests on this connection keep the loop."""
+        """Whether the time for which requests on this connection keep the loop is counted."""
         return self._turnstile is not None and self._turnstile.is_limited
 
     def _queue(self, turnstile: Turnstile, work: Callable[[], None]) -> None:
@@ -199,7 +199,7 @@ class Connection(asyncio.BufferedProtocol):
         self._mark, self._marked, self._sent = now, self._received, 0
 
     def waits(self, now: float) -> bool:
-        """Return whether nothing is lost but time if the connection is closed now."""
+        """Return whether closing the connection now loses nothing but time."""
         return self.look(now) is not Phase.ANSWER or self.parked or self._is_queued
 
     @property

@@ -79,7 +79,7 @@ class Door:
     # -- who comes and goes
 
     def lets_in(self, descriptor: int) -> bool:
-        """Return whether there is a place for a new connection, and make one if there is none.
+        """Return whether a new connection gets a place. If all are taken, make room.
 
         Args:
             descriptor: of its socket. The kernel gives the lowest that is free.
@@ -90,7 +90,7 @@ class Door:
         return self._make_place(http)
 
     def make_places(self) -> None:
-        """Dismiss some: the process had no descriptor for a newcomer, although some are kept for others."""
+        """Dismiss some connections: the process had no descriptor for a newcomer, although some are kept for mods."""
         for _ in range(CLOSED_AT_ONCE):
             if not self._make_place(self._limits()):
                 return
@@ -110,7 +110,7 @@ class Door:
         self._connections.enter(silent)
 
     def goes_on(self, silent: Silent, connection: Connection) -> None:
-        """Count a connection that has spoken in the place of the silent one that it was."""
+        """Count a connection as one that has spoken, and no longer as silent."""
         self._connections.leave(silent)
         connection.peer = silent.peer
         connection.counted = connection.holder = silent.holder
@@ -166,7 +166,7 @@ class Door:
     # -- how long they may stay
 
     async def look(self, now: float) -> None:
-        """Dismiss whom the limits do not allow to stay."""
+        """Dismiss the connections that the limits do not allow to stay."""
         http, closed = self._limits(), 0
         for number, connection in enumerate(list(self._connections)):
             if number % AT_ONCE == AT_ONCE - 1 or closed == CLOSED_AT_ONCE:

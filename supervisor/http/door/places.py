@@ -37,7 +37,7 @@ class Held(Protocol):
     def holder(self) -> str: ...
 
     def waits(self, now: float) -> bool:
-        """Return whether nothing is lost but time if it is closed now."""
+        """Return whether closing it now loses nothing but time."""
         ...
 
 
@@ -71,11 +71,11 @@ class Places(Generic[C]):
         return connection in self.of(connection.rank, connection.holder)
 
     def of(self, rank: Rank, holder: str) -> dict[C, None]:
-        """Return what somebody holds, the oldest first."""
+        """Return the connections of one holder, the oldest first."""
         return self._held.get((rank, holder), {})
 
     def by_strangers(self) -> list[dict[C, None]]:
-        """Return what each address of strangers holds."""
+        """Return the connections of each address of strangers."""
         return [held for (rank, _), held in self._held.items() if rank is Rank.STRANGER]
 
     def enter(self, connection: C) -> None:
@@ -115,7 +115,7 @@ class Places(Generic[C]):
         return None
 
     def _choose(self, now: float, most: int) -> None:
-        """Choose some of whoever comes first, or of all that come first together."""
+        """Choose some connections of the first holder, or of all holders that share the first place."""
 
         def weight(key: tuple[Rank, str]) -> tuple[int, int]:
             rank, held = key[0], len(self._held[key])

@@ -41,7 +41,7 @@ class Silent:
         self._hall: Hall | None = None
 
     def look(self, now: float) -> Phase:
-        """Return what it waits for: the client, or its turn."""
+        """Return what the connection waits for: its client, or its turn."""
         return Phase.HEAD if self.heard is None else Phase.ANSWER
 
     def waits(self, now: float) -> bool:
@@ -55,7 +55,7 @@ class Silent:
         return self.sock.fileno() < 0
 
     def dismiss(self, status: int | None, code: str = "", message: str = "") -> None:
-        """Close it. Who has not asked for anything gets no answer."""
+        """Close the connection. A client that has asked for nothing gets no answer."""
         if self._hall is not None:
             self._hall.leave(self)
         self.sock.close()
@@ -96,7 +96,7 @@ class Hall:
         silent.is_in(None)
 
     def close(self) -> None:
-        """Close all connections that are here."""
+        """Close all silent connections."""
         for silent in list(self._silent.values()):
             silent.dismiss(None)
         if self._set is not None:

@@ -58,7 +58,7 @@ def check_address(host: str, port: int) -> str | None:
 
 
 class _Asking(socket.socket):
-    """A listening socket that asks of each connection whether it is refused, and says so to those that are."""
+    """A listening socket that asks whether each connection is refused, and answers the refused ones."""
 
     refuses: Callable[[socket.socket], bytes | None]
 

@@ -49,7 +49,7 @@ class Certificate:
         self._looked = time.monotonic()
 
     async def look(self) -> None:
-        """Read the files again if they have changed. The certificate of before stays if they cannot be used."""
+        """Read the files again if they have changed. The old certificate stays in use if the new files cannot be used."""
         if time.monotonic() - self._looked < LOOK_EVERY:
             return
         self._looked = time.monotonic()
@@ -88,7 +88,7 @@ def context_of(config: TlsConfig) -> ssl.SSLContext:
 
 
 def _no_password() -> str:
-    """OpenSSL would ask for it at the terminal."""
+    """Refuse a key with a password: OpenSSL would ask for the password at the terminal."""
     raise ValueError("the key has a password")
 
 

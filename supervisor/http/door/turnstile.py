@@ -1,4 +1,4 @@
-"""Who sends something takes turns: in one turn of the loop only some of what came is read.
+"""Senders take turns: in one turn of the loop, only part of what they sent is read.
 
 The loop reads from every connection that has sent something before it begins again. A hundred
 connections of one client would take all of that time, and everybody else would wait for them.
@@ -52,7 +52,7 @@ class Turnstile:
         return self._share() < 1
 
     def has_place(self, size: int = 0) -> bool:
-        """Return whether the caller may go on at once with so many bytes, and count it."""
+        """Return whether the caller may go on at once with this many bytes, and count them."""
         if not self._is_turning:
             self._is_turning = True
             self._loop.call_soon(self._turn)
@@ -72,7 +72,7 @@ class Turnstile:
         queue.append(go_on)
 
     def kept(self, seconds: float) -> None:
-        """Note that what passed has kept the loop so long."""
+        """Note for how long the work that passed has kept the loop."""
         rest = seconds / self._share() - seconds
         if rest > 0:
             now = self._loop.time()

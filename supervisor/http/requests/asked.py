@@ -1,4 +1,4 @@
-"""What a request says besides its body, the same for each way on which it came. Pure."""
+"""The headers, query and sender of a request, whichever way it came. Pure."""
 
 from __future__ import annotations
 

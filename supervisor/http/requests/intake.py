@@ -71,7 +71,7 @@ class Intake:
             del self._known[next(iter(self._known))]
 
     def is_known(self, connection: Connection | None, address: IPAddress | None) -> bool:
-        """Return whether whoever sends this is no stranger, as far as can be told before its body."""
+        """Return whether the sender is known, as far as can be told before the body is read."""
         if address is None or (connection is not None and connection.rank in (Rank.AGENT, Rank.MEMBER)):
             return True
         seen = self._known.get(counted_as(address))
@@ -143,7 +143,7 @@ class Intake:
         return Room(self, is_stranger)
 
     def close_room(self, room: Room) -> None:
-        """Give the room back, which is empty then."""
+        """Give the room back, and leave it empty."""
         self._small -= room.small
         if room.large:
             self._large -= room.large
@@ -164,7 +164,7 @@ class Intake:
         raise _busy()
 
     def take_large(self, size: int, room: Room) -> bool:
-        """Give room for a large body. Half of all room is for those who have proved who they are."""
+        """Give room for a large body. Half of all room is kept for agents that have proved who they are."""
         most = self._limits().bodies // (2 if room.is_stranger else 1)
         if self._large and self._large + size > most:  # a body of the largest size fits alone
             return False

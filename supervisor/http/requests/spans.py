@@ -1,4 +1,4 @@
-"""The trace that a request is part of: events that it brings go on in it."""
+"""Puts the events of a request into the trace that the request is part of."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...tracing import TRACEPARENT
 def in_trace_of(event: Event, headers: Mapping[str, str]) -> None:
     """Have an event name the span of the request that brought it, unless its metadata name one.
 
-    Whether that is a valid one, and heeded, the network decides as for metadata.
+    The network decides whether the span is valid and used, as it does for metadata.
     """
     said = headers.get(TRACEPARENT)
     if said is not None:

@@ -41,7 +41,7 @@ def query_flag(name: str, doc: str) -> Query:
 
 
 def check_known(request: Said, *queries: Query) -> None:
-    """Raise `BadBody` for a key of the query that is none of these."""
+    """Raise `BadBody` if the query has a key that is not listed here."""
     check_query(request, *(each.name for each in queries))
 
 

@@ -1,4 +1,4 @@
-"""JSON schemas of what the routes take and answer, made from the types that they are. Pure."""
+"""JSON Schemas of what the routes take and answer, made from Python types. Pure."""
 
 from __future__ import annotations
 

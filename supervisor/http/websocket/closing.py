@@ -30,5 +30,5 @@ _OF_CODES: dict[str, int] = {
 
 
 def close_code(error: str | None) -> int:
-    """Return the code with which a connection is closed whose hello failed with this error."""
+    """Return the code that closes a connection whose hello failed with this error."""
     return _OF_CODES.get(error or "", FORBIDDEN)

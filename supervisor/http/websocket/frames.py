@@ -74,7 +74,7 @@ class Frame:
     body: Body
 
     def check(self, message: dict[str, Any]) -> None:
-        """Raise `BadBody` for a key that this message does not have."""
+        """Raise `BadBody` if a message has a key that its kind does not know."""
         self.body.check({key: value for key, value in message.items() if key != "type"})
 
     @property

@@ -51,7 +51,7 @@ class Outgoing:
             self.go_on()
 
     def send_at_once(self, message: bytes) -> None:
-        """Send a short message before all that wait, if none has been sent in part."""
+        """Send a short message before all waiting ones, unless a message has been sent in part."""
         if self._protocol.state is OPEN and not self._protocol.expect_continuation_frame:
             self._begin(message)
             self.flush()
@@ -70,7 +70,7 @@ class Outgoing:
             self.flush()
 
     def flush(self) -> bool:
-        """Write what the protocol has to say. Return whether it has nothing to say any more."""
+        """Write what the protocol has to say. Return whether the protocol has come to its end."""
         written = self._protocol.data_to_send()
         if written and not self._http.transport.is_closing():
             self._http.transport.write(b"".join(written))

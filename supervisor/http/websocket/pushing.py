@@ -25,7 +25,7 @@ class Receiver(Protocol):
 
 
 class Pushing:
-    """What one client has room for, and gets.
+    """Pushes events to one client, as far as its credit reaches.
 
     Args:
         most_credit: returns how much credit a client may have.
@@ -65,7 +65,7 @@ class Pushing:
     # -- what the client says
 
     def credit(self, more: int) -> None:
-        """Let so many more events be pushed."""
+        """Let this many more events be pushed."""
         self._credit = min(self._credit + more, self._most_credit())
         self.wake()
 
@@ -77,7 +77,7 @@ class Pushing:
     # -- events
 
     def wake(self) -> None:
-        """Push in the next turn of the loop, together with all that comes until then."""
+        """Push in the next turn of the loop, together with all events that come until then."""
         if not self._is_awake:
             self._is_awake = True
             self._loop.call_soon(self._awake)
@@ -89,7 +89,7 @@ class Pushing:
         self.push()
 
     def push(self) -> None:
-        """Push what there is, as far as the client has credit and takes it."""
+        """Push the waiting events, as far as the client has credit and reads them."""
         outgoing, stream = self._outgoing, self._stream
         if stream is None or not (self._credit and outgoing.is_clear):
             return

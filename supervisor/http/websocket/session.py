@@ -239,7 +239,7 @@ class Session:
             self._socket.end(closing.TAKEN_OVER, "taken_over", text)
 
     def lost(self) -> dict[str, Any] | None:
-        """Return what the inbox lost since this was last asked."""
+        """Return what the inbox lost since the last call."""
         return self._network.dropped_events(self._agent_id)
 
     def closed(self) -> None:

@@ -108,7 +108,7 @@ class WebSocket:
             self.go_on()
 
     def go_on(self) -> None:
-        """Look through what has come, as far as it can be dealt with now."""
+        """Read the messages that have come, as far as they can be handled now."""
         self._is_scheduled, left = False, AT_ONCE
         while left > 0:
             if self._messages and self._may_take():
@@ -135,7 +135,7 @@ class WebSocket:
         return self._queued <= MOST_QUEUED and self.outgoing.owed <= MOST_UNTAKEN
 
     def _regulate(self) -> None:
-        """Give room back that is not needed, and read on from the client when all that came is looked through."""
+        """Give back room that is not needed. Read on from the client when everything that came has been read."""
         if (self._room.small or self._room.large) and not self._held:
             self._intake.close_room(self._room)
         flow = self._http.flow
@@ -307,7 +307,7 @@ class WebSocket:
         self._timer = self._loop.call_later(LINGER, self._http.transport.abort)
 
     def dismiss(self, status: int | None, code: str, message: str) -> None:
-        """End, since the client is too slow (with a status) or one too many (without)."""
+        """Close the connection: with a status the client is too slow, without one there are too many connections."""
         if status is None:
             self.end(closing.TOO_MANY, Code.TOO_MANY, "the network needs the place of this connection")
         else:

@@ -58,7 +58,7 @@ class Upgrades:
         )
 
     def upgrade(self, http: HttpProtocol) -> WebSocket | None:
-        """Answer the handshake; None: it was no valid one, and the connection is closed."""
+        """Answer the handshake. None: the handshake was not valid, and the connection is closed."""
         handshake = ServerProtocol(subprotocols=_OURS, select_subprotocol=_chosen, logger=_quiet)
         headers = HandshakeHeaders((name.decode("latin-1"), value.decode("latin-1")) for name, value in http.headers)
         response = handshake.accept(Request(PATH, headers))
@@ -89,5 +89,5 @@ class Upgrades:
 
 
 def _chosen(protocol: ServerProtocol, offered: Any) -> Subprotocol | None:
-    """Return the first of our subprotocols that the client offers. None: it gets JSON without one."""
+    """Return the first of our subprotocols that the client offers. None: the client offers none, and gets JSON."""
     return next((name for name in _OURS if name in offered), None)

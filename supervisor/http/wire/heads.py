@@ -30,7 +30,7 @@ _UNUSUAL = frozenset({"transfer-encoding", "expect", "upgrade", "origin", "trail
 
 
 class Head(NamedTuple):
-    """What stands before the body of a request.
+    """The part of a request before its body.
 
     Attributes:
         headers: by name in lower case.
@@ -46,7 +46,7 @@ class Head(NamedTuple):
 
 
 def read_head(data: bytes) -> Head | None:
-    """Return the head with which `data` begins; None if it is not whole, or no ordinary one."""
+    """Return the head with which `data` begins; None if the head is not whole, or not an ordinary one."""
     found = _HEAD.match(data)
     if found is None:
         return None

@@ -93,7 +93,7 @@ class Upgrades(Protocol):
         ...
 
     def upgrade(self, http: HttpProtocol) -> Socket | None:
-        """Answer the request; None: it was no valid handshake."""
+        """Answer the request. None: the handshake was not valid."""
         ...
 
 

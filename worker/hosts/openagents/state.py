@@ -144,12 +144,12 @@ def _digest(mod: Any, value: Any) -> bytes | None:
 def _pack_all(mod: Any, attributes: dict[str, Any], report: Callable[[str], None]) -> bytes:
     try:
         return pack(mod, attributes)
-    except Exception:  # noqa: BLE001 - as above
+    except Exception:  # noqa: BLE001 - pickling runs the code of its classes
         kept = {}
         for name, value in attributes.items():
             try:
                 pack(mod, value)
-            except Exception as error:  # noqa: BLE001 - as above
+            except Exception as error:  # noqa: BLE001 - pickling runs the code of its classes
                 report(f"attribute {name} is not handed over: {type(error).__name__}: {error}")
             else:
                 kept[name] = value

@@ -14,17 +14,6 @@ import { RealLab } from "./lab.js";
 
 const ROOT = new URL("../../../", import.meta.url);
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
-// It may reach nothing but this machine: it looks for no updates, and takes part in no trials.
-const FLAGS = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-  "--disable-features=OptimizationHints,MediaRouter",
-];
 const FILES: Record<string, string> = { "/index.js": "dist/index.js", "/page.js": "build/page/page.js" };
 const PAGE = `<!doctype html><title>cases</title>
 <script type="importmap">{"imports": {"@modvisor/client": "/index.js"}}</script>
@@ -40,7 +29,9 @@ before(async () => {
   await once(server, "listening");
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   lab = new RealLab(origin);
-  browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
+  // It may reach nothing but this machine: it looks for no updates, and takes part in no trials.
+  const args = JSON.parse(await readFile(new URL("tests/chromium.json", ROOT), "utf8")) as string[];
+  browser = await chromium.launch({ executablePath: CHROMIUM, args });
   page = await browser.newPage();
   await page.exposeFunction("askLab", (method: keyof RealLab, ...given: [string]) => lab[method](...given));
   await page.goto(origin);

@@ -5,9 +5,9 @@ import { Failure, get, may, post, V1 } from "./api.js";
 import { button, openDialog } from "./dialog.js";
 import { afterTyping, fill, h, setAttribute, setText } from "./dom.js";
 import * as format from "./format.js";
-import { icon } from "./icons.js";
+import { back, icon } from "./icons.js";
 import { facts, section } from "./mod_parts.js";
-import { Table } from "./table.js";
+import { Table, figures } from "./table.js";
 
 /**
  * @typedef {object} Agent
@@ -125,36 +125,16 @@ function columns() {
     { id: "name", title: "Agent", make: nameCell, by: (agent) => agent.agent_id },
     { id: "group", title: "Group", text: (agent) => agent.group ?? format.NONE, by: (agent) => agent.group },
     { id: "way", title: "Connected by", text: (agent) => way(agent), by: (agent) => agent.connected },
-    {
-      id: "inbox",
-      title: "Inbox",
-      hint: "Events that wait for it",
-      text: (agent) => format.count(agent.inbox.events),
-      by: (agent) => agent.inbox.events,
-      down: true,
-    },
-    {
-      id: "size",
-      title: "Size",
-      text: (agent) => format.bytes(agent.inbox.bytes),
-      by: (agent) => agent.inbox.bytes,
-      down: true,
-    },
-    {
-      id: "dropped",
-      title: "Dropped",
-      hint: "Deliveries that its full inbox refused",
-      text: (agent) => format.count(agent.inbox.dropped),
-      by: (agent) => agent.inbox.dropped,
-      down: true,
-    },
-    {
-      id: "at",
-      title: "Seen",
-      text: (agent) => format.ago(agent.last_seen_at),
-      by: (agent) => agent.last_seen_at,
-      down: true,
-    },
+    figures("inbox", "Inbox", (agent) => agent.inbox.events, format.count, "Events that wait for it"),
+    figures("size", "Size", (agent) => agent.inbox.bytes, format.bytes),
+    figures(
+      "dropped",
+      "Dropped",
+      (agent) => agent.inbox.dropped,
+      format.count,
+      "Deliveries that its full inbox refused",
+    ),
+    figures("at", "Seen", (agent) => agent.last_seen_at, format.ago),
   ];
 }
 
@@ -198,13 +178,7 @@ export class AgentView {
     this.element = h(
       "div",
       { class: "view" },
-      h(
-        "div",
-        { class: "view-head" },
-        h("a", { class: "plain", href: "#agents", "aria-label": "Back to the agents" }, icon("back")),
-        h("h1", {}, id),
-        this.buttons,
-      ),
+      h("div", { class: "view-head" }, back("agents", "the agents"), h("h1", {}, id), this.buttons),
       this.content,
     );
   }

@@ -4,7 +4,7 @@ import { Failure, get, V1 } from "./api.js";
 import { fill, h } from "./dom.js";
 import * as format from "./format.js";
 import { outcomeOf } from "./events_view.js";
-import { icon } from "./icons.js";
+import { back } from "./icons.js";
 import { facts } from "./mod_parts.js";
 
 /** @typedef {{mod: string, began_at: number, ms: number | null, outcome: string, error: string | null}} Step */
@@ -32,7 +32,7 @@ export class EventView {
       h(
         "div",
         { class: "view-head" },
-        h("a", { class: "plain", href: "#events", "aria-label": "Back to the events" }, icon("back")),
+        back("events", "the events"),
         this.heading,
         h("p", { class: "view-note mono" }, id),
       ),

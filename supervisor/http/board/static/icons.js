@@ -1,6 +1,6 @@
 /** Icons, drawn in a square of 20 with round lines. They say nothing to a screen reader: their button or link does. */
 
-import { svg } from "./dom.js";
+import { h, svg } from "./dom.js";
 
 /** @type {Record<string, string>} */
 const PATHS = {
@@ -45,4 +45,13 @@ export function icon(name) {
     { class: "icon", viewBox: "0 0 20 20", "aria-hidden": "true", focusable: "false" },
     svg("path", { d: PATHS[name] ?? "" }),
   );
+}
+
+/**
+ * Make the link from the page of one thing back to the view that lists it.
+ * @param {string} view
+ * @param {string} words what the view lists, as in "the agents"
+ */
+export function back(view, words) {
+  return h("a", { class: "plain", href: `#${view}`, "aria-label": `Back to ${words}` }, icon("back"));
 }

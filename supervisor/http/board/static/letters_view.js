@@ -5,10 +5,10 @@ import { Failure, get, may, post, remove, V1 } from "./api.js";
 import { button, openDialog } from "./dialog.js";
 import { fill, h } from "./dom.js";
 import * as format from "./format.js";
-import { icon } from "./icons.js";
+import { back } from "./icons.js";
 import { live } from "./live.js";
 import { crashReport, facts } from "./mod_parts.js";
-import { Table } from "./table.js";
+import { Table, figures } from "./table.js";
 
 /** @typedef {any} Letter one dead letter as the network lists it */
 
@@ -101,7 +101,7 @@ function columns(onReplay) {
     { id: "source", title: "From", text: (letter) => letter.event.source_id },
     { id: "reason", title: "Why", text: (letter) => letter.reason },
     { id: "attempts", title: "Tries", text: (letter) => String(letter.attempts) },
-    { id: "at", title: "When", text: (letter) => format.ago(letter.at), by: (letter) => letter.at, down: true },
+    figures("at", "When", (letter) => letter.at, format.ago),
     { id: "do", title: "", make: () => replayCell(onReplay) },
   ];
 }
@@ -167,13 +167,7 @@ export class LetterView {
     this.element = h(
       "div",
       { class: "view" },
-      h(
-        "div",
-        { class: "view-head" },
-        h("a", { class: "plain", href: "#letters", "aria-label": "Back to the dead letters" }, icon("back")),
-        h("h1", {}, this.title),
-        this.buttons,
-      ),
+      h("div", { class: "view-head" }, back("letters", "the dead letters"), h("h1", {}, this.title), this.buttons),
       this.content,
     );
   }

@@ -5,7 +5,7 @@ import { Failure, get, modPath } from "./api.js";
 import { fill, h, setAttribute, setText } from "./dom.js";
 import * as format from "./format.js";
 import { inFrame } from "./frames.js";
-import { icon } from "./icons.js";
+import { back } from "./icons.js";
 import { live } from "./live.js";
 import { LogPart } from "./log_part.js";
 import { CrashesPart, LimitsPart } from "./mod_parts.js";
@@ -65,7 +65,7 @@ export class ModView {
       h(
         "div",
         { class: "view-head" },
-        h("a", { class: "plain", href: "#mods", "aria-label": "Back to all mods" }, icon("back")),
+        back("mods", "all mods"),
         h("h1", {}, id, " ", this.badge),
         h("div", { class: "buttons" }, buttons),
         this.about,

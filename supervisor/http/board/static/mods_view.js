@@ -10,7 +10,7 @@ import { icon } from "./icons.js";
 import { live } from "./live.js";
 import { problemOf, problemsOf, tone } from "./problems.js";
 import { Spark } from "./spark.js";
-import { Table } from "./table.js";
+import { Table, figures } from "./table.js";
 
 /** @typedef {import("./live.js").Row} Row */
 /** @typedef {import("./problems.js").Problem} Problem */
@@ -232,21 +232,8 @@ function columns() {
   return [
     { id: "name", title: "Mod", make: nameCell, by: (row) => row.id },
     { id: "node", title: "Node", text: (row) => row.node ?? format.NONE, by: (row) => row.node ?? "" },
-    {
-      id: "uptime",
-      title: "Up",
-      hint: "How old its process is",
-      text: (row) => format.duration(row.uptime),
-      by: (row) => row.uptime,
-      down: true,
-    },
-    {
-      id: "restarts",
-      title: "Restarts",
-      text: (row) => format.count(row.restarts),
-      by: (row) => row.restarts,
-      down: true,
-    },
+    figures("uptime", "Up", (row) => row.uptime, format.duration, "How old its process is"),
+    figures("restarts", "Restarts", (row) => row.restarts, format.count),
     {
       id: "cpu",
       title: "CPU",
@@ -263,47 +250,12 @@ function columns() {
       by: (row) => row.rss,
       down: true,
     },
-    { id: "rate", title: "Events/s", text: (row) => format.rate(row.rate), by: (row) => row.rate, down: true },
-    {
-      id: "p50",
-      title: "p50",
-      hint: "Half of its answers came within this time",
-      text: (row) => format.latency(row.p50),
-      by: (row) => row.p50,
-      down: true,
-    },
-    {
-      id: "p99",
-      title: "p99",
-      hint: "99 of 100 answers came within this time",
-      text: (row) => format.latency(row.p99),
-      by: (row) => row.p99,
-      down: true,
-    },
-    {
-      id: "flight",
-      title: "In flight",
-      hint: "Events in its hands",
-      text: (row) => format.count(row.in_flight),
-      by: (row) => row.in_flight,
-      down: true,
-    },
-    {
-      id: "queue",
-      title: "Queue",
-      hint: "Events that wait for it",
-      text: (row) => format.count(row.queue),
-      by: (row) => row.queue,
-      down: true,
-    },
-    {
-      id: "failed",
-      title: "Failed",
-      hint: "Events that failed",
-      text: (row) => format.count(row.failed),
-      by: (row) => row.failed,
-      down: true,
-    },
+    figures("rate", "Events/s", (row) => row.rate, format.rate),
+    figures("p50", "p50", (row) => row.p50, format.latency, "Half of its answers came within this time"),
+    figures("p99", "p99", (row) => row.p99, format.latency, "99 of 100 answers came within this time"),
+    figures("flight", "In flight", (row) => row.in_flight, format.count, "Events in its hands"),
+    figures("queue", "Queue", (row) => row.queue, format.count, "Events that wait for it"),
+    figures("failed", "Failed", (row) => row.failed, format.count, "Events that failed"),
   ];
 }
 

@@ -20,6 +20,21 @@ import { inFrame } from "./frames.js";
  * @property {boolean} [down] whether it is sorted from large to small first
  */
 
+/**
+ * Make a column of figures, sorted from large to small first.
+ * @template R
+ * @template {number | null} F
+ * @param {string} id
+ * @param {string} title
+ * @param {(row: R) => F} figure
+ * @param {(figure: F) => string} shown
+ * @param {string} [hint]
+ * @returns {Column<R>}
+ */
+export function figures(id, title, figure, shown, hint) {
+  return { id, title, hint, text: (row) => shown(figure(row)), by: figure, down: true };
+}
+
 const SPARE = 6; // rows that are elements above and below those in sight, so that scrolling shows no gaps
 
 /** @template R */

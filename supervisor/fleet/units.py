@@ -1,21 +1,21 @@
-"""What a node of a cluster claims and places by itself: a mod that runs as a whole, or one copy of a mod."""
+"""Units: what a node of a cluster claims and places by itself. A unit is a whole mod, or one copy of a mod."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ...lifecycle import Keeper
-from ..mods.copies import CopyGroup, Member
-from ..mods.elsewhere import ModElsewhere
-from ..mods.workers import Mod, WorkerGroup
-from ..registry.registry import ModRegistry
+from ..lifecycle import Keeper
+from .mods.copies import CopyGroup, Member
+from .mods.elsewhere import ModElsewhere
+from .mods.workers import Mod, WorkerGroup
+from .registry.registry import ModRegistry
 
 Unit = Keeper | WorkerGroup | ModElsewhere
 """The entry of a mod that runs as a whole, or of one copy of a mod."""
 
 
 def unit_named(mods: ModRegistry, name: str) -> Unit | None:
-    """Return the entry of a mod or of a copy; None if there is none."""
+    """Return the entry of a mod or of a copy; None if no entry has this id."""
     mod = mods.get(name)
     if mod is not None:
         return None if isinstance(mod, CopyGroup) else mod
@@ -36,7 +36,7 @@ def units_of(mods: Iterable[Mod]) -> Iterator[Unit]:
 
 
 def exchange_unit(mods: ModRegistry, old: Unit, new: Unit) -> None:
-    """Put an entry in the place of the one with its id, because it comes to run here or goes elsewhere."""
+    """Put an entry in the place of the entry with its id, because it comes to run here or goes elsewhere."""
     group = mods.get(old.mod_id.partition("#")[0])
     if isinstance(group, CopyGroup) and isinstance(old, Member) and isinstance(new, Member):
         group.exchange(old, new)

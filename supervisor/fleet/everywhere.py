@@ -1,4 +1,4 @@
-"""What is seen of all nodes of a cluster together. A network on one machine has none."""
+"""The view of all nodes of a cluster together. A network on one machine has no such view."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import asyncio
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-from ....ipc.event import Event, EventResponse
+from ...ipc.event import Event, EventResponse
 
 SeenRow = tuple[int, dict[str, Any]]
 """The number of the look in which a row changed last, and the row."""
 
 
 class Everywhere(Protocol):
-    """Looks at all nodes of a cluster. `modvisor.supervisor.cluster.nodes.views` is it.
+    """Looks at all nodes of a cluster. `modvisor.supervisor.cluster.nodes.views` implements it.
 
     ``node`` is the one node to look at; None: all of them, each named with what it says. A node that
     gives no answer is named with the reason: it is never left out.
@@ -28,7 +28,7 @@ class Everywhere(Protocol):
         ...
 
     def named(self, key: str, node: str | None) -> tuple[str, str | None]:
-        """Return the mod and the node that the id of a row names, such as ``search/b``; else what was given."""
+        """Return the mod and the node that the id of a row names, such as ``search/b``; other ids as they are."""
         ...
 
     async def mods(self, node: str | None) -> dict[str, Any]:
