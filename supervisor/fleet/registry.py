@@ -203,7 +203,7 @@ class ModRegistry:
     def _taken_alias(self, config: ModConfig, instead_of: Mod | None) -> str | None:
         """Return which name of a mod is an alias of another one, or which alias is taken."""
         for other in self:
-            if other is instead_of or other.mod_id == config.mod_id:
+            if not (config.aliases or other.config.aliases) or other is instead_of or other.mod_id == config.mod_id:
                 continue
             if config.mod_id in other.config.aliases:
                 return f"the id {config.mod_id!r} is an alias of mod {other.mod_id}"
@@ -245,6 +245,9 @@ class ModRegistry:
 
         So the version of each source is asked at the same point of the order.
         """
+        if "@" not in mod.mod_id and not any("@" in mod_id for mod_id in self._mods):  # nobody has siblings
+            self._mods = {**self._mods, mod.mod_id: mod}
+            return
         order = list(self)
         family = family_of(mod.mod_id)
         siblings = [place for place, other in enumerate(order) if family_of(other.mod_id) == family]
@@ -292,17 +295,25 @@ class ModRegistry:
 
     def changed(self) -> None:
         """Follow a change of a mod, which may have another id now."""
-        if any(mod_id != mod.config.mod_id for mod_id, mod in self._mods.items()):
-            self._mods = {mod.mod_id: mod for mod in self}  # in the same order
+        for mod_id, mod in self._mods.items():
+            if mod_id != mod.config.mod_id:
+                self._mods = {mod.mod_id: mod for mod in self}  # in the same order
+                break
         self.rebuild_routes()
 
     def rebuild_routes(self) -> None:
         """Have the families split and the routes made anew, and tell the listeners."""
         self.families.arrange(self, closing=self.is_closing)
-        has_observers = any(mod.manifest is not None and mod.manifest.observes for mod in self._in_service())
-        self.router.replace(lambda: map(self._entry, self._in_service()), has_observers)
+        self.router.replace(lambda: map(self._entry, self._in_service()), self._has_observers())
         for tell in self.listeners:
             tell()
+
+    def _has_observers(self) -> bool:
+        for mod in self._mods.values():  # no generators: a start asks this several times with each mod
+            manifest = mod.manifest if mod.is_member else None
+            if manifest is not None and manifest.observes and mod.state is not State.DRAINING:
+                return True
+        return False
 
     def _in_service(self) -> Iterator[Mod]:
         return (mod for mod in self if mod.is_member and mod.state is not State.DRAINING)

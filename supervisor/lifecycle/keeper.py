@@ -163,7 +163,7 @@ class Keeper(Machine):
             order.traces.committed = shared.journal.committed
         listeners = Listeners(self._request, shared.listener.cancelled, self._lost_pipe, self._exceeded)
         incarnation = await Incarnation.start(order, shared.launcher, log, listeners)
-        shared.tasks.start_soon(self._clear_traces, incarnation, name=f"traces-{config.mod_id}")
+        shared.start(self._clear_traces, incarnation)
         if not from_snapshot:
             await self._admit(incarnation)
         if restore:

@@ -315,7 +315,7 @@ class Machine:
         self.manifest, incarnation.served_since = incarnation.manifest, self._loop.time()
         self.loaded_at = self.loaded_at or time.time()
         self.caller.open(incarnation.in_flight)
-        self._shared.tasks.start_soon(self.durable.resume, name=f"resume-{self.mod_id}")
+        self._shared.start(self.durable.resume)
 
     def _hold(self, facts: Facts) -> None:
         self.caller.hold()
