@@ -25,7 +25,7 @@ class _Call(asyncio.Future[Any]):
 
 
 class Aside:
-    """A few threads, which begin when they are needed and end with this object.
+    """A few threads, which begin when they are needed, and end at `close` or with this object.
 
     Args:
         most: how many calls run at the same time; further ones wait, in order.
@@ -36,7 +36,7 @@ class Aside:
         self._most = most
         self._name = name
         self._calls: SimpleQueue[tuple[_Call, Callable[..., Any], tuple[Any, ...]] | None] = SimpleQueue()
-        self._threads = 0
+        self._threads: list[threading.Thread] = []
         self._open = 0  # calls whose results were not taken yet
 
     async def run(self, function: Callable[..., T], *args: Any) -> T:
@@ -46,18 +46,27 @@ class Aside:
         """
         call = _Call(loop=asyncio.get_running_loop())
         self._open += 1
-        if self._threads < min(self._open, self._most):
-            self._threads += 1
-            # As daemons: what is still called when the interpreter ends, nobody waits for.
-            threading.Thread(target=_serve, args=(self._calls,), name=self._name, daemon=True).start()
+        if len(self._threads) < min(self._open, self._most):
+            # As a daemon: what is still called when the interpreter ends, nobody waits for.
+            thread = threading.Thread(target=_serve, args=(self._calls,), name=self._name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
         self._calls.put((call, function, args))
         try:
             return await call
         finally:
             self._open -= 1
 
+    def close(self) -> None:
+        """Have the threads end when they have done what was asked so far. A further call begins another one."""
+        ended, self._threads = self._threads, []
+        for _ in ended:
+            self._calls.put(None)
+        for thread in () if self._open else ended:  # else they end later
+            thread.join()
+
     def __del__(self) -> None:
-        for _ in range(self._threads):
+        for _ in self._threads:
             self._calls.put(None)
 
 

@@ -129,6 +129,7 @@ class Audit:
             logger.error("%d records of the audit are lost: %s", len(self._waiting) + self._lost, self._failed_since)
         if self._file is not None:
             self._file.close()
+        self._thread.close()
 
     # -- what is recorded
 

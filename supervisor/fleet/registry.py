@@ -92,7 +92,7 @@ class ModRegistry:
         self.listeners: list[Callable[[], None]] = [self.dependents.announce]
         self.upkeep: Upkeep
         self.told_reverted: Callable[[Keeper, str], None] = lambda keeper, what: None
-        self._reading = anyio.Lock()
+        self._reading = anyio.Lock(fast_acquire=True)
         self.spares = Spares(launcher, enforcement, config.spares, spare_cell(config))
         self._recipe = Recipe(config, state, snapshots, enforcement, self.spares)
         self._shared = Shared(self._recipe, launcher, journal, ledger, config.event_timeout, tasks, self, caller)

@@ -61,9 +61,12 @@ class Enforcement:
         """Watch, and remove the cgroups of incarnations that ended, until cancelled."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.watchdog.run, name="watchdog")
-            while True:
-                cgroup = await self._gone.get()
-                await self._thread.run(cgroup.remove)
+            try:
+                while True:
+                    cgroup = await self._gone.get()
+                    await self._thread.run(cgroup.remove)
+            finally:
+                self._thread.close()
 
     def prepare(self, config: ModConfig, number: int, storage: Path, cgroup: Cgroup | None = None) -> LimitsInForce:
         """Prepare the limits of incarnation ``number`` of a mod before its process loads anything.

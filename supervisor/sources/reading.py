@@ -21,6 +21,12 @@ AT_ONCE = 3
 _threads = RunVar[Aside]("modvisor-files")
 
 
+def end_threads() -> None:
+    """Have the threads of this event loop end. A further call begins others."""
+    if (threads := _threads.get(None)) is not None:
+        threads.close()
+
+
 async def in_thread(function: Callable[..., T], *args: Any) -> T:
     """Call a function that blocks, and return what it returns."""
     threads = _threads.get(None)

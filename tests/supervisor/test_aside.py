@@ -37,6 +37,25 @@ async def test_threads_begin_as_they_are_needed_and_end_with_their_owner() -> No
     await until(lambda: not _threads())
 
 
+async def test_threads_that_are_closed_end_and_others_begin() -> None:
+    aside = Aside(2, "aside-counted")
+    first = await aside.run(threading.current_thread)
+    aside.close()
+    assert not first.is_alive()
+    assert await aside.run(threading.current_thread) is not first
+    aside.close()
+    assert not _threads()
+
+
+async def test_what_was_asked_before_the_end_is_done() -> None:
+    aside, go = Aside(1, "aside-test"), threading.Event()
+    asked = [asyncio.ensure_future(aside.run(go.wait, 10)), asyncio.ensure_future(aside.run(int))]
+    await asyncio.sleep(0)
+    aside.close()
+    go.set()
+    assert await asyncio.gather(*asked) == [True, 0]
+
+
 @pytest.mark.parametrize("by_scope", [True, False])
 async def test_who_is_cancelled_learns_of_it_when_the_call_is_over(by_scope: bool) -> None:
     aside, go, done = Aside(1, "aside-test"), threading.Event(), threading.Event()
