@@ -49,6 +49,7 @@ from .mods.audiences import SharedAudiences
 from .mods.claims import Held, NodeClaims
 from .mods.codes import Codes
 from .mods.desired import Desired
+from .mods.divisions import Divisions
 from .mods.doing import Doing
 from .mods.duties import Duties
 from .mods.handing import Luggage
@@ -237,26 +238,23 @@ class Cluster:
         tracer = parts.tracer
         self.asking = NodeAsking(self.link, holders) if tracer is None else TracedAsking(self.link, holders, tracer)
         self.answering = Answering(self.link, parts.mods, self.asking, parts.gateway.answers)
+        assert self._journal is not None
         stand_ins = StandIns(parts.mods, self._wanted, self.claims, self.statuses, self.asking)
         self.placing = Placing(
-            parts.mods,
-            parts.loading,
-            self._wanted,
-            self.session,
-            self.claims,
+            parts.mods, parts.loading, self._wanted, self.session, self.claims,
             Duties(parts.mods, self._wanted, self.session, self.claims, self._settled, frozenset(self.config.labels)),
-            self.statuses,
-            self.codes,
-            stand_ins,
-            Luggage(self._files, parts.journal),
-            self._tasks,
-            self._settled,
-        )
+            self.statuses, self.codes, stand_ins, Luggage(self._files, parts.journal),
+            Divisions(
+                parts.loading, self.desired, self._wanted, self.claims, self.statuses, stand_ins, self._journal.splitting
+            ),
+            self._tasks, self._settled,
+        )  # fmt: skip
+        self.placing.duties.may_split = lambda: not self.file.others()
+        assert self._snapshots is not None
         rolling = Rolling(
             parts.mods, self.desired, self._wanted, self.claims, self.statuses, self.session, self.placing, self.codes,
-            self._tasks,
+            self._tasks, self._snapshots,
         )  # fmt: skip
-        assert self._journal is not None
         self.doing = Doing(
             parts.mods,
             parts.loading,
@@ -302,7 +300,7 @@ class Cluster:
     def _listen(self, mods: ModRegistry) -> None:
         mods.listeners += [self.statuses.look, self.codes.look, self._mods_changed]
         self.claims.listeners += [self.placing.told, self.doing.look, self.asking.moved]
-        self.statuses.listeners += [self.placing.told, self.asking.moved]
+        self.statuses.listeners += [self.placing.told, self.asking.moved, self.doing.told]
         self.codes.listeners += [self.placing.look]
         self.desired.listeners += [self._follow_records, self.doing.look]
         self.session.listeners.extend([self.placing.look, self.doing.look, self.desired.wake, self._nodes_changed])
@@ -413,7 +411,7 @@ class Cluster:
 
     # -- leaving
 
-    async def drain(self, is_over: Callable[[], bool] = lambda: False) -> None:
+    async def drain(self) -> None:
         """Move every mod that runs once to other nodes, without losing an event, and take no more."""
         self.placing.duties.is_draining = True
         self.session.describe(draining=True, soon=True)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .keeper import Keeper
     from .listener import Shared
     from .reload import replace_worker, revert
+    from .restart import RestartHistory
     from .spares import Spares
     from .start_order import StartFailed
     from .starting import LeaseOf, Recipe, naming
@@ -29,6 +30,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         keeper="Keeper",
         listener="Shared",
         reload="replace_worker revert",
+        restart="RestartHistory",
         spares="Spares",
         start_order="StartFailed",
         starting="LeaseOf Recipe naming",

@@ -213,7 +213,9 @@ class Keeper(Machine):
 
     def _serve_with(self, incarnation: Incarnation) -> None:
         if incarnation.config != self.config:  # its mod.yaml says something else than the previous one
+            restarts = self.restarts
             self.adopt(incarnation.config)
+            self.recall_restarts(restarts)
         self.incarnation, self._speaks_for = incarnation, incarnation.number
         self.is_member = True
         self.happened(Trigger.ACTIVATED, facts=Facts(incarnation))

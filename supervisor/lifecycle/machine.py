@@ -30,7 +30,7 @@ from .crash_report import report_of_end, report_of_start
 from .incarnation import LAST_MOMENT, Incarnation, StartFailed
 from .kept_sources import KeptSources
 from .listener import Shared
-from .restart import GiveUp, Restart, RestartPolicy
+from .restart import GiveUp, Restart, RestartHistory, RestartPolicy
 from .states import Action, State, Trigger, next_move
 from .trial import Probation, Trial
 from .trial_process import permits_trials
@@ -64,6 +64,7 @@ class Machine:
         quarantined: why the mod is in quarantine; None if it is not.
         kept: the kept sources of the mod; ``trial`` watches over a version on probation.
         last_rollback: which version gave way to which one, and why.
+        restarts: what counts of its ends; None: nothing.
         audience: whose events the mod gets, None: everybody's; ``promoted``: the number of its last
             promotion, 0: none.
         is_member: the mod is part of the network: it has served, its first start failed, or it was
@@ -83,7 +84,7 @@ class Machine:
             config.mod_id, shared.journal, shared.tasks, are_kept=config.checkpoint_every is not None
         )
         self.kept = KeptSources(shared.recipe)
-        self.trial = Trial(self.caller, self.kept, shared.tasks, self._failed_on_trial)
+        self.trial = Trial(self.caller, self.kept, shared.tasks, self._failed_on_trial, shared.listener.changed)
         self.crashes = CrashLog()
         self.state = State.STARTING
         self.incarnation: Incarnation | None = None
@@ -93,6 +94,7 @@ class Machine:
         self.last_error: str | None = None
         self.quarantined: str | None = None
         self.last_rollback: str | None = None
+        self.restarts: RestartHistory | None = None
         self.audience = config.audience
         self.promoted = 0
         self.is_member = False
@@ -140,7 +142,13 @@ class Machine:
         self.caller.adopt(config)
         self.copies.size, self.copies.max_bytes = config.limits.observe_queue, config.limits.queue_bytes
         self.checkpoints.are_kept = self.checkpoints.are_kept or config.checkpoint_every is not None
-        self._policy = RestartPolicy(config.restart)
+        self._policy, self.restarts = RestartPolicy(config.restart), None
+
+    def recall_restarts(self, history: RestartHistory | None) -> None:
+        """Go on counting ends from what was counted under the same config."""
+        if history is not None and history.asked == fingerprint(self.config):
+            self.restarts = history
+            self._policy.recall(history, self._loop.time(), time.time())
 
     def be_again(self, config: ModConfig, log: ModLog | None = None) -> None:
         """Be the mod of an earlier config again, which nothing else tells the network."""
@@ -246,7 +254,10 @@ class Machine:
         starved = facts.error is not None and facts.error.is_for_want
         verdict = None if incarnation is None else incarnation.in_flight.verdict
         charged = verdict is None or verdict.is_of_mod
-        match self._policy.exited(self._loop.time(), clean=clean, uptime=served, charged=charged, starved=starved):
+        now = self._loop.time()
+        decision = self._policy.exited(now, clean=clean, uptime=served, charged=charged, starved=starved)
+        self.restarts = self._policy.history(fingerprint(self.config), now, time.time())
+        match decision:
             case Restart(delay):
                 self._delay = delay
                 return Trigger.EXITED, None
@@ -314,6 +325,8 @@ class Machine:
         assert incarnation is not None
         self.manifest, incarnation.served_since = incarnation.manifest, self._loop.time()
         self.loaded_at = self.loaded_at or time.time()
+        if self.restarts is not None:
+            self.restarts = replace(self.restarts, served_since=time.time())
         self.caller.open(incarnation.in_flight)
         self._shared.start(self.durable.resume)
 

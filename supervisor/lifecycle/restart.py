@@ -30,6 +30,30 @@ JITTER = 0.25
 Mods that one cause brought down do not all come back in the same instant then."""
 
 
+MOST_TOLD = 64
+"""Ends that one node tells the next one; a policy that allows more restarts counts the others no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestartHistory:
+    """What counts of the ends of a mod, for the node that runs it next. It changes with each end only.
+
+    Attributes:
+        asked: the fingerprint of the config under which the mod ended; another one begins anew.
+        at: when it ended last, in Unix seconds: machines have no other clock in common.
+        ages: for each end that counts, oldest first, the seconds before ``at``.
+        in_a_row: ends without a healthy spell between them; ``next_delay``: seconds before the next start but one.
+        served_since: since when it has served after its last end, in Unix seconds; 0.0: it has not.
+    """
+
+    asked: str
+    at: float
+    ages: tuple[float, ...]
+    in_a_row: int
+    next_delay: float
+    served_since: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Restart:
     """Start the mod again, ``delay`` seconds from now."""
@@ -101,6 +125,18 @@ class RestartPolicy:
         self._exits.clear()
         self._probes = 0
         self._settle()
+
+    def history(self, asked: str, now: float, at: float) -> RestartHistory:
+        """Return what counts so far; ``now``: monotonic seconds, ``at``: Unix seconds."""
+        ages = tuple(round(now - end, 3) for end in self._exits[-MOST_TOLD:])
+        return RestartHistory(asked, at, ages, self._in_a_row, self._next_delay)
+
+    def recall(self, history: RestartHistory, now: float, at: float) -> None:
+        """Go on from what another node has counted; ``now``: monotonic seconds, ``at``: Unix seconds."""
+        elapsed = max(0.0, at - history.at)  # a clock that is behind makes no end come
+        self._exits = [now - elapsed - age for age in history.ages]
+        if not history.served_since or at - history.served_since < self._config.healthy_after:
+            self._in_a_row, self._next_delay = history.in_a_row, history.next_delay
 
     def next_probe(self) -> float | None:
         """Return the seconds until a mod that was given up is tried once more; None: never.

@@ -101,19 +101,26 @@ class Trial:
     Args:
         caller: counts the events of the mod, and has its id and config.
         on_failure: called when the version fails too often; returns whether it is to be reverted.
+        on_accepted: called when the version that serves is accepted.
 
     Attributes:
         probation: of the version that serves; None: that version is accepted.
     """
 
     def __init__(
-        self, caller: Caller, kept: KeptSources, tasks: TaskGroup, on_failure: Callable[[Probation, str], bool]
+        self,
+        caller: Caller,
+        kept: KeptSources,
+        tasks: TaskGroup,
+        on_failure: Callable[[Probation, str], bool],
+        on_accepted: Callable[[], None] = lambda: None,
     ) -> None:
         self.probation: Probation | None = None
         self._caller = caller
         self._kept = kept
         self._tasks = tasks
         self._on_failure = on_failure
+        self._on_accepted = on_accepted
         self._loop = asyncio.get_running_loop()
         self._judging = anyio.Lock(fast_acquire=True)  # held while a probation ends
         self._at_switch = Tally()  # events up to the switch to the version that serves
@@ -170,6 +177,7 @@ class Trial:
             # Begun before anything is awaited: a caller that gives up here must leave no process behind.
             ended = self._begin_to_end(probation.resting, deadline)
             await shielded(self._accept(probation))
+            self._on_accepted()
         if wait:
             await shielded(ended.wait())
 

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from modvisor.supervisor import AgentNetwork
+from modvisor.supervisor import AgentNetwork, Event
 from modvisor.supervisor.cluster.link import NoQuorum
+from modvisor.supervisor.cluster.mods.codes import Codes
+from modvisor.supervisor.config import ModConfig
 from tests.conftest import until
 
 from .networks import config_of_node, homes, ping
@@ -132,6 +134,44 @@ async def test_of_two_copies_that_start_at_once_with_other_code_one_serves(machi
     await until(lambda: sorted([state(a), state(b)]) == ["failed", "ready"])
 
 
+async def test_of_two_nodes_that_start_copies_at_once_with_other_code_one_serves(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusal, compared, all_have = Codes.refusal, list[str](), asyncio.Event()
+
+    async def at_once(codes: Codes, config: ModConfig, *, runs_snapshot: bool) -> str | None:
+        found = await refusal(codes, config, runs_snapshot=runs_snapshot)
+        compared.append(config.mod_id)
+        if len(compared) == 4:
+            all_have.set()
+        await all_have.wait()
+        return found
+
+    def states() -> list[str]:
+        return sorted(each["state"] for each in copies())
+
+    def copies() -> list[dict[str, Any]]:
+        mods = [network.get_network_stats()["mods"]["says"] for network in (a, b)]
+        return [each for mod in mods for each in mod.get("workers", ())]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Codes, "refusal", at_once)
+        a, b = machine("a", "one", {"copies": 4}), machine("b", "two", {"copies": 4})
+        await asyncio.gather(a.initialize(), b.initialize())
+    await until(lambda: states() == ["failed", "failed", "ready", "ready"])
+    whys = {network: str(await notes(network)) for network in (a, b)}
+    assert all("give all nodes the same files, then 'modvisor reload says#" in why for why in whys.values()), whys
+    write(folder_of(a), "one")
+    write(folder_of(b), "one")
+    done = await a.reload_mod("says")
+    assert done.success, done
+    assert states() == ["ready"] * 4
+    for n in range(8):
+        event = Event("test.ping", f"agent:{n}", "mod:says")
+        assert (await b.process_event(event)).data["says"] == "one!"
+    assert (await notes(a), await notes(b)) == ({}, {})
+
+
 async def test_a_takeover_runs_what_the_network_ran_and_names_other_files(machine: Machine) -> None:
     a, b = machine("a", "one", {"on": ["a", "b"]}), machine("b", "two", {"on": ["a", "b"]})
     await a.initialize()
@@ -170,3 +210,14 @@ async def test_what_code_a_node_runs_is_told_again_when_the_servers_did_not_take
     await until(lambda: codes._told["says"]["a"] != before)
     assert refused == ["code.says.a"]
     assert codes._told["says"]["a"][2] == "what differs"
+
+
+async def test_a_node_that_lacks_a_mod_which_another_one_loads_goes_on_with_its_commands(machine: Machine) -> None:
+    a, b = machine("a", "one", {"on": ["b"]}), machine("b", "one", {"on": ["b"]})
+    await asyncio.gather(a.initialize(), b.initialize())
+    shutil.copytree(folder_of(a) / "mods/says", folder_of(a) / "mods/only")
+    loaded = await a.load_mod("./only", placement={"on": ["a"]})
+    assert loaded.success, loaded
+    async with asyncio.timeout(10):
+        done = await a.reload_mod("says")
+    assert done.success, done

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from modvisor.supervisor import AgentNetwork
+from modvisor.supervisor.cluster.mods import rolling
 from tests.conftest import until
 
 from .networks import Nodes, config_of_node, nodes
@@ -77,3 +78,23 @@ async def test_what_a_command_has_come_to_is_written_when_the_servers_are_back(
             done = await reloading
         assert done.error == "cluster_down", done
         assert "the old one still serves" in str(done.message)
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+async def test_a_command_that_fails_as_nobody_expected_says_so_and_ends_nothing(
+    nodes: Nodes, write_mod: WriteMod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, copies: int
+) -> None:
+    a = nodes("a", lingering(write_mod, tmp_path, placement={"copies": copies}))
+    await a.initialize()
+
+    async def fail(*_: object, **__: object) -> None:
+        raise LookupError("a fault of ours")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rolling, "replace_worker", fail)
+        patched.setattr(a._running().loading.commands, "restart", fail)
+        patched.setattr(a._running().cluster.placing.duties, "of_all", lambda: 1 / 0)
+        failed = await a.restart_mod("lingers")
+    assert failed.error == "internal_error", failed
+    assert "LookupError('a fault of ours')" in str(failed.message)
+    assert (await a.restart_mod("lingers")).success

@@ -174,6 +174,42 @@ async def test_a_load_of_which_one_copy_fails_leaves_none(nodes: Nodes, write_mo
     await until(lambda: not a.get_loaded_mods() and not b.get_loaded_mods())
 
 
+WAITS = COUNTING.replace('version = "1"', 'version = "2"').replace(
+    "def initialize(self):",
+    """async def initialize(self):
+            import asyncio, os
+            while self.context.replica == 1 and not os.path.exists(self.config["go"]):
+                await asyncio.sleep(0.005)""",
+)
+
+
+async def test_a_drain_waits_for_a_reload_that_holds_a_copy_and_two_drains_wait_for_the_same(
+    nodes: Nodes, write_mod: WriteMod, tmp_path: Path
+) -> None:
+    mods = copies_of(write_mod, 2, config={"go": str(tmp_path / "go")}, sandbox="off")
+    a, b = nodes("a", mods), nodes("b", mods)
+    await started(a, b)
+    await until(lambda: sorted([*here(a), *here(b)]) == [0, 1])
+    first, other = (a, b) if here(a) == {0} else (b, a)
+    write_mod("wiki", WAITS)
+    reload = asyncio.create_task(other.reload_mod("wiki"))
+    await until(lambda: first.get_loaded_mods()["wiki"].get("version") == "2")
+    cluster = first._running().cluster
+    assert cluster is not None
+    drains = [asyncio.create_task(cluster.drain()) for _ in range(2)]
+    node = first.config.cluster.node if first.config.cluster else ""
+    await until(lambda: bool(other._running().cluster.session.nodes[node].value.get("draining")))
+    assert not any(drain.done() for drain in drains)
+    assert here(first) == {0}, "it would come back as the version before"
+    (tmp_path / "go").touch()
+    done = await reload
+    assert done.success, done
+    await asyncio.gather(*drains)
+    assert here(first) == set()
+    await until(lambda: here(other) == {0, 1})
+    assert (await ask(other, KEYS[0])).data["version"] == "2"
+
+
 HELD = """
     import asyncio, os
     from modvisor.mods import BaseMod, EventResponse, mod_event_handler

@@ -99,3 +99,54 @@ async def test_a_changed_file_is_applied_node_by_node_and_the_others_are_named(
     assert (list(done.removed), list(done.added), done.elsewhere) == (["gone"], ["new"], {})
     await until(lambda: homes(a) == homes(b) == {"tells": "a", "new": "b"})
     await until(lambda: a.get_loaded_mods()["new"]["state"] == "ready")
+
+
+FALLS = """
+    import asyncio, os
+    from modvisor.mods import BaseMod, EventResponse, mod_event_handler
+
+    class Falls(BaseMod):
+        @mod_event_handler("test.ping")
+        async def ping(self, event):
+            if event.payload.get("fall"):  # when it is answered: no event is to blame
+                asyncio.get_running_loop().call_later(0.01, os._exit, 1)
+            return EventResponse(True, data=str(self.context.storage_path))
+"""
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+async def test_a_mod_that_falls_on_one_node_after_the_other_is_quarantined_as_on_one_node(
+    nodes: Nodes, write_mod: WriteMod, caplog: pytest.LogCaptureFixture, copies: int
+) -> None:
+    restart = {"max_restarts": 1, "first_delay": 0.0}
+    mods = [{"path": write_mod("falls", FALLS), "restart": restart, "placement": {"copies": copies}}]
+    a, b = nodes("a", mods), nodes("b", mods)
+    await asyncio.gather(a.initialize(), b.initialize())
+    folder = (await ping(a, "falls", fall=True)).data
+    holder, other = (a, b) if "/state/a/" in folder else (b, a)
+    await until(lambda: holder.get_network_stats()["mods"]["falls"]["restarts"] == 1)
+    assert (await ping(other, "falls")).success, "it was restarted"
+    await holder.shutdown()
+    assert (await ping(other, "falls", fall=True)).success
+    await until(lambda: other.get_loaded_mods()["falls"]["state"] == "quarantined")
+    assert "is quarantined: ended 2 times within 60 s" in caplog.text
+
+
+async def test_the_config_of_a_reload_that_failed_on_probation_does_not_go_along(
+    nodes: Nodes, write_mod: WriteMod
+) -> None:
+    source = FALLS.replace("str(self.context.storage_path)", "self.config")
+    mods = [{"path": write_mod("falls", source), "config": {"color": "red"}, "probation": 600, "placement": ON}]
+    a, b = nodes("a", mods), nodes("b", mods)
+    await asyncio.gather(a.initialize(), b.initialize())
+    holder, other = (a, b) if homes(a) == {"falls": "a"} else (b, a)
+    assert (await other.reload_mod("falls", config={"color": "blue"})).success
+    assert (await ping(other, "falls", fall=True)).data == {"color": "blue"}
+    cluster = holder._running().cluster
+    assert cluster is not None
+    records = cluster.desired.records
+    await until(lambda: records["falls"].override is None)
+    assert (await ping(other, "falls")).data == {"color": "red"}
+    await holder.shutdown()
+    await until(lambda: homes(other) == {"falls": other.config.cluster.node if other.config.cluster else ""})
+    assert (await ping(other, "falls")).data == {"color": "red"}

@@ -20,7 +20,7 @@ from modvisor.supervisor import AgentNetwork
 import modvisor.supervisor.wiring, modvisor.supervisor.http
 from modvisor.supervisor.agents import AgentRegistry
 found = [name for name in sys.modules if name.endswith((".shared", ".mirrored", ".moving", ".parcels", ".given"))
-         or ".cluster." in f"{name}." or name.partition(".")[0] == "nats"]
+         or ".supervisor.cluster." in f"{name}." or name.partition(".")[0] == "nats"]
 print(*found)
 """
 

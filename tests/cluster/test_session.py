@@ -255,3 +255,39 @@ async def test_who_has_lost_its_key_ends_at_once(servers: Servers, joined: Joine
     await until(lambda: bool(reasons))
     assert reasons == ["its key is gone"]
     await until(lambda: session.id not in (None, first))
+
+
+async def test_an_error_that_nobody_expected_ends_neither_the_renewals_nor_joining_again(
+    servers: Servers, joined: Joined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = await joined(servers, lease=1.0)
+    first, bucket, failing, reasons = session.id, session._bucket, list[str](), list[str]()
+    assert bucket is not None
+    update, create = bucket.update, bucket.create
+
+    async def fail(key: str, value: dict[str, Any], revision: int, *, ttl: float | None = None) -> int:
+        if failing:
+            raise LookupError(failing.pop())
+        return await update(key, value, revision, ttl=ttl)
+
+    async def fail_to_create(key: str, value: Any, *, ttl: float | None = None) -> int:
+        if failing:
+            raise LookupError(failing.pop())
+        return await create(key, value, ttl=ttl)
+
+    def raise_why(why: str) -> None:
+        reasons.append(why)
+        raise LookupError("a listener")
+
+    monkeypatch.setattr(bucket, "update", fail)
+    monkeypatch.setattr(bucket, "create", fail_to_create)
+    failing.append("one renewal")
+    before = session.deadline
+    await until(lambda: not failing and session.deadline > before)
+    assert (session.id, reasons) == (first, []), "it was a renewal that failed"
+
+    session.on_lost.append(raise_why)
+    failing.append("joining again")
+    session._lose("a test")
+    await until(lambda: session.id not in (None, first))
+    assert (failing, reasons) == ([], ["a test"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modvisor.supervisor.config import ConfigError, RestartConfig, mod_config
-from modvisor.supervisor.lifecycle.restart import STARVED, GiveUp, Restart, RestartPolicy
+from modvisor.supervisor.lifecycle.restart import MOST_TOLD, STARVED, GiveUp, Restart, RestartHistory, RestartPolicy
 
 
 def no_jitter() -> float:
@@ -184,3 +185,43 @@ def test_the_history_is_bounded(max_restarts: int, exits: list[tuple[float, bool
         now += gap
         policy.exited(now, clean=clean, uptime=uptime)
         assert len(policy._exits) <= max_restarts + 1
+
+
+def told(policy: RestartPolicy, now: float, at: float = 1000.0, served_since: float = 0.0) -> RestartHistory:
+    return replace(policy.history("as asked", now, at), served_since=served_since)
+
+
+def test_another_node_goes_on_counting_where_one_has_stopped() -> None:
+    here, there = steady(max_restarts=2, window=60.0), steady(max_restarts=2, window=60.0)
+    for now in (10.0, 20.0):
+        assert isinstance(here.exited(now, clean=False, uptime=1.0), Restart)
+    there.recall(told(here, 20.0), now=5.0, at=1030.0)  # 30 s later, by a clock of its own
+    decision = there.exited(10.0, clean=False, uptime=1.0)
+    assert decision == GiveUp("ended 3 times within 60 s; the limit is 2 restarts")
+
+
+def test_what_another_node_has_counted_grows_old_too() -> None:
+    here, there = steady(max_restarts=2, window=60.0), steady(max_restarts=2, window=60.0)
+    here.exited(10.0, clean=False, uptime=1.0)
+    here.exited(65.0, clean=False, uptime=1.0)
+    there.recall(told(here, 65.0, served_since=1001.0), now=0.0, at=1061.0)  # it had a healthy spell there
+    assert there.exited(1.0, clean=False, uptime=1.0) == Restart(0.1), "both ends lie too long ago"
+
+
+def test_delays_go_on_growing_on_another_node_unless_the_mod_was_healthy() -> None:
+    here = steady(first_delay=1.0, healthy_after=60.0)
+    assert delays_of(here, 2) == [1.0, 2.0]
+    for served_since, delay in ((0.0, 4.0), (1010.0, 4.0), (1001.0, 1.0)):
+        there = steady(first_delay=1.0, healthy_after=60.0)
+        there.recall(told(here, 0.0, served_since=served_since), now=0.0, at=1061.0)
+        assert there.exited(1.0, clean=False, uptime=1.0) == Restart(delay)
+
+
+def test_what_one_node_tells_another_one_is_bounded_and_a_clock_that_is_behind_does_no_harm() -> None:
+    here, there = steady(max_restarts=1000), steady(max_restarts=MOST_TOLD)
+    for _ in range(900):
+        here.exited(0.0, clean=False, uptime=100.0)
+    history = told(here, 0.0)
+    assert len(history.ages) == MOST_TOLD
+    there.recall(history, now=0.0, at=500.0)
+    assert isinstance(there.exited(0.0, clean=False, uptime=100.0), GiveUp)

@@ -14,6 +14,7 @@ from .checkpoints import ClusterCheckpoints
 from .durable_log import ClusterLog, TokenOf, is_of_cluster, mod_of
 from .handing_on import HandingOn
 from .letters import ClusterLetters
+from .splitting import Splitting
 
 
 class ClusterJournal(Journal):
@@ -40,6 +41,7 @@ class ClusterJournal(Journal):
         self.checkpoints = ClusterCheckpoints(link, self.log, config)
         self.letters = ClusterLetters(link, self.log, config)
         self.handing_on = HandingOn(config.answer_age)
+        self.splitting = Splitting(link, self.log, self.checkpoints, config.answer_age)
 
     async def join(self) -> None:
         """Open what is in JetStream, when the link is open. Raises ClusterError."""

@@ -78,6 +78,19 @@ class ClusterSnapshots(SnapshotStore):
         if (log := self._log.opened(mod_id)) is not None:
             log.fenced.write(log.fenced.put(_name(mod_id), None), is_lasting=True)
 
+    async def take(self, unit: str, other: str) -> bytes | None:
+        """Make the version of another copy that of a copy here, see `Versions`."""
+        former, newest = await self._newest(unit), await self._newest(other)
+        data = None if newest is None else await self._files().get(newest[0])
+        if data is None:
+            raise ModvisorError(f"nothing is kept of the version of {other}")
+        before = None if former is None else await self._files().get(former[0])
+        await self._share_bytes(unit, data)
+        return before
+
+    async def put_back(self, unit: str, former: bytes) -> None:
+        await self._share_bytes(unit, former)
+
     async def _share(self, mod_id: str) -> None:
         """Give the version that is here to the other nodes. Raises OSError."""
         if not self._log.is_here(mod_id):

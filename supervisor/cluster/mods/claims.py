@@ -18,6 +18,7 @@ from ...fleet import Claim
 from ..link.buckets import Bucket, Watch
 from ..link.errors import Taken
 from ..link.names import text_of, token
+from ..nodes.members import told_each
 from ..nodes.session import Session
 
 logger = logging.getLogger("modvisor.cluster")
@@ -114,8 +115,7 @@ class NodeClaims:
                 mod_id, str(value["node"]), str(value["session"]), revision, bool(value.get("handed"))
             )
         self._unsure.discard(mod_id)
-        for tell in self.listeners:
-            tell(mod_id)
+        told_each(self.listeners, mod_id)
 
     def mine(self, mod_id: str) -> Held | None:
         """Return the claim of this node's present session to a mod."""

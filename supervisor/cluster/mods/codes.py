@@ -1,9 +1,10 @@
 """Sees that the code of a mod is the same on all nodes that run it.
 
-What a mod that runs once is made of stands in its status (`statuses`). Each node that runs a mod on all
-nodes writes what its copy is made of under a key of its own. A node compares its files with that before
-it starts a mod from them, and all nodes are asked for theirs before a reload on all of them. What
-differs is refused and named. `cluster.allow_mixed` allows it, for an upgrade node by node, and it is
+What a mod that runs once, or a copy of a mod, is made of stands in its status (`statuses`). Each node that
+runs a mod on all nodes, or copies of one, writes besides what they are made of under a key of its own:
+the number of that write tells who came first. A node compares its files with that before it starts a
+mod from them, and all nodes are asked for theirs before a reload on all of them. What differs is
+refused and named. `cluster.allow_mixed` allows it, for an upgrade node by node, and it is
 named all the same.
 """
 
@@ -25,7 +26,7 @@ from ..link.buckets import Bucket, Watch
 from ..link.errors import ClusterError, Taken
 from ..link.link import Link
 from ..link.names import text_of, token
-from ..nodes.members import NodeInfo
+from ..nodes.members import NodeInfo, told_each
 from .digests import Code, asked_of, code_of_files
 from .statuses import Statuses
 
@@ -80,6 +81,8 @@ class Codes:
         self._allow_mixed = allow_mixed
         self._told: dict[str, dict[str, tuple[int, Code, str | None]]] = {}  # mod -> node -> revision, code, note
         self._written: dict[str, tuple[Code, str | None]] = {}
+        self._since: dict[str, int] = {}  # of the code that was written: the number of its first write
+        self._telling = anyio.Lock()
         self._wake, self._seen = anyio.Event(), anyio.Event()
         self._watch: Watch | None = None
         self.refused: dict[str, Code] = {}
@@ -100,11 +103,10 @@ class Codes:
         if value is None or (code := Code.from_plain(value["code"])) is None:
             by_node.pop(node, None)
         else:
-            by_node[node] = revision, code, value["note"]
+            by_node[node] = value.get("since") or revision, code, value["note"]
         self._seen.set()
         self._seen = anyio.Event()
-        for tell in self.listeners:
-            tell()
+        told_each(self.listeners)
 
     # -- what the nodes run
 
@@ -195,13 +197,12 @@ class Codes:
         self.look()
 
     async def came_second(self, config: ModConfig) -> str | None:
-        """Return why a copy that has just started must end: another one with other code was there before.
+        """Return why a mod or copy that has just started must end: another node ran other code of it before.
 
         Two nodes that start at once do not see each other before.
         """
-        mod_id, here = config.mod_id, self._session.node
-        code = self.of(mod_id)
-        if code is None or config.placement.copies != ALL_NODES or self._allow_mixed:
+        mod_id, here, code = config.name, self._session.node, self.of(config.mod_id)
+        if code is None or config.placement.copies == 1 or self._allow_mixed:
             return None
         revision = await self._tell(mod_id, code)
         with anyio.move_on_after(self._link.config.timeout):
@@ -209,7 +210,7 @@ class Codes:
                 await self._seen.wait()
         for node, (before, other, _) in self._told.get(mod_id, {}).items():
             if node in self._session.nodes and before < revision and other.digest != code.digest:
-                return self._judged(mod_id, code, node, other, runs_snapshot=False)
+                return self._judged(config.mod_id, code, node, other, runs_snapshot=False)
         return None
 
     # -- before a change on all nodes
@@ -281,7 +282,7 @@ class Codes:
     async def _tell_all(self) -> None:
         while True:
             self._wake = anyio.Event()
-            own = self._on_all_nodes()
+            own = self._on_several_nodes()
             here = self._session.node
             for mod_id in [mod_id for mod_id, by_node in self._told.items() if here in by_node and mod_id not in own]:
                 await self._forget(mod_id)
@@ -292,22 +293,26 @@ class Codes:
             with anyio.move_on_after(math.inf if is_told else RETRY):
                 await self._wake.wait()
 
-    def _on_all_nodes(self) -> dict[str, Code]:
-        here = [mod for mod in self._mods if mod.keepers and mod.config.placement.copies == ALL_NODES]
+    def _on_several_nodes(self) -> dict[str, Code]:
+        here = [mod for mod in self._mods if mod.keepers and mod.config.placement.copies != 1]
         found = {mod.mod_id: self.of(mod.mod_id) for mod in here if mod.mod_id not in self.refused}
         return {mod_id: code for mod_id, code in found.items() if code is not None}
 
     async def _tell(self, mod_id: str, code: Code) -> int:
-        """Write what a copy here is made of; returns the number of the write, or 0."""
-        note = self.notes.get(mod_id)
+        """Write what runs here of a mod; returns the number of the first write that says so, or 0."""
         key = f"{PREFIX}{token(mod_id)}.{token(self._session.node)}"
-        try:
-            revision = await self._bucket.put(key, {"code": code.to_plain(), "note": note})
-        except ModvisorError as error:
-            logger.warning("mod %s: the other nodes were not told what code it runs: %s", mod_id, error)
-            return 0
-        self._written[mod_id] = code, note
-        return revision
+        async with self._telling:
+            note, written = self.notes.get(mod_id), self._written.get(mod_id)
+            since = self._since[mod_id] if written is not None and written[0] == code else 0
+            if since and written == (code, note):
+                return since
+            try:
+                revision = await self._bucket.put(key, {"code": code.to_plain(), "note": note, "since": since})
+            except ModvisorError as error:
+                logger.warning("mod %s: the other nodes were not told what code it runs: %s", mod_id, error)
+                return 0
+            self._written[mod_id], self._since[mod_id] = (code, note), since or revision
+            return self._since[mod_id]
 
     async def _forget(self, mod_id: str) -> None:
         self._written.pop(mod_id, None)

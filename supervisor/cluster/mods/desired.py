@@ -21,6 +21,7 @@ from ....ipc.event import EventResponse
 from ..link.buckets import Bucket, Watch
 from ..link.errors import Taken
 from ..link.names import text_of, token
+from ..nodes.members import told_each
 from .steps import LOAD, UNLOAD, Step
 
 MOST_PAST = 16
@@ -62,6 +63,10 @@ class Record:
         steps: of a mod with copies, the newest step of the command with each copy, until the command is over.
         past: what the commands before it came to, the newest last, for those who ask late.
         generation: counts the changes of what runs.
+        code: of a mod with copies, the digest of what the newest reload has made of them; None: any will do.
+        parts: of a mod with copies, for how many of them its states and events are kept; None: nothing is.
+        split: the number for which a node has begun to divide them.
+        before: what that reload has changed about the record, and the ``reload``: the id of its command.
     """
 
     mod_id: str
@@ -78,6 +83,10 @@ class Record:
     generation: int = 0
     revision: int = 0
     steps: Mapping[str, Step] = field(default_factory=dict)
+    code: str | None = None
+    before: dict[str, Any] | None = None
+    parts: int | None = None
+    split: int | None = None
 
     def changed(self, **changes: Any) -> Record:
         """Return the record with another wish."""
@@ -119,6 +128,10 @@ class Record:
             "steps": {unit: step.to_plain() for unit, step in self.steps.items()},
             "past": self.past,
             "generation": self.generation,
+            "code": self.code,
+            "before": self.before,
+            "parts": self.parts,
+            "split": self.split,
         }
 
     @classmethod
@@ -139,6 +152,10 @@ class Record:
             generation=data["generation"],
             revision=revision,
             steps={unit: Step.from_plain(step) for unit, step in data.get("steps", {}).items()},
+            code=data.get("code"),
+            before=data.get("before"),
+            parts=data.get("parts"),
+            split=data.get("split"),
         )
 
 
@@ -175,8 +192,7 @@ class Desired:
         else:
             self.records[mod_id] = Record.from_plain(mod_id, value, revision)
         self.wake()
-        for tell in self.listeners:
-            tell(mod_id)
+        told_each(self.listeners, mod_id)
 
     def wake(self) -> None:
         """Have those look again who wait for a command: it is over, too, when the last node that had to do it is gone."""

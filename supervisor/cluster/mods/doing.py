@@ -27,7 +27,7 @@ from .codes import Codes
 from .desired import Command, Desired, Record
 from .placement import allowed, chosen
 from .placing import Placing
-from .rolling import Rolling
+from .rolling import Rolling, code_of, why_failed
 from .steps import LOAD, RELOAD, RESTART, REVERT, SWAP, UNLOAD
 from .swapping import LeftToOthers, Swapping, runs_here
 from .wanted import Wanted, override_of, swapped_for
@@ -36,6 +36,9 @@ logger = logging.getLogger("modvisor.cluster")
 
 PAUSE = 0.5
 """Seconds between two tries to write down what a command has come to."""
+
+NOWHERE = PlacementConfig(on=("",))
+"""The placement of a mod that this node cannot read: it leaves the mod to others."""
 
 Done = tuple[EventResponse, dict[str, Any]]
 """What came of a command, and what changes in the record of its mod."""
@@ -79,6 +82,8 @@ class Doing:
         self.promote = audiences.promote
         self.rollback = audiences.rollback
         self._rolling = rolling
+        self._one_version = rolling.one_version
+        self._one_version.freed = self.look
         self._begun: set[str] = set()  # ids of commands
         self._do: dict[str, Callable[[str, dict[str, Any]], Awaitable[Done]]] = {
             LOAD: self._load,
@@ -139,12 +144,35 @@ class Doing:
         return await self._command(found.mod_id, RELOAD, {"entry": args})
 
     def reverted(self, keeper: Keeper, what: str) -> None:
-        """Have all copies of a mod go back, because one here has gone back to the version before by itself."""
-        mod_id = keeper.config.name
-        if keeper.config.replica is None or not self._wanted.has_copies(mod_id) or self._wanted.is_under_way(mod_id):
+        """Have all copies of a mod go back, because one here has gone back to the version before by itself.
+
+        Of a mod that runs once, the record goes back.
+        """
+        mod_id, record = keeper.config.name, self._desired.records.get(keeper.config.name)
+        if record is None or not self._wanted.is_exclusive(mod_id):
             return
-        why = f"copy {keeper.mod_id} has failed"
-        self._tasks.start_soon(self._command, mod_id, REVERT, {"why": why}, name=f"revert-{mod_id}")
+        if keeper.config.replica is None:
+            self._tasks.start_soon(self._went_back, mod_id, name=f"went-back-{mod_id}")
+            return
+        if keeper.mod_id in self._rolling.going_back:
+            return
+        reload = None if record.before is None else record.before["reload"]
+        if record.command is not None and record.command.do == RELOAD and keeper.mod_id in record.steps:
+            reload = record.command.id  # all go back when it is over
+        args = {"why": f"copy {keeper.mod_id} has failed", "reload": reload}
+        self._tasks.start_soon(self._command, mod_id, REVERT, args, name=f"revert-{mod_id}")
+
+    async def _went_back(self, mod_id: str) -> None:
+        """Record that a mod which runs once is wanted as it runs here: as before its reload."""
+        session = self._session.id
+        while self._session.id == session and runs_here(self._mods.get(mod_id)):
+            try:
+                await self._desired.edit(mod_id, lambda record: record.changed(**self._kept(mod_id)))
+            except ClusterError as error:
+                logger.warning("mod %s: that it has gone back is recorded later: %s", mod_id, error)
+                await anyio.sleep(PAUSE)
+            else:
+                return
 
     async def _on(self, mod: str, do: str, args: dict[str, Any]) -> EventResponse:
         found = self._mods.named(mod)
@@ -203,7 +231,11 @@ class Doing:
             return config.placement
         record = self._desired.records.get(mod_id)
         if record is not None and record.command is not None and record.command.do == LOAD:
-            return self._config_of(mod_id, record.command.args).placement
+            try:
+                return self._config_of(mod_id, record.command.args).placement
+            except (ModvisorError, KeyError, TypeError, ValueError) as error:  # this node lacks the mod, or is older
+                logger.debug("mod %s cannot be read here from the command to load it: %s", mod_id, error)
+                return NOWHERE
         return PlacementConfig()
 
     def _config_of(self, mod_id: str, args: dict[str, Any]) -> ModConfig:
@@ -234,6 +266,7 @@ class Doing:
         for record in self._desired.records.values():
             command = record.command
             if command is None or command.id in self._begun or self.is_over(record):
+                self._one_version.look(record)
                 continue
             if self._placement_of(record.mod_id).has_copies:
                 self._rolling.look(record)
@@ -243,6 +276,11 @@ class Doing:
             if self._is_ready_for(record) and self._placing.reserve(record.mod_id):
                 self._begun.add(command.id)
                 self._tasks.start_soon(self._carry_out, command, record.mod_id, name=f"{command.do}-{record.mod_id}")
+
+    def told(self, unit: str) -> None:
+        """Follow a change of the status of a mod or copy."""
+        if (record := self._desired.records.get(unit.partition("#")[0])) is not None:
+            self._one_version.look(record)
 
     def _is_ready_for(self, record: Record) -> bool:
         """Whether the mod of a command is here, if it must be. The next node starts it first."""
@@ -254,11 +292,12 @@ class Doing:
     async def _carry_out(self, command: Command, mod_id: str) -> None:
         try:
             try:
+                if command.do in (RELOAD, RESTART) and self._wanted.is_uneven(mod_id):
+                    raise ModvisorError("what is kept of its copies is not put together", code=Code.STATE_REFUSED)
                 response, changes = await self._do[command.do](mod_id, command.args)
-            except (ModvisorError, KeyError, TypeError, ValueError) as error:
-                text = f"mod {mod_id}: the {command.do} failed: {error}"
-                code = error.code if isinstance(error, ModvisorError) else Code.BAD_INPUT
-                response, changes = EventResponse.failure(code, text, mod_id=mod_id), {}
+            except Exception as error:  # noqa: BLE001 - a command that fails must not end the node
+                text = f"mod {mod_id}: the {command.do} failed: {why_failed(error)}"
+                response, changes = EventResponse.failure(code_of(error), text, mod_id=mod_id), {}
             await self._answer(command, mod_id, response, changes)
             await self._swapping.answered(mod_id)
         except LeftToOthers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from ...config import ALL_NODES, ModConfig
@@ -17,14 +18,14 @@ class Duty(NamedTuple):
     """What this node has to do about a mod.
 
     Attributes:
-        do: ``run``, ``claim``, ``hand`` (to node ``to``), ``end``, or ``""``: nothing.
+        do: ``run``, ``claim``, ``hand`` (to node ``to``), ``end``, ``split`` (what is kept of all copies), or ``""``: nothing.
     """
 
     do: str
     to: str = ""
 
 
-NOTHING, RUN, CLAIM, END = Duty(""), Duty("run"), Duty("claim"), Duty("end")
+NOTHING, RUN, CLAIM, END, SPLIT = Duty(""), Duty("run"), Duty("claim"), Duty("end"), Duty("split")
 
 
 class Duties:
@@ -35,6 +36,7 @@ class Duties:
 
     Attributes:
         is_draining: this node takes no mod, and hands over those that it has.
+        may_split: whether all nodes want as many copies; assigned before the first look.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Duties:
         self._there_since: dict[str, float] = {}  # by session
         self._shared_out: dict[str, dict[int, str]] | None = None  # the copies of mods, while all are looked at
         self.is_draining = False
+        self.may_split: Callable[[], bool] = lambda: True
 
     # -- who may run what
 
@@ -116,6 +119,12 @@ class Duties:
             should = bool(allowed(placement, [self._here()]))  # also while this node is cut off
             return NOTHING if should == runs else RUN if should else END
         held, target = self._claims.held.get(mod_id), self.target(mod_id)
+        if not runs and self._wanted.is_uneven(config.name):
+            is_free = held is None or self._claims.is_gone(held) or held.session == self._session.id
+            is_ours = (
+                config.replica in (0, None) and is_free and target == here and not self._wanted.is_going(config.name)
+            )
+            return SPLIT if is_ours and self.may_split() else NOTHING
         if held is None or self._claims.is_gone(held):
             if runs:
                 return END
@@ -129,6 +138,12 @@ class Duties:
         if target not in (None, here) and self._may_go_to(target):
             return Duty("hand", target)
         return NOTHING
+
+    def is_to_go(self, unit: str) -> bool:
+        """Whether a mod or copy that this node has belongs to another node, also if a command holds it here for now."""
+        if not self._wanted.units[unit].placement.is_exclusive or self._claims.mine(unit) is None:
+            return False
+        return self.target(unit) not in (None, self._session.node)
 
     def _may_go_to(self, node: str) -> bool:
         """Whether a mod may move to a node now: it stays for long, or this node is being drained."""

@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 
 import anyio
 from anyio.abc import TaskGroup
@@ -27,22 +28,15 @@ from anyio.abc import TaskGroup
 from ....ipc.errors import Code, ModvisorError
 from ....ipc.event import EventResponse
 from ...config import ModConfig
-from ...fleet import (
-    Claim,
-    Loading,
-    ModElsewhere,
-    ModRegistry,
-    Unit,
-    exchange_unit,
-    unit_named,
-    units_of,
-)
+from ...fleet import Claim, Loading, ModElsewhere, ModRegistry, Unit, exchange_unit, unit_named, units_of
 from ...journal import Quarantine
 from ...lifecycle import Keeper, StartFailed, State
 from ...process import shielded
+from ..nodes.members import told_each
 from ..nodes.session import Session
 from .claims import Held, NodeClaims
 from .codes import Codes, refused
+from .divisions import Divisions
 from .duties import Duties
 from .handing import Luggage, Runs, settle
 from .stand_ins import StandIns
@@ -79,6 +73,7 @@ class Placing:
         codes: Codes,
         stand_ins: StandIns,
         luggage: Luggage,
+        divisions: Divisions,
         tasks: TaskGroup,
         settled: float,
     ) -> None:
@@ -92,11 +87,12 @@ class Placing:
         self._codes = codes
         self._stand_ins = stand_ins
         self._luggage = luggage
+        self._divisions = divisions
         self._tasks = tasks
         self._settled = settled
         self._busy: set[str] = set()
         self._wake = anyio.Event()
-        self._idle = anyio.Event()
+        self._looked = anyio.Event()
         self.listeners: list[Callable[[], None]] = []
         self.is_open = True
 
@@ -119,8 +115,8 @@ class Placing:
 
     def _status_of(self, mod: Unit, token: int) -> Status:
         code, known = self._codes.of(mod.mod_id), self._statuses.known.get(mod.mod_id)
-        if code is None and known is not None:  # it did not serve here yet: what ran last is what counts
-            code = known.code
+        if code is None and known is not None and (known.token != token or mod.mod_id not in self._codes.refused):
+            code = known.code  # it did not serve here yet: what ran last is what counts
         status = Status.of(mod, self._session.node, token, code, self._codes.notes.get(mod.mod_id))
         if known is not None and mod.state is State.STARTING:  # this node may die before it has looked at them
             status = replace(status, quarantines=known.quarantines)
@@ -153,8 +149,11 @@ class Placing:
         """Do what is to be done until cancelled."""
         while True:
             self._wake = anyio.Event()
-            self.duties.note_sessions()
-            self._look_at_all()
+            try:
+                self.duties.note_sessions()
+                self._look_at_all()
+            except Exception:  # nor must what cannot be read of one mod
+                logger.exception("what is to be done about the mods cannot be seen; this is tried again")
             # What is judged by time alone: how long a node is there, and that a session was never seen.
             with anyio.move_on_after(self._settled / 2):
                 await self._wake.wait()
@@ -172,12 +171,14 @@ class Placing:
                 to_start.append(mod_id)
             elif duty.do == "hand":
                 self._do(self._hand_over, [mod_id], duty.to)
+            elif duty.do == "split" and self.is_open:
+                self._do(partial(self._divisions.split, self._bring_home), [mod_id])
             elif duty.do == "end":
                 self._do(self._end, [mod_id])
         if to_start:
             self._do(self._start, to_start)
-        if not self._busy:
-            self._idle.set()
+        self._looked.set()
+        self._looked = anyio.Event()
 
     def _do(self, work: Callable[..., Awaitable[None]], mod_ids: list[str], *more: str) -> None:
         self._busy.update(mod_ids)
@@ -195,8 +196,7 @@ class Placing:
         finally:
             self._busy.difference_update(mod_ids)
             self.look()
-            for tell in self.listeners:
-                tell()
+            told_each(self.listeners)
 
     async def _pause(self) -> None:
         with anyio.move_on_after(self._settled):
@@ -207,6 +207,8 @@ class Placing:
     async def _start(self, mod_ids: list[str]) -> None:
         """Claim mods and start those that this node has got. What the servers held up is tried again soon."""
         configs = [self._wanted.units[mod_id] for mod_id in mod_ids]
+        if await self._divisions.note(configs):
+            return
         claims: dict[str, Claim] = {}
         former, begun = {mod_id: self._claims.held.get(mod_id) for mod_id in mod_ids}, time.monotonic()
         async with anyio.create_task_group() as tasks:
@@ -246,6 +248,7 @@ class Placing:
                 tasks.start_soon(self._check, mod, brought, held_up)
         whole = [mod.config for mod in brought.values() if mod.config.replica is None and self._is_here(mod)]
         copies = [mod for mod in brought.values() if isinstance(mod, Keeper) and mod.config.replica is not None]
+        go_on = {copy.mod_id for copy in copies if copy.kept.has_snapshot}
         async with anyio.create_task_group() as tasks:
             for copy in copies:
                 if copy.kept.has_snapshot:  # what it requires is not looked for, so it need not wait for that
@@ -258,11 +261,19 @@ class Placing:
             for copy in copies:
                 if copy.state is State.STARTING:
                     tasks.start_soon(self._start_copy, copy, held_up)
-        for config in whole:
+        fresh = [copy.config for copy in copies if copy.mod_id not in go_on and copy.state is State.READY]
+        for config in [*whole, *fresh]:
             if (why := await self._codes.came_second(config)) is not None:
-                await self._end([config.mod_id])
-                self._refuse(self._bring_home(config, claims[config.mod_id]), why)
+                await self._take_back(config, claims[config.mod_id], why)
         return held_up
+
+    async def _take_back(self, config: ModConfig, claim: Claim, why: str) -> None:
+        """End a mod that should not have started here, and forget the version that it ran."""
+        mod = unit_named(self._mods, config.mod_id)
+        await self._end([config.mod_id])
+        for keeper in () if mod is None else mod.keepers:
+            await keeper.kept.forget_quietly(keeper.mod_id)
+        self._refuse(self._bring_home(config, claim), why)
 
     def _keep_quarantined(self, config: ModConfig) -> None:
         """Have the workers of a mod stay in the quarantine that they were in where the mod ran last."""
@@ -348,8 +359,10 @@ class Placing:
             self._mods.put(mod)
             return mod
         exchange_unit(self._mods, stand_in, mod)
-        if config.mod_id in self._statuses.known:  # it has run before, here or elsewhere
+        if (status := self._statuses.known.get(config.mod_id)) is not None:  # it has run before, here or elsewhere
             self._loading.commands.records.resumed.add(config.mod_id)
+            if config.placement.is_exclusive:
+                status.recall_restarts(mod)
         return mod
 
     # -- going
@@ -415,12 +428,12 @@ class Placing:
 
     # -- the end
 
-    async def drained(self, mod_ids: Iterable[str] | None = None) -> None:
-        """Wait until no mod runs here that another node may run."""
-        while self._busy or any(duty.do == "hand" for duty in self.duties.of_all().values()):
-            self._idle = anyio.Event()
-            self.look()
-            await self._idle.wait()
+    async def drained(self) -> None:
+        """Wait until this node has no mod that another node may run: none that still starts, none that a command holds."""
+        self.look()
+        await self._looked.wait()
+        while self._busy or any(map(self.duties.is_to_go, self._wanted.units)):
+            await self._looked.wait()
 
 
 def _is_held_up(answer: EventResponse) -> bool:

@@ -19,10 +19,11 @@ from ..nodes.session import Session
 from .claims import NodeClaims
 from .codes import Codes
 from .desired import Command, Desired, Record
+from .one_version import OneVersion, Versions
 from .placing import Placing
 from .statuses import Statuses
-from .steps import DO, LOAD, RELOAD, RESTART, REVERT, SETTLE, UNDO, UNLOAD, Step, Turn, outcome, turns
-from .wanted import Wanted, units_of_config
+from .steps import DO, LOAD, RELOAD, RESTART, REVERT, SETTLE, UNDO, UNLOAD, Step, Turn, codes_of, outcome, turns
+from .wanted import Wanted, override_of, units_of_config
 
 logger = logging.getLogger("modvisor.cluster")
 
@@ -34,7 +35,12 @@ Does = Callable[[Keeper | None, str, dict[str, Any]], Awaitable[EventResponse]]
 
 
 class Rolling:
-    """Does what commands ask of the copies here."""
+    """Does what commands ask of the copies here.
+
+    Attributes:
+        one_version: has the copies here run one version, between commands.
+        going_back: copies that a command takes back to the version before.
+    """
 
     def __init__(
         self,
@@ -47,6 +53,7 @@ class Rolling:
         placing: Placing,
         codes: Codes,
         tasks: TaskGroup,
+        versions: Versions,
     ) -> None:
         self._mods = mods
         self._desired = desired
@@ -58,6 +65,8 @@ class Rolling:
         self._codes = codes
         self._tasks = tasks
         self._begun: set[tuple[str, Turn]] = set()
+        self.one_version = OneVersion(mods, desired, wanted, claims, statuses, placing, codes, versions, tasks)
+        self.going_back: set[str] = set()
         self._do: dict[tuple[str, str], Does] = {
             (LOAD, DO): self._started,
             (LOAD, UNDO): self._end,
@@ -125,10 +134,10 @@ class Rolling:
     async def _answer(self, command: Command, turn: Turn, keeper: Keeper | None) -> EventResponse:
         try:
             return await self._do[command.do, turn.step](keeper, turn.unit, command.args)
-        except (ModvisorError, KeyError, TypeError, ValueError) as error:
-            code = error.code if isinstance(error, ModvisorError) else Code.BAD_INPUT
+        except Exception as error:  # noqa: BLE001 - as in `Doing`
             details = error.details if isinstance(error, ReloadFailed) else {}
-            return EventResponse.failure(code, f"{turn.unit} on node {self._session.node}: {error}", **details)
+            text = f"{turn.unit} on node {self._session.node}: {why_failed(error)}"
+            return EventResponse.failure(code_of(error), text, **details)
 
     async def _write(self, command: Command, mod_id: str, turn: Turn, step: Step) -> None:
         """Write a step down; whoever writes the last one says what came of the command."""
@@ -149,18 +158,28 @@ class Rolling:
         command, config = record.command, self._wanted.configs[record.mod_id]
         units = [unit.mod_id for unit in units_of_config(config)]
         answer = outcome(command.do, record.mod_id, config.path, units, record.steps)
-        changes = self._changes(command, config, is_done=answer.success)
+        changes = self._changes(record, command, config, is_done=answer.success)
         record = record.changed(**changes) if changes else record
         return replace(record, done={self._session.node: answer.to_dict()}, steps={})
 
-    def _changes(self, command: Command, config: ModConfig, *, is_done: bool) -> dict[str, Any]:
+    def _changes(self, record: Record, command: Command, config: ModConfig, *, is_done: bool) -> dict[str, Any]:
         """Return what changes in the record of a mod."""
         if command.do == UNLOAD or (command.do == LOAD and not is_done):
-            return {"is_unloaded": True, "path": None, "spec": None}
-        if command.do != RELOAD or not is_done or config.spec is None:
+            return {"is_unloaded": True, "path": None, "spec": None, "code": None, "before": None, "parts": None}
+        if command.do == REVERT and _is_of(command, record) and record.before is not None:
+            return {**{name: record.before[name] for name in _CHANGED}, "before": None}
+        if command.do != RELOAD or not is_done:
             return {}
-        new = self._reloaded(config, command.args)
-        return {"path": new.path, "spec": new.spec}
+        code_before, code = codes_of(record.steps)
+        before = {name: getattr(record, name) for name in _CHANGED} | {"code": code_before, "reload": command.id}
+        return {**self._as_wanted(self._reloaded(config, command.args)), "code": code, "before": before}
+
+    def _as_wanted(self, new: ModConfig) -> dict[str, Any]:
+        """Return how a mod is wanted from now on. For a mod of the file, the file says it, and what differs from it."""
+        entry = self._mods.file_entries().get(new.name)
+        if new.from_file and entry is not None:
+            return {"override": override_of(new, entry)}
+        return {} if new.spec is None else {"path": new.path, "spec": new.spec}
 
     # -- the steps
 
@@ -190,9 +209,11 @@ class Rolling:
         config = self._reloaded(here.config, args)
         if not is_allowed(self._mods.config.allowed_mods, config.path):
             raise ModvisorError("the network's allowed_mods do not include it", code=Code.FORBIDDEN)
+        before = self._codes.of(unit)
         answer = await self._replaced(here, config, from_snapshot=False)
         self._codes.accepted(unit)
-        return answer
+        codes = [None if code is None else code.digest for code in (before, self._codes.of(unit))]
+        return replace(answer, data={**(answer.data or {}), "codes": codes})
 
     async def _restart(self, keeper: Keeper | None, unit: str, _args: dict[str, Any]) -> EventResponse:
         here = self._running(keeper, unit)
@@ -215,13 +236,49 @@ class Rolling:
         return EventResponse(True, f"{unit} has settled", {})
 
     async def _revert(self, keeper: Keeper | None, unit: str, args: dict[str, Any]) -> EventResponse:
-        if keeper is not None and keeper.probation is not None:
-            async with self._placing.lock_of(keeper):
-                if keeper.probation is not None:
-                    await revert(keeper, keeper.probation, args.get("why") or "another copy could not be reloaded")
+        if keeper is not None and keeper.probation is not None and self._may_revert(keeper, args):
+            self.going_back.add(unit)
+            try:
+                async with self._placing.lock_of(keeper):
+                    if keeper.probation is not None:
+                        await revert(keeper, keeper.probation, args.get("why") or "another copy could not be reloaded")
+            finally:
+                self.going_back.discard(unit)
         return EventResponse(True, f"{unit} runs the version before", {})
+
+    def _may_revert(self, keeper: Keeper, args: dict[str, Any]) -> bool:
+        """Whether the version on probation is the one that has failed: it may have been reloaded since."""
+        record = self._desired.records.get(keeper.config.name)
+        command = None if record is None else record.command
+        return record is None or command is None or command.do != REVERT or _is_of(command, record)
 
     def _running(self, keeper: Keeper | None, unit: str) -> Keeper:
         if keeper is None:
             raise ModvisorError(f"{unit} is about to start here", code=Code.MOD_AWAY)
+        if self._wanted.is_uneven(keeper.config.name):
+            raise ModvisorError(f"{unit} does not run: {keeper.last_error}", code=Code.STATE_REFUSED)
         return keeper
+
+
+_CHANGED = ("path", "spec", "override", "code")
+"""What a reload changes in the record of a mod."""
+
+
+def code_of(error: Exception) -> str:
+    """Return the code of what a command has failed with."""
+    if isinstance(error, ModvisorError):
+        return error.code
+    return Code.BAD_INPUT if isinstance(error, (KeyError, TypeError, ValueError)) else Code.INTERNAL
+
+
+def why_failed(error: Exception) -> str:
+    """Return what a command has failed with, for people. What nobody expected is logged with its traceback."""
+    if code_of(error) == Code.INTERNAL:
+        logger.error("a command failed", exc_info=error)
+        return repr(error)
+    return str(error)
+
+
+def _is_of(command: Command, record: Record) -> bool:
+    """Whether a version that has failed is the one that the newest reload of the mod has brought."""
+    return record.before is not None and record.before["reload"] == command.args.get("reload")

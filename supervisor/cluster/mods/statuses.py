@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import anyio
@@ -16,10 +16,11 @@ from ....ipc.errors import ModvisorError
 from ....ipc.manifest import Manifest
 from ...config import fingerprint
 from ...fleet import Mod
-from ...lifecycle import State
+from ...lifecycle import RestartHistory, State
 from ..link.buckets import Bucket, Watch
 from ..link.errors import Taken
 from ..link.names import text_of, token
+from ..nodes.members import told_each
 from .digests import Code
 
 logger = logging.getLogger("modvisor.cluster")
@@ -35,6 +36,8 @@ class Status:
         token: of the claim under which the node runs it.
         code: what it is made of, or was when it ran last; None if that is not known.
         quarantines: of its workers: id, reason and fingerprint of the config. The next node keeps them.
+        restarts: what counts of the ends of its workers, by their ids. The next node goes on counting from there.
+        on_trial: it is on probation: what it is made of may give way to the version before.
         note: how its code differs from the files of the node, for people.
     """
 
@@ -47,6 +50,8 @@ class Status:
     loaded_at: float | None
     note: str | None = None
     quarantines: tuple[tuple[str, str, str], ...] = ()
+    restarts: tuple[tuple[str, RestartHistory], ...] = ()
+    on_trial: bool = False
 
     @classmethod
     def of(cls, mod: Mod, node: str, token: int, code: Code | None, note: str | None) -> Status:
@@ -55,7 +60,17 @@ class Status:
             for worker in mod.keepers
             if worker.quarantined is not None
         )
-        return cls(node, token, mod.state, mod.manifest, code, mod.last_error, mod.loaded_at, note, quarantines)
+        restarts = tuple((each.mod_id, each.restarts) for each in mod.keepers if each.restarts is not None)
+        return cls(
+            node, token, mod.state, mod.manifest, code, mod.last_error, mod.loaded_at, note, quarantines, restarts,
+            on_trial=any(worker.probation is not None for worker in mod.keepers),
+        )  # fmt: skip
+
+    def recall_restarts(self, mod: Mod) -> None:
+        """Have the workers of a mod that has come here go on counting their ends."""
+        told = dict(self.restarts)
+        for worker in mod.keepers:
+            worker.recall_restarts(told.get(worker.mod_id))
 
     def to_plain(self) -> dict[str, Any]:
         manifest = None if self.manifest is None else self.manifest.to_dict()
@@ -68,6 +83,8 @@ class Status:
             "code": None if self.code is None else self.code.to_plain(),
             "note": self.note,
             "quarantines": self.quarantines,
+            "restarts": [[name, *astuple(history)] for name, history in self.restarts],
+            "on_trial": self.on_trial,
             "error": self.error,
             "loaded_at": self.loaded_at,
         }
@@ -84,7 +101,12 @@ class Status:
             error=data["error"],
             loaded_at=data["loaded_at"],
             note=data.get("note"),
+            on_trial=bool(data.get("on_trial")),
             quarantines=tuple((str(name), str(why), str(asked)) for name, why, asked in data.get("quarantines", ())),
+            restarts=tuple(
+                (str(name), RestartHistory(asked, at, tuple(ages), *more))
+                for name, asked, at, ages, *more in data.get("restarts", ())
+            ),
         )
 
 
@@ -126,8 +148,7 @@ class Statuses:
                 self.look()
                 return
             self.known[mod_id] = status
-        for tell in self.listeners:
-            tell(mod_id)
+        told_each(self.listeners, mod_id)
 
     # -- telling
 
@@ -140,7 +161,11 @@ class Statuses:
         while True:
             await self._wake.wait()
             self._wake = anyio.Event()
-            own = self._own()
+            try:
+                own = self._own()
+            except Exception:
+                logger.exception("how the mods here are cannot be told; this is tried with the next change")
+                continue
             self._told = {mod_id: status for mod_id, status in self._told.items() if mod_id in own}
             for mod_id, status in own.items():
                 if self._told.get(mod_id) != status:

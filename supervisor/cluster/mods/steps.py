@@ -102,6 +102,13 @@ def outcome(do: str, mod_id: str, mod_path: str, units: list[str], steps: Steps)
 _DONE = {LOAD: "loaded", UNLOAD: "unloaded", RELOAD: "reloaded", RESTART: "restarted", REVERT: "reverted"}
 
 
+def codes_of(steps: Steps) -> tuple[str | None, str | None]:
+    """Return the digests of what all copies ran before a reload, and since; None: they differ, or are not known."""
+    told = [(step.answer.get("data") or {}).get("codes") or (None, None) for step in steps.values()]
+    before, since = ({each[at] for each in told} for at in (0, 1))
+    return before.pop() if len(before) == 1 else None, since.pop() if len(since) == 1 else None
+
+
 def _failure(do: str, mod_id: str, unit: str, steps: Steps) -> EventResponse:
     answer = steps[unit].answer
     text = f"mod {mod_id} was not {_DONE[do]}: {answer['message']}"
@@ -120,4 +127,5 @@ def _together(answers: list[dict[str, Any]]) -> dict[str, Any]:
     for name in ("queued", "state_bytes"):
         if name in data:
             data[name] = sum(each[name] for each in answers)
+    data.pop("codes", None)
     return data

@@ -34,6 +34,7 @@ class Wanted:
         self.units: dict[str, ModConfig] = {}
         self._under_way: set[str] = set()
         self._going: set[str] = set()
+        self._divided: dict[str, tuple[int, int | None]] = {}
 
     def is_exclusive(self, mod_id: str) -> bool:
         """Whether a mod runs on one node at a time. One that nobody knows does."""
@@ -72,6 +73,9 @@ class Wanted:
         self._under_way = {
             record.mod_id for record in records.values() if record.command is not None and not record.done
         }
+        self._divided = {
+            record.mod_id: (record.parts, record.split) for record in records.values() if record.parts is not None
+        }
         swapped = (swapped_for(record, records) for record in records.values())
         self._going = {record.mod_id for record in swapped if record is not None}
         self._going |= {record.mod_id for record in records.values() if record.is_ending}
@@ -79,6 +83,21 @@ class Wanted:
     def is_going(self, mod_id: str) -> bool:
         """Whether a command is about to end a mod, or has not brought it wholly: nobody may start it meanwhile."""
         return mod_id in self._going
+
+    def is_divided(self, mod_id: str) -> bool:
+        """Whether it is recorded for how many copies of a mod something is kept."""
+        return mod_id in self._divided
+
+    def parts(self, mod_id: str) -> int:
+        """Return for how many copies of a mod something is kept; 1: under its own id."""
+        return self._divided.get(mod_id, (1, None))[0]
+
+    def is_uneven(self, mod_id: str) -> bool:
+        """Whether what is kept of a mod is for another number of copies than it has."""
+        config, (parts, split) = self.configs.get(mod_id), self._divided.get(mod_id, (None, None))
+        if config is None or parts is None or not config.placement.is_exclusive or config.workers is not None:
+            return False
+        return split is not None or parts != config.placement.copies
 
     def _overridden(self, entry: ModConfig, record: Record) -> ModConfig:
         """Return an entry of the file with what a reload has changed about it."""

@@ -14,22 +14,26 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import anyio
 
 from ....ipc.errors import Code, ModvisorError
+from ....ipc.messages import unpack
 from ...calls import forget_last_run, left_by_last_run
 from ...config import NetworkConfig
-from ...journal import Forgotten, Journal, StateDir, Whole, read_whole, was_opened, write_whole
+from ...journal import Forgotten, Journal, KeptEvent, KeptState, StateDir, Whole, read_whole, was_opened, write_whole
 from ..link.embedded import with_embedded
 from ..link.link import Link
 from ..mods.wanted import Wanted
 from .mark import EXPORT, IMPORT, KEY, Mark, read_mark
 from .store import ClusterStore, Held, counts_of
-from .wishes import Entries, of_journal, to_journal
+from .wishes import Entries, Wishes, of_journal, to_journal
 
 MOVED = ".moved-to-cluster"
 """Behind the name of a journal that was imported."""
+
+_Kept = TypeVar("_Kept", KeptState, KeptEvent)
 
 STAYS = ("operators' tokens, crash reports, figures, the audit, logs, quarantines and the storage of mods",)
 
@@ -146,6 +150,7 @@ async def _import(
     wishes = of_journal(whole.mods, whole.families, entries, config.base_dir)
     moving, left = _divided(whole, wishes.wanted(entries, config.base_dir), leaves=leaves)
     await _read_snapshots(moving, state, wishes.wanted(entries, config.base_dir))
+    left += _as_copies(moving, wishes)
     await _begin(store, state, IMPORT)
     await store.clear()
     await store.write(moving, wishes)
@@ -201,6 +206,13 @@ def _divided(whole: Whole, wanted: Wanted, *, leaves: bool) -> tuple[Whole, list
         answers=[each for each in whole.answers if is_shared(each.mod)],
     )
     left: list[str] = []
+    shared = {each.mod_id.partition("#")[0] for each in (*whole.checkpoints, *whole.events)}
+    if mods := sorted(mod_id for mod_id in shared if wanted.parts(mod_id) > 1):
+        text = f"what is kept of mods with copies ({', '.join(mods)}) is divided among them"
+        _check_leaving(
+            text, "set 'placement.copies: 1', and start and stop a node, which puts it together", leaves=leaves
+        )
+        left.append(text)
     if events := len(whole.events) - len(moving.events):
         mods = sorted({each.mod_id.partition("#")[0] for each in whole.events if not is_shared(each.mod_id)})
         text = (
@@ -215,10 +227,34 @@ def _divided(whole: Whole, wanted: Wanted, *, leaves: bool) -> tuple[Whole, list
     return moving, left
 
 
+def _as_copies(whole: Whole, wishes: Wishes) -> list[str]:
+    """Have what the workers of a mod kept be that of as many copies, where the mod has copies in the cluster.
+
+    Returns what no copy sees.
+    """
+    names = {mod_id for mod_id, record in wishes.records.items() if record.parts is not None}
+    for name in names:
+        counted = [each for each in whole.checkpoints if each.mod_id == f"{name}#"]
+        if not counted:
+            continue  # it had no workers, and kept all under its own id
+        count = int(unpack(counted[0].state))
+        whole.checkpoints = [each for each in whole.checkpoints if each not in counted]
+        if count == 1:
+            whole.checkpoints = [_renamed(each, name) for each in whole.checkpoints]
+            whole.events = [_renamed(each, name) for each in whole.events]
+        wishes.records[name] = replace(wishes.records[name], parts=count)
+    files = [each for each in whole.files if each.mod in names]
+    return [f"{len(files)} files (context.files) of mods with copies, which none of the copies sees"] if files else []
+
+
+def _renamed(kept: _Kept, name: str) -> _Kept:
+    return kept._replace(mod_id=name) if kept.mod_id == f"{name}#0" else kept
+
+
 def _is_shared(mod_id: str, wanted: Wanted) -> bool:
     """Return whether a mod runs on one node at a time: what is kept of it is the same wherever it runs."""
     name = mod_id.partition("#")[0]
-    return wanted.is_exclusive(name) and not wanted.has_copies(name)
+    return wanted.is_exclusive(name) and wanted.parts(name) == 1
 
 
 def _check_leaving(text: str, instead: str, *, leaves: bool) -> None:

@@ -87,6 +87,7 @@ class ClusterStore:
         self._config = config
         self._durable = link.names.stored(DURABLE)
         self._root = link.subject(DURABLE)
+        self._copied: set[str] = set()  # mods of which each copy keeps its own
 
     async def open(self) -> None:
         """Make what is missing. Raises ClusterError."""
@@ -176,6 +177,7 @@ class ClusterStore:
 
     async def write(self, whole: Whole, wishes: Wishes) -> None:
         """Write all of it into an empty cluster."""
+        self._copied = {mod_id for mod_id, record in wishes.records.items() if (record.parts or 1) > 1}
         await self._write_agents(whole)
         await _each(self._mods.put, ((token(mod_id), each.to_plain()) for mod_id, each in wishes.records.items()))
         await _each(self.state.put, ((FAMILY + token(name), each) for name, each in wishes.families.items()))
@@ -240,7 +242,8 @@ class ClusterStore:
         await self._store(mod_id, f"{token(mod_id)}.s", [file, sha256(data).digest()])
 
     async def _store(self, mod_id: str, name: str, body: Any, seconds: float | None = None) -> None:
-        subject = f"{self._root}.{token(mod_id.partition('#')[0])}.{name}"
+        mod = mod_id.partition("#")[0]
+        subject = f"{self._root}.{token(mod_id if mod in self._copied else mod)}.{name}"
         headers = None if seconds is None else {TTL: f"{int(seconds)}s"}
         data = self._link.seal.sealed(body, subject.encode())
         await self._link.jetstream.store(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,8 @@ def of_journal(mods: list[KeptMod], families: Mapping[str, dict[str, Any]], entr
     for config in made.others:
         wishes.records[config.mod_id] = _record(kept[config.mod_id])
     wanted = wishes.wanted(entries, base_dir)
+    for mod_id in [each for each, config in wanted.configs.items() if config.placement.has_copies]:
+        wishes.records[mod_id] = replace(wishes.records.get(mod_id) or Record(mod_id), parts=1)  # a node divides it
     audiences = {mod.mod_id: mod.spec["audience"] for mod in mods if mod.spec.get("audience") is not None}
     for family in {*families, *map(family_of, audiences)}:
         wishes.families[family] = _division(family, families.get(family), audiences, wanted)

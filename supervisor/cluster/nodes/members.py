@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from ..link.buckets import Bucket, Watch
 from ..link.names import text_of
+
+logger = logging.getLogger("modvisor.cluster")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +69,7 @@ class Members:
         return self._watch is None or bool(self._watch.problem)
 
     def tell(self) -> None:
-        for listener in list(self.listeners):
-            listener()
+        told_each(self.listeners)
 
     def _told(self, key: str, value: Any | None, revision: int) -> None:
         node = text_of(key)
@@ -78,6 +80,15 @@ class Members:
             self.nodes[node] = NodeInfo.of(node, value, revision)
         if not _is_renewal(before, self.nodes.get(node)):
             self.tell()
+
+
+def told_each(listeners: Iterable[Callable[..., None]], *what: Any) -> None:
+    """Call listeners. One that raises keeps the news from no other listener, and does not end who tells it."""
+    for listener in list(listeners):
+        try:
+            listener(*what)
+        except Exception:
+            logger.exception("a change was not followed by all that should")
 
 
 def _is_renewal(before: NodeInfo | None, now: NodeInfo | None) -> bool:

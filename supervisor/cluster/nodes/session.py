@@ -12,7 +12,8 @@ revision than expected. So each write has a number: if the key holds one of our 
 session goes on from there, and the deadline counts from the sending of that write.
 
 A lost session is not taken up again. When all workers that lived by it have ended, the node joins
-with a new one, again and again until that works.
+with a new one, again and again until that works. Nothing ends that but `leave`: an error that nobody
+expected is a renewal, or an attempt to join, that failed.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from ..link.buckets import Bucket, Entry
 from ..link.errors import ClusterError, Gone, NameTaken, NoQuorum, Taken
 from ..link.link import Link
 from ..link.names import PROTOCOL, token
-from .members import Members, NodeInfo, session_id
+from .members import Members, NodeInfo, session_id, told_each
 
 logger = logging.getLogger("modvisor.cluster")
 
@@ -218,11 +219,12 @@ class Session:
         while True:
             try:
                 await self._begin(bucket or await self._link.bucket(NODES))
-            except (ModvisorError, OSError) as error:
+            except Exception as error:
                 bucket = None if isinstance(error, Gone) else bucket
-                if str(error) != said:
-                    said = str(error)
-                    logger.warning("node '%s' cannot join again yet: %s", self.node, said)
+                if (why := _why(error)) != said:
+                    said = why
+                    unexpected = None if isinstance(error, (ModvisorError, OSError)) else error
+                    logger.warning("node '%s' cannot join again yet: %s", self.node, why, exc_info=unexpected)
             else:
                 logger.info("node '%s' has joined again", self.node)
                 return
@@ -250,8 +252,10 @@ class Session:
             try:
                 async with asyncio.timeout(self._ttl / 3):
                     await self._renew()
-            except (TimeoutError, ClusterError) as error:
-                self._problem = str(error) or "the servers do not answer"
+            except Exception as error:
+                if not isinstance(error, (TimeoutError, ClusterError)):
+                    logger.exception("node '%s' could not renew its session; this is tried again", self.node)
+                self._problem = _why(error)
                 pause = self._ttl / RETRIES
             else:
                 pause = self._ttl / RENEWALS
@@ -317,11 +321,10 @@ class Session:
             return
         logger.error("node '%s' lost its session: %s; its exclusive mods end, and it joins again", self.node, why)
         self.id = None
+        self._lost.set()  # first: whatever a listener raises, this node joins again
         self.leases.end()
-        for listener in list(self.on_lost):
-            listener(why)
+        told_each(self.on_lost, why)
         self._members.tell()
-        self._lost.set()
 
     async def _delete(self, bucket: Bucket) -> None:
         try:
@@ -330,6 +333,12 @@ class Session:
             found = await bucket.get(self._key)
             if found is not None and self._is_ours(found):
                 await bucket.delete(self._key, found.revision)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return str(error) or "the servers do not answer"
+    return str(error) if isinstance(error, (ModvisorError, OSError)) else repr(error)
 
 
 class _Other:

@@ -317,7 +317,8 @@ class Views:
 
     async def _drained(self, name: str) -> dict[str, Any]:
         if name == self.node:
-            return await self._here.look("drain")
+            async with asyncio.timeout(_DRAIN):
+                return await self._here.look("drain")
         subject = self._subject("node", name, VIEW)
         answer = await self._link.ask(subject, ["drain"], timeout=_DRAIN)
         if not answer[0]:

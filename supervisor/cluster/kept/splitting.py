@@ -1,0 +1,225 @@
+"""Divides what is kept of a mod among another number of copies: their states, and the accepted events.
+
+A mod without copies is one of one, under its own id. Whoever divides it holds the claims of the mod and
+of all copies, of those before and of those to come, and none of them runs. The states are written in one
+step, with a note of how many copies they are for; the events follow, batch by batch, each to where its
+key belongs now. If the node dies in the middle, the next one finds by the note which of the two is done,
+and goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ....ipc.errors import Code, ModvisorError
+from ....ipc.event import Event
+from ....ipc.messages import pack, unpack
+from ..link.errors import ClusterError, NoQuorum
+from ..link.link import Link
+from ..link.names import token
+from ..mods.divisions import Division, Part, units_among
+from .checkpoints import ClusterCheckpoints
+from .durable_log import ClusterLog
+from .fenced import GONE, TTL, Conflict, Put
+from .mod_log import FORMERS, Kept, ModLog, name_of
+
+logger = logging.getLogger("modvisor.cluster")
+
+NOTE = "parts.n"
+"""Below the mod itself: for how many copies the states are."""
+
+LARGEST_MESSAGE = 16 * 1024
+"""Bytes of a state that is written with the others in one batch. A larger one is a file."""
+
+EVENTS_AT_ONCE, BYTES_AT_ONCE = 200, 2 * 1024 * 1024
+"""Of one batch, which has two messages for each event."""
+
+
+class Splitting:
+    """Divides what the cluster keeps of mods with copies.
+
+    Args:
+        answer_age: seconds for which the answers of the copies before are kept.
+    """
+
+    def __init__(self, link: Link, log: ClusterLog, checkpoints: ClusterCheckpoints, answer_age: float) -> None:
+        self._link = link
+        self._log = log
+        self._checkpoints = checkpoints
+        self._answer_age = answer_age
+
+    async def split(self, mod_id: str, asked: Division, owner_of: Callable[[Event], int], part: Part) -> None:
+        """Divide the states by `part`, and the events by `owner_of`, which returns the number of a copy.
+
+        Raises:
+            ModvisorError: it is not done, or not to the end; it can be tried again. What `part` raises: nothing is done.
+        """
+        logs = self._logs_of(asked)
+        try:
+            await self._open(mod_id, logs)
+            again, current = 0, await self._current(logs[mod_id], asked)
+            if current != asked.number:
+                former = units_among(mod_id, current)
+                heads = {unit: await self._head(log) for unit, log in logs.items()}
+                states = [await self._state(heads[unit]) for unit in former]
+                version = next((head[1] for unit in former if (head := heads[unit]) is not None), None)
+                parts = [None] * asked.number
+                if version is not None:
+                    parts = await part(states, version)
+                    await _closed(logs)  # its worker may have opened what is kept of the copy whose place it had
+                    again, logs = 1, self._logs_of(asked)
+                    await self._open(mod_id, logs)
+                await self._write_states(logs, mod_id, former, heads, version, parts)
+            after = [logs[unit] for unit in units_among(mod_id, asked.number)]
+            for log in logs.values():
+                await self._move_events(log, after, owner_of, again)
+        except Conflict:
+            text = f"what is kept of mod {mod_id} was not divided: another node has one of its copies by now"
+            raise ModvisorError(text, code=Code.MOD_AWAY) from None
+        finally:
+            await _closed(logs)
+
+    def _logs_of(self, asked: Division) -> dict[str, ModLog]:
+        jetstream, stream, root = self._link.jetstream, self._log.stream, self._log.root
+        return {
+            unit: ModLog(jetstream, stream, f"{root}.{token(unit)}", unit, claim)
+            for unit, claim in asked.tokens.items()
+        }
+
+    async def _open(self, mod_id: str, logs: dict[str, ModLog]) -> None:
+        patience = 5 * self._link.config.timeout
+        try:
+            async with asyncio.timeout(patience):
+                await asyncio.gather(*(log.open() for log in logs.values()))
+        except TimeoutError:
+            raise NoQuorum(f"what is kept of mod {mod_id} could not be read within {patience:g} s") from None
+
+    @staticmethod
+    async def _current(whole: ModLog, asked: Division) -> int:
+        """Return for how many copies the states are."""
+        found = await whole.fenced.newest(f"{whole.fenced.root}.{NOTE}")
+        noted = None if found is None or not found.data else int(whole.fenced.opened(found))
+        return asked.parts if asked.towards is None or noted != asked.towards else asked.towards
+
+    # -- states
+
+    async def _write_states(
+        self,
+        logs: dict[str, ModLog],
+        mod_id: str,
+        former: list[str],
+        heads: dict[str, list[Any] | None],
+        version: str | None,
+        parts: list[Any],
+    ) -> None:
+        """Put the states in the place of the former ones."""
+        whole, before = logs[mod_id], [logs[unit] for unit in former]
+        shares = dict(zip(units_among(mod_id, len(parts)), parts, strict=True))
+        puts, files = [whole.fenced.put(NOTE, len(parts))], list[str]()
+        for unit, log in logs.items():
+            if version is not None and (state := shares.get(unit)) is not None:
+                puts.append(log.fenced.put(_name(log), await self._body(log, version, state, files)))
+            elif heads[unit] is not None:
+                puts.append(log.fenced.put(_name(log), None))
+            if unit in shares:
+                puts += self._formers(log, before)
+            elif log.formers:  # what it has answered goes with what it has kept
+                puts.append(log.fenced.put(FORMERS, None))
+        try:
+            await _store(whole, [log for log in logs.values() if log is not whole], puts)
+        except (ModvisorError, Conflict):
+            await self._drop(files)
+            raise
+        await self._drop([head[5] for head in heads.values() if head is not None and head[5]])
+
+    async def _head(self, log: ModLog) -> list[Any] | None:
+        found = await log.fenced.newest(f"{log.fenced.root}.{_name(log)}")
+        return None if found is None or not found.data else log.fenced.opened(found)
+
+    async def _state(self, head: list[Any] | None) -> Any:
+        if head is None:
+            return None
+        packed = head[4]
+        if head[5] and (packed := await self._checkpoints.files.get(head[5])) is None:
+            raise ModvisorError(f"the checkpoint of mod {head[0]} is gone: the file '{head[5]}' was deleted")
+        return unpack(packed)
+
+    async def _body(self, log: ModLog, version: str, state: Any, files: list[str]) -> list[Any]:
+        packed, file, mod_id = pack(state), "", log.fenced.mod_id
+        if len(packed) > LARGEST_MESSAGE:
+            file = f"checkpoint.{token(mod_id)}.{secrets.token_hex(8)}"
+            await self._checkpoints.files.put(file, packed)
+            files.append(file)
+        return [mod_id, version, time.time(), len(packed), b"" if file else packed, file]
+
+    def _formers(self, log: ModLog, before: list[ModLog]) -> Iterator[Put]:
+        """An event that comes again may have been answered by any of the copies before."""
+        if self._answer_age >= 1:
+            roots = [each.fenced.root for each in before if each is not log]
+            roots += [root for root in log.formers if root not in roots]
+            yield log.fenced.put(FORMERS, roots, {TTL: f"{int(self._answer_age)}s"})
+
+    async def _drop(self, files: list[str]) -> None:
+        for file in files:
+            try:
+                await self._checkpoints.files.drop(file)
+            except ClusterError as error:
+                logger.warning("a checkpoint that is not needed any more stays as the file %s: %s", file, error)
+
+    # -- events
+
+    async def _move_events(
+        self, source: ModLog, after: list[ModLog], owner_of: Callable[[Event], int], again: int
+    ) -> None:
+        by_owner: defaultdict[int, list[Kept]] = defaultdict(list)
+        for kept in list(source.kept.values()):
+            by_owner[owner_of(Event.from_dict(unpack(kept.event)))].append(kept)
+        for owner, events in by_owner.items():
+            target, puts = after[owner], list[Put]()
+            for kept in events:
+                if len(puts) >= 2 * EVENTS_AT_ONCE or sum(len(put.data) for put in puts) >= BYTES_AT_ONCE:
+                    await _store(source, [] if target is source else [target], puts)
+                    puts = []
+                puts += _moved(kept, source, target, again)
+            await _store(source, [] if target is source else [target], puts)
+
+
+def _name(log: ModLog) -> str:
+    return f"{token(log.fenced.mod_id)}.c"
+
+
+def _moved(kept: Kept, source: ModLog, target: ModLog, again: int) -> Iterator[Put]:
+    """Return what gives an event to a copy. That copy is opened once more, which is no further attempt.
+
+    Args:
+        again: how many times more than once both were opened here.
+    """
+    name = f"{name_of(kept.key)}.e"
+    attempt = source.attempt(kept) - again
+    moved = Kept(kept.number, target.fenced.mod_id, kept.key, kept.event, kept.at, target.term + 1,
+                 kept.record._replace(attempt=attempt))  # fmt: skip
+    yield target.fenced.put(name, moved.body())
+    if target is not source:
+        yield Put(f"{source.fenced.root}.{name}", b"", GONE)
+
+
+async def _closed(logs: dict[str, ModLog]) -> None:
+    for log in logs.values():
+        await log.close()
+
+
+async def _store(first: ModLog, others: list[ModLog], puts: list[Put]) -> None:
+    """Store messages of several logs in one step, while no other node has any of them."""
+    if not puts:
+        return
+    fences = [each.fenced.fence_put(each.fenced.fence.seq) for each in others]
+    async with first.fenced.lock:
+        seq = await first.fenced.write_now([*puts, *fences])
+    for place, each in enumerate(others, seq + len(puts)):
+        each.fenced.fence = each.fenced.fence._replace(seq=place)
