@@ -16,8 +16,8 @@ import psutil
 
 from modvisor.worker.guardian import tree
 
-POOL = "AnyIO worker thread"
-"""Threads of this name come when needed and go when idle; anyio bounds their number."""
+POOLS = "AnyIO worker thread", "files"
+"""Threads of these names come when needed. Their number is bounded: by anyio, and by `sources.reading.AT_ONCE`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Census:
     @classmethod
     def take(cls) -> Census:
         gc.collect()
-        threads = Counter(thread.name for thread in threading.enumerate() if thread.name != POOL)
+        threads = Counter(thread.name for thread in threading.enumerate() if thread.name not in POOLS)
         return cls(Counter(_descriptors()), threads, Counter(_kind(task) for task in asyncio.all_tasks()))
 
     def more_than(self, before: Census) -> dict[str, dict[str, int]]:

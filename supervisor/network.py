@@ -30,6 +30,7 @@ from .journal import Journal, JournalError, LastRun
 from .operations import Operations
 from .process import reserve
 from .runtime import named_loop, open_missing_descriptors
+from .sources import end_threads
 from .wiring import NetworkParts
 
 logger = logging.getLogger("modvisor.network")
@@ -250,6 +251,7 @@ class AgentNetwork(Operations):
             await parts.cluster.close()
         self._parts, self._closing = None, False
         await parts.audit.close()
+        end_threads()
         await anyio.to_thread.run_sync(parts.journal.close)
 
     async def _background(self, parts: NetworkParts) -> None:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
-import anyio.to_thread
 
 from ...ipc.errors import Code, ModvisorError
+from ..aside import Aside
 from ..config import BEST_EFFORT, NO_AUDIT, STRICT, AuditConfig
 from .actors import Actor, actor
 from .chain import Head
@@ -81,7 +81,8 @@ class Audit:
         self._waiting: deque[tuple[Record, asyncio.Future[None] | None]] = deque()
         self._lost = 0  # records that found no place to wait in
         self._wake = asyncio.Event()
-        self._writing = anyio.Lock()
+        self._writing = asyncio.Lock()  # anyio's takes a turn of the loop though it is free
+        self._thread = Aside(1, "audit")
         self._failed_since: str | None = None
         self._complained = float("-inf")
 
@@ -101,7 +102,7 @@ class Audit:
         self._sealed = sealed
         if self._config().mode != NO_AUDIT:
             with suppress(OSError):  # the first record says why
-                await anyio.to_thread.run_sync(lambda: self._opened().prepare())
+                await self._thread.run(lambda: self._opened().prepare())
 
     async def run(self) -> None:
         """Write what comes, until this is cancelled."""
@@ -114,7 +115,8 @@ class Audit:
             if timer is not None:
                 timer.cancel()
             self._wake.clear()
-            await self._write_waiting()
+            if self._waiting:
+                await self._write_waiting()
             if self._is_unsynced and time.monotonic() - self._synced >= SYNC_EVERY:
                 await self._sync()
 
@@ -127,6 +129,7 @@ class Audit:
             logger.error("%d records of the audit are lost: %s", len(self._waiting) + self._lost, self._failed_since)
         if self._file is not None:
             self._file.close()
+        self._thread.close()
 
     # -- what is recorded
 
@@ -202,7 +205,8 @@ class Audit:
             self._lost += 1
             return
         self._waiting.append((each, future))
-        self._wake.set()
+        if future is None:  # else whoever waits writes it
+            self._wake.set()
 
     async def _write(self, each: Record) -> None:
         """Write a record, with those that wait. Raises `NotAudited`."""
@@ -225,7 +229,7 @@ class Audit:
         if lost:
             records.insert(0, record(Actor("audit"), "audit.lost", None, "failed", {"records": lost}))
         try:
-            await anyio.to_thread.run_sync(self._append, records)
+            await self._thread.run(self._append, records)
         except (OSError, ModvisorError) as error:
             self._lost += lost
             self._keep_waiting(batch, error)
@@ -244,7 +248,7 @@ class Audit:
 
     async def _sync_now(self) -> None:
         try:
-            head, sealed = await anyio.to_thread.run_sync(self._synced_head)
+            head, sealed = await self._thread.run(self._synced_head)
         except OSError as error:
             self._must_sync = True
             self._complain(error)

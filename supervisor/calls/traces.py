@@ -37,6 +37,7 @@ _ENTRY = struct.Struct("=QQQ")  # a request's id + 1, the event's number in the 
 ENDED = 256
 """Places whose events have ended that are freed together, with one wait for the journal."""
 
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 _NAME = re.compile(r".+\.\d+\.sent")
 
 
@@ -71,8 +72,11 @@ class Traces:
     def _write_mark(self) -> bool:
         """Write the whole page, so that the disk has room for it: the worker maps the file."""
         try:
-            self._mark.parent.mkdir(exist_ok=True, mode=0o700)
-            fd = os.open(self._mark, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                fd = os.open(self._mark, _NEW, 0o600)
+            except FileNotFoundError:
+                self._mark.parent.mkdir(exist_ok=True, mode=0o700)
+                fd = os.open(self._mark, _NEW, 0o600)
             try:
                 os.write(fd, mark.empty_page())
             finally:

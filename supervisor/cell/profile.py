@@ -74,6 +74,16 @@ def secret_files(config: ModConfig) -> list[Path]:
     return [value.file for value in config.env.values() if value.file is not None]
 
 
+_last_secrets: list[tuple[NetworkConfig, list[Path]]] = []
+
+
+def _secrets_of_mods(network: NetworkConfig) -> list[Path]:
+    """Return the files with secrets of all mods of a network file: looked for once, not for each mod that starts."""
+    if not _last_secrets or _last_secrets[0][0] is not network:
+        _last_secrets[:] = [(network, [file for mod in network.mods for file in secret_files(mod)])]
+    return _last_secrets[0][1]
+
+
 def hidden_paths(network: NetworkConfig, state: Path, secrets: Iterable[Path] = ()) -> list[Path]:
     """Return what holds secrets, or leads to processes that do what they are told.
 
@@ -86,7 +96,7 @@ def hidden_paths(network: NetworkConfig, state: Path, secrets: Iterable[Path] = 
     """
     token = network.admin.token
     files = [*(() if token is None or token.file is None else (token.file,)), *secrets]
-    files += [file for mod in network.mods for file in secret_files(mod)]
+    files += _secrets_of_mods(network)
     keys = [network.audit.key_file, None if network.tls is None else network.tls.key]
     files += [key for key in (*keys, *_of_cluster(network)) if key is not None]
     folder = state.parent.parent if state.parent.name == NODES and network.cluster is not None else state

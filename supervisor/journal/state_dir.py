@@ -82,10 +82,15 @@ class StateDir:
         """
         name, _, index = mod_id.partition("#")
         folder = self.root / "mods" / name
-        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for each in (folder.parent, folder, folder / index):
+        storage = folder / index if index else folder
+        try:
+            make_private(folder.parent)
+        except FileNotFoundError:
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private(folder.parent)
+        for each in dict.fromkeys((folder, storage)):
             make_private(each)
-        return folder / index
+        return storage
 
     @property
     def is_taken(self) -> bool:
@@ -161,8 +166,14 @@ def _locked(descriptor: int) -> bool:
 
 def make_private(folder: Path) -> None:
     """Make a folder that nobody else can look into, whatever the umask; tighten one that exists."""
-    folder.mkdir(exist_ok=True, mode=0o700)
-    if stat.S_IMODE(folder.stat().st_mode) & 0o777 != 0o700:
+    try:
+        os.mkdir(folder, 0o700)
+        mode = os.stat(folder).st_mode
+    except FileExistsError:
+        mode = os.stat(folder).st_mode
+        if not stat.S_ISDIR(mode):
+            raise
+    if stat.S_IMODE(mode) & 0o777 != 0o700:
         with suppress(PermissionError):  # it belongs to another user; the folder above it keeps others out
             folder.chmod(0o700)
 

@@ -46,7 +46,7 @@ class Keeper(Machine):
 
     def __init__(self, config: ModConfig, log: ModLog, shared: Shared, number: int = 0) -> None:
         super().__init__(config, log, shared, number)
-        self.lock = anyio.Lock()
+        self.lock = anyio.Lock(fast_acquire=True)  # a free one takes no turn of the loop
         self.command: anyio.CancelScope | None = None
         self.start_ms: float | None = None
         self.beside = TrialProcess(self, self.caller, shared.tasks, shared.heartbeats)
@@ -168,7 +168,7 @@ class Keeper(Machine):
             order.traces.committed = shared.journal.committed
         listeners = Listeners(self._request, shared.listener.cancelled, self._lost_pipe, self._exceeded)
         incarnation = await Incarnation.start(order, shared.launcher, log, listeners)
-        shared.tasks.start_soon(self._clear_traces, incarnation, name=f"traces-{config.mod_id}")
+        shared.start(self._clear_traces, incarnation)
         if not from_snapshot:
             await self._admit(incarnation)
         if restore:
@@ -424,7 +424,10 @@ class Keeper(Machine):
             code, what = Code.MOD_AWAY, f"ended here: {leaves}"
         self._refuse(Facts(reason=f"mod {self.mod_id} is being {what}"), code)
         patience = min((deadline - loop.time()) / 2, limits.drain_timeout)
-        await asyncio.gather(self._finish(incarnation, patience, keep_state), self.beside.end(patience))
+        if self.beside.is_under_way:
+            await asyncio.gather(self._finish(incarnation, patience, keep_state), self.beside.end(patience))
+        else:
+            await self._finish(incarnation, patience, keep_state)
         # Sources are removed while the process ends, because there is nothing else to do. When the
         # network ends they stay until then: a supervisor that is killed meanwhile needs them.
         forgetting = asyncio.ensure_future(self.kept.forget_quietly(self.mod_id)) if forget and not keep_state else None

@@ -6,13 +6,14 @@ A keeper imports nothing of the network above it. What it needs comes down as da
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from anyio.abc import TaskGroup
 
 from ...ipc.messages import Request
-from ..calls import Caller, Late, Ledger
+from ..calls import Caller, Crew, Late, Ledger
 from ..config import ModConfig
 from ..journal import Journal, KeptMod
 from ..process import Launcher
@@ -91,6 +92,7 @@ class Shared:
         listener: whom the keepers tell what happens.
         caller: makes what asks a mod about events.
         heartbeats: asks their workers whether they hang.
+        crew: runs the tasks of the group that each start has, at a fraction of the price.
     """
 
     recipe: Recipe
@@ -102,3 +104,12 @@ class Shared:
     listener: Listener[Any]
     caller: type[Caller] = Caller
     heartbeats: Heartbeats = field(default_factory=Heartbeats)
+    crew: Crew = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "crew", Crew(self.tasks))
+
+    def start(self, function: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
+        """Call a coroutine function, which ends by itself, in a task of the group."""
+        self.crew.start(function, *args)
+        self.crew.dismiss()  # with the last of them: an idle network has no task for none

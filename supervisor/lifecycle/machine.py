@@ -329,7 +329,7 @@ class Machine:
         if self.restarts is not None:
             self.restarts = replace(self.restarts, served_since=time.time())
         self.caller.open(incarnation.in_flight)
-        self._shared.tasks.start_soon(self.durable.resume, name=f"resume-{self.mod_id}")
+        self._shared.start(self.durable.resume)
 
     def _hold(self, facts: Facts) -> None:
         self.caller.hold()

@@ -122,7 +122,7 @@ class Trial:
         self._on_failure = on_failure
         self._on_accepted = on_accepted
         self._loop = asyncio.get_running_loop()
-        self._judging = anyio.Lock()  # held while a probation ends
+        self._judging = anyio.Lock(fast_acquire=True)  # held while a probation ends
         self._at_switch = Tally()  # events up to the switch to the version that serves
 
     @property

@@ -122,6 +122,11 @@ class TrialProcess:
     def pid(self) -> int | None:
         return None if self.incarnation is None else self.incarnation.pid
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether there is something for `end` to do."""
+        return self._scope is not None
+
     # -- the keeper's side
 
     def look(self) -> None:

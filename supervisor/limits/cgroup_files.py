@@ -19,10 +19,15 @@ _HALF_A_PAGE = 2048
 def read(path: Path | str) -> str:
     """Return the text of a file, or "" if it is missing or hidden from us."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return ""
+    try:
+        return _all_of(fd).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    finally:
+        os.close(fd)
 
 
 def write(path: Path, text: str) -> bool:

@@ -77,8 +77,7 @@ class Cgroup:
 
     def cpu_seconds(self) -> float | None:
         """Return the processor time that the group has used; None where the kernel does not say."""
-        used = files.flat_keyed(files.read(self.path / "cpu.stat")).get("usage_usec")
-        return None if used is None else used / 1e6
+        return _cpu_seconds(self.path)
 
     def memory(self) -> int | None:
         """Return the bytes charged to the group, cached pages of files included.
@@ -153,6 +152,13 @@ class Cgroups:
     @property
     def used(self) -> bool:
         return self.path is not None
+
+    def cpu_seconds(self) -> float | None:
+        """Return the processor time that all incarnations here have used, and this process where it is among them.
+
+        None where the network has no subtree, or the kernel does not say.
+        """
+        return None if self.path is None else _cpu_seconds(self.path)
 
     def create(self, name: str, limits: LimitsConfig | None = None) -> Cgroup | None:
         """Make the cgroup of one incarnation and write its limits, if they are known already.
@@ -297,6 +303,11 @@ class Cgroups:
             self.means["kill"] = "cgroup.kill"
         by_controller = {"memory": "memory.max", "pids": "pids.max", "cpu": "cpu.idle"}
         self.means.update({name: file for name, file in by_controller.items() if name in self._controllers})
+
+
+def _cpu_seconds(group: Path) -> float | None:
+    used = files.flat_keyed(files.read(group / "cpu.stat")).get("usage_usec")
+    return None if used is None else used / 1e6
 
 
 def _new_folder(path: Path) -> Path:

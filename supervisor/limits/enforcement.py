@@ -15,6 +15,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
+from ..aside import Aside
 from ..config import LimitsConfig, ModConfig
 from .cgroups import Cgroup, Cgroups
 from .oom import OomCheck
@@ -39,8 +40,9 @@ class Enforcement:
         self._network_id = network_id
         self._allowed = cgroups
         self.cgroups = Cgroups()
-        self.watchdog = Watchdog(take)
+        self.watchdog = Watchdog(take, lambda: self.cgroups.cpu_seconds())
         self._gone: asyncio.Queue[Cgroup] = asyncio.Queue()
+        self._thread = Aside(1, "cgroups")
 
     def open(self) -> None:
         """Claim a subtree of cgroups, before the first `prepare`.
@@ -59,9 +61,12 @@ class Enforcement:
         """Watch, and remove the cgroups of incarnations that ended, until cancelled."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.watchdog.run, name="watchdog")
-            while True:
-                cgroup = await self._gone.get()
-                await anyio.to_thread.run_sync(cgroup.remove)
+            try:
+                while True:
+                    cgroup = await self._gone.get()
+                    await self._thread.run(cgroup.remove)
+            finally:
+                self._thread.close()
 
     def prepare(self, config: ModConfig, number: int, storage: Path, cgroup: Cgroup | None = None) -> LimitsInForce:
         """Prepare the limits of incarnation ``number`` of a mod before its process loads anything.

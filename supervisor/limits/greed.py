@@ -5,7 +5,8 @@ smaller while the machine is crowded, and usual again when it uses less. `limits
 much a mod may use at all, is another matter: `over_limit.Watch` decides that.
 
 Reading what one mod has used takes some microseconds. It is read only while the machine is crowded,
-and of mods whose share is small.
+and of mods whose share is small. Of many mods it is read only if all of them together have used
+more than one may: that is one figure for the whole network.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ SHORTEST = 0.09
 
 STALE = 1.0
 """Seconds after which the last figure says nothing about now."""
+
+FEW = 8
+"""So many mods are looked at one by one, whatever they have used together."""
 
 MODEST = 0.5
 """The part of the limit below which a mod counts as modest."""
@@ -64,3 +68,24 @@ class Greed:
 
     def _switch(self) -> None:
         self.yields, self._last, self._modest_since = not self.yields, None, None
+
+
+class Together:
+    """Tells from what all mods have used together whether one of them may be greedy."""
+
+    def __init__(self) -> None:
+        self._last: tuple[float, float] | None = None
+
+    def may_be_greedy(self, at: float, used: float, least: float) -> bool:
+        """Take the seconds of processor that all have used until now.
+
+        Args:
+            least: processor cores, the smallest limit of them.
+
+        Returns:
+            False if no mod can have used more than its limit since the last call. True in doubt.
+        """
+        last, self._last = self._last, (at, used)
+        if last is None or not 0 < at - last[0] <= STALE:
+            return True
+        return used - last[1] > least * (at - last[0])

@@ -30,6 +30,7 @@ import anyio.to_thread
 from ..config import LimitsConfig
 from ..process import reserve
 from .cgroups import Cgroup
+from .greed import FEW, Together
 from .over_limit import Exceeded, Watch
 from .samples import ProcessSample
 from .tripwires import Tripwires
@@ -91,14 +92,20 @@ class Watchdog:
         take: samples the trees of workers, given their pids and the processes known to belong to
             each (`ResourceMonitor.take`). Called in a thread. Raises OSError when the process table
             cannot be read this time.
+        used_by_all: returns the seconds of processor that all trees have used until now, or more;
+            None where nobody knows.
 
     Attributes:
         passes: how often all trees were sampled.
         looks: how often the tripwires were read.
     """
 
-    def __init__(self, take: Take) -> None:
+    def __init__(self, take: Take, used_by_all: Callable[[], float | None] = lambda: None) -> None:
         self._take = take
+        self._used_by_all = used_by_all
+        self._together = Together()
+        self._yielding: list[WatchedTree] = []  # trees whose share is small; only the watching thread touches it
+        self._least_limit = math.inf  # the smallest `cpu_yield` of all trees, or less
         self._lock = threading.Lock()  # guards `_watched`
         self._watched: dict[int, WatchedTree] = {}
         self._stopping = threading.Event()
@@ -127,12 +134,17 @@ class Watchdog:
         tree = WatchedTree(mod_id, number, pid, limits, Watch(limits), cgroup, storage, on_exceeded)
         with self._lock:
             self._watched[pid] = tree
+            limit = math.inf if limits.cpu_yield is None else limits.cpu_yield
+            # A tree without a cgroup is not in what all have used together.
+            self._least_limit = min(self._least_limit, 0.0 if cgroup is None else limit)
         self._young_until = time.monotonic() + YOUNG
 
     def unwatch(self, pid: int) -> None:
         """Stop watching a worker, because it has ended. Nothing is reported about it afterwards."""
         with self._lock:
             self._watched.pop(pid, None)
+            if not self._watched:
+                self._least_limit = math.inf
 
     def is_idle(self, pid: int) -> bool:
         """Return whether the worker's tree runs behind all others."""
@@ -214,14 +226,24 @@ class Watchdog:
     def judge_greed(self, crowded: bool) -> None:
         """Give mods that compute while others wait a smaller share of the processor, or the usual one again.
 
-        Looks at each mod if the machine is crowded, otherwise at those whose share is small.
+        Looks at each mod if the machine is crowded and one of them may be greedy, otherwise at
+        those whose share is small.
         """
         began = time.monotonic()
-        for tree in self._trees():
-            if crowded or tree.greed.yields:
-                tree.judge_greed(time.monotonic())
+        look_at_each = crowded and (len(self._watched) <= FEW or self._may_be_greedy(began))
+        trees = self._trees() if look_at_each else [each for each in self._yielding if self._is_watched(each)]
+        for tree in trees:
+            tree.judge_greed(time.monotonic())
+        self._yielding = [tree for tree in trees if tree.greed.yields]
         took = time.monotonic() - began
         self._greed_due = began + max(GREED_INTERVAL, took / GREED_SHARE)
+
+    def _may_be_greedy(self, now: float) -> bool:
+        used = self._used_by_all() if self._least_limit else None
+        return used is None or self._together.may_be_greedy(now, used, self._least_limit)
+
+    def _is_watched(self, tree: WatchedTree) -> bool:
+        return self._watched.get(tree.pid) is tree
 
     def _trees(self) -> list[WatchedTree]:
         with self._lock:
@@ -257,5 +279,5 @@ class Watchdog:
                     self._loop.call_soon_threadsafe(self._report_in_loop, tree, exceeded, context=self._context)
 
     def _report_in_loop(self, tree: WatchedTree, exceeded: Exceeded) -> None:
-        if self._watched.get(tree.pid) is tree:
+        if self._is_watched(tree):
             tree.on_exceeded(tree.mod_id, tree.number, exceeded)

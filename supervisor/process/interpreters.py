@@ -89,9 +89,8 @@ def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
     A mod's own ``env`` is not in it: that reaches only this mod, over the pipe.
     """
-    return {
-        name: value for name, value in environ.items() if name in _INHERITED or name.startswith(_INHERITED_PREFIXES)
-    }
+    # The values of the others are not decoded.
+    return {name: environ[name] for name in environ if name in _INHERITED or name.startswith(_INHERITED_PREFIXES)}
 
 
 # Variables for the network's own interpreter, which would lead another one astray.

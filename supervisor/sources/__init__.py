@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     )
     from .frameworks import modules_to_preload
     from .home import Home, folder_of, has_home, module_file, read_home, search_path, with_mod_files
-    from .reading import in_thread
+    from .reading import end_threads, in_thread
     from .resolve import Offer, Plan, Present, Unmet, circle_of, in_a_circle, plan, supplier, unmet
     from .saved_files import (
         MAX_FILES,
@@ -53,7 +53,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         file_watch="CodePlace HOW_TO_INSTALL Seen can_watch changes_in code_place look_at_files mark_unsure",
         frameworks="modules_to_preload",
         home="Home folder_of has_home module_file read_home search_path with_mod_files",
-        reading="in_thread",
+        reading="end_threads in_thread",
         resolve="Offer Plan Present Unmet circle_of in_a_circle plan supplier unmet",
         saved_files=(
             "Decision Digests MAX_FILES SKIPPED SourceFiles changed_files decide digest files_read made_of "

@@ -9,21 +9,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import anyio.to_thread
-from anyio import CapacityLimiter
 from anyio.lowlevel import RunVar
+
+from ..aside import Aside
 
 T = TypeVar("T")
 
 AT_ONCE = 3
 """Calls that run at the same time: enough to keep a core busy while one of them waits for a disk."""
 
-_limiter = RunVar[CapacityLimiter]("modvisor-files")
+_threads = RunVar[Aside]("modvisor-files")
+
+
+def end_threads() -> None:
+    """Have the threads of this event loop end. A further call begins others."""
+    if (threads := _threads.get(None)) is not None:
+        threads.close()
 
 
 async def in_thread(function: Callable[..., T], *args: Any) -> T:
     """Call a function that blocks, and return what it returns."""
-    limiter = _limiter.get(None)
-    if limiter is None:
-        _limiter.set(limiter := CapacityLimiter(AT_ONCE))
-    return await anyio.to_thread.run_sync(function, *args, limiter=limiter)
+    threads = _threads.get(None)
+    if threads is None:
+        _threads.set(threads := Aside(AT_ONCE, "files"))
+    return await threads.run(function, *args)

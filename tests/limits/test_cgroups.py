@@ -357,7 +357,8 @@ def start() -> Iterator[Callable[[str], subprocess.Popen[str]]]:
     yield run
     for process in started:
         process.kill()
-        process.communicate()
+        with process:  # not communicate(): what it has started may hold its output open
+            pass
 
 
 Start = Callable[[str], "subprocess.Popen[str]"]
@@ -401,7 +402,7 @@ def test_nothing_escapes_and_all_of_it_is_killed_at_once(groups: Cgroups, start:
     process.stdin.flush()
     daemon = int(process.stdout.readline())
     assert os.getsid(daemon) != process.pid
-    assert cgroup.pids() == {process.pid, daemon}
+    wait_until(lambda: cgroup.pids() == {process.pid, daemon})  # the process between them has ended
     assert not cgroup.path.parent.joinpath("supervisor").exists() or groups.reason is None
     assert cgroup.kill()
     assert process.wait() == -signal.SIGKILL

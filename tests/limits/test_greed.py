@@ -14,9 +14,11 @@ import pytest
 from modvisor.supervisor.config.mods.mod import LimitsConfig
 from modvisor.supervisor.fleet.figures.monitor import ResourceMonitor
 from modvisor.supervisor.limits.background import SMALL_NICE
-from modvisor.supervisor.limits.greed import MODEST_FOR, STALE, Greed
+from modvisor.supervisor.limits.cgroups import Cgroup
+from modvisor.supervisor.limits.greed import FEW, MODEST_FOR, STALE, Greed, Together
 from modvisor.supervisor.limits.tripwires import Tripwires
 from modvisor.supervisor.limits.watchdog import Watchdog
+from modvisor.supervisor.limits.watched_tree import WatchedTree
 from tests.conftest import until
 
 SPIN = "print('up', flush=True)\nwhile True: pass"
@@ -94,6 +96,67 @@ def test_a_mod_without_such_a_limit_is_left_alone(spinning: int) -> None:
     for at in (1.0, 1.1, 1.2):
         tree.judge_greed(at)
     assert not watchdog.yields(spinning)
+
+
+def test_many_that_have_used_little_together_hold_none_that_used_much() -> None:
+    together = Together()
+    assert together.may_be_greedy(10.0, 5.0, 0.8), "nothing is known yet"
+    assert not together.may_be_greedy(10.1, 5.07, 0.8)
+    assert together.may_be_greedy(10.2, 5.16, 0.8)
+    assert together.may_be_greedy(10.2 + 2 * STALE, 5.16, 0.8), "the last figure is of long ago"
+    assert not together.may_be_greedy(10.3 + 2 * STALE, 5.16, 0.8)
+
+
+def test_many_mods_are_looked_at_one_by_one_only_if_one_of_them_may_be_greedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used, now, looks = 5.0, 10.0, []
+    watchdog = Watchdog(ResourceMonitor(list).take, lambda: used)
+    limits, cgroup = LimitsConfig(cpu_yield=0.8), Cgroup(tmp_path)
+
+    def looked_at(crowded: bool = True) -> int:
+        nonlocal now
+        now += 0.1
+        looks.clear()
+        watchdog.judge_greed(crowded)
+        return len(looks)
+
+    monkeypatch.setattr("modvisor.supervisor.limits.watchdog.time.monotonic", lambda: now)
+    monkeypatch.setattr(WatchedTree, "judge_greed", lambda tree, _now: looks.append(tree.pid))
+    for pid in range(1, FEW + 1):
+        watchdog.watch("mod", pid, pid, limits, lambda *_: None, cgroup=cgroup)
+    assert looked_at() == looked_at() == FEW, "they are few"
+    watchdog.watch("mod", 0, 1000, limits, lambda *_: None, cgroup=cgroup)
+    assert looked_at(crowded=False) == 0
+    assert looked_at() == FEW + 1, "what they have used before is not known"
+    assert looked_at() == looked_at() == 0
+    used += 0.09
+    assert looked_at() == FEW + 1
+    assert looked_at() == 0
+    watchdog.watch("mod", 0, 1001, limits, lambda *_: None)
+    assert looked_at() == FEW + 2, "what one has used that has no cgroup is not in the figure"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux")
+def test_of_many_the_one_whose_share_is_small_is_looked_at_while_nobody_waits(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    looks: list[int] = []
+    watchdog = Watchdog(ResourceMonitor(list).take)
+
+    def look(tree: WatchedTree, _now: float) -> None:
+        looks.append(tree.pid)
+        tree.greed.yields = tree.pid == 1
+
+    monkeypatch.setattr(WatchedTree, "judge_greed", look)
+    for pid in range(FEW + 1):
+        watchdog.watch("mod", pid, pid, LimitsConfig(), lambda *_: None, cgroup=Cgroup(tmp_path))
+    watchdog.judge_greed(crowded=True)
+    watchdog.judge_greed(crowded=False)
+    assert looks == [*range(FEW + 1), 1]
+    watchdog.unwatch(1)
+    watchdog.judge_greed(crowded=False)
+    assert looks == [*range(FEW + 1), 1], "it has ended"
 
 
 def test_a_machine_is_crowded_when_more_runs_than_it_has_cores(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,8 +37,25 @@ def test_a_dump_ends_at_the_first_zero() -> None:
         assert dump.read() == ""
         os.pwrite(dump.fd, b"Thread 0x1:\n\xff\n", 0)
         assert dump.read() == "Thread 0x1:\n\ufffd\n"
+        os.pwrite(dump.fd, b"x" * 10_000, 0)
+        assert dump.read() == "x" * 10_000
+        os.pwrite(dump.fd, b"x" * DUMP_SIZE, 0)
+        assert dump.read() == "x" * DUMP_SIZE
     finally:
         dump.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory of a fixed size")
+def test_the_end_of_a_worker_without_a_dump_reads_a_page_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", lambda fd, size, at: read.append(size) or pread(fd, size, at))
+    dump = DumpFile()
+    try:
+        assert dump.read() == ""
+    finally:
+        dump.close()
+    assert read == [4096]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory of a fixed size")

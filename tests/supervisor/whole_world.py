@@ -24,6 +24,7 @@ from modvisor.ipc.errors import Code, ModvisorError
 from modvisor.ipc.event import Event, EventResponse
 from modvisor.ipc.messages import Request, unpack
 from modvisor.supervisor import AgentNetwork
+from modvisor.supervisor.aside import Aside
 from modvisor.supervisor.config import NetworkConfig, parse_config
 from modvisor.supervisor.fleet import Mod
 from modvisor.supervisor.journal.writer import Writer
@@ -321,6 +322,7 @@ def in_loop() -> Iterator[None]:
     """Have networks do in the loop what they do in threads."""
     with (
         patch.object(anyio.to_thread, "run_sync", _inline),
+        patch.object(Aside, "run", lambda _self, run, *args: _inline(run, *args)),
         patch("modvisor.supervisor.journal.journal.Writer", LoopWriter),
         patch.object(Enforcement, "run", _no_watchdog),
     ):

@@ -18,6 +18,9 @@ the same end, and kill their trees.
 
 from __future__ import annotations
 
+from . import openssl  # noqa: F401 - for its effect, before anything below imports hashlib
+
+# isort: split
 import gc
 import importlib
 import os

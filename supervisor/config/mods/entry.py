@@ -194,8 +194,9 @@ def mod_config(
     spec = {key: value for key, value in data.items() if key not in ("path", "id")}
     if dependency:
         spec["dependency"] = True
-    mod = replace(parse_mod(data, base_dir=base_dir), spec=spec, dependency=dependency)
-    return with_bundled_permissions(replace(mod, instead_of=None if instead_of is None else PlaceOf(*instead_of)))
+    place = None if instead_of is None else PlaceOf(*instead_of)
+    mod = replace(parse_mod(data, base_dir=base_dir), spec=spec, dependency=dependency, instead_of=place)
+    return with_bundled_permissions(mod)
 
 
 # -- changes of an entry

@@ -38,7 +38,7 @@ class WorkerGroup:
     def __init__(self, config: ModConfig, keepers: list[Keeper]) -> None:
         self.config = self.previous_config = config
         self.keepers = keepers
-        self.lock = anyio.Lock()
+        self.lock = anyio.Lock(fast_acquire=True)  # a free one takes no turn of the loop
         self.command: anyio.CancelScope | None = None
         self.audience = config.audience
         self.promoted = 0

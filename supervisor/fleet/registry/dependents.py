@@ -88,7 +88,7 @@ class Dependents:
         Raises:
             ModvisorError: ``needed``: mods that require the old one cannot work with the new one.
         """
-        if not any(_config(mod).requires for mod in self._mods):
+        if not any(_config(mod).requires for mod in self._asking()):
             return
         before = self.loaded()
         new = Present(config.name, names_of(config), version)
@@ -125,7 +125,7 @@ class Dependents:
 
         This runs in the middle of a change, so it awaits nothing and raises nothing.
         """
-        asking = [mod for mod in self._mods if (config := _config(mod)).requires or config.optional]
+        asking = self._asking()
         if not asking and not self._told:
             return
         serving = {mod.mod_id: status for mod in self._mods if (status := _status(mod)) is not None}
@@ -137,6 +137,15 @@ class Dependents:
             if worker.state is State.READY and worker.incarnation is not None:
                 for each in (*worker.config.requires, *worker.config.optional):
                     self._tell(worker, worker.incarnation, each, loaded, serving)
+
+    def _asking(self) -> list[Mod]:
+        """Return the mods that require or use others. A start asks for them several times with each mod."""
+        found: list[Mod] = []
+        for mod in self._mods:
+            config = mod.config if type(mod) is Keeper else _config(mod)
+            if config.requires or config.optional:
+                found.append(mod)
+        return found
 
     def _tell(
         self,

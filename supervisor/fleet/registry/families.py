@@ -62,8 +62,10 @@ class Families:
             closing: all mods are being unloaded, so none takes over the sources of another.
         """
         self._to_arrange = mods, closing
-        if any(mod.audience is not None or "@" in mod.mod_id for mod in mods):
-            self._as_arranged()  # the events of each version count from now on
+        for mod in mods:
+            if mod.audience is not None or "@" in mod.config.mod_id:
+                self._as_arranged()  # the events of each version count from now on
+                break
 
     @property
     def _members(self) -> dict[str, list[Mod]]:

@@ -79,7 +79,7 @@ class LoadedMods:
     def taken_name(self, config: ModConfig, instead_of: Mod | None) -> str | None:
         """Return the name of a mod that is an alias of another mod, or its alias that is taken; None if all are free."""
         for other in self:
-            if other is instead_of or other.mod_id == config.mod_id:
+            if not (config.aliases or other.config.aliases) or other is instead_of or other.mod_id == config.mod_id:
                 continue
             if config.mod_id in other.config.aliases:
                 return f"the id {config.mod_id!r} is an alias of mod {other.mod_id}"
@@ -102,6 +102,9 @@ class LoadedMods:
 
     def _insert(self, mod: Mod) -> None:
         """Put a mod last, and a further version of a mod behind its siblings."""
+        if "@" not in mod.mod_id and not any("@" in mod_id for mod_id in self._mods):  # nobody has siblings
+            self._mods = {**self._mods, mod.mod_id: mod}
+            return
         order = list(self)
         family = family_of(mod.mod_id)
         siblings = [place for place, other in enumerate(order) if family_of(other.mod_id) == family]
@@ -119,8 +122,10 @@ class LoadedMods:
 
     def _follow_ids(self) -> None:
         """Find each mod by the id that it has now, in the same order."""
-        if any(mod_id != mod.config.mod_id for mod_id, mod in self._mods.items()):
-            self._mods = {mod.mod_id: mod for mod in self}
+        for mod_id, mod in self._mods.items():
+            if mod_id != mod.config.mod_id:
+                self._mods = {mod.mod_id: mod for mod in self}
+                break
 
     def _arrange(self, mod_ids: Sequence[str]) -> tuple[list[str], list[str]]:
         """Order the mods: those with these ids first, then the others as they were.

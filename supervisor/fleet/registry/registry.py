@@ -94,7 +94,7 @@ class ModRegistry(LoadedMods):
         self.listeners: list[Callable[[], None]] = [self.dependents.announce]
         self.upkeep: Upkeep
         self.told_reverted: Callable[[Keeper, str], None] = lambda keeper, what: None
-        self._reading = anyio.Lock()
+        self._reading = anyio.Lock(fast_acquire=True)
         self.spares = Spares(launcher, enforcement, config.spares, spare_cell(config))
         self._recipe = Recipe(config, state, snapshots, enforcement, self.spares)
         self._shared = Shared(self._recipe, launcher, journal, ledger, config.event_timeout, tasks, self, caller)
@@ -203,10 +203,16 @@ class ModRegistry(LoadedMods):
     def rebuild_routes(self) -> None:
         """Have the families split and the routes made anew, and tell the listeners."""
         self.families.arrange(self, closing=self.is_closing)
-        has_observers = any(mod.manifest is not None and mod.manifest.observes for mod in self._in_service())
-        self.router.replace(lambda: map(self._entry, self._in_service()), has_observers)
+        self.router.replace(lambda: map(self._entry, self._in_service()), self._has_observers())
         for tell in self.listeners:
             tell()
+
+    def _has_observers(self) -> bool:
+        for mod in self._mods.values():  # no generators: a start asks this several times with each mod
+            manifest = mod.manifest if mod.is_member else None
+            if manifest is not None and manifest.observes and mod.state is not State.DRAINING:
+                return True
+        return False
 
     def _in_service(self) -> Iterator[Mod]:
         return (mod for mod in self if mod.is_member and mod.state is not State.DRAINING)
