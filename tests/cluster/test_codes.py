@@ -170,3 +170,25 @@ async def test_what_code_a_node_runs_is_told_again_when_the_servers_did_not_take
     await until(lambda: codes._told["says"]["a"] != before)
     assert refused == ["code.says.a"]
     assert codes._told["says"]["a"][2] == "what differs"
+
+
+async def test_what_code_a_node_ran_is_removed_when_the_servers_did_not_take_that(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modvisor.supervisor.cluster.mods.codes.RETRY", 0.05)
+    a = machine("a", "old", {"copies": "all"})
+    await a.initialize()
+    codes = a._running().cluster.codes
+    await until(lambda: "a" in codes._told.get("says", {}))
+    delete, refused = codes._bucket.delete, list[str]()
+
+    async def refuse_one(key: str, *revision: int) -> None:
+        if not refused:
+            refused.append(key)
+            raise NoQuorum("the servers did not answer in time")
+        await delete(key, *revision)
+
+    monkeypatch.setattr(codes._bucket, "delete", refuse_one)
+    assert (await a.unload_mod("says")).success
+    await until(lambda: refused == ["code.says.a"] and "a" not in codes._told["says"])
+    assert await codes._bucket.get("code.says.a") is None

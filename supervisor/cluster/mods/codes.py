@@ -22,7 +22,7 @@ from ...config import ALL_NODES, ModConfig
 from ...fleet import ModRegistry
 from ...sources import in_thread, search_path
 from ..link.buckets import Bucket, Watch
-from ..link.errors import ClusterError, Taken
+from ..link.errors import ClusterError
 from ..link.link import Link
 from ..link.names import text_of, token
 from ..nodes.members import NodeInfo
@@ -87,8 +87,7 @@ class Codes:
         self.listeners: list[Callable[[], None]] = []
 
     async def open(self) -> None:
-        self._watch = await self._bucket.watch(PREFIX, self._changed)
-        await self._watch.caught_up()
+        self._watch = await self._bucket.mirror(PREFIX, self._changed)
 
     async def close(self) -> None:
         if self._watch is not None:
@@ -99,6 +98,8 @@ class Codes:
         by_node = self._told.setdefault(mod_id, {})
         if value is None or (code := Code.from_plain(value["code"])) is None:
             by_node.pop(node, None)
+            if node == self._session.node and self._written.pop(mod_id, None) is not None:
+                self.look()  # somebody deleted it, or the bucket: it is told again
         else:
             by_node[node] = revision, code, value["note"]
         self._seen.set()
@@ -283,9 +284,9 @@ class Codes:
             self._wake = anyio.Event()
             own = self._on_all_nodes()
             here = self._session.node
-            for mod_id in [mod_id for mod_id, by_node in self._told.items() if here in by_node and mod_id not in own]:
-                await self._forget(mod_id)
             is_told = True
+            for mod_id in [mod_id for mod_id, by_node in self._told.items() if here in by_node and mod_id not in own]:
+                is_told = await self._forget(mod_id) and is_told
             for mod_id, code in own.items():
                 if self._written.get(mod_id) != (code, self.notes.get(mod_id)):
                     is_told = bool(await self._tell(mod_id, code)) and is_told
@@ -301,6 +302,7 @@ class Codes:
         """Write what a copy here is made of; returns the number of the write, or 0."""
         note = self.notes.get(mod_id)
         key = f"{PREFIX}{token(mod_id)}.{token(self._session.node)}"
+        self._written.pop(mod_id, None)  # what was not taken may be stored later: then it is told again, whatever it is
         try:
             revision = await self._bucket.put(key, {"code": code.to_plain(), "note": note})
         except ModvisorError as error:
@@ -309,13 +311,16 @@ class Codes:
         self._written[mod_id] = code, note
         return revision
 
-    async def _forget(self, mod_id: str) -> None:
+    async def _forget(self, mod_id: str) -> bool:
+        """Remove what a copy was made of that is not here any more; returns whether the servers have taken that."""
         self._written.pop(mod_id, None)
-        self._told.get(mod_id, {}).pop(self._session.node, None)
         try:
             await self._bucket.delete(f"{PREFIX}{token(mod_id)}.{token(self._session.node)}")
-        except (ModvisorError, Taken) as error:
+        except ModvisorError as error:
             logger.warning("mod %s: what code it ran here was not removed: %s", mod_id, error)
+            return False
+        self._told.get(mod_id, {}).pop(self._session.node, None)
+        return True
 
     # -- for people
 

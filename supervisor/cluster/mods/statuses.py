@@ -119,6 +119,8 @@ class Statuses:
         mod_id = text_of(key.removeprefix(PREFIX))
         if value is None:
             self.known.pop(mod_id, None)
+            if self._told.pop(mod_id, None) is not None:  # somebody deleted it, or the bucket: it is told again
+                self.look()
         else:
             status, before = Status.from_plain(value), self.known.get(mod_id)
             if before is not None and status.token < before.token:
@@ -147,6 +149,7 @@ class Statuses:
                     await self._tell(mod_id, status)
 
     async def _tell(self, mod_id: str, status: Status) -> None:
+        self._told.pop(mod_id, None)  # what was not taken may be stored later: then it is told again, whatever it is
         try:
             await self._bucket.put(PREFIX + token(mod_id), status.to_plain())
         except ModvisorError as error:
