@@ -39,14 +39,13 @@ class ClusterLetters:
         self._config = config
         self._heads: dict[str, LetterHead] = {}  # by subject
         self._seen: set[str] | None = None
-        self._ready = asyncio.Event()
         self._following = Following(
             link.jetstream, log.stream, f"{log.root}.*.*.l", self, first="last_per_subject", memory=_MEMORY
         )
 
     async def open(self) -> None:
         await self._following.start()
-        await self._ready.wait()
+        await self._following.caught_up()
 
     async def close(self) -> None:
         await self._following.close()
@@ -71,7 +70,6 @@ class ClusterLetters:
         seen, self._seen = self._seen, None
         for subject in [subject for subject in self._heads if seen is not None and subject not in seen]:
             del self._heads[subject]
-        self._ready.set()
 
     def _opened(self, subject: str, data: bytes) -> Any:
         return self._link.seal.opened(data, subject.encode())

@@ -81,7 +81,6 @@ class Watch:
         self._known: dict[str, int] = {}
         self._may_end: dict[str, int] = {}  # by key with a time to live: from when on, in ns of the servers' clocks
         self._seen: set[str] | None = None
-        self._ready = asyncio.Event()
         self._following: Following | None = None
 
     async def start(self, subject: str) -> None:
@@ -91,9 +90,10 @@ class Watch:
         await following.start()
         self._following = following
 
-    async def caught_up(self) -> None:
-        """Wait until all that the bucket held at the start was told."""
-        await self._ready.wait()
+    async def caught_up(self, *, is_patient: bool = False) -> None:
+        """Wait until all that the bucket held at the start was told. See `Following.caught_up`."""
+        assert self._following is not None
+        await self._following.caught_up(is_patient=is_patient)
 
     async def close(self) -> None:
         if self._following is not None:
@@ -151,7 +151,6 @@ class Watch:
         seen, self._seen = self._seen, None
         for key in [key for key in self._known if seen is not None and key not in seen]:
             self._gone(key, self._known[key])
-        self._ready.set()
 
     def _gone(self, key: str, revision: int) -> None:
         self._may_end.pop(key, None)
@@ -247,24 +246,31 @@ class Bucket:
             await self._write(key, data, headers | {_EXPECTED: str(revision)})
 
     async def mirror(self, prefix: str, on: Callable[[str, Any | None, int], None]) -> Watch:
-        """Watch as `watch` does, and return when `on` was called for all that was there."""
+        """Watch as `watch` does, and return when `on` was called for all that was there.
+
+        Raises as `Following.caught_up`; with `cluster.wait` it waits for the servers.
+        """
         watch = await self.watch(prefix, on)
         try:
-            await watch.caught_up()
+            await watch.caught_up(is_patient=self.wire.config.wait)
         except BaseException:
             await watch.close()
             raise
         return watch
 
     async def all(self, prefix: str = "") -> dict[str, tuple[Any, int]]:
-        """Return all keys that begin so, each with its value and revision."""
+        """Return all keys that begin so, each with its value and revision. Raises as `Following.caught_up`."""
         found: dict[str, tuple[Any, int]] = {}
 
         def told(key: str, value: Any, revision: int) -> None:
             if value is not None:
                 found[key] = value, revision
 
-        await (await self.mirror(prefix, told)).close()
+        watch = await self.watch(prefix, told)
+        try:
+            await watch.caught_up()
+        finally:
+            await watch.close()
         return found
 
     async def watch(self, prefix: str, on: Callable[[str, Any | None, int], None]) -> Watch:
