@@ -128,6 +128,7 @@ class Fenced:
         self._stream = stream
         self._subject = f"{root}.fence.e"
         self._waiting: deque[Write] = deque()
+        self._under_way: list[Write] = []
         self._freed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -213,9 +214,9 @@ class Fenced:
         return write
 
     async def flush(self) -> None:
-        """Wait until all that was to be written is written, or cannot be."""
-        if self._task is not None:
-            await asyncio.wait([self._task])
+        """Wait until all that is to be written by now is written, or cannot be. Others may write on and on meanwhile."""
+        if left := [write.done for write in (*self._under_way, *self._waiting)]:
+            await asyncio.wait(left)
 
     async def close(self) -> None:
         if self._task is not None:
@@ -239,6 +240,7 @@ class Fenced:
     async def _run_batch(self, writes: list[Write]) -> None:
         if not writes:
             return
+        self._under_way = writes
         try:
             await self._write_batch(writes)
         except ModvisorError as error:

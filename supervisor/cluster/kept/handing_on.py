@@ -47,6 +47,8 @@ class HandingOn:
     def begin(self, former: str, source: ModLog, worker: str, target: ModLog) -> None:
         """Give the events and the checkpoint of worker ``former`` to ``worker``, and write it down soon."""
         given, before = source.give(former, target, worker), source.fenced.waiting()
+        source.checkpoint_files.pop(former, None)  # it is no longer the former mod's to remove
+        target.checkpoint_files.pop(worker, None)
         files = source.give_files(target) if former == source.fenced.mod_id else []
         target.formers = [source.fenced.root, *(root for root in source.formers if root != target.fenced.root)]
         target.fenced.held += 1

@@ -51,6 +51,7 @@ class ClusterJournal(Journal):
         """Write what waits, before the link closes."""
         await self.handing_on.close(self.log.patience)
         await self.log.close()
+        await self.checkpoints.close()
         await self.letters.close()
 
     # -- accepted events

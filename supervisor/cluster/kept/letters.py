@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
+from functools import partial
 from typing import Any
 
 from nats.aio.msg import Msg
@@ -19,6 +20,7 @@ from ..link.names import token
 from ..link.seal import NotSealed
 from .durable_log import ClusterLog
 from .fenced import GONE, TTL
+from .mod_log import ModLog
 
 logger = logging.getLogger("modvisor.cluster")
 
@@ -88,8 +90,9 @@ class ClusterLetters:
             if not self._log.is_here(letter.mod_id):
                 return await self._store(letter.mod_id, name, body, age)
             log = await self._log.of(letter.mod_id)
-        number = await asyncio.shield(log.buried(seq or 0, name, body, age).done)
-        log.forget(seq or 0)
+        write = log.buried(seq or 0, name, body, age)
+        write.done.add_done_callback(partial(_buried, log, seq or 0))  # also if nobody waits for it any more
+        number = await asyncio.shield(write.done)
         self._remember(f"{log.fenced.root}.{name}.l", number, body)
         await self._retain()
         return number
@@ -178,6 +181,11 @@ class ClusterLetters:
         for subject in wanted:
             await self._remove(subject)
         return len(wanted)
+
+
+def _buried(log: ModLog, seq: int, done: asyncio.Future[int]) -> None:
+    if done.exception() is None:
+        log.forget(seq)
 
 
 def _head(letter_id: int, body: list[Any]) -> LetterHead:

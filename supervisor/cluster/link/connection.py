@@ -225,7 +225,7 @@ class Connection:
         receiver = cast("asyncio.Future[Msg]", Receiver(on))
         try:
             subscribing = self._client.subscribe(subject, queue=queue, future=receiver)
-            subscription = await self._until_over(subscribing)
+            subscription = await self.until_over(subscribing)
         except errors.Error as error:
             raise LinkDown(f"the connection to the servers is down: {error}") from None
         await self.flush()
@@ -236,7 +236,7 @@ class Connection:
 
     async def unsubscribe(self, subscription: Subscription) -> None:
         with suppress(errors.Error, LinkDown):
-            await self._until_over(subscription.unsubscribe())
+            await self.until_over(subscription.unsubscribe())
 
     async def drain(self, subscription: Subscription) -> None:
         """End a subscription. What the server has sent before it hears of that is still handed over."""
@@ -247,7 +247,7 @@ class Connection:
 
     async def _drained(self, subscription: Subscription) -> None:
         with suppress(errors.Error, LinkDown, TimeoutError, OSError):
-            await self._until_over(subscription.drain())
+            await self.until_over(subscription.drain())
 
     async def flush(self, timeout: float = 5.0) -> None:
         """Wait until the server has seen all that was sent. Raises LinkDown."""
@@ -256,8 +256,8 @@ class Connection:
         except (errors.Error, OSError, TimeoutError) as error:
             raise LinkDown(f"the connection to the servers is down: {error}", was_sent=True) from None
 
-    async def _until_over(self, work: Coroutine[Any, Any, T]) -> T:
-        """Wait for nats-py, but not for longer than the connection lasts: it may wait for ever then.
+    async def until_over(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for nats-py, but not for longer than this connection lasts: it may wait for ever then.
 
         Raises:
             LinkDown: the connection was lost.
@@ -285,7 +285,7 @@ class Connection:
             Exception: what nats-py and the system raise.
         """
         async with asyncio.timeout(timeout):
-            await self._until_over(self._client.rtt(cast(int, timeout)))
+            await self.until_over(self._client.rtt(cast(int, timeout)))
 
     def jetstream(self, timeout: float) -> JetStreamContext:
         return self._client.jetstream(timeout=timeout)
