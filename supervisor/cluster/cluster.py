@@ -43,6 +43,7 @@ from .events.traced import TracedAsking
 from .kept.journal import ClusterJournal
 from .kept.mod_files import ClusterModFiles
 from .kept.snapshots import ClusterSnapshots
+from .kept.sweeping import Sweep
 from .link.embedded import with_embedded
 from .link.link import Link
 from .mods.audiences import SharedAudiences
@@ -316,6 +317,7 @@ class Cluster:
                 tasks.start_soon(self.statuses.run, name="statuses")
                 tasks.start_soon(self.codes.run, self.doing.config_of, name="codes")
                 tasks.start_soon(self.answering.run, name="answering")
+                tasks.start_soon(Sweep(self.link, self._files, self.session).run, name="sweep")
                 if self._looks is not None:
                     tasks.start_soon(self._looks.run, name="looks")
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from modvisor.supervisor.cluster.kept import snapshots as room
+from modvisor.supervisor.cluster.kept import sweeping
 from modvisor.supervisor.cluster.kept.journal import ClusterJournal
 from modvisor.supervisor.cluster.kept.mod_log import ModLog
+from modvisor.supervisor.cluster.kept.mods_files import FILE
 from modvisor.supervisor.cluster.kept.snapshots import ClusterSnapshots
+from modvisor.supervisor.cluster.kept.sweeping import Sweep
 from modvisor.supervisor.cluster.link import NoQuorum
 from modvisor.supervisor.config import JournalConfig
 from modvisor.supervisor.sources.snapshots import Snapshot
@@ -115,6 +119,39 @@ async def test_no_file_stays_of_a_checkpoint_that_is_dropped(servers: Servers, l
         journal.drop_checkpoint("work")
         await (await journal.log.of("work")).fenced.flush()
         assert await files_of(journal) == []
+
+
+async def test_a_sweep_removes_what_no_head_names_and_nothing_else(
+    servers: Servers, linked: Linked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = await linked(servers, "a")
+    here = Holder(link, tmp_path, 1, checkpoint_bytes=1_000_000)
+    await here.journal.join()
+    await here.files.put("wiki", "page", b"1")
+    await here.journal.save_checkpoint("wiki", "1", LARGE)
+    kept = await in_use(here.journal)
+    mods_files = here.journal.checkpoints.files
+    left = await mods_files.put(FILE, "wiki", b"of a node that died")
+    passing = "events/of-another-node/1"
+    await mods_files.files.put(passing, b"on its way")
+    parts = f"$O.{mods_files.files.name}.C.never-complete"
+    await link.call(parts, b"1")
+    sweep = Sweep(link, mods_files.files, SimpleNamespace(node="a", nodes={"a": 1}))
+    monkeypatch.setattr(sweeping, "SETTLED", 0.0)
+    assert await sweep.once() == [], "it may be named soon"
+    late = await mods_files.put(FILE, "wiki", b"about to be named")
+    assert await sweep.once() == sorted([left, parts])
+    assert await in_use(here.journal) == sorted([*kept, passing, late])
+    assert await mods_files.files.parts() == {*(await mods_files.files.listed()).values()}
+    link.listeners.append(sweep._link_changed)
+    link.connection().lose("the test says so")
+    await until(lambda: link.is_connected)
+    assert await sweep.once() == [], "a head may have waited for the servers"
+    await here.journal.leave()
+
+
+async def in_use(journal: ClusterJournal) -> list[str]:
+    return sorted(await journal.checkpoints.files.files.listed())
 
 
 MODULES = {"work": {"path": "/work.py", "source": b"", "is_package": False}}
