@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from modvisor.supervisor.cluster.kept.journal import ClusterJournal
 from modvisor.supervisor.cluster.link import NoQuorum
-from tests.journal.kept_contract import event, letter
+from tests.journal.kept_contract import CONFIG, event, letter
 
 from .conftest import Linked
 from .servers import Servers
@@ -74,3 +75,40 @@ async def test_an_event_does_not_wait_any_more_whose_dead_letter_was_stored_for_
             await burying
         await log.fenced.flush()
         assert await journal.pending("work") == []
+
+
+async def test_an_event_that_was_under_way_to_a_mod_as_it_was_swapped_is_given_to_the_successor(
+    servers: Servers, linked: Linked, tmp_path: Path
+) -> None:
+    """It is stored when all the others are written down; what the successor keeps does not wait for ever behind it."""
+    link = await linked(servers, "a", timeout=0.3)
+    async with journal_of(link, tmp_path, 1) as journal:
+        await journal.accept("work", event(1))
+        await journal.open_for("work", "work2")
+        journal.hand_on("work", "work2")
+        await journal.handed_on("work", "work2")
+        await journal.accept("work", event(2))
+        await journal.accept("work2", event(3))
+        assert [each.event.payload["n"] for each in await journal.pending("work2")] == [1, 2, 3]
+    async with journal_of(await linked(servers, "b"), tmp_path, 2) as other:
+        assert [each.event.payload["n"] for each in await other.pending("work2")] == [1, 2, 3]
+        assert await other.pending("work") == []
+
+
+async def test_a_swap_that_was_lost_before_it_was_recorded_holds_up_no_later_one(
+    servers: Servers, linked: Linked, tmp_path: Path
+) -> None:
+    link, token = await linked(servers, "a", timeout=0.3), [1]
+    journal = ClusterJournal(tmp_path / "a.db", CONFIG, link, lambda _: token[0])
+    await journal.join()
+    await journal.accept("work", event(1))
+    await journal.open_for("work", "work2")
+    journal.hand_on("work", "work2")
+    token[0] = 2  # the session was lost, and the mods came back
+    assert [each.event.payload["n"] for each in await journal.pending("work")] == [1]
+    await journal.open_for("work", "work2")
+    journal.hand_on("work", "work2")
+    async with asyncio.timeout(5):
+        await journal.handed_on("work", "work2")
+    assert [each.event.payload["n"] for each in await journal.pending("work2")] == [1]
+    await journal.leave()

@@ -139,8 +139,9 @@ class ClusterJournal(Journal):
 
     async def handed_on(self, former: str, mod_id: str) -> None:
         """Write down what a mod was given, whose swap is recorded. Raises as `HandingOn.done`."""
-        self.handing_on.permit(mod_id)
-        await self.handing_on.done(mod_id)
+        if (target := self.log.opened(mod_id)) is not None:
+            self.handing_on.permit(target)
+            await self.handing_on.done(target)
 
     async def not_handed_on(self, former: str, mod_id: str) -> None:
         """Have it be as it was: the swap failed."""

@@ -77,6 +77,7 @@ class ModLog:
         changing: held while one of them changes.
         checkpoint_files: the file of the newest checkpoint of each worker, as far as this holder has read or written
             it; empty: it has none.
+        permits: by what gives to it: set when it is recorded that this mod has its place; see `HandingOn`.
         heirs: called when an event was accepted for a worker whose place another one has by now.
     """
 
@@ -86,6 +87,7 @@ class ModLog:
         self.size = 0
         self.formers: list[str] = []
         self.heirs: dict[str, Callable[[], None]] = {}
+        self.permits: dict[ModLog, asyncio.Event] = {}
         self.heads: dict[str, Head] | None = None
         self.changing = asyncio.Lock()
         self.checkpoint_files: dict[str, str] = {}
