@@ -60,7 +60,7 @@ class ClusterCheckpoints:
         log = await self._log.of(mod_id)
         file = ""
         await self._head(log, mod_id)  # for the name of its file
-        if len(packed) > LARGEST_MESSAGE:
+        if len(packed) > min(LARGEST_MESSAGE, self._link.most_kept):
             file = await self.files.put(CHECKPOINT, mod_id, packed)
         body = [mod_id, version, at, len(packed), b"" if file else packed, file]
         is_held = bool(log.fenced.held)

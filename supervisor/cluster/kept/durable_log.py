@@ -250,7 +250,7 @@ class ClusterLog:
 
     def answered(self, seq: int, answer: bytes | None = None) -> None:
         if (log := self.log_of(seq)) is not None:
-            fits = answer is not None and len(answer) <= self._config.answer_bytes
+            fits = answer is not None and len(answer) <= min(self._config.answer_bytes, self._link.most_kept)
             log.answered(seq, answer if fits else None, self._config.answer_age)
 
     def charge(self, seq: int, record: Record) -> None:

@@ -83,8 +83,12 @@ class ClusterLetters:
         report = None if letter.report is None else pack(letter.report)
         size = len(event) + len(report or b"")
         body = [letter.mod_id, letter.at, letter.attempts, str(letter.code), letter.reason, size, event, report]
+        if len(pack(body)) > self._link.most_kept:
+            body[-1], size = None, len(event)  # the report; the event alone is what can be done again
         if size > self._config.dead_letter_bytes or not self._config.dead_letters:
-            return self._not_kept(letter, size, seq)
+            return self._not_kept(letter, f"{size} bytes: over journal.dead_letter_bytes", seq)
+        if len(pack(body)) > self._link.most_kept:
+            return self._not_kept(letter, f"{size} bytes: the NATS servers keep {self._link.most_kept}", seq)
         name, age = f"l{secrets.token_hex(8)}", self._config.dead_letter_age
         if (log := None if seq is None else self._log.log_of(seq)) is None:
             if not self._log.is_here(letter.mod_id):
@@ -97,11 +101,8 @@ class ClusterLetters:
         await self._retain()
         return number
 
-    def _not_kept(self, letter: DeadLetter, size: int, seq: int | None) -> int:
-        logger.warning(
-            "a dead letter of mod %s (%d bytes) is over journal.dead_letter_bytes and not kept: %s",
-            letter.mod_id, size, letter.reason,
-        )  # fmt: skip
+    def _not_kept(self, letter: DeadLetter, why: str, seq: int | None) -> int:
+        logger.warning("a dead letter of mod %s is not kept (%s): %s", letter.mod_id, why, letter.reason)
         if seq is not None:
             self._log.answered(seq)
         return 0

@@ -74,6 +74,11 @@ class _Client(Client):
         await super()._process_op_err(e)
 
 
+def _size_of(headers: dict[str, Any]) -> int:
+    """Return about how many bytes headers take on the wire, which count as part of the message."""
+    return 16 + sum(len(name) + len(value) + 4 for name, value in headers.items())
+
+
 async def ended(task: asyncio.Task[None]) -> None:
     """Cancel a task until it has ended: nats-py swallows a cancellation now and then."""
     while not task.done():
@@ -179,9 +184,10 @@ class Connection:
         """
         if self._client.pending_data_size > MOST_WAITING:
             raise LinkDown(f"the server reads too slowly: {MOST_WAITING} bytes wait to be sent to it")
-        if len(data) > self._client.max_payload:
+        size = len(data) + (_size_of(headers) if headers else 0)
+        if size > self._client.max_payload:  # the server would end the connection
             raise TooLarge(
-                f"a message of {len(data)} bytes is larger than the servers take ({self._client.max_payload}); "
+                f"a message of {size} bytes is larger than the servers take ({self._client.max_payload}); "
                 f"raise 'max_payload' of the NATS servers, or send less"
             )
         sending = self._client.publish(subject, data, reply, headers)

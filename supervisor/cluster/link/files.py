@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from nats.aio.msg import Msg
 from nats.errors import Error
+from nats.js.api import ObjectMeta, ObjectMetaOptions
 from nats.js.errors import NotFoundError
 from nats.js.object_store import ObjectStore
 
@@ -20,6 +21,7 @@ from .seal import NotSealed
 
 T = TypeVar("T")
 
+_PART = 128 * 1024  # bytes, of a file that is not smaller
 _MEMORY = 60.0  # seconds after which a file that could not be read on is read anew
 
 
@@ -44,8 +46,8 @@ class Files:
     async def put(self, name: str, data: bytes) -> None:
         """Keep a file under a name, in place of the one that was there."""
         try:
-            store = self._store
-            await self._done(store.put(name, self._wire.seal.sealed_bytes(data, self._place(name))))
+            meta = ObjectMeta(options=ObjectMetaOptions(max_chunk_size=min(_PART, self._wire.most_kept)))
+            await self._done(self._store.put(name, self._wire.seal.sealed_bytes(data, self._place(name)), meta))
         except (Error, TimeoutError) as error:
             raise self._failed("write", name, error) from None
 
