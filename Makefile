@@ -44,7 +44,7 @@ LIFE := $(patsubst %,tests/processes/test_%.py,endings forked isolation limits l
 
 # What meets the event loop most: `modvisor run` and the tests are on uvloop where it is installed, so here on asyncio's own.
 LOOP := $(patsubst %,tests/processes/test_%.py,durable events exclusive fairness floods output redelivery reload) \
-	$(patsubst %,tests/http/test_%.py,bodies servers streams) \
+	$(patsubst %,tests/http/%.py,content/test_bodies test_servers routes/test_streams) \
 	$(patsubst %,tests/ipc/test_%.py,pipe spinning writing reading)
 
 # What takes seconds or minutes has a core for each process.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from modvisor.ipc.errors import Code
 from modvisor.supervisor.cli.terminal.exits import request_refused
-from modvisor.supervisor.http.failures import status_of
+from modvisor.supervisor.http.content.failures import status_of
 
 PAGE = Path(__file__).with_name("errors.md")
 

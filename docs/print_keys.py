@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from modvisor.supervisor.config import schema_text
-from modvisor.supervisor.config.reference import printed
+from modvisor.supervisor.config.printed.reference import printed
 
 DOCS = Path(__file__).parent
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from modvisor.supervisor.http.documents import documents
-from modvisor.supervisor.http.live import frames
+from modvisor.supervisor.http.websocket import frames
 
 FOLDER = Path(__file__).with_name("openapi")
 

@@ -8,20 +8,21 @@ then, and `modvisor ps` would pay for parts of the core that it never uses (120 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
 
-def lazily(package: str, **files: str) -> Callable[[str], Any]:
+def lazily(package: str, in_folders: Mapping[str, str] | None = None, **files: str) -> Callable[[str], Any]:
     """Return the `__getattr__` of a package that re-exports names of its files.
 
     Args:
+        in_folders: as `files`, for files in folders of the package: ``{"door.tls": "BadCertificate"}``.
         files: file of the package -> the names that the package re-exports from it, separated by
             blanks. Type checkers do not read this: the package also imports the names under
             `if TYPE_CHECKING`, and a test compares both.
     """
-    homes = {name: file for file, names in files.items() for name in names.split()}
+    homes = {name: file for file, names in {**(in_folders or {}), **files}.items() for name in names.split()}
 
     def get(name: str) -> Any:
         if name not in homes:

@@ -12,7 +12,6 @@ import logging
 import os
 import time
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +172,7 @@ class AgentNetwork(Operations):
         parts.tasks.start_soon(keep_beating, parts.awake, name="clock")
         kept = await anyio.to_thread.run_sync(parts.journal.open)
         if fresh:
-            kept = _without_mods(kept, parts.journal)
+            kept = parts.records.without_mods(kept)
         if parts.cluster is not None:
             await parts.cluster.join()
         await self._note_deaths(parts.journal)
@@ -263,18 +262,6 @@ class AgentNetwork(Operations):
                     tasks.start_soon(self._keep_history, parts, name="history")
                 tasks.start_soon(parts.autoreload.run, name="watcher")
 
-    async def _keep_stats(self, parts: NetworkParts) -> None:
-        """Keep the network's figures now and then, for whoever looks after its end."""
-        while (interval := self.config.journal.stats_every) is not None:
-            await anyio.sleep(interval)
-            self._keep_stats_now(parts)
-
-    def _keep_stats_now(self, parts: NetworkParts) -> None:
-        try:
-            parts.journal.keep_stats(self.get_network_stats())
-        except Exception:  # figures for people must not end the network
-            logger.exception("the network's figures could not be kept")
-
     async def _expire_agents(self, parts: NetworkParts) -> None:
         while True:
             await anyio.sleep(EXPIRY_INTERVAL)
@@ -296,19 +283,6 @@ def _check_started(outcomes: list[tuple[ModConfig, EventResponse]]) -> None:
     """Raise `StartError` if a required mod failed."""
     if required := [response.message for mod, response in outcomes if mod.required and not response.success]:
         raise StartError("a required mod failed: " + "; ".join(str(message) for message in required))
-
-
-def _without_mods(kept: LastRun, journal: Journal) -> LastRun:
-    """Forget the mods that the journal kept, their versions and their quarantines."""
-    for mod in kept.mods:
-        if place := mod.spec.get("instead_of"):  # its accepted events are for the mod that comes back
-            journal.hand_on(mod.mod_id, place[0])
-        journal.drop_mod(mod.mod_id)
-    for mod_id in kept.quarantines:
-        journal.release(mod_id)
-    for family in kept.families:
-        journal.keep_family(family, None)
-    return replace(kept, mods=[], quarantines={}, families={}, clean=True)
 
 
 def _unwrapped(error: BaseException) -> BaseException:

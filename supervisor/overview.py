@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -20,6 +21,8 @@ from .config import family_of
 from .fleet import EVERY, History, Mod, Plan, one_mod_stats
 from .inspection import Inspection, Parts
 from .limits import bytes_below
+
+logger = logging.getLogger("modvisor.network")
 
 _OF_JOURNAL = ("durable_events", "dead_letters", "file_bytes", "write_errors", "last_error")
 
@@ -188,6 +191,18 @@ class Overview(Inspection):
         except OSError as error:
             raise ModvisorError(f"the audit cannot be read: {error}", code=Code.INTERNAL) from None
         return [{key: value for key, value in each.items() if key not in ("mac", "prev")} for each in reversed(found)]
+
+    async def _keep_stats(self, parts: Parts) -> None:
+        """Keep the network's figures now and then, for whoever looks after its end."""
+        while (interval := self.config.journal.stats_every) is not None:
+            await anyio.sleep(interval)
+            self._keep_stats_now(parts)
+
+    def _keep_stats_now(self, parts: Parts) -> None:
+        try:
+            parts.journal.keep_stats(self.get_network_stats())
+        except Exception:  # figures for people must not end the network
+            logger.exception("the network's figures could not be kept")
 
     async def _keep_history(self, parts: Parts) -> None:
         """Take a point of each mod every few seconds."""

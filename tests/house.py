@@ -60,7 +60,23 @@ ROOMS = (
 )
 # The folders inside a room, from the ground up. They are imported file by file: only the room has a face.
 INSIDE = {
+    "supervisor/config": (
+        *("node_folder.py", "port_urls.py", "yaml", "values", "sections", "mods", "redaction.py", "network", "printed"),
+        "__init__.py",
+    ),
+    "supervisor/agents": (
+        *("rights", "inboxes", "agent.py", "guests.py", "streams.py", "mirrors.py", "channels.py", "directory.py"),
+        *("delivery.py", "joining.py", "registry.py", "described.py", "nodes", "__init__.py"),
+    ),
+    "supervisor/fleet": (
+        *("read_models.py", "claims.py", "mods", "responses.py", "registry", "commands", "figures", "nodes"),
+        "__init__.py",
+    ),
     "supervisor/cluster": ("link", "nodes", "mods", "events", "kept", "agents", "moving", "cluster.py", "__init__.py"),
+    "supervisor/http": (
+        *("content", "routes", "wire", "door", "access", "requests", "agents", "websocket", "probes.py"),
+        *("board", "admin", "embedded.py", "server.py", "documents.py", "__init__.py"),
+    ),
     "supervisor/cli": (
         *("settings.py", "terminal", "client", "options", "render", "at_rest", "graph", "top", "running", "commands"),
         *("app.py", "__init__.py", "__main__.py"),

@@ -132,6 +132,12 @@ def test_the_face_is_the_same_objects_as_the_longer_paths() -> None:
         _ = modvisor.Nothing
 
 
+def _offered(call: ast.Call) -> list[tuple[str | None, str]]:
+    """Return what a call of `lazily` offers: file, names. Files in folders stand in its second argument."""
+    in_folders: dict[str, str] = ast.literal_eval(call.args[1]) if len(call.args) > 1 else {}
+    return [*in_folders.items(), *((keyword.arg, str(ast.literal_eval(keyword.value))) for keyword in call.keywords)]
+
+
 def test_a_room_re_exports_what_its_type_checkers_see() -> None:
     for path in sorted((ROOT / "supervisor").glob("*/__init__.py")):
         tree = ast.parse(path.read_text())
@@ -144,12 +150,7 @@ def test_a_room_re_exports_what_its_type_checkers_see() -> None:
             for alias in node.names
         }
         calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "lazily"]
-        offered = {
-            (keyword.arg, name)
-            for call in calls
-            for keyword in call.keywords
-            for name in str(ast.literal_eval(keyword.value)).split()
-        }
+        offered = {(file, name) for call in calls for file, names in _offered(call) for name in names.split()}
         assert seen == offered, f"{path.parent.name}: run both lists against each other: {seen ^ offered}"
         room = importlib.import_module(f"modvisor.supervisor.{path.parent.name}")
         assert all(hasattr(room, name) for _, name in offered), path.parent.name

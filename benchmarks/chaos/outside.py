@@ -14,7 +14,7 @@ from pathlib import Path
 
 from modvisor.ipc.errors import Code
 from modvisor.supervisor import AgentNetwork
-from modvisor.supervisor.fleet.registry import ModRegistry
+from modvisor.supervisor.fleet.registry.registry import ModRegistry
 from modvisor.supervisor.lifecycle.keeper import Keeper
 from modvisor.supervisor.lifecycle.states import State
 from modvisor.supervisor.process.crashes import Cause, CrashReport

@@ -1,6 +1,7 @@
 """Who is registered, with which rights, in which channels, and what waits in each inbox.
 
-May import: `config`, `ipc`.
+May import: `config`, `ipc`. Its own rooms, from the ground up: `rights`, `inboxes`, the files beside them from `agent.py`
+to `registry.py`, which puts them together, and `nodes`, for a network of several nodes.
 Never: knows mods or their processes.
 """
 
@@ -24,24 +25,37 @@ if TYPE_CHECKING:
         known_to,
         members_known_to,
     )
-    from .guesses import Guesses
-    from .hashes import hash_of
-    from .inbox import Inbox
-    from .invites import MAX_LIFE, MAX_USES, Invite
+    from .inboxes.inbox import Inbox
     from .joining import Manager
     from .mirrors import Mirror
-    from .moving import Luggage
-    from .operators import OperatorToken, OperatorTokens, Scope
-    from .parcels import Parcel, Receipt
-    from .refusal import Refusal
-    from .refusals import RefusalLog
+    from .nodes.moving import Luggage
+    from .nodes.parcels import Parcel, Receipt
+    from .nodes.shared import SharedAgents
+    from .nodes.store import AgentStore
     from .registry import AgentRegistry
-    from .shared import SharedAgents
-    from .store import AgentStore
+    from .rights.guesses import Guesses
+    from .rights.hashes import hash_of
+    from .rights.invites import MAX_LIFE, MAX_USES, Invite
+    from .rights.operators import OperatorToken, OperatorTokens, Scope
+    from .rights.refusal import Refusal
+    from .rights.refusal_log import RefusalLog
     from .streams import Stream
 else:  # hidden from type checkers, which would take any name for one of the room
     __getattr__ = lazily(
         __name__,
+        {
+            "inboxes.inbox": "Inbox",
+            "nodes.moving": "Luggage",
+            "nodes.parcels": "Parcel Receipt",
+            "nodes.shared": "SharedAgents",
+            "nodes.store": "AgentStore",
+            "rights.guesses": "Guesses",
+            "rights.hashes": "hash_of",
+            "rights.invites": "Invite MAX_LIFE MAX_USES",
+            "rights.operators": "OperatorToken OperatorTokens Scope",
+            "rights.refusal": "Refusal",
+            "rights.refusal_log": "RefusalLog",
+        },
         agent="Agent",
         channels="no_such_agent no_such_channel",
         delivery="MAX_POLL_WAIT packed_size",
@@ -49,19 +63,8 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         directory=(
             "channels_known_to check_may_add check_may_send_to check_may_take_out known_by known_to members_known_to"
         ),
-        guesses="Guesses",
-        hashes="hash_of",
-        inbox="Inbox",
-        invites="Invite MAX_LIFE MAX_USES",
         joining="Manager",
         mirrors="Mirror",
-        moving="Luggage",
-        operators="OperatorToken OperatorTokens Scope",
-        parcels="Parcel Receipt",
-        refusal="Refusal",
-        refusals="RefusalLog",
         registry="AgentRegistry",
-        shared="SharedAgents",
-        store="AgentStore",
         streams="Stream",
     )

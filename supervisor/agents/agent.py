@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..config import AgentsConfig
-from .inbox import Inbox, Losses
-from .pace import Pace
-from .rights import Rights
-from .subscriptions import Subscription
+from .inboxes.inbox import Inbox, Losses
+from .inboxes.subscriptions import Subscription
+from .rights.pace import Pace
+from .rights.rights import Rights
 
 _UNKNOWN = Rights(AgentsConfig())  # until the agent is enrolled
 

@@ -13,8 +13,8 @@ from ..config import AgentsConfig, GroupConfig
 from .agent import Agent
 from .guests import Guests
 from .mirrors import CLOSE, JOIN, LEAVE, Mirrors
-from .refusal import Refusal
-from .rights import Rulebook
+from .rights.refusal import Refusal
+from .rights.rights import Rulebook
 
 T = TypeVar("T")
 

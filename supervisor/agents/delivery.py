@@ -26,10 +26,10 @@ from ..config import AgentsConfig, GroupConfig
 from ..shares import has_share, source_of
 from .agent import Agent, Arrival
 from .channels import Channels, Commit, no_such_agent, no_such_channel
-from .inbox import Losses
-from .refusal import Refusal
+from .inboxes.inbox import Losses
+from .inboxes.subscriptions import Subscription, SubscriptionIndex
+from .rights.refusal import Refusal
 from .streams import Stream
-from .subscriptions import Subscription, SubscriptionIndex
 
 _SPARE = 10
 """When guests' mail is too much, 1 / 2**_SPARE of the bound is freed at once."""

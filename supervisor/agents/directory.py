@@ -6,7 +6,7 @@ from ...ipc.errors import Code
 from ..config import GROUP
 from .agent import Agent
 from .channels import Channels, no_such_channel
-from .refusal import Refusal
+from .rights.refusal import Refusal
 
 
 def known_to(viewer: Agent, agents: Channels) -> list[Agent]:

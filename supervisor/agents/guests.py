@@ -14,8 +14,8 @@ from collections.abc import Collection
 from ...ipc.errors import Code
 from ..config import AgentsConfig
 from .agent import Agent
-from .inbox import GuestMail
-from .refusal import Refusal
+from .inboxes.inbox import GuestMail
+from .rights.refusal import Refusal
 
 
 class Guests:

@@ -15,12 +15,12 @@ from ...ipc.errors import Code
 from ..config import CLOSED, GROUP_PASSWORD, INVITE, OPEN, AgentsConfig, GroupConfig, is_agent_pattern
 from .agent import Agent
 from .delivery import Commit, Inboxes
-from .guesses import Guesses
-from .hashes import hash_of, is_hash_of
-from .invites import MAX_LIFE, MAX_USES, Invite, Invites, is_reserved, new_code
-from .passwords import Passwords, is_argon2id, is_same
-from .refusal import Refusal
-from .rights import Rights
+from .rights.guesses import Guesses
+from .rights.hashes import hash_of, is_hash_of
+from .rights.invites import MAX_LIFE, MAX_USES, Invite, Invites, is_reserved, new_code
+from .rights.passwords import Passwords, is_argon2id, is_same
+from .rights.refusal import Refusal
+from .rights.rights import Rights
 
 _INVITES = ":invites"  # as the group for which wrong codes are counted; no group is called so
 

@@ -22,15 +22,15 @@ from ...ipc.messages import pack, unpack
 from ..config import AgentsConfig, GroupConfig, QuotaConfig
 from .agent import Agent
 from .delivery import Commit, packed_size
-from .hashes import hash_of, is_hash_of
-from .invites import Invite
+from .inboxes.subscriptions import Subscription
 from .joining import Claim, Joining, Manager
-from .kicked import Kicked
 from .mirrors import GONE, REGISTERED
-from .pace import Pace, PaceOfAddresses
-from .refusal import Refusal
-from .rights import Rulebook
-from .subscriptions import Subscription
+from .rights.hashes import hash_of, is_hash_of
+from .rights.invites import Invite
+from .rights.kicked import Kicked
+from .rights.pace import Pace, PaceOfAddresses
+from .rights.refusal import Refusal
+from .rights.rights import Rulebook
 
 
 class AgentRegistry(Joining):

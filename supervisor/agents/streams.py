@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from ...ipc.event import Event
 from .agent import Agent, Arrival
-from .refusal import Refusal
+from .rights.refusal import Refusal
 
 
 class Stream:

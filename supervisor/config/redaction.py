@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .mod_model import ModConfig
-from .reader import Location, reader
-from .schema_parts import of_type
-from .yaml_source import Source, load_yaml
+from .mods.mod import ModConfig
+from .values.reader import Location, reader
+from .values.schema_parts import of_type
+from .yaml.source import Source, load_yaml
 
 MASK = "***"
 

@@ -9,7 +9,7 @@ from ...ipc.event import EventResponse
 from ...ipc.manifest import Manifest
 from ..config import ModConfig
 from ..lifecycle import COMING_BACK
-from .workers import Mod, pids_of
+from .mods.workers import Mod, pids_of
 
 NOT_ALLOWED = ModvisorError("the network's allowed_mods do not include it", code=Code.FORBIDDEN)
 

@@ -9,10 +9,10 @@ from starlette.applications import Starlette
 from ..config import parse_config
 from ..operations import Operations
 from .admin.app import admin_app
-from .agents_api import agents_app
-from .answers import SpecRoute
+from .agents.api import agents_app
 from .board.page import board_routes
-from .openapi import document
+from .routes.answers import SpecRoute
+from .routes.openapi import document
 
 
 def documents() -> dict[str, dict[str, Any]]:

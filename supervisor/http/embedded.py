@@ -20,15 +20,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...ipc.errors import Code
 from ..config import HttpConfig
-from .answers import failure
-from .connection import Connection
-from .door import INTERVAL, Door
-from .failures import INTERNAL_ERROR
-from .listener import Listener
-from .places import Rank
-from .protocol import Direct, HttpProtocol, Upgrades
-from .tls import Certificate
-from .turnstile import in_steps
+from .content.failures import INTERNAL_ERROR
+from .door.connection import Connection
+from .door.door import INTERVAL, Door
+from .door.listener import Listener
+from .door.places import Rank
+from .door.tls import Certificate
+from .door.turnstile import in_steps
+from .routes.answers import failure
+from .wire.protocol import Direct, HttpProtocol, Upgrades
 
 logger = logging.getLogger("modvisor.http")
 

@@ -1,7 +1,7 @@
 """What watches a network asks of it: does its loop turn, is it ready, and its figures for Prometheus.
 
 The operator's API has these routes, and so has the agents' port. `/metrics` needs a token there, unless
-`metrics.public` says otherwise (see `gate`).
+`metrics.public` says otherwise (see `access.gate`).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from starlette.routing import Route
 from ...ipc.errors import Code
 from .. import metrics
 from ..agents import Scope
-from .answers import Answer, SpecRoute, failure, get
-from .asked import Asked
-from .direct import Endpoint
-from .params import Spec
-from .protocol import HttpProtocol
-from .schemas import TEXT, array_of, object_of
-from .wire import to_json
+from .content.as_json import to_json
+from .requests.asked import Asked
+from .requests.direct import Endpoint
+from .routes.answers import Answer, SpecRoute, failure, get
+from .routes.params import Spec
+from .routes.schemas import TEXT, array_of, object_of
+from .wire.protocol import HttpProtocol
 
 if TYPE_CHECKING:
     from ..operations import Operations

@@ -17,21 +17,21 @@ from starlette.types import ASGIApp
 from ...ipc.errors import Code
 from ..agents import Guesses
 from ..config import bare_bind
+from .access.gate import AdminGate, SocketGate
+from .access.sessions import Sessions
+from .access.web_guard import WebGuard
 from .admin.app import admin_app
 from .admin.live import LiveView
-from .agents_api import AgentsApi
+from .agents.api import AgentsApi
 from .board.page import Board
-from .board.sessions import Sessions
-from .direct import DirectRoutes
-from .door import Door
+from .door.door import Door
+from .door.sockets import CannotListen, tcp_socket, unix_socket
+from .door.tls import Certificate
 from .embedded import EmbeddedServer
-from .gate import AdminGate, SocketGate
-from .live.upgrades import Upgrades
 from .probes import Probes
-from .protocol import last_words
-from .sockets import CannotListen, tcp_socket, unix_socket
-from .tls import Certificate
-from .web_guard import WebGuard
+from .requests.direct import DirectRoutes
+from .websocket.upgrades import Upgrades
+from .wire.protocol import last_words
 
 if TYPE_CHECKING:
     from ..operations import Operations

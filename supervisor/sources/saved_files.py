@@ -1,4 +1,4 @@
-"""Decides what saved files mean for a mod. Pure: `modvisor.supervisor.fleet.autoreload` acts on it.
+"""Decides what saved files mean for a mod. Pure: `modvisor.supervisor.fleet.commands.autoreload` acts on it.
 
 Files are compared by their contents, not by the kernel's reports: an editor that writes the same
 contents again, touches a file, or replaces it by an equal one has changed nothing.

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from modvisor.ipc.event import Event
 from modvisor.supervisor.agents import Refusal, RefusalLog
-from modvisor.supervisor.agents import guesses as guessing
-from modvisor.supervisor.agents import refusals as refusing
-from modvisor.supervisor.agents.guesses import Guesses
+from modvisor.supervisor.agents.rights import guesses as guessing
+from modvisor.supervisor.agents.rights import refusal_log as refusing
+from modvisor.supervisor.agents.rights.guesses import Guesses
 from modvisor.supervisor.config import AgentsConfig, GroupConfig
 
 from .registries import Registry, password

@@ -9,7 +9,7 @@ import pytest
 from modvisor.ipc.errors import InvalidEvent
 from modvisor.ipc.messages import unpack
 from modvisor.supervisor.agents import Refusal
-from modvisor.supervisor.agents.hashes import hash_of
+from modvisor.supervisor.agents.rights.hashes import hash_of
 from modvisor.supervisor.config import GroupConfig
 
 from .registries import Registry, password

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from modvisor.ipc.event import Event
 from modvisor.supervisor.agents import Refusal, Stream
 from modvisor.supervisor.agents.agent import Agent
-from modvisor.supervisor.agents.inbox import GuestMail, Inbox
+from modvisor.supervisor.agents.inboxes.inbox import GuestMail, Inbox
 
 from .registries import Registry
 

@@ -17,7 +17,7 @@ from modvisor.supervisor.calls.caller import Caller
 from modvisor.supervisor.calls.counters import ModCounters
 from modvisor.supervisor.calls.in_flight import InFlight
 from modvisor.supervisor.calls.journey import Journey
-from modvisor.supervisor.config.mod_model import LimitsConfig, ModConfig
+from modvisor.supervisor.config.mods.mod import LimitsConfig, ModConfig
 from modvisor.supervisor.process.crashes import CrashReport
 from tests.conftest import until
 

@@ -11,7 +11,7 @@ from modvisor.ipc.event import Event
 from modvisor.ipc.messages import unpack
 from modvisor.supervisor.calls.journey import Journey, events_of
 from modvisor.supervisor.config import Split
-from modvisor.supervisor.config.audience import Audience, FamilyVersion
+from modvisor.supervisor.config.mods.audience import Audience, FamilyVersion
 
 
 def journey(n: int = 0, parent: Journey | None = None, *, is_shared: bool = False) -> Journey:

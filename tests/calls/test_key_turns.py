@@ -14,7 +14,7 @@ from modvisor.ipc.event import Event
 from modvisor.supervisor.calls.admission import Unanswered
 from modvisor.supervisor.calls.journey import Journey
 from modvisor.supervisor.calls.key_turns import KeyTurns, has_turns
-from modvisor.supervisor.config.mod_model import ModConfig
+from modvisor.supervisor.config.mods.mod import ModConfig
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,7 @@ import pytest
 
 from modvisor.ipc.cell import DEFAULT, FOLDERS, HIDDEN, PRIVILEGES, PROCESSES, STRICT
 from modvisor.supervisor import AgentNetwork, Event
-from modvisor.supervisor.config.sandbox_model import SandboxConfig, resolved_sandbox
+from modvisor.supervisor.config.mods.sandbox import SandboxConfig, resolved_sandbox
 from modvisor.worker.cell.namespaces import NEWIPC, NEWNS, NEWPID, NEWUSER, lesser
 
 pytestmark = [

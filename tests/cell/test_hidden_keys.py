@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from modvisor.supervisor.cell.profile import hidden_paths
-from modvisor.supervisor.config.network_file import parse_config
+from modvisor.supervisor.config.network.network_file import parse_config
 
 
 def test_the_keys_of_tls_and_of_the_audit_are_hidden(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from modvisor.ipc.cell import LISTED, STRICT
 from modvisor.supervisor.cell import cell_of
 from modvisor.supervisor.cell.readable import own_python
 from modvisor.supervisor.config import mod_config
-from modvisor.supervisor.config.network_file import parse_config
-from modvisor.supervisor.config.sandbox_model import SandboxConfig
+from modvisor.supervisor.config.mods.sandbox import SandboxConfig
+from modvisor.supervisor.config.network.network_file import parse_config
 
 
 def test_links_are_followed_and_what_is_missing_stays_as_it_is(tmp_path: Path) -> None:

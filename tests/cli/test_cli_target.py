@@ -42,7 +42,7 @@ def test_what_is_nearer_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("storage", ["/var/lib/x", "~/x", "x/../y", "deep/er"])
 def test_storage_is_read_as_the_network_reads_it(tmp_path: Path, storage: str) -> None:
-    from modvisor.supervisor.config.network_file import load_config
+    from modvisor.supervisor.config.network.network_file import load_config
 
     file = write(tmp_path, f"network: {{name: demo, storage: {storage}}}")
     assert storage_of(file) == load_config(file).storage

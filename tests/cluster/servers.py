@@ -21,7 +21,7 @@ from typing import Any
 
 from modvisor.supervisor.cluster.link import Link
 from modvisor.supervisor.config import ClusterConfig
-from modvisor.supervisor.config.env_values import EnvValue
+from modvisor.supervisor.config.values.env import EnvValue
 from tests.guardians import templates
 from tests.ports import free_port
 

@@ -22,7 +22,7 @@ from modvisor.supervisor.cluster.link import (
     Unreachable,
 )
 from modvisor.supervisor.cluster.link import names as names_of_network
-from modvisor.supervisor.config.env_values import EnvValue
+from modvisor.supervisor.config.values.env import EnvValue
 from tests.ports import free_port
 
 from .conftest import Linked

@@ -19,7 +19,7 @@ import trustme
 from modvisor.supervisor.cluster.link import NotPermitted, TlsFailed, WrongCredentials
 from modvisor.supervisor.cluster.link.names import BUCKETS, FILES, STREAMS, Names
 from modvisor.supervisor.config import ClusterTlsConfig
-from modvisor.supervisor.config.env_values import EnvValue
+from modvisor.supervisor.config.values.env import EnvValue
 
 from .servers import Server, Servers, link_to
 

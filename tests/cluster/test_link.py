@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
+from nats.aio.msg import Msg
 from nats.js.object_store import ObjectStore
 
 from modvisor.supervisor.cluster.link import ClusterError, Files, Nobody
-from modvisor.supervisor.cluster.link.files import _Chunks
+from modvisor.supervisor.cluster.link.following import Following
 
 from .conftest import Linked
 from .servers import Servers
@@ -80,16 +82,27 @@ async def test_a_file_is_read_on_when_the_connection_is_lost(
     servers: Servers, linked: Linked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a = await linked(servers, "a")
-    files, received = await a.files(), _Chunks.received
+    files, start, received = await a.files(), Following.start, Following._received
     await files.put("large", LARGE)
+    has_begun = asyncio.Event()
 
-    def lost_then(chunks: _Chunks, *arguments: Any) -> None:
-        monkeypatch.setattr(_Chunks, "received", received)
-        received(chunks, *arguments)
+    def only_the_first(following: Following, message: Msg) -> None:
+        """What comes after the first chunk is lost with the connection."""
+        if not has_begun.is_set():
+            received(following, message)
+            has_begun.set()
+
+    async def lost_then(following: Following) -> None:
+        monkeypatch.setattr(Following, "start", start)
+        await start(following)
+        await has_begun.wait()
+        monkeypatch.setattr(Following, "_received", received)
         a.connection().lose("the test says so")
 
-    monkeypatch.setattr(_Chunks, "received", lost_then)
+    monkeypatch.setattr(Following, "_received", only_the_first)
+    monkeypatch.setattr(Following, "start", lost_then)
     assert await files.get("large") == LARGE
+    assert has_begun.is_set()
 
 
 async def test_a_file_of_which_a_part_is_gone_is_said_to_be_damaged(servers: Servers, linked: Linked) -> None:

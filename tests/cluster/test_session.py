@@ -105,7 +105,7 @@ from modvisor.supervisor.cluster.link.link import Link
 from modvisor.supervisor.cluster.nodes.session import Session
 from modvisor.supervisor import AgentNetwork, Event
 from modvisor.supervisor.config import ClusterConfig
-from modvisor.supervisor.config.env_values import EnvValue
+from modvisor.supervisor.config.values.env import EnvValue
 
 async def main():
     url, network_id, secret = sys.argv[1:]

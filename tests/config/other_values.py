@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from modvisor.supervisor.config.reader import Location, Reader
-from modvisor.supervisor.config.yaml_source import BROKEN, Source
+from modvisor.supervisor.config.values.reader import Location, Reader
+from modvisor.supervisor.config.yaml.source import BROKEN, Source
 
 _HASH = hashlib.sha256(b"secret").hexdigest()
 VALUES: tuple[Any, ...] = (

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modvisor.supervisor.config import ConfigError, Redaction, parse_config, redacted_in
-from modvisor.supervisor.config.mod_entry import parse_mod
+from modvisor.supervisor.config.mods.entry import parse_mod
 from modvisor.supervisor.config.redaction import MASK
 
 BASE = Path("/base")

@@ -14,10 +14,10 @@ from modvisor.ipc.event import Event, EventResponse
 from modvisor.supervisor.agents import AgentRegistry
 from modvisor.supervisor.calls import MAX_HOPS, Journey, NetworkCounters, Origin, Unanswered
 from modvisor.supervisor.config import ModConfig
-from modvisor.supervisor.config.network_model import AgentsConfig
+from modvisor.supervisor.config.network.network import AgentsConfig
 from modvisor.supervisor.events.gateway import LATE_ANSWER, MAX_TIMEOUT, Gateway
 from modvisor.supervisor.events.senders import Sender
-from modvisor.supervisor.fleet.router import Entry, Router
+from modvisor.supervisor.fleet.registry.router import Entry, Router
 from tests.conftest import until
 
 pytestmark = pytest.mark.anyio

@@ -17,7 +17,7 @@ from modvisor.ipc.messages import Request
 from modvisor.supervisor.agents import AgentRegistry
 from modvisor.supervisor.calls import ModCounters, Origin
 from modvisor.supervisor.config import ModConfig
-from modvisor.supervisor.config.network_model import AgentsConfig
+from modvisor.supervisor.config.network.network import AgentsConfig
 from modvisor.supervisor.events import mod_requests
 from modvisor.supervisor.events.mod_requests import MAX_OPEN, MAX_OPEN_WEIGHT, REFUSAL, ModRequests
 

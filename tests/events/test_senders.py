@@ -9,7 +9,7 @@ import pytest
 from modvisor.ipc.errors import Code, ModvisorError
 from modvisor.ipc.event import Event
 from modvisor.supervisor.agents import AgentRegistry
-from modvisor.supervisor.config.network_model import AgentsConfig
+from modvisor.supervisor.config.network.network import AgentsConfig
 from modvisor.supervisor.events.senders import Sender, authenticated
 
 

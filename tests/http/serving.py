@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 
 from modvisor.supervisor import AgentNetwork
-from modvisor.supervisor.http.intake import Intake
-from modvisor.supervisor.http.sockets import reachable
+from modvisor.supervisor.http.door.sockets import reachable
+from modvisor.supervisor.http.requests.intake import Intake
 
 JSON = {"Content-Type": "application/json"}
 

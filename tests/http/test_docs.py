@@ -24,9 +24,9 @@ from modvisor.supervisor.fleet.read_models import (
 )
 from modvisor.supervisor.http.admin.app import admin_app
 from modvisor.supervisor.http.admin.spec import LOAD
-from modvisor.supervisor.http.agents_api import agents_app
-from modvisor.supervisor.http.failures import STATUS, status_of
-from modvisor.supervisor.http.live import closing, frames
+from modvisor.supervisor.http.agents.api import agents_app
+from modvisor.supervisor.http.content.failures import STATUS, status_of
+from modvisor.supervisor.http.websocket import closing, frames
 from modvisor.supervisor.process.crashes import Cause, CrashReport
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "http.md").read_text()

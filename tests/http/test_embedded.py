@@ -8,8 +8,8 @@ import httpx
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from modvisor.supervisor.http.answers import Answer
 from modvisor.supervisor.http.embedded import OpenRequests
+from modvisor.supervisor.http.routes.answers import Answer
 
 pytestmark = pytest.mark.anyio
 

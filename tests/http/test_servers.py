@@ -18,8 +18,8 @@ import pytest
 
 from modvisor.ipc.errors import ModvisorError
 from modvisor.supervisor import AgentNetwork, Event
-from modvisor.supervisor.http.gate import AdminGate
-from modvisor.supervisor.http.sockets import CannotListen, reachable, tcp_socket, unix_socket
+from modvisor.supervisor.http.access.gate import AdminGate
+from modvisor.supervisor.http.door.sockets import CannotListen, reachable, tcp_socket, unix_socket
 from tests.conftest import open_files, until
 from tests.http.serving import TALKER, Served, serving, shared_network
 

@@ -11,7 +11,7 @@ import pytest
 from modvisor.ipc.errors import Code
 from modvisor.ipc.event import Event
 from modvisor.ipc.messages import pack
-from modvisor.supervisor.config.network_model import JournalConfig
+from modvisor.supervisor.config.network.network import JournalConfig
 from modvisor.supervisor.journal.aging import Aging
 from modvisor.supervisor.journal.records import DeadLetter
 from modvisor.supervisor.journal.schema import migrate

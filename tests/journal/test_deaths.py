@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modvisor.ipc.event import Event
-from modvisor.supervisor.config.network_model import JournalConfig
+from modvisor.supervisor.config.network.network import JournalConfig
 from modvisor.supervisor.journal.deaths import (
     BOOT_ID,
     IN_TURN,

@@ -16,7 +16,7 @@ import pytest
 from modvisor.ipc.errors import ModvisorError, Unserializable
 from modvisor.ipc.event import Event
 from modvisor.ipc.messages import pack
-from modvisor.supervisor.config.network_model import JournalConfig
+from modvisor.supervisor.config.network.network import JournalConfig
 from modvisor.supervisor.journal import opening as journal_opening
 from modvisor.supervisor.journal import schema as journal_schema
 from modvisor.supervisor.journal.journal import Journal

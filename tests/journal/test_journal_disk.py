@@ -24,7 +24,7 @@ import pytest
 
 from modvisor.ipc.errors import ModvisorError
 from modvisor.ipc.event import Event
-from modvisor.supervisor.config.network_model import JournalConfig
+from modvisor.supervisor.config.network.network import JournalConfig
 from modvisor.supervisor.journal import backup as journal_backup
 from modvisor.supervisor.journal import writer as journal_writer
 from modvisor.supervisor.journal.journal import Journal

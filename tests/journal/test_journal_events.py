@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from modvisor.ipc.errors import ModvisorError, Unserializable
 from modvisor.ipc.event import Event
 from modvisor.ipc.messages import pack
-from modvisor.supervisor.config.network_model import JournalConfig
+from modvisor.supervisor.config.network.network import JournalConfig
 from modvisor.supervisor.journal import journal as journal_module
 from modvisor.supervisor.journal.deaths import Record
 from modvisor.supervisor.journal.journal import Journal

@@ -13,7 +13,7 @@ import pytest
 from modvisor.ipc.errors import Code
 from modvisor.ipc.event import Event
 from modvisor.ipc.messages import pack
-from modvisor.supervisor.config.network_model import JournalConfig
+from modvisor.supervisor.config.network.network import JournalConfig
 from modvisor.supervisor.journal.deaths import Record
 from modvisor.supervisor.journal.durable_table import Accepted, Totals
 from modvisor.supervisor.journal.records import DeadLetter, StorageFull

@@ -10,7 +10,7 @@ import pytest
 from modvisor.ipc.cell import Cell
 from modvisor.ipc.errors import Code, ModvisorError
 from modvisor.supervisor.config import ModConfig
-from modvisor.supervisor.config.network_file import parse_config
+from modvisor.supervisor.config.network.network_file import parse_config
 from modvisor.supervisor.journal.state_dir import StateDir
 from modvisor.supervisor.lifecycle.incarnation import StartFailed
 from modvisor.supervisor.lifecycle.spares import Spares

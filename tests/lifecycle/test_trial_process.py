@@ -11,7 +11,7 @@ import pytest
 
 from modvisor.ipc.errors import Code
 from modvisor.ipc.manifest import Manifest
-from modvisor.supervisor.config.mod_model import LimitsConfig, ModConfig
+from modvisor.supervisor.config.mods.mod import LimitsConfig, ModConfig
 from modvisor.supervisor.lifecycle.keeper import Keeper
 from modvisor.supervisor.lifecycle.reload import replace_worker
 from modvisor.supervisor.lifecycle.states import State

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from modvisor.supervisor.config.mod_model import LimitsConfig
+from modvisor.supervisor.config.mods.mod import LimitsConfig
 from modvisor.supervisor.limits import cgroup_files, oom
 from modvisor.supervisor.limits import cgroups as module
 from modvisor.supervisor.limits.cgroups import Cgroup, Cgroups

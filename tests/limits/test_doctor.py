@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from modvisor.supervisor.config.network_file import parse_config
-from modvisor.supervisor.config.network_model import NetworkConfig
+from modvisor.supervisor.config.network.network import NetworkConfig
+from modvisor.supervisor.config.network.network_file import parse_config
 from modvisor.supervisor.limits import doctor
 from modvisor.supervisor.limits.doctor import FAIL, OK, WARN, Check, HostReport, examine_host
 from modvisor.supervisor.limits.host import Host, group_means, rlimits

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from modvisor.supervisor.config.mod_model import LimitsConfig, ModConfig
+from modvisor.supervisor.config.mods.mod import LimitsConfig, ModConfig
 from modvisor.supervisor.limits.cgroups import Cgroup
 from modvisor.supervisor.limits.enforcement import LIMITS, Enforcement, LimitsInForce, enforced_by, limits_stats
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from modvisor.supervisor.config.mod_model import LimitsConfig
-from modvisor.supervisor.fleet.monitor import ResourceMonitor
+from modvisor.supervisor.config.mods.mod import LimitsConfig
+from modvisor.supervisor.fleet.figures.monitor import ResourceMonitor
 from modvisor.supervisor.limits.background import SMALL_NICE
 from modvisor.supervisor.limits.greed import MODEST_FOR, STALE, Greed
 from modvisor.supervisor.limits.tripwires import Tripwires

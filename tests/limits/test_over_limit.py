@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from modvisor.supervisor.config.mod_model import LimitsConfig
+from modvisor.supervisor.config.mods.mod import LimitsConfig
 from modvisor.supervisor.limits.over_limit import REPEAT, Exceeded, Reading, Watch
 
 NO_LIMITS = LimitsConfig(open_files=None, processes=None, threads=None)

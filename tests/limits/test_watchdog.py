@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modvisor.supervisor.config.mod_model import LimitsConfig
-from modvisor.supervisor.fleet.monitor import ResourceMonitor
+from modvisor.supervisor.config.mods.mod import LimitsConfig
+from modvisor.supervisor.fleet.figures.monitor import ResourceMonitor
 from modvisor.supervisor.limits.background import set_idle
 from modvisor.supervisor.limits.over_limit import Exceeded, Watch
 from modvisor.supervisor.limits.samples import ProcessSample, memory_held, seconds_waited

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from modvisor.supervisor import AgentNetwork
 from modvisor.supervisor.cli.app import app
-from modvisor.supervisor.fleet.workers import WorkerGroup
+from modvisor.supervisor.fleet.mods.workers import WorkerGroup
 from modvisor.supervisor.lifecycle import Keeper
 from tests.conftest import child_pids, open_files, worker_pids
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from modvisor.supervisor import AgentNetwork, Event, EventResponse
-from modvisor.supervisor.config.audience import position
-from modvisor.supervisor.config.network_file import load_config
+from modvisor.supervisor.config.mods.audience import position
+from modvisor.supervisor.config.network.network_file import load_config
 from tests.conftest import until
 
 pytestmark = pytest.mark.anyio

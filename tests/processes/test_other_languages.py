@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from modvisor.supervisor import AgentNetwork, Event, EventResponse
-from modvisor.supervisor.config.network_file import parse_config
-from modvisor.supervisor.config.yaml_source import ConfigError
+from modvisor.supervisor.config.network.network_file import parse_config
+from modvisor.supervisor.config.yaml.source import ConfigError
 from modvisor.supervisor.sources.catalogue import available
 from tests.conftest import until
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from modvisor.supervisor import AgentNetwork, Event
-from modvisor.supervisor.config.network_file import parse_config
+from modvisor.supervisor.config.network.network_file import parse_config
 from modvisor.supervisor.network import StartError
 from tests.conftest import until, worker_pids
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from modvisor.supervisor import AgentNetwork, Event
-from modvisor.supervisor.config.effects import EFFECTS, Effect, changed_keys, in_force
-from modvisor.supervisor.config.network_file import load_config, parse_config
-from modvisor.supervisor.config.reference import TABLES
+from modvisor.supervisor.config.network.effects import EFFECTS, Effect, changed_keys, in_force
+from modvisor.supervisor.config.network.network_file import load_config, parse_config
+from modvisor.supervisor.config.printed.reference import TABLES
 from tests.config.other_values import other_value
 
 pytestmark = pytest.mark.anyio

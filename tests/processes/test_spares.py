@@ -20,8 +20,8 @@ from modvisor.ipc.cell import Cell
 from modvisor.supervisor import AgentNetwork, Event
 from modvisor.supervisor.cell import spare_cell
 from modvisor.supervisor.config import ModConfig, mod_config
-from modvisor.supervisor.config.network_file import parse_config
-from modvisor.supervisor.config.yaml_source import ConfigError
+from modvisor.supervisor.config.network.network_file import parse_config
+from modvisor.supervisor.config.yaml.source import ConfigError
 from modvisor.supervisor.lifecycle.spares import Spares
 from modvisor.supervisor.limits.enforcement import Enforcement
 from modvisor.supervisor.process.children import ExecLauncher

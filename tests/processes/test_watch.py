@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from modvisor.supervisor import AgentNetwork, Event
-from modvisor.supervisor.fleet.autoreload import Saved
+from modvisor.supervisor.fleet.commands.autoreload import Saved
 from tests.conftest import ECHO, until
 
 pytestmark = pytest.mark.anyio

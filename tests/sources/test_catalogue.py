@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from packaging.requirements import InvalidRequirement
 from packaging.specifiers import SpecifierSet
 
-from modvisor.supervisor.config.network_file import parse_config
-from modvisor.supervisor.config.versions import Requirement
+from modvisor.supervisor.config.network.network_file import parse_config
+from modvisor.supervisor.config.values.versions import Requirement
 from modvisor.supervisor.sources.catalogue import available
 
 MOD = """

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from modvisor.ipc.errors import ModvisorError
-from modvisor.supervisor.config.versions import Requirement
+from modvisor.supervisor.config.values.versions import Requirement
 from modvisor.supervisor.sources.facts import ModFacts, class_requirements, facts_of
 
 CLASS = """

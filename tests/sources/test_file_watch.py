@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modvisor.supervisor.config.mod_model import ModConfig
+from modvisor.supervisor.config.mods.mod import ModConfig
 from modvisor.supervisor.sources.file_watch import code_place, look_at_files, mark_unsure
 from modvisor.supervisor.sources.saved_files import UNSURE, digest, files_read, source_files, touched_files
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from modvisor.supervisor.config.network_file import load_config, parse_config
+from modvisor.supervisor.config.network.network_file import load_config, parse_config
 from modvisor.supervisor.sources.frameworks import modules_to_preload
 
 HOST = "?modvisor.worker.hosts.openagents.warm"

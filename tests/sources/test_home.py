@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from modvisor.ipc.errors import ModvisorError
-from modvisor.supervisor.config.mod_entry import parse_mod
-from modvisor.supervisor.config.mod_file import ModFile
-from modvisor.supervisor.config.network_file import load_config
-from modvisor.supervisor.config.versions import WrongVersion
-from modvisor.supervisor.config.yaml_source import ConfigError
+from modvisor.supervisor.config.mods.entry import parse_mod
+from modvisor.supervisor.config.mods.mod_file import ModFile
+from modvisor.supervisor.config.network.network_file import load_config
+from modvisor.supervisor.config.values.versions import WrongVersion
+from modvisor.supervisor.config.yaml.source import ConfigError
 from modvisor.supervisor.sources.facts import facts_of
 from modvisor.supervisor.sources.home import Home, find_home, version_folders, with_mod_files
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modvisor.supervisor.config.versions import Requirement
+from modvisor.supervisor.config.values.versions import Requirement
 from modvisor.supervisor.sources.resolve import Offer, Plan, Present, Unmet, plan, supplier
 
 NAMES = ["a", "b", "c", "d", "e", "f"]

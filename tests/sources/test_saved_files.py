@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from modvisor.supervisor.config.mod_file import ModFile
+from modvisor.supervisor.config.mods.mod_file import ModFile
 from modvisor.supervisor.sources.saved_files import (
     EMPTY,
     Decision,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from modvisor.ipc.errors import RemoteProtocolError
-from modvisor.supervisor.config.mod_file import ModFile
+from modvisor.supervisor.config.mods.mod_file import ModFile
 from modvisor.supervisor.sources.home import Home
 from modvisor.supervisor.sources.snapshots import SnapshotStore
 

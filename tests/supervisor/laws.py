@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from modvisor.ipc.errors import Code
 from modvisor.supervisor.calls.admission import Queue
-from modvisor.supervisor.config.mod_model import RestartConfig
+from modvisor.supervisor.config.mods.mod import RestartConfig
 from modvisor.supervisor.lifecycle.keeper import Keeper
 from modvisor.supervisor.lifecycle.states import State
 from modvisor.supervisor.process.crashes import Cause, CrashLog, CrashReport

@@ -11,7 +11,7 @@ from modvisor.ipc.event import Event, EventResponse
 from modvisor.supervisor.agents import AgentRegistry
 from modvisor.supervisor.commands import LOAD_KEYS, SystemCommands
 from modvisor.supervisor.config import ModConfig
-from modvisor.supervisor.config.network_model import AgentsConfig
+from modvisor.supervisor.config.network.network import AgentsConfig
 from modvisor.supervisor.events import Sender
 
 pytestmark = pytest.mark.anyio

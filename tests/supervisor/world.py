@@ -17,17 +17,17 @@ from modvisor.ipc.event import Event, EventResponse
 from modvisor.supervisor.agents.registry import AgentRegistry
 from modvisor.supervisor.calls.counters import NetworkCounters
 from modvisor.supervisor.calls.journey import Journey
-from modvisor.supervisor.config.mod_entry import fingerprint
-from modvisor.supervisor.config.mod_model import ModConfig
-from modvisor.supervisor.config.network_file import parse_config
-from modvisor.supervisor.config.network_model import AgentsConfig
+from modvisor.supervisor.config.mods.entry import fingerprint
+from modvisor.supervisor.config.mods.mod import ModConfig
+from modvisor.supervisor.config.network.network import AgentsConfig
+from modvisor.supervisor.config.network.network_file import parse_config
 from modvisor.supervisor.events.dead_letters import LetterLedger
 from modvisor.supervisor.events.gateway import Gateway
 from modvisor.supervisor.events.mod_requests import ModRequests
-from modvisor.supervisor.fleet.commands import ModCommands
-from modvisor.supervisor.fleet.registry import ModRegistry
-from modvisor.supervisor.fleet.restored import ModRecords
-from modvisor.supervisor.fleet.upkeep import ModUpkeep
+from modvisor.supervisor.fleet.commands.commands import ModCommands
+from modvisor.supervisor.fleet.commands.restored import ModRecords
+from modvisor.supervisor.fleet.commands.upkeep import ModUpkeep
+from modvisor.supervisor.fleet.registry.registry import ModRegistry
 from modvisor.supervisor.journal.deaths import Record
 from modvisor.supervisor.journal.journal import Journal
 from modvisor.supervisor.journal.records import Checkpoint, DeadLetter, DurableEvent, LastRun, Quarantine, StorageFull

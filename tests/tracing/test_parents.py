@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modvisor.supervisor.config.tracing_model import TracingConfig
+from modvisor.supervisor.config.sections.tracing import TracingConfig
 from modvisor.supervisor.tracing.parents import ROOT, Choice, Parent, parent_of
 
 TRACE, SPAN, OTHER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", "b7ad6b7169203331"

@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from modvisor.ipc.errors import ModvisorError
 from modvisor.supervisor import AgentNetwork, Event
 from modvisor.supervisor.config import parse_config
-from modvisor.supervisor.config.tracing_model import TracingConfig
+from modvisor.supervisor.config.sections.tracing import TracingConfig
 from modvisor.supervisor.tracing import Tracer
 from modvisor_client import AgentClient
 from tests.http.serving import serving

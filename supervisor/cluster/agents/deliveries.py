@@ -3,7 +3,7 @@
 What is for one node goes there in one line: all that waits in it is one message, and the next
 message goes when the last one is answered. So a source's events come in their order, also when a
 message is sent again, and a busy node sends few messages. The receiver knows the newest events and
-their agents (`agents.given`), so what comes again reaches nobody twice.
+their agents (`agents.nodes.given`), so what comes again reaches nobody twice.
 
 A home may have changed meanwhile. Then the event goes on to the home that the agent has now; a home
 that is gone is replaced by this node (`Homes.bring`).

@@ -8,10 +8,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ...audit import actor
-from ..answers import Answer, response_answer
-from ..bodies import whole_query
-from ..gate import operator_of
-from ..params import check_known
+from ..access.gate import operator_of
+from ..content.bodies import whole_query
+from ..routes.answers import Answer, response_answer
+from ..routes.params import check_known
 from .spec import AGENTS, AUDIT, AUDIT_BEFORE, AUDIT_LIMIT, AUDIT_WHAT, MAX_LETTER_ID, MOST_AGENTS, NODE, PREFIX
 
 if TYPE_CHECKING:

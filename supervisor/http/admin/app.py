@@ -15,12 +15,12 @@ from ....ipc import __version__
 from ...agents import Scope
 from ...config import ConfigError
 from ...fleet import Changes
-from ..answers import Answer, delete, failure, get, json_app, post, response_body
-from ..board.sessions import Sessions
-from ..bodies import json_body
-from ..failures import BROKEN_FILE_STATUS
+from ..access.sessions import Sessions
+from ..content.as_json import BadBody
+from ..content.bodies import json_body
+from ..content.failures import BROKEN_FILE_STATUS
 from ..probes import Probes
-from ..wire import BadBody
+from ..routes.answers import Answer, delete, failure, get, json_app, post, response_body
 from . import spec
 from .agents import AgentRoutes
 from .events import EventRoutes

@@ -10,7 +10,7 @@ import anyio
 
 from ....ipc.errors import Code, InvalidEvent
 from ....ipc.event import Event, EventResponse
-from ..failures import INTERNAL_ERROR
+from ..content.failures import INTERNAL_ERROR
 
 logger = logging.getLogger("modvisor.http")
 

@@ -18,12 +18,12 @@ from ....ipc.event import Event, EventResponse
 from ....ipc.topic import check_pattern, matches
 from ...agents import Scope, packed_size
 from ...events import brief
-from ..answers import Answer, event_answer, failure
-from ..bodies import json_body
-from ..gate import still_in
-from ..params import check_known
-from ..spans import in_trace_of
-from ..streams import LineStream, Write, json_line, next_items
+from ..access.gate import still_in
+from ..content.bodies import json_body
+from ..requests.spans import in_trace_of
+from ..routes.answers import Answer, event_answer, failure
+from ..routes.params import check_known
+from ..routes.streams import LineStream, Write, json_line, next_items
 from .batch import operator_event, process_batch
 from .payloads import EVENTS as PAYLOADS_OF_EVENTS
 from .payloads import Readers, without_data, without_payload

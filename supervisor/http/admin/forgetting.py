@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..answers import response_answer
+from ..routes.answers import response_answer
 
 if TYPE_CHECKING:
     from ...operations import Operations

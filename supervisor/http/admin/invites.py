@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..answers import Answer, response_answer
-from ..bodies import optional_json_body
+from ..content.bodies import optional_json_body
+from ..routes.answers import Answer, response_answer
 from . import spec
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from starlette.responses import Response
 from ....ipc.address import check_mod_id, is_mod_path, mod_id_of
 from ....ipc.errors import Code
 from ...events import DeadLetters
-from ..answers import Answer, failure, render_response, response_body
-from ..params import check_known
-from ..wire import BadBody
+from ..content.as_json import BadBody
+from ..routes.answers import Answer, failure, render_response, response_body
+from ..routes.params import check_known
 from .payloads import LETTERS as LETTERS_READ
 from .payloads import Readers, may_read, without_payload
 from .spec import ALL, BEFORE, LETTERS, OF_MOD, OLDER_THAN, PAGE_SIZE, REMOVE_LETTERS

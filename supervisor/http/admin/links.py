@@ -11,10 +11,10 @@ from ....ipc.errors import Code, ModvisorError
 from ...agents import Scope
 from ...audit import actor
 from ...config import port_url
-from ..answers import Answer
-from ..board.sessions import Grant, Sessions
-from ..bodies import optional_json_body
-from ..gate import operator_of
+from ..access.gate import operator_of
+from ..access.sessions import Grant, Sessions
+from ..content.bodies import optional_json_body
+from ..routes.answers import Answer
 from .spec import LINK, LINK_PAYLOADS, LINK_SCOPE
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ....ipc.errors import Code, ModvisorError
-from ..gate import still_in
-from ..streams import LineStream, Write
+from ..access.gate import still_in
+from ..routes.streams import LineStream, Write
 from .spec import INTERVAL, SINCE
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ PAUSE = 10.0  # seconds after which a rate since the last look would say nothing
 AT_ONCE = 50  # rows that are written with their histories before the event loop gets a turn
 REMOVALS = 1000  # mods that were unloaded, which a watcher that comes back is told of
 
-_to_json = msgspec.json.Encoder().encode  # all is plain, and it takes a sixth of the time of `wire`
+_to_json = msgspec.json.Encoder().encode  # all is plain, and it takes a sixth of the time of `as_json`
 
 
 class LiveView:

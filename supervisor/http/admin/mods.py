@@ -10,11 +10,11 @@ from starlette.responses import Response
 
 from ...agents import Scope
 from ...fleet import Everywhere
-from ..answers import Answer, response_answer
-from ..bodies import json_body, optional_json_body
-from ..gate import still_in
-from ..params import check_known
-from ..streams import LineStream, Write, json_line, next_items
+from ..access.gate import still_in
+from ..content.bodies import json_body, optional_json_body
+from ..routes.answers import Answer, response_answer
+from ..routes.params import check_known
+from ..routes.streams import LineStream, Write, json_line, next_items
 from .scopes import check_scope
 from .spec import (
     ALIAS,

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from ....ipc.errors import Code, ModvisorError
 from ...fleet import Everywhere
-from ..answers import Answer, response_answer
+from ..routes.answers import Answer, response_answer
 
 if TYPE_CHECKING:
     from ...operations import Operations

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 
-from ..gate import operator_of
-from ..lately import Lately
+from ..access.gate import operator_of
+from ..access.lately import Lately
 
 if TYPE_CHECKING:
     from ...operations import Operations

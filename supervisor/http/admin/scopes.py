@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from ....ipc.errors import Code, ModvisorError
 from ...agents import Scope
-from ..gate import operator_of
+from ..access.gate import operator_of
 
 if TYPE_CHECKING:
     from ...operations import Operations

@@ -18,8 +18,8 @@ from ...fleet import (
 )
 from ...journal import DeadLetter, LetterHead
 from ...process import CrashReport
-from ..agents_spec import EVENT_ANSWER
-from ..params import (
+from ..agents.spec import EVENT_ANSWER
+from ..routes.params import (
     Key,
     Spec,
     body_of,
@@ -35,7 +35,7 @@ from ..params import (
     query_text,
     query_whole,
 )
-from ..schemas import (
+from ..routes.schemas import (
     ANYTHING,
     OBJECT,
     TEXT,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..answers import Answer
-from ..bodies import json_body
+from ..content.bodies import json_body
+from ..routes.answers import Answer
 from .spec import TOKEN, TOKEN_EXPIRES, TOKEN_NAME, TOKEN_PAYLOADS, TOKEN_SCOPE
 
 if TYPE_CHECKING:

@@ -1,1 +1,1 @@
-"""The operator's page at `/` of the HTTP port: its files, and who is logged in there. Only `http` imports it."""
+"""The operator's page at `/` of the HTTP port: its files, how somebody logs in there, and the headers that guard it."""

@@ -14,13 +14,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ....ipc import __version__
 from ....ipc.errors import Code
 from ...config import NetworkConfig, parse_config
-from ..answers import Answer, failure, get, json_app, post
-from ..bodies import SMALL_BODY, json_body
-from ..gate import NO_CSRF, AdminGate, Operator, Refused, has_csrf, refused_answer
-from ..wire import BadBody
+from ..access.gate import NO_CSRF, AdminGate, Operator, Refused, has_csrf, refused_answer
+from ..access.sessions import Grant, Session
+from ..content.as_json import BadBody
+from ..content.bodies import SMALL_BODY, json_body
+from ..routes.answers import Answer, failure, get, json_app, post
 from . import spec
 from .files import PAGE, Files
-from .sessions import Grant, Session
 
 _NO_PAGE = "this installation has no page of this name"
 _WRONG_LINK = "the link was used already, or is too old; open the page with 'modvisor open' again"

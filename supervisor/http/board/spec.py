@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..params import Spec, body_of, key_text
-from ..schemas import ANYTHING, TEXT, object_of
+from ..routes.params import Spec, body_of, key_text
+from ..routes.schemas import ANYTHING, TEXT, object_of
 
 _NUMBER = {"type": "number"}
 _FLAG = {"type": "boolean"}

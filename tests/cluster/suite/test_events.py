@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from modvisor.supervisor.config.audience import position
+from modvisor.supervisor.config.mods.audience import position
 
 from .pair import Pair
 

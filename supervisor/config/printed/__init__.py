@@ -1,0 +1,1 @@
+"""What is printed from the keys: the tables of docs/config.md, and JSON Schemas for editors."""

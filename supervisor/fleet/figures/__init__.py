@@ -1,0 +1,1 @@
+"""What is seen of mods: samples, history, rows and stats. Changes nothing."""

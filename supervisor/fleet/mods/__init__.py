@@ -1,0 +1,1 @@
+"""A mod as an event finds it: with one worker or several here, on another node, or in copies on several nodes."""
