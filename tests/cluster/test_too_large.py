@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.journal.kept_contract import ANSWER, event, letter
+from tests.journal.kept_contract import event, letter
 
 from .conftest import Linked
 from .servers import Servers
