@@ -158,11 +158,11 @@ async def test_what_code_a_node_runs_is_told_again_when_the_servers_did_not_take
     await until(lambda: "a" in codes._told.get("says", {}))
     before, put, refused = codes._told["says"]["a"], codes._bucket.put, list[str]()
 
-    async def refuse_one(key: str, value: Any) -> int:
+    async def refuse_one(key: str, value: Any, *known: int) -> int:
         if not refused:
             refused.append(key)
             raise NoQuorum("the servers did not answer in time")
-        return await put(key, value)
+        return await put(key, value, *known)
 
     monkeypatch.setattr(codes._bucket, "put", refuse_one)
     codes.notes["says"] = "what differs"  # as when its files were compared

@@ -67,11 +67,11 @@ class StoredLater:
         self.bucket, self._put = bucket, bucket.put
         self.late: list[tuple[str, Any]] = []
 
-    async def __call__(self, key: str, value: Any) -> int:
+    async def __call__(self, key: str, value: Any, *known: int) -> int:
         if not self.late:
             self.late.append((key, value))
             raise NoQuorum("the servers did not answer in time")
-        return await self._put(key, value)
+        return await self._put(key, value, *known)
 
 
 async def test_a_status_is_told_again_after_one_that_may_be_stored_later(

@@ -228,9 +228,13 @@ class Bucket:
             headers[_TTL] = f"{math.ceil(ttl)}s"
         return await self._write(key, self.sealed(key, value), headers)
 
-    async def put(self, key: str, value: Any) -> int:
-        """Write a key, whatever is there, and return its revision. Of several, the last one that was called counts."""
-        return await self._replace(key, self.sealed(key, value), {})
+    async def put(self, key: str, value: Any, known: int | None = None) -> int:
+        """Write a key, whatever is there, and return its revision. Of several, the last one that was called counts.
+
+        Args:
+            known: the revision that the caller knows, 0 for none. If it is the newest, this takes no read.
+        """
+        return await self._replace(key, self.sealed(key, value), {}, known)
 
     async def delete(self, key: str, revision: int | None = None) -> None:
         """Take a key away, whatever is there. It leaves a mark for a while, so that watchers learn it.
@@ -313,12 +317,14 @@ class Bucket:
         what = f"{to} the key '{key}' of the bucket {self.name}"
         return await self.jetstream.read(self.stream, what=what, last_by_subj=self._prefix + key)
 
-    async def _replace(self, key: str, data: bytes, headers: dict[str, str]) -> int:
+    async def _replace(self, key: str, data: bytes, headers: dict[str, str], known: int | None = None) -> int:
         """Write a key that somebody may write at the same time. What was sent before and comes later is refused."""
         until, before = time.monotonic() + self.wire.config.timeout, -1
         while True:
-            found = await self._read(key, to="write")
-            revision = 0 if found is None else found.seq
+            if known is None:
+                found = await self._read(key, to="write")
+                known = 0 if found is None else found.seq
+            revision, known = known, None
             try:
                 return await self._write(key, data, headers | {_EXPECTED: str(revision)})
             except Taken as error:

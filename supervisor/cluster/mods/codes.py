@@ -79,7 +79,8 @@ class Codes:
         self._code_of = code_of
         self._allow_mixed = allow_mixed
         self._told: dict[str, dict[str, tuple[int, Code, str | None]]] = {}  # mod -> node -> revision, code, note
-        self._written: dict[str, tuple[Code, str | None]] = {}
+        self._written: dict[str, tuple[Code, str | None, int]] = {}  # with the revision
+        self._telling = anyio.Lock()
         self._wake, self._seen = anyio.Event(), anyio.Event()
         self._watch: Watch | None = None
         self.refused: dict[str, Code] = {}
@@ -98,8 +99,10 @@ class Codes:
         by_node = self._told.setdefault(mod_id, {})
         if value is None or (code := Code.from_plain(value["code"])) is None:
             by_node.pop(node, None)
-            if node == self._session.node and self._written.pop(mod_id, None) is not None:
-                self.look()  # somebody deleted it, or the bucket: it is told again
+            written = self._written.get(mod_id)
+            if node == self._session.node and written is not None and written[2] <= revision:
+                del self._written[mod_id]  # somebody deleted it, or the bucket: it is told again
+                self.look()
         else:
             by_node[node] = revision, code, value["note"]
         self._seen.set()
@@ -288,8 +291,7 @@ class Codes:
             for mod_id in [mod_id for mod_id, by_node in self._told.items() if here in by_node and mod_id not in own]:
                 is_told = await self._forget(mod_id) and is_told
             for mod_id, code in own.items():
-                if self._written.get(mod_id) != (code, self.notes.get(mod_id)):
-                    is_told = bool(await self._tell(mod_id, code)) and is_told
+                is_told = bool(await self._tell(mod_id, code)) and is_told
             with anyio.move_on_after(math.inf if is_told else RETRY):
                 await self._wake.wait()
 
@@ -299,16 +301,28 @@ class Codes:
         return {mod_id: code for mod_id, code in found.items() if code is not None}
 
     async def _tell(self, mod_id: str, code: Code) -> int:
-        """Write what a copy here is made of; returns the number of the write, or 0."""
-        note = self.notes.get(mod_id)
+        """Write what a copy here is made of, once: who is the second one is told by it.
+
+        Returns:
+            the number of the write, or 0.
+        """
+        async with self._telling:
+            note, written = self.notes.get(mod_id), self._written.get(mod_id)
+            if written is not None and written[:2] == (code, note):
+                return written[2]
+            return await self._write(mod_id, code, note)
+
+    async def _write(self, mod_id: str, code: Code, note: str | None) -> int:
+        own = self._told.get(mod_id, {}).get(self._session.node)
         key = f"{PREFIX}{token(mod_id)}.{token(self._session.node)}"
         self._written.pop(mod_id, None)  # what was not taken may be stored later: then it is told again, whatever it is
         try:
-            revision = await self._bucket.put(key, {"code": code.to_plain(), "note": note})
+            value = {"code": code.to_plain(), "note": note}
+            revision = await self._bucket.put(key, value, 0 if own is None else own[0])
         except ModvisorError as error:
             logger.warning("mod %s: the other nodes were not told what code it runs: %s", mod_id, error)
             return 0
-        self._written[mod_id] = code, note
+        self._written[mod_id] = code, note, revision
         return revision
 
     async def _forget(self, mod_id: str) -> bool:
