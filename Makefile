@@ -8,7 +8,7 @@ SITE   := .venv-docs
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all long deploy-test coverage check format house docs docs-site diagram bench bench-smoke cost profile crossings chaos reloads strangers agents cluster frames screenshots clean
+.PHONY: help run test test-all long deploy-test coverage check format house docs docs-site diagram bench bench-smoke cost instructions profile crossings chaos reloads strangers agents cluster frames screenshots clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -140,6 +140,9 @@ bench-smoke: $(VENV)/.installed  ## every measurement of it once, with tiny coun
 
 cost: $(VENV)/.installed  ## processor time per event, memory, starts; beside another checkout: ARGS="--against PYTHON"
 	@$(BIN)/python -m benchmarks.speed.cost $(ARGS)
+
+instructions: $(VENV)/.installed  ## instructions of an event in the network, counted by valgrind: for busy machines; beside another checkout: ARGS="--against PYTHON"
+	@$(BIN)/python -m benchmarks.speed.instructions $(ARGS)
 
 profile: $(VENV)/.installed  ## which functions an event calls in supervisor and worker, how often; one at a time: ARGS="--width 1"
 	@$(BIN)/python -m benchmarks.speed.profiling $(ARGS)

@@ -49,6 +49,9 @@ from .usual import (
     EVENT_REST,
     EVENT_START,
     NOT_USUAL,
+    PASSED_FRAME,
+    PASSED_REST,
+    PASSED_SIZE,
     Answer,
     EventRequest,
     SentEvent,
@@ -68,7 +71,9 @@ _WEIGHED = 512  # bytes of a request from which on its values are weighed; a sma
 _HEADER = struct.Struct(">I")
 _PLACE = struct.Struct(">QQ")  # of lent bytes: where they begin, how many they are
 _REST = 64 * 1024  # cap on a message without its lent bytes
-_header, _event_frame, _answer_frame = _HEADER.pack, EVENT_FRAME.pack, ANSWER_FRAME.pack
+_header, _event_frame, _answer_frame, _passed_frame = (
+    each.pack for each in (_HEADER, EVENT_FRAME, ANSWER_FRAME, PASSED_FRAME)
+)
 
 
 class _Abandoned:
@@ -183,6 +188,12 @@ class Connection:
         if size >= self._size_to_check:
             self._check_size(size, lambda: weight(response))
         return self._answered(request_id, _answer_frame(size, ANSWER_START, request_id, ANSWER_REST) + body)
+
+    def passed(self, request_id: int) -> bytes:
+        """Frame the answer to an event that is passed on: as `respond` with None, in one step."""
+        if self._broken is not None:
+            raise self._useless()
+        return self._answered(request_id, _passed_frame(PASSED_SIZE, ANSWER_START, request_id, PASSED_REST))
 
     def respond(self, request_id: int, result: Any, *, has_large: bool = False) -> bytes:
         """Frame the answer to a request of the peer."""

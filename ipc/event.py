@@ -193,8 +193,11 @@ class Event(Record):
         return out
 
     @classmethod
-    def from_dict(cls, data: Any) -> Event:
+    def from_dict(cls, data: Any, *, is_shallow: bool = False) -> Event:
         """Build an event from untrusted plain data. Ignore unknown keys: newer peers may add some.
+
+        Args:
+            is_shallow: whoever has read the data has made sure of `MAX_DEPTH`.
 
         Raises:
             InvalidEvent: not a dict, no event_name, a field of the wrong type, or data nested
@@ -214,8 +217,8 @@ class Event(Record):
                     raise _wrong(name, _CHECKED_TEXT[name], data[name])
             if event.allowed_agents is not None and not all(isinstance(agent, str) for agent in event.allowed_agents):
                 raise _wrong("allowed_agents", "a list of agent ids", event.allowed_agents)
-        check_depth("payload", event.payload)
-        if event.metadata:
+        if not is_shallow:
+            check_depth("payload", event.payload)
             check_depth("metadata", event.metadata)
         return event
 

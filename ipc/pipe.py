@@ -217,8 +217,8 @@ class Pipe(PipeReader, PipeWriter):
         if self._closed is not None:
             return
         if answer is None:
-            self._write(self._connection.respond(request_id, None))
-        elif isinstance(answer, Event):
+            self._write(self._connection.passed(request_id))
+        elif type(answer) is not EventResponse and isinstance(answer, Event):
             self.respond(request_id, {"event": answer.to_dict()})
         elif has_large(answer.data):
             self.respond(request_id, {"response": answer.to_dict()}, has_large=True)

@@ -22,6 +22,7 @@ from .deadlines import Deadlines
 from .errors import ModvisorError, PipeBroken, ProtocolError, RemoteProtocolError
 from .messages import Message, Notification, Request
 from .spinning import Spinner
+from .usual import EventRequest
 
 TURN = 16
 """Requests and notifications handled in one turn of the loop. A request costs 20 to 60 µs with what
@@ -176,7 +177,7 @@ class PipeReader:
                 if message is None:  # a large message is being decoded: others have their turn
                     self._is_in_steps = True
                     return most
-                if isinstance(message, Request):
+                if type(message) is EventRequest or isinstance(message, Request):  # `type` alone is quicker
                     on_request(message)
                 elif type(message) is Notification:
                     self.charge()

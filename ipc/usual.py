@@ -18,18 +18,21 @@ import struct
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from .errors import InvalidEvent, Unserializable
-from .event import RARE_DEFAULTS, Event, EventResponse, rare_of
+from .event import Event, EventResponse, rare_of
 from .messages import Request, Response, pack
 from .record import Record, msgspec, record
 
 # What precedes an event in [0, id, "event", {"event": …}], and a response in
-# [1, id, null, {"response": …}], with the length of the frame before it.
-EVENT_FRAME, ANSWER_FRAME = struct.Struct(">I3sQ13s"), struct.Struct(">I3sQ11s")
+# [1, id, null, {"response": …}], with the length of the frame before it; and all of [1, id, null, null].
+EVENT_FRAME, ANSWER_FRAME, PASSED_FRAME = struct.Struct(">I3sQ13s"), struct.Struct(">I3sQ11s"), struct.Struct(">I3sQ2s")
 EVENT_START, EVENT_REST = b"\x94\x00\xcf", b"\xa5event\x81\xa5event"
-ANSWER_START, ANSWER_REST = b"\x94\x01\xcf", b"\xc0\x81\xa8response"
-EVENT_AT, ANSWER_AT = EVENT_FRAME.size - 4, ANSWER_FRAME.size - 4
+ANSWER_START, ANSWER_REST, PASSED_REST = b"\x94\x01\xcf", b"\xc0\x81\xa8response", b"\xc0\xc0"
+EVENT_AT, ANSWER_AT, PASSED_SIZE = EVENT_FRAME.size - 4, ANSWER_FRAME.size - 4, PASSED_FRAME.size - 4
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
+# msgspec leaves out fields at their default, and tells at this place how many fields it has written.
+_COUNT_AT = 2
+_ALWAYS = 4  # of an event it writes event_name, event_id, timestamp and payload in any case
 
 if TYPE_CHECKING:
     Id = int
@@ -126,18 +129,20 @@ def usual_event(event: Event) -> bytes | None:
 
     The payload is packed as all values are, by msgpack, and msgspec writes the other fields around it.
     """
-    rare, payload = rare_of(event), event.payload
-    if (
-        type(payload) is not dict
-        or event.metadata
-        or not (rare == RARE_DEFAULTS or _SCALARS.issuperset(map(type, rare)))
-        or bytes in map(type, payload.values())  # they may be large, see `shared_memory`
-    ):
+    payload = event.payload
+    if type(payload) is not dict or event.metadata:
         return None
+    for value in payload.values():
+        if type(value) is bytes:  # it may be large, see `shared_memory`
+            return None
     try:
         event.payload = _raw(pack(payload))  # type: ignore[assignment] - only while it is written
-        return _encode(event)
+        packed = _encode(event)
     except (Unserializable, *NOT_USUAL):  # the long way says what is wrong
         return None
     finally:
         event.payload = payload
+    common = _ALWAYS + (event.source_id is not None) + (event.destination_id is not None)
+    if packed[_COUNT_AT] == common or _SCALARS.issuperset(map(type, rare_of(event))):
+        return packed
+    return None

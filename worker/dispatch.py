@@ -86,7 +86,7 @@ class Dispatcher:
                 result = await (handler.call(event) if handler.is_async else self._in_thread(handler, event))
             except BaseException as error:  # noqa: BLE001 - the mod's own failure
                 result = self._refusal(handler, error)
-            if isinstance(result, EventResponse):
+            if type(result) is EventResponse or isinstance(result, EventResponse):  # `type` alone is quicker
                 return result, handler.name
             if isinstance(result, Event):
                 event, by = result, handler.name

@@ -10,7 +10,7 @@ import gc
 import time
 from collections.abc import Sequence
 
-from .processes import cpu_seconds
+from .processes import cpu_seconds, queued_seconds
 from .timing import Figures, latencies, now
 from .work import ping
 
@@ -20,11 +20,12 @@ QUIET = 0.92
 STEPS = 12_000
 HELD = 64
 
-CPU, WORKERS, JOB, PER_CPU = ".cpu_us", ".workers_us", ".job_us", ".per_cpu_s"
+CPU, WORKERS, JOB, QUEUED, PER_CPU = ".cpu_us", ".workers_us", ".job_us", ".queued", ".per_cpu_s"
 """What follows the key of a figure in the keys of the figures beside it.
 
 They are the scaled processor time of an event in the process that asks and in the processes that
-answer, the step of the job in the same moments, and the events per second of all that time."""
+answer, the step of the job in the same moments, the share of the wall clock in which the process
+that asks could have run but had no core, and the events per second of all that time."""
 
 
 def step_us() -> float:
@@ -61,6 +62,7 @@ class Meter:
         seconds: wall clock.
         own: scaled seconds of this process, all its threads.
         others: scaled seconds of each of the processes `pids`.
+        queued: seconds in which this process could have run but had no core. They are not scaled.
     """
 
     def __init__(self, pids: Sequence[int] = ()) -> None:
@@ -71,11 +73,13 @@ class Meter:
         gc.collect()
         self._scale.__enter__()
         self.others = [cpu_seconds([pid]) for pid in self._pids]
+        self.queued = queued_seconds()
         self.own, self.seconds = time.process_time(), now()
         return self
 
     def __exit__(self, *error: object) -> None:
         own, self.seconds = time.process_time() - self.own, now() - self.seconds
+        self.queued = queued_seconds() - self.queued
         others = [cpu_seconds([pid]) - before for pid, before in zip(self._pids, self.others, strict=True)]
         self._scale.__exit__()
         self.own = own * self._scale.factor
@@ -84,6 +88,7 @@ class Meter:
     def beside(self, key: str, count: int) -> Figures:
         """Return the figures that stand beside the figure `key` of so many events."""
         found = {key + CPU: self.own / count * 1e6, key + JOB: self._scale.step_us}
+        found[key + QUEUED] = self.queued / self.seconds
         if self._pids:
             found[key + WORKERS] = sum(self.others) / count * 1e6
         return found

@@ -75,7 +75,7 @@ class Checkout:
     """A modvisor to measure: what `python` imports."""
 
     def __init__(self, python: str, home: Path) -> None:
-        self._python = python
+        self.python = python
         self._home = home
         self.root = self._output("-c", WHERE).strip()
 
@@ -97,31 +97,31 @@ class Checkout:
     @contextmanager
     def batches(self, quick: bool) -> Iterator[Measure]:
         """Start a network. Yield a function that measures one batch."""
-        command = [self._python, "-m", "benchmarks.speed.cost_round", "batches", *(["quick"] if quick else [])]
-        how = {name: value for name, value in self._how().items() if name in ("cwd", "env")}
+        command = [self.python, "-m", "benchmarks.speed.cost_round", "batches", *(["quick"] if quick else [])]
+        how = {name: value for name, value in self.how().items() if name in ("cwd", "env")}
         with by_line(command, **how) as measure:
             yield measure
 
     def _output(self, *words: str) -> str:
-        done = subprocess.run([self._python, *words], **self._how(), text=True, check=False)
+        done = subprocess.run([self.python, *words], **self.how(), text=True, check=False)
         if done.returncode:
-            sys.exit(f"{self._python} {' '.join(words)}:\n{done.stderr}")
+            sys.exit(f"{self.python} {' '.join(words)}:\n{done.stderr}")
         return done.stdout
 
     def _command(self, name: str, word: str) -> Round:
         """Start the command line once."""
-        command = [str(Path(self._python).with_name("modvisor")), word]
+        command = [str(Path(self.python).with_name("modvisor")), word]
         with Scale() as scale:
             used, begin = _children_cpu(), now()
-            subprocess.run(command, **self._how(), check=True)
+            subprocess.run(command, **self.how(), check=True)
             used, took = _children_cpu() - used, now() - begin
         return {f"{name}_ms": took * 1e3, f"{name}_cpu_ms": used * 1e3 * scale.factor}
 
-    def _how(self) -> dict[str, Any]:
+    def how(self, timeout: float = TIMEOUT) -> dict[str, Any]:
         """Return how to run a process with our `benchmarks` and the interpreter's own `modvisor`."""
         environment = {name: value for name, value in os.environ.items() if name not in FORGOTTEN}
         environment["PYTHONHASHSEED"] = "0"  # the same order of sets and dicts in all
-        return {"cwd": self._home, "env": environment, "capture_output": True, "timeout": TIMEOUT}
+        return {"cwd": self._home, "env": environment, "capture_output": True, "timeout": timeout}
 
 
 def _children_cpu() -> float:

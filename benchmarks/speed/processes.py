@@ -37,5 +37,10 @@ def cpu_seconds(pids: Iterable[int]) -> float:
     return nanoseconds / 1e9
 
 
+def queued_seconds() -> float:
+    """Return for how long the main thread of this process could have run but had no core."""
+    return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+
+
 def parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

@@ -40,14 +40,15 @@ def cells(record: Record, found: Sequence[Line]) -> list[list[str]]:
 
 
 def _cell(found: Cell | None) -> str:
-    """Write the figure, and below it the processor time of an event and the step of the job."""
+    """Write the figure, and below it the processor time of an event, the step of the job and the wait for a core."""
     if found is None:
         return "–"
     figure = found.figure
     span = "" if figure.low == figure.high else f" ({number(figure.low)} to {number(figure.high)})"
     used = [number(spread.median) for spread in (found.cpu, found.workers) if spread is not None]
     job = f", job {number(found.job.median)}" if found.job is not None else ""
-    beside = f"\nCPU {' + '.join(used)} µs{job}" if used else ""
+    queued = f", queued {found.queued.median:.0%}" if found.queued is not None else ""
+    beside = f"\nCPU {' + '.join(used)} µs{job}{queued}" if used else ""
     return f"{number(figure.median)}{span}{beside}"
 
 
@@ -98,7 +99,8 @@ def page(record: Record) -> str:
 Written by `make bench` on {record.date}: {machine["cores"]} cores, {machine["system"]}, Python {machine["python"]}, \
 load {machine["load"]:.1f} when it began; {len(record.rounds)} rounds, an event of {EVENT_SIZE} bytes, {_host(record)}.
 Medians, in brackets the smallest and the largest. CPU is the scaled processor time of an event: of the process that \
-asks + of those that answer. Job is a step of the fixed job that scales it. [How it is measured](performance.md).
+asks + of those that answer. Job is a step of the fixed job that scales it. Queued is the share of the wall clock in \
+which the process that asks could have run but had no core. [How it is measured](performance.md).
 
 ![modvisor's figures beside those of others](speed.svg)
 

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from .calibration import CPU, JOB, WORKERS
+from .calibration import CPU, JOB, QUEUED, WORKERS
 from .rows import FAST, FLOOR, OURS, SLOW, SLOW_FROM, TWO_CORES, Goal, Row
 
 Round = Mapping[str, Mapping[str, float]]
@@ -35,12 +35,14 @@ class Cell:
 
     Attributes:
         cpu: of the process that asks; `workers`: of those that answer; `job`: a step of the job.
+        queued: the share of the wall clock in which the process that asks had no core to run on.
     """
 
     figure: Spread
     cpu: Spread | None = None
     workers: Spread | None = None
     job: Spread | None = None
+    queued: Spread | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ def wakeups(rounds: Sequence[Round]) -> str:
 
 def _cell(key: str, column: str, rounds: Sequence[Round]) -> Cell | None:
     figure = _spread(key, column, rounds)
-    beside = [_spread(key + what, column, rounds) for what in (CPU, WORKERS, JOB)]
+    beside = [_spread(key + what, column, rounds) for what in (CPU, WORKERS, JOB, QUEUED)]
     return None if figure is None else Cell(figure, *beside)
 
 

@@ -111,7 +111,8 @@ class Caller(Admission):
         """
         counters = self.counters
         counters.events_in += 1
-        journey.attempt = attempt
+        if journey.attempt != attempt:
+            journey.attempt = attempt
         in_flight = self._in_flight
         if (
             in_flight is None
@@ -329,7 +330,7 @@ class Caller(Admission):
         if journey.seq is not None and in_flight.traces is not None:
             in_flight.traces.sends(pipe.next_id, journey.seq, journey.attempt)
         try:
-            if (packed := journey.usual) is not None:
+            if (packed := journey.pack_the_usual_way()) is not None:
                 asked = pipe.begin_event(packed, due)
             elif has_large(journey.event.payload):
                 journey.own()

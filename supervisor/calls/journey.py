@@ -103,12 +103,11 @@ class Journey(msgspec.Struct, eq=False, gc=False):
 
         Raises `Unserializable`.
         """
-        packed = self.usual
+        packed = self.pack_the_usual_way()
         return self.pack_the_long_way() if packed is None else packed
 
-    @property
-    def usual(self) -> bytes | None:
-        """The event as `packed`, if it is asked about for the first time and is packed already, or usual."""
+    def pack_the_usual_way(self) -> bytes | None:
+        """Return the event as `packed`, if it is asked about for the first time and is packed already, or usual."""
         if self.attempt > 1:
             return None
         packed = self._packed

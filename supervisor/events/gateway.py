@@ -146,7 +146,8 @@ class Gateway:
         event, counters, answers = journey.event, self._counters, self._answers
         counters.processed += 1
         event.timestamp = time.time()
-        event.secret = None  # the door has checked it, and no receiver may see it
+        if event.secret is not None:  # the door has checked it, and no receiver may see it
+            event.secret = None
         name, owner = event.event_name, event.source_id
         if (agent := self._agents.by_source.get(owner)) is not None:
             owner = agent.owner

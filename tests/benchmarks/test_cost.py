@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from benchmarks.speed import calibration, cost
+from benchmarks.speed import calibration, cost, instructions
 from benchmarks.speed.calibration import QUIET, STEPS, Meter, Scale
+from benchmarks.speed.floor import pinned
 from benchmarks.speed.verdict import Spread
 
 ROOT = Path(__file__).parent.parent.parent
@@ -32,6 +35,19 @@ def test_a_machine_of_half_the_speed_is_scaled_away(monkeypatch: pytest.MonkeyPa
     assert scale.factor == pytest.approx(0.5)
 
 
+def test_a_meter_tells_for_how_long_the_process_waited_for_a_core() -> None:
+    """Two processes that never sleep share one core: each of them waits for half of the time."""
+    core = min(os.sched_getaffinity(0))
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as rival, pinned(core):
+        os.sched_setaffinity(rival.pid, {core})
+        with Meter() as meter:
+            end = time.process_time() + 0.1
+            while time.process_time() < end:
+                pass
+        rival.kill()
+    assert meter.beside("key", 1)["key.queued"] > 0.2
+
+
 def test_a_meter_keeps_the_processes_apart() -> None:
     command = [sys.executable, "-c", "print(flush=True); input()"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as idle:
@@ -44,7 +60,7 @@ def test_a_meter_keeps_the_processes_apart() -> None:
     assert asleep < meter.own
     assert itself > 0
     found = meter.throughput("key", 10)
-    assert found.keys() == {"key", "key.cpu_us", "key.workers_us", "key.job_us", "key.per_cpu_s"}
+    assert found.keys() == {"key", "key.cpu_us", "key.workers_us", "key.job_us", "key.queued", "key.per_cpu_s"}
     assert found["key.cpu_us"] == pytest.approx(meter.own * 1e5)
     assert found["key.per_cpu_s"] == pytest.approx(10 / (meter.own + sum(meter.others)))
 
@@ -87,3 +103,13 @@ def test_it_measures_any_checkout_beside_this_one() -> None:
     for column in ("this", "other", "this / other"):
         assert found[column].keys() == cost.LABELS.keys()
         assert all(spread["median"] > 0 for spread in found[column].values())
+
+
+@pytest.mark.slow  # a network starts in valgrind
+@pytest.mark.skipif(shutil.which("callgrind_control") is None, reason="valgrind is not installed")
+def test_the_instructions_of_an_event_are_the_same_each_time(tmp_path: Path) -> None:
+    (tmp_path / "benchmarks").symlink_to(ROOT / "benchmarks")
+    checkout = cost.Checkout(sys.executable, tmp_path)
+    first, second = (instructions.per_event(checkout, "many", 500, tmp_path) for _ in range(2))
+    assert first > 10_000
+    assert second == pytest.approx(first, rel=0.05)

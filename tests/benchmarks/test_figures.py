@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from benchmarks.speed import growth, ours
-from benchmarks.speed.calibration import CPU, JOB, WORKERS
+from benchmarks.speed.calibration import CPU, JOB, QUEUED, WORKERS
 from benchmarks.speed.chart import PANELS, draw
 from benchmarks.speed.record import Record, machine, read
 from benchmarks.speed.rows import (
@@ -174,10 +174,11 @@ def test_the_table_says_what_was_missed_and_what_is_not_there() -> None:
 
 def test_the_processor_time_and_the_job_stand_beside_the_wall_clock() -> None:
     figures = {"in_flight_64": 46_000.0, "in_flight_64" + CPU: 21.5, "in_flight_64" + WORKERS: 14.2}
-    found = [{OURS: figures | {"in_flight_64" + JOB: 0.93}, OPENAGENTS: {"in_flight_64": 23_000.0}}]
+    figures |= {"in_flight_64" + JOB: 0.93, "in_flight_64" + QUEUED: 0.31}
+    found = [{OURS: figures, OPENAGENTS: {"in_flight_64": 23_000.0}}]
     text = shown([MANY], found)
-    assert "CPU 21.5 + 14.2 µs, job 0.93" in text
-    assert "| 46,000<br>CPU 21.5 + 14.2 µs, job 0.93 |" in page(Record("", machine(), found))
+    assert "CPU 21.5 + 14.2 µs, job 0.93, queued 31%" in text
+    assert "| 46,000<br>CPU 21.5 + 14.2 µs, job 0.93, queued 31% |" in page(Record("", machine(), found))
     assert "2.00 × OpenAgents" in text
 
 

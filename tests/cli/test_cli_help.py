@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import textwrap
@@ -18,8 +19,9 @@ import typer.main
 from modvisor.supervisor.cli.app import app
 from modvisor.supervisor.cli.options.examples import EXAMPLES
 from tests import warm
+from tests.ports import free_port
 
-from .conftest import COMMAND, DEADLINE, Command, Served
+from .conftest import COMMAND, DEADLINE, Command, Running, Served
 
 PROGRAM: Any = typer.main.get_command(app)
 NAMES = [
@@ -192,3 +194,46 @@ def test_examples_of_run_and_start(cli: Command, write_mod: Callable[..., str], 
             assert process.wait(DEADLINE) == 0
         finally:
             process.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_examples_of_cluster_and_node(
+    cli: Command, start: Callable[..., Running], write_mod: Callable[..., str], tmp_path: Path
+) -> None:
+    """A network on one machine is moved into a cluster, runs there on two nodes, and is moved back."""
+    write_mod("echo")
+    alone = "network: {name: demo, port: 0}\nmods: [./echo]\n"
+    state = tmp_path / ".modvisor"
+    one = start(network=alone)
+    cli.ok("load", "./echo", "--id", "second")
+    assert one.end() == 0
+    (tmp_path / "network.yaml").write_text(f"{alone}cluster: {{lease: 1s}}\n")
+    run: list[str] = []
+
+    def example(line: str) -> None:
+        run.append(line)
+        line = line.replace("4222", str(free_port()))
+        done = warm.run(
+            [*COMMAND, *shlex.split(line)[1:]], timeout=DEADLINE
+        )  # the server would be a child of this process
+        assert done.returncode == 0, f"{line}: {done.stderr}"
+
+    try:
+        example("modvisor cluster up")
+        example("modvisor cluster down")
+        example("modvisor cluster up --port 4222")
+        shutil.copy(state / "network.db", tmp_path)
+        example("modvisor cluster import .modvisor")
+        shutil.copy(tmp_path / "network.db", state)
+        example("modvisor cluster import .modvisor --replace")
+        nodes = [start("--node", name, network=None, ready=False) for name in "ab"]
+        for node in nodes:
+            node.until("ready")
+        for line in ("cluster status", "node ls", "node ls --json", "node drain b"):
+            example(f"modvisor {line}")
+        assert [node.end() for node in nodes] == [0, 0]
+        example("modvisor cluster export .modvisor")
+    finally:
+        cli("cluster", "down")
+    assert set(run) == {line for name, line in LINES if name.split()[0] in ("cluster", "node")}

@@ -18,6 +18,7 @@ import pytest
 
 from modvisor.supervisor.cli.terminal.output import Output
 from modvisor.supervisor.cli.terminal.streams import MAX_UNWRITTEN, CannotWrite, Outlet, _Sink, write_all
+from tests import warm
 from tests.conftest import until
 
 from .conftest import COMMAND, DEADLINE, NETWORK, Command
@@ -125,6 +126,16 @@ def test_a_result_that_cannot_be_written_is_a_failure_of_its_own() -> None:
         assert failure.value.errno == errno.ENOSPC
         os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
         stream.close()
+
+
+@pytest.mark.parametrize(("unbuffered", "printed"), [("1", "result\nnote\n"), ("", "note\nresult\n")])
+def test_unbuffered_results_and_notes_come_in_their_order(unbuffered: str, printed: str) -> None:
+    code = "import sys; from modvisor.supervisor.cli.terminal.streams import prepare; prepare(); "
+    code += "print('result'); print('note', file=sys.stderr, flush=True)"
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    command = [sys.executable, "-c", code]
+    with warm.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert process.communicate(timeout=DEADLINE)[0] == printed
 
 
 def test_a_command_whose_output_cannot_be_written_says_so() -> None:

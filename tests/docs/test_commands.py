@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from modvisor.supervisor.cli.app import app
 
-from .consoles import steps
+from .pages import steps
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -12,7 +12,7 @@ import pytest
 
 from modvisor.worker.testing import ModHarness
 
-from .consoles import steps
+from .pages import steps
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "moving.md").read_text("utf-8")

@@ -218,11 +218,18 @@ def test_what_msgpack_cannot_carry_is_not_carried_by_msgspec_either(odd: Any) ->
         pack(event.to_dict())
 
 
+@pytest.mark.parametrize("addresses", [(None, None), ("agent:alice", None), (None, "mod:wiki"), ("alice", "mod:wiki")])
 @pytest.mark.parametrize("field", ["thread_name", "text_representation", "secret", "cause", "requires_response"])
-def test_a_rare_field_that_cannot_be_carried_is_not_carried(field: str) -> None:
-    event = Event("a.b", payload={})
+def test_a_rare_field_that_cannot_be_carried_is_not_carried(
+    field: str, addresses: tuple[str | None, str | None]
+) -> None:
+    event = Event("a.b", *addresses, payload={})
     setattr(event, field, Decimal(1))
     assert usual.usual_event(event) is None
+    setattr(event, field, "text")
+    packed = usual.usual_event(event)
+    assert packed is not None
+    assert unpack(packed) == event.to_dict()
 
 
 def test_a_payload_that_somebody_has_replaced_by_a_list_takes_the_long_way() -> None:
@@ -259,10 +266,12 @@ def test_an_event_of_a_worker_and_the_response_to_it_are_read_in_one_pass() -> N
 def test_an_event_that_is_passed_on_is_told_apart_from_an_answer() -> None:
     for package in (ipc, plain_ipc):
         ours, theirs = package.connection.Connection(), package.connection.Connection(takes_events=True)
-        request_id, data = ours.event(pack({"event_name": "a.b"}))
-        theirs.receive_data(data)
-        (response,) = ours.receive_data(theirs.respond(request_id, None))
-        assert (response.id, response.error, response.result) == (request_id, None, None)
+        for answer in (theirs.passed, lambda request_id, to=theirs: to.respond(request_id, None)):
+            request_id, data = ours.event(pack({"event_name": "a.b"}))
+            theirs.receive_data(data)
+            (response,) = ours.receive_data(answer(request_id))
+            assert (response.id, response.error, response.result) == (request_id, None, None)
+            assert (theirs.owed, ours.in_flight) == (0, 0)
 
 
 def test_only_a_worker_takes_an_event_from_a_frame() -> None:

@@ -72,18 +72,28 @@ def _text(stream: Any, fd: int, errors: str, missing: bool) -> Any:
     original = sys.__stdout__ if fd == _STDOUT else sys.__stderr__
     if stream is not original or (stream is None and not missing):
         return stream
+    at_once = stream is not None and stream.write_through
     return io.TextIOWrapper(
-        io.BufferedWriter(_Sink(fd, raises=fd == _STDOUT)),
+        (_AtOnce if at_once else io.BufferedWriter)(_Sink(fd, raises=fd == _STDOUT)),
         encoding="utf-8" if stream is None else stream.encoding,
         errors=errors,
         line_buffering=stream is None or stream.line_buffering,
-        write_through=stream is not None and stream.write_through,
+        write_through=at_once,
     )
 
 
 def _sink_of(stream: Any) -> _Sink | None:
     raw = getattr(getattr(stream, "buffer", None), "raw", None)
     return raw if isinstance(raw, _Sink) else None
+
+
+class _AtOnce(io.BufferedWriter):
+    """Keeps nothing back, as ``PYTHONUNBUFFERED`` asks: results and notes come in the order in which they are printed."""
+
+    def write(self, data: Any, /) -> int:
+        written = super().write(data)
+        self.flush()
+        return written
 
 
 class _Sink(io.RawIOBase):

@@ -53,7 +53,7 @@ class Json:
     def decode(self, data: bytes | bytearray, most: int) -> dict[str, Any]:
         if not is_within(data, most):
             JsonBounds(most).feed(data)
-        return from_json(data)
+        return from_json(data, is_shallow=True)
 
     def item(self, cursor: str, key: str, encoded: bytes) -> bytes:
         return b'{"cursor":"%b","%b":%b}' % (cursor.encode(), key.encode(), encoded)

@@ -54,16 +54,19 @@ def to_json(value: Any) -> bytes:
         raise Unserializable("value: is nested too deeply") from None
 
 
-def from_json(body: bytes | bytearray) -> dict[str, Any]:
+def from_json(body: bytes | bytearray, *, is_shallow: bool = False) -> dict[str, Any]:
     """Return the object in a body; raises `BadBody`.
 
     NaN and Infinity are accepted, although JSON has neither: Python's clients write them.
+
+    Args:
+        is_shallow: whoever has counted the body's values (`json_bounds`) has made sure of `MAX_DEPTH`.
     """
     try:
         data = _decoder.decode(body)
     except (msgspec.DecodeError, ValueError, RecursionError):  # rare
         return from_json_by_python(body)
-    return _shallow_object(data, brackets=body.count(b"[") + body.count(b"{"))
+    return _shallow_object(data, brackets=0 if is_shallow else body.count(b"[") + body.count(b"{"))
 
 
 def from_json_by_python(body: bytes | bytearray) -> dict[str, Any]:

@@ -19,7 +19,7 @@ _NO_BRACKETS = bytes(set(range(256)) - _LEVELS.keys())
 def is_within(body: bytes | bytearray, most: int) -> bool:
     """Return whether a whole body is within the bounds for certain, whatever is text in it."""
     opened = body.count(b"[") + body.count(b"{")
-    return opened <= MAX_DEPTH and opened + body.count(b",") <= most
+    return opened <= MAX_DEPTH and (len(body) <= most or opened + body.count(b",") <= most)  # each takes a byte
 
 
 class JsonBounds:

@@ -107,7 +107,7 @@ class Intake:
             return from_msgpack(body, most)
         if not is_within(body, most):
             JsonBounds(most).feed(body)
-        return from_json(body)
+        return from_json(body, is_shallow=True)
 
     def _parser(self, headers: Mapping[str, str]) -> Parse:
         if is_packed(headers):

@@ -967,17 +967,6 @@ def _blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", DOC, re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("block", _blocks("yaml"))
-def test_the_examples_in_the_manual_load(load, tmp_path, monkeypatch, block):
-    monkeypatch.setenv("HELLO_API_KEY", "x")
-    for folder in ("mods/hello", "lib", "secrets"):
-        (tmp_path / folder).mkdir(parents=True)
-    for file in ("hello.pem", "admin-token"):
-        (tmp_path / "secrets" / file).write_text("x")
-    (tmp_path / "secrets" / "cluster").write_text("ea1c5a9145c8606059e0a4c4")
-    load(block if block.startswith("network:") else named(block))
-
-
 @pytest.mark.parametrize(("said", "meant"), [("auto", "auto"), ("off", "off"), ("'off'", "off"), ("false", "off")])
 def test_the_bare_word_off_is_no_boolean(tmp_path: Path, said: str, meant: str) -> None:
     file = tmp_path / "network.yaml"
