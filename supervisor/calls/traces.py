@@ -23,6 +23,7 @@ import struct
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from ...ipc import mark
 from ...ipc.errors import ModvisorError
@@ -153,6 +154,23 @@ class Traces:
         if self._fd >= 0:
             os.close(self._fd)
         self._fd, self._sent = -1, None
+
+    async def remove_after(self, exited: Awaitable[Any], reported: Awaitable[Any]) -> None:
+        """Remove the files when the incarnation has ended and the journal has noted all of it.
+
+        If the network ends before, the next supervisor reads them.
+        """
+        try:
+            await asyncio.shield(exited)
+            await asyncio.shield(reported)
+            await asyncio.sleep(0)  # the events in flight take note of the end first
+            await asyncio.sleep(0)
+            with suppress(ModvisorError):
+                if self.committed is not None:
+                    await self.committed()
+                self.remove()
+        finally:
+            self.close()
 
     def remove(self) -> None:
         """Remove both files: the journal has noted what was in them."""

@@ -44,6 +44,7 @@ from .gateway import gateway_of_node
 from .kept.journal import ClusterJournal
 from .kept.mod_files import ClusterModFiles
 from .kept.snapshots import ClusterSnapshots
+from .kept.sweeping import Sweep
 from .link.embedded import with_embedded
 from .link.link import Link
 from .mods.audiences import SharedAudiences
@@ -142,7 +143,8 @@ class Cluster:
         )
 
     def _mixed(self) -> list[dict[str, str]]:
-        return [*self.codes.mixed(), *as_notes(self.file.others())] if hasattr(self, "codes") else []
+        notes = [] if self._snapshots is None else self._snapshots.notes(self.config.node)
+        return [*self.codes.mixed(), *notes, *as_notes(self.file.others())] if hasattr(self, "codes") else []
 
     async def _drained(self) -> EventResponse:
         before = [mod.mod_id for mod in units_of(self._mods) if mod.keepers and mod.config.placement.is_exclusive]
@@ -227,11 +229,8 @@ class Cluster:
         )
         self.file = NetworkFile(self._state, self.session, allow_mixed=self.config.allow_mixed)
         self.audiences = SharedAudiences(self._state, parts.mods, parts.families)
-        await self.audiences.open()
-        await self.claims.open()
-        await self.desired.open()
-        await self.statuses.open()
-        await self.codes.open()
+        for part in (self.audiences, self.claims, self.desired, self.statuses, self.codes):
+            await part.open()
 
     def _wire(self, parts: ClusterParts) -> None:
         """Bind the parts of the network to those of the cluster."""
@@ -319,6 +318,7 @@ class Cluster:
                 tasks.start_soon(self.statuses.run, name="statuses")
                 tasks.start_soon(self.codes.run, self.doing.config_of, name="codes")
                 tasks.start_soon(self.answering.run, name="answering")
+                tasks.start_soon(Sweep(self.link, self._files, self.session).run, name="sweep")
                 if self._looks is not None:
                     tasks.start_soon(self._looks.run, name="looks")
 
@@ -434,7 +434,7 @@ class Cluster:
 
     async def close(self) -> None:
         """End the membership, and the connection."""
-        for part in ("answering", "codes", "statuses", "audiences", "desired", "claims"):
+        for part in ("answering", "codes", "statuses", "audiences", "desired", "claims", "_snapshots"):
             if (opened := getattr(self, part, None)) is not None:
                 await opened.close()
         await self.agents.close()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable
-from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -168,7 +167,8 @@ class Keeper(Machine):
             order.traces.committed = shared.journal.committed
         listeners = Listeners(self._request, shared.listener.cancelled, self._lost_pipe, self._exceeded)
         incarnation = await Incarnation.start(order, shared.launcher, log, listeners)
-        shared.start(self._clear_traces, incarnation)
+        if order.traces is not None:
+            shared.start(order.traces.remove_after, incarnation.process.exited, incarnation.in_flight.report)
         if not from_snapshot:
             await self._admit(incarnation)
         if restore:
@@ -176,25 +176,6 @@ class Keeper(Machine):
         if active:
             await incarnation.activate_or_kill()
         return incarnation
-
-    async def _clear_traces(self, incarnation: Incarnation) -> None:
-        """Remove what an incarnation leaves on disk, when the journal has noted all of it.
-
-        If the network ends before, the next supervisor reads it.
-        """
-        traces = incarnation.in_flight.traces
-        if traces is None:
-            return
-        try:
-            await asyncio.shield(incarnation.process.exited)
-            await asyncio.shield(incarnation.in_flight.report)
-            await asyncio.sleep(0)  # the events in flight take note of the end first
-            await asyncio.sleep(0)
-            with suppress(ModvisorError):
-                await self._shared.journal.committed()
-                traces.remove()
-        finally:
-            traces.close()
 
     async def _admit(self, incarnation: Incarnation) -> None:
         """Check that other mods can do with this version.

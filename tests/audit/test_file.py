@@ -24,10 +24,21 @@ KEY = b"k" * 32
 
 Sealed = tuple[int, bytes] | None
 
+_made: list[AuditFile] = []
+
+
+@pytest.fixture(autouse=True)
+def _all_are_closed() -> Iterator[None]:
+    """Close the files that a test has opened, some of which it leaves as a crash would."""
+    yield
+    while _made:
+        _made.pop().close()
+
 
 def an_audit(folder: Path, sealed: Sealed = None, *, most_bytes: int = 1_000_000, most_files: int = 3) -> AuditFile:
     made = AuditFile(folder, KEY, most_bytes=most_bytes, most_files=most_files)
     made.resume(sealed)
+    _made.append(made)
     return made
 
 

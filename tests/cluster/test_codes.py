@@ -222,11 +222,11 @@ async def test_what_code_a_node_runs_is_told_again_when_the_servers_did_not_take
     await until(lambda: "a" in codes._told.get("says", {}))
     before, put, refused = codes._told["says"]["a"], codes._bucket.put, list[str]()
 
-    async def refuse_one(key: str, value: Any) -> int:
+    async def refuse_one(key: str, value: Any, *known: int) -> int:
         if not refused:
             refused.append(key)
             raise NoQuorum("the servers did not answer in time")
-        return await put(key, value)
+        return await put(key, value, *known)
 
     monkeypatch.setattr(codes._bucket, "put", refuse_one)
     codes.notes["says"] = "what differs"  # as when its files were compared
@@ -245,3 +245,25 @@ async def test_a_node_that_lacks_a_mod_which_another_one_loads_goes_on_with_its_
     async with asyncio.timeout(10):
         done = await a.reload_mod("says")
     assert done.success, done
+
+
+async def test_what_code_a_node_ran_is_removed_when_the_servers_did_not_take_that(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modvisor.supervisor.cluster.mods.codes.RETRY", 0.05)
+    a = machine("a", "old", {"copies": "all"})
+    await a.initialize()
+    codes = a._running().cluster.codes
+    await until(lambda: "a" in codes._told.get("says", {}))
+    delete, refused = codes._bucket.delete, list[str]()
+
+    async def refuse_one(key: str, *revision: int) -> None:
+        if not refused:
+            refused.append(key)
+            raise NoQuorum("the servers did not answer in time")
+        await delete(key, *revision)
+
+    monkeypatch.setattr(codes._bucket, "delete", refuse_one)
+    assert (await a.unload_mod("says")).success
+    await until(lambda: refused == ["code.says.a"] and "a" not in codes._told["says"])
+    assert await codes._bucket.get("code.says.a") is None

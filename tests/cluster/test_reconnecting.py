@@ -273,3 +273,15 @@ async def test_a_value_of_a_stranger_is_dropped_and_counted(servers: Servers, li
     assert await told.get() == ("y", 1, revision)
     assert a.dropped == {"unsealed": 1}
     await watch.close()
+
+
+async def test_servers_that_went_away_are_not_tried_for_ever(servers: Servers, linked: Linked) -> None:
+    dialer = (await linked(servers, "a"))._dialer
+    gone = "nats://127.0.0.1:1"
+    dialer.servers.append(gone)
+    dialer.url = servers[0].url  # so that it is tried last
+    (await dialer.once()).abort()
+    assert dialer.servers == [servers[0].url]
+    dialer._learn(f"nats://192.0.2.{number}:4222" for number in range(100))
+    assert dialer.servers[0] == servers[0].url
+    assert len(dialer.servers) == 17

@@ -96,6 +96,25 @@ async def test_a_swap_that_failed_leaves_all_with_the_old_mod(servers: Servers, 
         assert (await payloads(later, "old"), await payloads(later, "new")) == ([1, 2, 3], [])
 
 
+async def test_a_swap_that_failed_behind_one_that_did_not_leaves_all_with_the_first_successor(
+    servers: Servers, linked: Linked, tmp_path: Path
+) -> None:
+    async with journal_of(await linked(servers, "a"), tmp_path, 1) as journal:
+        await journal.save_checkpoint("third", "0.1", "of a mod that ran before")
+        await journal.save_checkpoint("old", "1.0", "state")
+        await journal.accept("old", event(1))
+        await given(journal, "old", "new")
+        await journal.handed_on("old", "new")
+        await given(journal, "new", "third")
+        journal.hand_on("third", "new")
+        await journal.save_checkpoint("other", "1", 1)  # what could be written down has been by then
+        await journal.not_handed_on("new", "third")
+        checkpoint = await journal.checkpoint("new")
+        assert checkpoint is not None
+        assert checkpoint.state == "state"
+        assert await payloads(journal, "new") == [1]
+
+
 @pytest.mark.slow
 async def test_many_events_go_over_in_several_steps_and_each_once(
     servers: Servers, linked: Linked, tmp_path: Path

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import secrets
 import time
+from functools import partial
 from typing import Any
 
 from ....ipc.errors import Code, ModvisorError
 from ....ipc.messages import pack, unpack
 from ...config import JournalConfig
 from ...journal import Checkpoint
-from ..link.errors import ClusterError
-from ..link.files import Files
 from ..link.link import Link
 from ..link.names import token
 from .durable_log import ClusterLog
+from .fenced import Write
 from .mod_log import ModLog, may_be_stored
-
-logger = logging.getLogger("modvisor.cluster")
+from .mods_files import CHECKPOINT, ModsFiles
 
 LARGEST_MESSAGE = 256 * 1024
 """Bytes of a state that is kept in the stream itself. A larger one is a file, and the stream names it."""
@@ -36,13 +33,17 @@ class ClusterCheckpoints:
         self._link = link
         self._log = log
         self._config = config
-        self._files: Files | None = None
+        self._files: ModsFiles | None = None
 
     async def open(self) -> None:
-        self._files = await self._link.files()
+        self._files = ModsFiles(await self._link.files())
+
+    async def close(self) -> None:
+        if self._files is not None:
+            await self._files.dropped()
 
     @property
-    def files(self) -> Files:
+    def files(self) -> ModsFiles:
         assert self._files is not None
         return self._files
 
@@ -57,31 +58,36 @@ class ClusterCheckpoints:
     async def put(self, mod_id: str, version: str, packed: bytes, at: float) -> None:
         """Keep a packed state: soon, if what the mod keeps waits until its swap is recorded."""
         log = await self._log.of(mod_id)
-        file, former = "", await self._head(log, mod_id)
-        if len(packed) > LARGEST_MESSAGE:
-            file = f"checkpoint.{token(mod_id)}.{secrets.token_hex(8)}"
-            await self.files.put(file, packed)
+        file = ""
+        await self._head(log, mod_id)  # for the name of its file
+        if len(packed) > min(LARGEST_MESSAGE, self._link.most_kept):
+            file = await self.files.put(CHECKPOINT, mod_id, packed)
         body = [mod_id, version, at, len(packed), b"" if file else packed, file]
-        if log.fenced.held:
-            log.fenced.write(log.fenced.put(_name(mod_id), body), is_lasting=True)
-            return
-        write = log.fenced.write(log.fenced.put(_name(mod_id), body))
-        try:
-            await asyncio.shield(write.done)
-        except ModvisorError:
-            if not may_be_stored(write):
-                await self._remove(file)
-            raise
-        await self._remove("" if former is None else former[5])
+        is_held = bool(log.fenced.held)
+        write = log.fenced.write(log.fenced.put(_name(mod_id), body), is_lasting=is_held)
+        write.done.add_done_callback(partial(self._written, log, mod_id, write, file))
+        if not is_held:
+            await self._log.until_stored(log, write, f"the checkpoint of mod {mod_id}")
+            await self.files.dropped()
+
+    def _written(self, log: ModLog, mod_id: str, write: Write, file: str, done: asyncio.Future[int]) -> None:
+        """Remove the file of the checkpoint that is no longer the newest, or of one that was not stored."""
+        if done.exception() is None:
+            self.files.drop_soon(log.checkpoint_files.get(mod_id, ""))
+            log.checkpoint_files[mod_id] = file
+        elif not may_be_stored(write):
+            self.files.drop_soon(file)
 
     async def checkpoint(self, mod_id: str) -> Checkpoint | None:
-        head = await self._head(await self._log.of(mod_id), mod_id)
-        if head is None:
-            return None
-        _, version, at, size, packed, file = head
-        if file and (packed := await self.files.get(file)) is None:
-            raise ModvisorError(f"the checkpoint of mod {mod_id} is gone: the file '{file}' was deleted")
-        return Checkpoint(mod_id, version, unpack(packed), at, size)
+        log, former = await self._log.of(mod_id), None
+        while (head := await self._head(log, mod_id)) is not None:
+            _, version, at, size, packed, file = head
+            if not file or (packed := await self.files.get(file)) is not None:
+                return Checkpoint(mod_id, version, unpack(packed), at, size)
+            if file == former:  # else another one has taken its place meanwhile
+                raise ModvisorError(f"the checkpoint of mod {mod_id} is gone: the file '{file}' was deleted")
+            former = file
+        return None
 
     async def checkpoint_head(self, mod_id: str) -> tuple[str, float, int] | None:
         """Return version, time and bytes of the newest checkpoint, whichever node holds the mod."""
@@ -95,19 +101,14 @@ class ClusterCheckpoints:
     def drop_checkpoint(self, mod_id: str) -> None:
         log = self._log.opened(mod_id)
         if log is not None:
-            log.fenced.write(log.fenced.put(_name(mod_id), None), is_lasting=True)
+            write = log.fenced.write(log.fenced.put(_name(mod_id), None), is_lasting=True)
+            write.done.add_done_callback(partial(self._written, log, mod_id, write, ""))
 
     async def _head(self, log: ModLog, mod_id: str) -> list[Any] | None:
         found = await log.fenced.newest(f"{log.fenced.root}.{_name(mod_id)}")
-        return None if found is None or not found.data else log.fenced.opened(found)
-
-    async def _remove(self, file: str) -> None:
-        """Remove the file of a checkpoint that is no longer the newest."""
-        if file:
-            try:
-                await self.files.drop(file)
-            except ClusterError as error:
-                logger.warning("a former checkpoint stays as the file %s: %s", file, error)
+        head = None if found is None or not found.data else log.fenced.opened(found)
+        log.checkpoint_files.setdefault(mod_id, "" if head is None else head[5])
+        return head
 
 
 def _name(mod_id: str) -> str:

@@ -7,6 +7,7 @@ import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from ....ipc.errors import Code, ModvisorError
@@ -93,6 +94,10 @@ class ClusterLog:
         """Whether what is kept of this mod is in the cluster."""
         return self._token_of(mod_id) is not None
 
+    def token_of(self, mod_id: str) -> int | None:
+        """Return the fencing token with which this node holds a mod; see `TokenOf`."""
+        return self._token_of(mod_id)
+
     def opened(self, mod_id: str) -> ModLog | None:
         """Return the log of a mod that was used before, even if this node does not hold the mod any more."""
         return self._logs.get(self.unit_of(mod_id))
@@ -174,7 +179,9 @@ class ClusterLog:
             return found.number
         if is_last:
             return log.adopt(Kept.of(body, known.seq))
-        await log.fenced.flush()  # it was stored after its sender was told otherwise, and is being taken away
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.patience):
+                await log.fenced.flush()  # it was stored after its sender was told otherwise, and is being taken away
         return None
 
     async def _stored(self, log: ModLog, kept: Kept, write: Write) -> int:
@@ -191,6 +198,25 @@ class ClusterLog:
                     "up and reach each other"
                 ) from None
             raise
+
+    async def until_stored(self, log: ModLog, write: Write, what: str) -> None:
+        """Wait until something is stored. Who gives up does not hinder it: it may be stored later if it was sent.
+
+        Args:
+            what: it is, for people: "the checkpoint of mod wiki".
+
+        Raises:
+            NoQuorum: the servers did not answer in time. ModvisorError: mod_away.
+        """
+        patience = 2 * self.patience
+        while not (await asyncio.wait([write.done], timeout=patience))[0]:
+            if not log.fenced.held:  # else a swap is to be recorded first
+                write.is_dropped = not write.is_sent
+                raise NoQuorum(
+                    f"the NATS servers did not store {what} within {patience:g} s; more than half of them must be up and "
+                    "reach each other"
+                )
+        write.done.result()
 
     def _drop(self, log: ModLog, kept: Kept, write: Write) -> None:
         """Nobody waits for an event any more: it is not stored, or taken away if it was."""
@@ -224,7 +250,7 @@ class ClusterLog:
 
     def answered(self, seq: int, answer: bytes | None = None) -> None:
         if (log := self.log_of(seq)) is not None:
-            fits = answer is not None and len(answer) <= self._config.answer_bytes
+            fits = answer is not None and len(answer) <= min(self._config.answer_bytes, self._link.most_kept)
             log.answered(seq, answer if fits else None, self._config.answer_age)
 
     def charge(self, seq: int, record: Record) -> None:

@@ -25,9 +25,10 @@ from nats.js.errors import APIError
 
 from ....ipc.errors import Code, ModvisorError
 from ..link.connection import Connection
-from ..link.errors import ClusterError, LinkDown, NoQuorum
+from ..link.errors import ClusterError, LinkDown, NoQuorum, TooLarge
 from ..link.failures import is_taken, of_jetstream
 from ..link.jetstream import JetStream, Stored
+from ..link.seal import HEAD_BYTES
 
 logger = logging.getLogger("modvisor.cluster")
 
@@ -128,6 +129,8 @@ class Fenced:
         self._stream = stream
         self._subject = f"{root}.fence.e"
         self._waiting: deque[Write] = deque()
+        self._under_way: list[Write] = []
+        self._said = ""  # why the batch under way is not stored, as the log has it
         self._freed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -207,15 +210,24 @@ class Fenced:
         if self.lost is not None:
             write.end(self.lost)
             return write
+        if (largest := max((len(put.data) for put in puts), default=0)) > self._wire.most_kept + HEAD_BYTES:
+            write.end(self._too_large(largest))  # it would be tried for ever, and all others behind it
+            return write
         self._waiting.append(write)
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run())
         return write
 
+    def _too_large(self, size: int) -> TooLarge:
+        return TooLarge(
+            f"could not {self._what}: a message of {size} bytes is larger than the NATS servers keep "
+            f"({self._wire.most_kept}); raise their 'max_payload'"
+        )
+
     async def flush(self) -> None:
-        """Wait until all that was to be written is written, or cannot be."""
-        if self._task is not None:
-            await asyncio.wait([self._task])
+        """Wait until all that is to be written by now is written, or cannot be. Others may write on and on meanwhile."""
+        if left := [write.done for write in (*self._under_way, *self._waiting)]:
+            await asyncio.wait(left)
 
     async def close(self) -> None:
         if self._task is not None:
@@ -239,6 +251,7 @@ class Fenced:
     async def _run_batch(self, writes: list[Write]) -> None:
         if not writes:
             return
+        self._under_way = writes
         try:
             await self._write_batch(writes)
         except ModvisorError as error:
@@ -340,8 +353,9 @@ class Fenced:
             if not write.is_lasting:
                 write.is_dropped = True
                 write.end(error)
-        if any(write.is_lasting for write in writes):
+        if any(write.is_lasting for write in writes) and str(error) != self._said:
             logger.warning("%s; it is tried again", error)
+            self._said = str(error)
 
     async def _send(self, writes: list[Write], batch: str) -> int:
         attempt = secrets.token_hex(8)  # the servers take the id of a batch once
@@ -355,7 +369,7 @@ class Fenced:
         )
 
     def _stored(self, writes: list[Write], seq: int) -> None:
-        self.fence = self.fence._replace(seq=seq)
+        self.fence, self._said = self.fence._replace(seq=seq), ""
         number = seq - sum(len(write.puts) for write in writes)
         for write in writes:
             write.end(number)

@@ -40,53 +40,61 @@ class HandingOn:
     def __init__(self, answer_age: float) -> None:
         self._answer_age = answer_age
         self._turn = asyncio.Lock()
-        self._tasks: dict[asyncio.Task[None], str] = {}
-        self._failed: dict[str, ModvisorError] = {}
-        self._permits: dict[str, asyncio.Event] = {}
+        self._tasks: dict[asyncio.Task[None], ModLog] = {}  # each with what is given to
+        self._failed: dict[ModLog, ModvisorError] = {}
 
     def begin(self, former: str, source: ModLog, worker: str, target: ModLog) -> None:
         """Give the events and the checkpoint of worker ``former`` to ``worker``, and write it down soon."""
         given, before = source.give(former, target, worker), source.fenced.waiting()
+        source.checkpoint_files.pop(former, None)  # it is no longer the former mod's to remove
+        target.checkpoint_files.pop(worker, None)
         files = source.give_files(target) if former == source.fenced.mod_id else []
         target.formers = [source.fenced.root, *(root for root in source.formers if root != target.fenced.root)]
         target.fenced.held += 1
         source.heirs[former] = partial(self.begin, former, source, worker, target)
         target.heirs.pop(worker, None)
         puts = [*self._formers(target)]
-        self._permits.setdefault(target.fenced.mod_id, asyncio.Event())
+        self._end_former_ones(target)
+        target.permits.setdefault(source, asyncio.Event())
         task = asyncio.get_running_loop().create_task(
             self._run((former, worker), source, target, given, before, puts, files)
         )
-        self._tasks[task] = target.fenced.mod_id
+        self._tasks[task] = target
         task.add_done_callback(lambda done: self._ended(done, target))
 
-    def permit(self, mod_id: str) -> None:
-        """Write down what a mod was given: it has the place of the former one from now on."""
-        self._permits.setdefault(mod_id, asyncio.Event()).set()
+    def _end_former_ones(self, target: ModLog) -> None:
+        """End those that wait for an earlier swap for the same mod, which this node lost before it was recorded."""
+        for task, each in self._tasks.items():
+            if each is not target and each.fenced.mod_id == target.fenced.mod_id:
+                task.cancel()
+
+    def permit(self, target: ModLog) -> None:
+        """Write down what a mod was given, and what it is given late: it has the place of the former one now."""
+        for permit in target.permits.values():
+            permit.set()
 
     async def give_up(self, source: ModLog, target: ModLog) -> None:
         """Write nothing down: the successor did not serve, and in memory all has been given back."""
-        mods = {log.fenced.mod_id for log in (source, target)}
-        await _cancelled([task for task, mod_id in self._tasks.items() if mod_id in mods])
+        await _cancelled([task for task, log in self._tasks.items() if log in (source, target)])
         for log, other in ((source, target), (target, source)):
             log.heirs.clear()
+            log.permits.pop(other, None)
             log.formers = [root for root in log.formers if root != other.fenced.root]
 
-    async def done(self, mod_id: str) -> None:
+    async def done(self, target: ModLog) -> None:
         """Wait until all is written down that a mod was given.
 
         Raises:
             ModvisorError: mod_away: this node does not hold both mods any more.
         """
-        while tasks := [task for task, target in self._tasks.items() if target == mod_id]:
+        while tasks := [task for task, log in self._tasks.items() if log is target]:
             await asyncio.wait(tasks)
-        self._permits.pop(mod_id, None)
-        if (error := self._failed.pop(mod_id, None)) is not None:
+        if (error := self._failed.pop(target, None)) is not None:
             raise error
 
     async def close(self, patience: float) -> None:
         """Write what is still to be written down, as long as that may take."""
-        permitted = [task for task, mod_id in self._tasks.items() if self._permits[mod_id].is_set()]
+        permitted = [task for task, log in self._tasks.items() if all(each.is_set() for each in log.permits.values())]
         if permitted:
             await asyncio.wait(permitted, timeout=patience)
         await _cancelled([*self._tasks])
@@ -102,7 +110,7 @@ class HandingOn:
         files: list[Head],
     ) -> None:
         try:
-            await self._permits[target.fenced.mod_id].wait()
+            await target.permits[source].wait()
             async with self._turn, source.fenced.lock, target.fenced.lock:
                 await source.fenced.catch_up(before)
                 puts += await self._checkpoint(*workers, source, target)
@@ -115,7 +123,7 @@ class HandingOn:
             mod_id, name = target.fenced.mod_id, source.fenced.mod_id
             text = f"what is kept of mod {name} was not given to mod {mod_id}: another node has one of them by now"
             logger.warning("%s (%s)", text, error)
-            self._failed[mod_id] = ModvisorError(text, code=Code.MOD_AWAY)
+            self._failed[target] = ModvisorError(text, code=Code.MOD_AWAY)
 
     def _ended(self, task: asyncio.Task[None], target: ModLog) -> None:
         del self._tasks[task]

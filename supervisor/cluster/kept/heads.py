@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nats.aio.msg import Msg
@@ -45,7 +44,7 @@ async def read_heads(jetstream: JetStream, stream: str, fenced: Fenced) -> dict[
     following = Following(jetstream, stream, f"{fenced.root}.*.f", reader, first="last_per_subject", memory=0.0)
     await following.start()
     try:
-        await reader.is_read.wait()
+        await following.caught_up()
     finally:
         await following.close()
     return reader.found
@@ -57,7 +56,6 @@ class _Heads:
     def __init__(self, fenced: Fenced) -> None:
         self._fenced = fenced
         self.found: dict[str, Head] = {}
-        self.is_read = asyncio.Event()
 
     def begun(self, is_fresh: bool) -> None:
         if is_fresh:
@@ -74,5 +72,4 @@ class _Heads:
         else:
             self.found[head.name] = head
 
-    def complete(self) -> None:
-        self.is_read.set()
+    def complete(self) -> None: ...

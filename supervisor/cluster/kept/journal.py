@@ -53,6 +53,7 @@ class ClusterJournal(Journal):
         """Write what waits, before the link closes."""
         await self.handing_on.close(self.log.patience)
         await self.log.close()
+        await self.checkpoints.close()
         await self.letters.close()
 
     # -- accepted events
@@ -140,8 +141,9 @@ class ClusterJournal(Journal):
 
     async def handed_on(self, former: str, mod_id: str) -> None:
         """Write down what a mod was given, whose swap is recorded. Raises as `HandingOn.done`."""
-        self.handing_on.permit(mod_id)
-        await self.handing_on.done(mod_id)
+        if (target := self.log.opened(mod_id)) is not None:
+            self.handing_on.permit(target)
+            await self.handing_on.done(target)
 
     async def not_handed_on(self, former: str, mod_id: str) -> None:
         """Have it be as it was: the swap failed."""

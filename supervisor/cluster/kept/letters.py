@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
+from functools import partial
 from typing import Any
 
 from nats.aio.msg import Msg
@@ -19,6 +20,7 @@ from ..link.names import token
 from ..link.seal import NotSealed
 from .durable_log import ClusterLog
 from .fenced import GONE, TTL
+from .mod_log import ModLog
 
 logger = logging.getLogger("modvisor.cluster")
 
@@ -39,14 +41,13 @@ class ClusterLetters:
         self._config = config
         self._heads: dict[str, LetterHead] = {}  # by subject
         self._seen: set[str] | None = None
-        self._ready = asyncio.Event()
         self._following = Following(
             link.jetstream, log.stream, f"{log.root}.*.*.l", self, first="last_per_subject", memory=_MEMORY
         )
 
     async def open(self) -> None:
         await self._following.start()
-        await self._ready.wait()
+        await self._following.caught_up()
 
     async def close(self) -> None:
         await self._following.close()
@@ -71,7 +72,6 @@ class ClusterLetters:
         seen, self._seen = self._seen, None
         for subject in [subject for subject in self._heads if seen is not None and subject not in seen]:
             del self._heads[subject]
-        self._ready.set()
 
     def _opened(self, subject: str, data: bytes) -> Any:
         return self._link.seal.opened(data, subject.encode())
@@ -83,24 +83,26 @@ class ClusterLetters:
         report = None if letter.report is None else pack(letter.report)
         size = len(event) + len(report or b"")
         body = [letter.mod_id, letter.at, letter.attempts, str(letter.code), letter.reason, size, event, report]
+        if len(pack(body)) > self._link.most_kept:
+            body[-1], size = None, len(event)  # the report; the event alone is what can be done again
         if size > self._config.dead_letter_bytes or not self._config.dead_letters:
-            return self._not_kept(letter, size, seq)
+            return self._not_kept(letter, f"{size} bytes: over journal.dead_letter_bytes", seq)
+        if len(pack(body)) > self._link.most_kept:
+            return self._not_kept(letter, f"{size} bytes: the NATS servers keep {self._link.most_kept}", seq)
         name, age = f"l{secrets.token_hex(8)}", self._config.dead_letter_age
         if (log := None if seq is None else self._log.log_of(seq)) is None:
             if not self._log.is_here(letter.mod_id):
                 return await self._store(letter.mod_id, name, body, age)
             log = await self._log.of(letter.mod_id)
-        number = await asyncio.shield(log.buried(seq or 0, name, body, age).done)
-        log.forget(seq or 0)
+        write = log.buried(seq or 0, name, body, age)
+        write.done.add_done_callback(partial(_buried, log, seq or 0))  # also if nobody waits for it any more
+        number = await asyncio.shield(write.done)
         self._remember(f"{log.fenced.root}.{name}.l", number, body)
         await self._retain()
         return number
 
-    def _not_kept(self, letter: DeadLetter, size: int, seq: int | None) -> int:
-        logger.warning(
-            "a dead letter of mod %s (%d bytes) is over journal.dead_letter_bytes and not kept: %s",
-            letter.mod_id, size, letter.reason,
-        )  # fmt: skip
+    def _not_kept(self, letter: DeadLetter, why: str, seq: int | None) -> int:
+        logger.warning("a dead letter of mod %s is not kept (%s): %s", letter.mod_id, why, letter.reason)
         if seq is not None:
             self._log.answered(seq)
         return 0
@@ -180,6 +182,11 @@ class ClusterLetters:
         for subject in wanted:
             await self._remove(subject)
         return len(wanted)
+
+
+def _buried(log: ModLog, seq: int, done: asyncio.Future[int]) -> None:
+    if done.exception() is None:
+        log.forget(seq)
 
 
 def _head(letter_id: int, body: list[Any]) -> LetterHead:

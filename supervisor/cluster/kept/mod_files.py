@@ -7,29 +7,27 @@ nothing. The names are read once by each holder, which alone changes them.
 from __future__ import annotations
 
 import asyncio
-import logging
-import secrets
 import time
 from collections.abc import Callable
+from functools import partial
 
 from ....ipc.errors import ModvisorError
 from ...config import JournalConfig
 from ...journal import FileStore, check_file
-from ..link.errors import ClusterError, NoQuorum
-from ..link.files import Files
+from ..link.errors import NoQuorum
 from ..link.link import Link
 from .durable_log import ClusterLog
+from .fenced import Write
 from .heads import Head, subject_of
 from .mod_log import ModLog, may_be_stored
-
-logger = logging.getLogger("modvisor.cluster")
+from .mods_files import FILE, ModsFiles
 
 
 class ClusterModFiles:
     """A `FileStore`; what mods keep that run on all nodes stays on each node."""
 
     def __init__(
-        self, link: Link, log: ClusterLog, files: Callable[[], Files], local: FileStore, config: JournalConfig
+        self, link: Link, log: ClusterLog, files: Callable[[], ModsFiles], local: FileStore, config: JournalConfig
     ) -> None:
         self._patience = 5 * link.config.timeout
         self._log = log
@@ -45,11 +43,9 @@ class ClusterModFiles:
             former = heads.get(name)
             others = [head.size for head in heads.values() if head is not former]
             check_file(mod_id, name, len(data), len(others), sum(others), self._config)
-            head = Head(name, time.time(), len(data), f"file.{secrets.token_hex(16)}")
-            await self._files().put(head.file, data)
-            await self._change(log, name, head)
-            heads[name] = head
-        await self._remove(former)
+            file = await self._files().put(FILE, log.fenced.mod_id, data)
+            await self._change(log, heads, name, Head(name, time.time(), len(data), file))
+        await self._files().dropped()
         return None
 
     async def get(self, mod_id: str, name: str) -> bytes | None:
@@ -74,11 +70,10 @@ class ClusterModFiles:
             return await self._local.drop(mod_id, name)
         log, heads = await self._opened(mod_id)
         async with log.changing:
-            if (former := heads.get(name)) is None:
+            if name not in heads:
                 return False
-            await self._change(log, name, None)
-            del heads[name]
-        await self._remove(former)
+            await self._change(log, heads, name, None)
+        await self._files().dropped()
         return True
 
     async def _opened(self, mod_id: str) -> tuple[ModLog, dict[str, Head]]:
@@ -90,20 +85,21 @@ class ClusterModFiles:
             text = f"the files of mod {mod_id} could not be read within {self._patience:g} s"
             raise NoQuorum(text) from None
 
-    async def _change(self, log: ModLog, name: str, head: Head | None) -> None:
+    async def _change(self, log: ModLog, heads: dict[str, Head], name: str, head: Head | None) -> None:
         """Write which file is the newest, unless another node has the mod by now."""
         write = log.fenced.write(log.fenced.put(subject_of(name), None if head is None else list(head)))
-        try:
-            await asyncio.shield(write.done)
-        except ModvisorError:
-            if not may_be_stored(write):
-                await self._remove(head)
-            raise
+        write.done.add_done_callback(partial(self._changed, write, heads, name, head))
+        await self._log.until_stored(log, write, f"the file {name!r} of mod {log.fenced.mod_id}")
 
-    async def _remove(self, head: Head | None) -> None:
-        """Remove what is no longer the newest."""
-        if head is not None:
-            try:
-                await self._files().drop(head.file)
-            except ClusterError as error:
-                logger.warning("a former file of a mod stays as %s: %s", head.file, error)
+    def _changed(
+        self, write: Write, heads: dict[str, Head], name: str, head: Head | None, done: asyncio.Future[int]
+    ) -> None:
+        """Take note of what is stored, whether somebody still waits for it or not, and remove what no head names."""
+        if done.exception() is not None:
+            unnamed = None if may_be_stored(write) else head
+        else:
+            unnamed = heads.pop(name, None)
+            if head is not None:
+                heads[name] = head
+        if unnamed is not None:
+            self._files().drop_soon(unnamed.file)

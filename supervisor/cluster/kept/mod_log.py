@@ -75,6 +75,9 @@ class ModLog:
         formers: the subjects of the mods whose place this one has taken, the newest first.
         heads: the files of the mod by name, once `read_heads` has read them.
         changing: held while one of them changes.
+        checkpoint_files: the file of the newest checkpoint of each worker, as far as this holder has read or written
+            it; empty: it has none.
+        permits: by what gives to it: set when it is recorded that this mod has its place; see `HandingOn`.
         heirs: called when an event was accepted for a worker whose place another one has by now.
     """
 
@@ -84,8 +87,10 @@ class ModLog:
         self.size = 0
         self.formers: list[str] = []
         self.heirs: dict[str, Callable[[], None]] = {}
+        self.permits: dict[ModLog, asyncio.Event] = {}
         self.heads: dict[str, Head] | None = None
         self.changing = asyncio.Lock()
+        self.checkpoint_files: dict[str, str] = {}
         self._by_name: dict[str, Kept] = {}
         self._gone: dict[str, int] = {}
         self._jetstream = jetstream

@@ -10,8 +10,6 @@ and goes on.
 from __future__ import annotations
 
 import asyncio
-import logging
-import secrets
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -20,7 +18,7 @@ from typing import Any
 from ....ipc.errors import Code, ModvisorError
 from ....ipc.event import Event
 from ....ipc.messages import pack, unpack
-from ..link.errors import ClusterError, NoQuorum
+from ..link.errors import NoQuorum
 from ..link.link import Link
 from ..link.names import token
 from ..mods.divisions import Division, Part, units_among
@@ -28,8 +26,7 @@ from .checkpoints import ClusterCheckpoints
 from .durable_log import ClusterLog
 from .fenced import GONE, TTL, Conflict, Put
 from .mod_log import FORMERS, Kept, ModLog, name_of
-
-logger = logging.getLogger("modvisor.cluster")
+from .mods_files import CHECKPOINT
 
 NOTE = "parts.n"
 """Below the mod itself: for how many copies the states are."""
@@ -133,7 +130,7 @@ class Splitting:
                 puts.append(log.fenced.put(FORMERS, None))
         try:
             await _store(whole, [log for log in logs.values() if log is not whole], puts)
-        except (ModvisorError, Conflict):
+        except Conflict:  # after any other error it may be stored later: if it is not, a sweep finds the files
             await self._drop(files)
             raise
         await self._drop([head[5] for head in heads.values() if head is not None and head[5]])
@@ -152,9 +149,8 @@ class Splitting:
 
     async def _body(self, log: ModLog, version: str, state: Any, files: list[str]) -> list[Any]:
         packed, file, mod_id = pack(state), "", log.fenced.mod_id
-        if len(packed) > LARGEST_MESSAGE:
-            file = f"checkpoint.{token(mod_id)}.{secrets.token_hex(8)}"
-            await self._checkpoints.files.put(file, packed)
+        if len(packed) > min(LARGEST_MESSAGE, self._link.most_kept):
+            file = await self._checkpoints.files.put(CHECKPOINT, mod_id, packed)
             files.append(file)
         return [mod_id, version, time.time(), len(packed), b"" if file else packed, file]
 
@@ -167,10 +163,8 @@ class Splitting:
 
     async def _drop(self, files: list[str]) -> None:
         for file in files:
-            try:
-                await self._checkpoints.files.drop(file)
-            except ClusterError as error:
-                logger.warning("a checkpoint that is not needed any more stays as the file %s: %s", file, error)
+            self._checkpoints.files.drop_soon(file)
+        await self._checkpoints.files.dropped()
 
     # -- events
 

@@ -1,7 +1,13 @@
 """Buckets: what a network keeps under keys, the same for all nodes, each value sealed.
 
 A bucket is a stream with one message for each key. The number of that message is the key's
-*revision*: who writes names the revision that they saw, and fails if somebody wrote since.
+*revision*: who writes names the revision that they saw, and fails if somebody wrote since. Who writes
+whatever is there (`put`) names it too: a write that the servers held up must not come behind a later
+one and take its place.
+
+The first number of a bucket is the time at which it was made, in microseconds. So a bucket that was
+deleted and made again goes on with greater numbers: watches, and the fences of mods, whose tokens are
+such numbers, take what is new for newer.
 
 A key is deleted by a sealed message too. A deletion that no node of the network sealed counts as a
 value that none wrote: the key is not gone. Only the servers write unsealed deletions that are
@@ -12,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +27,7 @@ from typing import Any
 from nats.aio.msg import Msg
 from nats.js.errors import APIError
 
-from .errors import Foreign, Taken
+from .errors import Foreign, NoQuorum, Taken
 from .failures import is_taken, of_jetstream
 from .following import Following, stored_at
 from .jetstream import JetStream, Stored
@@ -28,6 +35,9 @@ from .seal import NotSealed
 
 MARKER_TTL = 600.0
 """Seconds for which a key that is gone leaves a mark. Who was away for less learns it from the mark."""
+
+PAUSE = 0.1
+"""Seconds until a key is read again that was read as nobody wrote it since, and could not be written all the same."""
 
 _NANO = 1_000_000_000
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
@@ -48,6 +58,7 @@ def bucket_config(name: str) -> dict[str, Any]:
         "allow_direct": True,
         "allow_msg_ttl": True,
         "subject_delete_marker_ttl": int(MARKER_TTL * _NANO),
+        "first_seq": time.time_ns() // 1000,
     }
 
 
@@ -70,7 +81,6 @@ class Watch:
         self._known: dict[str, int] = {}
         self._may_end: dict[str, int] = {}  # by key with a time to live: from when on, in ns of the servers' clocks
         self._seen: set[str] | None = None
-        self._ready = asyncio.Event()
         self._following: Following | None = None
 
     async def start(self, subject: str) -> None:
@@ -80,9 +90,10 @@ class Watch:
         await following.start()
         self._following = following
 
-    async def caught_up(self) -> None:
-        """Wait until all that the bucket held at the start was told."""
-        await self._ready.wait()
+    async def caught_up(self, *, is_patient: bool = False) -> None:
+        """Wait until all that the bucket held at the start was told. See `Following.caught_up`."""
+        assert self._following is not None
+        await self._following.caught_up(is_patient=is_patient)
 
     async def close(self) -> None:
         if self._following is not None:
@@ -140,7 +151,6 @@ class Watch:
         seen, self._seen = self._seen, None
         for key in [key for key in self._known if seen is not None and key not in seen]:
             self._gone(key, self._known[key])
-        self._ready.set()
 
     def _gone(self, key: str, revision: int) -> None:
         self._may_end.pop(key, None)
@@ -218,40 +228,53 @@ class Bucket:
             headers[_TTL] = f"{math.ceil(ttl)}s"
         return await self._write(key, self.sealed(key, value), headers)
 
-    async def put(self, key: str, value: Any) -> int:
-        """Write a key, whatever is there."""
-        return await self._write(key, self.sealed(key, value), None)
+    async def put(self, key: str, value: Any, known: int | None = None) -> int:
+        """Write a key, whatever is there, and return its revision. Of several, the last one that was called counts.
+
+        Args:
+            known: the revision that the caller knows, 0 for none. If it is the newest, this takes no read.
+        """
+        return await self._replace(key, self.sealed(key, value), {}, known)
 
     async def delete(self, key: str, revision: int | None = None) -> None:
-        """Take a key away. It leaves a mark for a while, so that watchers learn it.
+        """Take a key away, whatever is there. It leaves a mark for a while, so that watchers learn it.
 
         Raises:
             Taken: somebody wrote since `revision`.
         """
         headers = {_OPERATION: "PURGE", "Nats-Rollup": "sub", _TTL: f"{MARKER_TTL:.0f}s"}
-        if revision is not None:
-            headers[_EXPECTED] = str(revision)
-        await self._write(key, self.wire.seal.sealed(_GONE, self._place_of_deletion(key)), headers)
+        data = self.wire.seal.sealed(_GONE, self._place_of_deletion(key))
+        if revision is None:
+            await self._replace(key, data, headers)  # also if the key is not there: what creates it may be on its way
+        else:
+            await self._write(key, data, headers | {_EXPECTED: str(revision)})
 
     async def mirror(self, prefix: str, on: Callable[[str, Any | None, int], None]) -> Watch:
-        """Watch as `watch` does, and return when `on` was called for all that was there."""
+        """Watch as `watch` does, and return when `on` was called for all that was there.
+
+        Raises as `Following.caught_up`; with `cluster.wait` it waits for the servers.
+        """
         watch = await self.watch(prefix, on)
         try:
-            await watch.caught_up()
+            await watch.caught_up(is_patient=self.wire.config.wait)
         except BaseException:
             await watch.close()
             raise
         return watch
 
     async def all(self, prefix: str = "") -> dict[str, tuple[Any, int]]:
-        """Return all keys that begin so, each with its value and revision."""
+        """Return all keys that begin so, each with its value and revision. Raises as `Following.caught_up`."""
         found: dict[str, tuple[Any, int]] = {}
 
         def told(key: str, value: Any, revision: int) -> None:
             if value is not None:
                 found[key] = value, revision
 
-        await (await self.mirror(prefix, told)).close()
+        watch = await self.watch(prefix, told)
+        try:
+            await watch.caught_up()
+        finally:
+            await watch.close()
         return found
 
     async def watch(self, prefix: str, on: Callable[[str, Any | None, int], None]) -> Watch:
@@ -290,11 +313,28 @@ class Bucket:
             return True
         return is_marker(found.headers) and self.is_deletion(key, found.data)
 
-    async def _read(self, key: str) -> Stored | None:
-        what = f"read the key '{key}' of the bucket {self.name}"
+    async def _read(self, key: str, *, to: str = "read") -> Stored | None:
+        what = f"{to} the key '{key}' of the bucket {self.name}"
         return await self.jetstream.read(self.stream, what=what, last_by_subj=self._prefix + key)
 
-    async def _write(self, key: str, data: bytes, headers: dict[str, str] | None) -> int:
+    async def _replace(self, key: str, data: bytes, headers: dict[str, str], known: int | None = None) -> int:
+        """Write a key that somebody may write at the same time. What was sent before and comes later is refused."""
+        until, before = time.monotonic() + self.wire.config.timeout, -1
+        while True:
+            if known is None:
+                found = await self._read(key, to="write")
+                known = 0 if found is None else found.seq
+            revision, known = known, None
+            try:
+                return await self._write(key, data, headers | {_EXPECTED: str(revision)})
+            except Taken as error:
+                if time.monotonic() > until:
+                    raise NoQuorum(f"{error} again and again; try again later") from None
+            if revision == before:
+                await asyncio.sleep(PAUSE)  # a write of before is neither stored nor refused yet
+            before = revision
+
+    async def _write(self, key: str, data: bytes, headers: dict[str, str]) -> int:
         what = f"write the key '{key}' of the bucket {self.name}"
         try:
             return await self.jetstream.store(self._prefix + key, data, headers, stream=self.stream, what=what)

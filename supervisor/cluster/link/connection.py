@@ -74,6 +74,11 @@ class _Client(Client):
         await super()._process_op_err(e)
 
 
+def _size_of(headers: dict[str, Any]) -> int:
+    """Return about how many bytes headers take on the wire, which count as part of the message."""
+    return 16 + sum(len(name) + len(value) + 4 for name, value in headers.items())
+
+
 async def ended(task: asyncio.Task[None]) -> None:
     """Cancel a task until it has ended: nats-py swallows a cancellation now and then."""
     while not task.done():
@@ -179,9 +184,10 @@ class Connection:
         """
         if self._client.pending_data_size > MOST_WAITING:
             raise LinkDown(f"the server reads too slowly: {MOST_WAITING} bytes wait to be sent to it")
-        if len(data) > self._client.max_payload:
+        size = len(data) + (_size_of(headers) if headers else 0)
+        if size > self._client.max_payload:  # the server would end the connection
             raise TooLarge(
-                f"a message of {len(data)} bytes is larger than the servers take ({self._client.max_payload}); "
+                f"a message of {size} bytes is larger than the servers take ({self._client.max_payload}); "
                 f"raise 'max_payload' of the NATS servers, or send less"
             )
         sending = self._client.publish(subject, data, reply, headers)
@@ -227,7 +233,7 @@ class Connection:
         self.refused = [said for said in self.refused if subject_said not in said]  # it may be permitted by now
         try:
             subscribing = self._client.subscribe(subject, queue=queue, future=receiver)
-            subscription = await self._until_over(subscribing)
+            subscription = await self.until_over(subscribing)
         except errors.Error as error:
             raise LinkDown(f"the connection to the servers is down: {error}") from None
         await self.flush()
@@ -238,7 +244,7 @@ class Connection:
 
     async def unsubscribe(self, subscription: Subscription) -> None:
         with suppress(errors.Error, LinkDown):
-            await self._until_over(subscription.unsubscribe())
+            await self.until_over(subscription.unsubscribe())
 
     async def drain(self, subscription: Subscription) -> None:
         """End a subscription. What the server has sent before it hears of that is still handed over."""
@@ -249,7 +255,7 @@ class Connection:
 
     async def _drained(self, subscription: Subscription) -> None:
         with suppress(errors.Error, LinkDown, TimeoutError, OSError):
-            await self._until_over(subscription.drain())
+            await self.until_over(subscription.drain())
 
     async def flush(self, timeout: float = 5.0) -> None:
         """Wait until the server has seen all that was sent. Raises LinkDown."""
@@ -258,8 +264,8 @@ class Connection:
         except (errors.Error, OSError, TimeoutError) as error:
             raise LinkDown(f"the connection to the servers is down: {error}", was_sent=True) from None
 
-    async def _until_over(self, work: Coroutine[Any, Any, T]) -> T:
-        """Wait for nats-py, but not for longer than the connection lasts: it may wait for ever then.
+    async def until_over(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for nats-py, but not for longer than this connection lasts: it may wait for ever then.
 
         Raises:
             LinkDown: the connection was lost.
@@ -287,7 +293,7 @@ class Connection:
             Exception: what nats-py and the system raise.
         """
         async with asyncio.timeout(timeout):
-            await self._until_over(self._client.rtt(cast(int, timeout)))
+            await self.until_over(self._client.rtt(cast(int, timeout)))
 
     def jetstream(self, timeout: float) -> JetStreamContext:
         return self._client.jetstream(timeout=timeout)

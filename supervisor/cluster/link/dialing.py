@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +25,10 @@ long, so that the nodes of a server that died do not come to the next one all at
 PINGS_PER_LEASE = 8
 _CONNECT_TIMEOUT = 0.5
 """As a share of the lease: a server that does not answer is left in time to renew the lease at another one."""
+
+
+MOST_LEARNED = 16
+"""Servers that are tried besides those of the file. A round over all of them must end in time."""
 
 
 class Pause:
@@ -48,7 +52,7 @@ class Dialer:
     """Connects a node to one of its servers.
 
     Attributes:
-        servers: URLs; those of the file, and those that a server named.
+        servers: URLs: those of the file, and those that servers have named and that were not found away since.
     """
 
     def __init__(self, config: ClusterConfig, inbox: str, on_lost: Callable[[str], None]) -> None:
@@ -57,6 +61,7 @@ class Dialer:
         self._on_lost = on_lost
         self.servers = list(config.servers)
         self.url = ""
+        self._away: set[str] = set()  # tried in vain since the last connection
 
     async def once(self) -> Connection:
         """Try each server once, in random order, the one that was lost last.
@@ -69,6 +74,7 @@ class Dialer:
             try:
                 return await self._dial(url)
             except ClusterError as error:
+                self._away.add(url)
                 failures.append(error)
         raise _worst(failures)
 
@@ -96,8 +102,15 @@ class Dialer:
         except Exception as error:  # noqa: BLE001 of nats-py, TLS, nkeys or the system; each becomes one of ours
             raise of_connecting(error, url, config) from None
         self.url = url
-        self.servers += [other for other in connection.others if other not in self.servers]
+        self._learn(connection.others)
         return connection
+
+    def _learn(self, named: Iterable[str]) -> None:
+        """Take note of the servers that the present one knows now; what it does not name and was away is gone."""
+        others = [*named, *(url for url in self.servers if url not in self._away)]
+        learned = dict.fromkeys(url for url in others if url not in self._config.servers)
+        self.servers = [*self._config.servers, *list(learned)[:MOST_LEARNED]]
+        self._away.clear()
 
     def _is_tls(self, url: str) -> bool:
         return self._config.tls is not None or url.startswith(("tls://", "wss://"))

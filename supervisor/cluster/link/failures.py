@@ -24,7 +24,7 @@ from .errors import (
 _WRONG_SEQUENCE = (10071, 10164)
 _OFF = (10039, 10076)
 _NO_LEADER = (10008, 10009, 10118)
-_NO_STREAM = (10058, 10059)
+_NO_STREAM = 10059
 _FULL = (10002, 10023, 10028, 10047, 10077)
 _TOO_LARGE = (10054, 10097)
 """Numbers of JetStream's errors (`err_code`; server/errors.json of nats-server)."""
@@ -122,10 +122,10 @@ def of_jetstream(error: Exception, what: str) -> ClusterError:
         )
     if number in _NO_LEADER:
         return NoQuorum(f"could not {what}: JetStream has no leader ({said}); more than half of the servers must be up")
-    if number in _NO_STREAM or isinstance(error, js.NotFoundError):
+    if number == _NO_STREAM or isinstance(error, js.NotFoundError):
         return Gone(
-            f"could not {what}: it is gone, somebody deleted it; restart the nodes one after another, the first "
-            "one makes it again, without what was in it"
+            f"could not {what}: it is gone, somebody deleted it; restart one node, which makes it again, without "
+            "what was in it"
         )
     if number in _FULL or "no space" in said or "maximum bytes" in said or "insufficient" in said:
         return OutOfSpace(

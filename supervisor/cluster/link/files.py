@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-from typing import Any
+import json
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from nats.aio.msg import Msg
 from nats.errors import Error
+from nats.js.api import ObjectMeta, ObjectMetaOptions
 from nats.js.errors import NotFoundError
 from nats.js.object_store import ObjectStore
 
 from .errors import ClusterError, Foreign
 from .failures import of_jetstream
 from .following import Following
-from .jetstream import PATIENCE, JetStream
+from .jetstream import JetStream
 from .seal import NotSealed
 
+T = TypeVar("T")
+
+_PART = 128 * 1024  # bytes, of a file that is not smaller
 _MEMORY = 60.0  # seconds after which a file that could not be read on is read anew
 
 
@@ -41,7 +46,8 @@ class Files:
     async def put(self, name: str, data: bytes) -> None:
         """Keep a file under a name, in place of the one that was there."""
         try:
-            await self._store.put(name, self._wire.seal.sealed_bytes(data, self._place(name)))
+            meta = ObjectMeta(options=ObjectMetaOptions(max_chunk_size=min(_PART, self._wire.most_kept)))
+            await self._done(self._store.put(name, self._wire.seal.sealed_bytes(data, self._place(name)), meta))
         except (Error, TimeoutError) as error:
             raise self._failed("write", name, error) from None
 
@@ -74,7 +80,7 @@ class Files:
         """
         former = None
         while True:
-            info = await self._store.get_info(name)
+            info = await self._done(self._store.get_info(name))
             found = await self._chunks(f"$O.{self.name}.C.{info.nuid}")
             if len(found) == info.size:
                 return found
@@ -89,20 +95,54 @@ class Files:
         following = Following(self._jetstream, f"OBJ_{self.name}", subject, chunks, first="all", memory=_MEMORY)
         await following.start()
         try:
-            return await chunks.all(PATIENCE * self._wire.config.timeout)
+            await following.caught_up()
         finally:
             await following.close()
+        return b"".join(chunks.found)
+
+    async def listed(self) -> dict[str, str]:
+        """Return the name of each file, and the subject of its parts. Nobody seals these."""
+        names = _Names()
+        following = Following(
+            self._jetstream, f"OBJ_{self.name}", f"$O.{self.name}.M.>", names, first="last_per_subject", memory=0.0
+        )
+        await following.start()
+        try:
+            await following.caught_up()
+        finally:
+            await following.close()
+        return {name: f"$O.{self.name}.C.{nuid}" for name, nuid in names.found.items()}
+
+    async def parts(self) -> set[str]:
+        """Return the subjects of which there are parts, also those of files that were never complete."""
+        found: set[str] = set()
+        stream, what = f"OBJ_{self.name}", f"list the parts of files in {self.name}"
+        while True:
+            body = {"subjects_filter": f"$O.{self.name}.C.>", "offset": len(found)}
+            info = await self._jetstream.request(f"STREAM.INFO.{stream}", body, what=what)
+            page = (info["state"].get("subjects") or {}).keys() - found
+            if not page:
+                return found
+            found |= page
+
+    async def drop_parts(self, subject: str) -> None:
+        """Remove what has come of a file that was never complete."""
+        what = f"remove parts of files in {self.name}"
+        await self._jetstream.request(f"STREAM.PURGE.OBJ_{self.name}", {"filter": subject}, what=what)
 
     async def drop(self, name: str) -> None:
         """Remove a file, if it is there, without leaving what says that it was."""
         meta = f"$O.{self.name}.M.{base64.urlsafe_b64encode(name.encode()).decode()}"
         try:
-            await self._store.delete(name)
-            await self._wire.js.purge_stream(f"OBJ_{self.name}", subject=meta)
+            await self._done(self._store.delete(name))
+            await self._done(self._wire.js.purge_stream(f"OBJ_{self.name}", subject=meta))
         except NotFoundError:
             return
         except (Error, TimeoutError) as error:
             raise self._failed("remove", name, error) from None
+
+    async def _done(self, work: Coroutine[Any, Any, T]) -> T:
+        return await self._wire.connection().until_over(work)
 
     @property
     def _store(self) -> ObjectStore:
@@ -115,36 +155,36 @@ class Files:
         return of_jetstream(error, f"{what} the file '{name}' in {self.name}")
 
 
+class _Names:
+    """Reads which files there are."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, str] = {}
+
+    def begun(self, is_fresh: bool) -> None: ...
+
+    def received(self, message: Msg, seq: int) -> None:
+        try:
+            match json.loads(message.data):
+                case {"name": str(name), "nuid": str(nuid), **more} if not more.get("deleted"):
+                    self.found[name] = nuid
+        except ValueError:  # of a stranger
+            pass
+
+    def complete(self) -> None: ...
+
+
 class _Chunks:
     """Reads what a file consists of."""
 
     def __init__(self) -> None:
-        self._found: list[bytes] = []
-        self._has_come = asyncio.Event()
-        self._is_complete = False
-
-    async def all(self, patience: float) -> bytes:
-        """Return all of it.
-
-        Raises:
-            TimeoutError: nothing came for so many seconds.
-        """
-        while not self._is_complete:
-            self._has_come.clear()
-            async with asyncio.timeout(patience):
-                await self._has_come.wait()
-        return b"".join(self._found)
-
-    # -- as the reader of a stream
+        self.found: list[bytes] = []
 
     def begun(self, is_fresh: bool) -> None:
         if is_fresh:
-            self._found.clear()
+            self.found.clear()
 
     def received(self, message: Msg, seq: int) -> None:
-        self._found.append(message.data)
-        self._has_come.set()
+        self.found.append(message.data)
 
-    def complete(self) -> None:
-        self._is_complete = True
-        self._has_come.set()
+    def complete(self) -> None: ...

@@ -18,8 +18,8 @@ from typing import Any, Protocol
 from nats.aio.msg import Msg
 
 from .connection import Connection, ended
-from .errors import ClusterError, LinkDown
-from .jetstream import JetStream
+from .errors import ClusterError, Gone, LinkDown, NoQuorum
+from .jetstream import PATIENCE, JetStream
 from .replies import STATUS
 
 logger = logging.getLogger("modvisor.cluster")
@@ -81,6 +81,9 @@ class Following:
         self._inbox = ""
         self._on: tuple[Connection, Any] | None = None
         self._broken = asyncio.Event()
+        self._came = 0  # messages, of all consumers
+        self._over = asyncio.Event()  # it has caught up once, or the stream is gone
+        self._failure: ClusterError | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -92,6 +95,28 @@ class Following:
             raise
         self._wire.listeners.append(self._link_changed)
         self._task = asyncio.get_running_loop().create_task(self._keep())
+
+    async def caught_up(self, *, is_patient: bool = False) -> None:
+        """Wait until all has come that there was at the start.
+
+        Args:
+            is_patient: wait for servers that are away, however long that takes.
+
+        Raises:
+            Gone: somebody deleted the stream meanwhile.
+            ClusterError: nothing came for `PATIENCE` times `cluster.timeout`.
+        """
+        patience = PATIENCE * self._wire.config.timeout
+        while not self._over.is_set():
+            came = self._came
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), patience)
+            if not self._over.is_set() and self._came == came and not is_patient:
+                raise self._failure or NoQuorum(
+                    f"could not read {self._stream}: the NATS servers sent nothing of it for {patience:g} s"
+                )
+        if isinstance(self._failure, Gone):
+            raise self._failure
 
     async def close(self) -> None:
         if self._task is not None:
@@ -111,13 +136,18 @@ class Following:
             try:
                 await self._begin()
             except ClusterError as error:
-                if not isinstance(error, LinkDown):
-                    logger.warning("cannot follow %s: %s", self._stream, error)
-                self.problem = str(error)
+                self._failed(error)
                 self._broken.set()
                 pause = min(max(2 * pause, 0.05), LONGEST_PAUSE)
             else:
-                self.problem, pause = "", 0.0
+                self.problem, self._failure, pause = "", None, 0.0
+
+    def _failed(self, error: ClusterError) -> None:
+        if not isinstance(error, LinkDown) and str(error) != self.problem:
+            logger.warning("cannot follow %s: %s", self._stream, error)
+        self.problem, self._failure = str(error), error
+        if isinstance(error, Gone):
+            self._over.set()  # whoever still waits for all of it waits for nothing
 
     async def _until_broken(self) -> None:
         """Wait until a message is missing, or the server has been silent for too long."""
@@ -189,6 +219,7 @@ class Following:
             return self._broken.set()
         self._heard = _now()
         self._consumer, self._seq = number, seq
+        self._came += 1
         self._reader.received(message, seq)
         self._check_caught_up()
 
@@ -210,6 +241,8 @@ class Following:
         if self._awaited is not None and self._consumer >= self._awaited:
             self._awaited = None
             self._reader.complete()
+            self._failure = None
+            self._over.set()
 
 
 def stored_at(message: Msg) -> int:

@@ -21,6 +21,7 @@ from .wire import Wire
 
 _NO_MESSAGE = 10037
 _FEW_SERVERS = (10005, 10074)
+_THERE = 10058  # with other settings: those that depend on the time, if another node has just made it
 _MANY = 3
 PATIENCE = 3
 """Times `cluster.timeout` that a start waits for enough servers, and for a stream to have a leader."""
@@ -193,7 +194,10 @@ class JetStream:
             try:
                 return await self._request(f"STREAM.CREATE.{name}", {**config, "num_replicas": count})
             except (APIError, TimeoutError) as error:
-                if not isinstance(error, APIError) or error.err_code not in _FEW_SERVERS:
+                number = error.err_code if isinstance(error, APIError) else None
+                if number == _THERE:
+                    return await self.request(f"STREAM.INFO.{name}", what=what)
+                if number not in _FEW_SERVERS:
                     raise of_jetstream(error, what) from None
         raise _Few
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from nats.aio.msg import Msg
@@ -21,7 +20,7 @@ async def newest_of(link: Link, stream: str, subjects: str) -> tuple[Newest, int
     following = Following(link.jetstream, stream, subjects, reader, first="last_per_subject", memory=0.0)
     await following.start()
     try:
-        await reader.is_read.wait()
+        await following.caught_up()
     finally:
         await following.close()
     return reader.found, reader.dropped
@@ -32,7 +31,6 @@ class _Reader:
         self._link = link
         self.found: Newest = {}
         self.dropped = 0
-        self.is_read = asyncio.Event()
 
     def begun(self, is_fresh: bool) -> None:
         if is_fresh:
@@ -49,5 +47,4 @@ class _Reader:
         else:
             self.found[message.subject] = body, seq
 
-    def complete(self) -> None:
-        self.is_read.set()
+    def complete(self) -> None: ...

@@ -66,6 +66,9 @@ class Reply:
             self._wire.answer(self._to, body)
 
 
+ROOM_OF_KEPT = 2048
+"""Bytes of a message in a stream that its seal, its headers and what stands around a value may take."""
+
 Handler = Callable[[Any, Reply], None]
 
 
@@ -107,6 +110,7 @@ class Wire:
     Attributes:
         bundles: asks other nodes with few messages; see `bundles.py`.
         most_answer: the largest packed answer, in bytes, that one message can carry.
+        most_kept: the largest packed value, in bytes, that one message in a stream can carry.
         instance: random, new with each link, so that two runs of one node are told apart.
         dropped: how many messages were dropped, by reason; see `seal.py`.
         listeners: are told whenever the connection is lost (False) or back (True).
@@ -128,7 +132,7 @@ class Wire:
         self._connection: Connection | None = None
         self.bundles = Bundles(self._replies.prefix, self.seal, self._send_now, self._keep_answer, self._drop)
         self._replies.others = self.bundles.received
-        self.most_answer = 0
+        self.most_answer = self.most_kept = 0
         self._served: list[Served] = []
         self._kept: deque[tuple[str, bytes]] = deque()
         self._kept_bytes = 0
@@ -223,6 +227,7 @@ class Wire:
         self._connection = connection
         self._down.clear()  # it may have been lost before `open` ended
         self.most_answer = connection.max_payload - ROOM
+        self.most_kept = connection.max_payload - ROOM_OF_KEPT
         self.problem = ""
 
     async def _serve_on(self, connection: Connection) -> None:

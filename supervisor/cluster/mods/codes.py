@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import anyio
 
@@ -23,7 +23,7 @@ from ...config import ALL_NODES, ModConfig
 from ...fleet import ModRegistry
 from ...sources import in_thread, search_path
 from ..link.buckets import Bucket, Watch
-from ..link.errors import ClusterError, Taken
+from ..link.errors import ClusterError
 from ..link.link import Link
 from ..link.names import text_of, token
 from ..link.wire import Handler
@@ -53,6 +53,15 @@ class Present(Protocol):
     def nodes(self) -> Mapping[str, NodeInfo]: ...
 
 
+class _Written(NamedTuple):
+    """What the servers were told of a copy here."""
+
+    code: Code
+    note: str | None
+    since: int  # the number of the first write that says that this code runs here
+    revision: int
+
+
 class Codes:
     """The code of each mod on each node, and what differs.
 
@@ -80,9 +89,9 @@ class Codes:
         self._statuses = statuses
         self._code_of = code_of
         self._allow_mixed = allow_mixed
-        self._told: dict[str, dict[str, tuple[int, Code, str | None]]] = {}  # mod -> node -> revision, code, note
-        self._written: dict[str, tuple[Code, str | None]] = {}
-        self._since: dict[str, int] = {}  # of the code that was written: the number of its first write
+        self._told: dict[str, dict[str, tuple[int, Code, str | None]]] = {}  # mod -> node -> since, code, note
+        self._written: dict[str, _Written] = {}
+        self._revisions: dict[str, int] = {}  # of what the servers have of this node
         self._telling = anyio.Lock()
         self._wake, self._seen = anyio.Event(), anyio.Event()
         self._watch: Watch | None = None
@@ -93,8 +102,7 @@ class Codes:
         self.listeners: list[Callable[[], None]] = []
 
     async def open(self) -> None:
-        self._watch = await self._bucket.watch(PREFIX, self._changed)
-        await self._watch.caught_up()
+        self._watch = await self._bucket.mirror(PREFIX, self._changed)
 
     async def close(self) -> None:
         if self._watch is not None:
@@ -105,8 +113,16 @@ class Codes:
         by_node = self._told.setdefault(mod_id, {})
         if value is None or (code := Code.from_plain(value["code"])) is None:
             by_node.pop(node, None)
+            written = self._written.get(mod_id)
+            if node == self._session.node:
+                self._revisions.pop(mod_id, None)
+                if written is not None and written.revision <= revision:
+                    del self._written[mod_id]  # somebody deleted it, or the bucket: it is told again
+                    self.look()
         else:
             by_node[node] = value.get("since") or revision, code, value["note"]
+            if node == self._session.node:
+                self._revisions[mod_id] = revision
         self._drop_settled()
         self._seen.set()
         self._seen = anyio.Event()
@@ -309,12 +325,11 @@ class Codes:
             self._drop_settled()
             own = self._on_several_nodes()
             here = self._session.node
-            for mod_id in [mod_id for mod_id, by_node in self._told.items() if here in by_node and mod_id not in own]:
-                await self._forget(mod_id)
             is_told = True
+            for mod_id in [mod_id for mod_id, by_node in self._told.items() if here in by_node and mod_id not in own]:
+                is_told = await self._forget(mod_id) and is_told
             for mod_id, code in own.items():
-                if self._written.get(mod_id) != (code, self.notes.get(mod_id)):
-                    is_told = bool(await self._tell(mod_id, code)) and is_told
+                is_told = bool(await self._tell(mod_id, code)) and is_told
             with anyio.move_on_after(math.inf if is_told else RETRY):
                 await self._wake.wait()
 
@@ -324,28 +339,47 @@ class Codes:
         return {mod_id: code for mod_id, code in found.items() if code is not None}
 
     async def _tell(self, mod_id: str, code: Code) -> int:
-        """Write what runs here of a mod; returns the number of the first write that says so, or 0."""
-        key = f"{PREFIX}{token(mod_id)}.{token(self._session.node)}"
+        """Write what a copy here is made of, once: who is the second one is told by it.
+
+        Returns:
+            the number of the first write that says so, or 0.
+        """
         async with self._telling:
             note, written = self.notes.get(mod_id), self._written.get(mod_id)
-            since = self._since[mod_id] if written is not None and written[0] == code else 0
-            if since and written == (code, note):
-                return since
-            try:
-                revision = await self._bucket.put(key, {"code": code.to_plain(), "note": note, "since": since})
-            except ModvisorError as error:
-                logger.warning("mod %s: the other nodes were not told what code it runs: %s", mod_id, error)
-                return 0
-            self._written[mod_id], self._since[mod_id] = (code, note), since or revision
-            return self._since[mod_id]
+            if written is not None and (written.code, written.note) == (code, note):
+                return written.since
+            return await self._write(mod_id, code, note, self._since(mod_id, code))
 
-    async def _forget(self, mod_id: str) -> None:
+    def _since(self, mod_id: str, code: Code) -> int:
+        """Return the number of the first write that said that this code runs here, or 0."""
+        written = self._written.get(mod_id)
+        if written is not None:
+            return written.since if written.code == code else 0
+        told = self._told.get(mod_id, {}).get(self._session.node)
+        return told[0] if told is not None and told[1] == code else 0
+
+    async def _write(self, mod_id: str, code: Code, note: str | None, since: int) -> int:
+        key = f"{PREFIX}{token(mod_id)}.{token(self._session.node)}"
+        self._written.pop(mod_id, None)  # what was not taken may be stored later: then it is told again, whatever it is
+        try:
+            value = {"code": code.to_plain(), "note": note, "since": since}
+            revision = await self._bucket.put(key, value, self._revisions.get(mod_id, 0))
+        except ModvisorError as error:
+            logger.warning("mod %s: the other nodes were not told what code it runs: %s", mod_id, error)
+            return 0
+        self._written[mod_id] = _Written(code, note, since or revision, revision)
+        return since or revision
+
+    async def _forget(self, mod_id: str) -> bool:
+        """Remove what a copy was made of that is not here any more; returns whether the servers have taken that."""
         self._written.pop(mod_id, None)
-        self._told.get(mod_id, {}).pop(self._session.node, None)
         try:
             await self._bucket.delete(f"{PREFIX}{token(mod_id)}.{token(self._session.node)}")
-        except (ModvisorError, Taken) as error:
+        except ModvisorError as error:
             logger.warning("mod %s: what code it ran here was not removed: %s", mod_id, error)
+            return False
+        self._told.get(mod_id, {}).pop(self._session.node, None)
+        return True
 
     # -- for people
 

@@ -43,6 +43,7 @@ class NetworkFile:
         self._session = session
         self._allow_mixed = allow_mixed
         self._ours: dict[str, str] = {}
+        self._told: dict[str, str] | None = None  # what the servers have taken
         self._named: dict[str, str] = {}  # nodes with another file that the log has named, with its digest
 
     async def join(self, entries: dict[str, ModConfig]) -> None:
@@ -56,18 +57,20 @@ class NetworkFile:
                 f"{'; '.join(found[:10])}. Give all nodes the same file, or join with --allow-mixed for an upgrade"
             )
             raise ModvisorError(text, code=Code.START_FAILED, differences=found)
-        await self._take(ours, is_new=kept is None or bool(found))
+        self._told = None if kept is None or found else ours
+        await self._take(ours)
 
     async def changed(self, entries: dict[str, ModConfig]) -> None:
         """Tell the other nodes that this one has read its file again."""
-        ours = digests_of_entries(entries)
-        await self._take(ours, is_new=ours != self._ours)
+        await self._take(digests_of_entries(entries))
 
-    async def _take(self, ours: dict[str, str], *, is_new: bool) -> None:
+    async def _take(self, ours: dict[str, str]) -> None:
         self._ours = ours
-        if is_new:
-            await self._bucket.put(FILE, ours)
         self._session.describe(file=self._digest, soon=True)
+        if ours != self._told:
+            self._told = None  # what is not taken now may be stored later
+            await self._bucket.put(FILE, ours)
+            self._told = ours
 
     @property
     def _digest(self) -> str:

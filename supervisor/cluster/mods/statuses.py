@@ -125,6 +125,7 @@ class Statuses:
         self._bucket = bucket
         self._own = own
         self._told: dict[str, Status] = {}
+        self._revisions: dict[str, int] = {}
         self._wake = anyio.Event()
         self._watch: Watch | None = None
         self.known: dict[str, Status] = {}
@@ -139,8 +140,11 @@ class Statuses:
 
     def _changed(self, key: str, value: Any, revision: int) -> None:
         mod_id = text_of(key.removeprefix(PREFIX))
+        self._revisions[mod_id] = revision
         if value is None:
             self.known.pop(mod_id, None)
+            if self._told.pop(mod_id, None) is not None:  # somebody deleted it, or the bucket: it is told again
+                self.look()
         else:
             status, before = Status.from_plain(value), self.known.get(mod_id)
             if before is not None and status.token < before.token:
@@ -172,8 +176,9 @@ class Statuses:
                     await self._tell(mod_id, status)
 
     async def _tell(self, mod_id: str, status: Status) -> None:
+        self._told.pop(mod_id, None)  # what was not taken may be stored later: then it is told again, whatever it is
         try:
-            await self._bucket.put(PREFIX + token(mod_id), status.to_plain())
+            await self._bucket.put(PREFIX + token(mod_id), status.to_plain(), self._revisions.get(mod_id, 0))
         except ModvisorError as error:
             logger.warning("mod %s: the other nodes were not told that it is %s: %s", mod_id, status.state, error)
             with anyio.move_on_after(1.0):  # the servers are away; whoever changes next tries at once

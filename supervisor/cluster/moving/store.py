@@ -225,7 +225,7 @@ class ClusterStore:
     async def _put_checkpoint(self, state: KeptState) -> None:
         mod_id, version, at, packed = state
         file = ""
-        if len(packed) > LARGEST_MESSAGE:
+        if len(packed) > min(LARGEST_MESSAGE, self._link.most_kept):
             file = f"checkpoint.{token(mod_id)}.{secrets.token_hex(8)}"
             await self._files.put(file, packed)
         body = [mod_id, version, at, len(packed), b"" if file else packed, file]
