@@ -7,6 +7,7 @@ import encodings.idna  # noqa: F401 - as another user a child may not be able to
 import os
 import pickle
 import signal
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,7 @@ def in_child(step: Callable[[], Any], *, user: int = 0) -> Any:
     Args:
         user: the user that the child is, if this process is root.
     """
+    _keep_telemetry_from_threads()
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -57,6 +59,20 @@ def in_child(step: Callable[[], Any], *, user: int = 0) -> Any:
     return found
 
 
+def _keep_telemetry_from_threads() -> None:
+    """Have OpenTelemetry start no threads in forked children.
+
+    It starts one for each processor that there ever was in this process, closed ones included. With a second
+    thread unshare(2) gives no user namespace, and a fork past the C library finds a lock that nobody opens.
+    """
+    internal = sys.modules.get("opentelemetry.sdk._shared_internal")
+    if internal is not None:
+        internal.BatchProcessor._at_fork_reinit.__code__ = _do_nothing.__code__
+
+
+def _do_nothing(processor: object) -> None: ...
+
+
 def _become(user: int) -> None:
     if user and os.geteuid() == 0:
         os.setgroups([])
@@ -66,10 +82,7 @@ def _become(user: int) -> None:
 
 
 def live_apart(flags: int) -> None:
-    """Go on as a child in namespaces of its own, as a warden begins; the error says why the system gives this user none.
-
-    unshare(2) gives no user namespace now and then to a process that has one thread, as this one.
-    """
+    """Go on as a child in namespaces of its own, as a warden begins; the error says why the system gives this user none."""
     pid = fork_apart(flags, hooks=True)
     if not pid:
         return
