@@ -1,4 +1,7 @@
-"""What agents subscribe to, and the way of an event into their inboxes and out of them.
+"""The inboxes of agents: what gets in, how much an inbox holds, and how events come out of it.
+
+Who subscribes to what is here, too. A full inbox makes room or refuses, as the rights of its agent say
+(`rights`: how many events, how many bytes); all inboxes of guests have one bound together.
 
 `Inboxes` knows the agents that are registered, whoever they are. How an agent registers, proves
 itself and gets permissions is the other half: `registry.AgentRegistry`, built on this one.

@@ -25,8 +25,8 @@ from .door.connection import Connection
 from .door.door import INTERVAL, Door
 from .door.listener import Listener
 from .door.places import Rank
+from .door.read_turns import in_steps
 from .door.tls import Certificate
-from .door.turnstile import in_steps
 from .routes.answers import failure
 from .wire.protocol import Direct, HttpProtocol, Upgrades
 

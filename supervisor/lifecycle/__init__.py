@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .keeper import Keeper
     from .listener import Shared
     from .reload import replace_worker, revert
-    from .restart import RestartHistory
+    from .restart_policy import RestartHistory
     from .spares import Spares
     from .start_order import StartFailed
     from .starting import LeaseOf, Recipe, naming

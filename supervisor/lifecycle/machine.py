@@ -30,7 +30,7 @@ from .crash_report import report_of_end, report_of_start
 from .incarnation import LAST_MOMENT, Incarnation, StartFailed
 from .kept_sources import KeptSources
 from .listener import Shared
-from .restart import GiveUp, Restart, RestartHistory, RestartPolicy
+from .restart_policy import GiveUp, Restart, RestartHistory, RestartPolicy
 from .states import Action, State, Trigger, next_move
 from .trial import Probation, Trial
 from .trial_process import permits_trials

@@ -48,7 +48,7 @@ from ..config import AT_LEAST_ONCE, BESIDE, SIDE_BY_SIDE, ModConfig
 from ..process import Cause, Exit, shielded
 from .heartbeats import Heartbeats, why_silent
 from .incarnation import LAST_MOMENT, Incarnation, StartFailed
-from .restart import Restart, RestartPolicy
+from .restart_policy import Restart, RestartPolicy
 
 logger = logging.getLogger("modvisor.keeper")
 

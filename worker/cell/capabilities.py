@@ -6,7 +6,7 @@ import ctypes
 import os
 from contextlib import suppress
 
-from .calls import checked, libc, prctl
+from .libc import checked, libc, prctl
 from .refusal import NotEnforced, refused
 
 _PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 4, 24, 38, 47

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ...ipc.cell import LISTED, Cell
-from .calls import libc
+from .libc import libc
 from .listed import DEVICES, PROC, SHARED, SYSTEM, WRITTEN
 from .refusal import NotEnforced, refused
 

@@ -16,7 +16,7 @@ from functools import lru_cache
 
 from ...ipc.cell import Cell
 from . import overlays
-from .calls import (
+from .libc import (
     INERT,
     MOUNT_ATTR_RDONLY,
     MS_BIND,

@@ -15,8 +15,8 @@ import re
 from contextlib import suppress
 
 from ...ipc.cell import ALL, OWN_NAMESPACE, USER, Cell
-from .calls import INERT, MS_REC, MS_SLAVE, mount
 from .capabilities import leave_session_keyring
+from .libc import INERT, MS_REC, MS_SLAVE, mount
 from .refusal import NotEnforced, refused
 
 NEWNS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x0800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from itertools import islice
 
-from .calls import (
+from .libc import (
     MOUNT_ATTR_RDONLY,
     MS_NODEV,
     MS_NOSUID,

@@ -13,7 +13,7 @@ import os
 from ...ipc.cell import DEFAULT, OFF, STRICT, Cell
 from . import syscalls
 from .bpf import MACHINES
-from .calls import libc
+from .libc import libc
 from .refusal import NotEnforced, refused
 
 _NUMBER = {"x86_64": 317, "aarch64": 277}  # of seccomp(2)

@@ -14,7 +14,7 @@ from collections.abc import Container
 from contextlib import suppress
 
 from ...ipc.cell import Cell
-from .calls import (
+from .libc import (
     MOUNT_ATTR_NODEV,
     MOUNT_ATTR_RDONLY,
     MS_NODEV,

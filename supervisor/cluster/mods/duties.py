@@ -1,4 +1,7 @@
-"""What this node has to do about each mod: run it, claim it, hand it over, end it, or nothing."""
+"""What this node has to do about each mod: run it, claim it, hand it over, end it, or nothing.
+
+A mod whose node has died is claimed by the node that the draw names now: a takeover.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 A mod goes to the node that wins a draw by the hashes of both names (rendezvous hashing, Thaler and
 Ravishankar 1998). All nodes draw the same without asking each other; a node that leaves loses its own
-mods only, and a node that comes gets its share and moves no other mod.
+mods only, and a node that comes gets its share and moves no other mod. When a node dies, its mods are
+drawn again among the others; `duties` decides when that is so, and who claims them.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ class LimitsConfig:
 
 @dataclass(frozen=True, slots=True)
 class RestartConfig:
-    """When a mod that ended is started again; `modvisor.supervisor.lifecycle.restart` decides."""
+    """When a mod that ended is started again; `modvisor.supervisor.lifecycle.restart_policy` decides."""
 
     policy: str = key(
         "permanent",

@@ -1,6 +1,6 @@
 """Decides which mods may join a network, and makes the routes of the mods that did.
 
-`loaded` knows which mods there are and their order. The registry starts nothing: `commands` loads,
+`load_order` knows which mods there are and their order. The registry starts nothing: `commands` loads,
 replaces and unloads the mods, `upkeep` acts on them by itself, `restored` is what the journal keeps
 of them. Each puts its mods in and takes them out here. After every change of a mod the routes are
 made anew.
@@ -40,7 +40,7 @@ from ..responses import NOT_ALLOWED, failure
 from .dependents import Dependents
 from .families import Families
 from .kept import kept_entry
-from .loaded import LoadedMods
+from .load_order import LoadedMods
 from .router import Entry, Router
 
 

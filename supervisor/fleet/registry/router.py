@@ -1,7 +1,7 @@
 """Routes: the mods that an event goes to, in order.
 
-Pure: it knows patterns and the load order (the registry makes it: the order of the network file,
-then the order in which mods were loaded), and no processes.
+Pure: it knows patterns and the load order (`load_order` makes it: the order of the network file, then
+the order in which mods were loaded), and no processes.
 """
 
 from __future__ import annotations

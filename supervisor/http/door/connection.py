@@ -20,7 +20,7 @@ from ..wire.phase import Phase
 from ..wire.protocol import READ_SIZE, HttpProtocol, last_words
 from .clients import IPAddress
 from .places import Rank
-from .turnstile import Turnstile
+from .read_turns import Turnstile
 
 WINDOW = 10.0
 """Seconds over which the floor of bytes per second (`http.min_rate`) is measured. Its documentation names them."""

@@ -6,6 +6,8 @@ Rules:
 - A connection is a stranger's until its client has proved who it is. An address may hold only so
   many of them for longer than `stranger_timeout`: agents that come at once behind one address have
   the time to say who they are. An agent that nobody vouches for may hold only so many, too.
+- A stranger has nothing that waits for events: a poll, a stream and a WebSocket's events begin when its
+  client has proved who it is (`http.agents.api`, `http.websocket.session`).
 - A client that keeps a request waiting, or sends or reads too slowly, is dismissed.
 - What strangers and guests send is read in turns; what members of a group with a password send is
   read as it comes.
@@ -30,8 +32,8 @@ from ...config import HttpConfig
 from .clients import counted_as, is_exempt, is_in, peer_named
 from .connection import Connection, Phase
 from .places import Places, Rank
+from .read_turns import Turnstile
 from .silent import Silent
-from .turnstile import Turnstile
 
 logger = logging.getLogger("modvisor.http")
 

@@ -14,7 +14,7 @@ from ...config import NetworkConfig
 from ..access.web_guard import WebGuard
 from ..door.clients import behind_proxies
 from ..door.connection import Connection
-from ..door.turnstile import in_steps
+from ..door.read_turns import in_steps
 from ..wire.heads import Head, read_query
 from ..wire.protocol import Answered, HttpProtocol, Route
 from .asked import Asked

@@ -129,7 +129,7 @@ def test_a_fork_without_hooks_runs_none_and_forks_complete_processes() -> None:
 WITHOUT_CLONE3 = """
 import ctypes, errno, os
 from modvisor.worker.cell import bpf
-from modvisor.worker.cell.calls import libc
+from modvisor.worker.cell.libc import libc
 from modvisor.worker.cell.seccomp import _install
 
 machine = os.uname().machine

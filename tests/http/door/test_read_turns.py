@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import pytest
 
-from modvisor.supervisor.http.door import turnstile as turnstile_file
-from modvisor.supervisor.http.door.turnstile import WEIGHT, Turnstile, in_steps
+from modvisor.supervisor.http.door import read_turns
+from modvisor.supervisor.http.door.read_turns import WEIGHT, Turnstile, in_steps
 from tests.conftest import until
 
 pytestmark = pytest.mark.anyio
@@ -67,7 +67,7 @@ async def test_a_large_piece_takes_the_places_of_several() -> None:
 
 
 async def test_what_kept_the_loop_is_followed_by_a_rest_but_not_by_a_long_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turnstile_file, "LONGEST_REST", 0.2)
+    monkeypatch.setattr(read_turns, "LONGEST_REST", 0.2)
     turnstile, passed = Turnstile(4, lambda: 0.25), list[float]()
     loop = asyncio.get_running_loop()
     turnstile.kept(1000.0)

@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modvisor.supervisor.config import ConfigError, RestartConfig, mod_config
-from modvisor.supervisor.lifecycle.restart import MOST_TOLD, STARVED, GiveUp, Restart, RestartHistory, RestartPolicy
+from modvisor.supervisor.lifecycle.restart_policy import (
+    MOST_TOLD,
+    STARVED,
+    GiveUp,
+    Restart,
+    RestartHistory,
+    RestartPolicy,
+)
 
 
 def no_jitter() -> float:

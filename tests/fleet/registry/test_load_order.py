@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modvisor.supervisor.config import family_of
-from modvisor.supervisor.fleet.registry.loaded import LoadedMods
+from modvisor.supervisor.fleet.registry.load_order import LoadedMods
 
 from ..fake_mods import config, fake_mod
 
