@@ -120,7 +120,7 @@ class Listener:
     def _speaks(self, silent: Silent) -> None:
         """Let a connection that has spoken go on, when it is the turn of its address."""
         assert self._door is not None
-        turnstile = self._door.read_turns
+        turnstile = self._door.turnstile
         if silent.rank is Rank.KNOWN or turnstile.has_place():
             self._begin(silent)
         else:
