@@ -30,7 +30,7 @@ else:  # hidden from type checkers, which would take any name for one of the roo
         keeper="Keeper",
         listener="Shared",
         reload="replace_worker revert",
-        restart="RestartHistory",
+        restart_policy="RestartHistory",
         spares="Spares",
         start_order="StartFailed",
         starting="LeaseOf Recipe naming",
