@@ -18,6 +18,11 @@ from modvisor.worker.guardian.clone import fork_apart
 NOBODY = 65534
 _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38
 
+_HOOKS = (
+    ("opentelemetry.sdk._shared_internal", "BatchProcessor", "_at_fork_reinit"),
+    ("opentelemetry.sdk.trace", "TracerProvider", "_handle_fork"),
+)
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -62,15 +67,16 @@ def in_child(step: Callable[[], Any], *, user: int = 0) -> Any:
 def _keep_telemetry_from_threads() -> None:
     """Have OpenTelemetry start no threads in forked children.
 
-    It starts one for each processor that there ever was in this process, closed ones included. With a second
-    thread unshare(2) gives no user namespace, and a fork past the C library finds a lock that nobody opens.
+    It starts some for each provider and each processor that there ever was in this process, closed ones
+    included. With a second thread unshare(2) gives no user namespace, and a fork past the C library finds
+    a lock that nobody opens.
     """
-    internal = sys.modules.get("opentelemetry.sdk._shared_internal")
-    if internal is not None:
-        internal.BatchProcessor._at_fork_reinit.__code__ = _do_nothing.__code__
+    for module, kind, hook in _HOOKS:
+        if module in sys.modules:
+            getattr(getattr(sys.modules[module], kind), hook).__code__ = _do_nothing.__code__
 
 
-def _do_nothing(processor: object) -> None: ...
+def _do_nothing(provider: object) -> None: ...
 
 
 def _become(user: int) -> None:
