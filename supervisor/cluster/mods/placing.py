@@ -40,6 +40,7 @@ from .divisions import Divisions
 from .duties import Duties
 from .handing import Luggage, Runs, settle
 from .stand_ins import StandIns
+from .start_log import StartLog
 from .statuses import Status, Statuses
 from .wanted import Wanted
 
@@ -94,6 +95,7 @@ class Placing:
         self._divisions = divisions
         self._tasks = tasks
         self._settled = settled
+        self._log = StartLog()
         self._busy: set[str] = set()
         self._wake = anyio.Event()
         self._looked = anyio.Event()
@@ -229,6 +231,7 @@ class Placing:
             self._keep_quarantined(config)
         came = [self._bring_home(config, claims[config.mod_id]) for config in ours]
         held_up = await self._start_all(came, claims)
+        self._log.tried(mod_ids, held_up)
         here = [mod for mod in came if self._is_here(mod)]
         for mod in here:
             if mod.mod_id in handed and mod.state is State.READY:
@@ -289,11 +292,7 @@ class Placing:
     def _tell_of(self, mod: Runs, held: Held | None, begun: float, claimed: float) -> None:
         """Log how long a mod of a node that was lost was away, step by step."""
         if held is not None and (ended := self._claims.ended(held)) is not None:
-            now, text = time.monotonic(), "mod %s was taken over from node %s, %s %.2f s after its session had ended"
-            logger.info(
-                text + " (waited %.2f, claimed after %.2f, started in %.2f)", mod.mod_id, held.node, mod.state,
-                now - ended, begun - ended, claimed - begun, now - claimed,
-            )  # fmt: skip
+            self._log.taken_over(mod.mod_id, held.node, mod.state, ended, (begun, claimed, time.monotonic()))
 
     async def _start_copy(self, keeper: Keeper, held_up: set[str]) -> None:
         """Start a copy of a mod. One that does not start stays, with the reason."""
@@ -307,7 +306,7 @@ class Placing:
             try:
                 await keeper.start(from_snapshot=keeper.kept.has_snapshot)
             except StartFailed as error:
-                logger.error("mod %s did not start: %s", keeper.mod_id, error)
+                self._log.failed(keeper.mod_id, error)
                 if error.code == Code.CLUSTER_DOWN:
                     held_up.add(keeper.mod_id)
 
@@ -320,7 +319,7 @@ class Placing:
         try:
             goes_on = await self._loading.commands.records.find_snapshots(mod)
         except StartFailed as error:
-            logger.error("mod %s did not start: %s", mod.mod_id, error)
+            self._log.failed(mod.mod_id, error)
             held_up.add(mod.mod_id)
             return
         why = await self._codes.refusal(mod.config, runs_snapshot=goes_on)
@@ -332,7 +331,7 @@ class Placing:
     def _refuse(self, mod: Runs, why: str) -> None:
         config = mod.config
         if config.replica is not None and isinstance(mod, Keeper):
-            logger.error("mod %s did not start: %s", config.mod_id, why)
+            self._log.failed(config.mod_id, why)
             mod.not_started(why)
         else:
             self._loading.commands.not_started(config, refused(config, why), restored=not config.from_file)
