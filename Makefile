@@ -36,7 +36,7 @@ $(VENV)/.rewritten: $(VENV)/.installed $(TESTS)
 		$(BIN)/python -m pytest -q --collect-only $$half >/dev/null 2>&1 & done; wait
 	@touch $@
 
-test: $(VENV)/.rewritten  ## the tests, in three processes (four minutes)
+test: $(VENV)/.rewritten  ## the tests, in three processes (three minutes)
 	@$(BIN)/python -m pytest -m "not slow" $(THREE) $(ARGS)
 
 # What a worker's life depends on, with workers that are not forked; all of it: make test ARGS="--launch exec tests/processes".

@@ -109,10 +109,10 @@ test("a mod is reloaded with another config, and how far a reload is shows while
   await dialog(page).getByText("With another path or config").click();
   await dialog(page).getByLabel("Replace the config").check();
   assert.equal(await dialog(page).getByLabel("delay").inputValue(), "0.02");
-  await dialog(page).getByLabel("delay").fill("0.8");
+  await dialog(page).getByLabel("delay").fill("2.5");
   await dialog(page).getByRole("button", { name: "Reload", exact: true }).click();
   await dialog(page).locator(".outcome.ok").waitFor();
-  assert.equal((await admin("GET", "/mods/search")).config.delay, 0.8);
+  assert.equal((await admin("GET", "/mods/search")).config.delay, 2.5);
   await page.keyboard.press("Escape");
   await reload();
   const asked = ["ann", "bob", "cyd", "dan"].map((source_id) =>

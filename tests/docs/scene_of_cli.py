@@ -70,6 +70,7 @@ def _stopped_with(file: str) -> list[str]:
 
 
 _SAMPLED = """until admin http://admin/admin/v1/mods/hello | grep -q '"sampled_at":[0-9]'; do sleep 0.05; done"""
+_AUDIT_IS_SYNCED = "while modvisor audit verify 2>&1 | grep -q 'knows of no record'; do sleep 0.05; done"
 _TRAFFIC = (  # it ends with the network
     "while admin http://admin/admin/v1/events"
     """ --json '{"event_name": "shop.page.sell", "source_id": "agent:ann"}'; do sleep 0.02; done"""
@@ -121,6 +122,7 @@ SCENE = Scene(
         "mods/hello/mod.py saved: mod hello was": ["echo 'def oops(' >> mods/hello/mod.py"],
         "mods/hello/mod.py saved: mod hello reloaded": ["sed -i '$s/.*/# mended/' mods/hello/mod.py"],
         "modvisor validate bad.yaml": ["cp ../parts/bad.yaml ."],
+        "## modvisor audit verify": [_AUDIT_IS_SYNCED],
         "modvisor audit verify --state": [
             "mkdir -p ../mnt && cp -r .modvisor ../mnt/copy",
             "sed -i '2s/who/why/; 5d' ../mnt/copy/audit/audit.jsonl",

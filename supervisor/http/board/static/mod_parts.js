@@ -235,7 +235,7 @@ function stateCard(mod) {
       ["Written", format.bytes(used.write_bytes)],
       ["Restarts", format.count(now?.restarts ?? mod.restarts)],
       ["Required by", mod.required_by?.length ? mod.required_by.join(", ") : "no other mod"],
-      ...(mod.mixed ? [["Code", mod.mixed]] : []),
+      ...(mod.mixed ? [/** @type {[string, string]} */ (["Code", mod.mixed])] : []),
     ]),
   );
 }
