@@ -27,8 +27,9 @@ async def checked(size: Size, constants: Constants) -> Checked:
     async with served() as (server, linked):
         writer = await linked("writer")
         buckets = {kind: await writer.bucket(bucket) for kind, (bucket, _) in KINDS.items()}
+        known = {kind: dict[int, int]() for kind in KINDS}
         for kind, count in size.held().items():
-            await written(buckets[kind], kind, range(count))
+            await written(buckets[kind], kind, range(count), known[kind])
         links = [await linked(f"node-{number}") for number in range(size.nodes)]
         before = server.counted()
         mirrors = {
@@ -37,7 +38,7 @@ async def checked(size: Size, constants: Constants) -> Checked:
         joined = server.counted()
         changed = {kind: max(1, round(rate)) for kind, rate in size.per_second().items()}
         for kind, count in changed.items():
-            await written(buckets[kind], kind, range(count))
+            await written(buckets[kind], kind, range(count), known[kind])
             for mirror in mirrors[kind]:
                 await mirror.until(size.held()[kind] + count)
         done = server.counted()
