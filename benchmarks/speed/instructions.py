@@ -71,6 +71,7 @@ def per_event(checkout: Checkout, name: str, events: int, home: Path) -> float:
     out = home / "callgrind.out"
     tool = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}"]
     part = [checkout.python, "-m", "benchmarks.speed.instructions", "--serve", name, "--events", str(events)]
+    part += ["--home", str(home)]
     done = subprocess.run([*tool, *part], **checkout.how(TIMEOUT), text=True, check=False)
     found = COUNTED.search(out.read_text()) if out.exists() else None
     if done.returncode or found is None:
@@ -84,10 +85,11 @@ def main() -> None:
     parser.add_argument("--against", metavar="PYTHON", help="the interpreter of another checkout")
     parser.add_argument("--events", type=int, default=4000, help="how many are counted (4000)")
     parser.add_argument("--serve", choices=KINDS, help=argparse.SUPPRESS)
+    parser.add_argument("--home", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve is not None:
         os.pidfd_open = _never_ready
-        folder = Path(tempfile.mkdtemp(dir="."))  # in the home of whoever has started this, who removes it
+        folder = Path(tempfile.mkdtemp(dir=options.home))  # of whoever has started this, who removes it
         run(counted(Scene(Plan(), folder), KINDS[options.serve], options.events))
     if shutil.which("valgrind") is None:
         sys.exit("valgrind is not installed: on Debian and Ubuntu, apt-get install valgrind")
