@@ -11,7 +11,7 @@ import pytest
 
 from modvisor.ipc.messages import pack
 from modvisor.supervisor import AgentNetwork, Event, EventResponse
-from modvisor.supervisor.cluster.kept.handing_on import EVENTS_AT_ONCE
+from modvisor.supervisor.cluster.kept.batches import EVENTS_AT_ONCE
 from modvisor.supervisor.cluster.kept.journal import ClusterJournal
 from modvisor.supervisor.cluster.mods.desired import Desired
 from modvisor.supervisor.journal import AnsweredBefore

@@ -123,17 +123,25 @@ class ClusterLog:
             if former.fenced.lost is not None:
                 raise former.fenced.lost
             return former
-        log = ModLog(self._link.jetstream, self.stream, f"{self.root}.{token(name)}", name, mod_token)
-        patience = 5 * self._link.config.timeout
-        try:
-            async with asyncio.timeout(patience):
-                await log.open()
-        except TimeoutError:
-            raise NoQuorum(f"what is kept of mod {name} could not be read within {patience:g} s") from None
+        log = self.made(name, mod_token)
+        await self.read(name, log)
         if former is not None:
             await former.close()
         self._logs[name] = log
         return log
+
+    def made(self, name: str, mod_token: int) -> ModLog:
+        """Return a log of a mod or copy that was not read yet. Whoever made it closes it."""
+        return ModLog(self._link.jetstream, self.stream, f"{self.root}.{token(name)}", name, mod_token)
+
+    async def read(self, mod_id: str, *logs: ModLog) -> None:
+        """Read what is kept of a mod, in all these logs at once. Raises ClusterError."""
+        patience = 5 * self._link.config.timeout
+        try:
+            async with asyncio.timeout(patience):
+                await asyncio.gather(*(log.open() for log in logs))
+        except TimeoutError:
+            raise NoQuorum(f"what is kept of mod {mod_id} could not be read within {patience:g} s") from None
 
     def log_of(self, number: int) -> ModLog | None:
         """Return the log that has an event."""

@@ -17,6 +17,7 @@ from functools import partial
 from ....ipc.errors import Code, ModvisorError
 from ..link.errors import ClusterError
 from ..link.names import token
+from .batches import EVENTS_AT_ONCE, batches, store_together
 from .fenced import GONE, TTL, Conflict, Put, Write
 from .heads import Head
 from .mod_log import FORMERS, Kept, ModLog, name_of
@@ -25,9 +26,6 @@ logger = logging.getLogger("modvisor.cluster")
 
 PAUSE = 0.1
 """Seconds between two tries to read what is to be given."""
-
-EVENTS_AT_ONCE, BYTES_AT_ONCE = 200, 2 * 1024 * 1024
-"""Of one batch, which has two messages for each event."""
 
 
 class HandingOn:
@@ -115,10 +113,10 @@ class HandingOn:
                 await source.fenced.catch_up(before)
                 puts += await self._checkpoint(*workers, source, target)
                 for begin in range(0, len(files), EVENTS_AT_ONCE):
-                    await self._store(
-                        source, target, _moved_files(files[begin : begin + EVENTS_AT_ONCE], source, target)
-                    )
-                await self._write(source, target, given, puts)
+                    some = files[begin : begin + EVENTS_AT_ONCE]
+                    await store_together(source, [target], _moved_files(some, source, target))
+                for batch in batches((_moved(kept, source, target) for kept in given), puts):
+                    await store_together(source, [target], batch)
         except (ModvisorError, Conflict) as error:
             mod_id, name = target.fenced.mod_id, source.fenced.mod_id
             text = f"what is kept of mod {name} was not given to mod {mod_id}: another node has one of them by now"
@@ -128,20 +126,6 @@ class HandingOn:
     def _ended(self, task: asyncio.Task[None], target: ModLog) -> None:
         del self._tasks[task]
         target.fenced.release()
-
-    async def _write(self, source: ModLog, target: ModLog, given: list[Kept], puts: list[Put]) -> None:
-        for kept in given:
-            if len(puts) >= 2 * EVENTS_AT_ONCE or sum(len(put.data) for put in puts) >= BYTES_AT_ONCE:
-                await self._store(source, target, puts)
-                puts = []
-            puts += _moved(kept, source, target)
-        await self._store(source, target, puts)
-
-    @staticmethod
-    async def _store(source: ModLog, target: ModLog, puts: list[Put]) -> None:
-        if puts:
-            seq = await source.fenced.write_now([*puts, target.fenced.fence_put(target.fenced.fence.seq)])
-            target.fenced.fence = target.fenced.fence._replace(seq=seq + len(puts))
 
     @staticmethod
     async def _checkpoint(former: str, worker: str, source: ModLog, target: ModLog) -> list[Put]:

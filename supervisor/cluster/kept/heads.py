@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nats.aio.msg import Msg
 
-from ..link.following import Following
+from ..link.following import read_once
 from ..link.jetstream import JetStream, Stored
 from ..link.names import text_of, token
 from ..link.seal import NotSealed
@@ -41,12 +41,7 @@ def head_of(body: Any) -> Head:
 async def read_heads(jetstream: JetStream, stream: str, fenced: Fenced) -> dict[str, Head]:
     """Return the files of a mod by name. Raises ClusterError."""
     reader = _Heads(fenced)
-    following = Following(jetstream, stream, f"{fenced.root}.*.f", reader, first="last_per_subject", memory=0.0)
-    await following.start()
-    try:
-        await following.caught_up()
-    finally:
-        await following.close()
+    await read_once(jetstream, stream, f"{fenced.root}.*.f", reader, first="last_per_subject")
     return reader.found
 
 

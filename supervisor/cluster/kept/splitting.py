@@ -9,7 +9,6 @@ and goes on.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -18,10 +17,10 @@ from typing import Any
 from ....ipc.errors import Code, ModvisorError
 from ....ipc.event import Event
 from ....ipc.messages import pack, unpack
-from ..link.errors import NoQuorum
 from ..link.link import Link
 from ..link.names import token
 from ..mods.divisions import Division, Part, units_among
+from .batches import batches, store_together
 from .checkpoints import ClusterCheckpoints
 from .durable_log import ClusterLog
 from .fenced import GONE, TTL, Conflict, Put
@@ -33,9 +32,6 @@ NOTE = "parts.n"
 
 LARGEST_MESSAGE = 16 * 1024
 """Bytes of a state that is written with the others in one batch. A larger one is a file."""
-
-EVENTS_AT_ONCE, BYTES_AT_ONCE = 200, 2 * 1024 * 1024
-"""Of one batch, which has two messages for each event."""
 
 
 class Splitting:
@@ -59,7 +55,7 @@ class Splitting:
         """
         logs = self._logs_of(asked)
         try:
-            await self._open(mod_id, logs)
+            await self._log.read(mod_id, *logs.values())
             again, current = 0, await self._current(logs[mod_id], asked)
             if current != asked.number:
                 former = units_among(mod_id, current)
@@ -71,7 +67,7 @@ class Splitting:
                     parts = await part(states, version)
                     await _closed(logs)  # its worker may have opened what is kept of the copy whose place it had
                     again, logs = 1, self._logs_of(asked)
-                    await self._open(mod_id, logs)
+                    await self._log.read(mod_id, *logs.values())
                 await self._write_states(logs, mod_id, former, heads, version, parts)
             after = [logs[unit] for unit in units_among(mod_id, asked.number)]
             for log in logs.values():
@@ -83,19 +79,7 @@ class Splitting:
             await _closed(logs)
 
     def _logs_of(self, asked: Division) -> dict[str, ModLog]:
-        jetstream, stream, root = self._link.jetstream, self._log.stream, self._log.root
-        return {
-            unit: ModLog(jetstream, stream, f"{root}.{token(unit)}", unit, claim)
-            for unit, claim in asked.tokens.items()
-        }
-
-    async def _open(self, mod_id: str, logs: dict[str, ModLog]) -> None:
-        patience = 5 * self._link.config.timeout
-        try:
-            async with asyncio.timeout(patience):
-                await asyncio.gather(*(log.open() for log in logs.values()))
-        except TimeoutError:
-            raise NoQuorum(f"what is kept of mod {mod_id} could not be read within {patience:g} s") from None
+        return {unit: self._log.made(unit, claim) for unit, claim in asked.tokens.items()}
 
     @staticmethod
     async def _current(whole: ModLog, asked: Division) -> int:
@@ -129,7 +113,8 @@ class Splitting:
             elif log.formers:  # what it has answered goes with what it has kept
                 puts.append(log.fenced.put(FORMERS, None))
         try:
-            await _store(whole, [log for log in logs.values() if log is not whole], puts)
+            async with whole.fenced.lock:
+                await store_together(whole, (log for log in logs.values() if log is not whole), puts)
         except Conflict:  # after any other error it may be stored later: if it is not, a sweep finds the files
             await self._drop(files)
             raise
@@ -175,13 +160,10 @@ class Splitting:
         for kept in list(source.kept.values()):
             by_owner[owner_of(Event.from_dict(unpack(kept.event)))].append(kept)
         for owner, events in by_owner.items():
-            target, puts = after[owner], list[Put]()
-            for kept in events:
-                if len(puts) >= 2 * EVENTS_AT_ONCE or sum(len(put.data) for put in puts) >= BYTES_AT_ONCE:
-                    await _store(source, [] if target is source else [target], puts)
-                    puts = []
-                puts += _moved(kept, source, target, again)
-            await _store(source, [] if target is source else [target], puts)
+            target = after[owner]
+            for batch in batches((_moved(kept, source, target, again) for kept in events), []):
+                async with source.fenced.lock:
+                    await store_together(source, [] if target is source else [target], batch)
 
 
 def _name(log: ModLog) -> str:
@@ -206,14 +188,3 @@ def _moved(kept: Kept, source: ModLog, target: ModLog, again: int) -> Iterator[P
 async def _closed(logs: dict[str, ModLog]) -> None:
     for log in logs.values():
         await log.close()
-
-
-async def _store(first: ModLog, others: list[ModLog], puts: list[Put]) -> None:
-    """Store messages of several logs in one step, while no other node has any of them."""
-    if not puts:
-        return
-    fences = [each.fenced.fence_put(each.fenced.fence.seq) for each in others]
-    async with first.fenced.lock:
-        seq = await first.fenced.write_now([*puts, *fences])
-    for place, each in enumerate(others, seq + len(puts)):
-        each.fenced.fence = each.fenced.fence._replace(seq=place)

@@ -15,7 +15,7 @@ from nats.js.object_store import ObjectStore
 
 from .errors import ClusterError, Foreign
 from .failures import of_jetstream
-from .following import Following
+from .following import read_once
 from .jetstream import JetStream
 from .seal import NotSealed
 
@@ -92,25 +92,13 @@ class Files:
 
     async def _chunks(self, subject: str) -> bytes:
         chunks = _Chunks()
-        following = Following(self._jetstream, f"OBJ_{self.name}", subject, chunks, first="all", memory=_MEMORY)
-        await following.start()
-        try:
-            await following.caught_up()
-        finally:
-            await following.close()
+        await read_once(self._jetstream, f"OBJ_{self.name}", subject, chunks, first="all", memory=_MEMORY)
         return b"".join(chunks.found)
 
     async def listed(self) -> dict[str, str]:
         """Return the name of each file, and the subject of its parts. Nobody seals these."""
         names = _Names()
-        following = Following(
-            self._jetstream, f"OBJ_{self.name}", f"$O.{self.name}.M.>", names, first="last_per_subject", memory=0.0
-        )
-        await following.start()
-        try:
-            await following.caught_up()
-        finally:
-            await following.close()
+        await read_once(self._jetstream, f"OBJ_{self.name}", f"$O.{self.name}.M.>", names, first="last_per_subject")
         return {name: f"$O.{self.name}.C.{nuid}" for name, nuid in names.found.items()}
 
     async def parts(self) -> set[str]:

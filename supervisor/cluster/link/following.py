@@ -260,3 +260,15 @@ def _numbers_of(message: Msg) -> tuple[int, int, int]:
 def _now() -> float:
     """Return the time, which goes on while this machine is suspended, as it does on the servers."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+async def read_once(
+    jetstream: JetStream, stream: str, subject: str, reader: Reader, *, first: str, memory: float = 0.0
+) -> None:
+    """Have a reader told what a stream holds now, and follow it no further. Raises ClusterError."""
+    following = Following(jetstream, stream, subject, reader, first=first, memory=memory)
+    await following.start()
+    try:
+        await following.caught_up()
+    finally:
+        await following.close()

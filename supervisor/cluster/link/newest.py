@@ -6,7 +6,7 @@ from typing import Any
 
 from nats.aio.msg import Msg
 
-from .following import Following
+from .following import read_once
 from .link import Link
 from .seal import NotSealed
 
@@ -17,12 +17,7 @@ Newest = dict[str, tuple[Any, int]]
 async def newest_of(link: Link, stream: str, subjects: str) -> tuple[Newest, int]:
     """Return what a stream has, and how many messages no node of this network wrote. Raises ClusterError."""
     reader = _Reader(link)
-    following = Following(link.jetstream, stream, subjects, reader, first="last_per_subject", memory=0.0)
-    await following.start()
-    try:
-        await following.caught_up()
-    finally:
-        await following.close()
+    await read_once(link.jetstream, stream, subjects, reader, first="last_per_subject")
     return reader.found, reader.dropped
 
 
