@@ -15,6 +15,7 @@ from ..link.link import Link
 from ..link.names import token
 from .durable_log import ClusterLog
 from .fenced import Write
+from .heads import CheckpointHead, checkpoint_name, newest_checkpoint
 from .mod_log import ModLog, may_be_stored
 from .mods_files import CHECKPOINT, ModsFiles
 
@@ -62,9 +63,9 @@ class ClusterCheckpoints:
         await self._head(log, mod_id)  # for the name of its file
         if len(packed) > min(LARGEST_MESSAGE, self._link.most_kept):
             file = await self.files.put(CHECKPOINT, mod_id, packed)
-        body = [mod_id, version, at, len(packed), b"" if file else packed, file]
+        head = CheckpointHead.of(mod_id, version, at, packed, file)
         is_held = bool(log.fenced.held)
-        write = log.fenced.write(log.fenced.put(_name(mod_id), body), is_lasting=is_held)
+        write = log.fenced.write(log.fenced.put(checkpoint_name(mod_id), list(head)), is_lasting=is_held)
         write.done.add_done_callback(partial(self._written, log, mod_id, write, file))
         if not is_held:
             await self._log.until_stored(log, write, f"the checkpoint of mod {mod_id}")
@@ -81,38 +82,33 @@ class ClusterCheckpoints:
     async def checkpoint(self, mod_id: str) -> Checkpoint | None:
         log, former = await self._log.of(mod_id), None
         while (head := await self._head(log, mod_id)) is not None:
-            _, version, at, size, packed, file = head
-            if not file or (packed := await self.files.get(file)) is not None:
-                return Checkpoint(mod_id, version, unpack(packed), at, size)
-            if file == former:  # else another one has taken its place meanwhile
-                raise ModvisorError(f"the checkpoint of mod {mod_id} is gone: the file '{file}' was deleted")
-            former = file
+            packed = await self.files.get(head.file) if head.file else head.packed
+            if packed is not None:
+                return Checkpoint(mod_id, head.version, unpack(packed), head.at, head.size)
+            if head.file == former:  # else another one has taken its place meanwhile
+                raise head.gone()
+            former = head.file
         return None
 
     async def checkpoint_head(self, mod_id: str) -> tuple[str, float, int] | None:
         """Return version, time and bytes of the newest checkpoint, whichever node holds the mod."""
-        subject = f"{self._log.root}.{token(self._log.unit_of(mod_id))}.{_name(mod_id)}"
+        subject = f"{self._log.root}.{token(self._log.unit_of(mod_id))}.{checkpoint_name(mod_id)}"
         found = await self._link.jetstream.read(self._log.stream, what=_what(mod_id), last_by_subj=subject)
         if found is None or not found.data:
             return None
-        _, version, at, size, _, _ = self._link.seal.opened(found.data, subject.encode())
-        return version, at, size
+        head = CheckpointHead(*self._link.seal.opened(found.data, subject.encode()))
+        return head.version, head.at, head.size
 
     def drop_checkpoint(self, mod_id: str) -> None:
         log = self._log.opened(mod_id)
         if log is not None:
-            write = log.fenced.write(log.fenced.put(_name(mod_id), None), is_lasting=True)
+            write = log.fenced.write(log.fenced.put(checkpoint_name(mod_id), None), is_lasting=True)
             write.done.add_done_callback(partial(self._written, log, mod_id, write, ""))
 
-    async def _head(self, log: ModLog, mod_id: str) -> list[Any] | None:
-        found = await log.fenced.newest(f"{log.fenced.root}.{_name(mod_id)}")
-        head = None if found is None or not found.data else log.fenced.opened(found)
-        log.checkpoint_files.setdefault(mod_id, "" if head is None else head[5])
+    async def _head(self, log: ModLog, mod_id: str) -> CheckpointHead | None:
+        head = await newest_checkpoint(log.fenced, mod_id)
+        log.checkpoint_files.setdefault(mod_id, "" if head is None else head.file)
         return head
-
-
-def _name(mod_id: str) -> str:
-    return f"{token(mod_id)}.c"
 
 
 def _what(mod_id: str) -> str:

@@ -16,10 +16,9 @@ from functools import partial
 
 from ....ipc.errors import Code, ModvisorError
 from ..link.errors import ClusterError
-from ..link.names import token
 from .batches import EVENTS_AT_ONCE, batches, store_together
 from .fenced import GONE, TTL, Conflict, Put, Write
-from .heads import Head
+from .heads import Head, checkpoint_name, newest_checkpoint
 from .mod_log import FORMERS, Kept, ModLog, name_of
 
 logger = logging.getLogger("modvisor.cluster")
@@ -129,18 +128,17 @@ class HandingOn:
 
     @staticmethod
     async def _checkpoint(former: str, worker: str, source: ModLog, target: ModLog) -> list[Put]:
-        name = f"{token(former)}.c"
         while True:
             try:
-                found = await source.fenced.newest(f"{source.fenced.root}.{name}")
+                head = await newest_checkpoint(source.fenced, former)
                 break
             except ClusterError as error:  # the batches are tried until they are stored, too
                 logger.debug("%s; trying again", error)
                 await asyncio.sleep(PAUSE)
-        if found is None or not found.data:
+        if head is None:
             return []
-        body = [worker, *source.fenced.opened(found)[1:]]
-        return [target.fenced.put(f"{token(worker)}.c", body), source.fenced.put(name, None)]
+        given = target.fenced.put(checkpoint_name(worker), list(head._replace(mod_id=worker)))
+        return [given, source.fenced.put(checkpoint_name(former), None)]
 
     def _formers(self, target: ModLog) -> Iterator[Put]:
         if self._answer_age >= 1:

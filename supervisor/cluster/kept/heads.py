@@ -1,4 +1,8 @@
-"""Which files a mod has (`context.files`): `NAME.f` below its subject names the file in the store of files."""
+"""What names the newest of what a mod keeps, below the mod's subject.
+
+`NAME.f` names a file of the mod (`context.files`) in the store of files; `WORKER.c` holds the checkpoint of
+a worker, or names its file.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nats.aio.msg import Msg
 
+from ....ipc.errors import ModvisorError
 from ..link.following import read_once
 from ..link.jetstream import JetStream, Stored
 from ..link.names import text_of, token
@@ -13,6 +18,25 @@ from ..link.seal import NotSealed
 
 if TYPE_CHECKING:
     from .fenced import Fenced
+
+
+class CheckpointHead(NamedTuple):
+    """What is known of a checkpoint. The state is in ``packed``, or in the file of this name."""
+
+    mod_id: str
+    version: str
+    at: float
+    size: int
+    packed: bytes
+    file: str
+
+    @classmethod
+    def of(cls, mod_id: str, version: str, at: float, packed: bytes, file: str) -> CheckpointHead:
+        """Return the head of a state, which is in a file unless that is the empty text."""
+        return cls(mod_id, version, at, len(packed), b"" if file else packed, file)
+
+    def gone(self) -> ModvisorError:
+        return ModvisorError(f"the checkpoint of mod {self.mod_id} is gone: the file '{self.file}' was deleted")
 
 
 class Head(NamedTuple):
@@ -31,6 +55,17 @@ class Head(NamedTuple):
 
 def subject_of(name: str) -> str:
     return f"{token(name)}.f"
+
+
+def checkpoint_name(mod_id: str) -> str:
+    """Return the end of the subject of the checkpoint of a worker."""
+    return f"{token(mod_id)}.c"
+
+
+async def newest_checkpoint(fenced: Fenced, mod_id: str) -> CheckpointHead | None:
+    """Return the head of the newest checkpoint of a worker, or None. Raises ClusterError."""
+    found = await fenced.newest(f"{fenced.root}.{checkpoint_name(mod_id)}")
+    return None if found is None or not found.data else CheckpointHead(*fenced.opened(found))
 
 
 def head_of(body: Any) -> Head:

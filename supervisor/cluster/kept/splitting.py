@@ -18,12 +18,12 @@ from ....ipc.errors import Code, ModvisorError
 from ....ipc.event import Event
 from ....ipc.messages import pack, unpack
 from ..link.link import Link
-from ..link.names import token
 from ..mods.divisions import Division, Part, units_among
 from .batches import batches, store_together
 from .checkpoints import ClusterCheckpoints
 from .durable_log import ClusterLog
 from .fenced import GONE, TTL, Conflict, Put
+from .heads import CheckpointHead, checkpoint_name, newest_checkpoint
 from .mod_log import FORMERS, Kept, ModLog, name_of
 from .mods_files import CHECKPOINT
 
@@ -59,9 +59,9 @@ class Splitting:
             again, current = 0, await self._current(logs[mod_id], asked)
             if current != asked.number:
                 former = units_among(mod_id, current)
-                heads = {unit: await self._head(log) for unit, log in logs.items()}
+                heads = {unit: await newest_checkpoint(log.fenced, unit) for unit, log in logs.items()}
                 states = [await self._state(heads[unit]) for unit in former]
-                version = next((head[1] for unit in former if (head := heads[unit]) is not None), None)
+                version = next((head.version for unit in former if (head := heads[unit]) is not None), None)
                 parts = [None] * asked.number
                 if version is not None:
                     parts = await part(states, version)
@@ -95,7 +95,7 @@ class Splitting:
         logs: dict[str, ModLog],
         mod_id: str,
         former: list[str],
-        heads: dict[str, list[Any] | None],
+        heads: dict[str, CheckpointHead | None],
         version: str | None,
         parts: list[Any],
     ) -> None:
@@ -105,9 +105,9 @@ class Splitting:
         puts, files = [whole.fenced.put(NOTE, len(parts))], list[str]()
         for unit, log in logs.items():
             if version is not None and (state := shares.get(unit)) is not None:
-                puts.append(log.fenced.put(_name(log), await self._body(log, version, state, files)))
+                puts.append(log.fenced.put(checkpoint_name(unit), await self._body(unit, version, state, files)))
             elif heads[unit] is not None:
-                puts.append(log.fenced.put(_name(log), None))
+                puts.append(log.fenced.put(checkpoint_name(unit), None))
             if unit in shares:
                 puts += self._formers(log, before)
             elif log.formers:  # what it has answered goes with what it has kept
@@ -118,26 +118,22 @@ class Splitting:
         except Conflict:  # after any other error it may be stored later: if it is not, a sweep finds the files
             await self._drop(files)
             raise
-        await self._drop([head[5] for head in heads.values() if head is not None and head[5]])
+        await self._drop([head.file for head in heads.values() if head is not None])
 
-    async def _head(self, log: ModLog) -> list[Any] | None:
-        found = await log.fenced.newest(f"{log.fenced.root}.{_name(log)}")
-        return None if found is None or not found.data else log.fenced.opened(found)
-
-    async def _state(self, head: list[Any] | None) -> Any:
+    async def _state(self, head: CheckpointHead | None) -> Any:
         if head is None:
             return None
-        packed = head[4]
-        if head[5] and (packed := await self._checkpoints.files.get(head[5])) is None:
-            raise ModvisorError(f"the checkpoint of mod {head[0]} is gone: the file '{head[5]}' was deleted")
+        packed = await self._checkpoints.files.get(head.file) if head.file else head.packed
+        if packed is None:
+            raise head.gone()
         return unpack(packed)
 
-    async def _body(self, log: ModLog, version: str, state: Any, files: list[str]) -> list[Any]:
-        packed, file, mod_id = pack(state), "", log.fenced.mod_id
+    async def _body(self, mod_id: str, version: str, state: Any, files: list[str]) -> list[Any]:
+        packed, file = pack(state), ""
         if len(packed) > min(LARGEST_MESSAGE, self._link.most_kept):
             file = await self._checkpoints.files.put(CHECKPOINT, mod_id, packed)
             files.append(file)
-        return [mod_id, version, time.time(), len(packed), b"" if file else packed, file]
+        return list(CheckpointHead.of(mod_id, version, time.time(), packed, file))
 
     def _formers(self, log: ModLog, before: list[ModLog]) -> Iterator[Put]:
         """An event that comes again may have been answered by any of the copies before."""
@@ -164,10 +160,6 @@ class Splitting:
             for batch in batches((_moved(kept, source, target, again) for kept in events), []):
                 async with source.fenced.lock:
                     await store_together(source, [] if target is source else [target], batch)
-
-
-def _name(log: ModLog) -> str:
-    return f"{token(log.fenced.mod_id)}.c"
 
 
 def _moved(kept: Kept, source: ModLog, target: ModLog, again: int) -> Iterator[Put]:

@@ -20,6 +20,7 @@ from ..link.files import Files
 from ..link.link import Link
 from ..link.newest import newest_of
 from .durable_log import STREAM
+from .heads import CheckpointHead, head_of
 from .mods_files import CHECKPOINT, FILE, KINDS, SNAPSHOT
 
 logger = logging.getLogger("modvisor.cluster")
@@ -103,4 +104,6 @@ class Sweep:
 
 def _file_of(kind: str, body: Any) -> str:
     """Return the file that a head names, or the empty text."""
-    return str(body[{CHECKPOINT: 5, SNAPSHOT: 0, FILE: 3}[kind]])
+    if kind == CHECKPOINT:
+        return CheckpointHead(*body).file
+    return head_of(body).file if kind == FILE else str(body[0])

@@ -25,7 +25,7 @@ from ..kept.checkpoints import LARGEST_MESSAGE
 from ..kept.durable_log import STREAM as DURABLE
 from ..kept.durable_log import stream_config
 from ..kept.fenced import TTL
-from ..kept.heads import Head, head_of
+from ..kept.heads import CheckpointHead, Head, checkpoint_name, head_of
 from ..kept.mod_log import Kept, name_of
 from ..link.files import Files
 from ..link.link import Link
@@ -149,10 +149,11 @@ class ClusterStore:
             KeptAnswer(heirs.get(subject.rsplit(".", 2)[0]) or _mod(subject), *body) for subject, body, _ in parts["a"]
         ]
         whole.letters = [_letter(body) for _, body, _ in parts["l"]]
-        for _, (mod_id, version, at, _, packed, file), _ in parts["c"]:
-            state = await self._files.get(file) if file else packed
+        for _, body, _ in parts["c"]:
+            found_head = CheckpointHead(*body)
+            state = await self._files.get(found_head.file) if found_head.file else found_head.packed
             if state is not None:
-                whole.checkpoints.append(KeptState(mod_id, version, at, state))
+                whole.checkpoints.append(KeptState(found_head.mod_id, found_head.version, found_head.at, state))
         for subject, body, _ in parts["f"]:
             head = head_of(body)
             if (data := await self._files.get(head.file)) is not None:
@@ -228,8 +229,7 @@ class ClusterStore:
         if len(packed) > min(LARGEST_MESSAGE, self._link.most_kept):
             file = f"checkpoint.{token(mod_id)}.{secrets.token_hex(8)}"
             await self._files.put(file, packed)
-        body = [mod_id, version, at, len(packed), b"" if file else packed, file]
-        await self._store(mod_id, f"{token(mod_id)}.c", body)
+        await self._store(mod_id, checkpoint_name(mod_id), list(CheckpointHead.of(mod_id, version, at, packed, file)))
 
     async def _put_file(self, kept: KeptFile) -> None:
         file = f"file.{secrets.token_hex(16)}"
